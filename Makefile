@@ -1,0 +1,36 @@
+# The two commands of the README are `make demo` and `make test`; the rest is what they are made of.
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?= python3
+TORCH ?= torch>=2.9,<2.14
+
+.PHONY: install demo test check slow clean
+
+install: $(VENV)/installed
+
+$(VENV)/installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet "$(TORCH)"
+	$(BIN)/pip install --quiet --editable ".[dev]"
+	touch $@
+
+demo: install
+	$(BIN)/autocompress search --out runs/demo --budget 2m
+	$(BIN)/autocompress front runs/demo
+	$(BIN)/autocompress report runs/demo
+	$(BIN)/autocompress pick runs/demo --max-drop 1pp --out runs/demo-bundle
+
+check: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	mkdir -p $(VENV)/types && ln -sfn "$(CURDIR)" $(VENV)/types/autocompress
+	cd $(VENV)/types && ../bin/mypy --config-file autocompress/pyproject.toml -p autocompress
+
+test: install check
+	$(BIN)/python -m pytest
+
+slow: install
+	$(BIN)/python -m pytest -m slow
+
+clean:
+	rm -rf $(VENV) runs

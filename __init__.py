@@ -1,0 +1,28 @@
+"""autocompress: hardware-aware compression of trained PyTorch models. See README.md for the map.
+
+The public names load on first use, so that `import autocompress` and the command line start at once:
+`Task`, `Metric`, `accuracy` (tasks), `Recipe`, `Recovery` (compress), `Profile`, `Measurement`, `load_profile` (profiles).
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .compress.recipe import Recipe, Recovery
+    from .profiles import Measurement, Profile, load_profile
+    from .tasks.task import Metric, Task, accuracy
+
+_HOME = {
+    **dict.fromkeys(("Task", "Metric", "accuracy"), "tasks.task"),
+    **dict.fromkeys(("Recipe", "Recovery"), "compress.recipe"),
+    **dict.fromkeys(("Measurement", "Profile", "load_profile"), "profiles"),
+}
+
+__all__ = ["Measurement", "Metric", "Profile", "Recipe", "Recovery", "Task", "accuracy", "load_profile"]
+
+
+def __getattr__(name: str) -> Any:
+    """Loads a public name on first use."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'autocompress' has no attribute {name!r}")
+    return getattr(import_module(f".{_HOME[name]}", __name__), name)

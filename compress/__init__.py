@@ -1,0 +1,42 @@
+"""Model and recipe in, artifact out. Knows no device and no runtime's timing.
+
+Flow: `graph.trace` makes an ATen graph of the user's model; `follow` reads how channels move through it into a
+`channels.ChannelMap`; `network.Network` holds layers, coupled groups and the cost of any recipe. For a recipe,
+`compressor.Compressor.build` prunes (`prune`, by `importance`), recovers (`recover`), folds batch normalization (`graph`),
+plans and calibrates int8 (`quantize`), writes the ONNX file from a template (`export`, `template_edit`, `qdq`) and says what
+its outputs must be (`check`).
+
+Read in this order: recipe, network, channels, follow, prune, quantize, export, qdq, compressor.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from .artifact import Artifact
+from .recipe import Precision, Recipe, Recovery
+
+if TYPE_CHECKING:
+    from .channels import Exclusion, Group, levels
+    from .check import OutputCheck, check_outputs
+    from .compressor import BuildResult, Compressor, CompressorOptions
+    from .network import Cost, Layer, LayerCost, Network
+
+__all__ = [
+    "Artifact", "BuildResult", "Compressor", "CompressorOptions", "Cost", "Exclusion", "Group", "Layer", "LayerCost", "Network",
+    "OutputCheck", "Precision", "Recipe", "Recovery", "check_outputs", "levels",
+]  # fmt: skip
+
+_MODULES = {
+    **dict.fromkeys(("Exclusion", "Group", "levels"), "channels"),
+    **dict.fromkeys(("OutputCheck", "check_outputs"), "check"),
+    **dict.fromkeys(("BuildResult", "Compressor", "CompressorOptions"), "compressor"),
+    **dict.fromkeys(("Cost", "Layer", "LayerCost", "Network"), "network"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Loads torch only when a name that needs it is asked for."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f".{_MODULES[name]}", __name__), name)

@@ -1,0 +1,197 @@
+"""Writes a quantization plan into an ONNX model as QuantizeLinear/DequantizeLinear pairs, and shortens names.
+
+The convention is ONNX Runtime's fast one: uint8 activations with a zero point, int8 weights per channel, int32 biases.
+"""
+
+from collections.abc import Mapping, MutableSequence, Sequence
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+from ..errors import StageError
+from .export import Template
+from .quantize import Plan, QuantizedLayer, Scale
+
+
+class _Writer:
+    """A model under edit: nodes to add before or after others, initializers to add or drop."""
+
+    def __init__(self, model: onnx.ModelProto):
+        self.model = model
+        self.constants: dict[bytes, str] = {}
+        self.dropped: set[str] = set()
+
+    def add_initializer(self, array: np.ndarray, name: str) -> str:
+        self.model.graph.initializer.append(numpy_helper.from_array(array, name))
+        return name
+
+    def constant(self, array: np.ndarray, stem: str) -> str:
+        """The name of an initializer with this value; equal ones are shared."""
+        key = bytes(array.dtype.str, "ascii") + array.tobytes() + bytes(str(array.shape), "ascii")
+        if key not in self.constants:
+            self.constants[key] = self.add_initializer(array, f"{stem}{len(self.constants)}")
+        return self.constants[key]
+
+
+def write_qdq(
+    model: onnx.ModelProto,
+    template: Template,
+    plan: Plan,
+    scales: Mapping[str, Scale],
+    layers: Mapping[str, tuple[str, str | None, QuantizedLayer]],
+) -> None:
+    """Changes `model` in place. `layers` gives each int8 layer's weight and bias parameter names and its integers."""
+    writer = _Writer(model)
+    _quantize_tensors(writer, _places(template, plan, scales))
+    for name, (weight, bias, quantized) in layers.items():
+        _write_layer(writer, template, name, (weight, bias), quantized)
+    kept = [tensor for tensor in model.graph.initializer if tensor.name not in writer.dropped]
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(kept)
+    _drop_dead_nodes(model)
+    sort_topologically(model)
+
+
+def _write_layer(
+    writer: _Writer, template: Template, name: str, parameters: tuple[str, str | None], quantized: QuantizedLayer
+) -> None:
+    weight, bias = parameters
+    stored = template.parameters[weight]
+    integers, axis = (quantized.weight.T, 1) if stored.transposed else (quantized.weight, 0)
+    _dequantize_initializer(
+        writer, stored.initializer, f"{name}.weight_q", integers=integers, scale=quantized.weight_scale, axis=axis
+    )
+    if bias is None or quantized.bias is None or quantized.bias_scale is None:
+        return
+    initializer = template.parameters[bias].initializer
+    if _takes_bias(writer.model, initializer):
+        _dequantize_initializer(writer, initializer, f"{name}.bias_q", integers=quantized.bias, scale=quantized.bias_scale, axis=0)
+
+
+def _places(template: Template, plan: Plan, scales: Mapping[str, Scale]) -> list[tuple[str, Scale, bool]]:
+    """ONNX value, scale and whether it is carried, of each planned tensor.
+
+    A carrier that the exporter removed (a slice of everything) is skipped.
+    """
+    missing = [node for node, source in plan.tensors.items() if node not in template.values and node == source]
+    if missing:
+        raise StageError(
+            f"the exported model has no tensor for {', '.join(missing)}: its layers cannot be quantized", stage="build"
+        )
+    places: dict[str, tuple[str, Scale, bool]] = {}
+    for node, source in plan.tensors.items():
+        if node in template.values:
+            value = template.values[node]
+            places.setdefault(value, (value, scales[source], node != source))
+    return list(places.values())
+
+
+def _takes_bias(model: onnx.ModelProto, initializer: str) -> bool:
+    """An int32 bias belongs on the third input of Conv and Gemm; one that is added by a node of its own stays float32."""
+    return any(initializer in node.input[2:] for node in model.graph.node if node.op_type in ("Conv", "Gemm"))
+
+
+def _quantize_tensors(writer: _Writer, places: Sequence[tuple[str, Scale, bool]]) -> None:
+    """Puts a pair behind each tensor; its consumers, and the model's output of that name, read the dequantized value.
+
+    A carried tensor (third item) is computed in integers when what it carries is quantized: slice, pad, reshape move bytes.
+    """
+    graph = writer.model.graph
+    outputs = {value.name for value in graph.output}
+    integers: dict[str, str] = {}  # dequantized value → its integers
+    added = []
+    for value, scale, carried in places:
+        maker = next((node for node in graph.node if value in node.output), None)
+        raw, dequantized = (f"{value}_raw", value) if value in outputs else (value, f"{value}_d")
+        if value in outputs:
+            _rename(maker.output if maker else [], value, raw)
+        for node in graph.node:
+            _rename(node.input, value, dequantized)
+        names = [
+            writer.constant(np.array(scale.scale, np.float32), "_s"),
+            writer.constant(np.array(scale.zero_point, np.uint8), "_z"),
+        ]
+        integers[dequantized] = f"{value}_q"
+        if carried and maker is not None and maker.input[0] in integers:
+            maker.input[0], maker.output[0] = integers[maker.input[0]], f"{value}_q"
+            if maker.op_type == "Pad":
+                del maker.input[2:]
+                maker.input.append(names[1])
+        else:
+            added.append(helper.make_node("QuantizeLinear", [raw, *names], [f"{value}_q"]))
+        added.append(helper.make_node("DequantizeLinear", [f"{value}_q", *names], [dequantized]))
+    graph.node.extend(added)
+
+
+def _rename(names: MutableSequence[str], old: str, new: str) -> None:
+    for position, name in enumerate(names):
+        if name == old:
+            names[position] = new
+
+
+def _dequantize_initializer(
+    writer: _Writer, initializer: str, name: str, *, integers: np.ndarray, scale: np.ndarray, axis: int
+) -> None:
+    """Replaces a float initializer by integers behind a DequantizeLinear that makes the old name."""
+    writer.dropped.add(initializer)
+    inputs = [writer.add_initializer(np.ascontiguousarray(integers), name), writer.add_initializer(scale, f"{name}s")]
+    if integers.ndim == 2:  # ONNX Runtime's QGemm and QLinearMatMul want the zero point written out
+        inputs.append(writer.constant(np.zeros(len(scale), np.int8), "_z"))
+    writer.model.graph.node.append(helper.make_node("DequantizeLinear", inputs, [initializer], axis=axis))
+
+
+def _drop_dead_nodes(model: onnx.ModelProto) -> None:
+    """Removes nodes whose outputs nobody reads: a carrier's consumers may all have moved to its integers."""
+    outputs = {value.name for value in model.graph.output}
+    while True:
+        used = outputs | {name for node in model.graph.node for name in node.input}
+        kept = [node for node in model.graph.node if used.intersection(node.output)]
+        if len(kept) == len(model.graph.node):
+            return
+        del model.graph.node[:]
+        model.graph.node.extend(kept)
+
+
+def sort_topologically(model: onnx.ModelProto) -> None:
+    """Orders the nodes so that each stands behind what it reads; stable otherwise."""
+    graph = model.graph
+    ready = {value.name for value in (*graph.input, *graph.initializer)} | {""}
+    makers = {name: index for index, node in enumerate(graph.node) for name in node.output}
+    order: list[int] = []
+    done: set[int] = set()
+
+    def visit(index: int) -> None:
+        stack = [index]
+        while stack:
+            current = stack[-1]
+            waiting = [makers[n] for n in graph.node[current].input if n not in ready and makers[n] not in done]
+            if waiting:
+                stack.extend(waiting)
+                continue
+            stack.pop()
+            if current not in done:
+                done.add(current)
+                order.append(current)
+
+    for index in range(len(graph.node)):
+        visit(index)
+    nodes = [graph.node[index] for index in order]
+    del graph.node[:]
+    graph.node.extend(nodes)
+
+
+def shorten_names(model: onnx.ModelProto, layers: Mapping[str, str]) -> None:
+    """Names a layer's node after the layer (`layers`: weight value → layer), drops other node names, and numbers tensors.
+
+    Inputs, outputs and initializers of layers keep their names: people and the check of executed precisions read them.
+    """
+    graph = model.graph
+    fixed = {v.name for v in (*graph.input, *graph.output)} | {t.name for t in graph.initializer}
+    short: dict[str, str] = {}
+    for node in graph.node:
+        node.name = next((layers[name] for name in node.input if name in layers), "")
+        for names in (node.input, node.output):
+            for position, name in enumerate(names):
+                if name and name not in fixed:
+                    names[position] = short.setdefault(name, f"_{len(short)}")

@@ -1,0 +1,205 @@
+"""Static int8 quantization of a folded graph: which tensors are quantized, their ranges, and the same arithmetic in torch.
+
+Activations are uint8 with a zero point, weights int8 per output channel, biases int32 (scale = input scale · weight scale).
+Only what an int8 layer needs is quantized: its input, and a convolution's output after its ReLU. Around a residual sum the
+shape-only operations (slice, pad, pooling) carry the quantization of their input, so that the sum runs in int8 as well.
+"""
+
+from collections.abc import Iterable, Mapping, Set
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, fx
+
+from .graph import CONVOLUTIONS, argument, clone, get_tensor, layer_nodes, operation, set_tensor
+
+_CARRIES = frozenset(
+    "max_pool1d max_pool2d flatten view reshape _unsafe_view pad constant_pad_nd slice permute transpose squeeze unsqueeze "
+    "clone dropout contiguous".split()
+)
+_AVERAGES = frozenset({"adaptive_avg_pool2d"})
+_ACTIVATIONS = frozenset({"relu", "relu6", "hardtanh"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """`layers` run in int8; `tensors` maps each quantized node to the node whose range it shares (itself, mostly)."""
+
+    layers: frozenset[str]
+    tensors: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scale:
+    """Affine uint8 quantization: x ≈ scale · (q - zero_point), q in 0..255."""
+
+    scale: float
+    zero_point: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuantizedLayer:
+    """Integers and scales of one layer: weight int8 with one scale per output channel, bias int32."""
+
+    weight: np.ndarray
+    weight_scale: np.ndarray
+    bias: np.ndarray | None
+    bias_scale: np.ndarray | None
+
+    def dequantized_weight(self) -> np.ndarray:
+        """The weight that the integers stand for."""
+        scale = self.weight_scale.reshape(-1, *[1] * (self.weight.ndim - 1))
+        return np.asarray(self.weight * scale, np.float32)
+
+    def dequantized_bias(self) -> np.ndarray | None:
+        """The bias that the integers stand for."""
+        if self.bias is None or self.bias_scale is None:
+            return None
+        return np.asarray(self.bias.astype(np.float64) * self.bias_scale, np.float32)
+
+
+def plan_quantization(module: fx.GraphModule, layers: Set[str]) -> Plan:
+    """The plan that lets `layers` of a folded graph run in int8."""
+    tensors: dict[str, str] = {}
+    for name, node in layer_nodes(module):
+        if name in layers:
+            _mark(argument(node, 0), tensors)
+            if operation(node) in CONVOLUTIONS:
+                _mark(_after_activation(node), tensors)
+    for node in module.graph.nodes:
+        if operation(node) in ("add", "cat") and _after_activation(node).name in tensors:
+            for source in node.all_input_nodes:
+                if _carried_from(source).name in tensors:
+                    _mark(source, tensors)
+    return Plan(layers=frozenset(layers), tensors=tensors)
+
+
+def _mark(node: Any, tensors: dict[str, str]) -> str:
+    """Adds a node, and what it carries, to the quantized tensors; returns the node whose range it has."""
+    if node.name in tensors:
+        return tensors[node.name]
+    own: str = node.name
+    if operation(node) in _CARRIES and _carries_values(node):
+        own = _mark(argument(node, 0), tensors)
+    elif operation(node) in _AVERAGES:
+        _mark(argument(node, 0), tensors)
+    tensors[node.name] = own
+    return own
+
+
+def _carries_values(node: fx.Node) -> bool:
+    """Padding with anything but zero makes values that the input's range may not have."""
+    return operation(node) not in ("pad", "constant_pad_nd") or not any(isinstance(a, float) and a for a in node.args[2:])
+
+
+def _carried_from(node: fx.Node) -> fx.Node:
+    while operation(node) in _CARRIES and _carries_values(node):
+        node = node.all_input_nodes[0]
+    return node
+
+
+def _after_activation(node: fx.Node) -> fx.Node:
+    users = list(node.users)
+    return users[0] if len(users) == 1 and operation(users[0]) in _ACTIVATIONS else node
+
+
+class _RangeRecorder(fx.Interpreter):
+    """Runs a graph and widens the ranges of the named nodes."""
+
+    def __init__(self, module: fx.GraphModule, ranges: dict[str, tuple[float, float]]):
+        super().__init__(module)
+        self.ranges = ranges
+
+    def run_node(self, n: fx.Node) -> Any:
+        result = super().run_node(n)
+        if n.name in self.ranges:
+            low, high = self.ranges[n.name]
+            smallest, largest = torch.aminmax(result)
+            self.ranges[n.name] = min(low, float(smallest)), max(high, float(largest))
+        return result
+
+
+def calibrate(module: fx.GraphModule, nodes: Iterable[str], inputs: Iterable[tuple[Tensor, ...]]) -> dict[str, Scale]:
+    """Scales of the nodes from the smallest and largest value over all batches of `inputs`; zero is always representable."""
+    ranges = dict.fromkeys(nodes, (0.0, 0.0))
+    recorder = _RangeRecorder(module, ranges)
+    with torch.inference_mode():
+        for batch in inputs:
+            recorder.run(*batch)
+    return {name: scale_of_range(low, high) for name, (low, high) in ranges.items()}
+
+
+def scale_of_range(low: float, high: float) -> Scale:
+    """The uint8 scale of a range; raises ValueError for a range that is not finite."""
+    low, high = min(low, 0.0), max(high, 0.0)
+    if not np.isfinite(low) or not np.isfinite(high):
+        raise ValueError(f"the activations' range is not finite: {low} to {high}")
+    scale = float(np.float32((high - low) / 255)) or 1.0
+    return Scale(scale=scale, zero_point=int(np.clip(round(-low / scale), 0, 255)))
+
+
+def quantize_layer(weight: np.ndarray, bias: np.ndarray | None, input_scale: float) -> QuantizedLayer:
+    """A layer's integers: weight out × in × …, symmetric per output channel; the bias must fit into int32."""
+    largest = np.abs(weight.reshape(len(weight), -1)).max(axis=1)
+    scale = np.where(largest > 0, largest / 127, 1.0)
+    if bias is not None:
+        scale = np.maximum(scale, np.abs(bias) / (input_scale * 2**30))
+    scale = scale.astype(np.float32)
+    shaped = scale.reshape(-1, *[1] * (weight.ndim - 1))
+    integers = np.clip(np.rint(weight / shaped), -127, 127).astype(np.int8)
+    if bias is None:
+        return QuantizedLayer(weight=integers, weight_scale=scale, bias=None, bias_scale=None)
+    bias_scale = (np.float32(input_scale) * scale).astype(np.float32)
+    return QuantizedLayer(
+        weight=integers, weight_scale=scale, bias=np.rint(bias / bias_scale).astype(np.int32), bias_scale=bias_scale
+    )
+
+
+def quantize_layers(module: fx.GraphModule, plan: Plan, scales: Mapping[str, Scale]) -> dict[str, QuantizedLayer]:
+    """The integers of every layer in the plan."""
+    result = {}
+    for name, node in layer_nodes(module):
+        if name in plan.layers:
+            bias = argument(node, 2)
+            result[name] = quantize_layer(
+                get_tensor(module, argument(node, 1).target).detach().numpy(),
+                None if bias is None else get_tensor(module, bias.target).detach().numpy(),
+                scales[plan.tensors[argument(node, 0).name]].scale,
+            )
+    return result
+
+
+class _FakeQuantized(fx.Interpreter):
+    """Runs a graph and rounds the planned tensors to their uint8 grid."""
+
+    def __init__(self, module: fx.GraphModule, scales: Mapping[str, Scale]):
+        super().__init__(module)
+        self.scales = scales
+
+    def run_node(self, n: fx.Node) -> Any:
+        result = super().run_node(n)
+        scale = self.scales.get(n.name)
+        if scale is None:
+            return result
+        return torch.fake_quantize_per_tensor_affine(result, scale.scale, scale.zero_point, 0, 255)
+
+
+def fake_quantized_outputs(
+    module: fx.GraphModule,
+    plan: Plan,
+    scales: Mapping[str, Scale],
+    quantized: Mapping[str, QuantizedLayer],
+    inputs: tuple[Tensor, ...],
+) -> Any:
+    """What the quantized model should answer: the folded graph with rounded weights, biases and activations."""
+    rounded = clone(module)
+    for name, node in layer_nodes(rounded):
+        if name in quantized:
+            set_tensor(rounded, str(argument(node, 1).target), torch.from_numpy(quantized[name].dequantized_weight()))
+            bias = quantized[name].dequantized_bias()
+            if bias is not None:
+                set_tensor(rounded, str(argument(node, 2).target), torch.from_numpy(bias))
+    with torch.inference_mode():
+        return _FakeQuantized(rounded, {node: scales[source] for node, source in plan.tensors.items()}).run(*inputs)

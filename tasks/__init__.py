@@ -1,0 +1,68 @@
+"""tasks: what the user brings — a trained model, its data, a loss and a metric.
+
+A `Task` is data only. It comes from a built-in function (`digits`, `image-folder`) or from a function in the user's own
+file, is checked whole before any work, and is then read by everyone else: `compress` takes training batches and
+calibration samples from it, `search` scores artifacts on its validation split.
+
+Flow:  `load_task(spec, arguments)` → `Task` → `check_task(task)` → `CheckedTask` (baseline, notes, digest)
+       `batches(task.train, …)` for recovery · `arrays(task.train, limit=…)` for calibration
+       `write_inputs(task.validation, path)` once, then `score(task.metric, outputs, targets)` for each artifact
+
+Reading order:
+  task.py          the records: Task, Metric; `accuracy`
+  data.py          splits as batches, arrays and files; datasets and loaders alike; private random states
+  quality.py       outputs of a torch model, the metric of a split
+  check.py         every field validated; what is suspicious becomes a note; overlap.py compares the splits' samples
+  identity.py      digests of model, data and metric: is it the same task as in the run directory?
+  load.py          names and files to functions, `--task-arg KEY=VALUE` to their arguments
+  checkpoint.py    weights from files that hold data only
+  digits.py, image_folder.py   the built-in tasks
+  boundary.py      errors in the user's code become one sentence
+
+It does not know: channel groups, recipes, artifacts, devices, the search. It reads files, but writes none, except
+`write_inputs` and the cached weights of `digits`.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .check import CheckedTask as CheckedTask
+    from .check import check_task as check_task
+    from .checkpoint import load_weights as load_weights
+    from .data import arrays as arrays
+    from .data import batches as batches
+    from .data import read as read
+    from .data import sample_count as sample_count
+    from .data import write_inputs as write_inputs
+    from .identity import data_digest as data_digest
+    from .identity import task_digest as task_digest
+    from .load import load_task as load_task
+    from .quality import evaluate as evaluate
+    from .quality import score as score
+    from .task import Metric as Metric
+    from .task import Task as Task
+    from .task import accuracy as accuracy
+
+_MODULES = {
+    "check": ("CheckedTask", "check_task"),
+    "checkpoint": ("load_weights",),
+    "data": ("arrays", "batches", "read", "sample_count", "write_inputs"),
+    "identity": ("data_digest", "task_digest"),
+    "load": ("load_task",),
+    "quality": ("evaluate", "score"),
+    "task": ("Metric", "Task", "accuracy"),
+}
+_HOMES = {name: module for module, names in _MODULES.items() for name in names}
+
+__all__ = [
+    "CheckedTask", "Metric", "Task", "accuracy", "arrays", "batches", "check_task", "data_digest", "evaluate", "load_task",
+    "load_weights", "read", "sample_count", "score", "task_digest", "write_inputs",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    """Public names load on first use: importing torch takes seconds, and `autocompress --help` must not."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_HOMES[name]}", __name__), name)

@@ -1,0 +1,204 @@
+"""Reading splits: the same few functions for map-style datasets and for loaders.
+
+A sample is `(input, target)`, with several inputs `((a, b), target)`. Here the inputs of a batch are always a tuple of
+tensors, and the targets whatever the split gives (a tensor, or tuples and dictionaries of tensors), batched along
+dimension 0. A dataset with `__getitems__(indices) -> list of samples` is read in whole batches.
+"""
+
+import random
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from pathlib import Path
+from types import TracebackType
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, IterableDataset, default_collate
+
+from ..errors import TaskError
+from ..files import replacing
+from .task import Split
+
+Inputs = tuple[Tensor, ...]
+Batch = tuple[Inputs, Any]
+Augment = Callable[[Any, Any], tuple[Any, Any]]
+
+
+def sample_count(split: Split) -> int | None:
+    """The number of samples of a split; None where a loader cannot know (iterable dataset, custom batch sampler)."""
+    if not isinstance(split, DataLoader):
+        return len(cast(Sized, split))
+    sampler = split.sampler if split.batch_size is not None else None
+    if isinstance(split.dataset, IterableDataset) or not isinstance(sampler, Sized):
+        return None
+    count = len(sampler)
+    return count - count % cast(int, split.batch_size) if split.drop_last else count
+
+
+def fetch(dataset: Dataset[Any], indices: Sequence[int]) -> Batch:
+    """The batch of these samples of a map-style dataset."""
+    many = getattr(dataset, "__getitems__", None)
+    samples = many(list(indices)) if callable(many) else [dataset[index] for index in indices]
+    return _batch(default_collate(samples))
+
+
+def chosen(count: int, limit: int | None) -> list[int]:
+    """Indices in ascending order: all, or `limit` of them drawn without replacement, always the same ones."""
+    if limit is None or limit >= count:
+        return list(range(count))
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(0))
+    return cast(list[int], order[:limit].sort().values.tolist())
+
+
+def read(split: Split, *, batch_size: int = 256, limit: int | None = None) -> Iterator[Batch]:
+    """The batches of one pass over a split, in its order.
+
+    With `limit`, that many samples: of a dataset a fixed random choice (so that one sorted by class is well mixed), of
+    a loader the first ones. A loader keeps its own batch size.
+    """
+    if isinstance(split, DataLoader):
+        yield from _first(map(_batch, split), limit)
+        return
+    indices = chosen(len(cast(Sized, split)), limit)
+    for start in range(0, len(indices), batch_size):
+        yield fetch(split, indices[start : start + batch_size])
+
+
+def arrays(split: Split, *, limit: int | None = None) -> tuple[tuple[np.ndarray, ...], Any]:
+    """A split in memory: one array per input, and the targets; `limit` as in `read`. An empty one is a TaskError."""
+    pieces = list(Randomness(0).drawing(read(split, limit=limit)))
+    if not pieces:
+        raise TaskError("A split has no samples: train, validation and test all need some.")
+    inputs = tuple(torch.cat(part).numpy() for part in zip(*(batch[0] for batch in pieces), strict=True))
+    return inputs, concatenated([batch[1] for batch in pieces])
+
+
+def batches(split: Split, *, batch_size: int, seed: int, augment: Augment | None = None) -> Iterator[Batch]:
+    """Endless training batches, shuffled anew at each pass; the same for the same seed.
+
+    The incomplete last batch of a pass is dropped (BatchNorm cannot train on one sample) unless it is the only one. A
+    loader keeps its own batch size and order. What the dataset, the loader and `augment` draw from the global
+    generators of torch, numpy and random comes from `seed`, and the caller's generators are left as they were.
+    """
+    return Randomness(seed).drawing(_endless(split, batch_size, augment))
+
+
+def write_inputs(split: Split, path: Path, *, limit: int | None = None) -> Any:
+    """The targets of a split, whose inputs it writes to `path`, an uncompressed .npz with the keys "0", "1", …
+
+    The split is held in memory meanwhile. Raises TaskError when it is empty.
+    """
+    inputs, targets = arrays(split, limit=limit)
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, allow_pickle=False, **{str(index): array for index, array in enumerate(inputs)})
+    return targets
+
+
+def concatenated(parts: Sequence[Any]) -> Any:
+    """One value from those of several batches: tensors joined along dimension 0, containers part by part."""
+    first = parts[0]
+    if isinstance(first, Tensor):
+        return torch.cat([part.detach() for part in parts])
+    if isinstance(first, dict):
+        return {key: concatenated([part[key] for part in parts]) for key in first}
+    if isinstance(first, list | tuple) and first and not isinstance(first[0], str):
+        return tuple(concatenated(part) for part in zip(*parts, strict=True))
+    return [item for part in parts for item in part]
+
+
+class Randomness:
+    """Private states of the generators of torch (CPU), numpy and random: in force inside `with`, kept between."""
+
+    def __init__(self, seed: int):
+        self._mine: tuple[Any, Any, Any] = (
+            torch.Generator().manual_seed(seed).get_state(),
+            np.random.RandomState(seed % 2**32).get_state(),
+            random.Random(seed).getstate(),
+        )
+
+    def __enter__(self) -> None:
+        self._swap()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._swap()
+
+    def drawing(self, source: Iterable[Batch]) -> Iterator[Batch]:
+        """The same batches, each fetched with these states."""
+        iterator = iter(source)
+        while True:
+            with self:
+                batch = next(iterator, None)
+            if batch is None:
+                return
+            yield batch
+
+    def _swap(self) -> None:
+        theirs = (torch.get_rng_state(), np.random.get_state(), random.getstate())
+        torch_state, numpy_state, python_state = self._mine
+        torch.set_rng_state(torch_state)
+        np.random.set_state(numpy_state)
+        random.setstate(python_state)
+        self._mine = theirs
+
+
+def _endless(split: Split, batch_size: int, augment: Augment | None) -> Iterator[Batch]:
+    while True:
+        given = False
+        for inputs, targets in map(_batch, split) if isinstance(split, DataLoader) else _shuffled(split, batch_size):
+            given = True
+            yield augmented(augment, inputs, targets) if augment else (inputs, targets)
+        if not given:
+            raise TaskError("The training split gave no batch: it is empty, or a loader that can be read only once.")
+
+
+def _shuffled(dataset: Dataset[Any], batch_size: int) -> Iterator[Batch]:
+    count = len(cast(Sized, dataset))
+    order = torch.randperm(count).tolist()
+    for start in range(0, max(count - batch_size + 1, min(count, 1)), batch_size):
+        yield fetch(dataset, order[start : start + batch_size])
+
+
+def augmented(augment: Augment, inputs: Inputs, targets: Any) -> Batch:
+    """The batch that `augment` makes; it sees a single input as a tensor, several as a tuple."""
+    return _batch(augment(inputs[0] if len(inputs) == 1 else inputs, targets))
+
+
+def _first(source: Iterable[Batch], limit: int | None) -> Iterator[Batch]:
+    """The first `limit` samples, the last batch cut."""
+    left = limit
+    for inputs, targets in source:
+        size = len(inputs[0])
+        if left is None or size <= left:
+            yield inputs, targets
+        else:
+            yield tuple(tensor[:left] for tensor in inputs), cut(targets, left)
+        left = None if left is None else left - size
+        if left is not None and left <= 0:
+            return
+
+
+def cut(value: Any, count: int) -> Any:
+    """The first `count` samples of batched targets."""
+    if isinstance(value, dict):
+        return {key: cut(part, count) for key, part in value.items()}
+    if isinstance(value, list | tuple) and value and not isinstance(value[0], str | int | float):
+        return tuple(cut(part, count) for part in value)
+    return value[:count]
+
+
+def _batch(value: Any) -> Batch:
+    """(inputs, targets) of a collated pair; raises TaskError when it is none, or an input is no tensor."""
+    if not isinstance(value, list | tuple) or len(value) != 2:
+        raise TaskError(f"A split must give pairs (input, target), but gives {_shape_of(value)}.")
+    raw, targets = value
+    inputs = tuple(raw) if isinstance(raw, list | tuple) else (raw,)
+    for item in inputs:
+        if not isinstance(item, Tensor):
+            raise TaskError(f"An input of a split is {_shape_of(item)}, not a tensor: convert it in the dataset.")
+    return inputs, targets
+
+
+def _shape_of(value: Any) -> str:
+    size = f" of {len(value)}" if isinstance(value, list | tuple | dict) else ""
+    return f"a {type(value).__name__}{size}"

@@ -1,0 +1,169 @@
+"""The built-in task `digits`: scikit-learn's 1,797 scans of handwritten digits and a small residual network.
+
+The network is trained once, in less than a minute, and its weights are kept in the user's cache folder.
+"""
+
+import logging
+import os
+import sys
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.data import TensorDataset
+
+from ..errors import TaskError
+from ..files import replacing
+from .checkpoint import load_weights
+from .data import batches
+from .task import Metric, Task, accuracy
+
+log = logging.getLogger(__name__)
+
+_WEIGHTS = "digits-1.pt"  # a new number whenever the network or its training changes
+_EPOCHS, _BATCH, _LEARNING_RATE = 16, 64, 0.03
+_VALIDATION, _TEST = 360, 360
+
+
+class Block(nn.Module):
+    """Two 3×3 convolutions and a shortcut, projected by a 1×1 convolution where the shape changes."""
+
+    def __init__(self, c_in: int, c_out: int, stride: int):
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(c_in, c_out, 3, stride, 1, bias=False), nn.BatchNorm2d(c_out)
+        self.conv2, self.bn2 = nn.Conv2d(c_out, c_out, 3, 1, 1, bias=False), nn.BatchNorm2d(c_out)
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or c_in != c_out:
+            self.shortcut = nn.Sequential(nn.Conv2d(c_in, c_out, 1, stride, bias=False), nn.BatchNorm2d(c_out))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """N × c_in × H × W to N × c_out × H/stride × W/stride."""
+        y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+        return F.relu(y + self.shortcut(x))
+
+
+class DigitsNet(nn.Module):
+    """A residual network of three blocks (16, 32 and 64 channels) for N × 1 × 8 × 8 scans; output N × 10 logits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.bn = nn.Conv2d(1, 16, 3, 1, 1, bias=False), nn.BatchNorm2d(16)
+        self.blocks = nn.Sequential(Block(16, 16, 1), Block(16, 32, 2), Block(32, 64, 2))
+        self.linear = nn.Linear(64, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits."""
+        x = self.blocks(F.relu(self.bn(self.conv(x))))
+        logits: Tensor = self.linear(F.adaptive_avg_pool2d(x, 1).flatten(1))
+        return logits
+
+
+def digits(seed: int = 0, cache: Path | None = None) -> Task:
+    """The task: 1,077 scans for training, 360 for validation, 360 for test, and the trained network.
+
+    `seed` is the search's; the data and the network are always the same. `cache` is the folder that keeps the weights,
+    by default `cache_folder()`; when it cannot be written, the network is trained each time.
+    """
+    train, validation, test = _splits()
+    return Task(
+        name="digits",
+        model=_trained(train, (cache or cache_folder()) / _WEIGHTS),
+        train=train,
+        validation=validation,
+        test=test,
+        loss=F.cross_entropy,
+        metric=Metric(name="top-1 accuracy", function=accuracy),
+        example_inputs=(validation.tensors[0][:2],),
+        augment=shifted,
+        preprocessing={
+            "layout": "NCHW",
+            "size": [8, 8],
+            "channels": "gray",
+            "input": "0..16",
+            "scale": 1 / 8,
+            "offset": -1,
+        },
+        seed=seed,
+    )
+
+
+def cache_folder() -> Path:
+    """The user's cache folder for autocompress, by the platform's convention; the one place that reads it."""
+    if os.name == "nt":
+        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")) / "autocompress"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "autocompress"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "autocompress"
+
+
+def shifted(inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """The batch with each scan shifted by up to one pixel in either direction, blank pixels moving in."""
+    padded = F.pad(inputs, (1, 1, 1, 1), value=-1.0)
+    corners = torch.randint(0, 3, (len(inputs), 2)).tolist()
+    moved = [scan[:, top : top + 8, left : left + 8] for scan, (top, left) in zip(padded, corners, strict=True)]
+    return torch.stack(moved), targets
+
+
+def _splits() -> tuple[TensorDataset, TensorDataset, TensorDataset]:
+    """Train, validation and test by a fixed permutation; pixels 0..16 become -1..1."""
+    from sklearn.datasets import load_digits  # a second to import, and only this function needs it
+
+    bunch = load_digits()
+    images = torch.from_numpy(bunch.images).float().div(8).sub(1).unsqueeze(1)
+    labels = torch.from_numpy(bunch.target).long()
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
+    parts = torch.split(order, [len(labels) - _VALIDATION - _TEST, _VALIDATION, _TEST])
+    train, validation, test = (TensorDataset(images[part], labels[part]) for part in parts)
+    return train, validation, test
+
+
+def _trained(train: TensorDataset, path: Path) -> nn.Module:
+    """The network with the weights at `path`; trains and keeps them when they are missing or damaged."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = DigitsNet()
+    if path.is_file():
+        try:
+            return load_weights(model, path)
+        except TaskError as error:
+            log.warning("The kept network of 'digits' cannot be used: %s", error)
+    log.info("Training the network of the task 'digits', once, in less than a minute …")
+    _fit(model, train)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as temporary:
+            torch.save(model.state_dict(), temporary)
+    except OSError as error:
+        log.warning("The trained network of 'digits' is not kept, %s cannot be written: %s", path, error)
+    return model
+
+
+def _fit(model: nn.Module, train: TensorDataset) -> None:
+    """Trains with SGD and one cycle of the learning rate; ends in eval mode.
+
+    On one thread: these tensors are tiny, and two threads that wait for a busy second core were seen to take ten times
+    as long. It also gives everyone the same weights.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        _descend(model, train)
+    finally:
+        torch.set_num_threads(threads)
+    model.eval()
+
+
+def _descend(model: nn.Module, train: TensorDataset) -> None:
+    steps = _EPOCHS * (len(train) // _BATCH)
+    optimizer = torch.optim.SGD(model.parameters(), lr=_LEARNING_RATE, momentum=0.9, nesterov=True, weight_decay=5e-4)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=4 * _LEARNING_RATE, total_steps=steps)
+    source = batches(train, batch_size=_BATCH, seed=0, augment=shifted)
+    model.train()
+    for _ in range(steps):
+        inputs, targets = next(source)
+        loss = F.cross_entropy(model(*inputs), targets, label_smoothing=0.05)
+        optimizer.zero_grad()
+        torch.autograd.backward(loss)
+        optimizer.step()
+        schedule.step()

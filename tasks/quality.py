@@ -1,0 +1,47 @@
+"""How good a model is on a split: outputs, then the task's metric."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .boundary import user_code
+from .data import Inputs, Randomness, concatenated, read
+from .task import Metric, Outputs, Split
+
+
+def outputs_of(model: nn.Module, inputs: Inputs) -> tuple[Tensor, ...]:
+    """The model's outputs as a tuple, without gradients, in the mode that the model is in."""
+    with torch.inference_mode():
+        return as_tuple(model(*inputs))
+
+
+def as_tuple(outputs: Outputs | list[Tensor]) -> tuple[Tensor, ...]:
+    """One output or several, as a tuple."""
+    return tuple(outputs) if isinstance(outputs, tuple | list) else (outputs,)
+
+
+def score(metric: Metric, outputs: Sequence[Any], targets: Any) -> float:
+    """The metric of the outputs of a whole split, given as a sequence of tensors or arrays, one per output.
+
+    The metric sees a single output as a tensor, several as a tuple. The value may be NaN; what the metric raises
+    becomes a TaskError.
+    """
+    tensors = tuple(torch.as_tensor(output) for output in outputs)
+    with user_code("The metric", remedy="metric.function(outputs, targets) sees a whole split and returns a float"):
+        return float(metric.function(tensors[0] if len(tensors) == 1 else tensors, targets))
+
+
+def evaluate(model: nn.Module, split: Split, metric: Metric, *, limit: int | None = None) -> float:
+    """The metric of a torch model on a split (of `limit` samples of it), in the mode that the model is in."""
+    outputs, targets = [], []
+    for batch_outputs, batch_targets in _answers(model, split, limit):
+        outputs.append(batch_outputs)
+        targets.append(batch_targets)
+    return score(metric, concatenated(outputs), concatenated(targets))
+
+
+def _answers(model: nn.Module, split: Split, limit: int | None) -> Iterator[tuple[tuple[Tensor, ...], Any]]:
+    for inputs, targets in Randomness(0).drawing(read(split, limit=limit)):
+        yield outputs_of(model, inputs), targets

@@ -1,0 +1,57 @@
+"""Task: what the user brings. Data only; `check.py` validates it before any work."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+Split = Dataset[Any] | DataLoader[Any]
+Outputs = Tensor | tuple[Tensor, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metric:
+    """A quality: `function(outputs, targets)` over a whole split, both concatenated along dimension 0, returns a float.
+
+    `unit` "fraction" prints 0.9173 as 91.73 % and counts drops in percentage points; "" prints the bare number.
+    """
+
+    name: str
+    function: Callable[[Any, Any], float]
+    direction: Literal["higher", "lower"] = "higher"
+    unit: Literal["fraction", ""] = "fraction"
+
+    def drop(self, value: float, *, baseline: float) -> float:
+        """How much worse `value` is than `baseline`, in the metric's own unit; negative means better."""
+        return baseline - value if self.direction == "higher" else value - baseline
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """A trained model, its data and its metric.
+
+    Splits are map-style datasets of `(input, target)` (several inputs: `((a, b), target)`) or loaders of batches of the
+    same form. `loss(outputs, targets)` is a scalar tensor. `example_inputs` is a tuple of tensors with a batch
+    dimension 0. `augment(inputs, targets)` changes a training batch (recovery only); it sees one input as a tensor,
+    several as a tuple. `preprocessing` describes, for the manifest, how raw data becomes an input.
+    """
+
+    name: str
+    model: nn.Module
+    train: Split
+    validation: Split
+    test: Split
+    loss: Callable[[Any, Any], Tensor]
+    metric: Metric
+    example_inputs: tuple[Tensor, ...]
+    augment: Callable[[Any, Any], tuple[Any, Any]] | None = None
+    preprocessing: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 0
+
+
+def accuracy(outputs: Tensor, targets: Tensor) -> float:
+    """Top-1 accuracy as a fraction: outputs N × classes, targets N."""
+    return float((torch.as_tensor(outputs).argmax(1) == torch.as_tensor(targets)).float().mean())

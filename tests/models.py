@@ -1,0 +1,332 @@
+"""The table of tiny models that every compression test runs over, each with hand-computed MACs and parameters.
+
+`TINY_MODELS` is the table, `tiny_model(name)` one row. MACs are of one sample, in convolutions and linear layers only
+(products between activations, as in attention, do not count); parameters are all of them, normalization included,
+running statistics not. Models are seeded, in eval mode, and BatchNorm has non-trivial weights and running statistics.
+Import it as `autocompress.tests.models`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+SIDE = 8
+PIXELS = SIDE * SIDE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TinyModel:
+    """A row of the table. `build()` returns an equal model each time; `example_inputs()` have batch 2."""
+
+    name: str
+    build: Callable[[], nn.Module]
+    example_inputs: Callable[[], tuple[Tensor, ...]]
+    macs: int
+    parameters: int
+    exercises: str
+
+
+class ConvNorm(nn.Sequential):
+    """Convolution (same padding, no bias) → BatchNorm → ReLU (unless `act` is False)."""
+
+    def __init__(self, c_in: int, c_out: int, kernel: int = 3, *, stride: int = 1, groups: int = 1, act: bool = True):
+        convolution = nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2, groups=groups, bias=False)
+        super().__init__(convolution, nn.BatchNorm2d(c_out), nn.ReLU() if act else nn.Identity())
+
+
+class Head(nn.Module):
+    """Global average pooling → flatten → linear layer to 10 classes."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.linear = nn.Linear(channels, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """N × C × H × W to N × 10."""
+        result: Tensor = self.linear(F.adaptive_avg_pool2d(x, 1).flatten(1))
+        return result
+
+
+class Residual(nn.Module):
+    """stem → relu(body(x) + shortcut(x)) → head."""
+
+    def __init__(self, stem: nn.Module, body: nn.Module, shortcut: nn.Module, head: nn.Module):
+        super().__init__()
+        self.stem, self.body, self.shortcut, self.head = stem, body, shortcut, head
+
+    def forward(self, x: Tensor) -> Tensor:
+        """N × 3 × 8 × 8 to N × 10."""
+        x = self.stem(x)
+        result: Tensor = self.head(F.relu(self.body(x) + self.shortcut(x)))
+        return result
+
+
+class ZeroPad(nn.Module):
+    """Stride-2 sampling and `pad` zero channels on either side, the parameter-free shortcut of CIFAR ResNets."""
+
+    def __init__(self, pad: int):
+        super().__init__()
+        self.pad = pad
+
+    def forward(self, x: Tensor) -> Tensor:
+        """N × C × H × W to N × (C + 2·pad) × H/2 × W/2."""
+        return F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, self.pad, self.pad))
+
+
+class Concat(nn.Module):
+    """Two branches of one input, concatenated; then the sum is concatenated with its own input (as in DenseNet)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left, self.right = ConvNorm(3, 8), ConvNorm(3, 16, 1)
+        self.merge, self.head = ConvNorm(24, 16), Head(40)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """N × 3 × 8 × 8 to N × 10."""
+        x = torch.cat([self.left(x), self.right(x)], 1)
+        result: Tensor = self.head(torch.cat([x, self.merge(x)], 1))
+        return result
+
+
+class Split(nn.Module):
+    """Channels chunked in two halves, one convolved, joined again (as in ShuffleNet or C2f)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.branch, self.head = ConvNorm(3, 32), ConvNorm(16, 16), Head(32)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """N × 3 × 8 × 8 to N × 10."""
+        kept, changed = self.stem(x).chunk(2, 1)
+        result: Tensor = self.head(torch.cat([kept, self.branch(changed)], 1))
+        return result
+
+
+class SqueezeExcite(nn.Module):
+    """Channels scaled by a gate computed from their own means."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.last, self.head = ConvNorm(3, 16), ConvNorm(16, 16), Head(16)
+        self.squeeze, self.excite = nn.Conv2d(16, 8, 1), nn.Conv2d(8, 16, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """N × 3 × 8 × 8 to N × 10."""
+        x = self.stem(x)
+        gate = torch.sigmoid(self.excite(F.relu(self.squeeze(F.adaptive_avg_pool2d(x, 1)))))
+        result: Tensor = self.head(self.last(x * gate))
+        return result
+
+
+class Attention(nn.Module):
+    """One pre-norm transformer block with a fused qkv projection: 6 tokens of 12 numbers, width 32, 4 heads."""
+
+    heads = 4
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.norm1, self.qkv, self.proj = (
+            nn.Linear(12, 32),
+            nn.LayerNorm(32),
+            nn.Linear(32, 96),
+            nn.Linear(32, 32),
+        )
+        self.norm2, self.fc1, self.fc2, self.head = (
+            nn.LayerNorm(32),
+            nn.Linear(32, 64),
+            nn.Linear(64, 32),
+            nn.Linear(32, 10),
+        )
+
+    def attend(self, x: Tensor) -> Tensor:
+        """Multi-head self-attention, N × T × 32 to N × T × 32."""
+        q, k, v = self.qkv(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+        weights = torch.softmax(q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5, -1)
+        result: Tensor = self.proj((weights @ v).transpose(1, 2).flatten(2))
+        return result
+
+    def forward(self, x: Tensor) -> Tensor:
+        """N × 6 × 12 to N × 10."""
+        x = self.embed(x)
+        x = x + self.attend(self.norm1(x))
+        x = x + self.fc2(F.gelu(self.fc1(self.norm2(x))))
+        result: Tensor = self.head(x.mean(1))
+        return result
+
+
+class TwoInputs(nn.Module):
+    """An image and a vector of 5 numbers, joined before the classifier."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.image, self.vector, self.head = ConvNorm(3, 16), nn.Linear(5, 8), nn.Linear(24, 10)
+
+    def forward(self, image: Tensor, vector: Tensor) -> Tensor:
+        """N × 3 × 8 × 8 and N × 5 to N × 10."""
+        pooled = F.adaptive_avg_pool2d(self.image(image), 1).flatten(1)
+        result: Tensor = self.head(torch.cat([pooled, F.relu(self.vector(vector))], 1))
+        return result
+
+
+def _chain() -> nn.Module:
+    return nn.Sequential(ConvNorm(3, 16), ConvNorm(16, 24, stride=2), ConvNorm(24, 24), Head(24))
+
+
+def _residual() -> nn.Module:
+    return Residual(ConvNorm(3, 16), nn.Sequential(ConvNorm(16, 24), ConvNorm(24, 16, act=False)), nn.Identity(), Head(16))
+
+
+def _projection() -> nn.Module:
+    body = nn.Sequential(ConvNorm(16, 32, stride=2), ConvNorm(32, 32, act=False))
+    return Residual(ConvNorm(3, 16), body, ConvNorm(16, 32, 1, stride=2, act=False), Head(32))
+
+
+def _zero_padded() -> nn.Module:
+    body = nn.Sequential(ConvNorm(16, 32, stride=2), ConvNorm(32, 32, act=False))
+    return Residual(ConvNorm(3, 16), body, ZeroPad(8), Head(32))
+
+
+def _depthwise() -> nn.Module:
+    body = nn.Sequential(ConvNorm(16, 48, 1), ConvNorm(48, 48, groups=48), ConvNorm(48, 16, 1, act=False))
+    return Residual(ConvNorm(3, 16), body, nn.Identity(), Head(16))
+
+
+def _grouped() -> nn.Module:
+    return nn.Sequential(ConvNorm(3, 16), ConvNorm(16, 32, groups=4), ConvNorm(32, 16), Head(16))
+
+
+def _flatten_linear() -> nn.Module:
+    convolutions = [nn.Conv2d(3, 16, 3, 1, 1), nn.ReLU(), nn.MaxPool2d(2)]
+    return nn.Sequential(*convolutions, nn.Flatten(), nn.Linear(256, 32), nn.ReLU(), nn.Linear(32, 10))
+
+
+def _mlp() -> nn.Module:
+    hidden = [nn.Linear(20, 32), nn.ReLU(), nn.Linear(32, 24), nn.BatchNorm1d(24), nn.ReLU()]
+    return nn.Sequential(*hidden, nn.Linear(24, 10))
+
+
+def _seeded(make: Callable[[], nn.Module]) -> Callable[[], nn.Module]:
+    """A builder of `make()` with fixed weights and non-trivial normalization; the global generator is left alone."""
+
+    def build() -> nn.Module:
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            torch.manual_seed(0)
+            model = make()
+            for module in model.modules():
+                if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d | nn.LayerNorm):
+                    module.weight.uniform_(0.5, 1.5)
+                    module.bias.uniform_(-0.3, 0.5)
+                if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+                    assert module.running_mean is not None and module.running_var is not None
+                    module.running_mean.uniform_(-0.3, 0.3)
+                    module.running_var.uniform_(0.3, 1.5)
+        return model.eval()
+
+    return build
+
+
+def _inputs(*shapes: tuple[int, ...]) -> Callable[[], tuple[Tensor, ...]]:
+    """Standard normal inputs of batch 2, the same at each call."""
+    return lambda: tuple(torch.randn(2, *shape, generator=torch.Generator().manual_seed(i)) for i, shape in enumerate(shapes))
+
+
+def _row(name: str, make: Callable[[], nn.Module], *shapes: tuple[int, ...], macs: int, parameters: int, note: str) -> TinyModel:
+    inputs = _inputs(*shapes)
+    return TinyModel(name=name, build=_seeded(make), example_inputs=inputs, macs=macs, parameters=parameters, exercises=note)
+
+
+_IMAGE = (3, SIDE, SIDE)
+_STEM = 9 * 3 * 16  # weights of a 3×3 convolution 3 → 16
+_QUARTER = PIXELS // 4  # pixels after a stride of 2
+
+# fmt: off
+# A convolution's MACs are its weights × output pixels; "+ 2·C" behind a weight count is BatchNorm's weight and bias.
+TINY_MODELS: tuple[TinyModel, ...] = (
+    _row(
+        "chain", _chain, _IMAGE,
+        macs=_STEM * PIXELS + 9 * 16 * 24 * _QUARTER + 9 * 24 * 24 * _QUARTER + 24 * 10,
+        parameters=(_STEM + 2 * 16) + (9 * 16 * 24 + 2 * 24) + (9 * 24 * 24 + 2 * 24) + (24 * 10 + 10),
+        note="plain chain with a stride: each channel group has one producer and one consumer",
+    ),
+    _row(
+        "residual", _residual, _IMAGE,
+        macs=(_STEM + 9 * 16 * 24 + 9 * 24 * 16) * PIXELS + 16 * 10,
+        parameters=(_STEM + 2 * 16) + (9 * 16 * 24 + 2 * 24) + (9 * 24 * 16 + 2 * 16) + (16 * 10 + 10),
+        note="identity shortcut: the stem and the block's last convolution are one group",
+    ),
+    _row(
+        "residual_projection", _projection, _IMAGE,
+        macs=_STEM * PIXELS + (9 * 16 * 32 + 9 * 32 * 32 + 16 * 32) * _QUARTER + 32 * 10,
+        parameters=(_STEM + 2 * 16) + (9 * 16 * 32 + 2 * 32) + (9 * 32 * 32 + 2 * 32) + (16 * 32 + 2 * 32) + 330,
+        note="1×1 convolution shortcut: two convolutions are coupled by their sum, the stem is free",
+    ),
+    _row(
+        "zero_padded_shortcut", _zero_padded, _IMAGE,
+        macs=_STEM * PIXELS + (9 * 16 * 32 + 9 * 32 * 32) * _QUARTER + 32 * 10,
+        parameters=(_STEM + 2 * 16) + (9 * 16 * 32 + 2 * 32) + (9 * 32 * 32 + 2 * 32) + 330,
+        note="shortcut padded with zero channels: channel i of the stem meets channel i + 8 of the sum",
+    ),
+    _row(
+        "concat", Concat, _IMAGE,
+        macs=(9 * 3 * 8 + 3 * 16 + 9 * 24 * 16) * PIXELS + 40 * 10,
+        parameters=(9 * 3 * 8 + 2 * 8) + (3 * 16 + 2 * 16) + (9 * 24 * 16 + 2 * 16) + (40 * 10 + 10),
+        note="concatenations: consumers see several groups at offsets, one group has two consumers",
+    ),
+    _row(
+        "split", Split, _IMAGE,
+        macs=(9 * 3 * 32 + 9 * 16 * 16) * PIXELS + 32 * 10,
+        parameters=(9 * 3 * 32 + 2 * 32) + (9 * 16 * 16 + 2 * 16) + 330,
+        note="chunk and concatenation: halves of one convolution go different ways",
+    ),
+    _row(
+        "depthwise", _depthwise, _IMAGE,
+        macs=(_STEM + 16 * 48 + 9 * 48 + 48 * 16) * PIXELS + 16 * 10,
+        parameters=(_STEM + 2 * 16) + (16 * 48 + 2 * 48) + (9 * 48 + 2 * 48) + (48 * 16 + 2 * 16) + 170,
+        note="inverted residual: expansion and depthwise convolution are one group, `groups` shrinks with it",
+    ),
+    _row(
+        "grouped", _grouped, _IMAGE,
+        macs=(_STEM + 9 * 4 * 32 + 9 * 32 * 16) * PIXELS + 16 * 10,
+        parameters=(_STEM + 2 * 16) + (9 * 4 * 32 + 2 * 32) + (9 * 32 * 16 + 2 * 16) + 170,
+        note="grouped convolution: channels go in equal shares from all four groups, or not at all",
+    ),
+    _row(
+        "flatten_linear", _flatten_linear, _IMAGE,
+        macs=_STEM * PIXELS + 256 * 32 + 32 * 10,
+        parameters=(_STEM + 16) + (256 * 32 + 32) + (32 * 10 + 10),
+        note="flatten to linear: one channel is 16 columns of the linear layer; biases, no normalization",
+    ),
+    _row(
+        "squeeze_excite", SqueezeExcite, _IMAGE,
+        macs=(_STEM + 9 * 16 * 16) * PIXELS + 16 * 8 + 8 * 16 + 16 * 10,
+        parameters=(_STEM + 2 * 16) + (9 * 16 * 16 + 2 * 16) + (16 * 8 + 8) + (8 * 16 + 16) + 170,
+        note="gate: the stem and the excitation are coupled by a product",
+    ),
+    _row(
+        "attention", Attention, (6, 12),
+        macs=6 * (12 * 32 + 32 * 96 + 32 * 32 + 32 * 64 + 64 * 32) + 32 * 10,
+        parameters=(12 * 32 + 32) + (32 * 96 + 96) + (32 * 32 + 32) + (32 * 64 + 64) + (64 * 32 + 32) + 330 + 4 * 32,
+        note="transformer block: fused qkv, LayerNorm, residual stream, linear layers on tokens",
+    ),
+    _row(
+        "two_inputs", TwoInputs, _IMAGE, (5,),
+        macs=_STEM * PIXELS + 5 * 8 + 24 * 10,
+        parameters=(_STEM + 2 * 16) + (5 * 8 + 8) + (24 * 10 + 10),
+        note="two inputs of different rank, concatenated as vectors",
+    ),
+    _row(
+        "mlp", _mlp, (20,),
+        macs=20 * 32 + 32 * 24 + 24 * 10,
+        parameters=(20 * 32 + 32) + (32 * 24 + 24 + 2 * 24) + (24 * 10 + 10),
+        note="linear layers only, BatchNorm1d behind a linear layer with bias",
+    ),
+)
+# fmt: on
+
+
+def tiny_model(name: str) -> TinyModel:
+    """The row called `name`."""
+    return next(row for row in TINY_MODELS if row.name == name)

@@ -1,0 +1,166 @@
+"""Every field of a task is validated before any work."""
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from autocompress.errors import TaskError
+from autocompress.tasks import Metric, Task, accuracy, check_task
+from torch import Tensor, nn
+from torch.utils.data import ConcatDataset, DataLoader, Dataset, IterableDataset, Subset, TensorDataset
+
+
+class Changed(nn.Module):
+    """A linear layer whose output `change` spoils."""
+
+    def __init__(self, change: Callable[[Tensor], Any]):
+        super().__init__()
+        self.linear, self.change = nn.Linear(2, 2), change
+
+    def forward(self, x: Tensor) -> Any:
+        return self.change(self.linear(x))
+
+
+class Stream(IterableDataset[Any]):
+    def __iter__(self) -> Any:
+        return iter([(torch.zeros(2), 0)])
+
+
+def test_a_good_task_passes_with_its_baseline_and_without_notes(task: Task) -> None:
+    task.model.train()
+    checked = check_task(task)
+    inputs, targets = task.validation[:]  # type: ignore[index]
+    assert checked.baseline == accuracy(task.model(inputs), targets)
+    assert 0.85 < checked.train_metric_sample < 1 and checked.notes == () and not task.model.training
+
+
+WRONG_FIELDS = {
+    "no name": ({"name": " "}, "name is empty"),
+    "model is no module": ({"model": print}, "model must be a torch.nn.Module"),
+    "model without parameters": ({"model": nn.ReLU()}, "no parameters"),
+    "half precision": ({"model": nn.Linear(2, 2).half()}, r"torch.float16: convert with model.float"),
+    "model of another shape": ({"model": nn.Linear(3, 2)}, r"model failed: RuntimeError.*example_inputs"),
+    "NaN output": ({"model": Changed(lambda y: y / 0)}, "NaN or infinite"),
+    "not a tensor": ({"model": Changed(lambda y: {"logits": y})}, "return a tensor or a tuple"),
+    "batch is lost": ({"model": Changed(lambda y: y.mean(0))}, "dimension 0 must be the batch"),
+    "samples depend on each other": ({"model": Changed(lambda y: y - y.mean(0))}, "depends on the rest of its batch"),
+    "dropout": ({"model": Changed(lambda y: nn.functional.dropout(y, 0.5))}, "differs between two runs"),
+    "frozen": ({"model": nn.Linear(2, 2).requires_grad_(False)}, "requires_grad_"),
+    "lone example": ({"example_inputs": torch.zeros(2, 2)}, r"write \(x,\)"),
+    "scalar example": ({"example_inputs": (torch.tensor(1.0),)}, "batch dimension 0"),
+    "unequal batches": ({"example_inputs": (torch.zeros(2, 2), torch.zeros(3, 2))}, r"batch sizes \[2, 3\]"),
+    "iterable dataset": ({"train": Stream()}, "train is an iterable dataset: wrap it"),
+    "split missing": ({"test": None}, "test must be a map-style dataset"),
+    "empty split": ({"validation": []}, "validation is empty"),
+    "samples without target": ({"test": TensorDataset(torch.zeros(4, 2))}, "test.*pairs"),
+    "other inputs": ({"train": TensorDataset(torch.zeros(4, 3), torch.zeros(4))}, "train gives inputs of float32 3, but"),
+    "other types": ({"test": TensorDataset(torch.zeros(4, 2).double(), torch.zeros(4))}, "test gives inputs of float64 2"),
+    "loss not callable": ({"loss": 1}, "loss must be callable"),
+    "loss per sample": ({"loss": nn.CrossEntropyLoss(reduction="none")}, "must return a scalar"),
+    "loss NaN": ({"loss": lambda y, t: y.sum() * math.nan}, "loss is nan"),
+    "loss is a float": ({"loss": lambda y, t: 1.0}, "loss must return a tensor"),
+    "loss without gradient": ({"loss": lambda y, t: y.detach().sum()}, "no gradient"),
+    "loss raises": ({"loss": lambda y: y}, "loss failed: TypeError"),
+    "augment changes the shape": ({"augment": lambda x, y: (x[:, :1], y)}, "augment gives inputs of float32 1"),
+    "metric is a function": ({"metric": accuracy}, "metric must be a Metric"),
+    "metric direction": ({"metric": Metric(name="m", function=accuracy, direction="up")}, "'up' must be"),  # type: ignore[arg-type]
+    "metric NaN": ({"metric": Metric(name="m", function=lambda y, t: math.nan)}, "'m' of the original.* on validation is nan"),
+    "metric in per cent": ({"metric": Metric(name="m", function=lambda y, t: 91.7)}, "no fraction"),
+    "metric raises": ({"metric": Metric(name="m", function=lambda y, t: {"y": 0.0}["x"])}, r"KeyError: 'x' \(.*test_check.py"),
+    "metric returns text": ({"metric": Metric(name="m", function=lambda y, t: "good")}, "metric failed: ValueError"),  # type: ignore[arg-type,return-value]
+    "preprocessing": ({"preprocessing": {"mean": np.float32(1)}}, "preprocessing must be a mapping of JSON"),
+    "seed": ({"seed": "1"}, "seed must be an int"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("change", "message"), WRONG_FIELDS.values(), ids=WRONG_FIELDS.keys())
+def test_a_wrong_field_is_named_with_its_remedy(task: Task, change: dict[str, Any], message: str) -> None:
+    with pytest.raises(TaskError, match=message) as caught:
+        check_task(replace(task, **change))
+    assert "\n" not in str(caught.value)
+
+
+def test_the_same_object_as_two_splits_is_refused(task: Task) -> None:
+    with pytest.raises(TaskError, match="validation and test are the same object"):
+        check_task(replace(task, test=task.validation))
+
+
+@pytest.mark.parametrize("loaders", [False, True], ids=["datasets", "loaders"])
+def test_splits_that_share_samples_are_refused(task: Task, loaders: bool) -> None:
+    leaking: Dataset[Any] = ConcatDataset([task.test, Subset(task.train, range(20))])  # type: ignore[list-item,arg-type]
+    leaky = DataLoader(leaking, batch_size=7, shuffle=True) if loaders else leaking
+    with pytest.raises(TaskError, match=r"train and test share 20 samples, 17% of test"):
+        check_task(replace(task, test=leaky))
+
+
+def test_a_handful_of_equal_samples_is_only_remarked_on(task: Task) -> None:
+    mixed: Dataset[Any] = ConcatDataset([task.test, Subset(task.train, [3])])  # type: ignore[list-item,arg-type]
+    assert check_task(replace(task, test=mixed)).notes == ("train and test share 1 equal sample.",)
+
+
+def test_validation_as_good_as_training_near_the_ceiling_is_called_out(task: Task) -> None:
+    class Perfect(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(torch.cat([-x[:, :1], x[:, :1]], 1))
+
+    model = Perfect(2, 2, bias=False)
+    model.load_state_dict({"weight": torch.eye(2)})
+    (note,) = check_task(replace(task, model=model)).notes
+    assert "100.00% on validation" in note and "hides every loss" in note
+
+
+def test_a_small_validation_split_is_called_out(task: Task) -> None:
+    (note,) = check_task(replace(task, validation=Subset(task.validation, range(50)))).notes  # type: ignore[arg-type]
+    assert note == "validation has only 50 samples: one of them is 2.00 percentage points."
+
+
+def test_a_baseline_of_zero_where_lower_is_better_passes(task: Task) -> None:
+    metric = Metric(name="error", function=lambda y, t: 0.0, direction="lower", unit="")
+    assert check_task(replace(task, metric=metric)).baseline == 0.0
+
+
+def test_the_test_split_is_never_scored(task: Task) -> None:
+    sizes: list[int] = []
+
+    def counting(outputs: Tensor, targets: Tensor) -> float:
+        sizes.append(len(targets))
+        return 0.5
+
+    check_task(replace(task, metric=Metric(name="m", function=counting)))
+    assert sorted(sizes) == [200, 600]
+
+
+def test_several_inputs_outputs_and_dictionary_targets_pass() -> None:
+    class Two(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Linear(3, 2)
+
+        def forward(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+            return self.linear(torch.cat([a, b], 1)), a
+
+    def samples(start: int) -> Any:
+        return [((torch.tensor([1.0, i]), torch.tensor([2.0])), {"y": i % 2}) for i in range(start, start + 10)]
+
+    task = Task(
+        name="two", model=Two(), train=samples(0), validation=samples(100), test=samples(200),
+        loss=lambda outputs, targets: nn.functional.cross_entropy(outputs[0], targets["y"]),
+        metric=Metric(name="mean", function=lambda outputs, targets: float(targets["y"].float().mean() + len(outputs)), unit=""),
+        example_inputs=(torch.zeros(2, 2), torch.zeros(2, 1)),
+    )  # fmt: skip
+    assert check_task(task).baseline == 2.5
+
+
+def test_known_results_of_the_same_task_are_not_computed_again(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = check_task(task)
+    monkeypatch.setattr("autocompress.tasks.check.evaluate", None)
+    assert check_task(task, known=first.to_json()) == first
+
+
+def test_known_results_of_another_task_are_computed_again(task: Task) -> None:
+    known = check_task(replace(task, validation=task.train, train=task.validation)).to_json()
+    assert check_task(task, known=known).digest != known["digest"]

@@ -1,0 +1,58 @@
+"""The built-in digits task: trained once, then read from the cache."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from autocompress.tasks import check_task, load_task
+from autocompress.tasks.digits import DigitsNet, cache_folder, digits, shifted
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cache")
+    digits(cache=folder)
+    return folder
+
+
+def test_the_trained_network_is_right_on_97_percent_of_unseen_scans(cache: Path) -> None:
+    checked = check_task(load_task("digits", {"cache": str(cache), "seed": "3"}))
+    assert checked.baseline >= 0.97 and checked.task.seed == 3
+    assert not any("trained on" in note for note in checked.notes)
+
+
+def test_weights_are_kept_and_read_again(cache: Path) -> None:
+    (file,) = cache.iterdir()
+    before = file.stat().st_mtime_ns
+    first, second = (digits(cache=cache).model.state_dict() for _ in range(2))
+    assert all(torch.equal(first[key], second[key]) for key in first) and file.stat().st_mtime_ns == before
+
+
+def test_damaged_weights_are_trained_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("autocompress.tasks.digits._EPOCHS", 1)
+    (tmp_path / "digits-1.pt").write_bytes(b"rubbish")
+    digits(cache=tmp_path)
+    assert torch.load(tmp_path / "digits-1.pt", weights_only=True).keys() == DigitsNet().state_dict().keys()
+
+
+def test_a_cache_that_cannot_be_written_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("autocompress.tasks.digits._EPOCHS", 1)
+    (tmp_path / "file").touch()
+    assert not digits(cache=tmp_path / "file" / "below").model.training
+    assert "cannot be written" in caplog.text
+
+
+def test_the_cache_folder_follows_xdg(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
+    assert cache_folder() == Path("/somewhere/autocompress")
+
+
+def test_a_shifted_scan_is_the_scan_moved_by_at_most_one_pixel() -> None:
+    scans = torch.full((50, 1, 8, 8), -1.0)
+    scans[:, 0, 4, 4] = 1.0
+    moved, _ = shifted(scans, torch.zeros(50))
+    places = {(int(row), int(column)) for _, _, row, column in moved.gt(0).nonzero()}
+    assert moved.shape == scans.shape and places == {(r, c) for r in (3, 4, 5) for c in (3, 4, 5)}

@@ -1,0 +1,47 @@
+"""The table of tiny models holds what it says."""
+
+import pytest
+import torch
+from autocompress.tests.models import TINY_MODELS, TinyModel, tiny_model
+from torch import nn
+
+each_model = pytest.mark.parametrize("row", TINY_MODELS, ids=lambda row: row.name)
+
+
+def counted_macs(row: TinyModel) -> int:
+    """Weights × output positions of every convolution and linear layer, seen by hooks on one forward pass."""
+    total = 0
+
+    def count(module: nn.Module, _: object, output: torch.Tensor) -> None:
+        nonlocal total
+        weight = module.get_parameter("weight")
+        outputs = output[0].numel()
+        total += outputs * weight[0].numel()
+
+    model = row.build()
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            module.register_forward_hook(count)
+    model(*row.example_inputs())
+    return total
+
+
+@each_model
+def test_hand_computed_macs_equal_those_counted_by_hooks(row: TinyModel) -> None:
+    assert counted_macs(row) == row.macs
+
+
+@each_model
+def test_hand_computed_parameters_equal_those_of_the_model(row: TinyModel) -> None:
+    assert sum(parameter.numel() for parameter in row.build().parameters()) == row.parameters
+
+
+@each_model
+def test_a_model_is_deterministic_and_answers_in_eval_mode(row: TinyModel) -> None:
+    first, second = (row.build()(*row.example_inputs()) for _ in range(2))
+    assert torch.equal(first, second) and first.shape == (2, 10) and first.std() > 1e-3
+
+
+def test_names_are_unique_and_found() -> None:
+    assert len({row.name for row in TINY_MODELS}) == len(TINY_MODELS)
+    assert tiny_model("depthwise").name == "depthwise"
