@@ -28,6 +28,7 @@ from .qdq import shorten_names, write_qdq
 from .quantize import Plan, QuantizedLayer, Scale, calibrate, fake_quantized_outputs, plan_quantization, quantize_layers
 from .recipe import Recipe
 from .recover import distill, reestimate_statistics
+from .template_cache import load_template, save_template, template_key
 from .template_edit import edit_template
 
 Importance = Literal["magnitude", "taylor"]
@@ -77,10 +78,11 @@ class _Clock:
 class Compressor:
     """Builds recipes of one task into ONNX files. Deterministic: the same recipe and seed give the same bytes."""
 
-    def __init__(self, task: Task, network: Network, options: CompressorOptions | None = None):
+    def __init__(self, task: Task, network: Network, options: CompressorOptions | None = None, *, cache_dir: Path | None = None):
         self.task = task
         self.network = network
         self.options = options or CompressorOptions()
+        self.cache_dir = cache_dir
 
     def build(self, recipe: Recipe, out_dir: Path, *, progress: Callable[[str], None] | None = None) -> BuildResult:
         """The artifact of a recipe, written to `out_dir/<digest>.onnx`. Raises StageError when the candidate fails."""
@@ -109,13 +111,19 @@ class Compressor:
         """Importance of every removable channel."""
         if self.options.importance == "magnitude":
             return magnitude_scores(self.network.module, self.network.groups)
-        found = self._training_batches(64, purpose="importance")
+        found = self._training_batches(64, self._seed_for("importance"))
         return taylor_scores(self.network.module, self.network.channels, self.task.loss, [next(found) for _ in range(8)])
 
     @cached_property
     def template(self) -> Template:
-        """The exported original; seconds to make."""
-        return export_template(self._folded_original, self._samples(4), self.options.opset)
+        """The exported original; seconds to make, so that it is kept in `cache_dir`."""
+        key = template_key(self._folded_original, self.options.opset)
+        template = load_template(self.cache_dir, key) if self.cache_dir else None
+        if template is None:
+            template = export_template(self._folded_original, self._samples(4), self.options.opset)
+            if self.cache_dir:
+                save_template(template, self.cache_dir, key)
+        return template
 
     @cached_property
     def _folded_original(self) -> fx.GraphModule:
@@ -141,9 +149,11 @@ class Compressor:
         inputs = tuple(x[:count] for x in self._calibration_inputs)
         return list(zip(*(torch.split(x, size) for x in inputs), strict=True))
 
-    def _training_batches(self, size: int, *, purpose: str) -> Iterator[Batch]:
-        seed = int(digest_of([self.options.seed, purpose])[:8], 16)
+    def _training_batches(self, size: int, seed: int) -> Iterator[Batch]:
         return batches(self.task.train, batch_size=size, seed=seed, augment=self.task.augment)
+
+    def _seed_for(self, purpose: str) -> int:
+        return int(digest_of([self.options.seed, purpose])[:8], 16)
 
     def _recover(self, module: fx.GraphModule, recipe: Recipe, say: Callable[[str], None]) -> None:
         if not recipe.keep and recipe.recovery is None:
@@ -151,15 +161,16 @@ class Compressor:
         statistics = self._batches_of(self.options.statistics_samples, self.options.batch_size)
         reestimate_statistics(module, statistics)
         if recipe.recovery is not None:
-            steps = recipe.recovery.steps
-            data = self._training_batches(self.options.batch_size, purpose=recipe.digest)
+            seed, steps = self._seed_for(recipe.digest), recipe.recovery.steps
+            data = self._training_batches(self.options.batch_size, seed)
             distill(
                 module,
                 self.network.module,
                 self.task.loss,
                 data,
                 recipe.recovery,
-                progress=lambda n: say(f"recover {n}/{steps}"),
+                seed=seed,
+                progress=lambda done: say(f"recover {done}/{steps}"),
             )
             reestimate_statistics(module, statistics)
         broken = next((name for name, x in module.state_dict().items() if not torch.isfinite(x).all()), None)

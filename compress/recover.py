@@ -38,37 +38,44 @@ def distill(
     batches: Iterator[Batch],
     recovery: Recovery,
     *,
+    seed: int,
     progress: Callable[[int], None] | None = None,
 ) -> None:
     """Trains `student` in place for `recovery.steps` batches: AdamW, linear warm-up over a tenth, then a cosine to zero.
 
-    Mixed precision (bfloat16) where the processor has it. Raises StageError when the loss is no longer finite.
+    Mixed precision (bfloat16) where the processor has it. `seed` decides dropout; the caller's generator is left as it was.
+    Raises StageError when the loss is no longer finite.
     """
     optimizer = torch.optim.AdamW(student.parameters(), lr=recovery.learning_rate, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, recovery.steps))
     set_training(student, True)
-    for step in range(recovery.steps):
-        inputs, targets = next(batches)
-        inputs = tuple(channels_last(x) for x in inputs)
-        with mixed_precision():
-            with torch.no_grad():
-                expected = teacher(*inputs)
-            outputs = student(*inputs)
-        total = (1 - recovery.weight) * loss(_float(outputs), targets)
-        total = total + recovery.weight * soft_loss(_float(outputs), _float(expected), recovery.temperature)
-        if not torch.isfinite(total):
-            raise StageError(
-                f"the loss became {float(total)} at step {step}: learning rate {recovery.learning_rate:g}",
-                stage="recover",
-            )
-        optimizer.zero_grad(set_to_none=True)
-        total.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(student.parameters(), 5.0)
-        optimizer.step()
-        schedule.step()
-        if progress is not None:
-            progress(step + 1)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for step in range(recovery.steps):
+            total = _loss(student, teacher, loss, next(batches), recovery)
+            if not torch.isfinite(total):
+                message = f"the loss became {total.item()} at step {step}: learning rate {recovery.learning_rate:g}"
+                raise StageError(message, stage="recover")
+            optimizer.zero_grad(set_to_none=True)
+            total.backward()  # type: ignore[no-untyped-call]
+            torch.nn.utils.clip_grad_norm_(student.parameters(), 5.0)
+            optimizer.step()
+            schedule.step()
+            if progress is not None:
+                progress(step + 1)
     set_training(student, False)
+
+
+def _loss(
+    student: fx.GraphModule, teacher: fx.GraphModule, loss: Callable[[Any, Any], Tensor], batch: Batch, recovery: Recovery
+) -> Tensor:
+    inputs, targets = tuple(channels_last(x) for x in batch[0]), batch[1]
+    with mixed_precision():
+        with torch.no_grad():
+            expected = teacher(*inputs)
+        outputs = student(*inputs)
+    hard, soft = loss(_float(outputs), targets), soft_loss(_float(outputs), _float(expected), recovery.temperature)
+    return (1 - recovery.weight) * hard + recovery.weight * soft
 
 
 def _rate(step: int, steps: int) -> float:

@@ -1,0 +1,41 @@
+"""Tasks around the tiny models: random inputs, labels that the original model itself gives."""
+
+import torch
+from autocompress.tasks.task import Metric, Task, accuracy
+from autocompress.tests.models import tiny_model
+from torch.utils.data import Dataset
+
+
+class RandomInputs(Dataset):
+    """Normal inputs of the given shapes; the target of each is the original model's answer."""
+
+    def __init__(self, model, shapes, count, seed):
+        generator = torch.Generator().manual_seed(seed)
+        self.inputs = [torch.randn(count, *shape, generator=generator) for shape in shapes]
+        with torch.inference_mode():
+            self.targets = model(*self.inputs).argmax(1).clone()
+
+    def __len__(self):
+        return len(self.targets)
+
+    def __getitem__(self, index):
+        inputs = tuple(x[index] for x in self.inputs)
+        return inputs if len(inputs) > 1 else inputs[0], self.targets[index]
+
+
+def tiny_task(name):
+    """The task of a tiny model: 256 training, 64 validation and 64 test samples."""
+    row = tiny_model(name)
+    model, examples = row.build(), row.example_inputs()
+    shapes = [x.shape[1:] for x in examples]
+    splits = [RandomInputs(model, shapes, count, seed) for seed, count in enumerate((256, 64, 64))]
+    return Task(
+        name=name,
+        model=model,
+        train=splits[0],
+        validation=splits[1],
+        test=splits[2],
+        loss=torch.nn.functional.cross_entropy,
+        metric=Metric(name="accuracy", function=accuracy),
+        example_inputs=examples,
+    )

@@ -1,0 +1,132 @@
+"""Built artifacts, run by the real ONNX Runtime, answer what the same model answers in torch."""
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from autocompress.compress import Compressor, Network, Recipe, Recovery, check_outputs
+from autocompress.compress.check import relative_error
+from autocompress.errors import StageError
+from autocompress.tests.compress.tasks import tiny_task
+from autocompress.tests.models import TINY_MODELS
+from onnx import numpy_helper
+
+NAMES = [model.name for model in TINY_MODELS]
+RECOVERY = Recovery(steps=3, learning_rate=1e-3, temperature=2.0, weight=0.5)
+
+
+def run(path, inputs):
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(path, options, disabled_optimizers=["WeightBiasQuantization"])
+    return session.run(None, {value.name: x for value, x in zip(session.get_inputs(), inputs, strict=True)})
+
+
+@pytest.fixture(scope="module")
+def compressors():
+    made = {}
+
+    def compressor(name):
+        if name not in made:
+            task = tiny_task(name)
+            made[name] = Compressor(task, Network.trace(task.model, task.example_inputs))
+        return made[name]
+
+    return compressor
+
+
+def halved(network):
+    return {group.name: max(1, group.channels // 2) for group in network.groups}
+
+
+def all_int8(network):
+    return {layer.name: "int8" for layer in network.layers}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_original_artifact_answers_like_the_users_model(name, compressors, tmp_path):
+    compressor = compressors(name)
+    result = compressor.build(Recipe(), tmp_path)
+    with torch.inference_mode():
+        expected = compressor.task.model(*(torch.from_numpy(x) for x in result.check.inputs)).numpy()
+    assert relative_error(run(result.artifact.path, result.check.inputs)[0], expected) < 1e-4
+
+
+@pytest.mark.parametrize("pruned", [False, True], ids=["whole", "pruned"])
+@pytest.mark.parametrize("name", NAMES)
+def test_int8_artifact_answers_like_fake_quantized_torch(name, pruned, compressors, tmp_path):
+    compressor = compressors(name)
+    keep = halved(compressor.network) if pruned else {}
+    result = compressor.build(Recipe(keep=keep, precision=all_int8(compressor.network)), tmp_path)
+    check_outputs(run(result.artifact.path, result.check.inputs), result.check)
+    assert sum(
+        t.data_type == onnx.TensorProto.INT8 and len(t.dims) > 1 for t in onnx.load(result.artifact.path).graph.initializer
+    ) == len(compressor.network.layers)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_pruned_and_recovered_artifact_matches_torch_and_its_predicted_shapes(name, compressors, tmp_path):
+    compressor = compressors(name)
+    recipe = Recipe(keep=halved(compressor.network), recovery=RECOVERY)
+    result = compressor.build(recipe, tmp_path)
+    check_outputs(run(result.artifact.path, result.check.inputs), result.check)
+    stored = sum(numpy_helper.to_array(t).size for t in onnx.load(result.artifact.path).graph.initializer)
+    assert stored >= compressor.network.cost(recipe).parameters
+    assert result.artifact.size_bytes >= compressor.network.cost(recipe).weight_bytes
+
+
+def test_batch_size_is_free_in_every_artifact(compressors, tmp_path):
+    compressor = compressors("residual")
+    result = compressor.build(Recipe(precision=all_int8(compressor.network)), tmp_path)
+    inputs = result.check.inputs[0]
+    together = run(result.artifact.path, [inputs[:5]])[0]
+    alone = np.concatenate([run(result.artifact.path, [inputs[i : i + 1]])[0] for i in range(5)])
+    np.testing.assert_allclose(together, alone, atol=1e-6)
+
+
+def test_same_recipe_gives_the_same_bytes(compressors, tmp_path):
+    recipe = Recipe(keep=halved(compressors("residual").network), recovery=RECOVERY)
+    digests = {compressors("residual").build(recipe, tmp_path).artifact.digest for _ in range(2)}
+    assert len(digests) == 1
+
+
+def test_one_int8_layer_leaves_the_others_float32(compressors, tmp_path):
+    result = compressors("residual").build(Recipe(precision={"body.0.0": "int8"}), tmp_path)
+    model = onnx.load(result.artifact.path)
+    assert {t.name for t in model.graph.initializer if t.data_type == onnx.TensorProto.INT8} == {"body.0.0.weight_q"}
+    check_outputs(run(result.artifact.path, result.check.inputs), result.check)
+
+
+def test_denormal_weights_are_flushed(tmp_path):
+    task = tiny_task("mlp")
+    with torch.no_grad():
+        task.model[0].weight[0] = 1e-40
+    result = Compressor(task, Network.trace(task.model, task.example_inputs)).build(Recipe(), tmp_path)
+    arrays = [numpy_helper.to_array(t) for t in onnx.load(result.artifact.path).graph.initializer]
+    tiny = np.finfo(np.float32).tiny
+    assert all(not ((a != 0) & (np.abs(a) < tiny)).any() for a in arrays if a.dtype == np.float32)
+
+
+def test_wrong_answers_are_refused(compressors, tmp_path):
+    result = compressors("mlp").build(Recipe(), tmp_path)
+    outputs = run(result.artifact.path, result.check.inputs)
+    with pytest.raises(StageError, match="differs from torch") as error:
+        check_outputs([outputs[0] * 1.5], result.check)
+    assert error.value.kind == "wrong-output"
+
+
+def test_exploding_recovery_is_a_failure_of_its_stage(compressors, tmp_path):
+    recovery = Recovery(steps=4, learning_rate=1e30, temperature=1.0, weight=0.5)
+    with pytest.raises(StageError) as error:
+        compressors("mlp").build(Recipe(recovery=recovery), tmp_path)
+    assert error.value.stage == "recover"
+
+
+def test_template_is_read_from_its_cache(tmp_path, monkeypatch):
+    task = tiny_task("mlp")
+    network = Network.trace(task.model, task.example_inputs)
+    first = Compressor(task, network, cache_dir=tmp_path / "cache").build(Recipe(), tmp_path)
+    monkeypatch.setattr("autocompress.compress.compressor.export_template", lambda *_: pytest.fail("exported again"))
+    again = Compressor(task, network, cache_dir=tmp_path / "cache").build(Recipe(), tmp_path)
+    assert first.artifact.digest == again.artifact.digest

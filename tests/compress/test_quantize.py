@@ -1,0 +1,73 @@
+"""The quantizer against NumPy written from the definitions."""
+
+import numpy as np
+import pytest
+import torch
+from autocompress.compress.graph import fold_batch_norms, layer_nodes, trace
+from autocompress.compress.quantize import calibrate, plan_quantization, quantize_layer, scale_of_range
+from autocompress.tests.models import tiny_model
+
+
+def reference_uint8(x, low, high):
+    scale = (max(high, 0) - min(low, 0)) / 255
+    zero = np.clip(np.round(-min(low, 0) / scale), 0, 255)
+    return (np.clip(np.round(x / scale) + zero, 0, 255) - zero) * scale
+
+
+@pytest.mark.parametrize(("low", "high"), [(-1.0, 3.0), (0.0, 6.0), (-4.0, -1.0), (2.0, 5.0)])
+def test_scale_reproduces_the_reference_grid(low, high):
+    scale, x = scale_of_range(low, high), np.linspace(low, high, 101).astype(np.float32)
+    ours = torch.fake_quantize_per_tensor_affine(torch.from_numpy(x), scale.scale, scale.zero_point, 0, 255).numpy()
+    np.testing.assert_allclose(ours, reference_uint8(x, low, high), atol=scale.scale * 1.01)
+    assert np.abs(ours - x).max() <= scale.scale
+
+
+def test_zero_is_exactly_representable():
+    scale = scale_of_range(-0.37, 1.91)
+    assert 0 <= scale.zero_point <= 255
+
+
+def test_a_range_of_nothing_but_zero_has_a_usable_scale():
+    assert scale_of_range(0.0, 0.0).scale == 1.0
+
+
+def test_infinite_range_is_refused():
+    with pytest.raises(ValueError, match="not finite"):
+        scale_of_range(0.0, float("inf"))
+
+
+def test_weights_are_symmetric_per_channel():
+    weight = np.random.default_rng(0).normal(size=(4, 3, 3, 3)).astype(np.float32)
+    quantized = quantize_layer(weight, None, 0.1)
+    scale = np.abs(weight).reshape(4, -1).max(1) / 127
+    np.testing.assert_array_equal(quantized.weight, np.round(weight / scale[:, None, None, None]).astype(np.int8))
+    assert np.abs(quantized.dequantized_weight() - weight).max() <= scale.max() / 2 * 1.001
+
+
+def test_bias_shares_the_scale_of_input_times_weight():
+    weight, bias = np.ones((2, 3), np.float32), np.array([0.5, -1.0], np.float32)
+    quantized = quantize_layer(weight, bias, 0.02)
+    np.testing.assert_allclose(quantized.bias_scale, 0.02 / 127, rtol=1e-6)
+    np.testing.assert_allclose(quantized.dequantized_bias(), bias, atol=0.02 / 127)
+
+
+def test_bias_of_a_dead_channel_fits_into_int32():
+    quantized = quantize_layer(np.full((1, 3), 1e-30, np.float32), np.array([5.0], np.float32), 0.1)
+    np.testing.assert_allclose(quantized.dequantized_bias(), [5.0], rtol=1e-4)
+
+
+def test_calibration_sees_the_smallest_and_largest_value():
+    model = tiny_model("mlp")
+    folded = fold_batch_norms(trace(model.build(), model.example_inputs()))
+    x = torch.linspace(-2, 6, 32).repeat(8, 1)[:, : model.example_inputs()[0].shape[1]]
+    first = next(node for node in folded.graph.nodes if node.op == "placeholder")
+    scale = calibrate(folded, [first.name], [(x[:4],), (x[4:],)])[first.name]
+    assert scale.scale == pytest.approx((float(x.max()) - float(x.min())) / 255)
+
+
+def test_plan_quantizes_the_operands_of_a_sum_between_int8_layers():
+    model = tiny_model("zero_padded_shortcut")
+    folded = fold_batch_norms(trace(model.build(), model.example_inputs()))
+    plan = plan_quantization(folded, {name for name, _ in layer_nodes(folded)})
+    padded = [node.name for node in folded.graph.nodes if "pad" in node.name]
+    assert padded and all(plan.tensors[name] != name for name in padded)
