@@ -206,12 +206,12 @@ def _metric_notes(task: Task, baseline: float, train: float) -> tuple[str, ...]:
 
 
 def _equal_near_ceiling(task: Task, baseline: float, train: float) -> bool:
-    """Both within 1 % of perfect, and closer than two standard errors of their difference."""
+    """Both within 1 % of perfect, and closer than 1.5 standard errors of their difference."""
     misses = [1 - value if task.metric.direction == "higher" else value for value in (baseline, train)]
     counts = [sample_count(task.validation) or 1_000, min(sample_count(task.train) or _TRAIN_SAMPLE, _TRAIN_SAMPLE)]
     mean = sum(misses) / 2
     error = math.sqrt(mean * (1 - mean) * sum(1 / count for count in counts))
-    return max(misses) <= _NEAR_CEILING and abs(misses[0] - misses[1]) <= 2 * error
+    return max(misses) <= _NEAR_CEILING and abs(misses[0] - misses[1]) <= 1.5 * error
 
 
 def _shape(tensor: Tensor) -> str:

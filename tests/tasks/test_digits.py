@@ -30,9 +30,9 @@ def test_weights_are_kept_and_read_again(cache: Path) -> None:
 
 def test_damaged_weights_are_trained_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("autocompress.tasks.digits._EPOCHS", 1)
-    (tmp_path / "digits-1.pt").write_bytes(b"rubbish")
+    (tmp_path / "digits-2.pt").write_bytes(b"rubbish")
     digits(cache=tmp_path)
-    assert torch.load(tmp_path / "digits-1.pt", weights_only=True).keys() == DigitsNet().state_dict().keys()
+    assert torch.load(tmp_path / "digits-2.pt", weights_only=True).keys() == DigitsNet().state_dict().keys()
 
 
 def test_a_cache_that_cannot_be_written_is_no_error(

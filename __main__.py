@@ -1,0 +1,5 @@
+"""`python -m autocompress`."""
+
+from .cli import main
+
+main()

@@ -1,0 +1,52 @@
+"""What is known of hardware: profiles, environments, measurements and their statistics. Never imports torch.
+
+Purpose. Records that every other folder passes around, and the arithmetic on them. Nothing here runs anything.
+
+Reading order
+    units.py         `2ms`, `200KB`, `1pp`: parsed with their unit or refused; and printed for people
+    profile.py       Profile: what a target can do (runtime, threads, precisions, Q/DQ convention), from devices/*.toml
+    environment.py   Environment: the machine and software that a measurement was taken on; mixing them is refused
+    measurement.py   Measurement: raw block times of a candidate beside its baseline; ratio, interval, percentiles
+
+Flow. `targets` asks the worker for an Environment, times an artifact by a TimingConfig, and returns a Measurement.
+`search` compares Measurements (`overlaps`: two points whose intervals overlap are indistinguishable).
+
+A predicted latency is another type (PredictedLatency, printed with `~`), so that it never passes as a measured one.
+
+What it does not know: models, recipes, data, how a measurement is taken (targets/worker.py), where it is stored.
+"""
+
+from .environment import Environment, require_same_environment
+from .measurement import (
+    FINALIST_TIMING,
+    SEARCH_TIMING,
+    Measurement,
+    PairBlocks,
+    PredictedLatency,
+    TimingConfig,
+    overlaps,
+)
+from .profile import Profile, load_profile, profile_names
+from .units import Drop, format_duration, format_latency, format_size, parse_drop, parse_duration, parse_size
+
+__all__ = [
+    "FINALIST_TIMING",
+    "SEARCH_TIMING",
+    "Drop",
+    "Environment",
+    "Measurement",
+    "PairBlocks",
+    "PredictedLatency",
+    "Profile",
+    "TimingConfig",
+    "format_duration",
+    "format_latency",
+    "format_size",
+    "load_profile",
+    "overlaps",
+    "parse_drop",
+    "parse_duration",
+    "parse_size",
+    "profile_names",
+    "require_same_environment",
+]

@@ -1,0 +1,65 @@
+"""Environment: where a measurement was taken. Measurements of differing environments are never mixed."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from ..errors import InputError
+from ..files import digest_of
+
+_CIRCUMSTANCES = frozenset({"load_1m", "clock_mhz"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Environment:
+    """Machine and software of a measurement, as the worker on the device reports them.
+
+    `flags` are the CPU features that decide which kernels run. `cores` are those the worker is pinned to.
+    `load_1m` (the 1-minute load average) and `clock_mhz` change from minute to minute: kept, not fingerprinted.
+    """
+
+    cpu_model: str
+    flags: tuple[str, ...]
+    governor: str | None
+    threads: int
+    cores: tuple[int, ...]
+    runtime: str
+    runtime_version: str
+    python_version: str
+    os: str
+    load_1m: float | None = None
+    clock_mhz: float | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of everything but the circumstances (load, clock)."""
+        return digest_of({key: value for key, value in asdict(self).items() if key not in _CIRCUMSTANCES})
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON value from which `from_json` makes an equal environment."""
+        return {**asdict(self), "flags": list(self.flags), "cores": list(self.cores)}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "Environment":
+        """The environment that `to_json` described; ValueError when a key is missing or unknown."""
+        if unknown := set(value) ^ {field.name for field in fields(cls)}:
+            raise ValueError(f"An environment does not fit this version: {', '.join(sorted(unknown))}")
+        return cls(**{**value, "flags": tuple(value["flags"]), "cores": tuple(value["cores"])})
+
+    def differences(self, other: "Environment") -> dict[str, tuple[Any, Any]]:
+        """By field name, (own value, other's value) of the fingerprinted fields that differ."""
+        names = [field.name for field in fields(self) if field.name not in _CIRCUMSTANCES]
+        pairs = {name: (getattr(self, name), getattr(other, name)) for name in names}
+        return {name: (mine, theirs) for name, (mine, theirs) in pairs.items() if mine != theirs}
+
+
+def require_same_environment(environments: Iterable[Environment]) -> Environment:
+    """The one environment that all of them describe (the first); InputError names what differs otherwise."""
+    found = list(environments)
+    if not found:
+        raise ValueError("There is no environment to compare.")
+    for other in found[1:]:
+        if differences := found[0].differences(other):
+            told = "; ".join(f"{name}: {mine!r} and {theirs!r}" for name, (mine, theirs) in differences.items())
+            raise InputError(f"Measurements from different environments cannot be compared ({told}): measure all of them in one.")
+    return found[0]

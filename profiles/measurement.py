@@ -1,0 +1,226 @@
+"""Measurement: raw block times of a candidate beside its baseline; every statistic is derived from them.
+
+A latency is (mean over session pairs of the median block ratio) × the baseline's reference latency. The ratio is what
+is measured well: drift, load and clock changes hit baseline and candidate alike. Its 95 % interval is Student's t over
+the pairs, because sessions differ from each other by more than blocks of one session do.
+"""
+
+import math
+import statistics
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import cache
+from typing import Any, Literal
+
+from .environment import Environment, require_same_environment
+from .units import format_latency
+
+Timer = Literal["thread-cpu", "wall"]
+Interval = tuple[float, float]
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimingConfig:
+    """How long to measure: `pairs_min`–`pairs_max` fresh session pairs of `pair_s` seconds, in blocks of `block_s`.
+
+    Measuring stops once the relative half-width of the ratio's interval is ≤ `half_width`, after `pairs_max` pairs, or
+    after `max_s` seconds (two pairs are always completed). `batch` samples go into one inference.
+    """
+
+    pairs_min: int = 3
+    pairs_max: int = 5
+    pair_s: float = 0.4
+    block_s: float = 0.01
+    warmup_s: float = 0.2
+    half_width: float = 0.01
+    max_s: float = 10.0
+    batch: int = 1
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.pairs_min <= self.pairs_max or self.batch < 1:
+            raise ValueError(f"2 ≤ pairs_min ≤ pairs_max and batch ≥ 1 are needed: {self}")
+        if min(self.pair_s, self.block_s, self.half_width, self.max_s) <= 0 or self.warmup_s < 0:
+            raise ValueError(f"durations and half_width must be positive: {self}")
+
+    def with_batch(self, batch: int) -> "TimingConfig":
+        """The same configuration for another batch size."""
+        return replace(self, batch=batch)
+
+
+SEARCH_TIMING = TimingConfig()
+FINALIST_TIMING = TimingConfig(pairs_min=5, pairs_max=8, pair_s=0.8)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairBlocks:
+    """One pair of fresh sessions: seconds per inference of each block, in order; index i are neighbours in time.
+
+    `baseline_s` and `candidate_s` are in the measurement's timer, `*_wall_s` in wall-clock time.
+    `inference_wall_s` are wall-clock times of single candidate inferences, evenly thinned to a few hundred.
+    """
+
+    baseline_s: tuple[float, ...]
+    candidate_s: tuple[float, ...]
+    baseline_wall_s: tuple[float, ...]
+    candidate_wall_s: tuple[float, ...]
+    inference_wall_s: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        blocks = (self.baseline_s, self.candidate_s, self.baseline_wall_s, self.candidate_wall_s)
+        if len({len(block) for block in blocks}) != 1 or not self.baseline_s:
+            raise ValueError(f"A pair needs equally many blocks, at least one: {[len(block) for block in blocks]}")
+        if not all(value > 0 and math.isfinite(value) for block in blocks for value in block):
+            raise ValueError("Block times must be positive and finite.")
+
+    @property
+    def ratio(self) -> float:
+        """Median over neighbouring blocks of candidate time / baseline time."""
+        return statistics.median(c / b for b, c in zip(self.baseline_s, self.candidate_s, strict=True))
+
+    @property
+    def wall_ratio(self) -> float:
+        """The same in wall-clock time."""
+        return statistics.median(c / b for b, c in zip(self.baseline_wall_s, self.candidate_wall_s, strict=True))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    """What was seen of one artifact beside its baseline; immutable, raw values kept, statistics derived.
+
+    `baseline_reference_s` is the baseline's latency in this environment, measured once for all candidates of a run.
+    `peak_memory_bytes` is what loading and running the candidate added to the worker's resident memory; None where the
+    system does not tell.
+    """
+
+    pairs: tuple[PairBlocks, ...]
+    timer: Timer
+    timing: TimingConfig
+    environment: Environment
+    profile_fingerprint: str
+    artifact_digest: str
+    baseline_digest: str
+    baseline_reference_s: float
+    peak_memory_bytes: int | None
+    schema_version: int = SCHEMA_VERSION
+
+    def __post_init__(self) -> None:
+        if len(self.pairs) < 2:
+            raise ValueError(f"A measurement needs at least 2 pairs, not {len(self.pairs)}: one has no interval.")
+        if not (self.baseline_reference_s > 0 and math.isfinite(self.baseline_reference_s)):
+            raise ValueError(f"The baseline's reference latency must be positive: {self.baseline_reference_s}")
+
+    @property
+    def pair_ratios(self) -> tuple[float, ...]:
+        """Each pair's median block ratio, candidate / baseline."""
+        return tuple(pair.ratio for pair in self.pairs)
+
+    @property
+    def ratio(self) -> float:
+        """Candidate latency / baseline latency: mean over pairs of the median block ratio."""
+        return statistics.fmean(self.pair_ratios)
+
+    @property
+    def ratio_interval(self) -> Interval:
+        """95 % interval of the ratio: Student's t over the pairs; the lower end is never below 0."""
+        spread = self.half_width * self.ratio
+        return max(0.0, self.ratio - spread), self.ratio + spread
+
+    @property
+    def half_width(self) -> float:
+        """Half the width of the ratio's interval relative to the ratio: 0.01 means ±1 %."""
+        return relative_half_width(self.pair_ratios)
+
+    @property
+    def noisy(self) -> bool:
+        """Whether the interval stayed wider than was asked for."""
+        return self.half_width > self.timing.half_width
+
+    @property
+    def latency_s(self) -> float:
+        """Seconds per inference of a batch: ratio × the baseline's reference latency."""
+        return self.ratio * self.baseline_reference_s
+
+    @property
+    def latency_interval_s(self) -> Interval:
+        """95 % interval of the latency among candidates of one run: the reference is shared, so its error cancels."""
+        low, high = self.ratio_interval
+        return low * self.baseline_reference_s, high * self.baseline_reference_s
+
+    @property
+    def p50_s(self) -> float:
+        """Median wall-clock seconds of a single inference, load of the machine included."""
+        return self._percentile(0.50)
+
+    @property
+    def p90_s(self) -> float:
+        """90th percentile of the wall-clock seconds of a single inference."""
+        return self._percentile(0.90)
+
+    @property
+    def p99_s(self) -> float:
+        """99th percentile of the wall-clock seconds of a single inference."""
+        return self._percentile(0.99)
+
+    def _percentile(self, share: float) -> float:
+        """Linear interpolation between the sorted inference times (block means where no single times were kept)."""
+        seen = sorted(value for pair in self.pairs for value in (pair.inference_wall_s or pair.candidate_wall_s))
+        position = share * (len(seen) - 1)
+        low = math.floor(position)
+        high = min(low + 1, len(seen) - 1)
+        return seen[low] + (seen[high] - seen[low]) * (position - low)
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON value from which `from_json` makes an equal measurement; raw values included."""
+        return {**asdict(self), "environment": self.environment.to_json()}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "Measurement":
+        """The measurement that `to_json` described. ValueError for another schema version."""
+        if value.get("schema_version") != SCHEMA_VERSION:
+            raise ValueError(f"A measurement of schema version {value.get('schema_version')} cannot be read here.")
+        pairs = tuple(PairBlocks(**{key: tuple(times) for key, times in pair.items()}) for pair in value["pairs"])
+        timing = TimingConfig(**value["timing"])
+        environment = Environment.from_json(value["environment"])
+        return cls(**{**value, "pairs": pairs, "timing": timing, "environment": environment})
+
+    def __str__(self) -> str:
+        """Latency with its spread, and the ratio: `1.234 ms ± 0.6 % (0.531 × the baseline)`."""
+        mark = ", noisy" if self.noisy else ""
+        spread = f"± {100 * self.half_width:.1f} %"
+        return f"{format_latency(self.latency_s)} {spread} ({self.ratio:.3f} × the baseline{mark})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PredictedLatency:
+    """A latency that nobody measured, and where it comes from; another type, so that it cannot pass as measured."""
+
+    seconds: float
+    source: str
+
+    def __str__(self) -> str:
+        """Marked with `~`."""
+        return f"~{format_latency(self.seconds)}"
+
+
+def relative_half_width(ratios: tuple[float, ...]) -> float:
+    """Half the width of the 95 % Student t interval of the mean of ≥ 2 `ratios`, relative to the mean."""
+    mean = statistics.fmean(ratios)
+    return critical_value(len(ratios) - 1) * statistics.stdev(ratios) / math.sqrt(len(ratios)) / mean
+
+
+@cache
+def critical_value(degrees: int) -> float:
+    """Student's t quantile 0.975 for ≥ 1 degrees of freedom."""
+    from scipy.special import stdtrit  # scipy.stats would take half a second to import
+
+    return float(stdtrit(degrees, 0.975))
+
+
+def overlaps(first: Measurement, second: Measurement) -> bool:
+    """Whether the intervals overlap: *indistinguishable*. InputError when the environments or baselines differ."""
+    require_same_environment((first.environment, second.environment))
+    if first.baseline_digest != second.baseline_digest:
+        raise ValueError("Measurements against different baselines cannot be compared.")
+    (low_1, high_1), (low_2, high_2) = first.ratio_interval, second.ratio_interval
+    return low_1 <= high_2 and low_2 <= high_1

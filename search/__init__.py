@@ -1,0 +1,27 @@
+"""What to try next, and what came of it: from a task and a target to a front of measured models.
+
+Purpose. The loop of the project. It proposes recipes, has them built (compress) and measured (targets), keeps everything in
+a run directory that survives a `kill -9`, and ends with the front, its report and a bundle to ship.
+
+Flow. SearchRequest → prepare.prepare (everything that can be wrong is found out) → prepare.open_search (run directory,
+study) → Search.run: ask → Screen.judge → Evaluator.evaluate → tell, then Finalists → result.run_json → front.json →
+table, report, pick, bundle.
+
+Reading order
+    request.py, constraints.py     what was asked for
+    space.py, seeds.py             what a recipe may choose; the first candidates
+    evaluation.py, evaluate.py     one candidate: Evaluation or Failure, and how it comes about
+    screen.py                      what need not be built
+    front.py, result.py            dominance, hypervolume; the front as it stands, front.json
+    study.py, run_directory.py     what is on disk, and how a killed search goes on (clock.py, interrupt.py)
+    search.py, finalists.py        the loop, and the longer look at its result
+    prepare.py, plan.py            putting it together; `--dry-run`
+    progress.py, status.py         what a person sees meanwhile
+    table.py, pick.py, bundle.py, formats.py, report/    everything that reads front.json, without a search
+
+Three states of a candidate: infeasible (measured, breaks a limit), failed (no measurement), measured. Screened ones were
+never built. A missing number is None, and never ranks.
+
+What it does not know: how a model is pruned or quantized, how a latency is taken, what the data mean. Nothing is loaded here:
+import from the modules (torch and Optuna would slow down every start of the command line).
+"""

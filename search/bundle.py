@@ -1,0 +1,166 @@
+"""The deployment bundle of one point: the model, what it is, how to run it, and checksums.
+
+model.onnx       the file that was measured, byte for byte
+manifest.json    recipe, digests, metrics with spreads, inputs and outputs, preprocessing, environment, command
+run.py           loads and runs it with nothing but onnxruntime and numpy
+SHA256SUMS       for `sha256sum --check SHA256SUMS`
+"""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError, RunDirectoryError
+from ..files import digest_of_file
+from .formats import Point, Run, size_ratio
+
+SCHEMA_VERSION = 1
+# What the measured session was opened with, for runs that do not say (the options of the built-in profiles).
+RUNTIME_OPTIONS = {
+    "optimization.disable_specified_optimizers": "WeightBiasQuantization",
+    "session.set_denormal_as_zero": "1",
+}
+RUN_SCRIPT = '''\
+"""Runs model.onnx as it was measured: python run.py [INPUT.npy ...]  (without files: random inputs, batch 1)."""
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+
+here = Path(__file__).resolve().parent
+manifest = json.loads((here / "manifest.json").read_text(encoding="utf-8"))
+options = ort.SessionOptions()
+options.intra_op_num_threads = manifest["session"]["threads"]
+for key, value in manifest["session"]["options"].items():
+    options.add_session_config_entry(key, value)
+session = ort.InferenceSession(str(here / "model.onnx"), options, providers=["CPUExecutionProvider"])
+
+inputs, files, random = manifest["inputs"], sys.argv[1:], np.random.default_rng(0)
+if files and len(files) != len(inputs):
+    sys.exit(f"The model has {len(inputs)} inputs ({', '.join(i['name'] for i in inputs)}): give as many .npy files.")
+shapes = [[size if isinstance(size, int) else 1 for size in i["shape"]] for i in inputs]
+arrays = [np.load(file) for file in files] or [random.random(shape) for shape in shapes]
+feeds = {i["name"]: array.astype(i["dtype"]) for i, array in zip(inputs, arrays)}
+for output, value in zip(session.get_outputs(), session.run(None, feeds)):
+    print(output.name, value.shape, value.dtype, value, sep="\\n")
+'''
+
+
+def write_bundle(point: Point, run: Run, artifact: Path, out: Path) -> None:
+    """Writes the bundle of `point`, whose file is `artifact`, to the directory `out`: wholly or not at all.
+
+    InputError when `out` is a file, holds anything or cannot be written; RunDirectoryError when the artifact is missing
+    or is not the file that was measured.
+    """
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        raise InputError(f"{out} exists already and is not an empty directory: choose another one, or remove it.")
+    if not artifact.is_file():
+        raise RunDirectoryError(f"The file of trial {point['trial']} is gone: {artifact}. Search again to rebuild it.")
+    digest = digest_of_file(artifact)
+    if digest != point["artifact"]["digest"]:
+        raise RunDirectoryError(
+            f"{artifact} is not the file that was measured: its SHA-256 is {digest}, "
+            f"but the run says {point['artifact']['digest']}. Search again to rebuild it."
+        )
+    try:
+        with _directory_becoming(out) as folder:
+            shutil.copyfile(artifact, folder / "model.onnx")
+            (folder / "manifest.json").write_text(_pretty(manifest(point, run, artifact)), encoding="utf-8")
+            (folder / "run.py").write_text(RUN_SCRIPT, encoding="utf-8")
+            (folder / "SHA256SUMS").write_text(_checksums(folder), encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"The bundle cannot be written to {out}: {error.strerror or error}.") from error
+
+
+def manifest(point: Point, run: Run, artifact: Path) -> dict[str, Any]:
+    """What manifest.json says of the point, a JSON value."""
+    task, target = run["task"], run["target"]
+    inputs, outputs = _signature(artifact)
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "name": f"{task['name']}-{target['name']}-trial-{point['trial']}",
+        "model": {"file": "model.onnx", "sha256": point["artifact"]["digest"]}
+        | {name: point["artifact"][name] for name in ("size_bytes", "macs", "parameters")},
+        "inputs": inputs,
+        "outputs": outputs,
+        "preprocessing": task["preprocessing"],
+        "session": {
+            "runtime": target["runtime"],
+            "threads": target["threads"],
+            "options": target.get("runtime_options", RUNTIME_OPTIONS),
+        },
+        "metrics": _metrics(point, run),
+        "recipe": point["recipe"],
+        "layers": list(point["layers"]),
+        "warnings": list(point["warnings"]),
+        "task": {name: task[name] for name in ("name", "spec", "arguments", "digest")},
+        "target": dict(target),
+        "environment": dict(run["environment"]),
+        "reproduce": {"command": run["command"], "trial": point["trial"]},
+    }
+
+
+def _metrics(point: Point, run: Run) -> dict[str, Any]:
+    """Every number with its spread, and the original model's beside it."""
+    original = run["baseline"]
+    return {
+        "quality": {
+            "metric": dict(run["task"]["metric"]),
+            **point["quality"],
+            "drop": point["drop"],
+            "original_validation": original["quality"]["validation"],
+        },
+        "latency": {**point["latency"], "original_s": original["latency"]["latency_s"]},
+        "size": {
+            "bytes": point["artifact"]["size_bytes"],
+            "ratio": size_ratio(point, run),
+            "original_bytes": original["artifact"]["size_bytes"],
+        },
+        "indistinguishable_from": list(point["indistinguishable_from"]),
+    }
+
+
+def _signature(artifact: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Inputs and outputs as {name, shape, dtype}: a dynamic dimension is its name (or `dynamic`)."""
+    import onnx
+
+    graph = onnx.load(artifact, load_external_data=False).graph
+    stored = {initializer.name for initializer in graph.initializer}
+    inputs = [_tensor(value) for value in graph.input if value.name not in stored]
+    return inputs, [_tensor(value) for value in graph.output]
+
+
+def _tensor(value: Any) -> dict[str, Any]:
+    import onnx
+
+    tensor = value.type.tensor_type
+    dimensions = [dim.dim_value if dim.HasField("dim_value") else dim.dim_param or "dynamic" for dim in tensor.shape.dim]
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)
+    return {"name": value.name, "shape": dimensions, "dtype": dtype.name}
+
+
+def _checksums(folder: Path) -> str:
+    return "".join(f"{digest_of_file(path)}  {path.name}\n" for path in sorted(folder.iterdir()))
+
+
+def _pretty(value: Mapping[str, Any]) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+@contextmanager
+def _directory_becoming(out: Path) -> Iterator[Path]:
+    """Yields a temporary directory beside `out` that takes its place at the end, or is removed on error."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    try:
+        yield temporary
+        temporary.chmod(0o755)
+        temporary.rename(out)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

@@ -1,0 +1,207 @@
+"""Evaluating one candidate: build, run on validation, look up what was executed, measure.
+
+This is the one place that catches a StageError and records it as a Failure; everything else that is raised is a bug or
+the user's business, and ends the search.
+"""
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from ..compress.artifact import Artifact
+from ..compress.check import OutputCheck, check_outputs
+from ..compress.compressor import Compressor
+from ..compress.network import Cost, Network
+from ..compress.recipe import Precision, Recipe
+from ..errors import StageError
+from ..profiles import Measurement, TimingConfig
+from ..targets.lease import training
+from ..targets.target import Target, TargetSession
+from ..tasks.data import write_inputs
+from ..tasks.quality import score
+from ..tasks.task import Metric, Split
+from .evaluation import ArtifactFacts, Evaluation, Failure, Interval, Latency
+from .uncertainty import bootstrap_interval
+
+Progress = Callable[[str], None]
+VALIDATION_BATCH = 250
+PACE_S = 5.0
+
+
+class StoredSplit:
+    """A split on disk for the worker (`inputs`, an .npz), its targets here; read and written on first use."""
+
+    def __init__(self, split: Split, path: Path):
+        self._split = split
+        self._path = path
+
+    @property
+    def inputs(self) -> Path:
+        """The file with the inputs."""
+        self.targets  # noqa: B018 - writes the file
+        return self._path
+
+    @cached_property
+    def targets(self) -> Any:
+        """The targets of the whole split."""
+        return write_inputs(self._split, self._path)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluator:
+    """Evaluates candidates of one run. `elapsed` tells the run's time in seconds."""
+
+    network: Network
+    compressor: Compressor
+    target: Target
+    metric: Metric
+    validation: StoredSplit
+    artifacts: Path
+    timing: TimingConfig
+    elapsed: Callable[[], float]
+
+    def evaluate(self, trial: int, recipe: Recipe, *, baseline: Evaluation | None, progress: Progress) -> Evaluation | Failure:
+        """What comes of the recipe, tried twice when the first failure is transient. `baseline` is None for itself."""
+        try:
+            return self._attempt(trial, recipe, baseline, progress)
+        except StageError as error:
+            if not error.retryable:
+                return Failure.of(error, trial=trial)
+            progress(f"retrying after: {error}")
+        try:
+            return self._attempt(trial, recipe, baseline, progress)
+        except StageError as error:
+            return Failure.of(error, trial=trial)
+
+    def _attempt(self, trial: int, recipe: Recipe, baseline: Evaluation | None, progress: Progress) -> Evaluation:
+        seconds: dict[str, float] = {}
+        with PacedTraining(progress) as paced:
+            build = self.compressor.build(recipe, self.artifacts, progress=paced)
+        seconds |= build.seconds
+        artifact = build.artifact
+        reference = artifact.path if baseline is None else self.artifact_path(baseline)
+        with self.target.session() as session:
+            progress("validating")
+            with _timed(seconds, "check"):
+                _check(session, artifact.path, build.check)
+            with _timed(seconds, "validate"):
+                value, interval = self.quality(session, artifact.path, self.validation)
+            with _timed(seconds, "inspect"):
+                executed = session.executed_precision(artifact.path, [layer.name for layer in self.network.layers])
+            with _timed(seconds, "measure"):
+                progress("measuring")
+                measurement = session.measure(artifact.path, reference, self.timing)
+        return Evaluation(
+            trial=trial,
+            recipe=recipe,
+            artifact=_facts(artifact),
+            validation=value,
+            validation_interval=interval,
+            drop=0.0 if baseline is None else self.metric.drop(value, baseline=baseline.validation),
+            latency=Latency.of(measurement),
+            layers=layer_rows(self.network, self.network.cost(recipe), recipe, executed=executed),
+            elapsed_s=self.elapsed(),
+            seconds=seconds,
+        )
+
+    def quality(self, session: TargetSession, model: Path, split: StoredSplit) -> tuple[float, Interval | None]:
+        """The metric of an artifact on a split and its interval. StageError when it is no finite number."""
+        outputs = session.run(model, split.inputs, batch=VALIDATION_BATCH)
+        value = score(self.metric, outputs, split.targets)
+        if not np.isfinite(value):
+            message = f"The metric {self.metric.name!r} of the artifact is {value}."
+            raise StageError(message, stage="run", kind="wrong-output")
+        return value, bootstrap_interval(self.metric, outputs, split.targets)
+
+    def measure_again(self, evaluation: Evaluation, *, baseline: Evaluation, timing: TimingConfig) -> Measurement:
+        """A measurement of a finished candidate in a fresh worker process. Raises StageError."""
+        with self.target.session() as session:
+            return session.measure(self.artifact_path(evaluation), self.artifact_path(baseline), timing)
+
+    def artifact_path(self, evaluation: Evaluation) -> Path:
+        """The candidate's artifact, built again when its file is gone. Raises StageError."""
+        path = self.artifacts / Path(evaluation.artifact.file).name
+        if path.is_file():
+            return path
+        return self.compressor.build(evaluation.recipe, self.artifacts).artifact.path
+
+
+class PacedTraining:
+    """The lease for training, let go for a moment at least every PACE_S, so that other searches' measurements get through.
+
+    Called with a message as a progress callback; a context manager.
+    """
+
+    def __init__(self, progress: Progress):
+        self._progress = progress
+        self._lease = ExitStack()
+        self._since = 0.0
+
+    def __enter__(self) -> "PacedTraining":
+        self._take()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._lease.close()
+
+    def __call__(self, message: str) -> None:
+        self._progress(message)
+        if time.monotonic() - self._since > PACE_S:
+            self._lease.close()
+            self._take()
+
+    def _take(self) -> None:
+        self._lease.enter_context(training())
+        self._since = time.monotonic()
+
+
+def _check(session: TargetSession, model: Path, check: OutputCheck) -> None:
+    """Raises StageError when the runtime's answers differ from those of the same model in torch."""
+    with tempfile.TemporaryDirectory(prefix="autocompress-") as folder:
+        inputs = Path(folder) / "check.npz"
+        np.savez(inputs, allow_pickle=False, **{str(index): array for index, array in enumerate(check.inputs)})
+        check_outputs(session.run(model, inputs, batch=len(check.inputs[0])), check)
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
+    start = time.perf_counter()
+    yield
+    seconds[name] = time.perf_counter() - start
+
+
+def _facts(artifact: Artifact) -> ArtifactFacts:
+    return ArtifactFacts(
+        file=f"artifacts/{artifact.path.name}",
+        digest=artifact.digest,
+        size_bytes=artifact.size_bytes,
+        macs=artifact.macs,
+        parameters=artifact.parameters,
+    )
+
+
+def layer_rows(network: Network, cost: Cost, recipe: Recipe, *, executed: Mapping[str, Precision]) -> tuple[dict[str, Any], ...]:
+    """The rows of front.json for each layer; `precision_executed` is None where the runtime's graph does not show it."""
+    return tuple(
+        {
+            "name": layer.name,
+            "kind": layer.kind,
+            "channels_in": left.channels_in,
+            "channels_out": left.channels_out,
+            "channels_in_original": layer.channels_in,
+            "channels_out_original": layer.channels_out,
+            "precision_asked": recipe.precision.get(layer.name, "float32"),
+            "precision_executed": executed.get(layer.name),
+            "macs": left.macs,
+            "bytes": left.bytes,
+        }
+        for layer, left in zip(network.layers, cost.layers, strict=True)
+    )

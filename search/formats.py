@@ -1,0 +1,192 @@
+"""The words for a run's numbers: one unit per quantity in the whole run, every measured number with its spread."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..profiles.units import format_size
+
+Run = Mapping[str, Any]
+Point = Mapping[str, Any]
+MISSING = "–"
+_LATENCY_UNITS = (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Formats:
+    """How the numbers of one run are written; `Formats.of(run)` makes it.
+
+    Latencies share the unit that fits the original model, and so do sizes: a column of them compares at a glance.
+    """
+
+    metric_name: str
+    fraction: bool
+    lower_is_better: bool
+    latency_unit: str
+    latency_scale: float
+    size_unit: str
+    size_scale: int
+
+    @classmethod
+    def of(cls, run: Run) -> "Formats":
+        """The formats that fit the run's metric and its original model."""
+        metric = run["task"]["metric"]
+        latency_s = run["baseline"]["latency"]["latency_s"]
+        large = run["baseline"]["artifact"]["size_bytes"] >= 10 * 1024**2
+        unit, scale = next((pair for pair in _LATENCY_UNITS if latency_s >= pair[1]), _LATENCY_UNITS[-1])
+        return cls(
+            metric_name=metric["name"],
+            fraction=metric["unit"] == "fraction",
+            lower_is_better=metric["direction"] == "lower",
+            latency_unit=unit,
+            latency_scale=scale,
+            size_unit="MB" if large else "KB",
+            size_scale=1024**2 if large else 1024,
+        )
+
+    @property
+    def quality_unit(self) -> str:
+        """`%` for a fraction, nothing otherwise."""
+        return "%" if self.fraction else ""
+
+    @property
+    def quality_scale(self) -> float:
+        """What one written unit of the metric is worth: 0.01 for a fraction, else 1."""
+        return 0.01 if self.fraction else 1.0
+
+    def quality(self, value: float | None) -> str:
+        """`91.73 %`, or four significant digits of a metric that is no fraction."""
+        return f"{self.bare_quality(value)} {self.quality_unit}".rstrip() if value is not None else MISSING
+
+    def bare_quality(self, value: float) -> str:
+        """The same without its unit."""
+        return f"{100 * value:.2f}" if self.fraction else f"{value:.4g}"
+
+    def quality_spread(self, interval: Sequence[float] | None) -> str:
+        """`±0.78` in the written unit of the metric, half of the interval; empty without one."""
+        if interval is None:
+            return ""
+        half = (interval[1] - interval[0]) / 2 / self.quality_scale
+        return f"±{half:.2f}" if self.fraction else f"±{half:.2g}"
+
+    def drop(self, value: float) -> str:
+        """`0.42 pp`; negative where the point is better than the original model."""
+        if self.fraction:
+            return f"{_minus(f'{100 * value:.2f}')} pp"
+        return _minus(f"{value:.3g}")
+
+    def latency(self, seconds: float) -> str:
+        """The latency in the run's unit: `0.412 ms`."""
+        return f"{self.bare_latency(seconds)} {self.latency_unit}"
+
+    def bare_latency(self, seconds: float) -> str:
+        """The same without its unit."""
+        value = seconds / self.latency_scale
+        return f"{value:.{3 if value < 10 else 2 if value < 100 else 1}f}"
+
+    def size(self, size_bytes: float) -> str:
+        """The size in the run's unit: `169.6 KB`; two decimals below one unit."""
+        value = size_bytes / self.size_scale
+        return f"{value:,.{1 if value >= 1 else 2}f} {self.size_unit}"
+
+    def size_of(self, point: Point) -> str:
+        """The size of the point's file. A size is exact, so it has no spread."""
+        return self.size(point["artifact"]["size_bytes"])
+
+    def latency_of(self, point: Point) -> str:
+        """The latency of the point with its spread: `0.412 ms ±0.7 %`, and `noisy` where the protocol gave up."""
+        latency = point["latency"]
+        noisy = " noisy" if latency["noisy"] else ""
+        return f"{self.latency(latency['latency_s'])} {relative_spread(latency['interval_s'])}{noisy}"
+
+    def quality_of(self, point: Point) -> str:
+        """The validation metric of the point with its spread: `91.73 % ±0.78`."""
+        quality = point["quality"]
+        return f"{self.quality(quality['validation'])} {self.quality_spread(quality['interval'])}".rstrip()
+
+
+def size_of(point: Point) -> str:
+    """The size of the point's file in the unit that fits it alone, for a sentence outside a table: `169.6 KB`."""
+    return format_size(point["artifact"]["size_bytes"])
+
+
+def size_ratio(point: Point, run: Run) -> float:
+    """The size of the point's file relative to the original model's."""
+    return float(point["artifact"]["size_bytes"] / run["baseline"]["artifact"]["size_bytes"])
+
+
+def ratio_text(value: float) -> str:
+    """`0.31×`, or three decimals below 0.1."""
+    return f"{value:.{2 if value >= 0.1 else 3}f}×"
+
+
+def relative_spread(interval: Sequence[float]) -> str:
+    """`±0.7 %`: half of the interval, relative to its middle."""
+    low, high = interval
+    return f"±{100 * (high - low) / (high + low):.1f} %" if high + low > 0 else ""
+
+
+def count_text(value: float) -> str:
+    """`40.6 M`, `269 k`, `87`: three significant digits of a count."""
+    for unit, scale in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if value >= scale:
+            return f"{value / scale:.{0 if value >= 100 * scale else 1}f} {unit}"
+    return f"{value:.0f}"
+
+
+def label_of(point: Point, run: Run) -> str:
+    """`original`, `uniform int8` or `trial 12`."""
+    if point["trial"] == run["baseline"]["trial"]:
+        return "original"
+    uniform = run["uniform_int8"]
+    return "uniform int8" if uniform and point["trial"] == uniform["trial"] else f"trial {point['trial']}"
+
+
+def same_text(point: Point, run: Run, *, limit: int = 4) -> str:
+    """The trials on the front that cannot be told apart from the point: `5, 17 and 3 more`; empty without any."""
+    front = {other["trial"] for other in run["front"]}
+    return _listed([str(trial) for trial in point["indistinguishable_from"] if trial in front], limit)
+
+
+def grouped_warnings(point: Point) -> list[str]:
+    """The point's warnings, those that differ only in the layer (after the colon) as one: `asked int8, ran …: a, b`.
+
+    Beyond six layers the rest is counted.
+    """
+    groups: dict[str, list[str]] = {}
+    for warning in point["warnings"]:
+        what, _, layer = warning.partition(": ")
+        groups.setdefault(what, []).append(layer)
+    return [f"{what}: {_listed(layers, 6)}" if all(layers) else what for what, layers in groups.items()]
+
+
+def recipe_lines(point: Point, run: Run, *, limit: int = 6) -> list[str]:
+    """The recipe in lines of one subject each; beyond `limit` pruned groups or float32 layers the rest is counted."""
+    recipe = point["recipe"]
+    widths = {group["name"]: group["channels"] for group in run["groups"]}
+    order = sorted(recipe["keep"], key=lambda name: (recipe["keep"][name] / widths.get(name, 1), name))
+    kept = [f"{name} {recipe['keep'][name]}/{widths.get(name, '?')}" for name in order]
+    int8, total = len(recipe["precision"]), len(point["layers"])
+    lines = [f"channels: {_listed(kept, limit) or 'all kept'}", f"int8: {int8} of {total} layers"]
+    if 0 < int8 < total:
+        floats = [layer["name"] for layer in point["layers"] if layer["name"] not in recipe["precision"]]
+        lines[1] += f"; float32: {_listed(floats, limit)}"
+    if recovery := recipe["recovery"]:
+        lines.append(
+            f"distilled: {recovery['steps']} steps, learning rate {recovery['learning_rate']:.2g}, "
+            f"temperature {recovery['temperature']:.2g}, weight {recovery['weight']:.2g}"
+        )
+    else:
+        lines.append("not distilled")
+    return lines
+
+
+def _listed(words: Sequence[str], limit: int) -> str:
+    rest = len(words) - limit
+    return ", ".join(words[:limit]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def _minus(text: str) -> str:
+    """With a true minus sign, and no sign on zero."""
+    zero = not text.strip("-0.")
+    return text.lstrip("-") if zero else text.replace("-", "−")

@@ -1,0 +1,47 @@
+"""Ctrl-C: the first one stops the search at a safe place, the second one at once."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType, TracebackType
+from typing import Any
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interrupts:
+    """SIGINT and SIGTERM while a search runs. A context manager, for the main thread.
+
+    The first signal raises KeyboardInterrupt at once inside `allowed()` (building, measuring), elsewhere (bookkeeping) at
+    the next `allowed()`. Any further signal raises it wherever it comes: a run directory survives even that.
+    """
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._interruptible = False
+        self._previous: dict[int, Any] = {}
+
+    def __enter__(self) -> "Interrupts":
+        self._previous = {number: signal.signal(number, self._on_signal) for number in _SIGNALS}
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    @contextmanager
+    def allowed(self) -> Iterator[None]:
+        """A block that a signal may end; ends at once when one came before."""
+        if self.requested:
+            raise KeyboardInterrupt
+        self._interruptible = True
+        try:
+            yield
+        finally:
+            self._interruptible = False
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        again, self.requested = self.requested, True
+        if again or self._interruptible:
+            self._interruptible = False
+            raise KeyboardInterrupt

@@ -1,0 +1,105 @@
+"""Plan: what `autocompress search --dry-run` tells, without building or writing anything."""
+
+import time
+from typing import Any
+
+import torch
+
+from ..compress.recipe import Recipe
+from ..profiles import SEARCH_TIMING, format_duration, format_size
+from ..tasks.data import sample_count
+from .prepare import Problem
+from .seeds import first_recipes
+from .space import STEPS
+
+_FIXED_S = 1.5  # worker process, build, bookkeeping
+_TRAINING_BATCH = 128
+_STEP_COST = 4.0  # a training step in forward passes: teacher, student, backward
+
+
+def plan_json(problem: Problem) -> dict[str, Any]:
+    """The plan as a JSON value: space, groups and levels, exclusions, estimated seconds."""
+    space, network = problem.space, problem.network
+    candidate_s = estimated_seconds(problem)
+    request = problem.request
+    count = request.trials or (int(request.budget_s / candidate_s) if request.budget_s else None)
+    return {
+        "task": problem.checked.task.name,
+        "baseline": problem.checked.baseline,
+        "target": problem.profile.name,
+        "space_size": space.size,
+        "dimensions": space.dimensions,
+        "macs": network.macs,
+        "parameters": network.parameters,
+        "float32_bytes": network.cost(Recipe()).weight_bytes,
+        "smallest_bytes": space.smallest_bytes(network),
+        "groups": [
+            {
+                "name": group.name,
+                "channels": group.channels,
+                "levels": list(group.levels),
+                "layers": list(group.layers),
+                "ruled_out": space.ruled_out.get(group.name, 0),
+            }
+            for group in space.groups
+        ],
+        "ruled_out_reason": f"target '{problem.profile.name}' wants multiples of {problem.profile.channel_multiple} channels",
+        "int8_layers": list(space.quantizable),
+        "excluded": [{"name": item.name, "reason": item.reason} for item in space.excluded],
+        "first_recipes": len(first_recipes(space)),
+        "candidate_s": candidate_s,
+        "estimated_s": request.budget_s or (count or 0) * candidate_s,
+        "estimated_trials": count,
+        "directory": str(problem.directory),
+    }
+
+
+def estimated_seconds(problem: Problem) -> float:
+    """A rough prediction of the seconds that an average candidate takes, from one timed forward pass."""
+    task = problem.checked.task
+    inputs = tuple(tensor.repeat(32, *[1] * (tensor.dim() - 1))[:32] for tensor in task.example_inputs)
+    with torch.inference_mode():
+        task.model(*inputs)
+        start = time.perf_counter()
+        task.model(*inputs)
+    sample_s = (time.perf_counter() - start) / len(inputs[0])
+    validate_s = sample_s * (sample_count(task.validation) or 1000)
+    measure_s = SEARCH_TIMING.pairs_min * (SEARCH_TIMING.pair_s + 2 * SEARCH_TIMING.warmup_s)
+    recover_s = sum(STEPS) / len(STEPS) * _TRAINING_BATCH * sample_s * _STEP_COST / 2  # half of the candidates recover
+    return _FIXED_S + validate_s + measure_s + recover_s
+
+
+def plan_text(plan: dict[str, Any]) -> str:
+    """The plan for a person."""
+    size = plan["space_size"]
+    lines = [
+        f"Task {plan['task']} on target {plan['target']}: the original scores {plan['baseline']:.4g}.",
+        f"Search space: {_count(size)} recipes in {plan['dimensions']} parameters "
+        f"({len(plan['groups'])} channel groups, {len(plan['int8_layers'])} int8 layers, recovery).",
+        f"Weights: {format_size(plan['float32_bytes'])} in float32, at least {format_size(plan['smallest_bytes'])} in any recipe.",
+        "",
+        "Channel groups and their keep levels:",
+        *(f"  {_group_line(group)}" for group in plan["groups"]),
+        f"  (other counts are ruled out: {plan['ruled_out_reason']})",
+    ]
+    if plan["excluded"]:
+        lines += ["", "Left alone:", *(f"  {item['name']}: {item['reason']}" for item in plan["excluded"])]
+    lines += [
+        "",
+        f"Estimated: ~{format_duration(plan['candidate_s'])} a candidate, ~{plan['estimated_trials']} candidates in "
+        f"~{format_duration(plan['estimated_s'])} (the original, uniform int8 and {plan['first_recipes'] - 2} chosen ones first).",
+        f"The run would be in {plan['directory']}.",
+    ]
+    return "\n".join(lines)
+
+
+def _group_line(group: dict[str, Any]) -> str:
+    levels = " ".join(map(str, group["levels"]))
+    others = len(group["layers"]) - 1
+    more = f" (coupled with {others} more layer{'s' if others > 1 else ''})" if others else ""
+    return f"{group['name']}{more}: {levels}; {group['ruled_out']} other counts ruled out"
+
+
+def _count(size: int) -> str:
+    """The exact number up to 10^15, a power of ten with the number of digits beyond."""
+    return f"{size:,}" if size < 10**15 else f"about 10^{len(str(size)) - 1}"

@@ -1,0 +1,220 @@
+"""From a request to a search that is ready to run: everything that can be wrong is found out before any work."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from ..compress.compressor import Compressor, CompressorOptions
+from ..compress.network import Network
+from ..errors import TargetUnavailable
+from ..files import canonical_json
+from ..profiles import SEARCH_TIMING, Environment, Profile, load_profile
+from ..targets.store import MeasurementStore
+from ..targets.target import Target
+from ..tasks.check import CheckedTask, check_task
+from ..tasks.identity import data_digest, model_digest
+from ..tasks.load import load_task
+from .clock import Clock
+from .constraints import Limits, require_reachable_size
+from .evaluate import Evaluator, StoredSplit
+from .finalists import Finalists
+from .progress import Progress
+from .request import SearchRequest
+from .result import Result
+from .run_directory import RunConfig, RunDirectory, existing_runs, read_json
+from .screen import Screen
+from .search import Options, Search
+from .space import SearchSpace
+from .study import SearchStudy
+
+_CHECKED = "task.json"
+_CIRCUMSTANCES = frozenset({"load_1m", "clock_mhz"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """A request whose task, target and limits were found to be good."""
+
+    request: SearchRequest
+    checked: CheckedTask
+    profile: Profile
+    environment: Environment
+    network: Network
+    space: SearchSpace
+
+    @property
+    def directory(self) -> Path:
+        """Where the run goes when none is there."""
+        return self.request.directory(self.checked.task.name, self.profile.name)
+
+
+def prepare(request: SearchRequest, progress: Progress) -> Problem:
+    """The request, checked without writing anything. Raises InputError or TargetUnavailable."""
+    profile = load_profile(request.target)
+    progress.stage(f"loading the task {request.task}")
+    task = load_task(request.task, request.arguments)
+    progress.stage("checking the task")
+    checked = check_task(task, known=_known_check(request.directory(task.name, profile.name)))
+    for note in checked.notes:
+        progress.note(f"Note: {note}")
+    request.constraints.limits(checked.baseline)
+    progress.stage(f"asking the target {profile.name}")
+    environment = Target(profile).probe()
+    progress.stage("reading the model")
+    network = Network.trace(task.model, task.example_inputs)
+    space = SearchSpace.of(network, profile)
+    require_reachable_size(request.constraints.max_size_bytes, space.smallest_bytes(network))
+    return Problem(request=request, checked=checked, profile=profile, environment=environment, network=network, space=space)
+
+
+def _known_check(path: Path) -> dict[str, Any] | None:
+    """What an earlier session found out about its task; it is used only if the digest is still the same."""
+    return next((known for run in existing_runs(path) if (known := read_json(run / _CHECKED)) is not None), None)
+
+
+@contextmanager
+def open_search(problem: Problem, progress: Progress) -> Iterator[Search]:
+    """The search in its run directory, which it owns meanwhile. Raises InputError."""
+    request = problem.request
+    with RunDirectory.open(problem.directory, _config(problem), fresh=request.fresh) as directory:
+        _announce(directory, problem, progress)
+        directory.write_json(_CHECKED, problem.checked.to_json())
+        splits = directory.path / "inputs"
+        splits.mkdir(exist_ok=True)
+        try:
+            yield _search(problem, directory, progress, splits)
+        finally:
+            shutil.rmtree(splits, ignore_errors=True)
+
+
+def _announce(directory: RunDirectory, problem: Problem, progress: Progress) -> None:
+    if directory.resumed:
+        progress.note(f"Continuing the run in {directory.path}.")
+    elif directory.changed:
+        changed = ", ".join(directory.changed)
+        progress.note(f"{problem.directory} cannot be continued ({changed} changed): starting {directory.path}.")
+    directory.log("opened", resumed=directory.resumed, changed=directory.changed, command=problem.request.command)
+
+
+def _search(problem: Problem, directory: RunDirectory, progress: Progress, splits: Path) -> Search:
+    request, task, network = problem.request, problem.checked.task, problem.network
+    progress.stage("reading the validation split")
+    validation = StoredSplit(task.validation, splits / "validation.npz")
+    target = Target(problem.profile, MeasurementStore(directory.measurements), inputs=validation.inputs)
+    if target.probe().fingerprint != problem.environment.fingerprint:
+        raise TargetUnavailable("The target's environment changed while the task was loaded: run the command again.")
+    clock = Clock(directory.elapsed)
+    options = CompressorOptions(opset=problem.profile.opset, seed=request.seed)
+    evaluator = Evaluator(
+        network=network,
+        compressor=Compressor(task, network, options),
+        target=target,
+        metric=task.metric,
+        validation=validation,
+        artifacts=directory.artifacts,
+        timing=SEARCH_TIMING.with_batch(request.batch),
+        elapsed=lambda: clock.elapsed_s,
+    )
+    limits = Limits(latency_s=request.constraints.max_latency_s, size_bytes=request.constraints.max_size_bytes)
+    finalists = Finalists(directory, evaluator, StoredSplit(task.test, splits / "test.npz"), batch=request.batch)
+    return Search(
+        space=problem.space,
+        study=SearchStudy.open(directory.study, sampler=request.sampler, seed=request.seed),
+        evaluator=evaluator,
+        screen=Screen(network=network, limits=limits),
+        result=Result(
+            metric=task.metric,
+            constraints=request.constraints,
+            uniform_digest=problem.space.uniform_int8().digest,
+            evaluations=[],
+            known=finalists.known,
+        ),
+        finalists=finalists,
+        directory=directory,
+        clock=clock,
+        options=Options(budget_s=request.budget_s, trials=request.trials),
+        progress=progress,
+        facts=facts_of(problem),
+    )
+
+
+def _config(problem: Problem) -> RunConfig:
+    """What must be unchanged to continue the run, by the names that a user is told, and the options of this call."""
+    request, task = problem.request, problem.checked.task
+    environment = {
+        f"environment.{field.name}": str(getattr(problem.environment, field.name))
+        for field in fields(Environment)
+        if field.name not in _CIRCUMSTANCES
+    }
+    identity = {
+        "task": task.name,
+        "model": model_digest(task.model),
+        "data": data_digest(task),
+        "task definition": problem.checked.digest,
+        "target": problem.profile.name,
+        "profile": problem.profile.fingerprint,
+        "batch": str(request.batch),
+        **environment,
+    }
+    constraints = request.constraints
+    options = {
+        "spec": request.task,
+        "arguments": canonical_json(dict(request.arguments)).decode(),
+        "sampler": request.sampler,
+        "seed": request.seed,
+        "budget_s": request.budget_s,
+        "trials": request.trials,
+        "max_drop": None if constraints.max_drop is None else str(constraints.max_drop),
+        "max_latency_s": constraints.max_latency_s,
+        "max_size_bytes": constraints.max_size_bytes,
+        "command": request.command,
+    }
+    return RunConfig(identity=identity, options=options)
+
+
+def facts_of(problem: Problem) -> dict[str, Any]:
+    """The entries of front.json that do not change while a search runs."""
+    request, checked, profile, network = problem.request, problem.checked, problem.profile, problem.network
+    task, space = checked.task, problem.space
+    metric = {"name": task.metric.name, "direction": task.metric.direction, "unit": task.metric.unit}
+    return {
+        "task": {
+            "name": task.name,
+            "metric": metric,
+            "spec": request.task,
+            "arguments": dict(request.arguments),
+            "digest": checked.digest,
+            "preprocessing": dict(task.preprocessing),
+            "notes": list(checked.notes),
+        },
+        "target": {
+            "name": profile.name,
+            "profile_fingerprint": profile.fingerprint,
+            "threads": profile.threads,
+            "runtime": profile.runtime,
+            "batch": request.batch,
+        },
+        "environment": problem.environment.to_json(),
+        "command": request.command,
+        "sampler": request.sampler,
+        "seed": request.seed,
+        "constraints": request.constraints.to_json(checked.baseline),
+        "layers": [
+            {
+                "name": layer.name,
+                "kind": layer.kind,
+                "channels": layer.channels_out,
+                "macs": layer.macs,
+                "parameters": layer.parameters,
+            }
+            for layer in network.layers
+        ],
+        "groups": [
+            {"name": group.name, "channels": group.channels, "layers": list(group.layers), "levels": list(group.levels)}
+            for group in space.groups
+        ],
+        "excluded": [{"name": item.name, "reason": item.reason} for item in space.excluded],
+    }

@@ -1,0 +1,196 @@
+"""The figures as Plotly JSON. Colors are names of the style sheet."""
+
+from dataclasses import replace
+from typing import Any
+
+from ...profiles.units import format_duration
+from ..formats import Formats, Point, Run
+from ..pick import Objective, costs_of, drop_scale_of, recommended
+from .marks import Axis, axis_of, outline_of, roles_of, trace_of
+
+FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
+PLAIN_AXIS = {"gridcolor": "var(--grid)", "zeroline": False, "linecolor": "var(--line)"}
+
+
+def plane(run: Run, cost: Objective, *, chosen: Point) -> dict[str, Any]:
+    """Quality (up is better) against latency or size, with the front's staircase, limits and spread bars."""
+    import plotly.graph_objects as go
+
+    across, up = axis_of(run, cost), axis_of(run, "drop")
+    figure = go.Figure(_staircase(run, cost, across, up))
+    for role in roles_of(run, chosen):
+        figure.add_scatter(
+            x=[across.value(point) for point in role.points],
+            y=[up.value(point) for point in role.points],
+            error_x=across.error_bars(role.points, role.color) if role.spread else None,
+            error_y=up.error_bars(role.points, "var(--spread)") if role.spread else None,
+            mode="markers",
+            marker={"color": role.color, "symbol": role.symbol, "size": role.size, "line": outline_of(role.symbol)},
+            **trace_of(role, run),
+        )
+    _draw_limits(figure, run, cost)
+    figure.update_layout(_layout(), hovermode="closest")
+    figure.update_xaxes(title=_title(across.title), range=[0, 1.06 * _widest(run, across)], nticks=7, **PLAIN_AXIS)
+    figure.update_yaxes(title=_title(up.title), range=quality_range(run), nticks=7, **PLAIN_AXIS)
+    return _json(figure)
+
+
+def space(run: Run, *, chosen: Point) -> dict[str, Any]:
+    """Latency, size and quality in three dimensions, with spread bars and the front's shadow on the floor."""
+    import plotly.graph_objects as go
+
+    latency, size, up = axis_of(run, "latency"), axis_of(run, "size"), axis_of(run, "drop")
+    floor, ceiling = quality_range(run)
+    figure = go.Figure(layout=_layout())
+    figure.add_scatter3d(
+        x=[latency.value(point) for point in run["front"]],
+        y=[size.value(point) for point in run["front"]],
+        z=[floor] * len(run["front"]),
+        mode="markers",
+        marker={"color": "var(--shadow)", "size": 4, "line_width": 0},
+        hoverinfo="skip",
+    )
+    for role in roles_of(run, chosen):
+        shown = replace(role, points=[p for p in role.points if min(floor, ceiling) <= up.value(p) <= max(floor, ceiling)])
+        figure.add_scatter3d(
+            x=[latency.value(point) for point in shown.points],
+            y=[size.value(point) for point in shown.points],
+            z=[up.value(point) for point in shown.points],
+            error_x=latency.error_bars(shown.points, role.color) if role.spread else None,
+            error_z=up.error_bars(shown.points, "var(--spread-solid)") if role.spread else None,
+            mode="markers",
+            marker={"color": role.color, "symbol": role.symbol_3d, "size": role.size / 2, "line_width": 0},
+            **trace_of(shown, run),
+        )
+    plain = {"gridcolor": "var(--line)", "showbackground": False, "zeroline": False, "nticks": 5, "showspikes": False}
+    figure.update_layout(
+        margin={"l": 0, "r": 0, "t": 0, "b": 0},
+        scene={
+            "xaxis": {"title": {"text": latency.title}, "range": [0, 1.06 * _widest(run, latency)], **plain},
+            "yaxis": {"title": {"text": size.title}, "range": [0, 1.06 * _widest(run, size)], **plain},
+            "zaxis": {"title": {"text": up.title}, "range": [floor, ceiling], **plain},
+            "camera": {"eye": {"x": -1.1, "y": -1.72, "z": 0.72}, "center": {"x": 0, "y": 0, "z": -0.2}},
+            "aspectmode": "manual",
+            "aspectratio": {"x": 1.25, "y": 1.1, "z": 0.9},
+            "dragmode": "turntable",
+        },
+    )
+    return _json(figure)
+
+
+def history(run: Run) -> dict[str, Any]:
+    """The normalized hypervolume (0 to 1) over the search's time."""
+    import plotly.graph_objects as go
+
+    rows = run["history"]
+    minutes = bool(rows) and rows[-1]["elapsed_s"] >= 180
+    figure = go.Figure(layout=_layout())
+    figure.add_scatter(
+        x=[row["elapsed_s"] / (60 if minutes else 1) for row in rows],
+        y=[row["hypervolume"] for row in rows],
+        mode="lines+markers",
+        line={"shape": "hv", "color": "var(--front)", "width": 2},
+        marker={"color": "var(--front)", "size": 4},
+        fill="tozeroy",
+        fillcolor="var(--front-faint)",
+        hoverinfo="text",
+        hovertext=[
+            f"<b>{row['hypervolume']:.3f}</b> after {format_duration(row['elapsed_s'])}<br>trial {row['trial']}" for row in rows
+        ],
+        customdata=[row["trial"] for row in rows],
+    )
+    figure.update_layout(dragmode=False)
+    unit, scale = ("minutes", 60) if minutes else ("seconds", 1)
+    end = 1.03 * max((row["elapsed_s"] for row in rows), default=1.0) / scale
+    figure.update_xaxes(title=_title(unit), range=[0, end], **PLAIN_AXIS)
+    figure.update_yaxes(title=_title("hypervolume"), rangemode="tozero", **PLAIN_AXIS)
+    return _json(figure)
+
+
+def quality_range(run: Run) -> tuple[float, float]:
+    """Bottom and top of the quality axis in the drawn unit; bottom > top when a lower metric is better.
+
+    It shows the front, the recommended point, the original, uniform int8 and the allowed drop, but no larger drop than
+    the one that ends the objective space: a handful of broken candidates must not squash what matters.
+    """
+    formats, sign = Formats.of(run), -1 if Formats.of(run).lower_is_better else 1
+    chosen, limit = recommended(run)[0], run["constraints"]["max_drop_limit"] or 0.0
+    important = [point for point in (*run["front"], run["baseline"], run["uniform_int8"], chosen) if point]
+    # Upwards is better from here on: a lower-is-better metric counts negative.
+    values = [sign * point["quality"]["validation"] for point in important]
+    original, high = sign * run["baseline"]["quality"]["validation"], max(values)
+    worst = original - max(drop_scale_of(run), 1.15 * limit, chosen["drop"])
+    low = max(worst, min(*values, original - 1.15 * limit))
+    spreads = [point["quality"]["interval"] for point in important if point["quality"]["interval"]]
+    widest = max(((end - start) / 2 for start, end in spreads), default=0.0)
+    # Spread bars may leave the view: on a small validation set they are longer than all the differences.
+    margin = max(0.08 * (high - low), min(1.1 * widest, 0.3 * (high - low))) or 0.05 * abs(high) or 1.0
+    return sign * (low - margin) / formats.quality_scale, sign * (high + margin) / formats.quality_scale
+
+
+def _staircase(run: Run, cost: Objective, across: Axis, up: Axis) -> dict[str, Any]:
+    """The border of what the front reaches in this plane: each cost with the best quality up to it."""
+    best, steps = float("inf"), []
+    for point in sorted(run["front"], key=lambda point: (costs_of(point)[cost], point["drop"])):
+        if point["drop"] < best:
+            best = point["drop"]
+            steps.append(point)
+    return {
+        "type": "scatter",
+        "x": [across.value(point) for point in steps],
+        "y": [up.value(point) for point in steps],
+        "mode": "lines",
+        "line": {"shape": "hv", "color": "var(--front-soft)", "width": 2},
+        "hoverinfo": "skip",
+    }
+
+
+def _widest(run: Run, axis: Axis) -> float:
+    return max(axis.value(point) for point in (*run["front"], run["baseline"], run["uniform_int8"]) if point)
+
+
+def _draw_limits(figure: Any, run: Run, cost: Objective) -> None:
+    """The search's own limits as dashed lines."""
+    formats, constraints = Formats.of(run), run["constraints"]
+    line = {"line_dash": "dash", "line_width": 1, "line_color": "var(--limit)"}
+    words = {"annotation_font_color": "var(--limit)", "annotation_font_size": 11}
+    if (limit := constraints["max_drop_limit"]) is not None:
+        sign = -1 if formats.lower_is_better else 1
+        height = (run["baseline"]["quality"]["validation"] - sign * limit) / formats.quality_scale
+        text = f"allowed drop {formats.drop(limit)}"
+        figure.add_hline(height, annotation_text=text, annotation_position="bottom right", **line, **words)
+    value, scale = {
+        "latency": (constraints["max_latency_s"], formats.latency_scale),
+        "size": (constraints["max_size_bytes"], formats.size_scale),
+        "drop": (None, 1),
+    }[cost]
+    if value is not None:
+        figure.add_vline(value / scale, annotation_text="limit", annotation_position="top right", **line, **words)
+
+
+def _title(text: str) -> dict[str, Any]:
+    return {"text": text, "standoff": 8, "font": {"size": 12.5}}
+
+
+def _layout() -> dict[str, Any]:
+    return {
+        "template": "none",
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "font": {"family": FONT, "size": 12, "color": "var(--soft)"},
+        "margin": {"l": 54, "r": 14, "t": 24, "b": 46},
+        "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": "var(--other)", "activecolor": "var(--front)"},
+        "showlegend": False,
+        "hoverlabel": {
+            "align": "left",
+            "bgcolor": "var(--card)",
+            "bordercolor": "var(--line)",
+            "font": {"family": FONT, "size": 12, "color": "var(--ink)"},
+        },
+    }
+
+
+def _json(figure: Any) -> dict[str, Any]:
+    """The figure as plain JSON values, without Plotly's binary arrays."""
+    value: dict[str, Any] = figure.to_dict()
+    return value

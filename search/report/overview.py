@@ -1,0 +1,126 @@
+"""The top of the page: what was searched, and the chosen point against the original model and uniform int8."""
+
+from dataclasses import dataclass
+from html import escape
+
+from ...profiles.units import format_duration
+from ..formats import Formats, Point, Run, grouped_warnings, label_of, ratio_text, relative_spread, size_ratio
+from ..pick import limits_of, limits_text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bar:
+    """One row of a card: whose value, the value in words, and its length as a share of the card's width."""
+
+    kind: str
+    label: str
+    value: str
+    share: float
+
+
+def header(run: Run) -> str:
+    """Title, status and the facts that identify the search."""
+    task, target, environment, trials = run["task"], run["target"], run["environment"], run["trials"]
+    arguments = "".join(f" {name}={value}" for name, value in task["arguments"].items())
+    threads = f"{target['threads']} thread{'s' if target['threads'] != 1 else ''}"
+    facts = {
+        "Task": f"{task['spec']}{arguments}",
+        "Target": f"{target['name']}: {target['runtime']} {environment.get('runtime_version', '')}, {threads}, "
+        f"batch {target['batch']}",
+        "Processor": str(environment.get("cpu_model", "unknown")),
+        "Limits": limits_text(limits_of(run), run),
+        "Trials": f"{trials['finished']} measured, {trials['failed']} failed, {trials['screened']} screened out",
+        "Time": format_duration(run["elapsed_s"]),
+    }
+    rows = "".join(f"<div><dt>{name}</dt><dd>{escape(value)}</dd></div>" for name, value in facts.items())
+    status = escape(run["status"])
+    return (
+        f'<header><p class="brand">autocompress report</p><div class="title"><h1>{escape(task["name"])}'
+        f" <span>on {escape(target['name'])}</span></h1>"
+        f'<span class="status {status}">{status}</span></div><dl class="facts">{rows}</dl></header>'
+    )
+
+
+def chosen_point(run: Run, chosen: Point, *, reason: str) -> str:
+    """Three cards (latency, size, quality) that compare the chosen point with the original and uniform int8."""
+    uniform = run["uniform_int8"]
+    rows = [("original", run["baseline"])]
+    if uniform:
+        rows.append(("uniform", uniform))
+    if all(chosen["trial"] != point["trial"] for _, point in rows):
+        rows.append(("chosen", chosen))
+    cards = _latency_card(run, chosen, rows) + _size_card(run, chosen, rows) + _quality_card(run, chosen, rows)
+    warnings = grouped_warnings(chosen)
+    if chosen["latency"]["noisy"]:
+        warnings.insert(0, "its latency is noisy: the interval stayed wider than ±1 %")
+    listed = "".join(f"<li>{escape(warning)}</li>" for warning in warnings)
+    return (
+        f'<section class="chosen" aria-labelledby="chosen"><div class="title"><h2 id="chosen"><b>★</b> '
+        f"{escape(label_of(chosen, run).capitalize())}</h2><p>{escape(reason)}</p></div>"
+        f'<div class="cards">{cards}</div>' + (f'<ul class="warnings">{listed}</ul>' if listed else "") + "</section>"
+    )
+
+
+def _latency_card(run: Run, chosen: Point, rows: list[tuple[str, Point]]) -> str:
+    formats = Formats.of(run)
+    longest = max(point["latency"]["latency_s"] for _, point in rows)
+    bars = [
+        Bar(
+            kind=kind,
+            label=_name(kind, point, run),
+            value=formats.latency(point["latency"]["latency_s"]),
+            share=point["latency"]["latency_s"] / longest,
+        )
+        for kind, point in rows
+    ]
+    latency = chosen["latency"]
+    note = f"{formats.latency(latency['latency_s'])} {relative_spread(latency['interval_s'])}, "
+    note += f"p99 {formats.latency(latency['p99_s'])}"
+    return _card("Latency", ratio_text(latency["ratio"]), note, bars)
+
+
+def _size_card(run: Run, chosen: Point, rows: list[tuple[str, Point]]) -> str:
+    largest = max(size_ratio(point, run) for _, point in rows)
+    bars = [
+        Bar(kind=kind, label=_name(kind, point, run), value=Formats.of(run).size_of(point), share=size_ratio(point, run) / largest)
+        for kind, point in rows
+    ]
+    return _card("Size of the file", ratio_text(size_ratio(chosen, run)), f"{Formats.of(run).size_of(chosen)}, exact", bars)
+
+
+def _quality_card(run: Run, chosen: Point, rows: list[tuple[str, Point]]) -> str:
+    """Bars show the drop, not the metric: from a metric's zero all bars would look alike."""
+    formats, limit = Formats.of(run), run["constraints"]["max_drop_limit"]
+    longest = 1.05 * max(limit or 0.0, *(point["drop"] for _, point in rows)) or 1.0
+    bars = [
+        Bar(
+            kind=kind,
+            label=_name(kind, point, run),
+            value=formats.quality(point["quality"]["validation"]),
+            share=max(0.0, point["drop"] / longest),
+        )
+        for kind, point in rows
+    ]
+    quality = chosen["quality"]
+    note = f"{formats.quality_of(chosen)} on validation"
+    if quality["test"] is not None:
+        note += f", {formats.quality(quality['test'])} {formats.quality_spread(quality['test_interval'])} on test"
+    tick = limit / longest if limit is not None else None
+    return _card(f"Drop of {formats.metric_name}", formats.drop(chosen["drop"]), note, bars, tick=tick)
+
+
+def _card(title: str, figure: str, note: str, bars: list[Bar], *, tick: float | None = None) -> str:
+    mark = f'<s style="left:{100 * tick:.1f}%" title="limit"></s>' if tick is not None else ""
+    rows = "".join(
+        f'<li class="{bar.kind}"><span>{escape(bar.label)}</span>'
+        f'<div class="bar"><i style="width:{100 * bar.share:.1f}%"></i>{mark}</div><b>{escape(bar.value)}</b></li>'
+        for bar in bars
+    )
+    return (
+        f'<article class="card"><h3>{escape(title)}</h3><p class="figure">{escape(figure)}</p>'
+        f'<p class="note">{escape(note)}</p><ul class="bars">{rows}</ul></article>'
+    )
+
+
+def _name(kind: str, point: Point, run: Run) -> str:
+    return "this point" if kind == "chosen" else label_of(point, run)

@@ -1,0 +1,167 @@
+"""The page below the charts: the front as a table, failures, the search space and the environment."""
+
+import json
+from collections import Counter
+from html import escape
+from typing import Any
+
+from ..formats import (
+    MISSING,
+    Formats,
+    Point,
+    Run,
+    count_text,
+    label_of,
+    ratio_text,
+    relative_spread,
+    same_text,
+    size_ratio,
+)
+from ..pick import measured_points
+from ..table import shown_points
+from .charts import quality_range
+
+SHOWN_FAILURES = 200
+NARROW_LABELS = {"times": "latency ratio", "times-size": "size ratio"}
+
+
+def front_table(run: Run, *, chosen: Point) -> str:
+    """The front with the original and uniform int8, the fastest first; a click on a row shows its layers."""
+    formats = Formats.of(run)
+    columns = {"quality": formats.metric_name, "test": "test", "drop": "drop", "latency": "latency", "times": "×"}
+    columns |= {"size": "size", "times-size": "×", "macs": "MACs", "int8": "int8", "distilled": "distilled"}
+    if all(point["quality"]["test"] is None for point in shown_points(run)):
+        del columns["test"]
+    head = "".join(f'<th class="number">{escape(name)}</th>' for name in columns.values())
+    body = "".join(_front_row(point, run, chosen=chosen, columns=columns) for point in shown_points(run))
+    missing = "" if run["front"] else "No point meets the limits; the nearest miss is shown. "
+    return (
+        f'<p class="lead">{missing}± is half of the 95 % interval. Points marked ≈ have overlapping intervals: '
+        "the measurements do not tell them apart.</p>"
+        f'<div class="card scroll"><table class="front"><thead><tr><th>point</th>{head}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div>"
+    )
+
+
+def outside_note(run: Run) -> str:
+    """Says how many measured points lie below the visible part of the charts; empty when none does."""
+    formats, (bottom, _) = Formats.of(run), quality_range(run)
+    sign = -1 if formats.lower_is_better else 1
+    below = sum(sign * point["quality"]["validation"] / formats.quality_scale < sign * bottom for point in measured_points(run))
+    if not below:
+        return ""
+    points = "1 point lies" if below == 1 else f"{below} points lie"
+    return f'<p class="lead">{points} below the charts (a larger drop); double-click a chart to see everything.</p>'
+
+
+def failures(run: Run) -> str:
+    """How many candidates failed where, and each of them with its reason; a sentence when none did."""
+    rows = run["failures"]
+    if not rows:
+        return '<section><h2>Failures</h2><p class="lead">No candidate failed.</p></section>'
+    counts = Counter(f"{row['stage']}: {row['kind']}" for row in rows)
+    chips = "".join(f"<li>{escape(name)} <b>{count}</b></li>" for name, count in counts.most_common())
+    body = "".join(
+        f"<tr>{_cell('trial', str(row['trial']))}{_cell('stage', row['stage'])}{_cell('kind', row['kind'])}"
+        f"{_cell('what happened', row['message'] + (' Tried again.' if row['retryable'] else ''))}</tr>"
+        for row in rows[:SHOWN_FAILURES]
+    )
+    more = len(rows) - SHOWN_FAILURES
+    rest = f'<p class="lead">{more} more are in the run\'s log.</p>' if more > 0 else ""
+    return (
+        f'<section><h2>Failures</h2><ul class="chips">{chips}</ul><div class="card scroll"><table class="failures">'
+        f"<thead><tr><th>trial</th><th>stage</th><th>kind</th><th>what happened</th></tr></thead><tbody>{body}</tbody>"
+        f"</table></div>{rest}</section>"
+    )
+
+
+def search_space(run: Run) -> str:
+    """The channel groups with their levels, and what was left out and why."""
+    groups = "".join(
+        f"<tr>{_cell('group', group['name'], code=True)}{_cell('channels', _levels(group))}"
+        f"{_cell('layers', ', '.join(group['layers']), code=True)}</tr>"
+        for group in run["groups"]
+    )
+    excluded = "".join(f"<li><code>{escape(item['name'])}</code> {escape(item['reason'])}</li>" for item in run["excluded"])
+    left_out = f'<h3>Left as they are</h3><ul class="plain">{excluded}</ul>' if excluded else ""
+    return (
+        f"<section><h2>Search space</h2><details class=card><summary>{len(run['groups'])} channel groups, "
+        f"{len(run['layers'])} layers</summary><table class=space><thead><tr><th>group</th><th>channels</th>"
+        f"<th>layers</th></tr></thead><tbody>{groups}</tbody></table>{left_out}</details></section>"
+    )
+
+
+def environment(run: Run) -> str:
+    """Where it was measured and the command that repeats it."""
+    facts = {
+        **run["environment"],
+        "profile": run["target"]["profile_fingerprint"],
+        "task digest": run["task"]["digest"],
+    }
+    rows = "".join(
+        f"<div><dt>{escape(name.replace('_', ' '))}</dt><dd>{escape(_plain(value))}</dd></div>" for name, value in facts.items()
+    )
+    return (
+        f'<section><h2>Measured on</h2><div class="card"><dl class="facts">{rows}</dl>'
+        f"<h3>The same search again</h3><pre>{escape(run['command'])}</pre></div></section>"
+    )
+
+
+def _front_row(point: Point, run: Run, *, chosen: Point, columns: dict[str, str]) -> str:
+    cells = "".join(
+        f'<td class="number {kind}" data-label="{escape(NARROW_LABELS.get(kind, columns[kind]))}">{cell}</td>'
+        for kind, cell in _front_cells(point, run).items()
+        if kind in columns
+    )
+    star = "<b>★</b> " if point["trial"] == chosen["trial"] else ""
+    others = same_text(point, run)
+    same = f'<i title="intervals overlap">≈ {others}</i>' if others else ""
+    name = f'<th scope="row"><button type="button">{star}{escape(label_of(point, run))}</button>{same}</th>'
+    return f'<tr data-trial="{point["trial"]}">{name}{cells}</tr>'
+
+
+def _front_cells(point: Point, run: Run) -> dict[str, str]:
+    """The HTML of each cell by column."""
+    formats, quality, latency = Formats.of(run), point["quality"], point["latency"]
+    recovery = point["recipe"]["recovery"]
+    noisy = '<em title="the interval stayed wider than ±1 %">noisy</em> ' if latency["noisy"] else ""
+    return {
+        "quality": _spread(formats.quality(quality["validation"]), formats.quality_spread(quality["interval"])),
+        "test": _spread(formats.quality(quality["test"]), formats.quality_spread(quality["test_interval"])),
+        "drop": escape(formats.drop(point["drop"])),
+        "latency": noisy + _spread(formats.latency(latency["latency_s"]), relative_spread(latency["interval_s"])),
+        "times": _ratio(latency["ratio"]),
+        "size": escape(formats.size_of(point)),
+        "times-size": _ratio(size_ratio(point, run)),
+        "macs": escape(count_text(point["artifact"]["macs"])),
+        "int8": f"{len(point['recipe']['precision'])}/{len(point['layers'])}",
+        "distilled": f"{recovery['steps']} steps" if recovery else MISSING,
+    }
+
+
+def _spread(value: str, spread: str) -> str:
+    return f"{escape(value)} <small>{escape(spread)}</small>" if spread else escape(value)
+
+
+def _ratio(value: float) -> str:
+    return f'<span class="ratio" style="--share:{min(1.0, value):.3f}">{ratio_text(value)}</span>'
+
+
+def _cell(label: str, text: str, *, code: bool = False) -> str:
+    shown = f"<code>{escape(text)}</code>" if code else escape(text)
+    return f'<td data-label="{escape(label)}">{shown}</td>'
+
+
+def _levels(group: dict[str, Any]) -> str:
+    levels = [str(level) for level in group["levels"]]
+    return " ".join(levels if len(levels) <= 9 else [*levels[:4], "…", *levels[-4:]])
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(str, value))
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return MISSING if value is None else json.dumps(value)

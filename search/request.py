@@ -1,0 +1,46 @@
+"""SearchRequest: what the command line asks for, parsed. Light: no torch, no Optuna."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..errors import InputError
+from .constraints import Constraints
+
+SAMPLERS = ("tpe", "nsga2", "random")
+DEFAULT_BUDGET_S = 180.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchRequest:
+    """A search as it was asked for. With neither `budget_s` nor `trials` the budget is DEFAULT_BUDGET_S."""
+
+    task: str
+    arguments: Mapping[str, str] = field(default_factory=dict)
+    target: str = "cpu"
+    batch: int = 1
+    budget_s: float | None = None
+    trials: int | None = None
+    constraints: Constraints = field(default_factory=Constraints)
+    sampler: str = "tpe"
+    seed: int = 0
+    out: Path | None = None
+    fresh: bool = False
+    command: str = ""
+
+    def __post_init__(self) -> None:
+        if self.sampler not in SAMPLERS:
+            raise InputError(f"There is no sampler {self.sampler!r}: choose {', '.join(SAMPLERS)}.")
+        if self.batch < 1:
+            raise InputError(f"--batch {self.batch} is no batch size: give 1 or more.")
+        if self.trials is not None and self.trials < 1:
+            raise InputError(f"--trials {self.trials} is too few: give 1 or more (the original model counts).")
+        if self.budget_s is None and self.trials is None:
+            object.__setattr__(self, "budget_s", DEFAULT_BUDGET_S)
+
+    def directory(self, task_name: str, target_name: str) -> Path:
+        """Where the run goes: `--out`, or `runs/TASK-TARGET`."""
+        if self.out is not None:
+            return self.out
+        return Path("runs") / re.sub(r"[^\w.-]+", "-", f"{task_name}-{target_name}").strip("-.")

@@ -1,0 +1,174 @@
+"""Result: the front of a run as it stands, and the dict that becomes front.json (schema_version 1)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+from ..tasks.task import Metric
+from .constraints import Constraints, Limits
+from .evaluation import Evaluation, Failure, Latency
+from .finalists import Finalist
+from .front import drop_scale, hypervolume, non_dominated
+from .screen import excesses_of
+
+Vector = tuple[float, float, float]
+SCHEMA_VERSION = 1
+NEAREST_MISSES = 5
+
+
+@dataclass(kw_only=True)
+class Result:
+    """Measured candidates in order of their trials, the first one the original. `known` are the finalists by digest."""
+
+    metric: Metric
+    constraints: Constraints
+    uniform_digest: str
+    evaluations: list[Evaluation]
+    known: Mapping[str, Finalist] = field(default_factory=dict)
+    _history: list[dict[str, Any]] = field(default_factory=list)
+
+    @cached_property
+    def drop_scale(self) -> float:
+        """The drop that ends the objective space, in the metric's unit."""
+        return drop_scale(self.metric.unit, self.baseline.validation)
+
+    @cached_property
+    def limits(self) -> Limits:
+        """The user's limits in the metric's unit, seconds and bytes."""
+        return self.constraints.limits(self.baseline.validation)
+
+    def vector(self, evaluation: Evaluation) -> Vector:
+        """(normalized drop, size ratio, latency ratio), all minimized."""
+        size = evaluation.artifact.size_bytes / self.baseline.artifact.size_bytes
+        return evaluation.drop / self.drop_scale, size, evaluation.latency.ratio
+
+    def sampler_constraints(self, evaluation: Evaluation) -> dict[str, float]:
+        """What Optuna is told, above 0 is broken: the user's limits, and a drop inside the objective space.
+
+        The latter keeps samplers away from models that are tiny and useless, which nothing dominates.
+        """
+        relative = self.limits.relative(self.excesses(evaluation), drop_unit=self.drop_scale)
+        worth = max(self.drop_scale, self.limits.drop or 0.0)
+        return {**relative, "worth": (evaluation.drop - worth) / self.drop_scale}
+
+    @property
+    def baseline(self) -> Evaluation:
+        """The original model (trial 0)."""
+        return self.evaluations[0]
+
+    @property
+    def uniform_int8(self) -> Evaluation | None:
+        """Uniform int8, when it was measured."""
+        found = (item for item in self.evaluations if item.recipe.digest == self.uniform_digest)
+        return next(found, None)
+
+    def latest(self, evaluation: Evaluation) -> Evaluation:
+        """The evaluation with the finalist's longer measurement where there is one."""
+        finalist = self.known.get(evaluation.artifact.digest)
+        if finalist is None or finalist.latency is None:
+            return evaluation
+        return replace(evaluation, latency=finalist.latency)
+
+    def excesses(self, evaluation: Evaluation) -> dict[str, float]:
+        """By limit, value - limit; positive means broken."""
+        return excesses_of(self.latest(evaluation), self.limits)
+
+    def feasible(self) -> list[Evaluation]:
+        """The candidates that break no limit, with their latest measurements."""
+        return [self.latest(e) for e in self.evaluations if all(x <= 0 for x in self.excesses(e).values())]
+
+    def front(self) -> list[Evaluation]:
+        """The feasible candidates that no feasible one dominates, the fastest first."""
+        return sorted(non_dominated(self.feasible(), self.vector), key=lambda item: item.latency.ratio)
+
+    def nearest_misses(self) -> list[Evaluation]:
+        """Infeasible candidates, those that break the limits least first, in units of the objective space."""
+        relative = {
+            e.trial: sum(x for x in self.limits.relative(self.excesses(e), drop_unit=self.drop_scale).values() if x > 0)
+            for e in self.evaluations
+        }
+        missed = [e for e in self.evaluations if relative[e.trial] > 0]
+        return sorted(missed, key=lambda item: relative[item.trial])[:NEAREST_MISSES]
+
+    def history(self) -> list[dict[str, Any]]:
+        """The hypervolume of all measured candidates after each trial; computed once per trial."""
+        for index in range(len(self._history), len(self.evaluations)):
+            seen = self.evaluations[: index + 1]
+            value = hypervolume(self.vector(item) for item in seen)
+            last = seen[-1]
+            self._history.append({"elapsed_s": last.elapsed_s, "trial": last.trial, "hypervolume": value})
+        return self._history
+
+    def hypervolume(self) -> float:
+        """The normalized hypervolume of all measured candidates."""
+        return self.history()[-1]["hypervolume"] if self.evaluations else 0.0
+
+    def points(self) -> dict[str, Any]:
+        """The entries of front.json that hold points: baseline, uniform_int8, front, dominated, nearest_misses, history."""
+        front = self.front()
+        on_front = {item.trial for item in front}
+        same = indistinguishable([self.latest(item) for item in self.evaluations])
+        made = {item.trial: self._point(item, same[item.trial]) for item in self.evaluations}
+        uniform = self.uniform_int8
+        misses = [] if front else self.nearest_misses()
+        return {
+            "baseline": made[self.baseline.trial],
+            "uniform_int8": None if uniform is None else made[uniform.trial],
+            "front": [made[item.trial] for item in front],
+            "dominated": [made[item.trial] for item in self.evaluations if item.trial not in on_front],
+            "nearest_misses": [{"trial": item.trial, "violations": made[item.trial]["violations"]} for item in misses],
+            "history": self.history(),
+        }
+
+    def _point(self, evaluation: Evaluation, same: Sequence[int]) -> dict[str, Any]:
+        finalist = self.known.get(evaluation.artifact.digest)
+        violations = {name: excess for name, excess in self.excesses(evaluation).items() if excess > 0}
+        return {
+            "trial": evaluation.trial,
+            "recipe": evaluation.recipe.to_json(),
+            "artifact": asdict(evaluation.artifact),
+            "quality": {
+                "validation": evaluation.validation,
+                "interval": evaluation.validation_interval,
+                "test": finalist.test if finalist else None,
+                "test_interval": finalist.test_interval if finalist else None,
+            },
+            "drop": evaluation.drop,
+            "latency": asdict(self.latest(evaluation).latency),
+            "feasible": not violations,
+            "violations": violations,
+            "indistinguishable_from": list(same),
+            "finalist": finalist is not None,
+            "layers": [dict(row) for row in evaluation.layers],
+            "warnings": evaluation.warnings,
+            "seconds": dict(evaluation.seconds),
+        }
+
+
+def indistinguishable(evaluations: Sequence[Evaluation]) -> dict[int, list[int]]:
+    """By trial, the other trials whose latency interval overlaps its own."""
+    return {
+        one.trial: [other.trial for other in evaluations if other.trial != one.trial and _overlap(one.latency, other.latency)]
+        for one in evaluations
+    }
+
+
+def _overlap(first: Latency, second: Latency) -> bool:
+    (low_1, high_1), (low_2, high_2) = first.ratio_interval, second.ratio_interval
+    return low_1 <= high_2 and low_2 <= high_1
+
+
+def run_json(
+    result: Result, facts: Mapping[str, Any], *, failures: Sequence[Failure], screened: int, status: str, elapsed_s: float
+) -> dict[str, Any]:
+    """The dict of front.json. `facts` are what does not change in a run: task, target, environment, command, layers …"""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        **facts,
+        "status": status,
+        "elapsed_s": elapsed_s,
+        "trials": {"finished": len(result.evaluations), "failed": len(failures), "screened": screened},
+        **result.points(),
+        "failures": [failure.to_json() for failure in failures],
+    }

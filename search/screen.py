@@ -1,0 +1,105 @@
+"""Screening: candidates that cannot matter are told apart before anything is built."""
+
+import statistics
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from ..compress.network import Cost, Network
+from ..compress.recipe import Recipe
+from ..profiles import format_duration, format_latency, format_size
+from .constraints import Limits
+from .evaluation import Evaluation, Screened
+
+_MARGIN = 1.05  # a candidate counts as too slow for larger ones only when it is so by more than this
+_NO_TIME_S = 1e9
+
+
+@dataclass(slots=True, kw_only=True)
+class Screen:
+    """What is known of the candidates so far, to judge the next one by. `limits` are those of the user."""
+
+    network: Network
+    limits: Limits
+    _seen: dict[str, int] = field(default_factory=dict)
+    _too_slow: list[tuple[Cost, Evaluation]] = field(default_factory=list)
+    _step_s: list[float] = field(default_factory=list)
+    _fixed_s: list[float] = field(default_factory=list)
+
+    def learn(self, evaluation: Evaluation) -> None:
+        """Takes note of a measured candidate."""
+        self._seen[evaluation.recipe.digest] = evaluation.trial
+        recovery_s = evaluation.seconds.get("recover", 0.0)
+        if evaluation.recipe.recovery is not None and recovery_s > 0:
+            self._step_s.append(recovery_s / evaluation.recipe.recovery.steps)
+        self._fixed_s.append(sum(evaluation.seconds.values()) - recovery_s)
+        limit = self.limits.latency_s
+        if limit is not None and evaluation.latency.interval_s[0] > limit * _MARGIN:
+            self._too_slow.append((self.network.cost(evaluation.recipe), evaluation))
+
+    def learn_failure(self, recipe: Recipe, trial: int) -> None:
+        """Takes note of a candidate that failed: the same recipe would fail again."""
+        self._seen[recipe.digest] = trial
+
+    def judge(self, recipe: Recipe, *, left_s: float = _NO_TIME_S) -> Screened | None:
+        """Why the recipe need not be built, or None. `left_s` is the time left for candidates."""
+        if recipe.digest in self._seen:
+            return Screened(reason="duplicate", message=f"the same recipe as trial {self._seen[recipe.digest]}")
+        cost = self.network.cost(recipe)
+        return self._size(cost) or self._latency(cost) or self._time(recipe, left_s)
+
+    def seconds(self, recipe: Recipe) -> float | None:
+        """How long the recipe will take, from the medians so far; None while nothing comparable was seen."""
+        if not self._fixed_s or (recipe.recovery is not None and not self._step_s):
+            return None
+        steps = recipe.recovery.steps if recipe.recovery is not None else 0
+        return statistics.median(self._fixed_s) + (steps * statistics.median(self._step_s) if steps else 0.0)
+
+    def _size(self, cost: Cost) -> Screened | None:
+        limit = self.limits.size_bytes
+        if limit is None or cost.weight_bytes <= limit:
+            return None
+        message = f"its weights need {format_size(cost.weight_bytes)}, the limit is {format_size(limit)}"
+        return Screened(reason="size", message=message, excess=cost.weight_bytes / limit - 1)
+
+    def _latency(self, cost: Cost) -> Screened | None:
+        for slow, evaluation in self._too_slow:
+            if _no_smaller(cost, slow):
+                assert self.limits.latency_s is not None
+                seen = evaluation.latency.latency_s
+                message = (
+                    f"no layer is smaller than in trial {evaluation.trial}, which took {format_latency(seen)} "
+                    f"(the limit is {format_latency(self.limits.latency_s)})"
+                )
+                return Screened(reason="latency", message=message, excess=seen / self.limits.latency_s - 1)
+        return None
+
+    def _time(self, recipe: Recipe, left_s: float) -> Screened | None:
+        needed = self.seconds(recipe)
+        if needed is None or needed <= left_s:
+            return None
+        message = f"it needs about {format_duration(needed)}, and {format_duration(max(0.0, left_s))} are left"
+        return Screened(reason="time", message=message)
+
+
+def _no_smaller(cost: Cost, slow: Cost) -> bool:
+    """Whether every layer has at least as many channels as in `slow`, and the same precision."""
+    return all(
+        new.channels_in >= old.channels_in and new.channels_out >= old.channels_out and new.precision == old.precision
+        for new, old in zip(cost.layers, slow.layers, strict=True)
+    )
+
+
+def excesses_of(evaluation: Evaluation, limits: Limits) -> dict[str, float]:
+    """By limit, value - limit of a measured candidate."""
+    return dict(
+        limits.excesses(
+            drop=evaluation.drop,
+            latency_s=evaluation.latency.latency_s,
+            size_bytes=evaluation.artifact.size_bytes,
+        )
+    )
+
+
+def feasible(evaluations: Iterable[Evaluation], limits: Limits) -> list[Evaluation]:
+    """The candidates that break no limit."""
+    return [item for item in evaluations if all(excess <= 0 for excess in excesses_of(item, limits).values())]

@@ -1,0 +1,70 @@
+"""Where an artifact runs: worker processes, the timing loop, and the lease that keeps other work away meanwhile.
+
+Purpose. Given an ONNX file and a Profile: its outputs, the precision that each layer really executes, and its latency
+beside a baseline, as a Measurement that keeps raw values.
+
+Flow. Target.session() starts one worker (worker.py, a process without torch or this package) behind a Transport.
+TargetSession.run, .executed_precision and .measure are requests to it. Measuring takes the host-wide lease, sees to an
+A/A control that is at most 10 measurements or 5 minutes old, and keeps the result in the MeasurementStore, by content.
+
+Reading order
+    worker.py      the process beside the model: sessions, the ABBA timing loop, peak memory; one file on purpose
+    transport.py   Transport: requests to a worker; every way a process can fail becomes one of the project's errors
+    target.py      Target and TargetSession: what the rest of the project calls
+    control.py     A/A controls, and how long one vouches for the machine
+    lease.py       measuring alone, training together, never both at once
+    store.py       MeasurementStore: nothing is measured twice
+    precision.py   the executed precision by layer, from the runtime's optimized graph
+    protocol.py    measure_model: the protocol on any model (`autocompress measure`)
+    doctor.py      what is missing to use a target, and what mends it (import it from there: doctor.doctor)
+
+What it does not know: torch, the model's source, recipes, tasks, quality. docs/measuring.md explains the protocol.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .lease import measuring, training
+    from .precision import executed_precision
+    from .protocol import measure_model, parse_shape
+    from .store import MeasurementKey, MeasurementStore
+    from .target import Target, TargetSession
+    from .transport import LocalTransport, Transport
+
+_HOME = {
+    "LocalTransport": "transport",
+    "MeasurementKey": "store",
+    "MeasurementStore": "store",
+    "Target": "target",
+    "TargetSession": "target",
+    "Transport": "transport",
+    "executed_precision": "precision",
+    "measure_model": "protocol",
+    "measuring": "lease",
+    "parse_shape": "protocol",
+    "training": "lease",
+}
+
+__all__ = [
+    "LocalTransport",
+    "MeasurementKey",
+    "MeasurementStore",
+    "Target",
+    "TargetSession",
+    "Transport",
+    "executed_precision",
+    "measure_model",
+    "measuring",
+    "parse_shape",
+    "training",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Loads a public name on first use: onnx and numpy would slow down every start of the command line."""
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f".{_HOME[name]}", __name__), name)
+    globals()[name] = value
+    return value

@@ -1,0 +1,32 @@
+"""The measuring protocol on any ONNX model: what `autocompress measure` does."""
+
+from pathlib import Path
+
+from ..errors import InputError
+from ..profiles.measurement import FINALIST_TIMING, Measurement, TimingConfig
+from .target import Target
+
+
+def measure_model(
+    model: Path, target: Target, *, baseline: Path | None = None, batch: int = 1, timing: TimingConfig = FINALIST_TIMING
+) -> Measurement:
+    """The model's latency beside `baseline`; without one, beside itself, and the ratio says how quiet the machine is.
+
+    InputError if a file is missing, a dynamic dimension needs a size (`Target(shapes=…)`), or the batch does not fit.
+    """
+    for path in (model, baseline):
+        if path is not None and not path.is_file():
+            raise InputError(f"The model {path} does not exist: give the path of an ONNX file.")
+    if batch < 1:
+        raise InputError(f"The batch size {batch} must be at least 1.")
+    with target.session() as session:
+        return session.measure(model, baseline or model, timing.with_batch(batch))
+
+
+def parse_shape(text: str) -> tuple[str, tuple[int, ...]]:
+    """Input name and shape of `NAME=1,3,32,32`. InputError if it is written otherwise."""
+    name, _, sizes = text.partition("=")
+    parts = sizes.split(",")
+    if not name or not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
+        raise InputError(f"The shape {text!r} cannot be read: write the input's name and sizes like x=1,3,32,32.")
+    return name, tuple(int(part) for part in parts)

@@ -1,0 +1,233 @@
+"""Target: hardware that can be used now. It runs artifacts, and measures them beside their baseline."""
+
+import os
+import statistics
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from ..compress.recipe import Precision
+from ..errors import StageError, TargetUnavailable
+from ..files import digest_of_file
+from ..profiles.environment import Environment, require_same_environment
+from ..profiles.measurement import SEARCH_TIMING, Measurement, PairBlocks, TimingConfig, critical_value
+from ..profiles.profile import Profile
+from .control import Control
+from .lease import measuring
+from .precision import executed_precision
+from .store import MeasurementKey, MeasurementStore
+from .transport import LocalTransport, Transport
+
+START_TIMEOUT_S = 60.0
+RUN_TIMEOUT_S = 600.0
+MEASURE_TIMEOUT_S = 120.0  # beyond twice the configured time: loading sessions of large models
+
+
+class Target:
+    """A profile on this machine. One object serves a whole run: it knows when the last A/A control passed.
+
+    `inputs` is an .npz file ("0", "1" …) or a folder of .npy files whose first samples are timed with; without it,
+    random ones are, and `shapes` says the sizes of dynamic dimensions by input name.
+    """
+
+    def __init__(
+        self,
+        profile: Profile,
+        store: MeasurementStore | None = None,
+        *,
+        inputs: Path | None = None,
+        shapes: Mapping[str, Sequence[int]] | None = None,
+        cores: Sequence[int] | None = None,
+        python: str = sys.executable,
+    ):
+        self.profile = profile
+        self.cores = tuple(cores) if cores is not None else default_cores(profile.threads)
+        self._store = store
+        self._workload = {
+            "inputs": str(inputs) if inputs else None,
+            "shapes": {name: list(shape) for name, shape in (shapes or {}).items()},
+        }
+        self._python = python
+        self._environment: Environment | None = None
+        self._control = Control()
+        self._references: dict[tuple[str, int], float] = {}
+
+    def probe(self) -> Environment:
+        """The environment that the worker reports, asked once. TargetUnavailable if the runtime is missing."""
+        if self._environment is None:
+            with self.open_worker() as worker:
+                self._environment = self._probe(worker)
+        return self._environment
+
+    @contextmanager
+    def session(self) -> Iterator["TargetSession"]:
+        """A fresh worker process for one candidate; it ends with the block."""
+        with self.open_worker() as worker, tempfile.TemporaryDirectory(prefix="autocompress-") as folder:
+            if self._environment is None:
+                self._environment = self._probe(worker)
+            yield TargetSession(self, worker, folder=Path(folder))
+
+    def control(self, baseline: Path, timing: TimingConfig = SEARCH_TIMING) -> Measurement:
+        """A passed A/A measurement of the baseline beside itself, taken now, under the lease.
+
+        StageError of the kind noisy if three tries in a row miss 1 by more than 1 %.
+        """
+        with measuring():
+            return self._controlled(baseline, timing)
+
+    def _controlled(self, baseline: Path, timing: TimingConfig) -> Measurement:
+        digest = digest_of_file(baseline)
+
+        def measure() -> Measurement:
+            with self.open_worker() as worker:
+                return self.measure_once(worker, baseline, baseline, timing=timing, digests=(digest, digest))
+
+        return self._control.run((digest, timing.batch), measure)
+
+    def measure(self, worker: Transport, model: Path, baseline: Path, timing: TimingConfig) -> Measurement:
+        """See TargetSession.measure."""
+        digests = digest_of_file(model), digest_of_file(baseline)
+        if (known := self._known(digests, timing)) is not None:
+            return known
+        with measuring():
+            self._require_reference(baseline, digests[1], timing.batch)
+            if (known := self._known(digests, timing)) is not None:  # another coordinator, or the reference itself
+                return known
+            measurement = self.measure_once(worker, model, baseline, timing=timing, digests=digests)
+        return self._store.put(measurement) if self._store else measurement
+
+    def _known(self, digests: tuple[str, str], timing: TimingConfig) -> Measurement | None:
+        if self._store is None:
+            return None
+        key = MeasurementKey(
+            artifact_digest=digests[0],
+            baseline_digest=digests[1],
+            profile_fingerprint=self.profile.fingerprint,
+            timing=timing,
+            environment_fingerprint=self.probe().fingerprint,
+        )
+        return self._store.get(key)
+
+    def _require_reference(self, baseline: Path, digest: str, batch: int) -> None:
+        """Sees to a valid control, and to the baseline's reference latency, which the first passed control sets."""
+        timing = SEARCH_TIMING.with_batch(batch)
+        subject = (digest, batch)
+        if subject not in self._references and (known := self._known((digest, digest), timing)) is not None:
+            self._references[subject] = known.baseline_reference_s
+        if not self._control.covers(subject):
+            control = self._controlled(baseline, timing)
+            if subject not in self._references:
+                kept = self._store.put(control) if self._store else control
+                self._references[subject] = kept.baseline_reference_s
+
+    def measure_once(
+        self, worker: Transport, model: Path, baseline: Path, *, timing: TimingConfig, digests: tuple[str, str]
+    ) -> Measurement:
+        """A measurement taken now, without lease, control or store: those are the caller's. For benchmarks, too."""
+        request = {
+            "op": "measure",
+            "model": str(model.resolve()),
+            "baseline": str(baseline.resolve()),
+            "timing": asdict(timing),
+            "critical": [critical_value(pairs - 1) for pairs in range(2, timing.pairs_max + 1)],
+            **self._workload,
+        }
+        result = worker.send(request, timeout_s=2 * timing.max_s + MEASURE_TIMEOUT_S)
+        environment = Environment.from_json(result["environment"])
+        require_same_environment((self.probe(), environment))
+        pairs = tuple(PairBlocks(**{key: tuple(times) for key, times in pair.items()}) for pair in result["pairs"])
+        return Measurement(
+            pairs=pairs,
+            timer=self.profile.timer,
+            timing=timing,
+            environment=environment,
+            profile_fingerprint=self.profile.fingerprint,
+            artifact_digest=digests[0],
+            baseline_digest=digests[1],
+            baseline_reference_s=self._references.get((digests[1], timing.batch)) or _baseline_latency(pairs),
+            peak_memory_bytes=result["peak_memory_bytes"],
+        )
+
+    def open_worker(self) -> LocalTransport:
+        """A fresh worker process, configured by the profile."""
+        config = {
+            "cores": list(self.cores),
+            "threads": self.profile.threads,
+            "timer": self.profile.timer,
+            "runtime_options": dict(self.profile.runtime_options),
+            "memory_limit_bytes": self.profile.memory_limit_bytes,
+        }
+        return LocalTransport(config, python=self._python)
+
+    @staticmethod
+    def _probe(worker: Transport) -> Environment:
+        try:
+            return Environment.from_json(worker.send({"op": "probe"}, timeout_s=START_TIMEOUT_S))
+        except StageError as error:
+            raise TargetUnavailable(f"The target's worker does not start: {error}") from error
+
+
+class TargetSession:
+    """One worker process, for one candidate. Every method raises StageError (see Transport) when that fails."""
+
+    def __init__(self, target: Target, worker: Transport, *, folder: Path):
+        self._target = target
+        self._worker = worker
+        self._folder = folder
+
+    def run(self, model: Path, inputs: Path, *, batch: int, timeout_s: float = RUN_TIMEOUT_S) -> tuple[np.ndarray[Any, Any], ...]:
+        """The model's outputs for all stored samples, each concatenated along dimension 0.
+
+        `inputs`: an .npz file with the keys "0", "1" …, or a folder of .npy files (read in parts, for data larger than
+        memory). StageError of the kind wrong-output if an output holds NaN.
+        """
+        outputs = self._folder / "outputs.npz"
+        request = {"op": "run", "model": str(model.resolve()), "inputs": str(inputs.resolve())}
+        self._worker.send({**request, "outputs": str(outputs), "batch": batch}, timeout_s=timeout_s)
+        with np.load(outputs, allow_pickle=False) as archive:
+            arrays = tuple(archive[key] for key in sorted(archive.files, key=int))
+        outputs.unlink()
+        for index, array in enumerate(arrays):
+            if array.dtype.kind == "f" and np.isnan(array).any():
+                message = f"Output {index} of {model.name} holds NaN."
+                raise StageError(message, stage="run", kind="wrong-output")
+        return arrays
+
+    def executed_precision(self, model: Path, layers: Iterable[str]) -> dict[str, Precision]:
+        """By layer name, the precision that the runtime executes; layers that are not in its graph are left out."""
+        output = self._folder / "optimized.onnx"
+        request = {"op": "optimized", "model": str(model.resolve()), "output": str(output)}
+        self._worker.send(request, timeout_s=RUN_TIMEOUT_S)
+        return executed_precision(onnx.load(output), layers, original=onnx.load(model))
+
+    def measure(self, model: Path, baseline: Path, timing: TimingConfig = SEARCH_TIMING) -> Measurement:
+        """The model's latency beside its baseline; out of the store if it holds it, otherwise taken under the lease.
+
+        An A/A control of at most 10 measurements or 5 minutes ago vouches for the machine. A noisy measurement is
+        returned and says so. StageError of the kind noisy (retryable) if the control fails.
+        """
+        return self._target.measure(self._worker, model, baseline, timing)
+
+
+def default_cores(threads: int) -> tuple[int, ...]:
+    """The last `threads` cores that this process may use: the first ones serve most interrupts."""
+    affinity: Callable[[int], set[int]] | None = getattr(os, "sched_getaffinity", None)
+    available = sorted(affinity(0)) if affinity else list(range(os.cpu_count() or 1))
+    if len(available) < threads:
+        raise TargetUnavailable(
+            f"The target needs {threads} cores, but only {len(available)} can be used here: choose a target with fewer "
+            "threads, such as 'cpu'."
+        )
+    return tuple(available[-threads:])
+
+
+def _baseline_latency(pairs: Sequence[PairBlocks]) -> float:
+    """The median over sessions of the median block, seconds per inference; both sides of an A/A run are baselines."""
+    return statistics.median(statistics.median(blocks) for pair in pairs for blocks in (pair.baseline_s, pair.candidate_s))

@@ -1,0 +1,164 @@
+"""What every Transport promises: results, and one named error for each way in which a worker can fail.
+
+There is one implementation so far; a new one joins TRANSPORTS.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from autocompress.errors import FailureKind, StageError, TargetUnavailable
+from autocompress.targets.transport import WORKER, LocalTransport, Transport
+
+CONFIG = {"cores": [0], "threads": 1, "timer": "thread-cpu", "runtime_options": {}}
+PROBE = {"op": "probe"}
+Open = Callable[[Path], Transport]
+
+
+def local(worker: Path) -> Transport:
+    return LocalTransport({**CONFIG, "cores": sorted(os.sched_getaffinity(0))[:1]}, worker=worker)
+
+
+TRANSPORTS = {"local": local}
+
+
+@pytest.fixture(params=list(TRANSPORTS.values()), ids=list(TRANSPORTS))
+def open_transport(request: pytest.FixtureRequest) -> Open:
+    """How to start a transport with a worker script."""
+    found: Open = request.param
+    return found
+
+
+def script(folder: Path, body: str) -> Path:
+    """A fake worker that reads one request into `request` and then does `body`."""
+    path = folder / "fake.py"
+    path.write_text(f"import json, os, sys, time\nrequest = json.loads(sys.stdin.readline())\n{body}\n")
+    return path
+
+
+@contextmanager
+def failing(kind: FailureKind, *, stage: str = "run", retryable: bool = False) -> Iterator[None]:
+    """The block must raise a StageError of this kind."""
+    with pytest.raises(StageError) as failure:
+        yield
+    seen = (failure.value.kind, failure.value.stage, failure.value.retryable)
+    assert seen == (kind, stage, retryable), str(failure.value)
+
+
+def test_a_request_is_answered(open_transport: Open) -> None:
+    with open_transport(WORKER) as worker:
+        assert worker.send(PROBE, timeout_s=60)["runtime"] == "onnxruntime"
+
+
+def test_requests_are_answered_in_order(open_transport: Open, tmp_path: Path) -> None:
+    reply = "{'id': request['id'], 'ok': True, 'result': {'echo': request['x']}}"
+    body = f"while True:\n print(json.dumps({reply}), flush=True)\n request = json.loads(sys.stdin.readline())"
+    echo = script(tmp_path, body)
+    with open_transport(echo) as worker:
+        answers = [worker.send({"op": "echo", "x": value}, timeout_s=20)["echo"] for value in range(3)]
+    assert answers == [0, 1, 2]
+
+
+def test_a_crash_is_told_with_its_signal_and_may_be_retried(open_transport: Open, tmp_path: Path) -> None:
+    crash = script(tmp_path, "os.kill(os.getpid(), 11)")
+    with open_transport(crash) as worker, failing("crash", retryable=True):
+        worker.send(PROBE, timeout_s=20)
+
+
+def test_an_uncaught_exception_is_a_crash_with_its_message(open_transport: Open, tmp_path: Path) -> None:
+    broken = script(tmp_path, "raise KeyError('lost key')")
+    with open_transport(broken) as worker, pytest.raises(StageError, match="lost key"):
+        worker.send(PROBE, timeout_s=20)
+
+
+def test_a_killed_worker_stays_dead(open_transport: Open, tmp_path: Path) -> None:
+    with open_transport(script(tmp_path, "os.kill(os.getpid(), 9)")) as worker:
+        for _ in range(2):
+            with failing("crash", retryable=True):
+                worker.send(PROBE, timeout_s=20)
+
+
+def test_a_hanging_worker_times_out_and_is_killed(open_transport: Open, tmp_path: Path) -> None:
+    pid = tmp_path / "pid"
+    hang = script(tmp_path, f"open({str(pid)!r}, 'w').write(str(os.getpid()))\ntime.sleep(600)")
+    with open_transport(hang) as worker, failing("timeout", stage="measure", retryable=True):
+        worker.send({"op": "measure"}, timeout_s=1.0)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid.read_text()), 0)
+
+
+@pytest.mark.parametrize(
+    "rubbish",
+    [
+        "print('hello')",
+        "print(json.dumps([1, 2]))",
+        "print(json.dumps({'id': 99, 'ok': True, 'result': {}}))",
+        "print(json.dumps({'id': 1, 'ok': True}))",
+        "print(json.dumps({'id': 1, 'ok': False, 'kind': 'strange', 'message': ''}))",
+        "sys.stdout.buffer.write(bytes([255, 254, 10])); sys.stdout.flush()",
+    ],
+)
+def test_rubbish_is_a_wrong_output(open_transport: Open, tmp_path: Path, rubbish: str) -> None:
+    fake = script(tmp_path, f"{rubbish}\nsys.stdout.flush()\ntime.sleep(600)")
+    with open_transport(fake) as worker, failing("wrong-output"):
+        worker.send(PROBE, timeout_s=20)
+
+
+def test_an_endless_line_is_a_wrong_output_and_not_a_full_memory(
+    open_transport: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("autocompress.targets.transport._LONGEST_REPLY", 1 << 20)
+    endless = script(tmp_path, "while True: sys.stdout.write('x' * 65536)")
+    with open_transport(endless) as worker, failing("wrong-output"):
+        worker.send(PROBE, timeout_s=20)
+
+
+def test_want_of_memory_is_told_apart_from_a_crash(open_transport: Open, tmp_path: Path) -> None:
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_AS, (1 << 28, 1 << 28))"
+    hungry = script(tmp_path, f"{limit}; bytes(1 << 30)")
+    with open_transport(hungry) as worker, failing("memory"):
+        worker.send(PROBE, timeout_s=20)
+
+
+def test_a_missing_runtime_makes_the_target_unavailable(open_transport: Open, tmp_path: Path) -> None:
+    without = WORKER.read_text().replace("import onnxruntime as ort", "import onnxruntime_not as ort")
+    (tmp_path / "worker.py").write_text(without)
+    with open_transport(tmp_path / "worker.py") as worker, pytest.raises(TargetUnavailable, match="pip install"):
+        worker.send(PROBE, timeout_s=60)
+
+
+def test_a_missing_python_makes_the_target_unavailable() -> None:
+    with pytest.raises(TargetUnavailable, match="no-such-python"):
+        LocalTransport(CONFIG, python="/no-such-python")
+
+
+def test_prints_of_a_library_do_not_disturb_the_conversation(open_transport: Open, tmp_path: Path) -> None:
+    talk = '(os.system("echo noise"), print("noise"), request)[2]'
+    noisy = WORKER.read_text().replace('"op"]](request)', f'"op"]]({talk})')
+    assert "noise" in noisy
+    (tmp_path / "worker.py").write_text(noisy)
+    with open_transport(tmp_path / "worker.py") as worker:
+        assert worker.send(PROBE, timeout_s=60)["threads"] == 1
+
+
+def test_a_worker_ends_when_its_coordinator_is_killed(tmp_path: Path) -> None:
+    code = (
+        "import sys, time; from autocompress.targets.transport import LocalTransport\n"
+        f"worker = LocalTransport({CONFIG!r} | {{'cores': [{min(os.sched_getaffinity(0))}]}})\n"
+        "worker.send({'op': 'probe'}, timeout_s=60); print(worker._process.pid, flush=True); time.sleep(600)"
+    )
+    coordinator = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert coordinator.stdout is not None
+    pid = int(coordinator.stdout.readline())
+    os.kill(coordinator.pid, signal.SIGKILL)
+    coordinator.communicate()
+    deadline = time.monotonic() + 10
+    while Path(f"/proc/{pid}/cmdline").is_file() and Path(f"/proc/{pid}/cmdline").read_bytes():
+        assert time.monotonic() < deadline, "the worker outlived its coordinator"
+        time.sleep(0.05)

@@ -1,0 +1,168 @@
+"""The loop with a fake evaluator: order, resume, stopping, failures."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+from autocompress.compress.recipe import Recipe
+from autocompress.errors import TargetUnavailable, TaskError
+from autocompress.search.constraints import Constraints
+from autocompress.search.evaluation import Failure
+from autocompress.tests.search.fakes import FakeEvaluator, FakeNetwork, run_search
+
+
+def failure(recipe: Recipe, *, kind: str = "error") -> Failure:
+    return Failure(trial=0, stage="export", kind=kind, message="no kernel", retryable=False)
+
+
+def test_the_original_is_trial_0_and_uniform_int8_trial_1(tmp_path):
+    done = run_search(tmp_path / "run", FakeEvaluator(FakeNetwork()))
+    assert done.status == "finished"
+    assert done.run["baseline"]["trial"] == 0 and done.run["baseline"]["recipe"] == Recipe().to_json()
+    assert done.run["uniform_int8"]["trial"] == 1
+    assert set(done.run["uniform_int8"]["recipe"]["precision"]) == {"layer0", "layer1", "layer2", "layer3"}
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "nsga2", "random"])
+def test_every_sampler_finds_more_than_uniform_int8(tmp_path, sampler):
+    done = run_search(tmp_path / "run", FakeEvaluator(FakeNetwork()), trials=30, sampler=sampler)
+    history = done.run["history"]
+    assert done.run["trials"]["finished"] == 30
+    assert history[-1]["hypervolume"] > history[1]["hypervolume"] > 0
+
+
+def test_no_recipe_is_evaluated_twice(tmp_path):
+    evaluator = FakeEvaluator(FakeNetwork((16, 16, 4)))
+    run_search(tmp_path / "run", evaluator, trials=None, budget_s=6.0)
+    assert len(evaluator.evaluated) == len(set(evaluator.evaluated)) > 10
+
+
+def test_a_small_space_without_recovery_ends_by_itself(tmp_path, monkeypatch):
+    monkeypatch.setattr("autocompress.search.search.MAX_SCREENED", 20)
+    monkeypatch.setattr("autocompress.search.space._suggest_recovery", lambda trial: None)
+    evaluator = FakeEvaluator(FakeNetwork((8, 4)))
+    done = run_search(tmp_path / "run", evaluator, trials=None, budget_s=60.0)
+    assert done.status == "finished" and done.run["elapsed_s"] < 50
+    assert done.run["trials"]["screened"] >= 20
+
+
+def test_a_continued_search_repeats_nothing_and_goes_on(tmp_path):
+    first, second = FakeEvaluator(FakeNetwork()), FakeEvaluator(FakeNetwork())
+    run_search(tmp_path / "run", first, trials=6)
+    done = run_search(tmp_path / "run", second, trials=10)
+    assert done.run["trials"]["finished"] == 10
+    assert len(second.evaluated) == 4 and not set(first.evaluated) & set(second.evaluated)
+
+
+def test_a_finished_search_is_only_read(tmp_path):
+    run_search(tmp_path / "run", FakeEvaluator(FakeNetwork()), trials=5)
+    again = FakeEvaluator(FakeNetwork())
+    done = run_search(tmp_path / "run", again, trials=5)
+    assert again.evaluated == [] and done.run["trials"]["finished"] == 5 and done.status == "finished"
+
+
+def test_a_failed_candidate_is_recorded_and_the_search_goes_on(tmp_path):
+    evaluator = FakeEvaluator(FakeNetwork(), failing=lambda recipe: failure(recipe) if "layer1" in recipe.keep else None)
+    done = run_search(tmp_path / "run", evaluator, trials=8)
+    assert done.status == "finished"
+    assert done.run["trials"]["finished"] + done.run["trials"]["failed"] == 8 and done.run["trials"]["failed"] >= 1
+    assert {item["message"] for item in done.run["failures"]} == {"no kernel"}
+
+
+@pytest.mark.parametrize(("kind", "error"), [("error", TaskError), ("noisy", TargetUnavailable)])
+def test_an_original_that_cannot_be_measured_ends_the_search(tmp_path, kind, error):
+    evaluator = FakeEvaluator(FakeNetwork(), failing=lambda recipe: failure(recipe, kind=kind))
+    with pytest.raises(error, match=r"The original model cannot be measured.*no kernel"):
+        run_search(tmp_path / "run", evaluator)
+    done = run_search(tmp_path / "run", FakeEvaluator(FakeNetwork()), trials=3)
+    assert done.run["baseline"]["trial"] == 0
+
+
+def test_a_bug_is_no_failed_candidate(tmp_path):
+    def bug(recipe: Recipe) -> Failure | None:
+        raise TypeError("a bug")
+
+    with pytest.raises(TypeError, match="a bug"):
+        run_search(tmp_path / "run", FakeEvaluator(FakeNetwork(), failing=bug))
+
+
+def test_a_limit_that_nothing_meets_lists_the_nearest_misses(tmp_path):
+    done = run_search(tmp_path / "run", FakeEvaluator(FakeNetwork()), constraints=Constraints(max_latency_s=1e-9))
+    assert done.run["front"] == []
+    assert done.run["nearest_misses"][0]["violations"].keys() == {"latency"}
+
+
+def test_candidates_too_large_are_screened_out_before_they_are_built(tmp_path):
+    evaluator = FakeEvaluator(FakeNetwork())
+    done = run_search(tmp_path / "run", evaluator, trials=8, constraints=Constraints(max_size_bytes=9000))
+    built = [point["recipe"] for point in [*done.run["front"], *done.run["dominated"]] if point["trial"] > 1]
+    assert done.run["trials"]["screened"] > 0
+    assert all(evaluator.network.cost(Recipe.from_json(recipe)).weight_bytes <= 9000 for recipe in built)
+
+
+def test_the_budget_ends_the_search(tmp_path):
+    done = run_search(tmp_path / "run", FakeEvaluator(FakeNetwork(), delay_s=0.05), trials=None, budget_s=2.0)
+    assert done.status == "finished" and 1.5 < done.run["elapsed_s"] < 4
+    assert done.run["front"][0]["finalist"]
+
+
+_CHILD = """
+import sys
+from pathlib import Path
+from autocompress.tests.search.fakes import FakeEvaluator, FakeNetwork, run_search
+path, delay, trials = Path(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3])
+done = run_search(path / "run", FakeEvaluator(FakeNetwork(), delay_s=delay, log=path / "log"), trials=trials, sampler="tpe")
+print(done.status)
+"""
+
+
+def start_child(path: Path, *, delay_s: float, trials: int) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", textwrap.dedent(_CHILD), str(path), str(delay_s), str(trials)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def starts(path: Path) -> list[str]:
+    log = path / "log"
+    return log.read_text().splitlines() if log.is_file() else []
+
+
+def wait_for_starts(path: Path, count: int) -> None:
+    deadline = time.monotonic() + 60
+    while len(starts(path)) < count:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_kill_9_in_a_trial_repeats_no_finished_one_and_tries_the_interrupted_one_first(tmp_path, count):
+    child = start_child(tmp_path, delay_s=0.4, trials=8)
+    wait_for_starts(tmp_path, count)
+    os.kill(child.pid, signal.SIGKILL)
+    child.communicate()
+    before = starts(tmp_path)
+    second = start_child(tmp_path, delay_s=0.0, trials=8)
+    assert second.communicate(timeout=120)[0].strip() == "finished"
+    after = starts(tmp_path)[len(before) :]
+    assert after[0] == before[-1]  # the same number and the same recipe
+    assert not set(before[:-1]) & set(after)
+    run = json.loads((tmp_path / "run" / "front.json").read_text())
+    assert run["trials"] == {"finished": 8, "failed": 0, "screened": run["trials"]["screened"]}
+    assert len({line.split()[1] for line in before + after}) == 8
+
+
+def test_ctrl_c_writes_the_front_and_the_same_command_goes_on(tmp_path):
+    child = start_child(tmp_path, delay_s=0.4, trials=6)
+    wait_for_starts(tmp_path, 4)
+    os.kill(child.pid, signal.SIGINT)
+    assert child.communicate(timeout=60)[0].strip() == "interrupted"
+    run = json.loads((tmp_path / "run" / "front.json").read_text())
+    assert run["status"] == "interrupted" and run["trials"]["finished"] == 3
+    interrupted = starts(tmp_path)[-1]
+    assert start_child(tmp_path, delay_s=0.0, trials=6).communicate(timeout=120)[0].strip() == "finished"
+    assert starts(tmp_path)[4] == interrupted

@@ -1,0 +1,134 @@
+"""The study on disk: what a killed coordinator leaves, and how it is taken up."""
+
+import pytest
+from autocompress.errors import InputError, RunDirectoryError
+from autocompress.search.evaluation import Failure, Screened
+from autocompress.search.study import MAX_ATTEMPTS, SearchStudy, make_sampler
+from autocompress.tests.search.fakes import evaluation
+from optuna.trial import TrialState
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "study.db"
+
+
+def open_study(path, *, sampler="random", seed=0):
+    return SearchStudy.open(path, sampler=sampler, seed=seed)
+
+
+def never(trial):
+    raise AssertionError("told")
+
+
+def test_an_evaluation_survives_on_disk(path):
+    study = open_study(path)
+    trial, seen = study.ask({"x": 1}), evaluation(0)
+    trial.suggest_int("x", 0, 3)
+    study.store(trial, seen)
+    study.finish(trial, values=[0.0, 1.0, 1.0], constraints={"worth": -1.0})
+    assert open_study(path).evaluations() == [seen]
+
+
+def test_a_running_trial_is_adopted_with_its_number_and_its_parameters(path):
+    study = open_study(path)
+    first = study.ask()
+    value = first.suggest_float("x", 0.0, 1.0)
+    adopted = open_study(path, seed=5).adopt(never)
+    assert adopted is not None and adopted.number == first.number
+    assert adopted.suggest_float("x", 0.0, 1.0) == value
+
+
+def test_a_trial_killed_before_its_first_parameter_keeps_those_it_was_queued_with(path):
+    open_study(path).ask({"x": 2})
+    adopted = open_study(path).adopt(never)
+    assert adopted is not None and adopted.suggest_int("x", 0, 3) == 2
+
+
+def test_a_trial_queued_but_not_started_is_started_and_not_queued_again(path):
+    study = open_study(path)
+    study._study.enqueue_trial({"x": 2})  # what a kill between the two steps of `ask` leaves
+    trial = open_study(path).ask({"x": 2})
+    assert trial.number == 0 and trial.suggest_int("x", 0, 3) == 2
+    assert len(open_study(path).trials) == 1
+
+
+def test_a_stored_evaluation_is_told_and_not_repeated(path):
+    study = open_study(path)
+    study.store(study.ask(), evaluation(0))
+    told = []
+    reopened = open_study(path)
+    assert (
+        reopened.adopt(lambda trial: (told.append(trial.number), reopened.finish(trial, values=[0, 0, 0], constraints={}))) is None
+    )
+    assert told == [0] and reopened.trials[0].state == TrialState.COMPLETE
+
+
+def test_a_trial_that_ends_the_search_again_and_again_fails(path):
+    study = open_study(path)
+    study.ask({"x": 0})
+    study.ask({"x": 1}).suggest_int("x", 0, 3)
+    study._study.tell(0, values=[0, 0, 0])
+    for _ in range(MAX_ATTEMPTS - 1):
+        assert open_study(path).adopt(never) is not None
+    last = open_study(path)
+    assert last.adopt(never) is None
+    assert last.failures()[0].trial == 1 and "ended 3 times" in last.failures()[0].message
+
+
+def test_a_trial_that_the_user_interrupted_is_not_counted_against(path):
+    open_study(path).ask({"x": 0})
+    open_study(path)._study.tell(0, values=[0, 0, 0])
+    open_study(path).ask({"x": 1})
+    for _ in range(2 * MAX_ATTEMPTS):
+        study = open_study(path)
+        trial = study.adopt(never)
+        assert trial is not None
+        study.release(trial)
+
+
+def test_failures_and_screened_trials_have_their_states(path):
+    study = open_study(path)
+    failure = Failure(trial=0, stage="export", kind="error", message="no", retryable=False)
+    study.fail(study.ask(), failure)
+    study.screen(study.ask(), Screened(reason="size", message="too large", excess=0.5))
+    reopened = open_study(path)
+    assert reopened.failures() == [failure] and reopened.screened_count() == 1 and reopened.evaluations() == []
+    assert reopened.trials[1].constraints == {"size": 0.5}
+
+
+def test_a_continued_study_does_not_draw_the_same_again(path):
+    study = open_study(path)
+    first = study.ask()
+    x = first.suggest_float("x", 0.0, 1.0)
+    study.screen(first, Screened(reason="duplicate", message=""))
+    assert open_study(path).ask().suggest_float("x", 0.0, 1.0) != x
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "nsga2", "random"])
+def test_conditional_parameters_and_every_state_work_with_every_sampler(path, sampler):
+    study = open_study(path, sampler=sampler)
+    for number in range(40):
+        trial = study.ask()
+        x = trial.suggest_int("x", 0, 9)
+        if trial.suggest_int("recover", 0, 1):
+            trial.suggest_float("rate", 1e-4, 1e-2, log=True)
+        if number % 5 == 3:
+            study.screen(trial, Screened(reason="size", message="", excess=0.1))
+        elif number % 5 == 4:
+            study.fail(trial, Failure(trial=number, stage="run", kind="crash", message="", retryable=True))
+        else:
+            study.store(trial, evaluation(number))
+            study.finish(trial, values=[x / 9, 1 - x / 9, 0.5], constraints={"drop": x - 7.0})
+    assert len(study.evaluations()) == 24
+
+
+def test_a_damaged_file_is_a_run_directory_error(path):
+    path.write_bytes(b"this is no database" * 100)
+    with pytest.raises(RunDirectoryError, match=r"cannot be used .*--fresh"):
+        open_study(path)
+
+
+def test_an_unknown_sampler_is_named_with_the_choices():
+    with pytest.raises(InputError, match="no sampler 'gp': choose tpe, nsga2, random"):
+        make_sampler("gp", 0)

@@ -1,0 +1,87 @@
+"""Measuring is alone, training is together, and neither waits for ever."""
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import pytest
+from autocompress.errors import TargetUnavailable
+from autocompress.targets.lease import lease_folder, measuring, training
+
+Lease = Callable[[Path], AbstractContextManager[None]]
+
+
+def holding(take: Lease, folder: Path) -> tuple[threading.Event, threading.Event]:
+    """Starts a thread that takes the lease: (it has it, it may give it back)."""
+    has, release = threading.Event(), threading.Event()
+
+    def work() -> None:
+        with take(folder):
+            has.set()
+            release.wait(20)
+
+    threading.Thread(target=work, daemon=True).start()
+    return has, release
+
+
+def test_training_is_shared(tmp_path: Path) -> None:
+    first, release = holding(training, tmp_path)
+    assert first.wait(5)
+    with training(tmp_path):
+        release.set()
+
+
+@pytest.mark.parametrize("holder", [training, measuring], ids=["training", "measuring"])
+def test_a_measurement_waits_until_it_is_alone(tmp_path: Path, holder: Lease) -> None:
+    first, release = holding(holder, tmp_path)
+    assert first.wait(5)
+    second, done = holding(measuring, tmp_path)
+    assert not second.wait(0.2)
+    release.set()
+    assert second.wait(5)
+    done.set()
+
+
+def test_a_waiting_measurement_keeps_new_training_out(tmp_path: Path) -> None:
+    trainer, release = holding(training, tmp_path)
+    assert trainer.wait(5)
+    waiting, measured = holding(measuring, tmp_path)
+    time.sleep(0.2)
+    late, end = holding(training, tmp_path)
+    assert not late.wait(0.2) and not waiting.is_set()
+    release.set()
+    assert waiting.wait(5) and not late.is_set()
+    measured.set()
+    assert late.wait(5)
+    end.set()
+
+
+def test_a_killed_process_gives_the_lease_back(tmp_path: Path) -> None:
+    code = (
+        "import sys, time; from pathlib import Path; from autocompress.targets.lease import measuring\n"
+        "with measuring(Path(sys.argv[1])): print('held', flush=True); time.sleep(600)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None and process.stdout.readline() == "held\n"
+    process.kill()
+    process.communicate()
+    with measuring(tmp_path):
+        assert process.returncode == -9
+
+
+def test_taking_the_lease_twice_in_one_thread_is_a_bug_and_no_deadlock(tmp_path: Path) -> None:
+    with training(tmp_path), pytest.raises(RuntimeError, match="already"), measuring(tmp_path):
+        pass
+
+
+def test_the_folder_is_private(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    folder = lease_folder()
+    assert folder.stat().st_mode & 0o777 == 0o700
+    folder.chmod(0o777)
+    with pytest.raises(TargetUnavailable, match="only you can write"):
+        lease_folder()

@@ -1,0 +1,140 @@
+"""A target measures once, refers all candidates to one baseline latency, and says what is missing."""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from autocompress.errors import InputError, ProfileError, StageError, TargetUnavailable
+from autocompress.files import digest_of_file
+from autocompress.profiles import load_profile
+from autocompress.targets.doctor import doctor
+from autocompress.targets.protocol import measure_model, parse_shape
+from autocompress.targets.store import MeasurementStore
+from autocompress.targets.target import Target, default_cores
+from autocompress.targets.transport import LocalTransport
+from autocompress.tests.targets import models
+from autocompress.tests.targets.models import QUICK
+
+pytestmark = pytest.mark.usefixtures("quiet_machine")
+
+
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """Collects (model, baseline) file names of every measurement that a worker takes."""
+    seen: list[tuple[str, str]] = []
+    send: Callable[..., dict[str, Any]] = LocalTransport.send
+
+    def recording(self: LocalTransport, request: Mapping[str, Any], *, timeout_s: float) -> dict[str, Any]:
+        if request["op"] == "measure":
+            seen.append((Path(request["model"]).name, Path(request["baseline"]).name))
+        return send(self, request, timeout_s=timeout_s)
+
+    monkeypatch.setattr(LocalTransport, "send", recording)
+    return seen
+
+
+def two_models(folder: Path) -> tuple[Path, Path]:
+    return models.chain(folder / "base.onnx", layers=2), models.chain(folder / "small.onnx", layers=1)
+
+
+def test_an_identical_artifact_is_never_measured_twice(tmp_path: Path, measured: list[tuple[str, str]]) -> None:
+    base, small = two_models(tmp_path)
+    copy = tmp_path / "copy.onnx"
+    copy.write_bytes(small.read_bytes())
+    store = MeasurementStore(tmp_path / "m.db")
+    results = []
+    for model, target in ((small, Target(load_profile("cpu"), store)), (copy, Target(load_profile("cpu"), store))):
+        with target.session() as session:
+            results.append(session.measure(model, base, QUICK))
+    assert results[0] == results[1]
+    assert measured == [("base.onnx", "base.onnx"), ("small.onnx", "base.onnx")]
+
+
+def test_the_first_control_is_the_baselines_own_measurement(tmp_path: Path, measured: list[tuple[str, str]]) -> None:
+    base, _ = two_models(tmp_path)
+    with Target(load_profile("cpu"), MeasurementStore(tmp_path / "m.db")).session() as session:
+        seen = session.measure(base, base, QUICK)
+    assert measured == [("base.onnx", "base.onnx")]
+    assert seen.artifact_digest == seen.baseline_digest == digest_of_file(base)
+
+
+def test_all_candidates_of_a_run_refer_to_one_baseline_latency_across_restarts(tmp_path: Path) -> None:
+    base, small = two_models(tmp_path)
+    third = models.chain(tmp_path / "third.onnx", layers=3)
+    references = set()
+    for model in (small, third):
+        with Target(load_profile("cpu"), MeasurementStore(tmp_path / "m.db")).session() as session:
+            references.add(session.measure(model, base, QUICK).baseline_reference_s)
+    assert len(references) == 1
+
+
+def test_a_failing_control_fails_the_candidate_as_noisy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("autocompress.targets.control.TOLERANCE", -1.0)
+    monkeypatch.setattr("autocompress.targets.control.PAUSES_S", (0.0, 0.0))
+    base, small = two_models(tmp_path)
+    with Target(load_profile("cpu")).session() as session, pytest.raises(StageError) as failure:
+        session.measure(small, base, QUICK)
+    assert (failure.value.stage, failure.value.kind, failure.value.retryable) == ("measure", "noisy", True)
+
+
+def test_a_target_probes_its_environment_once(tmp_path: Path) -> None:
+    target = Target(load_profile("cpu"))
+    environment = target.probe()
+    assert target.probe() is environment
+    assert (environment.threads, environment.cores) == (1, target.cores)
+
+
+def test_too_few_cores_make_a_target_unavailable(tmp_path: Path) -> None:
+    cores = len(os.sched_getaffinity(0))
+    (tmp_path / "many.toml").write_text(f'inherits = "cpu"\nthreads = {cores + 1}')
+    with pytest.raises(TargetUnavailable, match=f"needs {cores + 1} cores"):
+        Target(load_profile(str(tmp_path / "many.toml")))
+    assert default_cores(1) == (max(os.sched_getaffinity(0)),)
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs 2 cores")
+def test_two_threads_are_timed_by_the_wall_clock(tmp_path: Path) -> None:
+    base, small = two_models(tmp_path)
+    with Target(load_profile("cpu-2t")).session() as session:
+        seen = session.measure(small, base, QUICK)
+    assert (seen.timer, seen.environment.threads, len(seen.environment.cores)) == ("wall", 2, 2)
+    assert all(pair.candidate_s == pytest.approx(pair.candidate_wall_s, rel=0.05) for pair in seen.pairs)
+
+
+def test_any_model_is_measured_beside_itself_or_a_baseline(tmp_path: Path) -> None:
+    base, small = two_models(tmp_path)
+    target = Target(load_profile("cpu"))
+    assert measure_model(small, target, baseline=base, timing=QUICK).baseline_digest == digest_of_file(base)
+    alone = measure_model(small, target, timing=QUICK, batch=2)
+    assert alone.baseline_digest == alone.artifact_digest and alone.timing.batch == 2
+
+
+def test_a_missing_model_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"none\.onnx does not exist"):
+        measure_model(tmp_path / "none.onnx", Target(load_profile("cpu")))
+
+
+def test_shapes_are_parsed_or_refused() -> None:
+    assert parse_shape("x=1,3,32") == ("x", (1, 3, 32))
+    for text in ("x", "x=", "=1,2", "x=1,a", "x=0"):
+        with pytest.raises(InputError, match="x=1,3,32,32"):
+            parse_shape(text)
+
+
+def test_the_doctor_checks_runtime_machine_and_noise() -> None:
+    findings = {finding.name: finding for finding in doctor(load_profile("cpu"))}
+    assert list(findings) == ["runtime", "int8 kernels", "clock", "load", "peak memory", "lease", "A/A control"]
+    assert findings["runtime"].ok and findings["A/A control"].ok
+    assert all(finding.ok or finding.remedy for finding in findings.values())
+
+
+def test_the_doctor_says_how_to_mend_a_target_that_cannot_start() -> None:
+    (finding,) = doctor(replace(load_profile("cpu"), threads=10_000))
+    assert not finding.ok and "pip install onnxruntime" in finding.remedy
+
+
+def test_a_profile_error_is_bad_input() -> None:
+    assert issubclass(ProfileError, InputError)

@@ -1,0 +1,162 @@
+"""The command line: every bad input is one sentence and exit code 2, results are on stdout, help is instant."""
+
+import json
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+from autocompress.tests.search.sample_run import sample_run
+
+TASK = """
+import torch
+from torch import nn
+from torch.utils.data import TensorDataset
+from autocompress import Metric, Task, accuracy
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU(),
+                                  nn.Conv2d(16, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU())
+        self.head = nn.Linear(16, 4)
+
+    def forward(self, x):
+        return self.head(self.body(x).mean((2, 3)))
+
+
+def make(seed: int = 0, broken: bool = False):
+    torch.manual_seed(seed)
+    model, data = Net().eval(), torch.randn(256, 3, 8, 8)
+    for norm in (model.body[1], model.body[4]):
+        nn.init.normal_(norm.bias)
+    with torch.no_grad():
+        labels = model(data).argmax(1)
+    labels[:40] = 0
+    splits = [TensorDataset(data[a:b], labels[a:b]) for a, b in ((0, 96), (96, 176), (176, 256))]
+    metric = Metric(name="accuracy", function=accuracy)
+    example = torch.randn(2, 5 if broken else 3, 8, 8)
+    return Task(name="tiny", model=model, train=splits[0], validation=splits[1], test=splits[2],
+                loss=nn.functional.cross_entropy, metric=metric, example_inputs=(example,))
+"""
+
+
+def autocompress(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "autocompress", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=240, check=False)
+
+
+@pytest.fixture
+def task(tmp_path):
+    (tmp_path / "task.py").write_text(textwrap.dedent(TASK))
+    return tmp_path
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run directory with a sample front.json and files for its artifacts."""
+    directory, content = tmp_path / "runs" / "sample", sample_run()
+    directory.mkdir(parents=True)
+    (directory / "front.json").write_text(json.dumps(content))
+    return directory
+
+
+def test_help_teaches_with_examples_and_starts_in_under_a_second():
+    fastest = 9.0
+    for _ in range(3):
+        start = time.perf_counter()
+        shown = autocompress("search", "--help")
+        fastest = min(fastest, time.perf_counter() - start)
+    assert shown.returncode == 0 and "autocompress search examples/cifar10.py:resnet20" in shown.stdout
+    assert fastest < 1.0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        pytest.param(["search", "--max-size", "200"], "has no unit: write it like 200KB", id="no-unit"),
+        pytest.param(["search", "--budget", "soon"], "is not a number with a unit", id="no-duration"),
+        pytest.param(["search", "--max-drop", "-1pp"], "is negative", id="negative-drop"),
+        pytest.param(["search", "--sampler", "gp"], "choose tpe, nsga2, random", id="sampler"),
+        pytest.param(["search", "--target", "cpuu"], "did you mean 'cpu'?", id="target"),
+        pytest.param(["search", "--trials", "0"], "--trials 0 is too few", id="trials"),
+        pytest.param(["search", "--batch", "0"], "--batch 0 is no batch size", id="batch"),
+        pytest.param(["search", "--task-arg", "data"], "is no KEY=VALUE", id="task-arg"),
+        pytest.param(["search", "--task-arg", "a=1", "--task-arg", "a=2"], "is given twice", id="task-arg-twice"),
+        pytest.param(["search", "digit"], "did you mean 'digits'?", id="task"),
+        pytest.param(["search", "nowhere.py:make"], "There is no task file", id="no-file"),
+        pytest.param(["search", "task.py:mak"], "has no function 'mak'", id="no-function"),
+        pytest.param(["search", "task.py:make", "--task-arg", "sed=1"], "Unknown task argument 'sed'", id="unknown-arg"),
+        pytest.param(["search", "task.py:make", "--task-arg", "broken=true"], "model failed", id="broken-example"),
+        pytest.param(["search", "task.py:make", "--max-size", "1B"], "--max-size 1 B cannot be reached", id="size"),
+        pytest.param(["front", "nowhere"], "nowhere is no run directory", id="no-run"),
+        pytest.param(["report", "nowhere"], "nowhere is no run directory", id="no-run-report"),
+        pytest.param(["measure", "nowhere.onnx"], "The model nowhere.onnx does not exist", id="no-model"),
+        pytest.param(["targets", "show", "cpuu"], "did you mean 'cpu'?", id="no-target"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_exit_code_2(task, arguments, told):
+    seen = autocompress(*arguments, cwd=task)
+    assert seen.returncode == 2 and told in seen.stderr and seen.stdout == ""
+    assert "Traceback" not in seen.stderr
+    assert sorted(path.name for path in task.iterdir() if path.name != "__pycache__") == ["task.py"]
+
+
+def test_an_unknown_option_is_exit_code_2():
+    assert autocompress("search", "--bugdet", "3m").returncode == 2
+
+
+def test_front_prints_a_table_json_and_csv(run):
+    assert "original" in autocompress("front", run).stdout
+    assert json.loads(autocompress("front", run, "--json").stdout)["baseline"]["trial"] == 0
+    assert autocompress("front", run, "--csv").stdout.startswith("trial,")
+
+
+def test_pick_without_a_fitting_point_is_exit_code_1_and_writes_nothing(run, tmp_path):
+    seen = autocompress("pick", run, "--max-latency", "1ns", "--out", tmp_path / "bundle")
+    assert seen.returncode == 1 and "nearest misses" in seen.stderr
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_pick_tells_an_unknown_objective(run):
+    seen = autocompress("pick", run, "--minimize", "cost")
+    assert seen.returncode == 2 and "choose latency, size or drop" in seen.stderr
+
+
+def test_report_writes_the_file(run):
+    seen = autocompress("report", run)
+    assert seen.returncode == 0 and (run / "report.html").stat().st_size > 100_000
+
+
+def test_targets_lists_shows_and_refuses():
+    assert "cpu-2t" in autocompress("targets").stdout
+    assert json.loads(autocompress("targets", "show", "cpu", "--json").stdout)["threads"] == 1
+
+
+def test_dry_run_tells_the_space_and_writes_nothing(task):
+    seen = autocompress("search", "task.py:make", "--dry-run", "--json", cwd=task)
+    plan = json.loads(seen.stdout)
+    assert plan["space_size"] == 2 * 2 * 2**3 * 4 and plan["excluded"][0]["name"] == "head"
+    assert not (task / "runs").exists()
+
+
+@pytest.mark.serial
+def test_a_search_from_the_task_to_the_bundle(task):
+    command = ("search", "task.py:make", "--trials", "2", "--max-drop", "5pp", "--json")
+    seen = autocompress(*command, cwd=task)
+    assert seen.returncode == 0, seen.stderr
+    assert json.loads(seen.stdout)["uniform_int8"]["trial"] == 1
+    directory = task / "runs" / "tiny-cpu"
+    assert {"run.toml", "study.db", "measurements.db", "artifacts", "front.json", "report.html", "log.jsonl"} <= {
+        path.name for path in directory.iterdir()
+    }
+    picked = autocompress("pick", directory, "--max-drop", "50pp", "--minimize", "size", "--out", task / "bundle")
+    assert picked.returncode == 0 and (task / "bundle" / "manifest.json").is_file()
+    again = autocompress(*command, cwd=task)
+    assert json.loads(again.stdout)["trials"] == json.loads(seen.stdout)["trials"]
+    events = [json.loads(line) for line in (directory / "log.jsonl").read_text().splitlines()]
+    assert [event["event"] for event in events].count("started") == 2
+    assert [event["resumed"] for event in events if event["event"] == "opened"] == [False, True]
