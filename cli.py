@@ -4,25 +4,21 @@ Results go to stdout, everything else to stderr. Exit codes: 0 done; 1 nothing m
 cannot be used; 130 interrupted, and the same command goes on.
 """
 
-import errno
 import json
 import os
 import shlex
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from .errors import AutocompressError, InputError, TargetUnavailable
+from .cli_support import INTERRUPTED, NOTHING_MEETS, Json, TargetName, errors, parsed, say, task_arguments
+from .cli_targets import measure, targets_app
+from .errors import InputError
 
 if TYPE_CHECKING:
     from .search.request import SearchRequest
-
-NOTHING_MEETS, BAD_INPUT, UNAVAILABLE, INTERRUPTED = 1, 2, 3, 130
-_DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM})
 
 app = typer.Typer(
     name="autocompress",
@@ -32,15 +28,13 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-targets_app = typer.Typer(help="Targets: which there are, what they can do, what is missing to use one.")
 app.add_typer(targets_app, name="targets", invoke_without_command=True)
+app.command()(measure)
 
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="The run directory that `search` wrote, such as runs/digits-cpu.")]
-TargetName = Annotated[str, typer.Option("--target", metavar="T", help="A target's name (`autocompress targets`) or TOML file.")]
 MaxDrop = Annotated[str | None, typer.Option(help="Quality that may be lost: 1pp (points), 1% (of the original), 0.1abs.")]
 MaxLatency = Annotated[str | None, typer.Option(help="Latency of one inference of a batch, such as 2ms.")]
 MaxSize = Annotated[str | None, typer.Option(help="Size of the file, such as 200KB (1 KB = 1024 B).")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON to stdout, nothing else.")]
 
 
 @app.command()
@@ -78,21 +72,21 @@ def search(
 
         autocompress search my_task.py:make --max-latency 2ms --max-size 200KB --dry-run
     """
-    with _errors():
+    with errors():
         from .search.constraints import Constraints
         from .search.request import SearchRequest
 
         request = SearchRequest(
             task=task,
-            arguments=_task_arguments(task_arg or []),
+            arguments=task_arguments(task_arg or []),
             target=target,
             batch=batch,
-            budget_s=_parsed("parse_duration", budget),
+            budget_s=parsed("parse_duration", budget),
             trials=trials,
             constraints=Constraints(
-                max_drop=_parsed("parse_drop", max_drop),
-                max_latency_s=_parsed("parse_duration", max_latency),
-                max_size_bytes=_parsed("parse_size", max_size),
+                max_drop=parsed("parse_drop", max_drop),
+                max_latency_s=parsed("parse_duration", max_latency),
+                max_size_bytes=parsed("parse_size", max_size),
             ),
             sampler=sampler,
             seed=seed,
@@ -128,7 +122,7 @@ def _search(request: "SearchRequest", *, as_json: bool) -> None:
     run = read_run(directory)
     write_report(run, directory / "report.html")
     _print_front(run, as_json=as_json)
-    _say(f"Report: {directory / 'report.html'}\nNext:   autocompress pick {directory} --max-drop 1pp --out bundle")
+    say(f"Report: {directory / 'report.html'}\nNext:   autocompress pick {directory} --max-drop 1pp --out bundle")
     if status == "interrupted":
         raise typer.Exit(INTERRUPTED)
     if not run["front"]:
@@ -148,7 +142,7 @@ def _explain_misses(run: dict[str, Any]) -> NoReturn:
             max_size=limits["max_size_bytes"],
         )
     except NothingMeets as error:
-        _say(str(error))
+        say(str(error))
     raise typer.Exit(NOTHING_MEETS)
 
 
@@ -160,7 +154,7 @@ def front(
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV to stdout.")] = False,
 ) -> None:
     """Show the front of a run as a table, every number with its spread."""
-    with _errors():
+    with errors():
         from .search.run_directory import read_run
 
         _print_front(read_run(run), as_json=as_json, as_csv=as_csv)
@@ -180,7 +174,7 @@ def pick(
 
     Example: autocompress pick runs/digits-cpu --max-drop 1pp --minimize size --out bundle
     """
-    with _errors():
+    with errors():
         from .search.bundle import write_bundle
         from .search.formats import Formats, label_of
         from .search.pick import NothingMeets
@@ -188,19 +182,19 @@ def pick(
         from .search.run_directory import read_run
 
         content = read_run(run)
-        drop = _parsed("parse_drop", max_drop)
+        drop = parsed("parse_drop", max_drop)
         if minimize not in ("latency", "size", "drop"):
             raise InputError(f"--minimize {minimize!r} is unknown: choose latency, size or drop.")
         try:
             point = pick_point(
                 content,
                 max_drop=None if drop is None else drop.limit(content["baseline"]["quality"]["validation"]),
-                max_latency=_parsed("parse_duration", max_latency),
-                max_size=_parsed("parse_size", max_size),
+                max_latency=parsed("parse_duration", max_latency),
+                max_size=parsed("parse_size", max_size),
                 minimize=minimize,  # type: ignore[arg-type]
             )
         except NothingMeets as error:
-            _say(str(error))
+            say(str(error))
             raise typer.Exit(NOTHING_MEETS) from None
         write_bundle(point, content, run / point["artifact"]["file"], out)
         formats = Formats.of(content)
@@ -215,86 +209,13 @@ def report(
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="The HTML file; RUN/report.html if not given.")] = None,
 ) -> None:
     """Write the report of a run: one HTML file that needs no network."""
-    with _errors():
+    with errors():
         from .search.report import write_report
         from .search.run_directory import read_run
 
         path = out or run / "report.html"
         write_report(read_run(run), path)
         print(path)
-
-
-@app.command()
-def measure(
-    model: Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="Any ONNX model.")],
-    *,
-    target: TargetName = "cpu",
-    baseline: Annotated[
-        Path | None, typer.Option(metavar="B.onnx", help="Measure against this model; itself if not given.")
-    ] = None,
-    batch: Annotated[int, typer.Option(help="Samples in one inference.")] = 1,
-    shape: Annotated[list[str] | None, typer.Option(metavar="NAME=1,3,32,32", help="Shape of a dynamic input; repeatable.")] = None,
-    as_json: Json = False,
-) -> None:
-    """Measure the latency of any ONNX model with the protocol of the search: fresh processes, paired blocks, an interval."""
-    with _errors():
-        from .profiles import load_profile
-        from .targets import Target, measure_model, parse_shape
-
-        shapes = dict(parse_shape(text) for text in shape or [])
-        subject = Target(load_profile(target), shapes=shapes)
-        measurement = measure_model(model, subject, baseline=baseline, batch=batch)
-        print(json.dumps(measurement.to_json()) if as_json else f"{model}: {measurement}")
-
-
-@targets_app.callback()
-def targets(context: typer.Context) -> None:
-    """List the targets."""
-    if context.invoked_subcommand is None:
-        targets_list()
-
-
-@targets_app.command("list")
-def targets_list() -> None:
-    """List the built-in targets."""
-    with _errors():
-        from .profiles import load_profile, profile_names
-
-        for name in profile_names():
-            print(f"{name:10} {load_profile(name).description}")
-
-
-@targets_app.command("show")
-def targets_show(name: Annotated[str, typer.Argument(metavar="T")], *, as_json: Json = False) -> None:
-    """Show what a target can do."""
-    with _errors():
-        from dataclasses import asdict
-
-        from .profiles import load_profile
-
-        profile = load_profile(name)
-        facts = {**asdict(profile), "runtime_options": dict(profile.runtime_options), "timer": profile.timer}
-        if as_json:
-            print(json.dumps(facts, indent=2, ensure_ascii=False))
-        else:
-            for key, value in facts.items():
-                print(f"{key:20} {', '.join(value) if isinstance(value, tuple) else value}")
-
-
-@targets_app.command("doctor")
-def targets_doctor(name: Annotated[str, typer.Argument(metavar="T")] = "cpu") -> None:
-    """Tell what is missing to use a target, or to trust what it measures, and what mends it. Exit code 3 if it is unusable."""
-    with _errors():
-        from .profiles import load_profile
-        from .targets.doctor import doctor
-
-        findings = doctor(load_profile(name))
-        for finding in findings:
-            print(f"{'ok     ' if finding.ok else 'MISSING'} {finding.name}: {finding.detail}")
-            if finding.remedy:
-                print(f"        {finding.remedy}")
-        if not findings[0].ok:
-            raise typer.Exit(UNAVAILABLE)
 
 
 def _print_front(run: dict[str, Any], *, as_json: bool, as_csv: bool = False) -> None:
@@ -308,48 +229,6 @@ def _print_front(run: dict[str, Any], *, as_json: bool, as_csv: bool = False) ->
         from rich.console import Console
 
         Console(width=None if sys.stdout.isatty() else 140, highlight=False).print(table.front_table(run))
-
-
-def _task_arguments(pairs: list[str]) -> dict[str, str]:
-    """The arguments of `--task-arg KEY=VALUE`. InputError when one is no pair or comes twice."""
-    arguments: dict[str, str] = {}
-    for pair in pairs:
-        key, separator, value = pair.partition("=")
-        if not separator or not key.isidentifier():
-            raise InputError(f"--task-arg {pair!r} is no KEY=VALUE: write it like --task-arg data=../data.")
-        if key in arguments:
-            raise InputError(f"--task-arg {key} is given twice: give it once.")
-        arguments[key] = value
-    return arguments
-
-
-def _parsed(function: str, text: str | None) -> Any:
-    """The quantity that a function of profiles.units reads from an option, None when the option was not given."""
-    from .profiles import units
-
-    parse: Callable[[str], Any] = getattr(units, function)
-    return None if text is None else parse(text)
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr)
-
-
-@contextmanager
-def _errors() -> Iterator[None]:
-    """Turns the project's errors, full disks and Ctrl-C into one sentence on stderr and an exit code."""
-    try:
-        yield
-    except AutocompressError as error:
-        _say(f"Error: {error}")
-        raise typer.Exit(UNAVAILABLE if isinstance(error, TargetUnavailable) else BAD_INPUT) from error
-    except KeyboardInterrupt:
-        raise typer.Exit(INTERRUPTED) from None
-    except OSError as error:
-        if error.errno not in _DISK_ERRORS:
-            raise
-        _say(f"Error: {error.filename or 'The disk'} cannot be written ({error.strerror}): free space or choose another place.")
-        raise typer.Exit(BAD_INPUT) from error
 
 
 def main() -> None:

@@ -165,7 +165,7 @@ class Compressor:
             data = self._training_batches(self.options.batch_size, seed)
             distill(
                 module,
-                self.network.module,
+                self._folded_original,
                 self.task.loss,
                 data,
                 recipe.recovery,

@@ -21,7 +21,7 @@ from onnx import numpy_helper
 from torch import Tensor, fx
 
 from ..errors import StageError
-from .graph import get_tensor
+from .graph import clone, get_tensor
 
 IR_VERSION = 10
 FLUSH_BELOW = float(np.finfo(np.float32).tiny)
@@ -46,13 +46,25 @@ class Template:
 
 def export_template(folded: fx.GraphModule, inputs: tuple[Tensor, ...], opset: int) -> Template:
     """The template of a folded graph. Raises StageError when the exporter or ONNX Runtime refuses the model."""
-    model = _export(folded, inputs, opset)
+    marked = _marked(folded)
+    model = _export(marked, inputs, opset)
     _strip(model)
     _flatten_and_pool(model)
-    parameters = _locate_parameters(model, folded)
-    values = _locate_values(model, folded, inputs)
+    parameters = _locate_parameters(model, marked)
+    values = _locate_values(model, marked, inputs)
     del model.graph.value_info[:]
     return Template(model=model, parameters=parameters, values=values)
+
+
+def _marked(folded: fx.GraphModule) -> fx.GraphModule:
+    """A copy whose parameters all differ: the exporter drops zero biases and lets equal parameters share an initializer."""
+    marked, generator = clone(folded), torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in marked.parameters():
+            if parameter.is_floating_point():
+                spread = 0.05 * float(parameter.abs().mean()) + 1e-4
+                parameter.add_(spread * torch.randn(parameter.shape, generator=generator))
+    return marked
 
 
 def _export(folded: fx.GraphModule, inputs: tuple[Tensor, ...], opset: int) -> onnx.ModelProto:

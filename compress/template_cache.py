@@ -12,10 +12,12 @@ from torch import fx
 from ..files import write_bytes, write_text
 from .export import Stored, Template
 
+TEMPLATE_VERSION = 2  # a new number whenever `export.py` makes other templates
+
 
 def template_key(folded: fx.GraphModule, opset: int) -> str:
     """SHA-256 of what decides the template: the graph, its weights, the opset and the version of torch."""
-    hasher = hashlib.sha256(f"{torch.__version__} {opset}\n{folded.code}".encode())
+    hasher = hashlib.sha256(f"{TEMPLATE_VERSION} {torch.__version__} {opset}\n{folded.code}".encode())
     for name, tensor in sorted(folded.state_dict().items()):
         hasher.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
         hasher.update(tensor.detach().contiguous().numpy().tobytes())

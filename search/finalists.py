@@ -74,16 +74,16 @@ class Finalists:
         return looked
 
     def _look(self, evaluation: Evaluation, baseline: Evaluation) -> Finalist:
-        known = (None, None)
+        test: tuple[float | None, Interval | None] = (None, None)
         try:
             with self._evaluator.target.session() as session:
                 path = self._evaluator.artifact_path(evaluation)
-                known = self._evaluator.quality(session, path, self._test)
+                test = self._evaluator.quality(session, path, self._test)
             measurement = self._evaluator.measure_again(evaluation, baseline=baseline, timing=self._timing)
         except StageError as error:
             self.failures.append(Failure.of(error, trial=evaluation.trial))
-            return Finalist(test=known[0], test_interval=known[1], latency=None)
-        return Finalist(test=known[0], test_interval=known[1], latency=Latency.of(measurement))
+            return Finalist(test=test[0], test_interval=test[1], latency=None)
+        return Finalist(test=test[0], test_interval=test[1], latency=Latency.of(measurement))
 
 
 def by_contribution(front: list[Evaluation], vectors: Callable[[Evaluation], tuple[float, float, float]]) -> list[Evaluation]:

@@ -110,7 +110,7 @@ def _search(problem: Problem, directory: RunDirectory, progress: Progress, split
     options = CompressorOptions(opset=problem.profile.opset, seed=request.seed)
     evaluator = Evaluator(
         network=network,
-        compressor=Compressor(task, network, options),
+        compressor=Compressor(task, network, options, cache_dir=directory.path / "cache"),
         target=target,
         metric=task.metric,
         validation=validation,

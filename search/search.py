@@ -79,7 +79,7 @@ class Search:
             except KeyboardInterrupt:
                 self.progress.note("Interrupted: the same command goes on from here.")
             self._write(status)
-        self.directory.log(status, elapsed_s=self.clock.elapsed_s)
+        self.directory.log("ended", status=status, elapsed_s=self.clock.elapsed_s)
         return status
 
     def _resume(self) -> None:

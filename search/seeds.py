@@ -11,6 +11,7 @@ from dataclasses import replace
 from ..compress.recipe import Recipe, Recovery
 from .space import DEFAULT_RECOVERY, STEPS, GroupLevels, SearchSpace
 
+SHORT = replace(DEFAULT_RECOVERY, steps=STEPS[0])
 LONG = replace(DEFAULT_RECOVERY, steps=STEPS[-1])
 
 
@@ -28,16 +29,16 @@ def first_recipes(space: SearchSpace, *, int8_pays: bool = True) -> list[Recipe]
 
 
 def _uniform_levels(space: SearchSpace) -> Iterator[Recipe]:
+    """A short recovery comes first: it tells what a training step costs, so that later ones can be fitted into the budget."""
     inner = tuple(group for group in space.groups if len(group.layers) == 1) or space.groups
+    yield _uniform(space, widest(inner), 0.75, recovery=SHORT)
     yield _uniform(space, inner, 0.75, recovery=DEFAULT_RECOVERY)
-    yield _uniform(space, inner, 0.75)
-    yield _uniform(space, space.groups, 0.75, recovery=DEFAULT_RECOVERY)
-    yield _uniform(space, inner, 0.5, recovery=DEFAULT_RECOVERY)
-    yield _uniform(space, widest(inner), 0.75)
-    yield _uniform(space, space.groups, 0.875)
-    yield _uniform(space, space.groups, 0.5, recovery=LONG)
+    yield _uniform(space, widest(inner), 0.875)
     yield _uniform(space, widest(inner), 0.5, recovery=DEFAULT_RECOVERY)
-    yield _uniform(space, space.groups, 0.25, recovery=LONG)
+    yield _uniform(space, space.groups, 0.75, recovery=LONG)
+    yield _uniform(space, inner, 0.75)
+    yield _uniform(space, inner, 0.5, recovery=LONG)
+    yield _uniform(space, space.groups, 0.5, recovery=LONG)
 
 
 def widest(groups: tuple[GroupLevels, ...]) -> tuple[GroupLevels, ...]:

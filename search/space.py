@@ -93,7 +93,9 @@ class SearchSpace:
     @property
     def size(self) -> int:
         """The exact number of recipes; learning rate, temperature and weight, which are continuous, count once."""
-        return math.prod(len(group.levels) for group in self.groups) * 2 ** len(self.quantizable) * (1 + len(STEPS))
+        levels = math.prod(len(group.levels) for group in self.groups)
+        precisions: int = 2 ** len(self.quantizable)
+        return levels * precisions * (1 + len(STEPS))
 
     @property
     def dimensions(self) -> int:

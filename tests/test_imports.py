@@ -8,7 +8,18 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-LEVELS = {"errors": 0, "files": 0, "profiles": 1, "tasks": 1, "compress": 2, "targets": 3, "search": 4, "cli": 5, "__main__": 6}
+ORDER = (
+    ("errors", "files"),
+    ("profiles", "tasks"),
+    "compress",
+    "targets",
+    "search",
+    "cli_support",
+    "cli_targets",
+    "cli",
+    "__main__",
+)
+LEVELS = {name: level for level, names in enumerate(ORDER) for name in (names if isinstance(names, tuple) else (names,))}
 HEAVY = ("torch", "optuna", "onnxruntime", "onnx", "plotly", "scipy", "numpy", "pandas", "sklearn")
 MODULES = [path for folder in ("", *LEVELS) for path in sorted((ROOT / folder).glob("**/*.py" if folder else "*.py"))]
 

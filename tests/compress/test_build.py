@@ -123,6 +123,18 @@ def test_exploding_recovery_is_a_failure_of_its_stage(compressors, tmp_path):
     assert error.value.stage == "recover"
 
 
+def test_layers_with_equal_and_zero_biases_keep_their_own(tmp_path):
+    task = tiny_task("mlp")
+    with torch.no_grad():
+        for layer in (task.model[0], task.model[2]):
+            layer.bias.zero_()
+    compressor = Compressor(task, Network.trace(task.model, task.example_inputs))
+    int8 = compressor.build(Recipe(precision=all_int8(compressor.network)), tmp_path)
+    check_outputs(run(int8.artifact.path, int8.check.inputs), int8.check)
+    recovered = compressor.build(Recipe(recovery=RECOVERY), tmp_path)
+    check_outputs(run(recovered.artifact.path, recovered.check.inputs), recovered.check)
+
+
 def test_template_is_read_from_its_cache(tmp_path, monkeypatch):
     task = tiny_task("mlp")
     network = Network.trace(task.model, task.example_inputs)

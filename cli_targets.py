@@ -1,0 +1,83 @@
+"""The commands about targets: `measure`, and `targets list|show|doctor`."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .cli_support import UNAVAILABLE, Json, TargetName, errors
+
+targets_app = typer.Typer(help="Targets: which there are, what they can do, what is missing to use one.")
+
+
+def measure(
+    model: Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="Any ONNX model.")],
+    *,
+    target: TargetName = "cpu",
+    baseline: Annotated[
+        Path | None, typer.Option(metavar="B.onnx", help="Measure against this model; itself if not given.")
+    ] = None,
+    batch: Annotated[int, typer.Option(help="Samples in one inference.")] = 1,
+    shape: Annotated[list[str] | None, typer.Option(metavar="NAME=1,3,32,32", help="Shape of a dynamic input; repeatable.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Measure the latency of any ONNX model with the protocol of the search: fresh processes, paired blocks, an interval."""
+    with errors():
+        from .profiles import load_profile
+        from .targets import Target, measure_model, parse_shape
+
+        shapes = dict(parse_shape(text) for text in shape or [])
+        subject = Target(load_profile(target), shapes=shapes)
+        measurement = measure_model(model, subject, baseline=baseline, batch=batch)
+        print(json.dumps(measurement.to_json()) if as_json else f"{model}: {measurement}")
+
+
+@targets_app.callback()
+def targets(context: typer.Context) -> None:
+    """List the targets."""
+    if context.invoked_subcommand is None:
+        targets_list()
+
+
+@targets_app.command("list")
+def targets_list() -> None:
+    """List the built-in targets."""
+    with errors():
+        from .profiles import load_profile, profile_names
+
+        for name in profile_names():
+            print(f"{name:10} {load_profile(name).description}")
+
+
+@targets_app.command("show")
+def targets_show(name: Annotated[str, typer.Argument(metavar="T")], *, as_json: Json = False) -> None:
+    """Show what a target can do."""
+    with errors():
+        from dataclasses import asdict
+
+        from .profiles import load_profile
+
+        profile = load_profile(name)
+        facts = {**asdict(profile), "runtime_options": dict(profile.runtime_options), "timer": profile.timer}
+        if as_json:
+            print(json.dumps(facts, indent=2, ensure_ascii=False))
+        else:
+            for key, value in facts.items():
+                print(f"{key:20} {', '.join(value) if isinstance(value, tuple) else value}")
+
+
+@targets_app.command("doctor")
+def targets_doctor(name: Annotated[str, typer.Argument(metavar="T")] = "cpu") -> None:
+    """Tell what is missing to use a target, or to trust what it measures, and what mends it. Exit code 3 if it is unusable."""
+    with errors():
+        from .profiles import load_profile
+        from .targets.doctor import doctor
+
+        findings = doctor(load_profile(name))
+        for finding in findings:
+            print(f"{'ok     ' if finding.ok else 'MISSING'} {finding.name}: {finding.detail}")
+            if finding.remedy:
+                print(f"        {finding.remedy}")
+        if not findings[0].ok:
+            raise typer.Exit(UNAVAILABLE)
