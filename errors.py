@@ -37,7 +37,7 @@ class RunDirectoryError(InputError):
     """A run directory cannot be used or continued."""
 
 
-class TargetUnavailable(AutocompressError):
+class TargetUnavailable(AutocompressError):  # noqa: N818 - a state of the target, not a mistake
     """The target cannot be used now (exit code 3)."""
 
 

@@ -143,7 +143,7 @@ class Compressor:
 
     @cached_property
     def _calibration_inputs(self) -> tuple[Tensor, ...]:
-        return self._samples(max(self.options.calibration_samples, self.options.statistics_samples))
+        return self._samples(self.options.calibration_samples)
 
     def _batches_of(self, count: int, size: int = 64) -> list[tuple[Tensor, ...]]:
         inputs = tuple(x[:count] for x in self._calibration_inputs)
@@ -152,14 +152,19 @@ class Compressor:
     def _training_batches(self, size: int, seed: int) -> Iterator[Batch]:
         return batches(self.task.train, batch_size=size, seed=seed, augment=self.task.augment)
 
+    def _statistics_batches(self) -> list[tuple[Tensor, ...]]:
+        """Augmented like in training: plain training images alone cost a ResNet-20 three points of accuracy."""
+        size = self.options.batch_size
+        found = self._training_batches(size, self._seed_for("statistics"))
+        return [next(found)[0] for _ in range(max(1, self.options.statistics_samples // size))]
+
     def _seed_for(self, purpose: str) -> int:
         return int(digest_of([self.options.seed, purpose])[:8], 16)
 
     def _recover(self, module: fx.GraphModule, recipe: Recipe, say: Callable[[str], None]) -> None:
         if not recipe.keep and recipe.recovery is None:
             return
-        statistics = self._batches_of(self.options.statistics_samples, self.options.batch_size)
-        reestimate_statistics(module, statistics)
+        reestimate_statistics(module, self._statistics_batches())
         if recipe.recovery is not None:
             seed, steps = self._seed_for(recipe.digest), recipe.recovery.steps
             data = self._training_batches(self.options.batch_size, seed)
@@ -172,7 +177,6 @@ class Compressor:
                 seed=seed,
                 progress=lambda done: say(f"recover {done}/{steps}"),
             )
-            reestimate_statistics(module, statistics)
         broken = next((name for name, x in module.state_dict().items() if not torch.isfinite(x).all()), None)
         if broken is not None:
             raise StageError(f"recovery left values that are not finite in {broken}", stage="recover")

@@ -57,7 +57,8 @@ class PairBlocks:
     """One pair of fresh sessions: seconds per inference of each block, in order; index i are neighbours in time.
 
     `baseline_s` and `candidate_s` are in the measurement's timer, `*_wall_s` in wall-clock time.
-    `inference_wall_s` are wall-clock times of single candidate inferences, evenly thinned to a few hundred.
+    `inference_wall_s` are wall-clock times of single candidate inferences, evenly thinned to a few hundred. `loop_s` is
+    the wall-clock time that warming up and timing took.
     """
 
     baseline_s: tuple[float, ...]
@@ -65,6 +66,7 @@ class PairBlocks:
     baseline_wall_s: tuple[float, ...]
     candidate_wall_s: tuple[float, ...]
     inference_wall_s: tuple[float, ...] = ()
+    loop_s: float = 0.0
 
     def __post_init__(self) -> None:
         blocks = (self.baseline_s, self.candidate_s, self.baseline_wall_s, self.candidate_wall_s)
@@ -72,6 +74,11 @@ class PairBlocks:
             raise ValueError(f"A pair needs equally many blocks, at least one: {[len(block) for block in blocks]}")
         if not all(value > 0 and math.isfinite(value) for block in blocks for value in block):
             raise ValueError("Block times must be positive and finite.")
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "PairBlocks":
+        """The pair that the worker, or `Measurement.to_json`, described."""
+        return cls(**{key: tuple(item) if isinstance(item, list) else item for key, item in value.items()})
 
     @property
     def ratio(self) -> float:
@@ -132,6 +139,11 @@ class Measurement:
         return relative_half_width(self.pair_ratios)
 
     @property
+    def loop_s(self) -> float:
+        """Wall-clock seconds that warming up and timing took: what the protocol is meant to cost."""
+        return sum(pair.loop_s for pair in self.pairs)
+
+    @property
     def noisy(self) -> bool:
         """Whether the interval stayed wider than was asked for."""
         return self.half_width > self.timing.half_width
@@ -179,7 +191,7 @@ class Measurement:
         """The measurement that `to_json` described. ValueError for another schema version."""
         if value.get("schema_version") != SCHEMA_VERSION:
             raise ValueError(f"A measurement of schema version {value.get('schema_version')} cannot be read here.")
-        pairs = tuple(PairBlocks(**{key: tuple(times) for key, times in pair.items()}) for pair in value["pairs"])
+        pairs = tuple(PairBlocks.from_json(pair) for pair in value["pairs"])
         timing = TimingConfig(**value["timing"])
         environment = Environment.from_json(value["environment"])
         return cls(**{**value, "pairs": pairs, "timing": timing, "environment": environment})

@@ -19,11 +19,6 @@ from ..files import digest_of_file
 from .formats import Point, Run, size_ratio
 
 SCHEMA_VERSION = 1
-# What the measured session was opened with, for runs that do not say (the options of the built-in profiles).
-RUNTIME_OPTIONS = {
-    "optimization.disable_specified_optimizers": "WeightBiasQuantization",
-    "session.set_denormal_as_zero": "1",
-}
 RUN_SCRIPT = '''\
 """Runs model.onnx as it was measured: python run.py [INPUT.npy ...]  (without files: random inputs, batch 1)."""
 import json
@@ -93,7 +88,7 @@ def manifest(point: Point, run: Run, artifact: Path) -> dict[str, Any]:
         "session": {
             "runtime": target["runtime"],
             "threads": target["threads"],
-            "options": target.get("runtime_options", RUNTIME_OPTIONS),
+            "options": dict(target["runtime_options"]),
         },
         "metrics": _metrics(point, run),
         "recipe": point["recipe"],

@@ -99,6 +99,8 @@ class Evaluator:
             with _timed(seconds, "measure"):
                 progress("measuring")
                 measurement = session.measure(artifact.path, reference, self.timing)
+        seconds["timing loop"] = min(measurement.loop_s, seconds["measure"])
+        seconds["measure"] -= seconds["timing loop"]
         return Evaluation(
             trial=trial,
             recipe=recipe,

@@ -195,6 +195,7 @@ def facts_of(problem: Problem) -> dict[str, Any]:
             "profile_fingerprint": profile.fingerprint,
             "threads": profile.threads,
             "runtime": profile.runtime,
+            "runtime_options": dict(profile.runtime_options),
             "batch": request.batch,
         },
         "environment": problem.environment.to_json(),

@@ -35,10 +35,10 @@ def _uniform_levels(space: SearchSpace) -> Iterator[Recipe]:
     yield _uniform(space, inner, 0.75, recovery=DEFAULT_RECOVERY)
     yield _uniform(space, widest(inner), 0.875)
     yield _uniform(space, widest(inner), 0.5, recovery=DEFAULT_RECOVERY)
+    yield _uniform(space, inner, 0.75, recovery=LONG)
+    yield _uniform(space, widest(inner), 0.875, recovery=SHORT)
     yield _uniform(space, space.groups, 0.75, recovery=LONG)
-    yield _uniform(space, inner, 0.75)
     yield _uniform(space, inner, 0.5, recovery=LONG)
-    yield _uniform(space, space.groups, 0.5, recovery=LONG)
 
 
 def widest(groups: tuple[GroupLevels, ...]) -> tuple[GroupLevels, ...]:

@@ -142,7 +142,7 @@ class Target:
         result = worker.send(request, timeout_s=2 * timing.max_s + MEASURE_TIMEOUT_S)
         environment = Environment.from_json(result["environment"])
         require_same_environment((self.probe(), environment))
-        pairs = tuple(PairBlocks(**{key: tuple(times) for key, times in pair.items()}) for pair in result["pairs"])
+        pairs = tuple(PairBlocks.from_json(pair) for pair in result["pairs"])
         return Measurement(
             pairs=pairs,
             timer=self.profile.timer,

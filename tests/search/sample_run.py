@@ -45,6 +45,7 @@ def sample_run(seed: int = 2, *, candidates: int = 24, max_drop: float | None = 
             "profile_fingerprint": "c0" * 32,
             "threads": 1,
             "runtime": "onnxruntime",
+            "runtime_options": {"session.set_denormal_as_zero": "1"},
             "batch": 1,
         },
         "environment": {
