@@ -197,9 +197,10 @@ class Compressor:
 
     def _model(self, folded: fx.GraphModule, removed: frozenset[int]) -> tuple[onnx.ModelProto, Template]:
         """The float32 ONNX model: the edited template, or a new export where the template cannot follow the change."""
-        model = fill_template(self.template, folded)
-        if edit_template(model, self.template, changed_edits(self.network.channels, removed)):
-            return model, self.template
+        if set(folded.state_dict()) <= set(self.template.parameters):
+            model = fill_template(self.template, folded)
+            if edit_template(model, self.template, changed_edits(self.network.channels, removed)):
+                return model, self.template
         template = export_template(folded, self._samples(4), self.options.opset)
         return fill_template(template, folded), template
 

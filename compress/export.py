@@ -24,6 +24,10 @@ from ..errors import StageError
 from .graph import clone, get_tensor
 
 IR_VERSION = 10
+_STATE = vars(onnxruntime.capi.onnxruntime_pybind11_state)
+RUNTIME_ERRORS = tuple(  # ONNX Runtime's exceptions share no base class but Exception
+    item for item in _STATE.values() if isinstance(item, type) and issubclass(item, Exception)
+)
 FLUSH_BELOW = float(np.finfo(np.float32).tiny)
 
 
@@ -73,7 +77,7 @@ def _export(folded: fx.GraphModule, inputs: tuple[Tensor, ...], opset: int) -> o
     with quiet_exporter():
         try:
             program = torch.onnx.export(folded, inputs, dynamo=True, opset_version=opset, dynamic_shapes=shapes, verbose=False)
-        except Exception as error:  # the exporter raises many types; all mean that this graph has no ONNX form
+        except torch.onnx.errors.OnnxExporterError as error:
             raise StageError(f"torch.onnx.export failed: {type(error).__name__}: {error}"[:400], stage="export") from error
     assert program is not None
     model: onnx.ModelProto = program.model_proto
@@ -227,7 +231,7 @@ def _run_all_values(model: onnx.ModelProto, inputs: tuple[Tensor, ...]) -> dict[
     try:
         session = onnxruntime.InferenceSession(probe.SerializeToString(), options, providers=["CPUExecutionProvider"])
         return dict(zip(names, session.run(names, feeds), strict=True))
-    except Exception as error:  # ONNX Runtime's exceptions share no base class
+    except RUNTIME_ERRORS as error:
         raise StageError(f"ONNX Runtime cannot run the exported model: {error}"[:400], stage="export") from error
 
 

@@ -57,6 +57,8 @@ def _write_layer(
     writer: _Writer, template: Template, name: str, parameters: tuple[str, str | None], quantized: QuantizedLayer
 ) -> None:
     weight, bias = parameters
+    if weight not in template.parameters:
+        raise StageError(f"the exported model does not hold the weight of {name} as it is: it cannot be int8", stage="build")
     stored = template.parameters[weight]
     integers, axis = (quantized.weight.T, 1) if stored.transposed else (quantized.weight, 0)
     _dequantize_initializer(
@@ -64,7 +66,7 @@ def _write_layer(
     )
     if bias is None or quantized.bias is None or quantized.bias_scale is None:
         return
-    initializer = template.parameters[bias].initializer
+    initializer = template.parameters[bias].initializer if bias in template.parameters else ""
     if _takes_bias(writer.model, initializer):
         _dequantize_initializer(writer, initializer, f"{name}.bias_q", integers=quantized.bias, scale=quantized.bias_scale, axis=0)
 

@@ -13,7 +13,7 @@ from ..compress.recipe import Precision, Recipe, Recovery
 from ..profiles import Profile
 
 if TYPE_CHECKING:
-    from ..compress.network import Network
+    from ..compress.network import Layer, Network
 
 STEPS = (100, 250, 600)
 LEARNING_RATE = (1e-4, 1e-2)
@@ -85,7 +85,7 @@ class SearchSpace:
             else:
                 reason = f"its {group.channels} channels are no more than the target's multiple of {choices[0]}"
                 excluded.append(Excluded(name=group.name, reason=reason))
-        refused = {layer.name: _refusal(layer.kind, profile) for layer in network.layers}
+        refused = {layer.name: _refusal(layer, profile) for layer in network.layers}
         excluded += [Excluded(name=name, reason=reason) for name, reason in refused.items() if reason]
         quantizable = tuple(name for name, reason in refused.items() if not reason)
         return cls(groups=tuple(groups), quantizable=quantizable, excluded=tuple(excluded), ruled_out=ruled_out)
@@ -144,9 +144,11 @@ class SearchSpace:
         return sum(min(a.bytes, b.bytes) for a, b in zip(float32.layers, int8.layers, strict=True))
 
 
-def _refusal(kind: str, profile: Profile) -> str | None:
-    """Why layers of this kind stay float32 on the target, or None."""
-    operator = {"conv": "Conv", "linear": "Gemm"}[kind]
+def _refusal(layer: "Layer", profile: Profile) -> str | None:
+    """Why the layer stays float32 on the target, or None."""
+    operator = {"conv": "Conv", "linear": "Gemm"}[layer.kind]
+    if layer.uses > 1:
+        return f"it is called {layer.uses} times, and its integer bias fits the scale of one input only"
     if "int8" not in profile.precisions:
         return f"target '{profile.name}' runs no int8"
     if operator not in profile.int8_operators:

@@ -1,0 +1,56 @@
+"""Recovery brings a damaged model back towards the original."""
+
+import pytest
+import torch
+from autocompress.compress import Recovery
+from autocompress.compress.graph import batch_norms, clone, get_tensor, trace
+from autocompress.compress.recover import distill, reestimate_statistics, soft_loss
+from autocompress.tests.compress.tasks import tiny_task
+
+RECOVERY = Recovery(steps=100, learning_rate=3e-3, temperature=2.0, weight=1.0)
+
+
+@pytest.fixture
+def damaged():
+    """A perceptron and the same with noise on its weights; its task."""
+    task = tiny_task("mlp")
+    original = trace(task.model, task.example_inputs)
+    student, generator = clone(original), torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in student.parameters():
+            parameter.add_(0.5 * parameter.std(correction=0) * torch.randn(parameter.shape, generator=generator))
+    return task, original, student
+
+
+def distance(student, original, task):
+    inputs = task.validation.inputs
+    with torch.inference_mode():
+        return float(soft_loss(student(*inputs), original(*inputs), 1.0))
+
+
+def test_distillation_brings_the_student_closer_to_the_original(damaged):
+    task, original, student = damaged
+    before = distance(student, original, task)
+    batches = iter([(tuple(x[:128] for x in task.train.inputs), task.train.targets[:128])] * RECOVERY.steps)
+    distill(student, original, task.loss, batches, RECOVERY, seed=0)
+    assert distance(student, original, task) < 0.5 * before
+
+
+def test_reestimated_statistics_are_those_of_the_data():
+    task = tiny_task("residual")
+    original = trace(task.model, task.example_inputs)
+    inputs = task.train.inputs[0][:64]
+    first = batch_norms(original)[0]
+    convolution = next(node for node in original.graph.nodes if node.target == first.args[0].args[1].target)
+    expected = torch.nn.functional.conv2d(inputs, get_tensor(original, convolution.target), padding=1).mean((0, 2, 3))
+    reestimate_statistics(original, [(inputs,)])
+    torch.testing.assert_close(get_tensor(original, first.args[3].target), expected.detach(), atol=0.02, rtol=0.05)
+
+
+def test_soft_loss_of_equal_answers_is_zero():
+    scores = torch.randn(8, 10)
+    assert float(soft_loss(scores, scores, 4.0)) == pytest.approx(0.0, abs=1e-6)
+
+
+def test_single_column_is_compared_by_squared_error():
+    assert float(soft_loss(torch.ones(4, 1), torch.zeros(4, 1), 4.0)) == 1.0
