@@ -7,7 +7,7 @@ from autocompress.compress.graph import batch_norms, clone, get_tensor, trace
 from autocompress.compress.recover import distill, reestimate_statistics, soft_loss
 from autocompress.tests.compress.tasks import tiny_task
 
-RECOVERY = Recovery(steps=100, learning_rate=3e-3, temperature=2.0, weight=1.0)
+RECOVERY = Recovery(steps=150, learning_rate=1e-2, temperature=2.0, weight=1.0)
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def damaged():
     student, generator = clone(original), torch.Generator().manual_seed(0)
     with torch.no_grad():
         for parameter in student.parameters():
-            parameter.add_(0.5 * parameter.std(correction=0) * torch.randn(parameter.shape, generator=generator))
+            parameter.add_(1.5 * parameter.std(correction=0) * torch.randn(parameter.shape, generator=generator))
     return task, original, student
 
 
