@@ -8,14 +8,18 @@ exported graph, quantize; target ≤ 0.3 s) and everything else (processes, chec
 
 import argparse
 import json
+import random
 import statistics
 import tempfile
 from pathlib import Path
+from unittest.mock import patch
 
+from autocompress.compress import Recipe
 from autocompress.search.constraints import Constraints
 from autocompress.search.prepare import open_search, prepare
 from autocompress.search.progress import make_progress
 from autocompress.search.request import SearchRequest
+from autocompress.search.space import SearchSpace
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ("prune", "calibrate", "build")
@@ -44,13 +48,27 @@ def main() -> None:
             command="benchmarks/candidate_cost.py",
         )
         with make_progress(quiet=True) as progress, open_search(prepare(request, progress), progress) as search:
-            search.finalists.look_at = lambda *_, **__: False  # type: ignore[method-assign]
-            search.run()
+            with (
+                patch("autocompress.search.search.first_recipes", chosen_recipes),
+                patch.object(search.finalists, "look_at", return_value=False),
+            ):
+                search.run()
             print_table(search.directory.path)
 
 
+def chosen_recipes(space: SearchSpace, **_: bool) -> list[Recipe]:
+    """The original, uniform int8, then random keep levels and precisions; nothing is recovered."""
+    draw = random.Random(0)
+    recipes = [Recipe(), space.uniform_int8()]
+    for _ in range(50):
+        keep = {group.name: draw.choice(group.levels) for group in space.groups if draw.random() < 0.5}
+        keep = {group.name: keep[group.name] for group in space.groups if keep.get(group.name, group.channels) < group.channels}
+        recipes.append(Recipe(keep=keep, precision={name: "int8" for name in space.quantizable if draw.random() < 0.8}))
+    return recipes
+
+
 def print_table(run: Path) -> None:
-    """Wall-clock from the log, stages from the evaluations; candidates with recovery count like the others."""
+    """Wall-clock from the log, stages from the evaluations."""
     events = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     started = {e["trial"]: e["elapsed_s"] for e in events if e["event"] == "started"}
     ended = {e["trial"]: e["elapsed_s"] for e in events if e["event"] == "finished"}

@@ -35,6 +35,7 @@ def _uniform_levels(space: SearchSpace) -> Iterator[Recipe]:
     yield _uniform(space, inner, 0.75, recovery=DEFAULT_RECOVERY)
     yield _uniform(space, widest(inner), 0.875)
     yield _uniform(space, widest(inner), 0.5, recovery=DEFAULT_RECOVERY)
+    yield replace(_uniform(space, inner, 0.5, recovery=SHORT), precision={})  # where layers are tiny, float32 may win
     yield _uniform(space, inner, 0.75, recovery=LONG)
     yield _uniform(space, widest(inner), 0.875, recovery=SHORT)
     yield _uniform(space, space.groups, 0.75, recovery=LONG)
