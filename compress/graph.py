@@ -5,6 +5,7 @@ share one name. Batch normalization and dropout stay in the graph and are switch
 """
 
 import copy
+import importlib
 import inspect
 import warnings
 from collections.abc import Iterator
@@ -19,6 +20,11 @@ Module = TypeVar("Module", bound=nn.Module)
 CONVOLUTIONS = frozenset({"conv1d", "conv2d", "conv3d"})
 LAYERS = CONVOLUTIONS | {"linear"}
 _TRAINING_ARGUMENT = {"batch_norm": 5, "dropout": 2, "feature_dropout": 2}
+
+
+def load_exporter() -> None:
+    """Imports what `trace` needs: two seconds that a thread can spend while the data are read."""
+    importlib.import_module("torch._dynamo")
 
 
 def trace(model: nn.Module, example_inputs: tuple[Tensor, ...]) -> fx.GraphModule:

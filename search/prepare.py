@@ -1,6 +1,7 @@
 """From a request to a search that is ready to run: everything that can be wrong is found out before any work."""
 
 import shutil
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..compress.compressor import Compressor, CompressorOptions
+from ..compress.graph import load_exporter
 from ..compress.network import Network
 from ..errors import TargetUnavailable
 from ..files import canonical_json
@@ -64,6 +66,7 @@ def prepare(request: SearchRequest, progress: Progress) -> Problem:
     progress.stage(f"asking the target {profile.name}")
     environment = Target(profile).probe()
     progress.stage("reading the model")
+    exporter.join()
     network = Network.trace(task.model, task.example_inputs)
     space = SearchSpace.of(network, profile)
     require_reachable_size(request.constraints.max_size_bytes, space.smallest_bytes(network))
