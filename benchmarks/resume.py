@@ -36,10 +36,10 @@ def main() -> None:
             before = len(events(run, "started"))
             since = time.perf_counter()
             process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
-            wait_for(lambda least=before: len(events(run, "started")) > least)
+            wait_for(lambda least=before: len(events(run, "started")) > least, process)
             if kill:
                 seconds.append(time.perf_counter() - since)
-            wait_for(lambda least=kill: len(events(run, "finished")) >= MEASURED_FIRST + least)
+            wait_for(lambda least=kill: len(events(run, "finished")) >= MEASURED_FIRST + least, process)
             time.sleep(2)
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
@@ -58,12 +58,12 @@ def events(run: Path, kind: str) -> list[dict[str, Any]]:
     return [event for event in found if event["event"] == kind]
 
 
-def wait_for(condition: Any) -> None:
-    """Polls until the condition holds, ten minutes at most."""
+def wait_for(condition: Any, process: "subprocess.Popen[bytes]") -> None:
+    """Polls until the condition holds, ten minutes at most; ends when the search ends by itself."""
     end = time.monotonic() + 600
     while not condition():
-        if time.monotonic() > end:
-            raise SystemExit("nothing happened in ten minutes")
+        if time.monotonic() > end or process.poll() is not None:
+            raise SystemExit(f"the search ended or hangs (exit code {process.poll()})")
         time.sleep(0.05)
 
 

@@ -56,6 +56,8 @@ class Problem:
 def prepare(request: SearchRequest, progress: Progress) -> Problem:
     """The request, checked without writing anything. Raises InputError or TargetUnavailable."""
     profile = load_profile(request.target)
+    exporter = threading.Thread(target=load_exporter, daemon=True)
+    exporter.start()
     progress.stage(f"loading the task {request.task}")
     task = load_task(request.task, request.arguments)
     progress.stage("checking the task")
