@@ -78,7 +78,8 @@ class PairBlocks:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "PairBlocks":
         """The pair that the worker, or `Measurement.to_json`, described."""
-        return cls(**{key: tuple(item) if isinstance(item, list) else item for key, item in value.items()})
+        fields: dict[str, Any] = {key: tuple(item) if isinstance(item, list) else item for key, item in value.items()}
+        return cls(**fields)
 
     @property
     def ratio(self) -> float:
