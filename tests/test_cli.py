@@ -1,6 +1,8 @@
 """The command line: every bad input is one sentence and exit code 2, results are on stdout, help is instant."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -31,8 +33,6 @@ class Net(nn.Module):
 def make(seed: int = 0, broken: bool = False):
     torch.manual_seed(seed)
     model, data = Net().eval(), torch.randn(256, 3, 8, 8)
-    for norm in (model.body[1], model.body[4]):
-        nn.init.normal_(norm.bias)
     with torch.no_grad():
         labels = model(data).argmax(1)
     labels[:40] = 0
@@ -160,3 +160,28 @@ def test_a_search_from_the_task_to_the_bundle(task):
     events = [json.loads(line) for line in (directory / "log.jsonl").read_text().splitlines()]
     assert [event["event"] for event in events].count("started") == 2
     assert [event["resumed"] for event in events if event["event"] == "opened"] == [False, True]
+
+
+def events_of(directory: Path) -> list[dict[str, object]]:
+    log = directory / "log.jsonl"
+    return [json.loads(line) for line in log.read_text().splitlines() if line.endswith("}")] if log.exists() else []
+
+
+def numbers(directory: Path, kind: str) -> list[object]:
+    return [event["trial"] for event in events_of(directory) if event["event"] == kind]
+
+
+@pytest.mark.serial
+def test_kill_9_in_a_real_trial_and_the_same_command_goes_on(task):
+    arguments, directory = ["search", "task.py:make", "--trials", "4"], task / "runs" / "tiny-cpu"
+    command, quiet = [sys.executable, "-m", "autocompress", *arguments], subprocess.DEVNULL
+    killed = subprocess.Popen(command, cwd=task, stdout=quiet, stderr=quiet, start_new_session=True)
+    end = time.monotonic() + 120
+    while 2 not in numbers(directory, "started") and time.monotonic() < end and killed.poll() is None:
+        time.sleep(0.02)
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.wait()
+    assert numbers(directory, "started")[-1] == 2 and numbers(directory, "finished") == [0, 1]
+    again = autocompress(*arguments, cwd=task)
+    assert again.returncode == 0, again.stderr
+    assert numbers(directory, "started") == [0, 1, 2, 2, 3] and numbers(directory, "finished") == [0, 1, 2, 3]
