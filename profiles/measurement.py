@@ -86,11 +86,6 @@ class PairBlocks:
         """Median over neighbouring blocks of candidate time / baseline time."""
         return statistics.median(c / b for b, c in zip(self.baseline_s, self.candidate_s, strict=True))
 
-    @property
-    def wall_ratio(self) -> float:
-        """The same in wall-clock time."""
-        return statistics.median(c / b for b, c in zip(self.baseline_wall_s, self.candidate_wall_s, strict=True))
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measurement:

@@ -28,11 +28,6 @@ class Clock:
         """Seconds of all sessions together."""
         return self._before + time.monotonic() - self._start
 
-    @property
-    def session_s(self) -> float:
-        """Seconds of this session."""
-        return time.monotonic() - self._start
-
     def __enter__(self) -> "Clock":
         self._thread.start()
         return self
