@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, fx, nn
 
 from ..errors import TaskError
+from .blocks import Block, find_blocks
 from .channels import ChannelMap, Group, groups_of
 from .follow import follow_channels
 from .graph import argument, batch_norms, get_tensor, layer_name, layer_nodes, operation, trace
-from .recipe import Precision, Recipe
+from .recipe import BITS, Precision, Recipe
 
 LayerKind = Literal["conv", "linear"]
 
@@ -41,7 +42,7 @@ class Layer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerCost:
-    """A layer under a recipe. `bytes` are of its weight, bias and scales as stored."""
+    """A layer under a recipe; all zero for one that is removed. `bytes` are of its weight, bias and scales as stored."""
 
     name: str
     kind: LayerKind
@@ -73,6 +74,7 @@ class Network:
         self.layers = _layers(module)
         names = {layer.weight: layer.name for layer in self.layers}
         self.groups, self.excluded = groups_of(self.channels, names)
+        self.blocks: tuple[Block, ...] = find_blocks(module)
 
     @classmethod
     def trace(cls, model: nn.Module, example_inputs: tuple[Tensor, ...]) -> "Network":
@@ -101,7 +103,8 @@ class Network:
 
     def cost(self, recipe: Recipe) -> Cost:
         """Shapes, MACs and bytes that the recipe leaves, computed without building anything. Normalization is counted as folded."""
-        layers = tuple(self._layer_cost(layer, recipe) for layer in self.layers)
+        removed = {name for block in self.blocks if block.name in recipe.skip for name in block.layers}
+        layers = tuple(_nothing(layer) if layer.name in removed else self._layer_cost(layer, recipe) for layer in self.layers)
         return Cost(
             macs=sum(layer.macs for layer in layers),
             parameters=sum(layer.parameters for layer in layers),
@@ -113,6 +116,8 @@ class Network:
         out, into = (self._left(layer.weight, dim, layer.weight_shape[dim], recipe) for dim in (0, 1))
         kernel = layer.weight_numel // (layer.weight_shape[0] * layer.weight_shape[1])
         weights, has_bias = out * into * kernel, layer.bias is not None or layer.name in self._normalized
+        if (rank := recipe.rank.get(layer.name)) is not None and rank * (out + into) < out * into:
+            weights = rank * (out + into)
         precision = recipe.precision.get(layer.name, "float32")
         return LayerCost(
             name=layer.name,
@@ -121,7 +126,7 @@ class Network:
             channels_out=out,
             macs=layer.macs * weights // layer.weight_numel,
             parameters=weights + out * has_bias,
-            bytes=weights * (1 if precision == "int8" else 4) + 4 * out * has_bias + (4 * out if precision == "int8" else 0),
+            bytes=(weights * BITS[precision] + 7) // 8 + 4 * out * has_bias + (0 if precision == "float32" else 4 * out),
             precision=precision,
         )
 
@@ -154,6 +159,12 @@ class Network:
             for node in behind
             if operation(node) in ("conv1d", "conv2d", "conv3d", "linear")
         )
+
+
+def _nothing(layer: Layer) -> LayerCost:
+    """The cost of a layer that is removed."""
+    zero = {"channels_in": 0, "channels_out": 0, "macs": 0, "parameters": 0, "bytes": 0}
+    return LayerCost(name=layer.name, kind=layer.kind, precision="float32", **zero)
 
 
 def _layers(module: fx.GraphModule) -> tuple[Layer, ...]:

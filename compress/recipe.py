@@ -1,4 +1,9 @@
-"""Recipe: what to do to a model. Data only; its digest is its identity."""
+"""Recipe: what to do to a model. Data only; its digest is its identity.
+
+Precisions: `int8` weights and activations; `int6` to `int2` store the weight in fewer bits, which the runtime expands when it
+loads, so that the layer computes as in int8; `block4` is a linear layer with float32 activations whose weights have 4 bits and
+one scale per block of 32.
+"""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -6,7 +11,10 @@ from typing import Any, Literal
 
 from ..files import digest_of
 
-Precision = Literal["float32", "int8"]
+Precision = Literal["float32", "int8", "int6", "int4", "int3", "int2", "block4"]
+BITS: Mapping[Precision, int] = {"float32": 32, "int8": 8, "int6": 6, "int4": 4, "int3": 3, "int2": 2, "block4": 4}
+BLOCK = 32  # weights that share a scale in block4
+INTEGER: frozenset[Precision] = frozenset({"int8", "int6", "int4", "int3", "int2"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,23 +38,28 @@ class Recovery:
 class Recipe:
     """Per coupled channel group the channels kept, per layer a precision, and how the model is recovered.
 
-    `keep` names only the groups that lose channels; `precision` only the layers that are not float32.
+    `keep` names only the groups that lose channels; `precision` only the layers that are not float32; `rank` only the
+    layers that become a product of two (in → rank → out); `skip` the residual blocks that are removed, sorted.
     """
 
     keep: Mapping[str, int] = field(default_factory=dict)
     precision: Mapping[str, Precision] = field(default_factory=dict)
+    rank: Mapping[str, int] = field(default_factory=dict)
+    skip: tuple[str, ...] = ()
     recovery: Recovery | None = None
 
     def to_json(self) -> dict[str, Any]:
         """A JSON value from which `from_json` makes an equal recipe."""
         recovery = asdict(self.recovery) if self.recovery else None
-        return {"keep": dict(self.keep), "precision": dict(self.precision), "recovery": recovery}
+        rank, skip = dict(self.rank), sorted(self.skip)
+        return {"keep": dict(self.keep), "precision": dict(self.precision), "rank": rank, "skip": skip, "recovery": recovery}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "Recipe":
         """The recipe that `to_json` described."""
         recovery = Recovery(**value["recovery"]) if value["recovery"] else None
-        return cls(keep=value["keep"], precision=value["precision"], recovery=recovery)
+        rank, skip = value.get("rank", {}), tuple(value.get("skip", ()))
+        return cls(keep=value["keep"], precision=value["precision"], rank=rank, skip=skip, recovery=recovery)
 
     @property
     def digest(self) -> str:

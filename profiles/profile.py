@@ -18,6 +18,8 @@ _DEVICES = Path(__file__).parent / "devices"
 class Profile:
     """A target: runtime, threads, legal precisions and the Q/DQ convention that its runtime is fast with.
 
+    `storage_bits`: the widths below 8 in which an int8 layer's weights can be stored, if the runtime expands them when it loads.
+    `block4`: whether it has a kernel for linear layers with block-wise 4-bit weights.
     `runtime_options` are given to every session of the runtime, and belong in whatever deploys an artifact.
     `memory_limit_bytes` bounds the address space that models may add to a worker; None: no bound.
     """
@@ -29,6 +31,8 @@ class Profile:
     opset: int = 21
     precisions: tuple[str, ...] = ("float32", "int8")
     int8_operators: tuple[str, ...] = ("Conv", "Gemm")
+    storage_bits: tuple[int, ...] = ()
+    block4: bool = False
     activations: Literal["uint8-asymmetric"] = "uint8-asymmetric"
     channel_multiple: int = 8
     memory_limit_bytes: int | None = None
@@ -120,19 +124,21 @@ def _profile(name: str, values: dict[str, Any], path: Path) -> Profile:
 
 def _problem(key: str, value: object) -> str | None:
     """What is wrong with a key's value and how to mend it, or None."""
-    choices: Mapping[str, tuple[str, ...]] = {
+    choices: Mapping[str, tuple[object, ...]] = {
         "runtime": ("onnxruntime",),
         "activations": ("uint8-asymmetric",),
         "precisions": ("float32", "int8"),
         "int8_operators": ("Conv", "Gemm", "MatMul"),
+        "storage_bits": (6, 4, 3, 2),
+        "block4": (False, True),
     }
     least = {"threads": 1, "opset": 13, "channel_multiple": 1, "memory_limit_bytes": 1}
     if key in least:
         good = isinstance(value, int) and not isinstance(value, bool) and value >= least[key]
         return None if good else f"must be an integer of at least {least[key]}"
-    if key in ("precisions", "int8_operators"):
-        good = isinstance(value, list) and bool(value) and all(item in choices[key] for item in value)
-        return None if good else f"must be a list out of {', '.join(choices[key])}"
+    if key in ("precisions", "int8_operators", "storage_bits"):
+        good = isinstance(value, list) and bool(value or key == "storage_bits") and all(item in choices[key] for item in value)
+        return None if good else f"must be a list out of {', '.join(map(str, choices[key]))}"
     if key in choices:
         return None if value in choices[key] else f"must be {' or '.join(map(repr, choices[key]))}"
     if key == "runtime_options":

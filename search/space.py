@@ -1,15 +1,17 @@
 """SearchSpace: what a recipe may choose, as Optuna parameters and back.
 
-Parameters of a trial: `keep/<group>` (index into the group's keep levels, ascending), `precision/<layer>` (0 float32,
-1 int8), `recover` (0 or 1), and, only with `recover` = 1: `steps` (index into STEPS), `learning_rate`, `temperature`, `weight`.
+Parameters of a trial: `skip/<block>` (1: the residual block is removed), `keep/<group>` (index into the group's keep levels,
+ascending), `precision/<layer>` (index into the layer's precisions, float32 first), `rank/<layer>` (index into its ranks,
+ascending, the last is the whole layer), `recover` (0 or 1), and, only with `recover` = 1: `steps` (index into STEPS),
+`learning_rate`, `temperature`, `weight`.
 """
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
-from ..compress.recipe import Precision, Recipe, Recovery
+from ..compress.recipe import BITS, BLOCK, Precision, Recipe, Recovery
 from ..profiles import Profile
 
 if TYPE_CHECKING:
@@ -60,13 +62,17 @@ class Excluded:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchSpace:
-    """What may be chosen: keep levels per group, int8 per layer, recovery. `excluded` is what may not, with reasons.
+    """What may be chosen: keep levels per group, precisions and ranks per layer, blocks, recovery.
 
-    `ruled_out` tells by group how many channel counts the target's channel multiple takes away.
+    `precisions` has the layers with more than float32, `ranks` those that can be factored, `blocks` the removable residual
+    blocks with their layers. `excluded` is what may not be chosen, with reasons. `ruled_out` tells by group how many channel
+    counts the target's channel multiple takes away.
     """
 
     groups: tuple[GroupLevels, ...]
-    quantizable: tuple[str, ...]
+    precisions: Mapping[str, tuple[Precision, ...]]
+    ranks: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    blocks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     excluded: tuple[Excluded, ...] = ()
     ruled_out: Mapping[str, int]
 
@@ -74,6 +80,7 @@ class SearchSpace:
     def of(cls, network: "Network", profile: Profile) -> "SearchSpace":
         """The space of a traced network on a target."""
         from ..compress.channels import levels
+        from ..compress.low_rank import rank_levels
 
         excluded = [Excluded(name=item.name, reason=item.reason) for item in network.excluded]
         groups, ruled_out = [], {}
@@ -87,39 +94,79 @@ class SearchSpace:
                 excluded.append(Excluded(name=group.name, reason=reason))
         refused = {layer.name: _refusal(layer, profile) for layer in network.layers}
         excluded += [Excluded(name=name, reason=reason) for name, reason in refused.items() if reason]
-        quantizable = tuple(name for name, reason in refused.items() if not reason)
-        return cls(groups=tuple(groups), quantizable=quantizable, excluded=tuple(excluded), ruled_out=ruled_out)
+        precisions = {layer.name: _precisions(layer, profile, refused=bool(refused[layer.name])) for layer in network.layers}
+        return cls(
+            groups=tuple(groups),
+            precisions={name: found for name, found in precisions.items() if len(found) > 1},
+            ranks={layer.name: found for layer in network.layers if (found := rank_levels(layer))},
+            blocks={block.name: block.layers for block in network.blocks},
+            excluded=tuple(excluded),
+            ruled_out=ruled_out,
+        )
+
+    @property
+    def quantizable(self) -> tuple[str, ...]:
+        """The layers that can be int8."""
+        return tuple(name for name, found in self.precisions.items() if "int8" in found)
 
     @property
     def size(self) -> int:
         """The exact number of recipes; learning rate, temperature and weight, which are continuous, count once."""
         levels = math.prod(len(group.levels) for group in self.groups)
-        precisions: int = 2 ** len(self.quantizable)
-        return levels * precisions * (1 + len(STEPS))
+        precisions = math.prod(len(found) for found in self.precisions.values())
+        ranks = math.prod(len(found) + 1 for found in self.ranks.values())
+        depth: int = 2 ** len(self.blocks)
+        return levels * precisions * ranks * depth * (1 + len(STEPS))
 
     @property
     def dimensions(self) -> int:
         """How many parameters a trial has at most."""
-        return len(self.groups) + len(self.quantizable) + 5
+        return len(self.blocks) + len(self.groups) + len(self.precisions) + len(self.ranks) + 5
 
     def suggest(self, trial: Suggester) -> Recipe:
-        """The recipe of a trial; asks for each parameter in a fixed order."""
+        """The recipe of a trial; asks for each parameter in a fixed order. Levels of removed layers are ignored."""
+        skip = tuple(name for name in self.blocks if trial.suggest_int(f"skip/{name}", 0, 1))
         keep: dict[str, int] = {}
         for group in self.groups:
             count = group.levels[trial.suggest_int(f"keep/{group.name}", 0, len(group.levels) - 1)]
             if count < group.channels:
                 keep[group.name] = count
-        precision: dict[str, Precision] = {
-            layer: "int8" for layer in self.quantizable if trial.suggest_int(f"precision/{layer}", 0, 1)
-        }
-        return Recipe(keep=keep, precision=precision, recovery=_suggest_recovery(trial))
+        precision: dict[str, Precision] = {}
+        for layer, choices in self.precisions.items():
+            if level := trial.suggest_int(f"precision/{layer}", 0, len(choices) - 1):
+                precision[layer] = choices[level]
+        rank: dict[str, int] = {}
+        for layer, ranks in self.ranks.items():
+            if (level := trial.suggest_int(f"rank/{layer}", 0, len(ranks))) < len(ranks):
+                rank[layer] = ranks[level]
+        recipe = Recipe(keep=keep, precision=precision, rank=rank, skip=skip, recovery=_suggest_recovery(trial))
+        return self.canonical(recipe)
+
+    def canonical(self, recipe: Recipe) -> Recipe:
+        """The same recipe without the levels of what its removed blocks take away."""
+        gone = {layer for block in recipe.skip for layer in self.blocks[block]}
+        if not gone:
+            return recipe
+        groups = {group.name for group in self.groups if gone.issuperset(group.layers)}
+        return replace(
+            recipe,
+            skip=tuple(sorted(recipe.skip)),
+            keep={name: count for name, count in recipe.keep.items() if name not in groups},
+            precision={name: found for name, found in recipe.precision.items() if name not in gone},
+            rank={name: found for name, found in recipe.rank.items() if name not in gone},
+        )
 
     def parameters(self, recipe: Recipe) -> dict[str, int | float]:
         """The parameters that `suggest` turns into this recipe. ValueError when it lies outside the space."""
-        values: dict[str, int | float] = {
-            f"keep/{group.name}": group.levels.index(recipe.keep.get(group.name, group.channels)) for group in self.groups
+        values: dict[str, int | float] = {f"skip/{name}": int(name in recipe.skip) for name in self.blocks}
+        values |= {f"keep/{group.name}": group.levels.index(recipe.keep.get(group.name, group.channels)) for group in self.groups}
+        values |= {
+            f"precision/{name}": found.index(recipe.precision.get(name, "float32")) for name, found in self.precisions.items()
         }
-        values |= {f"precision/{name}": int(recipe.precision.get(name) == "int8") for name in self.quantizable}
+        values |= {
+            f"rank/{name}": found.index(recipe.rank[name]) if name in recipe.rank else len(found)
+            for name, found in self.ranks.items()
+        }
         values["recover"] = int(recipe.recovery is not None)
         if recipe.recovery is not None:
             values["steps"] = STEPS.index(recipe.recovery.steps)
@@ -133,15 +180,17 @@ class SearchSpace:
         return Recipe(precision=dict.fromkeys(self.quantizable, "int8"))
 
     def smallest(self) -> Recipe:
-        """The recipe with the fewest bytes: lowest keep levels, int8 everywhere."""
+        """The recipe with the fewest bytes: no removable block, lowest keep levels and ranks, fewest bits."""
+        fewest: dict[str, Precision] = {name: min(found, key=BITS.__getitem__) for name, found in self.precisions.items()}
         keep = {group.name: group.levels[0] for group in self.groups}
-        return Recipe(keep=keep, precision=dict.fromkeys(self.quantizable, "int8"))
+        rank = {name: found[0] for name, found in self.ranks.items()}
+        return self.canonical(Recipe(keep=keep, precision=fewest, rank=rank, skip=tuple(sorted(self.blocks))))
 
     def smallest_bytes(self, network: "Network") -> int:
-        """A lower bound in bytes of every artifact in the space; an int8 layer may be larger than float32 when tiny."""
-        float32 = network.cost(Recipe(keep=self.smallest().keep))
-        int8 = network.cost(self.smallest())
-        return sum(min(a.bytes, b.bytes) for a, b in zip(float32.layers, int8.layers, strict=True))
+        """A lower bound in bytes of every artifact in the space; a quantized layer may be larger than float32 when tiny."""
+        quantized = self.smallest()
+        float32, fewest = network.cost(replace(quantized, precision={})), network.cost(quantized)
+        return sum(min(a.bytes, b.bytes) for a, b in zip(float32.layers, fewest.layers, strict=True))
 
 
 def _refusal(layer: "Layer", profile: Profile) -> str | None:
@@ -154,6 +203,17 @@ def _refusal(layer: "Layer", profile: Profile) -> str | None:
     if operator not in profile.int8_operators:
         return f"target '{profile.name}' runs {operator} in float32 only"
     return None
+
+
+def _precisions(layer: "Layer", profile: Profile, *, refused: bool) -> tuple[Precision, ...]:
+    """The layer's precisions on the target, float32 first."""
+    found: list[Precision] = ["float32"]
+    if not refused:
+        found.append("int8")
+        found += [name for name in ("int6", "int4", "int3", "int2") if BITS[name] in profile.storage_bits]
+    if layer.kind == "linear" and profile.block4 and layer.weight_shape[1] % BLOCK == 0:
+        found.append("block4")
+    return tuple(found)
 
 
 def _suggest_recovery(trial: Suggester) -> Recovery | None:

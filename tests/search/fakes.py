@@ -32,7 +32,7 @@ class FakeNetwork:
     """A chain of convolutions; layer i produces group i. The last layer's channels are the model's output."""
 
     def __init__(self, channels: tuple[int, ...] = (16, 32, 32, 10)):
-        self.widths = channels
+        self.widths, self.blocks = channels, ()
         inputs = (3, *channels[:-1])
         self.layers = tuple(
             Layer(

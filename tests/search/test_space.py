@@ -46,7 +46,7 @@ def test_a_full_level_is_no_entry_of_the_recipe(space):
 
 def test_the_size_is_exact_even_for_3_to_the_200():
     groups = tuple(GroupLevels(name=f"g{i}", layers=(f"g{i}",), levels=(8, 16, 24)) for i in range(200))
-    space = SearchSpace(groups=groups, quantizable=(), ruled_out={})
+    space = SearchSpace(groups=groups, precisions={}, ruled_out={})
     assert space.size == 4 * 3**200
     assert len(first_recipes(space)) >= 5
     recipe = space.suggest(create_study(sampler=RandomSampler(seed=0)).ask())
