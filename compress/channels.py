@@ -10,6 +10,7 @@ second; the 16 outer channels of the second stage meet only padding, so that the
 DependencyGraph, which this replaces, joins i with i there and then fails on the shapes.
 """
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -100,7 +101,7 @@ class Unit:
 class Group:
     """Units that touch the same parameters: `channels` of them can be kept in any number from 1 up.
 
-    `layers` are the convolutions and linear layers whose output channels belong to the group.
+    `layers` are the layers whose output channels belong to the group, or the embedding when its columns meet no layer's output.
     """
 
     name: str
@@ -122,8 +123,13 @@ class Exclusion:
 
 
 def levels(group: Group, multiple: int) -> tuple[int, ...]:
-    """Keep levels, ascending: the multiples of `multiple` below the group's channels, then all of them."""
-    return (*range(multiple, group.channels, multiple), group.channels)
+    """Keep levels, ascending: the counts that leave multiples of `multiple` channels, then the whole group.
+
+    A unit may be several channels of each of its layers, such as an attention head: then fewer units are enough.
+    """
+    width = math.gcd(*(len(index) for index in group.units[0].indices.values())) or 1
+    step = multiple // math.gcd(multiple, width)
+    return (*range(step, group.channels, step), group.channels)
 
 
 def groups_of(channels: ChannelMap, layers: dict[str, str]) -> tuple[tuple[Group, ...], tuple[Exclusion, ...]]:
@@ -133,10 +139,12 @@ def groups_of(channels: ChannelMap, layers: dict[str, str]) -> tuple[tuple[Group
     for unit in units:
         signature = tuple(sorted((name, dim, len(index)) for (name, dim), index in unit.indices.items()))
         by_signature.setdefault(signature, []).append(unit)
-    written = {use.parameter for use in channels.uses if use.writes}
+    written = {(use.parameter, use.dim) for use in channels.uses if use.writes}
     groups: list[Group] = []
     for signature, members in by_signature.items():
-        writers = tuple(layers[p] for p in layers if p in written and any((name, dim) == (p, 0) for name, dim, _ in signature))
+        made = {name for name, dim, _ in signature if (name, dim) in written}
+        writers = tuple(layers[parameter] for parameter in layers if parameter in made)
+        writers = writers or tuple(sorted({parameter.removesuffix(".weight") for parameter in made}))
         if writers:
             name = writers[0] + "'" * sum(group.layers[0] == writers[0] for group in groups)
             groups.append(Group(name=name, layers=writers, units=tuple(members)))
@@ -156,7 +164,7 @@ def _units(channels: ChannelMap) -> list[Unit]:
 def _exclusions(channels: ChannelMap, layers: dict[str, str]) -> tuple[Exclusion, ...]:
     found = []
     for use in channels.uses:
-        if use.writes and use.dim == 0 and use.parameter in layers:
+        if use.writes and use.parameter in layers:
             reasons = [channels.pinned[unit] for unit in channels.roots(use.slots).tolist() if unit in channels.pinned]
             if reasons:
                 found.append(Exclusion(name=layers[use.parameter], reason=reasons[0]))

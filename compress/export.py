@@ -6,11 +6,12 @@ the graph (proved by running both), so that channels and quantization can be wri
 """
 
 import contextlib
+import hashlib
 import io
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Set
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -41,31 +42,58 @@ class Stored:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Template:
-    """A float32 ONNX model with the places of parameters (by parameter name) and of tensors (by graph node name)."""
+    """A float32 ONNX model with the places of parameters (by parameter name) and of tensors (by graph node name).
+
+    `baked` has the digests of parameters that the exporter stored in a form of its own (a GRU's gates in another order):
+    the template serves models with equal ones only.
+    """
 
     model: onnx.ModelProto
     parameters: Mapping[str, Stored]
     values: Mapping[str, str]
+    baked: Mapping[str, str] = field(default_factory=dict)
+
+    def serves(self, folded: fx.GraphModule) -> bool:
+        """Whether the template can be filled with the parameters of `folded`."""
+        state = folded.state_dict()
+        if state.keys() != self.parameters.keys() | self.baked.keys():
+            return False
+        return all(_digest(state[name]) == digest for name, digest in self.baked.items())
 
 
 def export_template(folded: fx.GraphModule, inputs: tuple[Tensor, ...], opset: int) -> Template:
     """The template of a folded graph. Raises StageError when the exporter or ONNX Runtime refuses the model."""
-    marked = _marked(folded)
-    model = _export(marked, inputs, opset)
-    _strip(model)
-    _flatten_and_pool(model)
-    parameters = _locate_parameters(model, marked)
+    baked: frozenset[str] = frozenset()
+    while True:
+        marked = _marked(folded, baked)
+        model = _export(marked, inputs, opset)
+        _strip(model)
+        _flatten_and_pool(model)
+        _tie(model)
+        parameters = _locate_parameters(model, marked)
+        lost = folded.state_dict().keys() - parameters.keys()
+        if lost <= baked:
+            break
+        baked |= lost
     values = _locate_values(model, marked, inputs)
     del model.graph.value_info[:]
-    return Template(model=model, parameters=parameters, values=values)
+    digests = {name: _digest(folded.state_dict()[name]) for name in sorted(lost)}
+    return Template(model=model, parameters=parameters, values=values, baked=digests)
 
 
-def _marked(folded: fx.GraphModule) -> fx.GraphModule:
-    """A copy whose parameters all differ: the exporter drops zero biases and lets equal parameters share an initializer."""
+def _digest(tensor: Tensor) -> str:
+    return hashlib.sha256(f"{tuple(tensor.shape)}".encode() + tensor.detach().contiguous().numpy().tobytes()).hexdigest()
+
+
+def _marked(folded: fx.GraphModule, exact: Set[str]) -> fx.GraphModule:
+    """A copy whose parameters all differ: the exporter drops zero biases and lets equal parameters share an initializer.
+
+    Those in `exact` keep their values: they cannot be filled in later.
+    """
     marked, generator = clone(folded), torch.Generator().manual_seed(0)
     with torch.no_grad():
-        for parameter in marked.parameters():
-            if parameter.is_floating_point():
+        for name, parameter in marked.named_parameters():
+            if parameter.is_floating_point() and name not in exact:
                 spread = 0.05 * float(parameter.abs().mean()) + 1e-4
                 parameter.add_(spread * torch.randn(parameter.shape, generator=generator))
     return marked
@@ -144,6 +172,22 @@ def _flatten_and_pool(model: onnx.ModelProto) -> None:
     _drop_unused_initializers(model)
 
 
+def _tie(model: onnx.ModelProto) -> None:
+    """A matrix that the exporter stored both ways (the table of an embedding and the classifier) is stored once.
+
+    ONNX Runtime transposes it when the session loads.
+    """
+    matrices = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer if len(tensor.dims) == 2}
+    for name, array in matrices.items():
+        twin = next((o for o, a in matrices.items() if o < name and a.size > 1 and np.array_equal(a, array.T)), None)
+        if twin is not None:
+            model.graph.node.insert(0, onnx.helper.make_node("Transpose", [twin], [name], perm=[1, 0]))
+    made = {name for node in model.graph.node for name in node.output}
+    kept = [tensor for tensor in model.graph.initializer if tensor.name not in made]
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(kept)
+
+
 def _become(node: onnx.NodeProto, op_type: str, **attributes: int) -> None:
     node.op_type = op_type
     del node.input[1:]
@@ -179,9 +223,16 @@ def _locate_parameters(model: onnx.ModelProto, folded: fx.GraphModule) -> dict[s
         for other, array in stored.items():
             if array.ndim == 2 and array.shape == value.shape[::-1] and np.array_equal(array, value.T):
                 found[name] = Stored(initializer=other, transposed=True)
-            elif array.size > 1 and array.shape == value.shape and np.array_equal(array, value):
+            elif _holds(array, value):
                 found[name] = Stored(initializer=other, transposed=False)
     return found
+
+
+def _holds(array: np.ndarray, value: np.ndarray) -> bool:
+    """Equal, or a vector (the slopes of a PReLU) among dimensions of size 1."""
+    if value.ndim == 1 < array.ndim and max(array.shape) == array.size:
+        return np.array_equal(array.ravel(), value)
+    return array.size > 1 and array.shape == value.shape and np.array_equal(array, value)
 
 
 class _Values(fx.Interpreter):
@@ -261,5 +312,7 @@ def fill_template(template: Template, folded: fx.GraphModule) -> onnx.ModelProto
             continue
         name, transposed = holders[tensor.name]
         array = flush_denormals(get_tensor(folded, name).detach().numpy())
+        if array.ndim == 1 < len(tensor.dims):
+            array = array.reshape([-1 if size > 1 else 1 for size in tensor.dims])
         model.graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(array.T if transposed else array), tensor.name))
     return model

@@ -2,19 +2,23 @@
 
 from collections.abc import Callable
 
+import torch
 from torch import fx
 
+from . import follow_attention as attention
 from . import follow_layers as layers
 from . import follow_shapes as shapes
 from .channels import ChannelMap, Layout
 from .follow_reader import Reader, unfollowed
-from .graph import CONVOLUTIONS, operation
+from .graph import CONVOLUTIONS, RECURRENT, TRANSPOSED, operation
 
 Rule = Callable[[Reader, fx.Node], Layout | None]
 
 _SAME = frozenset(
     "relu relu6 gelu silu mish sigmoid tanh hardtanh hardsigmoid hardswish leaky_relu elu selu celu softplus exp neg abs sqrt "
-    "rsqrt pow clamp clamp_min clamp_max dropout feature_dropout alpha_dropout clone contiguous detach alias to _to_copy "
+    "rsqrt pow clamp clamp_min clamp_max dropout feature_dropout alpha_dropout clone contiguous detach alias to _to_copy".split()
+)
+_POOLING = frozenset(
     "max_pool1d max_pool2d max_pool3d avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d "
     "adaptive_avg_pool3d adaptive_max_pool2d upsample_nearest2d upsample_bilinear2d".split()
 )
@@ -26,7 +30,10 @@ def follow_channels(module: fx.GraphModule) -> ChannelMap:
     reader = Reader(module)
     for node in module.graph.nodes:
         if node.op == "call_function":
-            layout = _RULES.get(operation(node), unfollowed)(reader, node)
+            rule = _RULES.get(operation(node), unfollowed)
+            if isinstance(node.meta.get("val"), torch.SymInt) and rule is not shapes.read_size:
+                continue  # arithmetic with sizes
+            layout = rule(reader, node)
             if layout is not None:
                 reader.layouts[node] = layout
         elif node.op == "output":
@@ -37,8 +44,14 @@ def follow_channels(module: fx.GraphModule) -> ChannelMap:
 _RULES: dict[str, Rule] = {
     **dict.fromkeys(CONVOLUTIONS, layers.convolution),
     **dict.fromkeys(_SAME, layers.same),
+    **dict.fromkeys(_POOLING, layers.spatial),
     **dict.fromkeys(_BINARY, layers.binary),
+    **dict.fromkeys(TRANSPOSED, layers.transposed_convolution),
+    **dict.fromkeys(RECURRENT, layers.recurrent),
+    **dict.fromkeys(["layer_norm", "rms_norm", "group_norm"], layers.normalized),
     "linear": layers.linear,
+    "embedding": layers.embedding,
+    "prelu": layers.prelu,
     "batch_norm": layers.batch_norm,
     "cat": shapes.cat,
     "pad": shapes.pad,
@@ -49,12 +62,12 @@ _RULES: dict[str, Rule] = {
     "chunk": shapes.split,
     "getitem": shapes.getitem,
     "mean": shapes.mean,
-    "flatten": shapes.flatten,
-    "view": shapes.flatten,
-    "reshape": shapes.flatten,
-    "_unsafe_view": shapes.flatten,
-    "permute": shapes.permute,
-    "transpose": shapes.permute,
+    **dict.fromkeys(["view", "reshape", "_unsafe_view", "flatten", "unflatten"], attention.view),
+    **dict.fromkeys(["permute", "transpose"], attention.permute),
+    **dict.fromkeys(["matmul", "bmm"], attention.matmul),
+    **dict.fromkeys(["softmax", "_softmax", "log_softmax"], attention.softmax),
+    **dict.fromkeys(["select", "unbind"], attention.index),
+    "scaled_dot_product_attention": attention.dot_product_attention,
     "squeeze": shapes.squeeze,
     "unsqueeze": shapes.unsqueeze,
     "sym_size": shapes.read_size,

@@ -5,22 +5,31 @@ from torch import fx
 
 from .channels import Edit, Layout, Slots
 from .follow_reader import Reader, rank_of, shape_of, unfollowed
-from .graph import argument, get_tensor, operation
+from .graph import argument, get_tensor, operation, weight_matrices
 
 
 def same(reader: Reader, node: fx.Node) -> Layout | None:
-    """Elementwise and pooling operations keep the channels where they are."""
+    """Elementwise operations keep the channels where they are."""
     return reader.layout(argument(node, 0))
+
+
+def spatial(reader: Reader, node: fx.Node) -> Layout | None:
+    """Operations that know dimension 1 as their channels (pooling, convolutions) cannot follow others: these are pinned."""
+    layout = reader.layout(argument(node, 0))
+    if layout is not None and layout[0] != 1:
+        reader.map.pin(layout[1], f"{operation(node)} works across these channels")
+        return None
+    return layout
 
 
 def convolution(reader: Reader, node: fx.Node) -> Layout | None:
     """New channels; each input channel is a column of the weight."""
-    source, weight_node = argument(node, 0), argument(node, 1)
+    weight_node = argument(node, 1)
     if not (isinstance(weight_node, fx.Node) and weight_node.op == "get_attr"):
         return unfollowed(reader, node)
     weight, groups = str(weight_node.target), int(argument(node, 6, 1))
     out = get_tensor(reader.module, weight).shape[0]
-    into = reader.layout(source)
+    into = spatial(reader, node)
     made = reader.map.new(out)
     if groups > 1:
         _couple_convolution_groups(reader, node, into, made)
@@ -72,9 +81,60 @@ def _use_bias(reader: Reader, node: fx.Node, made: Slots) -> None:
         reader.map.use(str(bias.target), 0, made, writes=True)
 
 
+def transposed_convolution(reader: Reader, node: fx.Node) -> Layout | None:
+    """Like a convolution with the first two dimensions of its weight swapped; groups of one are followed."""
+    weight_node = argument(node, 1)
+    if weight_node.op != "get_attr" or int(argument(node, 6, 1)) > 1:
+        return unfollowed(reader, node)
+    weight, into = str(weight_node.target), spatial(reader, node)
+    if into is not None:
+        reader.map.use(weight, 0, into[1], writes=False)
+    made = reader.map.new(get_tensor(reader.module, weight).shape[1])
+    reader.map.use(weight, 1, made, writes=True)
+    _use_bias(reader, node, made)
+    return 1, made
+
+
+def embedding(reader: Reader, node: fx.Node) -> Layout | None:
+    """New channels in the last dimension: columns of the table."""
+    table = argument(node, 0)
+    if table.op != "get_attr":
+        return unfollowed(reader, node)
+    made = reader.map.new(get_tensor(reader.module, str(table.target)).shape[1])
+    reader.map.use(str(table.target), 1, made, writes=True)
+    return rank_of(node) - 1, made
+
+
+def prelu(reader: Reader, node: fx.Node) -> Layout | None:
+    """The same channels, each with a slope of its own unless one serves all."""
+    layout, slope = reader.layout(argument(node, 0)), argument(node, 1)
+    if layout is None or shape_of(slope) in ([], [1]):
+        return layout
+    if layout[0] != min(1, rank_of(node) - 1) or slope.op != "get_attr":
+        return unfollowed(reader, node)
+    reader.map.use(str(slope.target), 0, layout[1], writes=False)
+    return layout
+
+
+def normalized(reader: Reader, node: fx.Node) -> Layout | None:
+    """Statistics over the channels change with every channel that goes, so that none may."""
+    reader.pin_inputs(node, f"{operation(node)} takes statistics over these channels")
+    return None
+
+
+def recurrent(reader: Reader, node: fx.Node) -> Layout | None:
+    """GRU, LSTM and RNN stay whole: every channel of the state meets every other one at the next step."""
+    reader.pin_inputs(node, f"its channels enter a recurrent layer ({operation(node)}), which stays whole")
+    for weight in weight_matrices(node):
+        rows = reader.map.new(shape_of(weight)[0])
+        reader.map.pin(rows, f"a recurrent layer ({operation(node)}) stays whole")
+        reader.map.use(str(weight.target), 0, rows, writes=True)
+    return None
+
+
 def batch_norm(reader: Reader, node: fx.Node) -> Layout | None:
     """The same channels, each with four parameters."""
-    layout = reader.layout(argument(node, 0))
+    layout = spatial(reader, node)
     if layout is not None:
         for parameter in node.args[1:5]:
             if isinstance(parameter, fx.Node):

@@ -1,6 +1,5 @@
 """How operations that move, join, cut or fold dimensions treat channels."""
 
-import math
 from typing import Any
 
 import numpy as np
@@ -9,6 +8,8 @@ from torch import fx
 from .channels import Edit, Layout
 from .follow_reader import Reader, dims_of, rank_of, shape_of, unfollowed
 from .graph import argument, operation
+
+_TAKEN_APART = frozenset({"split", "split_with_sizes", "chunk", "unbind"})
 
 
 def cat(reader: Reader, node: fx.Node) -> Layout | None:
@@ -88,11 +89,13 @@ def split(reader: Reader, node: fx.Node) -> Layout | None:
 
 
 def getitem(reader: Reader, node: fx.Node) -> Layout | None:
-    """One part of a split."""
+    """One part of a split or unbound tensor."""
     source, index = argument(node, 0), argument(node, 1)
     layout = reader.layout(source)
-    if layout is None or not isinstance(source, fx.Node) or operation(source) not in ("split", "split_with_sizes", "chunk"):
+    if layout is None or not isinstance(source, fx.Node) or operation(source) not in _TAKEN_APART:
         return unfollowed(reader, node)
+    if operation(source) == "unbind":
+        return layout
     if argument(source, 2, 0) % len(source.meta["val"][0].shape) != layout[0]:
         return layout
     assert isinstance(index, int)
@@ -106,41 +109,10 @@ def mean(reader: Reader, node: fx.Node) -> Layout | None:
         return None
     dims = dims_of(argument(node, 1) or range(rank_of(source)), rank_of(source))
     if layout[0] in dims:
-        return unfollowed(reader, node)
+        reader.map.pin(layout[1], "their mean is taken (an RMSNorm, for example)")
+        return None
     kept = bool(argument(node, 2, False))
     return (layout[0] if kept else layout[0] - sum(dim < layout[0] for dim in dims)), layout[1]
-
-
-def flatten(reader: Reader, node: fx.Node) -> Layout | None:
-    """Also view and reshape, where they do what flatten does: the channels absorb the dimensions behind them."""
-    source, layout = argument(node, 0), reader.layout(argument(node, 0))
-    if layout is None:
-        return None
-    before, after, dim = shape_of(source), shape_of(node), layout[0]
-    if before == after:
-        return layout
-    inner = math.prod(before[dim + 1 :])
-    if after != [*before[:dim], before[dim] * inner]:
-        return unfollowed(reader, node)
-    slots = np.repeat(layout[1], inner)
-    target: Any = argument(node, 1)
-    if operation(node) != "flatten" and isinstance(target[dim], int) and target[dim] > 0:
-        reader.map.edits.append(Edit(node.name, "view", dim, (slots,)))
-    return dim, slots
-
-
-def permute(reader: Reader, node: fx.Node) -> Layout | None:
-    """The channels move to another dimension."""
-    layout, rank = reader.layout(argument(node, 0)), rank_of(node)
-    if layout is None:
-        return None
-    order = list(range(rank))
-    if operation(node) == "permute":
-        order = dims_of(argument(node, 1), rank)
-    else:
-        a, b = dims_of(node.args[1:3], rank)
-        order[a], order[b] = order[b], order[a]
-    return order.index(layout[0]), layout[1]
 
 
 def squeeze(reader: Reader, node: fx.Node) -> Layout | None:

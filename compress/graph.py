@@ -15,9 +15,12 @@ import torch
 from torch import Tensor, fx, nn
 
 from ..errors import TaskError
+from .attention_form import use_plain_attention
 
 Module = TypeVar("Module", bound=nn.Module)
 CONVOLUTIONS = frozenset({"conv1d", "conv2d", "conv3d"})
+TRANSPOSED = frozenset({"conv_transpose1d", "conv_transpose2d", "conv_transpose3d"})
+RECURRENT = frozenset({"gru", "lstm", "rnn_tanh", "rnn_relu"})
 LAYERS = CONVOLUTIONS | {"linear"}
 _TRAINING_ARGUMENT = {"batch_norm": 5, "dropout": 2, "feature_dropout": 2}
 
@@ -33,10 +36,13 @@ def trace(model: nn.Module, example_inputs: tuple[Tensor, ...]) -> fx.GraphModul
     Raises TaskError when `torch.export` cannot follow the model (control flow that depends on data, a fixed batch size).
     """
     model = clone(model).eval().requires_grad_(True)
+    use_plain_attention(model)
     inputs = tuple(tensor if len(tensor) > 1 else tensor.repeat(2, *[1] * (tensor.dim() - 1)) for tensor in example_inputs)
     batch = tuple({0: torch.export.Dim.DYNAMIC} for _ in inputs)
     try:
-        program = torch.export.export(model, inputs, dynamic_shapes=dict(zip(_names(model), batch, strict=False)))
+        with warnings.catch_warnings():  # recurrent layers keep a second list of their weights
+            warnings.filterwarnings("ignore", "The tensor attributes? .*_flat_weights", UserWarning)
+            program = torch.export.export(model, inputs, dynamic_shapes=dict(zip(_names(model), batch, strict=False)))
     except Exception as error:  # torch.export raises many types; all mean that this model cannot be exported
         raise TaskError(
             f"The model cannot be exported by torch.export ({type(error).__name__}: {_first_line(error)}): "
@@ -44,7 +50,27 @@ def trace(model: nn.Module, example_inputs: tuple[Tensor, ...]) -> fx.GraphModul
         ) from error
     module = program.module(check_guards=False)
     assert isinstance(module, fx.GraphModule)
+    _drop_unused_parameters(module)
     return module
+
+
+def _drop_unused_parameters(module: fx.GraphModule) -> None:
+    """A tied parameter keeps the one name that the graph reads; parameters of layers that never run go."""
+    module.graph.eliminate_dead_code()
+    read = {str(node.target) for node in module.graph.nodes if node.op == "get_attr"}
+    for name in [name for name, _ in module.named_parameters(remove_duplicate=False) if name not in read]:
+        path, _, leaf = name.rpartition(".")
+        del module.get_submodule(path)._parameters[leaf]
+    module.recompile()
+
+
+def unread_parameters(model: nn.Module, module: fx.GraphModule) -> list[str]:
+    """Names of the parameters of `model` that its traced form does not read under any of their names."""
+    names: dict[int, list[str]] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        names.setdefault(id(parameter), []).append(name)
+    kept = dict(module.named_parameters())
+    return [tied[0] for tied in names.values() if kept.keys().isdisjoint(tied)]
 
 
 def _names(model: nn.Module) -> list[str]:
@@ -77,6 +103,19 @@ def layer_nodes(module: fx.GraphModule) -> Iterator[tuple[str, fx.Node]]:
     for node in module.graph.nodes:
         if operation(node) in LAYERS and argument(node, 1).op == "get_attr":
             yield layer_name(argument(node, 1).target), node
+
+
+def weight_nodes(node: fx.Node) -> list[fx.Node]:
+    """The weight parameters that a node multiplies with: one of a convolution or linear layer, several of a recurrent one."""
+    if operation(node) in LAYERS | TRANSPOSED and argument(node, 1).op == "get_attr":
+        return [argument(node, 1)]
+    return weight_matrices(node) if operation(node) in RECURRENT else []
+
+
+def weight_matrices(node: fx.Node) -> list[fx.Node]:
+    """The parameters of a recurrent call with two dimensions (its biases have one)."""
+    parameters: Any = argument(node, 2)
+    return [weight for weight in parameters if weight.op == "get_attr" and len(weight.meta["val"].shape) == 2]
 
 
 def layer_name(weight: str) -> str:
@@ -133,7 +172,7 @@ def batch_norms(module: fx.GraphModule) -> list[fx.Node]:
 
 
 def fold_batch_norms(module: fx.GraphModule) -> fx.GraphModule:
-    """A copy in which every batch normalization right after a convolution or linear layer is part of its weights.
+    """A copy in which every batch normalization right after a (transposed) convolution or linear layer is part of its weights.
 
     w' = w·γ/√(σ²+ε), b' = β + (b-μ)·γ/√(σ²+ε); others (after a sum, before a layer) stay.
     """
@@ -153,8 +192,28 @@ def fold_batch_norms(module: fx.GraphModule) -> fx.GraphModule:
     return module
 
 
+def make_norms_positive(module: fx.GraphModule) -> None:
+    """Turns the signs of a layer's rows, and of its normalization, where γ < 0: the outputs stay exactly what they are.
+
+    So that folding a normalization never turns the sign of a weight that was rounded: -2..1 is not symmetric.
+    """
+    for node in batch_norms(module):
+        layer = argument(node, 0)
+        if argument(node, 1) is None or not _foldable(layer) or len(argument(layer, 1).users) > 1:
+            continue
+        gamma = get_tensor(module, str(argument(node, 1).target)).detach()
+        sign = torch.where(gamma < 0, -1.0, 1.0)
+        outward = [(argument(node, 1), 0), (argument(node, 3), 0), (argument(layer, 2), 0)]
+        for parameter, dim in [*outward, (argument(layer, 1), 1 if operation(layer) in TRANSPOSED else 0)]:
+            if parameter is not None:
+                tensor = get_tensor(module, str(parameter.target)).detach()
+                shape = [len(sign) if axis == dim else 1 for axis in range(tensor.dim())]
+                set_tensor(module, str(parameter.target), tensor * sign.reshape(shape))
+
+
 def _foldable(layer: Any) -> bool:
-    return operation(layer) in LAYERS and argument(layer, 1).op == "get_attr" and len(layer.users) == 1
+    known = operation(layer) in LAYERS or (operation(layer) in TRANSPOSED and argument(layer, 6, 1) == 1)
+    return known and argument(layer, 1).op == "get_attr" and len(layer.users) == 1
 
 
 def _fold(module: fx.GraphModule, layer: fx.Node, norm: fx.Node) -> None:
@@ -167,7 +226,8 @@ def _fold(module: fx.GraphModule, layer: fx.Node, norm: fx.Node) -> None:
     weight = get_tensor(module, weight_node.target).detach()
     bias = _detached(module, argument(layer, 2))
     bias = ((0 if bias is None else bias) - mean) * scale + (0 if beta is None else beta)
-    set_tensor(module, weight_node.target, weight * scale.reshape(-1, *[1] * (weight.dim() - 1)))
+    behind = weight.dim() - (2 if operation(layer) in TRANSPOSED else 1)
+    set_tensor(module, weight_node.target, weight * scale.reshape(-1, *[1] * behind))
     name = bias_name(weight_node.target)
     set_tensor(module, name, bias)
     with module.graph.inserting_before(layer):

@@ -8,16 +8,18 @@ import torch
 from torch import fx
 
 from .channels import ChannelMap, Edit, Group
-from .graph import argument, clone, get_tensor, set_tensor
+from .graph import argument, clone, get_tensor, operation, set_tensor
 
 
 def removed_units(groups: Mapping[str, Group], keep: Mapping[str, int], scores: Mapping[int, float]) -> frozenset[int]:
     """The units to remove so that each group in `keep` has that many channels left: those with the lowest scores.
 
-    Raises ValueError for a keep count outside 1..channels.
+    Raises ValueError for an unknown group and for a keep count outside 1..channels.
     """
     removed: set[int] = set()
     for name, count in keep.items():
+        if name not in groups:
+            raise ValueError(f"the model has no group {name!r} of channels: its groups are {', '.join(groups) or 'none'}")
         units = groups[name].units
         if not 1 <= count <= len(units):
             raise ValueError(f"group {name!r} has {len(units)} channels: {count} cannot be kept")
@@ -32,7 +34,7 @@ def prune(module: fx.GraphModule, channels: ChannelMap, removed: Set[int]) -> fx
     if not removed:
         return pruned
     for use in channels.uses:
-        kept = _kept(channels, use.slots, removed)
+        kept = kept_slots(channels, use.slots, removed)
         if not kept.all():
             tensor = get_tensor(pruned, use.parameter).detach()
             index = torch.from_numpy(np.flatnonzero(kept))
@@ -48,7 +50,7 @@ def prune(module: fx.GraphModule, channels: ChannelMap, removed: Set[int]) -> fx
 
 def kept_counts(channels: ChannelMap, edit: Edit, removed: Set[int]) -> tuple[int, ...]:
     """How many of each of the edit's slots remain."""
-    return tuple(int(_kept(channels, slots, removed).sum()) for slots in edit.slots)
+    return tuple(int(kept_slots(channels, slots, removed).sum()) for slots in edit.slots)
 
 
 def changed_edits(channels: ChannelMap, removed: Set[int]) -> dict[str, tuple[Edit, tuple[int, ...]]]:
@@ -57,7 +59,8 @@ def changed_edits(channels: ChannelMap, removed: Set[int]) -> dict[str, tuple[Ed
     return {node: (edit, left) for node, (edit, left) in counted.items() if left != tuple(map(len, edit.slots))}
 
 
-def _kept(channels: ChannelMap, slots: np.ndarray, removed: Set[int]) -> np.ndarray:
+def kept_slots(channels: ChannelMap, slots: np.ndarray, removed: Set[int]) -> np.ndarray:
+    """True for each of the slots that is left."""
     return np.array([unit not in removed for unit in channels.roots(slots).tolist()], dtype=bool)
 
 
@@ -89,8 +92,15 @@ def _edit_split(node: fx.Node, dim: int, counts: tuple[int, ...]) -> None:
 
 
 def _edit_view(node: fx.Node, dim: int, counts: tuple[int, ...]) -> None:
-    shape: Any = argument(node, 1)
-    _with_argument(node, 1, [*shape[:dim], counts[0], *shape[dim + 1 :]])
+    """Sizes of a view; -1 is inferred, and `flatten` has no sizes."""
+    if operation(node) == "flatten":
+        return
+    position, first = 1, 0
+    if operation(node) == "unflatten":
+        position, first = 2, argument(node, 1) % len(argument(node, 0).meta["val"].shape)
+    shape: Any = argument(node, position)
+    if isinstance(shape[dim - first], int) and shape[dim - first] > 0:
+        _with_argument(node, position, [*shape[: dim - first], counts[0], *shape[dim - first + 1 :]])
 
 
 _EDITS: Mapping[str, Callable[[fx.Node, int, tuple[int, ...]], None]] = {

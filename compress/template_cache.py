@@ -12,7 +12,7 @@ from torch import fx
 from ..files import write_bytes, write_text
 from .export import Stored, Template
 
-TEMPLATE_VERSION = 2  # a new number whenever `export.py` makes other templates
+TEMPLATE_VERSION = 3  # a new number whenever `export.py` makes other templates
 
 
 def template_key(folded: fx.GraphModule, opset: int) -> str:
@@ -28,7 +28,8 @@ def save_template(template: Template, folder: Path, key: str) -> None:
     """Writes the template to `folder`; the model first, so that a places file always has its model."""
     folder.mkdir(parents=True, exist_ok=True)
     write_bytes(folder / f"template-{key}.onnx", template.model.SerializeToString())
-    places = {"parameters": {name: asdict(s) for name, s in template.parameters.items()}, "values": dict(template.values)}
+    parameters = {name: asdict(stored) for name, stored in template.parameters.items()}
+    places = {"parameters": parameters, "values": dict(template.values), "baked": dict(template.baked)}
     write_text(folder / f"template-{key}.json", json.dumps(places))
 
 
@@ -42,4 +43,5 @@ def load_template(folder: Path, key: str) -> Template | None:
         model=onnx.load(folder / f"template-{key}.onnx"),
         parameters={name: Stored(**stored) for name, stored in places["parameters"].items()},
         values=places["values"],
+        baked=places["baked"],
     )

@@ -13,6 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .models_convolutions import InvertedResidual, Recurrent, Upsampler, one_dimensional
+from .models_transformers import TOKENS, VOCABULARY, Decoder, Encoder, FusedAttention
+
 SIDE = 8
 PIXELS = SIDE * SIDE
 
@@ -121,42 +124,6 @@ class SqueezeExcite(nn.Module):
         return result
 
 
-class Attention(nn.Module):
-    """One pre-norm transformer block with a fused qkv projection: 6 tokens of 12 numbers, width 32, 4 heads."""
-
-    heads = 4
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.embed, self.norm1, self.qkv, self.proj = (
-            nn.Linear(12, 32),
-            nn.LayerNorm(32),
-            nn.Linear(32, 96),
-            nn.Linear(32, 32),
-        )
-        self.norm2, self.fc1, self.fc2, self.head = (
-            nn.LayerNorm(32),
-            nn.Linear(32, 64),
-            nn.Linear(64, 32),
-            nn.Linear(32, 10),
-        )
-
-    def attend(self, x: Tensor) -> Tensor:
-        """Multi-head self-attention, N × T × 32 to N × T × 32."""
-        q, k, v = self.qkv(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
-        weights = torch.softmax(q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5, -1)
-        result: Tensor = self.proj((weights @ v).transpose(1, 2).flatten(2))
-        return result
-
-    def forward(self, x: Tensor) -> Tensor:
-        """N × 6 × 12 to N × 10."""
-        x = self.embed(x)
-        x = x + self.attend(self.norm1(x))
-        x = x + self.fc2(F.gelu(self.fc1(self.norm2(x))))
-        result: Tensor = self.head(x.mean(1))
-        return result
-
-
 class TwoInputs(nn.Module):
     """An image and a vector of 5 numbers, joined before the classifier."""
 
@@ -228,13 +195,22 @@ def _seeded(make: Callable[[], nn.Module]) -> Callable[[], nn.Module]:
     return build
 
 
-def _inputs(*shapes: tuple[int, ...]) -> Callable[[], tuple[Tensor, ...]]:
-    """Standard normal inputs of batch 2, the same at each call."""
-    return lambda: tuple(torch.randn(2, *shape, generator=torch.Generator().manual_seed(i)) for i, shape in enumerate(shapes))
+def _inputs(*shapes: tuple[int, ...], below: int = 0) -> Callable[[], tuple[Tensor, ...]]:
+    """Inputs of batch 2, the same at each call: standard normal, or integers from 0 to `below` - 1."""
+
+    def make() -> tuple[Tensor, ...]:
+        generators = [torch.Generator().manual_seed(i) for i in range(len(shapes))]
+        if below:
+            return tuple(torch.randint(below, (2, *shape), generator=g) for g, shape in zip(generators, shapes, strict=True))
+        return tuple(torch.randn(2, *shape, generator=g) for g, shape in zip(generators, shapes, strict=True))
+
+    return make
 
 
-def _row(name: str, make: Callable[[], nn.Module], *shapes: tuple[int, ...], macs: int, parameters: int, note: str) -> TinyModel:
-    inputs = _inputs(*shapes)
+def _row(
+    name: str, make: Callable[[], nn.Module], *shapes: tuple[int, ...], macs: int, parameters: int, note: str, below: int = 0
+) -> TinyModel:
+    inputs = _inputs(*shapes, below=below)
     return TinyModel(name=name, build=_seeded(make), example_inputs=inputs, macs=macs, parameters=parameters, exercises=note)
 
 
@@ -306,10 +282,52 @@ TINY_MODELS: tuple[TinyModel, ...] = (
         note="gate: the stem and the excitation are coupled by a product",
     ),
     _row(
-        "attention", Attention, (6, 12),
+        "attention", FusedAttention, (6, 12),
         macs=6 * (12 * 32 + 32 * 96 + 32 * 32 + 32 * 64 + 64 * 32) + 32 * 10,
         parameters=(12 * 32 + 32) + (32 * 96 + 96) + (32 * 32 + 32) + (32 * 64 + 64) + (64 * 32 + 32) + 330 + 4 * 32,
         note="transformer block: fused qkv, LayerNorm, residual stream, linear layers on tokens",
+    ),
+    _row(
+        "encoder", Encoder, (6, 12),
+        macs=6 * (12 * 32 + 4 * 32 * 32 + 2 * 32 * 64) + 32 * 10,
+        parameters=(12 * 32 + 32) + 4 * (32 * 32 + 32) + (32 * 64 + 64) + (64 * 32 + 32) + 330 + 4 * 32,
+        note="transformer block: a head is rows of three projections and columns of a fourth",
+    ),
+    _row(
+        "decoder", Decoder, (TOKENS,), below=VOCABULARY,
+        macs=6 * (4 * 32 * 32 + 3 * 32 * 48 + 32 * 10),
+        parameters=10 * 32 + 4 * 32 * 32 + 3 * 32 * 48 + 3 * 32,
+        note="language model: tied embedding, RMSNorm, rotary positions, causal mask, gated MLP; integers come in",
+    ),
+    _row(
+        "inverted_residual", InvertedResidual, _IMAGE,
+        macs=(_STEM + 16 * 48 + 9 * 48 + 48 * 16) * PIXELS + 48 * 8 + 8 * 48 + 16 * 10,
+        parameters=(_STEM + 16) + (16 * 48 + 48) + (9 * 48 + 2 * 48) + (48 * 16 + 16) + (48 * 8 + 8) + (8 * 48 + 48) + 170,
+        note="MobileNetV3's block: the gate joins the expanded channels with the excitation; hard-swish, ReLU6",
+    ),
+    _row(
+        "upsampler", Upsampler, _IMAGE,
+        macs=_STEM * _QUARTER + 16 * 12 * 4 * _QUARTER + 9 * 12 * 8 * PIXELS + 8 * 10,
+        parameters=(_STEM + 16) + 16 + (16 * 12 * 4 + 12 + 2 * 12) + 1 + (9 * 12 * 8 + 8) + (8 * 10 + 10),
+        note="transposed convolution: its weight is in × out; PReLU with a slope per channel and with one",
+    ),
+    _row(
+        "one_dimensional", one_dimensional, (4, 16),
+        macs=5 * 4 * 16 * 16 + 3 * 16 * 24 * 4 + 24 * 10,
+        parameters=(5 * 4 * 16 + 2 * 16) + (3 * 16 * 24 + 24) + (24 * 10 + 10),
+        note="1-D convolutions, their normalization and pooling",
+    ),
+    _row(
+        "gru", lambda: Recurrent(nn.GRU), (6, 12),
+        macs=6 * (12 * 16 + 16 * 24 + 3 * 16 * (24 + 16)) + 16 * 10,
+        parameters=(12 * 16 + 16) + (16 * 24 + 24) + 3 * 16 * (24 + 16 + 2) + 170,
+        note="recurrent layer with three gates: it stays whole, and so does what enters it",
+    ),
+    _row(
+        "lstm", lambda: Recurrent(nn.LSTM), (6, 12),
+        macs=6 * (12 * 16 + 16 * 24 + 4 * 16 * (24 + 16)) + 16 * 10,
+        parameters=(12 * 16 + 16) + (16 * 24 + 24) + 4 * 16 * (24 + 16 + 2) + 170,
+        note="recurrent layer with four gates and two states",
     ),
     _row(
         "two_inputs", TwoInputs, _IMAGE, (5,),

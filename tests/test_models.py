@@ -9,18 +9,20 @@ each_model = pytest.mark.parametrize("row", TINY_MODELS, ids=lambda row: row.nam
 
 
 def counted_macs(row: TinyModel) -> int:
-    """Weights × output positions of every convolution and linear layer, seen by hooks on one forward pass."""
+    """Products with each weight matrix or kernel, seen by hooks on one forward pass."""
     total = 0
 
-    def count(module: nn.Module, _: object, output: torch.Tensor) -> None:
+    def count(module: nn.Module, inputs: tuple[torch.Tensor], output: torch.Tensor) -> None:
         nonlocal total
-        weight = module.get_parameter("weight")
-        outputs = output[0].numel()
-        total += outputs * weight[0].numel()
+        if isinstance(module, nn.GRU | nn.LSTM):
+            total += inputs[0].shape[1] * sum(parameter.numel() for parameter in module.parameters() if parameter.dim() == 2)
+        else:
+            positions = inputs[0] if isinstance(module, nn.ConvTranspose2d) else output
+            total += positions[0].numel() * module.get_parameter("weight")[0].numel()
 
     model = row.build()
     for module in model.modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
+        if isinstance(module, nn.Conv1d | nn.Conv2d | nn.ConvTranspose2d | nn.Linear | nn.GRU | nn.LSTM):
             module.register_forward_hook(count)
     model(*row.example_inputs())
     return total

@@ -7,11 +7,16 @@ from torch.utils.data import Dataset
 
 
 class RandomInputs(Dataset):
-    """Normal inputs of the given shapes; the target of each is the original model's answer."""
+    """Inputs like the examples (normal, or integers up to theirs); the target of each is the original model's answer."""
 
-    def __init__(self, model, shapes, count, seed):
+    def __init__(self, model, examples, count, seed):
         generator = torch.Generator().manual_seed(seed)
-        self.inputs = [torch.randn(count, *shape, generator=generator) for shape in shapes]
+        self.inputs = [
+            torch.randn(count, *x.shape[1:], generator=generator)
+            if x.is_floating_point()
+            else torch.randint(int(x.max()) + 1, (count, *x.shape[1:]), generator=generator)
+            for x in examples
+        ]
         with torch.no_grad():
             self.targets = model(*self.inputs).argmax(1)
 
@@ -27,8 +32,7 @@ def tiny_task(name):
     """The task of a tiny model: 256 training, 64 validation and 64 test samples."""
     row = tiny_model(name)
     model, examples = row.build(), row.example_inputs()
-    shapes = [x.shape[1:] for x in examples]
-    splits = [RandomInputs(model, shapes, count, seed) for seed, count in enumerate((256, 64, 64))]
+    splits = [RandomInputs(model, examples, count, seed) for seed, count in enumerate((256, 64, 64))]
     return Task(
         name=name,
         model=model,

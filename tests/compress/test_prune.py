@@ -60,8 +60,8 @@ def test_cost_counts_what_the_pruned_model_has(name):
     keep, removed = some_removed(network)
     pruned = prune(network.module, network.channels, removed)
     cost = network.cost(Recipe(keep=keep))
-    shapes = {layer.name: get_tensor(pruned, layer.weight).shape for layer in network.layers}
-    assert {c.name: c.channels_out for c in cost.layers} == {n: s[0] for n, s in shapes.items()}
+    shapes = {layer.name: get_tensor(pruned, layer.weight).shape[layer.out_dim] for layer in network.layers}
+    assert {c.name: c.channels_out for c in cost.layers} == shapes
     again = Network(clone(pruned), network.example_inputs).layers
     assert {c.name: c.channels_in for c in cost.layers} == {layer.name: layer.channels_in for layer in again}
 

@@ -1,0 +1,113 @@
+"""Layers: what a traced model multiplies with, and which of it can be quantized."""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import fx
+
+from .graph import RECURRENT, TRANSPOSED, argument, get_tensor, layer_name, operation, weight_nodes
+
+LayerKind = Literal["conv", "linear", "transposed", "recurrent"]
+_FLOAT_ONLY = {
+    "transposed": "a transposed convolution stays float32: ONNX Runtime has no int8 kernel for it",
+    "recurrent": "a recurrent layer stays float32: ONNX Runtime has no kernel for static int8 there",
+}
+_TIED = "it stays float32: its weight is also the table of an embedding"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layer:
+    """A layer with a weight. `macs` are of one sample; `uses` how often the model calls it (a shared module).
+
+    Each matrix of a GRU or LSTM is a layer. `float_only` tells why a layer cannot be quantized; it is empty where it can.
+    """
+
+    name: str
+    kind: LayerKind
+    weight: str
+    bias: str | None
+    weight_shape: tuple[int, ...]
+    channels_in: int
+    channels_out: int
+    macs: int
+    parameters: int
+    uses: int
+    float_only: str = ""
+
+    @property
+    def out_dim(self) -> int:
+        """Which dimension of the weight has the output channels."""
+        return 1 if self.kind == "transposed" else 0
+
+    @property
+    def weight_numel(self) -> int:
+        """Elements of the weight alone."""
+        return math.prod(self.weight_shape)
+
+
+def layers_of(module: fx.GraphModule) -> tuple[Layer, ...]:
+    """The layers of a traced model in order of execution."""
+    found: dict[str, Layer] = {}
+    tables = {argument(node, 0).target for node in module.graph.nodes if operation(node) == "embedding"}
+    for node in module.graph.nodes:
+        for weight in weight_nodes(node):
+            layer = _layer(module, node, str(weight.target))
+            if weight.target in tables:
+                layer = replace(layer, float_only=_TIED)
+            if (before := found.get(layer.name)) is not None:
+                layer = replace(before, macs=layer.macs + before.macs, uses=before.uses + 1)
+            found[layer.name] = layer
+    return tuple(found.values())
+
+
+def _layer(module: fx.GraphModule, node: fx.Node, weight: str) -> Layer:
+    """One call of a layer."""
+    shape, kind = tuple(get_tensor(module, weight).shape), _kind(node)
+    bias = None if kind == "recurrent" else argument(node, 2)
+    groups = int(argument(node, 6, 1)) if kind in ("conv", "transposed") else 1
+    inside, outside = (shape[0], shape[1] * groups) if kind == "transposed" else (shape[1] * groups, shape[0])
+    return Layer(
+        name=layer_name(weight),
+        kind=kind,
+        weight=weight,
+        bias=None if bias is None else str(bias.target),
+        weight_shape=shape,
+        channels_in=inside,
+        channels_out=outside,
+        macs=_rows(node, kind, shape) * (math.prod(shape) // shape[0]),
+        parameters=math.prod(shape) + (0 if bias is None else outside),
+        uses=1,
+        float_only=_FLOAT_ONLY.get(kind, ""),
+    )
+
+
+def _kind(node: fx.Node) -> LayerKind:
+    name = operation(node)
+    if name in RECURRENT:
+        return "recurrent"
+    if name in TRANSPOSED:
+        return "transposed"
+    return "linear" if name == "linear" else "conv"
+
+
+def _rows(node: fx.Node, kind: LayerKind, shape: tuple[int, ...]) -> int:
+    """How many products with a row of the weight (its first dimension) one sample takes.
+
+    These are the elements of the output, of the input of a transposed convolution, or a recurrent layer's time steps × rows.
+    """
+    source = argument(node, 0)
+    if kind == "recurrent":
+        sizes = _sizes(source)
+        return _per_sample(node, math.prod(sizes[:-1])) * shape[0]
+    return _per_sample(node, math.prod(_sizes(source if kind == "transposed" else node)))
+
+
+def _sizes(node: fx.Node) -> list[int]:
+    return [int(size.node.hint if isinstance(size, torch.SymInt) else size) for size in node.meta["val"].shape]
+
+
+def _per_sample(node: fx.Node, total: int) -> int:
+    """The batch size of the example divided out."""
+    return total // _sizes(next(n for n in node.graph.nodes if n.op == "placeholder"))[0]

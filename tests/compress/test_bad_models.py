@@ -1,0 +1,149 @@
+"""Models that cannot be compressed, or only in part, say so."""
+
+import onnxruntime
+import pytest
+import torch
+from autocompress.compress import Compressor, Network, Recipe, check_outputs
+from autocompress.errors import StageError, TaskError
+from autocompress.tests.compress.tasks import tiny_task
+from autocompress.tests.models import tiny_model
+from torch import nn
+
+
+def trace(model, *inputs):
+    return Network.trace(model, inputs)
+
+
+def assert_answers_like_torch(result):
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(result.artifact.path, options, disabled_optimizers=["WeightBiasQuantization"])
+    outputs = session.run(None, {value.name: x for value, x in zip(session.get_inputs(), result.check.inputs, strict=True)})
+    check_outputs(outputs, result.check)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_named_before_any_work(value):
+    model = nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 2))
+    with torch.no_grad():
+        model[1].bias[0] = value
+    with pytest.raises(TaskError, match=r"1\.bias has NaN or infinite values"):
+        trace(model, torch.randn(2, 4))
+
+
+def test_statistics_that_are_nan_are_named():
+    model = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8))
+    model[1].running_var[3] = float("nan")
+    with pytest.raises(TaskError, match=r"1\.running_var has NaN"):
+        trace(model, torch.randn(2, 4))
+
+
+class Masked(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(4, 4)
+        self.register_buffer("mask", torch.full((4, 4), float("-inf")).triu(1))
+
+    def forward(self, x):
+        return self.layer(torch.softmax(x + self.mask, -1))
+
+
+def test_an_infinite_mask_is_no_bad_weight():
+    assert len(trace(Masked(), torch.randn(2, 4, 4)).layers) == 1
+
+
+class LoopsOverData(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(4, 4)
+
+    def forward(self, x):
+        while x.norm() < 10:
+            x = self.layer(x)
+        return x
+
+
+def test_a_loop_that_depends_on_data_is_a_clear_error():
+    with pytest.raises(TaskError, match="remove control flow that depends on data"):
+        trace(LoopsOverData(), torch.randn(2, 4))
+
+
+class HasAnUnusedLayer(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.used, self.unused, self.last = nn.Linear(4, 8), nn.Linear(4, 8), nn.Linear(8, 2)
+
+    def forward(self, x):
+        return self.last(torch.relu(self.used(x)))
+
+
+def test_a_layer_that_never_runs_is_listed_and_not_stored():
+    network = trace(HasAnUnusedLayer(), torch.randn(2, 4))
+    assert {e.name: e.reason for e in network.excluded}["unused"] == "the model never runs it"
+    assert [layer.name for layer in network.layers] == ["used", "last"]
+    assert network.parameters == 4 * 8 + 8 + 8 * 2 + 2
+
+
+def test_a_model_with_frozen_parameters_is_pruned_and_quantized(tmp_path):
+    task = tiny_task("chain")
+    task.model.requires_grad_(False)
+    network = Network.trace(task.model, task.example_inputs)
+    recipe = Recipe(keep={group.name: 8 for group in network.groups}, precision={layer.name: "int8" for layer in network.layers})
+    assert_answers_like_torch(Compressor(task, network).build(recipe, tmp_path))
+    assert not any(parameter.requires_grad for parameter in task.model.parameters())
+
+
+class CallsTwice(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.twice, self.last = nn.Linear(20, 16), nn.Linear(16, 16), nn.Linear(16, 10)
+
+    def forward(self, x):
+        return self.last(torch.relu(self.twice(torch.relu(self.twice(torch.relu(self.first(x)))))))
+
+
+def test_a_shared_layer_is_pruned_once_for_all_its_calls(tmp_path):
+    task = tiny_task("mlp")
+    object.__setattr__(task, "model", CallsTwice().eval())
+    network = Network.trace(task.model, task.example_inputs)
+    assert {layer.name: layer.uses for layer in network.layers} == {"first": 1, "twice": 2, "last": 1}
+    result = Compressor(task, network).build(Recipe(keep={"first": 8}), tmp_path)
+    assert_answers_like_torch(result)
+    assert result.artifact.parameters == 20 * 8 + 8 + 8 * 8 + 8 + 8 * 10 + 10
+
+
+@pytest.mark.parametrize("name", ["chain", "encoder"])
+def test_one_calibration_image_is_enough(name, tmp_path):
+    task = tiny_task(name)
+    object.__setattr__(task, "train", torch.utils.data.Subset(task.train, [0]))
+    network = Network.trace(task.model, task.example_inputs)
+    recipe = Recipe(
+        keep={group.name: group.channels // 2 for group in network.groups},
+        precision={layer.name: "int8" for layer in network.layers},
+    )
+    assert_answers_like_torch(Compressor(task, network).build(recipe, tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("keep", "message"), [({"0.0": 0}, "0 cannot be kept"), ({"0.0": 17}, "17 cannot"), ({"x": 1}, "no group 'x'")]
+)
+def test_a_keep_count_that_no_group_has_is_a_failure_of_pruning(keep, message, tmp_path):
+    task = tiny_task("chain")
+    with pytest.raises(StageError, match=message) as error:
+        Compressor(task, Network.trace(task.model, task.example_inputs)).build(Recipe(keep=keep), tmp_path)
+    assert error.value.stage == "prune"
+
+
+@pytest.mark.parametrize(
+    ("name", "layer", "reason"),
+    [
+        ("upsampler", "up", "transposed convolution"),
+        ("gru", "recurrent.weight_ih_l0", "recurrent layer"),
+        ("lstm", "recurrent.weight_hh_l0", "recurrent layer"),
+        ("decoder", "head", "table of an embedding"),
+    ],
+)
+def test_layers_that_stay_float32_say_why(name, layer, reason):
+    row = tiny_model(name)
+    network = Network.trace(row.build(), row.example_inputs())
+    assert reason in next(found.float_only for found in network.layers if found.name == layer)
