@@ -1,23 +1,176 @@
-"""Residual blocks: which there are, and the graph without one. Depth is what the latency of a small network follows."""
+"""Residual blocks: which there are, and the graph without one. Depth is what the latency of a small network follows.
 
-from dataclasses import dataclass
+A block is the branch of a sum `shortcut + branch(x)` whose shortcut starts from the same tensor x: the identity, a padded or
+sampled copy, or a projection with a layer of its own. Without the branch the shortcut stands in place of the sum, as in
+stochastic depth (Huang et al., "Deep Networks with Stochastic Depth", 2016, equation 2 with b = 0). Nothing changes its shape,
+before or after pruning, since a sum's operands share their channels.
+"""
 
-from torch import fx
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from torch import Tensor, fx
+
+from .graph import layer_name, operation, weight_nodes
+
+_IDEMPOTENT = frozenset({"relu", "relu6"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Block:
-    """The branch of a residual sum. `layers` are the convolutions and linear layers that go when the block is removed."""
+    """The branch of a residual sum: operand `branch` (0 or 1) of `sum_node`.
+
+    `layers` are those that go when the block is removed.
+    """
 
     name: str
     layers: tuple[str, ...]
     sum_node: str
+    branch: int
 
 
 def find_blocks(module: fx.GraphModule) -> tuple[Block, ...]:
-    """The removable residual blocks, in order of execution."""
-    return ()
+    """The removable residual blocks, in order of execution; names are unique.
+
+    A branch reads one tensor, which the shortcut reads too, and nothing else reads what it computes; it has a layer whose
+    weight is its own. Should all blocks together hold every layer of the model, the first of them stay.
+    """
+    layers_of = {node: tuple(layer_name(str(weight.target)) for weight in weight_nodes(node)) for node in module.graph.nodes}
+    computed = _computed_from_inputs(module)
+    found: list[Block] = []
+    for node in module.graph.nodes:
+        block = _block(node, layers_of, computed)
+        if block is not None:
+            found.append(block)
+    return _with_unique_names(_leaving_a_layer(module, found, layers_of))
 
 
-def remove_blocks(module: fx.GraphModule, blocks: tuple[Block, ...]) -> None:
-    """Removes the branches of `blocks` from the graph, in place."""
+def remove_blocks(module: fx.GraphModule, blocks: Iterable[Block]) -> dict[str, str]:
+    """Removes the branches of `blocks` from the graph, their nodes and parameters, in place; the sums become their shortcuts.
+
+    Returns which node now stands for each replaced one, in the order of replacement. A block inside a removed one is gone
+    with it. A ReLU right behind a removed sum goes too when the shortcut itself comes out of a ReLU.
+    """
+    replaced: dict[str, str] = {}
+    for block in blocks:
+        total = next((node for node in module.graph.nodes if node.name == block.sum_node), None)
+        if total is not None:
+            replaced |= _take_out(module, total, block.branch)
+    if replaced:
+        _drop_unused(module)
+        module.recompile()
+    return replaced
+
+
+def _block(node: fx.Node, layers_of: Mapping[fx.Node, tuple[str, ...]], computed: set[fx.Node]) -> Block | None:
+    """The block whose branch ends in this sum: of two candidates the one with more layers."""
+    if operation(node) != "add" or len(node.all_input_nodes) != 2 or node.kwargs.get("alpha", 1) != 1:
+        return None
+    choices = []
+    for branch in (0, 1):
+        cone = _cone(node, branch)
+        layers = tuple(name for source, names in layers_of.items() if source in cone for name in names)
+        choices.append((len(layers), branch, cone, layers))
+    count, branch, cone, layers = max(choices, key=lambda choice: (choice[0], -choice[1]))
+    if not count or not _removable(node, node.all_input_nodes[1 - branch], cone, computed):
+        return None
+    return Block(name=_prefix(layers), layers=layers, sum_node=node.name, branch=branch)
+
+
+def _cone(total: fx.Node, branch: int) -> set[fx.Node]:
+    """What only this operand of the sum needs: the nodes that would be dead without it, parameters included."""
+    alive, dead = _ancestors(total.all_input_nodes[1 - branch]), {total}
+    waiting = [total.all_input_nodes[branch]]
+    while waiting:
+        node = waiting.pop()
+        if node.op != "placeholder" and node not in alive and dead.issuperset(node.users):
+            dead.add(node)
+            waiting.extend(node.all_input_nodes)
+    return dead - {total}
+
+
+def _removable(total: fx.Node, shortcut: fx.Node, cone: set[fx.Node], computed: set[fx.Node]) -> bool:
+    """Whether the shortcut can stand for the sum, and the branch reads one tensor that the shortcut reads as well."""
+    reading = [node for node in cone if operation(node) != "sym_size"]
+    starts = {source for node in reading for source in node.all_input_nodes if source in computed and source not in cone}
+    if len(starts) != 1 or not starts <= _ancestors(shortcut) or not _alike(shortcut, total):
+        return False
+    return all(weight in cone for node in cone for weight in weight_nodes(node))
+
+
+def _alike(left: fx.Node, right: fx.Node) -> bool:
+    """Whether both are tensors of one shape (the free batch size compared by its symbol) and type."""
+    a, b = left.meta.get("val"), right.meta.get("val")
+    return isinstance(a, Tensor) and isinstance(b, Tensor) and a.dtype == b.dtype and [*map(str, a.shape)] == [*map(str, b.shape)]
+
+
+def _computed_from_inputs(module: fx.GraphModule) -> set[fx.Node]:
+    """The nodes whose values depend on the model's inputs by more than their shapes."""
+    found: set[fx.Node] = set()
+    for node in module.graph.nodes:
+        if node.op == "placeholder" or (operation(node) != "sym_size" and not found.isdisjoint(node.all_input_nodes)):
+            found.add(node)
+    return found
+
+
+def _ancestors(node: fx.Node) -> set[fx.Node]:
+    """The node and all that it is computed from."""
+    seen, waiting = {node}, [node]
+    while waiting:
+        new = [source for source in waiting.pop().all_input_nodes if source not in seen]
+        seen.update(new)
+        waiting.extend(new)
+    return seen
+
+
+def _leaving_a_layer(module: fx.GraphModule, blocks: Sequence[Block], layers_of: Mapping[fx.Node, tuple[str, ...]]) -> list[Block]:
+    """The blocks without the first ones, as far as an output would lose its last layer when all were removed."""
+    kept = list(blocks)
+    outputs = next(node for node in module.graph.nodes if node.op == "output").all_input_nodes
+    for upstream in ({name for node in _ancestors(output) for name in layers_of[node]} for output in outputs):
+        while upstream and kept and upstream <= {layer for block in kept for layer in block.layers}:
+            kept.remove(next(block for block in kept if not upstream.isdisjoint(block.layers)))
+    return kept
+
+
+def _prefix(layers: Sequence[str]) -> str:
+    """`layer1.0` for layer1.0.conv1 and layer1.0.conv2; first and last layer where they share nothing."""
+    if len(layers) == 1:
+        return layers[0]
+    shared = []
+    for parts in zip(*(name.split(".") for name in layers), strict=False):
+        if len(set(parts)) > 1:
+            break
+        shared.append(parts[0])
+    return ".".join(shared) or f"{layers[0]}-{layers[-1]}"
+
+
+def _with_unique_names(blocks: Iterable[Block]) -> tuple[Block, ...]:
+    seen: Counter[str] = Counter()
+    result = []
+    for block in blocks:
+        result.append(replace(block, name=block.name + "'" * seen[block.name]))
+        seen[block.name] += 1
+    return tuple(result)
+
+
+def _take_out(module: fx.GraphModule, total: fx.Node, branch: int) -> dict[str, str]:
+    """Replaces the sum by its shortcut and erases the branch; returns what was replaced by what."""
+    cone, shortcut = _cone(total, branch), total.all_input_nodes[1 - branch]
+    doubled = [user for user in total.users if operation(user) in _IDEMPOTENT and operation(user) == operation(shortcut)]
+    for node in (total, *doubled):
+        node.replace_all_uses_with(shortcut)
+    for node in (*doubled, total, *(node for node in reversed(module.graph.nodes) if node in cone)):
+        module.graph.erase_node(node)
+    return {node.name: shortcut.name for node in (total, *doubled)}
+
+
+def _drop_unused(module: fx.GraphModule) -> None:
+    """Deletes the parameters and buffers that no node reads any more."""
+    module.graph.eliminate_dead_code()
+    module.delete_all_unused_submodules()
+    read = {str(node.target) for node in module.graph.nodes if node.op == "get_attr"}
+    for name in [name for name, _ in (*module.named_parameters(), *module.named_buffers()) if name not in read]:
+        path, _, leaf = name.rpartition(".")
+        delattr(module.get_submodule(path), leaf)

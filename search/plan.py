@@ -1,6 +1,7 @@
 """Plan: what `autocompress search --dry-run` tells, without building or writing anything."""
 
 import time
+from collections import Counter
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ _STEP_COST = 4.0  # a training step in forward passes: teacher, student, backwar
 
 
 def plan_json(problem: Problem) -> dict[str, Any]:
-    """The plan as a JSON value: space, groups and levels, exclusions, estimated seconds."""
+    """The plan as a JSON value: space, groups and levels, precisions, blocks, ranks, exclusions, estimated seconds."""
     space, network = problem.space, problem.network
     candidate_s = estimated_seconds(problem)
     request = problem.request
@@ -45,6 +46,9 @@ def plan_json(problem: Problem) -> dict[str, Any]:
         ],
         "ruled_out_reason": f"target '{problem.profile.name}' wants multiples of {problem.profile.channel_multiple} channels",
         "int8_layers": list(space.quantizable),
+        "precisions": {name: list(found) for name, found in space.precisions.items()},
+        "blocks": [{"name": name, "layers": list(layers)} for name, layers in space.blocks.items()],
+        "ranks": {name: list(found) for name, found in space.ranks.items()},
         "excluded": [{"name": item.name, "reason": item.reason} for item in space.excluded],
         "first_recipes": len(first_recipes(space)),
         "candidate_s": candidate_s,
@@ -74,14 +78,24 @@ def plan_text(plan: dict[str, Any]) -> str:
     size = plan["space_size"]
     lines = [
         f"Task {plan['task']} on target {plan['target']}: the original scores {plan['baseline']:.4g}.",
-        f"Search space: {_count(size)} recipes in {plan['dimensions']} parameters "
-        f"({len(plan['groups'])} channel groups, {len(plan['int8_layers'])} int8 layers, recovery).",
+        f"Search space: {_count(size)} recipes in {plan['dimensions']} parameters ({_counts(plan)}, recovery).",
         f"Weights: {format_size(plan['float32_bytes'])} in float32, at least {format_size(plan['smallest_bytes'])} in any recipe.",
         "",
         "Channel groups and their keep levels:",
         *(f"  {_group_line(group)}" for group in plan["groups"]),
         f"  (other counts are ruled out: {plan['ruled_out_reason']})",
+        "",
+        _precisions_line(plan["precisions"]),
     ]
+    if plan["blocks"]:
+        lines += [
+            "",
+            "Blocks that can be removed:",
+            *(f"  {block['name']}: {' '.join(block['layers'])}" for block in plan["blocks"]),
+        ]
+    if plan["ranks"]:
+        lines += ["", "Layers that can be a product of two, and its ranks:"]
+        lines += [f"  {name}: {' '.join(map(str, ranks))}" for name, ranks in plan["ranks"].items()]
     if plan["excluded"]:
         lines += ["", "Left alone:", *(f"  {item['name']}: {item['reason']}" for item in plan["excluded"])]
     lines += [
@@ -91,6 +105,22 @@ def plan_text(plan: dict[str, Any]) -> str:
         f"The run would be in {plan['directory']}.",
     ]
     return "\n".join(lines)
+
+
+def _counts(plan: dict[str, Any]) -> str:
+    """`9 channel groups, 22 int8 layers, 9 removable blocks`; what the model does not have is left out, groups and layers aside."""
+    counts = [f"{len(plan['groups'])} channel groups", f"{len(plan['int8_layers'])} int8 layers"]
+    named = {"blocks": "removable blocks", "ranks": "layers with ranks"}
+    counts += [f"{len(plan[key])} {name}" for key, name in named.items() if plan[key]]
+    return ", ".join(counts)
+
+
+def _precisions_line(precisions: dict[str, list[str]]) -> str:
+    """`Precisions: float32 int8 int4 for 19 layers; float32 int8 for 2 layers`: one entry for each list of precisions."""
+    if not precisions:
+        return "Precisions: float32 for every layer."
+    counts = Counter(" ".join(found) for found in precisions.values())
+    return "Precisions: " + "; ".join(f"{found} for {n} layer{'s' if n > 1 else ''}" for found, n in counts.items()) + "."
 
 
 def _group_line(group: dict[str, Any]) -> str:

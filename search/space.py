@@ -15,7 +15,8 @@ from ..compress.recipe import BITS, BLOCK, Precision, Recipe, Recovery
 from ..profiles import Profile
 
 if TYPE_CHECKING:
-    from ..compress.network import Layer, Network
+    from ..compress.layers import Layer
+    from ..compress.network import Network
 
 STEPS = (100, 250, 600)
 LEARNING_RATE = (1e-4, 1e-2)
@@ -143,14 +144,15 @@ class SearchSpace:
         return self.canonical(recipe)
 
     def canonical(self, recipe: Recipe) -> Recipe:
-        """The same recipe without the levels of what its removed blocks take away."""
+        """The same recipe without the levels of what its removed blocks take away, blocks inside them included."""
         gone = {layer for block in recipe.skip for layer in self.blocks[block]}
         if not gone:
             return recipe
+        inner = {name for name in recipe.skip for outer in recipe.skip if set(self.blocks[name]) < set(self.blocks[outer])}
         groups = {group.name for group in self.groups if gone.issuperset(group.layers)}
         return replace(
             recipe,
-            skip=tuple(sorted(recipe.skip)),
+            skip=tuple(sorted(set(recipe.skip) - inner)),
             keep={name: count for name, count in recipe.keep.items() if name not in groups},
             precision={name: found for name, found in recipe.precision.items() if name not in gone},
             rank={name: found for name, found in recipe.rank.items() if name not in gone},
@@ -195,6 +197,8 @@ class SearchSpace:
 
 def _refusal(layer: "Layer", profile: Profile) -> str | None:
     """Why the layer stays float32 on the target, or None."""
+    if layer.float_only:
+        return layer.float_only
     operator = {"conv": "Conv", "linear": "Gemm"}[layer.kind]
     if layer.uses > 1:
         return f"it is called {layer.uses} times, and its integer bias fits the scale of one input only"
@@ -211,7 +215,7 @@ def _precisions(layer: "Layer", profile: Profile, *, refused: bool) -> tuple[Pre
     if not refused:
         found.append("int8")
         found += [name for name in ("int6", "int4", "int3", "int2") if BITS[name] in profile.storage_bits]
-    if layer.kind == "linear" and profile.block4 and layer.weight_shape[1] % BLOCK == 0:
+    if layer.kind == "linear" and not layer.float_only and profile.block4 and layer.weight_shape[1] % BLOCK == 0:
         found.append("block4")
     return tuple(found)
 

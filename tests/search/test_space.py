@@ -7,7 +7,7 @@ from autocompress.compress.network import Network
 from autocompress.compress.recipe import Recipe
 from autocompress.errors import InputError
 from autocompress.search.constraints import require_reachable_size
-from autocompress.search.seeds import first_recipes, nearest_level
+from autocompress.search.seeds import first_recipes, nearest_level, spare_block
 from autocompress.search.space import DEFAULT_RECOVERY, GroupLevels, SearchSpace
 from autocompress.tests.models import tiny_model
 from autocompress.tests.search.fakes import PROFILE, FakeNetwork
@@ -96,6 +96,54 @@ def test_where_int8_does_not_pay_some_first_recipes_are_pruned_float32(space):
     recipes = first_recipes(space, int8_pays=False)
     assert any(recipe.keep and not recipe.precision for recipe in recipes)
     assert any(recipe.keep and recipe.precision for recipe in recipes)
+
+
+def rich_space(name="attention", **profile):
+    row = tiny_model(name)
+    fields = {"storage_bits": (6, 4, 3, 2), "block4": True, "channel_multiple": 8} | profile
+    return SearchSpace.of(Network.trace(row.build(), row.example_inputs()), replace(PROFILE, **fields))
+
+
+def test_fewer_bits_come_right_after_uniform_int8_with_first_and_last_layer_in_int8():
+    recipes = first_recipes(rich_space())
+    tried = [(recipe.precision["qkv"], recipe.recovery and recipe.recovery.steps) for recipe in recipes[2:5]]
+    assert tried == [("int4", None), ("int4", 100), ("int3", 250)]
+    assert all(recipe.precision["embed"] == recipe.precision["head"] == "int8" for recipe in recipes[1:5])
+
+
+def test_one_of_the_first_recipes_removes_the_last_block_and_recovers():
+    shallow = [recipe for recipe in first_recipes(rich_space()) if recipe.skip]
+    assert [recipe.skip for recipe in shallow] == [("fc1-fc2",)]
+    assert shallow[0].recovery == DEFAULT_RECOVERY and shallow[0].precision.keys().isdisjoint({"fc1", "fc2"})
+
+
+def test_the_spare_block_is_the_last_of_the_stage_with_most_blocks():
+    names = ["layer1.0", "layer1.1", "layer2.0", "layer2.1", "layer2.2", "layer3.0", "layer3.1"]
+    assert spare_block(dict.fromkeys(names, ())) == "layer2.2"
+    assert spare_block(dict.fromkeys(names[:4], ())) == "layer2.1"
+
+
+@pytest.mark.parametrize("name", ["attention", "residual", "chain", "mlp"])
+@pytest.mark.parametrize("storage_bits", [(6, 4, 3, 2), (2,), ()], ids=["all", "int2", "none"])
+def test_every_space_has_at_most_14_first_recipes_that_differ_and_lie_in_it(name, storage_bits):
+    space = rich_space(name, storage_bits=storage_bits)
+    recipes = first_recipes(space)
+    assert recipes[0] == Recipe() and recipes[1] == space.uniform_int8()
+    assert 2 <= len({recipe.digest for recipe in recipes}) == len(recipes) <= 14
+    assert all(space.suggest(FixedTrial(space.parameters(recipe))) == recipe for recipe in recipes)
+
+
+def test_blocks_and_ranks_survive_their_way_through_the_parameters():
+    space, study = rich_space(), create_study(sampler=RandomSampler(seed=0))
+    recipes = [space.suggest(study.ask()) for _ in range(40)]
+    assert any(r.skip and r.rank for r in recipes) and any(r.rank and not r.skip for r in recipes)
+    assert all(space.suggest(FixedTrial(space.parameters(recipe))) == recipe for recipe in recipes)
+
+
+def test_a_block_inside_a_removed_one_is_no_entry_of_the_recipe():
+    blocks = {"inner": ("a",), "outer": ("a", "b")}
+    space = SearchSpace(groups=(), precisions={"a": ("float32", "int8")}, blocks=blocks, ruled_out={})
+    assert space.canonical(Recipe(skip=("inner", "outer"), precision={"a": "int8"})) == Recipe(skip=("outer",))
 
 
 @pytest.mark.parametrize(("share", "level"), [(0.75, 24), (0.5, 16), (0.9, 32), (0.01, 8), (0.625, 24)])
