@@ -1,37 +1,20 @@
 """Writes a quantization plan into an ONNX model as QuantizeLinear/DequantizeLinear pairs, and shortens names.
 
 The convention is ONNX Runtime's fast one: uint8 activations with a zero point, int8 weights per channel, int32 biases.
+Weights of fewer bits are packed (`pack`).
 """
 
 from collections.abc import Mapping, MutableSequence, Sequence
 
 import numpy as np
 import onnx
-from onnx import helper, numpy_helper
+from onnx import helper
 
 from ..errors import StageError
 from .export import Template
+from .pack import write_integers
 from .quantize import Plan, QuantizedLayer, Scale
-
-
-class _Writer:
-    """A model under edit: nodes to add before or after others, initializers to add or drop."""
-
-    def __init__(self, model: onnx.ModelProto):
-        self.model = model
-        self.constants: dict[bytes, str] = {}
-        self.dropped: set[str] = set()
-
-    def add_initializer(self, array: np.ndarray, name: str) -> str:
-        self.model.graph.initializer.append(numpy_helper.from_array(array, name))
-        return name
-
-    def constant(self, array: np.ndarray, stem: str) -> str:
-        """The name of an initializer with this value; equal ones are shared."""
-        key = bytes(array.dtype.str, "ascii") + array.tobytes() + bytes(str(array.shape), "ascii")
-        if key not in self.constants:
-            self.constants[key] = self.add_initializer(array, f"{stem}{len(self.constants)}")
-        return self.constants[key]
+from .writer import ModelWriter
 
 
 def write_qdq(
@@ -41,34 +24,38 @@ def write_qdq(
     scales: Mapping[str, Scale],
     layers: Mapping[str, tuple[str, str | None, QuantizedLayer]],
 ) -> None:
-    """Changes `model` in place. `layers` gives each int8 layer's weight and bias parameter names and its integers."""
-    writer = _Writer(model)
+    """Changes `model` in place. `layers` gives each integer layer's weight and bias parameter names and its integers."""
+    writer = ModelWriter(model)
     _quantize_tensors(writer, _places(template, plan, scales))
     for name, (weight, bias, quantized) in layers.items():
         _write_layer(writer, template, name, (weight, bias), quantized)
-    kept = [tensor for tensor in model.graph.initializer if tensor.name not in writer.dropped]
-    del model.graph.initializer[:]
-    model.graph.initializer.extend(kept)
+    writer.finish()
     _drop_dead_nodes(model)
     sort_topologically(model)
 
 
 def _write_layer(
-    writer: _Writer, template: Template, name: str, parameters: tuple[str, str | None], quantized: QuantizedLayer
+    writer: ModelWriter, template: Template, name: str, parameters: tuple[str, str | None], quantized: QuantizedLayer
 ) -> None:
     weight, bias = parameters
     if weight not in template.parameters:
-        raise StageError(f"the exported model does not hold the weight of {name} as it is: it cannot be int8", stage="build")
+        raise StageError(f"the exported model does not hold the weight of {name} as it is: it cannot be quantized", stage="build")
     stored = template.parameters[weight]
     integers, axis = (quantized.weight.T, 1) if stored.transposed else (quantized.weight, 0)
-    _dequantize_initializer(
-        writer, stored.initializer, f"{name}.weight_q", integers=integers, scale=quantized.weight_scale, axis=axis
-    )
+    values = write_integers(writer, f"{name}.weight_q", integers, quantized.bits)
+    inputs = [values, writer.add_initializer(quantized.weight_scale, f"{name}.weight_s")]
+    if integers.ndim == 2:  # ONNX Runtime's QGemm and QLinearMatMul want the zero point written out
+        inputs.append(writer.constant(np.zeros(len(quantized.weight_scale), np.int8), "_z"))
+    _dequantize(writer, stored.initializer, inputs, axis=axis)
     if bias is None or quantized.bias is None or quantized.bias_scale is None:
         return
     initializer = template.parameters[bias].initializer if bias in template.parameters else ""
     if _takes_bias(writer.model, initializer):
-        _dequantize_initializer(writer, initializer, f"{name}.bias_q", integers=quantized.bias, scale=quantized.bias_scale, axis=0)
+        inputs = [
+            writer.add_initializer(quantized.bias, f"{name}.bias_q"),
+            writer.add_initializer(quantized.bias_scale, f"{name}.bias_s"),
+        ]
+        _dequantize(writer, initializer, inputs, axis=0)
 
 
 def _places(template: Template, plan: Plan, scales: Mapping[str, Scale]) -> list[tuple[str, Scale, bool]]:
@@ -94,7 +81,7 @@ def _takes_bias(model: onnx.ModelProto, initializer: str) -> bool:
     return any(initializer in node.input[2:] for node in model.graph.node if node.op_type in ("Conv", "Gemm"))
 
 
-def _quantize_tensors(writer: _Writer, places: Sequence[tuple[str, Scale, bool]]) -> None:
+def _quantize_tensors(writer: ModelWriter, places: Sequence[tuple[str, Scale, bool]]) -> None:
     """Puts a pair behind each tensor; its consumers, and the model's output of that name, read the dequantized value.
 
     A carried tensor (third item) is computed in integers when what it carries is quantized: slice, pad, reshape move bytes.
@@ -132,15 +119,10 @@ def _rename(names: MutableSequence[str], old: str, new: str) -> None:
             names[position] = new
 
 
-def _dequantize_initializer(
-    writer: _Writer, initializer: str, name: str, *, integers: np.ndarray, scale: np.ndarray, axis: int
-) -> None:
-    """Replaces a float initializer by integers behind a DequantizeLinear that makes the old name."""
+def _dequantize(writer: ModelWriter, initializer: str, inputs: list[str], *, axis: int) -> None:
+    """Puts a DequantizeLinear of integers (`inputs`: with scale and zero point) in the place of a float initializer."""
     writer.dropped.add(initializer)
-    inputs = [writer.add_initializer(np.ascontiguousarray(integers), name), writer.add_initializer(scale, f"{name}s")]
-    if integers.ndim == 2:  # ONNX Runtime's QGemm and QLinearMatMul want the zero point written out
-        inputs.append(writer.constant(np.zeros(len(scale), np.int8), "_z"))
-    writer.model.graph.node.append(helper.make_node("DequantizeLinear", inputs, [initializer], axis=axis))
+    writer.add_node("DequantizeLinear", inputs, initializer, axis=axis)
 
 
 def _drop_dead_nodes(model: onnx.ModelProto) -> None:
@@ -191,8 +173,12 @@ def shorten_names(model: onnx.ModelProto, layers: Mapping[str, str]) -> None:
     graph = model.graph
     fixed = {v.name for v in (*graph.input, *graph.output)} | {t.name for t in graph.initializer}
     short: dict[str, str] = {}
+    named: set[str] = set()
     for node in graph.node:
-        node.name = next((layers[name] for name in node.input if name in layers), "")
+        read = () if node.op_type in ("Gather", "Transpose") else node.input  # a tied table is read by others than its layer
+        layer = next((layers[name] for name in read if name in layers), "")
+        node.name = "" if layer in named else layer  # names are unique: only the first call of a shared layer has one
+        named.add(layer)
         for names in (node.input, node.output):
             for position, name in enumerate(names):
                 if name and name not in fixed:

@@ -1,8 +1,9 @@
-"""Static int8 quantization of a folded graph: which tensors are quantized, their ranges, and the same arithmetic in torch.
+"""Static integer quantization of a folded graph: which tensors are quantized, their ranges, and the same arithmetic in torch.
 
-Activations are uint8 with a zero point, weights int8 per output channel, biases int32 (scale = input scale · weight scale).
-Only what an int8 layer needs is quantized: its input, and a convolution's output after its ReLU. Around a residual sum the
-shape-only operations (slice, pad, pooling) carry the quantization of their input, so that the sum runs in int8 as well.
+Activations are uint8 with a zero point, weights int8 or fewer bits per output channel, biases int32 (scale = input scale · weight
+scale). Only what an int8 layer needs is quantized: its input, and its output after its ReLU (a linear layer's only where it has one,
+which ONNX Runtime would compute with it in float32). Around a residual sum the shape-only operations (slice, pad, pooling) carry the
+quantization of their input, so that the sum runs in int8 as well.
 """
 
 from collections.abc import Iterable, Mapping, Set
@@ -14,6 +15,8 @@ import torch
 from torch import Tensor, fx
 
 from .graph import CONVOLUTIONS, argument, clone, get_tensor, layer_nodes, operation, set_tensor
+from .recipe import BITS, Precision
+from .reconstruct import grid_limits, optimal_scale
 
 _CARRIES = frozenset(
     "max_pool1d max_pool2d flatten view reshape _unsafe_view pad constant_pad_nd slice permute transpose squeeze unsqueeze "
@@ -41,12 +44,13 @@ class Scale:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuantizedLayer:
-    """Integers and scales of one layer: weight int8 with one scale per output channel, bias int32."""
+    """Integers and scales of one layer: weight int8 of `bits` bits with one scale per output channel, bias int32."""
 
     weight: np.ndarray
     weight_scale: np.ndarray
     bias: np.ndarray | None
     bias_scale: np.ndarray | None
+    bits: int
 
     def dequantized_weight(self) -> np.ndarray:
         """The weight that the integers stand for."""
@@ -66,7 +70,7 @@ def plan_quantization(module: fx.GraphModule, layers: Set[str]) -> Plan:
     for name, node in layer_nodes(module):
         if name in layers:
             _mark(argument(node, 0), tensors)
-            if operation(node) in CONVOLUTIONS:
+            if operation(node) in CONVOLUTIONS or _after_activation(node) is not node:
                 _mark(_after_activation(node), tensors)
     for node in module.graph.nodes:
         if operation(node) in ("add", "cat") and _after_activation(node).name in tensors:
@@ -140,25 +144,48 @@ def scale_of_range(low: float, high: float) -> Scale:
     return Scale(scale=scale, zero_point=int(np.clip(round(-low / scale), 0, 255)))
 
 
-def quantize_layer(weight: np.ndarray, bias: np.ndarray | None, input_scale: float) -> QuantizedLayer:
-    """A layer's integers: weight out × in × …, symmetric per output channel; the bias must fit into int32."""
-    largest = np.abs(weight.reshape(len(weight), -1)).max(axis=1)
-    scale = np.where(largest > 0, largest / 127, 1.0)
+def quantize_layer(
+    weight: np.ndarray, bias: np.ndarray | None, input_scale: float, *, bits: int = 8, scale: np.ndarray | None = None
+) -> QuantizedLayer:
+    """A layer's integers: weight out × in × …, symmetric per output channel; the bias must fit into int32.
+
+    `scale` are the steps (one per output channel) of a weight that lies on a grid already: its integers come back exactly.
+    Without it 8 bits reach to the largest magnitude, and fewer have the scale of least error.
+    """
+    if scale is None:
+        rows = weight.reshape(len(weight), -1)
+        scale = _largest_scale(rows) if bits == 8 else mse_scale(rows, bits)
     if bias is not None:
         scale = np.maximum(scale, np.abs(bias) / (input_scale * 2**30))
     scale = scale.astype(np.float32)
     shaped = scale.reshape(-1, *[1] * (weight.ndim - 1))
-    integers = np.clip(np.rint(weight / shaped), -127, 127).astype(np.int8)
+    integers = np.clip(np.rint(weight / shaped), *grid_limits(bits)).astype(np.int8)
     if bias is None:
-        return QuantizedLayer(weight=integers, weight_scale=scale, bias=None, bias_scale=None)
+        return QuantizedLayer(weight=integers, weight_scale=scale, bias=None, bias_scale=None, bits=bits)
     bias_scale = (np.float32(input_scale) * scale).astype(np.float32)
-    return QuantizedLayer(
-        weight=integers, weight_scale=scale, bias=np.rint(bias / bias_scale).astype(np.int32), bias_scale=bias_scale
-    )
+    rounded_bias = np.rint(bias / bias_scale).astype(np.int32)
+    return QuantizedLayer(weight=integers, weight_scale=scale, bias=rounded_bias, bias_scale=bias_scale, bits=bits)
 
 
-def quantize_layers(module: fx.GraphModule, plan: Plan, scales: Mapping[str, Scale]) -> dict[str, QuantizedLayer]:
-    """The integers of every layer in the plan."""
+def _largest_scale(rows: np.ndarray) -> np.ndarray:
+    largest = np.abs(rows).max(axis=1)
+    return np.where(largest > 0, largest / 127, 1.0)
+
+
+def mse_scale(rows: np.ndarray, bits: int) -> np.ndarray:
+    """The step size of each row (out × in, float32) that rounding to nearest loses least squared error with."""
+    weight = torch.from_numpy(np.ascontiguousarray(rows)).unsqueeze(0)
+    return optimal_scale(weight, torch.ones(1, rows.shape[1]), bits).squeeze(0).numpy()
+
+
+def quantize_layers(
+    module: fx.GraphModule,
+    plan: Plan,
+    scales: Mapping[str, Scale],
+    precision: Mapping[str, Precision],
+    weight_scales: Mapping[str, np.ndarray],
+) -> dict[str, QuantizedLayer]:
+    """The integers of every layer in the plan. `weight_scales` has the steps of layers whose weights are rounded already."""
     result = {}
     for name, node in layer_nodes(module):
         if name in plan.layers:
@@ -167,6 +194,8 @@ def quantize_layers(module: fx.GraphModule, plan: Plan, scales: Mapping[str, Sca
                 get_tensor(module, argument(node, 1).target).detach().numpy(),
                 None if bias is None else get_tensor(module, bias.target).detach().numpy(),
                 scales[plan.tensors[argument(node, 0).name]].scale,
+                bits=BITS[precision[name]],
+                scale=weight_scales.get(name),
             )
     return result
 

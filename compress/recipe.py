@@ -17,9 +17,17 @@ BLOCK = 32  # weights that share a scale in block4
 INTEGER: frozenset[Precision] = frozenset({"int8", "int6", "int4", "int3", "int2"})
 
 
+def executes_as(precision: Precision) -> Precision:
+    """What a layer of this precision should compute in: weights stored in fewer bits run by the int8 kernels."""
+    return "int8" if precision in INTEGER else precision
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recovery:
     """Distillation from the original model: loss = (1 - weight) · task loss + weight · T² · KL(teacher_T ‖ student_T).
+
+    With `hardness` h > 0 each sample's KL counts by its own size to the power h. Layers with fewer than 8 bits are rounded in
+    every step (`fake_quantize`).
 
     Source: Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network" (2015), section 2.
     """
@@ -28,10 +36,11 @@ class Recovery:
     learning_rate: float
     temperature: float
     weight: float
+    hardness: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or self.learning_rate <= 0 or self.temperature <= 0 or not 0 <= self.weight <= 1:
-            raise ValueError(f"steps ≥ 1, learning_rate > 0, temperature > 0 and 0 ≤ weight ≤ 1 are needed: {self}")
+        if self.steps < 1 or self.learning_rate <= 0 or self.temperature <= 0 or not 0 <= self.weight <= 1 or self.hardness < 0:
+            raise ValueError(f"steps ≥ 1, learning_rate > 0, temperature > 0, 0 ≤ weight ≤ 1, hardness ≥ 0 are needed: {self}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +69,11 @@ class Recipe:
         recovery = Recovery(**value["recovery"]) if value["recovery"] else None
         rank, skip = value.get("rank", {}), tuple(value.get("skip", ()))
         return cls(keep=value["keep"], precision=value["precision"], rank=rank, skip=skip, recovery=recovery)
+
+    @property
+    def changes_layers(self) -> bool:
+        """Whether any layer has other weights than in the original, precision and recovery aside."""
+        return bool(self.keep or self.rank or self.skip)
 
     @property
     def digest(self) -> str:

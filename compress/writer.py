@@ -1,0 +1,39 @@
+"""A model under edit: initializers to add or drop, nodes to add, constants that are shared."""
+
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+
+class ModelWriter:
+    """Edits `model` in place; `dropped` are the initializers that `finish` removes."""
+
+    def __init__(self, model: onnx.ModelProto):
+        self.model = model
+        self.constants: dict[bytes, str] = {}
+        self.dropped: set[str] = set()
+
+    def add_initializer(self, array: np.ndarray, name: str) -> str:
+        """Stores an array under a name that nothing else has; returns the name."""
+        self.model.graph.initializer.append(numpy_helper.from_array(array, name))
+        return name
+
+    def constant(self, array: np.ndarray, stem: str) -> str:
+        """The name of an initializer with this value; equal ones are shared."""
+        key = bytes(array.dtype.str, "ascii") + array.tobytes() + bytes(str(array.shape), "ascii")
+        if key not in self.constants:
+            self.constants[key] = self.add_initializer(array, f"{stem}{len(self.constants)}")
+        return self.constants[key]
+
+    def add_node(self, op_type: str, inputs: list[str], output: str, **attributes: Any) -> str:
+        """Adds a node at the end, wherever its inputs are made; returns its output."""
+        self.model.graph.node.append(helper.make_node(op_type, inputs, [output], **attributes))
+        return output
+
+    def finish(self) -> None:
+        """Removes the dropped initializers."""
+        kept = [tensor for tensor in self.model.graph.initializer if tensor.name not in self.dropped]
+        del self.model.graph.initializer[:]
+        self.model.graph.initializer.extend(kept)
