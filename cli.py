@@ -8,6 +8,7 @@ import json
 import os
 import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -168,14 +169,22 @@ def pick(
     max_latency: MaxLatency = None,
     max_size: MaxSize = None,
     minimize: Annotated[str, typer.Option(help="What to minimize within the limits: latency, size or drop.")] = "latency",
+    finetune: Annotated[str | None, typer.Option(help="Recover the point for so long, such as 30m, and measure it again.")] = None,
+    packed: Annotated[bool, typer.Option("--packed", help="Entropy-code the model; run.py restores it bit for bit.")] = False,
     out: Annotated[Path, typer.Option(metavar="DIR", help="The bundle's directory; must be new or empty.")] = Path("bundle"),
 ) -> None:
     """Write the deployment bundle of one point: model.onnx, manifest.json, run.py, SHA256SUMS.
 
-    Example: autocompress pick runs/digits-cpu --max-drop 1pp --minimize size --out bundle
+    With --finetune the recovered point joins the run, and is bundled if it is better. Ctrl-C: the same command goes on.
+
+    Examples:
+
+        autocompress pick runs/digits-cpu --max-drop 1pp --minimize size --out bundle
+
+        autocompress pick runs/digits-cpu --max-drop 1pp --finetune 30m --packed
     """
     with errors():
-        from .search.bundle import write_bundle
+        from .search.bundle import require_free, write_bundle
         from .search.formats import Formats, label_of
         from .search.pick import NothingMeets
         from .search.pick import pick as pick_point
@@ -183,8 +192,10 @@ def pick(
 
         content = read_run(run)
         drop = parsed("parse_drop", max_drop)
+        seconds = parsed("parse_duration", finetune)
         if minimize not in ("latency", "size", "drop"):
             raise InputError(f"--minimize {minimize!r} is unknown: choose latency, size or drop.")
+        require_free(out)
         try:
             point = pick_point(
                 content,
@@ -196,10 +207,37 @@ def pick(
         except NothingMeets as error:
             say(str(error))
             raise typer.Exit(NOTHING_MEETS) from None
-        write_bundle(point, content, run / point["artifact"]["file"], out)
+        if seconds is not None:
+            point = _finetuned(run, content, point, seconds=seconds)
+        file = write_bundle(point, content, run / point["artifact"]["file"], out, packed=packed)
         formats = Formats.of(content)
-        told = f"{formats.quality_of(point)}, {formats.latency_of(point)}, {formats.size_of(point)}"
-        print(f"{out}: {label_of(point, content)}, {told}")
+        size = formats.size_of(point) + (f" (packed {formats.size(file.stat().st_size)})" if packed else "")
+        print(f"{out}: {label_of(point, content)}, {formats.quality_of(point)}, {formats.latency_of(point)}, {size}")
+
+
+def _finetuned(path: Path, run: dict[str, Any], point: Mapping[str, Any], *, seconds: float) -> Mapping[str, Any]:
+    """The point after its fine-tuning; the unchanged point when that did not help."""
+    from .search.finetune import finetune
+    from .search.formats import Formats, label_of
+    from .search.interrupt import Interrupts
+    from .search.progress import make_progress
+    from .search.report import write_report
+    from .search.run_directory import read_run
+
+    try:
+        with make_progress(quiet=False) as progress, Interrupts() as interrupts, interrupts.allowed():
+            tuned = finetune(path, run, point, seconds=seconds, progress=progress)
+    except KeyboardInterrupt:
+        say("Interrupted: the same command goes on from here.")
+        raise
+    if (path / "report.html").is_file():
+        write_report(read_run(path), path / "report.html")
+    formats, names = Formats.of(run), (label_of(tuned, run), label_of(point, run))
+    if tuned["trial"] == point["trial"] or tuned["drop"] < point["drop"]:
+        say(f"{names[0]}: {formats.quality_of(tuned)}; before: {formats.quality_of(point)}")
+        return tuned
+    say(f"Fine-tuning did not help: {names[0]} has {formats.quality_of(tuned)}, {names[1]} {formats.quality_of(point)}.")
+    return point
 
 
 @app.command()

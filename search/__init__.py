@@ -17,7 +17,8 @@ Reading order
     search.py, finalists.py        the loop, and the longer look at its result
     prepare.py, plan.py            putting it together; `--dry-run`
     progress.py, status.py         what a person sees meanwhile
-    table.py, pick.py, bundle.py, formats.py, report/    everything that reads front.json, without a search
+    finetune.py                    `pick --finetune`: a point recovered for longer (finetuned.py: its place among the others)
+    table.py, pick.py, bundle.py, packed.py, formats.py, report/    everything that reads front.json, without a search
 
 Three states of a candidate: infeasible (measured, breaks a limit), failed (no measurement), measured. Screened ones were
 never built. A missing number is None, and never ranks.

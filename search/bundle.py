@@ -1,11 +1,13 @@
 """The deployment bundle of one point: the model, what it is, how to run it, and checksums.
 
-model.onnx       the file that was measured, byte for byte
+model.onnx       the file that was measured, byte for byte; or, packed,
+model.packed     the same, entropy-coded: run.py restores it bit for bit in memory (packed.py)
 manifest.json    recipe, digests, metrics with spreads, inputs and outputs, preprocessing, environment, command
 run.py           loads and runs it with nothing but onnxruntime and numpy
 SHA256SUMS       for `sha256sum --check SHA256SUMS`
 """
 
+import inspect
 import json
 import shutil
 import tempfile
@@ -16,11 +18,12 @@ from typing import Any
 
 from ..errors import InputError, RunDirectoryError
 from ..files import digest_of_file
-from .formats import Point, Run, size_ratio
+from .formats import LAYER_TIMES_NOTE, Point, Run, size_ratio
+from .packed import pack, unpack
 
 SCHEMA_VERSION = 1
 RUN_SCRIPT = '''\
-"""Runs model.onnx as it was measured: python run.py [INPUT.npy ...]  (without files: random inputs, batch 1)."""
+"""Runs the model as it was measured: python run.py [INPUT.npy ...]  (without files: random inputs, batch 1)."""
 import json
 import sys
 from pathlib import Path
@@ -47,14 +50,29 @@ for output, value in zip(session.get_outputs(), session.run(None, feeds)):
 '''
 
 
-def write_bundle(point: Point, run: Run, artifact: Path, out: Path) -> None:
+# What run.py has instead of a path to model.onnx.
+RESTORING = '''\
+def restored(file):
+    """The packed model's bytes; ends the program when they are not those that were measured."""
+    try:
+        model = unpack(file.read_bytes())
+    except (lzma.LZMAError, ValueError, IndexError, KeyError, EOFError) as error:
+        sys.exit(f"{file} is damaged, its model cannot be restored ({error}): copy the bundle again.")
+    if hashlib.sha256(model).hexdigest() != manifest["model"]["sha256"]:
+        sys.exit(f"{file} is not the model of manifest.json, its SHA-256 differs: copy the bundle again.")
+    return model
+
+
+'''
+
+
+def write_bundle(point: Point, run: Run, artifact: Path, out: Path, *, packed: bool = False) -> Path:
     """Writes the bundle of `point`, whose file is `artifact`, to the directory `out`: wholly or not at all.
 
-    InputError when `out` is a file, holds anything or cannot be written; RunDirectoryError when the artifact is missing
-    or is not the file that was measured.
+    Returns the model's file in it: model.onnx, or model.packed. InputError when `out` is a file, holds anything or cannot be
+    written; RunDirectoryError when the artifact is missing or is not the file that was measured.
     """
-    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise InputError(f"{out} exists already and is not an empty directory: choose another one, or remove it.")
+    require_free(out)
     if not artifact.is_file():
         raise RunDirectoryError(f"The file of trial {point['trial']} is gone: {artifact}. Search again to rebuild it.")
     digest = digest_of_file(artifact)
@@ -63,25 +81,49 @@ def write_bundle(point: Point, run: Run, artifact: Path, out: Path) -> None:
             f"{artifact} is not the file that was measured: its SHA-256 is {digest}, "
             f"but the run says {point['artifact']['digest']}. Search again to rebuild it."
         )
+    name = "model.packed" if packed else "model.onnx"
     try:
         with _directory_becoming(out) as folder:
-            shutil.copyfile(artifact, folder / "model.onnx")
-            (folder / "manifest.json").write_text(_pretty(manifest(point, run, artifact)), encoding="utf-8")
-            (folder / "run.py").write_text(RUN_SCRIPT, encoding="utf-8")
+            if packed:
+                (folder / name).write_bytes(pack(artifact.read_bytes()))
+            else:
+                shutil.copyfile(artifact, folder / name)
+            described = manifest(point, run, artifact, file=folder / name)
+            (folder / "manifest.json").write_text(_pretty(described), encoding="utf-8")
+            (folder / "run.py").write_text(run_script(packed=packed), encoding="utf-8")
             (folder / "SHA256SUMS").write_text(_checksums(folder), encoding="utf-8")
     except OSError as error:
         raise InputError(f"The bundle cannot be written to {out}: {error.strerror or error}.") from error
+    return out / name
 
 
-def manifest(point: Point, run: Run, artifact: Path) -> dict[str, Any]:
-    """What manifest.json says of the point, a JSON value."""
+def require_free(out: Path) -> None:
+    """InputError when a bundle cannot go to `out`, because something is there."""
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        raise InputError(f"{out} exists already and is not an empty directory: choose another one, or remove it.")
+
+
+def run_script(*, packed: bool) -> str:
+    """The content of run.py; for a packed model with `unpack` in it, so that the device needs nothing of this package."""
+    if not packed:
+        return RUN_SCRIPT
+    script = RUN_SCRIPT.replace("import json\nimport sys\n", "import hashlib\nimport json\nimport lzma\nimport sys\n")
+    script = script.replace('str(here / "model.onnx")', 'restored(here / "model.packed")')
+    before, options, after = script.partition("options = ort.SessionOptions()")
+    return f"{before}\n\n{inspect.getsource(unpack)}\n\n{RESTORING}{options}{after}"
+
+
+def manifest(point: Point, run: Run, artifact: Path, *, file: Path) -> dict[str, Any]:
+    """What manifest.json says of the point, a JSON value. `file` is the model in the bundle; sha256 is that of the ONNX model."""
     task, target = run["task"], run["target"]
     inputs, outputs = _signature(artifact)
+    shipped = {} if file.suffix == ".onnx" else {"packed_bytes": file.stat().st_size}
     return {
         "schema_version": SCHEMA_VERSION,
         "name": f"{task['name']}-{target['name']}-trial-{point['trial']}",
-        "model": {"file": "model.onnx", "sha256": point["artifact"]["digest"]}
-        | {name: point["artifact"][name] for name in ("size_bytes", "macs", "parameters")},
+        "model": {"file": file.name, "sha256": point["artifact"]["digest"]}
+        | {name: point["artifact"][name] for name in ("size_bytes", "macs", "parameters")}
+        | shipped,
         "inputs": inputs,
         "outputs": outputs,
         "preprocessing": task["preprocessing"],
@@ -93,6 +135,7 @@ def manifest(point: Point, run: Run, artifact: Path) -> dict[str, Any]:
         "metrics": _metrics(point, run),
         "recipe": point["recipe"],
         "layers": list(point["layers"]),
+        "layer_times": LAYER_TIMES_NOTE,
         "warnings": list(point["warnings"]),
         "task": {name: task[name] for name in ("name", "spec", "arguments", "digest")},
         "target": dict(target),

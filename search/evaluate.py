@@ -12,15 +12,16 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from ..compress.artifact import Artifact
 from ..compress.check import OutputCheck, check_outputs
-from ..compress.compressor import Compressor
+from ..compress.compressor import BuildResult
+from ..compress.low_rank import factor_name
 from ..compress.network import Cost, Network
-from ..compress.recipe import Precision, Recipe
+from ..compress.recipe import BITS, Precision, Recipe
 from ..errors import StageError
 from ..profiles import Measurement, TimingConfig
 from ..targets.lease import training
@@ -34,6 +35,14 @@ from .uncertainty import bootstrap_interval
 Progress = Callable[[str], None]
 VALIDATION_BATCH = 250
 PACE_S = 5.0
+
+
+class Builder(Protocol):
+    """What an evaluator needs of a Compressor."""
+
+    def build(self, recipe: Recipe, out_dir: Path, *, progress: Progress | None = None) -> BuildResult:
+        """The artifact of a recipe, in `out_dir`. Raises StageError."""
+        ...
 
 
 class StoredSplit:
@@ -60,7 +69,7 @@ class Evaluator:
     """Evaluates candidates of one run. `elapsed` tells the run's time in seconds."""
 
     network: Network
-    compressor: Compressor
+    compressor: Builder
     target: Target
     metric: Metric
     validation: StoredSplit
@@ -95,7 +104,8 @@ class Evaluator:
             with _timed(seconds, "validate"):
                 value, interval = self.quality(session, artifact.path, self.validation)
             with _timed(seconds, "inspect"):
-                executed = session.executed_precision(artifact.path, [layer.name for layer in self.network.layers])
+                names = [layer.name for layer in self.network.layers] + [factor_name(name) for name in recipe.rank]
+                executed = session.executed_precision(artifact.path, names)
             with _timed(seconds, "measure"):
                 progress("measuring")
                 measurement = session.measure(artifact.path, reference, self.timing)
@@ -191,7 +201,11 @@ def _facts(artifact: Artifact) -> ArtifactFacts:
 
 
 def layer_rows(network: Network, cost: Cost, recipe: Recipe, *, executed: Mapping[str, Precision]) -> tuple[dict[str, Any], ...]:
-    """The rows of front.json for each layer; `precision_executed` is None where the runtime's graph does not show it."""
+    """The rows of front.json for each layer; `precision_executed` is None where the runtime's graph does not show it.
+
+    `bits` are those in which a weight is stored; a layer that was removed has no channels. Of a layer that became two, the
+    slower precision counts.
+    """
     return tuple(
         {
             "name": layer.name,
@@ -201,9 +215,15 @@ def layer_rows(network: Network, cost: Cost, recipe: Recipe, *, executed: Mappin
             "channels_in_original": layer.channels_in,
             "channels_out_original": layer.channels_out,
             "precision_asked": recipe.precision.get(layer.name, "float32"),
-            "precision_executed": executed.get(layer.name),
+            "precision_executed": _slower(executed.get(layer.name), executed.get(factor_name(layer.name))),
+            "bits": BITS[left.precision],
             "macs": left.macs,
+            "parameters": left.parameters,
             "bytes": left.bytes,
         }
         for layer, left in zip(network.layers, cost.layers, strict=True)
     )
+
+
+def _slower(layer: Precision | None, factor: Precision | None) -> Precision | None:
+    return "float32" if "float32" in (layer, factor) else layer

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from ..compress.recipe import Recipe
+from ..compress.recipe import Recipe, executes_as
 from ..errors import StageError
 from ..profiles import Measurement
 
@@ -84,11 +84,11 @@ class Evaluation:
 
     @property
     def warnings(self) -> list[str]:
-        """One sentence for each layer that ran in another precision than asked."""
+        """One sentence for each layer that ran in another precision than asked; few stored bits that ran in int8 did."""
         return [
             f"asked {row['precision_asked']}, ran {row['precision_executed']}: {row['name']}"
             for row in self.layers
-            if row["precision_executed"] not in (None, row["precision_asked"])
+            if row["precision_executed"] not in (None, executes_as(row["precision_asked"]))
         ]
 
     def to_json(self) -> dict[str, Any]:

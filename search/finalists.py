@@ -1,14 +1,15 @@
-"""Finalists: points of the front, measured again in fresh processes with longer runs, and scored once on the test split.
+"""Finalists: points of the front, measured longer in fresh processes, timed by layer, and scored once on the test split.
 
 What was found is kept in `finalists.json` by artifact digest: a continued search never scores an artifact twice.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from ..errors import StageError
 from ..profiles import FINALIST_TIMING, TimingConfig
+from ..targets.layer_times import LayerTimes
 from .evaluate import Evaluator, Progress, StoredSplit
 from .evaluation import Evaluation, Failure, Interval, Latency
 from .front import contributions
@@ -19,11 +20,12 @@ _FILE = "finalists.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finalist:
-    """What the final look at an artifact said; `latency` is None when its measurement failed."""
+    """What the final look at an artifact said; `latency` and `times` are None when their measurement failed."""
 
     test: float | None
     test_interval: Interval | None
     latency: Latency | None
+    times: LayerTimes | None = None
 
     def to_json(self) -> dict[str, Any]:
         """A JSON value from which `from_json` makes an equal record."""
@@ -32,11 +34,12 @@ class Finalist:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "Finalist":
         """The record that `to_json` described."""
-        interval, latency = value["test_interval"], value["latency"]
+        interval, latency, times = value["test_interval"], value["latency"], value.get("times")
         return cls(
             test=value["test"],
             test_interval=None if interval is None else (interval[0], interval[1]),
             latency=None if latency is None else Latency.from_json(latency),
+            times=None if times is None else LayerTimes(**times),
         )
 
 
@@ -74,16 +77,29 @@ class Finalists:
         return looked
 
     def _look(self, evaluation: Evaluation, baseline: Evaluation) -> Finalist:
-        test: tuple[float | None, Interval | None] = (None, None)
-        try:
-            with self._evaluator.target.session() as session:
-                path = self._evaluator.artifact_path(evaluation)
-                test = self._evaluator.quality(session, path, self._test)
-            measurement = self._evaluator.measure_again(evaluation, baseline=baseline, timing=self._timing)
-        except StageError as error:
-            self.failures.append(Failure.of(error, trial=evaluation.trial))
-            return Finalist(test=test[0], test_interval=test[1], latency=None)
-        return Finalist(test=test[0], test_interval=test[1], latency=Latency.of(measurement))
+        finalist, failure = final_look(self._evaluator, evaluation, baseline=baseline, test=self._test, timing=self._timing)
+        self.failures += [failure] if failure else []
+        return finalist
+
+
+def final_look(
+    evaluator: Evaluator, evaluation: Evaluation, *, baseline: Evaluation, test: StoredSplit, timing: TimingConfig
+) -> tuple[Finalist, Failure | None]:
+    """The test split's score, a longer measurement and the times by layer; what came before a failure, and the failure."""
+    finalist = Finalist(test=None, test_interval=None, latency=None)
+    try:
+        path = evaluator.artifact_path(evaluation)
+        with evaluator.target.session() as session:
+            value, interval = evaluator.quality(session, path, test)
+            finalist = replace(finalist, test=value, test_interval=interval)
+        measurement = evaluator.measure_again(evaluation, baseline=baseline, timing=timing)
+        finalist = replace(finalist, latency=Latency.of(measurement))
+        names = [layer.name for layer in evaluator.network.layers]
+        with evaluator.target.session() as session:
+            finalist = replace(finalist, times=session.profile_layers(path, names, batch=timing.batch))
+    except StageError as error:
+        return finalist, Failure.of(error, trial=evaluation.trial)
+    return finalist, None
 
 
 def by_contribution(front: list[Evaluation], vectors: Callable[[Evaluation], tuple[float, float, float]]) -> list[Evaluation]:

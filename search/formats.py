@@ -1,14 +1,19 @@
 """The words for a run's numbers: one unit per quantity in the whole run, every measured number with its spread."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..profiles.units import format_size
+from ..profiles.units import format_duration, format_size
 
 Run = Mapping[str, Any]
 Point = Mapping[str, Any]
 MISSING = "–"
+LAYER_TIMES_NOTE = (
+    "time_s and time_original_s are seconds per inference under ONNX Runtime's profiler, which slows every kernel down: "
+    "compare them with each other, not with a latency."
+)
 _LATENCY_UNITS = (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6))
 
 
@@ -135,7 +140,9 @@ def count_text(value: float) -> str:
 
 
 def label_of(point: Point, run: Run) -> str:
-    """`original`, `uniform int8` or `trial 12`."""
+    """`original`, `uniform int8`, `trial 12` or `trial 12, fine-tuned 30 min`."""
+    if tuned := point.get("finetuned"):
+        return f"{label_of({'trial': tuned['of']}, run)}, fine-tuned {format_duration(tuned['seconds'])}"
     if point["trial"] == run["baseline"]["trial"]:
         return "original"
     uniform = run["uniform_int8"]
@@ -144,8 +151,14 @@ def label_of(point: Point, run: Run) -> str:
 
 def same_text(point: Point, run: Run, *, limit: int = 4) -> str:
     """The trials on the front that cannot be told apart from the point: `5, 17 and 3 more`; empty without any."""
-    front = {other["trial"] for other in run["front"]}
-    return _listed([str(trial) for trial in point["indistinguishable_from"] if trial in front], limit)
+    front = {other["trial"]: short_label(other) for other in run["front"]}
+    return _listed([front[trial] for trial in point["indistinguishable_from"] if trial in front], limit)
+
+
+def short_label(point: Point) -> str:
+    """`12`, or `12 tuned` for a trial that was fine-tuned."""
+    tuned = point.get("finetuned")
+    return f"{tuned['of']} tuned" if tuned else str(point["trial"])
 
 
 def grouped_warnings(point: Point) -> list[str]:
@@ -160,17 +173,38 @@ def grouped_warnings(point: Point) -> list[str]:
     return [f"{what}: {_listed(layers, 6)}" if all(layers) else what for what, layers in groups.items()]
 
 
+def mean_bits(point: Point) -> float:
+    """The bits in which a weight of the point's file is stored on average, 32 for a float32 model."""
+    parameters: int = sum(layer["parameters"] for layer in point["layers"])
+    bits: int = sum(layer["bits"] * layer["parameters"] for layer in point["layers"])
+    return bits / parameters
+
+
+def bits_text(point: Point) -> str:
+    """`32`, `8` or `4.6`: `mean_bits` for a person."""
+    return f"{mean_bits(point):.1f}".removesuffix(".0")
+
+
+def notes_of(point: Point) -> list[str]:
+    """The point's warnings in a few words for a table: `noisy`, `not faster`, `2 layers not as asked`."""
+    warnings = point["warnings"]
+    notes = ["noisy"] if point["latency"]["noisy"] else []
+    notes += ["smaller, not faster"] if any(warning.startswith("smaller, but not faster") for warning in warnings) else []
+    differing = sum(warning.startswith("asked ") for warning in warnings)
+    return notes + ([f"{differing} layer{'s' if differing > 1 else ''} not as asked"] if differing else [])
+
+
 def recipe_lines(point: Point, run: Run, *, limit: int = 6) -> list[str]:
     """The recipe in lines of one subject each; beyond `limit` pruned groups or float32 layers the rest is counted."""
     recipe = point["recipe"]
     widths = {group["name"]: group["channels"] for group in run["groups"]}
     order = sorted(recipe["keep"], key=lambda name: (recipe["keep"][name] / widths.get(name, 1), name))
     kept = [f"{name} {recipe['keep'][name]}/{widths.get(name, '?')}" for name in order]
-    int8, total = len(recipe["precision"]), len(point["layers"])
-    lines = [f"channels: {_listed(kept, limit) or 'all kept'}", f"int8: {int8} of {total} layers"]
-    if 0 < int8 < total:
-        floats = [layer["name"] for layer in point["layers"] if layer["name"] not in recipe["precision"]]
-        lines[1] += f"; float32: {_listed(floats, limit)}"
+    lines = [f"channels: {_listed(kept, limit) or 'all kept'}", _precision_line(point, limit)]
+    if blocks := recipe.get("skip"):
+        lines.append(f"blocks removed: {_listed(blocks, limit)}")
+    if ranks := recipe.get("rank"):
+        lines.append(f"rank: {_listed([f'{name} {rank}' for name, rank in ranks.items()], limit)}")
     if recovery := recipe["recovery"]:
         lines.append(
             f"distilled: {recovery['steps']} steps, learning rate {recovery['learning_rate']:.2g}, "
@@ -178,7 +212,21 @@ def recipe_lines(point: Point, run: Run, *, limit: int = 6) -> list[str]:
         )
     else:
         lines.append("not distilled")
+    if tuned := point.get("finetuned"):
+        lines[-1] = f"fine-tuned: trial {tuned['of']} for {format_duration(tuned['seconds'])}"
     return lines
+
+
+def _precision_line(point: Point, limit: int) -> str:
+    """`int8: 5, int4: 15 of 20 layers`, and the names of the layers that are float32 beside them."""
+    asked = point["recipe"]["precision"]
+    left = [layer["name"] for layer in point["layers"] if layer["channels_out"]]
+    counts = Counter(asked[name] for name in left if name in asked)
+    floats = [name for name in left if name not in asked]
+    if not counts:
+        return f"float32: all {len(left)} layers"
+    line = ", ".join(f"{name}: {count}" for name, count in counts.most_common()) + f" of {len(left)} layers"
+    return line + (f"; float32: {_listed(floats, limit)}" if floats else "")
 
 
 def _listed(words: Sequence[str], limit: int) -> str:

@@ -2,7 +2,7 @@
 
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -12,7 +12,7 @@ from ..compress.compressor import Compressor, CompressorOptions
 from ..compress.graph import load_exporter
 from ..compress.network import Network
 from ..errors import TargetUnavailable
-from ..files import canonical_json
+from ..files import cache_folder, canonical_json
 from ..profiles import SEARCH_TIMING, Environment, Profile, load_profile
 from ..targets.store import MeasurementStore
 from ..targets.target import Target
@@ -21,7 +21,7 @@ from ..tasks.identity import data_digest, model_digest
 from ..tasks.load import load_task
 from .clock import Clock
 from .constraints import Limits, require_reachable_size
-from .evaluate import Evaluator, StoredSplit
+from .evaluate import Builder, Evaluator, StoredSplit
 from .finalists import Finalists
 from .progress import Progress
 from .request import SearchRequest
@@ -84,15 +84,22 @@ def _known_check(path: Path) -> dict[str, Any] | None:
 def open_search(problem: Problem, progress: Progress) -> Iterator[Search]:
     """The search in its run directory, which it owns meanwhile. Raises InputError."""
     request = problem.request
-    with RunDirectory.open(problem.directory, _config(problem), fresh=request.fresh) as directory:
+    with RunDirectory.open(problem.directory, config_of(problem), fresh=request.fresh) as directory:
         _announce(directory, problem, progress)
         directory.write_json(_CHECKED, problem.checked.to_json())
-        splits = directory.path / "inputs"
-        splits.mkdir(exist_ok=True)
-        try:
+        with splits_folder(directory) as splits:
             yield _search(problem, directory, progress, splits)
-        finally:
-            shutil.rmtree(splits, ignore_errors=True)
+
+
+@contextmanager
+def splits_folder(directory: RunDirectory) -> Iterator[Path]:
+    """A folder for the splits that workers read, gone at the end: they are as large as the data."""
+    splits = directory.path / "inputs"
+    splits.mkdir(exist_ok=True)
+    try:
+        yield splits
+    finally:
+        shutil.rmtree(splits, ignore_errors=True)
 
 
 def _announce(directory: RunDirectory, problem: Problem, progress: Progress) -> None:
@@ -104,32 +111,58 @@ def _announce(directory: RunDirectory, problem: Problem, progress: Progress) -> 
     directory.log("opened", resumed=directory.resumed, changed=directory.changed, command=problem.request.command)
 
 
-def _search(problem: Problem, directory: RunDirectory, progress: Progress, splits: Path) -> Search:
-    request, task, network = problem.request, problem.checked.task, problem.network
+def make_compressor(problem: Problem, directory: RunDirectory) -> Compressor:
+    """The compressor of a run; templates are kept in the run directory, the level database in the user's cache folder."""
+    options = CompressorOptions(opset=problem.profile.opset, seed=problem.request.seed)
+    folders = {"cache_dir": directory.path / "cache", "levels_dir": levels_folder()}
+    return Compressor(problem.checked.task, problem.network, options, **folders)
+
+
+def levels_folder() -> Path:
+    """Where the level databases of all tasks are: runs on the same task share one."""
+    return cache_folder() / "levels"
+
+
+def make_evaluator(
+    problem: Problem,
+    directory: RunDirectory,
+    splits: Path,
+    compressor: Builder,
+    *,
+    elapsed: Callable[[], float],
+    progress: Progress,
+) -> Evaluator:
+    """The evaluator of a run's candidates; it keeps artifacts and measurements in the run directory."""
+    task = problem.checked.task
     progress.stage("reading the validation split")
     validation = StoredSplit(task.validation, splits / "validation.npz")
     target = Target(problem.profile, MeasurementStore(directory.measurements), inputs=validation.inputs)
     if target.probe().fingerprint != problem.environment.fingerprint:
         raise TargetUnavailable("The target's environment changed while the task was loaded: run the command again.")
-    clock = Clock(directory.elapsed)
-    options = CompressorOptions(opset=problem.profile.opset, seed=request.seed)
-    evaluator = Evaluator(
-        network=network,
-        compressor=Compressor(task, network, options, cache_dir=directory.path / "cache"),
+    return Evaluator(
+        network=problem.network,
+        compressor=compressor,
         target=target,
         metric=task.metric,
         validation=validation,
         artifacts=directory.artifacts,
-        timing=SEARCH_TIMING.with_batch(request.batch),
-        elapsed=lambda: clock.elapsed_s,
+        timing=SEARCH_TIMING.with_batch(problem.request.batch),
+        elapsed=elapsed,
     )
+
+
+def _search(problem: Problem, directory: RunDirectory, progress: Progress, splits: Path) -> Search:
+    request, task = problem.request, problem.checked.task
+    clock = Clock(directory.elapsed)
+    compressor = make_compressor(problem, directory)
+    evaluator = make_evaluator(problem, directory, splits, compressor, elapsed=lambda: clock.elapsed_s, progress=progress)
     limits = Limits(latency_s=request.constraints.max_latency_s, size_bytes=request.constraints.max_size_bytes)
     finalists = Finalists(directory, evaluator, StoredSplit(task.test, splits / "test.npz"), batch=request.batch)
     return Search(
         space=problem.space,
         study=SearchStudy.open(directory.study, sampler=request.sampler, seed=request.seed),
         evaluator=evaluator,
-        screen=Screen(network=network, limits=limits),
+        screen=Screen(network=problem.network, limits=limits),
         result=Result(
             metric=task.metric,
             constraints=request.constraints,
@@ -146,7 +179,7 @@ def _search(problem: Problem, directory: RunDirectory, progress: Progress, split
     )
 
 
-def _config(problem: Problem) -> RunConfig:
+def config_of(problem: Problem) -> RunConfig:
     """What must be unchanged to continue the run, by the names that a user is told, and the options of this call."""
     request, task = problem.request, problem.checked.task
     environment = {
@@ -167,6 +200,7 @@ def _config(problem: Problem) -> RunConfig:
     constraints = request.constraints
     options = {
         "spec": request.task,
+        "target": request.target,
         "arguments": canonical_json(dict(request.arguments)).decode(),
         "sampler": request.sampler,
         "seed": request.seed,

@@ -140,10 +140,37 @@ class Result:
             "violations": violations,
             "indistinguishable_from": list(same),
             "finalist": finalist is not None,
-            "layers": [dict(row) for row in evaluation.layers],
-            "warnings": evaluation.warnings,
+            "layers": self._layers(evaluation),
+            "other_time_s": finalist.times.other_s if finalist and finalist.times else None,
+            "warnings": evaluation.warnings + self._not_faster(evaluation),
             "seconds": dict(evaluation.seconds),
         }
+
+    def _layers(self, evaluation: Evaluation) -> list[dict[str, Any]]:
+        """The rows of its layers with the profiler's time and that of the original, None where it was not profiled."""
+        times, original = self._times(evaluation), self._times(self.baseline)
+        return [
+            {**row, "time_s": times.get(row["name"]), "time_original_s": original.get(row["name"])} for row in evaluation.layers
+        ]
+
+    def _times(self, evaluation: Evaluation) -> Mapping[str, float]:
+        finalist = self.known.get(evaluation.artifact.digest)
+        return finalist.times.layers if finalist and finalist.times else {}
+
+    def _not_faster(self, evaluation: Evaluation) -> list[str]:
+        """A warning when the candidate computes less than a reference of the same precision, but is not clearly faster.
+
+        The reference is uniform int8 for one in which nothing that could be int8 is left in float32, else the original.
+        """
+        reference, name = self.baseline, "the original"
+        uniform = self.uniform_int8
+        if uniform is not None and evaluation.recipe.precision:
+            present = {row["name"] for row in evaluation.layers if row["channels_out"]}
+            if present & uniform.recipe.precision.keys() <= evaluation.recipe.precision.keys():
+                reference, name = uniform, "uniform int8"
+        less = evaluation.artifact.macs < reference.artifact.macs
+        faster = self.latest(evaluation).latency.ratio_interval[1] < self.latest(reference).latency.ratio_interval[0]
+        return [f"smaller, but not faster than {name}"] if less and not faster else []
 
 
 def indistinguishable(evaluations: Sequence[Evaluation]) -> dict[int, list[int]]:

@@ -4,6 +4,7 @@
     study.db         the Optuna study; measurements.db: raw measurements; artifacts/<digest>.onnx
     front.json       the result so far (`status` says how far)
     finalists.json   what the longer measurement and the test split said; log.jsonl: events; elapsed: seconds spent
+    finetuned/       points that `pick --finetune` made: 1.json, 2.json …; the checkpoint of one that was interrupted
     run.lock         held (flock) by the coordinator while it lives
 
 A changed identity (task, its model or data, profile, environment …) leaves the old run alone and starts NAME-2, NAME-3, …
@@ -23,6 +24,7 @@ from typing import IO, Any
 
 from ..errors import RunDirectoryError
 from ..files import write_text
+from .finetuned import FINETUNED, with_finetuned
 
 NEEDED_BYTES = 64 * 1024**2
 _CONFIGURATION = "run.toml"
@@ -78,6 +80,19 @@ class RunDirectory:
         write_text(chosen / _CONFIGURATION, config.to_toml())
         return cls(chosen, lock, changed=() if resumed else changed, resumed=resumed)
 
+    @classmethod
+    def reopen(cls, path: Path, config: RunConfig) -> "RunDirectory":
+        """The existing directory at `path`, locked by this process, to add something to its run.
+
+        RunDirectoryError when another search holds it, or when its identity is not that of `config`: the error names what changed.
+        """
+        if differs := _differences(path, config):
+            raise RunDirectoryError(
+                f"{path} was made with another {', another '.join(differs)}: restore what changed since, or search again."
+            )
+        _require_writable(path)
+        return cls(path, _locked(path), changed=(), resumed=True)
+
     @property
     def artifacts(self) -> Path:
         """The folder of the built artifacts."""
@@ -130,12 +145,16 @@ def read_json(path: Path) -> Any | None:
 
 
 def read_run(path: Path) -> dict[str, Any]:
-    """The content of a run's front.json. RunDirectoryError when `path` is no run directory, or has no result yet."""
+    """The content of a run's front.json with its fine-tuned points (finetuned/1.json …) among the others.
+
+    RunDirectoryError when `path` is no run directory, or has no result yet.
+    """
     run = read_json(path / "front.json") if path.is_dir() else None
     if run is None:
         what = "has no front.json yet" if (path / _CONFIGURATION).is_file() else "is no run directory"
         raise RunDirectoryError(f"{path} {what}: give the directory that `autocompress search` wrote, such as runs/NAME.")
-    return dict(run)
+    files = sorted((path / FINETUNED).glob("*.json"), key=lambda file: int(file.stem))
+    return with_finetuned(run, [dict(read_json(file) or {}) for file in files])
 
 
 def existing_runs(path: Path) -> Iterator[Path]:

@@ -5,7 +5,19 @@ import io
 import json
 from typing import TYPE_CHECKING, Any
 
-from .formats import Formats, Point, Run, label_of, ratio_text, relative_spread, same_text, size_ratio
+from .formats import (
+    Formats,
+    Point,
+    Run,
+    bits_text,
+    label_of,
+    mean_bits,
+    notes_of,
+    ratio_text,
+    relative_spread,
+    same_text,
+    size_ratio,
+)
 from .pick import measured_points, recommended
 
 if TYPE_CHECKING:
@@ -14,7 +26,7 @@ if TYPE_CHECKING:
 RECORD_FIELDS = (
     *("trial", "label", "on_front", "chosen", "quality", "quality_low", "quality_high", "test_quality", "drop"),
     *("latency_s", "latency_low_s", "latency_high_s", "latency_ratio", "p99_s", "noisy", "size_bytes", "size_ratio"),
-    *("macs", "parameters", "peak_memory_bytes", "indistinguishable_from", "int8_layers", "recovery_steps", "file"),
+    *("macs", "parameters", "peak_memory_bytes", "indistinguishable_from", "mean_bits", "recovery_steps", "warnings", "file"),
 )
 
 
@@ -37,7 +49,7 @@ def front_table(run: Run) -> "Table":
         (formats.metric_name, formats.quality_unit),
         ("drop", "pp" if formats.fraction else ""),
         *(("latency", formats.latency_unit), ("×", ""), ("size", formats.size_unit), ("×", ""), ("MACs", "×")),
-        ("int8", "layers"),
+        ("bits", "mean"),
     ):
         table.add_column(f"{name}\n{unit}", justify="right", no_wrap=True)
     table.add_column("notes")
@@ -54,12 +66,13 @@ def front_records(run: Run) -> list[dict[str, Any]]:
 
 
 def front_csv(run: Run) -> str:
-    """The records as CSV with a header line; None is an empty cell, several trials are separated by spaces."""
+    """The records as CSV with a header line; None is an empty cell, trials are separated by spaces, warnings by semicolons."""
     text = io.StringIO()
     writer = csv.DictWriter(text, RECORD_FIELDS, lineterminator="\n")
     writer.writeheader()
     for record in front_records(run):
-        writer.writerow(record | {"indistinguishable_from": " ".join(map(str, record["indistinguishable_from"]))})
+        same = " ".join(map(str, record["indistinguishable_from"]))
+        writer.writerow(record | {"indistinguishable_from": same, "warnings": "; ".join(record["warnings"])})
     return text.getvalue()
 
 
@@ -86,7 +99,7 @@ def shown_points(run: Run) -> list[Point]:
 def _cells(point: Point, run: Run, formats: Formats, *, star: bool) -> list[str]:
     quality, latency = point["quality"], point["latency"]
     label = label_of(point, run).removeprefix("trial ").removesuffix(" int8")
-    notes = ["noisy"] if latency["noisy"] else []
+    notes = notes_of(point)
     if same := same_text(point, run):
         notes.append(f"≈{same.replace(', ', ' ≈')}")
     return [
@@ -98,8 +111,8 @@ def _cells(point: Point, run: Run, formats: Formats, *, star: bool) -> list[str]
         f"{point['artifact']['size_bytes'] / formats.size_scale:,.1f}",
         ratio_text(size_ratio(point, run))[:-1],
         ratio_text(point["artifact"]["macs"] / run["baseline"]["artifact"]["macs"])[:-1],
-        f"{len(point['recipe']['precision'])}/{len(point['layers'])}",
-        " ".join(notes),
+        bits_text(point),
+        ", ".join(notes),
     ]
 
 
@@ -128,7 +141,8 @@ def _record(point: Point, run: Run, *, chosen: bool) -> dict[str, Any]:
         "parameters": artifact["parameters"],
         "peak_memory_bytes": latency["peak_memory_bytes"],
         "indistinguishable_from": list(point["indistinguishable_from"]),
-        "int8_layers": len(point["recipe"]["precision"]),
+        "mean_bits": mean_bits(point),
         "recovery_steps": recovery["steps"] if recovery else 0,
+        "warnings": list(point["warnings"]),
         "file": artifact["file"],
     }

@@ -15,6 +15,7 @@ Reading order
     lease.py       measuring alone, training together, never both at once
     store.py       MeasurementStore: nothing is measured twice
     precision.py   the executed precision by layer, from the runtime's optimized graph
+    layer_times.py seconds by layer, from the runtime's profiler
     protocol.py    measure_model: the protocol on any model (`autocompress measure`)
     doctor.py      what is missing to use a target, and what mends it (import it from there: doctor.doctor)
 

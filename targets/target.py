@@ -20,6 +20,7 @@ from ..profiles.environment import Environment, require_same_environment
 from ..profiles.measurement import SEARCH_TIMING, Measurement, PairBlocks, TimingConfig, critical_value
 from ..profiles.profile import Profile
 from .control import Control
+from .layer_times import LayerTimes, layer_times
 from .lease import measuring
 from .precision import executed_precision
 from .store import MeasurementKey, MeasurementStore
@@ -27,6 +28,7 @@ from .transport import LocalTransport, Transport
 
 START_TIMEOUT_S = 60.0
 RUN_TIMEOUT_S = 600.0
+PROFILE_S = 0.2  # of inferences under the profiler
 MEASURE_TIMEOUT_S = 120.0  # beyond twice the configured time: loading sessions of large models
 
 
@@ -50,7 +52,7 @@ class Target:
         self.profile = profile
         self.cores = tuple(cores) if cores is not None else default_cores(profile.threads)
         self._store = store
-        self._workload = {
+        self.workload = {
             "inputs": str(inputs) if inputs else None,
             "shapes": {name: list(shape) for name, shape in (shapes or {}).items()},
         }
@@ -137,7 +139,7 @@ class Target:
             "baseline": str(baseline.resolve()),
             "timing": asdict(timing),
             "critical": [critical_value(pairs - 1) for pairs in range(2, timing.pairs_max + 1)],
-            **self._workload,
+            **self.workload,
         }
         result = worker.send(request, timeout_s=2 * timing.max_s + MEASURE_TIMEOUT_S)
         environment = Environment.from_json(result["environment"])
@@ -206,6 +208,13 @@ class TargetSession:
         request = {"op": "optimized", "model": str(model.resolve()), "output": str(output)}
         self._worker.send(request, timeout_s=RUN_TIMEOUT_S)
         return executed_precision(onnx.load(output), layers, original=onnx.load(model))
+
+    def profile_layers(self, model: Path, layers: Iterable[str], *, batch: int) -> LayerTimes:
+        """Seconds per inference of each layer, by the runtime's own profiler, which adds to them; taken under the lease."""
+        request = {"op": "profile", "model": str(model.resolve()), "batch": batch, "profile_s": PROFILE_S}
+        with measuring():
+            result = self._worker.send({**request, **self._target.workload}, timeout_s=RUN_TIMEOUT_S)
+        return layer_times(result["kernels"], onnx.load(model), layers)
 
     def measure(self, model: Path, baseline: Path, timing: TimingConfig = SEARCH_TIMING) -> Measurement:
         """The model's latency beside its baseline; out of the store if it holds it, otherwise taken under the lease.

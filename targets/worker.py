@@ -6,7 +6,7 @@ standard error. A reply is {"id", "ok": true, "result"} or {"id", "ok": false, "
 on standard error and a dead worker.
 
 Operations: probe (the environment), run (outputs of a model), optimized (the graph that the runtime really executes),
-measure (a candidate beside its baseline: the protocol is described in docs/measuring.md).
+measure (a candidate beside its baseline: the protocol is described in docs/measuring.md), profile (seconds per kernel).
 
 It does not know recipes, layers, profiles, or why it is asked.
 """
@@ -22,6 +22,7 @@ import queue
 import resource
 import statistics
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -51,6 +52,8 @@ FLAGS = (*X86_FLAGS, "asimd", "asimdhp", "asimddp", "i8mm", "bf16", "sve")
 DTYPES = {"float": "float32", "double": "float64", "float16": "float16", "bool": "bool"}
 DISABLED = "optimization.disable_specified_optimizers"
 INFERENCES_KEPT = 200  # single inference times that are kept of each pair, for percentiles
+PROFILE_WARM_UP, PROFILE_LEAST, PROFILE_MOST = 5, 10, 500  # inferences under the profiler; it keeps a million events
+KERNEL = "_kernel_time"  # how the profiler's events of computing end
 SETTLED = 0.02  # relative difference of block medians below which warm-up is over
 
 
@@ -65,7 +68,9 @@ class RefusedError(Exception):
 # --- sessions and inputs
 
 
-def open_session(model: str, request: Request, *, optimized_path: str = "", also_disabled: str = "") -> Any:
+def open_session(
+    model: str, request: Request, *, optimized_path: str = "", also_disabled: str = "", profile_prefix: str = ""
+) -> Any:
     """A session with exactly what the request says: threads, profile options, every optimization."""
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
@@ -77,6 +82,9 @@ def open_session(model: str, request: Request, *, optimized_path: str = "", also
         options.add_session_config_entry(key, value + more)
     if optimized_path:
         options.optimized_model_filepath = optimized_path
+    if profile_prefix:
+        options.enable_profiling = True
+        options.profile_file_prefix = profile_prefix
     return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
@@ -131,13 +139,17 @@ def input_feeds(request: Request) -> list[Feeds]:
     for side in ("baseline", "model"):
         session = open_session(request[side], request)
         require_batch(session, batch, shapes)
-        if arrays is None:
-            feeds.append(random_feeds(session, batch, shapes))
-        else:
-            named = zip(session.get_inputs(), arrays, strict=True)
-            feeds.append({item.name: first_samples(array, batch) for item, array in named})
+        feeds.append(feeds_of(session, arrays, batch, shapes))
         session.run(None, feeds[-1])
     return feeds
+
+
+def feeds_of(session: Any, arrays: list[Any] | None, batch: int, shapes: dict[str, list[int]]) -> Feeds:
+    """One batch for every input: the first stored samples, or random ones where nothing is stored."""
+    if arrays is None:
+        return random_feeds(session, batch, shapes)
+    named = zip(session.get_inputs(), arrays, strict=True)
+    return {item.name: first_samples(array, batch) for item, array in named}
 
 
 def first_samples(array: Any, batch: int) -> Any:
@@ -206,6 +218,40 @@ def optimized(request: Request) -> dict[str, Any]:
     """Writes the optimized graph, but for the NCHWc layout of float32 convolutions: it would rename their weights."""
     open_session(request["model"], request, optimized_path=request["output"], also_disabled="NchwcTransformer")
     return {}
+
+
+def profile(request: Request) -> dict[str, Any]:
+    """Seconds per inference of each kernel, by the runtime's name for it, as its profiler sees them.
+
+    The mean of the middle half of an inference's durations: the profiler counts whole microseconds, so that a median of
+    short kernels would be rounded, and a mean would hold every interruption.
+    """
+    arrays = stored_arrays(request["inputs"]) if request.get("inputs") else None
+    with tempfile.TemporaryDirectory(prefix="autocompress-profile-") as folder:
+        session = open_session(request["model"], request, profile_prefix=str(Path(folder) / "profile"))
+        feeds = feeds_of(session, arrays, request["batch"], request.get("shapes") or {})
+        for _ in range(PROFILE_WARM_UP):
+            session.run(None, feeds)
+        runs, started = 0, time.perf_counter()
+        while runs < PROFILE_LEAST or (runs < PROFILE_MOST and time.perf_counter() - started < request["profile_s"]):
+            session.run(None, feeds)
+            runs += 1
+        events = json.loads(Path(session.end_profiling()).read_text())
+    durations: dict[str, list[float]] = {}
+    for event in events:
+        if event.get("cat") == "Node" and event["name"].endswith(KERNEL):
+            durations.setdefault(event["name"].removesuffix(KERNEL), []).append(event["dur"])
+    # A kernel inside a loop runs several times in an inference.
+    return {
+        "runs": runs,
+        "kernels": {name: 1e-6 * middle_mean(times) * len(times) / (runs + PROFILE_WARM_UP) for name, times in durations.items()},
+    }
+
+
+def middle_mean(values: list[float]) -> float:
+    """The mean without the lowest and the highest quarter."""
+    cut = len(values) // 4
+    return statistics.fmean(sorted(values)[cut : len(values) - cut])
 
 
 def measure(request: Request) -> dict[str, Any]:
@@ -373,7 +419,7 @@ def limit_memory(limit_bytes: int) -> None:
 
 # --- the conversation
 
-OPERATIONS = {"probe": probe, "run": run, "optimized": optimized, "measure": measure}
+OPERATIONS = {"probe": probe, "run": run, "optimized": optimized, "measure": measure, "profile": profile}
 
 
 def answer(request: Request) -> dict[str, Any]:

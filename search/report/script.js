@@ -71,16 +71,6 @@
     draw();
   };
 
-  const precision = (layer) => {
-    const chip = element("span", { className: `chip ${layer.ran || layer.asked}`, textContent: layer.ran || layer.asked });
-    if (layer.ran && layer.ran !== layer.asked) {
-      chip.classList.add("mismatch");
-      chip.textContent = `asked ${layer.asked}, ran ${layer.ran}`;
-    }
-    if (!layer.ran) chip.title = "as stored; what ran was not checked";
-    return chip;
-  };
-
   const bar = (before, share, kind) => {
     const fill = element("i", { className: kind });
     fill.style.width = `${100 * Math.min(1, share / (before || 1))}%`;
@@ -89,21 +79,41 @@
     return track;
   };
 
-  const row = (layer) => {
-    const kind = layer.ran || layer.asked;
-    const amount = (label, text, before, share) => {
-      const cell = element("td", { className: "number amount" }, element("span", { textContent: text }), bar(before, share, kind));
-      cell.dataset.label = label;
-      return cell;
-    };
-    return element("tr", {},
-      element("th", { scope: "row" }, element("code", { textContent: layer.name }), element("small", { textContent: layer.kind })),
-      element("td", { className: "channels" }, bar(layer.width, layer.width * layer.kept, kind),
-        element("span", { textContent: layer.channels, title: layer.inputs })),
-      element("td", { className: "precision" }, precision(layer)),
-      amount("MACs", layer.macs, layer.macs_before, layer.macs_share),
-      amount("weights", layer.bytes, layer.bytes_before, layer.bytes_share));
+  /** What was stored and what ran as a chip, and the bits of a weight as a share of the original's 32. */
+  const precision = (layer) => {
+    const chip = element("span", { className: `chip ${layer.warned ? "mismatch" : layer.ran}`, textContent: layer.chip });
+    if (!layer.checked && !layer.removed) chip.title = "as stored; what ran was not checked";
+    const bits = bar(1, layer.bits_share, layer.ran);
+    bits.style.width = "";
+    return [chip, bits];
   };
+
+  /** Two bars, since a time may grow: the original's as a line, the point's own below it. */
+  const timeBars = (time, kind) => {
+    const before = element("i", { className: "before" }), own = bar(time.time_share, time.time_share, kind);
+    before.style.width = `${100 * time.time_before}%`;
+    own.style.width = `${100 * time.time_share}%`;
+    return element("div", {}, before, own);
+  };
+
+  const amount = (label, text, bars, title = "") => {
+    const cell = element("td", { className: `number amount ${label}`, title }, element("span", { textContent: text }), bars);
+    cell.dataset.label = label;
+    return cell;
+  };
+
+  const row = (layer) => element("tr", { className: layer.removed ? "removed" : "" },
+    element("th", { scope: "row" }, element("code", { textContent: layer.name }), element("small", { textContent: layer.kind })),
+    element("td", { className: "channels" }, bar(layer.width, layer.width * layer.kept, layer.ran),
+      element("span", { textContent: layer.channels, title: layer.inputs })),
+    element("td", { className: "precision" }, ...precision(layer)),
+    amount("MACs", layer.macs, bar(layer.macs_before, layer.macs_share, layer.ran)),
+    amount("weights", layer.bytes, bar(layer.bytes_before, layer.bytes_share, layer.ran)),
+    amount("time", layer.time, timeBars(layer, layer.ran), layer.time_title));
+
+  const otherRow = (time) => element("tr", { className: "other" },
+    element("th", { scope: "row", colSpan: 5, textContent: "everything else: sums, pooling, conversions" }),
+    amount("time", time.time, timeBars(time, "float32"), time.time_title));
 
   const show = (trial) => {
     const point = points.get(trial);
@@ -114,6 +124,8 @@
     warnings.hidden = point.warnings.length === 0;
     warnings.replaceChildren(...point.warnings.map((line) => element("li", { textContent: line })));
     document.getElementById("layer-rows").replaceChildren(...point.layers.map(row));
+    document.getElementById("other-rows").replaceChildren(...(point.other ? [otherRow(point.other)] : []));
+    document.getElementById("times-note").textContent = point.note;
     for (const line of document.querySelectorAll("tr[data-trial]")) {
       line.classList.toggle("selected", line.dataset.trial === String(trial));
     }
@@ -126,7 +138,7 @@
   for (const line of document.querySelectorAll("tr[data-trial]")) {
     line.addEventListener("click", () => show(Number(line.dataset.trial)));
   }
-  const linked = /^#trial-(\d+)$/.exec(location.hash);
+  const linked = /^#trial-(-?\d+)$/.exec(location.hash);
   show(linked && points.has(Number(linked[1])) ? Number(linked[1]) : data.layers.first);
   for (const name of charts) {
     const target = document.getElementById(`chart-${name}`);

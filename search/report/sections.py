@@ -5,11 +5,13 @@ from collections import Counter
 from html import escape
 from typing import Any
 
+from ...profiles.units import format_duration
 from ..formats import (
     MISSING,
     Formats,
     Point,
     Run,
+    bits_text,
     count_text,
     label_of,
     ratio_text,
@@ -29,7 +31,7 @@ def front_table(run: Run, *, chosen: Point) -> str:
     """The front with the original and uniform int8, the fastest first; a click on a row shows its layers."""
     formats = Formats.of(run)
     columns = {"quality": formats.metric_name, "test": "test", "drop": "drop", "latency": "latency", "times": "×"}
-    columns |= {"size": "size", "times-size": "×", "macs": "MACs", "int8": "int8", "distilled": "distilled"}
+    columns |= {"size": "size", "times-size": "×", "macs": "MACs", "bits": "bits", "distilled": "distilled"}
     if all(point["quality"]["test"] is None for point in shown_points(run)):
         del columns["test"]
     head = "".join(f'<th class="number">{escape(name)}</th>' for name in columns.values())
@@ -116,14 +118,18 @@ def _front_row(point: Point, run: Run, *, chosen: Point, columns: dict[str, str]
     star = "<b>★</b> " if point["trial"] == chosen["trial"] else ""
     others = same_text(point, run)
     same = f'<i title="intervals overlap">≈ {others}</i>' if others else ""
-    name = f'<th scope="row"><button type="button">{star}{escape(label_of(point, run))}</button>{same}</th>'
+    slow = '<em title="it computes less, but its latency is not clearly lower">not faster</em> ' if _not_faster(point) else ""
+    name = f'<th scope="row"><button type="button">{star}{escape(label_of(point, run))}</button>{same} {slow}</th>'
     return f'<tr data-trial="{point["trial"]}">{name}{cells}</tr>'
+
+
+def _not_faster(point: Point) -> bool:
+    return any(warning.startswith("smaller, but not faster") for warning in point["warnings"])
 
 
 def _front_cells(point: Point, run: Run) -> dict[str, str]:
     """The HTML of each cell by column."""
     formats, quality, latency = Formats.of(run), point["quality"], point["latency"]
-    recovery = point["recipe"]["recovery"]
     noisy = '<em title="the interval stayed wider than ±1 %">noisy</em> ' if latency["noisy"] else ""
     return {
         "quality": _spread(formats.quality(quality["validation"]), formats.quality_spread(quality["interval"])),
@@ -134,9 +140,16 @@ def _front_cells(point: Point, run: Run) -> dict[str, str]:
         "size": escape(formats.size_of(point)),
         "times-size": _ratio(size_ratio(point, run)),
         "macs": escape(count_text(point["artifact"]["macs"])),
-        "int8": f"{len(point['recipe']['precision'])}/{len(point['layers'])}",
-        "distilled": f"{recovery['steps']} steps" if recovery else MISSING,
+        "bits": bits_text(point),
+        "distilled": _distilled(point),
     }
+
+
+def _distilled(point: Point) -> str:
+    recovery, tuned = point["recipe"]["recovery"], point.get("finetuned")
+    if tuned:
+        return format_duration(tuned["seconds"])
+    return f"{recovery['steps']} steps" if recovery else MISSING
 
 
 def _spread(value: str, spread: str) -> str:

@@ -7,7 +7,8 @@ from types import SimpleNamespace
 
 import numpy as np
 from autocompress.compress.channels import Exclusion, Group, Unit
-from autocompress.compress.network import Cost, Layer, LayerCost
+from autocompress.compress.layers import Layer
+from autocompress.compress.network import Cost, LayerCost
 from autocompress.compress.recipe import Recipe
 from autocompress.profiles import Profile
 from autocompress.search.clock import Clock

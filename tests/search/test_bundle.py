@@ -12,6 +12,7 @@ import pytest
 from autocompress.errors import InputError, RunDirectoryError
 from autocompress.files import digest_of_file
 from autocompress.search.bundle import write_bundle
+from autocompress.search.packed import pack, unpack
 from autocompress.tests.search.sample_run import sample_run
 from onnx import TensorProto, helper, numpy_helper
 
@@ -96,6 +97,42 @@ def test_run_py_runs_on_random_inputs_without_files_and_refuses_too_many(bundle,
     assert "(1, 3)" in done.stdout
     wrong = subprocess.run([bare_python, "-I", bundle / "run.py", "a.npy", "b.npy"], capture_output=True, text=True, check=False)
     assert wrong.returncode == 1 and "The model has 1 inputs (x)" in wrong.stderr and "Traceback" not in wrong.stderr
+
+
+@pytest.fixture
+def packed(run, artifact, tmp_path):
+    out = tmp_path / "packed"
+    assert write_bundle(run["front"][0], run, artifact, out, packed=True) == out / "model.packed"
+    return out
+
+
+def test_a_packed_bundle_holds_no_other_model_and_says_both_sizes(packed, artifact):
+    assert sorted(path.name for path in packed.iterdir()) == ["SHA256SUMS", "manifest.json", "model.packed", "run.py"]
+    model = json.loads((packed / "manifest.json").read_text())["model"]
+    assert model["sha256"] == digest_of_file(artifact) and model["file"] == "model.packed"
+    assert model["packed_bytes"] == (packed / "model.packed").stat().st_size
+    assert unpack((packed / "model.packed").read_bytes()) == artifact.read_bytes()
+
+
+def test_run_py_restores_a_packed_model_with_only_onnxruntime_and_numpy(packed, bare_python, tmp_path):
+    np.save(tmp_path / "input.npy", np.ones((2, 4), dtype=np.float32))
+    done = subprocess.run(
+        [bare_python, "-I", packed / "run.py", tmp_path / "input.npy"], capture_output=True, text=True, check=True
+    )
+    assert "[18. 22. 26.]" in done.stdout
+
+
+@pytest.mark.parametrize("what", ["cut", "changed", "another"])
+def test_run_py_refuses_a_packed_model_that_is_not_the_one_that_was_measured(packed, bare_python, artifact, what):
+    file = packed / "model.packed"
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    other = artifact.read_bytes().replace(b"linear", b"lineal")
+    file.write_bytes({"cut": file.read_bytes()[:-30], "changed": bytes(data), "another": pack(other)}[what])
+    done = subprocess.run([bare_python, "-I", packed / "run.py"], capture_output=True, text=True, check=False)
+    told = "its SHA-256 differs" if what == "another" else "is damaged, its model cannot be restored"
+    assert done.returncode == 1 and told in done.stderr and "copy the bundle again" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_an_existing_directory_with_something_in_it_is_left_alone(bundle, run, artifact):

@@ -146,7 +146,7 @@ def test_the_layers_say_what_was_asked_and_what_ran():
     run = sample_run()
     view = next(p for p in embedded(render(run))["layers"]["points"] if p["trial"] == run["front"][0]["trial"])
     first, layer = view["layers"][0], run["front"][0]["layers"][0]
-    assert (first["asked"], first["ran"]) == ("int8", "float32")
+    assert (first["chip"], first["ran"], first["warned"]) == ("asked int8, ran float32", "float32", True)
     assert first["channels"] == f"{layer['channels_out']}/{layer['channels_out_original']}"
     assert first["kept"] == layer["channels_out"] / layer["channels_out_original"]
 
@@ -155,7 +155,54 @@ def test_a_layer_whose_execution_was_not_seen_is_shown_as_asked_only():
     run = sample_run()
     run["front"][0]["layers"][1]["precision_executed"] = None
     view = next(p for p in embedded(render(run))["layers"]["points"] if p["trial"] == run["front"][0]["trial"])
-    assert view["layers"][1]["ran"] is None
+    assert view["layers"][1]["checked"] is False and view["layers"][1]["chip"] == "int8"
+
+
+def shown_first(run):
+    """The layer view's entry of the first front member."""
+    return next(p for p in embedded(render(run))["layers"]["points"] if p["trial"] == run["front"][0]["trial"])
+
+
+def test_the_layers_show_times_before_and_after_and_whose_they_are():
+    run = sample_run()
+    layer, view = run["front"][0]["layers"][3], shown_first(run)
+    longest = max(row["time_s"] for p in (run["baseline"], run["front"][0]) for row in p["layers"])
+    shown = view["layers"][3]
+    assert shown["time"] == f"{1e6 * layer['time_s']:.0f} µs" and shown["time_share"] == layer["time_s"] / longest
+    assert shown["time_before"] == layer["time_original_s"] / longest and "in the original" in shown["time_title"]
+    assert view["other"]["time"] == "150 µs" and "profiler" in view["note"]
+
+
+def test_a_point_that_was_not_profiled_has_no_times():
+    run = sample_run()
+    run["front"][0]["other_time_s"] = None
+    for layer in run["front"][0]["layers"]:
+        layer["time_s"] = None
+    view = shown_first(run)
+    assert view["other"] is None and view["note"] == "" and view["layers"][0]["time"] == "–"
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"precision_asked": "int4", "precision_executed": "int8", "bits": 4}, "4 bits, ran int8"),
+        ({"precision_asked": "int8", "precision_executed": "int8", "bits": 8}, "int8"),
+        ({"channels_out": 0, "channels_in": 0, "macs": 0, "bytes": 0, "precision_executed": None}, "removed"),
+    ],
+)
+def test_a_layer_says_what_is_stored_and_what_ran(changes, told):
+    run = sample_run()
+    run["front"][0]["layers"][2] |= changes
+    shown = shown_first(run)["layers"][2]
+    assert shown["chip"] == told and shown["removed"] == (told == "removed")
+    assert shown["bits_share"] == (0 if told == "removed" else changes["bits"] / 32)
+
+
+def test_smaller_but_not_faster_is_seen_in_the_front_and_in_the_layers():
+    run = sample_run()
+    run["front"][0]["warnings"].append("smaller, but not faster than uniform int8")
+    assert "not faster</em>" in render(run)
+    assert "smaller, but not faster than uniform int8" in shown_first(run)["warnings"]
 
 
 def test_a_run_of_another_schema_version_is_refused_and_nothing_written(tmp_path):

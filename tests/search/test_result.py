@@ -2,6 +2,7 @@
 
 import json
 import math
+from contextlib import nullcontext
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -16,6 +17,7 @@ from autocompress.search.result import Result, indistinguishable, run_json
 from autocompress.search.run_directory import RunDirectory
 from autocompress.search.screen import Screen
 from autocompress.search.space import DEFAULT_RECOVERY
+from autocompress.targets.layer_times import LayerTimes
 from autocompress.tasks.task import Metric
 from autocompress.tests.search.fakes import CONFIG, METRIC, FakeNetwork, evaluation, latency
 
@@ -125,11 +127,66 @@ def test_a_recovery_that_does_not_fit_into_the_time_left_is_screened_out():
     assert subject.judge(Recipe(keep={"layer0": 8}), left_s=20.0) is None
 
 
+UNIFORM = Recipe(precision={"layer0": "int8", "layer1": "int8"})
+
+
+def shrunk(trial, *, ratio, precision=None, macs=10):
+    """A candidate with a tenth of the original's MACs, or more."""
+    made = evaluation(trial, Recipe(keep={"layer0": 8}, precision=precision or {}), drop=0.01, ratio=ratio)
+    rows = tuple(
+        {"name": name, "channels_out": 8, "precision_asked": "float32", "precision_executed": None}
+        for name in ("layer0", "layer1", "layer2")
+    )
+    return replace(made, artifact=replace(made.artifact, macs=macs), layers=rows)
+
+
+def warnings_of(candidate, *, original_macs=100):
+    uniform = replace(evaluation(1, UNIFORM, ratio=0.5), recipe=UNIFORM)
+    shown = replace(result(uniform, candidate), uniform_digest=UNIFORM.digest)
+    for item in shown.evaluations[:2]:
+        object.__setattr__(item, "artifact", replace(item.artifact, macs=original_macs))
+    points = shown.points()
+    return next(p["warnings"] for p in [*points["front"], *points["dominated"]] if p["trial"] == candidate.trial)
+
+
+@pytest.mark.parametrize(
+    ("candidate", "told"),
+    [
+        pytest.param(shrunk(2, ratio=0.999), ["smaller, but not faster than the original"], id="float32-as-slow"),
+        pytest.param(shrunk(2, ratio=0.9), [], id="float32-faster"),
+        pytest.param(
+            shrunk(2, ratio=0.499, precision=UNIFORM.precision), ["smaller, but not faster than uniform int8"], id="int8-as-slow"
+        ),
+        pytest.param(shrunk(2, ratio=0.4, precision=UNIFORM.precision), [], id="int8-faster"),
+        pytest.param(shrunk(2, ratio=0.6, precision={"layer0": "int8"}), [], id="mixed-beside-the-original"),
+        pytest.param(shrunk(2, ratio=1.2, macs=100), [], id="not-smaller"),
+    ],
+)
+def test_a_smaller_candidate_that_is_not_clearly_faster_is_told(candidate, told):
+    assert warnings_of(candidate) == told
+
+
+def test_the_layers_of_finalists_have_the_profilers_times_before_and_after():
+    rows = tuple({"name": name, "precision_asked": "float32", "precision_executed": None} for name in ("layer0", "layer1"))
+    fast = replace(FAST, layers=rows)
+    times = LayerTimes(layers={"layer0": 2e-5}, other_s=7e-5)
+    finalist = Finalist(test=0.9, test_interval=None, latency=None, times=times)
+    original = replace(finalist, times=LayerTimes(layers={"layer0": 5e-5, "layer1": 4e-5}, other_s=9e-5))
+    known = {fast.artifact.digest: finalist, evaluation(0).artifact.digest: original}
+    point = next(p for p in result(fast, known=known).points()["front"] if p["trial"] == 1)
+    assert [(row["time_s"], row["time_original_s"]) for row in point["layers"]] == [(2e-5, 5e-5), (None, 4e-5)]
+    assert point["other_time_s"] == 7e-5 and Finalist.from_json(finalist.to_json()) == finalist
+
+
 class FakeEvaluator:
     def __init__(self, *, error=None):
         self.error = error
         self.scored = []
-        self.target = SimpleNamespace(session=lambda: __import__("contextlib").nullcontext())
+        self.network = FakeNetwork()
+        self.target = SimpleNamespace(session=lambda: nullcontext(self))
+
+    def profile_layers(self, path, layers, *, batch):
+        return LayerTimes(layers=dict.fromkeys(layers, 1e-5), other_s=2e-5)
 
     def artifact_path(self, item):
         return item.trial
@@ -163,6 +220,7 @@ def test_finalists_are_scored_once_even_by_a_continued_search(looked_at):
     again = FakeEvaluator()
     known = looked_at(again, [FAST, WORSE]).known
     assert again.scored == [2] and known[FAST.artifact.digest].test == 0.8
+    assert known[FAST.artifact.digest].times.layers["layer3"] == 1e-5
 
 
 def test_a_finalist_whose_measurement_fails_keeps_its_first_one(looked_at):

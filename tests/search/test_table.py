@@ -5,7 +5,16 @@ import io
 import json
 
 import pytest
-from autocompress.search.formats import Formats, grouped_warnings, ratio_text, recipe_lines, relative_spread, same_text
+from autocompress.search.formats import (
+    Formats,
+    bits_text,
+    grouped_warnings,
+    mean_bits,
+    ratio_text,
+    recipe_lines,
+    relative_spread,
+    same_text,
+)
 from autocompress.search.table import RECORD_FIELDS, front_csv, front_json, front_records, front_table
 from autocompress.tests.search.sample_run import sample_run
 from rich.console import Console
@@ -86,6 +95,33 @@ def test_a_recipe_with_hundreds_of_groups_stays_readable():
     point["recipe"]["keep"] = {f"g{i}": 8 for i in range(200)}
     lines = recipe_lines(point, run)
     assert lines[0].endswith("and 194 more") and all(len(line) < 200 for line in lines)
+
+
+def mixed_point():
+    """A float32 layer, an int4 layer of three times its weights, and a removed one."""
+    layers = [
+        {"name": "a", "bits": 32, "parameters": 100, "channels_out": 8},
+        {"name": "b", "bits": 4, "parameters": 300, "channels_out": 8},
+        {"name": "c", "bits": 32, "parameters": 0, "channels_out": 0},
+    ]
+    recipe = {"keep": {}, "precision": {"b": "int4"}, "rank": {"a": 4}, "skip": ["c"], "recovery": None}
+    return {"layers": layers, "recipe": recipe}
+
+
+def test_bits_are_averaged_over_the_weights_that_are_left():
+    assert mean_bits(mixed_point()) == (32 * 100 + 4 * 300) / 400 and bits_text(mixed_point()) == "11"
+
+
+def test_a_recipe_tells_precisions_removed_blocks_and_ranks():
+    assert recipe_lines(mixed_point(), {"groups": []}) == [
+        *("channels: all kept", "int4: 1 of 2 layers; float32: a", "blocks removed: c", "rank: a 4", "not distilled")
+    ]
+
+
+def test_the_table_notes_what_is_not_as_one_would_think():
+    run = sample_run()
+    run["front"][1]["warnings"] = ["asked int8, ran float32: a", "smaller, but not faster than the original"]
+    assert "smaller, not faster, 1 layer not as asked" in printed(run, width=200)
 
 
 def test_warnings_that_differ_only_in_the_layer_are_one():

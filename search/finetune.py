@@ -1,0 +1,141 @@
+"""Fine-tuning a point of a finished run: recovered for much longer than a search can afford, then measured again."""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ..compress.compressor import BuildResult, Compressor
+from ..compress.recipe import Recipe
+from ..errors import InputError, StageError
+from ..files import digest_of
+from ..profiles import FINALIST_TIMING, format_duration
+from .constraints import Constraints
+from .evaluate import Evaluator, StoredSplit
+from .evaluate import Progress as Say
+from .evaluation import ArtifactFacts, Evaluation, Failure, Latency
+from .finalists import Finalist, final_look
+from .finetuned import FINETUNED, origin_of
+from .formats import Point, Run, label_of
+from .prepare import Problem, config_of, make_compressor, make_evaluator, prepare, splits_folder
+from .progress import Progress
+from .request import SearchRequest
+from .result import Result
+from .run_directory import RunDirectory, read_json
+from .space import DEFAULT_RECOVERY
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LongRecovery:
+    """A compressor whose recovery lasts `recovery_s` seconds; `checkpoint` keeps its state, so that a killed one goes on."""
+
+    compressor: Compressor
+    recovery_s: float
+    checkpoint: Path
+
+    def build(self, recipe: Recipe, out_dir: Path, *, progress: Say | None = None) -> BuildResult:
+        """See Compressor.build."""
+        return self.compressor.build(recipe, out_dir, progress=progress, recovery_s=self.recovery_s, checkpoint=self.checkpoint)
+
+
+def finetune(path: Path, run: Run, point: Point, *, seconds: float, progress: Progress) -> Point:
+    """The point after `seconds` of recovery, measured and scored like a finalist, and kept in the run directory `path`.
+
+    A point that was fine-tuned already starts again from its trial; the same trial and seconds are never done twice. An
+    interrupted call is continued by the next one. InputError when the point is the original, RunDirectoryError when task,
+    data or environment changed since the search, StageError when the recovered model cannot be built or measured.
+    """
+    origin = origin_of(point, run)
+    if origin["trial"] == run["baseline"]["trial"]:
+        raise InputError("The picked point is the original model, which has nothing to recover: pick another one.")
+    stored = [dict(read_json(file) or {}) for file in (path / FINETUNED).glob("*.json")]
+    made_of = {"of": origin["trial"], "seconds": seconds}
+    if (known := next((each for each in stored if each["finetuned"] == made_of), None)) is not None:
+        return known
+    number = 1 + len(stored)
+    problem = prepare(_request(path, run), progress)
+    with RunDirectory.reopen(path, config_of(problem)) as directory, splits_folder(directory) as splits:
+        (path / FINETUNED).mkdir(exist_ok=True)
+        recipe = Recipe.from_json(origin["recipe"])
+        recipe = recipe if recipe.recovery else replace(recipe, recovery=DEFAULT_RECOVERY)
+        checkpoint = path / FINETUNED / f"{digest_of([recipe.digest, seconds])}.ckpt"
+        going_on = ", continued" if checkpoint.exists() else ""
+        name = f"{label_of(origin, run)} for {format_duration(seconds)}"
+        progress.note(f"Fine-tuning {name}{going_on}. Ctrl-C loses a minute at most.")
+        longer = LongRecovery(compressor=make_compressor(problem, directory), recovery_s=seconds, checkpoint=checkpoint)
+        elapsed_s = run["elapsed_s"]
+        evaluator = make_evaluator(problem, directory, splits, longer, elapsed=lambda: elapsed_s, progress=progress)
+        evaluator = replace(evaluator, timing=FINALIST_TIMING.with_batch(problem.request.batch))
+        test = StoredSplit(problem.checked.task.test, splits / "test.npz")
+        outcome, finalist = _evaluated(-number, recipe, run, evaluator, test=test, progress=progress)
+        found = _point_of(outcome, finalist, run, problem, looks=directory.read_json("finalists.json") or {})
+        directory.write_json(f"{FINETUNED}/{number}.json", {**found, "finetuned": made_of, "schema_version": SCHEMA_VERSION})
+        checkpoint.unlink(missing_ok=True)
+        return dict(directory.read_json(f"{FINETUNED}/{number}.json") or {})
+
+
+def _evaluated(
+    trial: int, recipe: Recipe, run: Run, evaluator: Evaluator, *, test: StoredSplit, progress: Progress
+) -> tuple[Evaluation, Finalist]:
+    """The recipe built by the evaluator and measured beside the run's original; the final look at it."""
+    baseline = _evaluation_of(run["baseline"])
+    outcome = evaluator.evaluate(trial, recipe, baseline=baseline, progress=progress.stage)
+    if isinstance(outcome, Failure):
+        raise StageError(f"Fine-tuning failed in {outcome.stage}: {outcome.message}", stage="recover")
+    progress.stage("scoring the test split, measuring by layer")
+    finalist, failure = final_look(evaluator, outcome, baseline=baseline, test=test, timing=evaluator.timing)
+    if failure:
+        progress.note(f"Note: {failure.message}")
+    return outcome, finalist
+
+
+def _point_of(
+    outcome: Evaluation, finalist: Finalist, run: Run, problem: Problem, *, looks: Mapping[str, Mapping[str, Any]]
+) -> Point:
+    """The point of front.json, judged beside the run's original and uniform int8. `looks` is what finalists.json holds."""
+    baseline, uniform = _evaluation_of(run["baseline"]), run["uniform_int8"]
+    references = [baseline] if not uniform or uniform["trial"] == baseline.trial else [baseline, _evaluation_of(uniform)]
+    known = {digest: Finalist.from_json(value) for digest, value in looks.items()}
+    result = Result(
+        metric=problem.checked.task.metric,
+        constraints=Constraints(),
+        uniform_digest=problem.space.uniform_int8().digest,
+        evaluations=[*references, outcome],
+        known={**known, outcome.artifact.digest: finalist},
+    )
+    points = result.points()
+    return next(point for point in [*points["front"], *points["dominated"]] if point["trial"] == outcome.trial)
+
+
+def _request(path: Path, run: Run) -> SearchRequest:
+    """The search that made the run, as far as it says what to load and where to measure."""
+    task, target = run["task"], run["target"]
+    options = tomllib.loads((path / "run.toml").read_text(encoding="utf-8"))["options"]
+    return SearchRequest(
+        task=task["spec"],
+        arguments=task["arguments"],
+        target=options.get("target", target["name"]),
+        batch=target["batch"],
+        seed=options["seed"],
+        out=path,
+        command=run["command"],
+    )
+
+
+def _evaluation_of(point: Mapping[str, Any]) -> Evaluation:
+    """The evaluation that a point of front.json was made of."""
+    interval = point["quality"]["interval"]
+    return Evaluation(
+        trial=point["trial"],
+        recipe=Recipe.from_json(point["recipe"]),
+        artifact=ArtifactFacts(**point["artifact"]),
+        validation=point["quality"]["validation"],
+        validation_interval=None if interval is None else (interval[0], interval[1]),
+        drop=point["drop"],
+        latency=Latency.from_json(point["latency"]),
+        layers=tuple(point["layers"]),
+        elapsed_s=0.0,
+    )
