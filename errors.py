@@ -13,7 +13,7 @@ Anything else that escapes (TypeError, KeyError …) is a bug and propagates.
 
 from typing import Literal
 
-FailureStage = Literal["prune", "recover", "export", "calibrate", "build", "run", "measure"]
+FailureStage = Literal["prune", "reconstruct", "recover", "export", "calibrate", "build", "run", "measure"]
 FailureKind = Literal["error", "crash", "timeout", "memory", "wrong-output", "noisy", "device"]
 
 

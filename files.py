@@ -1,8 +1,9 @@
-"""Files and identities: atomic writes and digests of canonical bytes. Standard library only."""
+"""Files and identities: atomic writes, digests of canonical bytes, the cache folder. Standard library only."""
 
 import hashlib
 import json
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -46,3 +47,12 @@ def write_bytes(path: Path, data: bytes) -> None:
     """Writes `data` to `path` atomically."""
     with replacing(path) as temporary:
         temporary.write_bytes(data)
+
+
+def cache_folder() -> Path:
+    """The user's cache folder for autocompress, by the platform's convention; the one place that reads it."""
+    if os.name == "nt":
+        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")) / "autocompress"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "autocompress"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "autocompress"

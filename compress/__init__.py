@@ -2,11 +2,11 @@
 
 Flow: `graph.trace` makes an ATen graph of the user's model; `follow` reads how channels move through it into a
 `channels.ChannelMap`; `network.Network` holds layers, coupled groups and the cost of any recipe. For a recipe,
-`compressor.Compressor.build` prunes (`prune`, by `importance`), recovers (`recover`), folds batch normalization (`graph`),
-plans and calibrates int8 (`quantize`), writes the ONNX file from a template (`export`, `template_edit`, `qdq`) and says what
-its outputs must be (`check`).
+`compressor.Compressor.build` prunes (`prune`, by `importance`), removes blocks (`blocks`), factors layers (`low_rank`),
+recovers (`recover`), folds batch normalization (`graph`), plans and calibrates int8 (`quantize`), writes the ONNX file from a
+template (`export`, `restructure`, `template_edit`, `qdq`) and says what its outputs must be (`check`).
 
-Read in this order: recipe, network, channels, follow, prune, quantize, export, qdq, compressor.
+Read in this order: recipe, layers, network, channels, follow, prune, quantize, export, qdq, compressor.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from .channels import Exclusion, Group, levels
     from .check import OutputCheck, check_outputs
     from .compressor import BuildResult, Compressor, CompressorOptions
-    from .network import Cost, Layer, LayerCost, Network
+    from .layers import Layer
+    from .network import Cost, LayerCost, Network
 
 __all__ = [
     "Artifact", "BuildResult", "Compressor", "CompressorOptions", "Cost", "Exclusion", "Group", "Layer", "LayerCost", "Network",
@@ -29,7 +30,8 @@ _MODULES = {
     **dict.fromkeys(("Exclusion", "Group", "levels"), "channels"),
     **dict.fromkeys(("OutputCheck", "check_outputs"), "check"),
     **dict.fromkeys(("BuildResult", "Compressor", "CompressorOptions"), "compressor"),
-    **dict.fromkeys(("Cost", "Layer", "LayerCost", "Network"), "network"),
+    **dict.fromkeys(("Cost", "LayerCost", "Network"), "network"),
+    "Layer": "layers",
 }
 
 

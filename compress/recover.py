@@ -1,19 +1,28 @@
 """Getting accuracy back: statistics of batch normalization estimated anew, and distillation from the original model."""
 
+import copy
 import math
+import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, fx
+from torch.func import functional_call
 
 from ..errors import StageError
-from .graph import batch_norms, set_momentum, set_training
+from ..files import replacing
+from .fake_quantize import GridWeights
+from .graph import batch_norms, get_tensor, set_momentum, set_training
 from .recipe import Recovery
 
 Batch = tuple[tuple[Tensor, ...], Any]
-WARMUP_SHARE = 0.1
+WARMUP_SHARE = 0.05
+CHECKPOINT_S = 60.0
+LOOKS = 5
 DEFAULT_MOMENTUM = 0.1
 
 
@@ -31,6 +40,19 @@ def reestimate_statistics(module: fx.GraphModule, batches: Iterable[tuple[Tensor
     set_training(module, False)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """How long to train: `steps` batches, or `seconds` if given. `checkpoint` keeps the state of a long training."""
+
+    steps: int
+    seconds: float | None = None
+    checkpoint: Path | None = None
+
+    def progress(self, step: int, elapsed_s: float) -> float:
+        """The share that is done, 0..1."""
+        return min(1.0, step / self.steps if self.seconds is None else elapsed_s / self.seconds)
+
+
 def distill(
     student: fx.GraphModule,
     teacher: fx.GraphModule,
@@ -39,60 +61,165 @@ def distill(
     recovery: Recovery,
     *,
     seed: int,
-    progress: Callable[[int], None] | None = None,
+    grid: GridWeights | None = None,
+    schedule: Schedule | None = None,
+    validate: Callable[[], float] | None = None,
+    progress: Callable[[str], None] | None = None,
 ) -> None:
-    """Trains `student` in place for `recovery.steps` batches: AdamW, linear warm-up over a tenth, then a cosine to zero.
+    """Trains `student` in place: AdamW, a short linear warm-up, then a cosine to zero.
 
+    The weights in `grid` are rounded in every forward pass (quantization-aware training) and the steps learned with them.
+    `validate` scores the student in inference form, larger is better: the best of some looks is kept (early stopping).
     Mixed precision (bfloat16) where the processor has it. `seed` decides dropout; the caller's generator is left as it was.
     Raises StageError when the loss is no longer finite.
     """
-    optimizer = torch.optim.AdamW(student.parameters(), lr=recovery.learning_rate, weight_decay=1e-4)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, recovery.steps))
+    schedule = schedule or Schedule(steps=recovery.steps)
+    training = _Training(student, teacher, loss, recovery, grid)
+    step, elapsed_s = training.load(schedule.checkpoint)
+    began, saved, best = time.monotonic() - elapsed_s, time.monotonic(), _Best(validate)
     set_training(student, True)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        for step in range(recovery.steps):
-            total = _loss(student, teacher, loss, next(batches), recovery)
-            if not torch.isfinite(total):
-                message = f"the loss became {total.item()} at step {step}: learning rate {recovery.learning_rate:g}"
-                raise StageError(message, stage="recover")
-            optimizer.zero_grad(set_to_none=True)
-            total.backward()  # type: ignore[no-untyped-call]
-            torch.nn.utils.clip_grad_norm_(student.parameters(), 5.0)
-            optimizer.step()
-            schedule.step()
+        torch.manual_seed(seed + step)
+        while (done := schedule.progress(step, time.monotonic() - began)) < 1:
+            training.step(next(batches), _rate(done), step)
+            step += 1
+            best.look(training, done)
+            if schedule.checkpoint is not None and time.monotonic() - saved > CHECKPOINT_S:
+                training.save(schedule.checkpoint, step, time.monotonic() - began)
+                saved = time.monotonic()
             if progress is not None:
-                progress(step + 1)
+                progress(_told(step, done, schedule))
     set_training(student, False)
+    best.restore(training)
 
 
-def _loss(
-    student: fx.GraphModule, teacher: fx.GraphModule, loss: Callable[[Any, Any], Tensor], batch: Batch, recovery: Recovery
-) -> Tensor:
-    inputs, targets = tuple(channels_last(x) for x in batch[0]), batch[1]
-    with mixed_precision():
-        with torch.no_grad():
-            expected = teacher(*inputs)
-        outputs = student(*inputs)
-    hard, soft = loss(_float(outputs), targets), soft_loss(_float(outputs), _float(expected), recovery.temperature)
-    return (1 - recovery.weight) * hard + recovery.weight * soft
+def _told(step: int, done: float, schedule: Schedule) -> str:
+    return f"recover {step}/{schedule.steps}" if schedule.seconds is None else f"recover {done:.0%}, {step} steps"
 
 
-def _rate(step: int, steps: int) -> float:
-    warmup = max(1, round(steps * WARMUP_SHARE))
-    if step < warmup:
-        return (step + 1) / warmup
-    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+class _Training:
+    """A student, its optimizer and its loss."""
+
+    def __init__(
+        self,
+        student: fx.GraphModule,
+        teacher: fx.GraphModule,
+        loss: Callable[[Any, Any], Tensor],
+        recovery: Recovery,
+        grid: GridWeights | None,
+    ):
+        self.student, self.teacher, self.loss, self.recovery = student, teacher, loss, recovery
+        self.grid = grid or GridWeights(student, {}, {})
+        self.parameters = [*student.parameters(), *self.grid.parameters()]
+        groups = [{"params": list(student.parameters()), "weight_decay": 1e-4}]
+        groups += [{"params": list(self.grid.parameters()), "weight_decay": 0.0}] if self.grid.bits else []
+        self.optimizer = torch.optim.AdamW(groups, lr=recovery.learning_rate)
+
+    def step(self, batch: Batch, rate: float, number: int) -> None:
+        """One batch at `rate` times the learning rate. Raises StageError for a loss that is not finite."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.recovery.learning_rate * rate
+        total = self._loss(batch)
+        if not torch.isfinite(total):
+            message = f"the loss became {total.item()} at step {number}: learning rate {self.recovery.learning_rate:g}"
+            raise StageError(message, stage="recover")
+        self.optimizer.zero_grad(set_to_none=True)
+        total.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self.parameters, 5.0)
+        self.optimizer.step()
+
+    def _loss(self, batch: Batch) -> Tensor:
+        inputs, targets, recovery = tuple(channels_last(x) for x in batch[0]), batch[1], self.recovery
+        with mixed_precision():
+            with torch.no_grad():
+                expected = self.teacher(*inputs)
+            outputs = functional_call(self.student, self.grid.rounded(self.student), inputs)
+        outputs, expected = _float(outputs), _float(expected)
+        soft = soft_loss(outputs, expected, recovery.temperature, hardness=recovery.hardness)
+        return (1 - recovery.weight) * self.loss(outputs, targets) + recovery.weight * soft
+
+    def load(self, checkpoint: Path | None) -> tuple[int, float]:
+        """Continues where a killed training was; steps done and seconds spent."""
+        if checkpoint is None or not checkpoint.is_file():
+            return 0, 0.0
+        state = torch.load(checkpoint, weights_only=True)
+        self.student.load_state_dict(state["student"])
+        self.grid.load_state_dict(state["grid"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        return state["step"], state["elapsed_s"]
+
+    def save(self, checkpoint: Path, step: int, elapsed_s: float) -> None:
+        """Writes the state atomically."""
+        state = {"student": self.student.state_dict(), "grid": self.grid.state_dict(), "optimizer": self.optimizer.state_dict()}
+        with replacing(checkpoint) as temporary:
+            torch.save({**state, "step": step, "elapsed_s": elapsed_s}, temporary)
 
 
-def soft_loss(outputs: Any, expected: Any, temperature: float) -> Tensor:
-    """T²·KL(expected ‖ outputs) of class scores (N × classes, …), squared error of a single column; summed over several outputs."""
+class _Best:
+    """Early stopping: the state with the best score of LOOKS looks in the second half of a training."""
+
+    def __init__(self, validate: Callable[[], float] | None):
+        self.validate = validate
+        self.score = -math.inf
+        self.state: tuple[dict[str, Any], dict[str, Any]] | None = None
+        self.due = [0.5 + 0.5 * (index + 1) / LOOKS for index in range(LOOKS)]
+
+    def look(self, training: _Training, done: float) -> None:
+        """Scores the student if a look is due."""
+        if self.validate is None or not self.due or done < self.due[0] - 0.5 / LOOKS:
+            return
+        self.due.pop(0)
+        self._score(training)
+
+    def _score(self, training: _Training) -> None:
+        assert self.validate is not None
+        latent = {name: get_tensor(training.student, name) for name in training.grid.weights.values()}
+        set_training(training.student, False)
+        training.grid.settle(training.student)
+        score = self.validate()
+        for name, tensor in latent.items():
+            path, _, leaf = name.rpartition(".")
+            training.student.get_submodule(path)._parameters[leaf] = tensor  # type: ignore[assignment]
+        set_training(training.student, True)
+        if score > self.score:
+            self.score = score
+            self.state = copy.deepcopy((training.student.state_dict(), training.grid.state_dict()))
+
+    def restore(self, training: _Training) -> None:
+        """Scores the end as well, and goes back to the best."""
+        if self.validate is None:
+            return
+        self._score(training)
+        set_training(training.student, False)
+        if self.state is not None:
+            training.student.load_state_dict(self.state[0])
+            training.grid.load_state_dict(self.state[1])
+
+
+def _rate(done: float) -> float:
+    """The share of the learning rate when this share of the training is done."""
+    if done < WARMUP_SHARE:
+        return (done + 0.1 * WARMUP_SHARE) / (1.1 * WARMUP_SHARE)
+    return 0.5 * (1 + math.cos(math.pi * (done - WARMUP_SHARE) / (1 - WARMUP_SHARE)))
+
+
+def soft_loss(outputs: Any, expected: Any, temperature: float, *, hardness: float = 0.0) -> Tensor:
+    """T²·KL(expected ‖ outputs) of class scores (N × classes, …), squared error of a single column; summed over several outputs.
+
+    With `hardness` h > 0 each sample counts by its own loss to the power h (mean 1): hard samples more.
+    """
     if isinstance(outputs, (tuple, list)):
-        return torch.stack([soft_loss(o, e, temperature) for o, e in zip(outputs, expected, strict=True)]).sum()
+        return torch.stack([soft_loss(o, e, temperature, hardness=hardness) for o, e in zip(outputs, expected, strict=True)]).sum()
     if outputs.dim() < 2 or outputs.shape[1] == 1:
-        return F.mse_loss(outputs, expected)
-    log_p, log_q = (F.log_softmax(x / temperature, dim=1) for x in (outputs, expected))
-    return F.kl_div(log_p, log_q, reduction="batchmean", log_target=True) * temperature**2
+        losses = (outputs - expected).square().flatten(1).mean(1) if outputs.dim() > 1 else (outputs - expected).square()
+    else:
+        log_p, log_q = (F.log_softmax(x / temperature, dim=1) for x in (outputs, expected))
+        losses = F.kl_div(log_p, log_q, reduction="none", log_target=True).flatten(1).sum(1) * temperature**2
+    if hardness > 0:
+        weights = losses.detach().clamp_min(1e-12).pow(hardness)
+        losses = losses * weights / weights.mean()
+    mean: Tensor = losses.mean()
+    return mean
 
 
 def _float(outputs: Any) -> Any:

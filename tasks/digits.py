@@ -4,8 +4,6 @@ The network is trained once, in less than a minute, and its weights are kept in 
 """
 
 import logging
-import os
-import sys
 from pathlib import Path
 
 import torch
@@ -14,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
 from ..errors import TaskError
-from ..files import replacing
+from ..files import cache_folder, replacing
 from .checkpoint import load_weights
 from .data import batches
 from .task import Metric, Task, accuracy
@@ -89,15 +87,6 @@ def digits(seed: int = 0, cache: Path | None = None) -> Task:
         },
         seed=seed,
     )
-
-
-def cache_folder() -> Path:
-    """The user's cache folder for autocompress, by the platform's convention; the one place that reads it."""
-    if os.name == "nt":
-        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")) / "autocompress"
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "autocompress"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "autocompress"
 
 
 def shifted(inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:

@@ -139,7 +139,7 @@ def test_targets_lists_shows_and_refuses():
 def test_dry_run_tells_the_space_and_writes_nothing(task):
     seen = autocompress("search", "task.py:make", "--dry-run", "--json", cwd=task)
     plan = json.loads(seen.stdout)
-    assert plan["space_size"] == 2 * 2 * 2**3 * 4 and plan["excluded"][0]["name"] == "head"
+    assert plan["space_size"] == 2 * 2 * 6**3 * 4 and plan["excluded"][0]["name"] == "head"
     assert not (task / "runs").exists()
 
 

@@ -8,17 +8,21 @@ import torch
 from autocompress.compress import Compressor, Network, Recipe, Recovery, check_outputs
 from autocompress.compress.check import relative_error
 from autocompress.errors import StageError
+from autocompress.targets.precision import executed_precision
 from autocompress.tests.compress.tasks import tiny_task
 from autocompress.tests.models import TINY_MODELS
 from onnx import numpy_helper
 
 NAMES = [model.name for model in TINY_MODELS]
+UNPACKING_BYTES = 400  # of nodes and their constants, per layer
 RECOVERY = Recovery(steps=3, learning_rate=1e-3, temperature=2.0, weight=0.5)
 
 
-def run(path, inputs):
+def run(path, inputs, optimized=None):
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
+    if optimized is not None:
+        options.optimized_model_filepath = str(optimized)
     session = onnxruntime.InferenceSession(path, options, disabled_optimizers=["WeightBiasQuantization"])
     return session.run(None, {value.name: x for value, x in zip(session.get_inputs(), inputs, strict=True)})
 
@@ -41,7 +45,7 @@ def halved(network):
 
 
 def all_int8(network):
-    return {layer.name: "int8" for layer in network.layers}
+    return {layer.name: "int8" for layer in network.layers if not layer.float_only}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -62,7 +66,45 @@ def test_int8_artifact_answers_like_fake_quantized_torch(name, pruned, compresso
     check_outputs(run(result.artifact.path, result.check.inputs), result.check)
     assert sum(
         t.data_type == onnx.TensorProto.INT8 and len(t.dims) > 1 for t in onnx.load(result.artifact.path).graph.initializer
-    ) == len(compressor.network.layers)
+    ) == len(all_int8(compressor.network))
+
+
+@pytest.mark.parametrize("precision", ["int6", "int4", "int3", "int2"])
+@pytest.mark.parametrize("name", NAMES)
+def test_packed_weights_answer_like_fake_quantized_torch_and_run_as_integers(name, precision, compressors, tmp_path):
+    compressor = compressors(name)
+    layers = dict.fromkeys(all_int8(compressor.network), precision)
+    result = compressor.build(Recipe(precision=layers), tmp_path)
+    optimized = tmp_path / "optimized.onnx"
+    check_outputs(run(result.artifact.path, result.check.inputs, optimized), result.check)
+    executed = executed_precision(onnx.load(optimized), layers, original=onnx.load(result.artifact.path))
+    assert executed == dict.fromkeys(layers, "int8")
+    int8 = compressor.build(Recipe(precision=dict.fromkeys(layers, "int8")), tmp_path)
+    saved = compressor.network.cost(Recipe(precision=dict.fromkeys(layers, "int8"))).weight_bytes
+    saved -= compressor.network.cost(Recipe(precision=layers)).weight_bytes
+    assert result.artifact.size_bytes < int8.artifact.size_bytes - saved + UNPACKING_BYTES * len(layers)
+
+
+def linear_layers(network):
+    return {layer.name: "block4" for layer in network.layers if layer.kind == "linear" and not layer.float_only}
+
+
+@pytest.mark.parametrize("name", ["attention", "encoder", "flatten_linear", "two_inputs", "mlp", "inverted_residual"])
+def test_block4_answers_like_torch_with_the_dequantized_weights(name, compressors, tmp_path):
+    compressor = compressors(name)
+    layers = linear_layers(compressor.network)
+    result = compressor.build(Recipe(precision=layers), tmp_path)
+    optimized = tmp_path / "optimized.onnx"
+    check_outputs(run(result.artifact.path, result.check.inputs, optimized), result.check)
+    executed = executed_precision(onnx.load(optimized), layers, original=onnx.load(result.artifact.path))
+    assert executed == layers
+
+
+def test_block4_stands_beside_int8_after_pruning(compressors, tmp_path):
+    compressor = compressors("flatten_linear")
+    precision = {**all_int8(compressor.network), "4": "block4"}
+    result = compressor.build(Recipe(keep=halved(compressor.network), precision=precision), tmp_path)
+    check_outputs(run(result.artifact.path, result.check.inputs), result.check)
 
 
 @pytest.mark.parametrize("name", NAMES)

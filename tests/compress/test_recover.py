@@ -4,7 +4,7 @@ import pytest
 import torch
 from autocompress.compress import Recovery
 from autocompress.compress.graph import batch_norms, clone, get_tensor, trace
-from autocompress.compress.recover import distill, reestimate_statistics, soft_loss
+from autocompress.compress.recover import Schedule, distill, reestimate_statistics, soft_loss
 from autocompress.tests.compress.tasks import tiny_task
 
 RECOVERY = Recovery(steps=150, learning_rate=1e-2, temperature=2.0, weight=1.0)
@@ -54,3 +54,50 @@ def test_soft_loss_of_equal_answers_is_zero():
 
 def test_single_column_is_compared_by_squared_error():
     assert float(soft_loss(torch.ones(4, 1), torch.zeros(4, 1), 4.0)) == 1.0
+
+
+def test_hardness_counts_the_samples_with_the_larger_loss_more():
+    scores, expected = torch.zeros(2, 3), torch.tensor([[0.1, 0.0, 0.0], [3.0, 0.0, 0.0]])
+    plain, hard = (float(soft_loss(scores, expected, 1.0, hardness=h)) for h in (0.0, 1.0))
+    largest = float(soft_loss(scores[1:], expected[1:], 1.0))
+    assert plain < hard <= largest * 1.001
+
+
+def test_a_killed_training_goes_on_from_its_checkpoint(damaged, tmp_path, monkeypatch):
+    task, original, student = damaged
+    monkeypatch.setattr("autocompress.compress.recover.CHECKPOINT_S", 0.0)
+    batch = (tuple(x[:64] for x in task.train.inputs), task.train.targets[:64])
+    schedule = Schedule(steps=20, checkpoint=tmp_path / "state.ckpt")
+
+    def killed(message):
+        if message == "recover 10/20":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        distill(student, original, task.loss, iter([batch] * 20), RECOVERY, seed=0, schedule=schedule, progress=killed)
+    told, fresh = [], clone(original)
+    distill(fresh, original, task.loss, iter([batch] * 20), RECOVERY, seed=0, schedule=schedule, progress=told.append)
+    assert told[0] == "recover 11/20" and len(told) == 10
+
+
+def test_a_training_of_some_seconds_ends_after_them(damaged):
+    task, original, student = damaged
+    batch = (tuple(x[:64] for x in task.train.inputs), task.train.targets[:64])
+    told = []
+    schedule = Schedule(steps=1, seconds=0.5)
+    distill(student, original, task.loss, iter(lambda: batch, None), RECOVERY, seed=0, schedule=schedule, progress=told.append)
+    assert len(told) > 3 and "%" in told[-1]
+
+
+def test_the_best_look_is_kept_when_training_makes_the_model_worse(damaged):
+    task, original, student = damaged
+    batch = (tuple(x[:64] for x in task.train.inputs), task.train.targets[:64])
+    states, scores = [], iter([5.0, 4.0, 3.0, 2.0, 1.0, 0.0])
+
+    def validate():
+        states.append({name: value.clone() for name, value in student.state_dict().items()})
+        return next(scores)
+
+    distill(student, original, task.loss, iter([batch] * 40), RECOVERY, seed=0, schedule=Schedule(steps=40), validate=validate)
+    assert len(states) == 6
+    assert all(torch.equal(value, student.state_dict()[name]) for name, value in states[0].items())

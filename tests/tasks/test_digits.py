@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from autocompress.files import cache_folder
 from autocompress.tasks import check_task, load_task
-from autocompress.tasks.digits import DigitsNet, cache_folder, digits, shifted
+from autocompress.tasks.digits import DigitsNet, digits, shifted
 
 
 @pytest.fixture(scope="session")

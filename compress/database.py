@@ -1,0 +1,251 @@
+"""The level database: for every level of a layer or group, the reconstructed weights and what they cost in output error.
+
+Made once per task and kept on disk by content: the key is the digest of the traced model, its weights and the calibration
+batches, so that every run on the same task shares it, a killed one resumes, and nothing stale is ever read. Entries are
+written when they are first asked for (`fill` asks for all single levels), one safetensors file each:
+
+    moments/<layer>     second moments and mean of the layer's inputs
+    removal/<group>     the order in which the group's channels go, and the error after each
+    levels/<digest>     a layer's weight on some kept columns, rounded to some bits
+
+Source of the idea: Frantar, Alistarh, "SPDY" (2022), section 3.
+"""
+
+import hashlib
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from ..errors import StageError
+from ..files import digest_of, replacing
+from .channels import Group
+from .graph import get_tensor, layer_nodes
+from .layers import Layer
+from .network import Network
+from .reconstruct import (
+    Reader,
+    Removal,
+    compensated,
+    optimal_scale,
+    output_error,
+    removal_order,
+    round_adaptively,
+    round_compensating,
+)
+from .statistics import InputMoments, columns_of, groups_of_layer, input_moments
+
+log = logging.getLogger(__name__)
+
+VERSION = 1
+MOMENTS_IN_MEMORY_BYTES = 1 << 30  # more are collected in several passes
+LIMIT_BYTES = 2 << 30
+SHRINK_EVERY = 256  # entries
+RoundingMethod = Literal["gptq", "adaround"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Level:
+    """A layer's weight, groups × rows × kept columns: as float, or as integers times `step` (groups × rows).
+
+    `error` is the squared output error relative to the output's energy, both under the calibration inputs.
+    """
+
+    values: Tensor
+    step: Tensor | None
+    error: float
+
+    def weight(self) -> Tensor:
+        """The weight as floats."""
+        return self.values if self.step is None else self.values.float() * self.step.unsqueeze(-1)
+
+
+class LevelDatabase:
+    """The levels of one network under one calibration set. `directory` None keeps them in memory only."""
+
+    def __init__(
+        self,
+        network: Network,
+        batches: Callable[[], Iterable[tuple[Tensor, ...]]],
+        *,
+        directory: Path | None = None,
+        rounding: RoundingMethod = "gptq",
+        limit_bytes: int = LIMIT_BYTES,
+    ):
+        self.network = network
+        self.rounding = rounding
+        self.limit_bytes = limit_bytes
+        self._batches = [*batches()]
+        self.directory = directory / self.key[:32] if directory else None
+        self._nodes = dict(layer_nodes(network.module))
+        self._layers = {layer.name: layer for layer in network.layers if layer.name in self._nodes}
+        self._known: dict[str, Level] = {}
+        self._saved = 0
+
+    @cached_property
+    def key(self) -> str:
+        """SHA-256 of what decides every entry."""
+        hasher = hashlib.sha256(f"{VERSION} {torch.__version__}\n{self.network.module.code}".encode())
+        tensors = [tensor for _, tensor in sorted(self.network.module.state_dict().items())]
+        for tensor in (*tensors, *(x for batch in self._batches for x in batch)):
+            hasher.update(tensor.detach().contiguous().numpy().tobytes())
+        return hasher.hexdigest()
+
+    def covers(self, layer: str) -> bool:
+        """Whether the layer's weight can be reconstructed: a convolution or linear layer that ran on the calibration set."""
+        return layer in self._layers and layer in self.moments
+
+    @cached_property
+    def moments(self) -> Mapping[str, InputMoments]:
+        """Input moments by layer; passes over the calibration set for those that are not on disk."""
+        found = {name: stored for name in self._layers if (stored := self._stored_moments(name)) is not None}
+        for chunk in _chunks((layer for name, layer in self._layers.items() if name not in found), MOMENTS_IN_MEMORY_BYTES):
+            for name, item in input_moments(self.network.module, self._batches, layers=chunk).items():
+                if not torch.isfinite(item.second).all():
+                    raise StageError(f"the inputs of layer {name} are not finite on the calibration set", stage="reconstruct")
+                self._save(f"moments/{name}", {"second": item.second, "mean": item.mean})
+                found[name] = self._stored_moments(name) or item
+        return found
+
+    def _stored_moments(self, layer: str) -> InputMoments | None:
+        stored = self._load(f"moments/{layer}")
+        return InputMoments(second=stored["second"], mean=stored["mean"]) if stored else None
+
+    def removal(self, group: Group) -> Removal | None:
+        """The order in which the group's channels go; None when no layer with statistics reads them."""
+        if (stored := self._load(f"removal/{group.name}")) is not None:
+            return Removal(order=tuple(stored["order"].tolist()), errors=tuple(stored["errors"].tolist()))
+        readers = [reader for parameter, dim in group.units[0].indices if dim == 1 and (reader := self._reader(group, parameter))]
+        if not readers:
+            return None
+        removal = removal_order(readers, group.channels)
+        self._save(
+            f"removal/{group.name}",
+            {"order": torch.tensor(removal.order), "errors": torch.tensor(removal.errors, dtype=torch.float64)},
+        )
+        return removal
+
+    def _reader(self, group: Group, parameter: str) -> Reader | None:
+        layer = next((layer for layer in self._layers.values() if layer.weight == parameter), None)
+        if layer is None or not self.covers(layer.name) or groups_of_layer(self._nodes[layer.name]) > 1:
+            return None
+        weight = get_tensor(self.network.module, parameter).detach()
+        taps = torch.arange(weight[0, 0].numel())
+        columns = [(torch.from_numpy(unit.indices[parameter, 1])[:, None] * len(taps) + taps).reshape(-1) for unit in group.units]
+        return Reader(weight=weight.flatten(1), second=self.moments[layer.name].second[0], columns=torch.stack(columns))
+
+    def level(self, layer: str, *, channels: Tensor | None = None, bits: int | None = None) -> Level:
+        """The layer's weight on the kept input `channels` (indices into dimension 1; None: all), rounded to `bits` or not."""
+        kept = None if channels is None else channels.tolist()
+        name = digest_of([layer, kept, bits, self.rounding if bits else None])
+        if name not in self._known:
+            stored = self._load(f"levels/{name}")
+            if stored is None:
+                self._known[name] = level = self._make(layer, channels, bits)
+                tensors = {"values": level.values, "error": torch.tensor(level.error, dtype=torch.float64)}
+                self._save(f"levels/{name}", tensors if level.step is None else {**tensors, "step": level.step})
+            else:
+                self._known[name] = Level(values=stored["values"], step=stored.get("step"), error=float(stored["error"]))
+        return self._known[name]
+
+    def _make(self, layer: str, channels: Tensor | None, bits: int | None) -> Level:
+        node, second = self._nodes[layer], self.moments[layer].second
+        tensor = get_tensor(self.network.module, self._layers[layer].weight).detach()
+        original = columns_of(tensor, groups_of_layer(node))
+        weight, kept = original, torch.arange(original.shape[-1])
+        if channels is not None:
+            taps = tensor[0, 0].numel()
+            kept = (channels[:, None] * taps + torch.arange(taps)).reshape(-1)
+            weight, second = compensated(original, second, kept), second[:, kept][:, :, kept]
+        step = None if bits is None else optimal_scale(weight, second.diagonal(dim1=-2, dim2=-1), bits)
+        values = weight
+        if bits is not None and step is not None:
+            rounded = round_compensating if self.rounding == "gptq" else round_adaptively
+            values = rounded(weight, second, step, bits).to(torch.int8)
+        level = Level(values=values.contiguous(), step=step, error=0.0)
+        change = original.clone()
+        change[..., kept] -= level.weight()
+        energy = output_error(original, self.moments[layer].second)
+        return Level(values=level.values, step=step, error=output_error(change, self.moments[layer].second) / max(energy, 1e-30))
+
+    def fill(self, keep: Mapping[str, Iterable[int]], bits: Mapping[str, Iterable[int]]) -> Iterator[str]:
+        """Makes every single level: keep counts by group, widths by layer. Yields what it is at; what is known costs nothing."""
+        from .stitch import kept_inputs
+
+        for name, counts in keep.items():
+            group = self.network.group_by_name[name]
+            removal = self.removal(group)
+            for count in counts if removal else ():
+                yield f"{name} at {count} channels"
+                removed = frozenset(group.units[unit].number for unit in removal.order[: group.channels - count])  # type: ignore[union-attr]
+                for layer in self._layers:
+                    if self.covers(layer) and (channels := kept_inputs(self.network, layer, removed)) is not None:
+                        self.level(layer, channels=channels)
+        for name, widths in bits.items():
+            for width in widths:
+                yield f"{name} at {width} bits"
+                if self.covers(name):
+                    self.level(name, bits=width)
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes on disk."""
+        return sum(path.stat().st_size for path in self._files())
+
+    def _files(self) -> list[Path]:
+        return [path for path in self.directory.rglob("*.safetensors") if path.is_file()] if self.directory else []
+
+    def _path(self, name: str) -> Path | None:
+        folder, _, stem = name.partition("/")
+        stem = stem if folder == "levels" else hashlib.sha256(stem.encode()).hexdigest()
+        return self.directory / folder / f"{stem}.safetensors" if self.directory else None
+
+    def _load(self, name: str) -> dict[str, Tensor] | None:
+        path = self._path(name)
+        return load_file(path) if path and path.is_file() else None
+
+    def _save(self, name: str, tensors: Mapping[str, Tensor]) -> None:
+        path = self._path(name)
+        if path is None:
+            return
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(path) as temporary:
+                save_file({key: value.contiguous() for key, value in tensors.items()}, temporary)
+            if self._saved % SHRINK_EVERY == 0:
+                self._shrink()
+        except OSError as error:  # a full disk or a read-only folder: the search goes on, the next run makes the entry again
+            log.warning("The level database cannot be kept in %s: %s", self.directory, error.strerror or error)
+            self.directory = None
+        self._saved += 1
+
+    def _shrink(self) -> None:
+        """Removes the oldest levels beyond the limit; they would be made again."""
+        files = sorted(self._files(), key=lambda path: path.stat().st_mtime)
+        excess = sum(path.stat().st_size for path in files) - self.limit_bytes
+        for path in files:
+            if excess > 0 and path.parent.name == "levels":
+                excess -= path.stat().st_size
+                path.unlink(missing_ok=True)
+
+
+def _chunks(layers: Iterable[Layer], limit: int) -> Iterator[list[str]]:
+    """Names of layers whose moments fit into `limit` bytes together."""
+    chunk: list[str] = []
+    total = 0
+    for layer in layers:
+        columns = layer.weight_numel // layer.weight_shape[0]
+        size = 4 * columns**2 * (layer.channels_in // layer.weight_shape[1])
+        if chunk and total + size > limit:
+            yield chunk
+            chunk, total = [], 0
+        chunk.append(layer.name)
+        total += size
+    if chunk:
+        yield chunk
