@@ -91,7 +91,7 @@ def pruned(share: float, *, multiple: int, skip: tuple[str, ...] = (), inner: bo
     """`share` of the MACs left: channels go where the database's error per multiplication saved is least."""
 
     def recipe(compressor: Compressor) -> Recipe:
-        network, database = compressor.network, compressor.database
+        network, database = compressor.network, compressor.students.database
         gone = {layer for block in network.blocks if block.name in skip for layer in block.layers}
         groups = [g for g in network.groups if (len(g.layers) == 1 or not inner) and not gone.issuperset(g.layers)]
         orders = {group.name: database.removal(group) for group in groups}
@@ -266,12 +266,12 @@ def stitching(bench: Bench) -> str:
     network = compressor.network
     recipe = both(pruned(0.6, multiple=8), uniform("int4"))(compressor)
     bits = {name: 4 for name, precision in recipe.precision.items() if precision == "int4"}
-    removed = removed_units(network.group_by_name, recipe.keep, compressor.scores)
+    removed = removed_units(network.group_by_name, recipe.keep, compressor.students.scores)
     times = []
     for _ in range(6):
         module = prune(network.module, network.channels, removed)
         start = time.perf_counter()
-        stitch(module, compressor.database, removed, bits)
+        stitch(module, compressor.students.database, removed, bits)
         times.append(time.perf_counter() - start)
     start = time.perf_counter()
     built = compressor.build(recipe, bench.work / "artifacts")
@@ -279,9 +279,10 @@ def stitching(bench: Bench) -> str:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     stages = ", ".join(f"{name} {seconds:.2f}" for name, seconds in built.seconds.items())
     return (
-        f"ResNet-56, pruned to 60 % and 4 bits: stitching {statistics.median(times[1:]) * 1e3:.0f} ms (first time {times[0] * 1e3:.0f}; "
-        f"target ≤ 50), building {build_s:.1f} s ({stages}), peak memory {peak:.2f} GB with the data (target ≤ 1.5); "
-        f"the database has {compressor.database.size_bytes / 2**20:.0f} MB"
+        f"ResNet-56, pruned to 60 % and 4 bits: stitching {statistics.median(times[1:]) * 1e3:.0f} ms "
+        f"(the first time {times[0] * 1e3:.0f}; target ≤ 50), building {build_s:.1f} s ({stages}), "
+        f"peak memory {peak:.2f} GB with the data (target ≤ 1.5); "
+        f"the database has {compressor.students.database.size_bytes / 2**20:.0f} MB"
     )
 
 

@@ -1,12 +1,15 @@
 """Model and recipe in, artifact out. Knows no device and no runtime's timing.
 
 Flow: `graph.trace` makes an ATen graph of the user's model; `follow` reads how channels move through it into a
-`channels.ChannelMap`; `network.Network` holds layers, coupled groups and the cost of any recipe. For a recipe,
-`compressor.Compressor.build` prunes (`prune`, by `importance`), removes blocks (`blocks`), factors layers (`low_rank`),
-recovers (`recover`), folds batch normalization (`graph`), plans and calibrates int8 (`quantize`), writes the ONNX file from a
-template (`export`, `restructure`, `template_edit`, `qdq`) and says what its outputs must be (`check`).
+`channels.ChannelMap`; `network.Network` holds layers, coupled groups, residual blocks and the cost of any recipe. The
+`database.LevelDatabase` has every level's reconstructed weights (`statistics`, `reconstruct`). For a recipe, `student.StudentMaker`
+prunes (`prune`), removes blocks (`blocks`), factors (`low_rank`), puts in the database's weights (`stitch`), fits the layers to
+the original's outputs (`refit`) and trains (`recover`, `fake_quantize`). `compressor.Compressor.build` folds normalization, plans
+and calibrates int8 (`quantize`), writes the ONNX file from a template (`export`, `restructure`, `template_edit`, `qdq`, `pack`,
+`block4`) and says what its outputs must be (`check`).
 
-Read in this order: recipe, layers, network, channels, follow, prune, quantize, export, qdq, compressor.
+Read in this order: recipe, network, channels, follow, prune, reconstruct, database, stitch, refit, student, quantize, export,
+compressor.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -17,9 +20,10 @@ from .recipe import Precision, Recipe, Recovery
 if TYPE_CHECKING:
     from .channels import Exclusion, Group, levels
     from .check import OutputCheck, check_outputs
-    from .compressor import BuildResult, Compressor, CompressorOptions
+    from .compressor import BuildResult, Compressor
     from .layers import Layer
     from .network import Cost, LayerCost, Network
+    from .options import CompressorOptions
 
 __all__ = [
     "Artifact", "BuildResult", "Compressor", "CompressorOptions", "Cost", "Exclusion", "Group", "Layer", "LayerCost", "Network",
@@ -29,8 +33,9 @@ __all__ = [
 _MODULES = {
     **dict.fromkeys(("Exclusion", "Group", "levels"), "channels"),
     **dict.fromkeys(("OutputCheck", "check_outputs"), "check"),
-    **dict.fromkeys(("BuildResult", "Compressor", "CompressorOptions"), "compressor"),
+    **dict.fromkeys(("BuildResult", "Compressor"), "compressor"),
     **dict.fromkeys(("Cost", "LayerCost", "Network"), "network"),
+    "CompressorOptions": "options",
     "Layer": "layers",
 }
 

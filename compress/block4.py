@@ -89,8 +89,8 @@ def write_blocks(model: onnx.ModelProto, template: Template, layers: Mapping[str
         if not nodes or not all(_is_linear(node, initializer) for node in nodes):
             raise StageError(f"the exported model does not multiply with the weight of {name} as it is: no block4", stage="build")
         stored = writer.add_initializer(blocks.packed, f"{name}.weight_q")
-        halves = writer.add_initializer(blocks.scales.reshape(-1), f"{name}.weight_s")
-        scales = writer.add_node("Cast", [halves], f"{name}.weight_s1", to=TensorProto.FLOAT)
+        halves = writer.add_initializer(blocks.scales.reshape(-1), f"_w{len(writer.dropped)}s")
+        scales = writer.add_node("Cast", [halves], f"{halves}1", to=TensorProto.FLOAT)
         for node in nodes:
             _multiply_blocks(node, [stored, scales], blocks)
         writer.dropped.add(initializer)

@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -29,6 +28,7 @@ from .channels import Group
 from .graph import get_tensor, layer_nodes
 from .layers import Layer
 from .network import Network
+from .options import RoundingMethod
 from .reconstruct import (
     Reader,
     Removal,
@@ -47,7 +47,6 @@ VERSION = 1
 MOMENTS_IN_MEMORY_BYTES = 1 << 30  # more are collected in several passes
 LIMIT_BYTES = 2 << 30
 SHRINK_EVERY = 256  # entries
-RoundingMethod = Literal["gptq", "adaround"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -41,21 +41,18 @@ def _write_layer(
     if weight not in template.parameters:
         raise StageError(f"the exported model does not hold the weight of {name} as it is: it cannot be quantized", stage="build")
     stored = template.parameters[weight]
-    integers, axis = (quantized.weight.T, 1) if stored.transposed else (quantized.weight, 0)
-    values = write_integers(writer, f"{name}.weight_q", integers, quantized.bits)
-    inputs = [values, writer.add_initializer(quantized.weight_scale, f"{name}.weight_s")]
-    if integers.ndim == 2:  # ONNX Runtime's QGemm and QLinearMatMul want the zero point written out
+    weights, axis = (quantized.weight.T, 1) if stored.transposed else (quantized.weight, 0)
+    values = write_integers(writer, f"{name}.weight_q", weights, quantized.bits)
+    inputs = [values, writer.add_initializer(quantized.weight_scale, f"_w{len(writer.dropped)}")]
+    if weights.ndim == 2:  # ONNX Runtime's QGemm and QLinearMatMul want the zero point written out
         inputs.append(writer.constant(np.zeros(len(quantized.weight_scale), np.int8), "_z"))
     _dequantize(writer, stored.initializer, inputs, axis=axis)
-    if bias is None or quantized.bias is None or quantized.bias_scale is None:
-        return
     initializer = template.parameters[bias].initializer if bias in template.parameters else ""
-    if _takes_bias(writer.model, initializer):
-        inputs = [
-            writer.add_initializer(quantized.bias, f"{name}.bias_q"),
-            writer.add_initializer(quantized.bias_scale, f"{name}.bias_s"),
-        ]
-        _dequantize(writer, initializer, inputs, axis=0)
+    if quantized.bias is not None and _takes_bias(writer.model, initializer):
+        integers = writer.add_initializer(quantized.bias, f"_b{len(writer.dropped)}")
+        factors = [inputs[1], writer.constant(np.array(quantized.input_scale, np.float32), "_s")]
+        scale = writer.add_node("Mul", factors, f"{initializer}_s")  # folded on load; stored, it would be 4 bytes a channel
+        _dequantize(writer, initializer, [integers, scale], axis=0)
 
 
 def _places(template: Template, plan: Plan, scales: Mapping[str, Scale]) -> list[tuple[str, Scale, bool]]:

@@ -1,13 +1,13 @@
 """Static integer quantization of a folded graph: which tensors are quantized, their ranges, and the same arithmetic in torch.
 
 Activations are uint8 with a zero point, weights int8 or fewer bits per output channel, biases int32 (scale = input scale · weight
-scale). Only what an int8 layer needs is quantized: its input, and its output after its ReLU (a linear layer's only where it has one,
-which ONNX Runtime would compute with it in float32). Around a residual sum the shape-only operations (slice, pad, pooling) carry the
-quantization of their input, so that the sum runs in int8 as well.
+scale). Only what an int8 layer needs is quantized: its input, and its output after its ReLU (a linear layer's only where it has
+one, which ONNX Runtime would compute with it in float32). Around a residual sum the shape-only operations (slice, pad, pooling)
+carry the quantization of their input, so that the sum runs in int8 as well.
 """
 
 from collections.abc import Iterable, Mapping, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -49,8 +49,13 @@ class QuantizedLayer:
     weight: np.ndarray
     weight_scale: np.ndarray
     bias: np.ndarray | None
-    bias_scale: np.ndarray | None
+    input_scale: float
     bits: int
+
+    @property
+    def bias_scale(self) -> np.ndarray:
+        """One scale per output channel, float32: that of the input times that of the weight."""
+        return np.asarray(np.float32(self.input_scale) * self.weight_scale, np.float32)
 
     def dequantized_weight(self) -> np.ndarray:
         """The weight that the integers stand for."""
@@ -59,7 +64,7 @@ class QuantizedLayer:
 
     def dequantized_bias(self) -> np.ndarray | None:
         """The bias that the integers stand for."""
-        if self.bias is None or self.bias_scale is None:
+        if self.bias is None:
             return None
         return np.asarray(self.bias.astype(np.float64) * self.bias_scale, np.float32)
 
@@ -160,11 +165,8 @@ def quantize_layer(
     scale = scale.astype(np.float32)
     shaped = scale.reshape(-1, *[1] * (weight.ndim - 1))
     integers = np.clip(np.rint(weight / shaped), *grid_limits(bits)).astype(np.int8)
-    if bias is None:
-        return QuantizedLayer(weight=integers, weight_scale=scale, bias=None, bias_scale=None, bits=bits)
-    bias_scale = (np.float32(input_scale) * scale).astype(np.float32)
-    rounded_bias = np.rint(bias / bias_scale).astype(np.int32)
-    return QuantizedLayer(weight=integers, weight_scale=scale, bias=rounded_bias, bias_scale=bias_scale, bits=bits)
+    layer = QuantizedLayer(weight=integers, weight_scale=scale, bias=None, input_scale=input_scale, bits=bits)
+    return layer if bias is None else replace(layer, bias=np.rint(bias / layer.bias_scale).astype(np.int32))
 
 
 def _largest_scale(rows: np.ndarray) -> np.ndarray:

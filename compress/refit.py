@@ -12,6 +12,7 @@ those before it cost a ResNet-20 one to two points at 2 to 4 bits.
 Source: He, Zhang, Sun, "Channel Pruning for Accelerating Very Deep Neural Networks" (2017), section 3.2, ridge towards W₀ added.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,6 +25,7 @@ from .recover import channels_last, mixed_precision
 from .statistics import columns_of, groups_of_layer, input_vectors, output_vectors
 
 ROWS = 16384  # vectors that a layer is fitted to
+TENSOR_BYTES = 1 << 28
 RIDGE = 0.003  # of the mean second moment
 
 
@@ -62,6 +64,13 @@ def refit(
     for weight, values in rounded.items():
         set_tensor(module, weight, values)
     return roundings
+
+
+def affordable_samples(module: fx.GraphModule) -> int:
+    """How many inputs can be run at once: the largest tensor of the graph stays within TENSOR_BYTES. At least one."""
+    shapes = [node.meta["val"].shape for node in module.graph.nodes if isinstance(node.meta.get("val"), Tensor)]
+    largest = max(math.prod(int(size) for size in shape[1:] if not isinstance(size, torch.SymInt)) for shape in shapes)
+    return max(1, TENSOR_BYTES // (4 * largest))
 
 
 class _Stepwise:

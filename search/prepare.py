@@ -8,9 +8,10 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from ..compress.compressor import Compressor, CompressorOptions
+from ..compress.compressor import Compressor
 from ..compress.graph import load_exporter
 from ..compress.network import Network
+from ..compress.options import CompressorOptions
 from ..errors import TargetUnavailable
 from ..files import cache_folder, canonical_json
 from ..profiles import SEARCH_TIMING, Environment, Profile, load_profile

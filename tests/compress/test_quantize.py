@@ -56,6 +56,36 @@ def test_bias_of_a_dead_channel_fits_into_int32():
     np.testing.assert_allclose(quantized.dequantized_bias(), [5.0], rtol=1e-4)
 
 
+@pytest.mark.parametrize("bits", [2, 3, 4, 6])
+def test_few_bits_use_the_whole_range_and_lose_less_than_the_largest_magnitude(bits):
+    weight = np.random.default_rng(0).normal(size=(16, 8, 3, 3)).astype(np.float32)
+    quantized = quantize_layer(weight, None, 0.1, bits=bits)
+    low, high = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
+    assert quantized.bits == bits and quantized.weight.min() == low and quantized.weight.max() == high
+    step = np.abs(weight).reshape(16, -1).max(1).reshape(16, 1, 1, 1) / high
+    plain = np.clip(np.round(weight / step), low, high) * step
+    assert np.square(quantized.dequantized_weight() - weight).sum() < np.square(plain - weight).sum()
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4, 6, 8])
+def test_integers_of_a_weight_that_lies_on_a_grid_come_back_exactly(bits):
+    rng = np.random.default_rng(bits)
+    limit = 2 ** (bits - 1)
+    integers = rng.integers(-limit + (bits == 8), limit, (16, 72)).astype(np.int8)
+    scale = rng.uniform(1e-3, 1, 16).astype(np.float32)
+    quantized = quantize_layer(integers * scale[:, None], None, 0.1, bits=bits, scale=scale)
+    np.testing.assert_array_equal(quantized.weight, integers)
+    np.testing.assert_array_equal(quantized.weight_scale, scale)
+
+
+def test_a_given_scale_grows_where_the_bias_would_not_fit():
+    scale, bias = np.full(2, 1e-9, np.float32), np.array([5.0, 0.0], np.float32)
+    quantized = quantize_layer(np.full((2, 3), 1e-9, np.float32), bias, 0.1, bits=4, scale=scale)
+    np.testing.assert_allclose(quantized.dequantized_bias(), bias, rtol=1e-4)
+    assert quantized.weight_scale[0] > scale[0] and quantized.weight_scale[1] == scale[1]
+    assert quantized.weight.tolist() == [[0, 0, 0], [1, 1, 1]]
+
+
 def test_calibration_sees_the_smallest_and_largest_value():
     model = tiny_model("mlp")
     folded = fold_batch_norms(trace(model.build(), model.example_inputs()))
@@ -71,3 +101,12 @@ def test_plan_quantizes_the_operands_of_a_sum_between_int8_layers():
     plan = plan_quantization(folded, {name for name, _ in layer_nodes(folded)})
     padded = [node.name for node in folded.graph.nodes if "pad" in node.name]
     assert padded and all(plan.tensors[name] != name for name in padded)
+
+
+def test_a_linear_layer_is_quantized_behind_its_relu():
+    model = tiny_model("two_inputs")
+    folded = fold_batch_norms(trace(model.build(), model.example_inputs()))
+    layers = dict(layer_nodes(folded))
+    plan = plan_quantization(folded, set(layers))
+    assert next(iter(layers["vector"].users)).name in plan.tensors
+    assert layers["head"].name not in plan.tensors

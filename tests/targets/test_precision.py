@@ -55,6 +55,27 @@ def test_a_weight_that_the_runtime_folds_to_float_is_found_under_its_new_name() 
     assert executed_precision(folded, ["fc"], original=graph(DEQUANTIZED, "fc.weight_q")) == {"fc": "float32"}
 
 
+def test_a_packed_weight_is_followed_through_its_unpacking() -> None:
+    unpack = [
+        helper.make_node("BitShift", ["fc.weight_q", "c"], ["_1"], direction="RIGHT"),
+        helper.make_node("MatMulInteger", ["_1", "c"], ["_2"]),
+        helper.make_node("Cast", ["_2"], ["_3"], to=onnx.TensorProto.INT8),
+    ]
+    original = graph([*unpack, helper.make_node("QGemm", ["x", "_3"], ["y"])], "fc.weight_q", "c")
+    folded = graph([helper.make_node("QGemm", ["x", "_3"], ["y"])], "_3")
+    in_float = graph([*unpack, helper.make_node("Gemm", ["x", "_3"], ["y"])], "fc.weight_q", "c")
+    assert executed_precision(original, ["fc"], original=original) == {"fc": "int8"}
+    assert executed_precision(folded, ["fc"], original=original) == {"fc": "int8"}
+    assert executed_precision(in_float, ["fc"], original=in_float) == {"fc": "float32"}
+
+
+@pytest.mark.parametrize(("bits", "precision"), [(4, "block4"), (8, "float32")])
+def test_only_blocks_of_4_bits_are_block4(bits: int, precision: str) -> None:
+    node = helper.make_node("MatMulNBits", ["x", "fc.weight_q", "s"], ["y"], domain="com.microsoft", bits=bits)
+    seen = graph([node], "fc.weight_q")
+    assert executed_precision(seen, ["fc"], original=seen) == {"fc": precision}
+
+
 def test_the_real_runtime_runs_a_layer_without_quantized_activations_in_float32(tmp_path: Path) -> None:
     weights: dict[str, np.ndarray] = {
         "fc.weight_q": np.eye(8, dtype=np.int8),

@@ -1,0 +1,24 @@
+"""What the target and the user decide about building."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Importance = Literal["reconstruction", "magnitude", "taylor"]
+RoundingMethod = Literal["gptq", "adaround"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompressorOptions:
+    """Counts are samples of the training split. Without `refit_samples` candidates are stitched only."""
+
+    opset: int = 21
+    importance: Importance = "reconstruction"
+    rounding: RoundingMethod = "gptq"
+    database_samples: int = 1024
+    refit_samples: int = 512
+    calibration_samples: int = 256
+    pruned_calibration_samples: int = 64
+    statistics_samples: int = 512
+    batch_size: int = 128
+    check_samples: int = 16
+    seed: int = 0

@@ -1,0 +1,29 @@
+"""The stages of a build: how long each took, and whose failure an error is."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Literal
+
+from ..errors import StageError
+
+
+@dataclass(slots=True)
+class StageClock:
+    """Seconds per stage; an error of the model inside a stage becomes that stage's failure."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: Literal["prune", "reconstruct", "recover", "calibrate", "build"]) -> Iterator[None]:
+        """Times what is done inside. Raises StageError for an error of the model, its shapes or the memory."""
+        start = time.perf_counter()
+        try:
+            yield
+        except (RuntimeError, ValueError, MemoryError) as error:
+            memory = isinstance(error, MemoryError) or "alloc" in str(error)
+            message = f"{type(error).__name__}: {error}"[:400]
+            raise StageError(message, stage=name, kind="memory" if memory else "error") from error
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start

@@ -1,0 +1,184 @@
+"""From a recipe to the compressed torch model: pruned, blocks removed, factored, reconstructed, recovered."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor, fx
+
+from ..errors import StageError
+from ..tasks.quality import evaluate
+from ..tasks.task import Task
+from .blocks import Block, remove_blocks
+from .database import LevelDatabase
+from .fake_quantize import start_on_grid
+from .graph import fold_batch_norms
+from .importance import Scores, magnitude_scores, taylor_scores
+from .low_rank import factor_name, factorize
+from .network import Network
+from .options import CompressorOptions
+from .prune import prune, removed_units
+from .recipe import BITS, INTEGER, Precision, Recipe
+from .reconstruct import Rounding
+from .recover import Schedule, distill, reestimate_statistics
+from .refit import affordable_samples, refit
+from .samples import Samples
+from .stages import StageClock
+from .stitch import kept_inputs, kept_outputs, stitch
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Student:
+    """A compressed model with its normalization still in the graph.
+
+    `removed` are the units that it lost, `factored` the layers that became two, `precision` that of every layer that is left
+    and not float32, `steps` those of layers whose weights lie on a grid of fewer than 8 bits.
+    """
+
+    module: fx.GraphModule
+    removed: frozenset[int]
+    factored: tuple[str, ...]
+    precision: Mapping[str, Precision]
+    steps: Mapping[str, Tensor]
+
+
+class StudentMaker:
+    """Makes the students of one task."""
+
+    def __init__(self, task: Task, network: Network, options: CompressorOptions, samples: Samples, levels_dir: Path | None):
+        self.task, self.network, self.options, self.samples = task, network, options, samples
+        self.levels_dir = levels_dir
+
+    def make(self, recipe: Recipe, clock: StageClock, say: Say, schedule: Schedule | None) -> Student:
+        """The student of a recipe; a `schedule` replaces the recipe's steps. Raises StageError."""
+        with clock.stage("prune"):
+            removed = removed_units(self.network.group_by_name, recipe.keep, self.scores if recipe.keep else {})
+            module = prune(self.network.module, self.network.channels, removed)
+            remove_blocks(module, self.blocks(recipe))
+            factored = factorize(module, self._ranks(recipe), self.second_moments(recipe, removed))
+        precision = self._precision(recipe, factored)
+        bits = {name: BITS[found] for name, found in precision.items() if found in INTEGER and BITS[found] < 8}
+        with clock.stage("reconstruct"):
+            roundings = self._reconstruct(module, recipe, removed, bits)
+        steps = {name: rounding.step for name, rounding in roundings.items()}
+        if recipe.recovery is not None:
+            with clock.stage("recover"):
+                steps = self._recover(module, recipe, roundings, bits, say=say, schedule=schedule)
+        return Student(module=module, removed=removed, factored=factored, precision=precision, steps=steps)
+
+    @cached_property
+    def database(self) -> LevelDatabase:
+        """The level database of the task; what it holds is on disk, or made when it is asked for."""
+        return LevelDatabase(
+            self.network,
+            lambda: self.samples.augmented("database", self.options.database_samples),
+            directory=self.levels_dir,
+            rounding=self.options.rounding,
+        )
+
+    @cached_property
+    def scores(self) -> Scores:
+        """Importance of every removable channel; reconstruction tells the order, magnitude where no layer reads a channel."""
+        network = self.network
+        if self.options.importance == "taylor":
+            found = self.samples.training(64, self.samples.seed_for("importance"))
+            return taylor_scores(network.module, network.channels, self.task.loss, [next(found) for _ in range(8)])
+        scores = magnitude_scores(network.module, network.groups)
+        for group in network.groups if self.options.importance == "reconstruction" else ():
+            if (removal := self.database.removal(group)) is not None:
+                scores |= {group.units[unit].number: float(place) for place, unit in enumerate(removal.order)}
+        return scores
+
+    @cached_property
+    def teacher(self) -> fx.GraphModule:
+        """The original with folded normalization."""
+        return fold_batch_norms(self.network.module)
+
+    def blocks(self, recipe: Recipe) -> list[Block]:
+        """The blocks that the recipe removes. ValueError for one that the model does not have."""
+        known = {block.name: block for block in self.network.blocks}
+        unknown = [name for name in recipe.skip if name not in known]
+        if unknown:
+            raise ValueError(f"the model has no residual block {unknown[0]!r}: its blocks are {', '.join(known) or 'none'}")
+        return [known[name] for name in recipe.skip]
+
+    def second_moments(self, recipe: Recipe, removed: frozenset[int]) -> dict[str, Tensor]:
+        """E[x xᵀ] of the inputs of the layers to be factored, in the original model, for the channels that are left."""
+        found = {}
+        for name in self._ranks(recipe):
+            second = self.database.moments[name].second[0]
+            kept = kept_inputs(self.network, name, removed)
+            found[name] = second if kept is None else second[kept][:, kept]
+        return found
+
+    def _ranks(self, recipe: Recipe) -> Mapping[str, int]:
+        gone = {layer for block in self.blocks(recipe) for layer in block.layers}
+        return {name: rank for name, rank in recipe.rank.items() if name not in gone}
+
+    def _precision(self, recipe: Recipe, factored: tuple[str, ...]) -> dict[str, Precision]:
+        """Both factors of a layer have the layer's precision."""
+        gone = {layer for block in self.blocks(recipe) for layer in block.layers}
+        precision = {name: found for name, found in recipe.precision.items() if name not in gone}
+        return precision | {factor_name(name): precision[name] for name in factored if name in precision}
+
+    def _reconstruct(
+        self, module: fx.GraphModule, recipe: Recipe, removed: frozenset[int], bits: Mapping[str, int]
+    ) -> dict[str, Rounding]:
+        """Weights that make up for what was removed and rounded: from the database, then fitted layer by layer."""
+        if not recipe.changes_layers and not bits:
+            return {}
+        fitted = recipe.changes_layers and self.options.refit_samples > 0
+        roundings = stitch(module, self.database, removed, {} if fitted else bits)
+        if fitted:
+            kept = {layer.name: kept_outputs(self.network, layer.name, removed) for layer in self.network.layers}
+            roundings = refit(module, self.network.module, self._refit_inputs, kept, bits)
+        if recipe.recovery is None and (roundings or not fitted):
+            reestimate_statistics(module, self.samples.augmented("statistics", self.options.statistics_samples))
+        return roundings
+
+    @cached_property
+    def _refit_inputs(self) -> tuple[Tensor, ...]:
+        count = min(self.options.refit_samples, affordable_samples(self.network.module))
+        found = self.samples.augmented("refit", count)
+        return tuple(torch.cat(column)[:count] for column in zip(*found, strict=True))
+
+    def _recover(
+        self,
+        module: fx.GraphModule,
+        recipe: Recipe,
+        roundings: Mapping[str, Rounding],
+        bits: Mapping[str, int],
+        *,
+        say: Say,
+        schedule: Schedule | None,
+    ) -> dict[str, Tensor]:
+        """Trains the module in place; the steps of rounded layers."""
+        assert recipe.recovery is not None
+        grid = start_on_grid(module, roundings, bits)
+        seed = self.samples.seed_for(recipe.digest)
+        distill(
+            module,
+            self.teacher,
+            self.task.loss,
+            self.samples.training(self.options.batch_size, seed),
+            recipe.recovery,
+            seed=seed,
+            grid=grid,
+            schedule=schedule,
+            validate=self._validate(module) if schedule is not None else None,
+            progress=say,
+        )
+        steps = grid.settle(module)
+        broken = next((name for name, x in module.state_dict().items() if not torch.isfinite(x).all()), None)
+        if broken is not None:
+            raise StageError(f"recovery left values that are not finite in {broken}", stage="recover")
+        return steps
+
+    def _validate(self, module: fx.GraphModule) -> Callable[[], float]:
+        """The metric of the module on the validation split, negated where lower is better."""
+        sign = 1 if self.task.metric.direction == "higher" else -1
+        return lambda: sign * evaluate(module, self.task.validation, self.task.metric)
