@@ -106,6 +106,7 @@ def _is_linear(node: onnx.NodeProto, weight: str) -> bool:
 
 def _multiply_blocks(node: onnx.NodeProto, inputs: list[str], blocks: BlockQuantized) -> None:
     bias = ["", "", node.input[2]] if len(node.input) > 2 else []  # zero points and the order of columns are left out
-    sizes = {"K": blocks.columns, "N": len(blocks.packed), "bits": 4, "block_size": BLOCK}
-    replacement = helper.make_node("MatMulNBits", [node.input[0], *inputs, *bias], list(node.output), domain=_DOMAIN, **sizes)
+    inputs = [node.input[0], *inputs, *bias]
+    replacement = helper.make_node("MatMulNBits", inputs, list(node.output), domain=_DOMAIN, K=blocks.columns, N=len(blocks.packed))
+    replacement.attribute.extend([helper.make_attribute("bits", 4), helper.make_attribute("block_size", BLOCK)])
     node.CopyFrom(replacement)

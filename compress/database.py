@@ -19,6 +19,7 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -192,13 +193,17 @@ class LevelDatabase:
                 if self.covers(name):
                     self.level(name, bits=width)
 
+    def describe(self) -> str:
+        """Where it is, and how large: `11.5 MB of at most 2048.0 MB in /home/…/levels/ab12…`."""
+        if self.directory is None:
+            return "in memory only"
+        size, limit = (value / 2**20 for value in (self.size_bytes, self.limit_bytes))
+        return f"{size:.1f} MB of at most {limit:.0f} MB in {self.directory}"
+
     @property
     def size_bytes(self) -> int:
         """Bytes on disk."""
-        return sum(path.stat().st_size for path in self._files())
-
-    def _files(self) -> list[Path]:
-        return [path for path in self.directory.rglob("*.safetensors") if path.is_file()] if self.directory else []
+        return sum(_size(path) for path in self.directory.rglob("*.safetensors")) if self.directory else 0
 
     def _path(self, name: str) -> Path | None:
         folder, _, stem = name.partition("/")
@@ -206,8 +211,12 @@ class LevelDatabase:
         return self.directory / folder / f"{stem}.safetensors" if self.directory else None
 
     def _load(self, name: str) -> dict[str, Tensor] | None:
+        """An entry; None for one that is missing, damaged, or just removed by another process."""
         path = self._path(name)
-        return load_file(path) if path and path.is_file() else None
+        try:
+            return load_file(path) if path and path.is_file() else None
+        except (OSError, SafetensorError):
+            return None
 
     def _save(self, name: str, tensors: Mapping[str, Tensor]) -> None:
         path = self._path(name)
@@ -219,19 +228,36 @@ class LevelDatabase:
                 save_file({key: value.contiguous() for key, value in tensors.items()}, temporary)
             if self._saved % SHRINK_EVERY == 0:
                 self._shrink()
-        except OSError as error:  # a full disk or a read-only folder: the search goes on, the next run makes the entry again
-            log.warning("The level database cannot be kept in %s: %s", self.directory, error.strerror or error)
+        except (OSError, SafetensorError) as error:  # a full disk, a read-only folder: the next run makes the entry again
+            log.warning("The level database cannot be kept in %s: %s", self.directory, error)
             self.directory = None
         self._saved += 1
 
     def _shrink(self) -> None:
-        """Removes the oldest levels beyond the limit; they would be made again."""
-        files = sorted(self._files(), key=lambda path: path.stat().st_mtime)
-        excess = sum(path.stat().st_size for path in files) - self.limit_bytes
-        for path in files:
-            if excess > 0 and path.parent.name == "levels":
-                excess -= path.stat().st_size
-                path.unlink(missing_ok=True)
+        """Removes the oldest entries of all tasks beyond the limit; who needs one makes it again."""
+        assert self.directory is not None
+        files = {path: _modified(path) for path in self.directory.parent.rglob("*.safetensors")}
+        excess = sum(map(_size, files)) - self.limit_bytes
+        for path in sorted(files, key=files.__getitem__):
+            if excess <= 0:
+                return
+            excess -= _size(path)
+            path.unlink(missing_ok=True)
+
+
+def _size(path: Path) -> int:
+    """0 for a file that another process removed meanwhile."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _modified(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 def _chunks(layers: Iterable[Layer], limit: int) -> Iterator[list[str]]:

@@ -29,7 +29,7 @@ def write_integers(writer: ModelWriter, name: str, integers: np.ndarray, bits: i
 
 def bit_planes(integers: np.ndarray, bits: int) -> np.ndarray:
     """The planes of an int8 array of n elements with values of `bits` bits: uint8, ceil(n / 8) × 1 × bits."""
-    of_elements = (integers.reshape(-1, 1) >> np.arange(bits)) & 1
+    of_elements = (integers.reshape(-1, 1) >> np.arange(bits, dtype=np.int8)) & 1
     return np.packbits(of_elements.astype(np.uint8), axis=0, bitorder="little")[:, np.newaxis]
 
 

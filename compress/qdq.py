@@ -29,9 +29,8 @@ def write_qdq(
     _quantize_tensors(writer, _places(template, plan, scales))
     for name, (weight, bias, quantized) in layers.items():
         _write_layer(writer, template, name, (weight, bias), quantized)
-    writer.finish()
     _drop_dead_nodes(model)
-    sort_topologically(model)
+    writer.finish()
 
 
 def _write_layer(
@@ -47,7 +46,7 @@ def _write_layer(
     if weights.ndim == 2:  # ONNX Runtime's QGemm and QLinearMatMul want the zero point written out
         inputs.append(writer.constant(np.zeros(len(quantized.weight_scale), np.int8), "_z"))
     _dequantize(writer, stored.initializer, inputs, axis=axis)
-    initializer = template.parameters[bias].initializer if bias in template.parameters else ""
+    initializer = template.parameters[bias].initializer if bias is not None and bias in template.parameters else ""
     if quantized.bias is not None and _takes_bias(writer.model, initializer):
         integers = writer.add_initializer(quantized.bias, f"_b{len(writer.dropped)}")
         factors = [inputs[1], writer.constant(np.array(quantized.input_scale, np.float32), "_s")]
@@ -132,34 +131,6 @@ def _drop_dead_nodes(model: onnx.ModelProto) -> None:
             return
         del model.graph.node[:]
         model.graph.node.extend(kept)
-
-
-def sort_topologically(model: onnx.ModelProto) -> None:
-    """Orders the nodes so that each stands behind what it reads; stable otherwise."""
-    graph = model.graph
-    ready = {value.name for value in (*graph.input, *graph.initializer)} | {""}
-    makers = {name: index for index, node in enumerate(graph.node) for name in node.output}
-    order: list[int] = []
-    done: set[int] = set()
-
-    def visit(index: int) -> None:
-        stack = [index]
-        while stack:
-            current = stack[-1]
-            waiting = [makers[n] for n in graph.node[current].input if n not in ready and makers[n] not in done]
-            if waiting:
-                stack.extend(waiting)
-                continue
-            stack.pop()
-            if current not in done:
-                done.add(current)
-                order.append(current)
-
-    for index in range(len(graph.node)):
-        visit(index)
-    nodes = [graph.node[index] for index in order]
-    del graph.node[:]
-    graph.node.extend(nodes)
 
 
 def shorten_names(model: onnx.ModelProto, layers: Mapping[str, str]) -> None:

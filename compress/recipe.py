@@ -26,7 +26,8 @@ def executes_as(precision: Precision) -> Precision:
 class Recovery:
     """Distillation from the original model: loss = (1 - weight) · task loss + weight · T² · KL(teacher_T ‖ student_T).
 
-    With `hardness` h > 0 each sample's KL counts by its own size to the power h. Layers with fewer than 8 bits are rounded in
+    With `hardness` h > 0 each sample's KL counts by its own size to the power h. `features` weighs the relative squared error
+    of residual sums, which is added (Romero et al., "FitNets", 2015). Layers with fewer than 8 bits are rounded in
     every step (`fake_quantize`).
 
     Source: Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network" (2015), section 2.
@@ -37,10 +38,13 @@ class Recovery:
     temperature: float
     weight: float
     hardness: float = 0.0
+    features: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or self.learning_rate <= 0 or self.temperature <= 0 or not 0 <= self.weight <= 1 or self.hardness < 0:
-            raise ValueError(f"steps ≥ 1, learning_rate > 0, temperature > 0, 0 ≤ weight ≤ 1, hardness ≥ 0 are needed: {self}")
+        positive = self.steps >= 1 and self.learning_rate > 0 and self.temperature > 0
+        if not positive or not 0 <= self.weight <= 1 or self.hardness < 0 or self.features < 0:
+            needed = "steps ≥ 1, learning_rate > 0, temperature > 0, 0 ≤ weight ≤ 1, hardness ≥ 0 and features ≥ 0"
+            raise ValueError(f"{needed} are needed: {self}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,6 +16,7 @@ from torch.func import functional_call
 from ..errors import StageError
 from ..files import replacing
 from .fake_quantize import GridWeights
+from .features import feature_loss, feature_nodes, with_features
 from .graph import batch_norms, get_tensor, set_momentum, set_training
 from .recipe import Recovery
 
@@ -74,10 +75,10 @@ def distill(
     Raises StageError when the loss is no longer finite.
     """
     schedule = schedule or Schedule(steps=recovery.steps)
+    set_training(student, True)
     training = _Training(student, teacher, loss, recovery, grid)
     step, elapsed_s = training.load(schedule.checkpoint)
     began, saved, best = time.monotonic() - elapsed_s, time.monotonic(), _Best(validate)
-    set_training(student, True)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed + step)
         while (done := schedule.progress(step, time.monotonic() - began)) < 1:
@@ -109,6 +110,10 @@ class _Training:
         grid: GridWeights | None,
     ):
         self.student, self.teacher, self.loss, self.recovery = student, teacher, loss, recovery
+        self.trained = student
+        if recovery.features > 0:
+            names = feature_nodes(student, teacher)
+            self.trained, self.teacher = with_features(student, names), with_features(teacher, names)
         self.grid = grid or GridWeights(student, {}, {})
         self.parameters = [*student.parameters(), *self.grid.parameters()]
         groups = [{"params": list(student.parameters()), "weight_decay": 1e-4}]
@@ -133,10 +138,14 @@ class _Training:
         with mixed_precision():
             with torch.no_grad():
                 expected = self.teacher(*inputs)
-            outputs = functional_call(self.student, self.grid.rounded(self.student), inputs)
+            outputs = functional_call(self.trained, self.grid.rounded(self.student), inputs)
+        total = torch.zeros(())
+        if recovery.features > 0:
+            (outputs, ours), (expected, theirs) = outputs, expected
+            total = recovery.features * feature_loss(ours, theirs)
         outputs, expected = _float(outputs), _float(expected)
         soft = soft_loss(outputs, expected, recovery.temperature, hardness=recovery.hardness)
-        return (1 - recovery.weight) * self.loss(outputs, targets) + recovery.weight * soft
+        return total + (1 - recovery.weight) * self.loss(outputs, targets) + recovery.weight * soft
 
     def load(self, checkpoint: Path | None) -> tuple[int, float]:
         """Continues where a killed training was; steps done and seconds spent."""

@@ -34,10 +34,10 @@ class Samples:
         inputs = tuple(x[:count] for x in self.calibration)
         return list(zip(*(torch.split(x, size) for x in inputs), strict=True))
 
-    def augmented(self, purpose: str, count: int) -> list[tuple[Tensor, ...]]:
+    def augmented(self, purpose: str, count: int, *, seed: int | None = None) -> list[tuple[Tensor, ...]]:
         """Batches of about `count` inputs, augmented as in training: plain training images, which the model has learned by
         heart, cost a ResNet-20 three points of accuracy when its statistics were taken from them."""
-        found = self.training(self.options.batch_size, self.seed_for(purpose))
+        found = self.training(self.options.batch_size, self.seed_for(purpose) if seed is None else seed)
         return [next(found)[0] for _ in range(max(1, count // self.options.batch_size))]
 
     def training(self, size: int, seed: int) -> Iterator[Batch]:

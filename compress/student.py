@@ -75,10 +75,15 @@ class StudentMaker:
         """The level database of the task; what it holds is on disk, or made when it is asked for."""
         return LevelDatabase(
             self.network,
-            lambda: self.samples.augmented("database", self.options.database_samples),
+            lambda: self.samples.augmented("database", self.options.database_samples, seed=0),  # runs with any seed share it
             directory=self.levels_dir,
             rounding=self.options.rounding,
         )
+
+    @property
+    def uses_database(self) -> bool:
+        """Whether a recipe so far needed the level database."""
+        return "database" in vars(self)
 
     @cached_property
     def scores(self) -> Scores:

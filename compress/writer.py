@@ -33,7 +33,36 @@ class ModelWriter:
         return output
 
     def finish(self) -> None:
-        """Removes the dropped initializers."""
+        """Removes the dropped initializers and puts the nodes in order."""
         kept = [tensor for tensor in self.model.graph.initializer if tensor.name not in self.dropped]
         del self.model.graph.initializer[:]
         self.model.graph.initializer.extend(kept)
+        sort_topologically(self.model)
+
+
+def sort_topologically(model: onnx.ModelProto) -> None:
+    """Orders the nodes so that each stands behind what it reads; stable otherwise."""
+    graph = model.graph
+    ready = {value.name for value in (*graph.input, *graph.initializer)} | {""}
+    makers = {name: index for index, node in enumerate(graph.node) for name in node.output}
+    order: list[int] = []
+    done: set[int] = set()
+
+    def visit(index: int) -> None:
+        stack = [index]
+        while stack:
+            current = stack[-1]
+            waiting = [makers[n] for n in graph.node[current].input if n not in ready and makers[n] not in done]
+            if waiting:
+                stack.extend(waiting)
+                continue
+            stack.pop()
+            if current not in done:
+                done.add(current)
+                order.append(current)
+
+    for index in range(len(graph.node)):
+        visit(index)
+    nodes = [graph.node[index] for index in order]
+    del graph.node[:]
+    graph.node.extend(nodes)

@@ -65,7 +65,8 @@ def finetune(path: Path, run: Run, point: Point, *, seconds: float, progress: Pr
         going_on = ", continued" if checkpoint.exists() else ""
         name = f"{label_of(origin, run)} for {format_duration(seconds)}"
         progress.note(f"Fine-tuning {name}{going_on}. Ctrl-C loses a minute at most.")
-        longer = LongRecovery(compressor=make_compressor(problem, directory), recovery_s=seconds, checkpoint=checkpoint)
+        compressor = make_compressor(problem, cache_dir=directory.path / "cache")
+        longer = LongRecovery(compressor=compressor, recovery_s=seconds, checkpoint=checkpoint)
         elapsed_s = run["elapsed_s"]
         evaluator = make_evaluator(problem, directory, splits, longer, elapsed=lambda: elapsed_s, progress=progress)
         evaluator = replace(evaluator, timing=FINALIST_TIMING.with_batch(problem.request.batch))

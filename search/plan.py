@@ -9,7 +9,7 @@ import torch
 from ..compress.recipe import Recipe
 from ..profiles import SEARCH_TIMING, format_duration, format_size
 from ..tasks.data import sample_count
-from .prepare import Problem
+from .prepare import Problem, make_compressor
 from .seeds import first_recipes
 from .space import STEPS
 
@@ -54,8 +54,15 @@ def plan_json(problem: Problem) -> dict[str, Any]:
         "candidate_s": candidate_s,
         "estimated_s": request.budget_s or (count or 0) * candidate_s,
         "estimated_trials": count,
+        "level_database": level_database(problem),
         "directory": str(problem.directory),
     }
+
+
+def level_database(problem: Problem) -> str:
+    """How large the level database of the task is by now, and where."""
+    compressor = make_compressor(problem, cache_dir=None)
+    return compressor.students.database.describe()
 
 
 def estimated_seconds(problem: Problem) -> float:
@@ -102,6 +109,7 @@ def plan_text(plan: dict[str, Any]) -> str:
         "",
         f"Estimated: ~{format_duration(plan['candidate_s'])} a candidate, ~{plan['estimated_trials']} candidates in "
         f"~{format_duration(plan['estimated_s'])} (the original, uniform int8 and {plan['first_recipes'] - 2} chosen ones first).",
+        f"Level database: {plan['level_database']}.",
         f"The run would be in {plan['directory']}.",
     ]
     return "\n".join(lines)

@@ -88,8 +88,11 @@ def open_search(problem: Problem, progress: Progress) -> Iterator[Search]:
     with RunDirectory.open(problem.directory, config_of(problem), fresh=request.fresh) as directory:
         _announce(directory, problem, progress)
         directory.write_json(_CHECKED, problem.checked.to_json())
+        compressor = make_compressor(problem, cache_dir=directory.path / "cache")
         with splits_folder(directory) as splits:
-            yield _search(problem, directory, progress, splits)
+            yield _search(problem, directory, compressor, progress, splits)
+        if compressor.students.uses_database:
+            progress.note(f"Level database: {compressor.students.database.describe()}.")
 
 
 @contextmanager
@@ -112,11 +115,10 @@ def _announce(directory: RunDirectory, problem: Problem, progress: Progress) -> 
     directory.log("opened", resumed=directory.resumed, changed=directory.changed, command=problem.request.command)
 
 
-def make_compressor(problem: Problem, directory: RunDirectory) -> Compressor:
-    """The compressor of a run; templates are kept in the run directory, the level database in the user's cache folder."""
+def make_compressor(problem: Problem, *, cache_dir: Path | None) -> Compressor:
+    """The compressor of a run; templates are kept in `cache_dir`, the level database in the user's cache folder."""
     options = CompressorOptions(opset=problem.profile.opset, seed=problem.request.seed)
-    folders = {"cache_dir": directory.path / "cache", "levels_dir": levels_folder()}
-    return Compressor(problem.checked.task, problem.network, options, **folders)
+    return Compressor(problem.checked.task, problem.network, options, cache_dir=cache_dir, levels_dir=levels_folder())
 
 
 def levels_folder() -> Path:
@@ -152,10 +154,9 @@ def make_evaluator(
     )
 
 
-def _search(problem: Problem, directory: RunDirectory, progress: Progress, splits: Path) -> Search:
+def _search(problem: Problem, directory: RunDirectory, compressor: Compressor, progress: Progress, splits: Path) -> Search:
     request, task = problem.request, problem.checked.task
     clock = Clock(directory.elapsed)
-    compressor = make_compressor(problem, directory)
     evaluator = make_evaluator(problem, directory, splits, compressor, elapsed=lambda: clock.elapsed_s, progress=progress)
     limits = Limits(latency_s=request.constraints.max_latency_s, size_bytes=request.constraints.max_size_bytes)
     finalists = Finalists(directory, evaluator, StoredSplit(task.test, splits / "test.npz"), batch=request.batch)

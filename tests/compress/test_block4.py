@@ -1,7 +1,6 @@
 """Block-wise 4-bit weights: the grid, and what ONNX Runtime's kernel makes of the packed bytes."""
 
 import numpy as np
-import onnx
 import onnxruntime
 import pytest
 from autocompress.compress.block4 import quantize_blocks, write_blocks
@@ -66,10 +65,8 @@ def test_the_kernel_multiplies_with_the_dequantized_weight(op_type, shape):
     write_blocks(model, template_of(model), {"fc": ("fc.weight", blocks)})
     assert {t.name for t in model.graph.initializer if t.data_type == TensorProto.UINT8} == {"fc.weight_q"}
     x = np.random.default_rng(1).normal(size=shape).astype(np.float32)
-    onnx_nodes = [node.op_type for node in model.graph.node]
-    model.graph.node.sort(key=lambda node: node.op_type)  # Cast stands before MatMulNBits
     answer = onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"x": x})[0]
-    assert "MatMulNBits" in onnx_nodes
+    assert [node.op_type for node in model.graph.node] == ["Cast", "MatMulNBits"]
     np.testing.assert_allclose(answer, x @ blocks.dequantized().T + (op_type == "Gemm"), rtol=1e-4, atol=1e-4)
 
 
@@ -77,4 +74,3 @@ def test_a_product_that_is_scaled_is_refused():
     model = multiplication("Gemm", random_weight(columns=40).T, alpha=0.5)
     with pytest.raises(StageError, match="no block4"):
         write_blocks(model, template_of(model), {"fc": ("fc.weight", quantize_blocks(random_weight(columns=40)))})
-    assert onnx.checker.check_model(model) is None

@@ -84,9 +84,7 @@ def test_int8_artifact_answers_like_fake_quantized_torch(name, pruned, compresso
 
 @pytest.mark.parametrize("precision", ["int6", "int4", "int3", "int2"])
 @pytest.mark.parametrize("name", NAMES)
-def test_packed_weights_answer_like_fake_quantized_torch_and_run_as_integers(
-    name, precision, compressors, int8_bytes, tmp_path
-):
+def test_packed_weights_answer_like_fake_quantized_torch_and_run_as_integers(name, precision, compressors, int8_bytes, tmp_path):
     compressor = compressors(name)
     layers = dict.fromkeys(all_int8(compressor.network), precision)
     result = compressor.build(Recipe(precision=layers), tmp_path)

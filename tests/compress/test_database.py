@@ -112,6 +112,21 @@ def test_the_database_stays_within_its_limit(network, inputs, tmp_path):
     assert smaller.size_bytes <= limit
 
 
+def test_a_damaged_entry_is_made_again(network, inputs, tmp_path):
+    first = database(network, inputs, tmp_path)
+    weight = first.level("body.0.0", bits=4).weight()
+    for path in tmp_path.rglob("*.safetensors"):
+        path.write_bytes(path.read_bytes()[:20])
+    assert torch.equal(database(network, inputs, tmp_path).level("body.0.0", bits=4).weight(), weight)
+
+
+def test_a_folder_that_cannot_be_written_is_done_without(network, inputs, tmp_path, caplog):
+    (tmp_path / "levels").write_text("a file in the way")
+    found = database(network, inputs, tmp_path / "levels")
+    assert found.level("body.0.0", bits=4).error > 0
+    assert found.describe() == "in memory only" and "cannot be kept" in caplog.text
+
+
 def test_inputs_that_are_not_finite_are_named(network, inputs):
     with pytest.raises(StageError, match="layer stem"):
         database(network, inputs * torch.inf).level("body.0.0", bits=4)

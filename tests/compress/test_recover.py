@@ -3,6 +3,7 @@
 import pytest
 import torch
 from autocompress.compress import Recovery
+from autocompress.compress.features import feature_loss, feature_nodes, with_features
 from autocompress.compress.graph import batch_norms, clone, get_tensor, trace
 from autocompress.compress.recover import Schedule, distill, reestimate_statistics, soft_loss
 from autocompress.tests.compress.tasks import tiny_task
@@ -101,3 +102,26 @@ def test_the_best_look_is_kept_when_training_makes_the_model_worse(damaged):
     distill(student, original, task.loss, iter([batch] * 40), RECOVERY, seed=0, schedule=Schedule(steps=40), validate=validate)
     assert len(states) == 6
     assert all(torch.equal(value, student.state_dict()[name]) for name, value in states[0].items())
+
+
+def test_features_are_the_sums_of_both_models_and_bring_them_together():
+    task = tiny_task("encoder")
+    original = trace(task.model, task.example_inputs)
+    student = clone(original)
+    with torch.no_grad():
+        next(parameter for parameter in student.parameters() if parameter.dim() == 2).mul_(0.5)
+    names = feature_nodes(student, original)
+    assert names and all(name.startswith("add") for name in names)
+    inputs = task.train.inputs
+
+    def distance_of_features():
+        with torch.inference_mode():
+            (answers, ours), (_, theirs) = (with_features(module, names)(*inputs) for module in (student, original))
+            assert torch.equal(answers, student(*inputs))
+        return float(feature_loss(ours, theirs))
+
+    before = distance_of_features()
+    recovery = Recovery(steps=40, learning_rate=1e-2, temperature=1.0, weight=0.0, features=1.0)
+    batch = (tuple(x[:128] for x in inputs), task.train.targets[:128])
+    distill(student, original, lambda outputs, _: 0 * outputs.sum(), iter([batch] * 40), recovery, seed=0)
+    assert distance_of_features() < 0.7 * before

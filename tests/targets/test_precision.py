@@ -91,7 +91,7 @@ def test_the_real_runtime_runs_a_layer_without_quantized_activations_in_float32(
 
 
 def test_a_weight_used_twice_is_int8_only_if_both_uses_are() -> None:
-    nodes = [helper.make_node("QGemm", ["fc.weight_q"], ["y"]), helper.make_node("Gemm", ["fc.weight_q"], ["z"])]
+    nodes = [helper.make_node("QGemm", ["x", "fc.weight_q"], ["y"]), helper.make_node("Gemm", ["x", "fc.weight_q"], ["z"])]
     both, one = graph(nodes, "fc.weight_q"), graph(nodes[:1], "fc.weight_q")
     assert executed_precision(both, ["fc"], original=both) == {"fc": "float32"}
     assert executed_precision(one, ["fc"], original=one) == {"fc": "int8"}
