@@ -13,6 +13,7 @@ Source of the idea: Frantar, Alistarh, "SPDY" (2022), section 3.
 
 import hashlib
 import logging
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -31,23 +32,23 @@ from .layers import Layer
 from .network import Network
 from .options import RoundingMethod
 from .reconstruct import (
+    ROUNDINGS,
     Reader,
     Removal,
     compensated,
     optimal_scale,
     output_error,
     removal_order,
-    round_adaptively,
-    round_compensating,
 )
 from .statistics import InputMoments, columns_of, groups_of_layer, input_moments
 
 log = logging.getLogger(__name__)
 
-VERSION = 1
+VERSION = 2
 MOMENTS_IN_MEMORY_BYTES = 1 << 30  # more are collected in several passes
 LIMIT_BYTES = 2 << 30
 SHRINK_EVERY = 256  # entries
+IN_MEMORY_LEVELS = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,14 +83,14 @@ class LevelDatabase:
         self.rounding = rounding
         self.limit_bytes = limit_bytes
         self._batches = [*batches()]
+        self.key = self._digest()
         self.directory = directory / self.key[:32] if directory else None
         self._nodes = dict(layer_nodes(network.module))
         self._layers = {layer.name: layer for layer in network.layers if layer.name in self._nodes}
-        self._known: dict[str, Level] = {}
+        self._known: OrderedDict[str, Level] = OrderedDict()
         self._saved = 0
 
-    @cached_property
-    def key(self) -> str:
+    def _digest(self) -> str:
         """SHA-256 of what decides every entry."""
         hasher = hashlib.sha256(f"{VERSION} {torch.__version__}\n{self.network.module.code}".encode())
         tensors = [tensor for _, tensor in sorted(self.network.module.state_dict().items())]
@@ -111,6 +112,7 @@ class LevelDatabase:
                     raise StageError(f"the inputs of layer {name} are not finite on the calibration set", stage="reconstruct")
                 self._save(f"moments/{name}", {"second": item.second, "mean": item.mean})
                 found[name] = self._stored_moments(name) or item
+        self._batches.clear()
         return found
 
     def _stored_moments(self, layer: str) -> InputMoments | None:
@@ -144,7 +146,9 @@ class LevelDatabase:
         """The layer's weight on the kept input `channels` (indices into dimension 1; None: all), rounded to `bits` or not."""
         kept = None if channels is None else channels.tolist()
         name = digest_of([layer, kept, bits, self.rounding if bits else None])
-        if name not in self._known:
+        if name in self._known:
+            self._known.move_to_end(name)
+        else:
             stored = self._load(f"levels/{name}")
             if stored is None:
                 self._known[name] = level = self._make(layer, channels, bits)
@@ -152,6 +156,8 @@ class LevelDatabase:
                 self._save(f"levels/{name}", tensors if level.step is None else {**tensors, "step": level.step})
             else:
                 self._known[name] = Level(values=stored["values"], step=stored.get("step"), error=float(stored["error"]))
+            while len(self._known) > IN_MEMORY_LEVELS:
+                self._known.popitem(last=False)
         return self._known[name]
 
     def _make(self, layer: str, channels: Tensor | None, bits: int | None) -> Level:
@@ -166,8 +172,7 @@ class LevelDatabase:
         step = None if bits is None else optimal_scale(weight, second.diagonal(dim1=-2, dim2=-1), bits)
         values = weight
         if bits is not None and step is not None:
-            rounded = round_compensating if self.rounding == "gptq" else round_adaptively
-            values = rounded(weight, second, step, bits).to(torch.int8)
+            values = ROUNDINGS[self.rounding](weight, second, step, bits).to(torch.int8)
         level = Level(values=values.contiguous(), step=step, error=0.0)
         change = original.clone()
         change[..., kept] -= level.weight()
@@ -238,7 +243,7 @@ class LevelDatabase:
         assert self.directory is not None
         files = {path: _modified(path) for path in self.directory.parent.rglob("*.safetensors")}
         excess = sum(map(_size, files)) - self.limit_bytes
-        for path in sorted(files, key=files.__getitem__):
+        for path in sorted(files, key=lambda path: (path.parent.name != "levels", files[path])):  # moments cost most to make
             if excess <= 0:
                 return
             excess -= _size(path)

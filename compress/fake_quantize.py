@@ -12,9 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from .graph import argument, get_tensor, layer_nodes, set_tensor
+from .graph import argument, batch_norms, get_tensor, layer_nodes, set_tensor
 from .reconstruct import Rounding, grid_limits
 
+SMALLEST_GAMMA = 1e-6
 MARGIN = 0.45  # of a step: how far a weight may lie from its grid point at the start
 
 
@@ -29,6 +30,8 @@ class GridWeights(nn.Module):
         self.bits = dict(bits)
         self.weights = {name: str(argument(node, 1).target) for name, node in layer_nodes(module) if name in bits}
         self.steps = nn.ParameterList([nn.Parameter(steps[name].clone()) for name in self.weights])
+        behind = {argument(node, 0): argument(node, 1) for node in batch_norms(module)}
+        self.gammas = [str(behind[n].target) for name, n in layer_nodes(module) if name in bits and behind.get(n) is not None]
 
     def rounded(self, module: fx.GraphModule) -> dict[str, Tensor]:
         """By parameter name, the rounded weights; gradients reach both the weights and the steps."""
@@ -36,6 +39,12 @@ class GridWeights(nn.Module):
             weight: _on_grid(get_tensor(module, weight), step.abs().clamp_min(1e-9), self.bits[name])
             for (name, weight), step in zip(self.weights.items(), self.steps, strict=True)
         }
+
+    def keep_signs(self, module: fx.GraphModule) -> None:
+        """Keeps the γ behind these layers positive: folding a negative one would turn -2..1 into -1..2."""
+        with torch.no_grad():
+            for name in self.gammas:
+                get_tensor(module, name).clamp_(min=SMALLEST_GAMMA)
 
     def settle(self, module: fx.GraphModule) -> dict[str, Tensor]:
         """Writes the rounded weights into the module and returns the steps by layer."""

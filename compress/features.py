@@ -24,7 +24,8 @@ def with_features(module: fx.GraphModule, names: Sequence[str]) -> fx.GraphModul
 
     It has the mode (training or inference) that the module has now. A single output is not in a tuple.
     """
-    graph, copies = fx.Graph(), {}
+    copies: dict[fx.Node, fx.Node] = {}
+    graph = fx.Graph()
     outputs: Any = graph.graph_copy(module.graph, copies)
     by_name = {node.name: copied for node, copied in copies.items()}
     single = isinstance(outputs, (tuple, list)) and len(outputs) == 1

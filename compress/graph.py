@@ -150,12 +150,13 @@ def argument(node: fx.Node, index: int, default: Any = None) -> Any:
     return node.args[index] if len(node.args) > index else default
 
 
-def set_training(module: fx.GraphModule, training: bool) -> None:
-    """Switches batch normalization and dropout of the graph; `module.train()` does not reach them."""
+def set_training(module: fx.GraphModule, training: bool, *, dropout: bool = True) -> None:
+    """Switches batch normalization and dropout (unless it is to stay off); `module.train()` does not reach them in a graph."""
     for node in module.graph.nodes:
         position = _TRAINING_ARGUMENT.get(operation(node))
         if position is not None:
-            node.args = (*node.args[:position], training, *node.args[position + 1 :])
+            value = training and (dropout or operation(node) == "batch_norm")
+            node.args = (*node.args[:position], value, *node.args[position + 1 :])
     module.recompile()
 
 

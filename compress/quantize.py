@@ -126,6 +126,8 @@ class _RangeRecorder(fx.Interpreter):
         if n.name in self.ranges:
             low, high = self.ranges[n.name]
             smallest, largest = torch.aminmax(result)
+            if not torch.isfinite(smallest) or not torch.isfinite(largest):
+                raise ValueError(f"the values of {n.name} are not finite on the calibration set")
             self.ranges[n.name] = min(low, float(smallest)), max(high, float(largest))
         return result
 

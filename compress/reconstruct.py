@@ -8,11 +8,13 @@ Sources: Hassibi, Stork, "Second order derivatives for network pruning: Optimal 
 "GPTQ" (2023), algorithm 1; Nagel et al., "Up or Down? Adaptive Rounding" (2020), equation 21.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from .options import RoundingMethod
 
 DAMPING = 0.01  # of the mean diagonal of H, added to the diagonal
 
@@ -185,3 +187,9 @@ def round_adaptively(
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     return (floor + (logits.detach() > 0)).clamp(low, high)
+
+
+ROUNDINGS: Mapping[RoundingMethod, Callable[[Tensor, Tensor, Tensor, int], Tensor]] = {
+    "gptq": round_compensating,
+    "adaround": round_adaptively,
+}

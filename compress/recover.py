@@ -28,10 +28,14 @@ DEFAULT_MOMENTUM = 0.1
 
 
 def reestimate_statistics(module: fx.GraphModule, batches: Iterable[tuple[Tensor, ...]]) -> None:
-    """Replaces the running mean and variance of every batch normalization by their averages over `batches`, in place."""
-    if not batch_norms(module):
+    """Replaces the running mean and variance of every batch normalization by their averages over `batches`, in place.
+
+    Dropout stays off. Raises StageError when a channel has a single value, or values that are not finite.
+    """
+    norms = batch_norms(module)
+    if not norms:
         return
-    set_training(module, True)
+    set_training(module, True, dropout=False)
     with torch.no_grad():
         for index, inputs in enumerate(batches):
             set_momentum(module, 1 / (index + 1))
@@ -39,6 +43,10 @@ def reestimate_statistics(module: fx.GraphModule, batches: Iterable[tuple[Tensor
                 module(*(channels_last(x) for x in inputs))
     set_momentum(module, DEFAULT_MOMENTUM)
     set_training(module, False)
+    for name in (str(node.args[index].target) for node in norms for index in (3, 4)):  # type: ignore[union-attr]
+        if not torch.isfinite(get_tensor(module, name)).all():
+            message = f"the statistics of {name} are not finite: more training samples than one are needed, with finite values"
+            raise StageError(message, stage="reconstruct")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +57,10 @@ class Schedule:
     seconds: float | None = None
     checkpoint: Path | None = None
 
+    def __post_init__(self) -> None:
+        if self.steps < 1 if self.seconds is None else self.seconds <= 0:
+            raise ValueError(f"a training needs steps ≥ 1, or seconds > 0: {self}")
+
     def progress(self, step: int, elapsed_s: float) -> float:
         """The share that is done, 0..1."""
         return min(1.0, step / self.steps if self.seconds is None else elapsed_s / self.seconds)
@@ -58,7 +70,7 @@ def distill(
     student: fx.GraphModule,
     teacher: fx.GraphModule,
     loss: Callable[[Any, Any], Tensor],
-    batches: Iterator[Batch],
+    batches: Callable[[int], Iterator[Batch]],
     recovery: Recovery,
     *,
     seed: int,
@@ -70,23 +82,25 @@ def distill(
     """Trains `student` in place: AdamW, a short linear warm-up, then a cosine to zero.
 
     The weights in `grid` are rounded in every forward pass (quantization-aware training) and the steps learned with them.
-    `validate` scores the student in inference form, larger is better: the best of some looks is kept (early stopping).
+    `batches` makes endless batches from the step at which a training starts or goes on. `validate` scores the student in
+    inference form, larger is better: the best of some looks is kept (early stopping).
     Mixed precision (bfloat16) where the processor has it. `seed` decides dropout; the caller's generator is left as it was.
     Raises StageError when the loss is no longer finite.
     """
     schedule = schedule or Schedule(steps=recovery.steps)
     set_training(student, True)
     training = _Training(student, teacher, loss, recovery, grid)
-    step, elapsed_s = training.load(schedule.checkpoint)
-    began, saved, best = time.monotonic() - elapsed_s, time.monotonic(), _Best(validate)
+    best = _Best(validate)
+    step, elapsed_s = training.load(schedule.checkpoint, best)
+    began, saved, source = time.monotonic() - elapsed_s, time.monotonic(), batches(step)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed + step)
         while (done := schedule.progress(step, time.monotonic() - began)) < 1:
-            training.step(next(batches), _rate(done), step)
+            training.step(next(source), _rate(done), step)
             step += 1
             best.look(training, done)
             if schedule.checkpoint is not None and time.monotonic() - saved > CHECKPOINT_S:
-                training.save(schedule.checkpoint, step, time.monotonic() - began)
+                training.save(schedule.checkpoint, best, step=step, elapsed_s=time.monotonic() - began)
                 saved = time.monotonic()
             if progress is not None:
                 progress(_told(step, done, schedule))
@@ -132,6 +146,7 @@ class _Training:
         total.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.parameters, 5.0)
         self.optimizer.step()
+        self.grid.keep_signs(self.student)
 
     def _loss(self, batch: Batch) -> Tensor:
         inputs, targets, recovery = tuple(channels_last(x) for x in batch[0]), batch[1], self.recovery
@@ -147,7 +162,7 @@ class _Training:
         soft = soft_loss(outputs, expected, recovery.temperature, hardness=recovery.hardness)
         return total + (1 - recovery.weight) * self.loss(outputs, targets) + recovery.weight * soft
 
-    def load(self, checkpoint: Path | None) -> tuple[int, float]:
+    def load(self, checkpoint: Path | None, best: "_Best") -> tuple[int, float]:
         """Continues where a killed training was; steps done and seconds spent."""
         if checkpoint is None or not checkpoint.is_file():
             return 0, 0.0
@@ -155,13 +170,14 @@ class _Training:
         self.student.load_state_dict(state["student"])
         self.grid.load_state_dict(state["grid"])
         self.optimizer.load_state_dict(state["optimizer"])
+        best.score, best.state = state["best"]
         return state["step"], state["elapsed_s"]
 
-    def save(self, checkpoint: Path, step: int, elapsed_s: float) -> None:
+    def save(self, checkpoint: Path, best: "_Best", *, step: int, elapsed_s: float) -> None:
         """Writes the state atomically."""
         state = {"student": self.student.state_dict(), "grid": self.grid.state_dict(), "optimizer": self.optimizer.state_dict()}
         with replacing(checkpoint) as temporary:
-            torch.save({**state, "step": step, "elapsed_s": elapsed_s}, temporary)
+            torch.save({**state, "best": (best.score, best.state), "step": step, "elapsed_s": elapsed_s}, temporary)
 
 
 class _Best:
@@ -171,14 +187,14 @@ class _Best:
         self.validate = validate
         self.score = -math.inf
         self.state: tuple[dict[str, Any], dict[str, Any]] | None = None
-        self.due = [0.5 + 0.5 * (index + 1) / LOOKS for index in range(LOOKS)]
+        self.due = [0.5 + 0.5 * index / LOOKS for index in range(LOOKS)]
 
     def look(self, training: _Training, done: float) -> None:
         """Scores the student if a look is due."""
-        if self.validate is None or not self.due or done < self.due[0] - 0.5 / LOOKS:
-            return
-        self.due.pop(0)
-        self._score(training)
+        passed = [share for share in self.due if share <= done]
+        if self.validate is not None and passed:
+            self.due = self.due[len(passed) :]
+            self._score(training)
 
     def _score(self, training: _Training) -> None:
         assert self.validate is not None

@@ -20,7 +20,8 @@ import torch
 from torch import Tensor, fx
 
 from .graph import argument, get_tensor, layer_nodes, operation, set_tensor
-from .reconstruct import Rounding, optimal_scale, round_compensating
+from .options import RoundingMethod
+from .reconstruct import ROUNDINGS, Rounding, optimal_scale
 from .recover import channels_last, mixed_precision
 from .statistics import columns_of, groups_of_layer, input_vectors, output_vectors
 
@@ -35,6 +36,8 @@ def refit(
     inputs: tuple[Tensor, ...],
     outputs_kept: Mapping[str, Tensor],
     bits: Mapping[str, int],
+    *,
+    rounding: RoundingMethod = "gptq",
 ) -> dict[str, Rounding]:
     """Fits the layers of `module` in place; tells how the layers in `bits` were rounded, by name.
 
@@ -57,7 +60,7 @@ def refit(
                 second = _fit(fitted, node, _output_of(partner, reference), outputs_kept[name])
                 if name in bits:
                     weight = str(argument(node, 1).target)
-                    rounded[weight], roundings[name] = _rounded(get_tensor(module, weight).detach(), second, bits[name])
+                    rounded[weight], roundings[name] = _rounded(get_tensor(module, weight).detach(), second, bits[name], rounding)
             fitted.run_until(node)
             reference.forget()
             fitted.forget()
@@ -153,11 +156,24 @@ def _fit(run: _Stepwise, node: fx.Node, target: Tensor, kept: Tensor) -> Tensor:
     return x.mT @ x / x.shape[1]
 
 
-def _rounded(weight: Tensor, second: Tensor, bits: int) -> tuple[Tensor, Rounding]:
+def round_rest(module: fx.GraphModule, bits: Mapping[str, int]) -> dict[str, Rounding]:
+    """Rounds layers of which nothing is known (first factors, shared weights) to nearest, in place."""
+    found = {}
+    for name, node in layer_nodes(module):
+        if name in bits:
+            weight = str(argument(node, 1).target)
+            tensor = get_tensor(module, weight).detach()
+            second = torch.eye(tensor[0].numel()).expand(groups_of_layer(node), -1, -1)
+            rounded, found[name] = _rounded(tensor, second, bits[name], "gptq")
+            set_tensor(module, weight, rounded)
+    return found
+
+
+def _rounded(weight: Tensor, second: Tensor, bits: int, method: RoundingMethod) -> tuple[Tensor, Rounding]:
     """The rounded weight, and how."""
     columns = columns_of(weight, len(second))
     step = optimal_scale(columns, second.diagonal(dim1=-2, dim2=-1), bits)
-    values = round_compensating(columns, second, step, bits) * step.unsqueeze(-1)
+    values = ROUNDINGS[method](columns, second, step, bits) * step.unsqueeze(-1)
     return values.reshape(weight.shape), Rounding(step=step.flatten(), weight=weight)
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ..files import digest_of
-from ..tasks.data import Batch, batches, read
+from ..tasks.data import Batch, Randomness, batches, read
 from ..tasks.task import Task
 from .options import CompressorOptions
 
@@ -21,7 +21,7 @@ class Samples:
 
     def first(self, count: int) -> tuple[Tensor, ...]:
         """The first inputs of the split, never augmented; fewer when it has fewer."""
-        parts = [inputs for inputs, _ in read(self.task.train, limit=count)]
+        parts = [inputs for inputs, _ in Randomness(self.options.seed).drawing(read(self.task.train, limit=count))]
         return tuple(torch.cat(column)[:count] for column in zip(*parts, strict=True))
 
     @cached_property
@@ -38,7 +38,10 @@ class Samples:
         """Batches of about `count` inputs, augmented as in training: plain training images, which the model has learned by
         heart, cost a ResNet-20 three points of accuracy when its statistics were taken from them."""
         found = self.training(self.options.batch_size, self.seed_for(purpose) if seed is None else seed)
-        return [next(found)[0] for _ in range(max(1, count // self.options.batch_size))]
+        drawn: list[tuple[Tensor, ...]] = []
+        while sum(len(inputs[0]) for inputs in drawn) < count:  # a loader has batches of its own size
+            drawn.append(next(found)[0])
+        return drawn
 
     def training(self, size: int, seed: int) -> Iterator[Batch]:
         """Endless augmented batches with targets."""

@@ -73,13 +73,18 @@ class _Collector(fx.Interpreter):
     def __init__(self, module: fx.GraphModule, layers: Collection[str] | None, seed: int):
         super().__init__(module)
         self.layers = {node: name for name, node in layer_nodes(module) if layers is None or name in layers}
-        self.generator = torch.Generator().manual_seed(seed)
+        self.generators = {name: torch.Generator().manual_seed(seed + index) for index, name in enumerate(self._all(module))}
         self.sums: dict[str, tuple[Tensor, Tensor, int]] = {}
+
+    @staticmethod
+    def _all(module: fx.GraphModule) -> list[str]:
+        """Every layer has a generator of its own, so that its sample does not depend on which others are asked for."""
+        return list(dict(layer_nodes(module)))
 
     def run_node(self, n: fx.Node) -> Any:
         if (name := self.layers.get(n)) is not None:
             x, weight = (self.env[argument(n, index)] for index in (0, 1))
-            self._add(name, input_vectors(n, x, weight, rows=ROWS_PER_BATCH, generator=self.generator))
+            self._add(name, input_vectors(n, x, weight, rows=ROWS_PER_BATCH, generator=self.generators[name]))
         return super().run_node(n)
 
     def _add(self, name: str, vectors: Tensor) -> None:
@@ -97,15 +102,22 @@ class _Collector(fx.Interpreter):
 def _patches(node: fx.Node, x: Tensor, weight: Tensor, rows: int, generator: torch.Generator) -> Tensor:
     """Patches at randomly chosen positions, channels before kernel offsets like the weight's columns."""
     spatial = weight.dim() - 2
-    stride, padding, dilation = (_each(argument(node, index, default), spatial) for index, default in ((3, 1), (4, 0), (5, 1)))
-    view = F.pad(x, [amount for p in reversed(padding) for amount in (p, p)])
-    for dim in range(spatial):
-        extent = (weight.shape[2 + dim] - 1) * dilation[dim] + 1
+    stride, dilation = (_each(argument(node, index, 1), spatial) for index in (3, 5))
+    extents = [(size - 1) * step + 1 for size, step in zip(weight.shape[2:], dilation, strict=True)]
+    view = F.pad(x, [amount for pair in reversed(_padding(argument(node, 4, 0), extents)) for amount in pair])
+    for dim, extent in enumerate(extents):
         view = view.unfold(2 + dim, extent, stride[dim])[..., :: dilation[dim]]
     positions = [view.shape[0], *view.shape[2 : 2 + spatial]]
     flat = chosen_rows(torch.Size(positions).numel(), rows, generator)
     picked = view.movedim(1, 1 + spatial)[torch.unravel_index(flat, positions)]  # rows × channels × kernel
     return picked.reshape(len(flat), groups_of_layer(node), -1).transpose(0, 1)
+
+
+def _padding(value: Any, extents: list[int]) -> list[tuple[int, int]]:
+    """Before and after each dimension; `same` puts the odd one behind, as torch does."""
+    if value == "same":
+        return [((extent - 1) // 2, extent - 1 - (extent - 1) // 2) for extent in extents]
+    return [(amount, amount) for amount in _each(0 if value == "valid" else value, len(extents))]
 
 
 def _each(value: Any, count: int) -> list[int]:

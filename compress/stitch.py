@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, fx
 
 from .database import Level, LevelDatabase
-from .graph import argument, batch_norms, get_tensor, layer_nodes, set_tensor
+from .graph import LAYERS, argument, batch_norms, get_tensor, layer_nodes, operation, set_tensor
 from .low_rank import factor_name
 from .network import Network
 from .reconstruct import Rounding
@@ -22,8 +22,11 @@ def stitch(module: fx.GraphModule, database: LevelDatabase, removed: Set[int], b
     network, roundings = database.network, {}
     normalized = {argument(node, 0) for node in batch_norms(module)}
     layers = dict(layer_nodes(module))
+    tied = _read_elsewhere(module)
     for name, node in layers.items():
-        if not database.covers(name) or factor_name(name) in layers:  # what is left of a factored layer has other inputs
+        if not database.covers(name) or argument(node, 1).target in tied:
+            continue
+        if factor_name(name) in layers:  # what is left of a factored layer has other inputs
             continue
         channels = kept_inputs(network, name, removed)
         if channels is None and name not in bits:
@@ -40,6 +43,12 @@ def stitch(module: fx.GraphModule, database: LevelDatabase, removed: Set[int], b
             shift = _mean_change(database, name, channels, level)[rows]
             set_tensor(module, str(bias.target), get_tensor(module, str(bias.target)).detach() + shift)
     return roundings
+
+
+def _read_elsewhere(module: fx.GraphModule) -> set[str]:
+    """Parameters that something besides convolutions and linear layers reads: the table of an embedding, tied to a classifier."""
+    reads = [(node, user) for node in module.graph.nodes if node.op == "get_attr" for user in node.users]
+    return {str(node.target) for node, user in reads if operation(user) not in LAYERS or argument(user, 1) is not node}
 
 
 def kept_inputs(network: Network, layer: str, removed: Set[int]) -> Tensor | None:

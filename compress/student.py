@@ -23,7 +23,7 @@ from .prune import prune, removed_units
 from .recipe import BITS, INTEGER, Precision, Recipe
 from .reconstruct import Rounding
 from .recover import Schedule, distill, reestimate_statistics
-from .refit import affordable_samples, refit
+from .refit import affordable_samples, refit, round_rest
 from .samples import Samples
 from .stages import StageClock
 from .stitch import kept_inputs, kept_outputs, stitch
@@ -115,6 +115,8 @@ class StudentMaker:
         """E[x xᵀ] of the inputs of the layers to be factored, in the original model, for the channels that are left."""
         found = {}
         for name in self._ranks(recipe):
+            if name not in self.database.moments:
+                raise ValueError(f"{name!r} is no layer that can be factored")
             second = self.database.moments[name].second[0]
             kept = kept_inputs(self.network, name, removed)
             found[name] = second if kept is None else second[kept][:, kept]
@@ -127,6 +129,11 @@ class StudentMaker:
     def _precision(self, recipe: Recipe, factored: tuple[str, ...]) -> dict[str, Precision]:
         """Both factors of a layer have the layer's precision."""
         gone = {layer for block in self.blocks(recipe) for layer in block.layers}
+        layers = {layer.name: layer for layer in self.network.layers}
+        for name in recipe.precision:
+            if name not in layers or layers[name].float_only:
+                reason = layers[name].float_only if name in layers else "the model has no such layer"
+                raise StageError(f"{name!r} cannot be {recipe.precision[name]}: {reason}", stage="calibrate")
         precision = {name: found for name, found in recipe.precision.items() if name not in gone}
         return precision | {factor_name(name): precision[name] for name in factored if name in precision}
 
@@ -140,7 +147,8 @@ class StudentMaker:
         roundings = stitch(module, self.database, removed, {} if fitted else bits)
         if fitted:
             kept = {layer.name: kept_outputs(self.network, layer.name, removed) for layer in self.network.layers}
-            roundings = refit(module, self.network.module, self._refit_inputs, kept, bits)
+            roundings = refit(module, self.network.module, self._refit_inputs, kept, bits, rounding=self.options.rounding)
+        roundings |= round_rest(module, {name: width for name, width in bits.items() if name not in roundings})
         if recipe.recovery is None and (roundings or not fitted):
             reestimate_statistics(module, self.samples.augmented("statistics", self.options.statistics_samples))
         return roundings
@@ -169,7 +177,7 @@ class StudentMaker:
             module,
             self.teacher,
             self.task.loss,
-            self.samples.training(self.options.batch_size, seed),
+            lambda step: self.samples.training(self.options.batch_size, seed + step),
             recipe.recovery,
             seed=seed,
             grid=grid,
@@ -178,9 +186,10 @@ class StudentMaker:
             progress=say,
         )
         steps = grid.settle(module)
-        broken = next((name for name, x in module.state_dict().items() if not torch.isfinite(x).all()), None)
-        if broken is not None:
-            raise StageError(f"recovery left values that are not finite in {broken}", stage="recover")
+        broken = [name for name, parameter in module.named_parameters() if not torch.isfinite(parameter).all()]
+        broken += [name for name, buffer in module.named_buffers() if torch.isnan(buffer).any()]  # a mask may be infinite
+        if broken:
+            raise StageError(f"recovery left values that are not finite in {broken[0]}", stage="recover")
         return steps
 
     def _validate(self, module: fx.GraphModule) -> Callable[[], float]:

@@ -51,7 +51,7 @@ def _rows(point: Point, run: Run) -> list[dict[str, Any]]:
             "kept": layer["channels_out"] / layer["channels_out_original"],
             "chip": _chip(layer),
             "warned": any(warning.endswith(f": {layer['name']}") for warning in point["warnings"]),
-            "ran": layer["precision_executed"] or _kernel(layer),
+            "ran": _kernel(layer),
             "checked": layer["precision_executed"] is not None,
             "bits_share": layer["bits"] / 32 if layer["channels_out"] else 0.0,
             "macs": count_text(layer["macs"]),
@@ -67,8 +67,8 @@ def _rows(point: Point, run: Run) -> list[dict[str, Any]]:
 
 
 def _kernel(layer: dict[str, Any]) -> str:
-    """The precision to color a layer by whose kernel was not seen: that which was asked."""
-    return "float32" if layer["precision_asked"] in ("float32", "block4") else "int8"
+    """The precision to color a layer by: what its kernel computes in, or by what was asked where the kernel was not seen."""
+    return "float32" if (layer["precision_executed"] or layer["precision_asked"]) in ("float32", "block4") else "int8"
 
 
 def _chip(layer: dict[str, Any]) -> str:

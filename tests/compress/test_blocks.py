@@ -191,19 +191,6 @@ def test_removing_equals_a_branch_that_adds_zero(name):
     torch.testing.assert_close(module(*inputs), model(*inputs))
 
 
-@pytest.fixture(scope="module")
-def compressors():
-    made = {}
-
-    def compressor(name):
-        if name not in made:
-            task = tiny_task(name)
-            made[name] = Compressor(task, Network.trace(task.model, task.example_inputs))
-        return made[name]
-
-    return compressor
-
-
 @pytest.mark.parametrize("name", RESIDUAL)
 def test_the_artifact_without_blocks_matches_torch_pruned_or_not_in_every_precision(name, compressors, tmp_path):
     network = compressors(name).network

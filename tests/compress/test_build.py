@@ -28,19 +28,6 @@ def run(path, inputs, optimized=None):
 
 
 @pytest.fixture(scope="module")
-def compressors():
-    made = {}
-
-    def compressor(name):
-        if name not in made:
-            task = tiny_task(name)
-            made[name] = Compressor(task, Network.trace(task.model, task.example_inputs))
-        return made[name]
-
-    return compressor
-
-
-@pytest.fixture(scope="module")
 def int8_bytes(compressors, tmp_path_factory):
     folder, found = tmp_path_factory.mktemp("int8"), {}
 

@@ -80,3 +80,12 @@ def test_positive_norms_leave_the_answers_exactly_as_they_are():
         assert torch.allclose(module(*inputs), before, atol=1e-6)
     gammas = [get_tensor(module, node.args[1].target) for node in module.graph.nodes if "batch_norm" in node.name]
     assert gammas and all((gamma >= 0).all() for gamma in gammas)
+
+
+def test_a_gamma_that_training_turns_negative_is_kept_positive(module):
+    grid, _ = grid_of(module, 2)
+    (gamma,) = grid.gammas
+    with torch.no_grad():
+        get_tensor(module, gamma)[0] = -0.5
+    grid.keep_signs(module)
+    assert 0 < get_tensor(module, gamma)[0] < 1e-5

@@ -6,6 +6,7 @@ from autocompress.compress import Recovery
 from autocompress.compress.features import feature_loss, feature_nodes, with_features
 from autocompress.compress.graph import batch_norms, clone, get_tensor, trace
 from autocompress.compress.recover import Schedule, distill, reestimate_statistics, soft_loss
+from autocompress.errors import StageError
 from autocompress.tests.compress.tasks import tiny_task
 
 RECOVERY = Recovery(steps=150, learning_rate=1e-2, temperature=2.0, weight=1.0)
@@ -33,7 +34,7 @@ def test_distillation_brings_the_student_closer_to_the_original(damaged):
     task, original, student = damaged
     before = distance(student, original, task)
     batches = iter([(tuple(x[:128] for x in task.train.inputs), task.train.targets[:128])] * RECOVERY.steps)
-    distill(student, original, task.loss, batches, RECOVERY, seed=0)
+    distill(student, original, task.loss, lambda _: batches, RECOVERY, seed=0)
     assert distance(student, original, task) < 0.5 * before
 
 
@@ -75,9 +76,9 @@ def test_a_killed_training_goes_on_from_its_checkpoint(damaged, tmp_path, monkey
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        distill(student, original, task.loss, iter([batch] * 20), RECOVERY, seed=0, schedule=schedule, progress=killed)
+        distill(student, original, task.loss, lambda _: iter([batch] * 20), RECOVERY, seed=0, schedule=schedule, progress=killed)
     told, fresh = [], clone(original)
-    distill(fresh, original, task.loss, iter([batch] * 20), RECOVERY, seed=0, schedule=schedule, progress=told.append)
+    distill(fresh, original, task.loss, lambda _: iter([batch] * 20), RECOVERY, seed=0, schedule=schedule, progress=told.append)
     assert told[0] == "recover 11/20" and len(told) == 10
 
 
@@ -86,7 +87,9 @@ def test_a_training_of_some_seconds_ends_after_them(damaged):
     batch = (tuple(x[:64] for x in task.train.inputs), task.train.targets[:64])
     told = []
     schedule = Schedule(steps=1, seconds=0.5)
-    distill(student, original, task.loss, iter(lambda: batch, None), RECOVERY, seed=0, schedule=schedule, progress=told.append)
+    distill(
+        student, original, task.loss, lambda _: iter(lambda: batch, None), RECOVERY, seed=0, schedule=schedule, progress=told.append
+    )
     assert len(told) > 3 and "%" in told[-1]
 
 
@@ -99,7 +102,9 @@ def test_the_best_look_is_kept_when_training_makes_the_model_worse(damaged):
         states.append({name: value.clone() for name, value in student.state_dict().items()})
         return next(scores)
 
-    distill(student, original, task.loss, iter([batch] * 40), RECOVERY, seed=0, schedule=Schedule(steps=40), validate=validate)
+    distill(
+        student, original, task.loss, lambda _: iter([batch] * 40), RECOVERY, seed=0, schedule=Schedule(steps=40), validate=validate
+    )
     assert len(states) == 6
     assert all(torch.equal(value, student.state_dict()[name]) for name, value in states[0].items())
 
@@ -123,5 +128,12 @@ def test_features_are_the_sums_of_both_models_and_bring_them_together():
     before = distance_of_features()
     recovery = Recovery(steps=40, learning_rate=1e-2, temperature=1.0, weight=0.0, features=1.0)
     batch = (tuple(x[:128] for x in inputs), task.train.targets[:128])
-    distill(student, original, lambda outputs, _: 0 * outputs.sum(), iter([batch] * 40), recovery, seed=0)
+    distill(student, original, lambda outputs, _: 0 * outputs.sum(), lambda _: iter([batch] * 40), recovery, seed=0)
     assert distance_of_features() < 0.7 * before
+
+
+def test_statistics_of_a_single_value_are_refused():
+    task = tiny_task("residual")
+    original = trace(task.model, task.example_inputs)
+    with pytest.raises(StageError, match="more training samples than one"):
+        reestimate_statistics(original, [(task.train.inputs[0][:64] * torch.nan,)])

@@ -1,5 +1,7 @@
 """Second moments of layer inputs against explicit patches."""
 
+import warnings
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -50,3 +52,22 @@ def test_input_vectors_times_the_weight_are_the_outputs(name):
         product = (vectors @ columns_of(weight, groups_of_layer(node)).mT).transpose(0, 1).flatten(1) + bias
         expected = output_vectors(node, y, rows=50, generator=generators[1])
         torch.testing.assert_close(product, expected, rtol=1e-3, atol=1e-4, msg=layer)
+
+
+@pytest.mark.parametrize("padding", ["same", "valid"])
+def test_paddings_given_by_name_are_understood(padding):
+    x = torch.randn(2, 3, 7, 7, generator=torch.Generator().manual_seed(0))
+    layer = nn.Conv2d(3, 4, 4, padding=padding, bias=False)
+    padded = F.pad(x, (1, 2, 1, 2)) if padding == "same" else x
+    patches = F.unfold(padded, 4).transpose(1, 2).reshape(-1, 48)
+    with warnings.catch_warnings():  # torch says that an even kernel costs a copy
+        warnings.simplefilter("ignore")
+        found = input_moments(trace(nn.Sequential(layer), (x,)), [(x,)])["0"]
+    torch.testing.assert_close(found.second[0], patches.T @ patches / len(patches), rtol=1e-4, atol=1e-4)
+
+
+def test_a_layers_sample_does_not_depend_on_which_others_are_asked_for():
+    x = torch.randn(64, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    module = trace(nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 5, 3)), (x[:2],))
+    both, alone = input_moments(module, [(x,)]), input_moments(module, [(x,)], layers=["1"])
+    assert torch.equal(both["1"].second, alone["1"].second)
