@@ -181,13 +181,13 @@ class _Training:
 
 
 class _Best:
-    """Early stopping: the state with the best score of LOOKS looks in the second half of a training."""
+    """Early stopping: the state with the best score of the start, LOOKS looks in the second half and the end."""
 
     def __init__(self, validate: Callable[[], float] | None):
         self.validate = validate
         self.score = -math.inf
         self.state: tuple[dict[str, Any], dict[str, Any]] | None = None
-        self.due = [0.5 + 0.5 * index / LOOKS for index in range(LOOKS)]
+        self.due = [0.0, *(0.5 + 0.5 * index / LOOKS for index in range(LOOKS))]
 
     def look(self, training: _Training, done: float) -> None:
         """Scores the student if a look is due."""

@@ -64,6 +64,8 @@ class StudentMaker:
         bits = {name: BITS[found] for name, found in precision.items() if found in INTEGER and BITS[found] < 8}
         with clock.stage("reconstruct"):
             roundings = self._reconstruct(module, recipe, removed, bits)
+            if (roundings or self._only_stitched(recipe)) and (recipe.recovery is None or schedule is not None):
+                reestimate_statistics(module, self.samples.augmented("statistics", self.options.statistics_samples))
         steps = {name: rounding.step for name, rounding in roundings.items()}
         if recipe.recovery is not None:
             with clock.stage("recover"):
@@ -149,9 +151,10 @@ class StudentMaker:
             kept = {layer.name: kept_outputs(self.network, layer.name, removed) for layer in self.network.layers}
             roundings = refit(module, self.network.module, self._refit_inputs, kept, bits, rounding=self.options.rounding)
         roundings |= round_rest(module, {name: width for name, width in bits.items() if name not in roundings})
-        if recipe.recovery is None and (roundings or not fitted):
-            reestimate_statistics(module, self.samples.augmented("statistics", self.options.statistics_samples))
         return roundings
+
+    def _only_stitched(self, recipe: Recipe) -> bool:
+        return recipe.changes_layers and self.options.refit_samples == 0
 
     @cached_property
     def _refit_inputs(self) -> tuple[Tensor, ...]:

@@ -96,7 +96,7 @@ def test_a_training_of_some_seconds_ends_after_them(damaged):
 def test_the_best_look_is_kept_when_training_makes_the_model_worse(damaged):
     task, original, student = damaged
     batch = (tuple(x[:64] for x in task.train.inputs), task.train.targets[:64])
-    states, scores = [], iter([5.0, 4.0, 3.0, 2.0, 1.0, 0.0])
+    states, scores = [], iter([6.0, 5.0, 4.0, 3.0, 2.0, 1.0, 0.0])
 
     def validate():
         states.append({name: value.clone() for name, value in student.state_dict().items()})
@@ -105,7 +105,7 @@ def test_the_best_look_is_kept_when_training_makes_the_model_worse(damaged):
     distill(
         student, original, task.loss, lambda _: iter([batch] * 40), RECOVERY, seed=0, schedule=Schedule(steps=40), validate=validate
     )
-    assert len(states) == 6
+    assert len(states) == 7
     assert all(torch.equal(value, student.state_dict()[name]) for name, value in states[0].items())
 
 
