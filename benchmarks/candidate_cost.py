@@ -23,7 +23,7 @@ from autocompress.search.space import SearchSpace
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ("prune", "calibrate", "build")
-OWN = ("recover", "validate", "timing loop")
+OWN = ("reconstruct", "recover", "validate", "timing loop")
 
 
 def main() -> None:
