@@ -5,8 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..errors import RunDirectoryError
 from ..profiles.units import format_duration, format_size
 
+FRONT_SCHEMA_VERSION = 2  # of front.json
 Run = Mapping[str, Any]
 Point = Mapping[str, Any]
 MISSING = "–"
@@ -15,6 +17,15 @@ LAYER_TIMES_NOTE = (
     "compare them with each other, not with a latency."
 )
 _LATENCY_UNITS = (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6))
+
+
+def require_readable(run: Run) -> None:
+    """Raises RunDirectoryError for a front.json of another version of autocompress."""
+    if (version := run.get("schema_version")) != FRONT_SCHEMA_VERSION:
+        raise RunDirectoryError(
+            f"The run has schema version {version}, but this autocompress reads {FRONT_SCHEMA_VERSION}: "
+            "use the version that wrote it, or search again."
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

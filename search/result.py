@@ -1,4 +1,4 @@
-"""Result: the front of a run as it stands, and the dict that becomes front.json (schema_version 1)."""
+"""Result: the front of a run as it stands, and the dict that becomes front.json (its version: formats.FRONT_SCHEMA_VERSION)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -9,11 +9,11 @@ from ..tasks.task import Metric
 from .constraints import Constraints, Limits
 from .evaluation import Evaluation, Failure, Latency
 from .finalists import Finalist
+from .formats import FRONT_SCHEMA_VERSION
 from .front import drop_scale, hypervolume, non_dominated
 from .screen import excesses_of
 
 Vector = tuple[float, float, float]
-SCHEMA_VERSION = 1
 NEAREST_MISSES = 5
 
 
@@ -191,7 +191,7 @@ def run_json(
 ) -> dict[str, Any]:
     """The dict of front.json. `facts` are what does not change in a run: task, target, environment, command, layers …"""
     return {
-        "schema_version": SCHEMA_VERSION,
+        "schema_version": FRONT_SCHEMA_VERSION,
         **facts,
         "status": status,
         "elapsed_s": elapsed_s,

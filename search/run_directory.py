@@ -25,6 +25,7 @@ from typing import IO, Any
 from ..errors import RunDirectoryError
 from ..files import write_text
 from .finetuned import FINETUNED, with_finetuned
+from .formats import require_readable
 
 NEEDED_BYTES = 64 * 1024**2
 _CONFIGURATION = "run.toml"
@@ -147,12 +148,13 @@ def read_json(path: Path) -> Any | None:
 def read_run(path: Path) -> dict[str, Any]:
     """The content of a run's front.json with its fine-tuned points (finetuned/1.json …) among the others.
 
-    RunDirectoryError when `path` is no run directory, or has no result yet.
+    RunDirectoryError when `path` is no run directory, has no result yet, or was made by another version.
     """
     run = read_json(path / "front.json") if path.is_dir() else None
     if run is None:
         what = "has no front.json yet" if (path / _CONFIGURATION).is_file() else "is no run directory"
         raise RunDirectoryError(f"{path} {what}: give the directory that `autocompress search` wrote, such as runs/NAME.")
+    require_readable(run)
     files = sorted((path / FINETUNED).glob("*.json"), key=lambda file: int(file.stem))
     return with_finetuned(run, [dict(read_json(file) or {}) for file in files])
 

@@ -7,14 +7,12 @@ from importlib.resources import files as package_files
 from pathlib import Path
 from typing import Any
 
-from ...errors import RunDirectoryError
 from ...files import write_text
-from ..formats import Run
+from ..formats import Run, require_readable
 from ..pick import recommended
 from . import charts, overview, sections
 from .layers import layer_view
 
-SCHEMA_VERSION = 1
 _SLOT = re.compile(r"<!--slot:(\w+)-->|/\*slot:(\w+)\*/")
 
 
@@ -23,11 +21,7 @@ def write_report(run: Run, path: Path) -> None:
 
     RunDirectoryError when the dict has another schema version than this one.
     """
-    if run["schema_version"] != SCHEMA_VERSION:
-        raise RunDirectoryError(
-            f"The run has schema version {run['schema_version']}, but this autocompress reads {SCHEMA_VERSION}: "
-            "use the version that wrote it, or search again."
-        )
+    require_readable(run)
     write_text(path, render(run))
 
 

@@ -8,6 +8,8 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
+from autocompress.search.formats import FRONT_SCHEMA_VERSION
+
 STAGES = ((16, 32), (32, 16), (64, 8))  # channels, height and width of the feature map
 BASELINE_LATENCY_S = 1.241e-3
 BASELINE_ACCURACY = 0.9172
@@ -32,7 +34,7 @@ def sample_run(seed: int = 2, *, candidates: int = 24, max_drop: float | None = 
         member["quality"] |= {"test": round(accuracy, 4), "test_interval": _accuracy_interval(accuracy)}
         member["indistinguishable_from"] = [other["trial"] for other in front if _same(member, other)]
     return {
-        "schema_version": 1,
+        "schema_version": FRONT_SCHEMA_VERSION,
         "task": {
             "name": "resnet20",
             "metric": {"name": "accuracy", "direction": "higher", "unit": "fraction"},

@@ -206,8 +206,8 @@ def test_smaller_but_not_faster_is_seen_in_the_front_and_in_the_layers():
 
 
 def test_a_run_of_another_schema_version_is_refused_and_nothing_written(tmp_path):
-    with pytest.raises(RunDirectoryError, match="schema version 2"):
-        write_report(sample_run() | {"schema_version": 2}, tmp_path / "report.html")
+    with pytest.raises(RunDirectoryError, match="schema version 1"):
+        write_report(sample_run() | {"schema_version": 1}, tmp_path / "report.html")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -13,6 +13,7 @@ from autocompress.profiles import parse_drop
 from autocompress.search.constraints import Constraints, Limits
 from autocompress.search.evaluation import Failure, Latency
 from autocompress.search.finalists import Finalist, Finalists
+from autocompress.search.formats import FRONT_SCHEMA_VERSION
 from autocompress.search.result import Result, indistinguishable, run_json
 from autocompress.search.run_directory import RunDirectory
 from autocompress.search.screen import Screen
@@ -76,7 +77,7 @@ def test_the_history_grows_and_front_json_is_json():
     values = [item["hypervolume"] for item in run["history"]]
     assert values == sorted(values) and values[0] == 0 < values[-1]
     assert run["trials"] == {"finished": 3, "failed": 1, "screened": 2}
-    assert json.loads(json.dumps(run, allow_nan=False))["schema_version"] == 1
+    assert json.loads(json.dumps(run, allow_nan=False))["schema_version"] == FRONT_SCHEMA_VERSION
 
 
 def test_lower_is_better_and_a_baseline_of_0_work():

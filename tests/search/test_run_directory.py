@@ -148,3 +148,9 @@ def test_a_killed_session_loses_at_most_a_heartbeat(tmp_path, monkeypatch):
     with Clock(tmp_path / "elapsed"):
         time.sleep(0.5)
         assert float((tmp_path / "elapsed").read_text()) > 0.2
+
+
+def test_a_run_of_another_version_is_refused_with_the_remedy(tmp_path):
+    (tmp_path / "front.json").write_text('{"schema_version": 1}')
+    with pytest.raises(RunDirectoryError, match="search again"):
+        read_run(tmp_path)
