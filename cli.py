@@ -54,7 +54,14 @@ def search(
     max_drop: MaxDrop = None,
     max_latency: MaxLatency = None,
     max_size: MaxSize = None,
-    sampler: Annotated[str, typer.Option(help="tpe, nsga2 or random.")] = "tpe",
+    sampler: Annotated[str, typer.Option(help="front (tables, dynamic programming, rungs), tpe, nsga2, gp or random.")] = "front",
+    recovery: Annotated[
+        bool, typer.Option("--recovery/--no-recovery", help="Whether candidates may be trained (distilled from the original).")
+    ] = True,
+    warm_start: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="RUN", help="Try the front of an earlier run first, of this task or a similar one."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the sampler and of recovery.")] = 0,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="The run directory; runs/TASK-TARGET if not given.")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start a new run beside an existing one.")] = False,
@@ -72,6 +79,8 @@ def search(
         autocompress search examples/cifar10.py:resnet20 --task-arg data=../shared/data --budget 20m --max-drop 1pp
 
         autocompress search my_task.py:make --max-latency 2ms --max-size 200KB --dry-run
+
+        autocompress search my_task.py:make --budget 8h --from runs/yesterday
     """
     with errors():
         from .search.constraints import Constraints
@@ -90,6 +99,8 @@ def search(
                 max_size_bytes=parsed("parse_size", max_size),
             ),
             sampler=sampler,
+            recovery=recovery,
+            warm_start=warm_start,
             seed=seed,
             out=out,
             fresh=fresh,

@@ -21,6 +21,7 @@ SENSITIVITY_SHARE = 0.12
 LATENCY_SHARE = 0.10
 RECOVERY_SHARE = 0.40
 TABLE_S = 60.0  # for each table of a search whose end is a number of trials
+BESIDE = "recovery beside the search"
 _FILE = "time.json"
 _STAGES: Mapping[str, Activity] = {  # of an evaluation
     "reconstruct": "database",
@@ -121,10 +122,16 @@ class Ledger:
             found[activity] = found.get(activity, 0.0) + value
         self.add(found)
 
+    def add_beside(self, stages: Mapping[str, float]) -> None:
+        """Counts what a second process did meanwhile: it is no part of the clock's time."""
+        self.seconds[BESIDE] = self.seconds.get(BESIDE, 0.0) + sum(stages.values())
+        self.directory.write_json(_FILE, self.seconds)
+
     def spent_s(self, activity: Activity) -> float:
         """Seconds so far."""
         return self.seconds.get(activity, 0.0)
 
     def to_json(self) -> dict[str, float]:
         """Seconds by activity, what no activity accounts for as `other`."""
-        return {**self.seconds, "other": max(0.0, self.clock.elapsed_s - sum(self.seconds.values()))}
+        here = sum(value for activity, value in self.seconds.items() if activity != BESIDE)
+        return {**self.seconds, "other": max(0.0, self.clock.elapsed_s - here)}

@@ -12,6 +12,7 @@ from ..compress.compressor import Compressor
 from ..compress.graph import load_exporter
 from ..compress.network import Network
 from ..compress.options import CompressorOptions
+from ..compress.recipe import Recipe
 from ..errors import TargetUnavailable
 from ..files import cache_folder, canonical_json
 from ..profiles import SEARCH_TIMING, Environment, Profile, load_profile
@@ -20,6 +21,7 @@ from ..targets.target import Target
 from ..tasks.check import CheckedTask, check_task
 from ..tasks.identity import data_digest, model_digest
 from ..tasks.load import load_task
+from .budget import Budget, Ledger
 from .clock import Clock
 from .constraints import Limits, require_reachable_size
 from .evaluate import Builder, Evaluator, StoredSplit
@@ -27,11 +29,13 @@ from .finalists import Finalists
 from .progress import Progress
 from .request import SearchRequest
 from .result import Result
-from .run_directory import RunConfig, RunDirectory, existing_runs, read_json
+from .run_directory import RunConfig, RunDirectory, existing_runs, read_json, read_run
 from .screen import Screen
 from .search import Options, Search
 from .space import SearchSpace
+from .strategy import strategy_of
 from .study import SearchStudy
+from .warm import warm_recipes
 
 _CHECKED = "task.json"
 _CIRCUMSTANCES = frozenset({"load_1m", "clock_mhz"})
@@ -47,6 +51,7 @@ class Problem:
     environment: Environment
     network: Network
     space: SearchSpace
+    warm: tuple[Recipe, ...] = ()
 
     @property
     def directory(self) -> Path:
@@ -71,9 +76,14 @@ def prepare(request: SearchRequest, progress: Progress) -> Problem:
     progress.stage("reading the model")
     exporter.join()
     network = Network.trace(task.model, task.example_inputs)
-    space = SearchSpace.of(network, profile)
+    space = SearchSpace.of(network, profile, recovery=request.recovery)
     require_reachable_size(request.constraints.max_size_bytes, space.smallest_bytes(network))
-    return Problem(request=request, checked=checked, profile=profile, environment=environment, network=network, space=space)
+    warm = () if request.warm_start is None else tuple(warm_recipes(read_run(request.warm_start), space))
+    if request.warm_start is not None and not warm:
+        progress.note(f"Note: nothing on the front of {request.warm_start} has a counterpart in this model.")
+    return Problem(
+        request=request, checked=checked, profile=profile, environment=environment, network=network, space=space, warm=warm
+    )
 
 
 def _known_check(path: Path) -> dict[str, Any] | None:
@@ -178,6 +188,9 @@ def _search(problem: Problem, directory: RunDirectory, compressor: Compressor, p
         options=Options(budget_s=request.budget_s, trials=request.trials),
         progress=progress,
         facts=facts_of(problem),
+        strategy=strategy_of(request, compressor, evaluator, directory, warm=problem.warm),
+        budget=Budget(total_s=request.budget_s, recovery=request.recovery),
+        ledger=Ledger.open(directory, clock),
     )
 
 
@@ -205,6 +218,8 @@ def config_of(problem: Problem) -> RunConfig:
         "target": request.target,
         "arguments": canonical_json(dict(request.arguments)).decode(),
         "sampler": request.sampler,
+        "recovery": request.recovery,
+        "warm_start": None if request.warm_start is None else str(request.warm_start),
         "seed": request.seed,
         "budget_s": request.budget_s,
         "trials": request.trials,

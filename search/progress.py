@@ -2,8 +2,8 @@
 
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
 
@@ -30,7 +30,10 @@ class FrontRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """A search at one moment. `share` (0..1) and `left_s` are None when neither budget nor number of trials is known."""
+    """A search at one moment. `share` (0..1) and `left_s` are None when neither budget nor number of trials is known.
+
+    `time` are the seconds by activity so far.
+    """
 
     finished: int
     failed: int
@@ -40,6 +43,13 @@ class Status:
     share: float | None
     left_s: float | None
     front: Sequence[FrontRow]
+    time: Mapping[str, float] = field(default_factory=dict)
+
+    def time_line(self) -> str:
+        """Where the time went: `recovery 43 %, timing loops 20 %, rung r0 15 %`; empty before anything was counted."""
+        total = sum(self.time.values())
+        shares = sorted(((seconds / total, name) for name, seconds in self.time.items()), reverse=True) if total else []
+        return ", ".join(f"{name} {share:.0%}" for share, name in shares if share >= 0.01)
 
     def summary(self) -> str:
         """One line: trials, front, hypervolume, time left."""
@@ -148,7 +158,7 @@ class LiveProgress(Progress):
             if self._status.share is not None:
                 done = round(_BAR * min(1.0, self._status.share))
                 parts.append(Text("━" * done, style="green").append("━" * (_BAR - done), style="dim"))
-            parts += [Text(self._status.summary()), _front_table(self._status.front)]
+            parts += [Text(self._status.summary()), Text(self._status.time_line(), style="dim"), _front_table(self._status.front)]
         return Group(*parts)
 
 

@@ -8,13 +8,16 @@ from pathlib import Path
 from ..errors import InputError
 from .constraints import Constraints
 
-SAMPLERS = ("tpe", "nsga2", "random")
+SAMPLERS = ("front", "tpe", "nsga2", "gp", "random")
 DEFAULT_BUDGET_S = 180.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchRequest:
-    """A search as it was asked for. With neither `budget_s` nor `trials` the budget is DEFAULT_BUDGET_S."""
+    """A search as it was asked for. With neither `budget_s` nor `trials` the budget is DEFAULT_BUDGET_S.
+
+    `warm_start` is the directory of an earlier run whose front is tried first.
+    """
 
     task: str
     arguments: Mapping[str, str] = field(default_factory=dict)
@@ -23,7 +26,9 @@ class SearchRequest:
     budget_s: float | None = None
     trials: int | None = None
     constraints: Constraints = field(default_factory=Constraints)
-    sampler: str = "tpe"
+    sampler: str = "front"
+    recovery: bool = True
+    warm_start: Path | None = None
     seed: int = 0
     out: Path | None = None
     fresh: bool = False

@@ -74,6 +74,10 @@ class Result:
         """By limit, value - limit; positive means broken."""
         return excesses_of(self.latest(evaluation), self.limits)
 
+    def affordable(self, evaluation: Evaluation) -> bool:
+        """Whether the candidate breaks no limit but that of the drop, which training may mend."""
+        return all(excess <= 0 for name, excess in self.excesses(evaluation).items() if name != "drop")
+
     def feasible(self) -> list[Evaluation]:
         """The candidates that break no limit, with their latest measurements."""
         return [self.latest(e) for e in self.evaluations if all(x <= 0 for x in self.excesses(e).values())]

@@ -11,6 +11,7 @@ from autocompress.compress.layers import Layer
 from autocompress.compress.network import Cost, LayerCost
 from autocompress.compress.recipe import Recipe
 from autocompress.profiles import Profile
+from autocompress.search.budget import Budget, Ledger
 from autocompress.search.clock import Clock
 from autocompress.search.constraints import Constraints, Limits
 from autocompress.search.evaluation import ArtifactFacts, Evaluation, Failure, Latency
@@ -19,7 +20,8 @@ from autocompress.search.progress import QuietProgress
 from autocompress.search.result import Result
 from autocompress.search.run_directory import RunConfig, RunDirectory
 from autocompress.search.screen import Screen
-from autocompress.search.search import Options, Search
+from autocompress.search.search import Options, Search, Strategy
+from autocompress.search.sequential import Sequential
 from autocompress.search.space import SearchSpace
 from autocompress.search.study import SearchStudy
 from autocompress.tasks.task import Metric
@@ -145,7 +147,7 @@ class FakeEvaluator:
         self.log = log
         self.evaluated: list[str] = []
 
-    def evaluate(self, trial: int, recipe: Recipe, *, baseline: Evaluation | None, progress: Callable[[str], None]):
+    def evaluate(self, trial: int, recipe: Recipe, *, baseline: Evaluation | None, progress: Callable[[str], None], built=None):
         self.evaluated.append(recipe.digest)
         if self.log is not None:
             with self.log.open("a") as file:
@@ -191,10 +193,13 @@ def make_search(
     constraints: Constraints | None = None,
     sampler: str = "random",
     seed: int = 0,
+    recovery: bool = True,
+    strategy: Strategy | None = None,
 ) -> Search:
     """A search over the evaluator's network in an open run directory."""
     constraints = constraints or Constraints()
-    space = SearchSpace.of(evaluator.network, PROFILE)
+    space = SearchSpace.of(evaluator.network, PROFILE, recovery=recovery)
+    clock = Clock(directory.elapsed)
     finalists = FakeFinalists()
     return Search(
         space=space,
@@ -207,10 +212,13 @@ def make_search(
         result=Result(metric=METRIC, constraints=constraints, uniform_digest=space.uniform_int8().digest, evaluations=[], known={}),
         finalists=finalists,
         directory=directory,
-        clock=Clock(directory.elapsed),
+        clock=clock,
         options=Options(budget_s=budget_s, trials=trials),
         progress=QuietProgress(),
         facts={"task": {"name": "fake"}},
+        strategy=strategy or Sequential(),
+        budget=Budget(total_s=budget_s, recovery=recovery),
+        ledger=Ledger.open(directory, clock),
     )
 
 

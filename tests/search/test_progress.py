@@ -3,6 +3,7 @@
 import io
 import os
 import signal
+from dataclasses import replace
 
 import pytest
 from autocompress.compress.recipe import Recipe
@@ -64,7 +65,7 @@ def test_a_trials_line_tells_limits_that_it_exceeds():
 
 @pytest.mark.parametrize(("budget_s", "trials", "left_s"), [(60.0, None, 40.0), (None, 4, 20.0), (None, None, None)])
 def test_the_time_left_follows_from_the_budget_or_the_trials(budget_s, trials, left_s):
-    status = status_of(result(FAST), failed=0, screened=0, elapsed_s=20.0, budget_s=budget_s, trials=trials, front=[FAST])
+    status = status_of(result(FAST), failed=0, screened=0, elapsed_s=20.0, budget_s=budget_s, trials=trials, front=[FAST], time={})
     assert status.left_s == left_s
 
 
@@ -94,3 +95,9 @@ def test_the_handlers_are_given_back():
     with Interrupts():
         assert signal.getsignal(signal.SIGINT) != before
     assert signal.getsignal(signal.SIGINT) == before
+
+
+def test_the_time_line_names_the_largest_shares_first_and_leaves_out_crumbs():
+    status = replace(STATUS, time={"validation": 20.0, "recovery": 79.5, "build": 0.5})
+    assert status.time_line() == "recovery 80 %, validation 20 %".replace(" %", "%")
+    assert STATUS.time_line() == ""

@@ -1,0 +1,102 @@
+"""Which strategy a request asks for, and the tables that the `front` sampler needs first."""
+
+import os
+
+from ..compress.compressor import Compressor
+from ..compress.recipe import Recipe
+from ..files import cache_folder
+from ..profiles.latency_table import LatencyTable
+from .calibrate import calibrate
+from .evaluate import Evaluator
+from .guide import Guide
+from .latency import LatencyPredictor
+from .recovery_process import RecoveryConfig, RecoveryProcess
+from .request import SearchRequest
+from .run_directory import RunDirectory
+from .rung_search import RungSearch
+from .search import Search, Strategy
+from .sensitivity import measure_sensitivity
+from .sequential import Sequential
+
+
+def strategy_of(
+    request: SearchRequest, compressor: Compressor, evaluator: Evaluator, directory: RunDirectory, *, warm: tuple[Recipe, ...]
+) -> Strategy:
+    """`RungSearch` for the sampler `front`, `Sequential` for all others."""
+    if request.sampler != "front":
+        return Sequential()
+    return RungSearch(
+        open_guide=lambda search: make_guide(search, compressor, request),
+        background=_background(request, compressor, evaluator, directory),
+        warm=warm,
+    )
+
+
+def make_guide(search: Search, compressor: Compressor, request: SearchRequest) -> Guide:
+    """The guide of a search whose original was measured; what an earlier run on the task or device knows is not measured again."""
+    evaluator, space = search.evaluator, search.space
+    start_s = search.clock.elapsed_s
+
+    def time_left(seconds: float) -> bool:
+        return search.clock.elapsed_s - start_s < seconds
+
+    probe = compressor.probe
+    with search.ledger.timed("sensitivity"), search.interruptible():
+        path = compressor.students.database.folder
+        sensitivity = measure_sensitivity(
+            space, probe, path, time_left=lambda: time_left(search.budget.sensitivity_s), progress=search.progress.stage
+        )
+        losses = sensitivity.losses(space, compressor.students.database)
+    start_s = search.clock.elapsed_s
+    table = LatencyTable.of_device(
+        cache_folder() / "latency",
+        profile_fingerprint=evaluator.target.profile.fingerprint,
+        environment_fingerprint=evaluator.target.probe().fingerprint,
+    )
+    predictor = LatencyPredictor(search.evaluator.network, space, table, batch=request.batch)
+    with search.ledger.timed("latency table"), search.interruptible():
+        calibrate(
+            predictor,
+            evaluator.target,
+            compressor.network,
+            time_left=lambda: time_left(search.budget.latency_s),
+            progress=search.progress.stage,
+        )
+    return Guide.of(
+        space,
+        compressor.network,
+        scorer=probe,
+        predictor=predictor,
+        losses=losses,
+        result=search.result,
+        directory=search.directory,
+        seed=request.seed,
+    )
+
+
+def _background(
+    request: SearchRequest, compressor: Compressor, evaluator: Evaluator, directory: RunDirectory
+) -> RecoveryProcess | None:
+    """The process for recoveries, on the cores that no measurement uses; None where there are none."""
+    spare = spare_cores(evaluator.target.cores)
+    if not request.recovery or not spare or compressor.cache_dir is None or compressor.students.levels_dir is None:
+        return None
+    config = RecoveryConfig(
+        task=request.task,
+        arguments=request.arguments,
+        opset=compressor.options.opset,
+        seed=compressor.options.seed,
+        cache_dir=compressor.cache_dir,
+        levels_dir=compressor.students.levels_dir,
+        out_dir=directory.artifacts,
+        cores=spare,
+    )
+    return RecoveryProcess(config)
+
+
+def spare_cores(measured: tuple[int, ...]) -> tuple[int, ...]:
+    """The cores that this process may use and no measurement does; of four or more, one is left to the search itself."""
+    if not hasattr(os, "sched_getaffinity"):
+        return ()
+    spare = sorted(os.sched_getaffinity(0) - set(measured))
+    return tuple(spare[:-1] if len(spare) > 3 else spare)
