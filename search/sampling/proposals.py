@@ -1,0 +1,310 @@
+"""Proposer: which candidate to try next, given everything that was seen.
+
+Two sources. Dynamic programming over the corrected loss table (`solve.py`) for varied prices of latency and size gives whole
+candidates; switches (`moves.py`) change one to four levels of a good candidate so that cost stays matched. What a neighbour would
+measure is predicted from its parent's *observed* loss and drop plus the table's difference, so that errors of the table that
+both share cancel. All are scored by the hypervolume that they are expected to add inside the box of the limits (`boxes.py`).
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .boxes import Boxes
+from .losses import DropCurve, LossTable
+from .moves import Costs, neighbours
+from .problem import Levels, Problem
+from .solve import Bounds, Solver, constrained
+
+Vector = tuple[float, float, float]
+
+LEAST_DROP = 0.01  # of the box: with a maximal drop of 0 candidates still differ in size and latency
+_REFILL = 4  # proposals from one pool
+_TRADEOFFS = 24
+_PARENTS = 8
+_CHILDREN = 100
+_QUADRATURE = ((-1.732, 1 / 6), (0.0, 2 / 3), (1.732, 1 / 6))  # Gauss-Hermite: the expectation over a normal error
+_ENUMERATED = 20_000
+_DECADES = 3.0
+
+
+@dataclass(slots=True, eq=False)
+class Seen:
+    """A candidate that was observed. `loss` is its KL, `vector` (normalized drop, size, latency); either may be missing.
+
+    `costs` are its predicted (size, latency), `weights` the prices of (loss, latency, size) that led to it.
+    """
+
+    levels: Levels
+    costs: tuple[float, float]
+    loss: float | None
+    vector: Vector | None
+    recovered: bool
+    weights: np.ndarray | None = None
+
+
+@dataclass(slots=True, eq=False)
+class _Pool:
+    """Candidates, N × slots, their (size, latency), the index of the parent or -1, and the (loss, latency, size) prices."""
+
+    levels: np.ndarray
+    costs: np.ndarray
+    parents: np.ndarray
+    weights: np.ndarray
+
+    def without(self, row: int) -> "_Pool":
+        keep = np.arange(len(self.levels)) != row
+        return _Pool(self.levels[keep], self.costs[keep], self.parents[keep], self.weights[keep])
+
+
+class Proposer:
+    """Proposes candidates and learns from them. Vectors are (normalized drop, size ratio, latency ratio), all minimized.
+
+    `limits` is the upper corner of the box that counts: the user's constraints shrink it. `switches=False` is dynamic programming
+    alone, by a table that is never corrected. Not for use from several threads.
+    """
+
+    def __init__(
+        self, problem: Problem, losses: LossTable, *, limits: Sequence[float] = (1.0, 1.0, 1.0), seed: int = 0, switches: bool = True
+    ):
+        self.losses, self.curve = losses, DropCurve()
+        self.limits = np.maximum(np.asarray(limits, dtype=float), [LEAST_DROP, 1e-3, 1e-3])
+        self._switches = switches
+        self._rng = np.random.default_rng(seed)
+        self._seen: dict[Levels, Seen] = {}
+        self._taken: set[Levels] = set()
+        self._weights: dict[Levels, np.ndarray] = {}
+        self._good: list[np.ndarray] = []
+        self._surprise = 0.2**2  # mean squared error of log KL, predicted against measured
+        self._boxes: Boxes | None = None
+        self.update_problem(problem)
+
+    def update_problem(self, problem: Problem) -> None:
+        """Exchanges the terms: the latency table learned something. The slots must be the same."""
+        self.problem = problem
+        self._solver, self._costs = Solver(problem), Costs(problem)
+        self._pool, self._left = self._empty(), 0
+        for seen in self._seen.values():
+            seen.costs = self._cost(seen.levels)
+        self._boxes = None
+
+    def observe(
+        self, levels: Levels, *, loss: float | None = None, vector: Sequence[float] | None = None, recovered: bool = False
+    ) -> None:
+        """Takes note of what was measured: the KL after the first rung, the vector after the second.
+
+        A recovered candidate was trained: it joins the front, but teaches neither the table nor the curve.
+        """
+        levels = self.problem.canonical(levels)
+        self._taken.add(levels)
+        before = self._seen.get(levels)
+        measured = None if vector is None else (vector[0], vector[1], vector[2])
+        known = Seen(levels, self._cost(levels), loss, measured, recovered, self._weights.get(levels))
+        if before is not None:
+            known = _joined(before, known)
+        self._seen[levels] = known
+        self._boxes = None
+        if recovered:
+            return
+        if loss is not None and (before is None or before.loss is None):
+            self._learn_loss(levels, loss)
+        if known.loss is not None and vector is not None:
+            self.curve.observe(known.loss, vector[0])
+
+    def propose(self) -> Levels | None:
+        """Canonical levels that were neither proposed nor observed before; None when there are none left."""
+        if self._left <= 0 or not len(self._pool.levels):
+            self._pool, self._left = self._filled(), _REFILL
+        while len(self._pool.levels):
+            score = self._scores(self._pool)
+            row = int(score.argmax())
+            levels = tuple(map(int, self._pool.levels[row]))
+            self._weights[levels] = self._pool.weights[row]
+            if score[row] > 0:
+                self._good = [*self._good[-63:], self._pool.weights[row]]
+            self._pool = self._pool.without(row)
+            self._left -= 1
+            if levels not in self._taken:
+                self._taken.add(levels)
+                return levels
+        return self._any()
+
+    def predict(self, levels: Levels, loss: float | None = None) -> Vector:
+        """The expected vector; `loss` is the measured KL when it is known."""
+        levels = self.problem.canonical(levels)
+        if loss is None:
+            seen = self._seen.get(levels)
+            loss = seen.loss if seen is not None and seen.loss is not None else self.losses.loss(levels)
+        return self.curve.drop(loss), *self._cost(levels)
+
+    def value(self, levels: Levels, *, loss: float | None = None) -> float:
+        """The hypervolume that the candidate is expected to add to the measured front, as a share of the box."""
+        vector = np.array([self.predict(levels, loss)])
+        boxes = Boxes(self._measured(), self.limits)
+        return float(self._expected(boxes, vector, self.curve.spread if loss is not None else self._error)[0])
+
+    def _cost(self, levels: Levels) -> tuple[float, float]:
+        return self.problem.size(levels), self.problem.latency(levels)
+
+    @property
+    def _error(self) -> float:
+        """The standard deviation of a predicted log drop."""
+        return float(np.sqrt(self._surprise + self.curve.spread**2))
+
+    def _learn_loss(self, levels: Levels, loss: float) -> None:
+        predicted = self.losses.loss(levels)
+        if predicted > 0 and loss > 0:
+            error = min(abs(np.log(loss / predicted)), 1.0)
+            self._surprise += 0.05 * (error**2 - self._surprise)
+        if self._switches:
+            self.losses.observe(levels, loss)
+
+    # Scores
+
+    def _measured(self) -> np.ndarray:
+        return np.array([seen.vector for seen in self._seen.values() if seen.vector is not None]).reshape(-1, 3)
+
+    def _covered(self) -> Boxes:
+        """What the measured front and the predicted vectors of candidates of the first rung leave undominated."""
+        if self._boxes is None:
+            self._boxes = Boxes(self._known()[1], self.limits)
+        return self._boxes
+
+    def _scores(self, pool: _Pool) -> np.ndarray:
+        """Expected hypervolume with some randomness; where that is 0, minus the violation of the limits."""
+        vectors = np.concatenate([self._drops(pool)[:, None], pool.costs], axis=1)
+        gains = self._expected(self._covered(), vectors, self._error) * np.exp(self._rng.normal(0.0, 0.3, len(vectors)))
+        violation = np.maximum(vectors / self.limits - 1.0, 0.0).sum(axis=1)
+        return np.where(gains > 0, gains, -violation - 1e-9)
+
+    def _drops(self, pool: _Pool) -> np.ndarray:
+        """Predicted drops, those of neighbours anchored at their parents."""
+        kl = self.losses.many(pool.levels)
+        factor = np.ones(len(kl))
+        entries = list(self._seen.values())
+        for parent in np.unique(pool.parents[pool.parents >= 0]):
+            seen, rows = entries[parent], pool.parents == parent
+            predicted = self.losses.loss(seen.levels)
+            if seen.loss is None or seen.loss <= 0 or predicted <= 0:
+                continue
+            kl[rows] *= seen.loss / predicted
+            if seen.vector is not None and not seen.recovered and seen.vector[0] > 0.05:
+                factor[rows] = np.clip(seen.vector[0] / self.curve.drop(seen.loss), 0.5, 2.0)
+        return np.asarray(self.curve.many(kl) * factor)
+
+    @staticmethod
+    def _expected(boxes: Boxes, vectors: np.ndarray, error: float) -> np.ndarray:
+        total = np.zeros(len(vectors))
+        for deviation, weight in _QUADRATURE:
+            total += weight * boxes.gains(vectors * [np.exp(deviation * error), 1.0, 1.0])
+        return total
+
+    # The pool
+
+    def _filled(self) -> _Pool:
+        """Fresh candidates from both sources."""
+        levels, weights = self._solutions()
+        parts = [self._pooled(levels, -1, weights)]
+        if self._switches:
+            for parent in self._parents():
+                parts.append(self._around(parent))
+        pool = _Pool(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("levels", "costs", "parents", "weights")))
+        _, unique = np.unique(pool.levels, axis=0, return_index=True)
+        fresh = [row for row in unique if tuple(map(int, pool.levels[row])) not in self._taken]
+        return _Pool(pool.levels[fresh], pool.costs[fresh], pool.parents[fresh], pool.weights[fresh])
+
+    def _solutions(self) -> tuple[list[Levels], np.ndarray]:
+        """Solutions for varied prices, half of them by a plausible table instead of the likeliest."""
+        weights = self._prices(_TRADEOFFS if self._good else 3 * _TRADEOFFS)
+        half = len(weights) // 2 if self._switches else len(weights)
+        found = self._solver.minimize(self.losses.losses, weights[:half], rng=self._rng)
+        if half < len(weights):
+            found += self._solver.minimize(self.losses.drawn(self._rng), weights[half:], rng=self._rng)
+        if not self._taken and (self.limits < 1.0).any():
+            limit = constrained(self._solver, self.losses.losses, self._bounds(), rounds=1)
+            if limit is not None:
+                found, weights = [*found, limit], np.concatenate([weights, weights[:1]])
+        return found, weights
+
+    def _bounds(self) -> Bounds:
+        drop, size, latency = self.limits
+        return Bounds(max_loss=self.curve.inverse(drop), max_latency=latency, max_size=size)
+
+    def _prices(self, count: int) -> np.ndarray:
+        """Multipliers of (loss, latency, size): near those that led to good candidates, some anywhere."""
+        scale = sum(float(loss.max()) for loss in self.losses.losses) or 1.0
+        weights = np.ones((count, 3))
+        weights[:, 1:] = scale * 10 ** self._rng.uniform(-_DECADES, _DECADES / 2, (count, 2))
+        if self._good:
+            near = self._rng.random(count) < 0.75
+            good = np.array(self._good)[self._rng.integers(len(self._good), size=count)]
+            weights[near] = (good * np.exp(self._rng.normal(0.0, 0.7, (count, 3)) * [0, 1, 1]))[near]
+        return weights
+
+    def _pooled(self, levels: Iterable[Levels] | np.ndarray, parent: int, weights: np.ndarray) -> _Pool:
+        rows = np.array([self.problem.canonical(tuple(map(int, row))) for row in levels]).reshape(-1, len(self.problem.slots))
+        return _Pool(rows, self._costs.many(rows), np.full(len(rows), parent), np.broadcast_to(weights, (len(rows), 3)).copy())
+
+    def _parents(self) -> list[int]:
+        """Indices of seen candidates to change: of the front, and of the first rung's that would add to it."""
+        rows, vectors = self._known()
+        front = [row for row in range(len(rows)) if not _dominated(vectors[row], vectors)]
+        inside = [row for row in front if (vectors[row] < self.limits).all()]
+        chosen = inside or front
+        return [int(rows[i]) for i in self._rng.choice(chosen, min(_PARENTS, len(chosen)), replace=False)] if chosen else []
+
+    def _known(self) -> tuple[np.ndarray, np.ndarray]:
+        """Indices of the seen candidates with a measured or, given their KL, a predicted vector, and these vectors."""
+        entries = list(self._seen.values())
+        vectors = np.full((len(entries), 3), np.nan)
+        waiting = [i for i, seen in enumerate(entries) if seen.vector is None and seen.loss is not None]
+        if waiting:
+            drops = self.curve.many(np.array([entries[i].loss for i in waiting], dtype=float))
+            vectors[waiting] = np.concatenate([drops[:, None], np.array([entries[i].costs for i in waiting])], axis=1)
+        for i, seen in enumerate(entries):
+            if seen.vector is not None:
+                vectors[i] = seen.vector
+        rows = np.flatnonzero(np.isfinite(vectors).all(axis=1))
+        return rows, vectors[rows]
+
+    def _around(self, parent: int) -> _Pool:
+        """Switches around a seen candidate, by a plausible table."""
+        seen = list(self._seen.values())[parent]
+        weights = seen.weights if seen.weights is not None else self._prices(1)[0]
+        table = self.losses.drawn(self._rng) if self._rng.random() < 0.5 else self.losses.losses
+        changes = self._costs.changes(seen.levels, table)
+        made = neighbours(seen.levels, changes, weights[[0, 2, 1]], _CHILDREN, self._rng)
+        return self._pooled(made, parent, weights)
+
+    def _any(self) -> Levels | None:
+        """A candidate that was not taken yet, at random or, in a small space, by counting."""
+        counts = [slot.levels for slot in self.problem.slots]
+        for row in self._rng.integers(0, counts, (200, len(counts))):
+            levels = self.problem.canonical(tuple(map(int, row)))
+            if levels not in self._taken:
+                self._taken.add(levels)
+                return levels
+        if np.prod([float(count) for count in counts]) <= _ENUMERATED:
+            for index in np.ndindex(*counts):
+                levels = self.problem.canonical(index)
+                if levels not in self._taken:
+                    self._taken.add(levels)
+                    return levels
+        return None
+
+    def _empty(self) -> _Pool:
+        none = np.zeros((0, len(self.problem.slots)), dtype=np.int64)
+        return _Pool(none, np.zeros((0, 2)), np.zeros(0, dtype=np.int64), np.zeros((0, 3)))
+
+
+def _joined(before: Seen, after: Seen) -> Seen:
+    """What is known of a candidate that was observed twice: the smaller drop of two vectors, trained or not."""
+    loss = before.loss if after.recovered or after.loss is None else after.loss
+    first = before.vector is not None and (after.vector is None or before.vector[0] <= after.vector[0])
+    vector, recovered = (before.vector, before.recovered) if first else (after.vector, after.recovered)
+    return Seen(before.levels, before.costs, loss, vector, recovered, before.weights)
+
+
+def _dominated(vector: np.ndarray, vectors: np.ndarray) -> bool:
+    return bool(((vectors <= vector).all(axis=1) & (vectors < vector).any(axis=1)).any())
