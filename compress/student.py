@@ -55,12 +55,7 @@ class StudentMaker:
 
     def make(self, recipe: Recipe, clock: StageClock, say: Say, schedule: Schedule | None) -> Student:
         """The student of a recipe; a `schedule` replaces the recipe's steps. Raises StageError."""
-        with clock.stage("prune"):
-            removed = removed_units(self.network.group_by_name, recipe.keep, self.scores if recipe.keep else {})
-            module = prune(self.network.module, self.network.channels, removed)
-            remove_blocks(module, self.blocks(recipe))
-            factored = factorize(module, self._ranks(recipe), self.second_moments(recipe, removed))
-        precision = self._precision(recipe, factored)
+        module, removed, factored, precision = self._restructured(recipe, clock)
         bits = {name: BITS[found] for name, found in precision.items() if found in INTEGER and BITS[found] < 8}
         with clock.stage("reconstruct"):
             roundings = self._reconstruct(module, recipe, removed, bits)
@@ -71,6 +66,31 @@ class StudentMaker:
             with clock.stage("recover"):
                 steps = self._recover(module, recipe, roundings, bits, say=say, schedule=schedule)
         return Student(module=module, removed=removed, factored=factored, precision=precision, steps=steps)
+
+    def stitched(self, recipe: Recipe) -> Student:
+        """The student as the level database has it, made in milliseconds: nothing is fitted, no statistics are estimated.
+
+        The recipe's recovery is ignored. Raises StageError.
+        """
+        clock = StageClock()
+        module, removed, factored, precision = self._restructured(recipe, clock)
+        bits = {name: BITS[found] for name, found in precision.items() if found in INTEGER and BITS[found] < 8}
+        with clock.stage("reconstruct"):
+            roundings = stitch(module, self.database, removed, bits) if recipe.changes_layers or bits else {}
+            roundings |= round_rest(module, {name: width for name, width in bits.items() if name not in roundings})
+        steps = {name: rounding.step for name, rounding in roundings.items()}
+        return Student(module=module, removed=removed, factored=factored, precision=precision, steps=steps)
+
+    def _restructured(
+        self, recipe: Recipe, clock: StageClock
+    ) -> tuple[fx.GraphModule, frozenset[int], tuple[str, ...], dict[str, Precision]]:
+        """A copy of the model without channels and blocks, layers factored; removed units, factored layers, precisions."""
+        with clock.stage("prune"):
+            removed = removed_units(self.network.group_by_name, recipe.keep, self.scores if recipe.keep else {})
+            module = prune(self.network.module, self.network.channels, removed)
+            remove_blocks(module, self.blocks(recipe))
+            factored = factorize(module, self._ranks(recipe), self.second_moments(recipe, removed))
+        return module, removed, factored, self._precision(recipe, factored)
 
     @cached_property
     def database(self) -> LevelDatabase:
