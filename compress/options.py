@@ -9,12 +9,16 @@ RoundingMethod = Literal["gptq", "adaround"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompressorOptions:
-    """Counts are samples of the training split. Without `refit_samples` candidates are stitched only."""
+    """Counts are samples of the training split. Without `refit_samples` candidates are stitched only.
+
+    Without `reconstruct` weights are cut and rounded, nothing more: fit for measuring latency, where only shapes count.
+    """
 
     opset: int = 21
     importance: Importance = "reconstruction"
     rounding: RoundingMethod = "gptq"
     database_samples: int = 1024
+    reconstruct: bool = True
     refit_samples: int = 512
     calibration_samples: int = 256
     pruned_calibration_samples: int = 64

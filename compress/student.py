@@ -59,7 +59,7 @@ class StudentMaker:
         bits = {name: BITS[found] for name, found in precision.items() if found in INTEGER and BITS[found] < 8}
         with clock.stage("reconstruct"):
             roundings = self._reconstruct(module, recipe, removed, bits)
-            if (roundings or self._only_stitched(recipe)) and (recipe.recovery is None or schedule is not None):
+            if (roundings or self._only_stitched(recipe)) and self.options.reconstruct and (recipe.recovery is None or schedule is not None):
                 reestimate_statistics(module, self.samples.augmented("statistics", self.options.statistics_samples))
         steps = {name: rounding.step for name, rounding in roundings.items()}
         if recipe.recovery is not None:
@@ -136,7 +136,7 @@ class StudentMaker:
     def second_moments(self, recipe: Recipe, removed: frozenset[int]) -> dict[str, Tensor]:
         """E[x xᵀ] of the inputs of the layers to be factored, in the original model, for the channels that are left."""
         found = {}
-        for name in self._ranks(recipe):
+        for name in self._ranks(recipe) if self.options.reconstruct else ():
             if name not in self.database.moments:
                 raise ValueError(f"{name!r} is no layer that can be factored")
             second = self.database.moments[name].second[0]
@@ -165,6 +165,8 @@ class StudentMaker:
         """Weights that make up for what was removed and rounded: from the database, then fitted layer by layer."""
         if not recipe.changes_layers and not bits:
             return {}
+        if not self.options.reconstruct:
+            return dict(round_rest(module, bits))
         fitted = recipe.changes_layers and self.options.refit_samples > 0
         roundings = stitch(module, self.database, removed, {} if fitted else bits)
         if fitted:
@@ -174,7 +176,7 @@ class StudentMaker:
         return roundings
 
     def _only_stitched(self, recipe: Recipe) -> bool:
-        return recipe.changes_layers and self.options.refit_samples == 0
+        return recipe.changes_layers and self.options.refit_samples == 0 and self.options.reconstruct
 
     @cached_property
     def _refit_inputs(self) -> tuple[Tensor, ...]:
