@@ -277,7 +277,12 @@ def _print_front(run: dict[str, Any], *, as_json: bool, as_csv: bool = False) ->
     else:
         from rich.console import Console
 
-        Console(width=None if sys.stdout.isatty() else 140, highlight=False).print(table.front_table(run))
+        from .search.why import why_lines
+
+        console = Console(width=None if sys.stdout.isatty() else 140, highlight=False)
+        console.print(table.front_table(run))
+        for line in why_lines(run):
+            console.print(line, markup=False)
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ from ..formats import Run, require_readable
 from ..pick import recommended
 from . import charts, overview, sections
 from .layers import layer_view
+from .why import why_section
 
 _SLOT = re.compile(r"<!--slot:(\w+)-->|/\*slot:(\w+)\*/")
 
@@ -41,6 +42,7 @@ def render(run: Run) -> str:
         "style": _resource("style.css"),
         "header": overview.header(run),
         "chosen": overview.chosen_point(run, chosen, reason=reason),
+        "why": why_section(run),
         "outside": sections.outside_note(run),
         "front": sections.front_table(run, chosen=chosen),
         "failures": sections.failures(run),
