@@ -109,7 +109,7 @@ class Guide:
             "latency_table": {
                 "count": error.count,
                 "kendall_tau": error.kendall_tau,
-                "median_error": error.median_error,
+                "median_error": error.median,
             },
         }
 
@@ -124,8 +124,8 @@ def limits_of(result: Result) -> tuple[float, float, float]:
 
 
 def level_labels(space: SearchSpace) -> dict[str, list[str]]:
-    """By trial parameter, what each level is called: `16`, `int4`, `rank 24`, `removed`."""
+    """By trial parameter, what each level is called: `16`, `int4`, `24` (a rank), `removed`."""
     labels = {f"skip/{name}": ["kept", "removed"] for name in space.blocks}
     labels |= {f"keep/{group.name}": [str(level) for level in group.levels] for group in space.groups}
     labels |= {f"precision/{name}": list(found) for name, found in space.precisions.items()}
-    return labels | {f"rank/{name}": [*(f"rank {rank}" for rank in found), "whole"] for name, found in space.ranks.items()}
+    return labels | {f"rank/{name}": [*map(str, found), "whole"] for name, found in space.ranks.items()}

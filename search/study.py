@@ -25,6 +25,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from ..errors import InputError, RunDirectoryError
 from .evaluation import Evaluation, Failure, Screened
 from .request import SAMPLERS
+from .sampling.sampler import FrontSampler
 from .space import Parameters
 
 MAX_ATTEMPTS = 3
@@ -75,9 +76,10 @@ class SearchStudy:
         """All trials in order of their numbers; not to be changed."""
         return self._study.get_trials(deepcopy=False)
 
-    def use_sampler(self, sampler: BaseSampler) -> None:
-        """Draws the parameters of later trials from this sampler."""
+    def use_sampler(self, sampler: FrontSampler) -> None:
+        """Draws the parameters of later trials from this sampler, which is told of every trial that ended."""
         self._study.sampler = sampler
+        sampler.proposer(self._study)
 
     def ask(self, parameters: Parameters | None = None) -> Trial:
         """The next trial, RUNNING, from the sampler or with these parameters.
