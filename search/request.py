@@ -14,7 +14,10 @@ DEFAULT_BUDGET_S = 180.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchRequest:
-    """A search as it was asked for. With neither `budget_s` nor `trials` the budget is DEFAULT_BUDGET_S."""
+    """A search as it was asked for. With neither `budget_s` nor `trials` the budget is DEFAULT_BUDGET_S.
+
+    `target` may be several, separated by commas: `constraints` are those on the first, `further` on the others, by name.
+    """
 
     task: str
     arguments: Mapping[str, str] = field(default_factory=dict)
@@ -23,6 +26,7 @@ class SearchRequest:
     budget_s: float | None = None
     trials: int | None = None
     constraints: Constraints = field(default_factory=Constraints)
+    further: Mapping[str, Constraints] = field(default_factory=dict)
     sampler: str = "tpe"
     seed: int = 0
     out: Path | None = None

@@ -5,7 +5,7 @@ behind and how it is taken up again.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -85,7 +85,7 @@ class Search:
     def _resume(self) -> None:
         """Takes up what earlier sessions left."""
         for evaluation in self.study.evaluations():
-            self.result.evaluations.append(evaluation)
+            self.result.evaluations.append(self.finalists.restored(evaluation))
             self.screen.learn(evaluation)
         self.result.known = self.finalists.known
         for trial in self.study.trials:
@@ -96,6 +96,12 @@ class Search:
                     self.screen.learn_failure(recipe, trial.number)
         if (interrupted := self.study.adopt(self._tell)) is not None and self._time_left():
             self._evaluate(interrupted, self.space.suggest(interrupted))
+        self._catch_up(self._time_left)
+
+    def _catch_up(self, time_left: Callable[[], bool]) -> None:
+        """With several targets: measures candidates where they are missing."""
+        with self._interrupts.allowed():
+            self.finalists.catch_up(self.result.evaluations, progress=self.progress.stage, time_left=time_left)
 
     def _tell(self, trial: Trial) -> None:
         """Ends a trial whose evaluation a killed session had stored, but not told."""
@@ -159,8 +165,9 @@ class Search:
 
     def _look_at_finalists(self) -> None:
         """The longer look at the original, the front and uniform int8; again while that changes the front."""
+        self._catch_up(self._finalist_time_left)
         for _ in range(3):
-            front = by_contribution(self.result.front(), self.result.vector)
+            front = [*by_contribution(self.result.front(), self.result.vector), *self.result.of_one_target()]
             uniform = self.result.uniform_int8
             order = [self.result.baseline, *front, *([uniform] if uniform else [])]
             with self._interrupts.allowed():
