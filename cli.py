@@ -14,7 +14,17 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from .cli_support import INTERRUPTED, NOTHING_MEETS, Json, TargetName, errors, parsed, say, task_arguments
+from .cli_support import (
+    INTERRUPTED,
+    NOTHING_MEETS,
+    Json,
+    TargetNames,
+    errors,
+    limits_by_target,
+    parsed,
+    say,
+    task_arguments,
+)
 from .cli_targets import measure, targets_app
 from .errors import InputError
 
@@ -34,8 +44,12 @@ app.command()(measure)
 
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="The run directory that `search` wrote, such as runs/digits-cpu.")]
 MaxDrop = Annotated[str | None, typer.Option(help="Quality that may be lost: 1pp (points), 1% (of the original), 0.1abs.")]
-MaxLatency = Annotated[str | None, typer.Option(help="Latency of one inference of a batch, such as 2ms.")]
-MaxSize = Annotated[str | None, typer.Option(help="Size of the file, such as 200KB (1 KB = 1024 B).")]
+MaxLatency = Annotated[
+    list[str] | None,
+    typer.Option(metavar="[T=]TIME", help="Latency of one inference, such as 2ms; T=2ms on one target."),
+]
+MaxSize = Annotated[list[str] | None, typer.Option(metavar="[T=]SIZE", help="Size of the file, such as 200KB (1 KB = 1024 B).")]
+TargetOfRun = Annotated[str | None, typer.Option("--target", metavar="T", help="One target of a run with several.")]
 
 
 @app.command()
@@ -44,7 +58,7 @@ def search(
         str, typer.Argument(metavar="[TASK]", help="A built-in task (digits, image-folder) or path/to/file.py:function.")
     ] = "digits",
     *,
-    target: TargetName = "cpu",
+    target: TargetNames = "cpu",
     task_arg: Annotated[
         list[str] | None, typer.Option(metavar="KEY=VALUE", help="An argument of the task's function; repeatable.")
     ] = None,
@@ -81,11 +95,15 @@ def search(
         autocompress search my_task.py:make --max-latency 2ms --max-size 200KB --dry-run
 
         autocompress search my_task.py:make --budget 8h --from runs/yesterday
+
+        autocompress search my_task.py:make --target cpu,edge.toml --max-latency cpu=2ms,edge=9ms
     """
     with errors():
-        from .search.constraints import Constraints
         from .search.request import SearchRequest
+        from .search.target_limits import target_name, target_texts
 
+        names = [target_name(text) for text in target_texts(target)]
+        first, *further = limits_by_target(names, max_drop=max_drop, max_latency=max_latency, max_size=max_size).items()
         request = SearchRequest(
             task=task,
             arguments=task_arguments(task_arg or []),
@@ -93,11 +111,8 @@ def search(
             batch=batch,
             budget_s=parsed("parse_duration", budget),
             trials=trials,
-            constraints=Constraints(
-                max_drop=parsed("parse_drop", max_drop),
-                max_latency_s=parsed("parse_duration", max_latency),
-                max_size_bytes=parsed("parse_size", max_size),
-            ),
+            constraints=first[1],
+            further=dict(further),
             sampler=sampler,
             recovery=recovery,
             warm_start=warm_start,
@@ -143,16 +158,12 @@ def _search(request: "SearchRequest", *, as_json: bool) -> None:
 
 def _explain_misses(run: dict[str, Any]) -> NoReturn:
     """Tells the nearest misses and ends with exit code 1."""
-    from .search.pick import NothingMeets, pick
+    from .search.pick import NothingMeets, limits_of
+    from .search.pick_point import picked
+    from .search.views import run_on, targets_of
 
-    limits = run["constraints"]
     try:
-        pick(
-            run,
-            max_drop=limits["max_drop_limit"],
-            max_latency=limits["max_latency_s"],
-            max_size=limits["max_size_bytes"],
-        )
+        picked(run, {name: limits_of(run_on(run, name)) for name in targets_of(run)})
     except NothingMeets as error:
         say(str(error))
     raise typer.Exit(NOTHING_MEETS)
@@ -162,20 +173,24 @@ def _explain_misses(run: dict[str, Any]) -> NoReturn:
 def front(
     run: Run,
     *,
+    target: TargetOfRun = None,
     as_json: Json = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV to stdout.")] = False,
 ) -> None:
-    """Show the front of a run as a table, every number with its spread."""
+    """Show the front of a run as a table, every number with its spread; of several targets the joint front and each one's own."""
     with errors():
         from .search.run_directory import read_run
+        from .search.views import run_on
 
-        _print_front(read_run(run), as_json=as_json, as_csv=as_csv)
+        content = read_run(run)
+        _print_front(run_on(content, target) if target else content, as_json=as_json, as_csv=as_csv)
 
 
 @app.command()
 def pick(
     run: Run,
     *,
+    target: TargetOfRun = None,
     max_drop: MaxDrop = None,
     max_latency: MaxLatency = None,
     max_size: MaxSize = None,
@@ -193,37 +208,48 @@ def pick(
         autocompress pick runs/digits-cpu --max-drop 1pp --minimize size --out bundle
 
         autocompress pick runs/digits-cpu --max-drop 1pp --finetune 30m --packed
+
+    Of a run with several targets, --target picks the best point of one; without it one point for all, bundled for each.
     """
     with errors():
-        from .search.bundle import require_free, write_bundle
-        from .search.formats import Formats, label_of
+        from .search.bundle import require_free
         from .search.pick import NothingMeets
-        from .search.pick import pick as pick_point
+        from .search.pick_point import picked, resolved
         from .search.run_directory import read_run
+        from .search.views import has_several, run_on, targets_of
 
-        content = read_run(run)
-        drop = parsed("parse_drop", max_drop)
+        whole = read_run(run)
+        content = run_on(whole, target) if target or not has_several(whole) else whole
+        given = limits_by_target(targets_of(content), max_drop=max_drop, max_latency=max_latency, max_size=max_size)
         seconds = parsed("parse_duration", finetune)
         if minimize not in ("latency", "size", "drop"):
             raise InputError(f"--minimize {minimize!r} is unknown: choose latency, size or drop.")
+        if seconds is not None and has_several(whole):
+            raise InputError("--finetune needs a run with one target: search again with --target T alone.")
         require_free(out)
         try:
-            point = pick_point(
-                content,
-                max_drop=None if drop is None else drop.limit(content["baseline"]["quality"]["validation"]),
-                max_latency=parsed("parse_duration", max_latency),
-                max_size=parsed("parse_size", max_size),
-                minimize=minimize,  # type: ignore[arg-type]
-            )
+            point = picked(content, resolved(content, given), minimize=minimize)  # type: ignore[arg-type]
         except NothingMeets as error:
             say(str(error))
             raise typer.Exit(NOTHING_MEETS) from None
         if seconds is not None:
             point = _finetuned(run, content, point, seconds=seconds)
-        file = write_bundle(point, content, run / point["artifact"]["file"], out, packed=packed)
-        formats = Formats.of(content)
-        size = formats.size_of(point) + (f" (packed {formats.size(file.stat().st_size)})" if packed else "")
-        print(f"{out}: {label_of(point, content)}, {formats.quality_of(point)}, {formats.latency_of(point)}, {size}")
+        _bundle(run, content, point, out, packed=packed)
+
+
+def _bundle(path: Path, run: dict[str, Any], point: Mapping[str, Any], out: Path, *, packed: bool) -> None:
+    """Writes the point's bundle to `out`, or with several targets one for each to `out/TARGET`, and says what is in it."""
+    from .search.bundle import write_bundle
+    from .search.formats import Formats, label_of
+    from .search.views import has_several, point_on, run_on, targets_of
+
+    formats = Formats.of(run)
+    for name in targets_of(run):
+        several = has_several(run)
+        seen, view, folder = (point_on(point, name), run_on(run, name), out / name) if several else (point, run, out)
+        file = write_bundle(seen, view, path / seen["artifact"]["file"], folder, packed=packed)
+        size = formats.size_of(seen) + (f" (packed {formats.size(file.stat().st_size)})" if packed else "")
+        print(f"{folder}: {label_of(seen, view)}, {formats.quality_of(seen)}, {formats.latency_of(seen)}, {size}")
 
 
 def _finetuned(path: Path, run: dict[str, Any], point: Mapping[str, Any], *, seconds: float) -> Mapping[str, Any]:
@@ -268,19 +294,24 @@ def report(
 
 
 def _print_front(run: dict[str, Any], *, as_json: bool, as_csv: bool = False) -> None:
-    from .search import table
+    from .search import joint_table, table
+    from .search.views import has_several, targets_of, views_of
 
+    several = has_several(run)
     if as_json:
-        print(table.front_json(run))
+        print(joint_table.joint_json(run) if several else table.front_json(run))
     elif as_csv:
-        print(table.front_csv(run), end="")
+        print(joint_table.joint_csv(run) if several else table.front_csv(run), end="")
     else:
         from rich.console import Console
 
         from .search.why import why_lines
 
         console = Console(width=None if sys.stdout.isatty() else 140, highlight=False)
-        console.print(table.front_table(run))
+        if several:
+            console.print(joint_table.joint_table(run))
+        for name, view in zip(targets_of(run), views_of(run), strict=True):
+            console.print(*([f"\n{name}"] if several else []), table.front_table(view), sep="\n")
         for line in why_lines(run):
             console.print(line, markup=False)
 

@@ -2,18 +2,25 @@
 
 import errno
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from .errors import AutocompressError, InputError, TargetUnavailable
 
+if TYPE_CHECKING:
+    from .search.constraints import Constraints
+
 NOTHING_MEETS, BAD_INPUT, UNAVAILABLE, INTERRUPTED = 1, 2, 3, 130
 _DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM})
 
 TargetName = Annotated[str, typer.Option("--target", metavar="T", help="A target's name (`autocompress targets`) or TOML file.")]
+TargetNames = Annotated[
+    str,
+    typer.Option("--target", metavar="T[,T…]", help="Target names or TOML files; of several the first is the primary one."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON to stdout, nothing else.")]
 
 
@@ -36,6 +43,21 @@ def parsed(function: str, text: str | None) -> Any:
 
     parse: Callable[[str], Any] = getattr(units, function)
     return None if text is None else parse(text)
+
+
+def limits_by_target(
+    targets: Sequence[str], *, max_drop: str | None, max_latency: Sequence[str] | None, max_size: Sequence[str] | None
+) -> "dict[str, Constraints]":
+    """The limits of each target from the options' texts. InputError says what is wrong with one."""
+    from .profiles.units import parse_duration, parse_size
+    from .search.target_limits import by_target, constraints_by_target
+
+    return constraints_by_target(
+        targets,
+        max_drop=parsed("parse_drop", max_drop),
+        max_latency=by_target("--max-latency", max_latency or (), parse_duration, targets=targets),
+        max_size=by_target("--max-size", max_size or (), parse_size, targets=targets),
+    )
 
 
 def say(text: str) -> None:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from .export import Template, export_template, fill_template
 from .fake_quantize import folded_steps
 from .graph import argument, bias_name, fold_batch_norms, get_tensor, layer_nodes
 from .network import Network
-from .options import CompressorOptions
+from .options import CompressorOptions, FileFormat
 from .probe import Probe
 from .prune import changed_edits
 from .qdq import shorten_names, write_qdq
@@ -29,18 +29,22 @@ from .recover import Schedule
 from .restructure import edit_structure, restructure
 from .samples import Samples
 from .stages import StageClock
-from .student import StudentMaker
+from .student import Student, StudentMaker
 from .template_cache import load_template, save_template, template_key
 from .template_edit import edit_template
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildResult:
-    """An artifact, the seconds that each stage took, and the check that its runtime must pass."""
+    """An artifact, the seconds that each stage took, and the check that its runtime must pass.
+
+    `further` has the same student in the other formats that were asked for.
+    """
 
     artifact: Artifact
     seconds: Mapping[str, float]
     check: OutputCheck
+    further: Mapping[FileFormat, "BuildResult"] = field(default_factory=dict)
 
 
 class Compressor:
@@ -62,6 +66,7 @@ class Compressor:
         self._samples = Samples(task, self.options)
         self.students = StudentMaker(task, network, self.options, self._samples, levels_dir)
         self._templates: dict[str, Template] = {}
+        self._originals: dict[FileFormat, Template] = {}
 
     def build(
         self,
@@ -80,6 +85,11 @@ class Compressor:
         clock = StageClock()
         schedule = None if recovery_s is None else Schedule(steps=0, seconds=recovery_s, checkpoint=checkpoint)
         student = self.students.make(recipe, clock, progress or (lambda _: None), schedule)
+        further = {form: self._built(student, recipe, out_dir, clock, form) for form in self.options.further}
+        return replace(self._built(student, recipe, out_dir, clock, self.options.format), further=further)
+
+    def _built(self, student: Student, recipe: Recipe, out_dir: Path, clock: StageClock, form: FileFormat) -> BuildResult:
+        """The student as a file of one format."""
         precision = student.precision
         folded = fold_batch_norms(student.module)
         self._assert_shapes(folded, recipe)
@@ -90,7 +100,7 @@ class Compressor:
         with clock.stage("build"):
             steps = folded_steps(student.module, folded, student.steps)
             quantized = quantize_layers(folded, plan, scales, precision, {name: step.numpy() for name, step in steps.items()})
-            model, template = self._model(folded, student.removed, self._template_for(recipe, student.factored))
+            model, template = self._model(folded, student.removed, self._template_for(recipe, student.factored, form), form)
             write_qdq(model, template, plan, scales, {name: (*self._parameters_of(name), q) for name, q in quantized.items()})
             write_blocks(model, template, {name: (self._parameters_of(name)[0], found) for name, found in blocks.items()})
             weights = {name: template.parameters.get(str(argument(node, 1).target)) for name, node in layer_nodes(folded)}
@@ -105,24 +115,31 @@ class Compressor:
         """What tells how far a candidate's answers will be from the original's, without building it."""
         return Probe(self.students)
 
-    @cached_property
+    @property
     def template(self) -> Template:
         """The exported original."""
-        return self._exported(self.students.teacher)
+        return self._original(self.options.format)
 
-    def _template_for(self, recipe: Recipe, factored: tuple[str, ...]) -> Template:
+    def _original(self, form: FileFormat) -> Template:
+        """The exported original of a format."""
+        if form not in self._originals:
+            self._originals[form] = self._exported(self.students.teacher, form)
+        return self._originals[form]
+
+    def _template_for(self, recipe: Recipe, factored: tuple[str, ...], form: FileFormat) -> Template:
         """The template of the recipe's structure at the original widths: edited, or exported where no edit is possible."""
+        original = self._original(form)
         if not recipe.skip and not factored:
-            return self.template
+            return original
         structure, replaced = restructure(self.students.teacher, self.students.blocks(recipe), factored)
-        return edit_structure(self.template, structure, replaced, factored) or self._exported(structure)
+        return edit_structure(original, structure, replaced, factored) or self._exported(structure, form)
 
-    def _exported(self, folded: fx.GraphModule) -> Template:
+    def _exported(self, folded: fx.GraphModule, form: FileFormat) -> Template:
         """The exported template of a folded graph; seconds to make, so that it is kept in memory and in `cache_dir`."""
-        key = template_key(folded, self.options.opset)
+        key = template_key(folded, form.opset)
         template = self._templates.get(key) or (load_template(self.cache_dir, key) if self.cache_dir else None)
         if template is None:
-            template = export_template(folded, self._samples.first(4), self.options.opset)
+            template = export_template(folded, self._samples.first(4), form.opset)
             if self.cache_dir:
                 save_template(template, self.cache_dir, key)
         self._templates[key] = template
@@ -153,7 +170,9 @@ class Compressor:
         batches = self._samples.calibration_batches(self.options.pruned_calibration_samples)
         return calibrate(folded, sorted(set(plan.tensors.values())), batches)
 
-    def _model(self, folded: fx.GraphModule, removed: frozenset[int], template: Template) -> tuple[onnx.ModelProto, Template]:
+    def _model(
+        self, folded: fx.GraphModule, removed: frozenset[int], template: Template, form: FileFormat
+    ) -> tuple[onnx.ModelProto, Template]:
         """The float32 ONNX model: the edited template, or a new export where the template cannot follow the change."""
         if template.serves(folded):
             model = fill_template(template, folded)
@@ -161,7 +180,7 @@ class Compressor:
             changes = changed_edits(self.network.channels, removed)
             if edit_template(model, template, {node: change for node, change in changes.items() if node in nodes}):
                 return model, template
-        template = export_template(folded, self._samples.first(4), self.options.opset)
+        template = export_template(folded, self._samples.first(4), form.opset)
         return fill_template(template, folded), template
 
     def _parameters_of(self, layer: str) -> tuple[str, str]:

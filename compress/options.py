@@ -5,6 +5,18 @@ from typing import Literal
 
 Importance = Literal["reconstruction", "magnitude", "taylor"]
 RoundingMethod = Literal["gptq", "adaround"]
+Activations = Literal["uint8-asymmetric"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileFormat:
+    """What a target decides about the file of a recipe: targets with equal formats share one artifact.
+
+    Which precisions and channel counts are legal is not part of it: the search space keeps to what all targets allow.
+    """
+
+    opset: int = 21
+    activations: Activations = "uint8-asymmetric"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -12,9 +24,12 @@ class CompressorOptions:
     """Counts are samples of the training split. Without `refit_samples` candidates are stitched only.
 
     Without `reconstruct` weights are cut and rounded, nothing more: fit for measuring latency, where only shapes count.
+
+    `format` is that of the artifact, `further` are other formats in which every recipe is built as well.
     """
 
-    opset: int = 21
+    format: FileFormat = FileFormat()
+    further: tuple[FileFormat, ...] = ()
     importance: Importance = "reconstruction"
     rounding: RoundingMethod = "gptq"
     database_samples: int = 1024

@@ -6,9 +6,9 @@ the user's business, and ends the search.
 
 import tempfile
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -16,7 +16,6 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ..compress.artifact import Artifact
 from ..compress.check import OutputCheck, check_outputs
 from ..compress.compressor import BuildResult
 from ..compress.low_rank import factor_name
@@ -30,6 +29,8 @@ from ..tasks.data import write_inputs
 from ..tasks.quality import score
 from ..tasks.task import Metric, Split
 from .evaluation import ArtifactFacts, Evaluation, Failure, Interval, Latency
+from .further import on_further_targets
+from .records import Answers
 from .uncertainty import bootstrap_interval
 
 Progress = Callable[[str], None]
@@ -66,7 +67,10 @@ class StoredSplit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluator:
-    """Evaluates candidates of one run. `elapsed` tells the run's time in seconds."""
+    """Evaluates candidates of one run. `elapsed` tells the run's time in seconds.
+
+    With several targets `target` is the primary one, which decides whether a candidate failed; see further.py for the others.
+    """
 
     network: Network
     compressor: Builder
@@ -76,6 +80,12 @@ class Evaluator:
     artifacts: Path
     timing: TimingConfig
     elapsed: Callable[[], float]
+    further: tuple[Target, ...] = ()
+
+    def on(self, target: str) -> "Evaluator":
+        """The evaluator of one target alone."""
+        found = next(item for item in (self.target, *self.further) if item.profile.name == target)
+        return replace(self, target=found, further=())
 
     def evaluate(
         self, trial: int, recipe: Recipe, *, baseline: Evaluation | None, progress: Progress, built: BuildResult | None = None
@@ -108,30 +118,43 @@ class Evaluator:
         reference = artifact.path if baseline is None else self.artifact_path(baseline)
         with self.target.session() as session:
             progress("validating")
-            with _timed(seconds, "check"):
-                _check(session, artifact.path, build.check)
-            with _timed(seconds, "validate"):
-                value, interval = self.quality(session, artifact.path, self.validation)
-            with _timed(seconds, "inspect"):
-                names = [layer.name for layer in self.network.layers] + [factor_name(name) for name in recipe.rank]
-                executed = session.executed_precision(artifact.path, names)
+            answers = self.answers(session, build, recipe, seconds=seconds)
             with _timed(seconds, "measure"):
                 progress("measuring")
                 measurement = session.measure(artifact.path, reference, self.timing)
         seconds["timing loop"] = min(measurement.loop_s, seconds["measure"])
         seconds["measure"] -= seconds["timing loop"]
-        return Evaluation(
+        evaluation = Evaluation(
             trial=trial,
             recipe=recipe,
-            artifact=_facts(artifact),
-            validation=value,
-            validation_interval=interval,
-            drop=0.0 if baseline is None else self.metric.drop(value, baseline=baseline.validation),
+            artifact=ArtifactFacts.of(artifact),
+            validation=answers.validation,
+            validation_interval=answers.interval,
+            drop=0.0 if baseline is None else self.metric.drop(answers.validation, baseline=baseline.validation),
             latency=Latency.of(measurement),
-            layers=layer_rows(self.network, self.network.cost(recipe), recipe, executed=executed),
+            layers=answers.layers,
             elapsed_s=self.elapsed(),
             seconds=seconds,
         )
+        if not self.further:
+            return evaluation
+        evaluation = on_further_targets(self, evaluation, build, baseline=baseline, progress=progress)
+        return replace(evaluation, elapsed_s=self.elapsed())
+
+    def answers(
+        self, session: TargetSession, build: BuildResult, recipe: Recipe, *, seconds: MutableMapping[str, float]
+    ) -> Answers:
+        """What a built artifact answers, checked against torch; the stages' times go to `seconds`. Raises StageError."""
+        path = build.artifact.path
+        with _timed(seconds, "check"):
+            _check(session, path, build.check)
+        with _timed(seconds, "validate"):
+            value, interval = self.quality(session, path, self.validation)
+        with _timed(seconds, "inspect"):
+            names = [layer.name for layer in self.network.layers] + [factor_name(name) for name in recipe.rank]
+            executed = session.executed_precision(path, names)
+        layers = layer_rows(self.network, self.network.cost(recipe), recipe, executed=executed)
+        return Answers(validation=value, interval=interval, layers=layers)
 
     def quality(self, session: TargetSession, model: Path, split: StoredSplit) -> tuple[float, Interval | None]:
         """The metric of an artifact on a split and its interval. StageError when it is no finite number."""
@@ -152,7 +175,8 @@ class Evaluator:
         path = self.artifacts / Path(evaluation.artifact.file).name
         if path.is_file():
             return path
-        return self.compressor.build(evaluation.recipe, self.artifacts).artifact.path
+        build = self.compressor.build(evaluation.recipe, self.artifacts)
+        return path if path.is_file() else build.artifact.path
 
 
 class PacedTraining:
@@ -194,20 +218,10 @@ def _check(session: TargetSession, model: Path, check: OutputCheck) -> None:
 
 
 @contextmanager
-def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
+def _timed(seconds: MutableMapping[str, float], name: str) -> Iterator[None]:
     start = time.perf_counter()
     yield
     seconds[name] = time.perf_counter() - start
-
-
-def _facts(artifact: Artifact) -> ArtifactFacts:
-    return ArtifactFacts(
-        file=f"artifacts/{artifact.path.name}",
-        digest=artifact.digest,
-        size_bytes=artifact.size_bytes,
-        macs=artifact.macs,
-        parameters=artifact.parameters,
-    )
 
 
 def layer_rows(network: Network, cost: Cost, recipe: Recipe, *, executed: Mapping[str, Precision]) -> tuple[dict[str, Any], ...]:

@@ -1,66 +1,15 @@
-"""Evaluation and Failure: what came of a candidate. Data only, kept as JSON in the study."""
+"""Evaluation: what came of a candidate that was measured. Data only, kept as JSON in the study."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from ..compress.recipe import Recipe, executes_as
-from ..errors import StageError
-from ..profiles import Measurement
+from .on_target import OnTarget
+from .records import ArtifactFacts, Failure, Interval, Latency
 
-Interval = tuple[float, float]
+__all__ = ["ArtifactFacts", "Evaluation", "Failure", "Interval", "Latency", "OnTarget", "Screened"]
 SCHEMA_VERSION = 1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Latency:
-    """A measured latency in numbers; its raw blocks stay in the run's measurement store."""
-
-    latency_s: float
-    interval_s: Interval
-    ratio: float
-    ratio_interval: Interval
-    p50_s: float
-    p90_s: float
-    p99_s: float
-    noisy: bool
-    timer: str
-    pairs: int
-    peak_memory_bytes: int | None
-
-    @classmethod
-    def of(cls, measurement: Measurement) -> "Latency":
-        """The numbers of a measurement."""
-        return cls(
-            latency_s=measurement.latency_s,
-            interval_s=measurement.latency_interval_s,
-            ratio=measurement.ratio,
-            ratio_interval=measurement.ratio_interval,
-            p50_s=measurement.p50_s,
-            p90_s=measurement.p90_s,
-            p99_s=measurement.p99_s,
-            noisy=measurement.noisy,
-            timer=measurement.timer,
-            pairs=len(measurement.pairs),
-            peak_memory_bytes=measurement.peak_memory_bytes,
-        )
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> "Latency":
-        """The latency that `asdict` described, intervals as tuples."""
-        intervals = {key: (value[key][0], value[key][1]) for key in ("interval_s", "ratio_interval")}
-        return cls(**{**value, **intervals})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ArtifactFacts:
-    """What is kept of an artifact: the file relative to the run directory, and its numbers."""
-
-    file: str
-    digest: str
-    size_bytes: int
-    macs: int
-    parameters: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +17,7 @@ class Evaluation:
     """A measured candidate. `validation` is the metric of the built artifact, `drop` its loss against the original.
 
     `layers` are rows of front.json, `elapsed_s` the run's time when it was finished, `seconds` what it cost by stage.
+    With several targets all of this is on the primary one, and `further` says what it is on the others, by their names.
     """
 
     trial: int
@@ -80,6 +30,7 @@ class Evaluation:
     layers: tuple[Mapping[str, Any], ...]
     elapsed_s: float
     seconds: Mapping[str, float] = field(default_factory=dict)
+    further: Mapping[str, OnTarget] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
 
     @property
@@ -90,6 +41,33 @@ class Evaluation:
             for row in self.layers
             if row["precision_executed"] not in (None, executes_as(row["precision_asked"]))
         ]
+
+    def on(self, target: str | None) -> "Evaluation | None":
+        """The evaluation as a search for this target alone would have it; None when it has no latency there.
+
+        None as `target` is the primary one.
+        """
+        if target is None:
+            return replace(self, further={}) if self.further else self
+        seen = self.further[target]
+        if seen.latency is None:
+            return None
+        assert seen.validation is not None and seen.drop is not None
+        return replace(
+            self,
+            artifact=seen.artifact,
+            validation=seen.validation,
+            validation_interval=seen.validation_interval,
+            drop=seen.drop,
+            latency=seen.latency,
+            layers=seen.layers,
+            further={},
+        )
+
+    @property
+    def missing(self) -> list[str]:
+        """The further targets on which it has no latency."""
+        return [name for name, seen in self.further.items() if seen.latency is None]
 
     def to_json(self) -> dict[str, Any]:
         """A JSON value from which `from_json` makes an equal evaluation."""
@@ -103,6 +81,7 @@ class Evaluation:
             "latency": asdict(self.latency),
             "layers": [dict(row) for row in self.layers],
             "seconds": dict(self.seconds),
+            "further": {name: seen.to_json() for name, seen in self.further.items()},
         }
 
     @classmethod
@@ -115,28 +94,9 @@ class Evaluation:
             "latency": Latency.from_json(value["latency"]),
             "layers": tuple(value["layers"]),
             "validation_interval": None if interval is None else (interval[0], interval[1]),
+            "further": {name: OnTarget.from_json(seen) for name, seen in value.get("further", {}).items()},
         }
         return cls(**{**value, **records})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Failure:
-    """A candidate that could not be measured: where and why."""
-
-    trial: int
-    stage: str
-    kind: str
-    message: str
-    retryable: bool
-
-    @classmethod
-    def of(cls, error: StageError, *, trial: int) -> "Failure":
-        """The record of a stage's error."""
-        return cls(trial=trial, stage=error.stage, kind=error.kind, message=str(error), retryable=error.retryable)
-
-    def to_json(self) -> dict[str, Any]:
-        """A JSON value whose keys are the fields."""
-        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,7 @@
 """Finalists: points of the front, measured longer in fresh processes, timed by layer, and scored once on the test split.
 
-What was found is kept in `finalists.json` by artifact digest: a continued search never scores an artifact twice.
+What was found is kept in `finalists.json` by `look_key`: a continued search never looks at an artifact twice. With several
+targets each is looked at on all of them; `further.json` has what was measured later where a candidate was missing.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -11,11 +12,24 @@ from ..errors import StageError
 from ..profiles import FINALIST_TIMING, TimingConfig
 from ..targets.layer_times import LayerTimes
 from .evaluate import Evaluator, Progress, StoredSplit
-from .evaluation import Evaluation, Failure, Interval, Latency
+from .evaluation import Evaluation, Failure, Interval, Latency, OnTarget
 from .front import contributions
+from .further import answers_key, caught_up, missing_again
 from .run_directory import RunDirectory
 
 _FILE = "finalists.json"
+_CAUGHT_UP = "further.json"
+
+
+def look_key(digest: str, target: str | None) -> str:
+    """The key of a final look: the artifact's digest, and on a further target its name (None: the primary one)."""
+    return digest if target is None else f"{digest}@{target}"
+
+
+def looks_on(known: Mapping[str, "Finalist"], target: str | None) -> dict[str, "Finalist"]:
+    """The looks on one target, by digest."""
+    split = ((*key.partition("@")[::2], look) for key, look in known.items())
+    return {digest: look for digest, found, look in split if found == (target or "")}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +58,7 @@ class Finalist:
 
 
 class Finalists:
-    """The final looks of a run, by artifact digest; written to the run directory after each."""
+    """The final looks of a run, by `look_key`; written to the run directory after each."""
 
     def __init__(self, directory: RunDirectory, evaluator: Evaluator, test: StoredSplit, *, batch: int):
         self._directory = directory
@@ -54,6 +68,24 @@ class Finalists:
         stored = directory.read_json(_FILE) or {}
         self.known = {digest: Finalist.from_json(value) for digest, value in stored.items()}
         self.failures: list[Failure] = []
+        self._caught_up: dict[str, Any] = directory.read_json(_CAUGHT_UP) or {}
+
+    def restored(self, evaluation: Evaluation) -> Evaluation:
+        """The evaluation with what was measured later where it was missing."""
+        later = {name: OnTarget.from_json(seen) for name, seen in self._caught_up.get(str(evaluation.trial), {}).items()}
+        return replace(evaluation, further={**evaluation.further, **later}) if later else evaluation
+
+    def catch_up(self, evaluations: list[Evaluation], *, progress: Progress, time_left: Callable[[], bool]) -> None:
+        """Measures candidates where they are missing for a reason that may have passed, in place, until the time is over."""
+        for index, evaluation in enumerate(evaluations):
+            if missing_again(evaluation):
+                if not time_left():
+                    return
+                again = caught_up(self._evaluator, evaluation, baseline=evaluations[0], progress=progress)
+                evaluations[index] = again
+                found = {name: again.further[name].to_json() for name in evaluation.missing if name not in again.missing}
+                self._caught_up[str(evaluation.trial)] = {**self._caught_up.get(str(evaluation.trial), {}), **found}
+                self._directory.write_json(_CAUGHT_UP, self._caught_up)
 
     def look_at(
         self,
@@ -65,33 +97,61 @@ class Finalists:
     ) -> bool:
         """Looks at each evaluation that was not yet looked at, until the time is over; whether it looked at any."""
         looked = False
-        for evaluation in evaluations:
-            if evaluation.artifact.digest in self.known:
+        for evaluation, target in ((evaluation, target) for evaluation in evaluations for target in self._targets):
+            seen, original = evaluation.on(target), baseline.on(target)
+            if seen is None or original is None or look_key(seen.artifact.digest, target) in self.known:
                 continue
             if not time_left():
                 break
-            progress(f"finalist: trial {evaluation.trial}")
-            self.known[evaluation.artifact.digest] = self._look(evaluation, baseline)
-            self._directory.write_json(_FILE, {digest: item.to_json() for digest, item in self.known.items()})
+            progress(f"finalist: trial {evaluation.trial}" + (f" on {target}" if target else ""))
+            self.known[look_key(seen.artifact.digest, target)] = self._look(seen, original, target)
+            self._directory.write_json(_FILE, {key: item.to_json() for key, item in self.known.items()})
             looked = True
         return looked
 
-    def _look(self, evaluation: Evaluation, baseline: Evaluation) -> Finalist:
-        finalist, failure = final_look(self._evaluator, evaluation, baseline=baseline, test=self._test, timing=self._timing)
+    @property
+    def _targets(self) -> list[str | None]:
+        """None for the primary one, then the further ones by name."""
+        return [None, *(target.profile.name for target in self._evaluator.further)]
+
+    def _look(self, evaluation: Evaluation, baseline: Evaluation, target: str | None) -> Finalist:
+        evaluator = self._evaluator if target is None else self._evaluator.on(target)
+        scored = self._scored(evaluator, evaluation.artifact.digest) if target else None
+        finalist, failure = final_look(
+            evaluator, evaluation, baseline=baseline, test=self._test, timing=self._timing, scored=scored
+        )
         self.failures += [failure] if failure else []
         return finalist
 
+    def _scored(self, evaluator: Evaluator, digest: str) -> Finalist | None:
+        """The look at the same file on the primary target, when that gives the same answers: a file is scored once."""
+        primary, look = self._evaluator.target.profile, self.known.get(digest)
+        same = answers_key(primary, digest) == answers_key(evaluator.target.profile, digest)
+        return look if same and look is not None and look.test is not None else None
+
 
 def final_look(
-    evaluator: Evaluator, evaluation: Evaluation, *, baseline: Evaluation, test: StoredSplit, timing: TimingConfig
+    evaluator: Evaluator,
+    evaluation: Evaluation,
+    *,
+    baseline: Evaluation,
+    test: StoredSplit,
+    timing: TimingConfig,
+    scored: Finalist | None = None,
 ) -> tuple[Finalist, Failure | None]:
-    """The test split's score, a longer measurement and the times by layer; what came before a failure, and the failure."""
+    """The test split's score, a longer measurement and the times by layer; what came before a failure, and the failure.
+
+    `scored` is a look whose score on the test split is taken over.
+    """
     finalist = Finalist(test=None, test_interval=None, latency=None)
+    if scored is not None:
+        finalist = replace(finalist, test=scored.test, test_interval=scored.test_interval)
     try:
         path = evaluator.artifact_path(evaluation)
-        with evaluator.target.session() as session:
-            value, interval = evaluator.quality(session, path, test)
-            finalist = replace(finalist, test=value, test_interval=interval)
+        if scored is None:
+            with evaluator.target.session() as session:
+                value, interval = evaluator.quality(session, path, test)
+                finalist = replace(finalist, test=value, test_interval=interval)
         measurement = evaluator.measure_again(evaluation, baseline=baseline, timing=timing)
         finalist = replace(finalist, latency=Latency.of(measurement))
         names = [layer.name for layer in evaluator.network.layers]

@@ -132,7 +132,8 @@ class _Reader:
         grids = dict(zip(scope, np.indices([self.slots[slot].levels for slot in scope]), strict=True))
         shape = tuple(self.slots[slot].levels for slot in scope)
         out, into = (
-            layer.weight_shape[dim] - sum((self._lost(group.name, grids) * found.get(group.name, 0) for group in groups), np.zeros(shape, int))
+            layer.weight_shape[dim]
+            - sum((self._lost(group.name, grids) * found.get(group.name, 0) for group in groups), np.zeros(shape, int))
             for dim, found in zip((layer.out_dim, 1 - layer.out_dim), along, strict=True)
         )
         precision, rank = (
@@ -198,7 +199,9 @@ class _Reader:
             return None  # the layer before it is there whenever this one is
         first = self.summed.get(layer.name)
         layers = [item for item in (layer.name, other.name, first) if f"precision/{item}" in self.index]
-        scope = tuple(sorted(self.index[name] for name in {f"skip/{n}" for n in blocks | jumped} | {f"precision/{n}" for n in layers}))
+        scope = tuple(
+            sorted(self.index[name] for name in {f"skip/{n}" for n in blocks | jumped} | {f"precision/{n}" for n in layers})
+        )
         if not layers:
             return None
         shape = tuple(self.slots[slot].levels for slot in scope)

@@ -2,13 +2,15 @@
 
 import time
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 
 from ..compress.recipe import Recipe
-from ..profiles import SEARCH_TIMING, format_duration, format_size
+from ..profiles import SEARCH_TIMING, Profile, format_duration, format_size
 from ..tasks.data import sample_count
+from .joint_space import ruled_out_by
 from .prepare import Problem, make_compressor
 from .seeds import first_recipes
 from .space import STEPS
@@ -27,7 +29,7 @@ def plan_json(problem: Problem) -> dict[str, Any]:
     return {
         "task": problem.checked.task.name,
         "baseline": problem.checked.baseline,
-        "target": problem.profile.name,
+        "target": problem.target_names,
         "space_size": space.size,
         "dimensions": space.dimensions,
         "macs": network.macs,
@@ -44,7 +46,8 @@ def plan_json(problem: Problem) -> dict[str, Any]:
             }
             for group in space.groups
         ],
-        "ruled_out_reason": f"target '{problem.profile.name}' wants multiples of {problem.profile.channel_multiple} channels",
+        "ruled_out_reason": _multiples(problem.profiles),
+        "ruled_out_by": {item.target: list(item.reasons) for item in ruled_out_by(network, problem.profiles)},
         "int8_layers": list(space.quantizable),
         "precisions": {name: list(found) for name, found in space.precisions.items()},
         "blocks": [{"name": name, "layers": list(layers)} for name, layers in space.blocks.items()],
@@ -93,6 +96,7 @@ def plan_text(plan: dict[str, Any]) -> str:
         f"  (other counts are ruled out: {plan['ruled_out_reason']})",
         "",
         _precisions_line(plan["precisions"]),
+        *(f"Target {name} rules out {'; '.join(reasons)}." for name, reasons in plan["ruled_out_by"].items()),
     ]
     if plan["blocks"]:
         lines += [
@@ -113,6 +117,11 @@ def plan_text(plan: dict[str, Any]) -> str:
         f"The run would be in {plan['directory']}.",
     ]
     return "\n".join(lines)
+
+
+def _multiples(profiles: Sequence[Profile]) -> str:
+    """`target 'cpu' wants multiples of 8 channels`, for each target."""
+    return ", ".join(f"target '{profile.name}' wants multiples of {profile.channel_multiple} channels" for profile in profiles)
 
 
 def _counts(plan: dict[str, Any]) -> str:

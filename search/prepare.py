@@ -4,7 +4,7 @@ import shutil
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,77 +13,102 @@ from ..compress.graph import load_exporter
 from ..compress.network import Network
 from ..compress.options import CompressorOptions
 from ..compress.recipe import Recipe
-from ..errors import TargetUnavailable
 from ..files import cache_folder, canonical_json
-from ..profiles import SEARCH_TIMING, Environment, Profile, load_profile
+from ..profiles import SEARCH_TIMING, Environment, Profile
 from ..targets.store import MeasurementStore
-from ..targets.target import Target
 from ..tasks.check import CheckedTask, check_task
 from ..tasks.identity import data_digest, model_digest
 from ..tasks.load import load_task
 from .budget import Budget, Ledger
 from .clock import Clock
-from .constraints import Limits, require_reachable_size
+from .constraints import Constraints, Limits, require_reachable_size
 from .evaluate import Builder, Evaluator, StoredSplit
 from .finalists import Finalists
+from .further import format_of
+from .joint_space import space_of
 from .progress import Progress
 from .request import SearchRequest
 from .result import Result
 from .run_directory import RunConfig, RunDirectory, existing_runs, read_json, read_run
 from .screen import Screen
 from .search import Options, Search
+from .several import FoundTarget, environment_identity, identity_of, load_targets, target_facts, targets_facts
 from .space import SearchSpace
 from .strategy import strategy_of
 from .study import SearchStudy
 from .warm import warm_recipes
 
 _CHECKED = "task.json"
-_CIRCUMSTANCES = frozenset({"load_1m", "clock_mhz"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """A request whose task, target and limits were found to be good."""
+    """A request whose task, targets and limits were found to be good. The first target is the primary one."""
 
     request: SearchRequest
     checked: CheckedTask
-    profile: Profile
-    environment: Environment
+    targets: tuple[FoundTarget, ...]
     network: Network
     space: SearchSpace
     warm: tuple[Recipe, ...] = ()
 
     @property
+    def profile(self) -> Profile:
+        """The primary target's profile."""
+        return self.targets[0].profile
+
+    @property
+    def environment(self) -> Environment:
+        """The primary target's environment."""
+        return self.targets[0].environment
+
+    @property
+    def profiles(self) -> tuple[Profile, ...]:
+        """The profiles of all targets."""
+        return tuple(target.profile for target in self.targets)
+
+    @property
+    def target_names(self) -> str:
+        """`cpu`, or `cpu,cpu-2t`."""
+        return ",".join(target.profile.name for target in self.targets)
+
+    @property
+    def constraints(self) -> dict[str, Constraints]:
+        """The limits by target, the primary one first; those of the request where a further target has none of its own."""
+        own = {self.profile.name: self.request.constraints, **self.request.further}
+        return {profile.name: own.get(profile.name, self.request.constraints) for profile in self.profiles}
+
+    @property
     def directory(self) -> Path:
         """Where the run goes when none is there."""
-        return self.request.directory(self.checked.task.name, self.profile.name)
+        return self.request.directory(self.checked.task.name, self.target_names)
 
 
 def prepare(request: SearchRequest, progress: Progress) -> Problem:
     """The request, checked without writing anything. Raises InputError or TargetUnavailable."""
-    profile = load_profile(request.target)
+    profiles = load_targets(request.target)
+    names = ",".join(profile.name for profile in profiles)
     exporter = threading.Thread(target=load_exporter, daemon=True)
     exporter.start()
     progress.stage(f"loading the task {request.task}")
     task = load_task(request.task, request.arguments)
     progress.stage("checking the task")
-    checked = check_task(task, known=_known_check(request.directory(task.name, profile.name)))
+    checked = check_task(task, known=_known_check(request.directory(task.name, names)))
     for note in checked.notes:
         progress.note(f"Note: {note}")
     request.constraints.limits(checked.baseline)
-    progress.stage(f"asking the target {profile.name}")
-    environment = Target(profile).probe()
+    progress.stage(f"asking the target {names}")
+    targets = tuple(FoundTarget.probe(profile) for profile in profiles)
     progress.stage("reading the model")
     exporter.join()
     network = Network.trace(task.model, task.example_inputs)
-    space = SearchSpace.of(network, profile, recovery=request.recovery)
-    require_reachable_size(request.constraints.max_size_bytes, space.smallest_bytes(network))
+    space = space_of(network, profiles, recovery=request.recovery)
+    for constraints in (request.constraints, *request.further.values()):
+        require_reachable_size(constraints.max_size_bytes, space.smallest_bytes(network))
     warm = () if request.warm_start is None else tuple(warm_recipes(read_run(request.warm_start), space))
     if request.warm_start is not None and not warm:
         progress.note(f"Note: nothing on the front of {request.warm_start} has a counterpart in this model.")
-    return Problem(
-        request=request, checked=checked, profile=profile, environment=environment, network=network, space=space, warm=warm
-    )
+    return Problem(request=request, checked=checked, targets=targets, network=network, space=space, warm=warm)
 
 
 def _known_check(path: Path) -> dict[str, Any] | None:
@@ -127,7 +152,8 @@ def _announce(directory: RunDirectory, problem: Problem, progress: Progress) -> 
 
 def make_compressor(problem: Problem, *, cache_dir: Path | None) -> Compressor:
     """The compressor of a run; templates are kept in `cache_dir`, the level database in the user's cache folder."""
-    options = CompressorOptions(opset=problem.profile.opset, seed=problem.request.seed)
+    form, *others = dict.fromkeys(format_of(target.profile) for target in problem.targets)
+    options = CompressorOptions(format=form, further=tuple(others), seed=problem.request.seed)
     return Compressor(problem.checked.task, problem.network, options, cache_dir=cache_dir, levels_dir=levels_folder())
 
 
@@ -149,9 +175,8 @@ def make_evaluator(
     task = problem.checked.task
     progress.stage("reading the validation split")
     validation = StoredSplit(task.validation, splits / "validation.npz")
-    target = Target(problem.profile, MeasurementStore(directory.measurements), inputs=validation.inputs)
-    if target.probe().fingerprint != problem.environment.fingerprint:
-        raise TargetUnavailable("The target's environment changed while the task was loaded: run the command again.")
+    store = MeasurementStore(directory.measurements)
+    target, *further = (found.open(store, validation) for found in problem.targets)
     return Evaluator(
         network=problem.network,
         compressor=compressor,
@@ -161,6 +186,7 @@ def make_evaluator(
         artifacts=directory.artifacts,
         timing=SEARCH_TIMING.with_batch(problem.request.batch),
         elapsed=elapsed,
+        further=tuple(further),
     )
 
 
@@ -168,7 +194,8 @@ def _search(problem: Problem, directory: RunDirectory, compressor: Compressor, p
     request, task = problem.request, problem.checked.task
     clock = Clock(directory.elapsed)
     evaluator = make_evaluator(problem, directory, splits, compressor, elapsed=lambda: clock.elapsed_s, progress=progress)
-    limits = Limits(latency_s=request.constraints.max_latency_s, size_bytes=request.constraints.max_size_bytes)
+    sizes = [item.max_size_bytes for item in problem.constraints.values() if item.max_size_bytes is not None]
+    limits = Limits(latency_s=request.constraints.max_latency_s, size_bytes=min(sizes, default=None))
     finalists = Finalists(directory, evaluator, StoredSplit(task.test, splits / "test.npz"), batch=request.batch)
     return Search(
         space=problem.space,
@@ -181,6 +208,8 @@ def _search(problem: Problem, directory: RunDirectory, compressor: Compressor, p
             uniform_digest=problem.space.uniform_int8().digest,
             evaluations=[],
             known=finalists.known,
+            target=problem.profile.name,
+            further=dict(list(problem.constraints.items())[1:]),
         ),
         finalists=finalists,
         directory=directory,
@@ -197,20 +226,16 @@ def _search(problem: Problem, directory: RunDirectory, compressor: Compressor, p
 def config_of(problem: Problem) -> RunConfig:
     """What must be unchanged to continue the run, by the names that a user is told, and the options of this call."""
     request, task = problem.request, problem.checked.task
-    environment = {
-        f"environment.{field.name}": str(getattr(problem.environment, field.name))
-        for field in fields(Environment)
-        if field.name not in _CIRCUMSTANCES
-    }
     identity = {
         "task": task.name,
         "model": model_digest(task.model),
         "data": data_digest(task),
         "task definition": problem.checked.digest,
-        "target": problem.profile.name,
+        "target": problem.target_names,
         "profile": problem.profile.fingerprint,
         "batch": str(request.batch),
-        **environment,
+        **dict(environment_identity(problem.environment, prefix="")),
+        **identity_of(problem.targets[1:]),
     }
     constraints = request.constraints
     options = {
@@ -236,6 +261,10 @@ def facts_of(problem: Problem) -> dict[str, Any]:
     request, checked, profile, network = problem.request, problem.checked, problem.profile, problem.network
     task, space = checked.task, problem.space
     metric = {"name": task.metric.name, "direction": task.metric.direction, "unit": task.metric.unit}
+    several: dict[str, Any] = {}
+    if len(problem.targets) > 1:
+        facts = targets_facts(problem.targets, problem.constraints, batch=request.batch, baseline=checked.baseline)
+        several = {"targets": facts}
     return {
         "task": {
             "name": task.name,
@@ -246,14 +275,8 @@ def facts_of(problem: Problem) -> dict[str, Any]:
             "preprocessing": dict(task.preprocessing),
             "notes": list(checked.notes),
         },
-        "target": {
-            "name": profile.name,
-            "profile_fingerprint": profile.fingerprint,
-            "threads": profile.threads,
-            "runtime": profile.runtime,
-            "runtime_options": dict(profile.runtime_options),
-            "batch": request.batch,
-        },
+        "target": target_facts(profile, batch=request.batch),
+        **several,
         "environment": problem.environment.to_json(),
         "command": request.command,
         "sampler": request.sampler,

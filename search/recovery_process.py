@@ -13,7 +13,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -23,17 +23,18 @@ import numpy as np
 from ..compress.artifact import Artifact
 from ..compress.check import OutputCheck
 from ..compress.compressor import BuildResult, Compressor
+from ..compress.options import CompressorOptions, FileFormat
 from ..compress.recipe import Recipe
 from ..errors import StageError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecoveryConfig:
-    """What the child needs: the task as on the command line, the compressor's options and folders, its cores."""
+    """What the child needs: the task as on the command line, the files' formats, the compressor's folders, its cores."""
 
     task: str
     arguments: Mapping[str, str]
-    opset: int
+    formats: Sequence[FileFormat]
     seed: int
     cache_dir: Path
     levels_dir: Path
@@ -43,7 +44,8 @@ class RecoveryConfig:
     def to_json(self) -> str:
         """One line for the child's command line."""
         paths = {name: str(getattr(self, name)) for name in ("cache_dir", "levels_dir", "out_dir")}
-        return json.dumps({**asdict(self), **paths, "cores": list(self.cores)})
+        formats = [asdict(form) for form in self.formats]
+        return json.dumps({**asdict(self), **paths, "formats": formats, "cores": list(self.cores)})
 
 
 class RecoveryProcess:
@@ -157,12 +159,21 @@ def _read(process: "subprocess.Popen[str]", replies: "queue.SimpleQueue[str | No
 def _result_of(reply: Mapping[str, Any]) -> BuildResult | StageError:
     if "error" in reply:
         return StageError(reply["error"], stage=reply["stage"], kind=reply["kind"], retryable=reply["retryable"])
-    artifact = reply["artifact"]
-    with np.load(reply["check"], allow_pickle=False) as arrays:
-        sides = [tuple(arrays[key] for key in sorted(arrays.files) if key.startswith(side)) for side in ("input", "expected")]
-    Path(reply["check"]).unlink()
-    check = OutputCheck(inputs=sides[0], expected=sides[1], tolerance=reply["tolerance"])
-    return BuildResult(artifact=Artifact(**{**artifact, "path": Path(artifact["path"])}), seconds=reply["seconds"], check=check)
+    first, *further = (_read_build(value, reply["seconds"]) for value in reply["builds"])
+    return replace(first[1], further=dict(further))
+
+
+def _read_build(value: Mapping[str, Any], seconds: Mapping[str, float]) -> tuple[FileFormat, BuildResult]:
+    """One artifact out of a reply; the file of its check is gone afterwards."""
+    path = Path(value["check"])
+    with np.load(path, allow_pickle=False) as arrays:
+        inputs, expected = (
+            tuple(arrays[key] for key in sorted(arrays.files) if key.startswith(side)) for side in ("input", "expected")
+        )
+    path.unlink()
+    check = OutputCheck(inputs=inputs, expected=expected, tolerance=value["tolerance"])
+    artifact = Artifact(**{**value["artifact"], "path": Path(value["artifact"]["path"])})
+    return FileFormat(**value["format"]), BuildResult(artifact=artifact, seconds=seconds, check=check)
 
 
 # --- the child
@@ -200,13 +211,13 @@ def _compressor(config: Mapping[str, Any]) -> Compressor:
     import torch
 
     from ..compress.network import Network
-    from ..compress.options import CompressorOptions
     from ..tasks.load import load_task
 
     torch.set_num_threads(len(config["cores"]))
     task = load_task(config["task"], config["arguments"])
     network = Network.trace(task.model, task.example_inputs)
-    options = CompressorOptions(opset=config["opset"], seed=config["seed"])
+    form, *further = (FileFormat(**value) for value in config["formats"])
+    options = CompressorOptions(format=form, further=tuple(further), seed=config["seed"])
     return Compressor(task, network, options, cache_dir=Path(config["cache_dir"]), levels_dir=Path(config["levels_dir"]))
 
 
@@ -215,13 +226,19 @@ def _built(compressor: Compressor, recipe: Recipe, config: Mapping[str, Any], sa
 
     with PacedTraining(lambda text: say({"progress": text}), cores=config["cores"]) as paced:
         built = compressor.build(recipe, Path(config["out_dir"]), progress=paced)
+    builds = [_written(compressor.options.format, built, config), *(_written(*item, config) for item in built.further.items())]
+    return {"seconds": dict(built.seconds), "builds": builds}
+
+
+def _written(form: FileFormat, built: BuildResult, config: Mapping[str, Any]) -> dict[str, Any]:
+    """An artifact for a reply, the arrays of its check in a file."""
     handle, name = tempfile.mkstemp(suffix=".npz", prefix="check-", dir=config["cache_dir"])
     sides = {"input": built.check.inputs, "expected": built.check.expected}
     named: dict[str, Any] = {f"{side}{index:03}": array for side, arrays in sides.items() for index, array in enumerate(arrays)}
     with os.fdopen(handle, "wb") as file:
         np.savez(file, allow_pickle=False, **named)
     artifact = {**asdict(built.artifact), "path": str(built.artifact.path)}
-    return {"artifact": artifact, "seconds": dict(built.seconds), "check": name, "tolerance": built.check.tolerance}
+    return {"format": asdict(form), "artifact": artifact, "check": name, "tolerance": built.check.tolerance}
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ DEFAULT_BUDGET_S = 180.0
 class SearchRequest:
     """A search as it was asked for. With neither `budget_s` nor `trials` the budget is DEFAULT_BUDGET_S.
 
+    `target` may be several, separated by commas: `constraints` are those on the first, `further` on the others, by name.
     `warm_start` is the directory of an earlier run whose front is tried first.
     """
 
@@ -26,6 +27,7 @@ class SearchRequest:
     budget_s: float | None = None
     trials: int | None = None
     constraints: Constraints = field(default_factory=Constraints)
+    further: Mapping[str, Constraints] = field(default_factory=dict)
     sampler: str = "front"
     recovery: bool = True
     warm_start: Path | None = None

@@ -4,7 +4,7 @@
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
@@ -96,7 +96,7 @@ class Search:
     def _resume(self) -> list[Trial]:
         """Takes up what earlier sessions left; the trials that they did not finish."""
         for evaluation in sorted(self.study.evaluations(), key=lambda item: item.elapsed_s):
-            self.result.evaluations.append(evaluation)
+            self.result.evaluations.append(self.finalists.restored(evaluation))
             self.screen.learn(evaluation)
         self.result.known = self.finalists.known
         for trial in self.study.trials:
@@ -105,7 +105,14 @@ class Search:
                 self.tried.add(recipe.digest)
                 if trial.state == TrialState.FAIL:
                     self.screen.learn_failure(recipe, trial.number)
-        return self.study.adopt(self._tell)
+        interrupted = self.study.adopt(self._tell)
+        self._catch_up(self.time_left)
+        return interrupted
+
+    def _catch_up(self, time_left: Callable[[], bool]) -> None:
+        """With several targets: measures candidates where they are missing."""
+        with self.interruptible():
+            self.finalists.catch_up(self.result.evaluations, progress=self.progress.stage, time_left=time_left)
 
     def _tell(self, trial: Trial) -> None:
         """Ends a trial whose evaluation a killed session had stored, but not told."""
@@ -153,8 +160,9 @@ class Search:
 
     def _look_at_finalists(self) -> None:
         """The longer look at the original, the front and uniform int8; again while that changes the front."""
+        self._catch_up(self._finalist_time_left)
         for _ in range(3):
-            front = by_contribution(self.result.front(), self.result.vector)
+            front = [*by_contribution(self.result.front(), self.result.vector), *self.result.of_one_target()]
             uniform = self.result.uniform_int8
             order = [self.result.baseline, *front, *([uniform] if uniform else [])]
             with self.interruptible(), self.ledger.timed("finalists"):

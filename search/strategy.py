@@ -1,6 +1,7 @@
 """Which strategy a request asks for, and the tables that the `front` sampler needs first."""
 
 import os
+from collections.abc import Collection
 
 from ..compress.compressor import Compressor
 from ..compress.recipe import Recipe
@@ -78,13 +79,14 @@ def _background(
     request: SearchRequest, compressor: Compressor, evaluator: Evaluator, directory: RunDirectory
 ) -> RecoveryProcess | None:
     """The process for recoveries, on the cores that no measurement uses; None where there are none."""
-    spare = spare_cores(evaluator.target.cores)
+    measured = {core for target in (evaluator.target, *evaluator.further) for core in target.cores}
+    spare = spare_cores(measured)
     if not request.recovery or not spare or compressor.cache_dir is None or compressor.students.levels_dir is None:
         return None
     config = RecoveryConfig(
         task=request.task,
         arguments=request.arguments,
-        opset=compressor.options.opset,
+        formats=(compressor.options.format, *compressor.options.further),
         seed=compressor.options.seed,
         cache_dir=compressor.cache_dir,
         levels_dir=compressor.students.levels_dir,
@@ -94,7 +96,7 @@ def _background(
     return RecoveryProcess(config)
 
 
-def spare_cores(measured: tuple[int, ...]) -> tuple[int, ...]:
+def spare_cores(measured: Collection[int]) -> tuple[int, ...]:
     """The cores that this process may use and no measurement does; of four or more, one is left to the search itself."""
     if not hasattr(os, "sched_getaffinity"):
         return ()

@@ -71,10 +71,14 @@ def front_csv(run: Run) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, RECORD_FIELDS, lineterminator="\n")
     writer.writeheader()
-    for record in front_records(run):
-        same = " ".join(map(str, record["indistinguishable_from"]))
-        writer.writerow(record | {"indistinguishable_from": same, "warnings": "; ".join(record["warnings"])})
+    writer.writerows(record_row(record) for record in front_records(run))
     return text.getvalue()
+
+
+def record_row(record: dict[str, Any]) -> dict[str, Any]:
+    """The record with its lists as text, for CSV."""
+    same = " ".join(map(str, record["indistinguishable_from"]))
+    return record | {"indistinguishable_from": same, "warnings": "; ".join(record["warnings"])}
 
 
 def front_json(run: Run) -> str:

@@ -15,7 +15,9 @@ class Costs:
 
     def __init__(self, problem: Problem):
         self._problem = problem
-        self._terms = [(term.scope, np.stack([np.asarray(term.size, float), np.asarray(term.latency, float)])) for term in problem.terms]
+        self._terms = [
+            (term.scope, np.stack([np.asarray(term.size, float), np.asarray(term.latency, float)])) for term in problem.terms
+        ]
         self._constant = sum((values for scope, values in self._terms if not scope), np.zeros(2))
         self._terms = [(scope, values) for scope, values in self._terms if scope]
         self._widest = max(slot.levels for slot in problem.slots)

@@ -66,7 +66,13 @@ class Proposer:
     """
 
     def __init__(
-        self, problem: Problem, losses: LossTable, *, limits: Sequence[float] = (1.0, 1.0, 1.0), seed: int = 0, switches: bool = True
+        self,
+        problem: Problem,
+        losses: LossTable,
+        *,
+        limits: Sequence[float] = (1.0, 1.0, 1.0),
+        seed: int = 0,
+        switches: bool = True,
     ):
         self.losses, self.curve = losses, DropCurve()
         self.limits = np.maximum(np.asarray(limits, dtype=float), [LEAST_DROP, 1e-3, 1e-3])
@@ -209,7 +215,9 @@ class Proposer:
         if self._switches:
             for parent in self._parents():
                 parts.append(self._around(parent))
-        pool = _Pool(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("levels", "costs", "parents", "weights")))
+        pool = _Pool(
+            *(np.concatenate([getattr(part, name) for part in parts]) for name in ("levels", "costs", "parents", "weights"))
+        )
         _, unique = np.unique(pool.levels, axis=0, return_index=True)
         fresh = [row for row in unique if tuple(map(int, pool.levels[row])) not in self._taken]
         return _Pool(pool.levels[fresh], pool.costs[fresh], pool.parents[fresh], pool.weights[fresh])

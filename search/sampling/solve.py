@@ -63,7 +63,9 @@ class Solver:
         self._constant, self._buckets = self._compile(order)
         self._width = max((int(np.prod([self._shape[s] for s in b.scope])) for b in self._buckets), default=1)
 
-    def minimize(self, losses: Losses, weights: np.ndarray, *, starts: int = 2, rng: np.random.Generator | None = None) -> list[Levels]:
+    def minimize(
+        self, losses: Losses, weights: np.ndarray, *, starts: int = 2, rng: np.random.Generator | None = None
+    ) -> list[Levels]:
         """By row of `weights`, N × 3 multipliers ≥ 0 of (loss, latency, size), the canonical levels of the smallest sum.
 
         `losses` has by slot an array over its levels. `starts` counts the tries with differing held levels: the original's, then
@@ -75,7 +77,10 @@ class Solver:
         rng = rng or np.random.default_rng(0)
         first = np.array([self.problem.slots[slot].original for slot in self.held])
         limits = [self._shape[slot] for slot in self.held]
-        tries = [np.tile(first, (len(weights), 1)), *(rng.integers(0, limits, (len(weights), len(limits))) for _ in range(starts - 1))]
+        tries = [
+            np.tile(first, (len(weights), 1)),
+            *(rng.integers(0, limits, (len(weights), len(limits))) for _ in range(starts - 1)),
+        ]
         many = np.tile(weights, (len(tries), 1))
         totals, levels = self._descend(many, np.concatenate(tries))
         best = totals.reshape(len(tries), -1).argmin(axis=0) * len(weights) + np.arange(len(weights))
@@ -292,7 +297,9 @@ def _merge(target: list[_Table], table: _Table, shape: Sequence[int]) -> None:
     for other in target:
         if slots <= set(other.held + other.free):
             spread = _spread(table.held + table.free, other.held + other.free, shape)
-            order = sorted(range(len(table.held + table.free)), key=lambda i: (other.held + other.free).index((table.held + table.free)[i]))
+            order = sorted(
+                range(len(table.held + table.free)), key=lambda i: (other.held + other.free).index((table.held + table.free)[i])
+            )
             other.values += table.values.transpose(0, *(1 + i for i in order)).reshape(3, *spread)
             other.owners += table.owners
             return

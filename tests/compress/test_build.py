@@ -7,6 +7,7 @@ import pytest
 import torch
 from autocompress.compress import Compressor, Network, Recipe, Recovery, check_outputs
 from autocompress.compress.check import relative_error
+from autocompress.compress.options import CompressorOptions, FileFormat
 from autocompress.errors import StageError
 from autocompress.targets.precision import executed_precision
 from autocompress.tests.compress.tasks import tiny_task
@@ -185,3 +186,15 @@ def test_template_is_read_from_its_cache(tmp_path, monkeypatch):
     monkeypatch.setattr("autocompress.compress.compressor.export_template", lambda *_: pytest.fail("exported again"))
     again = Compressor(task, network, cache_dir=tmp_path / "cache").build(Recipe(), tmp_path)
     assert first.artifact.digest == again.artifact.digest
+
+
+def test_another_format_is_built_of_the_same_student(tmp_path):
+    other, task = FileFormat(opset=20), tiny_task("residual")
+    compressor = Compressor(task, Network.trace(task.model, task.example_inputs), CompressorOptions(further=(other,)))
+    made = []
+    make = compressor.students.make
+    compressor.students.make = lambda *arguments: made.append(1) or make(*arguments)
+    result = compressor.build(Recipe(precision=all_int8(compressor.network)), tmp_path)
+    files = [result.artifact.path, result.further[other].artifact.path]
+    assert made == [1] and [onnx.load(file).opset_import[0].version for file in files] == [21, 20]
+    check_outputs(run(files[1], result.further[other].check.inputs), result.further[other].check)

@@ -177,6 +177,12 @@ class FakeFinalists:
         self.known: dict[str, Finalist] = {}
         self.failures: list[Failure] = []
 
+    def restored(self, evaluation: Evaluation) -> Evaluation:
+        return evaluation
+
+    def catch_up(self, evaluations, *, progress, time_left) -> None:
+        pass
+
     def look_at(self, evaluations, *, baseline, progress, time_left) -> bool:
         new = [item for item in evaluations if item.artifact.digest not in self.known]
         for item in new:

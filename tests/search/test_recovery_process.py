@@ -7,7 +7,7 @@ import time
 import pytest
 from autocompress.compress.compressor import BuildResult, Compressor
 from autocompress.compress.network import Network
-from autocompress.compress.options import CompressorOptions
+from autocompress.compress.options import CompressorOptions, FileFormat
 from autocompress.compress.recipe import Recipe, Recovery
 from autocompress.errors import StageError
 from autocompress.search.recovery_process import RecoveryConfig, RecoveryProcess
@@ -23,7 +23,7 @@ def process(tmp_path):
     config = RecoveryConfig(
         task="digits",
         arguments={},
-        opset=21,
+        formats=[FileFormat()],
         seed=0,
         cache_dir=tmp_path / "cache",
         levels_dir=tmp_path / "levels",

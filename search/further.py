@@ -1,0 +1,144 @@
+"""A candidate on the further targets of a search: measured there, after the primary target, without compressing it again.
+
+What fails on a further target is *missing* there: the candidate stays measured on the others, and `catch_up` tries again
+later. Only the original must be measured everywhere, since nothing can be compared without it.
+"""
+
+import time
+from collections.abc import Callable, Hashable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from ..compress.compressor import BuildResult
+from ..compress.options import FileFormat
+from ..errors import StageError, TargetUnavailable
+from ..profiles import Profile
+from ..targets.target import Target
+from .evaluation import Evaluation
+from .on_target import OnTarget
+from .records import Answers, ArtifactFacts, Failure, Latency
+
+if TYPE_CHECKING:
+    from .evaluate import Evaluator
+
+Say = Callable[[str], None]
+
+
+def format_of(profile: Profile) -> FileFormat:
+    """What the profile decides about an artifact's file."""
+    return FileFormat(opset=profile.opset, activations=profile.activations)
+
+
+def on_further_targets(
+    evaluator: "Evaluator", evaluation: Evaluation, build: BuildResult, *, baseline: Evaluation | None, progress: Say
+) -> Evaluation:
+    """The evaluation with what the candidate is on every further target. `baseline` is None for the original itself.
+
+    Raises StageError when the original cannot be measured on one of them.
+    """
+    found: dict[str, OnTarget] = {}
+    seconds = dict(evaluation.seconds)
+    for target in evaluator.further:
+        start, name = time.perf_counter(), target.profile.name
+        progress(f"measuring on {name}")
+        own = build.further.get(format_of(target.profile), build)
+        known = _known_answers(evaluator, replace(evaluation, further=found), target, own.artifact.digest)
+        facts = ArtifactFacts.of(own.artifact)
+        found[name] = _on_target(evaluator, target, evaluation, facts, answers=known, build=own, baseline=baseline)
+        seconds[f"on {name}"] = time.perf_counter() - start
+    return replace(evaluation, further=found, seconds=seconds)
+
+
+def missing_again(evaluation: Evaluation) -> list[str]:
+    """The targets on which the candidate is missing for a reason that may have passed."""
+    failures = {name: evaluation.further[name].failure for name in evaluation.missing}
+    return [name for name, failure in failures.items() if failure is not None and failure.retryable]
+
+
+def caught_up(evaluator: "Evaluator", evaluation: Evaluation, *, baseline: Evaluation, progress: Say) -> Evaluation:
+    """The evaluation, measured where it was missing for a reason that may have passed; what fails again stays missing."""
+    found = dict(evaluation.further)
+    for target in evaluator.further:
+        name = target.profile.name
+        if name in missing_again(evaluation):
+            progress(f"trial {evaluation.trial}: measuring on {name}, where it is missing")
+            seen = found[name]
+            known = _known_answers(evaluator, replace(evaluation, further=found), target, seen.artifact.digest)
+            found[name] = _on_target(evaluator, target, evaluation, seen.artifact, answers=known, build=None, baseline=baseline)
+    return replace(evaluation, further=found)
+
+
+def answers_key(profile: Profile, digest: str) -> Hashable:
+    """What decides the answers of an artifact: two targets with equal keys share its metric and its executed precisions."""
+    return digest, profile.runtime, tuple(sorted(profile.runtime_options.items()))
+
+
+def _known_answers(evaluator: "Evaluator", evaluation: Evaluation, target: Target, digest: str) -> Answers | None:
+    """What this target or one that answers alike has already answered."""
+    wanted, profiles = answers_key(target.profile, digest), [evaluator.target.profile, *(t.profile for t in evaluator.further)]
+    for profile in profiles:
+        seen = evaluation if profile.name == evaluator.target.profile.name else evaluation.further.get(profile.name)
+        if seen is not None and seen.validation is not None and answers_key(profile, seen.artifact.digest) == wanted:
+            return Answers(validation=seen.validation, interval=seen.validation_interval, layers=seen.layers)
+    return None
+
+
+def _on_target(
+    evaluator: "Evaluator",
+    target: Target,
+    evaluation: Evaluation,
+    facts: ArtifactFacts,
+    *,
+    answers: Answers | None,
+    build: BuildResult | None,
+    baseline: Evaluation | None,
+) -> OnTarget:
+    """One candidate on one target. Without `build` its file is looked up, or built again."""
+    name = target.profile.name
+    original = None if baseline is None else baseline.on(name)
+    subject = replace(evaluation, artifact=facts, further={})
+    failure, latency = None, None
+    try:
+        path = evaluator.artifact_path(subject)
+        reference = path if original is None else evaluator.artifact_path(original)
+        with target.session() as session:
+            if answers is None:
+                again = build or _built_again(evaluator, subject, target)
+                answers = evaluator.answers(session, again, evaluation.recipe, seconds={})
+            latency = Latency.of(session.measure(path, reference, evaluator.timing))
+    except (StageError, TargetUnavailable) as error:
+        if baseline is None:
+            raise _of_the_original(error, name) from error
+        failure = _failure(error, trial=evaluation.trial)
+    return OnTarget(
+        artifact=facts,
+        validation=answers.validation if answers else None,
+        validation_interval=answers.interval if answers else None,
+        drop=_drop(evaluator, answers.validation, original) if answers else None,
+        layers=answers.layers if answers else (),
+        latency=latency,
+        failure=failure,
+    )
+
+
+def _built_again(evaluator: "Evaluator", evaluation: Evaluation, target: Target) -> BuildResult:
+    build = evaluator.compressor.build(evaluation.recipe, evaluator.artifacts)
+    return build.further.get(format_of(target.profile), build)
+
+
+def _drop(evaluator: "Evaluator", validation: float, original: Evaluation | None) -> float:
+    return 0.0 if original is None else evaluator.metric.drop(validation, baseline=original.validation)
+
+
+def _failure(error: StageError | TargetUnavailable, *, trial: int) -> Failure:
+    if isinstance(error, StageError):
+        return Failure.of(error, trial=trial)
+    return Failure(trial=trial, stage="measure", kind="device", message=str(error), retryable=True)
+
+
+def _of_the_original(error: StageError | TargetUnavailable, target: str) -> StageError:
+    failure = _failure(error, trial=0)
+    told = f"on target '{target}': {failure.message}"
+    kind = error.kind if isinstance(error, StageError) else "device"
+    stage = error.stage if isinstance(error, StageError) else "measure"
+    return StageError(told, stage=stage, kind=kind, retryable=failure.retryable)

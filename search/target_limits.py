@@ -1,0 +1,56 @@
+"""Several targets as text: `--target cpu,edge.toml`, `--max-latency 2ms` or `--max-latency cpu=2ms,edge=1ms`. Light: no torch."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from ..errors import InputError
+from ..profiles import Drop
+from .constraints import Constraints
+
+T = TypeVar("T")
+
+
+def target_texts(text: str) -> tuple[str, ...]:
+    """The targets of `T[,T…]` as they were written. InputError when one is empty, or when two have the same name."""
+    texts = tuple(part.strip() for part in text.split(","))
+    if not all(texts):
+        raise InputError(f"--target {text!r} has an empty name: write it like --target cpu or --target cpu,cpu-2t.")
+    names = [target_name(part) for part in texts]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise InputError(f"--target names {twice!r} twice: give each target once (a TOML file is called by its file name).")
+    return texts
+
+
+def target_name(text: str) -> str:
+    """What a target is called: its name, or that of its TOML file without the ending."""
+    return Path(text).stem if text.endswith(".toml") else text
+
+
+def by_target(option: str, texts: Sequence[str], parse: Callable[[str], T], *, targets: Sequence[str]) -> dict[str, T]:
+    """The limit of each target that has one: `2ms` holds on every target, `cpu=2ms` on one, and beside the former instead of it.
+
+    InputError for a name that is none of `targets`, and for two limits of one target.
+    """
+    everywhere: dict[str, T] = {}
+    own: dict[str, T] = {}
+    for part in (part.strip() for text in texts for part in text.split(",")):
+        name, named, quantity = part.rpartition("=")
+        if named and name not in targets:
+            raise InputError(f"{option} {part!r} names the target {name!r}: choose {' or '.join(map(repr, targets))}.")
+        limits = dict.fromkeys([name] if named else targets, parse(quantity))
+        held = own if named else everywhere
+        if held.keys() & limits:
+            raise InputError(f"{option} has two limits for {name!r}." if named else f"{option} is given twice: give it once.")
+        held |= limits
+    return everywhere | own
+
+
+def constraints_by_target(
+    targets: Sequence[str], *, max_drop: Drop | None, max_latency: Mapping[str, float], max_size: Mapping[str, int]
+) -> dict[str, Constraints]:
+    """The limits of each target; a drop is allowed on all of them alike."""
+    return {
+        name: Constraints(max_drop=max_drop, max_latency_s=max_latency.get(name), max_size_bytes=max_size.get(name))
+        for name in targets
+    }
