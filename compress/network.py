@@ -138,7 +138,7 @@ class Network:
         )
 
     def groups_along(self, layer: Layer, dim: int) -> dict[str, int]:
-        """By group, how many indices of the weight's dimension go with each of its channels; groups that do not touch it are left out."""
+        """By group that touches this dimension of the layer's weight, how many indices go with each of its channels."""
         found = ((group.name, self._indices_per_unit.get((group.name, layer.weight, dim), 0)) for group in self.groups)
         return {name: count for name, count in found if count}
 

@@ -59,7 +59,11 @@ class StudentMaker:
         bits = {name: BITS[found] for name, found in precision.items() if found in INTEGER and BITS[found] < 8}
         with clock.stage("reconstruct"):
             roundings = self._reconstruct(module, recipe, removed, bits)
-            if (roundings or self._only_stitched(recipe)) and self.options.reconstruct and (recipe.recovery is None or schedule is not None):
+            if (
+                (roundings or self._only_stitched(recipe))
+                and self.options.reconstruct
+                and (recipe.recovery is None or schedule is not None)
+            ):
                 reestimate_statistics(module, self.samples.augmented("statistics", self.options.statistics_samples))
         steps = {name: rounding.step for name, rounding in roundings.items()}
         if recipe.recovery is not None:

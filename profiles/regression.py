@@ -6,6 +6,7 @@ observations (n × n), since there are tens to hundreds of them.
 Source: Rasmussen, Williams, "Gaussian Processes for Machine Learning" (2006), section 2.1, equation 2.12.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,7 +51,7 @@ class Posterior:
 
     def deviation(self) -> np.ndarray:
         """The standard deviation of every coefficient."""
-        return np.sqrt(np.maximum(self.prior.variance - (self.spread**2).sum(axis=1), 0.0))
+        return np.asarray(np.sqrt(np.maximum(self.prior.variance - (self.spread**2).sum(axis=1), 0.0)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +68,7 @@ class PredictionError:
     p90: float | None
 
     @classmethod
-    def of(cls, predicted: np.ndarray, measured: np.ndarray) -> "PredictionError":
+    def of(cls, predicted: Sequence[float] | np.ndarray, measured: Sequence[float] | np.ndarray) -> "PredictionError":
         """The error of m predictions of positive values."""
         if len(predicted) == 0:
             return cls(count=0, kendall_tau=None, median=None, p90=None)
@@ -82,7 +83,7 @@ class PredictionError:
         return f"{tau}median error {100 * self.median:.1f} %, 90 % within {100 * self.p90:.1f} % ({self.count} candidates)"
 
 
-def kendall_tau(left: np.ndarray, right: np.ndarray) -> float | None:
+def kendall_tau(left: Sequence[float] | np.ndarray, right: Sequence[float] | np.ndarray) -> float | None:
     """Kendall's tau-b of two equally long arrays; None for fewer than two values or where one side is constant."""
     a, b = (np.sign(np.subtract.outer(values, values)) for values in (np.asarray(left), np.asarray(right)))
     scale = np.sqrt((a**2).sum() * (b**2).sum())

@@ -1,7 +1,7 @@
 """LatencyPredictor: what a candidate's latency will be, learned from whole models measured beside the original.
 
-A candidate's ratio is the sum over its parts (latency_terms.py) of features × costs. A cost is the device's, shared by all layers of
-a kind, plus a deviation of the part's own: the first candidates teach the device, later ones the layers. The prior comes from
+A candidate's ratio is the sum over its parts (latency_terms.py) of features × costs. A cost is the device's, shared by all layers
+of a kind, plus a deviation of the part's own: the first candidates teach the device, later ones the layers. The prior comes from
 another model on the same device, or from the share of multiplications and elements.
 
 `problem_of` turns the sum into the terms that the sampler minimizes.

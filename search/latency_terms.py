@@ -9,7 +9,7 @@ int8 layers. When blocks are removed, the layers on both sides meet; up to `JUMP
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,12 +18,12 @@ from ..compress.layers import Layer
 from ..compress.low_rank import saves
 from ..compress.network import Network
 from ..compress.recipe import INTEGER, Precision
+from .latency_features import boundary_features, kernel_class, layer_features, output_elements
 from .sampling.problem import Slot
 from .space import SearchSpace
 
 LARGEST_SCOPE = 20_000
 JUMPS = 2
-VECTOR = 16
 _GONE = -1
 
 
@@ -93,6 +93,7 @@ class _Reader:
     def __init__(self, network: Network, space: SearchSpace):
         self.network, self.space, self.slots = network, space, slots_of(space)
         self.index = {slot.name: position for position, slot in enumerate(self.slots)}
+        self.groups = {group.name: group for group in space.groups}
         self.names: dict[str, int] = {}
         self.layers = network.layers
         self.blocks_of = {
@@ -101,7 +102,7 @@ class _Reader:
         self.summed = {block.layers[-1]: block.layers[0] for block in network.blocks}
 
     def read(self) -> LatencyTerms:
-        parts = [self._part("constant", (), np.zeros((), np.int64), [{"constant": 1.0}], [0])]
+        parts = [self._part("constant", (), states=np.zeros((), np.int64), rows=[{"constant": 1.0}], sizes=[0])]
         parts += [self._layer(layer) for layer in self.layers]
         parts += [part for at in range(len(self.layers)) for part in self._boundaries(at)]
         return LatencyTerms(slots=self.slots, parts=tuple(parts), names=tuple(self.names))
@@ -110,6 +111,7 @@ class _Reader:
         self,
         name: str,
         scope: tuple[int, ...],
+        *,
         states: np.ndarray,
         rows: Sequence[Mapping[str, float]],
         sizes: Sequence[int],
@@ -123,43 +125,62 @@ class _Reader:
         )
 
     def _layer(self, layer: Layer) -> Part:
+        """The states are the layer's sizes, precision and rank that some levels lead to."""
         along = [self.network.groups_along(layer, dim) for dim in (layer.out_dim, 1 - layer.out_dim)]
-        groups = [group for group in self.space.groups if any(group.name in found for found in along)]
         fixed = [self.index[f"skip/{name}"] for name in self.blocks_of[layer.name]]
         fixed += [self.index[name] for name in (f"precision/{layer.name}", f"rank/{layer.name}") if name in self.index]
-        kept, held = self._affordable(fixed, [(group, sum(found.get(group.name, 0) for found in along)) for group in groups])
+        kept, held = self._affordable(fixed, along)
         scope = tuple(sorted([*fixed, *(self.index[f"keep/{name}"] for name in kept)]))
-        grids = dict(zip(scope, np.indices([self.slots[slot].levels for slot in scope]), strict=True))
-        shape = tuple(self.slots[slot].levels for slot in scope)
-        out, into = (
+        grids, shape = self._grids(scope), tuple(self.slots[slot].levels for slot in scope)
+        columns = [
             layer.weight_shape[dim]
-            - sum((self._lost(group.name, grids) * found.get(group.name, 0) for group in groups), np.zeros(shape, int))
+            - sum((self._lost(name, grids) * found[name] for name in kept if name in found), np.zeros(shape, int))
             for dim, found in zip((layer.out_dim, 1 - layer.out_dim), along, strict=True)
-        )
-        precision, rank = (
+        ]
+        columns += [
             grids.get(self.index.get(f"{kind}/{layer.name}", _GONE), np.zeros(shape, int)) for kind in ("precision", "rank")
-        )
-        gone = np.zeros(shape, bool)
-        for name in self.blocks_of[layer.name]:
-            gone |= grids[self.index[f"skip/{name}"]] == 1
-        stacked = np.stack([np.where(gone, _GONE, values).ravel() for values in (out, into, precision, rank)], axis=1)
+        ]
+        there = self._there(grids, shape, self.blocks_of[layer.name], ())
+        stacked = np.stack([np.where(there, column, _GONE).ravel() for column in columns], axis=1)
         unique, inverse = np.unique(stacked, axis=0, return_inverse=True)
         states = [self._state(layer, *map(int, row)) for row in unique]
         rows, sizes = [row for row, _ in states], [size for _, size in states]
-        return self._part(layer.name, scope, inverse.reshape(shape), rows, sizes, held)
+        return self._part(layer.name, scope, states=inverse.reshape(shape), rows=rows, sizes=sizes, held=held)
 
-    def _lost(self, group: str, grids: Mapping[int, np.ndarray]) -> np.ndarray | int:
-        levels = next(item.levels for item in self.space.groups if item.name == group)
-        grid = grids.get(self.index[f"keep/{group}"])
-        return 0 if grid is None else levels[-1] - np.array(levels)[grid]
+    def _grids(self, scope: tuple[int, ...]) -> dict[int, np.ndarray]:
+        """By slot, its level at each entry of an array over the scope."""
+        return dict(zip(scope, np.indices([self.slots[slot].levels for slot in scope]), strict=True))
 
-    def _affordable(self, fixed: Sequence[int], groups: Sequence[tuple[object, int]]) -> tuple[list[str], tuple[str, ...]]:
-        """The groups that fit into the largest scope, those that weigh most first, and the others."""
+    def _there(
+        self, grids: Mapping[int, np.ndarray], shape: tuple[int, ...], present: Iterable[str], removed: Iterable[str]
+    ) -> np.ndarray:
+        """Where the blocks are as they should be."""
+        found = np.ones(shape, bool)
+        for name in present:
+            found &= grids[self.index[f"skip/{name}"]] == 0
+        for name in removed:
+            found &= grids[self.index[f"skip/{name}"]] == 1
+        return found
+
+    def _lost(self, group: str, grids: Mapping[int, np.ndarray]) -> np.ndarray:
+        """How many channels of a group are gone."""
+        levels = np.array(self.groups[group].levels)
+        return np.asarray(levels[-1] - levels[grids[self.index[f"keep/{group}"]]])
+
+    def _affordable(self, fixed: Sequence[int], along: Sequence[Mapping[str, int]]) -> tuple[list[str], tuple[str, ...]]:
+        """The groups that fit into the largest scope, those that change most indices first, and the others."""
+        weight = {
+            name: group.channels * sum(found.get(name, 0) for found in along)
+            for name, group in self.groups.items()
+            if any(name in found for found in along)
+        }
         entries = math.prod(self.slots[slot].levels for slot in fixed)
-        kept, held = [], []
-        for group, weight in sorted(groups, key=lambda pair: -pair[1] * pair[0].channels):  # type: ignore[attr-defined]
-            entries *= len(group.levels)  # type: ignore[attr-defined]
-            (kept if entries <= LARGEST_SCOPE else held).append(group.name)  # type: ignore[attr-defined]
+        kept: list[str] = []
+        held: list[str] = []
+        for name in sorted(weight, key=lambda name: -weight[name]):
+            larger = entries * len(self.groups[name].levels)
+            (kept if larger <= LARGEST_SCOPE else held).append(name)
+            entries = larger if larger <= LARGEST_SCOPE else entries
         return kept, tuple(held)
 
     def _state(self, layer: Layer, out: int, into: int, precision: int, rank: int) -> tuple[dict[str, float], int]:
@@ -204,67 +225,18 @@ class _Reader:
         )
         if not layers:
             return None
-        shape = tuple(self.slots[slot].levels for slot in scope)
-        grids = dict(zip(scope, np.indices(shape), strict=True))
-        there = np.ones(shape, bool)
-        for name in blocks | jumped:
-            there &= grids[self.index[f"skip/{name}"]] == int(name in jumped)
+        grids, shape = self._grids(scope), tuple(self.slots[slot].levels for slot in scope)
+        there = self._there(grids, shape, blocks, jumped)
         ends = [self._is_int8(item, grids, shape) for item in (first, layer.name, other.name) if item is not None]
         codes = sum(end << bit for bit, end in enumerate(reversed(ends)))
         elements = 1e-4 * output_elements(layer)
-        rows = [_boundary_features(code, elements, is_sum=first is not None) for code in range(2 ** len(ends))]
-        return self._part(f"{layer.name} > {other.name}", scope, np.where(there, 1 + codes, 0), [{}, *rows], [0] * (1 + len(rows)))
+        rows = [boundary_features(code, elements, is_sum=first is not None) for code in range(2 ** len(ends))]
+        states = np.where(there, 1 + codes, 0)
+        name = f"{layer.name} > {other.name}"
+        return self._part(name, scope, states=states, rows=[{}, *rows], sizes=[0] * (1 + len(rows)))
 
     def _is_int8(self, layer: str, grids: Mapping[int, np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
         grid = grids.get(self.index.get(f"precision/{layer}", _GONE))
         if grid is None:
             return np.zeros(shape, int)
-        return np.array([name in INTEGER for name in self.space.precisions[layer]], int)[grid]
-
-
-def _boundary_features(code: int, elements: float, *, is_sum: bool) -> dict[str, float]:
-    """What happens to a tensor of so many elements (in 10⁴) between two layers, or at a residual sum between them.
-
-    Bits of `code`: the next layer is int8; the one before is; and, at a sum, the first of its block. A sum runs in int8 when all
-    three are; in float32 it is part of the kernel before it when that is float32, too.
-    """
-    after, before, first = code & 1, code >> 1 & 1, code >> 2 & 1
-    if not is_sum:
-        counts = {"quantize": after and not before, "dequantize": before and not after}
-    else:
-        whole = after and before and first
-        counts = {
-            "quantize": after and not whole,
-            "dequantize": (before + first) * (not whole),
-            "int8 sum": whole,
-            "float32 sum": before and not whole,
-            "fused sum": not before,
-        }
-    found = {f"{name} kernel": float(count) for name, count in counts.items() if count}
-    return found | {f"{name} elements": elements * count for name, count in counts.items() if count}
-
-
-def kernel_class(precision: Precision) -> str:
-    """Which kernels a precision runs: weights of fewer than 8 bits run those of int8."""
-    return "int8" if precision in INTEGER else precision
-
-
-def output_elements(layer: Layer) -> int:
-    """Elements that the layer computes for one sample in the original model."""
-    return layer.macs // max(1, layer.weight_numel // layer.weight_shape[layer.out_dim])
-
-
-def layer_features(layer: Layer, out: int, into: int, kernels: str) -> dict[str, float]:
-    """What a layer of these sizes (of its weight) is for its kernels; elements in 10⁴, multiplications in 10⁶."""
-    kernel = layer.weight_numel // (layer.weight_shape[0] * layer.weight_shape[1])
-    places = output_elements(layer) / layer.weight_shape[layer.out_dim]
-    depthwise = layer.channels_in > layer.weight_shape[1 - layer.out_dim]
-    kind = f"{kernels} {'depthwise' if depthwise else layer.kind}{' pointwise' if kernel == 1 and layer.kind == 'conv' else ''}"
-    wide, deep = VECTOR * -(-out // VECTOR), VECTOR * -(-into // VECTOR)
-    return {
-        f"{kind} kernel": 1.0,
-        f"{kind} elements": 1e-4 * places * out,
-        f"{kind} columns": 1e-4 * places * into * kernel,
-        f"{kind} macs": 1e-6 * places * kernel * into * out,
-        f"{kind} padded macs": 1e-6 * places * kernel * (into if depthwise else deep) * wide,
-    }
+        return np.asarray(np.array([name in INTEGER for name in self.space.precisions[layer]], int)[grid])
