@@ -197,6 +197,7 @@ def make_search(
     constraints: Constraints | None = None,
     sampler: str = "random",
     seed: int = 0,
+    further: Mapping[str, Constraints] | None = None,
 ) -> Search:
     """A search over the evaluator's network in an open run directory."""
     constraints = constraints or Constraints()
@@ -210,7 +211,15 @@ def make_search(
             network=evaluator.network,
             limits=Limits(latency_s=constraints.max_latency_s, size_bytes=constraints.max_size_bytes),
         ),
-        result=Result(metric=METRIC, constraints=constraints, uniform_digest=space.uniform_int8().digest, evaluations=[], known={}),
+        result=Result(
+            metric=METRIC,
+            constraints=constraints,
+            uniform_digest=space.uniform_int8().digest,
+            evaluations=[],
+            known={},
+            target=PROFILE.name,
+            further=further or {},
+        ),
         finalists=finalists,
         directory=directory,
         clock=Clock(directory.elapsed),
