@@ -60,11 +60,12 @@ def ruled_out_by(network: "Network", profiles: Sequence[Profile]) -> list[RuledO
 
 
 def _differences(own: SearchSpace, others: SearchSpace, profile: Profile) -> list[str]:
-    layers: dict[str, list[str]] = {}
-    for name, precisions in others.precisions.items():
-        for precision in set(precisions) - set(own.precisions.get(name, ())) - {"float32"}:
-            layers.setdefault(precision, []).append(name)
-    lines = [f"{precision} for {_layers(names)}" for precision, names in sorted(layers.items())]
+    missing: dict[tuple[str, ...], list[str]] = {}
+    for precision in sorted({each for found in others.precisions.values() for each in found} - {"float32"}):
+        layers = [name for name, found in others.precisions.items() if precision in found]
+        if lost := tuple(name for name in layers if precision not in own.precisions.get(name, ())):
+            missing.setdefault(lost, []).append(precision)
+    lines = [f"{', '.join(precisions)} for {_layers(names)}" for names, precisions in missing.items()]
     if counts := sum(_lost(own, others).values()):
         lines.append(f"{counts} channel counts that are no multiples of {profile.channel_multiple}")
     return lines

@@ -55,7 +55,7 @@ def chosen_point(run: Run, chosen: Point, *, reason: str) -> str:
         warnings.insert(0, "its latency is noisy: the interval stayed wider than ±1 %")
     listed = "".join(f"<li>{escape(warning)}</li>" for warning in warnings)
     return (
-        f'<section class="chosen" aria-labelledby="chosen"><div class="title"><h2 id="chosen"><b>★</b> '
+        f'<section class="chosen" aria-label="Chosen point"><div class="title"><h2><b>★</b> '
         f"{escape(label_of(chosen, run).capitalize())}</h2><p>{escape(reason)}</p></div>"
         f'<div class="cards">{cards}</div>' + (f'<ul class="warnings">{listed}</ul>' if listed else "") + "</section>"
     )

@@ -1,9 +1,11 @@
 "use strict";
 // Draws the figures in the theme's colors and keeps charts, table and layer view on the same selected point.
 (() => {
-  const data = JSON.parse(document.getElementById("data").textContent);
+  const first = JSON.parse(document.getElementById("data").textContent);
+  const views = [first, ...first.others];  // one for each target
   const charts = ["latency", "size", "space", "history"];
-  const points = new Map(data.layers.points.map((point) => [point.trial, point]));
+  const pointsOf = (view) => new Map(view.layers.points.map((point) => [point.trial, point]));
+  let data = first, points = pointsOf(first);
   const buttons = { space: ["toImage", "resetCameraDefault3d"], history: ["toImage"] };
   const config = (name) => ({ displaylogo: false, responsive: true, doubleClick: "reset+autosize", plotlyServerURL: "",
     modeBarButtons: [buttons[name] || ["toImage", "zoom2d", "pan2d", "resetScale2d"]] });
@@ -133,11 +135,22 @@
   };
 
   const select = document.getElementById("point");
-  select.replaceChildren(...data.layers.points.map((point) => element("option", { value: point.trial, textContent: point.label })));
+  const fill = () => select.replaceChildren(
+    ...data.layers.points.map((point) => element("option", { value: point.trial, textContent: point.label })));
+  fill();
   select.addEventListener("change", () => show(Number(select.value)));
   for (const line of document.querySelectorAll("tr[data-trial]")) {
     line.addEventListener("click", () => show(Number(line.dataset.trial)));
   }
+  const target = document.getElementById("target");
+  if (target) target.addEventListener("change", () => {
+    const shown = Number(select.value);
+    data = views[Number(target.value)];
+    points = pointsOf(data);
+    for (const part of document.querySelectorAll("div[data-target]")) part.hidden = part.dataset.target !== target.value;
+    fill();
+    show(points.has(shown) ? shown : data.layers.first);
+  });
   const linked = /^#trial-(-?\d+)$/.exec(location.hash);
   show(linked && points.has(Number(linked[1])) ? Number(linked[1]) : data.layers.first);
   for (const name of charts) {

@@ -201,6 +201,7 @@ def make_search(
     seed: int = 0,
     recovery: bool = True,
     strategy: Strategy | None = None,
+    further: Mapping[str, Constraints] | None = None,
 ) -> Search:
     """A search over the evaluator's network in an open run directory."""
     constraints = constraints or Constraints()
@@ -215,7 +216,15 @@ def make_search(
             network=evaluator.network,
             limits=Limits(latency_s=constraints.max_latency_s, size_bytes=constraints.max_size_bytes),
         ),
-        result=Result(metric=METRIC, constraints=constraints, uniform_digest=space.uniform_int8().digest, evaluations=[], known={}),
+        result=Result(
+            metric=METRIC,
+            constraints=constraints,
+            uniform_digest=space.uniform_int8().digest,
+            evaluations=[],
+            known={},
+            target=PROFILE.name,
+            further=further or {},
+        ),
         finalists=finalists,
         directory=directory,
         clock=clock,

@@ -307,3 +307,51 @@ def _history(points: list[dict[str, Any]]) -> list[dict[str, Any]]:
         best = max(best, gain) + (0.004 if gain > 0.6 * best else 0.0)
         history.append({"elapsed_s": 14.0 + 42.0 * index, "trial": candidate["trial"], "hypervolume": min(1.0, best)})
     return history
+
+
+def sample_run_of_two(*, max_latency_s: float | None = None, missing: int | None = None) -> dict[str, Any]:
+    """The sample run on `cpu` and `edge`, which is slower and gains less; `missing` is a trial without a latency on `edge`."""
+    run = sample_run()
+    points = {p["trial"]: p for p in (*run["front"], *run["dominated"])}
+    views = {name: {trial: _on_target(p, name) for trial, p in points.items()} for name in ("cpu", "edge")}
+    if missing is not None:
+        views["edge"][missing] = {"artifact": points[missing]["artifact"], "latency": None, "drop": 0.0, "missing": "restless"}
+    for trial, point_ in points.items():
+        point_["targets"] = {name: view[trial] for name, view in views.items()}
+    complete = [p for p in points.values() if p["trial"] != missing]
+    worst = {p["trial"]: _worst(p) for p in complete}
+    joint = [p for p in complete if p["feasible"] and not any(_below(worst[q["trial"]], worst[p["trial"]]) for q in complete)]
+    facts = {"environment": run["environment"], "constraints": run["constraints"] | {"max_latency_s": max_latency_s}}
+    fronts = {name: [t for t, p in view.items() if p["latency"] and _alone(p, view)] for name, view in views.items()}
+    return {
+        **run,
+        "targets": [{**run["target"], "name": name, **facts} for name in views],
+        "fronts": fronts,
+        "front": joint,
+        "dominated": [p for p in points.values() if p not in joint],
+    }
+
+
+def _on_target(point_: dict[str, Any], name: str) -> dict[str, Any]:
+    names = ("artifact", "quality", "drop", "feasible", "violations", "finalist", "other_time_s", "warnings")
+    latency = dict(point_["latency"])
+    if name == "edge":
+        ratio = latency["ratio"] ** 0.8
+        scale = ratio / latency["ratio"]
+        latency |= {"ratio": ratio, "ratio_interval": [scale * x for x in latency["ratio_interval"]]}
+        latency |= {"latency_s": 4 * scale * latency["latency_s"], "interval_s": [4 * scale * x for x in latency["interval_s"]]}
+    return {key: point_[key] for key in names} | {"latency": latency, "indistinguishable_from": []}
+
+
+def _worst(point_: dict[str, Any]) -> tuple[float, float, float]:
+    ratios = [seen["latency"]["ratio"] for seen in point_["targets"].values()]
+    return point_["drop"], max(ratios), point_["artifact"]["size_bytes"]
+
+
+def _below(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
+    return a != b and all(x <= y for x, y in zip(a, b, strict=True))
+
+
+def _alone(one: dict[str, Any], view: dict[int, dict[str, Any]]) -> bool:
+    others = [other for other in view.values() if other["latency"] and other["feasible"]]
+    return one["feasible"] and not any(_dominates(other, one) for other in others)

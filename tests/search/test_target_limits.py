@@ -1,0 +1,51 @@
+"""Several targets and their limits as text."""
+
+import pytest
+from autocompress.errors import InputError
+from autocompress.profiles import parse_duration
+from autocompress.search.target_limits import by_target, target_name, target_texts
+
+TARGETS = ("cpu", "edge")
+
+
+def test_targets_are_separated_by_commas_and_files_are_called_by_their_names():
+    assert [target_name(text) for text in target_texts("cpu, boards/edge.toml")] == ["cpu", "edge"]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [("cpu,", "has an empty name"), ("cpu,cpu", "names 'cpu' twice"), ("a/edge.toml,b/edge.toml", "names 'edge' twice")],
+)
+def test_a_list_of_targets_that_cannot_be_is_one_sentence(text, told):
+    with pytest.raises(InputError, match=told):
+        target_texts(text)
+
+
+@pytest.mark.parametrize(
+    ("texts", "limits"),
+    [
+        ([], {}),
+        (["2ms"], {"cpu": 2e-3, "edge": 2e-3}),
+        (["cpu=2ms,edge=1ms"], {"cpu": 2e-3, "edge": 1e-3}),
+        (["cpu=2ms", "edge=1ms"], {"cpu": 2e-3, "edge": 1e-3}),
+        (["2ms", "edge=1ms"], {"cpu": 2e-3, "edge": 1e-3}),
+        (["edge=1ms"], {"edge": 1e-3}),
+    ],
+)
+def test_a_limit_holds_on_every_target_or_on_the_one_that_it_names(texts, limits):
+    assert by_target("--max-latency", texts, parse_duration, targets=TARGETS) == pytest.approx(limits)
+
+
+@pytest.mark.parametrize(
+    ("texts", "told"),
+    [
+        (["egde=1ms"], "names the target 'egde': choose 'cpu' or 'edge'"),
+        (["1ms,2ms"], "is given twice"),
+        (["cpu=1ms", "cpu=2ms"], "has two limits for 'cpu'"),
+        (["cpu=1"], "has no unit"),
+        (["=1ms"], "names the target ''"),
+    ],
+)
+def test_a_wrong_limit_is_one_sentence(texts, told):
+    with pytest.raises(InputError, match=told):
+        by_target("--max-latency", texts, parse_duration, targets=TARGETS)
