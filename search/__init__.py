@@ -18,7 +18,7 @@ Reading order
     prepare.py, plan.py            putting it together; `--dry-run`
     progress.py, status.py         what a person sees meanwhile
     finetune.py                    `pick --finetune`: a point recovered for longer (finetuned.py: its place among the others)
-    table.py, pick.py, bundle.py, packed.py, formats.py, report/    everything that reads front.json, without a search
+    table.py, pick.py, bundle.py, packed.py, formats.py, why/, report/    everything that reads front.json, without a search
 
 Three states of a candidate: infeasible (measured, breaks a limit), failed (no measurement), measured. Screened ones were
 never built. A missing number is None, and never ranks.

@@ -110,7 +110,8 @@ def test_an_unknown_option_is_exit_code_2():
 
 
 def test_front_prints_a_table_json_and_csv(run):
-    assert "original" in autocompress("front", run).stdout
+    shown = autocompress("front", run).stdout
+    assert "original" in shown and "--max-drop 1pp binds: without it trial 25" in shown
     assert json.loads(autocompress("front", run, "--json").stdout)["baseline"]["trial"] == 0
     assert autocompress("front", run, "--csv").stdout.startswith("trial,")
 

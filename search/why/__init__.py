@@ -20,7 +20,7 @@ Every answer is None or empty when the run does not hold what it needs. It knows
 from .alike import indistinguishable_groups
 from .layers import sensitive_layers
 from .limits import binding_constraint, miss_reasons
-from .spent import time_of, time_spent
+from .spent import time_of, time_spent, time_words
 from .summary import why_json, why_lines
 from .trust import predicted_latency, rung_correlations
 
@@ -33,6 +33,7 @@ __all__ = [
     "sensitive_layers",
     "time_of",
     "time_spent",
+    "time_words",
     "why_json",
     "why_lines",
 ]

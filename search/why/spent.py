@@ -12,7 +12,6 @@ ACTIVITIES = (
     *("recovery", "validation", "timing loops", "finalists", "rest"),
 )
 PRODUCTIVE = ("recovery", "validation", "timing loops")
-TARGET_SHARE = 0.85
 # What the stages of an evaluation and other writers call them.
 _ALIASES = {
     **dict.fromkeys(("database", "prune", "reconstruct", "reconstruction", "database & reconstruct"), ACTIVITIES[0]),
@@ -38,6 +37,13 @@ def time_spent(points: Iterable[Mapping[str, float]], extra: Mapping[str, float]
     others = [name for name in sums if name not in ACTIVITIES]
     order = [*ACTIVITIES[:-1], *others, ACTIVITIES[-1]]
     return {name: sums[name] for name in order if sums.get(name, 0.0) > 0}
+
+
+def time_words(spent: Mapping[str, float], *, count: int = 3) -> str:
+    """The `count` activities with the most time, for one line of a progress display: `recovery 52 %, validation 16 %`."""
+    total = sum(spent.values())
+    largest = sorted(spent, key=lambda name: -spent[name])[:count]
+    return ", ".join(f"{name} {100 * spent[name] / total:.0f} %" for name in largest)
 
 
 def time_of(run: Run) -> dict[str, Any] | None:

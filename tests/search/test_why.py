@@ -16,6 +16,7 @@ from autocompress.search.why import (
     sensitive_layers,
     time_of,
     time_spent,
+    time_words,
     why_json,
     why_lines,
 )
@@ -244,6 +245,11 @@ def test_time_is_added_up_by_activity_in_a_fixed_order():
         *(("database and reconstruction", 2.0), ("sensitivity", 7.0), ("recovery", 4.0), ("validation", 2.0)),
         *(("timing loops", 3.0), ("tea", 1.0)),
     ]
+
+
+def test_a_progress_line_names_the_activities_with_the_most_time():
+    assert time_words({"build": 1.0, "recovery": 6.0, "validation": 3.0}, count=2) == "recovery 60 %, validation 30 %"
+    assert time_words({}) == ""
 
 
 def test_the_stored_time_is_preferred_and_what_is_left_of_the_run_is_the_rest():
