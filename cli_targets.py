@@ -110,7 +110,7 @@ def targets_calibrate(
         autocompress targets calibrate cpu examples/cifar10.py:resnet20 --task-arg data=../shared/data --check 50
     """
     with errors():
-        from .search.calibrate import calibrate_target
+        from .search.calibrate_target import calibrate_target
         from .search.constraints import Constraints
         from .search.prepare import prepare
         from .search.progress import make_progress

@@ -8,6 +8,7 @@ from optuna.trial import FixedTrial
 
 from ..compress.network import Network
 from ..compress.recipe import Recipe
+from ..errors import StageError
 from .evaluation import Evaluation
 from .latency import LatencyPredictor, problem_of
 from .pool import Pool
@@ -87,6 +88,13 @@ class Guide:
         parameters = self.pool.problem.parameters(levels)
         return self.space.suggest(FixedTrial({**parameters, "recover": 0}))
 
+    def kl(self, recipe: Recipe) -> float | None:
+        """The KL of a recipe that did not come from the sampler; None where it cannot be told."""
+        try:
+            return self.scorer.kl(recipe)
+        except StageError:
+            return None
+
     def probe(self, levels: Levels) -> float:
         """The KL of a candidate, which the pool and the proposer take note of. Raises StageError."""
         kl = self.scorer.kl(self.recipe(levels))
@@ -115,7 +123,7 @@ class Guide:
 
 
 def limits_of(result: Result) -> tuple[float, float, float]:
-    """The user's limits as the corner of the objective space that counts: (normalized drop, size ratio, latency ratio), at most 1."""
+    """The user's limits as the corner of the objective space that counts, at most 1: (normalized drop, size, latency ratio)."""
     limits, baseline = result.limits, result.baseline
     drop = 1.0 if limits.drop is None else limits.drop / result.drop_scale
     size = 1.0 if limits.size_bytes is None else limits.size_bytes / baseline.artifact.size_bytes

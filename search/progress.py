@@ -45,12 +45,6 @@ class Status:
     front: Sequence[FrontRow]
     time: Mapping[str, float] = field(default_factory=dict)
 
-    def time_line(self) -> str:
-        """Where the time went: `recovery 43 %, timing loops 20 %, rung r0 15 %`; empty before anything was counted."""
-        total = sum(self.time.values())
-        shares = sorted(((seconds / total, name) for name, seconds in self.time.items()), reverse=True) if total else []
-        return ", ".join(f"{name} {share:.0%}" for share, name in shares if share >= 0.01)
-
     def summary(self) -> str:
         """One line: trials, front, hypervolume, time left."""
         parts = [f"{self.finished} measured"]
@@ -152,13 +146,17 @@ class LiveProgress(Progress):
         from rich.console import Group
         from rich.text import Text
 
+        from .why.spent import time_words
+
         self._spinner.update(text=Text(self._stage))
         parts: list[RenderableType] = [self._spinner]
         if self._status is not None:
             if self._status.share is not None:
                 done = round(_BAR * min(1.0, self._status.share))
                 parts.append(Text("━" * done, style="green").append("━" * (_BAR - done), style="dim"))
-            parts += [Text(self._status.summary()), Text(self._status.time_line(), style="dim"), _front_table(self._status.front)]
+            parts += [Text(self._status.summary()), _front_table(self._status.front)]
+            if self._status.time:
+                parts.insert(-1, Text(f"time: {time_words(self._status.time)}", style="dim"))
         return Group(*parts)
 
 

@@ -20,6 +20,7 @@ from ..targets.lease import measuring
 from ..targets.target import Target
 from ..targets.transport import LocalTransport
 from ..tasks.task import Task
+from .further import format_of
 
 TIMING = TimingConfig(pairs_min=2, pairs_max=3, pair_s=0.2, warmup_s=0.1, half_width=0.02, max_s=3.0)
 PER_WORKER = 10
@@ -32,7 +33,7 @@ class ShapeRuns:
         self, task: Task, network: Network, target: Target, *, timing: TimingConfig = TIMING, cache_dir: Path | None = None
     ):
         options = CompressorOptions(
-            opset=target.profile.opset,
+            format=format_of(target.profile),
             importance="magnitude",
             reconstruct=False,
             refit_samples=0,
@@ -58,7 +59,7 @@ class ShapeRuns:
         """The recipe's shapes beside the original's. Raises StageError."""
         artifact = self._compressor.build(shapes_of(recipe), self._folder).artifact
         try:
-            with measuring():
+            with measuring(cores=self._target.cores):
                 return self._target.measure_once(
                     self._next_worker(),
                     artifact.path,

@@ -1,13 +1,13 @@
 """Which strategy a request asks for, and the tables that the `front` sampler needs first."""
 
 import os
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from pathlib import Path
 
 from ..compress.compressor import Compressor
 from ..compress.recipe import Recipe
-from ..files import cache_folder
-from ..profiles.latency_table import LatencyTable
-from .calibrate import calibrate
+from ..errors import StageError
+from .calibrate import calibrate, open_table
 from .evaluate import Evaluator
 from .guide import Guide
 from .latency import LatencyPredictor
@@ -18,6 +18,7 @@ from .rung_search import RungSearch
 from .search import Search, Strategy
 from .sensitivity import measure_sensitivity
 from .sequential import Sequential
+from .shape_runs import TIMING, ShapeRuns
 
 
 def strategy_of(
@@ -38,31 +39,23 @@ def make_guide(search: Search, compressor: Compressor, request: SearchRequest) -
     evaluator, space = search.evaluator, search.space
     start_s = search.clock.elapsed_s
 
-    def time_left(seconds: float) -> bool:
-        return search.clock.elapsed_s - start_s < seconds
+    def left_s(share_s: float) -> float:
+        return min(share_s, search.left_s()) - (search.clock.elapsed_s - start_s)
 
     probe = compressor.probe
     with search.ledger.timed("sensitivity"), search.interruptible():
-        path = compressor.students.database.folder
         sensitivity = measure_sensitivity(
-            space, probe, path, time_left=lambda: time_left(search.budget.sensitivity_s), progress=search.progress.stage
+            space,
+            probe,
+            _sensitivity_file(compressor, directory=search.directory),
+            time_left=lambda: left_s(search.budget.sensitivity_s) > 0,
+            progress=search.progress.stage,
         )
         losses = sensitivity.losses(space, compressor.students.database)
     start_s = search.clock.elapsed_s
-    table = LatencyTable.of_device(
-        cache_folder() / "latency",
-        profile_fingerprint=evaluator.target.profile.fingerprint,
-        environment_fingerprint=evaluator.target.probe().fingerprint,
-    )
-    predictor = LatencyPredictor(search.evaluator.network, space, table, batch=request.batch)
+    predictor = LatencyPredictor(compressor.network, space, open_table(evaluator.target), batch=request.batch)
     with search.ledger.timed("latency table"), search.interruptible():
-        calibrate(
-            predictor,
-            evaluator.target,
-            compressor.network,
-            time_left=lambda: time_left(search.budget.latency_s),
-            progress=search.progress.stage,
-        )
+        _calibrate(predictor, compressor, evaluator, lambda: left_s(search.budget.latency_s), search)
     return Guide.of(
         space,
         compressor.network,
@@ -73,6 +66,26 @@ def make_guide(search: Search, compressor: Compressor, request: SearchRequest) -
         directory=search.directory,
         seed=request.seed,
     )
+
+
+def _sensitivity_file(compressor: Compressor, *, directory: RunDirectory) -> Path:
+    """Beside the level database of the task, which has the same key; in the run where that is kept in memory."""
+    folder = compressor.students.database.directory
+    return (folder or directory.path) / "sensitivity.json"
+
+
+def _calibrate(
+    predictor: LatencyPredictor, compressor: Compressor, evaluator: Evaluator, left_s: Callable[[], float], search: Search
+) -> None:
+    """A table that cannot be made is no reason to stop: measured candidates teach the predictor as well."""
+    timing = TIMING.with_batch(evaluator.timing.batch)
+    try:
+        with ShapeRuns(
+            compressor.task, compressor.network, evaluator.target, timing=timing, cache_dir=compressor.cache_dir
+        ) as runs:
+            calibrate(predictor, runs, time_left=left_s, progress=search.progress.stage)
+    except StageError as error:
+        search.progress.note(f"Note: the latency table could not be made ({error}); measured candidates will teach it.")
 
 
 def _background(

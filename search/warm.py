@@ -1,10 +1,10 @@
 """Warm start: the front of an earlier run, translated to this search's space."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 
 from ..compress.recipe import BITS, INTEGER, Precision, Recipe
-from .formats import Run
+from .formats import Point, Run
 from .front import hypervolume
 from .pick import costs_of, drop_scale_of
 from .seeds import nearest_level
@@ -24,14 +24,14 @@ def warm_recipes(run: Run, space: SearchSpace) -> list[Recipe]:
     return list(unique.values())[:MOST]
 
 
-def _by_value(run: Run) -> list[Mapping[str, object]]:
+def _by_value(run: Run) -> list[Point]:
     """The front's points in greedy order of the hypervolume that they add."""
     base, scale = run["baseline"], drop_scale_of(run)
     left = [
         (point, (costs_of(point)["drop"] / scale, costs_of(point)["size"] / costs_of(base)["size"], point["latency"]["ratio"]))
         for point in run["front"]
     ]
-    order: list[tuple[Mapping[str, object], tuple[float, float, float]]] = []
+    order: list[tuple[Point, tuple[float, float, float]]] = []
     while left:
         best = max(left, key=lambda item: hypervolume([*(vector for _, vector in order), item[1]]))
         order.append(best)

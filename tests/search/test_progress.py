@@ -97,7 +97,9 @@ def test_the_handlers_are_given_back():
     assert signal.getsignal(signal.SIGINT) == before
 
 
-def test_the_time_line_names_the_largest_shares_first_and_leaves_out_crumbs():
-    status = replace(STATUS, time={"validation": 20.0, "recovery": 79.5, "build": 0.5})
-    assert status.time_line() == "recovery 80 %, validation 20 %".replace(" %", "%")
-    assert STATUS.time_line() == ""
+def test_live_progress_shows_where_the_time_went():
+    progress = LiveProgress()
+    progress.finished("trial 1: fine", replace(STATUS, time={"validation": 20.0, "recovery": 79.5, "build": 0.5}))
+    console = Console(width=100, record=True, file=io.StringIO())
+    console.print(progress._render())
+    assert "time: recovery 80 %, validation 20 %" in console.export_text()
