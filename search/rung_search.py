@@ -6,8 +6,9 @@ longer (r3). Where the target leaves cores unused, training goes on beside all t
 """
 
 import math
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+import os
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -32,10 +33,14 @@ TRIALS_PER_RECOVERY = 4  # where only the number of trials ends the search
 
 @dataclass(slots=True, kw_only=True)
 class RungSearch:
-    """The strategy of the sampler `front`. `warm` are the recipes of an earlier run's front, tried first."""
+    """The strategy of the sampler `front`. `warm` are the recipes of an earlier run's front, tried first.
+
+    With a `background` for recoveries this process keeps to `cores` meanwhile.
+    """
 
     open_guide: Callable[[Search], Guide]
     background: RecoveryProcess | None = None
+    cores: Collection[int] = ()
     warm: Sequence[Recipe] = ()
     _search: Search = field(init=False)
     _guide: Guide | None = None
@@ -50,7 +55,7 @@ class RungSearch:
         """See Strategy."""
         self._search = search
         beside: AbstractContextManager[Any] = self.background or nullcontext()
-        with beside:
+        with beside, pinned(self.cores) if self.background else nullcontext():
             try:
                 self._climb(interrupted)
             finally:
@@ -298,6 +303,21 @@ class RungSearch:
             "r2": {"count": len(recovered)},
         }
         return {**guide.facts(), "rungs": {**counts, "correlation": self.correlations()}}
+
+
+@contextmanager
+def pinned(cores: Collection[int]) -> Iterator[None]:
+    """Keeps this thread, and what torch computes for it, to some cores."""
+    import torch
+
+    before, threads = os.sched_getaffinity(0), torch.get_num_threads()
+    os.sched_setaffinity(0, cores)
+    torch.set_num_threads(min(threads, len(cores)))
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+        torch.set_num_threads(threads)
 
 
 def _bare(recipe: Recipe) -> Recipe:

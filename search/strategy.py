@@ -27,9 +27,11 @@ def strategy_of(
     """`RungSearch` for the sampler `front`, `Sequential` for all others."""
     if request.sampler != "front":
         return Sequential()
+    background = _background(request, compressor, evaluator, directory)
     return RungSearch(
         open_guide=lambda search: make_guide(search, compressor, request),
-        background=_background(request, compressor, evaluator, directory),
+        background=background,
+        cores=os.sched_getaffinity(0) - set(background.config.cores) if background else (),
         warm=warm,
     )
 
