@@ -18,6 +18,7 @@ from functools import cached_property
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, fx
 
 from ..errors import StageError
@@ -58,7 +59,10 @@ class _Suffix:
 
 
 class Probe:
-    """KL(original ‖ candidate) in nats, by recipe. Made once per task: it keeps about `count` samples and the original's answers."""
+    """KL(original ‖ candidate) in nats, by recipe. Made once per task: it keeps `count` samples and the original's answers.
+
+    Fewer samples where the model's activations are large: no more than BATCHES_AT_ONCE of the largest affordable batch.
+    """
 
     def __init__(self, students: StudentMaker, *, count: int = 512):
         self.students = students
@@ -120,8 +124,9 @@ class Probe:
         count = min(self.count, BATCHES_AT_ONCE * affordable)
         drawn = self.students.samples.augmented("probe", count, seed=1)  # runs with any seed share what was measured
         inputs = tuple(torch.cat(column)[:count] for column in zip(*drawn, strict=True))
-        size = min(self.students.options.batch_size, affordable)
-        return [self._refer(batch) for batch in zip(*(x.split(size) for x in inputs), strict=True)]
+        parts = -(-count // min(self.students.options.batch_size, affordable))
+        with StageClock().stage("reconstruct"):
+            return [self._refer(batch) for batch in zip(*(torch.chunk(x, parts) for x in inputs), strict=True)]
 
     def _refer(self, batch: tuple[Tensor, ...]) -> _Reference:
         names = [node.name for node in self.original.graph.nodes if node.op == "placeholder"]
@@ -148,18 +153,18 @@ class _Run(fx.Interpreter):
 
     def __init__(self, module: fx.GraphModule, moments: Mapping[str, Moments], kept: Mapping[str, Tensor]):
         super().__init__(module, garbage_collect_values=False)
+        self.nodes = list(module.graph.nodes)
         self.moments, self.kept = moments, kept
         self.seen: dict[str, Moments] = {}
 
     def __call__(self, given: Values) -> Any:
         """The model's outputs as float32, from the values of some nodes by name, placeholders at least."""
-        graph = self.module.graph
-        (output,) = (node for node in graph.nodes if node.op == "output")
+        (output,) = (node for node in self.nodes if node.op == "output")
         needed = _needed(output, given)
-        self.env = {node: given[node.name] for node in graph.nodes if node.name in given}
+        self.env = {node: given[node.name] for node in self.nodes if node.name in given}
         uses = {node: sum(user in needed for user in node.users) for node in (*needed, *self.env)}
         with torch.no_grad(), mixed_precision():
-            for node in (node for node in graph.nodes if node in needed and node is not output):
+            for node in (node for node in self.nodes if node in needed and node is not output):
                 self.env[node] = self.run_node(node)
                 for source in node.all_input_nodes:
                     uses[source] -= 1
@@ -168,9 +173,10 @@ class _Run(fx.Interpreter):
             return _float(fx.node.map_arg(output.args[0], self.env.__getitem__))
 
     def run_node(self, n: fx.Node) -> Any:
+        """The value of a node; a batch normalization follows what it reads."""
         if operation(n) != "batch_norm" or argument(n, 3) is None:
             return super().run_node(n)
-        x, gamma, beta, mean, variance = (None if source is None else self.env[source] for source in n.args[:5])
+        x, gamma, beta, mean, variance = (self._tensor(argument(n, index)) for index in range(5))
         ours = self.seen[n.name] = _moments(x)
         if n.name in self.moments:
             theirs = self.moments[n.name]
@@ -179,7 +185,10 @@ class _Run(fx.Interpreter):
             epsilon = argument(n, 7)
             mean = mean + (ours[0] - theirs[0])
             variance = variance * ((ours[1] + epsilon) / (theirs[1] + epsilon))
-        return torch.nn.functional.batch_norm(x, mean, variance, gamma, beta, eps=argument(n, 7))
+        return F.batch_norm(x, mean, variance, gamma, beta, eps=argument(n, 7))
+
+    def _tensor(self, node: fx.Node | None) -> Any:
+        return None if node is None else self.env[node]
 
 
 class _Walk:
@@ -188,20 +197,20 @@ class _Walk:
     def __init__(self, module: fx.GraphModule, inputs: Values):
         self.run = _Run(module, {}, {})
         self.nodes = list(module.graph.nodes)
+        self.last_use = {node: max(map(self.nodes.index, node.users), default=0) for node in self.nodes}
         self.values: Values = dict(inputs)
         self.inputs = inputs
         self.position = 0
 
     def until(self, start: int) -> Values:
         """The values that nodes from `start` on read of those before it, by name. `start` never falls."""
-        place = {node: index for index, node in enumerate(self.nodes)}
         with torch.no_grad(), mixed_precision():
-            for node in self.nodes[self.position : start]:
+            for index, node in enumerate(self.nodes[self.position : start], self.position):
                 if node.op == "call_function":
                     self.run.env = {source: self._value(source) for source in node.all_input_nodes}
                     self.values[node.name] = self.run.run_node(node)
                 for source in (node, *node.all_input_nodes):
-                    if source.name not in self.inputs and all(place[user] <= place[node] for user in source.users):
+                    if source.name not in self.inputs and self.last_use[source] <= index:
                         self.values.pop(source.name, None)
         self.position = max(start, self.position)
         return self.values
@@ -277,7 +286,7 @@ def _float(outputs: Any) -> Any:
 def _distance(outputs: Any, expected: Any) -> float:
     """KL per sample of class scores, squared error relative to the variance of a single column; summed over several outputs."""
     if isinstance(outputs, (tuple, list)):
-        return sum(_distance(ours, theirs) for ours, theirs in zip(outputs, expected, strict=True))
+        return math.fsum(_distance(ours, theirs) for ours, theirs in zip(outputs, expected, strict=True))
     error = float(soft_loss(outputs, expected, 1.0))
     regresses = outputs.dim() < 2 or outputs.shape[1] == 1
     return error / max(float(expected.var(unbiased=False)), 1e-12) if regresses else error
