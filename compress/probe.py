@@ -124,8 +124,9 @@ class Probe:
         count = min(self.count, BATCHES_AT_ONCE * affordable)
         drawn = self.students.samples.augmented("probe", count, seed=1)  # runs with any seed share what was measured
         inputs = tuple(torch.cat(column)[:count] for column in zip(*drawn, strict=True))
-        size = min(self.students.options.batch_size, affordable)
-        return [self._refer(batch) for batch in zip(*(x.split(size) for x in inputs), strict=True)]
+        parts = -(-count // min(self.students.options.batch_size, affordable))
+        with StageClock().stage("reconstruct"):
+            return [self._refer(batch) for batch in zip(*(torch.chunk(x, parts) for x in inputs), strict=True)]
 
     def _refer(self, batch: tuple[Tensor, ...]) -> _Reference:
         names = [node.name for node in self.original.graph.nodes if node.op == "placeholder"]
@@ -196,20 +197,20 @@ class _Walk:
     def __init__(self, module: fx.GraphModule, inputs: Values):
         self.run = _Run(module, {}, {})
         self.nodes = list(module.graph.nodes)
+        self.last_use = {node: max(map(self.nodes.index, node.users), default=0) for node in self.nodes}
         self.values: Values = dict(inputs)
         self.inputs = inputs
         self.position = 0
 
     def until(self, start: int) -> Values:
         """The values that nodes from `start` on read of those before it, by name. `start` never falls."""
-        place = {node: index for index, node in enumerate(self.nodes)}
         with torch.no_grad(), mixed_precision():
-            for node in self.nodes[self.position : start]:
+            for index, node in enumerate(self.nodes[self.position : start], self.position):
                 if node.op == "call_function":
                     self.run.env = {source: self._value(source) for source in node.all_input_nodes}
                     self.values[node.name] = self.run.run_node(node)
                 for source in (node, *node.all_input_nodes):
-                    if source.name not in self.inputs and all(place[user] <= place[node] for user in source.users):
+                    if source.name not in self.inputs and self.last_use[source] <= index:
                         self.values.pop(source.name, None)
         self.position = max(start, self.position)
         return self.values

@@ -243,11 +243,11 @@ def _channel_errors(group: GroupLevels, database: "LevelDatabase | None") -> lis
 
 
 def _bit_error(layer: str, precision: Precision, database: "LevelDatabase | None") -> float:
-    """The relative output error; that of uniform rounding, 4^-bits, where the database has none."""
+    """The relative output error (of block4 that of int4); that of uniform rounding, 4^-bits, where the database has none."""
     bits = BITS[precision]
     if precision == "float32":
         return 0.0
-    if database is None or precision == "block4" or not database.covers(layer):
+    if database is None or not database.covers(layer):
         return float(4.0**-bits)
     return database.level(layer, bits=bits).error
 
