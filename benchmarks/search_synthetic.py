@@ -47,7 +47,7 @@ class Synthetic:
     def draw(cls, seed: int) -> "Synthetic":
         """The problem of a seed."""
         rng = np.random.default_rng(10_000 + seed)
-        scale = 10 ** rng.uniform(-4.0, -1.5, LAYERS)
+        scale = 10 ** rng.uniform(-3.0, -1.0, LAYERS)
         growth = rng.uniform(2.0, 5.0, (LAYERS, LEVELS - 1))
         losses = np.concatenate([np.zeros((LAYERS, 1)), scale[:, None] * np.cumprod(growth, axis=1) / growth[:, :1] / 20], axis=1)
         close = np.stack([np.arange(LAYERS - 1), np.arange(1, LAYERS)], axis=1)
@@ -64,7 +64,7 @@ class Synthetic:
         own = self.losses[np.arange(LAYERS), levels]
         first, second = own[self.pairs[:, 0]], own[self.pairs[:, 1]]
         total = own.sum()
-        return float(max(total + (self.strengths * np.sqrt(first * second)).sum() / 2, 0.1 * total))
+        return float(max(total + (self.strengths * np.sqrt(first * second)).sum(), 0.1 * total))
 
     def drop(self, loss: float) -> float:
         """The normalized drop: 1 is five points; it saturates at 18."""

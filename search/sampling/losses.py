@@ -72,7 +72,9 @@ class LossTable:
         gradient = np.concatenate([[1.0, np.log(total)], self._exponent * parts / total])
         error = np.log(kl) - self._mean[0] - self._exponent * np.log(total)
         spread = self._covariance @ gradient
-        gain = spread / (gradient @ spread + self._noise)
+        explained = float(gradient @ spread)
+        gain = spread / (explained + self._noise)
+        self._noise = float(np.clip(self._noise + 0.03 * (min(error**2, 1.0) - explained - self._noise), 0.02**2, 0.5**2))
         self._mean = self._mean + gain * np.clip(error, -2.0, 2.0)
         self._covariance -= np.outer(gain, spread)
         self._covariance = (self._covariance + self._covariance.T) / 2

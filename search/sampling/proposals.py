@@ -21,6 +21,7 @@ Vector = tuple[float, float, float]
 
 LEAST_DROP = 0.01  # of the box: with a maximal drop of 0 candidates still differ in size and latency
 _REFILL = 4  # proposals from one pool
+_SHORTLIST = 100  # candidates of a pool that are scored again for its later proposals
 _TRADEOFFS = 24
 _PARENTS = 8
 _CHILDREN = 100
@@ -53,9 +54,8 @@ class _Pool:
     parents: np.ndarray
     weights: np.ndarray
 
-    def without(self, row: int) -> "_Pool":
-        keep = np.arange(len(self.levels)) != row
-        return _Pool(self.levels[keep], self.costs[keep], self.parents[keep], self.weights[keep])
+    def at(self, rows: np.ndarray) -> "_Pool":
+        return _Pool(self.levels[rows], self.costs[rows], self.parents[rows], self.weights[rows])
 
 
 class Proposer:
@@ -123,7 +123,7 @@ class Proposer:
             self._weights[levels] = self._pool.weights[row]
             if score[row] > 0:
                 self._good = [*self._good[-63:], self._pool.weights[row]]
-            self._pool = self._pool.without(row)
+            self._pool = self._pool.at(np.delete(np.argsort(-score)[:_SHORTLIST], 0))
             self._left -= 1
             if levels not in self._taken:
                 self._taken.add(levels)
@@ -207,12 +207,10 @@ class Proposer:
         levels, weights = self._solutions()
         parts = [self._pooled(levels, -1, weights)]
         if self._switches:
-            for parent in self._parents():
-                parts.append(self._around(parent))
+            parts += self._around(self._parents())
         pool = _Pool(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("levels", "costs", "parents", "weights")))
         _, unique = np.unique(pool.levels, axis=0, return_index=True)
-        fresh = [row for row in unique if tuple(map(int, pool.levels[row])) not in self._taken]
-        return _Pool(pool.levels[fresh], pool.costs[fresh], pool.parents[fresh], pool.weights[fresh])
+        return pool.at(np.array([row for row in unique if tuple(pool.levels[row].tolist()) not in self._taken], dtype=np.int64))
 
     def _solutions(self) -> tuple[list[Levels], np.ndarray]:
         """Solutions for varied prices, half of them by a plausible table instead of the likeliest."""
@@ -243,7 +241,7 @@ class Proposer:
         return weights
 
     def _pooled(self, levels: Iterable[Levels] | np.ndarray, parent: int, weights: np.ndarray) -> _Pool:
-        rows = np.array([self.problem.canonical(tuple(map(int, row))) for row in levels]).reshape(-1, len(self.problem.slots))
+        rows = self._costs.canonical(np.array(levels, dtype=np.int64).reshape(-1, len(self.problem.slots)))
         return _Pool(rows, self._costs.many(rows), np.full(len(rows), parent), np.broadcast_to(weights, (len(rows), 3)).copy())
 
     def _parents(self) -> list[int]:
@@ -268,14 +266,21 @@ class Proposer:
         rows = np.flatnonzero(np.isfinite(vectors).all(axis=1))
         return rows, vectors[rows]
 
-    def _around(self, parent: int) -> _Pool:
-        """Switches around a seen candidate, by a plausible table."""
-        seen = list(self._seen.values())[parent]
-        weights = seen.weights if seen.weights is not None else self._prices(1)[0]
-        table = self.losses.drawn(self._rng) if self._rng.random() < 0.5 else self.losses.losses
-        changes = self._costs.changes(seen.levels, table)
-        made = neighbours(seen.levels, changes, weights[[0, 2, 1]], _CHILDREN, self._rng)
-        return self._pooled(made, parent, weights)
+    def _around(self, parents: list[int]) -> list[_Pool]:
+        """Switches around seen candidates, half of them by a plausible table instead of the likeliest."""
+        if not parents:
+            return []
+        entries = list(self._seen.values())
+        levels = np.array([entries[parent].levels for parent in parents])
+        tables = [self.losses.losses, self.losses.drawn(self._rng)]
+        changes = self._costs.changes(levels, [tables[row % 2] for row in range(len(parents))])
+        pools = []
+        for row, parent in enumerate(parents):
+            weights = entries[parent].weights
+            weights = self._prices(1)[0] if weights is None else weights
+            made = neighbours(levels[row], changes[row], weights[[0, 2, 1]], _CHILDREN, self._rng)
+            pools.append(self._pooled(made, parent, weights))
+        return pools
 
     def _any(self) -> Levels | None:
         """A candidate that was not taken yet, at random or, in a small space, by counting."""
