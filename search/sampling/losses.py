@@ -93,7 +93,7 @@ class LossTable:
 
     def _parts(self, levels: np.ndarray) -> np.ndarray:
         """The uncorrected losses, N × slots, 0 behind closed gates."""
-        parts = self._padded[self._slots, levels]
+        parts: np.ndarray = self._padded[self._slots, levels]
         for position, gate, level in self._gates:
             parts[levels[:, gate] == level, position] = 0.0
         return parts

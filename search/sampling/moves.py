@@ -1,12 +1,14 @@
 """Moves: what every change of a candidate adds, and neighbours that exchange levels at matched cost. numpy only."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from .problem import Problem
 
 _FIRST = 48  # changes that are completed by a second one
+_MATCHED = 2.0  # how much dearer a difference in cost is for a balanced pair
 MOST = 4  # slots that a move changes
 
 
@@ -15,7 +17,9 @@ class Costs:
 
     def __init__(self, problem: Problem):
         self._problem = problem
-        self._terms = [(term.scope, np.stack([np.asarray(term.size, float), np.asarray(term.latency, float)])) for term in problem.terms]
+        self._terms = [
+            (term.scope, np.stack([np.asarray(term.size, float), np.asarray(term.latency, float)])) for term in problem.terms
+        ]
         self._constant = sum((values for scope, values in self._terms if not scope), np.zeros(2))
         self._terms = [(scope, values) for scope, values in self._terms if scope]
         self._widest = max(slot.levels for slot in problem.slots)
@@ -34,7 +38,8 @@ class Costs:
         """N × (size, latency) of N × slots levels."""
         total = np.tile(self._constant, (len(levels), 1)).T
         for scope, values in self._terms:
-            total = total + values[(slice(None), *(levels[:, slot] for slot in scope))]
+            at: tuple[Any, ...] = (slice(None), *(levels[:, slot] for slot in scope))
+            total = total + values[at]
         return np.asarray(total.T)
 
     def canonical(self, levels: np.ndarray) -> np.ndarray:
@@ -53,10 +58,11 @@ class Costs:
         table = np.full((len(levels), levels.shape[1], self._widest, 3), np.inf)
         table[:, self.exists] = 0.0
         for slot, others, values in self._lines:
-            line = values[(slice(None), *(levels[:, other] for other in others))] if others else values[:, None]
+            at: tuple[Any, ...] = (slice(None), *(levels[:, other] for other in others))
+            line = values[at] if others else values[:, None]
             table[:, slot, : line.shape[2], 1:] += line.transpose(1, 2, 0)
-        at = (np.arange(len(levels))[:, None], np.arange(levels.shape[1]), levels)
-        table[..., 1:] -= table[at][:, :, None, 1:]
+        present = (np.arange(len(levels))[:, None], np.arange(levels.shape[1]), levels)
+        table[..., 1:] -= table[present][:, :, None, 1:]
         table[:, ~self.exists] = np.inf
         for row, (levels_of_row, found) in enumerate(zip(levels.tolist(), losses, strict=True)):
             self._add_losses(table[row, :, :, 0], levels_of_row, found)
@@ -82,17 +88,20 @@ class Costs:
 def neighbours(levels: np.ndarray, changes: np.ndarray, weights: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
     """About `count` changed candidates, M × slots.
 
-    `changes` is a row of `Costs.changes`, that of `levels`; `weights` are multipliers of (loss, size, latency) that fit where the candidate lies.
-    A third are pairs of changes that balance each other's cost, a third up to MOST changes that pay by these weights, a third
-    single changes, large random ones among them.
+    `changes` is a row of `Costs.changes`, that of `levels`; `weights` are multipliers of (loss, size, latency) that fit where the
+    candidate lies. A third are pairs of changes that balance each other's cost, a third up to MOST changes that pay by these
+    weights, a third single changes, large random ones among them.
     """
     slots, level = np.nonzero(np.isfinite(changes[:, :, 0]) & (np.arange(changes.shape[1]) != levels[:, None]))
     single = changes[slots, level]
-    moves = [
+    moves: list[list[int]] = [
         *_balanced(slots, single, weights, count // 3, rng),
         *_paying(slots, single @ weights, count // 3, rng),
         *([int(move)] for move in rng.choice(len(slots), min(len(slots), count // 4), replace=False)),
-        *(rng.choice(len(slots), min(len(slots), int(rng.integers(2, 2 + max(4, len(levels) // 8))))) for _ in range(count // 12)),
+        *(
+            rng.choice(len(slots), min(len(slots), int(rng.integers(2, 2 + max(4, len(levels) // 8))))).tolist()
+            for _ in range(count // 12)
+        ),
     ]
     made = np.tile(levels, (len(moves), 1))
     for row, move in enumerate(moves):
@@ -106,7 +115,7 @@ def _balanced(slots: np.ndarray, single: np.ndarray, weights: np.ndarray, count:
         return []
     first = rng.choice(len(slots), min(len(slots), _FIRST), replace=False)
     both = single[first][:, None, :] + single[None, :, :]
-    priced = both[:, :, 0] * weights[0] + np.abs(both[:, :, 1]) * weights[1] + np.abs(both[:, :, 2]) * weights[2]
+    priced = both[:, :, 0] * weights[0] + _MATCHED * (np.abs(both[:, :, 1]) * weights[1] + np.abs(both[:, :, 2]) * weights[2])
     scale = np.abs(single @ weights).mean() + 1e-12
     score = priced / scale + rng.gumbel(0.0, 0.3, priced.shape)
     score[slots[first][:, None] == slots[None, :]] = np.inf

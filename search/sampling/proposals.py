@@ -12,10 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from .boxes import Boxes
+from .constrained import Bounds, constrained
 from .losses import DropCurve, LossTable
 from .moves import Costs, neighbours
 from .problem import Levels, Problem
-from .solve import Bounds, Solver, constrained
+from .solve import Solver
 
 Vector = tuple[float, float, float]
 
@@ -66,7 +67,13 @@ class Proposer:
     """
 
     def __init__(
-        self, problem: Problem, losses: LossTable, *, limits: Sequence[float] = (1.0, 1.0, 1.0), seed: int = 0, switches: bool = True
+        self,
+        problem: Problem,
+        losses: LossTable,
+        *,
+        limits: Sequence[float] = (1.0, 1.0, 1.0),
+        seed: int = 0,
+        switches: bool = True,
     ):
         self.losses, self.curve = losses, DropCurve()
         self.limits = np.maximum(np.asarray(limits, dtype=float), [LEAST_DROP, 1e-3, 1e-3])
@@ -208,7 +215,9 @@ class Proposer:
         parts = [self._pooled(levels, -1, weights)]
         if self._switches:
             parts += self._around(self._parents())
-        pool = _Pool(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("levels", "costs", "parents", "weights")))
+        pool = _Pool(
+            *(np.concatenate([getattr(part, name) for part in parts]) for name in ("levels", "costs", "parents", "weights"))
+        )
         _, unique = np.unique(pool.levels, axis=0, return_index=True)
         return pool.at(np.array([row for row in unique if tuple(pool.levels[row].tolist()) not in self._taken], dtype=np.int64))
 

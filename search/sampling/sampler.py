@@ -83,7 +83,9 @@ class FrontSampler(BaseSampler):
         self._learned.add(trial.number)
         complete = state == TrialState.COMPLETE and values is not None
         recovered = trial.params.get("recover") == 1
-        proposer.observe(levels, loss=trial.user_attrs.get("kl"), vector=values if complete else None, recovered=recovered and complete)
+        proposer.observe(
+            levels, loss=trial.user_attrs.get("kl"), vector=values if complete else None, recovered=recovered and complete
+        )
 
 
 def _levels(proposer: Proposer, trial: FrozenTrial) -> Levels | None:

@@ -10,7 +10,8 @@ Many problems are solved in one pass: every table has a leading axis of rows, wh
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -63,7 +64,9 @@ class Solver:
         self._constant, self._buckets = self._compile(order)
         self._width = max((int(np.prod([self._shape[s] for s in b.scope])) for b in self._buckets), default=1)
 
-    def minimize(self, losses: Losses, weights: np.ndarray, *, starts: int = 2, rng: np.random.Generator | None = None) -> list[Levels]:
+    def minimize(
+        self, losses: Losses, weights: np.ndarray, *, starts: int = 2, rng: np.random.Generator | None = None
+    ) -> list[Levels]:
         """By row of `weights`, N × 3 multipliers ≥ 0 of (loss, latency, size), the canonical levels of the smallest sum.
 
         `losses` has by slot an array over its levels. `starts` counts the tries with differing held levels: the original's, then
@@ -75,7 +78,10 @@ class Solver:
         rng = rng or np.random.default_rng(0)
         first = np.array([self.problem.slots[slot].original for slot in self.held])
         limits = [self._shape[slot] for slot in self.held]
-        tries = [np.tile(first, (len(weights), 1)), *(rng.integers(0, limits, (len(weights), len(limits))) for _ in range(starts - 1))]
+        tries = [
+            np.tile(first, (len(weights), 1)),
+            *(rng.integers(0, limits, (len(weights), len(limits))) for _ in range(starts - 1)),
+        ]
         many = np.tile(weights, (len(tries), 1))
         totals, levels = self._descend(many, np.concatenate(tries))
         best = totals.reshape(len(tries), -1).argmin(axis=0) * len(weights) + np.arange(len(weights))
@@ -109,7 +115,8 @@ class Solver:
         count = len(weights)
         at = {slot: held[:, column] for column, slot in enumerate(self.held)}
         total = sum((_weighted(table, weights, at) for table in self._constant), np.zeros(count))
-        messages, choices = [], []
+        messages: list[np.ndarray] = []
+        choices: list[np.ndarray] = []
         for bucket in self._buckets:
             table = np.zeros(1)
             for part, spread in zip(bucket.tables, bucket.table_shapes, strict=True):
@@ -193,58 +200,6 @@ def additive_loss(problem: Problem, losses: Losses, levels: Levels) -> float:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bounds:
-    """Upper limits of (loss, latency, size); infinity is no limit."""
-
-    max_loss: float = np.inf
-    max_latency: float = np.inf
-    max_size: float = np.inf
-
-    @property
-    def values(self) -> np.ndarray:
-        """The limits of (loss, latency, size)."""
-        return np.array([self.max_loss, self.max_latency, self.max_size])
-
-
-def constrained(
-    solver: Solver, losses: Losses, bounds: Bounds, *, objective: tuple[float, float, float] = (1.0, 1e-6, 1e-6), rounds: int = 2
-) -> Levels | None:
-    """The feasible levels of the smallest objective, weights of (loss, latency, size), that some multipliers lead to, or None.
-
-    Each broken limit's multiplier is bisected (8 sections at a time) while the others stay, `rounds` times over. As with every
-    Lagrangian relaxation, solutions inside the convex hull of the front cannot be found.
-    """
-    limits = bounds.values
-    weights = np.array(objective, dtype=float)
-    best: tuple[float, Levels] | None = None
-    for axis in [axis for _ in range(rounds) for axis in range(3) if np.isfinite(limits[axis])]:
-        low, high = -14.0, 14.0  # powers of e
-        for _ in range(4):
-            powers = np.linspace(low, high, 9)
-            rows = np.tile(weights, (10, 1))
-            rows[1:, axis] = objective[axis] + np.exp(powers)
-            found = solver.minimize(losses, rows)
-            values = np.array([_values(solver.problem, losses, levels) for levels in found])
-            for levels, value in zip(found, values, strict=True):
-                total = float(value @ np.array(objective))
-                if (value <= limits + 1e-12).all() and (best is None or total < best[0]):
-                    best = total, levels
-            holds = values[1:, axis] <= limits[axis]
-            first = int(holds.argmax()) if holds.any() else len(powers) - 1
-            weights[axis] = rows[1 + first, axis]
-            low, high = powers[max(first - 1, 0)], powers[first]
-            if low == high:
-                break
-    if best is None and not np.isfinite(limits).any():
-        return solver.minimize(losses, weights[None])[0]
-    return best[1] if best else None
-
-
-def _values(problem: Problem, losses: Losses, levels: Levels) -> tuple[float, float, float]:
-    return additive_loss(problem, losses, levels), problem.latency(levels), problem.size(levels)
-
-
 def _scopes(problem: Problem) -> list[tuple[int, ...]]:
     """The scope of every term, then of every slot's loss: the slot and its gates."""
     own = [tuple(dict.fromkeys((position, *(gate for gate, _ in slot.gates)))) for position, slot in enumerate(problem.slots)]
@@ -292,7 +247,9 @@ def _merge(target: list[_Table], table: _Table, shape: Sequence[int]) -> None:
     for other in target:
         if slots <= set(other.held + other.free):
             spread = _spread(table.held + table.free, other.held + other.free, shape)
-            order = sorted(range(len(table.held + table.free)), key=lambda i: (other.held + other.free).index((table.held + table.free)[i]))
+            order = sorted(
+                range(len(table.held + table.free)), key=lambda i: (other.held + other.free).index((table.held + table.free)[i])
+            )
             other.values += table.values.transpose(0, *(1 + i for i in order)).reshape(3, *spread)
             other.owners += table.owners
             return
@@ -305,8 +262,9 @@ def _spread(scope: tuple[int, ...], onto: tuple[int, ...], shape: Sequence[int])
 
 
 def _weighted(table: _Table, weights: np.ndarray, at: dict[int, np.ndarray]) -> np.ndarray:
-    """N × entries: the weighted sum of loss, latency and size, at the held levels of each row."""
+    """N × entries: the weighted sum of loss, latency and size, at the held levels of each row; N without free slots."""
     if not table.held:
-        return weights @ table.values.reshape(3, -1) if table.free else weights @ table.values
-    picked = table.values[(slice(None), *(at[slot] for slot in table.held))]
-    return np.einsum("nk,knf->nf", weights, picked.reshape(3, len(weights), -1))[:, 0 if not table.free else slice(None)]
+        return np.asarray(weights @ (table.values.reshape(3, -1) if table.free else table.values))
+    index: tuple[Any, ...] = (slice(None), *(at[slot] for slot in table.held))
+    found = np.einsum("nk,knf->nf", weights, table.values[index].reshape(3, len(weights), -1))
+    return np.asarray(found if table.free else found[:, 0])
