@@ -256,7 +256,7 @@ class Proposer:
     def _parents(self) -> list[int]:
         """Indices of seen candidates to change: of the front, and of the first rung's that would add to it."""
         rows, vectors = self._known()
-        front = [row for row in range(len(rows)) if not _dominated(vectors[row], vectors)]
+        front = _front(vectors)
         inside = [row for row in front if (vectors[row] < self.limits).all()]
         chosen = inside or front
         return [int(rows[i]) for i in self._rng.choice(chosen, min(_PARENTS, len(chosen)), replace=False)] if chosen else []
@@ -320,5 +320,11 @@ def _joined(before: Seen, after: Seen) -> Seen:
     return Seen(before.levels, before.costs, loss, vector, recovered, before.weights)
 
 
-def _dominated(vector: np.ndarray, vectors: np.ndarray) -> bool:
-    return bool(((vectors <= vector).all(axis=1) & (vectors < vector).any(axis=1)).any())
+def _front(vectors: np.ndarray) -> list[int]:
+    """The rows that no other dominates; of equals one stays."""
+    left, found = np.argsort(vectors.sum(axis=1)), []
+    while len(left):
+        first, left = int(left[0]), left[1:]
+        found.append(first)
+        left = left[(vectors[left] < vectors[first]).any(axis=1)]
+    return found
