@@ -141,17 +141,16 @@ def main() -> None:
     warnings.simplefilter("ignore")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     shape = {"seeds": arguments.seeds, "evaluations": arguments.evaluations}
-    kept = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
-    results = kept["results"] if kept.get("shape") == shape else {}
-    for name in arguments.samplers.split(","):
-        results[name] = [search(name, seed, arguments.evaluations) for seed in range(arguments.seeds)]
-        show(name, results[name])
-    ratios = compare(results)
-    for text, value in ratios.items():
-        print(f"{text}: {value:.3f}")
     command = f"python benchmarks/search_synthetic.py --seeds {arguments.seeds} --evaluations {arguments.evaluations}"
-    kept = {"command": command, "shape": shape, "results": results, "ratios": ratios}
-    arguments.out.write_text(json.dumps(kept, indent=1) + "\n")
+    for name in arguments.samplers.split(","):
+        runs = [search(name, seed, arguments.evaluations) for seed in range(arguments.seeds)]
+        show(name, runs)
+        kept = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
+        results = (kept["results"] if kept.get("shape") == shape else {}) | {name: runs}
+        kept = {"command": command, "shape": shape, "results": results, "ratios": compare(results)}
+        arguments.out.write_text(json.dumps(kept, indent=1) + "\n")
+    for text, value in kept["ratios"].items():
+        print(f"{text}: {value:.3f}")
 
 
 def show(name: str, runs: list[dict[str, float]]) -> None:
