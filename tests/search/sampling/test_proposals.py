@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from autocompress.search.front import hypervolume
 from autocompress.search.sampling.boxes import Boxes
+from autocompress.search.sampling.known import front_rows
 from autocompress.search.sampling.losses import LossTable
 from autocompress.search.sampling.moves import Costs, neighbours
 from autocompress.search.sampling.problem import Problem, Slot, Term
@@ -174,3 +175,11 @@ def test_new_terms_change_predictions_and_keep_what_was_learned():
     made.update_problem(Problem(slots=slots, terms=tuple(slower)))
     assert made.predict((1, 1))[1:] == pytest.approx((0.6, 1.2))
     assert made.propose() != (1, 1)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_front_of_known_candidates_is_a_naive_one(seed):
+    vectors = np.random.default_rng(seed).integers(0, 6, (120, 3)).astype(float)
+    naive = {tuple(v) for v in vectors if not any((w <= v).all() and (w < v).any() for w in vectors)}
+    found = front_rows(vectors)
+    assert {tuple(vectors[row]) for row in found} == naive and len(found) == len(naive)
