@@ -37,7 +37,6 @@ class LossTable:
         self._slots = np.arange(count)
         self._gates = [(position, gate, level) for position, slot in enumerate(problem.slots) for gate, level in slot.gates]
         self._noise = noise**2
-        self._seen: list[tuple[np.ndarray, float]] = []
         self._mean = np.zeros(count + 2)
         self._mean[1] = 1.0
         self._covariance = np.diag(np.array([1.0, 0.1**2, *[spread**2] * count]))
@@ -72,7 +71,9 @@ class LossTable:
         gradient = np.concatenate([[1.0, np.log(total)], self._exponent * parts / total])
         error = np.log(kl) - self._mean[0] - self._exponent * np.log(total)
         spread = self._covariance @ gradient
-        gain = spread / (gradient @ spread + self._noise)
+        explained = float(gradient @ spread)
+        gain = spread / (explained + self._noise)
+        self._noise = float(np.clip(self._noise + 0.03 * (min(error**2, 1.0) - explained - self._noise), 0.02**2, 0.5**2))
         self._mean = self._mean + gain * np.clip(error, -2.0, 2.0)
         self._covariance -= np.outer(gain, spread)
         self._covariance = (self._covariance + self._covariance.T) / 2
@@ -91,7 +92,7 @@ class LossTable:
 
     def _parts(self, levels: np.ndarray) -> np.ndarray:
         """The uncorrected losses, N × slots, 0 behind closed gates."""
-        parts = self._padded[self._slots, levels]
+        parts: np.ndarray = self._padded[self._slots, levels]
         for position, gate, level in self._gates:
             parts[levels[:, gate] == level, position] = 0.0
         return parts
@@ -101,7 +102,7 @@ class DropCurve:
     """From KL to the normalized drop, ascending: a power law, and what the seen pairs say beyond it.
 
     Until pairs are seen, drop = (KL / 0.15)^0.8. The law is fitted by ridge regression in the log domain, the rest is a smooth
-    local mean of the residuals, shrunken where few pairs lie. `spread` is the standard deviation of the log drop about it.
+    local mean of the residuals, shrunken where few pairs lie.
     """
 
     _FLOOR = 0.01  # drops below are noise
@@ -109,14 +110,13 @@ class DropCurve:
 
     def __init__(self) -> None:
         self._pairs: list[tuple[float, float]] = []
-        self._curve = 0.8 * (self._GRID - np.log(0.15))
-        self.spread = 0.3
+        self._fitted: tuple[np.ndarray, float] | None = (0.8 * (self._GRID - np.log(0.15)), 0.3)
 
     def observe(self, kl: float, drop: float) -> None:
         """Takes note of a candidate that was not trained."""
         if kl > 0 and np.isfinite((kl, drop)).all():
             self._pairs.append((float(np.log(kl)), float(np.log(max(drop, self._FLOOR)))))
-            self._fit()
+            self._fitted = None
 
     def drop(self, kl: float) -> float:
         """The expected normalized drop."""
@@ -133,7 +133,19 @@ class DropCurve:
         """The KL at which the expected drop is `drop` > 0."""
         return float(np.exp(np.interp(np.log(max(drop, 1e-6)), self._curve, self._GRID)))
 
-    def _fit(self) -> None:
+    @property
+    def spread(self) -> float:
+        """The standard deviation of the log drop about the curve."""
+        self._fitted = self._fitted or self._fit()
+        return self._fitted[1]
+
+    @property
+    def _curve(self) -> np.ndarray:
+        """The log drop over `_GRID`, ascending."""
+        self._fitted = self._fitted or self._fit()
+        return self._fitted[0]
+
+    def _fit(self) -> tuple[np.ndarray, float]:
         x, y = np.array(self._pairs).T
         features = np.stack([np.ones_like(x), x - np.log(0.15)])
         informative = np.where((y > np.log(2 * self._FLOOR)) & (y < np.log(10.0)), 1.0, 0.1)
@@ -144,6 +156,6 @@ class DropCurve:
         residual = y - (intercept + slope * (x - np.log(0.15)))
         near = np.exp(-0.5 * ((self._GRID[:, None] - x) / 0.3) ** 2) * informative
         curve = law + near @ residual / (near.sum(axis=1) + 1.0)
-        self._curve = np.maximum.accumulate(curve) + 1e-3 * (self._GRID - self._GRID[0])
-        rest = (y - np.interp(x, self._GRID, self._curve))[informative == 1.0]
-        self.spread = float(np.sqrt(((rest**2).sum() + 3 * 0.3**2) / (len(rest) + 3)))
+        curve = np.maximum.accumulate(curve) + 1e-3 * (self._GRID - self._GRID[0])
+        rest = (y - np.interp(x, self._GRID, curve))[informative == 1.0]
+        return curve, float(np.sqrt(((rest**2).sum() + 3 * 0.3**2) / (len(rest) + 3)))

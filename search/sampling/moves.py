@@ -1,12 +1,14 @@
 """Moves: what every change of a candidate adds, and neighbours that exchange levels at matched cost. numpy only."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-from .problem import Levels, Problem
+from .problem import Problem
 
 _FIRST = 48  # changes that are completed by a second one
+_MATCHED = 2.0  # how much dearer a difference in cost is for a balanced pair
 MOST = 4  # slots that a move changes
 
 
@@ -22,6 +24,11 @@ class Costs:
         self._terms = [(scope, values) for scope, values in self._terms if scope]
         self._widest = max(slot.levels for slot in problem.slots)
         self.exists = np.arange(self._widest) < np.array([[slot.levels] for slot in problem.slots])
+        self._lines = [
+            (slot, scope[:axis] + scope[axis + 1 :], np.moveaxis(values, 1 + axis, -1))
+            for scope, values in self._terms
+            for axis, slot in enumerate(scope)
+        ]
         self._behind: dict[int, list[tuple[int, int]]] = {}
         for position, slot in enumerate(problem.slots):
             for gate, level in slot.gates:
@@ -31,49 +38,72 @@ class Costs:
         """N × (size, latency) of N × slots levels."""
         total = np.tile(self._constant, (len(levels), 1)).T
         for scope, values in self._terms:
-            total = total + values[(slice(None), *(levels[:, slot] for slot in scope))]
+            at: tuple[Any, ...] = (slice(None), *(levels[:, slot] for slot in scope))
+            total = total + values[at]
         return np.asarray(total.T)
 
-    def changes(self, levels: Levels, losses: Sequence[np.ndarray]) -> np.ndarray:
-        """Slots × levels × (loss, size, latency): what setting one slot adds; 0 for its present level, infinite past its last."""
-        table = np.full((len(levels), self._widest, 3), np.inf)
-        table[self.exists] = 0.0
-        for scope, values in self._terms:
-            at = [slice(None), *(levels[slot] for slot in scope)]
-            here = values[tuple(at)][:, None]
-            for axis, slot in enumerate(scope):
-                line = values[(*at[: axis + 1], slice(None), *at[axis + 2 :])]
-                table[slot, : line.shape[1], 1:] += (line - here).T
-        closed = [sum(levels[gate] == level for gate, level in slot.gates) for slot in self._problem.slots]
-        for slot, loss in enumerate(losses):
-            if not closed[slot]:
-                table[slot, : len(loss), 0] += loss - loss[levels[slot]]
+    def canonical(self, levels: np.ndarray) -> np.ndarray:
+        """`Problem.canonical` by row of N × slots levels."""
+        made = levels.copy()
         for gate, behind in self._behind.items():
             for position, level in behind:
-                if not closed[position]:
-                    table[gate, level, 0] -= losses[position][levels[position]]
-                elif closed[position] == 1 and levels[gate] == level:
-                    table[gate, : self._problem.slots[gate].levels, 0] += losses[position][levels[position]]
-                    table[gate, level, 0] -= losses[position][levels[position]]
+                made[levels[:, gate] == level, position] = self._problem.slots[position].original
+        return made
+
+    def changes(self, levels: np.ndarray, losses: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
+        """N × slots × levels × (loss, size, latency): what setting one slot adds to each of N × slots levels.
+
+        `losses` has a table of losses by slot for each candidate. 0 for the present level, infinite past a slot's last.
+        """
+        table = np.full((len(levels), levels.shape[1], self._widest, 3), np.inf)
+        table[:, self.exists] = 0.0
+        for slot, others, values in self._lines:
+            at: tuple[Any, ...] = (slice(None), *(levels[:, other] for other in others))
+            line = values[at] if others else values[:, None]
+            table[:, slot, : line.shape[2], 1:] += line.transpose(1, 2, 0)
+        present = (np.arange(len(levels))[:, None], np.arange(levels.shape[1]), levels)
+        table[..., 1:] -= table[present][:, :, None, 1:]
+        table[:, ~self.exists] = np.inf
+        for row, (levels_of_row, found) in enumerate(zip(levels.tolist(), losses, strict=True)):
+            self._add_losses(table[row, :, :, 0], levels_of_row, found)
         return table
 
+    def _add_losses(self, table: np.ndarray, levels: Sequence[int], losses: Sequence[np.ndarray]) -> None:
+        """Adds the loss of every single change to slots × levels."""
+        slots = self._problem.slots
+        closed = [sum(levels[gate] == level for gate, level in slot.gates) for slot in slots]
+        for slot, loss in enumerate(losses):
+            if not closed[slot]:
+                table[slot, : len(loss)] += loss - loss[levels[slot]]
+        for gate, behind in self._behind.items():
+            for position, level in behind:
+                lost = losses[position][levels[position]]
+                if not closed[position]:
+                    table[gate, level] -= lost
+                elif closed[position] == 1 and levels[gate] == level:
+                    table[gate, : slots[gate].levels] += lost
+                    table[gate, level] -= lost
 
-def neighbours(levels: Levels, changes: np.ndarray, weights: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+
+def neighbours(levels: np.ndarray, changes: np.ndarray, weights: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
     """About `count` changed candidates, M × slots.
 
-    `changes` is `Costs.changes` of `levels`; `weights` are multipliers of (loss, size, latency) that fit where the candidate lies.
-    A third are pairs of changes that balance each other's cost, a third up to MOST changes that pay by these weights, a third
-    single changes, large random ones among them.
+    `changes` is a row of `Costs.changes`, that of `levels`; `weights` are multipliers of (loss, size, latency) that fit where the
+    candidate lies. A third are pairs of changes that balance each other's cost, a third up to MOST changes that pay by these
+    weights, a third single changes, large random ones among them.
     """
-    slots, level = np.nonzero(np.isfinite(changes[:, :, 0]) & (np.arange(changes.shape[1]) != np.array(levels)[:, None]))
+    slots, level = np.nonzero(np.isfinite(changes[:, :, 0]) & (np.arange(changes.shape[1]) != levels[:, None]))
     single = changes[slots, level]
-    moves = [
+    moves: list[list[int]] = [
         *_balanced(slots, single, weights, count // 3, rng),
         *_paying(slots, single @ weights, count // 3, rng),
         *([int(move)] for move in rng.choice(len(slots), min(len(slots), count // 4), replace=False)),
-        *(rng.choice(len(slots), min(len(slots), int(rng.integers(2, 2 + max(4, len(levels) // 8))))) for _ in range(count // 12)),
+        *(
+            rng.choice(len(slots), min(len(slots), int(rng.integers(2, 2 + max(4, len(levels) // 8))))).tolist()
+            for _ in range(count // 12)
+        ),
     ]
-    made = np.tile(np.array(levels), (len(moves), 1))
+    made = np.tile(levels, (len(moves), 1))
     for row, move in enumerate(moves):
         made[row, slots[move]] = level[move]
     return made
@@ -85,7 +115,7 @@ def _balanced(slots: np.ndarray, single: np.ndarray, weights: np.ndarray, count:
         return []
     first = rng.choice(len(slots), min(len(slots), _FIRST), replace=False)
     both = single[first][:, None, :] + single[None, :, :]
-    priced = both[:, :, 0] * weights[0] + np.abs(both[:, :, 1]) * weights[1] + np.abs(both[:, :, 2]) * weights[2]
+    priced = both[:, :, 0] * weights[0] + _MATCHED * (np.abs(both[:, :, 1]) * weights[1] + np.abs(both[:, :, 2]) * weights[2])
     scale = np.abs(single @ weights).mean() + 1e-12
     score = priced / scale + rng.gumbel(0.0, 0.3, priced.shape)
     score[slots[first][:, None] == slots[None, :]] = np.inf
@@ -99,9 +129,5 @@ def _balanced(slots: np.ndarray, single: np.ndarray, weights: np.ndarray, count:
 def _paying(slots: np.ndarray, priced: np.ndarray, count: int, rng: np.random.Generator) -> list[list[int]]:
     """One to MOST changes of different slots, those likelier that lower the weighted sum."""
     scale = np.abs(priced).mean() * 10 ** rng.uniform(-2.0, 0.0, (count, 1)) + 1e-12
-    order = np.argsort((priced / scale) + rng.gumbel(size=(count, len(priced))), axis=1)
-    moves = []
-    for row, size in zip(order, rng.integers(1, MOST + 1, count), strict=True):
-        _, at = np.unique(slots[row[: 3 * MOST]], return_index=True)
-        moves.append([int(row[i]) for i in np.sort(at)[:size]])
-    return moves
+    order = np.argsort((priced / scale) + rng.gumbel(size=(count, len(priced))), axis=1)[:, :MOST].tolist()
+    return [row[:size] for row, size in zip(order, rng.integers(1, MOST + 1, count).tolist(), strict=True)]

@@ -12,36 +12,22 @@ from dataclasses import dataclass
 import numpy as np
 
 from .boxes import Boxes
+from .constrained import Bounds, constrained
+from .known import Known, Seen, Vector, front_rows
 from .losses import DropCurve, LossTable
 from .moves import Costs, neighbours
 from .problem import Levels, Problem
-from .solve import Bounds, Solver, constrained
-
-Vector = tuple[float, float, float]
+from .solve import Solver
 
 LEAST_DROP = 0.01  # of the box: with a maximal drop of 0 candidates still differ in size and latency
 _REFILL = 4  # proposals from one pool
+_SHORTLIST = 100  # candidates of a pool that are scored again for its later proposals
 _TRADEOFFS = 24
 _PARENTS = 8
 _CHILDREN = 100
 _QUADRATURE = ((-1.732, 1 / 6), (0.0, 2 / 3), (1.732, 1 / 6))  # Gauss-Hermite: the expectation over a normal error
 _ENUMERATED = 20_000
 _DECADES = 3.0
-
-
-@dataclass(slots=True, eq=False)
-class Seen:
-    """A candidate that was observed. `loss` is its KL, `vector` (normalized drop, size, latency); either may be missing.
-
-    `costs` are its predicted (size, latency), `weights` the prices of (loss, latency, size) that led to it.
-    """
-
-    levels: Levels
-    costs: tuple[float, float]
-    loss: float | None
-    vector: Vector | None
-    recovered: bool
-    weights: np.ndarray | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -53,9 +39,8 @@ class _Pool:
     parents: np.ndarray
     weights: np.ndarray
 
-    def without(self, row: int) -> "_Pool":
-        keep = np.arange(len(self.levels)) != row
-        return _Pool(self.levels[keep], self.costs[keep], self.parents[keep], self.weights[keep])
+    def at(self, rows: np.ndarray) -> "_Pool":
+        return _Pool(self.levels[rows], self.costs[rows], self.parents[rows], self.weights[rows])
 
 
 class Proposer:
@@ -78,12 +63,13 @@ class Proposer:
         self.limits = np.maximum(np.asarray(limits, dtype=float), [LEAST_DROP, 1e-3, 1e-3])
         self._switches = switches
         self._rng = np.random.default_rng(seed)
-        self._seen: dict[Levels, Seen] = {}
+        self._known = Known()
         self._taken: set[Levels] = set()
         self._weights: dict[Levels, np.ndarray] = {}
         self._good: list[np.ndarray] = []
         self._surprise = 0.2**2  # mean squared error of log KL, predicted against measured
-        self._boxes: Boxes | None = None
+        self._measured: Boxes | None = None
+        self._covered: Boxes | None = None
         self.update_problem(problem)
 
     def update_problem(self, problem: Problem) -> None:
@@ -91,9 +77,9 @@ class Proposer:
         self.problem = problem
         self._solver, self._costs = Solver(problem), Costs(problem)
         self._pool, self._left = self._empty(), 0
-        for seen in self._seen.values():
+        for seen in self._known.entries:
             seen.costs = self._cost(seen.levels)
-        self._boxes = None
+        self._measured = self._covered = None
 
     def observe(
         self, levels: Levels, *, loss: float | None = None, vector: Sequence[float] | None = None, recovered: bool = False
@@ -104,19 +90,16 @@ class Proposer:
         """
         levels = self.problem.canonical(levels)
         self._taken.add(levels)
-        before = self._seen.get(levels)
+        before = self._known.get(levels)
+        new = before is None or before.loss is None
+        loss = None if recovered else loss
         measured = None if vector is None else (vector[0], vector[1], vector[2])
-        known = Seen(levels, self._cost(levels), loss, measured, recovered, self._weights.get(levels))
-        if before is not None:
-            known = _joined(before, known)
-        self._seen[levels] = known
-        self._boxes = None
-        if recovered:
-            return
-        if loss is not None and (before is None or before.loss is None):
+        seen = self._known.add(Seen(levels, self._cost(levels), loss, measured, recovered, self._weights.get(levels)))
+        self._measured = self._covered = None
+        if loss is not None and new:
             self._learn_loss(levels, loss)
-        if known.loss is not None and vector is not None:
-            self.curve.observe(known.loss, vector[0])
+        if seen.loss is not None and vector is not None and not recovered:
+            self.curve.observe(seen.loss, vector[0])
 
     def propose(self) -> Levels | None:
         """Canonical levels that were neither proposed nor observed before; None when there are none left."""
@@ -129,7 +112,7 @@ class Proposer:
             self._weights[levels] = self._pool.weights[row]
             if score[row] > 0:
                 self._good = [*self._good[-63:], self._pool.weights[row]]
-            self._pool = self._pool.without(row)
+            self._pool = self._pool.at(np.delete(np.argsort(-score)[:_SHORTLIST], 0))
             self._left -= 1
             if levels not in self._taken:
                 self._taken.add(levels)
@@ -140,15 +123,15 @@ class Proposer:
         """The expected vector; `loss` is the measured KL when it is known."""
         levels = self.problem.canonical(levels)
         if loss is None:
-            seen = self._seen.get(levels)
+            seen = self._known.get(levels)
             loss = seen.loss if seen is not None and seen.loss is not None else self.losses.loss(levels)
         return self.curve.drop(loss), *self._cost(levels)
 
     def value(self, levels: Levels, *, loss: float | None = None) -> float:
         """The hypervolume that the candidate is expected to add to the measured front, as a share of the box."""
         vector = np.array([self.predict(levels, loss)])
-        boxes = Boxes(self._measured(), self.limits)
-        return float(self._expected(boxes, vector, self.curve.spread if loss is not None else self._error)[0])
+        self._measured = self._measured or Boxes(self._known.measured(), self.limits)
+        return float(self._expected(self._measured, vector, self.curve.spread if loss is not None else self._error)[0])
 
     def _cost(self, levels: Levels) -> tuple[float, float]:
         return self.problem.size(levels), self.problem.latency(levels)
@@ -168,19 +151,15 @@ class Proposer:
 
     # Scores
 
-    def _measured(self) -> np.ndarray:
-        return np.array([seen.vector for seen in self._seen.values() if seen.vector is not None]).reshape(-1, 3)
-
-    def _covered(self) -> Boxes:
-        """What the measured front and the predicted vectors of candidates of the first rung leave undominated."""
-        if self._boxes is None:
-            self._boxes = Boxes(self._known()[1], self.limits)
-        return self._boxes
+    def _gains(self, vectors: np.ndarray) -> np.ndarray:
+        """Expected gains over the measured front and the predicted vectors of candidates of the first rung."""
+        self._covered = self._covered or Boxes(self._known.vectors(self.curve)[1], self.limits)
+        return self._expected(self._covered, vectors, self._error)
 
     def _scores(self, pool: _Pool) -> np.ndarray:
         """Expected hypervolume with some randomness; where that is 0, minus the violation of the limits."""
         vectors = np.concatenate([self._drops(pool)[:, None], pool.costs], axis=1)
-        gains = self._expected(self._covered(), vectors, self._error) * np.exp(self._rng.normal(0.0, 0.3, len(vectors)))
+        gains = self._gains(vectors) * np.exp(self._rng.normal(0.0, 0.3, len(vectors)))
         violation = np.maximum(vectors / self.limits - 1.0, 0.0).sum(axis=1)
         return np.where(gains > 0, gains, -violation - 1e-9)
 
@@ -188,9 +167,8 @@ class Proposer:
         """Predicted drops, those of neighbours anchored at their parents."""
         kl = self.losses.many(pool.levels)
         factor = np.ones(len(kl))
-        entries = list(self._seen.values())
         for parent in np.unique(pool.parents[pool.parents >= 0]):
-            seen, rows = entries[parent], pool.parents == parent
+            seen, rows = self._known.entries[parent], pool.parents == parent
             predicted = self.losses.loss(seen.levels)
             if seen.loss is None or seen.loss <= 0 or predicted <= 0:
                 continue
@@ -213,14 +191,12 @@ class Proposer:
         levels, weights = self._solutions()
         parts = [self._pooled(levels, -1, weights)]
         if self._switches:
-            for parent in self._parents():
-                parts.append(self._around(parent))
+            parts += self._around(self._parents())
         pool = _Pool(
             *(np.concatenate([getattr(part, name) for part in parts]) for name in ("levels", "costs", "parents", "weights"))
         )
         _, unique = np.unique(pool.levels, axis=0, return_index=True)
-        fresh = [row for row in unique if tuple(map(int, pool.levels[row])) not in self._taken]
-        return _Pool(pool.levels[fresh], pool.costs[fresh], pool.parents[fresh], pool.weights[fresh])
+        return pool.at(np.array([row for row in unique if tuple(pool.levels[row].tolist()) not in self._taken], dtype=np.int64))
 
     def _solutions(self) -> tuple[list[Levels], np.ndarray]:
         """Solutions for varied prices, half of them by a plausible table instead of the likeliest."""
@@ -251,39 +227,32 @@ class Proposer:
         return weights
 
     def _pooled(self, levels: Iterable[Levels] | np.ndarray, parent: int, weights: np.ndarray) -> _Pool:
-        rows = np.array([self.problem.canonical(tuple(map(int, row))) for row in levels]).reshape(-1, len(self.problem.slots))
+        rows = self._costs.canonical(np.array(levels, dtype=np.int64).reshape(-1, len(self.problem.slots)))
         return _Pool(rows, self._costs.many(rows), np.full(len(rows), parent), np.broadcast_to(weights, (len(rows), 3)).copy())
 
     def _parents(self) -> list[int]:
         """Indices of seen candidates to change: of the front, and of the first rung's that would add to it."""
-        rows, vectors = self._known()
-        front = [row for row in range(len(rows)) if not _dominated(vectors[row], vectors)]
+        rows, vectors = self._known.vectors(self.curve)
+        front = front_rows(vectors)
         inside = [row for row in front if (vectors[row] < self.limits).all()]
         chosen = inside or front
         return [int(rows[i]) for i in self._rng.choice(chosen, min(_PARENTS, len(chosen)), replace=False)] if chosen else []
 
-    def _known(self) -> tuple[np.ndarray, np.ndarray]:
-        """Indices of the seen candidates with a measured or, given their KL, a predicted vector, and these vectors."""
-        entries = list(self._seen.values())
-        vectors = np.full((len(entries), 3), np.nan)
-        waiting = [i for i, seen in enumerate(entries) if seen.vector is None and seen.loss is not None]
-        if waiting:
-            drops = self.curve.many(np.array([entries[i].loss for i in waiting], dtype=float))
-            vectors[waiting] = np.concatenate([drops[:, None], np.array([entries[i].costs for i in waiting])], axis=1)
-        for i, seen in enumerate(entries):
-            if seen.vector is not None:
-                vectors[i] = seen.vector
-        rows = np.flatnonzero(np.isfinite(vectors).all(axis=1))
-        return rows, vectors[rows]
-
-    def _around(self, parent: int) -> _Pool:
-        """Switches around a seen candidate, by a plausible table."""
-        seen = list(self._seen.values())[parent]
-        weights = seen.weights if seen.weights is not None else self._prices(1)[0]
-        table = self.losses.drawn(self._rng) if self._rng.random() < 0.5 else self.losses.losses
-        changes = self._costs.changes(seen.levels, table)
-        made = neighbours(seen.levels, changes, weights[[0, 2, 1]], _CHILDREN, self._rng)
-        return self._pooled(made, parent, weights)
+    def _around(self, parents: list[int]) -> list[_Pool]:
+        """Switches around seen candidates, half of them by a plausible table instead of the likeliest."""
+        if not parents:
+            return []
+        entries = self._known.entries
+        levels = np.array([entries[parent].levels for parent in parents])
+        tables = [self.losses.losses, self.losses.drawn(self._rng)]
+        changes = self._costs.changes(levels, [tables[row % 2] for row in range(len(parents))])
+        pools = []
+        for row, parent in enumerate(parents):
+            weights = entries[parent].weights
+            weights = self._prices(1)[0] if weights is None else weights
+            made = neighbours(levels[row], changes[row], weights[[0, 2, 1]], _CHILDREN, self._rng)
+            pools.append(self._pooled(made, parent, weights))
+        return pools
 
     def _any(self) -> Levels | None:
         """A candidate that was not taken yet, at random or, in a small space, by counting."""
@@ -304,15 +273,3 @@ class Proposer:
     def _empty(self) -> _Pool:
         none = np.zeros((0, len(self.problem.slots)), dtype=np.int64)
         return _Pool(none, np.zeros((0, 2)), np.zeros(0, dtype=np.int64), np.zeros((0, 3)))
-
-
-def _joined(before: Seen, after: Seen) -> Seen:
-    """What is known of a candidate that was observed twice: the smaller drop of two vectors, trained or not."""
-    loss = before.loss if after.recovered or after.loss is None else after.loss
-    first = before.vector is not None and (after.vector is None or before.vector[0] <= after.vector[0])
-    vector, recovered = (before.vector, before.recovered) if first else (after.vector, after.recovered)
-    return Seen(before.levels, before.costs, loss, vector, recovered, before.weights)
-
-
-def _dominated(vector: np.ndarray, vectors: np.ndarray) -> bool:
-    return bool(((vectors <= vector).all(axis=1) & (vectors < vector).any(axis=1)).any())

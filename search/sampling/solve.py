@@ -10,7 +10,8 @@ Many problems are solved in one pass: every table has a leading axis of rows, wh
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -114,7 +115,8 @@ class Solver:
         count = len(weights)
         at = {slot: held[:, column] for column, slot in enumerate(self.held)}
         total = sum((_weighted(table, weights, at) for table in self._constant), np.zeros(count))
-        messages, choices = [], []
+        messages: list[np.ndarray] = []
+        choices: list[np.ndarray] = []
         for bucket in self._buckets:
             table = np.zeros(1)
             for part, spread in zip(bucket.tables, bucket.table_shapes, strict=True):
@@ -198,58 +200,6 @@ def additive_loss(problem: Problem, losses: Losses, levels: Levels) -> float:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bounds:
-    """Upper limits of (loss, latency, size); infinity is no limit."""
-
-    max_loss: float = np.inf
-    max_latency: float = np.inf
-    max_size: float = np.inf
-
-    @property
-    def values(self) -> np.ndarray:
-        """The limits of (loss, latency, size)."""
-        return np.array([self.max_loss, self.max_latency, self.max_size])
-
-
-def constrained(
-    solver: Solver, losses: Losses, bounds: Bounds, *, objective: tuple[float, float, float] = (1.0, 1e-6, 1e-6), rounds: int = 2
-) -> Levels | None:
-    """The feasible levels of the smallest objective, weights of (loss, latency, size), that some multipliers lead to, or None.
-
-    Each broken limit's multiplier is bisected (8 sections at a time) while the others stay, `rounds` times over. As with every
-    Lagrangian relaxation, solutions inside the convex hull of the front cannot be found.
-    """
-    limits = bounds.values
-    weights = np.array(objective, dtype=float)
-    best: tuple[float, Levels] | None = None
-    for axis in [axis for _ in range(rounds) for axis in range(3) if np.isfinite(limits[axis])]:
-        low, high = -14.0, 14.0  # powers of e
-        for _ in range(4):
-            powers = np.linspace(low, high, 9)
-            rows = np.tile(weights, (10, 1))
-            rows[1:, axis] = objective[axis] + np.exp(powers)
-            found = solver.minimize(losses, rows)
-            values = np.array([_values(solver.problem, losses, levels) for levels in found])
-            for levels, value in zip(found, values, strict=True):
-                total = float(value @ np.array(objective))
-                if (value <= limits + 1e-12).all() and (best is None or total < best[0]):
-                    best = total, levels
-            holds = values[1:, axis] <= limits[axis]
-            first = int(holds.argmax()) if holds.any() else len(powers) - 1
-            weights[axis] = rows[1 + first, axis]
-            low, high = powers[max(first - 1, 0)], powers[first]
-            if low == high:
-                break
-    if best is None and not np.isfinite(limits).any():
-        return solver.minimize(losses, weights[None])[0]
-    return best[1] if best else None
-
-
-def _values(problem: Problem, losses: Losses, levels: Levels) -> tuple[float, float, float]:
-    return additive_loss(problem, losses, levels), problem.latency(levels), problem.size(levels)
-
-
 def _scopes(problem: Problem) -> list[tuple[int, ...]]:
     """The scope of every term, then of every slot's loss: the slot and its gates."""
     own = [tuple(dict.fromkeys((position, *(gate for gate, _ in slot.gates)))) for position, slot in enumerate(problem.slots)]
@@ -312,8 +262,9 @@ def _spread(scope: tuple[int, ...], onto: tuple[int, ...], shape: Sequence[int])
 
 
 def _weighted(table: _Table, weights: np.ndarray, at: dict[int, np.ndarray]) -> np.ndarray:
-    """N × entries: the weighted sum of loss, latency and size, at the held levels of each row."""
+    """N × entries: the weighted sum of loss, latency and size, at the held levels of each row; N without free slots."""
     if not table.held:
-        return weights @ table.values.reshape(3, -1) if table.free else weights @ table.values
-    picked = table.values[(slice(None), *(at[slot] for slot in table.held))]
-    return np.einsum("nk,knf->nf", weights, picked.reshape(3, len(weights), -1))[:, 0 if not table.free else slice(None)]
+        return np.asarray(weights @ (table.values.reshape(3, -1) if table.free else table.values))
+    index: tuple[Any, ...] = (slice(None), *(at[slot] for slot in table.held))
+    found = np.einsum("nk,knf->nf", weights, table.values[index].reshape(3, len(weights), -1))
+    return np.asarray(found if table.free else found[:, 0])

@@ -3,7 +3,6 @@
 import itertools
 
 import numpy as np
-
 from autocompress.search.sampling.problem import Levels, Problem, Slot, Term
 
 
