@@ -12,6 +12,8 @@ Reading order
     space.py, seeds.py             what a recipe may choose; the first candidates
     evaluation.py, evaluate.py     one candidate: Evaluation or Failure, and how it comes about
     screen.py                      what need not be built
+    latency.py, calibrate.py       how fast a candidate will be: predicted from terms (latency_terms.py, latency_features.py) that
+                                   whole models, built for their shapes alone (shape_runs.py), have taught
     front.py, result.py            dominance, hypervolume; the front as it stands, front.json
     study.py, run_directory.py     what is on disk, and how a killed search goes on (clock.py, interrupt.py)
     search.py, finalists.py        the loop, and the longer look at its result

@@ -9,7 +9,7 @@ import numpy as np
 from autocompress.compress.channels import Exclusion, Group, Unit
 from autocompress.compress.layers import Layer
 from autocompress.compress.network import Cost, LayerCost
-from autocompress.compress.recipe import Recipe
+from autocompress.compress.recipe import Precision, Recipe
 from autocompress.profiles import Profile
 from autocompress.search.budget import Budget, Ledger
 from autocompress.search.clock import Clock
@@ -64,27 +64,33 @@ class FakeNetwork:
 
     def cost(self, recipe: Recipe) -> Cost:
         widths = [recipe.keep.get(layer.name, layer.channels_out) for layer in self.layers]
-        layers = []
-        for layer, into, out in zip(self.layers, [3, *widths[:-1]], widths, strict=True):
-            weights, precision = into * out * 9, recipe.precision.get(layer.name, "float32")
-            layers.append(
-                LayerCost(
-                    name=layer.name,
-                    kind="conv",
-                    channels_in=into,
-                    channels_out=out,
-                    macs=weights * 64,
-                    parameters=weights,
-                    bytes=weights * (1 if precision == "int8" else 4) + (4 * out if precision == "int8" else 0),
-                    precision=precision,
-                )
-            )
+        layers = tuple(
+            self.layer_cost(layer, out=out, into=into, precision=recipe.precision.get(layer.name, "float32"), rank=None)
+            for layer, into, out in zip(self.layers, [3, *widths[:-1]], widths, strict=True)
+        )
         return Cost(
             macs=sum(layer.macs for layer in layers),
             parameters=sum(layer.parameters for layer in layers),
             weight_bytes=sum(layer.bytes for layer in layers),
-            layers=tuple(layers),
+            layers=layers,
         )
+
+    def layer_cost(self, layer: Layer, *, out: int, into: int, precision: Precision, rank: int | None) -> LayerCost:
+        weights = into * out * 9
+        return LayerCost(
+            name=layer.name,
+            kind="conv",
+            channels_in=into,
+            channels_out=out,
+            macs=weights * 64,
+            parameters=weights,
+            bytes=weights * (1 if precision == "int8" else 4) + (4 * out if precision == "int8" else 0),
+            precision=precision,
+        )
+
+    def groups_along(self, layer: Layer, dim: int) -> dict[str, int]:
+        at = self.layers.index(layer) - dim
+        return {self.groups[at].name: 1} if 0 <= at < len(self.groups) else {}
 
 
 def latency(ratio: float, *, half_width: float = 0.005) -> Latency:
