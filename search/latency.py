@@ -34,6 +34,7 @@ TAUGHT = 0.3  # least relative deviation of what another model has told
 SHARES: Mapping[str, tuple[float, float]] = {  # of the original's latency: mean and standard deviation, all layers float32
     "padded macs": (0.5, 0.5),
     "macs": (0.2, 0.3),
+    "places": (0.1, 0.15),
     "elements": (0.1, 0.15),
     "columns": (0.02, 0.05),
     "kernel": (0.06, 0.06),

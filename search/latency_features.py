@@ -2,6 +2,7 @@
 
 Kernels work on whole vectors, so that multiplications are counted twice: as they are, and with channels rounded up to `VECTOR`.
 On x86 float32 convolutions step at 16 channels and int8 ones at 4 to 16; the table learns which of the counts tells the time.
+Places are the positions of an output: each costs something whatever its channels.
 """
 
 from ..compress.layers import Layer
@@ -44,7 +45,7 @@ def output_elements(layer: Layer) -> int:
 
 
 def layer_features(layer: Layer, out: int, into: int, kernels: str) -> dict[str, float]:
-    """What a layer of these sizes (of its weight) is for its kernels; elements in 10⁴, multiplications in 10⁶."""
+    """What a layer of these sizes (of its weight) is for its kernels; places and elements in 10⁴, multiplications in 10⁶."""
     kernel = layer.weight_numel // (layer.weight_shape[0] * layer.weight_shape[1])
     places = output_elements(layer) / layer.weight_shape[layer.out_dim]
     depthwise = layer.channels_in > layer.weight_shape[1 - layer.out_dim]
@@ -52,6 +53,7 @@ def layer_features(layer: Layer, out: int, into: int, kernels: str) -> dict[str,
     wide, deep = VECTOR * -(-out // VECTOR), VECTOR * -(-into // VECTOR)
     return {
         f"{kind} kernel": 1.0,
+        f"{kind} places": 1e-4 * places,
         f"{kind} elements": 1e-4 * places * out,
         f"{kind} columns": 1e-4 * places * into * kernel,
         f"{kind} macs": 1e-6 * places * kernel * into * out,
