@@ -16,7 +16,7 @@ from .request import SearchRequest
 from .run_directory import RunDirectory
 from .rung_search import RungSearch
 from .search import Search, Strategy
-from .sensitivity import measure_sensitivity
+from .sensitivity import Sensitivity, measure_sensitivity
 from .sequential import Sequential
 from .shape_runs import TIMING, ShapeRuns
 
@@ -44,15 +44,8 @@ def make_guide(search: Search, compressor: Compressor, request: SearchRequest) -
     def left_s(share_s: float) -> float:
         return min(share_s, search.left_s()) - (search.clock.elapsed_s - start_s)
 
-    probe = compressor.probe
     with search.ledger.timed("sensitivity"), search.interruptible():
-        sensitivity = measure_sensitivity(
-            space,
-            probe,
-            _sensitivity_file(compressor, directory=search.directory),
-            time_left=lambda: left_s(search.budget.sensitivity_s) > 0,
-            progress=search.progress.stage,
-        )
+        sensitivity = _sensitivity(compressor, search, lambda: left_s(search.budget.sensitivity_s) > 0)
         losses = sensitivity.losses(space, compressor.students.database)
     start_s = search.clock.elapsed_s
     predictor = LatencyPredictor(compressor.network, space, open_table(evaluator.target), batch=request.batch)
@@ -61,7 +54,7 @@ def make_guide(search: Search, compressor: Compressor, request: SearchRequest) -
     return Guide.of(
         space,
         compressor.network,
-        scorer=probe,
+        scorer=compressor.probe,
         predictor=predictor,
         losses=losses,
         result=search.result,
@@ -70,10 +63,20 @@ def make_guide(search: Search, compressor: Compressor, request: SearchRequest) -
     )
 
 
-def _sensitivity_file(compressor: Compressor, *, directory: RunDirectory) -> Path:
-    """Beside the level database of the task, which has the same key; in the run where that is kept in memory."""
-    folder = compressor.students.database.directory
-    return (folder or directory.path) / "sensitivity.json"
+def _sensitivity(compressor: Compressor, search: Search, time_left: Callable[[], bool]) -> Sensitivity:
+    """What can be measured in time, kept beside the task's level database, which has the same key; typical values otherwise."""
+    folder = compressor.students.database.directory or search.directory.path
+    try:
+        return measure_sensitivity(
+            search.space,
+            compressor.probe,
+            folder / "sensitivity.json",
+            time_left=time_left,
+            progress=search.progress.stage,
+        )
+    except StageError as error:
+        search.progress.note(f"Note: no sensitivity could be measured ({error}); measured candidates will correct a guess.")
+        return Sensitivity(measured={}, complete=False)
 
 
 def _calibrate(
