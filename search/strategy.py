@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable, Collection
-from pathlib import Path
 
 from ..compress.compressor import Compressor
 from ..compress.recipe import Recipe
