@@ -1,0 +1,182 @@
+"""Climbing with a fake evaluator: the order, what goes up, recovery here and beside, resume, limits."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+from autocompress.compress.recipe import Recipe
+from autocompress.errors import StageError
+from autocompress.profiles.latency_table import LatencyTable
+from autocompress.search.constraints import Constraints
+from autocompress.search.guide import Guide, level_labels, limits_of
+from autocompress.search.latency import LatencyPredictor
+from autocompress.search.rung_search import RungSearch
+from autocompress.search.sensitivity import Sensitivity, plan_changes
+from autocompress.search.space import DEFAULT_RECOVERY, SearchSpace
+from autocompress.tests.search.fakes import PROFILE, FakeEvaluator, FakeNetwork, run_search
+
+WIDTHS = (16, 32, 32, 10)
+
+
+class FakeScorer:
+    """A KL that grows with what is lost; recipes in `failing` cannot be stitched."""
+
+    def __init__(self, network, failing=lambda recipe: False):
+        self.network, self.failing, self.asked = network, failing, []
+
+    def kl(self, recipe: Recipe) -> float:
+        self.asked.append(recipe.digest)
+        if self.failing(recipe):
+            raise StageError("cannot be stitched", stage="reconstruct")
+        lost = 1 - self.network.cost(recipe).macs / self.network.cost(Recipe()).macs
+        return 0.3 * lost**2 + 0.002 * len(recipe.precision)
+
+
+def guide_maker(network, scorer):
+    def make(search):
+        known = {recipe.digest: FakeScorer(network).kl(recipe) for recipe in plan_changes(search.space)}
+        return Guide.of(
+            search.space,
+            network,
+            scorer=scorer,
+            predictor=LatencyPredictor(network, search.space, LatencyTable()),
+            losses=Sensitivity(measured=known, complete=True).losses(search.space),
+            result=search.result,
+            directory=search.directory,
+            seed=0,
+        )
+
+    return make
+
+
+def climb(path, *, widths=WIDTHS, failing=lambda recipe: False, background=None, warm=(), **options):
+    """Searches, and returns the outcome of `run_search` with the evaluator and the scorer."""
+    network = FakeNetwork(widths)
+    evaluator, scorer = FakeEvaluator(network), FakeScorer(network, failing)
+    strategy = RungSearch(open_guide=guide_maker(network, scorer), background=background, warm=warm)
+    done = run_search(path, evaluator, strategy=strategy, sampler="front", **options)
+    return SimpleNamespace(**vars(done), evaluator=evaluator, scorer=scorer)
+
+
+def points_of(run):
+    return sorted([*run["front"], *run["dominated"]], key=lambda point: point["trial"])
+
+
+def recipes_of(run):
+    return [Recipe.from_json(point["recipe"]) for point in points_of(run)]
+
+
+def test_the_original_and_uniform_int8_come_first_then_what_went_up_from_r0(tmp_path):
+    done = climb(tmp_path / "run", trials=8, recovery=False)
+    assert done.status == "finished" and done.run["uniform_int8"]["trial"] == 1
+    assert recipes_of(done.run)[0] == Recipe()
+    rungs = done.run["rungs"]
+    assert rungs["r0"]["count"] >= 3 * (rungs["r1"]["count"] - 2) and rungs["r2"]["count"] == 0
+    measured = [trial for trial in done.search.study.trials if trial.number > 1]
+    assert all("kl" in trial.user_attrs for trial in measured)
+    assert done.run["history"][-1]["hypervolume"] > done.run["history"][1]["hypervolume"]
+
+
+def test_nothing_is_measured_or_probed_twice_over_two_sessions(tmp_path):
+    first = climb(tmp_path / "run", trials=6, recovery=False)
+    second = climb(tmp_path / "run", trials=10, recovery=False)
+    measured = first.evaluator.evaluated + second.evaluator.evaluated
+    assert len(measured) == len(set(measured)) == 10
+    probed = [json.dumps(json.loads(line)["levels"]) for line in (tmp_path / "run" / "r0.jsonl").read_text().splitlines()]
+    assert len(probed) == len(set(probed)) > 4
+
+
+def test_candidates_are_recovered_now_and_then_starting_with_the_known_settings(tmp_path):
+    done = climb(tmp_path / "run", trials=14)
+    recovered = [recipe for recipe in recipes_of(done.run) if recipe.recovery]
+    assert 2 <= len(recovered) <= 5
+    assert recovered[0].recovery.learning_rate == DEFAULT_RECOVERY.learning_rate
+    plain = {recipe.digest for recipe in recipes_of(done.run) if not recipe.recovery}
+    for recipe in recovered:
+        assert Recipe.from_json({**recipe.to_json(), "recovery": None}).digest in plain
+
+
+def test_without_recovery_nothing_is_trained_and_no_trial_asks_for_it(tmp_path):
+    done = climb(tmp_path / "run", trials=10, recovery=False)
+    assert not any(recipe.recovery for recipe in recipes_of(done.run))
+    assert all("recover" not in trial.params for trial in done.search.study.trials)
+
+
+def test_a_warm_start_is_tried_before_anything_is_proposed(tmp_path):
+    warm = (Recipe(keep={"layer1": 8}), Recipe(keep={"layer2": 16}))
+    done = climb(tmp_path / "run", trials=6, warm=warm, recovery=False)
+    assert recipes_of(done.run)[2:4] == list(warm)
+
+
+def test_limits_steer_what_is_measured(tmp_path):
+    limit = FakeNetwork(WIDTHS).cost(Recipe()).weight_bytes // 6
+    done = climb(tmp_path / "run", trials=12, recovery=False, constraints=Constraints(max_size_bytes=limit))
+    sizes = [point["artifact"]["size_bytes"] for point in points_of(done.run) if point["trial"] > 1]
+    assert sum(size <= limit for size in sizes) >= 0.7 * len(sizes)
+
+
+def test_limits_are_the_corner_of_the_box_that_counts(tmp_path):
+    constraints = Constraints(max_latency_s=0.5e-3, max_size_bytes=10**9)
+    done = climb(tmp_path / "run", trials=3, recovery=False, constraints=constraints)
+    assert limits_of(done.search.result) == pytest.approx((1.0, 1.0, 0.5), rel=1e-3)
+
+
+def test_a_candidate_that_cannot_be_stitched_is_logged_and_not_measured(tmp_path):
+    done = climb(tmp_path / "run", trials=8, recovery=False, failing=lambda recipe: "layer1" in recipe.keep)
+    assert done.status == "finished"
+    assert not any("layer1" in recipe.keep for recipe in recipes_of(done.run))
+    assert "failed at r0" in (tmp_path / "run" / "log.jsonl").read_text()
+
+
+def test_a_small_space_ends_by_itself(tmp_path):
+    done = climb(tmp_path / "run", widths=(8, 4), trials=None, budget_s=60.0, recovery=False)
+    assert done.status == "finished" and done.run["elapsed_s"] < 50
+
+
+class FakeBackground:
+    """A recovery process that needs three looks for each recipe."""
+
+    def __init__(self, outcome):
+        self.outcome, self.recipe, self.looks, self.started = outcome, None, 0, []
+        self.config = SimpleNamespace(cores=(0,))
+        self.stage = "working"
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        return None
+
+    def start(self, recipe):
+        self.started.append(recipe)
+        self.recipe, self.looks = recipe, 0
+
+    def poll(self, *, wait_s=0.0):
+        self.looks += 1
+        return self.outcome if self.looks >= 3 else None
+
+    def cancel(self):
+        self.recipe = None
+
+
+def test_recovery_beside_the_search_is_measured_when_it_is_ready(tmp_path):
+    background = FakeBackground(SimpleNamespace(seconds={"recover": 5.0}))
+    done = climb(tmp_path / "run", trials=12, background=background)
+    recovered = [recipe for recipe in recipes_of(done.run) if recipe.recovery]
+    assert recovered and {recipe.digest for recipe in recovered} <= {recipe.digest for recipe in background.started}
+    assert json.loads((tmp_path / "run" / "time.json").read_text())["recovery beside the search"] >= 5.0
+
+
+def test_a_recovery_process_that_dies_fails_its_candidate_only(tmp_path):
+    error = StageError("it ended", stage="recover", kind="crash", retryable=True)
+    done = climb(tmp_path / "run", trials=12, background=FakeBackground(error))
+    assert done.status == "finished" and done.run["trials"]["failed"] > 0
+    assert {item["stage"] for item in done.run["failures"]} == {"recover"}
+
+
+def test_every_level_has_a_label():
+    space = SearchSpace.of(FakeNetwork(WIDTHS), PROFILE)
+    labels = level_labels(space)
+    for name, value in space.parameters(space.smallest()).items():
+        if name != "recover":
+            assert len(labels[name]) > value
