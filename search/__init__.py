@@ -10,13 +10,15 @@ table, report, pick, bundle.
 Reading order
     request.py, constraints.py     what was asked for
     space.py, seeds.py             what a recipe may choose; the first candidates
-    evaluation.py, evaluate.py     one candidate: Evaluation or Failure, and how it comes about
+    evaluation.py, evaluate.py     one candidate: Evaluation or Failure (records.py, on_target.py), and how it comes about
     screen.py                      what need not be built
     front.py, result.py            dominance, hypervolume; the front as it stands, front.json
     study.py, run_directory.py     what is on disk, and how a killed search goes on (clock.py, interrupt.py)
     search.py, finalists.py        the loop, and the longer look at its result
     prepare.py, plan.py            putting it together; `--dry-run`
     progress.py, status.py         what a person sees meanwhile
+    several.py, joint_space.py, further.py, target_points.py   several targets: what they add to all of the above
+    (target_limits.py reads their names and limits; views.py, pick_joint.py, joint_table.py read their front.json)
     finetune.py                    `pick --finetune`: a point recovered for longer (finetuned.py: its place among the others)
     table.py, pick.py, bundle.py, packed.py, formats.py, report/    everything that reads front.json, without a search
 
