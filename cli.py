@@ -205,7 +205,7 @@ def pick(
         from .search.pick import NothingMeets
         from .search.pick_point import picked, resolved
         from .search.run_directory import read_run
-        from .search.views import has_several, run_on, targets_of
+        from .search.views import has_several, point_of, point_on, run_on, targets_of
 
         whole = read_run(run)
         content = run_on(whole, target) if target or not has_several(whole) else whole
@@ -213,8 +213,6 @@ def pick(
         seconds = parsed("parse_duration", finetune)
         if minimize not in ("latency", "size", "drop"):
             raise InputError(f"--minimize {minimize!r} is unknown: choose latency, size or drop.")
-        if seconds is not None and has_several(whole):
-            raise InputError("--finetune needs a run with one target: search again with --target T alone.")
         require_free(out)
         try:
             point = picked(content, resolved(content, given), minimize=minimize)  # type: ignore[arg-type]
@@ -222,7 +220,8 @@ def pick(
             say(str(error))
             raise typer.Exit(NOTHING_MEETS) from None
         if seconds is not None:
-            point = _finetuned(run, content, point, seconds=seconds)
+            tuned = _finetuned(run, whole, point_of(whole, point["trial"]), seconds=seconds)
+            point = point_on(tuned, target) if target and has_several(whole) else tuned
         _bundle(run, content, point, out, packed=packed)
 
 

@@ -64,3 +64,8 @@ def point_on(point: Point, target: str) -> dict[str, Any]:
     """The point with what this target says of it."""
     own = {key: value for key, value in point.items() if key != "targets"}
     return {**own, **point["targets"][target]}
+
+
+def point_of(run: Run, trial: int) -> Point:
+    """The point of a trial. KeyError when it was not measured."""
+    return {point["trial"]: point for point in measured_points(run)}[trial]
