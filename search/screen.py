@@ -36,7 +36,7 @@ class Screen:
         if evaluation.recipe.recovery is not None and recovery_s > 0:
             self._step_s.append(recovery_s / evaluation.recipe.recovery.steps)
         self._fixed_s.append(sum(evaluation.seconds.values()) - recovery_s)
-        limits: dict[str | None, float] = {**self.further}
+        limits = dict[str | None, float](self.further.items())
         if self.limits.latency_s is not None:
             limits[None] = self.limits.latency_s
         for target, limit in limits.items():
