@@ -68,7 +68,14 @@ def search(
     max_drop: MaxDrop = None,
     max_latency: MaxLatency = None,
     max_size: MaxSize = None,
-    sampler: Annotated[str, typer.Option(help="tpe, nsga2 or random.")] = "tpe",
+    sampler: Annotated[str, typer.Option(help="front (tables, dynamic programming, rungs), tpe, nsga2, gp or random.")] = "front",
+    recovery: Annotated[
+        bool, typer.Option("--recovery/--no-recovery", help="Whether candidates may be trained (distilled from the original).")
+    ] = True,
+    warm_start: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="RUN", help="Try the front of an earlier run first, of this task or a similar one."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the sampler and of recovery.")] = 0,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="The run directory; runs/TASK-TARGET if not given.")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start a new run beside an existing one.")] = False,
@@ -86,6 +93,8 @@ def search(
         autocompress search examples/cifar10.py:resnet20 --task-arg data=../shared/data --budget 20m --max-drop 1pp
 
         autocompress search my_task.py:make --max-latency 2ms --max-size 200KB --dry-run
+
+        autocompress search my_task.py:make --budget 8h --from runs/yesterday
 
         autocompress search my_task.py:make --target cpu,edge.toml --max-latency cpu=2ms,edge=9ms
     """
@@ -105,6 +114,8 @@ def search(
             constraints=first[1],
             further=dict(further),
             sampler=sampler,
+            recovery=recovery,
+            warm_start=warm_start,
             seed=seed,
             out=out,
             fresh=fresh,
@@ -293,11 +304,15 @@ def _print_front(run: dict[str, Any], *, as_json: bool, as_csv: bool = False) ->
     else:
         from rich.console import Console
 
+        from .search.why import why_lines
+
         console = Console(width=None if sys.stdout.isatty() else 140, highlight=False)
         if several:
             console.print(joint_table.joint_table(run))
         for name, view in zip(targets_of(run), views_of(run), strict=True):
             console.print(*([f"\n{name}"] if several else []), table.front_table(view), sep="\n")
+        for line in why_lines(run):
+            console.print(line, markup=False)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""The commands about targets: `measure`, and `targets list|show|doctor`."""
+"""The commands about targets: `measure`, and `targets list|show|doctor|calibrate`."""
 
 import json
 from pathlib import Path
@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from .cli_support import UNAVAILABLE, Json, TargetName, errors
+from .cli_support import UNAVAILABLE, Json, TargetName, errors, parsed, task_arguments
+from .errors import InputError, StageError, TargetUnavailable
 
 targets_app = typer.Typer(help="Targets: which there are, what they can do, what is missing to use one.")
 
@@ -81,3 +82,60 @@ def targets_doctor(name: Annotated[str, typer.Argument(metavar="T")] = "cpu") ->
                 print(f"        {finding.remedy}")
         if not findings[0].ok:
             raise typer.Exit(UNAVAILABLE)
+
+
+@targets_app.command("calibrate")
+def targets_calibrate(
+    name: Annotated[str, typer.Argument(metavar="T")] = "cpu",
+    task: Annotated[
+        str, typer.Argument(metavar="[TASK]", help="Whose model is measured: a built-in task or file.py:function.")
+    ] = "digits",
+    *,
+    task_arg: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="An argument of the task's function; repeatable.")
+    ] = None,
+    batch: Annotated[int, typer.Option(help="The batch size that is measured.")] = 1,
+    budget: Annotated[
+        str, typer.Option(help="Time for it, such as 2m; what is measured is kept, so that it can go on later.")
+    ] = "2m",
+    check: Annotated[int, typer.Option(metavar="N", help="Measure N random candidates, too, and tell the table's error.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Measure a target's latency table: from it later searches predict how fast a candidate is.
+
+    Examples:
+
+        autocompress targets calibrate cpu
+
+        autocompress targets calibrate cpu examples/cifar10.py:resnet20 --task-arg data=../shared/data --check 50
+    """
+    with errors():
+        from .search.calibrate_target import calibrate_target
+        from .search.constraints import Constraints
+        from .search.prepare import prepare
+        from .search.progress import make_progress
+        from .search.request import SearchRequest
+
+        if check < 0:
+            raise InputError(f"--check {check} is no number of candidates: give 0 or more.")
+        request = SearchRequest(
+            task=task,
+            arguments=task_arguments(task_arg or []),
+            target=name,
+            batch=batch,
+            budget_s=parsed("parse_duration", budget),
+            trials=None,
+            constraints=Constraints(max_drop=None, max_latency_s=None, max_size_bytes=None),
+            sampler="random",
+            seed=0,
+            out=None,
+            fresh=False,
+            command="",
+        )
+        with make_progress(quiet=as_json) as progress:
+            problem = prepare(request, progress)
+            try:
+                report = calibrate_target(problem, budget_s=request.budget_s or 0.0, check_count=check, progress=progress.stage)
+            except StageError as error:
+                raise TargetUnavailable(f"The target {name} cannot be calibrated: {error}") from error
+        print(json.dumps(report.to_json(), indent=2) if as_json else report)

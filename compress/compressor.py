@@ -20,6 +20,7 @@ from .fake_quantize import folded_steps
 from .graph import argument, bias_name, fold_batch_norms, get_tensor, layer_nodes
 from .network import Network
 from .options import CompressorOptions, FileFormat
+from .probe import Probe
 from .prune import changed_edits
 from .qdq import shorten_names, write_qdq
 from .quantize import Plan, QuantizedLayer, Scale, calibrate, fake_quantized_outputs, plan_quantization, quantize_layers
@@ -108,6 +109,11 @@ class Compressor:
             artifact = self._save(model, recipe, out_dir)
             check = self._check(folded, plan, scales, quantized)
         return BuildResult(artifact=artifact, seconds=clock.seconds, check=check)
+
+    @cached_property
+    def probe(self) -> Probe:
+        """What tells how far a candidate's answers will be from the original's, without building it."""
+        return Probe(self.students)
 
     @property
     def template(self) -> Template:

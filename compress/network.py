@@ -111,10 +111,15 @@ class Network:
 
     def _layer_cost(self, layer: Layer, recipe: Recipe) -> LayerCost:
         out, into = (self._left(layer.weight, dim, layer.weight_shape[dim], recipe) for dim in (layer.out_dim, 1 - layer.out_dim))
+        precision, rank = recipe.precision.get(layer.name, "float32"), recipe.rank.get(layer.name)
+        return self.layer_cost(layer, out=out, into=into, precision=precision, rank=rank)
+
+    def layer_cost(self, layer: Layer, *, out: int, into: int, precision: Precision, rank: int | None) -> LayerCost:
+        """The cost of a layer whose weight has these sizes along its output and its input dimension."""
         kernel = layer.weight_numel // (layer.weight_shape[0] * layer.weight_shape[1])
         weights, has_bias = out * into * kernel, layer.bias is not None or layer.name in self._normalized
-        scales, precision = out, recipe.precision.get(layer.name, "float32")
-        if (rank := recipe.rank.get(layer.name)) is not None and saves(rank, out, into):
+        scales = out
+        if rank is not None and saves(rank, out, into):
             weights, scales = rank * (out + into), out + rank
         stored = (weights * BITS[precision] + 7) // 8 + 4 * out * has_bias + _graph_bytes(layer.kind, precision, has_bias=has_bias)
         if precision == "block4":
@@ -131,6 +136,11 @@ class Network:
             bytes=stored,
             precision=precision,
         )
+
+    def groups_along(self, layer: Layer, dim: int) -> dict[str, int]:
+        """By group that touches this dimension of the layer's weight, how many indices go with each of its channels."""
+        found = ((group.name, self._indices_per_unit.get((group.name, layer.weight, dim), 0)) for group in self.groups)
+        return {name: count for name, count in found if count}
 
     def _channels_in(self, layer: Layer, into: int, out: int) -> int:
         groups = layer.channels_in // layer.weight_shape[1 - layer.out_dim]

@@ -23,6 +23,8 @@ class FileFormat:
 class CompressorOptions:
     """Counts are samples of the training split. Without `refit_samples` candidates are stitched only.
 
+    Without `reconstruct` weights are cut and rounded, nothing more: fit for measuring latency, where only shapes count.
+
     `format` is that of the artifact, `further` are other formats in which every recipe is built as well.
     """
 
@@ -31,6 +33,7 @@ class CompressorOptions:
     importance: Importance = "reconstruction"
     rounding: RoundingMethod = "gptq"
     database_samples: int = 1024
+    reconstruct: bool = True
     refit_samples: int = 512
     calibration_samples: int = 256
     pruned_calibration_samples: int = 64

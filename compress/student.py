@@ -55,22 +55,46 @@ class StudentMaker:
 
     def make(self, recipe: Recipe, clock: StageClock, say: Say, schedule: Schedule | None) -> Student:
         """The student of a recipe; a `schedule` replaces the recipe's steps. Raises StageError."""
-        with clock.stage("prune"):
-            removed = removed_units(self.network.group_by_name, recipe.keep, self.scores if recipe.keep else {})
-            module = prune(self.network.module, self.network.channels, removed)
-            remove_blocks(module, self.blocks(recipe))
-            factored = factorize(module, self._ranks(recipe), self.second_moments(recipe, removed))
-        precision = self._precision(recipe, factored)
+        module, removed, factored, precision = self._restructured(recipe, clock)
         bits = {name: BITS[found] for name, found in precision.items() if found in INTEGER and BITS[found] < 8}
         with clock.stage("reconstruct"):
             roundings = self._reconstruct(module, recipe, removed, bits)
-            if (roundings or self._only_stitched(recipe)) and (recipe.recovery is None or schedule is not None):
+            if (
+                (roundings or self._only_stitched(recipe))
+                and self.options.reconstruct
+                and (recipe.recovery is None or schedule is not None)
+            ):
                 reestimate_statistics(module, self.samples.augmented("statistics", self.options.statistics_samples))
         steps = {name: rounding.step for name, rounding in roundings.items()}
         if recipe.recovery is not None:
             with clock.stage("recover"):
                 steps = self._recover(module, recipe, roundings, bits, say=say, schedule=schedule)
         return Student(module=module, removed=removed, factored=factored, precision=precision, steps=steps)
+
+    def stitched(self, recipe: Recipe) -> Student:
+        """The student as the level database has it, made in milliseconds: nothing is fitted, no statistics are estimated.
+
+        The recipe's recovery is ignored. Raises StageError.
+        """
+        clock = StageClock()
+        module, removed, factored, precision = self._restructured(recipe, clock)
+        bits = {name: BITS[found] for name, found in precision.items() if found in INTEGER and BITS[found] < 8}
+        with clock.stage("reconstruct"):
+            roundings = stitch(module, self.database, removed, bits) if recipe.changes_layers or bits else {}
+            roundings |= round_rest(module, {name: width for name, width in bits.items() if name not in roundings})
+        steps = {name: rounding.step for name, rounding in roundings.items()}
+        return Student(module=module, removed=removed, factored=factored, precision=precision, steps=steps)
+
+    def _restructured(
+        self, recipe: Recipe, clock: StageClock
+    ) -> tuple[fx.GraphModule, frozenset[int], tuple[str, ...], dict[str, Precision]]:
+        """A copy of the model without channels and blocks, layers factored; removed units, factored layers, precisions."""
+        with clock.stage("prune"):
+            removed = removed_units(self.network.group_by_name, recipe.keep, self.scores if recipe.keep else {})
+            module = prune(self.network.module, self.network.channels, removed)
+            remove_blocks(module, self.blocks(recipe))
+            factored = factorize(module, self._ranks(recipe), self.second_moments(recipe, removed))
+        return module, removed, factored, self._precision(recipe, factored)
 
     @cached_property
     def database(self) -> LevelDatabase:
@@ -116,7 +140,7 @@ class StudentMaker:
     def second_moments(self, recipe: Recipe, removed: frozenset[int]) -> dict[str, Tensor]:
         """E[x xᵀ] of the inputs of the layers to be factored, in the original model, for the channels that are left."""
         found = {}
-        for name in self._ranks(recipe):
+        for name in self._ranks(recipe) if self.options.reconstruct else ():
             if name not in self.database.moments:
                 raise ValueError(f"{name!r} is no layer that can be factored")
             second = self.database.moments[name].second[0]
@@ -145,6 +169,8 @@ class StudentMaker:
         """Weights that make up for what was removed and rounded: from the database, then fitted layer by layer."""
         if not recipe.changes_layers and not bits:
             return {}
+        if not self.options.reconstruct:
+            return dict(round_rest(module, bits))
         fitted = recipe.changes_layers and self.options.refit_samples > 0
         roundings = stitch(module, self.database, removed, {} if fitted else bits)
         if fitted:
@@ -154,7 +180,7 @@ class StudentMaker:
         return roundings
 
     def _only_stitched(self, recipe: Recipe) -> bool:
-        return recipe.changes_layers and self.options.refit_samples == 0
+        return recipe.changes_layers and self.options.refit_samples == 0 and self.options.reconstruct
 
     @cached_property
     def _refit_inputs(self) -> tuple[Tensor, ...]:

@@ -7,6 +7,8 @@ Reading order
     profile.py       Profile: what a target can do (runtime, threads, precisions, Q/DQ convention), from devices/*.toml
     environment.py   Environment: the machine and software that a measurement was taken on; mixing them is refused
     measurement.py   Measurement: raw block times of a candidate beside its baseline; ratio, interval, percentiles
+    regression.py    what adds up, learned from sums of it; the error of predictions (needs numpy, so import it from there)
+    latency_table.py LatencyTable: what was measured on one device, kept for later runs
 
 Flow. `targets` asks the worker for an Environment, times an artifact by a TimingConfig, and returns a Measurement.
 `search` compares Measurements (`overlaps`: two points whose intervals overlap are indistinguishable).

@@ -12,6 +12,8 @@ Reading order
     space.py, seeds.py             what a recipe may choose; the first candidates
     evaluation.py, evaluate.py     one candidate: Evaluation or Failure (records.py, on_target.py), and how it comes about
     screen.py                      what need not be built
+    latency.py, calibrate.py       how fast a candidate will be: predicted from terms (latency_terms.py, latency_features.py) that
+                                   whole models, built for their shapes alone (shape_runs.py), have taught
     front.py, result.py            dominance, hypervolume; the front as it stands, front.json
     study.py, run_directory.py     what is on disk, and how a killed search goes on (clock.py, interrupt.py)
     search.py, finalists.py        the loop, and the longer look at its result
@@ -20,7 +22,7 @@ Reading order
     several.py, joint_space.py, further.py, target_points.py   several targets: what they add to all of the above
     (target_limits.py reads their names and limits; views.py, pick_joint.py, joint_table.py read their front.json)
     finetune.py                    `pick --finetune`: a point recovered for longer (finetuned.py: its place among the others)
-    table.py, pick.py, bundle.py, packed.py, formats.py, report/    everything that reads front.json, without a search
+    table.py, pick.py, bundle.py, packed.py, formats.py, why/, report/    everything that reads front.json, without a search
 
 Three states of a candidate: infeasible (measured, breaks a limit), failed (no measurement), measured. Screened ones were
 never built. A missing number is None, and never ranks.

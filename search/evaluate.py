@@ -6,7 +6,7 @@ the user's business, and ends the search.
 
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -87,24 +87,33 @@ class Evaluator:
         found = next(item for item in (self.target, *self.further) if item.profile.name == target)
         return replace(self, target=found, further=())
 
-    def evaluate(self, trial: int, recipe: Recipe, *, baseline: Evaluation | None, progress: Progress) -> Evaluation | Failure:
-        """What comes of the recipe, tried twice when the first failure is transient. `baseline` is None for itself."""
+    def evaluate(
+        self, trial: int, recipe: Recipe, *, baseline: Evaluation | None, progress: Progress, built: BuildResult | None = None
+    ) -> Evaluation | Failure:
+        """What comes of the recipe, tried twice when the first failure is transient. `baseline` is None for itself.
+
+        `built` is the recipe's artifact where another process made it.
+        """
         try:
-            return self._attempt(trial, recipe, baseline, progress)
+            return self._attempt(trial, recipe, baseline, progress, built)
         except StageError as error:
             if not error.retryable:
                 return Failure.of(error, trial=trial)
             progress(f"retrying after: {error}")
         try:
-            return self._attempt(trial, recipe, baseline, progress)
+            return self._attempt(trial, recipe, baseline, progress, built)
         except StageError as error:
             return Failure.of(error, trial=trial)
 
-    def _attempt(self, trial: int, recipe: Recipe, baseline: Evaluation | None, progress: Progress) -> Evaluation:
-        seconds: dict[str, float] = {}
+    def _built(self, recipe: Recipe, progress: Progress) -> BuildResult:
         with PacedTraining(progress) as paced:
-            build = self.compressor.build(recipe, self.artifacts, progress=paced)
-        seconds |= build.seconds
+            return self.compressor.build(recipe, self.artifacts, progress=paced)
+
+    def _attempt(
+        self, trial: int, recipe: Recipe, baseline: Evaluation | None, progress: Progress, built: BuildResult | None
+    ) -> Evaluation:
+        build = built or self._built(recipe, progress)
+        seconds = dict(build.seconds)
         artifact = build.artifact
         reference = artifact.path if baseline is None else self.artifact_path(baseline)
         with self.target.session() as session:
@@ -173,11 +182,12 @@ class Evaluator:
 class PacedTraining:
     """The lease for training, let go for a moment at least every PACE_S, so that other searches' measurements get through.
 
-    Called with a message as a progress callback; a context manager.
+    Called with a message as a progress callback; a context manager. `cores` are those that the process is pinned to, if it is.
     """
 
-    def __init__(self, progress: Progress):
+    def __init__(self, progress: Progress, *, cores: Collection[int] | None = None):
         self._progress = progress
+        self._cores = cores
         self._lease = ExitStack()
         self._since = 0.0
 
@@ -195,7 +205,7 @@ class PacedTraining:
             self._take()
 
     def _take(self) -> None:
-        self._lease.enter_context(training())
+        self._lease.enter_context(training(cores=self._cores))
         self._since = time.monotonic()
 
 

@@ -22,11 +22,11 @@ class RuledOut:
     reasons: tuple[str, ...]
 
 
-def space_of(network: "Network", profiles: Sequence[Profile]) -> SearchSpace:
+def space_of(network: "Network", profiles: Sequence[Profile], *, recovery: bool = True) -> SearchSpace:
     """The space that all targets allow; what one of them excludes has that one's reason."""
     if len(profiles) == 1:
-        return SearchSpace.of(network, profiles[0])
-    joint = SearchSpace.of(network, common_profile(profiles))
+        return SearchSpace.of(network, profiles[0], recovery=recovery)
+    joint = SearchSpace.of(network, common_profile(profiles), recovery=recovery)
     reasons: dict[str, str] = {}
     for profile in profiles:
         for item in SearchSpace.of(network, profile).excluded:

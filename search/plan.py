@@ -10,6 +10,7 @@ import torch
 from ..compress.recipe import Recipe
 from ..profiles import SEARCH_TIMING, Profile, format_duration, format_size
 from ..tasks.data import sample_count
+from .budget import Budget, budget_line
 from .joint_space import ruled_out_by
 from .prepare import Problem, make_compressor
 from .seeds import first_recipes
@@ -57,9 +58,16 @@ def plan_json(problem: Problem) -> dict[str, Any]:
         "candidate_s": candidate_s,
         "estimated_s": request.budget_s or (count or 0) * candidate_s,
         "estimated_trials": count,
+        "plan": budget_of(problem),
         "level_database": level_database(problem),
         "directory": str(problem.directory),
     }
+
+
+def budget_of(problem: Problem) -> dict[str, float | None]:
+    """How the time will be divided; empty for samplers that measure one candidate after the other."""
+    request = problem.request
+    return Budget(total_s=request.budget_s, recovery=request.recovery).to_json() if request.sampler == "front" else {}
 
 
 def level_database(problem: Problem) -> str:
@@ -113,6 +121,7 @@ def plan_text(plan: dict[str, Any]) -> str:
         "",
         f"Estimated: ~{format_duration(plan['candidate_s'])} a candidate, ~{plan['estimated_trials']} candidates in "
         f"~{format_duration(plan['estimated_s'])} (the original, uniform int8 and {plan['first_recipes'] - 2} chosen ones first).",
+        *([f"Plan: {budget_line(plan['plan'])}."] if plan["plan"] else []),
         f"Level database: {plan['level_database']}.",
         f"The run would be in {plan['directory']}.",
     ]

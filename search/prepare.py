@@ -12,12 +12,14 @@ from ..compress.compressor import Compressor
 from ..compress.graph import load_exporter
 from ..compress.network import Network
 from ..compress.options import CompressorOptions
+from ..compress.recipe import Recipe
 from ..files import cache_folder, canonical_json
 from ..profiles import SEARCH_TIMING, Environment, Profile
 from ..targets.store import MeasurementStore
 from ..tasks.check import CheckedTask, check_task
 from ..tasks.identity import data_digest, model_digest
 from ..tasks.load import load_task
+from .budget import Budget, Ledger
 from .clock import Clock
 from .constraints import Constraints, Limits, require_reachable_size
 from .evaluate import Builder, Evaluator, StoredSplit
@@ -27,12 +29,14 @@ from .joint_space import space_of
 from .progress import Progress
 from .request import SearchRequest
 from .result import Result
-from .run_directory import RunConfig, RunDirectory, existing_runs, read_json
+from .run_directory import RunConfig, RunDirectory, existing_runs, read_json, read_run
 from .screen import Screen
 from .search import Options, Search
 from .several import FoundTarget, environment_identity, identity_of, load_targets, target_facts, targets_facts
 from .space import SearchSpace
+from .strategy import strategy_of
 from .study import SearchStudy
+from .warm import warm_recipes
 
 _CHECKED = "task.json"
 
@@ -46,6 +50,7 @@ class Problem:
     targets: tuple[FoundTarget, ...]
     network: Network
     space: SearchSpace
+    warm: tuple[Recipe, ...] = ()
 
     @property
     def profile(self) -> Profile:
@@ -97,10 +102,13 @@ def prepare(request: SearchRequest, progress: Progress) -> Problem:
     progress.stage("reading the model")
     exporter.join()
     network = Network.trace(task.model, task.example_inputs)
-    space = space_of(network, profiles)
+    space = space_of(network, profiles, recovery=request.recovery)
     for constraints in (request.constraints, *request.further.values()):
         require_reachable_size(constraints.max_size_bytes, space.smallest_bytes(network))
-    return Problem(request=request, checked=checked, targets=targets, network=network, space=space)
+    warm = () if request.warm_start is None else tuple(warm_recipes(read_run(request.warm_start), space))
+    if request.warm_start is not None and not warm:
+        progress.note(f"Note: nothing on the front of {request.warm_start} has a counterpart in this model.")
+    return Problem(request=request, checked=checked, targets=targets, network=network, space=space, warm=warm)
 
 
 def _known_check(path: Path) -> dict[str, Any] | None:
@@ -211,6 +219,9 @@ def _search(problem: Problem, directory: RunDirectory, compressor: Compressor, p
         options=Options(budget_s=request.budget_s, trials=request.trials),
         progress=progress,
         facts=facts_of(problem),
+        strategy=strategy_of(request, compressor, evaluator, directory, warm=problem.warm),
+        budget=Budget(total_s=request.budget_s, recovery=request.recovery),
+        ledger=Ledger.open(directory, clock),
     )
 
 
@@ -234,6 +245,8 @@ def config_of(problem: Problem) -> RunConfig:
         "target": request.target,
         "arguments": canonical_json(dict(request.arguments)).decode(),
         "sampler": request.sampler,
+        "recovery": request.recovery,
+        "warm_start": None if request.warm_start is None else str(request.warm_start),
         "seed": request.seed,
         "budget_s": request.budget_s,
         "trials": request.trials,

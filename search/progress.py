@@ -2,8 +2,8 @@
 
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
 
@@ -30,7 +30,10 @@ class FrontRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """A search at one moment. `share` (0..1) and `left_s` are None when neither budget nor number of trials is known."""
+    """A search at one moment. `share` (0..1) and `left_s` are None when neither budget nor number of trials is known.
+
+    `time` are the seconds by activity so far.
+    """
 
     finished: int
     failed: int
@@ -40,6 +43,7 @@ class Status:
     share: float | None
     left_s: float | None
     front: Sequence[FrontRow]
+    time: Mapping[str, float] = field(default_factory=dict)
 
     def summary(self) -> str:
         """One line: trials, front, hypervolume, time left."""
@@ -142,6 +146,8 @@ class LiveProgress(Progress):
         from rich.console import Group
         from rich.text import Text
 
+        from .why.spent import time_words
+
         self._spinner.update(text=Text(self._stage))
         parts: list[RenderableType] = [self._spinner]
         if self._status is not None:
@@ -149,6 +155,8 @@ class LiveProgress(Progress):
                 done = round(_BAR * min(1.0, self._status.share))
                 parts.append(Text("━" * done, style="green").append("━" * (_BAR - done), style="dim"))
             parts += [Text(self._status.summary()), _front_table(self._status.front)]
+            if self._status.time:
+                parts.insert(-1, Text(f"time: {time_words(self._status.time)}", style="dim"))
         return Group(*parts)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from ..errors import InputError
 from .constraints import Constraints
 
-SAMPLERS = ("tpe", "nsga2", "random")
+SAMPLERS = ("front", "tpe", "nsga2", "gp", "random")
 DEFAULT_BUDGET_S = 180.0
 
 
@@ -17,6 +17,7 @@ class SearchRequest:
     """A search as it was asked for. With neither `budget_s` nor `trials` the budget is DEFAULT_BUDGET_S.
 
     `target` may be several, separated by commas: `constraints` are those on the first, `further` on the others, by name.
+    `warm_start` is the directory of an earlier run whose front is tried first.
     """
 
     task: str
@@ -27,7 +28,9 @@ class SearchRequest:
     trials: int | None = None
     constraints: Constraints = field(default_factory=Constraints)
     further: Mapping[str, Constraints] = field(default_factory=dict)
-    sampler: str = "tpe"
+    sampler: str = "front"
+    recovery: bool = True
+    warm_start: Path | None = None
     seed: int = 0
     out: Path | None = None
     fresh: bool = False

@@ -127,6 +127,10 @@ class Result:
                 found |= {name: max(found.get(name, (-math.inf, 0.0)), (relative[name], own[name])) for name in own}
         return found
 
+    def affordable(self, evaluation: Evaluation) -> bool:
+        """Whether the candidate breaks no limit but that of the drop, which training may mend."""
+        return all(excess <= 0 for name, excess in self.excesses(evaluation).items() if name != "drop")
+
     def feasible(self) -> list[Evaluation]:
         """The candidates that break no limit and are missing on no target, with their latest measurements."""
         whole = (evaluation for evaluation in self.evaluations if not evaluation.missing)

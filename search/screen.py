@@ -55,6 +55,11 @@ class Screen:
         cost = self.network.cost(recipe)
         return self._size(cost) or self._latency(cost) or self._time(recipe, left_s)
 
+    @property
+    def step_s(self) -> float | None:
+        """Seconds of one training step, the median so far; None before the first recovery."""
+        return statistics.median(self._step_s) if self._step_s else None
+
     def seconds(self, recipe: Recipe) -> float | None:
         """How long the recipe will take, from the medians so far; None while nothing comparable was seen."""
         if not self._fixed_s or (recipe.recovery is not None and not self._step_s):

@@ -1,18 +1,20 @@
-"""The search: original, uniform int8, first candidates, then the sampler; at the end the finalists.
+"""The search: what every way of searching shares. It asks, evaluates, tells and writes; a strategy says what to try next.
 
-Every trial is asked, judged by the screen, evaluated and told, one after the other. `study.py` explains what a kill leaves
-behind and how it is taken up again.
+`study.py` explains what a kill leaves behind and how it is taken up again.
 """
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from optuna.trial import FixedTrial, Trial, TrialState
 
+from ..compress.compressor import BuildResult
 from ..compress.recipe import Recipe
 from ..errors import TargetUnavailable, TaskError
+from .budget import Budget, Ledger
 from .clock import Clock
 from .evaluate import Evaluator
 from .evaluation import Evaluation, Failure
@@ -22,19 +24,27 @@ from .progress import Progress
 from .result import Result, run_json
 from .run_directory import RunDirectory
 from .screen import Screen
-from .seeds import first_recipes
 from .space import SearchSpace
 from .status import outcome_line, status_of
 from .study import SearchStudy, storage_errors
+from .why import why_json
 
-SEARCH_SHARE = 0.85  # of the budget; the rest is for the finalists
 WRITE_EVERY_S = 10.0
-MAX_SCREENED = 200  # in a row: the space is exhausted
-MAX_OUT_OF_TIME = 20  # in a row: nothing that the sampler wants fits into the time left
 LEAST_FINALISTS = 3
-INT8_PAYS = 0.95  # uniform int8 has at most this latency ratio
 
 RunStatus = Literal["running", "finished", "interrupted"]
+
+
+class Strategy(Protocol):
+    """Decides what a search tries. `Sequential` asks a sampler for one measured candidate after the other, `RungSearch` climbs."""
+
+    def search(self, search: "Search", interrupted: list[Trial]) -> None:
+        """Tries candidates until `search.time_left()` is False; first the trials that a killed session left RUNNING."""
+        ...
+
+    def facts(self) -> dict[str, Any]:
+        """What front.json tells of the strategy's own work; may be empty."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,8 +70,11 @@ class Search:
     options: Options
     progress: Progress
     facts: Mapping[str, Any]
+    strategy: Strategy
+    budget: Budget
+    ledger: Ledger
+    tried: set[str] = field(default_factory=set)
     _interrupts: Interrupts = field(default_factory=Interrupts)
-    _tried: set[str] = field(default_factory=set)
     _written_at: float = 0.0
 
     def run(self) -> RunStatus:
@@ -72,8 +85,7 @@ class Search:
         status: RunStatus = "interrupted"
         with storage_errors(self.directory.study), self.clock, self._interrupts:
             try:
-                self._resume()
-                self._search()
+                self.strategy.search(self, self._resume())
                 self._look_at_finalists()
                 status = "finished"
             except KeyboardInterrupt:
@@ -82,72 +94,50 @@ class Search:
         self.directory.log("ended", status=status, elapsed_s=self.clock.elapsed_s)
         return status
 
-    def _resume(self) -> None:
-        """Takes up what earlier sessions left."""
-        for evaluation in self.study.evaluations():
+    def _resume(self) -> list[Trial]:
+        """Takes up what earlier sessions left; the trials that they did not finish."""
+        for evaluation in sorted(self.study.evaluations(), key=lambda item: item.elapsed_s):
             self.result.evaluations.append(self.finalists.restored(evaluation))
             self.screen.learn(evaluation)
         self.result.known = self.finalists.known
         for trial in self.study.trials:
             if trial.state.is_finished() and trial.user_attrs.get("screened") != "time":
                 recipe = self.space.suggest(FixedTrial(trial.params))
-                self._tried.add(recipe.digest)
+                self.tried.add(recipe.digest)
                 if trial.state == TrialState.FAIL:
                     self.screen.learn_failure(recipe, trial.number)
-        if (interrupted := self.study.adopt(self._tell)) is not None and self._time_left():
-            self._evaluate(interrupted, self.space.suggest(interrupted))
-        self._catch_up(self._time_left)
+        interrupted = self.study.adopt(self._tell)
+        self._catch_up(self.time_left)
+        return interrupted
 
     def _catch_up(self, time_left: Callable[[], bool]) -> None:
         """With several targets: measures candidates where they are missing."""
-        with self._interrupts.allowed():
+        with self.interruptible():
             self.finalists.catch_up(self.result.evaluations, progress=self.progress.stage, time_left=time_left)
 
     def _tell(self, trial: Trial) -> None:
         """Ends a trial whose evaluation a killed session had stored, but not told."""
         self._complete(trial, Evaluation.from_json(trial.user_attrs["evaluation"]))
 
-    def _search(self) -> None:
-        screened, out_of_time = 0, 0
-        while self._time_left() and screened < MAX_SCREENED and out_of_time < MAX_OUT_OF_TIME:
-            seed = self._next_seed()
-            trial = self.study.ask(self.space.parameters(seed) if seed else None)
-            recipe = self.space.suggest(trial)
-            self._tried.add(recipe.digest)
-            verdict = self.screen.judge(recipe, left_s=self._left_s()) if trial.number > 1 else None
-            if verdict is None:
-                screened = out_of_time = 0
-                self._evaluate(trial, recipe)
-                continue
-            self.study.screen(trial, verdict)
-            self.directory.log("screened", trial=trial.number, reason=verdict.reason, message=verdict.message)
-            screened += 1
-            out_of_time += verdict.reason == "time"
-        if screened == MAX_SCREENED:
-            self.progress.note("Everything that the sampler proposes was tried or is out of the limits: the search ends.")
-
-    def _next_seed(self) -> Recipe | None:
-        """The next of the first candidates, None when all were tried."""
-        uniform = self.result.uniform_int8
-        recipes = first_recipes(self.space, int8_pays=uniform is None or uniform.latency.ratio < INT8_PAYS)
-        return next((recipe for recipe in recipes if recipe.digest not in self._tried), None)
-
-    def _evaluate(self, trial: Trial, recipe: Recipe) -> None:
-        self._tried.add(recipe.digest)
+    def evaluate(self, trial: Trial, recipe: Recipe, *, built: BuildResult | None = None) -> Evaluation | None:
+        """Builds (unless it is `built`), measures and tells a candidate; None when it failed, which the study knows then."""
+        self.tried.add(recipe.digest)
         baseline = self.result.evaluations[0] if trial.number > 0 else None
         self.directory.log("started", trial=trial.number, recipe=recipe.to_json(), elapsed_s=self.clock.elapsed_s)
         try:
-            with self._interrupts.allowed():
-                outcome = self.evaluator.evaluate(trial.number, recipe, baseline=baseline, progress=self._stage(trial))
+            with self.interruptible():
+                outcome = self.evaluator.evaluate(trial.number, recipe, baseline=baseline, progress=self.stage(trial), built=built)
         except KeyboardInterrupt:
             self.study.release(trial)
             raise
-        if isinstance(outcome, Evaluation):
-            self.study.store(trial, outcome)
-            self._complete(trial, outcome)
-        else:
-            self._fail(trial, recipe, outcome)
+        if isinstance(outcome, Failure):
+            self.fail(trial, recipe, outcome)
+            return None
+        self.study.store(trial, outcome)
+        self._complete(trial, outcome)
+        self.ledger.add_stages({k: v for k, v in outcome.seconds.items() if built is None or k not in built.seconds})
         self._show(outcome)
+        return outcome
 
     def _complete(self, trial: Trial, evaluation: Evaluation) -> None:
         self.result.evaluations.append(evaluation)
@@ -155,13 +145,19 @@ class Search:
         constraints = self.result.sampler_constraints(evaluation)
         self.study.finish(trial, values=self.result.vector(evaluation), constraints=constraints)
 
-    def _fail(self, trial: Trial, recipe: Recipe, failure: Failure) -> None:
+    def fail(self, trial: Trial, recipe: Recipe, failure: Failure) -> None:
+        """Ends a trial without a measurement. TaskError or TargetUnavailable when it is the original model."""
         if trial.number == 0:
             self.study.release(trial)
             told = f"The original model cannot be measured, {failure.stage} failed: {failure.message}"
             raise TargetUnavailable(told) if failure.kind in ("noisy", "device", "timeout") else TaskError(told)
         self.study.fail(trial, failure)
         self.screen.learn_failure(recipe, trial.number)
+        self._show(failure)
+
+    def interruptible(self) -> AbstractContextManager[None]:
+        """A block that Ctrl-C may end."""
+        return self._interrupts.allowed()
 
     def _look_at_finalists(self) -> None:
         """The longer look at the original, the front and uniform int8; again while that changes the front."""
@@ -170,24 +166,25 @@ class Search:
             front = [*by_contribution(self.result.front(), self.result.vector), *self.result.of_one_target()]
             uniform = self.result.uniform_int8
             order = [self.result.baseline, *front, *([uniform] if uniform else [])]
-            with self._interrupts.allowed():
+            with self.interruptible(), self.ledger.timed("finalists"):
                 looked = self.finalists.look_at(
                     order, baseline=self.result.baseline, progress=self.progress.stage, time_left=self._finalist_time_left
                 )
             if not looked:
                 return
 
-    def _stage(self, trial: Trial) -> Any:
+    def stage(self, trial: Trial) -> Any:
+        """A callback that shows what is done with a trial."""
         return lambda text: self.progress.stage(f"trial {trial.number}: {text}")
 
-    def _time_left(self) -> bool:
+    def time_left(self) -> bool:
+        """Whether another candidate may be tried."""
         trials, done = self.options.trials, len(self.result.evaluations) + len(self.study.failures())
-        return (trials is None or done < trials) and (self._left_s() > 0 or not self.result.evaluations)
+        return (trials is None or done < trials) and (self.left_s() > 0 or not self.result.evaluations)
 
-    def _left_s(self) -> float:
+    def left_s(self) -> float:
         """Seconds left for candidates."""
-        budget = self.options.budget_s
-        return 1e9 if budget is None else SEARCH_SHARE * budget - self.clock.elapsed_s
+        return 1e9 if self.budget.search_s is None else self.budget.search_s - self.clock.elapsed_s
 
     def _finalist_time_left(self) -> bool:
         budget = self.options.budget_s
@@ -204,6 +201,7 @@ class Search:
             budget_s=options.budget_s,
             trials=options.trials,
             front=self.result.front(),
+            time=self.ledger.to_json(),
         )
         self.progress.finished(outcome_line(outcome, self.result), status)
         self.directory.log("finished", trial=outcome.trial, elapsed_s=elapsed_s, failed=isinstance(outcome, Failure))
@@ -215,11 +213,11 @@ class Search:
         if self.result.evaluations:
             value = run_json(
                 self.result,
-                self.facts,
+                {**self.facts, **self.strategy.facts(), "time": self.ledger.to_json()},
                 failures=[*self.study.failures(), *self.finalists.failures],
                 screened=self.study.screened_count(),
                 status=status,
                 elapsed_s=self.clock.elapsed_s,
             )
-            self.directory.write_json("front.json", value)
+            self.directory.write_json("front.json", {**value, "why": why_json(value)})
             self._written_at = time.monotonic()

@@ -13,7 +13,7 @@ from ..compress.recipe import Precision, Recipe, Recovery
 from .space import DEFAULT_RECOVERY, STEPS, GroupLevels, SearchSpace
 
 SHORT = replace(DEFAULT_RECOVERY, steps=STEPS[0])
-LONG = replace(DEFAULT_RECOVERY, steps=STEPS[-1])
+LONG = replace(DEFAULT_RECOVERY, steps=STEPS[2])
 MOST = 14
 
 

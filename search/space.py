@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..compress.layers import Layer
     from ..compress.network import Network
 
-STEPS = (100, 250, 600)
+STEPS = (100, 250, 600, 1500, 4000)
 LEARNING_RATE = (1e-4, 1e-2)
 TEMPERATURE = (1.0, 8.0)
 WEIGHT = (0.5, 1.0)
@@ -67,7 +67,7 @@ class SearchSpace:
 
     `precisions` has the layers with more than float32, `ranks` those that can be factored, `blocks` the removable residual
     blocks with their layers. `excluded` is what may not be chosen, with reasons. `ruled_out` tells by group how many channel
-    counts the target's channel multiple takes away.
+    counts the target's channel multiple takes away. Without `recovery` no candidate is trained.
     """
 
     groups: tuple[GroupLevels, ...]
@@ -76,9 +76,10 @@ class SearchSpace:
     blocks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     excluded: tuple[Excluded, ...] = ()
     ruled_out: Mapping[str, int]
+    recovery: bool = True
 
     @classmethod
-    def of(cls, network: "Network", profile: Profile) -> "SearchSpace":
+    def of(cls, network: "Network", profile: Profile, *, recovery: bool = True) -> "SearchSpace":
         """The space of a traced network on a target."""
         from ..compress.channels import levels
         from ..compress.low_rank import rank_levels
@@ -103,6 +104,7 @@ class SearchSpace:
             blocks={block.name: block.layers for block in network.blocks},
             excluded=tuple(excluded),
             ruled_out=ruled_out,
+            recovery=recovery,
         )
 
     @property
@@ -117,12 +119,12 @@ class SearchSpace:
         precisions = math.prod(len(found) for found in self.precisions.values())
         ranks = math.prod(len(found) + 1 for found in self.ranks.values())
         depth: int = 2 ** len(self.blocks)
-        return levels * precisions * ranks * depth * (1 + len(STEPS))
+        return levels * precisions * ranks * depth * (1 + len(STEPS) * self.recovery)
 
     @property
     def dimensions(self) -> int:
         """How many parameters a trial has at most."""
-        return len(self.blocks) + len(self.groups) + len(self.precisions) + len(self.ranks) + 5
+        return len(self.blocks) + len(self.groups) + len(self.precisions) + len(self.ranks) + 5 * self.recovery
 
     def suggest(self, trial: Suggester) -> Recipe:
         """The recipe of a trial; asks for each parameter in a fixed order. Levels of removed layers are ignored."""
@@ -140,7 +142,8 @@ class SearchSpace:
         for layer, ranks in self.ranks.items():
             if (level := trial.suggest_int(f"rank/{layer}", 0, len(ranks))) < len(ranks):
                 rank[layer] = ranks[level]
-        recipe = Recipe(keep=keep, precision=precision, rank=rank, skip=skip, recovery=_suggest_recovery(trial))
+        recovery = _suggest_recovery(trial) if self.recovery else None
+        recipe = Recipe(keep=keep, precision=precision, rank=rank, skip=skip, recovery=recovery)
         return self.canonical(recipe)
 
     def canonical(self, recipe: Recipe) -> Recipe:
@@ -169,6 +172,8 @@ class SearchSpace:
             f"rank/{name}": found.index(recipe.rank[name]) if name in recipe.rank else len(found)
             for name, found in self.ranks.items()
         }
+        if not self.recovery:
+            return values
         values["recover"] = int(recipe.recovery is not None)
         if recipe.recovery is not None:
             values["steps"] = STEPS.index(recipe.recovery.steps)

@@ -1,6 +1,6 @@
 """Words for the progress display: one line per trial, the front so far, the time left."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ..profiles import format_duration
 from ..tasks.task import Metric
@@ -58,6 +58,7 @@ def status_of(
     budget_s: float | None,
     trials: int | None,
     front: Sequence[Evaluation],
+    time: Mapping[str, float],
 ) -> Status:
     """The search at this moment; without a budget the time left follows from the trials so far."""
     done = len(result.evaluations) + failed
@@ -75,4 +76,5 @@ def status_of(
         share=share,
         left_s=max(0.0, min(lefts)) if lefts else None,
         front=[front_row(item, result) for item in front],
+        time=time,
     )

@@ -1,9 +1,9 @@
 """The Optuna study of a run: three objectives on SQLite, ask and tell, and what a killed coordinator left behind.
 
-Crash safety. Every step is a committed transaction, so that a `kill -9` leaves at most one trial RUNNING. The next
-coordinator (there is only one: the run directory is locked) *adopts* it: the same number, the parameters already drawn,
-tried before anything new. If its evaluation was stored but not told, it is told and not repeated. A trial that was
-interrupted MAX_ATTEMPTS times is taken for the cause of the crash and fails.
+Crash safety. Every step is a committed transaction, so that a `kill -9` leaves at most two trials RUNNING: one here, one whose
+recovery goes on beside. The next coordinator (there is only one: the run directory is locked) *adopts* them: the same numbers, the
+parameters already drawn, tried before anything new. If an evaluation was stored but not told, it is told and not repeated. A trial
+that was interrupted MAX_ATTEMPTS times is taken for the cause of the crash and fails.
 
 States. COMPLETE is measured, feasible or not (Optuna's constraints tell which); FAIL has no measurement and samplers
 ignore it; PRUNED was screened out before it was built: TPE places it behind every complete trial, NSGA-II ignores it.
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import optuna
 from optuna.exceptions import StorageInternalError
-from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
+from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.storages import RDBStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
@@ -25,6 +25,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from ..errors import InputError, RunDirectoryError
 from .evaluation import Evaluation, Failure, Screened
 from .request import SAMPLERS
+from .sampling.sampler import FrontSampler
 from .space import Parameters
 
 MAX_ATTEMPTS = 3
@@ -35,15 +36,18 @@ _POPULATION = 12
 def make_sampler(name: str, seed: int) -> BaseSampler:
     """The sampler called `name`. InputError when there is none.
 
-    TPE is multivariate, since univariate TPE fits its model once per parameter: 0.3 s a trial at 100 parameters. A liar
-    for running trials is of no use with one coordinator. NSGA-II's population fits a search of a hundred trials.
+    `front` draws at random until its tables are there (`use_sampler`). TPE is multivariate, since univariate TPE fits its model
+    once per parameter: 0.3 s a trial at 100 parameters. A liar for running trials is of no use with one coordinator. NSGA-II's
+    population fits a search of a hundred trials.
     """
     seed %= 2**32
     if name == "tpe":
         return TPESampler(seed=seed, multivariate=True, constant_liar=False)
     if name == "nsga2":
         return NSGAIISampler(seed=seed, population_size=_POPULATION)
-    if name == "random":
+    if name == "gp":
+        return GPSampler(seed=seed)
+    if name in ("random", "front"):
         return RandomSampler(seed=seed)
     raise InputError(f"There is no sampler {name!r}: choose {', '.join(SAMPLERS)}.")
 
@@ -72,6 +76,11 @@ class SearchStudy:
         """All trials in order of their numbers; not to be changed."""
         return self._study.get_trials(deepcopy=False)
 
+    def use_sampler(self, sampler: FrontSampler) -> None:
+        """Draws the parameters of later trials from this sampler, which is told of every trial that ended."""
+        self._study.sampler = sampler
+        sampler.proposer(self._study)
+
     def ask(self, parameters: Parameters | None = None) -> Trial:
         """The next trial, RUNNING, from the sampler or with these parameters.
 
@@ -84,11 +93,12 @@ class SearchStudy:
     def _waiting(self) -> bool:
         return any(trial.state == TrialState.WAITING for trial in self.trials)
 
-    def adopt(self, on_evaluated: Callable[[Trial], None]) -> Trial | None:
-        """The RUNNING trial that a dead coordinator left, with one more attempt counted, or None.
+    def adopt(self, on_evaluated: Callable[[Trial], None]) -> list[Trial]:
+        """The RUNNING trials that a dead coordinator left, with one more attempt counted.
 
         `on_evaluated` gets a trial whose evaluation was stored before its end; it must tell it.
         """
+        adopted = []
         for left in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             trial = Trial(self._study, left._trial_id)
             if "evaluation" in left.user_attrs:
@@ -97,11 +107,12 @@ class SearchStudy:
             attempts = left.user_attrs.get("attempts", 1)
             if attempts < MAX_ATTEMPTS or left.number == 0:
                 trial.set_user_attr("attempts", attempts + 1)
-                return trial
+                adopted.append(trial)
+                continue
             message = f"the search ended {attempts} times while it tried this candidate"
             failure = Failure(trial=left.number, stage="build", kind="crash", message=message, retryable=False)
             self.fail(trial, failure)
-        return None
+        return adopted
 
     def release(self, trial: Trial) -> None:
         """Leaves a trial RUNNING for the next coordinator, without counting this attempt: the user stopped the search."""

@@ -19,6 +19,7 @@ from .formats import (
     size_ratio,
 )
 from .pick import measured_points, recommended
+from .why import why_json
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -81,12 +82,13 @@ def record_row(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def front_json(run: Run) -> str:
-    """The front and what is needed to read it (task, target, environment, constraints, baselines) as indented JSON."""
+    """The front, what is needed to read it (task, target, environment, constraints, baselines) and why, as indented JSON."""
     names = ("schema_version", "task", "target", "environment", "constraints", "status", "elapsed_s", "trials")
     chosen, reason = recommended(run)
     value = {name: run[name] for name in names}
     value |= {"chosen": {"trial": chosen["trial"], "reason": reason}}
     value |= {name: run[name] for name in ("baseline", "uniform_int8", "front", "nearest_misses")}
+    value |= {"why": why_json(run)}
     return json.dumps(value, indent=2, ensure_ascii=False)
 
 

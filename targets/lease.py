@@ -1,16 +1,17 @@
-"""The lease of this host: one measurement alone, or any amount of training, never both, over all processes of a user.
+"""The lease of this host, over all processes of a user: one measurement alone, or training, never both on the same cores.
 
-Two lock files: whoever wants the lease passes the *gate* first and holds it until the lease is granted. A measurement
-that waits for training to pause therefore keeps new training out, and a queue of measurements keeps no training out for
-ever, because at the gate both stand in one line. The kernel drops the locks of a killed process.
+Whoever wants the lease passes the *gate* first and holds it until the lease is granted. A measurement that waits for training
+to pause therefore keeps new training out, and a queue of measurements keeps no training out for ever, because at the gate both
+stand in one line. Training that is pinned to cores locks these only, so that it goes on beside a measurement on others
+(`benchmarks/measuring.py` shows what that does to an A/A control). The kernel drops the locks of a killed process.
 """
 
 import os
 import stat
 import tempfile
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from ..errors import TargetUnavailable
@@ -21,20 +22,29 @@ except ImportError as error:  # pragma: no cover - Windows
     raise TargetUnavailable("Measuring needs file locks (fcntl), which this system lacks: use Linux or macOS.") from error
 
 _held = threading.local()
+_EVERYWHERE = "lease.lock"  # measurements, and training on whatever core it gets
 
 
 @contextmanager
-def measuring(folder: Path | None = None) -> Iterator[None]:
-    """Holds the lease alone: waits until no training and no other measurement holds it."""
-    with _lease(folder, fcntl.LOCK_EX):
+def measuring(folder: Path | None = None, *, cores: Collection[int] | None = None) -> Iterator[None]:
+    """Holds the lease alone: waits until no other measurement holds it, and no training on `cores` (None: on any)."""
+    with _lease(folder, fcntl.LOCK_EX, [_EVERYWHERE, *_locks(cores)]):
         yield
 
 
 @contextmanager
-def training(folder: Path | None = None) -> Iterator[None]:
-    """Shares the lease with other training. Hold it for seconds, not for minutes: measurements wait meanwhile."""
-    with _lease(folder, fcntl.LOCK_SH):
+def training(folder: Path | None = None, *, cores: Collection[int] | None = None) -> Iterator[None]:
+    """Shares the lease with other training. Hold it for seconds, not for minutes: measurements wait meanwhile.
+
+    A process that is pinned to `cores` says so, and then keeps only measurements on these cores waiting.
+    """
+    with _lease(folder, fcntl.LOCK_SH, [_EVERYWHERE] if cores is None else _locks(cores)):
         yield
+
+
+def _locks(cores: Collection[int] | None) -> list[str]:
+    """The lock files of cores, in the order in which they are taken."""
+    return [f"core-{core}.lock" for core in (range(os.cpu_count() or 1) if cores is None else sorted(cores))]
 
 
 def lease_folder() -> Path:
@@ -51,14 +61,15 @@ def lease_folder() -> Path:
 
 
 @contextmanager
-def _lease(folder: Path | None, mode: int) -> Iterator[None]:
+def _lease(folder: Path | None, mode: int, names: Collection[str]) -> Iterator[None]:
     if getattr(_held, "lease", False):
         raise RuntimeError("This thread holds the lease already: taking it again would wait for ever.")
     folder = folder or lease_folder()
-    with (folder / "lease.lock").open("a") as lease:
+    with ExitStack() as locks:
         with (folder / "gate.lock").open("a") as gate:
             fcntl.flock(gate, fcntl.LOCK_EX)
-            fcntl.flock(lease, mode)
+            for name in names:
+                fcntl.flock(locks.enter_context((folder / name).open("a")), mode)
         _held.lease = True
         try:
             yield

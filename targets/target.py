@@ -81,7 +81,7 @@ class Target:
 
         StageError of the kind noisy if three tries in a row miss 1 by more than 1 %.
         """
-        with measuring():
+        with measuring(cores=self.cores):
             return self._controlled(baseline, timing)
 
     def _controlled(self, baseline: Path, timing: TimingConfig) -> Measurement:
@@ -98,7 +98,7 @@ class Target:
         digests = digest_of_file(model), digest_of_file(baseline)
         if (known := self._known(digests, timing)) is not None:
             return known
-        with measuring():
+        with measuring(cores=self.cores):
             self._require_reference(baseline, digests[1], timing.batch)
             if (known := self._known(digests, timing)) is not None:  # another coordinator, or the reference itself
                 return known
@@ -212,7 +212,7 @@ class TargetSession:
     def profile_layers(self, model: Path, layers: Iterable[str], *, batch: int) -> LayerTimes:
         """Seconds per inference of each layer, by the runtime's own profiler, which adds to them; taken under the lease."""
         request = {"op": "profile", "model": str(model.resolve()), "batch": batch, "profile_s": PROFILE_S}
-        with measuring():
+        with measuring(cores=self._target.cores):
             result = self._worker.send({**request, **self._target.workload}, timeout_s=RUN_TIMEOUT_S)
         return layer_times(result["kernels"], onnx.load(model), layers)
 

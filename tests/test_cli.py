@@ -101,6 +101,10 @@ def test_help_teaches_with_examples_and_starts_in_under_a_second():
         pytest.param(["report", "nowhere"], "nowhere is no run directory", id="no-run-report"),
         pytest.param(["measure", "nowhere.onnx"], "The model nowhere.onnx does not exist", id="no-model"),
         pytest.param(["targets", "show", "cpuu"], "did you mean 'cpu'?", id="no-target"),
+        pytest.param(["targets", "calibrate", "cpuu"], "did you mean 'cpu'?", id="calibrate-no-target"),
+        pytest.param(["targets", "calibrate", "cpu", "digit"], "did you mean 'digits'?", id="calibrate-no-task"),
+        pytest.param(["targets", "calibrate", "cpu", "--budget", "2"], "has no unit", id="calibrate-no-unit"),
+        pytest.param(["targets", "calibrate", "cpu", "--check", "-1"], "is no number of candidates", id="calibrate-check"),
     ],
 )
 def test_bad_input_is_one_sentence_and_exit_code_2(task, arguments, told):
@@ -115,7 +119,8 @@ def test_an_unknown_option_is_exit_code_2():
 
 
 def test_front_prints_a_table_json_and_csv(run):
-    assert "original" in autocompress("front", run).stdout
+    shown = autocompress("front", run).stdout
+    assert "original" in shown and "--max-drop 1pp binds: without it trial 25" in shown
     assert json.loads(autocompress("front", run, "--json").stdout)["baseline"]["trial"] == 0
     assert autocompress("front", run, "--csv").stdout.startswith("trial,")
 
@@ -139,6 +144,19 @@ def test_report_writes_the_file(run):
 def test_targets_lists_shows_and_refuses():
     assert "cpu-2t" in autocompress("targets").stdout
     assert json.loads(autocompress("targets", "show", "cpu", "--json").stdout)["threads"] == 1
+
+
+@pytest.mark.serial
+def test_targets_calibrate_keeps_a_table_and_tells_its_error(task, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(task / "cache"))
+    monkeypatch.setenv("LOCALAPPDATA", str(task / "cache"))
+    command = ("targets", "calibrate", "cpu", "task.py:make", "--budget", "3s", "--check", "2")
+    seen = autocompress(*command, "--json", cwd=task)
+    assert seen.returncode == 0, seen.stderr
+    report = json.loads(seen.stdout)
+    assert report["before"]["count"] == 2 and report["calibration"]["measured"] >= 1
+    again = autocompress(*command[:-2], cwd=task)
+    assert f"{report['calibration']['measured'] + 2} known before" in again.stdout and "Table: " in again.stdout
 
 
 def test_dry_run_tells_the_space_and_writes_nothing(task):

@@ -14,6 +14,7 @@ from ..views import targets_of, views_of
 from . import charts, overview, sections
 from .layers import layer_view
 from .targets import all_targets, per_target
+from .why import why_section
 
 _SLOT = re.compile(r"<!--slot:(\w+)-->|/\*slot:(\w+)\*/")
 
@@ -40,6 +41,7 @@ def render(run: Run) -> str:
         "header": per_target(run, [overview.header(view) for view in views]),
         "targets": all_targets(run),
         "chosen": per_target(run, [overview.chosen_point(v, p, reason=why) for v, (p, why) in zip(views, chosen, strict=True)]),
+        "why": per_target(run, [why_section(view) for view in views]),
         "outside": per_target(run, [sections.outside_note(view) for view in views]),
         "front": per_target(run, [sections.front_table(view, chosen=p) for view, (p, _) in zip(views, chosen, strict=True)]),
         "failures": sections.failures(run),

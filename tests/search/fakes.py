@@ -9,8 +9,9 @@ import numpy as np
 from autocompress.compress.channels import Exclusion, Group, Unit
 from autocompress.compress.layers import Layer
 from autocompress.compress.network import Cost, LayerCost
-from autocompress.compress.recipe import Recipe
+from autocompress.compress.recipe import Precision, Recipe
 from autocompress.profiles import Profile
+from autocompress.search.budget import Budget, Ledger
 from autocompress.search.clock import Clock
 from autocompress.search.constraints import Constraints, Limits
 from autocompress.search.evaluation import ArtifactFacts, Evaluation, Failure, Latency
@@ -19,7 +20,8 @@ from autocompress.search.progress import QuietProgress
 from autocompress.search.result import Result
 from autocompress.search.run_directory import RunConfig, RunDirectory
 from autocompress.search.screen import Screen
-from autocompress.search.search import Options, Search
+from autocompress.search.search import Options, Search, Strategy
+from autocompress.search.sequential import Sequential
 from autocompress.search.space import SearchSpace
 from autocompress.search.study import SearchStudy
 from autocompress.tasks.task import Metric
@@ -62,27 +64,33 @@ class FakeNetwork:
 
     def cost(self, recipe: Recipe) -> Cost:
         widths = [recipe.keep.get(layer.name, layer.channels_out) for layer in self.layers]
-        layers = []
-        for layer, into, out in zip(self.layers, [3, *widths[:-1]], widths, strict=True):
-            weights, precision = into * out * 9, recipe.precision.get(layer.name, "float32")
-            layers.append(
-                LayerCost(
-                    name=layer.name,
-                    kind="conv",
-                    channels_in=into,
-                    channels_out=out,
-                    macs=weights * 64,
-                    parameters=weights,
-                    bytes=weights * (1 if precision == "int8" else 4) + (4 * out if precision == "int8" else 0),
-                    precision=precision,
-                )
-            )
+        layers = tuple(
+            self.layer_cost(layer, out=out, into=into, precision=recipe.precision.get(layer.name, "float32"), rank=None)
+            for layer, into, out in zip(self.layers, [3, *widths[:-1]], widths, strict=True)
+        )
         return Cost(
             macs=sum(layer.macs for layer in layers),
             parameters=sum(layer.parameters for layer in layers),
             weight_bytes=sum(layer.bytes for layer in layers),
-            layers=tuple(layers),
+            layers=layers,
         )
+
+    def layer_cost(self, layer: Layer, *, out: int, into: int, precision: Precision, rank: int | None) -> LayerCost:
+        weights = into * out * 9
+        return LayerCost(
+            name=layer.name,
+            kind="conv",
+            channels_in=into,
+            channels_out=out,
+            macs=weights * 64,
+            parameters=weights,
+            bytes=weights * (1 if precision == "int8" else 4) + (4 * out if precision == "int8" else 0),
+            precision=precision,
+        )
+
+    def groups_along(self, layer: Layer, dim: int) -> dict[str, int]:
+        at = self.layers.index(layer) - dim
+        return {self.groups[at].name: 1} if 0 <= at < len(self.groups) else {}
 
 
 def latency(ratio: float, *, half_width: float = 0.005) -> Latency:
@@ -145,7 +153,7 @@ class FakeEvaluator:
         self.log = log
         self.evaluated: list[str] = []
 
-    def evaluate(self, trial: int, recipe: Recipe, *, baseline: Evaluation | None, progress: Callable[[str], None]):
+    def evaluate(self, trial: int, recipe: Recipe, *, baseline: Evaluation | None, progress: Callable[[str], None], built=None):
         self.evaluated.append(recipe.digest)
         if self.log is not None:
             with self.log.open("a") as file:
@@ -197,11 +205,14 @@ def make_search(
     constraints: Constraints | None = None,
     sampler: str = "random",
     seed: int = 0,
+    recovery: bool = True,
+    strategy: Strategy | None = None,
     further: Mapping[str, Constraints] | None = None,
 ) -> Search:
     """A search over the evaluator's network in an open run directory."""
     constraints = constraints or Constraints()
-    space = SearchSpace.of(evaluator.network, PROFILE)
+    space = SearchSpace.of(evaluator.network, PROFILE, recovery=recovery)
+    clock = Clock(directory.elapsed)
     finalists = FakeFinalists()
     return Search(
         space=space,
@@ -222,10 +233,13 @@ def make_search(
         ),
         finalists=finalists,
         directory=directory,
-        clock=Clock(directory.elapsed),
+        clock=clock,
         options=Options(budget_s=budget_s, trials=trials),
         progress=QuietProgress(),
         facts={"task": {"name": "fake"}},
+        strategy=strategy or Sequential(),
+        budget=Budget(total_s=budget_s, recovery=recovery),
+        ledger=Ledger.open(directory, clock),
     )
 
 

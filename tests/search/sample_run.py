@@ -102,7 +102,29 @@ def sample_run(seed: int = 2, *, candidates: int = 24, max_drop: float | None = 
             for name, width, members in _groups()
         ],
         "excluded": [{"name": "fc", "reason": "its 10 outputs are the model's outputs"}],
+        "sensitivity": sensitivity(),
+        "time": {"sensitivity": 41.0, "latency table": 63.5, "reconstruct": 58.2, "recover": 612.4, "validate": 187.9}
+        | {"timing loop": 151.3, "r0": 12.0, "build": 21.8, "finalists": 24.1},
+        "latency_table": {"kendall_tau": 0.94, "median_error": 0.021, "count": len(points)},
+        "rungs": {"r0": {"count": 400}, "r1": {"count": 26}, "r2": {"count": 9}, "correlation": {"r0-r1": 0.83, "r1-r2": 0.91}},
     }
+
+
+def sensitivity() -> dict[str, Any]:
+    """What each level loses: later and narrower layers more, a stage's first block most."""
+    losses: dict[str, list[float]] = {}
+    labels: dict[str, list[str]] = {}
+    for index, layer in enumerate(float_layers()):
+        base = 0.0008 * (1 + index % 7) * (2 if layer["name"].startswith("layer1") else 1)
+        labels[f"precision/{layer['name']}"] = ["float32", "int8", "int4", "int2"]
+        losses[f"precision/{layer['name']}"] = [0.0, base / 16, base, 40 * base]
+    for index, (name, width, _) in enumerate(_groups()):
+        counts = list(range(8, width + 1, 8))
+        labels[f"keep/{name}"] = [str(count) for count in counts]
+        losses[f"keep/{name}"] = [(0.05 + 0.02 * (index % 4)) * (1 - count / width) ** 2 for count in counts]
+    for index, name in enumerate(("layer1.0", "layer1.1", "layer1.2", "layer2.1", "layer2.2", "layer3.1", "layer3.2")):
+        labels[f"skip/{name}"], losses[f"skip/{name}"] = ["0", "1"], [0.0, 0.09 + 0.05 * (index % 3)]
+    return {"losses": losses, "labels": labels}
 
 
 def float_layers() -> Sequence[dict[str, Any]]:

@@ -3,6 +3,7 @@
 import io
 import os
 import signal
+from dataclasses import replace
 
 import pytest
 from autocompress.compress.recipe import Recipe
@@ -64,7 +65,7 @@ def test_a_trials_line_tells_limits_that_it_exceeds():
 
 @pytest.mark.parametrize(("budget_s", "trials", "left_s"), [(60.0, None, 40.0), (None, 4, 20.0), (None, None, None)])
 def test_the_time_left_follows_from_the_budget_or_the_trials(budget_s, trials, left_s):
-    status = status_of(result(FAST), failed=0, screened=0, elapsed_s=20.0, budget_s=budget_s, trials=trials, front=[FAST])
+    status = status_of(result(FAST), failed=0, screened=0, elapsed_s=20.0, budget_s=budget_s, trials=trials, front=[FAST], time={})
     assert status.left_s == left_s
 
 
@@ -94,3 +95,11 @@ def test_the_handlers_are_given_back():
     with Interrupts():
         assert signal.getsignal(signal.SIGINT) != before
     assert signal.getsignal(signal.SIGINT) == before
+
+
+def test_live_progress_shows_where_the_time_went():
+    progress = LiveProgress()
+    progress.finished("trial 1: fine", replace(STATUS, time={"validation": 20.0, "recovery": 79.5, "build": 0.5}))
+    console = Console(width=100, record=True, file=io.StringIO())
+    console.print(progress._render())
+    assert "time: recovery 80 %, validation 20 %" in console.export_text()

@@ -61,10 +61,56 @@ def test_text_of_the_user_is_never_markup():
     for member in run["front"]:
         member["warnings"] = [NASTY]
         member["layers"][0]["name"] = NASTY
+    run["constraints"]["max_drop"] = "1pp"
+    sensitivity = run["sensitivity"]
+    sensitivity["losses"][f"precision/{NASTY}"] = sensitivity["losses"][f"keep/{NASTY}"] = [9.0, 9.0, 0.0]
+    sensitivity["labels"] |= {f"precision/{NASTY}": [NASTY, f"x{NASTY}", "int2"], f"keep/{NASTY}": [NASTY, "8", "16"]}
+    run["time"][NASTY] = 1e4
+    run["rungs"]["correlation"][f"{NASTY}-{NASTY}"] = 0.5
     page = without_plotly(render(run))
     assert "<img" not in page
     assert page.count("</script>") == 3
     assert "<img" not in embedded(page)["figures"]["latency"]["data"][3]["hovertext"][0]
+
+
+def why_of(run):
+    """The page's section "Why" as HTML; None without one."""
+    found = re.search(r'<section class="why".*?</section>', without_plotly(render(run)), re.DOTALL)
+    return found[0] if found else None
+
+
+def titles(section):
+    return re.findall(r"<h3>(.*?)</h3>", section)
+
+
+def test_the_page_says_why_in_a_card_per_answer():
+    section = why_of(sample_run())
+    assert titles(section) == [
+        *("What limits the result", "The most sensitive layers", "Cannot be told apart", "Where the time went"),
+        "How good the predictions were",
+    ]
+    assert "<code>--max-drop 1pp</code> binds: without it trial 25" in section and "with it</span>" in section
+    assert "80 % of 19 min 47 s" in section and "Kendall&#x27;s τ = 0.94" in section
+
+
+def test_an_answer_that_the_run_cannot_give_has_no_card():
+    run = sample_run()
+    for name in ("sensitivity", "time", "latency_table", "rungs"):
+        del run[name]
+    for member in run["front"]:
+        member["latency"]["ratio_interval"] = [member["latency"]["ratio"]] * 2
+    assert titles(why_of(run)) == ["What limits the result"]
+
+
+def test_the_stack_of_the_time_is_full_and_begins_with_what_judges_candidates():
+    stack = re.search(r'<div class="stack">(.*?)</div>', why_of(sample_run()))[1]
+    assert sum(map(float, re.findall(r"width:([\d.]+)%", stack))) == pytest.approx(100, abs=0.1)
+    assert re.findall(r'class="(\w+)"', stack)[:4] == ["work1", "work2", "work3", "rest1"]
+
+
+def test_the_longest_bar_of_each_kind_of_sensitivity_is_full():
+    bars = re.findall(r'<ul class="bars sensitive">.*?width:([\d.]+)%', why_of(sample_run()), re.DOTALL)
+    assert bars == ["100.0", "100.0", "100.0"]
 
 
 def test_every_measured_point_is_drawn_once():
@@ -128,7 +174,10 @@ def test_a_run_with_nothing_but_the_original_still_has_a_report(drop):
     run["task"]["metric"] = {"name": "error", "direction": "lower", "unit": ""}
     run |= {"baseline": original, "uniform_int8": None, "front": [original], "dominated": [], "status": "running"}
     run |= {"history": [], "failures": [], "groups": [], "excluded": [], "layers": []}
+    for name in ("sensitivity", "time", "latency_table", "rungs"):
+        del run[name]
     page = without_plotly(render(run))
+    assert 'class="why"' not in page
     assert "No candidate failed." in page and "★</b> Original" in page
 
 

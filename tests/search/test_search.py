@@ -44,10 +44,9 @@ def test_no_recipe_is_evaluated_twice(tmp_path):
 
 
 def test_a_small_space_without_recovery_ends_by_itself(tmp_path, monkeypatch):
-    monkeypatch.setattr("autocompress.search.search.MAX_SCREENED", 20)
-    monkeypatch.setattr("autocompress.search.space._suggest_recovery", lambda trial: None)
+    monkeypatch.setattr("autocompress.search.sequential.MAX_SCREENED", 20)
     evaluator = FakeEvaluator(FakeNetwork((8, 4)))
-    done = run_search(tmp_path / "run", evaluator, trials=None, budget_s=60.0)
+    done = run_search(tmp_path / "run", evaluator, trials=None, budget_s=60.0, recovery=False)
     assert done.status == "finished" and done.run["elapsed_s"] < 50
     assert done.run["trials"]["screened"] >= 20
 

@@ -8,7 +8,7 @@ from autocompress.compress.recipe import Recipe
 from autocompress.errors import InputError
 from autocompress.search.constraints import require_reachable_size
 from autocompress.search.seeds import first_recipes, nearest_level, spare_block
-from autocompress.search.space import DEFAULT_RECOVERY, GroupLevels, SearchSpace
+from autocompress.search.space import DEFAULT_RECOVERY, STEPS, GroupLevels, SearchSpace
 from autocompress.tests.models import tiny_model
 from autocompress.tests.search.fakes import PROFILE, FakeNetwork
 from optuna.samplers import RandomSampler
@@ -47,7 +47,7 @@ def test_a_full_level_is_no_entry_of_the_recipe(space):
 def test_the_size_is_exact_even_for_3_to_the_200():
     groups = tuple(GroupLevels(name=f"g{i}", layers=(f"g{i}",), levels=(8, 16, 24)) for i in range(200))
     space = SearchSpace(groups=groups, precisions={}, ruled_out={})
-    assert space.size == 4 * 3**200
+    assert space.size == (1 + len(STEPS)) * 3**200
     assert len(first_recipes(space)) >= 5
     recipe = space.suggest(create_study(sampler=RandomSampler(seed=0)).ask())
     assert space.suggest(FixedTrial(space.parameters(recipe))) == recipe

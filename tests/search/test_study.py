@@ -34,15 +34,15 @@ def test_a_running_trial_is_adopted_with_its_number_and_its_parameters(path):
     study = open_study(path)
     first = study.ask()
     value = first.suggest_float("x", 0.0, 1.0)
-    adopted = open_study(path, seed=5).adopt(never)
-    assert adopted is not None and adopted.number == first.number
+    (adopted,) = open_study(path, seed=5).adopt(never)
+    assert adopted.number == first.number
     assert adopted.suggest_float("x", 0.0, 1.0) == value
 
 
 def test_a_trial_killed_before_its_first_parameter_keeps_those_it_was_queued_with(path):
     open_study(path).ask({"x": 2})
-    adopted = open_study(path).adopt(never)
-    assert adopted is not None and adopted.suggest_int("x", 0, 3) == 2
+    (adopted,) = open_study(path).adopt(never)
+    assert adopted.suggest_int("x", 0, 3) == 2
 
 
 def test_a_trial_queued_but_not_started_is_started_and_not_queued_again(path):
@@ -58,9 +58,7 @@ def test_a_stored_evaluation_is_told_and_not_repeated(path):
     study.store(study.ask(), evaluation(0))
     told = []
     reopened = open_study(path)
-    assert (
-        reopened.adopt(lambda trial: (told.append(trial.number), reopened.finish(trial, values=[0, 0, 0], constraints={}))) is None
-    )
+    assert reopened.adopt(lambda trial: (told.append(trial.number), reopened.finish(trial, values=[0, 0, 0], constraints={}))) == []
     assert told == [0] and reopened.trials[0].state == TrialState.COMPLETE
 
 
@@ -70,9 +68,9 @@ def test_a_trial_that_ends_the_search_again_and_again_fails(path):
     study.ask({"x": 1}).suggest_int("x", 0, 3)
     study._study.tell(0, values=[0, 0, 0])
     for _ in range(MAX_ATTEMPTS - 1):
-        assert open_study(path).adopt(never) is not None
+        assert len(open_study(path).adopt(never)) == 1
     last = open_study(path)
-    assert last.adopt(never) is None
+    assert last.adopt(never) == []
     assert last.failures()[0].trial == 1 and "ended 3 times" in last.failures()[0].message
 
 
@@ -82,8 +80,7 @@ def test_a_trial_that_the_user_interrupted_is_not_counted_against(path):
     open_study(path).ask({"x": 1})
     for _ in range(2 * MAX_ATTEMPTS):
         study = open_study(path)
-        trial = study.adopt(never)
-        assert trial is not None
+        (trial,) = study.adopt(never)
         study.release(trial)
 
 
@@ -130,5 +127,11 @@ def test_a_damaged_file_is_a_run_directory_error(path):
 
 
 def test_an_unknown_sampler_is_named_with_the_choices():
-    with pytest.raises(InputError, match="no sampler 'gp': choose tpe, nsga2, random"):
-        make_sampler("gp", 0)
+    with pytest.raises(InputError, match="no sampler 'cma': choose front, tpe, nsga2, gp, random"):
+        make_sampler("cma", 0)
+
+
+def test_two_running_trials_are_both_adopted(path):
+    study = open_study(path)
+    numbers = [study.ask({"x": value}).number for value in (0, 1)]
+    assert [trial.number for trial in open_study(path).adopt(never)] == numbers

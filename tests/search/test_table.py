@@ -16,6 +16,7 @@ from autocompress.search.formats import (
     same_text,
 )
 from autocompress.search.table import RECORD_FIELDS, front_csv, front_json, front_records, front_table
+from autocompress.search.why import why_json
 from autocompress.tests.search.sample_run import sample_run
 from rich.console import Console
 
@@ -61,6 +62,7 @@ def test_the_json_holds_the_front_and_what_is_needed_to_read_it():
     value = json.loads(front_json(run))
     assert value["front"] == run["front"]
     assert {"task", "target", "environment", "constraints", "baseline", "uniform_int8", "chosen"} <= set(value)
+    assert value["why"] == why_json(run)
 
 
 @pytest.mark.parametrize(

@@ -85,3 +85,31 @@ def test_the_folder_is_private(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     folder.chmod(0o777)
     with pytest.raises(TargetUnavailable, match="only you can write"):
         lease_folder()
+
+
+def test_training_on_other_cores_goes_on_beside_a_measurement(tmp_path: Path) -> None:
+    with measuring(tmp_path, cores=[1]):
+        beside, done = holding(lambda folder: training(folder, cores=[0]), tmp_path)
+        assert beside.wait(5)
+        done.set()
+
+
+@pytest.mark.parametrize("cores", [[1], [0, 1], None], ids=str)
+def test_a_measurement_waits_for_training_on_its_own_cores(tmp_path: Path, cores: list[int] | None) -> None:
+    trainer, release = holding(lambda folder: training(folder, cores=cores), tmp_path)
+    assert trainer.wait(5)
+    waiting, measured = holding(lambda folder: measuring(folder, cores=[1]), tmp_path)
+    assert not waiting.wait(0.2)
+    release.set()
+    assert waiting.wait(5)
+    measured.set()
+
+
+def test_two_measurements_on_different_cores_still_take_turns(tmp_path: Path) -> None:
+    first, release = holding(lambda folder: measuring(folder, cores=[0]), tmp_path)
+    assert first.wait(5)
+    second, done = holding(lambda folder: measuring(folder, cores=[1]), tmp_path)
+    assert not second.wait(0.2)
+    release.set()
+    assert second.wait(5)
+    done.set()

@@ -1,0 +1,164 @@
+"""LatencyTable: what was measured on one device, kept for later runs, and what of it holds for other models.
+
+One JSON file per device, that is per profile and environment: `latency/<digest>.json` in a folder that the caller gives.
+Observations are grouped by *structure*, a digest of the model's layers: a candidate is any JSON value that the caller can read
+again, its ratio is relative to the original model. *Coefficients*, by the name of a feature, are what the observations of one
+structure say about the device: another model starts from them (`search/latency.py` makes and reads them).
+
+Several processes may write: each merges what it has into the file under a lock. A damaged file is started again; `note` says so.
+"""
+
+import contextlib
+import json
+import math
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..files import canonical_json, digest_of, write_text
+
+SCHEMA_VERSION = 1
+MOST_OBSERVATIONS = 500  # of one structure; the oldest go
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observation:
+    """A candidate's measured latency ratio, its relative 95 % half-width, and when it was measured (Unix seconds)."""
+
+    candidate: Any
+    ratio: float
+    half_width: float
+    at: float
+
+    def __post_init__(self) -> None:
+        if not (self.ratio > 0 and math.isfinite(self.ratio) and self.half_width >= 0 and math.isfinite(self.half_width)):
+            raise ValueError(f"A ratio is positive and its half-width is not negative: {self.ratio}, {self.half_width}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Coefficient:
+    """What one unit of a feature costs, and its standard deviation, in any unit that all coefficients of a structure share."""
+
+    mean: float
+    deviation: float
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.mean) and math.isfinite(self.deviation) and self.deviation >= 0):
+            raise ValueError(f"A coefficient is finite: {self.mean}, {self.deviation}")
+
+
+@dataclass(slots=True)
+class _Structure:
+    """What is known of one model."""
+
+    observations: list[Observation] = field(default_factory=list)
+    coefficients: dict[str, Coefficient] = field(default_factory=dict)
+
+
+class LatencyTable:
+    """The table of one device. `path` None keeps it in memory only."""
+
+    def __init__(self, path: Path | None = None):
+        self.path = path
+        self.note = ""
+        self._structures: dict[str, _Structure] = self._read() if path else {}
+
+    @classmethod
+    def of_device(cls, folder: Path, *, profile_fingerprint: str, environment_fingerprint: str) -> "LatencyTable":
+        """The table of a device in `folder`, empty when there is none yet."""
+        return cls(folder / f"{digest_of([profile_fingerprint, environment_fingerprint])}.json")
+
+    def observations(self, structure: str) -> tuple[Observation, ...]:
+        """The observations of a structure, the oldest first."""
+        return tuple(self._structures.get(structure, _Structure()).observations)
+
+    def coefficients(self, structure: str) -> Mapping[str, Coefficient] | None:
+        """What another structure has told about the device: the one with most observations, the given one aside."""
+        others = [found for name, found in self._structures.items() if name != structure and found.coefficients]
+        return max(others, key=lambda found: len(found.observations)).coefficients if others else None
+
+    def observe(self, structure: str, candidate: Any, ratio: float, half_width: float) -> Observation:
+        """Notes a measurement taken now, in the file, too."""
+        seen = Observation(candidate=candidate, ratio=ratio, half_width=half_width, at=time.time())
+        self._structures.setdefault(structure, _Structure()).observations.append(seen)
+        self._save()
+        return seen
+
+    def tell(self, structure: str, coefficients: Mapping[str, Coefficient]) -> None:
+        """Notes what the observations of a structure say about the device."""
+        self._structures.setdefault(structure, _Structure()).coefficients = dict(coefficients)
+        self._save(told=structure)
+
+    def describe(self) -> str:
+        """How much it holds and where: `41 measurements of 2 models in /home/…/latency/ab12….json`."""
+        count, models = sum(len(found.observations) for found in self._structures.values()), len(self._structures)
+        where = f"in {self.path}" if self.path else "in memory only"
+        return f"{count} measurement{'s' * (count != 1)} of {models} model{'s' * (models != 1)} {where}"
+
+    def _save(self, told: str = "") -> None:
+        """Merges with what the file holds by now, and writes. Of the coefficients only those of `told` are newer here."""
+        if self.path is None:
+            return
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with _locked(self.path.with_suffix(".lock")):
+                for name, found in self._read().items():
+                    self._merge(name, found, keep_own=name == told)
+                self._write(self.path)
+        except OSError as error:  # a full disk, a read-only folder: the table is for this process only
+            self.note = f"The latency table cannot be kept in {self.path}: {error}."
+            self.path = None
+
+    def _merge(self, name: str, found: _Structure, *, keep_own: bool) -> None:
+        own = self._structures.setdefault(name, _Structure())
+        known = {canonical_json(asdict(item)): item for item in [*found.observations, *own.observations]}
+        own.observations = sorted(known.values(), key=lambda item: item.at)
+        if found.coefficients and not keep_own:
+            own.coefficients = found.coefficients
+
+    def _read(self) -> dict[str, _Structure]:
+        """What the file holds; nothing, and a note, when it is damaged or of another version."""
+        if self.path is None or not self.path.is_file():
+            return {}
+        try:
+            content = json.loads(self.path.read_text(encoding="utf-8"))
+            if content["schema_version"] != SCHEMA_VERSION:
+                raise ValueError(f"schema version {content['schema_version']}")
+            return {name: _structure(value) for name, value in content["structures"].items()}
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            self.note = f"The latency table {self.path} cannot be read ({error}): it is started again."
+            return {}
+
+    def _write(self, path: Path) -> None:
+        for found in self._structures.values():
+            del found.observations[:-MOST_OBSERVATIONS]
+        structures = {
+            name: {
+                "observations": [asdict(item) for item in found.observations],
+                "coefficients": {key: asdict(value) for key, value in found.coefficients.items()},
+            }
+            for name, found in self._structures.items()
+        }
+        write_text(path, json.dumps({"schema_version": SCHEMA_VERSION, "structures": structures}, allow_nan=False))
+
+
+def _structure(value: Mapping[str, Any]) -> _Structure:
+    return _Structure(
+        observations=[Observation(**item) for item in value["observations"]],
+        coefficients={name: Coefficient(**item) for name, item in value["coefficients"].items()},
+    )
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Holds the lock file; without file locks (Windows) two processes may lose each other's last measurement."""
+    try:
+        import fcntl
+    except ImportError:  # pragma: no cover - Windows
+        yield
+        return
+    with path.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

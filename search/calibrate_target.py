@@ -1,0 +1,67 @@
+"""`autocompress targets calibrate`: the latency table of a target, made with a task's model, and how well it predicts."""
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ..profiles.regression import PredictionError
+from ..profiles.units import format_duration
+from ..targets.target import Target
+from .calibrate import Calibration, calibrate, check, latency_folder, open_table
+from .latency import LatencyPredictor
+from .prepare import Problem
+from .shape_runs import TIMING, ShapeRuns
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What `targets calibrate` tells: `before` and `in_turn` are the errors on random candidates, None without a check."""
+
+    target: str
+    task: str
+    table: str
+    note: str
+    calibration: Calibration
+    before: PredictionError | None
+    in_turn: PredictionError | None
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON value."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        done = self.calibration
+        failed = f", {done.failed} failed" if done.failed else ""
+        lines = [f"{self.note}"] if self.note else []
+        lines += [
+            f"Latency table of {self.target}, calibrated with {self.task}: {done.measured} candidates measured in "
+            f"{format_duration(done.seconds)}{failed}, {done.known} known before.",
+            f"Table: {self.table}",
+        ]
+        if self.before is not None:
+            lines += [f"Predicted before any was measured: {self.before}", f"Learning from each in turn: {self.in_turn}"]
+        return "\n".join(lines)
+
+
+def calibrate_target(problem: Problem, *, budget_s: float, check_count: int, progress: Callable[[str], None]) -> Report:
+    """Calibrates a target with a task's model, in at most about `budget_s`, and checks the table on random candidates.
+
+    Raises StageError when one candidate after the other fails.
+    """
+    start, target = time.monotonic(), Target(problem.profile)
+    table = open_table(target)
+    predictor = LatencyPredictor(problem.network, problem.space, table, batch=problem.request.batch)
+    timing = TIMING.with_batch(problem.request.batch)
+    with ShapeRuns(problem.checked.task, problem.network, target, timing=timing, cache_dir=latency_folder() / "templates") as runs:
+        done = calibrate(predictor, runs, time_left=lambda: budget_s - (time.monotonic() - start), progress=progress)
+        errors = check(predictor, runs, count=check_count, progress=progress) if check_count else (None, None)
+    return Report(
+        target=problem.profile.name,
+        task=problem.checked.task.name,
+        table=table.describe(),
+        note=table.note,
+        calibration=done,
+        before=errors[0],
+        in_turn=errors[1],
+    )

@@ -1,0 +1,139 @@
+"""Guide: the tables of a `front` search and the sampler that reads them, kept true by what is measured."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from optuna.trial import FixedTrial
+
+from ..compress.network import Network
+from ..compress.recipe import Recipe
+from ..errors import StageError
+from .evaluation import Evaluation
+from .latency import LatencyPredictor, problem_of
+from .pool import Pool
+from .result import Result
+from .run_directory import RunDirectory
+from .sampling.losses import LossTable
+from .sampling.problem import Levels
+from .sampling.proposals import Proposer
+from .sampling.sampler import FrontSampler
+from .space import SearchSpace
+
+Losses = Mapping[str, list[float]]
+
+
+class Scorer(Protocol):
+    """What a guide needs of a Probe."""
+
+    def kl(self, recipe: Recipe) -> float:
+        """The divergence of the recipe's stitched model in nats. Raises StageError."""
+        ...
+
+
+@dataclass(slots=True, kw_only=True)
+class Guide:
+    """What a search knows of its space. `levels` are indices over the problem's slots; their recipes have no recovery.
+
+    `losses` are the estimated KL of every level, by trial parameter.
+    """
+
+    space: SearchSpace
+    network: Network
+    scorer: Scorer
+    predictor: LatencyPredictor
+    losses: Losses
+    original_bytes: int
+    proposer: Proposer
+    sampler: FrontSampler
+    pool: Pool
+
+    @classmethod
+    def of(
+        cls,
+        space: SearchSpace,
+        network: Network,
+        *,
+        scorer: Scorer,
+        predictor: LatencyPredictor,
+        losses: Losses,
+        result: Result,
+        directory: RunDirectory,
+        seed: int,
+    ) -> "Guide":
+        """The guide of a search whose original was measured and whose tables are made."""
+        original_bytes = result.baseline.artifact.size_bytes
+        problem = problem_of(space, network, predictor, original_bytes=original_bytes)
+        proposer = Proposer(problem, LossTable(problem, losses), limits=limits_of(result), seed=seed)
+        pool = Pool.open(directory, problem)
+        for levels, kl in pool.found.items():
+            proposer.observe(levels, loss=kl)
+        tried = {item.recipe.digest for item in result.evaluations}
+        guide = cls(
+            space=space,
+            network=network,
+            scorer=scorer,
+            predictor=predictor,
+            losses=losses,
+            original_bytes=original_bytes,
+            proposer=proposer,
+            sampler=FrontSampler(lambda: proposer, seed=seed),
+            pool=pool,
+        )
+        pool.promoted.update(levels for levels in pool.found if guide.recipe(levels).digest in tried)
+        return guide
+
+    def recipe(self, levels: Levels) -> Recipe:
+        """The recipe of these levels."""
+        parameters = self.pool.problem.parameters(levels)
+        return self.space.suggest(FixedTrial({**parameters, "recover": 0}))
+
+    def kl(self, recipe: Recipe) -> float | None:
+        """The KL of a recipe that did not come from the sampler; None where it cannot be told."""
+        try:
+            return self.scorer.kl(recipe)
+        except StageError:
+            return None
+
+    def probe(self, levels: Levels) -> float:
+        """The KL of a candidate, which the pool and the proposer take note of. Raises StageError."""
+        kl = self.scorer.kl(self.recipe(levels))
+        self.pool.add(levels, kl)
+        self.proposer.observe(levels, loss=kl)
+        return kl
+
+    def learn(self, evaluation: Evaluation) -> None:
+        """Corrects the latency table by a measured candidate."""
+        low, high = evaluation.latency.ratio_interval
+        self.predictor.learn(evaluation.recipe, evaluation.latency.ratio, (high - low) / (high + low))
+        problem = problem_of(self.space, self.network, self.predictor, original_bytes=self.original_bytes)
+        self.proposer.update_problem(problem)
+
+    def facts(self) -> dict[str, Any]:
+        """The entries of front.json: estimated losses of every level, and how well latencies were predicted."""
+        error = self.predictor.error
+        return {
+            "sensitivity": {"losses": dict(self.losses), "labels": level_labels(self.space)},
+            "latency_table": {
+                "count": error.count,
+                "kendall_tau": error.kendall_tau,
+                "median_error": error.median,
+            },
+        }
+
+
+def limits_of(result: Result) -> tuple[float, float, float]:
+    """The user's limits as the corner of the objective space that counts, at most 1: (normalized drop, size, latency ratio)."""
+    limits, baseline = result.limits, result.baseline
+    drop = 1.0 if limits.drop is None else limits.drop / result.drop_scale
+    size = 1.0 if limits.size_bytes is None else limits.size_bytes / baseline.artifact.size_bytes
+    latency = 1.0 if limits.latency_s is None else limits.latency_s / baseline.latency.latency_s
+    return min(1.0, drop), min(1.0, size), min(1.0, latency)
+
+
+def level_labels(space: SearchSpace) -> dict[str, list[str]]:
+    """By trial parameter, what each level is called: `16`, `int4`, `24` (a rank), `removed`."""
+    labels = {f"skip/{name}": ["kept", "removed"] for name in space.blocks}
+    labels |= {f"keep/{group.name}": [str(level) for level in group.levels] for group in space.groups}
+    labels |= {f"precision/{name}": list(found) for name, found in space.precisions.items()}
+    return labels | {f"rank/{name}": [*map(str, found), "whole"] for name, found in space.ranks.items()}

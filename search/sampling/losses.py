@@ -1,0 +1,161 @@
+"""What levels cost: a table of losses that learns from whole candidates, and the curve from loss to drop. numpy only.
+
+A sensitivity table has, by slot, the loss (the KL divergence from the original model's outputs) of every level alone. Losses of
+whole candidates are not sums of these: rounding errors cancel or add up. `LossTable` corrects the table by what was seen,
+
+    log KL = offset + exponent · log Σᵢ exp(θᵢ) · lossᵢ(levelᵢ),
+
+offset, exponent and all θ by recursive Bayesian regression in the log domain (an extended Kalman filter: the derivative by θᵢ is
+the exponent times the slot's share of the sum). The prior keeps every θ near 0 until enough was seen, so that nothing diverges.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from .problem import Levels, Problem
+
+SPREAD = 0.5  # standard deviation of log losses in a sensitivity table: the prior of θ
+NOISE = 0.1  # of log KL about the model: interactions that it cannot express
+_THETA = 2.5  # largest |θ|
+
+
+class LossTable:
+    """Estimated losses by slot and level, ≥ 0 and ascending with a slot's damage. `losses` are by slot name.
+
+    Corrections multiply all levels of a slot alike, so that the order of its levels stays.
+    """
+
+    def __init__(self, problem: Problem, losses: Mapping[str, Sequence[float]], *, spread: float = SPREAD, noise: float = NOISE):
+        self.initial = tuple(np.asarray(losses[slot.name], dtype=float) for slot in problem.slots)
+        for slot, found in zip(problem.slots, self.initial, strict=True):
+            if found.shape != (slot.levels,) or not np.isfinite(found).all() or (found < 0).any():
+                raise ValueError(f"Slot {slot.name} needs {slot.levels} finite losses ≥ 0, not {found}.")
+        count = len(problem.slots)
+        widest = max(slot.levels for slot in problem.slots)
+        self._padded = np.stack([np.pad(found, (0, widest - len(found))) for found in self.initial])
+        self._slots = np.arange(count)
+        self._gates = [(position, gate, level) for position, slot in enumerate(problem.slots) for gate, level in slot.gates]
+        self._noise = noise**2
+        self._mean = np.zeros(count + 2)
+        self._mean[1] = 1.0
+        self._covariance = np.diag(np.array([1.0, 0.1**2, *[spread**2] * count]))
+
+    @property
+    def losses(self) -> tuple[np.ndarray, ...]:
+        """The corrected losses by slot, without offset and exponent: what dynamic programming adds up."""
+        return self._scaled(self._mean[2:])
+
+    def drawn(self, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
+        """Losses as plausible as the corrected ones: a draw from the posterior of θ (Thompson sampling)."""
+        covariance = self._covariance[2:, 2:]
+        root = np.linalg.cholesky(covariance + 1e-9 * np.eye(len(covariance)))
+        return self._scaled(self._mean[2:] + root @ rng.standard_normal(len(root)))
+
+    def loss(self, levels: Levels) -> float:
+        """The estimated KL of a candidate."""
+        return float(self.many(np.array([levels]))[0])
+
+    def many(self, levels: np.ndarray) -> np.ndarray:
+        """The estimated KL by row of N × slots levels; 0 where nothing is lost."""
+        sums = (self._parts(levels) * np.exp(self._theta)).sum(axis=1)
+        with np.errstate(divide="ignore"):
+            return np.asarray(np.exp(self._mean[0] + self._exponent * np.log(sums)))
+
+    def observe(self, levels: Levels, kl: float) -> None:
+        """Takes note of a candidate's measured KL. One without losses or with a KL of 0 or less teaches nothing."""
+        parts = self._parts(np.array([levels]))[0] * np.exp(self._theta)
+        total = parts.sum()
+        if not (total > 0 and kl > 0 and np.isfinite(kl)):
+            return
+        gradient = np.concatenate([[1.0, np.log(total)], self._exponent * parts / total])
+        error = np.log(kl) - self._mean[0] - self._exponent * np.log(total)
+        spread = self._covariance @ gradient
+        explained = float(gradient @ spread)
+        gain = spread / (explained + self._noise)
+        self._noise = float(np.clip(self._noise + 0.03 * (min(error**2, 1.0) - explained - self._noise), 0.02**2, 0.5**2))
+        self._mean = self._mean + gain * np.clip(error, -2.0, 2.0)
+        self._covariance -= np.outer(gain, spread)
+        self._covariance = (self._covariance + self._covariance.T) / 2
+
+    @property
+    def _theta(self) -> np.ndarray:
+        return self._mean[2:].clip(-_THETA, _THETA)
+
+    @property
+    def _exponent(self) -> float:
+        return float(self._mean[1].clip(0.4, 2.5))
+
+    def _scaled(self, theta: np.ndarray) -> tuple[np.ndarray, ...]:
+        factors = np.exp(theta.clip(-_THETA, _THETA))
+        return tuple(found * factor for found, factor in zip(self.initial, factors, strict=True))
+
+    def _parts(self, levels: np.ndarray) -> np.ndarray:
+        """The uncorrected losses, N × slots, 0 behind closed gates."""
+        parts: np.ndarray = self._padded[self._slots, levels]
+        for position, gate, level in self._gates:
+            parts[levels[:, gate] == level, position] = 0.0
+        return parts
+
+
+class DropCurve:
+    """From KL to the normalized drop, ascending: a power law, and what the seen pairs say beyond it.
+
+    Until pairs are seen, drop = (KL / 0.15)^0.8. The law is fitted by ridge regression in the log domain, the rest is a smooth
+    local mean of the residuals, shrunken where few pairs lie.
+    """
+
+    _FLOOR = 0.01  # drops below are noise
+    _GRID = np.linspace(np.log(1e-5), np.log(30.0), 150)
+
+    def __init__(self) -> None:
+        self._pairs: list[tuple[float, float]] = []
+        self._fitted: tuple[np.ndarray, float] | None = (0.8 * (self._GRID - np.log(0.15)), 0.3)
+
+    def observe(self, kl: float, drop: float) -> None:
+        """Takes note of a candidate that was not trained."""
+        if kl > 0 and np.isfinite((kl, drop)).all():
+            self._pairs.append((float(np.log(kl)), float(np.log(max(drop, self._FLOOR)))))
+            self._fitted = None
+
+    def drop(self, kl: float) -> float:
+        """The expected normalized drop."""
+        return float(self.many(np.array([kl]))[0])
+
+    def many(self, kl: np.ndarray) -> np.ndarray:
+        """The expected normalized drops; 0 where KL is 0."""
+        logs = np.log(np.maximum(kl, 1e-12))
+        below = np.minimum(logs - self._GRID[0], 0.0)
+        above = np.maximum(logs - self._GRID[-1], 0.0)
+        return np.asarray(np.where(kl > 0, np.exp(np.interp(logs, self._GRID, self._curve) + below + above), 0.0))
+
+    def inverse(self, drop: float) -> float:
+        """The KL at which the expected drop is `drop` > 0."""
+        return float(np.exp(np.interp(np.log(max(drop, 1e-6)), self._curve, self._GRID)))
+
+    @property
+    def spread(self) -> float:
+        """The standard deviation of the log drop about the curve."""
+        self._fitted = self._fitted or self._fit()
+        return self._fitted[1]
+
+    @property
+    def _curve(self) -> np.ndarray:
+        """The log drop over `_GRID`, ascending."""
+        self._fitted = self._fitted or self._fit()
+        return self._fitted[0]
+
+    def _fit(self) -> tuple[np.ndarray, float]:
+        x, y = np.array(self._pairs).T
+        features = np.stack([np.ones_like(x), x - np.log(0.15)])
+        informative = np.where((y > np.log(2 * self._FLOOR)) & (y < np.log(10.0)), 1.0, 0.1)
+        precision = (features * informative) @ features.T + np.diag([0.1, 2.0])
+        intercept, slope = np.linalg.solve(precision, (features * informative) @ y + np.array([0.0, 2.0 * 0.8]))
+        slope = max(slope, 0.2)
+        law = intercept + slope * (self._GRID - np.log(0.15))
+        residual = y - (intercept + slope * (x - np.log(0.15)))
+        near = np.exp(-0.5 * ((self._GRID[:, None] - x) / 0.3) ** 2) * informative
+        curve = law + near @ residual / (near.sum(axis=1) + 1.0)
+        curve = np.maximum.accumulate(curve) + 1e-3 * (self._GRID - self._GRID[0])
+        rest = (y - np.interp(x, self._GRID, curve))[informative == 1.0]
+        return curve, float(np.sqrt(((rest**2).sum() + 3 * 0.3**2) / (len(rest) + 3)))

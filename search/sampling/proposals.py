@@ -1,0 +1,275 @@
+"""Proposer: which candidate to try next, given everything that was seen.
+
+Two sources. Dynamic programming over the corrected loss table (`solve.py`) for varied prices of latency and size gives whole
+candidates; switches (`moves.py`) change one to four levels of a good candidate so that cost stays matched. What a neighbour would
+measure is predicted from its parent's *observed* loss and drop plus the table's difference, so that errors of the table that
+both share cancel. All are scored by the hypervolume that they are expected to add inside the box of the limits (`boxes.py`).
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .boxes import Boxes
+from .constrained import Bounds, constrained
+from .known import Known, Seen, Vector, front_rows
+from .losses import DropCurve, LossTable
+from .moves import Costs, neighbours
+from .problem import Levels, Problem
+from .solve import Solver
+
+LEAST_DROP = 0.01  # of the box: with a maximal drop of 0 candidates still differ in size and latency
+_REFILL = 4  # proposals from one pool
+_SHORTLIST = 100  # candidates of a pool that are scored again for its later proposals
+_TRADEOFFS = 24
+_PARENTS = 8
+_CHILDREN = 100
+_QUADRATURE = ((-1.732, 1 / 6), (0.0, 2 / 3), (1.732, 1 / 6))  # Gauss-Hermite: the expectation over a normal error
+_ENUMERATED = 20_000
+_DECADES = 3.0
+
+
+@dataclass(slots=True, eq=False)
+class _Pool:
+    """Candidates, N × slots, their (size, latency), the index of the parent or -1, and the (loss, latency, size) prices."""
+
+    levels: np.ndarray
+    costs: np.ndarray
+    parents: np.ndarray
+    weights: np.ndarray
+
+    def at(self, rows: np.ndarray) -> "_Pool":
+        return _Pool(self.levels[rows], self.costs[rows], self.parents[rows], self.weights[rows])
+
+
+class Proposer:
+    """Proposes candidates and learns from them. Vectors are (normalized drop, size ratio, latency ratio), all minimized.
+
+    `limits` is the upper corner of the box that counts: the user's constraints shrink it. `switches=False` is dynamic programming
+    alone, by a table that is never corrected. Not for use from several threads.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        losses: LossTable,
+        *,
+        limits: Sequence[float] = (1.0, 1.0, 1.0),
+        seed: int = 0,
+        switches: bool = True,
+    ):
+        self.losses, self.curve = losses, DropCurve()
+        self.limits = np.maximum(np.asarray(limits, dtype=float), [LEAST_DROP, 1e-3, 1e-3])
+        self._switches = switches
+        self._rng = np.random.default_rng(seed)
+        self._known = Known()
+        self._taken: set[Levels] = set()
+        self._weights: dict[Levels, np.ndarray] = {}
+        self._good: list[np.ndarray] = []
+        self._surprise = 0.2**2  # mean squared error of log KL, predicted against measured
+        self._measured: Boxes | None = None
+        self._covered: Boxes | None = None
+        self.update_problem(problem)
+
+    def update_problem(self, problem: Problem) -> None:
+        """Exchanges the terms: the latency table learned something. The slots must be the same."""
+        self.problem = problem
+        self._solver, self._costs = Solver(problem), Costs(problem)
+        self._pool, self._left = self._empty(), 0
+        for seen in self._known.entries:
+            seen.costs = self._cost(seen.levels)
+        self._measured = self._covered = None
+
+    def observe(
+        self, levels: Levels, *, loss: float | None = None, vector: Sequence[float] | None = None, recovered: bool = False
+    ) -> None:
+        """Takes note of what was measured: the KL after the first rung, the vector after the second.
+
+        A recovered candidate was trained: it joins the front, but teaches neither the table nor the curve.
+        """
+        levels = self.problem.canonical(levels)
+        self._taken.add(levels)
+        before = self._known.get(levels)
+        new = before is None or before.loss is None
+        loss = None if recovered else loss
+        measured = None if vector is None else (vector[0], vector[1], vector[2])
+        seen = self._known.add(Seen(levels, self._cost(levels), loss, measured, recovered, self._weights.get(levels)))
+        self._measured = self._covered = None
+        if loss is not None and new:
+            self._learn_loss(levels, loss)
+        if seen.loss is not None and vector is not None and not recovered:
+            self.curve.observe(seen.loss, vector[0])
+
+    def propose(self) -> Levels | None:
+        """Canonical levels that were neither proposed nor observed before; None when there are none left."""
+        if self._left <= 0 or not len(self._pool.levels):
+            self._pool, self._left = self._filled(), _REFILL
+        while len(self._pool.levels):
+            score = self._scores(self._pool)
+            row = int(score.argmax())
+            levels = tuple(map(int, self._pool.levels[row]))
+            self._weights[levels] = self._pool.weights[row]
+            if score[row] > 0:
+                self._good = [*self._good[-63:], self._pool.weights[row]]
+            self._pool = self._pool.at(np.delete(np.argsort(-score)[:_SHORTLIST], 0))
+            self._left -= 1
+            if levels not in self._taken:
+                self._taken.add(levels)
+                return levels
+        return self._any()
+
+    def predict(self, levels: Levels, loss: float | None = None) -> Vector:
+        """The expected vector; `loss` is the measured KL when it is known."""
+        levels = self.problem.canonical(levels)
+        if loss is None:
+            seen = self._known.get(levels)
+            loss = seen.loss if seen is not None and seen.loss is not None else self.losses.loss(levels)
+        return self.curve.drop(loss), *self._cost(levels)
+
+    def value(self, levels: Levels, *, loss: float | None = None) -> float:
+        """The hypervolume that the candidate is expected to add to the measured front, as a share of the box."""
+        vector = np.array([self.predict(levels, loss)])
+        self._measured = self._measured or Boxes(self._known.measured(), self.limits)
+        return float(self._expected(self._measured, vector, self.curve.spread if loss is not None else self._error)[0])
+
+    def _cost(self, levels: Levels) -> tuple[float, float]:
+        return self.problem.size(levels), self.problem.latency(levels)
+
+    @property
+    def _error(self) -> float:
+        """The standard deviation of a predicted log drop."""
+        return float(np.sqrt(self._surprise + self.curve.spread**2))
+
+    def _learn_loss(self, levels: Levels, loss: float) -> None:
+        predicted = self.losses.loss(levels)
+        if predicted > 0 and loss > 0:
+            error = min(abs(np.log(loss / predicted)), 1.0)
+            self._surprise += 0.05 * (error**2 - self._surprise)
+        if self._switches:
+            self.losses.observe(levels, loss)
+
+    # Scores
+
+    def _gains(self, vectors: np.ndarray) -> np.ndarray:
+        """Expected gains over the measured front and the predicted vectors of candidates of the first rung."""
+        self._covered = self._covered or Boxes(self._known.vectors(self.curve)[1], self.limits)
+        return self._expected(self._covered, vectors, self._error)
+
+    def _scores(self, pool: _Pool) -> np.ndarray:
+        """Expected hypervolume with some randomness; where that is 0, minus the violation of the limits."""
+        vectors = np.concatenate([self._drops(pool)[:, None], pool.costs], axis=1)
+        gains = self._gains(vectors) * np.exp(self._rng.normal(0.0, 0.3, len(vectors)))
+        violation = np.maximum(vectors / self.limits - 1.0, 0.0).sum(axis=1)
+        return np.where(gains > 0, gains, -violation - 1e-9)
+
+    def _drops(self, pool: _Pool) -> np.ndarray:
+        """Predicted drops, those of neighbours anchored at their parents."""
+        kl = self.losses.many(pool.levels)
+        factor = np.ones(len(kl))
+        for parent in np.unique(pool.parents[pool.parents >= 0]):
+            seen, rows = self._known.entries[parent], pool.parents == parent
+            predicted = self.losses.loss(seen.levels)
+            if seen.loss is None or seen.loss <= 0 or predicted <= 0:
+                continue
+            kl[rows] *= seen.loss / predicted
+            if seen.vector is not None and not seen.recovered and seen.vector[0] > 0.05:
+                factor[rows] = np.clip(seen.vector[0] / self.curve.drop(seen.loss), 0.5, 2.0)
+        return np.asarray(self.curve.many(kl) * factor)
+
+    @staticmethod
+    def _expected(boxes: Boxes, vectors: np.ndarray, error: float) -> np.ndarray:
+        total = np.zeros(len(vectors))
+        for deviation, weight in _QUADRATURE:
+            total += weight * boxes.gains(vectors * [np.exp(deviation * error), 1.0, 1.0])
+        return total
+
+    # The pool
+
+    def _filled(self) -> _Pool:
+        """Fresh candidates from both sources."""
+        levels, weights = self._solutions()
+        parts = [self._pooled(levels, -1, weights)]
+        if self._switches:
+            parts += self._around(self._parents())
+        pool = _Pool(
+            *(np.concatenate([getattr(part, name) for part in parts]) for name in ("levels", "costs", "parents", "weights"))
+        )
+        _, unique = np.unique(pool.levels, axis=0, return_index=True)
+        return pool.at(np.array([row for row in unique if tuple(pool.levels[row].tolist()) not in self._taken], dtype=np.int64))
+
+    def _solutions(self) -> tuple[list[Levels], np.ndarray]:
+        """Solutions for varied prices, half of them by a plausible table instead of the likeliest."""
+        weights = self._prices(_TRADEOFFS if self._good else 3 * _TRADEOFFS)
+        half = len(weights) // 2 if self._switches else len(weights)
+        found = self._solver.minimize(self.losses.losses, weights[:half], rng=self._rng)
+        if half < len(weights):
+            found += self._solver.minimize(self.losses.drawn(self._rng), weights[half:], rng=self._rng)
+        if not self._taken and (self.limits < 1.0).any():
+            limit = constrained(self._solver, self.losses.losses, self._bounds(), rounds=1)
+            if limit is not None:
+                found, weights = [*found, limit], np.concatenate([weights, weights[:1]])
+        return found, weights
+
+    def _bounds(self) -> Bounds:
+        drop, size, latency = self.limits
+        return Bounds(max_loss=self.curve.inverse(drop), max_latency=latency, max_size=size)
+
+    def _prices(self, count: int) -> np.ndarray:
+        """Multipliers of (loss, latency, size): near those that led to good candidates, some anywhere."""
+        scale = sum(float(loss.max()) for loss in self.losses.losses) or 1.0
+        weights = np.ones((count, 3))
+        weights[:, 1:] = scale * 10 ** self._rng.uniform(-_DECADES, _DECADES / 2, (count, 2))
+        if self._good:
+            near = self._rng.random(count) < 0.75
+            good = np.array(self._good)[self._rng.integers(len(self._good), size=count)]
+            weights[near] = (good * np.exp(self._rng.normal(0.0, 0.7, (count, 3)) * [0, 1, 1]))[near]
+        return weights
+
+    def _pooled(self, levels: Iterable[Levels] | np.ndarray, parent: int, weights: np.ndarray) -> _Pool:
+        rows = self._costs.canonical(np.array(levels, dtype=np.int64).reshape(-1, len(self.problem.slots)))
+        return _Pool(rows, self._costs.many(rows), np.full(len(rows), parent), np.broadcast_to(weights, (len(rows), 3)).copy())
+
+    def _parents(self) -> list[int]:
+        """Indices of seen candidates to change: of the front, and of the first rung's that would add to it."""
+        rows, vectors = self._known.vectors(self.curve)
+        front = front_rows(vectors)
+        inside = [row for row in front if (vectors[row] < self.limits).all()]
+        chosen = inside or front
+        return [int(rows[i]) for i in self._rng.choice(chosen, min(_PARENTS, len(chosen)), replace=False)] if chosen else []
+
+    def _around(self, parents: list[int]) -> list[_Pool]:
+        """Switches around seen candidates, half of them by a plausible table instead of the likeliest."""
+        if not parents:
+            return []
+        entries = self._known.entries
+        levels = np.array([entries[parent].levels for parent in parents])
+        tables = [self.losses.losses, self.losses.drawn(self._rng)]
+        changes = self._costs.changes(levels, [tables[row % 2] for row in range(len(parents))])
+        pools = []
+        for row, parent in enumerate(parents):
+            weights = entries[parent].weights
+            weights = self._prices(1)[0] if weights is None else weights
+            made = neighbours(levels[row], changes[row], weights[[0, 2, 1]], _CHILDREN, self._rng)
+            pools.append(self._pooled(made, parent, weights))
+        return pools
+
+    def _any(self) -> Levels | None:
+        """A candidate that was not taken yet, at random or, in a small space, by counting."""
+        counts = [slot.levels for slot in self.problem.slots]
+        for row in self._rng.integers(0, counts, (200, len(counts))):
+            levels = self.problem.canonical(tuple(map(int, row)))
+            if levels not in self._taken:
+                self._taken.add(levels)
+                return levels
+        if np.prod([float(count) for count in counts]) <= _ENUMERATED:
+            for index in np.ndindex(*counts):
+                levels = self.problem.canonical(index)
+                if levels not in self._taken:
+                    self._taken.add(levels)
+                    return levels
+        return None
+
+    def _empty(self) -> _Pool:
+        none = np.zeros((0, len(self.problem.slots)), dtype=np.int64)
+        return _Pool(none, np.zeros((0, 2)), np.zeros(0, dtype=np.int64), np.zeros((0, 3)))

@@ -1,0 +1,270 @@
+"""Solver: the levels that minimize loss + λ·latency + μ·size, exactly, by dynamic programming over the slots.
+
+Min-sum bucket elimination (Dechter, Bucket elimination: a unifying framework for reasoning, 1999): the slots are eliminated one
+by one, each by minimizing the sum of all tables that mention it. Where a term couples neighbouring layers only, as the cost of
+switching precision does, this is Viterbi's algorithm with the previous layer's precision as the state, and the dynamic program
+of SPDY (Frantar & Alistarh, 2022, section 3) with its time limit moved into a multiplier. Slots that would make the tables too
+wide (channels that many layers share) are *held*: fixed, and improved by coordinate descent around the exact inner solution.
+
+Many problems are solved in one pass: every table has a leading axis of rows, which differ in (λ, μ) and in the held levels.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .problem import Levels, Problem
+
+WIDEST = 30_000  # entries of the largest table of an elimination
+_SWEEPS = 6
+_ROWS = 4_000_000  # entries of a table over all rows: more rows are solved in several passes
+
+Losses = Sequence[np.ndarray]
+
+
+@dataclass(slots=True, eq=False)
+class _Table:
+    """Terms and losses over one scope; `values` is (loss, latency, size) × levels of the held slots × levels of the others.
+
+    `free` and `held` are the scope's slots. `owners` are the slots whose loss is in it, with their place in the scope.
+    """
+
+    held: tuple[int, ...]
+    free: tuple[int, ...]
+    values: np.ndarray
+    owners: list[int] = field(default_factory=list)
+
+
+@dataclass(slots=True, eq=False)
+class _Bucket:
+    """The elimination of one slot: the sum of `tables` and of the `messages` of earlier buckets, minimized over its last axis."""
+
+    slot: int
+    scope: tuple[int, ...]
+    tables: list[_Table]
+    messages: list[int]
+    table_shapes: list[tuple[int, ...]]
+    message_shapes: list[tuple[int, ...]]
+
+
+class Solver:
+    """The elimination order of a problem, found once, and its solutions for any losses and multipliers.
+
+    `held` are the slots that are fixed during an elimination; without any, solutions are exact.
+    """
+
+    def __init__(self, problem: Problem, *, widest: int = WIDEST):
+        self.problem = problem
+        self._shape = [slot.levels for slot in problem.slots]
+        self._scopes = _scopes(problem)
+        self.held, order = _order(self._shape, self._scopes, widest)
+        self._owned: list[tuple[int, _Table, tuple[list[int], np.ndarray | float]]] = []
+        self._constant, self._buckets = self._compile(order)
+        self._width = max((int(np.prod([self._shape[s] for s in b.scope])) for b in self._buckets), default=1)
+
+    def minimize(
+        self, losses: Losses, weights: np.ndarray, *, starts: int = 2, rng: np.random.Generator | None = None
+    ) -> list[Levels]:
+        """By row of `weights`, N × 3 multipliers ≥ 0 of (loss, latency, size), the canonical levels of the smallest sum.
+
+        `losses` has by slot an array over its levels. `starts` counts the tries with differing held levels: the original's, then
+        random ones.
+        """
+        self._load(losses)
+        if not self.held:
+            return [self.problem.canonical(tuple(map(int, row))) for row in self._inner(weights, self._no_held(len(weights)))[1]]
+        rng = rng or np.random.default_rng(0)
+        first = np.array([self.problem.slots[slot].original for slot in self.held])
+        limits = [self._shape[slot] for slot in self.held]
+        tries = [
+            np.tile(first, (len(weights), 1)),
+            *(rng.integers(0, limits, (len(weights), len(limits))) for _ in range(starts - 1)),
+        ]
+        many = np.tile(weights, (len(tries), 1))
+        totals, levels = self._descend(many, np.concatenate(tries))
+        best = totals.reshape(len(tries), -1).argmin(axis=0) * len(weights) + np.arange(len(weights))
+        return [self.problem.canonical(tuple(map(int, row))) for row in levels[best]]
+
+    def _descend(self, weights: np.ndarray, held: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Coordinate descent over the held slots, all rows at once: totals N and levels N × slots."""
+        totals, levels = self._inner(weights, held)
+        for _ in range(_SWEEPS):
+            before = totals.copy()
+            for column, slot in enumerate(self.held):
+                count = self._shape[slot]
+                tried = np.repeat(held, count, axis=0)
+                tried[:, column] = np.tile(np.arange(count), len(held))
+                found, chosen = self._inner(np.repeat(weights, count, axis=0), tried)
+                best = found.reshape(-1, count).argmin(axis=1) + np.arange(len(held)) * count
+                better = found[best] < totals - 1e-12
+                totals = np.where(better, found[best], totals)
+                levels[better], held[better] = chosen[best][better], tried[best][better]
+            if (before - totals <= 1e-12).all():
+                break
+        return totals, levels
+
+    def _inner(self, weights: np.ndarray, held: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The exact solution given the held levels, N × held: totals N and levels N × slots."""
+        rows = max(1, _ROWS // self._width)
+        parts = [self._eliminate(weights[i : i + rows], held[i : i + rows]) for i in range(0, len(weights), rows)]
+        return np.concatenate([total for total, _ in parts]), np.concatenate([levels for _, levels in parts])
+
+    def _eliminate(self, weights: np.ndarray, held: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        count = len(weights)
+        at = {slot: held[:, column] for column, slot in enumerate(self.held)}
+        total = sum((_weighted(table, weights, at) for table in self._constant), np.zeros(count))
+        messages: list[np.ndarray] = []
+        choices: list[np.ndarray] = []
+        for bucket in self._buckets:
+            table = np.zeros(1)
+            for part, spread in zip(bucket.tables, bucket.table_shapes, strict=True):
+                table = table + _weighted(part, weights, at).reshape(count, *spread)
+            for sender, spread in zip(bucket.messages, bucket.message_shapes, strict=True):
+                table = table + messages[sender].reshape(count, *spread)
+            choices.append(table.argmin(axis=-1))
+            messages.append(table.min(axis=-1))
+            if len(bucket.scope) == 1:
+                total = total + messages[-1]
+        levels = np.empty((count, len(self._shape)), dtype=np.int64)
+        levels[:, list(self.held)] = held
+        every = np.arange(count)
+        for bucket, choice in zip(reversed(self._buckets), reversed(choices), strict=True):
+            levels[:, bucket.slot] = choice[(every, *(levels[:, slot] for slot in bucket.scope[:-1]))]
+        return total, levels
+
+    def _no_held(self, rows: int) -> np.ndarray:
+        return np.empty((rows, 0), dtype=np.int64)
+
+    def _compile(self, order: Sequence[int]) -> tuple[list[_Table], list[_Bucket]]:
+        """The tables without free slots, and the buckets in order; messages go to the bucket that eliminates their next slot."""
+        rank = {slot: position for position, slot in enumerate(order)}
+        tables: list[list[_Table]] = [[] for _ in order]
+        constant: list[_Table] = []
+        for scope, values, owner in self._factors():
+            held = tuple(slot for slot in scope if slot not in rank)
+            free = tuple(sorted((slot for slot in scope if slot in rank), key=lambda slot: -rank[slot]))
+            laid = values.transpose(0, *(1 + scope.index(slot) for slot in held + free))
+            target = tables[rank[free[-1]]] if free else constant
+            _merge(target, _Table(held, free, np.ascontiguousarray(laid), [] if owner is None else [owner]), self._shape)
+        buckets: list[_Bucket] = []
+        inbox: list[list[int]] = [[] for _ in order]
+        for position, slot in enumerate(order):
+            mentioned = {s for table in tables[position] for s in table.free} | {slot}
+            mentioned |= {s for sender in inbox[position] for s in buckets[sender].scope[:-1]}
+            scope = tuple(sorted(mentioned, key=lambda s: -rank[s]))
+            spreads = [_spread(table.free, scope, self._shape) for table in tables[position]]
+            senders = [_spread(buckets[sender].scope[:-1], scope, self._shape) for sender in inbox[position]]
+            buckets.append(_Bucket(slot, scope, tables[position], inbox[position], spreads, senders))
+            if len(scope) > 1:
+                inbox[rank[scope[-2]]].append(position)
+        for table in [*constant, *(table for bucket in buckets for table in bucket.tables)]:
+            self._owned += [(owner, table, self._opened(owner, table)) for owner in table.owners]
+        return constant, buckets
+
+    def _factors(self) -> list[tuple[tuple[int, ...], np.ndarray, int | None]]:
+        """Scope, (loss, latency, size) × levels, and whose loss it is, the widest scopes first; losses are filled in later."""
+        found: list[tuple[tuple[int, ...], np.ndarray, int | None]] = []
+        for term in self.problem.terms:
+            found.append((term.scope, np.stack([np.zeros_like(term.latency, dtype=float), term.latency, term.size]), None))
+        for position, scope in enumerate(self._scopes[len(self.problem.terms) :]):
+            found.append((scope, np.zeros((3, *(self._shape[slot] for slot in scope))), position))
+        return sorted(found, key=lambda factor: -len(factor[0]))
+
+    def _load(self, losses: Losses) -> None:
+        """Puts the losses into the tables: a slot behind a closed gate costs nothing."""
+        for _, table, _ in self._owned:
+            table.values[0] = 0.0
+        for position, table, (shape, opened) in self._owned:
+            table.values[0] += np.asarray(losses[position], dtype=float).reshape(shape) * opened
+
+    def _opened(self, position: int, table: _Table) -> tuple[list[int], np.ndarray | float]:
+        """How the slot's losses lie in the table: their shape there, and where the slot's gates are open."""
+        slots = table.held + table.free
+        opened: np.ndarray | float = 1.0
+        for gate, level in self.problem.slots[position].gates:
+            mask = np.arange(self._shape[gate]) != level
+            opened = opened * mask.reshape([-1 if slot == gate else 1 for slot in slots])
+        return [-1 if slot == position else 1 for slot in slots], opened
+
+
+def additive_loss(problem: Problem, losses: Losses, levels: Levels) -> float:
+    """The sum of the losses of the slots that are not behind a closed gate."""
+    return float(
+        sum(
+            losses[position][levels[position]]
+            for position, slot in enumerate(problem.slots)
+            if not any(levels[gate] == level for gate, level in slot.gates)
+        )
+    )
+
+
+def _scopes(problem: Problem) -> list[tuple[int, ...]]:
+    """The scope of every term, then of every slot's loss: the slot and its gates."""
+    own = [tuple(dict.fromkeys((position, *(gate for gate, _ in slot.gates)))) for position, slot in enumerate(problem.slots)]
+    return [*(term.scope for term in problem.terms), *own]
+
+
+def _order(shape: Sequence[int], scopes: Sequence[tuple[int, ...]], widest: int) -> tuple[tuple[int, ...], list[int]]:
+    """The slots to hold, and the order of elimination of the others, the smallest next table first.
+
+    While some table has more than `widest` entries, the slot with the most neighbours in it is held.
+    """
+    held: list[int] = []
+    while True:
+        neighbours = {slot: {slot} for slot in range(len(shape)) if slot not in held}
+        for scope in scopes:
+            free = [slot for slot in scope if slot in neighbours]
+            for slot in free:
+                neighbours[slot].update(free)
+        order: list[int] = []
+        degrees = {slot: len(found) for slot, found in neighbours.items()}
+        worst = _eliminate_all(neighbours, shape, order, widest)
+        if worst is None:
+            return tuple(held), order
+        held.append(max(worst, key=lambda slot: (degrees[slot], shape[slot], -slot)))
+
+
+def _eliminate_all(neighbours: dict[int, set[int]], shape: Sequence[int], order: list[int], widest: int) -> set[int] | None:
+    """Fills `order`; returns the scope of the first table that is too wide, or None."""
+    widths = {slot: float(np.prod([shape[s] for s in found])) for slot, found in neighbours.items()}
+    while neighbours:
+        slot = min(neighbours, key=lambda s: (widths[s], s))
+        if widths[slot] > widest:
+            return neighbours[slot]
+        scope = neighbours.pop(slot)
+        order.append(slot)
+        for other in scope - {slot}:
+            neighbours[other] = (neighbours[other] | scope) - {slot}
+            widths[other] = float(np.prod([shape[s] for s in neighbours[other]]))
+    return None
+
+
+def _merge(target: list[_Table], table: _Table, shape: Sequence[int]) -> None:
+    """Adds the table to one that mentions all its slots, or appends it."""
+    slots = set(table.held + table.free)
+    for other in target:
+        if slots <= set(other.held + other.free):
+            spread = _spread(table.held + table.free, other.held + other.free, shape)
+            order = sorted(
+                range(len(table.held + table.free)), key=lambda i: (other.held + other.free).index((table.held + table.free)[i])
+            )
+            other.values += table.values.transpose(0, *(1 + i for i in order)).reshape(3, *spread)
+            other.owners += table.owners
+            return
+    target.append(table)
+
+
+def _spread(scope: tuple[int, ...], onto: tuple[int, ...], shape: Sequence[int]) -> tuple[int, ...]:
+    """The shape of a table over `scope` that broadcasts over `onto`; both have their slots in the same order."""
+    return tuple(shape[slot] if slot in scope else 1 for slot in onto)
+
+
+def _weighted(table: _Table, weights: np.ndarray, at: dict[int, np.ndarray]) -> np.ndarray:
+    """N × entries: the weighted sum of loss, latency and size, at the held levels of each row; N without free slots."""
+    if not table.held:
+        return np.asarray(weights @ (table.values.reshape(3, -1) if table.free else table.values))
+    index: tuple[Any, ...] = (slice(None), *(at[slot] for slot in table.held))
+    found = np.einsum("nk,knf->nf", weights, table.values[index].reshape(3, len(weights), -1))
+    return np.asarray(found if table.free else found[:, 0])

@@ -1,0 +1,30 @@
+"""Candidates within limits against all candidates of small problems."""
+
+import pytest
+from autocompress.search.sampling.constrained import Bounds, constrained
+from autocompress.search.sampling.solve import Solver, additive_loss
+from autocompress.tests.search.sampling.problems import chain, every, random_losses
+
+
+@pytest.mark.parametrize("bounds", [Bounds(max_latency=0.6), Bounds(max_size=0.5), Bounds(max_latency=0.7, max_size=0.6)])
+def test_constrained_solutions_keep_the_limits_and_come_close_to_the_best(bounds):
+    problem = chain(7, 3)
+    losses = random_losses(problem, 7)
+    found = constrained(Solver(problem), losses, bounds)
+    feasible = [c for c in every(problem) if problem.latency(c) <= bounds.max_latency and problem.size(c) <= bounds.max_size]
+    assert found in feasible
+    spread = sorted(additive_loss(problem, losses, candidate) for candidate in feasible)
+    assert additive_loss(problem, losses, found) <= spread[len(spread) // 20]
+
+
+def test_the_fastest_candidate_within_a_loss_is_found():
+    problem = chain(40)
+    losses = random_losses(problem, 8)
+    limit = 0.2 * sum(loss[-1] for loss in losses)
+    found = constrained(Solver(problem), losses, Bounds(max_loss=limit), objective=(1e-6, 1.0, 1e-6))
+    assert 0.8 * limit < additive_loss(problem, losses, found) <= limit
+
+
+def test_limits_that_nothing_keeps_have_no_solution():
+    problem = chain(5, 4)
+    assert constrained(Solver(problem), random_losses(problem, 7), Bounds(max_latency=0.01)) is None

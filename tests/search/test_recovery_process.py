@@ -1,0 +1,72 @@
+"""Recovery in a process of its own: the same artifact as here, its failures, its end."""
+
+import os
+import signal
+import time
+
+import pytest
+from autocompress.compress.compressor import BuildResult, Compressor
+from autocompress.compress.network import Network
+from autocompress.compress.options import CompressorOptions, FileFormat
+from autocompress.compress.recipe import Recipe, Recovery
+from autocompress.errors import StageError
+from autocompress.search.recovery_process import RecoveryConfig, RecoveryProcess
+from autocompress.tasks.load import load_task
+
+SHORT = Recovery(steps=3, learning_rate=1e-3, temperature=4.0, weight=0.9)
+
+
+@pytest.fixture
+def process(tmp_path):
+    for name in ("cache", "levels", "out"):
+        (tmp_path / name).mkdir()
+    config = RecoveryConfig(
+        task="digits",
+        arguments={},
+        formats=[FileFormat()],
+        seed=0,
+        cache_dir=tmp_path / "cache",
+        levels_dir=tmp_path / "levels",
+        out_dir=tmp_path / "out",
+        cores=sorted(os.sched_getaffinity(0))[:1],
+    )
+    with RecoveryProcess(config) as process:
+        yield process
+
+
+def result_of(process: RecoveryProcess) -> BuildResult | StageError:
+    end = time.monotonic() + 200
+    while (found := process.poll(wait_s=1.0)) is None:
+        assert time.monotonic() < end, process.stage
+    return found
+
+
+def test_it_builds_what_would_be_built_here_and_goes_on_after_a_failure(process, tmp_path):
+    process.start(Recipe(skip=("nowhere",)))
+    failed = result_of(process)
+    assert isinstance(failed, StageError) and failed.stage == "prune" and not process.busy
+    process.start(Recipe(recovery=SHORT))
+    assert process.busy
+    built = result_of(process)
+    assert isinstance(built, BuildResult) and built.seconds["recover"] > 0 and built.artifact.path.is_file()
+    assert [*(tmp_path / "cache").glob("check-*")] == []
+    task = load_task("digits", {})
+    here = Compressor(
+        task, Network.trace(task.model, task.example_inputs), CompressorOptions(seed=0), levels_dir=tmp_path / "levels"
+    )
+    again = here.build(Recipe(recovery=SHORT), tmp_path / "out")
+    assert again.artifact.precision == built.artifact.precision and again.check.inputs[0].shape == built.check.inputs[0].shape
+
+
+def test_a_killed_child_is_a_failure_that_may_be_tried_again(process):
+    process.start(Recipe(recovery=SHORT))
+    os.kill(process._process.pid, signal.SIGKILL)
+    failed = result_of(process)
+    assert isinstance(failed, StageError) and (failed.stage, failed.kind, failed.retryable) == ("recover", "crash", True)
+
+
+def test_a_cancelled_recipe_leaves_no_process(process):
+    process.start(Recipe(recovery=SHORT))
+    child = process._process
+    process.cancel()
+    assert child.poll() is not None and not process.busy and process.poll() is None
