@@ -8,6 +8,7 @@ from autocompress.profiles import parse_drop
 from autocompress.search.constraints import Constraints, Limits
 from autocompress.search.evaluation import Failure, OnTarget
 from autocompress.search.finalists import Finalist, look_key
+from autocompress.search.guide import limits_of
 from autocompress.search.result import Result
 from autocompress.search.screen import Screen
 from autocompress.tests.search.fakes import METRIC, FakeEvaluator, FakeNetwork, evaluation, latency, run_search
@@ -133,3 +134,8 @@ def test_what_is_too_slow_on_one_target_is_not_built_larger():
     judged = screen.judge(Recipe())
     assert judged.reason == "latency" and "the limit is 500.0 µs" in judged.message and judged.excess == pytest.approx(0.8)
     assert screen.judge(Recipe(keep={"layer1": 8})) is None
+
+
+def test_the_sampler_aims_at_the_tightest_limits_of_all_targets():
+    found = result(cpu=Constraints(max_latency_s=0.8e-3), edge=Constraints(max_latency_s=0.5e-3, max_size_bytes=40_000))
+    assert limits_of(found) == pytest.approx((1.0, 0.4, 0.5))
