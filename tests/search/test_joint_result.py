@@ -112,8 +112,8 @@ def test_the_drop_may_be_limited_on_all_targets_at_once():
 class OnTwo(FakeEvaluator):
     """Evaluates on `edge`, too, where nothing gets faster by int8."""
 
-    def evaluate(self, trial, recipe, *, baseline, progress):
-        seen = super().evaluate(trial, recipe, baseline=baseline, progress=progress)
+    def evaluate(self, trial, recipe, *, baseline, progress, built=None):
+        seen = super().evaluate(trial, recipe, baseline=baseline, progress=progress, built=built)
         ratio = self.network.cost(recipe).macs / self.network.cost(Recipe()).macs
         further = OnTarget(artifact=seen.artifact, validation=seen.validation, drop=seen.drop, latency=latency(ratio))
         return replace(seen, further={"edge": further})
