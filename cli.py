@@ -311,8 +311,8 @@ def _print_front(run: dict[str, Any], *, as_json: bool, as_csv: bool = False) ->
             console.print(joint_table.joint_table(run))
         for name, view in zip(targets_of(run), views_of(run), strict=True):
             console.print(*([f"\n{name}"] if several else []), table.front_table(view), sep="\n")
-        for line in why_lines(run):
-            console.print(line, markup=False)
+            for line in why_lines(view):
+                console.print(line, markup=False)
 
 
 def main() -> None:

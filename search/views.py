@@ -26,6 +26,8 @@ def run_on(run: Run, target: str | None) -> dict[str, Any]:
 
     None is the only target, or else the primary one. InputError for a name that is none of the run's targets.
     """
+    if target is None and not has_several(run):
+        return dict(run)
     names = targets_of(run)
     if target is not None and target not in names:
         choices = " or ".join(map(repr, names))
