@@ -216,7 +216,7 @@ def pick(
         from .search.pick import NothingMeets
         from .search.pick_point import picked, resolved
         from .search.run_directory import read_run
-        from .search.views import has_several, run_on, targets_of
+        from .search.views import has_several, point_of, point_on, run_on, targets_of
 
         whole = read_run(run)
         content = run_on(whole, target) if target or not has_several(whole) else whole
@@ -224,8 +224,6 @@ def pick(
         seconds = parsed("parse_duration", finetune)
         if minimize not in ("latency", "size", "drop"):
             raise InputError(f"--minimize {minimize!r} is unknown: choose latency, size or drop.")
-        if seconds is not None and has_several(whole):
-            raise InputError("--finetune needs a run with one target: search again with --target T alone.")
         require_free(out)
         try:
             point = picked(content, resolved(content, given), minimize=minimize)  # type: ignore[arg-type]
@@ -233,7 +231,8 @@ def pick(
             say(str(error))
             raise typer.Exit(NOTHING_MEETS) from None
         if seconds is not None:
-            point = _finetuned(run, content, point, seconds=seconds)
+            tuned = _finetuned(run, whole, point_of(whole, point["trial"]), seconds=seconds)
+            point = point_on(tuned, target) if target and has_several(whole) else tuned
         _bundle(run, content, point, out, packed=packed)
 
 
@@ -312,8 +311,8 @@ def _print_front(run: dict[str, Any], *, as_json: bool, as_csv: bool = False) ->
             console.print(joint_table.joint_table(run))
         for name, view in zip(targets_of(run), views_of(run), strict=True):
             console.print(*([f"\n{name}"] if several else []), table.front_table(view), sep="\n")
-        for line in why_lines(run):
-            console.print(line, markup=False)
+            for line in why_lines(view):
+                console.print(line, markup=False)
 
 
 def main() -> None:

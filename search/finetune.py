@@ -14,8 +14,8 @@ from ..profiles import FINALIST_TIMING, format_duration
 from .constraints import Constraints
 from .evaluate import Evaluator, StoredSplit
 from .evaluate import Progress as Say
-from .evaluation import ArtifactFacts, Evaluation, Failure, Latency
-from .finalists import Finalist, final_look
+from .evaluation import ArtifactFacts, Evaluation, Failure, Interval, Latency, OnTarget
+from .finalists import Finalist, final_look, look_key
 from .finetuned import FINETUNED, origin_of
 from .formats import Point, Run, label_of
 from .prepare import Problem, config_of, make_compressor, make_evaluator, prepare, splits_folder
@@ -24,6 +24,7 @@ from .request import SearchRequest
 from .result import Result
 from .run_directory import RunDirectory, read_json
 from .space import DEFAULT_RECOVERY
+from .views import targets_of
 
 SCHEMA_VERSION = 1
 
@@ -71,8 +72,9 @@ def finetune(path: Path, run: Run, point: Point, *, seconds: float, progress: Pr
         evaluator = make_evaluator(problem, directory, splits, longer, elapsed=lambda: elapsed_s, progress=progress)
         evaluator = replace(evaluator, timing=FINALIST_TIMING.with_batch(problem.request.batch))
         test = StoredSplit(problem.checked.task.test, splits / "test.npz")
-        outcome, finalist = _evaluated(-number, recipe, run, evaluator, test=test, progress=progress)
-        found = _point_of(outcome, finalist, run, problem, looks=directory.read_json("finalists.json") or {})
+        outcome, looks = _evaluated(-number, recipe, run, evaluator, test=test, progress=progress)
+        known = {key: Finalist.from_json(value) for key, value in (directory.read_json("finalists.json") or {}).items()}
+        found = _point_of(outcome, run, problem, known={**known, **looks})
         directory.write_json(f"{FINETUNED}/{number}.json", {**found, "finetuned": made_of, "schema_version": SCHEMA_VERSION})
         checkpoint.unlink(missing_ok=True)
         return dict(directory.read_json(f"{FINETUNED}/{number}.json") or {})
@@ -80,32 +82,39 @@ def finetune(path: Path, run: Run, point: Point, *, seconds: float, progress: Pr
 
 def _evaluated(
     trial: int, recipe: Recipe, run: Run, evaluator: Evaluator, *, test: StoredSplit, progress: Progress
-) -> tuple[Evaluation, Finalist]:
-    """The recipe built by the evaluator and measured beside the run's original; the final look at it."""
+) -> tuple[Evaluation, dict[str, Finalist]]:
+    """The recipe built by the evaluator and measured beside the run's original on every target; the final looks at it by key."""
     baseline = _evaluation_of(run["baseline"])
     outcome = evaluator.evaluate(trial, recipe, baseline=baseline, progress=progress.stage)
     if isinstance(outcome, Failure):
         raise StageError(f"Fine-tuning failed in {outcome.stage}: {outcome.message}", stage="recover")
+    if outcome.missing:
+        raise StageError(f"It could not be measured on {outcome.missing[0]}: run the command again.", stage="measure")
     progress.stage("scoring the test split, measuring by layer")
-    finalist, failure = final_look(evaluator, outcome, baseline=baseline, test=test, timing=evaluator.timing)
-    if failure:
-        progress.note(f"Note: {failure.message}")
-    return outcome, finalist
+    looks: dict[str, Finalist] = {}
+    for target in (None, *outcome.further):
+        seen, original = outcome.on(target), baseline.on(target)
+        assert seen is not None and original is not None
+        own = evaluator if target is None else evaluator.on(target)
+        look, failure = final_look(own, seen, baseline=original, test=test, timing=evaluator.timing)
+        looks[look_key(seen.artifact.digest, target)] = look
+        if failure:
+            progress.note(f"Note: {failure.message}")
+    return outcome, looks
 
 
-def _point_of(
-    outcome: Evaluation, finalist: Finalist, run: Run, problem: Problem, *, looks: Mapping[str, Mapping[str, Any]]
-) -> Point:
-    """The point of front.json, judged beside the run's original and uniform int8. `looks` is what finalists.json holds."""
+def _point_of(outcome: Evaluation, run: Run, problem: Problem, *, known: Mapping[str, Finalist]) -> Point:
+    """The point of front.json, judged beside the run's original and uniform int8."""
     baseline, uniform = _evaluation_of(run["baseline"]), run["uniform_int8"]
     references = [baseline] if not uniform or uniform["trial"] == baseline.trial else [baseline, _evaluation_of(uniform)]
-    known = {digest: Finalist.from_json(value) for digest, value in looks.items()}
     result = Result(
         metric=problem.checked.task.metric,
         constraints=Constraints(),
         uniform_digest=problem.space.uniform_int8().digest,
         evaluations=[*references, outcome],
-        known={**known, outcome.artifact.digest: finalist},
+        known=known,
+        target=problem.profile.name,
+        further={name: Constraints() for name in outcome.further},
     )
     points = result.points()
     return next(point for point in [*points["front"], *points["dominated"]] if point["trial"] == outcome.trial)
@@ -119,6 +128,7 @@ def _request(path: Path, run: Run) -> SearchRequest:
         task=task["spec"],
         arguments=task["arguments"],
         target=options.get("target", target["name"]),
+        further={name: Constraints() for name in targets_of(run)[1:]},
         batch=target["batch"],
         seed=options["seed"],
         out=path,
@@ -128,15 +138,37 @@ def _request(path: Path, run: Run) -> SearchRequest:
 
 def _evaluation_of(point: Mapping[str, Any]) -> Evaluation:
     """The evaluation that a point of front.json was made of."""
-    interval = point["quality"]["interval"]
+    entries = list(point.get("targets", {}).items())[1:]
     return Evaluation(
         trial=point["trial"],
         recipe=Recipe.from_json(point["recipe"]),
         artifact=ArtifactFacts(**point["artifact"]),
         validation=point["quality"]["validation"],
-        validation_interval=None if interval is None else (interval[0], interval[1]),
+        validation_interval=_interval_of(point),
         drop=point["drop"],
         latency=Latency.from_json(point["latency"]),
         layers=tuple(point["layers"]),
         elapsed_s=0.0,
+        further={name: _on_target_of({**point, **entry}) for name, entry in entries},
     )
+
+
+def _on_target_of(point: Mapping[str, Any]) -> OnTarget:
+    """What the point is on a further target."""
+    artifact = ArtifactFacts(**point["artifact"])
+    if point["latency"] is None:
+        failure = Failure(trial=point["trial"], stage="measure", kind="error", message=point["missing"], retryable=False)
+        return OnTarget(artifact=artifact, drop=point["drop"], failure=failure)
+    return OnTarget(
+        artifact=artifact,
+        validation=point["quality"]["validation"],
+        validation_interval=_interval_of(point),
+        drop=point["drop"],
+        layers=tuple(point["layers"]),
+        latency=Latency.from_json(point["latency"]),
+    )
+
+
+def _interval_of(point: Mapping[str, Any]) -> Interval | None:
+    interval = point["quality"]["interval"]
+    return None if interval is None else (interval[0], interval[1])

@@ -123,12 +123,20 @@ class Guide:
 
 
 def limits_of(result: Result) -> tuple[float, float, float]:
-    """The user's limits as the corner of the objective space that counts, at most 1: (normalized drop, size, latency ratio)."""
+    """The user's limits as the corner of the objective space that counts, at most 1: (normalized drop, size, latency ratio).
+
+    Of several targets the tightest limits count, since a candidate counts with its worst numbers.
+    """
+    drops, sizes, latencies = zip(*(_limits_of(alone) for alone in result.by_target().values()), strict=True)
+    return min(1.0, *drops), min(1.0, *sizes), min(1.0, *latencies)
+
+
+def _limits_of(result: Result) -> tuple[float, float, float]:
     limits, baseline = result.limits, result.baseline
     drop = 1.0 if limits.drop is None else limits.drop / result.drop_scale
     size = 1.0 if limits.size_bytes is None else limits.size_bytes / baseline.artifact.size_bytes
     latency = 1.0 if limits.latency_s is None else limits.latency_s / baseline.latency.latency_s
-    return min(1.0, drop), min(1.0, size), min(1.0, latency)
+    return drop, size, latency
 
 
 def level_labels(space: SearchSpace) -> dict[str, list[str]]:

@@ -66,7 +66,7 @@ def joint_table(run: Run) -> "Table":
     from rich.table import Table
 
     chosen, reason = recommended_jointly(run)
-    caption = f"★ {reason}. On no target is another point at least as good in everything. ± 95 %; × against the original."
+    caption = f"★ {reason}. A point is on this front when no other is as good in its worst drop, size and latency ×. ± 95 %."
     if note := missing_note(run):
         caption += f" {note}"
     table = Table(title="all targets", title_justify="left", caption=caption, caption_justify="left", box=None, pad_edge=False)

@@ -86,7 +86,7 @@ def estimated_seconds(problem: Problem) -> float:
         task.model(*inputs)
     sample_s = (time.perf_counter() - start) / len(inputs[0])
     validate_s = sample_s * (sample_count(task.validation) or 1000)
-    measure_s = SEARCH_TIMING.pairs_min * (SEARCH_TIMING.pair_s + 2 * SEARCH_TIMING.warmup_s)
+    measure_s = len(problem.targets) * SEARCH_TIMING.pairs_min * (SEARCH_TIMING.pair_s + 2 * SEARCH_TIMING.warmup_s)
     recover_s = sum(STEPS) / len(STEPS) * _TRAINING_BATCH * sample_s * _STEP_COST / 2  # half of the candidates recover
     return _FIXED_S + validate_s + measure_s + recover_s
 

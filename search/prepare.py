@@ -196,12 +196,14 @@ def _search(problem: Problem, directory: RunDirectory, compressor: Compressor, p
     evaluator = make_evaluator(problem, directory, splits, compressor, elapsed=lambda: clock.elapsed_s, progress=progress)
     sizes = [item.max_size_bytes for item in problem.constraints.values() if item.max_size_bytes is not None]
     limits = Limits(latency_s=request.constraints.max_latency_s, size_bytes=min(sizes, default=None))
+    further = dict(list(problem.constraints.items())[1:])
+    slow = {name: item.max_latency_s for name, item in further.items() if item.max_latency_s is not None}
     finalists = Finalists(directory, evaluator, StoredSplit(task.test, splits / "test.npz"), batch=request.batch)
     return Search(
         space=problem.space,
         study=SearchStudy.open(directory.study, sampler=request.sampler, seed=request.seed),
         evaluator=evaluator,
-        screen=Screen(network=problem.network, limits=limits),
+        screen=Screen(network=problem.network, limits=limits, further=slow),
         result=Result(
             metric=task.metric,
             constraints=request.constraints,
@@ -209,7 +211,7 @@ def _search(problem: Problem, directory: RunDirectory, compressor: Compressor, p
             evaluations=[],
             known=finalists.known,
             target=problem.profile.name,
-            further=dict(list(problem.constraints.items())[1:]),
+            further=further,
         ),
         finalists=finalists,
         directory=directory,

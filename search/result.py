@@ -60,6 +60,10 @@ class Result:
             target=target,
         )
 
+    def by_target(self) -> dict[str, "Result"]:
+        """The result of each target alone, the primary one first; with one target, this one."""
+        return {target: self.of(target) for target in (self.target, *self.further)} if self.further else {self.target: self}
+
     def vector(self, evaluation: Evaluation) -> Vector:
         """(normalized drop, size ratio, latency ratio), all minimized; the worst of the targets that measured it."""
         drops, sizes, ratios = [], [], []
@@ -142,7 +146,7 @@ class Result:
 
     def fronts(self) -> dict[str, list[Evaluation]]:
         """With several targets, the front of each alone, as evaluations on that target; empty with one."""
-        return {target: self.of(target).front() for target in (self.target, *self.further)} if self.further else {}
+        return {target: alone.front() for target, alone in self.by_target().items()} if self.further else {}
 
     def of_one_target(self) -> list[Evaluation]:
         """The candidates on the front of a single target that are not on that of all together."""

@@ -1,7 +1,7 @@
 """Screening: candidates that cannot matter are told apart before anything is built."""
 
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from ..compress.network import Cost, Network
@@ -16,12 +16,16 @@ _NO_TIME_S = 1e9
 
 @dataclass(slots=True, kw_only=True)
 class Screen:
-    """What is known of the candidates so far, to judge the next one by. `limits` are those of the user."""
+    """What is known of the candidates so far, to judge the next one by. `limits` are those of the user.
+
+    With several targets they are those of the primary one, and `further` has the latency limits of others.
+    """
 
     network: Network
     limits: Limits
+    further: Mapping[str, float] = field(default_factory=dict)
     _seen: dict[str, int] = field(default_factory=dict)
-    _too_slow: list[tuple[Cost, Evaluation]] = field(default_factory=list)
+    _too_slow: list[tuple[Cost, Evaluation, float]] = field(default_factory=list)
     _step_s: list[float] = field(default_factory=list)
     _fixed_s: list[float] = field(default_factory=list)
 
@@ -32,9 +36,13 @@ class Screen:
         if evaluation.recipe.recovery is not None and recovery_s > 0:
             self._step_s.append(recovery_s / evaluation.recipe.recovery.steps)
         self._fixed_s.append(sum(evaluation.seconds.values()) - recovery_s)
-        limit = self.limits.latency_s
-        if limit is not None and evaluation.latency.interval_s[0] > limit * _MARGIN:
-            self._too_slow.append((self.network.cost(evaluation.recipe), evaluation))
+        limits = dict[str | None, float](self.further.items())
+        if self.limits.latency_s is not None:
+            limits[None] = self.limits.latency_s
+        for target, limit in limits.items():
+            seen = evaluation.on(target)
+            if seen is not None and seen.latency.interval_s[0] > limit * _MARGIN:
+                self._too_slow.append((self.network.cost(evaluation.recipe), seen, limit))
 
     def learn_failure(self, recipe: Recipe, trial: int) -> None:
         """Takes note of a candidate that failed: the same recipe would fail again."""
@@ -67,15 +75,14 @@ class Screen:
         return Screened(reason="size", message=message, excess=cost.weight_bytes / limit - 1)
 
     def _latency(self, cost: Cost) -> Screened | None:
-        for slow, evaluation in self._too_slow:
+        for slow, evaluation, limit in self._too_slow:
             if _no_smaller(cost, slow):
-                assert self.limits.latency_s is not None
                 seen = evaluation.latency.latency_s
                 message = (
                     f"no layer is smaller than in trial {evaluation.trial}, which took {format_latency(seen)} "
-                    f"(the limit is {format_latency(self.limits.latency_s)})"
+                    f"(the limit is {format_latency(limit)})"
                 )
-                return Screened(reason="latency", message=message, excess=seen / self.limits.latency_s - 1)
+                return Screened(reason="latency", message=message, excess=seen / limit - 1)
         return None
 
     def _time(self, recipe: Recipe, left_s: float) -> Screened | None:

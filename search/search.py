@@ -27,6 +27,7 @@ from .screen import Screen
 from .space import SearchSpace
 from .status import outcome_line, status_of
 from .study import SearchStudy, storage_errors
+from .views import run_on
 from .why import why_json
 
 WRITE_EVERY_S = 10.0
@@ -219,5 +220,5 @@ class Search:
                 status=status,
                 elapsed_s=self.clock.elapsed_s,
             )
-            self.directory.write_json("front.json", {**value, "why": why_json(value)})
+            self.directory.write_json("front.json", {**value, "why": why_json(run_on(value, None))})
             self._written_at = time.monotonic()

@@ -41,10 +41,11 @@ def outcome_line(outcome: Evaluation | Failure, result: Result) -> str:
         name = " (uniform int8)"
     missed = [key for key, excess in result.excesses(outcome).items() if excess > 0]
     broken = f", exceeds {' and '.join(missed)}" if missed else ""
+    missing = f", not measured on {' and '.join(outcome.missing)}" if outcome.missing else ""
     cost = format_duration(sum(outcome.seconds.values()))
     return (
         f"trial {row.trial}{name}: {result.metric.name} {row.quality} (drop {row.drop}), latency {row.latency}×, "
-        f"size {row.size}×{broken}, took {cost}"
+        f"size {row.size}×{broken}{missing}, took {cost}"
     )
 
 

@@ -25,8 +25,7 @@ def join_targets(result: "Result", made: Mapping[int, dict[str, Any]]) -> dict[s
         return {}
     fronts: dict[str, list[int]] = {}
     entries: dict[str, dict[int, dict[str, Any]]] = {}
-    for target in (result.target, *result.further):
-        alone = result.of(target)
+    for target, alone in result.by_target().items():
         fronts[target] = [item.trial for item in alone.front()]
         entries[target] = alone.points_by_trial()
     for evaluation in result.evaluations:

@@ -26,6 +26,8 @@ def run_on(run: Run, target: str | None) -> dict[str, Any]:
 
     None is the only target, or else the primary one. InputError for a name that is none of the run's targets.
     """
+    if target is None and not has_several(run):
+        return dict(run)
     names = targets_of(run)
     if target is not None and target not in names:
         choices = " or ".join(map(repr, names))
@@ -64,3 +66,8 @@ def point_on(point: Point, target: str) -> dict[str, Any]:
     """The point with what this target says of it."""
     own = {key: value for key, value in point.items() if key != "targets"}
     return {**own, **point["targets"][target]}
+
+
+def point_of(run: Run, trial: int) -> Point:
+    """The point of a trial. KeyError when it was not measured."""
+    return {point["trial"]: point for point in measured_points(run)}[trial]

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from autocompress.tests.search.sample_run import sample_run
+from autocompress.tests.search.sample_run import sample_run, sample_run_of_two
 
 TASK = """
 import torch
@@ -82,6 +82,11 @@ def test_help_teaches_with_examples_and_starts_in_under_a_second():
         pytest.param(["search", "--max-drop", "-1pp"], "is negative", id="negative-drop"),
         pytest.param(["search", "--sampler", "gp"], "choose tpe, nsga2, random", id="sampler"),
         pytest.param(["search", "--target", "cpuu"], "did you mean 'cpu'?", id="target"),
+        pytest.param(["search", "--target", "cpu,cpuu"], "did you mean 'cpu'?", id="second-target"),
+        pytest.param(["search", "--target", "cpu,cpu"], "names 'cpu' twice", id="target-twice"),
+        pytest.param(["search", "--target", "cpu,"], "has an empty name", id="no-second-target"),
+        pytest.param(["search", "--max-latency", "cpuu=1ms"], "names the target 'cpuu': choose 'cpu'", id="limit-target"),
+        pytest.param(["search", "--max-size", "1KB", "--max-size", "2KB"], "is given twice", id="limit-twice"),
         pytest.param(["search", "--trials", "0"], "--trials 0 is too few", id="trials"),
         pytest.param(["search", "--batch", "0"], "--batch 0 is no batch size", id="batch"),
         pytest.param(["search", "--task-arg", "data"], "is no KEY=VALUE", id="task-arg"),
@@ -159,6 +164,50 @@ def test_dry_run_tells_the_space_and_writes_nothing(task):
     plan = json.loads(seen.stdout)
     assert plan["space_size"] == 2 * 2 * 6**3 * 4 and plan["excluded"][0]["name"] == "head"
     assert not (task / "runs").exists()
+
+
+@pytest.fixture
+def run_of_two(run):
+    """The same with two targets."""
+    (run / "front.json").write_text(json.dumps(sample_run_of_two()))
+    return run
+
+
+def test_front_of_several_targets_is_the_joint_one_and_each_targets_own(run_of_two):
+    text = autocompress("front", run_of_two).stdout
+    assert [line for line in text.splitlines() if line.strip() in ("all targets", "cpu", "edge")]
+    own = json.loads(autocompress("front", run_of_two, "--target", "edge", "--json").stdout)
+    assert own["target"]["name"] == "edge" and "targets" not in own
+    assert json.loads(autocompress("front", run_of_two, "--json").stdout)["fronts"].keys() == {"cpu", "edge"}
+
+
+def test_a_target_that_the_run_does_not_have_is_exit_code_2(run_of_two):
+    for command in ("front", "pick"):
+        seen = autocompress(command, run_of_two, "--target", "egde")
+        assert seen.returncode == 2 and "choose 'cpu' or 'edge'" in seen.stderr
+
+
+def test_pick_tells_the_limits_of_each_target_when_nothing_meets_them(run_of_two, tmp_path):
+    seen = autocompress("pick", run_of_two, "--max-latency", "edge=1us", "--out", tmp_path / "bundle")
+    assert seen.returncode == 1 and "latency ≤ 0.001 ms on edge" in seen.stderr and not (tmp_path / "bundle").exists()
+
+
+@pytest.mark.serial
+def test_a_search_on_two_targets_from_the_task_to_a_bundle_for_each(task):
+    (task / "edge.toml").write_text('inherits = "cpu"\nmemory_limit_bytes = 536870912\nstorage_bits = [4]\nopset = 22\n')
+    command = ("search", "task.py:make", "--target", "cpu,edge.toml", "--trials", "2", "--json")
+    seen = autocompress(*command, "--max-latency", "cpu=1s,edge=2s", cwd=task)
+    assert seen.returncode == 0, seen.stderr
+    value, directory = json.loads(seen.stdout), task / "runs" / "tiny-cpu-edge"
+    assert [target["constraints"]["max_latency_s"] for target in value["targets"]] == [1.0, 2.0]
+    entries = value["baseline"]["targets"]
+    assert all(entry["latency"]["latency_s"] > 0 and entry["finalist"] for entry in entries.values())
+    assert len({entry["artifact"]["digest"] for entry in entries.values()}) == 2  # another opset is another file
+    picked = autocompress("pick", directory, "--max-drop", "50pp", "--minimize", "size", "--out", task / "bundle")
+    assert picked.returncode == 0, picked.stderr
+    manifests = [json.loads((task / "bundle" / name / "manifest.json").read_text()) for name in ("cpu", "edge")]
+    assert [manifest["target"]["name"] for manifest in manifests] == ["cpu", "edge"]
+    assert manifests[0]["recipe"] == manifests[1]["recipe"]
 
 
 @pytest.mark.serial

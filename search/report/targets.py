@@ -21,8 +21,8 @@ def all_targets(run: Run) -> str:
     note = f'<p class="lead">{escape(missing_note(run))}</p>' if missing_note(run) else ""
     return (
         '<section aria-labelledby="targets"><h2 id="targets">All targets</h2>'
-        f'<p class="lead"><b>★</b> {escape(reason)}. One compression serves all targets; a row is on this front when no other '
-        "is at least as good in everything on its worst target. A click shows its layers.</p>"
+        f'<p class="lead"><b>★</b> {escape(reason)}. One compression serves all targets; a point is on this front when no '
+        "other is as good in its worst drop, size and latency ×. A click shows its layers.</p>"
         f'<div class="card scroll"><table class="joint"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>{note}'
         f'<div class="chooser"><label for="target">Everything below is on</label><select id="target">{options}</select></div>'
         "</section>"

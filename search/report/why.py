@@ -32,7 +32,7 @@ def why_section(run: Run) -> str:
     ]
     if not any(cards):
         return ""
-    return f'<section class="why" aria-labelledby="why"><h2 id="why">Why</h2><div class="answers">{"".join(cards)}</div></section>'
+    return f'<section class="why" aria-label="Why"><h2>Why</h2><div class="answers">{"".join(cards)}</div></section>'
 
 
 def _limits_card(binding: Mapping[str, Any] | None, misses: Sequence[Mapping[str, Any]], run: Run) -> str:

@@ -236,7 +236,10 @@ def make_search(
         clock=clock,
         options=Options(budget_s=budget_s, trials=trials),
         progress=QuietProgress(),
-        facts={"task": {"name": "fake"}},
+        facts={
+            "task": {"name": "fake", "metric": {"name": METRIC.name, "direction": METRIC.direction, "unit": METRIC.unit}},
+            "constraints": constraints.to_json(0.9),
+        },
         strategy=strategy or Sequential(),
         budget=Budget(total_s=budget_s, recovery=recovery),
         ledger=Ledger.open(directory, clock),

@@ -9,7 +9,7 @@ import pytest
 from autocompress.compress.compressor import Compressor
 from autocompress.errors import InputError, RunDirectoryError
 from autocompress.files import digest_of_file
-from autocompress.search.finetune import finetune
+from autocompress.search.finetune import _evaluation_of, finetune
 from autocompress.search.finetuned import with_finetuned
 from autocompress.search.formats import label_of
 from autocompress.search.pick import measured_points
@@ -18,7 +18,8 @@ from autocompress.search.progress import QuietProgress
 from autocompress.search.request import SearchRequest
 from autocompress.search.run_directory import read_run
 from autocompress.search.table import front_json, front_table
-from autocompress.tests.search.sample_run import sample_run
+from autocompress.search.views import run_on
+from autocompress.tests.search.sample_run import sample_run, sample_run_of_two
 from autocompress.tests.targets.models import QUICK
 from autocompress.tests.test_cli import TASK
 from rich.console import Console
@@ -165,3 +166,34 @@ def test_the_table_and_the_json_name_a_fine_tuned_point():
     console.print(front_table(joined))
     assert f"{tuned['finetuned']['of']}, fine-tuned 30 min" in console.export_text()
     assert '"finetuned"' in front_json(joined)
+
+
+def tuned_sample_of_two(**changes):
+    """The sample run on two targets, and the first member of its joint front, fine-tuned."""
+    run = sample_run_of_two()
+    member = run["front"][0]
+    targets = {name: {**entry, **changes} for name, entry in member["targets"].items()}
+    return run, {**member, "trial": -1, "finetuned": {"of": member["trial"], "seconds": 1800.0}, "targets": targets, **changes}
+
+
+def test_a_better_point_joins_the_front_of_every_target_and_the_joint_one():
+    run, tuned = tuned_sample_of_two(drop=-0.01)
+    joined = with_finetuned(run, [tuned])
+    assert -1 in [p["trial"] for p in joined["front"]] and all(-1 in trials for trials in joined["fronts"].values())
+    point = next(p for p in joined["front"] if p["trial"] == -1)
+    assert tuned["finetuned"]["of"] in point["targets"]["edge"]["indistinguishable_from"]
+    assert len(measured_points(run_on(joined, "edge"))) == len(measured_points(run)) + 1
+
+
+def test_a_point_that_breaks_a_limit_is_on_no_front_of_several_targets():
+    run, tuned = tuned_sample_of_two(drop=0.2)
+    joined = with_finetuned(run, [tuned])
+    assert all(-1 not in trials for trials in joined["fronts"].values()) and -1 not in [p["trial"] for p in joined["front"]]
+
+
+def test_the_evaluation_of_a_point_has_all_its_targets():
+    run = sample_run_of_two(missing=sample_run()["front"][0]["trial"])
+    edge = run["baseline"]["targets"]["edge"]
+    assert _evaluation_of(run["baseline"]).on("edge").latency.latency_s == edge["latency"]["latency_s"]
+    missing = next(point for point in measured_points(run) if not point["targets"]["edge"]["latency"])
+    assert _evaluation_of(missing).missing == ["edge"]

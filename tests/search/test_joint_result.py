@@ -5,10 +5,12 @@ from dataclasses import replace
 import pytest
 from autocompress.compress.recipe import Recipe
 from autocompress.profiles import parse_drop
-from autocompress.search.constraints import Constraints
+from autocompress.search.constraints import Constraints, Limits
 from autocompress.search.evaluation import Failure, OnTarget
 from autocompress.search.finalists import Finalist, look_key
+from autocompress.search.guide import limits_of
 from autocompress.search.result import Result
+from autocompress.search.screen import Screen
 from autocompress.tests.search.fakes import METRIC, FakeEvaluator, FakeNetwork, evaluation, latency, run_search
 
 FAILURE = Failure(trial=1, stage="measure", kind="noisy", message="restless", retryable=True)
@@ -110,8 +112,8 @@ def test_the_drop_may_be_limited_on_all_targets_at_once():
 class OnTwo(FakeEvaluator):
     """Evaluates on `edge`, too, where nothing gets faster by int8."""
 
-    def evaluate(self, trial, recipe, *, baseline, progress):
-        seen = super().evaluate(trial, recipe, baseline=baseline, progress=progress)
+    def evaluate(self, trial, recipe, *, baseline, progress, built=None):
+        seen = super().evaluate(trial, recipe, baseline=baseline, progress=progress, built=built)
         ratio = self.network.cost(recipe).macs / self.network.cost(Recipe()).macs
         further = OnTarget(artifact=seen.artifact, validation=seen.validation, drop=seen.drop, latency=latency(ratio))
         return replace(seen, further={"edge": further})
@@ -124,3 +126,16 @@ def test_a_search_on_two_targets_tells_the_study_the_worst_and_resumes(tmp_path)
     assert uniform.values[2] == pytest.approx(1.0)  # int8 alone is no gain on `edge`
     again = run_search(tmp_path / "run", OnTwo(FakeNetwork()), trials=8, further={"edge": Constraints()})
     assert again.run["trials"]["finished"] == 8 and again.run["front"][0]["targets"].keys() == {"fake", "edge"}
+
+
+def test_what_is_too_slow_on_one_target_is_not_built_larger():
+    screen = Screen(network=FakeNetwork(), limits=Limits(), further={"edge": 0.5e-3})
+    screen.learn(two(1, recipe=Recipe(keep={"layer0": 8}), ratio=0.1, edge=0.9))
+    judged = screen.judge(Recipe())
+    assert judged.reason == "latency" and "the limit is 500.0 µs" in judged.message and judged.excess == pytest.approx(0.8)
+    assert screen.judge(Recipe(keep={"layer1": 8})) is None
+
+
+def test_the_sampler_aims_at_the_tightest_limits_of_all_targets():
+    found = result(cpu=Constraints(max_latency_s=0.8e-3), edge=Constraints(max_latency_s=0.5e-3, max_size_bytes=40_000))
+    assert limits_of(found) == pytest.approx((1.0, 0.4, 0.5))

@@ -10,7 +10,7 @@ from autocompress.search.pick import measured_points, recommended
 from autocompress.search.report import write_report
 from autocompress.search.report.charts import plane, quality_range, space
 from autocompress.search.report.page import render
-from autocompress.tests.search.sample_run import point, sample_run
+from autocompress.tests.search.sample_run import point, sample_run, sample_run_of_two
 from plotly.offline import get_plotlyjs
 
 UNCHANGED = {"keep": {}, "precision": {}, "recovery": None}
@@ -264,3 +264,18 @@ def test_the_report_is_written_whole_to_the_path(tmp_path):
     write_report(sample_run(), tmp_path / "report.html")
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
     assert (tmp_path / "report.html").read_text(encoding="utf-8").rstrip().endswith("</html>")
+
+
+def test_a_report_on_several_targets_shows_the_joint_front_and_each_target():
+    run = sample_run_of_two()
+    page = without_plotly(render(run))
+    assert "All targets" in page and '<option value="1">edge</option>' in page
+    assert page.count("<h1>") == 2 and '<div data-target="1" hidden>' in page
+    views = [embedded(page), *embedded(page)["others"]]
+    original = [view["layers"]["points"][-1]["label"] for view in views]
+    assert len(views) == 2 and original[0] != original[1]
+
+
+def test_a_report_on_one_target_has_no_chooser():
+    page = without_plotly(render(sample_run()))
+    assert 'id="target"' not in page.split("<script")[0] and "data-target" not in page.split("<script")[0]

@@ -8,7 +8,7 @@ from html import unescape
 
 import pytest
 from autocompress.search.report import write_report
-from autocompress.tests.search.sample_run import sample_run
+from autocompress.tests.search.sample_run import sample_run, sample_run_of_two
 from PIL import Image
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -43,11 +43,11 @@ def chromium(tmp_path, *arguments):
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
 
 
-def seen_in_browser(tmp_path, *, width):
+def seen_in_browser(tmp_path, *, width, run=None, tell=TELL):
     """What the report says of itself in a frame of `width` pixels; Chromium's own windows are at least 500 wide."""
-    write_report(sample_run(), tmp_path / "report.html")
+    write_report(run or sample_run(), tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text(encoding="utf-8").replace("<style>", LISTEN + "<style>", 1)
-    (tmp_path / "told.html").write_text(page.replace("</body>", TELL + "</body>"), encoding="utf-8")
+    (tmp_path / "told.html").write_text(page.replace("</body>", tell + "</body>"), encoding="utf-8")
     frame = f'<body><iframe src="told.html" style="border:0;width:{width}px;height:3000px"></iframe><pre></pre>'
     hear = 'addEventListener("message", (e) => { document.querySelector("pre").textContent = JSON.stringify(e.data); });'
     (tmp_path / "frame.html").write_text(f"{frame}<script>{hear}</script></body>", encoding="utf-8")
@@ -77,3 +77,19 @@ def test_the_report_looks_different_in_the_dark(tmp_path):
         corners.append(sum(image.getpixel((5, 5))))
     assert corners[0] > 600
     assert corners[1] < 150
+
+
+CHOOSE = """<script>setTimeout(() => {
+  const chooser = document.querySelector("#target"), shown = () => [...document.querySelectorAll("header h1")]
+    .filter((heading) => heading.offsetParent).map((heading) => heading.textContent);
+  const before = shown();
+  chooser.value = "1";
+  chooser.dispatchEvent(new Event("change"));
+  parent.postMessage({ errors: seen, before, after: shown(), points: document.querySelector("#point").textContent }, "*");
+}, 3000);</script>"""
+
+
+def test_choosing_a_target_shows_its_numbers(tmp_path):
+    seen = seen_in_browser(tmp_path, width=1280, run=sample_run_of_two(), tell=CHOOSE)
+    assert seen["errors"] == [] and (seen["before"], seen["after"]) == (["resnet20 on cpu"], ["resnet20 on edge"])
+    assert "4.964 ms" in seen["points"]  # four times the original's 1.241 ms

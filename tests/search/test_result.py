@@ -180,6 +180,8 @@ def test_the_layers_of_finalists_have_the_profilers_times_before_and_after():
 
 
 class FakeEvaluator:
+    further = ()
+
     def __init__(self, *, error=None):
         self.error = error
         self.scored = []
