@@ -55,7 +55,7 @@ class RungSearch:
         """See Strategy."""
         self._search = search
         beside: AbstractContextManager[Any] = self.background or nullcontext()
-        with beside, pinned(self.cores) if self.background else nullcontext():
+        with beside, pinned(self.cores) if self.cores else nullcontext():
             try:
                 self._climb(interrupted)
             finally:
