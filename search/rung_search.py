@@ -14,15 +14,16 @@ from typing import Any
 
 from optuna.trial import Trial
 
-from ..compress.recipe import Recipe, Recovery
+from ..compress.recipe import Recipe
 from ..errors import StageError
 from .evaluation import Evaluation, Failure, Screened
 from .guide import Guide
 from .recovery_process import RecoveryProcess
 from .rungs import LOW_CORRELATION, RecoveryCurve, promoted, rank_correlation
 from .search import Search
-from .space import DEFAULT_RECOVERY, STEPS
+from .space import DEFAULT_RECOVERY, STEPS, Parameters
 
+MAX_SCREENED = 200  # in a row: everything that is left is out of the limits
 WINDOW = 5  # candidates of r0 for one that goes up
 LATE = 0.6  # of the time: from here on recoveries are long
 FIRST_SETTINGS = 4  # recoveries with the settings known to be good, before TPE varies them
@@ -47,6 +48,7 @@ class RungSearch:
     _beside: tuple[Trial, Recipe] | None = None
     _kls: dict[int, float] = field(default_factory=dict)
     _since_promotion: int = 0
+    _screened: int = 0
     _turns: int = 0
     _began_s: float = 0.0
     _exhausted: bool = False
@@ -70,7 +72,9 @@ class RungSearch:
             self._measure(trial, recipe)
         for recipe in (Recipe(), search.space.uniform_int8()):
             if recipe.digest not in search.tried and search.time_left():
-                self._measure(search.study.ask(search.space.parameters(recipe)), recipe)
+                self._measure(*self._ask(search.space.parameters(recipe)))
+        if not search.time_left():
+            return
         self._guide = self.open_guide(search)
         search.study.use_sampler(self._guide.sampler)
         self._began_s = search.clock.elapsed_s
@@ -78,7 +82,7 @@ class RungSearch:
             self._recover(trial, recipe)
         for recipe in self.warm:
             if recipe.digest not in search.tried and search.time_left():
-                self._measure(search.study.ask(search.space.parameters(recipe)), recipe)
+                self._measure(*self._ask(search.space.parameters(recipe)))
         while search.time_left() and not (self._exhausted and self._beside is None):
             self._step()
         self._last_recovery()
@@ -102,7 +106,7 @@ class RungSearch:
         """One more candidate of r0; False when the sampler has nothing left to propose."""
         search, guide = self._search, self._guide
         assert guide is not None
-        levels = guide.proposer.propose()
+        levels = guide.proposer.propose() if self._screened < MAX_SCREENED else None
         if levels is None:
             return False
         recipe = guide.recipe(levels)
@@ -110,7 +114,9 @@ class RungSearch:
         if verdict is not None:
             search.directory.log("screened", reason=verdict.reason, message=verdict.message)
             guide.proposer.observe(levels)
+            self._screened += 1
             return True
+        self._screened = 0
         search.progress.stage(f"rung r0: candidate {len(guide.pool.found) + 1}")
         try:
             with search.interruptible(), search.ledger.timed("rung r0"):
@@ -141,12 +147,17 @@ class RungSearch:
         self._since_promotion, self._turns = 0, self._turns + 1
         recipe = guide.recipe(levels)
         if recipe.digest not in search.tried:
-            self._measure(search.study.ask(search.space.parameters(recipe)), recipe, kl=kl)
+            trial, asked = self._ask(search.space.parameters(recipe))
+            self._measure(trial, asked, kl=kl if asked == recipe else None)
+
+    def _ask(self, parameters: Parameters) -> tuple[Trial, Recipe]:
+        """The next trial with these parameters; one that a killed session had queued comes before."""
+        trial = self._search.study.ask(parameters)
+        return trial, self._search.space.suggest(trial)
 
     def _measure(self, trial: Trial, recipe: Recipe, *, kl: float | None = None) -> None:
         """Rung r1: builds, validates and measures."""
         search, guide = self._search, self._guide
-        assert search.space.suggest(trial) == recipe
         if kl is None and guide is not None and recipe.recovery is None:
             kl = guide.kl(recipe)
         if kl is not None:
@@ -183,9 +194,8 @@ class RungSearch:
         recovered = sum(item.recipe.recovery is not None for item in search.result.evaluations)
         if recovered < FIRST_SETTINGS:
             parameters = search.space.parameters(replace(best.recipe, recovery=replace(DEFAULT_RECOVERY, steps=steps)))
-        trial = search.study.ask(parameters)
         self._turns += 1
-        self._recover(trial, search.space.suggest(trial))
+        self._recover(*self._ask(parameters))
         return True
 
     def _steps(self) -> int | None:
@@ -230,8 +240,7 @@ class RungSearch:
 
     def _recover(self, trial: Trial, recipe: Recipe) -> None:
         """Trains and measures here, or begins to train beside the search."""
-        assert isinstance(recipe.recovery, Recovery)
-        if self.background is None or self._beside is not None:
+        if self.background is None or self._beside is not None or recipe.recovery is None:
             self._measure(trial, recipe)
             return
         self._search.tried.add(recipe.digest)
@@ -294,8 +303,9 @@ class RungSearch:
     def facts(self) -> dict[str, Any]:
         """What front.json tells of tables and rungs."""
         guide = self._guide
-        if guide is None:
-            return {}
+        if guide is None:  # nothing is left to do: what earlier sessions told stays
+            before = self._search.directory.read_json("front.json") or {}
+            return {name: before[name] for name in ("sensitivity", "latency_table", "rungs") if name in before}
         recovered = [item.recipe.recovery.steps for item in self._search.result.evaluations if item.recipe.recovery]
         counts = {
             "r0": {"count": len(guide.pool.found)},

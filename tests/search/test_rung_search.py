@@ -86,6 +86,19 @@ def test_nothing_is_measured_or_probed_twice_over_two_sessions(tmp_path):
     assert len(probed) == len(set(probed)) > 4
 
 
+def test_a_finished_search_is_only_read_and_keeps_what_it_told(tmp_path):
+    first = climb(tmp_path / "run", trials=5, recovery=False)
+    again = climb(tmp_path / "run", trials=5, recovery=False)
+    assert again.evaluator.evaluated == [] and again.scorer.asked == []
+    assert again.run["sensitivity"] == first.run["sensitivity"] and again.run["rungs"] == first.run["rungs"]
+
+
+def test_limits_that_nothing_meets_end_the_search(tmp_path, monkeypatch):
+    monkeypatch.setattr("autocompress.search.rung_search.MAX_SCREENED", 20)
+    done = climb(tmp_path / "run", trials=None, budget_s=60.0, recovery=False, constraints=Constraints(max_size_bytes=100))
+    assert done.status == "finished" and done.run["elapsed_s"] < 50 and done.run["front"] == []
+
+
 def test_candidates_are_recovered_now_and_then_starting_with_the_known_settings(tmp_path):
     done = climb(tmp_path / "run", trials=14)
     recovered = [recipe for recipe in recipes_of(done.run) if recipe.recovery]
