@@ -49,7 +49,7 @@ def main() -> None:
         )
         with make_progress(quiet=True) as progress, open_search(prepare(request, progress), progress) as search:
             with (
-                patch("autocompress.search.search.first_recipes", chosen_recipes),
+                patch("autocompress.search.sequential.first_recipes", chosen_recipes),
                 patch.object(search.finalists, "look_at", return_value=False),
             ):
                 search.run()

@@ -2,16 +2,17 @@
 
     python benchmarks/search.py run --sampler front --seed 0 --minutes 10 [--model resnet20] [--recovery] [--core 0]
     python benchmarks/search.py table
-    python benchmarks/search.py latency [--candidates 50] [--minutes 2]
-    python benchmarks/search.py synthetic …            (see search_synthetic.py)
 
 `run` searches a model of ../shared/data for so many minutes on one core with a cache of its own, so that the level database, the
 tables and the sampler are paid for, and keeps what it saw in benchmarks/results/search/. Every sampler starts from the
 original and uniform int8 and gets the same levels, database and evaluation; finalists are left out. Rivals:
 
-    dp       dynamic programming over the tables, which are never corrected; every proposal is measured
-    jitter   one uniform level of each kind, then every slot redrawn with a probability of 0.1
-    tpe      Optuna's default TPE (with `--recovery`, the product's multivariate one); nsga2, random: Optuna's
+    dp       dynamic programming over the sensitivities, which are never corrected; no rung r0, proposals are measured at once
+    jitter   a baseline of the design: one uniform level of each kind, then every slot redrawn with a probability of 0.1
+    tpe      Optuna's default TPE (with `--recovery`, the product's multivariate one); nsga2, random: Optuna's. Rivals do without
+             the product's first recipes (`seeds.py`)
+
+Latencies are checked by `autocompress targets calibrate cpu … --check 50`, the sampler alone by `search_synthetic.py`.
 
 `table` prints medians and quartiles over the seeds, and the ratios of the issue. Ten minutes each for six samplers and three
 seeds take three hours on one core; two at once fit a machine of two cores, each pinned by --core.
@@ -45,7 +46,7 @@ def main() -> None:
     run.add_argument("--minutes", type=float, default=10)
     run.add_argument("--model", choices=("resnet20", "resnet56", "resnet8"), default="resnet20")
     run.add_argument("--recovery", action="store_true")
-    run.add_argument("--core", type=int)
+    run.add_argument("--core", type=int, required=True)
     run.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
     run.add_argument("--keep", type=Path, help="keep the run directory here, and look at its finalists")
     commands.add_parser("table")
@@ -56,11 +57,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="search-bench-") as folder:
         prepare_process(arguments.core, Path(folder))
         found = searched(arguments, Path(folder))
-    RESULTS.mkdir(parents=True, exist_ok=True)
+    folder = RESULTS if arguments.keep is None else arguments.keep
+    folder.mkdir(parents=True, exist_ok=True)
     name = (
         f"{arguments.model}-{arguments.minutes:g}m{'-recovery' if arguments.recovery else ''}-{arguments.sampler}-{arguments.seed}"
     )
-    (RESULTS / f"{name}.json").write_text(json.dumps(found) + "\n")
+    (folder / f"{name}.json").write_text(json.dumps(found) + "\n")
     print(f"{name}: hypervolume {found['history'][-1]['hypervolume']:.4f}, {found['trials']}")
 
 

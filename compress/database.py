@@ -160,6 +160,14 @@ class LevelDatabase:
                 self._known.popitem(last=False)
         return self._known[name]
 
+    def known_error(self, layer: str, bits: int) -> float | None:
+        """The output error of a layer on all its channels, None where nobody has asked for that level yet: nothing is made."""
+        name = digest_of([layer, None, bits, self.rounding])
+        if name in self._known:
+            return self._known[name].error
+        stored = self._load(f"levels/{name}")
+        return None if stored is None else float(stored["error"])
+
     def _make(self, layer: str, channels: Tensor | None, bits: int | None) -> Level:
         node, second = self._nodes[layer], self.moments[layer].second
         tensor = get_tensor(self.network.module, self._layers[layer].weight).detach()

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .front import hypervolume, non_dominated
+from .front import non_dominated
+from .sampling.boxes import Boxes
 
 Vector = tuple[float, float, float]
 
@@ -26,8 +27,7 @@ def promoted(vectors: Sequence[Vector], front: Sequence[Vector], *, turn: int) -
     `vectors` are expected objectives, `front` those that were measured; `turn` counts promotions. Among the candidates of the
     best non-dominated rank that add anything, those of the latency band whose turn it is come first.
     """
-    whole = hypervolume(front)
-    gains = [hypervolume([*front, vector]) - whole for vector in vectors]
+    gains = Boxes(np.array(front).reshape(-1, 3), np.ones(3)).gains(np.array(vectors).reshape(-1, 3)).tolist()
     adding = [index for index, gain in enumerate(gains) if gain > 1e-6]
     if not adding:
         return None

@@ -249,7 +249,8 @@ def _bit_error(layer: str, precision: Precision, database: "LevelDatabase | None
         return 0.0
     if database is None or not database.covers(layer):
         return float(4.0**-bits)
-    return database.level(layer, bits=bits).error
+    known = database.known_error(layer, bits)  # making a level takes time that belongs to candidates
+    return float(4.0**-bits) if known is None else known
 
 
 def _monotone(values: Sequence[float], coarseness: Sequence[int]) -> list[float]:

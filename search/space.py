@@ -22,6 +22,7 @@ STEPS = (100, 250, 600, 1500, 4000)
 LEARNING_RATE = (1e-4, 1e-2)
 TEMPERATURE = (1.0, 8.0)
 WEIGHT = (0.5, 1.0)
+MOST_LEVELS = 16  # of a channel group
 DEFAULT_RECOVERY = Recovery(steps=STEPS[1], learning_rate=2e-3, temperature=4.0, weight=0.9)
 
 Parameters = Mapping[str, int | float]
@@ -87,8 +88,9 @@ class SearchSpace:
         excluded = [Excluded(name=item.name, reason=item.reason) for item in network.excluded]
         groups, ruled_out = [], {}
         for group in network.groups:
-            choices = levels(group, profile.channel_multiple)
-            ruled_out[group.name] = group.channels - len(choices)
+            legal = levels(group, profile.channel_multiple)
+            choices = thinned(legal)
+            ruled_out[group.name] = group.channels - len(legal)
             if len(choices) > 1:
                 groups.append(GroupLevels(name=group.name, layers=group.layers, levels=choices))
             else:
@@ -198,6 +200,13 @@ class SearchSpace:
         quantized = self.smallest()
         float32, fewest = network.cost(replace(quantized, precision={})), network.cost(quantized)
         return sum(min(a.bytes, b.bytes) for a, b in zip(float32.layers, fewest.layers, strict=True))
+
+
+def thinned(levels: tuple[int, ...]) -> tuple[int, ...]:
+    """At most MOST_LEVELS of the levels, evenly chosen, the ends kept: a step between two of 256 changes nothing that is measured."""
+    if len(levels) <= MOST_LEVELS:
+        return levels
+    return tuple(levels[round(index * (len(levels) - 1) / (MOST_LEVELS - 1))] for index in range(MOST_LEVELS))
 
 
 def _refusal(layer: "Layer", profile: Profile) -> str | None:

@@ -4,21 +4,23 @@ Min-sum bucket elimination (Dechter, Bucket elimination: a unifying framework fo
 by one, each by minimizing the sum of all tables that mention it. Where a term couples neighbouring layers only, as the cost of
 switching precision does, this is Viterbi's algorithm with the previous layer's precision as the state, and the dynamic program
 of SPDY (Frantar & Alistarh, 2022, section 3) with its time limit moved into a multiplier. Slots that would make the tables too
-wide (channels that many layers share) are *held*: fixed, and improved by coordinate descent around the exact inner solution.
+wide (channels that many layers share, blocks that can go) are *held* at what a coordinate descent over everything found best
+(`descent.py`); the exact solution of the others around them is polished once more.
 
 Many problems are solved in one pass: every table has a leading axis of rows, which differ in (λ, μ) and in the held levels.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
+from .descent import Descent
 from .problem import Levels, Problem
 
 WIDEST = 30_000  # entries of the largest table of an elimination
-_SWEEPS = 6
 _ROWS = 4_000_000  # entries of a table over all rows: more rows are solved in several passes
 
 Losses = Sequence[np.ndarray]
@@ -59,9 +61,10 @@ class Solver:
         self.problem = problem
         self._shape = [slot.levels for slot in problem.slots]
         self._scopes = _scopes(problem)
-        self.held, order = _order(self._shape, self._scopes, widest)
+        self.held, order = _order(tuple(self._shape), tuple(self._scopes), widest)
         self._owned: list[tuple[int, _Table, tuple[list[int], np.ndarray | float]]] = []
         self._constant, self._buckets = self._compile(order)
+        self._descent = Descent(problem)
         self._width = max((int(np.prod([self._shape[s] for s in b.scope])) for b in self._buckets), default=1)
 
     def minimize(
@@ -69,41 +72,28 @@ class Solver:
     ) -> list[Levels]:
         """By row of `weights`, N × 3 multipliers ≥ 0 of (loss, latency, size), the canonical levels of the smallest sum.
 
-        `losses` has by slot an array over its levels. `starts` counts the tries with differing held levels: the original's, then
-        random ones.
+        `losses` has by slot an array over its levels. Where slots are held, `starts` descents begin at the original or at random.
         """
         self._load(losses)
         if not self.held:
             return [self.problem.canonical(tuple(map(int, row))) for row in self._inner(weights, self._no_held(len(weights)))[1]]
-        rng = rng or np.random.default_rng(0)
-        first = np.array([self.problem.slots[slot].original for slot in self.held])
-        limits = [self._shape[slot] for slot in self.held]
-        tries = [
-            np.tile(first, (len(weights), 1)),
-            *(rng.integers(0, limits, (len(weights), len(limits))) for _ in range(starts - 1)),
-        ]
-        many = np.tile(weights, (len(tries), 1))
-        totals, levels = self._descend(many, np.concatenate(tries))
-        best = totals.reshape(len(tries), -1).argmin(axis=0) * len(weights) + np.arange(len(weights))
-        return [self.problem.canonical(tuple(map(int, row))) for row in levels[best]]
+        rows = self._started(losses, weights, starts, rng or np.random.default_rng(0))
+        _, levels = self._inner(weights, rows[:, list(self.held)])
+        both = np.concatenate([rows, self._descent.improved(losses, weights, levels, sweeps=2)])
+        totals = self._descent.totals(losses, np.tile(weights, (2, 1)), both).reshape(2, -1)
+        best = totals.argmin(axis=0) * len(weights) + np.arange(len(weights))
+        return [self.problem.canonical(tuple(map(int, row))) for row in both[best]]
 
-    def _descend(self, weights: np.ndarray, held: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Coordinate descent over the held slots, all rows at once: totals N and levels N × slots."""
-        totals, levels = self._inner(weights, held)
-        for _ in range(_SWEEPS):
-            before = totals.copy()
-            for column, slot in enumerate(self.held):
-                count = self._shape[slot]
-                tried = np.repeat(held, count, axis=0)
-                tried[:, column] = np.tile(np.arange(count), len(held))
-                found, chosen = self._inner(np.repeat(weights, count, axis=0), tried)
-                best = found.reshape(-1, count).argmin(axis=1) + np.arange(len(held)) * count
-                better = found[best] < totals - 1e-12
-                totals = np.where(better, found[best], totals)
-                levels[better], held[better] = chosen[best][better], tried[best][better]
-            if (before - totals <= 1e-12).all():
-                break
-        return totals, levels
+    def _started(self, losses: Losses, weights: np.ndarray, starts: int, rng: np.random.Generator) -> np.ndarray:
+        """By row the best of several descents: from the original, from each slot's own best level, from random levels."""
+        shape = np.array(self._shape)
+        original = np.tile(np.array(self.problem.original), (len(weights), 1))
+        tries = [original, *(rng.integers(0, shape, original.shape) for _ in range(starts - 1))]
+        many = np.tile(weights, (len(tries), 1))
+        levels = self._descent.improved(losses, many, np.concatenate(tries))
+        totals = self._descent.totals(losses, many, levels).reshape(len(tries), -1)
+        best: np.ndarray = levels[totals.argmin(axis=0) * len(weights) + np.arange(len(weights))]
+        return best
 
     def _inner(self, weights: np.ndarray, held: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The exact solution given the held levels, N × held: totals N and levels N × slots."""
@@ -206,7 +196,8 @@ def _scopes(problem: Problem) -> list[tuple[int, ...]]:
     return [*(term.scope for term in problem.terms), *own]
 
 
-def _order(shape: Sequence[int], scopes: Sequence[tuple[int, ...]], widest: int) -> tuple[tuple[int, ...], list[int]]:
+@lru_cache(maxsize=8)
+def _order(shape: tuple[int, ...], scopes: tuple[tuple[int, ...], ...], widest: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """The slots to hold, and the order of elimination of the others, the smallest next table first.
 
     While some table has more than `widest` entries, the slot with the most neighbours in it is held.
@@ -222,7 +213,7 @@ def _order(shape: Sequence[int], scopes: Sequence[tuple[int, ...]], widest: int)
         degrees = {slot: len(found) for slot, found in neighbours.items()}
         worst = _eliminate_all(neighbours, shape, order, widest)
         if worst is None:
-            return tuple(held), order
+            return tuple(held), tuple(order)
         held.append(max(worst, key=lambda slot: (degrees[slot], shape[slot], -slot)))
 
 
