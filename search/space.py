@@ -203,7 +203,7 @@ class SearchSpace:
 
 
 def thinned(levels: tuple[int, ...]) -> tuple[int, ...]:
-    """At most MOST_LEVELS of the levels, evenly chosen, the ends kept: a step between two of 256 changes nothing that is measured."""
+    """At most MOST_LEVELS of the levels, evenly chosen, the ends kept: finer steps change nothing that can be measured."""
     if len(levels) <= MOST_LEVELS:
         return levels
     return tuple(levels[round(index * (len(levels) - 1) / (MOST_LEVELS - 1))] for index in range(MOST_LEVELS))
