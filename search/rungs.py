@@ -1,7 +1,7 @@
 """Rungs: r0 stitched KL, r1 the measured artifact, r2 a short and r3 a long recovery; who goes up, and how well rungs agree.
 
-A candidate goes up by its non-dominated rank, then by the hypervolume that it is expected to add; turns are taken over the
-latency range, so that one lucky corner does not get everything.
+Up goes what no other candidate is expected to dominate, the largest expected hypervolume first; turns are taken over the latency
+range, so that one lucky corner does not get everything.
 """
 
 import math
@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .front import hypervolume, non_dominated
+from .front import non_dominated
+from .sampling.boxes import Boxes
 
 Vector = tuple[float, float, float]
 
@@ -23,32 +24,18 @@ _PRIOR_WEIGHT = 3.0  # recoveries that the prior of the curve counts for
 def promoted(vectors: Sequence[Vector], front: Sequence[Vector], *, turn: int) -> int | None:
     """The index of the candidate to promote, None when none is expected to add to the front.
 
-    `vectors` are expected objectives, `front` those that were measured; `turn` counts promotions. Among the candidates of the
-    best non-dominated rank that add anything, those of the latency band whose turn it is come first.
+    `vectors` are expected objectives, `front` those that were measured; `turn` counts promotions. Among the candidates that
+    add anything and that none of them dominates, those of the latency band whose turn it is come first.
     """
-    whole = hypervolume(front)
-    gains = [hypervolume([*front, vector]) - whole for vector in vectors]
+    gains = Boxes(np.array(front), (1.0, 1.0, 1.0)).gains(np.array(vectors).reshape(-1, 3))
     adding = [index for index, gain in enumerate(gains) if gain > 1e-6]
     if not adding:
         return None
-    ranks = non_dominated_ranks([vectors[index] for index in adding])
-    best = [index for index, rank in zip(adding, ranks, strict=True) if rank == min(ranks)]
+    best = non_dominated(adding, lambda index: vectors[index])
     edges = np.quantile([vectors[index][2] for index in best], np.linspace(0, 1, BANDS + 1)[1:-1])
     band = turn % BANDS
     mine = [index for index in best if int(np.searchsorted(edges, vectors[index][2], side="right")) == band]
     return max(mine or best, key=lambda index: gains[index])
-
-
-def non_dominated_ranks(vectors: Sequence[Vector]) -> list[int]:
-    """0 for what nothing dominates, 1 for what only those dominate, and so on (Deb et al., NSGA-II, 2002, section III-A)."""
-    left, ranks, rank = list(range(len(vectors))), [0] * len(vectors), 0
-    while left:
-        layer = set(non_dominated(left, lambda index: vectors[index]))
-        for index in layer:
-            ranks[index] = rank
-        left = [index for index in left if index not in layer]
-        rank += 1
-    return ranks
 
 
 def rank_correlation(pairs: Sequence[tuple[float, float]]) -> float | None:
