@@ -109,10 +109,20 @@ def test_candidates_are_recovered_now_and_then_starting_with_the_known_settings(
         assert Recipe.from_json({**recipe.to_json(), "recovery": None}).digest in plain
 
 
-def test_without_recovery_nothing_is_trained_and_no_trial_asks_for_it(tmp_path):
+def test_without_recovery_nothing_is_trained_and_every_trial_says_so(tmp_path):
     done = climb(tmp_path / "run", trials=10, recovery=False)
     assert not any(recipe.recovery for recipe in recipes_of(done.run))
-    assert all("recover" not in trial.params for trial in done.search.study.trials)
+    assert {trial.params["recover"] for trial in done.search.study.trials} == {0}
+
+
+def test_a_run_without_recovery_goes_on_with_it_and_the_other_way_round(tmp_path):
+    climb(tmp_path / "run", trials=8, recovery=False)
+    recovering = climb(tmp_path / "run", trials=14)
+    recovered = [recipe.digest for recipe in recipes_of(recovering.run) if recipe.recovery]
+    assert recovered
+    done = climb(tmp_path / "run", trials=18, recovery=False)
+    assert [recipe.digest for recipe in recipes_of(done.run) if recipe.recovery] == recovered
+    assert not set(done.evaluator.evaluated) & {recipe.digest for recipe in recipes_of(recovering.run)}
 
 
 def test_a_warm_start_is_tried_before_anything_is_proposed(tmp_path):
