@@ -98,6 +98,7 @@ class Search:
     def _resume(self) -> list[Trial]:
         """Takes up what earlier sessions left; the trials that they did not finish."""
         for evaluation in sorted(self.study.evaluations(), key=lambda item: item.elapsed_s):
+            self.tried.add(evaluation.recipe.digest)  # its parameters may ask for a recovery that the space did not have then
             self.result.evaluations.append(self.finalists.restored(evaluation))
             self.screen.learn(evaluation)
         self.result.known = self.finalists.known
@@ -148,6 +149,7 @@ class Search:
         return known
 
     def _complete(self, trial: Trial, evaluation: Evaluation) -> None:
+        self.tried.add(evaluation.recipe.digest)
         self.result.evaluations.append(evaluation)
         self.screen.learn(evaluation)
         constraints = self.result.sampler_constraints(evaluation)
