@@ -16,7 +16,10 @@ Reading order
                                    whole models, built for their shapes alone (shape_runs.py), have taught
     front.py, result.py            dominance, hypervolume; the front as it stands, front.json
     study.py, run_directory.py     what is on disk, and how a killed search goes on (clock.py, interrupt.py)
-    search.py, finalists.py        the loop, and the longer look at its result
+    search.py, finalists.py        what every search does, and the longer look at its result
+    sequential.py, rung_search.py  the two strategies (strategy.py chooses): one candidate after the other; climbing, with guide.py,
+                                   pool.py and rungs.py for r0 and r1, recoveries.py and recovery_process.py for r2 and r3
+    budget.py                      how the time is divided, and where it went
     prepare.py, plan.py            putting it together; `--dry-run`
     progress.py, status.py         what a person sees meanwhile
     several.py, joint_space.py, further.py, target_points.py   several targets: what they add to all of the above

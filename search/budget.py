@@ -23,13 +23,16 @@ RECOVERY_SHARE = 0.40
 TABLE_S = 60.0  # for each table of a search whose end is a number of trials
 BESIDE = "recovery beside the search"
 _FILE = "time.json"
-_STAGES: Mapping[str, Activity] = {  # of an evaluation
+_STAGES: Mapping[str, Activity | None] = {  # of an evaluation
     "reconstruct": "database",
     "recover": "recovery",
     "check": "validation",
     "validate": "validation",
     "timing loop": "timing loops",
+    "measure": None,  # starting a measurement's sessions and warming them up: other
+    "inspect": None,
 }
+_ON_TARGET = "on "  # a further target: nearly all of it is its measurement
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,8 +121,9 @@ class Ledger:
         """Counts the stages of an evaluation."""
         found: dict[Activity, float] = {}
         for stage, value in stages.items():
-            activity = _STAGES.get(stage, "build")
-            found[activity] = found.get(activity, 0.0) + value
+            activity: Activity | None = "timing loops" if stage.startswith(_ON_TARGET) else _STAGES.get(stage, "build")
+            if activity is not None:
+                found[activity] = found.get(activity, 0.0) + value
         self.add(found)
 
     def add_beside(self, stages: Mapping[str, float]) -> None:

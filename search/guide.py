@@ -1,9 +1,10 @@
 """Guide: the tables of a `front` search and the sampler that reads them, kept true by what is measured."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
 from optuna.trial import FixedTrial
 
 from ..compress.network import Network
@@ -14,11 +15,13 @@ from .latency import LatencyPredictor, problem_of
 from .pool import Pool
 from .result import Result
 from .run_directory import RunDirectory
+from .rungs import RecoveryCurve, Vector
 from .sampling.losses import LossTable
+from .sampling.moves import Costs
 from .sampling.problem import Levels
 from .sampling.proposals import Proposer
 from .sampling.sampler import FrontSampler
-from .space import SearchSpace
+from .space import DEFAULT_RECOVERY, RECOVER, SearchSpace
 
 Losses = Mapping[str, list[float]]
 
@@ -64,7 +67,10 @@ class Guide:
         """The guide of a search whose original was measured and whose tables are made."""
         original_bytes = result.baseline.artifact.size_bytes
         problem = problem_of(space, network, predictor, original_bytes=original_bytes)
-        proposer = Proposer(problem, LossTable(problem, losses), limits=limits_of(result), seed=seed)
+        drop, size, latency = limits_of(result)
+        if space.recovery:  # what a recovery can mend is worth a look
+            drop = min(1.0, RecoveryCurve().before(drop, DEFAULT_RECOVERY.steps))
+        proposer = Proposer(problem, LossTable(problem, losses), limits=(drop, size, latency), seed=seed)
         pool = Pool.open(directory, problem)
         for levels, kl in pool.found.items():
             proposer.observe(levels, loss=kl)
@@ -86,7 +92,7 @@ class Guide:
     def recipe(self, levels: Levels) -> Recipe:
         """The recipe of these levels."""
         parameters = self.pool.problem.parameters(levels)
-        return self.space.suggest(FixedTrial({**parameters, "recover": 0}))
+        return self.space.suggest(FixedTrial({**parameters, RECOVER: 0}))
 
     def kl(self, recipe: Recipe) -> float | None:
         """The KL of a recipe that did not come from the sampler; None where it cannot be told."""
@@ -101,6 +107,25 @@ class Guide:
         self.pool.add(levels, kl)
         self.proposer.observe(levels, loss=kl)
         return kl
+
+    def guess(self, levels: Levels) -> None:
+        """Takes note of a candidate that cannot be stitched: what the table expects of it stands for its KL."""
+        self.pool.guessed[levels] = self.proposer.losses.loss(levels)
+        self.proposer.observe(levels)
+
+    def vectors(self, candidates: Sequence[tuple[Levels, float]]) -> list[Vector]:
+        """The expected vectors of candidates of the pool, given their KL; all at once, since hundreds may wait."""
+        if not candidates:
+            return []
+        rows = np.array([levels for levels, _ in candidates])
+        drops = self.proposer.curve.many(np.array([kl for _, kl in candidates]), self.proposer.problem.closed(rows))
+        costs = Costs(self.proposer.problem).many(rows)
+        return [(drop, size, latency) for drop, (size, latency) in zip(drops.tolist(), costs.tolist(), strict=True)]
+
+    def forget(self, recipe: Recipe) -> None:
+        """A candidate that failed at r1 says nothing of its neighbours."""
+        problem = self.proposer.problem
+        self.proposer.forget(problem.levels_of(self.space.parameters(recipe)))
 
     def learn(self, evaluation: Evaluation) -> None:
         """Corrects the latency table by a measured candidate."""

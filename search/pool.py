@@ -12,12 +12,16 @@ _FILE = "r0.jsonl"
 
 @dataclass(slots=True, kw_only=True)
 class Pool:
-    """Every candidate of rung r0 with its KL in nats. One line a candidate: a killed search loses the one it was at."""
+    """Every candidate of rung r0 with its KL in nats. One line a candidate: a killed search loses the one it was at.
+
+    `guessed` are those that could not be stitched, with what the table expects; a later session tries to stitch them again.
+    """
 
     directory: RunDirectory
     problem: Problem
     found: dict[Levels, float] = field(default_factory=dict)
     promoted: set[Levels] = field(default_factory=set)
+    guessed: dict[Levels, float] = field(default_factory=dict)
 
     @classmethod
     def open(cls, directory: RunDirectory, problem: Problem) -> "Pool":
@@ -39,6 +43,10 @@ class Pool:
     def waiting(self) -> list[tuple[Levels, float]]:
         """Candidates that did not go up, with their KL."""
         return [(levels, kl) for levels, kl in self.found.items() if levels not in self.promoted]
+
+    def guesses(self) -> list[tuple[Levels, float]]:
+        """The same of those that could not be stitched."""
+        return [(levels, kl) for levels, kl in self.guessed.items() if levels not in self.promoted]
 
 
 def _readable(lines: list[str], problem: Problem) -> Iterator[tuple[Levels, float]]:

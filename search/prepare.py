@@ -27,6 +27,7 @@ from .finalists import Finalists
 from .further import format_of
 from .joint_space import space_of
 from .progress import Progress
+from .recovery_process import CHECK_PREFIX
 from .request import SearchRequest
 from .result import Result
 from .run_directory import RunConfig, RunDirectory, existing_runs, read_json, read_run
@@ -124,6 +125,8 @@ def open_search(problem: Problem, progress: Progress) -> Iterator[Search]:
         _announce(directory, problem, progress)
         directory.write_json(_CHECKED, problem.checked.to_json())
         compressor = make_compressor(problem, cache_dir=directory.path / "cache")
+        for left in (directory.path / "cache").glob(f"{CHECK_PREFIX}*"):  # of a recovery that nobody collected
+            left.unlink(missing_ok=True)
         with splits_folder(directory) as splits:
             yield _search(problem, directory, compressor, progress, splits)
         if compressor.students.uses_database:

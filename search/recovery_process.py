@@ -8,10 +8,13 @@ import contextlib
 import json
 import os
 import queue
+import signal
 import subprocess
 import sys
 import tempfile
 import threading
+import time
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -26,6 +29,8 @@ from ..compress.compressor import BuildResult, Compressor
 from ..compress.options import CompressorOptions, FileFormat
 from ..compress.recipe import Recipe
 from ..errors import StageError
+
+CHECK_PREFIX = "check-"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,21 +88,28 @@ class RecoveryProcess:
             pass  # the reader has seen the end, and `poll` says so
 
     def poll(self, *, wait_s: float = 0.0) -> BuildResult | StageError | None:
-        """What became of the recipe, None while it is still at it; waits so long for an answer."""
+        """What became of the recipe, None while it is still at it; waits at most so long, whatever is told meanwhile."""
+        end = time.monotonic() + wait_s
         while self.recipe is not None:
+            left_s = end - time.monotonic()
             try:
-                line = self._replies.get(timeout=wait_s) if wait_s > 0 else self._replies.get_nowait()
+                line = self._replies.get(timeout=left_s) if left_s > 0 else self._replies.get_nowait()
             except queue.Empty:
                 return None
             if line is None:
                 return self._crashed()
-            reply = json.loads(line)
-            if "progress" in reply:
-                self.stage = reply["progress"]
-                continue
-            self.recipe = None
-            return _result_of(reply)
+            try:
+                reply = json.loads(line)
+                if "progress" not in reply:
+                    return self._answered(_result_of(reply))
+            except (OSError, ValueError, zipfile.BadZipFile):  # it died while it wrote the line, or the file of the check is gone
+                return self._crashed()
+            self.stage = reply["progress"]
         return None
+
+    def _answered(self, result: BuildResult | StageError) -> BuildResult | StageError:
+        self.recipe = None
+        return result
 
     def cancel(self) -> None:
         """Gives the recipe up; the next one gets a fresh child."""
@@ -111,6 +123,7 @@ class RecoveryProcess:
 
     def _running(self) -> "subprocess.Popen[str]":
         if self._process is None or self._process.poll() is not None:
+            self._end()
             command = [sys.executable, "-P", "-m", __spec__.name, self.config.to_json()]
             environment = {**os.environ, "OMP_NUM_THREADS": str(len(self.config.cores)), "OMP_WAIT_POLICY": "PASSIVE"}
             self._process = subprocess.Popen(
@@ -136,7 +149,10 @@ class RecoveryProcess:
 
     def _end(self) -> None:
         if self._process is not None:
-            self._process.kill()
+            try:
+                os.killpg(self._process.pid, signal.SIGKILL)  # its whole session: a task's data may load in processes
+            except (ProcessLookupError, PermissionError):
+                self._process.kill()
             self._process.wait()
             for stream in (self._process.stdin, self._process.stdout):
                 if stream is not None:
@@ -232,7 +248,7 @@ def _built(compressor: Compressor, recipe: Recipe, config: Mapping[str, Any], sa
 
 def _written(form: FileFormat, built: BuildResult, config: Mapping[str, Any]) -> dict[str, Any]:
     """An artifact for a reply, the arrays of its check in a file."""
-    handle, name = tempfile.mkstemp(suffix=".npz", prefix="check-", dir=config["cache_dir"])
+    handle, name = tempfile.mkstemp(suffix=".npz", prefix=CHECK_PREFIX, dir=config["cache_dir"])
     sides = {"input": built.check.inputs, "expected": built.check.expected}
     named: dict[str, Any] = {f"{side}{index:03}": array for side, arrays in sides.items() for index, array in enumerate(arrays)}
     with os.fdopen(handle, "wb") as file:

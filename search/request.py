@@ -39,6 +39,10 @@ class SearchRequest:
     def __post_init__(self) -> None:
         if self.sampler not in SAMPLERS:
             raise InputError(f"There is no sampler {self.sampler!r}: choose {', '.join(SAMPLERS)}.")
+        if self.warm_start is not None and self.sampler != "front":
+            raise InputError(
+                f"--from needs the sampler 'front'; {self.sampler!r} cannot start from an earlier run: leave out one of the two."
+            )
         if self.batch < 1:
             raise InputError(f"--batch {self.batch} is no batch size: give 1 or more.")
         if self.trials is not None and self.trials < 1:

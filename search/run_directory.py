@@ -3,7 +3,9 @@
     run.toml         the resolved configuration; its [identity] must be unchanged for a run to be continued
     study.db         the Optuna study; measurements.db: raw measurements; artifacts/<digest>.onnx
     front.json       the result so far (`status` says how far)
-    finalists.json   what the longer measurement and the test split said; log.jsonl: events; elapsed: seconds spent
+    r0.jsonl         candidates of rung r0 with their KL; further.json: what was measured later on further targets
+    finalists.json   what the longer measurement and the test split said; log.jsonl: events
+    elapsed          seconds spent; time.json: seconds by activity; task.json: what the check of the task found
     finetuned/       points that `pick --finetune` made: 1.json, 2.json …; the checkpoint of one that was interrupted
     run.lock         held (flock) by the coordinator while it lives
 

@@ -1,7 +1,7 @@
 """Rungs: r0 stitched KL, r1 the measured artifact, r2 a short and r3 a long recovery; who goes up, and how well rungs agree.
 
-A candidate goes up by its non-dominated rank, then by the hypervolume that it is expected to add; turns are taken over the
-latency range, so that one lucky corner does not get everything.
+Up goes what no other candidate is expected to dominate, the largest expected hypervolume first; turns are taken over the latency
+range, so that one lucky corner does not get everything.
 """
 
 import math
@@ -21,34 +21,24 @@ LEAST_PAIRS = 5  # to judge a correlation by
 _PRIOR_WEIGHT = 3.0  # recoveries that the prior of the curve counts for
 
 
-def promoted(vectors: Sequence[Vector], front: Sequence[Vector], *, turn: int) -> int | None:
+def promoted(
+    vectors: Sequence[Vector], front: Sequence[Vector], *, turn: int, limits: Sequence[float] = (1.0, 1.0, 1.0)
+) -> int | None:
     """The index of the candidate to promote, None when none is expected to add to the front.
 
-    `vectors` are expected objectives, `front` those that were measured; `turn` counts promotions. Among the candidates of the
-    best non-dominated rank that add anything, those of the latency band whose turn it is come first.
+    `vectors` are expected objectives, `front` those that were measured; only what lies within `limits` adds anything. `turn` counts
+    promotions. Among the candidates that add anything and that none of them dominates, those of the latency band whose turn it is
+    come first.
     """
-    gains = Boxes(np.array(front).reshape(-1, 3), np.ones(3)).gains(np.array(vectors).reshape(-1, 3)).tolist()
+    gains = Boxes(np.array(front).reshape(-1, 3), limits).gains(np.array(vectors).reshape(-1, 3))
     adding = [index for index, gain in enumerate(gains) if gain > 1e-6]
     if not adding:
         return None
-    ranks = non_dominated_ranks([vectors[index] for index in adding])
-    best = [index for index, rank in zip(adding, ranks, strict=True) if rank == min(ranks)]
+    best = non_dominated(adding, lambda index: vectors[index])
     edges = np.quantile([vectors[index][2] for index in best], np.linspace(0, 1, BANDS + 1)[1:-1])
     band = turn % BANDS
     mine = [index for index in best if int(np.searchsorted(edges, vectors[index][2], side="right")) == band]
     return max(mine or best, key=lambda index: gains[index])
-
-
-def non_dominated_ranks(vectors: Sequence[Vector]) -> list[int]:
-    """0 for what nothing dominates, 1 for what only those dominate, and so on (Deb et al., NSGA-II, 2002, section III-A)."""
-    left, ranks, rank = list(range(len(vectors))), [0] * len(vectors), 0
-    while left:
-        layer = set(non_dominated(left, lambda index: vectors[index]))
-        for index in layer:
-            ranks[index] = rank
-        left = [index for index in left if index not in layer]
-        rank += 1
-    return ranks
 
 
 def rank_correlation(pairs: Sequence[tuple[float, float]]) -> float | None:
@@ -87,6 +77,13 @@ class RecoveryCurve:
             return before
         coefficients = self._coefficients()
         return min(before, math.exp(float(_features(before, steps) @ coefficients)))
+
+    def before(self, after: float, steps: int) -> float:
+        """The drop of which so many steps are expected to leave `after`; no less than `after`."""
+        if after <= 0:
+            return after
+        offset, slope, longer = self._coefficients()
+        return max(after, math.exp((math.log(after) - offset - longer * math.log(steps / 250)) / slope))
 
     def _coefficients(self) -> np.ndarray:
         prior = np.array(self.prior)

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from optuna.trial import FixedTrial, Trial, TrialState
+from optuna.trial import Trial, TrialState
 
 from ..compress.compressor import BuildResult
 from ..compress.recipe import Recipe
@@ -17,7 +17,7 @@ from ..errors import TargetUnavailable, TaskError
 from .budget import Budget, Ledger
 from .clock import Clock
 from .evaluate import Evaluator
-from .evaluation import Evaluation, Failure
+from .evaluation import Evaluation, Failure, Screened
 from .finalists import Finalists, by_contribution
 from .interrupt import Interrupts
 from .progress import Progress
@@ -43,8 +43,8 @@ class Strategy(Protocol):
         """Tries candidates until `search.time_left()` is False; first the trials that a killed session left RUNNING."""
         ...
 
-    def facts(self) -> dict[str, Any]:
-        """What front.json tells of the strategy's own work; may be empty."""
+    def facts(self, search: "Search") -> dict[str, Any]:
+        """What front.json tells of the strategy's own work; may be empty. Ctrl-C may come before `search` was called."""
         ...
 
 
@@ -98,12 +98,13 @@ class Search:
     def _resume(self) -> list[Trial]:
         """Takes up what earlier sessions left; the trials that they did not finish."""
         for evaluation in sorted(self.study.evaluations(), key=lambda item: item.elapsed_s):
+            self.tried.add(evaluation.recipe.digest)  # its parameters may ask for a recovery that the space did not have then
             self.result.evaluations.append(self.finalists.restored(evaluation))
             self.screen.learn(evaluation)
         self.result.known = self.finalists.known
         for trial in self.study.trials:
             if trial.state.is_finished() and trial.user_attrs.get("screened") != "time":
-                recipe = self.space.suggest(FixedTrial(trial.params))
+                recipe = self.space.recipe_of(trial.params)
                 self.tried.add(recipe.digest)
                 if trial.state == TrialState.FAIL:
                     self.screen.learn_failure(recipe, trial.number)
@@ -140,7 +141,15 @@ class Search:
         self._show(outcome)
         return outcome
 
+    def screened_again(self, trial: Trial, recipe: Recipe) -> bool:
+        """Whether an interrupted trial's recipe was tried, which ends it: a recovery, continued without recovery."""
+        known = recipe.digest in self.tried
+        if known:
+            self.study.screen(trial, Screened(reason="duplicate", message="the same recipe as an earlier trial"))
+        return known
+
     def _complete(self, trial: Trial, evaluation: Evaluation) -> None:
+        self.tried.add(evaluation.recipe.digest)
         self.result.evaluations.append(evaluation)
         self.screen.learn(evaluation)
         constraints = self.result.sampler_constraints(evaluation)
@@ -214,7 +223,7 @@ class Search:
         if self.result.evaluations:
             value = run_json(
                 self.result,
-                {**self.facts, **self.strategy.facts(), "time": self.ledger.to_json()},
+                {**self.facts, **self.strategy.facts(self), "time": self.ledger.to_json()},
                 failures=[*self.study.failures(), *self.finalists.failures],
                 screened=self.study.screened_count(),
                 status=status,

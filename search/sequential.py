@@ -21,9 +21,7 @@ class Sequential:
 
     def search(self, search: Search, interrupted: list[Trial]) -> None:
         """See Strategy."""
-        for trial in interrupted:
-            if search.time_left():
-                search.evaluate(trial, search.space.suggest(trial))
+        _take_up(search, interrupted)
         screened, out_of_time = 0, 0
         while search.time_left() and screened < MAX_SCREENED and out_of_time < MAX_OUT_OF_TIME:
             seed = _next_seed(search)
@@ -42,9 +40,23 @@ class Sequential:
         if screened == MAX_SCREENED:
             search.progress.note("Everything that the sampler proposes was tried or is out of the limits: the search ends.")
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self, search: Search) -> dict[str, Any]:
         """Nothing of its own."""
         return {}
+
+
+def _take_up(search: Search, interrupted: list[Trial]) -> None:
+    """Tries what a killed session left; what there is no time for waits for the next one, without counting as a crash."""
+    left = list(interrupted)
+    try:
+        while left and search.time_left():
+            trial = left.pop(0)
+            recipe = search.space.suggest(trial)
+            if not search.screened_again(trial, recipe):
+                search.evaluate(trial, recipe)
+    finally:
+        for trial in left:
+            search.study.release(trial)
 
 
 def _longest_s(search: Search) -> float:

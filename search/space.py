@@ -3,13 +3,16 @@
 Parameters of a trial: `skip/<block>` (1: the residual block is removed), `keep/<group>` (index into the group's keep levels,
 ascending), `precision/<layer>` (index into the layer's precisions, float32 first), `rank/<layer>` (index into its ranks,
 ascending, the last is the whole layer), `recover` (0 or 1), and, only with `recover` = 1: `steps` (index into STEPS),
-`learning_rate`, `temperature`, `weight`.
+`learning_rate`, `temperature`, `weight`. A space without recovery asks for `recover` as well, so that a run may go on with it,
+but trains nothing whatever the answer.
 """
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
+
+from optuna.trial import FixedTrial
 
 from ..compress.recipe import BITS, BLOCK, Precision, Recipe, Recovery
 from ..profiles import Profile
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
     from ..compress.layers import Layer
     from ..compress.network import Network
 
+RECOVER = "recover"
 STEPS = (100, 250, 600, 1500, 4000)
 LEARNING_RATE = (1e-4, 1e-2)
 TEMPERATURE = (1.0, 8.0)
@@ -115,6 +119,11 @@ class SearchSpace:
         return tuple(name for name, found in self.precisions.items() if "int8" in found)
 
     @property
+    def has_levels(self) -> bool:
+        """Whether there is anything to choose but the recovery."""
+        return bool(self.blocks or self.groups or self.precisions or self.ranks)
+
+    @property
     def size(self) -> int:
         """The exact number of recipes; learning rate, temperature and weight, which are continuous, count once."""
         levels = math.prod(len(group.levels) for group in self.groups)
@@ -144,9 +153,17 @@ class SearchSpace:
         for layer, ranks in self.ranks.items():
             if (level := trial.suggest_int(f"rank/{layer}", 0, len(ranks))) < len(ranks):
                 rank[layer] = ranks[level]
-        recovery = _suggest_recovery(trial) if self.recovery else None
+        recovery = _suggest_recovery(trial) if trial.suggest_int(RECOVER, 0, 1) and self.recovery else None
         recipe = Recipe(keep=keep, precision=precision, rank=rank, skip=skip, recovery=recovery)
         return self.canonical(recipe)
+
+    def recipe_of(self, parameters: Parameters) -> Recipe:
+        """The recipe of a finished trial, with its recovery even where this space has none any more.
+
+        Trials of a space without recovery answered `recover` with anything or not at all.
+        """
+        trained = all(name in parameters for name in ("steps", "learning_rate", "temperature", "weight"))
+        return replace(self, recovery=True).suggest(FixedTrial({**parameters, RECOVER: int(trained)}))
 
     def canonical(self, recipe: Recipe) -> Recipe:
         """The same recipe without the levels of what its removed blocks take away, blocks inside them included."""
@@ -174,10 +191,8 @@ class SearchSpace:
             f"rank/{name}": found.index(recipe.rank[name]) if name in recipe.rank else len(found)
             for name, found in self.ranks.items()
         }
-        if not self.recovery:
-            return values
-        values["recover"] = int(recipe.recovery is not None)
-        if recipe.recovery is not None:
+        values[RECOVER] = int(self.recovery and recipe.recovery is not None)
+        if self.recovery and recipe.recovery is not None:
             values["steps"] = STEPS.index(recipe.recovery.steps)
             values["learning_rate"] = recipe.recovery.learning_rate
             values["temperature"] = recipe.recovery.temperature
@@ -234,9 +249,7 @@ def _precisions(layer: "Layer", profile: Profile, *, refused: bool) -> tuple[Pre
     return tuple(found)
 
 
-def _suggest_recovery(trial: Suggester) -> Recovery | None:
-    if not trial.suggest_int("recover", 0, 1):
-        return None
+def _suggest_recovery(trial: Suggester) -> Recovery:
     return Recovery(
         steps=STEPS[trial.suggest_int("steps", 0, len(STEPS) - 1)],
         learning_rate=trial.suggest_float("learning_rate", *LEARNING_RATE, log=True),

@@ -41,7 +41,8 @@ def make_guide(search: Search, compressor: Compressor, request: SearchRequest) -
     start_s = search.clock.elapsed_s
 
     def left_s(share_s: float) -> float:
-        return min(share_s, search.left_s()) - (search.clock.elapsed_s - start_s)
+        used_s = search.clock.elapsed_s - start_s
+        return min(share_s - used_s, search.left_s())
 
     with search.ledger.timed("sensitivity"), search.interruptible():
         sensitivity = _sensitivity(compressor, search, lambda: left_s(search.budget.sensitivity_s) > 0)

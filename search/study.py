@@ -26,10 +26,11 @@ from ..errors import InputError, RunDirectoryError
 from .evaluation import Evaluation, Failure, Screened
 from .request import SAMPLERS
 from .sampling.sampler import FrontSampler
-from .space import Parameters
+from .space import RECOVER, Parameters
 
 MAX_ATTEMPTS = 3
 _NAME = "search"
+_FIXED = "fixed_params"  # Optuna's key for the parameters of an enqueued trial
 _POPULATION = 12
 
 
@@ -86,12 +87,18 @@ class SearchStudy:
 
         A waiting trial (its coordinator died between the two steps) is continued instead of queueing the same again.
         """
-        if parameters is not None and not self._waiting():
+        waiting = [trial for trial in self.trials if trial.state == TrialState.WAITING]
+        for trial in waiting:
+            self._settle_recovery(trial)
+        if parameters is not None and not waiting:
             self._study.enqueue_trial(dict(parameters))
         return self._study.ask()
 
-    def _waiting(self) -> bool:
-        return any(trial.state == TrialState.WAITING for trial in self.trials)
+    def _settle_recovery(self, left: FrozenTrial) -> None:
+        """A trial that a version without `recover` left is not recovered: no sampler may decide that now."""
+        fixed = left.system_attrs.get(_FIXED, {})
+        if (left.params or fixed) and RECOVER not in left.params and RECOVER not in fixed:
+            self._study._storage.set_trial_system_attr(left._trial_id, _FIXED, {**fixed, RECOVER: 0})
 
     def adopt(self, on_evaluated: Callable[[Trial], None]) -> list[Trial]:
         """The RUNNING trials that a dead coordinator left, with one more attempt counted.
@@ -100,6 +107,7 @@ class SearchStudy:
         """
         adopted = []
         for left in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            self._settle_recovery(left)
             trial = Trial(self._study, left._trial_id)
             if "evaluation" in left.user_attrs:
                 on_evaluated(trial)

@@ -35,8 +35,8 @@ class Descent:
                 others = tuple(item for item in term.scope if item != slot)
                 self._mentions[slot].append(_Mention(others, np.ascontiguousarray(np.moveaxis(stacked, 1 + axis, -1))))
         self._gated: list[list[tuple[int, int]]] = [[] for _ in problem.slots]
-        for position, slot in enumerate(problem.slots):
-            for gate, level in slot.gates:
+        for position, gated in enumerate(problem.slots):
+            for gate, level in gated.gates:
                 self._gated[gate].append((position, level))
 
     def improved(

@@ -14,7 +14,8 @@ Vector = tuple[float, float, float]
 class Seen:
     """A candidate that was observed. `loss` is its KL, `vector` (normalized drop, size, latency); either may be missing.
 
-    `costs` are its predicted (size, latency), `weights` the prices of (loss, latency, size) that led to it.
+    `costs` are its predicted (size, latency), `weights` the prices of (loss, latency, size) that led to it, `closed` whether a gate
+    is closed.
     """
 
     levels: Levels
@@ -23,6 +24,7 @@ class Seen:
     vector: Vector | None
     recovered: bool
     weights: np.ndarray | None = None
+    closed: bool = False
 
 
 class Known:
@@ -55,7 +57,8 @@ class Known:
         vectors = np.full((len(self.entries), 3), np.nan)
         waiting = [row for row, seen in enumerate(self.entries) if seen.vector is None and seen.loss is not None]
         if waiting:
-            drops = curve.many(np.array([self.entries[row].loss for row in waiting], dtype=float))
+            losses, closed = ([getattr(self.entries[row], name) for row in waiting] for name in ("loss", "closed"))
+            drops = curve.many(np.array(losses, dtype=float), np.array(closed))
             vectors[waiting] = np.column_stack([drops, [self.entries[row].costs for row in waiting]])
         for row, seen in enumerate(self.entries):
             if seen.vector is not None:
@@ -78,4 +81,4 @@ def _joined(before: Seen, after: Seen) -> Seen:
     loss = before.loss if after.loss is None else after.loss
     first = before.vector is not None and (after.vector is None or before.vector[0] <= after.vector[0])
     vector, recovered = (before.vector, before.recovered) if first else (after.vector, after.recovered)
-    return Seen(before.levels, after.costs, loss, vector, recovered, before.weights)
+    return Seen(before.levels, after.costs, loss, vector, recovered, before.weights, before.closed)

@@ -101,33 +101,37 @@ class LossTable:
 class DropCurve:
     """From KL to the normalized drop, ascending: a power law, and what the seen pairs say beyond it.
 
-    Until pairs are seen, drop = (KL / 0.15)^0.8. The law is fitted by ridge regression in the log domain, the rest is a smooth
-    local mean of the residuals, shrunken where few pairs lie.
+    Until pairs are seen, drop = (KL / 0.25)^0.75, as on a ResNet-20. The law is fitted by ridge regression in the log domain, the
+    rest is a smooth local mean of the residuals, shrunken where few pairs lie. A candidate behind closed gates (a removed block)
+    loses less than its stitched KL says, since the layers that are left are fitted anew: a factor, learned as well.
     """
 
     _FLOOR = 0.01  # drops below are noise
     _GRID = np.linspace(np.log(1e-5), np.log(30.0), 150)
+    _CLOSED = np.log(0.6)  # of the factor, and what this prior weighs in pairs
+    _PRIOR_PAIRS = 3.0
 
     def __init__(self) -> None:
-        self._pairs: list[tuple[float, float]] = []
-        self._fitted: tuple[np.ndarray, float] | None = (0.8 * (self._GRID - np.log(0.15)), 0.3)
+        self._pairs: list[tuple[float, float, float]] = []
+        self._fitted: tuple[np.ndarray, float, float] | None = (0.75 * (self._GRID - np.log(0.25)), 0.3, self._CLOSED)
 
-    def observe(self, kl: float, drop: float) -> None:
+    def observe(self, kl: float, drop: float, *, closed: bool = False) -> None:
         """Takes note of a candidate that was not trained."""
         if kl > 0 and np.isfinite((kl, drop)).all():
-            self._pairs.append((float(np.log(kl)), float(np.log(max(drop, self._FLOOR)))))
+            self._pairs.append((float(np.log(kl)), float(np.log(max(drop, self._FLOOR))), float(closed)))
             self._fitted = None
 
-    def drop(self, kl: float) -> float:
+    def drop(self, kl: float, *, closed: bool = False) -> float:
         """The expected normalized drop."""
-        return float(self.many(np.array([kl]))[0])
+        return float(self.many(np.array([kl]), np.array([closed]))[0])
 
-    def many(self, kl: np.ndarray) -> np.ndarray:
-        """The expected normalized drops; 0 where KL is 0."""
+    def many(self, kl: np.ndarray, closed: np.ndarray | None = None) -> np.ndarray:
+        """The expected normalized drops; 0 where KL is 0. `closed` tells which candidates are behind closed gates."""
         logs = np.log(np.maximum(kl, 1e-12))
         below = np.minimum(logs - self._GRID[0], 0.0)
         above = np.maximum(logs - self._GRID[-1], 0.0)
-        return np.asarray(np.where(kl > 0, np.exp(np.interp(logs, self._GRID, self._curve) + below + above), 0.0))
+        less = 0.0 if closed is None else self._fit_now()[2] * np.asarray(closed, dtype=float)
+        return np.asarray(np.where(kl > 0, np.exp(np.interp(logs, self._GRID, self._curve) + below + above + less), 0.0))
 
     def inverse(self, drop: float) -> float:
         """The KL at which the expected drop is `drop` > 0."""
@@ -136,24 +140,33 @@ class DropCurve:
     @property
     def spread(self) -> float:
         """The standard deviation of the log drop about the curve."""
-        self._fitted = self._fitted or self._fit()
-        return self._fitted[1]
+        return self._fit_now()[1]
 
     @property
     def _curve(self) -> np.ndarray:
-        """The log drop over `_GRID`, ascending."""
-        self._fitted = self._fitted or self._fit()
-        return self._fitted[0]
+        """The log drop over `_GRID`, ascending, of candidates behind no gate."""
+        return self._fit_now()[0]
 
-    def _fit(self) -> tuple[np.ndarray, float]:
-        x, y = np.array(self._pairs).T
-        features = np.stack([np.ones_like(x), x - np.log(0.15)])
+    def _fit_now(self) -> tuple[np.ndarray, float, float]:
+        """Curve, spread and the logarithm of the factor behind gates: the curve without it, then it about the curve, twice."""
+        if self._fitted is None:
+            x, y, closed = np.array(self._pairs).T
+            less = self._CLOSED
+            for _ in range(2):
+                curve, spread = self._fit(x, y - less * closed)
+                rest = (y - np.interp(x, self._GRID, curve))[closed > 0]
+                less = float((self._PRIOR_PAIRS * self._CLOSED + rest.sum()) / (self._PRIOR_PAIRS + len(rest)))
+            self._fitted = curve, spread, less
+        return self._fitted
+
+    def _fit(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, float]:
+        features = np.stack([np.ones_like(x), x - np.log(0.25)])
         informative = np.where((y > np.log(2 * self._FLOOR)) & (y < np.log(10.0)), 1.0, 0.1)
         precision = (features * informative) @ features.T + np.diag([0.1, 2.0])
-        intercept, slope = np.linalg.solve(precision, (features * informative) @ y + np.array([0.0, 2.0 * 0.8]))
+        intercept, slope = np.linalg.solve(precision, (features * informative) @ y + np.array([0.0, 2.0 * 0.75]))
         slope = max(slope, 0.2)
-        law = intercept + slope * (self._GRID - np.log(0.15))
-        residual = y - (intercept + slope * (x - np.log(0.15)))
+        law = intercept + slope * (self._GRID - np.log(0.25))
+        residual = y - (intercept + slope * (x - np.log(0.25)))
         near = np.exp(-0.5 * ((self._GRID[:, None] - x) / 0.3) ** 2) * informative
         curve = law + near @ residual / (near.sum(axis=1) + 1.0)
         curve = np.maximum.accumulate(curve) + 1e-3 * (self._GRID - self._GRID[0])

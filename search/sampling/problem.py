@@ -71,6 +71,18 @@ class Problem:
             for position, slot in enumerate(self.slots)
         )
 
+    @cached_property
+    def gates(self) -> tuple[tuple[int, int], ...]:
+        """Every (slot, level) that closes a gate."""
+        return tuple(dict.fromkeys(gate for slot in self.slots for gate in slot.gates))
+
+    def closed(self, rows: np.ndarray) -> np.ndarray:
+        """Which rows of N × slots have a closed gate."""
+        found = np.zeros(len(rows), dtype=bool)
+        for slot, level in self.gates:
+            found |= rows[:, slot] == level
+        return found
+
     def levels_of(self, parameters: Mapping[str, float]) -> Levels:
         """The levels among a trial's parameters. KeyError when one is missing."""
         return tuple(int(parameters[slot.name]) for slot in self.slots)

@@ -94,12 +94,13 @@ class Proposer:
         new = before is None or before.loss is None
         loss = None if recovered else loss
         measured = None if vector is None else (vector[0], vector[1], vector[2])
-        seen = self._known.add(Seen(levels, self._cost(levels), loss, measured, recovered, self._weights.get(levels)))
+        closed = self._closed(levels)
+        seen = self._known.add(Seen(levels, self._cost(levels), loss, measured, recovered, self._weights.get(levels), closed))
         self._measured = self._covered = None
         if loss is not None and new:
             self._learn_loss(levels, loss)
         if seen.loss is not None and vector is not None and not recovered:
-            self.curve.observe(seen.loss, vector[0])
+            self.curve.observe(seen.loss, vector[0], closed=closed)
 
     def propose(self) -> Levels | None:
         """Canonical levels that were neither proposed nor observed before; None when there are none left."""
@@ -125,13 +126,23 @@ class Proposer:
         if loss is None:
             seen = self._known.get(levels)
             loss = seen.loss if seen is not None and seen.loss is not None else self.losses.loss(levels)
-        return self.curve.drop(loss), *self._cost(levels)
+        return self.curve.drop(loss, closed=self._closed(levels)), *self._cost(levels)
 
     def value(self, levels: Levels, *, loss: float | None = None) -> float:
         """The hypervolume that the candidate is expected to add to the measured front, as a share of the box."""
         vector = np.array([self.predict(levels, loss)])
         self._measured = self._measured or Boxes(self._known.measured(), self.limits)
         return float(self._expected(self._measured, vector, self.curve.spread if loss is not None else self._error)[0])
+
+    def forget(self, levels: Levels) -> None:
+        """A candidate that failed says nothing of its neighbours any more; it is not proposed again."""
+        seen = self._known.get(self.problem.canonical(levels))
+        if seen is not None and seen.vector is None:
+            seen.loss = None
+            self._covered = None
+
+    def _closed(self, levels: Levels) -> bool:
+        return bool(self.problem.closed(np.array([levels]))[0])
 
     def _cost(self, levels: Levels) -> tuple[float, float]:
         return self.problem.size(levels), self.problem.latency(levels)
@@ -174,8 +185,8 @@ class Proposer:
                 continue
             kl[rows] *= seen.loss / predicted
             if seen.vector is not None and not seen.recovered and seen.vector[0] > 0.05:
-                factor[rows] = np.clip(seen.vector[0] / self.curve.drop(seen.loss), 0.5, 2.0)
-        return np.asarray(self.curve.many(kl) * factor)
+                factor[rows] = np.clip(seen.vector[0] / self.curve.drop(seen.loss, closed=seen.closed), 0.5, 2.0)
+        return np.asarray(self.curve.many(kl, self.problem.closed(pool.levels)) * factor)
 
     @staticmethod
     def _expected(boxes: Boxes, vectors: np.ndarray, error: float) -> np.ndarray:

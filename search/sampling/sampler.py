@@ -20,7 +20,8 @@ class FrontSampler(BaseSampler):
     `proposer` is called once, before the first proposal: what it needs (sensitivities, latencies) may be measured after the study
     was opened. The study's objectives are (normalized drop, size ratio, latency ratio), minimized. Every finished trial is learned
     from once: its values; its user attribute `kl`, which a trial that was pruned after the first rung has too; and whether it
-    was recovered (parameter `recover` is 1). Trials whose parameters are not those of the problem's slots are ignored.
+    was recovered (a space without recovery asks for `recover` too, but never for `learning_rate`). Trials whose parameters are
+    not those of the problem's slots are ignored.
     """
 
     def __init__(self, proposer: Callable[[], Proposer], *, seed: int):
@@ -82,7 +83,7 @@ class FrontSampler(BaseSampler):
             return
         self._learned.add(trial.number)
         complete = state == TrialState.COMPLETE and values is not None
-        recovered = trial.params.get("recover") == 1
+        recovered = "learning_rate" in trial.params
         proposer.observe(
             levels, loss=trial.user_attrs.get("kl"), vector=values if complete else None, recovered=recovered and complete
         )

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ...profiles.units import format_duration
+from ..budget import BESIDE
 from ..formats import Run
 from ..pick import measured_points
 
@@ -12,6 +13,7 @@ ACTIVITIES = (
     *("recovery", "validation", "timing loops", "finalists", "rest"),
 )
 PRODUCTIVE = ("recovery", "validation", "timing loops")
+ALSO = ("rung r0", "sensitivity", "finalists")  # which validate and time as well
 # What the stages of an evaluation and other writers call them.
 _ALIASES = {
     **dict.fromkeys(("database", "prune", "reconstruct", "reconstruction", "database & reconstruct"), ACTIVITIES[0]),
@@ -32,7 +34,7 @@ def time_spent(points: Iterable[Mapping[str, float]], extra: Mapping[str, float]
     sums: dict[str, float] = {}
     for seconds in [*points, extra]:
         for stage, value in seconds.items():
-            name = _ALIASES.get(stage, stage)
+            name = "timing loops" if stage.startswith("on ") else _ALIASES.get(stage, stage)
             sums[name] = sums.get(name, 0.0) + value
     others = [name for name in sums if name not in ACTIVITIES]
     order = [*ACTIVITIES[:-1], *others, ACTIVITIES[-1]]
@@ -40,15 +42,21 @@ def time_spent(points: Iterable[Mapping[str, float]], extra: Mapping[str, float]
 
 
 def time_words(spent: Mapping[str, float], *, count: int = 3) -> str:
-    """The `count` activities with the most time, for one line of a progress display: `recovery 52 %, validation 16 %`."""
-    total = sum(spent.values())
-    largest = sorted(spent, key=lambda name: -spent[name])[:count]
-    return ", ".join(f"{name} {100 * spent[name] / total:.0f} %" for name in largest)
+    """The `count` activities with the most time, for one line of a progress display: `recovery 52 %, validation 16 %`.
+
+    Recovery beside the search is told last, as a time: the others are shares of the run's time.
+    """
+    here = {name: seconds for name, seconds in spent.items() if name != BESIDE}
+    total = sum(here.values())
+    largest = sorted(here, key=lambda name: -here[name])[:count]
+    words = [f"{name} {100 * here[name] / total:.0f} %" for name in largest if total > 0]
+    return ", ".join([*words, *([f"{BESIDE} {format_duration(spent[BESIDE])}"] if spent.get(BESIDE) else [])])
 
 
 def time_of(run: Run) -> dict[str, Any] | None:
     """The run's seconds by activity, the share that recovery, validation and timing loops have, and a sentence.
 
+    `wider_share` has r0, sensitivity and finalists as well. `beside_s` is what a second process trained meanwhile: it is in no sum.
     From `run["time"]` where it is, else from the points' stages; what is left of `elapsed_s` is the rest (trials that failed
     are in it). None when nothing was timed.
     """
@@ -57,10 +65,25 @@ def time_of(run: Run) -> dict[str, Any] | None:
     spent = time_spent([], known) if known else time_spent(trials, {})
     if not spent:
         return None
+    beside = spent.pop(BESIDE, 0.0)
     left = run["elapsed_s"] - sum(spent.values())
     if left > 0:
         spent = time_spent([spent], {"rest": left})
     total = sum(spent.values())
     share = sum(spent.get(name, 0.0) for name in PRODUCTIVE) / total
-    text = f"{100 * share:.0f} % of {format_duration(total)} went into recovery, validation and timing loops."
-    return {"seconds": spent, "total_s": total, "share": share, "text": text}
+    wider = sum(spent.get(name, 0.0) for name in (*PRODUCTIVE, *ALSO)) / total
+    return {
+        "seconds": spent,
+        "total_s": total,
+        "share": share,
+        "wider_share": wider,
+        "beside_s": beside,
+        "text": _sentence(total, share, wider, beside),
+    }
+
+
+def _sentence(total: float, share: float, wider: float, beside: float) -> str:
+    text = f"{100 * share:.0f} % of {format_duration(total)} went into recovery, validation and timing loops"
+    if wider > share:
+        text += f", {100 * wider:.0f} % with r0, sensitivity and finalists, which validate and time as well"
+    return f"{text}; {format_duration(beside)} of recovery went on beside the search." if beside else f"{text}."

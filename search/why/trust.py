@@ -30,8 +30,11 @@ def rung_correlations(run: Run) -> list[dict[str, Any]]:
             continue
         low, _, high = pair.partition("-")
         count = (rungs.get(high) or {}).get("count")
+        longer = (rungs.get("r3") or {}).get("count") if high == "r2" else 0  # they are compared with r1 together
         text = f"Rung {low} ranks as rung {high} does with a correlation of {value:.2f}"
-        text += f" ({_candidates(count)} in {high})." if count else "."
+        where = f"{high} and r3" if longer else high
+        count = (count or 0) + (longer or 0)
+        text += f" ({_candidates(count)} in {where})." if count else "."
         found.append({"rungs": [low, high], "correlation": value, "text": text})
     return found
 

@@ -1,8 +1,13 @@
 """Recovery in a process of its own: the same artifact as here, its failures, its end."""
 
+import json
 import os
 import signal
+import subprocess
+import sys
+import threading
 import time
+from pathlib import Path
 
 import pytest
 from autocompress.compress.compressor import BuildResult, Compressor
@@ -63,6 +68,56 @@ def test_a_killed_child_is_a_failure_that_may_be_tried_again(process):
     os.kill(process._process.pid, signal.SIGKILL)
     failed = result_of(process)
     assert isinstance(failed, StageError) and (failed.stage, failed.kind, failed.retryable) == ("recover", "crash", True)
+
+
+def told(process, *lines):
+    """The process as if its child had written these lines to begin with."""
+    process.recipe = Recipe()
+    for line in lines:
+        process._replies.put(line)
+
+
+def test_looking_takes_no_longer_than_it_may_though_progress_is_told_all_the_time(process):
+    told(process)
+    done = threading.Event()
+
+    def talk():
+        while not done.wait(0.02):
+            process._replies.put('{"progress": "step"}\n')
+
+    talker = threading.Thread(target=talk)
+    talker.start()
+    start = time.monotonic()
+    assert process.poll(wait_s=0.3) is None and process.stage == "step"
+    assert time.monotonic() - start < 5.0
+    done.set()
+    talker.join()
+
+
+ANSWER = {"seconds": {}, "builds": [{"check": "/nowhere/check.npz"}]}
+
+
+@pytest.mark.parametrize("line", ['{"seconds": {"bui', json.dumps(ANSWER)], ids=["half-a-line", "no-check-file"])
+def test_an_answer_that_cannot_be_read_is_a_crash(process, line):
+    told(process, line)
+    failed = process.poll()
+    assert isinstance(failed, StageError) and failed.kind == "crash" and not process.busy
+
+
+def test_its_end_is_that_of_the_processes_which_it_started(process):
+    code = "import subprocess, sys, time; print(subprocess.Popen(['sleep', '100']).pid, flush=True); time.sleep(100)"
+    child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, start_new_session=True)
+    grandchild = int(child.stdout.readline())
+    process._process = child
+    process.cancel()
+    end = time.monotonic() + 10
+    while time.monotonic() < end and Path(f"/proc/{grandchild}").exists() and state_of(grandchild) != "Z":
+        time.sleep(0.02)
+    assert not Path(f"/proc/{grandchild}").exists() or state_of(grandchild) == "Z"
+
+
+def state_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
 def test_a_cancelled_recipe_leaves_no_process(process):

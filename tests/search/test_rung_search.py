@@ -1,6 +1,7 @@
 """Climbing with a fake evaluator: the order, what goes up, recovery here and beside, resume, limits."""
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -8,12 +9,15 @@ from autocompress.compress.recipe import Recipe
 from autocompress.errors import StageError
 from autocompress.profiles.latency_table import LatencyTable
 from autocompress.search.constraints import Constraints
+from autocompress.search.evaluation import Failure
 from autocompress.search.guide import Guide, level_labels, limits_of
 from autocompress.search.latency import LatencyPredictor
+from autocompress.search.recoveries import MAX_FAILURES
+from autocompress.search.run_directory import RunDirectory
 from autocompress.search.rung_search import RungSearch
 from autocompress.search.sensitivity import Sensitivity, plan_changes
 from autocompress.search.space import DEFAULT_RECOVERY, SearchSpace
-from autocompress.tests.search.fakes import PROFILE, FakeEvaluator, FakeNetwork, run_search
+from autocompress.tests.search.fakes import CONFIG, PROFILE, FakeEvaluator, FakeNetwork, evaluation, make_search, run_search
 
 WIDTHS = (16, 32, 32, 10)
 
@@ -49,11 +53,15 @@ def guide_maker(network, scorer):
     return make
 
 
-def climb(path, *, widths=WIDTHS, failing=lambda recipe: False, background=None, warm=(), **options):
+def never(recipe):
+    return None
+
+
+def climb(path, *, widths=WIDTHS, failing=never, broken=never, background=None, warm=(), guide=None, **options):
     """Searches, and returns the outcome of `run_search` with the evaluator and the scorer."""
     network = FakeNetwork(widths)
-    evaluator, scorer = FakeEvaluator(network), FakeScorer(network, failing)
-    strategy = RungSearch(open_guide=guide_maker(network, scorer), background=background, warm=warm)
+    evaluator, scorer = FakeEvaluator(network, failing=broken), FakeScorer(network, failing)
+    strategy = RungSearch(open_guide=guide or guide_maker(network, scorer), background=background, warm=warm)
     done = run_search(path, evaluator, strategy=strategy, sampler="front", **options)
     return SimpleNamespace(**vars(done), evaluator=evaluator, scorer=scorer)
 
@@ -109,10 +117,45 @@ def test_candidates_are_recovered_now_and_then_starting_with_the_known_settings(
         assert Recipe.from_json({**recipe.to_json(), "recovery": None}).digest in plain
 
 
-def test_without_recovery_nothing_is_trained_and_no_trial_asks_for_it(tmp_path):
+def test_without_recovery_nothing_is_trained_and_every_trial_says_so(tmp_path):
     done = climb(tmp_path / "run", trials=10, recovery=False)
     assert not any(recipe.recovery for recipe in recipes_of(done.run))
-    assert all("recover" not in trial.params for trial in done.search.study.trials)
+    assert {trial.params["recover"] for trial in done.search.study.trials} == {0}
+
+
+def test_a_run_without_recovery_goes_on_with_it_and_the_other_way_round(tmp_path):
+    climb(tmp_path / "run", trials=8, recovery=False)
+    recovering = climb(tmp_path / "run", trials=14)
+    recovered = [recipe.digest for recipe in recipes_of(recovering.run) if recipe.recovery]
+    assert recovered
+    done = climb(tmp_path / "run", trials=18, recovery=False)
+    assert [recipe.digest for recipe in recipes_of(done.run) if recipe.recovery] == recovered
+    assert not set(done.evaluator.evaluated) & {recipe.digest for recipe in recipes_of(recovering.run)}
+
+
+def test_a_candidate_that_a_queued_trial_came_before_still_goes_up(tmp_path):
+    network = FakeNetwork(WIDTHS)
+    queued = Recipe(keep={"layer1": 8})
+
+    def make(search):
+        guide = guide_maker(network, FakeScorer(network))(search)
+        search.study._study.enqueue_trial(search.space.parameters(queued))
+        return guide
+
+    done = climb(tmp_path / "run", trials=5, recovery=False, guide=make)
+    assert recipes_of(done.run)[2] == queued
+    up = {recipe.digest for recipe in recipes_of(done.run)[2:]}
+    pool = done.search.strategy._guide.pool
+    promoted = {done.search.strategy._guide.recipe(levels).digest for levels in pool.promoted}
+    assert promoted <= up
+
+
+def test_with_several_targets_predictions_are_compared_with_latencies_on_the_first():
+    worst_of_all = (0.1, 0.2, 0.9)
+    result = SimpleNamespace(feasible=lambda: [evaluation(1, ratio=0.5)], vector=lambda item: worst_of_all)
+    strategy = RungSearch(open_guide=lambda search: pytest.fail("no guide is needed"))
+    strategy._search = SimpleNamespace(result=result)
+    assert strategy._front() == [(0.1, 0.2, 0.5)]
 
 
 def test_a_warm_start_is_tried_before_anything_is_proposed(tmp_path):
@@ -185,6 +228,65 @@ def test_a_recovery_process_that_dies_fails_its_candidate_only(tmp_path):
     done = climb(tmp_path / "run", trials=12, background=FakeBackground(error))
     assert done.status == "finished" and done.run["trials"]["failed"] > 0
     assert {item["stage"] for item in done.run["failures"]} == {"recover"}
+
+
+def test_recoveries_that_fail_are_not_started_again_and_end_when_none_succeeds(tmp_path):
+    error = StageError("it ended", stage="recover", kind="crash", retryable=True)
+    background = FakeBackground(error)
+    climb(tmp_path / "run", trials=16, background=background)
+    again = FakeBackground(error)
+    climb(tmp_path / "run", trials=20, background=again)
+    bare = [replace(recipe, recovery=None).digest for recipe in background.started]
+    assert len(bare) == len(set(bare)) == MAX_FAILURES and again.started == []
+    assert json.loads((tmp_path / "run" / "time.json").read_text())["recovery beside the search"] > 0
+
+
+def test_the_time_of_a_recovery_that_failed_here_counts_as_recovery(tmp_path):
+    told = Failure(trial=0, stage="recover", kind="error", message="no memory", retryable=False)
+    done = climb(tmp_path / "run", trials=16, broken=lambda recipe: told if recipe.recovery else None)
+    assert done.run["trials"]["failed"] == MAX_FAILURES
+    assert json.loads((tmp_path / "run" / "time.json").read_text())["recovery"] > 0
+
+
+def test_an_interrupted_recovery_that_is_not_reached_counts_as_no_crash(tmp_path):
+    climb(tmp_path / "run", trials=4)
+    with RunDirectory.open(tmp_path / "run", CONFIG) as directory:
+        search = make_search(directory, FakeEvaluator(FakeNetwork(WIDTHS)), sampler="front")
+        recipe = replace(search.space.uniform_int8(), recovery=DEFAULT_RECOVERY)
+        search.space.suggest(search.study.ask(search.space.parameters(recipe)))
+
+    def interrupted(search):
+        raise KeyboardInterrupt
+
+    for _ in range(4):
+        assert climb(tmp_path / "run", trials=6, guide=interrupted).status == "interrupted"
+    done = climb(tmp_path / "run", trials=6)
+    assert recipe.digest in done.evaluator.evaluated and done.run["failures"] == []
+
+
+def test_where_nothing_can_be_stitched_candidates_are_measured_by_what_the_table_expects(tmp_path):
+    done = climb(tmp_path / "run", trials=6, recovery=False, failing=lambda recipe: True)
+    assert len(done.evaluator.evaluated) == 6 and done.run["rungs"]["r0"]["count"] == 0
+    assert not any("kl" in trial.user_attrs for trial in done.search.study.trials)
+
+
+def test_a_small_space_that_is_exhausted_is_recovered_as_long_as_that_is_worth_it(tmp_path):
+    done = climb(tmp_path / "run", widths=(16, 4), trials=None, budget_s=60.0)
+    assert done.status == "finished" and done.run["elapsed_s"] < 50
+    assert any(recipe.recovery for recipe in recipes_of(done.run))
+
+
+def test_a_space_without_levels_ends_with_a_note(tmp_path, monkeypatch):
+    monkeypatch.setattr("autocompress.tests.search.fakes.PROFILE", replace(PROFILE, precisions=("float32",)))
+    done = climb(tmp_path / "run", widths=(10,), trials=5)
+    assert done.status == "finished" and done.evaluator.evaluated == [Recipe().digest]
+
+
+def test_with_a_number_of_trials_every_third_recovery_is_longer_and_rungs_are_counted_apart(tmp_path):
+    done = climb(tmp_path / "run", trials=24)
+    steps = [recipe.recovery.steps for recipe in recipes_of(done.run) if recipe.recovery]
+    assert steps[:4] == [250, 250, 600, 250]
+    assert done.run["rungs"]["r2"]["count"] == steps.count(250) and done.run["rungs"]["r3"]["count"] == steps.count(600)
 
 
 def test_every_level_has_a_label():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from autocompress.search.front import dominates, hypervolume
-from autocompress.search.rungs import RecoveryCurve, non_dominated_ranks, promoted, rank_correlation
+from autocompress.search.rungs import RecoveryCurve, promoted, rank_correlation
 from scipy.stats import spearmanr
 
 
@@ -11,12 +11,13 @@ def random_vectors(count: int, seed: int = 0) -> list[tuple[float, float, float]
     return [tuple(row) for row in np.random.default_rng(seed).random((count, 3)).tolist()]
 
 
-def test_ranks_peel_one_front_after_the_other():
-    vectors = random_vectors(40)
-    ranks = non_dominated_ranks(vectors)
-    for index, rank in enumerate(ranks):
-        above = [other for other in range(40) if dominates(vectors[other], vectors[index])]
-        assert rank == max((ranks[other] + 1 for other in above), default=0)
+def test_what_goes_up_is_not_dominated_and_adds_most_of_its_kind():
+    front, vectors = random_vectors(6, seed=1), random_vectors(40)
+    gains = [hypervolume([*front, vector]) - hypervolume(front) for vector in vectors]
+    adding = [index for index in range(40) if gains[index] > 1e-6]
+    best = {index for index in adding if not any(dominates(vectors[other], vectors[index]) for other in adding)}
+    chosen = {promoted(vectors, front, turn=turn) for turn in range(3)}
+    assert chosen <= best and max(best, key=lambda index: gains[index]) in chosen
 
 
 def test_a_candidate_that_adds_nothing_is_not_promoted():

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,11 @@ from autocompress.compress.recipe import Recipe
 from autocompress.errors import TargetUnavailable, TaskError
 from autocompress.search.constraints import Constraints
 from autocompress.search.evaluation import Failure
-from autocompress.tests.search.fakes import FakeEvaluator, FakeNetwork, run_search
+from autocompress.search.run_directory import RunDirectory
+from autocompress.search.rung_search import RungSearch
+from autocompress.search.search import Search
+from autocompress.search.space import DEFAULT_RECOVERY
+from autocompress.tests.search.fakes import CONFIG, FakeEvaluator, FakeNetwork, make_search, run_search
 
 
 def failure(recipe: Recipe, *, kind: str = "error") -> Failure:
@@ -81,6 +86,49 @@ def test_an_original_that_cannot_be_measured_ends_the_search(tmp_path, kind, err
         run_search(tmp_path / "run", evaluator)
     done = run_search(tmp_path / "run", FakeEvaluator(FakeNetwork()), trials=3)
     assert done.run["baseline"]["trial"] == 0
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe"])
+def test_a_run_without_recovery_goes_on_with_it_and_the_other_way_round(tmp_path, sampler):
+    evaluator = FakeEvaluator(FakeNetwork())
+    for trials, recovery in ((6, False), (12, True), (16, False)):
+        done = run_search(tmp_path / "run", evaluator, trials=trials, recovery=recovery, sampler=sampler)
+    assert done.status == "finished" and len(evaluator.evaluated) == len(set(evaluator.evaluated)) == 16
+
+
+def test_a_recovery_that_was_running_is_not_measured_again_without_it(tmp_path):
+    with RunDirectory.open(tmp_path / "run", CONFIG) as directory:
+        search = make_search(directory, FakeEvaluator(FakeNetwork()), trials=4)
+        search.run()
+        uniform = search.space.uniform_int8()
+        left = search.study.ask(search.space.parameters(replace(uniform, recovery=DEFAULT_RECOVERY)))
+        search.space.suggest(left)
+    again = FakeEvaluator(FakeNetwork())
+    done = run_search(tmp_path / "run", again, trials=6, recovery=False)
+    assert uniform.digest not in again.evaluated and len(again.evaluated) == 2
+    assert done.search.study.trials[left.number].user_attrs["screened"] == "duplicate"
+
+
+def test_a_trial_that_an_older_version_left_running_is_not_recovered(tmp_path):
+    with RunDirectory.open(tmp_path / "run", CONFIG) as directory:
+        search = make_search(directory, FakeEvaluator(FakeNetwork()), trials=2)
+        search.run()
+        parameters = search.space.parameters(Recipe(keep={"layer1": 8}))
+        search.study.ask({name: value for name, value in parameters.items() if name != "recover"})
+    again = FakeEvaluator(FakeNetwork())
+    run_search(tmp_path / "run", again, trials=3)
+    assert again.evaluated == [Recipe(keep={"layer1": 8}).digest]
+
+
+def test_ctrl_c_while_a_run_is_taken_up_is_an_interruption(tmp_path, monkeypatch):
+    run_search(tmp_path / "run", FakeEvaluator(FakeNetwork()), trials=3)
+
+    def interrupted(self, time_left):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Search, "_catch_up", interrupted)
+    strategy = RungSearch(open_guide=lambda search: pytest.fail("no guide yet"))
+    assert run_search(tmp_path / "run", FakeEvaluator(FakeNetwork()), trials=5, strategy=strategy).status == "interrupted"
 
 
 def test_a_bug_is_no_failed_candidate(tmp_path):

@@ -259,6 +259,18 @@ def test_the_stored_time_is_preferred_and_what_is_left_of_the_run_is_the_rest():
     assert answer["text"] == "85 % of 1 min 40 s went into recovery, validation and timing loops."
 
 
+def test_recovery_beside_the_search_is_in_no_sum_and_other_work_that_validates_is_told_apart():
+    time = {"recovery": 20.0, "validation": 30.0, "rung r0": 10.0, "finalists": 15.0, "recovery beside the search": 60.0}
+    answer = time_of(sample_run() | {"elapsed_s": 100.0, "time": time})
+    assert answer["total_s"] == pytest.approx(100.0) and answer["beside_s"] == 60.0
+    assert (answer["share"], answer["wider_share"]) == (pytest.approx(0.5), pytest.approx(0.75))
+    assert answer["text"] == (
+        "50 % of 1 min 40 s went into recovery, validation and timing loops, 75 % with r0, sensitivity and finalists, which "
+        "validate and time as well; 1 min of recovery went on beside the search."
+    )
+    assert time_words(time, count=1) == "validation 40 %, recovery beside the search 1 min"
+
+
 def test_without_a_stored_time_the_trials_stages_tell_it_and_fine_tuning_is_not_part_of_the_search():
     run = small_run([(0.0, 0.4, 0.2), (0.0, 0.4, 0.2)]) | {"elapsed_s": 10.0}
     del run["time"]
@@ -274,6 +286,12 @@ def test_predictions_are_judged_in_one_sentence_each():
         "Rung r0 ranks as rung r1 does with a correlation of 0.83 (26 candidates in r1).",
         "Rung r1 ranks as rung r2 does with a correlation of 0.91 (9 candidates in r2).",
     ]
+
+
+def test_short_and_long_recoveries_are_compared_with_the_rung_before_together():
+    rungs = {"r2": {"count": 5}, "r3": {"count": 2}, "correlation": {"r1-r2": 0.91}}
+    (answer,) = rung_correlations(sample_run() | {"rungs": rungs})
+    assert answer["text"].endswith("a correlation of 0.91 (7 candidates in r2 and r3).")
 
 
 def test_a_correlation_that_could_not_be_computed_is_not_told():

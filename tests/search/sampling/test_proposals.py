@@ -130,7 +130,7 @@ def test_limits_steer_proposals_into_their_box():
     limits = (0.5, 1.0, 0.6)
     steered = searched(proposer(problem, true, limits=limits), problem, true, 40)
     inside = [sum(bool((np.array(vector) <= limits).all()) for vector in vectors) for vectors in (free, steered)]
-    assert inside[1] >= 30 > inside[0]
+    assert inside[1] >= 25 > 2 * inside[0], inside
 
 
 def test_with_a_maximal_drop_of_0_proposals_are_the_cheapest_of_little_loss():
