@@ -69,10 +69,12 @@ def calibrate(
     """
     start, known, failures, failed = time.monotonic(), predictor.count, 0, 0
     proposals = _proposals(predictor.space, random.Random(seed))
+    first = predictor.space.uniform_int8() if predictor.count == 0 else Recipe()
     longest = 0.0
     while predictor.count < enough and time_left() > longest:
         progress(f"calibrating the latency table: {predictor.count} of {enough} candidates")
-        recipe, began = next_recipe(predictor, proposals), time.monotonic()
+        recipe = first if first.precision else next_recipe(predictor, proposals)
+        began, first = time.monotonic(), Recipe()
         if recipe is None:
             break
         try:
@@ -94,10 +96,7 @@ def learn(predictor: LatencyPredictor, recipe: Recipe, measurement: Measurement)
 
 
 def next_recipe(predictor: LatencyPredictor, proposals: Iterator[Recipe]) -> Recipe | None:
-    """Uniform int8 when nothing is known; then the proposal with the largest relative uncertainty. None if all are known."""
-    first = predictor.space.uniform_int8()
-    if predictor.count == 0 and first.precision:
-        return first
+    """The proposal with the largest relative uncertainty, None if all are known."""
     chosen = [recipe for recipe in (next(proposals) for _ in range(PROPOSALS)) if not predictor.knows(recipe)]
     if not chosen:
         return None

@@ -8,7 +8,7 @@ from typing import Any
 from ..profiles.regression import PredictionError
 from ..profiles.units import format_duration
 from ..targets.target import Target
-from .calibrate import Calibration, calibrate, check, latency_folder, open_table
+from .calibrate import Calibration, calibrate, check, open_table
 from .latency import LatencyPredictor
 from .prepare import Problem
 from .shape_runs import TIMING, ShapeRuns
@@ -53,7 +53,7 @@ def calibrate_target(problem: Problem, *, budget_s: float, check_count: int, pro
     table = open_table(target)
     predictor = LatencyPredictor(problem.network, problem.space, table, batch=problem.request.batch)
     timing = TIMING.with_batch(problem.request.batch)
-    with ShapeRuns(problem.checked.task, problem.network, target, timing=timing, cache_dir=latency_folder() / "templates") as runs:
+    with ShapeRuns(problem.checked.task, problem.network, target, timing=timing) as runs:
         done = calibrate(predictor, runs, time_left=lambda: budget_s - (time.monotonic() - start), progress=progress)
         errors = check(predictor, runs, count=check_count, progress=progress) if check_count else (None, None)
     return Report(

@@ -38,7 +38,7 @@ class Scorer(Protocol):
 class Guide:
     """What a search knows of its space. `levels` are indices over the problem's slots; their recipes have no recovery.
 
-    `losses` are the estimated KL of every level, by trial parameter.
+    `losses` are the KL of every level, by trial parameter; `measured` tells which of them are no estimates.
     """
 
     space: SearchSpace
@@ -46,6 +46,7 @@ class Guide:
     scorer: Scorer
     predictor: LatencyPredictor
     losses: Losses
+    measured: Mapping[str, list[bool]]
     original_bytes: int
     proposer: Proposer
     sampler: FrontSampler
@@ -60,6 +61,7 @@ class Guide:
         scorer: Scorer,
         predictor: LatencyPredictor,
         losses: Losses,
+        measured: Mapping[str, list[bool]],
         result: Result,
         directory: RunDirectory,
         seed: int,
@@ -81,6 +83,7 @@ class Guide:
             scorer=scorer,
             predictor=predictor,
             losses=losses,
+            measured=measured,
             original_bytes=original_bytes,
             proposer=proposer,
             sampler=FrontSampler(lambda: proposer, seed=seed),
@@ -138,7 +141,7 @@ class Guide:
         """The entries of front.json: estimated losses of every level, and how well latencies were predicted."""
         error = self.predictor.error
         return {
-            "sensitivity": {"losses": dict(self.losses), "labels": level_labels(self.space)},
+            "sensitivity": {"losses": dict(self.losses), "measured": dict(self.measured), "labels": level_labels(self.space)},
             "latency_table": {
                 "count": error.count,
                 "kendall_tau": error.kendall_tau,

@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -57,7 +58,7 @@ class LatencyPredictor:
         self._seen: list[tuple[float, float, float]] = []  # ratio, half-width, time
         self._before: list[tuple[float, float]] = []
         for item in table.observations(self.structure):
-            self._take(Recipe.from_json(item.candidate), item.ratio, item.half_width, item.at)
+            self._take(item.candidate, item.ratio, item.half_width, item.at)
 
     @property
     def count(self) -> int:
@@ -88,7 +89,7 @@ class LatencyPredictor:
         recipe = replace(recipe, recovery=None)
         self._before.append((self.ratio(recipe), ratio))
         seen = self.table.observe(self.structure, recipe.to_json(), ratio, half_width)
-        self._take(recipe, ratio, half_width, seen.at)
+        self._take(seen.candidate, ratio, half_width, seen.at)
 
     def knows(self, recipe: Recipe) -> bool:
         """Whether the candidate was measured on this device, by this run or an earlier one."""
@@ -138,10 +139,10 @@ class LatencyPredictor:
     def _original(self) -> np.ndarray:
         return self._row(Recipe())
 
-    def _take(self, recipe: Recipe, ratio: float, half_width: float, at: float) -> None:
+    def _take(self, candidate: Any, ratio: float, half_width: float, at: float) -> None:
         try:
-            row = self._row(recipe)
-        except (ValueError, KeyError):  # of an earlier version, or of a profile with other levels
+            row = self._row(Recipe.from_json(candidate))
+        except (ValueError, KeyError, TypeError, AttributeError):  # of an earlier version, or of a profile with other levels
             return
         self._rows.append(row)
         self._seen.append((ratio, half_width, at))

@@ -89,6 +89,13 @@ class Sensitivity:
         laws = {kind: self._law(kind, [curve for curve in curves if curve.kind == kind]) for kind in TYPICAL}
         return {curve.parameter: self._filled(curve, *laws[curve.kind]) for curve in curves}
 
+    def known(self, space: SearchSpace) -> dict[str, list[bool]]:
+        """By parameter name, which levels' KL was measured; that of the others is an estimate."""
+        return {
+            curve.parameter: [recipe is None or recipe.digest in self.measured for recipe in curve.recipes]
+            for curve in _curves(space, None)
+        }
+
     def _law(self, kind: str, curves: Sequence["_Curve"]) -> tuple[float, float]:
         """(log a, b) of KL = a · errorᵇ, by least squares over all levels of a kind that were measured; b in 0.3 … STEEPEST."""
         pairs = [(x, y) for curve in curves for x, y in self._points(curve)]

@@ -57,21 +57,22 @@ class ShapeRuns:
 
     def measure(self, recipe: Recipe) -> Measurement:
         """The recipe's shapes beside the original's. Raises StageError."""
+        baseline = self._baseline
         artifact = self._compressor.build(shapes_of(recipe), self._folder).artifact
         try:
             with measuring(cores=self._target.cores):
                 return self._target.measure_once(
                     self._next_worker(),
                     artifact.path,
-                    self._baseline,
+                    baseline,
                     timing=self._timing,
-                    digests=(artifact.digest, digest_of_file(self._baseline)),
+                    digests=(artifact.digest, digest_of_file(baseline)),
                 )
         except StageError:
             self._close_worker()
             raise
         finally:
-            if artifact.path != self._baseline:
+            if artifact.path != baseline:
                 artifact.path.unlink()
 
     @property

@@ -57,6 +57,7 @@ def make_guide(search: Search, compressor: Compressor, request: SearchRequest) -
         scorer=compressor.probe,
         predictor=predictor,
         losses=losses,
+        measured=sensitivity.known(space),
         result=search.result,
         directory=search.directory,
         seed=request.seed,

@@ -64,15 +64,21 @@ def _layers_card(sensitive: Mapping[str, Any] | None) -> str:
         rows = [row for row in sensitive["ranked"] if row["kind"] == kind]
         if rows:
             most = rows[0]["loss"] or 1.0
-            bars = "".join(
-                f'<li title="{escape(row["name"])} {escape(row["words"])}"><span><code>{escape(row["name"])}</code> '
-                f"<small>{escape(row['words'])}</small></span>{_bar(row['loss'] / most)}<b>{escape(kl_text(row['loss']))}</b></li>"
-                for row in rows[:SHOWN_SLOTS]
-            )
+            bars = "".join(_layer_row(row, most) for row in rows[:SHOWN_SLOTS])
             more = f"<small> {SHOWN_SLOTS} of {len(rows)}</small>" if len(rows) > SHOWN_SLOTS else ""
             columns.append(f'<h4>{title}{more}</h4><ul class="bars sensitive">{bars}</ul>')
-    note = '<p class="note">KL divergence to the original model, in nats, with this one change; bars compare within a kind</p>'
+    note = "KL divergence to the original model with this one change (~: estimated from other levels); bars compare within a kind"
+    note = f'<p class="note">{note}</p>'
     return _card("The most sensitive layers", f"<p>{escape(sensitive['text'])}</p>{note}{''.join(columns)}")
+
+
+def _layer_row(row: Mapping[str, Any], most: float) -> str:
+    name, words = escape(row["name"]), escape(row["words"])
+    loss = escape(kl_text(row["loss"], measured=row["measured"]))
+    return (
+        f'<li title="{name} {words}"><span><code>{name}</code> <small>{words}</small></span>{_bar(row["loss"] / most)}'
+        f"<b>{loss}</b></li>"
+    )
 
 
 def _alike_card(groups: Sequence[Mapping[str, Any]], run: Run) -> str:

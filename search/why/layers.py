@@ -1,4 +1,4 @@
-"""The most sensitive slots: what each loses at a level that compares, from one measurement of the whole model per level."""
+"""The most sensitive slots: what each loses at a level that compares; `~` marks what was estimated from other levels."""
 
 import math
 import re
@@ -14,13 +14,14 @@ KINDS = ("precision", "keep", "skip", "rank")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Level:
-    """One level of a slot: the share of the original that it leaves (0..1), its loss (KL in nats) and its label."""
+    """One level of a slot: the share of the original that it leaves (0..1), its loss (KL in nats), its label, whether measured."""
 
     slot: str
     share: float
     loss: float
     label: str
     original: str
+    measured: bool = True
 
     @property
     def kind(self) -> str:
@@ -68,12 +69,20 @@ def sensitive_layers(run: Run) -> dict[str, Any] | None:
 def _slots(sensitivity: Mapping[str, Any]) -> dict[str, list[Level]]:
     """By slot its levels that change something and have a finite loss; slots without any are left out."""
     found = {}
+    measured = sensitivity.get("measured", {})
     for slot, losses in sensitivity["losses"].items():
         labels = sensitivity["labels"].get(slot) or [str(index) for index in range(len(losses))]
         kind = slot.partition("/")[0]
         original = labels[0] if kind in ("precision", "skip") else labels[-1]
         levels = [
-            Level(slot=slot, share=_left(kind, index, labels), loss=loss, label=label, original=original)
+            Level(
+                slot=slot,
+                share=_left(kind, index, labels),
+                loss=loss,
+                label=label,
+                original=original,
+                measured=measured.get(slot, [True] * len(losses))[index],
+            )
             for index, (loss, label) in enumerate(zip(losses, labels, strict=False))
             if label != original and loss is not None and math.isfinite(loss)
         ]
@@ -122,12 +131,12 @@ def _sentence(ranked: Sequence[Level]) -> str:
     """`Most sensitive: layer3.2.conv2 at 2 bits (KL 0.31), …; least: …`: the first of each kind, or three of an only kind."""
     first = {level.kind: level for level in reversed(ranked)}
     leading = [level for level in ranked if first[level.kind] is level] if len(first) > 1 else ranked[:3]
-    told = ", ".join(f"{level.name} {level.words} (KL {kl_text(level.loss)})" for level in leading)
+    told = ", ".join(f"{level.name} {level.words} (KL {kl_text(level.loss, measured=level.measured)})" for level in leading)
     least = ranked[-1]
-    rest = "" if least in leading else f"; least: {least.name} {least.words} (KL {kl_text(least.loss)})"
+    rest = "" if least in leading else f"; least: {least.name} {least.words} (KL {kl_text(least.loss, measured=least.measured)})"
     return f"Most sensitive: {told}{rest}."
 
 
-def kl_text(loss: float) -> str:
-    """Two significant digits without an exponent: `0.31`, `<0.0001`."""
-    return f"{loss:.2g}" if loss >= 1e-4 else "<0.0001"
+def kl_text(loss: float, *, measured: bool = True) -> str:
+    """Two significant digits without an exponent: `0.31`, `<0.0001`; `~0.31` of an estimate."""
+    return ("" if measured else "~") + (f"{loss:.2g}" if loss >= 1e-4 else "<0.0001")

@@ -45,6 +45,7 @@ def guide_maker(network, scorer):
             scorer=scorer,
             predictor=LatencyPredictor(network, search.space, LatencyTable()),
             losses=Sensitivity(measured=known, complete=True).losses(search.space),
+            measured=Sensitivity(measured=known, complete=True).known(search.space),
             result=search.result,
             directory=search.directory,
             seed=0,
