@@ -7,6 +7,7 @@ whatever is observed.
 Reading order
     problem.py      Slot, Term, Problem: levels in, size and latency ratios out; data only
     solve.py        Solver: the best levels for given prices of loss, latency and size, by dynamic programming
+    descent.py      coordinate descent over everything, for the slots that the solver must hold
     constrained.py  the same within limits
     losses.py       LossTable: losses by slot and level, corrected by whole candidates; DropCurve: from loss to drop
     moves.py        what single changes cost, and neighbours at matched cost
