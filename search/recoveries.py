@@ -15,7 +15,7 @@ from .search import Search
 from .space import DEFAULT_RECOVERY, STEPS
 
 LATE = 0.6  # of the time: from here on recoveries are long
-FIRST_SETTINGS = 4  # recoveries with the settings known to be good, before TPE varies them
+FIRST_SETTINGS = 8  # recoveries with the settings known to be good, before TPE varies them
 SHORT_SHARE, LONG_SHARE = 0.08, 0.35  # of the time for recovery, that one may take
 GRACE_SHARE = 0.03  # of the budget, in which a recovery beside the search may still end
 TRIALS_PER_RECOVERY = 4  # where only the number of trials ends the search

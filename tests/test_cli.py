@@ -80,7 +80,7 @@ def test_help_teaches_with_examples_and_starts_in_under_a_second():
         pytest.param(["search", "--max-size", "200"], "has no unit: write it like 200KB", id="no-unit"),
         pytest.param(["search", "--budget", "soon"], "is not a number with a unit", id="no-duration"),
         pytest.param(["search", "--max-drop", "-1pp"], "is negative", id="negative-drop"),
-        pytest.param(["search", "--sampler", "gp"], "choose tpe, nsga2, random", id="sampler"),
+        pytest.param(["search", "--sampler", "cma"], "choose front, tpe, nsga2, gp, random", id="sampler"),
         pytest.param(["search", "--target", "cpuu"], "did you mean 'cpu'?", id="target"),
         pytest.param(["search", "--target", "cpu,cpuu"], "did you mean 'cpu'?", id="second-target"),
         pytest.param(["search", "--target", "cpu,cpu"], "names 'cpu' twice", id="target-twice"),
