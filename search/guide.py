@@ -17,7 +17,6 @@ from .result import Result
 from .run_directory import RunDirectory
 from .rungs import RecoveryCurve, Vector
 from .sampling.losses import LossTable
-from .sampling.moves import Costs
 from .sampling.problem import Levels
 from .sampling.proposals import Proposer
 from .sampling.sampler import FrontSampler
@@ -120,10 +119,8 @@ class Guide:
         """The expected vectors of candidates of the pool, given their KL; all at once, since hundreds may wait."""
         if not candidates:
             return []
-        rows = np.array([levels for levels, _ in candidates])
-        drops = self.proposer.curve.many(np.array([kl for _, kl in candidates]), self.proposer.problem.closed(rows))
-        costs = Costs(self.proposer.problem).many(rows)
-        return [(drop, size, latency) for drop, (size, latency) in zip(drops.tolist(), costs.tolist(), strict=True)]
+        levels, kls = zip(*candidates, strict=True)
+        return [(drop, size, latency) for drop, size, latency in self.proposer.vectors(np.array(levels), np.array(kls)).tolist()]
 
     def forget(self, recipe: Recipe) -> None:
         """A candidate that failed at r1 says nothing of its neighbours."""

@@ -218,12 +218,14 @@ class RungSearch:
 
     def correlations(self) -> dict[str, float | None]:
         """Spearman's ρ between r0's KL and r1's drop, and between drops of the same candidates at r1 and after recovery."""
+        return {"r0-r1": self._agreement(), "r1-r2": self._recoveries.correlation()}
+
+    def _agreement(self) -> float | None:
         evaluations = self._search.result.evaluations
-        first = [(self._kls[item.trial], item.drop) for item in evaluations if item.trial in self._kls]
-        return {"r0-r1": rank_correlation(first), "r1-r2": self._recoveries.correlation()}
+        return rank_correlation([(self._kls[item.trial], item.drop) for item in evaluations if item.trial in self._kls])
 
     def _poor(self) -> bool:
-        found = self.correlations()["r0-r1"]
+        found = self._agreement()
         return found is not None and found < LOW_CORRELATION
 
     def facts(self, search: Search) -> dict[str, Any]:

@@ -128,6 +128,10 @@ class Proposer:
             loss = seen.loss if seen is not None and seen.loss is not None else self.losses.loss(levels)
         return self.curve.drop(loss, closed=self._closed(levels)), *self._cost(levels)
 
+    def vectors(self, rows: np.ndarray, losses: np.ndarray) -> np.ndarray:
+        """The expected vectors of N × slots canonical levels whose KL were measured, N × 3."""
+        return np.column_stack([self.curve.many(losses, self.problem.closed(rows)), self._costs.many(rows)])
+
     def value(self, levels: Levels, *, loss: float | None = None) -> float:
         """The hypervolume that the candidate is expected to add to the measured front, as a share of the box."""
         vector = np.array([self.predict(levels, loss)])

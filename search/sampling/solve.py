@@ -77,23 +77,19 @@ class Solver:
         self._load(losses)
         if not self.held:
             return [self.problem.canonical(tuple(map(int, row))) for row in self._inner(weights, self._no_held(len(weights)))[1]]
-        rows = self._started(losses, weights, starts, rng or np.random.default_rng(0))
-        _, levels = self._inner(weights, rows[:, list(self.held)])
-        both = np.concatenate([rows, self._descent.improved(losses, weights, levels, sweeps=2)])
-        totals = self._descent.totals(losses, np.tile(weights, (2, 1)), both).reshape(2, -1)
-        best = totals.argmin(axis=0) * len(weights) + np.arange(len(weights))
-        return [self.problem.canonical(tuple(map(int, row))) for row in both[best]]
-
-    def _started(self, losses: Losses, weights: np.ndarray, starts: int, rng: np.random.Generator) -> np.ndarray:
-        """By row the best of several descents: from the original, from each slot's own best level, from random levels."""
-        shape = np.array(self._shape)
+        rng = rng or np.random.default_rng(0)
         original = np.tile(np.array(self.problem.original), (len(weights), 1))
-        tries = [original, *(rng.integers(0, shape, original.shape) for _ in range(starts - 1))]
-        many = np.tile(weights, (len(tries), 1))
-        levels = self._descent.improved(losses, many, np.concatenate(tries))
-        totals = self._descent.totals(losses, many, levels).reshape(len(tries), -1)
-        best: np.ndarray = levels[totals.argmin(axis=0) * len(weights) + np.arange(len(weights))]
-        return best
+        tries = [original, *(rng.integers(0, self._shape, original.shape) for _ in range(starts - 1))]
+        found = [self._descent.improved(losses, weights, rows) for rows in tries]
+        rows = self._best(losses, weights, found)
+        _, levels = self._inner(weights, rows[:, list(self.held)])
+        best = self._best(losses, weights, [rows, self._descent.improved(losses, weights, levels, sweeps=2)])
+        return [self.problem.canonical(tuple(map(int, row))) for row in best]
+
+    def _best(self, losses: Losses, weights: np.ndarray, tries: Sequence[np.ndarray]) -> np.ndarray:
+        """By row the try with the smallest sum, the first of equals; each is N × slots."""
+        totals = np.stack([self._descent.totals(losses, weights, rows) for rows in tries])
+        return np.asarray(np.stack(tries)[totals.argmin(axis=0), np.arange(len(weights))])
 
     def _inner(self, weights: np.ndarray, held: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The exact solution given the held levels, N × held: totals N and levels N × slots."""
