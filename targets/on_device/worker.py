@@ -25,7 +25,7 @@ from typing import Any
 # BLAS pools of numpy would only cost start-up time and address space here.
 os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", ORT_DISABLE_TELEMETRY="1")
 
-from .machine import machine_facts
+from .machine import is_emulated, machine_facts
 from .memory import limit_memory, peak_memory
 from .runtime import INSTALL, Feeds, RefusedError, Request, Runtime, load_runtime
 
@@ -120,6 +120,7 @@ def input_feeds(runtime: Runtime, request: Request) -> list[Feeds]:
 # --- the conversation
 
 OPERATIONS = {"probe": probe, "run": run, "optimized": optimized, "measure": measure, "profile": profile}
+READY = '{"ready": true}'  # the first line of a worker that is asked to announce itself (`announce` in its configuration)
 SHORT = ("bad_alloc", "Failed to allocate", "bad allocation", "out of memory", "OutOfMemory")
 
 
@@ -161,7 +162,11 @@ def main() -> None:
     if config.get("memory_limit_bytes"):
         limit_memory(config["memory_limit_bytes"])
     requests: queue.SimpleQueue[str] = queue.SimpleQueue()
+    config["emulated"] = is_emulated()  # forks: before there are threads
     threading.Thread(target=read_requests, args=(requests,), daemon=True).start()
+    if config.get("announce"):
+        replies.write(READY + "\n")
+        replies.flush()
     while True:
         request = {**config, **json.loads(requests.get())}
         replies.write(json.dumps({"id": request["id"], **answer(request)}) + "\n")
