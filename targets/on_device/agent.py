@@ -209,10 +209,10 @@ class Agent:
         if reply is not DEFERRED:
             self._say(dict({"ok": True}, **reply), id=request["id"])
 
-    def _say(self, reply, payload=(), prefix="", **more):
+    def _say(self, reply, body=(), prefix="", **more):
         """Writes a line, and then the parts of its payload."""
         self._write((prefix + json.dumps(dict(reply, **more)) + "\n").encode())
-        for part in payload:
+        for part in body:
             self._write(part)
 
     def _write(self, data):
