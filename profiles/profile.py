@@ -21,6 +21,7 @@ class Profile:
     `storage_bits`: the widths below 8 in which an int8 layer's weights can be stored, if the runtime expands them when it loads.
     `block4`: whether it has a kernel for linear layers with block-wise 4-bit weights.
     `runtime_options` are given to every session of the runtime, and belong in whatever deploys an artifact.
+    `architecture` is the processor's, as `uname -m` says it; None: any. `python` is the interpreter on a board.
     `memory_limit_bytes` bounds the address space that models may add to a worker; None: no bound.
     """
 
@@ -36,6 +37,8 @@ class Profile:
     activations: Literal["uint8-asymmetric"] = "uint8-asymmetric"
     channel_multiple: int = 8
     memory_limit_bytes: int | None = None
+    architecture: str | None = None
+    python: str = "python3"
     runtime_options: Mapping[str, str] = field(default_factory=dict)
 
     @property
