@@ -116,7 +116,7 @@ class Agent:
         self.buffer, self.upload = bytearray(), None
         self.selector = selectors.DefaultSelector()
         self.selector.register(0, selectors.EVENT_READ, self._hear)
-        self.store = None
+        self.store, self.kind, self.said_at = None, None, time.monotonic()
         self._alive()
 
     # --- the conversation
@@ -174,6 +174,8 @@ class Agent:
         self.buffer += chunk
         while self._next():
             pass
+        if self.upload is not None and time.monotonic() - self.said_at > self.settings["silence_s"] / 12:
+            self._say({"id": 0})  # a ping waits behind the upload, perhaps for minutes
 
     def _next(self):
         """Takes the next message, or part of an upload, out of what arrived; whether there was one."""
@@ -223,6 +225,7 @@ class Agent:
             except BrokenPipeError:
                 self._end()
             self._alive()
+        self.said_at = time.monotonic()
 
     # --- operations
 
