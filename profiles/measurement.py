@@ -15,7 +15,7 @@ from typing import Any, Literal
 from .environment import Environment, require_same_environment
 from .units import format_latency
 
-Timer = Literal["thread-cpu", "wall"]
+Timer = Literal["thread-cpu", "wall", "cuda-events"]
 Interval = tuple[float, float]
 SCHEMA_VERSION = 1
 
