@@ -15,7 +15,7 @@ Flow. `targets` asks the worker for an Environment, times an artifact by a Timin
 
 A predicted latency is another type (PredictedLatency, printed with `~`), so that it never passes as a measured one.
 
-What it does not know: models, recipes, data, how a measurement is taken (targets/worker.py), where it is stored.
+What it does not know: models, recipes, data, how a measurement is taken (targets/on_device), where it is stored.
 """
 
 from .environment import Environment, require_same_environment

@@ -8,14 +8,14 @@ the pairs, because sessions differ from each other by more than blocks of one se
 import math
 import statistics
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from typing import Any, Literal
 
 from .environment import Environment, require_same_environment
 from .units import format_latency
 
-Timer = Literal["thread-cpu", "wall"]
+Timer = Literal["thread-cpu", "wall", "cuda-events"]
 Interval = tuple[float, float]
 SCHEMA_VERSION = 1
 
@@ -92,6 +92,8 @@ class Measurement:
     """What was seen of one artifact beside its baseline; immutable, raw values kept, statistics derived.
 
     `baseline_reference_s` is the baseline's latency in this environment, measured once for all candidates of a run.
+    `details` are what the runtime tells beside it (size of an engine, seconds to build it), `conditions` the board's state
+    meanwhile (temperatures, clocks, pairs dropped because it throttled).
     `peak_memory_bytes` is what loading and running the candidate added to the worker's resident memory; None where the
     system does not tell.
     """
@@ -105,6 +107,8 @@ class Measurement:
     baseline_digest: str
     baseline_reference_s: float
     peak_memory_bytes: int | None
+    details: Mapping[str, Any] = field(default_factory=dict)
+    conditions: Mapping[str, Any] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
 
     def __post_init__(self) -> None:

@@ -155,11 +155,14 @@ class Target:
             baseline_digest=digests[1],
             baseline_reference_s=self._references.get((digests[1], timing.batch)) or _baseline_latency(pairs),
             peak_memory_bytes=result["peak_memory_bytes"],
+            details=result.get("details", {}),
+            conditions=result.get("conditions", {}),
         )
 
     def open_worker(self) -> LocalTransport:
         """A fresh worker process, configured by the profile."""
         config = {
+            "runtime": self.profile.runtime,
             "cores": list(self.cores),
             "threads": self.profile.threads,
             "timer": self.profile.timer,

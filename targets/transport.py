@@ -19,7 +19,7 @@ from typing import IO, Any, NoReturn, Protocol, Self
 
 from ..errors import FailureKind, FailureStage, InputError, StageError, TargetUnavailable
 
-WORKER = Path(__file__).with_name("worker.py")
+WORKER = Path(__file__).with_name("on_device")
 _LONGEST_REPLY = 64 * 1024**2
 _MEMORY_WORDS = ("bad_alloc", "MemoryError", "Cannot allocate memory", "Failed to allocate")
 
@@ -44,7 +44,7 @@ class Transport(Protocol):
 class LocalTransport:
     """A worker process in a session of its own (Ctrl-C does not reach it), killed with its children when closed.
 
-    `config` is given to the worker at its start: cores, threads, timer, runtime_options, memory_limit_bytes.
+    `config` is given to the worker at its start: runtime, cores, threads, timer, runtime_options, memory_limit_bytes.
     """
 
     def __init__(self, config: Mapping[str, Any], *, python: str = sys.executable, worker: Path = WORKER):
@@ -122,7 +122,7 @@ class LocalTransport:
             return dict(reply["result"])
         kind, message = reply.get("kind"), str(reply.get("message"))
         if kind == "unavailable":
-            raise TargetUnavailable(f"{message} Install it there: pip install onnxruntime numpy.")
+            raise TargetUnavailable(message)
         if kind == "input":
             raise InputError(message)
         if kind not in ("error", "memory", "wrong-output"):

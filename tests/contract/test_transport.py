@@ -4,6 +4,7 @@ There is one implementation so far; a new one joins TRANSPORTS.
 """
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import pytest
 from autocompress.errors import FailureKind, StageError, TargetUnavailable
 from autocompress.targets.transport import WORKER, LocalTransport, Transport
 
-CONFIG = {"cores": [0], "threads": 1, "timer": "thread-cpu", "runtime_options": {}}
+CONFIG = {"runtime": "onnxruntime", "cores": [0], "threads": 1, "timer": "thread-cpu", "runtime_options": {}}
 PROBE = {"op": "probe"}
 Open = Callable[[Path], Transport]
 
@@ -40,6 +41,16 @@ def script(folder: Path, body: str) -> Path:
     path = folder / "fake.py"
     path.write_text(f"import json, os, sys, time\nrequest = json.loads(sys.stdin.readline())\n{body}\n")
     return path
+
+
+def changed_worker(folder: Path, module: str, old: str, new: str) -> Path:
+    """A copy of the real worker in which one module reads otherwise."""
+    copy = folder / WORKER.name
+    shutil.copytree(WORKER, copy)
+    text = (copy / module).read_text()
+    assert old in text
+    (copy / module).write_text(text.replace(old, new))
+    return copy
 
 
 @contextmanager
@@ -127,9 +138,8 @@ def test_want_of_memory_is_told_apart_from_a_crash(open_transport: Open, tmp_pat
 
 
 def test_a_missing_runtime_makes_the_target_unavailable(open_transport: Open, tmp_path: Path) -> None:
-    without = WORKER.read_text().replace("import onnxruntime as ort", "import onnxruntime_not as ort")
-    (tmp_path / "worker.py").write_text(without)
-    with open_transport(tmp_path / "worker.py") as worker, pytest.raises(TargetUnavailable, match="pip install"):
+    changed = changed_worker(tmp_path, "runtime_onnxruntime.py", "import onnxruntime as ort", "import onnxruntime_not as ort")
+    with open_transport(changed) as worker, pytest.raises(TargetUnavailable, match="pip install"):
         worker.send(PROBE, timeout_s=60)
 
 
@@ -140,10 +150,7 @@ def test_a_missing_python_makes_the_target_unavailable() -> None:
 
 def test_prints_of_a_library_do_not_disturb_the_conversation(open_transport: Open, tmp_path: Path) -> None:
     talk = '(os.system("echo noise"), print("noise"), request)[2]'
-    noisy = WORKER.read_text().replace('"op"]](request)', f'"op"]]({talk})')
-    assert "noise" in noisy
-    (tmp_path / "worker.py").write_text(noisy)
-    with open_transport(tmp_path / "worker.py") as worker:
+    with open_transport(changed_worker(tmp_path, "worker.py", '"op"]](runtime, request)', f'"op"]](runtime, {talk})')) as worker:
         assert worker.send(PROBE, timeout_s=60)["threads"] == 1
 
 

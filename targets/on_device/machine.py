@@ -1,0 +1,55 @@
+"""What the machine says of itself, in the fields of profiles.environment.Environment."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+from .runtime import Request
+
+# CPU features that decide which kernels run, on x86 and on ARM.
+X86_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8", "amx_bf16")
+FLAGS = (*X86_FLAGS, "asimd", "asimdhp", "asimddp", "i8mm", "bf16", "sve")
+
+
+def machine_facts(request: Request) -> dict[str, Any]:
+    """Everything but what the runtime adds."""
+    info = cpu_info()
+    present = info.get("flags", info.get("Features", "")).split()
+    governor = _text(f"/sys/devices/system/cpu/cpu{request['cores'][0]}/cpufreq/scaling_governor")
+    clock = info.get("cpu MHz")
+    machine = _text("/etc/machine-id")
+    return {
+        "cpu_model": info.get("model name") or info.get("CPU part") or platform.processor() or platform.machine(),
+        "flags": [flag for flag in FLAGS if flag in present],
+        "governor": governor,
+        "threads": request["threads"],
+        "cores": request["cores"],
+        "python_version": platform.python_version(),
+        "os": platform.platform(),
+        "load_1m": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+        "clock_mhz": float(clock) if clock else None,
+        "device": _text("/proc/device-tree/model"),
+        "machine": hashlib.sha256(machine.encode()).hexdigest() if machine else None,
+    }
+
+
+def cpu_info() -> dict[str, str]:
+    """The first value of every key in /proc/cpuinfo; empty where there is none."""
+    found: dict[str, str] = {}
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            key, _, value = line.partition(":")
+            found.setdefault(key.strip(), value.strip())
+    return found
+
+
+def _text(path: str) -> str | None:
+    """The stripped content of a file, None where it is missing or empty."""
+    with contextlib.suppress(OSError):
+        return Path(path).read_text(encoding="utf-8", errors="replace").strip("\0 \n") or None
+    return None
