@@ -28,6 +28,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from .runtime import RefusedError
 from .tegrastats import tegrastats
 
 TOOL_TIMEOUT_S = 5.0
@@ -206,8 +207,10 @@ class Watch:
             self.dropped.append(reasons)
         return bool(reasons)
 
-    def rest(self, left_s: float) -> None:
-        """A pause after a throttled pair, within the time left."""
+    def rest(self, left_s: float, *, kept: int) -> None:
+        """A pause after a throttled pair. RefusedError of the kind noisy if no time is left, and fewer than two pairs were kept."""
+        if left_s <= 0 and kept < 2:
+            raise RefusedError(self._complaint(kept), kind="noisy")
         time.sleep(max(0.0, min(PAUSE_S, left_s)))
         self._last = state(self._root)
 
@@ -225,7 +228,7 @@ class Watch:
             **({"tegrastats": ends} if any(ends) else {}),
         }
 
-    def complaint(self, kept: int) -> str:
+    def _complaint(self, kept: int) -> str:
         """A sentence about a measurement of which too many pairs were throttled."""
         reasons = sorted({reason for reasons in self.dropped for reason in reasons})
         hottest = max(self._last["temperatures_c"].items(), key=lambda item: item[1], default=None)

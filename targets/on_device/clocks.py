@@ -22,18 +22,24 @@ import fcntl
 import getpass
 import json
 import os
+import signal
 import subprocess
+import sys
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Callable
 
 from . import care
+from .runtime import RefusedError, Request
 
 TIMEOUT_S = 60.0  # nvpmodel waits for the GPU to be idle
 SUDOERS = "{user} ALL=(root) NOPASSWD: /usr/sbin/nvpmodel, /usr/bin/jetson_clocks"
 
 
-class CannotSetError(Exception):
+class CannotSetError(RefusedError):
     """The clocks cannot be set; nothing is changed then. The message says what to do."""
+
+    def __init__(self, message: str):
+        super().__init__(message, kind="unavailable")
 
 
 class Clocks:
@@ -147,6 +153,50 @@ class Clocks:
         if done.returncode and "reboot required" not in told.lower():
             raise CannotSetError(f"`{' '.join(command)}` failed on the device ({told}). {sudoers_remedy()}")
         return told
+
+
+# --- operations of the worker
+
+_held: list[Clocks] = []  # of this process, while they are set
+
+
+def set_clocks(_: Any, request: Request) -> dict[str, Any]:
+    """Sets the power mode `request["power_mode"]` and fixes the clocks until restore_clocks, or until this process ends."""
+    ours = Clocks(state_folder(), root=request.get("root", "/"))
+    done = ours.set(request["power_mode"])
+    _held.append(ours)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _on_end)
+    return done
+
+
+def restore_clocks(_: Any, request: Request) -> dict[str, Any]:
+    """Puts back what set_clocks changed."""
+    return {"restored": [ours.restore() for ours in _held]}
+
+
+def restore_held() -> None:
+    """Puts back what this process changed, as its last act; what cannot be put back stays for the next process."""
+    for ours in _held:
+        _told(ours.restore)
+
+
+def restore_left_behind(request: Request) -> None:
+    """Puts back what a process that was killed had changed on this device."""
+    _told(Clocks(state_folder(), root=request.get("root", "/")).restore_left_behind)
+
+
+def _told(action: Callable[[], bool]) -> None:
+    """Runs the action; its failure is told on standard error."""
+    try:
+        action()
+    except (CannotSetError, OSError) as error:
+        print(f"The clocks could not be put back: {error}", file=sys.stderr, flush=True)
+
+
+def _on_end(number: int, frame: Any) -> None:
+    restore_held()
+    os._exit(128 + number)
 
 
 def may_set() -> bool:

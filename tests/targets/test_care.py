@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from autocompress.targets.on_device import care
+from autocompress.targets.on_device.runtime import RefusedError
 from autocompress.targets.on_device.tegrastats import first_line, parse_tegrastats
 from autocompress.tests.targets.boards import Jetson, board
 
@@ -98,7 +99,10 @@ def test_a_complaint_names_the_temperature_and_a_remedy_for_each_cause(jetson: J
     jetson.count(2)
     (jetson.tree / "sys/class/thermal/thermal_zone8/temp").write_text("99500\n")
     assert watch.throttled()
-    told = watch.complaint(kept=1)
+    with pytest.raises(RefusedError) as refusal:
+        watch.rest(0.0, kept=1)
+    assert refusal.value.kind == "noisy"
+    told = str(refusal.value)
     assert "in power mode 25W during 1 of 2 pairs" in told
     assert "average over-current (oc2), cpu-throttle-alert, tj-thermal at 100 °C" in told
     assert "sudo nvpmodel -m ID" in told
