@@ -1,8 +1,9 @@
 """Sets a Jetson's power mode and fixes its clocks while a search runs, and puts back what was there before.
 
-Nothing here runs unless it is asked for (`--set-clocks`). Before anything is changed, what was there is written to a state file,
-and a lock is held for as long as the process lives: it restores when it is told to, or when its standard input closes; of
-a process that was killed the file remains without the lock, and whoever comes next on the device restores first.
+Nothing here runs unless it is asked for (`--set-clocks`). A process of its own does it, the guard: it restores when it is told to,
+and when the worker that started it is gone, killed or cut off. Before anything is changed, what was there is written to a
+state file, and a lock is held for as long as the guard lives. If the guard itself is killed, the file remains without the lock,
+and the next worker on the device restores first.
 
 `nvpmodel -m ID` asks whether to reboot where a mode has other cores or parts of the GPU; it is answered with "no":
 
@@ -26,7 +27,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import IO, Any, Callable
+from typing import IO, Any
 
 from . import care
 from .runtime import RefusedError, Request
@@ -155,48 +156,77 @@ class Clocks:
         return told
 
 
-# --- operations of the worker
+# --- the guard: a process that sets the clocks, and puts them back when the worker that started it is gone, however it went
 
-_held: list[Clocks] = []  # of this process, while they are set
+GUARD = "import sys; sys.path.append({parent!r}); from {package}.clocks import guard; guard({request!r})"
+
+
+def guard(request: Request) -> None:
+    """Sets the clocks, says so in a line of JSON, waits for standard input to say anything or to close, and puts them back."""
+    ours = Clocks(state_folder(), root=request["root"])
+
+    def restored(*_: Any) -> None:
+        try:
+            told = {"restored": ours.restore()}
+        except CannotSetError as error:
+            told = {"error": str(error)}
+        with contextlib.suppress(OSError):  # nobody may be left to hear it
+            print(json.dumps(told), flush=True)
+        os._exit(0)
+
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        signal.signal(number, restored)
+    try:
+        print(json.dumps(ours.set(request["power_mode"])), flush=True)
+    except CannotSetError as error:
+        print(json.dumps({"error": str(error)}), flush=True)
+    else:
+        sys.stdin.readline()
+    restored()
+
+
+_guards: list[subprocess.Popen[bytes]] = []
 
 
 def set_clocks(_: Any, request: Request) -> dict[str, Any]:
-    """Sets the power mode `request["power_mode"]` and fixes the clocks until restore_clocks, or until this process ends."""
-    ours = Clocks(state_folder(), root=request.get("root", "/"))
-    done = ours.set(request["power_mode"])
-    _held.append(ours)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _on_end)
-    return done
+    """Sets the power mode `request["power_mode"]` (null: the present one) and fixes the clocks until restore_clocks, or until
+    this process is gone. CannotSetError says why not."""
+    here = Path(__file__).resolve().parent
+    wanted = {"power_mode": request["power_mode"], "root": request.get("root", "/")}
+    code = GUARD.format(parent=str(here.parent), package=here.name, request=wanted)
+    process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
+    _guards.append(process)
+    return _heard(process)
 
 
 def restore_clocks(_: Any, request: Request) -> dict[str, Any]:
-    """Puts back what set_clocks changed."""
-    return {"restored": [ours.restore() for ours in _held]}
+    """Puts back what set_clocks changed. CannotSetError where that fails; the next process on this device tries again."""
+    while _guards:
+        process = _guards.pop()
+        assert process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.write(b"restore\n")
+            process.stdin.flush()
+        _heard(process)
+    return {}
 
 
-def restore_held() -> None:
-    """Puts back what this process changed, as its last act; what cannot be put back stays for the next process."""
-    for ours in _held:
-        _told(ours.restore)
+def _heard(process: subprocess.Popen[bytes]) -> dict[str, Any]:
+    """What the guard says."""
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    told: dict[str, Any] = json.loads(line) if line else {"error": "The process that sets the clocks ended."}
+    if "error" in told:
+        raise CannotSetError(told["error"])
+    return told
 
 
 def restore_left_behind(request: Request) -> None:
-    """Puts back what a process that was killed had changed on this device."""
-    _told(Clocks(state_folder(), root=request.get("root", "/")).restore_left_behind)
-
-
-def _told(action: Callable[[], bool]) -> None:
-    """Runs the action; its failure is told on standard error."""
+    """Puts back what a process that was killed had changed on this device; a failure is told on standard error."""
     try:
-        action()
+        Clocks(state_folder(), root=request.get("root", "/")).restore_left_behind()
     except (CannotSetError, OSError) as error:
         print(f"The clocks could not be put back: {error}", file=sys.stderr, flush=True)
-
-
-def _on_end(number: int, frame: Any) -> None:
-    restore_held()
-    os._exit(128 + number)
 
 
 def may_set() -> bool:

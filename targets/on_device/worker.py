@@ -27,7 +27,7 @@ from typing import Any
 os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", ORT_DISABLE_TELEMETRY="1")
 
 from .care import Watch
-from .clocks import restore_clocks, restore_held, restore_left_behind, set_clocks
+from .clocks import restore_clocks, restore_left_behind, set_clocks
 from .machine import machine_facts
 from .memory import limit_memory, peak_memory
 from .runtime import INSTALL, Feeds, RefusedError, Request, Runtime, load_runtime
@@ -157,10 +157,9 @@ def answer(request: Request) -> dict[str, Any]:
 
 
 def read_requests(requests: queue.SimpleQueue[str]) -> None:
-    """Queues the lines of standard input; ends the process when it closes, at once unless clocks are to be put back."""
+    """Queues the lines of standard input, and ends the process at once when it closes."""
     for line in sys.stdin:
         requests.put(line)
-    restore_held()
     os._exit(0)
 
 

@@ -1,12 +1,18 @@
 """Setting the clocks of a Jetson and putting them back, with stand-ins for NVIDIA's tools that change a recorded tree."""
 
+import os
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from autocompress.errors import TargetUnavailable
 from autocompress.targets.on_device import care, clocks
 from autocompress.targets.on_device.clocks import CannotSetError, Clocks
+from autocompress.targets.transport import LocalTransport
 from autocompress.tests.targets.boards import Jetson
 
 
@@ -106,6 +112,74 @@ def test_setting_after_a_killed_process_keeps_what_was_there_first(jetson: Jetso
 def test_a_pc_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CannotSetError, match="no nvpmodel power modes"):
         Clocks(tmp_path / "state", root=str(tmp_path)).set("15W")
+
+
+# --- through the worker
+
+
+@pytest.fixture
+def worker(jetson: Jetson, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalTransport]:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    with open_worker(jetson) as opened:
+        yield opened
+
+
+def open_worker(jetson: Jetson) -> LocalTransport:
+    config = {"runtime": "onnxruntime", "cores": [0], "threads": 1, "timer": "thread-cpu", "root": str(jetson.tree)}
+    return LocalTransport(config)
+
+
+def mode_becomes(jetson: Jetson, mode: str) -> bool:
+    """Whether the board is in this mode, with free clocks, within ten seconds."""
+    for _ in range(100):
+        if care.power_mode(str(jetson.tree)) == mode and care.clocks_fixed(str(jetson.tree)) is False:
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def test_a_worker_sets_the_clocks_and_puts_them_back(jetson: Jetson, worker: LocalTransport) -> None:
+    assert worker.send({"op": "set_clocks", "power_mode": "15W"}, timeout_s=60) == {"before": "25W", "power_mode": "15W"}
+    seen = worker.send({"op": "probe"}, timeout_s=60)
+    assert (seen["power_mode"], seen["governor"]) == ("15W", "fixed")
+    worker.send({"op": "restore_clocks"}, timeout_s=60)
+    seen = worker.send({"op": "probe"}, timeout_s=60)
+    assert seen["power_mode"] == "25W" and seen["governor"] != "fixed"
+
+
+def test_a_refusal_makes_the_target_unavailable(jetson: Jetson, worker: LocalTransport) -> None:
+    with pytest.raises(TargetUnavailable, match="7W needs a reboot"):
+        worker.send({"op": "set_clocks", "power_mode": "7W"}, timeout_s=60)
+    assert worker.send({"op": "probe"}, timeout_s=60)["power_mode"] == "25W"
+
+
+def test_clocks_come_back_when_the_worker_is_killed(jetson: Jetson, worker: LocalTransport) -> None:
+    worker.send({"op": "set_clocks", "power_mode": "15W"}, timeout_s=60)
+    worker.close()  # SIGKILL to the worker and everything in its session
+    assert mode_becomes(jetson, "25W")
+
+
+def test_clocks_come_back_when_the_coordinator_is_killed(jetson: Jetson, tmp_path: Path) -> None:
+    script = (
+        "import os, signal; from pathlib import Path; from autocompress.targets.transport import LocalTransport; "
+        f"worker = LocalTransport({{'runtime': 'onnxruntime', 'cores': [0], 'threads': 1, 'root': {str(jetson.tree)!r}}}); "
+        "worker.send({'op': 'set_clocks', 'power_mode': '15W'}, timeout_s=60); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, check=False)
+    assert done.returncode == -9, done.stderr.decode()
+    assert mode_becomes(jetson, "25W")
+
+
+def test_the_next_worker_puts_back_what_a_killed_guard_left(jetson: Jetson, worker: LocalTransport, tmp_path: Path) -> None:
+    worker.send({"op": "set_clocks", "power_mode": "15W"}, timeout_s=60)
+    guards = subprocess.run(["pgrep", "-f", f"clocks import guard.*{jetson.tree}"], capture_output=True, text=True, check=True)
+    for pid in guards.stdout.split():
+        os.kill(int(pid), signal.SIGKILL)
+    worker.close()
+    assert care.power_mode(str(jetson.tree)) == "15W"
+    with open_worker(jetson) as following:
+        assert following.send({"op": "probe"}, timeout_s=60)["power_mode"] == "25W"
 
 
 def _set_and_be_killed(jetson: Jetson, mode: str) -> None:
