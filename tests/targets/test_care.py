@@ -4,14 +4,21 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from autocompress.errors import StageError
 from autocompress.targets.on_device import care
 from autocompress.targets.on_device.runtime import RefusedError
 from autocompress.targets.on_device.tegrastats import first_line, parse_tegrastats
+from autocompress.targets.transport import LocalTransport
+from autocompress.tests.targets import models
 from autocompress.tests.targets.boards import Jetson, board
+from autocompress.tests.targets.models import QUICK
 
 
 @pytest.fixture
@@ -179,3 +186,40 @@ def test_a_real_jetson_tells_its_mode_clocks_temperatures_and_event_counters() -
     assert {"cpu", "gpu"} <= set(seen["clocks_mhz"])
     assert any(10 < value < 110 for value in seen["temperatures_c"].values())
     assert seen["counters"], "the Orin's soctherm_oc is missing"
+
+
+# --- in a measurement
+
+
+def measured(jetson: Jetson, folder: Path, **timing: float) -> dict[str, Any]:
+    model = models.linear(folder / "m.onnx", batch=1)
+    config = {"runtime": "onnxruntime", "cores": [0], "threads": 1, "timer": "thread-cpu", "root": str(jetson.tree)}
+    times = {**asdict(replace(QUICK, pairs_max=3)), **timing}
+    request = {"op": "measure", "model": str(model), "baseline": str(model), "timing": times, "critical": [12.7, 4.3]}
+    with LocalTransport(config) as worker:
+        return worker.send(request, timeout_s=60)
+
+
+def test_a_measurement_keeps_the_condition_of_the_board(jetson: Jetson, tmp_path: Path) -> None:
+    result = measured(jetson, tmp_path)
+    assert (result["environment"]["power_mode"], result["conditions"]["power_mode"]) == ("25W", "25W")
+    assert result["conditions"]["dropped_pairs"] == 0
+    assert [ends["tj-thermal"] for ends in result["conditions"]["temperatures_c"]] == [52.437, 52.437]
+
+
+def test_throttled_pairs_are_repeated_and_counted(jetson: Jetson, tmp_path: Path) -> None:
+    jetson.heat(0, 2)
+    timer = threading.Timer(4.0, lambda: jetson.heat(0, 0))
+    timer.start()
+    result = measured(jetson, tmp_path, max_s=60.0)
+    timer.join()
+    assert len(result["pairs"]) >= 2
+    assert result["conditions"]["dropped_pairs"] >= 1
+    assert result["conditions"]["throttled_by"] == ["cpufreq-cpu0"]
+
+
+def test_a_board_that_never_cools_down_is_noisy_and_says_what_helps(jetson: Jetson, tmp_path: Path) -> None:
+    jetson.heat(5, 1)
+    with pytest.raises(StageError, match=r"throttled in power mode 25W.*gpu-throttle-alert.*52 °C.*cool it better") as failure:
+        measured(jetson, tmp_path, max_s=0.5)
+    assert (failure.value.stage, failure.value.kind, failure.value.retryable) == ("measure", "noisy", True)
