@@ -27,7 +27,7 @@ _MEMORY_WORDS = ("bad_alloc", "MemoryError", "Cannot allocate memory", "Failed t
 class Transport(Protocol):
     """Sends requests to one worker, one at a time; a context manager that ends the worker.
 
-    `send` returns the reply's result. It raises StageError with the kind crash, timeout, memory, wrong-output or error
+    `send` returns the reply's result. It raises StageError with the kind crash, timeout, memory, wrong-output, noisy or error
     (stage "measure" for that operation, otherwise "run"), InputError for a model that the user must describe better,
     and TargetUnavailable if the runtime is missing. After crash, timeout or wrong-output the worker is gone for good.
     """
@@ -125,9 +125,9 @@ class LocalTransport:
             raise TargetUnavailable(message)
         if kind == "input":
             raise InputError(message)
-        if kind not in ("error", "memory", "wrong-output"):
+        if kind not in ("error", "memory", "wrong-output", "noisy"):
             self._fail(operation, "wrong-output", f"answered rubbish: {line[:80]!r}")
-        raise StageError(message, stage=_stage(operation), kind=kind)
+        raise StageError(message, stage=_stage(operation), kind=kind, retryable=kind == "noisy")
 
     def _fail_crashed(self, operation: str) -> NoReturn:
         """Raises the error of a worker that is gone: memory if that was the reason, otherwise a crash."""
