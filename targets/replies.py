@@ -29,9 +29,9 @@ def result_of(line: bytes, operation: str, *, number: int) -> dict[str, Any]:
         raise TargetUnavailable(message)
     if kind == "input":
         raise InputError(message)
-    if kind not in ("error", "memory", "wrong-output"):
+    if kind not in ("error", "memory", "wrong-output", "noisy"):
         raise rubbish(operation, f"answered rubbish: {line[:80]!r}")
-    raise StageError(message, stage=stage_of(operation), kind=kind)
+    raise StageError(message, stage=stage_of(operation), kind=kind, retryable=kind == "noisy")
 
 
 def rubbish(operation: str, what: str) -> RubbishError:

@@ -140,9 +140,7 @@ class SshTransport:
         package, entry = package_of(self._worker)
         name = package_name(package)
         for _ in range(_TRIES_TO_PUSH):
-            reply = connection.call(
-                "open", session=session, package=name, entry=entry, config=self._config, wait_s=_CALL_S
-            )
+            reply = connection.call("open", session=session, package=name, entry=entry, config=self._config, wait_s=_CALL_S)
             if reply["ok"]:
                 self._session = connection, session
                 return
@@ -167,4 +165,3 @@ def _names(board: Board, path: Path) -> str | dict[str, str]:
 def _places(names: str | dict[str, str], path: Path) -> list[tuple[str, Path]]:
     """(name on the board, path here) of a file, or of a folder's arrays."""
     return [(names, path)] if isinstance(names, str) else [(name, path / item) for item, name in names.items()]
-

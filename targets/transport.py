@@ -28,7 +28,7 @@ FILES_OUT = ("outputs", "output")  # and what it writes
 class Transport(Protocol):
     """Sends requests to one worker, one at a time; a context manager that ends the worker.
 
-    `send` returns the reply's result. It raises StageError with the kind crash, timeout, memory, wrong-output or error
+    `send` returns the reply's result. It raises StageError with the kind crash, timeout, memory, wrong-output, noisy or error
     (stage "measure" for that operation, otherwise "run"), InputError for a model that the user must describe better,
     and TargetUnavailable if the runtime is missing. After crash, timeout or wrong-output the worker is gone for good.
     """

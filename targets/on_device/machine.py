@@ -9,6 +9,7 @@ import platform
 from pathlib import Path
 from typing import Any
 
+from .care import clocks_fixed, power_mode
 from .runtime import Request
 
 # CPU features that decide which kernels run, on x86 and on ARM.
@@ -22,7 +23,9 @@ def machine_facts(request: Request) -> dict[str, Any]:
     present = info.get("flags", info.get("Features", "")).split()
     governor = _text(f"/sys/devices/system/cpu/cpu{request['cores'][0]}/cpufreq/scaling_governor")
     clock = info.get("cpu MHz")
-    machine = _text("/etc/machine-id")
+    machine, mode = _text("/etc/machine-id"), power_mode(request.get("root", "/"))
+    if mode is not None and clocks_fixed(request.get("root", "/")):
+        governor = "fixed"  # jetson_clocks leaves the governor's name as it was
     return {
         "cpu_model": info.get("model name") or info.get("CPU part") or platform.processor() or platform.machine(),
         "flags": [flag for flag in FLAGS if flag in present],
@@ -34,6 +37,7 @@ def machine_facts(request: Request) -> dict[str, Any]:
         "load_1m": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
         "clock_mhz": float(clock) if clock else None,
         "device": _text("/proc/device-tree/model"),
+        "power_mode": mode,
         "machine": hashlib.sha256(machine.encode()).hexdigest() if machine else None,
         "emulated": request["emulated"],
     }
