@@ -1,8 +1,10 @@
 """A real OpenSSH server on loopback with its own keys, port and client configuration: a board that needs no hardware.
 
-As root it serves an unprivileged user of its own, if that one can start a Python with the runtimes; otherwise whoever runs the tests.
+As root it serves an unprivileged user of its own, if that one can start a Python with the runtimes; otherwise
+whoever runs the tests.
 """
 
+import contextlib
 import os
 import pwd
 import shutil
@@ -161,10 +163,8 @@ def descendants(pid: int) -> list[int]:
 
 
 def kill(pid: int, number: int) -> None:
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.kill(pid, number)
-    except ProcessLookupError:
-        pass
 
 
 def _free_port() -> int:

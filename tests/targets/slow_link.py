@@ -1,5 +1,6 @@
 """A link between the SSH client and the server that is slow, or that goes silent: a TCP proxy on loopback."""
 
+import contextlib
 import socket
 import threading
 import time
@@ -23,10 +24,8 @@ class SlowLink:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         for item in self._sockets:
-            try:
+            with contextlib.suppress(OSError):
                 item.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
             item.close()
 
     def _accept(self) -> None:

@@ -148,9 +148,7 @@ def test_a_second_coordinator_waits_until_the_first_has_measured(ssh_server: Ssh
     assert order == ["first", "second"]
 
 
-def test_who_measures_is_told_to_a_coordinator_that_waited_too_long(
-    ssh_server: Sshd, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_who_measures_is_told_to_a_coordinator_that_waited_too_long(ssh_server: Sshd, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("autocompress.targets.ssh_board.LOCK_WAIT_S", 0.3)
     first, second = ssh_server.board(standby=False), ssh_server.board(standby=False)
     with first.measuring(), pytest.raises(TargetUnavailable, match=r"is busy: \w+@\S+ \(process \d+\)"), second.measuring():

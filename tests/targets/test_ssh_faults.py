@@ -146,7 +146,10 @@ def test_a_connection_that_goes_silent_is_given_up(ssh_server: Sshd, tmp_path: P
     forget = script(tmp_path, "time.sleep(600)")
     with SlowLink(ssh_server.port, bytes_per_s=1e8) as link:
         board = reached_by(link, ssh_server, silence_s=3.0)
-        with SshTransport(board, {}, worker=forget) as worker, pytest.raises(TargetUnavailable, match="autocompress targets doctor"):
+        with (
+            SshTransport(board, {}, worker=forget) as worker,
+            pytest.raises(TargetUnavailable, match="autocompress targets doctor"),
+        ):
             threading.Timer(0.5, link.silent.set).start()
             worker.send({"op": "measure"}, timeout_s=60)
         ssh_server.wait_until_quiet()  # the agent heard nothing, and ended by itself
@@ -349,7 +352,9 @@ def test_an_upload_that_is_damaged_twice_is_not_kept(
     damaged(monkeypatch, times=2)
     with pytest.raises(TargetUnavailable, match="not those that were announced"):
         board.put(board.connected(), path, board.name_of(path))
-    assert not [item for item in (ssh_server.folder / "cache/autocompress/device/files").iterdir() if board.name_of(path) in item.name]
+    assert not [
+        item for item in (ssh_server.folder / "cache/autocompress/device/files").iterdir() if board.name_of(path) in item.name
+    ]
 
 
 # --- the login
@@ -392,7 +397,11 @@ def test_a_refused_connection_a_wrong_name_and_a_missing_python_say_what_to_do(s
     refused = Board(replace(ssh_server.address, port=1), ssh_config=ssh_server.config)
     nameless = Board(replace(ssh_server.address, host="no-such-host.invalid"), ssh_config=ssh_server.config)
     without = Board(ssh_server.address, ssh_config=ssh_server.config, python="python-that-is-not-there")
-    for board, told in ((refused, "systemctl enable --now ssh"), (nameless, r"~/\.ssh/config"), (without, "sudo apt install python3")):
+    for board, told in (
+        (refused, "systemctl enable --now ssh"),
+        (nameless, r"~/\.ssh/config"),
+        (without, "sudo apt install python3"),
+    ):
         with pytest.raises(TargetUnavailable, match=told):
             board.connected()
 
