@@ -69,18 +69,21 @@ def targets_show(name: Annotated[str, typer.Argument(metavar="T")], *, as_json: 
 
 
 @targets_app.command("doctor")
-def targets_doctor(name: Annotated[str, typer.Argument(metavar="T")] = "cpu") -> None:
+def targets_doctor(
+    name: Annotated[str, typer.Argument(metavar="T[@user@host[:port]]", help="A target's name or TOML file.")] = "cpu",
+) -> None:
     """Tell what is missing to use a target, or to trust what it measures, and what mends it. Exit code 3 if it is unusable."""
     with errors():
-        from .profiles import load_profile
+        from .profiles import load_profile, parse_target
         from .targets.doctor import doctor
 
-        findings = doctor(load_profile(name))
+        address = parse_target(name)
+        findings = doctor(load_profile(address.profile), address)
         for finding in findings:
             print(f"{'ok     ' if finding.ok else 'MISSING'} {finding.name}: {finding.detail}")
             if finding.remedy:
                 print(f"        {finding.remedy}")
-        if not findings[0].ok:
+        if any(finding.needed and not finding.ok for finding in findings):
             raise typer.Exit(UNAVAILABLE)
 
 

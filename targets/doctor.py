@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -10,34 +10,50 @@ import onnx
 from onnx import helper, numpy_helper
 
 from ..errors import StageError, TargetUnavailable
+from ..profiles.address import TargetAddress
 from ..profiles.environment import Environment
 from ..profiles.profile import Profile
+from .doctor_board import board_findings
+from .finding import Finding
 from .lease import lease_folder
+from .on_device.runtime import INSTALL
 from .target import Target
 
 _INT8_FLAGS = frozenset({"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """One check: what was looked at, what was seen, and, if it is not well, what mends it."""
+def doctor(profile: Profile, address: TargetAddress | None = None) -> list[Finding]:
+    """All findings on a target, here or at `address`; those after a failed start are left out. Takes a few seconds: it measures."""
+    if address is None or address.local:
+        return _findings(profile)
+    with closing(Target(profile, address=address)) as target:
+        assert target.board is not None
+        findings = board_findings(profile, target.board)
+        return findings if any(item.needed and not item.ok for item in findings) else findings + _started(profile, target)
 
-    name: str
-    ok: bool
-    detail: str
-    remedy: str = ""
 
-
-def doctor(profile: Profile) -> list[Finding]:
-    """All findings on a target; those after a failed start are left out. Takes a few seconds: it measures a little."""
+def _findings(profile: Profile) -> list[Finding]:
     try:
-        target = Target(profile)
+        return _started(profile, Target(profile))
+    except TargetUnavailable as error:
+        return [_unusable(profile, error)]
+
+
+def _started(profile: Profile, target: Target) -> list[Finding]:
+    """What the worker of a target tells."""
+    try:
         environment = target.probe()
     except TargetUnavailable as error:
-        remedy = f"pip install {profile.runtime} numpy, on a machine with at least {profile.threads} cores"
-        return [Finding(name="runtime", ok=False, detail=str(error), remedy=remedy)]
+        return [_unusable(profile, error)]
     runtime = f"{environment.runtime} {environment.runtime_version} on {environment.cpu_model}"
-    return [Finding(name="runtime", ok=True, detail=runtime), *_circumstances(environment), _lease(), _control(target)]
+    started = Finding(name="runtime", ok=True, detail=runtime, needed=True)
+    lease = [_lease()] if target.board is None else []
+    return [started, *_circumstances(environment), *lease, _control(target)]
+
+
+def _unusable(profile: Profile, error: TargetUnavailable) -> Finding:
+    remedy = f"{INSTALL[profile.runtime]}, on a machine with at least {profile.threads} cores"
+    return Finding(name="runtime", ok=False, detail=str(error), remedy=remedy, needed=True)
 
 
 def _circumstances(environment: Environment) -> Iterator[Finding]:
@@ -87,7 +103,7 @@ def _control(target: Target) -> Finding:
         onnx.save(_convolution(), path)
         try:
             seen = target.control(path)
-        except StageError as error:
+        except (StageError, TargetUnavailable) as error:
             return Finding(name="A/A control", ok=False, detail=str(error), remedy="end other work on this machine")
     return Finding(name="A/A control", ok=True, detail=f"a model beside itself took {seen.ratio:.4f} times as long")
 

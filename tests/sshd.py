@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pytest
 from autocompress.profiles.address import TargetAddress
 from autocompress.targets.ssh_board import Board, BoardSettings
 
@@ -80,6 +81,13 @@ class Sshd:
     def board(self, **settings: object) -> Board:
         """A board on this server."""
         return Board(self.address, python=str(self.python), ssh_config=self.config, settings=BoardSettings(**settings))
+
+    def put_on_path(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Makes `ssh` read this server's client configuration, as if it were `~/.ssh/config`."""
+        script = folder / "ssh"
+        script.write_text(f'#!/bin/sh\nexec {shutil.which("ssh")} -F {self.config} "$@"\n')
+        script.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
 
     def start(self) -> None:
         if os.getuid() == 0:
