@@ -19,6 +19,12 @@ from .lease import lease_folder
 from .on_device.runtime import INSTALL
 from .target import Target
 
+_EMULATED = Finding(
+    name="processor",
+    ok=False,
+    detail="qemu imitates it: models can be run, but no latency will be measured",
+    remedy="measure on the board itself",
+)
 _INT8_FLAGS = frozenset({"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"})
 
 
@@ -47,6 +53,8 @@ def _started(profile: Profile, target: Target) -> list[Finding]:
         return [_unusable(profile, error)]
     runtime = f"{environment.runtime} {environment.runtime_version} on {environment.cpu_model}"
     started = Finding(name="runtime", ok=True, detail=runtime, needed=True)
+    if environment.emulated:
+        return [started, _EMULATED]
     lease = [_lease()] if target.board is None else []
     return [started, *_circumstances(environment), *lease, _control(target)]
 
