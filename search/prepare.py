@@ -87,7 +87,8 @@ class Problem:
 
 def prepare(request: SearchRequest, progress: Progress) -> Problem:
     """The request, checked without writing anything. Raises InputError or TargetUnavailable."""
-    profiles = load_targets(request.target)
+    asked = load_targets(request.target)
+    profiles = tuple(target.profile for target in asked)
     names = ",".join(profile.name for profile in profiles)
     exporter = threading.Thread(target=load_exporter, daemon=True)
     exporter.start()
@@ -99,7 +100,7 @@ def prepare(request: SearchRequest, progress: Progress) -> Problem:
         progress.note(f"Note: {note}")
     request.constraints.limits(checked.baseline)
     progress.stage(f"asking the target {names}")
-    targets = tuple(FoundTarget.probe(profile) for profile in profiles)
+    targets = tuple(target.probe() for target in asked)
     progress.stage("reading the model")
     exporter.join()
     network = Network.trace(task.model, task.example_inputs)
