@@ -1,6 +1,6 @@
 """The targets of a search beyond the primary one: profiles, environments, and what they add to run.toml and front.json."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -17,21 +17,29 @@ _CIRCUMSTANCES = frozenset({"load_1m", "clock_mhz"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundTarget:
-    """A target that can be used now."""
+    """A target as it was found. A further one that is away has no environment yet, and `away` says why."""
 
     profile: Profile
-    environment: Environment
+    environment: Environment | None
+    away: str = ""
 
     @classmethod
-    def probe(cls, profile: Profile) -> "FoundTarget":
-        """The target, asked for its environment. TargetUnavailable says which target it is."""
+    def probe(cls, profile: Profile, *, primary: bool = True) -> "FoundTarget":
+        """The target, asked for its environment. TargetUnavailable says which target it is; a further one may be away."""
         try:
             return cls(profile=profile, environment=Target(profile).probe())
         except TargetUnavailable as error:
-            raise TargetUnavailable(f"Target '{profile.name}': {error}") from error
+            if primary:
+                raise TargetUnavailable(f"Target '{profile.name}': {error}") from error
+            return cls(profile=profile, environment=None, away=str(error))
 
-    def open(self, store: MeasurementStore, validation: StoredSplit) -> Target:
-        """The target, ready to measure. TargetUnavailable when its environment is not that which was found."""
+    def open(self, store: MeasurementStore, validation: StoredSplit, *, recognize: Callable[[Environment], None]) -> Target:
+        """The target, ready to measure. TargetUnavailable when its environment is not that which was found.
+
+        `recognize` is asked about the environment of a target that was away, before anything is measured on it.
+        """
+        if self.environment is None:
+            return Target(self.profile, store, inputs=validation.inputs, recognize=recognize)
         target = Target(self.profile, store, inputs=validation.inputs)
         if target.probe().fingerprint != self.environment.fingerprint:
             raise TargetUnavailable("The target's environment changed while the task was loaded: run the command again.")
@@ -51,12 +59,16 @@ def environment_identity(environment: Environment, *, prefix: str) -> Iterator[t
 
 
 def identity_of(targets: Sequence[FoundTarget]) -> dict[str, str]:
-    """What further targets add to the identity in run.toml: `cpu-2t profile`, `cpu-2t environment.cores` …"""
+    """What further targets add to the identity in run.toml: `cpu-2t profile`, `cpu-2t environment.cores` …
+
+    The environment of one that is away is left out, see RunDirectory.
+    """
     found: dict[str, str] = {}
     for target in targets:
         name = target.profile.name
         found[f"{name} profile"] = target.profile.fingerprint
-        found |= environment_identity(target.environment, prefix=f"{name} ")
+        if target.environment is not None:
+            found |= environment_identity(target.environment, prefix=f"{name} ")
     return found
 
 
@@ -79,7 +91,7 @@ def targets_facts(
     return [
         {
             **target_facts(target.profile, batch=batch),
-            "environment": target.environment.to_json(),
+            "environment": target.environment.to_json() if target.environment else None,
             "constraints": constraints[target.profile.name].to_json(baseline),
         }
         for target in targets

@@ -36,7 +36,8 @@ class Target:
     """A profile on this machine. One object serves a whole run: it knows when the last A/A control passed.
 
     `inputs` is an .npz file ("0", "1" …) or a folder of .npy files whose first samples are timed with; without it,
-    random ones are, and `shapes` says the sizes of dynamic dimensions by input name.
+    random ones are, and `shapes` says the sizes of dynamic dimensions by input name. `recognize` is told the environment when it
+    is first known, and may refuse it (TargetUnavailable).
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Target:
         shapes: Mapping[str, Sequence[int]] | None = None,
         cores: Sequence[int] | None = None,
         python: str = sys.executable,
+        recognize: Callable[[Environment], None] = lambda environment: None,
     ):
         self.profile = profile
         self.cores = tuple(cores) if cores is not None else default_cores(profile.threads)
@@ -57,6 +59,7 @@ class Target:
             "shapes": {name: list(shape) for name, shape in (shapes or {}).items()},
         }
         self._python = python
+        self._recognize = recognize
         self._environment: Environment | None = None
         self._control = Control()
         self._references: dict[tuple[str, int], float] = {}
@@ -66,6 +69,11 @@ class Target:
         if self._environment is None:
             with self.open_worker() as worker:
                 self._environment = self._probe(worker)
+        return self._environment
+
+    @property
+    def environment(self) -> Environment | None:
+        """The environment, if the target was asked for it."""
         return self._environment
 
     @contextmanager
@@ -171,12 +179,13 @@ class Target:
         }
         return LocalTransport(config, python=self._python)
 
-    @staticmethod
-    def _probe(worker: Transport) -> Environment:
+    def _probe(self, worker: Transport) -> Environment:
         try:
-            return Environment.from_json(worker.send({"op": "probe"}, timeout_s=START_TIMEOUT_S))
+            environment = Environment.from_json(worker.send({"op": "probe"}, timeout_s=START_TIMEOUT_S))
         except StageError as error:
             raise TargetUnavailable(f"The target's worker does not start: {error}") from error
+        self._recognize(environment)
+        return environment
 
 
 class TargetSession:
