@@ -28,7 +28,7 @@ os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", ORT_DISABLE_TEL
 
 from .care import Watch
 from .clocks import restore_clocks, restore_left_behind, set_clocks
-from .machine import machine_facts
+from .machine import is_emulated, machine_facts
 from .memory import limit_memory, peak_memory
 from .runtime import INSTALL, Feeds, RefusedError, Request, Runtime, load_runtime
 
@@ -134,6 +134,7 @@ OPERATIONS = {
     **{"probe": probe, "run": run, "optimized": optimized, "measure": measure, "profile": profile},
     **{"set_clocks": set_clocks, "restore_clocks": restore_clocks},
 }
+READY = '{"ready": true}'  # the first line of a worker that is asked to announce itself (`announce` in its configuration)
 SHORT = ("bad_alloc", "Failed to allocate", "bad allocation", "out of memory", "OutOfMemory")
 
 
@@ -176,7 +177,11 @@ def main() -> None:
     if config.get("memory_limit_bytes"):
         limit_memory(config["memory_limit_bytes"])
     requests: queue.SimpleQueue[str] = queue.SimpleQueue()
+    config["emulated"] = is_emulated()  # forks: before there are threads
     threading.Thread(target=read_requests, args=(requests,), daemon=True).start()
+    if config.get("announce"):
+        replies.write(READY + "\n")
+        replies.flush()
     while True:
         request = {**config, **json.loads(requests.get())}
         replies.write(json.dumps({"id": request["id"], **answer(request)}) + "\n")
