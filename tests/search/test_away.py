@@ -116,11 +116,10 @@ def test_a_board_that_returns_while_the_search_goes_on_is_caught_up_at_once(desk
 
 
 def test_a_board_that_drops_in_the_middle_is_asked_again_before_the_end(desk: SimpleNamespace) -> None:
-    desk.edge.plan = {1: 2}
+    desk.edge.plan = {1: 2}  # of trial 1, and when it is asked again; the last time before the finalists it answers
     heard = Heard()
-    run = desk.search(heard=heard)
-    print(heard.notes, heard.stages, desk.edge)
-    assert (run["queued"], run["trials"]) == ({}, {"finished": 3, "failed": 0, "screened": run["trials"]["screened"]})
+    run = desk.search(trials=4, heard=heard)
+    assert (run["queued"], run["trials"]) == ({}, {"finished": 4, "failed": 0, "screened": run["trials"]["screened"]})
     assert [note for note in heard.notes if "caught up on 'edge'" in note]
 
 
