@@ -92,7 +92,8 @@ class Problem:
 
 def prepare(request: SearchRequest, progress: Progress) -> Problem:
     """The request, checked without writing anything. Raises InputError or TargetUnavailable."""
-    profiles = load_targets(request.target)
+    asked = load_targets(request.target)
+    profiles = tuple(target.profile for target in asked)
     names = ",".join(profile.name for profile in profiles)
     exporter = threading.Thread(target=load_exporter, daemon=True)
     exporter.start()
@@ -104,7 +105,7 @@ def prepare(request: SearchRequest, progress: Progress) -> Problem:
         progress.note(f"Note: {note}")
     request.constraints.limits(checked.baseline)
     progress.stage(f"asking the target {names}")
-    targets = tuple(FoundTarget.probe(profile, primary=profile is profiles[0]) for profile in profiles)
+    targets = tuple(target.probe(primary=target is asked[0]) for target in asked)
     for target in targets:
         if target.away:
             progress.note(f"Target '{target.profile.name}' is away: its measurements are queued, its limits open. {target.away}")

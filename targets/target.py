@@ -49,7 +49,7 @@ class Target:
         shapes: Mapping[str, Sequence[int]] | None = None,
         cores: Sequence[int] | None = None,
         python: str = sys.executable,
-        recognize: Callable[[Environment], None] = lambda environment: None,
+        recognize: Callable[[Environment], None] | None = None,
     ):
         self.profile = profile
         self.cores = tuple(cores) if cores is not None else default_cores(profile.threads)
@@ -184,7 +184,8 @@ class Target:
             environment = Environment.from_json(worker.send({"op": "probe"}, timeout_s=START_TIMEOUT_S))
         except StageError as error:
             raise TargetUnavailable(f"The target's worker does not start: {error}") from error
-        self._recognize(environment)
+        if self._recognize is not None:
+            self._recognize(environment)
         return environment
 
 
