@@ -40,7 +40,8 @@ class Target:
     passed. `board` is given by those that need other settings of the connection than the user's own.
 
     `inputs` is an .npz file ("0", "1" …) or a folder of .npy files whose first samples are timed with; without it,
-    random ones are, and `shapes` says the sizes of dynamic dimensions by input name.
+    random ones are, and `shapes` says the sizes of dynamic dimensions by input name. `recognize` is told the environment when it
+    is first known, and may refuse it (TargetUnavailable).
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class Target:
         shapes: Mapping[str, Sequence[int]] | None = None,
         cores: Sequence[int] | None = None,
         python: str = sys.executable,
+        recognize: Callable[[Environment], None] | None = None,
         address: TargetAddress | None = None,
         board: Board | None = None,
     ):
@@ -66,6 +68,7 @@ class Target:
             "shapes": {name: list(shape) for name, shape in (shapes or {}).items()},
         }
         self._python = python
+        self._recognize = recognize
         self._environment: Environment | None = None
         self._control = Control()
         self._references: dict[tuple[str, int], float] = {}
@@ -92,6 +95,11 @@ class Target:
         if self._environment is None:
             with self.open_worker() as worker:
                 self._environment = self._probe(worker)
+        return self._environment
+
+    @property
+    def environment(self) -> Environment | None:
+        """The environment, if the target was asked for it."""
         return self._environment
 
     @contextmanager
@@ -207,12 +215,14 @@ class Target:
         }
         return LocalTransport(config, python=self._python) if self.board is None else SshTransport(self.board, config)
 
-    @staticmethod
-    def _probe(worker: Transport) -> Environment:
+    def _probe(self, worker: Transport) -> Environment:
         try:
-            return Environment.from_json(worker.send({"op": "probe"}, timeout_s=START_TIMEOUT_S))
+            environment = Environment.from_json(worker.send({"op": "probe"}, timeout_s=START_TIMEOUT_S))
         except StageError as error:
             raise TargetUnavailable(f"The target's worker does not start: {error}") from error
+        if self._recognize is not None:
+            self._recognize(environment)
+        return environment
 
 
 class TargetSession:
