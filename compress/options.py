@@ -5,7 +5,7 @@ from typing import Literal
 
 Importance = Literal["reconstruction", "magnitude", "taylor"]
 RoundingMethod = Literal["gptq", "adaround"]
-Activations = Literal["uint8-asymmetric"]
+Activations = Literal["uint8-asymmetric", "int8-symmetric"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ import tempfile
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -28,6 +28,7 @@ from ..targets.target import Target, TargetSession
 from ..tasks.data import write_inputs
 from ..tasks.quality import score
 from ..tasks.task import Metric, Split
+from .availability import Availability, Patience
 from .evaluation import ArtifactFacts, Evaluation, Failure, Interval, Latency
 from .further import on_further_targets
 from .records import Answers
@@ -81,6 +82,8 @@ class Evaluator:
     timing: TimingConfig
     elapsed: Callable[[], float]
     further: tuple[Target, ...] = ()
+    availability: Availability = field(default_factory=Availability)
+    patience: Patience = field(default_factory=Patience)
 
     def on(self, target: str) -> "Evaluator":
         """The evaluator of one target alone."""
@@ -92,7 +95,8 @@ class Evaluator:
     ) -> Evaluation | Failure:
         """What comes of the recipe, tried twice when the first failure is transient. `baseline` is None for itself.
 
-        `built` is the recipe's artifact where another process made it.
+        `built` is the recipe's artifact where another process made it. A target that is away is waited for; TargetUnavailable
+        when it stays away.
         """
         try:
             return self._attempt(trial, recipe, baseline, progress, built)
@@ -116,12 +120,16 @@ class Evaluator:
         seconds = dict(build.seconds)
         artifact = build.artifact
         reference = artifact.path if baseline is None else self.artifact_path(baseline)
-        with self.target.session() as session:
-            progress("validating")
-            answers = self.answers(session, build, recipe, seconds=seconds)
-            with _timed(seconds, "measure"):
-                progress("measuring")
-                measurement = session.measure(artifact.path, reference, self.timing)
+
+        def measured() -> tuple[Answers, Measurement]:
+            with self.target.session() as session:
+                progress("validating")
+                answers = self.answers(session, build, recipe, seconds=seconds)
+                with _timed(seconds, "measure"):
+                    progress("measuring")
+                    return answers, session.measure(artifact.path, reference, self.timing)
+
+        answers, measurement = self.patience.until_back(measured, name=self.target.profile.name, say=progress)
         seconds["timing loop"] = min(measurement.loop_s, seconds["measure"])
         seconds["measure"] -= seconds["timing loop"]
         evaluation = Evaluation(

@@ -8,6 +8,8 @@ Reading order
     timing.py               the ABBA timing loop
     inputs.py               what a model is run with: stored samples, or random ones
     memory.py, machine.py   peak memory; what the machine says of itself
+    care.py, tegrastats.py  power mode, clocks, temperatures, throttling: what a board's condition is, and what is dropped for it
+    clocks.py               `--set-clocks`: sets them, and puts them back
     runtime.py              what a runtime must offer, and how one is loaded
     runtime_onnxruntime.py  one runtime each
 

@@ -6,7 +6,8 @@ standard error. A reply is {"id", "ok": true, "result"} or {"id", "ok": false, "
 on standard error and a dead worker.
 
 Operations: probe (the environment), run (outputs of a model), optimized (what the runtime really executes),
-measure (a candidate beside its baseline: the protocol is described in docs/measuring.md), profile (seconds per kernel).
+measure (a candidate beside its baseline: the protocol is described in docs/measuring.md), profile (seconds per kernel),
+set_clocks and restore_clocks (clocks.py).
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ from typing import Any
 # BLAS pools of numpy would only cost start-up time and address space here.
 os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", ORT_DISABLE_TELEMETRY="1")
 
-from .machine import machine_facts
+from .care import Watch
+from .clocks import restore_clocks, restore_left_behind, set_clocks
+from .machine import is_emulated, machine_facts
 from .memory import limit_memory, peak_memory
 from .runtime import INSTALL, Feeds, RefusedError, Request, Runtime, load_runtime
 
@@ -82,23 +85,31 @@ def profile(runtime: Runtime, request: Request) -> dict[str, Any]:
 
 
 def measure(runtime: Runtime, request: Request) -> dict[str, Any]:
-    """Block times of fresh session pairs, peak memory of the candidate, and the environment at the end."""
+    """Block times of fresh session pairs, peak memory of the candidate, and the environment at the end.
+
+    Pairs during which the device throttled are repeated while there is time. RefusedError of the kind noisy if that leaves
+    fewer than two.
+    """
     timing, started = request["timing"], time.perf_counter()
     feeds = input_feeds(runtime, request)
     memory = peak_memory(runtime, request, feeds[1])
     pairs: list[dict[str, Any]] = []
     ratios: list[float] = []
+    watch = Watch(request.get("root", "/"))
     gc.collect()
     gc.disable()
     try:
         while not finished(ratios, timing, request["critical"], time.perf_counter() - started):
             pair = measure_pair(runtime, request, feeds, number=len(pairs))
+            if watch.throttled():
+                watch.rest(timing["max_s"] - (time.perf_counter() - started), kept=len(pairs))
+                continue
             pairs.append(pair)
             times = zip(pair["baseline_s"], pair["candidate_s"])
             ratios.append(statistics.median(candidate / baseline for baseline, candidate in times))
     finally:
         gc.enable()
-    return {"pairs": pairs, "peak_memory_bytes": memory, "environment": probe(runtime, request)}
+    return {"pairs": pairs, "peak_memory_bytes": memory, "environment": probe(runtime, request), "conditions": watch.conditions()}
 
 
 def input_feeds(runtime: Runtime, request: Request) -> list[Feeds]:
@@ -119,7 +130,11 @@ def input_feeds(runtime: Runtime, request: Request) -> list[Feeds]:
 
 # --- the conversation
 
-OPERATIONS = {"probe": probe, "run": run, "optimized": optimized, "measure": measure, "profile": profile}
+OPERATIONS = {
+    **{"probe": probe, "run": run, "optimized": optimized, "measure": measure, "profile": profile},
+    **{"set_clocks": set_clocks, "restore_clocks": restore_clocks},
+}
+READY = '{"ready": true}'  # the first line of a worker that is asked to announce itself (`announce` in its configuration)
 SHORT = ("bad_alloc", "Failed to allocate", "bad allocation", "out of memory", "OutOfMemory")
 
 
@@ -156,12 +171,17 @@ def main() -> None:
     os.dup2(2, 1)  # what libraries print must not end up between replies
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, config["cores"])
+    restore_left_behind(config)
     with contextlib.suppress(RefusedError, KeyError):
         load_runtime(config["runtime"])  # before the first request, and outside of the memory that models may add
     if config.get("memory_limit_bytes"):
         limit_memory(config["memory_limit_bytes"])
     requests: queue.SimpleQueue[str] = queue.SimpleQueue()
+    config["emulated"] = is_emulated()  # forks: before there are threads
     threading.Thread(target=read_requests, args=(requests,), daemon=True).start()
+    if config.get("announce"):
+        replies.write(READY + "\n")
+        replies.flush()
     while True:
         request = {**config, **json.loads(requests.get())}
         replies.write(json.dumps({"id": request["id"], **answer(request)}) + "\n")

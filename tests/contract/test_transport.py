@@ -124,7 +124,7 @@ def test_rubbish_is_a_wrong_output(open_transport: Open, tmp_path: Path, rubbish
 def test_an_endless_line_is_a_wrong_output_and_not_a_full_memory(
     open_transport: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("autocompress.targets.transport._LONGEST_REPLY", 1 << 20)
+    monkeypatch.setattr("autocompress.targets.replies.LONGEST_REPLY", 1 << 20)
     endless = script(tmp_path, "while True: sys.stdout.write('x' * 65536)")
     with open_transport(endless) as worker, failing("wrong-output"):
         worker.send(PROBE, timeout_s=20)
