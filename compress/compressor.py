@@ -23,7 +23,16 @@ from .options import CompressorOptions, FileFormat
 from .probe import Probe
 from .prune import changed_edits
 from .qdq import shorten_names, write_qdq
-from .quantize import Plan, QuantizedLayer, Scale, calibrate, fake_quantized_outputs, plan_quantization, quantize_layers
+from .quantize import (
+    Plan,
+    QuantizedLayer,
+    Scale,
+    fake_quantized_outputs,
+    observe_ranges,
+    plan_quantization,
+    quantize_layers,
+    scale_of_range,
+)
 from .recipe import INTEGER, Recipe
 from .recover import Schedule
 from .restructure import edit_structure, restructure
@@ -95,8 +104,8 @@ class Compressor:
         self._assert_shapes(folded, recipe)
         with clock.stage("calibrate"):
             blocks = round_to_blocks(folded, {name for name, found in precision.items() if found == "block4"})
-            plan = plan_quantization(folded, {name for name, found in precision.items() if found in INTEGER})
-            scales = self._scales(folded, plan, original=not recipe.changes_layers and recipe.recovery is None)
+            plan = plan_quantization(folded, {name for name, found in precision.items() if found in INTEGER}, form.activations)
+            scales = self._scales(folded, plan, form, original=not recipe.changes_layers and recipe.recovery is None)
         with clock.stage("build"):
             steps = folded_steps(student.module, folded, student.steps)
             quantized = quantize_layers(folded, plan, scales, precision, {name: step.numpy() for name, step in steps.items()})
@@ -146,11 +155,12 @@ class Compressor:
         return template
 
     @cached_property
-    def _original_scales(self) -> Mapping[str, Scale]:
-        """Ranges of every tensor that any precision recipe can need, from one pass over the calibration set."""
-        plan = plan_quantization(self.students.teacher, {layer.name for layer in self.network.layers})
-        needed = set(plan.tensors.values()) | set(plan.tensors)
-        return calibrate(self.students.teacher, sorted(needed), self._samples.calibration_batches(self.options.calibration_samples))
+    def _original_ranges(self) -> Mapping[str, tuple[float, float]]:
+        """Ranges of every tensor that any precision recipe can need in any format, from one pass over the calibration set."""
+        teacher, layers = self.students.teacher, {layer.name for layer in self.network.layers}
+        plans = [plan_quantization(teacher, layers, form.activations) for form in (self.options.format, *self.options.further)]
+        needed = {name for plan in plans for pair in plan.tensors.items() for name in pair}
+        return observe_ranges(teacher, sorted(needed), self._samples.calibration_batches(self.options.calibration_samples))
 
     def _assert_shapes(self, folded: fx.GraphModule, recipe: Recipe) -> None:
         """Every planned removal must have happened."""
@@ -162,13 +172,15 @@ class Compressor:
             if layer.weight in left and get_tensor(folded, layer.weight).shape[layer.out_dim] != planned[layer.name]:
                 raise StageError(f"{layer.name} should have {planned[layer.name]} channels", stage="prune")
 
-    def _scales(self, folded: fx.GraphModule, plan: Plan, *, original: bool) -> Mapping[str, Scale]:
+    def _scales(self, folded: fx.GraphModule, plan: Plan, form: FileFormat, *, original: bool) -> Mapping[str, Scale]:
         if not plan.layers:
             return {}
         if original:
-            return self._original_scales
-        batches = self._samples.calibration_batches(self.options.pruned_calibration_samples)
-        return calibrate(folded, sorted(set(plan.tensors.values())), batches)
+            ranges = self._original_ranges
+        else:
+            batches = self._samples.calibration_batches(self.options.pruned_calibration_samples)
+            ranges = observe_ranges(folded, sorted(set(plan.tensors.values())), batches)
+        return {name: scale_of_range(low, high, form.activations) for name, (low, high) in ranges.items()}
 
     def _model(
         self, folded: fx.GraphModule, removed: frozenset[int], template: Template, form: FileFormat
