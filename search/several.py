@@ -1,6 +1,6 @@
 """The targets of a search beyond the primary one: profiles, environments, and what they add to run.toml and front.json."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -23,26 +23,42 @@ class NamedTarget:
     profile: Profile
     address: TargetAddress
 
-    def probe(self) -> "FoundTarget":
-        """The target, asked for its environment. TargetUnavailable says which target it is."""
+    def probe(self, *, primary: bool = True) -> "FoundTarget":
+        """The target, asked for its environment. TargetUnavailable says which target it is; a further one may be away."""
         try:
             environment = target_at(self.profile, self.address).probe()
         except TargetUnavailable as error:
-            raise TargetUnavailable(f"Target '{self.profile.name}': {error}") from error
+            if primary:
+                raise TargetUnavailable(f"Target '{self.profile.name}': {error}") from error
+            return FoundTarget(profile=self.profile, address=self.address, environment=None, away=str(error))
         return FoundTarget(profile=self.profile, address=self.address, environment=environment)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundTarget:
-    """A target that can be used now."""
+    """A target as it was found. A further one that is away has no environment yet, and `away` says why."""
 
     profile: Profile
     address: TargetAddress
-    environment: Environment
+    environment: Environment | None
+    away: str = ""
 
-    def open(self, store: MeasurementStore | None = None, validation: StoredSplit | None = None) -> Target:
-        """The target, ready to measure. TargetUnavailable when its environment is not that which was found."""
-        target = target_at(self.profile, self.address, store, inputs=validation.inputs if validation else None)
+    def open(
+        self,
+        store: MeasurementStore | None = None,
+        validation: StoredSplit | None = None,
+        *,
+        recognize: Callable[[Environment], None] | None = None,
+    ) -> Target:
+        """The target, ready to measure. TargetUnavailable when its environment is not that which was found.
+
+        `recognize` is asked about the environment of a target that was away, before anything is measured on it.
+        """
+        away = self.environment is None
+        inputs = validation.inputs if validation else None
+        target = target_at(self.profile, self.address, store, inputs=inputs, recognize=recognize if away else None)
+        if self.environment is None:
+            return target
         if target.probe().fingerprint != self.environment.fingerprint:
             raise TargetUnavailable("The target's environment changed while the task was loaded: run the command again.")
         return target
@@ -57,11 +73,16 @@ def load_targets(text: str) -> tuple[NamedTarget, ...]:
 
 
 def target_at(
-    profile: Profile, address: TargetAddress, store: MeasurementStore | None = None, *, inputs: Path | None = None
+    profile: Profile,
+    address: TargetAddress,
+    store: MeasurementStore | None = None,
+    *,
+    inputs: Path | None = None,
+    recognize: Callable[[Environment], None] | None = None,
 ) -> Target:
     """A target on this machine, or on the device behind the address."""
     remote: dict[str, Any] = {} if address.local else {"address": address}
-    return Target(profile, store, inputs=inputs, **remote)
+    return Target(profile, store, inputs=inputs, recognize=recognize, **remote)
 
 
 def environment_identity(environment: Environment, *, prefix: str) -> Iterator[tuple[str, str]]:
@@ -72,12 +93,16 @@ def environment_identity(environment: Environment, *, prefix: str) -> Iterator[t
 
 
 def identity_of(targets: Sequence[FoundTarget]) -> dict[str, str]:
-    """What further targets add to the identity in run.toml: `cpu-2t profile`, `cpu-2t environment.cores` …"""
+    """What further targets add to the identity in run.toml: `cpu-2t profile`, `cpu-2t environment.cores` …
+
+    The environment of one that is away is left out, see RunDirectory.
+    """
     found: dict[str, str] = {}
     for target in targets:
         name = target.profile.name
         found[f"{name} profile"] = target.profile.fingerprint
-        found |= environment_identity(target.environment, prefix=f"{name} ")
+        if target.environment is not None:
+            found |= environment_identity(target.environment, prefix=f"{name} ")
     return found
 
 
@@ -100,7 +125,7 @@ def targets_facts(
     return [
         {
             **target_facts(target.profile, batch=batch),
-            "environment": target.environment.to_json(),
+            "environment": target.environment.to_json() if target.environment else None,
             "constraints": constraints[target.profile.name].to_json(baseline),
         }
         for target in targets

@@ -16,9 +16,8 @@ from ..compress.recipe import Recipe
 from ..errors import StageError
 from ..files import digest_of_file
 from ..profiles.measurement import Measurement, TimingConfig
-from ..targets.lease import measuring
 from ..targets.target import Target
-from ..targets.transport import LocalTransport
+from ..targets.transport import Transport
 from ..tasks.task import Task
 from .further import format_of
 from .latency_features import kernel_class
@@ -45,7 +44,7 @@ class ShapeRuns:
         self._compressor = Compressor(task, network, options, cache_dir=cache_dir)
         self._target, self._timing = target, timing
         self._open = ExitStack()
-        self._worker: LocalTransport | None = None
+        self._worker: Transport | None = None
         self._served = 0
 
     def __enter__(self) -> "ShapeRuns":
@@ -61,7 +60,7 @@ class ShapeRuns:
         baseline = self._baseline
         artifact = self._compressor.build(shapes_of(recipe), self._folder).artifact
         try:
-            with measuring(cores=self._target.cores):
+            with self._target.measuring():
                 return self._target.measure_once(
                     self._next_worker(),
                     artifact.path,
@@ -83,7 +82,7 @@ class ShapeRuns:
             self._compressor.build(Recipe(), self._folder).artifact.path.replace(path)
         return path
 
-    def _next_worker(self) -> LocalTransport:
+    def _next_worker(self) -> Transport:
         """The worker process; a fresh one now and then, because a process can be slow for as long as it lives."""
         if self._served % PER_WORKER == 0:
             self._close_worker()
