@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -29,8 +29,7 @@ def measure(
         from .targets import Target, measure_model, parse_shape
 
         shapes, address = dict(parse_shape(text) for text in shape or []), parse_target(target)
-        remote: dict[str, Any] = {} if address.local else {"address": address}
-        subject = Target(load_profile(address.profile), shapes=shapes, **remote)
+        subject = Target(load_profile(address.profile), shapes=shapes, address=address)
         measurement = measure_model(model, subject, baseline=baseline, batch=batch)
         print(json.dumps(measurement.to_json()) if as_json else f"{model}: {measurement}")
 

@@ -90,8 +90,8 @@ class Problem:
         return self.request.directory(self.checked.task.name, self.target_names)
 
 
-def prepare(request: SearchRequest, progress: Progress) -> Problem:
-    """The request, checked without writing anything. Raises InputError or TargetUnavailable."""
+def prepare(request: SearchRequest, progress: Progress, *, planning: bool = False) -> Problem:
+    """The request, checked without writing anything. Raises InputError or TargetUnavailable; a plan needs no target to answer."""
     asked = load_targets(request.target)
     profiles = tuple(target.profile for target in asked)
     names = ",".join(profile.name for profile in profiles)
@@ -105,10 +105,11 @@ def prepare(request: SearchRequest, progress: Progress) -> Problem:
         progress.note(f"Note: {note}")
     request.constraints.limits(checked.baseline)
     progress.stage(f"asking the target {names}")
-    targets = tuple(target.probe(primary=target is asked[0]) for target in asked)
+    targets = tuple(target.probe(needed=target is asked[0] and not planning) for target in asked)
     for target in targets:
         if target.away:
-            progress.note(f"Target '{target.profile.name}' is away: its measurements are queued, its limits open. {target.away}")
+            meaning = "the plan holds without it" if planning else "its measurements are queued, its limits open"
+            progress.note(f"Target '{target.profile.name}' is away: {meaning}. {target.away}")
     progress.stage("reading the model")
     exporter.join()
     network = Network.trace(task.model, task.example_inputs)
