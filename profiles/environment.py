@@ -1,7 +1,7 @@
 """Environment: where a measurement was taken. Measurements of differing environments are never mixed."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any
 
 from ..errors import InputError
@@ -16,6 +16,8 @@ class Environment:
 
     `flags` are the CPU features that decide which kernels run. `cores` are those the worker is pinned to.
     `load_1m` (the 1-minute load average) and `clock_mhz` change from minute to minute: kept, not fingerprinted.
+    `device` is the board's or the GPU's model, `machine` the SHA-256 of the system's own identity (/etc/machine-id), `power_mode`
+    that of a board that has several, `emulated` whether another processor is being imitated: such latencies mean nothing.
     """
 
     cpu_model: str
@@ -29,6 +31,10 @@ class Environment:
     os: str
     load_1m: float | None = None
     clock_mhz: float | None = None
+    device: str | None = None
+    machine: str | None = None
+    power_mode: str | None = None
+    emulated: bool = False
 
     @property
     def fingerprint(self) -> str:
@@ -41,8 +47,9 @@ class Environment:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "Environment":
-        """The environment that `to_json` described; ValueError when a key is missing or unknown."""
-        if unknown := set(value) ^ {field.name for field in fields(cls)}:
+        """The environment that `to_json` described; ValueError when a key is unknown, or one without a default missing."""
+        required = {field.name for field in fields(cls) if field.default is MISSING}
+        if unknown := (set(value) - {field.name for field in fields(cls)}) | (required - set(value)):
             raise ValueError(f"An environment does not fit this version: {', '.join(sorted(unknown))}")
         return cls(**{**value, "flags": tuple(value["flags"]), "cores": tuple(value["cores"])})
 

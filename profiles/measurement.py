@@ -8,14 +8,14 @@ the pairs, because sessions differ from each other by more than blocks of one se
 import math
 import statistics
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from typing import Any, Literal
 
 from .environment import Environment, require_same_environment
 from .units import format_latency
 
-Timer = Literal["thread-cpu", "wall"]
+Timer = Literal["thread-cpu", "wall", "cuda-events"]
 Interval = tuple[float, float]
 SCHEMA_VERSION = 1
 
@@ -26,6 +26,8 @@ class TimingConfig:
 
     Measuring stops once the relative half-width of the ratio's interval is ≤ `half_width`, after `pairs_max` pairs, or
     after `max_s` seconds (two pairs are always completed). `batch` samples go into one inference.
+    `engine_builds`: how many engines a runtime that builds them (TensorRT) makes of the model, whose pairs they share: no two
+    builds choose quite the same kernels. Other runtimes have nothing to build.
     """
 
     pairs_min: int = 3
@@ -36,10 +38,11 @@ class TimingConfig:
     half_width: float = 0.01
     max_s: float = 10.0
     batch: int = 1
+    engine_builds: int = 1
 
     def __post_init__(self) -> None:
-        if not 2 <= self.pairs_min <= self.pairs_max or self.batch < 1:
-            raise ValueError(f"2 ≤ pairs_min ≤ pairs_max and batch ≥ 1 are needed: {self}")
+        if not 2 <= self.pairs_min <= self.pairs_max or self.batch < 1 or self.engine_builds < 1:
+            raise ValueError(f"2 ≤ pairs_min ≤ pairs_max, batch ≥ 1 and engine_builds ≥ 1 are needed: {self}")
         if min(self.pair_s, self.block_s, self.half_width, self.max_s) <= 0 or self.warmup_s < 0:
             raise ValueError(f"durations and half_width must be positive: {self}")
 
@@ -49,7 +52,7 @@ class TimingConfig:
 
 
 SEARCH_TIMING = TimingConfig()
-FINALIST_TIMING = TimingConfig(pairs_min=5, pairs_max=8, pair_s=0.8)
+FINALIST_TIMING = TimingConfig(pairs_min=5, pairs_max=8, pair_s=0.8, engine_builds=3)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +95,8 @@ class Measurement:
     """What was seen of one artifact beside its baseline; immutable, raw values kept, statistics derived.
 
     `baseline_reference_s` is the baseline's latency in this environment, measured once for all candidates of a run.
+    `details` are what the runtime tells beside it (size of an engine, seconds to build it), `conditions` the board's state
+    meanwhile (temperatures, clocks, pairs dropped because it throttled).
     `peak_memory_bytes` is what loading and running the candidate added to the worker's resident memory; None where the
     system does not tell.
     """
@@ -105,6 +110,8 @@ class Measurement:
     baseline_digest: str
     baseline_reference_s: float
     peak_memory_bytes: int | None
+    details: Mapping[str, Any] = field(default_factory=dict)
+    conditions: Mapping[str, Any] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
 
     def __post_init__(self) -> None:

@@ -8,7 +8,7 @@ import tempfile
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -28,6 +28,7 @@ from ..targets.target import Target, TargetSession
 from ..tasks.data import write_inputs
 from ..tasks.quality import score
 from ..tasks.task import Metric, Split
+from .availability import Availability, Patience
 from .evaluation import ArtifactFacts, Evaluation, Failure, Interval, Latency
 from .further import on_further_targets
 from .records import Answers
@@ -81,6 +82,8 @@ class Evaluator:
     timing: TimingConfig
     elapsed: Callable[[], float]
     further: tuple[Target, ...] = ()
+    availability: Availability = field(default_factory=Availability)
+    patience: Patience = field(default_factory=Patience)
 
     def on(self, target: str) -> "Evaluator":
         """The evaluator of one target alone."""
@@ -92,7 +95,8 @@ class Evaluator:
     ) -> Evaluation | Failure:
         """What comes of the recipe, tried twice when the first failure is transient. `baseline` is None for itself.
 
-        `built` is the recipe's artifact where another process made it.
+        `built` is the recipe's artifact where another process made it. A target that is away is waited for; TargetUnavailable
+        when it stays away.
         """
         try:
             return self._attempt(trial, recipe, baseline, progress, built)
@@ -116,12 +120,16 @@ class Evaluator:
         seconds = dict(build.seconds)
         artifact = build.artifact
         reference = artifact.path if baseline is None else self.artifact_path(baseline)
-        with self.target.session() as session:
-            progress("validating")
-            answers = self.answers(session, build, recipe, seconds=seconds)
-            with _timed(seconds, "measure"):
-                progress("measuring")
-                measurement = session.measure(artifact.path, reference, self.timing)
+
+        def measured() -> tuple[Answers, Measurement]:
+            with self.target.session() as session:
+                progress("validating")
+                answers = self.answers(session, build, recipe, seconds=seconds)
+                with _timed(seconds, "measure"):
+                    progress("measuring")
+                    return answers, session.measure(artifact.path, reference, self.timing)
+
+        answers, measurement = self.patience.until_back(measured, name=self.target.profile.name, say=progress)
         seconds["timing loop"] = min(measurement.loop_s, seconds["measure"])
         seconds["measure"] -= seconds["timing loop"]
         evaluation = Evaluation(
@@ -147,23 +155,26 @@ class Evaluator:
         """What a built artifact answers, checked against torch; the stages' times go to `seconds`. Raises StageError."""
         path = build.artifact.path
         with _timed(seconds, "check"):
-            _check(session, path, build.check)
+            _check(session, path, build.check, batch=self._batch(session, len(build.check.inputs[0])))
         with _timed(seconds, "validate"):
             value, interval = self.quality(session, path, self.validation)
         with _timed(seconds, "inspect"):
             names = [layer.name for layer in self.network.layers] + [factor_name(name) for name in recipe.rank]
-            executed = session.executed_precision(path, names)
+            executed = session.executed_precision(path, names, batch=self.timing.batch)
         layers = layer_rows(self.network, self.network.cost(recipe), recipe, executed=executed)
         return Answers(validation=value, interval=interval, layers=layers)
 
     def quality(self, session: TargetSession, model: Path, split: StoredSplit) -> tuple[float, Interval | None]:
         """The metric of an artifact on a split and its interval. StageError when it is no finite number."""
-        outputs = session.run(model, split.inputs, batch=VALIDATION_BATCH)
+        outputs = session.run(model, split.inputs, batch=self._batch(session, VALIDATION_BATCH))
         value = score(self.metric, outputs, split.targets)
         if not np.isfinite(value):
             message = f"The metric {self.metric.name!r} of the artifact is {value}."
             raise StageError(message, stage="run", kind="wrong-output")
         return value, bootstrap_interval(self.metric, outputs, split.targets)
+
+    def _batch(self, session: TargetSession, batch: int) -> int:
+        return session.running_batch(batch, measured=self.timing.batch)
 
     def measure_again(self, evaluation: Evaluation, *, baseline: Evaluation, timing: TimingConfig) -> Measurement:
         """A measurement of a finished candidate in a fresh worker process. Raises StageError."""
@@ -209,12 +220,12 @@ class PacedTraining:
         self._since = time.monotonic()
 
 
-def _check(session: TargetSession, model: Path, check: OutputCheck) -> None:
+def _check(session: TargetSession, model: Path, check: OutputCheck, *, batch: int) -> None:
     """Raises StageError when the runtime's answers differ from those of the same model in torch."""
     with tempfile.TemporaryDirectory(prefix="autocompress-") as folder:
         inputs = Path(folder) / "check.npz"
         np.savez(inputs, allow_pickle=False, **{str(index): array for index, array in enumerate(check.inputs)})
-        check_outputs(session.run(model, inputs, batch=len(check.inputs[0])), check)
+        check_outputs(session.run(model, inputs, batch=batch), check)
 
 
 @contextmanager

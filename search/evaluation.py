@@ -49,8 +49,8 @@ class Evaluation:
         """
         if target is None:
             return replace(self, further={}) if self.further else self
-        seen = self.further[target]
-        if seen.latency is None:
+        seen = self.further.get(target)
+        if seen is None or seen.latency is None:
             return None
         assert seen.validation is not None and seen.drop is not None
         return replace(

@@ -1,11 +1,14 @@
 """A candidate on the further targets of a search: measured there, after the primary target, without compressing it again.
 
 What fails on a further target is *missing* there: the candidate stays measured on the others, and `catch_up` tries again
-later. Only the original must be measured everywhere, since nothing can be compared without it.
+later. A target that is away (availability.py) is not asked for every candidate: what it should have measured is missing, or
+*queued*. That goes for the original, too, and then for everything on that target, since nothing can be compared without it;
+if it fails there for another reason, that is an error.
 """
 
 import time
-from collections.abc import Callable, Hashable
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -14,6 +17,7 @@ from ..compress.options import FileFormat
 from ..errors import StageError, TargetUnavailable
 from ..profiles import Profile
 from ..targets.target import Target
+from .availability import is_away
 from .evaluation import Evaluation
 from .on_target import OnTarget
 from .records import Answers, ArtifactFacts, Failure, Latency
@@ -34,7 +38,7 @@ def on_further_targets(
 ) -> Evaluation:
     """The evaluation with what the candidate is on every further target. `baseline` is None for the original itself.
 
-    Raises StageError when the original cannot be measured on one of them.
+    Raises StageError when the original cannot be measured on one of them that is there.
     """
     found: dict[str, OnTarget] = {}
     seconds = dict(evaluation.seconds)
@@ -55,12 +59,20 @@ def missing_again(evaluation: Evaluation) -> list[str]:
     return [name for name, failure in failures.items() if failure is not None and failure.retryable]
 
 
-def caught_up(evaluator: "Evaluator", evaluation: Evaluation, *, baseline: Evaluation, progress: Say) -> Evaluation:
-    """The evaluation, measured where it was missing for a reason that may have passed; what fails again stays missing."""
+def queued(evaluations: Iterable[Evaluation]) -> dict[str, int]:
+    """By further target, how many measurements wait for it; targets without any are left out."""
+    return dict(Counter(name for evaluation in evaluations for name in missing_again(evaluation)))
+
+
+def caught_up(evaluator: "Evaluator", evaluation: Evaluation, *, baseline: Evaluation | None, progress: Say) -> Evaluation:
+    """The evaluation, measured where it was missing for a reason that may have passed; what fails again stays missing.
+
+    `baseline` is None for the original itself. A target that is away is asked only when that is due.
+    """
     found = dict(evaluation.further)
     for target in evaluator.further:
         name = target.profile.name
-        if name in missing_again(evaluation):
+        if name in missing_again(evaluation) and evaluator.availability.may_ask(name):
             progress(f"trial {evaluation.trial}: measuring on {name}, where it is missing")
             seen = found[name]
             known = _known_answers(evaluator, replace(evaluation, further=found), target, seen.artifact.digest)
@@ -94,10 +106,13 @@ def _on_target(
     baseline: Evaluation | None,
 ) -> OnTarget:
     """One candidate on one target. Without `build` its file is looked up, or built again."""
-    name = target.profile.name
+    name, availability = target.profile.name, evaluator.availability
     original = None if baseline is None else baseline.on(name)
     subject = replace(evaluation, artifact=facts, further={})
     failure, latency = None, None
+    if (waiting := _waiting(availability.reason(name), name, build, first=baseline is None or original is not None)) is not None:
+        failure = Failure(trial=evaluation.trial, stage="measure", kind="device", message=waiting, retryable=True)
+        return OnTarget(artifact=facts, failure=failure)
     try:
         path = evaluator.artifact_path(subject)
         reference = path if original is None else evaluator.artifact_path(original)
@@ -106,8 +121,11 @@ def _on_target(
                 again = build or _built_again(evaluator, subject, target)
                 answers = evaluator.answers(session, again, evaluation.recipe, seconds={})
             latency = Latency.of(session.measure(path, reference, evaluator.timing))
+        availability.answered(name)
     except (StageError, TargetUnavailable) as error:
-        if baseline is None:
+        if is_away(error):
+            availability.gone(name, str(error))
+        elif baseline is None:
             raise _of_the_original(error, name) from error
         failure = _failure(error, trial=evaluation.trial)
     return OnTarget(
@@ -119,6 +137,13 @@ def _on_target(
         latency=latency,
         failure=failure,
     )
+
+
+def _waiting(reason: str | None, name: str, build: BuildResult | None, *, first: bool) -> str | None:
+    """Why a measurement is queued without asking the target: nothing to compare with, or a new candidate while it is away."""
+    if not first:
+        return f"The original is not measured on '{name}' yet" + (f": {reason}" if reason else ".")
+    return reason if build is not None else None
 
 
 def _built_again(evaluator: "Evaluator", evaluation: Evaluation, target: Target) -> BuildResult:
@@ -137,8 +162,5 @@ def _failure(error: StageError | TargetUnavailable, *, trial: int) -> Failure:
 
 
 def _of_the_original(error: StageError | TargetUnavailable, target: str) -> StageError:
-    failure = _failure(error, trial=0)
-    told = f"on target '{target}': {failure.message}"
-    kind = error.kind if isinstance(error, StageError) else "device"
-    stage = error.stage if isinstance(error, StageError) else "measure"
-    return StageError(told, stage=stage, kind=kind, retryable=failure.retryable)
+    assert isinstance(error, StageError)  # a target that is unavailable is away
+    return StageError(f"on target '{target}': {error}", stage=error.stage, kind=error.kind, retryable=error.retryable)

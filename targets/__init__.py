@@ -3,12 +3,12 @@
 Purpose. Given an ONNX file and a Profile: its outputs, the precision that each layer really executes, and its latency
 beside a baseline, as a Measurement that keeps raw values.
 
-Flow. Target.session() starts one worker (worker.py, a process without torch or this package) behind a Transport.
+Flow. Target.session() starts one worker (on_device, a process without torch or this package) behind a Transport.
 TargetSession.run, .executed_precision and .measure are requests to it. Measuring takes the host-wide lease, sees to an
 A/A control that is at most 10 measurements or 5 minutes old, and keeps the result in the MeasurementStore, by content.
 
 Reading order
-    worker.py      the process beside the model: sessions, the ABBA timing loop, peak memory; one file on purpose
+    on_device/     the process beside the model: runtimes, the ABBA timing loop, peak memory; nothing of the package in it
     transport.py   Transport: requests to a worker; every way a process can fail becomes one of the project's errors
     target.py      Target and TargetSession: what the rest of the project calls
     control.py     A/A controls, and how long one vouches for the machine

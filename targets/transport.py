@@ -1,6 +1,6 @@
-"""Transport: how requests reach a worker. Here, a child process on this machine.
+"""Transport: how requests reach a worker. Here, a child process on this machine; ssh.py has the one on a board.
 
-Whatever can go wrong with a process is mapped to the project's errors here and nowhere else.
+Whatever can go wrong with a process is mapped to the project's errors in replies.py and nowhere else.
 """
 
 import contextlib
@@ -17,17 +17,18 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, NoReturn, Protocol, Self
 
-from ..errors import FailureKind, FailureStage, InputError, StageError, TargetUnavailable
+from ..errors import StageError, TargetUnavailable
+from . import replies
 
-WORKER = Path(__file__).with_name("worker.py")
-_LONGEST_REPLY = 64 * 1024**2
-_MEMORY_WORDS = ("bad_alloc", "MemoryError", "Cannot allocate memory", "Failed to allocate")
+WORKER = Path(__file__).with_name("on_device")
+FILES_IN = ("model", "baseline", "inputs")  # the keys of a request that hold paths of this machine: what the worker reads,
+FILES_OUT = ("outputs", "output")  # and what it writes
 
 
 class Transport(Protocol):
     """Sends requests to one worker, one at a time; a context manager that ends the worker.
 
-    `send` returns the reply's result. It raises StageError with the kind crash, timeout, memory, wrong-output or error
+    `send` returns the reply's result. It raises StageError with the kind crash, timeout, memory, wrong-output, noisy or error
     (stage "measure" for that operation, otherwise "run"), InputError for a model that the user must describe better,
     and TargetUnavailable if the runtime is missing. After crash, timeout or wrong-output the worker is gone for good.
     """
@@ -36,15 +37,19 @@ class Transport(Protocol):
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None: ...
 
+    def close(self) -> None:
+        """Ends the worker."""
+        ...
+
     def send(self, request: Mapping[str, Any], *, timeout_s: float) -> dict[str, Any]:
-        """The result of the request, a JSON object; `timeout_s` bounds the wait."""
+        """The result of the request, a JSON object; `timeout_s` bounds the wait. `FILES_IN` and `FILES_OUT` are paths here."""
         ...
 
 
 class LocalTransport:
     """A worker process in a session of its own (Ctrl-C does not reach it), killed with its children when closed.
 
-    `config` is given to the worker at its start: cores, threads, timer, runtime_options, memory_limit_bytes.
+    `config` is given to the worker at its start: runtime, cores, threads, timer, runtime_options, memory_limit_bytes.
     """
 
     def __init__(self, config: Mapping[str, Any], *, python: str = sys.executable, worker: Path = WORKER):
@@ -90,59 +95,38 @@ class LocalTransport:
             self._process.stdin.write(line.encode())
             self._process.stdin.flush()
         except BrokenPipeError:
-            self._fail_crashed(operation)
-        return self._result(self._line(operation, timeout_s), operation)
+            self._fail(self._death(operation))
+        try:
+            return replies.result_of(self._line(operation, timeout_s), operation, number=self._requests)
+        except replies.RubbishError as error:
+            self._fail(error)
 
     def _line(self, operation: str, timeout_s: float) -> bytes:
         """The next line that the worker writes."""
         deadline = time.monotonic() + timeout_s
         while b"\n" not in self._buffer:
             if not self._selector.select(max(0.0, deadline - time.monotonic())):
-                self._fail(operation, "timeout", f"did not answer within {timeout_s:g} s", retryable=True)
+                self._fail(replies.timed_out(operation, timeout_s))
             assert self._process.stdout is not None
             chunk = os.read(self._process.stdout.fileno(), 1 << 16)
             if not chunk:
-                self._fail_crashed(operation)
+                self._fail(self._death(operation))
             self._buffer += chunk
-            if len(self._buffer) > _LONGEST_REPLY:
-                self._fail(operation, "wrong-output", f"answered more than {_LONGEST_REPLY} bytes in one line")
+            if len(self._buffer) > replies.LONGEST_REPLY:
+                self._fail(replies.too_long(operation, replies.LONGEST_REPLY))
         line, _, rest = bytes(self._buffer).partition(b"\n")
         self._buffer = bytearray(rest)
         return line
 
-    def _result(self, line: bytes, operation: str) -> dict[str, Any]:
-        """The result in a reply line; a refusal becomes the error that it names."""
-        try:
-            reply = json.loads(line)
-        except ValueError:  # neither JSON nor UTF-8
-            reply = None
-        if not isinstance(reply, dict) or reply.get("id") != self._requests:
-            self._fail(operation, "wrong-output", f"answered rubbish: {line[:80]!r}")
-        if reply.get("ok") is True and isinstance(reply.get("result"), dict):
-            return dict(reply["result"])
-        kind, message = reply.get("kind"), str(reply.get("message"))
-        if kind == "unavailable":
-            raise TargetUnavailable(f"{message} Install it there: pip install onnxruntime numpy.")
-        if kind == "input":
-            raise InputError(message)
-        if kind not in ("error", "memory", "wrong-output"):
-            self._fail(operation, "wrong-output", f"answered rubbish: {line[:80]!r}")
-        raise StageError(message, stage=_stage(operation), kind=kind)
-
-    def _fail_crashed(self, operation: str) -> NoReturn:
-        """Raises the error of a worker that is gone: memory if that was the reason, otherwise a crash."""
+    def _death(self, operation: str) -> StageError:
+        """The error of a worker that is gone, by what it left."""
         code = self._process.wait()
-        tail = self._error_tail()
-        killed = code == -signal.SIGKILL and _oom_kills() > self._oom_kills
-        if killed or any(word in tail for word in _MEMORY_WORDS):
-            self._fail(operation, "memory", f"ran out of memory. {tail}")
-        how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-        self._fail(operation, "crash", f"crashed ({how}). {tail}", retryable=True)
+        oom = code == -signal.SIGKILL and _oom_kills() > self._oom_kills
+        return replies.death(operation, code=code, tail=self._error_tail(), oom=oom)
 
-    def _fail(self, operation: str, kind: FailureKind, what: str, *, retryable: bool = False) -> NoReturn:
+    def _fail(self, error: StageError) -> NoReturn:
         self._kill()
-        message = f"The worker {what.strip()} (operation {operation!r})"
-        raise StageError(message, stage=_stage(operation), kind=kind, retryable=retryable)
+        raise error
 
     def _error_tail(self) -> str:
         """The last lines that the worker wrote on standard error."""
@@ -155,10 +139,6 @@ class LocalTransport:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
-
-
-def _stage(operation: str) -> FailureStage:
-    return "measure" if operation == "measure" else "run"
 
 
 def _oom_kills() -> int:

@@ -55,7 +55,10 @@ def test_profiles_never_import_torch():
 
 
 def test_the_worker_imports_nothing_of_the_package():
-    assert imported(ROOT / "targets" / "worker.py") == set()
+    for path in (ROOT / "targets" / "on_device").glob("*.py"):
+        levels = {node.level for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)}
+        assert levels <= {0, 1}, path
+        assert "autocompress" not in imported(path), path
 
 
 @pytest.mark.parametrize("code", ["import autocompress", "import autocompress.cli", "import autocompress.search"])

@@ -1,12 +1,14 @@
 """What every Transport promises: results, and one named error for each way in which a worker can fail.
 
-There is one implementation so far; a new one joins TRANSPORTS.
+A new implementation joins the parameters of `open_transport`.
 """
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,25 +16,40 @@ from pathlib import Path
 
 import pytest
 from autocompress.errors import FailureKind, StageError, TargetUnavailable
+from autocompress.targets.ssh import SshTransport
+from autocompress.targets.ssh_board import Board
 from autocompress.targets.transport import WORKER, LocalTransport, Transport
+from autocompress.tests.sshd import Sshd
 
-CONFIG = {"cores": [0], "threads": 1, "timer": "thread-cpu", "runtime_options": {}}
+CONFIG = {"runtime": "onnxruntime", "cores": [0], "threads": 1, "timer": "thread-cpu", "runtime_options": {}}
 PROBE = {"op": "probe"}
 Open = Callable[[Path], Transport]
 
 
-def local(worker: Path) -> Transport:
-    return LocalTransport({**CONFIG, "cores": sorted(os.sched_getaffinity(0))[:1]}, worker=worker)
+@pytest.fixture(scope="module")
+def board(ssh_server: Sshd) -> Iterator[Board]:
+    found = ssh_server.board()
+    yield found
+    found.close()
+    ssh_server.wait_until_quiet()
 
 
-TRANSPORTS = {"local": local}
-
-
-@pytest.fixture(params=list(TRANSPORTS.values()), ids=list(TRANSPORTS))
+@pytest.fixture(params=["local", "ssh"])
 def open_transport(request: pytest.FixtureRequest) -> Open:
     """How to start a transport with a worker script."""
-    found: Open = request.param
-    return found
+    if request.param == "local":
+        config = {**CONFIG, "cores": sorted(os.sched_getaffinity(0))[:1]}
+        return lambda worker: LocalTransport(config, worker=worker)
+    found: Board = request.getfixturevalue("board")
+    return lambda worker: SshTransport(found, {**CONFIG, "cores": found.cores(1)}, worker=worker)
+
+
+@pytest.fixture
+def meeting_place() -> Iterator[Path]:
+    """A folder that the user on the board can write to as well."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o777)
+        yield Path(folder)
 
 
 def script(folder: Path, body: str) -> Path:
@@ -40,6 +57,16 @@ def script(folder: Path, body: str) -> Path:
     path = folder / "fake.py"
     path.write_text(f"import json, os, sys, time\nrequest = json.loads(sys.stdin.readline())\n{body}\n")
     return path
+
+
+def changed_worker(folder: Path, module: str, old: str, new: str) -> Path:
+    """A copy of the real worker in which one module reads otherwise."""
+    copy = folder / WORKER.name
+    shutil.copytree(WORKER, copy)
+    text = (copy / module).read_text()
+    assert old in text
+    (copy / module).write_text(text.replace(old, new))
+    return copy
 
 
 @contextmanager
@@ -84,8 +111,8 @@ def test_a_killed_worker_stays_dead(open_transport: Open, tmp_path: Path) -> Non
                 worker.send(PROBE, timeout_s=20)
 
 
-def test_a_hanging_worker_times_out_and_is_killed(open_transport: Open, tmp_path: Path) -> None:
-    pid = tmp_path / "pid"
+def test_a_hanging_worker_times_out_and_is_killed(open_transport: Open, tmp_path: Path, meeting_place: Path) -> None:
+    pid = meeting_place / "pid"
     hang = script(tmp_path, f"open({str(pid)!r}, 'w').write(str(os.getpid()))\ntime.sleep(600)")
     with open_transport(hang) as worker, failing("timeout", stage="measure", retryable=True):
         worker.send({"op": "measure"}, timeout_s=1.0)
@@ -113,7 +140,7 @@ def test_rubbish_is_a_wrong_output(open_transport: Open, tmp_path: Path, rubbish
 def test_an_endless_line_is_a_wrong_output_and_not_a_full_memory(
     open_transport: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("autocompress.targets.transport._LONGEST_REPLY", 1 << 20)
+    monkeypatch.setattr("autocompress.targets.replies.LONGEST_REPLY", 1 << 20)
     endless = script(tmp_path, "while True: sys.stdout.write('x' * 65536)")
     with open_transport(endless) as worker, failing("wrong-output"):
         worker.send(PROBE, timeout_s=20)
@@ -127,9 +154,8 @@ def test_want_of_memory_is_told_apart_from_a_crash(open_transport: Open, tmp_pat
 
 
 def test_a_missing_runtime_makes_the_target_unavailable(open_transport: Open, tmp_path: Path) -> None:
-    without = WORKER.read_text().replace("import onnxruntime as ort", "import onnxruntime_not as ort")
-    (tmp_path / "worker.py").write_text(without)
-    with open_transport(tmp_path / "worker.py") as worker, pytest.raises(TargetUnavailable, match="pip install"):
+    changed = changed_worker(tmp_path, "runtime_onnxruntime.py", "import onnxruntime as ort", "import onnxruntime_not as ort")
+    with open_transport(changed) as worker, pytest.raises(TargetUnavailable, match="pip install"):
         worker.send(PROBE, timeout_s=60)
 
 
@@ -140,10 +166,7 @@ def test_a_missing_python_makes_the_target_unavailable() -> None:
 
 def test_prints_of_a_library_do_not_disturb_the_conversation(open_transport: Open, tmp_path: Path) -> None:
     talk = '(os.system("echo noise"), print("noise"), request)[2]'
-    noisy = WORKER.read_text().replace('"op"]](request)', f'"op"]]({talk})')
-    assert "noise" in noisy
-    (tmp_path / "worker.py").write_text(noisy)
-    with open_transport(tmp_path / "worker.py") as worker:
+    with open_transport(changed_worker(tmp_path, "worker.py", '"op"]](runtime, request)', f'"op"]](runtime, {talk})')) as worker:
         assert worker.send(PROBE, timeout_s=60)["threads"] == 1
 
 

@@ -25,14 +25,26 @@ def session() -> Iterator[TargetSession]:
         yield opened
 
 
-def test_the_worker_imports_only_the_standard_library_numpy_and_onnxruntime() -> None:
-    imports = {
+def imports_of(path: Path) -> set[str]:
+    """The top-level modules that a file imports, relative ones left out."""
+    return {
         name.split(".")[0]
-        for node in ast.walk(ast.parse(WORKER.read_text()))
-        if isinstance(node, ast.Import | ast.ImportFrom)
-        for name in ([node.module or "."] if isinstance(node, ast.ImportFrom) else [item.name for item in node.names])
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Import) or (isinstance(node, ast.ImportFrom) and not node.level)
+        for name in ([node.module or ""] if isinstance(node, ast.ImportFrom) else [item.name for item in node.names])
     }
-    assert imports - set(sys.stdlib_module_names) == {"numpy", "onnxruntime"}
+
+
+@pytest.mark.parametrize("path", sorted(WORKER.glob("*.py")), ids=lambda path: path.name)
+def test_what_runs_on_the_device_needs_the_standard_library_numpy_and_one_runtime(path: Path) -> None:
+    foreign = imports_of(path) - set(sys.stdlib_module_names) - {"numpy", "on_device"}
+    runtimes = {"runtime_onnxruntime": {"onnxruntime"}, "runtime_openvino": {"openvino"}, "runtime_tensorrt": set[str]()}
+    assert foreign <= runtimes.get(path.stem, set())
+
+
+@pytest.mark.parametrize("path", sorted(WORKER.glob("*.py")), ids=lambda path: path.name)
+def test_what_runs_on_the_device_is_written_for_python_3_8(path: Path) -> None:
+    ast.parse(path.read_text(), feature_version=(3, 8))
 
 
 @pytest.mark.parametrize("batch", ["batch", 1, 4], ids=str)

@@ -1,0 +1,96 @@
+"""Target addresses: `NAME`, `NAME@host`, `NAME@user@host` or `NAME@user@host:port`; NAME is a profile's name or TOML file."""
+
+import re
+from dataclasses import dataclass
+from ipaddress import IPv6Address
+from pathlib import Path
+
+from ..errors import InputError
+
+_ADDRESS = re.compile(r"(?P<profile>.+?\.toml|[^@]*)(?:@(?:(?P<user>[^@]*)@)?(?P<host>[^@]*))?", re.DOTALL)
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+_FORM = "write it like jetson@user@host or jetson@user@host:22"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetAddress:
+    """A profile, and where the device is: this machine without a `host`.
+
+    `host` is a name, as in the user's SSH configuration, or an address (IPv6 without its brackets). Without `user` and
+    `port` SSH's own settings decide.
+    """
+
+    profile: str
+    user: str | None = None
+    host: str | None = None
+    port: int | None = None
+
+    @property
+    def local(self) -> bool:
+        """Whether it is this machine."""
+        return self.host is None
+
+    @property
+    def name(self) -> str:
+        """What the target is called: the profile as it was given, a TOML file without folder and ending."""
+        return Path(self.profile).stem if self.profile.endswith(".toml") else self.profile
+
+    @property
+    def place(self) -> str:
+        """`user@host:port`, or `this machine`."""
+        if self.host is None:
+            return "this machine"
+        user = "" if self.user is None else f"{self.user}@"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        port = "" if self.port is None else f":{self.port}"
+        return user + host + port
+
+    def __str__(self) -> str:
+        """The address as `parse_target` reads it."""
+        return self.profile if self.local else f"{self.profile}@{self.place}"
+
+
+def parse_target(text: str) -> TargetAddress:
+    """The address that `text` writes. InputError says which part is wrong; whether the profile exists is not looked at."""
+    match = _ADDRESS.fullmatch(text.strip())
+    if match is None:
+        raise InputError(f"The target {text!r} has too many @: {_FORM}.")
+    profile, user, place = match["profile"], match["user"], match["host"]
+    if not profile:
+        raise InputError(f"The target {text!r} names no profile before the @: {_FORM}.")
+    if place is None:
+        return TargetAddress(profile=profile)
+    if user is not None and not _NAME.fullmatch(user):
+        raise InputError(f"The target {text!r} has the user {user!r}, which is no user's name: {_FORM}.")
+    host, port = _host_and_port(text, place)
+    return TargetAddress(profile=profile, user=user, host=host, port=port)
+
+
+def _host_and_port(text: str, place: str) -> tuple[str, int | None]:
+    """A host and its port, None when none is given. A host that starts with `-` would be an option of ssh."""
+    if place.startswith("["):
+        host, closed, rest = place[1:].partition("]")
+        if not closed or not _is_ipv6(host):
+            raise InputError(f"The target {text!r} has no IPv6 address in its brackets: write it like jetson@user@[fe80::1]:22.")
+    else:
+        if place.count(":") > 1:
+            raise InputError(f"The target {text!r} has an IPv6 address: put it in brackets, like jetson@user@[fe80::1].")
+        host, colon, port = place.partition(":")
+        rest = colon + port
+        if not _NAME.fullmatch(host):
+            what = f"the host {host!r}, which is no host's name" if host else "no host"
+            raise InputError(f"The target {text!r} has {what}: {_FORM}.")
+    if not rest:
+        return host, None
+    number = rest.removeprefix(":")
+    if not (rest.startswith(":") and number.isascii() and number.isdecimal() and 1 <= int(number) <= 65535):
+        raise InputError(f"The target {text!r} has the port {number!r}: give a number from 1 to 65535, or none.")
+    return host, int(number)
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        IPv6Address(text)
+    except ValueError:
+        return False
+    return True

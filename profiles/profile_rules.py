@@ -1,0 +1,130 @@
+"""What a target's TOML file may say: the values of each key, and what contradicts what."""
+
+import difflib
+import math
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import fields
+from typing import Any
+
+from .profile import GPU_RUNTIMES, Datasheet, Profile
+
+PRECISIONS: Mapping[str, tuple[str, ...]] = {
+    "onnxruntime": ("float32", "int8"),
+    "openvino": ("float32", "float16", "int8"),
+    "tensorrt": ("float32", "float16", "int8", "fp8"),
+    "tensorrt-rtx": ("float32", "float16", "int8", "fp8"),
+}
+_ANY_PRECISION = PRECISIONS["tensorrt"]
+_OPERATORS = ("Conv", "Gemm", "MatMul")
+_CHOICES: Mapping[str, tuple[object, ...]] = {
+    "runtime": tuple(PRECISIONS),
+    "architecture": ("x86_64", "aarch64"),
+    "activations": ("uint8-asymmetric", "int8-symmetric"),
+    "nm_sparsity": (False, True),
+    "block4": (False, True),
+}
+_LISTS: Mapping[str, tuple[object, ...]] = {
+    "precisions": _ANY_PRECISION,
+    "int8_operators": _OPERATORS,
+    "float16_operators": _OPERATORS,
+    "fp8_operators": _OPERATORS,
+    "storage_bits": (6, 4, 3, 2),
+}
+_LEAST = {"threads": 1, "opset": 13, "channel_multiple": 1, "memory_limit_bytes": 1}
+
+
+def unknown_key(values: Mapping[str, Any]) -> str | None:
+    """What is wrong with the first key that no profile has, or None."""
+    allowed = {item.name for item in fields(Profile)} - {"name"} | {"inherits"}
+    datasheet = values.get("datasheet")
+    inner = (
+        _unknown(datasheet, {item.name for item in fields(Datasheet)}, place="datasheet.") if isinstance(datasheet, dict) else None
+    )
+    return _unknown(values, allowed) or inner
+
+
+def problem(key: str, value: object) -> str | None:
+    """What is wrong with a key's value and how to mend it, or None: `must be an integer of at least 1`."""
+    if key == "datasheet":
+        return _datasheet_problem(value)
+    if key in _LEAST:
+        good, needed = _whole(value, _LEAST[key]), f"an integer of at least {_LEAST[key]}"
+    elif key in _LISTS:
+        good = isinstance(value, list) and bool(value or key == "storage_bits") and all(item in _LISTS[key] for item in value)
+        needed = f"a list out of {', '.join(map(str, _LISTS[key]))}"
+    elif key in _CHOICES:
+        good = any(value == choice and type(value) is type(choice) for choice in _CHOICES[key])
+        needed = " or ".join(map(_toml, _CHOICES[key]))
+    elif key == "channel_multiples":
+        good = isinstance(value, dict) and all(name in _ANY_PRECISION and _whole(item, 1) for name, item in value.items())
+        needed = f"a table of integers of at least 1 by precision ({', '.join(_ANY_PRECISION)})"
+    elif key == "runtime_options":
+        good = isinstance(value, dict) and all(isinstance(item, str) for item in value.values())
+        needed = "a table whose values are strings"
+    else:
+        good, needed = isinstance(value, str) and value != "", "a string that is not empty"
+    return None if good else f"must be {needed}"
+
+
+def contradiction(profile: Profile) -> str | None:
+    """Which values, each good by itself, cannot stand together, and what mends it; None when all can."""
+    return next(_contradictions(profile), None)
+
+
+def _contradictions(profile: Profile) -> Iterator[str]:
+    runtime = profile.runtime
+    if "float32" not in profile.precisions:
+        yield "precisions leaves out float32, in which every layer that is not compressed runs: add it"
+    for name in profile.precisions:
+        if name not in PRECISIONS[runtime]:
+            able = " or ".join(_toml(other) for other, can in PRECISIONS.items() if name in can)
+            yield f"precisions has {name}, for which {runtime} has no kernels: remove it, or set runtime to {able}"
+    if runtime not in GPU_RUNTIMES:
+        if profile.nm_sparsity:
+            yield f"nm_sparsity is true, but {runtime} has no kernels for 2:4 sparse weights: remove it"
+        return
+    if profile.activations != "int8-symmetric":
+        yield f'{runtime} refuses zero points and integer biases: set activations = "int8-symmetric"'
+    if profile.storage_bits:
+        yield f"{runtime} does not expand packed weights: set storage_bits = []"
+    if profile.block4:
+        yield f"{runtime} does not know MatMulNBits: set block4 = false"
+
+
+def _unknown(values: Mapping[str, Any], allowed: Collection[str], *, place: str = "") -> str | None:
+    for key in values:
+        if key not in allowed:
+            near = difflib.get_close_matches(key, sorted(allowed), n=1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            return f"unknown key {place + key!r}: {hint}Allowed are {', '.join(sorted(allowed))}"
+    return None
+
+
+def _datasheet_problem(value: object) -> str | None:
+    """A table with figures that can be divided by, and their source."""
+    if not isinstance(value, dict):
+        return "must be a table"
+    peaks, overhead = value.get("peak_flops"), value.get("overhead_s", 0)
+    checks = {
+        f"peak_flops, a table of operations per second by precision ({', '.join(_ANY_PRECISION)})": isinstance(peaks, dict)
+        and bool(peaks)
+        and all(name in _ANY_PRECISION and _positive(item) for name, item in peaks.items()),
+        "memory_bytes_per_s, a number greater than 0": _positive(value.get("memory_bytes_per_s")),
+        "memory_bytes, an integer of at least 1, or no such key": _whole(value.get("memory_bytes", 1), 1),
+        "overhead_s in seconds, not negative, or no such key": _positive(overhead) or overhead == 0,
+        "source, the name of a document": isinstance(value.get("source"), str) and value["source"] != "",
+    }
+    return next((f"must have {needed}" for needed, good in checks.items() if not good), None)
+
+
+def _whole(value: object, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _positive(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
+
+
+def _toml(value: object) -> str:
+    """A value as TOML writes it, strings in single quotes."""
+    return str(value).lower() if isinstance(value, bool) else repr(value)

@@ -1,0 +1,65 @@
+"""What a model is run with: stored samples if there are any, else seeded random ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Sequence
+
+import numpy as np
+
+from .runtime import Feeds, Input, RefusedError
+
+
+def require_batch(inputs: Sequence[Input], batch: int, shapes: dict[str, list[int]]) -> None:
+    """Refuses a batch size other than the one that the model fixes; an input in `shapes` is the caller's business."""
+    for item in inputs:
+        fixed = item.shape[0] if item.shape else None
+        if isinstance(fixed, int) and fixed != batch and item.name not in shapes:
+            raise RefusedError(
+                f"The model's input {item.name!r} has the fixed batch size {fixed}, not {batch}: "
+                f"ask for batch {fixed}, or export the model with a dynamic batch dimension.",
+                kind="input",
+            )
+
+
+def random_feeds(inputs: Sequence[Input], batch: int, shapes: dict[str, list[int]]) -> Feeds:
+    """Seeded random arrays for every input: dynamic dimension 0 is the batch, others must be named in `shapes`."""
+    rng, feeds = np.random.default_rng(0), {}
+    for item in inputs:
+        shape = shapes.get(item.name) or ([batch, *item.shape[1:]] if item.shape else [])
+        if not all(isinstance(size, int) for size in shape):
+            example = ",".join(str(size) if isinstance(size, int) else "32" for size in shape)
+            raise RefusedError(
+                f"The model's input {item.name!r} has the dynamic shape {list(item.shape)}: "
+                f"say its size with --shape {item.name}={example}",
+                kind="input",
+            )
+        dtype = np.dtype(item.dtype)
+        values = rng.standard_normal(shape) if dtype.kind == "f" else rng.integers(0, 2, shape)
+        feeds[item.name] = np.ascontiguousarray(values, dtype=dtype)
+    return feeds
+
+
+def stored_arrays(path: str | None) -> list[Any] | None:
+    """The input arrays "0", "1" … of an .npz file, or of a folder of .npy files (mapped, not read). None without a path."""
+    if not path:
+        return None
+    if Path(path).is_dir():
+        found = sorted(Path(path).glob("*.npy"), key=lambda file: int(file.stem))
+        return [np.load(file, mmap_mode="r", allow_pickle=False) for file in found]
+    with np.load(path, allow_pickle=False) as archive:
+        return [archive[key] for key in sorted(archive.files, key=int)]
+
+
+def feeds_of(inputs: Sequence[Input], arrays: list[Any] | None, batch: int, shapes: dict[str, list[int]]) -> Feeds:
+    """One batch for every input: the first stored samples, or random ones where nothing is stored."""
+    if arrays is None:
+        return random_feeds(inputs, batch, shapes)
+    if len(arrays) != len(inputs):
+        raise ValueError(f"{len(inputs)} inputs, but {len(arrays)} arrays")
+    return {item.name: first_samples(array, batch) for item, array in zip(inputs, arrays)}
+
+
+def first_samples(array: Any, batch: int) -> Any:
+    """The first `batch` samples, repeated if there are fewer."""
+    return np.ascontiguousarray(np.resize(array[:batch], (batch, *array.shape[1:])))

@@ -1,0 +1,101 @@
+"""The timing loop: fresh pairs of sessions, baseline and candidate in turn (ABBA). docs/measuring.md explains it."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from typing import Any
+
+import numpy as np
+
+from .runtime import Feeds, Request, Runtime
+
+INFERENCES_KEPT = 200  # single inference times that are kept of each pair, for percentiles
+SETTLED = 0.02  # relative difference of block medians below which warm-up is over
+
+
+def finished(ratios: list[float], timing: dict[str, Any], critical: list[float], elapsed: float) -> bool:
+    """The stop rule: interval narrow enough, enough pairs, or time over (but never fewer than two pairs)."""
+    count = len(ratios)
+    if count < 2:
+        return False
+    if count >= timing["pairs_max"] or elapsed >= timing["max_s"]:
+        return True
+    if count < timing["pairs_min"]:
+        return False
+    spread = critical[count - 2] * statistics.stdev(ratios) / math.sqrt(count)
+    return bool(spread / statistics.fmean(ratios) <= timing["half_width"])
+
+
+def measure_pair(runtime: Runtime, request: Request, feeds: list[Feeds], *, number: int) -> dict[str, Any]:
+    """One fresh pair of sessions: ABBA blocks. Which side is opened and timed first alternates from pair to pair.
+
+    Where a model is built several times, pairs take the builds in turn.
+    """
+    timing, models = request["timing"], (request["baseline"], request["model"])
+    request = {**request, "engine_build": number % timing.get("engine_builds", 1)}
+    order = (0, 1) if number % 2 == 0 else (1, 0)
+    opened = {side: Subject(runtime, models[side], request, feeds[side]) for side in order}
+    subjects = [opened[0], opened[1]]
+    started = time.perf_counter()
+    warm_up(subjects, timing, full=number == 0)
+    block_s = sum(max(timing["block_s"], subject.inference_s) for subject in subjects) / 2
+    names = ("baseline_s", "candidate_s", "baseline_wall_s", "candidate_wall_s")
+    times: dict[str, list[float]] = {name: [] for name in names}
+    single: list[float] = []
+    for _ in range(max(1, round(timing["pair_s"] / (4 * block_s)))):
+        for side in [*order, *reversed(order)]:
+            own, wall, stamps = subjects[side].block()
+            times[names[side]].append(own)
+            times[names[side + 2]].append(wall)
+            if side == 1:
+                single.extend(stamps)
+    chosen = np.random.default_rng(number).permutation(len(single))[:INFERENCES_KEPT]
+    return {**times, "inference_wall_s": [single[index] for index in chosen], "loop_s": time.perf_counter() - started}
+
+
+class Subject:
+    """A session with bound inputs, ready to be timed. `inference_s` is its last known time of one inference."""
+
+    def __init__(self, runtime: Runtime, model: str, request: Request, feeds: Feeds):
+        self.bound = runtime.open_session(model, request).bind(feeds)
+        self.block_s: float = request["timing"]["block_s"]
+        self.bound.once()  # the first inference allocates
+        self.inference_s = min(self.bound.once(), self.bound.once())
+
+    def block(self) -> tuple[float, float, list[float]]:
+        """Seconds per inference of one block (timer, wall-clock) and the wall-clock seconds of each inference."""
+        count = max(1, round(self.block_s / self.inference_s))
+        self.refill()
+        return self.bound.block(count)
+
+    def refill(self) -> None:
+        """Untimed inferences after a switch of sides: caches fill, the other side's threads go to sleep."""
+        spent = self.bound.once()
+        while spent < 0.05 * self.block_s:
+            spent += self.bound.once()
+
+
+def warm_up(subjects: list[Subject], timing: dict[str, Any], *, full: bool) -> None:
+    """Runs both sides in turn; `full`: for `warmup_s` each and until the block medians of both settle."""
+    histories: list[list[float]] = [[], []]
+    spent, least = [0.0, 0.0], timing["warmup_s"] if full else 0.0
+    while True:
+        for side, subject in enumerate(subjects):
+            start = time.perf_counter()
+            histories[side].append(subject.block()[0])
+            spent[side] += time.perf_counter() - start
+            subject.inference_s = statistics.median(histories[side][-3:])
+        if min(spent) >= least and (not full or all(map(settled, histories))):
+            return
+        if min(spent) >= 5 * max(least, timing["block_s"]):
+            return
+
+
+def settled(history: list[float]) -> bool:
+    """Whether the median of the last three blocks equals that of the three before, within `SETTLED`."""
+    if len(history) < 6:
+        return False
+    before, after = statistics.median(history[-6:-3]), statistics.median(history[-3:])
+    return abs(after / before - 1) <= SETTLED

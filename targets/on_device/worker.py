@@ -1,0 +1,197 @@
+"""The worker: one process beside the model.
+
+It reads one JSON request per line on standard input, answers with one JSON line each, and dies when its input closes,
+in the middle of a job too, so that a killed coordinator leaves no stray load behind. Whatever libraries print goes to
+standard error. A reply is {"id", "ok": true, "result"} or {"id", "ok": false, "kind", "message"}; a bug is a traceback
+on standard error and a dead worker.
+
+Operations: probe (the environment), run (outputs of a model), optimized (what the runtime really executes),
+measure (a candidate beside its baseline: the protocol is described in docs/measuring.md), profile (seconds per kernel),
+set_clocks and restore_clocks (clocks.py).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import json
+import os
+import queue
+import statistics
+import sys
+import threading
+import time
+from typing import Any
+
+# BLAS pools of numpy would only cost start-up time and address space here.
+os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", ORT_DISABLE_TELEMETRY="1")
+
+from .care import Watch
+from .clocks import restore_clocks, restore_left_behind, set_clocks
+from .machine import is_emulated, machine_facts
+from .memory import limit_memory, peak_memory
+from .runtime import INSTALL, DeviceRuntime, Feeds, RefusedError, Request, Runtime, load_runtime
+
+try:
+    import numpy as np
+
+    from .inputs import feeds_of, require_batch, stored_arrays
+    from .timing import finished, measure_pair
+except ImportError as missing:
+    MISSING: str | None = str(missing)
+else:
+    MISSING = None
+
+# --- operations
+
+
+def probe(runtime: Runtime, request: Request) -> dict[str, Any]:
+    """The environment, in the fields of profiles.environment.Environment."""
+    own = {"runtime": request["runtime"], "runtime_version": runtime.version()}
+    return {**machine_facts(request), **own, **runtime.facts(request)}
+
+
+def run(runtime: Runtime, request: Request) -> dict[str, Any]:
+    """Outputs of all stored samples, written as .npz with keys "0", "1" …; a fixed batch size is padded up to."""
+    session = runtime.open_session(request["model"], request)
+    arrays = stored_arrays(request["inputs"]) or []
+    inputs = session.inputs
+    if len(arrays) != len(inputs):
+        raise RefusedError(f"The model has {len(inputs)} inputs, but {len(arrays)} arrays were given.", kind="wrong-output")
+    fixed = inputs[0].shape[0] if inputs[0].shape and isinstance(inputs[0].shape[0], int) else None
+    batch, total = fixed or request["batch"], len(arrays[0])
+    collected = []
+    for start in range(0, total, batch):
+        rows = [np.ascontiguousarray(array[start : start + batch]) for array in arrays]
+        count = len(rows[0])
+        if fixed and count < fixed:
+            rows = [np.resize(row, (fixed, *row.shape[1:])) for row in rows]
+        outputs = session.run({item.name: row for item, row in zip(inputs, rows)})
+        collected.append([output[:count] for output in outputs])
+    joined = [np.concatenate(parts) for parts in zip(*collected)]
+    named: dict[str, Any] = {str(index): array for index, array in enumerate(joined)}
+    np.savez(request["outputs"], **named)
+    return {"samples": total}
+
+
+def optimized(runtime: Runtime, request: Request) -> dict[str, Any]:
+    """What the runtime made of the model; see Runtime."""
+    return runtime.optimized(request)
+
+
+def profile(runtime: Runtime, request: Request) -> dict[str, Any]:
+    """Seconds per inference of each kernel; see Runtime."""
+    return runtime.profile(request, stored_arrays(request.get("inputs")))
+
+
+def measure(runtime: Runtime, request: Request) -> dict[str, Any]:
+    """Block times of fresh session pairs, peak memory of the candidate, and the environment at the end.
+
+    Pairs during which the device throttled are repeated while there is time. RefusedError of the kind noisy if that leaves
+    fewer than two.
+    """
+    timing, device = request["timing"], runtime if isinstance(runtime, DeviceRuntime) else None
+    if device is not None:
+        device.prepare(request)
+    started = time.perf_counter()
+    feeds = input_feeds(runtime, request)
+    memory = peak_memory(runtime, request, feeds[1]) if device is None else device.peak_memory(request, feeds[1])
+    pairs: list[dict[str, Any]] = []
+    ratios: list[float] = []
+    watch = Watch(request.get("root", "/"))
+    gc.collect()
+    gc.disable()
+    try:
+        while not finished(ratios, timing, request["critical"], time.perf_counter() - started):
+            pair = measure_pair(runtime, request, feeds, number=len(pairs))
+            if watch.throttled():
+                watch.rest(timing["max_s"] - (time.perf_counter() - started), kept=len(pairs))
+                continue
+            pairs.append(pair)
+            times = zip(pair["baseline_s"], pair["candidate_s"])
+            ratios.append(statistics.median(candidate / baseline for baseline, candidate in times))
+    finally:
+        gc.enable()
+    return {
+        "pairs": pairs,
+        "peak_memory_bytes": memory,
+        "environment": probe(runtime, request),
+        "conditions": watch.conditions(),
+        "details": {} if device is None else device.details(request, feeds[1]),
+    }
+
+
+def input_feeds(runtime: Runtime, request: Request) -> list[Feeds]:
+    """The inputs that the baseline and the model are timed with.
+
+    Running both once here also pages in the runtime's code, before anything is measured.
+    """
+    batch, shapes = request["timing"]["batch"], request.get("shapes") or {}
+    arrays = stored_arrays(request.get("inputs"))
+    feeds = []
+    for side in ("baseline", "model"):
+        session = runtime.open_session(request[side], request)
+        require_batch(session.inputs, batch, shapes)
+        feeds.append(feeds_of(session.inputs, arrays, batch, shapes))
+        session.run(feeds[-1])
+    return feeds
+
+
+# --- the conversation
+
+OPERATIONS = {
+    **{"probe": probe, "run": run, "optimized": optimized, "measure": measure, "profile": profile},
+    **{"set_clocks": set_clocks, "restore_clocks": restore_clocks},
+}
+READY = '{"ready": true}'  # the first line of a worker that is asked to announce itself (`announce` in its configuration)
+SHORT = ("bad_alloc", "Failed to allocate", "bad allocation", "out of memory", "OutOfMemory")
+
+
+def answer(request: Request) -> dict[str, Any]:
+    """The reply to one request."""
+    errors: Any = ()
+    try:
+        if MISSING:
+            lacking = f"The worker's Python {sys.executable} lacks a module ({MISSING}). Install it there: "
+            raise RefusedError(lacking + INSTALL[request["runtime"]] + ".", kind="unavailable")
+        runtime = load_runtime(request["runtime"])
+        errors = runtime.ERRORS
+        return {"ok": True, "result": OPERATIONS[request["op"]](runtime, request)}
+    except RefusedError as refusal:
+        return {"ok": False, "kind": refusal.kind, "message": str(refusal)}
+    except MemoryError as error:
+        return {"ok": False, "kind": "memory", "message": f"Not enough memory: {error}"}
+    except errors as error:
+        short = any(word in str(error) for word in SHORT)
+        return {"ok": False, "kind": "memory" if short else "error", "message": str(error)}
+
+
+def read_requests(requests: queue.SimpleQueue[str]) -> None:
+    """Queues the lines of standard input, and ends the process at once when it closes."""
+    for line in sys.stdin:
+        requests.put(line)
+    os._exit(0)
+
+
+def main() -> None:
+    """Answers requests until standard input closes. The first argument is the configuration as JSON."""
+    config = json.loads(sys.argv[1])
+    replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # what libraries print must not end up between replies
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, config["cores"])
+    restore_left_behind(config)
+    with contextlib.suppress(RefusedError, KeyError):
+        load_runtime(config["runtime"])  # before the first request, and outside of the memory that models may add
+    if config.get("memory_limit_bytes"):
+        limit_memory(config["memory_limit_bytes"])
+    requests: queue.SimpleQueue[str] = queue.SimpleQueue()
+    config["emulated"] = is_emulated()  # forks: before there are threads
+    threading.Thread(target=read_requests, args=(requests,), daemon=True).start()
+    if config.get("announce"):
+        replies.write(READY + "\n")
+        replies.flush()
+    while True:
+        request = {**config, **json.loads(requests.get())}
+        replies.write(json.dumps({"id": request["id"], **answer(request)}) + "\n")
+        replies.flush()

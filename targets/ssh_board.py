@@ -1,0 +1,233 @@
+"""Board: a machine that is reached over SSH. It connects when it is needed, again after a drop, and holds the board's lock."""
+
+import contextlib
+import functools
+import getpass
+import hashlib
+import io
+import itertools
+import json
+import os
+import socket
+import threading
+import time
+import weakref
+import zipfile
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import TargetUnavailable
+from ..files import digest_of_file
+from ..profiles.address import TargetAddress
+from .ssh_command import agent_command, on_board, ssh_command
+from .ssh_connection import Connection, ConnectionLost
+from .ssh_errors import doctor, trouble_of, where
+
+PAUSES_S = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 15.0)  # between the tries to connect again
+LOCK_WAIT_S = 600.0
+_LOCK_POLL_S = 0.25
+_CALL_S = 60.0
+_UPLOAD_S = 86400.0  # a slow link is no reason to give up: silence is
+_AGENT = ("agent_store", "agent_worker", "agent_sessions", "agent")  # modules of on_device, in the order in which they are loaded
+_BOOT = """
+import sys, types
+if sys.version_info < (3, 8):
+    sys.exit("autocompress needs Python 3.8 or newer, but %s is %s" % (sys.executable, sys.version.split()[0]))
+bundle = json.loads(d.decode())
+package = sys.modules["on_device"] = types.ModuleType("on_device")
+package.__path__ = []
+for name, source in bundle["modules"]:
+    module = sys.modules["on_device." + name] = types.ModuleType("on_device." + name)
+    module.__package__ = "on_device"
+    exec(compile(source, name + ".py", "exec"), module.__dict__)
+sys.modules["on_device.agent"].main(bundle["settings"])
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BoardSettings:
+    """What an agent is told. `folder` (None: ~/.cache/autocompress/device there) holds at most `limit_bytes` of files, those in
+    use not counted, and leaves `reserve_bytes` of the disk free. After `silence_s` without a sign of life the agent ends.
+    `standby`: whether a worker is kept ready for the next session.
+    """
+
+    folder: str | None = None
+    limit_bytes: int = 4 << 30
+    reserve_bytes: int = 64 << 20
+    silence_s: float = 60.0
+    standby: bool = True
+
+
+class Board:
+    """One board for the life of a Target; several workers may be open on its connection. Thread-safe.
+
+    `ssh_config` stands for `~/.ssh/config`. TargetUnavailable, from every method, says what is wrong and what mends it.
+    """
+
+    def __init__(
+        self,
+        address: TargetAddress,
+        *,
+        python: str = "python3",
+        ssh_config: Path | None = None,
+        settings: BoardSettings | None = None,
+    ):
+        self.address, self.python = address, python
+        self.sessions = itertools.count(1)
+        self._config, self._settings = ssh_config, settings or BoardSettings()
+        self._guard, self._alone = threading.RLock(), threading.Lock()
+        self._connection: Connection | None = None
+        self._finish: weakref.finalize[..., Board] | None = None
+        self._locked = False
+        self._digests: dict[tuple[str, int, int, int], str] = {}
+
+    def connected(self) -> Connection:
+        """The connection, made if there is none, and again after a drop: with pauses, since a board needs time to start."""
+        with self._guard:
+            if self._connection is not None and self._connection.lost is None:
+                return self._connection
+            pauses = () if self._connection is None else PAUSES_S
+            self.close()
+            for pause in (*pauses, None):
+                try:
+                    self._connection = connection = self._connect()
+                    break
+                except ConnectionLost as lost:
+                    trouble = trouble_of(lost.text, code=lost.code, address=self.address, python=self.python)
+                    if pause is None or not trouble.passing:
+                        raise TargetUnavailable(f"{trouble}.") from lost
+                time.sleep(pause)
+            self._finish = weakref.finalize(self, connection.close)
+            if self._locked:
+                self._lock(connection)
+            return connection
+
+    def _connect(self) -> Connection:
+        folder = Path(__file__).with_name("on_device")
+        modules = [(name, (folder / f"{name}.py").read_text(encoding="utf-8")) for name in _AGENT]
+        settings = {**asdict(self._settings), "python": self.python}
+        agent = json.dumps({"boot": _BOOT, "modules": modules, "settings": settings}).encode()
+        command = ssh_command(self.address, agent_command(self.python, length=len(agent)), config=self._config)
+        try:
+            connection = Connection(command, agent)
+        except FileNotFoundError as error:
+            raise TargetUnavailable("There is no ssh on this machine: install it (sudo apt install openssh-client).") from error
+        if problem := connection.hello.get("message"):
+            connection.close()
+            full = connection.hello["error"] == "full"
+            raise TargetUnavailable(f"{where(self.address)}: {problem}: {self._space_remedy() if full else doctor(self.address)}.")
+        return connection
+
+    def close(self) -> None:
+        """Ends the connection and everything that runs for it; the next use connects again."""
+        with self._guard:
+            if self._finish is not None:
+                self._finish()
+
+    @property
+    def hello(self) -> dict[str, Any]:
+        """What the agent told of its machine when the connection was made."""
+        return self.connected().hello
+
+    def cores(self, threads: int) -> tuple[int, ...]:
+        """The last `threads` cores that a process may use there."""
+        available = self.hello["cores"]
+        if len(available) < threads:
+            raise TargetUnavailable(
+                f"The target needs {threads} cores, but {where(self.address)} has only {len(available)}: "
+                "choose a target with fewer threads."
+            )
+        return tuple(available[-threads:])
+
+    # --- files
+
+    def name_of(self, path: Path) -> str:
+        """The name of a file on the board: the SHA-256 of its bytes and its suffix."""
+        found = path.stat()
+        key = (str(path), found.st_mtime_ns, found.st_size, found.st_ino)
+        if key not in self._digests:
+            self._digests[key] = digest_of_file(path)
+        suffix = path.suffix if path.suffix[1:].isascii() and path.suffix[1:].isalnum() and len(path.suffix) <= 9 else ""
+        return self._digests[key] + suffix
+
+    def put(self, connection: Connection, path: Path, name: str) -> None:
+        """Brings a file to the board. ConnectionLost, or TargetUnavailable if its disk is full or bytes arrive damaged twice."""
+        for _ in range(2):
+            reply = connection.call("put", name=name, body=path, wait_s=_UPLOAD_S)
+            if reply["ok"]:
+                return
+            if reply["kind"] == "full":
+                raise TargetUnavailable(f"{where(self.address)}: {reply['message']}: {self._space_remedy()}.")
+        raise TargetUnavailable(f"{where(self.address)} did not get {path.name} ({reply['message']}): {doctor(self.address)}.")
+
+    def _space_remedy(self) -> str:
+        return f"free space there, see {on_board(self.address, 'df -h ~')}"
+
+    # --- the lock
+
+    @contextlib.contextmanager
+    def measuring(self) -> Iterator[None]:
+        """Holds the board's lock: waits until nobody else measures there. TargetUnavailable tells who does after 10 minutes."""
+        with self._alone:
+            self._locked = True
+            try:
+                self._lock(self.connected())
+                yield
+            finally:
+                self._locked = False
+                if self._connection is not None and self._connection.lost is None:
+                    with contextlib.suppress(ConnectionLost):
+                        self._connection.call("unlock", wait_s=_CALL_S)
+
+    def _lock(self, connection: Connection) -> None:
+        deadline = time.monotonic() + LOCK_WAIT_S
+        while (holder := self.try_lock(connection)) is not None:
+            if time.monotonic() > deadline:
+                raise TargetUnavailable(
+                    f"{where(self.address)} is busy: {holder} has been measuring for {LOCK_WAIT_S:g} s. Wait for it, or end it."
+                )
+            time.sleep(_LOCK_POLL_S)
+
+    def try_lock(self, connection: Connection) -> str | None:
+        """Takes the lock; otherwise, who holds it."""
+        try:
+            reply = connection.call("lock", who=_who(), wait_s=_CALL_S)
+        except ConnectionLost as lost:
+            trouble = trouble_of(lost.text, code=lost.code, address=self.address, python=self.python)
+            raise TargetUnavailable(f"{trouble}.") from lost
+        if not reply["ok"] and reply["kind"] != "busy":
+            raise TargetUnavailable(f"{where(self.address)} cannot be locked ({reply['message']}): {doctor(self.address)}.")
+        return None if reply["ok"] else str(reply["message"])
+
+    def look(self, *, modules: tuple[str, ...], sudo: bool) -> Mapping[str, Any]:
+        """Which of the Python modules are missing there, whether `sudo` works without a password if asked, bytes free."""
+        return self.connected().call("look", modules=modules, sudo=sudo, wait_s=_CALL_S)
+
+
+def package_of(worker: Path) -> tuple[bytes, str]:
+    """The zip of a worker, a script or a folder, and its entry: equal files give equal bytes."""
+    return _zipped(worker, tuple((path, path.stat().st_mtime_ns) for path in _sources(worker)))
+
+
+def _sources(worker: Path) -> list[Path]:
+    return sorted(worker.glob("*.py")) if worker.is_dir() else [worker]
+
+
+@functools.lru_cache(maxsize=8)
+def _zipped(worker: Path, sources: tuple[tuple[Path, int], ...]) -> tuple[bytes, str]:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for path, _ in sources:
+            archive.writestr(zipfile.ZipInfo(str(path.relative_to(worker.parent))), path.read_bytes())
+    return buffer.getvalue(), worker.name
+
+
+def package_name(package: bytes) -> str:
+    """Its name on the board."""
+    return hashlib.sha256(package).hexdigest() + ".zip"
+
+
+def _who() -> str:
+    return f"{getpass.getuser()}@{socket.gethostname()} (process {os.getpid()})"

@@ -1,0 +1,254 @@
+"""Connection: one OpenSSH client, one agent behind it, requests and replies between them.
+
+A request is a JSON line, perhaps with a file behind it; replies come in any order and find their caller by a number. Two
+threads serve it: one reads, the other one pings, because an agent that hears nothing for a minute ends, and so does a
+connection on which nothing moves. Nothing here knows workers, targets or what is asked.
+"""
+
+import contextlib
+import hashlib
+import itertools
+import json
+import os
+import queue
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+START_S = 60.0  # for the client, the login and the agent
+PING_S = 10.0
+SILENCE_S = 45.0  # without a byte in either direction, and the connection is given up
+_HELLO = b"autocompress-agent "
+_LONGEST_BANNER = 1 << 20  # what a login shell may print before the agent speaks
+_LONGEST_LINE = 1 << 20
+_CHUNK = 1 << 16
+
+
+class ConnectionLost(Exception):  # noqa: N818 - a state, like TargetUnavailable
+    """The connection ended. `text` is what the client said, `code` its exit code (None: it was given up)."""
+
+    def __init__(self, text: str, code: int | None):
+        super().__init__(text.strip() or f"exit code {code}")
+        self.text = text
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """Somebody who waits for a reply; files in it go to `sinks` by key."""
+
+    sinks: Mapping[str, Path]
+    replies: "queue.SimpleQueue[dict[str, Any] | None]" = field(default_factory=queue.SimpleQueue)
+
+
+class Connection:
+    """A connection that stands until it is lost or closed. `hello` is what the agent tells of its machine.
+
+    Raises ConnectionLost, from the constructor too, and OSError if the client cannot be started.
+    """
+
+    def __init__(self, command: Sequence[str], agent: bytes):
+        self._stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed in close()
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._stderr, start_new_session=True
+        )
+        self._numbers = itertools.count(1)
+        self._waiting: dict[int, _Waiting] = {}
+        self._writing, self._state = threading.Lock(), threading.Lock()
+        self._moved_at = time.monotonic()
+        self._given_up = ""
+        self._stop = threading.Event()
+        self.lost: ConnectionLost | None = None
+        self._waiting[0] = _Waiting({})  # for the hello
+        hello = self._waiting[0].replies
+        self._threads = [threading.Thread(target=work, daemon=True) for work in (self._read, self._pulse)]
+        for thread in self._threads:
+            thread.start()
+        try:
+            with contextlib.suppress(OSError):  # the reading thread tells why
+                self._write(agent)
+            self.hello = self._await(hello, START_S)
+        except BaseException:
+            self.close()
+            raise
+
+    def call(
+        self, op: str, *, wait_s: float, body: Path | None = None, sinks: Mapping[str, Path] | None = None, **fields: Any
+    ) -> dict[str, Any]:
+        """The agent's reply within `wait_s`. `body` is a file whose bytes follow; files in the reply are written to `sinks`.
+
+        An OSError of this machine's disk is raised as such.
+        """
+        number, waiting = next(self._numbers), _Waiting(sinks or {})
+        with self._state:
+            if self.lost is not None:
+                raise self.lost
+            self._waiting[number] = waiting
+        size = {} if body is None else {"size": body.stat().st_size}
+        line = json.dumps({"id": number, "op": op, **fields, **size}) + "\n"
+        try:
+            with self._writing:
+                self._write(line.encode())
+                if body is not None:
+                    self._write_file(body, size["size"])
+        except (OSError, ValueError):  # it ended; a file that cannot be read ends it, too
+            self._give_up("the request could not be sent")
+        return self._await(waiting.replies, wait_s)
+
+    def _await(self, replies: "queue.SimpleQueue[dict[str, Any] | None]", wait_s: float) -> dict[str, Any]:
+        try:
+            reply = replies.get(timeout=wait_s)
+        except queue.Empty:
+            self._give_up(f"no answer within {wait_s:g} s")
+            reply = replies.get(timeout=60)
+        if reply is None:
+            assert self.lost is not None
+            raise self.lost
+        if isinstance(error := reply.get("local_error"), OSError):
+            raise error
+        return reply
+
+    def _write(self, data: bytes) -> None:
+        assert self._process.stdin is not None
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self._process.stdin.fileno(), view[:_CHUNK]) :]
+
+    def _write_file(self, path: Path, size: int) -> None:
+        """Writes exactly `size` bytes, whatever happens to the file meanwhile: its digest would tell."""
+        left = size
+        with path.open("rb") as file:
+            while left:
+                chunk = (file.read(min(_CHUNK, left)) or bytes(min(_CHUNK, left)))[:left]
+                self._write(chunk)
+                left -= len(chunk)
+                self._moved_at = time.monotonic()
+
+    # --- the reading thread
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        stream = self._process.stdout
+        try:
+            self._deliver(0, self._hello(stream))
+            while line := stream.readline(_LONGEST_LINE):
+                self._moved_at = time.monotonic()
+                reply = json.loads(line)
+                waiting = self._waiting.get(reply["id"])
+                if reply.get("payload"):
+                    self._receive(stream, reply, waiting)
+                self._deliver(reply["id"], reply)
+        except EOFError:
+            pass
+        except (OSError, ValueError, KeyError) as error:  # a line that is none: something else speaks
+            self._given_up = self._given_up or f"it said something odd ({error})"
+        self._lose()
+
+    def _hello(self, stream: IO[bytes]) -> dict[str, Any]:
+        """The agent's first line, behind whatever the login shell printed."""
+        seen = 0
+        while line := stream.readline(_LONGEST_LINE):
+            _, mark, facts = line.partition(_HELLO)
+            if mark:
+                return dict(json.loads(facts))
+            seen += len(line)
+            if seen > _LONGEST_BANNER:
+                raise ValueError("the login shell does not stop printing")
+        raise EOFError
+
+    def _deliver(self, number: int, reply: dict[str, Any]) -> None:
+        with self._state:
+            waiting = self._waiting.pop(number, None)
+        if waiting is not None:
+            waiting.replies.put(reply)
+
+    def _receive(self, stream: IO[bytes], reply: dict[str, Any], waiting: _Waiting | None) -> None:
+        """Reads a reply's payload: the worker's line, then the files, which are verified."""
+        reply["line"] = b"".join(self._parts(stream, reply["line"]))
+        for item in reply["files"]:
+            digest, parts = hashlib.sha256(), self._parts(stream, item["size"])
+            try:
+                with open(waiting.sinks[item["key"]] if waiting else os.devnull, "wb") as file:  # noqa: PTH123 - devnull
+                    for part in parts:
+                        digest.update(part)
+                        file.write(part)
+            except OSError as error:
+                reply["local_error"] = error
+                for _ in parts:  # the rest must be read all the same
+                    pass
+            item["intact"] = digest.hexdigest() == item["digest"]
+
+    def _parts(self, stream: IO[bytes], size: int) -> Any:
+        while size:
+            part = stream.read(min(size, _CHUNK))
+            if not part:
+                raise EOFError("the connection ended in the middle of a file")
+            self._moved_at = time.monotonic()
+            size -= len(part)
+            yield part
+
+    def _lose(self) -> None:
+        """The end: whoever waits is told why."""
+        if self._given_up:
+            self._kill()
+        try:
+            code: int | None = self._process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            self._kill()
+            code = None
+        with self._state:
+            self.lost = ConnectionLost(f"{self._said()}\n{self._given_up}".strip(), None if self._given_up else code)
+            waiting, self._waiting = list(self._waiting.values()), {}
+        for item in waiting:
+            item.replies.put(None)
+
+    def _said(self) -> str:
+        self._stderr.seek(0)
+        return self._stderr.read(1 << 16).decode(errors="replace").strip()
+
+    # --- the pulse
+
+    def _pulse(self) -> None:
+        ping = b'{"id": 0, "op": "ping"}\n'
+        while not self._stop.wait(PING_S) and self.lost is None:
+            if time.monotonic() - self._moved_at > SILENCE_S:
+                self._give_up(f"nothing came for {SILENCE_S:g} s")
+                return
+            if self._writing.acquire(blocking=False):  # otherwise a file is being sent, which is sign of life enough
+                try:
+                    self._write(ping)
+                except (OSError, ValueError):  # it ended
+                    return
+                finally:
+                    self._writing.release()
+
+    def _give_up(self, why: str) -> None:
+        self._given_up = self._given_up or why
+        self._kill()
+
+    def _kill(self) -> None:
+        if self._process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+
+    def close(self) -> None:
+        """Ends the agent with everything that it started, and the client."""
+        self._stop.set()
+        assert self._process.stdin is not None and self._process.stdout is not None
+        with contextlib.suppress(OSError):
+            self._process.stdin.close()
+        try:
+            self._process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            self._kill()
+            self._process.wait()
+        for thread in self._threads:
+            thread.join(timeout=10)
+        self._process.stdout.close()
+        self._stderr.close()

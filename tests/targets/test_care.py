@@ -1,0 +1,225 @@
+"""What boards say of themselves. Nobody here has one: the trees were assembled from documentation (tests/targets/recorded)."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from autocompress.errors import StageError
+from autocompress.targets.on_device import care
+from autocompress.targets.on_device.runtime import RefusedError
+from autocompress.targets.on_device.tegrastats import first_line, parse_tegrastats
+from autocompress.targets.transport import LocalTransport
+from autocompress.tests.targets import models
+from autocompress.tests.targets.boards import Jetson, board
+from autocompress.tests.targets.models import QUICK
+
+
+@pytest.fixture
+def jetson(tmp_path: Path) -> Jetson:
+    return Jetson(tmp_path)
+
+
+def test_a_jetson_at_rest_tells_its_mode_its_clocks_and_its_temperatures(jetson: Jetson) -> None:
+    seen = care.state(str(jetson.tree))
+    assert seen["power_mode"] == "25W"
+    assert (seen["clocks_fixed"], seen["clocks_mhz"]) == (False, {"cpu": 729.6, "gpu": 306.0})
+    assert seen["temperatures_c"]["tj-thermal"] == pytest.approx(52.437)
+    assert "cv0-thermal" not in seen["temperatures_c"]  # powered down
+    assert seen["active"] == []  # a running fan and a warm surface limit nothing
+
+
+def test_a_raspberry_pi_remembers_what_is_over_but_is_not_throttled_now(tmp_path: Path) -> None:
+    seen = care.state(str(board("raspberry-pi-5", tmp_path)))
+    assert (seen["power_mode"], seen["active"]) == (None, [])
+    assert seen["counters"]["under-voltage (since the start)"] == 1
+    assert seen["counters"]["soft temperature limit (since the start)"] == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "active"),
+    [("0", []), ("50000", []), ("50005", ["under-voltage", "throttling"]), ("e0008", ["soft temperature limit"])],
+)
+def test_the_low_bits_of_a_raspberry_pi_say_what_holds_now(tmp_path: Path, text: str, active: list[str]) -> None:
+    tree = board("raspberry-pi-5", tmp_path)
+    (tree / care.PI_SYSFS).write_text(f"{text}\n")
+    assert care.active(str(tree)) == active
+
+
+def test_clocks_are_fixed_when_every_minimum_is_the_maximum(jetson: Jetson) -> None:
+    cores = jetson.tree / "sys/devices/system/cpu"
+    for core in cores.glob("cpu*/cpufreq"):
+        (core / "scaling_min_freq").write_text((core / "scaling_max_freq").read_text())
+    assert care.clocks_fixed(str(jetson.tree)) is False  # the GPU's are not
+    gpu = jetson.tree / "sys/class/devfreq/17000000.gpu"
+    (gpu / "min_freq").write_text((gpu / "max_freq").read_text())
+    assert care.clocks_fixed(str(jetson.tree)) is True
+
+
+def test_a_core_that_is_offline_says_nothing_about_the_clocks(jetson: Jetson) -> None:
+    core = jetson.tree / "sys/devices/system/cpu/cpu5"
+    (core / "online").write_text("0\n")
+    (core / "cpufreq/scaling_cur_freq").write_text("1\n")
+    assert care.clocks(str(jetson.tree))["cpu"] == 729.6
+
+
+def test_a_machine_that_tells_nothing_is_no_error(tmp_path: Path) -> None:
+    nothing = {"power_mode": None, "clocks_fixed": None, "clocks_mhz": {}, "temperatures_c": {}, "counters": {}, "active": []}
+    assert care.state(str(tmp_path)) == nothing
+    watch = care.Watch(str(tmp_path))
+    assert not watch.throttled()
+    assert watch.conditions()["dropped_pairs"] == 0
+
+
+def test_a_cooling_device_that_acts_throttles(jetson: Jetson) -> None:
+    watch = care.Watch(str(jetson.tree))
+    assert not watch.throttled()
+    jetson.heat(2, 3)
+    assert watch.throttled()
+    jetson.heat(2, 0)
+    assert watch.throttled(), "it still throttled when this pair began"
+    assert not watch.throttled()
+    assert watch.dropped == [["devfreq-17000000.gpu"], ["devfreq-17000000.gpu"]]
+
+
+def test_an_event_during_a_pair_throttles_that_pair_alone(jetson: Jetson) -> None:
+    watch = care.Watch(str(jetson.tree))
+    jetson.count(3)
+    assert [watch.throttled(), watch.throttled()] == [True, False]
+    assert watch.conditions()["throttled_by"] == ["momentary over-current (oc3)"]
+
+
+def test_an_event_that_throttles_nothing_is_left_out(jetson: Jetson) -> None:
+    (jetson.tree / "sys/class/hwmon/hwmon3/oc3_throt_en").write_text("0\n")
+    assert "momentary over-current (oc3)" not in care.counters(str(jetson.tree))
+
+
+def test_a_complaint_names_the_temperature_and_a_remedy_for_each_cause(jetson: Jetson) -> None:
+    watch = care.Watch(str(jetson.tree))
+    jetson.heat(4, 1)
+    jetson.count(2)
+    (jetson.tree / "sys/class/thermal/thermal_zone8/temp").write_text("99500\n")
+    assert watch.throttled()
+    with pytest.raises(RefusedError) as refusal:
+        watch.rest(0.0, kept=1)
+    assert refusal.value.kind == "noisy"
+    told = str(refusal.value)
+    assert "in power mode 25W during 1 of 2 pairs" in told
+    assert "average over-current (oc2), cpu-throttle-alert, tj-thermal at 100 °C" in told
+    assert "sudo nvpmodel -m ID" in told
+    assert "cool it better" in told
+
+
+def test_the_queried_power_mode_is_found_among_warnings() -> None:
+    assert care.queried_mode("NVPM WARN: fan mode is not set!\nNV Power Mode: MAXN_SUPER\n2\n") == "MAXN_SUPER"
+    assert care.queried_mode("bash: nvpmodel: command not found") is None
+
+
+# Lines that owners published: JetPack 5 (Xavier NX), JetPack 6 (Orin NX), JetPack 7 (AGX Orin), without root.
+@pytest.mark.parametrize(
+    ("line", "clocks", "temperatures", "power"),
+    [
+        (
+            "RAM 2387/7774MB (lfb 961x4MB) SWAP 0/3887MB (cached 0MB) CPU [14%@1190,9%@1190,off] EMC_FREQ 1%@1600 GR3D_FREQ 0%@114 "
+            "APE 150 AO@31C GPU@31.5C PMIC@100C thermal@31.95C VDD_IN 3528mW/3569mW VDD_SOC 1107mW/1115mW",
+            {"emc": 1600.0, "gpu": 114.0},
+            {"AO": 31.0, "GPU": 31.5, "PMIC": 100.0, "thermal": 31.95},
+            {"VDD_IN": 3.528, "VDD_SOC": 1.107},
+        ),
+        (
+            "RAM 3456/15388MB (lfb 20x4MB) CPU [12%@1420,off] EMC_FREQ 24%@2133 GR3D_FREQ 0%@[306] cpu@52.5C cv0@-256C tj@53.5C "
+            "VDD_IN 5000mW/5000mW",
+            {"emc": 2133.0, "gpu": 306.0},
+            {"cpu": 52.5, "tj": 53.5},
+            {"VDD_IN": 5.0},
+        ),
+        (
+            "07-25-2026 09:08:28 RAM 20642/62817MB (lfb 1x2MB) CPU [23%@2201,10%@2201] EMC_FREQ 3%@3199 GR3D_FREQ 0%@[1300,1300]",
+            {"emc": 3199.0, "gpu": 1300.0},
+            None,
+            None,
+        ),
+        ("RAM 1/2MB CPU [2%@345,off] EMC_FREQ 0% GR3D_FREQ 0% PLL@50.5C", None, {"PLL": 50.5}, None),
+        ("", None, None, None),
+    ],
+    ids=["JetPack 5", "JetPack 6", "JetPack 7", "without root", "nothing"],
+)
+def test_a_line_of_tegrastats_is_read(
+    line: str, clocks: dict[str, float] | None, temperatures: dict[str, float] | None, power: dict[str, float] | None
+) -> None:
+    expected = {"clocks_mhz": clocks, "temperatures_c": temperatures, "power_w": power}
+    assert parse_tegrastats(line) == {key: value for key, value in expected.items() if value is not None}
+
+
+@pytest.mark.parametrize("writes", [True, False], ids=["writes", "hangs"])
+def test_a_program_that_never_ends_is_ended(tmp_path: Path, writes: bool) -> None:
+    says = "print('RAM 1/2MB', flush=True)" if writes else "pass"
+    pid = tmp_path / "pid"
+    script = f"import os, time; open({str(pid)!r}, 'w').write(str(os.getpid())); {says}; time.sleep(60)"
+    start = time.monotonic()
+    line = first_line([sys.executable, "-c", script], timeout_s=5.0 if writes else 1.0)
+    assert line.strip() == ("RAM 1/2MB" if writes else "")
+    assert time.monotonic() - start < 30
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid.read_text()), signal.SIG_DFL)
+
+
+def test_it_runs_on_the_python_of_jetpack_5(jetson: Jetson) -> None:
+    python = Path("/root/.pyenv/versions/3.8.18/bin/python")
+    if not python.exists():
+        pytest.skip("no Python 3.8 here: pyenv install 3.8.18")
+    script = f"from on_device import care, clocks, tegrastats; print(care.state({str(jetson.tree)!r})['power_mode'])"
+    done = subprocess.run([python, "-c", script], cwd=Path(care.__file__).parents[1], capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "25W", done.stderr
+
+
+@pytest.mark.skipif(not Path("/etc/nv_tegra_release").exists(), reason="needs a Jetson: run the tests on one")
+def test_a_real_jetson_tells_its_mode_clocks_temperatures_and_event_counters() -> None:
+    seen = care.state()
+    assert seen["power_mode"] in care.power_modes().values()
+    assert {"cpu", "gpu"} <= set(seen["clocks_mhz"])
+    assert any(10 < value < 110 for value in seen["temperatures_c"].values())
+    assert seen["counters"], "the Orin's soctherm_oc is missing"
+
+
+# --- in a measurement
+
+
+def measured(jetson: Jetson, folder: Path, **timing: float) -> dict[str, Any]:
+    model = models.linear(folder / "m.onnx", batch=1)
+    config = {"runtime": "onnxruntime", "cores": [0], "threads": 1, "timer": "thread-cpu", "root": str(jetson.tree)}
+    times = {**asdict(replace(QUICK, pairs_max=3)), **timing}
+    request = {"op": "measure", "model": str(model), "baseline": str(model), "timing": times, "critical": [12.7, 4.3]}
+    with LocalTransport(config) as worker:
+        return worker.send(request, timeout_s=60)
+
+
+def test_a_measurement_keeps_the_condition_of_the_board(jetson: Jetson, tmp_path: Path) -> None:
+    result = measured(jetson, tmp_path)
+    assert (result["environment"]["power_mode"], result["conditions"]["power_mode"]) == ("25W", "25W")
+    assert result["conditions"]["dropped_pairs"] == 0
+    assert [ends["tj-thermal"] for ends in result["conditions"]["temperatures_c"]] == [52.437, 52.437]
+
+
+def test_throttled_pairs_are_repeated_and_counted(jetson: Jetson, tmp_path: Path) -> None:
+    jetson.heat(0, 2)
+    timer = threading.Timer(4.0, lambda: jetson.heat(0, 0))
+    timer.start()
+    result = measured(jetson, tmp_path, max_s=60.0)
+    timer.join()
+    assert len(result["pairs"]) >= 2
+    assert result["conditions"]["dropped_pairs"] >= 1
+    assert result["conditions"]["throttled_by"] == ["cpufreq-cpu0"]
+
+
+def test_a_board_that_never_cools_down_is_noisy_and_says_what_helps(jetson: Jetson, tmp_path: Path) -> None:
+    jetson.heat(5, 1)
+    with pytest.raises(StageError, match=r"throttled in power mode 25W.*gpu-throttle-alert.*52 °C.*cool it better") as failure:
+        measured(jetson, tmp_path, max_s=0.5)
+    assert (failure.value.stage, failure.value.kind, failure.value.retryable) == ("measure", "noisy", True)
