@@ -2,7 +2,6 @@
 
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,20 +11,12 @@ from onnx import helper, numpy_helper
 from ..errors import StageError, TargetUnavailable
 from ..profiles.environment import Environment
 from ..profiles.profile import Profile
+from .condition import condition_findings
+from .finding import Finding
 from .lease import lease_folder
 from .target import Target
 
 _INT8_FLAGS = frozenset({"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """One check: what was looked at, what was seen, and, if it is not well, what mends it."""
-
-    name: str
-    ok: bool
-    detail: str
-    remedy: str = ""
 
 
 def doctor(profile: Profile) -> list[Finding]:
@@ -37,7 +28,8 @@ def doctor(profile: Profile) -> list[Finding]:
         remedy = f"pip install {profile.runtime} numpy, on a machine with at least {profile.threads} cores"
         return [Finding(name="runtime", ok=False, detail=str(error), remedy=remedy)]
     runtime = f"{environment.runtime} {environment.runtime_version} on {environment.cpu_model}"
-    return [Finding(name="runtime", ok=True, detail=runtime), *_circumstances(environment), _lease(), _control(target)]
+    condition = condition_findings(profile, target.condition())
+    return [Finding(name="runtime", ok=True, detail=runtime), *_circumstances(environment), *condition, _lease(), _control(target)]
 
 
 def _circumstances(environment: Environment) -> Iterator[Finding]:
@@ -49,7 +41,7 @@ def _circumstances(environment: Environment) -> Iterator[Finding]:
         detail=f"dot products in hardware: {', '.join(found)}" if found else "the CPU has no int8 dot products",
         remedy="" if found else "expect little or no speed from int8 here; it still saves size",
     )
-    steady = environment.governor in (None, "performance")
+    steady = environment.governor in (None, "performance", "fixed") or environment.power_mode is not None  # see condition.py
     yield Finding(
         name="clock",
         ok=steady,

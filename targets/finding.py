@@ -1,0 +1,13 @@
+"""Finding: one check of `targets doctor`."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One check: what was looked at, what was seen, and, if it is not well, what mends it."""
+
+    name: str
+    ok: bool
+    detail: str
+    remedy: str = ""
