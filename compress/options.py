@@ -13,6 +13,7 @@ class FileFormat:
     """What a target decides about the file of a recipe: targets with equal formats share one artifact.
 
     Which precisions and channel counts are legal is not part of it: the search space keeps to what all targets allow.
+    `activations` is the convention of quantized tensors (`quantize`): ONNX Runtime's, or TensorRT's int8 without zero points.
     """
 
     opset: int = 21

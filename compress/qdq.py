@@ -1,7 +1,7 @@
 """Writes a quantization plan into an ONNX model as QuantizeLinear/DequantizeLinear pairs, and shortens names.
 
-The convention is ONNX Runtime's fast one: uint8 activations with a zero point, int8 weights per channel, int32 biases.
-Weights of fewer bits are packed (`pack`).
+`quantize` tells the two conventions: ONNX Runtime's, with int32 biases, and TensorRT's, which knows no zero points, keeps biases in
+float32 and takes integers from QuantizeLinear and constants alone. Weights of fewer bits are packed (`pack`).
 """
 
 from collections.abc import Mapping, MutableSequence, Sequence
@@ -14,7 +14,7 @@ from ..errors import StageError
 from .export import Template
 from .pack import write_integers
 from .quantize import Plan, QuantizedLayer, Scale
-from .writer import ModelWriter
+from .writer import ModelWriter, drop_dead_nodes
 
 
 def write_qdq(
@@ -29,7 +29,7 @@ def write_qdq(
     _quantize_tensors(writer, _places(template, plan, scales))
     for name, (weight, bias, quantized) in layers.items():
         _write_layer(writer, template, name, (weight, bias), quantized)
-    _drop_dead_nodes(model)
+    drop_dead_nodes(model)  # a carrier's consumers may all have moved to its integers
     writer.finish()
 
 
@@ -80,7 +80,8 @@ def _takes_bias(model: onnx.ModelProto, initializer: str) -> bool:
 def _quantize_tensors(writer: ModelWriter, places: Sequence[tuple[str, Scale, bool]]) -> None:
     """Puts a pair behind each tensor; its consumers, and the model's output of that name, read the dequantized value.
 
-    A carried tensor (third item) is computed in integers when what it carries is quantized: slice, pad, reshape move bytes.
+    A carried tensor (third item) is computed in uint8 when what it carries is quantized: slice, pad, reshape move bytes. For
+    int8 it gets a pair of its own, of the same scale, which changes nothing: TensorRT moves pairs past such operations itself.
     """
     graph = writer.model.graph
     outputs = {value.name for value in graph.output}
@@ -95,10 +96,10 @@ def _quantize_tensors(writer: ModelWriter, places: Sequence[tuple[str, Scale, bo
             _rename(node.input, value, dequantized)
         names = [
             writer.constant(np.array(scale.scale, np.float32), "_s"),
-            writer.constant(np.array(scale.zero_point, np.uint8), "_z"),
+            writer.constant(np.array(scale.zero_point, np.int8 if scale.signed else np.uint8), "_z"),
         ]
         integers[dequantized] = f"{value}_q"
-        if carried and maker is not None and maker.input[0] in integers:
+        if carried and not scale.signed and maker is not None and maker.input[0] in integers:
             maker.input[0], maker.output[0] = integers[maker.input[0]], f"{value}_q"
             if maker.op_type == "Pad":
                 del maker.input[2:]
@@ -119,18 +120,6 @@ def _dequantize(writer: ModelWriter, initializer: str, inputs: list[str], *, axi
     """Puts a DequantizeLinear of integers (`inputs`: with scale and zero point) in the place of a float initializer."""
     writer.dropped.add(initializer)
     writer.add_node("DequantizeLinear", inputs, initializer, axis=axis)
-
-
-def _drop_dead_nodes(model: onnx.ModelProto) -> None:
-    """Removes nodes whose outputs nobody reads: a carrier's consumers may all have moved to its integers."""
-    outputs = {value.name for value in model.graph.output}
-    while True:
-        used = outputs | {name for node in model.graph.node for name in node.input}
-        kept = [node for node in model.graph.node if used.intersection(node.output)]
-        if len(kept) == len(model.graph.node):
-            return
-        del model.graph.node[:]
-        model.graph.node.extend(kept)
 
 
 def shorten_names(model: onnx.ModelProto, layers: Mapping[str, str]) -> None:

@@ -1,9 +1,15 @@
-"""Static integer quantization of a folded graph: which tensors are quantized, their ranges, and the same arithmetic in torch.
+"""Static integer quantization of a folded graph: which tensors are quantized, their ranges, the integers of layers.
 
-Activations are uint8 with a zero point, weights int8 or fewer bits per output channel, biases int32 (scale = input scale · weight
-scale). Only what an int8 layer needs is quantized: its input, and its output after its ReLU (a linear layer's only where it has
-one, which ONNX Runtime would compute with it in float32). Around a residual sum the shape-only operations (slice, pad, pooling)
-carry the quantization of their input, so that the sum runs in int8 as well.
+Weights are int8 or fewer bits per output channel. The rest depends on the convention (`Activations`):
+
+`uint8-asymmetric` (ONNX Runtime): activations are uint8 with a zero point, biases int32 (scale = input scale · weight scale). Only
+what an int8 layer needs is quantized: its input, and its output after its ReLU (a linear layer's only where it has one, which
+ONNX Runtime would compute with it in float32). Around a residual sum the shape-only operations (slice, pad, pooling) carry the
+quantization of their input, so that the sum runs in int8 as well.
+
+`int8-symmetric` (TensorRT): activations are int8 with zero point 0, biases float32. Inputs of int8 layers are quantized, outputs
+are not, since TensorRT fuses a layer with what follows up to the next pair. Of a residual sum every operand is quantized but
+one that an int8 convolution makes for the sum alone: the sum is fused into that convolution.
 """
 
 from collections.abc import Iterable, Mapping, Set
@@ -14,7 +20,8 @@ import numpy as np
 import torch
 from torch import Tensor, fx
 
-from .graph import CONVOLUTIONS, argument, clone, get_tensor, layer_nodes, operation, set_tensor
+from .graph import CONVOLUTIONS, argument, get_tensor, layer_nodes, operation
+from .options import Activations
 from .recipe import BITS, Precision
 from .reconstruct import grid_limits, optimal_scale
 
@@ -36,15 +43,24 @@ class Plan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scale:
-    """Affine uint8 quantization: x ≈ scale · (q - zero_point), q in 0..255."""
+    """Affine quantization: x ≈ scale · (q - zero_point), q in 0..255, or in -128..127 if `signed`."""
 
     scale: float
     zero_point: int
+    signed: bool = False
+
+    @property
+    def limits(self) -> tuple[int, int]:
+        """The smallest and largest q."""
+        return (-128, 127) if self.signed else (0, 255)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuantizedLayer:
-    """Integers and scales of one layer: weight int8 of `bits` bits with one scale per output channel, bias int32."""
+    """Integers and scales of one layer: weight int8 of `bits` bits with one scale per output channel, bias int32.
+
+    `bias` is None where the layer has none, or keeps it in float32.
+    """
 
     weight: np.ndarray
     weight_scale: np.ndarray
@@ -69,20 +85,37 @@ class QuantizedLayer:
         return np.asarray(self.bias.astype(np.float64) * self.bias_scale, np.float32)
 
 
-def plan_quantization(module: fx.GraphModule, layers: Set[str]) -> Plan:
+def plan_quantization(module: fx.GraphModule, layers: Set[str], activations: Activations = "uint8-asymmetric") -> Plan:
     """The plan that lets `layers` of a folded graph run in int8."""
     tensors: dict[str, str] = {}
+    mark_outputs = activations == "uint8-asymmetric"
     for name, node in layer_nodes(module):
         if name in layers:
             _mark(argument(node, 0), tensors)
-            if operation(node) in CONVOLUTIONS or _after_activation(node) is not node:
+            if mark_outputs and (operation(node) in CONVOLUTIONS or _after_activation(node) is not node):
                 _mark(_after_activation(node), tensors)
+    (_mark_operands if mark_outputs else _mark_shortcuts)(module, layers, tensors)
+    return Plan(layers=frozenset(layers), tensors=tensors)
+
+
+def _mark_operands(module: fx.GraphModule, layers: Set[str], tensors: dict[str, str]) -> None:
+    """Quantizes what joins a quantized sum or concatenation and carries a quantized tensor."""
     for node in module.graph.nodes:
         if operation(node) in ("add", "cat") and _after_activation(node).name in tensors:
             for source in node.all_input_nodes:
                 if _carried_from(source).name in tensors:
                     _mark(source, tensors)
-    return Plan(layers=frozenset(layers), tensors=tensors)
+
+
+def _mark_shortcuts(module: fx.GraphModule, layers: Set[str], tensors: dict[str, str]) -> None:
+    """Quantizes what joins the output of an int8 convolution in a sum."""
+    convolutions = {node for name, node in layer_nodes(module) if name in layers and operation(node) in CONVOLUTIONS}
+    for node in module.graph.nodes:
+        fused = next((n for n in node.all_input_nodes if n in convolutions and len(n.users) == 1), None)
+        if operation(node) == "add" and fused is not None:
+            for source in node.all_input_nodes:
+                if source is not fused and source.op != "get_attr":
+                    _mark(source, tensors)
 
 
 def _mark(node: Any, tensors: dict[str, str]) -> str:
@@ -132,21 +165,25 @@ class _RangeRecorder(fx.Interpreter):
         return result
 
 
-def calibrate(module: fx.GraphModule, nodes: Iterable[str], inputs: Iterable[tuple[Tensor, ...]]) -> dict[str, Scale]:
-    """Scales of the nodes from the smallest and largest value over all batches of `inputs`; zero is always representable."""
+def observe_ranges(
+    module: fx.GraphModule, nodes: Iterable[str], inputs: Iterable[tuple[Tensor, ...]]
+) -> dict[str, tuple[float, float]]:
+    """The smallest and largest value of the nodes over all batches of `inputs`; zero is always inside."""
     ranges = dict.fromkeys(nodes, (0.0, 0.0))
     recorder = _RangeRecorder(module, ranges)
     with torch.inference_mode():
         for batch in inputs:
             recorder.run(*batch)
-    return {name: scale_of_range(low, high) for name, (low, high) in ranges.items()}
+    return ranges
 
 
-def scale_of_range(low: float, high: float) -> Scale:
-    """The uint8 scale of a range; raises ValueError for a range that is not finite."""
+def scale_of_range(low: float, high: float, activations: Activations = "uint8-asymmetric") -> Scale:
+    """The scale of a range; raises ValueError for a range that is not finite."""
     low, high = min(low, 0.0), max(high, 0.0)
     if not np.isfinite(low) or not np.isfinite(high):
         raise ValueError(f"the activations' range is not finite: {low} to {high}")
+    if activations == "int8-symmetric":
+        return Scale(scale=float(np.float32(max(-low, high) / 127)) or 1.0, zero_point=0, signed=True)
     scale = float(np.float32((high - low) / 255)) or 1.0
     return Scale(scale=scale, zero_point=int(np.clip(round(-low / scale), 0, 255)))
 
@@ -154,7 +191,7 @@ def scale_of_range(low: float, high: float) -> Scale:
 def quantize_layer(
     weight: np.ndarray, bias: np.ndarray | None, input_scale: float, *, bits: int = 8, scale: np.ndarray | None = None
 ) -> QuantizedLayer:
-    """A layer's integers: weight out × in × …, symmetric per output channel; the bias must fit into int32.
+    """A layer's integers: weight out × in × …, symmetric per output channel; the bias, if given, must fit into int32.
 
     `scale` are the steps (one per output channel) of a weight that lies on a grid already: its integers come back exactly.
     Without it 8 bits reach to the largest magnitude, and fewer have the scale of least error.
@@ -193,46 +230,13 @@ def quantize_layers(
     result = {}
     for name, node in layer_nodes(module):
         if name in plan.layers:
-            bias = argument(node, 2)
+            own_scale = scales[plan.tensors[argument(node, 0).name]]
+            bias = None if own_scale.signed else argument(node, 2)
             result[name] = quantize_layer(
                 get_tensor(module, argument(node, 1).target).detach().numpy(),
                 None if bias is None else get_tensor(module, bias.target).detach().numpy(),
-                scales[plan.tensors[argument(node, 0).name]].scale,
+                own_scale.scale,
                 bits=BITS[precision[name]],
                 scale=weight_scales.get(name),
             )
     return result
-
-
-class _FakeQuantized(fx.Interpreter):
-    """Runs a graph and rounds the planned tensors to their uint8 grid."""
-
-    def __init__(self, module: fx.GraphModule, scales: Mapping[str, Scale]):
-        super().__init__(module)
-        self.scales = scales
-
-    def run_node(self, n: fx.Node) -> Any:
-        result = super().run_node(n)
-        scale = self.scales.get(n.name)
-        if scale is None:
-            return result
-        return torch.fake_quantize_per_tensor_affine(result, scale.scale, scale.zero_point, 0, 255)
-
-
-def fake_quantized_outputs(
-    module: fx.GraphModule,
-    plan: Plan,
-    scales: Mapping[str, Scale],
-    quantized: Mapping[str, QuantizedLayer],
-    inputs: tuple[Tensor, ...],
-) -> Any:
-    """What the quantized model should answer: the folded graph with rounded weights, biases and activations."""
-    rounded = clone(module)
-    for name, node in layer_nodes(rounded):
-        if name in quantized:
-            set_tensor(rounded, str(argument(node, 1).target), torch.from_numpy(quantized[name].dequantized_weight()))
-            bias = quantized[name].dequantized_bias()
-            if bias is not None:
-                set_tensor(rounded, str(argument(node, 2).target), torch.from_numpy(bias))
-    with torch.inference_mode():
-        return _FakeQuantized(rounded, {node: scales[source] for node, source in plan.tensors.items()}).run(*inputs)

@@ -12,7 +12,7 @@ from pathlib import Path
 from ..compress.compressor import Compressor
 from ..compress.network import Network
 from ..compress.options import CompressorOptions
-from ..compress.recipe import Recipe, executes_as
+from ..compress.recipe import Recipe
 from ..errors import StageError
 from ..files import digest_of_file
 from ..profiles.measurement import Measurement, TimingConfig
@@ -20,6 +20,7 @@ from ..targets.target import Target
 from ..targets.transport import Transport
 from ..tasks.task import Task
 from .further import format_of
+from .latency_features import kernel_class
 
 TIMING = TimingConfig(pairs_min=2, pairs_max=3, pair_s=0.2, warmup_s=0.1, half_width=0.02, max_s=3.0)
 PER_WORKER = 10
@@ -98,4 +99,4 @@ class ShapeRuns:
 
 def shapes_of(recipe: Recipe) -> Recipe:
     """The recipe that runs the same kernels and is the cheapest to build."""
-    return replace(recipe, precision={name: executes_as(found) for name, found in recipe.precision.items()}, recovery=None)
+    return replace(recipe, precision={name: kernel_class(found) for name, found in recipe.precision.items()}, recovery=None)

@@ -6,9 +6,11 @@ import onnx
 import onnxruntime
 
 
-def run(path, inputs):
-    """The outputs of the file in ONNX Runtime."""
+def run(path, inputs, *, plain=False):
+    """The outputs of the file in ONNX Runtime; `plain`: each node as it is written, no integer kernels."""
     options = onnxruntime.SessionOptions()
+    if plain:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(path, options, disabled_optimizers=["WeightBiasQuantization"])
     return session.run(None, {value.name: x for value, x in zip(session.get_inputs(), inputs, strict=True)})

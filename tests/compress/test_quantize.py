@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from autocompress.compress.graph import fold_batch_norms, layer_nodes, trace
-from autocompress.compress.quantize import calibrate, plan_quantization, quantize_layer, scale_of_range
+from autocompress.compress.quantize import observe_ranges, plan_quantization, quantize_layer, scale_of_range
 from autocompress.tests.models import tiny_model
 
 
@@ -20,6 +20,13 @@ def test_scale_reproduces_the_reference_grid(low, high):
     ours = torch.fake_quantize_per_tensor_affine(torch.from_numpy(x), scale.scale, scale.zero_point, 0, 255).numpy()
     np.testing.assert_allclose(ours, reference_uint8(x, low, high), atol=scale.scale * 1.01)
     assert np.abs(ours - x).max() <= scale.scale
+
+
+@pytest.mark.parametrize(("low", "high"), [(-1.0, 3.0), (0.0, 6.0), (-4.0, -1.0)])
+def test_symmetric_scale_has_no_zero_point_and_reaches_the_larger_end(low, high):
+    scale = scale_of_range(low, high, "int8-symmetric")
+    assert (scale.zero_point, scale.limits) == (0, (-128, 127))
+    assert scale.scale == pytest.approx(max(-low, high) / 127)
 
 
 def test_zero_is_exactly_representable():
@@ -91,8 +98,9 @@ def test_calibration_sees_the_smallest_and_largest_value():
     folded = fold_batch_norms(trace(model.build(), model.example_inputs()))
     x = torch.linspace(-2, 6, 32).repeat(8, 1)[:, : model.example_inputs()[0].shape[1]]
     first = next(node for node in folded.graph.nodes if node.op == "placeholder")
-    scale = calibrate(folded, [first.name], [(x[:4],), (x[4:],)])[first.name]
-    assert scale.scale == pytest.approx((float(x.max()) - float(x.min())) / 255)
+    found = observe_ranges(folded, [first.name], [(x[:4],), (x[4:],)])[first.name]
+    assert found == (pytest.approx(float(x.min())), pytest.approx(float(x.max())))
+    assert scale_of_range(*found).scale == pytest.approx((float(x.max()) - float(x.min())) / 255)
 
 
 def test_plan_quantizes_the_operands_of_a_sum_between_int8_layers():
@@ -101,6 +109,26 @@ def test_plan_quantizes_the_operands_of_a_sum_between_int8_layers():
     plan = plan_quantization(folded, {name for name, _ in layer_nodes(folded)})
     padded = [node.name for node in folded.graph.nodes if "pad" in node.name]
     assert padded and all(plan.tensors[name] != name for name in padded)
+
+
+def planned(name, activations):
+    model = tiny_model(name)
+    folded = fold_batch_norms(trace(model.build(), model.example_inputs()))
+    return folded, plan_quantization(folded, {layer for layer, _ in layer_nodes(folded)}, activations)
+
+
+@pytest.mark.parametrize(("name", "fused"), [("residual", "body.1.0"), ("residual_projection", "body.1.0")])
+def test_a_symmetric_sum_has_one_operand_that_is_not_quantized(name, fused):
+    folded, plan = planned(name, "int8-symmetric")
+    layers = dict(layer_nodes(folded))
+    total = next(iter(layers[fused].users))
+    assert [node.name for node in total.all_input_nodes if node.name not in plan.tensors] == [layers[fused].name]
+
+
+def test_symmetric_outputs_that_no_int8_layer_reads_are_not_quantized():
+    folded, plan = planned("mlp", "int8-symmetric")
+    inputs = {node.args[0].name for _, node in layer_nodes(folded)}
+    assert set(plan.tensors) == inputs
 
 
 def test_a_linear_layer_is_quantized_behind_its_relu():
