@@ -13,6 +13,7 @@ from ..errors import StageError, TargetUnavailable
 from ..profiles.address import TargetAddress
 from ..profiles.environment import Environment
 from ..profiles.profile import Profile
+from .condition import condition_findings
 from .doctor_board import board_findings
 from .finding import Finding
 from .lease import lease_folder
@@ -56,7 +57,8 @@ def _started(profile: Profile, target: Target) -> list[Finding]:
     if environment.emulated:
         return [started, _EMULATED]
     lease = [_lease()] if target.board is None else []
-    return [started, *_circumstances(environment), *lease, _control(target)]
+    condition = condition_findings(profile, target.condition())
+    return [started, *_circumstances(environment), *condition, *lease, _control(target)]
 
 
 def _unusable(profile: Profile, error: TargetUnavailable) -> Finding:
@@ -76,7 +78,7 @@ def _circumstances(environment: Environment) -> Iterator[Finding]:
         detail=f"dot products in hardware: {', '.join(found)}" if found else "the CPU has no int8 dot products",
         remedy="" if found else slow,
     )
-    steady = environment.governor in (None, "performance")
+    steady = environment.governor in (None, "performance", "fixed") or environment.power_mode is not None  # see condition.py
     yield Finding(
         name="clock",
         ok=steady,
