@@ -97,12 +97,14 @@ def search(
         autocompress search my_task.py:make --budget 8h --from runs/yesterday
 
         autocompress search my_task.py:make --target cpu,edge.toml --max-latency cpu=2ms,edge=9ms
+
+        autocompress search my_task.py:make --target jetson@user@10.0.0.5
     """
     with errors():
         from .search.request import SearchRequest
-        from .search.target_limits import target_name, target_texts
+        from .search.target_limits import target_addresses
 
-        names = [target_name(text) for text in target_texts(target)]
+        names = list(target_addresses(target))
         first, *further = limits_by_target(names, max_drop=max_drop, max_latency=max_latency, max_size=max_size).items()
         request = SearchRequest(
             task=task,

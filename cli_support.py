@@ -16,10 +16,21 @@ if TYPE_CHECKING:
 NOTHING_MEETS, BAD_INPUT, UNAVAILABLE, INTERRUPTED = 1, 2, 3, 130
 _DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM})
 
-TargetName = Annotated[str, typer.Option("--target", metavar="T", help="A target's name (`autocompress targets`) or TOML file.")]
+TargetName = Annotated[
+    str,
+    typer.Option(
+        "--target",
+        metavar="T[@user@host[:port]]",
+        help="A target's name (`autocompress targets`) or TOML file, and the device's address.",
+    ),
+]
 TargetNames = Annotated[
     str,
-    typer.Option("--target", metavar="T[,T…]", help="Target names or TOML files; of several the first is the primary one."),
+    typer.Option(
+        "--target",
+        metavar="T[@user@host[:port]][,T…]",
+        help="Targets by name (`autocompress targets`) or TOML file, on a device over SSH with its address; the first is primary.",
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON to stdout, nothing else.")]
 

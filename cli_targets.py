@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -25,11 +25,12 @@ def measure(
 ) -> None:
     """Measure the latency of any ONNX model with the protocol of the search: fresh processes, paired blocks, an interval."""
     with errors():
-        from .profiles import load_profile
+        from .profiles import load_profile, parse_target
         from .targets import Target, measure_model, parse_shape
 
-        shapes = dict(parse_shape(text) for text in shape or [])
-        subject = Target(load_profile(target), shapes=shapes)
+        shapes, address = dict(parse_shape(text) for text in shape or []), parse_target(target)
+        remote: dict[str, Any] = {} if address.local else {"address": address}
+        subject = Target(load_profile(address.profile), shapes=shapes, **remote)
         measurement = measure_model(model, subject, baseline=baseline, batch=batch)
         print(json.dumps(measurement.to_json()) if as_json else f"{model}: {measurement}")
 
@@ -43,29 +44,38 @@ def targets(context: typer.Context) -> None:
 
 @targets_app.command("list")
 def targets_list() -> None:
-    """List the built-in targets."""
+    """List the built-in targets: those of this machine, then boards, which are reached over SSH."""
     with errors():
-        from .profiles import load_profile, profile_names
+        from .profiles import ALIASES, load_profile, profile_names
 
-        for name in profile_names():
-            print(f"{name:10} {load_profile(name).description}")
+        profiles = [load_profile(name) for name in profile_names()]
+        groups = {"This machine, or one over SSH (T@user@host)": False, "Boards over SSH (T@user@host)": True}
+        for title, boards in groups.items():
+            print(f"{title}:")
+            for profile in profiles:
+                if (profile.device is not None) == boards:
+                    aliases = [alias for alias, name in ALIASES.items() if name == profile.name]
+                    also = f" (also called {', '.join(aliases)})" if aliases else ""
+                    print(f"  {profile.name:18} {profile.runtime:13} {profile.description}{also}")
 
 
 @targets_app.command("show")
-def targets_show(name: Annotated[str, typer.Argument(metavar="T")], *, as_json: Json = False) -> None:
-    """Show what a target can do."""
+def targets_show(
+    name: Annotated[str, typer.Argument(metavar="T[@user@host[:port]]", help="A target's name or TOML file.")],
+    *,
+    as_json: Json = False,
+) -> None:
+    """Explain what a target can do, and what that means for a search."""
     with errors():
         from dataclasses import asdict
 
-        from .profiles import load_profile
+        from .profiles import load_profile, parse_target
+        from .profiles.explain import explain
 
-        profile = load_profile(name)
-        facts = {**asdict(profile), "runtime_options": dict(profile.runtime_options), "timer": profile.timer}
-        if as_json:
-            print(json.dumps(facts, indent=2, ensure_ascii=False))
-        else:
-            for key, value in facts.items():
-                print(f"{key:20} {', '.join(value) if isinstance(value, tuple) else value}")
+        address = parse_target(name)
+        profile = load_profile(address.profile)
+        facts = {"timer": profile.timer, "fingerprint": profile.fingerprint, "address": asdict(address)}
+        print(json.dumps({**profile.to_json(), **facts}, indent=2, ensure_ascii=False) if as_json else explain(profile, address))
 
 
 @targets_app.command("doctor")

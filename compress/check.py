@@ -8,6 +8,7 @@ import numpy as np
 from ..errors import StageError
 
 FLOAT_TOLERANCE = 1e-3
+HALF_TOLERANCE = 0.01
 QUANTIZED_TOLERANCE = 0.05
 
 

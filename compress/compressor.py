@@ -1,7 +1,7 @@
 """Compressor: builds the artifact of any recipe. Costly things (template, importance, calibration set) are made once per task."""
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -13,8 +13,8 @@ from ..errors import StageError
 from ..files import write_bytes
 from ..tasks.task import Task
 from .artifact import Artifact
-from .block4 import round_to_blocks, write_blocks
-from .check import FLOAT_TOLERANCE, QUANTIZED_TOLERANCE, OutputCheck
+from .check import OutputCheck
+from .encoding import Encoding, encode
 from .export import Template, export_template, fill_template
 from .fake_quantize import folded_steps
 from .graph import argument, bias_name, fold_batch_norms, get_tensor, layer_nodes
@@ -22,18 +22,9 @@ from .network import Network
 from .options import CompressorOptions, FileFormat
 from .probe import Probe
 from .prune import changed_edits
-from .qdq import shorten_names, write_qdq
-from .quantize import (
-    Plan,
-    QuantizedLayer,
-    Scale,
-    fake_quantized_outputs,
-    observe_ranges,
-    plan_quantization,
-    quantize_layers,
-    scale_of_range,
-)
-from .recipe import INTEGER, Recipe
+from .qdq import shorten_names
+from .quantize import observe_ranges, plan_quantization
+from .recipe import Recipe
 from .recover import Schedule
 from .restructure import edit_structure, restructure
 from .samples import Samples
@@ -102,21 +93,24 @@ class Compressor:
         precision = student.precision
         folded = fold_batch_norms(student.module)
         self._assert_shapes(folded, recipe)
+        original = not recipe.changes_layers and recipe.recovery is None
         with clock.stage("calibrate"):
-            blocks = round_to_blocks(folded, {name for name, found in precision.items() if found == "block4"})
-            plan = plan_quantization(folded, {name for name, found in precision.items() if found in INTEGER}, form.activations)
-            scales = self._scales(folded, plan, form, original=not recipe.changes_layers and recipe.recovery is None)
-        with clock.stage("build"):
             steps = folded_steps(student.module, folded, student.steps)
-            quantized = quantize_layers(folded, plan, scales, precision, {name: step.numpy() for name, step in steps.items()})
+            encoding = encode(
+                folded,
+                precision,
+                form.activations,
+                ranges_of=lambda nodes: self._ranges(folded, nodes, original=original),
+                steps={name: step.numpy() for name, step in steps.items()},
+            )
+        with clock.stage("build"):
             model, template = self._model(folded, student.removed, self._template_for(recipe, student.factored, form), form)
-            write_qdq(model, template, plan, scales, {name: (*self._parameters_of(name), q) for name, q in quantized.items()})
-            write_blocks(model, template, {name: (self._parameters_of(name)[0], found) for name, found in blocks.items()})
+            encoding.write(model, template, self._parameters_of)
             weights = {name: template.parameters.get(str(argument(node, 1).target)) for name, node in layer_nodes(folded)}
             holders = {stored.initializer: name for name, stored in weights.items() if stored}
-            shorten_names(model, holders | {f"{name}.weight_q": name for name in blocks})
+            shorten_names(model, holders | {f"{name}.weight_q": name for name in encoding.blocks})
             artifact = self._save(model, recipe, out_dir)
-            check = self._check(folded, plan, scales, quantized)
+            check = self._check(encoding)
         return BuildResult(artifact=artifact, seconds=clock.seconds, check=check)
 
     @cached_property
@@ -172,15 +166,10 @@ class Compressor:
             if layer.weight in left and get_tensor(folded, layer.weight).shape[layer.out_dim] != planned[layer.name]:
                 raise StageError(f"{layer.name} should have {planned[layer.name]} channels", stage="prune")
 
-    def _scales(self, folded: fx.GraphModule, plan: Plan, form: FileFormat, *, original: bool) -> Mapping[str, Scale]:
-        if not plan.layers:
-            return {}
+    def _ranges(self, folded: fx.GraphModule, nodes: Sequence[str], *, original: bool) -> Mapping[str, tuple[float, float]]:
         if original:
-            ranges = self._original_ranges
-        else:
-            batches = self._samples.calibration_batches(self.options.pruned_calibration_samples)
-            ranges = observe_ranges(folded, sorted(set(plan.tensors.values())), batches)
-        return {name: scale_of_range(low, high, form.activations) for name, (low, high) in ranges.items()}
+            return self._original_ranges
+        return observe_ranges(folded, nodes, self._samples.calibration_batches(self.options.pruned_calibration_samples))
 
     def _model(
         self, folded: fx.GraphModule, removed: frozenset[int], template: Template, form: FileFormat
@@ -214,13 +203,9 @@ class Compressor:
             precision=precision,
         )
 
-    def _check(
-        self, folded: fx.GraphModule, plan: Plan, scales: Mapping[str, Scale], quantized: Mapping[str, QuantizedLayer]
-    ) -> OutputCheck:
+    def _check(self, encoding: Encoding) -> OutputCheck:
         inputs = tuple(x[: self.options.check_samples] for x in self._samples.calibration)
-        outputs = fake_quantized_outputs(folded, plan, scales, quantized, inputs)
-        expected = outputs if isinstance(outputs, (tuple, list)) else (outputs,)
-        tolerance = QUANTIZED_TOLERANCE if plan.layers else FLOAT_TOLERANCE
+        expected = encoding.outputs(inputs)
         return OutputCheck(
-            inputs=tuple(x.numpy() for x in inputs), expected=tuple(x.numpy() for x in expected), tolerance=tolerance
+            inputs=tuple(x.numpy() for x in inputs), expected=tuple(x.numpy() for x in expected), tolerance=encoding.tolerance
         )

@@ -14,7 +14,7 @@ from ..errors import StageError
 from .export import Template
 from .pack import write_integers
 from .quantize import Plan, QuantizedLayer, Scale
-from .writer import ModelWriter
+from .writer import ModelWriter, drop_dead_nodes
 
 
 def write_qdq(
@@ -29,7 +29,7 @@ def write_qdq(
     _quantize_tensors(writer, _places(template, plan, scales))
     for name, (weight, bias, quantized) in layers.items():
         _write_layer(writer, template, name, (weight, bias), quantized)
-    _drop_dead_nodes(model)
+    drop_dead_nodes(model)  # a carrier's consumers may all have moved to its integers
     writer.finish()
 
 
@@ -120,18 +120,6 @@ def _dequantize(writer: ModelWriter, initializer: str, inputs: list[str], *, axi
     """Puts a DequantizeLinear of integers (`inputs`: with scale and zero point) in the place of a float initializer."""
     writer.dropped.add(initializer)
     writer.add_node("DequantizeLinear", inputs, initializer, axis=axis)
-
-
-def _drop_dead_nodes(model: onnx.ModelProto) -> None:
-    """Removes nodes whose outputs nobody reads: a carrier's consumers may all have moved to its integers."""
-    outputs = {value.name for value in model.graph.output}
-    while True:
-        used = outputs | {name for node in model.graph.node for name in node.input}
-        kept = [node for node in model.graph.node if used.intersection(node.output)]
-        if len(kept) == len(model.graph.node):
-            return
-        del model.graph.node[:]
-        model.graph.node.extend(kept)
 
 
 def shorten_names(model: onnx.ModelProto, layers: Mapping[str, str]) -> None:

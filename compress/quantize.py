@@ -1,4 +1,4 @@
-"""Static integer quantization of a folded graph: which tensors are quantized, their ranges, and the same arithmetic in torch.
+"""Static integer quantization of a folded graph: which tensors are quantized, their ranges, the integers of layers.
 
 Weights are int8 or fewer bits per output channel. The rest depends on the convention (`Activations`):
 
@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, fx
 
-from .graph import CONVOLUTIONS, argument, clone, get_tensor, layer_nodes, operation, set_tensor
+from .graph import CONVOLUTIONS, argument, get_tensor, layer_nodes, operation
 from .options import Activations
 from .recipe import BITS, Precision
 from .reconstruct import grid_limits, optimal_scale
@@ -240,37 +240,3 @@ def quantize_layers(
                 scale=weight_scales.get(name),
             )
     return result
-
-
-class _FakeQuantized(fx.Interpreter):
-    """Runs a graph and rounds the planned tensors to their grid."""
-
-    def __init__(self, module: fx.GraphModule, scales: Mapping[str, Scale]):
-        super().__init__(module)
-        self.scales = scales
-
-    def run_node(self, n: fx.Node) -> Any:
-        result = super().run_node(n)
-        scale = self.scales.get(n.name)
-        if scale is None:
-            return result
-        return torch.fake_quantize_per_tensor_affine(result, scale.scale, scale.zero_point, *scale.limits)
-
-
-def fake_quantized_outputs(
-    module: fx.GraphModule,
-    plan: Plan,
-    scales: Mapping[str, Scale],
-    quantized: Mapping[str, QuantizedLayer],
-    inputs: tuple[Tensor, ...],
-) -> Any:
-    """What the quantized model should answer: the folded graph with rounded weights, biases and activations."""
-    rounded = clone(module)
-    for name, node in layer_nodes(rounded):
-        if name in quantized:
-            set_tensor(rounded, str(argument(node, 1).target), torch.from_numpy(quantized[name].dequantized_weight()))
-            bias = quantized[name].dequantized_bias()
-            if bias is not None:
-                set_tensor(rounded, str(argument(node, 2).target), torch.from_numpy(bias))
-    with torch.inference_mode():
-        return _FakeQuantized(rounded, {node: scales[source] for node, source in plan.tensors.items()}).run(*inputs)

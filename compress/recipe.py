@@ -2,7 +2,8 @@
 
 Precisions: `int8` weights and activations; `int6` to `int2` store the weight in fewer bits, which the runtime expands when it
 loads, so that the layer computes as in int8; `block4` is a linear layer with float32 activations whose weights have 4 bits and
-one scale per block of 32.
+one scale per block of 32. `float16` and `fp8` (E4M3) have weights and activations of 16 and 8 bits with an exponent. `int8_24` and
+`float16_24` are sparse 2:4: of four neighbouring input channels each weight has two at most.
 """
 
 from collections.abc import Mapping
@@ -11,14 +12,21 @@ from typing import Any, Literal
 
 from ..files import digest_of
 
-Precision = Literal["float32", "int8", "int6", "int4", "int3", "int2", "block4"]
-BITS: Mapping[Precision, int] = {"float32": 32, "int8": 8, "int6": 6, "int4": 4, "int3": 3, "int2": 2, "block4": 4}
+Precision = Literal["float32", "int8", "int6", "int4", "int3", "int2", "block4", "float16", "fp8", "float16_24", "int8_24"]
+BITS: Mapping[Precision, int] = {
+    **{"float32": 32, "int8": 8, "int6": 6, "int4": 4, "int3": 3, "int2": 2, "block4": 4},
+    **{"float16": 16, "fp8": 8, "float16_24": 16, "int8_24": 8},
+}
 BLOCK = 32  # weights that share a scale in block4
-INTEGER: frozenset[Precision] = frozenset({"int8", "int6", "int4", "int3", "int2"})
+INTEGER: frozenset[Precision] = frozenset({"int8", "int6", "int4", "int3", "int2", "int8_24"})
+HALF: frozenset[Precision] = frozenset({"float16", "float16_24"})
+SPARSE: frozenset[Precision] = frozenset({"float16_24", "int8_24"})
 
 
 def executes_as(precision: Precision) -> Precision:
-    """What a layer of this precision should compute in: weights stored in fewer bits run by the int8 kernels."""
+    """What a layer of this precision should compute in: weights stored in fewer bits, or sparse, run by the kernels of these."""
+    if precision in HALF:
+        return "float16"
     return "int8" if precision in INTEGER else precision
 
 
@@ -60,6 +68,11 @@ class Recipe:
     rank: Mapping[str, int] = field(default_factory=dict)
     skip: tuple[str, ...] = ()
     recovery: Recovery | None = None
+
+    def __post_init__(self) -> None:
+        for layer, found in self.precision.items():
+            if found not in BITS:
+                raise ValueError(f"{layer} cannot be {found!r}: the precisions are {', '.join(BITS)}")
 
     def to_json(self) -> dict[str, Any]:
         """A JSON value from which `from_json` makes an equal recipe."""

@@ -40,6 +40,18 @@ class ModelWriter:
         sort_topologically(self.model)
 
 
+def drop_dead_nodes(model: onnx.ModelProto) -> None:
+    """Removes nodes whose outputs nobody reads."""
+    outputs = {value.name for value in model.graph.output}
+    while True:
+        used = outputs | {name for node in model.graph.node for name in node.input}
+        kept = [node for node in model.graph.node if used.intersection(node.output)]
+        if len(kept) == len(model.graph.node):
+            return
+        del model.graph.node[:]
+        model.graph.node.extend(kept)
+
+
 def sort_topologically(model: onnx.ModelProto) -> None:
     """Orders the nodes so that each stands behind what it reads; stable otherwise."""
     graph = model.graph

@@ -25,16 +25,16 @@ def is_away(error: Exception) -> bool:
 
 
 class Patience:
-    """Waits for the primary target: at most `limit_s` for one absence, with growing pauses."""
+    """Waits for the primary target: at most `limit_s` (None: PATIENCE_S) for one absence, with growing pauses."""
 
     def __init__(
         self,
         *,
-        limit_s: float = PATIENCE_S,
+        limit_s: float | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ):
-        self._limit_s = limit_s
+        self._limit_s = PATIENCE_S if limit_s is None else limit_s
         self._clock = clock
         self._sleep = sleep
 
@@ -82,6 +82,10 @@ class Availability:
         """The target was reached."""
         for found in (self._reasons, self._tries, self._due_at):
             found.pop(name, None)
+
+    def ask_all(self) -> None:
+        """Makes every target that is away due now."""
+        self._due_at = dict.fromkeys(self._due_at, self._clock())
 
     def may_ask(self, name: str) -> bool:
         """Whether the target answered when it was last asked, or that was long enough ago."""

@@ -7,7 +7,6 @@ from typing import Any
 
 from ..profiles.regression import PredictionError
 from ..profiles.units import format_duration
-from ..targets.target import Target
 from .calibrate import Calibration, calibrate, check, open_table
 from .latency import LatencyPredictor
 from .prepare import Problem
@@ -49,7 +48,7 @@ def calibrate_target(problem: Problem, *, budget_s: float, check_count: int, pro
 
     Raises StageError when one candidate after the other fails.
     """
-    start, target = time.monotonic(), Target(problem.profile)
+    start, target = time.monotonic(), problem.targets[0].open()
     table = open_table(target)
     predictor = LatencyPredictor(problem.network, problem.space, table, batch=problem.request.batch)
     timing = TIMING.with_batch(problem.request.batch)

@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from ..errors import StageError
+from ..errors import StageError, TargetUnavailable
 from ..profiles import FINALIST_TIMING, TimingConfig
 from ..targets.layer_times import LayerTimes
+from .availability import is_away
 from .evaluate import Evaluator, Progress, StoredSplit
 from .evaluation import Evaluation, Failure, Interval, Latency, OnTarget
 from .front import contributions
@@ -76,16 +77,21 @@ class Finalists:
         return replace(evaluation, further={**evaluation.further, **later}) if later else evaluation
 
     def catch_up(self, evaluations: list[Evaluation], *, progress: Progress, time_left: Callable[[], bool]) -> None:
-        """Measures candidates where they are missing for a reason that may have passed, in place, until the time is over."""
+        """Measures candidates where they are missing for a reason that may have passed, in place, until the time is over.
+
+        The original comes first. A target that turns out to be away is not asked for the others.
+        """
         for index, evaluation in enumerate(evaluations):
             if missing_again(evaluation):
                 if not time_left():
                     return
-                again = caught_up(self._evaluator, evaluation, baseline=evaluations[0], progress=progress)
+                baseline = None if index == 0 else evaluations[0]
+                again = caught_up(self._evaluator, evaluation, baseline=baseline, progress=progress)
                 evaluations[index] = again
                 found = {name: again.further[name].to_json() for name in evaluation.missing if name not in again.missing}
-                self._caught_up[str(evaluation.trial)] = {**self._caught_up.get(str(evaluation.trial), {}), **found}
-                self._directory.write_json(_CAUGHT_UP, self._caught_up)
+                if found:
+                    self._caught_up[str(evaluation.trial)] = {**self._caught_up.get(str(evaluation.trial), {}), **found}
+                    self._directory.write_json(_CAUGHT_UP, self._caught_up)
 
     def look_at(
         self,
@@ -101,10 +107,14 @@ class Finalists:
             seen, original = evaluation.on(target), baseline.on(target)
             if seen is None or original is None or look_key(seen.artifact.digest, target) in self.known:
                 continue
+            if target and not self._evaluator.availability.may_ask(target):
+                continue
             if not time_left():
                 break
             progress(f"finalist: trial {evaluation.trial}" + (f" on {target}" if target else ""))
-            self.known[look_key(seen.artifact.digest, target)] = self._look(seen, original, target)
+            if (look := self._look(seen, original, target, progress)) is None:
+                continue
+            self.known[look_key(seen.artifact.digest, target)] = look
             self._directory.write_json(_FILE, {key: item.to_json() for key, item in self.known.items()})
             looked = True
         return looked
@@ -114,12 +124,24 @@ class Finalists:
         """None for the primary one, then the further ones by name."""
         return [None, *(target.profile.name for target in self._evaluator.further)]
 
-    def _look(self, evaluation: Evaluation, baseline: Evaluation, target: str | None) -> Finalist:
+    def _look(self, evaluation: Evaluation, baseline: Evaluation, target: str | None, progress: Progress) -> Finalist | None:
+        """The look; None when the target is away, so that a later session looks. The primary one is waited for."""
         evaluator = self._evaluator if target is None else self._evaluator.on(target)
         scored = self._scored(evaluator, evaluation.artifact.digest) if target else None
-        finalist, failure = final_look(
-            evaluator, evaluation, baseline=baseline, test=self._test, timing=self._timing, scored=scored
-        )
+
+        def look() -> tuple[Finalist, Failure | None]:
+            return final_look(evaluator, evaluation, baseline=baseline, test=self._test, timing=self._timing, scored=scored)
+
+        try:
+            if target is None:
+                finalist, failure = evaluator.patience.until_back(look, name=evaluator.target.profile.name, say=progress)
+            else:
+                finalist, failure = look()
+        except (StageError, TargetUnavailable) as error:
+            if target is None:
+                raise
+            evaluator.availability.gone(target, str(error))
+            return None
         self.failures += [failure] if failure else []
         return finalist
 
@@ -141,6 +163,7 @@ def final_look(
 ) -> tuple[Finalist, Failure | None]:
     """The test split's score, a longer measurement and the times by layer; what came before a failure, and the failure.
 
+    A target that is away is no failure of the candidate: that error is raised.
     `scored` is a look whose score on the test split is taken over.
     """
     finalist = Finalist(test=None, test_interval=None, latency=None)
@@ -158,6 +181,8 @@ def final_look(
         with evaluator.target.session() as session:
             finalist = replace(finalist, times=session.profile_layers(path, names, batch=timing.batch))
     except StageError as error:
+        if is_away(error):
+            raise
         return finalist, Failure.of(error, trial=evaluation.trial)
     return finalist, None
 

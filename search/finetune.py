@@ -88,11 +88,11 @@ def _evaluated(
     outcome = evaluator.evaluate(trial, recipe, baseline=baseline, progress=progress.stage)
     if isinstance(outcome, Failure):
         raise StageError(f"Fine-tuning failed in {outcome.stage}: {outcome.message}", stage="recover")
-    if outcome.missing:
-        raise StageError(f"It could not be measured on {outcome.missing[0]}: run the command again.", stage="measure")
+    if lost := [name for name in outcome.missing if baseline.on(name) is not None]:
+        raise StageError(f"It could not be measured on {lost[0]}: run the command again.", stage="measure")
     progress.stage("scoring the test split, measuring by layer")
     looks: dict[str, Finalist] = {}
-    for target in (None, *outcome.further):
+    for target in (None, *(name for name in outcome.further if baseline.on(name) is not None)):
         seen, original = outcome.on(target), baseline.on(target)
         assert seen is not None and original is not None
         own = evaluator if target is None else evaluator.on(target)

@@ -54,10 +54,14 @@ def joint_points(run: Run) -> list[Point]:
 
 
 def missing_note(run: Run) -> str:
-    """Says how many points have no latency on a target; empty when none is missing."""
+    """Says how many points have no latency on a target, and for which the original waits, too; empty when none is missing."""
     every = [run["baseline"], *run["front"], *run["dominated"]]
     counts = {name: sum(not is_measured_on(point, name) for point in every) for name in targets_of(run)}
     told = [f"{count} point{'s' if count > 1 else ''} could not be measured on {name}" for name, count in counts.items() if count]
+    away = {name: found for name, found in run.get("queued", {}).items() if name not in counts}
+    told += [
+        f"{name} was away, {found['count']} measurements are queued for it and its limits are open" for name, found in away.items()
+    ]
     return f"{', '.join(told)}: the next session tries again." if told else ""
 
 

@@ -5,38 +5,46 @@ On x86 float32 convolutions step at 16 channels and int8 ones at 4 to 16; the ta
 Places are the positions of an output: each costs something whatever its channels.
 """
 
+from collections import Counter
+from collections.abc import Mapping
+
 from ..compress.layers import Layer
-from ..compress.recipe import INTEGER, Precision
+from ..compress.recipe import INTEGER, SPARSE, Precision, executes_as
 
 VECTOR = 16
+_CHANGES: Mapping[tuple[str, str], str] = {("float32", "int8"): "quantize", ("int8", "float32"): "dequantize"}
 
 
-def boundary_features(code: int, elements: float, *, is_sum: bool) -> dict[str, float]:
+def boundary_features(before: str, after: str, first: str | None, elements: float) -> dict[str, float]:
     """What happens to a tensor of so many elements (in 10⁴) between two layers, or at a residual sum between them.
 
-    Bits of `code`: the next layer is int8; the one before is; and, at a sum, the first of its block. A sum runs in int8 when all
-    three are; in float32 it is part of the kernel before it when that is float32, too.
+    `before` and `after` are the tensor classes of the two; `first`, at a sum, that of the first layer of its block, None where
+    there is no sum. A sum of three alike runs in their class; another one in float32, where it is part of the kernel before it
+    if that is float32, too.
     """
-    after, before, first = code & 1, code >> 1 & 1, code >> 2 & 1
-    counts: dict[str, int]
-    if not is_sum:
-        counts = {"quantize": after & ~before & 1, "dequantize": before & ~after & 1}
+    if first is None:
+        changes = [(before, after)]
+        sums = []
+    elif before == after == first:
+        changes = []
+        sums = ["fused sum" if before == "float32" else f"{before} sum"]
     else:
-        whole = after & before & first
-        counts = {
-            "quantize": after - whole,
-            "dequantize": (before + first) * (1 - whole),
-            "int8 sum": whole,
-            "float32 sum": before - whole,
-            "fused sum": 1 - before,
-        }
-    found = {f"{name} kernel": float(count) for name, count in counts.items() if count}
-    return found | {f"{name} elements": elements * count for name, count in counts.items() if count}
+        changes = [(before, "float32"), (first, "float32"), ("float32", after)]
+        sums = ["fused sum" if before == "float32" else "float32 sum"]
+    counts = Counter([*sums, *(_CHANGES.get(pair, f"{pair[0]} to {pair[1]}") for pair in changes if pair[0] != pair[1])])
+    found = {f"{name} kernel": float(count) for name, count in counts.items()}
+    return found | {f"{name} elements": elements * count for name, count in counts.items()}
 
 
-def kernel_class(precision: Precision) -> str:
-    """Which kernels a precision runs: weights of fewer than 8 bits run those of int8."""
-    return "int8" if precision in INTEGER else precision
+def kernel_class(precision: Precision) -> Precision:
+    """Which kernels a precision runs: weights of fewer than 8 bits run those of int8; sparse ones have their own."""
+    return "int8" if precision in INTEGER - SPARSE else precision
+
+
+def tensor_class(precision: Precision) -> Precision:
+    """What a layer of this precision exchanges with its neighbours."""
+    found = executes_as(precision)
+    return "float32" if found == "block4" else found
 
 
 def output_elements(layer: Layer) -> int:

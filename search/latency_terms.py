@@ -8,6 +8,7 @@ Boundaries: where precision changes, tensors are converted and kernels cannot be
 int8 layers. When blocks are removed, the layers on both sides meet; up to `JUMPS` removed blocks in a row are followed.
 """
 
+import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,8 +18,8 @@ import numpy as np
 from ..compress.layers import Layer
 from ..compress.low_rank import saves
 from ..compress.network import Network
-from ..compress.recipe import INTEGER, Precision
-from .latency_features import boundary_features, kernel_class, layer_features, output_elements
+from ..compress.recipe import Precision
+from .latency_features import boundary_features, kernel_class, layer_features, output_elements, tensor_class
 from .sampling.problem import Slot
 from .space import SearchSpace
 
@@ -99,6 +100,8 @@ class _Reader:
         self.blocks_of = {
             layer.name: tuple(name for name, gone in space.blocks.items() if layer.name in gone) for layer in self.layers
         }
+        found = (tensor_class(name) for choices in space.precisions.values() for name in choices)
+        self.classes = tuple(dict.fromkeys(("float32", *found)))
         self.summed = {block.layers[-1]: block.layers[0] for block in network.blocks}
 
     def read(self) -> LatencyTerms:
@@ -227,16 +230,20 @@ class _Reader:
             return None
         grids, shape = self._grids(scope), tuple(self.slots[slot].levels for slot in scope)
         there = self._there(grids, shape, blocks, jumped)
-        ends = [self._is_int8(item, grids, shape) for item in (first, layer.name, other.name) if item is not None]
-        codes = sum(end << bit for bit, end in enumerate(reversed(ends)))
+        ends = [item for item in (layer.name, other.name, first) if item is not None]
+        codes, count = np.zeros(shape, int), len(self.classes)
+        for item in ends:
+            codes = codes * count + self._class_of(item, grids, shape)
         elements = 1e-4 * output_elements(layer)
-        rows = [boundary_features(code, elements, is_sum=first is not None) for code in range(2 ** len(ends))]
+        meetings = itertools.product(self.classes, repeat=len(ends))
+        rows = [boundary_features(before, after, found[0] if found else None, elements) for before, after, *found in meetings]
         states = np.where(there, 1 + codes, 0)
         name = f"{layer.name} > {other.name}"
         return self._part(name, scope, states=states, rows=[{}, *rows], sizes=[0] * (1 + len(rows)))
 
-    def _is_int8(self, layer: str, grids: Mapping[int, np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
+    def _class_of(self, layer: str, grids: Mapping[int, np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
+        """The positions in `classes`."""
         grid = grids.get(self.index.get(f"precision/{layer}", _GONE))
         if grid is None:
             return np.zeros(shape, int)
-        return np.asarray(np.array([name in INTEGER for name in self.space.precisions[layer]], int)[grid])
+        return np.asarray(np.array([self.classes.index(tensor_class(name)) for name in self.space.precisions[layer]], int)[grid])

@@ -3,6 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from ..profiles import SEARCH_TIMING, Profile, format_duration, format_size
 from ..tasks.data import sample_count
 from .budget import Budget, budget_line
 from .joint_space import ruled_out_by
+from .legality import ruled_out_levels
 from .prepare import Problem, make_compressor
 from .seeds import first_recipes
 from .space import STEPS
@@ -48,6 +50,7 @@ def plan_json(problem: Problem) -> dict[str, Any]:
             for group in space.groups
         ],
         "ruled_out_reason": _multiples(problem.profiles),
+        "ruled_out_levels": {profile.name: [asdict(found) for found in ruled_out_levels(profile)] for profile in problem.profiles},
         "ruled_out_by": {item.target: list(item.reasons) for item in ruled_out_by(network, problem.profiles)},
         "int8_layers": list(space.quantizable),
         "precisions": {name: list(found) for name, found in space.precisions.items()},
@@ -104,6 +107,7 @@ def plan_text(plan: dict[str, Any]) -> str:
         f"  (other counts are ruled out: {plan['ruled_out_reason']})",
         "",
         _precisions_line(plan["precisions"]),
+        *_ruled_out_lines(plan["ruled_out_levels"]),
         *(f"Target {name} rules out {'; '.join(reasons)}." for name, reasons in plan["ruled_out_by"].items()),
     ]
     if plan["blocks"]:
@@ -147,6 +151,15 @@ def _precisions_line(precisions: dict[str, list[str]]) -> str:
         return "Precisions: float32 for every layer."
     counts = Counter(" ".join(found) for found in precisions.values())
     return "Precisions: " + "; ".join(f"{found} for {n} layer{'s' if n > 1 else ''}" for found, n in counts.items()) + "."
+
+
+def _ruled_out_lines(levels: dict[str, list[dict[str, Any]]]) -> list[str]:
+    """`Levels that target cpu rules out:` and a line for each reason."""
+    lines = []
+    for target, found in levels.items():
+        lines.append(f"Levels that target {target} rules out:" if found else f"Target {target} rules out no level.")
+        lines += [f"  {', '.join(item['levels'])}: {item['reason']}" for item in found]
+    return lines
 
 
 def _group_line(group: dict[str, Any]) -> str:

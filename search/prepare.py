@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,14 @@ from ..compress.graph import load_exporter
 from ..compress.network import Network
 from ..compress.options import CompressorOptions
 from ..compress.recipe import Recipe
+from ..errors import TargetUnavailable
 from ..files import cache_folder, canonical_json
 from ..profiles import SEARCH_TIMING, Environment, Profile
 from ..targets.store import MeasurementStore
 from ..tasks.check import CheckedTask, check_task
 from ..tasks.identity import data_digest, model_digest
 from ..tasks.load import load_task
+from .availability import Availability
 from .budget import Budget, Ledger
 from .clock import Clock
 from .constraints import Constraints, Limits, require_reachable_size
@@ -61,7 +64,9 @@ class Problem:
     @property
     def environment(self) -> Environment:
         """The primary target's environment."""
-        return self.targets[0].environment
+        environment = self.targets[0].environment
+        assert environment is not None
+        return environment
 
     @property
     def profiles(self) -> tuple[Profile, ...]:
@@ -87,7 +92,8 @@ class Problem:
 
 def prepare(request: SearchRequest, progress: Progress) -> Problem:
     """The request, checked without writing anything. Raises InputError or TargetUnavailable."""
-    profiles = load_targets(request.target)
+    asked = load_targets(request.target)
+    profiles = tuple(target.profile for target in asked)
     names = ",".join(profile.name for profile in profiles)
     exporter = threading.Thread(target=load_exporter, daemon=True)
     exporter.start()
@@ -99,7 +105,10 @@ def prepare(request: SearchRequest, progress: Progress) -> Problem:
         progress.note(f"Note: {note}")
     request.constraints.limits(checked.baseline)
     progress.stage(f"asking the target {names}")
-    targets = tuple(FoundTarget.probe(profile) for profile in profiles)
+    targets = tuple(target.probe(primary=target is asked[0]) for target in asked)
+    for target in targets:
+        if target.away:
+            progress.note(f"Target '{target.profile.name}' is away: its measurements are queued, its limits open. {target.away}")
     progress.stage("reading the model")
     exporter.join()
     network = Network.trace(task.model, task.example_inputs)
@@ -179,7 +188,13 @@ def make_evaluator(
     progress.stage("reading the validation split")
     validation = StoredSplit(task.validation, splits / "validation.npz")
     store = MeasurementStore(directory.measurements)
-    target, *further = (found.open(store, validation) for found in problem.targets)
+    target, *further = (
+        found.open(store, validation, recognize=partial(_recognize, directory, found.profile.name)) for found in problem.targets
+    )
+    availability = Availability()
+    for found in problem.targets:
+        if found.away:
+            availability.gone(found.profile.name, found.away)
     return Evaluator(
         network=problem.network,
         compressor=compressor,
@@ -190,7 +205,16 @@ def make_evaluator(
         timing=SEARCH_TIMING.with_batch(problem.request.batch),
         elapsed=elapsed,
         further=tuple(further),
+        availability=availability,
     )
+
+
+def _recognize(directory: RunDirectory, name: str, environment: Environment) -> None:
+    """Keeps the environment of a target that was away in run.toml. TargetUnavailable when another one is there."""
+    if changed := directory.learn(dict(environment_identity(environment, prefix=f"{name} "))):
+        raise TargetUnavailable(
+            f"Target '{name}' came back as another one ({', '.join(changed)} changed): restore it, or search again with --fresh."
+        )
 
 
 def _search(problem: Problem, directory: RunDirectory, compressor: Compressor, progress: Progress, splits: Path) -> Search:

@@ -32,7 +32,7 @@ class FrontRow:
 class Status:
     """A search at one moment. `share` (0..1) and `left_s` are None when neither budget nor number of trials is known.
 
-    `time` are the seconds by activity so far.
+    `time` are the seconds by activity so far, `queued` the measurements that wait for a target, by its name.
     """
 
     finished: int
@@ -44,13 +44,15 @@ class Status:
     left_s: float | None
     front: Sequence[FrontRow]
     time: Mapping[str, float] = field(default_factory=dict)
+    queued: Mapping[str, int] = field(default_factory=dict)
 
     def summary(self) -> str:
-        """One line: trials, front, hypervolume, time left."""
+        """One line: trials, front, hypervolume, what is queued, time left."""
         parts = [f"{self.finished} measured"]
         parts += [f"{self.failed} failed"] if self.failed else []
         parts += [f"{self.screened} screened out"] if self.screened else []
         parts += [f"{len(self.front)} on the front", f"hypervolume {self.hypervolume:.3f}"]
+        parts += [f"{count} queued for {name}" for name, count in self.queued.items()]
         parts += [f"{format_duration(self.left_s)} left"] if self.left_s is not None else []
         return ", ".join(parts)
 

@@ -60,9 +60,22 @@ class Result:
             target=target,
         )
 
+    @property
+    def present(self) -> list[str]:
+        """The further targets on which the original was measured. The others are away still: they ask nothing of a candidate."""
+        return [name for name in self.further if self.evaluations and self.baseline.on(name) is not None]
+
+    def complete(self, evaluation: Evaluation) -> bool:
+        """Whether the candidate is missing on no target but those that are away still."""
+        return not set(evaluation.missing) & set(self.present)
+
+    def measured_later(self) -> None:
+        """To be called when evaluations were replaced: the history is computed anew."""
+        self._history.clear()
+
     def by_target(self) -> dict[str, "Result"]:
-        """The result of each target alone, the primary one first; with one target, this one."""
-        return {target: self.of(target) for target in (self.target, *self.further)} if self.further else {self.target: self}
+        """The result of each target alone that is not away still, the primary one first; with one target, this one."""
+        return {target: self.of(target) for target in (self.target, *self.present)} if self.further else {self.target: self}
 
     def vector(self, evaluation: Evaluation) -> Vector:
         """(normalized drop, size ratio, latency ratio), all minimized; the worst of the targets that measured it."""
@@ -136,8 +149,8 @@ class Result:
         return all(excess <= 0 for name, excess in self.excesses(evaluation).items() if name != "drop")
 
     def feasible(self) -> list[Evaluation]:
-        """The candidates that break no limit and are missing on no target, with their latest measurements."""
-        whole = (evaluation for evaluation in self.evaluations if not evaluation.missing)
+        """The candidates that break no limit and are complete, with their latest measurements."""
+        whole = (evaluation for evaluation in self.evaluations if self.complete(evaluation))
         return [self.latest(e) for e in whole if all(x <= 0 for x in self.excesses(e).values())]
 
     def front(self) -> list[Evaluation]:
@@ -163,7 +176,7 @@ class Result:
         """The hypervolume of all measured candidates after each trial; computed once per trial."""
         for index in range(len(self._history), len(self.evaluations)):
             seen = self.evaluations[: index + 1]
-            value = hypervolume(self.vector(item) for item in seen if not item.missing)
+            value = hypervolume(self.vector(item) for item in seen if self.complete(item))
             last = seen[-1]
             self._history.append({"elapsed_s": last.elapsed_s, "trial": last.trial, "hypervolume": value})
         return self._history
@@ -212,7 +225,7 @@ class Result:
             },
             "drop": evaluation.drop,
             "latency": asdict(self.latest(evaluation).latency),
-            "feasible": not violations and not evaluation.missing,
+            "feasible": not violations and self.complete(evaluation),
             "violations": violations,
             "indistinguishable_from": list(same),
             "finalist": finalist is not None,

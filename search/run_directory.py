@@ -10,6 +10,8 @@
     run.lock         held (flock) by the coordinator while it lives
 
 A changed identity (task, its model or data, profile, environment …) leaves the old run alone and starts NAME-2, NAME-3, …
+The environment of a further target (`NAME environment.cores` …) is missing while that target is away; it is compared with what
+is known of it, and kept.
 """
 
 import errno
@@ -19,7 +21,7 @@ import os
 import shutil
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -80,6 +82,8 @@ class RunDirectory:
         lock = _locked(chosen)
         if not resumed:
             (chosen / "artifacts").mkdir(exist_ok=True)
+        else:  # what is known of a target that is away now
+            config = replace(config, identity={**_identity(chosen), **config.identity})
         write_text(chosen / _CONFIGURATION, config.to_toml())
         return cls(chosen, lock, changed=() if resumed else changed, resumed=resumed)
 
@@ -95,6 +99,16 @@ class RunDirectory:
             )
         _require_writable(path)
         return cls(path, _locked(path), changed=(), resumed=True)
+
+    def learn(self, entries: Mapping[str, str]) -> tuple[str, ...]:
+        """Adds entries to the identity; if some are known and differ, their names, and nothing is added."""
+        stored = tomllib.loads((self.path / _CONFIGURATION).read_text(encoding="utf-8"))
+        identity = stored["identity"]
+        if changed := tuple(name for name, value in entries.items() if identity.get(name, value) != value):
+            return changed
+        config = RunConfig(identity={**identity, **entries}, options=stored["options"])
+        write_text(self.path / _CONFIGURATION, config.to_toml())
+        return ()
 
     @property
     def artifacts(self) -> Path:
@@ -190,20 +204,35 @@ def _free(path: Path) -> Path:
 
 def _differences(path: Path, config: RunConfig) -> tuple[str, ...]:
     """Names of the identity's entries that differ from the run's. RunDirectoryError when it belongs to another task."""
-    try:
-        stored = tomllib.loads((path / _CONFIGURATION).read_text(encoding="utf-8"))["identity"]
-    except (OSError, KeyError, ValueError) as error:
-        message = f"{path / _CONFIGURATION} cannot be read ({error}): restore it, or give --out another directory."
-        raise RunDirectoryError(message) from error
+    stored = _identity(path)
     if stored.get("task") != config.identity.get("task"):
         raise RunDirectoryError(
             f"The run directory {path} belongs to the task {stored.get('task')!r}, not to {config.identity.get('task')!r}: "
             "give --out another directory."
         )
     names = [*stored, *(name for name in config.identity if name not in stored)]
-    changed = tuple(name for name in names if stored.get(name) != config.identity.get(name))
+    changed = tuple(
+        name
+        for name in names
+        if stored.get(name) != config.identity.get(name) and _is_known(name, stored) and _is_known(name, config.identity)
+    )
     specific = tuple(name for name in changed if name not in _SUMMARIES)
     return specific or changed
+
+
+def _identity(path: Path) -> dict[str, str]:
+    """The identity of the run in `path`. RunDirectoryError when it cannot be read."""
+    try:
+        return dict(tomllib.loads((path / _CONFIGURATION).read_text(encoding="utf-8"))["identity"])
+    except (OSError, KeyError, ValueError) as error:
+        message = f"{path / _CONFIGURATION} cannot be read ({error}): restore it, or give --out another directory."
+        raise RunDirectoryError(message) from error
+
+
+def _is_known(name: str, identity: Mapping[str, str]) -> bool:
+    """Whether the identity can have this entry: nothing of the environment of a further target that was away."""
+    target, separator, _ = name.partition(" environment.")
+    return not separator or any(entry.startswith(f"{target} environment.") for entry in identity)
 
 
 def _require_writable(path: Path) -> None:

@@ -19,6 +19,7 @@ from .clock import Clock
 from .evaluate import Evaluator
 from .evaluation import Evaluation, Failure, Screened
 from .finalists import Finalists, by_contribution
+from .further import queued
 from .interrupt import Interrupts
 from .progress import Progress
 from .result import Result, run_json
@@ -81,9 +82,11 @@ class Search:
     def run(self) -> RunStatus:
         """Searches until the budget is spent, then looks at the finalists; front.json is written in any case.
 
-        Returns `interrupted` after Ctrl-C. Raises TaskError or TargetUnavailable when the original cannot be measured.
+        Returns `interrupted` after Ctrl-C. Raises TaskError or TargetUnavailable when the original cannot be measured, and
+        TargetUnavailable, the run being as after Ctrl-C, when the primary target was away for too long.
         """
         status: RunStatus = "interrupted"
+        away: TargetUnavailable | None = None
         with storage_errors(self.directory.study), self.clock, self._interrupts:
             try:
                 self.strategy.search(self, self._resume())
@@ -91,8 +94,15 @@ class Search:
                 status = "finished"
             except KeyboardInterrupt:
                 self.progress.note("Interrupted: the same command goes on from here.")
+            except TargetUnavailable as error:
+                if not self.result.evaluations:
+                    raise
+                away = error
             self._write(status)
         self.directory.log("ended", status=status, elapsed_s=self.clock.elapsed_s)
+        if away is not None:
+            told = f"{away} The search stopped; what it found is kept, and the same command goes on from here."
+            raise TargetUnavailable(told) from away
         return status
 
     def _resume(self) -> list[Trial]:
@@ -113,9 +123,16 @@ class Search:
         return interrupted
 
     def _catch_up(self, time_left: Callable[[], bool]) -> None:
-        """With several targets: measures candidates where they are missing."""
+        """With several targets: measures candidates where they are missing, the original first."""
+        if not (before := queued(self.result.evaluations)):
+            return
         with self.interruptible():
             self.finalists.catch_up(self.result.evaluations, progress=self.progress.stage, time_left=time_left)
+        after = queued(self.result.evaluations)
+        for name, count in before.items():
+            if (done := count - after.get(name, 0)) > 0:
+                self.progress.note(f"{done} queued measurement{'s' if done > 1 else ''} caught up on '{name}'.")
+        self.result.measured_later()
 
     def _tell(self, trial: Trial) -> None:
         """Ends a trial whose evaluation a killed session had stored, but not told."""
@@ -129,7 +146,7 @@ class Search:
         try:
             with self.interruptible():
                 outcome = self.evaluator.evaluate(trial.number, recipe, baseline=baseline, progress=self.stage(trial), built=built)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, TargetUnavailable):
             self.study.release(trial)
             raise
         if isinstance(outcome, Failure):
@@ -139,6 +156,8 @@ class Search:
         self._complete(trial, outcome)
         self.ledger.add_stages({k: v for k, v in outcome.seconds.items() if built is None or k not in built.seconds})
         self._show(outcome)
+        if self.evaluator.availability.due():
+            self._catch_up(self.time_left)
         return outcome
 
     def screened_again(self, trial: Trial, recipe: Recipe) -> bool:
@@ -171,6 +190,7 @@ class Search:
 
     def _look_at_finalists(self) -> None:
         """The longer look at the original, the front and uniform int8; again while that changes the front."""
+        self.evaluator.availability.ask_all()
         self._catch_up(self._finalist_time_left)
         for _ in range(3):
             front = [*by_contribution(self.result.front(), self.result.vector), *self.result.of_one_target()]
@@ -218,12 +238,27 @@ class Search:
         if time.monotonic() - self._written_at > WRITE_EVERY_S:
             self._write("running")
 
+    def _targets(self) -> dict[str, Any]:
+        """With several targets, the entries `targets` and `queued` of front.json; what is away still is in the latter only."""
+        if "targets" not in self.facts:
+            return {}
+        waiting = queued(self.result.evaluations)
+        earlier = {facts["name"]: facts["environment"] for facts in (self.directory.read_json("front.json") or {}).get("targets", [])}
+        seen = {target.profile.name: target.environment for target in self.evaluator.further}
+        found = [
+            {**facts, "environment": seen[name].to_json() if seen.get(name) else facts["environment"] or earlier[name]}
+            for facts in self.facts["targets"]
+            if (name := facts["name"]) in (self.result.target, *self.result.present)
+        ]
+        reasons = {name: self.evaluator.availability.reason(name) for name in waiting}
+        return {"targets": found, "queued": {name: {"count": n, "reason": reasons[name]} for name, n in waiting.items()}}
+
     def _write(self, status: RunStatus) -> None:
         """Writes front.json, once the original was measured."""
         if self.result.evaluations:
             value = run_json(
                 self.result,
-                {**self.facts, **self.strategy.facts(self), "time": self.ledger.to_json()},
+                {**self.facts, **self._targets(), **self.strategy.facts(self), "time": self.ledger.to_json()},
                 failures=[*self.study.failures(), *self.finalists.failures],
                 screened=self.study.screened_count(),
                 status=status,

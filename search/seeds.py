@@ -1,4 +1,4 @@
-"""The first candidates: the original, uniform int8, fewer bits, then uniform keep levels in int8 with and without recovery.
+"""The first candidates: the original, uniform int8 (and float16, fp8, sparse int8 on GPUs), fewer bits, then uniform keep levels in int8 with and without recovery.
 
 They come before the sampler because a plain sampler on the raw per-layer space does not beat them for its first hundred
 trials. *Inner* groups (the channels between two layers) come before all groups: a channel of a residual sum is shared by
@@ -15,6 +15,7 @@ from .space import DEFAULT_RECOVERY, STEPS, GroupLevels, SearchSpace
 SHORT = replace(DEFAULT_RECOVERY, steps=STEPS[0])
 LONG = replace(DEFAULT_RECOVERY, steps=STEPS[2])
 MOST = 14
+_OTHERS: tuple[Precision, ...] = ("float16", "fp8", "int8_24")  # what GPUs have besides
 
 
 def first_recipes(space: SearchSpace, *, int8_pays: bool = True) -> list[Recipe]:
@@ -26,7 +27,8 @@ def first_recipes(space: SearchSpace, *, int8_pays: bool = True) -> list[Recipe]
         replace(recipe, precision={}) if index % 2 == 0 and not int8_pays else recipe
         for index, recipe in enumerate(_uniform_levels(space))
     ]
-    recipes = [Recipe(), space.uniform_int8(), *_fewer_bits(space), *pruned]
+    uniform = [space.uniform(precision) for precision in _OTHERS]
+    recipes = [Recipe(), space.uniform_int8(), *uniform, *_fewer_bits(space), *pruned]
     return list({recipe.digest: recipe for recipe in recipes}.values())[:MOST]
 
 

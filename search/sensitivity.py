@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from ..compress.recipe import BITS, Precision, Recipe
+from ..compress.recipe import BITS, SPARSE, Precision, Recipe
 from ..files import write_text
 from .space import GroupLevels, SearchSpace
 
@@ -28,6 +28,8 @@ SCHEMA_VERSION = 1
 CHUNK = 32  # recipes that share one pass over the original
 SMALLEST = 1e-9  # of a KL or an error whose logarithm is taken
 STEEPEST = 3.0  # exponent of the error
+# Relative output errors of levels that the database does not have: rounding to 11 and to 4 digits, half of the weights gone.
+_ERRORS: Mapping[Precision, float] = {"float16": 4.0**-11, "fp8": 4.0**-5, "float16_24": 0.05, "int8_24": 0.05}
 TYPICAL = {"keep": 0.1, "precision": 0.01, "rank": 0.1, "skip": 0.3}  # KL where nothing of the kind was measured
 
 
@@ -59,9 +61,10 @@ def _changes(space: SearchSpace) -> Iterator[list[Recipe]]:
         half = min(group.levels[:-1], key=lambda level: abs(level - group.channels / 2))
         yield [Recipe(keep={group.name: level}) for level in dict.fromkeys((half, group.levels[0]))]
     for layer, choices in space.precisions.items():
-        fewest = min(choices, key=BITS.__getitem__)
+        fewest = min((name for name in choices if name not in SPARSE), key=BITS.__getitem__)
         middle = [name for name in choices if name not in ("float32", "int8") and BITS[name] == 4]
-        yield [Recipe(precision={layer: name}) for name in dict.fromkeys((fewest, *middle)) if name != "float32"]
+        sparse = [name for name in choices if name in SPARSE][-1:]
+        yield [Recipe(precision={layer: name}) for name in dict.fromkeys((fewest, *middle, *sparse)) if name != "float32"]
     for layer, ranks in space.ranks.items():
         yield [Recipe(rank={layer: level}) for level in dict.fromkeys((ranks[0], ranks[-1]))]
 
@@ -227,7 +230,7 @@ def _curves(space: SearchSpace, database: "LevelDatabase | None") -> Iterator[_C
             f"keep/{group.name}", [*recipes, None], _channel_errors(group, database), [*reversed(range(len(group.levels)))]
         )
     for layer, choices in space.precisions.items():
-        order = sorted(range(len(choices)), key=lambda level: (-BITS[choices[level]], choices[level] != "block4"))
+        order = sorted(range(len(choices)), key=lambda level: _coarseness(choices[level]))
         changed = [None if name == "float32" else Recipe(precision={layer: name}) for name in choices]
         yield _curve(f"precision/{layer}", changed, [_bit_error(layer, name, database) for name in choices], order)
     for layer, ranks in space.ranks.items():
@@ -249,11 +252,18 @@ def _channel_errors(group: GroupLevels, database: "LevelDatabase | None") -> lis
     return [removal.errors[group.channels - level] for level in group.levels]
 
 
+def _coarseness(precision: Precision) -> tuple[bool, int, bool, bool]:
+    """Orders precisions from fine to coarse: sparse ones lose half of the weights; fp8 has fewer digits than int8."""
+    return precision in SPARSE, -BITS[precision], precision == "fp8", precision != "block4"
+
+
 def _bit_error(layer: str, precision: Precision, database: "LevelDatabase | None") -> float:
     """The relative output error (of block4 that of int4); that of uniform rounding, 4^-bits, where the database has none."""
     bits = BITS[precision]
     if precision == "float32":
         return 0.0
+    if precision in _ERRORS:
+        return _ERRORS[precision]
     if database is None or not database.covers(layer):
         return float(4.0**-bits)
     known = database.known_error(layer, bits)  # making a level takes time that belongs to candidates

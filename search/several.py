@@ -1,46 +1,88 @@
 """The targets of a search beyond the primary one: profiles, environments, and what they add to run.toml and front.json."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import Any
 
 from ..errors import TargetUnavailable
-from ..profiles import Environment, Profile, load_profile
+from ..profiles import Environment, Profile, TargetAddress, load_profile
 from ..targets.store import MeasurementStore
 from ..targets.target import Target
 from .constraints import Constraints
 from .evaluate import StoredSplit
-from .target_limits import target_texts
+from .target_limits import target_addresses
 
 _CIRCUMSTANCES = frozenset({"load_1m", "clock_mhz"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FoundTarget:
-    """A target that can be used now."""
+class NamedTarget:
+    """A target as it was asked for: its profile, called by the target's name, and where it is."""
 
     profile: Profile
-    environment: Environment
+    address: TargetAddress
 
-    @classmethod
-    def probe(cls, profile: Profile) -> "FoundTarget":
-        """The target, asked for its environment. TargetUnavailable says which target it is."""
+    def probe(self, *, primary: bool = True) -> "FoundTarget":
+        """The target, asked for its environment. TargetUnavailable says which target it is; a further one may be away."""
         try:
-            return cls(profile=profile, environment=Target(profile).probe())
+            environment = target_at(self.profile, self.address).probe()
         except TargetUnavailable as error:
-            raise TargetUnavailable(f"Target '{profile.name}': {error}") from error
+            if primary:
+                raise TargetUnavailable(f"Target '{self.profile.name}': {error}") from error
+            return FoundTarget(profile=self.profile, address=self.address, environment=None, away=str(error))
+        return FoundTarget(profile=self.profile, address=self.address, environment=environment)
 
-    def open(self, store: MeasurementStore, validation: StoredSplit) -> Target:
-        """The target, ready to measure. TargetUnavailable when its environment is not that which was found."""
-        target = Target(self.profile, store, inputs=validation.inputs)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundTarget:
+    """A target as it was found. A further one that is away has no environment yet, and `away` says why."""
+
+    profile: Profile
+    address: TargetAddress
+    environment: Environment | None
+    away: str = ""
+
+    def open(
+        self,
+        store: MeasurementStore | None = None,
+        validation: StoredSplit | None = None,
+        *,
+        recognize: Callable[[Environment], None] | None = None,
+    ) -> Target:
+        """The target, ready to measure. TargetUnavailable when its environment is not that which was found.
+
+        `recognize` is asked about the environment of a target that was away, before anything is measured on it.
+        """
+        away = self.environment is None
+        inputs = validation.inputs if validation else None
+        target = target_at(self.profile, self.address, store, inputs=inputs, recognize=recognize if away else None)
+        if self.environment is None:
+            return target
         if target.probe().fingerprint != self.environment.fingerprint:
             raise TargetUnavailable("The target's environment changed while the task was loaded: run the command again.")
         return target
 
 
-def load_targets(text: str) -> tuple[Profile, ...]:
-    """The profiles of `T[,T…]`, the primary one first. InputError or ProfileError says what is wrong with one."""
-    return tuple(load_profile(part) for part in target_texts(text))
+def load_targets(text: str) -> tuple[NamedTarget, ...]:
+    """The targets of `T[,T…]`, the primary one first. InputError or ProfileError says what is wrong with one."""
+    return tuple(
+        NamedTarget(profile=replace(load_profile(address.profile), name=name), address=address)
+        for name, address in target_addresses(text).items()
+    )
+
+
+def target_at(
+    profile: Profile,
+    address: TargetAddress,
+    store: MeasurementStore | None = None,
+    *,
+    inputs: Path | None = None,
+    recognize: Callable[[Environment], None] | None = None,
+) -> Target:
+    """A target on this machine, or on the device behind the address."""
+    remote: dict[str, Any] = {} if address.local else {"address": address}
+    return Target(profile, store, inputs=inputs, recognize=recognize, **remote)
 
 
 def environment_identity(environment: Environment, *, prefix: str) -> Iterator[tuple[str, str]]:
@@ -51,12 +93,16 @@ def environment_identity(environment: Environment, *, prefix: str) -> Iterator[t
 
 
 def identity_of(targets: Sequence[FoundTarget]) -> dict[str, str]:
-    """What further targets add to the identity in run.toml: `cpu-2t profile`, `cpu-2t environment.cores` …"""
+    """What further targets add to the identity in run.toml: `cpu-2t profile`, `cpu-2t environment.cores` …
+
+    The environment of one that is away is left out, see RunDirectory.
+    """
     found: dict[str, str] = {}
     for target in targets:
         name = target.profile.name
         found[f"{name} profile"] = target.profile.fingerprint
-        found |= environment_identity(target.environment, prefix=f"{name} ")
+        if target.environment is not None:
+            found |= environment_identity(target.environment, prefix=f"{name} ")
     return found
 
 
@@ -79,7 +125,7 @@ def targets_facts(
     return [
         {
             **target_facts(target.profile, batch=batch),
-            "environment": target.environment.to_json(),
+            "environment": target.environment.to_json() if target.environment else None,
             "constraints": constraints[target.profile.name].to_json(baseline),
         }
         for target in targets

@@ -12,15 +12,15 @@ from pathlib import Path
 from ..compress.compressor import Compressor
 from ..compress.network import Network
 from ..compress.options import CompressorOptions
-from ..compress.recipe import Recipe, executes_as
+from ..compress.recipe import Recipe
 from ..errors import StageError
 from ..files import digest_of_file
 from ..profiles.measurement import Measurement, TimingConfig
-from ..targets.lease import measuring
 from ..targets.target import Target
-from ..targets.transport import LocalTransport
+from ..targets.transport import Transport
 from ..tasks.task import Task
 from .further import format_of
+from .latency_features import kernel_class
 
 TIMING = TimingConfig(pairs_min=2, pairs_max=3, pair_s=0.2, warmup_s=0.1, half_width=0.02, max_s=3.0)
 PER_WORKER = 10
@@ -44,7 +44,7 @@ class ShapeRuns:
         self._compressor = Compressor(task, network, options, cache_dir=cache_dir)
         self._target, self._timing = target, timing
         self._open = ExitStack()
-        self._worker: LocalTransport | None = None
+        self._worker: Transport | None = None
         self._served = 0
 
     def __enter__(self) -> "ShapeRuns":
@@ -60,7 +60,7 @@ class ShapeRuns:
         baseline = self._baseline
         artifact = self._compressor.build(shapes_of(recipe), self._folder).artifact
         try:
-            with measuring(cores=self._target.cores):
+            with self._target.measuring():
                 return self._target.measure_once(
                     self._next_worker(),
                     artifact.path,
@@ -82,7 +82,7 @@ class ShapeRuns:
             self._compressor.build(Recipe(), self._folder).artifact.path.replace(path)
         return path
 
-    def _next_worker(self) -> LocalTransport:
+    def _next_worker(self) -> Transport:
         """The worker process; a fresh one now and then, because a process can be slow for as long as it lives."""
         if self._served % PER_WORKER == 0:
             self._close_worker()
@@ -99,4 +99,4 @@ class ShapeRuns:
 
 def shapes_of(recipe: Recipe) -> Recipe:
     """The recipe that runs the same kernels and is the cheapest to build."""
-    return replace(recipe, precision={name: executes_as(found) for name, found in recipe.precision.items()}, recovery=None)
+    return replace(recipe, precision={name: kernel_class(found) for name, found in recipe.precision.items()}, recovery=None)

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Protocol
 
 from optuna.trial import FixedTrial
 
-from ..compress.recipe import BITS, BLOCK, Precision, Recipe, Recovery
+from ..compress.recipe import BITS, Precision, Recipe, Recovery
 from ..profiles import Profile
+from .legality import float32_reason, legal_precisions
 
 if TYPE_CHECKING:
-    from ..compress.layers import Layer
     from ..compress.network import Network
 
 RECOVER = "recover"
@@ -100,9 +100,9 @@ class SearchSpace:
             else:
                 reason = f"its {group.channels} channels are no more than the target's multiple of {choices[0]}"
                 excluded.append(Excluded(name=group.name, reason=reason))
-        refused = {layer.name: _refusal(layer, profile) for layer in network.layers}
-        excluded += [Excluded(name=name, reason=reason) for name, reason in refused.items() if reason]
-        precisions = {layer.name: _precisions(layer, profile, refused=bool(refused[layer.name])) for layer in network.layers}
+        reasons = {layer.name: float32_reason(layer, profile) for layer in network.layers}
+        excluded += [Excluded(name=name, reason=reason) for name, reason in reasons.items() if reason]
+        precisions = {layer.name: legal_precisions(layer, profile) for layer in network.layers}
         return cls(
             groups=tuple(groups),
             precisions={name: found for name, found in precisions.items() if len(found) > 1},
@@ -199,9 +199,13 @@ class SearchSpace:
             values["weight"] = recipe.recovery.weight
         return values
 
+    def uniform(self, precision: Precision) -> Recipe:
+        """Every layer in a precision that can be, nothing else."""
+        return Recipe(precision={name: precision for name, found in self.precisions.items() if precision in found})
+
     def uniform_int8(self) -> Recipe:
         """Every layer in int8 that can be, nothing else."""
-        return Recipe(precision=dict.fromkeys(self.quantizable, "int8"))
+        return self.uniform("int8")
 
     def smallest(self) -> Recipe:
         """The recipe with the fewest bytes: no removable block, lowest keep levels and ranks, fewest bits."""
@@ -222,31 +226,6 @@ def thinned(levels: tuple[int, ...]) -> tuple[int, ...]:
     if len(levels) <= MOST_LEVELS:
         return levels
     return tuple(levels[round(index * (len(levels) - 1) / (MOST_LEVELS - 1))] for index in range(MOST_LEVELS))
-
-
-def _refusal(layer: "Layer", profile: Profile) -> str | None:
-    """Why the layer stays float32 on the target, or None."""
-    if layer.float_only:
-        return layer.float_only
-    operator = {"conv": "Conv", "linear": "Gemm"}[layer.kind]
-    if layer.uses > 1:
-        return f"it is called {layer.uses} times, and its integer bias fits the scale of one input only"
-    if "int8" not in profile.precisions:
-        return f"target '{profile.name}' runs no int8"
-    if operator not in profile.int8_operators:
-        return f"target '{profile.name}' runs {operator} in float32 only"
-    return None
-
-
-def _precisions(layer: "Layer", profile: Profile, *, refused: bool) -> tuple[Precision, ...]:
-    """The layer's precisions on the target, float32 first."""
-    found: list[Precision] = ["float32"]
-    if not refused:
-        found.append("int8")
-        found += [name for name in ("int6", "int4", "int3", "int2") if BITS[name] in profile.storage_bits]
-    if layer.kind == "linear" and not layer.float_only and profile.block4 and layer.weight_shape[1] % BLOCK == 0:
-        found.append("block4")
-    return tuple(found)
 
 
 def _suggest_recovery(trial: Suggester) -> Recovery:

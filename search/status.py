@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from ..profiles import format_duration
 from ..tasks.task import Metric
 from .evaluation import Evaluation, Failure
+from .further import queued
 from .progress import FrontRow, Status
 from .result import Result
 
@@ -77,4 +78,5 @@ def status_of(
         left_s=max(0.0, min(lefts)) if lefts else None,
         front=[front_row(item, result) for item in front],
         time=time,
+        queued=queued(result.evaluations),
     )

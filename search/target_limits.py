@@ -1,30 +1,38 @@
-"""Several targets as text: `--target cpu,edge.toml`, `--max-latency 2ms` or `--max-latency cpu=2ms,edge=1ms`. Light: no torch."""
+"""Several targets as text: `--target cpu,jetson@user@host`, `--max-latency 2ms` or `--max-latency cpu=2ms,jetson=1ms`. No torch."""
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from dataclasses import replace
 from typing import TypeVar
 
 from ..errors import InputError
-from ..profiles import Drop
+from ..profiles import Drop, TargetAddress, parse_target
 from .constraints import Constraints
 
 T = TypeVar("T")
 
 
-def target_texts(text: str) -> tuple[str, ...]:
-    """The targets of `T[,T…]` as they were written. InputError when one is empty, or when two have the same name."""
+def target_addresses(text: str) -> dict[str, TargetAddress]:
+    """The targets of `T[,T…]` by what they are called, the primary one first.
+
+    A target is called by its profile, a TOML file without folder and ending; several of one name by `name@host` (or
+    `name@host:port` where the host is the same), the one on this machine aside. InputError when one is empty, written
+    wrongly, or given twice.
+    """
     texts = tuple(part.strip() for part in text.split(","))
     if not all(texts):
         raise InputError(f"--target {text!r} has an empty name: write it like --target cpu or --target cpu,cpu-2t.")
-    names = [target_name(part) for part in texts]
+    addresses = [parse_target(part) for part in texts]
+    names = _distinct(addresses, [address.name for address in addresses], lambda one: f"{one.name}@{one.host}")
+    names = _distinct(addresses, names, lambda one: f"{one.name}@{replace(one, user=None).place}")
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise InputError(f"--target names {twice!r} twice: give each target once (a TOML file is called by its file name).")
-    return texts
+    return dict(zip(names, addresses, strict=True))
 
 
-def target_name(text: str) -> str:
-    """What a target is called: its name, or that of its TOML file without the ending."""
-    return Path(text).stem if text.endswith(".toml") else text
+def _distinct(addresses: Sequence[TargetAddress], names: Sequence[str], longer: Callable[[TargetAddress], str]) -> list[str]:
+    """The names, those of remote targets that come more than once replaced by a longer one."""
+    pairs = zip(addresses, names, strict=True)
+    return [name if one.local or names.count(name) == 1 else longer(one) for one, name in pairs]
 
 
 def by_target(option: str, texts: Sequence[str], parse: Callable[[str], T], *, targets: Sequence[str]) -> dict[str, T]:

@@ -32,7 +32,7 @@ def join_targets(result: "Result", made: Mapping[int, dict[str, Any]]) -> dict[s
         point = made[evaluation.trial]
         point["targets"] = {
             target: _entry(found[evaluation.trial], point) if evaluation.trial in found else _missing(evaluation, target)
-            for target, found in entries.items()
+            for target, found in entries.items()  # without targets that are away still
         }
         lists = [set(entry["indistinguishable_from"]) for entry in point["targets"].values() if entry["latency"]]
         point["indistinguishable_from"] = sorted(set.intersection(*lists))

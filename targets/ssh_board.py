@@ -30,7 +30,7 @@ LOCK_WAIT_S = 600.0
 _LOCK_POLL_S = 0.25
 _CALL_S = 60.0
 _UPLOAD_S = 86400.0  # a slow link is no reason to give up: silence is
-_AGENT = ("agent_store", "agent")  # modules of on_device, in the order in which they are loaded
+_AGENT = ("agent_store", "agent_worker", "agent_sessions", "agent")  # modules of on_device, in the order in which they are loaded
 _BOOT = """
 import sys, types
 if sys.version_info < (3, 8):

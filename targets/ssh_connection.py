@@ -144,19 +144,23 @@ class Connection:
                 if reply.get("payload"):
                     self._receive(stream, reply, waiting)
                 self._deliver(reply["id"], reply)
-        except (OSError, ValueError, KeyError, EOFError) as error:  # a line that is none: something else speaks
+        except EOFError:
+            pass
+        except (OSError, ValueError, KeyError) as error:  # a line that is none: something else speaks
             self._given_up = self._given_up or f"it said something odd ({error})"
         self._lose()
 
     def _hello(self, stream: IO[bytes]) -> dict[str, Any]:
         """The agent's first line, behind whatever the login shell printed."""
         seen = 0
-        while (line := stream.readline(_LONGEST_LINE)) and seen < _LONGEST_BANNER:
+        while line := stream.readline(_LONGEST_LINE):
             _, mark, facts = line.partition(_HELLO)
             if mark:
                 return dict(json.loads(facts))
             seen += len(line)
-        raise EOFError("the agent did not start")
+            if seen > _LONGEST_BANNER:
+                raise ValueError("the login shell does not stop printing")
+        raise EOFError
 
     def _deliver(self, number: int, reply: dict[str, Any]) -> None:
         with self._state:

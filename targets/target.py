@@ -5,7 +5,7 @@ import statistics
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import onnx
 from ..compress.recipe import Precision
 from ..errors import StageError, TargetUnavailable
 from ..files import digest_of_file
+from ..profiles.address import TargetAddress
 from ..profiles.environment import Environment, require_same_environment
 from ..profiles.measurement import SEARCH_TIMING, Measurement, PairBlocks, TimingConfig, critical_value
 from ..profiles.profile import GPU_RUNTIMES, Profile
@@ -23,6 +24,8 @@ from .control import Control
 from .layer_times import LayerTimes, layer_times
 from .lease import measuring
 from .precision import executed_precision, reported_precision
+from .ssh import SshTransport
+from .ssh_board import Board
 from .store import MeasurementKey, MeasurementStore
 from .transport import LocalTransport, Transport
 
@@ -34,10 +37,12 @@ BUILD_TIMEOUT_S = 600.0  # for each engine of a runtime that builds them
 
 
 class Target:
-    """A profile on this machine. One object serves a whole run: it knows when the last A/A control passed.
+    """A profile on this machine, or on the board at `address`. One object serves a whole run: it knows when the last A/A control
+    passed. `board` is given by those that need other settings of the connection than the user's own.
 
     `inputs` is an .npz file ("0", "1" …) or a folder of .npy files whose first samples are timed with; without it,
-    random ones are, and `shapes` says the sizes of dynamic dimensions by input name.
+    random ones are, and `shapes` says the sizes of dynamic dimensions by input name. `recognize` is told the environment when it
+    is first known, and may refuse it (TargetUnavailable).
     """
 
     def __init__(
@@ -49,24 +54,53 @@ class Target:
         shapes: Mapping[str, Sequence[int]] | None = None,
         cores: Sequence[int] | None = None,
         python: str = sys.executable,
+        recognize: Callable[[Environment], None] | None = None,
+        address: TargetAddress | None = None,
+        board: Board | None = None,
     ):
         self.profile = profile
-        self.cores = tuple(cores) if cores is not None else default_cores(profile.threads)
+        if board is None and address is not None and address.host is not None:
+            board = Board(address, python=profile.python)
+        self.board = board
+        self._cores = tuple(cores) if cores is not None else None if board else default_cores(profile.threads)
         self._store = store
         self.workload = {
             "inputs": str(inputs) if inputs else None,
             "shapes": {name: list(shape) for name, shape in (shapes or {}).items()},
         }
         self._python = python
+        self._recognize = recognize
         self._environment: Environment | None = None
         self._control = Control()
         self._references: dict[tuple[str, int], float] = {}
+
+    @property
+    def cores(self) -> tuple[int, ...]:
+        """The cores that workers are pinned to. TargetUnavailable if a board has too few, or cannot be reached."""
+        if self._cores is None:
+            assert self.board is not None
+            self._cores = self.board.cores(self.profile.threads)
+        return self._cores
+
+    def close(self) -> None:
+        """Ends the connection to a board; the next use connects again."""
+        if self.board is not None:
+            self.board.close()
+
+    def measuring(self) -> AbstractContextManager[None]:
+        """A block that measures alone: under this machine's lease, or the board's lock."""
+        return measuring(cores=self.cores) if self.board is None else self.board.measuring()
 
     def probe(self) -> Environment:
         """The environment that the worker reports, asked once. TargetUnavailable if the runtime is missing."""
         if self._environment is None:
             with self.open_worker() as worker:
                 self._environment = self._probe(worker)
+        return self._environment
+
+    @property
+    def environment(self) -> Environment | None:
+        """The environment, if the target was asked for it."""
         return self._environment
 
     @contextmanager
@@ -82,7 +116,8 @@ class Target:
 
         StageError of the kind noisy if three tries in a row miss 1 by more than 1 %.
         """
-        with measuring(cores=self.cores):
+        self._refuse_emulation()
+        with self.measuring():
             return self._controlled(baseline, timing)
 
     def _controlled(self, baseline: Path, timing: TimingConfig) -> Measurement:
@@ -96,15 +131,24 @@ class Target:
 
     def measure(self, worker: Transport, model: Path, baseline: Path, timing: TimingConfig) -> Measurement:
         """See TargetSession.measure."""
+        self._refuse_emulation()
         digests = digest_of_file(model), digest_of_file(baseline)
         if (known := self._known(digests, timing)) is not None:
             return known
-        with measuring(cores=self.cores):
+        with self.measuring():
             self._require_reference(baseline, digests[1], timing.batch)
             if (known := self._known(digests, timing)) is not None:  # another coordinator, or the reference itself
                 return known
             measurement = self.measure_once(worker, model, baseline, timing=timing, digests=digests)
         return self._store.put(measurement) if self._store else measurement
+
+    def _refuse_emulation(self) -> None:
+        """TargetUnavailable where another processor is imitated."""
+        if self.probe().emulated:
+            raise TargetUnavailable(
+                f"The target {self.profile.name} runs under qemu, which imitates its processor: models can be run there, but a "
+                "latency would say nothing about the hardware. Measure on the board itself."
+            )
 
     def _known(self, digests: tuple[str, str], timing: TimingConfig) -> Measurement | None:
         if self._store is None:
@@ -161,8 +205,8 @@ class Target:
             conditions=result.get("conditions", {}),
         )
 
-    def open_worker(self) -> LocalTransport:
-        """A fresh worker process, configured by the profile."""
+    def open_worker(self) -> Transport:
+        """A fresh worker process, configured by the profile; on a board, one that stood by if there is one."""
         config = {
             "runtime": self.profile.runtime,
             "cores": list(self.cores),
@@ -171,14 +215,16 @@ class Target:
             "runtime_options": dict(self.profile.runtime_options),
             "memory_limit_bytes": self.profile.memory_limit_bytes,
         }
-        return LocalTransport(config, python=self._python)
+        return LocalTransport(config, python=self._python) if self.board is None else SshTransport(self.board, config)
 
-    @staticmethod
-    def _probe(worker: Transport) -> Environment:
+    def _probe(self, worker: Transport) -> Environment:
         try:
-            return Environment.from_json(worker.send({"op": "probe"}, timeout_s=START_TIMEOUT_S))
+            environment = Environment.from_json(worker.send({"op": "probe"}, timeout_s=START_TIMEOUT_S))
         except StageError as error:
             raise TargetUnavailable(f"The target's worker does not start: {error}") from error
+        if self._recognize is not None:
+            self._recognize(environment)
+        return environment
 
 
 class TargetSession:
@@ -223,7 +269,7 @@ class TargetSession:
     def profile_layers(self, model: Path, layers: Iterable[str], *, batch: int) -> LayerTimes:
         """Seconds per inference of each layer, by the runtime's own profiler, which adds to them; taken under the lease."""
         request = {"op": "profile", "model": str(model.resolve()), "batch": batch, "profile_s": PROFILE_S}
-        with measuring(cores=self._target.cores):
+        with self._target.measuring():
             result = self._worker.send({**request, **self._target.workload}, timeout_s=RUN_TIMEOUT_S)
         return layer_times(result["kernels"], onnx.load(model), layers)
 

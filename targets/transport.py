@@ -37,8 +37,12 @@ class Transport(Protocol):
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None: ...
 
+    def close(self) -> None:
+        """Ends the worker."""
+        ...
+
     def send(self, request: Mapping[str, Any], *, timeout_s: float) -> dict[str, Any]:
-        """The result of the request, a JSON object; `timeout_s` bounds the wait."""
+        """The result of the request, a JSON object; `timeout_s` bounds the wait. `FILES_IN` and `FILES_OUT` are paths here."""
         ...
 
 

@@ -1,8 +1,10 @@
 """A real OpenSSH server on loopback with its own keys, port and client configuration: a board that needs no hardware.
 
-As root it serves an unprivileged user of its own, if that one can start a Python with the runtimes; otherwise whoever runs the tests.
+As root it serves an unprivileged user of its own, if that one can start a Python with the runtimes; otherwise
+whoever runs the tests.
 """
 
+import contextlib
 import os
 import pwd
 import shutil
@@ -108,21 +110,26 @@ class Sshd:
             if command_of(pid)[:1] and command_of(pid)[0].startswith("sshd:"):
                 kill(pid, signal.SIGKILL)
 
-    def processes(self) -> list[list[str]]:
-        """Command lines of agents and workers that run for boards of this server."""
-        found = []
+    def processes(self, *, having: str = "") -> list[int]:
+        """What runs for boards of this server (agents, workers, shells) and has `having` in its command line."""
+        mark, found = f"TMPDIR={self.folder}/tmp".encode(), []
         for entry in Path("/proc").iterdir():
-            if entry.name.isdecimal():
-                words = command_of(int(entry.name))
-                if any(str(self.folder) in word or "autocompress" in word for word in words) and not words[0].startswith("ssh"):
-                    found += [words] if any("boot" in word or "/cache/" in word for word in words) else []
+            try:
+                if entry.name.isdecimal() and mark in (entry / "environ").read_bytes().split(b"\0"):
+                    found += [int(entry.name)] if any(having in word for word in command_of(int(entry.name))) else []
+            except OSError:
+                continue
         return found
+
+    def workers(self) -> list[int]:
+        """The worker processes."""
+        return self.processes(having="/worker-")
 
     def wait_until_quiet(self, *, timeout_s: float = 10.0) -> None:
         """Until no agent and no worker is left; AssertionError names the orphans."""
         deadline = time.monotonic() + timeout_s
         while orphans := self.processes():
-            assert time.monotonic() < deadline, f"orphans: {orphans}"
+            assert time.monotonic() < deadline, f"orphans: {[command_of(pid) for pid in orphans]}"
             time.sleep(0.05)
 
 
@@ -156,10 +163,8 @@ def descendants(pid: int) -> list[int]:
 
 
 def kill(pid: int, number: int) -> None:
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.kill(pid, number)
-    except ProcessLookupError:
-        pass
 
 
 def _free_port() -> int:

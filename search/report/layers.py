@@ -68,7 +68,8 @@ def _rows(point: Point, run: Run) -> list[dict[str, Any]]:
 
 def _kernel(layer: dict[str, Any]) -> str:
     """The precision to color a layer by: what its kernel computes in, or by what was asked where the kernel was not seen."""
-    return "float32" if (layer["precision_executed"] or layer["precision_asked"]) in ("float32", "block4") else "int8"
+    ran = layer["precision_executed"] or layer["precision_asked"]
+    return {"float32": "float32", "block4": "float32", "float16": "float16", "float16_24": "float16", "fp8": "fp8"}.get(ran, "int8")
 
 
 def _chip(layer: dict[str, Any]) -> str:

@@ -15,139 +15,122 @@ import shutil
 import stat
 import tempfile
 import zipfile
+from pathlib import Path
+from typing import Iterator
 
-NAME = re.compile(r"^[0-9a-f]{64}(\.[A-Za-z0-9]{1,8})?$")
+NAME = re.compile(r"[0-9a-f]{64}(\.[A-Za-z0-9]{1,8})?")
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class StoreError(Exception):
     """What went wrong; `kind` is full (the disk), corrupt (bytes that are not those of the name) or folder."""
 
-    def __init__(self, kind, message):
+    def __init__(self, kind: str, message: str):
         super().__init__(message)
         self.kind = kind
 
-
-def locked(path, mode):
-    """A descriptor of the file that holds a lock on it, or None if it is gone or somebody else's lock is in the way."""
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return None
-    try:
-        fcntl.flock(descriptor, mode | fcntl.LOCK_NB)
-        if os.fstat(descriptor).st_ino == os.stat(path).st_ino:  # not removed or replaced before the lock was ours
-            return descriptor
-    except OSError:
-        pass
-    os.close(descriptor)
-    return None
+    @classmethod
+    def of(cls, error: OSError, where: object) -> StoreError:
+        """The same for an error of the file system."""
+        return cls("full" if error.errno in _FULL else "folder", f"{where}: {error.strerror}")
 
 
 class Store:
-    """Files below `folder`, at most `limit_bytes` of them, of which those in use do not count; `reserve_bytes` of the disk stay free."""
+    """Files below `folder`, at most `limit_bytes` of them, those in use not counted; `reserve_bytes` of the disk stay free.
 
-    def __init__(self, folder, limit_bytes, reserve_bytes):
+    `own` is a folder that goes with this process. `verified` are the files whose bytes were looked at since it started.
+    """
+
+    def __init__(self, folder: Path, limit_bytes: int, reserve_bytes: int):
         self.folder, self.limit_bytes, self.reserve_bytes = folder, limit_bytes, reserve_bytes
-        self._files, self._agents = os.path.join(folder, "files"), os.path.join(folder, "agents")
-        self._verified = set()
+        self.verified: set[str] = set()
+        self._files, self._agents = folder / "files", folder / "agents"
         try:
             for path in (folder, self._files, self._agents):
-                os.makedirs(path, mode=0o700, exist_ok=True)
-            found = os.lstat(folder)
+                path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            found = folder.lstat()
             if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
-                raise StoreError("folder", "%s is not a folder of your own" % folder)
-            os.chmod(folder, 0o700)
+                raise StoreError("folder", f"{folder} is not a folder of your own")
+            folder.chmod(0o700)
             self._sweep()
-            self.own = tempfile.mkdtemp(dir=self._agents, prefix="%d-" % os.getpid())
-            self._alive = os.open(os.path.join(self.own, "alive"), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+            self.own = Path(tempfile.mkdtemp(dir=self._agents, prefix=f"{os.getpid()}-"))
+            self._alive = (self.own / "alive").open("w")
             fcntl.flock(self._alive, fcntl.LOCK_EX)
         except OSError as error:
-            kind = "full" if error.errno in _FULL else "folder"
-            raise StoreError(kind, "%s cannot be used: %s" % (folder, error.strerror))
+            raise StoreError.of(error, folder) from error
 
-    def close(self):
+    def close(self) -> None:
         """Removes what only this agent needed."""
         shutil.rmtree(self.own, ignore_errors=True)
 
-    def _sweep(self):
-        """Removes what killed agents left behind: halves of uploads, and folders of sessions."""
-        for name in os.listdir(self._files):
-            if name.endswith(".part"):
-                self._remove(os.path.join(self._files, name))
-        for name in os.listdir(self._agents):
-            folder = os.path.join(self._agents, name)
-            alive = locked(os.path.join(folder, "alive"), fcntl.LOCK_EX)
+    def _sweep(self) -> None:
+        """Removes what killed agents left behind: halves of uploads, and folders of their own."""
+        for path in self._files.glob("*.part"):
+            _remove(path)
+        for folder in self._agents.iterdir():
+            alive = _locked(folder / "alive", fcntl.LOCK_EX)
             if alive is not None:
                 shutil.rmtree(folder, ignore_errors=True)
                 os.close(alive)
 
-    @staticmethod
-    def _remove(path):
-        """Removes a file that nobody holds a lock on; whether it is gone."""
-        descriptor = locked(path, fcntl.LOCK_EX)
-        if descriptor is None:
-            return False
-        os.unlink(path)
-        os.close(descriptor)
-        return True
-
-    def path(self, name):
+    def path(self, name: str) -> Path:
         """Where a file is, or would be. StoreError for a name that is no digest."""
-        if not NAME.match(name):
-            raise StoreError("corrupt", "%r is no name of a file" % name)
-        return os.path.join(self._files, name)
+        if not NAME.fullmatch(name):
+            raise StoreError("corrupt", f"{name!r} is no name of a file")
+        return self._files / name
 
-    def pin(self, name):
+    def pin(self, name: str) -> int | None:
         """A descriptor that keeps the file from being removed until it is closed; None if the file is not there, or damaged."""
         path = self.path(name)
-        descriptor = locked(path, fcntl.LOCK_SH)
+        descriptor = _locked(path, fcntl.LOCK_SH)
         if descriptor is None:
             return None
-        if name not in self._verified:
+        if name not in self.verified:
             if _digest_of(path) != name[:64]:  # a card that lost power, an editor, a bad block
                 os.close(descriptor)
-                self._remove(path)
+                _remove(path)
                 return None
-            self._verified.add(name)
+            self.verified.add(name)
         os.utime(path)
         return descriptor
 
-    def free_bytes(self):
+    def free_bytes(self) -> int:
         """What may still be written to the disk of the store."""
         disk = os.statvfs(self.folder)
         return disk.f_bavail * disk.f_frsize - self.reserve_bytes
 
-    def make_room(self, size):
+    def make_room(self, size: int) -> None:
         """Removes the files that were used longest ago until `size` bytes fit. StoreError of the kind full if they never will."""
         found = sorted(_aged(self._files))
-        total = sum(item[1] for item in found)
+        total = sum(bytes_ for _, bytes_, _ in found)
         for _, bytes_, path in found:
             if total + size <= self.limit_bytes and self.free_bytes() >= size:
                 return
-            if self._remove(path):
+            if _remove(path):
                 total -= bytes_
         if self.free_bytes() < size:
-            told = "%.1f MB do not fit on the disk of %s (%.1f MB are free beyond the reserve of %.1f MB)"
-            numbers = (size / 1e6, self.folder, max(0, self.free_bytes()) / 1e6, self.reserve_bytes / 1e6)
-            raise StoreError("full", told % numbers)
+            free, reserve = max(0, self.free_bytes()) / 1e6, self.reserve_bytes / 1e6
+            raise StoreError(
+                "full",
+                f"{size / 1e6:.1f} MB do not fit on the disk of {self.folder} ({free:.1f} MB are free beyond the reserve of "
+                f"{reserve:.1f} MB)",
+            )
 
-    def unpacked(self, name):
+    def unpacked(self, name: str) -> Path | None:
         """The folder in which the worker's package `name` (a zip) is unpacked, which goes with this agent; None without the zip."""
-        folder = os.path.join(self.own, "worker-" + name[:64])
-        if os.path.isdir(folder):
+        folder = self.own / f"worker-{name[:64]}"
+        if folder.is_dir():
             return folder
         pin = self.pin(name)
         if pin is None:
             return None
         try:
             with tempfile.TemporaryDirectory(dir=self.own) as temporary:
-                whole = os.path.join(temporary, "whole")
                 with zipfile.ZipFile(self.path(name)) as archive:
-                    archive.extractall(whole)
-                os.rename(whole, folder)
+                    archive.extractall(Path(temporary) / "whole")
+                (Path(temporary) / "whole").rename(folder)
         except OSError as error:
-            raise StoreError("full" if error.errno in _FULL else "folder", "%s: %s" % (self.own, error.strerror))
+            raise StoreError.of(error, self.own) from error
         finally:
             os.close(pin)
         return folder
@@ -156,19 +139,22 @@ class Store:
 class Upload:
     """One file on its way into the store. A failure is kept until `finish`: the bytes that follow must be read all the same."""
 
-    def __init__(self, store, name, size):
-        self._store, self._name, self.left = store, name, size
-        self._digest, self._failure, self._descriptor = hashlib.sha256(), None, None
+    def __init__(self, store: Store, name: str, size: int):
+        self.left = size
+        self._store, self._name = store, name
+        self._digest = hashlib.sha256()
+        self._failure: StoreError | None = None
+        self._descriptor = -1
         try:
             self._path = store.path(name)
             store.make_room(size)
-            self._part = "%s.%d.part" % (self._path, os.getpid())
+            self._part = self._path.with_name(f"{name}.{os.getpid()}.part")
             self._descriptor = os.open(self._part, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_CLOEXEC, 0o600)
             fcntl.flock(self._descriptor, fcntl.LOCK_EX)
         except (OSError, StoreError) as error:
             self._fail(error)
 
-    def write(self, chunk):
+    def write(self, chunk: bytes) -> None:
         """Takes the next bytes."""
         self.left -= len(chunk)
         if self._failure is None:
@@ -179,44 +165,68 @@ class Upload:
             except OSError as error:
                 self._fail(error)
 
-    def finish(self):
+    def finish(self) -> None:
         """Puts the file in its place. Raises StoreError, and then nothing is left of it."""
         if self._failure is None and self._digest.hexdigest() != self._name[:64]:
             self._fail(StoreError("corrupt", "the bytes that arrived are not those that were announced"))
         if self._failure is None:
             try:
                 os.fsync(self._descriptor)
-                os.rename(self._part, self._path)
-                os.close(self._descriptor)
+                self._part.rename(self._path)
             except OSError as error:
                 self._fail(error)
         if self._failure is not None:
             raise self._failure
-        self._store._verified.add(self._name)
+        os.close(self._descriptor)
+        self._store.verified.add(self._name)
 
-    def _fail(self, error):
-        if isinstance(error, OSError):
-            error = StoreError("full" if error.errno in _FULL else "folder", "%s: %s" % (self._name, error.strerror))
-        self._failure = error
-        if self._descriptor is not None:
+    def _fail(self, error: OSError | StoreError) -> None:
+        self._failure = StoreError.of(error, self._name) if isinstance(error, OSError) else error
+        if self._descriptor >= 0:
             os.close(self._descriptor)
-            self._descriptor = None
-            os.unlink(self._part)
+            self._descriptor = -1
+            self._part.unlink()
 
 
-def _aged(folder):
+def _locked(path: Path, mode: int) -> int | None:
+    """A descriptor of the file that holds a lock on it, or None if it is gone or somebody else's lock is in the way."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(descriptor, mode | fcntl.LOCK_NB)
+        if os.fstat(descriptor).st_ino == path.stat().st_ino:  # not removed or replaced before the lock was ours
+            return descriptor
+    except OSError:
+        pass
+    os.close(descriptor)
+    return None
+
+
+def _remove(path: Path) -> bool:
+    """Removes a file that nobody holds a lock on; whether it is gone."""
+    descriptor = _locked(path, fcntl.LOCK_EX)
+    if descriptor is None:
+        return False
+    path.unlink()
+    os.close(descriptor)
+    return True
+
+
+def _aged(folder: Path) -> Iterator[tuple[float, int, Path]]:
     """(time of last use, bytes, path) of every file in a folder."""
-    for item in os.scandir(folder):
+    for path in folder.iterdir():
         try:
-            found = item.stat()
+            found = path.stat()
         except FileNotFoundError:  # another agent's upload was renamed
             continue
-        yield found.st_mtime, found.st_size, item.path
+        yield found.st_mtime, found.st_size, path
 
 
-def _digest_of(path):
+def _digest_of(path: Path) -> str:
     digest = hashlib.sha256()
-    with open(path, "rb") as file:
+    with path.open("rb") as file:
         for chunk in iter(lambda: file.read(1 << 20), b""):
             digest.update(chunk)
     return digest.hexdigest()

@@ -167,7 +167,7 @@ def guard(request: Request) -> None:
 
     def restored(*_: Any) -> None:
         try:
-            told = {"restored": ours.restore()}
+            told: dict[str, Any] = {"restored": ours.restore()}
         except CannotSetError as error:
             told = {"error": str(error)}
         with contextlib.suppress(OSError):  # nobody may be left to hear it

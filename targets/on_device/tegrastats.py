@@ -28,8 +28,8 @@ def first_line(command: list[str], *, timeout_s: float) -> str:
         return ""
     timer = threading.Timer(timeout_s, process.kill)
     timer.start()
+    assert process.stdout is not None
     try:
-        assert process.stdout is not None
         return process.stdout.readline().decode(errors="replace")
     finally:
         timer.cancel()

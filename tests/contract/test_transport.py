@@ -1,6 +1,6 @@
 """What every Transport promises: results, and one named error for each way in which a worker can fail.
 
-There is one implementation so far; a new one joins TRANSPORTS.
+A new implementation joins the parameters of `open_transport`.
 """
 
 import os
@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,25 +16,40 @@ from pathlib import Path
 
 import pytest
 from autocompress.errors import FailureKind, StageError, TargetUnavailable
+from autocompress.targets.ssh import SshTransport
+from autocompress.targets.ssh_board import Board
 from autocompress.targets.transport import WORKER, LocalTransport, Transport
+from autocompress.tests.sshd import Sshd
 
 CONFIG = {"runtime": "onnxruntime", "cores": [0], "threads": 1, "timer": "thread-cpu", "runtime_options": {}}
 PROBE = {"op": "probe"}
 Open = Callable[[Path], Transport]
 
 
-def local(worker: Path) -> Transport:
-    return LocalTransport({**CONFIG, "cores": sorted(os.sched_getaffinity(0))[:1]}, worker=worker)
+@pytest.fixture(scope="module")
+def board(ssh_server: Sshd) -> Iterator[Board]:
+    found = ssh_server.board()
+    yield found
+    found.close()
+    ssh_server.wait_until_quiet()
 
 
-TRANSPORTS = {"local": local}
-
-
-@pytest.fixture(params=list(TRANSPORTS.values()), ids=list(TRANSPORTS))
+@pytest.fixture(params=["local", "ssh"])
 def open_transport(request: pytest.FixtureRequest) -> Open:
     """How to start a transport with a worker script."""
-    found: Open = request.param
-    return found
+    if request.param == "local":
+        config = {**CONFIG, "cores": sorted(os.sched_getaffinity(0))[:1]}
+        return lambda worker: LocalTransport(config, worker=worker)
+    found: Board = request.getfixturevalue("board")
+    return lambda worker: SshTransport(found, {**CONFIG, "cores": found.cores(1)}, worker=worker)
+
+
+@pytest.fixture
+def meeting_place() -> Iterator[Path]:
+    """A folder that the user on the board can write to as well."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o777)
+        yield Path(folder)
 
 
 def script(folder: Path, body: str) -> Path:
@@ -95,8 +111,8 @@ def test_a_killed_worker_stays_dead(open_transport: Open, tmp_path: Path) -> Non
                 worker.send(PROBE, timeout_s=20)
 
 
-def test_a_hanging_worker_times_out_and_is_killed(open_transport: Open, tmp_path: Path) -> None:
-    pid = tmp_path / "pid"
+def test_a_hanging_worker_times_out_and_is_killed(open_transport: Open, tmp_path: Path, meeting_place: Path) -> None:
+    pid = meeting_place / "pid"
     hang = script(tmp_path, f"open({str(pid)!r}, 'w').write(str(os.getpid()))\ntime.sleep(600)")
     with open_transport(hang) as worker, failing("timeout", stage="measure", retryable=True):
         worker.send({"op": "measure"}, timeout_s=1.0)

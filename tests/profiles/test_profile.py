@@ -17,10 +17,10 @@ BOARDS = ("jetson-agx-orin", "jetson-orin-nano", "jetson-orin-nx", "raspberry-pi
 
 
 def test_the_built_in_profiles_load() -> None:
-    local = ("cpu", "cpu-2t", "cpu-4t", "cpu-openvino", "cpu-openvino-bf16", "gpu", "gpu-rtx")
+    local = ("cpu", "cpu-2t", "cpu-4t", "cpu-avx2", "cpu-openvino", "cpu-openvino-bf16", "gpu", "gpu-rtx")
     assert profile_names() == tuple(sorted((*local, *BOARDS)))
     assert [load_profile(name).threads for name in ("cpu", "cpu-2t", "cpu-4t", "raspberry-pi-5")] == [1, 2, 4, 4]
-    assert {load_profile(name).architecture for name in local} == {None}
+    assert {name: load_profile(name).architecture for name in local} == {**dict.fromkeys(local), "cpu-avx2": "x86_64"}
     assert {load_profile(name).architecture for name in BOARDS} == {"aarch64"}
 
 

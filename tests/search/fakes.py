@@ -11,6 +11,7 @@ from autocompress.compress.layers import Layer
 from autocompress.compress.network import Cost, LayerCost
 from autocompress.compress.recipe import Precision, Recipe
 from autocompress.profiles import Profile
+from autocompress.search.availability import Availability, Patience
 from autocompress.search.budget import Budget, Ledger
 from autocompress.search.clock import Clock
 from autocompress.search.constraints import Constraints, Limits
@@ -152,6 +153,7 @@ class FakeEvaluator:
         self.failing = failing
         self.log = log
         self.evaluated: list[str] = []
+        self.availability, self.patience = Availability(), Patience(limit_s=0.0)
 
     def evaluate(self, trial: int, recipe: Recipe, *, baseline: Evaluation | None, progress: Callable[[str], None], built=None):
         self.evaluated.append(recipe.digest)

@@ -1,0 +1,195 @@
+"""Whole searches of a tiny task on boards that are gone, at the start or in the middle: nothing is lost, and nothing else stops."""
+
+import textwrap
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from autocompress.errors import StageError, TargetUnavailable
+from autocompress.profiles import TimingConfig
+from autocompress.search.availability import Availability, Patience
+from autocompress.search.joint_table import joint_table, missing_note
+from autocompress.search.prepare import open_search, prepare
+from autocompress.search.progress import QuietProgress
+from autocompress.search.report.page import render
+from autocompress.search.request import SearchRequest
+from autocompress.search.run_directory import read_run
+from autocompress.tests.search.boards import Board, target_on
+from autocompress.tests.test_cli import TASK
+
+QUICK = TimingConfig(pairs_min=2, pairs_max=2, pair_s=0.01, block_s=0.001, warmup_s=0.0, half_width=1.0)
+
+
+class Heard(QuietProgress):
+    """Keeps what was said."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+        self.stages: list[str] = []
+        self.summaries: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+    def stage(self, text: str) -> None:
+        self.stages.append(text)
+
+    def finished(self, line: str, status: Any) -> None:
+        self.summaries.append(status.summary())
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """A desk with the boards `cpu` (the primary target) and `edge`, and searches on them."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    for module in ("prepare.SEARCH_TIMING", "finalists.FINALIST_TIMING"):
+        monkeypatch.setattr(f"autocompress.search.{module}", QUICK)
+    monkeypatch.setattr("autocompress.targets.target.SEARCH_TIMING", QUICK)
+    monkeypatch.setattr("autocompress.targets.control.TOLERANCE", 100.0)
+    monkeypatch.setattr("autocompress.search.availability.PAUSES_S", (0.05,))
+    monkeypatch.setattr("autocompress.search.availability.PATIENCE_S", 60.0)
+    boards = {"cpu": Board(), "edge": Board()}
+    monkeypatch.setattr("autocompress.search.several.Target", target_on(boards))
+    (tmp_path / "task.py").write_text(textwrap.dedent(TASK))
+    (tmp_path / "edge.toml").write_text('inherits = "cpu"\nmemory_limit_bytes = 536870912\nstorage_bits = []\n')
+
+    def search(*, trials: int = 3, heard: Heard | None = None) -> dict[str, Any]:
+        heard = heard or Heard()
+        request = SearchRequest(
+            task=f"{tmp_path / 'task.py'}:make",
+            target=f"cpu,{tmp_path / 'edge.toml'}",
+            trials=trials,
+            sampler="random",
+            recovery=False,
+            out=tmp_path / "run",
+        )
+        with open_search(prepare(request, heard), heard) as running:
+            running.run()
+        return read_run(tmp_path / "run")
+
+    return SimpleNamespace(cpu=boards["cpu"], edge=boards["edge"], search=search, run=tmp_path / "run")
+
+
+def names(run: dict[str, Any]) -> list[str]:
+    return [target["name"] for target in run["targets"]]
+
+
+def test_a_board_that_is_gone_at_the_start_stops_nothing_and_its_limits_stay_open(desk: SimpleNamespace) -> None:
+    desk.edge.plugged, heard = False, Heard()
+    run = desk.search(heard=heard)
+    assert (run["status"], names(run), run["trials"]["finished"]) == ("finished", ["cpu"], 3)
+    assert run["front"] and all(point["feasible"] for point in run["front"])
+    assert run["queued"]["edge"]["count"] == 3 and "No route to host" in run["queued"]["edge"]["reason"]
+    assert [note for note in heard.notes if note.startswith("Target 'edge' is away: its measurements are queued, its limits open.")]
+    assert "3 queued for edge" in heard.summaries[-1]
+
+
+def test_a_run_with_a_board_that_was_gone_can_be_shown(desk: SimpleNamespace) -> None:
+    desk.edge.plugged = False
+    run = desk.search()
+    assert missing_note(run).startswith("edge was away, 3 measurements are queued for it and its limits are open")
+    assert joint_table(run).row_count >= 1
+    assert "3 measurements are queued" in render(run)
+
+
+def test_when_the_board_returns_the_same_command_measures_everything_on_it(desk: SimpleNamespace) -> None:
+    desk.edge.plugged = False
+    before = desk.search()
+    desk.edge.plugged, heard = True, Heard()
+    run = desk.search(heard=heard)
+    assert not desk.run.with_name("run-2").exists(), "the run was continued"
+    assert (names(run), run["queued"], run["trials"]) == (["cpu", "edge"], {}, before["trials"])
+    assert run["targets"][1]["environment"]["runtime"] == "onnxruntime"
+    assert all(point["targets"]["edge"]["latency"] for point in [*run["front"], *run["dominated"]])
+    assert "3 queued measurements caught up on 'edge'." in heard.notes
+    assert desk.search()["trials"] == before["trials"], "and goes on being continued"
+
+
+def test_a_board_that_returns_while_the_search_goes_on_is_caught_up_at_once(desk: SimpleNamespace) -> None:
+    desk.edge.plugged, heard = False, Heard()
+    plug = heard.finished
+    heard.finished = lambda line, status: (setattr(desk.edge, "plugged", len(heard.summaries) >= 1), plug(line, status))  # type: ignore[method-assign]
+    run = desk.search(trials=4, heard=heard)
+    assert (names(run), run["queued"]) == (["cpu", "edge"], {})
+    assert 'environment.runtime" = "onnxruntime"' in (desk.run / "run.toml").read_text().partition("edge profile")[2]
+
+
+def test_a_board_that_drops_in_the_middle_is_asked_again_before_the_end(desk: SimpleNamespace) -> None:
+    desk.edge.plan = {1: 2}  # of trial 1, and when it is asked again; the last time before the finalists it answers
+    heard = Heard()
+    run = desk.search(trials=4, heard=heard)
+    assert (run["queued"], run["trials"]) == ({}, {"finished": 4, "failed": 0, "screened": run["trials"]["screened"]})
+    assert [note for note in heard.notes if "caught up on 'edge'" in note]
+
+
+def test_a_board_that_came_back_as_another_one_is_not_mixed_in(desk: SimpleNamespace) -> None:
+    desk.search(trials=2)
+    desk.edge.plugged = False
+    desk.search(trials=3)
+    desk.edge.plugged, desk.edge.facts = True, {"power_mode": "15W"}
+    heard = Heard()
+    desk.search(trials=3, heard=heard)
+    assert [note for note in heard.notes if "edge environment.power_mode changed" in note]
+    assert desk.run.with_name("run-2").exists()
+
+
+def test_the_primary_board_is_waited_for_and_no_candidate_is_lost(desk: SimpleNamespace) -> None:
+    desk.cpu.plan, heard = {1: 2}, Heard()
+    run = desk.search(heard=heard)
+    assert run["trials"]["failed"] == 0
+    assert [text for text in heard.stages if "target 'cpu' is away, waiting for it" in text]
+
+
+def test_a_primary_board_that_stays_away_ends_the_search_like_an_interruption(
+    desk: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("autocompress.search.availability.PATIENCE_S", 0.3)
+    desk.cpu.plan = {2: 1000}
+    with pytest.raises(TargetUnavailable, match=r"'cpu' is away.*the same command goes on from here"):
+        desk.search(trials=4)
+    kept = read_run(desk.run)
+    assert (kept["status"], kept["trials"]["finished"], kept["trials"]["failed"]) == ("interrupted", 2, 0)
+    desk.cpu.plan = {}
+    run = desk.search(trials=4)
+    assert (run["status"], run["trials"]["finished"], run["trials"]["failed"]) == ("finished", 4, 0)
+    assert not desk.run.with_name("run-2").exists()
+
+
+# --- the parts
+
+
+def test_patience_waits_longer_and_longer_and_ends() -> None:
+    now, pauses = [0.0], []
+
+    def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        now[0] += seconds
+
+    def fails() -> None:
+        raise TargetUnavailable("gone")
+
+    with pytest.raises(TargetUnavailable, match="Target 'pi' is away: gone"):
+        Patience(limit_s=100, clock=lambda: now[0], sleep=sleep).until_back(fails, name="pi", say=lambda text: None)
+    assert pauses == [5, 10, 20, 40]
+
+
+def test_patience_lets_a_candidates_own_failure_through() -> None:
+    def fails() -> None:
+        raise StageError("no kernel", stage="measure", kind="error")
+
+    with pytest.raises(StageError, match="no kernel"):
+        Patience().until_back(fails, name="pi", say=lambda text: None)
+
+
+def test_a_target_that_is_away_is_due_after_growing_pauses() -> None:
+    now = [0.0]
+    found = Availability(clock=lambda: now[0])
+    assert found.may_ask("pi") and not found.due()
+    for pause in (5, 10, 20):
+        found.gone("pi", "no route")
+        assert not found.may_ask("pi")
+        now[0] += pause
+        assert found.may_ask("pi") and found.due()
+    found.answered("pi")
+    assert (found.may_ask("pi"), found.due(), found.reason("pi")) == (True, False, None)

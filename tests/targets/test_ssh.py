@@ -1,0 +1,210 @@
+"""A board over SSH: a Target on it does what one here does, files go there once, and its lock keeps coordinators apart."""
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import pytest
+from autocompress.errors import StageError, TargetUnavailable
+from autocompress.files import digest_of_file
+from autocompress.profiles import load_profile
+from autocompress.profiles.address import TargetAddress
+from autocompress.targets.ssh import SshTransport
+from autocompress.targets.ssh_board import Board
+from autocompress.targets.ssh_connection import Connection
+from autocompress.targets.store import MeasurementStore
+from autocompress.targets.target import Target
+from autocompress.tests.sshd import Sshd
+from autocompress.tests.targets import models
+from autocompress.tests.targets.models import QUICK
+
+pytestmark = pytest.mark.usefixtures("quiet_machine")
+
+
+@pytest.fixture
+def board(ssh_server: Sshd) -> Iterator[Board]:
+    found = ssh_server.board(standby=False)
+    yield found
+    found.close()
+    ssh_server.wait_until_quiet()
+
+
+def stored(server: Sshd) -> set[str]:
+    return {path.name for path in (server.folder / "cache/autocompress/device/files").glob("*")}
+
+
+def test_a_model_is_run_and_measured_on_a_board_as_it_is_here(board: Board, tmp_path: Path) -> None:
+    base, small = models.chain(tmp_path / "base.onnx", layers=4), models.chain(tmp_path / "small.onnx", layers=1)
+    x = np.random.default_rng(0).standard_normal((3, 16, 16, 16)).astype(np.float32)
+    inputs = models.samples(tmp_path / "x.npz", x)
+    here, there = Target(load_profile("cpu")), Target(load_profile("cpu"), MeasurementStore(tmp_path / "m.db"), board=board)
+    with here.session() as mine, there.session() as theirs:
+        (expected,), (seen,) = mine.run(base, inputs, batch=2), theirs.run(base, inputs, batch=2)
+        assert theirs.executed_precision(base, ["conv0"]) == mine.executed_precision(base, ["conv0"])
+        measurement = theirs.measure(small, base, QUICK)
+    np.testing.assert_array_equal(seen, expected)
+    assert measurement.ratio < 0.7 and measurement.artifact_digest == digest_of_file(small)
+    assert not measurement.environment.emulated
+
+
+def test_inputs_may_lie_in_a_folder_of_arrays(board: Board, tmp_path: Path) -> None:
+    (tmp_path / "x").mkdir()
+    np.save(tmp_path / "x" / "0.npy", np.ones((5, 8), dtype=np.float32))
+    with Target(load_profile("cpu"), board=board).session() as session:
+        (y,) = session.run(models.linear(tmp_path / "m.onnx", scale=2.0), tmp_path / "x", batch=2)
+    np.testing.assert_array_equal(y, np.full((5, 8), 2, dtype=np.float32))
+
+
+def test_a_file_goes_to_the_board_once_and_under_the_digest_of_its_bytes(
+    ssh_server: Sshd, board: Board, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pushed: list[str] = []
+    put = Board.put
+
+    def recording(self: Board, connection, path: Path, name: str) -> None:  # type: ignore[no-untyped-def]
+        pushed.append(path.name)
+        put(self, connection, path, name)
+
+    monkeypatch.setattr(Board, "put", recording)
+    model = models.linear(tmp_path / "unique.onnx", scale=1.2345)
+    x = models.samples(tmp_path / "unique.npz", np.full((2, 8), 1.2345, dtype=np.float32))
+    for _ in range(2):
+        with Target(load_profile("cpu"), board=board).session() as session:
+            session.run(model, x, batch=2)
+    assert sorted(name for name in pushed if name.startswith("unique")) == ["unique.npz", "unique.onnx"]
+    assert f"{digest_of_file(model)}.onnx" in stored(ssh_server)
+
+
+def test_a_file_that_was_damaged_on_the_board_is_sent_again(ssh_server: Sshd, tmp_path: Path) -> None:
+    model = models.linear(tmp_path / "m.onnx", scale=3.25)
+    x = models.samples(tmp_path / "x.npz", np.ones((2, 8), dtype=np.float32))
+    for _ in range(2):
+        board = ssh_server.board(standby=False)
+        with Target(load_profile("cpu"), board=board).session() as session:
+            (y,) = session.run(model, x, batch=2)
+        board.close()
+        np.testing.assert_array_equal(y, np.full((2, 8), 3.25, dtype=np.float32))
+        kept = ssh_server.folder / "cache/autocompress/device/files" / f"{digest_of_file(model)}.onnx"
+        damaged = bytearray(kept.read_bytes())
+        damaged[len(damaged) // 2] ^= 1
+        kept.write_bytes(damaged)
+
+
+def test_the_files_used_longest_ago_make_room_for_new_ones(ssh_server: Sshd, tmp_path: Path) -> None:
+    folder = ssh_server.folder / "cache" / "bounded"
+    board = ssh_server.board(standby=False, folder=str(folder), limit_bytes=2_500_000)
+    connection = board.connected()
+    for index in range(4):
+        path = tmp_path / f"{index}.bin"
+        path.write_bytes(bytes([index]) * 1_000_000)
+        board.put(connection, path, board.name_of(path))
+        time.sleep(0.02)
+    board.close()
+    kept = {path.read_bytes()[0] for path in (folder / "files").iterdir()}
+    assert kept == {2, 3}
+
+
+def test_a_file_in_use_is_not_removed_for_another_coordinators(ssh_server: Sshd, tmp_path: Path) -> None:
+    folder = ssh_server.folder / "cache" / "shared"
+    first = ssh_server.board(standby=False, folder=str(folder), limit_bytes=1_500_000)
+    second = ssh_server.board(standby=False, folder=str(folder), limit_bytes=1_500_000)
+    worker = tmp_path / "slow.py"
+    told = "print(json.dumps({'id': r['id'], 'ok': True, 'result': {'size': os.path.getsize(r['model'])}}), flush=True)"
+    worker.write_text(f"import json, os, sys, time\nfor line in sys.stdin:\n r = json.loads(line); time.sleep(1.5); {told}\n")
+    used, other = tmp_path / "used.bin", tmp_path / "other.bin"
+    used.write_bytes(bytes(1_000_000))
+    other.write_bytes(bytes([1]) * 1_000_000)
+    with SshTransport(first, {}, worker=worker) as transport:
+        answers: list[dict[str, object]] = []
+        thread = threading.Thread(target=lambda: answers.append(transport.send({"op": "x", "model": str(used)}, timeout_s=20)))
+        thread.start()
+        time.sleep(0.8)
+        second.put(second.connected(), other, second.name_of(other))
+        thread.join()
+    for board in (first, second):
+        board.close()
+    assert answers == [{"size": 1_000_000}]
+
+
+def test_a_second_coordinator_waits_until_the_first_has_measured(ssh_server: Sshd) -> None:
+    first, second = ssh_server.board(standby=False), ssh_server.board(standby=False)
+    order: list[str] = []
+
+    def measure() -> None:
+        with second.measuring():
+            order.append("second")
+
+    with first.measuring():
+        thread = threading.Thread(target=measure)
+        thread.start()
+        time.sleep(1.0)
+        order.append("first")
+    thread.join(timeout=20)
+    for board in (first, second):
+        board.close()
+    assert order == ["first", "second"]
+
+
+def test_who_measures_is_told_to_a_coordinator_that_waited_too_long(ssh_server: Sshd, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("autocompress.targets.ssh_board.LOCK_WAIT_S", 0.3)
+    first, second = ssh_server.board(standby=False), ssh_server.board(standby=False)
+    with first.measuring(), pytest.raises(TargetUnavailable, match=r"is busy: \w+@\S+ \(process \d+\)"), second.measuring():
+        pass
+    for board in (first, second):
+        board.close()
+
+
+def test_a_coordinator_that_is_gone_holds_no_lock(ssh_server: Sshd) -> None:
+    first, second = ssh_server.board(standby=False), ssh_server.board(standby=False)
+    with first.measuring():
+        first.close()
+        with second.measuring():
+            pass
+    second.close()
+
+
+def test_the_next_session_finds_a_worker_that_is_ready(ssh_server: Sshd, tmp_path: Path) -> None:
+    board = ssh_server.board()
+    config = {"runtime": "onnxruntime", "cores": board.cores(1), "threads": 1, "timer": "thread-cpu", "runtime_options": {}}
+    with SshTransport(board, config) as worker:
+        worker.send({"op": "probe"}, timeout_s=60)
+    time.sleep(1.0)
+    (standby,) = ssh_server.workers()
+    start = time.perf_counter()
+    with SshTransport(board, config) as worker:
+        worker.send({"op": "probe"}, timeout_s=60)
+        took, workers = time.perf_counter() - start, ssh_server.workers()
+    board.close()
+    ssh_server.wait_until_quiet()
+    assert workers == [standby]
+    assert took < 0.3  # the interpreter and the runtime alone take longer
+
+
+def test_too_few_cores_on_a_board_make_it_unavailable(board: Board) -> None:
+    with pytest.raises(TargetUnavailable, match="needs 10000 cores"):
+        board.cores(10_000)
+
+
+def test_an_address_makes_a_target_on_a_board(monkeypatch: pytest.MonkeyPatch) -> None:
+    target = Target(load_profile("cpu"), address=TargetAddress(profile="cpu", user="me", host="board", port=2222))
+    assert target.board is not None and str(target.board.address) == "cpu@me@board:2222"
+
+
+def test_a_result_that_arrives_damaged_is_an_error_and_not_a_result(
+    board: Board, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = Connection._parts
+
+    def damaging(self: Connection, stream: IO[bytes], size: int) -> Iterator[bytes]:
+        """The bytes that arrive; an archive has one bit that is wrong."""
+        for part in parts(self, stream, size):
+            yield part[:-1] + bytes([part[-1] ^ 1]) if part.startswith(b"PK") else part
+
+    monkeypatch.setattr(Connection, "_parts", damaging)
+    x = models.samples(tmp_path / "x.npz", np.ones((2, 8), dtype=np.float32))
+    with Target(load_profile("cpu"), board=board).session() as session, pytest.raises(StageError) as failure:
+        session.run(models.linear(tmp_path / "m.onnx"), x, batch=2)
+    assert (failure.value.kind, failure.value.retryable) == ("device", True)

@@ -1,0 +1,415 @@
+"""What goes wrong on a real connection: no candidate is lost, no process is left on the board, no wrong number is kept."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from autocompress.errors import StageError, TargetUnavailable
+from autocompress.profiles import TimingConfig, load_profile
+from autocompress.targets.ssh import SshTransport
+from autocompress.targets.ssh_board import Board
+from autocompress.targets.ssh_connection import Connection
+from autocompress.targets.store import MeasurementStore
+from autocompress.targets.target import Target
+from autocompress.tests.sshd import Sshd, kill
+from autocompress.tests.targets import models
+from autocompress.tests.targets.models import QUICK
+from autocompress.tests.targets.slow_link import SlowLink
+
+pytestmark = pytest.mark.usefixtures("quiet_machine")
+
+LONG = TimingConfig(pairs_min=4, pairs_max=4, pair_s=0.3, block_s=0.005, warmup_s=0.0, half_width=1e-9)
+
+
+@pytest.fixture
+def board(ssh_server: Sshd) -> Iterator[Board]:
+    """A board that is left without a process, whatever was done to it."""
+    found = ssh_server.board()
+    yield found
+    found.close()
+    ssh_server.wait_until_quiet()
+
+
+@contextmanager
+def soon(work: Any, *, after_s: float) -> Iterator[None]:
+    """Does `work` beside the block, a moment after it began."""
+    timer = threading.Timer(after_s, work)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.join()
+
+
+def script(folder: Path, body: str) -> Path:
+    """A fake worker: `request` is what it was asked, `reply(value)` answers."""
+    path = folder / "fake.py"
+    path.write_text(
+        "import json, os, signal, sys, time\n"
+        "def reply(value): print(json.dumps({'id': request['id'], 'ok': True, 'result': {'value': value}}), flush=True)\n"
+        f"for line in sys.stdin:\n request = json.loads(line)\n {body}\n"
+    )
+    return path
+
+
+def two_models(folder: Path) -> tuple[Path, Path]:
+    return models.chain(folder / "base.onnx", layers=2), models.chain(folder / "small.onnx", layers=1)
+
+
+# --- the connection
+
+
+def test_a_measurement_whose_connection_is_killed_is_taken_again_and_kept_once(
+    ssh_server: Sshd, board: Board, tmp_path: Path
+) -> None:
+    base, small = two_models(tmp_path)
+    store = MeasurementStore(tmp_path / "m.db")
+    target = Target(load_profile("cpu"), store, board=board)
+    target.control(base)
+    with soon(ssh_server.kill_connections, after_s=0.5), target.session() as session:
+        first = board.connected()
+        seen = session.measure(small, base, LONG)
+    assert first.lost is not None and board.connected() is not first
+    assert len(seen.pairs) == 4 and seen.ratio < 0.9
+    with target.session() as session:
+        assert session.measure(small, base, LONG) == seen
+
+
+def test_a_request_is_repeated_once_and_not_for_ever(ssh_server: Sshd, board: Board, tmp_path: Path) -> None:
+    counter = ssh_server.folder / "tmp" / "asked"
+    deadly = script(tmp_path, f"open({str(counter)!r}, 'a').write('x'); os.kill(os.getppid(), 9); time.sleep(60)")
+    with SshTransport(board, {}, worker=deadly) as worker, pytest.raises(StageError, match="twice") as failure:
+        worker.send({"op": "measure"}, timeout_s=30)
+    assert (failure.value.stage, failure.value.kind, failure.value.retryable) == ("measure", "device", True)
+    assert counter.read_text() == "xx"
+    counter.unlink()
+
+
+def test_a_board_that_is_gone_makes_the_target_unavailable_and_one_that_is_back_goes_on(
+    ssh_server: Sshd, board: Board, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("autocompress.targets.ssh_board.PAUSES_S", (0.1, 0.1))
+    base, small = two_models(tmp_path)
+    target = Target(load_profile("cpu"), board=board)
+    with target.session() as session:
+        ssh_server.stop()
+        with pytest.raises(TargetUnavailable) as error:
+            session.measure(small, base, QUICK)
+        ssh_server.wait_until_quiet()
+        ssh_server.start()
+    assert f"127.0.0.1 (port {ssh_server.port})" in str(error.value)
+    assert f"autocompress targets doctor cpu@127.0.0.1:{ssh_server.port}" in str(error.value)
+    with target.session() as session:
+        assert session.measure(small, base, QUICK).ratio < 1.2
+
+
+def test_a_board_that_restarts_is_waited_for(ssh_server: Sshd, board: Board, tmp_path: Path) -> None:
+    echo = script(tmp_path, "reply(request['x'])")
+    with SshTransport(board, {}, worker=echo) as worker:
+        assert worker.send({"op": "x", "x": 1}, timeout_s=20) == {"value": 1}
+        ssh_server.stop()
+        with soon(ssh_server.start, after_s=1.0):
+            assert worker.send({"op": "x", "x": 2}, timeout_s=20) == {"value": 2}
+
+
+def test_the_lock_is_held_again_after_a_drop(ssh_server: Sshd, board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("autocompress.targets.ssh_board.LOCK_WAIT_S", 0.3)
+    other = ssh_server.board()
+    with board.measuring():
+        other.connected()
+        for pid in ssh_server.processes(having="timeout")[:1]:
+            kill(pid, signal.SIGKILL)
+        ssh_server.kill_connections()
+        time.sleep(0.5)
+        board.connected()
+        with pytest.raises(TargetUnavailable, match="is busy"), other.measuring():
+            pass
+    other.close()
+
+
+def test_a_connection_that_goes_silent_is_given_up(ssh_server: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("autocompress.targets.ssh_connection.PING_S", 0.2)
+    monkeypatch.setattr("autocompress.targets.ssh_connection.SILENCE_S", 1.5)
+    monkeypatch.setattr("autocompress.targets.ssh_board.PAUSES_S", ())
+    monkeypatch.setattr("autocompress.targets.ssh_connection.START_S", 5.0)
+    forget = script(tmp_path, "time.sleep(600)")
+    with SlowLink(ssh_server.port, bytes_per_s=1e8) as link:
+        board = reached_by(link, ssh_server, silence_s=3.0)
+        with (
+            SshTransport(board, {}, worker=forget) as worker,
+            pytest.raises(TargetUnavailable, match="autocompress targets doctor"),
+        ):
+            threading.Timer(0.5, link.silent.set).start()
+            worker.send({"op": "measure"}, timeout_s=60)
+        ssh_server.wait_until_quiet()  # the agent heard nothing, and ended by itself
+        board.close()
+
+
+def test_a_slow_link_makes_a_measurement_late_and_not_wrong(
+    ssh_server: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("autocompress.targets.ssh_connection.PING_S", 0.2)
+    monkeypatch.setattr("autocompress.targets.ssh_connection.SILENCE_S", 3.0)
+    weight = np.random.default_rng(0).standard_normal((512, 512)).astype(np.float32)
+    node = models.helper.make_node("MatMul", ["x", "w"], ["y"])
+    model = models.save(tmp_path / "m.onnx", [node], inputs={"x": ["batch", 512]}, weights={"w": weight})
+    x = models.samples(tmp_path / "x.npz", np.ones((3, 512), dtype=np.float32))
+    with SlowLink(ssh_server.port, bytes_per_s=250_000, delay_s=0.002) as link:
+        board = reached_by(link, ssh_server, silence_s=3.0)
+        with Target(load_profile("cpu"), board=board).session() as session:
+            start = time.monotonic()
+            (y,) = session.run(model, x, batch=3)
+            took = time.monotonic() - start
+        board.close()
+    np.testing.assert_allclose(y, np.ones((3, 512)) @ weight, rtol=1e-3, atol=1e-3)
+    assert took > 3.5  # a megabyte at that speed, longer than any silence that is borne
+    ssh_server.wait_until_quiet()
+
+
+def reached_by(link: SlowLink, server: Sshd, **settings: Any) -> Board:
+    """The server's board at the other end of a link."""
+    with server.known_hosts.open("a") as file:
+        file.write(f"[127.0.0.1]:{link.port} {(server.folder / 'host_key.pub').read_text()}")
+    board = server.board(**settings)
+    board.address = replace(board.address, port=link.port)
+    return board
+
+
+# --- the worker
+
+
+def test_a_killed_worker_is_a_crash_and_the_next_one_works(ssh_server: Sshd, board: Board, tmp_path: Path) -> None:
+    base, small = two_models(tmp_path)
+    target = Target(load_profile("cpu"), board=board)
+    target.control(base)
+
+    def kill_workers() -> None:
+        for pid in ssh_server.workers():
+            kill(pid, signal.SIGKILL)
+
+    with soon(kill_workers, after_s=0.5), target.session() as session, pytest.raises(StageError) as failure:
+        session.measure(small, base, LONG)
+    assert (failure.value.kind, failure.value.retryable) == ("crash", True)
+    with target.session() as session:
+        assert len(session.measure(small, base, LONG).pairs) == 4
+
+
+def test_a_frozen_worker_is_a_timeout_and_does_not_stay(ssh_server: Sshd, board: Board, tmp_path: Path) -> None:
+    frozen = script(tmp_path, "os.kill(os.getpid(), signal.SIGSTOP); reply(0)")
+    with SshTransport(board, {}, worker=frozen) as worker:
+        with pytest.raises(StageError) as failure:
+            worker.send({"op": "measure"}, timeout_s=1.0)
+        assert not ssh_server.workers()
+    assert (failure.value.kind, failure.value.retryable) == ("timeout", True)
+
+
+def test_a_frozen_worker_does_not_outlive_a_killed_agent(ssh_server: Sshd, board: Board, tmp_path: Path) -> None:
+    worker = SshTransport(board, {}, worker=script(tmp_path, "reply(0)"))
+    worker.send({"op": "x"}, timeout_s=20)
+    for pid in ssh_server.workers():
+        kill(pid, signal.SIGSTOP)
+    kill(int(board.hello["pid"]), signal.SIGKILL)
+    ssh_server.wait_until_quiet()
+    worker.close()
+
+
+# --- the coordinator
+
+COORDINATOR = """
+import sys, time
+from pathlib import Path
+from autocompress.profiles.address import TargetAddress
+from autocompress.targets.ssh import SshTransport
+from autocompress.targets.ssh_board import Board, BoardSettings
+port, config, python, worker = sys.argv[1:]
+address = TargetAddress(profile="cpu", host="127.0.0.1", port=int(port))
+board = Board(address, python=python, ssh_config=Path(config), settings=BoardSettings(silence_s=2.0))
+with board.measuring(), SshTransport(board, {}, worker=Path(worker)) as transport:
+    print("measuring", flush=True)
+    transport.send({"op": "measure"}, timeout_s=600)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP, signal.SIGINT], ids=["killed", "frozen", "interrupted"])
+def test_nothing_outlives_a_coordinator(ssh_server: Sshd, tmp_path: Path, number: int) -> None:
+    busy = script(tmp_path, "[None for _ in iter(int, 1)]")
+    command = [sys.executable, "-c", COORDINATOR, str(ssh_server.port), str(ssh_server.config), str(ssh_server.python), str(busy)]
+    coordinator = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    assert coordinator.stdout is not None and coordinator.stdout.readline() == b"measuring\n"
+    assert ssh_server.workers()
+    coordinator.send_signal(number)
+    ssh_server.wait_until_quiet()
+    coordinator.kill()
+    coordinator.communicate()
+    second = ssh_server.board()
+    with second.measuring():
+        pass
+    second.close()
+
+
+# --- the disk
+
+
+@pytest.fixture
+def small_disk(ssh_server: Sshd) -> Iterator[Path]:
+    """A file system of 3 MB that the board keeps its files on."""
+    folder = ssh_server.folder / "cache" / "small"
+    folder.mkdir()
+    mounted = os.getuid() == 0 and shutil.which("mount") is not None
+    options = ["-t", "tmpfs", "-o", "size=3m,mode=0777", "tmpfs"]
+    if not mounted or subprocess.run(["mount", *options, str(folder)], capture_output=True, check=False).returncode != 0:
+        folder.rmdir()
+        pytest.skip("needs root, and the right to mount a tmpfs")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+    folder.rmdir()
+
+
+def test_a_full_disk_makes_the_target_unavailable_and_keeps_no_half_of_a_file(
+    ssh_server: Sshd, small_disk: Path, tmp_path: Path
+) -> None:
+    board = ssh_server.board(folder=str(small_disk / "store"), reserve_bytes=0)
+    big, small = tmp_path / "big.onnx", models.linear(tmp_path / "small.onnx", scale=2.0)
+    big.write_bytes(os.urandom(4_000_000))
+    x = models.samples(tmp_path / "x.npz", np.ones((2, 8), dtype=np.float32))
+    target = Target(load_profile("cpu"), board=board)
+    with target.session() as session:
+        with pytest.raises(TargetUnavailable, match=r"4\.0 MB do not fit.* df -h"):
+            session.run(big, x, batch=2)
+        assert not list((small_disk / "store" / "files").glob("*.part"))
+        (y,) = session.run(small, x, batch=2)  # what fits still runs
+    board.close()
+    ssh_server.wait_until_quiet()
+    np.testing.assert_array_equal(y, np.full((2, 8), 2, dtype=np.float32))
+
+
+def test_a_disk_that_fills_up_in_the_middle_of_a_file_is_told(ssh_server: Sshd, small_disk: Path, tmp_path: Path) -> None:
+    board = ssh_server.board(folder=str(small_disk / "store"), reserve_bytes=-10_000_000)  # it believes that there is room
+    path = tmp_path / "big.bin"
+    path.write_bytes(os.urandom(4_000_000))
+    with pytest.raises(TargetUnavailable, match="No space left on device"):
+        board.put(board.connected(), path, board.name_of(path))
+    assert not list((small_disk / "store" / "files").iterdir())
+    assert board.connected().call("ping", wait_s=10)["ok"]  # the conversation goes on behind it
+    board.close()
+
+
+def test_a_board_leaves_a_reserve_of_its_disk_free(ssh_server: Sshd, tmp_path: Path) -> None:
+    board = ssh_server.board(folder=str(ssh_server.folder / "cache" / "reserved"), reserve_bytes=1 << 60)
+    path = tmp_path / "x.bin"
+    path.write_bytes(b"x")
+    with pytest.raises(TargetUnavailable, match="beyond the reserve"):
+        board.put(board.connected(), path, board.name_of(path))
+    board.close()
+
+
+# --- uploads
+
+
+def damaged(monkeypatch: pytest.MonkeyPatch, *, times: int) -> list[str]:
+    """The next `times` files that are sent have a bit that is wrong; returns the names of all that were."""
+    seen: list[str] = []
+    write = Connection._write_file
+
+    def damaging(self: Connection, path: Path, size: int) -> None:
+        seen.append(path.name)
+        if len(seen) > times:
+            return write(self, path, size)
+        wrong = path.with_name("damaged")
+        wrong.write_bytes(bytes([path.read_bytes()[0] ^ 1]) + path.read_bytes()[1:])
+        return write(self, wrong, size)
+
+    monkeypatch.setattr(Connection, "_write_file", damaging)
+    return seen
+
+
+def test_a_damaged_upload_is_sent_again(ssh_server: Sshd, board: Board, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "x.bin"
+    path.write_bytes(os.urandom(100_000))
+    seen = damaged(monkeypatch, times=1)
+    board.put(board.connected(), path, board.name_of(path))
+    assert seen == ["x.bin", "x.bin"]
+    kept = ssh_server.folder / "cache/autocompress/device/files" / board.name_of(path)
+    assert kept.read_bytes() == path.read_bytes()
+
+
+def test_an_upload_that_is_damaged_twice_is_not_kept(
+    ssh_server: Sshd, board: Board, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "x.bin"
+    path.write_bytes(os.urandom(100_000))
+    damaged(monkeypatch, times=2)
+    with pytest.raises(TargetUnavailable, match="not those that were announced"):
+        board.put(board.connected(), path, board.name_of(path))
+    assert not [
+        item for item in (ssh_server.folder / "cache/autocompress/device/files").iterdir() if board.name_of(path) in item.name
+    ]
+
+
+# --- the login
+
+
+def test_an_unknown_host_key_is_refused_with_the_command_that_adds_it(ssh_server: Sshd) -> None:
+    known = ssh_server.known_hosts.read_text()
+    ssh_server.known_hosts.write_text("")
+    try:
+        with pytest.raises(TargetUnavailable) as error:
+            ssh_server.board().connected()
+    finally:
+        ssh_server.known_hosts.write_text(known)
+    assert f"ssh-keyscan -p {ssh_server.port} 127.0.0.1 >> ~/.ssh/known_hosts" in str(error.value)
+    assert "fingerprint" in str(error.value)
+
+
+def test_a_changed_host_key_is_refused_with_a_warning(ssh_server: Sshd) -> None:
+    known = ssh_server.known_hosts.read_text()
+    other = (ssh_server.folder / "key.pub").read_text()
+    ssh_server.known_hosts.write_text(f"[127.0.0.1]:{ssh_server.port} {other}")
+    try:
+        with pytest.raises(TargetUnavailable) as error:
+            ssh_server.board().connected()
+    finally:
+        ssh_server.known_hosts.write_text(known)
+    assert "another host key" in str(error.value) and f"ssh-keygen -R '[127.0.0.1]:{ssh_server.port}'" in str(error.value)
+
+
+def test_a_password_is_never_asked_for(ssh_server: Sshd, tmp_path: Path) -> None:
+    config = tmp_path / "config"
+    config.write_text(ssh_server.config.read_text().replace(f"{ssh_server.folder}/key", f"{tmp_path}/no-key"))
+    start = time.monotonic()
+    with pytest.raises(TargetUnavailable, match=rf"ssh-copy-id -p {ssh_server.port} 127\.0\.0\.1"):
+        Board(ssh_server.address, ssh_config=config).connected()
+    assert time.monotonic() - start < 10
+
+
+def test_a_refused_connection_a_wrong_name_and_a_missing_python_say_what_to_do(ssh_server: Sshd) -> None:
+    refused = Board(replace(ssh_server.address, port=1), ssh_config=ssh_server.config)
+    nameless = Board(replace(ssh_server.address, host="no-such-host.invalid"), ssh_config=ssh_server.config)
+    without = Board(ssh_server.address, ssh_config=ssh_server.config, python="python-that-is-not-there")
+    for board, told in (
+        (refused, "systemctl enable --now ssh"),
+        (nameless, r"~/\.ssh/config"),
+        (without, "sudo apt install python3"),
+    ):
+        with pytest.raises(TargetUnavailable, match=told):
+            board.connected()
+
+
+def test_a_login_shell_may_talk_before_the_agent_does(ssh_server: Sshd, tmp_path: Path) -> None:
+    noisy = ssh_server.folder / "noisy"
+    noisy.write_text(f'#!/bin/sh\necho Welcome to the board\nexec {ssh_server.python} "$@"\n')
+    noisy.chmod(0o755)
+    board = Board(ssh_server.address, ssh_config=ssh_server.config, python=str(noisy))
+    assert board.hello["cores"]
+    board.close()
