@@ -52,7 +52,9 @@ class Cuda:
             self.call("cuInit", 0)
             count = self._read("cuDeviceGetCount", ctypes.c_int())
         except CudaError as error:
-            raise RefusedError(f"NVIDIA's driver finds no GPU that it can use ({error}). {_DRIVER_REMEDY}", kind="unavailable") from error
+            raise RefusedError(
+                f"NVIDIA's driver finds no GPU that it can use ({error}). {_DRIVER_REMEDY}", kind="unavailable"
+            ) from error
         if count < 1:
             raise RefusedError(f"NVIDIA's driver finds no GPU. {_DRIVER_REMEDY}", kind="unavailable")
         handle = self._read("cuDeviceGet", ctypes.c_int(), 0)
@@ -109,7 +111,9 @@ class Cuda:
     def _described(self, handle: int) -> Device:
         name = ctypes.create_string_buffer(256)
         self.call("cuDeviceGetName", name, ctypes.c_int(256), ctypes.c_int(handle))
-        major, minor = (self._read("cuDeviceGetAttribute", ctypes.c_int(), ctypes.c_int(key), ctypes.c_int(handle)) for key in _CAPABILITY)
+        major, minor = (
+            self._read("cuDeviceGetAttribute", ctypes.c_int(), ctypes.c_int(key), ctypes.c_int(handle)) for key in _CAPABILITY
+        )
         version = self._read("cuDriverGetVersion", ctypes.c_int())
         return Device(name.value.decode(errors="replace"), (major, minor), (version // 1000, version % 1000 // 10))
 

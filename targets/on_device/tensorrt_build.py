@@ -2,7 +2,7 @@
 
 A model is built for the shapes that it is measured with, no others. What it computes in is said by the model: since 10 by
 strong typing; before, by the flags that it needs, with float32 layers held in float32 beside float16 ones. Flags are looked up
-by name, because versions differ: EXPLICIT_BATCH is gone since 10 (RTX, 11), STRONGLY_TYPED is new in 10, FP16 and INT8 are gone in 11.
+by name, because versions differ: STRONGLY_TYPED is new in 10; EXPLICIT_BATCH, FP16 and INT8 are gone in 11 and in RTX.
 """
 
 from __future__ import annotations
@@ -170,7 +170,9 @@ def _weak_flags(trt: Any, network: Any) -> list[str]:
 
     Types are followed from tensors that have one by themselves: weak typing calls everything else float32.
     """
-    kinds: dict[str, str] = {network.get_input(index).name: network.get_input(index).dtype.name for index in range(network.num_inputs)}
+    kinds: dict[str, str] = {
+        network.get_input(index).name: network.get_input(index).dtype.name for index in range(network.num_inputs)
+    }
     explicit: set[str] = set()  # results of DequantizeLinear: what takes them is for the builder to fuse
     plain = []
     for index in range(network.num_layers):
