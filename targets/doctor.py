@@ -11,7 +11,7 @@ from onnx import helper, numpy_helper
 
 from ..errors import StageError, TargetUnavailable
 from ..profiles.environment import Environment
-from ..profiles.profile import Profile
+from ..profiles.profile import GPU_RUNTIMES, Profile
 from .lease import lease_folder
 from .target import Target
 
@@ -42,13 +42,17 @@ def doctor(profile: Profile) -> list[Finding]:
 
 def _circumstances(environment: Environment) -> Iterator[Finding]:
     """What the machine says of itself."""
-    found = sorted(_INT8_FLAGS & set(environment.flags))
-    yield Finding(
-        name="int8 kernels",
-        ok=bool(found),
-        detail=f"dot products in hardware: {', '.join(found)}" if found else "the CPU has no int8 dot products",
-        remedy="" if found else "expect little or no speed from int8 here; it still saves size",
-    )
+    on_gpu = environment.runtime in GPU_RUNTIMES
+    if on_gpu:
+        yield Finding(name="GPU", ok=True, detail=f"{environment.device}: {environment.runtime} {environment.runtime_version}")
+    else:
+        found = sorted(_INT8_FLAGS & set(environment.flags))
+        yield Finding(
+            name="int8 kernels",
+            ok=bool(found),
+            detail=f"dot products in hardware: {', '.join(found)}" if found else "the CPU has no int8 dot products",
+            remedy="" if found else "expect little or no speed from int8 here; it still saves size",
+        )
     steady = environment.governor in (None, "performance")
     yield Finding(
         name="clock",
@@ -64,11 +68,11 @@ def _circumstances(environment: Environment) -> Iterator[Finding]:
         detail=f"1-minute load {load:.2f}" if load is not None else "load not shown by this machine",
         remedy="" if quiet else f"end other work until `uptime` shows a load below {limit:g}",
     )
-    peak = Path("/proc/self/clear_refs").exists()
+    peak = on_gpu or Path("/proc/self/clear_refs").exists()
     yield Finding(
         name="peak memory",
         ok=peak,
-        detail="read from /proc" if peak else "this system has no /proc/self/clear_refs",
+        detail="the device's own" if on_gpu else "read from /proc" if peak else "this system has no /proc/self/clear_refs",
         remedy="" if peak else "peak memory will be coarse or missing; use Linux to measure it",
     )
 
