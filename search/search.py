@@ -243,7 +243,9 @@ class Search:
         if "targets" not in self.facts:
             return {}
         waiting = queued(self.result.evaluations)
-        earlier = {facts["name"]: facts["environment"] for facts in (self.directory.read_json("front.json") or {}).get("targets", [])}
+        earlier = {
+            facts["name"]: facts["environment"] for facts in (self.directory.read_json("front.json") or {}).get("targets", [])
+        }
         seen = {target.profile.name: target.environment for target in self.evaluator.further}
         found = [
             {**facts, "environment": seen[name].to_json() if seen.get(name) else facts["environment"] or earlier[name]}
