@@ -17,7 +17,8 @@ class SearchRequest:
     """A search as it was asked for. With neither `budget_s` nor `trials` the budget is DEFAULT_BUDGET_S.
 
     `target` may be several, separated by commas: `constraints` are those on the first, `further` on the others, by name.
-    `warm_start` is the directory of an earlier run whose front is tried first.
+    `warm_start` is the directory of an earlier run whose front is tried first. `allow_predicted`: targets that cannot be used are
+    predicted.
     """
 
     task: str
@@ -30,6 +31,7 @@ class SearchRequest:
     further: Mapping[str, Constraints] = field(default_factory=dict)
     sampler: str = "front"
     recovery: bool = True
+    allow_predicted: bool = False
     warm_start: Path | None = None
     seed: int = 0
     out: Path | None = None

@@ -243,10 +243,12 @@ class Search:
         if "targets" not in self.facts:
             return {}
         waiting = queued(self.result.evaluations)
-        earlier = {facts["name"]: facts["environment"] for facts in (self.directory.read_json("front.json") or {}).get("targets", [])}
-        seen = {target.profile.name: target.environment for target in self.evaluator.further}
+        earlier = {
+            facts["name"]: facts["environment"] for facts in (self.directory.read_json("front.json") or {}).get("targets", [])
+        }
+        seen = {target.profile.name: target.environment for target in self.evaluator.further if target.environment}
         found = [
-            {**facts, "environment": seen[name].to_json() if seen.get(name) else facts["environment"] or earlier[name]}
+            {**facts, "environment": seen[name].to_json() if name in seen else facts["environment"] or earlier[name]}
             for facts in self.facts["targets"]
             if (name := facts["name"]) in (self.result.target, *self.result.present)
         ]
