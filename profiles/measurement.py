@@ -26,6 +26,8 @@ class TimingConfig:
 
     Measuring stops once the relative half-width of the ratio's interval is ≤ `half_width`, after `pairs_max` pairs, or
     after `max_s` seconds (two pairs are always completed). `batch` samples go into one inference.
+    `engine_builds`: how many engines a runtime that builds them (TensorRT) makes of the model, whose pairs they share: no two
+    builds choose quite the same kernels. Other runtimes have nothing to build.
     """
 
     pairs_min: int = 3
@@ -36,10 +38,11 @@ class TimingConfig:
     half_width: float = 0.01
     max_s: float = 10.0
     batch: int = 1
+    engine_builds: int = 1
 
     def __post_init__(self) -> None:
-        if not 2 <= self.pairs_min <= self.pairs_max or self.batch < 1:
-            raise ValueError(f"2 ≤ pairs_min ≤ pairs_max and batch ≥ 1 are needed: {self}")
+        if not 2 <= self.pairs_min <= self.pairs_max or self.batch < 1 or self.engine_builds < 1:
+            raise ValueError(f"2 ≤ pairs_min ≤ pairs_max, batch ≥ 1 and engine_builds ≥ 1 are needed: {self}")
         if min(self.pair_s, self.block_s, self.half_width, self.max_s) <= 0 or self.warmup_s < 0:
             raise ValueError(f"durations and half_width must be positive: {self}")
 
@@ -49,7 +52,7 @@ class TimingConfig:
 
 
 SEARCH_TIMING = TimingConfig()
-FINALIST_TIMING = TimingConfig(pairs_min=5, pairs_max=8, pair_s=0.8)
+FINALIST_TIMING = TimingConfig(pairs_min=5, pairs_max=8, pair_s=0.8, engine_builds=3)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

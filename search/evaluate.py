@@ -168,23 +168,28 @@ class Evaluator:
         """
         path = build.artifact.path
         with _timed(seconds, "check"):
-            _check(session, path, build.check)
+            _check(session, path, build.check, batch=self._batch(session, len(build.check.inputs[0])))
         with _timed(seconds, "validate"):
             value, interval = self.quality(session, path, self.validation)
         with _timed(seconds, "inspect"):
             names = [layer.name for layer in self.network.layers] + [factor_name(name) for name in recipe.rank]
-            executed = {} if isinstance(target, PredictedTarget) else session.executed_precision(path, names)
+            executed: dict[str, Precision] = {}
+            if not isinstance(target, PredictedTarget):
+                executed = session.executed_precision(path, names, batch=self.timing.batch)
         layers = layer_rows(self.network, self.network.cost(recipe), recipe, executed=executed)
         return Answers(validation=value, interval=interval, layers=layers)
 
     def quality(self, session: TargetSession, model: Path, split: StoredSplit) -> tuple[float, Interval | None]:
         """The metric of an artifact on a split and its interval. StageError when it is no finite number."""
-        outputs = session.run(model, split.inputs, batch=VALIDATION_BATCH)
+        outputs = session.run(model, split.inputs, batch=self._batch(session, VALIDATION_BATCH))
         value = score(self.metric, outputs, split.targets)
         if not np.isfinite(value):
             message = f"The metric {self.metric.name!r} of the artifact is {value}."
             raise StageError(message, stage="run", kind="wrong-output")
         return value, bootstrap_interval(self.metric, outputs, split.targets)
+
+    def _batch(self, session: TargetSession, batch: int) -> int:
+        return session.running_batch(batch, measured=self.timing.batch)
 
     def measure_again(self, evaluation: Evaluation, *, baseline: Evaluation, timing: TimingConfig) -> Measurement:
         """A measurement of a finished candidate in a fresh worker process. Raises StageError."""
@@ -231,12 +236,12 @@ class PacedTraining:
         self._since = time.monotonic()
 
 
-def _check(session: TargetSession, model: Path, check: OutputCheck) -> None:
+def _check(session: TargetSession, model: Path, check: OutputCheck, *, batch: int) -> None:
     """Raises StageError when the runtime's answers differ from those of the same model in torch."""
     with tempfile.TemporaryDirectory(prefix="autocompress-") as folder:
         inputs = Path(folder) / "check.npz"
         np.savez(inputs, allow_pickle=False, **{str(index): array for index, array in enumerate(check.inputs)})
-        check_outputs(session.run(model, inputs, batch=len(check.inputs[0])), check)
+        check_outputs(session.run(model, inputs, batch=batch), check)
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """The time of each layer, from the kernel times that ONNX Runtime's profiler tells."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import onnx
@@ -28,12 +28,7 @@ def layer_times(kernels: Mapping[str, float], model: onnx.ModelProto, layers: It
     Nodes of the project's artifacts are named after their layers, and the runtime keeps the name in that of the kernel:
     `conv1`, `conv1_token_7`, `fused conv1`, `fc/MatMulAddFusion`; or it names it after its output: `_4_nchwc`.
     """
-    names = sorted(layers, key=len, reverse=True)  # the longest first: `fc_2` is not a kernel of `fc`
-    patterns = {name: re.compile(rf"(fused )?{re.escape(name)}(?![A-Za-z0-9])") for name in names}
-
-    def layer_named(text: str) -> str | None:
-        return next((name for name, pattern in patterns.items() if pattern.match(text)), None)
-
+    layer_named = layer_matcher(layers)
     producers = _producers(model)
     found: dict[str, float] = {}
     other_s = 0.0
@@ -45,6 +40,13 @@ def layer_times(kernels: Mapping[str, float], model: onnx.ModelProto, layers: It
         else:
             found[layer] = found.get(layer, 0.0) + seconds
     return LayerTimes(layers=found, other_s=other_s)
+
+
+def layer_matcher(layers: Iterable[str]) -> Callable[[str], str | None]:
+    """A function from the name of a node or kernel to the layer that it is named after, None if it is none."""
+    names = sorted(layers, key=len, reverse=True)  # the longest first: `fc_2` is not a kernel of `fc`
+    patterns = {name: re.compile(rf"(fused )?{re.escape(name)}(?![A-Za-z0-9])") for name in names}
+    return lambda text: next((name for name, pattern in patterns.items() if pattern.match(text)), None)
 
 
 def _producers(model: onnx.ModelProto) -> dict[str, str]:

@@ -1,11 +1,13 @@
-"""The precision in which each layer really runs, read from the graph that the runtime optimized."""
+"""The precision in which each layer really runs: from the graph that the runtime optimized, or from what it reports by node."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import cast
 
 import onnx
 
 from ..compress.recipe import BITS, Precision
+from .layer_times import layer_matcher
 
 INT8_OPERATORS = frozenset(
     {
@@ -44,6 +46,27 @@ def executed_precision(optimized: onnx.ModelProto, layers: Iterable[str], *, ori
         if computing:
             found[layer] = _precision(computing)
     return found
+
+
+def reported_precision(nodes: Mapping[str, str], layers: Iterable[str]) -> dict[str, Precision]:
+    """By layer name, the precision of the ONNX nodes that are named after it, as the runtime reports them by node name.
+
+    Of a layer that is called several times in different precisions, the widest counts. `bfloat16` may be among them, which no
+    recipe can ask for. A layer is left out if none of its nodes is reported.
+    """
+    named = layer_matcher(layers)
+    found: dict[str, str] = {}
+    for node, precision in nodes.items():
+        layer = named(node)
+        if layer is not None and (layer not in found or _width(precision) > _width(found[layer])):
+            found[layer] = precision
+    return cast(dict[str, Precision], found)
+
+
+def _width(precision: str) -> int:
+    """Bits of a reported precision: of two with equally many, either may stand for both."""
+    kind = precision.removesuffix("_24")
+    return {"float32": 32, "bfloat16": 16, "float16": 16}.get(kind, 8)
 
 
 def _precision(computing: Sequence[onnx.NodeProto]) -> Precision:

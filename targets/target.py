@@ -19,11 +19,11 @@ from ..files import digest_of_file
 from ..profiles.address import TargetAddress
 from ..profiles.environment import Environment, require_same_environment
 from ..profiles.measurement import SEARCH_TIMING, Measurement, PairBlocks, TimingConfig, critical_value
-from ..profiles.profile import Profile
+from ..profiles.profile import GPU_RUNTIMES, Profile
 from .control import Control
 from .layer_times import LayerTimes, layer_times
 from .lease import measuring
-from .precision import executed_precision
+from .precision import executed_precision, reported_precision
 from .ssh import SshTransport
 from .ssh_board import Board
 from .store import MeasurementKey, MeasurementStore
@@ -33,6 +33,7 @@ START_TIMEOUT_S = 60.0
 RUN_TIMEOUT_S = 600.0
 PROFILE_S = 0.2  # of inferences under the profiler
 MEASURE_TIMEOUT_S = 120.0  # beyond twice the configured time: loading sessions of large models
+BUILD_TIMEOUT_S = 600.0  # for each engine of a runtime that builds them
 
 
 class Target:
@@ -185,7 +186,8 @@ class Target:
             "critical": [critical_value(pairs - 1) for pairs in range(2, timing.pairs_max + 1)],
             **self.workload,
         }
-        result = worker.send(request, timeout_s=2 * timing.max_s + MEASURE_TIMEOUT_S)
+        engines = 2 * timing.engine_builds if self.profile.runtime in GPU_RUNTIMES else 0
+        result = worker.send(request, timeout_s=2 * timing.max_s + MEASURE_TIMEOUT_S + engines * BUILD_TIMEOUT_S)
         environment = Environment.from_json(result["environment"])
         require_same_environment((self.probe(), environment))
         pairs = tuple(PairBlocks.from_json(pair) for pair in result["pairs"])
@@ -251,11 +253,17 @@ class TargetSession:
                 raise StageError(message, stage="run", kind="wrong-output")
         return arrays
 
-    def executed_precision(self, model: Path, layers: Iterable[str]) -> dict[str, Precision]:
+    def running_batch(self, batch: int, *, measured: int) -> int:
+        """The batch size to run a model with that is measured with `measured`: building an engine for another takes too long."""
+        return measured if self._target.profile.runtime in GPU_RUNTIMES else batch
+
+    def executed_precision(self, model: Path, layers: Iterable[str], *, batch: int = 1) -> dict[str, Precision]:
         """By layer name, the precision that the runtime executes; layers that are not in its graph are left out."""
         output = self._folder / "optimized.onnx"
-        request = {"op": "optimized", "model": str(model.resolve()), "output": str(output)}
-        self._worker.send(request, timeout_s=RUN_TIMEOUT_S)
+        request = {"op": "optimized", "model": str(model.resolve()), "output": str(output), "batch": batch}
+        result = self._worker.send({**request, "shapes": self._target.workload["shapes"]}, timeout_s=RUN_TIMEOUT_S)
+        if "layers" in result:
+            return reported_precision(result["layers"], layers)
         return executed_precision(onnx.load(output), layers, original=onnx.load(model))
 
     def profile_layers(self, model: Path, layers: Iterable[str], *, batch: int) -> LayerTimes:

@@ -12,6 +12,9 @@ Reading order
     clocks.py               `--set-clocks`: sets them, and puts them back
     runtime.py              what a runtime must offer, and how one is loaded
     runtime_onnxruntime.py  one runtime each
+    cuda.py                 CUDA's driver, by ctypes
+    tensorrt_*.py           TensorRT and TensorRT for RTX: _build, _cache (what is kept), _session (running, timing), _layers
+                            (the inspector), _runtime (all of it as a runtime)
 
 What it does not know: recipes, layers, profiles, or why it is asked.
 """

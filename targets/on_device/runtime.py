@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 import time
-from typing import Any, Callable, Dict, NamedTuple, Protocol, Sequence
+from typing import Any, Callable, Dict, NamedTuple, Protocol, Sequence, runtime_checkable
 
 Request = Dict[str, Any]
 Feeds = Dict[str, Any]
@@ -13,7 +13,8 @@ Feeds = Dict[str, Any]
 INSTALL = {
     "onnxruntime": "pip install onnxruntime numpy",
     "openvino": "pip install openvino numpy",
-    "tensorrt": "sudo apt install python3-libnvinfer python3-numpy (JetPack), or pip install tensorrt numpy",
+    "tensorrt": "sudo apt install python3-libnvinfer python3-numpy (JetPack), or "
+    "pip install --extra-index-url https://pypi.nvidia.com tensorrt numpy",
     "tensorrt-rtx": "pip install tensorrt-rtx numpy",
 }
 
@@ -82,6 +83,23 @@ class Runtime(Protocol):
 
     def profile(self, request: Request, arrays: Any) -> dict[str, Any]:
         """Seconds per inference of each kernel, by the runtime's name for it: {"runs", "kernels"}."""
+        ...
+
+
+@runtime_checkable
+class DeviceRuntime(Runtime, Protocol):
+    """A runtime that builds engines on a device with a memory of its own."""
+
+    def prepare(self, request: Request) -> None:
+        """Builds what `measure` opens, so that building takes none of its time; see `engine_builds` of TimingConfig."""
+        ...
+
+    def peak_memory(self, request: Request, feeds: Feeds) -> int:
+        """Bytes of the device's memory that loading and running the candidate takes."""
+        ...
+
+    def details(self, request: Request, feeds: Feeds) -> dict[str, Any]:
+        """What a measurement keeps beside its times: a JSON value."""
         ...
 
 

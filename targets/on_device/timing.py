@@ -29,8 +29,12 @@ def finished(ratios: list[float], timing: dict[str, Any], critical: list[float],
 
 
 def measure_pair(runtime: Runtime, request: Request, feeds: list[Feeds], *, number: int) -> dict[str, Any]:
-    """One fresh pair of sessions: ABBA blocks. Which side is opened and timed first alternates from pair to pair."""
+    """One fresh pair of sessions: ABBA blocks. Which side is opened and timed first alternates from pair to pair.
+
+    Where a model is built several times, pairs take the builds in turn.
+    """
     timing, models = request["timing"], (request["baseline"], request["model"])
+    request = {**request, "engine_build": number % timing.get("engine_builds", 1)}
     order = (0, 1) if number % 2 == 0 else (1, 0)
     opened = {side: Subject(runtime, models[side], request, feeds[side]) for side in order}
     subjects = [opened[0], opened[1]]

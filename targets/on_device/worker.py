@@ -30,7 +30,7 @@ from .care import Watch
 from .clocks import restore_clocks, restore_left_behind, set_clocks
 from .machine import is_emulated, machine_facts
 from .memory import limit_memory, peak_memory
-from .runtime import INSTALL, Feeds, RefusedError, Request, Runtime, load_runtime
+from .runtime import INSTALL, DeviceRuntime, Feeds, RefusedError, Request, Runtime, load_runtime
 
 try:
     import numpy as np
@@ -90,9 +90,12 @@ def measure(runtime: Runtime, request: Request) -> dict[str, Any]:
     Pairs during which the device throttled are repeated while there is time. RefusedError of the kind noisy if that leaves
     fewer than two.
     """
-    timing, started = request["timing"], time.perf_counter()
+    timing, device = request["timing"], runtime if isinstance(runtime, DeviceRuntime) else None
+    if device is not None:
+        device.prepare(request)
+    started = time.perf_counter()
     feeds = input_feeds(runtime, request)
-    memory = peak_memory(runtime, request, feeds[1])
+    memory = peak_memory(runtime, request, feeds[1]) if device is None else device.peak_memory(request, feeds[1])
     pairs: list[dict[str, Any]] = []
     ratios: list[float] = []
     watch = Watch(request.get("root", "/"))
@@ -109,7 +112,13 @@ def measure(runtime: Runtime, request: Request) -> dict[str, Any]:
             ratios.append(statistics.median(candidate / baseline for baseline, candidate in times))
     finally:
         gc.enable()
-    return {"pairs": pairs, "peak_memory_bytes": memory, "environment": probe(runtime, request), "conditions": watch.conditions()}
+    return {
+        "pairs": pairs,
+        "peak_memory_bytes": memory,
+        "environment": probe(runtime, request),
+        "conditions": watch.conditions(),
+        "details": {} if device is None else device.details(request, feeds[1]),
+    }
 
 
 def input_feeds(runtime: Runtime, request: Request) -> list[Feeds]:

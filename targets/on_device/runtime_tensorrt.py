@@ -1,0 +1,13 @@
+"""TensorRT on an NVIDIA GPU; tensorrt_runtime.py has the code."""
+
+from __future__ import annotations
+
+import tensorrt
+
+from .tensorrt_runtime import TensorRT
+
+_RUNTIME = TensorRT(tensorrt)
+ERRORS = _RUNTIME.ERRORS
+version, facts, prepare = _RUNTIME.version, _RUNTIME.facts, _RUNTIME.prepare
+open_session, peak_memory, details = _RUNTIME.open_session, _RUNTIME.peak_memory, _RUNTIME.details
+optimized, profile = _RUNTIME.optimized, _RUNTIME.profile
