@@ -1,0 +1,105 @@
+"""Which of OpenVINO's kernels computes which layer, in what precision and time.
+
+OpenVINO fuses operations and names a kernel after the last or the first of them. Before a model is compiled, every operation that
+computes a layer, and the scaling and bias behind it, is therefore named after the layer and a number: `conv1#3`.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Iterator
+
+COMPUTES = ("MatMul", "Convolution", "GroupConvolution", "ConvolutionBackpropData", "GroupConvolutionBackpropData")
+FOLLOWS = ("Add", "Subtract", "Multiply")  # with a constant
+KERNELS = ("Convolution", "Deconvolution", "FullyConnected", "MatMul")
+BLOCKS = ("u4", "i4")  # of a kernel that unpacks its weights
+FLOATS = {"f32": "float32", "f16": "float16", "bf16": "bfloat16"}
+WITHOUT_BIAS = "/WithoutBiases"  # how the importer names the product in an ONNX node with a bias
+MARK = re.compile(r"[^,]+?#\d+")
+
+
+def mark(model: Any) -> None:
+    """Names operations after their ONNX node, or after the weight that they take if it has no name; in place."""
+    operations = model.get_ordered_ops()
+    unnamed = {name for op in operations for port in op.outputs() for name in port.get_names()}
+    constants = _constants(operations)
+    for number, op in enumerate(operations):
+        if op.get_type_name() not in COMPUTES:
+            continue
+        name = op.get_friendly_name().split(WITHOUT_BIAS)[0]
+        if name in unnamed:
+            name = next(_stored(op, constants), name)
+        op.set_friendly_name(f"{name}#{number}")
+        for place, follower in enumerate(_followers(op, constants)):
+            follower.set_friendly_name(f"{name}#{number}/{place}")
+
+
+def _constants(operations: Any) -> set[str]:
+    """The names of all operations whose result is known before any input is."""
+    found: set[str] = set()
+    for op in operations:
+        sources = [value.get_node().get_name() for value in op.input_values()]
+        if op.get_type_name() == "Constant" or (sources and found.issuperset(sources)):
+            found.add(op.get_name())
+    return found
+
+
+def _stored(op: Any, constants: set[str]) -> Iterator[str]:
+    """The names of the stored tensors that an operation's constant inputs are made of, the first of each input first."""
+    for value in op.input_values():
+        source = value.get_node()
+        if source.get_name() in constants:
+            if source.get_type_name() == "Constant":
+                yield source.get_friendly_name()
+            yield from _stored(source, constants)
+
+
+def _followers(op: Any, constants: set[str]) -> Iterator[Any]:
+    """The operations behind it that scale its result or add to it: they become part of its kernel."""
+    while True:
+        readers = list(op.output(0).get_target_inputs())
+        if len(readers) != 1 or readers[0].get_node().get_type_name() not in FOLLOWS:
+            return
+        follower = readers[0].get_node()
+        others = [value.get_node() for value in follower.input_values()]
+        if not any(other.get_name() in constants for other in others):
+            return
+        yield follower
+        op = follower
+
+
+def precisions(runtime_model: Any) -> dict[str, str]:
+    """By marked name, the precision that its kernel computes in: int8 (products of integers), block4, float32, bfloat16 …"""
+    found: dict[str, str] = {}
+    for op in runtime_model.get_ordered_ops():
+        facts = op.get_rt_info()
+        if facts["layerType"].astype(str) in KERNELS:
+            computed = _precision(facts["primitiveType"].astype(str), facts["runtimePrecision"].astype(str))
+            found.update(dict.fromkeys(MARK.findall(facts["originalLayersNames"].astype(str)), computed))
+    return found
+
+
+def _precision(kernel: str, inputs: str) -> str:
+    """`kernel` ends in what it computes in (`jit_avx2_I8`, `brgemm_avx2_f32`); `inputs` is the narrowest that comes in."""
+    kind = kernel.rpartition("_")[2].lower()
+    if kind in ("i8", "u8"):
+        return "int8"
+    return "block4" if inputs in BLOCKS else FLOATS.get(inputs, FLOATS.get(kind, inputs))
+
+
+def kernel_seconds(
+    request: Any, *, runs: int = 0, before: dict[str, float] | None = None, warm_up: int = 0
+) -> dict[str, float]:
+    """Seconds per inference of each kernel: the mean since the model was compiled; with `before`, the mean of the last `runs`.
+
+    `before` are the means after the first `warm_up` inferences.
+    """
+    found = {}
+    for kernel in request.profiling_info:
+        seconds = kernel.real_time.total_seconds()
+        if seconds > 0:
+            name = f"{kernel.node_type} of {kernel.node_name}" if kernel.node_type == "Reorder" else kernel.node_name
+            found[name] = seconds
+    if before is None:
+        return found
+    return {name: max(0.0, (mean * (runs + warm_up) - before.get(name, 0.0) * warm_up) / runs) for name, mean in found.items()}
