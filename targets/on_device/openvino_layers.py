@@ -13,9 +13,11 @@ COMPUTES = ("MatMul", "Convolution", "GroupConvolution", "ConvolutionBackpropDat
 FOLLOWS = ("Add", "Subtract", "Multiply")  # with a constant
 KERNELS = ("Convolution", "Deconvolution", "FullyConnected", "MatMul")
 BLOCKS = ("u4", "i4")  # of a kernel that unpacks its weights
+FACTS = ("layerType", "originalLayersNames", "primitiveType", "runtimePrecision")
 FLOATS = {"f32": "float32", "f16": "float16", "bf16": "bfloat16"}
 WITHOUT_BIAS = "/WithoutBiases"  # how the importer names the product in an ONNX node with a bias
-MARK = re.compile(r"[^,]+?#\d+")
+GROUP = "Subgraph"  # several operations in one generated kernel
+MARK = re.compile(r"([^,]+?#\d+)(/[^,]*)?")
 
 
 def mark(model: Any) -> None:
@@ -27,7 +29,7 @@ def mark(model: Any) -> None:
         if op.get_type_name() not in COMPUTES:
             continue
         name = op.get_friendly_name().split(WITHOUT_BIAS)[0]
-        if name in unnamed:
+        if name in unnamed or name == op.get_name():
             name = next(_stored(op, constants), name)
         op.set_friendly_name(f"{name}#{number}")
         for place, follower in enumerate(_followers(op, constants)):
@@ -72,10 +74,12 @@ def precisions(runtime_model: Any) -> dict[str, str]:
     """By marked name, the precision that its kernel computes in: int8 (products of integers), block4, float32, bfloat16 …"""
     found: dict[str, str] = {}
     for op in runtime_model.get_ordered_ops():
-        facts = op.get_rt_info()
-        if facts["layerType"].astype(str) in KERNELS:
-            computed = _precision(facts["primitiveType"].astype(str), facts["runtimePrecision"].astype(str))
-            found.update(dict.fromkeys(MARK.findall(facts["originalLayersNames"].astype(str)), computed))
+        facts = {name: value.astype(str) for name, value in op.get_rt_info().items() if name in FACTS}
+        kind = facts["layerType"]
+        marks = MARK.findall(facts["originalLayersNames"])
+        # A group may hold the bias of a layer without its product.
+        names = [name for name, follower in marks if kind in KERNELS or (kind == GROUP and not follower)]
+        found.update(dict.fromkeys(names, _precision(facts["primitiveType"], facts["runtimePrecision"])))
     return found
 
 
@@ -87,19 +91,11 @@ def _precision(kernel: str, inputs: str) -> str:
     return "block4" if inputs in BLOCKS else FLOATS.get(inputs, FLOATS.get(kind, inputs))
 
 
-def kernel_seconds(
-    request: Any, *, runs: int = 0, before: dict[str, float] | None = None, warm_up: int = 0
-) -> dict[str, float]:
-    """Seconds per inference of each kernel: the mean since the model was compiled; with `before`, the mean of the last `runs`.
+def kernel_sums(request: Any, *, runs: int) -> dict[str, float]:
+    """Seconds of each kernel over all `runs` inferences since the model was compiled.
 
-    `before` are the means after the first `warm_up` inferences.
+    OpenVINO tells the mean in whole microseconds, cut off: half of one is added.
     """
-    found = {}
-    for kernel in request.profiling_info:
-        seconds = kernel.real_time.total_seconds()
-        if seconds > 0:
-            name = f"{kernel.node_type} of {kernel.node_name}" if kernel.node_type == "Reorder" else kernel.node_name
-            found[name] = seconds
-    if before is None:
-        return found
-    return {name: max(0.0, (mean * (runs + warm_up) - before.get(name, 0.0) * warm_up) / runs) for name, mean in found.items()}
+    executed = [kernel for kernel in request.profiling_info if kernel.status == kernel.status.EXECUTED]
+    named = {f"{item.node_type} of {item.node_name}" if item.node_type == "Reorder" else item.node_name: item for item in executed}
+    return {name: runs * (item.real_time.total_seconds() + 0.5e-6) for name, item in named.items()}

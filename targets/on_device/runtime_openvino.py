@@ -15,7 +15,7 @@ sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 import openvino as ov
 
 from .inputs import feeds_of
-from .openvino_layers import kernel_seconds, mark, precisions
+from .openvino_layers import kernel_sums, mark, precisions
 from .runtime import Feeds, HostTimed, Input, Request
 
 ERRORS = (RuntimeError,)  # all that OpenVINO raises
@@ -93,19 +93,20 @@ def optimized(request: Request) -> dict[str, Any]:
 
 
 def profile(request: Request, arrays: Any) -> dict[str, Any]:
-    """Means over all inferences but the first few, as OpenVINO counts them: in whole microseconds, cut off."""
+    """See Runtime: means over all inferences but the first few."""
     model, feeds = _marked(request, arrays)
     inference = compiled(model, feeds, request, PERF_COUNT="YES").create_infer_request()
     for name, array in feeds.items():
         inference.set_tensor(name, ov.Tensor(_writeable(array), shared_memory=True))
     for _ in range(PROFILE_WARM_UP):
         inference.infer()
-    before = kernel_seconds(inference)
+    before = kernel_sums(inference, runs=PROFILE_WARM_UP)
     runs, started = 0, time.perf_counter()
     while runs < PROFILE_LEAST or (runs < PROFILE_MOST and time.perf_counter() - started < request["profile_s"]):
         inference.infer()
         runs += 1
-    return {"runs": runs, "kernels": kernel_seconds(inference, runs=runs, before=before, warm_up=PROFILE_WARM_UP)}
+    sums = kernel_sums(inference, runs=PROFILE_WARM_UP + runs)
+    return {"runs": runs, "kernels": {name: max(0.0, total - before.get(name, 0.0)) / runs for name, total in sums.items()}}
 
 
 def _marked(request: Request, arrays: Any) -> tuple[Any, Feeds]:
