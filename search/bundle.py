@@ -37,14 +37,14 @@ IMPORT
 here = Path(__file__).resolve().parent
 manifest = json.loads((here / "manifest.json").read_text(encoding="utf-8"))
 '''
-INPUTS = '''
+INPUTS = """
 inputs, files, random = manifest["inputs"], sys.argv[1:], np.random.default_rng(0)
 if files and len(files) != len(inputs):
     sys.exit(f"The model has {len(inputs)} inputs ({', '.join(i['name'] for i in inputs)}): give as many .npy files.")
 shapes = [[size if isinstance(size, int) else 1 for size in i["shape"]] for i in inputs]
 arrays = [np.load(file) for file in files] or [random.random(shape) for shape in shapes]
 feeds = {i["name"]: array.astype(i["dtype"]) for i, array in zip(inputs, arrays)}
-'''
+"""
 
 
 class Runner(NamedTuple):
@@ -58,34 +58,34 @@ class Runner(NamedTuple):
 RUNNERS = {
     "onnxruntime": Runner(
         imports="import onnxruntime as ort",
-        opening='''\
+        opening="""\
 options = ort.SessionOptions()
 options.intra_op_num_threads = manifest["session"]["threads"]
 for key, value in manifest["session"]["options"].items():
     options.add_session_config_entry(key, value)
 session = ort.InferenceSession(str(here / "model.onnx"), options, providers=["CPUExecutionProvider"])
-''',
-        running='''\
+""",
+        running="""\
 for output, value in zip(session.get_outputs(), session.run(None, feeds)):
     print(output.name, value.shape, value.dtype, value, sep="\\n")
-''',
+""",
     ),
     "openvino": Runner(
-        imports='''\
+        imports="""\
 
 sys.modules["openvino_telemetry"] = None  # importing openvino would send a message to its maker
-import openvino as ov''',
-        opening='''\
+import openvino as ov""",
+        opening="""\
 options = {**manifest["session"]["options"], "INFERENCE_NUM_THREADS": str(manifest["session"]["threads"])}
 core = ov.Core()
 model = core.read_model(str(here / "model.onnx"))
-''',
-        running='''\
+""",
+        running="""\
 model.reshape({name: list(array.shape) for name, array in feeds.items()})  # kernels for known shapes are faster
 results = core.compile_model(model, "CPU", options)(feeds)
 for output, value in results.items():
     print(output.any_name, value.shape, value.dtype, value, sep="\\n")
-''',
+""",
     ),
 }
 

@@ -115,7 +115,9 @@ def test_importing_it_tells_nobody(tmp_path):
         "print([name for name, module in sys.modules.items() if name.startswith('openvino_telemetry') and module])"
     )
     folder = Path(sys.modules["autocompress.targets"].__file__).parent
-    done = subprocess.run([sys.executable, "-c", code, folder], capture_output=True, text=True, check=True, env={"HOME": str(tmp_path)})
+    done = subprocess.run(
+        [sys.executable, "-c", code, folder], capture_output=True, text=True, check=True, env={"HOME": str(tmp_path)}
+    )
     assert done.stdout.strip() == "[]" and list(tmp_path.iterdir()) == []
 
 
