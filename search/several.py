@@ -26,7 +26,9 @@ class NamedTarget:
     def probe(self, *, primary: bool = True) -> "FoundTarget":
         """The target, asked for its environment. TargetUnavailable says which target it is; a further one may be away."""
         try:
-            environment = target_at(self.profile, self.address).probe()
+            target = target_at(self.profile, self.address)
+            environment = target.probe()
+            target.refuse_emulation()
         except TargetUnavailable as error:
             if primary:
                 raise TargetUnavailable(f"Target '{self.profile.name}': {error}") from error
