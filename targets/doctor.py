@@ -12,7 +12,8 @@ from onnx import helper, numpy_helper
 from ..errors import StageError, TargetUnavailable
 from ..profiles.address import TargetAddress
 from ..profiles.environment import Environment
-from ..profiles.profile import Profile
+from ..profiles.profile import GPU_RUNTIMES, Profile
+from .condition import condition_findings
 from .doctor_board import board_findings
 from .finding import Finding
 from .lease import lease_folder
@@ -56,7 +57,8 @@ def _started(profile: Profile, target: Target) -> list[Finding]:
     if environment.emulated:
         return [started, _EMULATED]
     lease = [_lease()] if target.board is None else []
-    return [started, *_circumstances(environment), *lease, _control(target)]
+    condition = condition_findings(profile, target.condition())
+    return [started, *_circumstances(environment), *condition, *lease, _control(target)]
 
 
 def _unusable(profile: Profile, error: TargetUnavailable) -> Finding:
@@ -64,16 +66,29 @@ def _unusable(profile: Profile, error: TargetUnavailable) -> Finding:
     return Finding(name="runtime", ok=False, detail=str(error), remedy=remedy, needed=True)
 
 
-def _circumstances(environment: Environment) -> Iterator[Finding]:
-    """What the machine says of itself."""
+def _gpu(environment: Environment) -> Finding:
+    detail = f"{environment.device}: {environment.runtime} {environment.runtime_version}"
+    return Finding(name="GPU", ok=True, detail=detail)
+
+
+def _int8_kernels(environment: Environment) -> Finding:
     found = sorted(_INT8_FLAGS & set(environment.flags))
-    yield Finding(
+    slow = "expect little or no speed from int8 here; it still saves size"
+    if "avx2" in environment.flags:
+        slow = "int8 sums saturate here, which costs quality; those of 6 bits do not, nor do those of target cpu-avx2, slower"
+    return Finding(
         name="int8 kernels",
         ok=bool(found),
         detail=f"dot products in hardware: {', '.join(found)}" if found else "the CPU has no int8 dot products",
-        remedy="" if found else "expect little or no speed from int8 here; it still saves size",
+        remedy="" if found else slow,
     )
-    steady = environment.governor in (None, "performance")
+
+
+def _circumstances(environment: Environment) -> Iterator[Finding]:
+    """What the machine says of itself."""
+    on_gpu = environment.runtime in GPU_RUNTIMES
+    yield _gpu(environment) if on_gpu else _int8_kernels(environment)
+    steady = environment.governor in (None, "performance", "fixed") or environment.power_mode is not None  # see condition.py
     yield Finding(
         name="clock",
         ok=steady,
@@ -88,11 +103,11 @@ def _circumstances(environment: Environment) -> Iterator[Finding]:
         detail=f"1-minute load {load:.2f}" if load is not None else "load not shown by this machine",
         remedy="" if quiet else f"end other work until `uptime` shows a load below {limit:g}",
     )
-    peak = Path("/proc/self/clear_refs").exists()
+    peak = on_gpu or Path("/proc/self/clear_refs").exists()
     yield Finding(
         name="peak memory",
         ok=peak,
-        detail="read from /proc" if peak else "this system has no /proc/self/clear_refs",
+        detail="the device's own" if on_gpu else "read from /proc" if peak else "this system has no /proc/self/clear_refs",
         remedy="" if peak else "peak memory will be coarse or missing; use Linux to measure it",
     )
 

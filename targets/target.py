@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import onnx
@@ -36,13 +36,21 @@ MEASURE_TIMEOUT_S = 120.0  # beyond twice the configured time: loading sessions 
 BUILD_TIMEOUT_S = 600.0  # for each engine of a runtime that builds them
 
 
+class Clocks(Protocol):
+    """Clocks of the device that can be set; see held_clocks.HeldClocks."""
+
+    def ensure(self) -> None:
+        """Sets them, unless they are set. TargetUnavailable says why they cannot be."""
+        ...
+
+
 class Target:
     """A profile on this machine, or on the board at `address`. One object serves a whole run: it knows when the last A/A control
     passed. `board` is given by those that need other settings of the connection than the user's own.
 
     `inputs` is an .npz file ("0", "1" …) or a folder of .npy files whose first samples are timed with; without it,
     random ones are, and `shapes` says the sizes of dynamic dimensions by input name. `recognize` is told the environment when it
-    is first known, and may refuse it (TargetUnavailable).
+    is first known, and may refuse it (TargetUnavailable). `clocks` are ensured before each worker (held_clocks.py).
     """
 
     def __init__(
@@ -55,6 +63,7 @@ class Target:
         cores: Sequence[int] | None = None,
         python: str = sys.executable,
         recognize: Callable[[Environment], None] | None = None,
+        clocks: Clocks | None = None,
         address: TargetAddress | None = None,
         board: Board | None = None,
     ):
@@ -70,6 +79,7 @@ class Target:
         }
         self._python = python
         self._recognize = recognize
+        self._clocks = clocks
         self._environment: Environment | None = None
         self._control = Control()
         self._references: dict[tuple[str, int], float] = {}
@@ -97,6 +107,11 @@ class Target:
             with self.open_worker() as worker:
                 self._environment = self._probe(worker)
         return self._environment
+
+    def condition(self) -> dict[str, Any]:
+        """The board's power modes, temperatures, throttling, and what this user may set; see on_device/care.py."""
+        with self.open_worker() as worker:
+            return worker.send({"op": "condition"}, timeout_s=START_TIMEOUT_S)
 
     @property
     def environment(self) -> Environment | None:
@@ -207,6 +222,8 @@ class Target:
 
     def open_worker(self) -> Transport:
         """A fresh worker process, configured by the profile; on a board, one that stood by if there is one."""
+        if self._clocks is not None:
+            self._clocks.ensure()
         config = {
             "runtime": self.profile.runtime,
             "cores": list(self.cores),
@@ -235,14 +252,19 @@ class TargetSession:
         self._worker = worker
         self._folder = folder
 
-    def run(self, model: Path, inputs: Path, *, batch: int, timeout_s: float = RUN_TIMEOUT_S) -> tuple[np.ndarray[Any, Any], ...]:
+    def run(
+        self, model: Path, inputs: Path, *, batch: int, exact: bool = False, timeout_s: float = RUN_TIMEOUT_S
+    ) -> tuple[np.ndarray[Any, Any], ...]:
         """The model's outputs for all stored samples, each concatenated along dimension 0.
 
         `inputs`: an .npz file with the keys "0", "1" …, or a folder of .npy files (read in parts, for data larger than
-        memory). StageError of the kind wrong-output if an output holds NaN.
+        memory). `exact`: what the model says, with slower kernels where this machine's fast ones let integer sums saturate.
+        StageError of the kind wrong-output if an output holds NaN.
         """
         outputs = self._folder / "outputs.npz"
-        request = {"op": "run", "model": str(model.resolve()), "inputs": str(inputs.resolve())}
+        request: dict[str, Any] = {"op": "run", "model": str(model.resolve()), "inputs": str(inputs.resolve())}
+        if exact and self._target.probe().saturates:
+            request["exact"] = True
         self._worker.send({**request, "outputs": str(outputs), "batch": batch}, timeout_s=timeout_s)
         with np.load(outputs, allow_pickle=False) as archive:
             arrays = tuple(archive[key] for key in sorted(archive.files, key=int))
