@@ -36,7 +36,9 @@ class NamedTarget:
         try:
             if self.address.local:
                 require_here(self.profile)
-            environment = target_at(self.profile, self.address, clocks=self.clocks).probe()
+            target = target_at(self.profile, self.address, clocks=self.clocks)
+            environment = target.probe()
+            target.refuse_emulation()
         except TargetUnavailable as error:
             if needed and not may_predict:
                 raise TargetUnavailable(f"Target '{self.profile.name}': {error} {HINT}") from error

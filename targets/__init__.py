@@ -10,6 +10,9 @@ A/A control that is at most 10 measurements or 5 minutes old, and keeps the resu
 Reading order
     on_device/     the process beside the model: runtimes, the ABBA timing loop, peak memory; nothing of the package in it
     transport.py   Transport: requests to a worker; every way a process can fail becomes one of the project's errors
+    replies.py     what a worker's replies and its end mean, in the project's errors
+    ssh.py         SshTransport: the same on a board. ssh_board.py keeps its connection, files and lock; ssh_connection.py is one
+                   OpenSSH client with the agent behind it; ssh_command.py its arguments; ssh_errors.py what it complains of
     target.py      Target and TargetSession: what the rest of the project calls
     control.py     A/A controls, and how long one vouches for the machine
     lease.py       measuring alone, training together, never both at once
@@ -18,7 +21,7 @@ Reading order
     layer_times.py seconds by layer, from the runtime's profiler
     protocol.py    measure_model: the protocol on any model (`autocompress measure`)
     condition.py   what a board's power mode, clocks and temperatures mean to doctor; held_clocks.py: `--set-clocks`
-    doctor.py      what is missing to use a target, and what mends it (import it from there: doctor.doctor)
+    doctor.py      what is missing to use a target, and what mends it (import it from there: doctor.doctor); doctor_board.py of a board
 
 What it does not know: torch, the model's source, recipes, tasks, quality. docs/measuring.md explains the protocol.
 """

@@ -131,7 +131,7 @@ class Target:
 
         StageError of the kind noisy if three tries in a row miss 1 by more than 1 %.
         """
-        self._refuse_emulation()
+        self.refuse_emulation()
         with self.measuring():
             return self._controlled(baseline, timing)
 
@@ -146,7 +146,7 @@ class Target:
 
     def measure(self, worker: Transport, model: Path, baseline: Path, timing: TimingConfig) -> Measurement:
         """See TargetSession.measure."""
-        self._refuse_emulation()
+        self.refuse_emulation()
         digests = digest_of_file(model), digest_of_file(baseline)
         if (known := self._known(digests, timing)) is not None:
             return known
@@ -157,7 +157,7 @@ class Target:
             measurement = self.measure_once(worker, model, baseline, timing=timing, digests=digests)
         return self._store.put(measurement) if self._store else measurement
 
-    def _refuse_emulation(self) -> None:
+    def refuse_emulation(self) -> None:
         """TargetUnavailable where another processor is imitated."""
         if self.probe().emulated:
             raise TargetUnavailable(

@@ -113,11 +113,12 @@ class Sshd:
         self.process.terminate()
         self.process.wait()
 
-    def kill_connections(self) -> None:
-        """Kills the server's processes that serve connections, as a network that breaks down would."""
-        for pid in descendants(self.process.pid):
-            if command_of(pid)[:1] and command_of(pid)[0].startswith("sshd:"):
-                kill(pid, signal.SIGKILL)
+    def kill_connections(self) -> int:
+        """Kills the server's processes that serve connections, as a network that breaks down would; how many there were."""
+        serving = [pid for pid in descendants(self.process.pid) if command_of(pid)[:1] and command_of(pid)[0].startswith("sshd:")]
+        for pid in serving:
+            kill(pid, signal.SIGKILL)
+        return len(serving)
 
     def processes(self, *, having: str = "") -> list[int]:
         """What runs for boards of this server (agents, workers, shells) and has `having` in its command line."""

@@ -72,6 +72,7 @@ class Sessions:
         self._sessions: dict[int, Session] = {}
         self._standby: Worker | None = None
         self._command: list[str] = []  # of the last session's worker
+        self._wanted = False  # a standby, as soon as the coordinator has its reply
 
     def open(self, request: Facts) -> None:
         """A worker for a session: the one that stands by if it is of the same kind, otherwise a new one."""
@@ -96,8 +97,7 @@ class Sessions:
         session.worker.close()
         session.unpin()
         shutil.rmtree(session.folder, ignore_errors=True)
-        if session.dead is None:
-            self._stand_by()
+        self._wanted = session.dead is None
 
     def end(self) -> None:
         """Kills all workers, without waiting for them."""
@@ -198,6 +198,7 @@ class Sessions:
 
     def _stand_by(self) -> None:
         """Starts a worker for the next session, unless something is being asked of another one."""
+        self._wanted = False
         busy = any(session.job is not None for session in self._sessions.values())
         if self._settings["standby"] and self._standby is None and not busy:
             try:
@@ -232,7 +233,9 @@ class Sessions:
         return max(0.0, min(ends) - time.monotonic()) if ends else None
 
     def look_at_clock(self) -> None:
-        """Begins what has waited, and ends what took too long."""
+        """Begins what has waited, and ends what took too long. Call it after every round of replies."""
+        if self._wanted:
+            self._stand_by()
         for session in list(self._sessions.values()):
             job = session.job
             if job is None:
