@@ -135,7 +135,7 @@ def _plan(request: "SearchRequest", *, as_json: bool) -> None:
     from .search.progress import make_progress
 
     with make_progress(quiet=as_json) as progress:
-        plan = plan_json(prepare(request, progress))
+        plan = plan_json(prepare(request, progress, planning=True))
     print(json.dumps(plan, indent=2, ensure_ascii=False) if as_json else plan_text(plan))
 
 

@@ -92,8 +92,10 @@ class Problem:
         return self.request.directory(self.checked.task.name, self.target_names)
 
 
-def prepare(request: SearchRequest, progress: Progress, *, clocks: ClocksOfTargets | None = None) -> Problem:
-    """The request, checked without writing anything. Raises InputError or TargetUnavailable.
+def prepare(
+    request: SearchRequest, progress: Progress, *, planning: bool = False, clocks: ClocksOfTargets | None = None
+) -> Problem:
+    """The request, checked without writing anything. Raises InputError or TargetUnavailable; a plan needs no target to answer.
 
     `clocks`, which outlive the search, set those of each target before anything is asked of it (`--set-clocks`).
     """
@@ -112,10 +114,11 @@ def prepare(request: SearchRequest, progress: Progress, *, clocks: ClocksOfTarge
         progress.note(f"Note: {note}")
     request.constraints.limits(checked.baseline)
     progress.stage(f"asking the target {names}")
-    targets = tuple(target.probe(primary=target is asked[0]) for target in asked)
+    targets = tuple(target.probe(needed=target is asked[0] and not planning) for target in asked)
     for target in targets:
         if target.away:
-            progress.note(f"Target '{target.profile.name}' is away: its measurements are queued, its limits open. {target.away}")
+            meaning = "the plan holds without it" if planning else "its measurements are queued, its limits open"
+            progress.note(f"Target '{target.profile.name}' is away: {meaning}. {target.away}")
         if note := power_mode_note(target.profile, target.environment):
             progress.note(f"Note: {note}")
     progress.stage("reading the model")

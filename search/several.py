@@ -25,12 +25,12 @@ class NamedTarget:
     address: TargetAddress
     clocks: HeldClocks | None = None
 
-    def probe(self, *, primary: bool = True) -> "FoundTarget":
-        """The target, asked for its environment. TargetUnavailable says which target it is; a further one may be away."""
+    def probe(self, *, needed: bool = True) -> "FoundTarget":
+        """The target, asked for its environment. TargetUnavailable says which target it is; one that is not needed may be away."""
         try:
             environment = target_at(self.profile, self.address, clocks=self.clocks).probe()
         except TargetUnavailable as error:
-            if primary:
+            if needed:
                 raise TargetUnavailable(f"Target '{self.profile.name}': {error}") from error
             return FoundTarget(profile=self.profile, address=self.address, clocks=self.clocks, environment=None, away=str(error))
         return FoundTarget(profile=self.profile, address=self.address, clocks=self.clocks, environment=environment)
@@ -38,7 +38,7 @@ class NamedTarget:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundTarget:
-    """A target as it was found. A further one that is away has no environment yet, and `away` says why."""
+    """A target as it was found. One that is away has no environment yet, and `away` says why."""
 
     profile: Profile
     address: TargetAddress
@@ -86,8 +86,7 @@ def target_at(
     clocks: HeldClocks | None = None,
 ) -> Target:
     """A target on this machine, or on the device behind the address."""
-    remote: dict[str, Any] = {} if address.local else {"address": address}
-    return Target(profile, store, inputs=inputs, recognize=recognize, clocks=clocks, **remote)
+    return Target(profile, store, inputs=inputs, recognize=recognize, address=address, clocks=clocks)
 
 
 def environment_identity(environment: Environment, *, prefix: str) -> Iterator[tuple[str, str]]:
