@@ -13,6 +13,7 @@ What counts as regressed, for every point:
 - it cannot be built or run on the target.
 """
 
+import json
 import time
 import tomllib
 from collections.abc import Callable, Mapping
@@ -36,12 +37,11 @@ from .evaluate import VALIDATION_BATCH, StoredSplit
 from .formats import Point, Run, is_predicted, label_of, ratio_interval_of, ratio_of, seconds_of
 from .pick import excess_of, limits_of
 from .records import Latency
-from .run_directory import read_json, read_run
+from .run_directory import VERIFIED, read_json, read_run
 from .several import NamedTarget, load_targets, target_at
 from .views import run_on, targets_of
 
 SCHEMA_VERSION = 1
-RESULT = "verify.json"
 UNFINISHED, STORE = "verify-unfinished.json", "verify.db"
 ROOM = 0.05  # relative, on the ratio of two latencies
 QUALITY_ROOM = 0.01  # relative, where the run states no interval
@@ -123,7 +123,7 @@ def verify_run(
             rows[digest] = _measured(subject, files[point["trial"]], files[baseline["trial"]], scorer=scorer, timing=timing)
             write_text(path / UNFINISHED, _json({"key": key, "rows": rows}))
     found = _result(view, points, rows, subject, named=named, reason=reason)
-    write_text(path / RESULT, _json(found))
+    write_text(path / VERIFIED, _json(found))
     for name in (UNFINISHED, STORE):
         with suppress(FileNotFoundError):
             (path / name).unlink()
@@ -246,6 +246,4 @@ def _worse(point: Point, quality: float, view: Run) -> float:
 
 
 def _json(value: Any) -> str:
-    import json
-
     return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)

@@ -7,14 +7,14 @@ from ..profiles.units import format_latency
 from .formats import ratio_text, relative_spread
 
 Found = Mapping[str, Any]
+COLUMNS = ("point", "earlier", "measured", "error", "×", "quality", "remarks")
 
 
 def run_lines(found: Found) -> list[str]:
     """The table of a run's points, the errors, and what regressed."""
     rows = [columns(row) for row in found["points"]]
-    head = ("point", "earlier", "measured", "error", "×", "quality", "")
-    widths = [max(len(line[index]) for line in (head, *rows)) for index in range(len(head))]
-    lines = ["  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in (head, *rows)]
+    widths = [max(len(line[index]) for line in (COLUMNS, *rows)) for index in range(len(COLUMNS))]
+    lines = ["  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in (COLUMNS, *rows)]
     return [*lines, "", *summary(found)]
 
 
