@@ -7,6 +7,7 @@ from typing import Any
 
 from ..errors import TargetUnavailable
 from ..profiles import Environment, Profile, TargetAddress, load_profile
+from ..targets.held_clocks import HeldClocks
 from ..targets.here import require_here
 from ..targets.store import MeasurementStore
 from ..targets.target import Target
@@ -25,22 +26,22 @@ class NamedTarget:
 
     profile: Profile
     address: TargetAddress
+    clocks: HeldClocks | None = None
 
-    def probe(self, *, primary: bool = True, may_predict: bool = False) -> "FoundTarget":
+    def probe(self, *, needed: bool = True, may_predict: bool = False) -> "FoundTarget":
         """The target, asked for its environment. TargetUnavailable says which target it is.
 
-        A further one may be away, and so may the primary one that may be predicted.
+        One that is not needed may be away, and so may any that may be predicted.
         """
         try:
             if self.address.local:
                 require_here(self.profile)
-            environment = target_at(self.profile, self.address).probe()
+            environment = target_at(self.profile, self.address, clocks=self.clocks).probe()
         except TargetUnavailable as error:
-            if primary and not may_predict:
-                told = f"Target '{self.profile.name}': {error} {HINT}"
-                raise TargetUnavailable(told) from error
-            return FoundTarget(profile=self.profile, address=self.address, environment=None, away=str(error))
-        return FoundTarget(profile=self.profile, address=self.address, environment=environment)
+            if needed and not may_predict:
+                raise TargetUnavailable(f"Target '{self.profile.name}': {error} {HINT}") from error
+            return FoundTarget(profile=self.profile, address=self.address, clocks=self.clocks, environment=None, away=str(error))
+        return FoundTarget(profile=self.profile, address=self.address, clocks=self.clocks, environment=environment)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +54,7 @@ class FoundTarget:
     profile: Profile
     address: TargetAddress
     environment: Environment | None
+    clocks: HeldClocks | None = None
     away: str = ""
     prediction: LatencyModel | None = None
 
@@ -71,7 +73,8 @@ class FoundTarget:
             return PredictedTarget(profile=self.profile, model=self.prediction)
         away = self.environment is None
         inputs = validation.inputs if validation else None
-        target = target_at(self.profile, self.address, store, inputs=inputs, recognize=recognize if away else None)
+        recognizer = recognize if away else None
+        target = target_at(self.profile, self.address, store, inputs=inputs, recognize=recognizer, clocks=self.clocks)
         if self.environment is None:
             return target
         if target.probe().fingerprint != self.environment.fingerprint:
@@ -94,10 +97,10 @@ def target_at(
     *,
     inputs: Path | None = None,
     recognize: Callable[[Environment], None] | None = None,
+    clocks: HeldClocks | None = None,
 ) -> Target:
     """A target on this machine, or on the device behind the address."""
-    remote: dict[str, Any] = {} if address.local else {"address": address}
-    return Target(profile, store, inputs=inputs, recognize=recognize, **remote)
+    return Target(profile, store, inputs=inputs, recognize=recognize, address=address, clocks=clocks)
 
 
 def environment_identity(environment: Environment, *, prefix: str) -> Iterator[tuple[str, str]]:
