@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .cli_support import REGRESSED, Json, errors
+from .cli_support import REGRESSED, Json, SetClocks, errors
 
 
 def verify(
@@ -17,6 +17,7 @@ def verify(
         str | None,
         typer.Option(metavar="T[@user@host[:port]]", help="The target to measure on; that of the run or bundle if not given."),
     ] = None,
+    set_clocks: SetClocks = False,
     as_json: Json = False,
 ) -> None:
     """Measure a front (or a bundle) on a target now, and compare with what was predicted or measured before.
@@ -34,11 +35,12 @@ def verify(
         from .search.verify import verify_run
         from .search.verify_bundle import is_bundle, verify_bundle
         from .search.verify_words import bundle_lines, run_lines
+        from .targets.held_clocks import ClocksOfTargets
 
         bundle = is_bundle(path)
-        with make_progress(quiet=as_json) as progress:
+        with make_progress(quiet=as_json) as progress, ClocksOfTargets(wanted=set_clocks, say=progress.note) as clocks:
             verified = verify_bundle if bundle else verify_run
-            found = verified(path, target, folder=Path(folder), say=progress.stage, note=progress.note)
+            found = verified(path, target, folder=Path(folder), say=progress.stage, note=progress.note, clocks=clocks)
         if as_json:
             print(json.dumps(found, indent=2, ensure_ascii=False))
         else:

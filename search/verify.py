@@ -18,7 +18,7 @@ import time
 import tomllib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from ..errors import InputError, RunDirectoryError, StageError, TargetUnavailabl
 from ..files import digest_of, digest_of_file, write_text
 from ..profiles import FINALIST_TIMING, TimingConfig
 from ..profiles.regression import PredictionError
+from ..targets.held_clocks import ClocksOfTargets
 from ..targets.here import require_here
 from ..targets.store import MeasurementStore
 from ..targets.target import Target, TargetSession
@@ -76,31 +77,39 @@ def usable_target(named: NamedTarget, store: MeasurementStore | None, *, inputs:
     try:
         if named.address.local:
             require_here(named.profile)
-        target = target_at(named.profile, named.address, store, inputs=inputs)
+        target = target_at(named.profile, named.address, store, inputs=inputs, clocks=named.clocks)
         target.probe()
     except TargetUnavailable as error:
         raise TargetUnavailable(f"Target '{named.profile.name}': {error}") from error
     return target
 
 
-def one_target(text: str) -> NamedTarget:
-    """The target that `text` names. InputError for several."""
+def one_target(text: str, clocks: ClocksOfTargets | None) -> NamedTarget:
+    """The target that `text` names, with clocks that are set for it. InputError for several."""
     found = load_targets(text)
     if len(found) != 1:
         raise InputError(f"--target {text!r} names {len(found)} targets: verify one after the other.")
-    return found[0]
+    named = found[0]
+    return named if clocks is None else replace(named, clocks=clocks.of(named.profile, named.address))
 
 
 def verify_run(
-    path: Path, target: str | None, *, folder: Path, say: Say, note: Say, timing: TimingConfig = FINALIST_TIMING
+    path: Path,
+    target: str | None,
+    *,
+    folder: Path,
+    say: Say,
+    note: Say,
+    timing: TimingConfig = FINALIST_TIMING,
+    clocks: ClocksOfTargets | None = None,
 ) -> dict[str, Any]:
-    """What verify.json then says. `target` None is the run's own; `folder` is for temporary files.
+    """What verify.json then says. `target` None is the run's own; `folder` is for temporary files, `clocks` for `--set-clocks`.
 
     InputError when the run, its files or the target's name are wrong, TargetUnavailable when the target cannot be used, or is
     lost: what was measured until then is kept.
     """
     run = read_run(path)
-    named = one_target(target or own_target(path, run))
+    named = one_target(target or own_target(path, run), clocks)
     name = named.profile.name
     view = run_on(run, name if name in targets_of(run) else None)
     points = _points(view)
@@ -154,9 +163,7 @@ def _file(path: Path, point: Point) -> Path:
     return file
 
 
-def _measured(
-    target: Target, model: Path, baseline: Path, *, scorer: Scorer | None, timing: TimingConfig
-) -> dict[str, Any]:
+def _measured(target: Target, model: Path, baseline: Path, *, scorer: Scorer | None, timing: TimingConfig) -> dict[str, Any]:
     """`latency` and `quality` of a file now; or the `failure`. TargetUnavailable when the target is lost."""
     try:
         with target.session() as session:

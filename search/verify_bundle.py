@@ -21,6 +21,7 @@ from ..compress.recipe import HALF
 from ..errors import InputError, StageError, TargetUnavailable
 from ..files import digest_of_file
 from ..profiles import FINALIST_TIMING, TimingConfig
+from ..targets.held_clocks import ClocksOfTargets
 from ..targets.target import TargetSession
 from .availability import is_away
 from .evaluate import StoredSplit
@@ -39,15 +40,22 @@ def is_bundle(path: Path) -> bool:
 
 
 def verify_bundle(
-    path: Path, target: str | None, *, folder: Path, say: Say, note: Say, timing: TimingConfig = FINALIST_TIMING
+    path: Path,
+    target: str | None,
+    *,
+    folder: Path,
+    say: Say,
+    note: Say,
+    timing: TimingConfig = FINALIST_TIMING,
+    clocks: ClocksOfTargets | None = None,
 ) -> dict[str, Any]:
-    """What was found, a JSON value. `target` None is the manifest's; `folder` is for temporary files.
+    """What was found, a JSON value. `target` None is the manifest's; `folder` is for temporary files, `clocks` for `--set-clocks`.
 
     InputError when the bundle is damaged, TargetUnavailable when the target cannot be used.
     """
     manifest = _manifest(path)
     model = _model(path, manifest, folder)
-    named = one_target(target or manifest["target"]["name"])
+    named = one_target(target or manifest["target"]["name"], clocks)
     task, reason = task_or_reason(manifest["task"])
     if reason:
         note(f"Note: the task cannot be loaded here, so that its metric is not verified. {reason}")
