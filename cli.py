@@ -1,7 +1,7 @@
 """The command line. Parses, calls one function of the package, prints; every import of substance happens inside a command.
 
 Results go to stdout, everything else to stderr. Exit codes: 0 done; 1 nothing meets the limits; 2 bad input; 3 the target
-cannot be used; 130 interrupted, and the same command goes on.
+cannot be used; 4 something regressed (`verify`); 130 interrupted, and the same command goes on.
 """
 
 import json
@@ -27,6 +27,7 @@ from .cli_support import (
     task_arguments,
 )
 from .cli_targets import measure, targets_app
+from .cli_verify import verify
 from .errors import InputError
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ app = typer.Typer(
 )
 app.add_typer(targets_app, name="targets", invoke_without_command=True)
 app.command()(measure)
+app.command()(verify)
 
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="The run directory that `search` wrote, such as runs/digits-cpu.")]
 MaxDrop = Annotated[str | None, typer.Option(help="Quality that may be lost: 1pp (points), 1% (of the original), 0.1abs.")]

@@ -13,7 +13,7 @@ from .errors import AutocompressError, InputError, TargetUnavailable
 if TYPE_CHECKING:
     from .search.constraints import Constraints
 
-NOTHING_MEETS, BAD_INPUT, UNAVAILABLE, INTERRUPTED = 1, 2, 3, 130
+NOTHING_MEETS, BAD_INPUT, UNAVAILABLE, REGRESSED, INTERRUPTED = 1, 2, 3, 4, 130
 _DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM})
 
 TargetName = Annotated[

@@ -20,7 +20,7 @@ from ..errors import InputError, RunDirectoryError
 from ..files import digest_of_file
 from ..profiles.profile import GPU_RUNTIMES
 from . import bundle_tensorrt
-from .formats import LAYER_TIMES_NOTE, Point, Run, size_ratio
+from .formats import LAYER_TIMES_NOTE, Point, Run, is_predicted, seconds_of, size_ratio
 from .packed import pack, unpack
 
 SCHEMA_VERSION = 1
@@ -190,7 +190,7 @@ def manifest(point: Point, run: Run, artifact: Path, *, file: Path) -> dict[str,
 
 
 def _metrics(point: Point, run: Run) -> dict[str, Any]:
-    """Every number with its spread, and the original model's beside it."""
+    """Every number with its spread, and the original model's beside it. A predicted latency has `predicted_s` and its source."""
     original = run["baseline"]
     return {
         "quality": {
@@ -199,7 +199,7 @@ def _metrics(point: Point, run: Run) -> dict[str, Any]:
             "drop": point["drop"],
             "original_validation": original["quality"]["validation"],
         },
-        "latency": {**point["latency"], "original_s": original["latency"]["latency_s"]},
+        "latency": {**point["latency"], f"original_{'predicted_' * is_predicted(original)}s": seconds_of(original)},
         "size": {
             "bytes": point["artifact"]["size_bytes"],
             "ratio": size_ratio(point, run),

@@ -218,9 +218,9 @@ def make_evaluator(
     progress.stage("reading the validation split")
     validation = StoredSplit(task.validation, splits / "validation.npz")
     store = MeasurementStore(directory.measurements)
-    target, *further = (
-        found.open(store, validation, recognize=partial(_recognize, directory, found.profile.name)) for found in problem.targets
-    )
+    first, *others = problem.targets
+    target = first.open(store, validation)
+    further = [other.open(store, validation, recognize=partial(_recognize, directory, other.profile.name)) for other in others]
     availability = Availability()
     for found in problem.targets:
         if found.away:

@@ -7,6 +7,7 @@
     finalists.json   what the longer measurement and the test split said; log.jsonl: events
     elapsed          seconds spent; time.json: seconds by activity; task.json: what the check of the task found
     finetuned/       points that `pick --finetune` made: 1.json, 2.json …; the checkpoint of one that was interrupted
+    verify.json      what the last `verify` found; verify-unfinished.json and verify.db: one that was interrupted
     run.lock         held (flock) by the coordinator while it lives
 
 A changed identity (task, its model or data, profile, environment …) leaves the old run alone and starts NAME-2, NAME-3, …
@@ -32,6 +33,7 @@ from .finetuned import FINETUNED, with_finetuned
 from .formats import require_readable
 
 NEEDED_BYTES = 64 * 1024**2
+VERIFIED = "verify.json"
 _CONFIGURATION = "run.toml"
 _SUMMARIES = frozenset({"task definition", "profile"})  # they change with others, which tell more
 
@@ -162,7 +164,8 @@ def read_json(path: Path) -> Any | None:
 
 
 def read_run(path: Path) -> dict[str, Any]:
-    """The content of a run's front.json with its fine-tuned points (finetuned/1.json …) among the others.
+    """The content of a run's front.json with its fine-tuned points (finetuned/1.json …) among the others, and under `verified`
+    what the last `verify` found.
 
     RunDirectoryError when `path` is no run directory, has no result yet, or was made by another version.
     """
@@ -171,6 +174,8 @@ def read_run(path: Path) -> dict[str, Any]:
         what = "has no front.json yet" if (path / _CONFIGURATION).is_file() else "is no run directory"
         raise RunDirectoryError(f"{path} {what}: give the directory that `autocompress search` wrote, such as runs/NAME.")
     require_readable(run)
+    if (verified := read_json(path / VERIFIED)) is not None:
+        run = {**run, "verified": verified}
     files = sorted((path / FINETUNED).glob("*.json"), key=lambda file: int(file.stem))
     return with_finetuned(run, [dict(read_json(file) or {}) for file in files])
 

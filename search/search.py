@@ -248,7 +248,7 @@ class Search:
         }
         now = {t.profile.name: t.environment.to_json() for t in self.evaluator.further if t.environment is not None}
         found = [
-            {**facts, "environment": now.get(name) or facts["environment"] or earlier[name]}
+            {**facts, "environment": now.get(name) or facts["environment"] or earlier.get(name)}
             for facts in self.facts["targets"]
             if (name := facts["name"]) in (self.result.target, *self.result.present)
         ]

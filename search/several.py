@@ -69,16 +69,18 @@ class FoundTarget:
     ) -> AnyTarget:
         """The target, ready to measure (or to predict). TargetUnavailable when its environment is not that which was found.
 
-        `recognize` is asked about the environment of a target that was away, before anything is measured on it.
+        A further target comes with `recognize`, which is asked about its environment before anything is measured there. It
+        may be away now or later, and is not waited for.
         """
         if self.prediction is not None:
             return PredictedTarget(profile=self.profile, model=self.prediction)
-        away = self.environment is None
         inputs = validation.inputs if validation else None
-        recognizer = recognize if away else None
-        target = target_at(self.profile, self.address, store, inputs=inputs, recognize=recognizer, clocks=self.clocks)
-        if self.environment is None:
+        target = target_at(self.profile, self.address, store, inputs=inputs, recognize=recognize, clocks=self.clocks)
+        if recognize is not None:
+            if target.board is not None:
+                target.board.patient = False
             return target
+        assert self.environment is not None
         if target.probe().fingerprint != self.environment.fingerprint:
             raise TargetUnavailable("The target's environment changed while the task was loaded: run the command again.")
         return target

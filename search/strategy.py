@@ -113,7 +113,8 @@ def _background(
     request: SearchRequest, compressor: Compressor, evaluator: Evaluator, directory: RunDirectory
 ) -> RecoveryProcess | None:
     """The process for recoveries, on the cores that no measurement uses; None where there are none."""
-    measured = {core for target in (evaluator.target, *evaluator.further) for core in target.cores}
+    here = [t for t in (evaluator.target, *evaluator.further) if not (isinstance(t, Target) and t.board is not None)]
+    measured = {core for target in here for core in target.cores}
     spare = spare_cores(measured)
     if not request.recovery or not spare or compressor.cache_dir is None or compressor.students.levels_dir is None:
         return None

@@ -63,7 +63,7 @@ def _installed(profile: Profile, board: Board) -> Iterator[Finding]:
     if tools:
         line = SUDOERS.format(user=board.address.user or "YOUR-USER")
         yield Finding(
-            name="power mode",
+            name="rights",
             ok=seen["sudo"],
             detail="may be set without a password" if seen["sudo"] else "setting it (--set-clocks) would need a password",
             remedy="" if seen["sudo"] else on_board(board.address, f"-t \"echo '{line}' | sudo tee /etc/sudoers.d/autocompress\""),

@@ -27,6 +27,7 @@ from .ssh_errors import BoardUnavailable, Trouble, doctor, trouble_of, where
 
 PAUSES_S = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 15.0)  # between the tries to connect again
 LOCK_WAIT_S = 600.0
+BUSY_WAIT_S = 20.0  # for the lock of a board that others need not wait for: a measurement takes a few seconds
 _LOCK_POLL_S = 0.25
 _CALL_S = 60.0
 _UPLOAD_S = 86400.0  # a slow link is no reason to give up: silence is
@@ -63,6 +64,7 @@ class BoardSettings:
 class Board:
     """One board for the life of a Target; several workers may be open on its connection. Thread-safe.
 
+    `patient` False: one try to connect again, and only BUSY_WAIT_S for the lock; whoever asks has other things to do meanwhile.
     `ssh_config` stands for `~/.ssh/config`. TargetUnavailable, from every method, says what is wrong and what mends it.
     """
 
@@ -80,7 +82,7 @@ class Board:
         self._guard, self._alone = threading.RLock(), threading.Lock()
         self._connection: Connection | None = None
         self._finish: weakref.finalize[..., Board] | None = None
-        self._locked = False
+        self._locked, self.patient = False, True
         self._digests: dict[tuple[str, int, int, int], str] = {}
 
     def connected(self) -> Connection:
@@ -88,7 +90,7 @@ class Board:
         with self._guard:
             if self._connection is not None and self._connection.lost is None:
                 return self._connection
-            pauses = () if self._connection is None else PAUSES_S
+            pauses = () if self._connection is None else PAUSES_S if self.patient else PAUSES_S[:1]
             self.close()
             for pause in (*pauses, None):
                 try:
@@ -191,11 +193,12 @@ class Board:
                 self._connection.call("unlock", wait_s=_CALL_S)
 
     def _lock(self, connection: Connection) -> None:
-        deadline = time.monotonic() + LOCK_WAIT_S
+        wait_s = LOCK_WAIT_S if self.patient else min(LOCK_WAIT_S, BUSY_WAIT_S)
+        deadline = time.monotonic() + wait_s
         while (holder := self.try_lock(connection)) is not None:
             if time.monotonic() > deadline:
                 raise TargetUnavailable(
-                    f"{where(self.address)} is busy: {holder} has been measuring for {LOCK_WAIT_S:g} s. Wait for it, or end it."
+                    f"{where(self.address)} is busy: {holder} has been measuring for {wait_s:g} s. Wait for it, or end it."
                 )
             time.sleep(_LOCK_POLL_S)
 

@@ -16,6 +16,7 @@ ORDER = (
     "search",
     "cli_support",
     "cli_targets",
+    "cli_verify",
     "cli",
     "__main__",
 )

@@ -6,7 +6,7 @@ the front as a table); what was done to it (its layers); how the search went (hy
 was it measured.
 
 Flow: the dict of `front.json` → `charts.py` (Plotly figures of the marks in `marks.py`), `overview.py`, `why.py` and
-`sections.py` (HTML fragments), `layers.py` (what each layer became, as JSON) → `page.py` puts them, the style sheet,
+`sections.py`, `verified.py` (HTML fragments), `layers.py` (what each layer became, as JSON) → `page.py` puts them, the style sheet,
 the script and plotly.js into `template.html`.
 
 Reading order: `page.py`, `template.html`, `overview.py`, `why.py`, `sections.py`, `charts.py`, `marks.py`, `layers.py`,

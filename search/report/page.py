@@ -14,6 +14,7 @@ from ..views import targets_of, views_of
 from . import charts, overview, sections
 from .layers import layer_view, legend
 from .targets import all_targets, per_target
+from .verified import verified_section
 from .why import why_section
 
 _SLOT = re.compile(r"<!--slot:(\w+)-->|/\*slot:(\w+)\*/")
@@ -45,6 +46,7 @@ def render(run: Run) -> str:
         "outside": per_target(run, [sections.outside_note(view) for view in views]),
         "front": per_target(run, [sections.front_table(view, chosen=p) for view, (p, _) in zip(views, chosen, strict=True)]),
         "kernels": legend(run),
+        "verified": verified_section(run),
         "failures": sections.failures(run),
         "space": sections.search_space(run),
         "environment": per_target(run, [sections.environment(view) for view in views]),

@@ -257,7 +257,7 @@ def may_set() -> bool:
 def sudoers_remedy() -> str:
     """The command that gives this user the rights, and no others."""
     line = SUDOERS.format(user=getpass.getuser())
-    return f"To allow it: echo '{line}' | sudo tee /etc/sudoers.d/autocompress"
+    return f"To allow it, on the device: echo '{line}' | sudo tee /etc/sudoers.d/autocompress"
 
 
 def state_folder() -> Path:

@@ -1,6 +1,7 @@
 """Whole searches of a tiny task on boards that are gone, at the start or in the middle: nothing is lost, and nothing else stops."""
 
 import textwrap
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +16,9 @@ from autocompress.search.progress import QuietProgress
 from autocompress.search.report.page import render
 from autocompress.search.request import SearchRequest
 from autocompress.search.run_directory import read_run
+from autocompress.targets.ssh_board import Board as RealBoard
+from autocompress.targets.target import Target
+from autocompress.tests import sshd
 from autocompress.tests.search.boards import Board, target_on
 from autocompress.tests.test_cli import TASK
 
@@ -54,11 +58,11 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     (tmp_path / "task.py").write_text(textwrap.dedent(TASK))
     (tmp_path / "edge.toml").write_text('inherits = "cpu"\nmemory_limit_bytes = 536870912\nstorage_bits = []\n')
 
-    def search(*, trials: int = 3, heard: Heard | None = None) -> dict[str, Any]:
+    def search(*, trials: int = 3, heard: Heard | None = None, further: str = str(tmp_path / "edge.toml")) -> dict[str, Any]:
         heard = heard or Heard()
         request = SearchRequest(
             task=f"{tmp_path / 'task.py'}:make",
-            target=f"cpu,{tmp_path / 'edge.toml'}",
+            target=f"cpu,{further}",
             trials=trials,
             sampler="random",
             recovery=False,
@@ -193,3 +197,26 @@ def test_a_target_that_is_away_is_due_after_growing_pauses() -> None:
         assert found.may_ask("pi") and found.due()
     found.answered("pi")
     assert (found.may_ask("pi"), found.due(), found.reason("pi")) == (True, False, None)
+
+
+# --- a real board: an SSH server that is switched off and on
+
+
+def test_a_board_behind_ssh_that_is_switched_on_later_is_caught_up(
+    desk: SimpleNamespace, ssh_server: sshd.Sshd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect = partial(RealBoard, ssh_config=ssh_server.config)
+    monkeypatch.setattr("autocompress.targets.target.Board", connect)
+    monkeypatch.setattr("autocompress.search.several.Target", Target)
+    profile = desk.run.with_name("edge.toml")
+    profile.write_text(profile.read_text() + f'python = "{ssh_server.python}"\n')
+    there = f"{profile}@127.0.0.1:{ssh_server.port}"
+    ssh_server.stop()
+    try:
+        before = desk.search(further=there)
+        assert (before["status"], names(before), before["queued"]["edge"]["count"]) == ("finished", ["cpu"], 3)
+    finally:
+        ssh_server.start()
+    run = desk.search(further=there)
+    assert (names(run), run["queued"], run["trials"]) == (["cpu", "edge"], {}, before["trials"])
+    assert all(point["targets"]["edge"]["latency"] for point in [*run["front"], *run["dominated"]])

@@ -59,7 +59,10 @@ class FakeTarget:
         self.asked += 1
         return (OUTPUTS,)
 
-    def executed_precision(self, model, layers):
+    def running_batch(self, batch, *, measured):
+        return batch
+
+    def executed_precision(self, model, layers, *, batch):
         return {"layer0": "float32"}
 
     def profile_layers(self, model, layers, *, batch):

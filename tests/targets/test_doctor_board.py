@@ -79,7 +79,7 @@ def test_a_disk_that_is_nearly_full_is_told(server: Sshd, monkeypatch: pytest.Mo
 
 
 def test_missing_rights_for_the_power_mode_are_told_with_the_line_that_gives_them(server: Sshd) -> None:
-    seen = findings(server, replace(on(server), power_mode="MAXN"))["power mode"]
+    seen = findings(server, replace(on(server), power_mode="MAXN"))["rights"]
     assert not seen.ok and "sudoers.d/autocompress" in seen.remedy and "nvpmodel" in seen.remedy
 
 
