@@ -10,12 +10,15 @@ import numpy as np
 import onnx
 import pytest
 from autocompress.compress import Recipe, Recovery, check_outputs
+from autocompress.compress.export import Stored, Template
+from autocompress.compress.graph import clone, set_tensor
+from autocompress.compress.half import round_to_half, write_half
 from autocompress.compress.sparse import sparse_refusal
 from autocompress.errors import StageError
 from autocompress.tests.compress.artifacts import run
 from autocompress.tests.models import TINY_MODELS
 from autocompress.tests.targets.rtx_build import acceptance
-from onnx import TensorProto, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 needs_builder = pytest.mark.skipif(importlib.util.find_spec("tensorrt_rtx") is None, reason="tensorrt-rtx is not installed")
 UNIFORM = ("int8", "float16", "fp8", "int8_24", "float16_24")
@@ -155,6 +158,18 @@ def test_float16_neighbours_have_no_casts_between_them(compressors, tmp_path):
     assert {tensor.data_type for tensor in model.graph.initializer} == {TensorProto.FLOAT16}
 
 
+def test_tensors_whose_names_end_like_those_of_others_stay_apart():
+    names = ["x", "conv2d", "conv2d_16", "y"]
+    weights = [numpy_helper.from_array(np.full((1, 1, 1, 1), 2, np.float32), f"w{index}") for index in range(3)]
+    nodes = [helper.make_node("Conv", [names[index], f"w{index}"], [names[index + 1]]) for index in range(3)]
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 1, 2, 2]) for name in ("x", "y")]
+    model = helper.make_model(helper.make_graph(nodes, "g", values[:1], values[1:], weights), ir_version=10)
+    stored = {f"w{index}": Stored(initializer=f"w{index}", transposed=False) for index in range(3)}
+    write_half(model, Template(model=model, parameters=stored, values={}), {f"layer{index}": f"w{index}" for index in range(3)})
+    assert [node.op_type for node in model.graph.node] == ["Cast", "Conv", "Conv", "Conv", "Cast"]
+    onnx.checker.check_model(model, full_check=True)
+
+
 def test_a_float32_shortcut_of_a_float16_branch_is_not_rounded(compressors, tmp_path):
     result = compressors("residual").build(Recipe(precision={"body.1.0": "float16"}), tmp_path)
     model = onnx.load(result.artifact.path)
@@ -165,9 +180,6 @@ def test_a_float32_shortcut_of_a_float16_branch_is_not_rounded(compressors, tmp_
 
 
 def test_a_weight_beyond_float16_is_refused(compressors):
-    from autocompress.compress.graph import clone, set_tensor
-    from autocompress.compress.half import round_to_half
-
     module = clone(compressors("mlp").students.teacher)
     set_tensor(module, "0.weight", module.get_parameter("0.weight") * 1e8)
     with pytest.raises(StageError, match="keep 0 in float32"):
