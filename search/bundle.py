@@ -3,7 +3,7 @@
 model.onnx       the file that was measured, byte for byte; or, packed,
 model.packed     the same, entropy-coded: run.py restores it bit for bit in memory (packed.py)
 manifest.json    recipe, digests, metrics with spreads, inputs and outputs, preprocessing, environment, command
-run.py           loads and runs it with nothing but onnxruntime and numpy
+run.py           loads and runs it with nothing but onnxruntime and numpy; for a GPU with TensorRT, numpy and on_device/ beside it
 SHA256SUMS       for `sha256sum --check SHA256SUMS`
 """
 
@@ -18,6 +18,8 @@ from typing import Any
 
 from ..errors import InputError, RunDirectoryError
 from ..files import digest_of_file
+from ..profiles.profile import GPU_RUNTIMES
+from . import bundle_tensorrt
 from .formats import LAYER_TIMES_NOTE, Point, Run, size_ratio
 from .packed import pack, unpack
 
@@ -90,7 +92,10 @@ def write_bundle(point: Point, run: Run, artifact: Path, out: Path, *, packed: b
                 shutil.copyfile(artifact, folder / name)
             described = manifest(point, run, artifact, file=folder / name)
             (folder / "manifest.json").write_text(_pretty(described), encoding="utf-8")
-            (folder / "run.py").write_text(run_script(packed=packed), encoding="utf-8")
+            runtime = run["target"]["runtime"]
+            (folder / "run.py").write_text(run_script(packed=packed, runtime=runtime), encoding="utf-8")
+            if runtime in GPU_RUNTIMES:
+                bundle_tensorrt.copy_runtime(folder, runtime)
             (folder / "SHA256SUMS").write_text(_checksums(folder), encoding="utf-8")
     except OSError as error:
         raise InputError(f"The bundle cannot be written to {out}: {error.strerror or error}.") from error
@@ -103,14 +108,17 @@ def require_free(out: Path) -> None:
         raise InputError(f"{out} exists already and is not an empty directory: choose another one, or remove it.")
 
 
-def run_script(*, packed: bool) -> str:
+def run_script(*, packed: bool, runtime: str) -> str:
     """The content of run.py; for a packed model with `unpack` in it, so that the device needs nothing of this package."""
+    on_gpu = runtime in GPU_RUNTIMES
+    plain = bundle_tensorrt.RUN_SCRIPT if on_gpu else RUN_SCRIPT
     if not packed:
-        return RUN_SCRIPT
-    script = RUN_SCRIPT.replace("import json\nimport sys\n", "import hashlib\nimport json\nimport lzma\nimport sys\n")
-    script = script.replace('str(here / "model.onnx")', 'restored(here / "model.packed")')
-    before, options, after = script.partition("options = ort.SessionOptions()")
-    return f"{before}\n\n{inspect.getsource(unpack)}\n\n{RESTORING}{options}{after}"
+        return plain
+    script = plain.replace("import json\nimport sys\n", "import hashlib\nimport json\nimport lzma\nimport sys\n")
+    restore, more = ("restored_path", bundle_tensorrt.RESTORING_PATH) if on_gpu else ("restored", "")
+    script = script.replace('str(here / "model.onnx")', f'{restore}(here / "model.packed")')
+    before, options, after = script.partition("options = ")
+    return f"{before}\n\n{inspect.getsource(unpack)}\n\n{RESTORING}{more}{options}{after}"
 
 
 def manifest(point: Point, run: Run, artifact: Path, *, file: Path) -> dict[str, Any]:
@@ -184,7 +192,8 @@ def _tensor(value: Any) -> dict[str, Any]:
 
 
 def _checksums(folder: Path) -> str:
-    return "".join(f"{digest_of_file(path)}  {path.name}\n" for path in sorted(folder.iterdir()))
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return "".join(f"{digest_of_file(path)}  {path.relative_to(folder).as_posix()}\n" for path in files)
 
 
 def _pretty(value: Mapping[str, Any]) -> str:

@@ -4,7 +4,7 @@ import shutil
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ from ..compress.recipe import Recipe
 from ..errors import TargetUnavailable
 from ..files import cache_folder, canonical_json
 from ..profiles import SEARCH_TIMING, Environment, Profile
+from ..targets.condition import power_mode_note
+from ..targets.held_clocks import ClocksOfTargets
 from ..targets.store import MeasurementStore
 from ..tasks.check import CheckedTask, check_task
 from ..tasks.identity import data_digest, model_digest
@@ -90,9 +92,16 @@ class Problem:
         return self.request.directory(self.checked.task.name, self.target_names)
 
 
-def prepare(request: SearchRequest, progress: Progress) -> Problem:
-    """The request, checked without writing anything. Raises InputError or TargetUnavailable."""
+def prepare(
+    request: SearchRequest, progress: Progress, *, planning: bool = False, clocks: ClocksOfTargets | None = None
+) -> Problem:
+    """The request, checked without writing anything. Raises InputError or TargetUnavailable; a plan needs no target to answer.
+
+    `clocks`, which outlive the search, set those of each target before anything is asked of it (`--set-clocks`).
+    """
     asked = load_targets(request.target)
+    if clocks is not None:
+        asked = tuple(replace(target, clocks=clocks.of(target.profile, target.address)) for target in asked)
     profiles = tuple(target.profile for target in asked)
     names = ",".join(profile.name for profile in profiles)
     exporter = threading.Thread(target=load_exporter, daemon=True)
@@ -105,10 +114,13 @@ def prepare(request: SearchRequest, progress: Progress) -> Problem:
         progress.note(f"Note: {note}")
     request.constraints.limits(checked.baseline)
     progress.stage(f"asking the target {names}")
-    targets = tuple(target.probe(primary=target is asked[0]) for target in asked)
+    targets = tuple(target.probe(needed=target is asked[0] and not planning) for target in asked)
     for target in targets:
         if target.away:
-            progress.note(f"Target '{target.profile.name}' is away: its measurements are queued, its limits open. {target.away}")
+            meaning = "the plan holds without it" if planning else "its measurements are queued, its limits open"
+            progress.note(f"Target '{target.profile.name}' is away: {meaning}. {target.away}")
+        if note := power_mode_note(target.profile, target.environment):
+            progress.note(f"Note: {note}")
     progress.stage("reading the model")
     exporter.join()
     network = Network.trace(task.model, task.example_inputs)

@@ -17,6 +17,7 @@ class SearchRequest:
     """A search as it was asked for. With neither `budget_s` nor `trials` the budget is DEFAULT_BUDGET_S.
 
     `target` may be several, separated by commas: `constraints` are those on the first, `further` on the others, by name.
+    `set_clocks`: whether boards' power modes are set and their clocks fixed meanwhile.
     `warm_start` is the directory of an earlier run whose front is tried first.
     """
 
@@ -32,6 +33,7 @@ class SearchRequest:
     recovery: bool = True
     warm_start: Path | None = None
     seed: int = 0
+    set_clocks: bool = False
     out: Path | None = None
     fresh: bool = False
     command: str = ""

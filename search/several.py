@@ -7,6 +7,7 @@ from typing import Any
 
 from ..errors import TargetUnavailable
 from ..profiles import Environment, Profile, TargetAddress, load_profile
+from ..targets.held_clocks import HeldClocks
 from ..targets.store import MeasurementStore
 from ..targets.target import Target
 from .constraints import Constraints
@@ -22,25 +23,27 @@ class NamedTarget:
 
     profile: Profile
     address: TargetAddress
+    clocks: HeldClocks | None = None
 
-    def probe(self, *, primary: bool = True) -> "FoundTarget":
-        """The target, asked for its environment. TargetUnavailable says which target it is; a further one may be away."""
+    def probe(self, *, needed: bool = True) -> "FoundTarget":
+        """The target, asked for its environment. TargetUnavailable says which target it is; one that is not needed may be away."""
         try:
-            environment = target_at(self.profile, self.address).probe()
+            environment = target_at(self.profile, self.address, clocks=self.clocks).probe()
         except TargetUnavailable as error:
-            if primary:
+            if needed:
                 raise TargetUnavailable(f"Target '{self.profile.name}': {error}") from error
-            return FoundTarget(profile=self.profile, address=self.address, environment=None, away=str(error))
-        return FoundTarget(profile=self.profile, address=self.address, environment=environment)
+            return FoundTarget(profile=self.profile, address=self.address, clocks=self.clocks, environment=None, away=str(error))
+        return FoundTarget(profile=self.profile, address=self.address, clocks=self.clocks, environment=environment)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundTarget:
-    """A target as it was found. A further one that is away has no environment yet, and `away` says why."""
+    """A target as it was found. One that is away has no environment yet, and `away` says why."""
 
     profile: Profile
     address: TargetAddress
     environment: Environment | None
+    clocks: HeldClocks | None = None
     away: str = ""
 
     def open(
@@ -56,7 +59,8 @@ class FoundTarget:
         """
         away = self.environment is None
         inputs = validation.inputs if validation else None
-        target = target_at(self.profile, self.address, store, inputs=inputs, recognize=recognize if away else None)
+        recognizer = recognize if away else None
+        target = target_at(self.profile, self.address, store, inputs=inputs, recognize=recognizer, clocks=self.clocks)
         if self.environment is None:
             return target
         if target.probe().fingerprint != self.environment.fingerprint:
@@ -79,10 +83,10 @@ def target_at(
     *,
     inputs: Path | None = None,
     recognize: Callable[[Environment], None] | None = None,
+    clocks: HeldClocks | None = None,
 ) -> Target:
     """A target on this machine, or on the device behind the address."""
-    remote: dict[str, Any] = {} if address.local else {"address": address}
-    return Target(profile, store, inputs=inputs, recognize=recognize, **remote)
+    return Target(profile, store, inputs=inputs, recognize=recognize, address=address, clocks=clocks)
 
 
 def environment_identity(environment: Environment, *, prefix: str) -> Iterator[tuple[str, str]]:

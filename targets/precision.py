@@ -65,8 +65,7 @@ def reported_precision(nodes: Mapping[str, str], layers: Iterable[str]) -> dict[
 
 def _width(precision: str) -> int:
     """Bits of a reported precision: of two with equally many, either may stand for both."""
-    kind = precision.removesuffix("_24")
-    return {"float32": 32, "bfloat16": 16, "float16": 16}.get(kind, 8)
+    return {"float32": 32, "bfloat16": 16, "float16": 16}.get(precision, 8)
 
 
 def _precision(computing: Sequence[onnx.NodeProto]) -> Precision:

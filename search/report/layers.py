@@ -66,6 +66,14 @@ def _rows(point: Point, run: Run) -> list[dict[str, Any]]:
     ]
 
 
+def legend(run: Run) -> str:
+    """The colors of layers: int8 and float32, and what else ran or was asked for in this run."""
+    points = [point for point in (*run["front"], *run["dominated"], run["baseline"], run["uniform_int8"]) if point]
+    ran = {_kernel(layer) for point in points for layer in point["layers"]}
+    shown = [name for name in ("int8", "fp8", "float16", "float32") if name in ran | {"int8", "float32"}]
+    return "\n".join(f'<li><i class="swatch {name}"></i>ran in {name}</li>' for name in shown)
+
+
 def _kernel(layer: dict[str, Any]) -> str:
     """The precision to color a layer by: what its kernel computes in, or by what was asked where the kernel was not seen."""
     ran = layer["precision_executed"] or layer["precision_asked"]

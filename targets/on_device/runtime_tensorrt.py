@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import tensorrt
+from .tensorrt_runtime import opened
 
-from .tensorrt_runtime import TensorRT
-
-_RUNTIME = TensorRT(tensorrt)
+_RUNTIME = opened("tensorrt")
 ERRORS = _RUNTIME.ERRORS
 version, facts, prepare = _RUNTIME.version, _RUNTIME.facts, _RUNTIME.prepare
 open_session, peak_memory, details = _RUNTIME.open_session, _RUNTIME.peak_memory, _RUNTIME.details

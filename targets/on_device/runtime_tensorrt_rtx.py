@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import tensorrt_rtx
+from .tensorrt_runtime import opened
 
-from .tensorrt_runtime import TensorRT
-
-_RUNTIME = TensorRT(tensorrt_rtx, compiles=True)
+_RUNTIME = opened("tensorrt_rtx", compiles=True)
 ERRORS = _RUNTIME.ERRORS
 version, facts, prepare = _RUNTIME.version, _RUNTIME.facts, _RUNTIME.prepare
 open_session, peak_memory, details = _RUNTIME.open_session, _RUNTIME.peak_memory, _RUNTIME.details

@@ -2,7 +2,7 @@
 
 A model is built for the shapes that it is measured with, no others. What it computes in is said by the model: since 10 by
 strong typing; before, by the flags that it needs, with float32 layers held in float32 beside float16 ones. Flags are looked up
-by name, because versions differ: EXPLICIT_BATCH is gone since 10 (RTX, 11), STRONGLY_TYPED is new in 10, FP16 and INT8 are gone in 11.
+by name, because versions differ: STRONGLY_TYPED is new in 10; EXPLICIT_BATCH, FP16 and INT8 are gone in 11 and in RTX.
 """
 
 from __future__ import annotations

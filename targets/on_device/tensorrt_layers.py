@@ -24,7 +24,7 @@ _NODE = re.compile(r"\[ONNX Layer: ([^\]]*)\]")
 
 
 def layer_precisions(layers: Sequence[Any]) -> dict[str, str]:
-    """By ONNX node, the precision that it runs in: float32, float16, bfloat16, int8 or fp8, `_24` behind it for sparse kernels.
+    """By ONNX node, the precision that it runs in: float32, float16, bfloat16, int8 or fp8.
 
     Of several layers that a node is in, the one that computes counts (a convolution, a product), not those that move data.
     A node whose layer tells no type is left out.
@@ -50,8 +50,7 @@ def precision_of(layer: Any) -> str | None:
     for text in texts:
         for name, pattern in _PRECISIONS:
             if re.search(pattern, text, re.IGNORECASE):
-                sparse = name in ("int8", "float16") and "spars" in str(layer.get("TacticName", "")).lower()
-                return f"{name}_24" if sparse else name
+                return name
     return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 from typing import Any
 
@@ -18,29 +19,38 @@ from .tensorrt_session import TrtSession
 PROFILE_WARM_UP, PROFILE_LEAST, PROFILE_MOST = 5, 10, 500
 
 
+def opened(module: str, *, compiles: bool = False) -> TensorRT:
+    """The runtime of a library's module. RefusedError without driver or GPU; ImportError without the library.
+
+    The GPU is looked for first: without one the library is of no use, and much of it ends in a segmentation fault.
+    """
+    cuda = Cuda()
+    return TensorRT(importlib.import_module(module), cuda, compiles=compiles)
+
+
 class TensorRT:
     """See Runtime and DeviceRuntime. `trt` is the library's module.
 
     `compiles`: whether kernels are compiled when an engine is first run (RTX), so that those are kept, and not the timings of
-    tactics. The driver is opened with the first request: without one, nothing of the library may be touched that needs a GPU.
+    tactics.
     """
 
     ERRORS: tuple[type[BaseException], ...] = (EngineError, CudaError)
 
-    def __init__(self, trt: Any, *, compiles: bool = False):
+    def __init__(self, trt: Any, cuda: Cuda, *, compiles: bool):
         self._trt = trt
+        self._cuda = cuda
         self._compiles = compiles
-        self._cuda: Cuda | None = None
         self._log = logger_of(trt)
 
     def version(self) -> str:
         """The library's version, the GPU's compute capability and the driver's CUDA version: all of them choose kernels."""
-        device = self._opened().device
+        device = self._cuda.device
         return "{} sm_{}{} CUDA {}.{}".format(self._trt.__version__, *device.capability, *device.driver)
 
     def facts(self, request: Request) -> dict[str, Any]:
         """See Runtime. A board keeps its own name; a GPU in a PC gives its own."""
-        device = self._opened().device
+        device = self._cuda.device
         self._trt.Runtime(self._log)  # a library that does not fit this GPU or driver fails here, not in the first measurement
         return {} if Path("/proc/device-tree/model").exists() else {"device": device.name}
 
@@ -56,11 +66,11 @@ class TensorRT:
         """See Runtime. The engine comes out of the cache if it holds it."""
         plan, _ = self._engine(model, request)
         kernels = cache.load_blob("runtime", *self._device_and_version()) if self._compiles else None
-        return TrtSession(self._trt, self._log, self._opened(), plan, kernels=kernels)
+        return TrtSession(self._trt, self._log, self._cuda, plan, kernels=kernels)
 
     def peak_memory(self, request: Request, feeds: Feeds) -> int:
         """Bytes of device memory that loading and running the candidate takes: engine, activations, inputs, outputs."""
-        cuda = self._opened()
+        cuda = self._cuda
         before = cuda.free_memory()
         session = self.open_session(request["model"], request)
         session.run(feeds)
@@ -81,7 +91,7 @@ class TensorRT:
             "flags": built[0]["flags"],
             "tf32": "TF32" in built[0]["flags"],
             "tensorrt": str(self._trt.__version__),
-            "gpu": self._opened().device.name,
+            "gpu": self._cuda.device.name,
             "gpu_clock_mhz": gpu_clock_mhz(),
             **bound.details(),
         }
@@ -118,7 +128,7 @@ class TensorRT:
         `engine_build` tells engines apart that are built of one model independently of each other: without the timing cache,
         which would choose the same tactics again. `anew`: built now, whatever is kept.
         """
-        cuda, options = self._opened(), read_options(request)
+        cuda, options = self._cuda, read_options(request)
         shapes = Shapes.of(request, stored_arrays(request.get("inputs")))
         number = request.get("engine_build", 0)
         alone = request.get("timing", {}).get("engine_builds", 1) > 1
@@ -159,13 +169,7 @@ class TensorRT:
             cache.keep_blob("runtime", *self._device_and_version(), compiled)
 
     def _device_and_version(self) -> tuple[str, str]:
-        return self._opened().device.name, str(self._trt.__version__)
-
-    def _opened(self) -> Cuda:
-        """The driver. RefusedError of the kind unavailable without driver or GPU."""
-        if self._cuda is None:
-            self._cuda = Cuda()
-        return self._cuda
+        return self._cuda.device.name, str(self._trt.__version__)
 
 
 def _profiler(trt: Any) -> Any:

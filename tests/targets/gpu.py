@@ -25,3 +25,8 @@ def use_fake_gpu(monkeypatch: pytest.MonkeyPatch, *, driver: Path, cache: Path, 
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(FAKE), os.environ.get("PYTHONPATH", "")]))
     monkeypatch.setenv("FAKE_TENSORRT", version)
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+
+
+def kept_engines(cache: Path) -> list[Path]:
+    """The engine files in the cache of `use_fake_gpu`, sorted by name."""
+    return sorted((cache / "autocompress" / "tensorrt").glob("*.engine"))

@@ -117,3 +117,25 @@ def quantized_chain(path: Path, *, precisions: str) -> Path:
         current = through_uint8(output)
     nodes.append(helper.make_node("Identity", [current], ["y"]))
     return save(path, nodes, inputs={"x": ["batch", 16, 16, 16]}, weights=weights)
+
+
+def mixed_precisions(path: Path) -> Path:
+    """Convolutions `q` (int8), `h` (float16 between casts) and `f` (float32), in the convention of TensorRT."""
+    weight = np.random.default_rng(0).standard_normal((4, 4, 1, 1)).astype(np.float32)
+    weights = {
+        **{"s": np.array(0.05, np.float32), "z": np.array(0, np.int8), "steps": np.full(4, 0.02, np.float32)},
+        **{"q.weight_q": np.clip(np.rint(weight / 0.02), -127, 127).astype(np.int8), "h.weight": weight.astype(np.float16)},
+        **{"f.weight": weight},
+    }
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "s", "z"], ["a"]),
+        helper.make_node("DequantizeLinear", ["a", "s", "z"], ["b"]),
+        helper.make_node("DequantizeLinear", ["q.weight_q", "steps"], ["w"], axis=0),
+        helper.make_node("Conv", ["b", "w"], ["c"], name="q"),
+        helper.make_node("Relu", ["c"], ["d"], name="relu"),
+        helper.make_node("Cast", ["d"], ["e"], to=TensorProto.FLOAT16),
+        helper.make_node("Conv", ["e", "h.weight"], ["g"], name="h"),
+        helper.make_node("Cast", ["g"], ["i"], to=TensorProto.FLOAT),
+        helper.make_node("Conv", ["i", "f.weight"], ["y"], name="f"),
+    ]
+    return save(path, nodes, inputs={"x": ["batch", 4, 6, 6]}, weights=weights)

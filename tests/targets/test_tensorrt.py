@@ -1,24 +1,25 @@
-"""TensorRT in real worker processes, on a fake GPU: every version's way from ONNX to a measurement."""
+"""TensorRT in real worker processes, on a fake GPU: what a real one cannot be made to do. tests/contract has the rest."""
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from autocompress.errors import InputError, StageError, TargetUnavailable
+from autocompress.errors import InputError, TargetUnavailable
 from autocompress.profiles import load_profile
+from autocompress.targets.doctor import doctor
 from autocompress.targets.on_device import tensorrt_cache, timing
 from autocompress.targets.target import Target
 from autocompress.tests.targets import models
-from autocompress.tests.targets.gpu import fake_driver, use_fake_gpu
+from autocompress.tests.targets.gpu import fake_driver, kept_engines, use_fake_gpu
 from autocompress.tests.targets.models import QUICK
-from onnx import TensorProto, helper
 
 pytestmark = pytest.mark.usefixtures("quiet_machine")
-VERSIONS = ("8.5.3", "8.6.1", "10.3.0", "11.4.0", "rtx")
 THREE_BUILDS = replace(QUICK, pairs_min=4, pairs_max=4, engine_builds=3)
 Opener = Callable[..., Target]
 
@@ -39,107 +40,24 @@ def target(driver: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ope
     return opened
 
 
-def kept_engines(tmp_path: Path) -> list[Path]:
-    return sorted((tmp_path / "cache" / "autocompress" / "tensorrt").glob("*.engine"))
-
-
 def tactics(tmp_path: Path) -> list[str]:
     """What each kept engine's build chose: the second line of the file, behind what is known of it."""
-    heads = [path.read_bytes().split(b"\n")[1] for path in kept_engines(tmp_path)]
+    heads = [path.read_bytes().split(b"\n")[1] for path in kept_engines(tmp_path / "cache")]
     return [json.loads(head[len(b"fake-engine ") :])["tactic"] for head in heads]
-
-
-def mixed(path: Path) -> Path:
-    """Convolutions `q` (int8), `h` (float16 between casts) and `f` (float32), in the convention of TensorRT."""
-    weight = np.random.default_rng(0).standard_normal((4, 4, 1, 1)).astype(np.float32)
-    weights = {
-        **{"s": np.array(0.05, np.float32), "z": np.array(0, np.int8), "steps": np.full(4, 0.02, np.float32)},
-        **{"q.weight_q": np.clip(np.rint(weight / 0.02), -127, 127).astype(np.int8), "h.weight": weight.astype(np.float16)},
-        **{"f.weight": weight},
-    }
-    nodes = [
-        helper.make_node("QuantizeLinear", ["x", "s", "z"], ["a"]),
-        helper.make_node("DequantizeLinear", ["a", "s", "z"], ["b"]),
-        helper.make_node("DequantizeLinear", ["q.weight_q", "steps"], ["w"], axis=0),
-        helper.make_node("Conv", ["b", "w"], ["c"], name="q"),
-        helper.make_node("Relu", ["c"], ["d"], name="relu"),
-        helper.make_node("Cast", ["d"], ["e"], to=TensorProto.FLOAT16),
-        helper.make_node("Conv", ["e", "h.weight"], ["g"], name="h"),
-        helper.make_node("Cast", ["g"], ["i"], to=TensorProto.FLOAT),
-        helper.make_node("Conv", ["i", "f.weight"], ["y"], name="f"),
-    ]
-    return models.save(path, nodes, inputs={"x": ["batch", 4, 6, 6]}, weights=weights)
-
-
-@pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize("batch", ["batch", 4], ids=str)
-def test_outputs_equal_a_numpy_reference_for_dynamic_and_fixed_batches(
-    target: Opener, tmp_path: Path, version: str, batch: int | str
-) -> None:
-    x = np.random.default_rng(0).standard_normal((10, 8)).astype(np.float32)
-    model = models.linear(tmp_path / "m.onnx", batch=batch, scale=3.0)
-    with target(version).session() as session:
-        (y,) = session.run(model, models.samples(tmp_path / "x.npz", x), batch=3)
-    np.testing.assert_allclose(y, 3 * x, rtol=1e-6)
-
-
-@pytest.mark.parametrize("version", VERSIONS)
-def test_a_measurement_is_in_gpu_time_and_tells_what_was_built(target: Opener, tmp_path: Path, version: str) -> None:
-    model, baseline = models.chain(tmp_path / "m.onnx", layers=1), models.chain(tmp_path / "b.onnx", layers=4)
-    with target(version).session() as session:
-        measurement = session.measure(model, baseline, QUICK)
-    assert measurement.timer == "cuda-events"
-    assert measurement.ratio < 1
-    assert (measurement.environment.device, measurement.details["gpu"]) == ("Fake GPU", "Fake GPU")
-    assert "sm_89 CUDA 12.6" in measurement.environment.runtime_version
-    assert measurement.details["cuda_graph"] and not measurement.details["tf32"]
-    assert measurement.details["engine_bytes"] > model.stat().st_size and measurement.details["host_enqueue_s"] > 0
-    # The fake context takes as much memory as its model's weights; input and output have 16 KB each.
-    assert measurement.peak_memory_bytes >= 16 * 16 * 3 * 3 * 4 + 2 * 16 * 16 * 16 * 4
-    assert len(measurement.details["build_s"]) == 1
-
-
-@pytest.mark.parametrize("version", VERSIONS)
-def test_each_layer_runs_in_the_precision_that_the_model_says(target: Opener, tmp_path: Path, version: str) -> None:
-    with target(version).session() as session:
-        executed = session.executed_precision(mixed(tmp_path / "m.onnx"), ["q", "h", "f", "gone"])
-    assert executed == {"q": "int8", "h": "float16", "f": "float32"}
 
 
 def test_before_strong_typing_the_flags_are_those_that_the_model_needs(target: Opener, tmp_path: Path) -> None:
     with target("8.6.1").session() as session:
-        whole = session.measure(mixed(tmp_path / "m.onnx"), models.chain(tmp_path / "b.onnx", layers=1), QUICK)
+        whole = session.measure(models.mixed_precisions(tmp_path / "m.onnx"), models.chain(tmp_path / "b.onnx", layers=1), QUICK)
         plain = session.measure(models.chain(tmp_path / "p.onnx", layers=2), models.chain(tmp_path / "b.onnx", layers=1), QUICK)
     assert whole.details["flags"] == ["SPARSE_WEIGHTS", "INT8", "FP16", "OBEY_PRECISION_CONSTRAINTS"]
     assert plain.details["flags"] == ["SPARSE_WEIGHTS"]
-
-
-def test_tf32_is_used_only_where_the_profile_says_so(target: Opener, tmp_path: Path) -> None:
-    model = models.chain(tmp_path / "m.onnx", layers=1)
-    with target(runtime_options={"tf32": "1"}).session() as session:
-        assert session.measure(model, model, QUICK).details["tf32"]
 
 
 def test_an_option_that_does_not_exist_is_refused(target: Opener, tmp_path: Path) -> None:
     model = models.chain(tmp_path / "m.onnx", layers=1)
     with target(runtime_options={"fp16": "1"}).session() as session, pytest.raises(InputError, match="no runtime option 'fp16'"):
         session.measure(model, model, QUICK)
-
-
-def test_engines_are_kept_for_later_workers(target: Opener, tmp_path: Path) -> None:
-    model, baseline = models.chain(tmp_path / "m.onnx", layers=1), models.chain(tmp_path / "b.onnx", layers=2)
-    for _ in range(2):
-        with target().session() as session:
-            session.measure(model, baseline, QUICK)
-    assert len(kept_engines(tmp_path)) == 2
-
-
-def test_another_batch_size_or_version_is_another_engine(target: Opener, tmp_path: Path) -> None:
-    model = models.chain(tmp_path / "m.onnx", layers=1)
-    for version, batch in (("10.3.0", 1), ("10.3.0", 2), ("11.4.0", 1)):
-        with target(version).session() as session:
-            session.measure(model, model, QUICK.with_batch(batch))
-    assert len(kept_engines(tmp_path)) == 3
 
 
 def test_the_timing_cache_makes_builds_choose_the_same_tactics(target: Opener, tmp_path: Path) -> None:
@@ -149,22 +67,9 @@ def test_the_timing_cache_makes_builds_choose_the_same_tactics(target: Opener, t
         with target().session() as session:
             session.run(model, x, batch=2)
         seen += tactics(tmp_path)
-        kept_engines(tmp_path)[0].unlink()
+        kept_engines(tmp_path / "cache")[0].unlink()
     assert seen[0] == seen[1]
     assert (tmp_path / "cache" / "autocompress" / "tensorrt" / "timing-Fake_GPU-10.3.0.bin").is_file()
-
-
-def test_a_finalist_is_built_three_times_and_anew_each_time(target: Opener, tmp_path: Path) -> None:
-    model, baseline = models.chain(tmp_path / "m.onnx", layers=1), models.chain(tmp_path / "b.onnx", layers=2)
-    found = []
-    for _ in range(2):
-        with target().session() as session:
-            measurement = session.measure(model, baseline, THREE_BUILDS)
-        assert (measurement.details["engine_builds"], len(measurement.details["build_s"])) == (3, 3)
-        found.append(set(tactics(tmp_path)))
-    # 3 builds of each model, one of the control's; the candidate's 3 are others the second time.
-    assert [len(item) for item in found] == [7, 7]
-    assert len(found[0] & found[1]) == 4
 
 
 def test_pairs_take_the_builds_in_turn() -> None:
@@ -202,50 +107,12 @@ def test_a_model_that_cannot_be_captured_is_timed_without_a_graph(
     assert measurement.latency_s > 0
 
 
-def test_layer_times_are_those_of_the_profiler(target: Opener, tmp_path: Path) -> None:
-    with target().session() as session:
-        times = session.profile_layers(mixed(tmp_path / "m.onnx"), ["q", "h", "f"], batch=1)
-    assert times.layers == pytest.approx({"q": 5e-4, "h": 5e-4, "f": 5e-4})
-    assert times.other_s == pytest.approx(5e-4)  # the reformatting before the first
-
-
-@pytest.mark.parametrize("version", ["8.6.1", "10.3.0"])
-def test_what_the_parser_refuses_is_an_error_of_the_candidate(target: Opener, tmp_path: Path, version: str) -> None:
-    model = models.quantized_chain(tmp_path / "m.onnx", precisions="q")  # uint8, zero point 128, int32 biases
-    with target(version).session() as session, pytest.raises(StageError, match="node .: Non-zero zero point is not supported"):
-        session.run(model, models.samples(tmp_path / "x.npz", np.ones((1, 16, 16, 16), np.float32)), batch=1)
-
-
-def test_a_file_that_is_no_model_is_an_error_and_the_worker_lives_on(target: Opener, tmp_path: Path) -> None:
-    (tmp_path / "bad.onnx").write_bytes(b"rubbish")
-    x = models.samples(tmp_path / "x.npz", np.ones((2, 8), np.float32))
-    with target().session() as session:
-        with pytest.raises(StageError, match="TensorRT cannot read the model"):
-            session.run(tmp_path / "bad.onnx", x, batch=2)
-        (y,) = session.run(models.linear(tmp_path / "m.onnx"), x, batch=2)
-    assert y.shape == (2, 8)
-
-
-def test_a_dynamic_dimension_beside_the_batch_must_be_said(target: Opener, tmp_path: Path) -> None:
-    model = models.save(tmp_path / "m.onnx", [helper.make_node("Relu", ["x"], ["y"])], inputs={"x": ["batch", "length"]})
-    with target().session() as session, pytest.raises(InputError, match="--shape x=1,32"):
-        session.measure(model, model, QUICK)
-
-
-def test_named_shapes_are_those_that_an_engine_is_built_for(target: Opener, tmp_path: Path) -> None:
-    model = models.save(tmp_path / "m.onnx", [helper.make_node("Relu", ["x"], ["y"])], inputs={"x": ["batch", "length"]})
-    subject = target()
-    subject.workload["shapes"] = {"x": [1, 12]}
-    with subject.session() as session:
-        assert session.measure(model, model, QUICK).latency_s > 0
-
-
 def test_a_damaged_engine_is_built_again(target: Opener, tmp_path: Path) -> None:
     model = models.linear(tmp_path / "m.onnx")
     x = models.samples(tmp_path / "x.npz", np.ones((2, 8), np.float32))
     with target().session() as session:
         session.run(model, x, batch=2)
-        (path,) = kept_engines(tmp_path)
+        (path,) = kept_engines(tmp_path / "cache")
         path.write_bytes(path.read_bytes()[:-100])
         (y,) = session.run(model, x, batch=2)
     np.testing.assert_array_equal(y, 1)
@@ -256,8 +123,8 @@ def test_the_engines_that_were_used_last_are_kept(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(tensorrt_cache, "LIMIT_BYTES", 420)
     for number, key in enumerate("abcd"):
         tensorrt_cache.keep_engine(key, b"x" * 80, {"build_s": 1.0, "flags": []})
-        os.utime(kept_engines(tmp_path)[-1], (number, number))
-    assert [path.stem for path in kept_engines(tmp_path)] == ["b", "c", "d"]
+        os.utime(kept_engines(tmp_path / "cache")[-1], (number, number))
+    assert [path.stem for path in kept_engines(tmp_path / "cache")] == ["b", "c", "d"]
     assert tensorrt_cache.load_engine("a") is None
 
 
@@ -284,10 +151,77 @@ def test_a_driver_without_a_gpu_makes_the_target_unavailable(
 
 
 @pytest.mark.parametrize("version", ["10.3.0", "rtx"])
-def test_without_a_driver_nothing_of_tensorrt_is_touched(
+def test_without_a_driver_tensorrt_is_not_even_loaded(
     target: Opener, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str
 ) -> None:
     subject = target(version)
-    monkeypatch.setenv("LD_LIBRARY_PATH", str(tmp_path))  # the fake's Runtime would crash here, as the real one does
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(tmp_path))
+    monkeypatch.setenv("FAKE_TENSORRT", "no version: loading it would fail")
     with pytest.raises(TargetUnavailable, match="no NVIDIA driver"):
         subject.probe()
+
+
+def test_each_of_three_builds_chooses_its_own_tactics_and_anew_each_time(target: Opener, tmp_path: Path) -> None:
+    model, baseline = models.chain(tmp_path / "m.onnx", layers=1), models.chain(tmp_path / "b.onnx", layers=2)
+    found = []
+    for _ in range(2):
+        with target().session() as session:
+            session.measure(model, baseline, THREE_BUILDS)
+        found.append(set(tactics(tmp_path)))
+    # 3 builds of each model, one of the control's; the candidate's 3 are others the second time.
+    assert [len(item) for item in found] == [7, 7]
+    assert len(found[0] & found[1]) == 4
+
+
+def test_an_inspector_without_metadata_tells_precisions_by_the_layers_names(target: Opener, tmp_path: Path) -> None:
+    with target("8.5.3").session() as session:
+        executed = session.executed_precision(models.mixed_precisions(tmp_path / "m.onnx"), ["q", "h", "f"])
+    assert executed == {"q": "int8", "h": "float16", "f": "float32"}
+
+
+def test_an_engine_of_another_version_is_not_used(target: Opener, tmp_path: Path) -> None:
+    model = models.chain(tmp_path / "m.onnx", layers=1)
+    for version in ("10.3.0", "11.4.0"):
+        with target(version).session() as session:
+            session.measure(model, model, QUICK)
+    assert len(kept_engines(tmp_path / "cache")) == 2
+
+
+def test_layer_times_are_those_of_the_profiler(target: Opener, tmp_path: Path) -> None:
+    with target().session() as session:
+        times = session.profile_layers(models.mixed_precisions(tmp_path / "m.onnx"), ["q", "h", "f"], batch=1)
+    assert times.layers == pytest.approx({"q": 5e-4, "h": 5e-4, "f": 5e-4})
+    assert times.other_s == pytest.approx(5e-4)  # the reformatting before the first
+
+
+def test_a_gpu_in_a_pc_is_the_device_and_its_driver_is_part_of_the_environment(target: Opener) -> None:
+    environment = target().probe()
+    assert environment.device == "Fake GPU"
+    assert environment.runtime_version == "10.3.0 sm_89 CUDA 12.6"
+
+
+def test_the_doctor_tells_the_gpu_and_a_control_on_it(target: Opener) -> None:
+    target()
+    findings = {finding.name: finding for finding in doctor(load_profile("gpu"))}
+    assert findings["GPU"].detail == "Fake GPU: tensorrt 10.3.0 sm_89 CUDA 12.6"
+    assert findings["A/A control"].ok and "int8 kernels" not in findings
+
+
+@pytest.mark.parametrize("name", ["gpu", "gpu-rtx"])
+def test_a_command_for_a_gpu_ends_at_once_without_one(name: str, tmp_path: Path) -> None:
+    model = models.linear(tmp_path / "m.onnx")
+    command = [sys.executable, "-m", "autocompress", "measure", str(model), "--target", name]
+    without = {
+        **os.environ,
+        "LD_LIBRARY_PATH": "",
+        "CUDA_VISIBLE_DEVICES": "",
+    }  # an empty list hides the GPUs of a machine with some
+    seen = subprocess.run(command, env=without, capture_output=True, text=True, timeout=60, check=False)
+    assert seen.returncode == 3, seen.stderr
+    assert seen.stderr.count("\n") == 1 and "choose a target of the CPU" in seen.stderr
+
+
+def test_the_doctor_says_what_a_machine_without_a_gpu_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    (finding,) = doctor(load_profile("gpu"))
+    assert not finding.ok and "Install NVIDIA's driver" in finding.detail
