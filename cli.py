@@ -73,6 +73,10 @@ def search(
     recovery: Annotated[
         bool, typer.Option("--recovery/--no-recovery", help="Whether candidates may be trained (distilled from the original).")
     ] = True,
+    allow_predicted: Annotated[
+        bool,
+        typer.Option("--allow-predicted", help="Predict the latency on a target that cannot be used (marked ~), instead of stopping."),
+    ] = False,
     warm_start: Annotated[
         Path | None,
         typer.Option("--from", metavar="RUN", help="Try the front of an earlier run first, of this task or a similar one."),
@@ -119,6 +123,7 @@ def search(
             further=dict(further),
             sampler=sampler,
             recovery=recovery,
+            allow_predicted=allow_predicted,
             warm_start=warm_start,
             seed=seed,
             set_clocks=set_clocks,

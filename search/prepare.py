@@ -31,6 +31,7 @@ from .evaluate import Builder, Evaluator, StoredSplit
 from .finalists import Finalists
 from .further import format_of
 from .joint_space import space_of
+from .predict import predicted_if_away
 from .progress import Progress
 from .recovery_process import CHECK_PREFIX
 from .request import SearchRequest
@@ -38,7 +39,15 @@ from .result import Result
 from .run_directory import RunConfig, RunDirectory, existing_runs, read_json, read_run
 from .screen import Screen
 from .search import Options, Search
-from .several import FoundTarget, environment_identity, identity_of, load_targets, target_facts, targets_facts
+from .several import (
+    FoundTarget,
+    environment_identity,
+    identity_of,
+    load_targets,
+    predicted_identity,
+    target_facts,
+    targets_facts,
+)
 from .space import SearchSpace
 from .strategy import strategy_of
 from .study import SearchStudy
@@ -114,17 +123,25 @@ def prepare(
         progress.note(f"Note: {note}")
     request.constraints.limits(checked.baseline)
     progress.stage(f"asking the target {names}")
-    targets = tuple(target.probe(needed=target is asked[0] and not planning) for target in asked)
+    targets = tuple(
+        target.probe(needed=target is asked[0] and not planning, may_predict=request.allow_predicted) for target in asked
+    )
+    progress.stage("reading the model")
+    exporter.join()
+    network = Network.trace(task.model, task.example_inputs)
+    space = space_of(network, profiles, recovery=request.recovery)
+    if request.allow_predicted:
+        targets = tuple(
+            predicted_if_away(found, network, space, batch=request.batch, primary=found is targets[0]) for found in targets
+        )
     for target in targets:
         if target.away:
             meaning = "the plan holds without it" if planning else "its measurements are queued, its limits open"
             progress.note(f"Target '{target.profile.name}' is away: {meaning}. {target.away}")
         if note := power_mode_note(target.profile, target.environment):
             progress.note(f"Note: {note}")
-    progress.stage("reading the model")
-    exporter.join()
-    network = Network.trace(task.model, task.example_inputs)
-    space = space_of(network, profiles, recovery=request.recovery)
+        if target.prediction:
+            progress.note(f"Latencies on '{target.profile.name}' are predicted, not measured: {target.prediction.source}.")
     for constraints in (request.constraints, *request.further.values()):
         require_reachable_size(constraints.max_size_bytes, space.smallest_bytes(network))
     warm = () if request.warm_start is None else tuple(warm_recipes(read_run(request.warm_start), space))
@@ -274,6 +291,7 @@ def config_of(problem: Problem) -> RunConfig:
         "task definition": problem.checked.digest,
         "target": problem.target_names,
         "profile": problem.profile.fingerprint,
+        **predicted_identity(problem.targets[0], prefix=""),
         "batch": str(request.batch),
         **dict(environment_identity(problem.environment, prefix="")),
         **identity_of(problem.targets[1:]),
@@ -299,7 +317,7 @@ def config_of(problem: Problem) -> RunConfig:
 
 def facts_of(problem: Problem) -> dict[str, Any]:
     """The entries of front.json that do not change while a search runs."""
-    request, checked, profile, network = problem.request, problem.checked, problem.profile, problem.network
+    request, checked, network = problem.request, problem.checked, problem.network
     task, space = checked.task, problem.space
     metric = {"name": task.metric.name, "direction": task.metric.direction, "unit": task.metric.unit}
     several: dict[str, Any] = {}
@@ -316,7 +334,7 @@ def facts_of(problem: Problem) -> dict[str, Any]:
             "preprocessing": dict(task.preprocessing),
             "notes": list(checked.notes),
         },
-        "target": target_facts(profile, batch=request.batch),
+        "target": target_facts(problem.targets[0], batch=request.batch),
         **several,
         "environment": problem.environment.to_json(),
         "command": request.command,

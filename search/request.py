@@ -18,7 +18,8 @@ class SearchRequest:
 
     `target` may be several, separated by commas: `constraints` are those on the first, `further` on the others, by name.
     `set_clocks`: whether boards' power modes are set and their clocks fixed meanwhile.
-    `warm_start` is the directory of an earlier run whose front is tried first.
+    `warm_start` is the directory of an earlier run whose front is tried first. `allow_predicted`: targets that cannot be used are
+    predicted.
     """
 
     task: str
@@ -31,6 +32,7 @@ class SearchRequest:
     further: Mapping[str, Constraints] = field(default_factory=dict)
     sampler: str = "front"
     recovery: bool = True
+    allow_predicted: bool = False
     warm_start: Path | None = None
     seed: int = 0
     set_clocks: bool = False

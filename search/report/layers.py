@@ -22,7 +22,7 @@ def layer_view(run: Run, chosen: Point) -> dict[str, Any]:
 
 def _view(point: Point, run: Run, chosen: Point) -> dict[str, Any]:
     formats = Formats.of(run)
-    numbers = f"{formats.quality(point['quality']['validation'])}, {formats.latency(point['latency']['latency_s'])}"
+    numbers = f"{formats.quality(point['quality']['validation'])}, {formats.seconds_of(point)}"
     star = "★ " if point["trial"] == chosen["trial"] else ""
     return {
         "trial": point["trial"],
