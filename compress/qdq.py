@@ -43,8 +43,8 @@ def _write_layer(
     weights, axis = (quantized.weight.T, 1) if stored.transposed else (quantized.weight, 0)
     values = write_integers(writer, f"{name}.weight_q", weights, quantized.bits)
     inputs = [values, writer.add_initializer(quantized.weight_scale, f"_w{len(writer.dropped)}")]
-    if weights.ndim == 2:  # ONNX Runtime's QGemm and QLinearMatMul want the zero point written out
-        inputs.append(writer.constant(np.zeros(len(quantized.weight_scale), np.int8), "_z"))
+    if weights.ndim == 2:  # ONNX Runtime's QGemm and QLinearMatMul want it written out, and exact sums on AVX2 one for each layer
+        inputs.append(writer.add_initializer(np.zeros(len(quantized.weight_scale), np.int8), f"_n{len(writer.dropped)}"))
     _dequantize(writer, stored.initializer, inputs, axis=axis)
     initializer = template.parameters[bias].initializer if bias is not None and bias in template.parameters else ""
     if quantized.bias is not None and _takes_bias(writer.model, initializer):

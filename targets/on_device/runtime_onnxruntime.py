@@ -80,7 +80,7 @@ def _options(request: Request, *, also_disabled: str = "") -> Any:
     for key, value in request.get("runtime_options", {}).items():
         more = f";{also_disabled}" if also_disabled and key == DISABLED else ""
         options.add_session_config_entry(key, value + more)
-    if request.get("exact"):  # every node as it is written; session.x64quantprecision fails to load some attention models (1.32)
+    if request.get("exact"):  # every node as it is written
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     return options
 

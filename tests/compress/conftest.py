@@ -3,6 +3,7 @@
 import pytest
 from autocompress.compress import Compressor, Network
 from autocompress.compress.options import CompressorOptions, FileFormat
+from autocompress.profiles import load_profile
 from autocompress.tests.compress.tasks import tiny_task
 
 
@@ -14,8 +15,9 @@ def compressors():
 
 @pytest.fixture(scope="session")
 def symmetric():
-    """TensorRT's format."""
-    return FileFormat(activations="int8-symmetric")
+    """TensorRT's format: that of the profiles for GPUs."""
+    profile = load_profile("gpu-rtx")
+    return FileFormat(opset=profile.opset, activations=profile.activations)
 
 
 @pytest.fixture(scope="session")

@@ -10,12 +10,15 @@ import numpy as np
 import onnx
 import pytest
 from autocompress.compress import Recipe, Recovery, check_outputs
+from autocompress.compress.export import Stored, Template
+from autocompress.compress.graph import clone, set_tensor
+from autocompress.compress.half import round_to_half, write_half
 from autocompress.compress.sparse import sparse_refusal
 from autocompress.errors import StageError
 from autocompress.tests.compress.artifacts import run
 from autocompress.tests.models import TINY_MODELS
 from autocompress.tests.targets.rtx_build import acceptance
-from onnx import TensorProto, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 needs_builder = pytest.mark.skipif(importlib.util.find_spec("tensorrt_rtx") is None, reason="tensorrt-rtx is not installed")
 UNIFORM = ("int8", "float16", "fp8", "int8_24", "float16_24")
@@ -104,6 +107,15 @@ def test_both_conventions_of_one_student_answer_like_torch(name, compressors_of_
     assert result.artifact.digest != result.further[symmetric].artifact.digest
 
 
+def test_linear_layers_share_no_zero_points(compressors, tmp_path):
+    compressor = compressors("encoder")  # ONNX Runtime's exact sums replace the zero points of each layer, and fail on a shared one
+    built = compressor.build(Recipe(precision=uniform(compressor.network, "int8")), tmp_path)
+    pairs = [node for node in onnx.load(built.artifact.path).graph.node if node.op_type == "DequantizeLinear"]
+    zeros = [node.input[2] for node in pairs if ".weight_q" in node.input[0] and len(node.input) > 2]
+    assert len(zeros) > 4 and len(set(zeros)) == len(zeros)
+    check_outputs(run(built.artifact.path, built.check.inputs), built.check)
+
+
 @pytest.mark.parametrize("precision", UNIFORM)
 def test_a_pruned_and_recovered_student_answers_like_torch_in_both_formats(precision, compressors_of_both, symmetric, tmp_path):
     compressor = compressors_of_both("residual_projection")
@@ -155,6 +167,18 @@ def test_float16_neighbours_have_no_casts_between_them(compressors, tmp_path):
     assert {tensor.data_type for tensor in model.graph.initializer} == {TensorProto.FLOAT16}
 
 
+def test_tensors_whose_names_end_like_those_of_others_stay_apart():
+    names = ["x", "conv2d", "conv2d_16", "y"]
+    weights = [numpy_helper.from_array(np.full((1, 1, 1, 1), 2, np.float32), f"w{index}") for index in range(3)]
+    nodes = [helper.make_node("Conv", [names[index], f"w{index}"], [names[index + 1]]) for index in range(3)]
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 1, 2, 2]) for name in ("x", "y")]
+    model = helper.make_model(helper.make_graph(nodes, "g", values[:1], values[1:], weights), ir_version=10)
+    stored = {f"w{index}": Stored(initializer=f"w{index}", transposed=False) for index in range(3)}
+    write_half(model, Template(model=model, parameters=stored, values={}), {f"layer{index}": f"w{index}" for index in range(3)})
+    assert [node.op_type for node in model.graph.node] == ["Cast", "Conv", "Conv", "Conv", "Cast"]
+    onnx.checker.check_model(model, full_check=True)
+
+
 def test_a_float32_shortcut_of_a_float16_branch_is_not_rounded(compressors, tmp_path):
     result = compressors("residual").build(Recipe(precision={"body.1.0": "float16"}), tmp_path)
     model = onnx.load(result.artifact.path)
@@ -165,9 +189,6 @@ def test_a_float32_shortcut_of_a_float16_branch_is_not_rounded(compressors, tmp_
 
 
 def test_a_weight_beyond_float16_is_refused(compressors):
-    from autocompress.compress.graph import clone, set_tensor
-    from autocompress.compress.half import round_to_half
-
     module = clone(compressors("mlp").students.teacher)
     set_tensor(module, "0.weight", module.get_parameter("0.weight") * 1e8)
     with pytest.raises(StageError, match="keep 0 in float32"):
