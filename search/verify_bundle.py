@@ -18,7 +18,7 @@ import numpy as np
 
 from ..compress.check import FLOAT_TOLERANCE, HALF_TOLERANCE, QUANTIZED_TOLERANCE, relative_error
 from ..compress.recipe import HALF
-from ..errors import InputError, StageError, TargetUnavailable
+from ..errors import InputError, ProfileError, StageError, TargetUnavailable
 from ..files import digest_of_file
 from ..profiles import FINALIST_TIMING, TimingConfig
 from ..targets.target import TargetSession
@@ -27,6 +27,7 @@ from .evaluate import StoredSplit
 from .packed import unpack
 from .predicted import stand_in
 from .records import Latency
+from .several import NamedTarget
 from .verify import SCHEMA_VERSION, Say, Scorer, one_target, quality_fell, task_or_reason, usable_target
 
 ROOM = 0.10  # relative, on seconds
@@ -47,7 +48,7 @@ def verify_bundle(
     """
     manifest = _manifest(path)
     model = _model(path, manifest, folder)
-    named = one_target(target or manifest["target"]["name"])
+    named = _target(target, manifest)
     task, reason = task_or_reason(manifest["task"])
     if reason:
         note(f"Note: the task cannot be loaded here, so that its metric is not verified. {reason}")
@@ -78,6 +79,16 @@ def verify_bundle(
         "quality_not_verified": reason or None,
         "regressed": _regressions(metrics, parity, latency, quality, same=manifest["target"]["name"] == named.profile.name),
     }
+
+
+def _target(text: str | None, manifest: Mapping[str, Any]) -> NamedTarget:
+    """The target that was asked for, or that of the manifest. InputError when that is a profile of the user's own."""
+    try:
+        return one_target(text or manifest["target"]["name"])
+    except ProfileError as error:
+        if text is not None:
+            raise
+        raise InputError(f"The bundle's target is not one of ours: give its TOML file with --target. {error}") from error
 
 
 def _facts(manifest: Mapping[str, Any], name: str, address: str) -> dict[str, Any]:
