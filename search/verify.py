@@ -154,9 +154,7 @@ def _file(path: Path, point: Point) -> Path:
     return file
 
 
-def _measured(
-    target: Target, model: Path, baseline: Path, *, scorer: Scorer | None, timing: TimingConfig
-) -> dict[str, Any]:
+def _measured(target: Target, model: Path, baseline: Path, *, scorer: Scorer | None, timing: TimingConfig) -> dict[str, Any]:
     """`latency` and `quality` of a file now; or the `failure`. TargetUnavailable when the target is lost."""
     try:
         with target.session() as session:

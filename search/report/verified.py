@@ -26,4 +26,8 @@ def verified_section(run: Run) -> str:
 
 def _row(cells: tuple[str, ...]) -> str:
     label, *others = cells
-    return f'<tr><th scope="row">{escape(label)}</th>' + "".join(f'<td class="number">{escape(text)}</td>' for text in others) + "</tr>"
+    return (
+        f'<tr><th scope="row">{escape(label)}</th>'
+        + "".join(f'<td class="number">{escape(text)}</td>' for text in others)
+        + "</tr>"
+    )

@@ -63,7 +63,7 @@ def make_desk(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
     monkeypatch.setattr("autocompress.targets.control.TOLERANCE", 100.0)
     monkeypatch.setattr("autocompress.search.availability.PATIENCE_S", 1.0)
     desk = Desk(folder)
-    monkeypatch.setattr("autocompress.search.several.Target", target_on({"edge": desk.board, "cpu": Board()}))
+    monkeypatch.setattr("autocompress.search.several.Target", target_on({"edge": desk.board, "cpu": Board(), "cpu-avx2": Board()}))
     return desk
 
 

@@ -122,15 +122,17 @@ def test_another_table_or_data_sheet_is_another_identity(tmp_path):
     sheets = [replace(PROFILE, datasheet=replace(SHEET, overhead_s=overhead)) for overhead in (1e-6, 2e-6)]
     one, two = (model_of(profile, NETWORK, space(), batch=1, folder=tmp_path).identity for profile in sheets)
     calibrated(tmp_path)
-    assert len({json.dumps(item) for item in (one, two, model_of(PROFILE, NETWORK, space(), batch=1, folder=tmp_path).identity)}) == 3
+    assert (
+        len({json.dumps(item) for item in (one, two, model_of(PROFILE, NETWORK, space(), batch=1, folder=tmp_path).identity)}) == 3
+    )
 
 
 def test_a_target_that_nothing_predicts_is_unavailable(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     away = FoundTarget(profile=PROFILE, address=parse_target("fake"), environment=None, away="It is unplugged.")
     with pytest.raises(TargetUnavailable, match="unplugged.*cannot be predicted either.*calibrate.*datasheet"):
-        predicted_if_away(away, NETWORK, space(), batch=1, primary=True)
-    assert predicted_if_away(away, NETWORK, space(), batch=1, primary=False) is away
+        predicted_if_away(away, NETWORK, space(), batch=1, needed=True)
+    assert predicted_if_away(away, NETWORK, space(), batch=1, needed=False) is away
 
 
 # --- another type

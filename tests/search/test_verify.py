@@ -109,7 +109,9 @@ def test_a_predicted_run_is_verified_on_the_board_and_an_interruption_loses_noth
     assert done == 1 and desk.board.measured == len(found["points"]) - 1  # the original beside itself is no candidate's
     assert json.loads((desk.run / "verify.json").read_text()) == json.loads(json.dumps(found))
     assert not [name for name in ("verify-unfinished.json", "verify.db") if (desk.run / name).exists()]
-    assert all(row["predicted"] and row["latency"]["latency_s"] > 0 and row["quality"]["now"] is not None for row in found["points"])
+    assert all(
+        row["predicted"] and row["latency"]["latency_s"] > 0 and row["quality"]["now"] is not None for row in found["points"]
+    )
     row = found["points"][1]
     assert row["error"] == pytest.approx(row["earlier_s"] / row["latency"]["latency_s"] - 1)
     assert found["count"] == len(found["points"]) and found["earlier"]["predicted"]["source"].startswith("roofline")
