@@ -78,7 +78,7 @@ def search(
     allow_predicted: Annotated[
         bool,
         typer.Option(
-            "--allow-predicted", help="Predict the latency on a target that cannot be used (marked ~), instead of stopping."
+            "--allow-predicted", help="Predict the latency (marked ~) on a target that cannot be used."
         ),
     ] = False,
     warm_start: Annotated[
