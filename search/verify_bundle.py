@@ -18,17 +18,16 @@ import numpy as np
 
 from ..compress.check import FLOAT_TOLERANCE, HALF_TOLERANCE, QUANTIZED_TOLERANCE, relative_error
 from ..compress.recipe import HALF
-from ..errors import InputError, ProfileError, StageError, TargetUnavailable
+from ..errors import InputError, ProfileError, StageError
 from ..files import digest_of_file
 from ..profiles import FINALIST_TIMING, TimingConfig
 from ..targets.target import TargetSession
-from .availability import is_away
 from .evaluate import StoredSplit
 from .packed import unpack
 from .predicted import stand_in
 from .records import Latency
 from .several import NamedTarget
-from .verify import SCHEMA_VERSION, Say, Scorer, one_target, quality_fell, task_or_reason, usable_target
+from .verify import SCHEMA_VERSION, Say, Scorer, one_target, quality_fell, refuse_lost, task_or_reason, usable_target
 
 ROOM = 0.10  # relative, on seconds
 SAMPLES = 8
@@ -66,8 +65,7 @@ def verify_bundle(
             say("validating")
             quality = scorer.score(session, model, batch=batch) if scorer else None
     except StageError as error:
-        if is_away(error):
-            raise TargetUnavailable(f"Target '{named.profile.name}' was lost: {error}") from error
+        refuse_lost(error, named.profile.name)
         return {**_facts(manifest, named.profile.name, str(named.address)), "regressed": [f"cannot be run, {error.stage}: {error}"]}
     metrics = manifest["metrics"]
     return {
@@ -114,7 +112,7 @@ def _manifest(path: Path) -> dict[str, Any]:
 
 def _model(path: Path, manifest: Mapping[str, Any], folder: Path) -> Path:
     """The ONNX file, restored if it is packed."""
-    file = path / manifest["model"]["file"]
+    file = path / str(manifest["model"]["file"])
     if file.suffix != ".onnx":
         restored = folder / "model.onnx"
         restored.write_bytes(unpack(file.read_bytes()))

@@ -1,4 +1,4 @@
-"""A desk with one board, `edge`, which may be unplugged: searches of a tiny task that predict its latency, and a sample run of one."""
+"""A desk with one board, `edge`, which may be unplugged: searches of a tiny task that predict its latency; a sample run of one."""
 
 import textwrap
 from collections.abc import Callable

@@ -130,7 +130,7 @@ def test_another_table_or_data_sheet_is_another_identity(tmp_path):
 def test_a_target_that_nothing_predicts_is_unavailable(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     away = FoundTarget(profile=PROFILE, address=parse_target("fake"), environment=None, away="It is unplugged.")
-    with pytest.raises(TargetUnavailable, match="unplugged.*cannot be predicted either.*calibrate.*datasheet"):
+    with pytest.raises(TargetUnavailable, match=r"unplugged.*cannot be predicted either.*calibrate.*datasheet"):
         predicted_if_away(away, NETWORK, space(), batch=1, needed=True)
     assert predicted_if_away(away, NETWORK, space(), batch=1, needed=False) is away
 
@@ -239,7 +239,7 @@ def manifest_of(point, run, folder):
 
 
 def test_without_the_flag_an_unplugged_board_ends_the_search_with_a_sentence_that_names_it(desk):
-    with pytest.raises(TargetUnavailable, match="No route to host.*--allow-predicted"):
+    with pytest.raises(TargetUnavailable, match=r"No route to host.*--allow-predicted"):
         desk.search(allow=False)
 
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from autocompress.errors import InputError, RunDirectoryError, TargetUnavailable
+from autocompress.errors import InputError, RunDirectoryError, StageError, TargetUnavailable
 from autocompress.search.bundle import write_bundle
 from autocompress.search.report.page import render
 from autocompress.search.run_directory import read_run
-from autocompress.search.verify import ROOM, _regressions, quality_fell, verify_run
+from autocompress.search.verify import ROOM, _regressions, quality_fell, refuse_lost, verify_run
 from autocompress.search.verify_bundle import is_bundle, tolerance_of, verify_bundle
 from autocompress.search.verify_words import bundle_lines, run_lines
 from autocompress.tests.search.predicting import QUICK, Desk, make_desk, predicted_run
@@ -57,6 +57,13 @@ def test_a_file_that_cannot_be_run_is_regressed():
     assert _regressions(run["front"][0], failed, run, same=True) == ["cannot be measured, build: no kernel"]
 
 
+@pytest.mark.parametrize("kind", ["noisy", "device"])
+def test_a_target_that_is_lost_or_restless_says_nothing_of_the_file(kind):
+    with pytest.raises(TargetUnavailable, match="the same command goes on"):
+        refuse_lost(StageError("It is.", stage="measure", kind=kind), "edge")
+    refuse_lost(StageError("No kernel.", stage="build"), "edge")  # which does
+
+
 @pytest.mark.parametrize(
     ("direction", "interval", "value", "fell"),
     [
@@ -97,7 +104,7 @@ def verified(desk: Desk, target: str | None = None):
 @pytest.mark.serial
 def test_a_predicted_run_is_verified_on_the_board_and_an_interruption_loses_nothing(desk):
     desk.search(trials=3)
-    with pytest.raises(TargetUnavailable, match="edge.*No route to host"):
+    with pytest.raises(TargetUnavailable, match=r"edge.*No route to host"):
         verified(desk)
     desk.board.plugged, desk.board.plan = True, {2: 9}  # the second candidate's measurement and those after it
     with pytest.raises(TargetUnavailable, match="was lost; the same command goes on"):
@@ -146,7 +153,7 @@ def check_bundle(desk: Desk, bundle: Path) -> None:
     manifest = bundle / "manifest.json"
     before = manifest.read_text()
     manifest.write_text(before.replace('"schema_version": 1', '"schema_version": 1 '))
-    with pytest.raises(InputError, match="manifest.json is not the file that was bundled"):
+    with pytest.raises(InputError, match=r"manifest\.json is not the file that was bundled"):
         seen()
     manifest.write_text(before)
     sums = bundle / "SHA256SUMS"
