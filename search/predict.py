@@ -117,17 +117,17 @@ def model_of(
     return None
 
 
-def predicted_if_away(found: FoundTarget, network: Network, space: SearchSpace, *, batch: int, primary: bool) -> FoundTarget:
+def predicted_if_away(found: FoundTarget, network: Network, space: SearchSpace, *, batch: int, needed: bool) -> FoundTarget:
     """The target as it was found; one that is away with a prediction instead.
 
-    Where nothing predicts it, a further target stays away, and the primary one is an error (TargetUnavailable).
+    Where nothing predicts it, it stays away; one that is `needed` (the primary target) is an error (TargetUnavailable).
     """
     if not found.away:
         return found
     model = model_of(found.profile, network, space, batch=batch)
     if model is not None:
         return replace(found, environment=predicted_environment(stand_in().probe(), model), prediction=model, away="")
-    if not primary:
+    if not needed:
         return found
     raise TargetUnavailable(
         f"Target '{found.profile.name}': {found.away} Its latency cannot be predicted either: it was not calibrated with this task "

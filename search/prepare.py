@@ -132,7 +132,8 @@ def prepare(
     space = space_of(network, profiles, recovery=request.recovery)
     if request.allow_predicted:
         targets = tuple(
-            predicted_if_away(found, network, space, batch=request.batch, primary=found is targets[0]) for found in targets
+            predicted_if_away(found, network, space, batch=request.batch, needed=found is targets[0] and not planning)
+            for found in targets
         )
     for target in targets:
         if target.away:

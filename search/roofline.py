@@ -55,9 +55,10 @@ class Roofline:
 
     def _activation_bytes(self, layer: Layer, cost: LayerCost, rank: int | None) -> float:
         """What is read and written for all samples; between two factors a tensor is written and read."""
-        written = output_elements(layer) / layer.channels_out * cost.channels_out
-        read = (layer.elements_in or output_elements(layer)) / layer.channels_in * cost.channels_in
-        between = 2 * output_elements(layer) / layer.channels_out * rank if rank and self._factored(cost, rank) else 0.0
+        places = output_elements(layer) / layer.channels_out
+        places_in = layer.elements_in / layer.channels_in or places
+        between = 2 * places * rank if rank and self._factored(cost, rank) else 0.0
+        written, read = places * cost.channels_out, places_in * cost.channels_in
         return self.batch * (read + written + between) * BITS[tensor_class(cost.precision)] / 8
 
     @staticmethod

@@ -156,7 +156,7 @@ def _points(view: Run) -> list[Point]:
 
 def _file(path: Path, point: Point) -> Path:
     """The point's file. RunDirectoryError when it is gone or is another one."""
-    file = path / point["artifact"]["file"]
+    file = path / str(point["artifact"]["file"])
     if not file.is_file() or digest_of_file(file) != point["artifact"]["digest"]:
         what = "is not the file that the run describes" if file.is_file() else "is gone"
         raise RunDirectoryError(f"{file} {what}: run the search's command again to rebuild it.")
@@ -170,10 +170,17 @@ def _measured(target: Target, model: Path, baseline: Path, *, scorer: Scorer | N
             latency = Latency.of(session.measure(model, baseline, timing)).to_json()
             quality = scorer.score(session, model, batch=timing.batch) if scorer else None
     except StageError as error:
-        if is_away(error):
-            raise TargetUnavailable(f"Target '{target.profile.name}' was lost; the same command goes on. {error}") from error
+        refuse_lost(error, target.profile.name)
         return {"latency": None, "quality": None, "failure": f"{error.stage}: {error}"}
     return {"latency": latency, "quality": quality, "failure": None}
+
+
+def refuse_lost(error: StageError, name: str) -> None:
+    """TargetUnavailable when the error says nothing of the file: the target is away, or too restless to measure on."""
+    if is_away(error):
+        raise TargetUnavailable(f"Target '{name}' was lost; the same command goes on. {error}") from error
+    if error.kind == "noisy":
+        raise TargetUnavailable(f"Target '{name}' is too restless now; the same command goes on. {error}") from error
 
 
 def _result(
@@ -248,7 +255,7 @@ def quality_fell(stated: Mapping[str, Any], now: float, metric: Mapping[str, Any
 
 def _worse(point: Point, quality: float, view: Run) -> float:
     """By how much the metric is worse now, in its unit."""
-    change = point["quality"]["validation"] - quality
+    change = float(point["quality"]["validation"]) - quality
     return -change if view["task"]["metric"]["direction"] == "lower" else change
 
 

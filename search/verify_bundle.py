@@ -18,17 +18,17 @@ import numpy as np
 
 from ..compress.check import FLOAT_TOLERANCE, HALF_TOLERANCE, QUANTIZED_TOLERANCE, relative_error
 from ..compress.recipe import HALF
-from ..errors import InputError, StageError, TargetUnavailable
+from ..errors import InputError, ProfileError, StageError
 from ..files import digest_of_file
 from ..profiles import FINALIST_TIMING, TimingConfig
 from ..targets.held_clocks import ClocksOfTargets
 from ..targets.target import TargetSession
-from .availability import is_away
 from .evaluate import StoredSplit
 from .packed import unpack
 from .predicted import stand_in
 from .records import Latency
-from .verify import SCHEMA_VERSION, Say, Scorer, one_target, quality_fell, task_or_reason, usable_target
+from .several import NamedTarget
+from .verify import SCHEMA_VERSION, Say, Scorer, one_target, quality_fell, refuse_lost, task_or_reason, usable_target
 
 ROOM = 0.10  # relative, on seconds
 SAMPLES = 8
@@ -55,7 +55,7 @@ def verify_bundle(
     """
     manifest = _manifest(path)
     model = _model(path, manifest, folder)
-    named = one_target(target or manifest["target"]["name"], clocks)
+    named = _target(target, manifest, clocks)
     task, reason = task_or_reason(manifest["task"])
     if reason:
         note(f"Note: the task cannot be loaded here, so that its metric is not verified. {reason}")
@@ -73,8 +73,7 @@ def verify_bundle(
             say("validating")
             quality = scorer.score(session, model, batch=batch) if scorer else None
     except StageError as error:
-        if is_away(error):
-            raise TargetUnavailable(f"Target '{named.profile.name}' was lost: {error}") from error
+        refuse_lost(error, named.profile.name)
         return {**_facts(manifest, named.profile.name, str(named.address)), "regressed": [f"cannot be run, {error.stage}: {error}"]}
     metrics = manifest["metrics"]
     return {
@@ -86,6 +85,16 @@ def verify_bundle(
         "quality_not_verified": reason or None,
         "regressed": _regressions(metrics, parity, latency, quality, same=manifest["target"]["name"] == named.profile.name),
     }
+
+
+def _target(text: str | None, manifest: Mapping[str, Any], clocks: ClocksOfTargets | None) -> NamedTarget:
+    """The target that was asked for, or that of the manifest. InputError when that is a profile of the user's own."""
+    try:
+        return one_target(text or manifest["target"]["name"], clocks)
+    except ProfileError as error:
+        if text is not None:
+            raise
+        raise InputError(f"The bundle's target is not one of ours: give its TOML file with --target. {error}") from error
 
 
 def _facts(manifest: Mapping[str, Any], name: str, address: str) -> dict[str, Any]:
@@ -111,7 +120,7 @@ def _manifest(path: Path) -> dict[str, Any]:
 
 def _model(path: Path, manifest: Mapping[str, Any], folder: Path) -> Path:
     """The ONNX file, restored if it is packed."""
-    file = path / manifest["model"]["file"]
+    file = path / str(manifest["model"]["file"])
     if file.suffix != ".onnx":
         restored = folder / "model.onnx"
         restored.write_bytes(unpack(file.read_bytes()))

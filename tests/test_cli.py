@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -115,6 +116,49 @@ def test_bad_input_is_one_sentence_and_exit_code_2(task, arguments, told):
     assert seen.returncode == 2 and told in seen.stderr and seen.stdout == ""
     assert "Traceback" not in seen.stderr
     assert sorted(path.name for path in task.iterdir() if path.name != "__pycache__") == ["task.py"]
+
+
+BOARD = """
+inherits = "cpu"
+architecture = "{architecture}"
+[datasheet]
+peak_flops = {{ float32 = 1e9, int8 = 4e9 }}
+memory_bytes_per_s = 1e9
+source = "a leaflet"
+"""
+
+
+def board(folder: Path) -> Path:
+    """The profile of a board that this machine is not."""
+    other = "x86_64" if platform.machine() == "aarch64" else "aarch64"
+    (folder / "board.toml").write_text(BOARD.format(architecture=other))
+    return folder / "board.toml"
+
+
+def test_a_board_that_is_not_attached_is_exit_code_3_and_names_the_flag(task):
+    seen = autocompress("search", "task.py:make", "--target", board(task), cwd=task)
+    assert seen.returncode == 3 and "--allow-predicted" in seen.stderr and "board@user@host" in seen.stderr
+    assert not (task / "runs").exists()
+
+
+@pytest.mark.serial
+def test_a_board_that_is_not_attached_is_predicted_picked_and_verified(task):
+    command = ("search", "task.py:make", "--target", board(task), "--allow-predicted", "--no-recovery", "--trials", "3")
+    seen = autocompress(*command, cwd=task)
+    assert seen.returncode == 0, seen.stderr
+    assert "are predicted, not measured" in seen.stderr and "latency ~" in seen.stderr
+    assert "~1.00 " in seen.stdout and "± 95 %" in seen.stdout
+    run = task / "runs" / "tiny-board"
+    picked = autocompress("pick", run, "--max-drop", "50pp", "--out", task / "bundle", cwd=task)
+    assert picked.returncode == 0 and ", ~" in picked.stdout, picked.stderr
+    assert autocompress("verify", run, cwd=task).returncode == 3  # the board is not attached still
+    verified = autocompress("verify", run, "--target", "cpu", "--json", cwd=task)
+    found = json.loads(verified.stdout)
+    assert verified.returncode == 0 and found["points"][0]["predicted"] and not found["regressed"], verified.stderr
+    assert autocompress("verify", task / "nothing").returncode == 2
+    (task / "bundle" / "manifest.json").write_text("{}")
+    damaged = autocompress("verify", task / "bundle", cwd=task)
+    assert damaged.returncode == 2 and "copy the bundle again" in damaged.stderr
 
 
 def test_an_unknown_option_is_exit_code_2():

@@ -1,4 +1,4 @@
-"""A desk with one board, `edge`, which may be unplugged: searches of a tiny task that predict its latency, and a sample run of one."""
+"""A desk with one board, `edge`, which may be unplugged: searches of a tiny task that predict its latency; a sample run of one."""
 
 import textwrap
 from collections.abc import Callable
@@ -63,7 +63,7 @@ def make_desk(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
     monkeypatch.setattr("autocompress.targets.control.TOLERANCE", 100.0)
     monkeypatch.setattr("autocompress.search.availability.PATIENCE_S", 1.0)
     desk = Desk(folder)
-    monkeypatch.setattr("autocompress.search.several.Target", target_on({"edge": desk.board, "cpu": Board()}))
+    monkeypatch.setattr("autocompress.search.several.Target", target_on({"edge": desk.board, "cpu": Board(), "cpu-avx2": Board()}))
     return desk
 
 

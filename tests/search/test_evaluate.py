@@ -112,7 +112,7 @@ def test_a_layer_that_ran_in_another_precision_is_reported(tmp_path):
     [("int4", "int8", []), ("int4", "float32", ["asked int4, ran float32: layer0"]), ("block4", "block4", [])],
 )
 def test_few_stored_bits_may_run_in_int8_but_not_in_float32(asked, executed, told, tmp_path, monkeypatch):
-    monkeypatch.setattr(FakeTarget, "executed_precision", lambda *_, batch: {"layer0": executed})
+    monkeypatch.setattr(FakeTarget, "executed_precision", lambda *_, **__: {"layer0": executed})
     assert evaluated(evaluator(tmp_path), Recipe(precision={"layer0": asked})).warnings == told
 
 

@@ -1,0 +1,175 @@
+"""verify: a front and a bundle against what a target measures now; what is regressed, and what an interruption leaves."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from autocompress.errors import InputError, RunDirectoryError, StageError, TargetUnavailable
+from autocompress.search.bundle import write_bundle
+from autocompress.search.report.page import render
+from autocompress.search.run_directory import read_run
+from autocompress.search.verify import ROOM, _regressions, quality_fell, refuse_lost, verify_run
+from autocompress.search.verify_bundle import is_bundle, tolerance_of, verify_bundle
+from autocompress.search.verify_words import bundle_lines, run_lines
+from autocompress.tests.search.predicting import QUICK, Desk, make_desk, predicted_run
+from autocompress.tests.search.sample_run import sample_run
+
+METRIC = {"name": "accuracy", "direction": "higher", "unit": "fraction"}
+
+
+def silent(text: str) -> None:
+    pass
+
+
+# --- what counts as regressed
+
+
+def now(point, *, slower: float = 1.0, quality: float | None = None):
+    """The point's own numbers, its latency so many times as long."""
+    latency = dict(point["latency"])
+    for key in ("interval_s", "ratio_interval"):
+        latency[key] = [slower * end for end in latency[key]]
+    return {"latency": latency, "quality": quality, "failure": None}
+
+
+def test_a_latency_is_regressed_only_beyond_its_interval_and_the_room():
+    run = sample_run()
+    point = run["front"][0]
+    low, high = point["latency"]["ratio_interval"]
+    just, beyond = (high / low * (1 + ROOM + extra) for extra in (-0.001, 0.001))
+    assert _regressions(point, now(point, slower=just), run, same=True) == []
+    assert _regressions(point, now(point, slower=beyond), run, same=True) == ["slower than was measured"]
+    assert _regressions(point, now(point, slower=beyond), run, same=False) == []
+
+
+def test_a_wrong_prediction_is_no_regression_unless_a_limit_breaks():
+    measured, run = sample_run()["front"][0], predicted_run()
+    point = next(item for item in run["front"] if item["trial"] == measured["trial"])
+    assert _regressions(point, now(measured, slower=3.0), run, same=True) == []
+    run["constraints"]["max_latency_s"] = 1.1 * point["latency"]["predicted_s"]
+    assert _regressions(point, now(measured, slower=3.0), run, same=True) == ["breaks the latency limit"]
+
+
+def test_a_file_that_cannot_be_run_is_regressed():
+    run = sample_run()
+    failed = {"latency": None, "quality": None, "failure": "build: no kernel"}
+    assert _regressions(run["front"][0], failed, run, same=True) == ["cannot be measured, build: no kernel"]
+
+
+@pytest.mark.parametrize("kind", ["noisy", "device"])
+def test_a_target_that_is_lost_or_restless_says_nothing_of_the_file(kind):
+    with pytest.raises(TargetUnavailable, match="the same command goes on"):
+        refuse_lost(StageError("It is.", stage="measure", kind=kind), "edge")
+    refuse_lost(StageError("No kernel.", stage="build"), "edge")  # which does
+
+
+@pytest.mark.parametrize(
+    ("direction", "interval", "value", "fell"),
+    [
+        ("higher", [0.88, 0.92], 0.879, True),
+        ("higher", [0.88, 0.92], 0.881, False),
+        ("lower", [0.88, 0.92], 0.921, True),
+        ("lower", [0.88, 0.92], 0.5, False),
+        ("higher", None, 0.9 * 0.98, True),
+        ("higher", None, 0.9 * 0.995, False),
+    ],
+)
+def test_a_metric_fell_below_its_interval_or_by_more_than_a_hundredth(direction, interval, value, fell):
+    assert quality_fell({"validation": 0.9, "interval": interval}, value, {"direction": direction}) is fell
+
+
+@pytest.mark.parametrize(
+    ("precisions", "tolerance"),
+    [([], 1e-3), (["block4"], 1e-3), (["float16"], 0.01), (["float16", "int8"], 0.05), (["fp8"], 0.05), (["int8_24"], 0.05)],
+)
+def test_the_fewest_bits_decide_how_far_answers_may_differ(precisions, tolerance):
+    assert tolerance_of({"precision": {f"layer{n}": name for n, name in enumerate(precisions)}}) == tolerance
+
+
+# --- real runs
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
+    return make_desk(tmp_path, monkeypatch)
+
+
+def verified(desk: Desk, target: str | None = None):
+    folder = desk.folder / "temporary"
+    folder.mkdir(exist_ok=True)
+    return verify_run(desk.run, target, folder=folder, say=silent, note=silent, timing=QUICK)
+
+
+@pytest.mark.serial
+def test_a_predicted_run_is_verified_on_the_board_and_an_interruption_loses_nothing(desk):
+    desk.search(trials=3)
+    with pytest.raises(TargetUnavailable, match=r"edge.*No route to host"):
+        verified(desk)
+    desk.board.plugged, desk.board.plan = True, {2: 9}  # the second candidate's measurement and those after it
+    with pytest.raises(TargetUnavailable, match="was lost; the same command goes on"):
+        verified(desk)
+    assert not (desk.run / "verify.json").exists()
+    done = desk.board.measured
+    desk.board.plan = {}
+    found = verified(desk)
+    assert done == 1 and desk.board.measured == len(found["points"]) - 1  # the original beside itself is no candidate's
+    assert json.loads((desk.run / "verify.json").read_text()) == json.loads(json.dumps(found))
+    assert not [name for name in ("verify-unfinished.json", "verify.db") if (desk.run / name).exists()]
+    assert all(
+        row["predicted"] and row["latency"]["latency_s"] > 0 and row["quality"]["now"] is not None for row in found["points"]
+    )
+    row = found["points"][1]
+    assert row["error"] == pytest.approx(row["earlier_s"] / row["latency"]["latency_s"] - 1)
+    assert found["count"] == len(found["points"]) and found["earlier"]["predicted"]["source"].startswith("roofline")
+    lines = run_lines(found)
+    assert lines[1].split("  ")[0] == "original" and " ~" in lines[1]
+    assert "Verified on edge" in render(read_run(desk.run))
+    desk.board.measured = 0
+    verified(desk)
+    assert desk.board.measured == len(found["points"]) - 1  # a finished one is measured anew
+    # the bundle says what was predicted, and verify what is true
+    run = read_run(desk.run)
+    point = run["front"][0]
+    bundle = desk.folder / "bundle"
+    write_bundle(point, run, desk.run / point["artifact"]["file"], bundle)
+    assert is_bundle(bundle) and not is_bundle(desk.run)
+    check_bundle(desk, bundle)
+    next((desk.run / "artifacts").glob("*.onnx")).write_bytes(b"another")
+    with pytest.raises(RunDirectoryError, match="is not the file that the run describes"):
+        verified(desk)
+
+
+def check_bundle(desk: Desk, bundle: Path) -> None:
+    def seen(target: str | None = "cpu-avx2"):
+        return verify_bundle(bundle, target, folder=desk.folder / "temporary", say=silent, note=silent, timing=QUICK)
+
+    found = seen()
+    assert found["regressed"] == [] and found["parity"]["error"] <= 1e-6
+    assert found["latency"]["stated"]["predicted_s"] > 0 and found["quality"]["now"] == pytest.approx(found["quality"]["stated"])
+    assert "the manifest says ~" in "\n".join(bundle_lines(found))
+    with pytest.raises(InputError, match="give its TOML file with --target"):
+        seen(None)
+    manifest = bundle / "manifest.json"
+    before = manifest.read_text()
+    manifest.write_text(before.replace('"schema_version": 1', '"schema_version": 1 '))
+    with pytest.raises(InputError, match=r"manifest\.json is not the file that was bundled"):
+        seen()
+    manifest.write_text(before)
+    sums = bundle / "SHA256SUMS"
+    sums.write_text("".join(line for line in sums.read_text().splitlines(keepends=True) if "model.onnx" not in line))
+    with pytest.raises(InputError, match="does not cover the model"):
+        seen()
+    assert np.isfinite(found["latency"]["now"]["latency_s"])
+
+
+def test_several_targets_are_verified_one_after_the_other(tmp_path):
+    (tmp_path / "front.json").write_text(json.dumps(sample_run()))
+    with pytest.raises(InputError, match="verify one after the other"):
+        verify_run(tmp_path, "cpu,cpu-2t", folder=tmp_path, say=silent, note=silent)
+
+
+def test_a_run_whose_files_are_gone_is_told_before_anything_is_measured(tmp_path):
+    (tmp_path / "front.json").write_text(json.dumps(sample_run()))
+    with pytest.raises(RunDirectoryError, match="is gone: run the search's command again"):
+        verify_run(tmp_path, "cpu", folder=tmp_path, say=silent, note=silent)
