@@ -40,6 +40,7 @@ from .reconstruct import (
     output_error,
     removal_order,
 )
+from .sparse import sparsify
 from .statistics import InputMoments, columns_of, groups_of_layer, input_moments
 
 log = logging.getLogger(__name__)
@@ -142,16 +143,19 @@ class LevelDatabase:
         columns = [(torch.from_numpy(unit.indices[parameter, 1])[:, None] * len(taps) + taps).reshape(-1) for unit in group.units]
         return Reader(weight=weight.flatten(1), second=self.moments[layer.name].second[0], columns=torch.stack(columns))
 
-    def level(self, layer: str, *, channels: Tensor | None = None, bits: int | None = None) -> Level:
-        """The layer's weight on the kept input `channels` (indices into dimension 1; None: all), rounded to `bits` or not."""
+    def level(self, layer: str, *, channels: Tensor | None = None, bits: int | None = None, sparse: bool = False) -> Level:
+        """The layer's weight on the kept input `channels` (indices into dimension 1; None: all), rounded to `bits` or not.
+
+        `sparse` makes it 2:4, and is for weights that are not rounded.
+        """
         kept = None if channels is None else channels.tolist()
-        name = digest_of([layer, kept, bits, self.rounding if bits else None])
+        name = self._level_name(layer, kept, bits, sparse)
         if name in self._known:
             self._known.move_to_end(name)
         else:
             stored = self._load(f"levels/{name}")
             if stored is None:
-                self._known[name] = level = self._make(layer, channels, bits)
+                self._known[name] = level = self._make(layer, channels, bits, sparse)
                 tensors = {"values": level.values, "error": torch.tensor(level.error, dtype=torch.float64)}
                 self._save(f"levels/{name}", tensors if level.step is None else {**tensors, "step": level.step})
             else:
@@ -160,15 +164,18 @@ class LevelDatabase:
                 self._known.popitem(last=False)
         return self._known[name]
 
-    def known_error(self, layer: str, bits: int) -> float | None:
+    def _level_name(self, layer: str, kept: list[int] | None, bits: int | None, sparse: bool) -> str:
+        return digest_of([layer, kept, bits, self.rounding if bits else None, *(["2:4"] if sparse else [])])
+
+    def known_error(self, layer: str, bits: int | None, *, sparse: bool = False) -> float | None:
         """The output error of a layer on all its channels, None where nobody has asked for that level yet: nothing is made."""
-        name = digest_of([layer, None, bits, self.rounding])
+        name = self._level_name(layer, None, bits, sparse)
         if name in self._known:
             return self._known[name].error
         stored = self._load(f"levels/{name}")
         return None if stored is None else float(stored["error"])
 
-    def _make(self, layer: str, channels: Tensor | None, bits: int | None) -> Level:
+    def _make(self, layer: str, channels: Tensor | None, bits: int | None, sparse: bool) -> Level:
         node, second = self._nodes[layer], self.moments[layer].second
         tensor = get_tensor(self.network.module, self._layers[layer].weight).detach()
         original = columns_of(tensor, groups_of_layer(node))
@@ -177,6 +184,8 @@ class LevelDatabase:
             taps = tensor[0, 0].numel()
             kept = (channels[:, None] * taps + torch.arange(taps)).reshape(-1)
             weight, second = compensated(original, second, kept), second[:, kept][:, :, kept]
+        if sparse:
+            weight = sparsify(weight, second, tensor[0, 0].numel())
         step = None if bits is None else optimal_scale(weight, second.diagonal(dim1=-2, dim2=-1), bits)
         values = weight
         if bits is not None and step is not None:

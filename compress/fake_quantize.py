@@ -1,20 +1,27 @@
 """Weights on a grid while they are trained: straight-through rounding with a learned step per output channel.
 
 Only the weights are rounded: their integers are exactly those that are stored. Activations have 8 bits and are calibrated
-after training. Normalization stays in the graph: it scales output channels, and folding it scales the steps.
+after training. Sparse weights keep their zeros; float16 and fp8 are rounded to nearest, with nothing to learn. Normalization
+stays in the graph: it scales output channels, and folding it scales the steps.
 
 Source: Esser et al., "Learned Step Size Quantization" (2020), equations 1 to 4; per output channel.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
+from .fp8 import rounded_weight
 from .graph import argument, batch_norms, get_tensor, layer_nodes, set_tensor
+from .recipe import HALF, SPARSE, Precision
 from .reconstruct import Rounding, grid_limits
 
+NEAREST: Mapping[Precision, Callable[[Tensor], Tensor]] = {
+    **dict.fromkeys(HALF, lambda weight: weight.half().to(weight.dtype)),
+    "fp8": rounded_weight,
+}
 SMALLEST_GAMMA = 1e-6
 MARGIN = 0.45  # of a step: how far a weight may lie from its grid point at the start
 
@@ -22,12 +29,22 @@ MARGIN = 0.45  # of a step: how far a weight may lie from its grid point at the 
 class GridWeights(nn.Module):
     """The steps of the layers that are being quantized; `rounded` makes their weights.
 
-    `bits` by layer; `steps` by layer, float32 of one per output channel, as reconstruction chose them.
+    `bits` by layer; `steps` by layer, float32 of one per output channel, as reconstruction chose them. `precision` tells which
+    layers keep their zeros, and which are rounded to float16 or fp8.
     """
 
-    def __init__(self, module: fx.GraphModule, bits: Mapping[str, int], steps: Mapping[str, Tensor]):
+    def __init__(
+        self,
+        module: fx.GraphModule,
+        bits: Mapping[str, int],
+        steps: Mapping[str, Tensor],
+        precision: Mapping[str, Precision] | None = None,
+    ):
         super().__init__()
         self.bits = dict(bits)
+        kinds = {str(argument(node, 1).target): (precision or {}).get(name) for name, node in layer_nodes(module)}
+        self.masks = {weight: get_tensor(module, weight).detach() != 0 for weight, kind in kinds.items() if kind in SPARSE}
+        self.plain = {weight: NEAREST[kind] for weight, kind in kinds.items() if kind is not None and kind in NEAREST}
         self.weights = {name: str(argument(node, 1).target) for name, node in layer_nodes(module) if name in bits}
         self.steps = nn.ParameterList([nn.Parameter(steps[name].clone()) for name in self.weights])
         behind = {argument(node, 0): argument(node, 1) for node in batch_norms(module)}
@@ -35,10 +52,20 @@ class GridWeights(nn.Module):
 
     def rounded(self, module: fx.GraphModule) -> dict[str, Tensor]:
         """By parameter name, the rounded weights; gradients reach both the weights and the steps."""
-        return {
+        found = {
             weight: _on_grid(get_tensor(module, weight), step.abs().clamp_min(1e-9), self.bits[name])
             for (name, weight), step in zip(self.weights.items(), self.steps, strict=True)
         }
+        found |= {weight: get_tensor(module, weight) * mask for weight, mask in self.masks.items()}
+        for weight, rounding in self.plain.items():
+            value = found.get(weight, get_tensor(module, weight))
+            found[weight] = value + (rounding(value.detach()) - value.detach())
+        return found
+
+    @property
+    def parameters_read(self) -> list[str]:
+        """The parameters that `rounded` replaces."""
+        return [*dict.fromkeys([*self.weights.values(), *self.masks, *self.plain])]
 
     def keep_signs(self, module: fx.GraphModule) -> None:
         """Keeps the γ behind these layers positive: folding a negative one would turn -2..1 into -1..2."""
@@ -53,13 +80,19 @@ class GridWeights(nn.Module):
         return {name: step.detach().abs().clamp_min(1e-9) for name, step in zip(self.weights, self.steps, strict=True)}
 
 
-def start_on_grid(module: fx.GraphModule, roundings: Mapping[str, Rounding], bits: Mapping[str, int]) -> GridWeights:
+def start_on_grid(
+    module: fx.GraphModule,
+    roundings: Mapping[str, Rounding],
+    bits: Mapping[str, int],
+    precision: Mapping[str, Precision] | None = None,
+) -> GridWeights:
     """The grid of layers that reconstruction rounded; their weights move as near to their values before as the rounding allows."""
     for name, node in layer_nodes(module):
         if (rounding := roundings.get(name)) is not None:
             weight = str(argument(node, 1).target)
             set_tensor(module, weight, near_grid(rounding.weight, get_tensor(module, weight).detach(), rounding.step))
-    return GridWeights(module, {name: bits[name] for name in roundings}, {name: found.step for name, found in roundings.items()})
+    steps = {name: found.step for name, found in roundings.items()}
+    return GridWeights(module, {name: bits[name] for name in roundings}, steps, precision)
 
 
 def folded_steps(module: fx.GraphModule, folded: fx.GraphModule, steps: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -87,7 +87,7 @@ def write_fp8(model: onnx.ModelProto, template: Template, layers: Mapping[str, t
             key = node.input[0], layer.input_scale
             if key not in pairs:
                 names = [writer.constant(np.array(layer.input_scale, np.float32), "_s8"), zero]
-                quantized = writer.add_node("QuantizeLinear", [key[0], *names], f"{key[0]}_q8_{len(pairs)}")
-                pairs[key] = writer.add_node("DequantizeLinear", [quantized, *names], f"{key[0]}_d8_{len(pairs)}")
+                quantized = writer.add_node("QuantizeLinear", [key[0], *names], f"{key[0]}.q{len(pairs)}")
+                pairs[key] = writer.add_node("DequantizeLinear", [quantized, *names], f"{key[0]}.d{len(pairs)}")
             node.input[0] = pairs[key]
     writer.finish()

@@ -78,7 +78,7 @@ class _HalfWriter:
         """Lets a layer's node read and write float16."""
         for position, name in enumerate(node.input):
             if name and name not in self.casts and not self._convert(name):
-                self.casts[name] = self.writer.add_node("Cast", [name], f"{name}_h", to=TensorProto.FLOAT16)
+                self.casts[name] = self.writer.add_node("Cast", [name], f"{name}.h", to=TensorProto.FLOAT16)
             node.input[position] = self.made.get(name) or self.casts.get(name, name)
         self._cast_back(node)
 
@@ -142,8 +142,8 @@ class _HalfWriter:
 
     def _cast_back(self, node: onnx.NodeProto) -> None:
         for position, name in enumerate(node.output):
-            self.made[name] = node.output[position] = f"{name}_16"
-            self.writer.add_node("Cast", [f"{name}_16"], name, to=TensorProto.FLOAT)
+            self.made[name] = node.output[position] = f"{name}.16"  # no underscore: the exporter numbers names with it
+            self.writer.add_node("Cast", [f"{name}.16"], name, to=TensorProto.FLOAT)
 
     def _replace(self, old: str, new: str) -> None:
         for node in self.model.graph.node:

@@ -12,7 +12,7 @@ change have the original's values: `sensitivities` runs them once for all recipe
 
 import logging
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -23,9 +23,10 @@ from torch import Tensor, fx
 
 from ..errors import StageError
 from .block4 import round_to_blocks
+from .fake_quantize import NEAREST
 from .graph import argument, get_tensor, layer_nodes, operation, set_tensor
 from .prune import kept_slots
-from .recipe import Recipe
+from .recipe import Precision, Recipe
 from .recover import channels_last, mixed_precision, soft_loss
 from .refit import affordable_samples
 from .stages import StageClock
@@ -238,14 +239,20 @@ def _moments(x: Tensor) -> Moments:
 
 
 def _round(student: Student) -> None:
-    """Rounds the weights of int8 and block4 layers to nearest, in place; activations stay as they are: 8 bits are nearly free."""
+    """Rounds weights that do not lie on a grid yet to nearest, in place; activations stay as they are: 8 bits are nearly free."""
     round_to_blocks(student.module, {name for name, found in student.precision.items() if found == "block4"})
     for name, node in layer_nodes(student.module):
-        if student.precision.get(name) == "int8":
+        if (rounding := _ROUNDINGS.get(student.precision.get(name, "float32"))) is not None:
             target = str(argument(node, 1).target)
-            weight = get_tensor(student.module, target).detach()
-            step = weight.abs().flatten(1).amax(1).clamp_min(1e-30).reshape(-1, *[1] * (weight.dim() - 1)) / 127
-            set_tensor(student.module, target, (weight / step).round() * step)
+            set_tensor(student.module, target, rounding(get_tensor(student.module, target).detach()))
+
+
+def _round_to_int8(weight: Tensor) -> Tensor:
+    step = weight.abs().flatten(1).amax(1).clamp_min(1e-30).reshape(-1, *[1] * (weight.dim() - 1)) / 127
+    return (weight / step).round() * step
+
+
+_ROUNDINGS: Mapping[Precision, Callable[[Tensor], Tensor]] = {"int8": _round_to_int8, "int8_24": _round_to_int8, **NEAREST}
 
 
 def _share(module: fx.GraphModule, original: fx.GraphModule) -> set[str]:

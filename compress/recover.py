@@ -198,7 +198,7 @@ class _Best:
 
     def _score(self, training: _Training) -> None:
         assert self.validate is not None
-        latent = {name: get_tensor(training.student, name) for name in training.grid.weights.values()}
+        latent = {name: get_tensor(training.student, name) for name in training.grid.parameters_read}
         set_training(training.student, False)
         training.grid.settle(training.student)
         score = self.validate()

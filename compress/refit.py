@@ -13,7 +13,7 @@ Source: He, Zhang, Sun, "Channel Pruning for Accelerating Very Deep Neural Netwo
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any
 
 import torch
@@ -23,6 +23,7 @@ from .graph import argument, get_tensor, layer_nodes, operation, set_tensor
 from .options import RoundingMethod
 from .reconstruct import ROUNDINGS, Rounding, optimal_scale
 from .recover import channels_last, mixed_precision
+from .sparse import sparse_weight
 from .statistics import columns_of, groups_of_layer, input_vectors, output_vectors
 
 ROWS = 16384  # vectors that a layer is fitted to
@@ -37,13 +38,14 @@ def refit(
     outputs_kept: Mapping[str, Tensor],
     bits: Mapping[str, int],
     *,
+    sparse: Set[str] = frozenset(),
     rounding: RoundingMethod = "gptq",
 ) -> dict[str, Rounding]:
-    """Fits the layers of `module` in place; tells how the layers in `bits` were rounded, by name.
+    """Fits the layers of `module` in place; tells how the layers in `bits` were rounded, by name. Those in `sparse` become 2:4.
 
     Nodes of both models have the same names. `outputs_kept` are the indices of each layer's output channels that `module`
     has left; layers that are not in it are not fitted. Layers whose inputs are still those of the original stay unless
-    they are rounded.
+    they are rounded or sparse.
     """
     layers = {node: name for name, node in layer_nodes(module) if name in outputs_kept}
     fitted, reference = _Stepwise(module, inputs), _Stepwise(original, inputs)
@@ -55,11 +57,17 @@ def refit(
             partner = partners.get(node.name)
             if partner is not None:
                 reference.run_until(partner)
-            if node in layers and partner is not None and _is_due(node, partner, fitted, reference, bits.get(layers[node])):
+            if (
+                node in layers
+                and partner is not None
+                and _is_due(node, partner, fitted, reference, changed=layers[node] in bits or layers[node] in sparse)
+            ):
                 name = layers[node]
+                weight = str(argument(node, 1).target)
                 second = _fit(fitted, node, _output_of(partner, reference), outputs_kept[name])
+                if name in sparse:
+                    rounded[weight] = sparse_weight(get_tensor(module, weight).detach(), second)
                 if name in bits:
-                    weight = str(argument(node, 1).target)
                     rounded[weight], roundings[name] = _rounded(get_tensor(module, weight).detach(), second, bits[name], rounding)
             fitted.run_until(node)
             reference.forget()
@@ -121,11 +129,11 @@ class _Stepwise:
             self.values[node] = get_tensor(self.module, str(node.target))
 
 
-def _is_due(node: fx.Node, partner: fx.Node, fitted: _Stepwise, reference: _Stepwise, bits: int | None) -> bool:
+def _is_due(node: fx.Node, partner: fx.Node, fitted: _Stepwise, reference: _Stepwise, *, changed: bool) -> bool:
     if len(argument(node, 1).users) > 1:
         return False  # a shared weight cannot follow several inputs
     ours, theirs = fitted.values[argument(node, 0)], _value_of_input(partner, reference)
-    return bits is not None or ours.shape != theirs.shape or not torch.equal(ours, theirs)
+    return changed or ours.shape != theirs.shape or not torch.equal(ours, theirs)
 
 
 def _output_of(partner: fx.Node, reference: _Stepwise) -> Tensor:

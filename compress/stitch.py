@@ -13,11 +13,14 @@ from .network import Network
 from .reconstruct import Rounding
 
 
-def stitch(module: fx.GraphModule, database: LevelDatabase, removed: Set[int], bits: Mapping[str, int]) -> dict[str, Rounding]:
+def stitch(
+    module: fx.GraphModule, database: LevelDatabase, removed: Set[int], bits: Mapping[str, int], sparse: Set[str] = frozenset()
+) -> dict[str, Rounding]:
     """Writes reconstructed weights into a pruned module, in place; tells how layers were rounded, by name.
 
-    `removed` are the units that the module lost, `bits` the widths of layers to be rounded. Layers that lost no input and
-    are not rounded keep their weights. A layer's bias makes up for the change of the mean where no normalization does.
+    `removed` are the units that the module lost, `bits` the widths of layers to be rounded, `sparse` the layers that become
+    2:4. Layers that lost no input and are not changed otherwise keep their weights. A layer's bias makes up for the change of
+    the mean where no normalization does.
     """
     network, roundings = database.network, {}
     normalized = {argument(node, 0) for node in batch_norms(module)}
@@ -29,9 +32,9 @@ def stitch(module: fx.GraphModule, database: LevelDatabase, removed: Set[int], b
         if factor_name(name) in layers:  # what is left of a factored layer has other inputs
             continue
         channels = kept_inputs(network, name, removed)
-        if channels is None and name not in bits:
+        if channels is None and name not in bits and name not in sparse:
             continue
-        level = database.level(name, channels=channels, bits=bits.get(name))
+        level = database.level(name, channels=channels, bits=bits.get(name), sparse=name in sparse)
         weight = str(argument(node, 1).target)
         rows = kept_outputs(network, name, removed)
         shape = get_tensor(module, weight).shape

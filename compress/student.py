@@ -13,18 +13,19 @@ from ..tasks.quality import evaluate
 from ..tasks.task import Task
 from .blocks import Block, remove_blocks
 from .database import LevelDatabase
-from .fake_quantize import start_on_grid
+from .fake_quantize import GridWeights, start_on_grid
 from .graph import fold_batch_norms
 from .importance import Scores, magnitude_scores, taylor_scores
 from .low_rank import factor_name, factorize
 from .network import Network
 from .options import CompressorOptions
 from .prune import prune, removed_units
-from .recipe import BITS, INTEGER, Precision, Recipe
+from .recipe import BITS, INTEGER, SPARSE, Precision, Recipe
 from .reconstruct import Rounding
 from .recover import Schedule, distill, reestimate_statistics
 from .refit import affordable_samples, refit, round_rest
 from .samples import Samples
+from .sparse import require_fours, sparsify_rest
 from .stages import StageClock
 from .stitch import kept_inputs, kept_outputs, stitch
 
@@ -56,11 +57,11 @@ class StudentMaker:
     def make(self, recipe: Recipe, clock: StageClock, say: Say, schedule: Schedule | None) -> Student:
         """The student of a recipe; a `schedule` replaces the recipe's steps. Raises StageError."""
         module, removed, factored, precision = self._restructured(recipe, clock)
-        bits = {name: BITS[found] for name, found in precision.items() if found in INTEGER and BITS[found] < 8}
+        bits, sparse = _rounded_layers(precision)
         with clock.stage("reconstruct"):
-            roundings = self._reconstruct(module, recipe, removed, bits)
+            roundings = self._reconstruct(module, recipe, removed, bits, sparse)
             if (
-                (roundings or self._only_stitched(recipe))
+                (roundings or sparse or self._only_stitched(recipe))
                 and self.options.reconstruct
                 and (recipe.recovery is None or schedule is not None)
             ):
@@ -68,7 +69,8 @@ class StudentMaker:
         steps = {name: rounding.step for name, rounding in roundings.items()}
         if recipe.recovery is not None:
             with clock.stage("recover"):
-                steps = self._recover(module, recipe, roundings, bits, say=say, schedule=schedule)
+                grid = start_on_grid(module, roundings, bits, precision)
+                steps = self._recover(module, recipe, grid, say=say, schedule=schedule)
         return Student(module=module, removed=removed, factored=factored, precision=precision, steps=steps)
 
     def stitched(self, recipe: Recipe) -> Student:
@@ -78,10 +80,12 @@ class StudentMaker:
         """
         clock = StageClock()
         module, removed, factored, precision = self._restructured(recipe, clock)
-        bits = {name: BITS[found] for name, found in precision.items() if found in INTEGER and BITS[found] < 8}
+        bits, sparse = _rounded_layers(precision)
         with clock.stage("reconstruct"):
-            roundings = stitch(module, self.database, removed, bits) if recipe.changes_layers or bits else {}
+            changed = recipe.changes_layers or bits or sparse
+            roundings = stitch(module, self.database, removed, bits, sparse) if changed else {}
             roundings |= round_rest(module, {name: width for name, width in bits.items() if name not in roundings})
+            sparsify_rest(module, sparse)
         steps = {name: rounding.step for name, rounding in roundings.items()}
         return Student(module=module, removed=removed, factored=factored, precision=precision, steps=steps)
 
@@ -94,7 +98,9 @@ class StudentMaker:
             module = prune(self.network.module, self.network.channels, removed)
             remove_blocks(module, self.blocks(recipe))
             factored = factorize(module, self._ranks(recipe), self.second_moments(recipe, removed))
-        return module, removed, factored, self._precision(recipe, factored)
+        precision = self._precision(recipe, factored)
+        require_fours(module, _rounded_layers(precision)[1])
+        return module, removed, factored, precision
 
     @cached_property
     def database(self) -> LevelDatabase:
@@ -164,20 +170,25 @@ class StudentMaker:
         return precision | {factor_name(name): precision[name] for name in factored if name in precision}
 
     def _reconstruct(
-        self, module: fx.GraphModule, recipe: Recipe, removed: frozenset[int], bits: Mapping[str, int]
+        self, module: fx.GraphModule, recipe: Recipe, removed: frozenset[int], bits: Mapping[str, int], sparse: frozenset[str]
     ) -> dict[str, Rounding]:
         """Weights that make up for what was removed and rounded: from the database, then fitted layer by layer."""
-        if not recipe.changes_layers and not bits:
-            return {}
-        if not self.options.reconstruct:
-            return dict(round_rest(module, bits))
-        fitted = recipe.changes_layers and self.options.refit_samples > 0
-        roundings = stitch(module, self.database, removed, {} if fitted else bits)
-        if fitted:
-            kept = {layer.name: kept_outputs(self.network, layer.name, removed) for layer in self.network.layers}
-            roundings = refit(module, self.network.module, self._refit_inputs, kept, bits, rounding=self.options.rounding)
+        roundings: dict[str, Rounding] = {}
+        if self.options.reconstruct and (recipe.changes_layers or bits or sparse):
+            fitted = recipe.changes_layers and self.options.refit_samples > 0
+            roundings = stitch(module, self.database, removed, *(({}, frozenset()) if fitted else (bits, sparse)))
+            if fitted:
+                roundings = self._refit(module, removed, bits, sparse)
         roundings |= round_rest(module, {name: width for name, width in bits.items() if name not in roundings})
+        sparsify_rest(module, sparse)
         return roundings
+
+    def _refit(
+        self, module: fx.GraphModule, removed: frozenset[int], bits: Mapping[str, int], sparse: frozenset[str]
+    ) -> dict[str, Rounding]:
+        kept = {layer.name: kept_outputs(self.network, layer.name, removed) for layer in self.network.layers}
+        original, method = self.network.module, self.options.rounding
+        return refit(module, original, self._refit_inputs, kept, bits, sparse=sparse, rounding=method)
 
     def _only_stitched(self, recipe: Recipe) -> bool:
         return recipe.changes_layers and self.options.refit_samples == 0 and self.options.reconstruct
@@ -192,15 +203,13 @@ class StudentMaker:
         self,
         module: fx.GraphModule,
         recipe: Recipe,
-        roundings: Mapping[str, Rounding],
-        bits: Mapping[str, int],
+        grid: GridWeights,
         *,
         say: Say,
         schedule: Schedule | None,
     ) -> dict[str, Tensor]:
         """Trains the module in place; the steps of rounded layers."""
         assert recipe.recovery is not None
-        grid = start_on_grid(module, roundings, bits)
         seed = self.samples.seed_for(recipe.digest)
         distill(
             module,
@@ -225,3 +234,9 @@ class StudentMaker:
         """The metric of the module on the validation split, negated where lower is better."""
         sign = 1 if self.task.metric.direction == "higher" else -1
         return lambda: sign * evaluate(module, self.task.validation, self.task.metric)
+
+
+def _rounded_layers(precision: Mapping[str, Precision]) -> tuple[dict[str, int], frozenset[str]]:
+    """The widths of layers that get a grid of fewer than 8 bits, and the layers that become sparse."""
+    bits = {name: BITS[found] for name, found in precision.items() if found in INTEGER and BITS[found] < 8}
+    return bits, frozenset(name for name, found in precision.items() if found in SPARSE)

@@ -53,8 +53,9 @@ def drop_dead_nodes(model: onnx.ModelProto) -> None:
 
 
 def sort_topologically(model: onnx.ModelProto) -> None:
-    """Orders the nodes so that each stands behind what it reads; stable otherwise."""
+    """Orders the nodes so that each stands behind what it reads; stable otherwise. ValueError for a tensor made of itself."""
     graph = model.graph
+    edges = len(graph.node) + sum(len(node.input) for node in graph.node)
     ready = {value.name for value in (*graph.input, *graph.initializer)} | {""}
     makers = {name: index for index, node in enumerate(graph.node) for name in node.output}
     order: list[int] = []
@@ -66,6 +67,8 @@ def sort_topologically(model: onnx.ModelProto) -> None:
             current = stack[-1]
             waiting = [makers[n] for n in graph.node[current].input if n not in ready and makers[n] not in done]
             if waiting:
+                if len(stack) > edges:
+                    raise ValueError(f"the tensor {graph.node[current].output[0]!r} is made of itself")
                 stack.extend(waiting)
                 continue
             stack.pop()

@@ -55,6 +55,20 @@ def test_training_starts_at_the_rounding_that_reconstruction_chose(module):
     assert torch.equal(near_grid(rounded, rounded, step), rounded)
 
 
+@pytest.mark.parametrize(("precision", "kind"), [("fp8", torch.float8_e4m3fn), ("float16", torch.float16)])
+def test_weights_with_exponents_are_rounded_to_nearest_and_pass_the_gradient(module, precision, kind):
+    grid = GridWeights(module, {}, {}, {LAYER: precision})
+    weight = f"{LAYER}.weight"
+    parameter = get_tensor(module, weight)
+    rounded = grid.rounded(module)[weight]
+    rounded.sum().backward()
+    assert torch.equal(parameter.grad, torch.ones_like(parameter))
+    step = parameter.detach().abs().amax((1, 2, 3), keepdim=True) / 448 if precision == "fp8" else 1.0
+    scaled = rounded.detach() / step
+    torch.testing.assert_close(scaled.to(kind).float(), scaled, rtol=1e-5, atol=0)
+    assert not torch.equal(rounded.detach(), parameter.detach())
+
+
 def test_folded_steps_give_the_same_integers(module):
     make_norms_positive(module)
     grid, weight = grid_of(module, 3)
