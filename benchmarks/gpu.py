@@ -9,7 +9,7 @@ weights: per network and batch size the A/A error (target: median ≤ 1 %), and 
 engine builds, executed precisions; the front is marked. Exit code 3 without a GPU, 1 if the A/A target is missed.
 
 On a lent machine that has torch, onnx and scipy but no TensorRT and no network, and takes 64 MiB a call: tensorrt-rtx's library
-has 228 MB, about 50 MB of it compressed, so that it travels in parts, in two calls on the same warm machine. Here:
+has 234 MB, XZSIZE compressed, so that it travels in parts, in two calls on the same warm machine. Here:
 
     python benchmarks/gpu.py export .gpu/candidates
     pip download --no-deps --only-binary :all: --python-version 312 -d .gpu/wheels tensorrt_rtx_cu13_bindings==1.7.1.116
@@ -18,8 +18,10 @@ has 228 MB, about 50 MB of it compressed, so that it travels in parts, in two ca
 
     call 1, carrying .gpu/a:   cp -r .gpu/a /tmp/gpu
     call 2, carrying .gpu/b, .gpu/wheels, .gpu/candidates:
-        cp .gpu/b/* /tmp/gpu; unpack the wheels into /tmp/site; cat /tmp/gpu/lib.xz.* | xz -d > /tmp/site/tensorrt_rtx_libs/libtensorrt_rtx.so.1
-        ln -s $PWD /tmp/site/autocompress; PYTHONPATH=/tmp/site python3 benchmarks/gpu.py measure .gpu/candidates --json > $OUT/gpu.json
+        cp .gpu/b/* /tmp/gpu; unpack the wheels into /tmp/site
+        cat /tmp/gpu/lib.xz.* | xz -d > /tmp/site/tensorrt_rtx_libs/libtensorrt_rtx.so.1
+        ln -s $PWD /tmp/site/autocompress
+        PYTHONPATH=/tmp/site python3 benchmarks/gpu.py measure .gpu/candidates --json > $OUT/gpu.json
 
 and in the same call `python3 -m pytest -m gpu tests/contract/test_gpu_runtimes.py` proves the runtime itself.
 """
@@ -110,7 +112,7 @@ def export(network_name: str, folder: Path, *, data: Path, images: int, target: 
     from autocompress.tasks.load import load_task
 
     profile, out = load_profile(target), folder / network_name
-    out.mkdir(parents=True, exist_ok=True)
+    (out / "built").mkdir(parents=True, exist_ok=True)
     task = load_task(f"{ROOT / 'examples' / 'cifar10.py'}:{network_name}", {"data": str(data)})
     network = Network.trace(task.model, task.example_inputs)
     compressor = Compressor(task, network, CompressorOptions(format=format_of(profile)))
@@ -187,8 +189,8 @@ def report(errors: dict[str, list[float]], seen: list[Seen], *, as_json: bool) -
         print(f"A/A error of {name}: median {100 * statistics.median(found):.2f} %, worst {100 * max(found):.2f} %")
     for item in seen:
         told = item.failure or (
-            f"{item.accuracy:.2f} %, {1e6 * (item.latency_s or 0):.1f} us, ratio {item.ratio:.3f} ± {100 * (item.half_width or 0):.1f} %, "
-            f"{item.size_bytes / 1e3:.0f} KB, ran {item.executed}"
+            f"{item.accuracy:.2f} %, {1e6 * (item.latency_s or 0):.1f} us, ratio {item.ratio:.3f} "
+            f"± {100 * (item.half_width or 0):.1f} %, {item.size_bytes / 1e3:.0f} KB, ran {item.executed}"
         )
         print(f"{'★' if item.on_front else ' '} {item.network} batch {item.batch} {item.candidate:16} {told}")
 
