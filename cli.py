@@ -18,6 +18,7 @@ from .cli_support import (
     INTERRUPTED,
     NOTHING_MEETS,
     Json,
+    SetClocks,
     TargetNames,
     errors,
     limits_by_target,
@@ -72,11 +73,16 @@ def search(
     recovery: Annotated[
         bool, typer.Option("--recovery/--no-recovery", help="Whether candidates may be trained (distilled from the original).")
     ] = True,
+    allow_predicted: Annotated[
+        bool,
+        typer.Option("--allow-predicted", help="Predict the latency on a target that cannot be used (marked ~), instead of stopping."),
+    ] = False,
     warm_start: Annotated[
         Path | None,
         typer.Option("--from", metavar="RUN", help="Try the front of an earlier run first, of this task or a similar one."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the sampler and of recovery.")] = 0,
+    set_clocks: SetClocks = False,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="The run directory; runs/TASK-TARGET if not given.")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start a new run beside an existing one.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell the search space and the time, and stop.")] = False,
@@ -117,8 +123,10 @@ def search(
             further=dict(further),
             sampler=sampler,
             recovery=recovery,
+            allow_predicted=allow_predicted,
             warm_start=warm_start,
             seed=seed,
+            set_clocks=set_clocks,
             out=out,
             fresh=fresh,
             command=shlex.join(["autocompress", *sys.argv[1:]]),
@@ -132,7 +140,7 @@ def _plan(request: "SearchRequest", *, as_json: bool) -> None:
     from .search.progress import make_progress
 
     with make_progress(quiet=as_json) as progress:
-        plan = plan_json(prepare(request, progress))
+        plan = plan_json(prepare(request, progress, planning=True))
     print(json.dumps(plan, indent=2, ensure_ascii=False) if as_json else plan_text(plan))
 
 
@@ -141,9 +149,10 @@ def _search(request: "SearchRequest", *, as_json: bool) -> None:
     from .search.progress import make_progress
     from .search.report import write_report
     from .search.run_directory import read_run
+    from .targets.held_clocks import ClocksOfTargets
 
-    with make_progress(quiet=as_json) as progress:
-        problem = prepare(request, progress)
+    with make_progress(quiet=as_json) as progress, ClocksOfTargets(wanted=request.set_clocks, say=progress.note) as clocks:
+        problem = prepare(request, progress, clocks=clocks)
         with open_search(problem, progress) as running:
             status, directory = running.run(), running.directory.path
     if status == "interrupted" and not (directory / "front.json").is_file():

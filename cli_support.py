@@ -32,6 +32,9 @@ TargetNames = Annotated[
         help="Targets by name (`autocompress targets`) or TOML file, on a device over SSH with its address; the first is primary.",
     ),
 ]
+SetClocks = Annotated[
+    bool, typer.Option("--set-clocks", help="Set the profile's power mode and fix the clocks of a Jetson meanwhile (sudo).")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON to stdout, nothing else.")]
 
 

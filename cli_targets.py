@@ -2,11 +2,11 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from .cli_support import UNAVAILABLE, Json, TargetName, errors, parsed, task_arguments
+from .cli_support import UNAVAILABLE, Json, SetClocks, TargetName, errors, parsed, say, task_arguments
 from .errors import InputError, StageError, TargetUnavailable
 
 targets_app = typer.Typer(help="Targets: which there are, what they can do, what is missing to use one.")
@@ -21,17 +21,20 @@ def measure(
     ] = None,
     batch: Annotated[int, typer.Option(help="Samples in one inference.")] = 1,
     shape: Annotated[list[str] | None, typer.Option(metavar="NAME=1,3,32,32", help="Shape of a dynamic input; repeatable.")] = None,
+    set_clocks: SetClocks = False,
     as_json: Json = False,
 ) -> None:
     """Measure the latency of any ONNX model with the protocol of the search: fresh processes, paired blocks, an interval."""
     with errors():
         from .profiles import load_profile, parse_target
         from .targets import Target, measure_model, parse_shape
+        from .targets.held_clocks import ClocksOfTargets
 
         shapes, address = dict(parse_shape(text) for text in shape or []), parse_target(target)
-        remote: dict[str, Any] = {} if address.local else {"address": address}
-        subject = Target(load_profile(address.profile), shapes=shapes, **remote)
-        measurement = measure_model(model, subject, baseline=baseline, batch=batch)
+        profile = load_profile(address.profile)
+        with ClocksOfTargets(wanted=set_clocks, say=say) as clocks:
+            subject = Target(profile, shapes=shapes, address=address, clocks=clocks.of(profile, address))
+            measurement = measure_model(model, subject, baseline=baseline, batch=batch)
         print(json.dumps(measurement.to_json()) if as_json else f"{model}: {measurement}")
 
 
@@ -79,18 +82,21 @@ def targets_show(
 
 
 @targets_app.command("doctor")
-def targets_doctor(name: Annotated[str, typer.Argument(metavar="T")] = "cpu") -> None:
+def targets_doctor(
+    name: Annotated[str, typer.Argument(metavar="T[@user@host[:port]]", help="A target's name or TOML file.")] = "cpu",
+) -> None:
     """Tell what is missing to use a target, or to trust what it measures, and what mends it. Exit code 3 if it is unusable."""
     with errors():
-        from .profiles import load_profile
+        from .profiles import load_profile, parse_target
         from .targets.doctor import doctor
 
-        findings = doctor(load_profile(name))
+        address = parse_target(name)
+        findings = doctor(load_profile(address.profile), address)
         for finding in findings:
             print(f"{'ok     ' if finding.ok else 'MISSING'} {finding.name}: {finding.detail}")
             if finding.remedy:
                 print(f"        {finding.remedy}")
-        if not findings[0].ok:
+        if any(finding.needed and not finding.ok for finding in findings):
             raise typer.Exit(UNAVAILABLE)
 
 

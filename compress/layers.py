@@ -22,6 +22,7 @@ class Layer:
     """A layer with a weight. `macs` are of one sample; `uses` how often the model calls it (a shared module).
 
     Each matrix of a GRU or LSTM is a layer. `float_only` tells why a layer cannot be quantized; it is empty where it can.
+    `elements_in` are the elements that it reads of one sample, in all its calls.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Layer:
     parameters: int
     uses: int
     float_only: str = ""
+    elements_in: int = 0
 
     @property
     def out_dim(self) -> int:
@@ -57,7 +59,8 @@ def layers_of(module: fx.GraphModule) -> tuple[Layer, ...]:
             if weight.target in tables:
                 layer = replace(layer, float_only=_TIED)
             if (before := found.get(layer.name)) is not None:
-                layer = replace(before, macs=layer.macs + before.macs, uses=before.uses + 1)
+                read = layer.elements_in + before.elements_in
+                layer = replace(before, macs=layer.macs + before.macs, uses=before.uses + 1, elements_in=read)
             found[layer.name] = layer
     return tuple(found.values())
 
@@ -80,6 +83,7 @@ def _layer(module: fx.GraphModule, node: fx.Node, weight: str) -> Layer:
         parameters=math.prod(shape) + (0 if bias is None else outside),
         uses=1,
         float_only=_FLOAT_ONLY.get(kind, ""),
+        elements_in=_per_sample(node, math.prod(_sizes(argument(node, 0)))),
     )
 
 

@@ -2,8 +2,9 @@
 
 One JSON file per device, that is per profile and environment: `latency/<digest>.json` in a folder that the caller gives.
 Observations are grouped by *structure*, a digest of the model's layers: a candidate is any JSON value that the caller can read
-again, its ratio is relative to the original model. *Coefficients*, by the name of a feature, are what the observations of one
-structure say about the device: another model starts from them (`search/latency.py` makes and reads them).
+again, its ratio is relative to the original model, whose seconds are kept beside it. *Coefficients*, by the name of a feature, are
+what the observations of one structure say about the device: another model starts from them (`search/latency.py` makes and reads
+them).
 
 Several processes may write: each merges what it has into the file under a lock. A damaged file is started again; `note` says so.
 """
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ..files import canonical_json, digest_of, write_text
+from .environment import Environment
 
 SCHEMA_VERSION = 1
 MOST_OBSERVATIONS = 500  # of one structure; the oldest go
@@ -25,12 +27,16 @@ MOST_OBSERVATIONS = 500  # of one structure; the oldest go
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
-    """A candidate's measured latency ratio, its relative 95 % half-width, and when it was measured (Unix seconds)."""
+    """A candidate's measured latency ratio, its relative 95 % half-width, and when it was measured (Unix seconds).
+
+    `reference_s` is the original's latency beside it; None where an earlier version did not keep it.
+    """
 
     candidate: Any
     ratio: float
     half_width: float
     at: float
+    reference_s: float | None = None
 
     def __post_init__(self) -> None:
         if not (self.ratio > 0 and math.isfinite(self.ratio) and self.half_width >= 0 and math.isfinite(self.half_width)):
@@ -58,17 +64,45 @@ class _Structure:
 
 
 class LatencyTable:
-    """The table of one device. `path` None keeps it in memory only."""
+    """The table of one device. `path` None keeps it in memory only.
 
-    def __init__(self, path: Path | None = None):
+    `device` says which one, in JSON: the keys `profile` (its fingerprint) and `environment`; empty where nobody said.
+    """
+
+    def __init__(self, path: Path | None = None, *, device: Mapping[str, Any] | None = None):
         self.path = path
+        self.device: Mapping[str, Any] = device or {}
         self.note = ""
         self._structures: dict[str, _Structure] = self._read() if path else {}
 
     @classmethod
-    def of_device(cls, folder: Path, *, profile_fingerprint: str, environment_fingerprint: str) -> "LatencyTable":
+    def of_device(cls, folder: Path, *, profile_fingerprint: str, environment: Environment) -> "LatencyTable":
         """The table of a device in `folder`, empty when there is none yet."""
-        return cls(folder / f"{digest_of([profile_fingerprint, environment_fingerprint])}.json")
+        path = folder / f"{digest_of([profile_fingerprint, environment.fingerprint])}.json"
+        return cls(path, device={"profile": profile_fingerprint, "environment": environment.to_json()})
+
+    @classmethod
+    def of_profile(cls, folder: Path, *, profile_fingerprint: str) -> "list[LatencyTable]":
+        """The tables of all devices that were measured with this profile; what cannot be read is left out."""
+        found = []
+        for path in sorted(folder.glob("*.json")):
+            try:
+                device = json.loads(path.read_text(encoding="utf-8"))["device"]
+                known = device["profile"] == profile_fingerprint
+            except (OSError, ValueError, TypeError, KeyError):
+                continue
+            if known:
+                found.append(cls(path, device=device))
+        return found
+
+    def copy(self) -> "LatencyTable":
+        """The same in memory only: what is added to it is never taken for a measurement of the device."""
+        other = LatencyTable(device=self.device)
+        other._structures = {
+            name: _Structure(observations=list(found.observations), coefficients=dict(found.coefficients))
+            for name, found in self._structures.items()
+        }
+        return other
 
     def observations(self, structure: str) -> tuple[Observation, ...]:
         """The observations of a structure, the oldest first."""
@@ -79,9 +113,11 @@ class LatencyTable:
         others = [found for name, found in self._structures.items() if name != structure and found.coefficients]
         return max(others, key=lambda found: len(found.observations)).coefficients if others else None
 
-    def observe(self, structure: str, candidate: Any, ratio: float, half_width: float) -> Observation:
+    def observe(
+        self, structure: str, candidate: Any, ratio: float, half_width: float, *, reference_s: float | None = None
+    ) -> Observation:
         """Notes a measurement taken now, in the file, too."""
-        seen = Observation(candidate=candidate, ratio=ratio, half_width=half_width, at=time.time())
+        seen = Observation(candidate=candidate, ratio=ratio, half_width=half_width, at=time.time(), reference_s=reference_s)
         self._structures.setdefault(structure, _Structure()).observations.append(seen)
         self._save()
         return seen
@@ -141,7 +177,8 @@ class LatencyTable:
             }
             for name, found in self._structures.items()
         }
-        write_text(path, json.dumps({"schema_version": SCHEMA_VERSION, "structures": structures}, allow_nan=False))
+        content = {"schema_version": SCHEMA_VERSION, "device": dict(self.device), "structures": structures}
+        write_text(path, json.dumps(content, allow_nan=False))
 
 
 def _structure(value: Mapping[str, Any]) -> _Structure:

@@ -13,21 +13,41 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 from ..compress.recipe import Precision, Recipe
 from ..errors import StageError
 from ..files import cache_folder
 from ..profiles.latency_table import LatencyTable
-from ..profiles.measurement import Measurement
 from ..profiles.regression import PredictionError
 from ..targets.target import Target
 from .latency import LatencyPredictor
-from .shape_runs import ShapeRuns
 from .space import SearchSpace
 
 ENOUGH = 40
 PROPOSALS = 20
 _PATIENCE = 3  # candidates in a row that fail
+
+
+class Ratio(Protocol):
+    """What a table learns: a latency relative to the original's, its relative half-width, the original's seconds if known."""
+
+    @property
+    def ratio(self) -> float: ...
+
+    @property
+    def half_width(self) -> float: ...
+
+    @property
+    def baseline_reference_s(self) -> float | None: ...
+
+
+class Runs(Protocol):
+    """Measures the shapes of candidates (shape_runs.py)."""
+
+    def measure(self, recipe: Recipe) -> Ratio:
+        """The recipe beside the original. Raises StageError."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,13 +70,13 @@ def open_table(target: Target, folder: Path | None = None) -> LatencyTable:
     return LatencyTable.of_device(
         folder or latency_folder(),
         profile_fingerprint=target.profile.fingerprint,
-        environment_fingerprint=target.probe().fingerprint,
+        environment=target.probe(),
     )
 
 
 def calibrate(
     predictor: LatencyPredictor,
-    runs: ShapeRuns,
+    runs: Runs,
     *,
     time_left: Callable[[], float],
     enough: int = ENOUGH,
@@ -90,9 +110,9 @@ def calibrate(
     return Calibration(measured=predictor.count - known, known=known, failed=failed, seconds=time.monotonic() - start)
 
 
-def learn(predictor: LatencyPredictor, recipe: Recipe, measurement: Measurement) -> None:
+def learn(predictor: LatencyPredictor, recipe: Recipe, measurement: Ratio) -> None:
     """Corrects the table by a measurement."""
-    predictor.learn(recipe, measurement.ratio, measurement.half_width)
+    predictor.learn(recipe, measurement.ratio, measurement.half_width, reference_s=measurement.baseline_reference_s)
 
 
 def next_recipe(predictor: LatencyPredictor, proposals: Iterator[Recipe]) -> Recipe | None:
@@ -145,7 +165,7 @@ def _mix(space: SearchSpace, draw: random.Random) -> Recipe:
 
 
 def check(
-    predictor: LatencyPredictor, runs: ShapeRuns, *, count: int, seed: int = 1, progress: Callable[[str], None] = lambda _: None
+    predictor: LatencyPredictor, runs: Runs, *, count: int, seed: int = 1, progress: Callable[[str], None] = lambda _: None
 ) -> tuple[PredictionError, PredictionError]:
     """Measures `count` random candidates: the error of the table as it was before all of them, and as each was learned in turn.
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..profiles.regression import PredictionError
 from ..profiles.units import format_duration
+from ..targets.target import Target
 from .calibrate import Calibration, calibrate, check, open_table
 from .latency import LatencyPredictor
 from .prepare import Problem
@@ -49,6 +50,7 @@ def calibrate_target(problem: Problem, *, budget_s: float, check_count: int, pro
     Raises StageError when one candidate after the other fails.
     """
     start, target = time.monotonic(), problem.targets[0].open()
+    assert isinstance(target, Target)  # calibrating never allows predictions
     table = open_table(target)
     predictor = LatencyPredictor(problem.network, problem.space, table, batch=problem.request.batch)
     timing = TIMING.with_batch(problem.request.batch)

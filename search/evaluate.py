@@ -24,13 +24,14 @@ from ..compress.recipe import BITS, Precision, Recipe
 from ..errors import StageError
 from ..profiles import Measurement, TimingConfig
 from ..targets.lease import training
-from ..targets.target import Target, TargetSession
+from ..targets.target import TargetSession
 from ..tasks.data import write_inputs
 from ..tasks.quality import score
 from ..tasks.task import Metric, Split
 from .availability import Availability, Patience
-from .evaluation import ArtifactFacts, Evaluation, Failure, Interval, Latency
+from .evaluation import AnyLatency, ArtifactFacts, Evaluation, Failure, Interval
 from .further import on_further_targets
+from .predicted import AnyTarget, PredictedTarget, latency_on
 from .records import Answers
 from .uncertainty import bootstrap_interval
 
@@ -75,13 +76,13 @@ class Evaluator:
 
     network: Network
     compressor: Builder
-    target: Target
+    target: AnyTarget
     metric: Metric
     validation: StoredSplit
     artifacts: Path
     timing: TimingConfig
     elapsed: Callable[[], float]
-    further: tuple[Target, ...] = ()
+    further: tuple[AnyTarget, ...] = ()
     availability: Availability = field(default_factory=Availability)
     patience: Patience = field(default_factory=Patience)
 
@@ -121,16 +122,19 @@ class Evaluator:
         artifact = build.artifact
         reference = artifact.path if baseline is None else self.artifact_path(baseline)
 
-        def measured() -> tuple[Answers, Measurement]:
+        def measured() -> tuple[Answers, AnyLatency, float]:
             with self.target.session() as session:
                 progress("validating")
-                answers = self.answers(session, build, recipe, seconds=seconds)
+                answers = self.answers(session, build, recipe, seconds=seconds, target=self.target)
                 with _timed(seconds, "measure"):
                     progress("measuring")
-                    return answers, session.measure(artifact.path, reference, self.timing)
+                    latency, loop_s = latency_on(
+                        self.target, session, recipe, model=artifact.path, baseline=reference, timing=self.timing
+                    )
+                    return answers, latency, loop_s
 
-        answers, measurement = self.patience.until_back(measured, name=self.target.profile.name, say=progress)
-        seconds["timing loop"] = min(measurement.loop_s, seconds["measure"])
+        answers, latency, loop_s = self.patience.until_back(measured, name=self.target.profile.name, say=progress)
+        seconds["timing loop"] = min(loop_s, seconds["measure"])
         seconds["measure"] -= seconds["timing loop"]
         evaluation = Evaluation(
             trial=trial,
@@ -139,7 +143,7 @@ class Evaluator:
             validation=answers.validation,
             validation_interval=answers.interval,
             drop=0.0 if baseline is None else self.metric.drop(answers.validation, baseline=baseline.validation),
-            latency=Latency.of(measurement),
+            latency=latency,
             layers=answers.layers,
             elapsed_s=self.elapsed(),
             seconds=seconds,
@@ -150,9 +154,18 @@ class Evaluator:
         return replace(evaluation, elapsed_s=self.elapsed())
 
     def answers(
-        self, session: TargetSession, build: BuildResult, recipe: Recipe, *, seconds: MutableMapping[str, float]
+        self,
+        session: TargetSession,
+        build: BuildResult,
+        recipe: Recipe,
+        *,
+        seconds: MutableMapping[str, float],
+        target: AnyTarget,
     ) -> Answers:
-        """What a built artifact answers, checked against torch; the stages' times go to `seconds`. Raises StageError."""
+        """What a built artifact answers on the target, checked against torch; the stages' times go to `seconds`.
+
+        What a stand-in executes says nothing of the target. Raises StageError.
+        """
         path = build.artifact.path
         with _timed(seconds, "check"):
             _check(session, path, build.check, batch=self._batch(session, len(build.check.inputs[0])))
@@ -160,7 +173,9 @@ class Evaluator:
             value, interval = self.quality(session, path, self.validation)
         with _timed(seconds, "inspect"):
             names = [layer.name for layer in self.network.layers] + [factor_name(name) for name in recipe.rank]
-            executed = session.executed_precision(path, names, batch=self.timing.batch)
+            executed: dict[str, Precision] = {}
+            if not isinstance(target, PredictedTarget):
+                executed = session.executed_precision(path, names, batch=self.timing.batch)
         layers = layer_rows(self.network, self.network.cost(recipe), recipe, executed=executed)
         return Answers(validation=value, interval=interval, layers=layers)
 
@@ -178,6 +193,7 @@ class Evaluator:
 
     def measure_again(self, evaluation: Evaluation, *, baseline: Evaluation, timing: TimingConfig) -> Measurement:
         """A measurement of a finished candidate in a fresh worker process. Raises StageError."""
+        assert not isinstance(self.target, PredictedTarget), "a stand-in's latency is not the target's"
         with self.target.session() as session:
             return session.measure(self.artifact_path(evaluation), self.artifact_path(baseline), timing)
 

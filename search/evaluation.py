@@ -6,15 +6,16 @@ from typing import Any
 
 from ..compress.recipe import Recipe, executes_as
 from .on_target import OnTarget
-from .records import ArtifactFacts, Failure, Interval, Latency
+from .records import AnyLatency, ArtifactFacts, Failure, Interval, Latency, Predicted, latency_from_json
 
-__all__ = ["ArtifactFacts", "Evaluation", "Failure", "Interval", "Latency", "OnTarget", "Screened"]
+__all__ = ["AnyLatency", "ArtifactFacts", "Evaluation", "Failure", "Interval", "Latency", "OnTarget", "Predicted", "Screened"]
 SCHEMA_VERSION = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
-    """A measured candidate. `validation` is the metric of the built artifact, `drop` its loss against the original.
+    """A measured candidate; its latency may be predicted. `validation` is the metric of the built artifact, `drop` its loss against
+    the original.
 
     `layers` are rows of front.json, `elapsed_s` the run's time when it was finished, `seconds` what it cost by stage.
     With several targets all of this is on the primary one, and `further` says what it is on the others, by their names.
@@ -26,7 +27,7 @@ class Evaluation:
     validation: float
     validation_interval: Interval | None
     drop: float
-    latency: Latency
+    latency: AnyLatency
     layers: tuple[Mapping[str, Any], ...]
     elapsed_s: float
     seconds: Mapping[str, float] = field(default_factory=dict)
@@ -78,7 +79,7 @@ class Evaluation:
             "validation_interval": interval,
             "recipe": self.recipe.to_json(),
             "artifact": asdict(self.artifact),
-            "latency": asdict(self.latency),
+            "latency": self.latency.to_json(),
             "layers": [dict(row) for row in self.layers],
             "seconds": dict(self.seconds),
             "further": {name: seen.to_json() for name, seen in self.further.items()},
@@ -91,7 +92,7 @@ class Evaluation:
         records = {
             "recipe": Recipe.from_json(value["recipe"]),
             "artifact": ArtifactFacts(**value["artifact"]),
-            "latency": Latency.from_json(value["latency"]),
+            "latency": latency_from_json(value["latency"]),
             "layers": tuple(value["layers"]),
             "validation_interval": None if interval is None else (interval[0], interval[1]),
             "further": {name: OnTarget.from_json(seen) for name, seen in value.get("further", {}).items()},

@@ -16,6 +16,7 @@ from .evaluate import Evaluator, Progress, StoredSplit
 from .evaluation import Evaluation, Failure, Interval, Latency, OnTarget
 from .front import contributions
 from .further import answers_key, caught_up, missing_again
+from .predicted import PredictedTarget
 from .run_directory import RunDirectory
 
 _FILE = "finalists.json"
@@ -35,7 +36,7 @@ def looks_on(known: Mapping[str, "Finalist"], target: str | None) -> dict[str, "
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finalist:
-    """What the final look at an artifact said; `latency` and `times` are None when their measurement failed."""
+    """What the final look at an artifact said; `latency` and `times` are None when measuring failed, or is not possible."""
 
     test: float | None
     test_interval: Interval | None
@@ -147,8 +148,8 @@ class Finalists:
 
     def _scored(self, evaluator: Evaluator, digest: str) -> Finalist | None:
         """The look at the same file on the primary target, when that gives the same answers: a file is scored once."""
-        primary, look = self._evaluator.target.profile, self.known.get(digest)
-        same = answers_key(primary, digest) == answers_key(evaluator.target.profile, digest)
+        primary, look = self._evaluator.target, self.known.get(digest)
+        same = answers_key(primary, digest) == answers_key(evaluator.target, digest)
         return look if same and look is not None and look.test is not None else None
 
 
@@ -163,7 +164,8 @@ def final_look(
 ) -> tuple[Finalist, Failure | None]:
     """The test split's score, a longer measurement and the times by layer; what came before a failure, and the failure.
 
-    A target that is away is no failure of the candidate: that error is raised.
+    On a predicted target there is nothing to measure: the score is all. A target that is away is no failure of the candidate:
+    that error is raised.
     `scored` is a look whose score on the test split is taken over.
     """
     finalist = Finalist(test=None, test_interval=None, latency=None)
@@ -175,6 +177,8 @@ def final_look(
             with evaluator.target.session() as session:
                 value, interval = evaluator.quality(session, path, test)
                 finalist = replace(finalist, test=value, test_interval=interval)
+        if isinstance(evaluator.target, PredictedTarget):
+            return finalist, None
         measurement = evaluator.measure_again(evaluation, baseline=baseline, timing=timing)
         finalist = replace(finalist, latency=Latency.of(measurement))
         names = [layer.name for layer in evaluator.network.layers]

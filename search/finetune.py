@@ -14,17 +14,18 @@ from ..profiles import FINALIST_TIMING, format_duration
 from .constraints import Constraints
 from .evaluate import Evaluator, StoredSplit
 from .evaluate import Progress as Say
-from .evaluation import ArtifactFacts, Evaluation, Failure, Interval, Latency, OnTarget
+from .evaluation import ArtifactFacts, Evaluation, Failure, Interval, OnTarget
 from .finalists import Finalist, final_look, look_key
 from .finetuned import FINETUNED, origin_of
-from .formats import Point, Run, label_of
+from .formats import Point, Run, is_predicted, label_of
 from .prepare import Problem, config_of, make_compressor, make_evaluator, prepare, splits_folder
 from .progress import Progress
+from .records import latency_from_json
 from .request import SearchRequest
 from .result import Result
 from .run_directory import RunDirectory, read_json
 from .space import DEFAULT_RECOVERY
-from .views import targets_of
+from .views import run_on, targets_of
 
 SCHEMA_VERSION = 1
 
@@ -130,6 +131,7 @@ def _request(path: Path, run: Run) -> SearchRequest:
         target=options.get("target", target["name"]),
         further={name: Constraints() for name in targets_of(run)[1:]},
         batch=target["batch"],
+        allow_predicted=any(is_predicted(run_on(run, name)["baseline"]) for name in targets_of(run)),
         seed=options["seed"],
         out=path,
         command=run["command"],
@@ -146,7 +148,7 @@ def _evaluation_of(point: Mapping[str, Any]) -> Evaluation:
         validation=point["quality"]["validation"],
         validation_interval=_interval_of(point),
         drop=point["drop"],
-        latency=Latency.from_json(point["latency"]),
+        latency=latency_from_json(point["latency"]),
         layers=tuple(point["layers"]),
         elapsed_s=0.0,
         further={name: _on_target_of({**point, **entry}) for name, entry in entries},
@@ -165,7 +167,7 @@ def _on_target_of(point: Mapping[str, Any]) -> OnTarget:
         validation_interval=_interval_of(point),
         drop=point["drop"],
         layers=tuple(point["layers"]),
-        latency=Latency.from_json(point["latency"]),
+        latency=latency_from_json(point["latency"]),
     )
 
 

@@ -6,7 +6,7 @@ They are kept beside front.json, which a continued search writes again, and join
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .formats import Point, Run
+from .formats import Point, Run, ratio_interval_of, ratio_of
 from .front import non_dominated
 from .pick import costs_of, drop_scale_of, excess_of, limits_of, measured_points
 from .pick_joint import worst_cost
@@ -28,7 +28,7 @@ def _with_finetuned(run: Run, points: Sequence[Point]) -> dict[str, Any]:
     added = [{**point, "violations": excess_of(point, limits)} for point in points]
     added = [{**point, "feasible": not point["violations"]} for point in added]
     front = non_dominated([*run["front"], *(point for point in added if point["feasible"])], lambda point: _vector(point, run))
-    front.sort(key=lambda point: point["latency"]["ratio"])
+    front.sort(key=ratio_of)
     members = {point["trial"] for point in front}
     others = [point for point in [*run["dominated"], *run["front"], *added] if point["trial"] not in members]
     joined = {**run, "front": front, "dominated": others}
@@ -95,7 +95,7 @@ def origin_of(point: Point, run: Run) -> Point:
 def _vector(point: Point, run: Run) -> tuple[float, float, float]:
     """(normalized drop, size, latency ratio), all minimized."""
     costs = costs_of(point)
-    return costs["drop"] / drop_scale_of(run), costs["size"], point["latency"]["ratio"]
+    return costs["drop"] / drop_scale_of(run), costs["size"], ratio_of(point)
 
 
 def _with_overlaps(run: dict[str, Any], added: set[int]) -> dict[str, Any]:
@@ -117,5 +117,8 @@ def _with_overlaps(run: dict[str, Any], added: set[int]) -> dict[str, Any]:
 
 
 def _overlap(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
-    (low_1, high_1), (low_2, high_2) = first["latency"]["ratio_interval"], second["latency"]["ratio_interval"]
+    one, two = ratio_interval_of(first), ratio_interval_of(second)
+    if one is None or two is None:
+        return False
+    (low_1, high_1), (low_2, high_2) = one, two
     return bool(low_1 <= high_2 and low_2 <= high_1)

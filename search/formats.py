@@ -47,7 +47,7 @@ class Formats:
     def of(cls, run: Run) -> "Formats":
         """The formats that fit the run's metric and its original model."""
         metric = run["task"]["metric"]
-        latency_s = run["baseline"]["latency"]["latency_s"]
+        latency_s = seconds_of(run["baseline"])
         large = run["baseline"]["artifact"]["size_bytes"] >= 10 * 1024**2
         unit, scale = next((pair for pair in _LATENCY_UNITS if latency_s >= pair[1]), _LATENCY_UNITS[-1])
         return cls(
@@ -110,15 +110,84 @@ class Formats:
         return self.size(point["artifact"]["size_bytes"])
 
     def latency_of(self, point: Point) -> str:
-        """The latency of the point with its spread: `0.412 ms ±0.7 %`, and `noisy` where the protocol gave up."""
+        """The latency of the point with its spread: `0.412 ms ±0.7 %`, and `noisy` where the protocol gave up.
+
+        A predicted one has no spread: `~0.412 ms`.
+        """
         latency = point["latency"]
+        if is_predicted(point):
+            return self.seconds_of(point)
         noisy = " noisy" if latency["noisy"] else ""
         return f"{self.latency(latency['latency_s'])} {relative_spread(latency['interval_s'])}{noisy}"
+
+    def seconds_of(self, point: Point, *, unit: bool = True) -> str:
+        """The latency of the point without its spread, a predicted one with `~`."""
+        seconds = seconds_of(point)
+        return mark_of(point) + (self.latency(seconds) if unit else self.bare_latency(seconds))
 
     def quality_of(self, point: Point) -> str:
         """The validation metric of the point with its spread: `91.73 % ±0.78`."""
         quality = point["quality"]
         return f"{self.quality(quality['validation'])} {self.quality_spread(quality['interval'])}".rstrip()
+
+
+def is_predicted(point: Point) -> bool:
+    """Whether the point's latency is predicted, not measured."""
+    return point["latency"] is not None and "predicted_s" in point["latency"]
+
+
+def mark_of(point: Point) -> str:
+    """`~` for a predicted latency, nothing for a measured one."""
+    return "~" if is_predicted(point) else ""
+
+
+def seconds_of(point: Point) -> float:
+    """Seconds of the point's latency, measured or predicted: to compare with. What is printed needs `mark_of`."""
+    return float(point["latency"]["predicted_s" if is_predicted(point) else "latency_s"])
+
+
+def ratio_of(point: Point) -> float:
+    """The point's latency relative to the original's, measured or predicted: to compare with. What is printed needs `mark_of`."""
+    return float(point["latency"]["predicted_ratio" if is_predicted(point) else "ratio"])
+
+
+def speed_text(point: Point) -> str:
+    """`0.31×`, predicted `~0.31×`: the point's latency relative to the original's."""
+    return mark_of(point) + ratio_text(ratio_of(point))
+
+
+def ratio_interval_of(point: Point) -> Sequence[float] | None:
+    """The interval of the measured ratio; None for a prediction, which has none."""
+    return None if is_predicted(point) else point["latency"]["ratio_interval"]
+
+
+def interval_of(point: Point) -> Sequence[float] | None:
+    """The interval of the measured latency in seconds; None for a prediction, which has none."""
+    return None if is_predicted(point) else point["latency"]["interval_s"]
+
+
+def spread_of(point: Point) -> str:
+    """`±0.7 %` of a measured latency; empty for a prediction."""
+    interval = interval_of(point)
+    return "" if interval is None else relative_spread(interval)
+
+
+def is_noisy(point: Point) -> bool:
+    """Whether the point's latency was measured, and its interval stayed wider than was asked for."""
+    return not is_predicted(point) and bool(point["latency"]["noisy"])
+
+
+def prediction_note(run: Run) -> str:
+    """Says that the latencies of the run's target are predicted, from what, and what to do about it; empty if they are not."""
+    predicted = run["target"].get("predicted")
+    if predicted is None:
+        return ""
+    off = "unknown" if predicted["error"] is None else f"{100 * predicted['error']:.1f} % (median)"
+    return (
+        f"~ Latencies on {run['target']['name']} are predicted, not measured, from the {predicted['source']}; "
+        f"their error is {off}. "
+        f"{predicted['quality']}. `autocompress verify RUN --target {run['target']['name']}@user@host` measures them."
+    )
 
 
 def size_of(point: Point) -> str:
@@ -199,8 +268,8 @@ def bits_text(point: Point) -> str:
 def notes_of(point: Point) -> list[str]:
     """The point's warnings in a few words for a table: `noisy`, `not faster`, `2 layers not as asked`."""
     warnings = point["warnings"]
-    notes = ["noisy"] if point["latency"]["noisy"] else []
-    notes += ["smaller, not faster"] if any(warning.startswith("smaller, but not faster") for warning in warnings) else []
+    notes = ["noisy"] if is_noisy(point) else []
+    notes += ["smaller, not faster"] if any(warning.startswith("smaller, but not") for warning in warnings) else []
     differing = sum(warning.startswith("asked ") for warning in warnings)
     return notes + ([f"{differing} layer{'s' if differing > 1 else ''} not as asked"] if differing else [])
 

@@ -16,11 +16,11 @@ from ..compress.compressor import BuildResult
 from ..compress.options import FileFormat
 from ..errors import StageError, TargetUnavailable
 from ..profiles import Profile
-from ..targets.target import Target
 from .availability import is_away
 from .evaluation import Evaluation
 from .on_target import OnTarget
-from .records import Answers, ArtifactFacts, Failure, Latency
+from .predicted import AnyTarget, PredictedTarget, latency_on
+from .records import Answers, ArtifactFacts, Failure
 
 if TYPE_CHECKING:
     from .evaluate import Evaluator
@@ -80,24 +80,26 @@ def caught_up(evaluator: "Evaluator", evaluation: Evaluation, *, baseline: Evalu
     return replace(evaluation, further=found)
 
 
-def answers_key(profile: Profile, digest: str) -> Hashable:
+def answers_key(target: AnyTarget, digest: str) -> Hashable:
     """What decides the answers of an artifact: two targets with equal keys share its metric and its executed precisions."""
-    return digest, profile.runtime, tuple(sorted(profile.runtime_options.items()))
+    if isinstance(target, PredictedTarget):
+        return digest, "stand-in"
+    return digest, target.profile.runtime, tuple(sorted(target.profile.runtime_options.items()))
 
 
-def _known_answers(evaluator: "Evaluator", evaluation: Evaluation, target: Target, digest: str) -> Answers | None:
+def _known_answers(evaluator: "Evaluator", evaluation: Evaluation, target: AnyTarget, digest: str) -> Answers | None:
     """What this target or one that answers alike has already answered."""
-    wanted, profiles = answers_key(target.profile, digest), [evaluator.target.profile, *(t.profile for t in evaluator.further)]
-    for profile in profiles:
-        seen = evaluation if profile.name == evaluator.target.profile.name else evaluation.further.get(profile.name)
-        if seen is not None and seen.validation is not None and answers_key(profile, seen.artifact.digest) == wanted:
+    wanted = answers_key(target, digest)
+    for other in (evaluator.target, *evaluator.further):
+        seen = evaluation if other is evaluator.target else evaluation.further.get(other.profile.name)
+        if seen is not None and seen.validation is not None and answers_key(other, seen.artifact.digest) == wanted:
             return Answers(validation=seen.validation, interval=seen.validation_interval, layers=seen.layers)
     return None
 
 
 def _on_target(
     evaluator: "Evaluator",
-    target: Target,
+    target: AnyTarget,
     evaluation: Evaluation,
     facts: ArtifactFacts,
     *,
@@ -119,8 +121,8 @@ def _on_target(
         with target.session() as session:
             if answers is None:
                 again = build or _built_again(evaluator, subject, target)
-                answers = evaluator.answers(session, again, evaluation.recipe, seconds={})
-            latency = Latency.of(session.measure(path, reference, evaluator.timing))
+                answers = evaluator.answers(session, again, evaluation.recipe, seconds={}, target=target)
+            latency, _ = latency_on(target, session, evaluation.recipe, model=path, baseline=reference, timing=evaluator.timing)
         availability.answered(name)
     except (StageError, TargetUnavailable) as error:
         if is_away(error):
@@ -146,7 +148,7 @@ def _waiting(reason: str | None, name: str, build: BuildResult | None, *, first:
     return reason if build is not None else None
 
 
-def _built_again(evaluator: "Evaluator", evaluation: Evaluation, target: Target) -> BuildResult:
+def _built_again(evaluator: "Evaluator", evaluation: Evaluation, target: AnyTarget) -> BuildResult:
     build = evaluator.compressor.build(evaluation.recipe, evaluator.artifacts)
     return build.further.get(format_of(target.profile), build)
 

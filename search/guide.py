@@ -10,7 +10,7 @@ from optuna.trial import FixedTrial
 from ..compress.network import Network
 from ..compress.recipe import Recipe
 from ..errors import StageError
-from .evaluation import Evaluation
+from .evaluation import Evaluation, Predicted
 from .latency import LatencyPredictor, problem_of
 from .pool import Pool
 from .result import Result
@@ -128,9 +128,13 @@ class Guide:
         self.proposer.forget(problem.levels_of(self.space.parameters(recipe)))
 
     def learn(self, evaluation: Evaluation) -> None:
-        """Corrects the latency table by a measured candidate."""
-        low, high = evaluation.latency.ratio_interval
-        self.predictor.learn(evaluation.recipe, evaluation.latency.ratio, (high - low) / (high + low))
+        """Corrects the latency table by a measured candidate; a predicted one has nothing to teach."""
+        latency = evaluation.latency
+        if isinstance(latency, Predicted):
+            return
+        low, high = latency.ratio_interval
+        reference_s = latency.latency_s / latency.ratio
+        self.predictor.learn(evaluation.recipe, latency.ratio, (high - low) / (high + low), reference_s=reference_s)
         problem = problem_of(self.space, self.network, self.predictor, original_bytes=self.original_bytes)
         self.proposer.update_problem(problem)
 
@@ -160,7 +164,7 @@ def _limits_of(result: Result) -> tuple[float, float, float]:
     limits, baseline = result.limits, result.baseline
     drop = 1.0 if limits.drop is None else limits.drop / result.drop_scale
     size = 1.0 if limits.size_bytes is None else limits.size_bytes / baseline.artifact.size_bytes
-    latency = 1.0 if limits.latency_s is None else limits.latency_s / baseline.latency.latency_s
+    latency = 1.0 if limits.latency_s is None else limits.latency_s / baseline.latency.seconds
     return drop, size, latency
 
 

@@ -5,7 +5,19 @@ import io
 import json
 from typing import TYPE_CHECKING
 
-from .formats import Formats, Point, Run, bits_text, label_of, ratio_text, relative_spread, size_ratio
+from .formats import (
+    Formats,
+    Point,
+    Run,
+    bits_text,
+    is_noisy,
+    label_of,
+    prediction_note,
+    ratio_text,
+    size_ratio,
+    speed_text,
+    spread_of,
+)
 from .pick_joint import complete_points, recommended_jointly, worst_cost
 from .table import RECORD_FIELDS, front_records, record_row
 from .views import is_measured_on, point_on, run_on, targets_of
@@ -26,7 +38,7 @@ def joint_cells(point: Point, run: Run, *, star: bool) -> list[str]:
     """The point's row under `joint_columns`; drop and size are those of the target where they are worst."""
     formats, quality = Formats.of(run), point["quality"]
     label = label_of(point, run).removeprefix("trial ").removesuffix(" int8")
-    latencies = [cell for target in targets_of(run) for cell in _latency_cells(point_on(point, target)["latency"], formats)]
+    latencies = [cell for target in targets_of(run) for cell in _latency_cells(point_on(point, target), formats)]
     largest = max((point_on(point, target) for target in targets_of(run)), key=lambda seen: int(seen["artifact"]["size_bytes"]))
     return [
         f"{'★' if star else ' '} {label}",
@@ -39,10 +51,9 @@ def joint_cells(point: Point, run: Run, *, star: bool) -> list[str]:
     ]
 
 
-def _latency_cells(latency: dict[str, float], formats: Formats) -> list[str]:
-    spread = relative_spread([latency["interval_s"][0], latency["interval_s"][1]]).replace(" ", "")  # type: ignore[index]
-    noisy = " noisy" if latency["noisy"] else ""
-    return [f"{formats.bare_latency(latency['latency_s'])} {spread}{noisy}", ratio_text(latency["ratio"])[:-1]]
+def _latency_cells(seen: Point, formats: Formats) -> list[str]:
+    spread, noisy = spread_of(seen).replace(" ", ""), " noisy" if is_noisy(seen) else ""
+    return [f"{formats.seconds_of(seen, unit=False)} {spread}{noisy}".rstrip(), speed_text(seen)[:-1]]
 
 
 def joint_points(run: Run) -> list[Point]:
@@ -51,6 +62,11 @@ def joint_points(run: Run) -> list[Point]:
     shown = {point["trial"] for point in (*members, run["baseline"], run["uniform_int8"]) if point}
     points = [point for point in complete_points(run) if point["trial"] in shown]
     return sorted(points, key=lambda point: worst_cost(point, run, "latency"))
+
+
+def prediction_notes(run: Run) -> list[str]:
+    """One sentence for each target whose latencies are predicted."""
+    return [note for name in targets_of(run) if (note := prediction_note(run_on(run, name)))]
 
 
 def missing_note(run: Run) -> str:
@@ -71,8 +87,8 @@ def joint_table(run: Run) -> "Table":
 
     chosen, reason = recommended_jointly(run)
     caption = f"★ {reason}. A point is on this front when no other is as good in its worst drop, size and latency ×. ± 95 %."
-    if note := missing_note(run):
-        caption += f" {note}"
+    for note in (missing_note(run), *prediction_notes(run)):
+        caption += f"\n{note}" if note else ""
     table = Table(title="all targets", title_justify="left", caption=caption, caption_justify="left", box=None, pad_edge=False)
     table.padding, table.header_style = (0, 1, 0, 0), "bold"
     for index, name in enumerate(joint_columns(run)):

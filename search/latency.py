@@ -8,6 +8,7 @@ another model on the same device, or from the share of multiplications and eleme
 """
 
 import math
+import statistics
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -30,6 +31,7 @@ OWN = 0.2  # standard deviation of a part's own cost, relative to that of the sh
 MODEL_ERROR = 0.02  # relative: what the sum cannot say, and what differs from one hour to the next
 STALE_ERROR = 0.04
 STALE_S = 3600.0  # older than the newest by more: other neighbours, other clocks
+NEWEST = 20  # references that count
 WIDEST = 0.2  # a half-width out of two pairs is a rough guess itself
 TAUGHT = 0.3  # least relative deviation of what another model has told
 SHARES: Mapping[str, tuple[float, float]] = {  # of the original's latency: mean and standard deviation, all layers float32
@@ -49,7 +51,7 @@ class LatencyPredictor:
     """Predicts the latency ratio of any recipe of a space, and learns from what is measured. `batch` is the measured one."""
 
     def __init__(self, network: Network, space: SearchSpace, table: LatencyTable, *, batch: int = 1):
-        self.space, self.table = space, table
+        self.network, self.space, self.table, self.batch = network, space, table, batch
         self.terms = LatencyTerms.of(network, space)
         self.structure = structure_digest(network, batch)
         self._levels = Problem(slots=self.terms.slots, terms=())
@@ -85,11 +87,20 @@ class LatencyPredictor:
         seconds = max(0.01, self.ratio(recipe)) * reference_s
         return PredictedLatency(seconds=seconds, source=f"latency table of {self.count} measurements")
 
-    def learn(self, recipe: Recipe, ratio: float, half_width: float) -> None:
-        """Corrects the table by a measured candidate, and keeps it for later runs. `half_width` is relative (95 %)."""
+    @property
+    def reference_s(self) -> float | None:
+        """The original's latency: the median of the newest times it was measured beside a candidate; None if it never was."""
+        known = [item.reference_s for item in self.table.observations(self.structure) if item.reference_s is not None]
+        return statistics.median(known[-NEWEST:]) if known else None
+
+    def learn(self, recipe: Recipe, ratio: float, half_width: float, *, reference_s: float | None = None) -> None:
+        """Corrects the table by a measured candidate, and keeps it for later runs. `half_width` is relative (95 %).
+
+        `reference_s` is the original's latency beside it.
+        """
         recipe = replace(recipe, recovery=None)
         self._before.append((self.ratio(recipe), ratio))
-        seen = self.table.observe(self.structure, recipe.to_json(), ratio, half_width)
+        seen = self.table.observe(self.structure, recipe.to_json(), ratio, half_width, reference_s=reference_s)
         self._take(seen.candidate, ratio, half_width, seen.at)
 
     def knows(self, recipe: Recipe) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from .records import ArtifactFacts, Failure, Interval, Latency
+from .records import AnyLatency, ArtifactFacts, Failure, Interval, latency_from_json
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,7 +19,7 @@ class OnTarget:
     validation_interval: Interval | None = None
     drop: float | None = None
     layers: tuple[Mapping[str, Any], ...] = ()
-    latency: Latency | None = None
+    latency: AnyLatency | None = None
     failure: Failure | None = None
 
     def __post_init__(self) -> None:
@@ -30,7 +30,8 @@ class OnTarget:
 
     def to_json(self) -> dict[str, Any]:
         """A JSON value from which `from_json` makes an equal record."""
-        return {**asdict(self), "layers": [dict(row) for row in self.layers]}
+        latency = None if self.latency is None else self.latency.to_json()
+        return {**asdict(self), "layers": [dict(row) for row in self.layers], "latency": latency}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "OnTarget":
@@ -40,7 +41,7 @@ class OnTarget:
             "artifact": ArtifactFacts(**value["artifact"]),
             "validation_interval": None if interval is None else (interval[0], interval[1]),
             "layers": tuple(value["layers"]),
-            "latency": None if latency is None else Latency.from_json(latency),
+            "latency": None if latency is None else latency_from_json(latency),
             "failure": None if failure is None else Failure(**failure),
         }
         return cls(**{**value, **records})

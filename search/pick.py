@@ -7,7 +7,7 @@ from typing import Literal
 
 from ..errors import AutocompressError
 from .constraints import Limits
-from .formats import Formats, Point, Run, label_of
+from .formats import Formats, Point, Run, is_predicted, label_of, mark_of, seconds_of
 from .front import drop_scale
 
 Objective = Literal["latency", "size", "drop"]
@@ -115,7 +115,7 @@ def costs_of(point: Point) -> dict[str, float]:
     """The three objectives, all to be minimized: drop (metric's unit), latency (s), size (bytes)."""
     return {
         "drop": point["drop"],
-        "latency": point["latency"]["latency_s"],
+        "latency": seconds_of(point),
         "size": point["artifact"]["size_bytes"],
     }
 
@@ -136,12 +136,12 @@ def nearest_misses(run: Run, limits: Limits, *, count: int = 3) -> tuple[Miss, .
     return tuple(sorted((miss for miss in misses if miss.excess), key=distance)[:count])
 
 
-def describe_excess(excess: Mapping[str, float], run: Run) -> str:
-    """`drop by 0.20 pp, latency by 0.031 ms`."""
+def describe_excess(excess: Mapping[str, float], run: Run, *, point: Point) -> str:
+    """`drop by 0.20 pp, latency by 0.031 ms` of a point; `~0.031 ms` where its latency is predicted."""
     formats = Formats.of(run)
     words = {
         "drop": formats.drop(excess.get("drop", 0.0)),
-        "latency": formats.latency(excess.get("latency", 0.0)),
+        "latency": mark_of(point) + formats.latency(excess.get("latency", 0.0)),
         "size": formats.size(excess.get("size", 0.0)),
     }
     return ", ".join(f"{name} by {words[name]}" for name in excess)
@@ -151,9 +151,9 @@ def _nothing_meets(run: Run, limits: Limits) -> NothingMeets:
     formats, misses = Formats.of(run), nearest_misses(run, limits)
     lines = [
         f"  {label_of(miss.point, run)}: {formats.quality_of(miss.point)}, {formats.latency_of(miss.point)}, "
-        f"{formats.size_of(miss.point)} — exceeds {describe_excess(miss.excess, run)}"
+        f"{formats.size_of(miss.point)} — exceeds {describe_excess(miss.excess, run, point=miss.point)}"
         for miss in misses
     ]
-    return NothingMeets(
-        "\n".join([f"No measured point has {limits_text(limits, run)}. The nearest misses:", *lines]), misses=misses
-    )
+    which = "" if is_predicted(run["baseline"]) else "measured "
+    told = f"No {which}point has {limits_text(limits, run)}. The nearest misses:"
+    return NothingMeets("\n".join([told, *lines]), misses=misses)

@@ -91,7 +91,7 @@ def _missed(point: Point, run: Run, limits: Mapping[str, Limits]) -> str:
     formats = Formats.of(run)
     parts = [
         f"{name} {formats.latency_of(point_on(point, name))}, {formats.size_of(point_on(point, name))}"
-        + (f" — exceeds {describe_excess(excess, run)}" if excess else "")
+        + (f" — exceeds {describe_excess(excess, run, point=point_on(point, name))}" if excess else "")
         for name, excess in _excess(point, run, limits).items()
     ]
     return f"{formats.quality_of(point)}; " + "; ".join(parts)

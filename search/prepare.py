@@ -4,7 +4,7 @@ import shutil
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ from ..compress.recipe import Recipe
 from ..errors import TargetUnavailable
 from ..files import cache_folder, canonical_json
 from ..profiles import SEARCH_TIMING, Environment, Profile
+from ..targets.condition import power_mode_note
+from ..targets.held_clocks import ClocksOfTargets
 from ..targets.store import MeasurementStore
 from ..tasks.check import CheckedTask, check_task
 from ..tasks.identity import data_digest, model_digest
@@ -29,6 +31,7 @@ from .evaluate import Builder, Evaluator, StoredSplit
 from .finalists import Finalists
 from .further import format_of
 from .joint_space import space_of
+from .predict import predicted_if_away
 from .progress import Progress
 from .recovery_process import CHECK_PREFIX
 from .request import SearchRequest
@@ -36,7 +39,15 @@ from .result import Result
 from .run_directory import RunConfig, RunDirectory, existing_runs, read_json, read_run
 from .screen import Screen
 from .search import Options, Search
-from .several import FoundTarget, environment_identity, identity_of, load_targets, target_facts, targets_facts
+from .several import (
+    FoundTarget,
+    environment_identity,
+    identity_of,
+    load_targets,
+    predicted_identity,
+    target_facts,
+    targets_facts,
+)
 from .space import SearchSpace
 from .strategy import strategy_of
 from .study import SearchStudy
@@ -90,9 +101,16 @@ class Problem:
         return self.request.directory(self.checked.task.name, self.target_names)
 
 
-def prepare(request: SearchRequest, progress: Progress) -> Problem:
-    """The request, checked without writing anything. Raises InputError or TargetUnavailable."""
+def prepare(
+    request: SearchRequest, progress: Progress, *, planning: bool = False, clocks: ClocksOfTargets | None = None
+) -> Problem:
+    """The request, checked without writing anything. Raises InputError or TargetUnavailable; a plan needs no target to answer.
+
+    `clocks`, which outlive the search, set those of each target before anything is asked of it (`--set-clocks`).
+    """
     asked = load_targets(request.target)
+    if clocks is not None:
+        asked = tuple(replace(target, clocks=clocks.of(target.profile, target.address)) for target in asked)
     profiles = tuple(target.profile for target in asked)
     names = ",".join(profile.name for profile in profiles)
     exporter = threading.Thread(target=load_exporter, daemon=True)
@@ -105,14 +123,25 @@ def prepare(request: SearchRequest, progress: Progress) -> Problem:
         progress.note(f"Note: {note}")
     request.constraints.limits(checked.baseline)
     progress.stage(f"asking the target {names}")
-    targets = tuple(target.probe(primary=target is asked[0]) for target in asked)
-    for target in targets:
-        if target.away:
-            progress.note(f"Target '{target.profile.name}' is away: its measurements are queued, its limits open. {target.away}")
+    targets = tuple(
+        target.probe(needed=target is asked[0] and not planning, may_predict=request.allow_predicted) for target in asked
+    )
     progress.stage("reading the model")
     exporter.join()
     network = Network.trace(task.model, task.example_inputs)
     space = space_of(network, profiles, recovery=request.recovery)
+    if request.allow_predicted:
+        targets = tuple(
+            predicted_if_away(found, network, space, batch=request.batch, primary=found is targets[0]) for found in targets
+        )
+    for target in targets:
+        if target.away:
+            meaning = "the plan holds without it" if planning else "its measurements are queued, its limits open"
+            progress.note(f"Target '{target.profile.name}' is away: {meaning}. {target.away}")
+        if note := power_mode_note(target.profile, target.environment):
+            progress.note(f"Note: {note}")
+        if target.prediction:
+            progress.note(f"Latencies on '{target.profile.name}' are predicted, not measured: {target.prediction.source}.")
     for constraints in (request.constraints, *request.further.values()):
         require_reachable_size(constraints.max_size_bytes, space.smallest_bytes(network))
     warm = () if request.warm_start is None else tuple(warm_recipes(read_run(request.warm_start), space))
@@ -262,6 +291,7 @@ def config_of(problem: Problem) -> RunConfig:
         "task definition": problem.checked.digest,
         "target": problem.target_names,
         "profile": problem.profile.fingerprint,
+        **predicted_identity(problem.targets[0], prefix=""),
         "batch": str(request.batch),
         **dict(environment_identity(problem.environment, prefix="")),
         **identity_of(problem.targets[1:]),
@@ -287,7 +317,7 @@ def config_of(problem: Problem) -> RunConfig:
 
 def facts_of(problem: Problem) -> dict[str, Any]:
     """The entries of front.json that do not change while a search runs."""
-    request, checked, profile, network = problem.request, problem.checked, problem.profile, problem.network
+    request, checked, network = problem.request, problem.checked, problem.network
     task, space = checked.task, problem.space
     metric = {"name": task.metric.name, "direction": task.metric.direction, "unit": task.metric.unit}
     several: dict[str, Any] = {}
@@ -304,7 +334,7 @@ def facts_of(problem: Problem) -> dict[str, Any]:
             "preprocessing": dict(task.preprocessing),
             "notes": list(checked.notes),
         },
-        "target": target_facts(profile, batch=request.batch),
+        "target": target_facts(problem.targets[0], batch=request.batch),
         **several,
         "environment": problem.environment.to_json(),
         "command": request.command,

@@ -17,7 +17,9 @@ class SearchRequest:
     """A search as it was asked for. With neither `budget_s` nor `trials` the budget is DEFAULT_BUDGET_S.
 
     `target` may be several, separated by commas: `constraints` are those on the first, `further` on the others, by name.
-    `warm_start` is the directory of an earlier run whose front is tried first.
+    `set_clocks`: whether boards' power modes are set and their clocks fixed meanwhile.
+    `warm_start` is the directory of an earlier run whose front is tried first. `allow_predicted`: targets that cannot be used are
+    predicted.
     """
 
     task: str
@@ -30,8 +32,10 @@ class SearchRequest:
     further: Mapping[str, Constraints] = field(default_factory=dict)
     sampler: str = "front"
     recovery: bool = True
+    allow_predicted: bool = False
     warm_start: Path | None = None
     seed: int = 0
+    set_clocks: bool = False
     out: Path | None = None
     fresh: bool = False
     command: str = ""

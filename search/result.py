@@ -8,16 +8,17 @@ from typing import Any, TypeVar
 
 from ..tasks.task import Metric
 from .constraints import Constraints, Limits
-from .evaluation import Evaluation, Failure, Latency
+from .evaluation import AnyLatency, Evaluation, Failure, Predicted
 from .finalists import Finalist, look_key, looks_on
 from .formats import FRONT_SCHEMA_VERSION
 from .front import drop_scale, hypervolume, non_dominated
+from .records import overlap
 from .screen import excesses_of
 from .target_points import join_targets
 
 Vector = tuple[float, float, float]
 NEAREST_MISSES = 5
-MaybeLatency = TypeVar("MaybeLatency", Latency, Latency | None)
+MaybeLatency = TypeVar("MaybeLatency", AnyLatency, AnyLatency | None)
 
 
 @dataclass(kw_only=True)
@@ -224,7 +225,7 @@ class Result:
                 "test_interval": finalist.test_interval if finalist else None,
             },
             "drop": evaluation.drop,
-            "latency": asdict(self.latest(evaluation).latency),
+            "latency": self.latest(evaluation).latency.to_json(),
             "feasible": not violations and self.complete(evaluation),
             "violations": violations,
             "indistinguishable_from": list(same),
@@ -258,21 +259,18 @@ class Result:
             if present & uniform.recipe.precision.keys() <= evaluation.recipe.precision.keys():
                 reference, name = uniform, "uniform int8"
         less = evaluation.artifact.macs < reference.artifact.macs
-        faster = self.latest(evaluation).latency.ratio_interval[1] < self.latest(reference).latency.ratio_interval[0]
-        return [f"smaller, but not faster than {name}"] if less and not faster else []
+        own, other = self.latest(evaluation).latency, self.latest(reference).latency
+        if isinstance(own, Predicted) or isinstance(other, Predicted):
+            return [f"smaller, but not predicted to be faster than {name}"] if less and own.ratio >= other.ratio else []
+        return [f"smaller, but not faster than {name}"] if less and own.ratio_interval[1] >= other.ratio_interval[0] else []
 
 
 def indistinguishable(evaluations: Sequence[Evaluation]) -> dict[int, list[int]]:
     """By trial, the other trials whose latency interval overlaps its own."""
     return {
-        one.trial: [other.trial for other in evaluations if other.trial != one.trial and _overlap(one.latency, other.latency)]
+        one.trial: [other.trial for other in evaluations if other.trial != one.trial and overlap(one.latency, other.latency)]
         for one in evaluations
     }
-
-
-def _overlap(first: Latency, second: Latency) -> bool:
-    (low_1, high_1), (low_2, high_2) = first.ratio_interval, second.ratio_interval
-    return low_1 <= high_2 and low_2 <= high_1
 
 
 def run_json(

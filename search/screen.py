@@ -8,7 +8,7 @@ from ..compress.network import Cost, Network
 from ..compress.recipe import Recipe
 from ..profiles import format_duration, format_latency, format_size
 from .constraints import Limits
-from .evaluation import Evaluation, Screened
+from .evaluation import Evaluation, Predicted, Screened
 
 _MARGIN = 1.05  # a candidate counts as too slow for larger ones only when it is so by more than this
 _NO_TIME_S = 1e9
@@ -41,7 +41,7 @@ class Screen:
             limits[None] = self.limits.latency_s
         for target, limit in limits.items():
             seen = evaluation.on(target)
-            if seen is not None and seen.latency.interval_s[0] > limit * _MARGIN:
+            if seen is not None and _at_least_s(seen) > limit * _MARGIN:
                 self._too_slow.append((self.network.cost(evaluation.recipe), seen, limit))
 
     def learn_failure(self, recipe: Recipe, trial: int) -> None:
@@ -77,9 +77,10 @@ class Screen:
     def _latency(self, cost: Cost) -> Screened | None:
         for slow, evaluation, limit in self._too_slow:
             if _no_smaller(cost, slow):
-                seen = evaluation.latency.latency_s
+                seen = evaluation.latency.seconds
+                mark = "~" if isinstance(evaluation.latency, Predicted) else ""
                 message = (
-                    f"no layer is smaller than in trial {evaluation.trial}, which took {format_latency(seen)} "
+                    f"no layer is smaller than in trial {evaluation.trial}, which took {mark}{format_latency(seen)} "
                     f"(the limit is {format_latency(limit)})"
                 )
                 return Screened(reason="latency", message=message, excess=seen / limit - 1)
@@ -91,6 +92,12 @@ class Screen:
             return None
         message = f"it needs about {format_duration(needed)}, and {format_duration(max(0.0, left_s))} are left"
         return Screened(reason="time", message=message)
+
+
+def _at_least_s(evaluation: Evaluation) -> float:
+    """The low end of a measured latency's interval; a predicted latency as it is."""
+    latency = evaluation.latency
+    return latency.seconds if isinstance(latency, Predicted) else latency.interval_s[0]
 
 
 def _no_smaller(cost: Cost, slow: Cost) -> bool:
@@ -106,7 +113,7 @@ def excesses_of(evaluation: Evaluation, limits: Limits) -> dict[str, float]:
     return dict(
         limits.excesses(
             drop=evaluation.drop,
-            latency_s=evaluation.latency.latency_s,
+            latency_s=evaluation.latency.seconds,
             size_bytes=evaluation.artifact.size_bytes,
         )
     )

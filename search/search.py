@@ -246,9 +246,9 @@ class Search:
         earlier = {
             facts["name"]: facts["environment"] for facts in (self.directory.read_json("front.json") or {}).get("targets", [])
         }
-        seen = {target.profile.name: target.environment for target in self.evaluator.further}
+        now = {t.profile.name: t.environment.to_json() for t in self.evaluator.further if t.environment is not None}
         found = [
-            {**facts, "environment": seen[name].to_json() if seen.get(name) else facts["environment"] or earlier[name]}
+            {**facts, "environment": now.get(name) or facts["environment"] or earlier[name]}
             for facts in self.facts["targets"]
             if (name := facts["name"]) in (self.result.target, *self.result.present)
         ]

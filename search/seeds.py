@@ -1,4 +1,5 @@
-"""The first candidates: the original, uniform int8 (and float16, fp8, sparse int8 on GPUs), fewer bits, then uniform keep levels in int8 with and without recovery.
+"""The first candidates: the original, uniform int8 (on GPUs float16, fp8 and sparse int8, too), fewer bits, then keep levels in
+int8 with and without recovery.
 
 They come before the sampler because a plain sampler on the raw per-layer space does not beat them for its first hundred
 trials. *Inner* groups (the channels between two layers) come before all groups: a channel of a residual sum is shared by

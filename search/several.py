@@ -7,13 +7,17 @@ from typing import Any
 
 from ..errors import TargetUnavailable
 from ..profiles import Environment, Profile, TargetAddress, load_profile
+from ..targets.held_clocks import HeldClocks
+from ..targets.here import require_here
 from ..targets.store import MeasurementStore
 from ..targets.target import Target
 from .constraints import Constraints
 from .evaluate import StoredSplit
+from .predicted import AnyTarget, LatencyModel, PredictedTarget
 from .target_limits import target_addresses
 
 _CIRCUMSTANCES = frozenset({"load_1m", "clock_mhz"})
+HINT = "`search --allow-predicted` goes on without it, with latencies predicted from its calibrated table or its data sheet."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,26 +26,37 @@ class NamedTarget:
 
     profile: Profile
     address: TargetAddress
+    clocks: HeldClocks | None = None
 
-    def probe(self, *, primary: bool = True) -> "FoundTarget":
-        """The target, asked for its environment. TargetUnavailable says which target it is; a further one may be away."""
+    def probe(self, *, needed: bool = True, may_predict: bool = False) -> "FoundTarget":
+        """The target, asked for its environment. TargetUnavailable says which target it is.
+
+        One that is not needed may be away, and so may any that may be predicted.
+        """
         try:
-            environment = target_at(self.profile, self.address).probe()
+            if self.address.local:
+                require_here(self.profile)
+            environment = target_at(self.profile, self.address, clocks=self.clocks).probe()
         except TargetUnavailable as error:
-            if primary:
-                raise TargetUnavailable(f"Target '{self.profile.name}': {error}") from error
-            return FoundTarget(profile=self.profile, address=self.address, environment=None, away=str(error))
-        return FoundTarget(profile=self.profile, address=self.address, environment=environment)
+            if needed and not may_predict:
+                raise TargetUnavailable(f"Target '{self.profile.name}': {error} {HINT}") from error
+            return FoundTarget(profile=self.profile, address=self.address, clocks=self.clocks, environment=None, away=str(error))
+        return FoundTarget(profile=self.profile, address=self.address, clocks=self.clocks, environment=environment)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundTarget:
-    """A target as it was found. A further one that is away has no environment yet, and `away` says why."""
+    """A target as it was found. A further one that is away has no environment yet, and `away` says why.
+
+    With a `prediction` nothing is measured on it: its latencies are predicted.
+    """
 
     profile: Profile
     address: TargetAddress
     environment: Environment | None
+    clocks: HeldClocks | None = None
     away: str = ""
+    prediction: LatencyModel | None = None
 
     def open(
         self,
@@ -49,14 +64,17 @@ class FoundTarget:
         validation: StoredSplit | None = None,
         *,
         recognize: Callable[[Environment], None] | None = None,
-    ) -> Target:
-        """The target, ready to measure. TargetUnavailable when its environment is not that which was found.
+    ) -> AnyTarget:
+        """The target, ready to measure (or to predict). TargetUnavailable when its environment is not that which was found.
 
         `recognize` is asked about the environment of a target that was away, before anything is measured on it.
         """
+        if self.prediction is not None:
+            return PredictedTarget(profile=self.profile, model=self.prediction)
         away = self.environment is None
         inputs = validation.inputs if validation else None
-        target = target_at(self.profile, self.address, store, inputs=inputs, recognize=recognize if away else None)
+        recognizer = recognize if away else None
+        target = target_at(self.profile, self.address, store, inputs=inputs, recognize=recognizer, clocks=self.clocks)
         if self.environment is None:
             return target
         if target.probe().fingerprint != self.environment.fingerprint:
@@ -79,10 +97,10 @@ def target_at(
     *,
     inputs: Path | None = None,
     recognize: Callable[[Environment], None] | None = None,
+    clocks: HeldClocks | None = None,
 ) -> Target:
     """A target on this machine, or on the device behind the address."""
-    remote: dict[str, Any] = {} if address.local else {"address": address}
-    return Target(profile, store, inputs=inputs, recognize=recognize, **remote)
+    return Target(profile, store, inputs=inputs, recognize=recognize, address=address, clocks=clocks)
 
 
 def environment_identity(environment: Environment, *, prefix: str) -> Iterator[tuple[str, str]]:
@@ -101,13 +119,24 @@ def identity_of(targets: Sequence[FoundTarget]) -> dict[str, str]:
     for target in targets:
         name = target.profile.name
         found[f"{name} profile"] = target.profile.fingerprint
+        found |= predicted_identity(target, prefix=f"{name} ")
         if target.environment is not None:
             found |= environment_identity(target.environment, prefix=f"{name} ")
     return found
 
 
-def target_facts(profile: Profile, *, batch: int) -> dict[str, Any]:
-    """The facts of a profile in front.json."""
+def predicted_identity(target: FoundTarget, *, prefix: str) -> dict[str, str]:
+    """What keeps a run with predicted latencies apart from one with measured ones."""
+    return {f"{prefix}latency": "predicted"} if target.prediction else {}
+
+
+def target_facts(target: FoundTarget, *, batch: int) -> dict[str, Any]:
+    """The facts of a target in front.json; `predicted` where its latencies are, and by what."""
+    profile, model = target.profile, target.prediction
+    predicted: dict[str, Any] = {}
+    if model is not None:
+        stand_in = "ONNX Runtime on the searching machine ran the same files for quality"
+        predicted = {"predicted": {"source": model.source, "error": model.error, "quality": stand_in}}
     return {
         "name": profile.name,
         "profile_fingerprint": profile.fingerprint,
@@ -115,6 +144,7 @@ def target_facts(profile: Profile, *, batch: int) -> dict[str, Any]:
         "runtime": profile.runtime,
         "runtime_options": dict(profile.runtime_options),
         "batch": batch,
+        **predicted,
     }
 
 
@@ -124,7 +154,7 @@ def targets_facts(
     """The entry `targets` of front.json, which only runs with several targets have: the primary one first."""
     return [
         {
-            **target_facts(target.profile, batch=batch),
+            **target_facts(target, batch=batch),
             "environment": target.environment.to_json() if target.environment else None,
             "constraints": constraints[target.profile.name].to_json(baseline),
         }

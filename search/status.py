@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from ..profiles import format_duration
 from ..tasks.task import Metric
-from .evaluation import Evaluation, Failure
+from .evaluation import Evaluation, Failure, Predicted
 from .further import queued
 from .progress import FrontRow, Status
 from .result import Result
@@ -27,9 +27,15 @@ def front_row(evaluation: Evaluation, result: Result) -> FrontRow:
         trial=evaluation.trial,
         quality=quality_text(result.metric, evaluation.validation),
         drop=drop_text(result.metric, evaluation.drop),
-        latency=f"{latency:.3f}",
+        latency=f"{_mark(evaluation)}{latency:.3f}",
         size=f"{size:.3f}",
     )
+
+
+def _mark(evaluation: Evaluation) -> str:
+    """`~` when a latency of the candidate is predicted on any target, since the worst of them is shown."""
+    latencies = [evaluation.latency, *(seen.latency for seen in evaluation.further.values())]
+    return "~" if any(isinstance(latency, Predicted) for latency in latencies) else ""
 
 
 def outcome_line(outcome: Evaluation | Failure, result: Result) -> str:

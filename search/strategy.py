@@ -6,10 +6,13 @@ from collections.abc import Callable, Collection
 from ..compress.compressor import Compressor
 from ..compress.recipe import Recipe
 from ..errors import StageError
+from ..targets.target import Target
 from .calibrate import calibrate, open_table
 from .evaluate import Evaluator
 from .guide import Guide
 from .latency import LatencyPredictor
+from .predict import guide_of
+from .predicted import PredictedTarget
 from .recovery_process import RecoveryConfig, RecoveryProcess
 from .request import SearchRequest
 from .run_directory import RunDirectory
@@ -37,7 +40,7 @@ def strategy_of(
 
 def make_guide(search: Search, compressor: Compressor, request: SearchRequest) -> Guide:
     """The guide of a search whose original was measured; what an earlier run on the task or device knows is not measured again."""
-    evaluator, space = search.evaluator, search.space
+    space = search.space
     start_s = search.clock.elapsed_s
 
     def left_s(share_s: float) -> float:
@@ -48,9 +51,8 @@ def make_guide(search: Search, compressor: Compressor, request: SearchRequest) -
         sensitivity = _sensitivity(compressor, search, lambda: left_s(search.budget.sensitivity_s) > 0)
         losses = sensitivity.losses(space, compressor.students.database)
     start_s = search.clock.elapsed_s
-    predictor = LatencyPredictor(compressor.network, space, open_table(evaluator.target), batch=request.batch)
     with search.ledger.timed("latency table"), search.interruptible():
-        _calibrate(predictor, compressor, evaluator, lambda: left_s(search.budget.latency_s), search)
+        predictor = _predictor(compressor, search, request, lambda: left_s(search.budget.latency_s))
     return Guide.of(
         space,
         compressor.network,
@@ -80,15 +82,28 @@ def _sensitivity(compressor: Compressor, search: Search, time_left: Callable[[],
         return Sensitivity(measured={}, complete=False)
 
 
+def _predictor(compressor: Compressor, search: Search, request: SearchRequest, left_s: Callable[[], float]) -> LatencyPredictor:
+    """The target's latency table, calibrated; of a predicted target one that its predictions have taught."""
+    network, target = compressor.network, search.evaluator.target
+    if isinstance(target, PredictedTarget):
+        return guide_of(target, network, search.space, batch=request.batch, progress=search.progress.stage)
+    predictor = LatencyPredictor(network, search.space, open_table(target), batch=request.batch)
+    _calibrate(predictor, compressor, target, left_s=left_s, search=search)
+    return predictor
+
+
 def _calibrate(
-    predictor: LatencyPredictor, compressor: Compressor, evaluator: Evaluator, left_s: Callable[[], float], search: Search
+    predictor: LatencyPredictor,
+    compressor: Compressor,
+    target: Target,
+    *,
+    left_s: Callable[[], float],
+    search: Search,
 ) -> None:
     """A table that cannot be made is no reason to stop: measured candidates teach the predictor as well."""
-    timing = TIMING.with_batch(evaluator.timing.batch)
+    timing = TIMING.with_batch(search.evaluator.timing.batch)
     try:
-        with ShapeRuns(
-            compressor.task, compressor.network, evaluator.target, timing=timing, cache_dir=compressor.cache_dir
-        ) as runs:
+        with ShapeRuns(compressor.task, compressor.network, target, timing=timing, cache_dir=compressor.cache_dir) as runs:
             calibrate(predictor, runs, time_left=left_s, progress=search.progress.stage)
     except StageError as error:
         search.progress.note(f"Note: the latency table could not be made ({error}); measured candidates will teach it.")

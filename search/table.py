@@ -10,13 +10,19 @@ from .formats import (
     Point,
     Run,
     bits_text,
+    interval_of,
+    is_predicted,
     label_of,
     mean_bits,
     notes_of,
+    prediction_note,
+    ratio_of,
     ratio_text,
-    relative_spread,
     same_text,
+    seconds_of,
     size_ratio,
+    speed_text,
+    spread_of,
 )
 from .pick import measured_points, recommended
 from .why import why_json
@@ -27,18 +33,22 @@ if TYPE_CHECKING:
 RECORD_FIELDS = (
     *("trial", "label", "on_front", "chosen", "quality", "quality_low", "quality_high", "test_quality", "drop"),
     *("latency_s", "latency_low_s", "latency_high_s", "latency_ratio", "p99_s", "noisy", "size_bytes", "size_ratio"),
+    *("predicted_latency_s", "predicted_latency_ratio", "prediction_source"),
     *("macs", "parameters", "peak_memory_bytes", "indistinguishable_from", "mean_bits", "recovery_steps", "warnings", "file"),
 )
 
 
 def front_table(run: Run) -> "Table":
     """A rich table of the front, the original and uniform int8, the fastest first; `★` is the point to look at."""
+    from rich.markup import escape
     from rich.table import Table
 
     formats = Formats.of(run)
     chosen, reason = recommended(run)
+    caption = f"★ {reason}. ≈ intervals overlap, cannot be told apart. ± 95 %; drop and × against the original."
+    note = prediction_note(run)
     table = Table(
-        caption=f"★ {reason}. ≈ intervals overlap, cannot be told apart. ± 95 %; drop and × against the original.",
+        caption=escape(f"{caption}\n{note}" if note else caption),
         caption_justify="left",
         box=None,
         pad_edge=False,
@@ -99,11 +109,11 @@ def shown_points(run: Run) -> list[Point]:
     if run["uniform_int8"]:
         shown.add(run["uniform_int8"]["trial"])
     points = [point for point in measured_points(run) if point["trial"] in shown]
-    return sorted(points, key=lambda point: point["latency"]["latency_s"])
+    return sorted(points, key=seconds_of)
 
 
 def _cells(point: Point, run: Run, formats: Formats, *, star: bool) -> list[str]:
-    quality, latency = point["quality"], point["latency"]
+    quality = point["quality"]
     label = label_of(point, run).removeprefix("trial ").removesuffix(" int8")
     notes = notes_of(point)
     if same := same_text(point, run):
@@ -112,8 +122,8 @@ def _cells(point: Point, run: Run, formats: Formats, *, star: bool) -> list[str]
         f"{'★' if star else ' '} {label}",
         f"{formats.bare_quality(quality['validation'])} {formats.quality_spread(quality['interval'])}".rstrip(),
         formats.drop(point["drop"]).removesuffix(" pp"),
-        f"{formats.bare_latency(latency['latency_s'])} {relative_spread(latency['interval_s']).replace(' ', '')}",
-        ratio_text(latency["ratio"])[:-1],
+        f"{formats.seconds_of(point, unit=False)} {spread_of(point).replace(' ', '')}".rstrip(),
+        speed_text(point)[:-1],
         f"{point['artifact']['size_bytes'] / formats.size_scale:,.1f}",
         ratio_text(size_ratio(point, run))[:-1],
         ratio_text(point["artifact"]["macs"] / run["baseline"]["artifact"]["macs"])[:-1],
@@ -123,7 +133,8 @@ def _cells(point: Point, run: Run, formats: Formats, *, star: bool) -> list[str]
 
 
 def _record(point: Point, run: Run, *, chosen: bool) -> dict[str, Any]:
-    quality, latency, artifact = point["quality"], point["latency"], point["artifact"]
+    quality, artifact, predicted = point["quality"], point["artifact"], is_predicted(point)
+    latency, low_high = ({}, (None, None)) if predicted else (point["latency"], interval_of(point) or (None, None))
     recovery = point["recipe"]["recovery"]
     return {
         "trial": point["trial"],
@@ -135,17 +146,20 @@ def _record(point: Point, run: Run, *, chosen: bool) -> dict[str, Any]:
         "quality_high": quality["interval"][1] if quality["interval"] else None,
         "test_quality": quality["test"],
         "drop": point["drop"],
-        "latency_s": latency["latency_s"],
-        "latency_low_s": latency["interval_s"][0],
-        "latency_high_s": latency["interval_s"][1],
-        "latency_ratio": latency["ratio"],
-        "p99_s": latency["p99_s"],
-        "noisy": latency["noisy"],
+        "latency_s": latency.get("latency_s"),
+        "latency_low_s": low_high[0],
+        "latency_high_s": low_high[1],
+        "latency_ratio": latency.get("ratio"),
+        "p99_s": latency.get("p99_s"),
+        "noisy": latency.get("noisy"),
+        "predicted_latency_s": seconds_of(point) if predicted else None,
+        "predicted_latency_ratio": ratio_of(point) if predicted else None,
+        "prediction_source": point["latency"]["source"] if predicted else None,
         "size_bytes": artifact["size_bytes"],
         "size_ratio": size_ratio(point, run),
         "macs": artifact["macs"],
         "parameters": artifact["parameters"],
-        "peak_memory_bytes": latency["peak_memory_bytes"],
+        "peak_memory_bytes": latency.get("peak_memory_bytes"),
         "indistinguishable_from": list(point["indistinguishable_from"]),
         "mean_bits": mean_bits(point),
         "recovery_steps": recovery["steps"] if recovery else 0,

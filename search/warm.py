@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from ..compress.recipe import BITS, INTEGER, Precision, Recipe
-from .formats import Point, Run
+from .formats import Point, Run, ratio_of
 from .front import hypervolume
 from .pick import costs_of, drop_scale_of
 from .seeds import nearest_level
@@ -28,7 +28,7 @@ def _by_value(run: Run) -> list[Point]:
     """The front's points in greedy order of the hypervolume that they add."""
     base, scale = run["baseline"], drop_scale_of(run)
     left = [
-        (point, (costs_of(point)["drop"] / scale, costs_of(point)["size"] / costs_of(base)["size"], point["latency"]["ratio"]))
+        (point, (costs_of(point)["drop"] / scale, costs_of(point)["size"] / costs_of(base)["size"], ratio_of(point)))
         for point in run["front"]
     ]
     order: list[tuple[Point, tuple[float, float, float]]] = []

@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -10,50 +10,85 @@ import onnx
 from onnx import helper, numpy_helper
 
 from ..errors import StageError, TargetUnavailable
+from ..profiles.address import TargetAddress
 from ..profiles.environment import Environment
 from ..profiles.profile import GPU_RUNTIMES, Profile
+from .condition import condition_findings
+from .doctor_board import board_findings
+from .finding import Finding
 from .lease import lease_folder
+from .on_device.runtime import INSTALL
 from .target import Target
 
+_EMULATED = Finding(
+    name="processor",
+    ok=False,
+    detail="qemu imitates it: models can be run, but no latency will be measured",
+    remedy="measure on the board itself",
+)
 _INT8_FLAGS = frozenset({"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """One check: what was looked at, what was seen, and, if it is not well, what mends it."""
+def doctor(profile: Profile, address: TargetAddress | None = None) -> list[Finding]:
+    """All findings on a target, here or at `address`; those after a failed start are left out. Takes a few seconds: it measures."""
+    if address is None or address.local:
+        return _findings(profile)
+    with closing(Target(profile, address=address)) as target:
+        assert target.board is not None
+        findings = board_findings(profile, target.board)
+        return findings if any(item.needed and not item.ok for item in findings) else findings + _started(profile, target)
 
-    name: str
-    ok: bool
-    detail: str
-    remedy: str = ""
 
-
-def doctor(profile: Profile) -> list[Finding]:
-    """All findings on a target; those after a failed start are left out. Takes a few seconds: it measures a little."""
+def _findings(profile: Profile) -> list[Finding]:
     try:
-        target = Target(profile)
+        return _started(profile, Target(profile))
+    except TargetUnavailable as error:
+        return [_unusable(profile, error)]
+
+
+def _started(profile: Profile, target: Target) -> list[Finding]:
+    """What the worker of a target tells."""
+    try:
         environment = target.probe()
     except TargetUnavailable as error:
-        remedy = f"pip install {profile.runtime} numpy, on a machine with at least {profile.threads} cores"
-        return [Finding(name="runtime", ok=False, detail=str(error), remedy=remedy)]
+        return [_unusable(profile, error)]
     runtime = f"{environment.runtime} {environment.runtime_version} on {environment.cpu_model}"
-    return [Finding(name="runtime", ok=True, detail=runtime), *_circumstances(environment), _lease(), _control(target)]
+    started = Finding(name="runtime", ok=True, detail=runtime, needed=True)
+    if environment.emulated:
+        return [started, _EMULATED]
+    lease = [_lease()] if target.board is None else []
+    condition = condition_findings(profile, target.condition())
+    return [started, *_circumstances(environment), *condition, *lease, _control(target)]
+
+
+def _unusable(profile: Profile, error: TargetUnavailable) -> Finding:
+    remedy = f"{INSTALL[profile.runtime]}, on a machine with at least {profile.threads} cores"
+    return Finding(name="runtime", ok=False, detail=str(error), remedy=remedy, needed=True)
+
+
+def _gpu(environment: Environment) -> Finding:
+    detail = f"{environment.device}: {environment.runtime} {environment.runtime_version}"
+    return Finding(name="GPU", ok=True, detail=detail)
+
+
+def _int8_kernels(environment: Environment) -> Finding:
+    found = sorted(_INT8_FLAGS & set(environment.flags))
+    slow = "expect little or no speed from int8 here; it still saves size"
+    if "avx2" in environment.flags:
+        slow = "int8 sums saturate here, which costs quality; those of 6 bits do not, nor do those of target cpu-avx2, slower"
+    return Finding(
+        name="int8 kernels",
+        ok=bool(found),
+        detail=f"dot products in hardware: {', '.join(found)}" if found else "the CPU has no int8 dot products",
+        remedy="" if found else slow,
+    )
 
 
 def _circumstances(environment: Environment) -> Iterator[Finding]:
     """What the machine says of itself."""
     on_gpu = environment.runtime in GPU_RUNTIMES
-    if on_gpu:
-        yield Finding(name="GPU", ok=True, detail=f"{environment.device}: {environment.runtime} {environment.runtime_version}")
-    else:
-        found = sorted(_INT8_FLAGS & set(environment.flags))
-        yield Finding(
-            name="int8 kernels",
-            ok=bool(found),
-            detail=f"dot products in hardware: {', '.join(found)}" if found else "the CPU has no int8 dot products",
-            remedy="" if found else "expect little or no speed from int8 here; it still saves size",
-        )
-    steady = environment.governor in (None, "performance")
+    yield _gpu(environment) if on_gpu else _int8_kernels(environment)
+    steady = environment.governor in (None, "performance", "fixed") or environment.power_mode is not None  # see condition.py
     yield Finding(
         name="clock",
         ok=steady,
@@ -91,7 +126,7 @@ def _control(target: Target) -> Finding:
         onnx.save(_convolution(), path)
         try:
             seen = target.control(path)
-        except StageError as error:
+        except (StageError, TargetUnavailable) as error:
             return Finding(name="A/A control", ok=False, detail=str(error), remedy="end other work on this machine")
     return Finding(name="A/A control", ok=True, detail=f"a model beside itself took {seen.ratio:.4f} times as long")
 

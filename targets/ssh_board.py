@@ -13,7 +13,7 @@ import threading
 import time
 import weakref
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from ..files import digest_of_file
 from ..profiles.address import TargetAddress
 from .ssh_command import agent_command, on_board, ssh_command
 from .ssh_connection import Connection, ConnectionLost
-from .ssh_errors import doctor, trouble_of, where
+from .ssh_errors import BoardUnavailable, Trouble, doctor, trouble_of, where
 
 PAUSES_S = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 15.0)  # between the tries to connect again
 LOCK_WAIT_S = 600.0
@@ -95,9 +95,9 @@ class Board:
                     self._connection = connection = self._connect()
                     break
                 except ConnectionLost as lost:
-                    trouble = trouble_of(lost.text, code=lost.code, address=self.address, python=self.python)
+                    trouble = self._trouble_of(lost)
                     if pause is None or not trouble.passing:
-                        raise TargetUnavailable(f"{trouble}.") from lost
+                        raise BoardUnavailable(trouble) from lost
                 time.sleep(pause)
             self._finish = weakref.finalize(self, connection.close)
             if self._locked:
@@ -113,12 +113,20 @@ class Board:
         try:
             connection = Connection(command, agent)
         except FileNotFoundError as error:
-            raise TargetUnavailable("There is no ssh on this machine: install it (sudo apt install openssh-client).") from error
+            remedy = "install it: sudo apt install openssh-client"
+            raise BoardUnavailable(Trouble(name="ssh", message="There is no ssh on this machine", remedy=remedy)) from error
         if problem := connection.hello.get("message"):
             connection.close()
-            full = connection.hello["error"] == "full"
-            raise TargetUnavailable(f"{where(self.address)}: {problem}: {self._space_remedy() if full else doctor(self.address)}.")
+            raise self._unusable("disk", problem, full=connection.hello["error"] == "full")
         return connection
+
+    def _trouble_of(self, lost: ConnectionLost) -> Trouble:
+        return trouble_of(lost.text, code=lost.code, address=self.address, python=self.python)
+
+    def _unusable(self, name: str, problem: str, *, full: bool = False) -> BoardUnavailable:
+        """The error of a board that answers and does not do what it should."""
+        remedy = f"free space there, see {on_board(self.address, 'df -h .')}" if full else doctor(self.address)
+        return BoardUnavailable(Trouble(name=name, message=f"{where(self.address)}: {problem}", remedy=remedy))
 
     def close(self) -> None:
         """Ends the connection and everything that runs for it; the next use connects again."""
@@ -159,11 +167,8 @@ class Board:
             if reply["ok"]:
                 return
             if reply["kind"] == "full":
-                raise TargetUnavailable(f"{where(self.address)}: {reply['message']}: {self._space_remedy()}.")
-        raise TargetUnavailable(f"{where(self.address)} did not get {path.name} ({reply['message']}): {doctor(self.address)}.")
-
-    def _space_remedy(self) -> str:
-        return f"free space there, see {on_board(self.address, 'df -h ~')}"
+                raise self._unusable("disk", reply["message"], full=True)
+        raise self._unusable("disk", f"{path.name} did not arrive: {reply['message']}")
 
     # --- the lock
 
@@ -177,9 +182,13 @@ class Board:
                 yield
             finally:
                 self._locked = False
-                if self._connection is not None and self._connection.lost is None:
-                    with contextlib.suppress(ConnectionLost):
-                        self._connection.call("unlock", wait_s=_CALL_S)
+                self.unlock()
+
+    def unlock(self) -> None:
+        """Lets go of the lock; with a connection that was lost, it is gone already."""
+        if self._connection is not None and self._connection.lost is None:
+            with contextlib.suppress(ConnectionLost):
+                self._connection.call("unlock", wait_s=_CALL_S)
 
     def _lock(self, connection: Connection) -> None:
         deadline = time.monotonic() + LOCK_WAIT_S
@@ -195,15 +204,17 @@ class Board:
         try:
             reply = connection.call("lock", who=_who(), wait_s=_CALL_S)
         except ConnectionLost as lost:
-            trouble = trouble_of(lost.text, code=lost.code, address=self.address, python=self.python)
-            raise TargetUnavailable(f"{trouble}.") from lost
+            raise BoardUnavailable(self._trouble_of(lost)) from lost
         if not reply["ok"] and reply["kind"] != "busy":
-            raise TargetUnavailable(f"{where(self.address)} cannot be locked ({reply['message']}): {doctor(self.address)}.")
+            raise self._unusable("lock", f"it cannot be locked ({reply['message']})")
         return None if reply["ok"] else str(reply["message"])
 
-    def look(self, *, modules: tuple[str, ...], sudo: bool) -> Mapping[str, Any]:
-        """Which of the Python modules are missing there, whether `sudo` works without a password if asked, bytes free."""
-        return self.connected().call("look", modules=modules, sudo=sudo, wait_s=_CALL_S)
+    def look(self, *, modules: Sequence[str], tools: Sequence[str]) -> Mapping[str, Any]:
+        """`missing`: those of the Python modules; `sudo`: whether it runs all `tools` without a password; `free_bytes`."""
+        try:
+            return self.connected().call("look", modules=list(modules), tools=list(tools), wait_s=_CALL_S)
+        except ConnectionLost as lost:
+            raise BoardUnavailable(self._trouble_of(lost)) from lost
 
 
 def package_of(worker: Path) -> tuple[bytes, str]:

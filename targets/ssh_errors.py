@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 
+from ..errors import TargetUnavailable
 from ..profiles.address import TargetAddress
 from .ssh_command import destination, on_board
 
@@ -30,7 +31,15 @@ class Trouble:
     passing: bool = False
 
     def __str__(self) -> str:
-        return f"{self.message}: {self.remedy}"
+        return f"{self.message}: {self.remedy}."
+
+
+class BoardUnavailable(TargetUnavailable):
+    """A board that cannot be used now, and why."""
+
+    def __init__(self, trouble: Trouble):
+        super().__init__(str(trouble))
+        self.trouble = trouble
 
 
 def trouble_of(text: str, *, code: int | None, address: TargetAddress, python: str) -> Trouble:

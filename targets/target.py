@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import onnx
@@ -36,13 +36,21 @@ MEASURE_TIMEOUT_S = 120.0  # beyond twice the configured time: loading sessions 
 BUILD_TIMEOUT_S = 600.0  # for each engine of a runtime that builds them
 
 
+class Clocks(Protocol):
+    """Clocks of the device that can be set; see held_clocks.HeldClocks."""
+
+    def ensure(self) -> None:
+        """Sets them, unless they are set. TargetUnavailable says why they cannot be."""
+        ...
+
+
 class Target:
     """A profile on this machine, or on the board at `address`. One object serves a whole run: it knows when the last A/A control
     passed. `board` is given by those that need other settings of the connection than the user's own.
 
     `inputs` is an .npz file ("0", "1" …) or a folder of .npy files whose first samples are timed with; without it,
     random ones are, and `shapes` says the sizes of dynamic dimensions by input name. `recognize` is told the environment when it
-    is first known, and may refuse it (TargetUnavailable).
+    is first known, and may refuse it (TargetUnavailable). `clocks` are ensured before each worker (held_clocks.py).
     """
 
     def __init__(
@@ -55,6 +63,7 @@ class Target:
         cores: Sequence[int] | None = None,
         python: str = sys.executable,
         recognize: Callable[[Environment], None] | None = None,
+        clocks: Clocks | None = None,
         address: TargetAddress | None = None,
         board: Board | None = None,
     ):
@@ -70,6 +79,7 @@ class Target:
         }
         self._python = python
         self._recognize = recognize
+        self._clocks = clocks
         self._environment: Environment | None = None
         self._control = Control()
         self._references: dict[tuple[str, int], float] = {}
@@ -97,6 +107,11 @@ class Target:
             with self.open_worker() as worker:
                 self._environment = self._probe(worker)
         return self._environment
+
+    def condition(self) -> dict[str, Any]:
+        """The board's power modes, temperatures, throttling, and what this user may set; see on_device/care.py."""
+        with self.open_worker() as worker:
+            return worker.send({"op": "condition"}, timeout_s=START_TIMEOUT_S)
 
     @property
     def environment(self) -> Environment | None:
@@ -207,6 +222,8 @@ class Target:
 
     def open_worker(self) -> Transport:
         """A fresh worker process, configured by the profile; on a board, one that stood by if there is one."""
+        if self._clocks is not None:
+            self._clocks.ensure()
         config = {
             "runtime": self.profile.runtime,
             "cores": list(self.cores),

@@ -14,8 +14,10 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 from autocompress.profiles.address import TargetAddress
 from autocompress.targets.ssh_board import Board, BoardSettings
 
@@ -77,9 +79,16 @@ class Sshd:
     def address(self) -> TargetAddress:
         return TargetAddress(profile="cpu", host="127.0.0.1", port=self.port)
 
-    def board(self, **settings: object) -> Board:
+    def board(self, *, python: Path | None = None, **settings: Any) -> Board:
         """A board on this server."""
-        return Board(self.address, python=str(self.python), ssh_config=self.config, settings=BoardSettings(**settings))
+        return Board(self.address, python=str(python or self.python), ssh_config=self.config, settings=BoardSettings(**settings))
+
+    def put_on_path(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Makes `ssh` read this server's client configuration, as if it were `~/.ssh/config`."""
+        script = folder / "ssh"
+        script.write_text(f'#!/bin/sh\nexec {shutil.which("ssh")} -F {self.config} "$@"\n')
+        script.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
 
     def start(self) -> None:
         if os.getuid() == 0:

@@ -101,6 +101,9 @@ def test_help_teaches_with_examples_and_starts_in_under_a_second():
         pytest.param(["report", "nowhere"], "nowhere is no run directory", id="no-run-report"),
         pytest.param(["measure", "nowhere.onnx"], "The model nowhere.onnx does not exist", id="no-model"),
         pytest.param(["targets", "show", "cpuu"], "did you mean 'cpu'?", id="no-target"),
+        pytest.param(["targets", "show", "jetson@ann@host:0"], "the port '0'", id="no-port"),
+        pytest.param(["search", "--target", "cpu,jetson@-oX@host"], "the user '-oX'", id="option-as-user"),
+        pytest.param(["measure", "m.onnx", "--target", "jetson@ann@"], "has no host", id="no-host"),
         pytest.param(["targets", "calibrate", "cpuu"], "did you mean 'cpu'?", id="calibrate-no-target"),
         pytest.param(["targets", "calibrate", "cpu", "digit"], "did you mean 'digits'?", id="calibrate-no-task"),
         pytest.param(["targets", "calibrate", "cpu", "--budget", "2"], "has no unit", id="calibrate-no-unit"),
@@ -144,6 +147,9 @@ def test_report_writes_the_file(run):
 def test_targets_lists_shows_and_refuses():
     assert "cpu-2t" in autocompress("targets").stdout
     assert json.loads(autocompress("targets", "show", "cpu", "--json").stdout)["threads"] == 1
+    shown = json.loads(autocompress("targets", "show", "jetson@ann@10.0.0.5:22", "--json").stdout)
+    assert shown["address"] == {"profile": "jetson", "user": "ann", "host": "10.0.0.5", "port": 22}
+    assert "int8 activations without a zero point" in autocompress("targets", "show", "jetson").stdout
 
 
 @pytest.mark.serial

@@ -22,7 +22,7 @@ def layer_view(run: Run, chosen: Point) -> dict[str, Any]:
 
 def _view(point: Point, run: Run, chosen: Point) -> dict[str, Any]:
     formats = Formats.of(run)
-    numbers = f"{formats.quality(point['quality']['validation'])}, {formats.latency(point['latency']['latency_s'])}"
+    numbers = f"{formats.quality(point['quality']['validation'])}, {formats.seconds_of(point)}"
     star = "★ " if point["trial"] == chosen["trial"] else ""
     return {
         "trial": point["trial"],
@@ -64,6 +64,14 @@ def _rows(point: Point, run: Run) -> list[dict[str, Any]]:
         }
         for layer in point["layers"]
     ]
+
+
+def legend(run: Run) -> str:
+    """The colors of layers: int8 and float32, and what else ran or was asked for in this run."""
+    points = [point for point in (*run["front"], *run["dominated"], run["baseline"], run["uniform_int8"]) if point]
+    ran = {_kernel(layer) for point in points for layer in point["layers"]}
+    shown = [name for name in ("int8", "fp8", "float16", "float32") if name in ran | {"int8", "float32"}]
+    return "\n".join(f'<li><i class="swatch {name}"></i>ran in {name}</li>' for name in shown)
 
 
 def _kernel(layer: dict[str, Any]) -> str:

@@ -11,11 +11,15 @@ from ..formats import (
     Point,
     Run,
     grouped_warnings,
+    interval_of,
+    is_predicted,
     label_of,
     ratio_text,
     recipe_lines,
     same_text,
+    seconds_of,
     size_ratio,
+    speed_text,
 )
 from ..pick import Objective, measured_points
 
@@ -60,9 +64,9 @@ def axis_of(run: Run, cost: Objective) -> Axis:
     if cost == "latency":
         scale = formats.latency_scale
         return Axis(
-            title=f"latency, {formats.latency_unit}",
-            value=lambda point: point["latency"]["latency_s"] / scale,
-            interval=lambda point: [end / scale for end in point["latency"]["interval_s"]],
+            title=f"{_latency_title(run)}, {formats.latency_unit}",
+            value=lambda point: seconds_of(point) / scale,
+            interval=lambda point: (interval := interval_of(point)) and [end / scale for end in interval],
         )
     if cost == "size":
         return Axis(
@@ -78,6 +82,11 @@ def axis_of(run: Run, cost: Objective) -> Axis:
             point["quality"]["interval"] and [end / formats.quality_scale for end in point["quality"]["interval"]]
         ),
     )
+
+
+def _latency_title(run: Run) -> str:
+    """What the axis is called: predictions are never drawn under the name of measurements."""
+    return "~ predicted latency" if is_predicted(run["baseline"]) else "latency"
 
 
 def roles_of(run: Run, chosen: Point) -> list[Role]:
@@ -136,7 +145,7 @@ def hover_text(point: Point, run: Run, role: str) -> str:
     formats, label = Formats.of(run), label_of(point, run)
     facts = [
         f"{formats.metric_name} {formats.quality_of(point)}, drop {formats.drop(point['drop'])}",
-        f"latency {formats.latency_of(point)}, {ratio_text(point['latency']['ratio'])}",
+        f"latency {formats.latency_of(point)}, {speed_text(point)}{' (predicted)' if is_predicted(point) else ''}",
         f"size {formats.size_of(point)}, {ratio_text(size_ratio(point, run))}",
     ]
     if same := same_text(point, run):

@@ -4,7 +4,21 @@ from dataclasses import dataclass
 from html import escape
 
 from ...profiles.units import format_duration
-from ..formats import Formats, Point, Run, grouped_warnings, label_of, ratio_text, relative_spread, size_ratio
+from ..formats import (
+    Formats,
+    Point,
+    Run,
+    grouped_warnings,
+    is_noisy,
+    is_predicted,
+    label_of,
+    prediction_note,
+    ratio_text,
+    seconds_of,
+    size_ratio,
+    speed_text,
+    spread_of,
+)
 from ..pick import limits_of, limits_text
 
 
@@ -23,13 +37,14 @@ def header(run: Run) -> str:
     task, target, environment, trials = run["task"], run["target"], run["environment"], run["trials"]
     arguments = "".join(f" {name}={value}" for name, value in task["arguments"].items())
     threads = f"{target['threads']} thread{'s' if target['threads'] != 1 else ''}"
+    kind = "predicted" if prediction_note(run) else "measured"
     facts = {
         "Task": f"{task['spec']}{arguments}",
         "Target": f"{target['name']}: {target['runtime']} {environment.get('runtime_version', '')}, {threads}, "
         f"batch {target['batch']}",
         "Processor": str(environment.get("cpu_model", "unknown")),
         "Limits": limits_text(limits_of(run), run),
-        "Trials": f"{trials['finished']} measured, {trials['failed']} failed, {trials['screened']} screened out",
+        "Trials": f"{trials['finished']} {kind}, {trials['failed']} failed, {trials['screened']} screened out",
         "Time": format_duration(run["elapsed_s"]),
     }
     rows = "".join(f"<div><dt>{name}</dt><dd>{escape(value)}</dd></div>" for name, value in facts.items())
@@ -37,8 +52,14 @@ def header(run: Run) -> str:
     return (
         f'<header><p class="brand">autocompress report</p><div class="title"><h1>{escape(task["name"])}'
         f" <span>on {escape(target['name'])}</span></h1>"
-        f'<span class="status {status}">{status}</span></div><dl class="facts">{rows}</dl></header>'
+        f'<span class="status {status}">{status}</span></div><dl class="facts">{rows}</dl>{_predicted(run)}</header>'
     )
+
+
+def _predicted(run: Run) -> str:
+    """The warning of a target whose latencies are predicted."""
+    note = prediction_note(run)
+    return f'<ul class="warnings predicted"><li>{escape(note)}</li></ul>' if note else ""
 
 
 def chosen_point(run: Run, chosen: Point, *, reason: str) -> str:
@@ -51,7 +72,7 @@ def chosen_point(run: Run, chosen: Point, *, reason: str) -> str:
         rows.append(("chosen", chosen))
     cards = _latency_card(run, chosen, rows) + _size_card(run, chosen, rows) + _quality_card(run, chosen, rows)
     warnings = grouped_warnings(chosen)
-    if chosen["latency"]["noisy"]:
+    if is_noisy(chosen):
         warnings.insert(0, "its latency is noisy: the interval stayed wider than ±1 %")
     listed = "".join(f"<li>{escape(warning)}</li>" for warning in warnings)
     return (
@@ -63,20 +84,20 @@ def chosen_point(run: Run, chosen: Point, *, reason: str) -> str:
 
 def _latency_card(run: Run, chosen: Point, rows: list[tuple[str, Point]]) -> str:
     formats = Formats.of(run)
-    longest = max(point["latency"]["latency_s"] for _, point in rows)
+    longest = max(seconds_of(point) for _, point in rows)
     bars = [
         Bar(
             kind=kind,
             label=_name(kind, point, run),
-            value=formats.latency(point["latency"]["latency_s"]),
-            share=point["latency"]["latency_s"] / longest,
+            value=formats.seconds_of(point),
+            share=seconds_of(point) / longest,
         )
         for kind, point in rows
     ]
-    latency = chosen["latency"]
-    note = f"{formats.latency(latency['latency_s'])} {relative_spread(latency['interval_s'])}, "
-    note += f"p99 {formats.latency(latency['p99_s'])}"
-    return _card("Latency", ratio_text(latency["ratio"]), note, bars)
+    if is_predicted(chosen):
+        return _card("Latency, predicted", speed_text(chosen), f"{formats.seconds_of(chosen)}, not measured", bars)
+    note = f"{formats.seconds_of(chosen)} {spread_of(chosen)}, p99 {formats.latency(chosen['latency']['p99_s'])}"
+    return _card("Latency", speed_text(chosen), note, bars)
 
 
 def _size_card(run: Run, chosen: Point, rows: list[tuple[str, Point]]) -> str:

@@ -12,7 +12,7 @@ from ..formats import Point, Run, require_readable
 from ..pick import recommended
 from ..views import targets_of, views_of
 from . import charts, overview, sections
-from .layers import layer_view
+from .layers import layer_view, legend
 from .targets import all_targets, per_target
 from .why import why_section
 
@@ -44,6 +44,7 @@ def render(run: Run) -> str:
         "why": per_target(run, [why_section(view) for view in views]),
         "outside": per_target(run, [sections.outside_note(view) for view in views]),
         "front": per_target(run, [sections.front_table(view, chosen=p) for view, (p, _) in zip(views, chosen, strict=True)]),
+        "kernels": legend(run),
         "failures": sections.failures(run),
         "space": sections.search_space(run),
         "environment": per_target(run, [sections.environment(view) for view in views]),

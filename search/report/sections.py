@@ -13,11 +13,15 @@ from ..formats import (
     Run,
     bits_text,
     count_text,
+    is_noisy,
     label_of,
+    mark_of,
+    prediction_note,
+    ratio_of,
     ratio_text,
-    relative_spread,
     same_text,
     size_ratio,
+    spread_of,
 )
 from ..pick import measured_points
 from ..table import shown_points
@@ -103,8 +107,9 @@ def environment(run: Run) -> str:
     rows = "".join(
         f"<div><dt>{escape(name.replace('_', ' '))}</dt><dd>{escape(_plain(value))}</dd></div>" for name, value in facts.items()
     )
+    title = "Predicted by" if prediction_note(run) else "Measured on"
     return (
-        f'<section><h2>Measured on</h2><div class="card"><dl class="facts">{rows}</dl>'
+        f'<section><h2>{title}</h2><div class="card"><dl class="facts">{rows}</dl>'
         f"<h3>The same search again</h3><pre>{escape(run['command'])}</pre></div></section>"
     )
 
@@ -124,19 +129,19 @@ def _front_row(point: Point, run: Run, *, chosen: Point, columns: dict[str, str]
 
 
 def _not_faster(point: Point) -> bool:
-    return any(warning.startswith("smaller, but not faster") for warning in point["warnings"])
+    return any(warning.startswith("smaller, but not") for warning in point["warnings"])
 
 
 def _front_cells(point: Point, run: Run) -> dict[str, str]:
     """The HTML of each cell by column."""
-    formats, quality, latency = Formats.of(run), point["quality"], point["latency"]
-    noisy = '<em title="the interval stayed wider than ±1 %">noisy</em> ' if latency["noisy"] else ""
+    formats, quality = Formats.of(run), point["quality"]
+    noisy = '<em title="the interval stayed wider than ±1 %">noisy</em> ' if is_noisy(point) else ""
     return {
         "quality": _spread(formats.quality(quality["validation"]), formats.quality_spread(quality["interval"])),
         "test": _spread(formats.quality(quality["test"]), formats.quality_spread(quality["test_interval"])),
         "drop": escape(formats.drop(point["drop"])),
-        "latency": noisy + _spread(formats.latency(latency["latency_s"]), relative_spread(latency["interval_s"])),
-        "times": _ratio(latency["ratio"]),
+        "latency": noisy + _spread(formats.seconds_of(point), spread_of(point)),
+        "times": _ratio(ratio_of(point), mark=mark_of(point)),
         "size": escape(formats.size_of(point)),
         "times-size": _ratio(size_ratio(point, run)),
         "macs": escape(count_text(point["artifact"]["macs"])),
@@ -156,8 +161,8 @@ def _spread(value: str, spread: str) -> str:
     return f"{escape(value)} <small>{escape(spread)}</small>" if spread else escape(value)
 
 
-def _ratio(value: float) -> str:
-    return f'<span class="ratio" style="--share:{min(1.0, value):.3f}">{ratio_text(value)}</span>'
+def _ratio(value: float, *, mark: str = "") -> str:
+    return f'<span class="ratio" style="--share:{min(1.0, value):.3f}">{mark}{ratio_text(value)}</span>'
 
 
 def _cell(label: str, text: str, *, code: bool = False) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from html import escape
 
 from ..formats import Point, Run
-from ..joint_table import joint_cells, joint_columns, joint_points, missing_note
+from ..joint_table import joint_cells, joint_columns, joint_points, missing_note, prediction_notes
 from ..pick_joint import recommended_jointly
 from ..views import has_several, targets_of
 
@@ -18,7 +18,8 @@ def all_targets(run: Run) -> str:
     head = f"<th>{escape(first)}</th>" + "".join(f'<th class="number">{escape(name)}</th>' for name in numbers)
     body = "".join(_row(point, run, chosen=chosen) for point in joint_points(run))
     options = "".join(f'<option value="{index}">{escape(name)}</option>' for index, name in enumerate(targets_of(run)))
-    note = f'<p class="lead">{escape(missing_note(run))}</p>' if missing_note(run) else ""
+    notes = [note for note in (missing_note(run), *prediction_notes(run)) if note]
+    note = "".join(f'<p class="lead">{escape(text)}</p>' for text in notes)
     return (
         '<section aria-labelledby="targets"><h2 id="targets">All targets</h2>'
         f'<p class="lead"><b>★</b> {escape(reason)}. One compression serves all targets; a point is on this front when no '

@@ -6,7 +6,7 @@ from html import escape
 from typing import Any
 
 from ...profiles.units import format_duration
-from ..formats import Formats, Run, label_of
+from ..formats import Formats, Run, label_of, ratio_interval_of, ratio_of
 from ..pick import measured_points
 from ..why import why_json
 from ..why.layers import kl_text
@@ -98,13 +98,13 @@ def _alike_card(groups: Sequence[Mapping[str, Any]], run: Run) -> str:
 def _strips(group: Mapping[str, Any], run: Run) -> str:
     points = {point["trial"]: point for point in measured_points(run)}
     members = [points[trial] for trial in group["trials"]][:SHOWN_MEMBERS]
-    start = min(point["latency"]["ratio_interval"][0] for point in members)
-    end = max(point["latency"]["ratio_interval"][1] for point in members)
+    intervals = {point["trial"]: interval for point in members if (interval := ratio_interval_of(point)) is not None}
+    start, end = min(low for low, _ in intervals.values()), max(high for _, high in intervals.values())
     width, formats, rows = (end - start) or 1.0, Formats.of(run), []
     for point in members:
-        low, high = point["latency"]["ratio_interval"]
+        low, high = intervals[point["trial"]]
         place = f"left:{100 * (low - start) / width:.1f}%;width:{100 * (high - low) / width:.1f}%"
-        middle = f"left:{100 * (point['latency']['ratio'] - start) / width:.1f}%"
+        middle = f"left:{100 * (ratio_of(point) - start) / width:.1f}%"
         numbers = f"{formats.size_of(point)}, {formats.drop(point['drop'])}"
         rows.append(
             f'<li><span>{escape(label_of(point, run))}</span><div class="strip"><i style="{place}"></i>'

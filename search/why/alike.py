@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from ..formats import Formats, Point, Run, label_of, ratio_text
+from ..formats import Formats, Point, Run, is_predicted, label_of, ratio_interval_of, ratio_of, ratio_text
 from .space import worthy
 
 SHOWN_NAMES = 8
@@ -14,9 +14,10 @@ def indistinguishable_groups(run: Run) -> list[dict[str, Any]]:
 
     Overlapping is not transitive: in a chain a–b–c, a and c may be told apart. So a group is a largest set of mutually
     overlapping intervals, and the next one is sought among the other points. Points of two groups may overlap too:
-    a point's own `indistinguishable_from` has every pair. Points outside the objective space are left out.
+    a point's own `indistinguishable_from` has every pair. Points outside the objective space are left out, and predicted ones.
     """
-    left, groups = sorted((point for point in run["front"] if worthy(run, point)), key=_ratio), []
+    measured = (point for point in run["front"] if worthy(run, point) and not is_predicted(point))
+    left, groups = sorted(measured, key=_ratio), []
     while len(members := _largest(left)) > 1:
         groups.append(members)
         taken = {point["trial"] for point in members}
@@ -29,7 +30,7 @@ def _largest(points: Sequence[Point]) -> list[Point]:
 
     Intervals that overlap pairwise have a place in common (Helly), and the largest of their low ends is one.
     """
-    starts = sorted(point["latency"]["ratio_interval"][0] for point in points)
+    starts = sorted(interval[0] for point in points if (interval := ratio_interval_of(point)) is not None)
     return max(([point for point in points if _covers(point, start)] for start in starts), key=len, default=[])
 
 
@@ -62,9 +63,9 @@ def _names(points: Sequence[Point], run: Run) -> str:
 
 
 def _ratio(point: Point) -> float:
-    return float(point["latency"]["ratio"])
+    return ratio_of(point)
 
 
 def _covers(point: Point, ratio: float) -> bool:
-    low, high = point["latency"]["ratio_interval"]
-    return bool(low <= ratio <= high)
+    interval = ratio_interval_of(point)
+    return interval is not None and bool(interval[0] <= ratio <= interval[1])

@@ -5,7 +5,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..constraints import Limits
-from ..formats import Formats, Point, Run, label_of, ratio_text, size_ratio
+from ..formats import (
+    Formats,
+    Point,
+    Run,
+    interval_of,
+    label_of,
+    mark_of,
+    ratio_interval_of,
+    ratio_of,
+    ratio_text,
+    seconds_of,
+    size_ratio,
+    speed_text,
+)
 from ..front import dominates
 from ..pick import Miss, Objective, costs_of, drop_scale_of, excess_of, limits_of, measured_points
 from ..pick import nearest_misses as nearest
@@ -85,7 +98,8 @@ def _gain(run: Run, limits: Limits, name: str, objective: Objective) -> _Gain | 
     better = min(candidates, key=cost)
     scale = drop_scale_of(run) if objective == "drop" else cost(best)
     share = (cost(best) - cost(better)) / scale
-    unclear = objective == "latency" and better["latency"]["ratio_interval"][1] >= best["latency"]["ratio_interval"][0]
+    fast, now = ratio_interval_of(better), ratio_interval_of(best)
+    unclear = objective == "latency" and fast is not None and now is not None and fast[1] >= now[0]
     if share < LEAST_GAIN or unclear:
         return None
     return _Gain(limit=name, objective=objective, best=best, better=better, share=share)
@@ -108,11 +122,11 @@ def _unlimited(run: Run) -> dict[str, Any]:
     """Without limits the front ends where the objective space does."""
     formats, scale = Formats.of(run), drop_scale_of(run)
     points = measured_points(run)
-    last = min((point for point in points if point["drop"] <= scale), key=lambda point: point["latency"]["latency_s"])
+    last = min((point for point in points if point["drop"] <= scale), key=seconds_of)
     beyond = sum(point["drop"] > scale and costs_of(point)["latency"] < costs_of(last)["latency"] for point in points)
     text = (
         f"No limit was given: the search looks at drops of up to {formats.drop(scale)}, and the fastest point there is "
-        f"{label_of(last, run)} ({ratio_text(last['latency']['ratio'])}, drop {formats.drop(last['drop'])})"
+        f"{label_of(last, run)} ({speed_text(last)}, drop {formats.drop(last['drop'])})"
     )
     rest = f"; {beyond} faster {'one loses' if beyond == 1 else 'ones lose'} more." if beyond else "."
     return _answer(text + rest, trial=last["trial"])
@@ -142,11 +156,13 @@ def _reason(run: Run, miss: Miss, limits: Limits) -> dict[str, Any]:
     relative = {name: by / most if (most := limit[name]) else None for name, by in miss.excess.items()}
     written = {"drop": formats.drop, "latency": formats.latency, "size": formats.size}
     needed = " and ".join(
-        f"{written[name](by)} less {'drop' if name == 'drop' else ''}".rstrip() + _share(relative[name])
+        f"{mark_of(point) if name == 'latency' else ''}{written[name](by)} less {'drop' if name == 'drop' else ''}".rstrip()
+        + _share(relative[name])
         for name, by in miss.excess.items()
     )
     admits = " ".join(admitting(name, point, run) for name in miss.excess)
-    spread = "latency" in miss.excess and point["latency"]["interval_s"][0] <= (limits.latency_s or 0.0)
+    interval = interval_of(point)
+    spread = "latency" in miss.excess and interval is not None and interval[0] <= (limits.latency_s or 0.0)
     text = f"{label_of(point, run)} ({_summary(run, point)}) would have needed {needed}"
     text += ", which is within the spread of its latency" if spread else ""
     lacks = {name: {"absolute": by, "relative": relative[name]} for name, by in miss.excess.items()}
@@ -184,7 +200,7 @@ def _vector(point: Point) -> tuple[float, float, float]:
 def _amount(run: Run, point: Point, objective: Objective) -> tuple[str, str]:
     """Verb and value: `be 0.31×`, `have 0.12× the size`, `lose 0.42 pp`."""
     if objective == "latency":
-        return "be", ratio_text(point["latency"]["ratio"])
+        return "be", speed_text(point)
     if objective == "size":
         return "be", f"{ratio_text(size_ratio(point, run))} the size"
     return "lose", Formats.of(run).drop(point["drop"])
@@ -193,17 +209,18 @@ def _amount(run: Run, point: Point, objective: Objective) -> tuple[str, str]:
 def _relative(run: Run, point: Point, objective: Objective) -> float:
     """The objective relative to the original's, a drop to the one that ends the objective space."""
     if objective == "latency":
-        return float(point["latency"]["ratio"])
+        return ratio_of(point)
     return size_ratio(point, run) if objective == "size" else float(point["drop"] / drop_scale_of(run))
 
 
 def _value(run: Run, point: Point, name: str) -> str:
     formats, costs = Formats.of(run), costs_of(point)
-    return {"drop": formats.drop, "latency": formats.latency, "size": formats.size}[name](costs[name])
+    mark = mark_of(point) if name == "latency" else ""
+    return mark + {"drop": formats.drop, "latency": formats.latency, "size": formats.size}[name](costs[name])
 
 
 def _summary(run: Run, point: Point) -> str:
-    return f"{ratio_text(point['latency']['ratio'])}, drop {_value(run, point, 'drop')}, {_value(run, point, 'size')}"
+    return f"{speed_text(point)}, drop {_value(run, point, 'drop')}, {_value(run, point, 'size')}"
 
 
 def _share(relative: float | None) -> str:

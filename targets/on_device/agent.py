@@ -184,10 +184,10 @@ class Agent:
             self._lock = None
 
     def _look(self, request: Facts) -> Facts:
-        """Which of the modules are missing, whether root's rights can be had without a password, what the disk holds."""
+        """Which modules are missing, whether sudo runs all the tools without a password, what the disk holds."""
         missing = [name for name in request["modules"] if importlib.util.find_spec(name) is None]
         assert self._store is not None
-        return {"missing": missing, "sudo": request["sudo"] and _may_be_root(), "free_bytes": self._store.free_bytes()}
+        return {"missing": missing, "sudo": all(map(_may_run, request["tools"])), "free_bytes": self._store.free_bytes()}
 
 
 def _machine(store: Store) -> Mapping[str, Any]:
@@ -217,9 +217,11 @@ def _opened(path: Path) -> int:
         return descriptor
 
 
-def _may_be_root() -> bool:
+def _may_run(tool: str) -> bool:
+    """Whether sudo runs the tool without a password."""
     try:
-        return subprocess.run(["sudo", "-n", "true"], stdin=subprocess.DEVNULL, stdout=2, timeout=10, check=False).returncode == 0
+        command = ["sudo", "-n", "-l", tool]
+        return subprocess.run(command, stdin=subprocess.DEVNULL, stdout=2, timeout=10, check=False).returncode == 0
     except (OSError, subprocess.TimeoutExpired):
         return False
 

@@ -28,7 +28,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from .runtime import RefusedError
+from .runtime import RefusedError, Request
 from .tegrastats import tegrastats
 
 TOOL_TIMEOUT_S = 5.0
@@ -181,6 +181,16 @@ def pi_bits(root: str = "/") -> int | None:
         return int(text, 16)
     except ValueError:
         return None
+
+
+def condition(_: Any, request: Request) -> dict[str, Any]:
+    """What `targets doctor` asks: the state, the power modes by number, and whether this user may set them."""
+    from .clocks import may_set, sudoers_remedy  # which reads states itself
+
+    root = request.get("root", "/")
+    modes = power_modes(root)
+    rights = {"may_set": may_set(), "remedy": sudoers_remedy()} if modes else {}
+    return {"state": state(root), "power_modes": {str(number): name for number, name in modes.items()}, "rights": rights}
 
 
 def throttling_between(before: dict[str, Any], after: dict[str, Any]) -> list[str]:

@@ -26,6 +26,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import IO, Any
 
@@ -33,6 +34,7 @@ from . import care
 from .runtime import RefusedError, Request
 
 TIMEOUT_S = 60.0  # nvpmodel waits for the GPU to be idle
+LOCK_WAIT_S = 20.0  # for a guard that is putting back what a dropped connection had set
 SUDOERS = "{user} ALL=(root) NOPASSWD: /usr/sbin/nvpmodel, /usr/bin/jetson_clocks"
 
 
@@ -72,7 +74,7 @@ class Clocks:
                 "say which one in the profile's power_mode, or leave out --set-clocks."
             )
         self._folder.mkdir(parents=True, exist_ok=True)
-        if not self._locked():
+        if not self._locked(wait_s=LOCK_WAIT_S):
             raise CannotSetError("Another search on this device has set its clocks: wait for it, or leave out --set-clocks.")
         try:
             self._restore_left()  # of a process that was killed
@@ -129,17 +131,22 @@ class Clocks:
                 file.unlink()
         return True
 
-    def _locked(self) -> bool:
-        """Takes the lock that lives as long as this process; False if another process has it."""
-        if self._lock is None:
-            lock = (self._folder / "clocks.lock").open("a")
+    def _locked(self, *, wait_s: float = 0.0) -> bool:
+        """Takes the lock that lives as long as this process; False if another process has it for longer than `wait_s`."""
+        if self._lock is not None:
+            return True
+        lock, deadline = (self._folder / "clocks.lock").open("a"), time.monotonic() + wait_s
+        while True:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
-                lock.close()
-                return False
-            self._lock = lock
-        return True
+                if time.monotonic() >= deadline:
+                    lock.close()
+                    return False
+                time.sleep(0.1)
+            else:
+                self._lock = lock
+                return True
 
     def _sudo(self, tool: str, *arguments: str, answer: str = "") -> str:
         """What the tool printed, as root."""
@@ -190,13 +197,16 @@ _guards: list[subprocess.Popen[bytes]] = []
 
 def set_clocks(_: Any, request: Request) -> dict[str, Any]:
     """Sets the power mode `request["power_mode"]` (null: the present one) and fixes the clocks until restore_clocks, or until
-    this process is gone. CannotSetError says why not."""
+    this process is gone; if that was done, it says so again. CannotSetError says why not."""
+    if _guards and _guards[-1].poll() is None:
+        return {"held": True}
     here = Path(__file__).resolve().parent
     wanted = {"power_mode": request["power_mode"], "root": request.get("root", "/")}
     code = GUARD.format(parent=str(here.parent), package=here.name, request=wanted)
     process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
+    told = _heard(process)
     _guards.append(process)
-    return _heard(process)
+    return told
 
 
 def restore_clocks(_: Any, request: Request) -> dict[str, Any]:
@@ -252,7 +262,7 @@ def sudoers_remedy() -> str:
 
 def state_folder() -> Path:
     """Where the state file is unless the caller says otherwise: in the user's cache folder, where it survives a reboot."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "autocompress" / "device"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "autocompress" / "clocks"
 
 
 def _write(path: Path, value: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ on standard error and a dead worker.
 
 Operations: probe (the environment), run (outputs of a model), optimized (what the runtime really executes),
 measure (a candidate beside its baseline: the protocol is described in docs/measuring.md), profile (seconds per kernel),
-set_clocks and restore_clocks (clocks.py).
+condition (temperatures, clocks, throttling: care.py), set_clocks and restore_clocks (clocks.py).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from typing import Any
 # BLAS pools of numpy would only cost start-up time and address space here.
 os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", ORT_DISABLE_TELEMETRY="1")
 
-from .care import Watch
+from .care import Watch, condition
 from .clocks import restore_clocks, restore_left_behind, set_clocks
 from .machine import is_emulated, machine_facts
 from .memory import limit_memory, peak_memory
@@ -141,7 +141,7 @@ def input_feeds(runtime: Runtime, request: Request) -> list[Feeds]:
 
 OPERATIONS = {
     **{"probe": probe, "run": run, "optimized": optimized, "measure": measure, "profile": profile},
-    **{"set_clocks": set_clocks, "restore_clocks": restore_clocks},
+    **{"set_clocks": set_clocks, "restore_clocks": restore_clocks, "condition": condition},
 }
 READY = '{"ready": true}'  # the first line of a worker that is asked to announce itself (`announce` in its configuration)
 SHORT = ("bad_alloc", "Failed to allocate", "bad allocation", "out of memory", "OutOfMemory")

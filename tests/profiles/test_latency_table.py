@@ -2,15 +2,19 @@
 
 import json
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from autocompress.profiles.latency_table import MOST_OBSERVATIONS, Coefficient, LatencyTable, Observation
 from autocompress.profiles.regression import Posterior, PredictionError, Prior, kendall_tau
+from autocompress.tests.profiles.records import ENVIRONMENT
+
+OTHER = replace(ENVIRONMENT, cpu_model="another")
 
 
 def table_in(folder) -> LatencyTable:
-    return LatencyTable.of_device(folder, profile_fingerprint="p", environment_fingerprint="e")
+    return LatencyTable.of_device(folder, profile_fingerprint="p", environment=ENVIRONMENT)
 
 
 def test_what_is_observed_is_there_for_the_next_run(tmp_path):
@@ -21,7 +25,7 @@ def test_what_is_observed_is_there_for_the_next_run(tmp_path):
 
 def test_another_device_has_a_table_of_its_own(tmp_path):
     table_in(tmp_path).observe("model", {}, 0.5, 0.01)
-    other = LatencyTable.of_device(tmp_path, profile_fingerprint="p", environment_fingerprint="other")
+    other = LatencyTable.of_device(tmp_path, profile_fingerprint="p", environment=OTHER)
     assert other.observations("model") == ()
 
 
@@ -133,3 +137,20 @@ def test_the_prediction_error_is_told_for_people():
     error = PredictionError.of([1.1, 2.0, 3.0], [1.0, 2.0, 4.0])
     assert str(error) == "Kendall tau 1.000, median error 10.0 %, 90 % within 22.0 % (3 candidates)"
     assert str(PredictionError.of([], [])) == "not known yet"
+
+
+def test_the_tables_of_a_profile_are_found_without_its_devices(tmp_path):
+    table_in(tmp_path).observe("model", {}, 0.5, 0.01, reference_s=2e-3)
+    LatencyTable.of_device(tmp_path, profile_fingerprint="another", environment=ENVIRONMENT).observe("model", {}, 0.9, 0.01)
+    (tmp_path / "damaged.json").write_text("{")
+    (found,) = LatencyTable.of_profile(tmp_path, profile_fingerprint="p")
+    assert found.device["environment"]["cpu_model"] == ENVIRONMENT.cpu_model
+    assert [item.reference_s for item in found.observations("model")] == [2e-3]
+
+
+def test_what_a_copy_observes_never_reaches_the_device(tmp_path):
+    table_in(tmp_path).observe("model", {}, 0.5, 0.01)
+    copy = table_in(tmp_path).copy()
+    copy.observe("model", {"keep": {}}, 0.1, 0.01)
+    assert len(copy.observations("model")) == 2
+    assert len(table_in(tmp_path).observations("model")) == 1

@@ -111,6 +111,7 @@ def test_an_unknown_target_is_answered_with_the_nearest() -> None:
     ("text", "words"),
     [
         ('inherits = "cpu"\nthread = 2', ["'thread'", "did you mean 'threads'", "channel_multiple", "board.toml"]),
+        ('inherits = "gpu"\nopset = 17', ["opset = 17", "at least 18"]),
         ('inherits = "cpu"\nthreads = 0', ["threads = 0", "at least 1"]),
         ('inherits = "cpu"\nthreads = true', ["threads = True", "integer"]),
         ('inherits = "cpu"\nruntime = "tensorflow"', ["runtime = 'tensorflow'", "'onnxruntime'"]),

@@ -19,7 +19,7 @@ from autocompress.search.evaluate import Evaluator, PacedTraining
 from autocompress.search.evaluation import Evaluation, Failure, Latency
 from autocompress.search.uncertainty import bootstrap_interval
 from autocompress.tasks.task import Metric, accuracy
-from autocompress.tests.search.fakes import METRIC, FakeNetwork, evaluation, latency
+from autocompress.tests.search.fakes import METRIC, PROFILE, FakeNetwork, evaluation, latency
 
 OUTPUTS = np.eye(4, dtype=np.float32)
 TARGETS = torch.arange(4)
@@ -43,6 +43,8 @@ class FakeCompressor:
 
 
 class FakeTarget:
+    profile = PROFILE
+
     def __init__(self, outputs=OUTPUTS):
         self.outputs = outputs
 

@@ -200,6 +200,13 @@ def test_the_layers_say_what_was_asked_and_what_ran():
     assert first["kept"] == layer["channels_out"] / layer["channels_out_original"]
 
 
+def test_the_legend_has_the_precisions_that_ran():
+    run = sample_run()
+    assert "ran in int8" in render(run) and "ran in float16" not in render(run)
+    run["front"][0]["layers"][0]["precision_executed"] = "float16"
+    assert "ran in float16" in render(run) and "ran in fp8" not in render(run)
+
+
 def test_a_layer_whose_execution_was_not_seen_is_shown_as_asked_only():
     run = sample_run()
     run["front"][0]["layers"][1]["precision_executed"] = None

@@ -10,6 +10,7 @@ import pytest
 from autocompress.compress.recipe import Recipe
 from autocompress.errors import InputError, StageError
 from autocompress.profiles import parse_drop
+from autocompress.search.availability import Availability, Patience
 from autocompress.search.constraints import Constraints, Limits
 from autocompress.search.evaluation import Failure, Latency
 from autocompress.search.finalists import Finalist, Finalists
@@ -20,7 +21,7 @@ from autocompress.search.screen import Screen
 from autocompress.search.space import DEFAULT_RECOVERY
 from autocompress.targets.layer_times import LayerTimes
 from autocompress.tasks.task import Metric
-from autocompress.tests.search.fakes import CONFIG, METRIC, FakeNetwork, evaluation, latency
+from autocompress.tests.search.fakes import CONFIG, METRIC, PROFILE, FakeNetwork, evaluation, latency
 
 
 def result(*evaluations, constraints=None, metric=METRIC, known=None):
@@ -186,7 +187,8 @@ class FakeEvaluator:
         self.error = error
         self.scored = []
         self.network = FakeNetwork()
-        self.target = SimpleNamespace(session=lambda: nullcontext(self))
+        self.target = SimpleNamespace(session=lambda: nullcontext(self), profile=PROFILE)
+        self.availability, self.patience = Availability(), Patience()
 
     def profile_layers(self, path, layers, *, batch):
         return LayerTimes(layers=dict.fromkeys(layers, 1e-5), other_s=2e-5)

@@ -64,7 +64,7 @@ def board(name: str, folder: Path) -> Path:
 class Jetson:
     """A recorded Jetson with its tools in `bin`: put that on PATH. `log` has what was called."""
 
-    def __init__(self, folder: Path, *, rights: bool = True):
+    def __init__(self, folder: Path, *, rights: bool = True, python: str = sys.executable):
         self.tree = board("jetson-orin-nano", folder / "tree")
         self.bin = folder / "bin"
         self._log = folder / "log"
@@ -74,7 +74,7 @@ class Jetson:
             rights_file.touch()
         self.bin.mkdir()
         text = _TOOLS.format(
-            python=sys.executable, tree=str(self.tree), log=str(self._log), rights=str(rights_file), broken=str(self._broken)
+            python=python, tree=str(self.tree), log=str(self._log), rights=str(rights_file), broken=str(self._broken)
         )
         for tool in ("sudo", "nvpmodel", "jetson_clocks"):
             (self.bin / tool).write_text(text)

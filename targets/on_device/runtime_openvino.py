@@ -1,0 +1,117 @@
+"""OpenVINO on the CPU. A model is compiled for the shapes of its inputs: kernels for unknown ones are slower."""
+
+from __future__ import annotations
+
+import sys
+import time
+from functools import partial
+from typing import Any, Dict, Tuple
+
+import numpy as np
+
+# `import openvino` would tell Intel about it, unless this package is missing.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+
+import openvino as ov
+
+from .inputs import feeds_of
+from .openvino_layers import kernel_sums, mark, precisions
+from .runtime import Feeds, HostTimed, Input, Request
+
+ERRORS = (RuntimeError,)  # all that OpenVINO raises
+PROFILE_WARM_UP, PROFILE_LEAST, PROFILE_MOST = 5, 10, 500  # inferences under the profiler
+CORE = ov.Core()
+CORE.get_property("CPU", "FULL_DEVICE_NAME")  # loads the kernels: here, and not in what a model adds to memory
+
+Shapes = Dict[str, Tuple[int, ...]]
+
+
+def version() -> str:
+    """See Runtime."""
+    return str(ov.__version__)
+
+
+def facts(request: Request) -> dict[str, Any]:
+    """See Runtime."""
+    return {}
+
+
+class OpenVinoSession:
+    """See Session. A compiled model is kept for each combination of input shapes that came."""
+
+    def __init__(self, model: Any, request: Request):
+        self._model = model
+        self._request = request
+        self._requests: dict[tuple[tuple[int, ...], ...], Any] = {}
+        self.inputs = [_input(port) for port in model.inputs]
+
+    def run(self, feeds: Feeds) -> list[Any]:
+        """See Session."""
+        inference = self._bound(feeds)
+        inference.infer()
+        return [np.array(tensor.data) for tensor in inference.output_tensors]
+
+    def bind(self, feeds: Feeds) -> HostTimed:
+        """See Session. `infer` computes in the calling thread, and in as many others as the request has further threads."""
+        return HostTimed(partial(self._bound(feeds).infer, share_outputs=True), self._request)
+
+    def _bound(self, feeds: Feeds) -> Any:
+        """An inference request whose inputs are these arrays; OpenVINO does not copy them."""
+        key = tuple(feeds[item.name].shape for item in self.inputs)
+        if key not in self._requests:
+            self._requests[key] = compiled(self._model.clone(), feeds, self._request).create_infer_request()
+        for index, item in enumerate(self.inputs):
+            self._requests[key].set_input_tensor(index, ov.Tensor(_writeable(feeds[item.name]), shared_memory=True))
+        return self._requests[key]
+
+
+def _writeable(array: Any) -> Any:
+    return array if array.flags.writeable else array.copy()
+
+
+def _input(port: Any) -> Input:
+    sizes = [size.get_length() if size.is_static else None for size in port.get_partial_shape()]
+    return Input(port.get_any_name(), sizes, np.dtype(port.get_element_type().to_dtype()).name)
+
+
+def open_session(model: str, request: Request) -> OpenVinoSession:
+    """See Runtime."""
+    return OpenVinoSession(CORE.read_model(model), request)
+
+
+def compiled(model: Any, feeds: Feeds, request: Request, **more: str) -> Any:
+    """The model, compiled for the shapes of `feeds` with the options of the profile and `more`."""
+    model.reshape({name: list(array.shape) for name, array in feeds.items()})
+    options = {**request.get("runtime_options", {}), "INFERENCE_NUM_THREADS": str(request["threads"]), **more}
+    return CORE.compile_model(model, "CPU", options)
+
+
+def optimized(request: Request) -> dict[str, Any]:
+    """What each layer is computed in, by the name of its ONNX node or weight: {"layers"}."""
+    model, feeds = _marked(request, None)
+    return {"layers": precisions(compiled(model, feeds, request).get_runtime_model())}
+
+
+def profile(request: Request, arrays: Any) -> dict[str, Any]:
+    """See Runtime: means over all inferences but the first few."""
+    model, feeds = _marked(request, arrays)
+    inference = compiled(model, feeds, request, PERF_COUNT="YES").create_infer_request()
+    for name, array in feeds.items():
+        inference.set_tensor(name, ov.Tensor(_writeable(array), shared_memory=True))
+    for _ in range(PROFILE_WARM_UP):
+        inference.infer()
+    before = kernel_sums(inference, runs=PROFILE_WARM_UP)
+    runs, started = 0, time.perf_counter()
+    while runs < PROFILE_LEAST or (runs < PROFILE_MOST and time.perf_counter() - started < request["profile_s"]):
+        inference.infer()
+        runs += 1
+    sums = kernel_sums(inference, runs=PROFILE_WARM_UP + runs)
+    return {"runs": runs, "kernels": {name: max(0.0, total - before.get(name, 0.0)) / runs for name, total in sums.items()}}
+
+
+def _marked(request: Request, arrays: Any) -> tuple[Any, Feeds]:
+    """The model with its layers' names where they survive compiling, and inputs of the measured shapes."""
+    model = CORE.read_model(request["model"])
+    inputs = [_input(port) for port in model.inputs]
+    mark(model)
+    return model, feeds_of(inputs, arrays, request["batch"], request.get("shapes") or {})
