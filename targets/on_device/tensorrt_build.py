@@ -30,10 +30,10 @@ class Shapes(NamedTuple):
     stored: Sequence[Sequence[int]] | None
 
     @classmethod
-    def of(cls, request: Request, stored: Sequence[Any] | None) -> Shapes:
-        """What a request asks for; `stored` are its arrays of samples."""
+    def of(cls, request: Request, stored: Sequence[Sequence[int]] | None) -> Shapes:
+        """What a request asks for; `stored` are the shapes of its samples."""
         batch = request["timing"]["batch"] if "timing" in request else request.get("batch", 1)
-        return cls(batch, request.get("shapes") or {}, None if stored is None else [array.shape for array in stored])
+        return cls(batch, request.get("shapes") or {}, stored)
 
     def sizes(self, name: str, shape: Sequence[int], index: int) -> list[int]:
         """The sizes of input `index`, -1 in `shape` replaced. RefusedError when one is not known."""

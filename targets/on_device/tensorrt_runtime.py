@@ -10,7 +10,7 @@ import numpy as np
 
 from . import tensorrt_cache as cache
 from .cuda import Cuda, CudaError, gpu_clock_mhz
-from .inputs import feeds_of, stored_arrays
+from .inputs import feeds_of, stored_shapes
 from .runtime import Feeds, Request
 from .tensorrt_build import EngineError, Shapes, build, logger_of, read_options
 from .tensorrt_layers import kernel_names, layer_precisions
@@ -129,7 +129,7 @@ class TensorRT:
         which would choose the same tactics again. `anew`: built now, whatever is kept.
         """
         cuda, options = self._cuda, read_options(request)
-        shapes = Shapes.of(request, stored_arrays(request.get("inputs")))
+        shapes = Shapes.of(request, stored_shapes(request.get("inputs")))
         number = request.get("engine_build", 0)
         alone = request.get("timing", {}).get("engine_builds", 1) > 1
         device, version = self._device_and_version()

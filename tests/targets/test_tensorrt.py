@@ -18,6 +18,7 @@ from autocompress.targets.target import Target
 from autocompress.tests.targets import models
 from autocompress.tests.targets.gpu import fake_driver, kept_engines, use_fake_gpu
 from autocompress.tests.targets.models import QUICK
+from onnx import helper
 
 pytestmark = pytest.mark.usefixtures("quiet_machine")
 THREE_BUILDS = replace(QUICK, pairs_min=4, pairs_max=4, engine_builds=3)
@@ -105,6 +106,17 @@ def test_a_model_that_cannot_be_captured_is_timed_without_a_graph(
         measurement = session.measure(model, model, QUICK)
     assert not measurement.details["cuda_graph"]
     assert measurement.latency_s > 0
+
+
+def test_further_dimensions_are_those_of_the_stored_samples(target: Opener, tmp_path: Path) -> None:
+    model = models.save(tmp_path / "m.onnx", [helper.make_node("Relu", ["x"], ["y"])], inputs={"x": ["batch", "length"]})
+    x = np.ones((5, 12), np.float32)
+    (tmp_path / "folder").mkdir()
+    np.save(tmp_path / "folder" / "0.npy", x)
+    with target().session() as session:
+        for inputs in (models.samples(tmp_path / "x.npz", x), tmp_path / "folder"):
+            (y,) = session.run(model, inputs, batch=2)
+            np.testing.assert_array_equal(y, x)
 
 
 def test_a_damaged_engine_is_built_again(target: Opener, tmp_path: Path) -> None:
