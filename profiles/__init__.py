@@ -7,6 +7,7 @@ Reading order
     profile.py       Profile: what a target can do (runtime, threads, precisions, Q/DQ convention); Datasheet: what its maker says
     profile_file.py  profiles from devices/*.toml, or from a user's file that inherits from one of them
     profile_rules.py what such a file may say, and what contradicts what
+    explain.py       a profile in words, for `targets show`
     address.py       `jetson@user@host:22`: a profile, and where the device is
     environment.py   Environment: the machine and software that a measurement was taken on; mixing them is refused
     measurement.py   Measurement: raw block times of a candidate beside its baseline; ratio, interval, percentiles

@@ -4,12 +4,11 @@ import textwrap
 from collections.abc import Iterator, Sequence
 
 from .address import TargetAddress
-from .profile import GPU_RUNTIMES, Datasheet, Profile
+from .profile import GPU_RUNTIMES, RUNTIME_NAMES, Datasheet, Profile
 from .units import format_latency, format_size
 
 _WIDTH = 118
 _LABEL = 16
-_RUNTIMES = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO", "tensorrt": "TensorRT", "tensorrt-rtx": "TensorRT for RTX"}
 _LAYERS = {"Conv": "convolutions", "Gemm": "linear layers", "MatMul": "matrix products"}
 _TIMERS = {
     "thread-cpu": "CPU time of its one thread, which other load hardly disturbs",
@@ -42,7 +41,7 @@ def explain(profile: Profile, address: TargetAddress) -> str:
 def _facts(profile: Profile, address: TargetAddress) -> Iterator[tuple[str, str]]:
     """Label and text of each fact."""
     yield "Where", _place(profile, address)
-    yield "Runtime", f"{_RUNTIMES[profile.runtime]}, {_count(profile.threads, 'thread')}; ONNX opset {profile.opset}"
+    yield "Runtime", f"{RUNTIME_NAMES[profile.runtime]}, {_count(profile.threads, 'thread')}; ONNX opset {profile.opset}"
     if profile.runtime_options:
         yield "Options", "; ".join(f"{key} = {value}" for key, value in profile.runtime_options.items())
     yield "Measured by", _TIMERS[profile.timer]

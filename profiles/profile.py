@@ -9,6 +9,12 @@ from .measurement import Timer
 
 Runtime = Literal["onnxruntime", "openvino", "tensorrt", "tensorrt-rtx"]
 Activations = Literal["uint8-asymmetric", "int8-symmetric"]
+RUNTIME_NAMES: Mapping[Runtime, str] = {
+    "onnxruntime": "ONNX Runtime",
+    "openvino": "OpenVINO",
+    "tensorrt": "TensorRT",
+    "tensorrt-rtx": "TensorRT for RTX",
+}
 GPU_RUNTIMES: frozenset[Runtime] = frozenset({"tensorrt", "tensorrt-rtx"})
 _UNMEASURED = frozenset({"name", "description", "python", "device", "datasheet", "channel_multiples"})
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..compress.recipe import BITS, BLOCK, SPARSE, Precision
 from ..profiles import Profile
-from ..profiles.profile import GPU_RUNTIMES
+from ..profiles.profile import GPU_RUNTIMES, RUNTIME_NAMES
 from ..profiles.profile_rules import PRECISIONS
 
 if TYPE_CHECKING:
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 _OPERATORS = {"conv": "Conv", "linear": "Gemm"}
 _LAYERS = {"Conv": "convolutions", "Gemm": "linear layers"}
-_RUNTIMES = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO", "tensorrt": "TensorRT", "tensorrt-rtx": "TensorRT for RTX"}
 _PACKED: tuple[Precision, ...] = ("int6", "int4", "int3", "int2")
 _DENSE: tuple[Precision, ...] = ("float16", "fp8", "int8")
 _GROUP = 4  # weights of which a sparse layer keeps two
@@ -65,7 +64,7 @@ def ruled_out_levels(profile: Profile) -> tuple[RuledOutLevels, ...]:
 
 
 def _ruled_out(profile: Profile) -> Iterator[RuledOutLevels]:
-    runtime, able = _RUNTIMES[profile.runtime], PRECISIONS[profile.runtime]
+    runtime, able = RUNTIME_NAMES[profile.runtime], PRECISIONS[profile.runtime]
     if foreign := tuple(name for name in _DENSE if name not in able):
         yield RuledOutLevels(levels=foreign, reason=f"{runtime} computes in {_listed(able)} only")
     for precision in _DENSE:

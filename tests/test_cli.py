@@ -172,6 +172,13 @@ def test_dry_run_tells_the_space_and_writes_nothing(task):
     assert not (task / "runs").exists()
 
 
+def test_dry_run_tells_what_a_target_rules_out_and_why_without_its_device(task):
+    seen = autocompress("search", "task.py:make", "--dry-run", "--target", "jetson@nobody@127.0.0.1:1", cwd=task)
+    assert seen.returncode == 0 and "fp8: target 'jetson' has no fp8 tensor cores" in seen.stdout
+    assert "int6, int4, int3, int2: TensorRT does not expand packed weights" in seen.stdout
+    assert "Target 'jetson' is away: the plan holds without it" in seen.stderr
+
+
 @pytest.fixture
 def run_of_two(run):
     """The same with two targets."""
