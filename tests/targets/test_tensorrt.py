@@ -237,3 +237,4 @@ def test_the_doctor_says_what_a_machine_without_a_gpu_needs(monkeypatch: pytest.
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     (finding,) = doctor(load_profile("gpu"))
     assert not finding.ok and "Install NVIDIA's driver" in finding.detail
+    assert "on a machine with an NVIDIA GPU and its driver" in finding.remedy
