@@ -55,12 +55,16 @@ class Shapes(NamedTuple):
 
 
 class Built(NamedTuple):
-    """A serialized engine, the timing cache it leaves (None: kept none), seconds it took, and the flags that were set."""
+    """A serialized engine, the timing cache it leaves (None: kept none), seconds it took, and the flags that were set.
+
+    `inputs` are name and shape of the model's inputs as it declares them, -1 for a dynamic size.
+    """
 
     plan: bytes
     timings: bytes | None
     seconds: float
     flags: tuple[str, ...]
+    inputs: list[Any]
 
 
 def logger_of(trt: Any) -> Any:
@@ -116,8 +120,9 @@ def build(
     if not parser.parse_from_file(model):
         first = parser.get_error(0) if parser.num_errors else None
         raise EngineError(f"TensorRT cannot read the model: {describe(first) if first else log.said()}")
-    for index in range(network.num_inputs):
-        item = network.get_input(index)
+    inputs = [network.get_input(index) for index in range(network.num_inputs)]
+    declared = [[item.name, list(item.shape)] for item in inputs]
+    for index, item in enumerate(inputs):
         item.shape = tuple(shapes.sizes(item.name, tuple(item.shape), index))
     config = builder.create_builder_config()
     flags = set_flags(trt, network, config, options)
@@ -137,7 +142,7 @@ def build(
         raise EngineError(f"TensorRT cannot build the model: {log.said()}")
     cache = config.get_timing_cache() if timings is not None else None
     kept = bytes(cache.serialize()) if cache is not None else None
-    return Built(bytes(plan), kept, time.perf_counter() - started, flags)
+    return Built(bytes(plan), kept, time.perf_counter() - started, flags, declared)
 
 
 def network_flags(trt: Any) -> int:

@@ -191,6 +191,17 @@ def test_an_inspector_without_metadata_tells_precisions_by_the_layers_names(targ
     assert executed == {"q": "int8", "h": "float16", "f": "float32"}
 
 
+def test_checking_inspecting_and_measuring_a_model_share_one_engine(target: Opener, tmp_path: Path) -> None:
+    model = models.chain(tmp_path / "m.onnx", layers=1)
+    x = models.samples(tmp_path / "x.npz", np.ones((3, 16, 16, 16), np.float32))
+    with target().session() as session:
+        session.run(model, x, batch=2)
+        session.executed_precision(model, ["conv0"], batch=2)
+        session.profile_layers(model, ["conv0"], batch=2)
+        session.measure(model, model, QUICK.with_batch(2))
+    assert len(kept_engines(tmp_path / "cache")) == 1
+
+
 def test_an_engine_of_another_version_is_not_used(target: Opener, tmp_path: Path) -> None:
     model = models.chain(tmp_path / "m.onnx", layers=1)
     for version in ("10.3.0", "11.4.0"):
