@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..errors import InputError, RunDirectoryError
 from ..files import digest_of_file
@@ -24,32 +24,71 @@ from .formats import LAYER_TIMES_NOTE, Point, Run, size_ratio
 from .packed import pack, unpack
 
 SCHEMA_VERSION = 1
-RUN_SCRIPT = '''\
+# What run.py is made of: the same for every runtime, but for the import, how a model is opened, and how it is run.
+HEAD = '''\
 """Runs the model as it was measured: python run.py [INPUT.npy ...]  (without files: random inputs, batch 1)."""
 import json
 import sys
 from pathlib import Path
 
 import numpy as np
-import onnxruntime as ort
+IMPORT
 
 here = Path(__file__).resolve().parent
 manifest = json.loads((here / "manifest.json").read_text(encoding="utf-8"))
-options = ort.SessionOptions()
-options.intra_op_num_threads = manifest["session"]["threads"]
-for key, value in manifest["session"]["options"].items():
-    options.add_session_config_entry(key, value)
-session = ort.InferenceSession(str(here / "model.onnx"), options, providers=["CPUExecutionProvider"])
-
+'''
+INPUTS = """
 inputs, files, random = manifest["inputs"], sys.argv[1:], np.random.default_rng(0)
 if files and len(files) != len(inputs):
     sys.exit(f"The model has {len(inputs)} inputs ({', '.join(i['name'] for i in inputs)}): give as many .npy files.")
 shapes = [[size if isinstance(size, int) else 1 for size in i["shape"]] for i in inputs]
 arrays = [np.load(file) for file in files] or [random.random(shape) for shape in shapes]
 feeds = {i["name"]: array.astype(i["dtype"]) for i, array in zip(inputs, arrays)}
+"""
+
+
+class Runner(NamedTuple):
+    """The parts of run.py that depend on the runtime."""
+
+    imports: str
+    opening: str
+    running: str
+
+
+RUNNERS: dict[str, Runner] = {
+    "onnxruntime": Runner(
+        imports="import onnxruntime as ort",
+        opening="""\
+options = ort.SessionOptions()
+options.intra_op_num_threads = manifest["session"]["threads"]
+for key, value in manifest["session"]["options"].items():
+    options.add_session_config_entry(key, value)
+session = ort.InferenceSession(str(here / "model.onnx"), options, providers=["CPUExecutionProvider"])
+""",
+        running="""\
 for output, value in zip(session.get_outputs(), session.run(None, feeds)):
     print(output.name, value.shape, value.dtype, value, sep="\\n")
-'''
+""",
+    ),
+    "openvino": Runner(
+        imports="""\
+
+sys.modules["openvino_telemetry"] = None  # importing openvino would send a message to its maker
+import openvino as ov""",
+        opening="""\
+options = {**manifest["session"]["options"], "INFERENCE_NUM_THREADS": str(manifest["session"]["threads"])}
+core = ov.Core()
+model = core.read_model(str(here / "model.onnx"))
+""",
+        running="""\
+model.reshape({name: list(array.shape) for name, array in feeds.items()})  # kernels for known shapes are faster
+results = core.compile_model(model, "CPU", options)(feeds)
+for output, value in results.items():
+    print(output.any_name, value.shape, value.dtype, value, sep="\\n")
+""",
+    ),
+    **dict.fromkeys(GPU_RUNTIMES, Runner(bundle_tensorrt.IMPORTS, bundle_tensorrt.OPENING, bundle_tensorrt.RUNNING)),
+}
 
 
 # What run.py has instead of a path to model.onnx.
@@ -108,17 +147,17 @@ def require_free(out: Path) -> None:
         raise InputError(f"{out} exists already and is not an empty directory: choose another one, or remove it.")
 
 
-def run_script(*, packed: bool, runtime: str) -> str:
+def run_script(runtime: str, *, packed: bool) -> str:
     """The content of run.py; for a packed model with `unpack` in it, so that the device needs nothing of this package."""
-    on_gpu = runtime in GPU_RUNTIMES
-    plain = bundle_tensorrt.RUN_SCRIPT if on_gpu else RUN_SCRIPT
+    runner = RUNNERS[runtime]
+    head = HEAD.replace("IMPORT", runner.imports)
+    body = runner.opening + INPUTS + runner.running
     if not packed:
-        return plain
-    script = plain.replace("import json\nimport sys\n", "import hashlib\nimport json\nimport lzma\nimport sys\n")
-    restore, more = ("restored_path", bundle_tensorrt.RESTORING_PATH) if on_gpu else ("restored", "")
-    script = script.replace('str(here / "model.onnx")', f'{restore}(here / "model.packed")')
-    before, options, after = script.partition("options = ")
-    return f"{before}\n\n{inspect.getsource(unpack)}\n\n{RESTORING}{more}{options}{after}"
+        return head + body
+    head = head.replace("import json\nimport sys\n", "import hashlib\nimport json\nimport lzma\nimport sys\n")
+    restore, more = ("restored_path", bundle_tensorrt.RESTORING_PATH) if runtime in GPU_RUNTIMES else ("restored", "")
+    body = body.replace('str(here / "model.onnx")', f'{restore}(here / "model.packed")')
+    return f"{head}\n\n{inspect.getsource(unpack)}\n\n{RESTORING}{more}{body}"
 
 
 def manifest(point: Point, run: Run, artifact: Path, *, file: Path) -> dict[str, Any]:

@@ -12,6 +12,7 @@ Reading order
     clocks.py               `--set-clocks`: sets them, and puts them back
     runtime.py              what a runtime must offer, and how one is loaded
     runtime_onnxruntime.py  one runtime each
+    runtime_openvino.py     the same; openvino_layers.py: which of its kernels computes which layer
     cuda.py                 CUDA's driver, by ctypes
     tensorrt_*.py           TensorRT and TensorRT for RTX: _build, _cache (what is kept), _session (running, timing), _layers
                             (the inspector), _runtime (all of it as a runtime)

@@ -1,5 +1,7 @@
 """OpenVINO on the CPU. A model is compiled for the shapes of its inputs: kernels for unknown ones are slower."""
 
+# ruff: noqa: E402 - something must come before the import of openvino
+
 from __future__ import annotations
 
 import sys

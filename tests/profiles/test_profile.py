@@ -42,11 +42,8 @@ def test_sessions_of_onnxruntime_are_kept_from_quantizing_float_layers() -> None
 
 
 def test_openvino_computes_float32_layers_in_float32_unless_its_profile_says_otherwise() -> None:
-    hints = {name: load_profile(name).runtime_options for name in ("cpu-openvino", "cpu-openvino-bf16")}
-    assert hints == {
-        "cpu-openvino": {"INFERENCE_PRECISION_HINT": "f32"},
-        "cpu-openvino-bf16": {"INFERENCE_PRECISION_HINT": "bf16"},
-    }
+    names = ("cpu-openvino", "cpu-openvino-bf16")
+    assert [load_profile(name).runtime_options["INFERENCE_PRECISION_HINT"] for name in names] == ["f32", "bf16"]
 
 
 @pytest.mark.parametrize("name", BOARDS)

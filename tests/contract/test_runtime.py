@@ -1,0 +1,136 @@
+"""What every runtime of the worker that needs no GPU must do; `targets/on_device/runtime.py` says it in words."""
+
+import importlib.util
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from autocompress.profiles import load_profile
+from autocompress.targets.transport import WORKER
+from autocompress.tests.targets import models
+from onnx import helper
+
+PROFILES = {"onnxruntime": "cpu", "openvino": "cpu-openvino"}
+WEIGHTS = {"fc.weight": np.arange(12, dtype=np.float32).reshape(4, 3), "fc.bias": np.array([1.0, 2.0, 3.0], np.float32)}
+
+
+@pytest.fixture(params=sorted(PROFILES))
+def name(request: pytest.FixtureRequest) -> str:
+    """The runtime's name."""
+    if importlib.util.find_spec(request.param) is None:
+        pytest.skip(f"pip install {request.param}")
+    return str(request.param)
+
+
+@pytest.fixture
+def runtime(name: str, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The module runtime_<name>, imported as it is on a device."""
+    monkeypatch.syspath_prepend(str(Path(WORKER).parent))
+    return importlib.import_module("on_device.runtime").load_runtime(name)
+
+
+@pytest.fixture
+def request_(name: str, tmp_path: Path) -> dict[str, Any]:
+    """A request about x · W + b, W 4 × 3, by the options of the runtime's own profile."""
+    profile = load_profile(PROFILES[name])
+    node = helper.make_node("Gemm", ["x", "fc.weight", "fc.bias"], ["y"], name="fc")
+    model = models.save(tmp_path / "m.onnx", [node], inputs={"x": ["batch", 4]}, weights=WEIGHTS)
+    options = {"threads": 1, "timer": profile.timer, "runtime_options": dict(profile.runtime_options)}
+    return {**options, "model": str(model), "output": str(tmp_path / "out.onnx"), "batch": 2, "profile_s": 0.01}
+
+
+def expected(x: np.ndarray) -> np.ndarray:
+    """What the model answers."""
+    return x @ WEIGHTS["fc.weight"] + WEIGHTS["fc.bias"]
+
+
+def feeds(batch: int) -> dict[str, np.ndarray]:
+    """Inputs of that many samples."""
+    return {"x": np.random.default_rng(batch).standard_normal((batch, 4)).astype(np.float32)}
+
+
+def test_it_tells_its_version_and_the_inputs(runtime: Any, request_: dict[str, Any]) -> None:
+    assert runtime.version() and isinstance(runtime.facts(request_), dict)
+    (found,) = runtime.open_session(request_["model"], request_).inputs
+    assert (found.name, found.dtype, found.shape[1]) == ("x", "float32", 4) and not isinstance(found.shape[0], int)
+
+
+def test_it_answers_batches_of_any_size_in_one_session(runtime: Any, request_: dict[str, Any]) -> None:
+    session = runtime.open_session(request_["model"], request_)
+    for batch in (2, 5, 2):
+        (answer,) = session.run(feeds(batch))
+        np.testing.assert_allclose(answer, expected(feeds(batch)["x"]), rtol=1e-5, atol=1e-5)
+
+
+def test_answers_stay_what_they_were_when_the_session_runs_again(runtime: Any, request_: dict[str, Any]) -> None:
+    session = runtime.open_session(request_["model"], request_)
+    (first,) = session.run(feeds(2))
+    session.run({"x": np.zeros((2, 4), np.float32)})
+    np.testing.assert_allclose(first, expected(feeds(2)["x"]), rtol=1e-5, atol=1e-5)
+
+
+def test_inputs_may_be_read_only(runtime: Any, request_: dict[str, Any]) -> None:
+    given = feeds(2)
+    given["x"].flags.writeable = False
+    (answer,) = runtime.open_session(request_["model"], request_).run(given)
+    np.testing.assert_allclose(answer, expected(given["x"]), rtol=1e-5, atol=1e-5)
+
+
+def test_a_block_tells_timer_and_wall_clock_of_each_inference(runtime: Any, request_: dict[str, Any]) -> None:
+    bound = runtime.open_session(request_["model"], request_).bind(feeds(2))
+    assert bound.once() > 0
+    own, wall, single = bound.block(50)
+    assert own > 0 and wall > 0 and len(single) == 50 and sum(single) == pytest.approx(50 * wall)
+
+
+def test_with_one_thread_the_calling_thread_does_the_work(runtime: Any, request_: dict[str, Any], tmp_path: Path) -> None:
+    weight = {"fc.weight": np.ones((1024, 1024), np.float32)}
+    node = helper.make_node("MatMul", ["x", "fc.weight"], ["y"], name="fc")
+    model = models.save(tmp_path / "big.onnx", [node], inputs={"x": ["batch", 1024]}, weights=weight)
+    bound = runtime.open_session(str(model), request_).bind({"x": np.ones((64, 1024), np.float32)})
+    bound.block(3)
+    before = time.thread_time(), time.process_time()
+    bound.block(20)
+    own, all_threads = time.thread_time() - before[0], time.process_time() - before[1]
+    assert own >= 0.9 * all_threads > 0
+
+
+def test_it_tells_what_it_made_of_the_model(runtime: Any, request_: dict[str, Any]) -> None:
+    found = runtime.optimized(request_)
+    if "layers" in found:
+        assert list(found["layers"].values()) == ["float32"] and next(iter(found["layers"])).startswith("fc")
+    else:
+        assert Path(request_["output"]).is_file()
+
+
+def test_it_tells_the_seconds_of_kernels(runtime: Any, request_: dict[str, Any]) -> None:
+    found = runtime.profile(request_, None)
+    assert found["runs"] >= 10 and all(seconds >= 0 for seconds in found["kernels"].values())
+
+
+def test_a_damaged_model_is_one_of_its_errors(runtime: Any, request_: dict[str, Any]) -> None:
+    Path(request_["model"]).write_bytes(b"no model at all")
+    with pytest.raises(runtime.ERRORS):
+        runtime.open_session(request_["model"], request_).run(feeds(2))
+
+
+def test_an_option_that_it_does_not_know_is_one_of_its_errors_or_ignored(runtime: Any, request_: dict[str, Any], name: str) -> None:
+    request_["runtime_options"]["NO_SUCH_OPTION"] = "1"
+    if name == "onnxruntime":
+        runtime.open_session(request_["model"], request_).run(feeds(2))
+        return
+    with pytest.raises(runtime.ERRORS, match="NO_SUCH_OPTION"):
+        runtime.open_session(request_["model"], request_).run(feeds(2))
+
+
+def test_a_module_that_is_missing_is_named_with_what_installs_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(Path(WORKER).parent))
+    seam = importlib.import_module("on_device.runtime")
+    monkeypatch.delitem(sys.modules, f"on_device.runtime_{name}", raising=False)
+    monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(seam.RefusedError, match=f"pip install {name} numpy") as refused:
+        seam.load_runtime(name)
+    assert refused.value.kind == "unavailable"
