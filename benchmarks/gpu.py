@@ -9,7 +9,7 @@ weights: per network and batch size the A/A error (target: median ≤ 1 %), and 
 engine builds, executed precisions; the front is marked. Exit code 3 without a GPU, 1 if the A/A target is missed.
 
 On a lent machine that has torch, onnx and scipy but no TensorRT and no network, and takes 64 MiB a call: tensorrt-rtx's library
-has 234 MB, XZSIZE compressed, so that it travels in parts, in two calls on the same warm machine. Here:
+has 234 MB, 66 MB compressed by xz -9, so that it travels in parts, in two calls on the same warm machine. Here:
 
     python benchmarks/gpu.py export .gpu/candidates
     pip download --no-deps --only-binary :all: --python-version 312 -d .gpu/wheels tensorrt_rtx_cu13_bindings==1.7.1.116
