@@ -75,7 +75,7 @@ def search(
     ] = True,
     allow_predicted: Annotated[
         bool,
-        typer.Option("--allow-predicted", help="Predict the latency on a target that cannot be used (marked ~), instead of stopping."),
+        typer.Option("--allow-predicted", help="Predict the latency on a target that cannot be used (marked ~)."),
     ] = False,
     warm_start: Annotated[
         Path | None,

@@ -37,6 +37,11 @@ class Environment:
     emulated: bool = False
 
     @property
+    def saturates(self) -> bool:
+        """Whether int8 kernels add pairs of products in 16 bits, which overflows: x86 without VNNI (vpmaddubsw)."""
+        return "avx2" in self.flags and not {"avx512_vnni", "avx_vnni", "amx_int8"} & set(self.flags)
+
+    @property
     def fingerprint(self) -> str:
         """SHA-256 of everything but the circumstances (load, clock)."""
         return digest_of({key: value for key, value in asdict(self).items() if key not in _CIRCUMSTANCES})

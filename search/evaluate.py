@@ -241,7 +241,7 @@ def _check(session: TargetSession, model: Path, check: OutputCheck, *, batch: in
     with tempfile.TemporaryDirectory(prefix="autocompress-") as folder:
         inputs = Path(folder) / "check.npz"
         np.savez(inputs, allow_pickle=False, **{str(index): array for index, array in enumerate(check.inputs)})
-        check_outputs(session.run(model, inputs, batch=batch), check)
+        check_outputs(session.run(model, inputs, batch=batch, exact=True), check)
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from ..compress.recipe import Recipe
 from ..errors import TargetUnavailable
 from ..files import cache_folder, canonical_json
 from ..profiles import SEARCH_TIMING, Environment, Profile
-from ..targets.condition import power_mode_note
+from ..targets.condition import power_mode_note, saturation_note
 from ..targets.held_clocks import ClocksOfTargets
 from ..targets.store import MeasurementStore
 from ..tasks.check import CheckedTask, check_task
@@ -138,8 +138,9 @@ def prepare(
         if target.away:
             meaning = "the plan holds without it" if planning else "its measurements are queued, its limits open"
             progress.note(f"Target '{target.profile.name}' is away: {meaning}. {target.away}")
-        if note := power_mode_note(target.profile, target.environment):
-            progress.note(f"Note: {note}")
+        for told in (power_mode_note, saturation_note):
+            if note := told(target.profile, target.environment):
+                progress.note(f"Note: {note}")
         if target.prediction:
             progress.note(f"Latencies on '{target.profile.name}' are predicted, not measured: {target.prediction.source}.")
     for constraints in (request.constraints, *request.further.values()):

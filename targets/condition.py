@@ -7,6 +7,7 @@ from ..profiles.environment import Environment
 from ..profiles.profile import Profile
 from .finding import Finding
 
+EXACT_SUMS = "session.x64quantprecision"  # an option of ONNX Runtime
 HOT_C = 80.0  # the Orin's clocks are capped from 99 °C, the Raspberry Pi's from 80 °C
 
 
@@ -17,6 +18,17 @@ def power_mode_note(profile: Profile, environment: Environment | None) -> str:
     return (
         f"target '{profile.name}' is in power mode {environment.power_mode}, its profile's figures are for {profile.power_mode}: "
         "--set-clocks switches for the time of a search, or say power_mode in a profile of your own."
+    )
+
+
+def saturation_note(profile: Profile, environment: Environment | None) -> str:
+    """Says that int8 sums saturate there, which costs quality; empty where they do not."""
+    exact = profile.runtime_options.get(EXACT_SUMS) == "1"
+    if environment is None or profile.runtime != "onnxruntime" or exact or not environment.saturates:
+        return ""
+    return (
+        f"the CPU of target '{profile.name}' has no VNNI: its int8 sums saturate, and the quality of int8 candidates is what such a "
+        "CPU answers. Layers of 6 bits and fewer do not suffer; --target cpu-avx2 has exact sums, slower."
     )
 
 

@@ -252,14 +252,19 @@ class TargetSession:
         self._worker = worker
         self._folder = folder
 
-    def run(self, model: Path, inputs: Path, *, batch: int, timeout_s: float = RUN_TIMEOUT_S) -> tuple[np.ndarray[Any, Any], ...]:
+    def run(
+        self, model: Path, inputs: Path, *, batch: int, exact: bool = False, timeout_s: float = RUN_TIMEOUT_S
+    ) -> tuple[np.ndarray[Any, Any], ...]:
         """The model's outputs for all stored samples, each concatenated along dimension 0.
 
         `inputs`: an .npz file with the keys "0", "1" …, or a folder of .npy files (read in parts, for data larger than
-        memory). StageError of the kind wrong-output if an output holds NaN.
+        memory). `exact`: what the model says, with slower kernels where this machine's fast ones let integer sums saturate.
+        StageError of the kind wrong-output if an output holds NaN.
         """
         outputs = self._folder / "outputs.npz"
-        request = {"op": "run", "model": str(model.resolve()), "inputs": str(inputs.resolve())}
+        request: dict[str, Any] = {"op": "run", "model": str(model.resolve()), "inputs": str(inputs.resolve())}
+        if exact and self._target.probe().saturates:
+            request["exact"] = True
         self._worker.send({**request, "outputs": str(outputs), "batch": batch}, timeout_s=timeout_s)
         with np.load(outputs, allow_pickle=False) as archive:
             arrays = tuple(archive[key] for key in sorted(archive.files, key=int))

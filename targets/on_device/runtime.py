@@ -74,7 +74,7 @@ class Runtime(Protocol):
         ...
 
     def open_session(self, model: str, request: Request) -> Session:
-        """A session with exactly what the request says: threads, options of the profile."""
+        """A session with what the request says: threads, options of the profile. `exact`: integer sums that cannot saturate."""
         ...
 
     def optimized(self, request: Request) -> dict[str, Any]:

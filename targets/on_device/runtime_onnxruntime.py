@@ -80,6 +80,8 @@ def _options(request: Request, *, also_disabled: str = "") -> Any:
     for key, value in request.get("runtime_options", {}).items():
         more = f";{also_disabled}" if also_disabled and key == DISABLED else ""
         options.add_session_config_entry(key, value + more)
+    if request.get("exact"):
+        options.add_session_config_entry("session.x64quantprecision", "1")
     return options
 
 

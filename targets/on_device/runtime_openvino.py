@@ -85,6 +85,8 @@ def compiled(model: Any, feeds: Feeds, request: Request, **more: str) -> Any:
     """The model, compiled for the shapes of `feeds` with the options of the profile and `more`."""
     model.reshape({name: list(array.shape) for name, array in feeds.items()})
     options = {**request.get("runtime_options", {}), "INFERENCE_NUM_THREADS": str(request["threads"]), **more}
+    if request.get("exact"):
+        options["LP_TRANSFORMS_MODE"] = "NO"  # quantized layers are computed in float32
     return CORE.compile_model(model, "CPU", options)
 
 

@@ -48,6 +48,7 @@ def test_run_py_says_what_is_missing(bundle: Path, monkeypatch: pytest.MonkeyPat
 
 def test_the_bundle_can_be_checked_whole(bundle: Path) -> None:
     assert not list(bundle.rglob("*.engine"))
-    checked = subprocess.run(["sha256sum", "--check", "--strict", "SHA256SUMS"], cwd=bundle, capture_output=True, text=True, check=True)
+    command = ["sha256sum", "--check", "--strict", "SHA256SUMS"]
+    checked = subprocess.run(command, cwd=bundle, capture_output=True, text=True, check=True)
     files = [path for path in bundle.rglob("*") if path.is_file() and path.name != "SHA256SUMS"]
     assert checked.stdout.count(": OK") == len(files) > 10
