@@ -55,7 +55,7 @@ class Runner(NamedTuple):
     running: str
 
 
-RUNNERS = {
+RUNNERS: dict[str, Runner] = {
     "onnxruntime": Runner(
         imports="import onnxruntime as ort",
         opening="""\
@@ -87,6 +87,7 @@ for output, value in results.items():
     print(output.any_name, value.shape, value.dtype, value, sep="\\n")
 """,
     ),
+    **dict.fromkeys(GPU_RUNTIMES, Runner(bundle_tensorrt.IMPORTS, bundle_tensorrt.OPENING, bundle_tensorrt.RUNNING)),
 }
 
 
@@ -148,14 +149,15 @@ def require_free(out: Path) -> None:
 
 def run_script(runtime: str, *, packed: bool) -> str:
     """The content of run.py; for a packed model with `unpack` in it, so that the device needs nothing of this package."""
-    runner = RUNNERS.get(runtime, RUNNERS["onnxruntime"])
+    runner = RUNNERS[runtime]
     head = HEAD.replace("IMPORT", runner.imports)
     body = runner.opening + INPUTS + runner.running
     if not packed:
         return head + body
     head = head.replace("import json\nimport sys\n", "import hashlib\nimport json\nimport lzma\nimport sys\n")
-    body = body.replace('str(here / "model.onnx")', 'restored(here / "model.packed")')
-    return f"{head}\n\n{inspect.getsource(unpack)}\n\n{RESTORING}{body}"
+    restore, more = ("restored_path", bundle_tensorrt.RESTORING_PATH) if runtime in GPU_RUNTIMES else ("restored", "")
+    body = body.replace('str(here / "model.onnx")', f'{restore}(here / "model.packed")')
+    return f"{head}\n\n{inspect.getsource(unpack)}\n\n{RESTORING}{more}{body}"
 
 
 def manifest(point: Point, run: Run, artifact: Path, *, file: Path) -> dict[str, Any]:

@@ -9,40 +9,24 @@ from pathlib import Path
 from ..targets.transport import WORKER
 
 FOLDER = "on_device"
-RUN_SCRIPT = '''\
-"""Runs the model as it was measured: python run.py [INPUT.npy ...]  (without files: random inputs, batch 1).
+# The parts of run.py: see bundle.RUNNERS. The first run for a batch size builds an engine: seconds to minutes.
+IMPORTS = """\
 
-The first run for a batch size builds an engine, which takes seconds to minutes, and keeps it in ~/.cache/autocompress/tensorrt.
-"""
-import json
-import sys
-from pathlib import Path
-
-import numpy as np
-
-here = Path(__file__).resolve().parent
-sys.path.insert(0, str(here))
-from on_device.runtime import RefusedError, load_runtime
-
-manifest = json.loads((here / "manifest.json").read_text(encoding="utf-8"))
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from on_device.runtime import RefusedError, load_runtime"""
+OPENING = """\
 options = {"runtime_options": manifest["session"]["options"]}
 model = str(here / "model.onnx")
-
-inputs, files, random = manifest["inputs"], sys.argv[1:], np.random.default_rng(0)
-if files and len(files) != len(inputs):
-    sys.exit(f"The model has {len(inputs)} inputs ({', '.join(i['name'] for i in inputs)}): give as many .npy files.")
-shapes = [[size if isinstance(size, int) else 1 for size in i["shape"]] for i in inputs]
-arrays = [np.load(file) for file in files] or [random.random(shape) for shape in shapes]
-feeds = {i["name"]: array.astype(i["dtype"]) for i, array in zip(inputs, arrays)}
+"""
+RUNNING = """\
 try:
     runtime = load_runtime(manifest["session"]["runtime"])
-    shapes = {name: list(array.shape) for name, array in feeds.items()}
-    session = runtime.open_session(model, {**options, "shapes": shapes})
+    session = runtime.open_session(model, {**options, "shapes": {name: list(array.shape) for name, array in feeds.items()}})
 except RefusedError as refusal:
     sys.exit(str(refusal))
 for output, value in zip(manifest["outputs"], session.run(feeds)):
     print(output["name"], value.shape, value.dtype, value, sep="\\n")
-'''
+"""
 # Behind `restored`: TensorRT reads files.
 RESTORING_PATH = '''\
 def restored_path(file):

@@ -22,7 +22,7 @@ Reading order
     protocol.py    measure_model: the protocol on any model (`autocompress measure`)
     condition.py   what a board's power mode, clocks and temperatures mean to doctor; held_clocks.py: `--set-clocks`
     here.py        whether this machine is the hardware of a profile
-    doctor.py      what is missing to use a target, and what mends it (import it from there: doctor.doctor); doctor_board.py of a board
+    doctor.py      what is missing to use a target, and what mends it (doctor.doctor); doctor_board.py of a board
 
 What it does not know: torch, the model's source, recipes, tasks, quality. docs/measuring.md explains the protocol.
 """

@@ -27,8 +27,8 @@ def saturation_note(profile: Profile, environment: Environment | None) -> str:
     if environment is None or profile.runtime != "onnxruntime" or exact or not environment.saturates:
         return ""
     return (
-        f"the CPU of target '{profile.name}' has no VNNI: its int8 sums saturate, and the quality of int8 candidates is what such a "
-        "CPU answers. Layers of 6 bits and fewer do not suffer; --target cpu-avx2 has exact sums, slower."
+        f"the CPU of target '{profile.name}' has no VNNI: its int8 sums saturate, and the quality of int8 candidates is "
+        "what such a CPU answers. Layers of 6 bits and fewer do not suffer; --target cpu-avx2 has exact sums, slower."
     )
 
 

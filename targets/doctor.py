@@ -62,7 +62,8 @@ def _started(profile: Profile, target: Target) -> list[Finding]:
 
 
 def _unusable(profile: Profile, error: TargetUnavailable) -> Finding:
-    remedy = f"{INSTALL[profile.runtime]}, on a machine with at least {profile.threads} cores"
+    needs = "an NVIDIA GPU and its driver" if profile.runtime in GPU_RUNTIMES else f"at least {profile.threads} cores"
+    remedy = f"{INSTALL[profile.runtime]}, on a machine with {needs}"
     return Finding(name="runtime", ok=False, detail=str(error), remedy=remedy, needed=True)
 
 

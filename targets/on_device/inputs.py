@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 from typing import Any, Sequence
 
@@ -49,6 +50,21 @@ def stored_arrays(path: str | None) -> list[Any] | None:
         return [np.load(file, mmap_mode="r", allow_pickle=False) for file in found]
     with np.load(path, allow_pickle=False) as archive:
         return [archive[key] for key in sorted(archive.files, key=int)]
+
+
+def stored_shapes(path: str | None) -> list[tuple[int, ...]] | None:
+    """The shapes of `stored_arrays`, without reading the arrays."""
+    if not path:
+        return None
+    if Path(path).is_dir():
+        return [array.shape for array in stored_arrays(path) or []]
+    found = {}
+    with zipfile.ZipFile(path) as archive:
+        for name in archive.namelist():
+            with archive.open(name) as file:
+                header = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}
+                found[int(Path(name).stem)] = header[np.lib.format.read_magic(file)[0]](file)[0]
+    return [found[key] for key in sorted(found)]
 
 
 def feeds_of(inputs: Sequence[Input], arrays: list[Any] | None, batch: int, shapes: dict[str, list[int]]) -> Feeds:

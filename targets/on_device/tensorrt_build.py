@@ -30,10 +30,10 @@ class Shapes(NamedTuple):
     stored: Sequence[Sequence[int]] | None
 
     @classmethod
-    def of(cls, request: Request, stored: Sequence[Any] | None) -> Shapes:
-        """What a request asks for; `stored` are its arrays of samples."""
+    def of(cls, request: Request, stored: Sequence[Sequence[int]] | None) -> Shapes:
+        """What a request asks for; `stored` are the shapes of its samples."""
         batch = request["timing"]["batch"] if "timing" in request else request.get("batch", 1)
-        return cls(batch, request.get("shapes") or {}, None if stored is None else [array.shape for array in stored])
+        return cls(batch, request.get("shapes") or {}, stored)
 
     def sizes(self, name: str, shape: Sequence[int], index: int) -> list[int]:
         """The sizes of input `index`, -1 in `shape` replaced. RefusedError when one is not known."""
@@ -55,12 +55,16 @@ class Shapes(NamedTuple):
 
 
 class Built(NamedTuple):
-    """A serialized engine, the timing cache it leaves (None: kept none), seconds it took, and the flags that were set."""
+    """A serialized engine, the timing cache it leaves (None: kept none), seconds it took, and the flags that were set.
+
+    `inputs` are name and shape of the model's inputs as it declares them, -1 for a dynamic size.
+    """
 
     plan: bytes
     timings: bytes | None
     seconds: float
     flags: tuple[str, ...]
+    inputs: list[Any]
 
 
 def logger_of(trt: Any) -> Any:
@@ -116,8 +120,9 @@ def build(
     if not parser.parse_from_file(model):
         first = parser.get_error(0) if parser.num_errors else None
         raise EngineError(f"TensorRT cannot read the model: {describe(first) if first else log.said()}")
-    for index in range(network.num_inputs):
-        item = network.get_input(index)
+    inputs = [network.get_input(index) for index in range(network.num_inputs)]
+    declared = [[item.name, list(item.shape)] for item in inputs]
+    for index, item in enumerate(inputs):
         item.shape = tuple(shapes.sizes(item.name, tuple(item.shape), index))
     config = builder.create_builder_config()
     flags = set_flags(trt, network, config, options)
@@ -137,7 +142,7 @@ def build(
         raise EngineError(f"TensorRT cannot build the model: {log.said()}")
     cache = config.get_timing_cache() if timings is not None else None
     kept = bytes(cache.serialize()) if cache is not None else None
-    return Built(bytes(plan), kept, time.perf_counter() - started, flags)
+    return Built(bytes(plan), kept, time.perf_counter() - started, flags, declared)
 
 
 def network_flags(trt: Any) -> int:

@@ -31,9 +31,18 @@ def cache_folder() -> Path:
     return folder
 
 
-def engine_key(facts: dict[str, Any]) -> str:
-    """SHA-256 of what decides an engine."""
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+def engine_key(model_digest: str, facts: dict[str, Any]) -> str:
+    """The name of a model's engine: the model's SHA-256, and that of what else decides the engine."""
+    return f"{model_digest}-{hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()}"
+
+
+def declared_inputs(model_digest: str) -> list[Any] | None:
+    """Names and shapes (-1: dynamic) of a model's inputs, out of any engine of it that is kept; None if there is none."""
+    for path in cache_folder().glob(f"{model_digest}-*.engine"):
+        with contextlib.suppress(OSError, ValueError, KeyError), path.open("rb") as file:
+            inputs: list[Any] = json.loads(file.readline())["inputs"]
+            return inputs
+    return None
 
 
 def file_digest(path: str) -> str:
@@ -46,7 +55,7 @@ def file_digest(path: str) -> str:
 
 
 def load_engine(key: str) -> tuple[bytes, dict[str, Any]] | None:
-    """A kept engine and what is known of it (build_s, flags), marked as used; None if it is not kept, or damaged."""
+    """A kept engine and what is known of it (build_s, flags, inputs), marked as used; None if it is not kept, or damaged."""
     path = cache_folder() / f"{key}.engine"
     with contextlib.suppress(OSError, ValueError):
         head, _, plan = path.read_bytes().partition(b"\n")

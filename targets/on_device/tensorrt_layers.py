@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any, Sequence
 
@@ -43,15 +44,38 @@ def layer_precisions(layers: Sequence[Any]) -> dict[str, str]:
 
 
 def precision_of(layer: Any) -> str | None:
-    """The type of the layer's data input, or of its weights where that tells none; None if neither does."""
-    inputs = [item for item in layer.get("Inputs") or [] if isinstance(item, dict)]
-    texts = [str(item.get("Datatype") or item.get("Format/Datatype") or "") for item in inputs[:1]]
-    texts.append(str((layer.get("Weights") or {}).get("Type", "")))
-    for text in texts:
-        for name, pattern in _PRECISIONS:
-            if re.search(pattern, text, re.IGNORECASE):
-                return name
-    return None
+    """What the layer computes in: the type of its weights, or of its first input where it has none; None if neither is told.
+
+    The first input of a fused layer may be the other branch of a sum. Weights of 8 bits count only beside an input of that
+    type: otherwise they are merely stored in it.
+    """
+    inputs = [_named(_type(item)) for item in _tensors(layer, "Inputs")]
+    first = inputs[0] if inputs else None
+    weights = _named(_weight_type(layer))
+    stored = weights in ("int8", "fp8") and any(inputs) and weights not in inputs
+    return first if weights is None or stored else weights
+
+
+def _weight_type(layer: Any) -> str:
+    """The type of a layer's weights as the inspector writes it; of constants the largest is taken for them."""
+    if layer.get("Weights"):
+        return str(layer["Weights"].get("Type", ""))
+    sizes = [(math.prod(item.get("Dimensions") or [1]), _type(item)) for item in _tensors(layer, "Constants")]
+    size, kind = max(sizes, default=(0, ""))
+    return kind if size > 1 else ""
+
+
+def _tensors(layer: Any, key: str) -> list[Any]:
+    return [item for item in layer.get(key) or [] if isinstance(item, dict)]
+
+
+def _type(tensor: Any) -> str:
+    """The value of `Datatype` or `Format/Datatype`, which is spelled `DataType` by some versions."""
+    return next((str(value) for key, value in tensor.items() if key.lower() in ("datatype", "format/datatype")), "")
+
+
+def _named(text: str) -> str | None:
+    return next((name for name, pattern in _PRECISIONS if re.search(pattern, text, re.IGNORECASE)), None)
 
 
 def layer_rank(layer: Any) -> int:

@@ -10,7 +10,7 @@ import numpy as np
 
 from . import tensorrt_cache as cache
 from .cuda import Cuda, CudaError, gpu_clock_mhz
-from .inputs import feeds_of, stored_arrays
+from .inputs import feeds_of, stored_shapes
 from .runtime import Feeds, Request
 from .tensorrt_build import EngineError, Shapes, build, logger_of, read_options
 from .tensorrt_layers import kernel_names, layer_precisions
@@ -129,38 +129,32 @@ class TensorRT:
         which would choose the same tactics again. `anew`: built now, whatever is kept.
         """
         cuda, options = self._cuda, read_options(request)
-        shapes = Shapes.of(request, stored_arrays(request.get("inputs")))
-        number = request.get("engine_build", 0)
+        shapes = Shapes.of(request, stored_shapes(request.get("inputs")))
         alone = request.get("timing", {}).get("engine_builds", 1) > 1
         device, version = self._device_and_version()
-        samples = None if shapes.stored is None else [list(shape[1:]) for shape in shapes.stored]
-        key = cache.engine_key(
-            {
-                "model": cache.file_digest(model),
+        digest = cache.file_digest(model)
+
+        def key(declared: list[Any]) -> str:
+            decided = {
                 "device": [device, *cuda.device.capability],
                 "library": [self._trt.__name__, version],
-                "shapes": [shapes.batch, {name: list(shape) for name, shape in shapes.named.items()}, samples],
+                "shapes": [shapes.sizes(name, shape, index) for index, (name, shape) in enumerate(declared)],
                 "options": options,
-                "build": number if alone else None,
+                "build": request.get("engine_build", 0) if alone else None,
             }
-        )
-        known = None if anew else cache.load_engine(key)
+            return cache.engine_key(digest, decided)
+
+        declared = cache.declared_inputs(digest)  # None: no engine of this model is kept
+        known = None if anew or declared is None else cache.load_engine(key(declared))
         if known is not None:
             return known
         timings = None if alone or self._compiles else cache.load_blob("timing", device, version)
-        built = build(
-            self._trt,
-            self._log,
-            model,
-            shapes,
-            options,
-            timings=timings,
-            capability=cuda.device.capability if self._compiles else None,
-        )
+        capability = cuda.device.capability if self._compiles else None
+        built = build(self._trt, self._log, model, shapes, options, timings=timings, capability=capability)
         if built.timings:
             cache.keep_blob("timing", device, version, built.timings)
-        facts = {"build_s": built.seconds, "flags": list(built.flags), "engine_bytes": len(built.plan)}
-        cache.keep_engine(key, built.plan, facts)
+        facts = {"build_s": built.seconds, "flags": list(built.flags), "engine_bytes": len(built.plan), "inputs": built.inputs}
+        cache.keep_engine(key(built.inputs), built.plan, facts)
         return built.plan, facts
 
     def _keep_kernels(self, session: TrtSession) -> None:

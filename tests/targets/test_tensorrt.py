@@ -18,6 +18,7 @@ from autocompress.targets.target import Target
 from autocompress.tests.targets import models
 from autocompress.tests.targets.gpu import fake_driver, kept_engines, use_fake_gpu
 from autocompress.tests.targets.models import QUICK
+from onnx import helper
 
 pytestmark = pytest.mark.usefixtures("quiet_machine")
 THREE_BUILDS = replace(QUICK, pairs_min=4, pairs_max=4, engine_builds=3)
@@ -107,6 +108,17 @@ def test_a_model_that_cannot_be_captured_is_timed_without_a_graph(
     assert measurement.latency_s > 0
 
 
+def test_further_dimensions_are_those_of_the_stored_samples(target: Opener, tmp_path: Path) -> None:
+    model = models.save(tmp_path / "m.onnx", [helper.make_node("Relu", ["x"], ["y"])], inputs={"x": ["batch", "length"]})
+    x = np.ones((5, 12), np.float32)
+    (tmp_path / "folder").mkdir()
+    np.save(tmp_path / "folder" / "0.npy", x)
+    with target().session() as session:
+        for inputs in (models.samples(tmp_path / "x.npz", x), tmp_path / "folder"):
+            (y,) = session.run(model, inputs, batch=2)
+            np.testing.assert_array_equal(y, x)
+
+
 def test_a_damaged_engine_is_built_again(target: Opener, tmp_path: Path) -> None:
     model = models.linear(tmp_path / "m.onnx")
     x = models.samples(tmp_path / "x.npz", np.ones((2, 8), np.float32))
@@ -179,6 +191,17 @@ def test_an_inspector_without_metadata_tells_precisions_by_the_layers_names(targ
     assert executed == {"q": "int8", "h": "float16", "f": "float32"}
 
 
+def test_checking_inspecting_and_measuring_a_model_share_one_engine(target: Opener, tmp_path: Path) -> None:
+    model = models.chain(tmp_path / "m.onnx", layers=1)
+    x = models.samples(tmp_path / "x.npz", np.ones((3, 16, 16, 16), np.float32))
+    with target().session() as session:
+        session.run(model, x, batch=2)
+        session.executed_precision(model, ["conv0"], batch=2)
+        session.profile_layers(model, ["conv0"], batch=2)
+        session.measure(model, model, QUICK.with_batch(2))
+    assert len(kept_engines(tmp_path / "cache")) == 1
+
+
 def test_an_engine_of_another_version_is_not_used(target: Opener, tmp_path: Path) -> None:
     model = models.chain(tmp_path / "m.onnx", layers=1)
     for version in ("10.3.0", "11.4.0"):
@@ -225,3 +248,4 @@ def test_the_doctor_says_what_a_machine_without_a_gpu_needs(monkeypatch: pytest.
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     (finding,) = doctor(load_profile("gpu"))
     assert not finding.ok and "Install NVIDIA's driver" in finding.detail
+    assert "on a machine with an NVIDIA GPU and its driver" in finding.remedy

@@ -22,12 +22,19 @@ def logger_that_shows_layers(seen: list[dict]):
             super().log(severity, message)
             if message.startswith("Layers:"):
                 for name, kind, rest in re.findall(r"^Name: (\S+), LayerType: (\w+), (.*)$", message, re.MULTILINE):
-                    first = re.search(r"Inputs: \[ \{.*?Datatype: (\w+)", rest)
+                    inputs, constants = (tensors(key, rest) for key in ("Inputs", "Constants"))
                     metadata = rest.rpartition("Metadata: ")[2]
-                    inputs = [{"Datatype": first.group(1)}] if first else []
-                    seen.append({"Name": name, "LayerType": kind, "Inputs": inputs, "Metadata": metadata})
+                    told = {"Inputs": inputs, "Constants": constants, "Metadata": metadata}
+                    seen.append({"Name": name, "LayerType": kind, **told})
 
     return Log()
+
+
+def tensors(key: str, text: str) -> list[dict]:
+    """A list of tensors in the builder's log: `Inputs: [ { Name: x, Dimensions: [2,3], …, Datatype: Float, … }, { … }], `."""
+    part = re.search(rf"{key}: \[(.*?)\}}\], ", text)
+    found = re.findall(r"Dimensions: \[([\d,]*)\].*?Datatype: (\w+)", part.group(1)) if part else []
+    return [{"Dimensions": [int(size) for size in sizes.split(",") if size], "Datatype": kind} for sizes, kind in found]
 
 
 def test_an_engine_is_built_for_the_batch_that_is_measured(tmp_path: Path) -> None:

@@ -70,3 +70,20 @@ def test_kernels_get_the_names_of_their_nodes() -> None:
         layer("__myl_conv_myl0_1", "correlation", "Float", split=True, metadata="[ONNX Layer: conv1][ONNX Layer: relu]"),
     ]
     assert kernel_names(layers) == {"__myl_conv_myl0_1": "conv1"}
+
+
+def test_a_fused_sum_whose_first_input_is_the_other_branch_runs_in_the_type_of_its_weights() -> None:
+    fused = layer(
+        "__myl_CorrCastAddRelu_myl0_4", "runtime_fusion", "Float", split=True, metadata="[ONNX Layer: conv2]\x1f[ONNX Layer: add]"
+    )
+    fused["Inputs"].append({"Datatype": "Half"})
+    fused["Constants"] = [{"Dimensions": [1], "Datatype": "Float"}, {"Dimensions": [16, 16, 3, 3], "Datatype": "Half"}]
+    assert layer_precisions([fused])["conv2"] == "float16"
+
+
+@pytest.mark.parametrize(("inputs", "precision"), [(["Float", "Int8"], "int8"), (["Half"], "float16")], ids=str)
+def test_weights_of_8_bits_are_merely_stored_so_where_no_input_has_them(inputs: list[str], precision: str) -> None:
+    seen = layer("fc", "gemm", inputs[0], split=True, metadata="[ONNX Layer: fc]")
+    seen["Inputs"] = [{"Datatype": kind} for kind in inputs]
+    seen["Constants"] = [{"Dimensions": [10, 64], "Datatype": "Int8"}]
+    assert layer_precisions([seen]) == {"fc": precision}

@@ -135,7 +135,7 @@ class Tensor:
 
     @shape.setter
     def shape(self, sizes):
-        for dim, size in zip(self._info.type.tensor_type.shape.dim, sizes, strict=True):
+        for dim, size in zip(self._info.type.tensor_type.shape.dim, sizes):
             dim.dim_value = size
 
 
@@ -248,7 +248,7 @@ class Builder:
     def _described(self, network, config, layers):
         """By layer: name, fused names, the type it computes in. ValueError when weak typing lacks a flag."""
         kinds = {network.get_input(index).name: network.get_input(index).dtype.name for index in range(network.num_inputs)}
-        kinds |= {item.name: KINDS.get(item.data_type, "FLOAT") for item in network.model.graph.initializer}
+        kinds.update({item.name: KINDS.get(item.data_type, "FLOAT") for item in network.model.graph.initializer})
         quantized, described = set(), []
         for layer in layers:
             node = layer._node
@@ -296,7 +296,7 @@ class ICudaEngine:
         self._session = ort.InferenceSession(model, providers=["CPUExecutionProvider"])
         feeds = {item.name: np.zeros(item.shape, self._numpy(item.type)) for item in self._session.get_inputs()}
         names = [item.name for item in self._session.get_outputs()]
-        self._tensors = {**feeds, **dict(zip(names, self._session.run(None, feeds), strict=True))}
+        self._tensors = {**feeds, **dict(zip(names, self._session.run(None, feeds)))}
         self._inputs = set(feeds)
 
     @staticmethod
@@ -395,7 +395,7 @@ class IExecutionContext:
         engine = self._engine
         feeds = {name: self._array(name) for name in engine._inputs}
         outputs = [name for name in engine._tensors if name not in engine._inputs]
-        for name, value in zip(outputs, engine._session.run(outputs, feeds), strict=True):
+        for name, value in zip(outputs, engine._session.run(outputs, feeds)):
             ctypes.memmove(self._addresses[name], np.ascontiguousarray(value).ctypes.data, value.nbytes)
         if self.profiler is not None:
             for layer in EngineInspector(engine._version, engine._head).layers():
