@@ -10,7 +10,8 @@ LONGEST_S = 86400  # an agent's life; a longer search connects again
 
 # Reads the agent's source (argument 1: its length) and runs it: the only code that is not sent. One line, for any login shell.
 _BOOTSTRAP = (
-    'import os,sys,json;n=int(sys.argv[1]);d=b"";exec("while len(d)<n:d+=os.read(0,n-len(d))or sys.exit(1)");'
+    'import sys;sys.path[:]=[p for p in sys.path if p];import os,json;'  # no module out of the folder that one is logged in to
+    'n=int(sys.argv[1]);d=b"";exec("while len(d)<n:d+=os.read(0,n-len(d))or sys.exit(1)");'
     'exec(json.loads(d.decode())["boot"])'
 )
 
@@ -24,6 +25,8 @@ _OPTIONS = {
     "ForwardAgent": "no",
     "ForwardX11": "no",
     "RequestTTY": "no",
+    "RemoteCommand": "none",  # of an interactive login
+    "ControlMaster": "no",  # one that is there is used; one of our own would outlive us
     "LogLevel": "INFO",  # its messages are read
 }
 

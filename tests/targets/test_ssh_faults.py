@@ -413,3 +413,27 @@ def test_a_login_shell_may_talk_before_the_agent_does(ssh_server: Sshd, tmp_path
     board = Board(ssh_server.address, ssh_config=ssh_server.config, python=str(noisy))
     assert board.hello["cores"]
     board.close()
+
+
+def test_what_the_users_configuration_adds_to_an_interactive_login_does_no_harm(ssh_server: Sshd, tmp_path: Path) -> None:
+    config, socket = tmp_path / "config", tmp_path / "control"
+    own = f"    RequestTTY yes\n    RemoteCommand exec cat\n    ControlMaster auto\n    ControlPath {socket}\n    ControlPersist 60\n"
+    config.write_text(ssh_server.config.read_text() + own)
+    board = Board(ssh_server.address, python=str(ssh_server.python), ssh_config=config)
+    assert board.hello["cores"]
+    assert not socket.exists()  # a shared connection, which would outlive the command
+    board.close()
+    ssh_server.wait_until_quiet()
+
+
+def test_files_where_one_is_logged_in_to_are_not_taken_for_modules(ssh_server: Sshd) -> None:
+    folder = ssh_server.folder / "login"
+    folder.mkdir()
+    (folder / "json.py").write_text("raise SystemExit('the wrong json')")
+    (folder / "numpyish").mkdir()
+    python = ssh_server.folder / "python-elsewhere"
+    python.write_text(f'#!/bin/sh\ncd {folder}\nexec {ssh_server.python} "$@"\n')
+    python.chmod(0o755)
+    board = ssh_server.board(python=python)
+    assert board.look(modules=["numpyish", "json"], tools=[])["missing"] == ["numpyish"]
+    board.close()
