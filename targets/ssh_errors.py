@@ -7,6 +7,8 @@ from ..errors import TargetUnavailable
 from ..profiles.address import TargetAddress
 from .ssh_command import destination, on_board
 
+_CLIENT_FAILED = 255  # the client's exit code when it is not that of the remote command
+_NO_TIMEOUT = re.compile(r"timeout: (command )?not found|(command not found|unknown command): timeout", re.IGNORECASE)  # sh, csh; zsh, fish
 _PASSING = (
     "Connection refused",
     "timed out",
@@ -45,7 +47,8 @@ class BoardUnavailable(TargetUnavailable):
 def trouble_of(text: str, *, code: int | None, address: TargetAddress, python: str) -> Trouble:
     """The trouble behind the client's messages `text` and its exit code (that of the remote command unless it is 255)."""
     place = where(address)
-    for judge in (_host_key, _login, _network, _remote):
+    judges = (_host_key, _login, _network, _remote) if code in (_CLIENT_FAILED, None) else (_remote,)
+    for judge in judges:
         if found := judge(text, code, address, python):
             return found
     said = _last_line(text) or (f"exit code {code}" if code is not None else "nothing was said")
@@ -118,8 +121,8 @@ def _remote(text: str, code: int | None, address: TargetAddress, python: str) ->
             message=f"{where(address)}: {_last_line(text)}",
             remedy="set `python` in the target's TOML file to a newer interpreter on the board",
         )
-    if code in (126, 127):
-        missing = "timeout" if "timeout: not found" in text or "timeout: command not found" in text else python
+    if code in (126, 127) or (code is not None and _NO_TIMEOUT.search(text)):  # csh: 1
+        missing = "timeout" if _NO_TIMEOUT.search(text) else python
         package = "coreutils" if missing == "timeout" else "python3"
         return Trouble(
             name="python",

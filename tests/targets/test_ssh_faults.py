@@ -17,9 +17,11 @@ import numpy as np
 import pytest
 from autocompress.errors import StageError, TargetUnavailable
 from autocompress.profiles import TimingConfig, load_profile
+from autocompress.profiles.address import TargetAddress
 from autocompress.targets.ssh import SshTransport
 from autocompress.targets.ssh_board import Board
 from autocompress.targets.ssh_connection import Connection
+from autocompress.targets.ssh_errors import trouble_of
 from autocompress.targets.store import MeasurementStore
 from autocompress.targets.target import Target
 from autocompress.tests.sshd import Sshd, kill
@@ -230,6 +232,7 @@ COORDINATOR = """
 import sys, time
 from pathlib import Path
 from autocompress.profiles.address import TargetAddress
+from autocompress.profiles.address import TargetAddress
 from autocompress.targets.ssh import SshTransport
 from autocompress.targets.ssh_board import Board, BoardSettings
 port, config, python, worker = sys.argv[1:]
@@ -404,6 +407,30 @@ def test_a_refused_connection_a_wrong_name_and_a_missing_python_say_what_to_do(s
     ):
         with pytest.raises(TargetUnavailable, match=told):
             board.connected()
+
+
+def test_a_python_that_may_not_be_run_is_not_taken_for_a_refused_login(ssh_server: Sshd) -> None:
+    python = ssh_server.folder / "not-executable"
+    python.write_text("")
+    with pytest.raises(TargetUnavailable, match=r"has no \S*not-executable .*set `python` in the target's TOML file"):
+        ssh_server.board(python=python).connected()
+
+
+@pytest.mark.parametrize(
+    ("told", "code"),
+    [
+        ("sh: 1: timeout: not found", 127),
+        ("bash: line 1: timeout: command not found", 127),
+        ("zsh:1: command not found: timeout", 127),
+        ("fish: Unknown command: timeout", 127),
+        ("timeout: Command not found.", 1),
+    ],
+    ids=["sh", "bash", "zsh", "fish", "csh"],
+)
+def test_a_missing_timeout_is_told_whatever_the_login_shell(told: str, code: int) -> None:
+    address = TargetAddress(profile="cpu", host="board")
+    trouble = trouble_of(told, code=code, address=address, python="python3")
+    assert "has no timeout" in trouble.message and "sudo apt install coreutils" in trouble.remedy and not trouble.passing
 
 
 def test_a_login_shell_may_talk_before_the_agent_does(ssh_server: Sshd, tmp_path: Path) -> None:
