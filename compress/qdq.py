@@ -43,7 +43,9 @@ def _write_layer(
     weights, axis = (quantized.weight.T, 1) if stored.transposed else (quantized.weight, 0)
     values = write_integers(writer, f"{name}.weight_q", weights, quantized.bits)
     inputs = [values, writer.add_initializer(quantized.weight_scale, f"_w{len(writer.dropped)}")]
-    if weights.ndim == 2:  # ONNX Runtime's QGemm and QLinearMatMul want it written out, and exact sums on AVX2 one for each layer
+    if weights.ndim == 2 or quantized.bias is None:
+        # ONNX Runtime's QGemm and QLinearMatMul want it written out; its exact sums on AVX2 one for each layer, of convolutions
+        # with float32 biases as well, to which they add a scalar else.
         inputs.append(writer.add_initializer(np.zeros(len(quantized.weight_scale), np.int8), f"_n{len(writer.dropped)}"))
     _dequantize(writer, stored.initializer, inputs, axis=axis)
     initializer = template.parameters[bias].initializer if bias is not None and bias in template.parameters else ""

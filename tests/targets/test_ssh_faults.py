@@ -1,5 +1,6 @@
 """What goes wrong on a real connection: no candidate is lost, no process is left on the board, no wrong number is kept."""
 
+import hashlib
 import os
 import shutil
 import signal
@@ -20,7 +21,7 @@ from autocompress.profiles import TimingConfig, load_profile
 from autocompress.profiles.address import TargetAddress
 from autocompress.targets.ssh import SshTransport
 from autocompress.targets.ssh_board import Board
-from autocompress.targets.ssh_connection import Connection
+from autocompress.targets.ssh_connection import Connection, ConnectionLost
 from autocompress.targets.ssh_errors import trouble_of
 from autocompress.targets.store import MeasurementStore
 from autocompress.targets.target import Target
@@ -186,6 +187,42 @@ def reached_by(link: SlowLink, server: Sshd, **settings: Any) -> Board:
     board = server.board(**settings)
     board.address = replace(board.address, port=link.port)
     return board
+
+
+FAKE = """
+import json, sys, time
+print("autocompress-agent {}", flush=True)
+for line in sys.stdin:
+    request = json.loads(line)
+    BODY
+"""
+
+
+def spoken_with(body: str) -> Connection:
+    """A connection with an agent that answers with `body`, and no link between."""
+    return Connection([sys.executable, "-c", FAKE.replace("BODY", body)], b"")
+
+
+@pytest.mark.parametrize("line", ["7", "[1]", "null", '{"x": 1}', "{", '{"id": []}'])
+def test_a_line_that_is_no_reply_ends_the_connection_at_once(line: str) -> None:
+    connection = spoken_with(f"print({line!r}, flush=True)")
+    start = time.monotonic()
+    with pytest.raises(ConnectionLost, match="odd"):
+        connection.call("x", wait_s=5)
+    assert time.monotonic() - start < 4
+    connection.close()
+
+
+def test_files_that_arrive_slowly_are_waited_for(tmp_path: Path) -> None:
+    digest = hashlib.sha256(b"x" * 20).hexdigest()
+    files = [{"key": "output", "size": 20, "digest": digest}]
+    body = f"""print(json.dumps({{"id": request["id"], "ok": True, "line": 2, "files": {files}, "payload": 22}}), flush=True)
+    for part in ["{{}}"] + ["x"] * 20:
+        print(part, end="", flush=True); time.sleep(0.08)"""
+    connection = spoken_with(body)
+    reply = connection.call("x", wait_s=0.5, sinks={"output": tmp_path / "out"})
+    assert reply["files"][0]["intact"] and (tmp_path / "out").read_bytes() == b"x" * 20
+    connection.close()
 
 
 # --- the worker
