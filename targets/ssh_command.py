@@ -10,7 +10,7 @@ LONGEST_S = 86400  # an agent's life; a longer search connects again
 
 # Reads the agent's source (argument 1: its length) and runs it: the only code that is not sent. One line, for any login shell.
 _BOOTSTRAP = (
-    'import sys;sys.path[:]=[p for p in sys.path if p];import os,json;'  # no module out of the folder that one is logged in to
+    "import sys;sys.path[:]=[p for p in sys.path if p];import os,json;"  # no module out of the folder that one is logged in to
     'n=int(sys.argv[1]);d=b"";exec("while len(d)<n:d+=os.read(0,n-len(d))or sys.exit(1)");'
     'exec(json.loads(d.decode())["boot"])'
 )

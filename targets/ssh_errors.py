@@ -8,7 +8,7 @@ from ..profiles.address import TargetAddress
 from .ssh_command import destination, on_board
 
 _CLIENT_FAILED = 255  # the client's exit code when it is not that of the remote command
-_NO_TIMEOUT = re.compile(r"timeout: (command )?not found|(command not found|unknown command): timeout", re.IGNORECASE)  # sh, csh; zsh, fish
+_NO_TIMEOUT = re.compile(r"(?i)timeout: (command )?not found|(command not found|unknown command): timeout")  # any shell
 _PASSING = (
     "Connection refused",
     "timed out",

@@ -35,7 +35,7 @@ from .agent_store import Store, StoreError, Upload
 HELLO = "autocompress-agent "
 LOCK = "autocompress-device.lock"  # in the device's folder for temporary files: of all its users
 CHUNK = 1 << 18
-SIGNS = 12  # of life in `silence_s` during an upload, behind which pings wait
+SIGNS = 12  # of life in `silence_s` while pings wait: during an upload, and while a file is verified
 
 
 class Agent:
@@ -59,7 +59,8 @@ class Agent:
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         folder = Path(self._settings["folder"] or cache / "autocompress" / "device")
         try:
-            store = self._store = Store(folder, self._settings["limit_bytes"], self._settings["reserve_bytes"])
+            limits = self._settings["limit_bytes"], self._settings["reserve_bytes"]
+            store = self._store = Store(folder, *limits, working=self._working)
         except StoreError as error:
             self._say({"error": error.kind, "message": str(error)}, prefix=HELLO)
             return
@@ -86,6 +87,12 @@ class Agent:
         """Puts off the alarm: something moved."""
         signal.setitimer(signal.ITIMER_REAL, self._settings["silence_s"])
 
+    def _working(self) -> None:
+        """Says now and then that something takes long: a large file on a slow card."""
+        self._alive()
+        if time.monotonic() - self._said_at > self._settings["silence_s"] / SIGNS:
+            self._say({"id": 0})
+
     def _end(self, *_: object) -> NoReturn:
         """Ends this process and everything that it started."""
         if self._sessions is not None:
@@ -95,15 +102,18 @@ class Agent:
         os._exit(0)
 
     def _hear(self, store: Store) -> None:
-        chunk = os.read(0, CHUNK)
+        try:
+            chunk = os.read(0, CHUNK)
+        except ConnectionError:
+            chunk = b""
         if not chunk:
             self._end()
         self._alive()
         self._buffer += chunk
         while self._next(store):
             pass
-        if self._upload is not None and time.monotonic() - self._said_at > self._settings["silence_s"] / SIGNS:
-            self._say({"id": 0})
+        if self._upload is not None:
+            self._working()
 
     def _next(self, store: Store) -> bool:
         """Takes the next message, or part of an upload, out of what arrived; whether there was one."""
@@ -134,6 +144,9 @@ class Agent:
             facts = work(request) or {}
         except StoreError as error:
             facts = {"ok": False, "kind": error.kind, "message": str(error)}
+        except OSError as error:  # of the disk
+            failed = StoreError.of(error, error.filename or self._settings["folder"] or "the disk")
+            facts = {"ok": False, "kind": failed.kind, "message": str(failed)}
         except Refusal as refusal:
             facts = refusal.reply
         else:
@@ -153,7 +166,7 @@ class Agent:
         while view:
             try:
                 view = view[os.write(1, view[:CHUNK]) :]
-            except BrokenPipeError:
+            except ConnectionError:
                 self._end()
             self._alive()
 

@@ -81,9 +81,9 @@ class Sessions:
             raise Refusal("missing", names=[request["package"]])
         config = json.dumps(dict(request["config"], announce=True), sort_keys=True)
         command = [self._settings["python"], str(folder / request["entry"]), config]
-        worker = self._take_standby(command) or self._start(command)
-        self._command = command
-        session = Session(worker, Path(tempfile.mkdtemp(dir=self._store.own)))
+        own = Path(tempfile.mkdtemp(dir=self._store.own))
+        session = Session(self._take_standby(command) or self._start(command), own)
+        self._command, worker = command, session.worker
         self._sessions[request["session"]] = session
         self._selector.register(worker.stdout, selectors.EVENT_READ, lambda: self._hear(session))
 
@@ -154,7 +154,9 @@ class Sessions:
         self._relay(session)
 
     def _hear(self, session: Session) -> None:
-        """What a session's worker wrote, or that it ended."""
+        """What a session's worker wrote, or that it ended; the news may be of before the session did."""
+        if session.dead is not None or session not in self._sessions.values():
+            return
         if session.worker.hear():
             self._relay(session)
         else:
@@ -173,7 +175,7 @@ class Sessions:
         took = time.monotonic() - max(job.started, worker.ready_at or 0.0)
         session.job = None
         session.unpin()
-        files = [_described(key, path) for key, path in job.outputs.items() if Path(path).is_file()]
+        files = [self._described(key, path) for key, path in job.outputs.items() if Path(path).is_file()]
         size = len(line) + sum(item["size"] for item in files)
         reply = {"id": job.request["id"], "ok": True, "line": len(line), "worker_s": took, "files": files, "payload": size}
         self._say(reply, _payload(bytes(line), [job.outputs[item["key"]] for item in files]))
@@ -187,6 +189,15 @@ class Sessions:
         job, session.job = session.job, None
         if job is not None:
             self._say(dict(death, id=job.request["id"], ok=False, kind=kind, message=""), ())
+
+    def _described(self, key: str, path: str) -> dict[str, Any]:
+        """Key, size in bytes and SHA-256 of a file that a worker wrote."""
+        digest, size = hashlib.sha256(), 0
+        for part in _parts(path):
+            digest.update(part)
+            size += len(part)
+            self._store.working()
+        return {"key": key, "size": size, "digest": digest.hexdigest()}
 
     # --- the standby
 
@@ -244,15 +255,6 @@ class Sessions:
                 self._begin(session, job)
             elif time.monotonic() > job.ends:
                 self._gone(session, "timeout", {"code": -signal.SIGKILL, "tail": "", "oom": False})
-
-
-def _described(key: str, path: str) -> dict[str, Any]:
-    """Key, size in bytes and SHA-256 of a file that a worker wrote."""
-    digest, size = hashlib.sha256(), 0
-    for part in _parts(path):
-        digest.update(part)
-        size += len(part)
-    return {"key": key, "size": size, "digest": digest.hexdigest()}
 
 
 def _payload(line: bytes, paths: list[str]) -> Iterator[bytes]:

@@ -16,9 +16,10 @@ import stat
 import tempfile
 import zipfile
 from pathlib import Path
-from typing import Iterator
+from typing import Callable, Iterator
 
 NAME = re.compile(r"[0-9a-f]{64}(\.[A-Za-z0-9]{1,8})?")
+_SYNC_BYTES = 8 << 20  # written to the disk as they come: a slow card would take minutes for all at the end
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -39,9 +40,11 @@ class Store:
     """Files below `folder`, at most `limit_bytes` of them, those in use not counted; `reserve_bytes` of the disk stay free.
 
     `own` is a folder that goes with this process. `verified` are the files whose bytes were looked at since it started.
+    `working` is called again and again while that takes long.
     """
 
-    def __init__(self, folder: Path, limit_bytes: int, reserve_bytes: int):
+    def __init__(self, folder: Path, limit_bytes: int, reserve_bytes: int, *, working: Callable[[], None] = lambda: None):
+        self.working = working
         self.folder, self.limit_bytes, self.reserve_bytes = folder, limit_bytes, reserve_bytes
         self.verified: set[str] = set()
         self._files, self._agents = folder / "files", folder / "agents"
@@ -54,14 +57,16 @@ class Store:
             folder.chmod(0o700)
             self._sweep()
             self.own = Path(tempfile.mkdtemp(dir=self._agents, prefix=f"{os.getpid()}-"))
-            self._alive = (self.own / "alive").open("w")
+            self._alive = (self.own / "alive.part").open("w")
             fcntl.flock(self._alive, fcntl.LOCK_EX)
+            (self.own / "alive.part").rename(self.own / "alive")  # locked before another agent's sweep sees it
         except OSError as error:
             raise StoreError.of(error, folder) from error
 
     def close(self) -> None:
         """Removes what only this agent needed."""
         shutil.rmtree(self.own, ignore_errors=True)
+        self._alive.close()
 
     def _sweep(self) -> None:
         """Removes what killed agents left behind: halves of uploads, and folders of their own."""
@@ -86,13 +91,25 @@ class Store:
         if descriptor is None:
             return None
         if name not in self.verified:
-            if _digest_of(path) != name[:64]:  # a card that lost power, an editor, a bad block
+            if self._digest_of(path) != name[:64]:  # a card that lost power, an editor, a bad block
                 os.close(descriptor)
                 _remove(path)
                 return None
             self.verified.add(name)
         os.utime(path)
         return descriptor
+
+    def _digest_of(self, path: Path) -> str:
+        """The SHA-256 of the file, as far as it can be read."""
+        digest = hashlib.sha256()
+        try:
+            with path.open("rb") as file:
+                for chunk in iter(lambda: file.read(1 << 20), b""):
+                    digest.update(chunk)
+                    self.working()
+        except OSError:  # a bad block
+            return ""
+        return digest.hexdigest()
 
     def free_bytes(self) -> int:
         """What may still be written to the disk of the store."""
@@ -144,6 +161,7 @@ class Upload:
         self._store, self._name = store, name
         self._digest = hashlib.sha256()
         self._failure: StoreError | None = None
+        self._unsynced = 0
         self._descriptor = -1
         try:
             self._path = store.path(name)
@@ -160,8 +178,12 @@ class Upload:
         if self._failure is None:
             self._digest.update(chunk)
             try:
+                self._unsynced += len(chunk)
                 while chunk:
                     chunk = chunk[os.write(self._descriptor, chunk) :]
+                if self._unsynced >= _SYNC_BYTES:
+                    os.fsync(self._descriptor)
+                    self._unsynced = 0
             except OSError as error:
                 self._fail(error)
 
@@ -222,11 +244,3 @@ def _aged(folder: Path) -> Iterator[tuple[float, int, Path]]:
         except FileNotFoundError:  # another agent's upload was renamed
             continue
         yield found.st_mtime, found.st_size, path
-
-
-def _digest_of(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        for chunk in iter(lambda: file.read(1 << 20), b""):
-            digest.update(chunk)
-    return digest.hexdigest()

@@ -481,8 +481,8 @@ def test_a_login_shell_may_talk_before_the_agent_does(ssh_server: Sshd, tmp_path
 
 def test_what_the_users_configuration_adds_to_an_interactive_login_does_no_harm(ssh_server: Sshd, tmp_path: Path) -> None:
     config, socket = tmp_path / "config", tmp_path / "control"
-    own = f"    RequestTTY yes\n    RemoteCommand exec cat\n    ControlMaster auto\n    ControlPath {socket}\n    ControlPersist 60\n"
-    config.write_text(ssh_server.config.read_text() + own)
+    own = ("RequestTTY yes", "RemoteCommand exec cat", "ControlMaster auto", f"ControlPath {socket}", "ControlPersist 60")
+    config.write_text(ssh_server.config.read_text() + "".join(f"    {line}\n" for line in own))
     board = Board(ssh_server.address, python=str(ssh_server.python), ssh_config=config)
     assert board.hello["cores"]
     assert not socket.exists()  # a shared connection, which would outlive the command
