@@ -56,9 +56,9 @@ def _started(profile: Profile, target: Target) -> list[Finding]:
     started = Finding(name="runtime", ok=True, detail=runtime, needed=True)
     if environment.emulated:
         return [started, _EMULATED]
-    lease = [_lease()] if target.board is None else []
     condition = condition_findings(profile, target.condition())
-    return [started, *_circumstances(environment), *condition, *lease, _control(target)]
+    here = [_peak_memory(environment), _lease()] if target.board is None else []
+    return [started, *_circumstances(environment), *condition, *here, _control(target)]
 
 
 def _unusable(profile: Profile, error: TargetUnavailable) -> Finding:
@@ -87,8 +87,7 @@ def _int8_kernels(environment: Environment) -> Finding:
 
 def _circumstances(environment: Environment) -> Iterator[Finding]:
     """What the machine says of itself."""
-    on_gpu = environment.runtime in GPU_RUNTIMES
-    yield _gpu(environment) if on_gpu else _int8_kernels(environment)
+    yield _gpu(environment) if environment.runtime in GPU_RUNTIMES else _int8_kernels(environment)
     steady = environment.governor in (None, "performance", "fixed") or environment.power_mode is not None  # see condition.py
     yield Finding(
         name="clock",
@@ -104,8 +103,13 @@ def _circumstances(environment: Environment) -> Iterator[Finding]:
         detail=f"1-minute load {load:.2f}" if load is not None else "load not shown by this machine",
         remedy="" if quiet else f"end other work until `uptime` shows a load below {limit:g}",
     )
+
+
+def _peak_memory(environment: Environment) -> Finding:
+    """Whether this machine tells it."""
+    on_gpu = environment.runtime in GPU_RUNTIMES
     peak = on_gpu or Path("/proc/self/clear_refs").exists()
-    yield Finding(
+    return Finding(
         name="peak memory",
         ok=peak,
         detail="the device's own" if on_gpu else "read from /proc" if peak else "this system has no /proc/self/clear_refs",
