@@ -99,6 +99,9 @@ class Connection:
                     self._write_file(body, size["size"])
         except (OSError, ValueError):  # it ended; a file that cannot be read ends it, too
             self._give_up("the request could not be sent")
+        except BaseException:  # Ctrl-C in the middle of a file: what is sent next would be taken for its rest
+            self._give_up("a request was interrupted")
+            raise
         return self._await(waiting.replies, wait_s)
 
     def _await(self, replies: "queue.SimpleQueue[dict[str, Any] | None]", wait_s: float) -> dict[str, Any]:

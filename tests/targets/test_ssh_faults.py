@@ -397,6 +397,30 @@ def test_an_upload_that_is_damaged_twice_is_not_kept(
     ]
 
 
+def test_an_upload_that_is_interrupted_is_followed_by_nothing(
+    ssh_server: Sshd, board: Board, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = Connection._write
+
+    def interrupted(self: Connection, data: bytes) -> None:
+        write(self, data)
+        if data.startswith(b"x" * 100):
+            raise KeyboardInterrupt
+
+    path = tmp_path / "x.bin"
+    path.write_bytes(b"x" * 1_000_000)
+    echo = script(tmp_path, "reply(request['x'])")
+    with SshTransport(board, {}, worker=echo) as worker:
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(Connection, "_write", interrupted)
+            worker.send({"op": "x", "model": str(path)}, timeout_s=20)
+        start = time.monotonic()
+        worker.close()  # not answered, if it is taken for a part of the file
+    assert time.monotonic() - start < 10
+    with SshTransport(board, {}, worker=echo) as worker:
+        assert worker.send({"op": "x", "x": 1}, timeout_s=20) == {"value": 1}
+
+
 # --- the login
 
 
