@@ -105,7 +105,7 @@ class SshTransport:
             if reply["ok"] or reply["kind"] != "missing":
                 return reply
             for name in reply["names"]:
-                self._board.put(connection, places[name], name)
+                self._board.put(connection, places[name], name, beside=list(places))
         raise TargetUnavailable(
             f"{where(self._board.address)} does not keep the files that it is given: too many searches share its disk."
         )

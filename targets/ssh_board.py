@@ -162,10 +162,13 @@ class Board:
         suffix = path.suffix if path.suffix[1:].isascii() and path.suffix[1:].isalnum() and len(path.suffix) <= 9 else ""
         return self._digests[key] + suffix
 
-    def put(self, connection: Connection, path: Path, name: str) -> None:
-        """Brings a file to the board. ConnectionLost, or TargetUnavailable if its disk is full or bytes arrive damaged twice."""
+    def put(self, connection: Connection, path: Path, name: str, *, beside: Sequence[str] = ()) -> None:
+        """Brings a file to the board, where none of those `beside` it makes room for it.
+
+        ConnectionLost, or TargetUnavailable if its disk is full or bytes arrive damaged twice.
+        """
         for _ in range(2):
-            reply = connection.call("put", name=name, body=path, wait_s=_UPLOAD_S)
+            reply = connection.call("put", name=name, beside=list(beside), body=path, wait_s=_UPLOAD_S)
             if reply["ok"]:
                 return
             if reply["kind"] == "full":

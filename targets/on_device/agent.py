@@ -133,7 +133,7 @@ class Agent:
         self._buffer = rest
         request = json.loads(line.decode())
         if request["op"] == "put":
-            self._upload = request, Upload(store, request["name"], request["size"])
+            self._upload = request, Upload(store, request["name"], request["size"], beside=request["beside"])
         else:
             self._answer(request, self._operations[request["op"]])
         return True

@@ -16,7 +16,7 @@ import stat
 import tempfile
 import zipfile
 from pathlib import Path
-from typing import Callable, Iterator
+from typing import Callable, Collection, Iterator
 
 NAME = re.compile(r"[0-9a-f]{64}(\.[A-Za-z0-9]{1,8})?")
 _SYNC_BYTES = 8 << 20  # written to the disk as they come: a slow card would take minutes for all at the end
@@ -116,14 +116,17 @@ class Store:
         disk = os.statvfs(self.folder)
         return disk.f_bavail * disk.f_frsize - self.reserve_bytes
 
-    def make_room(self, size: int) -> None:
-        """Removes the files that were used longest ago until `size` bytes fit. StoreError of the kind full if they never will."""
+    def make_room(self, size: int, *, beside: Collection[str] = ()) -> None:
+        """Removes the files that were used longest ago, but none `beside`, until `size` bytes fit.
+
+        StoreError of the kind full if they never will.
+        """
         found = sorted(_aged(self._files))
         total = sum(bytes_ for _, bytes_, _ in found)
         for _, bytes_, path in found:
             if total + size <= self.limit_bytes and self.free_bytes() >= size:
                 return
-            if _remove(path):
+            if path.name not in beside and _remove(path):
                 total -= bytes_
         if self.free_bytes() < size:
             free, reserve = max(0, self.free_bytes()) / 1e6, self.reserve_bytes / 1e6
@@ -156,7 +159,7 @@ class Store:
 class Upload:
     """One file on its way into the store. A failure is kept until `finish`: the bytes that follow must be read all the same."""
 
-    def __init__(self, store: Store, name: str, size: int):
+    def __init__(self, store: Store, name: str, size: int, *, beside: Collection[str] = ()):
         self.left = size
         self._store, self._name = store, name
         self._digest = hashlib.sha256()
@@ -165,7 +168,7 @@ class Upload:
         self._descriptor = -1
         try:
             self._path = store.path(name)
-            store.make_room(size)
+            store.make_room(size, beside=beside)
             self._part = self._path.with_name(f"{name}.{os.getpid()}.part")
             self._descriptor = os.open(self._part, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_CLOEXEC, 0o600)
             fcntl.flock(self._descriptor, fcntl.LOCK_EX)

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -64,9 +64,9 @@ def test_a_file_goes_to_the_board_once_and_under_the_digest_of_its_bytes(
     pushed: list[str] = []
     put = Board.put
 
-    def recording(self: Board, connection, path: Path, name: str) -> None:  # type: ignore[no-untyped-def]
+    def recording(self: Board, connection: Connection, path: Path, name: str, *, beside: Sequence[str] = ()) -> None:
         pushed.append(path.name)
-        put(self, connection, path, name)
+        put(self, connection, path, name, beside=beside)
 
     monkeypatch.setattr(Board, "put", recording)
     model = models.linear(tmp_path / "unique.onnx", scale=1.2345)
@@ -105,6 +105,23 @@ def test_the_files_used_longest_ago_make_room_for_new_ones(ssh_server: Sshd, tmp
     board.close()
     kept = {path.read_bytes()[0] for path in (folder / "files").iterdir()}
     assert kept == {2, 3}
+
+
+def test_the_files_of_one_request_do_not_make_room_for_each_other(ssh_server: Sshd, tmp_path: Path) -> None:
+    board = ssh_server.board(standby=False, folder=str(ssh_server.folder / "cache" / "tight"), limit_bytes=1_000_000)
+    worker = tmp_path / "there.py"
+    told = "print(json.dumps({'id': r['id'], 'ok': True, 'result': {'size': os.path.getsize(r['model'])}}), flush=True)"
+    worker.write_text(f"import json, os, sys\nfor line in sys.stdin:\n r = json.loads(line); {told}\n")
+    models_ = [tmp_path / f"{index}.onnx" for index in range(2)]
+    for index, path in enumerate(models_):
+        path.write_bytes(bytes([index]) * 400_000)
+    samples = tmp_path / "x.npz"
+    samples.write_bytes(bytes(2_000_000))
+    with SshTransport(board, {}, worker=worker) as transport:
+        for path in models_:
+            request = {"op": "x", "model": str(path), "inputs": str(samples)}
+            assert transport.send(request, timeout_s=20) == {"size": 400_000}
+    board.close()
 
 
 def test_a_file_in_use_is_not_removed_for_another_coordinators(ssh_server: Sshd, tmp_path: Path) -> None:
