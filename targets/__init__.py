@@ -21,7 +21,7 @@ Reading order
     layer_times.py seconds by layer, from the runtime's profiler
     protocol.py    measure_model: the protocol on any model (`autocompress measure`)
     condition.py   what a board's power mode, clocks and temperatures mean to doctor; held_clocks.py: `--set-clocks`
-    doctor.py      what is missing to use a target, and what mends it (import it from there: doctor.doctor); doctor_board.py of a board
+    doctor.py      what is missing to use a target (import it from there: doctor.doctor); doctor_board.py: to use a board
 
 What it does not know: torch, the model's source, recipes, tasks, quality. docs/measuring.md explains the protocol.
 """

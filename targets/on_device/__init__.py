@@ -16,7 +16,7 @@ Reading order
     cuda.py                 CUDA's driver, by ctypes
     tensorrt_*.py           TensorRT and TensorRT for RTX: _build, _cache (what is kept), _session (running, timing), _layers
                             (the inspector), _runtime (all of it as a runtime)
-    agent.py                the long-lived process on a board behind SSH; agent_sessions.py, agent_worker.py, agent_store.py are its parts
+    agent.py                the long-lived process on a board behind SSH, with agent_sessions.py, agent_worker.py, agent_store.py
 
 What it does not know: recipes, layers, profiles, or why it is asked.
 """
