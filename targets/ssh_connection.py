@@ -63,6 +63,7 @@ class Connection:
         self._writing, self._state = threading.Lock(), threading.Lock()
         self._moved_at = time.monotonic()
         self._given_up = ""
+        self._receiving = False  # files, behind which every reply waits
         self._stop = threading.Event()
         self.lost: ConnectionLost | None = None
         self._waiting[0] = _Waiting({})  # for the hello
@@ -81,8 +82,9 @@ class Connection:
     def call(
         self, op: str, *, wait_s: float, body: Path | None = None, sinks: Mapping[str, Path] | None = None, **fields: Any
     ) -> dict[str, Any]:
-        """The agent's reply within `wait_s`. `body` is a file whose bytes follow; files in the reply are written to `sinks`.
+        """The agent's reply. `body` is a file whose bytes follow; files in the reply are written to `sinks`.
 
+        It must begin within `wait_s`. While files of any reply arrive it is waited for, however slow the link is.
         An OSError of this machine's disk is raised as such.
         """
         number, waiting = next(self._numbers), _Waiting(sinks or {})
@@ -105,11 +107,14 @@ class Connection:
         return self._await(waiting.replies, wait_s)
 
     def _await(self, replies: "queue.SimpleQueue[dict[str, Any] | None]", wait_s: float) -> dict[str, Any]:
-        try:
-            reply = replies.get(timeout=wait_s)
-        except queue.Empty:
-            self._give_up(f"no answer within {wait_s:g} s")
-            reply = replies.get(timeout=60)
+        patience_s = wait_s
+        while True:
+            with contextlib.suppress(queue.Empty):
+                reply = replies.get(timeout=patience_s)
+                break
+            if not self._receiving:
+                self._give_up(f"no answer within {wait_s:g} s")
+            patience_s = PING_S
         if reply is None:
             assert self.lost is not None
             raise self.lost
@@ -145,13 +150,17 @@ class Connection:
                 reply = json.loads(line)
                 waiting = self._waiting.get(reply["id"])
                 if reply.get("payload"):
+                    self._receiving = True
                     self._receive(stream, reply, waiting)
+                    self._receiving = False
                 self._deliver(reply["id"], reply)
         except EOFError:
             pass
-        except (OSError, ValueError, KeyError) as error:  # a line that is none: something else speaks
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:  # a line that is none: something else speaks
             self._given_up = self._given_up or f"it said something odd ({error})"
-        self._lose()
+        finally:
+            self._receiving = False
+            self._lose()
 
     def _hello(self, stream: IO[bytes]) -> dict[str, Any]:
         """The agent's first line, behind whatever the login shell printed."""
