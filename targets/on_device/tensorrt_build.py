@@ -57,7 +57,8 @@ class Shapes(NamedTuple):
 class Built(NamedTuple):
     """A serialized engine, the timing cache it leaves (None: kept none), seconds it took, and the flags that were set.
 
-    `inputs` are name and shape of the model's inputs as it declares them, -1 for a dynamic size.
+    `inputs` are name and shape of the model's inputs as it declares them, -1 for a dynamic size; `outputs` the names of its
+    outputs. Both are in the model's order, which need not be the engine's.
     """
 
     plan: bytes
@@ -65,6 +66,7 @@ class Built(NamedTuple):
     seconds: float
     flags: tuple[str, ...]
     inputs: list[Any]
+    outputs: list[str]
 
 
 def logger_of(trt: Any) -> Any:
@@ -122,6 +124,7 @@ def build(
         raise EngineError(f"TensorRT cannot read the model: {describe(first) if first else log.said()}")
     inputs = [network.get_input(index) for index in range(network.num_inputs)]
     declared = [[item.name, list(item.shape)] for item in inputs]
+    outputs = [network.get_output(index).name for index in range(network.num_outputs)]
     for index, item in enumerate(inputs):
         item.shape = tuple(shapes.sizes(item.name, tuple(item.shape), index))
     config = builder.create_builder_config()
@@ -142,7 +145,7 @@ def build(
         raise EngineError(f"TensorRT cannot build the model: {log.said()}")
     cache = config.get_timing_cache() if timings is not None else None
     kept = bytes(cache.serialize()) if cache is not None else None
-    return Built(bytes(plan), kept, time.perf_counter() - started, flags, declared)
+    return Built(bytes(plan), kept, time.perf_counter() - started, flags, declared, outputs)
 
 
 def network_flags(trt: Any) -> int:

@@ -64,9 +64,10 @@ class TensorRT:
 
     def open_session(self, model: str, request: Request) -> TrtSession:
         """See Runtime. The engine comes out of the cache if it holds it."""
-        plan, _ = self._engine(model, request)
+        plan, facts = self._engine(model, request)
+        names = [*(name for name, _ in facts["inputs"]), *facts["outputs"]]
         kernels = cache.load_blob("runtime", *self._device_and_version()) if self._compiles else None
-        return TrtSession(self._trt, self._log, self._cuda, plan, kernels=kernels)
+        return TrtSession(self._trt, self._log, self._cuda, plan, names, kernels=kernels)
 
     def peak_memory(self, request: Request, feeds: Feeds) -> int:
         """Bytes of device memory that loading and running the candidate takes: engine, activations, inputs, outputs."""
@@ -123,7 +124,7 @@ class TensorRT:
         return {"runs": runs, "kernels": kernels}
 
     def _engine(self, model: str, request: Request, *, anew: bool = False) -> tuple[bytes, dict[str, Any]]:
-        """The engine for the request's shapes, and what is known of it: build_s, engine_bytes, flags.
+        """The engine for the request's shapes, and what is known of it: build_s, engine_bytes, flags, inputs, outputs.
 
         `engine_build` tells engines apart that are built of one model independently of each other: without the timing cache,
         which would choose the same tactics again. `anew`: built now, whatever is kept.
@@ -153,7 +154,8 @@ class TensorRT:
         built = build(self._trt, self._log, model, shapes, options, timings=timings, capability=capability)
         if built.timings:
             cache.keep_blob("timing", device, version, built.timings)
-        facts = {"build_s": built.seconds, "flags": list(built.flags), "engine_bytes": len(built.plan), "inputs": built.inputs}
+        facts: dict[str, Any] = {"build_s": built.seconds, "flags": list(built.flags), "engine_bytes": len(built.plan)}
+        facts.update(inputs=built.inputs, outputs=built.outputs)
         cache.keep_engine(key(built.inputs), built.plan, facts)
         return built.plan, facts
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import statistics
 import time
-from typing import Any
+from typing import Any, Sequence
 
 import numpy as np
 
@@ -28,8 +28,11 @@ SINGLES = 16  # inferences of a block that are timed one by one, after it
 class TrtSession:
     """See Session. An engine on the device with its buffers; its shapes are fixed."""
 
-    def __init__(self, trt: Any, log: Any, cuda: Cuda, plan: bytes, *, kernels: bytes | None = None):
-        """`kernels`: compiled kernels of TensorRT for RTX to begin with; None for TensorRT, which has them in the engine."""
+    def __init__(self, trt: Any, log: Any, cuda: Cuda, plan: bytes, names: Sequence[str], *, kernels: bytes | None = None):
+        """`names`: inputs and outputs in the model's order; an engine may have another.
+
+        `kernels`: compiled kernels of TensorRT for RTX to begin with; None for TensorRT, which has them in the engine.
+        """
         self._trt = trt
         self._log = log
         self.cuda = cuda
@@ -43,6 +46,7 @@ class TrtSession:
             raise EngineError(f"TensorRT cannot run the engine: {log.said()}")
         self.stream = cuda.stream()
         tensors = [self._tensor(self.engine.get_tensor_name(index)) for index in range(self.engine.num_io_tensors)]
+        tensors.sort(key=lambda item: names.index(item.name))
         modes = [self.engine.get_tensor_mode(item.name) for item in tensors]
         self.inputs = [item for item, mode in zip(tensors, modes) if mode == trt.TensorIOMode.INPUT]
         self._outputs = [item for item, mode in zip(tensors, modes) if mode != trt.TensorIOMode.INPUT]

@@ -18,7 +18,7 @@ from autocompress.targets.target import Target
 from autocompress.tests.targets import models
 from autocompress.tests.targets.gpu import fake_driver, kept_engines, use_fake_gpu
 from autocompress.tests.targets.models import QUICK
-from onnx import helper
+from onnx import TensorProto, helper
 
 pytestmark = pytest.mark.usefixtures("quiet_machine")
 THREE_BUILDS = replace(QUICK, pairs_min=4, pairs_max=4, engine_builds=3)
@@ -117,6 +117,20 @@ def test_further_dimensions_are_those_of_the_stored_samples(target: Opener, tmp_
         for inputs in (models.samples(tmp_path / "x.npz", x), tmp_path / "folder"):
             (y,) = session.run(model, inputs, batch=2)
             np.testing.assert_array_equal(y, x)
+
+
+def test_inputs_and_outputs_are_in_the_models_order_whatever_the_engines_is(target: Opener, tmp_path: Path) -> None:
+    nodes = [helper.make_node("Sub", ["a", "b"], ["difference"]), helper.make_node("Relu", ["difference"], ["positive"])]
+    names = ("a", "b", "difference", "positive")
+    tensors = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", 4]) for name in names]
+    graph = helper.make_graph(nodes, "g", tensors[:2], tensors[2:])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)], ir_version=10)
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    a, b = np.full((2, 4), 1, np.float32), np.full((2, 4), 3, np.float32)
+    with target().session() as session:
+        difference, positive = session.run(tmp_path / "m.onnx", models.samples(tmp_path / "x.npz", a, b), batch=2)
+    np.testing.assert_array_equal(difference, -2)
+    np.testing.assert_array_equal(positive, 0)
 
 
 def test_a_damaged_engine_is_built_again(target: Opener, tmp_path: Path) -> None:

@@ -110,10 +110,14 @@ class Network:
         stored = {item.name for item in model.graph.initializer}
         self._inputs = [Tensor(self, item) for item in model.graph.input if item.name not in stored]
         self._layers = [Layer(self, node) for node in model.graph.node]
-        self.num_inputs, self.num_layers = len(self._inputs), len(self._layers)
+        self._outputs = [SimpleNamespace(name=item.name) for item in model.graph.output]
+        self.num_inputs, self.num_outputs, self.num_layers = len(self._inputs), len(self._outputs), len(self._layers)
 
     def get_input(self, index):
         return self._inputs[index]
+
+    def get_output(self, index):
+        return self._outputs[index]
 
     def get_layer(self, index):
         return self._layers[index]
@@ -296,7 +300,8 @@ class ICudaEngine:
         self._session = ort.InferenceSession(model, providers=["CPUExecutionProvider"])
         feeds = {item.name: np.zeros(item.shape, self._numpy(item.type)) for item in self._session.get_inputs()}
         names = [item.name for item in self._session.get_outputs()]
-        self._tensors = {**feeds, **dict(zip(names, self._session.run(None, feeds)))}
+        found = {**feeds, **dict(zip(names, self._session.run(None, feeds)))}
+        self._tensors = {name: found[name] for name in reversed(found)}  # in no order that the model has
         self._inputs = set(feeds)
 
     @staticmethod
