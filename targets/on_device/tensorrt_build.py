@@ -89,6 +89,14 @@ def logger_of(trt: Any) -> Any:
     return Log()
 
 
+def created(kind: Any, log: Any) -> Any:
+    """A Builder or Runtime (`kind`). EngineError when there is none: the library does not fit the driver, or memory is short."""
+    try:
+        return kind(log)
+    except TypeError as error:  # what the binding makes of a null pointer
+        raise EngineError(f"TensorRT does not start: {log.said()}") from error
+
+
 def read_options(request: Request) -> dict[str, str]:
     """The builder's options of a profile's runtime_options, defaults included. RefusedError for one that does not exist."""
     given = request.get("runtime_options") or {}
@@ -116,7 +124,7 @@ def build(
     for, where it can be said (RTX); without it the engine is for all that the library serves.
     """
     started = time.perf_counter()
-    builder = trt.Builder(log)
+    builder = created(trt.Builder, log)
     network = builder.create_network(network_flags(trt))
     parser = trt.OnnxParser(network, log)
     if not parser.parse_from_file(model):
@@ -139,7 +147,9 @@ def build(
         config.num_compute_capabilities = 1
         config.set_compute_capability(target, 0)
     if timings is not None:
-        config.set_timing_cache(config.create_timing_cache(timings), False)
+        begun = config.create_timing_cache(timings)
+        if begun is None or not config.set_timing_cache(begun, False):  # damaged, or of another driver
+            config.set_timing_cache(config.create_timing_cache(b""), False)
     plan = builder.build_serialized_network(network, config)
     if plan is None:
         raise EngineError(f"TensorRT cannot build the model: {log.said()}")

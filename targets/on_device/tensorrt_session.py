@@ -11,7 +11,7 @@ import numpy as np
 
 from .cuda import Cuda, CudaError, Event, Graph
 from .runtime import Feeds, Input
-from .tensorrt_build import EngineError
+from .tensorrt_build import EngineError, created
 
 DTYPES = {
     "FLOAT": "float32",
@@ -36,12 +36,11 @@ class TrtSession:
         self._trt = trt
         self._log = log
         self.cuda = cuda
-        self._runtime = trt.Runtime(log)
+        self._runtime = created(trt.Runtime, log)
         self.engine = self._runtime.deserialize_cuda_engine(plan)
         if self.engine is None:
             raise EngineError(f"TensorRT cannot load the engine: {log.said()}")
-        self._kernels: Any = None
-        self.context = self._made_context(kernels)
+        self.context, self._kernels = self._made_context(kernels)
         if self.context is None:
             raise EngineError(f"TensorRT cannot run the engine: {log.said()}")
         self.stream = cuda.stream()
@@ -96,15 +95,16 @@ class TrtSession:
         """The kernels that TensorRT for RTX has compiled, for later sessions; None for TensorRT."""
         return None if self._kernels is None else bytes(self._kernels.serialize())
 
-    def _made_context(self, kernels: bytes | None) -> Any:
+    def _made_context(self, kernels: bytes | None) -> tuple[Any, Any]:
+        """The context, and the cache that its compiled kernels go to, which must outlive it: attributes end in their order."""
         if kernels is None:
-            return self.engine.create_execution_context()
+            return self.engine.create_execution_context(), None
         config = self.engine.create_runtime_config()
-        self._kernels = config.create_runtime_cache()
+        cache = config.create_runtime_cache()
         if kernels:
-            self._kernels.deserialize(kernels)  # refuses those of another driver by itself
-        config.set_runtime_cache(self._kernels)
-        return self.engine.create_execution_context(config)
+            cache.deserialize(kernels)  # refuses those of another driver by itself
+        config.set_runtime_cache(cache)
+        return self.engine.create_execution_context(config), cache
 
     def _tensor(self, name: str) -> Input:
         kind = self.engine.get_tensor_dtype(name).name

@@ -70,7 +70,7 @@ def test_the_timing_cache_makes_builds_choose_the_same_tactics(target: Opener, t
         seen += tactics(tmp_path)
         kept_engines(tmp_path / "cache")[0].unlink()
     assert seen[0] == seen[1]
-    assert (tmp_path / "cache" / "autocompress" / "tensorrt" / "timing-Fake_GPU-10.3.0.bin").is_file()
+    assert (tmp_path / "cache" / "autocompress" / "tensorrt" / "timing-Fake_GPU_24SM-10.3.0.bin").is_file()
 
 
 def test_pairs_take_the_builds_in_turn() -> None:
@@ -158,22 +158,59 @@ def test_kernels_compiled_for_rtx_are_kept(target: Opener, tmp_path: Path) -> No
     model = models.chain(tmp_path / "m.onnx", layers=1)
     with target("rtx").session() as session:
         session.measure(model, model, QUICK)
-    blob = tmp_path / "cache" / "autocompress" / "tensorrt" / "runtime-Fake_GPU-1.7.1.bin"
+    blob = tmp_path / "cache" / "autocompress" / "tensorrt" / "runtime-Fake_GPU_24SM-1.7.1.bin"
     assert json.loads(blob.read_bytes()) == tactics(tmp_path)
 
 
 @pytest.mark.parametrize(
     ("setting", "message"),
-    [({"FAKE_CUDA_DEVICES": "0"}, "finds no GPU"), ({"FAKE_CUDA_INIT": "100"}, "no CUDA-capable device is detected")],
-    ids=["no device", "no cuInit"],
+    [
+        ({"FAKE_CUDA_DEVICES": "0"}, "finds no GPU.*choose a target of the CPU"),
+        ({"FAKE_CUDA_INIT": "100"}, "no CUDA-capable device is detected.*choose a target of the CPU"),
+        ({"FAKE_CUDA_CONTEXT": "2"}, "Fake GPU cannot be used now .*out of memory.*end what else runs on it"),
+        ({"FAKE_TENSORRT_START": "fail"}, "does not start: CUDA initialization failure with error: 35"),
+    ],
+    ids=["no device", "no cuInit", "full", "unfit"],
 )
-def test_a_driver_without_a_gpu_makes_the_target_unavailable(
+def test_a_driver_that_does_not_serve_makes_the_target_unavailable(
     target: Opener, monkeypatch: pytest.MonkeyPatch, setting: dict, message: str
 ) -> None:
     for name, value in setting.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(TargetUnavailable, match=f"{message}.*choose a target of the CPU"):
+    with pytest.raises(TargetUnavailable, match=message):
         target().probe()
+
+
+def test_a_library_that_lacks_a_part_makes_the_target_unavailable(
+    target: Opener, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subject = target()
+    (tmp_path / "tensorrt.py").write_text("raise OSError('libnvinfer.so.10: cannot open shared object file')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(TargetUnavailable, match=r"cannot open shared object file.*Install it there"):
+        subject.probe()
+
+
+def test_an_engine_of_a_gpu_with_fewer_processors_is_not_used(
+    target: Opener, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, x = models.linear(tmp_path / "m.onnx"), models.samples(tmp_path / "x.npz", np.ones((2, 8), np.float32))
+    for processors in ("8", "16"):  # an Orin Nano and an AGX Orin have one name
+        monkeypatch.setenv("FAKE_CUDA_PROCESSORS", processors)
+        with target().session() as session:
+            session.run(model, x, batch=2)
+    assert len(kept_engines(tmp_path / "cache")) == 2
+
+
+@pytest.mark.parametrize("found", [b"of another driver", b"damaged"])
+def test_a_timing_cache_that_cannot_be_used_is_begun_anew(target: Opener, tmp_path: Path, found: bytes) -> None:
+    model, x = models.linear(tmp_path / "m.onnx"), models.samples(tmp_path / "x.npz", np.ones((2, 8), np.float32))
+    subject, path = target(), tmp_path / "cache" / "autocompress" / "tensorrt" / "timing-Fake_GPU_24SM-10.3.0.bin"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(found)
+    with subject.session() as session:
+        session.run(model, x, batch=2)
+    assert len(json.loads(path.read_bytes())) == 1
 
 
 @pytest.mark.parametrize("version", ["10.3.0", "rtx"])

@@ -54,7 +54,8 @@ class IHostMemory(bytes):
 
 class ITimingCache:
     def __init__(self, blob):
-        self.known = json.loads(bytes(blob)) if blob else {}
+        self.fits = not bytes(blob).startswith(b"of another driver")
+        self.known = json.loads(bytes(blob)) if blob and self.fits else {}
 
     def serialize(self):
         return IHostMemory(json.dumps(self.known).encode())
@@ -78,11 +79,11 @@ class IBuilderConfig:
         assert size > 0
 
     def create_timing_cache(self, blob):
-        return ITimingCache(blob)
+        return None if bytes(blob).startswith(b"damaged") else ITimingCache(blob)
 
     def set_timing_cache(self, cache, ignore_mismatch):
-        self._cache = cache
-        return True
+        self._cache = cache if cache.fits or ignore_mismatch else None
+        return self._cache is not None
 
     def get_timing_cache(self):
         return self._cache
@@ -482,6 +483,13 @@ def api(text, *, rtx=False):
     version.split_format, version.has_metadata = numbers >= (11,), numbers >= (8, 6)
     version.config = ConfigRTX if rtx else Config86 if numbers >= (8, 6) else IBuilderConfig
     version.engine = EngineRTX if rtx else ICudaEngine
-    public["Builder"] = lambda logger: Builder(logger, version=version)
-    public["Runtime"] = lambda logger: Runtime(logger, version=version)
+    public["Builder"] = lambda logger: started(Builder, logger, version)
+    public["Runtime"] = lambda logger: started(Runtime, logger, version)
     return public
+
+
+def started(kind, logger, version):
+    if os.environ.get("FAKE_TENSORRT_START") == "fail":
+        logger.log(ILogger.ERROR, "CUDA initialization failure with error: 35.")
+        raise TypeError("pybind11::init(): factory function returned nullptr")
+    return kind(logger, version=version)
