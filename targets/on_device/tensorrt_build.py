@@ -98,13 +98,20 @@ def created(kind: Any, log: Any) -> Any:
 
 
 def read_options(request: Request) -> dict[str, str]:
-    """The builder's options of a profile's runtime_options, defaults included. RefusedError for one that does not exist."""
+    """The builder's options of a profile's runtime_options, defaults included.
+
+    RefusedError for one that does not exist, or is no number.
+    """
     given = request.get("runtime_options") or {}
     if unknown := sorted(set(given) - set(OPTIONS)):
         raise RefusedError(
             f"TensorRT has no runtime option {unknown[0]!r} here: use {', '.join(OPTIONS)} in the target's runtime_options.",
             kind="input",
         )
+    for name, value in given.items():
+        if value and not (value in ("0", "1") if name == "tf32" else value.isdecimal()):
+            allowed = '"0" or "1"' if name == "tf32" else "a whole number"
+            raise RefusedError(f"The target's runtime option {name} = {value!r} must be {allowed}.", kind="input")
     return {**OPTIONS, **given}
 
 

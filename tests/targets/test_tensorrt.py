@@ -55,9 +55,17 @@ def test_before_strong_typing_the_flags_are_those_that_the_model_needs(target: O
     assert plain.details["flags"] == ["SPARSE_WEIGHTS"]
 
 
-def test_an_option_that_does_not_exist_is_refused(target: Opener, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"fp16": "1"}, "no runtime option 'fp16'"),
+        ({"builder_optimization_level": "high"}, "builder_optimization_level = 'high' must be a whole number"),
+        ({"tf32": "yes"}, 'tf32 = \'yes\' must be "0" or "1"'),
+    ],
+)
+def test_an_option_that_does_not_exist_or_fit_is_refused(target: Opener, tmp_path: Path, options: dict, message: str) -> None:
     model = models.chain(tmp_path / "m.onnx", layers=1)
-    with target(runtime_options={"fp16": "1"}).session() as session, pytest.raises(InputError, match="no runtime option 'fp16'"):
+    with target(runtime_options=options).session() as session, pytest.raises(InputError, match=message):
         session.measure(model, model, QUICK)
 
 
