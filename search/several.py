@@ -11,6 +11,7 @@ from ..targets.held_clocks import HeldClocks
 from ..targets.here import require_here
 from ..targets.store import MeasurementStore
 from ..targets.target import Target
+from .availability import Patience
 from .constraints import Constraints
 from .evaluate import StoredSplit
 from .predicted import AnyTarget, LatencyModel, PredictedTarget
@@ -59,6 +60,11 @@ class FoundTarget:
     clocks: HeldClocks | None = None
     away: str = ""
     prediction: LatencyModel | None = None
+
+    @property
+    def patience(self) -> Patience:
+        """How long to wait for it when it is away: a board may come back, this machine is as it is."""
+        return Patience(limit_s=0.0 if self.address.local or self.prediction is not None else None)
 
     def open(
         self,

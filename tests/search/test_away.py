@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from autocompress.errors import StageError, TargetUnavailable
-from autocompress.profiles import TimingConfig
+from autocompress.profiles import TimingConfig, load_profile, parse_target
 from autocompress.search.availability import Availability, Patience
 from autocompress.search.joint_table import joint_table, missing_note
 from autocompress.search.prepare import open_search, prepare
@@ -16,6 +16,7 @@ from autocompress.search.progress import QuietProgress
 from autocompress.search.report.page import render
 from autocompress.search.request import SearchRequest
 from autocompress.search.run_directory import read_run
+from autocompress.search.several import FoundTarget
 from autocompress.targets.ssh_board import Board as RealBoard
 from autocompress.targets.target import Target
 from autocompress.tests import sshd
@@ -62,7 +63,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
         heard = heard or Heard()
         request = SearchRequest(
             task=f"{tmp_path / 'task.py'}:make",
-            target=f"cpu,{further}",
+            target=f"cpu@10.0.0.5,{further}",
             trials=trials,
             sampler="random",
             recovery=False,
@@ -176,6 +177,23 @@ def test_patience_waits_longer_and_longer_and_ends() -> None:
     with pytest.raises(TargetUnavailable, match="Target 'pi' is away: gone"):
         Patience(limit_s=100, clock=lambda: now[0], sleep=sleep).until_back(fails, name="pi", say=lambda text: None)
     assert pauses == [5, 10, 20, 40]
+
+
+def test_only_a_board_with_an_address_is_waited_for() -> None:
+    pauses: list[float] = []
+
+    def fails() -> None:
+        raise TargetUnavailable("no runtime")
+
+    def found(address: str) -> FoundTarget:
+        return FoundTarget(profile=load_profile("cpu"), address=parse_target(address), environment=None)
+
+    for address, tries in (("cpu", 0), ("cpu@10.0.0.5", 1)):
+        patience = found(address).patience
+        patience._sleep, patience._clock = pauses.append, lambda: 1e9 * len(pauses)
+        with pytest.raises(TargetUnavailable, match="no runtime"):
+            patience.until_back(fails, name="cpu", say=lambda text: None)
+        assert len(pauses) == tries
 
 
 def test_patience_lets_a_candidates_own_failure_through() -> None:
