@@ -10,7 +10,7 @@ import pytest
 from autocompress.compress.recipe import Recipe
 from autocompress.errors import TargetUnavailable
 from autocompress.profiles import PredictedLatency, parse_target
-from autocompress.profiles.latency_table import LatencyTable
+from autocompress.profiles.latency_table import Coefficient, LatencyTable
 from autocompress.profiles.profile import Datasheet
 from autocompress.search import joint_table, table
 from autocompress.search.bundle import manifest
@@ -125,6 +125,15 @@ def test_another_table_or_data_sheet_is_another_identity(tmp_path):
     assert (
         len({json.dumps(item) for item in (one, two, model_of(PROFILE, NETWORK, space(), batch=1, folder=tmp_path).identity)}) == 3
     )
+
+
+def test_what_other_models_have_told_the_table_is_part_of_its_identity(tmp_path):
+    calibrated(tmp_path)
+    one = model_of(PROFILE, NETWORK, space(), batch=1, folder=tmp_path)
+    known = LatencyTable.of_device(tmp_path, profile_fingerprint=PROFILE.fingerprint, environment=ENVIRONMENT)
+    known.tell("another model", {name: Coefficient(mean=1e-9, deviation=1e-12) for name in one.predictor.terms.names})
+    two = model_of(PROFILE, NETWORK, space(), batch=1, folder=tmp_path)
+    assert one.seconds(INT8) != two.seconds(INT8) and one.identity != two.identity
 
 
 def test_a_target_that_nothing_predicts_is_unavailable(tmp_path, monkeypatch):
