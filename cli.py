@@ -276,9 +276,13 @@ def _finetuned(path: Path, run: dict[str, Any], point: Mapping[str, Any], *, sec
     from .targets.held_clocks import ClocksOfTargets
 
     try:
-        with make_progress(quiet=False) as progress, ClocksOfTargets(wanted=set_clocks, say=progress.note) as clocks:
-            with Interrupts() as interrupts, interrupts.allowed():
-                tuned = finetune(path, run, point, seconds=seconds, progress=progress, clocks=clocks)
+        with (
+            make_progress(quiet=False) as progress,
+            ClocksOfTargets(wanted=set_clocks, say=progress.note) as clocks,
+            Interrupts() as interrupts,
+            interrupts.allowed(),
+        ):
+            tuned = finetune(path, run, point, seconds=seconds, progress=progress, clocks=clocks)
     except KeyboardInterrupt:
         say("Interrupted: the same command goes on from here.")
         raise
