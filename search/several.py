@@ -83,8 +83,9 @@ class FoundTarget:
         inputs = validation.inputs if validation else None
         target = target_at(self.profile, self.address, store, inputs=inputs, recognize=recognize, clocks=self.clocks)
         if recognize is not None:
-            if target.board is not None:
-                target.board.patient = False
+            for board in (target.board, self.clocks.board if self.clocks else None):
+                if board is not None:
+                    board.patient = False
             return target
         assert self.environment is not None
         if target.probe().fingerprint != self.environment.fingerprint:
