@@ -13,7 +13,7 @@ from autocompress.profiles import PredictedLatency, parse_target
 from autocompress.profiles.latency_table import Coefficient, LatencyTable
 from autocompress.profiles.profile import Datasheet
 from autocompress.search import joint_table, table
-from autocompress.search.bundle import manifest
+from autocompress.search.bundle import RUNNERS, manifest, run_script
 from autocompress.search.constraints import Limits
 from autocompress.search.latency import LatencyPredictor
 from autocompress.search.pick import NothingMeets, limits_text, nearest_misses, pick
@@ -233,6 +233,12 @@ def test_the_manifest_of_a_bundle_says_that_its_latency_is_predicted(tmp_path):
     assert found["metrics"]["latency"]["predicted_s"] == point["latency"]["predicted_s"]
     assert "latency_s" not in found["metrics"]["latency"] and "original_s" not in found["metrics"]["latency"]
     assert found["target"]["predicted"]["source"] == "roofline of a leaflet"
+
+
+def test_the_script_of_a_bundle_does_not_say_that_anything_was_measured():
+    for runtime in RUNNERS:
+        for packed in (True, False):
+            assert "measured" not in run_script(runtime, packed=packed)
 
 
 def manifest_of(point, run, folder):
