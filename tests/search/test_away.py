@@ -65,11 +65,15 @@ def desk_in(folder: Path, monkeypatch: pytest.MonkeyPatch, *, kept: Path) -> Sim
     (folder / "task.py").write_text(textwrap.dedent(TASK))
     (folder / "edge.toml").write_text('inherits = "cpu"\nmemory_limit_bytes = 536870912\nstorage_bits = []\n')
 
-    def search(*, trials: int = 2, heard: Heard | None = None, further: str = str(folder / "edge.toml")) -> dict[str, Any]:
+    edge = str(folder / "edge.toml")
+
+    def search(
+        *, trials: int = 2, heard: Heard | None = None, primary: str = "cpu@10.0.0.5", further: str = edge
+    ) -> dict[str, Any]:
         heard = heard or Heard()
         request = SearchRequest(
             task=f"{folder / 'task.py'}:make",
-            target=f"cpu@10.0.0.5,{further}",
+            target=f"{primary},{further}",
             trials=trials,
             sampler="random",
             recovery=False,
@@ -90,7 +94,8 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: Path) -> SimpleNamespace:
-    """A desk of the test's own."""
+    """A desk of the test's own; finalists, which cost most, are not looked at (test_further.py has that)."""
+    monkeypatch.setattr("autocompress.search.finalists.Finalists.look_at", lambda *_, **__: False)
     return desk_in(tmp_path, monkeypatch, kept=kept)
 
 
@@ -284,10 +289,10 @@ def test_a_board_behind_ssh_that_is_switched_on_later_is_caught_up(
     there = f"{profile}@127.0.0.1:{ssh_server.port}"
     ssh_server.stop()
     try:
-        before = desk.search(further=there)
+        before = desk.search(primary="cpu", further=there)
         assert (before["status"], names(before), before["queued"]["edge"]["count"]) == ("finished", ["cpu"], 2)
     finally:
         ssh_server.start()
-    run = desk.search(further=there)
+    run = desk.search(primary="cpu", further=there)
     assert (names(run), run["queued"], run["trials"]) == (["cpu", "edge"], {}, before["trials"])
     assert all(point["targets"]["edge"]["latency"] for point in [*run["front"], *run["dominated"]])
