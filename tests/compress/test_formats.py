@@ -116,6 +116,14 @@ def test_linear_layers_share_no_zero_points(compressors, tmp_path):
     check_outputs(run(built.artifact.path, built.check.inputs), built.check)
 
 
+@pytest.mark.parametrize("precision", ["int8", "int8_24"])
+@pytest.mark.parametrize("name", ["zero_padded_shortcut", "split", "inverted_residual"])
+def test_a_file_for_tensorrt_runs_with_the_exact_sums_of_the_stand_in(name, precision, compressors_of_both, symmetric, tmp_path):
+    compressor = compressors_of_both(name)  # searches with --allow-predicted score it there
+    built = compressor.build(Recipe(precision=uniform(compressor.network, precision)), tmp_path).further[symmetric]
+    check_outputs(run(built.artifact.path, built.check.inputs), built.check)
+
+
 @pytest.mark.parametrize("precision", UNIFORM)
 def test_a_pruned_and_recovered_student_answers_like_torch_in_both_formats(precision, compressors_of_both, symmetric, tmp_path):
     compressor = compressors_of_both("residual_projection")
