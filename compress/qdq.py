@@ -27,14 +27,21 @@ def write_qdq(
     """Changes `model` in place. `layers` gives each integer layer's weight and bias parameter names and its integers."""
     writer = ModelWriter(model)
     _quantize_tensors(writer, _places(template, plan, scales))
+    symmetric = any(scale.signed for scale in scales.values())
     for name, (weight, bias, quantized) in layers.items():
-        _write_layer(writer, template, name, (weight, bias), quantized)
+        _write_layer(writer, template, name, (weight, bias), quantized, symmetric=symmetric)
     drop_dead_nodes(model)  # a carrier's consumers may all have moved to its integers
     writer.finish()
 
 
 def _write_layer(
-    writer: ModelWriter, template: Template, name: str, parameters: tuple[str, str | None], quantized: QuantizedLayer
+    writer: ModelWriter,
+    template: Template,
+    name: str,
+    parameters: tuple[str, str | None],
+    quantized: QuantizedLayer,
+    *,
+    symmetric: bool,
 ) -> None:
     weight, bias = parameters
     if weight not in template.parameters:
@@ -43,7 +50,9 @@ def _write_layer(
     weights, axis = (quantized.weight.T, 1) if stored.transposed else (quantized.weight, 0)
     values = write_integers(writer, f"{name}.weight_q", weights, quantized.bits)
     inputs = [values, writer.add_initializer(quantized.weight_scale, f"_w{len(writer.dropped)}")]
-    if weights.ndim == 2:  # ONNX Runtime's QGemm and QLinearMatMul want it written out, and exact sums on AVX2 one for each layer
+    # ONNX Runtime's QGemm and QLinearMatMul want a zero point written out, and exact sums on AVX2 one for each layer; TensorRT 8
+    # refuses a DequantizeLinear without.
+    if symmetric or weights.ndim == 2:
         inputs.append(writer.add_initializer(np.zeros(len(quantized.weight_scale), np.int8), f"_n{len(writer.dropped)}"))
     _dequantize(writer, stored.initializer, inputs, axis=axis)
     initializer = template.parameters[bias].initializer if bias is not None and bias in template.parameters else ""

@@ -87,9 +87,8 @@ def assert_symmetric(model):
     integers = {node.output[0] for node in model.graph.node if node.op_type == "QuantizeLinear"}
     for node in model.graph.node:
         if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
-            zeros = [numpy_helper.to_array(types[name]) for name in node.input[2:]]  # int8 where a weight has none
-            assert all(zero.dtype == np.int8 and not zero.any() for zero in zeros)
-            assert zeros or types[node.input[0]].data_type == TensorProto.INT8
+            scale, zero = (numpy_helper.to_array(types[name]) for name in node.input[1:])  # TensorRT 8 wants both, of one size
+            assert zero.dtype == np.int8 and not zero.any() and zero.shape == scale.shape
         else:
             assert integers.isdisjoint(node.input)
     assert all(tensor.data_type not in (TensorProto.INT32, TensorProto.UINT8) for tensor in model.graph.initializer)
