@@ -209,6 +209,7 @@ def pick(
     max_size: MaxSize = None,
     minimize: Annotated[str, typer.Option(help="What to minimize within the limits: latency, size or drop.")] = "latency",
     finetune: Annotated[str | None, typer.Option(help="Recover the point for so long, such as 30m, and measure it again.")] = None,
+    set_clocks: SetClocks = False,
     packed: Annotated[bool, typer.Option("--packed", help="Entropy-code the model; run.py restores it bit for bit.")] = False,
     out: Annotated[Path, typer.Option(metavar="DIR", help="The bundle's directory; must be new or empty.")] = Path("bundle"),
 ) -> None:
@@ -244,7 +245,7 @@ def pick(
             say(str(error))
             raise typer.Exit(NOTHING_MEETS) from None
         if seconds is not None:
-            tuned = _finetuned(run, whole, point_of(whole, point["trial"]), seconds=seconds)
+            tuned = _finetuned(run, whole, point_of(whole, point["trial"]), seconds=seconds, set_clocks=set_clocks)
             point = point_on(tuned, target) if target and has_several(whole) else tuned
         _bundle(run, content, point, out, packed=packed)
 
@@ -264,7 +265,7 @@ def _bundle(path: Path, run: dict[str, Any], point: Mapping[str, Any], out: Path
         print(f"{folder}: {label_of(seen, view)}, {formats.quality_of(seen)}, {formats.latency_of(seen)}, {size}")
 
 
-def _finetuned(path: Path, run: dict[str, Any], point: Mapping[str, Any], *, seconds: float) -> Mapping[str, Any]:
+def _finetuned(path: Path, run: dict[str, Any], point: Mapping[str, Any], *, seconds: float, set_clocks: bool) -> Mapping[str, Any]:
     """The point after its fine-tuning; the unchanged point when that did not help."""
     from .search.finetune import finetune
     from .search.formats import Formats, label_of
@@ -272,10 +273,16 @@ def _finetuned(path: Path, run: dict[str, Any], point: Mapping[str, Any], *, sec
     from .search.progress import make_progress
     from .search.report import write_report
     from .search.run_directory import read_run
+    from .targets.held_clocks import ClocksOfTargets
 
     try:
-        with make_progress(quiet=False) as progress, Interrupts() as interrupts, interrupts.allowed():
-            tuned = finetune(path, run, point, seconds=seconds, progress=progress)
+        with (
+            make_progress(quiet=False) as progress,
+            ClocksOfTargets(wanted=set_clocks, say=progress.note) as clocks,
+            Interrupts() as interrupts,
+            interrupts.allowed(),
+        ):
+            tuned = finetune(path, run, point, seconds=seconds, progress=progress, clocks=clocks)
     except KeyboardInterrupt:
         say("Interrupted: the same command goes on from here.")
         raise

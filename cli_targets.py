@@ -118,6 +118,7 @@ def targets_calibrate(
         str, typer.Option(help="Time for it, such as 2m; what is measured is kept, so that it can go on later.")
     ] = "2m",
     check: Annotated[int, typer.Option(metavar="N", help="Measure N random candidates, too, and tell the table's error.")] = 0,
+    set_clocks: SetClocks = False,
     as_json: Json = False,
 ) -> None:
     """Measure a target's latency table: from it later searches predict how fast a candidate is.
@@ -134,6 +135,7 @@ def targets_calibrate(
         from .search.prepare import prepare
         from .search.progress import make_progress
         from .search.request import SearchRequest
+        from .targets.held_clocks import ClocksOfTargets
 
         if check < 0:
             raise InputError(f"--check {check} is no number of candidates: give 0 or more.")
@@ -151,8 +153,8 @@ def targets_calibrate(
             fresh=False,
             command="",
         )
-        with make_progress(quiet=as_json) as progress:
-            problem = prepare(request, progress)
+        with make_progress(quiet=as_json) as progress, ClocksOfTargets(wanted=set_clocks, say=progress.note) as clocks:
+            problem = prepare(request, progress, clocks=clocks)
             try:
                 report = calibrate_target(problem, budget_s=request.budget_s or 0.0, check_count=check, progress=progress.stage)
             except StageError as error:

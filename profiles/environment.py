@@ -16,8 +16,9 @@ class Environment:
 
     `flags` are the CPU features that decide which kernels run. `cores` are those the worker is pinned to.
     `load_1m` (the 1-minute load average) and `clock_mhz` change from minute to minute: kept, not fingerprinted.
-    `device` is the board's or the GPU's model, `machine` the SHA-256 of the system's own identity (/etc/machine-id), `power_mode`
-    that of a board that has several, `emulated` whether another processor is being imitated: such latencies mean nothing.
+    `device` is the board's or the GPU's model, `machine` the SHA-256 of the system's own identity (/etc/machine-id, and the serial
+    number where a board tells it), `power_mode` that of a board that has several, `emulated` whether another processor is being
+    imitated: such latencies mean nothing.
     """
 
     cpu_model: str

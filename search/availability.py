@@ -25,7 +25,10 @@ def is_away(error: Exception) -> bool:
 
 
 class Patience:
-    """Waits for the primary target: at most `limit_s` (None: PATIENCE_S) for one absence, with growing pauses."""
+    """Waits for the primary target: at most `limit_s` (None: PATIENCE_S) for one absence, with growing pauses.
+
+    A limit of 0 is for a target on this machine: what is wrong with it does not pass by waiting.
+    """
 
     def __init__(
         self,
@@ -54,7 +57,8 @@ class Patience:
                 tries += 1
                 left_s = self._limit_s - (self._clock() - started)
                 if left_s < pause:
-                    raise TargetUnavailable(f"Target '{name}' is away: {error}") from error
+                    state = "is away" if self._limit_s else "cannot be used"
+                    raise TargetUnavailable(f"Target '{name}' {state}: {error}") from error
                 say(f"target '{name}' is away, waiting for it for {format_duration(left_s)} at most: {error}")
                 self._sleep(pause)
 

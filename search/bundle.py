@@ -26,7 +26,7 @@ from .packed import pack, unpack
 SCHEMA_VERSION = 1
 # What run.py is made of: the same for every runtime, but for the import, how a model is opened, and how it is run.
 HEAD = '''\
-"""Runs the model as it was measured: python run.py [INPUT.npy ...]  (without files: random inputs, batch 1)."""
+"""Runs the model as manifest.json describes it: python run.py [INPUT.npy ...]  (without files: random inputs, batch 1)."""
 import json
 import sys
 from pathlib import Path
@@ -94,7 +94,7 @@ for output, value in results.items():
 # What run.py has instead of a path to model.onnx.
 RESTORING = '''\
 def restored(file):
-    """The packed model's bytes; ends the program when they are not those that were measured."""
+    """The packed model's bytes; ends the program when they are not those of manifest.json."""
     try:
         model = unpack(file.read_bytes())
     except (lzma.LZMAError, ValueError, IndexError, KeyError, EOFError) as error:

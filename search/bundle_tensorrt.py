@@ -21,10 +21,14 @@ model = str(here / "model.onnx")
 RUNNING = """\
 try:
     runtime = load_runtime(manifest["session"]["runtime"])
-    session = runtime.open_session(model, {**options, "shapes": {name: list(array.shape) for name, array in feeds.items()}})
 except RefusedError as refusal:
     sys.exit(str(refusal))
-for output, value in zip(manifest["outputs"], session.run(feeds)):
+try:
+    session = runtime.open_session(model, {**options, "shapes": {name: list(array.shape) for name, array in feeds.items()}})
+    outputs = session.run(feeds)
+except (RefusedError, *runtime.ERRORS) as error:
+    sys.exit(str(error))
+for output, value in zip(manifest["outputs"], outputs):
     print(output["name"], value.shape, value.dtype, value, sep="\\n")
 """
 # Behind `restored`: TensorRT reads files.

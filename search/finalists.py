@@ -89,7 +89,8 @@ class Finalists:
                 baseline = None if index == 0 else evaluations[0]
                 again = caught_up(self._evaluator, evaluation, baseline=baseline, progress=progress)
                 evaluations[index] = again
-                found = {name: again.further[name].to_json() for name in evaluation.missing if name not in again.missing}
+                settled = [name for name in missing_again(evaluation) if name not in missing_again(again)]
+                found = {name: again.further[name].to_json() for name in settled}
                 if found:
                     self._caught_up[str(evaluation.trial)] = {**self._caught_up.get(str(evaluation.trial), {}), **found}
                     self._directory.write_json(_CAUGHT_UP, self._caught_up)

@@ -11,6 +11,7 @@ from ..compress.recipe import Recipe
 from ..errors import InputError, StageError
 from ..files import digest_of
 from ..profiles import FINALIST_TIMING, format_duration
+from ..targets.held_clocks import ClocksOfTargets
 from .constraints import Constraints
 from .evaluate import Evaluator, StoredSplit
 from .evaluate import Progress as Say
@@ -43,12 +44,15 @@ class LongRecovery:
         return self.compressor.build(recipe, out_dir, progress=progress, recovery_s=self.recovery_s, checkpoint=self.checkpoint)
 
 
-def finetune(path: Path, run: Run, point: Point, *, seconds: float, progress: Progress) -> Point:
+def finetune(
+    path: Path, run: Run, point: Point, *, seconds: float, progress: Progress, clocks: ClocksOfTargets | None = None
+) -> Point:
     """The point after `seconds` of recovery, measured and scored like a finalist, and kept in the run directory `path`.
 
     A point that was fine-tuned already starts again from its trial; the same trial and seconds are never done twice. An
-    interrupted call is continued by the next one. InputError when the point is the original, RunDirectoryError when task,
-    data or environment changed since the search, StageError when the recovered model cannot be built or measured.
+    interrupted call is continued by the next one. `clocks` as in `prepare`. InputError when the point is the original,
+    RunDirectoryError when task, data or environment changed since the search, StageError when the recovered model cannot be
+    built or measured.
     """
     origin = origin_of(point, run)
     if origin["trial"] == run["baseline"]["trial"]:
@@ -58,7 +62,7 @@ def finetune(path: Path, run: Run, point: Point, *, seconds: float, progress: Pr
     if (known := next((each for each in stored if each["finetuned"] == made_of), None)) is not None:
         return known
     number = 1 + len(stored)
-    problem = prepare(_request(path, run), progress)
+    problem = prepare(_request(path, run), progress, clocks=clocks)
     with RunDirectory.reopen(path, config_of(problem)) as directory, splits_folder(directory) as splits:
         (path / FINETUNED).mkdir(exist_ok=True)
         recipe = Recipe.from_json(origin["recipe"])

@@ -125,7 +125,7 @@ def _on_target(
             latency, _ = latency_on(target, session, evaluation.recipe, model=path, baseline=reference, timing=evaluator.timing)
         availability.answered(name)
     except (StageError, TargetUnavailable) as error:
-        if is_away(error):
+        if is_away(error) or (baseline is None and build is None):  # an original that is caught up cannot stop the search
             availability.gone(name, str(error))
         elif baseline is None:
             raise _of_the_original(error, name) from error

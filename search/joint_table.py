@@ -105,6 +105,7 @@ def joint_json(run: Run) -> str:
     chosen, reason = recommended_jointly(run)
     value = {name: run[name] for name in names} | {"chosen": {"trial": chosen["trial"], "reason": reason}}
     value |= {name: run[name] for name in ("baseline", "uniform_int8", "front", "fronts", "nearest_misses")}
+    value |= {"queued": run.get("queued", {})}
     return json.dumps(value, indent=2, ensure_ascii=False)
 
 

@@ -74,9 +74,10 @@ class TableModel:
 
     @property
     def identity(self) -> Any:
-        """See LatencyModel: the measurements."""
-        table = self.predictor.table
-        return ["table", dict(table.device), [asdict(item) for item in table.observations(self.predictor.structure)]]
+        """See LatencyModel: the measurements, and what those of other models have told."""
+        table, structure = self.predictor.table, self.predictor.structure
+        told = {name: asdict(found) for name, found in (table.coefficients(structure) or {}).items()}
+        return ["table", dict(table.device), [asdict(item) for item in table.observations(structure)], told]
 
     @cached_property
     def error(self) -> float | None:

@@ -237,6 +237,7 @@ def make_evaluator(
         elapsed=elapsed,
         further=tuple(further),
         availability=availability,
+        patience=first.patience,
     )
 
 

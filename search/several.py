@@ -11,6 +11,7 @@ from ..targets.held_clocks import HeldClocks
 from ..targets.here import require_here
 from ..targets.store import MeasurementStore
 from ..targets.target import Target
+from .availability import Patience
 from .constraints import Constraints
 from .evaluate import StoredSplit
 from .predicted import AnyTarget, LatencyModel, PredictedTarget
@@ -60,6 +61,11 @@ class FoundTarget:
     away: str = ""
     prediction: LatencyModel | None = None
 
+    @property
+    def patience(self) -> Patience:
+        """How long to wait for it when it is away: a board may come back, this machine is as it is."""
+        return Patience(limit_s=0.0 if self.address.local or self.prediction is not None else None)
+
     def open(
         self,
         store: MeasurementStore | None = None,
@@ -77,8 +83,9 @@ class FoundTarget:
         inputs = validation.inputs if validation else None
         target = target_at(self.profile, self.address, store, inputs=inputs, recognize=recognize, clocks=self.clocks)
         if recognize is not None:
-            if target.board is not None:
-                target.board.patient = False
+            for board in (target.board, self.clocks.board if self.clocks else None):
+                if board is not None:
+                    board.patient = False
             return target
         assert self.environment is not None
         if target.probe().fingerprint != self.environment.fingerprint:

@@ -100,11 +100,18 @@ def _calibrate(
     left_s: Callable[[], float],
     search: Search,
 ) -> None:
-    """A table that cannot be made is no reason to stop: measured candidates teach the predictor as well."""
-    timing = TIMING.with_batch(search.evaluator.timing.batch)
-    try:
+    """A table that cannot be made is no reason to stop: measured candidates teach the predictor as well.
+
+    A target that is away is waited for; TargetUnavailable when it stays away.
+    """
+    timing, say = TIMING.with_batch(search.evaluator.timing.batch), search.progress.stage
+
+    def calibrated() -> None:
         with ShapeRuns(compressor.task, compressor.network, target, timing=timing, cache_dir=compressor.cache_dir) as runs:
-            calibrate(predictor, runs, time_left=left_s, progress=search.progress.stage)
+            calibrate(predictor, runs, time_left=left_s, progress=say)
+
+    try:
+        search.evaluator.patience.until_back(calibrated, name=target.profile.name, say=say)
     except StageError as error:
         search.progress.note(f"Note: the latency table could not be made ({error}); measured candidates will teach it.")
 

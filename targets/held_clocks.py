@@ -11,6 +11,7 @@ from typing import Self
 from ..errors import StageError, TargetUnavailable
 from ..profiles.address import TargetAddress
 from ..profiles.profile import Profile
+from .ssh_board import Board
 from .target import Target
 from .transport import Transport
 
@@ -18,9 +19,13 @@ _TIMEOUT_S = 240.0  # nvpmodel and jetson_clocks may each take a while, and anot
 
 
 class HeldClocks:
-    """The clocks of one device, held by a worker of their own. `power_mode` None: the present one."""
+    """The clocks of one device, held by a worker of their own. `power_mode` None: the present one.
 
-    def __init__(self, open_worker: Callable[[], Transport], *, power_mode: str | None):
+    `board` is what the worker is reached by; whoever does not wait for the device makes it impatient.
+    """
+
+    def __init__(self, open_worker: Callable[[], Transport], *, power_mode: str | None, board: Board | None = None):
+        self.board = board
         self._open_worker = open_worker
         self._power_mode = power_mode
         self._worker: Transport | None = None
@@ -78,7 +83,7 @@ class ClocksOfTargets:
             return None
         if profile.name not in self._held:
             plain = Target(profile, address=address)
-            self._held[profile.name] = HeldClocks(plain.open_worker, power_mode=profile.power_mode)
+            self._held[profile.name] = HeldClocks(plain.open_worker, power_mode=profile.power_mode, board=plain.board)
         return self._held[profile.name]
 
     def __enter__(self) -> Self:

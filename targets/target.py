@@ -17,7 +17,7 @@ from ..compress.recipe import Precision
 from ..errors import StageError, TargetUnavailable
 from ..files import digest_of_file
 from ..profiles.address import TargetAddress
-from ..profiles.environment import Environment, require_same_environment
+from ..profiles.environment import Environment
 from ..profiles.measurement import SEARCH_TIMING, Measurement, PairBlocks, TimingConfig, critical_value
 from ..profiles.profile import GPU_RUNTIMES, Profile
 from .control import Control
@@ -204,7 +204,7 @@ class Target:
         engines = 2 * timing.engine_builds if self.profile.runtime in GPU_RUNTIMES else 0
         result = worker.send(request, timeout_s=2 * timing.max_s + MEASURE_TIMEOUT_S + engines * BUILD_TIMEOUT_S)
         environment = Environment.from_json(result["environment"])
-        require_same_environment((self.probe(), environment))
+        self._require_unchanged(environment)
         pairs = tuple(PairBlocks.from_json(pair) for pair in result["pairs"])
         return Measurement(
             pairs=pairs,
@@ -219,6 +219,12 @@ class Target:
             details=result.get("details", {}),
             conditions=result.get("conditions", {}),
         )
+
+    def _require_unchanged(self, environment: Environment) -> None:
+        """TargetUnavailable when the device is not as it was when it was asked first: what it measured now is not kept."""
+        if changed := self.probe().differences(environment):
+            told = "; ".join(f"{name} was {before!r} and is {now!r}" for name, (before, now) in changed.items())
+            raise TargetUnavailable(f"The target changed meanwhile ({told}): put it back as it was, or start anew.")
 
     def open_worker(self) -> Transport:
         """A fresh worker process, configured by the profile; on a board, one that stood by if there is one."""

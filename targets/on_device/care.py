@@ -13,7 +13,9 @@ Formats, JetPack 5 (L4T 35) and 6 (L4T 36):
   throttling   cooling devices (docs.kernel.org/driver-api/thermal/sysfs-api.html): `cpufreq-*` and `devfreq-*` cap clocks,
                `*-throttle-alert` report what the hardware does. A fan is no throttling, nor is `hot-surface-alert`.
                hwmon `soctherm_oc` counts the events that make the hardware throttle: oc1 under-voltage, oc2 average and oc3
-               momentary over-current (drivers/hwmon/tegra23x-oc of L4T: oc1_event_cnt, oc1_throt_en).
+               momentary over-current (drivers/hwmon/tegra23x-oc of L4T: oc1_event_cnt, oc1_throt_en). The last ends by itself
+               within milliseconds, and an Orin Nano in MAXN_SUPER may count several a second: it throttles a pair only where
+               clocks that are fixed are seen below what they were. Every event is told in the conditions.
 Raspberry Pi: get_throttled, bits 0-3 now, 16-19 since the start (include/soc/bcm2835/raspberrypi-firmware.h of Linux);
 hexadecimal in sysfs, `throttled=0x50005` from vcgencmd. Intel: core_throttle_count, package_throttle_count.
 """
@@ -37,6 +39,8 @@ OFF_C = -100.0  # a sensor that is powered down says -256
 LIMITING = re.compile(r"(thermal-)?(cpufreq|devfreq)-.*|.*-throttle-alert|Processor")
 GPU = re.compile(r".*(gpu|gp10b|gv11b|ga10b).*")
 OC_EVENTS = {"oc1": "under-voltage (oc1)", "oc2": "average over-current (oc2)", "oc3": "momentary over-current (oc3)"}
+MOMENTARY = OC_EVENTS["oc3"]
+FALLEN = 0.98  # of a fixed clock: less is a clock that fell
 EMC = "sys/kernel/debug/bpmp/debug/clk/emc"
 PI_BITS = ("under-voltage", "capped frequency", "throttling", "soft temperature limit")
 PI_SYSFS = "sys/devices/platform/soc/soc:firmware/get_throttled"
@@ -195,8 +199,22 @@ def condition(_: Any, request: Request) -> dict[str, Any]:
 
 def throttling_between(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
     """What throttled the board between two states, or did at one of them; empty if nothing did."""
-    risen = [name for name, count in after["counters"].items() if count > before["counters"].get(name, 0)]
+    risen = set(events_between(before, after))
+    if not clocks_fell(before, after):
+        risen.discard(MOMENTARY)
     return sorted({*risen, *before["active"], *after["active"]})
+
+
+def events_between(before: dict[str, Any], after: dict[str, Any]) -> dict[str, int]:
+    """By counter, how many events were counted between two states; counters that stand still are left out."""
+    counted = {name: count - before["counters"].get(name, 0) for name, count in after["counters"].items()}
+    return {name: count for name, count in counted.items() if count > 0}
+
+
+def clocks_fell(before: dict[str, Any], after: dict[str, Any]) -> bool:
+    """Whether a clock is lower that was held at one frequency; free clocks come and go with the load, which says nothing."""
+    earlier, now = before["clocks_mhz"], after["clocks_mhz"]
+    return bool(before["clocks_fixed"]) and any(now[name] < FALLEN * earlier[name] for name in earlier.keys() & now.keys())
 
 
 class Watch:
@@ -234,6 +252,7 @@ class Watch:
             "clocks_mhz": [first["clocks_mhz"], last["clocks_mhz"]],
             "temperatures_c": [first["temperatures_c"], last["temperatures_c"]],
             "dropped_pairs": len(self.dropped),
+            "events": events_between(first, last),
             "throttled_by": sorted({reason for reasons in self.dropped for reason in reasons}),
             **({"tegrastats": ends} if any(ends) else {}),
         }

@@ -18,7 +18,8 @@ from .runtime import RefusedError
 _LIBRARY = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 _NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING: no implicit waiting for the default stream
 _THREAD_LOCAL = 1  # CU_STREAM_CAPTURE_MODE_THREAD_LOCAL: other threads may do as they like
-_CAPABILITY = (75, 76)  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, _MINOR
+# CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, _MINOR, _MULTIPROCESSOR_COUNT
+_CAPABILITY, _PROCESSORS = (75, 76), 16
 _DRIVER_REMEDY = (
     "Install NVIDIA's driver for it (`nvidia-smi` must list a GPU; on a Jetson it is part of JetPack), "
     "or choose a target of the CPU, such as 'cpu'."
@@ -30,11 +31,15 @@ class CudaError(RuntimeError):
 
 
 class Device(NamedTuple):
-    """What the driver says of the GPU: product name, compute capability (8, 7), newest CUDA version it serves (12, 6)."""
+    """What the driver says of the GPU: product name, compute capability (8, 7), newest CUDA version it serves (12, 6).
+
+    `processors` are its multiprocessors (SMs) in use: every Orin has the name "Orin", and some power modes switch SMs off.
+    """
 
     name: str
     capability: tuple[int, int]
     driver: tuple[int, int]
+    processors: int
 
 
 class Cuda:
@@ -59,12 +64,20 @@ class Cuda:
             raise RefusedError(f"NVIDIA's driver finds no GPU. {_DRIVER_REMEDY}", kind="unavailable")
         handle = self._read("cuDeviceGet", ctypes.c_int(), 0)
         self.device = self._described(handle)
-        context = self._pointer("cuDevicePrimaryCtxRetain", handle)
-        self.call("cuCtxSetCurrent", context)
+        try:
+            self.call("cuCtxSetCurrent", self._pointer("cuDevicePrimaryCtxRetain", handle))
+        except CudaError as error:
+            raise RefusedError(
+                f"{self.device.name} cannot be used now ({error}): end what else runs on it, or choose another target.",
+                kind="unavailable",
+            ) from error
 
     def call(self, function: str, *arguments: Any) -> None:
         """Calls the driver. CudaError when it does not succeed."""
-        code = getattr(self._library, function)(*arguments)
+        called = getattr(self._library, function, None)
+        if called is None:
+            raise CudaError(f"{function}: this driver is too old to have it")
+        code = called(*arguments)
         if code:
             reason = ctypes.c_char_p()
             self._library.cuGetErrorString(ctypes.c_int(code), ctypes.byref(reason))
@@ -111,11 +124,13 @@ class Cuda:
     def _described(self, handle: int) -> Device:
         name = ctypes.create_string_buffer(256)
         self.call("cuDeviceGetName", name, ctypes.c_int(256), ctypes.c_int(handle))
-        major, minor = (
-            self._read("cuDeviceGetAttribute", ctypes.c_int(), ctypes.c_int(key), ctypes.c_int(handle)) for key in _CAPABILITY
+        major, minor, processors = (
+            self._read("cuDeviceGetAttribute", ctypes.c_int(), ctypes.c_int(key), ctypes.c_int(handle))
+            for key in (*_CAPABILITY, _PROCESSORS)
         )
         version = self._read("cuDriverGetVersion", ctypes.c_int())
-        return Device(name.value.decode(errors="replace"), (major, minor), (version // 1000, version % 1000 // 10))
+        driver = version // 1000, version % 1000 // 10
+        return Device(name.value.decode(errors="replace"), (major, minor), driver, processors)
 
     def _read(self, function: str, into: Any, *arguments: Any) -> int:
         """The value that the driver writes through its first argument."""

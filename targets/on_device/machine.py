@@ -23,7 +23,7 @@ def machine_facts(request: Request) -> dict[str, Any]:
     present = info.get("flags", info.get("Features", "")).split()
     governor = _text(f"/sys/devices/system/cpu/cpu{request['cores'][0]}/cpufreq/scaling_governor")
     clock = info.get("cpu MHz")
-    machine, mode = _text("/etc/machine-id"), power_mode(request.get("root", "/"))
+    machine, mode = machine_identity(), power_mode(request.get("root", "/"))
     if mode is not None and clocks_fixed(request.get("root", "/")):
         governor = "fixed"  # jetson_clocks leaves the governor's name as it was
     return {
@@ -41,6 +41,12 @@ def machine_facts(request: Request) -> dict[str, Any]:
         "machine": hashlib.sha256(machine.encode()).hexdigest() if machine else None,
         "emulated": request["emulated"],
     }
+
+
+def machine_identity(root: str = "/") -> str | None:
+    """The system's identity, and a board's serial number: boards whose cards were copied share the former."""
+    found = [_text(root + name) for name in ("etc/machine-id", "proc/device-tree/serial-number")]
+    return " ".join(part for part in found if part) or None
 
 
 def is_emulated() -> bool:

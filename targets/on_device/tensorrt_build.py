@@ -57,7 +57,8 @@ class Shapes(NamedTuple):
 class Built(NamedTuple):
     """A serialized engine, the timing cache it leaves (None: kept none), seconds it took, and the flags that were set.
 
-    `inputs` are name and shape of the model's inputs as it declares them, -1 for a dynamic size.
+    `inputs` are name and shape of the model's inputs as it declares them, -1 for a dynamic size; `outputs` the names of its
+    outputs. Both are in the model's order, which need not be the engine's.
     """
 
     plan: bytes
@@ -65,6 +66,7 @@ class Built(NamedTuple):
     seconds: float
     flags: tuple[str, ...]
     inputs: list[Any]
+    outputs: list[str]
 
 
 def logger_of(trt: Any) -> Any:
@@ -87,14 +89,29 @@ def logger_of(trt: Any) -> Any:
     return Log()
 
 
+def created(kind: Any, log: Any) -> Any:
+    """A Builder or Runtime (`kind`). EngineError when there is none: the library does not fit the driver, or memory is short."""
+    try:
+        return kind(log)
+    except TypeError as error:  # what the binding makes of a null pointer
+        raise EngineError(f"TensorRT does not start: {log.said()}") from error
+
+
 def read_options(request: Request) -> dict[str, str]:
-    """The builder's options of a profile's runtime_options, defaults included. RefusedError for one that does not exist."""
+    """The builder's options of a profile's runtime_options, defaults included.
+
+    RefusedError for one that does not exist, or is no number.
+    """
     given = request.get("runtime_options") or {}
     if unknown := sorted(set(given) - set(OPTIONS)):
         raise RefusedError(
             f"TensorRT has no runtime option {unknown[0]!r} here: use {', '.join(OPTIONS)} in the target's runtime_options.",
             kind="input",
         )
+    for name, value in given.items():
+        if value and not (value in ("0", "1") if name == "tf32" else value.isdecimal()):
+            allowed = '"0" or "1"' if name == "tf32" else "a whole number"
+            raise RefusedError(f"The target's runtime option {name} = {value!r} must be {allowed}.", kind="input")
     return {**OPTIONS, **given}
 
 
@@ -114,7 +131,7 @@ def build(
     for, where it can be said (RTX); without it the engine is for all that the library serves.
     """
     started = time.perf_counter()
-    builder = trt.Builder(log)
+    builder = created(trt.Builder, log)
     network = builder.create_network(network_flags(trt))
     parser = trt.OnnxParser(network, log)
     if not parser.parse_from_file(model):
@@ -122,6 +139,7 @@ def build(
         raise EngineError(f"TensorRT cannot read the model: {describe(first) if first else log.said()}")
     inputs = [network.get_input(index) for index in range(network.num_inputs)]
     declared = [[item.name, list(item.shape)] for item in inputs]
+    outputs = [network.get_output(index).name for index in range(network.num_outputs)]
     for index, item in enumerate(inputs):
         item.shape = tuple(shapes.sizes(item.name, tuple(item.shape), index))
     config = builder.create_builder_config()
@@ -136,13 +154,15 @@ def build(
         config.num_compute_capabilities = 1
         config.set_compute_capability(target, 0)
     if timings is not None:
-        config.set_timing_cache(config.create_timing_cache(timings), False)
+        begun = config.create_timing_cache(timings)
+        if begun is None or not config.set_timing_cache(begun, False):  # damaged, or of another driver
+            config.set_timing_cache(config.create_timing_cache(b""), False)
     plan = builder.build_serialized_network(network, config)
     if plan is None:
         raise EngineError(f"TensorRT cannot build the model: {log.said()}")
     cache = config.get_timing_cache() if timings is not None else None
     kept = bytes(cache.serialize()) if cache is not None else None
-    return Built(bytes(plan), kept, time.perf_counter() - started, flags, declared)
+    return Built(bytes(plan), kept, time.perf_counter() - started, flags, declared, outputs)
 
 
 def network_flags(trt: Any) -> int:

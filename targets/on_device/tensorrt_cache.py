@@ -55,7 +55,7 @@ def file_digest(path: str) -> str:
 
 
 def load_engine(key: str) -> tuple[bytes, dict[str, Any]] | None:
-    """A kept engine and what is known of it (build_s, flags, inputs), marked as used; None if it is not kept, or damaged."""
+    """A kept engine and what is known of it (build_s, flags, inputs, outputs), marked as used; None if none is kept whole."""
     path = cache_folder() / f"{key}.engine"
     with contextlib.suppress(OSError, ValueError):
         head, _, plan = path.read_bytes().partition(b"\n")

@@ -12,7 +12,7 @@ from . import tensorrt_cache as cache
 from .cuda import Cuda, CudaError, gpu_clock_mhz
 from .inputs import feeds_of, stored_shapes
 from .runtime import Feeds, Request
-from .tensorrt_build import EngineError, Shapes, build, logger_of, read_options
+from .tensorrt_build import EngineError, Shapes, build, created, logger_of, read_options
 from .tensorrt_layers import kernel_names, layer_precisions
 from .tensorrt_session import TrtSession
 
@@ -25,7 +25,11 @@ def opened(module: str, *, compiles: bool = False) -> TensorRT:
     The GPU is looked for first: without one the library is of no use, and much of it ends in a segmentation fault.
     """
     cuda = Cuda()
-    return TensorRT(importlib.import_module(module), cuda, compiles=compiles)
+    try:
+        library = importlib.import_module(module)
+    except OSError as error:  # a part of it that it loads by itself is missing
+        raise ImportError(f"{module}: {error}") from error
+    return TensorRT(library, cuda, compiles=compiles)
 
 
 class TensorRT:
@@ -51,7 +55,8 @@ class TensorRT:
     def facts(self, request: Request) -> dict[str, Any]:
         """See Runtime. A board keeps its own name; a GPU in a PC gives its own."""
         device = self._cuda.device
-        self._trt.Runtime(self._log)  # a library that does not fit this GPU or driver fails here, not in the first measurement
+        # a library that does not fit this GPU or driver fails here, not in the first measurement
+        created(self._trt.Runtime, self._log)
         return {} if Path("/proc/device-tree/model").exists() else {"device": device.name}
 
     def prepare(self, request: Request) -> None:
@@ -64,9 +69,10 @@ class TensorRT:
 
     def open_session(self, model: str, request: Request) -> TrtSession:
         """See Runtime. The engine comes out of the cache if it holds it."""
-        plan, _ = self._engine(model, request)
+        plan, facts = self._engine(model, request)
+        names = [*(name for name, _ in facts["inputs"]), *facts["outputs"]]
         kernels = cache.load_blob("runtime", *self._device_and_version()) if self._compiles else None
-        return TrtSession(self._trt, self._log, self._cuda, plan, kernels=kernels)
+        return TrtSession(self._trt, self._log, self._cuda, plan, names, kernels=kernels)
 
     def peak_memory(self, request: Request, feeds: Feeds) -> int:
         """Bytes of device memory that loading and running the candidate takes: engine, activations, inputs, outputs."""
@@ -123,7 +129,7 @@ class TensorRT:
         return {"runs": runs, "kernels": kernels}
 
     def _engine(self, model: str, request: Request, *, anew: bool = False) -> tuple[bytes, dict[str, Any]]:
-        """The engine for the request's shapes, and what is known of it: build_s, engine_bytes, flags.
+        """The engine for the request's shapes, and what is known of it: build_s, engine_bytes, flags, inputs, outputs.
 
         `engine_build` tells engines apart that are built of one model independently of each other: without the timing cache,
         which would choose the same tactics again. `anew`: built now, whatever is kept.
@@ -153,7 +159,8 @@ class TensorRT:
         built = build(self._trt, self._log, model, shapes, options, timings=timings, capability=capability)
         if built.timings:
             cache.keep_blob("timing", device, version, built.timings)
-        facts = {"build_s": built.seconds, "flags": list(built.flags), "engine_bytes": len(built.plan), "inputs": built.inputs}
+        facts: dict[str, Any] = {"build_s": built.seconds, "flags": list(built.flags), "engine_bytes": len(built.plan)}
+        facts.update(inputs=built.inputs, outputs=built.outputs)
         cache.keep_engine(key(built.inputs), built.plan, facts)
         return built.plan, facts
 
@@ -163,7 +170,7 @@ class TensorRT:
             cache.keep_blob("runtime", *self._device_and_version(), compiled)
 
     def _device_and_version(self) -> tuple[str, str]:
-        return self._cuda.device.name, str(self._trt.__version__)
+        return f"{self._cuda.device.name} {self._cuda.device.processors}SM", str(self._trt.__version__)
 
 
 def _profiler(trt: Any) -> Any:

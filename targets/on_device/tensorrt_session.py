@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import statistics
 import time
-from typing import Any
+from typing import Any, Sequence
 
 import numpy as np
 
 from .cuda import Cuda, CudaError, Event, Graph
 from .runtime import Feeds, Input
-from .tensorrt_build import EngineError
+from .tensorrt_build import EngineError, created
 
 DTYPES = {
     "FLOAT": "float32",
@@ -28,21 +28,24 @@ SINGLES = 16  # inferences of a block that are timed one by one, after it
 class TrtSession:
     """See Session. An engine on the device with its buffers; its shapes are fixed."""
 
-    def __init__(self, trt: Any, log: Any, cuda: Cuda, plan: bytes, *, kernels: bytes | None = None):
-        """`kernels`: compiled kernels of TensorRT for RTX to begin with; None for TensorRT, which has them in the engine."""
+    def __init__(self, trt: Any, log: Any, cuda: Cuda, plan: bytes, names: Sequence[str], *, kernels: bytes | None = None):
+        """`names`: inputs and outputs in the model's order; an engine may have another.
+
+        `kernels`: compiled kernels of TensorRT for RTX to begin with; None for TensorRT, which has them in the engine.
+        """
         self._trt = trt
         self._log = log
         self.cuda = cuda
-        self._runtime = trt.Runtime(log)
+        self._runtime = created(trt.Runtime, log)
         self.engine = self._runtime.deserialize_cuda_engine(plan)
         if self.engine is None:
             raise EngineError(f"TensorRT cannot load the engine: {log.said()}")
-        self._kernels: Any = None
-        self.context = self._made_context(kernels)
+        self.context, self._kernels = self._made_context(kernels)
         if self.context is None:
             raise EngineError(f"TensorRT cannot run the engine: {log.said()}")
         self.stream = cuda.stream()
         tensors = [self._tensor(self.engine.get_tensor_name(index)) for index in range(self.engine.num_io_tensors)]
+        tensors.sort(key=lambda item: names.index(item.name))
         modes = [self.engine.get_tensor_mode(item.name) for item in tensors]
         self.inputs = [item for item, mode in zip(tensors, modes) if mode == trt.TensorIOMode.INPUT]
         self._outputs = [item for item, mode in zip(tensors, modes) if mode != trt.TensorIOMode.INPUT]
@@ -92,15 +95,16 @@ class TrtSession:
         """The kernels that TensorRT for RTX has compiled, for later sessions; None for TensorRT."""
         return None if self._kernels is None else bytes(self._kernels.serialize())
 
-    def _made_context(self, kernels: bytes | None) -> Any:
+    def _made_context(self, kernels: bytes | None) -> tuple[Any, Any]:
+        """The context, and the cache that its compiled kernels go to, which must outlive it: attributes end in their order."""
         if kernels is None:
-            return self.engine.create_execution_context()
+            return self.engine.create_execution_context(), None
         config = self.engine.create_runtime_config()
-        self._kernels = config.create_runtime_cache()
+        cache = config.create_runtime_cache()
         if kernels:
-            self._kernels.deserialize(kernels)  # refuses those of another driver by itself
-        config.set_runtime_cache(self._kernels)
-        return self.engine.create_execution_context(config)
+            cache.deserialize(kernels)  # refuses those of another driver by itself
+        config.set_runtime_cache(cache)
+        return self.engine.create_execution_context(config), cache
 
     def _tensor(self, name: str) -> Input:
         kind = self.engine.get_tensor_dtype(name).name

@@ -21,6 +21,7 @@ from autocompress.tests.targets.rtx_build import acceptance
 from onnx import TensorProto, helper, numpy_helper
 
 needs_builder = pytest.mark.skipif(importlib.util.find_spec("tensorrt_rtx") is None, reason="tensorrt-rtx is not installed")
+QUICK = ("residual", "depthwise", "attention", "gru")
 UNIFORM = ("int8", "float16", "fp8", "int8_24", "float16_24")
 RECOVERY = Recovery(steps=3, learning_rate=1e-3, temperature=2.0, weight=0.5)
 
@@ -56,7 +57,12 @@ def built_files(compressor, form, folder):
     return {name: compressor.build(recipe, folder).further[form] for name, recipe in recipes_of(network).items()}
 
 
-@pytest.mark.parametrize("model", TINY_MODELS, ids=lambda model: model.name)
+def quick_or_slow(model):
+    """The table's model; those outside QUICK take the suite too long: `pytest -m slow` has them."""
+    return pytest.param(model, id=model.name, marks=() if model.name in QUICK else pytest.mark.slow)
+
+
+@pytest.mark.parametrize("model", map(quick_or_slow, TINY_MODELS))
 def test_every_precision_answers_like_torch_and_is_accepted_by_tensorrt(model, compressors_of_both, symmetric, tmp_path):
     built = built_files(compressors_of_both(model.name), symmetric, tmp_path)
     for result in built.values():

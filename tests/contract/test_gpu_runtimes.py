@@ -18,6 +18,8 @@ from autocompress.tests.targets.models import QUICK
 from onnx import helper
 
 FAKES = ("8.6.1", "10.3.0", "11.4.0", "rtx")
+# One with weak and one with strong typing; the others take the suite too long.
+RUN = tuple(pytest.param(name, marks=() if name in ("8.6.1", "rtx") else pytest.mark.slow) for name in FAKES)
 REAL = tuple(pytest.param(name, marks=pytest.mark.gpu) for name in ("real tensorrt", "real tensorrt-rtx"))
 Opener = Callable[..., Target]
 
@@ -27,7 +29,7 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return fake_driver(tmp_path_factory.mktemp("driver"))
 
 
-@pytest.fixture(params=[*FAKES, *REAL])
+@pytest.fixture(params=[*RUN, *REAL])
 def target(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Opener:
     """A function that makes a target, of a profile changed by its arguments; engines are kept in tmp_path/cache."""
     monkeypatch.setattr("autocompress.targets.target.SEARCH_TIMING", QUICK)

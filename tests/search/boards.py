@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from autocompress.errors import StageError, TargetUnavailable
+from autocompress.profiles import Profile, TargetAddress
+from autocompress.targets.store import MeasurementStore
 from autocompress.targets.target import Target
 from autocompress.targets.transport import LocalTransport
 
@@ -62,6 +64,9 @@ def target_on(boards: Mapping[str, Board]) -> type[Target]:
     """The class of targets that are on these boards, by name."""
 
     class OnBoard(Target):
+        def __init__(self, profile: Profile, store: MeasurementStore | None = None, *, address: TargetAddress, **options: Any):
+            super().__init__(profile, store, **options)
+
         def open_worker(self) -> Any:
             board = boards[self.profile.name]
             board.connect()

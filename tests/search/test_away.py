@@ -1,6 +1,9 @@
 """Whole searches of a tiny task on boards that are gone, at the start or in the middle: nothing is lost, and nothing else stops."""
 
+import shutil
 import textwrap
+from collections.abc import Iterator
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,14 +11,16 @@ from typing import Any
 
 import pytest
 from autocompress.errors import StageError, TargetUnavailable
-from autocompress.profiles import TimingConfig
+from autocompress.profiles import TimingConfig, load_profile, parse_target
+from autocompress.search import strategy
 from autocompress.search.availability import Availability, Patience
 from autocompress.search.joint_table import joint_table, missing_note
-from autocompress.search.prepare import open_search, prepare
+from autocompress.search.prepare import make_compressor, open_search, prepare
 from autocompress.search.progress import QuietProgress
 from autocompress.search.report.page import render
 from autocompress.search.request import SearchRequest
 from autocompress.search.run_directory import read_run
+from autocompress.search.several import FoundTarget
 from autocompress.targets.ssh_board import Board as RealBoard
 from autocompress.targets.target import Target
 from autocompress.tests import sshd
@@ -43,10 +48,12 @@ class Heard(QuietProgress):
         self.summaries.append(status.summary())
 
 
-@pytest.fixture
-def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    """A desk with the boards `cpu` (the primary target) and `edge`, and searches on them."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+def desk_in(folder: Path, monkeypatch: pytest.MonkeyPatch, *, kept: Path) -> SimpleNamespace:
+    """A desk with the boards `cpu` (the primary target) and `edge`, and searches on them. `kept` is what all searches share."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(kept / "cache"))
+    monkeypatch.setattr(
+        "autocompress.search.prepare.make_compressor", lambda problem, **_: make_compressor(problem, cache_dir=kept)
+    )
     for module in ("prepare.SEARCH_TIMING", "finalists.FINALIST_TIMING"):
         monkeypatch.setattr(f"autocompress.search.{module}", QUICK)
     monkeypatch.setattr("autocompress.targets.target.SEARCH_TIMING", QUICK)
@@ -55,58 +62,82 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     monkeypatch.setattr("autocompress.search.availability.PATIENCE_S", 60.0)
     boards = {"cpu": Board(), "edge": Board()}
     monkeypatch.setattr("autocompress.search.several.Target", target_on(boards))
-    (tmp_path / "task.py").write_text(textwrap.dedent(TASK))
-    (tmp_path / "edge.toml").write_text('inherits = "cpu"\nmemory_limit_bytes = 536870912\nstorage_bits = []\n')
+    (folder / "task.py").write_text(textwrap.dedent(TASK))
+    (folder / "edge.toml").write_text('inherits = "cpu"\nmemory_limit_bytes = 536870912\nstorage_bits = []\n')
 
-    def search(*, trials: int = 3, heard: Heard | None = None, further: str = str(tmp_path / "edge.toml")) -> dict[str, Any]:
+    edge = str(folder / "edge.toml")
+
+    def search(
+        *, trials: int = 2, heard: Heard | None = None, primary: str = "cpu@10.0.0.5", further: str = edge
+    ) -> dict[str, Any]:
         heard = heard or Heard()
         request = SearchRequest(
-            task=f"{tmp_path / 'task.py'}:make",
-            target=f"cpu,{further}",
+            task=f"{folder / 'task.py'}:make",
+            target=f"{primary},{further}",
             trials=trials,
             sampler="random",
             recovery=False,
-            out=tmp_path / "run",
+            out=folder / "run",
         )
         with open_search(prepare(request, heard), heard) as running:
             running.run()
-        return read_run(tmp_path / "run")
+        return read_run(folder / "run")
 
-    return SimpleNamespace(cpu=boards["cpu"], edge=boards["edge"], search=search, run=tmp_path / "run")
+    return SimpleNamespace(cpu=boards["cpu"], edge=boards["edge"], search=search, run=folder / "run")
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What all searches of this file share: exported templates, level databases."""
+    return tmp_path_factory.mktemp("kept")
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: Path) -> SimpleNamespace:
+    """A desk of the test's own; finalists, which cost most, are not looked at (test_further.py has that)."""
+    monkeypatch.setattr("autocompress.search.finalists.Finalists.look_at", lambda *_, **__: False)
+    return desk_in(tmp_path, monkeypatch, kept=kept)
+
+
+@pytest.fixture(scope="module")
+def gone(tmp_path_factory: pytest.TempPathFactory, kept: Path) -> Iterator[SimpleNamespace]:
+    """A search whose board `edge` was gone from the start: its directory, front.json, and what was `heard`."""
+    folder = tmp_path_factory.mktemp("gone")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        desk = desk_in(folder, monkeypatch, kept=kept)
+        desk.edge.plugged, heard = False, Heard()
+        run = desk.search(heard=heard)
+    yield SimpleNamespace(directory=desk.run, run=run, heard=heard)
 
 
 def names(run: dict[str, Any]) -> list[str]:
     return [target["name"] for target in run["targets"]]
 
 
-def test_a_board_that_is_gone_at_the_start_stops_nothing_and_its_limits_stay_open(desk: SimpleNamespace) -> None:
-    desk.edge.plugged, heard = False, Heard()
-    run = desk.search(heard=heard)
-    assert (run["status"], names(run), run["trials"]["finished"]) == ("finished", ["cpu"], 3)
+def test_a_board_that_is_gone_at_the_start_stops_nothing_and_its_limits_stay_open(gone: SimpleNamespace) -> None:
+    run, notes = gone.run, gone.heard.notes
+    assert (run["status"], names(run), run["trials"]["finished"]) == ("finished", ["cpu"], 2)
     assert run["front"] and all(point["feasible"] for point in run["front"])
-    assert run["queued"]["edge"]["count"] == 3 and "No route to host" in run["queued"]["edge"]["reason"]
-    assert [note for note in heard.notes if note.startswith("Target 'edge' is away: its measurements are queued, its limits open.")]
-    assert "3 queued for edge" in heard.summaries[-1]
+    assert run["queued"]["edge"]["count"] == 2 and "No route to host" in run["queued"]["edge"]["reason"]
+    assert [note for note in notes if note.startswith("Target 'edge' is away: its measurements are queued, its limits open.")]
+    assert "2 queued for edge" in gone.heard.summaries[-1]
 
 
-def test_a_run_with_a_board_that_was_gone_can_be_shown(desk: SimpleNamespace) -> None:
-    desk.edge.plugged = False
-    run = desk.search()
-    assert missing_note(run).startswith("edge was away, 3 measurements are queued for it and its limits are open")
-    assert joint_table(run).row_count >= 1
-    assert "3 measurements are queued" in render(run)
+def test_a_run_with_a_board_that_was_gone_can_be_shown(gone: SimpleNamespace) -> None:
+    assert missing_note(gone.run).startswith("edge was away, 2 measurements are queued for it and its limits are open")
+    assert joint_table(gone.run).row_count >= 1
+    assert "2 measurements are queued" in render(gone.run)
 
 
-def test_when_the_board_returns_the_same_command_measures_everything_on_it(desk: SimpleNamespace) -> None:
-    desk.edge.plugged = False
-    before = desk.search()
-    desk.edge.plugged, heard = True, Heard()
+def test_when_the_board_returns_the_same_command_measures_everything_on_it(desk: SimpleNamespace, gone: SimpleNamespace) -> None:
+    shutil.copytree(gone.directory, desk.run)
+    before, heard = gone.run, Heard()
     run = desk.search(heard=heard)
     assert not desk.run.with_name("run-2").exists(), "the run was continued"
     assert (names(run), run["queued"], run["trials"]) == (["cpu", "edge"], {}, before["trials"])
     assert run["targets"][1]["environment"]["runtime"] == "onnxruntime"
     assert all(point["targets"]["edge"]["latency"] for point in [*run["front"], *run["dominated"]])
-    assert "3 queued measurements caught up on 'edge'." in heard.notes
+    assert "2 queued measurements caught up on 'edge'." in heard.notes
     assert desk.search()["trials"] == before["trials"], "and goes on being continued"
 
 
@@ -114,7 +145,7 @@ def test_a_board_that_returns_while_the_search_goes_on_is_caught_up_at_once(desk
     desk.edge.plugged, heard = False, Heard()
     plug = heard.finished
     heard.finished = lambda line, status: (setattr(desk.edge, "plugged", len(heard.summaries) >= 1), plug(line, status))  # type: ignore[method-assign]
-    run = desk.search(trials=4, heard=heard)
+    run = desk.search(trials=3, heard=heard)
     assert (names(run), run["queued"]) == (["cpu", "edge"], {})
     assert 'environment.runtime" = "onnxruntime"' in (desk.run / "run.toml").read_text().partition("edge profile")[2]
 
@@ -122,20 +153,30 @@ def test_a_board_that_returns_while_the_search_goes_on_is_caught_up_at_once(desk
 def test_a_board_that_drops_in_the_middle_is_asked_again_before_the_end(desk: SimpleNamespace) -> None:
     desk.edge.plan = {1: 2}  # of trial 1, and when it is asked again; the last time before the finalists it answers
     heard = Heard()
-    run = desk.search(trials=4, heard=heard)
-    assert (run["queued"], run["trials"]) == ({}, {"finished": 4, "failed": 0, "screened": run["trials"]["screened"]})
+    run = desk.search(trials=3, heard=heard)
+    assert (run["queued"], run["trials"]) == ({}, {"finished": 3, "failed": 0, "screened": run["trials"]["screened"]})
     assert [note for note in heard.notes if "caught up on 'edge'" in note]
 
 
 def test_a_board_that_came_back_as_another_one_is_not_mixed_in(desk: SimpleNamespace) -> None:
-    desk.search(trials=2)
+    desk.search(trials=1)
     desk.edge.plugged = False
-    desk.search(trials=3)
+    desk.search(trials=2)
     desk.edge.plugged, desk.edge.facts = True, {"power_mode": "15W"}
     heard = Heard()
-    desk.search(trials=3, heard=heard)
+    desk.search(trials=1, heard=heard)
     assert [note for note in heard.notes if "edge environment.power_mode changed" in note]
     assert desk.run.with_name("run-2").exists()
+
+
+def test_a_power_mode_that_changes_within_a_session_is_queued_and_stops_nothing(desk: SimpleNamespace) -> None:
+    heard = Heard()
+    told = heard.finished
+    heard.finished = lambda line, status: (desk.edge.facts.update(power_mode="15W"), told(line, status))  # type: ignore[method-assign]
+    run = desk.search(heard=heard)
+    assert (run["status"], run["trials"]["finished"], run["queued"]["edge"]["count"]) == ("finished", 2, 1)
+    assert "power_mode was None and is '15W'" in run["queued"]["edge"]["reason"]
+    assert run["baseline"]["targets"]["edge"]["latency"]
 
 
 def test_the_primary_board_is_waited_for_and_no_candidate_is_lost(desk: SimpleNamespace) -> None:
@@ -178,6 +219,41 @@ def test_patience_waits_longer_and_longer_and_ends() -> None:
     assert pauses == [5, 10, 20, 40]
 
 
+def test_only_a_board_with_an_address_is_waited_for() -> None:
+    pauses: list[float] = []
+
+    def fails() -> None:
+        raise TargetUnavailable("no runtime")
+
+    def found(address: str) -> FoundTarget:
+        return FoundTarget(profile=load_profile("cpu"), address=parse_target(address), environment=None)
+
+    for address, tries in (("cpu", 0), ("cpu@10.0.0.5", 1)):
+        patience = found(address).patience
+        patience._sleep, patience._clock = pauses.append, lambda: 1e9 * len(pauses)
+        with pytest.raises(TargetUnavailable, match="no runtime"):
+            patience.until_back(fails, name="cpu", say=lambda text: None)
+        assert len(pauses) == tries
+
+
+def test_a_board_that_drops_while_its_latency_table_is_made_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    tries: list[int] = []
+
+    def calibrated(*_: Any, **__: Any) -> None:
+        tries.append(len(tries))
+        if len(tries) == 1:
+            raise TargetUnavailable("gone")
+
+    monkeypatch.setattr(strategy, "ShapeRuns", lambda *_, **__: nullcontext())
+    monkeypatch.setattr(strategy, "calibrate", calibrated)
+    evaluator = SimpleNamespace(timing=QUICK, patience=Patience(sleep=lambda seconds: None))
+    compressor: Any = SimpleNamespace(task=None, network=None, cache_dir=None)
+    search: Any = SimpleNamespace(evaluator=evaluator, progress=Heard())
+    target: Any = SimpleNamespace(profile=load_profile("cpu"))
+    strategy._calibrate(SimpleNamespace(), compressor, target, left_s=lambda: 1.0, search=search)  # type: ignore[arg-type]
+    assert tries == [0, 1]
+
+
 def test_patience_lets_a_candidates_own_failure_through() -> None:
     def fails() -> None:
         raise StageError("no kernel", stage="measure", kind="error")
@@ -213,10 +289,10 @@ def test_a_board_behind_ssh_that_is_switched_on_later_is_caught_up(
     there = f"{profile}@127.0.0.1:{ssh_server.port}"
     ssh_server.stop()
     try:
-        before = desk.search(further=there)
-        assert (before["status"], names(before), before["queued"]["edge"]["count"]) == ("finished", ["cpu"], 3)
+        before = desk.search(primary="cpu", further=there)
+        assert (before["status"], names(before), before["queued"]["edge"]["count"]) == ("finished", ["cpu"], 2)
     finally:
         ssh_server.start()
-    run = desk.search(further=there)
+    run = desk.search(primary="cpu", further=there)
     assert (names(run), run["queued"], run["trials"]) == (["cpu", "edge"], {}, before["trials"])
     assert all(point["targets"]["edge"]["latency"] for point in [*run["front"], *run["dominated"]])

@@ -46,6 +46,14 @@ def test_run_py_says_what_is_missing(bundle: Path, monkeypatch: pytest.MonkeyPat
     assert seen.returncode == 1 and "NVIDIA's driver" in seen.stderr and "Traceback" not in seen.stderr
 
 
+def test_run_py_says_what_the_library_says(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    use_fake_gpu(monkeypatch, driver=fake_driver(tmp_path), cache=tmp_path / "cache")
+    monkeypatch.setenv("FAKE_TENSORRT_START", "fail")
+    seen = run_py(bundle)
+    assert seen.returncode == 1
+    assert seen.stderr.strip() == "TensorRT does not start: CUDA initialization failure with error: 35."
+
+
 def test_the_bundle_can_be_checked_whole(bundle: Path) -> None:
     assert not list(bundle.rglob("*.engine"))
     command = ["sha256sum", "--check", "--strict", "SHA256SUMS"]

@@ -6,6 +6,7 @@ import textwrap
 
 import onnx
 import pytest
+from autocompress.cli import app
 from autocompress.compress.compressor import Compressor
 from autocompress.errors import InputError, RunDirectoryError
 from autocompress.files import digest_of_file
@@ -23,6 +24,7 @@ from autocompress.tests.search.sample_run import sample_run, sample_run_of_two
 from autocompress.tests.targets.models import QUICK
 from autocompress.tests.test_cli import TASK
 from rich.console import Console
+from typer.testing import CliRunner
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -70,6 +72,20 @@ def test_a_fine_tuned_point_is_measured_scored_and_joins_the_run(run_path):
     assert all(layer["time_s"] > 0 and layer["time_original_s"] > 0 for layer in tuned["layers"])
     assert [label_of(p, before) for p in measured_points(before)].count("uniform int8, fine-tuned 1.000 s") == 1
     assert list((run_path / "finetuned").iterdir()) == [run_path / "finetuned/1.json"]
+
+
+def test_fine_tuning_measures_with_the_clocks_that_the_command_sets(run_path, monkeypatch):
+    seen = []
+
+    def prepared(request, progress, *, clocks):
+        seen.append(clocks._wanted)
+        raise InputError("far enough")
+
+    monkeypatch.setattr("autocompress.search.finetune.prepare", prepared)
+    for options in (["--set-clocks"], []):
+        command = ["pick", str(run_path), "--minimize", "size", "--finetune", "1s", "--out", str(run_path / "out"), *options]
+        assert "far enough" in CliRunner().invoke(app, command).output
+    assert seen == [True, False]
 
 
 def test_the_same_fine_tuning_is_not_done_twice(run_path, monkeypatch):

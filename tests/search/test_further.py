@@ -18,7 +18,7 @@ from autocompress.profiles import SEARCH_TIMING
 from autocompress.search.evaluate import Evaluator
 from autocompress.search.evaluation import Evaluation, Failure, Latency
 from autocompress.search.finalists import Finalists, look_key
-from autocompress.search.further import caught_up
+from autocompress.search.further import caught_up, missing_again
 from autocompress.search.run_directory import RunDirectory
 from autocompress.tasks.task import accuracy
 from autocompress.tests.search.fakes import CONFIG, METRIC, PROFILE, FakeNetwork, latency
@@ -151,6 +151,30 @@ def test_a_failure_that_will_come_again_is_not_tried_again(tmp_path):
     baseline = evaluated(subject)
     again = caught_up(subject, candidate(subject, baseline), baseline=baseline, progress=lambda text: None)
     assert again.missing == ["edge"]
+
+
+def test_an_original_that_is_too_restless_when_it_is_caught_up_waits_and_ends_nothing(tmp_path):
+    subject = evaluator(tmp_path, FakeTarget(EDGE, 0.7, NOISY))
+    subject.availability.gone("edge", "no route")
+    original = evaluated(subject)
+    subject.availability.ask_all()
+    again = caught_up(subject, original, baseline=None, progress=lambda text: None)
+    assert again.missing == ["edge"] and missing_again(again) == ["edge"]
+    assert subject.availability.reason("edge") == "restless" and not subject.availability.may_ask("edge")
+    subject.availability.ask_all()
+    assert caught_up(subject, again, baseline=None, progress=lambda text: None).on("edge").latency.ratio == 0.7
+
+
+def test_a_failure_for_good_when_it_is_caught_up_is_kept_and_not_tried_by_the_next_session(tmp_path):
+    broken = StageError("no kernel", stage="measure", kind="error")
+    subject = evaluator(tmp_path, FakeTarget(EDGE, 0.7, None, NOISY, broken))
+    evaluations = [evaluated(subject)]
+    missing = candidate(subject, evaluations[0])
+    evaluations.append(missing)
+    with RunDirectory.open(tmp_path / "run", CONFIG) as directory:
+        Finalists(directory, subject, None, batch=1).catch_up(evaluations, progress=lambda text: None, time_left=lambda: True)
+        restored = Finalists(directory, subject, None, batch=1).restored(missing)
+    assert restored.further["edge"].failure.message == "no kernel" and missing_again(restored) == []
 
 
 def test_what_was_measured_later_is_kept_in_the_run_directory(tmp_path):

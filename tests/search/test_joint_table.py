@@ -35,6 +35,12 @@ def test_json_has_the_joint_front_and_each_targets_own():
     assert value["front"][0]["targets"].keys() == {"cpu", "edge"} and value["chosen"]["trial"] > 0
 
 
+def test_json_tells_what_is_queued_for_a_target_that_is_away():
+    queued = {"pi": {"count": 3, "reason": "no route"}}
+    assert json.loads(joint_json({**sample_run_of_two(), "queued": queued}))["queued"] == queued
+    assert json.loads(joint_json(sample_run_of_two()))["queued"] == {}
+
+
 def test_csv_says_which_target_a_line_is_of():
     rows = list(csv.DictReader(io.StringIO(joint_csv(sample_run_of_two()))))
     assert {row["target"] for row in rows} == {"cpu", "edge"}

@@ -10,10 +10,10 @@ import pytest
 from autocompress.compress.recipe import Recipe
 from autocompress.errors import TargetUnavailable
 from autocompress.profiles import PredictedLatency, parse_target
-from autocompress.profiles.latency_table import LatencyTable
+from autocompress.profiles.latency_table import Coefficient, LatencyTable
 from autocompress.profiles.profile import Datasheet
 from autocompress.search import joint_table, table
-from autocompress.search.bundle import manifest
+from autocompress.search.bundle import RUNNERS, manifest, run_script
 from autocompress.search.constraints import Limits
 from autocompress.search.latency import LatencyPredictor
 from autocompress.search.pick import NothingMeets, limits_text, nearest_misses, pick
@@ -127,6 +127,15 @@ def test_another_table_or_data_sheet_is_another_identity(tmp_path):
     )
 
 
+def test_what_other_models_have_told_the_table_is_part_of_its_identity(tmp_path):
+    calibrated(tmp_path)
+    one = model_of(PROFILE, NETWORK, space(), batch=1, folder=tmp_path)
+    known = LatencyTable.of_device(tmp_path, profile_fingerprint=PROFILE.fingerprint, environment=ENVIRONMENT)
+    known.tell("another model", {name: Coefficient(mean=1e-9, deviation=1e-12) for name in one.predictor.terms.names})
+    two = model_of(PROFILE, NETWORK, space(), batch=1, folder=tmp_path)
+    assert one.seconds(INT8) != two.seconds(INT8) and one.identity != two.identity
+
+
 def test_a_target_that_nothing_predicts_is_unavailable(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     away = FoundTarget(profile=PROFILE, address=parse_target("fake"), environment=None, away="It is unplugged.")
@@ -224,6 +233,12 @@ def test_the_manifest_of_a_bundle_says_that_its_latency_is_predicted(tmp_path):
     assert found["metrics"]["latency"]["predicted_s"] == point["latency"]["predicted_s"]
     assert "latency_s" not in found["metrics"]["latency"] and "original_s" not in found["metrics"]["latency"]
     assert found["target"]["predicted"]["source"] == "roofline of a leaflet"
+
+
+def test_the_script_of_a_bundle_does_not_say_that_anything_was_measured():
+    for runtime in RUNNERS:
+        for packed in (True, False):
+            assert "measured" not in run_script(runtime, packed=packed)
 
 
 def manifest_of(point, run, folder):

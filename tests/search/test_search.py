@@ -14,12 +14,12 @@ import pytest
 from autocompress.compress.recipe import Recipe
 from autocompress.errors import TargetUnavailable, TaskError
 from autocompress.search.constraints import Constraints
-from autocompress.search.evaluation import Failure
+from autocompress.search.evaluation import Failure, OnTarget
 from autocompress.search.run_directory import RunDirectory
 from autocompress.search.rung_search import RungSearch
 from autocompress.search.search import Search
 from autocompress.search.space import DEFAULT_RECOVERY
-from autocompress.tests.search.fakes import CONFIG, FakeEvaluator, FakeNetwork, make_search, run_search
+from autocompress.tests.search.fakes import CONFIG, FakeEvaluator, FakeFinalists, FakeNetwork, make_search, run_search
 
 
 def failure(recipe: Recipe, *, kind: str = "error") -> Failure:
@@ -129,6 +129,36 @@ def test_ctrl_c_while_a_run_is_taken_up_is_an_interruption(tmp_path, monkeypatch
     monkeypatch.setattr(Search, "_catch_up", interrupted)
     strategy = RungSearch(open_guide=lambda search: pytest.fail("no guide yet"))
     assert run_search(tmp_path / "run", FakeEvaluator(FakeNetwork()), trials=5, strategy=strategy).status == "interrupted"
+
+
+class NotedFinalists(FakeFinalists):
+    """Notes whether there was time to catch up."""
+
+    def __init__(self):
+        super().__init__()
+        self.time_left = []
+
+    def catch_up(self, evaluations, *, progress, time_left):
+        self.time_left.append(time_left())
+
+
+@pytest.mark.parametrize("spent", [{"budget_s": 1e-3, "trials": None}, {"trials": 2}], ids=["budget", "trials"])
+def test_what_is_queued_is_measured_by_the_next_session_even_if_nothing_is_left_for_candidates(tmp_path, spent):
+    gone = Failure(trial=0, stage="measure", kind="device", message="no route", retryable=True)
+
+    class Away(FakeEvaluator):
+        def evaluate(self, *arguments, **options):
+            seen = super().evaluate(*arguments, **options)
+            return replace(seen, further={"edge": OnTarget(artifact=seen.artifact, failure=gone)})
+
+    noted = []
+    for _ in range(2):
+        with RunDirectory.open(tmp_path / "run", CONFIG) as directory:
+            search = make_search(directory, Away(FakeNetwork()), further={"edge": Constraints()}, **spent)
+            search.finalists = NotedFinalists()
+            search.run()
+            noted.append(search.finalists.time_left)
+    assert noted[1][0] is True
 
 
 def test_a_bug_is_no_failed_candidate(tmp_path):

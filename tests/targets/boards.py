@@ -98,6 +98,13 @@ class Jetson:
         """Sets a cooling device's state."""
         (self.tree / f"sys/class/thermal/cooling_device{cooling_device}/cur_state").write_text(f"{state}\n")
 
+    def fix_clocks(self) -> None:
+        """What `jetson_clocks` does to the limits: every minimum becomes the maximum."""
+        for core in (self.tree / "sys/devices/system/cpu").glob("cpu*/cpufreq"):
+            (core / "scaling_min_freq").write_text((core / "scaling_max_freq").read_text())
+        for gpu in (self.tree / "sys/class/devfreq").glob("*"):
+            (gpu / "min_freq").write_text((gpu / "max_freq").read_text())
+
     def count(self, event: int) -> None:
         """One more over-current event (1 to 3)."""
         file = self.tree / f"sys/class/hwmon/hwmon3/oc{event}_event_cnt"

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from autocompress.errors import StageError
 from autocompress.targets.on_device import care
+from autocompress.targets.on_device.machine import machine_identity
 from autocompress.targets.on_device.runtime import RefusedError
 from autocompress.targets.on_device.tegrastats import first_line, parse_tegrastats
 from autocompress.targets.transport import LocalTransport
@@ -53,12 +54,12 @@ def test_the_low_bits_of_a_raspberry_pi_say_what_holds_now(tmp_path: Path, text:
 
 
 def test_clocks_are_fixed_when_every_minimum_is_the_maximum(jetson: Jetson) -> None:
-    cores = jetson.tree / "sys/devices/system/cpu"
-    for core in cores.glob("cpu*/cpufreq"):
-        (core / "scaling_min_freq").write_text((core / "scaling_max_freq").read_text())
-    assert care.clocks_fixed(str(jetson.tree)) is False  # the GPU's are not
-    gpu = jetson.tree / "sys/class/devfreq/17000000.gpu"
-    (gpu / "min_freq").write_text((gpu / "max_freq").read_text())
+    gpu = jetson.tree / "sys/class/devfreq/17000000.gpu/min_freq"
+    free = gpu.read_text()
+    jetson.fix_clocks()
+    gpu.write_text(free)
+    assert care.clocks_fixed(str(jetson.tree)) is False
+    jetson.fix_clocks()
     assert care.clocks_fixed(str(jetson.tree)) is True
 
 
@@ -90,9 +91,26 @@ def test_a_cooling_device_that_acts_throttles(jetson: Jetson) -> None:
 
 def test_an_event_during_a_pair_throttles_that_pair_alone(jetson: Jetson) -> None:
     watch = care.Watch(str(jetson.tree))
-    jetson.count(3)
+    jetson.count(2)
     assert [watch.throttled(), watch.throttled()] == [True, False]
-    assert watch.conditions()["throttled_by"] == ["momentary over-current (oc3)"]
+    assert watch.conditions()["throttled_by"] == ["average over-current (oc2)"]
+
+
+def test_a_momentary_over_current_is_told_and_throttles_only_where_fixed_clocks_fell(jetson: Jetson) -> None:
+    gpu = jetson.tree / "sys/class/devfreq/17000000.gpu"
+    watch = care.Watch(str(jetson.tree))
+    jetson.count(3)
+    (gpu / "cur_freq").write_text("300000000\n")  # free clocks follow the load
+    assert not watch.throttled()
+    jetson.fix_clocks()
+    assert not watch.throttled()
+    jetson.count(3)
+    assert not watch.throttled()
+    jetson.count(3)
+    (gpu / "cur_freq").write_text("200000000\n")
+    assert watch.throttled()
+    told = watch.conditions()
+    assert (told["events"], told["throttled_by"]) == ({"momentary over-current (oc3)": 3}, ["momentary over-current (oc3)"])
 
 
 def test_an_event_that_throttles_nothing_is_left_out(jetson: Jetson) -> None:
@@ -188,6 +206,16 @@ def test_a_real_jetson_tells_its_mode_clocks_temperatures_and_event_counters() -
     assert seen["counters"], "the Orin's soctherm_oc is missing"
 
 
+def test_boards_with_copied_cards_are_told_apart_by_their_serial_numbers(tmp_path: Path) -> None:
+    assert machine_identity(f"{tmp_path}/") is None
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/machine-id").write_text("0123abcd\n")
+    assert machine_identity(f"{tmp_path}/") == "0123abcd"
+    (tmp_path / "proc/device-tree").mkdir(parents=True)
+    (tmp_path / "proc/device-tree/serial-number").write_text("1421023\0")
+    assert machine_identity(f"{tmp_path}/") == "0123abcd 1421023"
+
+
 # --- in a measurement
 
 
@@ -223,3 +251,21 @@ def test_a_board_that_never_cools_down_is_noisy_and_says_what_helps(jetson: Jets
     with pytest.raises(StageError, match=r"throttled in power mode 25W.*gpu-throttle-alert.*52 °C.*cool it better") as failure:
         measured(jetson, tmp_path, max_s=0.5)
     assert (failure.value.stage, failure.value.kind, failure.value.retryable) == ("measure", "noisy", True)
+
+
+def test_a_board_that_counts_momentary_over_current_all_the_time_can_be_measured(jetson: Jetson, tmp_path: Path) -> None:
+    done = threading.Event()
+
+    def draw_current() -> None:
+        while not done.wait(0.02):
+            jetson.count(3)
+
+    load = threading.Thread(target=draw_current)
+    load.start()
+    try:
+        result = measured(jetson, tmp_path, max_s=5.0)
+    finally:
+        done.set()
+        load.join()
+    assert len(result["pairs"]) >= 2 and result["conditions"]["dropped_pairs"] == 0
+    assert result["conditions"]["events"]["momentary over-current (oc3)"] > 0

@@ -24,7 +24,12 @@ def cuda(library: Path, monkeypatch: pytest.MonkeyPatch) -> Cuda:
 
 
 def test_the_device_is_described(cuda: Cuda) -> None:
-    assert cuda.device == ("Fake GPU", (8, 9), (12, 6))
+    assert cuda.device == ("Fake GPU", (8, 9), (12, 6), 24)
+
+
+def test_a_function_that_the_driver_lacks_is_said_to_be_missing(cuda: Cuda) -> None:
+    with pytest.raises(CudaError, match="cuNewer: this driver is too old"):
+        cuda.call("cuNewer")
 
 
 def test_arrays_come_back_as_they_were(cuda: Cuda) -> None:

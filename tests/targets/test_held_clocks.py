@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 from autocompress.errors import TargetUnavailable
-from autocompress.profiles import Profile, load_profile
+from autocompress.profiles import Profile, load_profile, parse_target
+from autocompress.search.several import FoundTarget
 from autocompress.targets import ssh, target
 from autocompress.targets.condition import condition_findings, power_mode_note
 from autocompress.targets.doctor import doctor
@@ -113,6 +114,16 @@ def test_clocks_that_cannot_be_put_back_are_told(jetson: Jetson) -> None:
         Target(profile, clocks=clocks.of(profile)).probe()
         shutil.rmtree(jetson.bin)
     assert len(said) == 1 and said[0].startswith("Target 'board': `sudo -n nvpmodel -m 1` cannot be run on the device")
+
+
+def test_a_further_board_is_not_waited_for_to_set_its_clocks() -> None:
+    profile, address = on_board("15W"), parse_target("board@10.0.0.5")
+    with ClocksOfTargets(wanted=True, say=print) as clocks:
+        held = clocks.of(profile, address)
+        assert held is not None and held.board is not None and held.board.patient
+        found = FoundTarget(profile=profile, address=address, environment=None, clocks=held)
+        found.open(recognize=lambda environment: None)
+        assert not held.board.patient
 
 
 # --- over SSH

@@ -87,6 +87,14 @@ def test_a_target_probes_its_environment_once(tmp_path: Path) -> None:
     assert (environment.threads, environment.cores) == (1, target.cores)
 
 
+def test_a_device_that_changed_since_it_was_asked_is_unavailable_and_its_measurement_is_not_kept(tmp_path: Path) -> None:
+    base, small = two_models(tmp_path)
+    target = Target(load_profile("cpu"))
+    target._environment = replace(target.probe(), power_mode="25W")
+    with target.session() as session, pytest.raises(TargetUnavailable, match="power_mode was '25W' and is None"):
+        session.measure(small, base, QUICK)
+
+
 def test_too_few_cores_make_a_target_unavailable(tmp_path: Path) -> None:
     cores = len(os.sched_getaffinity(0))
     (tmp_path / "many.toml").write_text(f'inherits = "cpu"\nthreads = {cores + 1}')

@@ -18,7 +18,7 @@ from autocompress.targets.target import Target
 from autocompress.tests.targets import models
 from autocompress.tests.targets.gpu import fake_driver, kept_engines, use_fake_gpu
 from autocompress.tests.targets.models import QUICK
-from onnx import helper
+from onnx import TensorProto, helper
 
 pytestmark = pytest.mark.usefixtures("quiet_machine")
 THREE_BUILDS = replace(QUICK, pairs_min=4, pairs_max=4, engine_builds=3)
@@ -55,9 +55,17 @@ def test_before_strong_typing_the_flags_are_those_that_the_model_needs(target: O
     assert plain.details["flags"] == ["SPARSE_WEIGHTS"]
 
 
-def test_an_option_that_does_not_exist_is_refused(target: Opener, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"fp16": "1"}, "no runtime option 'fp16'"),
+        ({"builder_optimization_level": "high"}, "builder_optimization_level = 'high' must be a whole number"),
+        ({"tf32": "yes"}, 'tf32 = \'yes\' must be "0" or "1"'),
+    ],
+)
+def test_an_option_that_does_not_exist_or_fit_is_refused(target: Opener, tmp_path: Path, options: dict, message: str) -> None:
     model = models.chain(tmp_path / "m.onnx", layers=1)
-    with target(runtime_options={"fp16": "1"}).session() as session, pytest.raises(InputError, match="no runtime option 'fp16'"):
+    with target(runtime_options=options).session() as session, pytest.raises(InputError, match=message):
         session.measure(model, model, QUICK)
 
 
@@ -70,7 +78,7 @@ def test_the_timing_cache_makes_builds_choose_the_same_tactics(target: Opener, t
         seen += tactics(tmp_path)
         kept_engines(tmp_path / "cache")[0].unlink()
     assert seen[0] == seen[1]
-    assert (tmp_path / "cache" / "autocompress" / "tensorrt" / "timing-Fake_GPU-10.3.0.bin").is_file()
+    assert (tmp_path / "cache" / "autocompress" / "tensorrt" / "timing-Fake_GPU_24SM-10.3.0.bin").is_file()
 
 
 def test_pairs_take_the_builds_in_turn() -> None:
@@ -119,6 +127,20 @@ def test_further_dimensions_are_those_of_the_stored_samples(target: Opener, tmp_
             np.testing.assert_array_equal(y, x)
 
 
+def test_inputs_and_outputs_are_in_the_models_order_whatever_the_engines_is(target: Opener, tmp_path: Path) -> None:
+    nodes = [helper.make_node("Sub", ["a", "b"], ["difference"]), helper.make_node("Relu", ["difference"], ["positive"])]
+    names = ("a", "b", "difference", "positive")
+    tensors = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", 4]) for name in names]
+    graph = helper.make_graph(nodes, "g", tensors[:2], tensors[2:])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)], ir_version=10)
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    a, b = np.full((2, 4), 1, np.float32), np.full((2, 4), 3, np.float32)
+    with target().session() as session:
+        difference, positive = session.run(tmp_path / "m.onnx", models.samples(tmp_path / "x.npz", a, b), batch=2)
+    np.testing.assert_array_equal(difference, -2)
+    np.testing.assert_array_equal(positive, 0)
+
+
 def test_a_damaged_engine_is_built_again(target: Opener, tmp_path: Path) -> None:
     model = models.linear(tmp_path / "m.onnx")
     x = models.samples(tmp_path / "x.npz", np.ones((2, 8), np.float32))
@@ -144,22 +166,59 @@ def test_kernels_compiled_for_rtx_are_kept(target: Opener, tmp_path: Path) -> No
     model = models.chain(tmp_path / "m.onnx", layers=1)
     with target("rtx").session() as session:
         session.measure(model, model, QUICK)
-    blob = tmp_path / "cache" / "autocompress" / "tensorrt" / "runtime-Fake_GPU-1.7.1.bin"
+    blob = tmp_path / "cache" / "autocompress" / "tensorrt" / "runtime-Fake_GPU_24SM-1.7.1.bin"
     assert json.loads(blob.read_bytes()) == tactics(tmp_path)
 
 
 @pytest.mark.parametrize(
     ("setting", "message"),
-    [({"FAKE_CUDA_DEVICES": "0"}, "finds no GPU"), ({"FAKE_CUDA_INIT": "100"}, "no CUDA-capable device is detected")],
-    ids=["no device", "no cuInit"],
+    [
+        ({"FAKE_CUDA_DEVICES": "0"}, "finds no GPU.*choose a target of the CPU"),
+        ({"FAKE_CUDA_INIT": "100"}, "no CUDA-capable device is detected.*choose a target of the CPU"),
+        ({"FAKE_CUDA_CONTEXT": "2"}, "Fake GPU cannot be used now .*out of memory.*end what else runs on it"),
+        ({"FAKE_TENSORRT_START": "fail"}, "does not start: CUDA initialization failure with error: 35"),
+    ],
+    ids=["no device", "no cuInit", "full", "unfit"],
 )
-def test_a_driver_without_a_gpu_makes_the_target_unavailable(
+def test_a_driver_that_does_not_serve_makes_the_target_unavailable(
     target: Opener, monkeypatch: pytest.MonkeyPatch, setting: dict, message: str
 ) -> None:
     for name, value in setting.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(TargetUnavailable, match=f"{message}.*choose a target of the CPU"):
+    with pytest.raises(TargetUnavailable, match=message):
         target().probe()
+
+
+def test_a_library_that_lacks_a_part_makes_the_target_unavailable(
+    target: Opener, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subject = target()
+    (tmp_path / "tensorrt.py").write_text("raise OSError('libnvinfer.so.10: cannot open shared object file')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(TargetUnavailable, match=r"cannot open shared object file.*Install it there"):
+        subject.probe()
+
+
+def test_an_engine_of_a_gpu_with_fewer_processors_is_not_used(
+    target: Opener, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, x = models.linear(tmp_path / "m.onnx"), models.samples(tmp_path / "x.npz", np.ones((2, 8), np.float32))
+    for processors in ("8", "16"):  # an Orin Nano and an AGX Orin have one name
+        monkeypatch.setenv("FAKE_CUDA_PROCESSORS", processors)
+        with target().session() as session:
+            session.run(model, x, batch=2)
+    assert len(kept_engines(tmp_path / "cache")) == 2
+
+
+@pytest.mark.parametrize("found", [b"of another driver", b"damaged"])
+def test_a_timing_cache_that_cannot_be_used_is_begun_anew(target: Opener, tmp_path: Path, found: bytes) -> None:
+    model, x = models.linear(tmp_path / "m.onnx"), models.samples(tmp_path / "x.npz", np.ones((2, 8), np.float32))
+    subject, path = target(), tmp_path / "cache" / "autocompress" / "tensorrt" / "timing-Fake_GPU_24SM-10.3.0.bin"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(found)
+    with subject.session() as session:
+        session.run(model, x, batch=2)
+    assert len(json.loads(path.read_bytes())) == 1
 
 
 @pytest.mark.parametrize("version", ["10.3.0", "rtx"])

@@ -1,8 +1,8 @@
 /* A stand-in for libcuda.so.1: device memory is the host's, and streams are queues that run when they are waited for.
  *
  * It is as strict as it can be: copies beyond an allocation, events read before they passed, launches of destroyed graphs and
- * calls without a context fail with CUDA's own error codes. FAKE_CUDA_DEVICES (default 1), FAKE_CUDA_INIT (an error code) and
- * FAKE_CUDA_CAPTURE=fail make it fail in the ways that real drivers do. fake_enqueue is how the fake TensorRT launches work.
+ * calls without a context fail with CUDA's own error codes. FAKE_CUDA_DEVICES (default 1), FAKE_CUDA_PROCESSORS (24), FAKE_CUDA_INIT (an error code) and
+ * FAKE_CUDA_CAPTURE=fail, FAKE_CUDA_CONTEXT (an error code) make it fail in the ways that real drivers do. fake_enqueue is how the fake TensorRT launches work.
  */
 #include <stdint.h>
 #include <stdio.h>
@@ -55,11 +55,15 @@ int cuDeviceGetName(char *name, int length, int device) {
     return OK;
 }
 int cuDeviceGetAttribute(int *value, int attribute, int device) {
-    if (device != 7 || (attribute != 75 && attribute != 76)) return INVALID_VALUE;
-    *value = attribute == 75 ? 8 : 9;
+    const char *processors = setting("FAKE_CUDA_PROCESSORS");
+    if (device != 7 || (attribute != 75 && attribute != 76 && attribute != 16)) return INVALID_VALUE;
+    *value = attribute == 75 ? 8 : attribute == 76 ? 9 : *processors ? atoi(processors) : 24;
     return OK;
 }
-int cuDevicePrimaryCtxRetain(void **context, int device) { *context = &current; return device == 7 ? OK : INVALID_VALUE; }
+int cuDevicePrimaryCtxRetain(void **context, int device) {
+    *context = &current;
+    return device == 7 ? atoi(setting("FAKE_CUDA_CONTEXT")) : INVALID_VALUE;
+}
 int cuCtxSetCurrent(void *context) { current = context == &current; return OK; }
 int cuGetErrorString(int code, const char **text) {
     *text = code == OUT_OF_MEMORY ? "out of memory" : code == NO_DEVICE ? "no CUDA-capable device is detected"

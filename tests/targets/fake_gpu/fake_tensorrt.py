@@ -54,7 +54,8 @@ class IHostMemory(bytes):
 
 class ITimingCache:
     def __init__(self, blob):
-        self.known = json.loads(bytes(blob)) if blob else {}
+        self.fits = not bytes(blob).startswith(b"of another driver")
+        self.known = json.loads(bytes(blob)) if blob and self.fits else {}
 
     def serialize(self):
         return IHostMemory(json.dumps(self.known).encode())
@@ -78,11 +79,11 @@ class IBuilderConfig:
         assert size > 0
 
     def create_timing_cache(self, blob):
-        return ITimingCache(blob)
+        return None if bytes(blob).startswith(b"damaged") else ITimingCache(blob)
 
     def set_timing_cache(self, cache, ignore_mismatch):
-        self._cache = cache
-        return True
+        self._cache = cache if cache.fits or ignore_mismatch else None
+        return self._cache is not None
 
     def get_timing_cache(self):
         return self._cache
@@ -110,10 +111,14 @@ class Network:
         stored = {item.name for item in model.graph.initializer}
         self._inputs = [Tensor(self, item) for item in model.graph.input if item.name not in stored]
         self._layers = [Layer(self, node) for node in model.graph.node]
-        self.num_inputs, self.num_layers = len(self._inputs), len(self._layers)
+        self._outputs = [SimpleNamespace(name=item.name) for item in model.graph.output]
+        self.num_inputs, self.num_outputs, self.num_layers = len(self._inputs), len(self._outputs), len(self._layers)
 
     def get_input(self, index):
         return self._inputs[index]
+
+    def get_output(self, index):
+        return self._outputs[index]
 
     def get_layer(self, index):
         return self._layers[index]
@@ -296,7 +301,8 @@ class ICudaEngine:
         self._session = ort.InferenceSession(model, providers=["CPUExecutionProvider"])
         feeds = {item.name: np.zeros(item.shape, self._numpy(item.type)) for item in self._session.get_inputs()}
         names = [item.name for item in self._session.get_outputs()]
-        self._tensors = {**feeds, **dict(zip(names, self._session.run(None, feeds)))}
+        found = {**feeds, **dict(zip(names, self._session.run(None, feeds)))}
+        self._tensors = {name: found[name] for name in reversed(found)}  # in no order that the model has
         self._inputs = set(feeds)
 
     @staticmethod
@@ -477,6 +483,13 @@ def api(text, *, rtx=False):
     version.split_format, version.has_metadata = numbers >= (11,), numbers >= (8, 6)
     version.config = ConfigRTX if rtx else Config86 if numbers >= (8, 6) else IBuilderConfig
     version.engine = EngineRTX if rtx else ICudaEngine
-    public["Builder"] = lambda logger: Builder(logger, version=version)
-    public["Runtime"] = lambda logger: Runtime(logger, version=version)
+    public["Builder"] = lambda logger: started(Builder, logger, version)
+    public["Runtime"] = lambda logger: started(Runtime, logger, version)
     return public
+
+
+def started(kind, logger, version):
+    if os.environ.get("FAKE_TENSORRT_START") == "fail":
+        logger.log(ILogger.ERROR, "CUDA initialization failure with error: 35.")
+        raise TypeError("pybind11::init(): factory function returned nullptr")
+    return kind(logger, version=version)
