@@ -62,7 +62,7 @@ def quick_or_slow(model):
     return pytest.param(model, id=model.name, marks=() if model.name in QUICK else pytest.mark.slow)
 
 
-@pytest.mark.parametrize("model", map(quick_or_slow, TINY_MODELS))
+@pytest.mark.parametrize("model", [quick_or_slow(model) for model in TINY_MODELS])
 def test_every_precision_answers_like_torch_and_is_accepted_by_tensorrt(model, compressors_of_both, symmetric, tmp_path):
     built = built_files(compressors_of_both(model.name), symmetric, tmp_path)
     for result in built.values():
