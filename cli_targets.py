@@ -29,9 +29,12 @@ def measure(
         from .profiles import load_profile, parse_target
         from .targets import Target, measure_model, parse_shape
         from .targets.held_clocks import ClocksOfTargets
+        from .targets.here import require_here
 
         shapes, address = dict(parse_shape(text) for text in shape or []), parse_target(target)
         profile = load_profile(address.profile)
+        if address.local:
+            require_here(profile)
         with ClocksOfTargets(wanted=set_clocks, say=say) as clocks:
             subject = Target(profile, shapes=shapes, address=address, clocks=clocks.of(profile, address))
             measurement = measure_model(model, subject, baseline=baseline, batch=batch)

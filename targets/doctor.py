@@ -16,6 +16,7 @@ from ..profiles.profile import GPU_RUNTIMES, Profile
 from .condition import condition_findings
 from .doctor_board import board_findings
 from .finding import Finding
+from .here import require_here
 from .lease import lease_folder
 from .on_device.runtime import INSTALL
 from .target import Target
@@ -40,6 +41,10 @@ def doctor(profile: Profile, address: TargetAddress | None = None) -> list[Findi
 
 
 def _findings(profile: Profile) -> list[Finding]:
+    try:
+        require_here(profile)
+    except TargetUnavailable as error:
+        return [Finding(name="machine", ok=False, detail=str(error), remedy="", needed=True)]
     try:
         return _started(profile, Target(profile))
     except TargetUnavailable as error:

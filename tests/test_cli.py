@@ -141,6 +141,13 @@ def test_a_board_that_is_not_attached_is_exit_code_3_and_names_the_flag(task):
     assert not (task / "runs").exists()
 
 
+@pytest.mark.parametrize("command", [["measure", "m.onnx", "--target"], ["targets", "doctor"]], ids=["measure", "doctor"])
+def test_measure_and_doctor_do_not_take_this_machine_for_a_board_without_address(command, tmp_path):
+    (tmp_path / "pi.toml").write_text('inherits = "raspberry-pi-5"\nthreads = 1\ndevice = "Raspberry Pi 99"')
+    seen = autocompress(*command, tmp_path / "pi.toml")
+    assert seen.returncode == 3 and "give its address, like pi@user@host" in seen.stderr + seen.stdout
+
+
 @pytest.mark.serial
 def test_a_board_that_is_not_attached_is_predicted_picked_and_verified(task):
     command = ("search", "task.py:make", "--target", board(task), "--allow-predicted", "--no-recovery", "--trials", "3")

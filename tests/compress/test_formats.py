@@ -62,7 +62,7 @@ def quick_or_slow(model):
     return pytest.param(model, id=model.name, marks=() if model.name in QUICK else pytest.mark.slow)
 
 
-@pytest.mark.parametrize("model", map(quick_or_slow, TINY_MODELS))
+@pytest.mark.parametrize("model", [quick_or_slow(model) for model in TINY_MODELS])
 def test_every_precision_answers_like_torch_and_is_accepted_by_tensorrt(model, compressors_of_both, symmetric, tmp_path):
     built = built_files(compressors_of_both(model.name), symmetric, tmp_path)
     for result in built.values():
@@ -118,6 +118,14 @@ def test_linear_layers_share_no_zero_points(compressors, tmp_path):
     pairs = [node for node in onnx.load(built.artifact.path).graph.node if node.op_type == "DequantizeLinear"]
     zeros = [node.input[2] for node in pairs if ".weight_q" in node.input[0] and len(node.input) > 2]
     assert len(zeros) > 4 and len(set(zeros)) == len(zeros)
+    check_outputs(run(built.artifact.path, built.check.inputs), built.check)
+
+
+@pytest.mark.parametrize("precision", ["int8", "int8_24"])
+@pytest.mark.parametrize("name", ["zero_padded_shortcut", "split", "inverted_residual"])
+def test_a_file_for_tensorrt_runs_with_the_exact_sums_of_the_stand_in(name, precision, compressors_of_both, symmetric, tmp_path):
+    compressor = compressors_of_both(name)  # searches with --allow-predicted score it there
+    built = compressor.build(Recipe(precision=uniform(compressor.network, precision)), tmp_path).further[symmetric]
     check_outputs(run(built.artifact.path, built.check.inputs), built.check)
 
 

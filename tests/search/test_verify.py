@@ -1,16 +1,18 @@
 """verify: a front and a bundle against what a target measures now; what is regressed, and what an interruption leaves."""
 
 import json
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np
 import pytest
 from autocompress.errors import InputError, RunDirectoryError, StageError, TargetUnavailable
+from autocompress.files import digest_of_file
 from autocompress.search.bundle import write_bundle
 from autocompress.search.report.page import render
 from autocompress.search.run_directory import read_run
 from autocompress.search.verify import ROOM, _regressions, quality_fell, refuse_lost, verify_run
-from autocompress.search.verify_bundle import is_bundle, tolerance_of, verify_bundle
+from autocompress.search.verify_bundle import SAMPLES, _manifest, _parity, is_bundle, tolerance_of, verify_bundle
 from autocompress.search.verify_words import bundle_lines, run_lines
 from autocompress.tests.search.predicting import QUICK, Desk, make_desk, predicted_run
 from autocompress.tests.search.sample_run import sample_run
@@ -173,3 +175,37 @@ def test_a_run_whose_files_are_gone_is_told_before_anything_is_measured(tmp_path
     (tmp_path / "front.json").write_text(json.dumps(sample_run()))
     with pytest.raises(RunDirectoryError, match="is gone: run the search's command again"):
         verify_run(tmp_path, "cpu", folder=tmp_path, say=silent, note=silent)
+
+
+def test_a_bundle_answers_what_its_model_says_where_fast_kernels_saturate(tmp_path, monkeypatch):
+    asked = []
+
+    class Session:
+        def running_batch(self, count, *, measured):
+            return count
+
+        def run(self, model, inputs, *, batch, exact=False):
+            asked.append(exact)
+            return (np.ones((SAMPLES, 10)),)
+
+    class Reference:
+        @contextmanager
+        def session(self):
+            yield Session()
+
+    monkeypatch.setattr("autocompress.search.verify_bundle.stand_in", Reference)  # whose sums are exact by its profile
+    found = _parity(Session(), tmp_path, tmp_path, {"recipe": {"precision": {}}}, batch=1)
+    assert asked == [True, False] and found["error"] == 0.0
+
+
+@pytest.mark.parametrize(("name", "good"), [("on_device/worker.py", True), ("../worker.py", False)])
+def test_the_files_of_a_bundle_may_lie_in_its_folders_but_not_outside(name, good, tmp_path):
+    bundle = tmp_path / "bundle"
+    (bundle / "on_device").mkdir(parents=True)
+    (bundle / "manifest.json").write_text('{"model": {"file": "model.onnx"}}')
+    (bundle / "model.onnx").write_bytes(b"model")
+    (bundle / name).write_text("pass")
+    names = ("manifest.json", "model.onnx", name)
+    (bundle / "SHA256SUMS").write_text("".join(f"{digest_of_file(bundle / item)}  {item}\n" for item in names))
+    with nullcontext() if good else pytest.raises(InputError, match="is not the file that was bundled"):
+        _manifest(bundle)
