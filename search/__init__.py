@@ -20,7 +20,7 @@ Reading order
     sequential.py, rung_search.py  the two strategies (strategy.py chooses): one candidate after the other; climbing, with guide.py,
                                    pool.py and rungs.py for r0 and r1, recoveries.py and recovery_process.py for r2 and r3
     budget.py                      how the time is divided, and where it went
-    prepare.py, plan.py            putting it together; `--dry-run`
+    prepare.py, run_facts.py, plan.py  putting it together; what run.toml and front.json say of it; `--dry-run`
     progress.py, status.py         what a person sees meanwhile
     several.py, joint_space.py, further.py, target_points.py   several targets: what they add to all of the above
     (target_limits.py reads their names and limits; views.py, pick_joint.py, joint_table.py read their front.json)

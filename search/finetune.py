@@ -19,12 +19,13 @@ from .evaluation import ArtifactFacts, Evaluation, Failure, Interval, OnTarget
 from .finalists import Finalist, final_look, look_key
 from .finetuned import FINETUNED, origin_of
 from .formats import Point, Run, is_predicted, label_of
-from .prepare import Problem, config_of, make_compressor, make_evaluator, prepare, splits_folder
+from .prepare import Problem, make_compressor, make_evaluator, prepare, splits_folder
 from .progress import Progress
 from .records import latency_from_json
 from .request import SearchRequest
 from .result import Result
 from .run_directory import RunDirectory, read_json
+from .run_facts import config_of
 from .space import DEFAULT_RECOVERY
 from .views import run_on, targets_of
 

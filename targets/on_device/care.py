@@ -17,7 +17,8 @@ Formats, JetPack 5 (L4T 35) and 6 (L4T 36):
                within milliseconds, and an Orin Nano in MAXN_SUPER may count several a second: it throttles a pair only where
                clocks that are fixed are seen below what they were. Every event is told in the conditions.
 Raspberry Pi: get_throttled, bits 0-3 now, 16-19 since the start (include/soc/bcm2835/raspberrypi-firmware.h of Linux);
-hexadecimal in sysfs, `throttled=0x50005` from vcgencmd. Intel: core_throttle_count, package_throttle_count.
+hexadecimal in sysfs, `throttled=0x50005` from vcgencmd. Intel: core_throttle_count, package_throttle_count, of all cores and for
+moments, so that they are told like oc3: a laptop that counts all the time could not be measured otherwise.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ OFF_C = -100.0  # a sensor that is powered down says -256
 LIMITING = re.compile(r"(thermal-)?(cpufreq|devfreq)-.*|.*-throttle-alert|Processor")
 GPU = re.compile(r".*(gpu|gp10b|gv11b|ga10b).*")
 OC_EVENTS = {"oc1": "under-voltage (oc1)", "oc2": "average over-current (oc2)", "oc3": "momentary over-current (oc3)"}
-MOMENTARY = OC_EVENTS["oc3"]
+INTEL = ("core_throttle_count", "package_throttle_count")
+MOMENTARY = frozenset({OC_EVENTS["oc3"], *INTEL})
 FALLEN = 0.98  # of a fixed clock: less is a clock that fell
 EMC = "sys/kernel/debug/bpmp/debug/clk/emc"
 PI_BITS = ("under-voltage", "capped frequency", "throttling", "soft temperature limit")
@@ -157,7 +159,7 @@ def counters(root: str = "/") -> dict[str, int]:
         enabled = _number(file.with_name(file.name.replace("event_cnt", "throt_en")))
         if enabled != 0 and (value := _number(file)) is not None:
             found[OC_EVENTS.get(file.name[:3], file.name)] = value
-    for name in ("core_throttle_count", "package_throttle_count"):
+    for name in INTEL:
         values = [_number(file) for file in _path(root, "sys/devices/system/cpu").glob(f"cpu[0-9]*/thermal_throttle/{name}")]
         if values:
             found[name] = sum(value or 0 for value in values)
@@ -201,7 +203,7 @@ def throttling_between(before: dict[str, Any], after: dict[str, Any]) -> list[st
     """What throttled the board between two states, or did at one of them; empty if nothing did."""
     risen = set(events_between(before, after))
     if not clocks_fell(before, after):
-        risen.discard(MOMENTARY)
+        risen -= MOMENTARY
     return sorted({*risen, *before["active"], *after["active"]})
 
 

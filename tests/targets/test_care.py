@@ -253,6 +253,16 @@ def test_a_board_that_never_cools_down_is_noisy_and_says_what_helps(jetson: Jets
     assert (failure.value.stage, failure.value.kind, failure.value.retryable) == ("measure", "noisy", True)
 
 
+def test_what_an_intel_cpu_counts_is_told_and_drops_nothing(tmp_path: Path) -> None:
+    counter = tmp_path / "sys/devices/system/cpu/cpu0/thermal_throttle/core_throttle_count"
+    counter.parent.mkdir(parents=True)
+    counter.write_text("7\n")
+    watch = care.Watch(str(tmp_path))
+    counter.write_text("9\n")
+    assert not watch.throttled()
+    assert watch.conditions()["events"] == {"core_throttle_count": 2}
+
+
 def test_a_board_that_counts_momentary_over_current_all_the_time_can_be_measured(jetson: Jetson, tmp_path: Path) -> None:
     done = threading.Event()
 
