@@ -150,8 +150,11 @@ def test_a_board_that_returns_while_the_search_goes_on_is_caught_up_at_once(desk
     assert 'environment.runtime" = "onnxruntime"' in (desk.run / "run.toml").read_text().partition("edge profile")[2]
 
 
-def test_a_board_that_drops_in_the_middle_is_asked_again_before_the_end(desk: SimpleNamespace) -> None:
-    desk.edge.plan = {1: 2}  # of trial 1, and when it is asked again; the last time before the finalists it answers
+def test_a_board_that_drops_in_the_middle_is_asked_again_before_the_end(
+    desk: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("autocompress.search.availability.PAUSES_S", (1000.0,))  # nobody asks while trials go on
+    desk.edge.plan = {1: 1}  # of trial 1; when it is asked before the finalists it answers
     heard = Heard()
     run = desk.search(trials=3, heard=heard)
     assert (run["queued"], run["trials"]) == ({}, {"finished": 3, "failed": 0, "screened": run["trials"]["screened"]})
