@@ -259,6 +259,7 @@ def test_without_the_flag_an_unplugged_board_ends_the_search_with_a_sentence_tha
 
 
 @pytest.mark.serial
+@pytest.mark.slow
 def test_a_board_that_comes_back_is_another_run(desk):
     first = desk.search()
     assert first["environment"]["runtime"] == "predicted"
@@ -284,6 +285,7 @@ def test_a_predicted_run_goes_on_as_long_as_its_predictions_are_the_same(desk):
 
 
 @pytest.mark.serial
+@pytest.mark.slow
 def test_of_several_targets_only_the_one_that_is_away_is_predicted(desk):
     run = desk.search(targets="cpu,edge.toml")
     entries = run["baseline"]["targets"]

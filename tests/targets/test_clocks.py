@@ -81,7 +81,8 @@ def test_rights_are_seen_without_using_them(jetson: Jetson) -> None:
     assert (clocks.may_set(), jetson.called) == (True, [])
 
 
-def test_a_second_search_is_refused_while_the_first_holds_the_clocks(jetson: Jetson) -> None:
+def test_a_second_search_is_refused_while_the_first_holds_the_clocks(jetson: Jetson, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clocks, "LOCK_WAIT_S", 0.5)
     ours = clocks_of(jetson)
     ours.set("15W")
     with pytest.raises(CannotSetError, match="Another search"):
