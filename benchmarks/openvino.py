@@ -51,7 +51,7 @@ def main() -> int:
     for result in results:
         aim = AIMS.get((result["target"], result["precision"]))
         verdict = "" if aim is None else f"  target ≤ {aim:.2f}: {'met' if result['ratio'] <= aim else 'MISSED'}"
-        spread = f"{result['ratio']:.3f} ± {result['half_width']:.3f}"
+        spread = f"{result['ratio']:.3f}" + (f" ± {result['half_width']:.3f}" if arguments.rounds > 1 else " (one round)")
         print(f"{result['target']:<14}{result['precision']:<9}{1e3 * result['latency_s']:>8.3f} ms   {spread}{verdict}")
     return 0
 
