@@ -86,6 +86,11 @@ class Evaluator:
     availability: Availability = field(default_factory=Availability)
     patience: Patience = field(default_factory=Patience)
 
+    def close(self) -> None:
+        """Ends the connections to boards; the next use connects again."""
+        for target in (self.target, *self.further):
+            target.close()
+
     def on(self, target: str) -> "Evaluator":
         """The evaluator of one target alone."""
         found = next(item for item in (self.target, *self.further) if item.profile.name == target)

@@ -164,7 +164,11 @@ def open_search(problem: Problem, progress: Progress) -> Iterator[Search]:
         for left in (directory.path / "cache").glob(f"{CHECK_PREFIX}*"):  # of a recovery that nobody collected
             left.unlink(missing_ok=True)
         with splits_folder(directory) as splits:
-            yield _search(problem, directory, compressor, progress, splits)
+            search = _search(problem, directory, compressor, progress, splits)
+            try:
+                yield search
+            finally:
+                search.evaluator.close()
         if compressor.students.uses_database:
             progress.note(f"Level database: {compressor.students.database.describe()}.")
 
