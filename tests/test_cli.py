@@ -257,6 +257,7 @@ def test_pick_tells_the_limits_of_each_target_when_nothing_meets_them(run_of_two
 
 
 @pytest.mark.serial
+@pytest.mark.slow
 def test_a_search_on_two_targets_from_the_task_to_a_bundle_for_each(task):
     (task / "edge.toml").write_text('inherits = "cpu"\nmemory_limit_bytes = 536870912\nstorage_bits = [4]\nopset = 22\n')
     command = ("search", "task.py:make", "--target", "cpu,edge.toml", "--trials", "2", "--json")

@@ -21,7 +21,7 @@ from autocompress.tests.targets.rtx_build import acceptance
 from onnx import TensorProto, helper, numpy_helper
 
 needs_builder = pytest.mark.skipif(importlib.util.find_spec("tensorrt_rtx") is None, reason="tensorrt-rtx is not installed")
-QUICK = ("residual", "depthwise", "attention", "gru")
+QUICK = ("residual", "depthwise", "attention", "mlp")
 UNIFORM = ("int8", "float16", "fp8", "int8_24", "float16_24")
 RECOVERY = Recovery(steps=3, learning_rate=1e-3, temperature=2.0, weight=0.5)
 
