@@ -7,7 +7,7 @@ from typing import Any
 from ..errors import InputError
 from ..files import digest_of
 
-_CIRCUMSTANCES = frozenset({"load_1m", "clock_mhz"})
+CIRCUMSTANCES = frozenset({"load_1m", "clock_mhz"})  # fields that say nothing of which environment it is
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +45,7 @@ class Environment:
     @property
     def fingerprint(self) -> str:
         """SHA-256 of everything but the circumstances (load, clock)."""
-        return digest_of({key: value for key, value in asdict(self).items() if key not in _CIRCUMSTANCES})
+        return digest_of({key: value for key, value in asdict(self).items() if key not in CIRCUMSTANCES})
 
     def to_json(self) -> dict[str, Any]:
         """A JSON value from which `from_json` makes an equal environment."""
@@ -61,7 +61,7 @@ class Environment:
 
     def differences(self, other: "Environment") -> dict[str, tuple[Any, Any]]:
         """By field name, (own value, other's value) of the fingerprinted fields that differ."""
-        names = [field.name for field in fields(self) if field.name not in _CIRCUMSTANCES]
+        names = [field.name for field in fields(self) if field.name not in CIRCUMSTANCES]
         pairs = {name: (getattr(self, name), getattr(other, name)) for name in names}
         return {name: (mine, theirs) for name, (mine, theirs) in pairs.items() if mine != theirs}
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..compress.recipe import BITS, BLOCK, SPARSE, Precision
+from ..compress.sparse import sparse_refusal
 from ..profiles import Profile
 from ..profiles.profile import GPU_RUNTIMES, RUNTIME_NAMES
 from ..profiles.profile_rules import PRECISIONS
@@ -16,7 +17,6 @@ _OPERATORS = {"conv": "Conv", "linear": "Gemm"}
 _LAYERS = {"Conv": "convolutions", "Gemm": "linear layers"}
 _PACKED: tuple[Precision, ...] = ("int6", "int4", "int3", "int2")
 _DENSE: tuple[Precision, ...] = ("float16", "fp8", "int8")
-_GROUP = 4  # weights of which a sparse layer keeps two
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +34,7 @@ def legal_precisions(layer: "Layer", profile: Profile) -> tuple[Precision, ...]:
         return tuple(found)
     operator, single = _OPERATORS[layer.kind], layer.uses == 1  # with 8 bits a layer has the scale of one input
     found += [name for name in _DENSE if operator in profile.operators(name) and (single or name == "float16")]
-    if profile.nm_sparsity and layer.weight_shape[1] % _GROUP == 0:
+    if profile.nm_sparsity and not sparse_refusal(layer):
         sparse: dict[Precision, Precision] = {"float16": "float16_24", "int8": "int8_24"}
         found += [sparse[name] for name in found if name in sparse]
     if "int8" in found:

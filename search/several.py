@@ -7,6 +7,7 @@ from typing import Any
 
 from ..errors import TargetUnavailable
 from ..profiles import Environment, Profile, TargetAddress, load_profile
+from ..profiles.environment import CIRCUMSTANCES
 from ..targets.held_clocks import HeldClocks
 from ..targets.here import require_here
 from ..targets.store import MeasurementStore
@@ -17,7 +18,6 @@ from .evaluate import StoredSplit
 from .predicted import AnyTarget, LatencyModel, PredictedTarget
 from .target_limits import target_addresses
 
-_CIRCUMSTANCES = frozenset({"load_1m", "clock_mhz"})
 HINT = "`search --allow-predicted` goes on without it, with latencies predicted from its calibrated table or its data sheet."
 
 
@@ -117,7 +117,7 @@ def target_at(
 def environment_identity(environment: Environment, *, prefix: str) -> Iterator[tuple[str, str]]:
     """The entries of run.toml's identity for an environment."""
     for item in fields(Environment):
-        if item.name not in _CIRCUMSTANCES:
+        if item.name not in CIRCUMSTANCES:
             yield f"{prefix}environment.{item.name}", str(getattr(environment, item.name))
 
 

@@ -32,7 +32,7 @@ from ..targets.store import MeasurementStore
 from ..targets.target import Target, TargetSession
 from ..tasks.load import load_task
 from ..tasks.quality import score
-from ..tasks.task import Metric, Task
+from ..tasks.task import Metric
 from .availability import is_away
 from .evaluate import VALIDATION_BATCH, StoredSplit
 from .formats import Point, Run, is_predicted, label_of, ratio_interval_of, ratio_of, seconds_of
@@ -64,12 +64,13 @@ class Scorer:
         return score(self.metric, outputs, self.split.targets)
 
 
-def task_or_reason(task: Mapping[str, Any]) -> tuple[Task | None, str]:
-    """The task that a run or manifest names, or None and why it cannot be loaded here."""
+def scorer_or_reason(facts: Mapping[str, Any], folder: Path) -> tuple[Scorer | None, str]:
+    """The scorer of the task that a run or manifest names, or None and why it cannot be loaded here. It writes to `folder`."""
     try:
-        return load_task(task["spec"], task["arguments"]), ""
+        task = load_task(facts["spec"], facts["arguments"])
     except TaskError as error:
         return None, str(error)
+    return Scorer(metric=task.metric, split=StoredSplit(task.validation, folder / "validation.npz")), ""
 
 
 def usable_target(named: NamedTarget, store: MeasurementStore | None, *, inputs: Path | None) -> Target:
@@ -114,10 +115,9 @@ def verify_run(
     view = run_on(run, name if name in targets_of(run) else None)
     points = _points(view)
     files = {point["trial"]: _file(path, point) for point in points}
-    task, reason = task_or_reason(run["task"])
+    scorer, reason = scorer_or_reason(run["task"], folder)
     if reason:
         note(f"Note: the task cannot be loaded here, so that only latency is verified, with random inputs. {reason}")
-    scorer = None if task is None else Scorer(metric=task.metric, split=StoredSplit(task.validation, folder / "validation.npz"))
     say(f"asking the target {name}")
     subject = usable_target(named, MeasurementStore(path / STORE), inputs=scorer.split.inputs if scorer else None)
     timing = timing.with_batch(view["target"]["batch"])

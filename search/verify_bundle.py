@@ -23,12 +23,11 @@ from ..files import digest_of_file
 from ..profiles import FINALIST_TIMING, TimingConfig
 from ..targets.held_clocks import ClocksOfTargets
 from ..targets.target import TargetSession
-from .evaluate import StoredSplit
 from .packed import unpack
 from .predicted import stand_in
 from .records import Latency
 from .several import NamedTarget
-from .verify import SCHEMA_VERSION, Say, Scorer, one_target, quality_fell, refuse_lost, task_or_reason, usable_target
+from .verify import SCHEMA_VERSION, Say, Scorer, one_target, quality_fell, refuse_lost, scorer_or_reason, usable_target
 
 ROOM = 0.10  # relative, on seconds
 SAMPLES = 8
@@ -56,10 +55,9 @@ def verify_bundle(
     manifest = _manifest(path)
     model = _model(path, manifest, folder)
     named = _target(target, manifest, clocks)
-    task, reason = task_or_reason(manifest["task"])
+    scorer, reason = scorer_or_reason(manifest["task"], folder)
     if reason:
         note(f"Note: the task cannot be loaded here, so that its metric is not verified. {reason}")
-    scorer = None if task is None else Scorer(metric=task.metric, split=StoredSplit(task.validation, folder / "validation.npz"))
     batch = manifest["target"]["batch"]
     say(f"asking the target {named.profile.name}")
     subject = usable_target(named, None, inputs=scorer.split.inputs if scorer else None)

@@ -116,6 +116,18 @@ def load_runtime(name: str) -> Runtime:
     return runtime
 
 
+PROFILE_WARM_UP, PROFILE_LEAST, PROFILE_MOST = 5, 10, 500  # inferences under a profiler: ONNX Runtime's keeps a million events
+
+
+def repeated(infer: Callable[[], Any], profile_s: float) -> int:
+    """How often it inferred under a profiler: for `profile_s`, within PROFILE_LEAST and PROFILE_MOST."""
+    runs, started = 0, time.perf_counter()
+    while runs < PROFILE_LEAST or (runs < PROFILE_MOST and time.perf_counter() - started < profile_s):
+        infer()
+        runs += 1
+    return runs
+
+
 class HostTimed:
     """A Bound that is timed by the clocks of the host: `call` is one inference, done when it returns."""
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import statistics
 import tempfile
-import time
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,13 +14,12 @@ import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_state
 
 from .inputs import feeds_of
-from .runtime import Feeds, HostTimed, Input, Request
+from .runtime import PROFILE_WARM_UP, Feeds, HostTimed, Input, Request, repeated
 
 _NAMES = "EPFail Fail InvalidArgument InvalidGraph InvalidProtobuf NoModel NoSuchFile NotImplemented RuntimeException"
 ERRORS = tuple(getattr(ort_state, name) for name in _NAMES.split())
 DTYPES = {"float": "float32", "double": "float64", "float16": "float16", "bool": "bool"}
 DISABLED = "optimization.disable_specified_optimizers"
-PROFILE_WARM_UP, PROFILE_LEAST, PROFILE_MOST = 5, 10, 500  # inferences under the profiler; it keeps a million events
 KERNEL = "_kernel_time"  # how the profiler's events of computing end
 
 
@@ -107,10 +105,7 @@ def profile(request: Request, arrays: Any) -> dict[str, Any]:
         feeds = feeds_of(OrtSession(session, request).inputs, arrays, request["batch"], request.get("shapes") or {})
         for _ in range(PROFILE_WARM_UP):
             session.run(None, feeds)
-        runs, started = 0, time.perf_counter()
-        while runs < PROFILE_LEAST or (runs < PROFILE_MOST and time.perf_counter() - started < request["profile_s"]):
-            session.run(None, feeds)
-            runs += 1
+        runs = repeated(partial(session.run, None, feeds), request["profile_s"])
         events = json.loads(Path(session.end_profiling()).read_text())
     durations: dict[str, list[float]] = {}
     for event in events:

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from functools import partial
 from typing import Any, Dict, Tuple
 
@@ -18,10 +17,9 @@ import openvino as ov
 
 from .inputs import feeds_of
 from .openvino_layers import kernel_sums, mark, precisions
-from .runtime import Feeds, HostTimed, Input, Request
+from .runtime import PROFILE_WARM_UP, Feeds, HostTimed, Input, Request, repeated
 
 ERRORS = (RuntimeError,)  # all that OpenVINO raises
-PROFILE_WARM_UP, PROFILE_LEAST, PROFILE_MOST = 5, 10, 500  # inferences under the profiler
 CORE = ov.Core()
 CORE.get_property("CPU", "FULL_DEVICE_NAME")  # loads the kernels: here, and not in what a model adds to memory
 
@@ -105,10 +103,7 @@ def profile(request: Request, arrays: Any) -> dict[str, Any]:
     for _ in range(PROFILE_WARM_UP):
         inference.infer()
     before = kernel_sums(inference, runs=PROFILE_WARM_UP)
-    runs, started = 0, time.perf_counter()
-    while runs < PROFILE_LEAST or (runs < PROFILE_MOST and time.perf_counter() - started < request["profile_s"]):
-        inference.infer()
-        runs += 1
+    runs = repeated(inference.infer, request["profile_s"])
     sums = kernel_sums(inference, runs=PROFILE_WARM_UP + runs)
     return {"runs": runs, "kernels": {name: max(0.0, total - before.get(name, 0.0)) / runs for name, total in sums.items()}}
 

@@ -11,12 +11,10 @@ import numpy as np
 from . import tensorrt_cache as cache
 from .cuda import Cuda, CudaError, gpu_clock_mhz
 from .inputs import feeds_of, stored_shapes
-from .runtime import Feeds, Request
+from .runtime import PROFILE_LEAST, PROFILE_MOST, PROFILE_WARM_UP, Feeds, Request
 from .tensorrt_build import EngineError, Shapes, build, created, logger_of, read_options
 from .tensorrt_layers import kernel_names, layer_precisions
 from .tensorrt_session import TrtSession
-
-PROFILE_WARM_UP, PROFILE_LEAST, PROFILE_MOST = 5, 10, 500
 
 
 def opened(module: str, *, compiles: bool = False) -> TensorRT:

@@ -60,6 +60,7 @@ def test_a_worker_that_ends_while_it_is_closed_takes_no_agent_with_it(worker: Pa
     (news,) = [key.data for key in selector.get_map().values()]
     sessions.close({"session": 1})
     news()  # the selector told of both at once
+    assert not selector.get_map()
     selector.close()
     store.close()
 
