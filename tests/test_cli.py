@@ -149,6 +149,7 @@ def test_measure_and_doctor_do_not_take_this_machine_for_a_board_without_address
 
 
 @pytest.mark.serial
+@pytest.mark.slow
 def test_a_board_that_is_not_attached_is_predicted_picked_and_verified(task):
     command = ("search", "task.py:make", "--target", board(task), "--allow-predicted", "--no-recovery", "--trials", "3")
     seen = autocompress(*command, cwd=task)
@@ -204,6 +205,7 @@ def test_targets_lists_shows_and_refuses():
 
 
 @pytest.mark.serial
+@pytest.mark.slow
 def test_targets_calibrate_keeps_a_table_and_tells_its_error(task, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(task / "cache"))
     monkeypatch.setenv("LOCALAPPDATA", str(task / "cache"))
