@@ -10,6 +10,9 @@ RECORDED = Path(__file__).parent / "recorded"
 _TOOLS = """#!{python} -S
 import json, pathlib, re, sys
 tree, log = pathlib.Path({tree!r}), pathlib.Path({log!r})
+def write(path, text):  # whole or not at all, as sysfs is read
+    path.with_suffix(".new").write_text(text)
+    path.with_suffix(".new").replace(path)
 tool, arguments = pathlib.Path(sys.argv[0]).name, sys.argv[1:]
 if tool == "sudo":
     if not pathlib.Path({rights!r}).exists():
@@ -30,19 +33,19 @@ if tool == "nvpmodel" and arguments[0] == "-m":
         if sys.stdin.readline().strip().lower() == "yes":
             log.write_text("rebooted")
         sys.exit("NVPM ERROR: optMask is 1, no request for power mode")
-    status.write_text("pmode:%04d" % int(arguments[1]))
+    write(status, "pmode:%04d" % int(arguments[1]))
 elif tool == "jetson_clocks" and not arguments:
     if pathlib.Path({broken!r}).exists():
         sys.exit("Error: unsupported SOC")
     for low, high in ranges:
-        low.write_text(high.read_text())
+        write(low, high.read_text())
 elif tool == "jetson_clocks" and arguments[0] == "--store":
     if pathlib.Path(arguments[1]).exists():
         sys.exit("Error: file already exists!")
     pathlib.Path(arguments[1]).write_text(json.dumps([[str(f), f.read_text()] for pair in ranges for f in pair]))
 elif tool == "jetson_clocks" and arguments[0] == "--restore":
     for path, text in json.loads(pathlib.Path(arguments[1]).read_text()):
-        pathlib.Path(path).write_text(text)
+        write(pathlib.Path(path), text)
 """
 
 
@@ -59,6 +62,12 @@ def board(name: str, folder: Path) -> Path:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(content and content + "\n")
     return folder
+
+
+def _write(path: Path, text: str) -> None:
+    """Whole or not at all, as sysfs is read: a reader beside us must never see a file that is empty for a moment."""
+    path.with_suffix(".new").write_text(text)
+    path.with_suffix(".new").replace(path)
 
 
 class Jetson:
@@ -96,16 +105,16 @@ class Jetson:
 
     def heat(self, cooling_device: int, state: int) -> None:
         """Sets a cooling device's state."""
-        (self.tree / f"sys/class/thermal/cooling_device{cooling_device}/cur_state").write_text(f"{state}\n")
+        _write(self.tree / f"sys/class/thermal/cooling_device{cooling_device}/cur_state", f"{state}\n")
 
     def fix_clocks(self) -> None:
         """What `jetson_clocks` does to the limits: every minimum becomes the maximum."""
         for core in (self.tree / "sys/devices/system/cpu").glob("cpu*/cpufreq"):
-            (core / "scaling_min_freq").write_text((core / "scaling_max_freq").read_text())
+            _write(core / "scaling_min_freq", (core / "scaling_max_freq").read_text())
         for gpu in (self.tree / "sys/class/devfreq").glob("*"):
-            (gpu / "min_freq").write_text((gpu / "max_freq").read_text())
+            _write(gpu / "min_freq", (gpu / "max_freq").read_text())
 
     def count(self, event: int) -> None:
         """One more over-current event (1 to 3)."""
         file = self.tree / f"sys/class/hwmon/hwmon3/oc{event}_event_cnt"
-        file.write_text(f"{int(file.read_text()) + 1}\n")
+        _write(file, f"{int(file.read_text()) + 1}\n")
