@@ -276,6 +276,7 @@ def test_a_connection_that_drops_in_the_middle_of_such_work_shares_the_board_aga
         work = threading.Thread(target=lambda: answers.append(worker.send({"op": "run", "sleep_s": 2.0}, timeout_s=20)))
         work.start()
         wait_until_busy()
+        second.close()
         ssh_server.kill_connections()
         wait_until_busy()
         work.join(timeout=20)
