@@ -138,7 +138,9 @@ class Board:
 
     def _unusable(self, name: str, problem: str, *, full: bool = False) -> BoardUnavailable:
         """The error of a board that answers and does not do what it should."""
-        remedy = f"free space there, see {on_board(self.address, 'df -h .')}" if full else doctor(self.address)
+        space = f"free space there, see {on_board(self.address, 'df -h .')}; what was sent takes at most "
+        space += f"{self._settings.limit_bytes / 1e9:.1f} GB (store_limit_bytes in the target's TOML file)"
+        remedy = space if full else doctor(self.address)
         return BoardUnavailable(Trouble(name=name, message=f"{where(self.address)}: {problem}", remedy=remedy))
 
     def close(self) -> None:

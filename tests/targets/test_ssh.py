@@ -107,6 +107,20 @@ def test_the_files_used_longest_ago_make_room_for_new_ones(ssh_server: Sshd, tmp
     assert kept == {2, 3}
 
 
+def test_a_profile_says_how_much_is_kept_on_a_board(ssh_server: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ssh_server.put_on_path(tmp_path, monkeypatch)
+    (tmp_path / "pi.toml").write_text(f'inherits = "cpu"\npython = "{ssh_server.python}"\nstore_limit_bytes = 1_500_000')
+    target = Target(load_profile(str(tmp_path / "pi.toml")), address=ssh_server.address)
+    assert target.board is not None
+    for index in range(2):
+        path = tmp_path / f"{index}.bin"
+        path.write_bytes(bytes([7, index]) * 500_000)
+        target.board.put(target.board.connected(), path, target.board.name_of(path))
+    target.close()
+    sent = {digest_of_file(tmp_path / f"{index}.bin") + ".bin" for index in range(2)}
+    assert stored(ssh_server) & sent == {digest_of_file(tmp_path / "1.bin") + ".bin"}
+
+
 def test_the_files_of_one_request_do_not_make_room_for_each_other(ssh_server: Sshd, tmp_path: Path) -> None:
     board = ssh_server.board(standby=False, folder=str(ssh_server.folder / "cache" / "tight"), limit_bytes=1_000_000)
     worker = tmp_path / "there.py"
