@@ -105,7 +105,9 @@ def targets_doctor(
 
 @targets_app.command("calibrate")
 def targets_calibrate(
-    name: Annotated[str, typer.Argument(metavar="T")] = "cpu",
+    name: Annotated[
+        str, typer.Argument(metavar="T[@user@host[:port]]", help="A target's name or TOML file, and the device's address.")
+    ] = "cpu",
     task: Annotated[
         str, typer.Argument(metavar="[TASK]", help="Whose model is measured: a built-in task or file.py:function.")
     ] = "digits",
@@ -128,6 +130,8 @@ def targets_calibrate(
         autocompress targets calibrate cpu
 
         autocompress targets calibrate cpu examples/cifar10.py:resnet20 --task-arg data=../shared/data --check 50
+
+        autocompress targets calibrate jetson@user@10.0.0.5 my_task.py:make
     """
     with errors():
         from .search.calibrate_target import calibrate_target

@@ -69,6 +69,7 @@ def main() -> None:
 def prepare_process(core: int | None, folder: Path) -> None:
     """One core, one thread, and a cache and lease of its own."""
     os.environ.update(OMP_WAIT_POLICY="PASSIVE", XDG_CACHE_HOME=str(folder / "cache"), TMPDIR=str(folder))
+    os.environ["AUTOCOMPRESS_LOCKS"] = str(folder)
     tempfile.tempdir = None
     os.environ["OMP_NUM_THREADS"] = "1"
     if core is not None:

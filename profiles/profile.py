@@ -16,7 +16,7 @@ RUNTIME_NAMES: Mapping[Runtime, str] = {
     "tensorrt-rtx": "TensorRT for RTX",
 }
 GPU_RUNTIMES: frozenset[Runtime] = frozenset({"tensorrt", "tensorrt-rtx"})
-_UNMEASURED = frozenset({"name", "description", "python", "device", "datasheet", "channel_multiples"})
+_UNMEASURED = frozenset({"name", "description", "python", "store_limit_bytes", "device", "datasheet", "channel_multiples"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +38,8 @@ class Datasheet:
 class Profile:
     """A target: runtime, threads, legal precisions and the Q/DQ convention that its runtime is fast with.
 
-    `architecture`: `x86_64` or `aarch64`; None: any. `python`: the interpreter on a device that is reached over SSH.
+    `architecture`: `x86_64` or `aarch64`; None: any. `python`: the interpreter on a device that is reached over SSH,
+    `store_limit_bytes`: what files that were sent to it may take there.
     `int8_operators`, `float16_operators`, `fp8_operators`: what has kernels of that precision (of the legal ones).
     `nm_sparsity`: whether 2:4 sparse weights have kernels of their own.
     `storage_bits`: the widths below 8 in which an int8 layer's weights can be stored, if the runtime expands them when it loads.
@@ -57,6 +58,7 @@ class Profile:
     threads: int
     architecture: str | None = None
     python: str = "python3"
+    store_limit_bytes: int = 4 << 30
     opset: int = 21
     precisions: tuple[str, ...] = ("float32", "int8")
     int8_operators: tuple[str, ...] = ("Conv", "Gemm")
@@ -83,7 +85,7 @@ class Profile:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of what decides a measurement or an artifact; names, what the maker says and `python` do not."""
+        """SHA-256 of what decides a measurement or an artifact; names, datasheet, `python` and the store's limit do not."""
         return digest_of({key: value for key, value in self.to_json().items() if key not in _UNMEASURED})
 
     def operators(self, precision: str) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -47,14 +48,14 @@ class Report:
 def calibrate_target(problem: Problem, *, budget_s: float, check_count: int, progress: Callable[[str], None]) -> Report:
     """Calibrates a target with a task's model, in at most about `budget_s`, and checks the table on random candidates.
 
-    Raises StageError when one candidate after the other fails.
+    The connection to a board ends with it. Raises StageError when one candidate after the other fails.
     """
     start, target = time.monotonic(), problem.targets[0].open()
     assert isinstance(target, Target)  # calibrating never allows predictions
-    table = open_table(target)
-    predictor = LatencyPredictor(problem.network, problem.space, table, batch=problem.request.batch)
     timing = TIMING.with_batch(problem.request.batch)
-    with ShapeRuns(problem.checked.task, problem.network, target, timing=timing) as runs:
+    with closing(target), ShapeRuns(problem.checked.task, problem.network, target, timing=timing) as runs:
+        table = open_table(target)
+        predictor = LatencyPredictor(problem.network, problem.space, table, batch=problem.request.batch)
         done = calibrate(predictor, runs, time_left=lambda: budget_s - (time.monotonic() - start), progress=progress)
         errors = check(predictor, runs, count=check_count, progress=progress) if check_count else (None, None)
     return Report(

@@ -19,7 +19,7 @@ Reading order
     store.py       MeasurementStore: nothing is measured twice
     precision.py   the executed precision by layer, from the runtime's optimized graph
     layer_times.py seconds by layer, from the runtime's profiler
-    protocol.py    measure_model: the protocol on any model (`autocompress measure`)
+    protocol.py    measure_model: the protocol on any model (`autocompress measure`); one_file.py: with the weights beside it
     condition.py   what a board's power mode, clocks and temperatures mean to doctor; held_clocks.py: `--set-clocks`
     here.py        whether this machine is the hardware of a profile
     doctor.py      what is missing to use a target, and what mends it (doctor.doctor); doctor_board.py of a board

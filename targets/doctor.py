@@ -18,6 +18,7 @@ from .doctor_board import board_findings
 from .finding import Finding
 from .here import require_here
 from .lease import lease_folder
+from .on_device.locks import VARIABLE
 from .on_device.runtime import INSTALL
 from .target import Target
 
@@ -126,7 +127,7 @@ def _lease() -> Finding:
     try:
         return Finding(name="lease", ok=True, detail=f"locks in {lease_folder()}")
     except TargetUnavailable as error:
-        return Finding(name="lease", ok=False, detail=str(error), remedy="set TMPDIR to a folder of your own")
+        return Finding(name="lease", ok=False, detail=str(error), remedy=f"export {VARIABLE}=FOLDER, one of your own")
 
 
 def _control(target: Target) -> Finding:

@@ -77,9 +77,7 @@ def _install(profile: Profile, python: str) -> str:
 
 def _lock(board: Board) -> Finding:
     holder = board.try_lock(board.connected())
+    board.unlock()
     if holder is None:
-        board.unlock()
-        return Finding(name="lock", ok=True, detail="nobody else measures there")
-    return Finding(
-        name="lock", ok=False, detail=f"{holder} is measuring there", remedy="wait until it has finished: a search waits by itself"
-    )
+        return Finding(name="lock", ok=True, detail="nobody else works there")
+    return Finding(name="lock", ok=False, detail=f"{holder} there", remedy="wait until it has finished: a search waits by itself")

@@ -4,11 +4,12 @@ Whoever wants the lease passes the *gate* first and holds it until the lease is 
 to pause therefore keeps new training out, and a queue of measurements keeps no training out for ever, because at the gate both
 stand in one line. Training that is pinned to cores locks these only, so that it goes on beside a measurement on others
 (`benchmarks/measuring.py` shows what that does to an A/A control). The kernel drops the locks of a killed process.
+
+All processes of a user meet in one folder, whatever their TMPDIR (`on_device/locks.py`).
 """
 
 import os
 import stat
-import tempfile
 import threading
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
@@ -18,6 +19,8 @@ from ..errors import TargetUnavailable
 
 try:
     import fcntl
+
+    from .on_device.locks import VARIABLE, shared_folder
 except ImportError as error:  # pragma: no cover - Windows
     raise TargetUnavailable("Measuring needs file locks (fcntl), which this system lacks: use Linux or macOS.") from error
 
@@ -49,14 +52,18 @@ def _locks(cores: Collection[int] | None) -> list[str]:
 
 def lease_folder() -> Path:
     """The per-user folder of the lock files, made with mode 0700. TargetUnavailable if it belongs to someone else."""
-    folder = Path(tempfile.gettempdir()) / f"autocompress-{os.getuid()}"
+    folder = shared_folder() / f"autocompress-{os.getuid()}"
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
         found = folder.lstat()
     except OSError as error:
-        raise TargetUnavailable(f"The folder for locks {folder} cannot be made: {error}.") from error
+        raise TargetUnavailable(
+            f"The folder for locks {folder} cannot be made ({error}): set {VARIABLE} to another folder."
+        ) from error
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
-        raise TargetUnavailable(f"{folder} is not a folder that only you can write to: remove it, or set TMPDIR.")
+        raise TargetUnavailable(
+            f"{folder} is not a folder that only you can write to: remove it, or set {VARIABLE} to another folder."
+        )
     return folder
 
 

@@ -1,9 +1,11 @@
 """The measuring protocol on any ONNX model: what `autocompress measure` does."""
 
+import tempfile
 from pathlib import Path
 
 from ..errors import InputError
 from ..profiles.measurement import FINALIST_TIMING, Measurement, TimingConfig
+from .one_file import in_one_file
 from .target import Target
 
 
@@ -12,15 +14,16 @@ def measure_model(
 ) -> Measurement:
     """The model's latency beside `baseline`; without one, beside itself, and the ratio says how quiet the machine is.
 
+    Weights in a file beside a model belong to it (`one_file.py`), and to its digest.
     InputError if a file is missing, a dynamic dimension needs a size (`Target(shapes=…)`), or the batch does not fit.
     """
-    for path in (model, baseline):
-        if path is not None and not path.is_file():
-            raise InputError(f"The model {path} does not exist: give the path of an ONNX file.")
     if batch < 1:
         raise InputError(f"The batch size {batch} must be at least 1.")
-    with target.session() as session:
-        return session.measure(model, baseline or model, timing.with_batch(batch))
+    with tempfile.TemporaryDirectory(prefix="autocompress-") as folder:
+        whole = in_one_file(model, Path(folder))
+        beside = in_one_file(baseline, Path(folder)) if baseline else whole
+        with target.session() as session:
+            return session.measure(whole, beside, timing.with_batch(batch))
 
 
 def parse_shape(text: str) -> tuple[str, tuple[int, ...]]:

@@ -15,6 +15,7 @@ from .ssh_errors import where
 from .transport import FILES_IN, FILES_OUT, WORKER
 
 _ALONE = ("measure", "profile")  # operations beside which no other worker is started
+_SHARED = ("run", "optimized")  # work that would disturb a measurement: models run for minutes, engines are built
 _GRACE_S = 60.0  # for the board to say that the worker's time is over
 _CALL_S = 60.0
 _TRIES_TO_PUSH = 3  # files may be removed by another coordinator between their push and their use
@@ -81,6 +82,7 @@ class SshTransport:
                 timeout_s=timeout_s,
                 longest=replies.LONGEST_REPLY,
                 alone=operation in _ALONE,
+                share=self._board.sharer() if operation in _SHARED else None,
                 wait_s=timeout_s + _GRACE_S,
             )
             result = self._result(reply, operation, timeout_s)
@@ -97,11 +99,11 @@ class SshTransport:
                 sink.unlink(missing_ok=True)
 
     def _exchange(self, connection: Connection, files: Mapping[str, Path], **request: Any) -> dict[str, Any]:
-        """The reply to a request, once all files that it needs are there."""
+        """The reply to a request, once all files that it needs are there, and nobody else measures if it would disturb that."""
         names = {key: _names(self._board, path) for key, path in files.items()}
         places = {name: path for key, path in files.items() for name, path in _places(names[key], path)}
         for _ in range(_TRIES_TO_PUSH):
-            reply = connection.call("request", files=names, **request)
+            reply = self._board.when_free(connection, lambda: connection.call("request", files=names, **request))
             if reply["ok"] or reply["kind"] != "missing":
                 return reply
             for name in reply["names"]:

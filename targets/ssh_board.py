@@ -13,7 +13,7 @@ import threading
 import time
 import weakref
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,14 @@ BUSY_WAIT_S = 20.0  # for the lock of a board that others need not wait for: a m
 _LOCK_POLL_S = 0.25
 _CALL_S = 60.0
 _UPLOAD_S = 86400.0  # a slow link is no reason to give up: silence is
-_AGENT = ("agent_store", "agent_worker", "agent_sessions", "agent")  # modules of on_device, in the order in which they are loaded
+_AGENT = (
+    "locks",
+    "agent_lock",
+    "agent_store",
+    "agent_worker",
+    "agent_sessions",
+    "agent",
+)  # modules of on_device, in the order in which they are loaded
 _BOOT = """
 import sys, types
 if sys.version_info < (3, 8):
@@ -83,6 +90,7 @@ class Board:
         self._connection: Connection | None = None
         self._finish: weakref.finalize[..., Board] | None = None
         self._locked, self.patient = False, True
+        self._holder: int | None = None  # the thread that measures
         self._digests: dict[tuple[str, int, int, int], str] = {}
 
     def connected(self) -> Connection:
@@ -103,7 +111,10 @@ class Board:
                 time.sleep(pause)
             self._finish = weakref.finalize(self, connection.close)
             if self._locked:
-                self._lock(connection)
+                try:
+                    self._lock(connection)
+                except ConnectionLost as lost:
+                    raise BoardUnavailable(self._trouble_of(lost)) from lost
             return connection
 
     def _connect(self) -> Connection:
@@ -127,7 +138,9 @@ class Board:
 
     def _unusable(self, name: str, problem: str, *, full: bool = False) -> BoardUnavailable:
         """The error of a board that answers and does not do what it should."""
-        remedy = f"free space there, see {on_board(self.address, 'df -h .')}" if full else doctor(self.address)
+        space = f"free space there, see {on_board(self.address, 'df -h .')}; what was sent takes at most "
+        space += f"{self._settings.limit_bytes / 1e9:.1f} GB (store_limit_bytes in the target's TOML file)"
+        remedy = space if full else doctor(self.address)
         return BoardUnavailable(Trouble(name=name, message=f"{where(self.address)}: {problem}", remedy=remedy))
 
     def close(self) -> None:
@@ -179,15 +192,23 @@ class Board:
 
     @contextlib.contextmanager
     def measuring(self) -> Iterator[None]:
-        """Holds the board's lock: waits until nobody else measures there. TargetUnavailable tells who does after 10 minutes."""
+        """Holds the board's lock alone: waits until nobody else works there. TargetUnavailable tells who does after 10 minutes."""
         with self._alone:
             self._locked = True
             try:
-                self._lock(self.connected())
+                try:
+                    self._lock(self.connected())
+                except ConnectionLost:
+                    self.connected()  # which locks it again
+                self._holder = threading.get_ident()
                 yield
             finally:
-                self._locked = False
+                self._locked, self._holder = False, None
                 self.unlock()
+
+    def sharer(self) -> str | None:
+        """In whose name work other than a measurement shares the lock; None where this thread holds it."""
+        return None if self._holder == threading.get_ident() else _who("is running or building models")
 
     def unlock(self) -> None:
         """Lets go of the lock; with a connection that was lost, it is gone already."""
@@ -195,25 +216,41 @@ class Board:
             with contextlib.suppress(ConnectionLost):
                 self._connection.call("unlock", wait_s=_CALL_S)
 
-    def _lock(self, connection: Connection) -> None:
+    def when_free(self, connection: Connection, ask: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """The reply to `ask`, which is asked again while others work there. TargetUnavailable tells who after 10 minutes."""
         wait_s = LOCK_WAIT_S if self.patient else min(LOCK_WAIT_S, BUSY_WAIT_S)
         deadline = time.monotonic() + wait_s
-        while (holder := self.try_lock(connection)) is not None:
-            if time.monotonic() > deadline:
-                raise TargetUnavailable(
-                    f"{where(self.address)} is busy: {holder} has been measuring for {wait_s:g} s. Wait for it, or end it."
-                )
-            time.sleep(_LOCK_POLL_S)
+        try:
+            while not (reply := ask())["ok"] and reply["kind"] == "busy":
+                if time.monotonic() > deadline:
+                    raise TargetUnavailable(
+                        f"{where(self.address)} is busy: {reply['message']} there, and {wait_s:g} s were not enough. Wait for it, "
+                        "or end it."
+                    )
+                time.sleep(_LOCK_POLL_S)
+        except BaseException:  # others need not wait for somebody who does not ask again
+            with contextlib.suppress(ConnectionLost):
+                connection.call("leave", wait_s=_CALL_S)
+            raise
+        return reply
+
+    def _lock(self, connection: Connection) -> None:
+        self._require_locked(self.when_free(connection, lambda: _asked_for_lock(connection)))
 
     def try_lock(self, connection: Connection) -> str | None:
-        """Takes the lock; otherwise, who holds it."""
+        """Takes the lock; otherwise, who works there. `unlock` in any case."""
         try:
-            reply = connection.call("lock", who=_who(), wait_s=_CALL_S)
+            reply = _asked_for_lock(connection)
         except ConnectionLost as lost:
             raise BoardUnavailable(self._trouble_of(lost)) from lost
-        if not reply["ok"] and reply["kind"] != "busy":
+        if not reply["ok"] and reply["kind"] == "busy":
+            return str(reply["message"])
+        self._require_locked(reply)
+        return None
+
+    def _require_locked(self, reply: Mapping[str, Any]) -> None:
+        if not reply["ok"]:
             raise self._unusable("lock", f"it cannot be locked ({reply['message']})")
-        return None if reply["ok"] else str(reply["message"])
 
     def look(self, *, modules: Sequence[str], tools: Sequence[str]) -> Mapping[str, Any]:
         """`missing`: those of the Python modules; `sudo`: whether it runs all `tools` without a password; `free_bytes`."""
@@ -246,5 +283,9 @@ def package_name(package: bytes) -> str:
     return hashlib.sha256(package).hexdigest() + ".zip"
 
 
-def _who() -> str:
-    return f"{getpass.getuser()}@{socket.gethostname()} (process {os.getpid()})"
+def _asked_for_lock(connection: Connection) -> dict[str, Any]:
+    return connection.call("lock", who=_who("is measuring"), wait_s=_CALL_S)
+
+
+def _who(does: str) -> str:
+    return f"{getpass.getuser()}@{socket.gethostname()} (process {os.getpid()}) {does}"

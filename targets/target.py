@@ -25,7 +25,7 @@ from .layer_times import LayerTimes, layer_times
 from .lease import measuring
 from .precision import executed_precision, reported_precision
 from .ssh import SshTransport
-from .ssh_board import Board
+from .ssh_board import Board, BoardSettings
 from .store import MeasurementKey, MeasurementStore
 from .transport import LocalTransport, Transport
 
@@ -69,7 +69,8 @@ class Target:
     ):
         self.profile = profile
         if board is None and address is not None and address.host is not None:
-            board = Board(address, python=profile.python)
+            settings = BoardSettings(limit_bytes=profile.store_limit_bytes)
+            board = Board(address, python=profile.python, settings=settings)
         self.board = board
         self._cores = tuple(cores) if cores is not None else None if board else default_cores(profile.threads)
         self._store = store

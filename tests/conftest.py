@@ -1,12 +1,19 @@
 """What tests of several folders share."""
 
+import atexit
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from autocompress.targets.on_device.locks import VARIABLE
 from autocompress.tests import sshd
+
+if VARIABLE not in os.environ:  # two runs of the tests on one machine do not wait for each other
+    os.environ[VARIABLE] = tempfile.mkdtemp(prefix="autocompress-locks-")
+    atexit.register(shutil.rmtree, os.environ[VARIABLE], ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

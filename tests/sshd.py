@@ -38,7 +38,7 @@ PermitRootLogin prohibit-password
 MaxStartups 200
 MaxSessions 200
 PrintMotd no
-SetEnv TMPDIR={folder}/tmp XDG_CACHE_HOME={folder}/cache {environment}
+SetEnv TMPDIR={folder}/tmp AUTOCOMPRESS_LOCKS={folder}/locks XDG_CACHE_HOME={folder}/cache {environment}
 """
 _CLIENT = """\
 Host *
@@ -60,9 +60,9 @@ class Sshd:
         folder.chmod(0o755)
         self.folder, self.port = folder, _free_port()
         self.user, self.python = _user_and_python(folder)
-        for name in ("tmp", "cache"):
+        for name in ("tmp", "cache", "locks"):
             (folder / name).mkdir()
-            (folder / name).chmod(0o777)
+            (folder / name).chmod(0o1777)
         for name in ("host_key", "key"):
             make_key(folder / name)
         (folder / "authorized_keys").write_text((folder / "key.pub").read_text())

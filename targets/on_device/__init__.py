@@ -17,6 +17,7 @@ Reading order
     tensorrt_*.py           TensorRT and TensorRT for RTX: _build, _cache (what is kept), _session (running, timing), _layers
                             (the inspector), _runtime (all of it as a runtime)
     agent.py                the long-lived process on a board behind SSH; agent_*.py are its parts
+    locks.py                where processes of one machine meet
 
 What it does not know: recipes, layers, profiles, or why it is asked.
 """

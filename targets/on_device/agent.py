@@ -7,14 +7,12 @@ relayed, with paths of this device in the place of names of files.
 It ends, and its workers with it, when standard input closes, on a signal, and when nothing moved for `silence_s`: by the
 kernel's alarm, which also rings in the middle of a write to a dead connection. Workers ask the kernel to be killed with it.
 
-Operations: ping, put (a file into the store), open, request and close (a worker), lock and unlock (the device), look (what
-`targets doctor` asks). Standard library only, Python 3.8; one thread.
+Operations: ping, put (a file into the store), open, request and close (a worker), lock, unlock and leave (the device: see
+agent_lock.py), look (what `targets doctor` asks). Standard library only, Python 3.8; one thread.
 """
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import importlib.util
 import json
 import os
@@ -24,16 +22,15 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any, Callable, Iterable, Mapping, NoReturn
 
-from .agent_sessions import Facts, Refusal, Sessions
+from .agent_lock import DeviceLock, Refusal
+from .agent_sessions import Facts, Sessions
 from .agent_store import Store, StoreError, Upload
 
 HELLO = "autocompress-agent "
-LOCK = "autocompress-device.lock"  # in the device's folder for temporary files: of all its users
 CHUNK = 1 << 18
 SIGNS = 12  # of life in `silence_s` while pings wait: during an upload, and while a file is verified
 
@@ -47,7 +44,7 @@ class Agent:
         self._store: Store | None = None
         self._buffer = bytearray()
         self._upload: tuple[Facts, Upload] | None = None
-        self._lock: int | None = None
+        self._lock = DeviceLock()
         self._said_at = time.monotonic()
         self._selector = selectors.DefaultSelector()
         for number in (signal.SIGALRM, signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
@@ -64,7 +61,7 @@ class Agent:
         except StoreError as error:
             self._say({"error": error.kind, "message": str(error)}, prefix=HELLO)
             return
-        sessions = self._sessions = Sessions(store, self._selector, self._settings, self._say)
+        sessions = self._sessions = Sessions(store, self._lock, self._selector, self._settings, self._say)
         self._operations: dict[str, Callable[[Facts], Facts | None]] = {
             "ping": lambda request: None,
             "open": sessions.open,
@@ -72,6 +69,7 @@ class Agent:
             "close": sessions.close,
             "lock": self._take_lock,
             "unlock": self._free_lock,
+            "leave": self._leave_gate,
             "look": self._look,
         }
         self._say(_machine(store), prefix=HELLO)
@@ -174,27 +172,13 @@ class Agent:
 
     def _take_lock(self, request: Facts) -> None:
         """Takes the lock of the device. Refusal says who holds it."""
-        if self._lock is not None:
-            return
-        try:
-            descriptor = _opened(Path(tempfile.gettempdir()) / LOCK)
-        except OSError as error:
-            raise Refusal("lock", f"{error.filename}: {error.strerror}") from error
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip()
-            os.close(descriptor)
-            raise Refusal("busy", holder or "somebody who did not say who") from None
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, request["who"].encode()[:200], 0)
-        self._lock = descriptor
+        self._lock.take(request["who"])
 
     def _free_lock(self, request: Facts) -> None:
-        if self._lock is not None:
-            os.ftruncate(self._lock, 0)
-            os.close(self._lock)
-            self._lock = None
+        self._lock.free()
+
+    def _leave_gate(self, request: Facts) -> None:
+        self._lock.leave()
 
     def _look(self, request: Facts) -> Facts:
         """Which modules are missing, whether sudo runs all the tools without a password, what the disk holds."""
@@ -216,18 +200,6 @@ def _machine(store: Store) -> Mapping[str, Any]:
         "free_bytes": store.free_bytes(),
         "pid": os.getpid(),
     }
-
-
-def _opened(path: Path) -> int:
-    """A descriptor of the lock's file, which every user of the device can open."""
-    flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
-    try:
-        return os.open(path, flags)
-    except FileNotFoundError:
-        descriptor = os.open(path, flags | os.O_CREAT, 0o666)
-        with contextlib.suppress(OSError):  # another user was faster
-            os.fchmod(descriptor, 0o666)
-        return descriptor
 
 
 def _may_run(tool: str) -> bool:

@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 from typing import Any, Callable, Iterable, Iterator, Mapping
 
+from .agent_lock import DeviceLock, Refusal
 from .agent_store import Store
 from .agent_worker import CHUNK, Worker
 
@@ -25,14 +26,6 @@ Say = Callable[[Facts, Iterable[bytes]], None]
 
 STANDBY_WAIT_S = 3.0  # for a standby that still starts when a measurement is to begin
 LONGEST_UNASKED = 64 << 20  # bytes that a worker may say before it is asked something
-
-
-class Refusal(Exception):  # noqa: N818 - a reply
-    """A request that fails; `reply` says why."""
-
-    def __init__(self, kind: str, message: str = "", **facts: Any):
-        super().__init__(message)
-        self.reply = dict(facts, ok=False, kind=kind, message=message)
 
 
 class Job:
@@ -50,7 +43,9 @@ class Job:
 
 
 class Session:
-    """A worker that was opened for the coordinator. `pins` keep the files of its job, `dead` tells how it ended."""
+    """A worker that was opened for the coordinator. `pins` keep the files of its job, and its share of the device; `dead` tells how
+    it ended.
+    """
 
     def __init__(self, worker: Worker, folder: Path):
         self.worker, self.folder = worker, folder
@@ -59,7 +54,7 @@ class Session:
         self.pins: list[int] = []
 
     def unpin(self) -> None:
-        """Lets go of the files."""
+        """Lets go of the files and of the device."""
         while self.pins:
             os.close(self.pins.pop())
 
@@ -67,8 +62,8 @@ class Session:
 class Sessions:
     """All sessions. `selector` tells of what workers write, with a callback as its data; replies that come later go to `say`."""
 
-    def __init__(self, store: Store, selector: selectors.BaseSelector, settings: Facts, say: Say):
-        self._store, self._selector, self._settings, self._say = store, selector, settings, say
+    def __init__(self, store: Store, lock: DeviceLock, selector: selectors.BaseSelector, settings: Facts, say: Say):
+        self._store, self._lock, self._selector, self._settings, self._say = store, lock, selector, settings, say
         self._sessions: dict[int, Session] = {}
         self._standby: Worker | None = None
         self._command: list[str] = []  # of the last session's worker
@@ -109,12 +104,16 @@ class Sessions:
     # --- requests
 
     def ask(self, request: Facts) -> None:
-        """Asks a session's worker; the reply comes later. The files are pinned until then. Refusal names those that are missing."""
+        """Asks a session's worker; the reply comes later. Until then the files are pinned, and the device is shared if `share` says
+        by whom. Refusal names the files that are missing, or who measures.
+        """
         session = self._sessions.get(request["session"])
         if session is None:
             raise Refusal("closed", "there is no such session")
         if session.dead is not None:
             raise Refusal("died", **session.dead)
+        if request["share"]:
+            session.pins.append(self._lock.share(request["share"]))
         paths = self._paths(session, request["files"])
         outputs = {key: str(session.folder / Path(name).name) for key, name in request["outputs"].items()}
         line = json.dumps(dict(request["request"], **paths, **outputs)).encode() + b"\n"

@@ -119,6 +119,7 @@ def test_an_unknown_target_is_answered_with_the_nearest() -> None:
         ('inherits = "cpu"\nnm_sparsity = true', ["nm_sparsity", "onnxruntime", "2:4"]),
         ('inherits = "cpu"\nnm_sparsity = 1', ["nm_sparsity = 1", "false or true"]),
         ('inherits = "cpu"\narchitecture = "arm"', ["architecture = 'arm'", "'aarch64'"]),
+        ('inherits = "cpu"\nstore_limit_bytes = 0', ["store_limit_bytes = 0", "at least 1"]),
         ('inherits = "cpu"\npython = ""', ["python = ''", "not empty"]),
         ('inherits = "cpu"\nruntime = "tensorrt"', ["tensorrt refuses zero points", 'activations = "int8-symmetric"']),
         ('inherits = "gpu"\nstorage_bits = [4]', ["tensorrt does not expand packed weights", "storage_bits = []"]),
@@ -152,7 +153,10 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 def test_the_fingerprint_follows_what_decides_a_measurement(tmp_path: Path) -> None:
     cpu = load_profile("cpu").fingerprint
     assert load_profile(toml(tmp_path, 'inherits = "cpu"\ndescription = "mine"')).fingerprint == cpu
-    assert load_profile(toml(tmp_path, 'inherits = "cpu"\npython = "/opt/python"\ndevice = "Box"')).fingerprint == cpu
+    assert (
+        load_profile(toml(tmp_path, 'inherits = "cpu"\npython = "/opt/python"\nstore_limit_bytes = 9\ndevice = "Box"')).fingerprint
+        == cpu
+    )
     assert load_profile(toml(tmp_path, 'inherits = "cpu"\nthreads = 2')).fingerprint != cpu
     assert load_profile(toml(tmp_path, 'inherits = "cpu"\nactivations = "int8-symmetric"')).fingerprint != cpu
 

@@ -35,6 +35,13 @@ def dropping(server: Sshd, *, times: int, every_s: float) -> Iterator[list[int]]
         thread.join()
 
 
+def reached(server: Sshd, folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The target on the server, as one writes it on the command line."""
+    server.put_on_path(folder, monkeypatch)
+    (folder / "edge.toml").write_text(f'inherits = "cpu"\npython = "{server.python}"')
+    return f"{folder}/edge.toml@127.0.0.1:{server.port}"
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_search_over_a_line_that_keeps_dropping_loses_no_candidate(
@@ -43,9 +50,7 @@ def test_a_search_over_a_line_that_keeps_dropping_loses_no_candidate(
     monkeypatch.setattr("autocompress.targets.control.TOLERANCE", 100.0)  # beside other tests
     for place in ("search.prepare.SEARCH_TIMING", "search.finalists.FINALIST_TIMING", "targets.target.SEARCH_TIMING"):
         monkeypatch.setattr(f"autocompress.{place}", SHORT)
-    ssh_server.put_on_path(tmp_path, monkeypatch)
-    (tmp_path / "edge.toml").write_text(f'inherits = "cpu"\npython = "{ssh_server.python}"')
-    target, run = f"{tmp_path}/edge.toml@127.0.0.1:{ssh_server.port}", tmp_path / "run"
+    target, run = reached(ssh_server, tmp_path, monkeypatch), tmp_path / "run"
     command = ["search", "--target", target, "--trials", str(TRIALS), "--sampler", "random", "--no-recovery", "--out", str(run)]
     with dropping(ssh_server, times=DROPS, every_s=3.0) as dropped:
         done = CliRunner().invoke(app, command)
@@ -55,3 +60,22 @@ def test_a_search_over_a_line_that_keeps_dropping_loses_no_candidate(
     assert {failure["kind"] for failure in front["failures"]} == set()
     assert front["trials"]["finished"] + front["trials"]["failed"] == TRIALS and front["trials"]["finished"] >= 1
     ssh_server.wait_until_quiet()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_board_is_calibrated_over_a_line_that_drops(ssh_server: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    target = reached(ssh_server, tmp_path, monkeypatch)
+    command = ["targets", "calibrate", target, "digits", "--budget", "8s", "--json"]
+    with dropping(ssh_server, times=1, every_s=5.0) as dropped:
+        done = CliRunner().invoke(app, [*command, "--check", "2"])
+    assert done.exit_code == 0, done.output
+    report = json.loads(done.stdout)
+    measured = report["calibration"]["measured"]
+    assert len(dropped) == 1 and measured >= 1 and report["calibration"]["failed"] == 0 and report["before"]["count"] == 2
+    assert list((ssh_server.folder / "cache/autocompress/device/files").glob("*.onnx"))
+    assert len(list((tmp_path / "cache/autocompress/latency").glob("*.json"))) == 1
+    ssh_server.wait_until_quiet()
+    again = json.loads(CliRunner().invoke(app, command).stdout)
+    assert again["calibration"]["known"] == measured + 2

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,15 @@ import pytest
 from autocompress.errors import TargetUnavailable
 from autocompress.profiles.address import TargetAddress
 from autocompress.targets import ssh_board
+from autocompress.targets.on_device.agent_lock import DeviceLock, Refusal
 from autocompress.targets.on_device.agent_sessions import Sessions
 from autocompress.targets.on_device.agent_store import Store, Upload
+from autocompress.targets.on_device.locks import VARIABLE
 from autocompress.targets.ssh import SshTransport
 from autocompress.targets.ssh_board import Board, BoardSettings, package_name, package_of
+from autocompress.targets.ssh_command import ssh_command as real_ssh_command
 from autocompress.targets.ssh_connection import Connection
+from autocompress.tests.sshd import Sshd
 
 ECHO = """
 import json, sys
@@ -55,7 +60,7 @@ def test_a_worker_that_ends_while_it_is_closed_takes_no_agent_with_it(worker: Pa
     upload = Upload(store, name, len(package))
     upload.write(package)
     upload.finish()
-    sessions = Sessions(store, selector, {"python": sys.executable, "standby": False}, lambda *_: None)
+    sessions = Sessions(store, DeviceLock(), selector, {"python": sys.executable, "standby": False}, lambda *_: None)
     sessions.open({"session": 1, "package": name, "entry": entry, "config": {}})
     (news,) = [key.data for key in selector.get_map().values()]
     sessions.close({"session": 1})
@@ -140,3 +145,76 @@ def test_a_large_file_is_written_and_verified_with_signs_of_life(tmp_path: Path,
     os.close(pin)
     store.close()
     later.close()
+
+
+# --- the lock of the device
+
+
+@pytest.fixture
+def locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[DeviceLock]]:
+    """Those of three agents on one device."""
+    monkeypatch.setenv(VARIABLE, str(tmp_path))
+    found = [DeviceLock() for _ in range(3)]
+    yield found
+    for lock in found:
+        lock.free()
+
+
+def refused(work: Callable[[str], object]) -> str:
+    """Who is in the way."""
+    with pytest.raises(Refusal) as refusal:
+        work("somebody")
+    assert refusal.value.reply["kind"] == "busy"
+    return str(refusal.value)
+
+
+def test_work_that_is_shared_keeps_no_measurement_out_for_ever(locks: list[DeviceLock]) -> None:
+    works, measures, late = locks
+    share = works.share("ann runs")
+    assert refused(measures.take) == refused(late.share) == refused(works.share) == "ann runs"
+    os.close(share)
+    measures.take("bob measures")
+    assert refused(late.share) == refused(works.take) == "bob measures"
+
+
+def test_measurements_keep_no_other_work_out_for_ever(locks: list[DeviceLock]) -> None:
+    measures, works, _ = locks
+    measures.take("bob measures")
+    assert refused(works.share) == "bob measures"
+    measures.free()
+    refused(measures.take)  # the other one stands before it
+    os.close(works.share("ann runs"))
+    measures.take("bob measures")
+
+
+def test_whoever_leaves_the_line_is_not_waited_for(locks: list[DeviceLock]) -> None:
+    works, measures, late = locks
+    share = works.share("ann runs")
+    refused(measures.take)
+    measures.leave()
+    os.close(late.share("eve runs"))
+    os.close(share)
+
+
+def test_a_lock_that_cannot_be_made_says_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "missing"))
+    with pytest.raises(Refusal, match=r"missing/\S*: No such file or directory") as refusal:
+        DeviceLock().take("me")
+    assert refusal.value.reply["kind"] == "lock"
+
+
+def test_the_lock_is_that_of_all_users_of_the_device(ssh_server: Sshd, board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As root the server's agent runs as another user than the one here."""
+    monkeypatch.setenv(VARIABLE, str(ssh_server.folder / "locks"))
+    monkeypatch.setenv("TMPDIR", str(ssh_server.folder / "cache"))
+    theirs = ssh_server.board(standby=False)
+    with monkeypatch.context() as patch:
+        patch.setattr(ssh_board, "ssh_command", real_ssh_command)
+        theirs.connected()
+    with theirs.measuring():
+        holder = board.try_lock(board.connected())
+        board.unlock()
+    theirs.close()
+    assert holder is not None and holder.endswith("is measuring")
+    assert board.try_lock(board.connected()) is None
+    board.unlock()

@@ -1,5 +1,6 @@
 """Measuring is alone, training is together, and neither waits for ever."""
 
+import os
 import subprocess
 import sys
 import threading
@@ -11,6 +12,8 @@ from pathlib import Path
 import pytest
 from autocompress.errors import TargetUnavailable
 from autocompress.targets.lease import lease_folder, measuring, training
+from autocompress.targets.on_device import locks
+from autocompress.targets.on_device.locks import VARIABLE, opened, shared_folder
 
 Lease = Callable[[Path], AbstractContextManager[None]]
 
@@ -79,12 +82,65 @@ def test_taking_the_lease_twice_in_one_thread_is_a_bug_and_no_deadlock(tmp_path:
 
 
 def test_the_folder_is_private(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setenv(VARIABLE, str(tmp_path))
     folder = lease_folder()
-    assert folder.stat().st_mode & 0o777 == 0o700
+    assert folder.parent == tmp_path and folder.stat().st_mode & 0o777 == 0o700
     folder.chmod(0o777)
     with pytest.raises(TargetUnavailable, match="only you can write"):
         lease_folder()
+
+
+def test_processes_with_different_folders_for_temporary_files_wait_for_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(VARIABLE)
+    code = "from autocompress.targets.on_device.locks import shared_folder; print(shared_folder())"
+    seen = set()
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        environment = {**os.environ, "TMPDIR": str(tmp_path / name)}
+        seen.add(subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True).stdout)
+    assert len(seen) == 1 and str(tmp_path) not in seen.pop()
+
+
+def test_locks_lie_where_every_user_may_write_and_remove_only_what_is_theirs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(VARIABLE)
+    modes = {"roots": 0o755, "anybodys": 0o777, "everybodys": 0o1777, "last": 0o1777}
+    for name, mode in modes.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name).chmod(mode)
+    monkeypatch.setattr(locks, "_FOLDERS", [str(tmp_path / name) for name in ("missing", *modes)])
+    assert shared_folder() == tmp_path / "everybodys"
+
+
+def test_a_lock_file_of_all_users_can_be_opened_by_all_and_is_never_made_twice(tmp_path: Path) -> None:
+    first, second = opened(tmp_path / "lock"), opened(tmp_path / "lock")
+    assert os.fstat(first).st_ino == os.fstat(second).st_ino and os.fstat(first).st_mode & 0o777 == 0o666
+    assert [path.name for path in tmp_path.iterdir()] == ["lock"]
+    os.close(first)
+    os.close(second)
+
+
+def test_a_lock_file_that_is_there_is_opened_as_one_of_another_user_can_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    os.close(opened(tmp_path / "lock"))
+    seen, open_ = [], os.open
+
+    def recording(path: Path, flags: int) -> int:
+        seen.append(flags)
+        return open_(path, flags)
+
+    monkeypatch.setattr(os, "open", recording)
+    os.close(opened(tmp_path / "lock"))
+    assert len(seen) == 1 and not seen[0] & os.O_CREAT  # EACCES in a sticky folder (fs.protected_regular)
+
+
+def test_a_lock_file_is_no_link_to_elsewhere(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").touch()
+    (tmp_path / "lock").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OSError, match="lock"):
+        opened(tmp_path / "lock")
 
 
 def test_training_on_other_cores_goes_on_beside_a_measurement(tmp_path: Path) -> None:

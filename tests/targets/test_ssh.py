@@ -107,6 +107,20 @@ def test_the_files_used_longest_ago_make_room_for_new_ones(ssh_server: Sshd, tmp
     assert kept == {2, 3}
 
 
+def test_a_profile_says_how_much_is_kept_on_a_board(ssh_server: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ssh_server.put_on_path(tmp_path, monkeypatch)
+    (tmp_path / "pi.toml").write_text(f'inherits = "cpu"\npython = "{ssh_server.python}"\nstore_limit_bytes = 1_500_000')
+    target = Target(load_profile(str(tmp_path / "pi.toml")), address=ssh_server.address)
+    assert target.board is not None
+    for index in range(2):
+        path = tmp_path / f"{index}.bin"
+        path.write_bytes(bytes([7, index]) * 500_000)
+        target.board.put(target.board.connected(), path, target.board.name_of(path))
+    target.close()
+    sent = {digest_of_file(tmp_path / f"{index}.bin") + ".bin" for index in range(2)}
+    assert stored(ssh_server) & sent == {digest_of_file(tmp_path / "1.bin") + ".bin"}
+
+
 def test_the_files_of_one_request_do_not_make_room_for_each_other(ssh_server: Sshd, tmp_path: Path) -> None:
     board = ssh_server.board(standby=False, folder=str(ssh_server.folder / "cache" / "tight"), limit_bytes=1_000_000)
     worker = tmp_path / "there.py"
@@ -181,6 +195,106 @@ def test_a_coordinator_that_is_gone_holds_no_lock(ssh_server: Sshd) -> None:
         with second.measuring():
             pass
     second.close()
+
+
+# --- other work than measuring
+
+SLEEPER = """
+import json, sys, time
+for line in sys.stdin:
+    request = json.loads(line)
+    time.sleep(request["sleep_s"])
+    print(json.dumps({"id": request["id"], "ok": True, "result": {"at": time.monotonic()}}), flush=True)
+"""
+
+
+@pytest.fixture
+def sleeper(tmp_path: Path) -> Path:
+    """A worker that answers after `sleep_s`, with the time."""
+    (tmp_path / "sleeper.py").write_text(SLEEPER)
+    return tmp_path / "sleeper.py"
+
+
+@pytest.fixture
+def two_boards(ssh_server: Sshd) -> Iterator[tuple[Board, Board]]:
+    """The same board for two coordinators."""
+    boards = ssh_server.board(standby=False), ssh_server.board(standby=False)
+    yield boards
+    for found in boards:
+        found.close()
+    ssh_server.wait_until_quiet()
+
+
+@pytest.mark.parametrize("operation", ["run", "optimized"])
+def test_work_that_would_disturb_a_measurement_waits_until_it_has_ended(
+    two_boards: tuple[Board, Board], sleeper: Path, operation: str
+) -> None:
+    first, second = two_boards
+    answers: list[dict[str, float]] = []
+    with SshTransport(first, {}, worker=sleeper) as measuring, SshTransport(second, {}, worker=sleeper) as other:
+        with first.measuring():
+            thread = threading.Thread(target=lambda: answers.append(other.send({"op": operation, "sleep_s": 0}, timeout_s=20)))
+            thread.start()
+            measured = measuring.send({"op": "measure", "sleep_s": 1.0}, timeout_s=20)
+        thread.join(timeout=20)
+    assert answers[0]["at"] > measured["at"]
+
+
+def test_a_measurement_waits_for_such_work_and_that_is_shared(two_boards: tuple[Board, Board], sleeper: Path) -> None:
+    first, second = two_boards
+    ended: list[float] = []
+    with SshTransport(first, {}, worker=sleeper) as one, SshTransport(second, {}, worker=sleeper) as two:
+        work = threading.Thread(target=lambda: ended.append(one.send({"op": "run", "sleep_s": 1.5}, timeout_s=20)["at"]))
+        work.start()
+        time.sleep(0.5)
+        beside = two.send({"op": "run", "sleep_s": 0}, timeout_s=20)["at"]
+        with second.measuring():
+            began = time.monotonic()
+        work.join(timeout=20)
+    assert beside < ended[0] < began
+
+
+def test_whoever_measures_does_not_wait_for_itself(board: Board, sleeper: Path) -> None:
+    with board.measuring(), SshTransport(board, {}, worker=sleeper) as worker:
+        assert worker.send({"op": "run", "sleep_s": 0}, timeout_s=20)["at"] > 0
+
+
+def test_work_that_waited_too_long_is_told_who_measures_and_leaves_the_line(
+    two_boards: tuple[Board, Board], sleeper: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("autocompress.targets.ssh_board.LOCK_WAIT_S", 0.3)
+    first, second = two_boards
+    with SshTransport(second, {}, worker=sleeper) as other:
+        with first.measuring(), pytest.raises(TargetUnavailable, match=r"is busy: \w+@\S+ \(process \d+\) is measuring there"):
+            other.send({"op": "run", "sleep_s": 0}, timeout_s=20)
+        with first.measuring():  # nobody stands before it
+            pass
+        assert other.send({"op": "run", "sleep_s": 0}, timeout_s=20)["at"] > 0
+
+
+def test_a_connection_that_drops_in_the_middle_of_such_work_shares_the_board_again(
+    ssh_server: Sshd, two_boards: tuple[Board, Board], sleeper: Path
+) -> None:
+    first, second = two_boards
+    answers: list[dict[str, float]] = []
+
+    def wait_until_busy() -> None:
+        end = time.monotonic() + 15
+        while "is running" not in (second.try_lock(second.connected()) or ""):
+            second.unlock()
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        second.unlock()
+
+    with SshTransport(first, {}, worker=sleeper) as worker:
+        work = threading.Thread(target=lambda: answers.append(worker.send({"op": "run", "sleep_s": 2.0}, timeout_s=20)))
+        work.start()
+        wait_until_busy()
+        second.close()
+        ssh_server.kill_connections()
+        wait_until_busy()
+        work.join(timeout=20)
+    assert len(answers) == 1 and second.try_lock(second.connected()) is None
 
 
 def test_the_next_session_finds_a_worker_that_is_ready(ssh_server: Sshd, tmp_path: Path) -> None:

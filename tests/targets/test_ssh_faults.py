@@ -141,6 +141,13 @@ def test_the_lock_is_held_again_after_a_drop(ssh_server: Sshd, board: Board, mon
     other.close()
 
 
+def test_a_drop_that_shows_when_the_lock_is_asked_for_ends_nothing(ssh_server: Sshd, board: Board) -> None:
+    first = board.connected()
+    ssh_server.kill_connections()
+    with board.measuring():
+        assert first.lost is not None and board.try_lock(board.connected()) is None
+
+
 def test_a_connection_that_goes_silent_is_given_up(ssh_server: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("autocompress.targets.ssh_connection.PING_S", 0.2)
     monkeypatch.setattr("autocompress.targets.ssh_connection.SILENCE_S", 1.5)
@@ -325,7 +332,7 @@ def test_a_full_disk_makes_the_target_unavailable_and_keeps_no_half_of_a_file(
     x = models.samples(tmp_path / "x.npz", np.ones((2, 8), dtype=np.float32))
     target = Target(load_profile("cpu"), board=board)
     with target.session() as session:
-        with pytest.raises(TargetUnavailable, match=r"4\.0 MB do not fit.* df -h"):
+        with pytest.raises(TargetUnavailable, match=r"4\.0 MB do not fit.* df -h.*4\.3 GB \(store_limit_bytes"):
             session.run(big, x, batch=2)
         assert not list((small_disk / "store" / "files").glob("*.part"))
         (y,) = session.run(small, x, batch=2)  # what fits still runs

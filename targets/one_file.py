@@ -1,0 +1,78 @@
+"""Models whose weights lie in files beside them (ONNX "external data"), brought together in one file.
+
+What is pushed to a board, run, and named by its digest is one file: weights outside of it would be missing there, and a
+measurement would be found again for other weights.
+"""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import onnx
+from google.protobuf.message import DecodeError, EncodeError
+from onnx.external_data_helper import load_external_data_for_tensor, uses_external_data
+
+from ..errors import InputError
+
+LARGEST_BYTES = (1 << 31) - 1  # protobuf's, for one message
+
+
+def in_one_file(path: Path, folder: Path) -> Path:
+    """`path` itself when the model's weights are in it; otherwise a copy below `folder` that holds them.
+
+    InputError if it is no ONNX file, a file of weights is missing or damaged, or both together exceed protobuf's 2 GB.
+    """
+    if not path.is_file():
+        raise InputError(f"The model {path} does not exist: give the path of an ONNX file.")
+    try:
+        model = onnx.load(path, load_external_data=False)
+    except DecodeError as error:
+        raise InputError(f"The model {path} cannot be read ({error}): give an ONNX file of at most 2 GB.") from error
+    outside = [tensor for tensor in _tensors(model) if uses_external_data(tensor)]
+    if not outside:
+        return path
+    _require_small(path, sum(_length(tensor) for tensor in outside) + path.stat().st_size)
+    for tensor in outside:
+        data = path.parent / _entries(tensor).get("location", "")
+        if not data.is_file():
+            raise InputError(f"The model {path} keeps weights in {data}, which does not exist: put that file beside the model.")
+        try:
+            load_external_data_for_tensor(tensor, str(path.parent))
+        except (OSError, ValueError, onnx.checker.ValidationError) as error:
+            raise InputError(f"The weights of {path} in {data} cannot be read: copy both files anew ({error}).") from error
+    whole = Path(tempfile.mkdtemp(dir=folder)) / path.name
+    try:
+        whole.write_bytes(model.SerializeToString())
+    except (EncodeError, ValueError):  # lengths that the model did not tell
+        _require_small(path, LARGEST_BYTES + 1)
+    return whole
+
+
+def _require_small(path: Path, size: int) -> None:
+    if size > LARGEST_BYTES:
+        raise InputError(
+            f"The model {path} and its weights do not fit into one ONNX file, which holds 2 GB at most ({size / 1e9:.1f} GB): "
+            "measure a smaller model, or parts of it."
+        )
+
+
+def _tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    """All stored tensors: initializers and attributes, also of functions and of graphs inside nodes."""
+    parts = [model.graph, *model.functions]
+    while parts:
+        part = parts.pop()
+        if isinstance(part, onnx.GraphProto):
+            yield from part.initializer
+        for attribute in (attribute for node in part.node for attribute in node.attribute):
+            yield from (attribute.t, *attribute.tensors)
+            parts += [attribute.g, *attribute.graphs] if attribute.HasField("g") else attribute.graphs
+
+
+def _entries(tensor: onnx.TensorProto) -> dict[str, str]:
+    return {entry.key: entry.value for entry in tensor.external_data}
+
+
+def _length(tensor: onnx.TensorProto) -> int:
+    """Bytes that the tensor takes; 0 if the model does not say."""
+    text = _entries(tensor).get("length", "0")
+    return int(text) if text.isdecimal() else 0
