@@ -74,7 +74,18 @@ def test_a_directory_with_other_things_in_it_is_refused_and_left_alone(tmp_path)
 def test_a_second_search_on_the_same_directory_is_refused(tmp_path):
     with (
         RunDirectory.open(tmp_path / "run", CONFIG),
-        pytest.raises(RunDirectoryError, match=rf"Another search \(process {os.getpid()}\) is using"),
+        pytest.raises(RunDirectoryError, match=rf"in use by autocompress search \(process {os.getpid()}\): wait"),
+    ):
+        open_and_close(tmp_path / "run")
+
+
+def test_a_run_that_is_being_verified_is_not_searched_meanwhile(tmp_path):
+    open_and_close(tmp_path / "run")
+    with (
+        RunDirectory.hold(tmp_path / "run", by="verify"),
+        pytest.raises(
+            RunDirectoryError, match=r"in use by autocompress verify \(process \d+\): wait for it, stop it, or give --out"
+        ),
     ):
         open_and_close(tmp_path / "run")
 
