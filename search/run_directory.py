@@ -35,6 +35,7 @@ from .formats import require_readable
 NEEDED_BYTES = 64 * 1024**2
 VERIFIED = "verify.json"
 _CONFIGURATION = "run.toml"
+_TARGETS = "target"
 _SUMMARIES = frozenset({"task definition", "profile"})  # they change with others, which tell more
 
 
@@ -229,6 +230,8 @@ def _differences(path: Path, config: RunConfig) -> tuple[str, ...]:
         for name in names
         if stored.get(name) != config.identity.get(name) and _is_known(name, stored) and _is_known(name, config.identity)
     )
+    if _TARGETS in changed:  # what else differs comes of it
+        return (_TARGETS,)
     specific = tuple(name for name in changed if name not in _SUMMARIES)
     return specific or changed
 

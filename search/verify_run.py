@@ -49,6 +49,8 @@ def verify_run(
     Of several targets those that cannot be used, or are lost, are left out and told. InputError when the run, its files or a
     target's name are wrong, or somebody else works on the run; TargetUnavailable when no target is left. What was measured is kept.
     """
+    if bundles := sorted(file.parent for file in path.glob("*/manifest.json")):
+        raise InputError(f"{path} holds the bundles of several targets: verify them one after the other, like {bundles[0]}.")
     read_run(path)  # before anything is written to what is no run
     with RunDirectory.hold(path, by="verify"):
         run = read_run(path)
@@ -84,7 +86,7 @@ def asked_targets(path: Path, run: Run, text: str | None, *, note: Say) -> list[
     if text is None:
         known = {name: address for name, address in own.items() if name in targets_of(run)}
         for name in own.keys() - known.keys():
-            note(f"Target '{name}' was away all the time, so that there is nothing to verify on it: the search measures it first.")
+            note(f"Target '{name}' has measured nothing yet, and is not verified: the search's command catches it up.")
         return list(named_targets(known))
     asked: dict[str, TargetAddress] = {}
     for name, address in target_addresses(text).items():

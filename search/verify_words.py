@@ -33,7 +33,7 @@ def run_lines(found: Found) -> list[str]:
 
 def away_lines(found: Found) -> list[str]:
     """One sentence for each target that could not be used."""
-    return [f"Not verified on {item['name']}: {item['reason']}" for item in found.get("away", ())]
+    return [f"Not verified on {item['name']}, the same command goes on with it: {item['reason']}" for item in found.get("away", ())]
 
 
 def columns(row: Found) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ import pytest
 from autocompress.errors import RunDirectoryError
 from autocompress.search import clock
 from autocompress.search.clock import Clock
-from autocompress.search.run_directory import RunDirectory, read_run
+from autocompress.search.run_directory import RunConfig, RunDirectory, read_run
 from autocompress.tests.search.fakes import CONFIG
 
 
@@ -69,6 +69,15 @@ def test_a_directory_with_other_things_in_it_is_refused_and_left_alone(tmp_path)
     with pytest.raises(RunDirectoryError, match="is no run directory"):
         open_and_close(tmp_path)
     assert [item.name for item in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_other_targets_are_the_one_reason_that_is_told(tmp_path):
+    first = {"task": "fake", "target": "cpu,edge", "environment.cores": "(1,)", "edge profile": "p"}
+    other = {"task": "fake", "target": "edge", "environment.cores": "(2,)"}
+    with RunDirectory.open(tmp_path / "run", RunConfig(identity=first, options={})):
+        pass
+    with RunDirectory.open(tmp_path / "run", RunConfig(identity=other, options={})) as directory:
+        assert (directory.path.name, directory.changed) == ("run-2", ("target",))
 
 
 def test_a_second_search_on_the_same_directory_is_refused(tmp_path):

@@ -178,7 +178,8 @@ def test_all_targets_of_a_run_are_verified_and_one_that_is_away_is_caught_up(des
     assert [result["target"]["name"] for result in found["targets"]] == ["cpu"] and not found["regressed"]
     (away,) = found["away"]
     assert (away["name"], "No route to host" in away["reason"]) == ("edge", True)
-    assert run_lines(found)[-1].startswith("Not verified on edge: Target 'edge'") and run_lines(found)[0] == "on cpu"
+    first, *_, last = run_lines(found)
+    assert (first, last.partition(": Target")[0]) == ("on cpu", "Not verified on edge, the same command goes on with it")
     assert "Not verified on edge" in render(read_run(desk.run)) and (desk.run / "verify-unfinished.json").exists()
     desk.board.plugged, before = True, read_run(desk.run)["verified"]["targets"][0]
     found = verified(desk)
@@ -229,7 +230,7 @@ def test_targets_are_called_as_the_run_calls_them(asked, expected, tmp_path, mon
     run, notes = {"target": {}, "targets": [{"name": "edge"}, {"name": "cpu@a"}]}, []
     found = asked_targets(tmp_path, run, asked, note=notes.append)
     assert {one.profile.name: str(one.address) for one in found} == expected
-    assert [note for note in notes if "'cpu@b' was away all the time" in note] == notes and bool(notes) == (asked is None)
+    assert [note for note in notes if "'cpu@b' has measured nothing yet" in note] == notes and bool(notes) == (asked is None)
 
 
 def test_a_target_that_is_named_twice_is_refused(tmp_path):
@@ -244,6 +245,13 @@ def test_a_target_that_is_away_is_exit_code_3_unless_something_regressed(regress
     monkeypatch.setattr("autocompress.search.verify_run.verify_run", lambda *_, **__: found)
     ended = CliRunner().invoke(app, ["verify", str(tmp_path), "--json"])
     assert ended.exit_code == code and json.loads(ended.stdout) == found
+
+
+def test_a_folder_of_bundles_is_told_from_a_run(tmp_path):
+    (tmp_path / "cpu").mkdir()
+    (tmp_path / "cpu" / "manifest.json").write_text("{}")
+    with pytest.raises(InputError, match=r"bundles of several targets: .* like .*/cpu\.$"):
+        verify_run(tmp_path, None, folder=tmp_path, say=silent, note=silent)
 
 
 def test_nothing_is_written_to_what_is_no_run(tmp_path):
