@@ -329,10 +329,16 @@ def _print_front(run: dict[str, Any], *, as_json: bool, as_csv: bool = False) ->
         console = Console(width=None if sys.stdout.isatty() else 140, highlight=False)
         if several:
             console.print(joint_table.joint_table(run))
-        for name, view in zip(targets_of(run), views_of(run), strict=True):
+        views = list(zip(targets_of(run), views_of(run), strict=True))
+        whys = [why_lines(view) for _, view in views]
+        everywhere = [line for line in whys[0] if several and all(line in why for why in whys)]  # said once, at the end
+        for (name, view), why in zip(views, whys, strict=True):
             console.print(*([f"\n{name}"] if several else []), table.front_table(view), sep="\n")
-            for line in why_lines(view):
-                console.print(line, markup=False)
+            for line in why:
+                if line not in everywhere:
+                    console.print(line, markup=False)
+        if everywhere:
+            console.print("\non all targets", *everywhere, sep="\n", markup=False)
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .cli_support import REGRESSED, Json, SetClocks, errors
+from .cli_support import REGRESSED, UNAVAILABLE, Json, SetClocks, errors, say
 
 
 def verify(
@@ -15,16 +15,22 @@ def verify(
     *,
     target: Annotated[
         str | None,
-        typer.Option(metavar="T[@user@host[:port]]", help="The target to measure on; that of the run or bundle if not given."),
+        typer.Option(
+            metavar="T[@user@host[:port]][,T…]",
+            help="The targets to measure on; all of the run, or that of the bundle, if not given. A bundle has one.",
+        ),
     ] = None,
     set_clocks: SetClocks = False,
     as_json: Json = False,
 ) -> None:
     """Measure a front (or a bundle) on a target now, and compare with what was predicted or measured before.
 
-    Exit code 4 when something regressed. An interrupted call goes on where it was.
+    Of several targets those that are away are left out and named. Exit code 4 when something regressed, else 3 when a target was
+    away. After Ctrl-C, and when a target is back, the same command goes on where it was.
 
     Examples:
+
+        autocompress verify runs/digits-cpu,edge
 
         autocompress verify runs/digits-jetson --target jetson@user@10.0.0.5
 
@@ -32,18 +38,24 @@ def verify(
     """
     with errors(), tempfile.TemporaryDirectory(prefix="autocompress-") as folder:
         from .search.progress import make_progress
-        from .search.verify import verify_run
         from .search.verify_bundle import is_bundle, verify_bundle
+        from .search.verify_run import verify_run
         from .search.verify_words import bundle_lines, run_lines
         from .targets.held_clocks import ClocksOfTargets
 
         bundle = is_bundle(path)
-        with make_progress(quiet=as_json) as progress, ClocksOfTargets(wanted=set_clocks, say=progress.note) as clocks:
-            verified = verify_bundle if bundle else verify_run
-            found = verified(path, target, folder=Path(folder), say=progress.stage, note=progress.note, clocks=clocks)
+        try:
+            with make_progress(quiet=as_json) as progress, ClocksOfTargets(wanted=set_clocks, say=progress.note) as clocks:
+                verified = verify_bundle if bundle else verify_run
+                found = verified(path, target, folder=Path(folder), say=progress.stage, note=progress.note, clocks=clocks)
+        except KeyboardInterrupt:
+            say("Interrupted: the same command " + ("starts anew." if bundle else "goes on from here."))
+            raise
         if as_json:
             print(json.dumps(found, indent=2, ensure_ascii=False))
         else:
             print("\n".join(bundle_lines(found) if bundle else run_lines(found)))
         if found["regressed"]:
             raise typer.Exit(REGRESSED)
+        if found.get("away"):
+            raise typer.Exit(UNAVAILABLE)

@@ -25,7 +25,7 @@ Reading order
     several.py, joint_space.py, further.py, target_points.py   several targets: what they add to all of the above
     (target_limits.py reads their names and limits; views.py, pick_joint.py, joint_table.py read their front.json)
     predicted.py, predict.py, roofline.py   targets that cannot be used: latencies computed, never taken for measured ones
-    verify.py, verify_bundle.py, verify_words.py   `verify`: a front or a bundle measured now
+    verify_run.py, verify.py, verify_bundle.py, verify_words.py   `verify`: a front or a bundle measured now
     finetune.py                    `pick --finetune`: a point recovered for longer (finetuned.py: its place among the others)
     table.py, pick.py, bundle.py, packed.py, formats.py, why/, report/    everything that reads front.json, without a search
 

@@ -188,8 +188,12 @@ def _announce(directory: RunDirectory, problem: Problem, progress: Progress) -> 
     if directory.resumed:
         progress.note(f"Continuing the run in {directory.path}.")
     elif directory.changed:
-        changed = ", ".join(directory.changed)
-        progress.note(f"{problem.directory} cannot be continued ({changed} changed): starting {directory.path}.")
+        changed, old = ", ".join(directory.changed), problem.directory
+        if directory.changed == ("target",):
+            changed = "it is a run on other targets, or on these in another order"
+            progress.note(f"{old} cannot be continued ({changed}): starting {directory.path}. --from {old} tries its front first.")
+        else:
+            progress.note(f"{old} cannot be continued ({changed} changed): starting {directory.path}.")
     directory.log("opened", resumed=directory.resumed, changed=directory.changed, command=problem.request.command)
 
 

@@ -7,8 +7,8 @@
     finalists.json   what the longer measurement and the test split said; log.jsonl: events
     elapsed          seconds spent; time.json: seconds by activity; task.json: what the check of the task found
     finetuned/       points that `pick --finetune` made: 1.json, 2.json …; the checkpoint of one that was interrupted
-    verify.json      what the last `verify` found; verify-unfinished.json and verify.db: one that was interrupted
-    run.lock         held (flock) by the coordinator while it lives
+    verify.json      what the last `verify` found; verify-unfinished.json and verify.db: one that goes on
+    run.lock         held (flock) by who works on the run: `search`, `verify`, `pick --finetune`
 
 A changed identity (task, its model or data, profile, environment …) leaves the old run alone and starts NAME-2, NAME-3, …
 The environment of a further target (`NAME environment.cores` …) is missing while that target is away; it is compared with what
@@ -35,6 +35,7 @@ from .formats import require_readable
 NEEDED_BYTES = 64 * 1024**2
 VERIFIED = "verify.json"
 _CONFIGURATION = "run.toml"
+_TARGETS = "target"
 _SUMMARIES = frozenset({"task definition", "profile"})  # they change with others, which tell more
 
 
@@ -67,7 +68,7 @@ class RunDirectory:
     def open(cls, path: Path, config: RunConfig, *, fresh: bool = False) -> "RunDirectory":
         """The directory at `path` when it can be continued, else a new one beside it; locked by this process.
 
-        `changed` names what kept an existing run from being continued. Raises RunDirectoryError when another search holds
+        `changed` names what kept an existing run from being continued. Raises RunDirectoryError when somebody else holds
         it, it belongs to another task, is damaged, or cannot be written (read-only, no space).
         """
         changed: tuple[str, ...] = ()
@@ -81,7 +82,7 @@ class RunDirectory:
         else:
             chosen = _free(path)
         _require_writable(chosen)
-        lock = _locked(chosen)
+        lock = _locked(chosen, by="search", remedy="wait for it, stop it, or give --out another directory")
         if not resumed:
             (chosen / "artifacts").mkdir(exist_ok=True)
         else:  # what is known of a target that is away now
@@ -93,14 +94,22 @@ class RunDirectory:
     def reopen(cls, path: Path, config: RunConfig) -> "RunDirectory":
         """The existing directory at `path`, locked by this process, to add something to its run.
 
-        RunDirectoryError when another search holds it, or when its identity is not that of `config`: the error names what changed.
+        RunDirectoryError when somebody else holds it, or when its identity is not that of `config`: the error names what changed.
         """
         if differs := _differences(path, config):
             raise RunDirectoryError(
                 f"{path} was made with another {', another '.join(differs)}: restore what changed since, or search again."
             )
+        return cls.hold(path, by="pick --finetune")
+
+    @classmethod
+    def hold(cls, path: Path, *, by: str) -> "RunDirectory":
+        """The existing directory at `path`, whatever its identity, locked by this process; `by` tells others which command it is.
+
+        RunDirectoryError when somebody else holds it, or it cannot be written.
+        """
         _require_writable(path)
-        return cls(path, _locked(path), changed=(), resumed=True)
+        return cls(path, _locked(path, by=by, remedy="wait for it, or stop it"), changed=(), resumed=True)
 
     def learn(self, entries: Mapping[str, str]) -> tuple[str, ...]:
         """Adds entries to the identity; if some are known and differ, their names, and nothing is added."""
@@ -221,6 +230,8 @@ def _differences(path: Path, config: RunConfig) -> tuple[str, ...]:
         for name in names
         if stored.get(name) != config.identity.get(name) and _is_known(name, stored) and _is_known(name, config.identity)
     )
+    if _TARGETS in changed:  # what else differs comes of it
+        return (_TARGETS,)
     specific = tuple(name for name in changed if name not in _SUMMARIES)
     return specific or changed
 
@@ -265,20 +276,19 @@ def unwritable(path: Path, error: OSError) -> RunDirectoryError:
     return RunDirectoryError(f"{path} cannot be written ({error.strerror or error}): {remedy}.")
 
 
-def _locked(path: Path) -> IO[str]:
+def _locked(path: Path, *, by: str, remedy: str) -> IO[str]:
     """The open lock file; the lock ends with the process, however it ends. RunDirectoryError when another holds it."""
     lock = (path / "run.lock").open("a+", encoding="utf-8")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         lock.seek(0)
-        holder = lock.read().strip()
+        process, _, command = lock.read().strip().partition(" ")
         lock.close()
-        raise RunDirectoryError(
-            f"Another search{f' (process {holder})' if holder else ''} is using {path}: wait for it, stop it, or give --out."
-        ) from error
+        who = f"autocompress {command}".strip() + (f" (process {process})" if process else "")
+        raise RunDirectoryError(f"{path} is in use by {who}: {remedy}.") from error
     lock.truncate(0)
-    lock.write(str(os.getpid()))
+    lock.write(f"{os.getpid()} {by}")
     lock.flush()
     return lock
 

@@ -27,7 +27,7 @@ from .run_directory import RunDirectory
 from .screen import Screen
 from .space import SearchSpace
 from .status import outcome_line, status_of
-from .study import SearchStudy, storage_errors
+from .study import Correction, SearchStudy, storage_errors
 from .views import run_on
 from .why import why_json
 
@@ -112,6 +112,7 @@ class Search:
             self.result.evaluations.append(self.finalists.restored(evaluation))
             self.screen.learn(evaluation)
         self.result.known = self.finalists.known
+        self._correct()  # what a session killed in the middle of catching up had not told yet
         for trial in self.study.trials:
             if trial.state.is_finished() and trial.user_attrs.get("screened") != "time":
                 recipe = self.space.recipe_of(trial.params)
@@ -126,13 +127,28 @@ class Search:
         """With several targets: measures candidates where they are missing, the original first."""
         if not (before := queued(self.result.evaluations)):
             return
-        with self.interruptible():
-            self.finalists.catch_up(self.result.evaluations, progress=self.progress.stage, time_left=time_left)
+        try:
+            with self.interruptible():
+                self.finalists.catch_up(self.result.evaluations, progress=self.progress.stage, time_left=time_left)
+        finally:
+            self._correct()
         after = queued(self.result.evaluations)
         for name, count in before.items():
             if (done := count - after.get(name, 0)) > 0:
                 self.progress.note(f"{done} queued measurement{'s' if done > 1 else ''} caught up on '{name}'.")
         self.result.measured_later()
+
+    def _correct(self) -> None:
+        """Tells the study what was measured later: the values of a candidate are its worst of all targets."""
+        result = self.result
+        told = {item.trial: item.missing for item in self.study.evaluations()} if result.further else {}
+        corrections = [
+            Correction(evaluation=item, values=result.vector(item), constraints=result.sampler_constraints(item))
+            for item in result.evaluations
+            if item.trial in told and item.missing != told[item.trial]
+        ]
+        if corrections:
+            self.study.correct(corrections)
 
     def _tell(self, trial: Trial) -> None:
         """Ends a trial whose evaluation a killed session had stored, but not told."""

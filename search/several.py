@@ -95,9 +95,14 @@ class FoundTarget:
 
 def load_targets(text: str) -> tuple[NamedTarget, ...]:
     """The targets of `T[,T…]`, the primary one first. InputError or ProfileError says what is wrong with one."""
+    return named_targets(target_addresses(text))
+
+
+def named_targets(addresses: Mapping[str, TargetAddress]) -> tuple[NamedTarget, ...]:
+    """The targets at these addresses, by what they are called. ProfileError says what is wrong with one."""
     return tuple(
         NamedTarget(profile=replace(load_profile(address.profile), name=name), address=address)
-        for name, address in target_addresses(text).items()
+        for name, address in addresses.items()
     )
 
 

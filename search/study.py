@@ -7,11 +7,18 @@ that was interrupted MAX_ATTEMPTS times is taken for the cause of the crash and 
 
 States. COMPLETE is measured, feasible or not (Optuna's constraints tell which); FAIL has no measurement and samplers
 ignore it; PRUNED was screened out before it was built: TPE places it behind every complete trial, NSGA-II ignores it.
+
+Corrections. With several targets a trial's values are its worst of those that measured it, and a board that was away measures it
+later. Optuna changes nothing of a trial that has ended, and a second trial beside it would leave the first one, whose numbers look
+better, on every front. `correct` therefore changes it in the tables of its file, in one transaction, and reads the study anew:
+samplers, `optuna-dashboard` and front.json then say the same. The user attribute `values_told_first` keeps what was told before.
 """
 
+import json
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import optuna
@@ -53,11 +60,21 @@ def make_sampler(name: str, seed: int) -> BaseSampler:
     raise InputError(f"There is no sampler {name!r}: choose {', '.join(SAMPLERS)}.")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Correction:
+    """What a trial that has ended should say: its evaluation as it is known now, the objectives, and the constraints by name."""
+
+    evaluation: Evaluation
+    values: tuple[float, float, float]
+    constraints: Mapping[str, float]
+
+
 class SearchStudy:
     """The trials of a run. Not for use from several threads or processes."""
 
-    def __init__(self, study: Study):
+    def __init__(self, study: Study, path: Path):
         self._study = study
+        self._path = path
 
     @classmethod
     def open(cls, path: Path, *, sampler: str, seed: int) -> "SearchStudy":
@@ -67,10 +84,9 @@ class SearchStudy:
         """
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         with storage_errors(path):
-            storage = RDBStorage(f"sqlite:///{path}", engine_kwargs={"creator": _connector(path)})
-            study = optuna.create_study(storage=storage, study_name=_NAME, directions=["minimize"] * 3, load_if_exists=True)
+            study = _loaded(path)
             study.sampler = make_sampler(sampler, seed + 7919 * len(study.get_trials(deepcopy=False)))
-        return cls(study)
+        return cls(study, path)
 
     @property
     def trials(self) -> Sequence[FrozenTrial]:
@@ -136,6 +152,21 @@ class SearchStudy:
             trial.set_constraint(name, excess)
         self._study.tell(trial, values=list(values))
 
+    def correct(self, corrections: Sequence[Correction]) -> None:
+        """Changes complete trials of which more is known now; the sampler goes on with what they say then.
+
+        All of them or none, whenever the process dies. RunDirectoryError when the file cannot be written, or is another Optuna's.
+        """
+        before = {trial.number: trial for trial in self.trials}
+        with storage_errors(self._path), closing(_connector(self._path)()) as connection, connection:
+            for one in corrections:
+                _correct(connection, before[one.evaluation.trial], one)
+        study = _loaded(self._path)
+        study.sampler, self._study = self._study.sampler, study
+        if isinstance(study.sampler, FrontSampler):
+            for one in corrections:
+                study.sampler.correct(before[one.evaluation.trial], one.values)
+
     def fail(self, trial: Trial, failure: Failure) -> None:
         """Ends a trial that has no measurement."""
         trial.set_user_attr("failure", failure.to_json())
@@ -173,6 +204,29 @@ def storage_errors(path: Path) -> Iterator[None]:
         raise RunDirectoryError(
             f"The study {path} cannot be used ({reason}): check the disk and its space, or start anew with --fresh."
         ) from error
+
+
+def _loaded(path: Path) -> Study:
+    """The study in the file, read from it, made when it is missing."""
+    storage = RDBStorage(f"sqlite:///{path}", engine_kwargs={"creator": _connector(path)})
+    return optuna.create_study(storage=storage, study_name=_NAME, directions=["minimize"] * 3, load_if_exists=True)
+
+
+def _correct(connection: sqlite3.Connection, trial: FrozenTrial, correction: Correction) -> None:
+    """Writes a correction into Optuna's tables. RunDirectoryError when they do not hold the trial as they should."""
+    for objective, value in enumerate(correction.values):
+        statement = "UPDATE trial_values SET value = ? WHERE trial_id = ? AND objective = ?"
+        if connection.execute(statement, (value, trial._trial_id, objective)).rowcount != 1:
+            raise RunDirectoryError(f"The study does not hold the values of trial {trial.number}: start anew with --fresh.")
+    user = {"values_told_first": trial.values, **trial.user_attrs, "evaluation": correction.evaluation.to_json()}
+    system = {f"constraints:{name}": excess for name, excess in correction.constraints.items()}
+    for table, attributes in (("trial_user_attributes", user), ("trial_system_attributes", system)):
+        statement = (
+            f"INSERT INTO {table} (trial_id, key, value_json) VALUES (?, ?, ?)"
+            " ON CONFLICT (trial_id, key) DO UPDATE SET value_json = excluded.value_json"
+        )
+        rows = [(trial._trial_id, key, json.dumps(value)) for key, value in attributes.items()]
+        connection.executemany(statement, rows)
 
 
 def _connector(path: Path) -> Callable[[], sqlite3.Connection]:

@@ -1,8 +1,7 @@
-"""`autocompress verify RUN`: the points of a front measured now on a target, against what the run says of them.
+"""What `verify RUN` does on one target: points measured now, against what the run says of them.
 
 A run with predicted latencies learns what they were worth, one that was measured whether it still holds: on another device, after
-an update of the runtime. Each point that was measured is kept in the run directory until the end, so that an interrupted call
-goes on; then `verify.json` is replaced as a whole, and the report shows it.
+an update of the runtime. `verify_run.py` goes through the targets.
 
 What counts as regressed, for every point:
 
@@ -13,20 +12,15 @@ What counts as regressed, for every point:
 - it cannot be built or run on the target.
 """
 
-import json
-import time
-import tomllib
-from collections.abc import Callable, Mapping
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError, RunDirectoryError, StageError, TargetUnavailable, TaskError
-from ..files import digest_of, digest_of_file, write_text
-from ..profiles import FINALIST_TIMING, TimingConfig
+from ..errors import RunDirectoryError, StageError, TargetUnavailable, TaskError
+from ..files import digest_of_file
+from ..profiles import TimingConfig
 from ..profiles.regression import PredictionError
-from ..targets.held_clocks import ClocksOfTargets
 from ..targets.here import require_here
 from ..targets.store import MeasurementStore
 from ..targets.target import Target, TargetSession
@@ -38,12 +32,9 @@ from .evaluate import VALIDATION_BATCH, StoredSplit
 from .formats import Point, Run, is_predicted, label_of, ratio_interval_of, ratio_of, seconds_of
 from .pick import excess_of, limits_of
 from .records import Latency
-from .run_directory import VERIFIED, read_json, read_run
-from .several import NamedTarget, load_targets, target_at
-from .views import run_on, targets_of
+from .several import NamedTarget, target_at
+from .views import has_several, is_measured_on, point_on, run_on, targets_of
 
-SCHEMA_VERSION = 1
-UNFINISHED, STORE = "verify-unfinished.json", "verify.db"
 ROOM = 0.05  # relative, on the ratio of two latencies
 QUALITY_ROOM = 0.01  # relative, where the run states no interval
 
@@ -85,73 +76,65 @@ def usable_target(named: NamedTarget, store: MeasurementStore | None, *, inputs:
     return target
 
 
-def one_target(text: str, clocks: ClocksOfTargets | None) -> NamedTarget:
-    """The target that `text` names, with clocks that are set for it. InputError for several."""
-    found = load_targets(text)
-    if len(found) != 1:
-        raise InputError(f"--target {text!r} names {len(found)} targets: verify one after the other.")
-    named = found[0]
-    return named if clocks is None else replace(named, clocks=clocks.of(named.profile, named.address))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stated:
+    """What a run says of the points that are verified on one target: the run as that target sees it, points, files by trial."""
 
+    view: Run
+    points: list[Point]
+    files: Mapping[int, Path]
 
-def verify_run(
-    path: Path,
-    target: str | None,
-    *,
-    folder: Path,
-    say: Say,
-    note: Say,
-    timing: TimingConfig = FINALIST_TIMING,
-    clocks: ClocksOfTargets | None = None,
-) -> dict[str, Any]:
-    """What verify.json then says. `target` None is the run's own; `folder` is for temporary files, `clocks` for `--set-clocks`.
+    @classmethod
+    def of(cls, path: Path, run: Run, target: str) -> "Stated":
+        """The original, uniform int8, the target's front, and of several targets the joint front where it was measured there.
 
-    InputError when the run, its files or the target's name are wrong, TargetUnavailable when the target cannot be used, or is
-    lost: what was measured until then is kept.
-    """
-    run = read_run(path)
-    named = one_target(target or own_target(path, run), clocks)
-    name = named.profile.name
-    view = run_on(run, name if name in targets_of(run) else None)
-    points = _points(view)
-    files = {point["trial"]: _file(path, point) for point in points}
-    scorer, reason = scorer_or_reason(run["task"], folder)
-    if reason:
-        note(f"Note: the task cannot be loaded here, so that only latency is verified, with random inputs. {reason}")
-    say(f"asking the target {name}")
-    subject = usable_target(named, MeasurementStore(path / STORE), inputs=scorer.split.inputs if scorer else None)
-    timing = timing.with_batch(view["target"]["batch"])
-    key = digest_of([subject.profile.fingerprint, subject.probe().fingerprint, name, scorer is None, timing.batch])
-    kept = read_json(path / UNFINISHED) or {}
-    rows: dict[str, Any] = kept.get("rows", {}) if kept.get("key") == key else {}
-    baseline = points[0]
-    for number, point in enumerate(points, 1):
-        digest = point["artifact"]["digest"]
-        if digest not in rows:
-            say(f"verifying {number} of {len(points)}: {label_of(point, view)}")
-            rows[digest] = _measured(subject, files[point["trial"]], files[baseline["trial"]], scorer=scorer, timing=timing)
-            write_text(path / UNFINISHED, _json({"key": key, "rows": rows}))
-    found = _result(view, points, rows, subject, named=named, reason=reason)
-    write_text(path / VERIFIED, _json(found))
-    for name in (UNFINISHED, STORE):
-        with suppress(FileNotFoundError):
-            (path / name).unlink()
-    return found
+        A target that the run does not know is compared with what the primary one was. RunDirectoryError when a file is damaged.
+        """
+        name = target if target in targets_of(run) else targets_of(run)[0]
+        view = run_on(run, name)
+        listed = [view["baseline"], *([view["uniform_int8"]] if view["uniform_int8"] else []), *view["front"]]
+        if has_several(run):
+            listed += [point_on(point, name) for point in run["front"] if is_measured_on(point, name)]
+        points = list({point["trial"]: point for point in listed}.values())
+        return cls(view=view, points=points, files={point["trial"]: _file(path, point) for point in points})
 
+    def measure(
+        self, target: Target, rows: MutableMapping[str, Any], *, scorer: Scorer | None, timing: TimingConfig, say: Say
+    ) -> Iterator[None]:
+        """Measures what `rows` (by the digest of a point's file) lack, and yields after each. TargetUnavailable when it is lost."""
+        for number, point in enumerate(self.points, 1):
+            digest = point["artifact"]["digest"]
+            if digest not in rows:
+                say(f"verifying {number} of {len(self.points)} on {target.profile.name}: {label_of(point, self.view)}")
+                model, baseline = self.files[point["trial"]], self.files[self.points[0]["trial"]]
+                rows[digest] = _measured(target, model, baseline, scorer=scorer, timing=timing)
+                yield
 
-def own_target(path: Path, run: Run) -> str:
-    """The run's primary target as it was written on the command line."""
-    try:
-        text = tomllib.loads((path / "run.toml").read_text(encoding="utf-8"))["options"]["target"]
-    except (OSError, KeyError, ValueError):
-        text = run["target"]["name"]
-    return str(text).partition(",")[0].strip()
+    def compared(self, now: Mapping[str, Any], named: NamedTarget, *, reason: str) -> dict[str, Any]:
+        """What was found on the target, a JSON value. `now` has the `rows`, their time `at` and the `environment`.
 
-
-def _points(view: Run) -> list[Point]:
-    """The original, uniform int8 and the front, each once."""
-    listed = [view["baseline"], *([view["uniform_int8"]] if view["uniform_int8"] else []), *view["front"]]
-    return list({point["trial"]: point for point in listed}.values())
+        `reason` says why quality was not looked at.
+        """
+        rows, profile = now["rows"], named.profile
+        found = [_row(point, rows[point["artifact"]["digest"]], self.view, name=profile.name) for point in self.points]
+        both = [row for row in found if row["latency"] is not None]
+        spent = [(row["earlier_s"], row["latency"]["latency_s"]) for row in both]
+        error = PredictionError.of([earlier for earlier, _ in spent], [now for _, now in spent])
+        earlier = self.view["target"]
+        return {
+            "at": now["at"],
+            "target": {"name": profile.name, "address": str(named.address), "profile_fingerprint": profile.fingerprint},
+            "environment": now["environment"],
+            "earlier": {"target": earlier["name"], "predicted": earlier.get("predicted")},
+            "batch": earlier["batch"],
+            "points": found,
+            "count": error.count,
+            "kendall_tau": error.kendall_tau,
+            "median_error": error.median,
+            "p90_error": error.p90,
+            "quality_not_verified": reason or None,
+            "regressed": any(row["regressed"] for row in found),
+        }
 
 
 def _file(path: Path, point: Point) -> Path:
@@ -181,30 +164,6 @@ def refuse_lost(error: StageError, name: str) -> None:
         raise TargetUnavailable(f"Target '{name}' was lost; the same command goes on. {error}") from error
     if error.kind == "noisy":
         raise TargetUnavailable(f"Target '{name}' is too restless now; the same command goes on. {error}") from error
-
-
-def _result(
-    view: Run, points: list[Point], rows: Mapping[str, Any], target: Target, *, named: NamedTarget, reason: str
-) -> dict[str, Any]:
-    compared = [_row(point, rows[point["artifact"]["digest"]], view, name=target.profile.name) for point in points]
-    both = [row for row in compared if row["latency"] is not None]
-    spent = [(row["earlier_s"], row["latency"]["latency_s"]) for row in both]
-    error = PredictionError.of([earlier for earlier, _ in spent], [now for _, now in spent])
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "target": {"name": target.profile.name, "address": str(named.address), "profile_fingerprint": target.profile.fingerprint},
-        "environment": target.probe().to_json(),
-        "earlier": {"target": view["target"]["name"], "predicted": view["target"].get("predicted")},
-        "batch": view["target"]["batch"],
-        "points": compared,
-        "count": error.count,
-        "kendall_tau": error.kendall_tau,
-        "median_error": error.median,
-        "p90_error": error.p90,
-        "quality_not_verified": reason or None,
-        "regressed": any(row["regressed"] for row in compared),
-    }
 
 
 def _row(point: Point, now: Mapping[str, Any], view: Run, *, name: str) -> dict[str, Any]:
@@ -257,7 +216,3 @@ def _worse(point: Point, quality: float, view: Run) -> float:
     """By how much the metric is worse now, in its unit."""
     change = float(point["quality"]["validation"]) - quality
     return -change if view["task"]["metric"]["direction"] == "lower" else change
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)

@@ -11,6 +11,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,10 @@ from ..targets.target import TargetSession
 from .packed import unpack
 from .predicted import stand_in
 from .records import Latency
-from .several import NamedTarget
-from .verify import SCHEMA_VERSION, Say, Scorer, one_target, quality_fell, refuse_lost, scorer_or_reason, usable_target
+from .several import NamedTarget, load_targets
+from .verify import Say, Scorer, quality_fell, refuse_lost, scorer_or_reason, usable_target
 
+SCHEMA_VERSION = 1
 ROOM = 0.10  # relative, on seconds
 SAMPLES = 8
 
@@ -88,11 +90,14 @@ def verify_bundle(
 def _target(text: str | None, manifest: Mapping[str, Any], clocks: ClocksOfTargets | None) -> NamedTarget:
     """The target that was asked for, or that of the manifest. InputError when that is a profile of the user's own."""
     try:
-        return one_target(text or manifest["target"]["name"], clocks)
+        found = load_targets(text or manifest["target"]["name"])
     except ProfileError as error:
         if text is not None:
             raise
         raise InputError(f"The bundle's target is not one of ours: give its TOML file with --target. {error}") from error
+    if len(found) != 1:
+        raise InputError(f"--target {text!r} names {len(found)} targets, but a bundle is for one: verify one after the other.")
+    return found[0] if clocks is None else replace(found[0], clocks=clocks.of(found[0].profile, found[0].address))
 
 
 def _facts(manifest: Mapping[str, Any], name: str, address: str) -> dict[str, Any]:

@@ -10,12 +10,30 @@ Found = Mapping[str, Any]
 COLUMNS = ("point", "earlier", "measured", "error", "×", "quality", "remarks")
 
 
+def results_of(found: Found) -> list[Found]:
+    """What verify.json says of each target; of schema version 1, which knew one, the only one."""
+    return list(found["targets"]) if "targets" in found else [found]
+
+
 def run_lines(found: Found) -> list[str]:
-    """The table of a run's points, the errors, and what regressed."""
-    rows = [columns(row) for row in found["points"]]
-    widths = [max(len(line[index]) for line in (COLUMNS, *rows)) for index in range(len(COLUMNS))]
-    lines = ["  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in (COLUMNS, *rows)]
-    return [*lines, "", *summary(found)]
+    """For each target the table of its points, the errors, and what regressed; then which targets were away."""
+    results, away = results_of(found), away_lines(found)
+    lines: list[str] = []
+    for result in results:
+        rows = [columns(row) for row in result["points"]]
+        widths = [max(len(line[index]) for line in (COLUMNS, *rows)) for index in range(len(COLUMNS))]
+        lines += [""] if lines else []
+        lines += [f"on {result['target']['name']}"] if len(results) > 1 or away else []
+        lines += [
+            "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in (COLUMNS, *rows)
+        ]
+        lines += ["", *summary(result)]
+    return [*lines, *([""] if away else []), *away]
+
+
+def away_lines(found: Found) -> list[str]:
+    """One sentence for each target that could not be used."""
+    return [f"Not verified on {item['name']}, the same command goes on with it: {item['reason']}" for item in found.get("away", ())]
 
 
 def columns(row: Found) -> tuple[str, ...]:

@@ -243,6 +243,8 @@ def test_front_of_several_targets_is_the_joint_one_and_each_targets_own(run_of_t
     text = autocompress("front", run_of_two).stdout
     assert [line for line in text.splitlines() if line.strip() in ("all targets", "cpu", "edge")]
     own = json.loads(autocompress("front", run_of_two, "--target", "edge", "--json").stdout)
+    everywhere = text.partition("\non all targets\n")[2].splitlines()
+    assert everywhere and all(text.splitlines().count(line) == 1 for line in everywhere), "what holds on all is said once"
     assert own["target"]["name"] == "edge" and "targets" not in own
     assert json.loads(autocompress("front", run_of_two, "--json").stdout)["fronts"].keys() == {"cpu", "edge"}
 

@@ -1,17 +1,22 @@
-"""What the last `verify` found: every point then and now."""
+"""What the last `verify` found: every point then and now, on each target."""
 
 from html import escape
 from typing import Any
 
 from ..formats import Run
-from ..verify_words import COLUMNS, columns, summary
+from ..verify_words import COLUMNS, away_lines, columns, results_of, summary
 
 
 def verified_section(run: Run) -> str:
-    """The section of the page; empty for a run that was never verified."""
+    """The sections of the page, one for each target; empty for a run that was never verified."""
     found: dict[str, Any] | None = run.get("verified")
     if found is None:
         return ""
+    away = "".join(f"<li>{escape(line)}</li>" for line in away_lines(found))
+    return "".join(map(_of_target, results_of(found))) + (f"<ul class=plain>{away}</ul>" if away else "")
+
+
+def _of_target(found: Any) -> str:
     first, *others = COLUMNS
     head = f"<th>{escape(first)}</th>" + "".join(f'<th class="number">{escape(name)}</th>' for name in others)
     body = "".join(_row(columns(row)) for row in found["points"])

@@ -118,8 +118,17 @@ class DropCurve:
     def observe(self, kl: float, drop: float, *, closed: bool = False) -> None:
         """Takes note of a candidate that was not trained."""
         if kl > 0 and np.isfinite((kl, drop)).all():
-            self._pairs.append((float(np.log(kl)), float(np.log(max(drop, self._FLOOR))), float(closed)))
+            self._pairs.append(self._pair(kl, drop, closed))
             self._fitted = None
+
+    def correct(self, kl: float, before: float, after: float, *, closed: bool = False) -> None:
+        """Takes another drop for one that was observed."""
+        if (pair := self._pair(kl, before, closed)) in self._pairs:
+            self._pairs[self._pairs.index(pair)] = self._pair(kl, after, closed)
+            self._fitted = None
+
+    def _pair(self, kl: float, drop: float, closed: bool) -> tuple[float, float, float]:
+        return float(np.log(kl)), float(np.log(max(drop, self._FLOOR))), float(closed)
 
     def drop(self, kl: float, *, closed: bool = False) -> float:
         """The expected normalized drop."""

@@ -102,6 +102,16 @@ class Proposer:
         if seen.loss is not None and vector is not None and not recovered:
             self.curve.observe(seen.loss, vector[0], closed=closed)
 
+    def correct(self, levels: Levels, *, before: Sequence[float], after: Sequence[float]) -> None:
+        """Replaces a vector that was observed: of these levels another one counts now, or nothing changes."""
+        seen = self._known.get(self.problem.canonical(levels))
+        if seen is None or seen.vector != tuple(before):
+            return
+        seen.vector = (after[0], after[1], after[2])
+        self._measured = self._covered = None
+        if seen.loss is not None and not seen.recovered:
+            self.curve.correct(seen.loss, before[0], after[0], closed=seen.closed)
+
     def propose(self) -> Levels | None:
         """Canonical levels that were neither proposed nor observed before; None when there are none left."""
         if self._left <= 0 or not len(self._pool.levels):

@@ -68,6 +68,12 @@ class FrontSampler(BaseSampler):
         if self._proposer is not None:
             self._learn(trial, state, values)
 
+    def correct(self, before: FrozenTrial, values: Sequence[float]) -> None:
+        """Takes other values for those of a trial that was learned from, as it was; one that was not will be read as it is then."""
+        levels = None if self._proposer is None else _levels(self._proposer, before)
+        if self._proposer is not None and levels is not None and before.values is not None:
+            self._proposer.correct(levels, before=before.values, after=values)
+
     def reseed_rng(self) -> None:
         """Gives the samplers of single parameters new seeds; proposals are not for parallel use."""
         self._recovery.reseed_rng()

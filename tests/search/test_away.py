@@ -9,23 +9,29 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import optuna
 import pytest
 from autocompress.errors import StageError, TargetUnavailable
 from autocompress.profiles import TimingConfig, load_profile, parse_target
 from autocompress.search import strategy
 from autocompress.search.availability import Availability, Patience
+from autocompress.search.formats import ratio_of
 from autocompress.search.joint_table import joint_table, missing_note
+from autocompress.search.pick import drop_scale_of
+from autocompress.search.pick_joint import worst_cost
 from autocompress.search.prepare import make_compressor, open_search, prepare
 from autocompress.search.progress import QuietProgress
 from autocompress.search.report.page import render
 from autocompress.search.request import SearchRequest
 from autocompress.search.run_directory import read_run
 from autocompress.search.several import FoundTarget
+from autocompress.search.views import point_on
 from autocompress.targets.ssh_board import Board as RealBoard
 from autocompress.targets.target import Target
 from autocompress.tests import sshd
 from autocompress.tests.search.boards import Board, target_on
 from autocompress.tests.test_cli import TASK
+from optuna.trial import TrialState
 
 QUICK = TimingConfig(pairs_min=2, pairs_max=2, pair_s=0.01, block_s=0.001, warmup_s=0.0, half_width=1.0)
 
@@ -110,6 +116,34 @@ def gone(tmp_path_factory: pytest.TempPathFactory, kept: Path) -> Iterator[Simpl
     yield SimpleNamespace(directory=desk.run, run=run, heard=heard)
 
 
+def told(run_directory: Path) -> dict[int, list[float]]:
+    """The objectives of the complete trials, as Optuna's own tools read them."""
+    return {trial.number: trial.values for trial in complete(run_directory)}
+
+
+def corrected(run_directory: Path) -> set[int]:
+    """The trials whose values are not those that were told first."""
+    return {trial.number for trial in complete(run_directory) if "values_told_first" in trial.user_attrs}
+
+
+def complete(run_directory: Path) -> list[optuna.trial.FrozenTrial]:
+    study = optuna.load_study(study_name=None, storage=f"sqlite:///{run_directory / 'study.db'}")
+    return study.get_trials(states=[TrialState.COMPLETE])
+
+
+def worst(run: dict[str, Any]) -> dict[int, list[float]]:
+    """The same from front.json: each point's worst numbers of all targets (finalists, measured again, are not looked at here)."""
+    points, scale = [run["baseline"], *run["front"], *run["dominated"]], drop_scale_of(run)
+    return {
+        point["trial"]: [
+            worst_cost(point, run, "drop") / scale,
+            worst_cost(point, run, "size"),
+            max(ratio_of(point_on(point, name)) for name in names(run)),
+        ]
+        for point in points
+    }
+
+
 def names(run: dict[str, Any]) -> list[str]:
     return [target["name"] for target in run["targets"]]
 
@@ -138,6 +172,8 @@ def test_when_the_board_returns_the_same_command_measures_everything_on_it(desk:
     assert run["targets"][1]["environment"]["runtime"] == "onnxruntime"
     assert all(point["targets"]["edge"]["latency"] for point in [*run["front"], *run["dominated"]])
     assert "2 queued measurements caught up on 'edge'." in heard.notes
+    assert told(desk.run) == {trial: pytest.approx(values) for trial, values in worst(run).items()}
+    assert corrected(desk.run) == {0, 1}
     assert desk.search()["trials"] == before["trials"], "and goes on being continued"
 
 
@@ -147,6 +183,8 @@ def test_a_board_that_returns_while_the_search_goes_on_is_caught_up_at_once(desk
     heard.finished = lambda line, status: (setattr(desk.edge, "plugged", len(heard.summaries) >= 1), plug(line, status))  # type: ignore[method-assign]
     run = desk.search(trials=3, heard=heard)
     assert (names(run), run["queued"]) == (["cpu", "edge"], {})
+    assert told(desk.run) == {trial: pytest.approx(values) for trial, values in worst(run).items()}
+    assert corrected(desk.run) and 2 not in corrected(desk.run)
     assert 'environment.runtime" = "onnxruntime"' in (desk.run / "run.toml").read_text().partition("edge profile")[2]
 
 

@@ -13,7 +13,7 @@ import pytest
 from autocompress.errors import RunDirectoryError
 from autocompress.search import clock
 from autocompress.search.clock import Clock
-from autocompress.search.run_directory import RunDirectory, read_run
+from autocompress.search.run_directory import RunConfig, RunDirectory, read_run
 from autocompress.tests.search.fakes import CONFIG
 
 
@@ -71,10 +71,30 @@ def test_a_directory_with_other_things_in_it_is_refused_and_left_alone(tmp_path)
     assert [item.name for item in tmp_path.iterdir()] == ["thesis.tex"]
 
 
+def test_other_targets_are_the_one_reason_that_is_told(tmp_path):
+    first = {"task": "fake", "target": "cpu,edge", "environment.cores": "(1,)", "edge profile": "p"}
+    other = {"task": "fake", "target": "edge", "environment.cores": "(2,)"}
+    with RunDirectory.open(tmp_path / "run", RunConfig(identity=first, options={})):
+        pass
+    with RunDirectory.open(tmp_path / "run", RunConfig(identity=other, options={})) as directory:
+        assert (directory.path.name, directory.changed) == ("run-2", ("target",))
+
+
 def test_a_second_search_on_the_same_directory_is_refused(tmp_path):
     with (
         RunDirectory.open(tmp_path / "run", CONFIG),
-        pytest.raises(RunDirectoryError, match=rf"Another search \(process {os.getpid()}\) is using"),
+        pytest.raises(RunDirectoryError, match=rf"in use by autocompress search \(process {os.getpid()}\): wait"),
+    ):
+        open_and_close(tmp_path / "run")
+
+
+def test_a_run_that_is_being_verified_is_not_searched_meanwhile(tmp_path):
+    open_and_close(tmp_path / "run")
+    with (
+        RunDirectory.hold(tmp_path / "run", by="verify"),
+        pytest.raises(
+            RunDirectoryError, match=r"in use by autocompress verify \(process \d+\): wait for it, stop it, or give --out"
+        ),
     ):
         open_and_close(tmp_path / "run")
 

@@ -1,9 +1,12 @@
 """The study on disk: what a killed coordinator leaves, and how it is taken up."""
 
+import sqlite3
+
+import optuna
 import pytest
 from autocompress.errors import InputError, RunDirectoryError
 from autocompress.search.evaluation import Failure, Screened
-from autocompress.search.study import MAX_ATTEMPTS, SearchStudy, make_sampler
+from autocompress.search.study import MAX_ATTEMPTS, Correction, SearchStudy, make_sampler
 from autocompress.tests.search.fakes import evaluation
 from optuna.trial import TrialState
 
@@ -28,6 +31,44 @@ def test_an_evaluation_survives_on_disk(path):
     study.store(trial, seen)
     study.finish(trial, values=[0.0, 1.0, 1.0], constraints={"worth": -1.0})
     assert open_study(path).evaluations() == [seen]
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe", "nsga2"])
+def test_a_corrected_trial_says_for_everybody_what_is_known_now(path, sampler):
+    study, seen, later = open_study(path, sampler=sampler), evaluation(0, ratio=0.5), evaluation(0, ratio=0.7)
+    trial, beside = study.ask({"x": 1}), study.ask({"x": 2})
+    for each in (trial, beside):
+        each.suggest_int("x", 0, 3)
+    study.store(trial, seen)
+    study.finish(trial, values=[0.1, 0.2, 0.5], constraints={"worth": -1.0})
+    study.correct([Correction(evaluation=later, values=(0.2, 0.2, 0.7), constraints={"worth": -0.5, "latency": 0.1})])
+    other = optuna.load_study(study_name=None, storage=f"sqlite:///{path}")  # as Optuna's tools open it
+    for trials in (study.trials, open_study(path).trials, other.trials):
+        found = trials[0]
+        assert (found.values, found.constraints) == ([0.2, 0.2, 0.7], {"worth": -0.5, "latency": 0.1})
+        assert found.user_attrs["values_told_first"] == [0.1, 0.2, 0.5]
+    assert study.evaluations() == [later]
+    study.correct([Correction(evaluation=later, values=(0.3, 0.2, 0.7), constraints={})])
+    assert study.trials[0].user_attrs["values_told_first"] == [0.1, 0.2, 0.5], "the first stays"
+    study.store(beside, evaluation(1))  # a trial that went on meanwhile
+    study.finish(beside, values=[0.0, 1.0, 1.0], constraints={})
+    study.ask().suggest_int("x", 0, 3)
+    assert [trial.state.name for trial in study.trials] == ["COMPLETE", "COMPLETE", "RUNNING"]
+
+
+def test_corrections_are_written_all_together_or_not_at_all(path):
+    study = open_study(path)
+    for number in (0, 1):
+        trial = study.ask()
+        study.store(trial, evaluation(number))
+        study.finish(trial, values=[0.1, 0.2, 0.5], constraints={})
+    with sqlite3.connect(path) as connection:
+        connection.execute("DELETE FROM trial_values WHERE trial_id = 2 AND objective = 2")
+    corrections = [Correction(evaluation=evaluation(number), values=(0.2, 0.2, 0.7), constraints={}) for number in (0, 1)]
+    with pytest.raises(RunDirectoryError, match="does not hold the values of trial 1"):
+        study.correct(corrections)
+    with sqlite3.connect(path) as connection:
+        assert connection.execute("SELECT value FROM trial_values WHERE trial_id = 1").fetchall() == [(0.1,), (0.2,), (0.5,)]
 
 
 def test_a_running_trial_is_adopted_with_its_number_and_its_parameters(path):

@@ -6,16 +6,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from autocompress.cli import app
 from autocompress.errors import InputError, RunDirectoryError, StageError, TargetUnavailable
 from autocompress.files import digest_of_file
 from autocompress.search.bundle import write_bundle
 from autocompress.search.report.page import render
-from autocompress.search.run_directory import read_run
-from autocompress.search.verify import ROOM, _regressions, quality_fell, refuse_lost, verify_run
+from autocompress.search.run_directory import RunDirectory, read_run
+from autocompress.search.several import load_targets
+from autocompress.search.verify import ROOM, _regressions, quality_fell, refuse_lost
 from autocompress.search.verify_bundle import SAMPLES, _manifest, _parity, is_bundle, tolerance_of, verify_bundle
+from autocompress.search.verify_run import _Kept, asked_targets, verify_run
 from autocompress.search.verify_words import bundle_lines, run_lines
 from autocompress.tests.search.predicting import QUICK, Desk, make_desk, predicted_run
 from autocompress.tests.search.sample_run import sample_run
+from typer.testing import CliRunner
 
 METRIC = {"name": "accuracy", "direction": "higher", "unit": "fraction"}
 
@@ -114,9 +118,9 @@ def test_a_predicted_run_is_verified_on_the_board_and_an_interruption_loses_noth
     assert not (desk.run / "verify.json").exists()
     done = desk.board.measured
     desk.board.plan = {}
-    found = verified(desk)
+    (found,) = verified(desk)["targets"]
     assert done == 1 and desk.board.measured == len(found["points"]) - 1  # the original beside itself is no candidate's
-    assert json.loads((desk.run / "verify.json").read_text()) == json.loads(json.dumps(found))
+    assert json.loads((desk.run / "verify.json").read_text())["targets"] == json.loads(json.dumps([found]))
     assert not [name for name in ("verify-unfinished.json", "verify.db") if (desk.run / name).exists()]
     assert all(
         row["predicted"] and row["latency"]["latency_s"] > 0 and row["quality"]["now"] is not None for row in found["points"]
@@ -124,9 +128,11 @@ def test_a_predicted_run_is_verified_on_the_board_and_an_interruption_loses_noth
     row = found["points"][1]
     assert row["error"] == pytest.approx(row["earlier_s"] / row["latency"]["latency_s"] - 1)
     assert found["count"] == len(found["points"]) and found["earlier"]["predicted"]["source"].startswith("roofline")
-    lines = run_lines(found)
+    lines = run_lines(read_run(desk.run)["verified"])
     assert lines[1].split("  ")[0] == "original" and " ~" in lines[1]
     assert "Verified on edge" in render(read_run(desk.run))
+    (desk.run / "verify.json").write_text(json.dumps({**found, "schema_version": 1}))  # as it was when it knew one target
+    assert "Verified on edge" in render(read_run(desk.run)) and run_lines(read_run(desk.run)["verified"]) == lines
     desk.board.measured = 0
     verified(desk)
     assert desk.board.measured == len(found["points"]) - 1  # a finished one is measured anew
@@ -165,10 +171,93 @@ def check_bundle(desk: Desk, bundle: Path) -> None:
     assert np.isfinite(found["latency"]["now"]["latency_s"])
 
 
-def test_several_targets_are_verified_one_after_the_other(tmp_path):
+@pytest.mark.serial
+def test_all_targets_of_a_run_are_verified_and_one_that_is_away_is_caught_up(desk, monkeypatch):
+    run = desk.search(targets="cpu,edge.toml", trials=2)  # edge is unplugged: predicted
+    found = verified(desk)
+    assert [result["target"]["name"] for result in found["targets"]] == ["cpu"] and not found["regressed"]
+    (away,) = found["away"]
+    assert (away["name"], "No route to host" in away["reason"]) == ("edge", True)
+    first, *_, last = run_lines(found)
+    assert (first, last.partition(": Target")[0]) == ("on cpu", "Not verified on edge, the same command goes on with it")
+    assert "Not verified on edge" in render(read_run(desk.run)) and (desk.run / "verify-unfinished.json").exists()
+    desk.board.plugged, before = True, read_run(desk.run)["verified"]["targets"][0]
+    found = verified(desk)
+    assert found["away"] == [] and desk.board.measured > 0
+    assert read_run(desk.run)["verified"]["targets"][0] == before, "cpu was not measured again"
+    joint = {point["trial"] for point in run["front"]}
+    for result, predicted in zip(found["targets"], (False, True), strict=True):
+        assert {row["predicted"] for row in result["points"]} == {predicted}
+        assert joint <= {row["trial"] for row in result["points"]}, "the joint front is verified on every target"
+    page = render(read_run(desk.run))
+    assert ("Verified on cpu" in page, "Verified on edge" in page, "Not verified" in page) == (True, True, False)
+
+
+def test_what_an_unfinished_call_on_other_targets_left_is_not_used(tmp_path):
+    one, both = load_targets("cpu"), load_targets("cpu,cpu-2t")
+    kept = _Kept.open(tmp_path, list(both))
+    kept.targets["cpu"] = {"key": "k", "rows": {"digest": 1}}
+    kept.write()
+    (tmp_path / "verify.db").write_text("measurements that would answer for new ones")
+    assert _Kept.open(tmp_path, list(both)).targets == kept.targets
+    assert _Kept.open(tmp_path, list(one)).targets == {}
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_that_somebody_works_on_is_not_verified(tmp_path):
     (tmp_path / "front.json").write_text(json.dumps(sample_run()))
-    with pytest.raises(InputError, match="verify one after the other"):
-        verify_run(tmp_path, "cpu,cpu-2t", folder=tmp_path, say=silent, note=silent)
+    with (
+        RunDirectory.hold(tmp_path, by="verify"),
+        pytest.raises(RunDirectoryError, match=r"verify \(process \d+\): wait for it, or"),
+    ):
+        verify_run(tmp_path, "cpu", folder=tmp_path, say=silent, note=silent)
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        (None, {"edge": "edge.toml@me@board:2222", "cpu@a": "cpu@me@a"}),
+        ("edge,cpu@a", {"edge": "edge.toml@me@board:2222", "cpu@a": "cpu@me@a"}),
+        ("cpu@you@a", {"cpu@a": "cpu@you@a"}),
+        ("edge.toml", {"edge": "edge.toml"}),
+        ("cpu@elsewhere,cpu-2t", {"cpu": "cpu@elsewhere", "cpu-2t": "cpu-2t"}),
+    ],
+)
+def test_targets_are_called_as_the_run_calls_them(asked, expected, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "edge.toml").write_text('inherits = "cpu"\n')
+    (tmp_path / "run.toml").write_text('[options]\ntarget = "edge.toml@me@board:2222,cpu@me@a,cpu@me@b"\n')
+    run, notes = {"target": {}, "targets": [{"name": "edge"}, {"name": "cpu@a"}]}, []
+    found = asked_targets(tmp_path, run, asked, note=notes.append)
+    assert {one.profile.name: str(one.address) for one in found} == expected
+    assert [note for note in notes if "'cpu@b' has measured nothing yet" in note] == notes and bool(notes) == (asked is None)
+
+
+def test_a_target_that_is_named_twice_is_refused(tmp_path):
+    with pytest.raises(InputError, match="twice: give each target once"):
+        asked_targets(tmp_path, sample_run(), "cpu,cpu", note=silent)
+
+
+@pytest.mark.parametrize(("regressed", "away", "code"), [(False, [], 0), (False, ["edge"], 3), (True, ["edge"], 4), (True, [], 4)])
+def test_a_target_that_is_away_is_exit_code_3_unless_something_regressed(regressed, away, code, tmp_path, monkeypatch):
+    names = [{"name": name, "address": name, "reason": "No route to host."} for name in away]
+    found = {"targets": [], "away": names, "regressed": regressed}
+    monkeypatch.setattr("autocompress.search.verify_run.verify_run", lambda *_, **__: found)
+    ended = CliRunner().invoke(app, ["verify", str(tmp_path), "--json"])
+    assert ended.exit_code == code and json.loads(ended.stdout) == found
+
+
+def test_a_folder_of_bundles_is_told_from_a_run(tmp_path):
+    (tmp_path / "cpu").mkdir()
+    (tmp_path / "cpu" / "manifest.json").write_text("{}")
+    with pytest.raises(InputError, match=r"bundles of several targets: .* like .*/cpu\.$"):
+        verify_run(tmp_path, None, folder=tmp_path, say=silent, note=silent)
+
+
+def test_nothing_is_written_to_what_is_no_run(tmp_path):
+    with pytest.raises(RunDirectoryError, match="is no run directory"):
+        verify_run(tmp_path, None, folder=tmp_path, say=silent, note=silent)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_run_whose_files_are_gone_is_told_before_anything_is_measured(tmp_path):

@@ -6,6 +6,8 @@ import pytest
 from autocompress.search.sampling.losses import LossTable
 from autocompress.search.sampling.proposals import Proposer
 from autocompress.search.sampling.sampler import FrontSampler
+from autocompress.search.study import Correction, SearchStudy
+from autocompress.tests.search.fakes import evaluation
 from autocompress.tests.search.sampling.problems import chain
 from optuna.trial import TrialState
 
@@ -49,6 +51,34 @@ def test_trials_have_new_levels_and_the_other_parameters_within_their_range():
     assert len(set(levels)) == 15
     assert all(1e-4 <= t.params["learning_rate"] <= 1e-2 for t in study.trials if t.params["recover"])
     assert {trial.params["recover"] for trial in study.trials} == {0, 1}
+
+
+def test_a_corrected_trial_counts_with_its_new_values_as_if_it_had_had_them_from_the_start():
+    kept, corrected = [], []
+    for values, found in (((0.4, 0.5, 0.9), kept), ((0.1, 0.5, 0.3), corrected)):
+        made = sampler()
+        study = study_of(made)
+        made.proposer(study)
+        for number in range(6):
+            trial = study.ask()
+            suggest(trial)
+            trial.set_user_attr("kl", 0.01 * (number + 1))
+            study.tell(trial, values if number == 3 else (0.2, 0.6, 0.6))
+        made.correct(study.trials[3], (0.4, 0.5, 0.9))
+        proposer = made.proposer(study)
+        found += [proposer._known.measured().tolist(), proposer.curve._pairs]
+    assert corrected == kept and [0.4, 0.5, 0.9] in kept[0]
+
+
+def test_the_sampler_of_a_running_search_hears_of_a_correction(tmp_path):
+    made, study = sampler(), SearchStudy.open(tmp_path / "study.db", sampler="front", seed=0)
+    study.use_sampler(made)
+    trial = study.ask()
+    suggest(trial)
+    study.store(trial, evaluation(0))
+    study.finish(trial, values=[0.1, 0.5, 0.3], constraints={})
+    study.correct([Correction(evaluation=evaluation(0), values=(0.4, 0.5, 0.9), constraints={})])
+    assert made.proposer(study._study)._known.measured().tolist() == [[0.4, 0.5, 0.9]]
 
 
 def test_an_enqueued_trial_keeps_its_parameters_and_takes_no_proposal():
