@@ -301,12 +301,12 @@ def test_a_frozen_worker_does_not_outlive_a_killed_agent(ssh_server: Sshd, board
 # --- the coordinator
 
 COORDINATOR = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
-from autocompress.profiles.address import TargetAddress
 from autocompress.profiles.address import TargetAddress
 from autocompress.targets.ssh import SshTransport
 from autocompress.targets.ssh_board import Board, BoardSettings
+signal.signal(signal.SIGINT, signal.default_int_handler)  # tests that were started in the background ignore it
 port, config, python, worker = sys.argv[1:]
 address = TargetAddress(profile="cpu", host="127.0.0.1", port=int(port))
 board = Board(address, python=python, ssh_config=Path(config), settings=BoardSettings(silence_s=5.0))
