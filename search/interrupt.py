@@ -32,10 +32,10 @@ class Interrupts:
     @contextmanager
     def allowed(self) -> Iterator[None]:
         """A block that a signal may end; ends at once when one came before."""
-        if self.requested:
-            raise KeyboardInterrupt
-        self._interruptible = True
+        self._interruptible = True  # before the look at what came: a signal between the two would be noticed by neither
         try:
+            if self.requested:
+                raise KeyboardInterrupt
             yield
         finally:
             self._interruptible = False

@@ -7,6 +7,7 @@ whoever runs the tests.
 import contextlib
 import os
 import pwd
+import random
 import shutil
 import signal
 import socket
@@ -135,7 +136,7 @@ class Sshd:
         """The worker processes."""
         return self.processes(having="/worker-")
 
-    def wait_until_quiet(self, *, timeout_s: float = 10.0) -> None:
+    def wait_until_quiet(self, *, timeout_s: float = 30.0) -> None:
         """Until no agent and no worker is left; AssertionError names the orphans."""
         deadline = time.monotonic() + timeout_s
         while orphans := self.processes():
@@ -178,9 +179,12 @@ def kill(pid: int, number: int) -> None:
 
 
 def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port below those that Linux gives to clients (32768 and up): none of these takes it while the server is stopped, and a
+    client that tries to reach a stopped server is not connected with itself."""
+    while True:
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", random.SystemRandom().randrange(10_000, 30_000)))
+            return int(probe.getsockname()[1])
 
 
 def _user_and_python(folder: Path) -> tuple[str, Path]:

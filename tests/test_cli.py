@@ -7,11 +7,11 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 from pathlib import Path
 
 import pytest
 from autocompress.tests.search.sample_run import sample_run, sample_run_of_two
+from autocompress.tests.waiting import comes_true, computed
 
 TASK = """
 import torch
@@ -66,13 +66,9 @@ def run(tmp_path):
 
 
 def test_help_teaches_with_examples_and_starts_in_under_a_second():
-    fastest = 9.0
-    for _ in range(3):
-        start = time.perf_counter()
-        shown = autocompress("search", "--help")
-        fastest = min(fastest, time.perf_counter() - start)
-    assert shown.returncode == 0 and "autocompress search examples/cifar10.py:resnet20" in shown.stdout
-    assert fastest < 1.0
+    shown = [computed([sys.executable, "-m", "autocompress", "search", "--help"]) for _ in range(3)]
+    assert "autocompress search examples/cifar10.py:resnet20" in shown[0][0]
+    assert min(seconds for _, seconds in shown) < 1.0
 
 
 @pytest.mark.parametrize(
@@ -313,12 +309,22 @@ def test_kill_9_in_a_real_trial_and_the_same_command_goes_on(task):
     arguments, directory = ["search", "task.py:make", "--trials", "4"], task / "runs" / "tiny-cpu"
     command, quiet = [sys.executable, "-m", "autocompress", *arguments], subprocess.DEVNULL
     killed = subprocess.Popen(command, cwd=task, stdout=quiet, stderr=quiet, start_new_session=True)
-    end = time.monotonic() + 120
-    while 2 not in numbers(directory, "started") and time.monotonic() < end and killed.poll() is None:
-        time.sleep(0.02)
+    assert comes_true(lambda: killed.poll() is not None or in_a_trial(killed.pid, directory), timeout_s=120)
     os.killpg(killed.pid, signal.SIGKILL)
     killed.wait()
-    assert numbers(directory, "started")[-1] == 2 and numbers(directory, "finished") == [0, 1]
+    before = numbers(directory, "started")
+    assert before[-1] in (2, 3) and numbers(directory, "finished") == before[:-1]
     again = autocompress(*arguments, cwd=task)
     assert again.returncode == 0, again.stderr
-    assert numbers(directory, "started") == [0, 1, 2, 2, 3] and numbers(directory, "finished") == [0, 1, 2, 3]
+    assert numbers(directory, "started") == [*before, *range(before[-1], 4)] and numbers(directory, "finished") == [0, 1, 2, 3]
+
+
+def in_a_trial(search: int, directory: Path) -> bool:
+    """Stops a search, with its workers, in the middle of a trial behind the first two; one that is elsewhere goes on."""
+    if len(numbers(directory, "started")) <= 2:
+        return False
+    os.killpg(search, signal.SIGSTOP)
+    if numbers(directory, "started")[-1] not in numbers(directory, "finished"):
+        return True
+    os.killpg(search, signal.SIGCONT)
+    return False

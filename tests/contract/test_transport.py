@@ -4,12 +4,9 @@ A new implementation joins the parameters of `open_transport`.
 """
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +17,8 @@ from autocompress.targets.ssh import SshTransport
 from autocompress.targets.ssh_board import Board
 from autocompress.targets.transport import WORKER, LocalTransport, Transport
 from autocompress.tests.sshd import Sshd
+from autocompress.tests.targets.workers import changed_worker
+from autocompress.tests.waiting import comes_true, ended
 
 CONFIG = {"runtime": "onnxruntime", "cores": [0], "threads": 1, "timer": "thread-cpu", "runtime_options": {}}
 PROBE = {"op": "probe"}
@@ -44,29 +43,11 @@ def open_transport(request: pytest.FixtureRequest) -> Open:
     return lambda worker: SshTransport(found, {**CONFIG, "cores": found.cores(1)}, worker=worker)
 
 
-@pytest.fixture
-def meeting_place() -> Iterator[Path]:
-    """A folder that the user on the board can write to as well."""
-    with tempfile.TemporaryDirectory() as folder:
-        Path(folder).chmod(0o777)
-        yield Path(folder)
-
-
 def script(folder: Path, body: str) -> Path:
     """A fake worker that reads one request into `request` and then does `body`."""
     path = folder / "fake.py"
     path.write_text(f"import json, os, sys, time\nrequest = json.loads(sys.stdin.readline())\n{body}\n")
     return path
-
-
-def changed_worker(folder: Path, module: str, old: str, new: str) -> Path:
-    """A copy of the real worker in which one module reads otherwise."""
-    copy = folder / WORKER.name
-    shutil.copytree(WORKER, copy)
-    text = (copy / module).read_text()
-    assert old in text
-    (copy / module).write_text(text.replace(old, new))
-    return copy
 
 
 @contextmanager
@@ -111,13 +92,15 @@ def test_a_killed_worker_stays_dead(open_transport: Open, tmp_path: Path) -> Non
                 worker.send(PROBE, timeout_s=20)
 
 
-def test_a_hanging_worker_times_out_and_is_killed(open_transport: Open, tmp_path: Path, meeting_place: Path) -> None:
-    pid = meeting_place / "pid"
-    hang = script(tmp_path, f"open({str(pid)!r}, 'w').write(str(os.getpid()))\ntime.sleep(600)")
-    with open_transport(hang) as worker, failing("timeout", stage="measure", retryable=True):
-        worker.send({"op": "measure"}, timeout_s=1.0)
+def test_a_hanging_worker_times_out_and_is_killed(open_transport: Open, tmp_path: Path) -> None:
+    reply = "{'id': request['id'], 'ok': True, 'result': {'pid': os.getpid()}}"
+    hang = script(tmp_path, f"print(json.dumps({reply}), flush=True)\ntime.sleep(600)")
+    with open_transport(hang) as worker:
+        pid = int(worker.send(PROBE, timeout_s=60)["pid"])
+        with failing("timeout", stage="measure", retryable=True):
+            worker.send({"op": "measure"}, timeout_s=1.0)
     with pytest.raises(ProcessLookupError):
-        os.kill(int(pid.read_text()), 0)
+        os.kill(pid, 0)
 
 
 @pytest.mark.parametrize(
@@ -181,7 +164,4 @@ def test_a_worker_ends_when_its_coordinator_is_killed(tmp_path: Path) -> None:
     pid = int(coordinator.stdout.readline())
     os.kill(coordinator.pid, signal.SIGKILL)
     coordinator.communicate()
-    deadline = time.monotonic() + 10
-    while Path(f"/proc/{pid}/cmdline").is_file() and Path(f"/proc/{pid}/cmdline").read_bytes():
-        assert time.monotonic() < deadline, "the worker outlived its coordinator"
-        time.sleep(0.05)
+    assert comes_true(lambda: ended(pid)), "the worker outlived its coordinator"

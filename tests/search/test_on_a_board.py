@@ -1,14 +1,17 @@
 """A whole search on a board behind a real SSH server: what the line does to it, no candidate is lost, no number is wrong."""
 
+import itertools
 import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from autocompress.cli import app
 from autocompress.profiles import TimingConfig
+from autocompress.targets.ssh_connection import Connection
 from autocompress.tests.sshd import Sshd
 from typer.testing import CliRunner
 
@@ -17,22 +20,24 @@ SHORT = TimingConfig(pairs_min=2, pairs_max=2, pair_s=0.3, block_s=0.005, warmup
 
 
 @contextmanager
-def dropping(server: Sshd, *, times: int, every_s: float) -> Iterator[list[int]]:
-    """Kills the connections a few times; tells how many there were each time."""
-    stop, dropped = threading.Event(), list[int]()
+def dropping(server: Sshd, monkeypatch: pytest.MonkeyPatch, *, times: int) -> Iterator[list[int]]:
+    """Kills the connections a few times, soon after every third request began: none is hit twice, however long it takes.
 
-    def work() -> None:
-        while len(dropped) < times and not stop.wait(every_s):
-            if killed := server.kill_connections():
-                dropped.append(killed)
+    Tells how many connections there were each time.
+    """
+    call, asked, timers, dropped = Connection.call, itertools.count(1), list[threading.Timer](), list[int]()
 
-    thread = threading.Thread(target=work)
-    thread.start()
-    try:
+    def asking(self: Connection, op: str, **fields: Any) -> dict[str, Any]:
+        if op == "request" and next(asked) % 3 == 0 and len(timers) < times:
+            timers.append(threading.Timer(0.2, lambda: dropped.append(server.kill_connections())))
+            timers[-1].start()
+        return call(self, op, **fields)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Connection, "call", asking)
         yield dropped
-    finally:
-        stop.set()
-        thread.join()
+    for timer in timers:
+        timer.join()
 
 
 def reached(server: Sshd, folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
@@ -52,11 +57,11 @@ def test_a_search_over_a_line_that_keeps_dropping_loses_no_candidate(
         monkeypatch.setattr(f"autocompress.{place}", SHORT)
     target, run = reached(ssh_server, tmp_path, monkeypatch), tmp_path / "run"
     command = ["search", "--target", target, "--trials", str(TRIALS), "--sampler", "random", "--no-recovery", "--out", str(run)]
-    with dropping(ssh_server, times=DROPS, every_s=3.0) as dropped:
+    with dropping(ssh_server, monkeypatch, times=DROPS) as dropped:
         done = CliRunner().invoke(app, command)
     assert done.exit_code == 0, done.output
     front = json.loads((run / "front.json").read_text())
-    assert len(dropped) == DROPS
+    assert len(dropped) == DROPS and all(dropped)
     assert {failure["kind"] for failure in front["failures"]} == set()
     assert front["trials"]["finished"] + front["trials"]["failed"] == TRIALS and front["trials"]["finished"] >= 1
     ssh_server.wait_until_quiet()

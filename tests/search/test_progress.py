@@ -84,6 +84,28 @@ def test_a_signal_during_bookkeeping_waits_for_the_next_block():
     assert done
 
 
+def test_a_signal_at_the_very_beginning_of_a_block_ends_it():
+    class Late(Interrupts):
+        """The signal comes when the block has just looked whether there was one."""
+
+        sent = False
+
+        @property
+        def requested(self):
+            seen = self._came
+            if not self.sent:
+                self.sent = True
+                os.kill(os.getpid(), signal.SIGINT)
+            return seen
+
+        @requested.setter
+        def requested(self, value):
+            self._came = value
+
+    with Late() as interrupts, pytest.raises(KeyboardInterrupt), interrupts.allowed():
+        raise AssertionError("not reached")
+
+
 def test_a_second_signal_ends_even_bookkeeping():
     with Interrupts(), pytest.raises(KeyboardInterrupt):
         os.kill(os.getpid(), signal.SIGTERM)

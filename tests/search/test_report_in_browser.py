@@ -1,6 +1,7 @@
 """The report in a real browser: it draws, fits the screen, follows a click, and connects to nothing."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -40,7 +41,8 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt-get i
 
 def chromium(tmp_path, *arguments):
     command = [CHROMIUM, *FLAGS, f"--user-data-dir={tmp_path / 'profile'}", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    short = {**os.environ, "TMPDIR": "/tmp"}  # of its socket, without which it aborts: TMPDIR may be too long for that
+    return subprocess.run(command, capture_output=True, text=True, timeout=240, check=True, env=short).stdout
 
 
 def seen_in_browser(tmp_path, *, width, run=None, tell=TELL):

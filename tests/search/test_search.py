@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from autocompress.search.rung_search import RungSearch
 from autocompress.search.search import Search
 from autocompress.search.space import DEFAULT_RECOVERY
 from autocompress.tests.search.fakes import CONFIG, FakeEvaluator, FakeFinalists, FakeNetwork, make_search, run_search
+from autocompress.tests.waiting import comes_true
 
 
 def failure(recipe: Recipe, *, kind: str = "error") -> Failure:
@@ -44,8 +44,8 @@ def test_every_sampler_finds_more_than_uniform_int8(tmp_path, sampler):
 
 def test_no_recipe_is_evaluated_twice(tmp_path):
     evaluator = FakeEvaluator(FakeNetwork((16, 16, 4)))
-    run_search(tmp_path / "run", evaluator, trials=None, budget_s=6.0)
-    assert len(evaluator.evaluated) == len(set(evaluator.evaluated)) > 10
+    run_search(tmp_path / "run", evaluator, trials=16)
+    assert len(evaluator.evaluated) == len(set(evaluator.evaluated)) == 16
 
 
 def test_a_small_space_without_recovery_ends_by_itself(tmp_path, monkeypatch):
@@ -184,23 +184,27 @@ def test_candidates_too_large_are_screened_out_before_they_are_built(tmp_path):
 
 
 def test_the_budget_ends_the_search(tmp_path):
-    done = run_search(tmp_path / "run", FakeEvaluator(FakeNetwork(), delay_s=0.05), trials=None, budget_s=2.0)
-    assert done.status == "finished" and 1.5 < done.run["elapsed_s"] < 4
+    evaluator = FakeEvaluator(FakeNetwork(), delay_s=0.05)
+    done = run_search(tmp_path / "run", evaluator, trials=None, budget_s=2.0)
+    assert done.status == "finished" and done.run["elapsed_s"] > 1.5
+    assert len(evaluator.evaluated) <= 2.0 / 0.05
     assert done.run["front"][0]["finalist"]
 
 
 _CHILD = """
-import sys
+import sys, time
 from pathlib import Path
 from autocompress.tests.search.fakes import FakeEvaluator, FakeNetwork, run_search
-path, delay, trials = Path(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3])
-done = run_search(path / "run", FakeEvaluator(FakeNetwork(), delay_s=delay, log=path / "log"), trials=trials, sampler="tpe")
-print(done.status)
+path, trials, stays_in = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+evaluator = FakeEvaluator(FakeNetwork(), log=path / "log")
+evaluator.failing = lambda recipe: time.sleep(600 if len(evaluator.evaluated) == stays_in else 0)
+print(run_search(path / "run", evaluator, trials=trials, sampler="tpe").status)
 """
 
 
-def start_child(path: Path, *, delay_s: float, trials: int) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", textwrap.dedent(_CHILD), str(path), str(delay_s), str(trials)]
+def start_child(path: Path, *, trials: int, stays_in: int = 0) -> subprocess.Popen[str]:
+    """A search in a process of its own, which never ends the `stays_in`-th trial that it starts."""
+    command = [sys.executable, "-c", textwrap.dedent(_CHILD), str(path), str(trials), str(stays_in)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
@@ -209,21 +213,14 @@ def starts(path: Path) -> list[str]:
     return log.read_text().splitlines() if log.is_file() else []
 
 
-def wait_for_starts(path: Path, count: int) -> None:
-    deadline = time.monotonic() + 60
-    while len(starts(path)) < count:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
 @pytest.mark.parametrize("count", [1, 4])
 def test_kill_9_in_a_trial_repeats_no_finished_one_and_tries_the_interrupted_one_first(tmp_path, count):
-    child = start_child(tmp_path, delay_s=0.4, trials=8)
-    wait_for_starts(tmp_path, count)
+    child = start_child(tmp_path, trials=8, stays_in=count)
+    assert comes_true(lambda: len(starts(tmp_path)) == count)
     os.kill(child.pid, signal.SIGKILL)
     child.communicate()
     before = starts(tmp_path)
-    second = start_child(tmp_path, delay_s=0.0, trials=8)
+    second = start_child(tmp_path, trials=8)
     assert second.communicate(timeout=120)[0].strip() == "finished"
     after = starts(tmp_path)[len(before) :]
     assert after[0] == before[-1]  # the same number and the same recipe
@@ -234,12 +231,12 @@ def test_kill_9_in_a_trial_repeats_no_finished_one_and_tries_the_interrupted_one
 
 
 def test_ctrl_c_writes_the_front_and_the_same_command_goes_on(tmp_path):
-    child = start_child(tmp_path, delay_s=0.4, trials=6)
-    wait_for_starts(tmp_path, 4)
+    child = start_child(tmp_path, trials=6, stays_in=4)
+    assert comes_true(lambda: len(starts(tmp_path)) == 4)
     os.kill(child.pid, signal.SIGINT)
     assert child.communicate(timeout=60)[0].strip() == "interrupted"
     run = json.loads((tmp_path / "run" / "front.json").read_text())
     assert run["status"] == "interrupted" and run["trials"]["finished"] == 3
     interrupted = starts(tmp_path)[-1]
-    assert start_child(tmp_path, delay_s=0.0, trials=6).communicate(timeout=120)[0].strip() == "finished"
+    assert start_child(tmp_path, trials=6).communicate(timeout=120)[0].strip() == "finished"
     assert starts(tmp_path)[4] == interrupted

@@ -4,12 +4,12 @@ import fcntl
 import hashlib
 import json
 import os
+import select
 import selectors
 import shutil
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -104,7 +104,7 @@ def test_an_agent_whose_connection_is_reset_leaves_nothing_behind(
     assert b"autocompress-agent" in mine.recv(1 << 16)
     assert list((tmp_path / "device" / "agents").iterdir())
     mine.sendall(json.dumps({"id": 1, "op": "ping"}).encode() + b"\n")
-    time.sleep(0.3)
+    assert select.select([mine], [], [], 20)[0]
     mine.close()  # with a reply that nobody read
     assert agent.wait(timeout=20) == 0
     assert not list((tmp_path / "device" / "agents").iterdir())

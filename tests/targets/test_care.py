@@ -1,11 +1,8 @@
 """What boards say of themselves. Nobody here has one: the trees were assembled from documentation (tests/targets/recorded)."""
 
-import os
 import signal
 import subprocess
 import sys
-import threading
-import time
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -16,10 +13,12 @@ from autocompress.targets.on_device import care
 from autocompress.targets.on_device.machine import machine_identity
 from autocompress.targets.on_device.runtime import RefusedError
 from autocompress.targets.on_device.tegrastats import first_line, parse_tegrastats
-from autocompress.targets.transport import LocalTransport
+from autocompress.targets.target import default_cores
+from autocompress.targets.transport import WORKER, LocalTransport
 from autocompress.tests.targets import models
 from autocompress.tests.targets.boards import Jetson, board
 from autocompress.tests.targets.models import QUICK
+from autocompress.tests.targets.workers import changed_worker
 
 
 @pytest.fixture
@@ -176,16 +175,20 @@ def test_a_line_of_tegrastats_is_read(
 
 
 @pytest.mark.parametrize("writes", [True, False], ids=["writes", "hangs"])
-def test_a_program_that_never_ends_is_ended(tmp_path: Path, writes: bool) -> None:
+def test_a_program_that_never_ends_is_ended(monkeypatch: pytest.MonkeyPatch, writes: bool) -> None:
+    started: list[subprocess.Popen[bytes]] = []
+
+    class Recorded(subprocess.Popen[bytes]):
+        def __init__(self, *arguments: Any, **options: Any):
+            super().__init__(*arguments, **options)
+            started.append(self)
+
+    monkeypatch.setattr(subprocess, "Popen", Recorded)
     says = "print('RAM 1/2MB', flush=True)" if writes else "pass"
-    pid = tmp_path / "pid"
-    script = f"import os, time; open({str(pid)!r}, 'w').write(str(os.getpid())); {says}; time.sleep(60)"
-    start = time.monotonic()
-    line = first_line([sys.executable, "-c", script], timeout_s=5.0 if writes else 1.0)
+    line = first_line([sys.executable, "-c", f"import time; {says}; time.sleep(600)"], timeout_s=60.0 if writes else 1.0)
     assert line.strip() == ("RAM 1/2MB" if writes else "")
-    assert time.monotonic() - start < 30
-    with pytest.raises(ProcessLookupError):
-        os.kill(int(pid.read_text()), signal.SIG_DFL)
+    (process,) = started
+    assert process.returncode == -signal.SIGKILL
 
 
 def test_it_runs_on_the_python_of_jetpack_5(jetson: Jetson) -> None:
@@ -219,13 +222,13 @@ def test_boards_with_copied_cards_are_told_apart_by_their_serial_numbers(tmp_pat
 # --- in a measurement
 
 
-def measured(jetson: Jetson, folder: Path, **timing: float) -> dict[str, Any]:
+def measured(jetson: Jetson, folder: Path, *, worker: Path = WORKER, **timing: float) -> dict[str, Any]:
     model = models.linear(folder / "m.onnx", batch=1)
-    config = {"runtime": "onnxruntime", "cores": [0], "threads": 1, "timer": "thread-cpu", "root": str(jetson.tree)}
+    config = {"runtime": "onnxruntime", "cores": default_cores(1), "threads": 1, "timer": "thread-cpu", "root": str(jetson.tree)}
     times = {**asdict(replace(QUICK, pairs_max=3)), **timing}
     request = {"op": "measure", "model": str(model), "baseline": str(model), "timing": times, "critical": [12.7, 4.3]}
-    with LocalTransport(config) as worker:
-        return worker.send(request, timeout_s=60)
+    with LocalTransport(config, worker=worker) as transport:
+        return transport.send(request, timeout_s=60)
 
 
 def test_a_measurement_keeps_the_condition_of_the_board(jetson: Jetson, tmp_path: Path) -> None:
@@ -237,12 +240,11 @@ def test_a_measurement_keeps_the_condition_of_the_board(jetson: Jetson, tmp_path
 
 def test_throttled_pairs_are_repeated_and_counted(jetson: Jetson, tmp_path: Path) -> None:
     jetson.heat(0, 2)
-    timer = threading.Timer(4.0, lambda: jetson.heat(0, 0))
-    timer.start()
-    result = measured(jetson, tmp_path, max_s=60.0)
-    timer.join()
+    state, rests = jetson.tree / "sys/class/thermal/cooling_device0/cur_state", "time.sleep(max(0.0, min(PAUSE_S, left_s)))"
+    cools = changed_worker(tmp_path, "care.py", rests, f"{rests}; Path({str(state)!r}).write_text('0')")
+    result = measured(jetson, tmp_path, worker=cools, max_s=60.0)
     assert len(result["pairs"]) >= 2
-    assert result["conditions"]["dropped_pairs"] >= 1
+    assert result["conditions"]["dropped_pairs"] == 1
     assert result["conditions"]["throttled_by"] == ["cpufreq-cpu0"]
 
 
@@ -264,18 +266,8 @@ def test_what_an_intel_cpu_counts_is_told_and_drops_nothing(tmp_path: Path) -> N
 
 
 def test_a_board_that_counts_momentary_over_current_all_the_time_can_be_measured(jetson: Jetson, tmp_path: Path) -> None:
-    done = threading.Event()
-
-    def draw_current() -> None:
-        while not done.wait(0.02):
-            jetson.count(3)
-
-    load = threading.Thread(target=draw_current)
-    load.start()
-    try:
-        result = measured(jetson, tmp_path, max_s=5.0)
-    finally:
-        done.set()
-        load.join()
+    counter, looks = jetson.tree / "sys/class/hwmon/hwmon3/oc3_event_cnt", "now = state(self._root)"
+    counts = f"counter = Path({str(counter)!r}); counter.write_text(str(int(counter.read_text()) + 1)); {looks}"
+    result = measured(jetson, tmp_path, worker=changed_worker(tmp_path, "care.py", looks, counts))
     assert len(result["pairs"]) >= 2 and result["conditions"]["dropped_pairs"] == 0
-    assert result["conditions"]["events"]["momentary over-current (oc3)"] > 0
+    assert result["conditions"]["events"]["momentary over-current (oc3)"] == len(result["pairs"])

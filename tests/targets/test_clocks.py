@@ -4,16 +4,19 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from autocompress.errors import TargetUnavailable
 from autocompress.targets.on_device import care, clocks
 from autocompress.targets.on_device.clocks import CannotSetError, Clocks
+from autocompress.targets.target import default_cores
 from autocompress.targets.transport import LocalTransport
 from autocompress.tests.targets.boards import Jetson
+from autocompress.tests.waiting import comes_true, ended
 
 
 @pytest.fixture
@@ -125,18 +128,17 @@ def worker(jetson: Jetson, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
         yield opened
 
 
+def config_of(jetson: Jetson) -> dict[str, Any]:
+    return {"runtime": "onnxruntime", "cores": default_cores(1), "threads": 1, "timer": "thread-cpu", "root": str(jetson.tree)}
+
+
 def open_worker(jetson: Jetson) -> LocalTransport:
-    config = {"runtime": "onnxruntime", "cores": [0], "threads": 1, "timer": "thread-cpu", "root": str(jetson.tree)}
-    return LocalTransport(config)
+    return LocalTransport(config_of(jetson))
 
 
 def mode_becomes(jetson: Jetson, mode: str) -> bool:
-    """Whether the board is in this mode, with free clocks, within ten seconds."""
-    for _ in range(100):
-        if care.power_mode(str(jetson.tree)) == mode and care.clocks_fixed(str(jetson.tree)) is False:
-            return True
-        time.sleep(0.1)
-    return False
+    """Whether the board comes into this mode, with free clocks."""
+    return comes_true(lambda: (care.power_mode(str(jetson.tree)), care.clocks_fixed(str(jetson.tree))) == (mode, False))
 
 
 def test_a_worker_sets_the_clocks_and_puts_them_back(jetson: Jetson, worker: LocalTransport) -> None:
@@ -163,7 +165,7 @@ def test_clocks_come_back_when_the_worker_is_killed(jetson: Jetson, worker: Loca
 def test_clocks_come_back_when_the_coordinator_is_killed(jetson: Jetson, tmp_path: Path) -> None:
     script = (
         "import os, signal; from pathlib import Path; from autocompress.targets.transport import LocalTransport; "
-        f"worker = LocalTransport({{'runtime': 'onnxruntime', 'cores': [0], 'threads': 1, 'root': {str(jetson.tree)!r}}}); "
+        f"worker = LocalTransport({config_of(jetson)}); "
         "worker.send({'op': 'set_clocks', 'power_mode': '15W'}, timeout_s=60); os.kill(os.getpid(), signal.SIGKILL)"
     )
     environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")}
@@ -175,8 +177,9 @@ def test_clocks_come_back_when_the_coordinator_is_killed(jetson: Jetson, tmp_pat
 def test_the_next_worker_puts_back_what_a_killed_guard_left(jetson: Jetson, worker: LocalTransport, tmp_path: Path) -> None:
     worker.send({"op": "set_clocks", "power_mode": "15W"}, timeout_s=60)
     guards = subprocess.run(["pgrep", "-f", f"clocks import guard.*{jetson.tree}"], capture_output=True, text=True, check=True)
-    for pid in guards.stdout.split():
-        os.kill(int(pid), signal.SIGKILL)
+    for pid in map(int, guards.stdout.split()):
+        os.kill(pid, signal.SIGKILL)
+        assert comes_true(partial(ended, pid))
     worker.close()
     assert care.power_mode(str(jetson.tree)) == "15W"
     with open_worker(jetson) as following:

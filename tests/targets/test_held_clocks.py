@@ -2,8 +2,7 @@
 
 import shutil
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from autocompress.tests import sshd
 from autocompress.tests.targets import models
 from autocompress.tests.targets.boards import Jetson
 from autocompress.tests.targets.models import QUICK
+from autocompress.tests.waiting import comes_true
 
 pytestmark = pytest.mark.usefixtures("quiet_machine")
 
@@ -43,15 +43,6 @@ def jetson(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Jetson:
 
     monkeypatch.setattr(target, "LocalTransport", open_worker)
     return found
-
-
-def comes_true(condition: Callable[[], bool], *, timeout_s: float = 20.0) -> bool:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.1)
-    return True
 
 
 def mode(jetson: Jetson) -> tuple[str | None, bool | None]:

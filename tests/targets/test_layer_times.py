@@ -31,7 +31,7 @@ def test_every_layer_has_a_time_and_the_rest_too(tmp_path: Path, precisions: str
     with Target(load_profile("cpu")).session() as session:
         times = session.profile_layers(path, layers, batch=1)
     assert list(times.layers) == layers == [f"block.{index}.conv" for index in range(len(precisions))]
-    assert all(0 < seconds < 0.1 for seconds in times.layers.values()) and times.other_s > 0
+    assert all(0 < seconds < 1 for seconds in times.layers.values()) and times.other_s > 0
 
 
 def test_a_layer_that_computes_more_takes_longer(tmp_path: Path) -> None:
@@ -42,8 +42,9 @@ def test_a_layer_that_computes_more_takes_longer(tmp_path: Path) -> None:
     path = models.save(tmp_path / "m.onnx", nodes, inputs={"x": ["batch", 8]}, weights=weights)
     layers = named(path)
     with Target(load_profile("cpu")).session() as session:
-        times = session.profile_layers(path, layers, batch=64)
-    assert times.layers["big"] > 5 * times.layers["small"] > 0 and times.other_s == 0
+        times = [session.profile_layers(path, layers, batch=64) for _ in range(3)]  # another program may stand in one layer's way
+    big, small = (min(seen.layers[name] for seen in times) for name in ("big", "small"))
+    assert big > 5 * small > 0 and times[0].other_s == 0
 
 
 def test_kernels_are_recognized_by_the_names_that_the_runtime_makes() -> None:

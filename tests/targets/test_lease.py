@@ -1,10 +1,10 @@
 """Measuring is alone, training is together, and neither waits for ever."""
 
+import fcntl
 import os
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -14,6 +14,7 @@ from autocompress.errors import TargetUnavailable
 from autocompress.targets.lease import lease_folder, measuring, training
 from autocompress.targets.on_device import locks
 from autocompress.targets.on_device.locks import VARIABLE, opened, shared_folder
+from autocompress.tests.waiting import PATIENCE_S, comes_true
 
 Lease = Callable[[Path], AbstractContextManager[None]]
 
@@ -25,15 +26,25 @@ def holding(take: Lease, folder: Path) -> tuple[threading.Event, threading.Event
     def work() -> None:
         with take(folder):
             has.set()
-            release.wait(20)
+            release.wait(PATIENCE_S)
 
     threading.Thread(target=work, daemon=True).start()
     return has, release
 
 
+def gate_is_held(folder: Path) -> bool:
+    """Whether somebody who waits for the lease lets nobody else pass."""
+    with (folder / "gate.lock").open("a") as gate:
+        try:
+            fcntl.flock(gate, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
 def test_training_is_shared(tmp_path: Path) -> None:
     first, release = holding(training, tmp_path)
-    assert first.wait(5)
+    assert first.wait(PATIENCE_S)
     with training(tmp_path):
         release.set()
 
@@ -41,25 +52,25 @@ def test_training_is_shared(tmp_path: Path) -> None:
 @pytest.mark.parametrize("holder", [training, measuring], ids=["training", "measuring"])
 def test_a_measurement_waits_until_it_is_alone(tmp_path: Path, holder: Lease) -> None:
     first, release = holding(holder, tmp_path)
-    assert first.wait(5)
+    assert first.wait(PATIENCE_S)
     second, done = holding(measuring, tmp_path)
     assert not second.wait(0.2)
     release.set()
-    assert second.wait(5)
+    assert second.wait(PATIENCE_S)
     done.set()
 
 
 def test_a_waiting_measurement_keeps_new_training_out(tmp_path: Path) -> None:
     trainer, release = holding(training, tmp_path)
-    assert trainer.wait(5)
+    assert trainer.wait(PATIENCE_S)
     waiting, measured = holding(measuring, tmp_path)
-    time.sleep(0.2)
+    assert comes_true(lambda: gate_is_held(tmp_path))
     late, end = holding(training, tmp_path)
     assert not late.wait(0.2) and not waiting.is_set()
     release.set()
-    assert waiting.wait(5) and not late.is_set()
+    assert waiting.wait(PATIENCE_S) and not late.is_set()
     measured.set()
-    assert late.wait(5)
+    assert late.wait(PATIENCE_S)
     end.set()
 
 
@@ -146,26 +157,26 @@ def test_a_lock_file_is_no_link_to_elsewhere(tmp_path: Path) -> None:
 def test_training_on_other_cores_goes_on_beside_a_measurement(tmp_path: Path) -> None:
     with measuring(tmp_path, cores=[1]):
         beside, done = holding(lambda folder: training(folder, cores=[0]), tmp_path)
-        assert beside.wait(5)
+        assert beside.wait(PATIENCE_S)
         done.set()
 
 
 @pytest.mark.parametrize("cores", [[1], [0, 1], None], ids=str)
 def test_a_measurement_waits_for_training_on_its_own_cores(tmp_path: Path, cores: list[int] | None) -> None:
     trainer, release = holding(lambda folder: training(folder, cores=cores), tmp_path)
-    assert trainer.wait(5)
+    assert trainer.wait(PATIENCE_S)
     waiting, measured = holding(lambda folder: measuring(folder, cores=[1]), tmp_path)
     assert not waiting.wait(0.2)
     release.set()
-    assert waiting.wait(5)
+    assert waiting.wait(PATIENCE_S)
     measured.set()
 
 
 def test_two_measurements_on_different_cores_still_take_turns(tmp_path: Path) -> None:
     first, release = holding(lambda folder: measuring(folder, cores=[0]), tmp_path)
-    assert first.wait(5)
+    assert first.wait(PATIENCE_S)
     second, done = holding(lambda folder: measuring(folder, cores=[1]), tmp_path)
     assert not second.wait(0.2)
     release.set()
-    assert second.wait(5)
+    assert second.wait(PATIENCE_S)
     done.set()

@@ -20,6 +20,7 @@ from autocompress.targets.target import Target
 from autocompress.tests.sshd import Sshd
 from autocompress.tests.targets import models
 from autocompress.tests.targets.models import QUICK
+from autocompress.tests.waiting import comes_true
 
 pytestmark = pytest.mark.usefixtures("quiet_machine")
 
@@ -32,8 +33,8 @@ def board(ssh_server: Sshd) -> Iterator[Board]:
     ssh_server.wait_until_quiet()
 
 
-def stored(server: Sshd) -> set[str]:
-    return {path.name for path in (server.folder / "cache/autocompress/device/files").glob("*")}
+def stored(server: Sshd, folder: str = "autocompress/device") -> set[str]:
+    return {path.name for path in (server.folder / "cache" / folder / "files").glob("*")}
 
 
 def test_a_model_is_run_and_measured_on_a_board_as_it_is_here(board: Board, tmp_path: Path) -> None:
@@ -142,19 +143,22 @@ def test_a_file_in_use_is_not_removed_for_another_coordinators(ssh_server: Sshd,
     folder = ssh_server.folder / "cache" / "shared"
     first = ssh_server.board(standby=False, folder=str(folder), limit_bytes=1_500_000)
     second = ssh_server.board(standby=False, folder=str(folder), limit_bytes=1_500_000)
-    worker = tmp_path / "slow.py"
+    worker, asked, put = tmp_path / "slow.py", ssh_server.folder / "tmp" / "asked", ssh_server.folder / "tmp" / "put"
+    waits = f"open({str(asked)!r}, 'w').close()\n while not os.path.exists({str(put)!r}): time.sleep(0.01)"
     told = "print(json.dumps({'id': r['id'], 'ok': True, 'result': {'size': os.path.getsize(r['model'])}}), flush=True)"
-    worker.write_text(f"import json, os, sys, time\nfor line in sys.stdin:\n r = json.loads(line); time.sleep(1.5); {told}\n")
+    worker.write_text(f"import json, os, sys, time\nfor line in sys.stdin:\n r = json.loads(line); {waits}\n {told}\n")
     used, other = tmp_path / "used.bin", tmp_path / "other.bin"
     used.write_bytes(bytes(1_000_000))
     other.write_bytes(bytes([1]) * 1_000_000)
     with SshTransport(first, {}, worker=worker) as transport:
         answers: list[dict[str, object]] = []
-        thread = threading.Thread(target=lambda: answers.append(transport.send({"op": "x", "model": str(used)}, timeout_s=20)))
+        thread = threading.Thread(target=lambda: answers.append(transport.send({"op": "x", "model": str(used)}, timeout_s=100)))
         thread.start()
-        time.sleep(0.8)
+        assert comes_true(asked.exists)
         second.put(second.connected(), other, second.name_of(other))
+        put.touch()
         thread.join()
+    assert {first.name_of(used), second.name_of(other)} <= stored(ssh_server, "shared")
     for board in (first, second):
         board.close()
     assert answers == [{"size": 1_000_000}]
@@ -182,7 +186,7 @@ def test_a_second_coordinator_waits_until_the_first_has_measured(ssh_server: Ssh
 def test_who_measures_is_told_to_a_coordinator_that_waited_too_long(ssh_server: Sshd, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("autocompress.targets.ssh_board.LOCK_WAIT_S", 0.3)
     first, second = ssh_server.board(standby=False), ssh_server.board(standby=False)
-    with first.measuring(), pytest.raises(TargetUnavailable, match=r"is busy: \w+@\S+ \(process \d+\)"), second.measuring():
+    with first.measuring(), pytest.raises(TargetUnavailable, match=r"is busy: \S+@\S+ \(process \d+\)"), second.measuring():
         pass
     for board in (first, second):
         board.close()
@@ -302,16 +306,22 @@ def test_the_next_session_finds_a_worker_that_is_ready(ssh_server: Sshd, tmp_pat
     config = {"runtime": "onnxruntime", "cores": board.cores(1), "threads": 1, "timer": "thread-cpu", "runtime_options": {}}
     with SshTransport(board, config) as worker:
         worker.send({"op": "probe"}, timeout_s=60)
-    time.sleep(1.0)
+    assert comes_true(lambda: [loaded(pid, "onnxruntime") for pid in ssh_server.workers()] == [True])  # nobody asked for it yet
     (standby,) = ssh_server.workers()
-    start = time.perf_counter()
     with SshTransport(board, config) as worker:
         worker.send({"op": "probe"}, timeout_s=60)
-        took, workers = time.perf_counter() - start, ssh_server.workers()
+        workers = ssh_server.workers()
     board.close()
     ssh_server.wait_until_quiet()
     assert workers == [standby]
-    assert took < 0.3  # the interpreter and the runtime alone take longer
+
+
+def loaded(pid: int, library: str) -> bool:
+    """Whether a process has loaded a file with `library` in its path, which takes most of a worker's start."""
+    try:
+        return library in Path(f"/proc/{pid}/maps").read_text()
+    except OSError:
+        return False
 
 
 def test_too_few_cores_on_a_board_make_it_unavailable(board: Board) -> None:

@@ -1,6 +1,7 @@
 """A target measures once, refers all candidates to one baseline latency, and says what is missing."""
 
 import os
+import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -109,7 +110,8 @@ def test_two_threads_are_timed_by_the_wall_clock(tmp_path: Path) -> None:
     with Target(load_profile("cpu-2t")).session() as session:
         seen = session.measure(small, base, QUICK)
     assert (seen.timer, seen.environment.threads, len(seen.environment.cores)) == ("wall", 2, 2)
-    assert all(pair.candidate_s == pytest.approx(pair.candidate_wall_s, rel=0.05) for pair in seen.pairs)
+    blocks = [own / wall for pair in seen.pairs for own, wall in zip(pair.candidate_s, pair.candidate_wall_s, strict=True)]
+    assert statistics.median(blocks) == pytest.approx(1, rel=0.05)
 
 
 def test_any_model_is_measured_beside_itself_or_a_baseline(tmp_path: Path) -> None:
@@ -134,7 +136,8 @@ def test_shapes_are_parsed_or_refused() -> None:
 
 def test_the_doctor_checks_runtime_machine_and_noise() -> None:
     findings = {finding.name: finding for finding in doctor(load_profile("cpu"))}
-    assert list(findings) == ["runtime", "int8 kernels", "clock", "load", "peak memory", "lease", "A/A control"]
+    checked = [name for name in findings if name not in ("temperature", "throttling")]  # which not every machine tells
+    assert checked == ["runtime", "int8 kernels", "clock", "load", "peak memory", "lease", "A/A control"]
     assert findings["runtime"].ok and findings["A/A control"].ok
     assert all(finding.ok or finding.remedy for finding in findings.values())
 
