@@ -204,9 +204,12 @@ def test_a_coordinator_that_is_gone_holds_no_lock(ssh_server: Sshd) -> None:
 # --- other work than measuring
 
 SLEEPER = """
-import json, sys, time
+import json, os, sys, time
 for line in sys.stdin:
     request = json.loads(line)
+    open(request.get("begun", os.devnull), "w").close()
+    while not os.path.exists(request.get("until", "/")):
+        time.sleep(0.01)
     time.sleep(request["sleep_s"])
     print(json.dumps({"id": request["id"], "ok": True, "result": {"at": time.monotonic()}}), flush=True)
 """
@@ -214,7 +217,7 @@ for line in sys.stdin:
 
 @pytest.fixture
 def sleeper(tmp_path: Path) -> Path:
-    """A worker that answers after `sleep_s`, with the time."""
+    """A worker that answers after `sleep_s` with the time; it makes the file `begun` and waits for the file `until`."""
     (tmp_path / "sleeper.py").write_text(SLEEPER)
     return tmp_path / "sleeper.py"
 
@@ -244,17 +247,29 @@ def test_work_that_would_disturb_a_measurement_waits_until_it_has_ended(
     assert answers[0]["at"] > measured["at"]
 
 
-def test_a_measurement_waits_for_such_work_and_that_is_shared(two_boards: tuple[Board, Board], sleeper: Path) -> None:
+@pytest.fixture
+def marks(ssh_server: Sshd) -> Iterator[dict[str, str]]:
+    """The files `begun` and `until` of the sleeper, where the board's user can make them; neither is there."""
+    files = {name: ssh_server.folder / "tmp" / f"sleeper-{name}" for name in ("begun", "until")}
+    yield {name: str(path) for name, path in files.items()}
+    for path in files.values():
+        path.unlink(missing_ok=True)
+
+
+def test_a_measurement_waits_for_such_work_and_that_is_shared(
+    two_boards: tuple[Board, Board], sleeper: Path, marks: dict[str, str]
+) -> None:
     first, second = two_boards
     ended: list[float] = []
     with SshTransport(first, {}, worker=sleeper) as one, SshTransport(second, {}, worker=sleeper) as two:
-        work = threading.Thread(target=lambda: ended.append(one.send({"op": "run", "sleep_s": 1.5}, timeout_s=20)["at"]))
+        work = threading.Thread(target=lambda: ended.append(one.send({"op": "run", "sleep_s": 1, **marks}, timeout_s=100)["at"]))
         work.start()
-        time.sleep(0.5)
-        beside = two.send({"op": "run", "sleep_s": 0}, timeout_s=20)["at"]
+        assert comes_true(Path(marks["begun"]).exists)
+        beside = two.send({"op": "run", "sleep_s": 0}, timeout_s=100)["at"]
+        Path(marks["until"]).touch()
         with second.measuring():
             began = time.monotonic()
-        work.join(timeout=20)
+        work.join()
     assert beside < ended[0] < began
 
 
@@ -277,27 +292,28 @@ def test_work_that_waited_too_long_is_told_who_measures_and_leaves_the_line(
 
 
 def test_a_connection_that_drops_in_the_middle_of_such_work_shares_the_board_again(
-    ssh_server: Sshd, two_boards: tuple[Board, Board], sleeper: Path
+    ssh_server: Sshd, two_boards: tuple[Board, Board], sleeper: Path, marks: dict[str, str]
 ) -> None:
     first, second = two_boards
     answers: list[dict[str, float]] = []
 
-    def wait_until_busy() -> None:
-        end = time.monotonic() + 15
-        while "is running" not in (second.try_lock(second.connected()) or ""):
-            second.unlock()
-            assert time.monotonic() < end
-            time.sleep(0.05)
-        second.unlock()
+    def shares() -> bool:
+        """Whether the work has begun, and who wants to measure is told so."""
+        begun = comes_true(Path(marks["begun"]).exists)
+        told = second.try_lock(second.connected()) or ""
+        second.close()
+        return begun and "is running" in told
 
     with SshTransport(first, {}, worker=sleeper) as worker:
-        work = threading.Thread(target=lambda: answers.append(worker.send({"op": "run", "sleep_s": 2.0}, timeout_s=20)))
+        request = {"op": "run", "sleep_s": 0, **marks}
+        work = threading.Thread(target=lambda: answers.append(worker.send(request, timeout_s=100)))
         work.start()
-        wait_until_busy()
-        second.close()
+        assert shares()
+        Path(marks["begun"]).unlink()
         ssh_server.kill_connections()
-        wait_until_busy()
-        work.join(timeout=20)
+        assert shares()
+        Path(marks["until"]).touch()
+        work.join()
     assert len(answers) == 1 and second.try_lock(second.connected()) is None
 
 
