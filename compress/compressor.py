@@ -105,7 +105,7 @@ class Compressor:
             )
         with clock.stage("build"):
             model, template = self._model(folded, student.removed, self._template_for(recipe, student.factored, form), form)
-            encoding.write(model, template, self._parameters_of)
+            encoding.write(model, template, self._parameters_of, int8_weights=form.int8_weights)
             weights = {name: template.parameters.get(str(argument(node, 1).target)) for name, node in layer_nodes(folded)}
             holders = {stored.initializer: name for name, stored in weights.items() if stored}
             shorten_names(model, holders | {f"{name}.weight_q": name for name in encoding.blocks})
