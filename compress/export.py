@@ -63,7 +63,7 @@ class Template:
 
 
 def export_template(folded: fx.GraphModule, inputs: tuple[Tensor, ...], opset: int) -> Template:
-    """The template of a folded graph. Raises StageError when the exporter, ONNX Runtime or the opset (`opset`) refuses the model."""
+    """The template of a folded graph. Raises StageError when the exporter, the opset or ONNX Runtime refuses the model."""
     baked: frozenset[str] = frozenset()
     while True:
         marked = _marked(folded, baked)

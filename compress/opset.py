@@ -1,11 +1,12 @@
 """Takes an exported model down to opset 17 or 16, which torch's exporter does not write, for TensorRT 8.
 
-TensorRT 8 lists opset 17 (onnx-tensorrt, docs/operators.md of 8.5 and 8.6), but its parser refuses no newer one
-(ModelImporter::importModel keeps the number, nothing else): it reads what 18 changed as if it were older. At commit ba6a4fb3, TensorRT
-8.6, builtin_op_importers.cpp gives the `axes` input of ReduceMean and its like to nobody, so that every axis is reduced, without an
-error (NVIDIA/TensorRT#3467 says the same; only `importReduceSum` looks at it); `importResize` ignores antialias, axes and
-keep_aspect_ratio_policy; `importSplit` rounds the parts of an uneven `num_outputs` down; `importPad` refuses axes. 8.5 has no
-LayerNormalization (docs/operators.md; the change log has it under 8.6 EA), which is new in 17: in opset 16 its sums are written out.
+TensorRT 8 lists opset 17 (onnx-tensorrt, docs/operators.md of 8.5), but its parser refuses no newer file
+(`ModelImporter::importModel`, read in asfiyab-nvidia/onnx-tensorrt 0bef05b2, warns below 7 alone): it reads what 18 changed as
+if it were older. In onnx-tensorrt's builtin_op_importers.cpp of 8.6 (commit ba6a4fb34fdeaa3613bf981610c657e7b663a699) nobody
+looks at the `axes` input of ReduceMean and its like but ReduceSum, so that every axis is reduced, without an error
+(NVIDIA/TensorRT#3467: refused since 10.0); Resize passes over antialias, axes and keep_aspect_ratio_policy; Split rounds the
+parts of an uneven `num_outputs` down; Pad refuses axes. 8.5 has no LayerNormalization (docs/operators.md; docs/Changelog.md:
+new in 8.6 EA), which is new in opset 17: in 16 its sums are written out.
 """
 
 from collections.abc import Callable, Mapping

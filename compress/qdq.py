@@ -3,9 +3,9 @@
 `quantize` tells the two conventions: ONNX Runtime's, with int32 biases, and TensorRT's, which knows no zero points, keeps biases in
 float32 and takes integers from QuantizeLinear and constants alone. Weights of fewer bits are packed (`pack`).
 
-TensorRT 8 wants weights in float32, which its builder quantizes (its developer guide, "Explicit quantization"; a constant of int8 is
-"invalid weights type of Int8" to 8.2 and 8.4: NVIDIA/TensorRT#2163). Every value of such a weight is an integer times its step, so that
-the pair behind it changes none, and the integers in the engine are the ones that were reconstructed.
+TensorRT 8 wants weights in float32 behind a pair, which its builder quantizes (its developer guide; microsoft/onnxruntime#9616
+made such files for it; 8.2 and 8.4 call a constant of int8 "invalid weights type of Int8", NVIDIA/TensorRT#2163). Every value
+of such a weight is an integer times its step: the pair changes none, and the engine has the integers that were reconstructed.
 """
 
 from collections.abc import Mapping, MutableSequence, Sequence

@@ -204,7 +204,8 @@ def set_flags(trt: Any, network: Any, config: Any, options: Mapping[str, str]) -
 def _weak_flags(trt: Any, network: Any) -> list[str]:
     """The flags that the network's own types need; float32 layers beside float16 ones are told to stay float32.
 
-    So are float32 sums over an axis, and what computes their terms: squares of float16 end at 256. Types are followed from tensors that have one by themselves: weak typing calls everything else float32.
+    So are float32 sums over an axis, and what computes their terms: squares of more than 256 have no float16. Types are followed
+    from tensors that have one by themselves: weak typing calls everything else float32.
     """
     kinds: dict[str, str] = {
         network.get_input(index).name: network.get_input(index).dtype.name for index in range(network.num_inputs)

@@ -7,6 +7,7 @@ It lists opset 17, but its parser refuses no later file: it reads some operators
 from __future__ import annotations
 
 from io import BytesIO
+from pathlib import Path
 from typing import BinaryIO
 
 OPSET = 17
@@ -21,7 +22,7 @@ def lines_for(version: str) -> str | None:
     """
     if not version.startswith("8."):
         return None
-    minor = int(version.split(" ")[0].split(".")[1])
+    minor = int(version.split(".")[1])
     return f'opset = {OPSET if minor >= 6 else OPSET - 1} and int8_weights = "float32"'
 
 
@@ -31,15 +32,15 @@ def why_unreadable(version: str, model: str) -> str | None:
     if lines is None or opset is None or opset <= OPSET:
         return None
     return (
-        f"TensorRT {version} reads ONNX up to opset {OPSET}, and some operators of later files wrongly; this file has opset {opset}: "
-        f"set {lines} in the target's TOML file"
+        f"TensorRT {version} reads ONNX up to opset {OPSET}, and some operators of later files wrongly; this file has opset "
+        f"{opset}: set {lines} in the target's TOML file"
     )
 
 
 def opset_of(path: str) -> int | None:
     """The opset of the standard operators that an ONNX file says, read without loading it; None if it is no such file."""
     try:
-        with open(path, "rb") as file:
+        with Path(path).open("rb") as file:
             return _read_opset(file)
     except (OSError, ValueError):
         return None

@@ -1,4 +1,4 @@
-"""Small ONNX files that behave in a known way, built without torch, in the opset and the form that every runtime reads (TensorRT 8, too)."""
+"""Small ONNX files that behave in a known way, built without torch, in an opset that every runtime reads, TensorRT 8 too."""
 
 from pathlib import Path
 

@@ -4,9 +4,9 @@
 one may be: weak typing calls every tensor float32 that has no type by itself, float16 is taken wherever it is allowed, a missing
 flag, a wrong zero point or a dynamic dimension is an error, and no two builds choose the same tactics without a timing cache.
 
-The parser of 8 is that of onnx-tensorrt: ba6a4fb34fdeaa3613bf981610c657e7b663a699 (8.6, builtin_op_importers.cpp), and docs/operators.md of
-8.5. It takes every opset, and reads what opset 18 changed as if it were older: `read_as_eight`. That a constant of int8 is refused is
-what 8.2 and 8.4 do (NVIDIA/TensorRT#2163) and the guides of 8.5 and 8.6 say; nobody here has seen these two do it.
+The parser of 8 does what onnx-tensorrt's does: commit ba6a4fb34fdeaa3613bf981610c657e7b663a699 (8.6, builtin_op_importers.cpp), and
+docs/operators.md of 8.5. It takes every opset, and reads what opset 18 changed as if it were older: `read_as_eight`. A constant of
+int8 is refused as 8.2 and 8.4 do (NVIDIA/TensorRT#2163); the guides of 8.5 and 8.6 want float32, but nobody saw here what they do.
 """
 
 import ctypes
@@ -232,8 +232,11 @@ def refused_by_eight(node, stored, numbers):
         return f"No importer registered for op: {node.op_type}"
     if node.op_type == "Pad" and len(node.input) > 3:
         return "TensorRT does not support dynamic axes for pad!"
-    if node.op_type not in ("QuantizeLinear", "DequantizeLinear"):
-        return None
+    return refused_pair(node, stored) if node.op_type in ("QuantizeLinear", "DequantizeLinear") else None
+
+
+def refused_pair(node, stored):
+    """What QuantDequantLinearHelper asserts, but for the zero point (see parse_from_file)."""
     if len(node.input) != 3:
         return "This version of TensorRT requires 3 inputs for the INT8 QuantizeLinear/DequantizeLinear operator."
     if getattr(stored.get(node.input[0]), "dtype", None) == np.int8:
