@@ -33,7 +33,7 @@ def why_unreadable(version: str, model: str) -> str | None:
         return None
     return (
         f"TensorRT {version} reads ONNX up to opset {OPSET}, and some operators of later files wrongly; this file has opset "
-        f"{opset}: set {lines} in the target's TOML file"
+        f"{opset}: set {lines} in the target's TOML file (a file from elsewhere: export it in opset {OPSET})"
     )
 
 

@@ -168,4 +168,8 @@ def test_integers_come_back_from_the_float32_that_stores_them(tmp_path):
         steps = kept[node.input[1]].reshape(-1, *[1] * (kept[name].ndim - 1))
         np.testing.assert_array_equal(np.rint(kept[name] / steps).astype(np.int8), stored[name.replace("_f", "_q")])
     weights = sum(kept[name].size for name in pairs)
+    costs = {form: Network.trace(task.model, task.example_inputs, int8_weights=form).cost(recipe) for form in ("int8", "float32")}
+    assert costs["float32"].weight_bytes - costs["int8"].weight_bytes == 3 * weights
+    assert costs["float32"].weight_bytes <= floats.artifact.size_bytes
+    assert {layer.bits for layer in costs["float32"].layers} == {32}
     assert floats.artifact.size_bytes - integers.artifact.size_bytes == pytest.approx(3 * weights, rel=0.1)
