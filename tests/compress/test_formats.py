@@ -112,6 +112,13 @@ def test_both_conventions_of_one_student_answer_like_torch(name, compressors_of_
     assert result.artifact.digest != result.further[symmetric].artifact.digest
 
 
+def test_one_layer_alone_may_be_int8_whatever_joins_it_in_a_sum(compressors_of_both, symmetric, tmp_path):
+    compressor = compressors_of_both("residual_projection")
+    for layer in compressor.network.layers:
+        built = compressor.build(Recipe(precision={layer.name: "int8"}), tmp_path).further[symmetric]
+        check_outputs(run(built.artifact.path, built.check.inputs, plain=True), built.check)
+
+
 def test_linear_layers_share_no_zero_points(compressors, tmp_path):
     compressor = compressors("encoder")  # ONNX Runtime's exact sums replace the zero points of each layer, and fail on a shared one
     built = compressor.build(Recipe(precision=uniform(compressor.network, "int8")), tmp_path)
