@@ -105,7 +105,7 @@ class Compressor:
             )
         with clock.stage("build"):
             model, template = self._model(folded, student.removed, self._template_for(recipe, student.factored, form), form)
-            encoding.write(model, template, self._parameters_of)
+            encoding.write(model, template, self._parameters_of, int8_weights=form.int8_weights)
             weights = {name: template.parameters.get(str(argument(node, 1).target)) for name, node in layer_nodes(folded)}
             holders = {stored.initializer: name for name, stored in weights.items() if stored}
             shorten_names(model, holders | {f"{name}.weight_q": name for name in encoding.blocks})
@@ -150,9 +150,14 @@ class Compressor:
 
     @cached_property
     def _original_ranges(self) -> Mapping[str, tuple[float, float]]:
-        """Ranges of every tensor that any precision recipe can need in any format, from one pass over the calibration set."""
-        teacher, layers = self.students.teacher, {layer.name for layer in self.network.layers}
-        plans = [plan_quantization(teacher, layers, form.activations) for form in (self.options.format, *self.options.further)]
+        """Ranges of every tensor that any precision recipe can need in any format, from one pass over the calibration set.
+
+        A layer alone may need one that all together do not: what joins its output in a sum, where nothing else is int8.
+        """
+        teacher, layers = self.students.teacher, [layer.name for layer in self.network.layers]
+        chosen = [set(layers), *({name} for name in layers)]
+        conventions = {form.activations for form in (self.options.format, *self.options.further)}
+        plans = [plan_quantization(teacher, names, found) for found in conventions for names in chosen]
         needed = {name for plan in plans for pair in plan.tensors.items() for name in pair}
         return observe_ranges(teacher, sorted(needed), self._samples.calibration_batches(self.options.calibration_samples))
 

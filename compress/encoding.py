@@ -16,7 +16,7 @@ from .fake_outputs import Change, fake_quantized_outputs
 from .fp8 import Fp8Layer, round_to_fp8, round_values, write_fp8
 from .graph import argument, layer_nodes
 from .half import round_to_half, write_half
-from .options import Activations
+from .options import Activations, Int8Weights
 from .qdq import write_qdq
 from .quantize import Plan, QuantizedLayer, Scale, plan_quantization, quantize_layers, scale_of_range
 from .recipe import HALF, INTEGER, Precision
@@ -36,10 +36,17 @@ class Encoding:
     fp8: Mapping[str, Fp8Layer]
     half: frozenset[str]
 
-    def write(self, model: onnx.ModelProto, template: Template, parameters_of: Callable[[str], tuple[str, str]]) -> None:
+    def write(
+        self,
+        model: onnx.ModelProto,
+        template: Template,
+        parameters_of: Callable[[str], tuple[str, str]],
+        *,
+        int8_weights: Int8Weights = "int8",
+    ) -> None:
         """Changes the filled template in place. `parameters_of` tells the names of a layer's weight and bias."""
         integers = {name: (*parameters_of(name), layer) for name, layer in self.quantized.items()}
-        write_qdq(model, template, self.plan, self.scales, integers)
+        write_qdq(model, template, self.plan, self.scales, integers, int8_weights=int8_weights)
         write_blocks(model, template, {name: (parameters_of(name)[0], found) for name, found in self.blocks.items()})
         write_fp8(model, template, {name: (parameters_of(name)[0], found) for name, found in self.fp8.items()})
         write_half(model, template, {name: parameters_of(name)[0] for name in sorted(self.half)})

@@ -23,6 +23,7 @@ from torch import Tensor, fx
 
 from ..errors import StageError
 from .graph import clone, get_tensor
+from .opset import EXPORTED, lower_opset
 
 IR_VERSION = 10
 _STATE = vars(onnxruntime.capi.onnxruntime_pybind11_state)
@@ -62,13 +63,15 @@ class Template:
 
 
 def export_template(folded: fx.GraphModule, inputs: tuple[Tensor, ...], opset: int) -> Template:
-    """The template of a folded graph. Raises StageError when the exporter or ONNX Runtime refuses the model."""
+    """The template of a folded graph. Raises StageError when the exporter, the opset or ONNX Runtime refuses the model."""
     baked: frozenset[str] = frozenset()
     while True:
         marked = _marked(folded, baked)
-        model = _export(marked, inputs, opset)
+        model = _export(marked, inputs, max(opset, EXPORTED))
         _strip(model)
         _flatten_and_pool(model)
+        if opset < EXPORTED:
+            lower_opset(model, opset)
         _tie(model)
         parameters = _locate_parameters(model, marked)
         lost = folded.state_dict().keys() - parameters.keys()

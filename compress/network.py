@@ -15,6 +15,7 @@ from .follow import follow_channels
 from .graph import LAYERS, TRANSPOSED, argument, batch_norms, layer_name, make_norms_positive, operation, trace, unread_parameters
 from .layers import Layer, LayerKind, layers_of
 from .low_rank import saves
+from .options import Int8Weights
 from .recipe import BITS, BLOCK, HALF, INTEGER, Precision, Recipe
 
 
@@ -22,7 +23,8 @@ from .recipe import BITS, BLOCK, HALF, INTEGER, Precision, Recipe
 class LayerCost:
     """A layer under a recipe; all zero for one that is removed. `bytes` are of its weight, bias, scales and nodes as stored.
 
-    They are a lower bound: 93 to 99 % of the file of a ResNet-20, whatever the precision. Of sparse weights the zeros are stored.
+    `bits` are those of a stored weight: 32 for int8 where the file's format wants float32. The bytes are a lower bound: 93 to 99 %
+    of the file of a ResNet-20, whatever the precision. Of sparse weights the zeros are stored.
     """
 
     name: str
@@ -32,6 +34,7 @@ class LayerCost:
     macs: int
     parameters: int
     bytes: int
+    bits: int
     precision: Precision
 
 
@@ -46,9 +49,13 @@ class Cost:
 
 
 class Network:
-    """A traced model, read once: `layers`, `groups`, what is excluded, and the cost of any recipe."""
+    """A traced model, read once: `layers`, `groups`, what is excluded, and the cost of any recipe.
 
-    def __init__(self, module: fx.GraphModule, example_inputs: tuple[Tensor, ...]):
+    `int8_weights` is that of the files (`options.FileFormat`); of several formats the one with more bytes.
+    """
+
+    def __init__(self, module: fx.GraphModule, example_inputs: tuple[Tensor, ...], *, int8_weights: Int8Weights = "int8"):
+        self.int8_weights = int8_weights
         self.module = module
         self.example_inputs = example_inputs
         self.channels: ChannelMap = follow_channels(module)
@@ -58,7 +65,7 @@ class Network:
         self.blocks: tuple[Block, ...] = find_blocks(module)
 
     @classmethod
-    def trace(cls, model: nn.Module, example_inputs: tuple[Tensor, ...]) -> "Network":
+    def trace(cls, model: nn.Module, example_inputs: tuple[Tensor, ...], *, int8_weights: Int8Weights = "int8") -> "Network":
         """The network of a model.
 
         Raises TaskError when it cannot be exported, has nothing to compress, or weights that are not finite.
@@ -66,7 +73,7 @@ class Network:
         _require_finite(model)
         module = trace(model, example_inputs)
         make_norms_positive(module)
-        network = cls(module, example_inputs)
+        network = cls(module, example_inputs, int8_weights=int8_weights)
         unread = {name.rpartition(".")[0] or name: None for name in unread_parameters(model, network.module)}
         network.excluded += tuple(Exclusion(name=name, reason="the model never runs it") for name in unread)
         if not network.layers:
@@ -122,7 +129,8 @@ class Network:
         if rank is not None and saves(rank, out, into):
             weights, scales = rank * (out + into), out + rank
         bias_bytes = (2 if precision in HALF else 4) * out * has_bias
-        stored = (weights * BITS[precision] + 7) // 8 + bias_bytes + _graph_bytes(layer.kind, precision, has_bias=has_bias)
+        bits = 32 if BITS[precision] == 8 and precision in INTEGER and self.int8_weights == "float32" else BITS[precision]
+        stored = (weights * bits + 7) // 8 + bias_bytes + _graph_bytes(layer.kind, precision, has_bias=has_bias)
         if precision == "block4":
             stored += 2 * -(-weights // BLOCK)
         elif precision in INTEGER or precision == "fp8":
@@ -135,6 +143,7 @@ class Network:
             macs=layer.macs * weights // layer.weight_numel,
             parameters=weights + out * has_bias,
             bytes=stored,
+            bits=bits,
             precision=precision,
         )
 
@@ -190,4 +199,4 @@ def _graph_bytes(kind: LayerKind, precision: Precision, *, has_bias: bool) -> in
 def _nothing(layer: Layer) -> LayerCost:
     """The cost of a layer that is removed."""
     zero = {"channels_in": 0, "channels_out": 0, "macs": 0, "parameters": 0, "bytes": 0}
-    return LayerCost(name=layer.name, kind=layer.kind, precision="float32", **zero)
+    return LayerCost(name=layer.name, kind=layer.kind, bits=BITS["float32"], precision="float32", **zero)

@@ -6,6 +6,7 @@ from typing import Literal
 Importance = Literal["reconstruction", "magnitude", "taylor"]
 RoundingMethod = Literal["gptq", "adaround"]
 Activations = Literal["uint8-asymmetric", "int8-symmetric"]
+Int8Weights = Literal["int8", "float32"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,10 +15,12 @@ class FileFormat:
 
     Which precisions and channel counts are legal is not part of it: the search space keeps to what all targets allow.
     `activations` is the convention of quantized tensors (`quantize`): ONNX Runtime's, or TensorRT's int8 without zero points.
+    `int8_weights` is how weights of int8 layers are stored (`qdq`): as integers, or in float32 in four times the bytes.
     """
 
     opset: int = 21
     activations: Activations = "uint8-asymmetric"
+    int8_weights: Int8Weights = "int8"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,6 +2,10 @@
 
 `quantize` tells the two conventions: ONNX Runtime's, with int32 biases, and TensorRT's, which knows no zero points, keeps biases in
 float32 and takes integers from QuantizeLinear and constants alone. Weights of fewer bits are packed (`pack`).
+
+TensorRT 8 wants weights in float32 behind a pair, which its builder quantizes (its developer guide; microsoft/onnxruntime#9616
+made such files for it; 8.2 and 8.4 call a constant of int8 "invalid weights type of Int8", NVIDIA/TensorRT#2163). Every value
+of such a weight is an integer times its step: the pair changes none, and the engine has the integers that were reconstructed.
 """
 
 from collections.abc import Mapping, MutableSequence, Sequence
@@ -12,6 +16,7 @@ from onnx import helper
 
 from ..errors import StageError
 from .export import Template
+from .options import Int8Weights
 from .pack import write_integers
 from .quantize import Plan, QuantizedLayer, Scale
 from .writer import ModelWriter, drop_dead_nodes
@@ -23,13 +28,19 @@ def write_qdq(
     plan: Plan,
     scales: Mapping[str, Scale],
     layers: Mapping[str, tuple[str, str | None, QuantizedLayer]],
+    *,
+    int8_weights: Int8Weights = "int8",
 ) -> None:
-    """Changes `model` in place. `layers` gives each integer layer's weight and bias parameter names and its integers."""
+    """Changes `model` in place. `layers` gives each integer layer's weight and bias parameter names and its integers.
+
+    `int8_weights` is how weights of 8 bits are stored: as integers, or in float32 behind a pair.
+    """
     writer = ModelWriter(model)
     _quantize_tensors(writer, _places(template, plan, scales))
     symmetric = any(scale.signed for scale in scales.values())
     for name, (weight, bias, quantized) in layers.items():
-        _write_layer(writer, template, name, (weight, bias), quantized, symmetric=symmetric)
+        pairs = int8_weights == "float32"
+        _write_layer(writer, template, name, (weight, bias), quantized, symmetric=symmetric, pairs=pairs)
     drop_dead_nodes(model)  # a carrier's consumers may all have moved to its integers
     writer.finish()
 
@@ -42,25 +53,32 @@ def _write_layer(
     quantized: QuantizedLayer,
     *,
     symmetric: bool,
+    pairs: bool,
 ) -> None:
     weight, bias = parameters
     if weight not in template.parameters:
         raise StageError(f"the exported model does not hold the weight of {name} as it is: it cannot be quantized", stage="build")
     stored = template.parameters[weight]
     weights, axis = (quantized.weight.T, 1) if stored.transposed else (quantized.weight, 0)
-    values = write_integers(writer, f"{name}.weight_q", weights, quantized.bits)
-    inputs = [values, writer.add_initializer(quantized.weight_scale, f"_w{len(writer.dropped)}")]
+    scale = writer.add_initializer(quantized.weight_scale, f"_w{len(writer.dropped)}")
     # ONNX Runtime's QGemm and QLinearMatMul want a zero point written out, and exact sums on AVX2 one for each layer; TensorRT 8
     # refuses a DequantizeLinear without.
-    if symmetric or weights.ndim == 2:
-        inputs.append(writer.add_initializer(np.zeros(len(quantized.weight_scale), np.int8), f"_n{len(writer.dropped)}"))
-    _dequantize(writer, stored.initializer, inputs, axis=axis)
+    steps = [scale]
+    if symmetric or pairs or weights.ndim == 2:
+        steps.append(writer.add_initializer(np.zeros(len(quantized.weight_scale), np.int8), f"_n{len(writer.dropped)}"))
+    if pairs:
+        values = quantized.dequantized_weight()
+        floats = writer.add_initializer(np.ascontiguousarray(values.T if stored.transposed else values), f"{name}.weight_f")
+        integers = writer.add_node("QuantizeLinear", [floats, *steps], f"{name}.weight_q", axis=axis)
+    else:
+        integers = write_integers(writer, f"{name}.weight_q", weights, quantized.bits)
+    _dequantize(writer, stored.initializer, [integers, *steps], axis=axis)
     initializer = template.parameters[bias].initializer if bias is not None and bias in template.parameters else ""
     if quantized.bias is not None and _takes_bias(writer.model, initializer):
         integers = writer.add_initializer(quantized.bias, f"_b{len(writer.dropped)}")
-        factors = [inputs[1], writer.constant(np.array(quantized.input_scale, np.float32), "_s")]
-        scale = writer.add_node("Mul", factors, f"{initializer}_s")  # folded on load; stored, it would be 4 bytes a channel
-        _dequantize(writer, initializer, [integers, scale], axis=0)
+        factors = [scale, writer.constant(np.array(quantized.input_scale, np.float32), "_s")]
+        product = writer.add_node("Mul", factors, f"{initializer}_s")  # folded on load; stored, it would be 4 bytes a channel
+        _dequantize(writer, initializer, [integers, product], axis=0)
 
 
 def _places(template: Template, plan: Plan, scales: Mapping[str, Scale]) -> list[tuple[str, Scale, bool]]:

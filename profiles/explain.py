@@ -19,6 +19,7 @@ _CONVENTIONS = {
     "uint8-asymmetric": "uint8 activations with a zero point, int8 weights by channel, int32 biases",
     "int8-symmetric": "int8 activations without a zero point, int8 weights by channel, float32 biases: TensorRT refuses others",
 }
+_FLOAT_WEIGHTS = "; int8 weights are stored in float32, in four times the bytes, for TensorRT 8"
 _DOT_PRODUCTS = "at its best with int8 dot products (VNNI, AMX; SDOT on Arm), which `targets doctor` looks for"
 _SATURATES = "x86 without them saturates sums, see target cpu-avx2"
 
@@ -52,7 +53,7 @@ def _facts(profile: Profile, address: TargetAddress) -> Iterator[tuple[str, str]
         yield "Fewer bits", f"weights of {bits} bits are stored packed, expanded when the model loads, and computed in int8"
     if profile.block4:
         yield "block4", "linear layers with float32 activations and 4-bit weights, a scale for every 32: small, seldom faster"
-    yield "Q/DQ convention", _CONVENTIONS[profile.activations]
+    yield "Q/DQ convention", _CONVENTIONS[profile.activations] + _FLOAT_WEIGHTS * (profile.int8_weights == "float32")
     yield "Channels", _channels(profile)
     if profile.memory_limit_bytes is not None:
         yield "Memory", f"a model may add at most {format_size(profile.memory_limit_bytes)} to its process"

@@ -9,6 +9,7 @@ from .measurement import Timer
 
 Runtime = Literal["onnxruntime", "openvino", "tensorrt", "tensorrt-rtx"]
 Activations = Literal["uint8-asymmetric", "int8-symmetric"]
+Int8Weights = Literal["int8", "float32"]
 RUNTIME_NAMES: Mapping[Runtime, str] = {
     "onnxruntime": "ONNX Runtime",
     "openvino": "OpenVINO",
@@ -45,6 +46,7 @@ class Profile:
     `storage_bits`: the widths below 8 in which an int8 layer's weights can be stored, if the runtime expands them when it loads.
     `block4`: whether it has a kernel for linear layers with block-wise 4-bit weights.
     `activations`: the Q/DQ convention; with `int8-symmetric` biases stay float32.
+    `int8_weights`: how weights of int8 layers are stored; `float32`, in four times the bytes, is what TensorRT 8 reads.
     `channel_multiple` is what pruning steps by. `channel_multiples` are what the kernels of each precision want: the largest
     of the legal precisions is the step, unless a file gives another.
     `runtime_options` are given to every session of the runtime, and belong in whatever deploys an artifact.
@@ -68,6 +70,7 @@ class Profile:
     storage_bits: tuple[int, ...] = ()
     block4: bool = False
     activations: Activations = "uint8-asymmetric"
+    int8_weights: Int8Weights = "int8"
     channel_multiple: int = 8
     channel_multiples: Mapping[str, int] = field(default_factory=dict)
     memory_limit_bytes: int | None = None

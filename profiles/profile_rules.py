@@ -20,6 +20,7 @@ _CHOICES: Mapping[str, tuple[object, ...]] = {
     "runtime": tuple(PRECISIONS),
     "architecture": ("x86_64", "aarch64"),
     "activations": ("uint8-asymmetric", "int8-symmetric"),
+    "int8_weights": ("int8", "float32"),
     "nm_sparsity": (False, True),
     "block4": (False, True),
 }
@@ -30,8 +31,8 @@ _LISTS: Mapping[str, tuple[object, ...]] = {
     "fp8_operators": _OPERATORS,
     "storage_bits": (6, 4, 3, 2),
 }
-# The exporter writes no opset before 18.
-_LEAST = {"threads": 1, "opset": 18, "channel_multiple": 1, "memory_limit_bytes": 1, "store_limit_bytes": 1}
+# The exporter writes 18 and later; compress/opset.py takes that down by two.
+_LEAST = {"threads": 1, "opset": 16, "channel_multiple": 1, "memory_limit_bytes": 1, "store_limit_bytes": 1}
 
 
 def unknown_key(values: Mapping[str, Any]) -> str | None:
@@ -73,6 +74,13 @@ def contradiction(profile: Profile) -> str | None:
 
 
 def _contradictions(profile: Profile) -> Iterator[str]:
+    yield from _of_the_runtime(profile)
+    for what, needed in _opsets_needed(profile).items():
+        if profile.opset < needed:
+            yield f"{what}, which needs opset {needed} or more: remove it, or set opset = {needed}"
+
+
+def _of_the_runtime(profile: Profile) -> Iterator[str]:
     runtime = profile.runtime
     if "float32" not in profile.precisions:
         yield "precisions leaves out float32, in which every layer that is not compressed runs: add it"
@@ -88,6 +96,8 @@ def _contradictions(profile: Profile) -> Iterator[str]:
     if runtime not in GPU_RUNTIMES:
         if profile.nm_sparsity:
             yield f"nm_sparsity is true, but {runtime} has no kernels for 2:4 sparse weights: remove it"
+        if profile.int8_weights != "int8":
+            yield f"int8_weights = {profile.int8_weights!r} is what TensorRT 8 needs, {runtime} takes integers: remove it"
         return
     if profile.activations != "int8-symmetric":
         yield f'{runtime} refuses zero points and integer biases: set activations = "int8-symmetric"'
@@ -95,6 +105,16 @@ def _contradictions(profile: Profile) -> Iterator[str]:
         yield f"{runtime} does not expand packed weights: set storage_bits = []"
     if profile.block4:
         yield f"{runtime} does not know MatMulNBits: set block4 = false"
+
+
+def _opsets_needed(profile: Profile) -> Mapping[str, int]:
+    """The least opset of what the profile allows, by what it says of it."""
+    needed = {"precisions has fp8": 19} if "fp8" in profile.precisions else {}
+    if 4 in profile.storage_bits:
+        needed["storage_bits has 4"] = 21  # INT4
+    elif profile.storage_bits:
+        needed[f"storage_bits has {profile.storage_bits[0]}"] = 18  # BitwiseAnd
+    return needed
 
 
 def _unknown(values: Mapping[str, Any], allowed: Collection[str], *, place: str = "") -> str | None:

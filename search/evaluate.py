@@ -20,7 +20,7 @@ from ..compress.check import OutputCheck, check_outputs
 from ..compress.compressor import BuildResult
 from ..compress.low_rank import factor_name
 from ..compress.network import Cost, Network
-from ..compress.recipe import BITS, Precision, Recipe
+from ..compress.recipe import Precision, Recipe
 from ..errors import StageError
 from ..profiles import Measurement, TimingConfig
 from ..targets.lease import training
@@ -272,7 +272,7 @@ def layer_rows(network: Network, cost: Cost, recipe: Recipe, *, executed: Mappin
             "channels_out_original": layer.channels_out,
             "precision_asked": recipe.precision.get(layer.name, "float32"),
             "precision_executed": _slower(executed.get(layer.name), executed.get(factor_name(layer.name))),
-            "bits": BITS[left.precision],
+            "bits": left.bits,
             "macs": left.macs,
             "parameters": left.parameters,
             "bytes": left.bytes,

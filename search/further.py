@@ -30,7 +30,7 @@ Say = Callable[[str], None]
 
 def format_of(profile: Profile) -> FileFormat:
     """What the profile decides about an artifact's file."""
-    return FileFormat(opset=profile.opset, activations=profile.activations)
+    return FileFormat(opset=profile.opset, activations=profile.activations, int8_weights=profile.int8_weights)
 
 
 def on_further_targets(

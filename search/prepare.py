@@ -12,7 +12,7 @@ from typing import Any
 from ..compress.compressor import Compressor
 from ..compress.graph import load_exporter
 from ..compress.network import Network
-from ..compress.options import CompressorOptions
+from ..compress.options import CompressorOptions, Int8Weights
 from ..compress.recipe import Recipe
 from ..errors import TargetUnavailable
 from ..files import cache_folder
@@ -124,7 +124,9 @@ def prepare(
     )
     progress.stage("reading the model")
     exporter.join()
-    network = Network.trace(task.model, task.example_inputs)
+    formats = [format_of(profile) for profile in profiles]
+    largest: Int8Weights = "float32" if any(form.int8_weights == "float32" for form in formats) else "int8"
+    network = Network.trace(task.model, task.example_inputs, int8_weights=largest)
     space = space_of(network, profiles, recovery=request.recovery)
     if request.allow_predicted:
         targets = tuple(

@@ -231,7 +231,7 @@ def _compressor(config: Mapping[str, Any]) -> Compressor:
 
     torch.set_num_threads(len(config["cores"]))
     task = load_task(config["task"], config["arguments"])
-    network = Network.trace(task.model, task.example_inputs)
+    network = Network.trace(task.model, task.example_inputs)  # its costs in bytes are not asked for here
     form, *further = (FileFormat(**value) for value in config["formats"])
     options = CompressorOptions(format=form, further=tuple(further), seed=config["seed"])
     return Compressor(task, network, options, cache_dir=Path(config["cache_dir"]), levels_dir=Path(config["levels_dir"]))

@@ -215,10 +215,17 @@ class SearchSpace:
         return self.canonical(Recipe(keep=keep, precision=fewest, rank=rank, skip=tuple(sorted(self.blocks))))
 
     def smallest_bytes(self, network: "Network") -> int:
-        """A lower bound in bytes of every artifact in the space; a quantized layer may be larger than float32 when tiny."""
-        quantized = self.smallest()
-        float32, fewest = network.cost(replace(quantized, precision={})), network.cost(quantized)
-        return sum(min(a.bytes, b.bytes) for a, b in zip(float32.layers, fewest.layers, strict=True))
+        """A lower bound in bytes of every artifact in the space: of each layer its smallest precision.
+
+        That need not be the one of the fewest bits: scales and nodes of a tiny layer take more than they save.
+        """
+        smallest = self.smallest()
+        precisions = {"float32", *(precision for found in self.precisions.values() for precision in found)}
+        costs = []
+        for precision in sorted(precisions):
+            named = {name: precision for name, found in self.precisions.items() if precision in found}
+            costs.append(network.cost(replace(smallest, precision=named)).layers)
+        return sum(min(cost.bytes for cost in layer) for layer in zip(*costs, strict=True))
 
 
 def thinned(levels: tuple[int, ...]) -> tuple[int, ...]:

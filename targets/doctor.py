@@ -20,6 +20,7 @@ from .here import require_here
 from .lease import lease_folder
 from .on_device.locks import VARIABLE
 from .on_device.runtime import INSTALL
+from .on_device.tensorrt_eight import OPSET, lines_for
 from .target import Target
 
 _EMULATED = Finding(
@@ -62,6 +63,8 @@ def _started(profile: Profile, target: Target) -> list[Finding]:
     started = Finding(name="runtime", ok=True, detail=runtime, needed=True)
     if environment.emulated:
         return [started, _EMULATED]
+    if (unfit := _unfit_files(profile, environment)) is not None:
+        return [started, *_circumstances(environment), unfit]
     condition = condition_findings(profile, target.condition())
     here = [_peak_memory(environment), _lease()] if target.board is None else []
     return [started, *_circumstances(environment), *condition, *here, _control(target)]
@@ -76,6 +79,22 @@ def _unusable(profile: Profile, error: TargetUnavailable) -> Finding:
 def _gpu(environment: Environment) -> Finding:
     detail = f"{environment.device}: {environment.runtime} {environment.runtime_version}"
     return Finding(name="GPU", ok=True, detail=detail)
+
+
+def _unfit_files(profile: Profile, environment: Environment) -> Finding | None:
+    """Files that this TensorRT would read wrongly or refuse."""
+    lines = lines_for(environment.runtime_version) if profile.runtime == "tensorrt" else None
+    integers = "int8" in profile.precisions and profile.int8_weights == "int8"
+    if lines is None or (profile.opset <= OPSET and not integers):
+        return None
+    return Finding(
+        name="files",
+        ok=False,
+        detail=f"TensorRT 8 reads opset {OPSET} and int8 weights in float32; this target has opset {profile.opset}"
+        + " and weights in int8" * integers,
+        remedy=f"say {lines} in a TOML file that inherits from '{profile.name}', and use that target",
+        needed=True,
+    )
 
 
 def _int8_kernels(environment: Environment) -> Finding:
@@ -152,4 +171,4 @@ def _convolution() -> onnx.ModelProto:
         [helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, ["batch", 64, 28, 28])],
         [numpy_helper.from_array(weight, "conv.weight")],
     )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)

@@ -11,9 +11,11 @@ import time
 from typing import Any, Mapping, NamedTuple, Sequence
 
 from .runtime import RefusedError, Request
+from .tensorrt_eight import lines_for, why_unreadable
 
 OPTIONS = {"tf32": "0", "builder_optimization_level": "", "workspace_bytes": ""}
 _COMPUTING = ("CONVOLUTION", "DECONVOLUTION", "FULLY_CONNECTED", "MATRIX_MULTIPLY")
+_LOSING_DIGITS = ("REDUCE", "SOFTMAX", "NORMALIZATION")
 _TYPED_BY_ITSELF = ("CAST", "IDENTITY", "CONSTANT", "QUANTIZE", "DEQUANTIZE")
 _MESSAGES_KEPT = 5
 
@@ -125,18 +127,21 @@ def build(
     timings: bytes | None = None,
     capability: tuple[int, int] | None = None,
 ) -> Built:
-    """The engine of an ONNX file. EngineError says what TensorRT refused.
+    """The engine of an ONNX file. EngineError says what TensorRT refused, RefusedError that it would misread the file.
 
     `timings`: a timing cache to begin with (b"" for a new one; None: use none). `capability` is that of the GPU to build
     for, where it can be said (RTX); without it the engine is for all that the library serves.
     """
     started = time.perf_counter()
+    unreadable = why_unreadable(str(trt.__version__), model)
+    if unreadable is not None:
+        raise RefusedError(f"{unreadable}.", kind="input")
     builder = created(trt.Builder, log)
     network = builder.create_network(network_flags(trt))
     parser = trt.OnnxParser(network, log)
     if not parser.parse_from_file(model):
         first = parser.get_error(0) if parser.num_errors else None
-        raise EngineError(f"TensorRT cannot read the model: {describe(first) if first else log.said()}")
+        raise EngineError(f"TensorRT cannot read the model: {_hinted(trt, describe(first) if first else log.said())}")
     inputs = [network.get_input(index) for index in range(network.num_inputs)]
     declared = [[item.name, list(item.shape)] for item in inputs]
     outputs = [network.get_output(index).name for index in range(network.num_outputs)]
@@ -159,10 +164,16 @@ def build(
             config.set_timing_cache(config.create_timing_cache(b""), False)
     plan = builder.build_serialized_network(network, config)
     if plan is None:
-        raise EngineError(f"TensorRT cannot build the model: {log.said()}")
+        raise EngineError(f"TensorRT cannot build the model: {_hinted(trt, log.said())}")
     cache = config.get_timing_cache() if timings is not None else None
     kept = bytes(cache.serialize()) if cache is not None else None
     return Built(bytes(plan), kept, time.perf_counter() - started, flags, declared, outputs)
+
+
+def _hinted(trt: Any, reason: str) -> str:
+    """A reason, and what mends it where TensorRT 8 is given integers as weights."""
+    lines = lines_for(str(trt.__version__))
+    return reason if lines is None or "Int8" not in reason else f"{reason} (set {lines} in the target's TOML file)"
 
 
 def network_flags(trt: Any) -> int:
@@ -193,13 +204,15 @@ def set_flags(trt: Any, network: Any, config: Any, options: Mapping[str, str]) -
 def _weak_flags(trt: Any, network: Any) -> list[str]:
     """The flags that the network's own types need; float32 layers beside float16 ones are told to stay float32.
 
-    Types are followed from tensors that have one by themselves: weak typing calls everything else float32.
+    So are float32 sums over an axis, and what computes their terms: squares of more than 256 have no float16. Types are followed
+    from tensors that have one by themselves: weak typing calls everything else float32.
     """
     kinds: dict[str, str] = {
         network.get_input(index).name: network.get_input(index).dtype.name for index in range(network.num_inputs)
     }
     explicit: set[str] = set()  # results of DequantizeLinear: what takes them is for the builder to fuse
     plain = []
+    makers: dict[str, Any] = {}
     for index in range(network.num_layers):
         layer = network.get_layer(index)
         kind = layer.type.name
@@ -212,6 +225,10 @@ def _weak_flags(trt: Any, network: Any) -> list[str]:
                 explicit.add(output.name)
         if kind in _COMPUTING and kinds.get(first) == "FLOAT" and first not in explicit:
             plain.append(layer)
+        if kind in _LOSING_DIGITS and kinds.get(first) == "FLOAT" and layer.get_output(0).dtype.name == "FLOAT":
+            plain += [layer, *([makers[first]] if first in makers else [])]
+        if kind == "ELEMENTWISE":
+            makers[layer.get_output(0).name] = layer
     present = set(kinds.values())
     wanted = ["INT8"] if explicit else []
     wanted += [flag for kind, flag in (("FP8", "FP8"), ("BF16", "BF16")) if kind in present]

@@ -13,9 +13,11 @@ from autocompress.compress import Recipe, Recovery, check_outputs
 from autocompress.compress.export import Stored, Template
 from autocompress.compress.graph import clone, set_tensor
 from autocompress.compress.half import round_to_half, write_half
+from autocompress.compress.options import CompressorOptions
 from autocompress.compress.sparse import sparse_refusal
 from autocompress.errors import StageError
 from autocompress.tests.compress.artifacts import run
+from autocompress.tests.compress.conftest import made_once
 from autocompress.tests.models import TINY_MODELS
 from autocompress.tests.targets.rtx_build import acceptance
 from onnx import TensorProto, helper, numpy_helper
@@ -110,6 +112,13 @@ def test_both_conventions_of_one_student_answer_like_torch(name, compressors_of_
         assert built.artifact.size_bytes >= compressor.network.cost(recipe).weight_bytes
     assert_symmetric(onnx.load(result.further[symmetric].artifact.path))
     assert result.artifact.digest != result.further[symmetric].artifact.digest
+
+
+def test_one_layer_alone_may_be_int8_whatever_joins_it_in_a_sum(symmetric, tmp_path):
+    compressor = made_once(CompressorOptions(format=symmetric))("residual_projection")
+    for layer in compressor.network.layers:
+        built = compressor.build(Recipe(precision={layer.name: "int8"}), tmp_path)
+        check_outputs(run(built.artifact.path, built.check.inputs, plain=True), built.check)
 
 
 def test_linear_layers_share_no_zero_points(compressors, tmp_path):

@@ -1,5 +1,6 @@
 """`targets show` says in words what a profile means."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,12 @@ def test_a_board_is_explained_with_its_address_power_mode_and_figures() -> None:
     assert "2.09 in float32, 16.7 in float16 and 33.4 in int8" in text and "8 GB of memory at 102.4 GB/s" in text
     assert "float16_24 and int8_24" in text and "fp8" not in text
     assert "marks it with ~" in text
+
+
+def test_weights_that_are_stored_for_tensorrt_8_are_told() -> None:
+    profile = replace(load_profile("jetson"), int8_weights="float32")
+    assert "stored in float32, in four times the bytes" in " ".join(explain(profile, parse_target("jetson")).split())
+    assert "four times" not in explained("jetson")
 
 
 def test_int8_sums_that_saturate_are_told_where_they_do() -> None:

@@ -85,8 +85,8 @@ def test_a_custom_profile_inherits_and_overrides(tmp_path: Path) -> None:
 
 
 def test_a_profile_inherits_from_a_file_beside_it(tmp_path: Path) -> None:
-    toml(tmp_path, 'inherits = "cpu"\nopset = 19\n', "base.toml")
-    assert load_profile(toml(tmp_path, 'inherits = "base.toml"\n')).opset == 19
+    toml(tmp_path, 'inherits = "cpu"\nopset = 22\n', "base.toml")
+    assert load_profile(toml(tmp_path, 'inherits = "base.toml"\n')).opset == 22
 
 
 def test_a_profile_inherits_by_alias_and_its_tables_are_merged(tmp_path: Path) -> None:
@@ -108,7 +108,12 @@ def test_an_unknown_target_is_answered_with_the_nearest() -> None:
     ("text", "words"),
     [
         ('inherits = "cpu"\nthread = 2', ["'thread'", "did you mean 'threads'", "channel_multiple", "board.toml"]),
-        ('inherits = "gpu"\nopset = 17', ["opset = 17", "at least 18"]),
+        ('inherits = "gpu"\nopset = 15', ["opset = 15", "at least 16"]),
+        ('inherits = "gpu-rtx"\nopset = 17', ["fp8, which needs opset 19", "remove it, or set opset = 19"]),
+        ('inherits = "cpu"\nopset = 20', ["storage_bits has 4, which needs opset 21"]),
+        ('inherits = "cpu"\nopset = 17\nstorage_bits = [3]', ["storage_bits has 3, which needs opset 18"]),
+        ('inherits = "cpu"\nint8_weights = "float32"', ["int8_weights = 'float32'", "onnxruntime takes integers", "remove it"]),
+        ('inherits = "gpu"\nint8_weights = "float16"', ["int8_weights = 'float16'", "'int8' or 'float32'"]),
         ('inherits = "cpu"\nthreads = 0', ["threads = 0", "at least 1"]),
         ('inherits = "cpu"\nthreads = true', ["threads = True", "integer"]),
         ('inherits = "cpu"\nruntime = "tensorflow"', ["runtime = 'tensorflow'", "'onnxruntime'"]),
@@ -165,3 +170,9 @@ def test_what_the_maker_says_does_not_decide_a_measurement(tmp_path: Path) -> No
     changed = load_profile(toml(tmp_path, 'inherits = "jetson"\n[datasheet]\nmemory_bytes_per_s = 68e9'))
     assert changed.datasheet != load_profile("jetson").datasheet
     assert changed.fingerprint == load_profile("jetson").fingerprint
+
+
+def test_a_profile_for_tensorrt_8_is_three_lines(tmp_path: Path) -> None:
+    found = load_profile(toml(tmp_path, 'inherits = "jetson"\nopset = 16\nint8_weights = "float32"\n'))
+    assert (found.opset, found.int8_weights) == (16, "float32")
+    assert found.fingerprint != load_profile("jetson").fingerprint  # other files, other measurements

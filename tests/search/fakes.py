@@ -86,6 +86,7 @@ class FakeNetwork:
             macs=weights * 64,
             parameters=weights,
             bytes=weights * (1 if precision == "int8" else 4) + (4 * out if precision == "int8" else 0),
+            bits=8 if precision == "int8" else 32,
             precision=precision,
         )
 

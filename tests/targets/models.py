@@ -1,4 +1,4 @@
-"""Small ONNX files that behave in a known way, built without torch."""
+"""Small ONNX files that behave in a known way, built without torch, in an opset that every runtime reads, TensorRT 8 too."""
 
 from pathlib import Path
 
@@ -18,6 +18,7 @@ def save(
     inputs: dict[str, list[int | str]],
     weights: dict[str, np.ndarray] | None = None,
     dtype: int = FLOAT,
+    opset: int = 17,
 ) -> Path:
     """Writes a checked model with the output `y`, of the first input's rank."""
     rank = len(next(iter(inputs.values())))
@@ -28,7 +29,7 @@ def save(
         [helper.make_tensor_value_info("y", dtype, [f"y{index}" for index in range(rank)])],
         [numpy_helper.from_array(array, name) for name, array in (weights or {}).items()],
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8 if opset <= 17 else 10)
     onnx.checker.check_model(model)
     onnx.save(model, path)
     return path
@@ -123,14 +124,16 @@ def mixed_precisions(path: Path) -> Path:
     """Convolutions `q` (int8), `h` (float16 between casts) and `f` (float32), in the convention of TensorRT."""
     weight = np.random.default_rng(0).standard_normal((4, 4, 1, 1)).astype(np.float32)
     weights = {
-        **{"s": np.array(0.05, np.float32), "z": np.array(0, np.int8), "steps": np.full(4, 0.02, np.float32)},
-        **{"q.weight_q": np.clip(np.rint(weight / 0.02), -127, 127).astype(np.int8), "h.weight": weight.astype(np.float16)},
+        **{"s": np.array(0.05, np.float32), "z": np.array(0, np.int8)},
+        **{"steps": np.full(4, 0.02, np.float32), "zeros": np.zeros(4, np.int8)},
+        **{"q.weight_f": np.clip(np.rint(weight / 0.02), -127, 127) * np.float32(0.02), "h.weight": weight.astype(np.float16)},
         **{"f.weight": weight},
     }
     nodes = [
         helper.make_node("QuantizeLinear", ["x", "s", "z"], ["a"]),
         helper.make_node("DequantizeLinear", ["a", "s", "z"], ["b"]),
-        helper.make_node("DequantizeLinear", ["q.weight_q", "steps"], ["w"], axis=0),
+        helper.make_node("QuantizeLinear", ["q.weight_f", "steps", "zeros"], ["q.weight_q"], axis=0),
+        helper.make_node("DequantizeLinear", ["q.weight_q", "steps", "zeros"], ["w"], axis=0),
         helper.make_node("Conv", ["b", "w"], ["c"], name="q"),
         helper.make_node("Relu", ["c"], ["d"], name="relu"),
         helper.make_node("Cast", ["d"], ["e"], to=TensorProto.FLOAT16),

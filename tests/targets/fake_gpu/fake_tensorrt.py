@@ -3,6 +3,10 @@
 `api` makes a version: which flags exist, how types are decided, how the inspector writes its JSON. It is as unkind as the real
 one may be: weak typing calls every tensor float32 that has no type by itself, float16 is taken wherever it is allowed, a missing
 flag, a wrong zero point or a dynamic dimension is an error, and no two builds choose the same tactics without a timing cache.
+
+The parser of 8 does what onnx-tensorrt's does: commit ba6a4fb34fdeaa3613bf981610c657e7b663a699 (8.6, builtin_op_importers.cpp), and
+docs/operators.md of 8.5. It takes every opset, and reads what opset 18 changed as if it were older: `read_as_eight`. A constant of
+int8 is refused as 8.2 and 8.4 do (NVIDIA/TensorRT#2163); the guides of 8.5 and 8.6 want float32, but nobody saw here what they do.
 """
 
 import ctypes
@@ -19,7 +23,12 @@ from onnx import TensorProto, numpy_helper
 
 WORK = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 TYPES = {"CAST": "Cast", "IDENTITY": "Identity", "QUANTIZE": "QuantizeLinear", "DEQUANTIZE": "DequantizeLinear"}
-LAYERS = {"Conv": "CONVOLUTION", "MatMul": "MATRIX_MULTIPLY", "Relu": "ACTIVATION", **{onnx: kind for kind, onnx in TYPES.items()}}
+LAYERS = {
+    **{"Conv": "CONVOLUTION", "MatMul": "MATRIX_MULTIPLY", "Relu": "ACTIVATION", "ReduceMean": "REDUCE", "Softmax": "SOFTMAX"},
+    **{onnx: kind for kind, onnx in TYPES.items()},
+}
+# Operators without an importer, of those that this project may write.
+LACKING = {(8, 5): {"LayerNormalization", "GroupNormalization", "Gelu", "Mish"}, (8, 6): {"Gelu", "Mish"}}
 KINDS = {TensorProto.FLOAT: "FLOAT", TensorProto.FLOAT16: "HALF", TensorProto.INT8: "INT8", TensorProto.INT32: "INT32"}
 WORDS = {"FLOAT": "FP32", "HALF": "FP16", "INT8": "Int8"}
 MAGIC = b"fake-engine "
@@ -102,8 +111,8 @@ class ConfigRTX(Config86):
 
 
 class Network:
-    def __init__(self, typed, data_type, layer_type):
-        self.typed, self._data_type, self._layer_type = typed, data_type, layer_type
+    def __init__(self, typed, data_type, layer_type, numbers):
+        self.typed, self._data_type, self._layer_type, self._numbers = typed, data_type, layer_type, numbers
         self.model = None
 
     def read(self, model):
@@ -208,9 +217,49 @@ class OnnxParser:
                 self._errors.append(ParserError("Non-zero zero point is not supported.", number))
             if node.op_type == "DequantizeLinear" and getattr(stored.get(node.input[0]), "dtype", None) == np.int32:
                 self._errors.append(ParserError("Int32 input is not supported.", number))
+            wrong = refused_by_eight(node, stored, self._network._numbers[:2])
+            self._errors += [ParserError(wrong, number)] if wrong else []
         if not self._errors:
-            self._network.read(model)
+            self._network.read(read_as_eight(model) if self._network._numbers[0] == 8 else model)
         return not self._errors
+
+
+def refused_by_eight(node, stored, numbers):
+    """What the parser of TensorRT 8 says of a node that it cannot read; None for later versions."""
+    if numbers[0] != 8:
+        return None
+    if node.op_type in LACKING[numbers]:
+        return f"No importer registered for op: {node.op_type}"
+    if node.op_type == "Pad" and len(node.input) > 3:
+        return "TensorRT does not support dynamic axes for pad!"
+    return refused_pair(node, stored) if node.op_type in ("QuantizeLinear", "DequantizeLinear") else None
+
+
+def refused_pair(node, stored):
+    """What QuantDequantLinearHelper asserts, but for the zero point (see parse_from_file)."""
+    if len(node.input) != 3:
+        return "This version of TensorRT requires 3 inputs for the INT8 QuantizeLinear/DequantizeLinear operator."
+    if getattr(stored.get(node.input[0]), "dtype", None) == np.int8:
+        return f"{node.input[0]}: invalid weights type of Int8"
+    scale = stored[node.input[1]]
+    if scale.dtype != np.float32 or not (scale > 0).all():
+        return "Scale coefficients must all be positive"
+    same = scale.size == stored[node.input[2]].size
+    return None if same else "The scale and zero point must have the same volume."
+
+
+def read_as_eight(model):
+    """The model that the parser of TensorRT 8 understands: without an error, it passes over what opset 18 made an input or new."""
+    for node in model.graph.node:
+        attributes = {item.name: onnx.helper.get_attribute_value(item) for item in node.attribute}
+        if node.op_type.startswith("Reduce") and node.op_type != "ReduceSum" and "axes" not in attributes:
+            del node.input[1:]  # over all axes
+        if node.op_type == "Resize":
+            ignored = ("antialias", "axes", "keep_aspect_ratio_policy")
+            kept = [item for item in node.attribute if item.name not in ignored]
+            del node.attribute[:]
+            node.attribute.extend(kept)
+    return model
 
 
 class Builder:
@@ -224,7 +273,8 @@ class Builder:
         if version.explicit_needed:
             assert flags & 1 << version.NetworkDefinitionCreationFlag.EXPLICIT_BATCH, "implicit batch"
         strong = getattr(version.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
-        return Network(version.typed or (strong is not None and flags & 1 << strong), version.DataType, version.LayerType)
+        typed = version.typed or (strong is not None and flags & 1 << strong)
+        return Network(typed, version.DataType, version.LayerType, version.numbers)
 
     def create_builder_config(self):
         return self._version.config(self._version.BuilderFlag)
@@ -465,7 +515,7 @@ def api(text, *, rtx=False):
         DataType=members("DataType", "FLOAT HALF INT8 INT32 BOOL UINT8" + (" INT64 BF16 FP8" if numbers >= (9,) else "")),
         LayerType=members(
             "LayerType",
-            "CONVOLUTION ACTIVATION ELEMENTWISE MATRIX_MULTIPLY IDENTITY QUANTIZE DEQUANTIZE CAST"
+            "CONVOLUTION ACTIVATION ELEMENTWISE MATRIX_MULTIPLY IDENTITY QUANTIZE DEQUANTIZE CAST REDUCE SOFTMAX"
             + (" FULLY_CONNECTED" if numbers < (10,) else ""),
         ),
         ProfilingVerbosity=members("ProfilingVerbosity", "LAYER_NAMES_ONLY NONE DETAILED"),
@@ -479,7 +529,7 @@ def api(text, *, rtx=False):
     if rtx:
         version.ComputeCapability = members("ComputeCapability", "NONE CURRENT SM75 SM80 SM86 SM89 SM120")
     public = dict(vars(version))
-    version.explicit_needed, version.typed = numbers < (10,), numbers >= (11,)
+    version.numbers, version.explicit_needed, version.typed = numbers, numbers < (10,), numbers >= (11,)
     version.split_format, version.has_metadata = numbers >= (11,), numbers >= (8, 6)
     version.config = ConfigRTX if rtx else Config86 if numbers >= (8, 6) else IBuilderConfig
     version.engine = EngineRTX if rtx else ICudaEngine
