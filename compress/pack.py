@@ -31,7 +31,8 @@ def bit_planes(integers: np.ndarray, bits: int) -> np.ndarray:
     """The planes of an int8 array of n elements with values of `bits` bits: uint8, ceil(n / 8) × bits."""
     of_elements = (integers.reshape(-1, 1) >> np.arange(bits, dtype=np.int8)) & 1
     padded = np.pad(of_elements, ((0, -len(of_elements) % 8), (0, 0))).reshape(8, -1, bits)
-    return np.packbits(padded.astype(np.uint8), axis=0, bitorder="little")[0]
+    planes: np.ndarray = np.packbits(padded.astype(np.uint8), axis=0, bitorder="little")[0]
+    return planes
 
 
 def _write_unpacking(writer: ModelWriter, packed: str, shape: tuple[int, ...], bits: int) -> str:
