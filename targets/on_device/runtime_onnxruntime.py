@@ -38,7 +38,10 @@ def facts(request: Request) -> dict[str, Any]:
 
 
 def _require_options(given: Mapping[str, str]) -> None:
-    """RefusedError for the first of a profile's runtime_options with which no session opens. Keys that it does not know it ignores."""
+    """RefusedError for the first of a profile's runtime_options with which no session opens.
+
+    ONNX Runtime ignores keys that it does not know, and does not tell which it knows.
+    """
     for name, value in given.items():
         try:
             options = ort.SessionOptions()
