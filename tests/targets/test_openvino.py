@@ -1,5 +1,6 @@
 """OpenVINO as a target: every kind of file of ours, the precision and the time of layers, bundles."""
 
+import itertools
 import json
 import subprocess
 import sys
@@ -24,7 +25,7 @@ from onnx import TensorProto, helper
 
 pytest.importorskip("openvino", reason="pip install openvino")
 PROFILE = load_profile("cpu-openvino")
-PRECISIONS = ("float32", "int8", "int6", "int4", "int3", "int2", "block4")
+PRECISIONS = ("float32", "int8", "int4", "int3", "block4")
 RECURRENT = "recurrent."  # its weights are no layers of their own in any runtime's graph
 
 
@@ -63,8 +64,12 @@ def recipe_of(network, precision):
     return Recipe(precision={layer.name: precision for layer in layers})
 
 
-@pytest.mark.parametrize("precision", PRECISIONS)
-@pytest.mark.parametrize("name", ["chain", "zero_padded_shortcut", "encoder"])
+# An input of two_inputs is called like a layer, which is then told by its weight.
+OTHERS = [("chain", "int6"), ("chain", "int2"), ("two_inputs", "int3")]
+FILES = [*itertools.product(["chain", "zero_padded_shortcut", "encoder"], PRECISIONS), *OTHERS]
+
+
+@pytest.mark.parametrize(("name", "precision"), FILES)
 def test_it_answers_as_torch_does_and_tells_what_each_layer_ran_in(compressor, target, tmp_path, name, precision):
     made = compressor(name)
     recipe = recipe_of(made.network, precision)
