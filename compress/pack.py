@@ -1,11 +1,11 @@
 """Weights of fewer than 8 bits in an ONNX file, and the nodes that make int8 of them when a session loads.
 
-ONNX Runtime folds nodes whose inputs are all constants before it looks for quantized layers, so that a packed weight is
-expanded once and runs by the same integer kernel as a weight that was stored in int8.
+ONNX Runtime and OpenVINO fold nodes whose inputs are all constants before they look for quantized layers, so that a packed
+weight is expanded once and runs by the same integer kernel as a weight that was stored in int8.
 
 4 bits are ONNX's own INT4. ONNX has no 3 and 6 bits, and its INT2 needs opset 25, which older runtimes refuse; these are
-bit planes: byte j of plane p holds bit p of the weights 8j to 8j + 7, and w = Σ_p c_p · bit_p with c_p = 2^p, and -2^p for the last
-plane (two's complement).
+bit planes: of n bytes in plane p byte j holds bit p of the weights j, n + j … 7n + j, and w = Σ_p c_p · bit_p with c_p = 2^p, and
+-2^p for the last plane (two's complement).
 """
 
 import ml_dtypes
@@ -28,20 +28,24 @@ def write_integers(writer: ModelWriter, name: str, integers: np.ndarray, bits: i
 
 
 def bit_planes(integers: np.ndarray, bits: int) -> np.ndarray:
-    """The planes of an int8 array of n elements with values of `bits` bits: uint8, ceil(n / 8) × 1 × bits."""
+    """The planes of an int8 array of n elements with values of `bits` bits: uint8, ceil(n / 8) × bits."""
     of_elements = (integers.reshape(-1, 1) >> np.arange(bits, dtype=np.int8)) & 1
-    return np.packbits(of_elements.astype(np.uint8), axis=0, bitorder="little")[:, np.newaxis]
+    padded = np.pad(of_elements, ((0, -len(of_elements) % 8), (0, 0))).reshape(8, -1, bits)
+    planes: np.ndarray = np.packbits(padded.astype(np.uint8), axis=0, bitorder="little")[0]
+    return planes
 
 
 def _write_unpacking(writer: ModelWriter, packed: str, shape: tuple[int, ...], bits: int) -> str:
-    """Shifts each byte by 0 to 7, keeps the last bit, and weighs the planes in a product with their coefficients."""
-    shifts = writer.constant(np.arange(8, dtype=np.uint8).reshape(8, 1), "_c")
-    one = writer.constant(np.array(1, np.uint8), "_c")
+    """Looks up the bits of each byte, and weighs the planes in a product with their coefficients.
+
+    BitShift and BitwiseAnd of bytes would do without a table, but OpenVINO 2026.4 folds neither, and its kernel for the division
+    that it makes of BitShift rounds to the nearest (docs/targets.md).
+    """
     coefficients = np.array([*(2**plane for plane in range(bits - 1)), -(2 ** (bits - 1))], np.int8)
-    shifted = writer.add_node("BitShift", [packed, shifts], f"{packed}1", direction="RIGHT")  # bytes × 8 × planes
-    of_elements = writer.add_node("BitwiseAnd", [shifted, one], f"{packed}2")
+    indices = writer.add_node("Cast", [packed], f"{packed}1", to=TensorProto.INT32)
+    of_elements = writer.add_node("Gather", [_table(writer), indices], f"{packed}2", axis=1)  # 8 × bytes × planes
     weighed = [of_elements, writer.constant(coefficients.reshape(bits, 1), "_c")]
-    values = writer.add_node("MatMulInteger", weighed, f"{packed}3")  # int32, bytes × 8 × 1
+    values = writer.add_node("MatMulInteger", weighed, f"{packed}3")  # int32, 8 × bytes × 1
     values = writer.add_node("Cast", [values], f"{packed}4", to=TensorProto.INT8)
     count = int(np.prod(shape))
     if count % 8:
@@ -49,3 +53,16 @@ def _write_unpacking(writer: ModelWriter, packed: str, shape: tuple[int, ...], b
         ends = [writer.constant(np.array([end]), "_c") for end in (0, count)]
         values = writer.add_node("Slice", [values, *ends], f"{packed}6")
     return writer.add_node("Reshape", [values, writer.constant(np.array(shape, np.int64), "_c")], f"{packed}7")
+
+
+def _table(writer: ModelWriter) -> str:
+    """The bits of every byte: uint8, 8 × 256, made by the first layer that reads it."""
+    name = "_bits"
+    if not any(name in node.output for node in writer.model.graph.node):
+        range_of = [writer.constant(np.array(value, np.int32), "_c") for value in (0, 256, 1)]
+        values = writer.add_node("Range", range_of, f"{name}1")
+        powers = writer.constant(2 ** np.arange(8, dtype=np.int32).reshape(8, 1), "_c")
+        values = writer.add_node("Div", [values, powers], f"{name}2")
+        values = writer.add_node("Mod", [values, writer.constant(np.array(2, np.int32), "_c")], f"{name}3")
+        writer.add_node("Cast", [values], name, to=TensorProto.UINT8)
+    return name

@@ -88,11 +88,8 @@ def _of_the_runtime(profile: Profile) -> Iterator[str]:
         if name not in PRECISIONS[runtime]:
             able = " or ".join(_toml(other) for other, can in PRECISIONS.items() if name in can)
             yield f"precisions has {name}, for which {runtime} has no kernels: remove it, or set runtime to {able}"
-    if runtime == "openvino":
-        if profile.runtime_options.get("INFERENCE_PRECISION_HINT") not in ("f32", "bf16"):
-            yield 'openvino would choose bfloat16 itself: set INFERENCE_PRECISION_HINT = "f32" or "bf16" as a runtime option'
-        if not {4}.issuperset(profile.storage_bits):
-            yield "openvino misreads weights that are packed in 6, 3 or 2 bits: set storage_bits = [4] or []"
+    if runtime == "openvino" and profile.runtime_options.get("INFERENCE_PRECISION_HINT") not in ("f32", "bf16"):
+        yield 'openvino would choose bfloat16 itself: set INFERENCE_PRECISION_HINT = "f32" or "bf16" as a runtime option'
     if runtime not in GPU_RUNTIMES:
         if profile.nm_sparsity:
             yield f"nm_sparsity is true, but {runtime} has no kernels for 2:4 sparse weights: remove it"

@@ -144,6 +144,13 @@ def test_measure_and_doctor_do_not_take_this_machine_for_a_board_without_address
     assert seen.returncode == 3 and "give its address, like pi@user@host" in seen.stderr + seen.stdout
 
 
+def test_a_runtime_option_that_the_runtime_does_not_take_is_exit_code_2(tmp_path):
+    (tmp_path / "own.toml").write_text('inherits = "cpu"\n[runtime_options]\n"session.dynamic_block_base" = "many"')
+    seen = autocompress("targets", "doctor", tmp_path / "own.toml")
+    assert seen.returncode == 2 and "session.dynamic_block_base = 'many'" in seen.stderr
+    assert "remove it from runtime_options" in " ".join(seen.stderr.split())
+
+
 @pytest.mark.serial
 @pytest.mark.slow
 def test_a_board_that_is_not_attached_is_predicted_picked_and_verified(task):

@@ -16,6 +16,7 @@ BLOCKS = ("u4", "i4")  # of a kernel that unpacks its weights
 FACTS = ("layerType", "originalLayersNames", "primitiveType", "runtimePrecision")
 FLOATS = {"f32": "float32", "f16": "float16", "bf16": "bfloat16"}
 WITHOUT_BIAS = "/WithoutBiases"  # how the importer names the product in an ONNX node with a bias
+WEIGHT = ".weight"  # in the name of a layer's stored weight
 GROUP = "Subgraph"  # several operations in one generated kernel
 MARK = re.compile(r"([^,]+?#\d+)(/[^,]*)?")
 
@@ -30,7 +31,8 @@ def mark(model: Any) -> None:
             continue
         name = op.get_friendly_name().split(WITHOUT_BIAS)[0]
         if name in unnamed or name == op.get_name():
-            name = next(_stored(op, constants), name)
+            # A weight of few bits is made of a table and coefficients, too.
+            name = min(_stored(op, constants), key=lambda stored: WEIGHT not in stored, default=name)
         op.set_friendly_name(f"{name}#{number}")
         for place, follower in enumerate(_followers(op, constants)):
             follower.set_friendly_name(f"{name}#{number}/{place}")

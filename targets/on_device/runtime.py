@@ -27,6 +27,15 @@ class RefusedError(Exception):
         self.kind = kind
 
 
+def refused_option(library: str, name: str, value: str, reason: str) -> RefusedError:
+    """The error of a profile's runtime option that the library does not take; `reason` in the library's words."""
+    told = " ".join(reason.split()).rstrip(".")
+    message = (
+        f"{library} refuses the target's runtime option {name} = {value!r} ({told}): mend it, or remove it from runtime_options."
+    )
+    return RefusedError(message, kind="input")
+
+
 class Input(NamedTuple):
     """An input of a model. A dynamic dimension is its name or None; `dtype` is numpy's name."""
 
@@ -70,7 +79,10 @@ class Runtime(Protocol):
     def version(self) -> str: ...
 
     def facts(self, request: Request) -> dict[str, Any]:
-        """What it adds to the environment: fields of profiles.environment.Environment."""
+        """What it adds to the environment: fields of profiles.environment.Environment.
+
+        RefusedError for a runtime option that the library does not take, where it can tell before it has a model.
+        """
         ...
 
     def open_session(self, model: str, request: Request) -> Session:

@@ -7,19 +7,22 @@ import statistics
 import tempfile
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Mapping
 
 import numpy as np  # noqa: F401 - missing numpy is told like a missing runtime
 import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_state
 
 from .inputs import feeds_of
-from .runtime import PROFILE_WARM_UP, Feeds, HostTimed, Input, Request, repeated
+from .runtime import PROFILE_WARM_UP, Feeds, HostTimed, Input, Request, refused_option, repeated
 
 _NAMES = "EPFail Fail InvalidArgument InvalidGraph InvalidProtobuf NoModel NoSuchFile NotImplemented RuntimeException"
 ERRORS = tuple(getattr(ort_state, name) for name in _NAMES.split())
 DTYPES = {"float": "float32", "double": "float64", "float16": "float16", "bool": "bool"}
 DISABLED = "optimization.disable_specified_optimizers"
+IDENTITY = bytes.fromhex(  # a model: y = Identity(x), one float, opset 18
+    "08083a370a100a017812017922084964656e746974791201675a0f0a0178120a0a08080112040a020801620f0a0179120a0a08080112040a02080142040a001012"
+)
 KERNEL = "_kernel_time"  # how the profiler's events of computing end
 
 
@@ -30,7 +33,23 @@ def version() -> str:
 
 def facts(request: Request) -> dict[str, Any]:
     """See Runtime."""
+    _require_options(request.get("runtime_options", {}))
     return {}
+
+
+def _require_options(given: Mapping[str, str]) -> None:
+    """RefusedError for the first of a profile's runtime_options with which no session opens.
+
+    ONNX Runtime ignores keys that it does not know, and does not tell which it knows.
+    """
+    for name, value in given.items():
+        try:
+            options = ort.SessionOptions()
+            options.log_severity_level = 4
+            options.add_session_config_entry(name, value)
+            ort.InferenceSession(IDENTITY, options, providers=["CPUExecutionProvider"])
+        except (RuntimeError, ValueError, *ERRORS) as error:
+            raise refused_option("ONNX Runtime", name, value, str(error)) from error
 
 
 class OrtSession:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import sys
 from functools import partial
-from typing import Any, Dict, Tuple
+from typing import Any, Dict, Mapping, Tuple
 
 import numpy as np
 
@@ -17,7 +17,7 @@ import openvino as ov
 
 from .inputs import feeds_of
 from .openvino_layers import kernel_sums, mark, precisions
-from .runtime import PROFILE_WARM_UP, Feeds, HostTimed, Input, Request, repeated
+from .runtime import PROFILE_WARM_UP, Feeds, HostTimed, Input, Request, refused_option, repeated
 
 ERRORS = (RuntimeError,)  # all that OpenVINO raises
 CORE = ov.Core()
@@ -33,7 +33,23 @@ def version() -> str:
 
 def facts(request: Request) -> dict[str, Any]:
     """See Runtime."""
+    _require_options(request.get("runtime_options", {}))
     return {}
+
+
+def _require_options(options: Mapping[str, str]) -> None:
+    """RefusedError for the first of a profile's runtime_options that OpenVINO does not know or whose value it does not take."""
+    core = ov.Core()  # one of its own, since it keeps what it accepts
+    known = core.get_property("CPU", "SUPPORTED_PROPERTIES")  # loads the kernels, without which everything is accepted
+    for name, value in options.items():
+        try:
+            core.set_property("CPU", {name: value})
+        except RuntimeError as error:
+            reason = str(error).strip().splitlines()[-1].strip()  # above it: the lines of OpenVINO's source
+            if "Unsupported property" in reason:
+                settable = sorted(key for key, access in known.items() if access != "RO")
+                reason = f"there is none of this name that can be set; there are {', '.join(settable)}"
+            raise refused_option("OpenVINO", name, value, reason) from error
 
 
 class OpenVinoSession:

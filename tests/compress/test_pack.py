@@ -46,13 +46,14 @@ def test_a_stored_weight_takes_its_bits(bits):
 
 
 def test_the_last_byte_of_a_plane_may_be_filled_in_part():
-    planes = bit_planes(np.array([-2, 1, 0, -1, 0, 0, 0, 0, -2], np.int8), 2)
-    np.testing.assert_array_equal(planes[:, 0], [[0b1010, 0b1001], [0, 1]])
+    planes = bit_planes(np.array([-2, 1, 0, -1, 0, 0, 0, 0, -2], np.int8), 2)  # byte 0 holds those at even places
+    np.testing.assert_array_equal(planes, [[0b00000, 0b10001], [0b0011, 0b0010]])
 
 
-def test_layers_share_the_constants_of_their_unpacking():
+def test_layers_share_the_table_and_the_constants_of_their_unpacking():
     model = helper.make_model(helper.make_graph([], "g", [], []))
     writer = ModelWriter(model)
     for name in ("a", "b"):
         write_integers(writer, name, random_integers(3, (8, 16)), 3)
-    assert len(model.graph.initializer) == 2 + 4
+    assert len(model.graph.initializer) == 2 + 7
+    assert [node.op_type for node in model.graph.node].count("Range") == 1

@@ -52,6 +52,34 @@ def feeds(batch: int) -> dict[str, np.ndarray]:
     return {"x": np.random.default_rng(batch).standard_normal((batch, 4)).astype(np.float32)}
 
 
+BAD_OPTIONS = {
+    "onnxruntime": [
+        ("session.dynamic_block_base", "many", "stoi"),
+        ("session.intra_op_thread_affinities", "x", "must consist of only digits"),
+        ("", "1", "key is empty"),
+        ("optimization.minimal_build_optimizations", "x", "Invalid value"),
+    ],
+    "openvino": [
+        ("NO_SUCH", "1", "there are CPU_DENORMALS_OPTIMIZATION,.*NUM_STREAMS"),
+        ("FULL_DEVICE_NAME", "mine", "none of this name that can be set"),
+        ("PERFORMANCE_HINT", "FAST", "Expected only .*LATENCY"),
+        ("NUM_STREAMS", "many", "Could not read number of streams"),
+        ("INFERENCE_PRECISION_HINT", "i8", "Supported values: bf16, f16, f32"),
+    ],
+}
+
+
+def test_an_option_that_it_does_not_take_is_refused_with_its_name_and_the_remedy(
+    name: str, runtime: Any, request_: dict[str, Any]
+) -> None:
+    refused = importlib.import_module("on_device.runtime").RefusedError
+    for key, value, why in BAD_OPTIONS[name]:
+        options = {**request_["runtime_options"], key: value}
+        with pytest.raises(refused, match=rf"runtime option {key} = '{value}' \(.*{why}.*\): mend it, or remove") as told:
+            runtime.facts({**request_, "runtime_options": options})
+        assert told.value.kind == "input" and "\n" not in str(told.value)
+
+
 def test_it_tells_its_version_and_the_inputs(runtime: Any, request_: dict[str, Any]) -> None:
     assert runtime.version() and isinstance(runtime.facts(request_), dict)
     (found,) = runtime.open_session(request_["model"], request_).inputs

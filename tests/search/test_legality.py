@@ -27,7 +27,7 @@ PACKED = ("int6", "int4", "int3", "int2")
     ("target", "levels"),
     [
         ("cpu", ("float32", "int8", *PACKED)),
-        ("cpu-openvino", ("float32", "int8", "int4")),
+        ("cpu-openvino", ("float32", "int8", *PACKED)),
         ("jetson", ("float32", "float16", "int8", "float16_24", "int8_24")),
         ("gpu-rtx", ("float32", "float16", "fp8", "int8", "float16_24", "int8_24")),
     ],

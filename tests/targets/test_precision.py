@@ -57,7 +57,7 @@ def test_a_weight_that_the_runtime_folds_to_float_is_found_under_its_new_name() 
 
 def test_a_packed_weight_is_followed_through_its_unpacking() -> None:
     unpack = [
-        helper.make_node("BitShift", ["fc.weight_q", "c"], ["_1"], direction="RIGHT"),
+        helper.make_node("Gather", ["c", "fc.weight_q"], ["_1"], axis=1),
         helper.make_node("MatMulInteger", ["_1", "c"], ["_2"]),
         helper.make_node("Cast", ["_2"], ["_3"], to=onnx.TensorProto.INT8),
     ]
