@@ -36,7 +36,7 @@ def test_a_bad_duration_is_refused_with_its_value(text: str) -> None:
 @pytest.mark.parametrize(
     ("parse", "example"),
     [(parse_duration, "2ms"), (parse_size, "200KB"), (parse_drop, "1pp")],
-    ids=str,
+    ids=["duration", "size", "drop"],
 )
 def test_a_missing_unit_is_answered_with_an_example(parse: object, example: str) -> None:
     assert callable(parse)
