@@ -26,8 +26,10 @@ check: install
 	mkdir -p $(VENV)/types && ln -sfn "$(CURDIR)" $(VENV)/types/autocompress
 	cd $(VENV)/types && ../bin/mypy --config-file autocompress/pyproject.toml -p autocompress
 
+# Two processes, one file of tests each at a time; then those that time something, alone.
 test: install check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not gpu and not serial"
+	$(BIN)/python -m pytest -m "serial and not slow and not gpu"
 
 slow: install
 	$(BIN)/python -m pytest -m slow
