@@ -165,7 +165,7 @@ def test_a_board_that_is_not_attached_is_predicted_picked_and_verified(task):
     assert autocompress("verify", run, cwd=task).returncode == 3  # the board is not attached still
     verified = autocompress("verify", run, "--target", "cpu", "--json", cwd=task)
     found = json.loads(verified.stdout)
-    assert verified.returncode == 0 and found["points"][0]["predicted"] and not found["regressed"], verified.stderr
+    assert verified.returncode == 0 and found["targets"][0]["points"][0]["predicted"] and not found["regressed"], verified.stderr
     assert autocompress("verify", task / "nothing").returncode == 2
     (task / "bundle" / "manifest.json").write_text("{}")
     damaged = autocompress("verify", task / "bundle", cwd=task)

@@ -73,7 +73,7 @@ def test_a_board_is_calibrated_over_a_line_that_drops(ssh_server: Sshd, tmp_path
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     target = reached(ssh_server, tmp_path, monkeypatch)
     command = ["targets", "calibrate", target, "digits", "--budget", "8s", "--json"]
-    with dropping(ssh_server, times=1, every_s=5.0) as dropped:
+    with dropping(ssh_server, monkeypatch, times=1) as dropped:
         done = CliRunner().invoke(app, [*command, "--check", "2"])
     assert done.exit_code == 0, done.output
     report = json.loads(done.stdout)
