@@ -146,7 +146,7 @@ def _lease() -> Finding:
     try:
         return Finding(name="lease", ok=True, detail=f"locks in {lease_folder()}")
     except TargetUnavailable as error:
-        return Finding(name="lease", ok=False, detail=str(error), remedy=f"export {VARIABLE}=FOLDER, one of your own")
+        return Finding(name="lease", ok=False, detail=str(error), remedy=f"export {VARIABLE}=FOLDER, one of your own", needed=True)
 
 
 def _control(target: Target) -> Finding:
