@@ -67,7 +67,8 @@ def _started(profile: Profile, target: Target) -> list[Finding]:
         return [started, *_circumstances(environment), unfit]
     condition = condition_findings(profile, target.condition())
     here = [_peak_memory(environment), _lease()] if target.board is None else []
-    return [started, *_circumstances(environment), *condition, *here, _control(target)]
+    control = [_control(target)] if all(item.ok or not item.needed for item in here) else []
+    return [started, *_circumstances(environment), *condition, *here, *control]
 
 
 def _unusable(profile: Profile, error: TargetUnavailable) -> Finding:
