@@ -51,8 +51,12 @@ def _locks(cores: Collection[int] | None) -> list[str]:
 
 
 def lease_folder() -> Path:
-    """The per-user folder of the lock files, made with mode 0700. TargetUnavailable if it is someone else's or read-only."""
+    """The per-user folder of the lock files, of mode 0700. TargetUnavailable if it is someone else's, read-only, or relative."""
     folder = shared_folder() / f"autocompress-{os.getuid()}"
+    if not folder.is_absolute():
+        raise TargetUnavailable(
+            f"{VARIABLE} is {str(folder.parent)!r}: give an absolute path, so that all processes meet in one folder."
+        )
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
         found = folder.lstat()
