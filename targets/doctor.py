@@ -67,7 +67,8 @@ def _started(profile: Profile, target: Target) -> list[Finding]:
         return [started, *_circumstances(environment), unfit]
     condition = condition_findings(profile, target.condition())
     here = [_peak_memory(environment), _lease()] if target.board is None else []
-    return [started, *_circumstances(environment), *condition, *here, _control(target)]
+    control = [_control(target)] if all(item.ok or not item.needed for item in here) else []
+    return [started, *_circumstances(environment), *condition, *here, *control]
 
 
 def _unusable(profile: Profile, error: TargetUnavailable) -> Finding:
@@ -146,7 +147,7 @@ def _lease() -> Finding:
     try:
         return Finding(name="lease", ok=True, detail=f"locks in {lease_folder()}")
     except TargetUnavailable as error:
-        return Finding(name="lease", ok=False, detail=str(error), remedy=f"export {VARIABLE}=FOLDER, one of your own")
+        return Finding(name="lease", ok=False, detail=str(error), remedy=f"export {VARIABLE}=FOLDER, one of your own", needed=True)
 
 
 def _control(target: Target) -> Finding:

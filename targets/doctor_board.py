@@ -76,8 +76,12 @@ def _install(profile: Profile, python: str) -> str:
 
 
 def _lock(board: Board) -> Finding:
-    holder = board.try_lock(board.connected())
-    board.unlock()
+    try:
+        holder = board.try_lock(board.connected())
+    except BoardUnavailable as error:
+        return Finding(name="lock", ok=False, detail=error.trouble.message, remedy=error.trouble.remedy, needed=True)
+    finally:
+        board.unlock()
     if holder is None:
         return Finding(name="lock", ok=True, detail="nobody else works there")
     return Finding(name="lock", ok=False, detail=f"{holder} there", remedy="wait until it has finished: a search waits by itself")

@@ -51,16 +51,21 @@ def _locks(cores: Collection[int] | None) -> list[str]:
 
 
 def lease_folder() -> Path:
-    """The per-user folder of the lock files, made with mode 0700. TargetUnavailable if it belongs to someone else."""
+    """The per-user folder of the lock files, of mode 0700. TargetUnavailable if it is someone else's, read-only, or relative."""
     folder = shared_folder() / f"autocompress-{os.getuid()}"
+    if not folder.is_absolute():
+        raise TargetUnavailable(
+            f"{VARIABLE} is {str(folder.parent)!r}: give an absolute path, so that all processes meet in one folder."
+        )
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
         found = folder.lstat()
     except OSError as error:
         raise TargetUnavailable(
-            f"The folder for locks {folder} cannot be made ({error}): set {VARIABLE} to another folder."
+            f"The folder for locks {folder} cannot be made ({error.strerror}): set {VARIABLE} to another folder."
         ) from error
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
+    mine = stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o022
+    if not mine or not os.access(folder, os.W_OK):
         raise TargetUnavailable(
             f"{folder} is not a folder that only you can write to: remove it, or set {VARIABLE} to another folder."
         )

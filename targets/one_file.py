@@ -10,7 +10,7 @@ from pathlib import Path
 
 import onnx
 from google.protobuf.message import DecodeError, EncodeError
-from onnx.external_data_helper import load_external_data_for_tensor, uses_external_data
+from onnx.external_data_helper import uses_external_data
 
 from ..errors import InputError
 
@@ -20,32 +20,54 @@ LARGEST_BYTES = (1 << 31) - 1  # protobuf's, for one message
 def in_one_file(path: Path, folder: Path) -> Path:
     """`path` itself when the model's weights are in it; otherwise a copy below `folder` that holds them.
 
-    InputError if it is no ONNX file, a file of weights is missing or damaged, or both together exceed protobuf's 2 GB.
+    InputError if it is no ONNX file, a file of weights is missing, damaged or outside of the model's folder, both together exceed
+    protobuf's 2 GB, or the copy does not fit on the disk.
     """
-    if not path.is_file():
-        raise InputError(f"The model {path} does not exist: give the path of an ONNX file.")
     try:
+        if not path.is_file():
+            raise InputError(f"The model {path} does not exist: give the path of an ONNX file.")
         model = onnx.load(path, load_external_data=False)
-    except DecodeError as error:
+    except (DecodeError, OSError) as error:
         raise InputError(f"The model {path} cannot be read ({error}): give an ONNX file of at most 2 GB.") from error
     outside = [tensor for tensor in _tensors(model) if uses_external_data(tensor)]
     if not outside:
         return path
     _require_small(path, sum(_length(tensor) for tensor in outside) + path.stat().st_size)
     for tensor in outside:
-        data = path.parent / _entries(tensor).get("location", "")
-        if not data.is_file():
-            raise InputError(f"The model {path} keeps weights in {data}, which does not exist: put that file beside the model.")
-        try:
-            load_external_data_for_tensor(tensor, str(path.parent))
-        except (OSError, ValueError, onnx.checker.ValidationError) as error:
-            raise InputError(f"The weights of {path} in {data} cannot be read: copy both files anew ({error}).") from error
-    whole = Path(tempfile.mkdtemp(dir=folder)) / path.name
+        tensor.raw_data = _weights(tensor, path)
+        tensor.data_location = onnx.TensorProto.DEFAULT
+        del tensor.external_data[:]
     try:
+        whole = Path(tempfile.mkdtemp(dir=folder)) / path.name
         whole.write_bytes(model.SerializeToString())
     except (EncodeError, ValueError):  # lengths that the model did not tell
         _require_small(path, LARGEST_BYTES + 1)
+    except OSError as error:
+        told = f"A copy of {path} that holds its weights cannot be written to {folder} ({error.strerror})"
+        raise InputError(f"{told}: free space there, or set TMPDIR to another folder.") from error
     return whole
+
+
+def _weights(tensor: onnx.TensorProto, path: Path) -> bytes:
+    """The tensor's bytes, out of a file in the folder of the model `path`: a model shall not carry other files away."""
+    entries = _entries(tensor)
+    data = path.parent / entries.get("location", "")
+    try:
+        if not data.resolve().is_relative_to(path.parent.resolve()):
+            raise InputError(f"The model {path} keeps weights in {data}, which leads out of its folder: copy both into one.")
+        if not data.is_file():
+            raise InputError(f"The model {path} keeps weights in {data}, which does not exist: put that file beside the model.")
+        offset = int(entries.get("offset", "0"))
+        length = int(entries.get("length", data.stat().st_size - offset))
+        _require_small(path, length)
+        with data.open("rb") as file:
+            file.seek(offset)
+            found = file.read(length) if length >= 0 else b""
+        if len(found) != length:
+            raise ValueError(f"{length} bytes from byte {offset} on are not in it")
+    except (OSError, ValueError) as error:
+        raise InputError(f"The weights of {path} in {data} cannot be read: copy both files anew ({error}).") from error
+    return found
 
 
 def _require_small(path: Path, size: int) -> None:
@@ -57,15 +79,19 @@ def _require_small(path: Path, size: int) -> None:
 
 
 def _tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
-    """All stored tensors: initializers and attributes, also of functions and of graphs inside nodes."""
-    parts = [model.graph, *model.functions]
+    """All stored tensors: initializers and attributes, sparse ones too, also of functions and of graphs inside nodes."""
+    parts, sparse = [model.graph, *model.functions], list[onnx.SparseTensorProto]()
     while parts:
         part = parts.pop()
         if isinstance(part, onnx.GraphProto):
             yield from part.initializer
+            sparse += part.sparse_initializer
         for attribute in (attribute for node in part.node for attribute in node.attribute):
             yield from (attribute.t, *attribute.tensors)
+            sparse += (attribute.sparse_tensor, *attribute.sparse_tensors)
             parts += [attribute.g, *attribute.graphs] if attribute.HasField("g") else attribute.graphs
+    for stored in sparse:
+        yield from (stored.values, stored.indices)
 
 
 def _entries(tensor: onnx.TensorProto) -> dict[str, str]:

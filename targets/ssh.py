@@ -126,6 +126,8 @@ class SshTransport:
                 raise replies.too_long(operation, replies.LONGEST_REPLY)
             case "died":
                 raise replies.death(operation, code=reply["code"], tail=reply["tail"], oom=reply["oom"])
+            case "lock":
+                self._board.require_locked(reply)
             case "closed":
                 raise replies.failure(operation, "crash", "is closed")
         raise TargetUnavailable(f"{where(self._board.address)}: {reply['message']}.")

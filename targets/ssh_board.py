@@ -136,11 +136,11 @@ class Board:
     def _trouble_of(self, lost: ConnectionLost) -> Trouble:
         return trouble_of(lost.text, code=lost.code, address=self.address, python=self.python)
 
-    def _unusable(self, name: str, problem: str, *, full: bool = False) -> BoardUnavailable:
+    def _unusable(self, name: str, problem: str, *, full: bool = False, remedy: str = "") -> BoardUnavailable:
         """The error of a board that answers and does not do what it should."""
         space = f"free space there, see {on_board(self.address, 'df -h .')}; what was sent takes at most "
         space += f"{self._settings.limit_bytes / 1e9:.1f} GB (store_limit_bytes in the target's TOML file)"
-        remedy = space if full else doctor(self.address)
+        remedy = space if full else remedy or doctor(self.address)
         return BoardUnavailable(Trouble(name=name, message=f"{where(self.address)}: {problem}", remedy=remedy))
 
     def close(self) -> None:
@@ -219,23 +219,25 @@ class Board:
     def when_free(self, connection: Connection, ask: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """The reply to `ask`, which is asked again while others work there. TargetUnavailable tells who after 10 minutes."""
         wait_s = LOCK_WAIT_S if self.patient else min(LOCK_WAIT_S, BUSY_WAIT_S)
-        deadline = time.monotonic() + wait_s
+        deadline, waited = time.monotonic() + wait_s, False
         try:
             while not (reply := ask())["ok"] and reply["kind"] == "busy":
+                waited = True
                 if time.monotonic() > deadline:
                     raise TargetUnavailable(
                         f"{where(self.address)} is busy: {reply['message']} there, and {wait_s:g} s were not enough. Wait for it, "
                         "or end it."
                     )
                 time.sleep(_LOCK_POLL_S)
-        except BaseException:  # others need not wait for somebody who does not ask again
-            with contextlib.suppress(ConnectionLost):
-                connection.call("leave", wait_s=_CALL_S)
+        except BaseException:
+            _leave(connection)
             raise
+        if waited and not reply["ok"]:  # what was to work is gone
+            _leave(connection)
         return reply
 
     def _lock(self, connection: Connection) -> None:
-        self._require_locked(self.when_free(connection, lambda: _asked_for_lock(connection)))
+        self.require_locked(self.when_free(connection, lambda: _asked_for_lock(connection)))
 
     def try_lock(self, connection: Connection) -> str | None:
         """Takes the lock; otherwise, who works there. `unlock` in any case."""
@@ -245,12 +247,17 @@ class Board:
             raise BoardUnavailable(self._trouble_of(lost)) from lost
         if not reply["ok"] and reply["kind"] == "busy":
             return str(reply["message"])
-        self._require_locked(reply)
+        self.require_locked(reply)
         return None
 
-    def _require_locked(self, reply: Mapping[str, Any]) -> None:
+    def require_locked(self, reply: Mapping[str, Any]) -> None:
+        """TargetUnavailable if the reply says that there can be no lock."""
         if not reply["ok"]:
-            raise self._unusable("lock", f"it cannot be locked ({reply['message']})")
+            remedy = ""
+            if path := reply.get("path"):
+                look = on_board(self.address, f"ls -ld {Path(path).parent} {path}")
+                remedy = f"all users there must be able to write to it, see {look}"
+            raise self._unusable("lock", f"it cannot be locked ({reply['message']})", remedy=remedy)
 
     def look(self, *, modules: Sequence[str], tools: Sequence[str]) -> Mapping[str, Any]:
         """`missing`: those of the Python modules; `sudo`: whether it runs all `tools` without a password; `free_bytes`."""
@@ -285,6 +292,12 @@ def package_name(package: bytes) -> str:
 
 def _asked_for_lock(connection: Connection) -> dict[str, Any]:
     return connection.call("lock", who=_who("is measuring"), wait_s=_CALL_S)
+
+
+def _leave(connection: Connection) -> None:
+    """Others need not wait for somebody who does not ask again."""
+    with contextlib.suppress(ConnectionLost):
+        connection.call("leave", wait_s=_CALL_S)
 
 
 def _who(does: str) -> str:

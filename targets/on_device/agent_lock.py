@@ -7,6 +7,7 @@ asks again. The kernel drops the locks of an agent that ends. Standard library o
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 from typing import Any
@@ -43,7 +44,7 @@ class DeviceLock:
     def free(self) -> None:
         """Lets go of the lock that was taken alone, and of the gate."""
         if self._alone is not None:
-            os.ftruncate(self._alone, 0)
+            _note(self._alone, "")
             os.close(self._alone)
             self._alone = None
         self.leave()
@@ -58,8 +59,7 @@ class DeviceLock:
         lock = _opened(LOCK)
         if self._passed() and _locked(lock, mode):
             self.leave()
-            os.ftruncate(lock, 0)
-            os.pwrite(lock, who.encode()[:200], 0)
+            _note(lock, who)
             return lock
         holder = os.pread(lock, 200, 0).decode(errors="replace").strip()
         os.close(lock)
@@ -84,8 +84,16 @@ def _locked(descriptor: int, mode: int) -> bool:
     return True
 
 
+def _note(lock: int, who: str) -> None:
+    """Writes into the lock file who has it: on a full disk nothing, which is no reason to keep the lock from anybody."""
+    with contextlib.suppress(OSError):
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, who.encode()[:200], 0)
+
+
 def _opened(name: str) -> int:
+    path = shared_folder() / name
     try:
-        return opened(shared_folder() / name)
+        return opened(path)
     except OSError as error:
-        raise Refusal("lock", f"{error.filename}: {error.strerror}") from error
+        raise Refusal("lock", f"{path}: {error.strerror}", path=str(path)) from error

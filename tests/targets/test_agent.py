@@ -4,6 +4,7 @@ import fcntl
 import hashlib
 import json
 import os
+import resource
 import select
 import selectors
 import shutil
@@ -201,6 +202,19 @@ def test_a_lock_that_cannot_be_made_says_where(tmp_path: Path, monkeypatch: pyte
     with pytest.raises(Refusal, match=r"missing/\S*: No such file or directory") as refusal:
         DeviceLock().take("me")
     assert refusal.value.reply["kind"] == "lock"
+
+
+def test_a_full_disk_keeps_no_lock_from_anybody(locks: list[DeviceLock]) -> None:
+    first, second, _ = locks
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))  # nothing can be written
+    try:
+        first.take("ann measures")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "did not say who" in refused(second.take)
+    first.free()
+    second.take("bob measures")
 
 
 def test_the_lock_is_that_of_all_users_of_the_device(ssh_server: Sshd, board: Board, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -84,6 +84,16 @@ def test_missing_rights_for_the_power_mode_are_told_with_the_line_that_gives_the
     assert not seen.ok and "sudoers.d/autocompress" in seen.remedy and "nvpmodel" in seen.remedy
 
 
+def test_a_lock_that_not_all_users_can_write_to_is_told_with_the_command_that_shows_it(server: Sshd) -> None:
+    lock = server.folder / "locks" / "autocompress-device.lock"
+    lock.unlink(missing_ok=True)
+    lock.mkdir()  # not even root can write to it
+    seen = findings(server, on(server))
+    lock.rmdir()
+    assert not seen["lock"].ok and f"{lock}: Is a directory" in seen["lock"].detail and "ls -ld" in seen["lock"].remedy
+    assert seen["disk"].ok and "runtime" not in seen
+
+
 def test_who_else_measures_on_the_board_is_told(server: Sshd) -> None:
     other = server.board(standby=False)
     with other.measuring():

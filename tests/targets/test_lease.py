@@ -101,6 +101,20 @@ def test_the_folder_is_private(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         lease_folder()
 
 
+def test_a_folder_that_is_another_one_in_every_working_directory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, "locks")
+    with pytest.raises(TargetUnavailable, match="is 'locks': give an absolute path"):
+        lease_folder()
+
+
+def test_a_folder_on_a_disk_that_became_read_only_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, str(tmp_path))
+    lease_folder()
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root can write to everything else
+    with pytest.raises(TargetUnavailable, match=f"set {VARIABLE} to another folder"):
+        lease_folder()
+
+
 def test_processes_with_different_folders_for_temporary_files_wait_for_each_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

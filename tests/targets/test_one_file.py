@@ -1,10 +1,13 @@
 """A model with weights in a file beside it is measured with them, wherever it is measured, and named by them."""
 
 import os
+import resource
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from autocompress.errors import InputError
 from autocompress.files import digest_of_file
@@ -82,6 +85,65 @@ def test_weights_beside_a_model_and_its_baseline_go_to_a_board(ssh_server: Sshd,
     board.close()
     ssh_server.wait_until_quiet()
     assert len(seen.pairs) == 2 and seen.artifact_digest != seen.baseline_digest
+
+
+def stored_beside(path: Path, *, location: str = "w.bin", sparse: bool = False, **entries: int) -> Path:
+    """A model with four numbers in another file, as a tensor or as the values of a sparse one."""
+    helper = onnx.helper
+    weight = onnx.TensorProto(name="w", data_type=models.FLOAT, dims=[4], data_location=onnx.TensorProto.EXTERNAL)
+    for key, value in {"location": location, **entries}.items():
+        weight.external_data.add(key=key, value=str(value))
+    index = onnx.numpy_helper.from_array(np.arange(4), "i")
+    own: dict[str, Any] = (
+        {"sparse_initializer": [helper.make_sparse_tensor(weight, index, [4])]} if sparse else {"initializer": [weight]}
+    )
+    output = helper.make_tensor_value_info("y", models.FLOAT, [4])
+    graph = helper.make_graph([helper.make_node("Abs", ["w"], ["y"])], "g", [], [output], **own)
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString())
+    return path
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_the_right_bytes_of_the_file_are_taken(tmp_path: Path, sparse: bool) -> None:
+    numbers = np.arange(12, dtype=np.float32)
+    (tmp_path / "w.bin").write_bytes(numbers.tobytes())
+    whole = in_one_file(stored_beside(tmp_path / "m.onnx", sparse=sparse, offset=16, length=16), tmp_path)
+    (tmp_path / "w.bin").unlink()
+    (found,) = onnxruntime.InferenceSession(whole, providers=["CPUExecutionProvider"]).run(None, {})
+    np.testing.assert_array_equal(found, numbers[4:8])
+
+
+def test_a_tensor_without_elements_takes_nothing_of_the_file(tmp_path: Path) -> None:
+    (tmp_path / "w.bin").write_bytes(bytes(16))
+    whole = in_one_file(stored_beside(tmp_path / "m.onnx", offset=16, length=0), tmp_path)
+    assert onnx.load(whole, load_external_data=False).graph.initializer[0].raw_data == b""
+
+
+@pytest.mark.parametrize("location", ["../secret", "{folder}/secret", "link"])
+def test_a_model_carries_no_file_away_from_outside_its_folder(tmp_path: Path, location: str) -> None:
+    (tmp_path / "secret").write_bytes(bytes(16))
+    model = stored_beside(tmp_path / "given" / "m.onnx", location=location.format(folder=tmp_path))
+    (tmp_path / "given" / "link").symlink_to(tmp_path / "secret")
+    with pytest.raises(InputError, match="leads out of its folder"):
+        in_one_file(model, tmp_path)
+
+
+@pytest.mark.parametrize("span", [{"offset": 1000}, {"offset": 8, "length": 16}, {"length": -1}, {"offset": -1}], ids=str)
+def test_bytes_that_are_not_in_the_file_are_told(tmp_path: Path, span: dict[str, int]) -> None:
+    (tmp_path / "w.bin").write_bytes(bytes(16))
+    with pytest.raises(InputError, match="cannot be read: copy both files anew"):
+        in_one_file(stored_beside(tmp_path / "m.onnx", **span), tmp_path)
+
+
+def test_a_copy_that_does_not_fit_on_the_disk_says_where_it_would_lie(tmp_path: Path) -> None:
+    model, limits = with_data_beside(tmp_path / "m.onnx"), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))  # more cannot be written, as on a disk that is full
+    try:
+        with pytest.raises(InputError, match=f"cannot be written to {tmp_path} .*set TMPDIR to another folder"):
+            in_one_file(model, tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 def test_missing_weights_are_told_by_name(tmp_path: Path) -> None:

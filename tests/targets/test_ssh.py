@@ -1,5 +1,7 @@
 """A board over SSH: a Target on it does what one here does, files go there once, and its lock keeps coordinators apart."""
 
+import fcntl
+import signal
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -12,12 +14,13 @@ from autocompress.errors import StageError, TargetUnavailable
 from autocompress.files import digest_of_file
 from autocompress.profiles import load_profile
 from autocompress.profiles.address import TargetAddress
+from autocompress.targets.on_device.agent_lock import GATE, LOCK
 from autocompress.targets.ssh import SshTransport
 from autocompress.targets.ssh_board import Board
 from autocompress.targets.ssh_connection import Connection
 from autocompress.targets.store import MeasurementStore
 from autocompress.targets.target import Target
-from autocompress.tests.sshd import Sshd
+from autocompress.tests.sshd import Sshd, kill
 from autocompress.tests.targets import models
 from autocompress.tests.targets.models import QUICK
 from autocompress.tests.waiting import comes_true
@@ -271,6 +274,50 @@ def test_a_measurement_waits_for_such_work_and_that_is_shared(
             began = time.monotonic()
         work.join()
     assert beside < ended[0] < began
+
+
+def test_work_whose_worker_dies_while_it_waits_leaves_the_line(
+    ssh_server: Sshd, two_boards: tuple[Board, Board], sleeper: Path
+) -> None:
+    first, second = two_boards
+    failures: list[BaseException] = []
+
+    def work() -> None:
+        with pytest.raises(StageError, match="crashed") as failure:
+            other.send({"op": "run", "sleep_s": 0}, timeout_s=20)
+        failures.append(failure.value)
+
+    with SshTransport(second, {}, worker=sleeper) as other:
+        with first.measuring():
+            thread = threading.Thread(target=work)
+            thread.start()
+            gate = ssh_server.folder / "locks" / GATE
+            assert comes_true(lambda: gate.exists() and is_locked(gate))  # it stands in the line
+            for pid in ssh_server.workers():
+                kill(pid, signal.SIGKILL)
+            thread.join()
+        assert failures and not is_locked(gate)
+
+
+def test_a_board_that_cannot_be_locked_names_the_command_that_shows_why(ssh_server: Sshd, board: Board, sleeper: Path) -> None:
+    lock = ssh_server.folder / "locks" / LOCK
+    lock.unlink(missing_ok=True)
+    lock.mkdir()  # not even root can write to it
+    try:
+        told = r"cannot be locked .*: all users .* see ssh -p \d+ 127.0.0.1 ls -ld /"
+        with SshTransport(board, {}, worker=sleeper) as worker, pytest.raises(TargetUnavailable, match=told):
+            worker.send({"op": "run", "sleep_s": 0}, timeout_s=20)
+    finally:
+        lock.rmdir()
+
+
+def is_locked(path: Path) -> bool:
+    with path.open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 def test_whoever_measures_does_not_wait_for_itself(board: Board, sleeper: Path) -> None:

@@ -12,6 +12,7 @@ from autocompress.errors import InputError, ProfileError, StageError, TargetUnav
 from autocompress.files import digest_of_file
 from autocompress.profiles import load_profile
 from autocompress.targets.doctor import doctor
+from autocompress.targets.on_device.locks import VARIABLE
 from autocompress.targets.protocol import measure_model, parse_shape
 from autocompress.targets.store import MeasurementStore
 from autocompress.targets.target import Target, default_cores
@@ -140,6 +141,13 @@ def test_the_doctor_checks_runtime_machine_and_noise() -> None:
     assert checked == ["runtime", "int8 kernels", "clock", "load", "peak memory", "lease", "A/A control"]
     assert findings["runtime"].ok and findings["A/A control"].ok
     assert all(finding.ok or finding.remedy for finding in findings.values())
+
+
+def test_a_machine_whose_locks_cannot_be_made_cannot_be_measured_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "missing"))
+    last = doctor(load_profile("cpu"))[-1]
+    assert (last.name, last.ok, last.needed) == ("lease", False, True) and VARIABLE in last.remedy
+    assert f"{tmp_path}/missing/autocompress-{os.getuid()} cannot be made (No such file or directory)" in last.detail
 
 
 def test_the_doctor_says_how_to_mend_a_target_that_cannot_start() -> None:
