@@ -68,10 +68,7 @@ class Guide:
         """The guide of a search whose original was measured and whose tables are made."""
         original_bytes = result.baseline.artifact.size_bytes
         problem = problem_of(space, network, predictor, original_bytes=original_bytes)
-        drop, size, latency = limits_of(result)
-        if space.recovery:  # what a recovery can mend is worth a look
-            drop = min(1.0, RecoveryCurve().before(drop, DEFAULT_RECOVERY.steps))
-        proposer = Proposer(problem, LossTable(problem, losses), limits=(drop, size, latency), seed=seed)
+        proposer = Proposer(problem, LossTable(problem, losses), limits=_box(result, space), seed=seed)
         pool = Pool.open(directory, problem)
         for levels, kl in pool.found.items():
             proposer.observe(levels, loss=kl)
@@ -127,6 +124,10 @@ class Guide:
         problem = self.proposer.problem
         self.proposer.forget(problem.levels_of(self.space.parameters(recipe)))
 
+    def limit(self, result: Result) -> None:
+        """Keeps proposals inside the limits as they are now: a board that came back brings its own."""
+        self.proposer.limit(_box(result, self.space))
+
     def learn(self, evaluation: Evaluation) -> None:
         """Corrects the latency table by a measured candidate; a predicted one has nothing to teach."""
         latency = evaluation.latency
@@ -158,6 +159,12 @@ def limits_of(result: Result) -> tuple[float, float, float]:
     """
     drops, sizes, latencies = zip(*(_limits_of(alone) for alone in result.by_target().values()), strict=True)
     return min(1.0, *drops), min(1.0, *sizes), min(1.0, *latencies)
+
+
+def _box(result: Result, space: SearchSpace) -> tuple[float, float, float]:
+    """The corner of what is worth a look: beyond the limit of the drop what a recovery can mend."""
+    drop, size, latency = limits_of(result)
+    return min(1.0, RecoveryCurve().before(drop, DEFAULT_RECOVERY.steps)) if space.recovery else drop, size, latency
 
 
 def _limits_of(result: Result) -> tuple[float, float, float]:

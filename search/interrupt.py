@@ -32,8 +32,8 @@ class Interrupts:
     @contextmanager
     def allowed(self) -> Iterator[None]:
         """A block that a signal may end; ends at once when one came before."""
-        self._interruptible = True  # before the look at what came: a signal between the two would be noticed by neither
         try:
+            self._interruptible = True  # before the look at what came: a signal between the two would be noticed by neither
             if self.requested:
                 raise KeyboardInterrupt
             yield

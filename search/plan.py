@@ -15,6 +15,8 @@ from .budget import Budget, budget_line
 from .joint_space import ruled_out_by
 from .legality import ruled_out_levels
 from .prepare import Problem, make_compressor
+from .run_directory import choose_run
+from .run_facts import config_of
 from .seeds import first_recipes
 from .space import STEPS
 
@@ -63,8 +65,14 @@ def plan_json(problem: Problem) -> dict[str, Any]:
         "estimated_trials": count,
         "plan": budget_of(problem),
         "level_database": level_database(problem),
-        "directory": str(problem.directory),
+        **_place(problem),
     }
+
+
+def _place(problem: Problem) -> dict[str, Any]:
+    """Where the run would be, and whether one is there that would be continued."""
+    directory, continues, _ = choose_run(problem.directory, config_of(problem), fresh=problem.request.fresh)
+    return {"directory": str(directory), "continues": continues}
 
 
 def budget_of(problem: Problem) -> dict[str, float | None]:
@@ -127,7 +135,7 @@ def plan_text(plan: dict[str, Any]) -> str:
         f"~{format_duration(plan['estimated_s'])} (the original, uniform int8 and {plan['first_recipes'] - 2} chosen ones first).",
         *([f"Plan: {budget_line(plan['plan'])}."] if plan["plan"] else []),
         f"Level database: {plan['level_database']}.",
-        f"The run would be in {plan['directory']}.",
+        f"The run in {plan['directory']} would be continued." if plan["continues"] else f"The run would be in {plan['directory']}.",
     ]
     return "\n".join(lines)
 

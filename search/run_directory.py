@@ -71,24 +71,15 @@ class RunDirectory:
         `changed` names what kept an existing run from being continued. Raises RunDirectoryError when somebody else holds
         it, it belongs to another task, is damaged, or cannot be written (read-only, no space).
         """
-        changed: tuple[str, ...] = ()
-        chosen, resumed = path, False
-        for candidate in existing_runs(path):
-            differs = _differences(candidate, config)
-            if not differs and not fresh:
-                chosen, resumed = candidate, True
-                break
-            changed = changed or differs
-        else:
-            chosen = _free(path)
-        _require_writable(chosen)
+        chosen, resumed, changed = choose_run(path, config, fresh=fresh)
+        _require_writable(chosen, elsewhere="give --out a directory that can be written")
         lock = _locked(chosen, by="search", remedy="wait for it, stop it, or give --out another directory")
         if not resumed:
             (chosen / "artifacts").mkdir(exist_ok=True)
         else:  # what is known of a target that is away now
             config = replace(config, identity={**_identity(chosen), **config.identity})
         write_text(chosen / _CONFIGURATION, config.to_toml())
-        return cls(chosen, lock, changed=() if resumed else changed, resumed=resumed)
+        return cls(chosen, lock, changed=changed, resumed=resumed)
 
     @classmethod
     def reopen(cls, path: Path, config: RunConfig) -> "RunDirectory":
@@ -108,7 +99,7 @@ class RunDirectory:
 
         RunDirectoryError when somebody else holds it, or it cannot be written.
         """
-        _require_writable(path)
+        _require_writable(path, elsewhere="make it writable")
         return cls(path, _locked(path, by=by, remedy="wait for it, or stop it"), changed=(), resumed=True)
 
     def learn(self, entries: Mapping[str, str]) -> tuple[str, ...]:
@@ -189,6 +180,20 @@ def read_run(path: Path) -> dict[str, Any]:
     return with_finetuned(run, [dict(read_json(file) or {}) for file in files])
 
 
+def choose_run(path: Path, config: RunConfig, *, fresh: bool) -> tuple[Path, bool, tuple[str, ...]]:
+    """Where a search goes; whether it continues the run there; and, if not, what kept the newest one from being continued.
+
+    Writes nothing. RunDirectoryError when a run belongs to another task or is damaged.
+    """
+    changed: tuple[str, ...] = ()
+    for candidate in existing_runs(path):
+        differs = _differences(candidate, config)
+        if not differs and not fresh:
+            return candidate, True, ()
+        changed = changed or differs
+    return _free(path), False, changed
+
+
 def existing_runs(path: Path) -> Iterator[Path]:
     """The run directories NAME, NAME-2, … that exist, the newest first."""
     found, candidate, number = [], path, 2
@@ -246,33 +251,31 @@ def _identity(path: Path) -> dict[str, str]:
 
 
 def _is_known(name: str, identity: Mapping[str, str]) -> bool:
-    """Whether the identity can have this entry: nothing of the environment of a further target that was away."""
-    target, separator, _ = name.partition(" environment.")
-    return not separator or any(entry.startswith(f"{target} environment.") for entry in identity)
+    """Whether the identity can have this entry: nothing of the environment of a target that was away."""
+    target, separator, _ = name.partition("environment.")
+    return not separator or any(entry.startswith(target + separator) for entry in identity)
 
 
-def _require_writable(path: Path) -> None:
-    """Makes the directory and proves, before any work, that it can be written and has space. Raises RunDirectoryError."""
+def _require_writable(path: Path, *, elsewhere: str) -> None:
+    """Makes the directory and proves, before any work, that it can be written and has space. RunDirectoryError if not."""
     probe = path / f".probe.{os.getpid()}.part"
     try:
         path.mkdir(parents=True, exist_ok=True)
         probe.write_bytes(bytes(4096))
         free = shutil.disk_usage(path).free
     except OSError as error:
-        raise unwritable(path, error) from error
+        raise unwritable(path, error, elsewhere=elsewhere) from error
     finally:
         if probe.parent.is_dir():
             probe.unlink(missing_ok=True)
     if free < NEEDED_BYTES:
-        raise RunDirectoryError(
-            f"The disk of {path} has only {free // 1024**2} MB left: free {NEEDED_BYTES // 1024**2} MB, or give --out."
-        )
+        raise RunDirectoryError(f"The disk of {path} has only {free // 1024**2} MB left: free {NEEDED_BYTES // 1024**2} MB.")
 
 
-def unwritable(path: Path, error: OSError) -> RunDirectoryError:
-    """The error that tells why `path` cannot be written."""
+def unwritable(path: Path, error: OSError, *, elsewhere: str) -> RunDirectoryError:
+    """The error that tells why `path` cannot be written; `elsewhere` is the remedy where there is space."""
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    remedy = "free some space and run the same command again" if full else "give --out a directory that can be written"
+    remedy = "free some space and run the same command again" if full else elsewhere
     return RunDirectoryError(f"{path} cannot be written ({error.strerror or error}): {remedy}.")
 
 

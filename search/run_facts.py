@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def config_of(problem: "Problem") -> RunConfig:
     """What must be unchanged to continue the run, by the names that a user is told, and the options of this call."""
-    request, task = problem.request, problem.checked.task
+    request, task, environment = problem.request, problem.checked.task, problem.targets[0].environment
     identity = {
         "task": task.name,
         "model": model_digest(task.model),
@@ -23,7 +23,7 @@ def config_of(problem: "Problem") -> RunConfig:
         "profile": problem.profile.fingerprint,
         **predicted_identity(problem.targets[0], prefix=""),
         "batch": str(request.batch),
-        **dict(environment_identity(problem.environment, prefix="")),
+        **(dict(environment_identity(environment, prefix="")) if environment else {}),  # a plan needs none
         **identity_of(problem.targets[1:]),
     }
     constraints = request.constraints

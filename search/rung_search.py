@@ -212,6 +212,7 @@ class RungSearch:
     def _learn(self, evaluation: Evaluation) -> None:
         if self._guide is not None:
             self._guide.learn(evaluation)
+            self._guide.limit(self._search.result)
             self._search.directory.log("rank correlation", **self.correlations())
 
     # --- how well rungs agree

@@ -7,13 +7,14 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from optuna.trial import Trial, TrialState
 
 from ..compress.compressor import BuildResult
 from ..compress.recipe import Recipe
-from ..errors import TargetUnavailable, TaskError
+from ..errors import StageError, TargetUnavailable, TaskError
 from .budget import Budget, Ledger
 from .clock import Clock
 from .evaluate import Evaluator
@@ -91,6 +92,7 @@ class Search:
             try:
                 self.strategy.search(self, self._resume())
                 self._look_at_finalists()
+                self._rebuild()
                 status = "finished"
             except KeyboardInterrupt:
                 self.progress.note("Interrupted: the same command goes on from here.")
@@ -132,11 +134,11 @@ class Search:
                 self.finalists.catch_up(self.result.evaluations, progress=self.progress.stage, time_left=time_left)
         finally:
             self._correct()
+            self.result.measured_later()
         after = queued(self.result.evaluations)
         for name, count in before.items():
             if (done := count - after.get(name, 0)) > 0:
                 self.progress.note(f"{done} queued measurement{'s' if done > 1 else ''} caught up on '{name}'.")
-        self.result.measured_later()
 
     def _correct(self) -> None:
         """Tells the study what was measured later: the values of a candidate are its worst of all targets."""
@@ -209,15 +211,35 @@ class Search:
         self.evaluator.availability.ask_all()
         self._catch_up(self._finalist_time_left)
         for _ in range(3):
-            front = [*by_contribution(self.result.front(), self.result.vector), *self.result.of_one_target()]
-            uniform = self.result.uniform_int8
-            order = [self.result.baseline, *front, *([uniform] if uniform else [])]
+            order = self._shown()
             with self.interruptible(), self.ledger.timed("finalists"):
                 looked = self.finalists.look_at(
                     order, baseline=self.result.baseline, progress=self.progress.stage, time_left=self._finalist_time_left
                 )
             if not looked:
                 return
+
+    def _shown(self) -> list[Evaluation]:
+        """What `verify` and bundles read the files of: the original, the fronts, what adds most first, and uniform int8."""
+        front = [*by_contribution(self.result.front(), self.result.vector), *self.result.of_one_target()]
+        uniform = self.result.uniform_int8
+        return [self.result.baseline, *front, *([uniform] if uniform else [])]
+
+    def _rebuild(self) -> None:
+        """Builds files again that somebody deleted."""
+        for evaluation, target in ((shown, target) for shown in self._shown() for target in (None, *self.result.further)):
+            seen = evaluation.on(target)
+            if seen is None or (self.directory.path / seen.artifact.file).is_file():
+                continue
+            self.progress.stage(f"trial {seen.trial}: its file is gone, building it again")
+            try:
+                with self.interruptible():
+                    same = self.evaluator.artifact_path(seen).name == Path(seen.artifact.file).name
+            except StageError as error:
+                self.progress.note(f"The file of trial {seen.trial} is gone and cannot be built again: {error}")
+            else:
+                if not same:
+                    self.progress.note(f"The file of trial {seen.trial} is gone, and what is built now is another: use --fresh.")
 
     def stage(self, trial: Trial) -> Any:
         """A callback that shows what is done with a trial."""

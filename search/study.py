@@ -218,7 +218,8 @@ def _correct(connection: sqlite3.Connection, trial: FrozenTrial, correction: Cor
         statement = "UPDATE trial_values SET value = ? WHERE trial_id = ? AND objective = ?"
         if connection.execute(statement, (value, trial._trial_id, objective)).rowcount != 1:
             raise RunDirectoryError(f"The study does not hold the values of trial {trial.number}: start anew with --fresh.")
-    user = {"values_told_first": trial.values, **trial.user_attrs, "evaluation": correction.evaluation.to_json()}
+    first = trial.user_attrs.get("values_told_first", trial.values)
+    user = {"values_told_first": first, "evaluation": correction.evaluation.to_json()}  # what others wrote stays
     system = {f"constraints:{name}": excess for name, excess in correction.constraints.items()}
     for table, attributes in (("trial_user_attributes", user), ("trial_system_attributes", system)):
         statement = (

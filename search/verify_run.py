@@ -13,6 +13,7 @@ This process holds the run's lock meanwhile: no search, no other `verify` and no
 import json
 import time
 import tomllib
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,14 +24,14 @@ from ..files import digest_of, write_text
 from ..profiles import FINALIST_TIMING, Environment, TargetAddress, TimingConfig
 from ..targets.held_clocks import ClocksOfTargets
 from ..targets.store import MeasurementStore
-from .formats import Run
+from .formats import Point, Run
 from .run_directory import VERIFIED, RunDirectory, read_json, read_run
 from .several import NamedTarget, named_targets
 from .target_limits import target_addresses
 from .verify import Say, Scorer, Stated, scorer_or_reason, usable_target
+from .verify_words import SCHEMA_VERSION
 from .views import targets_of
 
-SCHEMA_VERSION = 2  # 1 was what is now an entry of `targets`
 UNFINISHED, STORE = "verify-unfinished.json", "verify.db"
 
 
@@ -49,9 +50,7 @@ def verify_run(
     Of several targets those that cannot be used, or are lost, are left out and told. InputError when the run, its files or a
     target's name are wrong, or somebody else works on the run; TargetUnavailable when no target is left. What was measured is kept.
     """
-    if bundles := sorted(file.parent for file in path.glob("*/manifest.json")):
-        raise InputError(f"{path} holds the bundles of several targets: verify them one after the other, like {bundles[0]}.")
-    read_run(path)  # before anything is written to what is no run
+    _require_run(path)  # before anything is written to what is no run
     with RunDirectory.hold(path, by="verify"):
         run = read_run(path)
         asked = asked_targets(path, run, target, note=note)
@@ -69,12 +68,25 @@ def verify_run(
                 away.append({"name": one.profile.name, "address": str(one.address), "reason": str(error)})
         if not found:
             raise TargetUnavailable(" ".join(item["reason"] for item in away))
-        regressed = any(item["regressed"] for item in found)
-        whole = {"schema_version": SCHEMA_VERSION, "at": _now(), "targets": found, "away": away, "regressed": regressed}
-        write_text(path / VERIFIED, _json(whole))
-        if not away:
-            _remove(path)
-        return whole
+        return _concluded(path, found, away)
+
+
+def _require_run(path: Path) -> None:
+    """RunDirectoryError or InputError when `path` holds no run that has a result."""
+    bundles = sorted(file.parent for file in path.glob("*/manifest.json"))
+    if bundles and not (path / "front.json").is_file():
+        raise InputError(f"{path} holds the bundles of several targets: verify them one after the other, like {bundles[0]}.")
+    read_run(path)
+
+
+def _concluded(path: Path, found: list[dict[str, Any]], away: list[dict[str, Any]]) -> dict[str, Any]:
+    """What verify.json says from now on. What an unfinished call needs stays while a target is away."""
+    regressed = any(item["regressed"] for item in found)
+    whole = {"schema_version": SCHEMA_VERSION, "at": _now(), "targets": found, "away": away, "regressed": regressed}
+    write_text(path / VERIFIED, _json(whole))
+    if not away:
+        _remove(path)
+    return whole
 
 
 def asked_targets(path: Path, run: Run, text: str | None, *, note: Say) -> list[NamedTarget]:
@@ -87,7 +99,7 @@ def asked_targets(path: Path, run: Run, text: str | None, *, note: Say) -> list[
         known = {name: address for name, address in own.items() if name in targets_of(run)}
         for name in own.keys() - known.keys():
             note(f"Target '{name}' has measured nothing yet, and is not verified: the search's command catches it up.")
-        return list(named_targets(known))
+        return _loaded(known, own)
     asked: dict[str, TargetAddress] = {}
     for name, address in target_addresses(text).items():
         same = (key for key, other in own.items() if _place(other) == _place(address))
@@ -95,6 +107,17 @@ def asked_targets(path: Path, run: Run, text: str | None, *, note: Say) -> list[
         if called in asked:
             raise InputError(f"--target {text!r} names {called!r} twice: give each target once.")
         asked[called] = own[called] if str(address) in own else address
+    return _loaded(asked, own)
+
+
+def _loaded(asked: Mapping[str, TargetAddress], own: Mapping[str, TargetAddress]) -> list[NamedTarget]:
+    """The targets; InputError where a TOML file of the search, which is relative to the folder of that, is not found from here."""
+    for address in asked.values():
+        if address in own.values() and address.profile.endswith(".toml") and not Path(address.profile).is_file():
+            raise InputError(
+                f"The run's target {address.profile} is not found from here: go to the folder in which the search was started, "
+                f"or say where it is: --target path/{Path(str(address)).name}."
+            )
     return list(named_targets(asked))
 
 
@@ -113,7 +136,8 @@ def _own_addresses(path: Path, run: Run) -> dict[str, TargetAddress]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Kept:
-    """What an unfinished call on the same targets left, by target: `key`, `environment`, `rows`, and `at`, the last row's time."""
+    """What an unfinished call on the same targets left, by target: `key`, `environment`, its `fingerprint`, `rows` by digest, and
+    `at`, the last row's time."""
 
     path: Path
     asked: list[str]
@@ -130,11 +154,19 @@ class _Kept:
         return cls(path=path, asked=names)
 
     def of(self, name: str, key: str, environment: Environment) -> dict[str, Any]:
-        """The entry of a target; a new one where the key (profile, environment, batch …) is another."""
-        if self.targets.get(name, {}).get("key") != key:
-            self.targets[name] = {"key": key, "environment": environment.to_json(), "rows": {}, "at": _now()}
+        """The entry of a target; a new one where the key (profile, batch …) or the environment is another."""
+        seen = self.targets.get(name, {})
+        if (seen.get("key"), seen.get("fingerprint")) != (key, environment.fingerprint):
+            told = {"environment": environment.to_json(), "fingerprint": environment.fingerprint}
+            self.targets[name] = {"key": key, **told, "rows": {}, "at": _now()}
         entry: dict[str, Any] = self.targets[name]
         return entry
+
+    def whole(self, name: str, key: str, points: list[Point]) -> dict[str, Any] | None:
+        """The entry of a target that is through with these points; None when it is not."""
+        seen: dict[str, Any] = self.targets.get(name, {})
+        through = seen.get("key") == key and all(point["artifact"]["digest"] in seen["rows"] for point in points)
+        return seen if through else None
 
     def write(self) -> None:
         """Keeps everything on disk."""
@@ -154,17 +186,21 @@ class _Visit:
     kept: _Kept
 
     def target(self, named: NamedTarget, stated: Stated) -> dict[str, Any]:
-        """What was found on one target. TargetUnavailable when it cannot be used, or is lost."""
+        """What was found on one target. TargetUnavailable when it cannot be used and is not through with its points, or is lost."""
         name, scorer = named.profile.name, self.scorer
         self.say(f"asking the target {name}")
         if self.clocks is not None:
             named = replace(named, clocks=self.clocks.of(named.profile, named.address))
-        store = MeasurementStore(self.path / STORE)
-        with closing(usable_target(named, store, inputs=scorer.split.inputs if scorer else None)) as target:
-            timing = self.timing.with_batch(stated.view["target"]["batch"])
-            environment = target.probe()
-            key = digest_of([target.profile.fingerprint, environment.fingerprint, scorer is None, timing.batch])
-            entry = self.kept.of(name, key, environment)
+        timing = self.timing.with_batch(stated.view["target"]["batch"])
+        key = digest_of([named.profile.fingerprint, scorer is None, timing.batch])
+        try:
+            target = usable_target(named, MeasurementStore(self.path / STORE), inputs=scorer.split.inputs if scorer else None)
+        except TargetUnavailable:
+            if (through := self.kept.whole(name, key, stated.points)) is None:
+                raise
+            return stated.compared(through, named, reason=self.reason)
+        with closing(target):
+            entry = self.kept.of(name, key, target.probe())
             for _ in stated.measure(target, entry["rows"], scorer=scorer, timing=timing, say=self.say):
                 entry["at"] = _now()
                 self.kept.write()

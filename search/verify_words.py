@@ -7,11 +7,14 @@ from ..profiles.units import format_latency
 from .formats import ratio_text, relative_spread
 
 Found = Mapping[str, Any]
+SCHEMA_VERSION = 2  # of verify.json
 COLUMNS = ("point", "earlier", "measured", "error", "×", "quality", "remarks")
 
 
 def results_of(found: Found) -> list[Found]:
-    """What verify.json says of each target; of schema version 1, which knew one, the only one."""
+    """What verify.json says of each target; of schema version 1, which knew one, the only one; nothing of a newer version."""
+    if found["schema_version"] > SCHEMA_VERSION:
+        return []
     return list(found["targets"]) if "targets" in found else [found]
 
 
@@ -32,7 +35,9 @@ def run_lines(found: Found) -> list[str]:
 
 
 def away_lines(found: Found) -> list[str]:
-    """One sentence for each target that could not be used."""
+    """One sentence for each target that could not be used, or one that verify.json is of a newer version."""
+    if found["schema_version"] > SCHEMA_VERSION:
+        return [f"What `verify` found is of schema version {found['schema_version']}: it is shown by the version that wrote it."]
     return [f"Not verified on {item['name']}, the same command goes on with it: {item['reason']}" for item in found.get("away", ())]
 
 

@@ -20,6 +20,7 @@ from .problem import Levels, Problem
 from .solve import Solver
 
 LEAST_DROP = 0.01  # of the box: with a maximal drop of 0 candidates still differ in size and latency
+_LEAST = (LEAST_DROP, 1e-3, 1e-3)  # a box has room for something
 _REFILL = 4  # proposals from one pool
 _SHORTLIST = 100  # candidates of a pool that are scored again for its later proposals
 _TRADEOFFS = 24
@@ -60,7 +61,7 @@ class Proposer:
         switches: bool = True,
     ):
         self.losses, self.curve = losses, DropCurve()
-        self.limits = np.maximum(np.asarray(limits, dtype=float), [LEAST_DROP, 1e-3, 1e-3])
+        self.limits = np.maximum(np.asarray(limits, dtype=float), _LEAST)
         self._switches = switches
         self._rng = np.random.default_rng(seed)
         self._known = Known()
@@ -80,6 +81,14 @@ class Proposer:
         for seen in self._known.entries:
             seen.costs = self._cost(seen.levels)
         self._measured = self._covered = None
+
+    def limit(self, limits: Sequence[float]) -> None:
+        """Exchanges the limits: later proposals are for this box."""
+        corner = np.maximum(np.asarray(limits, dtype=float), _LEAST)
+        if (corner != self.limits).any():
+            self.limits = corner
+            self._pool, self._left = self._empty(), 0
+            self._measured = self._covered = None
 
     def observe(
         self, levels: Levels, *, loss: float | None = None, vector: Sequence[float] | None = None, recovered: bool = False

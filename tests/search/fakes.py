@@ -178,6 +178,9 @@ class FakeEvaluator:
             seconds={"build": 0.1, "recover": 0.01 * recipe.recovery.steps if recipe.recovery else 0.0},
         )
 
+    def artifact_path(self, evaluation: Evaluation) -> Path:
+        return Path(evaluation.artifact.file)
+
 
 class FakeFinalists:
     """Finalists that confirm what was measured."""

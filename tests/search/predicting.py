@@ -28,10 +28,11 @@ source = "a leaflet"
 
 
 class Desk:
-    """`board` is on it; `search` returns the front.json of a search in `run`."""
+    """`board` (`edge`) and another one (`cpu`) are on it; `search` returns the front.json of a search in `run`."""
 
     def __init__(self, folder: Path):
         self.folder, self.run, self.board = folder, folder / "run", Board(plugged=False)
+        self.other = Board()
         (folder / "task.py").write_text(textwrap.dedent(TASK))
         (folder / "edge.toml").write_text('inherits = "cpu"\nstorage_bits = []\nmemory_limit_bytes = 536870912\n' + SHEET)
 
@@ -63,7 +64,8 @@ def make_desk(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
     monkeypatch.setattr("autocompress.targets.control.TOLERANCE", 100.0)
     monkeypatch.setattr("autocompress.search.availability.PATIENCE_S", 1.0)
     desk = Desk(folder)
-    monkeypatch.setattr("autocompress.search.several.Target", target_on({"edge": desk.board, "cpu": Board(), "cpu-avx2": Board()}))
+    boards = {"edge": desk.board, "cpu": desk.other, "cpu-avx2": Board()}
+    monkeypatch.setattr("autocompress.search.several.Target", target_on(boards))
     return desk
 
 

@@ -174,7 +174,10 @@ def test_when_the_board_returns_the_same_command_measures_everything_on_it(desk:
     assert "2 queued measurements caught up on 'edge'." in heard.notes
     assert told(desk.run) == {trial: pytest.approx(values) for trial, values in worst(run).items()}
     assert corrected(desk.run) == {0, 1}
+    file = desk.run / run["front"][0]["artifact"]["file"]
+    file.unlink()
     assert desk.search()["trials"] == before["trials"], "and goes on being continued"
+    assert file.is_file(), "what `verify` and `pick` read was built again"
 
 
 def test_a_board_that_returns_while_the_search_goes_on_is_caught_up_at_once(desk: SimpleNamespace) -> None:

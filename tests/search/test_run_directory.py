@@ -13,7 +13,7 @@ import pytest
 from autocompress.errors import RunDirectoryError
 from autocompress.search import clock
 from autocompress.search.clock import Clock
-from autocompress.search.run_directory import RunConfig, RunDirectory, read_run
+from autocompress.search.run_directory import RunConfig, RunDirectory, choose_run, read_run
 from autocompress.tests.search.fakes import CONFIG
 from autocompress.tests.waiting import comes_true
 
@@ -98,6 +98,23 @@ def test_a_run_that_is_being_verified_is_not_searched_meanwhile(tmp_path):
         ),
     ):
         open_and_close(tmp_path / "run")
+
+
+def test_a_run_that_cannot_be_written_to_is_no_reason_to_give_another_directory(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunDirectoryError, match=r"cannot be written \(.*\): make it writable\.$"):
+        RunDirectory.hold(tmp_path / "file" / "run", by="verify")
+
+
+def test_what_a_search_would_do_is_told_without_its_environment_and_writes_nothing(tmp_path):
+    known = changed(**{"environment.cores": "4", "edge environment.cores": "2"})
+    assert choose_run(tmp_path / "run", known, fresh=False) == (tmp_path / "run", False, ())
+    assert not list(tmp_path.iterdir())
+    open_and_close(tmp_path / "run", known)
+    assert choose_run(tmp_path / "run", CONFIG, fresh=False) == (tmp_path / "run", True, ())
+    other = changed(**{"environment.cores": "8"})
+    assert choose_run(tmp_path / "run", other, fresh=False) == (tmp_path / "run-2", False, ("environment.cores",))
+    assert choose_run(tmp_path / "run", known, fresh=True) == (tmp_path / "run-2", False, ())
 
 
 def test_the_lock_of_a_killed_search_is_free(tmp_path):

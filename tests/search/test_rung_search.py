@@ -9,7 +9,7 @@ from autocompress.compress.recipe import Recipe
 from autocompress.errors import StageError
 from autocompress.profiles.latency_table import LatencyTable
 from autocompress.search.constraints import Constraints
-from autocompress.search.evaluation import Failure
+from autocompress.search.evaluation import Failure, OnTarget
 from autocompress.search.guide import Guide, level_labels, limits_of
 from autocompress.search.latency import LatencyPredictor
 from autocompress.search.recoveries import MAX_FAILURES
@@ -17,7 +17,16 @@ from autocompress.search.run_directory import RunDirectory
 from autocompress.search.rung_search import RungSearch
 from autocompress.search.sensitivity import Sensitivity, plan_changes
 from autocompress.search.space import DEFAULT_RECOVERY, SearchSpace
-from autocompress.tests.search.fakes import CONFIG, PROFILE, FakeEvaluator, FakeNetwork, evaluation, make_search, run_search
+from autocompress.tests.search.fakes import (
+    CONFIG,
+    PROFILE,
+    FakeEvaluator,
+    FakeFinalists,
+    FakeNetwork,
+    evaluation,
+    make_search,
+    run_search,
+)
 
 WIDTHS = (16, 32, 32, 10)
 
@@ -176,6 +185,32 @@ def test_limits_are_the_corner_of_the_box_that_counts(tmp_path):
     constraints = Constraints(max_latency_s=0.5e-3, max_size_bytes=10**9)
     done = climb(tmp_path / "run", trials=3, recovery=False, constraints=constraints)
     assert limits_of(done.search.result) == pytest.approx((1.0, 1.0, 0.5), rel=1e-3)
+
+
+def test_a_board_that_comes_back_brings_its_limits_to_what_is_proposed(tmp_path):
+    network, own = FakeNetwork(WIDTHS), Constraints(max_size_bytes=FakeNetwork(WIDTHS).cost(Recipe()).weight_bytes // 6)
+    gone = Failure(trial=0, stage="measure", kind="device", message="no route", retryable=True)
+
+    class Away(FakeEvaluator):
+        def evaluate(self, *arguments, **options):
+            seen = super().evaluate(*arguments, **options)
+            return replace(seen, further={"edge": OnTarget(artifact=seen.artifact, failure=gone)})
+
+    class BackAfterSix(FakeFinalists):
+        def catch_up(self, evaluations, *, progress, time_left):
+            for index, seen in enumerate(evaluations if len(evaluations) >= 6 else ()):
+                there = OnTarget(artifact=seen.artifact, validation=seen.validation, drop=seen.drop, latency=seen.latency)
+                evaluations[index] = replace(seen, further={"edge": there})
+
+    strategy = RungSearch(open_guide=guide_maker(network, FakeScorer(network)))
+    with RunDirectory.open(tmp_path / "run", CONFIG) as directory:
+        search = make_search(directory, Away(network), trials=16, recovery=False, strategy=strategy, further={"edge": own})
+        search.finalists = BackAfterSix()
+        search.evaluator.availability.gone("edge", "no route")
+        search.evaluator.availability.ask_all()  # it is due after every candidate
+        search.run()
+    sizes = [seen.artifact.size_bytes for seen in search.result.evaluations]
+    assert sum(size <= own.max_size_bytes for size in sizes[6:]) >= 0.7 * len(sizes[6:]), sizes
 
 
 def test_a_candidate_that_cannot_be_stitched_is_logged_and_not_measured(tmp_path):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from autocompress.compress.recipe import Recipe
-from autocompress.errors import TargetUnavailable, TaskError
+from autocompress.errors import StageError, TargetUnavailable, TaskError
 from autocompress.search.constraints import Constraints
 from autocompress.search.evaluation import Failure, OnTarget
 from autocompress.search.run_directory import RunDirectory
@@ -159,6 +159,55 @@ def test_what_is_queued_is_measured_by_the_next_session_even_if_nothing_is_left_
             search.run()
             noted.append(search.finalists.time_left)
     assert noted[1][0] is True
+
+
+def test_an_interruption_of_catching_up_leaves_no_history_of_before(tmp_path):
+    class Interrupted(FakeFinalists):
+        def catch_up(self, evaluations, *, progress, time_left):
+            seen = evaluations[-1]
+            worse = OnTarget(artifact=seen.artifact, validation=0.5, drop=0.4, latency=seen.latency)
+            evaluations[-1] = replace(seen, further={"edge": worse})
+            raise KeyboardInterrupt
+
+    gone = Failure(trial=0, stage="measure", kind="device", message="no route", retryable=True)
+
+    class Away(FakeEvaluator):
+        def evaluate(self, trial, *arguments, **options):
+            seen = super().evaluate(trial, *arguments, **options)
+            known = {"validation": seen.validation, "drop": seen.drop, "latency": seen.latency} if trial == 0 else {"failure": gone}
+            return replace(seen, further={"edge": OnTarget(artifact=seen.artifact, **known)})
+
+    with RunDirectory.open(tmp_path / "run", CONFIG) as directory:
+        search = make_search(directory, Away(FakeNetwork()), further={"edge": Constraints()}, trials=2)
+        search.finalists = Interrupted()
+        assert search.run() == "interrupted"
+    found = search.result.history()
+    search.result.measured_later()
+    assert found == search.result.history()
+
+
+@pytest.mark.parametrize(("builds", "told"), [("same", False), ("another", True), ("nothing", True)])
+def test_files_of_the_front_that_are_gone_are_built_again_or_the_user_is_told(tmp_path, builds, told):
+    asked = []
+
+    class Builder(FakeEvaluator):
+        def artifact_path(self, evaluation):
+            asked.append(evaluation.trial)
+            if builds == "nothing":
+                raise StageError("no kernel", stage="export")
+            return Path(evaluation.artifact.file if builds == "same" else "another.onnx")
+
+    notes = []
+    with RunDirectory.open(tmp_path / "run", CONFIG) as directory:
+        search = make_search(directory, Builder(FakeNetwork()), trials=4)
+        search.progress.note = notes.append
+        assert search.run() == "finished"
+        shown = {0, 1, *(seen.trial for seen in search.result.front())}
+        there, asked[:] = search.result.baseline.artifact.file, []
+        (directory.path / there).write_bytes(b"it is there")
+        search._rebuild()
+    assert set(asked) == shown - {0}
+    assert bool([note for note in notes if "is gone" in note]) is told
 
 
 def test_a_bug_is_no_failed_candidate(tmp_path):

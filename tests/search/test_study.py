@@ -1,6 +1,7 @@
 """The study on disk: what a killed coordinator leaves, and how it is taken up."""
 
 import sqlite3
+from contextlib import closing
 
 import optuna
 import pytest
@@ -54,6 +55,25 @@ def test_a_corrected_trial_says_for_everybody_what_is_known_now(path, sampler):
     study.finish(beside, values=[0.0, 1.0, 1.0], constraints={})
     study.ask().suggest_int("x", 0, 3)
     assert [trial.state.name for trial in study.trials] == ["COMPLETE", "COMPLETE", "RUNNING"]
+
+
+def test_what_another_process_wrote_or_reads_beside_a_trial_outlives_its_correction(path):
+    study = open_study(path)
+    trial = study.ask()
+    study.store(trial, evaluation(0))
+    study.finish(trial, values=[0.1, 0.2, 0.5], constraints={})
+    study.correct([Correction(evaluation=evaluation(0), values=(0.2, 0.2, 0.6), constraints={})])
+    with closing(sqlite3.connect(path)) as dashboard:
+        dashboard.execute("INSERT INTO trial_user_attributes (trial_id, key, value_json) VALUES (1, 'note', '\"old\"')")
+        dashboard.commit()
+        assert study.trials  # which knows the old note now
+        dashboard.execute("UPDATE trial_user_attributes SET value_json = '\"new\"' WHERE key = 'note'")
+        dashboard.commit()
+        dashboard.execute("BEGIN")
+        dashboard.execute("SELECT * FROM trial_values").fetchall()  # it reads while the correction is written
+        study.correct([Correction(evaluation=evaluation(0), values=(0.2, 0.2, 0.7), constraints={})])
+    found = open_study(path).trials[0]
+    assert (found.user_attrs["note"], found.user_attrs["values_told_first"], found.values[2]) == ("new", [0.1, 0.2, 0.5], 0.7)
 
 
 def test_corrections_are_written_all_together_or_not_at_all(path):

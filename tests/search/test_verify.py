@@ -182,9 +182,11 @@ def test_all_targets_of_a_run_are_verified_and_one_that_is_away_is_caught_up(des
     assert (first, last.partition(": Target")[0]) == ("on cpu", "Not verified on edge, the same command goes on with it")
     assert "Not verified on edge" in render(read_run(desk.run)) and (desk.run / "verify-unfinished.json").exists()
     desk.board.plugged, before = True, read_run(desk.run)["verified"]["targets"][0]
-    found = verified(desk)
+    with monkeypatch.context() as patch:
+        patch.setattr(desk.other, "plugged", False)
+        found = verified(desk)
     assert found["away"] == [] and desk.board.measured > 0
-    assert read_run(desk.run)["verified"]["targets"][0] == before, "cpu was not measured again"
+    assert read_run(desk.run)["verified"]["targets"][0] == before, "cpu was not measured again, and may be away"
     joint = {point["trial"] for point in run["front"]}
     for result, predicted in zip(found["targets"], (False, True), strict=True):
         assert {row["predicted"] for row in result["points"]} == {predicted}
@@ -252,6 +254,29 @@ def test_a_folder_of_bundles_is_told_from_a_run(tmp_path):
     (tmp_path / "cpu" / "manifest.json").write_text("{}")
     with pytest.raises(InputError, match=r"bundles of several targets: .* like .*/cpu\.$"):
         verify_run(tmp_path, None, folder=tmp_path, say=silent, note=silent)
+
+
+def test_a_bundle_inside_a_run_keeps_it_from_nothing(tmp_path):
+    (tmp_path / "bundle").mkdir()
+    (tmp_path / "bundle" / "manifest.json").write_text("{}")
+    (tmp_path / "front.json").write_text(json.dumps(sample_run()))
+    with pytest.raises(RunDirectoryError, match="is gone: run the search's command again"):
+        verify_run(tmp_path, "cpu", folder=tmp_path, say=silent, note=silent)
+
+
+def test_a_toml_file_of_the_search_that_is_not_found_from_here_is_one_sentence(tmp_path):
+    (tmp_path / "run.toml").write_text('[options]\ntarget = "boards/edge.toml@me@board"\n')
+    run = {"target": {"name": "edge"}}
+    for asked in (None, "edge"):
+        with pytest.raises(InputError, match=r"not found from here: .* --target path/edge\.toml@me@board\.$"):
+            asked_targets(tmp_path, run, asked, note=silent)
+
+
+def test_a_verify_json_of_a_newer_version_hides_nothing_else_of_the_run(tmp_path):
+    (tmp_path / "front.json").write_text(json.dumps(sample_run()))
+    (tmp_path / "verify.json").write_text('{"schema_version": 3, "new": []}')
+    page = render(read_run(tmp_path))
+    assert "of schema version 3: it is shown by the version that wrote it" in page and "Verified on" not in page
 
 
 def test_nothing_is_written_to_what_is_no_run(tmp_path):

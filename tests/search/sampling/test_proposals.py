@@ -133,6 +133,17 @@ def test_limits_steer_proposals_into_their_box():
     assert inside[1] >= 25 > 2 * inside[0], inside
 
 
+def test_limits_that_come_later_steer_what_is_proposed_from_then_on():
+    problem = chain(24)
+    true, limits = small_losses(problem, 1), (0.5, 1.0, 0.6)
+    made = proposer(problem, true)
+    free = searched(made, problem, true, 40)
+    made.limit(limits)
+    steered = searched(made, problem, true, 40)
+    inside = [sum(bool((np.array(vector) <= limits).all()) for vector in vectors) for vectors in (free, steered)]
+    assert inside[1] >= 25 > 2 * inside[0], inside
+
+
 def test_with_a_maximal_drop_of_0_proposals_are_the_cheapest_of_little_loss():
     problem = chain(12)
     true = small_losses(problem, 1)
