@@ -89,7 +89,7 @@ def write_blocks(model: onnx.ModelProto, template: Template, layers: Mapping[str
         if not nodes or not all(_is_linear(node, initializer) for node in nodes):
             raise StageError(f"the exported model does not multiply with the weight of {name} as it is: no block4", stage="build")
         stored = writer.add_initializer(blocks.packed, f"{name}.weight_q")
-        halves = writer.add_initializer(blocks.scales.reshape(-1), f"_w{len(writer.dropped)}s")
+        halves = writer.add_initializer(blocks.scales.reshape(-1), writer.free_name(f"_w{len(writer.dropped)}s"))
         scales = writer.add_node("Cast", [halves], f"{halves}1", to=TensorProto.FLOAT)
         for node in nodes:
             _multiply_blocks(node, [stored, scales], blocks)

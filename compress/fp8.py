@@ -81,7 +81,7 @@ def write_fp8(model: onnx.ModelProto, template: Template, layers: Mapping[str, t
         values, axis = (layer.weight.T, 1) if template.parameters[weight].transposed else (layer.weight, 0)
         stored = writer.add_initializer(np.ascontiguousarray(values), f"{name}.weight_q")
         writer.dropped.add(initializer)
-        scales = writer.add_initializer(layer.weight_scale, f"_f{len(writer.dropped)}")
+        scales = writer.add_initializer(layer.weight_scale, writer.free_name(f"_f{len(writer.dropped)}"))
         writer.add_node("DequantizeLinear", [stored, scales], initializer, axis=axis)
         for node in nodes:
             key = node.input[0], layer.input_scale

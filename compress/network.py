@@ -1,6 +1,7 @@
 """Network: a traced model with its layers, its coupled channel groups and what a recipe makes of their shapes."""
 
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -81,6 +82,14 @@ class Network:
                 "The model has no convolution and no linear layer with a weight of its own: there is nothing to compress."
             )
         return network
+
+    def stored_as(self, int8_weights: Int8Weights) -> "Network":
+        """The same network with the bytes and bits of one of several formats."""
+        if int8_weights == self.int8_weights:
+            return self
+        other = copy(self)
+        other.int8_weights = int8_weights
+        return other
 
     @cached_property
     def group_by_name(self) -> Mapping[str, Group]:

@@ -57,7 +57,7 @@ def _write_unpacking(writer: ModelWriter, packed: str, shape: tuple[int, ...], b
 
 def _table(writer: ModelWriter) -> str:
     """The bits of every byte: uint8, 8 × 256, made by the first layer that reads it."""
-    name = "_bits"
+    name = writer.free_name("_bits")
     if not any(name in node.output for node in writer.model.graph.node):
         range_of = [writer.constant(np.array(value, np.int32), "_c") for value in (0, 256, 1)]
         values = writer.add_node("Range", range_of, f"{name}1")

@@ -9,6 +9,7 @@ of such a weight is an integer times its step: the pair changes none, and the en
 """
 
 from collections.abc import Mapping, MutableSequence, Sequence
+from itertools import count
 
 import numpy as np
 import onnx
@@ -60,12 +61,13 @@ def _write_layer(
         raise StageError(f"the exported model does not hold the weight of {name} as it is: it cannot be quantized", stage="build")
     stored = template.parameters[weight]
     weights, axis = (quantized.weight.T, 1) if stored.transposed else (quantized.weight, 0)
-    scale = writer.add_initializer(quantized.weight_scale, f"_w{len(writer.dropped)}")
+    scale = writer.add_initializer(quantized.weight_scale, writer.free_name(f"_w{len(writer.dropped)}"))
     # ONNX Runtime's QGemm and QLinearMatMul want a zero point written out, and exact sums on AVX2 one for each layer; TensorRT 8
     # refuses a DequantizeLinear without.
     steps = [scale]
     if symmetric or pairs or weights.ndim == 2:
-        steps.append(writer.add_initializer(np.zeros(len(quantized.weight_scale), np.int8), f"_n{len(writer.dropped)}"))
+        zeros = np.zeros(len(quantized.weight_scale), np.int8)
+        steps.append(writer.add_initializer(zeros, writer.free_name(f"_n{len(writer.dropped)}")))
     if pairs:
         values = quantized.dequantized_weight()
         floats = writer.add_initializer(np.ascontiguousarray(values.T if stored.transposed else values), f"{name}.weight_f")
@@ -75,7 +77,7 @@ def _write_layer(
     _dequantize(writer, stored.initializer, [integers, *steps], axis=axis)
     initializer = template.parameters[bias].initializer if bias is not None and bias in template.parameters else ""
     if quantized.bias is not None and _takes_bias(writer.model, initializer):
-        integers = writer.add_initializer(quantized.bias, f"_b{len(writer.dropped)}")
+        integers = writer.add_initializer(quantized.bias, writer.free_name(f"_b{len(writer.dropped)}"))
         factors = [scale, writer.constant(np.array(quantized.input_scale, np.float32), "_s")]
         product = writer.add_node("Mul", factors, f"{initializer}_s")  # folded on load; stored, it would be 4 bytes a channel
         _dequantize(writer, initializer, [integers, product], axis=0)
@@ -116,7 +118,9 @@ def _quantize_tensors(writer: ModelWriter, places: Sequence[tuple[str, Scale, bo
     added = []
     for value, scale, carried in places:
         maker = next((node for node in graph.node if value in node.output), None)
-        raw, dequantized = (f"{value}_raw", value) if value in outputs else (value, f"{value}_d")
+        free = writer.free_name
+        quantized = free(f"{value}_q")
+        raw, dequantized = (free(f"{value}_raw"), value) if value in outputs else (value, free(f"{value}_d"))
         if value in outputs:
             _rename(maker.output if maker else [], value, raw)
         for node in graph.node:
@@ -125,15 +129,15 @@ def _quantize_tensors(writer: ModelWriter, places: Sequence[tuple[str, Scale, bo
             writer.constant(np.array(scale.scale, np.float32), "_s"),
             writer.constant(np.array(scale.zero_point, np.int8 if scale.signed else np.uint8), "_z"),
         ]
-        integers[dequantized] = f"{value}_q"
+        integers[dequantized] = quantized
         if carried and not scale.signed and maker is not None and maker.input[0] in integers:
-            maker.input[0], maker.output[0] = integers[maker.input[0]], f"{value}_q"
+            maker.input[0], maker.output[0] = integers[maker.input[0]], quantized
             if maker.op_type == "Pad":
                 del maker.input[2:]
                 maker.input.append(names[1])
         else:
-            added.append(helper.make_node("QuantizeLinear", [raw, *names], [f"{value}_q"]))
-        added.append(helper.make_node("DequantizeLinear", [f"{value}_q", *names], [dequantized]))
+            added.append(helper.make_node("QuantizeLinear", [raw, *names], [quantized]))
+        added.append(helper.make_node("DequantizeLinear", [quantized, *names], [dequantized]))
     graph.node.extend(added)
 
 
@@ -157,6 +161,7 @@ def shorten_names(model: onnx.ModelProto, layers: Mapping[str, str]) -> None:
     graph = model.graph
     fixed = {v.name for v in (*graph.input, *graph.output)} | {t.name for t in graph.initializer}
     short: dict[str, str] = {}
+    numbers = (text for text in map("_{}".format, count()) if text not in fixed)
     named: set[str] = set()
     for node in graph.node:
         read = () if node.op_type in ("Gather", "Transpose") else node.input  # a tied table is read by others than its layer
@@ -166,4 +171,4 @@ def shorten_names(model: onnx.ModelProto, layers: Mapping[str, str]) -> None:
         for names in (node.input, node.output):
             for position, name in enumerate(names):
                 if name and name not in fixed:
-                    names[position] = short.setdefault(name, f"_{len(short)}")
+                    short[name] = names[position] = short.get(name) or next(numbers)

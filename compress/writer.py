@@ -8,12 +8,23 @@ from onnx import helper, numpy_helper
 
 
 class ModelWriter:
-    """Edits `model` in place; `dropped` are the initializers that `finish` removes."""
+    """Edits `model` in place; `dropped` are the initializers that `finish` removes.
+
+    Names that the user gave (an input, a parameter of the model itself) may be any: `free_name` keeps ours apart from them.
+    """
 
     def __init__(self, model: onnx.ModelProto):
         self.model = model
         self.constants: dict[bytes, str] = {}
         self.dropped: set[str] = set()
+        graph = model.graph
+        self._given = {item.name for item in (*graph.input, *graph.initializer)} | {n for node in graph.node for n in node.output}
+
+    def free_name(self, name: str) -> str:
+        """The name, with as many underscores behind it as keep it apart from those of the model."""
+        while name in self._given:
+            name += "_"
+        return name
 
     def add_initializer(self, array: np.ndarray, name: str) -> str:
         """Stores an array under a name that nothing else has; returns the name."""
@@ -24,7 +35,7 @@ class ModelWriter:
         """The name of an initializer with this value; equal ones are shared."""
         key = bytes(array.dtype.str, "ascii") + array.tobytes() + bytes(str(array.shape), "ascii")
         if key not in self.constants:
-            self.constants[key] = self.add_initializer(array, f"{stem}{len(self.constants)}")
+            self.constants[key] = self.add_initializer(array, self.free_name(f"{stem}{len(self.constants)}"))
         return self.constants[key]
 
     def add_node(self, op_type: str, inputs: list[str], output: str, **attributes: Any) -> str:

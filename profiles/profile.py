@@ -18,6 +18,7 @@ RUNTIME_NAMES: Mapping[Runtime, str] = {
 }
 GPU_RUNTIMES: frozenset[Runtime] = frozenset({"tensorrt", "tensorrt-rtx"})
 _UNMEASURED = frozenset({"name", "description", "python", "store_limit_bytes", "device", "datasheet", "channel_multiples"})
+_AS_BEFORE = {"int8_weights": "int8"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,8 +89,11 @@ class Profile:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of what decides a measurement or an artifact; names, datasheet, `python` and the store's limit do not."""
-        return digest_of({key: value for key, value in self.to_json().items() if key not in _UNMEASURED})
+        """SHA-256 of what decides a measurement or an artifact; names, datasheet, `python` and the store's limit do not.
+
+        A key that is younger than measurements counts only where it differs from what was so before it: they stay valid.
+        """
+        return digest_of({key: x for key, x in self.to_json().items() if key not in _UNMEASURED and x != _AS_BEFORE.get(key, ...)})
 
     def operators(self, precision: str) -> tuple[str, ...]:
         """The ONNX operators that run in `float16`, `int8` or `fp8` here; none where the precision is not legal."""

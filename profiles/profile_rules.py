@@ -109,8 +109,6 @@ def _opsets_needed(profile: Profile) -> Mapping[str, int]:
     needed = {"precisions has fp8": 19} if "fp8" in profile.precisions else {}
     if 4 in profile.storage_bits:
         needed["storage_bits has 4"] = 21  # INT4
-    elif profile.storage_bits:
-        needed[f"storage_bits has {profile.storage_bits[0]}"] = 18  # BitwiseAnd
     return needed
 
 

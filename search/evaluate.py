@@ -181,7 +181,8 @@ class Evaluator:
             executed: dict[str, Precision] = {}
             if not isinstance(target, PredictedTarget):
                 executed = session.executed_precision(path, names, batch=self.timing.batch)
-        layers = layer_rows(self.network, self.network.cost(recipe), recipe, executed=executed)
+        cost = self.network.stored_as(target.profile.int8_weights).cost(recipe)
+        layers = layer_rows(self.network, cost, recipe, executed=executed)
         return Answers(validation=value, interval=interval, layers=layers)
 
     def quality(self, session: TargetSession, model: Path, split: StoredSplit) -> tuple[float, Interval | None]:

@@ -25,7 +25,7 @@ from ..tasks.load import load_task
 from .availability import Availability
 from .budget import Budget, Ledger
 from .clock import Clock
-from .constraints import Constraints, Limits, require_reachable_size
+from .constraints import Constraints, require_reachable_size
 from .evaluate import Builder, Evaluator, StoredSplit
 from .finalists import Finalists
 from .further import format_of
@@ -142,12 +142,14 @@ def prepare(
                 progress.note(f"Note: {note}")
         if target.prediction:
             progress.note(f"Latencies on '{target.profile.name}' are predicted, not measured: {target.prediction.source}.")
-    for constraints in (request.constraints, *request.further.values()):
-        require_reachable_size(constraints.max_size_bytes, space.smallest_bytes(network))
     warm = () if request.warm_start is None else tuple(warm_recipes(read_run(request.warm_start), space))
     if request.warm_start is not None and not warm:
         progress.note(f"Note: nothing on the front of {request.warm_start} has a counterpart in this model.")
-    return Problem(request=request, checked=checked, targets=targets, network=network, space=space, warm=warm)
+    problem = Problem(request=request, checked=checked, targets=targets, network=network, space=space, warm=warm)
+    for profile in problem.profiles:
+        smallest = space.smallest_bytes(network.stored_as(profile.int8_weights))
+        require_reachable_size(problem.constraints[profile.name].max_size_bytes, smallest)
+    return problem
 
 
 def _known_check(path: Path) -> dict[str, Any] | None:
@@ -259,8 +261,10 @@ def _search(problem: Problem, directory: RunDirectory, compressor: Compressor, p
     request, task = problem.request, problem.checked.task
     clock = Clock(directory.elapsed)
     evaluator = make_evaluator(problem, directory, splits, compressor, elapsed=lambda: clock.elapsed_s, progress=progress)
-    sizes = [item.max_size_bytes for item in problem.constraints.values() if item.max_size_bytes is not None]
-    limits = Limits(latency_s=request.constraints.max_latency_s, size_bytes=min(sizes, default=None))
+    sizes: dict[Int8Weights, int] = {}
+    for profile in problem.profiles:
+        if (limit := problem.constraints[profile.name].max_size_bytes) is not None:
+            sizes[profile.int8_weights] = min(limit, sizes.get(profile.int8_weights, limit))
     further = dict(list(problem.constraints.items())[1:])
     slow = {name: item.max_latency_s for name, item in further.items() if item.max_latency_s is not None}
     finalists = Finalists(directory, evaluator, StoredSplit(task.test, splits / "test.npz"), batch=request.batch)
@@ -268,7 +272,7 @@ def _search(problem: Problem, directory: RunDirectory, compressor: Compressor, p
         space=problem.space,
         study=SearchStudy.open(directory.study, sampler=request.sampler, seed=request.seed),
         evaluator=evaluator,
-        screen=Screen(network=problem.network, limits=limits, further=slow),
+        screen=Screen(network=problem.network, latency_s=request.constraints.max_latency_s, further=slow, sizes=sizes),
         result=Result(
             metric=task.metric,
             constraints=request.constraints,

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from ..compress.network import Cost, Network
+from ..compress.options import Int8Weights
 from ..compress.recipe import Recipe
 from ..profiles import format_duration, format_latency, format_size
 from .constraints import Limits
@@ -16,14 +17,16 @@ _NO_TIME_S = 1e9
 
 @dataclass(slots=True, kw_only=True)
 class Screen:
-    """What is known of the candidates so far, to judge the next one by. `limits` are those of the user.
+    """What is known of the candidates so far, to judge the next one by, and the limits of the user.
 
-    With several targets they are those of the primary one, and `further` has the latency limits of others.
+    With several targets `latency_s` is that of the primary one, and `further` has the latency limits of others. `sizes` are the
+    tightest ones in bytes, by how files store the weights of int8 layers.
     """
 
     network: Network
-    limits: Limits
+    latency_s: float | None = None
     further: Mapping[str, float] = field(default_factory=dict)
+    sizes: Mapping[Int8Weights, int] = field(default_factory=dict)
     _seen: dict[str, int] = field(default_factory=dict)
     _too_slow: list[tuple[Cost, Evaluation, float]] = field(default_factory=list)
     _step_s: list[float] = field(default_factory=list)
@@ -37,8 +40,8 @@ class Screen:
             self._step_s.append(recovery_s / evaluation.recipe.recovery.steps)
         self._fixed_s.append(sum(evaluation.seconds.values()) - recovery_s)
         limits = dict[str | None, float](self.further.items())
-        if self.limits.latency_s is not None:
-            limits[None] = self.limits.latency_s
+        if self.latency_s is not None:
+            limits[None] = self.latency_s
         for target, limit in limits.items():
             seen = evaluation.on(target)
             if seen is not None and _at_least_s(seen) > limit * _MARGIN:
@@ -52,8 +55,7 @@ class Screen:
         """Why the recipe need not be built, or None. `left_s` is the time left for candidates."""
         if recipe.digest in self._seen:
             return Screened(reason="duplicate", message=f"the same recipe as trial {self._seen[recipe.digest]}")
-        cost = self.network.cost(recipe)
-        return self._size(cost) or self._latency(cost) or self._time(recipe, left_s)
+        return self._size(recipe) or self._latency(self.network.cost(recipe)) or self._time(recipe, left_s)
 
     @property
     def step_s(self) -> float | None:
@@ -67,12 +69,13 @@ class Screen:
         steps = recipe.recovery.steps if recipe.recovery is not None else 0
         return statistics.median(self._fixed_s) + (steps * statistics.median(self._step_s) if steps else 0.0)
 
-    def _size(self, cost: Cost) -> Screened | None:
-        limit = self.limits.size_bytes
-        if limit is None or cost.weight_bytes <= limit:
-            return None
-        message = f"its weights need {format_size(cost.weight_bytes)}, the limit is {format_size(limit)}"
-        return Screened(reason="size", message=message, excess=cost.weight_bytes / limit - 1)
+    def _size(self, recipe: Recipe) -> Screened | None:
+        for form, limit in self.sizes.items():
+            needed = self.network.stored_as(form).cost(recipe).weight_bytes
+            if needed > limit:
+                message = f"its weights need {format_size(needed)}, the limit is {format_size(limit)}"
+                return Screened(reason="size", message=message, excess=needed / limit - 1)
+        return None
 
     def _latency(self, cost: Cost) -> Screened | None:
         for slow, evaluation, limit in self._too_slow:

@@ -42,7 +42,7 @@ def opset_of(path: str) -> int | None:
     try:
         with Path(path).open("rb") as file:
             return _read_opset(file)
-    except (OSError, ValueError):
+    except (OSError, ValueError, OverflowError, MemoryError):  # the latter two: a length that no file has
         return None
 
 

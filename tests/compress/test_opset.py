@@ -155,7 +155,8 @@ def test_every_file_for_tensorrt_8_answers_like_torch_and_is_read_as_it_is_writt
 def test_integers_come_back_from_the_float32_that_stores_them(tmp_path):
     plain, task = FileFormat(opset=17, activations="int8-symmetric"), tiny_task("chain")
     options = CompressorOptions(format=eight(17), further=(plain,))
-    compressor = Compressor(task, Network.trace(task.model, task.example_inputs), options)
+    network = Network.trace(task.model, task.example_inputs, int8_weights="float32")
+    compressor = Compressor(task, network, options)
     recipe = Recipe(precision=uniform(compressor.network, "int8"))
     floats = compressor.build(recipe, tmp_path)
     integers = floats.further[plain]
@@ -168,7 +169,7 @@ def test_integers_come_back_from_the_float32_that_stores_them(tmp_path):
         steps = kept[node.input[1]].reshape(-1, *[1] * (kept[name].ndim - 1))
         np.testing.assert_array_equal(np.rint(kept[name] / steps).astype(np.int8), stored[name.replace("_f", "_q")])
     weights = sum(kept[name].size for name in pairs)
-    costs = {form: Network.trace(task.model, task.example_inputs, int8_weights=form).cost(recipe) for form in ("int8", "float32")}
+    costs = {form: network.stored_as(form).cost(recipe) for form in ("int8", "float32")}
     assert costs["float32"].weight_bytes - costs["int8"].weight_bytes == 3 * weights
     assert costs["float32"].weight_bytes <= floats.artifact.size_bytes
     assert {layer.bits for layer in costs["float32"].layers} == {32}

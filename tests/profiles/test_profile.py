@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 from autocompress.errors import ProfileError
+from autocompress.files import digest_of
 from autocompress.profiles import load_profile, profile_names
+from autocompress.profiles.profile import _UNMEASURED
 
 
 def toml(folder: Path, text: str, name: str = "board.toml") -> str:
@@ -111,7 +113,6 @@ def test_an_unknown_target_is_answered_with_the_nearest() -> None:
         ('inherits = "gpu"\nopset = 15', ["opset = 15", "at least 16"]),
         ('inherits = "gpu-rtx"\nopset = 17', ["fp8, which needs opset 19", "remove it, or set opset = 19"]),
         ('inherits = "cpu"\nopset = 20', ["storage_bits has 4, which needs opset 21"]),
-        ('inherits = "cpu"\nopset = 17\nstorage_bits = [3]', ["storage_bits has 3, which needs opset 18"]),
         ('inherits = "cpu"\nint8_weights = "float32"', ["int8_weights = 'float32'", "onnxruntime takes integers", "remove it"]),
         ('inherits = "gpu"\nint8_weights = "float16"', ["int8_weights = 'float16'", "'int8' or 'float32'"]),
         ('inherits = "cpu"\nthreads = 0', ["threads = 0", "at least 1"]),
@@ -164,6 +165,12 @@ def test_the_fingerprint_follows_what_decides_a_measurement(tmp_path: Path) -> N
     )
     assert load_profile(toml(tmp_path, 'inherits = "cpu"\nthreads = 2')).fingerprint != cpu
     assert load_profile(toml(tmp_path, 'inherits = "cpu"\nactivations = "int8-symmetric"')).fingerprint != cpu
+
+
+def test_a_key_that_came_later_leaves_the_measurements_of_before_valid() -> None:
+    profile = load_profile("jetson")
+    before = {key: value for key, value in profile.to_json().items() if key not in {*_UNMEASURED, "int8_weights"}}
+    assert profile.fingerprint == digest_of(before) != replace(profile, int8_weights="float32").fingerprint
 
 
 def test_what_the_maker_says_does_not_decide_a_measurement(tmp_path: Path) -> None:

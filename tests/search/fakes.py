@@ -14,7 +14,7 @@ from autocompress.profiles import Profile
 from autocompress.search.availability import Availability, Patience
 from autocompress.search.budget import Budget, Ledger
 from autocompress.search.clock import Clock
-from autocompress.search.constraints import Constraints, Limits
+from autocompress.search.constraints import Constraints
 from autocompress.search.evaluation import ArtifactFacts, Evaluation, Failure, Latency
 from autocompress.search.finalists import Finalist
 from autocompress.search.progress import QuietProgress
@@ -35,8 +35,8 @@ CONFIG = RunConfig(identity={"task": "fake", "model": "m", "data": "d"}, options
 class FakeNetwork:
     """A chain of convolutions; layer i produces group i. The last layer's channels are the model's output."""
 
-    def __init__(self, channels: tuple[int, ...] = (16, 32, 32, 10)):
-        self.widths, self.blocks = channels, ()
+    def __init__(self, channels: tuple[int, ...] = (16, 32, 32, 10), *, int8_weights: str = "int8"):
+        self.widths, self.blocks, self.int8_weights = channels, (), int8_weights
         inputs = (3, *channels[:-1])
         self.layers = tuple(
             Layer(
@@ -63,6 +63,9 @@ class FakeNetwork:
         )
         self.excluded = (Exclusion(name=self.layers[-1].name, reason="it is the model's output"),)
 
+    def stored_as(self, int8_weights: str) -> "FakeNetwork":
+        return FakeNetwork(self.widths, int8_weights=int8_weights)
+
     def cost(self, recipe: Recipe) -> Cost:
         widths = [recipe.keep.get(layer.name, layer.channels_out) for layer in self.layers]
         layers = tuple(
@@ -77,7 +80,7 @@ class FakeNetwork:
         )
 
     def layer_cost(self, layer: Layer, *, out: int, into: int, precision: Precision, rank: int | None) -> LayerCost:
-        weights = into * out * 9
+        weights, bits = into * out * 9, 8 if precision == "int8" and self.int8_weights == "int8" else 32
         return LayerCost(
             name=layer.name,
             kind="conv",
@@ -85,8 +88,8 @@ class FakeNetwork:
             channels_out=out,
             macs=weights * 64,
             parameters=weights,
-            bytes=weights * (1 if precision == "int8" else 4) + (4 * out if precision == "int8" else 0),
-            bits=8 if precision == "int8" else 32,
+            bytes=weights * bits // 8 + (4 * out if precision == "int8" else 0),
+            bits=bits,
             precision=precision,
         )
 
@@ -226,7 +229,8 @@ def make_search(
         evaluator=evaluator,
         screen=Screen(
             network=evaluator.network,
-            limits=Limits(latency_s=constraints.max_latency_s, size_bytes=constraints.max_size_bytes),
+            latency_s=constraints.max_latency_s,
+            sizes={} if constraints.max_size_bytes is None else {"int8": constraints.max_size_bytes},
         ),
         result=Result(
             metric=METRIC,

@@ -32,11 +32,11 @@ NOISY = StageError("restless", stage="measure", kind="noisy", retryable=True)
 
 class FakeCompressor:
     def __init__(self):
-        self.builds = 0
+        self.builds, self.further = 0, FileFormat(opset=22)
 
     def build(self, recipe, out_dir, *, progress=None):
         self.builds += 1
-        further = {FileFormat(opset=22): self._file(f"{recipe.digest}-22", out_dir)}
+        further = {self.further: self._file(f"{recipe.digest}-22", out_dir)}
         return replace(self._file(recipe.digest, out_dir), further=further)
 
     def _file(self, digest, out_dir):
@@ -123,6 +123,14 @@ def test_another_file_or_other_options_are_asked_themselves(tmp_path, profile):
     seen = evaluated(evaluator(tmp_path, target))
     assert target.asked == 2  # the check and the validation split
     assert (seen.on(profile.name).artifact.digest == seen.artifact.digest) == (profile is not NEWER)
+
+
+def test_the_bits_of_a_layer_are_those_in_the_file_of_each_target(tmp_path):
+    eight = replace(NEWER, int8_weights="float32")
+    subject = replace(evaluator(tmp_path, FakeTarget(eight, 0.7)), network=FakeNetwork(int8_weights="float32"))
+    subject.compressor.further = FileFormat(opset=22, int8_weights="float32")
+    seen = candidate(subject, evaluated(subject))
+    assert [entry.layers[0]["bits"] for entry in (seen, seen.on("newer"))] == [8, 32]
 
 
 @pytest.mark.parametrize("error", [NOISY, TargetUnavailable("gone")], ids=["noisy", "unavailable"])

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from autocompress.compress.recipe import Recipe
 from autocompress.profiles import parse_drop
-from autocompress.search.constraints import Constraints, Limits
+from autocompress.search.constraints import Constraints
 from autocompress.search.evaluation import Failure, OnTarget
 from autocompress.search.finalists import Finalist, look_key
 from autocompress.search.guide import limits_of
@@ -129,7 +129,7 @@ def test_a_search_on_two_targets_tells_the_study_the_worst_and_resumes(tmp_path)
 
 
 def test_what_is_too_slow_on_one_target_is_not_built_larger():
-    screen = Screen(network=FakeNetwork(), limits=Limits(), further={"edge": 0.5e-3})
+    screen = Screen(network=FakeNetwork(), further={"edge": 0.5e-3})
     screen.learn(two(1, recipe=Recipe(keep={"layer0": 8}), ratio=0.1, edge=0.9))
     judged = screen.judge(Recipe())
     assert judged.reason == "latency" and "the limit is 500.0 µs" in judged.message and judged.excess == pytest.approx(0.8)

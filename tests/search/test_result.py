@@ -11,7 +11,7 @@ from autocompress.compress.recipe import Recipe
 from autocompress.errors import InputError, StageError
 from autocompress.profiles import parse_drop
 from autocompress.search.availability import Availability, Patience
-from autocompress.search.constraints import Constraints, Limits
+from autocompress.search.constraints import Constraints
 from autocompress.search.evaluation import Failure, Latency
 from autocompress.search.finalists import Finalist, Finalists
 from autocompress.search.formats import FRONT_SCHEMA_VERSION
@@ -97,7 +97,7 @@ def test_samplers_are_told_that_a_useless_model_is_infeasible():
 
 
 def screen(**limits):
-    return Screen(network=FakeNetwork(), limits=Limits(**limits))
+    return Screen(network=FakeNetwork(), **limits)
 
 
 def test_a_recipe_that_was_tried_is_screened_out():
@@ -108,8 +108,15 @@ def test_a_recipe_that_was_tried_is_screened_out():
 
 
 def test_a_recipe_whose_weights_exceed_the_limit_is_screened_out():
-    verdict = screen(size_bytes=1000).judge(Recipe())
+    verdict = screen(sizes={"int8": 1000}).judge(Recipe())
     assert verdict.reason == "size" and verdict.excess > 0
+
+
+def test_a_limit_on_size_is_compared_with_the_bytes_in_the_files_of_its_own_target():
+    network, recipe = FakeNetwork(int8_weights="float32"), Recipe(precision={f"layer{n}": "int8" for n in range(4)})
+    limit = network.cost(recipe).weight_bytes // 2
+    assert Screen(network=network, sizes={"int8": limit}).judge(recipe) is None
+    assert Screen(network=network, sizes={"int8": limit, "float32": limit}).judge(recipe).reason == "size"
 
 
 def test_what_is_no_smaller_than_a_model_that_is_too_slow_is_screened_out():

@@ -105,7 +105,9 @@ def test_the_opset_is_read_without_loading_the_file(tmp_path: Path, domains: lis
     assert opset_of(str(tmp_path / "m.onnx")) == max(number for _, number in domains)
 
 
-@pytest.mark.parametrize("content", [b"", b"rubbish", b"\x42\x05\x10", b"\x3a\xff\xff\xff\xff", b"\x08"])
+@pytest.mark.parametrize(
+    "content", [b"", b"rubbish", b"\x42\x05\x10", b"\x3a\xff\xff\xff\xff", b"\x08", b"\x42" + b"\xff" * 8 + b"\x7f"]
+)
 def test_what_is_no_model_has_no_opset(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "bad.onnx").write_bytes(content)
     assert opset_of(str(tmp_path / "bad.onnx")) is None
