@@ -17,7 +17,7 @@ from .check import OutputCheck
 from .encoding import Encoding, encode
 from .export import Template, export_template, fill_template
 from .fake_quantize import folded_steps
-from .graph import argument, bias_name, fold_batch_norms, get_tensor, layer_nodes
+from .graph import argument, fold_batch_norms, get_tensor, layer_nodes
 from .network import Network
 from .options import CompressorOptions, FileFormat
 from .probe import Probe
@@ -105,7 +105,7 @@ class Compressor:
             )
         with clock.stage("build"):
             model, template = self._model(folded, student.removed, self._template_for(recipe, student.factored, form), form)
-            encoding.write(model, template, self._parameters_of, int8_weights=form.int8_weights)
+            encoding.write(model, template, self._weight_of, int8_weights=form.int8_weights)
             weights = {name: template.parameters.get(str(argument(node, 1).target)) for name, node in layer_nodes(folded)}
             holders = {stored.initializer: name for name, stored in weights.items() if stored}
             shorten_names(model, holders | {f"{name}.weight_q": name for name in encoding.blocks})
@@ -189,9 +189,8 @@ class Compressor:
         template = export_template(folded, self._samples.first(4), form.opset)
         return fill_template(template, folded), template
 
-    def _parameters_of(self, layer: str) -> tuple[str, str]:
-        weight = next((known.weight for known in self.network.layers if known.name == layer), f"{layer}.weight")
-        return weight, bias_name(weight)
+    def _weight_of(self, layer: str) -> str:
+        return next((known.weight for known in self.network.layers if known.name == layer), f"{layer}.weight")
 
     def _save(self, model: onnx.ModelProto, recipe: Recipe, out_dir: Path) -> Artifact:
         data = model.SerializeToString(deterministic=True)

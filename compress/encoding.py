@@ -40,16 +40,16 @@ class Encoding:
         self,
         model: onnx.ModelProto,
         template: Template,
-        parameters_of: Callable[[str], tuple[str, str]],
+        weight_of: Callable[[str], str],
         *,
         int8_weights: Int8Weights = "int8",
     ) -> None:
-        """Changes the filled template in place. `parameters_of` tells the names of a layer's weight and bias."""
-        integers = {name: (*parameters_of(name), layer) for name, layer in self.quantized.items()}
+        """Changes the filled template in place. `weight_of` tells the parameter of a layer's weight."""
+        integers = {name: (weight_of(name), layer) for name, layer in self.quantized.items()}
         write_qdq(model, template, self.plan, self.scales, integers, int8_weights=int8_weights)
-        write_blocks(model, template, {name: (parameters_of(name)[0], found) for name, found in self.blocks.items()})
-        write_fp8(model, template, {name: (parameters_of(name)[0], found) for name, found in self.fp8.items()})
-        write_half(model, template, {name: parameters_of(name)[0] for name in sorted(self.half)})
+        write_blocks(model, template, {name: (weight_of(name), found) for name, found in self.blocks.items()})
+        write_fp8(model, template, {name: (weight_of(name), found) for name, found in self.fp8.items()})
+        write_half(model, template, {name: weight_of(name) for name in sorted(self.half)})
 
     def outputs(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """What the file should answer."""

@@ -13,7 +13,7 @@ from itertools import count
 
 import numpy as np
 import onnx
-from onnx import helper
+from onnx import helper, numpy_helper
 
 from ..errors import StageError
 from .export import Template
@@ -28,20 +28,19 @@ def write_qdq(
     template: Template,
     plan: Plan,
     scales: Mapping[str, Scale],
-    layers: Mapping[str, tuple[str, str | None, QuantizedLayer]],
+    layers: Mapping[str, tuple[str, QuantizedLayer]],
     *,
     int8_weights: Int8Weights = "int8",
 ) -> None:
-    """Changes `model` in place. `layers` gives each integer layer's weight and bias parameter names and its integers.
+    """Changes `model` in place. `layers` gives each integer layer's weight parameter and its integers.
 
     `int8_weights` is how weights of 8 bits are stored: as integers, or in float32 behind a pair.
     """
     writer = ModelWriter(model)
     _quantize_tensors(writer, _places(template, plan, scales))
     symmetric = any(scale.signed for scale in scales.values())
-    for name, (weight, bias, quantized) in layers.items():
-        pairs = int8_weights == "float32"
-        _write_layer(writer, template, name, (weight, bias), quantized, symmetric=symmetric, pairs=pairs)
+    for name, (weight, quantized) in layers.items():
+        _write_layer(writer, template, name, weight, quantized, symmetric=symmetric, pairs=int8_weights == "float32")
     drop_dead_nodes(model)  # a carrier's consumers may all have moved to its integers
     writer.finish()
 
@@ -50,13 +49,12 @@ def _write_layer(
     writer: ModelWriter,
     template: Template,
     name: str,
-    parameters: tuple[str, str | None],
+    weight: str,
     quantized: QuantizedLayer,
     *,
     symmetric: bool,
     pairs: bool,
 ) -> None:
-    weight, bias = parameters
     if weight not in template.parameters:
         raise StageError(f"the exported model does not hold the weight of {name} as it is: it cannot be quantized", stage="build")
     stored = template.parameters[weight]
@@ -75,12 +73,33 @@ def _write_layer(
     else:
         integers = write_integers(writer, f"{name}.weight_q", weights, quantized.bits)
     _dequantize(writer, stored.initializer, [integers, *steps], axis=axis)
-    initializer = template.parameters[bias].initializer if bias is not None and bias in template.parameters else ""
-    if quantized.bias is not None and _takes_bias(writer.model, initializer):
-        integers = writer.add_initializer(quantized.bias, writer.free_name(f"_b{len(writer.dropped)}"))
-        factors = [scale, writer.constant(np.array(quantized.input_scale, np.float32), "_s")]
-        product = writer.add_node("Mul", factors, f"{initializer}_s")  # folded on load; stored, it would be 4 bytes a channel
-        _dequantize(writer, initializer, [integers, product], axis=0)
+    if not symmetric:
+        _write_biases(writer, stored.initializer, scale, quantized)
+
+
+def _write_biases(writer: ModelWriter, weight: str, scale: str, quantized: QuantizedLayer) -> None:
+    """Writes the biases of a layer's calls as int32, in the scale of their sums; `weight` and `scale` are names of values.
+
+    ONNX Runtime's kernels pass over a bias's own scale, so that calls whose inputs have different scales need one each.
+    """
+    graph = writer.model.graph
+    stored = {tensor.name: tensor for tensor in graph.initializer}
+    makers = {node.output[0]: node for node in graph.node if node.op_type == "DequantizeLinear"}
+    written: dict[tuple[str, str], str] = {}  # bias and scale of the input → the bias that calls with both read
+    for node in [node for node in graph.node if node.op_type in ("Conv", "Gemm") and node.input[1] == weight]:
+        if len(node.input) < 3 or node.input[2] not in stored:  # one that is added by a node of its own stays float32
+            continue
+        bias, input_scale = node.input[2], makers[node.input[0]].input[1]
+        if (bias, input_scale) not in written:
+            value = writer.free_name(f"{bias}_{len(graph.node)}") if bias in writer.dropped else bias
+            own = quantized.quantized_bias(numpy_helper.to_array(stored[bias]), float(numpy_helper.to_array(stored[input_scale])))
+            product = writer.add_node(
+                "Mul", [scale, input_scale], f"{value}_s"
+            )  # folded on load; stored, it would be 4 bytes a channel
+            writer.add_node("DequantizeLinear", [writer.constant(own, "_b"), product], value, axis=0)
+            writer.dropped.add(bias)
+            written[bias, input_scale] = value
+        node.input[2] = written[bias, input_scale]
 
 
 def _places(template: Template, plan: Plan, scales: Mapping[str, Scale]) -> list[tuple[str, Scale, bool]]:
@@ -99,11 +118,6 @@ def _places(template: Template, plan: Plan, scales: Mapping[str, Scale]) -> list
             value = template.values[node]
             places.setdefault(value, (value, scales[source], node != source))
     return list(places.values())
-
-
-def _takes_bias(model: onnx.ModelProto, initializer: str) -> bool:
-    """An int32 bias belongs on the third input of Conv and Gemm; one that is added by a node of its own stays float32."""
-    return any(initializer in node.input[2:] for node in model.graph.node if node.op_type in ("Conv", "Gemm"))
 
 
 def _quantize_tensors(writer: ModelWriter, places: Sequence[tuple[str, Scale, bool]]) -> None:

@@ -12,8 +12,8 @@ are not, since TensorRT fuses a layer with what follows up to the next pair. Of 
 one that an int8 convolution makes for the sum alone: the sum is fused into that convolution.
 """
 
-from collections.abc import Iterable, Mapping, Set
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Set
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -57,32 +57,24 @@ class Scale:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuantizedLayer:
-    """Integers and scales of one layer: weight int8 of `bits` bits with one scale per output channel, bias int32.
-
-    `bias` is None where the layer has none, or keeps it in float32.
-    """
+    """Integers and scales of one layer: weight int8 of `bits` bits with one scale per output channel."""
 
     weight: np.ndarray
     weight_scale: np.ndarray
-    bias: np.ndarray | None
-    input_scale: float
     bits: int
-
-    @property
-    def bias_scale(self) -> np.ndarray:
-        """One scale per output channel, float32: that of the input times that of the weight."""
-        return np.asarray(np.float32(self.input_scale) * self.weight_scale, np.float32)
 
     def dequantized_weight(self) -> np.ndarray:
         """The weight that the integers stand for."""
         scale = self.weight_scale.reshape(-1, *[1] * (self.weight.ndim - 1))
         return np.asarray(self.weight * scale, np.float32)
 
-    def dequantized_bias(self) -> np.ndarray | None:
-        """The bias that the integers stand for."""
-        if self.bias is None:
-            return None
-        return np.asarray(self.bias.astype(np.float64) * self.bias_scale, np.float32)
+    def bias_scale(self, input_scale: float) -> np.ndarray:
+        """One scale per output channel, float32: that of the input times that of the weight."""
+        return np.asarray(np.float32(input_scale) * self.weight_scale, np.float32)
+
+    def quantized_bias(self, bias: np.ndarray, input_scale: float) -> np.ndarray:
+        """A bias as int32, for a call with an input of this scale: kernels add it to sums of products, in their scale."""
+        return np.asarray(np.rint(bias / self.bias_scale(input_scale)), np.int32)
 
 
 def plan_quantization(module: fx.GraphModule, layers: Set[str], activations: Activations = "uint8-asymmetric") -> Plan:
@@ -189,23 +181,27 @@ def scale_of_range(low: float, high: float, activations: Activations = "uint8-as
 
 
 def quantize_layer(
-    weight: np.ndarray, bias: np.ndarray | None, input_scale: float, *, bits: int = 8, scale: np.ndarray | None = None
+    weight: np.ndarray,
+    calls: Iterable[tuple[np.ndarray, float]] = (),
+    *,
+    bits: int = 8,
+    scale: np.ndarray | None = None,
 ) -> QuantizedLayer:
-    """A layer's integers: weight out × in × …, symmetric per output channel; the bias, if given, must fit into int32.
+    """A layer's integers: weight out × in × …, symmetric per output channel.
 
+    `calls` are the bias and the scale of the input of each call of the layer that has a bias in int32: it must fit.
     `scale` are the steps (one per output channel) of a weight that lies on a grid already: its integers come back exactly.
     Without it 8 bits reach to the largest magnitude, and fewer have the scale of least error.
     """
     if scale is None:
         rows = weight.reshape(len(weight), -1)
         scale = _largest_scale(rows) if bits == 8 else mse_scale(rows, bits)
-    if bias is not None:
+    for bias, input_scale in calls:
         scale = np.maximum(scale, np.abs(bias) / (input_scale * 2**30))
     scale = scale.astype(np.float32)
     shaped = scale.reshape(-1, *[1] * (weight.ndim - 1))
     integers = np.clip(np.rint(weight / shaped), *grid_limits(bits)).astype(np.int8)
-    layer = QuantizedLayer(weight=integers, weight_scale=scale, bias=None, input_scale=input_scale, bits=bits)
-    return layer if bias is None else replace(layer, bias=np.rint(bias / layer.bias_scale).astype(np.int32))
+    return QuantizedLayer(weight=integers, weight_scale=scale, bits=bits)
 
 
 def _largest_scale(rows: np.ndarray) -> np.ndarray:
@@ -227,16 +223,30 @@ def quantize_layers(
     weight_scales: Mapping[str, np.ndarray],
 ) -> dict[str, QuantizedLayer]:
     """The integers of every layer in the plan. `weight_scales` has the steps of layers whose weights are rounded already."""
-    result = {}
+    calls: dict[str, list[fx.Node]] = {}
     for name, node in layer_nodes(module):
         if name in plan.layers:
-            own_scale = scales[plan.tensors[argument(node, 0).name]]
-            bias = None if own_scale.signed else argument(node, 2)
-            result[name] = quantize_layer(
-                get_tensor(module, argument(node, 1).target).detach().numpy(),
-                None if bias is None else get_tensor(module, bias.target).detach().numpy(),
-                own_scale.scale,
-                bits=BITS[precision[name]],
-                scale=weight_scales.get(name),
-            )
-    return result
+            calls.setdefault(name, []).append(node)
+    return {
+        name: quantize_layer(
+            _values(module, argument(nodes[0], 1)),
+            _integer_biases(module, nodes, plan, scales),
+            bits=BITS[precision[name]],
+            scale=weight_scales.get(name),
+        )
+        for name, nodes in calls.items()
+    }
+
+
+def _integer_biases(
+    module: fx.GraphModule, nodes: Iterable[fx.Node], plan: Plan, scales: Mapping[str, Scale]
+) -> Iterator[tuple[np.ndarray, float]]:
+    """Bias and input scale of each call of a layer with an int32 bias: each has its own, whatever the calls share."""
+    for node in nodes:
+        scale, bias = scales[plan.tensors[argument(node, 0).name]], argument(node, 2)
+        if bias is not None and not scale.signed:
+            yield _values(module, bias), scale.scale
+
+
+def _values(module: fx.GraphModule, parameter: fx.Node) -> np.ndarray:
+    return np.asarray(get_tensor(module, str(parameter.target)).detach().numpy())

@@ -1,5 +1,6 @@
 """Models that cannot be compressed, or only in part, say so."""
 
+import onnx
 import onnxruntime
 import pytest
 import torch
@@ -111,6 +112,36 @@ def test_a_shared_layer_is_pruned_once_for_all_its_calls(tmp_path):
     result = Compressor(task, network).build(Recipe(keep={"first": 8}), tmp_path)
     assert_answers_like_torch(result)
     assert result.artifact.parameters == 20 * 8 + 8 + 8 * 8 + 8 + 8 * 10 + 10
+
+
+class SharesOneWeight(nn.Module):
+    """Two convolutions with one weight and a bias each, as the heads of a detector have; the inputs' ranges differ."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Conv2d(3, 16, 3, padding=1), nn.Linear(16, 10)
+        self.a, self.b = nn.Conv2d(16, 16, 3, padding=1), nn.Conv2d(16, 16, 3, padding=1)
+        self.b.weight = self.a.weight
+        nn.init.constant_(self.a.bias, 1.0)
+
+    def forward(self, x):
+        x = self.a(torch.relu(self.a(torch.relu(4 * self.first(x)))))
+        return self.last(torch.relu(self.b(torch.relu(x))).mean((2, 3)))
+
+
+@pytest.mark.parametrize(("name", "model"), [("mlp", CallsTwice), ("chain", SharesOneWeight)])
+def test_each_call_of_a_shared_layer_has_its_own_bias_in_integers(name, model, tmp_path):
+    torch.manual_seed(0)
+    task = tiny_task(name)
+    object.__setattr__(task, "model", model().eval())
+    network = Network.trace(task.model, task.example_inputs)
+    recipe = Recipe(precision={layer.name: "int4" for layer in network.layers})  # 4 bits: their sums saturate nowhere
+    result = Compressor(task, network).build(recipe, tmp_path)
+    assert_answers_like_torch(result)
+    written = onnx.load(result.artifact.path)
+    biases = {node.input[2] for node in written.graph.node if node.op_type in ("Conv", "Gemm")}
+    assert len(biases) == sum(node.op_type in ("Conv", "Gemm") for node in written.graph.node)
+    assert biases <= {node.output[0] for node in written.graph.node if node.op_type == "DequantizeLinear"}
 
 
 @pytest.mark.parametrize("name", ["chain", "encoder"])

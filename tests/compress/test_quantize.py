@@ -45,7 +45,7 @@ def test_infinite_range_is_refused():
 
 def test_weights_are_symmetric_per_channel():
     weight = np.random.default_rng(0).normal(size=(4, 3, 3, 3)).astype(np.float32)
-    quantized = quantize_layer(weight, None, 0.1)
+    quantized = quantize_layer(weight)
     scale = np.abs(weight).reshape(4, -1).max(1) / 127
     np.testing.assert_array_equal(quantized.weight, np.round(weight / scale[:, None, None, None]).astype(np.int8))
     assert np.abs(quantized.dequantized_weight() - weight).max() <= scale.max() / 2 * 1.001
@@ -53,20 +53,21 @@ def test_weights_are_symmetric_per_channel():
 
 def test_bias_shares_the_scale_of_input_times_weight():
     weight, bias = np.ones((2, 3), np.float32), np.array([0.5, -1.0], np.float32)
-    quantized = quantize_layer(weight, bias, 0.02)
-    np.testing.assert_allclose(quantized.bias_scale, 0.02 / 127, rtol=1e-6)
-    np.testing.assert_allclose(quantized.dequantized_bias(), bias, atol=0.02 / 127)
+    quantized = quantize_layer(weight, [(bias, 0.02)])
+    np.testing.assert_allclose(quantized.bias_scale(0.02), 0.02 / 127, rtol=1e-6)
+    np.testing.assert_array_equal(quantized.quantized_bias(bias, 0.02), np.rint(bias / quantized.bias_scale(0.02)))
 
 
 def test_bias_of_a_dead_channel_fits_into_int32():
-    quantized = quantize_layer(np.full((1, 3), 1e-30, np.float32), np.array([5.0], np.float32), 0.1)
-    np.testing.assert_allclose(quantized.dequantized_bias(), [5.0], rtol=1e-4)
+    bias = np.array([5.0], np.float32)
+    quantized = quantize_layer(np.full((1, 3), 1e-30, np.float32), [(bias, 0.1)])
+    np.testing.assert_allclose(quantized.quantized_bias(bias, 0.1) * quantized.bias_scale(0.1), bias, rtol=1e-4)
 
 
 @pytest.mark.parametrize("bits", [2, 3, 4, 6])
 def test_few_bits_use_the_whole_range_and_lose_less_than_the_largest_magnitude(bits):
     weight = np.random.default_rng(0).normal(size=(16, 8, 3, 3)).astype(np.float32)
-    quantized = quantize_layer(weight, None, 0.1, bits=bits)
+    quantized = quantize_layer(weight, bits=bits)
     low, high = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
     assert quantized.bits == bits and quantized.weight.min() == low and quantized.weight.max() == high
     step = np.abs(weight).reshape(16, -1).max(1).reshape(16, 1, 1, 1) / high
@@ -80,15 +81,15 @@ def test_integers_of_a_weight_that_lies_on_a_grid_come_back_exactly(bits):
     limit = 2 ** (bits - 1)
     integers = rng.integers(-limit + (bits == 8), limit, (16, 72)).astype(np.int8)
     scale = rng.uniform(1e-3, 1, 16).astype(np.float32)
-    quantized = quantize_layer(integers * scale[:, None], None, 0.1, bits=bits, scale=scale)
+    quantized = quantize_layer(integers * scale[:, None], bits=bits, scale=scale)
     np.testing.assert_array_equal(quantized.weight, integers)
     np.testing.assert_array_equal(quantized.weight_scale, scale)
 
 
 def test_a_given_scale_grows_where_the_bias_would_not_fit():
     scale, bias = np.full(2, 1e-9, np.float32), np.array([5.0, 0.0], np.float32)
-    quantized = quantize_layer(np.full((2, 3), 1e-9, np.float32), bias, 0.1, bits=4, scale=scale)
-    np.testing.assert_allclose(quantized.dequantized_bias(), bias, rtol=1e-4)
+    quantized = quantize_layer(np.full((2, 3), 1e-9, np.float32), [(bias, 0.1), (bias, 0.2)], bits=4, scale=scale)
+    np.testing.assert_allclose(quantized.quantized_bias(bias, 0.1) * quantized.bias_scale(0.1), bias, rtol=1e-4)
     assert quantized.weight_scale[0] > scale[0] and quantized.weight_scale[1] == scale[1]
     assert quantized.weight.tolist() == [[0, 0, 0], [1, 1, 1]]
 
