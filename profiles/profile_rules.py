@@ -32,7 +32,7 @@ _LISTS: Mapping[str, tuple[object, ...]] = {
     "storage_bits": (6, 4, 3, 2),
 }
 # The exporter writes 18 and later; compress/opset.py takes that down by two.
-_LEAST = {"threads": 1, "opset": 16, "channel_multiple": 1, "memory_limit_bytes": 1, "store_limit_bytes": 1}
+_LEAST = {"threads": 1, "opset": 16, "channel_multiple": 1, "memory_limit_bytes": 64 << 20, "store_limit_bytes": 1}
 
 
 def unknown_key(values: Mapping[str, Any]) -> str | None:

@@ -72,7 +72,8 @@ def _installed(profile: Profile, board: Board) -> Iterator[Finding]:
 
 def _install(profile: Profile, python: str) -> str:
     """What installs the runtime on the board, with the interpreter that the profile names."""
-    return INSTALL[profile.runtime].replace("pip install", f"{python} -m pip install")
+    jetpack, _, pip = INSTALL[profile.runtime].rpartition(" (JetPack), or ")
+    return jetpack if "Jetson" in (profile.device or "") else pip.replace("pip install", f"{python} -m pip install")
 
 
 def _lock(board: Board) -> Finding:
