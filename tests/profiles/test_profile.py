@@ -111,6 +111,7 @@ def test_an_unknown_target_is_answered_with_the_nearest() -> None:
     [
         ('inherits = "cpu"\nthread = 2', ["'thread'", "did you mean 'threads'", "channel_multiple", "board.toml"]),
         ('inherits = "gpu"\nopset = 15', ["opset = 15", "at least 16"]),
+        ('inherits = "cpu"\nopset = 99', ["opset = 99 is unknown to the installed onnx", "or less"]),
         ('inherits = "gpu-rtx"\nopset = 17', ["fp8, which needs opset 19", "remove it, or set opset = 19"]),
         ('inherits = "cpu"\nopset = 20', ["storage_bits has 4, which needs opset 21"]),
         ('inherits = "cpu"\nint8_weights = "float32"', ["int8_weights = 'float32'", "onnxruntime takes integers", "remove it"]),
