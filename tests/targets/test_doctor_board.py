@@ -67,7 +67,7 @@ def test_missing_modules_are_told_with_the_command_that_installs_them(server: Ss
 @pytest.mark.parametrize(
     ("name", "installs"),
     [
-        ("jetson", '"sudo apt install python3-libnvinfer python3-numpy"'),
+        ("jetson", '-t "sudo apt install python3-libnvinfer python3-numpy"'),
         ("gpu", '-m pip install --extra-index-url https://pypi.nvidia.com tensorrt numpy"'),
     ],
 )
