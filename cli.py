@@ -195,6 +195,8 @@ def front(
         from .search.run_directory import read_run
         from .search.views import run_on
 
+        if as_json and as_csv:
+            raise InputError("--json and --csv exclude each other: give one of the two.")
         content = read_run(run)
         _print_front(run_on(content, target) if target else content, as_json=as_json, as_csv=as_csv)
 

@@ -28,8 +28,8 @@ TargetNames = Annotated[
     str,
     typer.Option(
         "--target",
-        metavar="T[@user@host[:port]][,T…]",
-        help="Targets by name (`autocompress targets`) or TOML file, on a device over SSH with its address; the first is primary.",
+        metavar="T[,T…]",
+        help="Targets by name (`autocompress targets`) or TOML file, over SSH T@user@host[:port]; the first is primary.",
     ),
 ]
 SetClocks = Annotated[

@@ -24,13 +24,24 @@ def measure(
     set_clocks: SetClocks = False,
     as_json: Json = False,
 ) -> None:
-    """Measure the latency of any ONNX model with the protocol of the search: fresh processes, paired blocks, an interval."""
+    """Measure the latency of any ONNX model with the protocol of the search: fresh processes, paired blocks, an interval.
+
+    Examples:
+
+        autocompress measure model.onnx
+
+        autocompress measure int8.onnx --baseline model.onnx --target jetson@user@10.0.0.5
+
+        autocompress measure detector.onnx --batch 8 --shape image=8,3,640,640
+    """
     with errors():
         from .profiles import load_profile, parse_target
         from .targets import Target, measure_model, parse_shape
         from .targets.held_clocks import ClocksOfTargets
         from .targets.here import require_here
 
+        if "," in target:
+            raise InputError(f"--target {target!r} names several targets: measure on one at a time.")
         shapes, address = dict(parse_shape(text) for text in shape or []), parse_target(target)
         profile = load_profile(address.profile)
         if address.local:

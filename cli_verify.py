@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from .cli_support import REGRESSED, UNAVAILABLE, Json, SetClocks, errors, say
+from .errors import InputError
 
 
 def verify(
@@ -16,7 +17,7 @@ def verify(
     target: Annotated[
         str | None,
         typer.Option(
-            metavar="T[@user@host[:port]][,T…]",
+            metavar="T[,T…]",
             help="The targets to measure on; all of the run, or that of the bundle, if not given. A bundle has one.",
         ),
     ] = None,
@@ -43,6 +44,8 @@ def verify(
         from .search.verify_words import bundle_lines, run_lines
         from .targets.held_clocks import ClocksOfTargets
 
+        if not path.is_dir():
+            raise InputError(f"{path} is no directory: give a run that `search` wrote, such as runs/NAME, or a bundle of `pick`.")
         bundle = is_bundle(path)
         try:
             with make_progress(quiet=as_json) as progress, ClocksOfTargets(wanted=set_clocks, say=progress.note) as clocks:

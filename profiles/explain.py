@@ -42,7 +42,8 @@ def explain(profile: Profile, address: TargetAddress) -> str:
 def _facts(profile: Profile, address: TargetAddress) -> Iterator[tuple[str, str]]:
     """Label and text of each fact."""
     yield "Where", _place(profile, address)
-    yield "Runtime", f"{RUNTIME_NAMES[profile.runtime]}, {_count(profile.threads, 'thread')}; ONNX opset {profile.opset}"
+    threads = "" if profile.runtime in GPU_RUNTIMES else f", {_count(profile.threads, 'thread')}"
+    yield "Runtime", f"{RUNTIME_NAMES[profile.runtime]}{threads}; ONNX opset {profile.opset}"
     if profile.runtime_options:
         yield "Options", "; ".join(f"{key} = {value}" for key, value in profile.runtime_options.items())
     yield "Measured by", _TIMERS[profile.timer]
@@ -58,7 +59,7 @@ def _facts(profile: Profile, address: TargetAddress) -> Iterator[tuple[str, str]
     if profile.memory_limit_bytes is not None:
         yield "Memory", f"a model may add at most {format_size(profile.memory_limit_bytes)} to its process"
     if profile.power_mode is not None:
-        mode = f"{profile.power_mode} is what the datasheet's figures assume"
+        mode = f"{profile.power_mode} is the one to measure in, which --set-clocks sets"
         yield "Power mode", f"{mode}; a measurement records the board's own, and `targets doctor` compares the two"
     if profile.datasheet is not None:
         yield "Datasheet", _datasheet(profile.datasheet)

@@ -52,7 +52,7 @@ class Profile:
     of the legal precisions is the step, unless a file gives another.
     `runtime_options` are given to every session of the runtime, and belong in whatever deploys an artifact.
     `memory_limit_bytes` bounds the address space that models may add to a worker; None: no bound.
-    `power_mode`: what `datasheet` assumes, as the board calls it. `device`: part of the product name that the board reports.
+    `power_mode`: the one to measure in, as the board calls it. `device`: part of the product name that the board reports.
     """
 
     name: str

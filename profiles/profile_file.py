@@ -45,7 +45,7 @@ def _built_in(name: str) -> Path | None:
 
 
 def _choices() -> str:
-    return " or ".join(repr(name) for name in profile_names())
+    return f"one of {', '.join(profile_names())}"
 
 
 def _resolved(path: Path, *, seen: tuple[Path, ...]) -> dict[str, Any]:
@@ -84,17 +84,17 @@ def _parent_path(parent: object, child: Path) -> Path:
         return path
     if isinstance(parent, str) and parent.endswith(".toml") and (child.parent / parent).is_file():
         return child.parent / parent
-    raise ProfileError(f"{child} inherits {parent!r}, which is neither {_choices()} nor a TOML file beside it.")
+    raise ProfileError(f"{child} inherits {parent!r}, which is neither {_choices()}, nor a TOML file beside it.")
 
 
 def _profile(name: str, values: dict[str, Any], path: Path) -> Profile:
     """The validated profile; lists become tuples."""
     required = {item.name for item in fields(Profile) if item.default is item.default_factory is MISSING} - {"name"}
     if missing := sorted(required - set(values)):
-        raise ProfileError(f'{path}: {", ".join(missing)} is missing: add it, or inherits = "cpu".')
+        raise ProfileError(f'{path}: {", ".join(missing)} missing: add what is, or inherits = "cpu".')
     for key, value in values.items():
         if wrong := problem(key, value):
-            raise ProfileError(f"{path}: {key} = {value!r} {wrong}.")
+            raise ProfileError(f"{path}: {key} {wrong}." if key == "datasheet" else f"{path}: {key} = {value!r} {wrong}.")
     made: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
     if "datasheet" in made:
         made["datasheet"] = Datasheet(**made["datasheet"])

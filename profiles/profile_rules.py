@@ -32,7 +32,8 @@ _LISTS: Mapping[str, tuple[object, ...]] = {
     "storage_bits": (6, 4, 3, 2),
 }
 # The exporter writes 18 and later; compress/opset.py takes that down by two.
-_LEAST = {"threads": 1, "opset": 16, "channel_multiple": 1, "memory_limit_bytes": 1, "store_limit_bytes": 1}
+_KNOWN_OPSET = 21  # every onnx that we allow has it
+_LEAST = {"threads": 1, "opset": 16, "channel_multiple": 1, "memory_limit_bytes": 64 << 20, "store_limit_bytes": 1}
 
 
 def unknown_key(values: Mapping[str, Any]) -> str | None:
@@ -75,6 +76,8 @@ def contradiction(profile: Profile) -> str | None:
 
 def _contradictions(profile: Profile) -> Iterator[str]:
     yield from _of_the_runtime(profile)
+    if profile.opset > _KNOWN_OPSET and profile.opset > (newest := _newest_opset()):
+        yield f"opset = {profile.opset} is unknown to the installed onnx: set opset = {newest} or less"
     for what, needed in _opsets_needed(profile).items():
         if profile.opset < needed:
             yield f"{what}, which needs opset {needed} or more: remove it, or set opset = {needed}"
@@ -102,6 +105,13 @@ def _of_the_runtime(profile: Profile) -> Iterator[str]:
         yield f"{runtime} does not expand packed weights: set storage_bits = []"
     if profile.block4:
         yield f"{runtime} does not know MatMulNBits: set block4 = false"
+
+
+def _newest_opset() -> int:
+    """The newest opset of the installed onnx; beyond it the exporter writes another one, with no error."""
+    from onnx.defs import onnx_opset_version  # slow to import, and seldom needed
+
+    return onnx_opset_version()
 
 
 def _opsets_needed(profile: Profile) -> Mapping[str, int]:

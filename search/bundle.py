@@ -137,7 +137,9 @@ def write_bundle(point: Point, run: Run, artifact: Path, out: Path, *, packed: b
                 bundle_tensorrt.copy_runtime(folder, runtime)
             (folder / "SHA256SUMS").write_text(_checksums(folder), encoding="utf-8")
     except OSError as error:
-        raise InputError(f"The bundle cannot be written to {out}: {error.strerror or error}.") from error
+        raise InputError(
+            f"The bundle cannot be written to {out} ({error.strerror or error}): free space, or choose another --out."
+        ) from error
     return out / name
 
 

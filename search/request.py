@@ -51,6 +51,8 @@ class SearchRequest:
             raise InputError(f"--batch {self.batch} is no batch size: give 1 or more.")
         if self.trials is not None and self.trials < 1:
             raise InputError(f"--trials {self.trials} is too few: give 1 or more (the original model counts).")
+        if not 0 <= self.seed < 1 << 32:
+            raise InputError(f"--seed {self.seed} is no seed: give a whole number from 0 to {(1 << 32) - 1}.")
         if self.budget_s is None and self.trials is None:
             object.__setattr__(self, "budget_s", DEFAULT_BUDGET_S)
 

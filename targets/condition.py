@@ -12,11 +12,11 @@ HOT_C = 80.0  # the Orin's clocks are capped from 99 °C, the Raspberry Pi's fro
 
 
 def power_mode_note(profile: Profile, environment: Environment | None) -> str:
-    """Says that the board's power mode is not the one that the profile's figures assume; empty where it is, or has none."""
+    """Says that the board's power mode is not the profile's; empty where it is, or has none."""
     if environment is None or environment.power_mode is None or profile.power_mode in (None, environment.power_mode):
         return ""
     return (
-        f"target '{profile.name}' is in power mode {environment.power_mode}, its profile's figures are for {profile.power_mode}: "
+        f"target '{profile.name}' is in power mode {environment.power_mode}, its profile is for {profile.power_mode}: "
         "--set-clocks switches for the time of a search, or say power_mode in a profile of your own."
     )
 
@@ -66,7 +66,7 @@ def _power_mode(profile: Profile, mode: str, modes: Mapping[str, str]) -> Findin
     return Finding(
         name="power mode",
         ok=False,
-        detail=f"{mode}; the profile's figures are for {wanted}",
+        detail=f"{mode}; the profile is for {wanted}",
         remedy=f"{there}, or say power_mode = \"{mode}\" in a profile that inherits from '{profile.name}'",
     )
 

@@ -13,7 +13,7 @@ from ..errors import StageError, TargetUnavailable
 from ..profiles.address import TargetAddress
 from ..profiles.environment import Environment
 from ..profiles.profile import GPU_RUNTIMES, Profile
-from .condition import condition_findings
+from .condition import EXACT_SUMS, condition_findings
 from .doctor_board import board_findings
 from .finding import Finding
 from .here import require_here
@@ -29,6 +29,7 @@ _EMULATED = Finding(
     detail="qemu imitates it: models can be run, but no latency will be measured",
     remedy="measure on the board itself",
 )
+_BFLOAT16_FLAGS = frozenset({"amx_bf16", "avx512_bf16", "bf16"})  # the last is Arm's
 _INT8_FLAGS = frozenset({"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"})
 
 
@@ -64,16 +65,16 @@ def _started(profile: Profile, target: Target) -> list[Finding]:
     if environment.emulated:
         return [started, _EMULATED]
     if (unfit := _unfit_files(profile, environment)) is not None:
-        return [started, *_circumstances(environment), unfit]
+        return [started, *_circumstances(profile, environment), unfit]
     condition = condition_findings(profile, target.condition())
     here = [_peak_memory(environment), _lease()] if target.board is None else []
     control = [_control(target)] if all(item.ok or not item.needed for item in here) else []
-    return [started, *_circumstances(environment), *condition, *here, *control]
+    return [started, *_circumstances(profile, environment), *condition, *here, *control]
 
 
 def _unusable(profile: Profile, error: TargetUnavailable) -> Finding:
-    needs = "an NVIDIA GPU and its driver" if profile.runtime in GPU_RUNTIMES else f"at least {profile.threads} cores"
-    remedy = f"{INSTALL[profile.runtime]}, on a machine with {needs}"
+    library = f"{INSTALL[profile.runtime]}, on a machine with an NVIDIA GPU and its driver"  # the error is about the first it lacks
+    remedy = library if profile.runtime in GPU_RUNTIMES else ""
     return Finding(name="runtime", ok=False, detail=str(error), remedy=remedy, needed=True)
 
 
@@ -98,10 +99,12 @@ def _unfit_files(profile: Profile, environment: Environment) -> Finding | None:
     )
 
 
-def _int8_kernels(environment: Environment) -> Finding:
+def _int8_kernels(profile: Profile, environment: Environment) -> Finding:
     found = sorted(_INT8_FLAGS & set(environment.flags))
     slow = "expect little or no speed from int8 here; it still saves size"
-    if "avx2" in environment.flags:
+    if profile.runtime_options.get(EXACT_SUMS) == "1":
+        slow = "int8 sums are exact all the same, which takes time: expect little speed from int8 here; it still saves size"
+    elif "avx2" in environment.flags:
         slow = "int8 sums saturate here, which costs quality; those of 6 bits do not, nor do those of target cpu-avx2, slower"
     return Finding(
         name="int8 kernels",
@@ -111,9 +114,21 @@ def _int8_kernels(environment: Environment) -> Finding:
     )
 
 
-def _circumstances(environment: Environment) -> Iterator[Finding]:
+def _bfloat16(environment: Environment) -> Finding:
+    found = sorted(_BFLOAT16_FLAGS & set(environment.flags))
+    return Finding(
+        name="bfloat16 kernels",
+        ok=bool(found),
+        detail=f"products in hardware: {', '.join(found)}" if found else "the CPU has neither AMX nor AVX512_BF16",
+        remedy="" if found else "OpenVINO leaves float32 layers in float32 then: the same as target cpu-openvino",
+    )
+
+
+def _circumstances(profile: Profile, environment: Environment) -> Iterator[Finding]:
     """What the machine says of itself."""
-    yield _gpu(environment) if environment.runtime in GPU_RUNTIMES else _int8_kernels(environment)
+    yield _gpu(environment) if environment.runtime in GPU_RUNTIMES else _int8_kernels(profile, environment)
+    if profile.runtime_options.get("INFERENCE_PRECISION_HINT") == "bf16":
+        yield _bfloat16(environment)
     steady = environment.governor in (None, "performance", "fixed") or environment.power_mode is not None  # see condition.py
     yield Finding(
         name="clock",

@@ -50,7 +50,7 @@ def _installed(profile: Profile, board: Board) -> Iterator[Finding]:
         name="modules",
         ok=not seen["missing"],
         detail=f"{board.python} lacks {', '.join(seen['missing'])}" if seen["missing"] else ", ".join(modules),
-        remedy=on_board(board.address, f'"{_install(profile, board.python)}"') if seen["missing"] else "",
+        remedy=on_board(board.address, _install(profile, board.python)) if seen["missing"] else "",
         needed=True,
     )
     roomy = seen["free_bytes"] >= ROOM_BYTES
@@ -72,7 +72,10 @@ def _installed(profile: Profile, board: Board) -> Iterator[Finding]:
 
 def _install(profile: Profile, python: str) -> str:
     """What installs the runtime on the board, with the interpreter that the profile names."""
-    return INSTALL[profile.runtime].replace("pip install", f"{python} -m pip install")
+    jetpack, _, pip = INSTALL[profile.runtime].rpartition(" (JetPack), or ")
+    if "Jetson" in (profile.device or ""):
+        return f'-t "{jetpack}"'  # sudo asks for a password, apt whether to go on
+    return f'"{pip.replace("pip install", f"{python} -m pip install")}"'
 
 
 def _lock(board: Board) -> Finding:

@@ -30,6 +30,8 @@ def in_one_file(path: Path, folder: Path) -> Path:
     except (DecodeError, OSError) as error:
         raise InputError(f"The model {path} cannot be read ({error}): give an ONNX file of at most 2 GB.") from error
     outside = [tensor for tensor in _tensors(model) if uses_external_data(tensor)]
+    if not model.HasField("graph"):
+        raise InputError(f"The model {path} is empty: give an ONNX file, complete.")
     if not outside:
         return path
     _require_small(path, sum(_length(tensor) for tensor in outside) + path.stat().st_size)

@@ -1,7 +1,10 @@
 """The measuring protocol on any ONNX model: what `autocompress measure` does."""
 
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
+
+import onnx
 
 from ..errors import InputError
 from ..profiles.measurement import FINALIST_TIMING, Measurement, TimingConfig
@@ -22,8 +25,20 @@ def measure_model(
     with tempfile.TemporaryDirectory(prefix="autocompress-") as folder:
         whole = in_one_file(model, Path(folder))
         beside = in_one_file(baseline, Path(folder)) if baseline else whole
+        _require_inputs(target.shapes, whole, beside)
         with target.session() as session:
             return session.measure(whole, beside, timing.with_batch(batch))
+
+
+def _require_inputs(shapes: Iterable[str], *models: Path) -> None:
+    """InputError for a name in `shapes` that is no input of any of the models."""
+    graphs = [onnx.load(path, load_external_data=False).graph for path in dict.fromkeys(models)] if shapes else []
+    inputs = {item.name for graph in graphs for item in graph.input} - {item.name for graph in graphs for item in graph.initializer}
+    for name in shapes:
+        if name not in inputs:
+            raise InputError(
+                f"--shape names the input {name!r}, which the model does not have: choose {', '.join(sorted(inputs))}."
+            )
 
 
 def parse_shape(text: str) -> tuple[str, tuple[int, ...]]:

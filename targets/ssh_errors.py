@@ -127,7 +127,7 @@ def _remote(text: str, code: int | None, address: TargetAddress, python: str) ->
         return Trouble(
             name="python",
             message=f"{where(address)} has no {missing} ({_last_line(text)})",
-            remedy=f"install it: {on_board(address, f'sudo apt install {package}')}, or set `python` in the target's TOML file",
+            remedy=f"install it: {on_board(address, f'-t sudo apt install {package}')}, or set `python` in the target's TOML file",
         )
     return None
 

@@ -74,10 +74,8 @@ class Target:
         self.board = board
         self._cores = tuple(cores) if cores is not None else None if board else default_cores(profile.threads)
         self._store = store
-        self.workload = {
-            "inputs": str(inputs) if inputs else None,
-            "shapes": {name: list(shape) for name, shape in (shapes or {}).items()},
-        }
+        self.shapes = {name: list(shape) for name, shape in (shapes or {}).items()}
+        self.workload = {"inputs": str(inputs) if inputs else None, "shapes": self.shapes}
         self._python = python
         self._recognize = recognize
         self._clocks = clocks

@@ -64,6 +64,18 @@ def test_missing_modules_are_told_with_the_command_that_installs_them(server: Ss
     assert seen.remedy == f'ssh -p {server.port} 127.0.0.1 "{bare} -m pip install onnxruntime numpy"'
 
 
+@pytest.mark.parametrize(
+    ("name", "installs"),
+    [
+        ("jetson", '-t "sudo apt install python3-libnvinfer python3-numpy"'),
+        ("gpu", '-m pip install --extra-index-url https://pypi.nvidia.com tensorrt numpy"'),
+    ],
+)
+def test_what_installs_tensorrt_on_a_board_is_one_command(server: Sshd, name: str, installs: str) -> None:
+    seen = findings(server, replace(load_profile(name), python=str(server.python)))["modules"]
+    assert "lacks tensorrt" in seen.detail and seen.remedy.endswith(installs) and " or " not in seen.remedy
+
+
 def test_a_python_that_is_too_old_is_told(server: Sshd) -> None:
     old = server.folder / "old"
     code = "import sys; sys.version_info = (3, 6, 9); code = sys.argv[2]; sys.argv = ['-c', sys.argv[3]]; exec(code)"

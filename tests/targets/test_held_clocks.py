@@ -161,7 +161,7 @@ def test_over_ssh_the_clocks_come_back_when_the_connection_drops(
 
 def test_doctor_tells_power_mode_clocks_temperature_and_throttling(jetson: Jetson) -> None:
     findings = {finding.name: finding for finding in doctor(on_board("MAXN_SUPER"))}
-    assert findings["power mode"].detail == "25W; the profile's figures are for MAXN_SUPER"
+    assert findings["power mode"].detail == "25W; the profile is for MAXN_SUPER"
     assert findings["power mode"].remedy.startswith('sudo nvpmodel -m 2, or say power_mode = "25W"')
     assert findings["clocks"].ok and "--set-clocks" in findings["clocks"].detail
     assert findings["temperature"].detail == "gpu-thermal at 52 °C"
@@ -187,5 +187,5 @@ def test_a_machine_without_power_modes_has_no_such_findings(tmp_path: Path) -> N
 
 def test_another_power_mode_than_the_profiles_is_noted(jetson: Jetson) -> None:
     environment = Target(on_board(None)).probe()
-    assert "is in power mode 25W, its profile's figures are for MAXN_SUPER" in power_mode_note(on_board("MAXN_SUPER"), environment)
+    assert "is in power mode 25W, its profile is for MAXN_SUPER" in power_mode_note(on_board("MAXN_SUPER"), environment)
     assert power_mode_note(on_board("25W"), environment) == power_mode_note(on_board(None), environment) == ""

@@ -171,7 +171,8 @@ def test_more_than_one_file_can_hold_is_refused_before_it_is_read(tmp_path: Path
         in_one_file(tmp_path / "m.onnx", tmp_path)
 
 
-def test_what_is_no_model_is_told(tmp_path: Path) -> None:
-    (tmp_path / "m.onnx").write_text("no model")
+@pytest.mark.parametrize("content", ["no model", ""], ids=["text", "empty"])
+def test_what_is_no_model_is_told(tmp_path: Path, content: str) -> None:
+    (tmp_path / "m.onnx").write_text(content)
     with pytest.raises(InputError, match="give an ONNX file"):
         in_one_file(tmp_path / "m.onnx", tmp_path)

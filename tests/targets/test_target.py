@@ -11,12 +11,13 @@ import pytest
 from autocompress.errors import InputError, ProfileError, StageError, TargetUnavailable
 from autocompress.files import digest_of_file
 from autocompress.profiles import load_profile
-from autocompress.targets.doctor import doctor
+from autocompress.targets.doctor import _circumstances, doctor
 from autocompress.targets.on_device.locks import VARIABLE
 from autocompress.targets.protocol import measure_model, parse_shape
 from autocompress.targets.store import MeasurementStore
 from autocompress.targets.target import Target, default_cores
 from autocompress.targets.transport import LocalTransport
+from autocompress.tests.profiles.records import ENVIRONMENT
 from autocompress.tests.targets import models
 from autocompress.tests.targets.models import QUICK
 
@@ -128,6 +129,12 @@ def test_a_missing_model_is_named(tmp_path: Path) -> None:
         measure_model(tmp_path / "none.onnx", Target(load_profile("cpu")))
 
 
+def test_a_shape_of_an_input_that_the_model_lacks_is_refused_before_anything_runs(tmp_path: Path) -> None:
+    model = models.linear(tmp_path / "m.onnx")
+    with pytest.raises(InputError, match="the input 'image', which the model does not have: choose x"):
+        measure_model(model, Target(load_profile("cpu"), shapes={"image": [1, 8]}))
+
+
 def test_shapes_are_parsed_or_refused() -> None:
     assert parse_shape("x=1,3,32") == ("x", (1, 3, 32))
     for text in ("x", "x=", "=1,2", "x=1,a", "x=0"):
@@ -152,7 +159,24 @@ def test_a_machine_whose_locks_cannot_be_made_cannot_be_measured_on(tmp_path: Pa
 
 def test_the_doctor_says_how_to_mend_a_target_that_cannot_start() -> None:
     (finding,) = doctor(replace(load_profile("cpu"), threads=10_000))
-    assert not finding.ok and "pip install onnxruntime" in finding.remedy
+    assert not finding.ok and "choose a target with fewer threads" in finding.detail and finding.remedy == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "flags", "told"),
+    [
+        ("cpu", ["avx2"], {"int8 kernels": "int8 sums saturate here"}),
+        ("cpu-avx2", ["avx2"], {"int8 kernels": "int8 sums are exact"}),
+        ("cpu", ["avx2", "avx512_vnni"], {}),
+        ("cpu-openvino-bf16", ["avx512_vnni"], {"bfloat16 kernels": "leaves float32 layers in float32"}),
+        ("cpu-openvino-bf16", ["avx512_vnni", "avx512_bf16"], {}),
+    ],
+)
+def test_the_doctor_says_what_the_cpu_lacks_for_the_target(name: str, flags: list[str], told: dict[str, str]) -> None:
+    machine = replace(ENVIRONMENT, flags=tuple(flags))
+    kernels = {item.name: item.remedy for item in _circumstances(load_profile(name), machine) if item.name.endswith("kernels")}
+    assert {"int8 kernels"} <= set(kernels)
+    assert all(told.get(item, "") in remedy and bool(remedy) == (item in told) for item, remedy in kernels.items())
 
 
 def test_a_profile_error_is_bad_input() -> None:
