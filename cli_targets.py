@@ -98,18 +98,29 @@ def targets_show(
 @targets_app.command("doctor")
 def targets_doctor(
     name: Annotated[str, typer.Argument(metavar="T[@user@host[:port]]", help="A target's name or TOML file.")] = "cpu",
+    *,
+    as_json: Json = False,
 ) -> None:
-    """Tell what is missing to use a target, or to trust what it measures, and what mends it. Exit code 3 if it is unusable."""
+    """Tell what is missing to use a target, or to trust what it measures, and what mends it. Exit code 3 if it is unusable.
+
+    MISSING: it cannot be used without; note: it can, but look at it first.
+    """
     with errors():
+        from dataclasses import asdict
+
         from .profiles import load_profile, parse_target
         from .targets.doctor import doctor
 
         address = parse_target(name)
         findings = doctor(load_profile(address.profile), address)
-        for finding in findings:
-            print(f"{'ok     ' if finding.ok else 'MISSING'} {finding.name}: {finding.detail}")
-            if finding.remedy:
-                print(f"        {finding.remedy}")
+        if as_json:
+            print(json.dumps([asdict(finding) for finding in findings], indent=2, ensure_ascii=False))
+        else:
+            for finding in findings:
+                mark = "ok" if finding.ok else "MISSING" if finding.needed else "note"
+                print(f"{mark:7} {finding.name}: {finding.detail}")
+                if finding.remedy:
+                    print(f"        {finding.remedy}")
         if any(finding.needed and not finding.ok for finding in findings):
             raise typer.Exit(UNAVAILABLE)
 

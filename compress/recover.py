@@ -1,6 +1,7 @@
 """Getting accuracy back: statistics of batch normalization estimated anew, and distillation from the original model."""
 
 import copy
+import io
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -14,7 +15,7 @@ from torch import Tensor, fx
 from torch.func import functional_call
 
 from ..errors import StageError
-from ..files import replacing
+from ..files import write_bytes
 from .fake_quantize import GridWeights
 from .features import feature_loss, feature_nodes, with_features
 from .graph import batch_norms, get_tensor, set_momentum, set_training
@@ -176,8 +177,9 @@ class _Training:
     def save(self, checkpoint: Path, best: "_Best", *, step: int, elapsed_s: float) -> None:
         """Writes the state atomically."""
         state = {"student": self.student.state_dict(), "grid": self.grid.state_dict(), "optimizer": self.optimizer.state_dict()}
-        with replacing(checkpoint) as temporary:
-            torch.save({**state, "best": (best.score, best.state), "step": step, "elapsed_s": elapsed_s}, temporary)
+        content = io.BytesIO()  # on a full disk torch.save raises a RuntimeError
+        torch.save({**state, "best": (best.score, best.state), "step": step, "elapsed_s": elapsed_s}, content)
+        write_bytes(checkpoint, content.getvalue())
 
 
 class _Best:

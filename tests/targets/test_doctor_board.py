@@ -1,5 +1,6 @@
 """`targets doctor T@user@host` tells everything that a board lacks, with the command that mends it. A real SSH server."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -43,6 +44,20 @@ def test_the_exit_code_tells_whether_the_board_can_be_used(server: Sshd, tmp_pat
     result = CliRunner().invoke(app, ["targets", "doctor", f"{tmp_path}/edge.toml@127.0.0.1:{server.port}"])
     assert result.exit_code == (0 if good else 3), result.output
     assert ("ok      connection" if good else "MISSING python") in result.output
+    told = json.loads(
+        CliRunner().invoke(app, ["targets", "doctor", f"{tmp_path}/edge.toml@127.0.0.1:{server.port}", "--json"]).stdout
+    )
+    assert any(finding["needed"] and not finding["ok"] for finding in told) == (not good)
+
+
+def test_what_is_missing_and_what_is_worth_a_look_are_marked_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = [
+        Finding(name="load", ok=False, detail="0.9", remedy="end it"),
+        Finding(name="disk", ok=False, detail="full", needed=True),
+    ]
+    monkeypatch.setattr("autocompress.targets.doctor.doctor", lambda *_: seen)
+    result = CliRunner().invoke(app, ["targets", "doctor"])
+    assert result.exit_code == 3 and result.stdout == "note    load: 0.9\n        end it\nMISSING disk: full\n"
 
 
 def test_a_board_that_cannot_be_reached_is_the_only_finding(server: Sshd) -> None:
