@@ -52,11 +52,11 @@ class Cost:
 class Network:
     """A traced model, read once: `layers`, `groups`, what is excluded, and the cost of any recipe.
 
-    `int8_weights` is that of the files (`options.FileFormat`); of several formats the one with more bytes.
+    `int8_weights` is that of the files in which costs are counted (`options.FileFormat`).
     """
 
-    def __init__(self, module: fx.GraphModule, example_inputs: tuple[Tensor, ...], *, int8_weights: Int8Weights = "int8"):
-        self.int8_weights = int8_weights
+    def __init__(self, module: fx.GraphModule, example_inputs: tuple[Tensor, ...]):
+        self.int8_weights: Int8Weights = "int8"
         self.module = module
         self.example_inputs = example_inputs
         self.channels: ChannelMap = follow_channels(module)
@@ -66,7 +66,7 @@ class Network:
         self.blocks: tuple[Block, ...] = find_blocks(module)
 
     @classmethod
-    def trace(cls, model: nn.Module, example_inputs: tuple[Tensor, ...], *, int8_weights: Int8Weights = "int8") -> "Network":
+    def trace(cls, model: nn.Module, example_inputs: tuple[Tensor, ...]) -> "Network":
         """The network of a model.
 
         Raises TaskError when it cannot be exported, has nothing to compress, or weights that are not finite.
@@ -74,7 +74,7 @@ class Network:
         _require_finite(model)
         module = trace(model, example_inputs)
         make_norms_positive(module)
-        network = cls(module, example_inputs, int8_weights=int8_weights)
+        network = cls(module, example_inputs)
         unread = {name.rpartition(".")[0] or name: None for name in unread_parameters(model, network.module)}
         network.excluded += tuple(Exclusion(name=name, reason="the model never runs it") for name in unread)
         if not network.layers:
@@ -84,7 +84,7 @@ class Network:
         return network
 
     def stored_as(self, int8_weights: Int8Weights) -> "Network":
-        """The same network with the bytes and bits of one of several formats."""
+        """The same network, its costs in the bytes and bits of another format."""
         if int8_weights == self.int8_weights:
             return self
         other = copy(self)

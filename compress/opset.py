@@ -104,11 +104,8 @@ class _Lowering:
         variance = add("ReduceMean", [squares], f"{y}.variance", axes=list(range(axis, 0)))
         raised = add("Add", [variance, self.writer.constant(np.array(epsilon, np.float32), "_o")], f"{y}.raised")
         normal = add("Div", [centered, add("Sqrt", [raised], f"{y}.deviation")], f"{y}.normal")
-        scaled = helper.make_node("Mul", [normal, scale], [f"{y}.scaled" if bias else y])
-        last = helper.make_node("Add", [scaled.output[0], *bias], [y]) if bias else scaled
-        if bias:
-            self.writer.model.graph.node.append(scaled)
-        node.CopyFrom(last)
+        last = ("Add", [add("Mul", [normal, scale], f"{y}.scaled"), *bias]) if bias else ("Mul", [normal, scale])
+        node.CopyFrom(helper.make_node(*last, [y]))
         return None
 
 

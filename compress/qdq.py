@@ -16,7 +16,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from ..errors import StageError
-from .export import Template
+from .export import Stored, Template
 from .options import Int8Weights
 from .pack import write_integers
 from .quantize import Plan, QuantizedLayer, Scale
@@ -39,25 +39,24 @@ def write_qdq(
     writer = ModelWriter(model)
     _quantize_tensors(writer, _places(template, plan, scales))
     symmetric = any(scale.signed for scale in scales.values())
+    steps: dict[str, tuple[str, QuantizedLayer]] = {}  # by the weight's value: the name of its scale, and the layer
     for name, (weight, quantized) in layers.items():
-        _write_layer(writer, template, name, weight, quantized, symmetric=symmetric, pairs=int8_weights == "float32")
+        if weight not in template.parameters:
+            message = f"the exported model does not hold the weight of {name} as it is: it cannot be quantized"
+            raise StageError(message, stage="build")
+        stored = template.parameters[weight]
+        scale = _write_weight(writer, stored, name, quantized, symmetric=symmetric, pairs=int8_weights == "float32")
+        steps[stored.initializer] = scale, quantized
+    if not symmetric:
+        _write_biases(writer, steps)
     drop_dead_nodes(model)  # a carrier's consumers may all have moved to its integers
     writer.finish()
 
 
-def _write_layer(
-    writer: ModelWriter,
-    template: Template,
-    name: str,
-    weight: str,
-    quantized: QuantizedLayer,
-    *,
-    symmetric: bool,
-    pairs: bool,
-) -> None:
-    if weight not in template.parameters:
-        raise StageError(f"the exported model does not hold the weight of {name} as it is: it cannot be quantized", stage="build")
-    stored = template.parameters[weight]
+def _write_weight(
+    writer: ModelWriter, stored: Stored, name: str, quantized: QuantizedLayer, *, symmetric: bool, pairs: bool
+) -> str:
+    """Puts a layer's integers, or float32 behind a pair, in the place of its weight; returns the name of its scale."""
     weights, axis = (quantized.weight.T, 1) if stored.transposed else (quantized.weight, 0)
     scale = writer.add_initializer(quantized.weight_scale, writer.free_name(f"_w{len(writer.dropped)}"))
     # ONNX Runtime's QGemm and QLinearMatMul want a zero point written out, and exact sums on AVX2 one for each layer; TensorRT 8
@@ -72,34 +71,31 @@ def _write_layer(
         integers = writer.add_node("QuantizeLinear", [floats, *steps], f"{name}.weight_q", axis=axis)
     else:
         integers = write_integers(writer, f"{name}.weight_q", weights, quantized.bits)
-    _dequantize(writer, stored.initializer, [integers, *steps], axis=axis)
-    if not symmetric:
-        _write_biases(writer, stored.initializer, scale, quantized)
+    writer.dropped.add(stored.initializer)
+    writer.add_node("DequantizeLinear", [integers, *steps], stored.initializer, axis=axis)
+    return scale
 
 
-def _write_biases(writer: ModelWriter, weight: str, scale: str, quantized: QuantizedLayer) -> None:
-    """Writes the biases of a layer's calls as int32, in the scale of their sums; `weight` and `scale` are names of values.
+def _write_biases(writer: ModelWriter, steps: Mapping[str, tuple[str, QuantizedLayer]]) -> None:
+    """Writes the biases of all calls of the layers as int32, in the scale of their sums.
 
     ONNX Runtime's kernels pass over a bias's own scale, so that calls whose inputs have different scales need one each.
     """
     graph = writer.model.graph
     stored = {tensor.name: tensor for tensor in graph.initializer}
     makers = {node.output[0]: node for node in graph.node if node.op_type == "DequantizeLinear"}
-    written: dict[tuple[str, str], str] = {}  # bias and scale of the input → the bias that calls with both read
-    for node in [node for node in graph.node if node.op_type in ("Conv", "Gemm") and node.input[1] == weight]:
+    written: dict[tuple[str, str, str], str] = {}  # bias, scale of the weight and of the input → the bias that such calls read
+    for node in [node for node in graph.node if node.op_type in ("Conv", "Gemm") and node.input[1] in steps]:
         if len(node.input) < 3 or node.input[2] not in stored:  # one that is added by a node of its own stays float32
             continue
-        bias, input_scale = node.input[2], makers[node.input[0]].input[1]
-        if (bias, input_scale) not in written:
-            value = writer.free_name(f"{bias}_{len(graph.node)}") if bias in writer.dropped else bias
+        bias, (scale, quantized), input_scale = node.input[2], steps[node.input[1]], makers[node.input[0]].input[1]
+        if (call := (bias, scale, input_scale)) not in written:
+            written[call] = writer.free_name(f"{bias}_{len(written)}") if bias in writer.dropped else bias
             own = quantized.quantized_bias(numpy_helper.to_array(stored[bias]), float(numpy_helper.to_array(stored[input_scale])))
-            product = writer.add_node(
-                "Mul", [scale, input_scale], f"{value}_s"
-            )  # folded on load; stored, it would be 4 bytes a channel
-            writer.add_node("DequantizeLinear", [writer.constant(own, "_b"), product], value, axis=0)
+            product = writer.add_node("Mul", [scale, input_scale], f"{written[call]}_s")  # stored, it would be 4 bytes a channel
+            writer.add_node("DequantizeLinear", [writer.constant(own, "_b"), product], written[call], axis=0)
             writer.dropped.add(bias)
-            written[bias, input_scale] = value
-        node.input[2] = written[bias, input_scale]
+        node.input[2] = written[call]
 
 
 def _places(template: Template, plan: Plan, scales: Mapping[str, Scale]) -> list[tuple[str, Scale, bool]]:
@@ -159,12 +155,6 @@ def _rename(names: MutableSequence[str], old: str, new: str) -> None:
     for position, name in enumerate(names):
         if name == old:
             names[position] = new
-
-
-def _dequantize(writer: ModelWriter, initializer: str, inputs: list[str], *, axis: int) -> None:
-    """Puts a DequantizeLinear of integers (`inputs`: with scale and zero point) in the place of a float initializer."""
-    writer.dropped.add(initializer)
-    writer.add_node("DequantizeLinear", inputs, initializer, axis=axis)
 
 
 def shorten_names(model: onnx.ModelProto, layers: Mapping[str, str]) -> None:

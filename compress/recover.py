@@ -1,7 +1,6 @@
 """Getting accuracy back: statistics of batch normalization estimated anew, and distillation from the original model."""
 
 import copy
-import io
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -15,7 +14,7 @@ from torch import Tensor, fx
 from torch.func import functional_call
 
 from ..errors import StageError
-from ..files import write_bytes
+from ..tasks.checkpoint import save_checkpoint
 from .fake_quantize import GridWeights
 from .features import feature_loss, feature_nodes, with_features
 from .graph import batch_norms, get_tensor, set_momentum, set_training
@@ -177,9 +176,7 @@ class _Training:
     def save(self, checkpoint: Path, best: "_Best", *, step: int, elapsed_s: float) -> None:
         """Writes the state atomically."""
         state = {"student": self.student.state_dict(), "grid": self.grid.state_dict(), "optimizer": self.optimizer.state_dict()}
-        content = io.BytesIO()  # on a full disk torch.save raises a RuntimeError
-        torch.save({**state, "best": (best.score, best.state), "step": step, "elapsed_s": elapsed_s}, content)
-        write_bytes(checkpoint, content.getvalue())
+        save_checkpoint(checkpoint, {**state, "best": (best.score, best.state), "step": step, "elapsed_s": elapsed_s})
 
 
 class _Best:

@@ -124,9 +124,8 @@ def prepare(
     )
     progress.stage("reading the model")
     exporter.join()
-    formats = [format_of(profile) for profile in profiles]
-    largest: Int8Weights = "float32" if any(form.int8_weights == "float32" for form in formats) else "int8"
-    network = Network.trace(task.model, task.example_inputs, int8_weights=largest)
+    largest: Int8Weights = "float32" if any(profile.int8_weights == "float32" for profile in profiles) else "int8"
+    network = Network.trace(task.model, task.example_inputs).stored_as(largest)  # of several formats that with more bytes
     space = space_of(network, profiles, recovery=request.recovery)
     if request.allow_predicted:
         targets = tuple(

@@ -6,7 +6,7 @@ from ..errors import TargetUnavailable
 from ..profiles.profile import Profile
 from .finding import Finding
 from .on_device.clocks import SUDOERS
-from .on_device.runtime import INSTALL
+from .on_device.runtime import JETPACK, PIP
 from .ssh_board import Board
 from .ssh_command import on_board
 from .ssh_errors import BoardUnavailable, where
@@ -72,10 +72,9 @@ def _installed(profile: Profile, board: Board) -> Iterator[Finding]:
 
 def _install(profile: Profile, python: str) -> str:
     """What installs the runtime on the board, with the interpreter that the profile names."""
-    jetpack, _, pip = INSTALL[profile.runtime].rpartition(" (JetPack), or ")
-    if "Jetson" in (profile.device or ""):
-        return f'-t "{jetpack}"'  # sudo asks for a password, apt whether to go on
-    return f'"{pip.replace("pip install", f"{python} -m pip install")}"'
+    if profile.runtime == "tensorrt" and "Jetson" in (profile.device or ""):
+        return f'-t "{JETPACK}"'  # sudo asks for a password, apt whether to go on
+    return f'"{python} -m {PIP[profile.runtime]}"'
 
 
 def _lock(board: Board) -> Finding:

@@ -31,14 +31,8 @@ BUSY_WAIT_S = 20.0  # for the lock of a board that others need not wait for: a m
 _LOCK_POLL_S = 0.25
 _CALL_S = 60.0
 _UPLOAD_S = 86400.0  # a slow link is no reason to give up: silence is
-_AGENT = (
-    "locks",
-    "agent_lock",
-    "agent_store",
-    "agent_worker",
-    "agent_sessions",
-    "agent",
-)  # modules of on_device, in the order in which they are loaded
+# Modules of on_device, in the order in which they are loaded.
+_AGENT = ("locks", "agent_lock", "agent_store", "agent_worker", "agent_sessions", "agent")
 _BOOT = """
 import sys, types
 if sys.version_info < (3, 8):
@@ -130,18 +124,21 @@ class Board:
             raise BoardUnavailable(Trouble(name="ssh", message="There is no ssh on this machine", remedy=remedy)) from error
         if problem := connection.hello.get("message"):
             connection.close()
-            raise self._unusable("disk", problem, full=connection.hello["error"] == "full")
+            raise self._unusable("disk", problem, remedy=self._room() if connection.hello["error"] == "full" else "")
         return connection
 
     def _trouble_of(self, lost: ConnectionLost) -> Trouble:
         return trouble_of(lost.text, code=lost.code, address=self.address, python=self.python)
 
-    def _unusable(self, name: str, problem: str, *, full: bool = False, remedy: str = "") -> BoardUnavailable:
-        """The error of a board that answers and does not do what it should."""
-        space = f"free space there, see {on_board(self.address, 'df -h .')}; what was sent takes at most "
-        space += f"{self._settings.limit_bytes / 1e9:.1f} GB (store_limit_bytes in the target's TOML file)"
-        remedy = space if full else remedy or doctor(self.address)
-        return BoardUnavailable(Trouble(name=name, message=f"{where(self.address)}: {problem}", remedy=remedy))
+    def _unusable(self, name: str, problem: str, *, remedy: str = "") -> BoardUnavailable:
+        """The error of a board that answers and does not do what it should. The remedy is the doctor if there is no better one."""
+        message = f"{where(self.address)}: {problem}"
+        return BoardUnavailable(Trouble(name=name, message=message, remedy=remedy or doctor(self.address)))
+
+    def _room(self) -> str:
+        """What mends a full disk."""
+        limit = f"{self._settings.limit_bytes / 1e9:.1f} GB (store_limit_bytes in the target's TOML file)"
+        return f"free space there, see {on_board(self.address, 'df -h .')}; what was sent takes at most {limit}"
 
     def close(self) -> None:
         """Ends the connection and everything that runs for it; the next use connects again."""
@@ -185,7 +182,7 @@ class Board:
             if reply["ok"]:
                 return
             if reply["kind"] == "full":
-                raise self._unusable("disk", reply["message"], full=True)
+                raise self._unusable("disk", reply["message"], remedy=self._room())
         raise self._unusable("disk", f"{path.name} did not arrive: {reply['message']}")
 
     # --- the lock

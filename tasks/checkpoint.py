@@ -1,5 +1,6 @@
-"""Loading weights into a model, from files that hold data only: a checkpoint that would run code is refused."""
+"""Weights and states in files. What is loaded holds data only: a checkpoint that would run code is refused."""
 
+import io
 import pickle
 import zipfile
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ..errors import TaskError
+from ..files import write_bytes
 
 # What torch's unpickler was seen to raise on damaged bytes, beside UnpicklingError.
 _DAMAGED = (RuntimeError, EOFError, OSError, ValueError, LookupError, AttributeError, TypeError)
@@ -35,6 +37,13 @@ def load_weights(model: nn.Module, path: Path) -> nn.Module:
         raise TaskError(f"Checkpoint {path} does not fit the model: {'; '.join(problems)}.")
     model.load_state_dict(state)
     return model.eval()
+
+
+def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
+    """Writes tensors and plain values atomically, as a torch checkpoint. OSError when the disk is full."""
+    content = io.BytesIO()  # into a file on a full disk torch.save raises a RuntimeError
+    torch.save(state, content)
+    write_bytes(path, content.getvalue())
 
 
 def _read_torch(path: Path) -> Any:

@@ -3,7 +3,6 @@
 The network is trained once, in less than a minute, and its weights are kept in the user's cache folder.
 """
 
-import io
 import logging
 from pathlib import Path
 
@@ -13,8 +12,8 @@ from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
 from ..errors import TaskError
-from ..files import cache_folder, write_bytes
-from .checkpoint import load_weights
+from ..files import cache_folder
+from .checkpoint import load_weights, save_checkpoint
 from .data import batches
 from .task import Metric, Task, accuracy
 
@@ -125,9 +124,7 @@ def _trained(train: TensorDataset, path: Path) -> nn.Module:
     _fit(model, train)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        content = io.BytesIO()  # on a full disk torch.save raises a RuntimeError
-        torch.save(model.state_dict(), content)
-        write_bytes(path, content.getvalue())
+        save_checkpoint(path, model.state_dict())
     except OSError as error:
         log.warning("The trained network of 'digits' is not kept, %s cannot be written: %s", path, error)
     return model

@@ -10,13 +10,14 @@ from typing import Any, Callable, Dict, NamedTuple, Protocol, Sequence, runtime_
 Request = Dict[str, Any]
 Feeds = Dict[str, Any]
 
-INSTALL = {
+JETPACK = "sudo apt install python3-libnvinfer python3-numpy"  # TensorRT on a Jetson
+PIP = {
     "onnxruntime": "pip install onnxruntime numpy",
     "openvino": "pip install openvino numpy",
-    "tensorrt": "sudo apt install python3-libnvinfer python3-numpy (JetPack), or "
-    "pip install --extra-index-url https://pypi.nvidia.com tensorrt numpy",
+    "tensorrt": "pip install --extra-index-url https://pypi.nvidia.com tensorrt numpy",
     "tensorrt-rtx": "pip install tensorrt-rtx numpy",
 }
+INSTALL = {**PIP, "tensorrt": f"{JETPACK} (JetPack), or {PIP['tensorrt']}"}
 
 
 class RefusedError(Exception):

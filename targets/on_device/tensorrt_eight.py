@@ -28,8 +28,9 @@ def lines_for(version: str) -> str | None:
 
 def why_unreadable(version: str, model: str) -> str | None:
     """Why this TensorRT must not be given an ONNX file, in one sentence with the remedy; None when it may."""
-    lines, opset = lines_for(version), opset_of(model)
-    if lines is None or opset is None or opset <= OPSET:
+    lines = lines_for(version)
+    opset = None if lines is None else opset_of(model)
+    if opset is None or opset <= OPSET:
         return None
     return (
         f"TensorRT {version} reads ONNX up to opset {OPSET}, and some operators of later files wrongly; this file has opset "

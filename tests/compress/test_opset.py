@@ -155,7 +155,7 @@ def test_every_file_for_tensorrt_8_answers_like_torch_and_is_read_as_it_is_writt
 def test_integers_come_back_from_the_float32_that_stores_them(tmp_path):
     plain, task = FileFormat(opset=17, activations="int8-symmetric"), tiny_task("chain")
     options = CompressorOptions(format=eight(17), further=(plain,))
-    network = Network.trace(task.model, task.example_inputs, int8_weights="float32")
+    network = Network.trace(task.model, task.example_inputs).stored_as("float32")
     compressor = Compressor(task, network, options)
     recipe = Recipe(precision=uniform(compressor.network, "int8"))
     floats = compressor.build(recipe, tmp_path)

@@ -171,7 +171,7 @@ def test_sparse_weights_have_kernels_of_their_own_and_packed_ones_have_not():
 def test_where_int8_is_stored_in_float32_the_smallest_file_is_one_of_float16():
     model = tiny_model("chain")
     eight = replace(JETSON, opset=17, int8_weights="float32")
-    network = Network.trace(model.build(), model.example_inputs(), int8_weights="float32")
+    network = Network.trace(model.build(), model.example_inputs()).stored_as("float32")
     space = SearchSpace.of(network, eight)
     smallest = replace(space.smallest(), precision=dict.fromkeys(space.precisions, "float16"))
     assert space.smallest_bytes(network) <= network.cost(smallest).weight_bytes < network.cost(space.smallest()).weight_bytes
