@@ -15,11 +15,11 @@ from pathlib import Path
 from unittest.mock import patch
 
 from autocompress.compress import Recipe
-from autocompress.search.constraints import Constraints
+from autocompress.results.limits import Constraints
 from autocompress.search.prepare import open_search, prepare
-from autocompress.search.progress import make_progress
 from autocompress.search.request import SearchRequest
-from autocompress.search.space import SearchSpace
+from autocompress.search.session.progress import make_progress
+from autocompress.search.space.space import SearchSpace
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ("prune", "calibrate", "build")

@@ -21,13 +21,13 @@ from typing import Any
 
 import torch
 from autocompress.compress import Compressor, Network, Recipe, Recovery, check_outputs
-from autocompress.compress.channels import levels
-from autocompress.compress.prune import prune, removed_units
+from autocompress.compress.graph.channels import levels
+from autocompress.compress.levels.stitch import stitch
 from autocompress.compress.recipe import Precision
-from autocompress.compress.stitch import stitch
+from autocompress.compress.student.prune import prune, removed_units
 from autocompress.files import write_text
 from autocompress.profiles import FINALIST_TIMING, load_profile
-from autocompress.search.evaluate import StoredSplit
+from autocompress.search.evaluation.evaluate import StoredSplit
 from autocompress.targets.target import Target
 from autocompress.tasks.load import load_task
 from autocompress.tasks.quality import score

@@ -104,10 +104,10 @@ def main() -> int:
 def export(network_name: str, folder: Path, *, data: Path, images: int, target: str) -> None:
     """Writes `folder/NETWORK/PRECISION-SHARE.onnx`, inputs.npz and targets.npy."""
     from autocompress.compress import Compressor, Network, Recipe
-    from autocompress.compress.channels import levels
+    from autocompress.compress.graph.channels import levels
     from autocompress.compress.options import CompressorOptions
-    from autocompress.search.further import format_of
-    from autocompress.search.legality import legal_precisions
+    from autocompress.search.evaluation.further import format_of
+    from autocompress.search.space.legality import legal_precisions
     from autocompress.tasks.data import write_inputs
     from autocompress.tasks.load import load_task
 

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from autocompress.search.front import drop_scale, hypervolume
+from autocompress.results.front import drop_scale, hypervolume
 
 ROOT = Path(__file__).resolve().parent.parent
 Vector = tuple[float, float, float]

@@ -80,8 +80,8 @@ def searched(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """A search of so many minutes."""
     import torch
     from autocompress.search.prepare import open_search, prepare
-    from autocompress.search.progress import PlainProgress
     from autocompress.search.request import SearchRequest
+    from autocompress.search.session.progress import PlainProgress
 
     torch.set_num_threads(1)
     progress = PlainProgress(sys.stderr)
@@ -125,16 +125,17 @@ def searched(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
 def replaced(rival: str, arguments: argparse.Namespace) -> dict[str, Any]:
     """What is different from the product: no first recipes of its own for rivals, no time kept for finalists."""
     from autocompress.compress.recipe import Recipe
-    from autocompress.search import guide, rung_search, study
+    from autocompress.search import study
+    from autocompress.search.rungs import guide, rung_search
 
-    found: dict[str, Any] = {} if arguments.keep else {"autocompress.search.budget.SEARCH_SHARE": 1.0}
+    found: dict[str, Any] = {} if arguments.keep else {"autocompress.search.session.budget.SEARCH_SHARE": 1.0}
     if rival == "front":
         return found
     if rival == "dp":
         plain = guide.Proposer
-        found["autocompress.search.guide.Proposer"] = lambda *args, **options: plain(*args, **options, switches=False)
-        found["autocompress.search.rung_search.WINDOW"] = 1
-        found["autocompress.search.guide.Guide.probe"] = unprobed
+        found["autocompress.search.rungs.guide.Proposer"] = lambda *args, **options: plain(*args, **options, switches=False)
+        found["autocompress.search.rungs.rung_search.WINDOW"] = 1
+        found["autocompress.search.rungs.guide.Guide.probe"] = unprobed
         assert rung_search.WINDOW > 1
         return found
     product = study.make_sampler

@@ -22,11 +22,11 @@ from pathlib import Path
 
 import numpy as np
 import optuna
-from autocompress.search.front import hypervolume
+from autocompress.results.front import hypervolume
 from autocompress.search.sampling.losses import LossTable
-from autocompress.search.sampling.problem import Problem, Slot, Term
 from autocompress.search.sampling.proposals import Proposer
 from autocompress.search.sampling.sampler import FrontSampler
+from autocompress.search.space.problem import Problem, Slot, Term
 from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
 
 LAYERS, LEVELS = 120, 6

@@ -19,11 +19,11 @@ from .artifact import Artifact
 from .recipe import Precision, Recipe, Recovery
 
 if TYPE_CHECKING:
-    from .channels import Exclusion, Group, levels
-    from .check import OutputCheck, check_outputs
     from .compressor import BuildResult, Compressor
-    from .layers import Layer
-    from .network import Cost, LayerCost, Network
+    from .graph.channels import Exclusion, Group, levels
+    from .graph.layers import Layer
+    from .graph.network import Cost, LayerCost, Network
+    from .onnx_file.check import OutputCheck, check_outputs
     from .options import CompressorOptions
 
 __all__ = [
@@ -32,12 +32,12 @@ __all__ = [
 ]  # fmt: skip
 
 _MODULES = {
-    **dict.fromkeys(("Exclusion", "Group", "levels"), "channels"),
-    **dict.fromkeys(("OutputCheck", "check_outputs"), "check"),
+    **dict.fromkeys(("Exclusion", "Group", "levels"), "graph.channels"),
+    **dict.fromkeys(("OutputCheck", "check_outputs"), "onnx_file.check"),
     **dict.fromkeys(("BuildResult", "Compressor"), "compressor"),
-    **dict.fromkeys(("Cost", "LayerCost", "Network"), "network"),
+    **dict.fromkeys(("Cost", "LayerCost", "Network"), "graph.network"),
     "CompressorOptions": "options",
-    "Layer": "layers",
+    "Layer": "graph.layers",
 }
 
 

@@ -13,25 +13,25 @@ from ..errors import StageError
 from ..files import write_bytes
 from ..tasks.task import Task
 from .artifact import Artifact
-from .check import OutputCheck
-from .encoding import Encoding, encode
-from .export import Template, export_template, fill_template
-from .fake_quantize import folded_steps
-from .graph import argument, fold_batch_norms, get_tensor, layer_nodes
-from .network import Network
+from .graph.graph import argument, fold_batch_norms, get_tensor, layer_nodes
+from .graph.network import Network
+from .onnx_file.check import OutputCheck
+from .onnx_file.encoding import Encoding, encode
+from .onnx_file.export import Template, export_template, fill_template
+from .onnx_file.qdq import shorten_names
+from .onnx_file.quantize import observe_ranges, plan_quantization
+from .onnx_file.restructure import edit_structure, restructure
+from .onnx_file.template_cache import load_template, save_template, template_key
+from .onnx_file.template_edit import edit_template
 from .options import CompressorOptions, FileFormat
-from .probe import Probe
-from .prune import changed_edits
-from .qdq import shorten_names
-from .quantize import observe_ranges, plan_quantization
 from .recipe import Recipe
-from .recover import Schedule
-from .restructure import edit_structure, restructure
-from .samples import Samples
 from .stages import StageClock
-from .student import Student, StudentMaker
-from .template_cache import load_template, save_template, template_key
-from .template_edit import edit_template
+from .student.fake_quantize import folded_steps
+from .student.probe import Probe
+from .student.prune import changed_edits
+from .student.recover import Schedule
+from .student.samples import Samples
+from .student.student import Student, StudentMaker
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

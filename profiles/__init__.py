@@ -24,15 +24,7 @@ What it does not know: models, recipes, data, how a measurement is taken (target
 
 from .address import TargetAddress, parse_target
 from .environment import Environment, require_same_environment
-from .measurement import (
-    FINALIST_TIMING,
-    SEARCH_TIMING,
-    Measurement,
-    PairBlocks,
-    PredictedLatency,
-    TimingConfig,
-    overlaps,
-)
+from .measurement import FINALIST_TIMING, SEARCH_TIMING, Measurement, PairBlocks, PredictedLatency, TimingConfig, overlaps
 from .profile import Datasheet, Profile
 from .profile_file import ALIASES, load_profile, profile_names
 from .units import Drop, format_duration, format_latency, format_size, parse_drop, parse_duration, parse_size

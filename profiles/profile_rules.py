@@ -31,7 +31,7 @@ _LISTS: Mapping[str, tuple[object, ...]] = {
     "fp8_operators": _OPERATORS,
     "storage_bits": (6, 4, 3, 2),
 }
-# The exporter writes 18 and later; compress/opset.py takes that down by two.
+# The exporter writes 18 and later; compress/onnx_file/opset.py takes that down by two.
 _KNOWN_OPSET = 21  # every onnx that we allow has it
 _LEAST = {"threads": 1, "opset": 16, "channel_multiple": 1, "memory_limit_bytes": 64 << 20, "store_limit_bytes": 1}
 

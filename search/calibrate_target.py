@@ -9,10 +9,10 @@ from typing import Any
 from ..profiles.regression import PredictionError
 from ..profiles.units import format_duration
 from ..targets.target import Target
-from .calibrate import Calibration, calibrate, check, open_table
-from .latency import LatencyPredictor
+from .latency.calibrate import Calibration, calibrate, check, open_table
+from .latency.model import LatencyPredictor
+from .latency.shape_models import TIMING, ShapeRuns
 from .prepare import Problem
-from .shape_runs import TIMING, ShapeRuns
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

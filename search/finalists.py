@@ -10,14 +10,14 @@ from typing import Any
 
 from ..errors import StageError, TargetUnavailable
 from ..profiles import FINALIST_TIMING, TimingConfig
+from ..results.evaluation import Evaluation, Failure, Interval, Latency, OnTarget
+from ..results.front import contributions
+from ..results.run_directory import RunDirectory
 from ..targets.layer_times import LayerTimes
-from .availability import is_away
-from .evaluate import Evaluator, Progress, StoredSplit
-from .evaluation import Evaluation, Failure, Interval, Latency, OnTarget
-from .front import contributions
-from .further import answers_key, caught_up, missing_again
-from .predicted import PredictedTarget
-from .run_directory import RunDirectory
+from .evaluation.availability import is_away
+from .evaluation.evaluate import Evaluator, Progress, StoredSplit
+from .evaluation.further import answers_key, caught_up, missing_again
+from .evaluation.predicted import PredictedTarget
 
 _FILE = "finalists.json"
 _CAUGHT_UP = "further.json"

@@ -10,15 +10,15 @@ import torch
 
 from ..compress.recipe import Recipe
 from ..profiles import SEARCH_TIMING, Profile, format_duration, format_size
+from ..results.run_directory import choose_run
 from ..tasks.data import sample_count
-from .budget import Budget, budget_line
-from .joint_space import ruled_out_by
-from .legality import ruled_out_levels
 from .prepare import Problem, make_compressor
-from .run_directory import choose_run
 from .run_facts import config_of
-from .seeds import first_recipes
-from .space import STEPS
+from .session.budget import Budget, budget_line
+from .space.joint_space import ruled_out_by
+from .space.legality import ruled_out_levels
+from .space.seeds import first_recipes
+from .space.space import STEPS
 
 _FIXED_S = 1.5  # worker process, build, bookkeeping
 _TRAINING_BATCH = 128

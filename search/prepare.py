@@ -10,44 +10,40 @@ from pathlib import Path
 from typing import Any
 
 from ..compress.compressor import Compressor
-from ..compress.graph import load_exporter
-from ..compress.network import Network
+from ..compress.graph.graph import load_exporter
+from ..compress.graph.network import Network
 from ..compress.options import CompressorOptions, Int8Weights
 from ..compress.recipe import Recipe
 from ..errors import TargetUnavailable
 from ..files import cache_folder
 from ..profiles import SEARCH_TIMING, Environment, Profile
+from ..results.limits import Constraints, require_reachable_size
+from ..results.run_directory import RunDirectory, existing_runs, read_json, read_run
 from ..targets.condition import power_mode_note, saturation_note
 from ..targets.held_clocks import ClocksOfTargets
 from ..targets.store import MeasurementStore
 from ..tasks.check import CheckedTask, check_task
 from ..tasks.load import load_task
-from .availability import Availability
-from .budget import Budget, Ledger
-from .clock import Clock
-from .constraints import Constraints, require_reachable_size
-from .evaluate import Builder, Evaluator, StoredSplit
+from .evaluation.availability import Availability
+from .evaluation.evaluate import Builder, Evaluator, StoredSplit
+from .evaluation.further import format_of
+from .evaluation.several import FoundTarget, environment_identity, load_targets
 from .finalists import Finalists
-from .further import format_of
-from .joint_space import space_of
-from .predict import predicted_if_away
-from .progress import Progress
-from .recovery_process import CHECK_PREFIX
+from .latency.predict import predicted_if_away
 from .request import SearchRequest
 from .result import Result
-from .run_directory import RunDirectory, existing_runs, read_json, read_run
 from .run_facts import config_of, facts_of
+from .rungs.recovery_process import CHECK_PREFIX
 from .screen import Screen
 from .search import Options, Search
-from .several import (
-    FoundTarget,
-    environment_identity,
-    load_targets,
-)
-from .space import SearchSpace
+from .session.budget import Budget, Ledger
+from .session.clock import Clock
+from .session.progress import Progress
+from .space.joint_space import space_of
+from .space.space import SearchSpace
+from .space.warm import warm_recipes
 from .strategy import strategy_of
 from .study import SearchStudy
-from .warm import warm_recipes
 
 _CHECKED = "task.json"
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import InputError
-from .constraints import Constraints
+from ..results.limits import Constraints
 
 SAMPLERS = ("front", "tpe", "nsga2", "gp", "random")
 DEFAULT_BUDGET_S = 180.0

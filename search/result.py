@@ -6,13 +6,13 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any, TypeVar
 
+from ..results.evaluation import AnyLatency, Evaluation, Failure, Predicted
+from ..results.formats import FRONT_SCHEMA_VERSION
+from ..results.front import drop_scale, hypervolume, non_dominated
+from ..results.limits import Constraints, Limits
+from ..results.records import overlap
 from ..tasks.task import Metric
-from .constraints import Constraints, Limits
-from .evaluation import AnyLatency, Evaluation, Failure, Predicted
 from .finalists import Finalist, look_key, looks_on
-from .formats import FRONT_SCHEMA_VERSION
-from .front import drop_scale, hypervolume, non_dominated
-from .records import overlap
 from .screen import excesses_of
 from .target_points import join_targets
 

@@ -3,9 +3,9 @@
 from typing import TYPE_CHECKING, Any
 
 from ..files import canonical_json
+from ..results.run_directory import RunConfig
 from ..tasks.identity import data_digest, model_digest
-from .run_directory import RunConfig
-from .several import environment_identity, identity_of, predicted_identity, target_facts, targets_facts
+from .evaluation.several import environment_identity, identity_of, predicted_identity, target_facts, targets_facts
 
 if TYPE_CHECKING:
     from .prepare import Problem

@@ -4,12 +4,12 @@ import statistics
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from ..compress.network import Cost, Network
+from ..compress.graph.network import Cost, Network
 from ..compress.options import Int8Weights
 from ..compress.recipe import Recipe
 from ..profiles import format_duration, format_latency, format_size
-from .constraints import Limits
-from .evaluation import Evaluation, Predicted, Screened
+from ..results.evaluation import Evaluation, Predicted, Screened
+from ..results.limits import Limits
 
 _MARGIN = 1.05  # a candidate counts as too slow for larger ones only when it is so by more than this
 _NO_TIME_S = 1e9

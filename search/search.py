@@ -15,22 +15,22 @@ from optuna.trial import Trial, TrialState
 from ..compress.compressor import BuildResult
 from ..compress.recipe import Recipe
 from ..errors import StageError, TargetUnavailable, TaskError
-from .budget import Budget, Ledger
-from .clock import Clock
-from .evaluate import Evaluator
-from .evaluation import Evaluation, Failure, Screened
+from ..results.evaluation import Evaluation, Failure, Screened
+from ..results.run_directory import RunDirectory
+from ..results.views import run_on
+from ..results.why import why_json
+from .evaluation.evaluate import Evaluator
+from .evaluation.further import queued
 from .finalists import Finalists, by_contribution
-from .further import queued
-from .interrupt import Interrupts
-from .progress import Progress
 from .result import Result, run_json
-from .run_directory import RunDirectory
 from .screen import Screen
-from .space import SearchSpace
-from .status import outcome_line, status_of
+from .session.budget import Budget, Ledger
+from .session.clock import Clock
+from .session.interrupt import Interrupts
+from .session.progress import Progress
+from .session.status import outcome_line, status_of
+from .space.space import SearchSpace
 from .study import Correction, SearchStudy, storage_errors
-from .views import run_on
-from .why import why_json
 
 WRITE_EVERY_S = 10.0
 LEAST_FINALISTS = 3

@@ -7,7 +7,7 @@ from optuna.trial import Trial
 
 from ..compress.recipe import Recipe
 from .search import Search
-from .seeds import first_recipes
+from .space.seeds import first_recipes
 
 MAX_SCREENED = 200  # in a row: the space is exhausted
 MAX_OUT_OF_TIME = 20  # in a row: nothing that the sampler wants fits into the time left

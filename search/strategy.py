@@ -6,21 +6,21 @@ from collections.abc import Callable, Collection
 from ..compress.compressor import Compressor
 from ..compress.recipe import Recipe
 from ..errors import StageError
+from ..results.run_directory import RunDirectory
 from ..targets.target import Target
-from .calibrate import calibrate, open_table
-from .evaluate import Evaluator
-from .guide import Guide
-from .latency import LatencyPredictor
-from .predict import guide_of
-from .predicted import PredictedTarget
-from .recovery_process import RecoveryConfig, RecoveryProcess
+from .evaluation.evaluate import Evaluator
+from .evaluation.predicted import PredictedTarget
+from .latency.calibrate import calibrate, open_table
+from .latency.model import LatencyPredictor
+from .latency.predict import guide_of
+from .latency.shape_models import TIMING, ShapeRuns
 from .request import SearchRequest
-from .run_directory import RunDirectory
-from .rung_search import RungSearch
+from .rungs.guide import Guide
+from .rungs.recovery_process import RecoveryConfig, RecoveryProcess
+from .rungs.rung_search import RungSearch
+from .rungs.sensitivity import Sensitivity, measure_sensitivity
 from .search import Search, Strategy
-from .sensitivity import Sensitivity, measure_sensitivity
 from .sequential import Sequential
-from .shape_runs import TIMING, ShapeRuns
 
 
 def strategy_of(

@@ -30,10 +30,10 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from ..errors import InputError, RunDirectoryError
-from .evaluation import Evaluation, Failure, Screened
+from ..results.evaluation import Evaluation, Failure, Screened
 from .request import SAMPLERS
 from .sampling.sampler import FrontSampler
-from .space import RECOVER, Parameters
+from .space.space import RECOVER, Parameters
 
 MAX_ATTEMPTS = 3
 _NAME = "search"

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .evaluation import Evaluation
+    from ..results.evaluation import Evaluation
     from .result import Result
 
 OF_TARGET = (

@@ -10,7 +10,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
-from autocompress.tests.search.sample_run import sample_run, sample_run_of_two
+from autocompress.tests.results.sample_run import sample_run, sample_run_of_two
 from autocompress.tests.waiting import comes_true, computed
 
 TASK = """

@@ -13,10 +13,9 @@ ORDER = (
     ("profiles", "tasks"),
     "compress",
     "targets",
+    "results",
     "search",
-    "cli_support",
-    "cli_targets",
-    "cli_verify",
+    "deploy",
     "cli",
     "__main__",
 )

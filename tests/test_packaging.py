@@ -40,7 +40,7 @@ def run(*command, cwd):
 
 def test_wheel_holds_data_files_and_no_tests(wheel):
     names = {name.removeprefix("autocompress/") for name in zipfile.ZipFile(wheel).namelist()}
-    assert {"profiles/devices/cpu.toml", "search/report/template.html", "search/why/limits.py", "py.typed"} <= names
+    assert {"profiles/devices/cpu.toml", "results/report/template.html", "results/why/limits.py", "py.typed"} <= names
     assert not [name for name in names if name.startswith(("tests", "examples", "benchmarks"))]
 
 

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..space.problem import Levels, Problem
 from .moves import Costs
-from .problem import Levels, Problem
 from .solve import Losses, Solver, additive_loss
 
 _SECTIONS = 9

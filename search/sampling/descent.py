@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .problem import Problem
+from ..space.problem import Problem
 
 SWEEPS = 8
 _LEAST = 1e-12

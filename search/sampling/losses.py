@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from .problem import Levels, Problem
+from ..space.problem import Levels, Problem
 
 SPREAD = 0.5  # standard deviation of log losses in a sensitivity table: the prior of θ
 NOISE = 0.1  # of log KL about the model: interactions that it cannot express

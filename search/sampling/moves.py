@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from .problem import Problem
+from ..space.problem import Problem
 
 _FIRST = 48  # changes that are completed by a second one
 _MATCHED = 2.0  # how much dearer a difference in cost is for a balanced pair

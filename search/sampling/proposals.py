@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .boxes import Boxes
+from ..space.problem import Levels, Problem
+from .box_decomposition import Boxes
 from .constrained import Bounds, constrained
-from .known import Known, Seen, Vector, front_rows
 from .losses import DropCurve, LossTable
 from .moves import Costs, neighbours
-from .problem import Levels, Problem
+from .observations import Known, Seen, Vector, front_rows
 from .solve import Solver
 
 LEAST_DROP = 0.01  # of the box: with a maximal drop of 0 candidates still differ in size and latency

@@ -8,7 +8,7 @@ from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from .problem import Levels
+from ..space.problem import Levels
 from .proposals import Proposer
 
 _FIXED = "fixed_params"  # Optuna's key for the parameters of an enqueued trial

@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from ..space.problem import Levels, Problem
 from .descent import Descent
-from .problem import Levels, Problem
 
 WIDEST = 30_000  # entries of the largest table of an elimination
 _ROWS = 4_000_000  # entries of a table over all rows: more rows are solved in several passes

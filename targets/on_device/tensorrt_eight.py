@@ -1,7 +1,7 @@
 """What TensorRT 8 (JetPack 5 and 6.0) reads otherwise than later ones, and what a target's TOML file must say for it.
 
 It lists opset 17, but its parser refuses no later file: it reads some operators of them wrongly, without an error
-(compress/opset.py has the source). It wants int8 weights in float32 behind a pair.
+(compress/onnx_file/opset.py has the source). It wants int8 weights in float32 behind a pair.
 """
 
 from __future__ import annotations

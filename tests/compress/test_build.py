@@ -6,7 +6,7 @@ import onnxruntime
 import pytest
 import torch
 from autocompress.compress import Compressor, Network, Recipe, Recovery, check_outputs
-from autocompress.compress.check import relative_error
+from autocompress.compress.onnx_file.check import relative_error
 from autocompress.compress.options import CompressorOptions, FileFormat
 from autocompress.errors import StageError
 from autocompress.targets.precision import executed_precision

@@ -2,15 +2,7 @@
 
 import pytest
 from autocompress.errors import InputError
-from autocompress.profiles.units import (
-    Drop,
-    format_duration,
-    format_latency,
-    format_size,
-    parse_drop,
-    parse_duration,
-    parse_size,
-)
+from autocompress.profiles.units import Drop, format_duration, format_latency, format_size, parse_drop, parse_duration, parse_size
 
 
 @pytest.mark.parametrize(

@@ -6,24 +6,24 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
-from autocompress.compress.channels import Exclusion, Group, Unit
-from autocompress.compress.layers import Layer
-from autocompress.compress.network import Cost, LayerCost
+from autocompress.compress.graph.channels import Exclusion, Group, Unit
+from autocompress.compress.graph.layers import Layer
+from autocompress.compress.graph.network import Cost, LayerCost
 from autocompress.compress.recipe import Precision, Recipe
 from autocompress.profiles import Profile
-from autocompress.search.availability import Availability, Patience
-from autocompress.search.budget import Budget, Ledger
-from autocompress.search.clock import Clock
-from autocompress.search.constraints import Constraints
-from autocompress.search.evaluation import ArtifactFacts, Evaluation, Failure, Latency
+from autocompress.results.evaluation import ArtifactFacts, Evaluation, Failure, Latency
+from autocompress.results.limits import Constraints
+from autocompress.results.run_directory import RunConfig, RunDirectory
+from autocompress.search.evaluation.availability import Availability, Patience
 from autocompress.search.finalists import Finalist
-from autocompress.search.progress import QuietProgress
 from autocompress.search.result import Result
-from autocompress.search.run_directory import RunConfig, RunDirectory
 from autocompress.search.screen import Screen
 from autocompress.search.search import Options, Search, Strategy
 from autocompress.search.sequential import Sequential
-from autocompress.search.space import SearchSpace
+from autocompress.search.session.budget import Budget, Ledger
+from autocompress.search.session.clock import Clock
+from autocompress.search.session.progress import QuietProgress
+from autocompress.search.space.space import SearchSpace
 from autocompress.search.study import SearchStudy
 from autocompress.tasks.task import Metric
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 from autocompress.profiles import PredictedLatency, TimingConfig
+from autocompress.results.records import Predicted
+from autocompress.results.run_directory import read_run
 from autocompress.search.prepare import open_search, prepare
-from autocompress.search.progress import QuietProgress
-from autocompress.search.records import Predicted
 from autocompress.search.request import SearchRequest
-from autocompress.search.run_directory import read_run
+from autocompress.search.session.progress import QuietProgress
+from autocompress.tests.results.sample_run import sample_run
 from autocompress.tests.search.boards import Board, target_on
-from autocompress.tests.search.sample_run import sample_run
 from autocompress.tests.test_cli import TASK
 
 QUICK = TimingConfig(pairs_min=2, pairs_max=2, pair_s=0.01, block_s=0.001, warmup_s=0.0, half_width=1.0)
@@ -62,10 +62,10 @@ def make_desk(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
         monkeypatch.setattr(f"autocompress.search.{module}", QUICK)
     monkeypatch.setattr("autocompress.targets.target.SEARCH_TIMING", QUICK)
     monkeypatch.setattr("autocompress.targets.control.TOLERANCE", 100.0)
-    monkeypatch.setattr("autocompress.search.availability.PATIENCE_S", 1.0)
+    monkeypatch.setattr("autocompress.search.evaluation.availability.PATIENCE_S", 1.0)
     desk = Desk(folder)
     boards = {"edge": desk.board, "cpu": desk.other, "cpu-avx2": Board()}
-    monkeypatch.setattr("autocompress.search.several.Target", target_on(boards))
+    monkeypatch.setattr("autocompress.search.evaluation.several.Target", target_on(boards))
     return desk
 
 

@@ -13,19 +13,19 @@ import optuna
 import pytest
 from autocompress.errors import StageError, TargetUnavailable
 from autocompress.profiles import TimingConfig, load_profile, parse_target
+from autocompress.results.formats import ratio_of
+from autocompress.results.joint_table import joint_table, missing_note
+from autocompress.results.pick import drop_scale_of
+from autocompress.results.pick_joint import worst_cost
+from autocompress.results.report.page import render
+from autocompress.results.run_directory import read_run
+from autocompress.results.views import point_on
 from autocompress.search import strategy
-from autocompress.search.availability import Availability, Patience
-from autocompress.search.formats import ratio_of
-from autocompress.search.joint_table import joint_table, missing_note
-from autocompress.search.pick import drop_scale_of
-from autocompress.search.pick_joint import worst_cost
+from autocompress.search.evaluation.availability import Availability, Patience
+from autocompress.search.evaluation.several import FoundTarget
 from autocompress.search.prepare import make_compressor, open_search, prepare
-from autocompress.search.progress import QuietProgress
-from autocompress.search.report.page import render
 from autocompress.search.request import SearchRequest
-from autocompress.search.run_directory import read_run
-from autocompress.search.several import FoundTarget
-from autocompress.search.views import point_on
+from autocompress.search.session.progress import QuietProgress
 from autocompress.targets.ssh_board import Board as RealBoard
 from autocompress.targets.target import Target
 from autocompress.tests import sshd
@@ -64,10 +64,10 @@ def desk_in(folder: Path, monkeypatch: pytest.MonkeyPatch, *, kept: Path) -> Sim
         monkeypatch.setattr(f"autocompress.search.{module}", QUICK)
     monkeypatch.setattr("autocompress.targets.target.SEARCH_TIMING", QUICK)
     monkeypatch.setattr("autocompress.targets.control.TOLERANCE", 100.0)
-    monkeypatch.setattr("autocompress.search.availability.PAUSES_S", (0.05,))
-    monkeypatch.setattr("autocompress.search.availability.PATIENCE_S", 60.0)
+    monkeypatch.setattr("autocompress.search.evaluation.availability.PAUSES_S", (0.05,))
+    monkeypatch.setattr("autocompress.search.evaluation.availability.PATIENCE_S", 60.0)
     boards = {"cpu": Board(), "edge": Board()}
-    monkeypatch.setattr("autocompress.search.several.Target", target_on(boards))
+    monkeypatch.setattr("autocompress.search.evaluation.several.Target", target_on(boards))
     (folder / "task.py").write_text(textwrap.dedent(TASK))
     (folder / "edge.toml").write_text('inherits = "cpu"\nmemory_limit_bytes = 536870912\nstorage_bits = []\n')
 
@@ -194,7 +194,7 @@ def test_a_board_that_returns_while_the_search_goes_on_is_caught_up_at_once(desk
 def test_a_board_that_drops_in_the_middle_is_asked_again_before_the_end(
     desk: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("autocompress.search.availability.PAUSES_S", (1000.0,))  # nobody asks while trials go on
+    monkeypatch.setattr("autocompress.search.evaluation.availability.PAUSES_S", (1000.0,))  # nobody asks while trials go on
     desk.edge.plan = {1: 1}  # of trial 1; when it is asked before the finalists it answers
     heard = Heard()
     run = desk.search(trials=3, heard=heard)
@@ -233,7 +233,7 @@ def test_the_primary_board_is_waited_for_and_no_candidate_is_lost(desk: SimpleNa
 def test_a_primary_board_that_stays_away_ends_the_search_like_an_interruption(
     desk: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("autocompress.search.availability.PATIENCE_S", 0.3)
+    monkeypatch.setattr("autocompress.search.evaluation.availability.PATIENCE_S", 0.3)
     desk.cpu.plan = {2: 1000}
     with pytest.raises(TargetUnavailable, match=r"'cpu' is away.*the same command goes on from here"):
         desk.search(trials=4)
@@ -327,7 +327,7 @@ def test_a_board_behind_ssh_that_is_switched_on_later_is_caught_up(
 ) -> None:
     connect = partial(RealBoard, ssh_config=ssh_server.config)
     monkeypatch.setattr("autocompress.targets.target.Board", connect)
-    monkeypatch.setattr("autocompress.search.several.Target", Target)
+    monkeypatch.setattr("autocompress.search.evaluation.several.Target", Target)
     profile = desk.run.with_name("edge.toml")
     profile.write_text(profile.read_text() + f'python = "{ssh_server.python}"\n')
     there = f"{profile}@127.0.0.1:{ssh_server.port}"

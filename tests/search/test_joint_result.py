@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 from autocompress.compress.recipe import Recipe
 from autocompress.profiles import parse_drop
-from autocompress.search.constraints import Constraints
-from autocompress.search.evaluation import Failure, OnTarget
+from autocompress.results.evaluation import Failure, OnTarget
+from autocompress.results.limits import Constraints
 from autocompress.search.finalists import Finalist, look_key
-from autocompress.search.guide import limits_of
 from autocompress.search.result import Result
+from autocompress.search.rungs.guide import limits_of
 from autocompress.search.screen import Screen
 from autocompress.tests.search.fakes import METRIC, FakeEvaluator, FakeNetwork, evaluation, latency, run_search
 

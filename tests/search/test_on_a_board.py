@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from autocompress.cli import app
+from autocompress.cli.app import app
 from autocompress.profiles import TimingConfig
 from autocompress.targets.ssh_connection import Connection
 from autocompress.tests.sshd import Sshd

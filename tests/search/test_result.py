@@ -10,15 +10,15 @@ import pytest
 from autocompress.compress.recipe import Recipe
 from autocompress.errors import InputError, StageError
 from autocompress.profiles import parse_drop
-from autocompress.search.availability import Availability, Patience
-from autocompress.search.constraints import Constraints
-from autocompress.search.evaluation import Failure, Latency
+from autocompress.results.evaluation import Failure, Latency
+from autocompress.results.formats import FRONT_SCHEMA_VERSION
+from autocompress.results.limits import Constraints
+from autocompress.results.run_directory import RunDirectory
+from autocompress.search.evaluation.availability import Availability, Patience
 from autocompress.search.finalists import Finalist, Finalists
-from autocompress.search.formats import FRONT_SCHEMA_VERSION
 from autocompress.search.result import Result, indistinguishable, run_json
-from autocompress.search.run_directory import RunDirectory
 from autocompress.search.screen import Screen
-from autocompress.search.space import DEFAULT_RECOVERY
+from autocompress.search.space.space import DEFAULT_RECOVERY
 from autocompress.targets.layer_times import LayerTimes
 from autocompress.tasks.task import Metric
 from autocompress.tests.search.fakes import CONFIG, METRIC, PROFILE, FakeNetwork, evaluation, latency

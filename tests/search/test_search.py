@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 from autocompress.compress.recipe import Recipe
 from autocompress.errors import StageError, TargetUnavailable, TaskError
-from autocompress.search.constraints import Constraints
-from autocompress.search.evaluation import Failure, OnTarget
-from autocompress.search.run_directory import RunDirectory
-from autocompress.search.rung_search import RungSearch
+from autocompress.results.evaluation import Failure, OnTarget
+from autocompress.results.limits import Constraints
+from autocompress.results.run_directory import RunDirectory
+from autocompress.search.rungs.rung_search import RungSearch
 from autocompress.search.search import Search
-from autocompress.search.space import DEFAULT_RECOVERY
+from autocompress.search.space.space import DEFAULT_RECOVERY
 from autocompress.tests.search.fakes import CONFIG, FakeEvaluator, FakeFinalists, FakeNetwork, make_search, run_search
 from autocompress.tests.waiting import comes_true
 

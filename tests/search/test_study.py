@@ -6,7 +6,7 @@ from contextlib import closing
 import optuna
 import pytest
 from autocompress.errors import InputError, RunDirectoryError
-from autocompress.search.evaluation import Failure, Screened
+from autocompress.results.evaluation import Failure, Screened
 from autocompress.search.study import MAX_ATTEMPTS, Correction, SearchStudy, make_sampler
 from autocompress.tests.search.fakes import evaluation
 from optuna.trial import TrialState

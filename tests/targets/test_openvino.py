@@ -10,17 +10,17 @@ import numpy as np
 import onnx
 import pytest
 from autocompress.compress import Compressor, Network, Recipe, check_outputs
-from autocompress.compress.pack import write_integers
+from autocompress.compress.onnx_file.pack import write_integers
+from autocompress.compress.onnx_file.writer import ModelWriter
 from autocompress.compress.recipe import executes_as
-from autocompress.compress.writer import ModelWriter
+from autocompress.deploy.bundle import write_bundle
 from autocompress.errors import ProfileError
 from autocompress.files import digest_of_file
 from autocompress.profiles import load_profile
-from autocompress.search.bundle import write_bundle
 from autocompress.targets.target import Target
 from autocompress.tests.compress.tasks import tiny_task
 from autocompress.tests.models import TINY_MODELS
-from autocompress.tests.search.sample_run import sample_run
+from autocompress.tests.results.sample_run import sample_run
 from onnx import TensorProto, helper
 
 pytest.importorskip("openvino", reason="pip install openvino")

@@ -3,7 +3,7 @@
 import itertools
 
 import numpy as np
-from autocompress.search.sampling.problem import Levels, Problem, Slot, Term
+from autocompress.search.space.problem import Levels, Problem, Slot, Term
 
 
 def random_problem(seed: int, *, slots: int = 5, extra: int = 6) -> Problem:

@@ -2,14 +2,14 @@
 
 import numpy as np
 import pytest
-from autocompress.search.front import hypervolume
-from autocompress.search.sampling.boxes import Boxes
-from autocompress.search.sampling.known import front_rows
+from autocompress.results.front import hypervolume
+from autocompress.search.sampling.box_decomposition import Boxes
 from autocompress.search.sampling.losses import LossTable
 from autocompress.search.sampling.moves import Costs, neighbours
-from autocompress.search.sampling.problem import Problem, Slot, Term
+from autocompress.search.sampling.observations import front_rows
 from autocompress.search.sampling.proposals import Proposer
 from autocompress.search.sampling.solve import additive_loss
+from autocompress.search.space.problem import Problem, Slot, Term
 from autocompress.tests.search.sampling.problems import chain, every, random_losses, random_problem
 
 

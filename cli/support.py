@@ -1,0 +1,96 @@
+"""What every command shares: exit codes, errors as one sentence, quantities from text."""
+
+import errno
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..errors import AutocompressError, InputError, TargetUnavailable
+
+if TYPE_CHECKING:
+    from ..results.limits import Constraints
+
+NOTHING_MEETS, BAD_INPUT, UNAVAILABLE, REGRESSED, INTERRUPTED = 1, 2, 3, 4, 130
+_DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM})
+
+TargetName = Annotated[
+    str,
+    typer.Option(
+        "--target",
+        metavar="T[@user@host[:port]]",
+        help="A target's name (`autocompress targets`) or TOML file, and the device's address.",
+    ),
+]
+TargetNames = Annotated[
+    str,
+    typer.Option(
+        "--target",
+        metavar="T[,T…]",
+        help="Targets by name (`autocompress targets`) or TOML file, over SSH T@user@host[:port]; the first is primary.",
+    ),
+]
+SetClocks = Annotated[
+    bool, typer.Option("--set-clocks", help="Set the profile's power mode and fix the clocks of a Jetson meanwhile (sudo).")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON to stdout, nothing else.")]
+
+
+def task_arguments(pairs: list[str]) -> dict[str, str]:
+    """The arguments of `--task-arg KEY=VALUE`. InputError when one is no pair or comes twice."""
+    arguments: dict[str, str] = {}
+    for pair in pairs:
+        key, separator, value = pair.partition("=")
+        if not separator or not key.isidentifier():
+            raise InputError(f"--task-arg {pair!r} is no KEY=VALUE: write it like --task-arg data=../data.")
+        if key in arguments:
+            raise InputError(f"--task-arg {key} is given twice: give it once.")
+        arguments[key] = value
+    return arguments
+
+
+def parsed(function: str, text: str | None) -> Any:
+    """The quantity that a function of profiles.units reads from an option, None when the option was not given."""
+    from ..profiles import units
+
+    parse: Callable[[str], Any] = getattr(units, function)
+    return None if text is None else parse(text)
+
+
+def limits_by_target(
+    targets: Sequence[str], *, max_drop: str | None, max_latency: Sequence[str] | None, max_size: Sequence[str] | None
+) -> "dict[str, Constraints]":
+    """The limits of each target from the options' texts. InputError says what is wrong with one."""
+    from ..profiles.units import parse_duration, parse_size
+    from ..results.target_limits import by_target, constraints_by_target
+
+    return constraints_by_target(
+        targets,
+        max_drop=parsed("parse_drop", max_drop),
+        max_latency=by_target("--max-latency", max_latency or (), parse_duration, targets=targets),
+        max_size=by_target("--max-size", max_size or (), parse_size, targets=targets),
+    )
+
+
+def say(text: str) -> None:
+    """Prints to stderr."""
+    print(text, file=sys.stderr)
+
+
+@contextmanager
+def errors() -> Iterator[None]:
+    """Turns the project's errors, full disks and Ctrl-C into one sentence on stderr and an exit code."""
+    try:
+        yield
+    except AutocompressError as error:
+        say(f"Error: {error}")
+        raise typer.Exit(UNAVAILABLE if isinstance(error, TargetUnavailable) else BAD_INPUT) from error
+    except KeyboardInterrupt:
+        raise typer.Exit(INTERRUPTED) from None
+    except OSError as error:
+        if error.errno not in _DISK_ERRORS:
+            raise
+        say(f"Error: {error.filename or 'The disk'} cannot be written ({error.strerror}): free space or choose another place.")
+        raise typer.Exit(BAD_INPUT) from error

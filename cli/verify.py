@@ -1,0 +1,64 @@
+"""The command `verify`: a run's front, or a bundle, measured now."""
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..errors import InputError
+from .support import REGRESSED, UNAVAILABLE, Json, SetClocks, errors, say
+
+
+def verify(
+    path: Annotated[Path, typer.Argument(metavar="RUN|BUNDLE", help="A run directory, or a bundle that `pick` wrote.")],
+    *,
+    target: Annotated[
+        str | None,
+        typer.Option(
+            metavar="T[,T…]",
+            help="The targets to measure on; all of the run, or that of the bundle, if not given. A bundle has one.",
+        ),
+    ] = None,
+    set_clocks: SetClocks = False,
+    as_json: Json = False,
+) -> None:
+    """Measure a front (or a bundle) on a target now, and compare with what was predicted or measured before.
+
+    Of several targets those that are away are left out and named. Exit code 4 when something regressed, else 3 when a target was
+    away. After Ctrl-C, and when a target is back, the same command goes on where it was.
+
+    Examples:
+
+        autocompress verify runs/digits-cpu,edge
+
+        autocompress verify runs/digits-jetson --target jetson@user@10.0.0.5
+
+        autocompress verify bundle
+    """
+    with errors(), tempfile.TemporaryDirectory(prefix="autocompress-") as folder:
+        from ..deploy.verify_bundle import is_bundle, verify_bundle
+        from ..deploy.verify_run import verify_run
+        from ..results.verify_words import bundle_lines, run_lines
+        from ..search.session.progress import make_progress
+        from ..targets.held_clocks import ClocksOfTargets
+
+        if not path.is_dir():
+            raise InputError(f"{path} is no directory: give a run that `search` wrote, such as runs/NAME, or a bundle of `pick`.")
+        bundle = is_bundle(path)
+        try:
+            with make_progress(quiet=as_json) as progress, ClocksOfTargets(wanted=set_clocks, say=progress.note) as clocks:
+                verified = verify_bundle if bundle else verify_run
+                found = verified(path, target, folder=Path(folder), say=progress.stage, note=progress.note, clocks=clocks)
+        except KeyboardInterrupt:
+            say("Interrupted: the same command " + ("starts anew." if bundle else "goes on from here."))
+            raise
+        if as_json:
+            print(json.dumps(found, indent=2, ensure_ascii=False))
+        else:
+            print("\n".join(bundle_lines(found) if bundle else run_lines(found)))
+        if found["regressed"]:
+            raise typer.Exit(REGRESSED)
+        if found.get("away"):
+            raise typer.Exit(UNAVAILABLE)

@@ -1,0 +1,244 @@
+"""The traced model: an ATen graph (torch.export) that can be read, edited and run like any module.
+
+The graph keeps the parameters' names (state_dict keys), so that a layer here, its ONNX initializer and the user's module
+share one name. Batch normalization and dropout stay in the graph and are switched between training and inference.
+"""
+
+import copy
+import importlib
+import inspect
+import warnings
+from collections.abc import Iterator
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, fx, nn
+
+from ...errors import TaskError
+from .attention_form import use_plain_attention
+
+Module = TypeVar("Module", bound=nn.Module)
+CONVOLUTIONS = frozenset({"conv1d", "conv2d", "conv3d"})
+TRANSPOSED = frozenset({"conv_transpose1d", "conv_transpose2d", "conv_transpose3d"})
+RECURRENT = frozenset({"gru", "lstm", "rnn_tanh", "rnn_relu"})
+LAYERS = CONVOLUTIONS | {"linear"}
+_TRAINING_ARGUMENT = {"batch_norm": 5, "dropout": 2, "feature_dropout": 2}
+
+
+def load_exporter() -> None:
+    """Imports what `trace` needs: two seconds that a thread can spend while the data are read."""
+    importlib.import_module("torch._dynamo")
+
+
+def trace(model: nn.Module, example_inputs: tuple[Tensor, ...]) -> fx.GraphModule:
+    """The model in inference form as an ATen graph with a dynamic batch dimension 0; the model itself is not changed.
+
+    Raises TaskError when `torch.export` cannot follow the model (control flow that depends on data, a fixed batch size).
+    """
+    model = clone(model).eval().requires_grad_(True)
+    use_plain_attention(model)
+    inputs = tuple(tensor if len(tensor) > 1 else tensor.repeat(2, *[1] * (tensor.dim() - 1)) for tensor in example_inputs)
+    batch = tuple({0: torch.export.Dim.DYNAMIC} for _ in inputs)
+    try:
+        with warnings.catch_warnings():  # recurrent layers keep a second list of their weights
+            warnings.filterwarnings("ignore", "The tensor attributes? .*_flat_weights", UserWarning)
+            program = torch.export.export(model, inputs, dynamic_shapes=dict(zip(_names(model), batch, strict=False)))
+    except Exception as error:  # torch.export raises many types; all mean that this model cannot be exported
+        raise TaskError(
+            f"The model cannot be exported by torch.export ({type(error).__name__}: {_first_line(error)}): "
+            "remove control flow that depends on data, and let dimension 0 of every input be a free batch size."
+        ) from error
+    module = program.module(check_guards=False)
+    assert isinstance(module, fx.GraphModule)
+    _drop_unused_parameters(module)
+    return module
+
+
+def _drop_unused_parameters(module: fx.GraphModule) -> None:
+    """A tied parameter keeps the one name that the graph reads; parameters of layers that never run go."""
+    module.graph.eliminate_dead_code()
+    read = {str(node.target) for node in module.graph.nodes if node.op == "get_attr"}
+    for name in [name for name, _ in module.named_parameters(remove_duplicate=False) if name not in read]:
+        path, _, leaf = name.rpartition(".")
+        del module.get_submodule(path)._parameters[leaf]
+    module.recompile()
+
+
+def unread_parameters(model: nn.Module, module: fx.GraphModule) -> list[str]:
+    """Names of the parameters of `model` that its traced form does not read under any of their names."""
+    names: dict[int, list[str]] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        names.setdefault(id(parameter), []).append(name)
+    kept = dict(module.named_parameters())
+    return [tied[0] for tied in names.values() if kept.keys().isdisjoint(tied)]
+
+
+def _names(model: nn.Module) -> list[str]:
+    """Names of the positional parameters of `forward`."""
+    return list(inspect.signature(model.forward).parameters)
+
+
+def _first_line(error: BaseException) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), "no message")[:200]
+
+
+def clone(module: Module) -> Module:
+    """A deep copy of a model."""
+    with warnings.catch_warnings():  # torch's copying of a graph's calling convention warns of torch's own deprecated check
+        warnings.simplefilter("ignore", FutureWarning)
+        return copy.deepcopy(module)
+
+
+def operation(node: fx.Node) -> str:
+    """Name of the ATen operation without namespace and overload (`conv2d`), or the node's kind (`placeholder`, `getitem`)."""
+    if node.op != "call_function":
+        return node.op
+    if isinstance(node.target, torch._ops.OpOverload):
+        return str(node.target.overloadpacket).rpartition(".")[2].rstrip("_")
+    return getattr(node.target, "__name__", str(node.target))
+
+
+def layer_nodes(module: fx.GraphModule) -> Iterator[tuple[str, fx.Node]]:
+    """Name and node of every convolution and linear layer whose weight is a parameter, in order of execution."""
+    for node in module.graph.nodes:
+        if operation(node) in LAYERS and argument(node, 1).op == "get_attr":
+            yield layer_name(argument(node, 1).target), node
+
+
+def weight_nodes(node: fx.Node) -> list[fx.Node]:
+    """The weight parameters that a node multiplies with: one of a convolution or linear layer, several of a recurrent one."""
+    if operation(node) in LAYERS | TRANSPOSED and argument(node, 1).op == "get_attr":
+        return [argument(node, 1)]
+    return weight_matrices(node) if operation(node) in RECURRENT else []
+
+
+def weight_matrices(node: fx.Node) -> list[fx.Node]:
+    """The parameters of a recurrent call with two dimensions (its biases have one)."""
+    parameters: Any = argument(node, 2)
+    return [weight for weight in parameters if weight.op == "get_attr" and len(weight.meta["val"].shape) == 2]
+
+
+def layer_name(weight: str) -> str:
+    """The layer's name from its weight's: `block.conv1.weight` → `block.conv1`."""
+    return weight.removesuffix(".weight")
+
+
+def bias_name(weight: str) -> str:
+    """The name of the bias beside a weight."""
+    return f"{layer_name(weight)}.bias" if weight.endswith(".weight") else f"{weight}_bias"
+
+
+def get_tensor(module: nn.Module, name: str) -> Tensor:
+    """The parameter or buffer called `name`."""
+    path, _, leaf = name.rpartition(".")
+    value: Tensor = getattr(module.get_submodule(path), leaf)
+    return value
+
+
+def set_tensor(module: nn.Module, name: str, value: Tensor) -> None:
+    """Replaces the parameter or buffer called `name`, or adds a parameter."""
+    path, _, leaf = name.rpartition(".")
+    owner = module.get_submodule(path)
+    if leaf in owner._buffers:
+        owner._buffers[leaf] = value.detach()
+    else:
+        owner._parameters[leaf] = nn.Parameter(value.detach(), requires_grad=value.is_floating_point())
+
+
+def argument(node: fx.Node, index: int, default: Any = None) -> Any:
+    """Positional argument `index` of an ATen call; ATen schemas give trailing arguments by position or not at all."""
+    return node.args[index] if len(node.args) > index else default
+
+
+def set_training(module: fx.GraphModule, training: bool, *, dropout: bool = True) -> None:
+    """Switches batch normalization and dropout (unless it is to stay off); `module.train()` does not reach them in a graph."""
+    for node in module.graph.nodes:
+        position = _TRAINING_ARGUMENT.get(operation(node))
+        if position is not None:
+            value = training and (dropout or operation(node) == "batch_norm")
+            node.args = (*node.args[:position], value, *node.args[position + 1 :])
+    module.recompile()
+
+
+def set_momentum(module: fx.GraphModule, momentum: float) -> None:
+    """Sets the share of a new batch in the running statistics of every batch normalization."""
+    for node in batch_norms(module):
+        node.args = (*node.args[:6], momentum, *node.args[7:])
+    module.recompile()
+
+
+def batch_norms(module: fx.GraphModule) -> list[fx.Node]:
+    """The batch normalizations, in order of execution."""
+    return [node for node in module.graph.nodes if operation(node) == "batch_norm"]
+
+
+def fold_batch_norms(module: fx.GraphModule) -> fx.GraphModule:
+    """A copy in which every batch normalization right after a (transposed) convolution or linear layer is part of its weights.
+
+    w' = w·γ/√(σ²+ε), b' = β + (b-μ)·γ/√(σ²+ε); others (after a sum, before a layer) stay.
+    """
+    module = clone(module)
+    for node in batch_norms(module):
+        layer = argument(node, 0)
+        weights = (
+            [n for n in module.graph.nodes if n.op == "get_attr" and n.target == argument(layer, 1).target]
+            if _foldable(layer)
+            else []
+        )
+        if len(weights) == 1 and len(weights[0].users) == 1:
+            _fold(module, layer, node)
+    module.graph.eliminate_dead_code()
+    module.delete_all_unused_submodules()
+    module.recompile()
+    return module
+
+
+def make_norms_positive(module: fx.GraphModule) -> None:
+    """Turns the signs of a layer's rows, and of its normalization, where γ < 0: the outputs stay exactly what they are.
+
+    So that folding a normalization never turns the sign of a weight that was rounded: -2..1 is not symmetric.
+    """
+    for node in batch_norms(module):
+        layer = argument(node, 0)
+        if argument(node, 1) is None or not _foldable(layer) or len(argument(layer, 1).users) > 1:
+            continue
+        gamma = get_tensor(module, str(argument(node, 1).target)).detach()
+        sign = torch.where(gamma < 0, -1.0, 1.0)
+        outward = [(argument(node, 1), 0), (argument(node, 3), 0), (argument(layer, 2), 0)]
+        for parameter, dim in [*outward, (argument(layer, 1), 1 if operation(layer) in TRANSPOSED else 0)]:
+            if parameter is not None:
+                tensor = get_tensor(module, str(parameter.target)).detach()
+                shape = [len(sign) if axis == dim else 1 for axis in range(tensor.dim())]
+                set_tensor(module, str(parameter.target), tensor * sign.reshape(shape))
+
+
+def _foldable(layer: Any) -> bool:
+    known = operation(layer) in LAYERS or (operation(layer) in TRANSPOSED and argument(layer, 6, 1) == 1)
+    return known and argument(layer, 1).op == "get_attr" and len(layer.users) == 1
+
+
+def _fold(module: fx.GraphModule, layer: fx.Node, norm: fx.Node) -> None:
+    weight_node = argument(layer, 1)
+    gamma, beta, mean, variance = (_detached(module, argument(norm, index)) for index in (1, 2, 3, 4))
+    assert mean is not None
+    assert variance is not None
+    scale = torch.rsqrt(variance + argument(norm, 7))
+    scale = scale if gamma is None else scale * gamma
+    weight = get_tensor(module, weight_node.target).detach()
+    bias = _detached(module, argument(layer, 2))
+    bias = ((0 if bias is None else bias) - mean) * scale + (0 if beta is None else beta)
+    behind = weight.dim() - (2 if operation(layer) in TRANSPOSED else 1)
+    set_tensor(module, weight_node.target, weight * scale.reshape(-1, *[1] * behind))
+    name = bias_name(weight_node.target)
+    set_tensor(module, name, bias)
+    with module.graph.inserting_before(layer):
+        new_bias = module.graph.get_attr(name)
+    new_bias.meta["val"] = norm.meta["val"].new_empty(tuple(bias.shape)) if "val" in norm.meta else bias
+    layer.args = (*layer.args[:2], new_bias, *layer.args[3:])
+    norm.replace_all_uses_with(layer)
+    module.graph.erase_node(norm)
+
+
+def _detached(module: nn.Module, node: Any) -> Tensor | None:
+    """The parameter that a node stands for, if there is one."""
+    return None if node is None else get_tensor(module, node.target).detach()

@@ -1,0 +1,290 @@
+"""The level database: for every level of a layer or group, the reconstructed weights and what they cost in output error.
+
+Made once per task and kept on disk by content: the key is the digest of the traced model, its weights and the calibration
+batches, so that every run on the same task shares it, a killed one resumes, and nothing stale is ever read. Entries are
+written when they are first asked for (`fill` asks for all single levels), one safetensors file each:
+
+    moments/<layer>     second moments and mean of the layer's inputs
+    removal/<group>     the order in which the group's channels go, and the error after each
+    levels/<digest>     a layer's weight on some kept columns, rounded to some bits
+
+Source of the idea: Frantar, Alistarh, "SPDY" (2022), section 3.
+"""
+
+import hashlib
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from ...errors import StageError
+from ...files import digest_of, replacing
+from ..graph.channels import Group
+from ..graph.graph import get_tensor, layer_nodes
+from ..graph.layers import Layer
+from ..graph.network import Network
+from ..options import RoundingMethod
+from .reconstruct import ROUNDINGS, Reader, Removal, compensated, optimal_scale, output_error, removal_order
+from .sparse import sparsify
+from .statistics import InputMoments, columns_of, groups_of_layer, input_moments
+
+log = logging.getLogger(__name__)
+
+VERSION = 2
+MOMENTS_IN_MEMORY_BYTES = 1 << 30  # more are collected in several passes
+LIMIT_BYTES = 2 << 30
+SHRINK_EVERY = 256  # entries
+IN_MEMORY_LEVELS = 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Level:
+    """A layer's weight, groups × rows × kept columns: as float, or as integers times `step` (groups × rows).
+
+    `error` is the squared output error relative to the output's energy, both under the calibration inputs.
+    """
+
+    values: Tensor
+    step: Tensor | None
+    error: float
+
+    def weight(self) -> Tensor:
+        """The weight as floats."""
+        return self.values if self.step is None else self.values.float() * self.step.unsqueeze(-1)
+
+
+class LevelDatabase:
+    """The levels of one network under one calibration set. `directory` None keeps them in memory only."""
+
+    def __init__(
+        self,
+        network: Network,
+        batches: Callable[[], Iterable[tuple[Tensor, ...]]],
+        *,
+        directory: Path | None = None,
+        rounding: RoundingMethod = "gptq",
+        limit_bytes: int = LIMIT_BYTES,
+    ):
+        self.network = network
+        self.rounding = rounding
+        self.limit_bytes = limit_bytes
+        self._batches = [*batches()]
+        self.key = self._digest()
+        self.directory = directory / self.key[:32] if directory else None
+        self._nodes = dict(layer_nodes(network.module))
+        self._layers = {layer.name: layer for layer in network.layers if layer.name in self._nodes}
+        self._known: OrderedDict[str, Level] = OrderedDict()
+        self._saved = 0
+
+    def _digest(self) -> str:
+        """SHA-256 of what decides every entry."""
+        hasher = hashlib.sha256(f"{VERSION} {torch.__version__}\n{self.network.module.code}".encode())
+        tensors = [tensor for _, tensor in sorted(self.network.module.state_dict().items())]
+        for tensor in (*tensors, *(x for batch in self._batches for x in batch)):
+            hasher.update(tensor.detach().contiguous().numpy().tobytes())
+        return hasher.hexdigest()
+
+    def covers(self, layer: str) -> bool:
+        """Whether the layer's weight can be reconstructed: a convolution or linear layer that ran on the calibration set."""
+        return layer in self._layers and layer in self.moments
+
+    @cached_property
+    def moments(self) -> Mapping[str, InputMoments]:
+        """Input moments by layer; passes over the calibration set for those that are not on disk."""
+        found = {name: stored for name in self._layers if (stored := self._stored_moments(name)) is not None}
+        for chunk in _chunks((layer for name, layer in self._layers.items() if name not in found), MOMENTS_IN_MEMORY_BYTES):
+            for name, item in input_moments(self.network.module, self._batches, layers=chunk).items():
+                if not torch.isfinite(item.second).all():
+                    raise StageError(f"the inputs of layer {name} are not finite on the calibration set", stage="reconstruct")
+                self._save(f"moments/{name}", {"second": item.second, "mean": item.mean})
+                found[name] = self._stored_moments(name) or item
+        self._batches.clear()
+        return found
+
+    def _stored_moments(self, layer: str) -> InputMoments | None:
+        stored = self._load(f"moments/{layer}")
+        return InputMoments(second=stored["second"], mean=stored["mean"]) if stored else None
+
+    def removal(self, group: Group) -> Removal | None:
+        """The order in which the group's channels go; None when no layer with statistics reads them."""
+        if (stored := self._load(f"removal/{group.name}")) is not None:
+            return Removal(order=tuple(stored["order"].tolist()), errors=tuple(stored["errors"].tolist()))
+        readers = [reader for parameter, dim in group.units[0].indices if dim == 1 and (reader := self._reader(group, parameter))]
+        if not readers:
+            return None
+        removal = removal_order(readers, group.channels)
+        self._save(
+            f"removal/{group.name}",
+            {"order": torch.tensor(removal.order), "errors": torch.tensor(removal.errors, dtype=torch.float64)},
+        )
+        return removal
+
+    def _reader(self, group: Group, parameter: str) -> Reader | None:
+        layer = next((layer for layer in self._layers.values() if layer.weight == parameter), None)
+        if layer is None or not self.covers(layer.name) or groups_of_layer(self._nodes[layer.name]) > 1:
+            return None
+        weight = get_tensor(self.network.module, parameter).detach()
+        taps = torch.arange(weight[0, 0].numel())
+        columns = [(torch.from_numpy(unit.indices[parameter, 1])[:, None] * len(taps) + taps).reshape(-1) for unit in group.units]
+        return Reader(weight=weight.flatten(1), second=self.moments[layer.name].second[0], columns=torch.stack(columns))
+
+    def level(self, layer: str, *, channels: Tensor | None = None, bits: int | None = None, sparse: bool = False) -> Level:
+        """The layer's weight on the kept input `channels` (indices into dimension 1; None: all), rounded to `bits` or not.
+
+        `sparse` makes it 2:4, and is for weights that are not rounded.
+        """
+        kept = None if channels is None else channels.tolist()
+        name = self._level_name(layer, kept, bits, sparse)
+        if name in self._known:
+            self._known.move_to_end(name)
+        else:
+            stored = self._load(f"levels/{name}")
+            if stored is None:
+                self._known[name] = level = self._make(layer, channels, bits, sparse)
+                tensors = {"values": level.values, "error": torch.tensor(level.error, dtype=torch.float64)}
+                self._save(f"levels/{name}", tensors if level.step is None else {**tensors, "step": level.step})
+            else:
+                self._known[name] = Level(values=stored["values"], step=stored.get("step"), error=float(stored["error"]))
+            while len(self._known) > IN_MEMORY_LEVELS:
+                self._known.popitem(last=False)
+        return self._known[name]
+
+    def _level_name(self, layer: str, kept: list[int] | None, bits: int | None, sparse: bool) -> str:
+        return digest_of([layer, kept, bits, self.rounding if bits else None, *(["2:4"] if sparse else [])])
+
+    def known_error(self, layer: str, bits: int | None, *, sparse: bool = False) -> float | None:
+        """The output error of a layer on all its channels, None where nobody has asked for that level yet: nothing is made."""
+        name = self._level_name(layer, None, bits, sparse)
+        if name in self._known:
+            return self._known[name].error
+        stored = self._load(f"levels/{name}")
+        return None if stored is None else float(stored["error"])
+
+    def _make(self, layer: str, channels: Tensor | None, bits: int | None, sparse: bool) -> Level:
+        node, second = self._nodes[layer], self.moments[layer].second
+        tensor = get_tensor(self.network.module, self._layers[layer].weight).detach()
+        original = columns_of(tensor, groups_of_layer(node))
+        weight, kept = original, torch.arange(original.shape[-1])
+        if channels is not None:
+            taps = tensor[0, 0].numel()
+            kept = (channels[:, None] * taps + torch.arange(taps)).reshape(-1)
+            weight, second = compensated(original, second, kept), second[:, kept][:, :, kept]
+        if sparse:
+            weight = sparsify(weight, second, tensor[0, 0].numel())
+        step = None if bits is None else optimal_scale(weight, second.diagonal(dim1=-2, dim2=-1), bits)
+        values = weight
+        if bits is not None and step is not None:
+            values = ROUNDINGS[self.rounding](weight, second, step, bits).to(torch.int8)
+        level = Level(values=values.contiguous(), step=step, error=0.0)
+        change = original.clone()
+        change[..., kept] -= level.weight()
+        energy = output_error(original, self.moments[layer].second)
+        return Level(values=level.values, step=step, error=output_error(change, self.moments[layer].second) / max(energy, 1e-30))
+
+    def fill(self, keep: Mapping[str, Iterable[int]], bits: Mapping[str, Iterable[int]]) -> Iterator[str]:
+        """Makes every single level: keep counts by group, widths by layer. Yields what it is at; what is known costs nothing."""
+        from .stitch import kept_inputs
+
+        for name, counts in keep.items():
+            group = self.network.group_by_name[name]
+            removal = self.removal(group)
+            for count in counts if removal else ():
+                yield f"{name} at {count} channels"
+                removed = frozenset(group.units[unit].number for unit in removal.order[: group.channels - count])  # type: ignore[union-attr]
+                for layer in self._layers:
+                    if self.covers(layer) and (channels := kept_inputs(self.network, layer, removed)) is not None:
+                        self.level(layer, channels=channels)
+        for name, widths in bits.items():
+            for width in widths:
+                yield f"{name} at {width} bits"
+                if self.covers(name):
+                    self.level(name, bits=width)
+
+    def describe(self) -> str:
+        """Where it is, and how large: `11.5 MB of at most 2048.0 MB in /home/…/levels/ab12…`."""
+        if self.directory is None:
+            return "in memory only"
+        size, limit = (value / 2**20 for value in (self.size_bytes, self.limit_bytes))
+        return f"{size:.1f} MB of at most {limit:.0f} MB in {self.directory}"
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes on disk."""
+        return sum(_size(path) for path in self.directory.rglob("*.safetensors")) if self.directory else 0
+
+    def _path(self, name: str) -> Path | None:
+        folder, _, stem = name.partition("/")
+        stem = stem if folder == "levels" else hashlib.sha256(stem.encode()).hexdigest()
+        return self.directory / folder / f"{stem}.safetensors" if self.directory else None
+
+    def _load(self, name: str) -> dict[str, Tensor] | None:
+        """An entry; None for one that is missing, damaged, or just removed by another process."""
+        path = self._path(name)
+        try:
+            return load_file(path) if path and path.is_file() else None
+        except (OSError, SafetensorError):
+            return None
+
+    def _save(self, name: str, tensors: Mapping[str, Tensor]) -> None:
+        path = self._path(name)
+        if path is None:
+            return
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(path) as temporary:
+                save_file({key: value.contiguous() for key, value in tensors.items()}, temporary)
+            if self._saved % SHRINK_EVERY == 0:
+                self._shrink()
+        except (OSError, SafetensorError) as error:  # a full disk, a read-only folder: the next run makes the entry again
+            log.warning("The level database cannot be kept in %s: %s", self.directory, error)
+            self.directory = None
+        self._saved += 1
+
+    def _shrink(self) -> None:
+        """Removes the oldest entries of all tasks beyond the limit; who needs one makes it again."""
+        assert self.directory is not None
+        files = {path: _modified(path) for path in self.directory.parent.rglob("*.safetensors")}
+        excess = sum(map(_size, files)) - self.limit_bytes
+        for path in sorted(files, key=lambda path: (path.parent.name != "levels", files[path])):  # moments cost most to make
+            if excess <= 0:
+                return
+            excess -= _size(path)
+            path.unlink(missing_ok=True)
+
+
+def _size(path: Path) -> int:
+    """0 for a file that another process removed meanwhile."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _modified(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
+def _chunks(layers: Iterable[Layer], limit: int) -> Iterator[list[str]]:
+    """Names of layers whose moments fit into `limit` bytes together."""
+    chunk: list[str] = []
+    total = 0
+    for layer in layers:
+        columns = layer.weight_numel // layer.weight_shape[0]
+        size = 4 * columns**2 * (layer.channels_in // layer.weight_shape[1])
+        if chunk and total + size > limit:
+            yield chunk
+            chunk, total = [], 0
+        chunk.append(layer.name)
+        total += size
+    if chunk:
+        yield chunk

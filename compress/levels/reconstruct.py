@@ -1,0 +1,195 @@
+"""Closed-form reconstruction of one layer: weights that make up for removed inputs and for coarse rounding.
+
+All of it minimizes the layer's squared output error E‖Wx - Ŵx‖² = tr((W-Ŵ) H (W-Ŵ)ᵀ), H = E[x xᵀ]. Shapes: weights are
+groups × rows × columns, H is groups × columns × columns (`statistics.InputMoments.second`).
+
+Sources: Hassibi, Stork, "Second order derivatives for network pruning: Optimal Brain Surgeon" (1993); Frantar, Alistarh,
+"Optimal Brain Compression" (2022), section 4; Kurtic, Frantar, Alistarh, "ZipLM" (2023), equations 2 to 4; Frantar et al.,
+"GPTQ" (2023), algorithm 1; Nagel et al., "Up or Down? Adaptive Rounding" (2020), equation 21.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..options import RoundingMethod
+
+DAMPING = 0.01  # of the mean diagonal of H, added to the diagonal
+
+
+def damped(second: Tensor, share: float = DAMPING) -> Tensor:
+    """H with a share of its mean diagonal added to the diagonal, so that it can be inverted; inputs that never occur too."""
+    diagonal = second.diagonal(dim1=-2, dim2=-1)
+    added = share * diagonal.mean(-1, keepdim=True) + 1e-8
+    return second + torch.diag_embed(added.expand_as(diagonal))
+
+
+def output_error(change: Tensor, second: Tensor) -> float:
+    """tr(ΔW H ΔWᵀ), summed over groups."""
+    return float(torch.einsum("gri,gij,grj->", change, second, change))
+
+
+def compensated(weight: Tensor, second: Tensor, kept: Tensor) -> Tensor:
+    """The least-squares weight on the columns `kept` (indices) alone: W H[:, K] (H[K, K])⁻¹, groups × rows × kept."""
+    hessian = damped(second)
+    factor = torch.linalg.cholesky(hessian[:, kept][:, :, kept])
+    return torch.cholesky_solve((weight @ hessian[:, :, kept]).mT, factor).mT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reader:
+    """A layer that reads the channels of a group: weight rows × columns, H columns × columns, units × m columns each."""
+
+    weight: Tensor
+    second: Tensor
+    columns: Tensor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Removal:
+    """Units in the order in which to remove them; `errors[n]` is the relative output error after the first n are gone."""
+
+    order: tuple[int, ...]
+    errors: tuple[float, ...]
+
+
+def removal_order(readers: Sequence[Reader], count: int, *, steps: int = 128) -> Removal:
+    """Greedy structured OBS: each step removes the units whose loss, after compensation, adds the least error to the readers.
+
+    Cost of a unit with columns S: tr(W_S ([H⁻¹]_SS)⁻¹ W_Sᵀ); then W -= W_S ([H⁻¹]_SS)⁻¹ [H⁻¹]_S: and H⁻¹ is downdated.
+    Errors are relative to each reader's output energy and summed, so that layers of any scale count alike. With more units
+    than `steps`, several go in one step.
+    """
+    states = [_State(reader) for reader in readers]
+    alive, total = torch.ones(count, dtype=torch.bool), 0.0
+    order: list[int] = []
+    errors = [0.0]
+    while alive.any():
+        left = int(alive.sum())
+        costs = torch.stack([state.costs() for state in states]).sum(0).masked_fill(~alive, torch.inf)
+        chosen = costs.topk(min(left, max(1, count // steps)), largest=False)
+        for unit, cost in zip(chosen.indices.tolist(), chosen.values.tolist(), strict=True):
+            total += max(0.0, cost)
+            order.append(unit)
+            errors.append(total)
+            alive[unit] = False
+            if left > 1:
+                for state in states:
+                    state.remove(unit)
+    return Removal(order=tuple(order), errors=tuple(errors))
+
+
+class _State:
+    """A reader while its columns go one unit after the other."""
+
+    def __init__(self, reader: Reader):
+        hessian = damped(reader.second.double())
+        self.weight = reader.weight.double().clone()
+        self.inverse = torch.linalg.inv(hessian)
+        self.columns = reader.columns
+        self.energy = float(torch.einsum("ri,ij,rj->", self.weight, hessian, self.weight)) or 1.0
+        self.gone = torch.zeros(len(hessian), dtype=torch.bool)
+
+    def costs(self) -> Tensor:
+        """The relative error that each unit's removal would add."""
+        blocks = self.inverse[self.columns[:, :, None], self.columns[:, None, :]]
+        weights = self.weight[:, self.columns].movedim(1, 0)  # units × rows × m
+        eye = torch.eye(blocks.shape[-1], dtype=blocks.dtype)
+        gone = self.gone[self.columns].any(1)
+        solved: Tensor = torch.linalg.solve(torch.where(gone[:, None, None], eye, blocks), weights.mT)
+        return (weights.mT * solved).sum((1, 2)).div(self.energy)
+
+    def remove(self, unit: int) -> None:
+        """Compensates for the unit's columns and takes them out of H⁻¹."""
+        at = self.columns[unit]
+        rows = self.inverse[at].clone()
+        factor = torch.linalg.solve(rows[:, at], rows)
+        self.weight -= self.weight[:, at] @ factor
+        self.inverse -= rows.mT @ factor
+        self.gone[at] = True
+        self.weight[:, at] = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rounding:
+    """Of a layer that was rounded: the step of each output channel, and the weight before, in its own shape."""
+
+    step: Tensor
+    weight: Tensor
+
+
+def grid_limits(bits: int) -> tuple[int, int]:
+    """Smallest and largest integer of a weight."""
+    return (-127, 127) if bits == 8 else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+
+
+def optimal_scale(weight: Tensor, importance: Tensor, bits: int, *, candidates: int = 80) -> Tensor:
+    """The step size per row, groups × rows, that rounding to nearest loses least with: Σ importance · (w - ŵ)².
+
+    `importance` is groups × columns, the diagonal of H. The search goes from the largest magnitude down to a fifth of it.
+    """
+    low, high = grid_limits(bits)
+    largest = torch.maximum(weight.amax(-1) / high, weight.amin(-1) / low).clamp_min(1e-12)
+    best, scale = torch.full_like(largest, torch.inf), largest.clone()
+    for shrink in torch.linspace(1.1 if bits < 4 else 1.0, 0.2, candidates).tolist():
+        step = (largest * shrink).unsqueeze(-1)
+        rounded = (weight / step).round().clamp(low, high) * step
+        error = ((rounded - weight).square() * importance.unsqueeze(1)).sum(-1)
+        better = error < best
+        best, scale = torch.where(better, error, best), torch.where(better, step.squeeze(-1), scale)
+    return scale
+
+
+def round_compensating(weight: Tensor, second: Tensor, scale: Tensor, bits: int) -> Tensor:
+    """GPTQ: integers (as floats) groups × rows × columns; each column's rounding error is made up for by those behind it.
+
+    Columns go in order of falling diag(H): the most used inputs are rounded while most others can still make up for them.
+    """
+    low, high = grid_limits(bits)
+    order = second.diagonal(dim1=-2, dim2=-1).argsort(-1, descending=True)
+    back = order.argsort(-1)
+    hessian = torch.stack([h[o][:, o] for h, o in zip(damped(second.double()), order, strict=True)])
+    factor = torch.linalg.cholesky(torch.linalg.inv(hessian), upper=True).float()
+    left = torch.stack([w[:, o] for w, o in zip(weight, order, strict=True)])
+    integers = torch.empty_like(left)
+    for column in range(left.shape[-1]):
+        value = left[..., column]
+        integers[..., column] = (value / scale).round().clamp(low, high)
+        error = (value - integers[..., column] * scale) / factor[:, column, column, None]
+        left[..., column + 1 :] -= error.unsqueeze(-1) * factor[:, None, column, column + 1 :]
+    return torch.stack([q[:, o] for q, o in zip(integers, back, strict=True)])
+
+
+def round_adaptively(
+    weight: Tensor, second: Tensor, scale: Tensor, bits: int, *, steps: int = 600, learning_rate: float = 1e-2
+) -> Tensor:
+    """AdaRound: integers (as floats); whether each weight is rounded up or down is learned against tr(ΔW H ΔWᵀ).
+
+    Rectified sigmoid h(v) in 0..1 with the regularizer 1 - |2h - 1|^β, β from 20 to 2; slower than GPTQ, often better at 4 bits.
+    """
+    low, high = grid_limits(bits)
+    hessian, step = damped(second, 1e-3), scale.unsqueeze(-1)
+    floor = (weight / step).floor()
+    fraction = (weight / step - floor).clamp(1e-3, 1 - 1e-3)
+    logits = torch.logit((fraction + 0.1) / 1.2).requires_grad_(True)
+    energy = torch.einsum("gri,gij,grj->", weight, hessian, weight).clamp_min(1e-12)
+    optimizer = torch.optim.Adam([logits], lr=learning_rate)
+    for index in range(steps):
+        up = (torch.sigmoid(logits) * 1.2 - 0.1).clamp(0, 1)
+        change = (floor + up).clamp(low, high) * step - weight
+        loss = torch.einsum("gri,gij,grj->", change, hessian, change) / energy * 1e3
+        if index > steps // 5:
+            beta = 2 + 18 * (1 - index / steps)
+            loss = loss + 1e-2 * (1 - (2 * up - 1).abs().pow(beta)).sum() / len(weight)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    return (floor + (logits.detach() > 0)).clamp(low, high)
+
+
+ROUNDINGS: Mapping[RoundingMethod, Callable[[Tensor, Tensor, Tensor, int], Tensor]] = {
+    "gptq": round_compensating,
+    "adaround": round_adaptively,
+}

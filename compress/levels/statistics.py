@@ -1,0 +1,125 @@
+"""Second moments of every layer's inputs, from calibration batches: what reconstruction needs to know of the data.
+
+A layer's weight, reshaped to groups × rows × columns, multiplies vectors x of inputs: a patch of a convolution's input, or a
+row of a linear layer's. `InputMoments.second` is E[x xᵀ] (half the Hessian of the layer's squared output error), `mean` is E[x].
+"""
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, fx
+
+from ..graph.graph import CONVOLUTIONS, argument, layer_nodes, operation
+from ..student.recover import channels_last
+
+ROWS_PER_BATCH = 8192  # of each layer and batch; patches overlap, so that a sample of them tells as much
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputMoments:
+    """Of one layer: `second` groups × columns × columns, `mean` groups × columns, float32."""
+
+    second: Tensor
+    mean: Tensor
+
+
+def input_moments(
+    module: fx.GraphModule, batches: Iterable[tuple[Tensor, ...]], *, layers: Collection[str] | None = None, seed: int = 0
+) -> dict[str, InputMoments]:
+    """The moments of the named layers (None: of all) that ran. Layers called several times pool their inputs."""
+    collector = _Collector(module, layers, seed)
+    with torch.inference_mode():
+        for inputs in batches:
+            collector.run(*(channels_last(x) for x in inputs))
+    return collector.moments()
+
+
+def columns_of(weight: Tensor, groups: int) -> Tensor:
+    """The weight (out × in/groups × …) as groups × rows × columns."""
+    return weight.reshape(groups, weight.shape[0] // groups, -1)
+
+
+def groups_of_layer(node: fx.Node) -> int:
+    """Groups of a convolution, 1 for a linear layer."""
+    return int(argument(node, 6, 1)) if operation(node) in CONVOLUTIONS else 1
+
+
+def chosen_rows(available: int, rows: int, generator: torch.Generator) -> Tensor:
+    """Indices of all rows, or of `rows` random ones when there are more."""
+    return torch.arange(available) if available <= rows else torch.randint(available, (rows,), generator=generator)
+
+
+def input_vectors(node: fx.Node, x: Tensor, weight: Tensor, *, rows: int, generator: torch.Generator) -> Tensor:
+    """groups × rows × columns, float32: the vectors that layer `node` multiplies its weight with, at most `rows` of them."""
+    if operation(node) in CONVOLUTIONS:
+        return _patches(node, x, weight, rows, generator).float()
+    vectors = x.reshape(-1, x.shape[-1])
+    return vectors[chosen_rows(len(vectors), rows, generator)].unsqueeze(0).float()
+
+
+def output_vectors(node: fx.Node, y: Tensor, *, rows: int, generator: torch.Generator) -> Tensor:
+    """rows × channels, float32: the outputs at the positions that `input_vectors` takes with an equal generator."""
+    channels_last_view = y.movedim(1, -1) if operation(node) in CONVOLUTIONS else y
+    vectors = channels_last_view.reshape(-1, channels_last_view.shape[-1])
+    return vectors[chosen_rows(len(vectors), rows, generator)].float()
+
+
+class _Collector(fx.Interpreter):
+    """Sums x xᵀ and x of each layer while it runs the graph."""
+
+    def __init__(self, module: fx.GraphModule, layers: Collection[str] | None, seed: int):
+        super().__init__(module)
+        self.layers = {node: name for name, node in layer_nodes(module) if layers is None or name in layers}
+        self.generators = {name: torch.Generator().manual_seed(seed + index) for index, name in enumerate(self._all(module))}
+        self.sums: dict[str, tuple[Tensor, Tensor, int]] = {}
+
+    @staticmethod
+    def _all(module: fx.GraphModule) -> list[str]:
+        """Every layer has a generator of its own, so that its sample does not depend on which others are asked for."""
+        return list(dict(layer_nodes(module)))
+
+    def run_node(self, n: fx.Node) -> Any:
+        if (name := self.layers.get(n)) is not None:
+            x, weight = (self.env[argument(n, index)] for index in (0, 1))
+            self._add(name, input_vectors(n, x, weight, rows=ROWS_PER_BATCH, generator=self.generators[name]))
+        return super().run_node(n)
+
+    def _add(self, name: str, vectors: Tensor) -> None:
+        second, mean, count = vectors.mT @ vectors, vectors.sum(1), vectors.shape[1]
+        if name in self.sums:
+            known = self.sums[name]
+            second, mean, count = known[0].add_(second), known[1].add_(mean), known[2] + count
+        self.sums[name] = (second, mean, count)
+
+    def moments(self) -> dict[str, InputMoments]:
+        """What was summed, divided by the counts."""
+        return {name: InputMoments(second=second / count, mean=mean / count) for name, (second, mean, count) in self.sums.items()}
+
+
+def _patches(node: fx.Node, x: Tensor, weight: Tensor, rows: int, generator: torch.Generator) -> Tensor:
+    """Patches at randomly chosen positions, channels before kernel offsets like the weight's columns."""
+    spatial = weight.dim() - 2
+    stride, dilation = (_each(argument(node, index, 1), spatial) for index in (3, 5))
+    extents = [(size - 1) * step + 1 for size, step in zip(weight.shape[2:], dilation, strict=True)]
+    view = F.pad(x, [amount for pair in reversed(_padding(argument(node, 4, 0), extents)) for amount in pair])
+    for dim, extent in enumerate(extents):
+        view = view.unfold(2 + dim, extent, stride[dim])[..., :: dilation[dim]]
+    positions = [view.shape[0], *view.shape[2 : 2 + spatial]]
+    flat = chosen_rows(torch.Size(positions).numel(), rows, generator)
+    picked = view.movedim(1, 1 + spatial)[torch.unravel_index(flat, positions)]  # rows × channels × kernel
+    return picked.reshape(len(flat), groups_of_layer(node), -1).transpose(0, 1)
+
+
+def _padding(value: Any, extents: list[int]) -> list[tuple[int, int]]:
+    """Before and after each dimension; `same` puts the odd one behind, as torch does."""
+    if value == "same":
+        return [((extent - 1) // 2, extent - 1 - (extent - 1) // 2) for extent in extents]
+    return [(amount, amount) for amount in _each(0 if value == "valid" else value, len(extents))]
+
+
+def _each(value: Any, count: int) -> list[int]:
+    values = list(value) if isinstance(value, Iterable) else [value]
+    return values * count if len(values) == 1 else values

@@ -1,0 +1,86 @@
+"""Stitching: the weights of a pruned module put together from the level database, in milliseconds."""
+
+from collections.abc import Mapping, Set
+
+import numpy as np
+import torch
+from torch import Tensor, fx
+
+from ..graph.graph import LAYERS, argument, batch_norms, get_tensor, layer_nodes, operation, set_tensor
+from ..graph.network import Network
+from ..student.low_rank import factor_name
+from .database import Level, LevelDatabase
+from .reconstruct import Rounding
+
+
+def stitch(
+    module: fx.GraphModule, database: LevelDatabase, removed: Set[int], bits: Mapping[str, int], sparse: Set[str] = frozenset()
+) -> dict[str, Rounding]:
+    """Writes reconstructed weights into a pruned module, in place; tells how layers were rounded, by name.
+
+    `removed` are the units that the module lost, `bits` the widths of layers to be rounded, `sparse` the layers that become
+    2:4. Layers that lost no input and are not changed otherwise keep their weights. A layer's bias makes up for the change of
+    the mean where no normalization does.
+    """
+    network, roundings = database.network, {}
+    normalized = {argument(node, 0) for node in batch_norms(module)}
+    layers = dict(layer_nodes(module))
+    tied = _read_elsewhere(module)
+    for name, node in layers.items():
+        if not database.covers(name) or argument(node, 1).target in tied:
+            continue
+        if factor_name(name) in layers:  # what is left of a factored layer has other inputs
+            continue
+        channels = kept_inputs(network, name, removed)
+        if channels is None and name not in bits and name not in sparse:
+            continue
+        level = database.level(name, channels=channels, bits=bits.get(name), sparse=name in sparse)
+        weight = str(argument(node, 1).target)
+        rows = kept_outputs(network, name, removed)
+        shape = get_tensor(module, weight).shape
+        set_tensor(module, weight, level.weight().flatten(0, 1)[rows].reshape(shape))
+        if level.step is not None:
+            before = database.level(name, channels=channels).weight().flatten(0, 1)[rows].reshape(shape)
+            roundings[name] = Rounding(step=level.step.flatten()[rows], weight=before)
+        if (bias := argument(node, 2)) is not None and node not in normalized:
+            shift = _mean_change(database, name, channels, level)[rows]
+            set_tensor(module, str(bias.target), get_tensor(module, str(bias.target)).detach() + shift)
+    return roundings
+
+
+def _read_elsewhere(module: fx.GraphModule) -> set[str]:
+    """Parameters that something besides convolutions and linear layers reads: the table of an embedding, tied to a classifier."""
+    reads = [(node, user) for node in module.graph.nodes if node.op == "get_attr" for user in node.users]
+    return {str(node.target) for node, user in reads if operation(user) not in LAYERS or argument(user, 1) is not node}
+
+
+def kept_inputs(network: Network, layer: str, removed: Set[int]) -> Tensor | None:
+    """Indices along dimension 1 of the layer's weight that remain, None when all do."""
+    return _kept(network, layer, 1, removed)
+
+
+def kept_outputs(network: Network, layer: str, removed: Set[int]) -> Tensor:
+    """Indices along dimension 0 of the layer's weight that remain."""
+    found = _kept(network, layer, 0, removed)
+    size = next(known.weight_shape[0] for known in network.layers if known.name == layer)
+    return torch.arange(size) if found is None else found
+
+
+def _kept(network: Network, layer: str, dim: int, removed: Set[int]) -> Tensor | None:
+    units = network.units_along.get((layer, dim))
+    if units is None or not removed:
+        return None
+    kept = ~np.isin(units, list(removed))
+    return None if kept.all() else torch.from_numpy(np.flatnonzero(kept))
+
+
+def _mean_change(database: LevelDatabase, layer: str, channels: Tensor | None, level: Level) -> Tensor:
+    """E[W x] - E[Ŵ x] of every row of the original layer."""
+    original = database.level(layer).weight()
+    mean = database.moments[layer].mean
+    kept = mean
+    if channels is not None:
+        taps = original.shape[-1] // next(k.weight_shape[1] for k in database.network.layers if k.name == layer)
+        kept = mean[:, (channels[:, None] * taps + torch.arange(taps)).reshape(-1)]
+    before, after = (torch.einsum("grc,gc->gr", weight, x) for weight, x in ((original, mean), (level.weight(), kept)))
+    return (before - after).flatten()

@@ -1,0 +1,103 @@
+"""The numbers of a student as one format stores and computes them: what is written, and the same arithmetic in torch."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import onnx
+from torch import Tensor, fx
+
+from ..graph.graph import argument, layer_nodes
+from ..options import Activations, Int8Weights
+from ..recipe import HALF, INTEGER, Precision
+from .block4 import BlockQuantized, round_to_blocks, write_blocks
+from .check import FLOAT_TOLERANCE, HALF_TOLERANCE, QUANTIZED_TOLERANCE
+from .export import Template
+from .fake_outputs import Change, fake_quantized_outputs
+from .fp8 import Fp8Layer, round_to_fp8, round_values, write_fp8
+from .half import round_to_half, write_half
+from .qdq import write_qdq
+from .quantize import Plan, QuantizedLayer, Scale, plan_quantization, quantize_layers, scale_of_range
+
+Ranges = Mapping[str, tuple[float, float]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Encoding:
+    """Of a folded graph: its layers by what they become. `plan`, `scales` and `quantized` are of the integer layers."""
+
+    folded: fx.GraphModule
+    plan: Plan
+    scales: Mapping[str, Scale]
+    quantized: Mapping[str, QuantizedLayer]
+    blocks: Mapping[str, BlockQuantized]
+    fp8: Mapping[str, Fp8Layer]
+    half: frozenset[str]
+
+    def write(
+        self,
+        model: onnx.ModelProto,
+        template: Template,
+        weight_of: Callable[[str], str],
+        *,
+        int8_weights: Int8Weights = "int8",
+    ) -> None:
+        """Changes the filled template in place. `weight_of` tells the parameter of a layer's weight."""
+        integers = {name: (weight_of(name), layer) for name, layer in self.quantized.items()}
+        write_qdq(model, template, self.plan, self.scales, integers, int8_weights=int8_weights)
+        write_blocks(model, template, {name: (weight_of(name), found) for name, found in self.blocks.items()})
+        write_fp8(model, template, {name: (weight_of(name), found) for name, found in self.fp8.items()})
+        write_half(model, template, {name: weight_of(name) for name in sorted(self.half)})
+
+    def outputs(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """What the file should answer."""
+        entering: dict[str, Change] = {}
+        leaving: dict[str, Change] = {}
+        for name, node in layer_nodes(self.folded):
+            if name in self.fp8:
+                entering[node.name] = partial(round_values, scale=self.fp8[name].input_scale)
+            elif name in self.half:
+                entering[node.name] = leaving[node.name] = _half_values
+        found: Any = fake_quantized_outputs(
+            self.folded, self.plan, self.scales, self.quantized, inputs, entering=entering, leaving=leaving
+        )
+        return tuple(found) if isinstance(found, (tuple, list)) else (found,)
+
+    @property
+    def tolerance(self) -> float:
+        """What the check of the outputs allows."""
+        if self.plan.layers or self.fp8:
+            return QUANTIZED_TOLERANCE
+        return HALF_TOLERANCE if self.half else FLOAT_TOLERANCE
+
+
+def encode(
+    folded: fx.GraphModule,
+    precision: Mapping[str, Precision],
+    activations: Activations,
+    *,
+    ranges_of: Callable[[Sequence[str]], Ranges],
+    steps: Mapping[str, np.ndarray],
+) -> Encoding:
+    """The encoding of a folded graph, whose weights are rounded in place where they do not become integers.
+
+    `ranges_of` tells the ranges of nodes, `steps` the steps of integer layers whose weights lie on a grid already.
+    """
+    named = {kind: {name for name, found in precision.items() if found == kind} for kind in ("block4", "fp8")}
+    half = frozenset(name for name, found in precision.items() if found in HALF)
+    blocks = round_to_blocks(folded, named["block4"])
+    round_to_half(folded, half)
+    plan = plan_quantization(folded, {name for name, found in precision.items() if found in INTEGER}, activations)
+    inputs = {name: argument(node, 0).name for name, node in layer_nodes(folded) if name in named["fp8"]}
+    wanted = sorted({*plan.tensors.values(), *inputs.values()})
+    ranges = ranges_of(wanted) if wanted else {}
+    fp8 = round_to_fp8(folded, {name: ranges[node] for name, node in inputs.items()})
+    scales = {name: scale_of_range(*ranges[name], activations) for name in set(plan.tensors.values())}
+    quantized = quantize_layers(folded, plan, scales, precision, steps)
+    return Encoding(folded=folded, plan=plan, scales=scales, quantized=quantized, blocks=blocks, fp8=fp8, half=half)
+
+
+def _half_values(x: Tensor) -> Tensor:
+    return x.half().float()

@@ -1,0 +1,1 @@
+"""The compressed torch model, and its training."""

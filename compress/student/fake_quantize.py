@@ -1,0 +1,141 @@
+"""Weights on a grid while they are trained: straight-through rounding with a learned step per output channel.
+
+Only the weights are rounded: their integers are exactly those that are stored. Activations have 8 bits and are calibrated
+after training. Sparse weights keep their zeros; float16 and fp8 are rounded to nearest, with nothing to learn. Normalization
+stays in the graph: it scales output channels, and folding it scales the steps.
+
+Source: Esser et al., "Learned Step Size Quantization" (2020), equations 1 to 4; per output channel.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from ..graph.graph import argument, batch_norms, get_tensor, layer_nodes, set_tensor
+from ..levels.reconstruct import Rounding, grid_limits
+from ..onnx_file.fp8 import rounded_weight
+from ..recipe import HALF, SPARSE, Precision
+
+NEAREST: Mapping[Precision, Callable[[Tensor], Tensor]] = {
+    **dict.fromkeys(HALF, lambda weight: weight.half().to(weight.dtype)),
+    "fp8": rounded_weight,
+}
+SMALLEST_GAMMA = 1e-6
+MARGIN = 0.45  # of a step: how far a weight may lie from its grid point at the start
+
+
+class GridWeights(nn.Module):
+    """The steps of the layers that are being quantized; `rounded` makes their weights.
+
+    `bits` by layer; `steps` by layer, float32 of one per output channel, as reconstruction chose them. `precision` tells which
+    layers keep their zeros, and which are rounded to float16 or fp8.
+    """
+
+    def __init__(
+        self,
+        module: fx.GraphModule,
+        bits: Mapping[str, int],
+        steps: Mapping[str, Tensor],
+        precision: Mapping[str, Precision] | None = None,
+    ):
+        super().__init__()
+        self.bits = dict(bits)
+        kinds = {str(argument(node, 1).target): (precision or {}).get(name) for name, node in layer_nodes(module)}
+        self.masks = {weight: get_tensor(module, weight).detach() != 0 for weight, kind in kinds.items() if kind in SPARSE}
+        self.plain = {weight: NEAREST[kind] for weight, kind in kinds.items() if kind is not None and kind in NEAREST}
+        self.weights = {name: str(argument(node, 1).target) for name, node in layer_nodes(module) if name in bits}
+        self.steps = nn.ParameterList([nn.Parameter(steps[name].clone()) for name in self.weights])
+        behind = {argument(node, 0): argument(node, 1) for node in batch_norms(module)}
+        self.gammas = [str(behind[n].target) for name, n in layer_nodes(module) if name in bits and behind.get(n) is not None]
+
+    def rounded(self, module: fx.GraphModule) -> dict[str, Tensor]:
+        """By parameter name, the rounded weights; gradients reach both the weights and the steps."""
+        found = {
+            weight: _on_grid(get_tensor(module, weight), step.abs().clamp_min(1e-9), self.bits[name])
+            for (name, weight), step in zip(self.weights.items(), self.steps, strict=True)
+        }
+        found |= {weight: get_tensor(module, weight) * mask for weight, mask in self.masks.items()}
+        for weight, rounding in self.plain.items():
+            value = found.get(weight, get_tensor(module, weight))
+            found[weight] = value + (rounding(value.detach()) - value.detach())
+        return found
+
+    @property
+    def parameters_read(self) -> list[str]:
+        """The parameters that `rounded` replaces."""
+        return [*dict.fromkeys([*self.weights.values(), *self.masks, *self.plain])]
+
+    def keep_signs(self, module: fx.GraphModule) -> None:
+        """Keeps the γ behind these layers positive: folding a negative one would turn -2..1 into -1..2."""
+        with torch.no_grad():
+            for name in self.gammas:
+                get_tensor(module, name).clamp_(min=SMALLEST_GAMMA)
+
+    def settle(self, module: fx.GraphModule) -> dict[str, Tensor]:
+        """Writes the rounded weights into the module and returns the steps by layer."""
+        for weight, value in self.rounded(module).items():
+            set_tensor(module, weight, value)
+        return {name: step.detach().abs().clamp_min(1e-9) for name, step in zip(self.weights, self.steps, strict=True)}
+
+
+def start_on_grid(
+    module: fx.GraphModule,
+    roundings: Mapping[str, Rounding],
+    bits: Mapping[str, int],
+    precision: Mapping[str, Precision] | None = None,
+) -> GridWeights:
+    """The grid of layers that reconstruction rounded; their weights move as near to their values before as the rounding allows."""
+    for name, node in layer_nodes(module):
+        if (rounding := roundings.get(name)) is not None:
+            weight = str(argument(node, 1).target)
+            set_tensor(module, weight, near_grid(rounding.weight, get_tensor(module, weight).detach(), rounding.step))
+    steps = {name: found.step for name, found in roundings.items()}
+    return GridWeights(module, {name: bits[name] for name in roundings}, steps, precision)
+
+
+def folded_steps(module: fx.GraphModule, folded: fx.GraphModule, steps: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The steps of the folded weights, one per output channel: folding a normalization multiplies a channel's weights by γ/σ."""
+    result = {}
+    for name, node in layer_nodes(folded):
+        if name in steps:
+            before, after = (get_tensor(m, str(argument(node, 1).target)).detach().flatten(1) for m in (module, folded))
+            largest = before.abs().argmax(1, keepdim=True)
+            below, above = before.gather(1, largest), after.gather(1, largest)
+            factor = torch.where(below == 0, torch.ones_like(below), above / below)
+            result[name] = steps[name] * factor.squeeze(1).abs()
+    return result
+
+
+def near_grid(original: Tensor, rounded: Tensor, step: Tensor) -> Tensor:
+    """The weight nearest to `original` that still rounds to `rounded` (out × …): training starts where reconstruction ended."""
+    margin = (MARGIN * step).reshape(-1, *[1] * (original.dim() - 1))
+    return original.maximum(rounded - margin).minimum(rounded + margin)
+
+
+def _on_grid(weight: Tensor, step: Tensor, bits: int) -> Tensor:
+    result: Tensor = _Round.apply(  # type: ignore[no-untyped-call]
+        weight, step.reshape(-1, *[1] * (weight.dim() - 1)), *grid_limits(bits)
+    )
+    return result
+
+
+class _Round(torch.autograd.Function):
+    """round(clamp(w / s)) · s; the gradient passes to w inside the limits, and to s by equation 3."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, step: Tensor, low: int, high: int) -> Tensor:
+        scaled = weight / step
+        ctx.save_for_backward(scaled)
+        ctx.limits = (low, high)
+        return scaled.clamp(low, high).round() * step
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        (scaled,), (low, high), gradient = ctx.saved_tensors, ctx.limits, gradients[0]
+        inside = (scaled > low) & (scaled < high)
+        slope = torch.where(inside, scaled.round() - scaled, scaled.clamp(low, high))
+        dims = tuple(range(1, scaled.dim()))
+        share = 1 / (scaled[0].numel() * max(1, high)) ** 0.5
+        return gradient * inside, (gradient * slope).sum(dims, keepdim=True) * share, None, None

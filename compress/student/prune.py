@@ -1,0 +1,112 @@
+"""Real removal of channels: parameters are sliced and the constants of the graph that count channels are mended."""
+
+from collections.abc import Callable, Mapping, Set
+from typing import Any
+
+import numpy as np
+import torch
+from torch import fx
+
+from ..graph.channels import ChannelMap, Edit, Group
+from ..graph.graph import argument, clone, get_tensor, operation, set_tensor
+
+
+def removed_units(groups: Mapping[str, Group], keep: Mapping[str, int], scores: Mapping[int, float]) -> frozenset[int]:
+    """The units to remove so that each group in `keep` has that many channels left: those with the lowest scores.
+
+    Raises ValueError for an unknown group and for a keep count outside 1..channels.
+    """
+    removed: set[int] = set()
+    for name, count in keep.items():
+        if name not in groups:
+            raise ValueError(f"the model has no group {name!r} of channels: its groups are {', '.join(groups) or 'none'}")
+        units = groups[name].units
+        if not 1 <= count <= len(units):
+            raise ValueError(f"group {name!r} has {len(units)} channels: {count} cannot be kept")
+        ranked = sorted(units, key=lambda unit: (scores[unit.number], unit.number))
+        removed.update(unit.number for unit in ranked[: len(units) - count])
+    return frozenset(removed)
+
+
+def prune(module: fx.GraphModule, channels: ChannelMap, removed: Set[int]) -> fx.GraphModule:
+    """A copy of a traced model without the channels of the `removed` units; the original is not changed."""
+    pruned = clone(module)
+    if not removed:
+        return pruned
+    for use in channels.uses:
+        kept = kept_slots(channels, use.slots, removed)
+        if not kept.all():
+            tensor = get_tensor(pruned, use.parameter).detach()
+            index = torch.from_numpy(np.flatnonzero(kept))
+            set_tensor(pruned, use.parameter, tensor.index_select(use.dim, index).contiguous())
+    nodes = {node.name: node for node in pruned.graph.nodes}
+    for edit in channels.edits:
+        counts = kept_counts(channels, edit, removed)
+        if counts != tuple(len(slots) for slots in edit.slots):
+            _EDITS[edit.kind](nodes[edit.node], edit.dim, counts)
+    pruned.recompile()
+    return pruned
+
+
+def kept_counts(channels: ChannelMap, edit: Edit, removed: Set[int]) -> tuple[int, ...]:
+    """How many of each of the edit's slots remain."""
+    return tuple(int(kept_slots(channels, slots, removed).sum()) for slots in edit.slots)
+
+
+def changed_edits(channels: ChannelMap, removed: Set[int]) -> dict[str, tuple[Edit, tuple[int, ...]]]:
+    """By node name, the edits whose counts differ from the original's, with the counts that remain."""
+    counted = {edit.node: (edit, kept_counts(channels, edit, removed)) for edit in channels.edits}
+    return {node: (edit, left) for node, (edit, left) in counted.items() if left != tuple(map(len, edit.slots))}
+
+
+def kept_slots(channels: ChannelMap, slots: np.ndarray, removed: Set[int]) -> np.ndarray:
+    """True for each of the slots that is left."""
+    return np.array([unit not in removed for unit in channels.roots(slots).tolist()], dtype=bool)
+
+
+def _with_argument(node: fx.Node, index: int, value: Any) -> None:
+    arguments = list(node.args)
+    arguments[index] = value
+    node.args = tuple(arguments)
+
+
+def _edit_groups(node: fx.Node, dim: int, counts: tuple[int, ...]) -> None:
+    _with_argument(node, 6, counts[0])
+
+
+def _edit_pad(node: fx.Node, dim: int, counts: tuple[int, ...]) -> None:
+    """Amounts come in pairs, last dimension first."""
+    amounts: Any = argument(node, 1)
+    offset = 2 * (len(node.meta["val"].shape) - 1 - dim)
+    _with_argument(node, 1, [*amounts[:offset], *counts, *amounts[offset + 2 :]])
+
+
+def _edit_slice(node: fx.Node, dim: int, counts: tuple[int, ...]) -> None:
+    skipped, taken = counts
+    node.args = (*node.args[:2], skipped, skipped + taken, *node.args[4:])
+
+
+def _edit_split(node: fx.Node, dim: int, counts: tuple[int, ...]) -> None:
+    sizes: Any = argument(node, 1)
+    _with_argument(node, 1, [counts[0]] * len(sizes) if isinstance(sizes, (list, tuple)) else counts[0])
+
+
+def _edit_view(node: fx.Node, dim: int, counts: tuple[int, ...]) -> None:
+    """Sizes of a view; -1 is inferred, and `flatten` has no sizes."""
+    if operation(node) == "flatten":
+        return
+    position, first = 1, 0
+    if operation(node) == "unflatten":
+        position, first = 2, argument(node, 1) % len(argument(node, 0).meta["val"].shape)
+    shape: Any = argument(node, position)
+    if isinstance(shape[dim - first], int) and shape[dim - first] > 0:
+        _with_argument(node, position, [*shape[: dim - first], counts[0], *shape[dim - first + 1 :]])
+
+
+_EDITS: Mapping[str, Callable[[fx.Node, int, tuple[int, ...]], None]] = {
+    "groups": _edit_groups,
+    "pad": _edit_pad,
+    "slice": _edit_slice,
+    "split": _edit_split,
+    "view": _edit_view,
+}

@@ -1,0 +1,260 @@
+"""Getting accuracy back: statistics of batch normalization estimated anew, and distillation from the original model."""
+
+import copy
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, fx
+from torch.func import functional_call
+
+from ...errors import StageError
+from ...tasks.checkpoint import save_checkpoint
+from ..graph.graph import batch_norms, get_tensor, set_momentum, set_training
+from ..recipe import Recovery
+from .fake_quantize import GridWeights
+from .features import feature_loss, feature_nodes, with_features
+
+Batch = tuple[tuple[Tensor, ...], Any]
+WARMUP_SHARE = 0.05
+CHECKPOINT_S = 60.0
+LOOKS = 5
+DEFAULT_MOMENTUM = 0.1
+
+
+def reestimate_statistics(module: fx.GraphModule, batches: Iterable[tuple[Tensor, ...]]) -> None:
+    """Replaces the running mean and variance of every batch normalization by their averages over `batches`, in place.
+
+    Dropout stays off. Raises StageError when a channel has a single value, or values that are not finite.
+    """
+    norms = batch_norms(module)
+    if not norms:
+        return
+    set_training(module, True, dropout=False)
+    with torch.no_grad():
+        for index, inputs in enumerate(batches):
+            set_momentum(module, 1 / (index + 1))
+            with mixed_precision():
+                module(*(channels_last(x) for x in inputs))
+    set_momentum(module, DEFAULT_MOMENTUM)
+    set_training(module, False)
+    for name in (str(node.args[index].target) for node in norms for index in (3, 4)):  # type: ignore[union-attr]
+        if not torch.isfinite(get_tensor(module, name)).all():
+            message = f"the statistics of {name} are not finite: more training samples than one are needed, with finite values"
+            raise StageError(message, stage="reconstruct")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """How long to train: `steps` batches, or `seconds` if given. `checkpoint` keeps the state of a long training."""
+
+    steps: int
+    seconds: float | None = None
+    checkpoint: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 if self.seconds is None else self.seconds <= 0:
+            raise ValueError(f"a training needs steps ≥ 1, or seconds > 0: {self}")
+
+    def progress(self, step: int, elapsed_s: float) -> float:
+        """The share that is done, 0..1."""
+        return min(1.0, step / self.steps if self.seconds is None else elapsed_s / self.seconds)
+
+
+def distill(
+    student: fx.GraphModule,
+    teacher: fx.GraphModule,
+    loss: Callable[[Any, Any], Tensor],
+    batches: Callable[[int], Iterator[Batch]],
+    recovery: Recovery,
+    *,
+    seed: int,
+    grid: GridWeights | None = None,
+    schedule: Schedule | None = None,
+    validate: Callable[[], float] | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> None:
+    """Trains `student` in place: AdamW, a short linear warm-up, then a cosine to zero.
+
+    The weights in `grid` are rounded in every forward pass (quantization-aware training) and the steps learned with them.
+    `batches` makes endless batches from the step at which a training starts or goes on. `validate` scores the student in
+    inference form, larger is better: the best of some looks is kept (early stopping).
+    Mixed precision (bfloat16) where the processor has it. `seed` decides dropout; the caller's generator is left as it was.
+    Raises StageError when the loss is no longer finite.
+    """
+    schedule = schedule or Schedule(steps=recovery.steps)
+    set_training(student, True)
+    training = _Training(student, teacher, loss, recovery, grid)
+    best = _Best(validate)
+    step, elapsed_s = training.load(schedule.checkpoint, best)
+    began, saved, source = time.monotonic() - elapsed_s, time.monotonic(), batches(step)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed + step)
+        while (done := schedule.progress(step, time.monotonic() - began)) < 1:
+            training.step(next(source), _rate(done), step)
+            step += 1
+            best.look(training, done)
+            if schedule.checkpoint is not None and time.monotonic() - saved > CHECKPOINT_S:
+                training.save(schedule.checkpoint, best, step=step, elapsed_s=time.monotonic() - began)
+                saved = time.monotonic()
+            if progress is not None:
+                progress(_told(step, done, schedule))
+    set_training(student, False)
+    best.restore(training)
+
+
+def _told(step: int, done: float, schedule: Schedule) -> str:
+    return f"recover {step}/{schedule.steps}" if schedule.seconds is None else f"recover {done:.0%}, {step} steps"
+
+
+class _Training:
+    """A student, its optimizer and its loss."""
+
+    def __init__(
+        self,
+        student: fx.GraphModule,
+        teacher: fx.GraphModule,
+        loss: Callable[[Any, Any], Tensor],
+        recovery: Recovery,
+        grid: GridWeights | None,
+    ):
+        self.student, self.teacher, self.loss, self.recovery = student, teacher, loss, recovery
+        self.trained = student
+        if recovery.features > 0:
+            names = feature_nodes(student, teacher)
+            self.trained, self.teacher = with_features(student, names), with_features(teacher, names)
+        self.grid = grid or GridWeights(student, {}, {})
+        self.parameters = [*student.parameters(), *self.grid.parameters()]
+        groups = [{"params": list(student.parameters()), "weight_decay": 1e-4}]
+        groups += [{"params": list(self.grid.parameters()), "weight_decay": 0.0}] if self.grid.bits else []
+        self.optimizer = torch.optim.AdamW(groups, lr=recovery.learning_rate)
+
+    def step(self, batch: Batch, rate: float, number: int) -> None:
+        """One batch at `rate` times the learning rate. Raises StageError for a loss that is not finite."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.recovery.learning_rate * rate
+        total = self._loss(batch)
+        if not torch.isfinite(total):
+            message = f"the loss became {total.item()} at step {number}: learning rate {self.recovery.learning_rate:g}"
+            raise StageError(message, stage="recover")
+        self.optimizer.zero_grad(set_to_none=True)
+        total.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self.parameters, 5.0)
+        self.optimizer.step()
+        self.grid.keep_signs(self.student)
+
+    def _loss(self, batch: Batch) -> Tensor:
+        inputs, targets, recovery = tuple(channels_last(x) for x in batch[0]), batch[1], self.recovery
+        with mixed_precision():
+            with torch.no_grad():
+                expected = self.teacher(*inputs)
+            outputs = functional_call(self.trained, self.grid.rounded(self.student), inputs)
+        total = torch.zeros(())
+        if recovery.features > 0:
+            (outputs, ours), (expected, theirs) = outputs, expected
+            total = recovery.features * feature_loss(ours, theirs)
+        outputs, expected = _float(outputs), _float(expected)
+        soft = soft_loss(outputs, expected, recovery.temperature, hardness=recovery.hardness)
+        return total + (1 - recovery.weight) * self.loss(outputs, targets) + recovery.weight * soft
+
+    def load(self, checkpoint: Path | None, best: "_Best") -> tuple[int, float]:
+        """Continues where a killed training was; steps done and seconds spent."""
+        if checkpoint is None or not checkpoint.is_file():
+            return 0, 0.0
+        state = torch.load(checkpoint, weights_only=True)
+        self.student.load_state_dict(state["student"])
+        self.grid.load_state_dict(state["grid"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        best.score, best.state = state["best"]
+        return state["step"], state["elapsed_s"]
+
+    def save(self, checkpoint: Path, best: "_Best", *, step: int, elapsed_s: float) -> None:
+        """Writes the state atomically."""
+        state = {"student": self.student.state_dict(), "grid": self.grid.state_dict(), "optimizer": self.optimizer.state_dict()}
+        save_checkpoint(checkpoint, {**state, "best": (best.score, best.state), "step": step, "elapsed_s": elapsed_s})
+
+
+class _Best:
+    """Early stopping: the state with the best score of the start, LOOKS looks in the second half and the end."""
+
+    def __init__(self, validate: Callable[[], float] | None):
+        self.validate = validate
+        self.score = -math.inf
+        self.state: tuple[dict[str, Any], dict[str, Any]] | None = None
+        self.due = [0.0, *(0.5 + 0.5 * index / LOOKS for index in range(LOOKS))]
+
+    def look(self, training: _Training, done: float) -> None:
+        """Scores the student if a look is due."""
+        passed = [share for share in self.due if share <= done]
+        if self.validate is not None and passed:
+            self.due = self.due[len(passed) :]
+            self._score(training)
+
+    def _score(self, training: _Training) -> None:
+        assert self.validate is not None
+        latent = {name: get_tensor(training.student, name) for name in training.grid.parameters_read}
+        set_training(training.student, False)
+        training.grid.settle(training.student)
+        score = self.validate()
+        for name, tensor in latent.items():
+            path, _, leaf = name.rpartition(".")
+            training.student.get_submodule(path)._parameters[leaf] = tensor  # type: ignore[assignment]
+        set_training(training.student, True)
+        if score > self.score:
+            self.score = score
+            self.state = copy.deepcopy((training.student.state_dict(), training.grid.state_dict()))
+
+    def restore(self, training: _Training) -> None:
+        """Scores the end as well, and goes back to the best."""
+        if self.validate is None:
+            return
+        self._score(training)
+        set_training(training.student, False)
+        if self.state is not None:
+            training.student.load_state_dict(self.state[0])
+            training.grid.load_state_dict(self.state[1])
+
+
+def _rate(done: float) -> float:
+    """The share of the learning rate when this share of the training is done."""
+    if done < WARMUP_SHARE:
+        return (done + 0.1 * WARMUP_SHARE) / (1.1 * WARMUP_SHARE)
+    return 0.5 * (1 + math.cos(math.pi * (done - WARMUP_SHARE) / (1 - WARMUP_SHARE)))
+
+
+def soft_loss(outputs: Any, expected: Any, temperature: float, *, hardness: float = 0.0) -> Tensor:
+    """T²·KL(expected ‖ outputs) of class scores (N × classes, …), squared error of a single column; summed over several outputs.
+
+    With `hardness` h > 0 each sample counts by its own loss to the power h (mean 1): hard samples more.
+    """
+    if isinstance(outputs, (tuple, list)):
+        return torch.stack([soft_loss(o, e, temperature, hardness=hardness) for o, e in zip(outputs, expected, strict=True)]).sum()
+    if outputs.dim() < 2 or outputs.shape[1] == 1:
+        losses = (outputs - expected).square().flatten(1).mean(1) if outputs.dim() > 1 else (outputs - expected).square()
+    else:
+        log_p, log_q = (F.log_softmax(x / temperature, dim=1) for x in (outputs, expected))
+        losses = F.kl_div(log_p, log_q, reduction="none", log_target=True).flatten(1).sum(1) * temperature**2
+    if hardness > 0:
+        weights = losses.detach().clamp_min(1e-12).pow(hardness)
+        losses = losses * weights / weights.mean()
+    mean: Tensor = losses.mean()
+    return mean
+
+
+def _float(outputs: Any) -> Any:
+    return tuple(x.float() for x in outputs) if isinstance(outputs, (tuple, list)) else outputs.float()
+
+
+def channels_last(x: Tensor) -> Tensor:
+    """Images in the layout that the CPU kernels want; other tensors unchanged."""
+    return x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x
+
+
+def mixed_precision() -> torch.autocast:
+    """bfloat16 arithmetic where the processor has instructions for it."""
+    return torch.autocast("cpu", torch.bfloat16, enabled=bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()))

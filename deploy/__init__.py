@@ -1,0 +1,1 @@
+"""What comes after the search: bundles, verification, fine-tuning of a point."""

@@ -1,0 +1,1 @@
+"""One candidate: built, checked, validated and measured."""

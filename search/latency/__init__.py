@@ -1,0 +1,1 @@
+"""The latency model: what a candidate will take, learned from whole models."""

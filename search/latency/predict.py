@@ -1,0 +1,168 @@
+"""What the latency of a target that cannot be used is predicted from: its calibrated table, or else its data sheet's roofline.
+
+A table predicts only the model that it was calibrated with (`targets calibrate T TASK`, or a search on the target, with the same
+task): then the original's latency is known in seconds. Of several devices of a profile the one measured last counts.
+
+The `front` sampler wants costs that add up: `guide_of` gives it a latency table in memory that was taught by predictions
+(`ModelRuns` instead of measurements). It never reaches the tables of devices.
+"""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from ...compress.graph.network import Network
+from ...compress.recipe import Recipe
+from ...errors import TargetUnavailable
+from ...profiles import Environment, Profile
+from ...profiles.latency_table import LatencyTable
+from ...profiles.regression import PredictionError
+from ..evaluation.predicted import LatencyModel, PredictedTarget, predicted_environment, stand_in
+from ..evaluation.several import FoundTarget
+from ..space.space import SearchSpace
+from .calibrate import calibrate, latency_folder
+from .model import LatencyPredictor
+from .roofline import Roofline
+
+FEWEST = 10  # measurements of a table that predicts
+TAUGHT = 80  # predictions that teach the sampler's table a roofline
+JUDGED = 20  # the newest measurements of a table tell its error
+
+
+@dataclass(frozen=True, kw_only=True)
+class RooflineModel:
+    """A roofline of a profile's data sheet. How far off it is nobody knows."""
+
+    roofline: Roofline
+    name: str
+
+    @property
+    def source(self) -> str:
+        """In words."""
+        return f"roofline of the data sheet of '{self.name}', a lower bound: {self.roofline.sheet.source}"
+
+    @property
+    def identity(self) -> Any:
+        """See LatencyModel."""
+        return ["roofline", asdict(self.roofline.sheet)]
+
+    @property
+    def error(self) -> None:
+        """Not known."""
+
+    def seconds(self, recipe: Recipe) -> float:
+        """See LatencyModel."""
+        return self.roofline.seconds(recipe)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableModel:
+    """The latency table of a device that was calibrated with this model."""
+
+    predictor: LatencyPredictor
+    reference_s: float
+
+    @property
+    def source(self) -> str:
+        """In words."""
+        environment = Environment.from_json(self.predictor.table.device["environment"])
+        where = environment.device or environment.cpu_model
+        off = "" if self.error is None else f", off by {100 * self.error:.1f} % (median)"
+        return f"latency table of {self.predictor.count} measurements on {where}{off}"
+
+    @property
+    def identity(self) -> Any:
+        """See LatencyModel: the measurements, and what those of other models have told."""
+        table, structure = self.predictor.table, self.predictor.structure
+        told = {name: asdict(found) for name, found in (table.coefficients(structure) or {}).items()}
+        return ["table", dict(table.device), [asdict(item) for item in table.observations(structure)], told]
+
+    @cached_property
+    def error(self) -> float | None:
+        """The median relative error of the newest measurements, each predicted from those before it."""
+        predictor, before = self.predictor, []
+        seen = LatencyPredictor(predictor.network, predictor.space, LatencyTable(), batch=predictor.batch)
+        observations = predictor.table.observations(predictor.structure)
+        for number, item in enumerate(observations):
+            try:
+                recipe = Recipe.from_json(item.candidate)
+                predicted = seen.ratio(recipe)
+            except (ValueError, KeyError, TypeError, AttributeError):  # of a profile with other levels
+                continue
+            if number >= max(FEWEST, len(observations) - JUDGED):
+                before.append((predicted, item.ratio))
+            seen.learn(recipe, item.ratio, item.half_width)
+        return PredictionError.of(*zip(*before, strict=True)).median if before else None
+
+    def seconds(self, recipe: Recipe) -> float:
+        """See LatencyModel."""
+        recipe = replace(recipe, recovery=None)
+        return self.reference_s if recipe == Recipe() else self.predictor.predict(recipe, self.reference_s).seconds
+
+
+def model_of(
+    profile: Profile, network: Network, space: SearchSpace, *, batch: int, folder: Path | None = None
+) -> LatencyModel | None:
+    """What predicts latencies on this target; None where there is neither a table of this model nor a data sheet."""
+    tables = LatencyTable.of_profile(folder or latency_folder(), profile_fingerprint=profile.fingerprint)
+    found = [LatencyPredictor(network, space, table.copy(), batch=batch) for table in tables]
+    known = [predictor for predictor in found if predictor.count >= FEWEST and predictor.reference_s is not None]
+    if known:
+        newest = max(known, key=lambda predictor: predictor.table.observations(predictor.structure)[-1].at)
+        assert newest.reference_s is not None
+        return TableModel(predictor=newest, reference_s=newest.reference_s)
+    if profile.datasheet is not None:
+        return RooflineModel(roofline=Roofline(network=network, sheet=profile.datasheet, batch=batch), name=profile.name)
+    return None
+
+
+def predicted_if_away(found: FoundTarget, network: Network, space: SearchSpace, *, batch: int, needed: bool) -> FoundTarget:
+    """The target as it was found; one that is away with a prediction instead.
+
+    Where nothing predicts it, it stays away; one that is `needed` (the primary target) is an error (TargetUnavailable).
+    """
+    if not found.away:
+        return found
+    model = model_of(found.profile, network, space, batch=batch)
+    if model is not None:
+        return replace(found, environment=predicted_environment(stand_in().probe(), model), prediction=model, away="")
+    if not needed:
+        return found
+    raise TargetUnavailable(
+        f"Target '{found.profile.name}': {found.away} Its latency cannot be predicted either: it was not calibrated with this task "
+        "(`targets calibrate`), and its profile has no [datasheet]."
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PredictedRatio:
+    """What a table learns from a prediction: a ratio without noise."""
+
+    ratio: float
+    half_width: float = 0.0
+    baseline_reference_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelRuns:
+    """Predicts candidates where ShapeRuns measures them."""
+
+    model: LatencyModel
+
+    def measure(self, recipe: Recipe) -> PredictedRatio:
+        """The recipe's predicted ratio to the original."""
+        return PredictedRatio(ratio=self.model.seconds(recipe) / self.model.seconds(Recipe()))
+
+
+def guide_of(
+    target: PredictedTarget, network: Network, space: SearchSpace, *, batch: int, progress: Callable[[str], None]
+) -> LatencyPredictor:
+    """What the sampler's costs come from. Its table is in memory, and its error is not known: nothing of it was measured."""
+    if isinstance(target.model, TableModel):
+        return LatencyPredictor(network, space, target.model.predictor.table.copy(), batch=batch)
+    table = LatencyTable()
+    predictor = LatencyPredictor(network, space, table, batch=batch)
+    calibrate(predictor, ModelRuns(model=target.model), time_left=lambda: 1.0, enough=TAUGHT, progress=progress)
+    return LatencyPredictor(network, space, table, batch=batch)

@@ -1,0 +1,61 @@
+"""The pool of rung r0: candidates whose stitched KL is known, kept in r0.jsonl; those that go up become trials of the study."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from ...results.run_directory import RunDirectory
+from ..space.problem import Levels, Problem
+
+_FILE = "r0.jsonl"
+
+
+@dataclass(slots=True, kw_only=True)
+class Pool:
+    """Every candidate of rung r0 with its KL in nats. One line a candidate: a killed search loses the one it was at.
+
+    `guessed` are those that could not be stitched, with what the table expects; a later session tries to stitch them again.
+    """
+
+    directory: RunDirectory
+    problem: Problem
+    found: dict[Levels, float] = field(default_factory=dict)
+    promoted: set[Levels] = field(default_factory=set)
+    guessed: dict[Levels, float] = field(default_factory=dict)
+
+    @classmethod
+    def open(cls, directory: RunDirectory, problem: Problem) -> "Pool":
+        """The pool of the run so far; candidates of another space are left out."""
+        path = directory.path / _FILE
+        text = path.read_text(encoding="utf-8") if path.is_file() else ""
+        if text and not text.endswith("\n"):  # a killed search was writing
+            with path.open("a", encoding="utf-8") as file:
+                file.write("\n")
+        return cls(directory=directory, problem=problem, found=dict(_readable(text.splitlines(), problem)))
+
+    def add(self, levels: Levels, kl: float) -> None:
+        """Takes note of a candidate."""
+        self.found[levels] = kl
+        changed = {slot.name: level for slot, level in zip(self.problem.slots, levels, strict=True) if level != slot.original}
+        with (self.directory.path / _FILE).open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"levels": changed, "kl": kl}) + "\n")
+
+    def waiting(self) -> list[tuple[Levels, float]]:
+        """Candidates that did not go up, with their KL."""
+        return [(levels, kl) for levels, kl in self.found.items() if levels not in self.promoted]
+
+    def guesses(self) -> list[tuple[Levels, float]]:
+        """The same of those that could not be stitched."""
+        return [(levels, kl) for levels, kl in self.guessed.items() if levels not in self.promoted]
+
+
+def _readable(lines: list[str], problem: Problem) -> Iterator[tuple[Levels, float]]:
+    for line in lines:
+        try:
+            value = json.loads(line)
+            changed, kl = value["levels"], float(value["kl"])
+            levels = tuple(int(changed.pop(slot.name, slot.original)) for slot in problem.slots)
+        except (ValueError, KeyError, TypeError, AttributeError):  # the line that a killed search was writing
+            continue
+        if not changed and all(0 <= level < slot.levels for level, slot in zip(levels, problem.slots, strict=True)):
+            yield levels, kl

@@ -1,0 +1,285 @@
+"""Sensitivity: what each level of each slot costs in quality, measured for one or two levels and estimated for the others.
+
+The measure is the probe's KL to the original with one thing changed. Other levels follow the error that the level database
+knows of them: within a kind (channels, bits, ranks, blocks) KL = a · errorᵇ, fitted to the logarithms of what was measured,
+and each slot's curve is moved onto its own measurements. Measurements are kept in a file, so that runs on a task share them.
+"""
+
+import json
+import logging
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from ...compress.recipe import BITS, SPARSE, Precision, Recipe
+from ...files import write_text
+from ..space.space import GroupLevels, SearchSpace
+
+if TYPE_CHECKING:
+    from ...compress.levels.database import LevelDatabase
+
+log = logging.getLogger(__name__)
+
+SCHEMA_VERSION = 1
+CHUNK = 32  # recipes that share one pass over the original
+SMALLEST = 1e-9  # of a KL or an error whose logarithm is taken
+STEEPEST = 3.0  # exponent of the error
+# Relative output errors of levels that the database does not have: rounding to 11 and to 4 digits, half of the weights gone.
+_ERRORS: Mapping[Precision, float] = {"float16": 4.0**-11, "fp8": 4.0**-5, "float16_24": 0.05, "int8_24": 0.05}
+TYPICAL = {"keep": 0.1, "precision": 0.01, "rank": 0.1, "skip": 0.3}  # KL where nothing of the kind was measured
+
+
+class Prober(Protocol):
+    """The part of `compress.probe.Probe` that is needed."""
+
+    def sensitivities(self, recipes: Sequence[Recipe]) -> Iterator[tuple[Recipe, float]]:
+        """The KL of each recipe; those that fail are left out."""
+        ...
+
+
+def plan_changes(space: SearchSpace) -> list[Recipe]:
+    """One recipe per slot (half of the channels, the fewest bits, the lowest rank, without the block), then a second level.
+
+    Neighbours in the list are far apart in the model: wherever a measurement stops, every region has been looked at.
+    """
+    planned: tuple[list[Recipe], list[Recipe]] = ([], [])
+    for changes in _changes(space):
+        for found, recipe in zip(planned, changes, strict=False):
+            found.append(recipe)
+    return [recipe for found in planned for recipe in _scattered(found)]
+
+
+def _changes(space: SearchSpace) -> Iterator[list[Recipe]]:
+    """The recipes of each slot, the most informative first."""
+    for block in space.blocks:
+        yield [Recipe(skip=(block,))]
+    for group in space.groups:
+        half = min(group.levels[:-1], key=lambda level: abs(level - group.channels / 2))
+        yield [Recipe(keep={group.name: level}) for level in dict.fromkeys((half, group.levels[0]))]
+    for layer, choices in space.precisions.items():
+        fewest = min((name for name in choices if name not in SPARSE), key=BITS.__getitem__)
+        middle = [name for name in choices if name not in ("float32", "int8") and BITS[name] == 4]
+        sparse = [name for name in choices if name in SPARSE][-1:]
+        yield [Recipe(precision={layer: name}) for name in dict.fromkeys((fewest, *middle, *sparse)) if name != "float32"]
+    for layer, ranks in space.ranks.items():
+        yield [Recipe(rank={layer: level}) for level in dict.fromkeys((ranks[0], ranks[-1]))]
+
+
+def _scattered(recipes: Sequence[Recipe]) -> list[Recipe]:
+    """The same recipes, those of each CHUNK spread over the whole list."""
+    stride = max(1, -(-len(recipes) // CHUNK))
+    return [recipe for first in range(stride) for recipe in recipes[first::stride]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sensitivity:
+    """KL by recipe digest, of recipes that change one thing; `complete` when everything planned was measured or failed."""
+
+    measured: Mapping[str, float]
+    complete: bool
+
+    def losses(self, space: SearchSpace, database: "LevelDatabase | None" = None) -> dict[str, list[float]]:
+        """The KL of every level, by parameter name: finite, ≥ 0, 0 at the original level, never falling with coarseness.
+
+        Levels are in the order of the parameter's values. Without a `database` the share of channels or of precision that is
+        lost stands for the error.
+        """
+        curves = [*_curves(space, database)]
+        laws = {kind: self._law(kind, [curve for curve in curves if curve.kind == kind]) for kind in TYPICAL}
+        return {curve.parameter: self._filled(curve, *laws[curve.kind]) for curve in curves}
+
+    def known(self, space: SearchSpace) -> dict[str, list[bool]]:
+        """By parameter name, which levels' KL was measured; that of the others is an estimate."""
+        return {
+            curve.parameter: [recipe is None or recipe.digest in self.measured for recipe in curve.recipes]
+            for curve in _curves(space, None)
+        }
+
+    def _law(self, kind: str, curves: Sequence["_Curve"]) -> tuple[float, float]:
+        """(log a, b) of KL = a · errorᵇ, by least squares over all levels of a kind that were measured; b in 0.3 … STEEPEST."""
+        pairs = [(x, y) for curve in curves for x, y in self._points(curve)]
+        if not pairs:
+            return math.log(TYPICAL[kind]), 1.0
+        x, y = np.array(pairs).T
+        spread = float(np.square(x - x.mean()).sum())
+        slope = float(((x - x.mean()) * (y - y.mean())).sum()) / spread if spread > 1e-6 else 1.0
+        slope = min(max(slope, 0.3), STEEPEST)
+        return float(y.mean() - slope * x.mean()), slope
+
+    def _points(self, curve: "_Curve") -> list[tuple[float, float]]:
+        """(log error, log KL) of the levels of a slot that were measured, by rising error."""
+        known = [
+            (math.log(error), math.log(max(self.measured[recipe.digest], SMALLEST)))
+            for recipe, error in zip(curve.recipes, curve.errors, strict=True)
+            if recipe is not None and recipe.digest in self.measured
+        ]
+        return sorted(known)
+
+    def _filled(self, curve: "_Curve", intercept: float, slope: float) -> list[float]:
+        """What was measured where it was; elsewhere the nearest measurement moved along the law, between two a line."""
+        points = self._points(curve) or [(0.0, intercept)]
+        xs, ys = np.array(points).T
+        values = []
+        for recipe, error in zip(curve.recipes, curve.errors, strict=True):
+            x = math.log(error)
+            near = float(np.interp(x, xs, ys))
+            beyond = slope * (x - min(max(x, xs[0]), xs[-1]))
+            estimated = 0.0 if recipe is None else math.exp(min(near + beyond, 50.0))
+            values.append(estimated if recipe is None else self.measured.get(recipe.digest, estimated))
+        return _monotone(values, curve.coarseness)
+
+
+def measure_sensitivity(
+    space: SearchSpace,
+    probe: Prober,
+    path: Path,
+    *,
+    time_left: Callable[[], bool],
+    progress: Callable[[str], None],
+) -> Sensitivity:
+    """What `path` knows, and what can be measured while `time_left()`; every measurement is kept in `path` at once.
+
+    Recipes that failed are kept as well and not tried again. A damaged file is started anew.
+    """
+    planned = plan_changes(space)
+    known = _Measured.load(path)
+    due = [recipe for recipe in planned if recipe.digest not in known]
+    for first in range(0, len(due), CHUNK):
+        chunk = due[first : first + CHUNK]
+        found = probe.sensitivities(chunk)
+        while (alive := time_left()) and (pair := next(found, None)) is not None:
+            known.add(pair[0], pair[1])
+            progress(f"sensitivity {sum(recipe.digest in known for recipe in planned)}/{len(planned)}")
+        if not alive:
+            break
+        known.add_failed(recipe for recipe in chunk if recipe.digest not in known)
+    return Sensitivity(measured=dict(known.values), complete=all(recipe.digest in known for recipe in planned))
+
+
+class _Measured:
+    """The file of what was measured: KL by recipe digest, and the digests of recipes that failed."""
+
+    def __init__(self, path: Path, values: dict[str, float], failed: set[str]):
+        self.path, self.values, self.failed = path, values, failed
+
+    @classmethod
+    def load(cls, path: Path) -> "_Measured":
+        """What the file has; nothing for one that is missing, damaged or of another version."""
+        try:
+            stored = json.loads(path.read_text(encoding="utf-8"))
+            if stored["schema_version"] != SCHEMA_VERSION:
+                return cls(path, {}, set())
+            values = {str(digest): float(value) for digest, value in stored["measured"].items()}
+            if not all(math.isfinite(value) and value >= 0 for value in values.values()):
+                raise ValueError("a KL is finite and not negative")
+            return cls(path, values, {str(digest) for digest in stored["failed"]})
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            if path.exists():
+                log.warning("%s is damaged (%s): its measurements are made again.", path, error)
+            return cls(path, {}, set())
+
+    def __contains__(self, digest: str) -> bool:
+        return digest in self.values or digest in self.failed
+
+    def add(self, recipe: Recipe, value: float) -> None:
+        """Keeps a measurement."""
+        self.values[recipe.digest] = value
+        self._write()
+
+    def add_failed(self, recipes: Iterable[Recipe]) -> None:
+        """Keeps that these cannot be measured."""
+        before = len(self.failed)
+        self.failed.update(recipe.digest for recipe in recipes)
+        if len(self.failed) > before:
+            self._write()
+
+    def _write(self) -> None:
+        stored = {"schema_version": SCHEMA_VERSION, "measured": self.values, "failed": sorted(self.failed)}
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            write_text(self.path, json.dumps(stored, allow_nan=False))
+        except OSError as error:  # a full disk, a read-only folder: the next run measures again
+            log.warning("The sensitivity cannot be kept in %s: %s", self.path, error)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Curve:
+    """A slot: by level the recipe that changes it alone (None: the original) and its error, and the levels by coarseness."""
+
+    parameter: str
+    recipes: tuple[Recipe | None, ...]
+    errors: tuple[float, ...]
+    coarseness: tuple[int, ...]
+
+    @property
+    def kind(self) -> str:
+        """keep, precision, rank or skip."""
+        return self.parameter.partition("/")[0]
+
+
+def _curves(space: SearchSpace, database: "LevelDatabase | None") -> Iterator[_Curve]:
+    for block in space.blocks:
+        yield _curve(f"skip/{block}", [None, Recipe(skip=(block,))], [0.0, 1.0], [0, 1])
+    for group in space.groups:
+        recipes = [Recipe(keep={group.name: level}) for level in group.levels[:-1]]
+        yield _curve(
+            f"keep/{group.name}", [*recipes, None], _channel_errors(group, database), [*reversed(range(len(group.levels)))]
+        )
+    for layer, choices in space.precisions.items():
+        order = sorted(range(len(choices)), key=lambda level: _coarseness(choices[level]))
+        changed = [None if name == "float32" else Recipe(precision={layer: name}) for name in choices]
+        yield _curve(f"precision/{layer}", changed, [_bit_error(layer, name, database) for name in choices], order)
+    for layer, ranks in space.ranks.items():
+        whole = 4 / 3 * ranks[-1]
+        factored = [*(Recipe(rank={layer: rank}) for rank in ranks), None]
+        errors = [*(max(1 - rank / whole, 0.05) for rank in ranks), 0.0]
+        yield _curve(f"rank/{layer}", factored, errors, reversed(range(len(ranks) + 1)))
+
+
+def _curve(parameter: str, recipes: Iterable[Recipe | None], errors: Iterable[float], coarseness: Iterable[int]) -> _Curve:
+    raised = tuple(max(error, SMALLEST) if math.isfinite(error) else 1.0 for error in errors)
+    return _Curve(parameter=parameter, recipes=tuple(recipes), errors=raised, coarseness=tuple(coarseness))
+
+
+def _channel_errors(group: GroupLevels, database: "LevelDatabase | None") -> list[float]:
+    removal = database.removal(database.network.group_by_name[group.name]) if database is not None else None
+    if removal is None:
+        return [1 - level / group.channels for level in group.levels]
+    return [removal.errors[group.channels - level] for level in group.levels]
+
+
+def _coarseness(precision: Precision) -> tuple[bool, int, bool, bool]:
+    """Orders precisions from fine to coarse: sparse ones lose half of the weights; fp8 has fewer digits than int8."""
+    return precision in SPARSE, -BITS[precision], precision == "fp8", precision != "block4"
+
+
+def _bit_error(layer: str, precision: Precision, database: "LevelDatabase | None") -> float:
+    """The relative output error (of block4 that of int4); that of uniform rounding, 4^-bits, where the database has none."""
+    bits = BITS[precision]
+    if precision == "float32":
+        return 0.0
+    if precision in _ERRORS:
+        return _ERRORS[precision]
+    if database is None or not database.covers(layer):
+        return float(4.0**-bits)
+    known = database.known_error(layer, bits)  # making a level takes time that belongs to candidates
+    return float(4.0**-bits) if known is None else known
+
+
+def _monotone(values: Sequence[float], coarseness: Sequence[int]) -> list[float]:
+    """The nearest values (least squares) that do not fall along `coarseness`: neighbours that do are pooled.
+
+    Source: Ayer et al., "An Empirical Distribution Function for Sampling with Incomplete Information" (1955).
+    """
+    pools: list[tuple[float, int]] = []
+    for level in coarseness[1:]:
+        pools.append((values[level], 1))
+        while len(pools) > 1 and pools[-2][0] > pools[-1][0]:
+            (last, n), (before, m) = pools.pop(), pools.pop()
+            pools.append(((last * n + before * m) / (n + m), n + m))
+    rising = [0.0, *(value for value, count in pools for _ in range(count))]
+    return [rising[coarseness.index(level)] for level in range(len(values))]

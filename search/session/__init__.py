@@ -1,0 +1,1 @@
+"""One session of a search: its clock, budget, Ctrl-C and display."""

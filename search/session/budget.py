@@ -1,0 +1,136 @@
+"""Budget: how a search's time is divided, and where it went.
+
+The shares are those of the `front` sampler. What an activity does not use is left for exploring, which has no limit of its own.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from ...profiles import format_duration
+from ...results.activity import BESIDE, Activity
+from ...results.run_directory import RunDirectory
+from .clock import Clock
+
+SEARCH_SHARE = 0.85  # of the budget; the rest is for the finalists
+SENSITIVITY_SHARE = 0.12
+LATENCY_SHARE = 0.10
+RECOVERY_SHARE = 0.40
+TABLE_S = 60.0  # for each table of a search whose end is a number of trials
+_FILE = "time.json"
+_STAGES: Mapping[str, Activity | None] = {  # of an evaluation
+    "reconstruct": "database",
+    "recover": "recovery",
+    "check": "validation",
+    "validate": "validation",
+    "timing loop": "timing loops",
+    "measure": None,  # starting a measurement's sessions and warming them up: other
+    "inspect": None,
+}
+_ON_TARGET = "on "  # a further target: nearly all of it is its measurement
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """Seconds for each part of a search, None where only the number of trials ends it. Without recovery its share is explored."""
+
+    total_s: float | None
+    recovery: bool = True
+
+    @property
+    def search_s(self) -> float | None:
+        """Everything but the finalists."""
+        return None if self.total_s is None else SEARCH_SHARE * self.total_s
+
+    @property
+    def sensitivity_s(self) -> float:
+        """At most so much for the sensitivity of every level."""
+        return TABLE_S if self.total_s is None else SENSITIVITY_SHARE * self.total_s
+
+    @property
+    def latency_s(self) -> float:
+        """At most so much for measurements of the latency table."""
+        return TABLE_S if self.total_s is None else LATENCY_SHARE * self.total_s
+
+    @property
+    def recovery_s(self) -> float | None:
+        """For rungs r2 and r3."""
+        if not self.recovery:
+            return 0.0
+        return None if self.total_s is None else RECOVERY_SHARE * self.total_s
+
+    def to_json(self) -> dict[str, float | None]:
+        """Seconds by part, for `--dry-run --json`."""
+        explored = None
+        if self.search_s is not None and self.recovery_s is not None and self.total_s is not None:
+            explored = self.search_s - self.sensitivity_s - self.latency_s - self.recovery_s
+        return {
+            "sensitivity_s": self.sensitivity_s,
+            "latency_table_s": self.latency_s,
+            "exploring_s": explored,
+            "recovery_s": self.recovery_s,
+            "finalists_s": None if self.total_s is None or self.search_s is None else self.total_s - self.search_s,
+        }
+
+
+def budget_line(plan: Mapping[str, float | None]) -> str:
+    """The parts in one line: `sensitivity ≤ 1 min 12 s, latency table ≤ 1 min, exploring (r0, r1) ~3 min 20 s, …`."""
+    signs = {"sensitivity_s": "≤ ", "latency_table_s": "≤ "}
+    names = {"latency_table_s": "latency table", "exploring_s": "exploring (r0, r1)", "recovery_s": "recovery (r2, r3)"}
+    return ", ".join(
+        f"{names.get(key, key.removesuffix('_s'))} {signs.get(key, '~')}{format_duration(seconds)}"
+        for key, seconds in plan.items()
+        if seconds
+    )
+
+
+@dataclass(slots=True, kw_only=True)
+class Ledger:
+    """Seconds by activity over all sessions of a run, kept in time.json. Work in a second process counts beside the clock's."""
+
+    directory: RunDirectory
+    clock: Clock
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def open(cls, directory: RunDirectory, clock: Clock) -> "Ledger":
+        """The ledger of the run so far."""
+        return cls(directory=directory, clock=clock, seconds=dict(directory.read_json(_FILE) or {}))
+
+    @contextmanager
+    def timed(self, activity: Activity) -> Iterator[None]:
+        """Counts what is done inside."""
+        start = self.clock.elapsed_s
+        try:
+            yield
+        finally:
+            self.add({activity: self.clock.elapsed_s - start})
+
+    def add(self, seconds: Mapping[Activity, float]) -> None:
+        """Counts seconds, and writes the file."""
+        for activity, value in seconds.items():
+            self.seconds[activity] = self.seconds.get(activity, 0.0) + value
+        self.directory.write_json(_FILE, self.seconds)
+
+    def add_stages(self, stages: Mapping[str, float]) -> None:
+        """Counts the stages of an evaluation."""
+        found: dict[Activity, float] = {}
+        for stage, value in stages.items():
+            activity: Activity | None = "timing loops" if stage.startswith(_ON_TARGET) else _STAGES.get(stage, "build")
+            if activity is not None:
+                found[activity] = found.get(activity, 0.0) + value
+        self.add(found)
+
+    def add_beside(self, stages: Mapping[str, float]) -> None:
+        """Counts what a second process did meanwhile: it is no part of the clock's time."""
+        self.seconds[BESIDE] = self.seconds.get(BESIDE, 0.0) + sum(stages.values())
+        self.directory.write_json(_FILE, self.seconds)
+
+    def spent_s(self, activity: Activity) -> float:
+        """Seconds so far."""
+        return self.seconds.get(activity, 0.0)
+
+    def to_json(self) -> dict[str, float]:
+        """Seconds by activity, what no activity accounts for as `other`."""
+        here = sum(value for activity, value in self.seconds.items() if activity != BESIDE)
+        return {**self.seconds, "other": max(0.0, self.clock.elapsed_s - here)}

@@ -1,0 +1,89 @@
+"""The search space of several targets: one compression serves all, so that only what is legal on every one may be chosen."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, TypeVar
+
+from ...profiles import Profile
+from .space import SearchSpace
+
+if TYPE_CHECKING:
+    from ...compress.graph.network import Network
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuledOut:
+    """What one target takes away from the space that the others would allow, as sentences."""
+
+    target: str
+    reasons: tuple[str, ...]
+
+
+def space_of(network: "Network", profiles: Sequence[Profile], *, recovery: bool = True) -> SearchSpace:
+    """The space that all targets allow; what one of them excludes has that one's reason."""
+    if len(profiles) == 1:
+        return SearchSpace.of(network, profiles[0], recovery=recovery)
+    joint = SearchSpace.of(network, common_profile(profiles), recovery=recovery)
+    reasons: dict[str, str] = {}
+    for profile in profiles:
+        for item in SearchSpace.of(network, profile).excluded:
+            reasons.setdefault(item.name, item.reason)
+    excluded = tuple(replace(item, reason=reasons.get(item.name, item.reason)) for item in joint.excluded)
+    return replace(joint, excluded=excluded)
+
+
+def common_profile(profiles: Sequence[Profile]) -> Profile:
+    """What all targets can do, as a profile of no hardware: only its legal precisions and channel counts mean anything."""
+    first = profiles[0]
+    return replace(
+        first,
+        name=", ".join(profile.name for profile in profiles),
+        precisions=_common([profile.precisions for profile in profiles]),
+        int8_operators=_common([profile.int8_operators for profile in profiles]),
+        float16_operators=_common([profile.float16_operators for profile in profiles]),
+        fp8_operators=_common([profile.fp8_operators for profile in profiles]),
+        nm_sparsity=all(profile.nm_sparsity for profile in profiles),
+        storage_bits=_common([profile.storage_bits for profile in profiles]),
+        block4=all(profile.block4 for profile in profiles),
+        channel_multiple=math.lcm(*(profile.channel_multiple for profile in profiles)),
+    )
+
+
+def ruled_out_by(network: "Network", profiles: Sequence[Profile]) -> list[RuledOut]:
+    """By target, what it takes away from what the other targets have in common; targets that take nothing are left out."""
+    found = []
+    for profile in profiles if len(profiles) > 1 else ():
+        others = space_of(network, [other for other in profiles if other is not profile])
+        if reasons := _differences(SearchSpace.of(network, profile), others, profile):
+            found.append(RuledOut(target=profile.name, reasons=tuple(reasons)))
+    return found
+
+
+def _differences(own: SearchSpace, others: SearchSpace, profile: Profile) -> list[str]:
+    missing: dict[tuple[str, ...], list[str]] = {}
+    for precision in sorted({each for found in others.precisions.values() for each in found} - {"float32"}):
+        layers = [name for name, found in others.precisions.items() if precision in found]
+        if lost := tuple(name for name in layers if precision not in own.precisions.get(name, ())):
+            missing.setdefault(lost, []).append(precision)
+    lines = [f"{', '.join(precisions)} for {_layers(names)}" for names, precisions in missing.items()]
+    if counts := sum(_lost(own, others).values()):
+        lines.append(f"{counts} channel counts that are no multiples of {profile.channel_multiple}")
+    return lines
+
+
+def _lost(own: SearchSpace, others: SearchSpace) -> Mapping[str, int]:
+    """By group, how many keep levels of the others the target does not have."""
+    levels = {group.name: set(group.levels) for group in own.groups}
+    return {group.name: len(set(group.levels) - levels.get(group.name, {group.channels})) for group in others.groups}
+
+
+def _layers(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{len(names)} layers"
+
+
+def _common(lists: Sequence[tuple[T, ...]]) -> tuple[T, ...]:
+    """What all lists hold, in the order of the first."""
+    return tuple(item for item in lists[0] if all(item in other for other in lists[1:]))

@@ -1,0 +1,89 @@
+"""Which precision levels a target allows, layer by layer, and in words why it rules out the others."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ...compress.levels.sparse import sparse_refusal
+from ...compress.recipe import BITS, BLOCK, SPARSE, Precision
+from ...profiles import Profile
+from ...profiles.profile import GPU_RUNTIMES, RUNTIME_NAMES
+from ...profiles.profile_rules import PRECISIONS
+
+if TYPE_CHECKING:
+    from ...compress.graph.layers import Layer
+
+_OPERATORS = {"conv": "Conv", "linear": "Gemm"}
+_LAYERS = {"Conv": "convolutions", "Gemm": "linear layers"}
+_PACKED: tuple[Precision, ...] = ("int6", "int4", "int3", "int2")
+_DENSE: tuple[Precision, ...] = ("float16", "fp8", "int8")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuledOutLevels:
+    """Precision levels that no layer (or no layer of some kind) may have on a target, and why."""
+
+    levels: tuple[str, ...]
+    reason: str
+
+
+def legal_precisions(layer: "Layer", profile: Profile) -> tuple[Precision, ...]:
+    """The layer's precisions on the target, float32 first."""
+    found: list[Precision] = ["float32"]
+    if layer.float_only:
+        return tuple(found)
+    operator, single = _OPERATORS[layer.kind], layer.uses == 1  # with 8 bits a layer has the scale of one input
+    found += [name for name in _DENSE if operator in profile.operators(name) and (single or name == "float16")]
+    if profile.nm_sparsity and not sparse_refusal(layer):
+        sparse: dict[Precision, Precision] = {"float16": "float16_24", "int8": "int8_24"}
+        found += [sparse[name] for name in found if name in sparse]
+    if "int8" in found:
+        found += [name for name in _PACKED if BITS[name] in profile.storage_bits]
+    if layer.kind == "linear" and profile.block4 and layer.weight_shape[1] % BLOCK == 0:
+        found.append("block4")
+    return tuple(found)
+
+
+def float32_reason(layer: "Layer", profile: Profile) -> str | None:
+    """Why the layer can be neither float16 nor fp8 nor int8 on the target; None where it can be one of them."""
+    if layer.float_only:
+        return layer.float_only
+    if set(legal_precisions(layer, profile)) - {"float32", "block4"}:
+        return None
+    if layer.uses > 1:
+        return f"it is called {layer.uses} times, and its integer bias fits the scale of one input only"
+    others = [name for name in profile.precisions if name != "float32"]
+    if not others:
+        return f"target '{profile.name}' runs no int8"
+    return f"target '{profile.name}' runs {_OPERATORS[layer.kind]} in float32 only"
+
+
+def ruled_out_levels(profile: Profile) -> tuple[RuledOutLevels, ...]:
+    """Every level that the target does not have, with its reason, whatever the model."""
+    return tuple(_ruled_out(profile))
+
+
+def _ruled_out(profile: Profile) -> Iterator[RuledOutLevels]:
+    runtime, able = RUNTIME_NAMES[profile.runtime], PRECISIONS[profile.runtime]
+    if foreign := tuple(name for name in _DENSE if name not in able):
+        yield RuledOutLevels(levels=foreign, reason=f"{runtime} computes in {_listed(able)} only")
+    for precision in _DENSE:
+        operators = profile.operators(precision)
+        if precision in able and not operators:
+            kind = "tensor cores" if profile.runtime in GPU_RUNTIMES else "kernels"
+            yield RuledOutLevels(levels=(precision,), reason=f"target '{profile.name}' has no {precision} {kind}")
+        elif lacking := [layers for operator, layers in _LAYERS.items() if operator not in operators and precision in able]:
+            yield RuledOutLevels(levels=(precision,), reason=f"not for {_listed(lacking)}, which run in float32 there")
+    if not profile.nm_sparsity:
+        yield RuledOutLevels(levels=tuple(sorted(SPARSE)), reason=f"target '{profile.name}' has no kernels for 2:4 sparse weights")
+    if packed := tuple(name for name in _PACKED if BITS[name] not in profile.storage_bits):
+        reason = f"{runtime} does not expand packed weights"
+        if profile.runtime == "onnxruntime":
+            reason = f"the profile of target '{profile.name}' leaves them out"
+        yield RuledOutLevels(levels=packed, reason=reason)
+    if not profile.block4:
+        yield RuledOutLevels(levels=("block4",), reason=f"target '{profile.name}' has no kernel for layers with 4-bit weights")
+
+
+def _listed(items: Sequence[str]) -> str:
+    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"

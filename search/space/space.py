@@ -1,0 +1,244 @@
+"""SearchSpace: what a recipe may choose, as Optuna parameters and back.
+
+Parameters of a trial: `skip/<block>` (1: the residual block is removed), `keep/<group>` (index into the group's keep levels,
+ascending), `precision/<layer>` (index into the layer's precisions, float32 first), `rank/<layer>` (index into its ranks,
+ascending, the last is the whole layer), `recover` (0 or 1), and, only with `recover` = 1: `steps` (index into STEPS),
+`learning_rate`, `temperature`, `weight`. A space without recovery asks for `recover` as well, so that a run may go on with it,
+but trains nothing whatever the answer.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Protocol
+
+from optuna.trial import FixedTrial
+
+from ...compress.recipe import BITS, Precision, Recipe, Recovery
+from ...profiles import Profile
+from .legality import float32_reason, legal_precisions
+
+if TYPE_CHECKING:
+    from ...compress.graph.network import Network
+
+RECOVER = "recover"
+STEPS = (100, 250, 600, 1500, 4000)
+LEARNING_RATE = (1e-4, 1e-2)
+TEMPERATURE = (1.0, 8.0)
+WEIGHT = (0.5, 1.0)
+MOST_LEVELS = 16  # of a channel group
+DEFAULT_RECOVERY = Recovery(steps=STEPS[1], learning_rate=2e-3, temperature=4.0, weight=0.9)
+
+Parameters = Mapping[str, int | float]
+
+
+class Suggester(Protocol):
+    """The part of an Optuna trial that a space needs."""
+
+    def suggest_int(self, name: str, low: int, high: int, /) -> int:
+        """An integer in low..high."""
+        ...
+
+    def suggest_float(self, name: str, low: float, high: float, /, *, log: bool = False) -> float:
+        """A float in low..high."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupLevels:
+    """A channel group with at least two keep levels, ascending; the last is the full count."""
+
+    name: str
+    layers: tuple[str, ...]
+    levels: tuple[int, ...]
+
+    @property
+    def channels(self) -> int:
+        """How many channels the group has in the original model."""
+        return self.levels[-1]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Excluded:
+    """A layer or group that the search leaves alone, and why."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchSpace:
+    """What may be chosen: keep levels per group, precisions and ranks per layer, blocks, recovery.
+
+    `precisions` has the layers with more than float32, `ranks` those that can be factored, `blocks` the removable residual
+    blocks with their layers. `excluded` is what may not be chosen, with reasons. `ruled_out` tells by group how many channel
+    counts the target's channel multiple takes away. Without `recovery` no candidate is trained.
+    """
+
+    groups: tuple[GroupLevels, ...]
+    precisions: Mapping[str, tuple[Precision, ...]]
+    ranks: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    blocks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    excluded: tuple[Excluded, ...] = ()
+    ruled_out: Mapping[str, int]
+    recovery: bool = True
+
+    @classmethod
+    def of(cls, network: "Network", profile: Profile, *, recovery: bool = True) -> "SearchSpace":
+        """The space of a traced network on a target."""
+        from ...compress.graph.channels import levels
+        from ...compress.student.low_rank import rank_levels
+
+        excluded = [Excluded(name=item.name, reason=item.reason) for item in network.excluded]
+        groups, ruled_out = [], {}
+        for group in network.groups:
+            legal = levels(group, profile.channel_multiple)
+            choices = thinned(legal)
+            ruled_out[group.name] = group.channels - len(legal)
+            if len(choices) > 1:
+                groups.append(GroupLevels(name=group.name, layers=group.layers, levels=choices))
+            else:
+                reason = f"its {group.channels} channels are no more than the target's multiple of {choices[0]}"
+                excluded.append(Excluded(name=group.name, reason=reason))
+        reasons = {layer.name: float32_reason(layer, profile) for layer in network.layers}
+        excluded += [Excluded(name=name, reason=reason) for name, reason in reasons.items() if reason]
+        precisions = {layer.name: legal_precisions(layer, profile) for layer in network.layers}
+        return cls(
+            groups=tuple(groups),
+            precisions={name: found for name, found in precisions.items() if len(found) > 1},
+            ranks={layer.name: found for layer in network.layers if (found := rank_levels(layer))},
+            blocks={block.name: block.layers for block in network.blocks},
+            excluded=tuple(excluded),
+            ruled_out=ruled_out,
+            recovery=recovery,
+        )
+
+    @property
+    def quantizable(self) -> tuple[str, ...]:
+        """The layers that can be int8."""
+        return tuple(name for name, found in self.precisions.items() if "int8" in found)
+
+    @property
+    def has_levels(self) -> bool:
+        """Whether there is anything to choose but the recovery."""
+        return bool(self.blocks or self.groups or self.precisions or self.ranks)
+
+    @property
+    def size(self) -> int:
+        """The exact number of recipes; learning rate, temperature and weight, which are continuous, count once."""
+        levels = math.prod(len(group.levels) for group in self.groups)
+        precisions = math.prod(len(found) for found in self.precisions.values())
+        ranks = math.prod(len(found) + 1 for found in self.ranks.values())
+        depth: int = 2 ** len(self.blocks)
+        return levels * precisions * ranks * depth * (1 + len(STEPS) * self.recovery)
+
+    @property
+    def dimensions(self) -> int:
+        """How many parameters a trial has at most."""
+        return len(self.blocks) + len(self.groups) + len(self.precisions) + len(self.ranks) + 5 * self.recovery
+
+    def suggest(self, trial: Suggester) -> Recipe:
+        """The recipe of a trial; asks for each parameter in a fixed order. Levels of removed layers are ignored."""
+        skip = tuple(name for name in self.blocks if trial.suggest_int(f"skip/{name}", 0, 1))
+        keep: dict[str, int] = {}
+        for group in self.groups:
+            count = group.levels[trial.suggest_int(f"keep/{group.name}", 0, len(group.levels) - 1)]
+            if count < group.channels:
+                keep[group.name] = count
+        precision: dict[str, Precision] = {}
+        for layer, choices in self.precisions.items():
+            if level := trial.suggest_int(f"precision/{layer}", 0, len(choices) - 1):
+                precision[layer] = choices[level]
+        rank: dict[str, int] = {}
+        for layer, ranks in self.ranks.items():
+            if (level := trial.suggest_int(f"rank/{layer}", 0, len(ranks))) < len(ranks):
+                rank[layer] = ranks[level]
+        recovery = _suggest_recovery(trial) if trial.suggest_int(RECOVER, 0, 1) and self.recovery else None
+        recipe = Recipe(keep=keep, precision=precision, rank=rank, skip=skip, recovery=recovery)
+        return self.canonical(recipe)
+
+    def recipe_of(self, parameters: Parameters) -> Recipe:
+        """The recipe of a finished trial, with its recovery even where this space has none any more.
+
+        Trials of a space without recovery answered `recover` with anything or not at all.
+        """
+        trained = all(name in parameters for name in ("steps", "learning_rate", "temperature", "weight"))
+        return replace(self, recovery=True).suggest(FixedTrial({**parameters, RECOVER: int(trained)}))
+
+    def canonical(self, recipe: Recipe) -> Recipe:
+        """The same recipe without the levels of what its removed blocks take away, blocks inside them included."""
+        gone = {layer for block in recipe.skip for layer in self.blocks[block]}
+        if not gone:
+            return recipe
+        inner = {name for name in recipe.skip for outer in recipe.skip if set(self.blocks[name]) < set(self.blocks[outer])}
+        groups = {group.name for group in self.groups if gone.issuperset(group.layers)}
+        return replace(
+            recipe,
+            skip=tuple(sorted(set(recipe.skip) - inner)),
+            keep={name: count for name, count in recipe.keep.items() if name not in groups},
+            precision={name: found for name, found in recipe.precision.items() if name not in gone},
+            rank={name: found for name, found in recipe.rank.items() if name not in gone},
+        )
+
+    def parameters(self, recipe: Recipe) -> dict[str, int | float]:
+        """The parameters that `suggest` turns into this recipe. ValueError when it lies outside the space."""
+        values: dict[str, int | float] = {f"skip/{name}": int(name in recipe.skip) for name in self.blocks}
+        values |= {f"keep/{group.name}": group.levels.index(recipe.keep.get(group.name, group.channels)) for group in self.groups}
+        values |= {
+            f"precision/{name}": found.index(recipe.precision.get(name, "float32")) for name, found in self.precisions.items()
+        }
+        values |= {
+            f"rank/{name}": found.index(recipe.rank[name]) if name in recipe.rank else len(found)
+            for name, found in self.ranks.items()
+        }
+        values[RECOVER] = int(self.recovery and recipe.recovery is not None)
+        if self.recovery and recipe.recovery is not None:
+            values["steps"] = STEPS.index(recipe.recovery.steps)
+            values["learning_rate"] = recipe.recovery.learning_rate
+            values["temperature"] = recipe.recovery.temperature
+            values["weight"] = recipe.recovery.weight
+        return values
+
+    def uniform(self, precision: Precision) -> Recipe:
+        """Every layer in a precision that can be, nothing else."""
+        return Recipe(precision={name: precision for name, found in self.precisions.items() if precision in found})
+
+    def uniform_int8(self) -> Recipe:
+        """Every layer in int8 that can be, nothing else."""
+        return self.uniform("int8")
+
+    def smallest(self) -> Recipe:
+        """The recipe with the fewest bytes: no removable block, lowest keep levels and ranks, fewest bits."""
+        fewest: dict[str, Precision] = {name: min(found, key=BITS.__getitem__) for name, found in self.precisions.items()}
+        keep = {group.name: group.levels[0] for group in self.groups}
+        rank = {name: found[0] for name, found in self.ranks.items()}
+        return self.canonical(Recipe(keep=keep, precision=fewest, rank=rank, skip=tuple(sorted(self.blocks))))
+
+    def smallest_bytes(self, network: "Network") -> int:
+        """A lower bound in bytes of every artifact in the space: of each layer its smallest precision.
+
+        That need not be the one of the fewest bits: scales and nodes of a tiny layer take more than they save.
+        """
+        smallest = self.smallest()
+        precisions = {"float32", *(precision for found in self.precisions.values() for precision in found)}
+        costs = []
+        for precision in sorted(precisions):
+            named = {name: precision for name, found in self.precisions.items() if precision in found}
+            costs.append(network.cost(replace(smallest, precision=named)).layers)
+        return sum(min(cost.bytes for cost in layer) for layer in zip(*costs, strict=True))
+
+
+def thinned(levels: tuple[int, ...]) -> tuple[int, ...]:
+    """At most MOST_LEVELS of the levels, evenly chosen, the ends kept: finer steps change nothing that can be measured."""
+    if len(levels) <= MOST_LEVELS:
+        return levels
+    return tuple(levels[round(index * (len(levels) - 1) / (MOST_LEVELS - 1))] for index in range(MOST_LEVELS))
+
+
+def _suggest_recovery(trial: Suggester) -> Recovery:
+    return Recovery(
+        steps=STEPS[trial.suggest_int("steps", 0, len(STEPS) - 1)],
+        learning_rate=trial.suggest_float("learning_rate", *LEARNING_RATE, log=True),
+        temperature=trial.suggest_float("temperature", *TEMPERATURE),
+        weight=trial.suggest_float("weight", *WEIGHT),
+    )

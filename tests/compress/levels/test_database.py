@@ -1,0 +1,140 @@
+"""The level database: kept by content, resumed, bounded; stitching and refitting bring outputs nearer to the original's."""
+
+import pytest
+import torch
+from autocompress.compress.graph.channels import levels
+from autocompress.compress.graph.network import Network
+from autocompress.compress.levels.database import LevelDatabase
+from autocompress.compress.levels.stitch import kept_outputs, stitch
+from autocompress.compress.student.prune import prune
+from autocompress.compress.student.refit import refit
+from autocompress.errors import StageError
+from autocompress.tests.models import tiny_model
+
+
+def correlated(count, seed, shape=(3, 8, 8)):
+    """Smooth random inputs: neighbouring pixels and channels are alike, as in images."""
+    x = torch.randn(count, *shape, generator=torch.Generator().manual_seed(seed))
+    return torch.nn.functional.avg_pool2d(x, 3, 1, 1) * 3 + x.mean(1, keepdim=True)
+
+
+@pytest.fixture(scope="module")
+def network():
+    row = tiny_model("residual")
+    return Network.trace(row.build(), row.example_inputs())
+
+
+@pytest.fixture(scope="module")
+def inputs():
+    return correlated(256, 0)
+
+
+def database(network, inputs, directory=None, **options):
+    return LevelDatabase(network, lambda: [(x,) for x in inputs.split(64)], directory=directory, **options)
+
+
+def removed_units(network, levels_, share=2):
+    removed = set()
+    for group in network.groups:
+        removal = levels_.removal(group)
+        removed |= {group.units[unit].number for unit in removal.order[: group.channels // share]}
+    return frozenset(removed)
+
+
+def distance(module, network, x):
+    with torch.inference_mode():
+        expected = network.module(x)
+        return float((module(x) - expected).square().mean() / expected.square().mean())
+
+
+def test_stitched_weights_answer_more_like_the_original_than_sliced_ones(network, inputs):
+    found = database(network, inputs)
+    removed = removed_units(network, found)
+    sliced, stitched = (prune(network.module, network.channels, removed) for _ in range(2))
+    stitch(stitched, found, removed, {})
+    fresh = correlated(128, 1)
+    assert distance(stitched, network, fresh) < 0.9 * distance(sliced, network, fresh)
+
+
+def test_refitted_weights_answer_more_like_the_original_than_stitched_ones(network, inputs):
+    found = database(network, inputs)
+    removed = removed_units(network, found)
+    stitched, refitted = (prune(network.module, network.channels, removed) for _ in range(2))
+    for module in (stitched, refitted):
+        stitch(module, found, removed, {})
+    kept = {layer.name: kept_outputs(network, layer.name, removed) for layer in network.layers}
+    refit(refitted, network.module, (inputs,), kept, {})
+    fresh = correlated(128, 1)
+    assert distance(refitted, network, fresh) < 0.9 * distance(stitched, network, fresh)
+
+
+def test_refitting_an_unchanged_model_changes_nothing(network, inputs):
+    module = prune(network.module, network.channels, frozenset())
+    kept = {layer.name: kept_outputs(network, layer.name, frozenset()) for layer in network.layers}
+    refit(module, network.module, (inputs[:32],), kept, {})
+    assert all(torch.equal(value, network.module.state_dict()[name]) for name, value in module.state_dict().items())
+
+
+def test_fewer_bits_and_fewer_channels_have_larger_errors(network, inputs):
+    found = database(network, inputs)
+    layer = "body.1.0"
+    assert 0 < found.level(layer, bits=6).error < found.level(layer, bits=4).error < found.level(layer, bits=2).error < 1
+    some, more = (found.level(layer, channels=torch.arange(count)).error for count in (14, 8))
+    assert 0 < some < more
+
+
+def test_entries_are_read_from_disk_by_the_next_run(network, inputs, tmp_path, monkeypatch):
+    first = database(network, inputs, tmp_path)
+    made = [*first.fill({g.name: levels(g, 8) for g in network.groups}, {layer.name: (4, 2) for layer in network.layers})]
+    assert made and first.size_bytes > 0
+    second = database(network, inputs, tmp_path)
+    monkeypatch.setattr(LevelDatabase, "_make", lambda *_: pytest.fail("made again"))
+    monkeypatch.setattr("autocompress.compress.levels.database.input_moments", lambda *_, **__: pytest.fail("collected again"))
+    for layer in network.layers:
+        ours, theirs = first.level(layer.name, bits=4), second.level(layer.name, bits=4)
+        assert torch.equal(ours.weight(), theirs.weight()) and ours.error == theirs.error
+    assert [second.removal(group) for group in network.groups] == [first.removal(group) for group in network.groups]
+
+
+def test_other_data_make_another_database(network, inputs, tmp_path):
+    keys = {database(network, x, tmp_path).key for x in (inputs, inputs + 1e-3)}
+    assert len(keys) == 2
+
+
+def test_the_database_stays_within_its_limit(network, inputs, tmp_path):
+    found = database(network, inputs, tmp_path)
+    for layer in network.layers:
+        for bits in (2, 3, 4, 6):
+            found.level(layer.name, bits=bits)
+    limit = found.size_bytes - 1
+    smaller = database(network, inputs, tmp_path, limit_bytes=limit)
+    smaller.level(network.layers[0].name, bits=8)
+    assert smaller.size_bytes <= limit
+
+
+def test_a_damaged_entry_is_made_again(network, inputs, tmp_path):
+    first = database(network, inputs, tmp_path)
+    weight = first.level("body.0.0", bits=4).weight()
+    for path in tmp_path.rglob("*.safetensors"):
+        path.write_bytes(path.read_bytes()[:20])
+    assert torch.equal(database(network, inputs, tmp_path).level("body.0.0", bits=4).weight(), weight)
+
+
+def test_a_folder_that_cannot_be_written_is_done_without(network, inputs, tmp_path, caplog):
+    (tmp_path / "levels").write_text("a file in the way")
+    found = database(network, inputs, tmp_path / "levels")
+    assert found.level("body.0.0", bits=4).error > 0
+    assert found.describe() == "in memory only" and "cannot be kept" in caplog.text
+
+
+def test_inputs_that_are_not_finite_are_named(network, inputs):
+    with pytest.raises(StageError, match="layer stem"):
+        database(network, inputs * torch.inf).level("body.0.0", bits=4)
+
+
+def test_moments_that_exceed_the_memory_are_collected_in_several_passes(network, inputs, monkeypatch):
+    whole = database(network, inputs).moments
+    monkeypatch.setattr("autocompress.compress.levels.database.MOMENTS_IN_MEMORY_BYTES", 1)
+    parts = database(network, inputs).moments
+    assert whole.keys() == parts.keys()
+    assert all(torch.allclose(whole[name].second, parts[name].second, rtol=1e-3, atol=1e-4) for name in whole)

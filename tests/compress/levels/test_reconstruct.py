@@ -1,0 +1,100 @@
+"""Closed-form reconstruction against brute force: explicit inputs, explicit least squares."""
+
+import pytest
+import torch
+from autocompress.compress.levels.reconstruct import (
+    Reader,
+    compensated,
+    grid_limits,
+    optimal_scale,
+    output_error,
+    removal_order,
+    round_adaptively,
+    round_compensating,
+)
+
+ROWS, COLUMNS, SAMPLES = 6, 12, 4000
+
+
+@pytest.fixture
+def layer():
+    """Correlated inputs x (samples × columns), a weight 1 × rows × columns, and E[x xᵀ] as 1 × columns × columns."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(SAMPLES, COLUMNS, generator=generator) @ torch.randn(COLUMNS, COLUMNS, generator=generator)
+    weight = torch.randn(1, ROWS, COLUMNS, generator=generator)
+    return x, weight, (x.T @ x / SAMPLES).unsqueeze(0)
+
+
+def true_error(weight, other, x):
+    return float((x @ (weight - other)[0].T).square().sum(1).mean())
+
+
+def nearest(weight, scale, bits):
+    low, high = grid_limits(bits)
+    return (weight / scale.unsqueeze(-1)).round().clamp(low, high)
+
+
+def test_output_error_is_that_of_explicit_inputs(layer):
+    x, weight, second = layer
+    other = weight * 0.9
+    assert output_error(weight - other, second) == pytest.approx(true_error(weight, other, x), rel=1e-4)
+
+
+def test_compensated_weight_is_the_least_squares_solution_on_the_kept_columns(layer):
+    x, weight, second = layer
+    kept = torch.tensor([0, 2, 3, 7, 8, 9, 11])
+    expected = torch.linalg.lstsq(x[:, kept], x @ weight[0].T).solution.T
+    found = compensated(weight, second, kept)[0]
+    assert float((x[:, kept] @ (found - expected).T).square().mean()) < 2e-3 * float((x @ weight[0].T).square().mean())
+
+
+def test_removal_errors_are_those_of_the_compensated_weights(layer):
+    x, weight, second = layer
+    columns = torch.arange(COLUMNS).reshape(6, 2)
+    removal = removal_order([Reader(weight=weight[0], second=second[0], columns=columns)], 6)
+    energy = float((x @ weight[0].T).square().sum(1).mean())
+    for gone in (1, 2, 4):
+        kept = columns[[unit for unit in range(6) if unit not in removal.order[:gone]]].flatten()
+        full = torch.zeros_like(weight)
+        full[..., kept] = compensated(weight, second, kept)
+        assert removal.errors[gone] == pytest.approx(true_error(weight, full, x) / energy, rel=0.15, abs=0.004)  # damping adds some
+
+
+def test_a_channel_that_another_one_repeats_goes_first():
+    x = torch.randn(SAMPLES, 5, generator=torch.Generator().manual_seed(1))
+    x[:, 4] = 2 * x[:, 1]
+    second = x.T @ x / SAMPLES
+    weight = torch.ones(3, 5)
+    removal = removal_order([Reader(weight=weight, second=second, columns=torch.arange(5)[:, None])], 5)
+    assert removal.order[0] in (1, 4) and removal.errors[1] < 0.01 < removal.errors[2]
+    assert list(removal.errors) == sorted(removal.errors) and sorted(removal.order) == [*range(5)]
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4, 8])
+def test_optimal_scale_loses_no_more_than_the_largest_magnitude(layer, bits):
+    _, weight, second = layer
+    importance = second.diagonal(dim1=-2, dim2=-1)
+    scale = optimal_scale(weight, importance, bits)
+    low, high = grid_limits(bits)
+    plain = torch.maximum(weight.amax(-1) / high, weight.amin(-1) / low)
+    lost = [((nearest(weight, s, bits) * s.unsqueeze(-1) - weight).square() * importance).sum() for s in (scale, plain)]
+    assert lost[0] <= lost[1] * 1.001
+
+
+@pytest.mark.parametrize("rounding", [round_compensating, round_adaptively])
+@pytest.mark.parametrize("bits", [2, 3, 4])
+def test_reconstructing_rounding_beats_rounding_to_nearest(layer, bits, rounding):
+    x, weight, second = layer
+    scale = optimal_scale(weight, second.diagonal(dim1=-2, dim2=-1), bits)
+    integers = rounding(weight, second, scale, bits)
+    low, high = grid_limits(bits)
+    assert torch.equal(integers, integers.round()) and low <= integers.min() and integers.max() <= high
+    errors = [true_error(weight, q * scale.unsqueeze(-1), x) for q in (integers, nearest(weight, scale, bits))]
+    assert errors[0] < 0.9 * errors[1]
+
+
+def test_inputs_that_never_occur_do_no_harm():
+    weight, second = torch.randn(1, 3, 4, generator=torch.Generator().manual_seed(0)), torch.zeros(1, 4, 4)
+    scale = optimal_scale(weight, second.diagonal(dim1=-2, dim2=-1), 4)
+    assert torch.isfinite(round_compensating(weight, second, scale, 4)).all()
+    assert torch.isfinite(compensated(weight, second, torch.tensor([0, 1]))).all()

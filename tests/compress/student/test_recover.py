@@ -1,0 +1,144 @@
+"""Recovery brings a damaged model back towards the original."""
+
+import itertools
+from types import SimpleNamespace
+
+import pytest
+import torch
+from autocompress.compress import Recovery
+from autocompress.compress.graph.graph import batch_norms, clone, get_tensor, trace
+from autocompress.compress.student import recover
+from autocompress.compress.student.features import feature_loss, feature_nodes, with_features
+from autocompress.compress.student.recover import Schedule, distill, reestimate_statistics, soft_loss
+from autocompress.errors import StageError
+from autocompress.tests.compress.tasks import tiny_task
+
+RECOVERY = Recovery(steps=150, learning_rate=1e-2, temperature=2.0, weight=1.0)
+
+
+@pytest.fixture
+def damaged():
+    """A perceptron and the same with noise on its weights; its task."""
+    task = tiny_task("mlp")
+    original = trace(task.model, task.example_inputs)
+    student, generator = clone(original), torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in student.parameters():
+            parameter.add_(1.5 * parameter.std(correction=0) * torch.randn(parameter.shape, generator=generator))
+    return task, original, student
+
+
+def distance(student, original, task):
+    inputs = task.validation.inputs
+    with torch.inference_mode():
+        return float(soft_loss(student(*inputs), original(*inputs), 1.0))
+
+
+def test_distillation_brings_the_student_closer_to_the_original(damaged):
+    task, original, student = damaged
+    before = distance(student, original, task)
+    batches = iter([(tuple(x[:128] for x in task.train.inputs), task.train.targets[:128])] * RECOVERY.steps)
+    distill(student, original, task.loss, lambda _: batches, RECOVERY, seed=0)
+    assert distance(student, original, task) < 0.5 * before
+
+
+def test_reestimated_statistics_are_those_of_the_data():
+    task = tiny_task("residual")
+    original = trace(task.model, task.example_inputs)
+    inputs = task.train.inputs[0][:64]
+    first = batch_norms(original)[0]
+    convolution = next(node for node in original.graph.nodes if node.target == first.args[0].args[1].target)
+    expected = torch.nn.functional.conv2d(inputs, get_tensor(original, convolution.target), padding=1).mean((0, 2, 3))
+    reestimate_statistics(original, [(inputs,)])
+    torch.testing.assert_close(get_tensor(original, first.args[3].target), expected.detach(), atol=0.02, rtol=0.05)
+
+
+def test_soft_loss_of_equal_answers_is_zero():
+    scores = torch.randn(8, 10)
+    assert float(soft_loss(scores, scores, 4.0)) == pytest.approx(0.0, abs=1e-6)
+
+
+def test_single_column_is_compared_by_squared_error():
+    assert float(soft_loss(torch.ones(4, 1), torch.zeros(4, 1), 4.0)) == 1.0
+
+
+def test_hardness_counts_the_samples_with_the_larger_loss_more():
+    scores, expected = torch.zeros(2, 3), torch.tensor([[0.1, 0.0, 0.0], [3.0, 0.0, 0.0]])
+    plain, hard = (float(soft_loss(scores, expected, 1.0, hardness=h)) for h in (0.0, 1.0))
+    largest = float(soft_loss(scores[1:], expected[1:], 1.0))
+    assert plain < hard <= largest * 1.001
+
+
+def test_a_killed_training_goes_on_from_its_checkpoint(damaged, tmp_path, monkeypatch):
+    task, original, student = damaged
+    monkeypatch.setattr("autocompress.compress.student.recover.CHECKPOINT_S", 0.0)
+    batch = (tuple(x[:64] for x in task.train.inputs), task.train.targets[:64])
+    schedule = Schedule(steps=20, checkpoint=tmp_path / "state.ckpt")
+
+    def killed(message):
+        if message == "recover 10/20":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        distill(student, original, task.loss, lambda _: iter([batch] * 20), RECOVERY, seed=0, schedule=schedule, progress=killed)
+    told, fresh = [], clone(original)
+    distill(fresh, original, task.loss, lambda _: iter([batch] * 20), RECOVERY, seed=0, schedule=schedule, progress=told.append)
+    assert told[0] == "recover 11/20" and len(told) == 10
+
+
+def test_a_training_of_some_seconds_ends_after_them(damaged, monkeypatch):
+    monkeypatch.setattr(recover, "time", SimpleNamespace(monotonic=itertools.count(0, 0.01).__next__))  # a look at it takes 10 ms
+    task, original, student = damaged
+    batch = (tuple(x[:64] for x in task.train.inputs), task.train.targets[:64])
+    told = []
+    schedule = Schedule(steps=1, seconds=0.5)
+    distill(
+        student, original, task.loss, lambda _: iter(lambda: batch, None), RECOVERY, seed=0, schedule=schedule, progress=told.append
+    )
+    assert 45 < len(told) < 55 and "%" in told[-1]
+
+
+def test_the_best_look_is_kept_when_training_makes_the_model_worse(damaged):
+    task, original, student = damaged
+    batch = (tuple(x[:64] for x in task.train.inputs), task.train.targets[:64])
+    states, scores = [], iter([6.0, 5.0, 4.0, 3.0, 2.0, 1.0, 0.0])
+
+    def validate():
+        states.append({name: value.clone() for name, value in student.state_dict().items()})
+        return next(scores)
+
+    distill(
+        student, original, task.loss, lambda _: iter([batch] * 40), RECOVERY, seed=0, schedule=Schedule(steps=40), validate=validate
+    )
+    assert len(states) == 7
+    assert all(torch.equal(value, student.state_dict()[name]) for name, value in states[0].items())
+
+
+def test_features_are_the_sums_of_both_models_and_bring_them_together():
+    task = tiny_task("encoder")
+    original = trace(task.model, task.example_inputs)
+    student = clone(original)
+    with torch.no_grad():
+        next(parameter for parameter in student.parameters() if parameter.dim() == 2).mul_(0.5)
+    names = feature_nodes(student, original)
+    assert names and all(name.startswith("add") for name in names)
+    inputs = task.train.inputs
+
+    def distance_of_features():
+        with torch.inference_mode():
+            (answers, ours), (_, theirs) = (with_features(module, names)(*inputs) for module in (student, original))
+            assert torch.equal(answers, student(*inputs))
+        return float(feature_loss(ours, theirs))
+
+    before = distance_of_features()
+    recovery = Recovery(steps=40, learning_rate=1e-2, temperature=1.0, weight=0.0, features=1.0)
+    batch = (tuple(x[:128] for x in inputs), task.train.targets[:128])
+    distill(student, original, lambda outputs, _: 0 * outputs.sum(), lambda _: iter([batch] * 40), recovery, seed=0)
+    assert distance_of_features() < 0.7 * before
+
+
+def test_statistics_of_a_single_value_are_refused():
+    task = tiny_task("residual")
+    original = trace(task.model, task.example_inputs)
+    with pytest.raises(StageError, match="more training samples than one"):
+        reestimate_statistics(original, [(task.train.inputs[0][:64] * torch.nan,)])

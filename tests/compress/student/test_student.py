@@ -1,0 +1,48 @@
+"""What the student of a recipe is made of: samples, and recipes that do not fit the model."""
+
+import pytest
+import torch
+from autocompress.compress import Recipe
+from autocompress.compress.options import CompressorOptions
+from autocompress.compress.stages import StageClock
+from autocompress.compress.student.samples import Samples
+from autocompress.errors import StageError
+from autocompress.tests.compress.tasks import tiny_task
+from torch.utils.data import DataLoader
+
+
+def test_a_loader_with_small_batches_still_gives_the_samples_that_are_asked_for():
+    task = tiny_task("chain")
+    object.__setattr__(task, "train", DataLoader(task.train, batch_size=4, shuffle=True))
+    samples = Samples(task, CompressorOptions())
+    assert sum(len(inputs[0]) for inputs in samples.augmented("refit", 64)) == 64
+
+
+def test_calibration_inputs_are_the_same_in_every_process_even_from_a_shuffling_loader():
+    task = tiny_task("chain")
+    object.__setattr__(task, "train", DataLoader(task.train, batch_size=4, shuffle=True))
+    first, second = (Samples(task, CompressorOptions()).first(32)[0] for _ in range(2))
+    assert torch.equal(first, second)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "message"),
+    [
+        (Recipe(precision={"nothing": "int8"}), "no such layer"),
+        (Recipe(rank={"nothing": 8}), "no layer that can be factored"),
+        (Recipe(skip=("nothing",)), "no residual block"),
+    ],
+    ids=["precision", "rank", "skip"],
+)
+def test_a_recipe_for_another_model_is_a_failure_not_an_unchanged_model(recipe, message, compressors, tmp_path):
+    with pytest.raises(StageError, match=message):
+        compressors("residual").build(recipe, tmp_path)
+
+
+def test_a_tied_embedding_keeps_its_table_when_the_classifiers_inputs_are_pruned(compressors):
+    compressor = compressors("decoder")
+    network = compressor.network
+    tied = next(layer for layer in network.layers if "embedding" in layer.float_only)
+    keep = {group.name: max(1, group.channels // 2) for group in network.groups}
+    student = compressor.students.make(Recipe(keep=keep), StageClock(), lambda _: None, None)
+    assert torch.equal(student.module.get_parameter(tied.weight), network.module.get_parameter(tied.weight))

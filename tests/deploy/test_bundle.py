@@ -1,0 +1,168 @@
+"""The deployment bundle: whole or not at all, and runnable with nothing but onnxruntime and numpy."""
+
+import json
+import subprocess
+import sysconfig
+import venv
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from autocompress.deploy.bundle import write_bundle
+from autocompress.deploy.packed import pack, unpack
+from autocompress.errors import InputError, RunDirectoryError
+from autocompress.files import digest_of_file
+from autocompress.tests.results.sample_run import sample_run
+from onnx import TensorProto, helper, numpy_helper
+
+WEIGHT = np.arange(12, dtype=np.float32).reshape(4, 3)
+
+
+@pytest.fixture
+def artifact(tmp_path):
+    """y = x · WEIGHT, with a dynamic batch."""
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["y"])],
+        "linear",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 4])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 3])],
+        [numpy_helper.from_array(WEIGHT, "w")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+    path = tmp_path / "artifact.onnx"
+    onnx.save(model, path)
+    return path
+
+
+@pytest.fixture
+def run(artifact):
+    run = sample_run()
+    run["front"][0]["artifact"]["digest"] = digest_of_file(artifact)
+    return run
+
+
+@pytest.fixture
+def bundle(run, artifact, tmp_path):
+    out = tmp_path / "deep" / "bundle"
+    write_bundle(run["front"][0], run, artifact, out)
+    return out
+
+
+@pytest.fixture
+def bare_python(tmp_path):
+    """A Python that has onnxruntime and numpy and nothing else."""
+    venv.create(tmp_path / "bare", with_pip=False, symlinks=True)
+    here, there = Path(sysconfig.get_path("purelib")), next((tmp_path / "bare/lib").glob("python*/site-packages"))
+    for package in ("onnxruntime", "numpy", "numpy.libs"):
+        if (here / package).exists():
+            (there / package).symlink_to(here / package)
+    return tmp_path / "bare/bin/python"
+
+
+def test_the_bundle_holds_the_measured_file_and_its_checksums(bundle, artifact):
+    assert sorted(path.name for path in bundle.iterdir()) == ["SHA256SUMS", "manifest.json", "model.onnx", "run.py"]
+    assert (bundle / "model.onnx").read_bytes() == artifact.read_bytes()
+    sums = [line.split("  ") for line in (bundle / "SHA256SUMS").read_text().splitlines()]
+    assert {name: digest for digest, name in sums} == {
+        name: digest_of_file(bundle / name) for name in ("manifest.json", "model.onnx", "run.py")
+    }
+    assert list(bundle.parent.iterdir()) == [bundle]
+
+
+def test_the_manifest_says_what_the_model_takes_gives_and_measured(bundle, run):
+    manifest, point = json.loads((bundle / "manifest.json").read_text()), run["front"][0]
+    assert manifest["inputs"] == [{"name": "x", "shape": ["batch", 4], "dtype": "float32"}]
+    assert manifest["outputs"] == [{"name": "y", "shape": ["batch", 3], "dtype": "float32"}]
+    assert manifest["recipe"] == point["recipe"]
+    assert manifest["metrics"]["quality"]["interval"] == point["quality"]["interval"]
+    assert manifest["metrics"]["latency"]["interval_s"] == point["latency"]["interval_s"]
+    assert manifest["preprocessing"] == run["task"]["preprocessing"]
+    assert manifest["environment"] == run["environment"]
+    assert manifest["reproduce"] == {"command": run["command"], "trial": point["trial"]}
+
+
+def test_run_py_needs_only_onnxruntime_and_numpy(bundle, bare_python, tmp_path):
+    np.save(tmp_path / "input.npy", np.ones((2, 4), dtype=np.float64))
+    done = subprocess.run(
+        [bare_python, "-I", bundle / "run.py", tmp_path / "input.npy"], capture_output=True, text=True, check=True
+    )
+    assert "(2, 3)" in done.stdout and "[18. 22. 26.]" in done.stdout
+    outside = subprocess.run([bare_python, "-I", "-c", "import torch"], capture_output=True, check=False)
+    assert outside.returncode != 0
+
+
+def test_run_py_runs_on_random_inputs_without_files_and_refuses_too_many(bundle, bare_python, tmp_path):
+    done = subprocess.run([bare_python, "-I", bundle / "run.py"], capture_output=True, text=True, check=True)
+    assert "(1, 3)" in done.stdout
+    wrong = subprocess.run([bare_python, "-I", bundle / "run.py", "a.npy", "b.npy"], capture_output=True, text=True, check=False)
+    assert wrong.returncode == 1 and "The model has 1 inputs (x)" in wrong.stderr and "Traceback" not in wrong.stderr
+
+
+@pytest.fixture
+def packed(run, artifact, tmp_path):
+    out = tmp_path / "packed"
+    assert write_bundle(run["front"][0], run, artifact, out, packed=True) == out / "model.packed"
+    return out
+
+
+def test_a_packed_bundle_holds_no_other_model_and_says_both_sizes(packed, artifact):
+    assert sorted(path.name for path in packed.iterdir()) == ["SHA256SUMS", "manifest.json", "model.packed", "run.py"]
+    model = json.loads((packed / "manifest.json").read_text())["model"]
+    assert model["sha256"] == digest_of_file(artifact) and model["file"] == "model.packed"
+    assert model["packed_bytes"] == (packed / "model.packed").stat().st_size
+    assert unpack((packed / "model.packed").read_bytes()) == artifact.read_bytes()
+
+
+def test_run_py_restores_a_packed_model_with_only_onnxruntime_and_numpy(packed, bare_python, tmp_path):
+    np.save(tmp_path / "input.npy", np.ones((2, 4), dtype=np.float32))
+    done = subprocess.run(
+        [bare_python, "-I", packed / "run.py", tmp_path / "input.npy"], capture_output=True, text=True, check=True
+    )
+    assert "[18. 22. 26.]" in done.stdout
+
+
+@pytest.mark.parametrize("what", ["cut", "changed", "another"])
+def test_run_py_refuses_a_packed_model_that_is_not_the_one_that_was_measured(packed, bare_python, artifact, what):
+    file = packed / "model.packed"
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    other = artifact.read_bytes().replace(b"linear", b"lineal")
+    file.write_bytes({"cut": file.read_bytes()[:-30], "changed": bytes(data), "another": pack(other)}[what])
+    done = subprocess.run([bare_python, "-I", packed / "run.py"], capture_output=True, text=True, check=False)
+    told = "its SHA-256 differs" if what == "another" else "is damaged, its model cannot be restored"
+    assert done.returncode == 1 and told in done.stderr and "copy the bundle again" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_existing_directory_with_something_in_it_is_left_alone(bundle, run, artifact):
+    before = digest_of_file(bundle / "manifest.json")
+    with pytest.raises(InputError, match="is not an empty directory"):
+        write_bundle(run["front"][1], run, artifact, bundle)
+    assert digest_of_file(bundle / "manifest.json") == before
+
+
+def test_an_empty_directory_may_be_filled_but_a_file_not_replaced(run, artifact, tmp_path):
+    (tmp_path / "empty").mkdir()
+    write_bundle(run["front"][0], run, artifact, tmp_path / "empty")
+    assert (tmp_path / "empty/run.py").exists()
+    with pytest.raises(InputError, match="is not an empty directory"):
+        write_bundle(run["front"][0], run, artifact, artifact)
+
+
+def test_a_file_that_is_not_the_measured_one_is_refused(run, artifact, tmp_path):
+    with pytest.raises(RunDirectoryError, match="is not the file that was measured"):
+        write_bundle(run["front"][1], run, artifact, tmp_path / "out")
+    with pytest.raises(RunDirectoryError, match="is gone"):
+        write_bundle(run["front"][0], run, tmp_path / "no.onnx", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_bundle_that_cannot_be_written_leaves_nothing(run, artifact, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("shutil.copyfile", full)
+    with pytest.raises(InputError, match="No space left on device"):
+        write_bundle(run["front"][0], run, artifact, tmp_path / "out/bundle")
+    assert list((tmp_path / "out").iterdir()) == []

@@ -1,0 +1,62 @@
+"""The bundle for a GPU: it holds no engine, but what builds one where it runs."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from autocompress.deploy.bundle import write_bundle
+from autocompress.files import digest_of_file
+from autocompress.tests.results.sample_run import sample_run
+from autocompress.tests.targets import models
+from autocompress.tests.targets.gpu import fake_driver, kept_engines, use_fake_gpu
+
+
+@pytest.fixture
+def bundle(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    """The bundle of y = 3 x; packed if the test's parameter says so."""
+    artifact = models.linear(tmp_path / "artifact.onnx", width=4, scale=3.0)
+    run = sample_run()
+    run["front"][0]["artifact"]["digest"] = digest_of_file(artifact)
+    run["target"] |= {"name": "gpu", "runtime": "tensorrt", "runtime_options": {}}
+    out = tmp_path / "bundle"
+    write_bundle(run["front"][0], run, artifact, out, packed=getattr(request, "param", False))
+    return out
+
+
+def run_py(bundle: Path, *files: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(bundle / "run.py"), *map(str, files)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.mark.parametrize("bundle", [False, True], ids=["plain", "packed"], indirect=True)
+def test_run_py_builds_the_engine_once_and_runs_it(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    use_fake_gpu(monkeypatch, driver=fake_driver(tmp_path), cache=tmp_path / "cache")
+    np.save(tmp_path / "x.npy", np.full((2, 4), 2.0))
+    for _ in range(2):
+        seen = run_py(bundle, tmp_path / "x.npy")
+        assert "(2, 4)" in seen.stdout and "[6. 6. 6. 6.]" in seen.stdout, seen.stderr
+    assert len(kept_engines(tmp_path / "cache")) == 1
+
+
+def test_run_py_says_what_is_missing(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    seen = run_py(bundle)
+    assert seen.returncode == 1 and "NVIDIA's driver" in seen.stderr and "Traceback" not in seen.stderr
+
+
+def test_run_py_says_what_the_library_says(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    use_fake_gpu(monkeypatch, driver=fake_driver(tmp_path), cache=tmp_path / "cache")
+    monkeypatch.setenv("FAKE_TENSORRT_START", "fail")
+    seen = run_py(bundle)
+    assert seen.returncode == 1
+    assert seen.stderr.strip() == "TensorRT does not start: CUDA initialization failure with error: 35."
+
+
+def test_the_bundle_can_be_checked_whole(bundle: Path) -> None:
+    assert not list(bundle.rglob("*.engine"))
+    command = ["sha256sum", "--check", "--strict", "SHA256SUMS"]
+    checked = subprocess.run(command, cwd=bundle, capture_output=True, text=True, check=True)
+    files = [path for path in bundle.rglob("*") if path.is_file() and path.name != "SHA256SUMS"]
+    assert checked.stdout.count(": OK") == len(files) > 10

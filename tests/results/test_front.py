@@ -1,0 +1,70 @@
+"""The front against a naive one, and the hypervolume against counted boxes."""
+
+import itertools
+import math
+import random
+
+import pytest
+from autocompress.results.front import contributions, dominates, drop_scale, hypervolume, non_dominated
+
+
+def naive_front(points):
+    return [p for p in points if not any(all(a <= b for a, b in zip(q, p, strict=True)) and q != p for q in points)]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_front_equals_a_naive_one_on_random_points_with_duplicates(seed):
+    draw = random.Random(seed)
+    points = [tuple(float(draw.randint(0, 6)) for _ in range(3)) for _ in range(200)]
+    assert non_dominated(points, lambda point: point) == naive_front(points)
+
+
+def test_equal_points_do_not_dominate_each_other():
+    assert not dominates((1.0, 2.0, 3.0), (1.0, 2.0, 3.0))
+    assert non_dominated([(0.0, 0.0, 0.0)] * 2, lambda point: point) == [(0.0, 0.0, 0.0)] * 2
+
+
+@pytest.mark.parametrize("missing", [None, math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("position", [0, 1, 2])
+def test_a_missing_metric_never_ranks(missing, position):
+    broken = tuple(missing if index == position else -1.0 for index in range(3))
+    assert non_dominated([broken, (0.5, 0.5, 0.5)], lambda point: point) == [(0.5, 0.5, 0.5)]
+    assert hypervolume([broken]) == 0.0
+
+
+def test_no_points_have_an_empty_front_and_no_hypervolume():
+    assert non_dominated([], lambda point: point) == []
+    assert hypervolume([]) == 0.0
+
+
+def test_hypervolume_equals_the_counted_cells_of_a_grid():
+    draw = random.Random(0)
+    points = [tuple(draw.randint(0, 10) / 10 for _ in range(3)) for _ in range(12)]
+    cells = itertools.product(range(10), repeat=3)
+    covered = sum(any(all(10 * p <= c + 1e-9 for p, c in zip(point, cell, strict=True)) for point in points) for cell in cells)
+    assert hypervolume(points) == pytest.approx(covered / 1000)
+
+
+@pytest.mark.parametrize(
+    ("point", "value"),
+    [
+        pytest.param((0.0, 0.0, 0.0), 1.0, id="free-instant-lossless"),
+        pytest.param((-3.0, 0.5, 0.5), 0.25, id="better-quality-is-clipped"),
+        pytest.param((0.0, 1.0, 0.2), 0.0, id="as-large-as-the-original"),
+        pytest.param((1.5, 0.1, 0.1), 0.0, id="too-much-lost"),
+    ],
+)
+def test_hypervolume_of_one_point(point, value):
+    assert hypervolume([point]) == pytest.approx(value)
+
+
+def test_a_dominated_point_contributes_nothing():
+    found = contributions({"good": (0.1, 0.1, 0.1), "bad": (0.2, 0.2, 0.2)})
+    assert found["good"] > 0 and found["bad"] == pytest.approx(0.0)
+
+
+@pytest.mark.parametrize(
+    ("unit", "baseline", "scale"), [("fraction", 0.9, 0.05), ("", 20.0, 1.0), ("", -20.0, 1.0), ("", 0.0, 1.0)]
+)
+def test_the_drop_that_ends_the_objective_space(unit, baseline, scale):
+    assert drop_scale(unit, baseline) == pytest.approx(scale)

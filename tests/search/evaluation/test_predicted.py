@@ -1,0 +1,300 @@
+"""Predicted latencies: where they come from, and that nothing can take one for a measured one."""
+
+import io
+import json
+import re
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+from autocompress.compress.recipe import Recipe
+from autocompress.deploy.bundle import RUNNERS, manifest, run_script
+from autocompress.errors import TargetUnavailable
+from autocompress.profiles import PredictedLatency, parse_target
+from autocompress.profiles.latency_table import Coefficient, LatencyTable
+from autocompress.profiles.profile import Datasheet
+from autocompress.results import joint_table, table
+from autocompress.results.limits import Limits
+from autocompress.results.pick import NothingMeets, limits_text, nearest_misses, pick
+from autocompress.results.records import Predicted, latency_from_json, overlap
+from autocompress.results.report.page import render
+from autocompress.results.why import why_json, why_lines
+from autocompress.search.evaluation.several import FoundTarget
+from autocompress.search.latency.model import LatencyPredictor
+from autocompress.search.latency.predict import FEWEST, model_of, predicted_if_away
+from autocompress.search.latency.roofline import Roofline
+from autocompress.search.space.space import SearchSpace
+from autocompress.tests.profiles.records import ENVIRONMENT
+from autocompress.tests.search.fakes import PROFILE, FakeNetwork, latency
+from autocompress.tests.search.predicting import Desk, make_desk, predicted_run
+
+SHEET = Datasheet(peak_flops={"float32": 1e9, "int8": 4e9}, memory_bytes_per_s=1e9, overhead_s=1e-6, source="a leaflet")
+NETWORK = FakeNetwork((16, 32, 10))
+INT8 = Recipe(precision={"layer0": "int8", "layer1": "int8", "layer2": "int8"})
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
+    return make_desk(tmp_path, monkeypatch)
+
+
+def roofline(**changes) -> Roofline:
+    return Roofline(network=NETWORK, sheet=replace(SHEET, **changes))
+
+
+# --- the roofline
+
+
+def test_with_endless_memory_bandwidth_a_roofline_is_operations_over_their_peak():
+    found = roofline(memory_bytes_per_s=1e30, overhead_s=0.0)
+    macs = 9 * 64 * (3 * 16 + 16 * 32 + 32 * 10)
+    assert found.seconds(Recipe()) == pytest.approx(2 * macs / 1e9)
+    assert found.seconds(INT8) == pytest.approx(2 * macs / 4e9)
+
+
+def test_with_endless_operations_a_roofline_is_the_bytes_of_weights_and_activations():
+    found = roofline(peak_flops={"float32": 1e30}, overhead_s=0.0)
+    weights = 9 * (3 * 16 + 16 * 32 + 32 * 10)
+    written, read = 64 * (16 + 32 + 10), 64 * (3 + 16 + 32)
+    assert found.seconds(Recipe()) == pytest.approx(4 * (weights + written + read) / 1e9)
+    assert found.seconds(INT8) == pytest.approx((weights + written + read) / 1e9)
+
+
+def test_every_kernel_costs_its_overhead():
+    slow = roofline(peak_flops={"float32": 1e30}, memory_bytes_per_s=1e30, overhead_s=2e-6)
+    assert slow.seconds(Recipe()) == pytest.approx(3 * 2e-6)
+
+
+def test_a_batch_moves_its_activations_but_not_its_weights_again():
+    one, four = (replace(roofline(peak_flops={"float32": 1e30}, overhead_s=0.0), batch=batch).seconds(Recipe()) for batch in (1, 4))
+    weights = 4 * 9 * (3 * 16 + 16 * 32 + 32 * 10) / 1e9
+    assert four - weights == pytest.approx(4 * (one - weights))
+
+
+# --- table or roofline
+
+
+def space() -> SearchSpace:
+    return SearchSpace.of(NETWORK, PROFILE)
+
+
+def calibrated(folder: Path, *, count: int = FEWEST, reference_s: float | None = 2e-3) -> None:
+    """A table of the profile, in which every kept channel of layer0 takes its share of the time."""
+    known = LatencyTable.of_device(folder, profile_fingerprint=PROFILE.fingerprint, environment=ENVIRONMENT)
+    predictor = LatencyPredictor(NETWORK, space(), known)
+    for number in range(count):
+        keep = 8 if number % 2 else 16
+        recipe = Recipe(keep={"layer1": keep})
+        predictor.learn(recipe, 0.2 + 0.8 * keep / 32, 0.01, reference_s=reference_s)
+
+
+def test_a_calibrated_table_predicts_before_the_data_sheet_does(tmp_path):
+    calibrated(tmp_path)
+    model = model_of(replace(PROFILE, datasheet=SHEET), NETWORK, space(), batch=1, folder=tmp_path)
+    assert f"latency table of {FEWEST} measurements on {ENVIRONMENT.cpu_model}" in model.source
+    assert model.seconds(Recipe()) == pytest.approx(2e-3)
+    assert model.seconds(Recipe(keep={"layer1": 16})) == pytest.approx(1.2e-3, rel=0.05)
+
+
+def test_the_error_of_a_table_is_that_of_measurements_predicted_from_those_before_them(tmp_path):
+    calibrated(tmp_path, count=3 * FEWEST)
+    model = model_of(PROFILE, NETWORK, space(), batch=1, folder=tmp_path)
+    assert model.error is not None and model.error < 0.05
+    assert "(median)" in model.source
+
+
+@pytest.mark.parametrize("options", [{"count": FEWEST - 1}, {"reference_s": None}], ids=["too small", "no seconds"])
+def test_a_table_that_cannot_tell_seconds_leaves_it_to_the_data_sheet(tmp_path, options):
+    calibrated(tmp_path, **options)
+    assert "roofline" in model_of(replace(PROFILE, datasheet=SHEET), NETWORK, space(), batch=1, folder=tmp_path).source
+    assert model_of(PROFILE, NETWORK, space(), batch=1, folder=tmp_path) is None
+
+
+def test_predicting_adds_nothing_to_the_tables_of_devices(tmp_path):
+    calibrated(tmp_path)
+    before = [path.read_bytes() for path in tmp_path.glob("*.json")]
+    model = model_of(PROFILE, NETWORK, space(), batch=1, folder=tmp_path)
+    model.predictor.learn(Recipe(keep={"layer0": 8}), 0.5, 0.01)
+    assert [path.read_bytes() for path in tmp_path.glob("*.json")] == before
+
+
+def test_another_table_or_data_sheet_is_another_identity(tmp_path):
+    sheets = [replace(PROFILE, datasheet=replace(SHEET, overhead_s=overhead)) for overhead in (1e-6, 2e-6)]
+    one, two = (model_of(profile, NETWORK, space(), batch=1, folder=tmp_path).identity for profile in sheets)
+    calibrated(tmp_path)
+    assert (
+        len({json.dumps(item) for item in (one, two, model_of(PROFILE, NETWORK, space(), batch=1, folder=tmp_path).identity)}) == 3
+    )
+
+
+def test_what_other_models_have_told_the_table_is_part_of_its_identity(tmp_path):
+    calibrated(tmp_path)
+    one = model_of(PROFILE, NETWORK, space(), batch=1, folder=tmp_path)
+    known = LatencyTable.of_device(tmp_path, profile_fingerprint=PROFILE.fingerprint, environment=ENVIRONMENT)
+    known.tell("another model", {name: Coefficient(mean=1e-9, deviation=1e-12) for name in one.predictor.terms.names})
+    two = model_of(PROFILE, NETWORK, space(), batch=1, folder=tmp_path)
+    assert one.seconds(INT8) != two.seconds(INT8) and one.identity != two.identity
+
+
+def test_a_target_that_nothing_predicts_is_unavailable(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    away = FoundTarget(profile=PROFILE, address=parse_target("fake"), environment=None, away="It is unplugged.")
+    with pytest.raises(TargetUnavailable, match=r"unplugged.*cannot be predicted either.*calibrate.*datasheet"):
+        predicted_if_away(away, NETWORK, space(), batch=1, needed=True)
+    assert predicted_if_away(away, NETWORK, space(), batch=1, needed=False) is away
+
+
+# --- another type
+
+
+PREDICTED = Predicted(latency=PredictedLatency(seconds=1e-3, source="a leaflet"), ratio=0.5, error=0.1)
+
+
+def test_a_predicted_latency_shares_no_key_with_a_measured_one():
+    assert not PREDICTED.to_json().keys() & latency(0.5).to_json().keys()
+    assert not {"interval_s", "latency_s", "noisy"} & asdict(PREDICTED).keys()
+
+
+@pytest.mark.parametrize("value", [PREDICTED, latency(0.5)], ids=["predicted", "measured"])
+def test_a_latency_of_either_kind_comes_back_from_json_as_what_it_was(value):
+    assert latency_from_json(json.loads(json.dumps(value.to_json()))) == value
+
+
+def test_a_prediction_has_no_interval_that_could_overlap():
+    assert not overlap(PREDICTED, PREDICTED)
+    assert overlap(latency(0.5), latency(0.5))
+
+
+# --- everything that reads front.json
+
+
+def unmarked(text: str, run: dict) -> list[str]:
+    """The latencies and ratios of the run's points that stand in the text without `~`."""
+    found = []
+    for point in [run["baseline"], run["uniform_int8"], *run["front"]]:
+        seconds, ratio = point["latency"]["predicted_s"], point["latency"]["predicted_ratio"]
+        for value in (f"{1e3 * seconds:.3f} ms", f"{1e3 * seconds:.3f} ±"):
+            found += re.findall(rf"(?<![~\d.]){re.escape(value)}", text)
+        found += re.findall(rf"latency[^.<]{{0,20}}(?<![~\d.]){re.escape(f'{ratio:.2f}×')}", text)
+    return found
+
+
+def test_the_report_marks_every_prediction_and_says_what_it_comes_from():
+    run = predicted_run()
+    page = render(run)
+    assert not unmarked(page, run)
+    assert page.count("~") > 20 and "are predicted, not measured, from the roofline of a leaflet" in page
+    assert "Measured on" not in page and "~ predicted latency" in page and '"error_x":{' not in page.replace(" ", "")
+
+
+def test_the_check_above_would_find_a_prediction_without_its_mark():
+    run = predicted_run()
+    seconds = run["baseline"]["latency"]["predicted_s"]
+    assert unmarked(f"latency {1e3 * seconds:.3f} ms", run)
+
+
+def test_the_table_marks_every_prediction_and_has_no_spread_of_a_latency():
+    from rich.console import Console
+
+    run, console = predicted_run(), Console(width=220, record=True, file=io.StringIO())
+    console.print(table.front_table(run))
+    text = console.export_text()
+    for point in run["front"]:
+        assert f"~{1e3 * point['latency']['predicted_s']:.3f} " in text
+    assert not unmarked(text, run) and "not measured" in text
+
+
+def test_no_column_of_a_measured_latency_holds_a_prediction():
+    for record in table.front_records(predicted_run()):
+        measured = ("latency_s", "latency_low_s", "latency_high_s", "latency_ratio", "p99_s", "noisy", "peak_memory_bytes")
+        assert [record[name] for name in measured] == [None] * 7
+        assert record["predicted_latency_s"] > 0 and record["prediction_source"] == "roofline of a leaflet"
+
+
+def test_why_speaks_of_predictions_with_their_mark_and_tells_none_apart():
+    run = predicted_run()
+    assert why_json(run)["indistinguishable"] == []
+    assert not unmarked("\n".join(why_lines(run)), run)
+
+
+def test_pick_marks_what_it_refuses():
+    run = predicted_run()
+    with pytest.raises(NothingMeets) as error:
+        pick(run, max_latency=1e-9)
+    assert "No point has" in str(error.value) and not unmarked(str(error.value), run)
+    assert "latency by ~" in str(error.value)
+    assert nearest_misses(run, Limits(latency_s=1e-9)) and limits_text(Limits(latency_s=1e-3), run) == "latency ≤ 1.000 ms"
+
+
+def test_the_manifest_of_a_bundle_says_that_its_latency_is_predicted(tmp_path):
+    run = predicted_run()
+    point = run["front"][0]
+    found = manifest_of(point, run, tmp_path)
+    assert found["metrics"]["latency"]["predicted_s"] == point["latency"]["predicted_s"]
+    assert "latency_s" not in found["metrics"]["latency"] and "original_s" not in found["metrics"]["latency"]
+    assert found["target"]["predicted"]["source"] == "roofline of a leaflet"
+
+
+def test_the_script_of_a_bundle_does_not_say_that_anything_was_measured():
+    for runtime in RUNNERS:
+        for packed in (True, False):
+            assert "measured" not in run_script(runtime, packed=packed)
+
+
+def manifest_of(point, run, folder):
+    import onnx
+
+    value = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1])
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Identity", ["x"], ["y"])], "g", [value], [])
+    onnx.save(onnx.helper.make_model(graph), folder / "model.onnx")
+    return manifest(point, run, folder / "model.onnx", file=folder / "model.onnx")
+
+
+# --- whole searches
+
+
+def test_without_the_flag_an_unplugged_board_ends_the_search_with_a_sentence_that_names_it(desk):
+    with pytest.raises(TargetUnavailable, match=r"No route to host.*--allow-predicted"):
+        desk.search(allow=False)
+
+
+@pytest.mark.serial
+@pytest.mark.slow
+def test_a_board_that_comes_back_is_another_run(desk):
+    first = desk.search()
+    assert first["environment"]["runtime"] == "predicted"
+    assert "roofline" in first["target"]["predicted"]["source"]
+    assert first["baseline"]["latency"]["predicted_ratio"] == 1.0
+    assert first["baseline"]["quality"]["test"] is not None  # by the stand-in
+    assert {row["precision_executed"] for row in first["baseline"]["layers"]} == {None}
+    predicted_in, desk.board.plugged = desk.directory, True
+    second = desk.search()
+    assert desk.directory != predicted_in and second["baseline"]["latency"]["latency_s"] > 0
+    assert "predicted" not in second["target"]
+
+
+@pytest.mark.serial
+def test_a_predicted_run_goes_on_as_long_as_its_predictions_are_the_same(desk):
+    desk.search(trials=2)
+    before = desk.directory
+    assert desk.search(trials=3)["trials"]["finished"] == 3 and desk.directory == before
+    sheet = desk.folder / "edge.toml"
+    sheet.write_text(sheet.read_text().replace("overhead_s = 1e-6", "overhead_s = 5e-6"))
+    desk.search(trials=2)
+    assert desk.directory != before
+
+
+@pytest.mark.serial
+@pytest.mark.slow
+def test_of_several_targets_only_the_one_that_is_away_is_predicted(desk):
+    run = desk.search(targets="cpu,edge.toml")
+    entries = run["baseline"]["targets"]
+    assert entries["cpu"]["latency"]["latency_s"] > 0 and entries["edge"]["latency"]["predicted_s"] > 0
+    assert [("predicted" in target) for target in run["targets"]] == [False, True]
+    cells = joint_table.joint_cells(run["baseline"], run, star=False)
+    assert sum("~" in cell for cell in cells) == 2 and sum("±" in cell and "~" not in cell for cell in cells) >= 1
+    assert "Latencies on edge are predicted" in render(run)
+    # without the flag, edge is away: its predictions are not mixed with what would be queued for it
+    mixed = desk.directory
+    desk.search(targets="cpu,edge.toml", allow=False)
+    assert desk.directory != mixed

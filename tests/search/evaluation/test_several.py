@@ -1,0 +1,33 @@
+"""The targets of a search as they are asked for: profiles, names and addresses."""
+
+from pathlib import Path
+
+import pytest
+from autocompress.errors import ProfileError, TargetUnavailable
+from autocompress.profiles import TargetAddress, load_profile
+from autocompress.search.evaluation.several import load_targets
+
+
+def test_targets_carry_their_profile_by_their_name_and_where_they_are(tmp_path: Path) -> None:
+    (tmp_path / "edge.toml").write_text('inherits = "jetson"\nthreads = 2\n')
+    first, second = load_targets(f"cpu,{tmp_path}/edge.toml@ann@10.0.0.5:2222")
+    assert (first.profile, first.address.local) == (load_profile("cpu"), True)
+    assert (second.profile.name, second.profile.threads, second.profile.runtime) == ("edge", 2, "tensorrt")
+    assert second.address == TargetAddress(profile=f"{tmp_path}/edge.toml", user="ann", host="10.0.0.5", port=2222)
+
+
+def test_two_boards_of_one_kind_have_two_names_and_one_fingerprint() -> None:
+    left, right = load_targets("jetson@ann@left,jetson@ann@right")
+    assert [left.profile.name, right.profile.name] == ["jetson@left", "jetson@right"]
+    assert left.profile.fingerprint == right.profile.fingerprint == load_profile("jetson").fingerprint
+
+
+def test_an_unknown_profile_at_an_address_is_answered_with_the_nearest() -> None:
+    with pytest.raises(ProfileError, match="did you mean 'jetson'"):
+        load_targets("jetsn@ann@host")
+
+
+def test_a_target_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    (tmp_path / "many.toml").write_text('inherits = "cpu"\nthreads = 4096\n')
+    with pytest.raises(TargetUnavailable, match="Target 'many': "):
+        load_targets(str(tmp_path / "many.toml"))[0].probe()

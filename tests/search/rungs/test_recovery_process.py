@@ -1,0 +1,120 @@
+"""Recovery in a process of its own: the same artifact as here, its failures, its end."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from autocompress.compress.compressor import BuildResult, Compressor
+from autocompress.compress.graph.network import Network
+from autocompress.compress.options import CompressorOptions, FileFormat
+from autocompress.compress.recipe import Recipe, Recovery
+from autocompress.errors import StageError
+from autocompress.search.rungs.recovery_process import RecoveryConfig, RecoveryProcess
+from autocompress.tasks.load import load_task
+from autocompress.tests.waiting import comes_true, ended
+
+SHORT = Recovery(steps=3, learning_rate=1e-3, temperature=4.0, weight=0.9)
+
+
+@pytest.fixture
+def process(tmp_path):
+    for name in ("cache", "levels", "out"):
+        (tmp_path / name).mkdir()
+    config = RecoveryConfig(
+        task="digits",
+        arguments={},
+        formats=[FileFormat()],
+        seed=0,
+        cache_dir=tmp_path / "cache",
+        levels_dir=tmp_path / "levels",
+        out_dir=tmp_path / "out",
+        cores=sorted(os.sched_getaffinity(0))[:1],
+    )
+    with RecoveryProcess(config) as process:
+        yield process
+
+
+def result_of(process: RecoveryProcess) -> BuildResult | StageError:
+    end = time.monotonic() + 200
+    while (found := process.poll(wait_s=1.0)) is None:
+        assert time.monotonic() < end, process.stage
+    return found
+
+
+def test_it_builds_what_would_be_built_here_and_goes_on_after_a_failure(process, tmp_path):
+    process.start(Recipe(skip=("nowhere",)))
+    failed = result_of(process)
+    assert isinstance(failed, StageError) and failed.stage == "prune" and not process.busy
+    process.start(Recipe(recovery=SHORT))
+    assert process.busy
+    built = result_of(process)
+    assert isinstance(built, BuildResult) and built.seconds["recover"] > 0 and built.artifact.path.is_file()
+    assert [*(tmp_path / "cache").glob("check-*")] == []
+    task = load_task("digits", {})
+    here = Compressor(
+        task, Network.trace(task.model, task.example_inputs), CompressorOptions(seed=0), levels_dir=tmp_path / "levels"
+    )
+    again = here.build(Recipe(recovery=SHORT), tmp_path / "out")
+    assert again.artifact.precision == built.artifact.precision and again.check.inputs[0].shape == built.check.inputs[0].shape
+
+
+def test_a_killed_child_is_a_failure_that_may_be_tried_again(process):
+    process.start(Recipe(recovery=SHORT))
+    os.kill(process._process.pid, signal.SIGKILL)
+    failed = result_of(process)
+    assert isinstance(failed, StageError) and (failed.stage, failed.kind, failed.retryable) == ("recover", "crash", True)
+
+
+def told(process, *lines):
+    """The process as if its child had written these lines to begin with."""
+    process.recipe = Recipe()
+    for line in lines:
+        process._replies.put(line)
+
+
+def test_looking_takes_no_longer_than_it_may_though_progress_is_told_all_the_time(process):
+    told(process, '{"progress": "step"}\n')
+    done = threading.Event()
+
+    def talk():
+        while not done.wait(0.02):
+            process._replies.put('{"progress": "step"}\n')
+
+    talker = threading.Thread(target=talk)
+    talker.start()
+    start = time.monotonic()
+    assert process.poll(wait_s=0.3) is None and process.stage == "step"
+    assert time.monotonic() - start < 60.0
+    done.set()
+    talker.join()
+
+
+ANSWER = {"seconds": {}, "builds": [{"check": "/nowhere/check.npz"}]}
+
+
+@pytest.mark.parametrize("line", ['{"seconds": {"bui', json.dumps(ANSWER)], ids=["half-a-line", "no-check-file"])
+def test_an_answer_that_cannot_be_read_is_a_crash(process, line):
+    told(process, line)
+    failed = process.poll()
+    assert isinstance(failed, StageError) and failed.kind == "crash" and not process.busy
+
+
+def test_its_end_is_that_of_the_processes_which_it_started(process):
+    code = "import subprocess, sys, time; print(subprocess.Popen(['sleep', '100']).pid, flush=True); time.sleep(100)"
+    child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, start_new_session=True)
+    grandchild = int(child.stdout.readline())
+    process._process = child
+    process.cancel()
+    assert comes_true(lambda: ended(grandchild))
+
+
+def test_a_cancelled_recipe_leaves_no_process(process):
+    process.start(Recipe(recovery=SHORT))
+    child = process._process
+    process.cancel()
+    assert child.poll() is not None and not process.busy and process.poll() is None
