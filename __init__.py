@@ -1,7 +1,8 @@
 """autocompress: hardware-aware compression of trained PyTorch models. See README.md for the map.
 
-The public names load on first use, so that `import autocompress` and the command line start at once:
-`Task`, `Metric`, `accuracy` (tasks), `Recipe`, `Recovery` (compress), `Profile`, `Measurement`, `load_profile` (profiles).
+The public names load on first use, so that `import autocompress` and the command line start at once: `Task`,
+`Metric`, `accuracy` (tasks), `Recipe`, `Recovery` (compress), `Profile`, `Measurement`, `load_profile`
+(profiles).
 """
 
 from importlib import import_module

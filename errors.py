@@ -44,7 +44,9 @@ class TargetUnavailable(AutocompressError):  # noqa: N818 - a state of the targe
 class StageError(AutocompressError):
     """One candidate failed in `stage`; `retryable` says that the same candidate may succeed when tried again."""
 
-    def __init__(self, message: str, *, stage: FailureStage, kind: FailureKind = "error", retryable: bool = False):
+    def __init__(
+        self, message: str, *, stage: FailureStage, kind: FailureKind = "error", retryable: bool = False
+    ):
         super().__init__(message)
         self.stage: FailureStage = stage
         self.kind: FailureKind = kind

@@ -12,7 +12,9 @@ from typing import Any
 
 def canonical_json(value: Any) -> bytes:
     """Canonical UTF-8 bytes of a JSON value: sorted keys, no spaces, no NaN (ValueError)."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False).encode()
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False
+    ).encode()
 
 
 def digest_of(value: Any) -> str:
@@ -28,7 +30,9 @@ def digest_of_file(path: Path) -> str:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yields a temporary path beside `path`, renamed to it on success and removed on error: never a half-written file."""
+    """Yields a temporary path beside `path`, renamed to it on success and removed on error: never a
+    half-written file.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         yield temporary

@@ -2,8 +2,9 @@
 
     python benchmarks/candidate_cost.py [--data ../shared/data] [--trials 12]
 
-Runs a real search without recovery (pruned and int8 candidates) and prints medians: building (prune, calibrate, edit the
-exported graph, quantize; target ≤ 0.3 s) and everything else (processes, checks, sessions, bookkeeping; target ≤ 1 s).
+Runs a real search without recovery (pruned and int8 candidates) and prints medians: building (prune,
+calibrate, edit the exported graph, quantize; target ≤ 0.3 s) and everything else (processes, checks,
+sessions, bookkeeping; target ≤ 1 s).
 """
 
 import argparse
@@ -28,7 +29,9 @@ OWN = ("reconstruct", "recover", "validate", "timing loop")
 
 def main() -> None:
     """Runs the search and prints the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
     parser.add_argument("--trials", type=int, default=12)
     arguments = parser.parse_args()
@@ -47,7 +50,10 @@ def main() -> None:
             fresh=False,
             command="benchmarks/candidate_cost.py",
         )
-        with make_progress(quiet=True) as progress, open_search(prepare(request, progress), progress) as search:
+        with (
+            make_progress(quiet=True) as progress,
+            open_search(prepare(request, progress), progress) as search,
+        ):
             with (
                 patch("autocompress.search.sequential.first_recipes", chosen_recipes),
                 patch.object(search.finalists, "look_at", return_value=False),
@@ -62,8 +68,14 @@ def chosen_recipes(space: SearchSpace, **_: bool) -> list[Recipe]:
     recipes = [Recipe(), space.uniform_int8()]
     for _ in range(50):
         keep = {group.name: draw.choice(group.levels) for group in space.groups if draw.random() < 0.5}
-        keep = {group.name: keep[group.name] for group in space.groups if keep.get(group.name, group.channels) < group.channels}
-        recipes.append(Recipe(keep=keep, precision={name: "int8" for name in space.quantizable if draw.random() < 0.8}))
+        keep = {
+            group.name: keep[group.name]
+            for group in space.groups
+            if keep.get(group.name, group.channels) < group.channels
+        }
+        recipes.append(
+            Recipe(keep=keep, precision={name: "int8" for name in space.quantizable if draw.random() < 0.8})
+        )
     return recipes
 
 

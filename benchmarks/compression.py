@@ -1,11 +1,14 @@
-"""The figures of single candidates: accuracy, size and latency of ResNet-20, -56 and -8 compressed in every way.
+"""The figures of single candidates: accuracy, size and latency of ResNet-20, -56 and -8 compressed in every
+way.
 
-    python benchmarks/compression.py [--data ../shared/data] [--rows REGEX] [--work runs/compression] [--again]
+    python benchmarks/compression.py [--data ../shared/data] [--rows REGEX] [--work runs/compression]
+    [--again]
 
-Accuracy is that of the ONNX file in ONNX Runtime on the validation half (training stops by it), on the test half, and on all
-10,000 test images; sizes are those of the file; latency is a ratio to float32 by the measuring protocol, one thread, batch 1.
-All rows take about three hours on two cores; a row that was made before is read from benchmarks/results/compression.json
-(its file is kept in --work), so that a killed run goes on, in the middle of a training too. `--rows` chooses rows.
+Accuracy is that of the ONNX file in ONNX Runtime on the validation half (training stops by it), on the test
+half, and on all 10,000 test images; sizes are those of the file; latency is a ratio to float32 by the
+measuring protocol, one thread, batch 1. All rows take about three hours on two cores; a row that was made
+before is read from benchmarks/results/compression.json (its file is kept in --work), so that a killed run
+goes on, in the middle of a training too. `--rows` chooses rows.
 """
 
 import argparse
@@ -87,23 +90,32 @@ def uniform(precision: Precision, *, wide: str = "") -> Callable[[Compressor], R
     return recipe
 
 
-def pruned(share: float, *, multiple: int, skip: tuple[str, ...] = (), inner: bool = True) -> Callable[[Compressor], Recipe]:
+def pruned(
+    share: float, *, multiple: int, skip: tuple[str, ...] = (), inner: bool = True
+) -> Callable[[Compressor], Recipe]:
     """`share` of the MACs left: channels go where the database's error per multiplication saved is least."""
 
     def recipe(compressor: Compressor) -> Recipe:
         network, database = compressor.network, compressor.students.database
         gone = {layer for block in network.blocks if block.name in skip for layer in block.layers}
-        groups = [g for g in network.groups if (len(g.layers) == 1 or not inner) and not gone.issuperset(g.layers)]
+        groups = [
+            g for g in network.groups if (len(g.layers) == 1 or not inner) and not gone.issuperset(g.layers)
+        ]
         orders = {group.name: database.removal(group) for group in groups}
         found = Recipe(keep={group.name: group.channels for group in groups}, skip=tuple(sorted(skip)))
         while network.cost(found).macs > share * network.macs:
             found = min(_smaller(network, orders, found, multiple), key=lambda item: item[0])[1]
-        return Recipe(keep={n: k for n, k in found.keep.items() if k < network.group_by_name[n].channels}, skip=found.skip)
+        return Recipe(
+            keep={n: k for n, k in found.keep.items() if k < network.group_by_name[n].channels},
+            skip=found.skip,
+        )
 
     return recipe
 
 
-def _smaller(network: Network, orders: Mapping[str, Any], recipe: Recipe, multiple: int) -> Iterable[tuple[float, Recipe]]:
+def _smaller(
+    network: Network, orders: Mapping[str, Any], recipe: Recipe, multiple: int
+) -> Iterable[tuple[float, Recipe]]:
     """Error per multiplication saved, and the recipe, of every next smaller level of one group."""
     macs = network.cost(recipe).macs
     for name, count in recipe.keep.items():
@@ -116,36 +128,65 @@ def _smaller(network: Network, orders: Mapping[str, Any], recipe: Recipe, multip
             yield error / (macs - network.cost(smaller).macs), smaller
 
 
-def both(first: Callable[[Compressor], Recipe], second: Callable[[Compressor], Recipe]) -> Callable[[Compressor], Recipe]:
+def both(
+    first: Callable[[Compressor], Recipe], second: Callable[[Compressor], Recipe]
+) -> Callable[[Compressor], Recipe]:
     """Channels and blocks of the first, precisions of the second."""
 
     def recipe(compressor: Compressor) -> Recipe:
         shape, precision = first(compressor), second(compressor).precision
-        gone = {layer for block in compressor.network.blocks if block.name in shape.skip for layer in block.layers}
-        return Recipe(keep=shape.keep, skip=shape.skip, precision={n: p for n, p in precision.items() if n not in gone})
+        gone = {
+            layer for block in compressor.network.blocks if block.name in shape.skip for layer in block.layers
+        }
+        return Recipe(
+            keep=shape.keep, skip=shape.skip, precision={n: p for n, p in precision.items() if n not in gone}
+        )
 
     return recipe
 
 
-DEEP = ("layer1.2", "layer1.5", "layer1.8", "layer2.5", "layer2.6", "layer2.7")  # the least missed of ResNet-56, stitched
+DEEP = (
+    "layer1.2",
+    "layer1.5",
+    "layer1.8",
+    "layer2.5",
+    "layer2.6",
+    "layer2.7",
+)  # the least missed of ResNet-56, stitched
 HALF = pruned(0.5, multiple=2)
-SHALLOW = pruned(0.5, multiple=4, skip=("layer1.1", "layer2.1"))  # as accurate before training, and its steps are faster
+SHALLOW = pruned(
+    0.5, multiple=4, skip=("layer1.1", "layer2.1")
+)  # as accurate before training, and its steps are faster
 ROWS = (
     Row(name="float32", model="resnet20", recipe=whole, target="91.73 %"),
     Row(name="int8", model="resnet20", recipe=uniform("int8"), target="≥ 91.6 %, ≤ 302 KB"),
     Row(name="4 bits", model="resnet20", recipe=uniform("int4"), target="≥ 90.5 %, ≤ 168 KB"),
-    Row(name="4 bits, 4 min", model="resnet20", recipe=uniform("int4"), minutes=4, target="≥ 91.5 %, ≤ 168 KB"),
+    Row(
+        name="4 bits, 4 min", model="resnet20", recipe=uniform("int4"), minutes=4, target="≥ 91.5 %, ≤ 168 KB"
+    ),
     Row(name="3 bits", model="resnet20", recipe=uniform("int3"), target=""),
-    Row(name="3 bits, 6 min", model="resnet20", recipe=uniform("int3"), minutes=6, target="≥ 91.0 %, ≤ 140 KB"),
+    Row(
+        name="3 bits, 6 min", model="resnet20", recipe=uniform("int3"), minutes=6, target="≥ 91.0 %, ≤ 140 KB"
+    ),
     Row(name="2 bits", model="resnet20", recipe=uniform("int2"), target=""),
-    Row(name="2 bits, 8 min", model="resnet20", recipe=uniform("int2"), minutes=8, target="≥ 89.5 %, ≤ 100 KB"),
+    Row(
+        name="2 bits, 8 min", model="resnet20", recipe=uniform("int2"), minutes=8, target="≥ 89.5 %, ≤ 100 KB"
+    ),
     Row(name="half of the MACs", model="resnet20", recipe=HALF, target="≥ 80 %"),
     Row(name="half of the MACs, 12 min", model="resnet20", recipe=HALF, minutes=12, target="≥ 91.0 %"),
     Row(name="half, two blocks less", model="resnet20", recipe=SHALLOW, target="≥ 80 %"),
-    Row(name="half, two blocks less, 20 min", model="resnet20", recipe=SHALLOW, minutes=20, target="≥ 91.0 %"),
+    Row(
+        name="half, two blocks less, 20 min", model="resnet20", recipe=SHALLOW, minutes=20, target="≥ 91.0 %"
+    ),
     Row(name="float32", model="resnet56", recipe=whole, target="93.39 %"),
     Row(name="2.5× fewer MACs", model="resnet56", recipe=pruned(0.4, multiple=8, skip=DEEP), target=""),
-    Row(name="2.5× fewer MACs, 55 min", model="resnet56", recipe=pruned(0.4, multiple=8, skip=DEEP), minutes=55, target="≥ 92.9 %"),
+    Row(
+        name="2.5× fewer MACs, 55 min",
+        model="resnet56",
+        recipe=pruned(0.4, multiple=8, skip=DEEP),
+        minutes=55,
+        target="≥ 92.9 %",
+    ),
     Row(name="float32", model="resnet8", recipe=whole, target="87.19 %"),
     Row(name="int8", model="resnet8", recipe=uniform("int8"), target="≥ 87.0 %, ≤ 100 KB"),
     Row(name="3 bits, 3 min", model="resnet8", recipe=uniform("int3"), minutes=3, target="≥ 85 %, ≤ 55 KB"),
@@ -188,8 +229,13 @@ class Bench:
         target = Target(load_profile("cpu"))
         with target.session() as session:
             splits = {name: self._split(row.model, name) for name in ("validation", "test")}
-            ran = {name: session.run(built.artifact.path, split.inputs, batch=250) for name, split in splits.items()}
-        accuracy = {name: 100 * score(compressor.task.metric, ran[name], splits[name].targets) for name in splits}
+            ran = {
+                name: session.run(built.artifact.path, split.inputs, batch=250)
+                for name, split in splits.items()
+            }
+        accuracy = {
+            name: 100 * score(compressor.task.metric, ran[name], splits[name].targets) for name in splits
+        }
         return Found(
             name=row.name,
             model=row.model,
@@ -202,7 +248,9 @@ class Bench:
         )
 
     def _split(self, model: str, name: str) -> StoredSplit:
-        return StoredSplit(getattr(self.compressor(model).task, name), self.work / "inputs" / f"{model}-{name}.npz")
+        return StoredSplit(
+            getattr(self.compressor(model).task, name), self.work / "inputs" / f"{model}-{name}.npz"
+        )
 
     def measure(self, chosen: Iterable[Row]) -> None:
         """Latency ratios of the chosen rows that have none, one after the other."""
@@ -221,7 +269,11 @@ class Bench:
 
 
 def _read() -> dict[tuple[str, str], Found]:
-    return {_key(item): item for item in map(_found, json.loads(RESULTS.read_text()))} if RESULTS.is_file() else {}
+    return (
+        {_key(item): item for item in map(_found, json.loads(RESULTS.read_text()))}
+        if RESULTS.is_file()
+        else {}
+    )
 
 
 def _found(value: Mapping[str, Any]) -> Found:
@@ -264,7 +316,9 @@ def table(found: Iterable[Found]) -> str:
 
 
 def stitching(bench: Bench) -> str:
-    """Median time to stitch a ResNet-56 candidate from the database (targets ≤ 50 ms), to build it, and the peak memory."""
+    """Median time to stitch a ResNet-56 candidate from the database (targets ≤ 50 ms), to build it, and the
+    peak memory.
+    """
     compressor = bench.compressor("resnet56")
     network = compressor.network
     recipe = both(pruned(0.6, multiple=8), uniform("int4"))(compressor)
@@ -290,7 +344,9 @@ def stitching(bench: Bench) -> str:
 
 
 def small_models(work: Path) -> str:
-    """A transformer and a depthwise network of the tests' table: int8 and pruned, built, checked against torch, measured."""
+    """A transformer and a depthwise network of the tests' table: int8 and pruned, built, checked against
+    torch, measured.
+    """
     from autocompress.tests.compress.tasks import tiny_task
 
     target, lines = Target(load_profile("cpu")), []
@@ -298,7 +354,9 @@ def small_models(work: Path) -> str:
         task = tiny_task(name)
         network = Network.trace(task.model, task.example_inputs)
         compressor = Compressor(task, network, levels_dir=work / "levels")
-        int8: dict[str, Precision] = {layer.name: "int8" for layer in network.layers if not layer.float_only and layer.uses == 1}
+        int8: dict[str, Precision] = {
+            layer.name: "int8" for layer in network.layers if not layer.float_only and layer.uses == 1
+        }
         half = {group.name: max(1, group.channels // 2) for group in network.groups}
         original = compressor.build(Recipe(), work / "artifacts").artifact.path
         for label, recipe in (
@@ -311,8 +369,12 @@ def small_models(work: Path) -> str:
             with target.session() as session:
                 outputs = session.run(built.artifact.path, inputs.inputs, batch=64)
                 ratio = session.measure(built.artifact.path, original).ratio
-            check_outputs([x[: len(built.check.expected[0])] for x in _on_check(target, built, work)], built.check)
-            lines.append(f"{name}, {label}: matches torch, latency {ratio:.2f} of float32 ({len(outputs[0])} samples ran)")
+            check_outputs(
+                [x[: len(built.check.expected[0])] for x in _on_check(target, built, work)], built.check
+            )
+            lines.append(
+                f"{name}, {label}: matches torch, latency {ratio:.2f} of float32 ({len(outputs[0])} samples ran)"
+            )
     return "\n".join(lines)
 
 
@@ -320,17 +382,23 @@ def _on_check(target: Target, built: Any, work: Path) -> Any:
     import numpy as np
 
     path = work / "inputs" / "check.npz"
-    np.savez(path, allow_pickle=False, **{str(index): array for index, array in enumerate(built.check.inputs)})
+    np.savez(
+        path, allow_pickle=False, **{str(index): array for index, array in enumerate(built.check.inputs)}
+    )
     with target.session() as session:
         return session.run(built.artifact.path, path, batch=len(built.check.inputs[0]))
 
 
 def main() -> None:
     """Makes the chosen rows that are missing, measures them together and prints the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
     parser.add_argument("--work", type=Path, default=ROOT / "runs" / "compression")
-    parser.add_argument("--rows", default="", help="regular expression on 'model, candidate', such as 'resnet20, 4 bits'")
+    parser.add_argument(
+        "--rows", default="", help="regular expression on 'model, candidate', such as 'resnet20, 4 bits'"
+    )
     parser.add_argument("--again", action="store_true", help="make the chosen rows again")
     parser.add_argument("--threads", type=int, default=2, help="of torch")
     parser.add_argument("--no-latency", action="store_true", help="leave the measuring to a later call")

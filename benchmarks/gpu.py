@@ -1,20 +1,24 @@
-"""TensorRT's front of ResNet-20 and -56, and the A/A error of GPU time. NEVER RUN SO FAR: no GPU was lent (2026-11).
+"""TensorRT's front of ResNet-20 and -56, and the A/A error of GPU time. NEVER RUN SO FAR: no GPU was lent
+(2026-11).
 
     python benchmarks/gpu.py export FOLDER [--data ../shared/data] [--images 1000]
     python benchmarks/gpu.py measure FOLDER [--target gpu-rtx] [--batches 1,64] [--repetitions 20] [--json]
 
-`export` needs torch and no GPU: it writes uniform candidates (every legal precision × 100, 75 and 50 % of the channels, fitted
-in closed form, without training) and images of the test half. `measure` needs a GPU and TensorRT, and neither the data nor the
-weights: per network and batch size the A/A error (target: median ≤ 1 %), and each candidate's accuracy, latency ratio with three
-engine builds, executed precisions; the front is marked. Exit code 3 without a GPU, 1 if the A/A target is missed.
+`export` needs torch and no GPU: it writes uniform candidates (every legal precision × 100, 75 and 50 % of the
+channels, fitted in closed form, without training) and images of the test half. `measure` needs a GPU and
+TensorRT, and neither the data nor the weights: per network and batch size the A/A error (target: median ≤ 1
+%), and each candidate's accuracy, latency ratio with three engine builds, executed precisions; the front is
+marked. Exit code 3 without a GPU, 1 if the A/A target is missed.
 
-On a lent machine that has torch, onnx and scipy but no TensorRT and no network, and takes 64 MiB a call: tensorrt-rtx's library
-has 234 MB, 66 MB compressed by xz -9, so that it travels in parts, in two calls on the same warm machine. Here:
+On a lent machine that has torch, onnx and scipy but no TensorRT and no network, and takes 64 MiB a call:
+tensorrt-rtx's library has 234 MB, 66 MB compressed by xz -9, so that it travels in parts, in two calls on the
+same warm machine. Here:
 
-    python benchmarks/gpu.py export .gpu/candidates
-    pip download --no-deps --only-binary :all: --python-version 312 -d .gpu/wheels tensorrt_rtx_cu13_bindings==1.7.1.116
-    xz -9 -c $(python -c 'import tensorrt_rtx_libs as l; print(l.__path__[0])')/libtensorrt_rtx.so.1 | split -b 40M - .gpu/a/lib.xz.
-    (move the later parts to .gpu/b; the parser's library, 4 MB, and the package tensorrt_rtx_libs itself go with them)
+    python benchmarks/gpu.py export .gpu/candidates pip download --no-deps --only-binary :all:
+    --python-version 312 -d .gpu/wheels tensorrt_rtx_cu13_bindings==1.7.1.116 xz -9 -c $(python -c 'import
+    tensorrt_rtx_libs as l; print(l.__path__[0])')/libtensorrt_rtx.so.1 | split -b 40M - .gpu/a/lib.xz. (move
+    the later parts to .gpu/b; the parser's library, 4 MB, and the package tensorrt_rtx_libs itself go with
+    them)
 
     call 1, carrying .gpu/a:   cp -r .gpu/a /tmp/gpu
     call 2, carrying .gpu/b, .gpu/wheels, .gpu/candidates:
@@ -48,7 +52,9 @@ UNAVAILABLE = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """A candidate on the GPU; accuracy in percent. `executed` counts layers by precision, `failure` says why there is no more."""
+    """A candidate on the GPU; accuracy in percent. `executed` counts layers by precision, `failure` says why
+    there is no more.
+    """
 
     network: str
     batch: int
@@ -66,7 +72,9 @@ class Seen:
 
 def main() -> int:
     """The exit code."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("half", choices=("export", "measure"))
     parser.add_argument("folder", type=Path)
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
@@ -93,9 +101,14 @@ def main() -> int:
     for network in networks:
         for batch in map(int, given.batches.split(",")):
             baseline = given.folder / network / "float32-100.onnx"
-            errors[f"{network} batch {batch}"] = control_errors(target, baseline, batch=batch, repetitions=given.repetitions)
+            errors[f"{network} batch {batch}"] = control_errors(
+                target, baseline, batch=batch, repetitions=given.repetitions
+            )
             seen += marked(
-                [measured(target, path, network, batch=batch) for path in sorted((given.folder / network).glob("*.onnx"))]
+                [
+                    measured(target, path, network, batch=batch)
+                    for path in sorted((given.folder / network).glob("*.onnx"))
+                ]
             )
     report(errors, seen, as_json=given.json)
     return int(any(statistics.median(found) > 0.01 for found in errors.values()))
@@ -120,10 +133,19 @@ def export(network_name: str, folder: Path, *, data: Path, images: int, target: 
     np.save(out / "targets.npy", np.asarray(write_inputs(task.test, out / "inputs.npz", limit=images)))
     legal = {layer.name: legal_precisions(layer, profile) for layer in network.layers}
     for precision in sorted({name for names in legal.values() for name in names}):
-        chosen = {name: precision for name, allowed in legal.items() if precision in allowed and precision != "float32"}
+        chosen = {
+            name: precision
+            for name, allowed in legal.items()
+            if precision in allowed and precision != "float32"
+        }
         for share in SHARES:
-            keep = {group.name: kept(levels(group, profile.channel_multiple), share * group.channels) for group in network.groups}
-            keep = {group.name: keep[group.name] for group in network.groups if keep[group.name] < group.channels}
+            keep = {
+                group.name: kept(levels(group, profile.channel_multiple), share * group.channels)
+                for group in network.groups
+            }
+            keep = {
+                group.name: keep[group.name] for group in network.groups if keep[group.name] < group.channels
+            }
             built = compressor.build(Recipe(keep=keep, precision=chosen), out / "built")
             path = out / f"{precision}-{round(100 * share)}.onnx"
             path.write_bytes(built.artifact.path.read_bytes())
@@ -140,7 +162,9 @@ def control_errors(target: Target, baseline: Path, *, batch: int, repetitions: i
     digest, found = digest_of_file(baseline), []
     for _ in range(repetitions):
         with measuring(cores=target.cores), target.open_worker() as worker:
-            seen = target.measure_once(worker, baseline, baseline, timing=SEARCH_TIMING.with_batch(batch), digests=(digest, digest))
+            seen = target.measure_once(
+                worker, baseline, baseline, timing=SEARCH_TIMING.with_batch(batch), digests=(digest, digest)
+            )
         found.append(abs(seen.ratio - 1))
     return found
 
@@ -157,15 +181,31 @@ def measured(target: Target, path: Path, network: str, *, batch: int) -> Seen:
     except StageError as error:
         return Seen(**{**asdict(base), "failure": str(error)})
     counts = {name: list(executed.values()).count(name) for name in sorted(set(executed.values()))}
-    facts = {"accuracy": 100 * float((outputs.argmax(1) == targets).mean()), "ratio": seen.ratio, "half_width": seen.half_width}
-    return Seen(**{**asdict(base), **facts, "latency_s": seen.latency_s, "executed": counts, "details": dict(seen.details)})
+    facts = {
+        "accuracy": 100 * float((outputs.argmax(1) == targets).mean()),
+        "ratio": seen.ratio,
+        "half_width": seen.half_width,
+    }
+    return Seen(
+        **{
+            **asdict(base),
+            **facts,
+            "latency_s": seen.latency_s,
+            "executed": counts,
+            "details": dict(seen.details),
+        }
+    )
 
 
 def computing(path: Path) -> list[str]:
     """The names of the layers' nodes: artifacts name the nodes that compute after their layers."""
     import onnx
 
-    return [node.name for node in onnx.load(path).graph.node if node.op_type in ("Conv", "Gemm", "MatMul") and node.name]
+    return [
+        node.name
+        for node in onnx.load(path).graph.node
+        if node.op_type in ("Conv", "Gemm", "MatMul") and node.name
+    ]
 
 
 def marked(found: list[Seen]) -> list[Seen]:
@@ -175,7 +215,9 @@ def marked(found: list[Seen]) -> list[Seen]:
     def beaten(one: Seen) -> bool:
         mine = (-(one.accuracy or 0), one.ratio, one.size_bytes)
         others = [(-(item.accuracy or 0), item.ratio, item.size_bytes) for item in good if item is not one]
-        return any(all(a <= b for a, b in zip(other, mine, strict=True)) and other != mine for other in others)
+        return any(
+            all(a <= b for a, b in zip(other, mine, strict=True)) and other != mine for other in others
+        )
 
     return [Seen(**{**asdict(item), "on_front": item in good and not beaten(item)}) for item in found]
 
@@ -186,7 +228,9 @@ def report(errors: dict[str, list[float]], seen: list[Seen], *, as_json: bool) -
         print(json.dumps({"control_errors": errors, "candidates": [asdict(item) for item in seen]}, indent=2))
         return
     for name, found in errors.items():
-        print(f"A/A error of {name}: median {100 * statistics.median(found):.2f} %, worst {100 * max(found):.2f} %")
+        print(
+            f"A/A error of {name}: median {100 * statistics.median(found):.2f} %, worst {100 * max(found):.2f} %"
+        )
     for item in seen:
         told = item.failure or (
             f"{item.accuracy:.2f} %, {1e6 * (item.latency_s or 0):.1f} us, ratio {item.ratio:.3f} "

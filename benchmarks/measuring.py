@@ -1,10 +1,12 @@
-"""How far A/A measurements miss 1: the error of the measuring protocol, idle and beside a training job on another core.
+"""How far A/A measurements miss 1: the error of the measuring protocol, idle and beside a training job on
+another core.
 
     python benchmarks/measuring.py [--repetitions 20] [--target cpu] [--model MODEL.onnx] [--json]
 
-Every repetition is a fresh worker process that measures a model beside itself, without the A/A control that would refuse
-bad ones. Printed per situation: median and 95th percentile of |ratio - 1|, seconds per measurement, and how often it was
-marked noisy. Targets: median ≤ 1 %, 95th percentile ≤ 2 %. Exit code 1 if one is missed.
+Every repetition is a fresh worker process that measures a model beside itself, without the A/A control that
+would refuse bad ones. Printed per situation: median and 95th percentile of |ratio - 1|, seconds per
+measurement, and how often it was marked noisy. Targets: median ≤ 1 %, 95th percentile ≤ 2 %. Exit code 1 if
+one is missed.
 """
 
 import argparse
@@ -61,7 +63,9 @@ class Figures:
 
 def main() -> int:
     """0 if the targets are met."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--repetitions", type=int, default=20)
     parser.add_argument("--target", default="cpu")
     parser.add_argument("--model", type=Path)
@@ -77,12 +81,16 @@ def main() -> int:
         results = [figures("idle", target, model, timing=timing, repetitions=given.repetitions)]
         if spare := sorted(os.sched_getaffinity(0) - set(target.cores)):
             with training(spare):
-                results.append(figures("training", target, model, timing=timing, repetitions=given.repetitions))
+                results.append(
+                    figures("training", target, model, timing=timing, repetitions=given.repetitions)
+                )
     report(results, as_json=given.json)
     return 0 if all(result.good for result in results) else 1
 
 
-def figures(situation: str, target: Target, model: Path, *, timing: TimingConfig, repetitions: int) -> Figures:
+def figures(
+    situation: str, target: Target, model: Path, *, timing: TimingConfig, repetitions: int
+) -> Figures:
     """Repeats the A/A measurement in fresh processes."""
     digests = (digest_of_file(model),) * 2
     errors, noisy, started = [], 0, time.perf_counter()
@@ -139,7 +147,9 @@ def report(results: list[Figures], *, as_json: bool) -> None:
     if as_json:
         print(json.dumps([{**asdict(result), "good": result.good} for result in results]))
         return
-    print(f"{'A/A error':<12}{'n':>4}{'median':>10}{'p95':>10}{'noisy':>8}{'s each':>8}  targets ≤ 1 % and ≤ 2 %")
+    print(
+        f"{'A/A error':<12}{'n':>4}{'median':>10}{'p95':>10}{'noisy':>8}{'s each':>8}  targets ≤ 1 % and ≤ 2 %"
+    )
     for result in results:
         numbers = f"{100 * result.median_error:>8.2f} %{100 * result.p95_error:>8.2f} %{100 * result.noisy_share:>6.0f} %"
         verdict = "met" if result.good else "MISSED"

@@ -1,10 +1,11 @@
-"""ResNet-20 in float32 and int8 in OpenVINO and in ONNX Runtime, as ratios to float32 in ONNX Runtime, one thread, batch 1.
+"""ResNet-20 in float32 and int8 in OpenVINO and in ONNX Runtime, as ratios to float32 in ONNX Runtime, one
+thread, batch 1.
 
     python benchmarks/openvino.py [--data ../shared/data] [--rounds 6] [--json]
 
-A worker process holds one runtime, so the two cannot share an ABBA pair: a round measures each file in turn, forth and back
-(ABCDDCBA), each with a fresh session pair of the file beside itself in a fresh process, all of it under one lease. A ratio is that
-of a round's means; the interval is over rounds.
+A worker process holds one runtime, so the two cannot share an ABBA pair: a round measures each file in turn,
+forth and back (ABCDDCBA), each with a fresh session pair of the file beside itself in a fresh process, all of
+it under one lease. A ratio is that of a round's means; the interval is over rounds.
 """
 
 import argparse
@@ -31,7 +32,9 @@ SUBJECTS = [(target, precision) for precision in ("float32", "int8") for target 
 
 def main() -> int:
     """Builds the two files, measures, prints."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", default=str(ROOT.parent / "shared" / "data"))
     parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--json", action="store_true")
@@ -44,15 +47,32 @@ def main() -> int:
     results = [describe(subject, rounds) for subject in SUBJECTS]
     flags = ", ".join(environment.flags)
     if arguments.json:
-        print(json.dumps({"cpu": environment.cpu_model, "flags": flags, "load_1m": environment.load_1m, "results": results}))
+        print(
+            json.dumps(
+                {
+                    "cpu": environment.cpu_model,
+                    "flags": flags,
+                    "load_1m": environment.load_1m,
+                    "results": results,
+                }
+            )
+        )
         return 0
-    versions = ", ".join(f"{target.profile.runtime} {target.probe().runtime_version}" for target in targets.values())
+    versions = ", ".join(
+        f"{target.profile.runtime} {target.probe().runtime_version}" for target in targets.values()
+    )
     print(f"{environment.cpu_model}: {flags}; load {environment.load_1m:.1f}; {versions}")
     for result in results:
         aim = AIMS.get((result["target"], result["precision"]))
-        verdict = "" if aim is None else f"  target ≤ {aim:.2f}: {'met' if result['ratio'] <= aim else 'MISSED'}"
-        spread = f"{result['ratio']:.3f}" + (f" ± {result['half_width']:.3f}" if arguments.rounds > 1 else " (one round)")
-        print(f"{result['target']:<14}{result['precision']:<9}{1e3 * result['latency_s']:>8.3f} ms   {spread}{verdict}")
+        verdict = (
+            "" if aim is None else f"  target ≤ {aim:.2f}: {'met' if result['ratio'] <= aim else 'MISSED'}"
+        )
+        spread = f"{result['ratio']:.3f}" + (
+            f" ± {result['half_width']:.3f}" if arguments.rounds > 1 else " (one round)"
+        )
+        print(
+            f"{result['target']:<14}{result['precision']:<9}{1e3 * result['latency_s']:>8.3f} ms   {spread}{verdict}"
+        )
     return 0
 
 
@@ -62,7 +82,10 @@ def build(data: str, folder: Path) -> dict[str, Path]:
     network = Network.trace(task.model, task.example_inputs)
     compressor = Compressor(task, network)
     int8 = Recipe(precision={layer.name: "int8" for layer in network.layers})
-    return {name: compressor.build(recipe, folder).artifact.path for name, recipe in (("float32", Recipe()), ("int8", int8))}
+    return {
+        name: compressor.build(recipe, folder).artifact.path
+        for name, recipe in (("float32", Recipe()), ("int8", int8))
+    }
 
 
 def measure_round(targets: dict[str, Target], files: dict[str, Path]) -> dict[tuple[str, str], float]:
@@ -81,7 +104,11 @@ def measure_round(targets: dict[str, Target], files: dict[str, Path]) -> dict[tu
 def describe(subject: tuple[str, str], rounds: list[dict[tuple[str, str], float]]) -> dict[str, str | float]:
     """Median latency, ratio to float32 in ONNX Runtime, and half the width of its 95 % interval."""
     ratios = [times[subject] / times["cpu", "float32"] for times in rounds]
-    spread = statistics.stdev(ratios) / len(ratios) ** 0.5 * critical_value(len(ratios) - 1) if len(ratios) > 1 else 0.0
+    spread = (
+        statistics.stdev(ratios) / len(ratios) ** 0.5 * critical_value(len(ratios) - 1)
+        if len(ratios) > 1
+        else 0.0
+    )
     latency = statistics.median(times[subject] for times in rounds)
     return {
         "target": subject[0],

@@ -1,4 +1,5 @@
-"""How well the probe's KL ranks the finished candidates of runs on ResNet-20, and what one costs in CPU seconds.
+"""How well the probe's KL ranks the finished candidates of runs on ResNet-20, and what one costs in CPU
+seconds.
 
 python benchmarks/probe_ranks.py DATA RUN/front.json [RUN/front.json ...]
 """
@@ -46,7 +47,9 @@ def main(data: str, *fronts: str) -> None:
         "not recovered, drop below 3 pp": [row for row in rows if not row[2] and row[1] < 0.03],
     }.items():
         if len(kept) > 2:
-            print(f"{name}: {spearmanr([row[0] for row in kept], [row[1] for row in kept])[0]:.3f} of {len(kept)}")
+            print(
+                f"{name}: {spearmanr([row[0] for row in kept], [row[1] for row in kept])[0]:.3f} of {len(kept)}"
+            )
 
 
 if __name__ == "__main__":

@@ -2,9 +2,10 @@
 
     python benchmarks/resnet20_search.py [--data ../shared/data] [--budget 20m] [--run runs/NAME]
 
-With `--run` it reads a finished run instead. Prints the best points within 1 point of the original, by the final measurements
-and on the test split, and the normalized hypervolume of the search against uniform int8 alone (design section 5: drop clipped
-at 5 points, size and latency divided by the float32 original's, reference point (5 pp, 1, 1)).
+With `--run` it reads a finished run instead. Prints the best points within 1 point of the original, by the
+final measurements and on the test split, and the normalized hypervolume of the search against uniform int8
+alone (design section 5: drop clipped at 5 points, size and latency divided by the float32 original's,
+reference point (5 pp, 1, 1)).
 """
 
 import argparse
@@ -22,7 +23,9 @@ Vector = tuple[float, float, float]
 
 def main() -> None:
     """Searches if asked to, and prints the tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
     parser.add_argument("--budget", default="20m")
     parser.add_argument("--run", type=Path)
@@ -49,7 +52,10 @@ def report(run: dict[str, Any]) -> None:
     for point in run["front"]:
         print(f"  {describe(point, base)}")
     within = [p for p in run["front"] if p["drop"] <= 0.01 and p["trial"] != 0]
-    fastest, smallest = min(within, key=lambda p: p["latency"]["ratio"]), min(within, key=lambda p: size_ratio(p, base))
+    fastest, smallest = (
+        min(within, key=lambda p: p["latency"]["ratio"]),
+        min(within, key=lambda p: size_ratio(p, base)),
+    )
     print(f"fastest within 1 pp (target ≤ 0.53):  {describe(fastest, base)}")
     print(f"smallest within 1 pp (target ≤ 0.27): {describe(smallest, base)}")
     print(f"uniform int8:                         {describe(uniform, base)}")

@@ -1,8 +1,10 @@
-"""What `kill -9` costs: finished trials repeated (target 0), and the time to the first new trial (target ≤ 10 s).
+"""What `kill -9` costs: finished trials repeated (target 0), and the time to the first new trial (target ≤ 10
+s).
 
     python benchmarks/resume.py [--data ../shared/data] [--kills 3]
 
-Searches ResNet-20, kills the process group a few seconds into a trial, and starts the same command again. About 2 minutes.
+Searches ResNet-20, kills the process group a few seconds into a trial, and starts the same command again.
+About 2 minutes.
 """
 
 import argparse
@@ -22,20 +24,32 @@ MEASURED_FIRST = 2
 
 def main() -> None:
     """Kills and resumes, then prints the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
     parser.add_argument("--kills", type=int, default=3)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
         task = f"{ROOT / 'examples' / 'cifar10.py'}:resnet20"
-        command = [sys.executable, "-m", "autocompress", "search", task, "--task-arg", f"data={arguments.data}"]
+        command = [
+            sys.executable,
+            "-m",
+            "autocompress",
+            "search",
+            task,
+            "--task-arg",
+            f"data={arguments.data}",
+        ]
         command += ["--trials", "50", "--out", str(run)]
         seconds = []
         for kill in range(arguments.kills + 1):
             before = len(events(run, "started"))
             since = time.perf_counter()
-            process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+            process = subprocess.Popen(
+                command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+            )
             wait_for(lambda least=before: len(events(run, "started")) > least, process)
             if kill:
                 seconds.append(time.perf_counter() - since)
@@ -45,7 +59,9 @@ def main() -> None:
             process.wait()
         finished = [event["trial"] for event in events(run, "finished")]
     repeated = len(finished) - len(set(finished))
-    print(f"kills: {arguments.kills + 1}, finished trials: {len(set(finished))}, repeated: {repeated} (target 0)")
+    print(
+        f"kills: {arguments.kills + 1}, finished trials: {len(set(finished))}, repeated: {repeated} (target 0)"
+    )
     shown = ", ".join(f"{value:.1f}" for value in seconds)
     print(f"seconds from the command to the first new trial: {shown} (target ≤ 10)")
 

@@ -1,21 +1,25 @@
-"""The `front` sampler against what a user could pick instead: hypervolume against wall-clock, everything charged.
+"""The `front` sampler against what a user could pick instead: hypervolume against wall-clock, everything
+charged.
 
-    python benchmarks/search.py run --sampler front --seed 0 --minutes 10 [--model resnet20] [--recovery] [--core 0]
-    python benchmarks/search.py table
+    python benchmarks/search.py run --sampler front --seed 0 --minutes 10 [--model resnet20] [--recovery]
+    [--core 0] python benchmarks/search.py table
 
-`run` searches a model of ../shared/data for so many minutes on one core with a cache of its own, so that the level database, the
-tables and the sampler are paid for, and keeps what it saw in benchmarks/results/search/. Every sampler starts from the
-original and uniform int8 and gets the same levels, database and evaluation; finalists are left out. Rivals:
+`run` searches a model of ../shared/data for so many minutes on one core with a cache of its own, so that the
+level database, the tables and the sampler are paid for, and keeps what it saw in benchmarks/results/search/.
+Every sampler starts from the original and uniform int8 and gets the same levels, database and evaluation;
+finalists are left out. Rivals:
 
     dp       dynamic programming over the sensitivities, which are never corrected; no rung r0, proposals are measured at once
     jitter   a baseline of the design: one uniform level of each kind, then every slot redrawn with a probability of 0.1
     tpe      Optuna's default TPE (with `--recovery`, the product's multivariate one); nsga2, random: Optuna's. Rivals do without
              the product's first recipes (`seeds.py`)
 
-Latencies are checked by `autocompress targets calibrate cpu … --check 50`, the sampler alone by `search_synthetic.py`.
+Latencies are checked by `autocompress targets calibrate cpu … --check 50`, the sampler alone by
+`search_synthetic.py`.
 
-`table` prints medians and quartiles over the seeds, and the ratios of the issue. Ten minutes each for six samplers and three
-seeds take three hours on one core; two at once fit a machine of two cores, each pinned by --core.
+`table` prints medians and quartiles over the seeds, and the ratios of the issue. Ten minutes each for six
+samplers and three seeds take three hours on one core; two at once fit a machine of two cores, each pinned by
+--core.
 """
 
 import argparse
@@ -38,7 +42,9 @@ NAIVE = ("jitter", "nsga2", "tpe", "random")
 
 def main() -> None:
     """Runs, or prints what earlier runs saw."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run")
     run.add_argument("--sampler", choices=("front", "dp", *NAIVE), required=True)
@@ -59,9 +65,7 @@ def main() -> None:
         found = searched(arguments, Path(folder))
     folder = RESULTS if arguments.keep is None else arguments.keep
     folder.mkdir(parents=True, exist_ok=True)
-    name = (
-        f"{arguments.model}-{arguments.minutes:g}m{'-recovery' if arguments.recovery else ''}-{arguments.sampler}-{arguments.seed}"
-    )
+    name = f"{arguments.model}-{arguments.minutes:g}m{'-recovery' if arguments.recovery else ''}-{arguments.sampler}-{arguments.seed}"
     (folder / f"{name}.json").write_text(json.dumps(found) + "\n")
     print(f"{name}: hypervolume {found['history'][-1]['hypervolume']:.4f}, {found['trials']}")
 
@@ -117,7 +121,10 @@ def searched(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "environment": {key: run["environment"][key] for key in ("cpu_model", "runtime_version", "cores")},
         "history": run["history"],
         "trials": run["trials"],
-        "points": [[p["drop"], p["artifact"]["size_bytes"], p["latency"]["ratio"], p["quality"]["test"]] for p in points],
+        "points": [
+            [p["drop"], p["artifact"]["size_bytes"], p["latency"]["ratio"], p["quality"]["test"]]
+            for p in points
+        ],
         **{key: run[key] for key in ("time", "rungs", "latency_table") if key in run},
     }
 
@@ -133,13 +140,18 @@ def replaced(rival: str, arguments: argparse.Namespace) -> dict[str, Any]:
         return found
     if rival == "dp":
         plain = guide.Proposer
-        found["autocompress.search.rungs.guide.Proposer"] = lambda *args, **options: plain(*args, **options, switches=False)
+        found["autocompress.search.rungs.guide.Proposer"] = lambda *args, **options: plain(
+            *args, **options, switches=False
+        )
         found["autocompress.search.rungs.rung_search.WINDOW"] = 1
         found["autocompress.search.rungs.guide.Guide.probe"] = unprobed
         assert rung_search.WINDOW > 1
         return found
     product = study.make_sampler
-    found["autocompress.search.sequential.first_recipes"] = lambda space, **_: [Recipe(), space.uniform_int8()]
+    found["autocompress.search.sequential.first_recipes"] = lambda space, **_: [
+        Recipe(),
+        space.uniform_int8(),
+    ]
     found["autocompress.search.study.make_sampler"] = lambda name, seed: sampler_of(rival, arguments, product)
     return found
 
@@ -163,7 +175,9 @@ def sampler_of(rival: str, arguments: argparse.Namespace, product: Any) -> Any:
 
 
 def jitter_sampler(seed: int) -> Any:
-    """One uniform level of each kind for all slots of a trial, then each slot is redrawn with a probability of 0.1."""
+    """One uniform level of each kind for all slots of a trial, then each slot is redrawn with a probability
+    of 0.1.
+    """
     from optuna.samplers import BaseSampler
 
     class UniformJitter(BaseSampler):
@@ -180,7 +194,11 @@ def jitter_sampler(seed: int) -> Any:
         def sample_independent(self, study: Any, trial: Any, param_name: str, param_distribution: Any) -> Any:
             if trial.number != self.trial:
                 self.trial = trial.number
-                self.share = {"keep": self.rng.random(), "precision": self.rng.random(), "rank": self.rng.random()}
+                self.share = {
+                    "keep": self.rng.random(),
+                    "precision": self.rng.random(),
+                    "rank": self.rng.random(),
+                }
                 if self.rng.random() < 0.5:
                     self.share["keep"] = 0.999
             count = param_distribution.high - param_distribution.low + 1
@@ -210,7 +228,10 @@ def table(results: list[dict[str, Any]]) -> str:
                 values = [at(item, minutes * 60) for item in runs]
                 medians[sampler] = statistics.median(values)
                 low, high = quartiles(values)
-                early = [statistics.median(at(item, share * minutes * 60) for item in runs) for share in (0.25, 0.5)]
+                early = [
+                    statistics.median(at(item, share * minutes * 60) for item in runs)
+                    for share in (0.25, 0.5)
+                ]
                 measured = statistics.median(item["trials"]["finished"] for item in runs)
                 lines.append(
                     f"  {sampler:8} {len(runs):5} {measured:8.0f} {medians[sampler]:16.4f} ({low:.4f}..{high:.4f}) "
@@ -226,7 +247,9 @@ def table(results: list[dict[str, Any]]) -> str:
 
 def at(result: dict[str, Any], elapsed_s: float) -> float:
     """The hypervolume after so many seconds."""
-    return max((row["hypervolume"] for row in result["history"] if row["elapsed_s"] <= elapsed_s + 15), default=0.0)
+    return max(
+        (row["hypervolume"] for row in result["history"] if row["elapsed_s"] <= elapsed_s + 15), default=0.0
+    )
 
 
 def quartiles(values: list[float]) -> tuple[float, float]:

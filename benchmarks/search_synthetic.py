@@ -2,15 +2,17 @@
 
     python benchmarks/search_synthetic.py [--seeds 10] [--evaluations 300] [--samplers front,dp,…]
 
-120 layers of 6 levels. A layer's loss spreads over orders of magnitude; pairs of layers interact, with both signs, as error vectors
-that are correlated do; size is additive, latency has a cost for switching between neighbours. Sensitivities are the true losses
-of single layers with log-normal errors. The drop is a saturating function of the true loss. The scale of the losses was set by
-the naive samplers alone: uniform plus jitter reaches 0.08, as in the measurements of the design.
+120 layers of 6 levels. A layer's loss spreads over orders of magnitude; pairs of layers interact, with both
+signs, as error vectors that are correlated do; size is additive, latency has a cost for switching between
+neighbours. Sensitivities are the true losses of single layers with log-normal errors. The drop is a
+saturating function of the true loss. The scale of the losses was set by the naive samplers alone: uniform
+plus jitter reaches 0.08, as in the measurements of the design.
 
-Every rival goes through Optuna on the same objective; `front` and `dp` also know the sensitivities, size and latency, and read
-the true loss of evaluated candidates (in a search it is always measured). `dp` may place its trade-offs by the drops seen (it
-has the same curve and scoring), but its table stays as it is. Fronts are compared by normalized hypervolume. Raw results go to
-benchmarks/results/search_synthetic.json; those of samplers that are not run again stay in it.
+Every rival goes through Optuna on the same objective; `front` and `dp` also know the sensitivities, size and
+latency, and read the true loss of evaluated candidates (in a search it is always measured). `dp` may place
+its trade-offs by the drops seen (it has the same curve and scoring), but its table stays as it is. Fronts are
+compared by normalized hypervolume. Raw results go to benchmarks/results/search_synthetic.json; those of
+samplers that are not run again stay in it.
 """
 
 import argparse
@@ -36,7 +38,9 @@ RESULTS = Path(__file__).resolve().parent / "results" / "search_synthetic.json"
 
 @dataclass(frozen=True, kw_only=True)
 class Synthetic:
-    """A problem with known truth: losses L × 6, pairs P × 2 with their strengths, and the imperfect sensitivities L × 6."""
+    """A problem with known truth: losses L × 6, pairs P × 2 with their strengths, and the imperfect
+    sensitivities L × 6.
+    """
 
     problem: Problem
     losses: np.ndarray
@@ -50,10 +54,14 @@ class Synthetic:
         rng = np.random.default_rng(10_000 + seed)
         scale = 10 ** rng.uniform(-3.0, -1.0, LAYERS)
         growth = rng.uniform(2.0, 5.0, (LAYERS, LEVELS - 1))
-        losses = np.concatenate([np.zeros((LAYERS, 1)), scale[:, None] * np.cumprod(growth, axis=1) / growth[:, :1] / 20], axis=1)
+        losses = np.concatenate(
+            [np.zeros((LAYERS, 1)), scale[:, None] * np.cumprod(growth, axis=1) / growth[:, :1] / 20], axis=1
+        )
         close = np.stack([np.arange(LAYERS - 1), np.arange(1, LAYERS)], axis=1)
         far = np.array([rng.choice(LAYERS, 2, replace=False) for _ in range(LAYERS)])
-        strengths = np.concatenate([rng.normal(0.2, 0.6, len(close)), rng.normal(0.0, 0.6, len(far))]).clip(-1.0, 2.0)
+        strengths = np.concatenate([rng.normal(0.2, 0.6, len(close)), rng.normal(0.0, 0.6, len(far))]).clip(
+            -1.0, 2.0
+        )
         errors = np.exp(rng.normal(0.0, 0.4, (LAYERS, 1)) + rng.normal(0.0, 0.2, (LAYERS, LEVELS)))
         sensitivities = np.maximum.accumulate(losses * errors, axis=1)
         return cls(
@@ -65,7 +73,9 @@ class Synthetic:
         )
 
     def loss(self, levels: np.ndarray) -> float:
-        """The true loss: the sum over layers plus strength · √(lossᵢ lossⱼ) over pairs, at least a tenth of the sum."""
+        """The true loss: the sum over layers plus strength · √(lossᵢ lossⱼ) over pairs, at least a tenth of
+        the sum.
+        """
         own = self.losses[np.arange(LAYERS), levels]
         first, second = own[self.pairs[:, 0]], own[self.pairs[:, 1]]
         total = own.sum()
@@ -82,7 +92,9 @@ def _problem(rng: np.random.Generator) -> Problem:
     speed = np.array([1.0, 0.7, 0.42, 0.4, 0.33, 0.28])
     terms = [Term(scope=(i,), size=sizes[i] * bits, latency=latencies[i] * speed) for i in range(LAYERS)]
     switch = 0.12 / LAYERS * (1.0 - np.eye(LEVELS))
-    terms += [Term(scope=(i, i + 1), size=np.zeros((LEVELS, LEVELS)), latency=switch) for i in range(LAYERS - 1)]
+    terms += [
+        Term(scope=(i, i + 1), size=np.zeros((LEVELS, LEVELS)), latency=switch) for i in range(LAYERS - 1)
+    ]
     slots = tuple(Slot(name=f"precision/{i}", levels=LEVELS, original=0) for i in range(LAYERS))
     return Problem(slots=slots, terms=tuple(terms))
 
@@ -105,7 +117,10 @@ def sampler_of(name: str, case: Synthetic, seed: int) -> BaseSampler:
     if name in ("front", "dp"):
         losses = {slot.name: case.sensitivities[i].tolist() for i, slot in enumerate(case.problem.slots)}
         return FrontSampler(
-            lambda: Proposer(case.problem, LossTable(case.problem, losses), seed=seed, switches=name == "front"), seed=seed
+            lambda: Proposer(
+                case.problem, LossTable(case.problem, losses), seed=seed, switches=name == "front"
+            ),
+            seed=seed,
         )
     made = {"uniform": Uniform, "nsga2": NSGAIISampler, "tpe": TPESampler, "random": RandomSampler}
     return made[name](seed=seed)
@@ -132,7 +147,9 @@ def search(name: str, seed: int, evaluations: int) -> dict[str, float]:
 
 def main() -> None:
     """Runs all, prints the table, keeps the raw results."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--evaluations", type=int, default=300)
     parser.add_argument("--samplers", default="front,dp,uniform,nsga2,tpe,random")
@@ -161,7 +178,9 @@ def show(name: str, runs: list[dict[str, float]]) -> None:
 
 
 def compare(results: dict[str, list[dict[str, float]]]) -> dict[str, float]:
-    """Ratios of the medians of `front` to the best naive sampler and to dynamic programming alone, with the paired least."""
+    """Ratios of the medians of `front` to the best naive sampler and to dynamic programming alone, with the
+    paired least.
+    """
     medians = {name: float(np.median([run["hypervolume"] for run in runs])) for name, runs in results.items()}
     found: dict[str, float] = {}
     naive = [medians[name] for name in NAIVE if name in medians]

@@ -1,12 +1,14 @@
-"""What a measurement over SSH costs beyond the worker's own work: an artifact's first one (1 MB is sent), and a repeated one.
+"""What a measurement over SSH costs beyond the worker's own work: an artifact's first one (1 MB is sent), and
+a repeated one.
 
     python benchmarks/ssh.py [--target T@user@host] [--repetitions 10] [--pause 2] [--json]
 
-Without --target, a real SSH server on loopback. A measurement is what a candidate takes: lock, worker, request, end of the
-worker; the pause before it is what a search spends on the next candidate, meanwhile the board gets a worker ready. Medians in
-milliseconds. `transport`: all but the worker's own time, targets ≤ 300 ms (first) and ≤ 20 ms (repeated). `beyond the loop`: all
-but the timing loop, so with loading models and warm-up, beside the same here, where each measurement starts an interpreter.
-Exit code 1 if a target is missed.
+Without --target, a real SSH server on loopback. A measurement is what a candidate takes: lock, worker,
+request, end of the worker; the pause before it is what a search spends on the next candidate, meanwhile the
+board gets a worker ready. Medians in milliseconds. `transport`: all but the worker's own time, targets ≤ 300
+ms (first) and ≤ 20 ms (repeated). `beyond the loop`: all but the timing loop, so with loading models and
+warm-up, beside the same here, where each measurement starts an interpreter. Exit code 1 if a target is
+missed.
 """
 
 import argparse
@@ -49,7 +51,9 @@ class Figures:
 
 def main() -> int:
     """Prints the table; 1 if a target is missed."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--target", help="a board; a server on loopback if not given")
     parser.add_argument("--repetitions", type=int, default=10)
     parser.add_argument("--pause", type=float, default=2.0, help="seconds between measurements")
@@ -62,7 +66,9 @@ def main() -> int:
         for target, place in ((board, "over SSH"), (here, "here")):
             take(target, models[0], models[0])  # connects, and brings the worker there
             firsts = [take(target, model, models[0], pause_s=given.pause) for model in models[1:]]
-            again = [take(target, models[1], models[0], pause_s=given.pause) for _ in range(given.repetitions)]
+            again = [
+                take(target, models[1], models[0], pause_s=given.pause) for _ in range(given.repetitions)
+            ]
             results += [figures(f"first, {place}", firsts, 300.0), figures(f"repeated, {place}", again, 20.0)]
     report(results, as_json=given.json)
     return 0 if all(item.good for item in results) else 1
@@ -128,7 +134,11 @@ def report(results: list[Figures], *, as_json: bool) -> None:
     print(f"{'median ms':<20}{'transport':>10}{'beyond the loop':>17}")
     for result in results:
         transport = "" if result.transport_ms is None else f"{result.transport_ms:.1f}"
-        verdict = "" if result.target_ms is None else f"  target ≤ {result.target_ms:.0f}: {'met' if result.good else 'MISSED'}"
+        verdict = (
+            ""
+            if result.target_ms is None
+            else f"  target ≤ {result.target_ms:.0f}: {'met' if result.good else 'MISSED'}"
+        )
         print(f"{result.situation:<20}{transport:>10}{result.beyond_loop_ms:>17.1f}{verdict}")
 
 

@@ -1,7 +1,8 @@
-"""The command line. Parses, calls one function of the package, prints; every import of substance happens inside a command.
+"""The command line. Parses, calls one function of the package, prints; every import of substance happens
+inside a command.
 
-Results go to stdout, everything else to stderr. Exit codes: 0 done; 1 nothing meets the limits; 2 bad input; 3 the target
-cannot be used; 4 something regressed (`verify`); 130 interrupted, and the same command goes on.
+Results go to stdout, everything else to stderr. Exit codes: 0 done; 1 nothing meets the limits; 2 bad input;
+3 the target cannot be used; 4 something regressed (`verify`); 130 interrupted, and the same command goes on.
 """
 
 import json
@@ -15,7 +16,18 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from ..errors import InputError
-from .support import INTERRUPTED, NOTHING_MEETS, Json, SetClocks, TargetNames, errors, limits_by_target, parsed, say, task_arguments
+from .support import (
+    INTERRUPTED,
+    NOTHING_MEETS,
+    Json,
+    SetClocks,
+    TargetNames,
+    errors,
+    limits_by_target,
+    parsed,
+    say,
+    task_arguments,
+)
 from .targets import measure, targets_app
 from .verify import verify
 
@@ -34,49 +46,81 @@ app.add_typer(targets_app, name="targets", invoke_without_command=True)
 app.command()(measure)
 app.command()(verify)
 
-Run = Annotated[Path, typer.Argument(metavar="RUN", help="The run directory that `search` wrote, such as runs/digits-cpu.")]
-MaxDrop = Annotated[str | None, typer.Option(help="Quality that may be lost: 1pp (points), 1% (of the original), 0.1abs.")]
+Run = Annotated[
+    Path,
+    typer.Argument(metavar="RUN", help="The run directory that `search` wrote, such as runs/digits-cpu."),
+]
+MaxDrop = Annotated[
+    str | None, typer.Option(help="Quality that may be lost: 1pp (points), 1% (of the original), 0.1abs.")
+]
 MaxLatency = Annotated[
     list[str] | None,
     typer.Option(metavar="[T=]TIME", help="Latency of one inference, such as 2ms; T=2ms on one target."),
 ]
-MaxSize = Annotated[list[str] | None, typer.Option(metavar="[T=]SIZE", help="Size of the file, such as 200KB (1 KB = 1024 B).")]
-TargetOfRun = Annotated[str | None, typer.Option("--target", metavar="T", help="One target of a run with several.")]
+MaxSize = Annotated[
+    list[str] | None,
+    typer.Option(metavar="[T=]SIZE", help="Size of the file, such as 200KB (1 KB = 1024 B)."),
+]
+TargetOfRun = Annotated[
+    str | None, typer.Option("--target", metavar="T", help="One target of a run with several.")
+]
 
 
 @app.command()
 def search(
     task: Annotated[
-        str, typer.Argument(metavar="[TASK]", help="A built-in task (digits, image-folder) or path/to/file.py:function.")
+        str,
+        typer.Argument(
+            metavar="[TASK]", help="A built-in task (digits, image-folder) or path/to/file.py:function."
+        ),
     ] = "digits",
     *,
     target: TargetNames = "cpu",
     task_arg: Annotated[
-        list[str] | None, typer.Option(metavar="KEY=VALUE", help="An argument of the task's function; repeatable.")
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="An argument of the task's function; repeatable."),
     ] = None,
     batch: Annotated[int, typer.Option(help="The batch size that is measured.")] = 1,
-    budget: Annotated[str | None, typer.Option(help="Time for the search, such as 20m; 3m if --trials is not given.")] = None,
+    budget: Annotated[
+        str | None, typer.Option(help="Time for the search, such as 20m; 3m if --trials is not given.")
+    ] = None,
     trials: Annotated[int | None, typer.Option(help="Stop after so many measured candidates.")] = None,
     max_drop: MaxDrop = None,
     max_latency: MaxLatency = None,
     max_size: MaxSize = None,
-    sampler: Annotated[str, typer.Option(help="front (tables, dynamic programming, rungs), tpe, nsga2, gp or random.")] = "front",
+    sampler: Annotated[
+        str, typer.Option(help="front (tables, dynamic programming, rungs), tpe, nsga2, gp or random.")
+    ] = "front",
     recovery: Annotated[
-        bool, typer.Option("--recovery/--no-recovery", help="Whether candidates may be trained (distilled from the original).")
+        bool,
+        typer.Option(
+            "--recovery/--no-recovery",
+            help="Whether candidates may be trained (distilled from the original).",
+        ),
     ] = True,
     allow_predicted: Annotated[
         bool,
-        typer.Option("--allow-predicted", help="Predict the latency on a target that cannot be used (marked ~)."),
+        typer.Option(
+            "--allow-predicted", help="Predict the latency on a target that cannot be used (marked ~)."
+        ),
     ] = False,
     warm_start: Annotated[
         Path | None,
-        typer.Option("--from", metavar="RUN", help="Try the front of an earlier run first, of this task or a similar one."),
+        typer.Option(
+            "--from",
+            metavar="RUN",
+            help="Try the front of an earlier run first, of this task or a similar one.",
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the sampler and of recovery.")] = 0,
     set_clocks: SetClocks = False,
-    out: Annotated[Path | None, typer.Option(metavar="DIR", help="The run directory; runs/TASK-TARGET if not given.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="The run directory; runs/TASK-TARGET if not given.")
+    ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start a new run beside an existing one.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell the search space and the time, and stop.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Tell the search space and the time, and stop.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Search the Pareto front of compressed models: quality, latency on the target, size.
@@ -87,7 +131,8 @@ def search(
 
         autocompress search
 
-        autocompress search examples/cifar10.py:resnet20 --task-arg data=../shared/data --budget 20m --max-drop 1pp
+        autocompress search examples/cifar10.py:resnet20 --task-arg data=../shared/data --budget 20m
+        --max-drop 1pp
 
         autocompress search my_task.py:make --max-latency 2ms --max-size 200KB --dry-run
 
@@ -102,7 +147,9 @@ def search(
         from ..search.request import SearchRequest
 
         names = list(target_addresses(target))
-        first, *further = limits_by_target(names, max_drop=max_drop, max_latency=max_latency, max_size=max_size).items()
+        first, *further = limits_by_target(
+            names, max_drop=max_drop, max_latency=max_latency, max_size=max_size
+        ).items()
         request = SearchRequest(
             task=task,
             arguments=task_arguments(task_arg or []),
@@ -142,7 +189,10 @@ def _search(request: "SearchRequest", *, as_json: bool) -> None:
     from ..search.session.progress import make_progress
     from ..targets.held_clocks import ClocksOfTargets
 
-    with make_progress(quiet=as_json) as progress, ClocksOfTargets(wanted=request.set_clocks, say=progress.note) as clocks:
+    with (
+        make_progress(quiet=as_json) as progress,
+        ClocksOfTargets(wanted=request.set_clocks, say=progress.note) as clocks,
+    ):
         problem = prepare(request, progress, clocks=clocks)
         with open_search(problem, progress) as running:
             status, directory = running.run(), running.directory.path
@@ -151,7 +201,9 @@ def _search(request: "SearchRequest", *, as_json: bool) -> None:
     run = read_run(directory)
     write_report(run, directory / "report.html")
     _print_front(run, as_json=as_json)
-    say(f"Report: {directory / 'report.html'}\nNext:   autocompress pick {directory} --max-drop 1pp --out bundle")
+    say(
+        f"Report: {directory / 'report.html'}\nNext:   autocompress pick {directory} --max-drop 1pp --out bundle"
+    )
     if status == "interrupted":
         raise typer.Exit(INTERRUPTED)
     if not run["front"]:
@@ -179,7 +231,9 @@ def front(
     as_json: Json = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV to stdout.")] = False,
 ) -> None:
-    """Show the front of a run as a table, every number with its spread; of several targets the joint front and each one's own."""
+    """Show the front of a run as a table, every number with its spread; of several targets the joint front
+    and each one's own.
+    """
     with errors():
         from ..results.run_directory import read_run
         from ..results.views import run_on
@@ -198,15 +252,24 @@ def pick(
     max_drop: MaxDrop = None,
     max_latency: MaxLatency = None,
     max_size: MaxSize = None,
-    minimize: Annotated[str, typer.Option(help="What to minimize within the limits: latency, size or drop.")] = "latency",
-    finetune: Annotated[str | None, typer.Option(help="Recover the point for so long, such as 30m, and measure it again.")] = None,
+    minimize: Annotated[
+        str, typer.Option(help="What to minimize within the limits: latency, size or drop.")
+    ] = "latency",
+    finetune: Annotated[
+        str | None, typer.Option(help="Recover the point for so long, such as 30m, and measure it again.")
+    ] = None,
     set_clocks: SetClocks = False,
-    packed: Annotated[bool, typer.Option("--packed", help="Entropy-code the model; run.py restores it bit for bit.")] = False,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="The bundle's directory; must be new or empty.")] = Path("bundle"),
+    packed: Annotated[
+        bool, typer.Option("--packed", help="Entropy-code the model; run.py restores it bit for bit.")
+    ] = False,
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", help="The bundle's directory; must be new or empty.")
+    ] = Path("bundle"),
 ) -> None:
     """Write the deployment bundle of one point: model.onnx, manifest.json, run.py, SHA256SUMS.
 
-    With --finetune the recovered point joins the run, and is bundled if it is better. Ctrl-C: the same command goes on.
+    With --finetune the recovered point joins the run, and is bundled if it is better. Ctrl-C: the same
+    command goes on.
 
     Examples:
 
@@ -214,7 +277,8 @@ def pick(
 
         autocompress pick runs/digits-cpu --max-drop 1pp --finetune 30m --packed
 
-    Of a run with several targets, --target picks the best point of one; without it one point for all, bundled for each.
+    Of a run with several targets, --target picks the best point of one; without it one point for all, bundled
+    for each.
     """
     with errors():
         from ..deploy.bundle import require_free
@@ -225,7 +289,9 @@ def pick(
 
         whole = read_run(run)
         content = run_on(whole, target) if target or not has_several(whole) else whole
-        given = limits_by_target(targets_of(content), max_drop=max_drop, max_latency=max_latency, max_size=max_size)
+        given = limits_by_target(
+            targets_of(content), max_drop=max_drop, max_latency=max_latency, max_size=max_size
+        )
         seconds = parsed("parse_duration", finetune)
         if minimize not in ("latency", "size", "drop"):
             raise InputError(f"--minimize {minimize!r} is unknown: choose latency, size or drop.")
@@ -236,13 +302,17 @@ def pick(
             say(str(error))
             raise typer.Exit(NOTHING_MEETS) from None
         if seconds is not None:
-            tuned = _finetuned(run, whole, point_of(whole, point["trial"]), seconds=seconds, set_clocks=set_clocks)
+            tuned = _finetuned(
+                run, whole, point_of(whole, point["trial"]), seconds=seconds, set_clocks=set_clocks
+            )
             point = point_on(tuned, target) if target and has_several(whole) else tuned
         _bundle(run, content, point, out, packed=packed)
 
 
 def _bundle(path: Path, run: dict[str, Any], point: Mapping[str, Any], out: Path, *, packed: bool) -> None:
-    """Writes the point's bundle to `out`, or with several targets one for each to `out/TARGET`, and says what is in it."""
+    """Writes the point's bundle to `out`, or with several targets one for each to `out/TARGET`, and says what
+    is in it.
+    """
     from ..deploy.bundle import write_bundle
     from ..results.formats import Formats, label_of
     from ..results.views import has_several, point_on, run_on, targets_of
@@ -250,13 +320,19 @@ def _bundle(path: Path, run: dict[str, Any], point: Mapping[str, Any], out: Path
     formats = Formats.of(run)
     for name in targets_of(run):
         several = has_several(run)
-        seen, view, folder = (point_on(point, name), run_on(run, name), out / name) if several else (point, run, out)
+        seen, view, folder = (
+            (point_on(point, name), run_on(run, name), out / name) if several else (point, run, out)
+        )
         file = write_bundle(seen, view, path / seen["artifact"]["file"], folder, packed=packed)
         size = formats.size_of(seen) + (f" (packed {formats.size(file.stat().st_size)})" if packed else "")
-        print(f"{folder}: {label_of(seen, view)}, {formats.quality_of(seen)}, {formats.latency_of(seen)}, {size}")
+        print(
+            f"{folder}: {label_of(seen, view)}, {formats.quality_of(seen)}, {formats.latency_of(seen)}, {size}"
+        )
 
 
-def _finetuned(path: Path, run: dict[str, Any], point: Mapping[str, Any], *, seconds: float, set_clocks: bool) -> Mapping[str, Any]:
+def _finetuned(
+    path: Path, run: dict[str, Any], point: Mapping[str, Any], *, seconds: float, set_clocks: bool
+) -> Mapping[str, Any]:
     """The point after its fine-tuning; the unchanged point when that did not help."""
     from ..deploy.finetune import finetune
     from ..results.formats import Formats, label_of
@@ -283,7 +359,9 @@ def _finetuned(path: Path, run: dict[str, Any], point: Mapping[str, Any], *, sec
     if tuned["trial"] == point["trial"] or tuned["drop"] < point["drop"]:
         say(f"{names[0]}: {formats.quality_of(tuned)}; before: {formats.quality_of(point)}")
         return tuned
-    say(f"Fine-tuning did not help: {names[0]} has {formats.quality_of(tuned)}, {names[1]} {formats.quality_of(point)}.")
+    say(
+        f"Fine-tuning did not help: {names[0]} has {formats.quality_of(tuned)}, {names[1]} {formats.quality_of(point)}."
+    )
     return point
 
 
@@ -291,7 +369,9 @@ def _finetuned(path: Path, run: dict[str, Any], point: Mapping[str, Any], *, sec
 def report(
     run: Run,
     *,
-    out: Annotated[Path | None, typer.Option(metavar="FILE", help="The HTML file; RUN/report.html if not given.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The HTML file; RUN/report.html if not given.")
+    ] = None,
 ) -> None:
     """Write the report of a run: one HTML file that needs no network."""
     with errors():
@@ -322,7 +402,9 @@ def _print_front(run: dict[str, Any], *, as_json: bool, as_csv: bool = False) ->
             console.print(joint_table.joint_table(run))
         views = list(zip(targets_of(run), views_of(run), strict=True))
         whys = [why_lines(view) for _, view in views]
-        everywhere = [line for line in whys[0] if several and all(line in why for why in whys)]  # said once, at the end
+        everywhere = [
+            line for line in whys[0] if several and all(line in why for why in whys)
+        ]  # said once, at the end
         for (name, view), why in zip(views, whys, strict=True):
             console.print(*([f"\n{name}"] if several else []), table.front_table(view), sep="\n")
             for line in why:
@@ -334,5 +416,7 @@ def _print_front(run: dict[str, Any], *, as_json: bool, as_csv: bool = False) ->
 
 def main() -> None:
     """The entry point of the `autocompress` command."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # waiting threads would slow the worker beside us down
+    os.environ.setdefault(
+        "OMP_WAIT_POLICY", "PASSIVE"
+    )  # waiting threads would slow the worker beside us down
     app()

@@ -33,7 +33,10 @@ TargetNames = Annotated[
     ),
 ]
 SetClocks = Annotated[
-    bool, typer.Option("--set-clocks", help="Set the profile's power mode and fix the clocks of a Jetson meanwhile (sudo).")
+    bool,
+    typer.Option(
+        "--set-clocks", help="Set the profile's power mode and fix the clocks of a Jetson meanwhile (sudo)."
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON to stdout, nothing else.")]
 
@@ -52,7 +55,9 @@ def task_arguments(pairs: list[str]) -> dict[str, str]:
 
 
 def parsed(function: str, text: str | None) -> Any:
-    """The quantity that a function of profiles.units reads from an option, None when the option was not given."""
+    """The quantity that a function of profiles.units reads from an option, None when the option was not
+    given.
+    """
     from ..profiles import units
 
     parse: Callable[[str], Any] = getattr(units, function)
@@ -60,7 +65,11 @@ def parsed(function: str, text: str | None) -> Any:
 
 
 def limits_by_target(
-    targets: Sequence[str], *, max_drop: str | None, max_latency: Sequence[str] | None, max_size: Sequence[str] | None
+    targets: Sequence[str],
+    *,
+    max_drop: str | None,
+    max_latency: Sequence[str] | None,
+    max_size: Sequence[str] | None,
 ) -> "dict[str, Constraints]":
     """The limits of each target from the options' texts. InputError says what is wrong with one."""
     from ..profiles.units import parse_duration, parse_size
@@ -92,5 +101,7 @@ def errors() -> Iterator[None]:
     except OSError as error:
         if error.errno not in _DISK_ERRORS:
             raise
-        say(f"Error: {error.filename or 'The disk'} cannot be written ({error.strerror}): free space or choose another place.")
+        say(
+            f"Error: {error.filename or 'The disk'} cannot be written ({error.strerror}): free space or choose another place."
+        )
         raise typer.Exit(BAD_INPUT) from error

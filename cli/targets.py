@@ -20,11 +20,14 @@ def measure(
         Path | None, typer.Option(metavar="B.onnx", help="Measure against this model; itself if not given.")
     ] = None,
     batch: Annotated[int, typer.Option(help="Samples in one inference.")] = 1,
-    shape: Annotated[list[str] | None, typer.Option(metavar="NAME=1,3,32,32", help="Shape of a dynamic input; repeatable.")] = None,
+    shape: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=1,3,32,32", help="Shape of a dynamic input; repeatable.")
+    ] = None,
     set_clocks: SetClocks = False,
     as_json: Json = False,
 ) -> None:
-    """Measure the latency of any ONNX model with the protocol of the search: fresh processes, paired blocks, an interval.
+    """Measure the latency of any ONNX model with the protocol of the search: fresh processes, paired blocks,
+    an interval.
 
     Examples:
 
@@ -78,7 +81,9 @@ def targets_list() -> None:
 
 @targets_app.command("show")
 def targets_show(
-    name: Annotated[str, typer.Argument(metavar="T[@user@host[:port]]", help="A target's name or TOML file.")],
+    name: Annotated[
+        str, typer.Argument(metavar="T[@user@host[:port]]", help="A target's name or TOML file.")
+    ],
     *,
     as_json: Json = False,
 ) -> None:
@@ -92,16 +97,23 @@ def targets_show(
         address = parse_target(name)
         profile = load_profile(address.profile)
         facts = {"timer": profile.timer, "fingerprint": profile.fingerprint, "address": asdict(address)}
-        print(json.dumps({**profile.to_json(), **facts}, indent=2, ensure_ascii=False) if as_json else explain(profile, address))
+        print(
+            json.dumps({**profile.to_json(), **facts}, indent=2, ensure_ascii=False)
+            if as_json
+            else explain(profile, address)
+        )
 
 
 @targets_app.command("doctor")
 def targets_doctor(
-    name: Annotated[str, typer.Argument(metavar="T[@user@host[:port]]", help="A target's name or TOML file.")] = "cpu",
+    name: Annotated[
+        str, typer.Argument(metavar="T[@user@host[:port]]", help="A target's name or TOML file.")
+    ] = "cpu",
     *,
     as_json: Json = False,
 ) -> None:
-    """Tell what is missing to use a target, or to trust what it measures, and what mends it. Exit code 3 if it is unusable.
+    """Tell what is missing to use a target, or to trust what it measures, and what mends it. Exit code 3 if
+    it is unusable.
 
     MISSING: it cannot be used without; note: it can, but look at it first.
     """
@@ -128,20 +140,30 @@ def targets_doctor(
 @targets_app.command("calibrate")
 def targets_calibrate(
     name: Annotated[
-        str, typer.Argument(metavar="T[@user@host[:port]]", help="A target's name or TOML file, and the device's address.")
+        str,
+        typer.Argument(
+            metavar="T[@user@host[:port]]", help="A target's name or TOML file, and the device's address."
+        ),
     ] = "cpu",
     task: Annotated[
-        str, typer.Argument(metavar="[TASK]", help="Whose model is measured: a built-in task or file.py:function.")
+        str,
+        typer.Argument(
+            metavar="[TASK]", help="Whose model is measured: a built-in task or file.py:function."
+        ),
     ] = "digits",
     *,
     task_arg: Annotated[
-        list[str] | None, typer.Option(metavar="KEY=VALUE", help="An argument of the task's function; repeatable.")
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="An argument of the task's function; repeatable."),
     ] = None,
     batch: Annotated[int, typer.Option(help="The batch size that is measured.")] = 1,
     budget: Annotated[
-        str, typer.Option(help="Time for it, such as 2m; what is measured is kept, so that it can go on later.")
+        str,
+        typer.Option(help="Time for it, such as 2m; what is measured is kept, so that it can go on later."),
     ] = "2m",
-    check: Annotated[int, typer.Option(metavar="N", help="Measure N random candidates, too, and tell the table's error.")] = 0,
+    check: Annotated[
+        int, typer.Option(metavar="N", help="Measure N random candidates, too, and tell the table's error.")
+    ] = 0,
     set_clocks: SetClocks = False,
     as_json: Json = False,
 ) -> None:
@@ -151,7 +173,8 @@ def targets_calibrate(
 
         autocompress targets calibrate cpu
 
-        autocompress targets calibrate cpu examples/cifar10.py:resnet20 --task-arg data=../shared/data --check 50
+        autocompress targets calibrate cpu examples/cifar10.py:resnet20 --task-arg data=../shared/data --check
+        50
 
         autocompress targets calibrate jetson@user@10.0.0.5 my_task.py:make
     """
@@ -179,10 +202,15 @@ def targets_calibrate(
             fresh=False,
             command="",
         )
-        with make_progress(quiet=as_json) as progress, ClocksOfTargets(wanted=set_clocks, say=progress.note) as clocks:
+        with (
+            make_progress(quiet=as_json) as progress,
+            ClocksOfTargets(wanted=set_clocks, say=progress.note) as clocks,
+        ):
             problem = prepare(request, progress, clocks=clocks)
             try:
-                report = calibrate_target(problem, budget_s=request.budget_s or 0.0, check_count=check, progress=progress.stage)
+                report = calibrate_target(
+                    problem, budget_s=request.budget_s or 0.0, check_count=check, progress=progress.stage
+                )
             except StageError as error:
                 raise TargetUnavailable(f"The target {name} cannot be calibrated: {error}") from error
         print(json.dumps(report.to_json(), indent=2) if as_json else report)

@@ -12,7 +12,9 @@ from .support import REGRESSED, UNAVAILABLE, Json, SetClocks, errors, say
 
 
 def verify(
-    path: Annotated[Path, typer.Argument(metavar="RUN|BUNDLE", help="A run directory, or a bundle that `pick` wrote.")],
+    path: Annotated[
+        Path, typer.Argument(metavar="RUN|BUNDLE", help="A run directory, or a bundle that `pick` wrote.")
+    ],
     *,
     target: Annotated[
         str | None,
@@ -26,8 +28,8 @@ def verify(
 ) -> None:
     """Measure a front (or a bundle) on a target now, and compare with what was predicted or measured before.
 
-    Of several targets those that are away are left out and named. Exit code 4 when something regressed, else 3 when a target was
-    away. After Ctrl-C, and when a target is back, the same command goes on where it was.
+    Of several targets those that are away are left out and named. Exit code 4 when something regressed, else
+    3 when a target was away. After Ctrl-C, and when a target is back, the same command goes on where it was.
 
     Examples:
 
@@ -45,12 +47,19 @@ def verify(
         from ..targets.held_clocks import ClocksOfTargets
 
         if not path.is_dir():
-            raise InputError(f"{path} is no directory: give a run that `search` wrote, such as runs/NAME, or a bundle of `pick`.")
+            raise InputError(
+                f"{path} is no directory: give a run that `search` wrote, such as runs/NAME, or a bundle of `pick`."
+            )
         bundle = is_bundle(path)
         try:
-            with make_progress(quiet=as_json) as progress, ClocksOfTargets(wanted=set_clocks, say=progress.note) as clocks:
+            with (
+                make_progress(quiet=as_json) as progress,
+                ClocksOfTargets(wanted=set_clocks, say=progress.note) as clocks,
+            ):
                 verified = verify_bundle if bundle else verify_run
-                found = verified(path, target, folder=Path(folder), say=progress.stage, note=progress.note, clocks=clocks)
+                found = verified(
+                    path, target, folder=Path(folder), say=progress.stage, note=progress.note, clocks=clocks
+                )
         except KeyboardInterrupt:
             say("Interrupted: the same command " + ("starts anew." if bundle else "goes on from here."))
             raise

@@ -1,16 +1,17 @@
 """Model and recipe in, artifact out. Knows no device and no runtime's timing.
 
-Flow: `graph.trace` makes an ATen graph of the user's model; `follow` reads how channels move through it into a
-`channels.ChannelMap`; `network.Network` holds layers, coupled groups, residual blocks and the cost of any recipe. The
-`database.LevelDatabase` has every level's reconstructed weights (`statistics`, `reconstruct`). For a recipe,
-`student.StudentMaker` prunes (`prune`), removes blocks (`blocks`), factors (`low_rank`), puts in the database's weights
-(`stitch`), fits the layers to the original's outputs (`refit`) and trains (`recover`, `fake_quantize`); sparse layers get
-their zeros on the way (`sparse`). `compressor.Compressor.build` folds normalization, encodes numbers as a format wants them
-(`encoding`: `quantize`, `qdq`, `pack`, `block4`, `half`, `fp8`), writes the ONNX file from a template (`export`, `opset`,
+Flow: `graph.trace` makes an ATen graph of the user's model; `follow` reads how channels move through it into
+a `channels.ChannelMap`; `network.Network` holds layers, coupled groups, residual blocks and the cost of any
+recipe. The `database.LevelDatabase` has every level's reconstructed weights (`statistics`, `reconstruct`).
+For a recipe, `student.StudentMaker` prunes (`prune`), removes blocks (`blocks`), factors (`low_rank`), puts
+in the database's weights (`stitch`), fits the layers to the original's outputs (`refit`) and trains
+(`recover`, `fake_quantize`); sparse layers get their zeros on the way (`sparse`).
+`compressor.Compressor.build` folds normalization, encodes numbers as a format wants them (`encoding`:
+`quantize`, `qdq`, `pack`, `block4`, `half`, `fp8`), writes the ONNX file from a template (`export`, `opset`,
 `restructure`, `template_edit`) and says what its outputs must be (`fake_outputs`, `check`).
 
-Read in this order: recipe, network, channels, follow, prune, reconstruct, database, stitch, refit, student, quantize, encoding,
-export, compressor.
+Read in this order: recipe, network, channels, follow, prune, reconstruct, database, stitch, refit, student,
+quantize, encoding, export, compressor.
 """
 
 from typing import TYPE_CHECKING, Any

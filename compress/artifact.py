@@ -9,7 +9,8 @@ from .recipe import Precision
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Artifact:
-    """A built model file. `precision` is what the file stores per layer; what a runtime executes is measured separately.
+    """A built model file. `precision` is what the file stores per layer; what a runtime executes is measured
+    separately.
 
     `macs` are multiply-accumulates of one sample in convolutions and linear layers.
     """

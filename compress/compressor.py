@@ -1,4 +1,6 @@
-"""Compressor: builds the artifact of any recipe. Costly things (template, importance, calibration set) are made once per task."""
+"""Compressor: builds the artifact of any recipe. Costly things (template, importance, calibration set) are
+made once per task.
+"""
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
@@ -48,7 +50,9 @@ class BuildResult:
 
 
 class Compressor:
-    """Builds recipes of one task into ONNX files. Deterministic: the same recipe and seed give the same bytes."""
+    """Builds recipes of one task into ONNX files. Deterministic: the same recipe and seed give the same
+    bytes.
+    """
 
     def __init__(
         self,
@@ -77,18 +81,24 @@ class Compressor:
         recovery_s: float | None = None,
         checkpoint: Path | None = None,
     ) -> BuildResult:
-        """The artifact of a recipe, written to `out_dir/<digest>.onnx`. Raises StageError when the candidate fails.
+        """The artifact of a recipe, written to `out_dir/<digest>.onnx`. Raises StageError when the candidate
+        fails.
 
-        With `recovery_s` the recovery lasts so many seconds instead of its steps, and what scores best on the validation
-        split in its second half is kept. `checkpoint` keeps its state, so that it goes on after a kill.
+        With `recovery_s` the recovery lasts so many seconds instead of its steps, and what scores best on the
+        validation split in its second half is kept. `checkpoint` keeps its state, so that it goes on after a
+        kill.
         """
         clock = StageClock()
-        schedule = None if recovery_s is None else Schedule(steps=0, seconds=recovery_s, checkpoint=checkpoint)
+        schedule = (
+            None if recovery_s is None else Schedule(steps=0, seconds=recovery_s, checkpoint=checkpoint)
+        )
         student = self.students.make(recipe, clock, progress or (lambda _: None), schedule)
         further = {form: self._built(student, recipe, out_dir, clock, form) for form in self.options.further}
         return replace(self._built(student, recipe, out_dir, clock, self.options.format), further=further)
 
-    def _built(self, student: Student, recipe: Recipe, out_dir: Path, clock: StageClock, form: FileFormat) -> BuildResult:
+    def _built(
+        self, student: Student, recipe: Recipe, out_dir: Path, clock: StageClock, form: FileFormat
+    ) -> BuildResult:
         """The student as a file of one format."""
         precision = student.precision
         folded = fold_batch_norms(student.module)
@@ -104,9 +114,14 @@ class Compressor:
                 steps={name: step.numpy() for name, step in steps.items()},
             )
         with clock.stage("build"):
-            model, template = self._model(folded, student.removed, self._template_for(recipe, student.factored, form), form)
+            model, template = self._model(
+                folded, student.removed, self._template_for(recipe, student.factored, form), form
+            )
             encoding.write(model, template, self._weight_of, int8_weights=form.int8_weights)
-            weights = {name: template.parameters.get(str(argument(node, 1).target)) for name, node in layer_nodes(folded)}
+            weights = {
+                name: template.parameters.get(str(argument(node, 1).target))
+                for name, node in layer_nodes(folded)
+            }
             holders = {stored.initializer: name for name, stored in weights.items() if stored}
             shorten_names(model, holders | {f"{name}.weight_q": name for name in encoding.blocks})
             artifact = self._save(model, recipe, out_dir)
@@ -130,7 +145,9 @@ class Compressor:
         return self._originals[form]
 
     def _template_for(self, recipe: Recipe, factored: tuple[str, ...], form: FileFormat) -> Template:
-        """The template of the recipe's structure at the original widths: edited, or exported where no edit is possible."""
+        """The template of the recipe's structure at the original widths: edited, or exported where no edit is
+        possible.
+        """
         original = self._original(form)
         if not recipe.skip and not factored:
             return original
@@ -138,9 +155,13 @@ class Compressor:
         return edit_structure(original, structure, replaced, factored) or self._exported(structure, form)
 
     def _exported(self, folded: fx.GraphModule, form: FileFormat) -> Template:
-        """The exported template of a folded graph; seconds to make, so that it is kept in memory and in `cache_dir`."""
+        """The exported template of a folded graph; seconds to make, so that it is kept in memory and in
+        `cache_dir`.
+        """
         key = template_key(folded, form.opset)
-        template = self._templates.get(key) or (load_template(self.cache_dir, key) if self.cache_dir else None)
+        template = self._templates.get(key) or (
+            load_template(self.cache_dir, key) if self.cache_dir else None
+        )
         if template is None:
             template = export_template(folded, self._samples.first(4), form.opset)
             if self.cache_dir:
@@ -150,16 +171,20 @@ class Compressor:
 
     @cached_property
     def _original_ranges(self) -> Mapping[str, tuple[float, float]]:
-        """Ranges of every tensor that any precision recipe can need in any format, from one pass over the calibration set.
+        """Ranges of every tensor that any precision recipe can need in any format, from one pass over the
+        calibration set.
 
-        A layer alone may need one that all together do not: what joins its output in a sum, where nothing else is int8.
+        A layer alone may need one that all together do not: what joins its output in a sum, where nothing
+        else is int8.
         """
         teacher, layers = self.students.teacher, [layer.name for layer in self.network.layers]
         chosen = [set(layers), *({name} for name in layers)]
         conventions = {form.activations for form in (self.options.format, *self.options.further)}
         plans = [plan_quantization(teacher, names, found) for found in conventions for names in chosen]
         needed = {name for plan in plans for pair in plan.tensors.items() for name in pair}
-        return observe_ranges(teacher, sorted(needed), self._samples.calibration_batches(self.options.calibration_samples))
+        return observe_ranges(
+            teacher, sorted(needed), self._samples.calibration_batches(self.options.calibration_samples)
+        )
 
     def _assert_shapes(self, folded: fx.GraphModule, recipe: Recipe) -> None:
         """Every planned removal must have happened."""
@@ -167,24 +192,37 @@ class Compressor:
         left = folded.state_dict()
         for layer in self.network.layers:
             if (layer.weight in left) != bool(planned[layer.name]):
-                raise StageError(f"{layer.name} should be {'there' if planned[layer.name] else 'removed'}", stage="prune")
-            if layer.weight in left and get_tensor(folded, layer.weight).shape[layer.out_dim] != planned[layer.name]:
+                raise StageError(
+                    f"{layer.name} should be {'there' if planned[layer.name] else 'removed'}", stage="prune"
+                )
+            if (
+                layer.weight in left
+                and get_tensor(folded, layer.weight).shape[layer.out_dim] != planned[layer.name]
+            ):
                 raise StageError(f"{layer.name} should have {planned[layer.name]} channels", stage="prune")
 
-    def _ranges(self, folded: fx.GraphModule, nodes: Sequence[str], *, original: bool) -> Mapping[str, tuple[float, float]]:
+    def _ranges(
+        self, folded: fx.GraphModule, nodes: Sequence[str], *, original: bool
+    ) -> Mapping[str, tuple[float, float]]:
         if original:
             return self._original_ranges
-        return observe_ranges(folded, nodes, self._samples.calibration_batches(self.options.pruned_calibration_samples))
+        return observe_ranges(
+            folded, nodes, self._samples.calibration_batches(self.options.pruned_calibration_samples)
+        )
 
     def _model(
         self, folded: fx.GraphModule, removed: frozenset[int], template: Template, form: FileFormat
     ) -> tuple[onnx.ModelProto, Template]:
-        """The float32 ONNX model: the edited template, or a new export where the template cannot follow the change."""
+        """The float32 ONNX model: the edited template, or a new export where the template cannot follow the
+        change.
+        """
         if template.serves(folded):
             model = fill_template(template, folded)
             nodes = {node.name for node in folded.graph.nodes}
             changes = changed_edits(self.network.channels, removed)
-            if edit_template(model, template, {node: change for node, change in changes.items() if node in nodes}):
+            if edit_template(
+                model, template, {node: change for node, change in changes.items() if node in nodes}
+            ):
                 return model, template
         template = export_template(folded, self._samples.first(4), form.opset)
         return fill_template(template, folded), template
@@ -211,5 +249,7 @@ class Compressor:
         inputs = tuple(x[: self.options.check_samples] for x in self._samples.calibration)
         expected = encoding.outputs(inputs)
         return OutputCheck(
-            inputs=tuple(x.numpy() for x in inputs), expected=tuple(x.numpy() for x in expected), tolerance=encoding.tolerance
+            inputs=tuple(x.numpy() for x in inputs),
+            expected=tuple(x.numpy() for x in expected),
+            tolerance=encoding.tolerance,
         )

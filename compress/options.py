@@ -13,9 +13,10 @@ Int8Weights = Literal["int8", "float32"]
 class FileFormat:
     """What a target decides about the file of a recipe: targets with equal formats share one artifact.
 
-    Which precisions and channel counts are legal is not part of it: the search space keeps to what all targets allow.
-    `activations` is the convention of quantized tensors (`quantize`): ONNX Runtime's, or TensorRT's int8 without zero points.
-    `int8_weights` is how weights of int8 layers are stored (`qdq`): as integers, or in float32 in four times the bytes.
+    Which precisions and channel counts are legal is not part of it: the search space keeps to what all
+    targets allow. `activations` is the convention of quantized tensors (`quantize`): ONNX Runtime's, or
+    TensorRT's int8 without zero points. `int8_weights` is how weights of int8 layers are stored (`qdq`): as
+    integers, or in float32 in four times the bytes.
     """
 
     opset: int = 21
@@ -27,7 +28,8 @@ class FileFormat:
 class CompressorOptions:
     """Counts are samples of the training split. Without `refit_samples` candidates are stitched only.
 
-    Without `reconstruct` weights are cut and rounded, nothing more: fit for measuring latency, where only shapes count.
+    Without `reconstruct` weights are cut and rounded, nothing more: fit for measuring latency, where only
+    shapes count.
 
     `format` is that of the artifact, `further` are other formats in which every recipe is built as well.
     """

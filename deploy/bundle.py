@@ -24,7 +24,8 @@ from . import bundle_tensorrt
 from .packed import pack, unpack
 
 SCHEMA_VERSION = 1
-# What run.py is made of: the same for every runtime, but for the import, how a model is opened, and how it is run.
+# What run.py is made of: the same for every runtime, but for the import, how a model is opened, and how it is
+# run.
 HEAD = '''\
 """Runs the model as manifest.json describes it: python run.py [INPUT.npy ...]  (without files: random inputs, batch 1)."""
 import json
@@ -87,7 +88,9 @@ for output, value in results.items():
     print(output.any_name, value.shape, value.dtype, value, sep="\\n")
 """,
     ),
-    **dict.fromkeys(GPU_RUNTIMES, Runner(bundle_tensorrt.IMPORTS, bundle_tensorrt.OPENING, bundle_tensorrt.RUNNING)),
+    **dict.fromkeys(
+        GPU_RUNTIMES, Runner(bundle_tensorrt.IMPORTS, bundle_tensorrt.OPENING, bundle_tensorrt.RUNNING)
+    ),
 }
 
 
@@ -110,12 +113,15 @@ def restored(file):
 def write_bundle(point: Point, run: Run, artifact: Path, out: Path, *, packed: bool = False) -> Path:
     """Writes the bundle of `point`, whose file is `artifact`, to the directory `out`: wholly or not at all.
 
-    Returns the model's file in it: model.onnx, or model.packed. InputError when `out` is a file, holds anything or cannot be
-    written; RunDirectoryError when the artifact is missing or is not the file that was measured.
+    Returns the model's file in it: model.onnx, or model.packed. InputError when `out` is a file, holds
+    anything or cannot be written; RunDirectoryError when the artifact is missing or is not the file that was
+    measured.
     """
     require_free(out)
     if not artifact.is_file():
-        raise RunDirectoryError(f"The file of trial {point['trial']} is gone: {artifact}. Search again to rebuild it.")
+        raise RunDirectoryError(
+            f"The file of trial {point['trial']} is gone: {artifact}. Search again to rebuild it."
+        )
     digest = digest_of_file(artifact)
     if digest != point["artifact"]["digest"]:
         raise RunDirectoryError(
@@ -146,24 +152,32 @@ def write_bundle(point: Point, run: Run, artifact: Path, out: Path, *, packed: b
 def require_free(out: Path) -> None:
     """InputError when a bundle cannot go to `out`, because something is there."""
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise InputError(f"{out} exists already and is not an empty directory: choose another one, or remove it.")
+        raise InputError(
+            f"{out} exists already and is not an empty directory: choose another one, or remove it."
+        )
 
 
 def run_script(runtime: str, *, packed: bool) -> str:
-    """The content of run.py; for a packed model with `unpack` in it, so that the device needs nothing of this package."""
+    """The content of run.py; for a packed model with `unpack` in it, so that the device needs nothing of this
+    package.
+    """
     runner = RUNNERS[runtime]
     head = HEAD.replace("IMPORT", runner.imports)
     body = runner.opening + INPUTS + runner.running
     if not packed:
         return head + body
     head = head.replace("import json\nimport sys\n", "import hashlib\nimport json\nimport lzma\nimport sys\n")
-    restore, more = ("restored_path", bundle_tensorrt.RESTORING_PATH) if runtime in GPU_RUNTIMES else ("restored", "")
+    restore, more = (
+        ("restored_path", bundle_tensorrt.RESTORING_PATH) if runtime in GPU_RUNTIMES else ("restored", "")
+    )
     body = body.replace('str(here / "model.onnx")', f'{restore}(here / "model.packed")')
     return f"{head}\n\n{inspect.getsource(unpack)}\n\n{RESTORING}{more}{body}"
 
 
 def manifest(point: Point, run: Run, artifact: Path, *, file: Path) -> dict[str, Any]:
-    """What manifest.json says of the point, a JSON value. `file` is the model in the bundle; sha256 is that of the ONNX model."""
+    """What manifest.json says of the point, a JSON value. `file` is the model in the bundle; sha256 is that
+    of the ONNX model.
+    """
     task, target = run["task"], run["target"]
     inputs, outputs = _signature(artifact)
     shipped = {} if file.suffix == ".onnx" else {"packed_bytes": file.stat().st_size}
@@ -194,7 +208,9 @@ def manifest(point: Point, run: Run, artifact: Path, *, file: Path) -> dict[str,
 
 
 def _metrics(point: Point, run: Run) -> dict[str, Any]:
-    """Every number with its spread, and the original model's beside it. A predicted latency has `predicted_s` and its source."""
+    """Every number with its spread, and the original model's beside it. A predicted latency has `predicted_s`
+    and its source.
+    """
     original = run["baseline"]
     return {
         "quality": {
@@ -203,7 +219,10 @@ def _metrics(point: Point, run: Run) -> dict[str, Any]:
             "drop": point["drop"],
             "original_validation": original["quality"]["validation"],
         },
-        "latency": {**point["latency"], f"original_{'predicted_' * is_predicted(original)}s": seconds_of(original)},
+        "latency": {
+            **point["latency"],
+            f"original_{'predicted_' * is_predicted(original)}s": seconds_of(original),
+        },
         "size": {
             "bytes": point["artifact"]["size_bytes"],
             "ratio": size_ratio(point, run),
@@ -227,7 +246,9 @@ def _tensor(value: Any) -> dict[str, Any]:
     import onnx
 
     tensor = value.type.tensor_type
-    dimensions = [dim.dim_value if dim.HasField("dim_value") else dim.dim_param or "dynamic" for dim in tensor.shape.dim]
+    dimensions = [
+        dim.dim_value if dim.HasField("dim_value") else dim.dim_param or "dynamic" for dim in tensor.shape.dim
+    ]
     dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)
     return {"name": value.name, "shape": dimensions, "dtype": dtype.name}
 

@@ -1,6 +1,8 @@
-"""What a bundle for TensorRT has beside its model: an engine is bound to its GPU, so that run.py builds it where it runs.
+"""What a bundle for TensorRT has beside its model: an engine is bound to its GPU, so that run.py builds it
+where it runs.
 
-The code that built and ran it in the measurement is copied, so that it is built in the same way, and kept in the same cache.
+The code that built and ran it in the measurement is copied, so that it is built in the same way, and kept in
+the same cache.
 """
 
 import shutil
@@ -9,7 +11,8 @@ from pathlib import Path
 from ..targets.transport import WORKER
 
 FOLDER = "on_device"
-# The parts of run.py: see bundle.RUNNERS. The first run for a batch size builds an engine: seconds to minutes.
+# The parts of run.py: see bundle.RUNNERS. The first run for a batch size builds an engine: seconds to
+# minutes.
 IMPORTS = """\
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))

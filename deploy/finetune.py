@@ -1,4 +1,6 @@
-"""Fine-tuning a point of a finished run: recovered for much longer than a search can afford, then measured again."""
+"""Fine-tuning a point of a finished run: recovered for much longer than a search can afford, then measured
+again.
+"""
 
 import tomllib
 from collections.abc import Mapping
@@ -34,7 +36,9 @@ SCHEMA_VERSION = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LongRecovery:
-    """A compressor whose recovery lasts `recovery_s` seconds; `checkpoint` keeps its state, so that a killed one goes on."""
+    """A compressor whose recovery lasts `recovery_s` seconds; `checkpoint` keeps its state, so that a killed
+    one goes on.
+    """
 
     compressor: Compressor
     recovery_s: float
@@ -42,22 +46,33 @@ class LongRecovery:
 
     def build(self, recipe: Recipe, out_dir: Path, *, progress: Say | None = None) -> BuildResult:
         """See Compressor.build."""
-        return self.compressor.build(recipe, out_dir, progress=progress, recovery_s=self.recovery_s, checkpoint=self.checkpoint)
+        return self.compressor.build(
+            recipe, out_dir, progress=progress, recovery_s=self.recovery_s, checkpoint=self.checkpoint
+        )
 
 
 def finetune(
-    path: Path, run: Run, point: Point, *, seconds: float, progress: Progress, clocks: ClocksOfTargets | None = None
+    path: Path,
+    run: Run,
+    point: Point,
+    *,
+    seconds: float,
+    progress: Progress,
+    clocks: ClocksOfTargets | None = None,
 ) -> Point:
-    """The point after `seconds` of recovery, measured and scored like a finalist, and kept in the run directory `path`.
+    """The point after `seconds` of recovery, measured and scored like a finalist, and kept in the run
+    directory `path`.
 
-    A point that was fine-tuned already starts again from its trial; the same trial and seconds are never done twice. An
-    interrupted call is continued by the next one. `clocks` as in `prepare`. InputError when the point is the original,
-    RunDirectoryError when task, data or environment changed since the search, StageError when the recovered model cannot be
-    built or measured.
+    A point that was fine-tuned already starts again from its trial; the same trial and seconds are never done
+    twice. An interrupted call is continued by the next one. `clocks` as in `prepare`. InputError when the
+    point is the original, RunDirectoryError when task, data or environment changed since the search,
+    StageError when the recovered model cannot be built or measured.
     """
     origin = origin_of(point, run)
     if origin["trial"] == run["baseline"]["trial"]:
-        raise InputError("The picked point is the original model, which has nothing to recover: pick another one.")
+        raise InputError(
+            "The picked point is the original model, which has nothing to recover: pick another one."
+        )
     stored = [dict(read_json(file) or {}) for file in (path / FINETUNED).glob("*.json")]
     made_of = {"of": origin["trial"], "seconds": seconds}
     if (known := next((each for each in stored if each["finetuned"] == made_of), None)) is not None:
@@ -75,13 +90,20 @@ def finetune(
         compressor = make_compressor(problem, cache_dir=directory.path / "cache")
         longer = LongRecovery(compressor=compressor, recovery_s=seconds, checkpoint=checkpoint)
         elapsed_s = run["elapsed_s"]
-        evaluator = make_evaluator(problem, directory, splits, longer, elapsed=lambda: elapsed_s, progress=progress)
+        evaluator = make_evaluator(
+            problem, directory, splits, longer, elapsed=lambda: elapsed_s, progress=progress
+        )
         evaluator = replace(evaluator, timing=FINALIST_TIMING.with_batch(problem.request.batch))
         test = StoredSplit(problem.checked.task.test, splits / "test.npz")
         outcome, looks = _evaluated(-number, recipe, run, evaluator, test=test, progress=progress)
-        known = {key: Finalist.from_json(value) for key, value in (directory.read_json("finalists.json") or {}).items()}
+        known = {
+            key: Finalist.from_json(value)
+            for key, value in (directory.read_json("finalists.json") or {}).items()
+        }
         found = _point_of(outcome, run, problem, known={**known, **looks})
-        directory.write_json(f"{FINETUNED}/{number}.json", {**found, "finetuned": made_of, "schema_version": SCHEMA_VERSION})
+        directory.write_json(
+            f"{FINETUNED}/{number}.json", {**found, "finetuned": made_of, "schema_version": SCHEMA_VERSION}
+        )
         checkpoint.unlink(missing_ok=True)
         return dict(directory.read_json(f"{FINETUNED}/{number}.json") or {})
 
@@ -89,7 +111,9 @@ def finetune(
 def _evaluated(
     trial: int, recipe: Recipe, run: Run, evaluator: Evaluator, *, test: StoredSplit, progress: Progress
 ) -> tuple[Evaluation, dict[str, Finalist]]:
-    """The recipe built by the evaluator and measured beside the run's original on every target; the final looks at it by key."""
+    """The recipe built by the evaluator and measured beside the run's original on every target; the final
+    looks at it by key.
+    """
     baseline = _evaluation_of(run["baseline"])
     outcome = evaluator.evaluate(trial, recipe, baseline=baseline, progress=progress.stage)
     if isinstance(outcome, Failure):
@@ -112,7 +136,11 @@ def _evaluated(
 def _point_of(outcome: Evaluation, run: Run, problem: Problem, *, known: Mapping[str, Finalist]) -> Point:
     """The point of front.json, judged beside the run's original and uniform int8."""
     baseline, uniform = _evaluation_of(run["baseline"]), run["uniform_int8"]
-    references = [baseline] if not uniform or uniform["trial"] == baseline.trial else [baseline, _evaluation_of(uniform)]
+    references = (
+        [baseline]
+        if not uniform or uniform["trial"] == baseline.trial
+        else [baseline, _evaluation_of(uniform)]
+    )
     result = Result(
         metric=problem.checked.task.metric,
         constraints=Constraints(),
@@ -123,7 +151,9 @@ def _point_of(outcome: Evaluation, run: Run, problem: Problem, *, known: Mapping
         further={name: Constraints() for name in outcome.further},
     )
     points = result.points()
-    return next(point for point in [*points["front"], *points["dominated"]] if point["trial"] == outcome.trial)
+    return next(
+        point for point in [*points["front"], *points["dominated"]] if point["trial"] == outcome.trial
+    )
 
 
 def _request(path: Path, run: Run) -> SearchRequest:
@@ -164,7 +194,9 @@ def _on_target_of(point: Mapping[str, Any]) -> OnTarget:
     """What the point is on a further target."""
     artifact = ArtifactFacts(**point["artifact"])
     if point["latency"] is None:
-        failure = Failure(trial=point["trial"], stage="measure", kind="error", message=point["missing"], retryable=False)
+        failure = Failure(
+            trial=point["trial"], stage="measure", kind="error", message=point["missing"], retryable=False
+        )
         return OnTarget(artifact=artifact, drop=point["drop"], failure=failure)
     return OnTarget(
         artifact=artifact,

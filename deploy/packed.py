@@ -1,12 +1,14 @@
-"""The packed model: the bytes of model.onnx entropy-coded, restored bit for bit by `unpack` (which stands in run.py as well).
+"""The packed model: the bytes of model.onnx entropy-coded, restored bit for bit by `unpack` (which stands in
+run.py as well).
 
-Layout of the file: an .xz stream of [length of the plan, 4 bytes][plan, JSON][bytes]. The bytes are those of the weights, by
-type, and then the rest of the model. Weights of 4 bytes come first, their lowest bytes before their second ones and so on:
-the exponents of neighbours are alike, their lowest bits are not.
+Layout of the file: an .xz stream of [length of the plan, 4 bytes][plan, JSON][bytes]. The bytes are those of
+the weights, by type, and then the rest of the model. Weights of 4 bytes come first, their lowest bytes before
+their second ones and so on: the exponents of neighbours are alike, their lowest bits are not.
 
-The compressor is the standard library's LZMA, so that nothing is needed on the device. Of a ResNet-20 with float32, int8, packed
-4-bit and 2-bit weights it leaves .84, .85, .78 and .65; Brotli 11 takes 0.2 to 1.5 % less, Zstandard 22 up to 5 % more.
-Unpacking nibbles to a byte per value makes the file 5 to 9 % larger: a packed byte shows LZMA neighbours together.
+The compressor is the standard library's LZMA, so that nothing is needed on the device. Of a ResNet-20 with
+float32, int8, packed 4-bit and 2-bit weights it leaves .84, .85, .78 and .65; Brotli 11 takes 0.2 to 1.5 %
+less, Zstandard 22 up to 5 % more. Unpacking nibbles to a byte per value makes the file 5 to 9 % larger: a
+packed byte shows LZMA neighbours together.
 """
 
 import json
@@ -32,10 +34,20 @@ def pack(model: bytes) -> bytes:
         rest[start : start + length] = False
     parts = [model[start : start + length] for start, length in others]
     plan = json.dumps({"planes": len(planes), "ranges": moved}, separators=(",", ":")).encode()
-    content = b"".join([len(plan).to_bytes(4, "little"), plan, planes, *parts, np.frombuffer(model, np.uint8)[rest].tobytes()])
+    content = b"".join(
+        [
+            len(plan).to_bytes(4, "little"),
+            plan,
+            planes,
+            *parts,
+            np.frombuffer(model, np.uint8)[rest].tobytes(),
+        ]
+    )
     packed = lzma.compress(content, filters=_filters(len(content)))
     if unpack(packed) != model:
-        raise StageError("The packed model is not restored bit for bit: ship the bundle without --packed.", stage="build")
+        raise StageError(
+            "The packed model is not restored bit for bit: ship the bundle without --packed.", stage="build"
+        )
     return packed
 
 
@@ -56,7 +68,8 @@ def unpack(packed: bytes) -> bytes:
 
 
 def _weight_ranges(model: bytes) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
-    """Where the initializers' values lie in the file, as (start, length): those of 4 bytes each, and the others by type.
+    """Where the initializers' values lie in the file, as (start, length): those of 4 bytes each, and the
+    others by type.
 
     Found by content, so that a wrong place could only compress worse: what is restored does not depend on it.
     """
@@ -76,6 +89,17 @@ def _weight_ranges(model: bytes) -> tuple[list[tuple[int, int]], list[tuple[int,
 
 
 def _filters(size: int) -> Sequence[dict[str, int]]:
-    """LZMA at its best, with no more memory than the content needs, and without its guess that bytes come in fours."""
+    """LZMA at its best, with no more memory than the content needs, and without its guess that bytes come in
+    fours.
+    """
     dictionary = min(_DICTIONARY_BYTES, max(1 << 16, size))
-    return [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "dict_size": dictionary, "lc": 3, "lp": 0, "pb": 0}]
+    return [
+        {
+            "id": lzma.FILTER_LZMA2,
+            "preset": 9 | lzma.PRESET_EXTREME,
+            "dict_size": dictionary,
+            "lc": 3,
+            "lp": 0,
+            "pb": 0,
+        }
+    ]

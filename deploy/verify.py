@@ -1,14 +1,15 @@
 """What `verify RUN` does on one target: points measured now, against what the run says of them.
 
-A run with predicted latencies learns what they were worth, one that was measured whether it still holds: on another device, after
-an update of the runtime. `verify_run.py` goes through the targets.
+A run with predicted latencies learns what they were worth, one that was measured whether it still holds: on
+another device, after an update of the runtime. `verify_run.py` goes through the targets.
 
 What counts as regressed, for every point:
 
-- its latency was measured on a target of this name, and the interval of the new ratio to the original starts more than `ROOM`
-  above the end of the old one: differences from hour to hour stay below that,
+- its latency was measured on a target of this name, and the interval of the new ratio to the original starts
+  more than `ROOM` above the end of the old one: differences from hour to hour stay below that,
 - it met the search's latency limit, and the interval of the new latency starts above it,
-- its metric on validation is below the interval that the run states (`QUALITY_ROOM` of it where there is none),
+- its metric on validation is below the interval that the run states (`QUALITY_ROOM` of it where there is
+  none),
 - it cannot be built or run on the target.
 """
 
@@ -56,7 +57,9 @@ class Scorer:
 
 
 def scorer_or_reason(facts: Mapping[str, Any], folder: Path) -> tuple[Scorer | None, str]:
-    """The scorer of the task that a run or manifest names, or None and why it cannot be loaded here. It writes to `folder`."""
+    """The scorer of the task that a run or manifest names, or None and why it cannot be loaded here. It
+    writes to `folder`.
+    """
     try:
         task = load_task(facts["spec"], facts["arguments"])
     except TaskError as error:
@@ -78,7 +81,9 @@ def usable_target(named: NamedTarget, store: MeasurementStore | None, *, inputs:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stated:
-    """What a run says of the points that are verified on one target: the run as that target sees it, points, files by trial."""
+    """What a run says of the points that are verified on one target: the run as that target sees it, points,
+    files by trial.
+    """
 
     view: Run
     points: list[Point]
@@ -86,9 +91,11 @@ class Stated:
 
     @classmethod
     def of(cls, path: Path, run: Run, target: str) -> "Stated":
-        """The original, uniform int8, the target's front, and of several targets the joint front where it was measured there.
+        """The original, uniform int8, the target's front, and of several targets the joint front where it was
+        measured there.
 
-        A target that the run does not know is compared with what the primary one was. RunDirectoryError when a file is damaged.
+        A target that the run does not know is compared with what the primary one was. RunDirectoryError when
+        a file is damaged.
         """
         name = target if target in targets_of(run) else targets_of(run)[0]
         view = run_on(run, name)
@@ -99,31 +106,49 @@ class Stated:
         return cls(view=view, points=points, files={point["trial"]: _file(path, point) for point in points})
 
     def measure(
-        self, target: Target, rows: MutableMapping[str, Any], *, scorer: Scorer | None, timing: TimingConfig, say: Say
+        self,
+        target: Target,
+        rows: MutableMapping[str, Any],
+        *,
+        scorer: Scorer | None,
+        timing: TimingConfig,
+        say: Say,
     ) -> Iterator[None]:
-        """Measures what `rows` (by the digest of a point's file) lack, and yields after each. TargetUnavailable when it is lost."""
+        """Measures what `rows` (by the digest of a point's file) lack, and yields after each.
+        TargetUnavailable when it is lost.
+        """
         for number, point in enumerate(self.points, 1):
             digest = point["artifact"]["digest"]
             if digest not in rows:
-                say(f"verifying {number} of {len(self.points)} on {target.profile.name}: {label_of(point, self.view)}")
+                say(
+                    f"verifying {number} of {len(self.points)} on {target.profile.name}: {label_of(point, self.view)}"
+                )
                 model, baseline = self.files[point["trial"]], self.files[self.points[0]["trial"]]
                 rows[digest] = _measured(target, model, baseline, scorer=scorer, timing=timing)
                 yield
 
     def compared(self, now: Mapping[str, Any], named: NamedTarget, *, reason: str) -> dict[str, Any]:
-        """What was found on the target, a JSON value. `now` has the `rows`, their time `at` and the `environment`.
+        """What was found on the target, a JSON value. `now` has the `rows`, their time `at` and the
+        `environment`.
 
         `reason` says why quality was not looked at.
         """
         rows, profile = now["rows"], named.profile
-        found = [_row(point, rows[point["artifact"]["digest"]], self.view, name=profile.name) for point in self.points]
+        found = [
+            _row(point, rows[point["artifact"]["digest"]], self.view, name=profile.name)
+            for point in self.points
+        ]
         both = [row for row in found if row["latency"] is not None]
         spent = [(row["earlier_s"], row["latency"]["latency_s"]) for row in both]
         error = PredictionError.of([earlier for earlier, _ in spent], [now for _, now in spent])
         earlier = self.view["target"]
         return {
             "at": now["at"],
-            "target": {"name": profile.name, "address": str(named.address), "profile_fingerprint": profile.fingerprint},
+            "target": {
+                "name": profile.name,
+                "address": str(named.address),
+                "profile_fingerprint": profile.fingerprint,
+            },
             "environment": now["environment"],
             "earlier": {"target": earlier["name"], "predicted": earlier.get("predicted")},
             "batch": earlier["batch"],
@@ -146,7 +171,9 @@ def _file(path: Path, point: Point) -> Path:
     return file
 
 
-def _measured(target: Target, model: Path, baseline: Path, *, scorer: Scorer | None, timing: TimingConfig) -> dict[str, Any]:
+def _measured(
+    target: Target, model: Path, baseline: Path, *, scorer: Scorer | None, timing: TimingConfig
+) -> dict[str, Any]:
     """`latency` and `quality` of a file now; or the `failure`. TargetUnavailable when the target is lost."""
     try:
         with target.session() as session:
@@ -159,11 +186,15 @@ def _measured(target: Target, model: Path, baseline: Path, *, scorer: Scorer | N
 
 
 def refuse_lost(error: StageError, name: str) -> None:
-    """TargetUnavailable when the error says nothing of the file: the target is away, or too restless to measure on."""
+    """TargetUnavailable when the error says nothing of the file: the target is away, or too restless to
+    measure on.
+    """
     if is_away(error):
         raise TargetUnavailable(f"Target '{name}' was lost; the same command goes on. {error}") from error
     if error.kind == "noisy":
-        raise TargetUnavailable(f"Target '{name}' is too restless now; the same command goes on. {error}") from error
+        raise TargetUnavailable(
+            f"Target '{name}' is too restless now; the same command goes on. {error}"
+        ) from error
 
 
 def _row(point: Point, now: Mapping[str, Any], view: Run, *, name: str) -> dict[str, Any]:
@@ -183,7 +214,11 @@ def _row(point: Point, now: Mapping[str, Any], view: Run, *, name: str) -> dict[
         "earlier_interval": ratio_interval_of(point),
         "latency": latency,
         "error": seconds_of(point) / latency["latency_s"] - 1 if latency else None,
-        "quality": {"earlier": point["quality"]["validation"], "interval": point["quality"]["interval"], "now": quality},
+        "quality": {
+            "earlier": point["quality"]["validation"],
+            "interval": point["quality"]["interval"],
+            "now": quality,
+        },
         "breaks": [limit for limit in after if limit not in before],
         "regressed": _regressions(point, now, view, same=view["target"]["name"] == name),
     }
@@ -205,7 +240,9 @@ def _regressions(point: Point, now: Mapping[str, Any], view: Run, *, same: bool)
 
 
 def quality_fell(stated: Mapping[str, Any], now: float, metric: Mapping[str, Any]) -> bool:
-    """Whether a metric is worse than the interval that was stated, or than QUALITY_ROOM of the value without one."""
+    """Whether a metric is worse than the interval that was stated, or than QUALITY_ROOM of the value without
+    one.
+    """
     value, interval = stated["validation"], stated["interval"]
     if metric["direction"] == "lower":
         return bool(now > (interval[1] if interval else value + QUALITY_ROOM * abs(value)))

@@ -1,11 +1,13 @@
 """`autocompress verify BUNDLE`: whether a bundle is whole, and does on a target what its manifest says.
 
 - SHA256SUMS, and the model's own digest; a packed model is restored first.
-- Answers: seeded inputs (the first validation samples where the task can be loaded) run on the target and in ONNX Runtime here,
-  with exact int8 sums. The root mean square of the difference, relative to that of the answers, is at most 0.001 for a float32
-  model, 0.01 with float16, 0.05 with layers of 8 bits or fewer (compress/onnx_file/check.py).
-- Latency beside itself; regressed when the interval starts more than `ROOM` above the end of what the manifest states for a
-  target of this name. Seconds differ more from day to day than ratios do, so that the room is wider than for a run.
+- Answers: seeded inputs (the first validation samples where the task can be loaded) run on the target and in
+  ONNX Runtime here, with exact int8 sums. The root mean square of the difference, relative to that of the
+  answers, is at most 0.001 for a float32 model, 0.01 with float16, 0.05 with layers of 8 bits or fewer
+  (compress/onnx_file/check.py).
+- Latency beside itself; regressed when the interval starts more than `ROOM` above the end of what the
+  manifest states for a target of this name. Seconds differ more from day to day than ratios do, so that the
+  room is wider than for a run.
 - The metric on validation, where the task can be loaded: regressed below the interval of the manifest.
 """
 
@@ -50,7 +52,8 @@ def verify_bundle(
     timing: TimingConfig = FINALIST_TIMING,
     clocks: ClocksOfTargets | None = None,
 ) -> dict[str, Any]:
-    """What was found, a JSON value. `target` None is the manifest's; `folder` is for temporary files, `clocks` for `--set-clocks`.
+    """What was found, a JSON value. `target` None is the manifest's; `folder` is for temporary files,
+    `clocks` for `--set-clocks`.
 
     InputError when the bundle is damaged, TargetUnavailable when the target cannot be used.
     """
@@ -74,30 +77,49 @@ def verify_bundle(
             quality = scorer.score(session, model, batch=batch) if scorer else None
     except StageError as error:
         refuse_lost(error, named.profile.name)
-        return {**_facts(manifest, named.profile.name, str(named.address)), "regressed": [f"cannot be run, {error.stage}: {error}"]}
+        return {
+            **_facts(manifest, named.profile.name, str(named.address)),
+            "regressed": [f"cannot be run, {error.stage}: {error}"],
+        }
     metrics = manifest["metrics"]
     return {
         **_facts(manifest, named.profile.name, str(named.address)),
         "environment": subject.probe().to_json(),
         "parity": parity,
         "latency": {"stated": metrics["latency"], "now": latency.to_json()},
-        "quality": {"metric": metrics["quality"]["metric"]["name"], "stated": metrics["quality"]["validation"], "now": quality},
+        "quality": {
+            "metric": metrics["quality"]["metric"]["name"],
+            "stated": metrics["quality"]["validation"],
+            "now": quality,
+        },
         "quality_not_verified": reason or None,
-        "regressed": _regressions(metrics, parity, latency, quality, same=manifest["target"]["name"] == named.profile.name),
+        "regressed": _regressions(
+            metrics, parity, latency, quality, same=manifest["target"]["name"] == named.profile.name
+        ),
     }
 
 
 def _target(text: str | None, manifest: Mapping[str, Any], clocks: ClocksOfTargets | None) -> NamedTarget:
-    """The target that was asked for, or that of the manifest. InputError when that is a profile of the user's own."""
+    """The target that was asked for, or that of the manifest. InputError when that is a profile of the user's
+    own.
+    """
     try:
         found = load_targets(text or manifest["target"]["name"])
     except ProfileError as error:
         if text is not None:
             raise
-        raise InputError(f"The bundle's target is not one of ours: give its TOML file with --target. {error}") from error
+        raise InputError(
+            f"The bundle's target is not one of ours: give its TOML file with --target. {error}"
+        ) from error
     if len(found) != 1:
-        raise InputError(f"--target {text!r} names {len(found)} targets, but a bundle is for one: verify one after the other.")
-    return found[0] if clocks is None else replace(found[0], clocks=clocks.of(found[0].profile, found[0].address))
+        raise InputError(
+            f"--target {text!r} names {len(found)} targets, but a bundle is for one: verify one after the other."
+        )
+    return (
+        found[0]
+        if clocks is None
+        else replace(found[0], clocks=clocks.of(found[0].profile, found[0].address))
+    )
 
 
 def _facts(manifest: Mapping[str, Any], name: str, address: str) -> dict[str, Any]:
@@ -111,14 +133,20 @@ def _manifest(path: Path) -> dict[str, Any]:
         lines = (path / "SHA256SUMS").read_text(encoding="utf-8").splitlines()
         for line in lines:
             digest, _, name = line.partition("  ")
-            outside = Path(name).is_absolute() or ".." in Path(name).parts  # on_device/ of a TensorRT bundle is inside
+            outside = (
+                Path(name).is_absolute() or ".." in Path(name).parts
+            )  # on_device/ of a TensorRT bundle is inside
             if outside or digest_of_file(path / name) != digest:
-                raise InputError(f"{path / name} is not the file that was bundled, its SHA-256 differs: copy the bundle again.")
+                raise InputError(
+                    f"{path / name} is not the file that was bundled, its SHA-256 differs: copy the bundle again."
+                )
         manifest: dict[str, Any] = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"The bundle {path} cannot be read ({error}): copy it again.") from error
     if {"manifest.json", manifest["model"]["file"]} - {line.partition("  ")[2] for line in lines}:
-        raise InputError(f"{path / 'SHA256SUMS'} does not cover the model and its manifest: copy the bundle again.")
+        raise InputError(
+            f"{path / 'SHA256SUMS'} does not cover the model and its manifest: copy the bundle again."
+        )
     return manifest
 
 
@@ -130,12 +158,16 @@ def _model(path: Path, manifest: Mapping[str, Any], folder: Path) -> Path:
         restored.write_bytes(unpack(file.read_bytes()))
         file = restored
     if digest_of_file(file) != manifest["model"]["sha256"]:
-        raise InputError(f"The model of {path} is not that of its manifest, its SHA-256 differs: copy the bundle again.")
+        raise InputError(
+            f"The model of {path} is not that of its manifest, its SHA-256 differs: copy the bundle again."
+        )
     return file
 
 
 def _inputs(manifest: Mapping[str, Any], scorer: Scorer | None, path: Path, *, count: int) -> Path:
-    """`count` samples: the first ones of validation, or seeded random ones. InputError for dimensions that nobody knows."""
+    """`count` samples: the first ones of validation, or seeded random ones. InputError for dimensions that
+    nobody knows.
+    """
     if scorer is not None:
         with np.load(scorer.split.inputs, allow_pickle=False) as archive:
             arrays = [archive[key][:count] for key in sorted(archive.files, key=int)]
@@ -144,7 +176,9 @@ def _inputs(manifest: Mapping[str, Any], scorer: Scorer | None, path: Path, *, c
         for item in manifest["inputs"]:
             shape = [count, *item["shape"][1:]]
             if not all(isinstance(size, int) for size in shape):
-                raise InputError(f"The input {item['name']!r} has dynamic dimensions {item['shape']}: make its task loadable here.")
+                raise InputError(
+                    f"The input {item['name']!r} has dynamic dimensions {item['shape']}: make its task loadable here."
+                )
             kind = np.dtype(item["dtype"])
             values = random.standard_normal(shape) if kind.kind == "f" else random.integers(0, 2, shape)
             arrays.append(np.asarray(values, kind))
@@ -152,13 +186,19 @@ def _inputs(manifest: Mapping[str, Any], scorer: Scorer | None, path: Path, *, c
     return path
 
 
-def _parity(session: TargetSession, model: Path, inputs: Path, manifest: Mapping[str, Any], *, batch: int) -> dict[str, Any]:
+def _parity(
+    session: TargetSession, model: Path, inputs: Path, manifest: Mapping[str, Any], *, batch: int
+) -> dict[str, Any]:
     """The largest difference of any output to ONNX Runtime's here, and what is tolerated."""
     here = session.run(model, inputs, batch=session.running_batch(SAMPLES, measured=batch), exact=True)
     with stand_in().session() as reference:
         expected = reference.run(model, inputs, batch=SAMPLES)
     error = max(relative_error(got, wanted) for got, wanted in zip(here, expected, strict=True))
-    return {"error": min(error, 1e9), "tolerance": tolerance_of(manifest["recipe"]), "samples": len(expected[0])}
+    return {
+        "error": min(error, 1e9),
+        "tolerance": tolerance_of(manifest["recipe"]),
+        "samples": len(expected[0]),
+    }
 
 
 def tolerance_of(recipe: Mapping[str, Any]) -> float:
@@ -170,7 +210,12 @@ def tolerance_of(recipe: Mapping[str, Any]) -> float:
 
 
 def _regressions(
-    metrics: Mapping[str, Any], parity: Mapping[str, Any], latency: Latency, quality: float | None, *, same: bool
+    metrics: Mapping[str, Any],
+    parity: Mapping[str, Any],
+    latency: Latency,
+    quality: float | None,
+    *,
+    same: bool,
 ) -> list[str]:
     found, stated = [], metrics["latency"]
     if parity["error"] > parity["tolerance"]:

@@ -1,13 +1,16 @@
-"""`autocompress verify RUN`: its targets, or others, one after the other; what was found is kept in the run directory.
+"""`autocompress verify RUN`: its targets, or others, one after the other; what was found is kept in the run
+directory.
 
-Each point that was measured is in `verify-unfinished.json` until every target is through, so that the same command goes on after an
-interruption, and where a target was away. `verify.json` is replaced as a whole, and the report shows it:
+Each point that was measured is in `verify-unfinished.json` until every target is through, so that the same
+command goes on after an interruption, and where a target was away. `verify.json` is replaced as a whole, and
+the report shows it:
 
     schema_version, at, regressed     of all targets together
     targets                           what was found on each, see `Stated.compared`
     away                              name, address and reason of those that could not be used
 
-This process holds the run's lock meanwhile: no search, no other `verify` and no `pick --finetune` works on the run beside it.
+This process holds the run's lock meanwhile: no search, no other `verify` and no `pick --finetune` works on
+the run beside it.
 """
 
 import json
@@ -45,10 +48,12 @@ def verify_run(
     timing: TimingConfig = FINALIST_TIMING,
     clocks: ClocksOfTargets | None = None,
 ) -> dict[str, Any]:
-    """What verify.json then says. `target` None is all of the run's own; `folder` for temporary files, `clocks` for --set-clocks.
+    """What verify.json then says. `target` None is all of the run's own; `folder` for temporary files,
+    `clocks` for --set-clocks.
 
-    Of several targets those that cannot be used, or are lost, are left out and told. InputError when the run, its files or a
-    target's name are wrong, or somebody else works on the run; TargetUnavailable when no target is left. What was measured is kept.
+    Of several targets those that cannot be used, or are lost, are left out and told. InputError when the run,
+    its files or a target's name are wrong, or somebody else works on the run; TargetUnavailable when no
+    target is left. What was measured is kept.
     """
     _require_run(path)  # before anything is written to what is no run
     with RunDirectory.hold(path, by="verify"):
@@ -57,8 +62,18 @@ def verify_run(
         stated = {one.profile.name: Stated.of(path, run, one.profile.name) for one in asked}
         scorer, reason = scorer_or_reason(run["task"], folder)
         if reason:
-            note(f"Note: the task cannot be loaded here, so that only latency is verified, with random inputs. {reason}")
-        visit = _Visit(path=path, scorer=scorer, reason=reason, timing=timing, say=say, clocks=clocks, kept=_Kept.open(path, asked))
+            note(
+                f"Note: the task cannot be loaded here, so that only latency is verified, with random inputs. {reason}"
+            )
+        visit = _Visit(
+            path=path,
+            scorer=scorer,
+            reason=reason,
+            timing=timing,
+            say=say,
+            clocks=clocks,
+            kept=_Kept.open(path, asked),
+        )
         found: list[dict[str, Any]] = []
         away: list[dict[str, Any]] = []
         for one in asked:
@@ -75,14 +90,22 @@ def _require_run(path: Path) -> None:
     """RunDirectoryError or InputError when `path` holds no run that has a result."""
     bundles = sorted(file.parent for file in path.glob("*/manifest.json"))
     if bundles and not (path / "front.json").is_file():
-        raise InputError(f"{path} holds the bundles of several targets: verify them one after the other, like {bundles[0]}.")
+        raise InputError(
+            f"{path} holds the bundles of several targets: verify them one after the other, like {bundles[0]}."
+        )
     read_run(path)
 
 
 def _concluded(path: Path, found: list[dict[str, Any]], away: list[dict[str, Any]]) -> dict[str, Any]:
     """What verify.json says from now on. What an unfinished call needs stays while a target is away."""
     regressed = any(item["regressed"] for item in found)
-    whole = {"schema_version": SCHEMA_VERSION, "at": _now(), "targets": found, "away": away, "regressed": regressed}
+    whole = {
+        "schema_version": SCHEMA_VERSION,
+        "at": _now(),
+        "targets": found,
+        "away": away,
+        "regressed": regressed,
+    }
     write_text(path / VERIFIED, _json(whole))
     if not away:
         _remove(path)
@@ -90,7 +113,8 @@ def _concluded(path: Path, found: list[dict[str, Any]], away: list[dict[str, Any
 
 
 def asked_targets(path: Path, run: Run, text: str | None, *, note: Say) -> list[NamedTarget]:
-    """The targets of `--target`, or the run's own, as the run calls them. InputError or ProfileError says what is wrong with one.
+    """The targets of `--target`, or the run's own, as the run calls them. InputError or ProfileError says
+    what is wrong with one.
 
     A name that the run uses is the run's target at its address, and so is the same profile at the same place.
     """
@@ -98,7 +122,9 @@ def asked_targets(path: Path, run: Run, text: str | None, *, note: Say) -> list[
     if text is None:
         known = {name: address for name, address in own.items() if name in targets_of(run)}
         for name in own.keys() - known.keys():
-            note(f"Target '{name}' has measured nothing yet, and is not verified: the search's command catches it up.")
+            note(
+                f"Target '{name}' has measured nothing yet, and is not verified: the search's command catches it up."
+            )
         return _loaded(known, own)
     asked: dict[str, TargetAddress] = {}
     for name, address in target_addresses(text).items():
@@ -111,9 +137,15 @@ def asked_targets(path: Path, run: Run, text: str | None, *, note: Say) -> list[
 
 
 def _loaded(asked: Mapping[str, TargetAddress], own: Mapping[str, TargetAddress]) -> list[NamedTarget]:
-    """The targets; InputError where a TOML file of the search, which is relative to the folder of that, is not found from here."""
+    """The targets; InputError where a TOML file of the search, which is relative to the folder of that, is
+    not found from here.
+    """
     for address in asked.values():
-        if address in own.values() and address.profile.endswith(".toml") and not Path(address.profile).is_file():
+        if (
+            address in own.values()
+            and address.profile.endswith(".toml")
+            and not Path(address.profile).is_file()
+        ):
             raise InputError(
                 f"The run's target {address.profile} is not found from here: go to the folder in which the search was started, "
                 f"or say where it is: --target path/{Path(str(address)).name}."
@@ -126,7 +158,9 @@ def _place(address: TargetAddress) -> tuple[str, str | None, int | None]:
 
 
 def _own_addresses(path: Path, run: Run) -> dict[str, TargetAddress]:
-    """The run's targets as they were written on the command line; by their names alone where run.toml does not tell."""
+    """The run's targets as they were written on the command line; by their names alone where run.toml does
+    not tell.
+    """
     try:
         text = str(tomllib.loads((path / "run.toml").read_text(encoding="utf-8"))["options"]["target"])
     except (OSError, KeyError, ValueError):
@@ -136,8 +170,9 @@ def _own_addresses(path: Path, run: Run) -> dict[str, TargetAddress]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Kept:
-    """What an unfinished call on the same targets left, by target: `key`, `environment`, its `fingerprint`, `rows` by digest, and
-    `at`, the last row's time."""
+    """What an unfinished call on the same targets left, by target: `key`, `environment`, its `fingerprint`,
+    `rows` by digest, and `at`, the last row's time.
+    """
 
     path: Path
     asked: list[str]
@@ -165,7 +200,9 @@ class _Kept:
     def whole(self, name: str, key: str, points: list[Point]) -> dict[str, Any] | None:
         """The entry of a target that is through with these points; None when it is not."""
         seen: dict[str, Any] = self.targets.get(name, {})
-        through = seen.get("key") == key and all(point["artifact"]["digest"] in seen["rows"] for point in points)
+        through = seen.get("key") == key and all(
+            point["artifact"]["digest"] in seen["rows"] for point in points
+        )
         return seen if through else None
 
     def write(self) -> None:
@@ -186,7 +223,9 @@ class _Visit:
     kept: _Kept
 
     def target(self, named: NamedTarget, stated: Stated) -> dict[str, Any]:
-        """What was found on one target. TargetUnavailable when it cannot be used and is not through with its points, or is lost."""
+        """What was found on one target. TargetUnavailable when it cannot be used and is not through with its
+        points, or is lost.
+        """
         name, scorer = named.profile.name, self.scorer
         self.say(f"asking the target {name}")
         if self.clocks is not None:
@@ -194,7 +233,9 @@ class _Visit:
         timing = self.timing.with_batch(stated.view["target"]["batch"])
         key = digest_of([named.profile.fingerprint, scorer is None, timing.batch])
         try:
-            target = usable_target(named, MeasurementStore(self.path / STORE), inputs=scorer.split.inputs if scorer else None)
+            target = usable_target(
+                named, MeasurementStore(self.path / STORE), inputs=scorer.split.inputs if scorer else None
+            )
         except TargetUnavailable:
             if (through := self.kept.whole(name, key, stated.points)) is None:
                 raise

@@ -2,9 +2,10 @@
 
     autocompress search examples/cifar10.py:resnet20 --task-arg data=PATH --max-drop 1pp
 
-`data` is a folder with `zoo.py` (models, preprocessing, images), the images and the weights. The weights have seen all
-50,000 training images and are right on more than 99 % of them, so a part of those would hide every loss: validation
-(selection) and test (scored once) are the halves of the official test set; training images calibrate and fine-tune.
+`data` is a folder with `zoo.py` (models, preprocessing, images), the images and the weights. The weights have
+seen all 50,000 training images and are right on more than 99 % of them, so a part of those would hide every
+loss: validation (selection) and test (scored once) are the halves of the official test set; training images
+calibrate and fine-tune.
 """
 
 import importlib.util
@@ -25,7 +26,9 @@ Sample = tuple[Tensor, int]
 
 
 class Images(Dataset[Sample]):
-    """Images kept as uint8, N × 3 × 32 × 32, and preprocessed when they are read: one by one, or a batch at once."""
+    """Images kept as uint8, N × 3 × 32 × 32, and preprocessed when they are read: one by one, or a batch at
+    once.
+    """
 
     def __init__(self, images: np.ndarray, labels: np.ndarray, preprocess: Preprocess):
         self.images, self.labels, self.preprocess = images, labels.astype(np.int64), preprocess
@@ -53,7 +56,12 @@ class CropAndFlip:
         padded = self.black.repeat(count, 1, size + 8, size + 8)
         padded[:, :, 4:-4, 4:-4] = inputs
         corners = torch.randint(0, 9, (count, 2)).tolist()
-        crops = torch.stack([x[:, top : top + size, left : left + size] for x, (top, left) in zip(padded, corners, strict=True)])
+        crops = torch.stack(
+            [
+                x[:, top : top + size, left : left + size]
+                for x, (top, left) in zip(padded, corners, strict=True)
+            ]
+        )
         flipped = torch.rand(count, 1, 1, 1) < 0.5
         return torch.where(flipped, crops.flip(3), crops), targets
 
@@ -111,7 +119,9 @@ def _zoo(data: Path) -> ModuleType:
     """The module `zoo.py` of the data folder."""
     path = Path(data) / "zoo.py"
     if not path.is_file():
-        raise FileNotFoundError(f"there is no {path}: give the folder of the models and images, --task-arg data=PATH")
+        raise FileNotFoundError(
+            f"there is no {path}: give the folder of the models and images, --task-arg data=PATH"
+        )
     spec = importlib.util.spec_from_file_location("cifar10_zoo", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)

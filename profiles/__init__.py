@@ -1,6 +1,7 @@
 """What is known of hardware: profiles, environments, measurements and their statistics. Never imports torch.
 
-Purpose. Records that every other folder passes around, and the arithmetic on them. Nothing here runs anything.
+Purpose. Records that every other folder passes around, and the arithmetic on them. Nothing here runs
+anything.
 
 Reading order
     units.py         `2ms`, `200KB`, `1pp`: parsed with their unit or refused; and printed for people
@@ -14,17 +15,28 @@ Reading order
     regression.py    what adds up, learned from sums of it; the error of predictions (needs numpy, so import it from there)
     latency_table.py LatencyTable: what was measured on one device, kept for later runs
 
-Flow. `targets` asks the worker for an Environment, times an artifact by a TimingConfig, and returns a Measurement.
-`search` compares Measurements (`overlaps`: two points whose intervals overlap are indistinguishable).
+Flow. `targets` asks the worker for an Environment, times an artifact by a TimingConfig, and returns a
+Measurement. `search` compares Measurements (`overlaps`: two points whose intervals overlap are
+indistinguishable).
 
-A predicted latency is another type (PredictedLatency, printed with `~`), so that it never passes as a measured one.
+A predicted latency is another type (PredictedLatency, printed with `~`), so that it never passes as a
+measured one.
 
-What it does not know: models, recipes, data, how a measurement is taken (targets/on_device), where it is stored.
+What it does not know: models, recipes, data, how a measurement is taken (targets/on_device), where it is
+stored.
 """
 
 from .address import TargetAddress, parse_target
 from .environment import Environment, require_same_environment
-from .measurement import FINALIST_TIMING, SEARCH_TIMING, Measurement, PairBlocks, PredictedLatency, TimingConfig, overlaps
+from .measurement import (
+    FINALIST_TIMING,
+    SEARCH_TIMING,
+    Measurement,
+    PairBlocks,
+    PredictedLatency,
+    TimingConfig,
+    overlaps,
+)
 from .profile import Datasheet, Profile
 from .profile_file import ALIASES, load_profile, profile_names
 from .units import Drop, format_duration, format_latency, format_size, parse_drop, parse_duration, parse_size

@@ -1,4 +1,6 @@
-"""Target addresses: `NAME`, `NAME@host`, `NAME@user@host` or `NAME@user@host:port`; NAME is a profile's name or TOML file."""
+"""Target addresses: `NAME`, `NAME@host`, `NAME@user@host` or `NAME@user@host:port`; NAME is a profile's name
+or TOML file.
+"""
 
 import re
 from dataclasses import dataclass
@@ -16,8 +18,8 @@ _FORM = "write it like jetson@user@host or jetson@user@host:22"
 class TargetAddress:
     """A profile, and where the device is: this machine without a `host`.
 
-    `host` is a name, as in the user's SSH configuration, or an address (IPv6 without its brackets). Without `user` and
-    `port` SSH's own settings decide.
+    `host` is a name, as in the user's SSH configuration, or an address (IPv6 without its brackets). Without
+    `user` and `port` SSH's own settings decide.
     """
 
     profile: str
@@ -51,7 +53,9 @@ class TargetAddress:
 
 
 def parse_target(text: str) -> TargetAddress:
-    """The address that `text` writes. InputError says which part is wrong; whether the profile exists is not looked at."""
+    """The address that `text` writes. InputError says which part is wrong; whether the profile exists is not
+    looked at.
+    """
     match = _ADDRESS.fullmatch(text.strip())
     if match is None:
         raise InputError(f"The target {text!r} has too many @: {_FORM}.")
@@ -71,10 +75,14 @@ def _host_and_port(text: str, place: str) -> tuple[str, int | None]:
     if place.startswith("["):
         host, closed, rest = place[1:].partition("]")
         if not closed or not _is_ipv6(host):
-            raise InputError(f"The target {text!r} has no IPv6 address in its brackets: write it like jetson@user@[fe80::1]:22.")
+            raise InputError(
+                f"The target {text!r} has no IPv6 address in its brackets: write it like jetson@user@[fe80::1]:22."
+            )
     else:
         if place.count(":") > 1:
-            raise InputError(f"The target {text!r} has an IPv6 address: put it in brackets, like jetson@user@[fe80::1].")
+            raise InputError(
+                f"The target {text!r} has an IPv6 address: put it in brackets, like jetson@user@[fe80::1]."
+            )
         host, colon, port = place.partition(":")
         rest = colon + port
         if not _NAME.fullmatch(host):
@@ -84,7 +92,9 @@ def _host_and_port(text: str, place: str) -> tuple[str, int | None]:
         return host, None
     number = rest.removeprefix(":")
     if not (rest.startswith(":") and number.isascii() and number.isdecimal() and 1 <= int(number) <= 65535):
-        raise InputError(f"The target {text!r} has the port {number!r}: give a number from 1 to 65535, or none.")
+        raise InputError(
+            f"The target {text!r} has the port {number!r}: give a number from 1 to 65535, or none."
+        )
     return host, int(number)
 
 

@@ -15,10 +15,10 @@ class Environment:
     """Machine and software of a measurement, as the worker on the device reports them.
 
     `flags` are the CPU features that decide which kernels run. `cores` are those the worker is pinned to.
-    `load_1m` (the 1-minute load average) and `clock_mhz` change from minute to minute: kept, not fingerprinted.
-    `device` is the board's or the GPU's model, `machine` the SHA-256 of the system's own identity (/etc/machine-id, and the serial
-    number where a board tells it), `power_mode` that of a board that has several, `emulated` whether another processor is being
-    imitated: such latencies mean nothing.
+    `load_1m` (the 1-minute load average) and `clock_mhz` change from minute to minute: kept, not
+    fingerprinted. `device` is the board's or the GPU's model, `machine` the SHA-256 of the system's own
+    identity (/etc/machine-id, and the serial number where a board tells it), `power_mode` that of a board
+    that has several, `emulated` whether another processor is being imitated: such latencies mean nothing.
     """
 
     cpu_model: str
@@ -39,7 +39,9 @@ class Environment:
 
     @property
     def saturates(self) -> bool:
-        """Whether int8 kernels add pairs of products in 16 bits, which overflows: x86 without VNNI (vpmaddubsw)."""
+        """Whether int8 kernels add pairs of products in 16 bits, which overflows: x86 without VNNI
+        (vpmaddubsw).
+        """
         return "avx2" in self.flags and not {"avx512_vnni", "avx_vnni", "amx_int8"} & set(self.flags)
 
     @property
@@ -53,7 +55,9 @@ class Environment:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "Environment":
-        """The environment that `to_json` described; ValueError when a key is unknown, or one without a default missing."""
+        """The environment that `to_json` described; ValueError when a key is unknown, or one without a
+        default missing.
+        """
         required = {field.name for field in fields(cls) if field.default is MISSING}
         if unknown := (set(value) - {field.name for field in fields(cls)}) | (required - set(value)):
             raise ValueError(f"An environment does not fit this version: {', '.join(sorted(unknown))}")
@@ -73,6 +77,10 @@ def require_same_environment(environments: Iterable[Environment]) -> Environment
         raise ValueError("There is no environment to compare.")
     for other in found[1:]:
         if differences := found[0].differences(other):
-            told = "; ".join(f"{name}: {mine!r} and {theirs!r}" for name, (mine, theirs) in differences.items())
-            raise InputError(f"Measurements from different environments cannot be compared ({told}): measure all of them in one.")
+            told = "; ".join(
+                f"{name}: {mine!r} and {theirs!r}" for name, (mine, theirs) in differences.items()
+            )
+            raise InputError(
+                f"Measurements from different environments cannot be compared ({told}): measure all of them in one."
+            )
     return found[0]

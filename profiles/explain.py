@@ -20,7 +20,9 @@ _CONVENTIONS = {
     "int8-symmetric": "int8 activations without a zero point, int8 weights by channel, float32 biases: TensorRT refuses others",
 }
 _FLOAT_WEIGHTS = "; int8 weights are stored in float32, in four times the bytes, for TensorRT 8"
-_DOT_PRODUCTS = "at its best with int8 dot products (VNNI, AMX; SDOT on Arm), which `targets doctor` looks for"
+_DOT_PRODUCTS = (
+    "at its best with int8 dot products (VNNI, AMX; SDOT on Arm), which `targets doctor` looks for"
+)
 _SATURATES = "x86 without them saturates sums, see target cpu-avx2"
 
 
@@ -51,16 +53,28 @@ def _facts(profile: Profile, address: TargetAddress) -> Iterator[tuple[str, str]
         yield "Precisions" * (number == 0), text
     if profile.storage_bits:
         bits = _listed([str(bits) for bits in sorted(profile.storage_bits)])
-        yield "Fewer bits", f"weights of {bits} bits are stored packed, expanded when the model loads, and computed in int8"
+        yield (
+            "Fewer bits",
+            f"weights of {bits} bits are stored packed, expanded when the model loads, and computed in int8",
+        )
     if profile.block4:
-        yield "block4", "linear layers with float32 activations and 4-bit weights, a scale for every 32: small, seldom faster"
-    yield "Q/DQ convention", _CONVENTIONS[profile.activations] + _FLOAT_WEIGHTS * (profile.int8_weights == "float32")
+        yield (
+            "block4",
+            "linear layers with float32 activations and 4-bit weights, a scale for every 32: small, seldom faster",
+        )
+    yield (
+        "Q/DQ convention",
+        _CONVENTIONS[profile.activations] + _FLOAT_WEIGHTS * (profile.int8_weights == "float32"),
+    )
     yield "Channels", _channels(profile)
     if profile.memory_limit_bytes is not None:
         yield "Memory", f"a model may add at most {format_size(profile.memory_limit_bytes)} to its process"
     if profile.power_mode is not None:
         mode = f"{profile.power_mode} is the one to measure in, which --set-clocks sets"
-        yield "Power mode", f"{mode}; a measurement records the board's own, and `targets doctor` compares the two"
+        yield (
+            "Power mode",
+            f"{mode}; a measurement records the board's own, and `targets doctor` compares the two",
+        )
     if profile.datasheet is not None:
         yield "Datasheet", _datasheet(profile.datasheet)
         yield "Source", profile.datasheet.source
@@ -102,7 +116,9 @@ def _channels(profile: Profile) -> str:
     if not profile.channel_multiples:
         return text
     wanted = [
-        f"{count} in {precision}" for precision, count in profile.channel_multiples.items() if precision in profile.precisions
+        f"{count} in {precision}"
+        for precision, count in profile.channel_multiples.items()
+        if precision in profile.precisions
     ]
     return f"{text}; kernels are at their best with multiples of {_listed(wanted)}"
 

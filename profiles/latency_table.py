@@ -1,12 +1,13 @@
 """LatencyTable: what was measured on one device, kept for later runs, and what of it holds for other models.
 
-One JSON file per device, that is per profile and environment: `latency/<digest>.json` in a folder that the caller gives.
-Observations are grouped by *structure*, a digest of the model's layers: a candidate is any JSON value that the caller can read
-again, its ratio is relative to the original model, whose seconds are kept beside it. *Coefficients*, by the name of a feature, are
-what the observations of one structure say about the device: another model starts from them (`search/latency/model.py` makes and
-reads them).
+One JSON file per device, that is per profile and environment: `latency/<digest>.json` in a folder that the
+caller gives. Observations are grouped by *structure*, a digest of the model's layers: a candidate is any JSON
+value that the caller can read again, its ratio is relative to the original model, whose seconds are kept
+beside it. *Coefficients*, by the name of a feature, are what the observations of one structure say about the
+device: another model starts from them (`search/latency/model.py` makes and reads them).
 
-Several processes may write: each merges what it has into the file under a lock. A damaged file is started again; `note` says so.
+Several processes may write: each merges what it has into the file under a lock. A damaged file is started
+again; `note` says so.
 """
 
 import contextlib
@@ -27,7 +28,8 @@ MOST_OBSERVATIONS = 500  # of one structure; the oldest go
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
-    """A candidate's measured latency ratio, its relative 95 % half-width, and when it was measured (Unix seconds).
+    """A candidate's measured latency ratio, its relative 95 % half-width, and when it was measured (Unix
+    seconds).
 
     `reference_s` is the original's latency beside it; None where an earlier version did not keep it.
     """
@@ -39,13 +41,22 @@ class Observation:
     reference_s: float | None = None
 
     def __post_init__(self) -> None:
-        if not (self.ratio > 0 and math.isfinite(self.ratio) and self.half_width >= 0 and math.isfinite(self.half_width)):
-            raise ValueError(f"A ratio is positive and its half-width is not negative: {self.ratio}, {self.half_width}")
+        if not (
+            self.ratio > 0
+            and math.isfinite(self.ratio)
+            and self.half_width >= 0
+            and math.isfinite(self.half_width)
+        ):
+            raise ValueError(
+                f"A ratio is positive and its half-width is not negative: {self.ratio}, {self.half_width}"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Coefficient:
-    """What one unit of a feature costs, and its standard deviation, in any unit that all coefficients of a structure share."""
+    """What one unit of a feature costs, and its standard deviation, in any unit that all coefficients of a
+    structure share.
+    """
 
     mean: float
     deviation: float
@@ -66,7 +77,8 @@ class _Structure:
 class LatencyTable:
     """The table of one device. `path` None keeps it in memory only.
 
-    `device` says which one, in JSON: the keys `profile` (its fingerprint) and `environment`; empty where nobody said.
+    `device` says which one, in JSON: the keys `profile` (its fingerprint) and `environment`; empty where
+    nobody said.
     """
 
     def __init__(self, path: Path | None = None, *, device: Mapping[str, Any] | None = None):
@@ -109,15 +121,27 @@ class LatencyTable:
         return tuple(self._structures.get(structure, _Structure()).observations)
 
     def coefficients(self, structure: str) -> Mapping[str, Coefficient] | None:
-        """What another structure has told about the device: the one with most observations, the given one aside."""
-        others = [found for name, found in self._structures.items() if name != structure and found.coefficients]
+        """What another structure has told about the device: the one with most observations, the given one
+        aside.
+        """
+        others = [
+            found for name, found in self._structures.items() if name != structure and found.coefficients
+        ]
         return max(others, key=lambda found: len(found.observations)).coefficients if others else None
 
     def observe(
-        self, structure: str, candidate: Any, ratio: float, half_width: float, *, reference_s: float | None = None
+        self,
+        structure: str,
+        candidate: Any,
+        ratio: float,
+        half_width: float,
+        *,
+        reference_s: float | None = None,
     ) -> Observation:
         """Notes a measurement taken now, in the file, too."""
-        seen = Observation(candidate=candidate, ratio=ratio, half_width=half_width, at=time.time(), reference_s=reference_s)
+        seen = Observation(
+            candidate=candidate, ratio=ratio, half_width=half_width, at=time.time(), reference_s=reference_s
+        )
         self._structures.setdefault(structure, _Structure()).observations.append(seen)
         self._save()
         return seen
@@ -129,12 +153,17 @@ class LatencyTable:
 
     def describe(self) -> str:
         """How much it holds and where: `41 measurements of 2 models in /home/…/latency/ab12….json`."""
-        count, models = sum(len(found.observations) for found in self._structures.values()), len(self._structures)
+        count, models = (
+            sum(len(found.observations) for found in self._structures.values()),
+            len(self._structures),
+        )
         where = f"in {self.path}" if self.path else "in memory only"
         return f"{count} measurement{'s' * (count != 1)} of {models} model{'s' * (models != 1)} {where}"
 
     def _save(self, told: str = "") -> None:
-        """Merges with what the file holds by now, and writes. Of the coefficients only those of `told` are newer here."""
+        """Merges with what the file holds by now, and writes. Of the coefficients only those of `told` are
+        newer here.
+        """
         if self.path is None:
             return
         try:

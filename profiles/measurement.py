@@ -1,8 +1,8 @@
 """Measurement: raw block times of a candidate beside its baseline; every statistic is derived from them.
 
-A latency is (mean over session pairs of the median block ratio) × the baseline's reference latency. The ratio is what
-is measured well: drift, load and clock changes hit baseline and candidate alike. Its 95 % interval is Student's t over
-the pairs, because sessions differ from each other by more than blocks of one session do.
+A latency is (mean over session pairs of the median block ratio) × the baseline's reference latency. The ratio
+is what is measured well: drift, load and clock changes hit baseline and candidate alike. Its 95 % interval is
+Student's t over the pairs, because sessions differ from each other by more than blocks of one session do.
 """
 
 import math
@@ -22,12 +22,13 @@ SCHEMA_VERSION = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimingConfig:
-    """How long to measure: `pairs_min`–`pairs_max` fresh session pairs of `pair_s` seconds, in blocks of `block_s`.
+    """How long to measure: `pairs_min`–`pairs_max` fresh session pairs of `pair_s` seconds, in blocks of
+    `block_s`.
 
-    Measuring stops once the relative half-width of the ratio's interval is ≤ `half_width`, after `pairs_max` pairs, or
-    after `max_s` seconds (two pairs are always completed). `batch` samples go into one inference.
-    `engine_builds`: how many engines a runtime that builds them (TensorRT) makes of the model, whose pairs they share: no two
-    builds choose quite the same kernels. Other runtimes have nothing to build.
+    Measuring stops once the relative half-width of the ratio's interval is ≤ `half_width`, after `pairs_max`
+    pairs, or after `max_s` seconds (two pairs are always completed). `batch` samples go into one inference.
+    `engine_builds`: how many engines a runtime that builds them (TensorRT) makes of the model, whose pairs
+    they share: no two builds choose quite the same kernels. Other runtimes have nothing to build.
     """
 
     pairs_min: int = 3
@@ -57,11 +58,12 @@ FINALIST_TIMING = TimingConfig(pairs_min=5, pairs_max=8, pair_s=0.8, engine_buil
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairBlocks:
-    """One pair of fresh sessions: seconds per inference of each block, in order; index i are neighbours in time.
+    """One pair of fresh sessions: seconds per inference of each block, in order; index i are neighbours in
+    time.
 
     `baseline_s` and `candidate_s` are in the measurement's timer, `*_wall_s` in wall-clock time.
-    `inference_wall_s` are wall-clock times of single candidate inferences, evenly thinned to a few hundred. `loop_s` is
-    the wall-clock time that warming up and timing took.
+    `inference_wall_s` are wall-clock times of single candidate inferences, evenly thinned to a few hundred.
+    `loop_s` is the wall-clock time that warming up and timing took.
     """
 
     baseline_s: tuple[float, ...]
@@ -74,14 +76,18 @@ class PairBlocks:
     def __post_init__(self) -> None:
         blocks = (self.baseline_s, self.candidate_s, self.baseline_wall_s, self.candidate_wall_s)
         if len({len(block) for block in blocks}) != 1 or not self.baseline_s:
-            raise ValueError(f"A pair needs equally many blocks, at least one: {[len(block) for block in blocks]}")
+            raise ValueError(
+                f"A pair needs equally many blocks, at least one: {[len(block) for block in blocks]}"
+            )
         if not all(value > 0 and math.isfinite(value) for block in blocks for value in block):
             raise ValueError("Block times must be positive and finite.")
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "PairBlocks":
         """The pair that the worker, or `Measurement.to_json`, described."""
-        fields: dict[str, Any] = {key: tuple(item) if isinstance(item, list) else item for key, item in value.items()}
+        fields: dict[str, Any] = {
+            key: tuple(item) if isinstance(item, list) else item for key, item in value.items()
+        }
         return cls(**fields)
 
     @property
@@ -94,11 +100,11 @@ class PairBlocks:
 class Measurement:
     """What was seen of one artifact beside its baseline; immutable, raw values kept, statistics derived.
 
-    `baseline_reference_s` is the baseline's latency in this environment, measured once for all candidates of a run.
-    `details` are what the runtime tells beside it (size of an engine, seconds to build it), `conditions` the board's state
-    meanwhile (temperatures, clocks, pairs dropped because it throttled).
-    `peak_memory_bytes` is what loading and running the candidate added to the worker's resident memory; None where the
-    system does not tell.
+    `baseline_reference_s` is the baseline's latency in this environment, measured once for all candidates of
+    a run. `details` are what the runtime tells beside it (size of an engine, seconds to build it),
+    `conditions` the board's state meanwhile (temperatures, clocks, pairs dropped because it throttled).
+    `peak_memory_bytes` is what loading and running the candidate added to the worker's resident memory; None
+    where the system does not tell.
     """
 
     pairs: tuple[PairBlocks, ...]
@@ -116,9 +122,13 @@ class Measurement:
 
     def __post_init__(self) -> None:
         if len(self.pairs) < 2:
-            raise ValueError(f"A measurement needs at least 2 pairs, not {len(self.pairs)}: one has no interval.")
+            raise ValueError(
+                f"A measurement needs at least 2 pairs, not {len(self.pairs)}: one has no interval."
+            )
         if not (self.baseline_reference_s > 0 and math.isfinite(self.baseline_reference_s)):
-            raise ValueError(f"The baseline's reference latency must be positive: {self.baseline_reference_s}")
+            raise ValueError(
+                f"The baseline's reference latency must be positive: {self.baseline_reference_s}"
+            )
 
     @property
     def pair_ratios(self) -> tuple[float, ...]:
@@ -158,7 +168,9 @@ class Measurement:
 
     @property
     def latency_interval_s(self) -> Interval:
-        """95 % interval of the latency among candidates of one run: the reference is shared, so its error cancels."""
+        """95 % interval of the latency among candidates of one run: the reference is shared, so its error
+        cancels.
+        """
         low, high = self.ratio_interval
         return low * self.baseline_reference_s, high * self.baseline_reference_s
 
@@ -178,8 +190,12 @@ class Measurement:
         return self._percentile(0.99)
 
     def _percentile(self, share: float) -> float:
-        """Linear interpolation between the sorted inference times (block means where no single times were kept)."""
-        seen = sorted(value for pair in self.pairs for value in (pair.inference_wall_s or pair.candidate_wall_s))
+        """Linear interpolation between the sorted inference times (block means where no single times were
+        kept).
+        """
+        seen = sorted(
+            value for pair in self.pairs for value in (pair.inference_wall_s or pair.candidate_wall_s)
+        )
         position = share * (len(seen) - 1)
         low = math.floor(position)
         high = min(low + 1, len(seen) - 1)
@@ -193,7 +209,9 @@ class Measurement:
     def from_json(cls, value: Mapping[str, Any]) -> "Measurement":
         """The measurement that `to_json` described. ValueError for another schema version."""
         if value.get("schema_version") != SCHEMA_VERSION:
-            raise ValueError(f"A measurement of schema version {value.get('schema_version')} cannot be read here.")
+            raise ValueError(
+                f"A measurement of schema version {value.get('schema_version')} cannot be read here."
+            )
         pairs = tuple(PairBlocks.from_json(pair) for pair in value["pairs"])
         timing = TimingConfig(**value["timing"])
         environment = Environment.from_json(value["environment"])
@@ -208,7 +226,9 @@ class Measurement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PredictedLatency:
-    """A latency that nobody measured, and where it comes from; another type, so that it cannot pass as measured."""
+    """A latency that nobody measured, and where it comes from; another type, so that it cannot pass as
+    measured.
+    """
 
     seconds: float
     source: str
@@ -233,7 +253,9 @@ def critical_value(degrees: int) -> float:
 
 
 def overlaps(first: Measurement, second: Measurement) -> bool:
-    """Whether the intervals overlap: *indistinguishable*. InputError when the environments or baselines differ."""
+    """Whether the intervals overlap: *indistinguishable*. InputError when the environments or baselines
+    differ.
+    """
     require_same_environment((first.environment, second.environment))
     if first.baseline_digest != second.baseline_digest:
         raise ValueError("Measurements against different baselines cannot be compared.")

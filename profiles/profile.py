@@ -17,7 +17,9 @@ RUNTIME_NAMES: Mapping[Runtime, str] = {
     "tensorrt-rtx": "TensorRT for RTX",
 }
 GPU_RUNTIMES: frozenset[Runtime] = frozenset({"tensorrt", "tensorrt-rtx"})
-_UNMEASURED = frozenset({"name", "description", "python", "store_limit_bytes", "device", "datasheet", "channel_multiples"})
+_UNMEASURED = frozenset(
+    {"name", "description", "python", "store_limit_bytes", "device", "datasheet", "channel_multiples"}
+)
 _AS_BEFORE = {"int8_weights": "int8"}
 
 
@@ -25,8 +27,9 @@ _AS_BEFORE = {"int8_weights": "int8"}
 class Datasheet:
     """What the maker says of the hardware: enough for a roofline, never a measurement.
 
-    `peak_flops` are operations per second by precision, dense, of all threads together (a multiply-add is two). `overhead_s`
-    is what starting one kernel costs. `source` names the documents, and what was derived or assumed.
+    `peak_flops` are operations per second by precision, dense, of all threads together (a multiply-add is
+    two). `overhead_s` is what starting one kernel costs. `source` names the documents, and what was derived
+    or assumed.
     """
 
     peak_flops: Mapping[str, float]
@@ -40,19 +43,19 @@ class Datasheet:
 class Profile:
     """A target: runtime, threads, legal precisions and the Q/DQ convention that its runtime is fast with.
 
-    `architecture`: `x86_64` or `aarch64`; None: any. `python`: the interpreter on a device that is reached over SSH,
-    `store_limit_bytes`: what files that were sent to it may take there.
-    `int8_operators`, `float16_operators`, `fp8_operators`: what has kernels of that precision (of the legal ones).
-    `nm_sparsity`: whether 2:4 sparse weights have kernels of their own.
-    `storage_bits`: the widths below 8 in which an int8 layer's weights can be stored, if the runtime expands them when it loads.
-    `block4`: whether it has a kernel for linear layers with block-wise 4-bit weights.
-    `activations`: the Q/DQ convention; with `int8-symmetric` biases stay float32.
-    `int8_weights`: how weights of int8 layers are stored; `float32`, in four times the bytes, is what TensorRT 8 reads.
-    `channel_multiple` is what pruning steps by. `channel_multiples` are what the kernels of each precision want: the largest
-    of the legal precisions is the step, unless a file gives another.
-    `runtime_options` are given to every session of the runtime, and belong in whatever deploys an artifact.
-    `memory_limit_bytes` bounds the address space that models may add to a worker; None: no bound.
-    `power_mode`: the one to measure in, as the board calls it. `device`: part of the product name that the board reports.
+    `architecture`: `x86_64` or `aarch64`; None: any. `python`: the interpreter on a device that is reached
+    over SSH, `store_limit_bytes`: what files that were sent to it may take there. `int8_operators`,
+    `float16_operators`, `fp8_operators`: what has kernels of that precision (of the legal ones).
+    `nm_sparsity`: whether 2:4 sparse weights have kernels of their own. `storage_bits`: the widths below 8 in
+    which an int8 layer's weights can be stored, if the runtime expands them when it loads. `block4`: whether
+    it has a kernel for linear layers with block-wise 4-bit weights. `activations`: the Q/DQ convention; with
+    `int8-symmetric` biases stay float32. `int8_weights`: how weights of int8 layers are stored; `float32`, in
+    four times the bytes, is what TensorRT 8 reads. `channel_multiple` is what pruning steps by.
+    `channel_multiples` are what the kernels of each precision want: the largest of the legal precisions is
+    the step, unless a file gives another. `runtime_options` are given to every session of the runtime, and
+    belong in whatever deploys an artifact. `memory_limit_bytes` bounds the address space that models may add
+    to a worker; None: no bound. `power_mode`: the one to measure in, as the board calls it. `device`: part of
+    the product name that the board reports.
     """
 
     name: str
@@ -82,22 +85,38 @@ class Profile:
 
     @property
     def timer(self) -> Timer:
-        """GPU time by CUDA events; thread CPU time for one thread, which other load hardly disturbs; else wall-clock."""
+        """GPU time by CUDA events; thread CPU time for one thread, which other load hardly disturbs; else
+        wall-clock.
+        """
         if self.runtime in GPU_RUNTIMES:
             return "cuda-events"
         return "thread-cpu" if self.threads == 1 else "wall"
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of what decides a measurement or an artifact; names, datasheet, `python` and the store's limit do not.
+        """SHA-256 of what decides a measurement or an artifact; names, datasheet, `python` and the store's
+        limit do not.
 
-        A key that is younger than measurements counts only where it differs from what was so before it: they stay valid.
+        A key that is younger than measurements counts only where it differs from what was so before it: they
+        stay valid.
         """
-        return digest_of({key: x for key, x in self.to_json().items() if key not in _UNMEASURED and x != _AS_BEFORE.get(key, ...)})
+        return digest_of(
+            {
+                key: x
+                for key, x in self.to_json().items()
+                if key not in _UNMEASURED and x != _AS_BEFORE.get(key, ...)
+            }
+        )
 
     def operators(self, precision: str) -> tuple[str, ...]:
-        """The ONNX operators that run in `float16`, `int8` or `fp8` here; none where the precision is not legal."""
-        by_precision = {"int8": self.int8_operators, "float16": self.float16_operators, "fp8": self.fp8_operators}
+        """The ONNX operators that run in `float16`, `int8` or `fp8` here; none where the precision is not
+        legal.
+        """
+        by_precision = {
+            "int8": self.int8_operators,
+            "float16": self.float16_operators,
+            "fp8": self.fp8_operators,
+        }
         return by_precision[precision] if precision in self.precisions else ()
 
     def to_json(self) -> dict[str, Any]:

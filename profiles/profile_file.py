@@ -22,7 +22,8 @@ def profile_names() -> tuple[str, ...]:
 
 
 def load_profile(name: str) -> Profile:
-    """The profile called `name` or by an alias, or that of a TOML file if `name` ends in `.toml`. It is called as it was asked for.
+    """The profile called `name` or by an alias, or that of a TOML file if `name` ends in `.toml`. It is
+    called as it was asked for.
 
     ProfileError says what is wrong.
     """
@@ -34,7 +35,9 @@ def load_profile(name: str) -> Profile:
     if (built_in := _built_in(name)) is None:
         near = difflib.get_close_matches(name, (*profile_names(), *ALIASES), n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ProfileError(f"There is no target {name!r}: {hint}Use {_choices()}, or the path of a TOML file.")
+        raise ProfileError(
+            f"There is no target {name!r}: {hint}Use {_choices()}, or the path of a TOML file."
+        )
     return _profile(name, _resolved(built_in, seen=()), built_in)
 
 
@@ -68,14 +71,23 @@ def _resolved(path: Path, *, seen: tuple[Path, ...]) -> dict[str, Any]:
     base = _resolved(_parent_path(parent, path), seen=(*seen, path))
     if "channel_multiples" in own:
         base.pop("channel_multiple", None)
-    return {**base, **own, **{key: _merged(base[key], own[key]) for key in _TABLES if key in base and key in own}}
+    return {
+        **base,
+        **own,
+        **{key: _merged(base[key], own[key]) for key in _TABLES if key in base and key in own},
+    }
 
 
 def _merged(base: object, own: object) -> object:
-    """A table over another, inner tables alike; anything else replaces it (and is refused where a table is due)."""
+    """A table over another, inner tables alike; anything else replaces it (and is refused where a table is
+    due).
+    """
     if not (isinstance(base, dict) and isinstance(own, dict)):
         return own
-    return {**base, **{key: _merged(base[key], value) if key in base else value for key, value in own.items()}}
+    return {
+        **base,
+        **{key: _merged(base[key], value) if key in base else value for key, value in own.items()},
+    }
 
 
 def _parent_path(parent: object, child: Path) -> Path:
@@ -84,22 +96,36 @@ def _parent_path(parent: object, child: Path) -> Path:
         return path
     if isinstance(parent, str) and parent.endswith(".toml") and (child.parent / parent).is_file():
         return child.parent / parent
-    raise ProfileError(f"{child} inherits {parent!r}, which is neither {_choices()}, nor a TOML file beside it.")
+    raise ProfileError(
+        f"{child} inherits {parent!r}, which is neither {_choices()}, nor a TOML file beside it."
+    )
 
 
 def _profile(name: str, values: dict[str, Any], path: Path) -> Profile:
     """The validated profile; lists become tuples."""
-    required = {item.name for item in fields(Profile) if item.default is item.default_factory is MISSING} - {"name"}
+    required = {item.name for item in fields(Profile) if item.default is item.default_factory is MISSING} - {
+        "name"
+    }
     if missing := sorted(required - set(values)):
         raise ProfileError(f'{path}: {", ".join(missing)} missing: add what is, or inherits = "cpu".')
     for key, value in values.items():
         if wrong := problem(key, value):
-            raise ProfileError(f"{path}: {key} {wrong}." if key == "datasheet" else f"{path}: {key} = {value!r} {wrong}.")
-    made: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+            raise ProfileError(
+                f"{path}: {key} {wrong}." if key == "datasheet" else f"{path}: {key} = {value!r} {wrong}."
+            )
+    made: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
+    }
     if "datasheet" in made:
         made["datasheet"] = Datasheet(**made["datasheet"])
     profile = Profile(name=name, **made)
     if wrong := contradiction(profile):
         raise ProfileError(f"{path}: {wrong}.")
-    wanted = [count for precision, count in profile.channel_multiples.items() if precision in profile.precisions]
-    return replace(profile, channel_multiple=max(wanted)) if wanted and "channel_multiple" not in made else profile
+    wanted = [
+        count for precision, count in profile.channel_multiples.items() if precision in profile.precisions
+    ]
+    return (
+        replace(profile, channel_multiple=max(wanted))
+        if wanted and "channel_multiple" not in made
+        else profile
+    )

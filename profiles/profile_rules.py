@@ -33,7 +33,13 @@ _LISTS: Mapping[str, tuple[object, ...]] = {
 }
 # The exporter writes 18 and later; compress/onnx_file/opset.py takes that down by two.
 _KNOWN_OPSET = 21  # every onnx that we allow has it
-_LEAST = {"threads": 1, "opset": 16, "channel_multiple": 1, "memory_limit_bytes": 64 << 20, "store_limit_bytes": 1}
+_LEAST = {
+    "threads": 1,
+    "opset": 16,
+    "channel_multiple": 1,
+    "memory_limit_bytes": 64 << 20,
+    "store_limit_bytes": 1,
+}
 
 
 def unknown_key(values: Mapping[str, Any]) -> str | None:
@@ -41,7 +47,9 @@ def unknown_key(values: Mapping[str, Any]) -> str | None:
     allowed = {item.name for item in fields(Profile)} - {"name"} | {"inherits"}
     datasheet = values.get("datasheet")
     inner = (
-        _unknown(datasheet, {item.name for item in fields(Datasheet)}, place="datasheet.") if isinstance(datasheet, dict) else None
+        _unknown(datasheet, {item.name for item in fields(Datasheet)}, place="datasheet.")
+        if isinstance(datasheet, dict)
+        else None
     )
     return _unknown(values, allowed) or inner
 
@@ -53,13 +61,19 @@ def problem(key: str, value: object) -> str | None:
     if key in _LEAST:
         good, needed = _whole(value, _LEAST[key]), f"an integer of at least {_LEAST[key]}"
     elif key in _LISTS:
-        good = isinstance(value, list) and bool(value or key == "storage_bits") and all(item in _LISTS[key] for item in value)
+        good = (
+            isinstance(value, list)
+            and bool(value or key == "storage_bits")
+            and all(item in _LISTS[key] for item in value)
+        )
         needed = f"a list out of {', '.join(map(str, _LISTS[key]))}"
     elif key in _CHOICES:
         good = any(value == choice and type(value) is type(choice) for choice in _CHOICES[key])
         needed = " or ".join(map(_toml, _CHOICES[key]))
     elif key == "channel_multiples":
-        good = isinstance(value, dict) and all(name in _ANY_PRECISION and _whole(item, 1) for name, item in value.items())
+        good = isinstance(value, dict) and all(
+            name in _ANY_PRECISION and _whole(item, 1) for name, item in value.items()
+        )
         needed = f"a table of integers of at least 1 by precision ({', '.join(_ANY_PRECISION)})"
     elif key == "runtime_options":
         good = isinstance(value, dict) and all(isinstance(item, str) for item in value.values())
@@ -91,7 +105,10 @@ def _of_the_runtime(profile: Profile) -> Iterator[str]:
         if name not in PRECISIONS[runtime]:
             able = " or ".join(_toml(other) for other, can in PRECISIONS.items() if name in can)
             yield f"precisions has {name}, for which {runtime} has no kernels: remove it, or set runtime to {able}"
-    if runtime == "openvino" and profile.runtime_options.get("INFERENCE_PRECISION_HINT") not in ("f32", "bf16"):
+    if runtime == "openvino" and profile.runtime_options.get("INFERENCE_PRECISION_HINT") not in (
+        "f32",
+        "bf16",
+    ):
         yield 'openvino would choose bfloat16 itself: set INFERENCE_PRECISION_HINT = "f32" or "bf16" as a runtime option'
     if runtime not in GPU_RUNTIMES:
         if profile.nm_sparsity:
@@ -137,7 +154,9 @@ def _datasheet_problem(value: object) -> str | None:
         return "must be a table"
     peaks, overhead = value.get("peak_flops"), value.get("overhead_s", 0)
     checks = {
-        f"peak_flops, a table of operations per second by precision ({', '.join(_ANY_PRECISION)})": isinstance(peaks, dict)
+        f"peak_flops, a table of operations per second by precision ({', '.join(_ANY_PRECISION)})": isinstance(
+            peaks, dict
+        )
         and bool(peaks)
         and all(name in _ANY_PRECISION and _positive(item) for name, item in peaks.items()),
         "memory_bytes_per_s, a number greater than 0": _positive(value.get("memory_bytes_per_s")),

@@ -1,7 +1,8 @@
-"""Bayesian linear regression of what adds up: a known mean and spread for every coefficient, and observations that correct them.
+"""Bayesian linear regression of what adds up: a known mean and spread for every coefficient, and observations
+that correct them.
 
-Far more coefficients than observations are fine: each keeps its prior until something is seen of it. Works in the space of
-observations (n × n), since there are tens to hundreds of them.
+Far more coefficients than observations are fine: each keeps its prior until something is seen of it. Works in
+the space of observations (n × n), since there are tens to hundreds of them.
 
 Source: Rasmussen, Williams, "Gaussian Processes for Machine Learning" (2006), section 2.1, equation 2.12.
 """
@@ -26,7 +27,9 @@ class Prior:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Posterior:
-    """What is known after the observations: `weights` are the d coefficients; `predict` adds how sure that is."""
+    """What is known after the observations: `weights` are the d coefficients; `predict` adds how sure that
+    is.
+    """
 
     weights: np.ndarray
     prior: Prior
@@ -34,7 +37,9 @@ class Posterior:
 
     @classmethod
     def of(cls, prior: Prior, features: np.ndarray, values: np.ndarray, noise: np.ndarray) -> "Posterior":
-        """The posterior after n observations: features n × d, values n, standard deviations of their noise n (all > 0)."""
+        """The posterior after n observations: features n × d, values n, standard deviations of their noise n
+        (all > 0).
+        """
         if len(values) == 0:
             return cls(weights=prior.mean, prior=prior, spread=np.zeros((len(prior.mean), 0)))
         weighted = features * prior.variance
@@ -58,8 +63,8 @@ class Posterior:
 class PredictionError:
     """How well `count` predictions met what was measured afterwards; None where too few are there to tell.
 
-    `kendall_tau` (tau-b, -1 … 1) says whether they are in the same order. The errors are absolute and relative to the
-    measured value: 0.05 is 5 %.
+    `kendall_tau` (tau-b, -1 … 1) says whether they are in the same order. The errors are absolute and
+    relative to the measured value: 0.05 is 5 %.
     """
 
     count: int
@@ -68,13 +73,20 @@ class PredictionError:
     p90: float | None
 
     @classmethod
-    def of(cls, predicted: Sequence[float] | np.ndarray, measured: Sequence[float] | np.ndarray) -> "PredictionError":
+    def of(
+        cls, predicted: Sequence[float] | np.ndarray, measured: Sequence[float] | np.ndarray
+    ) -> "PredictionError":
         """The error of m predictions of positive values."""
         if len(predicted) == 0:
             return cls(count=0, kendall_tau=None, median=None, p90=None)
         errors = np.abs(np.asarray(predicted) / np.asarray(measured) - 1)
         median, p90 = np.quantile(errors, [0.5, 0.9])
-        return cls(count=len(errors), kendall_tau=kendall_tau(predicted, measured), median=float(median), p90=float(p90))
+        return cls(
+            count=len(errors),
+            kendall_tau=kendall_tau(predicted, measured),
+            median=float(median),
+            p90=float(p90),
+        )
 
     def __str__(self) -> str:
         if self.median is None or self.p90 is None:
@@ -84,7 +96,9 @@ class PredictionError:
 
 
 def kendall_tau(left: Sequence[float] | np.ndarray, right: Sequence[float] | np.ndarray) -> float | None:
-    """Kendall's tau-b of two equally long arrays; None for fewer than two values or where one side is constant."""
+    """Kendall's tau-b of two equally long arrays; None for fewer than two values or where one side is
+    constant.
+    """
     a, b = (np.sign(np.subtract.outer(values, values)) for values in (np.asarray(left), np.asarray(right)))
     scale = np.sqrt((a**2).sum() * (b**2).sum())
     return float((a * b).sum() / scale) if scale > 0 else None

@@ -65,7 +65,9 @@ def parse_drop(text: str) -> Drop:
 
 
 def format_duration(seconds: float) -> str:
-    """A length of time for people: `45 s`, `3 min 20 s`, `1 h 5 min`; under ten seconds as `format_latency` does."""
+    """A length of time for people: `45 s`, `3 min 20 s`, `1 h 5 min`; under ten seconds as `format_latency`
+    does.
+    """
     if seconds < 10:
         return format_latency(seconds)
     whole = round(seconds)
@@ -102,11 +104,15 @@ def _quantity(text: str, what: str, *, units: Mapping[str, object], example: str
         raise InputError(f"The {what} {text!r} is not a number with a unit: write it like {example}.")
     number, unit = match.groups()
     if not unit:
-        raise InputError(f"The {what} {text!r} has no unit: write it like {example} (units: {', '.join(units)}).")
+        raise InputError(
+            f"The {what} {text!r} has no unit: write it like {example} (units: {', '.join(units)})."
+        )
     if unit not in units:
         spellings = {known.lower(): known for known in units}
         if unit.lower() not in spellings:
-            raise InputError(f"The {what} {text!r} has the unknown unit {unit!r}: use one of {', '.join(units)}.")
+            raise InputError(
+                f"The {what} {text!r} has the unknown unit {unit!r}: use one of {', '.join(units)}."
+            )
         unit = spellings[unit.lower()]
     return float(number), unit
 

@@ -3,6 +3,14 @@
 from typing import Literal
 
 Activity = Literal[
-    "database", "sensitivity", "latency table", "rung r0", "build", "recovery", "validation", "timing loops", "finalists"
+    "database",
+    "sensitivity",
+    "latency table",
+    "rung r0",
+    "build",
+    "recovery",
+    "validation",
+    "timing loops",
+    "finalists",
 ]
 BESIDE = "recovery beside the search"

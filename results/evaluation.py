@@ -8,17 +8,28 @@ from ..compress.recipe import Recipe, executes_as
 from .on_target import OnTarget
 from .records import AnyLatency, ArtifactFacts, Failure, Interval, Latency, Predicted, latency_from_json
 
-__all__ = ["AnyLatency", "ArtifactFacts", "Evaluation", "Failure", "Interval", "Latency", "OnTarget", "Predicted", "Screened"]
+__all__ = [
+    "AnyLatency",
+    "ArtifactFacts",
+    "Evaluation",
+    "Failure",
+    "Interval",
+    "Latency",
+    "OnTarget",
+    "Predicted",
+    "Screened",
+]
 SCHEMA_VERSION = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
-    """A measured candidate; its latency may be predicted. `validation` is the metric of the built artifact, `drop` its loss against
-    the original.
+    """A measured candidate; its latency may be predicted. `validation` is the metric of the built artifact,
+    `drop` its loss against the original.
 
-    `layers` are rows of front.json, `elapsed_s` the run's time when it was finished, `seconds` what it cost by stage.
-    With several targets all of this is on the primary one, and `further` says what it is on the others, by their names.
+    `layers` are rows of front.json, `elapsed_s` the run's time when it was finished, `seconds` what it cost
+    by stage. With several targets all of this is on the primary one, and `further` says what it is on the
+    others, by their names.
     """
 
     trial: int
@@ -36,7 +47,9 @@ class Evaluation:
 
     @property
     def warnings(self) -> list[str]:
-        """One sentence for each layer that ran in another precision than asked; few stored bits that ran in int8 did."""
+        """One sentence for each layer that ran in another precision than asked; few stored bits that ran in
+        int8 did.
+        """
         return [
             f"asked {row['precision_asked']}, ran {row['precision_executed']}: {row['name']}"
             for row in self.layers
@@ -72,7 +85,10 @@ class Evaluation:
 
     def to_json(self) -> dict[str, Any]:
         """A JSON value from which `from_json` makes an equal evaluation."""
-        value = {name: getattr(self, name) for name in ("trial", "validation", "drop", "elapsed_s", "schema_version")}
+        value = {
+            name: getattr(self, name)
+            for name in ("trial", "validation", "drop", "elapsed_s", "schema_version")
+        }
         interval = None if self.validation_interval is None else list(self.validation_interval)
         return {
             **value,
@@ -102,7 +118,8 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Screened:
-    """A candidate that was not built: `reason` is duplicate, size, latency or time; `excess` > 0 tells a sampler how far off.
+    """A candidate that was not built: `reason` is duplicate, size, latency or time; `excess` > 0 tells a
+    sampler how far off.
 
     `excess` is relative to the limit, 0 where nothing is to be learned from it.
     """

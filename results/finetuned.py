@@ -1,6 +1,7 @@
 """Fine-tuned points of a run (`pick --finetune`), told apart from trials by numbers below zero: −1, −2, …
 
-They are kept beside front.json, which a continued search writes again, and join the other points whenever a run is read.
+They are kept beside front.json, which a continued search writes again, and join the other points whenever a
+run is read.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +17,9 @@ FINETUNED = "finetuned"
 
 
 def with_finetuned(run: Run, points: Sequence[Point]) -> dict[str, Any]:
-    """The run with these points in its front or among the dominated ones; limits and overlaps of intervals are judged anew."""
+    """The run with these points in its front or among the dominated ones; limits and overlaps of intervals
+    are judged anew.
+    """
     if not points:
         return dict(run)
     return _with_finetuned_of_several(run, points) if has_several(run) else _with_finetuned(run, points)
@@ -27,7 +30,9 @@ def _with_finetuned(run: Run, points: Sequence[Point]) -> dict[str, Any]:
     limits = limits_of(run)
     added = [{**point, "violations": excess_of(point, limits)} for point in points]
     added = [{**point, "feasible": not point["violations"]} for point in added]
-    front = non_dominated([*run["front"], *(point for point in added if point["feasible"])], lambda point: _vector(point, run))
+    front = non_dominated(
+        [*run["front"], *(point for point in added if point["feasible"])], lambda point: _vector(point, run)
+    )
     front.sort(key=ratio_of)
     members = {point["trial"] for point in front}
     others = [point for point in [*run["dominated"], *run["front"], *added] if point["trial"] not in members]
@@ -37,12 +42,19 @@ def _with_finetuned(run: Run, points: Sequence[Point]) -> dict[str, Any]:
 
 def _with_finetuned_of_several(run: Run, points: Sequence[Point]) -> dict[str, Any]:
     """The same for several targets: each point is judged on every target, then by its worst numbers."""
-    views = {name: _with_finetuned(run_on(run, name), [point_on(point, name) for point in points]) for name in targets_of(run)}
+    views = {
+        name: _with_finetuned(run_on(run, name), [point_on(point, name) for point in points])
+        for name in targets_of(run)
+    }
     seen = {name: {point["trial"]: point for point in measured_points(view)} for name, view in views.items()}
-    added = [_judged(point, {name: found[point["trial"]] for name, found in seen.items()}) for point in points]
+    added = [
+        _judged(point, {name: found[point["trial"]] for name, found in seen.items()}) for point in points
+    ]
     others = [_with_new_overlaps(point, seen) for point in [*run["front"], *run["dominated"]]]
     members = {point["trial"] for point in run["front"]}
-    candidates = [point for point in others if point["trial"] in members] + [point for point in added if point["feasible"]]
+    candidates = [point for point in others if point["trial"] in members] + [
+        point for point in added if point["feasible"]
+    ]
     front = non_dominated(candidates, lambda point: _worst_vector(point, run))
     chosen = {point["trial"] for point in front}
     everything = {point["trial"]: point for point in [*others, *added]}
@@ -61,9 +73,13 @@ def _judged(point: Point, seen: Mapping[str, Point]) -> dict[str, Any]:
     """The point with what its limits and overlaps are on each target."""
     violations: dict[str, float] = {}
     for own in seen.values():
-        violations |= {name: max(excess, violations.get(name, excess)) for name, excess in own["violations"].items()}
+        violations |= {
+            name: max(excess, violations.get(name, excess)) for name, excess in own["violations"].items()
+        }
     names = ("feasible", "violations", "indistinguishable_from")
-    targets = {name: {**entry, **{key: seen[name][key] for key in names}} for name, entry in point["targets"].items()}
+    targets = {
+        name: {**entry, **{key: seen[name][key] for key in names}} for name, entry in point["targets"].items()
+    }
     same = set.intersection(*(set(own["indistinguishable_from"]) for own in seen.values()))
     judged = {"feasible": not violations, "violations": violations, "indistinguishable_from": sorted(same)}
     return {**point, "targets": targets, **judged}
@@ -71,7 +87,11 @@ def _judged(point: Point, seen: Mapping[str, Point]) -> dict[str, Any]:
 
 def _with_new_overlaps(point: Point, seen: Mapping[str, Mapping[int, Point]]) -> dict[str, Any]:
     """The point with the added ones among those that it cannot be told apart from."""
-    found = {name: points[point["trial"]]["indistinguishable_from"] for name, points in seen.items() if point["trial"] in points}
+    found = {
+        name: points[point["trial"]]["indistinguishable_from"]
+        for name, points in seen.items()
+        if point["trial"] in points
+    }
     targets = {
         name: {**entry, "indistinguishable_from": found[name]} if name in found else entry
         for name, entry in point["targets"].items()
@@ -107,7 +127,9 @@ def _with_overlaps(run: dict[str, Any], added: set[int]) -> dict[str, Any]:
         new = [
             other["trial"]
             for other in points
-            if other["trial"] != point["trial"] and added & {other["trial"], point["trial"]} and _overlap(point, other)
+            if other["trial"] != point["trial"]
+            and added & {other["trial"], point["trial"]}
+            and _overlap(point, other)
         ]
         return {**point, "indistinguishable_from": known + new}
 

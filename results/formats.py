@@ -1,4 +1,6 @@
-"""The words for a run's numbers: one unit per quantity in the whole run, every measured number with its spread."""
+"""The words for a run's numbers: one unit per quantity in the whole run, every measured number with its
+spread.
+"""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -32,7 +34,8 @@ def require_readable(run: Run) -> None:
 class Formats:
     """How the numbers of one run are written; `Formats.of(run)` makes it.
 
-    Latencies share the unit that fits the original model, and so do sizes: a column of them compares at a glance.
+    Latencies share the unit that fits the original model, and so do sizes: a column of them compares at a
+    glance.
     """
 
     metric_name: str
@@ -110,7 +113,8 @@ class Formats:
         return self.size(point["artifact"]["size_bytes"])
 
     def latency_of(self, point: Point) -> str:
-        """The latency of the point with its spread: `0.412 ms ±0.7 %`, and `noisy` where the protocol gave up.
+        """The latency of the point with its spread: `0.412 ms ±0.7 %`, and `noisy` where the protocol gave
+        up.
 
         A predicted one has no spread: `~0.412 ms`.
         """
@@ -142,12 +146,16 @@ def mark_of(point: Point) -> str:
 
 
 def seconds_of(point: Point) -> float:
-    """Seconds of the point's latency, measured or predicted: to compare with. What is printed needs `mark_of`."""
+    """Seconds of the point's latency, measured or predicted: to compare with. What is printed needs
+    `mark_of`.
+    """
     return float(point["latency"]["predicted_s" if is_predicted(point) else "latency_s"])
 
 
 def ratio_of(point: Point) -> float:
-    """The point's latency relative to the original's, measured or predicted: to compare with. What is printed needs `mark_of`."""
+    """The point's latency relative to the original's, measured or predicted: to compare with. What is printed
+    needs `mark_of`.
+    """
     return float(point["latency"]["predicted_ratio" if is_predicted(point) else "ratio"])
 
 
@@ -178,7 +186,9 @@ def is_noisy(point: Point) -> bool:
 
 
 def prediction_note(run: Run) -> str:
-    """Says that the latencies of the run's target are predicted, from what, and what to do about it; empty if they are not."""
+    """Says that the latencies of the run's target are predicted, from what, and what to do about it; empty if
+    they are not.
+    """
     predicted = run["target"].get("predicted")
     if predicted is None:
         return ""
@@ -191,7 +201,9 @@ def prediction_note(run: Run) -> str:
 
 
 def size_of(point: Point) -> str:
-    """The size of the point's file in the unit that fits it alone, for a sentence outside a table: `169.6 KB`."""
+    """The size of the point's file in the unit that fits it alone, for a sentence outside a table: `169.6
+    KB`.
+    """
     return format_size(point["artifact"]["size_bytes"])
 
 
@@ -230,7 +242,9 @@ def label_of(point: Point, run: Run) -> str:
 
 
 def same_text(point: Point, run: Run, *, limit: int = 4) -> str:
-    """The trials on the front that cannot be told apart from the point: `5, 17 and 3 more`; empty without any."""
+    """The trials on the front that cannot be told apart from the point: `5, 17 and 3 more`; empty without
+    any.
+    """
     front = {other["trial"]: short_label(other) for other in run["front"]}
     return _listed([front[trial] for trial in point["indistinguishable_from"] if trial in front], limit)
 
@@ -242,7 +256,8 @@ def short_label(point: Point) -> str:
 
 
 def grouped_warnings(point: Point) -> list[str]:
-    """The point's warnings, those that differ only in the layer (after the colon) as one: `asked int8, ran …: a, b`.
+    """The point's warnings, those that differ only in the layer (after the colon) as one: `asked int8, ran …:
+    a, b`.
 
     Beyond six layers the rest is counted.
     """
@@ -269,13 +284,17 @@ def notes_of(point: Point) -> list[str]:
     """The point's warnings in a few words for a table: `noisy`, `not faster`, `2 layers not as asked`."""
     warnings = point["warnings"]
     notes = ["noisy"] if is_noisy(point) else []
-    notes += ["smaller, not faster"] if any(warning.startswith("smaller, but not") for warning in warnings) else []
+    notes += (
+        ["smaller, not faster"] if any(warning.startswith("smaller, but not") for warning in warnings) else []
+    )
     differing = sum(warning.startswith("asked ") for warning in warnings)
     return notes + ([f"{differing} layer{'s' if differing > 1 else ''} not as asked"] if differing else [])
 
 
 def recipe_lines(point: Point, run: Run, *, limit: int = 6) -> list[str]:
-    """The recipe in lines of one subject each; beyond `limit` pruned groups or float32 layers the rest is counted."""
+    """The recipe in lines of one subject each; beyond `limit` pruned groups or float32 layers the rest is
+    counted.
+    """
     recipe = point["recipe"]
     widths = {group["name"]: group["channels"] for group in run["groups"]}
     order = sorted(recipe["keep"], key=lambda name: (recipe["keep"][name] / widths.get(name, 1), name))

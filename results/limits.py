@@ -51,7 +51,9 @@ class Limits:
         return found
 
     def relative(self, excesses: Mapping[str, float], *, drop_unit: float) -> dict[str, float]:
-        """The excesses on one scale, for a sampler that adds them up: drops in `drop_unit`, others as share of the limit."""
+        """The excesses on one scale, for a sampler that adds them up: drops in `drop_unit`, others as share
+        of the limit.
+        """
         scale = {"drop": drop_unit, "latency": self.latency_s or 1.0, "size": float(self.size_bytes or 1)}
         return {name: excess / scale[name] for name, excess in excesses.items()}
 

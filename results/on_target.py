@@ -1,4 +1,6 @@
-"""OnTarget: what a candidate is on one of several targets beyond the primary one. Data only, kept inside its Evaluation."""
+"""OnTarget: what a candidate is on one of several targets beyond the primary one. Data only, kept inside its
+Evaluation.
+"""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass

@@ -37,31 +37,36 @@ def pick(
     max_size: int | None = None,
     minimize: Objective = "latency",
 ) -> Point:
-    """The point with the least `minimize` among those within the limits; ties go to the smaller drop, then the front.
+    """The point with the least `minimize` among those within the limits; ties go to the smaller drop, then
+    the front.
 
-    Drop in the metric's own unit (0.01 is one percentage point of a fraction), latency in seconds, size in bytes.
-    A limit holds for the measured value, not for the far end of its interval. Raises NothingMeets.
+    Drop in the metric's own unit (0.01 is one percentage point of a fraction), latency in seconds, size in
+    bytes. A limit holds for the measured value, not for the far end of its interval. Raises NothingMeets.
     """
     limits = Limits(drop=max_drop, latency_s=max_latency, size_bytes=max_size)
     points = measured_points(run)
     meeting = [point for point in points if not excess_of(point, limits)]
     if not meeting:
         raise _nothing_meets(run, limits)
-    return min(meeting, key=lambda point: (costs_of(point)[minimize], costs_of(point)["drop"], points.index(point)))
+    return min(
+        meeting, key=lambda point: (costs_of(point)[minimize], costs_of(point)["drop"], points.index(point))
+    )
 
 
 def recommended(run: Run) -> tuple[Point, str]:
     """The point that a reader should see first, and in half a sentence why it.
 
-    It is the fastest one within the search's own limits; a search without a limit on the drop gets 1 pp (or 1 % of the
-    original metric). When nothing there is faster than the original, it is the smallest, and when nothing meets the
-    limits the nearest miss; the sentence says so.
+    It is the fastest one within the search's own limits; a search without a limit on the drop gets 1 pp (or 1
+    % of the original metric). When nothing there is faster than the original, it is the smallest, and when
+    nothing meets the limits the nearest miss; the sentence says so.
     """
     limits = limits_of(run)
     if limits.drop is None:
         limits = replace(limits, drop=drop_scale_of(run) / 5)
     words = limits_text(limits, run)
-    cheapest = partial(pick, run, max_drop=limits.drop, max_latency=limits.latency_s, max_size=limits.size_bytes)
+    cheapest = partial(
+        pick, run, max_drop=limits.drop, max_latency=limits.latency_s, max_size=limits.size_bytes
+    )
     try:
         fastest = cheapest(minimize="latency")
     except NothingMeets as error:
@@ -95,7 +100,9 @@ def limits_text(limits: Limits, run: Run) -> str:
 
 
 def excess_of(point: Point, limits: Limits) -> dict[str, float]:
-    """By how much the point exceeds each limit that it breaks, in the limit's own unit; empty when it meets all."""
+    """By how much the point exceeds each limit that it breaks, in the limit's own unit; empty when it meets
+    all.
+    """
     costs = costs_of(point)
     signed = limits.excesses(drop=costs["drop"], latency_s=costs["latency"], size_bytes=int(costs["size"]))
     return {name: excess for name, excess in signed.items() if excess > 0}
@@ -126,7 +133,9 @@ def drop_scale_of(run: Run) -> float:
 
 
 def nearest_misses(run: Run, limits: Limits, *, count: int = 3) -> tuple[Miss, ...]:
-    """The points that break the limits by the least: the sum relative to the original's costs (drop: `drop_scale`)."""
+    """The points that break the limits by the least: the sum relative to the original's costs (drop:
+    `drop_scale`).
+    """
     scale = {**costs_of(run["baseline"]), "drop": drop_scale_of(run)}
 
     def distance(miss: Miss) -> float:

@@ -1,17 +1,30 @@
-"""Picking one point for all targets of a run: one compression, and on every target its numbers are within the limits there."""
+"""Picking one point for all targets of a run: one compression, and on every target its numbers are within the
+limits there.
+"""
 
 from collections.abc import Mapping
 from dataclasses import replace
 
 from .formats import Formats, Point, Run, label_of
 from .limits import Limits
-from .pick import Miss, NothingMeets, Objective, costs_of, describe_excess, drop_scale_of, excess_of, limits_of, limits_text
+from .pick import (
+    Miss,
+    NothingMeets,
+    Objective,
+    costs_of,
+    describe_excess,
+    drop_scale_of,
+    excess_of,
+    limits_of,
+    limits_text,
+)
 from .pick import measured_points as points_of
 from .views import is_measured_on, point_on, run_on, targets_of
 
 
 def pick_jointly(run: Run, limits: Mapping[str, Limits], *, minimize: Objective = "latency") -> Point:
-    """The point with the least `minimize` on the target where it is worst, among those within the limits of every target.
+    """The point with the least `minimize` on the target where it is worst, among those within the limits of
+    every target.
 
     Latencies and sizes of different targets compare as ratios to the original's. Raises NothingMeets.
     """
@@ -19,7 +32,14 @@ def pick_jointly(run: Run, limits: Mapping[str, Limits], *, minimize: Objective 
     meeting = [point for point in points if not any(_excess(point, run, limits).values())]
     if not meeting:
         raise _nothing_meets(run, limits)
-    return min(meeting, key=lambda point: (worst_cost(point, run, minimize), worst_cost(point, run, "drop"), points.index(point)))
+    return min(
+        meeting,
+        key=lambda point: (
+            worst_cost(point, run, minimize),
+            worst_cost(point, run, "drop"),
+            points.index(point),
+        ),
+    )
 
 
 def recommended_jointly(run: Run) -> tuple[Point, str]:
@@ -34,7 +54,9 @@ def recommended_jointly(run: Run) -> tuple[Point, str]:
         return error.misses[0].point, f"nothing meets {words}; this is the nearest miss"
     if fastest["trial"] != run["baseline"]["trial"]:
         return fastest, f"on its slowest target the fastest point with {words}"
-    return pick_jointly(run, limits, minimize="size"), f"the smallest point with {words}; none is faster than the original"
+    return pick_jointly(
+        run, limits, minimize="size"
+    ), f"the smallest point with {words}; none is faster than the original"
 
 
 def complete_points(run: Run) -> list[Point]:
@@ -44,13 +66,23 @@ def complete_points(run: Run) -> list[Point]:
 
 
 def worst_cost(point: Point, run: Run, objective: Objective) -> float:
-    """Drop in the metric's unit, or the ratio to the original's latency or size, on the target where it is worst."""
-    pairs = [(costs_of(point_on(point, name)), costs_of(point_on(run["baseline"], name))) for name in targets_of(run)]
-    return max(own[objective] if objective == "drop" else own[objective] / original[objective] for own, original in pairs)
+    """Drop in the metric's unit, or the ratio to the original's latency or size, on the target where it is
+    worst.
+    """
+    pairs = [
+        (costs_of(point_on(point, name)), costs_of(point_on(run["baseline"], name)))
+        for name in targets_of(run)
+    ]
+    return max(
+        own[objective] if objective == "drop" else own[objective] / original[objective]
+        for own, original in pairs
+    )
 
 
 def joint_limits_text(limits: Mapping[str, Limits], run: Run) -> str:
-    """The limits in words: `drop ≤ 1.00 pp, latency ≤ 2.000 ms on cpu, latency ≤ 9.000 ms on edge`; `no limit` without any."""
+    """The limits in words: `drop ≤ 1.00 pp, latency ≤ 2.000 ms on cpu, latency ≤ 9.000 ms on edge`; `no
+    limit` without any.
+    """
     kinds = (
         {name: Limits(drop=own.drop) for name, own in limits.items()},
         {name: Limits(latency_s=own.latency_s) for name, own in limits.items()},

@@ -62,10 +62,12 @@ class Latency:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Predicted:
-    """A latency that was computed, not measured; `ratio` is relative to the original's, predicted in the same way.
+    """A latency that was computed, not measured; `ratio` is relative to the original's, predicted in the same
+    way.
 
-    It has no interval: `error` is what the source's predictions were off by (median, relative) where that was seen, else None.
-    Its JSON shares no key with that of a measured latency: no reader can take one for the other.
+    It has no interval: `error` is what the source's predictions were off by (median, relative) where that was
+    seen, else None. Its JSON shares no key with that of a measured latency: no reader can take one for the
+    other.
     """
 
     latency: PredictedLatency
@@ -103,7 +105,9 @@ def latency_from_json(value: Mapping[str, Any]) -> AnyLatency:
 
 
 def overlap(first: AnyLatency, second: AnyLatency) -> bool:
-    """Whether the intervals of two measured latencies overlap; a prediction has none, so it overlaps with nothing."""
+    """Whether the intervals of two measured latencies overlap; a prediction has none, so it overlaps with
+    nothing.
+    """
     if isinstance(first, Predicted) or isinstance(second, Predicted):
         return False
     (low_1, high_1), (low_2, high_2) = first.ratio_interval, second.ratio_interval
@@ -134,7 +138,9 @@ class ArtifactFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answers:
-    """What an artifact answers in a runtime: its metric, and the rows of its layers with the precision that they ran in."""
+    """What an artifact answers in a runtime: its metric, and the rows of its layers with the precision that
+    they ran in.
+    """
 
     validation: float
     interval: Interval | None
@@ -154,7 +160,9 @@ class Failure:
     @classmethod
     def of(cls, error: StageError, *, trial: int) -> "Failure":
         """The record of a stage's error."""
-        return cls(trial=trial, stage=error.stage, kind=error.kind, message=str(error), retryable=error.retryable)
+        return cls(
+            trial=trial, stage=error.stage, kind=error.kind, message=str(error), retryable=error.retryable
+        )
 
     def to_json(self) -> dict[str, Any]:
         """A JSON value whose keys are the fields."""

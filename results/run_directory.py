@@ -10,9 +10,9 @@
     verify.json      what the last `verify` found; verify-unfinished.json and verify.db: one that goes on
     run.lock         held (flock) by who works on the run: `search`, `verify`, `pick --finetune`
 
-A changed identity (task, its model or data, profile, environment …) leaves the old run alone and starts NAME-2, NAME-3, …
-The environment of a further target (`NAME environment.cores` …) is missing while that target is away; it is compared with what
-is known of it, and kept.
+A changed identity (task, its model or data, profile, environment …) leaves the old run alone and starts
+NAME-2, NAME-3, … The environment of a further target (`NAME environment.cores` …) is missing while that
+target is away; it is compared with what is known of it, and kept.
 """
 
 import errno
@@ -41,17 +41,25 @@ _SUMMARIES = frozenset({"task definition", "profile"})  # they change with other
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunConfig:
-    """What a run is: `identity` must be unchanged to continue (flat: name → text), `options` may change from call to call."""
+    """What a run is: `identity` must be unchanged to continue (flat: name → text), `options` may change from
+    call to call.
+    """
 
     identity: Mapping[str, str]
     options: Mapping[str, Any]
 
     def to_toml(self) -> str:
         """The content of run.toml."""
-        lines = ["# Written by autocompress; a run is continued only while [identity] is unchanged.", "", "[identity]"]
+        lines = [
+            "# Written by autocompress; a run is continued only while [identity] is unchanged.",
+            "",
+            "[identity]",
+        ]
         lines += [f"{_quoted(key)} = {_quoted(value)}" for key, value in self.identity.items()]
         lines += ["", "[options]"]
-        lines += [f"{_quoted(key)} = {_toml(value)}" for key, value in self.options.items() if value is not None]
+        lines += [
+            f"{_quoted(key)} = {_toml(value)}" for key, value in self.options.items() if value is not None
+        ]
         return "\n".join(lines) + "\n"
 
 
@@ -68,8 +76,8 @@ class RunDirectory:
     def open(cls, path: Path, config: RunConfig, *, fresh: bool = False) -> "RunDirectory":
         """The directory at `path` when it can be continued, else a new one beside it; locked by this process.
 
-        `changed` names what kept an existing run from being continued. Raises RunDirectoryError when somebody else holds
-        it, it belongs to another task, is damaged, or cannot be written (read-only, no space).
+        `changed` names what kept an existing run from being continued. Raises RunDirectoryError when somebody
+        else holds it, it belongs to another task, is damaged, or cannot be written (read-only, no space).
         """
         chosen, resumed, changed = choose_run(path, config, fresh=fresh)
         _require_writable(chosen, elsewhere="give --out a directory that can be written")
@@ -85,7 +93,8 @@ class RunDirectory:
     def reopen(cls, path: Path, config: RunConfig) -> "RunDirectory":
         """The existing directory at `path`, locked by this process, to add something to its run.
 
-        RunDirectoryError when somebody else holds it, or when its identity is not that of `config`: the error names what changed.
+        RunDirectoryError when somebody else holds it, or when its identity is not that of `config`: the error
+        names what changed.
         """
         if differs := _differences(path, config):
             raise RunDirectoryError(
@@ -95,7 +104,8 @@ class RunDirectory:
 
     @classmethod
     def hold(cls, path: Path, *, by: str) -> "RunDirectory":
-        """The existing directory at `path`, whatever its identity, locked by this process; `by` tells others which command it is.
+        """The existing directory at `path`, whatever its identity, locked by this process; `by` tells others
+        which command it is.
 
         RunDirectoryError when somebody else holds it, or it cannot be written.
         """
@@ -143,13 +153,17 @@ class RunDirectory:
         write_text(self.path / name, json.dumps(value, ensure_ascii=False, allow_nan=False))
 
     def read_json(self, name: str) -> Any | None:
-        """The content of a JSON file of the directory, None when it is missing. RunDirectoryError when it is damaged."""
+        """The content of a JSON file of the directory, None when it is missing. RunDirectoryError when it is
+        damaged.
+        """
         return read_json(self.path / name)
 
     def __enter__(self) -> "RunDirectory":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._lock.close()
 
 
@@ -160,19 +174,23 @@ def read_json(path: Path) -> Any | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        raise RunDirectoryError(f"{path} cannot be read ({error}): restore it, or search again with --fresh.") from error
+        raise RunDirectoryError(
+            f"{path} cannot be read ({error}): restore it, or search again with --fresh."
+        ) from error
 
 
 def read_run(path: Path) -> dict[str, Any]:
-    """The content of a run's front.json with its fine-tuned points (finetuned/1.json …) among the others, and under `verified`
-    what the last `verify` found.
+    """The content of a run's front.json with its fine-tuned points (finetuned/1.json …) among the others, and
+    under `verified` what the last `verify` found.
 
     RunDirectoryError when `path` is no run directory, has no result yet, or was made by another version.
     """
     run = read_json(path / "front.json") if path.is_dir() else None
     if run is None:
         what = "has no front.json yet" if (path / _CONFIGURATION).is_file() else "is no run directory"
-        raise RunDirectoryError(f"{path} {what}: give the directory that `autocompress search` wrote, such as runs/NAME.")
+        raise RunDirectoryError(
+            f"{path} {what}: give the directory that `autocompress search` wrote, such as runs/NAME."
+        )
     require_readable(run)
     if (verified := read_json(path / VERIFIED)) is not None:
         run = {**run, "verified": verified}
@@ -181,7 +199,8 @@ def read_run(path: Path) -> dict[str, Any]:
 
 
 def choose_run(path: Path, config: RunConfig, *, fresh: bool) -> tuple[Path, bool, tuple[str, ...]]:
-    """Where a search goes; whether it continues the run there; and, if not, what kept the newest one from being continued.
+    """Where a search goes; whether it continues the run there; and, if not, what kept the newest one from
+    being continued.
 
     Writes nothing. RunDirectoryError when a run belongs to another task or is damaged.
     """
@@ -208,7 +227,9 @@ def _is_run(path: Path) -> bool:
     if (path / _CONFIGURATION).is_file():
         return True
     leftovers = {"run.lock", "artifacts", "elapsed"}
-    if path.is_dir() and all(item.name in leftovers or item.name.endswith(".part") for item in path.iterdir()):
+    if path.is_dir() and all(
+        item.name in leftovers or item.name.endswith(".part") for item in path.iterdir()
+    ):
         return False
     raise RunDirectoryError(f"{path} exists and is no run directory: give --out another directory.")
 
@@ -222,7 +243,9 @@ def _free(path: Path) -> Path:
 
 
 def _differences(path: Path, config: RunConfig) -> tuple[str, ...]:
-    """Names of the identity's entries that differ from the run's. RunDirectoryError when it belongs to another task."""
+    """Names of the identity's entries that differ from the run's. RunDirectoryError when it belongs to
+    another task.
+    """
     stored = _identity(path)
     if stored.get("task") != config.identity.get("task"):
         raise RunDirectoryError(
@@ -233,7 +256,9 @@ def _differences(path: Path, config: RunConfig) -> tuple[str, ...]:
     changed = tuple(
         name
         for name in names
-        if stored.get(name) != config.identity.get(name) and _is_known(name, stored) and _is_known(name, config.identity)
+        if stored.get(name) != config.identity.get(name)
+        and _is_known(name, stored)
+        and _is_known(name, config.identity)
     )
     if _TARGETS in changed:  # what else differs comes of it
         return (_TARGETS,)
@@ -246,7 +271,9 @@ def _identity(path: Path) -> dict[str, str]:
     try:
         return dict(tomllib.loads((path / _CONFIGURATION).read_text(encoding="utf-8"))["identity"])
     except (OSError, KeyError, ValueError) as error:
-        message = f"{path / _CONFIGURATION} cannot be read ({error}): restore it, or give --out another directory."
+        message = (
+            f"{path / _CONFIGURATION} cannot be read ({error}): restore it, or give --out another directory."
+        )
         raise RunDirectoryError(message) from error
 
 
@@ -257,7 +284,9 @@ def _is_known(name: str, identity: Mapping[str, str]) -> bool:
 
 
 def _require_writable(path: Path, *, elsewhere: str) -> None:
-    """Makes the directory and proves, before any work, that it can be written and has space. RunDirectoryError if not."""
+    """Makes the directory and proves, before any work, that it can be written and has space.
+    RunDirectoryError if not.
+    """
     probe = path / f".probe.{os.getpid()}.part"
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -269,7 +298,9 @@ def _require_writable(path: Path, *, elsewhere: str) -> None:
         if probe.parent.is_dir():
             probe.unlink(missing_ok=True)
     if free < NEEDED_BYTES:
-        raise RunDirectoryError(f"The disk of {path} has only {free // 1024**2} MB left: free {NEEDED_BYTES // 1024**2} MB.")
+        raise RunDirectoryError(
+            f"The disk of {path} has only {free // 1024**2} MB left: free {NEEDED_BYTES // 1024**2} MB."
+        )
 
 
 def unwritable(path: Path, error: OSError, *, elsewhere: str) -> RunDirectoryError:
@@ -280,7 +311,9 @@ def unwritable(path: Path, error: OSError, *, elsewhere: str) -> RunDirectoryErr
 
 
 def _locked(path: Path, *, by: str, remedy: str) -> IO[str]:
-    """The open lock file; the lock ends with the process, however it ends. RunDirectoryError when another holds it."""
+    """The open lock file; the lock ends with the process, however it ends. RunDirectoryError when another
+    holds it.
+    """
     lock = (path / "run.lock").open("a+", encoding="utf-8")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

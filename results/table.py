@@ -31,21 +31,53 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 RECORD_FIELDS = (
-    *("trial", "label", "on_front", "chosen", "quality", "quality_low", "quality_high", "test_quality", "drop"),
-    *("latency_s", "latency_low_s", "latency_high_s", "latency_ratio", "p99_s", "noisy", "size_bytes", "size_ratio"),
+    *(
+        "trial",
+        "label",
+        "on_front",
+        "chosen",
+        "quality",
+        "quality_low",
+        "quality_high",
+        "test_quality",
+        "drop",
+    ),
+    *(
+        "latency_s",
+        "latency_low_s",
+        "latency_high_s",
+        "latency_ratio",
+        "p99_s",
+        "noisy",
+        "size_bytes",
+        "size_ratio",
+    ),
     *("predicted_latency_s", "predicted_latency_ratio", "prediction_source"),
-    *("macs", "parameters", "peak_memory_bytes", "indistinguishable_from", "mean_bits", "recovery_steps", "warnings", "file"),
+    *(
+        "macs",
+        "parameters",
+        "peak_memory_bytes",
+        "indistinguishable_from",
+        "mean_bits",
+        "recovery_steps",
+        "warnings",
+        "file",
+    ),
 )
 
 
 def front_table(run: Run) -> "Table":
-    """A rich table of the front, the original and uniform int8, the fastest first; `★` is the point to look at."""
+    """A rich table of the front, the original and uniform int8, the fastest first; `★` is the point to look
+    at.
+    """
     from rich.markup import escape
     from rich.table import Table
 
     formats = Formats.of(run)
     chosen, reason = recommended(run)
-    caption = f"★ {reason}. ≈ intervals overlap, cannot be told apart. ± 95 %; drop and × against the original."
+    caption = (
+        f"★ {reason}. ≈ intervals overlap, cannot be told apart. ± 95 %; drop and × against the original."
+    )
     note = prediction_note(run)
     table = Table(
         caption=escape(f"{caption}\n{note}" if note else caption),
@@ -59,7 +91,13 @@ def front_table(run: Run) -> "Table":
     for name, unit in (
         (formats.metric_name, formats.quality_unit),
         ("drop", "pp" if formats.fraction else ""),
-        *(("latency", formats.latency_unit), ("×", ""), ("size", formats.size_unit), ("×", ""), ("MACs", "×")),
+        *(
+            ("latency", formats.latency_unit),
+            ("×", ""),
+            ("size", formats.size_unit),
+            ("×", ""),
+            ("MACs", "×"),
+        ),
         ("bits", "mean"),
     ):
         table.add_column(f"{name}\n{unit}", justify="right", no_wrap=True)
@@ -71,13 +109,17 @@ def front_table(run: Run) -> "Table":
 
 
 def front_records(run: Run) -> list[dict[str, Any]]:
-    """Flat records of the shown points with the keys of RECORD_FIELDS; a number that was not measured is None."""
+    """Flat records of the shown points with the keys of RECORD_FIELDS; a number that was not measured is
+    None.
+    """
     chosen, _ = recommended(run)
     return [_record(point, run, chosen=point["trial"] == chosen["trial"]) for point in shown_points(run)]
 
 
 def front_csv(run: Run) -> str:
-    """The records as CSV with a header line; None is an empty cell, trials are separated by spaces, warnings by semicolons."""
+    """The records as CSV with a header line; None is an empty cell, trials are separated by spaces, warnings
+    by semicolons.
+    """
     text = io.StringIO()
     writer = csv.DictWriter(text, RECORD_FIELDS, lineterminator="\n")
     writer.writeheader()
@@ -92,8 +134,19 @@ def record_row(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def front_json(run: Run) -> str:
-    """The front, what is needed to read it (task, target, environment, constraints, baselines) and why, as indented JSON."""
-    names = ("schema_version", "task", "target", "environment", "constraints", "status", "elapsed_s", "trials")
+    """The front, what is needed to read it (task, target, environment, constraints, baselines) and why, as
+    indented JSON.
+    """
+    names = (
+        "schema_version",
+        "task",
+        "target",
+        "environment",
+        "constraints",
+        "status",
+        "elapsed_s",
+        "trials",
+    )
     chosen, reason = recommended(run)
     value = {name: run[name] for name in names}
     value |= {"chosen": {"trial": chosen["trial"], "reason": reason}}
@@ -134,7 +187,9 @@ def _cells(point: Point, run: Run, formats: Formats, *, star: bool) -> list[str]
 
 def _record(point: Point, run: Run, *, chosen: bool) -> dict[str, Any]:
     quality, artifact, predicted = point["quality"], point["artifact"], is_predicted(point)
-    latency, low_high = ({}, (None, None)) if predicted else (point["latency"], interval_of(point) or (None, None))
+    latency, low_high = (
+        ({}, (None, None)) if predicted else (point["latency"], interval_of(point) or (None, None))
+    )
     recovery = point["recipe"]["recovery"]
     return {
         "trial": point["trial"],

@@ -1,4 +1,6 @@
-"""Several targets as text: `--target cpu,jetson@user@host`, `--max-latency 2ms` or `--max-latency cpu=2ms,jetson=1ms`. No torch."""
+"""Several targets as text: `--target cpu,jetson@user@host`, `--max-latency 2ms` or `--max-latency
+cpu=2ms,jetson=1ms`. No torch.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -14,29 +16,40 @@ T = TypeVar("T")
 def target_addresses(text: str) -> dict[str, TargetAddress]:
     """The targets of `T[,T…]` by what they are called, the primary one first.
 
-    A target is called by its profile, a TOML file without folder and ending; several of one name by `name@host` (or
-    `name@host:port` where the host is the same), the one on this machine aside. InputError when one is empty, written
-    wrongly, or given twice.
+    A target is called by its profile, a TOML file without folder and ending; several of one name by
+    `name@host` (or `name@host:port` where the host is the same), the one on this machine aside. InputError
+    when one is empty, written wrongly, or given twice.
     """
     texts = tuple(part.strip() for part in text.split(","))
     if not all(texts):
-        raise InputError(f"--target {text!r} has an empty name: write it like --target cpu or --target cpu,cpu-2t.")
+        raise InputError(
+            f"--target {text!r} has an empty name: write it like --target cpu or --target cpu,cpu-2t."
+        )
     addresses = [parse_target(part) for part in texts]
-    names = _distinct(addresses, [address.name for address in addresses], lambda one: f"{one.name}@{one.host}")
+    names = _distinct(
+        addresses, [address.name for address in addresses], lambda one: f"{one.name}@{one.host}"
+    )
     names = _distinct(addresses, names, lambda one: f"{one.name}@{replace(one, user=None).place}")
     if twice := next((name for name in names if names.count(name) > 1), None):
-        raise InputError(f"--target names {twice!r} twice: give each target once (a TOML file is called by its file name).")
+        raise InputError(
+            f"--target names {twice!r} twice: give each target once (a TOML file is called by its file name)."
+        )
     return dict(zip(names, addresses, strict=True))
 
 
-def _distinct(addresses: Sequence[TargetAddress], names: Sequence[str], longer: Callable[[TargetAddress], str]) -> list[str]:
+def _distinct(
+    addresses: Sequence[TargetAddress], names: Sequence[str], longer: Callable[[TargetAddress], str]
+) -> list[str]:
     """The names, those of remote targets that come more than once replaced by a longer one."""
     pairs = zip(addresses, names, strict=True)
     return [name if one.local or names.count(name) == 1 else longer(one) for one, name in pairs]
 
 
-def by_target(option: str, texts: Sequence[str], parse: Callable[[str], T], *, targets: Sequence[str]) -> dict[str, T]:
-    """The limit of each target that has one: `2ms` holds on every target, `cpu=2ms` on one, and beside the former instead of it.
+def by_target(
+    option: str, texts: Sequence[str], parse: Callable[[str], T], *, targets: Sequence[str]
+) -> dict[str, T]:
+    """The limit of each target that has one: `2ms` holds on every target, `cpu=2ms` on one, and beside the
+    former instead of it.
 
     InputError for a name that is none of `targets`, and for two limits of one target.
     """
@@ -45,20 +58,32 @@ def by_target(option: str, texts: Sequence[str], parse: Callable[[str], T], *, t
     for part in (part.strip() for text in texts for part in text.split(",")):
         name, named, quantity = part.rpartition("=")
         if named and name not in targets:
-            raise InputError(f"{option} {part!r} names the target {name!r}: choose {' or '.join(map(repr, targets))}.")
+            raise InputError(
+                f"{option} {part!r} names the target {name!r}: choose {' or '.join(map(repr, targets))}."
+            )
         limits = dict.fromkeys([name] if named else targets, parse(quantity))
         held = own if named else everywhere
         if held.keys() & limits:
-            raise InputError(f"{option} has two limits for {name!r}." if named else f"{option} is given twice: give it once.")
+            raise InputError(
+                f"{option} has two limits for {name!r}."
+                if named
+                else f"{option} is given twice: give it once."
+            )
         held |= limits
     return everywhere | own
 
 
 def constraints_by_target(
-    targets: Sequence[str], *, max_drop: Drop | None, max_latency: Mapping[str, float], max_size: Mapping[str, int]
+    targets: Sequence[str],
+    *,
+    max_drop: Drop | None,
+    max_latency: Mapping[str, float],
+    max_size: Mapping[str, int],
 ) -> dict[str, Constraints]:
     """The limits of each target; a drop is allowed on all of them alike."""
     return {
-        name: Constraints(max_drop=max_drop, max_latency_s=max_latency.get(name), max_size_bytes=max_size.get(name))
+        name: Constraints(
+            max_drop=max_drop, max_latency_s=max_latency.get(name), max_size_bytes=max_size.get(name)
+        )
         for name in targets
     }

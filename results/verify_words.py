@@ -12,7 +12,9 @@ COLUMNS = ("point", "earlier", "measured", "error", "×", "quality", "remarks")
 
 
 def results_of(found: Found) -> list[Found]:
-    """What verify.json says of each target; of schema version 1, which knew one, the only one; nothing of a newer version."""
+    """What verify.json says of each target; of schema version 1, which knew one, the only one; nothing of a
+    newer version.
+    """
     if found["schema_version"] > SCHEMA_VERSION:
         return []
     return list(found["targets"]) if "targets" in found else [found]
@@ -28,7 +30,8 @@ def run_lines(found: Found) -> list[str]:
         lines += [""] if lines else []
         lines += [f"on {result['target']['name']}"] if len(results) > 1 or away else []
         lines += [
-            "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in (COLUMNS, *rows)
+            "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
+            for line in (COLUMNS, *rows)
         ]
         lines += ["", *summary(result)]
     return [*lines, *([""] if away else []), *away]
@@ -37,8 +40,13 @@ def run_lines(found: Found) -> list[str]:
 def away_lines(found: Found) -> list[str]:
     """One sentence for each target that could not be used, or one that verify.json is of a newer version."""
     if found["schema_version"] > SCHEMA_VERSION:
-        return [f"What `verify` found is of schema version {found['schema_version']}: it is shown by the version that wrote it."]
-    return [f"Not verified on {item['name']}, the same command goes on with it: {item['reason']}" for item in found.get("away", ())]
+        return [
+            f"What `verify` found is of schema version {found['schema_version']}: it is shown by the version that wrote it."
+        ]
+    return [
+        f"Not verified on {item['name']}, the same command goes on with it: {item['reason']}"
+        for item in found.get("away", ())
+    ]
 
 
 def columns(row: Found) -> tuple[str, ...]:
@@ -48,7 +56,10 @@ def columns(row: Found) -> tuple[str, ...]:
     remarks = "; ".join([*row["regressed"], *(f"{name} limit broken" for name in row["breaks"])])
     if latency is None:
         return row["label"], earlier, "–", "–", "–", "–", remarks
-    now = f"{format_latency(latency['latency_s'])} {relative_spread(latency['interval_s'])}" + " noisy" * latency["noisy"]
+    now = (
+        f"{format_latency(latency['latency_s'])} {relative_spread(latency['interval_s'])}"
+        + " noisy" * latency["noisy"]
+    )
     ratio = f"{mark}{ratio_text(row['earlier_ratio'])} → {ratio_text(latency['ratio'])}"
     metric = "–" if quality["now"] is None else f"{quality['earlier']:.4g} → {quality['now']:.4g}"
     return row["label"], earlier, now, f"{100 * row['error']:+.1f} %", ratio, metric, remarks
@@ -62,13 +73,19 @@ def summary(found: Found) -> list[str]:
     if predicted:
         lines.append(f"Predicted from the {predicted['source']}.")
     if found["median_error"] is not None:
-        tau = "" if found["kendall_tau"] is None else f", and ordered the points with Kendall's τ = {found['kendall_tau']:.2f}"
+        tau = (
+            ""
+            if found["kendall_tau"] is None
+            else f", and ordered the points with Kendall's τ = {found['kendall_tau']:.2f}"
+        )
         lines.append(
             f"{kind} were off by {100 * found['median_error']:.1f} % (median) and {100 * found['p90_error']:.1f} % (90 % of the "
             f"points) of what {name} measures now{tau}."
         )
     broken = [f"{row['label']} ({' and '.join(row['breaks'])})" for row in found["points"] if row["breaks"]]
-    lines.append(f"Limits that break now: {', '.join(broken)}." if broken else "No limit that held breaks now.")
+    lines.append(
+        f"Limits that break now: {', '.join(broken)}." if broken else "No limit that held breaks now."
+    )
     worse = [row["label"] for row in found["points"] if row["regressed"]]
     return lines + ([f"Regressed: {', '.join(worse)}."] if worse else ["Nothing regressed."])
 
@@ -77,7 +94,12 @@ def bundle_lines(found: Found) -> list[str]:
     """What was found of a bundle."""
     lines = [f"{found['bundle']} on {found['target']['name']}", f"checksums  {found['checksums']}"]
     if "parity" in found:
-        parity, stated, now, quality = found["parity"], found["latency"]["stated"], found["latency"]["now"], found["quality"]
+        parity, stated, now, quality = (
+            found["parity"],
+            found["latency"]["stated"],
+            found["latency"]["now"],
+            found["quality"],
+        )
         earlier = f"~{format_latency(stated['predicted_s'])}" if "predicted_s" in stated else _stated(stated)
         lines += [
             f"answers    differ by {parity['error']:.2g} of their size from ONNX Runtime's here, {parity['tolerance']:g} allowed",
@@ -86,7 +108,10 @@ def bundle_lines(found: Found) -> list[str]:
             if quality["now"] is not None
             else f"{quality['metric']}  not verified",
         ]
-    return [*lines, f"Regressed: {', '.join(found['regressed'])}." if found["regressed"] else "Nothing regressed."]
+    return [
+        *lines,
+        f"Regressed: {', '.join(found['regressed'])}." if found["regressed"] else "Nothing regressed.",
+    ]
 
 
 def _stated(latency: Found) -> str:

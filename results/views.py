@@ -1,4 +1,6 @@
-"""A run with several targets as one of them sees it: a run with one target, for everything that reads front.json."""
+"""A run with several targets as one of them sees it: a run with one target, for everything that reads
+front.json.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,7 +9,9 @@ from ..errors import InputError
 from .formats import Point, Run
 from .pick import limits_of, measured_points, nearest_misses
 
-_OWN_ENTRIES = frozenset({"environment", "constraints"})  # of a target's facts; in a run with one target they stand beside them
+_OWN_ENTRIES = frozenset(
+    {"environment", "constraints"}
+)  # of a target's facts; in a run with one target they stand beside them
 _MISSES = 5
 
 
@@ -36,7 +40,9 @@ def run_on(run: Run, target: str | None) -> dict[str, Any]:
         return dict(run)
     name = target or names[0]
     facts = next(item for item in run["targets"] if item["name"] == name)
-    seen = {point["trial"]: point_on(point, name) for point in measured_points(run) if is_measured_on(point, name)}
+    seen = {
+        point["trial"]: point_on(point, name) for point in measured_points(run) if is_measured_on(point, name)
+    }
     front = [seen[trial] for trial in run["fronts"][name]]
     uniform = run["uniform_int8"]
     view = {
@@ -49,7 +55,12 @@ def run_on(run: Run, target: str | None) -> dict[str, Any]:
         "dominated": [point for trial, point in sorted(seen.items()) if trial not in run["fronts"][name]],
     }
     misses = [] if front else nearest_misses(view, limits_of(view), count=_MISSES)
-    return {**view, "nearest_misses": [{"trial": miss.point["trial"], "violations": dict(miss.excess)} for miss in misses]}
+    return {
+        **view,
+        "nearest_misses": [
+            {"trial": miss.point["trial"], "violations": dict(miss.excess)} for miss in misses
+        ],
+    }
 
 
 def views_of(run: Run) -> Sequence[dict[str, Any]]:

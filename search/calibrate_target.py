@@ -1,4 +1,6 @@
-"""`autocompress targets calibrate`: the latency table of a target, made with a task's model, and how well it predicts."""
+"""`autocompress targets calibrate`: the latency table of a target, made with a task's model, and how well it
+predicts.
+"""
 
 import time
 from collections.abc import Callable
@@ -17,7 +19,9 @@ from .prepare import Problem
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What `targets calibrate` tells: `before` and `in_turn` are the errors on random candidates, None without a check."""
+    """What `targets calibrate` tells: `before` and `in_turn` are the errors on random candidates, None
+    without a check.
+    """
 
     target: str
     task: str
@@ -41,12 +45,18 @@ class Report:
             f"Table: {self.table}",
         ]
         if self.before is not None:
-            lines += [f"Predicted before any was measured: {self.before}", f"Learning from each in turn: {self.in_turn}"]
+            lines += [
+                f"Predicted before any was measured: {self.before}",
+                f"Learning from each in turn: {self.in_turn}",
+            ]
         return "\n".join(lines)
 
 
-def calibrate_target(problem: Problem, *, budget_s: float, check_count: int, progress: Callable[[str], None]) -> Report:
-    """Calibrates a target with a task's model, in at most about `budget_s`, and checks the table on random candidates.
+def calibrate_target(
+    problem: Problem, *, budget_s: float, check_count: int, progress: Callable[[str], None]
+) -> Report:
+    """Calibrates a target with a task's model, in at most about `budget_s`, and checks the table on random
+    candidates.
 
     The connection to a board ends with it. Raises StageError when one candidate after the other fails.
     """
@@ -56,7 +66,9 @@ def calibrate_target(problem: Problem, *, budget_s: float, check_count: int, pro
     with closing(target), ShapeRuns(problem.checked.task, problem.network, target, timing=timing) as runs:
         table = open_table(target)
         predictor = LatencyPredictor(problem.network, problem.space, table, batch=problem.request.batch)
-        done = calibrate(predictor, runs, time_left=lambda: budget_s - (time.monotonic() - start), progress=progress)
+        done = calibrate(
+            predictor, runs, time_left=lambda: budget_s - (time.monotonic() - start), progress=progress
+        )
         errors = check(predictor, runs, count=check_count, progress=progress) if check_count else (None, None)
     return Report(
         target=problem.profile.name,

@@ -1,7 +1,9 @@
-"""Finalists: points of the front, measured longer in fresh processes, timed by layer, and scored once on the test split.
+"""Finalists: points of the front, measured longer in fresh processes, timed by layer, and scored once on the
+test split.
 
-What was found is kept in `finalists.json` by `look_key`: a continued search never looks at an artifact twice. With several
-targets each is looked at on all of them; `further.json` has what was measured later where a candidate was missing.
+What was found is kept in `finalists.json` by `look_key`: a continued search never looks at an artifact twice.
+With several targets each is looked at on all of them; `further.json` has what was measured later where a
+candidate was missing.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -24,7 +26,9 @@ _CAUGHT_UP = "further.json"
 
 
 def look_key(digest: str, target: str | None) -> str:
-    """The key of a final look: the artifact's digest, and on a further target its name (None: the primary one)."""
+    """The key of a final look: the artifact's digest, and on a further target its name (None: the primary
+    one).
+    """
     return digest if target is None else f"{digest}@{target}"
 
 
@@ -36,7 +40,9 @@ def looks_on(known: Mapping[str, "Finalist"], target: str | None) -> dict[str, "
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finalist:
-    """What the final look at an artifact said; `latency` and `times` are None when measuring failed, or is not possible."""
+    """What the final look at an artifact said; `latency` and `times` are None when measuring failed, or is
+    not possible.
+    """
 
     test: float | None
     test_interval: Interval | None
@@ -74,11 +80,17 @@ class Finalists:
 
     def restored(self, evaluation: Evaluation) -> Evaluation:
         """The evaluation with what was measured later where it was missing."""
-        later = {name: OnTarget.from_json(seen) for name, seen in self._caught_up.get(str(evaluation.trial), {}).items()}
+        later = {
+            name: OnTarget.from_json(seen)
+            for name, seen in self._caught_up.get(str(evaluation.trial), {}).items()
+        }
         return replace(evaluation, further={**evaluation.further, **later}) if later else evaluation
 
-    def catch_up(self, evaluations: list[Evaluation], *, progress: Progress, time_left: Callable[[], bool]) -> None:
-        """Measures candidates where they are missing for a reason that may have passed, in place, until the time is over.
+    def catch_up(
+        self, evaluations: list[Evaluation], *, progress: Progress, time_left: Callable[[], bool]
+    ) -> None:
+        """Measures candidates where they are missing for a reason that may have passed, in place, until the
+        time is over.
 
         The original comes first. A target that turns out to be away is not asked for the others.
         """
@@ -92,7 +104,10 @@ class Finalists:
                 settled = [name for name in missing_again(evaluation) if name not in missing_again(again)]
                 found = {name: again.further[name].to_json() for name in settled}
                 if found:
-                    self._caught_up[str(evaluation.trial)] = {**self._caught_up.get(str(evaluation.trial), {}), **found}
+                    self._caught_up[str(evaluation.trial)] = {
+                        **self._caught_up.get(str(evaluation.trial), {}),
+                        **found,
+                    }
                     self._directory.write_json(_CAUGHT_UP, self._caught_up)
 
     def look_at(
@@ -103,9 +118,13 @@ class Finalists:
         progress: Progress,
         time_left: Callable[[], bool],
     ) -> bool:
-        """Looks at each evaluation that was not yet looked at, until the time is over; whether it looked at any."""
+        """Looks at each evaluation that was not yet looked at, until the time is over; whether it looked at
+        any.
+        """
         looked = False
-        for evaluation, target in ((evaluation, target) for evaluation in evaluations for target in self._targets):
+        for evaluation, target in (
+            (evaluation, target) for evaluation in evaluations for target in self._targets
+        ):
             seen, original = evaluation.on(target), baseline.on(target)
             if seen is None or original is None or look_key(seen.artifact.digest, target) in self.known:
                 continue
@@ -126,17 +145,25 @@ class Finalists:
         """None for the primary one, then the further ones by name."""
         return [None, *(target.profile.name for target in self._evaluator.further)]
 
-    def _look(self, evaluation: Evaluation, baseline: Evaluation, target: str | None, progress: Progress) -> Finalist | None:
-        """The look; None when the target is away, so that a later session looks. The primary one is waited for."""
+    def _look(
+        self, evaluation: Evaluation, baseline: Evaluation, target: str | None, progress: Progress
+    ) -> Finalist | None:
+        """The look; None when the target is away, so that a later session looks. The primary one is waited
+        for.
+        """
         evaluator = self._evaluator if target is None else self._evaluator.on(target)
         scored = self._scored(evaluator, evaluation.artifact.digest) if target else None
 
         def look() -> tuple[Finalist, Failure | None]:
-            return final_look(evaluator, evaluation, baseline=baseline, test=self._test, timing=self._timing, scored=scored)
+            return final_look(
+                evaluator, evaluation, baseline=baseline, test=self._test, timing=self._timing, scored=scored
+            )
 
         try:
             if target is None:
-                finalist, failure = evaluator.patience.until_back(look, name=evaluator.target.profile.name, say=progress)
+                finalist, failure = evaluator.patience.until_back(
+                    look, name=evaluator.target.profile.name, say=progress
+                )
             else:
                 finalist, failure = look()
         except (StageError, TargetUnavailable) as error:
@@ -148,7 +175,9 @@ class Finalists:
         return finalist
 
     def _scored(self, evaluator: Evaluator, digest: str) -> Finalist | None:
-        """The look at the same file on the primary target, when that gives the same answers: a file is scored once."""
+        """The look at the same file on the primary target, when that gives the same answers: a file is scored
+        once.
+        """
         primary, look = self._evaluator.target, self.known.get(digest)
         same = answers_key(primary, digest) == answers_key(evaluator.target, digest)
         return look if same and look is not None and look.test is not None else None
@@ -163,11 +192,11 @@ def final_look(
     timing: TimingConfig,
     scored: Finalist | None = None,
 ) -> tuple[Finalist, Failure | None]:
-    """The test split's score, a longer measurement and the times by layer; what came before a failure, and the failure.
+    """The test split's score, a longer measurement and the times by layer; what came before a failure, and
+    the failure.
 
-    On a predicted target there is nothing to measure: the score is all. A target that is away is no failure of the candidate:
-    that error is raised.
-    `scored` is a look whose score on the test split is taken over.
+    On a predicted target there is nothing to measure: the score is all. A target that is away is no failure
+    of the candidate: that error is raised. `scored` is a look whose score on the test split is taken over.
     """
     finalist = Finalist(test=None, test_interval=None, latency=None)
     if scored is not None:
@@ -192,7 +221,9 @@ def final_look(
     return finalist, None
 
 
-def by_contribution(front: list[Evaluation], vectors: Callable[[Evaluation], tuple[float, float, float]]) -> list[Evaluation]:
+def by_contribution(
+    front: list[Evaluation], vectors: Callable[[Evaluation], tuple[float, float, float]]
+) -> list[Evaluation]:
     """The front in the order in which to look at it: what adds most hypervolume first."""
     value = contributions({item.trial: vectors(item) for item in front})
     return sorted(front, key=lambda item: -value[item.trial])

@@ -26,7 +26,9 @@ _STEP_COST = 4.0  # a training step in forward passes: teacher, student, backwar
 
 
 def plan_json(problem: Problem) -> dict[str, Any]:
-    """The plan as a JSON value: space, groups and levels, precisions, blocks, ranks, exclusions, estimated seconds."""
+    """The plan as a JSON value: space, groups and levels, precisions, blocks, ranks, exclusions, estimated
+    seconds.
+    """
     space, network = problem.space, problem.network
     candidate_s = estimated_seconds(problem)
     request = problem.request
@@ -52,7 +54,10 @@ def plan_json(problem: Problem) -> dict[str, Any]:
             for group in space.groups
         ],
         "ruled_out_reason": _multiples(problem.profiles),
-        "ruled_out_levels": {profile.name: [asdict(found) for found in ruled_out_levels(profile)] for profile in problem.profiles},
+        "ruled_out_levels": {
+            profile.name: [asdict(found) for found in ruled_out_levels(profile)]
+            for profile in problem.profiles
+        },
         "ruled_out_by": {item.target: list(item.reasons) for item in ruled_out_by(network, problem.profiles)},
         "int8_layers": list(space.quantizable),
         "precisions": {name: list(found) for name, found in space.precisions.items()},
@@ -78,7 +83,11 @@ def _place(problem: Problem) -> dict[str, Any]:
 def budget_of(problem: Problem) -> dict[str, float | None]:
     """How the time will be divided; empty for samplers that measure one candidate after the other."""
     request = problem.request
-    return Budget(total_s=request.budget_s, recovery=request.recovery).to_json() if request.sampler == "front" else {}
+    return (
+        Budget(total_s=request.budget_s, recovery=request.recovery).to_json()
+        if request.sampler == "front"
+        else {}
+    )
 
 
 def level_database(problem: Problem) -> str:
@@ -97,8 +106,12 @@ def estimated_seconds(problem: Problem) -> float:
         task.model(*inputs)
     sample_s = (time.perf_counter() - start) / len(inputs[0])
     validate_s = sample_s * (sample_count(task.validation) or 1000)
-    measure_s = len(problem.targets) * SEARCH_TIMING.pairs_min * (SEARCH_TIMING.pair_s + 2 * SEARCH_TIMING.warmup_s)
-    recover_s = sum(STEPS) / len(STEPS) * _TRAINING_BATCH * sample_s * _STEP_COST / 2  # half of the candidates recover
+    measure_s = (
+        len(problem.targets) * SEARCH_TIMING.pairs_min * (SEARCH_TIMING.pair_s + 2 * SEARCH_TIMING.warmup_s)
+    )
+    recover_s = (
+        sum(STEPS) / len(STEPS) * _TRAINING_BATCH * sample_s * _STEP_COST / 2
+    )  # half of the candidates recover
     return _FIXED_S + validate_s + measure_s + recover_s
 
 
@@ -135,18 +148,25 @@ def plan_text(plan: dict[str, Any]) -> str:
         f"~{format_duration(plan['estimated_s'])} (the original, uniform int8 and {plan['first_recipes'] - 2} chosen ones first).",
         *([f"Plan: {budget_line(plan['plan'])}."] if plan["plan"] else []),
         f"Level database: {plan['level_database']}.",
-        f"The run in {plan['directory']} would be continued." if plan["continues"] else f"The run would be in {plan['directory']}.",
+        f"The run in {plan['directory']} would be continued."
+        if plan["continues"]
+        else f"The run would be in {plan['directory']}.",
     ]
     return "\n".join(lines)
 
 
 def _multiples(profiles: Sequence[Profile]) -> str:
     """`target 'cpu' wants multiples of 8 channels`, for each target."""
-    return ", ".join(f"target '{profile.name}' wants multiples of {profile.channel_multiple} channels" for profile in profiles)
+    return ", ".join(
+        f"target '{profile.name}' wants multiples of {profile.channel_multiple} channels"
+        for profile in profiles
+    )
 
 
 def _counts(plan: dict[str, Any]) -> str:
-    """`9 channel groups, 22 int8 layers, 9 removable blocks`; what the model does not have is left out, groups and layers aside."""
+    """`9 channel groups, 22 int8 layers, 9 removable blocks`; what the model does not have is left out,
+    groups and layers aside.
+    """
     counts = [f"{len(plan['groups'])} channel groups", f"{len(plan['int8_layers'])} int8 layers"]
     named = {"blocks": "removable blocks", "ranks": "layers with ranks"}
     counts += [f"{len(plan[key])} {name}" for key, name in named.items() if plan[key]]
@@ -154,18 +174,26 @@ def _counts(plan: dict[str, Any]) -> str:
 
 
 def _precisions_line(precisions: dict[str, list[str]]) -> str:
-    """`Precisions: float32 int8 int4 for 19 layers; float32 int8 for 2 layers`: one entry for each list of precisions."""
+    """`Precisions: float32 int8 int4 for 19 layers; float32 int8 for 2 layers`: one entry for each list of
+    precisions.
+    """
     if not precisions:
         return "Precisions: float32 for every layer."
     counts = Counter(" ".join(found) for found in precisions.values())
-    return "Precisions: " + "; ".join(f"{found} for {n} layer{'s' if n > 1 else ''}" for found, n in counts.items()) + "."
+    return (
+        "Precisions: "
+        + "; ".join(f"{found} for {n} layer{'s' if n > 1 else ''}" for found, n in counts.items())
+        + "."
+    )
 
 
 def _ruled_out_lines(levels: dict[str, list[dict[str, Any]]]) -> list[str]:
     """`Levels that target cpu rules out:` and a line for each reason."""
     lines = []
     for target, found in levels.items():
-        lines.append(f"Levels that target {target} rules out:" if found else f"Target {target} rules out no level.")
+        lines.append(
+            f"Levels that target {target} rules out:" if found else f"Target {target} rules out no level."
+        )
         lines += [f"  {', '.join(item['levels'])}: {item['reason']}" for item in found]
     return lines
 

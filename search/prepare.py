@@ -83,7 +83,9 @@ class Problem:
 
     @property
     def constraints(self) -> dict[str, Constraints]:
-        """The limits by target, the primary one first; those of the request where a further target has none of its own."""
+        """The limits by target, the primary one first; those of the request where a further target has none
+        of its own.
+        """
         own = {self.profile.name: self.request.constraints, **self.request.further}
         return {profile.name: own.get(profile.name, self.request.constraints) for profile in self.profiles}
 
@@ -94,11 +96,17 @@ class Problem:
 
 
 def prepare(
-    request: SearchRequest, progress: Progress, *, planning: bool = False, clocks: ClocksOfTargets | None = None
+    request: SearchRequest,
+    progress: Progress,
+    *,
+    planning: bool = False,
+    clocks: ClocksOfTargets | None = None,
 ) -> Problem:
-    """The request, checked without writing anything. Raises InputError or TargetUnavailable; a plan needs no target to answer.
+    """The request, checked without writing anything. Raises InputError or TargetUnavailable; a plan needs no
+    target to answer.
 
-    `clocks`, which outlive the search, set those of each target before anything is asked of it (`--set-clocks`).
+    `clocks`, which outlive the search, set those of each target before anything is asked of it
+    (`--set-clocks`).
     """
     asked = load_targets(request.target)
     if clocks is not None:
@@ -116,31 +124,44 @@ def prepare(
     request.constraints.limits(checked.baseline)
     progress.stage(f"asking the target {names}")
     targets = tuple(
-        target.probe(needed=target is asked[0] and not planning, may_predict=request.allow_predicted) for target in asked
+        target.probe(needed=target is asked[0] and not planning, may_predict=request.allow_predicted)
+        for target in asked
     )
     progress.stage("reading the model")
     exporter.join()
-    largest: Int8Weights = "float32" if any(profile.int8_weights == "float32" for profile in profiles) else "int8"
-    network = Network.trace(task.model, task.example_inputs).stored_as(largest)  # of several formats that with more bytes
+    largest: Int8Weights = (
+        "float32" if any(profile.int8_weights == "float32" for profile in profiles) else "int8"
+    )
+    network = Network.trace(task.model, task.example_inputs).stored_as(
+        largest
+    )  # of several formats that with more bytes
     space = space_of(network, profiles, recovery=request.recovery)
     if request.allow_predicted:
         targets = tuple(
-            predicted_if_away(found, network, space, batch=request.batch, needed=found is targets[0] and not planning)
+            predicted_if_away(
+                found, network, space, batch=request.batch, needed=found is targets[0] and not planning
+            )
             for found in targets
         )
     for target in targets:
         if target.away:
-            meaning = "the plan holds without it" if planning else "its measurements are queued, its limits open"
+            meaning = (
+                "the plan holds without it" if planning else "its measurements are queued, its limits open"
+            )
             progress.note(f"Target '{target.profile.name}' is away: {meaning}. {target.away}")
         for told in (power_mode_note, saturation_note):
             if note := told(target.profile, target.environment):
                 progress.note(f"Note: {note}")
         if target.prediction:
-            progress.note(f"Latencies on '{target.profile.name}' are predicted, not measured: {target.prediction.source}.")
+            progress.note(
+                f"Latencies on '{target.profile.name}' are predicted, not measured: {target.prediction.source}."
+            )
     warm = () if request.warm_start is None else tuple(warm_recipes(read_run(request.warm_start), space))
     if request.warm_start is not None and not warm:
         progress.note(f"Note: nothing on the front of {request.warm_start} has a counterpart in this model.")
-    problem = Problem(request=request, checked=checked, targets=targets, network=network, space=space, warm=warm)
+    problem = Problem(
+        request=request, checked=checked, targets=targets, network=network, space=space, warm=warm
+    )
     for profile in problem.profiles:
         smallest = space.smallest_bytes(network.stored_as(profile.int8_weights))
         require_reachable_size(problem.constraints[profile.name].max_size_bytes, smallest)
@@ -149,7 +170,9 @@ def prepare(
 
 def _known_check(path: Path) -> dict[str, Any] | None:
     """What an earlier session found out about its task; it is used only if the digest is still the same."""
-    return next((known for run in existing_runs(path) if (known := read_json(run / _CHECKED)) is not None), None)
+    return next(
+        (known for run in existing_runs(path) if (known := read_json(run / _CHECKED)) is not None), None
+    )
 
 
 @contextmanager
@@ -160,7 +183,9 @@ def open_search(problem: Problem, progress: Progress) -> Iterator[Search]:
         _announce(directory, problem, progress)
         directory.write_json(_CHECKED, problem.checked.to_json())
         compressor = make_compressor(problem, cache_dir=directory.path / "cache")
-        for left in (directory.path / "cache").glob(f"{CHECK_PREFIX}*"):  # of a recovery that nobody collected
+        for left in (directory.path / "cache").glob(
+            f"{CHECK_PREFIX}*"
+        ):  # of a recovery that nobody collected
             left.unlink(missing_ok=True)
         with splits_folder(directory) as splits:
             search = _search(problem, directory, compressor, progress, splits)
@@ -190,17 +215,25 @@ def _announce(directory: RunDirectory, problem: Problem, progress: Progress) -> 
         changed, old = ", ".join(directory.changed), problem.directory
         if directory.changed == ("target",):
             changed = "it is a run on other targets, or on these in another order"
-            progress.note(f"{old} cannot be continued ({changed}): starting {directory.path}. --from {old} tries its front first.")
+            progress.note(
+                f"{old} cannot be continued ({changed}): starting {directory.path}. --from {old} tries its front first."
+            )
         else:
             progress.note(f"{old} cannot be continued ({changed} changed): starting {directory.path}.")
-    directory.log("opened", resumed=directory.resumed, changed=directory.changed, command=problem.request.command)
+    directory.log(
+        "opened", resumed=directory.resumed, changed=directory.changed, command=problem.request.command
+    )
 
 
 def make_compressor(problem: Problem, *, cache_dir: Path | None) -> Compressor:
-    """The compressor of a run; templates are kept in `cache_dir`, the level database in the user's cache folder."""
+    """The compressor of a run; templates are kept in `cache_dir`, the level database in the user's cache
+    folder.
+    """
     form, *others = dict.fromkeys(format_of(target.profile) for target in problem.targets)
     options = CompressorOptions(format=form, further=tuple(others), seed=problem.request.seed)
-    return Compressor(problem.checked.task, problem.network, options, cache_dir=cache_dir, levels_dir=levels_folder())
+    return Compressor(
+        problem.checked.task, problem.network, options, cache_dir=cache_dir, levels_dir=levels_folder()
+    )
 
 
 def levels_folder() -> Path:
@@ -224,7 +257,10 @@ def make_evaluator(
     store = MeasurementStore(directory.measurements)
     first, *others = problem.targets
     target = first.open(store, validation)
-    further = [other.open(store, validation, recognize=partial(_recognize, directory, other.profile.name)) for other in others]
+    further = [
+        other.open(store, validation, recognize=partial(_recognize, directory, other.profile.name))
+        for other in others
+    ]
     availability = Availability()
     for found in problem.targets:
         if found.away:
@@ -245,29 +281,39 @@ def make_evaluator(
 
 
 def _recognize(directory: RunDirectory, name: str, environment: Environment) -> None:
-    """Keeps the environment of a target that was away in run.toml. TargetUnavailable when another one is there."""
+    """Keeps the environment of a target that was away in run.toml. TargetUnavailable when another one is
+    there.
+    """
     if changed := directory.learn(dict(environment_identity(environment, prefix=f"{name} "))):
         raise TargetUnavailable(
             f"Target '{name}' came back as another one ({', '.join(changed)} changed): restore it, or search again with --fresh."
         )
 
 
-def _search(problem: Problem, directory: RunDirectory, compressor: Compressor, progress: Progress, splits: Path) -> Search:
+def _search(
+    problem: Problem, directory: RunDirectory, compressor: Compressor, progress: Progress, splits: Path
+) -> Search:
     request, task = problem.request, problem.checked.task
     clock = Clock(directory.elapsed)
-    evaluator = make_evaluator(problem, directory, splits, compressor, elapsed=lambda: clock.elapsed_s, progress=progress)
+    evaluator = make_evaluator(
+        problem, directory, splits, compressor, elapsed=lambda: clock.elapsed_s, progress=progress
+    )
     sizes: dict[Int8Weights, int] = {}
     for profile in problem.profiles:
         if (limit := problem.constraints[profile.name].max_size_bytes) is not None:
             sizes[profile.int8_weights] = min(limit, sizes.get(profile.int8_weights, limit))
     further = dict(list(problem.constraints.items())[1:])
     slow = {name: item.max_latency_s for name, item in further.items() if item.max_latency_s is not None}
-    finalists = Finalists(directory, evaluator, StoredSplit(task.test, splits / "test.npz"), batch=request.batch)
+    finalists = Finalists(
+        directory, evaluator, StoredSplit(task.test, splits / "test.npz"), batch=request.batch
+    )
     return Search(
         space=problem.space,
         study=SearchStudy.open(directory.study, sampler=request.sampler, seed=request.seed),
         evaluator=evaluator,
-        screen=Screen(network=problem.network, latency_s=request.constraints.max_latency_s, further=slow, sizes=sizes),
+        screen=Screen(
+            network=problem.network, latency_s=request.constraints.max_latency_s, further=slow, sizes=sizes
+        ),
         result=Result(
             metric=task.metric,
             constraints=request.constraints,

@@ -16,10 +16,10 @@ DEFAULT_BUDGET_S = 180.0
 class SearchRequest:
     """A search as it was asked for. With neither `budget_s` nor `trials` the budget is DEFAULT_BUDGET_S.
 
-    `target` may be several, separated by commas: `constraints` are those on the first, `further` on the others, by name.
-    `set_clocks`: whether boards' power modes are set and their clocks fixed meanwhile.
-    `warm_start` is the directory of an earlier run whose front is tried first. `allow_predicted`: targets that cannot be used are
-    predicted.
+    `target` may be several, separated by commas: `constraints` are those on the first, `further` on the
+    others, by name. `set_clocks`: whether boards' power modes are set and their clocks fixed meanwhile.
+    `warm_start` is the directory of an earlier run whose front is tried first. `allow_predicted`: targets
+    that cannot be used are predicted.
     """
 
     task: str
@@ -50,7 +50,9 @@ class SearchRequest:
         if self.batch < 1:
             raise InputError(f"--batch {self.batch} is no batch size: give 1 or more.")
         if self.trials is not None and self.trials < 1:
-            raise InputError(f"--trials {self.trials} is too few: give 1 or more (the original model counts).")
+            raise InputError(
+                f"--trials {self.trials} is too few: give 1 or more (the original model counts)."
+            )
         if not 0 <= self.seed < 1 << 32:
             raise InputError(f"--seed {self.seed} is no seed: give a whole number from 0 to {(1 << 32) - 1}.")
         if self.budget_s is None and self.trials is None:

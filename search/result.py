@@ -1,4 +1,6 @@
-"""Result: the front of a run as it stands, and the dict that becomes front.json (its version: formats.FRONT_SCHEMA_VERSION)."""
+"""Result: the front of a run as it stands, and the dict that becomes front.json (its version:
+formats.FRONT_SCHEMA_VERSION).
+"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -23,10 +25,12 @@ MaybeLatency = TypeVar("MaybeLatency", AnyLatency, AnyLatency | None)
 
 @dataclass(kw_only=True)
 class Result:
-    """Measured candidates in order of their trials, the first one the original. `known` are the finalists by `look_key`.
+    """Measured candidates in order of their trials, the first one the original. `known` are the finalists by
+    `look_key`.
 
-    With several targets `target` is the primary one, and `further` has the limits on the others. Then a candidate counts with
-    its worst numbers of all targets, limits hold on each, and `of` is the result of one target alone.
+    With several targets `target` is the primary one, and `further` has the limits on the others. Then a
+    candidate counts with its worst numbers of all targets, limits hold on each, and `of` is the result of one
+    target alone.
     """
 
     metric: Metric
@@ -49,7 +53,9 @@ class Result:
         return self.constraints.limits(self.baseline.validation)
 
     def of(self, target: str) -> "Result":
-        """The result as a search for this target alone would have it; candidates without a latency there are left out."""
+        """The result as a search for this target alone would have it; candidates without a latency there are
+        left out.
+        """
         name = None if target == self.target else target
         seen = (evaluation.on(name) for evaluation in self.evaluations)
         return Result(
@@ -63,7 +69,9 @@ class Result:
 
     @property
     def present(self) -> list[str]:
-        """The further targets on which the original was measured. The others are away still: they ask nothing of a candidate."""
+        """The further targets on which the original was measured. The others are away still: they ask nothing
+        of a candidate.
+        """
         return [name for name in self.further if self.evaluations and self.baseline.on(name) is not None]
 
     def complete(self, evaluation: Evaluation) -> bool:
@@ -75,11 +83,19 @@ class Result:
         self._history.clear()
 
     def by_target(self) -> dict[str, "Result"]:
-        """The result of each target alone that is not away still, the primary one first; with one target, this one."""
-        return {target: self.of(target) for target in (self.target, *self.present)} if self.further else {self.target: self}
+        """The result of each target alone that is not away still, the primary one first; with one target,
+        this one.
+        """
+        return (
+            {target: self.of(target) for target in (self.target, *self.present)}
+            if self.further
+            else {self.target: self}
+        )
 
     def vector(self, evaluation: Evaluation) -> Vector:
-        """(normalized drop, size ratio, latency ratio), all minimized; the worst of the targets that measured it."""
+        """(normalized drop, size ratio, latency ratio), all minimized; the worst of the targets that measured
+        it.
+        """
         drops, sizes, ratios = [], [], []
         for target in (None, *self.further):
             seen, original = evaluation.on(target), self.baseline.on(target)
@@ -118,13 +134,17 @@ class Result:
         }
         latency = self._latest(evaluation.latency, evaluation.artifact.digest)
         return (
-            evaluation if latency is evaluation.latency and not further else replace(evaluation, latency=latency, further=further)
+            evaluation
+            if latency is evaluation.latency and not further
+            else replace(evaluation, latency=latency, further=further)
         )
 
     def _latest(self, latency: MaybeLatency, key: str) -> MaybeLatency:
         """The finalist's latency of this key; a missing latency stays missing."""
         finalist = self.known.get(key)
-        return latency if latency is None or finalist is None or finalist.latency is None else finalist.latency
+        return (
+            latency if latency is None or finalist is None or finalist.latency is None else finalist.latency
+        )
 
     def excesses(self, evaluation: Evaluation) -> dict[str, float]:
         """By limit, value - limit on the target where it is worst; positive means broken."""
@@ -142,7 +162,9 @@ class Result:
             if (seen := latest.on(target)) is not None:
                 own = excesses_of(seen, limits)
                 relative = limits.relative(own, drop_unit=self.drop_scale)
-                found |= {name: max(found.get(name, (-math.inf, 0.0)), (relative[name], own[name])) for name in own}
+                found |= {
+                    name: max(found.get(name, (-math.inf, 0.0)), (relative[name], own[name])) for name in own
+                }
         return found
 
     def affordable(self, evaluation: Evaluation) -> bool:
@@ -164,12 +186,16 @@ class Result:
 
     def of_one_target(self) -> list[Evaluation]:
         """The candidates on the front of a single target that are not on that of all together."""
-        trials = {seen.trial for front in self.fronts().values() for seen in front} - {e.trial for e in self.front()}
+        trials = {seen.trial for front in self.fronts().values() for seen in front} - {
+            e.trial for e in self.front()
+        }
         return [evaluation for evaluation in self.evaluations if evaluation.trial in trials]
 
     def nearest_misses(self) -> list[Evaluation]:
         """Infeasible candidates, those that break the limits least first, in units of the objective space."""
-        relative = {e.trial: sum(x for x in self.relative_excesses(e).values() if x > 0) for e in self.evaluations}
+        relative = {
+            e.trial: sum(x for x in self.relative_excesses(e).values() if x > 0) for e in self.evaluations
+        }
         missed = [e for e in self.evaluations if relative[e.trial] > 0]
         return sorted(missed, key=lambda item: relative[item.trial])[:NEAREST_MISSES]
 
@@ -187,7 +213,8 @@ class Result:
         return self.history()[-1]["hypervolume"] if self.evaluations else 0.0
 
     def points(self) -> dict[str, Any]:
-        """The entries of front.json that hold points: baseline, uniform_int8, front, dominated, nearest_misses, history.
+        """The entries of front.json that hold points: baseline, uniform_int8, front, dominated,
+        nearest_misses, history.
 
         With several targets also `fronts`, the trials on the front of each, and in every point `targets`.
         """
@@ -201,7 +228,9 @@ class Result:
             "uniform_int8": None if uniform is None else made[uniform.trial],
             "front": [made[item.trial] for item in front],
             "dominated": [made[item.trial] for item in self.evaluations if item.trial not in on_front],
-            "nearest_misses": [{"trial": item.trial, "violations": made[item.trial]["violations"]} for item in misses],
+            "nearest_misses": [
+                {"trial": item.trial, "violations": made[item.trial]["violations"]} for item in misses
+            ],
             "history": self.history(),
             **({"fronts": fronts} if fronts else {}),
         }
@@ -237,10 +266,13 @@ class Result:
         }
 
     def _layers(self, evaluation: Evaluation) -> list[dict[str, Any]]:
-        """The rows of its layers with the profiler's time and that of the original, None where it was not profiled."""
+        """The rows of its layers with the profiler's time and that of the original, None where it was not
+        profiled.
+        """
         times, original = self._times(evaluation), self._times(self.baseline)
         return [
-            {**row, "time_s": times.get(row["name"]), "time_original_s": original.get(row["name"])} for row in evaluation.layers
+            {**row, "time_s": times.get(row["name"]), "time_original_s": original.get(row["name"])}
+            for row in evaluation.layers
         ]
 
     def _times(self, evaluation: Evaluation) -> Mapping[str, float]:
@@ -248,9 +280,11 @@ class Result:
         return finalist.times.layers if finalist and finalist.times else {}
 
     def _not_faster(self, evaluation: Evaluation) -> list[str]:
-        """A warning when the candidate computes less than a reference of the same precision, but is not clearly faster.
+        """A warning when the candidate computes less than a reference of the same precision, but is not
+        clearly faster.
 
-        The reference is uniform int8 for one in which nothing that could be int8 is left in float32, else the original.
+        The reference is uniform int8 for one in which nothing that could be int8 is left in float32, else the
+        original.
         """
         reference, name = self.baseline, "the original"
         uniform = self.uniform_int8
@@ -261,22 +295,42 @@ class Result:
         less = evaluation.artifact.macs < reference.artifact.macs
         own, other = self.latest(evaluation).latency, self.latest(reference).latency
         if isinstance(own, Predicted) or isinstance(other, Predicted):
-            return [f"smaller, but not predicted to be faster than {name}"] if less and own.ratio >= other.ratio else []
-        return [f"smaller, but not faster than {name}"] if less and own.ratio_interval[1] >= other.ratio_interval[0] else []
+            return (
+                [f"smaller, but not predicted to be faster than {name}"]
+                if less and own.ratio >= other.ratio
+                else []
+            )
+        return (
+            [f"smaller, but not faster than {name}"]
+            if less and own.ratio_interval[1] >= other.ratio_interval[0]
+            else []
+        )
 
 
 def indistinguishable(evaluations: Sequence[Evaluation]) -> dict[int, list[int]]:
     """By trial, the other trials whose latency interval overlaps its own."""
     return {
-        one.trial: [other.trial for other in evaluations if other.trial != one.trial and overlap(one.latency, other.latency)]
+        one.trial: [
+            other.trial
+            for other in evaluations
+            if other.trial != one.trial and overlap(one.latency, other.latency)
+        ]
         for one in evaluations
     }
 
 
 def run_json(
-    result: Result, facts: Mapping[str, Any], *, failures: Sequence[Failure], screened: int, status: str, elapsed_s: float
+    result: Result,
+    facts: Mapping[str, Any],
+    *,
+    failures: Sequence[Failure],
+    screened: int,
+    status: str,
+    elapsed_s: float,
 ) -> dict[str, Any]:
-    """The dict of front.json. `facts` are what does not change in a run: task, target, environment, command, layers …"""
+    """The dict of front.json. `facts` are what does not change in a run: task, target, environment, command,
+    layers …
+    """
     return {
         "schema_version": FRONT_SCHEMA_VERSION,
         **facts,

@@ -1,18 +1,28 @@
-"""What a run is, from its problem: what must not change to continue it (run.toml), and what does not change in front.json."""
+"""What a run is, from its problem: what must not change to continue it (run.toml), and what does not change
+in front.json.
+"""
 
 from typing import TYPE_CHECKING, Any
 
 from ..files import canonical_json
 from ..results.run_directory import RunConfig
 from ..tasks.identity import data_digest, model_digest
-from .evaluation.several import environment_identity, identity_of, predicted_identity, target_facts, targets_facts
+from .evaluation.several import (
+    environment_identity,
+    identity_of,
+    predicted_identity,
+    target_facts,
+    targets_facts,
+)
 
 if TYPE_CHECKING:
     from .prepare import Problem
 
 
 def config_of(problem: "Problem") -> RunConfig:
-    """What must be unchanged to continue the run, by the names that a user is told, and the options of this call."""
+    """What must be unchanged to continue the run, by the names that a user is told, and the options of this
+    call.
+    """
     request, task, environment = problem.request, problem.checked.task, problem.targets[0].environment
     identity = {
         "task": task.name,
@@ -52,7 +62,9 @@ def facts_of(problem: "Problem") -> dict[str, Any]:
     metric = {"name": task.metric.name, "direction": task.metric.direction, "unit": task.metric.unit}
     several: dict[str, Any] = {}
     if len(problem.targets) > 1:
-        facts = targets_facts(problem.targets, problem.constraints, batch=request.batch, baseline=checked.baseline)
+        facts = targets_facts(
+            problem.targets, problem.constraints, batch=request.batch, baseline=checked.baseline
+        )
         several = {"targets": facts}
     return {
         "task": {
@@ -82,7 +94,12 @@ def facts_of(problem: "Problem") -> dict[str, Any]:
             for layer in network.layers
         ],
         "groups": [
-            {"name": group.name, "channels": group.channels, "layers": list(group.layers), "levels": list(group.levels)}
+            {
+                "name": group.name,
+                "channels": group.channels,
+                "layers": list(group.layers),
+                "levels": list(group.levels),
+            }
             for group in space.groups
         ],
         "excluded": [{"name": item.name, "reason": item.reason} for item in space.excluded],

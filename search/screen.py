@@ -19,8 +19,8 @@ _NO_TIME_S = 1e9
 class Screen:
     """What is known of the candidates so far, to judge the next one by, and the limits of the user.
 
-    With several targets `latency_s` is that of the primary one, and `further` has the latency limits of others. `sizes` are the
-    tightest ones in bytes, by how files store the weights of int8 layers.
+    With several targets `latency_s` is that of the primary one, and `further` has the latency limits of
+    others. `sizes` are the tightest ones in bytes, by how files store the weights of int8 layers.
     """
 
     network: Network
@@ -54,7 +54,9 @@ class Screen:
     def judge(self, recipe: Recipe, *, left_s: float = _NO_TIME_S) -> Screened | None:
         """Why the recipe need not be built, or None. `left_s` is the time left for candidates."""
         if recipe.digest in self._seen:
-            return Screened(reason="duplicate", message=f"the same recipe as trial {self._seen[recipe.digest]}")
+            return Screened(
+                reason="duplicate", message=f"the same recipe as trial {self._seen[recipe.digest]}"
+            )
         return self._size(recipe) or self._latency(self.network.cost(recipe)) or self._time(recipe, left_s)
 
     @property
@@ -93,7 +95,9 @@ class Screen:
         needed = self.seconds(recipe)
         if needed is None or needed <= left_s:
             return None
-        message = f"it needs about {format_duration(needed)}, and {format_duration(max(0.0, left_s))} are left"
+        message = (
+            f"it needs about {format_duration(needed)}, and {format_duration(max(0.0, left_s))} are left"
+        )
         return Screened(reason="time", message=message)
 
 
@@ -106,7 +110,9 @@ def _at_least_s(evaluation: Evaluation) -> float:
 def _no_smaller(cost: Cost, slow: Cost) -> bool:
     """Whether every layer has at least as many channels as in `slow`, and the same precision."""
     return all(
-        new.channels_in >= old.channels_in and new.channels_out >= old.channels_out and new.precision == old.precision
+        new.channels_in >= old.channels_in
+        and new.channels_out >= old.channels_out
+        and new.precision == old.precision
         for new, old in zip(cost.layers, slow.layers, strict=True)
     )
 

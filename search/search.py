@@ -1,4 +1,5 @@
-"""The search: what every way of searching shares. It asks, evaluates, tells and writes; a strategy says what to try next.
+"""The search: what every way of searching shares. It asks, evaluates, tells and writes; a strategy says what
+to try next.
 
 `study.py` explains what a kill leaves behind and how it is taken up again.
 """
@@ -39,20 +40,28 @@ RunStatus = Literal["running", "finished", "interrupted"]
 
 
 class Strategy(Protocol):
-    """Decides what a search tries. `Sequential` asks a sampler for one measured candidate after the other, `RungSearch` climbs."""
+    """Decides what a search tries. `Sequential` asks a sampler for one measured candidate after the other,
+    `RungSearch` climbs.
+    """
 
     def search(self, search: "Search", interrupted: list[Trial]) -> None:
-        """Tries candidates until `search.time_left()` is False; first the trials that a killed session left RUNNING."""
+        """Tries candidates until `search.time_left()` is False; first the trials that a killed session left
+        RUNNING.
+        """
         ...
 
     def facts(self, search: "Search") -> dict[str, Any]:
-        """What front.json tells of the strategy's own work; may be empty. Ctrl-C may come before `search` was called."""
+        """What front.json tells of the strategy's own work; may be empty. Ctrl-C may come before `search` was
+        called.
+        """
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """When to stop: `budget_s` seconds over all sessions, `trials` candidates measured or failed; None is no limit."""
+    """When to stop: `budget_s` seconds over all sessions, `trials` candidates measured or failed; None is no
+    limit.
+    """
 
     budget_s: float | None
     trials: int | None
@@ -83,8 +92,9 @@ class Search:
     def run(self) -> RunStatus:
         """Searches until the budget is spent, then looks at the finalists; front.json is written in any case.
 
-        Returns `interrupted` after Ctrl-C. Raises TaskError or TargetUnavailable when the original cannot be measured, and
-        TargetUnavailable, the run being as after Ctrl-C, when the primary target was away for too long.
+        Returns `interrupted` after Ctrl-C. Raises TaskError or TargetUnavailable when the original cannot be
+        measured, and TargetUnavailable, the run being as after Ctrl-C, when the primary target was away for
+        too long.
         """
         status: RunStatus = "interrupted"
         away: TargetUnavailable | None = None
@@ -103,14 +113,18 @@ class Search:
             self._write(status)
         self.directory.log("ended", status=status, elapsed_s=self.clock.elapsed_s)
         if away is not None:
-            told = f"{away} The search stopped; what it found is kept, and the same command goes on from here."
+            told = (
+                f"{away} The search stopped; what it found is kept, and the same command goes on from here."
+            )
             raise TargetUnavailable(told) from away
         return status
 
     def _resume(self) -> list[Trial]:
         """Takes up what earlier sessions left; the trials that they did not finish."""
         for evaluation in sorted(self.study.evaluations(), key=lambda item: item.elapsed_s):
-            self.tried.add(evaluation.recipe.digest)  # its parameters may ask for a recovery that the space did not have then
+            self.tried.add(
+                evaluation.recipe.digest
+            )  # its parameters may ask for a recovery that the space did not have then
             self.result.evaluations.append(self.finalists.restored(evaluation))
             self.screen.learn(evaluation)
         self.result.known = self.finalists.known
@@ -131,21 +145,27 @@ class Search:
             return
         try:
             with self.interruptible():
-                self.finalists.catch_up(self.result.evaluations, progress=self.progress.stage, time_left=time_left)
+                self.finalists.catch_up(
+                    self.result.evaluations, progress=self.progress.stage, time_left=time_left
+                )
         finally:
             self._correct()
             self.result.measured_later()
         after = queued(self.result.evaluations)
         for name, count in before.items():
             if (done := count - after.get(name, 0)) > 0:
-                self.progress.note(f"{done} queued measurement{'s' if done > 1 else ''} caught up on '{name}'.")
+                self.progress.note(
+                    f"{done} queued measurement{'s' if done > 1 else ''} caught up on '{name}'."
+                )
 
     def _correct(self) -> None:
         """Tells the study what was measured later: the values of a candidate are its worst of all targets."""
         result = self.result
         told = {item.trial: item.missing for item in self.study.evaluations()} if result.further else {}
         corrections = [
-            Correction(evaluation=item, values=result.vector(item), constraints=result.sampler_constraints(item))
+            Correction(
+                evaluation=item, values=result.vector(item), constraints=result.sampler_constraints(item)
+            )
             for item in result.evaluations
             if item.trial in told and item.missing != told[item.trial]
         ]
@@ -156,14 +176,22 @@ class Search:
         """Ends a trial whose evaluation a killed session had stored, but not told."""
         self._complete(trial, Evaluation.from_json(trial.user_attrs["evaluation"]))
 
-    def evaluate(self, trial: Trial, recipe: Recipe, *, built: BuildResult | None = None) -> Evaluation | None:
-        """Builds (unless it is `built`), measures and tells a candidate; None when it failed, which the study knows then."""
+    def evaluate(
+        self, trial: Trial, recipe: Recipe, *, built: BuildResult | None = None
+    ) -> Evaluation | None:
+        """Builds (unless it is `built`), measures and tells a candidate; None when it failed, which the study
+        knows then.
+        """
         self.tried.add(recipe.digest)
         baseline = self.result.evaluations[0] if trial.number > 0 else None
-        self.directory.log("started", trial=trial.number, recipe=recipe.to_json(), elapsed_s=self.clock.elapsed_s)
+        self.directory.log(
+            "started", trial=trial.number, recipe=recipe.to_json(), elapsed_s=self.clock.elapsed_s
+        )
         try:
             with self.interruptible():
-                outcome = self.evaluator.evaluate(trial.number, recipe, baseline=baseline, progress=self.stage(trial), built=built)
+                outcome = self.evaluator.evaluate(
+                    trial.number, recipe, baseline=baseline, progress=self.stage(trial), built=built
+                )
         except (KeyboardInterrupt, TargetUnavailable):
             self.study.release(trial)
             raise
@@ -172,17 +200,23 @@ class Search:
             return None
         self.study.store(trial, outcome)
         self._complete(trial, outcome)
-        self.ledger.add_stages({k: v for k, v in outcome.seconds.items() if built is None or k not in built.seconds})
+        self.ledger.add_stages(
+            {k: v for k, v in outcome.seconds.items() if built is None or k not in built.seconds}
+        )
         self._show(outcome)
         if self.evaluator.availability.due():
             self._catch_up(self.time_left)
         return outcome
 
     def screened_again(self, trial: Trial, recipe: Recipe) -> bool:
-        """Whether an interrupted trial's recipe was tried, which ends it: a recovery, continued without recovery."""
+        """Whether an interrupted trial's recipe was tried, which ends it: a recovery, continued without
+        recovery.
+        """
         known = recipe.digest in self.tried
         if known:
-            self.study.screen(trial, Screened(reason="duplicate", message="the same recipe as an earlier trial"))
+            self.study.screen(
+                trial, Screened(reason="duplicate", message="the same recipe as an earlier trial")
+            )
         return known
 
     def _complete(self, trial: Trial, evaluation: Evaluation) -> None:
@@ -197,7 +231,9 @@ class Search:
         if trial.number == 0:
             self.study.release(trial)
             told = f"The original model cannot be measured, {failure.stage} failed: {failure.message}"
-            raise TargetUnavailable(told) if failure.kind in ("noisy", "device", "timeout") else TaskError(told)
+            raise (
+                TargetUnavailable(told) if failure.kind in ("noisy", "device", "timeout") else TaskError(told)
+            )
         self.study.fail(trial, failure)
         self.screen.learn_failure(recipe, trial.number)
         self._show(failure)
@@ -214,20 +250,27 @@ class Search:
             order = self._shown()
             with self.interruptible(), self.ledger.timed("finalists"):
                 looked = self.finalists.look_at(
-                    order, baseline=self.result.baseline, progress=self.progress.stage, time_left=self._finalist_time_left
+                    order,
+                    baseline=self.result.baseline,
+                    progress=self.progress.stage,
+                    time_left=self._finalist_time_left,
                 )
             if not looked:
                 return
 
     def _shown(self) -> list[Evaluation]:
-        """What `verify` and bundles read the files of: the original, the fronts, what adds most first, and uniform int8."""
+        """What `verify` and bundles read the files of: the original, the fronts, what adds most first, and
+        uniform int8.
+        """
         front = [*by_contribution(self.result.front(), self.result.vector), *self.result.of_one_target()]
         uniform = self.result.uniform_int8
         return [self.result.baseline, *front, *([uniform] if uniform else [])]
 
     def _rebuild(self) -> None:
         """Builds files again that somebody deleted."""
-        for evaluation, target in ((shown, target) for shown in self._shown() for target in (None, *self.result.further)):
+        for evaluation, target in (
+            (shown, target) for shown in self._shown() for target in (None, *self.result.further)
+        ):
             seen = evaluation.on(target)
             if seen is None or (self.directory.path / seen.artifact.file).is_file():
                 continue
@@ -236,10 +279,14 @@ class Search:
                 with self.interruptible():
                     same = self.evaluator.artifact_path(seen).name == Path(seen.artifact.file).name
             except StageError as error:
-                self.progress.note(f"The file of trial {seen.trial} is gone and cannot be built again: {error}")
+                self.progress.note(
+                    f"The file of trial {seen.trial} is gone and cannot be built again: {error}"
+                )
             else:
                 if not same:
-                    self.progress.note(f"The file of trial {seen.trial} is gone, and what is built now is another: use --fresh.")
+                    self.progress.note(
+                        f"The file of trial {seen.trial} is gone, and what is built now is another: use --fresh."
+                    )
 
     def stage(self, trial: Trial) -> Any:
         """A callback that shows what is done with a trial."""
@@ -272,26 +319,38 @@ class Search:
             time=self.ledger.to_json(),
         )
         self.progress.finished(outcome_line(outcome, self.result), status)
-        self.directory.log("finished", trial=outcome.trial, elapsed_s=elapsed_s, failed=isinstance(outcome, Failure))
+        self.directory.log(
+            "finished", trial=outcome.trial, elapsed_s=elapsed_s, failed=isinstance(outcome, Failure)
+        )
         if time.monotonic() - self._written_at > WRITE_EVERY_S:
             self._write("running")
 
     def _targets(self) -> dict[str, Any]:
-        """With several targets, the entries `targets` and `queued` of front.json; what is away still is in the latter only."""
+        """With several targets, the entries `targets` and `queued` of front.json; what is away still is in
+        the latter only.
+        """
         if "targets" not in self.facts:
             return {}
         waiting = queued(self.result.evaluations)
         earlier = {
-            facts["name"]: facts["environment"] for facts in (self.directory.read_json("front.json") or {}).get("targets", [])
+            facts["name"]: facts["environment"]
+            for facts in (self.directory.read_json("front.json") or {}).get("targets", [])
         }
-        now = {t.profile.name: t.environment.to_json() for t in self.evaluator.further if t.environment is not None}
+        now = {
+            t.profile.name: t.environment.to_json()
+            for t in self.evaluator.further
+            if t.environment is not None
+        }
         found = [
             {**facts, "environment": now.get(name) or facts["environment"] or earlier.get(name)}
             for facts in self.facts["targets"]
             if (name := facts["name"]) in (self.result.target, *self.result.present)
         ]
         reasons = {name: self.evaluator.availability.reason(name) for name in waiting}
-        return {"targets": found, "queued": {name: {"count": n, "reason": reasons[name]} for name, n in waiting.items()}}
+        return {
+            "targets": found,
+            "queued": {name: {"count": n, "reason": reasons[name]} for name, n in waiting.items()},
+        }
 
     def _write(self, status: RunStatus) -> None:
         """Writes front.json, once the original was measured."""

@@ -1,4 +1,6 @@
-"""One measured candidate after the other: the first recipes of `seeds.py`, then whatever an Optuna sampler asks for."""
+"""One measured candidate after the other: the first recipes of `seeds.py`, then whatever an Optuna sampler
+asks for.
+"""
 
 from dataclasses import dataclass
 from typing import Any
@@ -34,11 +36,15 @@ class Sequential:
                 search.evaluate(trial, recipe)
                 continue
             search.study.screen(trial, verdict)
-            search.directory.log("screened", trial=trial.number, reason=verdict.reason, message=verdict.message)
+            search.directory.log(
+                "screened", trial=trial.number, reason=verdict.reason, message=verdict.message
+            )
             screened += 1
             out_of_time += verdict.reason == "time"
         if screened == MAX_SCREENED:
-            search.progress.note("Everything that the sampler proposes was tried or is out of the limits: the search ends.")
+            search.progress.note(
+                "Everything that the sampler proposes was tried or is out of the limits: the search ends."
+            )
 
     def facts(self, search: Search) -> dict[str, Any]:
         """Nothing of its own."""
@@ -46,7 +52,9 @@ class Sequential:
 
 
 def _take_up(search: Search, interrupted: list[Trial]) -> None:
-    """Tries what a killed session left; what there is no time for waits for the next one, without counting as a crash."""
+    """Tries what a killed session left; what there is no time for waits for the next one, without counting as
+    a crash.
+    """
     left = list(interrupted)
     try:
         while left and search.time_left():

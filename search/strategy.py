@@ -24,7 +24,12 @@ from .sequential import Sequential
 
 
 def strategy_of(
-    request: SearchRequest, compressor: Compressor, evaluator: Evaluator, directory: RunDirectory, *, warm: tuple[Recipe, ...]
+    request: SearchRequest,
+    compressor: Compressor,
+    evaluator: Evaluator,
+    directory: RunDirectory,
+    *,
+    warm: tuple[Recipe, ...],
 ) -> Strategy:
     """`RungSearch` for the sampler `front`, `Sequential` for all others."""
     if request.sampler != "front":
@@ -39,7 +44,9 @@ def strategy_of(
 
 
 def make_guide(search: Search, compressor: Compressor, request: SearchRequest) -> Guide:
-    """The guide of a search whose original was measured; what an earlier run on the task or device knows is not measured again."""
+    """The guide of a search whose original was measured; what an earlier run on the task or device knows is
+    not measured again.
+    """
     space = search.space
     start_s = search.clock.elapsed_s
 
@@ -67,7 +74,9 @@ def make_guide(search: Search, compressor: Compressor, request: SearchRequest) -
 
 
 def _sensitivity(compressor: Compressor, search: Search, time_left: Callable[[], bool]) -> Sensitivity:
-    """What can be measured in time, kept beside the task's level database, which has the same key; typical values otherwise."""
+    """What can be measured in time, kept beside the task's level database, which has the same key; typical
+    values otherwise.
+    """
     folder = compressor.students.database.directory or search.directory.path
     try:
         return measure_sensitivity(
@@ -78,11 +87,15 @@ def _sensitivity(compressor: Compressor, search: Search, time_left: Callable[[],
             progress=search.progress.stage,
         )
     except StageError as error:
-        search.progress.note(f"Note: no sensitivity could be measured ({error}); measured candidates will correct a guess.")
+        search.progress.note(
+            f"Note: no sensitivity could be measured ({error}); measured candidates will correct a guess."
+        )
         return Sensitivity(measured={}, complete=False)
 
 
-def _predictor(compressor: Compressor, search: Search, request: SearchRequest, left_s: Callable[[], float]) -> LatencyPredictor:
+def _predictor(
+    compressor: Compressor, search: Search, request: SearchRequest, left_s: Callable[[], float]
+) -> LatencyPredictor:
     """The target's latency table, calibrated; of a predicted target one that its predictions have taught."""
     network, target = compressor.network, search.evaluator.target
     if isinstance(target, PredictedTarget):
@@ -107,23 +120,36 @@ def _calibrate(
     timing, say = TIMING.with_batch(search.evaluator.timing.batch), search.progress.stage
 
     def calibrated() -> None:
-        with ShapeRuns(compressor.task, compressor.network, target, timing=timing, cache_dir=compressor.cache_dir) as runs:
+        with ShapeRuns(
+            compressor.task, compressor.network, target, timing=timing, cache_dir=compressor.cache_dir
+        ) as runs:
             calibrate(predictor, runs, time_left=left_s, progress=say)
 
     try:
         search.evaluator.patience.until_back(calibrated, name=target.profile.name, say=say)
     except StageError as error:
-        search.progress.note(f"Note: the latency table could not be made ({error}); measured candidates will teach it.")
+        search.progress.note(
+            f"Note: the latency table could not be made ({error}); measured candidates will teach it."
+        )
 
 
 def _background(
     request: SearchRequest, compressor: Compressor, evaluator: Evaluator, directory: RunDirectory
 ) -> RecoveryProcess | None:
     """The process for recoveries, on the cores that no measurement uses; None where there are none."""
-    here = [t for t in (evaluator.target, *evaluator.further) if not (isinstance(t, Target) and t.board is not None)]
+    here = [
+        t
+        for t in (evaluator.target, *evaluator.further)
+        if not (isinstance(t, Target) and t.board is not None)
+    ]
     measured = {core for target in here for core in target.cores}
     spare = spare_cores(measured)
-    if not request.recovery or not spare or compressor.cache_dir is None or compressor.students.levels_dir is None:
+    if (
+        not request.recovery
+        or not spare
+        or compressor.cache_dir is None
+        or compressor.students.levels_dir is None
+    ):
         return None
     config = RecoveryConfig(
         task=request.task,
@@ -139,7 +165,9 @@ def _background(
 
 
 def spare_cores(measured: Collection[int]) -> tuple[int, ...]:
-    """The cores that this process may use and no measurement does; of four or more, one is left to the search itself."""
+    """The cores that this process may use and no measurement does; of four or more, one is left to the search
+    itself.
+    """
     if not hasattr(os, "sched_getaffinity"):
         return ()
     spare = sorted(os.sched_getaffinity(0) - set(measured))

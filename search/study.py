@@ -1,17 +1,21 @@
-"""The Optuna study of a run: three objectives on SQLite, ask and tell, and what a killed coordinator left behind.
+"""The Optuna study of a run: three objectives on SQLite, ask and tell, and what a killed coordinator left
+behind.
 
-Crash safety. Every step is a committed transaction, so that a `kill -9` leaves at most two trials RUNNING: one here, one whose
-recovery goes on beside. The next coordinator (there is only one: the run directory is locked) *adopts* them: the same numbers, the
-parameters already drawn, tried before anything new. If an evaluation was stored but not told, it is told and not repeated. A trial
-that was interrupted MAX_ATTEMPTS times is taken for the cause of the crash and fails.
+Crash safety. Every step is a committed transaction, so that a `kill -9` leaves at most two trials RUNNING:
+one here, one whose recovery goes on beside. The next coordinator (there is only one: the run directory is
+locked) *adopts* them: the same numbers, the parameters already drawn, tried before anything new. If an
+evaluation was stored but not told, it is told and not repeated. A trial that was interrupted MAX_ATTEMPTS
+times is taken for the cause of the crash and fails.
 
-States. COMPLETE is measured, feasible or not (Optuna's constraints tell which); FAIL has no measurement and samplers
-ignore it; PRUNED was screened out before it was built: TPE places it behind every complete trial, NSGA-II ignores it.
+States. COMPLETE is measured, feasible or not (Optuna's constraints tell which); FAIL has no measurement and
+samplers ignore it; PRUNED was screened out before it was built: TPE places it behind every complete trial,
+NSGA-II ignores it.
 
-Corrections. With several targets a trial's values are its worst of those that measured it, and a board that was away measures it
-later. Optuna changes nothing of a trial that has ended, and a second trial beside it would leave the first one, whose numbers look
-better, on every front. `correct` therefore changes it in the tables of its file, in one transaction, and reads the study anew:
-samplers, `optuna-dashboard` and front.json then say the same. The user attribute `values_told_first` keeps what was told before.
+Corrections. With several targets a trial's values are its worst of those that measured it, and a board that
+was away measures it later. Optuna changes nothing of a trial that has ended, and a second trial beside it
+would leave the first one, whose numbers look better, on every front. `correct` therefore changes it in the
+tables of its file, in one transaction, and reads the study anew: samplers, `optuna-dashboard` and front.json
+then say the same. The user attribute `values_told_first` keeps what was told before.
 """
 
 import json
@@ -44,9 +48,9 @@ _POPULATION = 12
 def make_sampler(name: str, seed: int) -> BaseSampler:
     """The sampler called `name`. InputError when there is none.
 
-    `front` draws at random until its tables are there (`use_sampler`). TPE is multivariate, since univariate TPE fits its model
-    once per parameter: 0.3 s a trial at 100 parameters. A liar for running trials is of no use with one coordinator. NSGA-II's
-    population fits a search of a hundred trials.
+    `front` draws at random until its tables are there (`use_sampler`). TPE is multivariate, since univariate
+    TPE fits its model once per parameter: 0.3 s a trial at 100 parameters. A liar for running trials is of no
+    use with one coordinator. NSGA-II's population fits a search of a hundred trials.
     """
     seed %= 2**32
     if name == "tpe":
@@ -62,7 +66,9 @@ def make_sampler(name: str, seed: int) -> BaseSampler:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Correction:
-    """What a trial that has ended should say: its evaluation as it is known now, the objectives, and the constraints by name."""
+    """What a trial that has ended should say: its evaluation as it is known now, the objectives, and the
+    constraints by name.
+    """
 
     evaluation: Evaluation
     values: tuple[float, float, float]
@@ -80,7 +86,8 @@ class SearchStudy:
     def open(cls, path: Path, *, sampler: str, seed: int) -> "SearchStudy":
         """The study in the SQLite file, made when it is missing. RunDirectoryError when it is damaged.
 
-        The sampler's seed moves on with the number of trials, so that a continued search does not draw the same again.
+        The sampler's seed moves on with the number of trials, so that a continued search does not draw the
+        same again.
         """
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         with storage_errors(path):
@@ -101,7 +108,8 @@ class SearchStudy:
     def ask(self, parameters: Parameters | None = None) -> Trial:
         """The next trial, RUNNING, from the sampler or with these parameters.
 
-        A waiting trial (its coordinator died between the two steps) is continued instead of queueing the same again.
+        A waiting trial (its coordinator died between the two steps) is continued instead of queueing the same
+        again.
         """
         waiting = [trial for trial in self.trials if trial.state == TrialState.WAITING]
         for trial in waiting:
@@ -134,20 +142,28 @@ class SearchStudy:
                 adopted.append(trial)
                 continue
             message = f"the search ended {attempts} times while it tried this candidate"
-            failure = Failure(trial=left.number, stage="build", kind="crash", message=message, retryable=False)
+            failure = Failure(
+                trial=left.number, stage="build", kind="crash", message=message, retryable=False
+            )
             self.fail(trial, failure)
         return adopted
 
     def release(self, trial: Trial) -> None:
-        """Leaves a trial RUNNING for the next coordinator, without counting this attempt: the user stopped the search."""
+        """Leaves a trial RUNNING for the next coordinator, without counting this attempt: the user stopped
+        the search.
+        """
         trial.set_user_attr("attempts", trial.user_attrs.get("attempts", 1) - 1)
 
     def store(self, trial: Trial, evaluation: Evaluation) -> None:
-        """Stores what was measured; the trial still has to be finished. From here on it is never evaluated again."""
+        """Stores what was measured; the trial still has to be finished. From here on it is never evaluated
+        again.
+        """
         trial.set_user_attr("evaluation", evaluation.to_json())
 
     def finish(self, trial: Trial, *, values: Sequence[float], constraints: Mapping[str, float]) -> None:
-        """Ends a trial whose evaluation is stored. `values` are the objectives, a constraint above 0 is broken."""
+        """Ends a trial whose evaluation is stored. `values` are the objectives, a constraint above 0 is
+        broken.
+        """
         for name, excess in constraints.items():
             trial.set_constraint(name, excess)
         self._study.tell(trial, values=list(values))
@@ -155,7 +171,8 @@ class SearchStudy:
     def correct(self, corrections: Sequence[Correction]) -> None:
         """Changes complete trials of which more is known now; the sampler goes on with what they say then.
 
-        All of them or none, whenever the process dies. RunDirectoryError when the file cannot be written, or is another Optuna's.
+        All of them or none, whenever the process dies. RunDirectoryError when the file cannot be written, or
+        is another Optuna's.
         """
         before = {trial.number: trial for trial in self.trials}
         with storage_errors(self._path), closing(_connector(self._path)()) as connection, connection:
@@ -209,17 +226,26 @@ def storage_errors(path: Path) -> Iterator[None]:
 def _loaded(path: Path) -> Study:
     """The study in the file, read from it, made when it is missing."""
     storage = RDBStorage(f"sqlite:///{path}", engine_kwargs={"creator": _connector(path)})
-    return optuna.create_study(storage=storage, study_name=_NAME, directions=["minimize"] * 3, load_if_exists=True)
+    return optuna.create_study(
+        storage=storage, study_name=_NAME, directions=["minimize"] * 3, load_if_exists=True
+    )
 
 
 def _correct(connection: sqlite3.Connection, trial: FrozenTrial, correction: Correction) -> None:
-    """Writes a correction into Optuna's tables. RunDirectoryError when they do not hold the trial as they should."""
+    """Writes a correction into Optuna's tables. RunDirectoryError when they do not hold the trial as they
+    should.
+    """
     for objective, value in enumerate(correction.values):
         statement = "UPDATE trial_values SET value = ? WHERE trial_id = ? AND objective = ?"
         if connection.execute(statement, (value, trial._trial_id, objective)).rowcount != 1:
-            raise RunDirectoryError(f"The study does not hold the values of trial {trial.number}: start anew with --fresh.")
+            raise RunDirectoryError(
+                f"The study does not hold the values of trial {trial.number}: start anew with --fresh."
+            )
     first = trial.user_attrs.get("values_told_first", trial.values)
-    user = {"values_told_first": first, "evaluation": correction.evaluation.to_json()}  # what others wrote stays
+    user = {
+        "values_told_first": first,
+        "evaluation": correction.evaluation.to_json(),
+    }  # what others wrote stays
     system = {f"constraints:{name}": excess for name, excess in correction.constraints.items()}
     for table, attributes in (("trial_user_attributes", user), ("trial_system_attributes", system)):
         statement = (
@@ -231,7 +257,9 @@ def _correct(connection: sqlite3.Connection, trial: FrozenTrial, correction: Cor
 
 
 def _connector(path: Path) -> Callable[[], sqlite3.Connection]:
-    """Opens connections with a write-ahead log: a commit then costs no disk flush, and survives a killed process."""
+    """Opens connections with a write-ahead log: a commit then costs no disk flush, and survives a killed
+    process.
+    """
 
     def connect() -> sqlite3.Connection:
         connection = sqlite3.connect(path, timeout=30.0, check_same_thread=False)

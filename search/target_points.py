@@ -1,8 +1,9 @@
-"""What each target says of a point, in the entry `targets` of its record in front.json; only runs with several targets have it.
+"""What each target says of a point, in the entry `targets` of its record in front.json; only runs with
+several targets have it.
 
-An entry has the keys of a point that depend on the target, so that `{**point, **entry}` is the point as a search for that
-target alone would have written it. `layers` are left out where they are those of the point. A candidate that has no latency
-there has `latency` None, and `missing` says why.
+An entry has the keys of a point that depend on the target, so that `{**point, **entry}` is the point as a
+search for that target alone would have written it. `layers` are left out where they are those of the point. A
+candidate that has no latency there has `latency` None, and `missing` says why.
 """
 
 from collections.abc import Mapping
@@ -14,13 +15,24 @@ if TYPE_CHECKING:
     from .result import Result
 
 OF_TARGET = (
-    *("artifact", "quality", "drop", "latency", "feasible", "violations", "indistinguishable_from", "finalist"),
+    *(
+        "artifact",
+        "quality",
+        "drop",
+        "latency",
+        "feasible",
+        "violations",
+        "indistinguishable_from",
+        "finalist",
+    ),
     *("layers", "other_time_s", "warnings"),
 )
 
 
 def join_targets(result: "Result", made: Mapping[int, dict[str, Any]]) -> dict[str, list[int]]:
-    """Adds `targets` to the points by trial; by target, the trials on its own front. Nothing happens with one target."""
+    """Adds `targets` to the points by trial; by target, the trials on its own front. Nothing happens with one
+    target.
+    """
     if not result.further:
         return {}
     fronts: dict[str, list[int]] = {}
@@ -31,10 +43,14 @@ def join_targets(result: "Result", made: Mapping[int, dict[str, Any]]) -> dict[s
     for evaluation in result.evaluations:
         point = made[evaluation.trial]
         point["targets"] = {
-            target: _entry(found[evaluation.trial], point) if evaluation.trial in found else _missing(evaluation, target)
+            target: _entry(found[evaluation.trial], point)
+            if evaluation.trial in found
+            else _missing(evaluation, target)
             for target, found in entries.items()  # without targets that are away still
         }
-        lists = [set(entry["indistinguishable_from"]) for entry in point["targets"].values() if entry["latency"]]
+        lists = [
+            set(entry["indistinguishable_from"]) for entry in point["targets"].values() if entry["latency"]
+        ]
         point["indistinguishable_from"] = sorted(set.intersection(*lists))
     return fronts
 
@@ -46,4 +62,9 @@ def _entry(found: Mapping[str, Any], point: Mapping[str, Any]) -> dict[str, Any]
 def _missing(evaluation: "Evaluation", target: str) -> dict[str, Any]:
     seen = evaluation.further[target]
     assert seen.failure is not None
-    return {"artifact": asdict(seen.artifact), "latency": None, "drop": seen.drop, "missing": seen.failure.message}
+    return {
+        "artifact": asdict(seen.artifact),
+        "latency": None,
+        "drop": seen.drop,
+        "missing": seen.failure.message,
+    }

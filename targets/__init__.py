@@ -1,18 +1,21 @@
-"""Where an artifact runs: worker processes, the timing loop, and the lease that keeps other work away meanwhile.
+"""Where an artifact runs: worker processes, the timing loop, and the lease that keeps other work away
+meanwhile.
 
-Purpose. Given an ONNX file and a Profile: its outputs, the precision that each layer really executes, and its latency
-beside a baseline, as a Measurement that keeps raw values.
+Purpose. Given an ONNX file and a Profile: its outputs, the precision that each layer really executes, and its
+latency beside a baseline, as a Measurement that keeps raw values.
 
-Flow. Target.session() starts one worker (on_device, a process without torch or this package) behind a Transport.
-TargetSession.run, .executed_precision and .measure are requests to it. Measuring takes the host-wide lease, sees to an
-A/A control that is at most 10 measurements or 5 minutes old, and keeps the result in the MeasurementStore, by content.
+Flow. Target.session() starts one worker (on_device, a process without torch or this package) behind a
+Transport. TargetSession.run, .executed_precision and .measure are requests to it. Measuring takes the
+host-wide lease, sees to an A/A control that is at most 10 measurements or 5 minutes old, and keeps the result
+in the MeasurementStore, by content.
 
 Reading order
     on_device/     the process beside the model: runtimes, the ABBA timing loop, peak memory; nothing of the package in it
     transport.py   Transport: requests to a worker; every way a process can fail becomes one of the project's errors
     replies.py     what a worker's replies and its end mean, in the project's errors
     ssh.py         SshTransport: the same on a board. ssh_board.py keeps its connection, files and lock; ssh_connection.py is one
-                   OpenSSH client with the agent behind it; ssh_command.py its arguments; ssh_errors.py what it complains of
+                   OpenSSH client with the agent behind it; ssh_command.py its arguments; ssh_errors.py what
+                   it complains of
     target.py      Target and TargetSession: what the rest of the project calls
     control.py     A/A controls, and how long one vouches for the machine
     lease.py       measuring alone, training together, never both at once
@@ -24,7 +27,8 @@ Reading order
     here.py        whether this machine is the hardware of a profile
     doctor.py      what is missing to use a target, and what mends it (doctor.doctor); doctor_board.py of a board
 
-What it does not know: torch, the model's source, recipes, tasks, quality. docs/measuring.md explains the protocol.
+What it does not know: torch, the model's source, recipes, tasks, quality. docs/measuring.md explains the
+protocol.
 """
 
 from importlib import import_module

@@ -1,4 +1,6 @@
-"""What a board's own condition says to `targets doctor` and before a search: power mode, clocks, temperature, rights."""
+"""What a board's own condition says to `targets doctor` and before a search: power mode, clocks, temperature,
+rights.
+"""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -13,7 +15,11 @@ HOT_C = 80.0  # the Orin's clocks are capped from 99 °C, the Raspberry Pi's fro
 
 def power_mode_note(profile: Profile, environment: Environment | None) -> str:
     """Says that the board's power mode is not the profile's; empty where it is, or has none."""
-    if environment is None or environment.power_mode is None or profile.power_mode in (None, environment.power_mode):
+    if (
+        environment is None
+        or environment.power_mode is None
+        or profile.power_mode in (None, environment.power_mode)
+    ):
         return ""
     return (
         f"target '{profile.name}' is in power mode {environment.power_mode}, its profile is for {profile.power_mode}: "
@@ -53,7 +59,9 @@ def condition_findings(profile: Profile, condition: Mapping[str, Any]) -> Iterat
             name="throttling",
             ok=not state["active"],
             detail=told + (f"; since the start: {', '.join(earlier)}" if earlier else ""),
-            remedy="cool the board, choose a lower power mode, or use a stronger power supply" if state["active"] else "",
+            remedy="cool the board, choose a lower power mode, or use a stronger power supply"
+            if state["active"]
+            else "",
         )
 
 
@@ -62,7 +70,9 @@ def _power_mode(profile: Profile, mode: str, modes: Mapping[str, str]) -> Findin
     number = next((number for number, name in modes.items() if name == wanted), None)
     if wanted in (None, mode):
         return Finding(name="power mode", ok=True, detail=mode)
-    there = f"sudo nvpmodel -m {number}" if number is not None else f"the board has {', '.join(modes.values())}"
+    there = (
+        f"sudo nvpmodel -m {number}" if number is not None else f"the board has {', '.join(modes.values())}"
+    )
     return Finding(
         name="power mode",
         ok=False,
@@ -79,6 +89,7 @@ def _fixed_clocks(state: Mapping[str, Any], rights: Mapping[str, Any]) -> Findin
     return Finding(
         name="clocks",
         ok=able,
-        detail="free; " + ("--set-clocks may fix them while it measures" if able else "this user has no right to fix them"),
+        detail="free; "
+        + ("--set-clocks may fix them while it measures" if able else "this user has no right to fix them"),
         remedy="" if able else rights["remedy"],
     )

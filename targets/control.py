@@ -13,9 +13,13 @@ PAUSES_S = (1.0, 3.0)  # between the tries of a failing control
 
 
 class Control:
-    """How long the last passed control vouches for the machine: 10 measurements or 5 minutes, whichever ends first."""
+    """How long the last passed control vouches for the machine: 10 measurements or 5 minutes, whichever ends
+    first.
+    """
 
-    def __init__(self, *, clock: Callable[[], float] = time.monotonic, sleep: Callable[[float], None] = time.sleep):
+    def __init__(
+        self, *, clock: Callable[[], float] = time.monotonic, sleep: Callable[[float], None] = time.sleep
+    ):
         self._clock = clock
         self._sleep = sleep
         self._passed_at: dict[object, float] = {}

@@ -34,13 +34,19 @@ _INT8_FLAGS = frozenset({"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm
 
 
 def doctor(profile: Profile, address: TargetAddress | None = None) -> list[Finding]:
-    """All findings on a target, here or at `address`; those after a failed start are left out. Takes a few seconds: it measures."""
+    """All findings on a target, here or at `address`; those after a failed start are left out. Takes a few
+    seconds: it measures.
+    """
     if address is None or address.local:
         return _findings(profile)
     with closing(Target(profile, address=address)) as target:
         assert target.board is not None
         findings = board_findings(profile, target.board)
-        return findings if any(item.needed and not item.ok for item in findings) else findings + _started(profile, target)
+        return (
+            findings
+            if any(item.needed and not item.ok for item in findings)
+            else findings + _started(profile, target)
+        )
 
 
 def _findings(profile: Profile) -> list[Finding]:
@@ -73,7 +79,8 @@ def _started(profile: Profile, target: Target) -> list[Finding]:
 
 
 def _unusable(profile: Profile, error: TargetUnavailable) -> Finding:
-    library = f"{INSTALL[profile.runtime]}, on a machine with an NVIDIA GPU and its driver"  # the error is about the first it lacks
+    # the error is about the first it lacks
+    library = f"{INSTALL[profile.runtime]}, on a machine with an NVIDIA GPU and its driver"
     remedy = library if profile.runtime in GPU_RUNTIMES else ""
     return Finding(name="runtime", ok=False, detail=str(error), remedy=remedy, needed=True)
 
@@ -109,7 +116,9 @@ def _int8_kernels(profile: Profile, environment: Environment) -> Finding:
     return Finding(
         name="int8 kernels",
         ok=bool(found),
-        detail=f"dot products in hardware: {', '.join(found)}" if found else "the CPU has no int8 dot products",
+        detail=f"dot products in hardware: {', '.join(found)}"
+        if found
+        else "the CPU has no int8 dot products",
         remedy="" if found else slow,
     )
 
@@ -119,8 +128,12 @@ def _bfloat16(environment: Environment) -> Finding:
     return Finding(
         name="bfloat16 kernels",
         ok=bool(found),
-        detail=f"products in hardware: {', '.join(found)}" if found else "the CPU has neither AMX nor AVX512_BF16",
-        remedy="" if found else "OpenVINO leaves float32 layers in float32 then: the same as target cpu-openvino",
+        detail=f"products in hardware: {', '.join(found)}"
+        if found
+        else "the CPU has neither AMX nor AVX512_BF16",
+        remedy=""
+        if found
+        else "OpenVINO leaves float32 layers in float32 then: the same as target cpu-openvino",
     )
 
 
@@ -129,7 +142,9 @@ def _circumstances(profile: Profile, environment: Environment) -> Iterator[Findi
     yield _gpu(environment) if environment.runtime in GPU_RUNTIMES else _int8_kernels(profile, environment)
     if profile.runtime_options.get("INFERENCE_PRECISION_HINT") == "bf16":
         yield _bfloat16(environment)
-    steady = environment.governor in (None, "performance", "fixed") or environment.power_mode is not None  # see condition.py
+    steady = (
+        environment.governor in (None, "performance", "fixed") or environment.power_mode is not None
+    )  # see condition.py
     yield Finding(
         name="clock",
         ok=steady,
@@ -153,7 +168,11 @@ def _peak_memory(environment: Environment) -> Finding:
     return Finding(
         name="peak memory",
         ok=peak,
-        detail="the device's own" if on_gpu else "read from /proc" if peak else "this system has no /proc/self/clear_refs",
+        detail="the device's own"
+        if on_gpu
+        else "read from /proc"
+        if peak
+        else "this system has no /proc/self/clear_refs",
         remedy="" if peak else "peak memory will be coarse or missing; use Linux to measure it",
     )
 
@@ -162,7 +181,13 @@ def _lease() -> Finding:
     try:
         return Finding(name="lease", ok=True, detail=f"locks in {lease_folder()}")
     except TargetUnavailable as error:
-        return Finding(name="lease", ok=False, detail=str(error), remedy=f"export {VARIABLE}=FOLDER, one of your own", needed=True)
+        return Finding(
+            name="lease",
+            ok=False,
+            detail=str(error),
+            remedy=f"export {VARIABLE}=FOLDER, one of your own",
+            needed=True,
+        )
 
 
 def _control(target: Target) -> Finding:
@@ -173,8 +198,12 @@ def _control(target: Target) -> Finding:
         try:
             seen = target.control(path)
         except (StageError, TargetUnavailable) as error:
-            return Finding(name="A/A control", ok=False, detail=str(error), remedy="end other work on this machine")
-    return Finding(name="A/A control", ok=True, detail=f"a model beside itself took {seen.ratio:.4f} times as long")
+            return Finding(
+                name="A/A control", ok=False, detail=str(error), remedy="end other work on this machine"
+            )
+    return Finding(
+        name="A/A control", ok=True, detail=f"a model beside itself took {seen.ratio:.4f} times as long"
+    )
 
 
 def _convolution() -> onnx.ModelProto:

@@ -1,4 +1,6 @@
-"""What is missing to use a board over SSH: the connection, what is installed there, its disk, its rights, who else measures."""
+"""What is missing to use a board over SSH: the connection, what is installed there, its disk, its rights, who
+else measures.
+"""
 
 from collections.abc import Iterator
 
@@ -11,7 +13,12 @@ from .ssh_board import Board
 from .ssh_command import on_board
 from .ssh_errors import BoardUnavailable, where
 
-MODULES = {"onnxruntime": "onnxruntime", "openvino": "openvino", "tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
+MODULES = {
+    "onnxruntime": "onnxruntime",
+    "openvino": "openvino",
+    "tensorrt": "tensorrt",
+    "tensorrt-rtx": "tensorrt_rtx",
+}
 ROOM_BYTES = 1 << 30  # a search pushes candidates and a validation split
 _TOOLS = ("nvpmodel", "jetson_clocks")
 
@@ -24,7 +31,9 @@ def board_findings(profile: Profile, board: Board) -> list[Finding]:
         trouble = error.trouble if isinstance(error, BoardUnavailable) else None
         if trouble is None:
             return [Finding(name="connection", ok=False, detail=str(error), needed=True)]
-        return [Finding(name=trouble.name, ok=False, detail=trouble.message, remedy=trouble.remedy, needed=True)]
+        return [
+            Finding(name=trouble.name, ok=False, detail=trouble.message, remedy=trouble.remedy, needed=True)
+        ]
     told = f"{where(board.address)}: {hello['hostname']}, {hello['machine']}, {len(hello['cores'])} cores, Python {hello['python']}"
     connected = Finding(name="connection", ok=True, detail=told, needed=True)
     return [connected, _architecture(profile, hello["machine"]), *_installed(profile, board), _lock(board)]
@@ -35,7 +44,9 @@ def _architecture(profile: Profile, machine: str) -> Finding:
     return Finding(
         name="architecture",
         ok=right,
-        detail=machine if right else f"the board is {machine}, but the target {profile.name} is for {profile.architecture}",
+        detail=machine
+        if right
+        else f"the board is {machine}, but the target {profile.name} is for {profile.architecture}",
         remedy="" if right else "choose a target for this board: autocompress targets",
         needed=True,
     )
@@ -49,7 +60,9 @@ def _installed(profile: Profile, board: Board) -> Iterator[Finding]:
     yield Finding(
         name="modules",
         ok=not seen["missing"],
-        detail=f"{board.python} lacks {', '.join(seen['missing'])}" if seen["missing"] else ", ".join(modules),
+        detail=f"{board.python} lacks {', '.join(seen['missing'])}"
+        if seen["missing"]
+        else ", ".join(modules),
         remedy=on_board(board.address, _install(profile, board.python)) if seen["missing"] else "",
         needed=True,
     )
@@ -58,15 +71,21 @@ def _installed(profile: Profile, board: Board) -> Iterator[Finding]:
         name="disk",
         ok=roomy,
         detail=f"{max(0, seen['free_bytes']) / 1e9:.1f} GB free in {board.hello['folder']}",
-        remedy="" if roomy else f"free at least {ROOM_BYTES / 1e9:.1f} GB: {on_board(board.address, 'df -h .')}",
+        remedy=""
+        if roomy
+        else f"free at least {ROOM_BYTES / 1e9:.1f} GB: {on_board(board.address, 'df -h .')}",
     )
     if tools:
         line = SUDOERS.format(user=board.address.user or "YOUR-USER")
         yield Finding(
             name="rights",
             ok=seen["sudo"],
-            detail="may be set without a password" if seen["sudo"] else "setting it (--set-clocks) would need a password",
-            remedy="" if seen["sudo"] else on_board(board.address, f"-t \"echo '{line}' | sudo tee /etc/sudoers.d/autocompress\""),
+            detail="may be set without a password"
+            if seen["sudo"]
+            else "setting it (--set-clocks) would need a password",
+            remedy=""
+            if seen["sudo"]
+            else on_board(board.address, f"-t \"echo '{line}' | sudo tee /etc/sudoers.d/autocompress\""),
         )
 
 
@@ -81,9 +100,16 @@ def _lock(board: Board) -> Finding:
     try:
         holder = board.try_lock(board.connected())
     except BoardUnavailable as error:
-        return Finding(name="lock", ok=False, detail=error.trouble.message, remedy=error.trouble.remedy, needed=True)
+        return Finding(
+            name="lock", ok=False, detail=error.trouble.message, remedy=error.trouble.remedy, needed=True
+        )
     finally:
         board.unlock()
     if holder is None:
         return Finding(name="lock", ok=True, detail="nobody else works there")
-    return Finding(name="lock", ok=False, detail=f"{holder} there", remedy="wait until it has finished: a search waits by itself")
+    return Finding(
+        name="lock",
+        ok=False,
+        detail=f"{holder} there",
+        remedy="wait until it has finished: a search waits by itself",
+    )

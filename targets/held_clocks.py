@@ -1,7 +1,8 @@
-"""`--set-clocks`: boards whose power mode is set and whose clocks are fixed for as long as a search or a measurement takes.
+"""`--set-clocks`: boards whose power mode is set and whose clocks are fixed for as long as a search or a
+measurement takes.
 
-on_device/clocks.py does it on the board, and puts everything back when its worker ends, whatever the reason. Here is who keeps that
-worker open, opens it again after a dropped connection, and ends it.
+on_device/clocks.py does it on the board, and puts everything back when its worker ends, whatever the reason.
+Here is who keeps that worker open, opens it again after a dropped connection, and ends it.
 """
 
 from collections.abc import Callable
@@ -15,7 +16,9 @@ from .ssh_board import Board
 from .target import Target
 from .transport import Transport
 
-_TIMEOUT_S = 240.0  # nvpmodel and jetson_clocks may each take a while, and another process's may be put back first
+_TIMEOUT_S = (
+    240.0  # nvpmodel and jetson_clocks may each take a while, and another process's may be put back first
+)
 
 
 class HeldClocks:
@@ -24,7 +27,9 @@ class HeldClocks:
     `board` is what the worker is reached by; whoever does not wait for the device makes it impatient.
     """
 
-    def __init__(self, open_worker: Callable[[], Transport], *, power_mode: str | None, board: Board | None = None):
+    def __init__(
+        self, open_worker: Callable[[], Transport], *, power_mode: str | None, board: Board | None = None
+    ):
         self.board = board
         self._open_worker = open_worker
         self._power_mode = power_mode
@@ -50,7 +55,9 @@ class HeldClocks:
             raise
 
     def release(self) -> None:
-        """Puts back what was there. TargetUnavailable if that fails: the next session on the device tries again."""
+        """Puts back what was there. TargetUnavailable if that fails: the next session on the device tries
+        again.
+        """
         if self._worker is None:
             return
         try:
@@ -67,7 +74,8 @@ class HeldClocks:
 
 
 class ClocksOfTargets:
-    """The held clocks of all targets of a command; none if `wanted` is False. A context manager that puts them back.
+    """The held clocks of all targets of a command; none if `wanted` is False. A context manager that puts
+    them back.
 
     `say` is told what could not be put back.
     """
@@ -83,13 +91,17 @@ class ClocksOfTargets:
             return None
         if profile.name not in self._held:
             plain = Target(profile, address=address)
-            self._held[profile.name] = HeldClocks(plain.open_worker, power_mode=profile.power_mode, board=plain.board)
+            self._held[profile.name] = HeldClocks(
+                plain.open_worker, power_mode=profile.power_mode, board=plain.board
+            )
         return self._held[profile.name]
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         for name, held in self._held.items():
             try:
                 held.release()

@@ -1,4 +1,6 @@
-"""Whether this machine is the hardware of a profile: a board's profile without an address means the machine it runs on."""
+"""Whether this machine is the hardware of a profile: a board's profile without an address means the machine
+it runs on.
+"""
 
 import platform
 from pathlib import Path
@@ -11,11 +13,19 @@ _MODEL = Path("/proc/device-tree/model")
 
 
 def require_here(profile: Profile) -> None:
-    """TargetUnavailable when this machine has another processor than the profile's device, or is another product."""
+    """TargetUnavailable when this machine has another processor than the profile's device, or is another
+    product.
+    """
     own = platform.machine().lower()
     architecture = _ALIASES.get(own, own)
     place = f"give its address, like {profile.name}@user@host"
     if profile.architecture is not None and profile.architecture != architecture:
-        raise TargetUnavailable(f"The target needs {profile.architecture}, but this machine is {architecture}: {place}.")
-    if profile.device is not None and profile.device not in (_MODEL.read_text(errors="replace") if _MODEL.is_file() else ""):
-        raise TargetUnavailable(f"The target is a board called {profile.device!r}, which this machine is not: {place}.")
+        raise TargetUnavailable(
+            f"The target needs {profile.architecture}, but this machine is {architecture}: {place}."
+        )
+    if profile.device is not None and profile.device not in (
+        _MODEL.read_text(errors="replace") if _MODEL.is_file() else ""
+    ):
+        raise TargetUnavailable(
+            f"The target is a board called {profile.device!r}, which this machine is not: {place}."
+        )

@@ -6,14 +6,16 @@ from dataclasses import dataclass
 
 import onnx
 
-# Operators that the runtime fuses with the layer before them; the fused kernel is then named after their result.
+# Operators that the runtime fuses with the layer before them; the fused kernel is then named after their
+# result.
 _ACTIVATIONS = frozenset({"Relu", "Clip", "LeakyRelu", "Sigmoid", "Tanh", "HardSigmoid", "HardSwish"})
 _BLOCKED = "_nchwc"  # a float32 convolution in the blocked layout: its output's name, and this
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerTimes:
-    """Seconds of one inference by layer and in everything else (sums, pooling, conversions), as a profiler sees them.
+    """Seconds of one inference by layer and in everything else (sums, pooling, conversions), as a profiler
+    sees them.
 
     The profiler makes every kernel slower, short ones the most: these are shares of the work, not a latency.
     """
@@ -23,10 +25,12 @@ class LayerTimes:
 
 
 def layer_times(kernels: Mapping[str, float], model: onnx.ModelProto, layers: Iterable[str]) -> LayerTimes:
-    """The seconds of kernels summed up by the layer that each computes; a layer that no kernel is named after is left out.
+    """The seconds of kernels summed up by the layer that each computes; a layer that no kernel is named after
+    is left out.
 
-    Nodes of the project's artifacts are named after their layers, and the runtime keeps the name in that of the kernel:
-    `conv1`, `conv1_token_7`, `fused conv1`, `fc/MatMulAddFusion`; or it names it after its output: `_4_nchwc`.
+    Nodes of the project's artifacts are named after their layers, and the runtime keeps the name in that of
+    the kernel: `conv1`, `conv1_token_7`, `fused conv1`, `fc/MatMulAddFusion`; or it names it after its
+    output: `_4_nchwc`.
     """
     layer_named = layer_matcher(layers)
     producers = _producers(model)

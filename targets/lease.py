@@ -1,9 +1,11 @@
-"""The lease of this host, over all processes of a user: one measurement alone, or training, never both on the same cores.
+"""The lease of this host, over all processes of a user: one measurement alone, or training, never both on the
+same cores.
 
-Whoever wants the lease passes the *gate* first and holds it until the lease is granted. A measurement that waits for training
-to pause therefore keeps new training out, and a queue of measurements keeps no training out for ever, because at the gate both
-stand in one line. Training that is pinned to cores locks these only, so that it goes on beside a measurement on others
-(`benchmarks/measuring.py` shows what that does to an A/A control). The kernel drops the locks of a killed process.
+Whoever wants the lease passes the *gate* first and holds it until the lease is granted. A measurement that
+waits for training to pause therefore keeps new training out, and a queue of measurements keeps no training
+out for ever, because at the gate both stand in one line. Training that is pinned to cores locks these only,
+so that it goes on beside a measurement on others (`benchmarks/measuring.py` shows what that does to an A/A
+control). The kernel drops the locks of a killed process.
 
 All processes of a user meet in one folder, whatever their TMPDIR (`on_device/locks.py`).
 """
@@ -22,7 +24,9 @@ try:
 
     from .on_device.locks import VARIABLE, shared_folder
 except ImportError as error:  # pragma: no cover - Windows
-    raise TargetUnavailable("Measuring needs file locks (fcntl), which this system lacks: use Linux or macOS.") from error
+    raise TargetUnavailable(
+        "Measuring needs file locks (fcntl), which this system lacks: use Linux or macOS."
+    ) from error
 
 _held = threading.local()
 _EVERYWHERE = "lease.lock"  # measurements, and training on whatever core it gets
@@ -30,14 +34,17 @@ _EVERYWHERE = "lease.lock"  # measurements, and training on whatever core it get
 
 @contextmanager
 def measuring(folder: Path | None = None, *, cores: Collection[int] | None = None) -> Iterator[None]:
-    """Holds the lease alone: waits until no other measurement holds it, and no training on `cores` (None: on any)."""
+    """Holds the lease alone: waits until no other measurement holds it, and no training on `cores` (None: on
+    any).
+    """
     with _lease(folder, fcntl.LOCK_EX, [_EVERYWHERE, *_locks(cores)]):
         yield
 
 
 @contextmanager
 def training(folder: Path | None = None, *, cores: Collection[int] | None = None) -> Iterator[None]:
-    """Shares the lease with other training. Hold it for seconds, not for minutes: measurements wait meanwhile.
+    """Shares the lease with other training. Hold it for seconds, not for minutes: measurements wait
+    meanwhile.
 
     A process that is pinned to `cores` says so, and then keeps only measurements on these cores waiting.
     """
@@ -51,7 +58,9 @@ def _locks(cores: Collection[int] | None) -> list[str]:
 
 
 def lease_folder() -> Path:
-    """The per-user folder of the lock files, of mode 0700. TargetUnavailable if it is someone else's, read-only, or relative."""
+    """The per-user folder of the lock files, of mode 0700. TargetUnavailable if it is someone else's,
+    read-only, or relative.
+    """
     folder = shared_folder() / f"autocompress-{os.getuid()}"
     if not folder.is_absolute():
         raise TargetUnavailable(

@@ -1,7 +1,7 @@
 """Models whose weights lie in files beside them (ONNX "external data"), brought together in one file.
 
-What is pushed to a board, run, and named by its digest is one file: weights outside of it would be missing there, and a
-measurement would be found again for other weights.
+What is pushed to a board, run, and named by its digest is one file: weights outside of it would be missing
+there, and a measurement would be found again for other weights.
 """
 
 import tempfile
@@ -20,15 +20,17 @@ LARGEST_BYTES = (1 << 31) - 1  # protobuf's, for one message
 def in_one_file(path: Path, folder: Path) -> Path:
     """`path` itself when the model's weights are in it; otherwise a copy below `folder` that holds them.
 
-    InputError if it is no ONNX file, a file of weights is missing, damaged or outside of the model's folder, both together exceed
-    protobuf's 2 GB, or the copy does not fit on the disk.
+    InputError if it is no ONNX file, a file of weights is missing, damaged or outside of the model's folder,
+    both together exceed protobuf's 2 GB, or the copy does not fit on the disk.
     """
     try:
         if not path.is_file():
             raise InputError(f"The model {path} does not exist: give the path of an ONNX file.")
         model = onnx.load(path, load_external_data=False)
     except (DecodeError, OSError) as error:
-        raise InputError(f"The model {path} cannot be read ({error}): give an ONNX file of at most 2 GB.") from error
+        raise InputError(
+            f"The model {path} cannot be read ({error}): give an ONNX file of at most 2 GB."
+        ) from error
     outside = [tensor for tensor in _tensors(model) if uses_external_data(tensor)]
     if not model.HasField("graph"):
         raise InputError(f"The model {path} is empty: give an ONNX file, complete.")
@@ -51,14 +53,20 @@ def in_one_file(path: Path, folder: Path) -> Path:
 
 
 def _weights(tensor: onnx.TensorProto, path: Path) -> bytes:
-    """The tensor's bytes, out of a file in the folder of the model `path`: a model shall not carry other files away."""
+    """The tensor's bytes, out of a file in the folder of the model `path`: a model shall not carry other
+    files away.
+    """
     entries = _entries(tensor)
     data = path.parent / entries.get("location", "")
     try:
         if not data.resolve().is_relative_to(path.parent.resolve()):
-            raise InputError(f"The model {path} keeps weights in {data}, which leads out of its folder: copy both into one.")
+            raise InputError(
+                f"The model {path} keeps weights in {data}, which leads out of its folder: copy both into one."
+            )
         if not data.is_file():
-            raise InputError(f"The model {path} keeps weights in {data}, which does not exist: put that file beside the model.")
+            raise InputError(
+                f"The model {path} keeps weights in {data}, which does not exist: put that file beside the model."
+            )
         offset = int(entries.get("offset", "0"))
         length = int(entries.get("length", data.stat().st_size - offset))
         _require_small(path, length)
@@ -68,7 +76,9 @@ def _weights(tensor: onnx.TensorProto, path: Path) -> bytes:
         if len(found) != length:
             raise ValueError(f"{length} bytes from byte {offset} on are not in it")
     except (OSError, ValueError) as error:
-        raise InputError(f"The weights of {path} in {data} cannot be read: copy both files anew ({error}).") from error
+        raise InputError(
+            f"The weights of {path} in {data} cannot be read: copy both files anew ({error})."
+        ) from error
     return found
 
 
@@ -81,7 +91,9 @@ def _require_small(path: Path, size: int) -> None:
 
 
 def _tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
-    """All stored tensors: initializers and attributes, sparse ones too, also of functions and of graphs inside nodes."""
+    """All stored tensors: initializers and attributes, sparse ones too, also of functions and of graphs
+    inside nodes.
+    """
     parts, sparse = [model.graph, *model.functions], list[onnx.SparseTensorProto]()
     while parts:
         part = parts.pop()

@@ -1,4 +1,6 @@
-"""The precision in which each layer really runs: from the graph that the runtime optimized, or from what it reports by node."""
+"""The precision in which each layer really runs: from the graph that the runtime optimized, or from what it
+reports by node.
+"""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,16 +27,19 @@ INT8_OPERATORS = frozenset(
 _PASS_THROUGH = frozenset({"DequantizeLinear", "QuantizeLinear", "Cast", "Transpose", "Reshape", "Identity"})
 
 
-def executed_precision(optimized: onnx.ModelProto, layers: Iterable[str], *, original: onnx.ModelProto) -> dict[str, Precision]:
+def executed_precision(
+    optimized: onnx.ModelProto, layers: Iterable[str], *, original: onnx.ModelProto
+) -> dict[str, Precision]:
     """By layer name, what the node that consumes its weight computes in.
 
-    A layer's weight is every initializer whose name starts with `<layer>.weight`, and whatever the `original` model makes
-    of it before it computes: a runtime that folds the conversion stores the weight under the name of its result.
-    int8 means that the products are taken of integers, block4 that `MatMulNBits` unpacks 4-bit weights.
-    A weight that is used twice in different ways counts as float32.
+    A layer's weight is every initializer whose name starts with `<layer>.weight`, and whatever the `original`
+    model makes of it before it computes: a runtime that folds the conversion stores the weight under the name
+    of its result. int8 means that the products are taken of integers, block4 that `MatMulNBits` unpacks 4-bit
+    weights. A weight that is used twice in different ways counts as float32.
 
-    A layer is left out if no weight of its own is in the optimized graph: the runtime removed it, or put another weight
-    in its place (ONNX Runtime's WeightBiasQuantization does, and then the layer does not run in float32 any more).
+    A layer is left out if no weight of its own is in the optimized graph: the runtime removed it, or put
+    another weight in its place (ONNX Runtime's WeightBiasQuantization does, and then the layer does not run
+    in float32 any more).
     """
     before, after = _Consumers(original), _Consumers(optimized)
     stored = {item.name for model in (original, optimized) for item in model.graph.initializer}
@@ -49,10 +54,11 @@ def executed_precision(optimized: onnx.ModelProto, layers: Iterable[str], *, ori
 
 
 def reported_precision(nodes: Mapping[str, str], layers: Iterable[str]) -> dict[str, Precision]:
-    """By layer name, the precision of the ONNX nodes that are named after it, as the runtime reports them by node name.
+    """By layer name, the precision of the ONNX nodes that are named after it, as the runtime reports them by
+    node name.
 
-    Of a layer that is called several times in different precisions, the widest counts. `bfloat16` may be among them, which no
-    recipe can ask for. A layer is left out if none of its nodes is reported.
+    Of a layer that is called several times in different precisions, the widest counts. `bfloat16` may be
+    among them, which no recipe can ask for. A layer is left out if none of its nodes is reported.
     """
     named = layer_matcher(layers)
     found: dict[str, str] = {}
@@ -69,7 +75,9 @@ def _width(precision: str) -> int:
 
 
 def _precision(computing: Sequence[onnx.NodeProto]) -> Precision:
-    """What all of these nodes compute in. ONNX Runtime gives weights of 8 bits without integer inputs to `MatMulNBits`, too."""
+    """What all of these nodes compute in. ONNX Runtime gives weights of 8 bits without integer inputs to
+    `MatMulNBits`, too.
+    """
     if all(node.op_type in INT8_OPERATORS for node in computing):
         return "int8"
     blocks = all(node.op_type == "MatMulNBits" and _bits(node) == BITS["block4"] for node in computing)

@@ -13,12 +13,18 @@ from .target import Target
 
 
 def measure_model(
-    model: Path, target: Target, *, baseline: Path | None = None, batch: int = 1, timing: TimingConfig = FINALIST_TIMING
+    model: Path,
+    target: Target,
+    *,
+    baseline: Path | None = None,
+    batch: int = 1,
+    timing: TimingConfig = FINALIST_TIMING,
 ) -> Measurement:
-    """The model's latency beside `baseline`; without one, beside itself, and the ratio says how quiet the machine is.
+    """The model's latency beside `baseline`; without one, beside itself, and the ratio says how quiet the
+    machine is.
 
-    Weights in a file beside a model belong to it (`one_file.py`), and to its digest.
-    InputError if a file is missing, a dynamic dimension needs a size (`Target(shapes=…)`), or the batch does not fit.
+    Weights in a file beside a model belong to it (`one_file.py`), and to its digest. InputError if a file is
+    missing, a dynamic dimension needs a size (`Target(shapes=…)`), or the batch does not fit.
     """
     if batch < 1:
         raise InputError(f"The batch size {batch} must be at least 1.")
@@ -32,8 +38,12 @@ def measure_model(
 
 def _require_inputs(shapes: Iterable[str], *models: Path) -> None:
     """InputError for a name in `shapes` that is no input of any of the models."""
-    graphs = [onnx.load(path, load_external_data=False).graph for path in dict.fromkeys(models)] if shapes else []
-    inputs = {item.name for graph in graphs for item in graph.input} - {item.name for graph in graphs for item in graph.initializer}
+    graphs = (
+        [onnx.load(path, load_external_data=False).graph for path in dict.fromkeys(models)] if shapes else []
+    )
+    inputs = {item.name for graph in graphs for item in graph.input} - {
+        item.name for graph in graphs for item in graph.initializer
+    }
     for name in shapes:
         if name not in inputs:
             raise InputError(
@@ -46,5 +56,7 @@ def parse_shape(text: str) -> tuple[str, tuple[int, ...]]:
     name, _, sizes = text.partition("=")
     parts = sizes.split(",")
     if not name or not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
-        raise InputError(f"The shape {text!r} cannot be read: write the input's name and sizes like x=1,3,32,32.")
+        raise InputError(
+            f"The shape {text!r} cannot be read: write the input's name and sizes like x=1,3,32,32."
+        )
     return name, tuple(int(part) for part in parts)

@@ -15,7 +15,9 @@ class RubbishError(StageError):
 
 
 def result_of(line: bytes, operation: str, *, number: int) -> dict[str, Any]:
-    """The result in a reply line; a refusal becomes the error that it names. RubbishError if it is no reply to request `number`."""
+    """The result in a reply line; a refusal becomes the error that it names. RubbishError if it is no reply
+    to request `number`.
+    """
     try:
         reply = json.loads(line)
     except ValueError:  # neither JSON nor UTF-8
@@ -55,9 +57,13 @@ def timed_out(operation: str, timeout_s: float) -> StageError:
 
 
 def death(operation: str, *, code: int, tail: str, oom: bool) -> StageError:
-    """The error of a worker that ended: memory if that was the reason (`oom`: the kernel killed for want of it), or a crash."""
+    """The error of a worker that ended: memory if that was the reason (`oom`: the kernel killed for want of
+    it), or a crash.
+    """
     if oom or any(word in tail for word in _MEMORY_WORDS):
-        return StageError(_told(operation, f"ran out of memory. {tail}"), stage=stage_of(operation), kind="memory")
+        return StageError(
+            _told(operation, f"ran out of memory. {tail}"), stage=stage_of(operation), kind="memory"
+        )
     if "No space left on device" in tail:
         return failure(operation, "device", f"found the disk full. {tail}")
     how = signal.Signals(-code).name if code < 0 else f"exit code {code}"

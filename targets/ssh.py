@@ -1,4 +1,6 @@
-"""SshTransport: a worker on a board, behind the connection of a Board. Files go there by their digest, and only once."""
+"""SshTransport: a worker on a board, behind the connection of a Board. Files go there by their digest, and
+only once.
+"""
 
 import contextlib
 import tempfile
@@ -15,7 +17,10 @@ from .ssh_errors import where
 from .transport import FILES_IN, FILES_OUT, WORKER
 
 _ALONE = ("measure", "profile")  # operations beside which no other worker is started
-_SHARED = ("run", "optimized")  # work that would disturb a measurement: models run for minutes, engines are built
+_SHARED = (
+    "run",
+    "optimized",
+)  # work that would disturb a measurement: models run for minutes, engines are built
 _GRACE_S = 60.0  # for the board to say that the worker's time is over
 _CALL_S = 60.0
 _TRIES_TO_PUSH = 3  # files may be removed by another coordinator between their push and their use
@@ -39,7 +44,9 @@ class SshTransport:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def close(self) -> None:
@@ -59,7 +66,8 @@ class SshTransport:
         try:
             return self._ask(request, timeout_s)
         except ConnectionLost as lost:
-            self._board.connected()  # TargetUnavailable if it is gone; a board that is back was brought down by the request
+            # TargetUnavailable if it is gone; a board that is back was brought down by the request
+            self._board.connected()
             told = f"was lost twice with the connection to {where(self._board.address)} ({lost})"
             raise replies.failure(operation, "device", told) from lost
 
@@ -99,11 +107,15 @@ class SshTransport:
                 sink.unlink(missing_ok=True)
 
     def _exchange(self, connection: Connection, files: Mapping[str, Path], **request: Any) -> dict[str, Any]:
-        """The reply to a request, once all files that it needs are there, and nobody else measures if it would disturb that."""
+        """The reply to a request, once all files that it needs are there, and nobody else measures if it
+        would disturb that.
+        """
         names = {key: _names(self._board, path) for key, path in files.items()}
         places = {name: path for key, path in files.items() for name, path in _places(names[key], path)}
         for _ in range(_TRIES_TO_PUSH):
-            reply = self._board.when_free(connection, lambda: connection.call("request", files=names, **request))
+            reply = self._board.when_free(
+                connection, lambda: connection.call("request", files=names, **request)
+            )
             if reply["ok"] or reply["kind"] != "missing":
                 return reply
             for name in reply["names"]:
@@ -144,7 +156,9 @@ class SshTransport:
         package, entry = package_of(self._worker)
         name = package_name(package)
         for _ in range(_TRIES_TO_PUSH):
-            reply = connection.call("open", session=session, package=name, entry=entry, config=self._config, wait_s=_CALL_S)
+            reply = connection.call(
+                "open", session=session, package=name, entry=entry, config=self._config, wait_s=_CALL_S
+            )
             if reply["ok"]:
                 self._session = connection, session
                 return
@@ -154,7 +168,9 @@ class SshTransport:
                 path = Path(folder) / name
                 path.write_bytes(package)
                 self._board.put(connection, path, name)
-        raise TargetUnavailable(f"The worker on {where(self._board.address)} does not start: {reply.get('message')}.")
+        raise TargetUnavailable(
+            f"The worker on {where(self._board.address)} does not start: {reply.get('message')}."
+        )
 
 
 def _names(board: Board, path: Path) -> str | dict[str, str]:
@@ -168,4 +184,6 @@ def _names(board: Board, path: Path) -> str | dict[str, str]:
 
 def _places(names: str | dict[str, str], path: Path) -> list[tuple[str, Path]]:
     """(name on the board, path here) of a file, or of a folder's arrays."""
-    return [(names, path)] if isinstance(names, str) else [(name, path / item) for item, name in names.items()]
+    return (
+        [(names, path)] if isinstance(names, str) else [(name, path / item) for item, name in names.items()]
+    )

@@ -1,4 +1,6 @@
-"""Board: a machine that is reached over SSH. It connects when it is needed, again after a drop, and holds the board's lock."""
+"""Board: a machine that is reached over SSH. It connects when it is needed, again after a drop, and holds the
+board's lock.
+"""
 
 import contextlib
 import functools
@@ -50,9 +52,9 @@ sys.modules["on_device.agent"].main(bundle["settings"])
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BoardSettings:
-    """What an agent is told. `folder` (None: ~/.cache/autocompress/device there) holds at most `limit_bytes` of files, those in
-    use not counted, and leaves `reserve_bytes` of the disk free. After `silence_s` without a sign of life the agent ends.
-    `standby`: whether a worker is kept ready for the next session.
+    """What an agent is told. `folder` (None: ~/.cache/autocompress/device there) holds at most `limit_bytes`
+    of files, those in use not counted, and leaves `reserve_bytes` of the disk free. After `silence_s` without
+    a sign of life the agent ends. `standby`: whether a worker is kept ready for the next session.
     """
 
     folder: str | None = None
@@ -65,8 +67,9 @@ class BoardSettings:
 class Board:
     """One board for the life of a Target; several workers may be open on its connection. Thread-safe.
 
-    `patient` False: one try to connect again, and only BUSY_WAIT_S for the lock; whoever asks has other things to do meanwhile.
-    `ssh_config` stands for `~/.ssh/config`. TargetUnavailable, from every method, says what is wrong and what mends it.
+    `patient` False: one try to connect again, and only BUSY_WAIT_S for the lock; whoever asks has other
+    things to do meanwhile. `ssh_config` stands for `~/.ssh/config`. TargetUnavailable, from every method,
+    says what is wrong and what mends it.
     """
 
     def __init__(
@@ -88,7 +91,9 @@ class Board:
         self._digests: dict[tuple[str, int, int, int], str] = {}
 
     def connected(self) -> Connection:
-        """The connection, made if there is none, and again after a drop: with pauses, since a board needs time to start."""
+        """The connection, made if there is none, and again after a drop: with pauses, since a board needs
+        time to start.
+        """
         with self._guard:
             if self._connection is not None and self._connection.lost is None:
                 return self._connection
@@ -116,29 +121,39 @@ class Board:
         modules = [(name, (folder / f"{name}.py").read_text(encoding="utf-8")) for name in _AGENT]
         settings = {**asdict(self._settings), "python": self.python}
         agent = json.dumps({"boot": _BOOT, "modules": modules, "settings": settings}).encode()
-        command = ssh_command(self.address, agent_command(self.python, length=len(agent)), config=self._config)
+        command = ssh_command(
+            self.address, agent_command(self.python, length=len(agent)), config=self._config
+        )
         try:
             connection = Connection(command, agent)
         except FileNotFoundError as error:
             remedy = "install it: sudo apt install openssh-client"
-            raise BoardUnavailable(Trouble(name="ssh", message="There is no ssh on this machine", remedy=remedy)) from error
+            raise BoardUnavailable(
+                Trouble(name="ssh", message="There is no ssh on this machine", remedy=remedy)
+            ) from error
         if problem := connection.hello.get("message"):
             connection.close()
-            raise self._unusable("disk", problem, remedy=self._room() if connection.hello["error"] == "full" else "")
+            raise self._unusable(
+                "disk", problem, remedy=self._room() if connection.hello["error"] == "full" else ""
+            )
         return connection
 
     def _trouble_of(self, lost: ConnectionLost) -> Trouble:
         return trouble_of(lost.text, code=lost.code, address=self.address, python=self.python)
 
     def _unusable(self, name: str, problem: str, *, remedy: str = "") -> BoardUnavailable:
-        """The error of a board that answers and does not do what it should. The remedy is the doctor if there is no better one."""
+        """The error of a board that answers and does not do what it should. The remedy is the doctor if there
+        is no better one.
+        """
         message = f"{where(self.address)}: {problem}"
         return BoardUnavailable(Trouble(name=name, message=message, remedy=remedy or doctor(self.address)))
 
     def _room(self) -> str:
         """What mends a full disk."""
         limit = f"{self._settings.limit_bytes / 1e9:.1f} GB (store_limit_bytes in the target's TOML file)"
-        return f"free space there, see {on_board(self.address, 'df -h .')}; what was sent takes at most {limit}"
+        return (
+            f"free space there, see {on_board(self.address, 'df -h .')}; what was sent takes at most {limit}"
+        )
 
     def close(self) -> None:
         """Ends the connection and everything that runs for it; the next use connects again."""
@@ -169,7 +184,11 @@ class Board:
         key = (str(path), found.st_mtime_ns, found.st_size, found.st_ino)
         if key not in self._digests:
             self._digests[key] = digest_of_file(path)
-        suffix = path.suffix if path.suffix[1:].isascii() and path.suffix[1:].isalnum() and len(path.suffix) <= 9 else ""
+        suffix = (
+            path.suffix
+            if path.suffix[1:].isascii() and path.suffix[1:].isalnum() and len(path.suffix) <= 9
+            else ""
+        )
         return self._digests[key] + suffix
 
     def put(self, connection: Connection, path: Path, name: str, *, beside: Sequence[str] = ()) -> None:
@@ -189,7 +208,9 @@ class Board:
 
     @contextlib.contextmanager
     def measuring(self) -> Iterator[None]:
-        """Holds the board's lock alone: waits until nobody else works there. TargetUnavailable tells who does after 10 minutes."""
+        """Holds the board's lock alone: waits until nobody else works there. TargetUnavailable tells who does
+        after 10 minutes.
+        """
         with self._alone:
             self._locked = True
             try:
@@ -214,7 +235,9 @@ class Board:
                 self._connection.call("unlock", wait_s=_CALL_S)
 
     def when_free(self, connection: Connection, ask: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """The reply to `ask`, which is asked again while others work there. TargetUnavailable tells who after 10 minutes."""
+        """The reply to `ask`, which is asked again while others work there. TargetUnavailable tells who after
+        10 minutes.
+        """
         wait_s = LOCK_WAIT_S if self.patient else min(LOCK_WAIT_S, BUSY_WAIT_S)
         deadline, waited = time.monotonic() + wait_s, False
         try:
@@ -257,7 +280,9 @@ class Board:
             raise self._unusable("lock", f"it cannot be locked ({reply['message']})", remedy=remedy)
 
     def look(self, *, modules: Sequence[str], tools: Sequence[str]) -> Mapping[str, Any]:
-        """`missing`: those of the Python modules; `sudo`: whether it runs all `tools` without a password; `free_bytes`."""
+        """`missing`: those of the Python modules; `sudo`: whether it runs all `tools` without a password;
+        `free_bytes`.
+        """
         try:
             return self.connected().call("look", modules=list(modules), tools=list(tools), wait_s=_CALL_S)
         except ConnectionLost as lost:

@@ -1,4 +1,6 @@
-"""The command line of the OpenSSH client: the user's own configuration, jump hosts included, but nothing that waits for a human."""
+"""The command line of the OpenSSH client: the user's own configuration, jump hosts included, but nothing that
+waits for a human.
+"""
 
 import shlex
 from collections.abc import Sequence
@@ -8,9 +10,11 @@ from ..profiles.address import TargetAddress
 
 LONGEST_S = 86400  # an agent's life; a longer search connects again
 
-# Reads the agent's source (argument 1: its length) and runs it: the only code that is not sent. One line, for any login shell.
+# Reads the agent's source (argument 1: its length) and runs it: the only code that is not sent. One line, for
+# any login shell.
 _BOOTSTRAP = (
-    "import sys;sys.path[:]=[p for p in sys.path if p];import os,json;"  # no module out of the folder that one is logged in to
+    # no module out of the folder that one is logged in to
+    "import sys;sys.path[:]=[p for p in sys.path if p];import os,json;"
     'n=int(sys.argv[1]);d=b"";exec("while len(d)<n:d+=os.read(0,n-len(d))or sys.exit(1)");'
     'exec(json.loads(d.decode())["boot"])'
 )
@@ -45,7 +49,9 @@ def ssh_command(address: TargetAddress, remote: Sequence[str], *, config: Path |
 
 
 def agent_command(python: str, *, length: int) -> list[str]:
-    """What the board runs: the agent, whose source of `length` bytes follows on standard input, for a day at most."""
+    """What the board runs: the agent, whose source of `length` bytes follows on standard input, for a day at
+    most.
+    """
     return ["timeout", "-s", "KILL", str(LONGEST_S), python, "-c", _BOOTSTRAP, str(length)]
 
 

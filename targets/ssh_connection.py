@@ -1,8 +1,8 @@
 """Connection: one OpenSSH client, one agent behind it, requests and replies between them.
 
-A request is a JSON line, perhaps with a file behind it; replies come in any order and find their caller by a number. Two
-threads serve it: one reads, the other one pings, because an agent that hears nothing for a minute ends, and so does a
-connection on which nothing moves. Nothing here knows workers, targets or what is asked.
+A request is a JSON line, perhaps with a file behind it; replies come in any order and find their caller by a
+number. Two threads serve it: one reads, the other one pings, because an agent that hears nothing for a minute
+ends, and so does a connection on which nothing moves. Nothing here knows workers, targets or what is asked.
 """
 
 import contextlib
@@ -56,7 +56,11 @@ class Connection:
     def __init__(self, command: Sequence[str], agent: bytes):
         self._stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed in close()
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._stderr, start_new_session=True
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._stderr,
+            start_new_session=True,
         )
         self._numbers = itertools.count(1)
         self._waiting: dict[int, _Waiting] = {}
@@ -80,12 +84,18 @@ class Connection:
             raise
 
     def call(
-        self, op: str, *, wait_s: float, body: Path | None = None, sinks: Mapping[str, Path] | None = None, **fields: Any
+        self,
+        op: str,
+        *,
+        wait_s: float,
+        body: Path | None = None,
+        sinks: Mapping[str, Path] | None = None,
+        **fields: Any,
     ) -> dict[str, Any]:
         """The agent's reply. `body` is a file whose bytes follow; files in the reply are written to `sinks`.
 
-        It must begin within `wait_s`. While files of any reply arrive it is waited for, however slow the link is.
-        An OSError of this machine's disk is raised as such.
+        It must begin within `wait_s`. While files of any reply arrive it is waited for, however slow the link
+        is. An OSError of this machine's disk is raised as such.
         """
         number, waiting = next(self._numbers), _Waiting(sinks or {})
         with self._state:
@@ -156,7 +166,13 @@ class Connection:
                 self._deliver(reply["id"], reply)
         except EOFError:
             pass
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:  # a line that is none: something else speaks
+        except (
+            OSError,
+            ValueError,
+            KeyError,
+            TypeError,
+            AttributeError,
+        ) as error:  # a line that is none: something else speaks
             self._given_up = self._given_up or f"it said something odd ({error})"
         finally:
             self._receiving = False
@@ -215,7 +231,9 @@ class Connection:
             self._kill()
             code = None
         with self._state:
-            self.lost = ConnectionLost(f"{self._said()}\n{self._given_up}".strip(), None if self._given_up else code)
+            self.lost = ConnectionLost(
+                f"{self._said()}\n{self._given_up}".strip(), None if self._given_up else code
+            )
             waiting, self._waiting = list(self._waiting.values()), {}
         for item in waiting:
             item.replies.put(None)
@@ -232,7 +250,9 @@ class Connection:
             if time.monotonic() - self._moved_at > SILENCE_S:
                 self._give_up(f"nothing came for {SILENCE_S:g} s")
                 return
-            if self._writing.acquire(blocking=False):  # otherwise a file is being sent, which is sign of life enough
+            if self._writing.acquire(
+                blocking=False
+            ):  # otherwise a file is being sent, which is sign of life enough
                 try:
                     self._write(ping)
                 except (OSError, ValueError):  # it ended

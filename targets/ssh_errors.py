@@ -8,7 +8,9 @@ from ..profiles.address import TargetAddress
 from .ssh_command import destination, on_board
 
 _CLIENT_FAILED = 255  # the client's exit code when it is not that of the remote command
-_NO_TIMEOUT = re.compile(r"(?i)timeout: (command )?not found|(command not found|unknown command): timeout")  # any shell
+_NO_TIMEOUT = re.compile(
+    r"(?i)timeout: (command )?not found|(command not found|unknown command): timeout"
+)  # any shell
 _PASSING = (
     "Connection refused",
     "timed out",
@@ -45,7 +47,9 @@ class BoardUnavailable(TargetUnavailable):
 
 
 def trouble_of(text: str, *, code: int | None, address: TargetAddress, python: str) -> Trouble:
-    """The trouble behind the client's messages `text` and its exit code (that of the remote command unless it is 255)."""
+    """The trouble behind the client's messages `text` and its exit code (that of the remote command unless it
+    is 255).
+    """
     place = where(address)
     judges = (_host_key, _login, _network, _remote) if code in (_CLIENT_FAILED, None) else (_remote,)
     for judge in judges:
@@ -53,7 +57,12 @@ def trouble_of(text: str, *, code: int | None, address: TargetAddress, python: s
             return found
     said = _last_line(text) or (f"exit code {code}" if code is not None else "nothing was said")
     passing = any(word in text for word in _PASSING) or code is None
-    return Trouble(name="connection", message=f"{place}: the connection failed ({said})", remedy=doctor(address), passing=passing)
+    return Trouble(
+        name="connection",
+        message=f"{place}: the connection failed ({said})",
+        remedy=doctor(address),
+        passing=passing,
+    )
 
 
 def where(address: TargetAddress) -> str:
@@ -91,7 +100,10 @@ def _host_key(text: str, _: int | None, address: TargetAddress, __: str) -> Trou
 
 
 def _login(text: str, _: int | None, address: TargetAddress, __: str) -> Trouble | None:
-    if not any(word in text for word in ("Permission denied", "Too many authentication failures", "authentication methods")):
+    if not any(
+        word in text
+        for word in ("Permission denied", "Too many authentication failures", "authentication methods")
+    ):
         return None
     port = f"-p {address.port} " if address.port else ""
     return Trouble(
@@ -106,8 +118,12 @@ def _network(text: str, _: int | None, address: TargetAddress, __: str) -> Troub
         remedy = "check its name, or put it into ~/.ssh/config (Host, HostName)"
         return Trouble(name="name", message=f"No address is known for the host {address.host}", remedy=remedy)
     if "Connection refused" in text:
-        remedy = f"start it there (sudo systemctl enable --now ssh), or check the port; then {doctor(address)}"
-        return Trouble(name="refused", message=f"{where(address)} runs no SSH server", remedy=remedy, passing=True)
+        remedy = (
+            f"start it there (sudo systemctl enable --now ssh), or check the port; then {doctor(address)}"
+        )
+        return Trouble(
+            name="refused", message=f"{where(address)} runs no SSH server", remedy=remedy, passing=True
+        )
     if any(word in text for word in ("timed out", "No route to host", "Network is unreachable")):
         remedy = f"see to its power and its network; then {doctor(address)}"
         return Trouble(name="reach", message=f"{where(address)} does not answer", remedy=remedy, passing=True)

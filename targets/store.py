@@ -59,7 +59,9 @@ class MeasurementStore:
         try:
             return Measurement.from_json(json.loads(row[0]))
         except (ValueError, TypeError, KeyError) as error:
-            raise RunDirectoryError(f"{self.path} holds a damaged measurement ({error}): remove the file.") from error
+            raise RunDirectoryError(
+                f"{self.path} holds a damaged measurement ({error}): remove the file."
+            ) from error
 
     def put(self, measurement: Measurement) -> Measurement:
         """The measurement that the store now holds for that key: the first one stays."""

@@ -45,12 +45,14 @@ class Clocks(Protocol):
 
 
 class Target:
-    """A profile on this machine, or on the board at `address`. One object serves a whole run: it knows when the last A/A control
-    passed. `board` is given by those that need other settings of the connection than the user's own.
+    """A profile on this machine, or on the board at `address`. One object serves a whole run: it knows when
+    the last A/A control passed. `board` is given by those that need other settings of the connection than the
+    user's own.
 
-    `inputs` is an .npz file ("0", "1" …) or a folder of .npy files whose first samples are timed with; without it,
-    random ones are, and `shapes` says the sizes of dynamic dimensions by input name. `recognize` is told the environment when it
-    is first known, and may refuse it (TargetUnavailable). `clocks` are ensured before each worker (held_clocks.py).
+    `inputs` is an .npz file ("0", "1" …) or a folder of .npy files whose first samples are timed with;
+    without it, random ones are, and `shapes` says the sizes of dynamic dimensions by input name. `recognize`
+    is told the environment when it is first known, and may refuse it (TargetUnavailable). `clocks` are
+    ensured before each worker (held_clocks.py).
     """
 
     def __init__(
@@ -85,7 +87,9 @@ class Target:
 
     @property
     def cores(self) -> tuple[int, ...]:
-        """The cores that workers are pinned to. TargetUnavailable if a board has too few, or cannot be reached."""
+        """The cores that workers are pinned to. TargetUnavailable if a board has too few, or cannot be
+        reached.
+        """
         if self._cores is None:
             assert self.board is not None
             self._cores = self.board.cores(self.profile.threads)
@@ -108,7 +112,9 @@ class Target:
         return self._environment
 
     def condition(self) -> dict[str, Any]:
-        """The board's power modes, temperatures, throttling, and what this user may set; see on_device/care.py."""
+        """The board's power modes, temperatures, throttling, and what this user may set; see
+        on_device/care.py.
+        """
         with self.open_worker() as worker:
             return worker.send({"op": "condition"}, timeout_s=START_TIMEOUT_S)
 
@@ -151,7 +157,9 @@ class Target:
             return known
         with self.measuring():
             self._require_reference(baseline, digests[1], timing.batch)
-            if (known := self._known(digests, timing)) is not None:  # another coordinator, or the reference itself
+            if (
+                known := self._known(digests, timing)
+            ) is not None:  # another coordinator, or the reference itself
                 return known
             measurement = self.measure_once(worker, model, baseline, timing=timing, digests=digests)
         return self._store.put(measurement) if self._store else measurement
@@ -177,7 +185,9 @@ class Target:
         return self._store.get(key)
 
     def _require_reference(self, baseline: Path, digest: str, batch: int) -> None:
-        """Sees to a valid control, and to the baseline's reference latency, which the first passed control sets."""
+        """Sees to a valid control, and to the baseline's reference latency, which the first passed control
+        sets.
+        """
         timing = SEARCH_TIMING.with_batch(batch)
         subject = (digest, batch)
         if subject not in self._references and (known := self._known((digest, digest), timing)) is not None:
@@ -189,9 +199,17 @@ class Target:
                 self._references[subject] = kept.baseline_reference_s
 
     def measure_once(
-        self, worker: Transport, model: Path, baseline: Path, *, timing: TimingConfig, digests: tuple[str, str]
+        self,
+        worker: Transport,
+        model: Path,
+        baseline: Path,
+        *,
+        timing: TimingConfig,
+        digests: tuple[str, str],
     ) -> Measurement:
-        """A measurement taken now, without lease, control or store: those are the caller's. For benchmarks, too."""
+        """A measurement taken now, without lease, control or store: those are the caller's. For benchmarks,
+        too.
+        """
         request = {
             "op": "measure",
             "model": str(model.resolve()),
@@ -201,7 +219,9 @@ class Target:
             **self.workload,
         }
         engines = 2 * timing.engine_builds if self.profile.runtime in GPU_RUNTIMES else 0
-        result = worker.send(request, timeout_s=2 * timing.max_s + MEASURE_TIMEOUT_S + engines * BUILD_TIMEOUT_S)
+        result = worker.send(
+            request, timeout_s=2 * timing.max_s + MEASURE_TIMEOUT_S + engines * BUILD_TIMEOUT_S
+        )
         environment = Environment.from_json(result["environment"])
         self._require_unchanged(environment)
         pairs = tuple(PairBlocks.from_json(pair) for pair in result["pairs"])
@@ -220,10 +240,16 @@ class Target:
         )
 
     def _require_unchanged(self, environment: Environment) -> None:
-        """TargetUnavailable when the device is not as it was when it was asked first: what it measured now is not kept."""
+        """TargetUnavailable when the device is not as it was when it was asked first: what it measured now is
+        not kept.
+        """
         if changed := self.probe().differences(environment):
-            told = "; ".join(f"{name} was {before!r} and is {now!r}" for name, (before, now) in changed.items())
-            raise TargetUnavailable(f"The target changed meanwhile ({told}): put it back as it was, or start anew.")
+            told = "; ".join(
+                f"{name} was {before!r} and is {now!r}" for name, (before, now) in changed.items()
+            )
+            raise TargetUnavailable(
+                f"The target changed meanwhile ({told}): put it back as it was, or start anew."
+            )
 
     def open_worker(self) -> Transport:
         """A fresh worker process, configured by the profile; on a board, one that stood by if there is one."""
@@ -237,7 +263,11 @@ class Target:
             "runtime_options": dict(self.profile.runtime_options),
             "memory_limit_bytes": self.profile.memory_limit_bytes,
         }
-        return LocalTransport(config, python=self._python) if self.board is None else SshTransport(self.board, config)
+        return (
+            LocalTransport(config, python=self._python)
+            if self.board is None
+            else SshTransport(self.board, config)
+        )
 
     def _probe(self, worker: Transport) -> Environment:
         try:
@@ -262,12 +292,16 @@ class TargetSession:
     ) -> tuple[np.ndarray[Any, Any], ...]:
         """The model's outputs for all stored samples, each concatenated along dimension 0.
 
-        `inputs`: an .npz file with the keys "0", "1" …, or a folder of .npy files (read in parts, for data larger than
-        memory). `exact`: what the model says, with slower kernels where this machine's fast ones let integer sums saturate.
-        StageError of the kind wrong-output if an output holds NaN.
+        `inputs`: an .npz file with the keys "0", "1" …, or a folder of .npy files (read in parts, for data
+        larger than memory). `exact`: what the model says, with slower kernels where this machine's fast ones
+        let integer sums saturate. StageError of the kind wrong-output if an output holds NaN.
         """
         outputs = self._folder / "outputs.npz"
-        request: dict[str, Any] = {"op": "run", "model": str(model.resolve()), "inputs": str(inputs.resolve())}
+        request: dict[str, Any] = {
+            "op": "run",
+            "model": str(model.resolve()),
+            "inputs": str(inputs.resolve()),
+        }
         if exact and self._target.probe().saturates:
             request["exact"] = True
         self._worker.send({**request, "outputs": str(outputs), "batch": batch}, timeout_s=timeout_s)
@@ -281,30 +315,41 @@ class TargetSession:
         return arrays
 
     def running_batch(self, batch: int, *, measured: int) -> int:
-        """The batch size to run a model with that is measured with `measured`: building an engine for another takes too long."""
+        """The batch size to run a model with that is measured with `measured`: building an engine for another
+        takes too long.
+        """
         return measured if self._target.profile.runtime in GPU_RUNTIMES else batch
 
-    def executed_precision(self, model: Path, layers: Iterable[str], *, batch: int = 1) -> dict[str, Precision]:
-        """By layer name, the precision that the runtime executes; layers that are not in its graph are left out."""
+    def executed_precision(
+        self, model: Path, layers: Iterable[str], *, batch: int = 1
+    ) -> dict[str, Precision]:
+        """By layer name, the precision that the runtime executes; layers that are not in its graph are left
+        out.
+        """
         output = self._folder / "optimized.onnx"
         request = {"op": "optimized", "model": str(model.resolve()), "output": str(output), "batch": batch}
-        result = self._worker.send({**request, "shapes": self._target.workload["shapes"]}, timeout_s=RUN_TIMEOUT_S)
+        result = self._worker.send(
+            {**request, "shapes": self._target.workload["shapes"]}, timeout_s=RUN_TIMEOUT_S
+        )
         if "layers" in result:
             return reported_precision(result["layers"], layers)
         return executed_precision(onnx.load(output), layers, original=onnx.load(model))
 
     def profile_layers(self, model: Path, layers: Iterable[str], *, batch: int) -> LayerTimes:
-        """Seconds per inference of each layer, by the runtime's own profiler, which adds to them; taken under the lease."""
+        """Seconds per inference of each layer, by the runtime's own profiler, which adds to them; taken under
+        the lease.
+        """
         request = {"op": "profile", "model": str(model.resolve()), "batch": batch, "profile_s": PROFILE_S}
         with self._target.measuring():
             result = self._worker.send({**request, **self._target.workload}, timeout_s=RUN_TIMEOUT_S)
         return layer_times(result["kernels"], onnx.load(model), layers)
 
     def measure(self, model: Path, baseline: Path, timing: TimingConfig = SEARCH_TIMING) -> Measurement:
-        """The model's latency beside its baseline; out of the store if it holds it, otherwise taken under the lease.
+        """The model's latency beside its baseline; out of the store if it holds it, otherwise taken under the
+        lease.
 
-        An A/A control of at most 10 measurements or 5 minutes ago vouches for the machine. A noisy measurement is
-        returned and says so. StageError of the kind noisy (retryable) if the control fails.
+        An A/A control of at most 10 measurements or 5 minutes ago vouches for the machine. A noisy
+        measurement is returned and says so. StageError of the kind noisy (retryable) if the control fails.
         """
         return self._target.measure(self._worker, model, baseline, timing)
 
@@ -322,5 +367,9 @@ def default_cores(threads: int) -> tuple[int, ...]:
 
 
 def _baseline_latency(pairs: Sequence[PairBlocks]) -> float:
-    """The median over sessions of the median block, seconds per inference; both sides of an A/A run are baselines."""
-    return statistics.median(statistics.median(blocks) for pair in pairs for blocks in (pair.baseline_s, pair.candidate_s))
+    """The median over sessions of the median block, seconds per inference; both sides of an A/A run are
+    baselines.
+    """
+    return statistics.median(
+        statistics.median(blocks) for pair in pairs for blocks in (pair.baseline_s, pair.candidate_s)
+    )

@@ -1,4 +1,5 @@
-"""Transport: how requests reach a worker. Here, a child process on this machine; ssh.py has the one on a board.
+"""Transport: how requests reach a worker. Here, a child process on this machine; ssh.py has the one on a
+board.
 
 Whatever can go wrong with a process is mapped to the project's errors in replies.py and nowhere else.
 """
@@ -21,35 +22,46 @@ from ..errors import StageError, TargetUnavailable
 from . import replies
 
 WORKER = Path(__file__).with_name("on_device")
-FILES_IN = ("model", "baseline", "inputs")  # the keys of a request that hold paths of this machine: what the worker reads,
+FILES_IN = (
+    "model",
+    "baseline",
+    "inputs",
+)  # the keys of a request that hold paths of this machine: what the worker reads,
 FILES_OUT = ("outputs", "output")  # and what it writes
 
 
 class Transport(Protocol):
     """Sends requests to one worker, one at a time; a context manager that ends the worker.
 
-    `send` returns the reply's result. It raises StageError with the kind crash, timeout, memory, wrong-output, noisy or error
-    (stage "measure" for that operation, otherwise "run"), InputError for a model that the user must describe better,
-    and TargetUnavailable if the runtime is missing. After crash, timeout or wrong-output the worker is gone for good.
+    `send` returns the reply's result. It raises StageError with the kind crash, timeout, memory,
+    wrong-output, noisy or error (stage "measure" for that operation, otherwise "run"), InputError for a model
+    that the user must describe better, and TargetUnavailable if the runtime is missing. After crash, timeout
+    or wrong-output the worker is gone for good.
     """
 
     def __enter__(self) -> Self: ...
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
 
     def close(self) -> None:
         """Ends the worker."""
         ...
 
     def send(self, request: Mapping[str, Any], *, timeout_s: float) -> dict[str, Any]:
-        """The result of the request, a JSON object; `timeout_s` bounds the wait. `FILES_IN` and `FILES_OUT` are paths here."""
+        """The result of the request, a JSON object; `timeout_s` bounds the wait. `FILES_IN` and `FILES_OUT`
+        are paths here.
+        """
         ...
 
 
 class LocalTransport:
-    """A worker process in a session of its own (Ctrl-C does not reach it), killed with its children when closed.
+    """A worker process in a session of its own (Ctrl-C does not reach it), killed with its children when
+    closed.
 
-    `config` is given to the worker at its start: runtime, cores, threads, timer, runtime_options, memory_limit_bytes.
+    `config` is given to the worker at its start: runtime, cores, threads, timer, runtime_options,
+    memory_limit_bytes.
     """
 
     def __init__(self, config: Mapping[str, Any], *, python: str = sys.executable, worker: Path = WORKER):
@@ -58,7 +70,11 @@ class LocalTransport:
         command = [python, "-P", str(worker), json.dumps(dict(config))]
         try:
             self._process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, start_new_session=True
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._errors,
+                start_new_session=True,
             )
         except OSError as error:
             self._errors.close()
@@ -73,7 +89,9 @@ class LocalTransport:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def close(self) -> None:
@@ -142,7 +160,9 @@ class LocalTransport:
 
 
 def _oom_kills() -> int:
-    """How many processes this machine has killed for want of memory since its start; 0 where it does not tell."""
+    """How many processes this machine has killed for want of memory since its start; 0 where it does not
+    tell.
+    """
     with contextlib.suppress(OSError):
         for line in Path("/proc/vmstat").read_text(encoding="ascii").splitlines():
             if line.startswith("oom_kill "):

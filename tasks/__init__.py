@@ -1,12 +1,13 @@
 """tasks: what the user brings — a trained model, its data, a loss and a metric.
 
-A `Task` is data only. It comes from a built-in function (`digits`, `image-folder`) or from a function in the user's own
-file, is checked whole before any work, and is then read by everyone else: `compress` takes training batches and
-calibration samples from it, `search` scores artifacts on its validation split.
+A `Task` is data only. It comes from a built-in function (`digits`, `image-folder`) or from a function in the
+user's own file, is checked whole before any work, and is then read by everyone else: `compress` takes
+training batches and calibration samples from it, `search` scores artifacts on its validation split.
 
 Flow:  `load_task(spec, arguments)` → `Task` → `check_task(task)` → `CheckedTask` (baseline, notes, digest)
        `batches(task.train, …)` for recovery · `arrays(task.train, limit=…)` for calibration
-       `write_inputs(task.validation, path)` once, then `score(task.metric, outputs, targets)` for each artifact
+       `write_inputs(task.validation, path)` once, then `score(task.metric, outputs, targets)` for each
+       artifact
 
 Reading order:
   task.py          the records: Task, Metric; `accuracy`
@@ -19,8 +20,8 @@ Reading order:
   digits.py, image_folder.py   the built-in tasks
   boundary.py      errors in the user's code become one sentence
 
-It does not know: channel groups, recipes, artifacts, devices, the search. It reads files, but writes none, except
-`write_inputs` and the cached weights of `digits`.
+It does not know: channel groups, recipes, artifacts, devices, the search. It reads files, but writes none,
+except `write_inputs` and the cached weights of `digits`.
 """
 
 from importlib import import_module

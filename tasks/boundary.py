@@ -15,8 +15,8 @@ _PACKAGE = Path(__file__).resolve().parent
 def user_code(what: str, *, remedy: str = "") -> Iterator[None]:
     """Runs the user's code: any exception becomes a TaskError "`what` failed: … (file:line). `remedy`".
 
-    This is the one broad `except` of the package: a model, a dataset or a metric may raise anything, and all of it is
-    the user's input. Errors of our own pass through.
+    This is the one broad `except` of the package: a model, a dataset or a metric may raise anything, and all
+    of it is the user's input. Errors of our own pass through.
     """
     try:
         yield
@@ -46,4 +46,8 @@ def _place(error: BaseException) -> str | None:
 def _is_library(path: Path) -> bool:
     """Whether the file is installed rather than the user's own: site-packages or the standard library."""
     standard = Path(traceback.__file__).resolve().parent
-    return "site-packages" in path.parts or standard in path.parents or Path(sys.base_prefix, "lib") in path.parents
+    return (
+        "site-packages" in path.parts
+        or standard in path.parents
+        or Path(sys.base_prefix, "lib") in path.parents
+    )

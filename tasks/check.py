@@ -1,7 +1,8 @@
-"""Validation of a task before any work: every field, the model on its example, the data, the loss, the metric.
+"""Validation of a task before any work: every field, the model on its example, the data, the loss, the
+metric.
 
-Reading order: `check_task`, then the checks in the order of their cost. All raise TaskError, naming the field and the
-remedy. What is suspicious but usable becomes a note, to be shown before the search.
+Reading order: `check_task`, then the checks in the order of their cost. All raise TaskError, naming the field
+and the remedy. What is suspicious but usable becomes a note, to be shown before the search.
 """
 
 import math
@@ -30,8 +31,8 @@ _NEAR_CEILING = 0.01
 class CheckedTask:
     """A task that passed, in the model's eval mode, with the metric of the original model.
 
-    `baseline` is on validation, `train_metric_sample` on at most 1,000 training samples; the test split was not scored.
-    `digest` identifies model, data and metric; `notes` are sentences for the user.
+    `baseline` is on validation, `train_metric_sample` on at most 1,000 training samples; the test split was
+    not scored. `digest` identifies model, data and metric; `notes` are sentences for the user.
     """
 
     task: Task
@@ -49,8 +50,8 @@ class CheckedTask:
 def check_task(task: Task, *, known: Mapping[str, Any] | None = None) -> CheckedTask:
     """The task, validated, its model put in eval mode. Raises TaskError.
 
-    `known` is an earlier `to_json()`: when its digest is the task's, the metric and the overlap of the splits are taken
-    from it instead of being computed again (seconds instead of a pass over the data).
+    `known` is an earlier `to_json()`: when its digest is the task's, the metric and the overlap of the splits
+    are taken from it instead of being computed again (seconds instead of a pass over the data).
     """
     _check_fields(task)
     task.model.eval()
@@ -76,41 +77,71 @@ def _splits(task: Task) -> list[tuple[str, Split]]:
 def _check_fields(task: Task) -> None:
     _require(isinstance(task, Task), f"A task must be an autocompress.tasks.Task, not {type(task).__name__}.")
     _require(isinstance(task.name, str) and task.name.strip(), "name is empty: give the task a name.")
-    _require(isinstance(task.model, nn.Module), f"model must be a torch.nn.Module, not {type(task.model).__name__}.")
+    _require(
+        isinstance(task.model, nn.Module),
+        f"model must be a torch.nn.Module, not {type(task.model).__name__}.",
+    )
     for name, part in [("loss", task.loss), ("augment", task.augment or len)]:
-        _require(callable(part), f"{name} must be callable as {name}(…, targets), but is {type(part).__name__}.")
+        _require(
+            callable(part), f"{name} must be callable as {name}(…, targets), but is {type(part).__name__}."
+        )
     _check_metric(task.metric)
     _check_example(task.example_inputs)
     _require(isinstance(task.seed, int), f"seed must be an int, not {task.seed!r}.")
     try:
         canonical_json(dict(task.preprocessing))
     except (TypeError, ValueError) as error:
-        raise TaskError(f"preprocessing must be a mapping of JSON values (numbers, strings, lists): {error}.") from error
+        raise TaskError(
+            f"preprocessing must be a mapping of JSON values (numbers, strings, lists): {error}."
+        ) from error
     splits = _splits(task)
     for position, (name, split) in enumerate(splits):
         for other, earlier in splits[:position]:
-            _require(split is not earlier, f"{other} and {name} are the same object: give each split its own samples.")
+            _require(
+                split is not earlier,
+                f"{other} and {name} are the same object: give each split its own samples.",
+            )
 
 
 def _check_metric(metric: Metric) -> None:
-    _require(isinstance(metric, Metric), f"metric must be a Metric(name=…, function=…), not {type(metric).__name__}.")
+    _require(
+        isinstance(metric, Metric),
+        f"metric must be a Metric(name=…, function=…), not {type(metric).__name__}.",
+    )
     _require(callable(metric.function), "metric.function must be callable as function(outputs, targets).")
-    _require(metric.direction in ("higher", "lower"), f"metric.direction {metric.direction!r} must be 'higher' or 'lower'.")
+    _require(
+        metric.direction in ("higher", "lower"),
+        f"metric.direction {metric.direction!r} must be 'higher' or 'lower'.",
+    )
     _require(metric.unit in ("fraction", ""), f"metric.unit {metric.unit!r} must be 'fraction' or ''.")
 
 
 def _check_example(example: tuple[Tensor, ...]) -> None:
-    good = isinstance(example, tuple) and example and all(isinstance(item, Tensor) and item.ndim for item in example)
-    _require(good, "example_inputs must be a tuple of tensors with a batch dimension 0; for one input write (x,).")
+    good = (
+        isinstance(example, tuple)
+        and example
+        and all(isinstance(item, Tensor) and item.ndim for item in example)
+    )
+    _require(
+        good, "example_inputs must be a tuple of tensors with a batch dimension 0; for one input write (x,)."
+    )
     sizes = [len(item) for item in example]
-    _require(min(sizes) > 0 and len(set(sizes)) == 1, f"example_inputs have batch sizes {sizes}: they must be equal, ≥ 1.")
+    _require(
+        min(sizes) > 0 and len(set(sizes)) == 1,
+        f"example_inputs have batch sizes {sizes}: they must be equal, ≥ 1.",
+    )
 
 
 def _check_model(task: Task) -> None:
     for name, parameter in task.model.named_parameters():
         _require(parameter.device.type == "cpu", f"model is on {parameter.device}: move it with model.cpu().")
-        _require(parameter.dtype == torch.float32, f"model has {name} in {parameter.dtype}: convert with model.float().")
-    _require(any(True for _ in task.model.parameters()), "model has no parameters: there is nothing to compress.")
+        _require(
+            parameter.dtype == torch.float32,
+            f"model has {name} in {parameter.dtype}: convert with model.float().",
+        )
+    _require(
+        any(True for _ in task.model.parameters()), "model has no parameters: there is nothing to compress."
+    )
     one = tuple(tensor[:1] for tensor in task.example_inputs)
     two = tuple(torch.cat([tensor[:1], tensor[-1:]]) for tensor in task.example_inputs)
     with user_code("model", remedy="It must run on example_inputs with batch sizes 1 and 2"):
@@ -122,16 +153,24 @@ def _check_model(task: Task) -> None:
 def _check_output(what: str, runs: tuple[Any, Any, Any]) -> None:
     """Of batch 1, of the same again, and of a batch 2 with the same first sample."""
     one, again, two = runs
-    _require(isinstance(one, Tensor), f"{what} is a {type(one).__name__}: return a tensor or a tuple of tensors.")
+    _require(
+        isinstance(one, Tensor), f"{what} is a {type(one).__name__}: return a tensor or a tuple of tensors."
+    )
     _require(
         one.ndim > 0 and len(one) == 1 and len(two) == 2,
         f"{what} has shape {_shape(two)} for a batch of 2: dimension 0 must be the batch.",
     )
-    _require(bool(one.isfinite().all() and two.isfinite().all()), f"{what} has NaN or infinite values on example_inputs.")
+    _require(
+        bool(one.isfinite().all() and two.isfinite().all()),
+        f"{what} has NaN or infinite values on example_inputs.",
+    )
     _require(torch.equal(one, again), f"{what} differs between two runs in eval mode: is dropout always on?")
     scale = 1e-3 * (1 + float(one.abs().max())) if one.numel() else 1.0
     same = one[0].shape == two[0].shape and torch.allclose(one[0], two[0], rtol=0.0, atol=scale)
-    _require(same, f"{what} of a sample depends on the rest of its batch: samples must be independent of each other.")
+    _require(
+        same,
+        f"{what} of a sample depends on the rest of its batch: samples must be independent of each other.",
+    )
 
 
 def _check_split(task: Task, name: str, split: Split) -> None:
@@ -139,7 +178,9 @@ def _check_split(task: Task, name: str, split: Split) -> None:
         raise TaskError(f"{name} is an iterable dataset: wrap it in a DataLoader.")
     readable = isinstance(split, DataLoader) or (hasattr(split, "__len__") and hasattr(split, "__getitem__"))
     _require(readable, f"{name} must be a map-style dataset or a DataLoader, not {type(split).__name__}.")
-    with user_code(f"Reading {name}", remedy="Each sample must be (input, target), with tensors or numbers in it"):
+    with user_code(
+        f"Reading {name}", remedy="Each sample must be (input, target), with tensors or numbers in it"
+    ):
         _require(sample_count(split) != 0, f"{name} is empty: all three splits need samples.")
         batch = _first_batch(name, split)
     if batch is None:
@@ -158,8 +199,14 @@ def _first_batch(name: str, split: Split) -> Batch | None:
 def _require_like_example(name: str, inputs: Inputs, example: Inputs) -> None:
     given = [(tensor.dtype, _shape(tensor[0])) for tensor in inputs]
     wanted = [(tensor.dtype, _shape(tensor[0])) for tensor in example]
-    told = [", ".join(f"{str(dtype).removeprefix('torch.')} {shape}" for dtype, shape in side) for side in (given, wanted)]
-    _require(given == wanted, f"{name} gives inputs of {told[0]}, but example_inputs have {told[1]} (without the batch).")
+    told = [
+        ", ".join(f"{str(dtype).removeprefix('torch.')} {shape}" for dtype, shape in side)
+        for side in (given, wanted)
+    ]
+    _require(
+        given == wanted,
+        f"{name} gives inputs of {told[0]}, but example_inputs have {told[1]} (without the batch).",
+    )
 
 
 def _check_loss(task: Task) -> None:
@@ -168,12 +215,16 @@ def _check_loss(task: Task) -> None:
         inputs, targets = next(batches(task.train, batch_size=8, seed=task.seed, augment=task.augment))
     _require_like_example("augment" if task.augment else "train", inputs, task.example_inputs)
     trained = [parameter for parameter in task.model.parameters() if parameter.requires_grad]
-    _require(trained, "model has only frozen parameters: call model.requires_grad_(True), recovery trains them.")
+    _require(
+        trained, "model has only frozen parameters: call model.requires_grad_(True), recovery trains them."
+    )
     with user_code("loss", remedy="It is called as loss(outputs, targets) on a batch"):
         outputs = as_tuple(task.model(*inputs))
         value = task.loss(outputs[0] if len(outputs) == 1 else outputs, targets)
     _require(isinstance(value, Tensor), f"loss must return a tensor, but returned a {type(value).__name__}.")
-    _require(value.ndim == 0, f"loss must return a scalar, but returned shape {_shape(value)}: take its mean.")
+    _require(
+        value.ndim == 0, f"loss must return a scalar, but returned shape {_shape(value)}: take its mean."
+    )
     _require(bool(value.isfinite()), f"loss is {value.item()} on a training batch: it must be finite.")
     _require(value.requires_grad, "loss has no gradient: compute it with torch operations on the outputs.")
     gradients = torch.autograd.grad(value, trained, allow_unused=True)
@@ -196,7 +247,9 @@ def _metric_notes(task: Task, baseline: float, train: float) -> tuple[str, ...]:
     notes = []
     count = sample_count(task.validation) or 0
     if task.metric.unit == "fraction" and 0 < count < 500:
-        notes.append(f"validation has only {count} samples: one of them is {100 / count:.2f} percentage points.")
+        notes.append(
+            f"validation has only {count} samples: one of them is {100 / count:.2f} percentage points."
+        )
     if task.metric.unit == "fraction" and _equal_near_ceiling(task, baseline, train):
         notes.append(
             f"The original model scores {baseline:.2%} on validation and {train:.2%} on training samples: it looks as "
@@ -208,7 +261,10 @@ def _metric_notes(task: Task, baseline: float, train: float) -> tuple[str, ...]:
 def _equal_near_ceiling(task: Task, baseline: float, train: float) -> bool:
     """Both within 1 % of perfect, and closer than 1.5 standard errors of their difference."""
     misses = [1 - value if task.metric.direction == "higher" else value for value in (baseline, train)]
-    counts = [sample_count(task.validation) or 1_000, min(sample_count(task.train) or _TRAIN_SAMPLE, _TRAIN_SAMPLE)]
+    counts = [
+        sample_count(task.validation) or 1_000,
+        min(sample_count(task.train) or _TRAIN_SAMPLE, _TRAIN_SAMPLE),
+    ]
     mean = sum(misses) / 2
     error = math.sqrt(mean * (1 - mean) * sum(1 / count for count in counts))
     return max(misses) <= _NEAR_CEILING and abs(misses[0] - misses[1]) <= 1.5 * error

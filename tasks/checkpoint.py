@@ -24,8 +24,9 @@ _WRAPPERS = ("state_dict", "model_state_dict", "model")
 def load_weights(model: nn.Module, path: Path) -> nn.Module:
     """The same model, in eval mode, with the weights of a `.safetensors` file or a torch checkpoint.
 
-    A state dictionary may be wrapped as `{"state_dict": …}`, and its keys may carry DataParallel's "module." prefix.
-    Raises TaskError when the file is missing, damaged or a pickle with code, or does not fit the model.
+    A state dictionary may be wrapped as `{"state_dict": …}`, and its keys may carry DataParallel's "module."
+    prefix. Raises TaskError when the file is missing, damaged or a pickle with code, or does not fit the
+    model.
     """
     path = Path(path)
     if not path.is_file():
@@ -51,7 +52,9 @@ def _read_torch(path: Path) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if not zipfile.is_zipfile(path) and not path.read_bytes()[:1] == b"\x80":
-            raise TaskError(f"{path} is no torch checkpoint: save one with torch.save(model.state_dict(), path).") from error
+            raise TaskError(
+                f"{path} is no torch checkpoint: save one with torch.save(model.state_dict(), path)."
+            ) from error
         raise TaskError(
             f"Checkpoint {path} holds pickled objects, and loading those can run code: where you trust it, load it "
             "once yourself and save its weights alone with torch.save(model.state_dict(), path)."
@@ -73,9 +76,13 @@ def _state(loaded: Any, path: Path) -> dict[str, Tensor]:
     for wrapper in _WRAPPERS:
         if isinstance(loaded, Mapping) and isinstance(loaded.get(wrapper), Mapping):
             loaded = loaded[wrapper]
-    good = isinstance(loaded, Mapping) and loaded and all(isinstance(value, Tensor) for value in loaded.values())
+    good = (
+        isinstance(loaded, Mapping) and loaded and all(isinstance(value, Tensor) for value in loaded.values())
+    )
     if not good:
-        raise TaskError(f"Checkpoint {path} holds no state dictionary: save torch.save(model.state_dict(), path).")
+        raise TaskError(
+            f"Checkpoint {path} holds no state dictionary: save torch.save(model.state_dict(), path)."
+        )
     wrapped = all(key.startswith("module.") for key in loaded)
     return {key.removeprefix("module.") if wrapped else key: value for key, value in loaded.items()}
 

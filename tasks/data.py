@@ -1,8 +1,8 @@
 """Reading splits: the same few functions for map-style datasets and for loaders.
 
-A sample is `(input, target)`, with several inputs `((a, b), target)`. Here the inputs of a batch are always a tuple of
-tensors, and the targets whatever the split gives (a tensor, or tuples and dictionaries of tensors), batched along
-dimension 0. A dataset with `__getitems__(indices) -> list of samples` is read in whole batches.
+A sample is `(input, target)`, with several inputs `((a, b), target)`. Here the inputs of a batch are always a
+tuple of tensors, and the targets whatever the split gives (a tensor, or tuples and dictionaries of tensors),
+batched along dimension 0. A dataset with `__getitems__(indices) -> list of samples` is read in whole batches.
 """
 
 import random
@@ -26,7 +26,9 @@ Augment = Callable[[Any, Any], tuple[Any, Any]]
 
 
 def sample_count(split: Split) -> int | None:
-    """The number of samples of a split; None where a loader cannot know (iterable dataset, custom batch sampler)."""
+    """The number of samples of a split; None where a loader cannot know (iterable dataset, custom batch
+    sampler).
+    """
     if not isinstance(split, DataLoader):
         return len(cast(Sized, split))
     sampler = split.sampler if split.batch_size is not None else None
@@ -54,8 +56,8 @@ def chosen(count: int, limit: int | None) -> list[int]:
 def read(split: Split, *, batch_size: int = 256, limit: int | None = None) -> Iterator[Batch]:
     """The batches of one pass over a split, in its order.
 
-    With `limit`, that many samples: of a dataset a fixed random choice (so that one sorted by class is well mixed), of
-    a loader the first ones. A loader keeps its own batch size.
+    With `limit`, that many samples: of a dataset a fixed random choice (so that one sorted by class is well
+    mixed), of a loader the first ones. A loader keeps its own batch size.
     """
     if isinstance(split, DataLoader):
         yield from _first(map(_batch, split), limit)
@@ -66,7 +68,9 @@ def read(split: Split, *, batch_size: int = 256, limit: int | None = None) -> It
 
 
 def arrays(split: Split, *, limit: int | None = None) -> tuple[tuple[np.ndarray, ...], Any]:
-    """A split in memory: one array per input, and the targets; `limit` as in `read`. An empty one is a TaskError."""
+    """A split in memory: one array per input, and the targets; `limit` as in `read`. An empty one is a
+    TaskError.
+    """
     pieces = list(Randomness(0).drawing(read(split, limit=limit)))
     if not pieces:
         raise TaskError("A split has no samples: train, validation and test all need some.")
@@ -77,15 +81,17 @@ def arrays(split: Split, *, limit: int | None = None) -> tuple[tuple[np.ndarray,
 def batches(split: Split, *, batch_size: int, seed: int, augment: Augment | None = None) -> Iterator[Batch]:
     """Endless training batches, shuffled anew at each pass; the same for the same seed.
 
-    The incomplete last batch of a pass is dropped (BatchNorm cannot train on one sample) unless it is the only one. A
-    loader keeps its own batch size and order. What the dataset, the loader and `augment` draw from the global
-    generators of torch, numpy and random comes from `seed`, and the caller's generators are left as they were.
+    The incomplete last batch of a pass is dropped (BatchNorm cannot train on one sample) unless it is the
+    only one. A loader keeps its own batch size and order. What the dataset, the loader and `augment` draw
+    from the global generators of torch, numpy and random comes from `seed`, and the caller's generators are
+    left as they were.
     """
     return Randomness(seed).drawing(_endless(split, batch_size, augment))
 
 
 def write_inputs(split: Split, path: Path, *, limit: int | None = None) -> Any:
-    """The targets of a split, whose inputs it writes to `path`, an uncompressed .npz with the keys "0", "1", …
+    """The targets of a split, whose inputs it writes to `path`, an uncompressed .npz with the keys "0", "1",
+    …
 
     The split is held in memory meanwhile. Raises TaskError when it is empty.
     """
@@ -108,7 +114,9 @@ def concatenated(parts: Sequence[Any]) -> Any:
 
 
 class Randomness:
-    """Private states of the generators of torch (CPU), numpy and random: in force inside `with`, kept between."""
+    """Private states of the generators of torch (CPU), numpy and random: in force inside `with`, kept
+    between.
+    """
 
     def __init__(self, seed: int):
         self._mine: tuple[Any, Any, Any] = (
@@ -120,7 +128,9 @@ class Randomness:
     def __enter__(self) -> None:
         self._swap()
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._swap()
 
     def drawing(self, source: Iterable[Batch]) -> Iterator[Batch]:
@@ -145,11 +155,15 @@ class Randomness:
 def _endless(split: Split, batch_size: int, augment: Augment | None) -> Iterator[Batch]:
     while True:
         given = False
-        for inputs, targets in map(_batch, split) if isinstance(split, DataLoader) else _shuffled(split, batch_size):
+        for inputs, targets in (
+            map(_batch, split) if isinstance(split, DataLoader) else _shuffled(split, batch_size)
+        ):
             given = True
             yield augmented(augment, inputs, targets) if augment else (inputs, targets)
         if not given:
-            raise TaskError("The training split gave no batch: it is empty, or a loader that can be read only once.")
+            raise TaskError(
+                "The training split gave no batch: it is empty, or a loader that can be read only once."
+            )
 
 
 def _shuffled(dataset: Dataset[Any], batch_size: int) -> Iterator[Batch]:
@@ -195,7 +209,9 @@ def _batch(value: Any) -> Batch:
     inputs = tuple(raw) if isinstance(raw, list | tuple) else (raw,)
     for item in inputs:
         if not isinstance(item, Tensor):
-            raise TaskError(f"An input of a split is {_shape_of(item)}, not a tensor: convert it in the dataset.")
+            raise TaskError(
+                f"An input of a split is {_shape_of(item)}, not a tensor: convert it in the dataset."
+            )
     return inputs, targets
 
 

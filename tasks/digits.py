@@ -33,7 +33,9 @@ class Block(nn.Module):
         self.conv2, self.bn2 = nn.Conv2d(c_out, c_out, 3, 1, 1, bias=False), nn.BatchNorm2d(c_out)
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or c_in != c_out:
-            self.shortcut = nn.Sequential(nn.Conv2d(c_in, c_out, 1, stride, bias=False), nn.BatchNorm2d(c_out))
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(c_in, c_out, 1, stride, bias=False), nn.BatchNorm2d(c_out)
+            )
 
     def forward(self, x: Tensor) -> Tensor:
         """N × c_in × H × W to N × c_out × H/stride × W/stride."""
@@ -42,7 +44,8 @@ class Block(nn.Module):
 
 
 class DigitsNet(nn.Module):
-    """A residual network of three blocks (32, 64 and 128 channels) for N × 1 × 8 × 8 scans; output N × 10 logits.
+    """A residual network of three blocks (32, 64 and 128 channels) for N × 1 × 8 × 8 scans; output N × 10
+    logits.
 
     Wider than the scans need: in a network of a few microseconds nothing that compression does can be seen.
     """
@@ -63,8 +66,8 @@ class DigitsNet(nn.Module):
 def digits(seed: int = 0, cache: Path | None = None) -> Task:
     """The task: 1,077 scans for training, 360 for validation, 360 for test, and the trained network.
 
-    `seed` is the search's; the data and the network are always the same. `cache` is the folder that keeps the weights,
-    by default `cache_folder()`; when it cannot be written, the network is trained each time.
+    `seed` is the search's; the data and the network are always the same. `cache` is the folder that keeps the
+    weights, by default `cache_folder()`; when it cannot be written, the network is trained each time.
     """
     train, validation, test = _splits()
     return Task(
@@ -93,7 +96,9 @@ def shifted(inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """The batch with each scan shifted by up to one pixel in either direction, blank pixels moving in."""
     padded = F.pad(inputs, (1, 1, 1, 1), value=-1.0)
     corners = torch.randint(0, 3, (len(inputs), 2)).tolist()
-    moved = [scan[:, top : top + 8, left : left + 8] for scan, (top, left) in zip(padded, corners, strict=True)]
+    moved = [
+        scan[:, top : top + 8, left : left + 8] for scan, (top, left) in zip(padded, corners, strict=True)
+    ]
     return torch.stack(moved), targets
 
 
@@ -133,8 +138,8 @@ def _trained(train: TensorDataset, path: Path) -> nn.Module:
 def _fit(model: nn.Module, train: TensorDataset) -> None:
     """Trains with SGD and one cycle of the learning rate; ends in eval mode.
 
-    On one thread: these tensors are tiny, and two threads that wait for a busy second core were seen to take ten times
-    as long. It also gives everyone the same weights.
+    On one thread: these tensors are tiny, and two threads that wait for a busy second core were seen to take
+    ten times as long. It also gives everyone the same weights.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -147,7 +152,9 @@ def _fit(model: nn.Module, train: TensorDataset) -> None:
 
 def _descend(model: nn.Module, train: TensorDataset) -> None:
     steps = _EPOCHS * (len(train) // _BATCH)
-    optimizer = torch.optim.SGD(model.parameters(), lr=_LEARNING_RATE, momentum=0.9, nesterov=True, weight_decay=5e-4)
+    optimizer = torch.optim.SGD(
+        model.parameters(), lr=_LEARNING_RATE, momentum=0.9, nesterov=True, weight_decay=5e-4
+    )
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=4 * _LEARNING_RATE, total_steps=steps)
     source = batches(train, batch_size=_BATCH, seed=0, augment=shifted)
     model.train()

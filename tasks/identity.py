@@ -21,7 +21,9 @@ _DIGESTED_SAMPLES = 64
 
 
 def task_digest(task: Task) -> str:
-    """SHA-256 of the model's weights and layer types, the metric, the loss, the form of the inputs and the data."""
+    """SHA-256 of the model's weights and layer types, the metric, the loss, the form of the inputs and the
+    data.
+    """
     metric = task.metric
     return digest_of(
         {
@@ -44,7 +46,9 @@ def model_digest(model: nn.Module) -> str:
 def data_digest(task: Task) -> str:
     """SHA-256 of the number of samples of each split and of 64 fixed samples of it: cheap, not a proof."""
     splits = {"train": task.train, "validation": task.validation, "test": task.test}
-    return digest_of({name: [sample_count(split), _digest_of_samples(split)] for name, split in splits.items()})
+    return digest_of(
+        {name: [sample_count(split), _digest_of_samples(split)] for name, split in splits.items()}
+    )
 
 
 def input_hashes(split: Split, limit: int) -> Iterator[bytes]:
@@ -102,4 +106,6 @@ def _update(hasher: "hashlib._Hash", value: Any) -> None:
     elif isinstance(value, str | bytes | int | float | None):
         hasher.update(repr(value).encode())
     else:
-        hasher.update(type(value).__qualname__.encode())  # its repr may hold an address, another in each process
+        hasher.update(
+            type(value).__qualname__.encode()
+        )  # its repr may hold an address, another in each process

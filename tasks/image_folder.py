@@ -20,12 +20,15 @@ _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class ImageFolder(Dataset[tuple[Tensor, int]]):
-    """Images under `root/CLASS/…`, the shorter side resized and the center cropped to `size`, normalized per channel.
+    """Images under `root/CLASS/…`, the shorter side resized and the center cropped to `size`, normalized per
+    channel.
 
     A sample is (float32 3 × size × size, index of its class in `classes`).
     """
 
-    def __init__(self, root: Path, classes: Sequence[str], *, size: int, mean: Sequence[float], std: Sequence[float]):
+    def __init__(
+        self, root: Path, classes: Sequence[str], *, size: int, mean: Sequence[float], std: Sequence[float]
+    ):
         self.files = [(path, index) for index, name in enumerate(classes) for path in _images(root / name)]
         self.size = size
         self.mean, self.std = (torch.tensor(values).view(3, 1, 1) for values in (mean, std))
@@ -50,18 +53,23 @@ def image_folder(
 ) -> Task:
     """The task: root/train, root/validation and root/test each hold one folder of images per class.
 
-    `model` is `path/to/file.py:factory`, a function without arguments; its outputs are N × classes, in the alphabetical
-    order of the folders. Pixels are scaled to 0..1, then `(x - mean) / std` (ImageNet's by default). Raises TaskError.
+    `model` is `path/to/file.py:factory`, a function without arguments; its outputs are N × classes, in the
+    alphabetical order of the folders. Pixels are scaled to 0..1, then `(x - mean) / std` (ImageNet's by
+    default). Raises TaskError.
     """
     from .load import load_function  # load.py knows this task by name
 
     if size < 1 or len(mean) != 3 or len(std) != 3 or min(std) <= 0:
-        raise TaskError(f"size={size}, mean={mean}, std={std}: size ≥ 1, three means and three positive deviations are needed.")
+        raise TaskError(
+            f"size={size}, mean={mean}, std={std}: size ≥ 1, three means and three positive deviations are needed."
+        )
     classes = _classes(root)
     parts = [ImageFolder(root / split, classes, size=size, mean=mean, std=std) for split in _SPLITS]
     for split, part in zip(_SPLITS, parts, strict=True):
         if not len(part):
-            raise TaskError(f"There are no images under {root / split}: put them in {root / split / classes[0]} and so on.")
+            raise TaskError(
+                f"There are no images under {root / split}: put them in {root / split / classes[0]} and so on."
+            )
     factory = load_function(model)
     with user_code(f"Making the model by {model}", remedy="The factory is called without arguments"):
         network = factory()
@@ -94,10 +102,14 @@ def _classes(root: Path) -> list[str]:
     """The class folders of `root/train`, sorted; the other splits must have no further ones."""
     for split in _SPLITS:
         if not (root / split).is_dir():
-            raise TaskError(f"There is no folder {root / split}: image-folder needs {', '.join(_SPLITS)} under root.")
+            raise TaskError(
+                f"There is no folder {root / split}: image-folder needs {', '.join(_SPLITS)} under root."
+            )
     names = {split: {path.name for path in (root / split).iterdir() if path.is_dir()} for split in _SPLITS}
     if not names["train"]:
-        raise TaskError(f"{root / 'train'} has no class folders: put the images of each class in a folder of its own.")
+        raise TaskError(
+            f"{root / 'train'} has no class folders: put the images of each class in a folder of its own."
+        )
     for split in _SPLITS[1:]:
         unknown = sorted(names[split] - names["train"])
         if unknown:
@@ -106,7 +118,11 @@ def _classes(root: Path) -> list[str]:
 
 
 def _images(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES) if folder.is_dir() else []
+    return (
+        sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES)
+        if folder.is_dir()
+        else []
+    )
 
 
 def _pixels(path: Path, size: int) -> Tensor:
@@ -121,5 +137,7 @@ def _pixels(path: Path, size: int) -> Tensor:
     scale = size / min(image.size)
     width, height = (max(size, round(side * scale)) for side in image.size)
     left, top = (width - size) // 2, (height - size) // 2
-    cropped = image.resize((width, height), Image.Resampling.BILINEAR).crop((left, top, left + size, top + size))
+    cropped = image.resize((width, height), Image.Resampling.BILINEAR).crop(
+        (left, top, left + size, top + size)
+    )
     return torch.from_numpy(np.array(cropped)).permute(2, 0, 1).float().div(255)

@@ -24,8 +24,9 @@ BUILT_IN: Mapping[str, Callable[..., Task]] = {"digits": digits, "image-folder":
 def load_task(spec: str, arguments: Mapping[str, str]) -> Task:
     """The task that `spec` names: `digits`, `image-folder` or `path/to/file.py:function`.
 
-    `arguments` are given to the function by keyword, converted by its annotations: str, int, float, bool, Path, a tuple
-    of those (`0.5,0.5`), or one of them with `| None`. Not yet checked (see `check_task`). Raises TaskError.
+    `arguments` are given to the function by keyword, converted by its annotations: str, int, float, bool,
+    Path, a tuple of those (`0.5,0.5`), or one of them with `| None`. Not yet checked (see `check_task`).
+    Raises TaskError.
     """
     if spec in BUILT_IN:
         return _call(spec, BUILT_IN[spec], arguments)
@@ -38,7 +39,9 @@ def load_task(spec: str, arguments: Mapping[str, str]) -> Task:
         )
     file = Path(path if colon else spec)
     if not file.is_file():
-        raise TaskError(f"There is no task file {str(file)!r}: give the path of a Python file and one of its functions.")
+        raise TaskError(
+            f"There is no task file {str(file)!r}: give the path of a Python file and one of its functions."
+        )
     with _on_path(file.resolve().parent):
         module = _import(file)
         return _call(spec, _function(module, file, name if colon else ""), arguments)
@@ -94,15 +97,23 @@ def _call(spec: str, function: Callable[..., Any], arguments: Mapping[str, str])
     with user_code(f"Making the task {spec}"):
         task = function(**values)
     if not isinstance(task, Task):
-        raise TaskError(f"{spec} returned a {type(task).__name__}: it must return a Task (autocompress.tasks.Task).")
+        raise TaskError(
+            f"{spec} returned a {type(task).__name__}: it must return a Task (autocompress.tasks.Task)."
+        )
     return task
 
 
 def converted(spec: str, function: Callable[..., Any], arguments: Mapping[str, str]) -> dict[str, Any]:
-    """The keyword arguments of `function` from strings. Raises TaskError naming an unknown, missing or unfit one."""
+    """The keyword arguments of `function` from strings. Raises TaskError naming an unknown, missing or unfit
+    one.
+    """
     with user_code(f"Reading the signature of {spec}"):
         parameters = inspect.signature(function, eval_str=True).parameters
-    known = {name: one for name, one in parameters.items() if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)}
+    known = {
+        name: one
+        for name, one in parameters.items()
+        if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)
+    }
     told = f"{spec} takes {', '.join(known) or 'no arguments'}"
     for name in arguments:
         if name not in known:
@@ -123,7 +134,9 @@ def _convert(name: str, text: str, annotation: Any) -> Any:
     kind = str if annotation in (inspect.Parameter.empty, Any) else annotation
     converter = _CONVERTERS.get(kind)
     if converter is None:
-        raise TaskError(f"Task argument {name!r} has the type {annotation}: annotate it as str, int, float, bool or Path.")
+        raise TaskError(
+            f"Task argument {name!r} has the type {annotation}: annotate it as str, int, float, bool or Path."
+        )
     try:
         return converter(text)
     except ValueError:

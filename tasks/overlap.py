@@ -24,10 +24,12 @@ class _Compared:
 
 
 def overlap_notes(splits: Sequence[tuple[str, Split]]) -> tuple[str, ...]:
-    """Remarks on samples that the named splits share; raises TaskError when it is over 1 % of the smaller one.
+    """Remarks on samples that the named splits share; raises TaskError when it is over 1 % of the smaller
+    one.
 
-    At most 60,000 samples or 1 GiB of each split are read; of a larger one a fixed random part, and the shared number
-    is scaled up from it. A few equal samples (data have natural duplicates) are only remarked on.
+    At most 60,000 samples or 1 GiB of each split are read; of a larger one a fixed random part, and the
+    shared number is scaled up from it. A few equal samples (data have natural duplicates) are only remarked
+    on.
     """
     compared = [_compare(name, split) for name, split in splits]
     notes = [f"Only {one.seen:,} of the {one.count:,} samples of {one.name} were compared with the other splits."
@@ -50,7 +52,9 @@ def overlap_notes(splits: Sequence[tuple[str, Split]]) -> tuple[str, ...]:
 def _compare(name: str, split: Split) -> _Compared:
     limit = min(_MOST_SAMPLES, max(1_000, _MOST_BYTES // _sample_bytes(split)))
     hashes = list(input_hashes(split, limit))
-    return _Compared(name=name, hashes=frozenset(hashes), count=sample_count(split) or len(hashes), seen=len(hashes))
+    return _Compared(
+        name=name, hashes=frozenset(hashes), count=sample_count(split) or len(hashes), seen=len(hashes)
+    )
 
 
 def _sample_bytes(split: Split) -> int:

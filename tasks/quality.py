@@ -25,11 +25,13 @@ def as_tuple(outputs: Outputs | list[Tensor]) -> tuple[Tensor, ...]:
 def score(metric: Metric, outputs: Sequence[Any], targets: Any) -> float:
     """The metric of the outputs of a whole split, given as a sequence of tensors or arrays, one per output.
 
-    The metric sees a single output as a tensor, several as a tuple. The value may be NaN; what the metric raises
-    becomes a TaskError.
+    The metric sees a single output as a tensor, several as a tuple. The value may be NaN; what the metric
+    raises becomes a TaskError.
     """
     tensors = tuple(torch.as_tensor(output) for output in outputs)
-    with user_code("The metric", remedy="metric.function(outputs, targets) sees a whole split and returns a float"):
+    with user_code(
+        "The metric", remedy="metric.function(outputs, targets) sees a whole split and returns a float"
+    ):
         return float(metric.function(tensors[0] if len(tensors) == 1 else tensors, targets))
 
 

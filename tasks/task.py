@@ -14,9 +14,11 @@ Outputs = Tensor | tuple[Tensor, ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metric:
-    """A quality: `function(outputs, targets)` over a whole split, both concatenated along dimension 0, returns a float.
+    """A quality: `function(outputs, targets)` over a whole split, both concatenated along dimension 0,
+    returns a float.
 
-    `unit` "fraction" prints 0.9173 as 91.73 % and counts drops in percentage points; "" prints the bare number.
+    `unit` "fraction" prints 0.9173 as 91.73 % and counts drops in percentage points; "" prints the bare
+    number.
     """
 
     name: str
@@ -33,10 +35,11 @@ class Metric:
 class Task:
     """A trained model, its data and its metric.
 
-    Splits are map-style datasets of `(input, target)` (several inputs: `((a, b), target)`) or loaders of batches of the
-    same form. `loss(outputs, targets)` is a scalar tensor. `example_inputs` is a tuple of tensors with a batch
-    dimension 0. `augment(inputs, targets)` changes a training batch (recovery only); it sees one input as a tensor,
-    several as a tuple. `preprocessing` describes, for the manifest, how raw data becomes an input.
+    Splits are map-style datasets of `(input, target)` (several inputs: `((a, b), target)`) or loaders of
+    batches of the same form. `loss(outputs, targets)` is a scalar tensor. `example_inputs` is a tuple of
+    tensors with a batch dimension 0. `augment(inputs, targets)` changes a training batch (recovery only); it
+    sees one input as a tensor, several as a tuple. `preprocessing` describes, for the manifest, how raw data
+    becomes an input.
     """
 
     name: str

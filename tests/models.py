@@ -1,9 +1,10 @@
-"""The table of tiny models that every compression test runs over, each with hand-computed MACs and parameters.
+"""The table of tiny models that every compression test runs over, each with hand-computed MACs and
+parameters.
 
-`TINY_MODELS` is the table, `tiny_model(name)` one row. MACs are of one sample, in convolutions and linear layers only
-(products between activations, as in attention, do not count); parameters are all of them, normalization included,
-running statistics not. Models are seeded, in eval mode, and BatchNorm has non-trivial weights and running statistics.
-Import it as `autocompress.tests.models`.
+`TINY_MODELS` is the table, `tiny_model(name)` one row. MACs are of one sample, in convolutions and linear
+layers only (products between activations, as in attention, do not count); parameters are all of them,
+normalization included, running statistics not. Models are seeded, in eval mode, and BatchNorm has non-trivial
+weights and running statistics. Import it as `autocompress.tests.models`.
 """
 
 from collections.abc import Callable
@@ -35,7 +36,9 @@ class TinyModel:
 class ConvNorm(nn.Sequential):
     """Convolution (same padding, no bias) → BatchNorm → ReLU (unless `act` is False)."""
 
-    def __init__(self, c_in: int, c_out: int, kernel: int = 3, *, stride: int = 1, groups: int = 1, act: bool = True):
+    def __init__(
+        self, c_in: int, c_out: int, kernel: int = 3, *, stride: int = 1, groups: int = 1, act: bool = True
+    ):
         convolution = nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2, groups=groups, bias=False)
         super().__init__(convolution, nn.BatchNorm2d(c_out), nn.ReLU() if act else nn.Identity())
 
@@ -80,7 +83,9 @@ class ZeroPad(nn.Module):
 
 
 class Concat(nn.Module):
-    """Two branches of one input, concatenated; then the sum is concatenated with its own input (as in DenseNet)."""
+    """Two branches of one input, concatenated; then the sum is concatenated with its own input (as in
+    DenseNet).
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -143,7 +148,9 @@ def _chain() -> nn.Module:
 
 
 def _residual() -> nn.Module:
-    return Residual(ConvNorm(3, 16), nn.Sequential(ConvNorm(16, 24), ConvNorm(24, 16, act=False)), nn.Identity(), Head(16))
+    return Residual(
+        ConvNorm(3, 16), nn.Sequential(ConvNorm(16, 24), ConvNorm(24, 16, act=False)), nn.Identity(), Head(16)
+    )
 
 
 def _projection() -> nn.Module:
@@ -176,7 +183,9 @@ def _mlp() -> nn.Module:
 
 
 def _seeded(make: Callable[[], nn.Module]) -> Callable[[], nn.Module]:
-    """A builder of `make()` with fixed weights and non-trivial normalization; the global generator is left alone."""
+    """A builder of `make()` with fixed weights and non-trivial normalization; the global generator is left
+    alone.
+    """
 
     def build() -> nn.Module:
         with torch.random.fork_rng(devices=[]), torch.no_grad():
@@ -201,17 +210,33 @@ def _inputs(*shapes: tuple[int, ...], below: int = 0) -> Callable[[], tuple[Tens
     def make() -> tuple[Tensor, ...]:
         generators = [torch.Generator().manual_seed(i) for i in range(len(shapes))]
         if below:
-            return tuple(torch.randint(below, (2, *shape), generator=g) for g, shape in zip(generators, shapes, strict=True))
+            return tuple(
+                torch.randint(below, (2, *shape), generator=g)
+                for g, shape in zip(generators, shapes, strict=True)
+            )
         return tuple(torch.randn(2, *shape, generator=g) for g, shape in zip(generators, shapes, strict=True))
 
     return make
 
 
 def _row(
-    name: str, make: Callable[[], nn.Module], *shapes: tuple[int, ...], macs: int, parameters: int, note: str, below: int = 0
+    name: str,
+    make: Callable[[], nn.Module],
+    *shapes: tuple[int, ...],
+    macs: int,
+    parameters: int,
+    note: str,
+    below: int = 0,
 ) -> TinyModel:
     inputs = _inputs(*shapes, below=below)
-    return TinyModel(name=name, build=_seeded(make), example_inputs=inputs, macs=macs, parameters=parameters, exercises=note)
+    return TinyModel(
+        name=name,
+        build=_seeded(make),
+        example_inputs=inputs,
+        macs=macs,
+        parameters=parameters,
+        exercises=note,
+    )
 
 
 _IMAGE = (3, SIDE, SIDE)

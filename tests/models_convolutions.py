@@ -1,4 +1,6 @@
-"""Tiny networks of the table with rarer layers: inverted residual, transposed and 1-D convolution, GRU and LSTM."""
+"""Tiny networks of the table with rarer layers: inverted residual, transposed and 1-D convolution, GRU and
+LSTM.
+"""
 
 import torch
 import torch.nn.functional as F

@@ -1,4 +1,6 @@
-"""Tiny transformers of the table: separate and fused projections, a decoder with tied embedding and rotary positions."""
+"""Tiny transformers of the table: separate and fused projections, a decoder with tied embedding and rotary
+positions.
+"""
 
 import torch
 import torch.nn.functional as F
@@ -9,7 +11,9 @@ VOCABULARY = 10
 
 
 class Encoder(nn.Module):
-    """One pre-norm block with separate query, key and value projections: 6 tokens of 12 numbers, width 32, 4 heads."""
+    """One pre-norm block with separate query, key and value projections: 6 tokens of 12 numbers, width 32, 4
+    heads.
+    """
 
     heads = 4
 
@@ -17,7 +21,12 @@ class Encoder(nn.Module):
         super().__init__()
         self.embed, self.norm1, self.norm2 = nn.Linear(12, 32), nn.LayerNorm(32), nn.LayerNorm(32)
         self.query, self.key, self.value = (nn.Linear(32, 32) for _ in range(3))
-        self.out, self.fc1, self.fc2, self.head = nn.Linear(32, 32), nn.Linear(32, 64), nn.Linear(64, 32), nn.Linear(32, 10)
+        self.out, self.fc1, self.fc2, self.head = (
+            nn.Linear(32, 32),
+            nn.Linear(32, 64),
+            nn.Linear(64, 32),
+            nn.Linear(32, 10),
+        )
 
     def attend(self, x: Tensor) -> Tensor:
         """Multi-head self-attention, N × T × 32 to N × T × 32."""
@@ -83,9 +92,15 @@ class Decoder(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.embed, self.norm1, self.norm2 = nn.Embedding(VOCABULARY, self.width), RootMeanSquare(32), nn.RMSNorm(32)
+        self.embed, self.norm1, self.norm2 = (
+            nn.Embedding(VOCABULARY, self.width),
+            RootMeanSquare(32),
+            nn.RMSNorm(32),
+        )
         self.q, self.k, self.v, self.o = (nn.Linear(32, 32, bias=False) for _ in range(4))
-        self.gate, self.up, self.down = (nn.Linear(a, b, bias=False) for a, b in ((32, 48), (32, 48), (48, 32)))
+        self.gate, self.up, self.down = (
+            nn.Linear(a, b, bias=False) for a, b in ((32, 48), (32, 48), (48, 32))
+        )
         self.norm3, self.head = RootMeanSquare(32), nn.Linear(32, VOCABULARY, bias=False)
         self.head.weight = self.embed.weight
         angles = torch.arange(TOKENS)[:, None] / 100 ** (torch.arange(4) / 4)
@@ -101,7 +116,10 @@ class Decoder(nn.Module):
 
     def attend(self, x: Tensor) -> Tensor:
         """Causal self-attention, N × T × 32 to N × T × 32."""
-        q, k, v = (layer(x).view(x.shape[0], TOKENS, self.heads, -1).transpose(1, 2) for layer in (self.q, self.k, self.v))
+        q, k, v = (
+            layer(x).view(x.shape[0], TOKENS, self.heads, -1).transpose(1, 2)
+            for layer in (self.q, self.k, self.v)
+        )
         mixed = F.scaled_dot_product_attention(self.rotate(q), self.rotate(k), v, is_causal=True)
         result: Tensor = self.o(mixed.transpose(1, 2).reshape(x.shape[0], TOKENS, -1))
         return result

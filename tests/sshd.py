@@ -1,4 +1,5 @@
-"""A real OpenSSH server on loopback with its own keys, port and client configuration: a board that needs no hardware.
+"""A real OpenSSH server on loopback with its own keys, port and client configuration: a board that needs no
+hardware.
 
 As root it serves an unprivileged user of its own, if that one can start a Python with the runtimes; otherwise
 whoever runs the tests.
@@ -55,7 +56,9 @@ Host *
 
 
 class Sshd:
-    """The server. `config` is the client's configuration, `python` an interpreter with the runtimes that the user can start."""
+    """The server. `config` is the client's configuration, `python` an interpreter with the runtimes that the
+    user can start.
+    """
 
     def __init__(self, folder: Path, **environment: str):
         folder.chmod(0o755)
@@ -82,7 +85,12 @@ class Sshd:
 
     def board(self, *, python: Path | None = None, **settings: Any) -> Board:
         """A board on this server."""
-        return Board(self.address, python=str(python or self.python), ssh_config=self.config, settings=BoardSettings(**settings))
+        return Board(
+            self.address,
+            python=str(python or self.python),
+            ssh_config=self.config,
+            settings=BoardSettings(**settings),
+        )
 
     def put_on_path(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """Makes `ssh` read this server's client configuration, as if it were `~/.ssh/config`."""
@@ -105,7 +113,9 @@ class Sshd:
                 socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
                 return
             except OSError:
-                assert self.process.poll() is None and time.monotonic() < deadline, (self.folder / "log").read_text()
+                assert self.process.poll() is None and time.monotonic() < deadline, (
+                    self.folder / "log"
+                ).read_text()
                 time.sleep(0.05)
 
     def stop(self) -> None:
@@ -115,8 +125,14 @@ class Sshd:
         self.process.wait()
 
     def kill_connections(self) -> int:
-        """Kills the server's processes that serve connections, as a network that breaks down would; how many there were."""
-        serving = [pid for pid in descendants(self.process.pid) if command_of(pid)[:1] and command_of(pid)[0].startswith("sshd:")]
+        """Kills the server's processes that serve connections, as a network that breaks down would; how many
+        there were.
+        """
+        serving = [
+            pid
+            for pid in descendants(self.process.pid)
+            if command_of(pid)[:1] and command_of(pid)[0].startswith("sshd:")
+        ]
         for pid in serving:
             kill(pid, signal.SIGKILL)
         return len(serving)
@@ -127,7 +143,11 @@ class Sshd:
         for entry in Path("/proc").iterdir():
             try:
                 if entry.name.isdecimal() and mark in (entry / "environ").read_bytes().split(b"\0"):
-                    found += [int(entry.name)] if any(having in word for word in command_of(int(entry.name))) else []
+                    found += (
+                        [int(entry.name)]
+                        if any(having in word for word in command_of(int(entry.name)))
+                        else []
+                    )
             except OSError:
                 continue
         return found
@@ -179,8 +199,9 @@ def kill(pid: int, number: int) -> None:
 
 
 def _free_port() -> int:
-    """A port below those that Linux gives to clients (32768 and up): none of these takes it while the server is stopped, and a
-    client that tries to reach a stopped server is not connected with itself."""
+    """A port below those that Linux gives to clients (32768 and up): none of these takes it while the server
+    is stopped, and a client that tries to reach a stopped server is not connected with itself.
+    """
     while True:
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", random.SystemRandom().randrange(10_000, 30_000)))
@@ -208,7 +229,10 @@ def _write_python(path: Path, interpreter: str, packages: Path) -> None:
 def _works(python: Path, user: str) -> bool:
     try:
         command = [str(python), "-c", "import numpy, onnxruntime"]
-        return subprocess.run(command, user=user, cwd="/", env={}, capture_output=True, check=False).returncode == 0
+        return (
+            subprocess.run(command, user=user, cwd="/", env={}, capture_output=True, check=False).returncode
+            == 0
+        )
     except OSError:
         return False
 

@@ -82,33 +82,61 @@ def test_help_teaches_with_examples_and_starts_in_under_a_second():
         pytest.param(["search", "--target", "cpu,cpuu"], "did you mean 'cpu'?", id="second-target"),
         pytest.param(["search", "--target", "cpu,cpu"], "names 'cpu' twice", id="target-twice"),
         pytest.param(["search", "--target", "cpu,"], "has an empty name", id="no-second-target"),
-        pytest.param(["search", "--max-latency", "cpuu=1ms"], "names the target 'cpuu': choose 'cpu'", id="limit-target"),
-        pytest.param(["search", "--max-size", "1KB", "--max-size", "2KB"], "is given twice", id="limit-twice"),
+        pytest.param(
+            ["search", "--max-latency", "cpuu=1ms"],
+            "names the target 'cpuu': choose 'cpu'",
+            id="limit-target",
+        ),
+        pytest.param(
+            ["search", "--max-size", "1KB", "--max-size", "2KB"], "is given twice", id="limit-twice"
+        ),
         pytest.param(["search", "--trials", "0"], "--trials 0 is too few", id="trials"),
         pytest.param(["search", "--batch", "0"], "--batch 0 is no batch size", id="batch"),
         pytest.param(["search", "--seed", "-1"], "--seed -1 is no seed", id="seed"),
         pytest.param(["search", "--task-arg", "data"], "is no KEY=VALUE", id="task-arg"),
-        pytest.param(["search", "--task-arg", "a=1", "--task-arg", "a=2"], "is given twice", id="task-arg-twice"),
+        pytest.param(
+            ["search", "--task-arg", "a=1", "--task-arg", "a=2"], "is given twice", id="task-arg-twice"
+        ),
         pytest.param(["search", "digit"], "did you mean 'digits'?", id="task"),
         pytest.param(["search", "nowhere.py:make"], "There is no task file", id="no-file"),
         pytest.param(["search", "task.py:mak"], "has no function 'mak'", id="no-function"),
-        pytest.param(["search", "task.py:make", "--task-arg", "sed=1"], "Unknown task argument 'sed'", id="unknown-arg"),
-        pytest.param(["search", "task.py:make", "--task-arg", "broken=true"], "model failed", id="broken-example"),
-        pytest.param(["search", "task.py:make", "--max-size", "1B"], "--max-size 1 B cannot be reached", id="size"),
+        pytest.param(
+            ["search", "task.py:make", "--task-arg", "sed=1"], "Unknown task argument 'sed'", id="unknown-arg"
+        ),
+        pytest.param(
+            ["search", "task.py:make", "--task-arg", "broken=true"], "model failed", id="broken-example"
+        ),
+        pytest.param(
+            ["search", "task.py:make", "--max-size", "1B"], "--max-size 1 B cannot be reached", id="size"
+        ),
         pytest.param(["front", "nowhere"], "nowhere is no run directory", id="no-run"),
-        pytest.param(["front", "nowhere", "--json", "--csv"], "--json and --csv exclude each other", id="json-and-csv"),
+        pytest.param(
+            ["front", "nowhere", "--json", "--csv"], "--json and --csv exclude each other", id="json-and-csv"
+        ),
         pytest.param(["report", "nowhere"], "nowhere is no run directory", id="no-run-report"),
-        pytest.param(["verify", "nowhere"], "a run that `search` wrote, such as runs/NAME, or a bundle", id="no-run-verify"),
+        pytest.param(
+            ["verify", "nowhere"],
+            "a run that `search` wrote, such as runs/NAME, or a bundle",
+            id="no-run-verify",
+        ),
         pytest.param(["measure", "nowhere.onnx"], "The model nowhere.onnx does not exist", id="no-model"),
-        pytest.param(["measure", "m.onnx", "--target", "cpu,edge"], "measure on one at a time", id="measure-on-two"),
+        pytest.param(
+            ["measure", "m.onnx", "--target", "cpu,edge"], "measure on one at a time", id="measure-on-two"
+        ),
         pytest.param(["targets", "show", "cpuu"], "did you mean 'cpu'?", id="no-target"),
         pytest.param(["targets", "show", "jetson@ann@host:0"], "the port '0'", id="no-port"),
         pytest.param(["search", "--target", "cpu,jetson@-oX@host"], "the user '-oX'", id="option-as-user"),
         pytest.param(["measure", "m.onnx", "--target", "jetson@ann@"], "has no host", id="no-host"),
         pytest.param(["targets", "calibrate", "cpuu"], "did you mean 'cpu'?", id="calibrate-no-target"),
-        pytest.param(["targets", "calibrate", "cpu", "digit"], "did you mean 'digits'?", id="calibrate-no-task"),
+        pytest.param(
+            ["targets", "calibrate", "cpu", "digit"], "did you mean 'digits'?", id="calibrate-no-task"
+        ),
         pytest.param(["targets", "calibrate", "cpu", "--budget", "2"], "has no unit", id="calibrate-no-unit"),
-        pytest.param(["targets", "calibrate", "cpu", "--check", "-1"], "is no number of candidates", id="calibrate-check"),
+        pytest.param(
+            ["targets", "calibrate", "cpu", "--check", "-1"],
+            "is no number of candidates",
+            id="calibrate-check",
+        ),
     ],
 )
 def test_bad_input_is_one_sentence_and_exit_code_2(task, arguments, told):
@@ -141,7 +169,9 @@ def test_a_board_that_is_not_attached_is_exit_code_3_and_names_the_flag(task):
     assert not (task / "runs").exists()
 
 
-@pytest.mark.parametrize("command", [["measure", "m.onnx", "--target"], ["targets", "doctor"]], ids=["measure", "doctor"])
+@pytest.mark.parametrize(
+    "command", [["measure", "m.onnx", "--target"], ["targets", "doctor"]], ids=["measure", "doctor"]
+)
 def test_measure_and_doctor_do_not_take_this_machine_for_a_board_without_address(command, tmp_path):
     (tmp_path / "pi.toml").write_text('inherits = "raspberry-pi-5"\nthreads = 1\ndevice = "Raspberry Pi 99"')
     seen = autocompress(*command, tmp_path / "pi.toml")
@@ -149,7 +179,9 @@ def test_measure_and_doctor_do_not_take_this_machine_for_a_board_without_address
 
 
 def test_a_runtime_option_that_the_runtime_does_not_take_is_exit_code_2(tmp_path):
-    (tmp_path / "own.toml").write_text('inherits = "cpu"\n[runtime_options]\n"session.dynamic_block_base" = "many"')
+    (tmp_path / "own.toml").write_text(
+        'inherits = "cpu"\n[runtime_options]\n"session.dynamic_block_base" = "many"'
+    )
     seen = autocompress("targets", "doctor", tmp_path / "own.toml")
     assert seen.returncode == 2 and "session.dynamic_block_base = 'many'" in seen.stderr
     assert "remove it from runtime_options" in " ".join(seen.stderr.split())
@@ -158,7 +190,16 @@ def test_a_runtime_option_that_the_runtime_does_not_take_is_exit_code_2(tmp_path
 @pytest.mark.serial
 @pytest.mark.slow
 def test_a_board_that_is_not_attached_is_predicted_picked_and_verified(task):
-    command = ("search", "task.py:make", "--target", board(task), "--allow-predicted", "--no-recovery", "--trials", "3")
+    command = (
+        "search",
+        "task.py:make",
+        "--target",
+        board(task),
+        "--allow-predicted",
+        "--no-recovery",
+        "--trials",
+        "3",
+    )
     seen = autocompress(*command, cwd=task)
     assert seen.returncode == 0, seen.stderr
     assert "are predicted, not measured" in seen.stderr and "latency ~" in seen.stderr
@@ -169,7 +210,9 @@ def test_a_board_that_is_not_attached_is_predicted_picked_and_verified(task):
     assert autocompress("verify", run, cwd=task).returncode == 3  # the board is not attached still
     verified = autocompress("verify", run, "--target", "cpu", "--json", cwd=task)
     found = json.loads(verified.stdout)
-    assert verified.returncode == 0 and found["targets"][0]["points"][0]["predicted"] and not found["regressed"], verified.stderr
+    assert (
+        verified.returncode == 0 and found["targets"][0]["points"][0]["predicted"] and not found["regressed"]
+    ), verified.stderr
     assert autocompress("verify", task / "nothing").returncode == 2
     (task / "bundle" / "manifest.json").write_text("{}")
     damaged = autocompress("verify", task / "bundle", cwd=task)
@@ -222,7 +265,9 @@ def test_targets_calibrate_keeps_a_table_and_tells_its_error(task, monkeypatch):
     report = json.loads(seen.stdout)
     assert report["before"]["count"] == 2 and report["calibration"]["measured"] >= 1
     again = autocompress(*command[:-2], cwd=task)
-    assert f"{report['calibration']['measured'] + 2} known before" in again.stdout and "Table: " in again.stdout
+    assert (
+        f"{report['calibration']['measured'] + 2} known before" in again.stdout and "Table: " in again.stdout
+    )
 
 
 def test_dry_run_tells_the_space_and_writes_nothing(task):
@@ -233,7 +278,9 @@ def test_dry_run_tells_the_space_and_writes_nothing(task):
 
 
 def test_dry_run_tells_what_a_target_rules_out_and_why_without_its_device(task):
-    seen = autocompress("search", "task.py:make", "--dry-run", "--target", "jetson@nobody@127.0.0.1:1", cwd=task)
+    seen = autocompress(
+        "search", "task.py:make", "--dry-run", "--target", "jetson@nobody@127.0.0.1:1", cwd=task
+    )
     assert seen.returncode == 0 and "fp8: target 'jetson' has no fp8 tensor cores" in seen.stdout
     assert "int6, int4, int3, int2: TensorRT does not expand packed weights" in seen.stdout
     assert "Target 'jetson' is away: the plan holds without it" in seen.stderr
@@ -251,7 +298,9 @@ def test_front_of_several_targets_is_the_joint_one_and_each_targets_own(run_of_t
     assert [line for line in text.splitlines() if line.strip() in ("all targets", "cpu", "edge")]
     own = json.loads(autocompress("front", run_of_two, "--target", "edge", "--json").stdout)
     everywhere = text.partition("\non all targets\n")[2].splitlines()
-    assert everywhere and all(text.splitlines().count(line) == 1 for line in everywhere), "what holds on all is said once"
+    assert everywhere and all(text.splitlines().count(line) == 1 for line in everywhere), (
+        "what holds on all is said once"
+    )
     assert own["target"]["name"] == "edge" and "targets" not in own
     assert json.loads(autocompress("front", run_of_two, "--json").stdout)["fronts"].keys() == {"cpu", "edge"}
 
@@ -264,13 +313,19 @@ def test_a_target_that_the_run_does_not_have_is_exit_code_2(run_of_two):
 
 def test_pick_tells_the_limits_of_each_target_when_nothing_meets_them(run_of_two, tmp_path):
     seen = autocompress("pick", run_of_two, "--max-latency", "edge=1us", "--out", tmp_path / "bundle")
-    assert seen.returncode == 1 and "latency ≤ 0.001 ms on edge" in seen.stderr and not (tmp_path / "bundle").exists()
+    assert (
+        seen.returncode == 1
+        and "latency ≤ 0.001 ms on edge" in seen.stderr
+        and not (tmp_path / "bundle").exists()
+    )
 
 
 @pytest.mark.serial
 @pytest.mark.slow
 def test_a_search_on_two_targets_from_the_task_to_a_bundle_for_each(task):
-    (task / "edge.toml").write_text('inherits = "cpu"\nmemory_limit_bytes = 536870912\nstorage_bits = [4]\nopset = 22\n')
+    (task / "edge.toml").write_text(
+        'inherits = "cpu"\nmemory_limit_bytes = 536870912\nstorage_bits = [4]\nopset = 22\n'
+    )
     command = ("search", "task.py:make", "--target", "cpu,edge.toml", "--trials", "2", "--json")
     seen = autocompress(*command, "--max-latency", "cpu=1s,edge=2s", cwd=task)
     assert seen.returncode == 0, seen.stderr
@@ -278,10 +333,16 @@ def test_a_search_on_two_targets_from_the_task_to_a_bundle_for_each(task):
     assert [target["constraints"]["max_latency_s"] for target in value["targets"]] == [1.0, 2.0]
     entries = value["baseline"]["targets"]
     assert all(entry["latency"]["latency_s"] > 0 and entry["finalist"] for entry in entries.values())
-    assert len({entry["artifact"]["digest"] for entry in entries.values()}) == 2  # another opset is another file
-    picked = autocompress("pick", directory, "--max-drop", "50pp", "--minimize", "size", "--out", task / "bundle")
+    assert (
+        len({entry["artifact"]["digest"] for entry in entries.values()}) == 2
+    )  # another opset is another file
+    picked = autocompress(
+        "pick", directory, "--max-drop", "50pp", "--minimize", "size", "--out", task / "bundle"
+    )
     assert picked.returncode == 0, picked.stderr
-    manifests = [json.loads((task / "bundle" / name / "manifest.json").read_text()) for name in ("cpu", "edge")]
+    manifests = [
+        json.loads((task / "bundle" / name / "manifest.json").read_text()) for name in ("cpu", "edge")
+    ]
     assert [manifest["target"]["name"] for manifest in manifests] == ["cpu", "edge"]
     assert manifests[0]["recipe"] == manifests[1]["recipe"]
 
@@ -293,10 +354,18 @@ def test_a_search_from_the_task_to_the_bundle(task):
     assert seen.returncode == 0, seen.stderr
     assert json.loads(seen.stdout)["uniform_int8"]["trial"] == 1
     directory = task / "runs" / "tiny-cpu"
-    assert {"run.toml", "study.db", "measurements.db", "artifacts", "front.json", "report.html", "log.jsonl"} <= {
-        path.name for path in directory.iterdir()
-    }
-    picked = autocompress("pick", directory, "--max-drop", "50pp", "--minimize", "size", "--out", task / "bundle")
+    assert {
+        "run.toml",
+        "study.db",
+        "measurements.db",
+        "artifacts",
+        "front.json",
+        "report.html",
+        "log.jsonl",
+    } <= {path.name for path in directory.iterdir()}
+    picked = autocompress(
+        "pick", directory, "--max-drop", "50pp", "--minimize", "size", "--out", task / "bundle"
+    )
     assert picked.returncode == 0 and (task / "bundle" / "manifest.json").is_file()
     again = autocompress(*command, cwd=task)
     assert json.loads(again.stdout)["trials"] == json.loads(seen.stdout)["trials"]
@@ -307,7 +376,11 @@ def test_a_search_from_the_task_to_the_bundle(task):
 
 def events_of(directory: Path) -> list[dict[str, object]]:
     log = directory / "log.jsonl"
-    return [json.loads(line) for line in log.read_text().splitlines() if line.endswith("}")] if log.exists() else []
+    return (
+        [json.loads(line) for line in log.read_text().splitlines() if line.endswith("}")]
+        if log.exists()
+        else []
+    )
 
 
 def numbers(directory: Path, kind: str) -> list[object]:
@@ -327,11 +400,15 @@ def test_kill_9_in_a_real_trial_and_the_same_command_goes_on(task):
     assert before[-1] in (2, 3) and numbers(directory, "finished") == before[:-1]
     again = autocompress(*arguments, cwd=task)
     assert again.returncode == 0, again.stderr
-    assert numbers(directory, "started") == [*before, *range(before[-1], 4)] and numbers(directory, "finished") == [0, 1, 2, 3]
+    assert numbers(directory, "started") == [*before, *range(before[-1], 4)] and numbers(
+        directory, "finished"
+    ) == [0, 1, 2, 3]
 
 
 def in_a_trial(search: int, directory: Path) -> bool:
-    """Stops a search, with its workers, in the middle of a trial behind the first two; one that is elsewhere goes on."""
+    """Stops a search, with its workers, in the middle of a trial behind the first two; one that is elsewhere
+    goes on.
+    """
     if len(numbers(directory, "started")) <= 2:
         return False
     os.killpg(search, signal.SIGSTOP)

@@ -19,9 +19,15 @@ ORDER = (
     "cli",
     "__main__",
 )
-LEVELS = {name: level for level, names in enumerate(ORDER) for name in (names if isinstance(names, tuple) else (names,))}
+LEVELS = {
+    name: level
+    for level, names in enumerate(ORDER)
+    for name in (names if isinstance(names, tuple) else (names,))
+}
 HEAVY = ("torch", "optuna", "onnxruntime", "onnx", "plotly", "scipy", "numpy", "pandas", "sklearn")
-MODULES = [path for folder in ("", *LEVELS) for path in sorted((ROOT / folder).glob("**/*.py" if folder else "*.py"))]
+MODULES = [
+    path for folder in ("", *LEVELS) for path in sorted((ROOT / folder).glob("**/*.py" if folder else "*.py"))
+]
 
 
 def imported(path: Path) -> set[str]:
@@ -36,7 +42,11 @@ def imported(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "autocompress":
             found.add("autocompress")
         elif isinstance(node, ast.Import):
-            found |= {alias.name.split(".")[0] for alias in node.names if alias.name.split(".")[0] in ("autocompress", "torch")}
+            found |= {
+                alias.name.split(".")[0]
+                for alias in node.names
+                if alias.name.split(".")[0] in ("autocompress", "torch")
+            }
     return found
 
 
@@ -56,12 +66,16 @@ def test_profiles_never_import_torch():
 
 def test_the_worker_imports_nothing_of_the_package():
     for path in (ROOT / "targets" / "on_device").glob("*.py"):
-        levels = {node.level for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)}
+        levels = {
+            node.level for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)
+        }
         assert levels <= {0, 1}, path
         assert "autocompress" not in imported(path), path
 
 
-@pytest.mark.parametrize("code", ["import autocompress", "import autocompress.cli", "import autocompress.search"])
+@pytest.mark.parametrize(
+    "code", ["import autocompress", "import autocompress.cli", "import autocompress.search"]
+)
 def test_importing_is_light(code):
     command = f"{code}, sys; print([name for name in {HEAVY} if name in sys.modules])"
     seen = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=True)

@@ -15,7 +15,9 @@ def counted_macs(row: TinyModel) -> int:
     def count(module: nn.Module, inputs: tuple[torch.Tensor], output: torch.Tensor) -> None:
         nonlocal total
         if isinstance(module, nn.GRU | nn.LSTM):
-            total += inputs[0].shape[1] * sum(parameter.numel() for parameter in module.parameters() if parameter.dim() == 2)
+            total += inputs[0].shape[1] * sum(
+                parameter.numel() for parameter in module.parameters() if parameter.dim() == 2
+            )
         else:
             positions = inputs[0] if isinstance(module, nn.ConvTranspose2d) else output
             total += positions[0].numel() * module.get_parameter("weight")[0].numel()

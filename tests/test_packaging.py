@@ -17,7 +17,9 @@ ROOT = Path(__file__).resolve().parent.parent
 def wheel(tmp_path_factory):
     out = tmp_path_factory.mktemp("wheel")
     source = out / "source"
-    listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True)
+    listed = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     for name in listed.stdout.splitlines():
         if (ROOT / name).is_file():
             (source / name).parent.mkdir(parents=True, exist_ok=True)
@@ -30,17 +32,26 @@ def wheel(tmp_path_factory):
 def environment(folder, *pip_arguments):
     """A new virtual environment with the wheel; returns its `autocompress`."""
     venv.create(folder, with_pip=True)
-    subprocess.run([folder / "bin" / "pip", "install", "--quiet", *pip_arguments], check=True, capture_output=True)
+    subprocess.run(
+        [folder / "bin" / "pip", "install", "--quiet", *pip_arguments], check=True, capture_output=True
+    )
     return folder / "bin" / "autocompress"
 
 
 def run(*command, cwd):
-    return subprocess.run([str(part) for part in command], cwd=cwd, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [str(part) for part in command], cwd=cwd, capture_output=True, text=True, check=False
+    )
 
 
 def test_wheel_holds_data_files_and_no_tests(wheel):
     names = {name.removeprefix("autocompress/") for name in zipfile.ZipFile(wheel).namelist()}
-    assert {"profiles/devices/cpu.toml", "results/report/template.html", "results/why/limits.py", "py.typed"} <= names
+    assert {
+        "profiles/devices/cpu.toml",
+        "results/report/template.html",
+        "results/why/limits.py",
+        "py.typed",
+    } <= names
     assert not [name for name in names if name.startswith(("tests", "examples", "benchmarks"))]
 
 

@@ -1,4 +1,6 @@
-"""Waiting for what is to happen, instead of for a time in which it might; time that other programs do not take."""
+"""Waiting for what is to happen, instead of for a time in which it might; time that other programs do not
+take.
+"""
 
 import contextlib
 import os
@@ -37,8 +39,12 @@ def cpu_s(pid: int) -> float:
 
 
 def computed(command: Sequence[str | Path], *, cwd: Path | None = None) -> tuple[str, float]:
-    """What a command prints, and for how many seconds it computes: that it waits for a busy machine is not its fault."""
+    """What a command prints, and for how many seconds it computes: that it waits for a busy machine is not
+    its fault.
+    """
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    done = subprocess.run([str(part) for part in command], cwd=cwd, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [str(part) for part in command], cwd=cwd, capture_output=True, text=True, check=True
+    )
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return done.stdout, after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime

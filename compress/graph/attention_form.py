@@ -1,7 +1,8 @@
 """A plain form of torch's own attention module.
 
-`nn.MultiheadAttention` hides its heads in the batch dimension (`view(T, N·H, D)`), where no head can be told from a sample. The
-same self-attention in plain views and products can be followed (`follow_attention`); parameters and answers are the same.
+`nn.MultiheadAttention` hides its heads in the batch dimension (`view(T, N·H, D)`), where no head can be told
+from a sample. The same self-attention in plain views and products can be followed (`follow_attention`);
+parameters and answers are the same.
 """
 
 import types
@@ -36,7 +37,11 @@ def _forward(  # noqa: PLR0917 - the parameters are those of torch
     is_causal: bool = False,
 ) -> tuple[Tensor, Tensor | None]:
     """Batched self-attention with no mask, or one for all samples; anything else takes torch's own way."""
-    options: dict[str, Any] = {"need_weights": need_weights, "average_attn_weights": average_attn_weights, "is_causal": is_causal}
+    options: dict[str, Any] = {
+        "need_weights": need_weights,
+        "average_attn_weights": average_attn_weights,
+        "is_causal": is_causal,
+    }
     shared_mask = attn_mask is None or attn_mask.dim() == 2
     plain = query is key and key is value and query.dim() == 3 and key_padding_mask is None and shared_mask
     if not plain or (need_weights and not average_attn_weights) or (is_causal and attn_mask is None):
@@ -47,7 +52,9 @@ def _forward(  # noqa: PLR0917 - the parameters are those of torch
     projected = F.linear(x, self.in_proj_weight, self.in_proj_bias)
     heads = projected.view(x.shape[0], x.shape[1], 3, self.num_heads, self.head_dim)
     q, k, v = heads.permute(2, 0, 3, 1, 4).unbind(0)
-    if attn_mask is not None and attn_mask.dtype == torch.bool:  # here True forbids, for scaled_dot_product_attention it allows
+    if (
+        attn_mask is not None and attn_mask.dtype == torch.bool
+    ):  # here True forbids, for scaled_dot_product_attention it allows
         attn_mask = torch.zeros_like(attn_mask, dtype=x.dtype).masked_fill(attn_mask, float("-inf"))
     mixed = F.scaled_dot_product_attention(q, k, v, attn_mask)
     output = self.out_proj(mixed.transpose(1, 2).flatten(2))

@@ -1,9 +1,11 @@
-"""Residual blocks: which there are, and the graph without one. Depth is what the latency of a small network follows.
+"""Residual blocks: which there are, and the graph without one. Depth is what the latency of a small network
+follows.
 
-A block is the branch of a sum `shortcut + branch(x)` whose shortcut starts from the same tensor x: the identity, a padded or
-sampled copy, or a projection with a layer of its own. Without the branch the shortcut stands in place of the sum, as in
-stochastic depth (Huang et al., "Deep Networks with Stochastic Depth", 2016, equation 2 with b = 0). Nothing changes its shape,
-before or after pruning, since a sum's operands share their channels.
+A block is the branch of a sum `shortcut + branch(x)` whose shortcut starts from the same tensor x: the
+identity, a padded or sampled copy, or a projection with a layer of its own. Without the branch the shortcut
+stands in place of the sum, as in stochastic depth (Huang et al., "Deep Networks with Stochastic Depth", 2016,
+equation 2 with b = 0). Nothing changes its shape, before or after pruning, since a sum's operands share their
+channels.
 """
 
 from collections import Counter
@@ -33,10 +35,14 @@ class Block:
 def find_blocks(module: fx.GraphModule) -> tuple[Block, ...]:
     """The removable residual blocks, in order of execution; names are unique.
 
-    A branch reads one tensor, which the shortcut reads too, and nothing else reads what it computes; it has a layer whose
-    weight is its own. Should all blocks together hold every layer of the model, the first of them stay.
+    A branch reads one tensor, which the shortcut reads too, and nothing else reads what it computes; it has a
+    layer whose weight is its own. Should all blocks together hold every layer of the model, the first of them
+    stay.
     """
-    layers_of = {node: tuple(layer_name(str(weight.target)) for weight in weight_nodes(node)) for node in module.graph.nodes}
+    layers_of = {
+        node: tuple(layer_name(str(weight.target)) for weight in weight_nodes(node))
+        for node in module.graph.nodes
+    }
     computed = _computed_from_inputs(module)
     found: list[Block] = []
     for node in module.graph.nodes:
@@ -47,10 +53,12 @@ def find_blocks(module: fx.GraphModule) -> tuple[Block, ...]:
 
 
 def remove_blocks(module: fx.GraphModule, blocks: Iterable[Block]) -> dict[str, str]:
-    """Removes the branches of `blocks` from the graph, their nodes and parameters, in place; the sums become their shortcuts.
+    """Removes the branches of `blocks` from the graph, their nodes and parameters, in place; the sums become
+    their shortcuts.
 
-    Returns which node now stands for each replaced one, in the order of replacement. A block inside a removed one is gone
-    with it. A ReLU right behind a removed sum goes too when the shortcut itself comes out of a ReLU.
+    Returns which node now stands for each replaced one, in the order of replacement. A block inside a removed
+    one is gone with it. A ReLU right behind a removed sum goes too when the shortcut itself comes out of a
+    ReLU.
     """
     replaced: dict[str, str] = {}
     for block in blocks:
@@ -63,7 +71,9 @@ def remove_blocks(module: fx.GraphModule, blocks: Iterable[Block]) -> dict[str, 
     return replaced
 
 
-def _block(node: fx.Node, layers_of: Mapping[fx.Node, tuple[str, ...]], computed: set[fx.Node]) -> Block | None:
+def _block(
+    node: fx.Node, layers_of: Mapping[fx.Node, tuple[str, ...]], computed: set[fx.Node]
+) -> Block | None:
     """The block whose branch ends in this sum: of two candidates the one with more layers."""
     if operation(node) != "add" or len(node.all_input_nodes) != 2 or node.kwargs.get("alpha", 1) != 1:
         return None
@@ -91,9 +101,16 @@ def _cone(total: fx.Node, branch: int) -> set[fx.Node]:
 
 
 def _removable(total: fx.Node, shortcut: fx.Node, cone: set[fx.Node], computed: set[fx.Node]) -> bool:
-    """Whether the shortcut can stand for the sum, and the branch reads one tensor that the shortcut reads as well."""
+    """Whether the shortcut can stand for the sum, and the branch reads one tensor that the shortcut reads as
+    well.
+    """
     reading = [node for node in cone if operation(node) != "sym_size"]
-    starts = {source for node in reading for source in node.all_input_nodes if source in computed and source not in cone}
+    starts = {
+        source
+        for node in reading
+        for source in node.all_input_nodes
+        if source in computed and source not in cone
+    }
     if len(starts) != 1 or not starts <= _ancestors(shortcut) or not _alike(shortcut, total):
         return False
     return all(weight in cone for node in cone for weight in weight_nodes(node))
@@ -102,14 +119,21 @@ def _removable(total: fx.Node, shortcut: fx.Node, cone: set[fx.Node], computed: 
 def _alike(left: fx.Node, right: fx.Node) -> bool:
     """Whether both are tensors of one shape (the free batch size compared by its symbol) and type."""
     a, b = left.meta.get("val"), right.meta.get("val")
-    return isinstance(a, Tensor) and isinstance(b, Tensor) and a.dtype == b.dtype and [*map(str, a.shape)] == [*map(str, b.shape)]
+    return (
+        isinstance(a, Tensor)
+        and isinstance(b, Tensor)
+        and a.dtype == b.dtype
+        and [*map(str, a.shape)] == [*map(str, b.shape)]
+    )
 
 
 def _computed_from_inputs(module: fx.GraphModule) -> set[fx.Node]:
     """The nodes whose values depend on the model's inputs by more than their shapes."""
     found: set[fx.Node] = set()
     for node in module.graph.nodes:
-        if node.op == "placeholder" or (operation(node) != "sym_size" and not found.isdisjoint(node.all_input_nodes)):
+        if node.op == "placeholder" or (
+            operation(node) != "sym_size" and not found.isdisjoint(node.all_input_nodes)
+        ):
             found.add(node)
     return found
 
@@ -124,7 +148,9 @@ def _ancestors(node: fx.Node) -> set[fx.Node]:
     return seen
 
 
-def _leaving_a_layer(module: fx.GraphModule, blocks: Sequence[Block], layers_of: Mapping[fx.Node, tuple[str, ...]]) -> list[Block]:
+def _leaving_a_layer(
+    module: fx.GraphModule, blocks: Sequence[Block], layers_of: Mapping[fx.Node, tuple[str, ...]]
+) -> list[Block]:
     """The blocks without the first ones, as far as an output would lose its last layer when all were removed."""
     kept = list(blocks)
     outputs = next(node for node in module.graph.nodes if node.op == "output").all_input_nodes
@@ -158,7 +184,11 @@ def _with_unique_names(blocks: Iterable[Block]) -> tuple[Block, ...]:
 def _take_out(module: fx.GraphModule, total: fx.Node, branch: int) -> dict[str, str]:
     """Replaces the sum by its shortcut and erases the branch; returns what was replaced by what."""
     cone, shortcut = _cone(total, branch), total.all_input_nodes[1 - branch]
-    doubled = [user for user in total.users if operation(user) in _IDEMPOTENT and operation(user) == operation(shortcut)]
+    doubled = [
+        user
+        for user in total.users
+        if operation(user) in _IDEMPOTENT and operation(user) == operation(shortcut)
+    ]
     for node in (total, *doubled):
         node.replace_all_uses_with(shortcut)
     for node in (*doubled, total, *(node for node in reversed(module.graph.nodes) if node in cone)):
@@ -171,6 +201,8 @@ def _drop_unused(module: fx.GraphModule) -> None:
     module.graph.eliminate_dead_code()
     module.delete_all_unused_submodules()
     read = {str(node.target) for node in module.graph.nodes if node.op == "get_attr"}
-    for name in [name for name, _ in (*module.named_parameters(), *module.named_buffers()) if name not in read]:
+    for name in [
+        name for name, _ in (*module.named_parameters(), *module.named_buffers()) if name not in read
+    ]:
         path, _, leaf = name.rpartition(".")
         delattr(module.get_submodule(path), leaf)

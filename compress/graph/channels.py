@@ -1,13 +1,15 @@
 """Coupled channel groups, exact to the index, from one pass over the ATen graph.
 
-Every channel of every tensor has a *slot*. An operation either passes slots on (ReLU), makes new ones (a convolution's
-output), joins two (the sum of a residual block: channel i of one operand cannot go without channel i of the other) or
-pins them (an operation that this module does not know). Joined slots are one *unit*: the smallest thing that can be removed.
-Units that touch the same parameters in the same way form a *group*, whose keep level the search chooses.
+Every channel of every tensor has a *slot*. An operation either passes slots on (ReLU), makes new ones (a
+convolution's output), joins two (the sum of a residual block: channel i of one operand cannot go without
+channel i of the other) or pins them (an operation that this module does not know). Joined slots are one
+*unit*: the smallest thing that can be removed. Units that touch the same parameters in the same way form a
+*group*, whose keep level the search chooses.
 
-Example, a zero-padded shortcut from 16 to 32 channels: the sum joins channel i of the first stage with channel i + 8 of the
-second; the 16 outer channels of the second stage meet only padding, so that they are a group of their own. Torch-Pruning's
-DependencyGraph, which this replaces, joins i with i there and then fails on the shapes.
+Example, a zero-padded shortcut from 16 to 32 channels: the sum joins channel i of the first stage with
+channel i + 8 of the second; the 16 outer channels of the second stage meet only padding, so that they are a
+group of their own. Torch-Pruning's DependencyGraph, which this replaces, joins i with i there and then fails
+on the shapes.
 """
 
 import math
@@ -20,7 +22,9 @@ Slots = np.ndarray  # int64, one slot per channel
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """Dimension `dim` of a parameter is indexed by `slots`; `writes` says that the parameter produces these channels."""
+    """Dimension `dim` of a parameter is indexed by `slots`; `writes` says that the parameter produces these
+    channels.
+    """
 
     parameter: str
     dim: int
@@ -30,7 +34,9 @@ class Use:
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """A constant of a node that depends on how many of `slots` remain along dimension `dim`; `kind` says which constant."""
+    """A constant of a node that depends on how many of `slots` remain along dimension `dim`; `kind` says
+    which constant.
+    """
 
     node: str
     kind: str
@@ -101,7 +107,8 @@ class Unit:
 class Group:
     """Units that touch the same parameters: `channels` of them can be kept in any number from 1 up.
 
-    `layers` are the layers whose output channels belong to the group, or the embedding when its columns meet no layer's output.
+    `layers` are the layers whose output channels belong to the group, or the embedding when its columns meet
+    no layer's output.
     """
 
     name: str
@@ -125,15 +132,20 @@ class Exclusion:
 def levels(group: Group, multiple: int) -> tuple[int, ...]:
     """Keep levels, ascending: the counts that leave multiples of `multiple` channels, then the whole group.
 
-    A unit may be several channels of each of its layers, such as an attention head: then fewer units are enough.
+    A unit may be several channels of each of its layers, such as an attention head: then fewer units are
+    enough.
     """
     width = math.gcd(*(len(index) for index in group.units[0].indices.values())) or 1
     step = multiple // math.gcd(multiple, width)
     return (*range(step, group.channels, step), group.channels)
 
 
-def groups_of(channels: ChannelMap, layers: dict[str, str]) -> tuple[tuple[Group, ...], tuple[Exclusion, ...]]:
-    """Groups and exclusions from a finished map; `layers` gives the layer of each weight, in order of execution."""
+def groups_of(
+    channels: ChannelMap, layers: dict[str, str]
+) -> tuple[tuple[Group, ...], tuple[Exclusion, ...]]:
+    """Groups and exclusions from a finished map; `layers` gives the layer of each weight, in order of
+    execution.
+    """
     units = _units(channels)
     by_signature: dict[tuple[tuple[str, int, int], ...], list[Unit]] = {}
     for unit in units:
@@ -165,7 +177,11 @@ def _exclusions(channels: ChannelMap, layers: dict[str, str]) -> tuple[Exclusion
     found = []
     for use in channels.uses:
         if use.writes and use.parameter in layers:
-            reasons = [channels.pinned[unit] for unit in channels.roots(use.slots).tolist() if unit in channels.pinned]
+            reasons = [
+                channels.pinned[unit]
+                for unit in channels.roots(use.slots).tolist()
+                if unit in channels.pinned
+            ]
             if reasons:
                 found.append(Exclusion(name=layers[use.parameter], reason=reasons[0]))
     return tuple(found)

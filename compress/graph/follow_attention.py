@@ -1,8 +1,9 @@
 """How attention treats channels: heads are what can be removed.
 
-A projection of H·D channels is viewed as H × D. The D channels of a head are joined into one unit, which leaves D (and with
-it rotary positions and the 1/√D of the softmax) whole; the products of queries, keys and values join their heads. Flattened
-again, head i is D columns of the output projection. Without its head the model answers as if these columns were zero.
+A projection of H·D channels is viewed as H × D. The D channels of a head are joined into one unit, which
+leaves D (and with it rotary positions and the 1/√D of the softmax) whole; the products of queries, keys and
+values join their heads. Flattened again, head i is D columns of the output projection. Without its head the
+model answers as if these columns were zero.
 """
 
 import math
@@ -14,11 +15,19 @@ from .channels import Edit, Layout, Slots
 from .follow_reader import Reader, dims_of, rank_of, shape_of, unfollowed
 from .graph import argument, operation
 
-_INDEXING = {"unbind": 1, "select": 1, "chunk": 2, "split": 2, "split_with_sizes": 2}  # operation → position of its dimension
+_INDEXING = {
+    "unbind": 1,
+    "select": 1,
+    "chunk": 2,
+    "split": 2,
+    "split_with_sizes": 2,
+}  # operation → position of its dimension
 
 
 def view(reader: Reader, node: fx.Node) -> Layout | None:
-    """Channels that are split in heads, or that absorb the dimensions behind them; also flatten, unflatten and reshape."""
+    """Channels that are split in heads, or that absorb the dimensions behind them; also flatten, unflatten
+    and reshape.
+    """
     source, layout = argument(node, 0), reader.layout(argument(node, 0))
     if layout is None:
         return None
@@ -32,7 +41,9 @@ def view(reader: Reader, node: fx.Node) -> Layout | None:
         return unfollowed(reader, node)
     if after[start] % len(slots) == 0:
         return _merge(reader, node, layout, start)
-    stop = next((i for i in range(start + 1, len(after) + 1) if math.prod(after[start:i]) == len(slots)), None)
+    stop = next(
+        (i for i in range(start + 1, len(after) + 1) if math.prod(after[start:i]) == len(slots)), None
+    )
     return unfollowed(reader, node) if stop is None else _split(reader, node, slots, (start, stop))
 
 
@@ -93,7 +104,9 @@ def permute(reader: Reader, node: fx.Node) -> Layout | None:
 
 
 def matmul(reader: Reader, node: fx.Node) -> Layout | None:
-    """Heads are batch dimensions of both operands; a contracted dimension couples both operands and disappears."""
+    """Heads are batch dimensions of both operands; a contracted dimension couples both operands and
+    disappears.
+    """
     left, right = node.args[:2]
     rank = rank_of(node)
     if rank_of(left) != rank or rank_of(right) != rank:
@@ -114,7 +127,11 @@ def dot_product_attention(reader: Reader, node: fx.Node) -> Layout | None:
     """Query, key and value of a head go together."""
     layouts = [reader.layout(value) for value in node.args[:3]]
     known = [layout for layout in layouts if layout is not None]
-    if len(known) < 3 or len({(dim, len(slots)) for dim, slots in known}) > 1 or known[0][0] >= rank_of(node) - 2:
+    if (
+        len(known) < 3
+        or len({(dim, len(slots)) for dim, slots in known}) > 1
+        or known[0][0] >= rank_of(node) - 2
+    ):
         return unfollowed(reader, node)
     dim, slots = known[0]
     mask: Any = argument(node, 3)

@@ -14,7 +14,9 @@ def same(reader: Reader, node: fx.Node) -> Layout | None:
 
 
 def spatial(reader: Reader, node: fx.Node) -> Layout | None:
-    """Operations that know dimension 1 as their channels (pooling, convolutions) cannot follow others: these are pinned."""
+    """Operations that know dimension 1 as their channels (pooling, convolutions) cannot follow others: these
+    are pinned.
+    """
     layout = reader.layout(argument(node, 0))
     if layout is not None and layout[0] != 1:
         reader.map.pin(layout[1], f"{operation(node)} works across these channels")
@@ -145,7 +147,11 @@ def batch_norm(reader: Reader, node: fx.Node) -> Layout | None:
 def binary(reader: Reader, node: fx.Node) -> Layout | None:
     """Aligned channels are joined; a constant or a tensor of size 1 along the channels is broadcast."""
     rank = rank_of(node)
-    operands = [value for value in node.args[:2] if isinstance(value, fx.Node) and "val" in value.meta and _is_tensor(value)]
+    operands = [
+        value
+        for value in node.args[:2]
+        if isinstance(value, fx.Node) and "val" in value.meta and _is_tensor(value)
+    ]
     aligned: list[Layout] = []
     for operand in operands:
         layout = reader.layout(operand)

@@ -1,4 +1,6 @@
-"""What a rule needs to follow channels through one operation: the graph, the map being filled, and layouts so far."""
+"""What a rule needs to follow channels through one operation: the graph, the map being filled, and layouts so
+far.
+"""
 
 from collections.abc import Iterable
 from typing import Any
@@ -38,7 +40,10 @@ def unfollowed(reader: Reader, node: fx.Node) -> Layout | None:
 
 def shape_of(node: Any) -> list[int]:
     """Shape with the batch size of the example in place of the free one."""
-    return [int(size.node.hint) if isinstance(size, torch.SymInt) else int(size) for size in node.meta["val"].shape]
+    return [
+        int(size.node.hint) if isinstance(size, torch.SymInt) else int(size)
+        for size in node.meta["val"].shape
+    ]
 
 
 def rank_of(node: Any) -> int:

@@ -49,7 +49,9 @@ def pad(reader: Reader, node: fx.Node) -> Layout | None:
     if min(front, back) < 0 or argument(node, 2, "constant") not in ("constant", 0, 0.0, None):
         return unfollowed(reader, node)
     slots = np.concatenate([reader.map.new(front), layout[1], reader.map.new(back)])
-    reader.map.edits.append(Edit(node.name, "pad", layout[0], (slots[:front], slots[front + len(layout[1]) :])))
+    reader.map.edits.append(
+        Edit(node.name, "pad", layout[0], (slots[:front], slots[front + len(layout[1]) :]))
+    )
     return layout[0], slots
 
 
@@ -141,7 +143,9 @@ def unsqueeze(reader: Reader, node: fx.Node) -> Layout | None:
 
 
 def read_size(reader: Reader, node: fx.Node) -> Layout | None:
-    """Sizes read from a tensor: along the channels they would be stale, along other dimensions they are harmless."""
+    """Sizes read from a tensor: along the channels they would be stale, along other dimensions they are
+    harmless.
+    """
     layout = reader.layout(argument(node, 0))
     if layout is not None and argument(node, 1) == layout[0]:
         reader.map.pin(layout[1], "the model reads the number of these channels")

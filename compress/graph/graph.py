@@ -1,7 +1,8 @@
 """The traced model: an ATen graph (torch.export) that can be read, edited and run like any module.
 
-The graph keeps the parameters' names (state_dict keys), so that a layer here, its ONNX initializer and the user's module
-share one name. Batch normalization and dropout stay in the graph and are switched between training and inference.
+The graph keeps the parameters' names (state_dict keys), so that a layer here, its ONNX initializer and the
+user's module share one name. Batch normalization and dropout stay in the graph and are switched between
+training and inference.
 """
 
 import copy
@@ -31,18 +32,25 @@ def load_exporter() -> None:
 
 
 def trace(model: nn.Module, example_inputs: tuple[Tensor, ...]) -> fx.GraphModule:
-    """The model in inference form as an ATen graph with a dynamic batch dimension 0; the model itself is not changed.
+    """The model in inference form as an ATen graph with a dynamic batch dimension 0; the model itself is not
+    changed.
 
-    Raises TaskError when `torch.export` cannot follow the model (control flow that depends on data, a fixed batch size).
+    Raises TaskError when `torch.export` cannot follow the model (control flow that depends on data, a fixed
+    batch size).
     """
     model = clone(model).eval().requires_grad_(True)
     use_plain_attention(model)
-    inputs = tuple(tensor if len(tensor) > 1 else tensor.repeat(2, *[1] * (tensor.dim() - 1)) for tensor in example_inputs)
+    inputs = tuple(
+        tensor if len(tensor) > 1 else tensor.repeat(2, *[1] * (tensor.dim() - 1))
+        for tensor in example_inputs
+    )
     batch = tuple({0: torch.export.Dim.DYNAMIC} for _ in inputs)
     try:
         with warnings.catch_warnings():  # recurrent layers keep a second list of their weights
             warnings.filterwarnings("ignore", "The tensor attributes? .*_flat_weights", UserWarning)
-            program = torch.export.export(model, inputs, dynamic_shapes=dict(zip(_names(model), batch, strict=False)))
+            program = torch.export.export(
+                model, inputs, dynamic_shapes=dict(zip(_names(model), batch, strict=False))
+            )
     except Exception as error:  # torch.export raises many types; all mean that this model cannot be exported
         raise TaskError(
             f"The model cannot be exported by torch.export ({type(error).__name__}: {_first_line(error)}): "
@@ -84,13 +92,17 @@ def _first_line(error: BaseException) -> str:
 
 def clone(module: Module) -> Module:
     """A deep copy of a model."""
-    with warnings.catch_warnings():  # torch's copying of a graph's calling convention warns of torch's own deprecated check
+    with (
+        warnings.catch_warnings()
+    ):  # torch's copying of a graph's calling convention warns of torch's own deprecated check
         warnings.simplefilter("ignore", FutureWarning)
         return copy.deepcopy(module)
 
 
 def operation(node: fx.Node) -> str:
-    """Name of the ATen operation without namespace and overload (`conv2d`), or the node's kind (`placeholder`, `getitem`)."""
+    """Name of the ATen operation without namespace and overload (`conv2d`), or the node's kind
+    (`placeholder`, `getitem`).
+    """
     if node.op != "call_function":
         return node.op
     if isinstance(node.target, torch._ops.OpOverload):
@@ -106,7 +118,9 @@ def layer_nodes(module: fx.GraphModule) -> Iterator[tuple[str, fx.Node]]:
 
 
 def weight_nodes(node: fx.Node) -> list[fx.Node]:
-    """The weight parameters that a node multiplies with: one of a convolution or linear layer, several of a recurrent one."""
+    """The weight parameters that a node multiplies with: one of a convolution or linear layer, several of a
+    recurrent one.
+    """
     if operation(node) in LAYERS | TRANSPOSED and argument(node, 1).op == "get_attr":
         return [argument(node, 1)]
     return weight_matrices(node) if operation(node) in RECURRENT else []
@@ -146,12 +160,16 @@ def set_tensor(module: nn.Module, name: str, value: Tensor) -> None:
 
 
 def argument(node: fx.Node, index: int, default: Any = None) -> Any:
-    """Positional argument `index` of an ATen call; ATen schemas give trailing arguments by position or not at all."""
+    """Positional argument `index` of an ATen call; ATen schemas give trailing arguments by position or not at
+    all.
+    """
     return node.args[index] if len(node.args) > index else default
 
 
 def set_training(module: fx.GraphModule, training: bool, *, dropout: bool = True) -> None:
-    """Switches batch normalization and dropout (unless it is to stay off); `module.train()` does not reach them in a graph."""
+    """Switches batch normalization and dropout (unless it is to stay off); `module.train()` does not reach
+    them in a graph.
+    """
     for node in module.graph.nodes:
         position = _TRAINING_ARGUMENT.get(operation(node))
         if position is not None:
@@ -173,7 +191,8 @@ def batch_norms(module: fx.GraphModule) -> list[fx.Node]:
 
 
 def fold_batch_norms(module: fx.GraphModule) -> fx.GraphModule:
-    """A copy in which every batch normalization right after a (transposed) convolution or linear layer is part of its weights.
+    """A copy in which every batch normalization right after a (transposed) convolution or linear layer is
+    part of its weights.
 
     w' = w·γ/√(σ²+ε), b' = β + (b-μ)·γ/√(σ²+ε); others (after a sum, before a layer) stay.
     """
@@ -194,7 +213,8 @@ def fold_batch_norms(module: fx.GraphModule) -> fx.GraphModule:
 
 
 def make_norms_positive(module: fx.GraphModule) -> None:
-    """Turns the signs of a layer's rows, and of its normalization, where γ < 0: the outputs stay exactly what they are.
+    """Turns the signs of a layer's rows, and of its normalization, where γ < 0: the outputs stay exactly what
+    they are.
 
     So that folding a normalization never turns the sign of a weight that was rounded: -2..1 is not symmetric.
     """

@@ -21,8 +21,8 @@ _TIED = "it stays float32: its weight is also the table of an embedding"
 class Layer:
     """A layer with a weight. `macs` are of one sample; `uses` how often the model calls it (a shared module).
 
-    Each matrix of a GRU or LSTM is a layer. `float_only` tells why a layer cannot be quantized; it is empty where it can.
-    `elements_in` are the elements that it reads of one sample, in all its calls.
+    Each matrix of a GRU or LSTM is a layer. `float_only` tells why a layer cannot be quantized; it is empty
+    where it can. `elements_in` are the elements that it reads of one sample, in all its calls.
     """
 
     name: str
@@ -99,7 +99,8 @@ def _kind(node: fx.Node) -> LayerKind:
 def _rows(node: fx.Node, kind: LayerKind, shape: tuple[int, ...]) -> int:
     """How many products with a row of the weight (its first dimension) one sample takes.
 
-    These are the elements of the output, of the input of a transposed convolution, or a recurrent layer's time steps × rows.
+    These are the elements of the output, of the input of a transposed convolution, or a recurrent layer's
+    time steps × rows.
     """
     source = argument(node, 0)
     if kind == "recurrent":
@@ -109,7 +110,9 @@ def _rows(node: fx.Node, kind: LayerKind, shape: tuple[int, ...]) -> int:
 
 
 def _sizes(node: fx.Node) -> list[int]:
-    return [int(size.node.hint if isinstance(size, torch.SymInt) else size) for size in node.meta["val"].shape]
+    return [
+        int(size.node.hint if isinstance(size, torch.SymInt) else size) for size in node.meta["val"].shape
+    ]
 
 
 def _per_sample(node: fx.Node, total: int) -> int:

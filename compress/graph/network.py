@@ -1,4 +1,6 @@
-"""Network: a traced model with its layers, its coupled channel groups and what a recipe makes of their shapes."""
+"""Network: a traced model with its layers, its coupled channel groups and what a recipe makes of their
+shapes.
+"""
 
 from collections.abc import Mapping
 from copy import copy
@@ -16,16 +18,28 @@ from ..student.low_rank import saves
 from .blocks import Block, find_blocks
 from .channels import ChannelMap, Exclusion, Group, groups_of
 from .follow import follow_channels
-from .graph import LAYERS, TRANSPOSED, argument, batch_norms, layer_name, make_norms_positive, operation, trace, unread_parameters
+from .graph import (
+    LAYERS,
+    TRANSPOSED,
+    argument,
+    batch_norms,
+    layer_name,
+    make_norms_positive,
+    operation,
+    trace,
+    unread_parameters,
+)
 from .layers import Layer, LayerKind, layers_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerCost:
-    """A layer under a recipe; all zero for one that is removed. `bytes` are of its weight, bias, scales and nodes as stored.
+    """A layer under a recipe; all zero for one that is removed. `bytes` are of its weight, bias, scales and
+    nodes as stored.
 
-    `bits` are those of a stored weight: 32 for int8 where the file's format wants float32. The bytes are a lower bound: 93 to 99 %
-    of the file of a ResNet-20, whatever the precision. Of sparse weights the zeros are stored.
+    `bits` are those of a stored weight: 32 for int8 where the file's format wants float32. The bytes are a
+    lower bound: 93 to 99 % of the file of a ResNet-20, whatever the precision. Of sparse weights the zeros
+    are stored.
     """
 
     name: str
@@ -101,7 +115,9 @@ class Network:
         """By layer and dimension of its weight, the unit that each index belongs to."""
         names = {layer.weight: layer.name for layer in self.layers}
         return {
-            (names[use.parameter], use.dim): self.channels.roots(use.slots) for use in self.channels.uses if use.parameter in names
+            (names[use.parameter], use.dim): self.channels.roots(use.slots)
+            for use in self.channels.uses
+            if use.parameter in names
         }
 
     @property
@@ -115,9 +131,14 @@ class Network:
         return sum(tensor.numel() for tensor in self.module.parameters())
 
     def cost(self, recipe: Recipe) -> Cost:
-        """Shapes, MACs and bytes that the recipe leaves, computed without building anything. Normalization is counted as folded."""
+        """Shapes, MACs and bytes that the recipe leaves, computed without building anything. Normalization is
+        counted as folded.
+        """
         removed = {name for block in self.blocks if block.name in recipe.skip for name in block.layers}
-        layers = tuple(_nothing(layer) if layer.name in removed else self._layer_cost(layer, recipe) for layer in self.layers)
+        layers = tuple(
+            _nothing(layer) if layer.name in removed else self._layer_cost(layer, recipe)
+            for layer in self.layers
+        )
         return Cost(
             macs=sum(layer.macs for layer in layers),
             parameters=sum(layer.parameters for layer in layers),
@@ -126,11 +147,16 @@ class Network:
         )
 
     def _layer_cost(self, layer: Layer, recipe: Recipe) -> LayerCost:
-        out, into = (self._left(layer.weight, dim, layer.weight_shape[dim], recipe) for dim in (layer.out_dim, 1 - layer.out_dim))
+        out, into = (
+            self._left(layer.weight, dim, layer.weight_shape[dim], recipe)
+            for dim in (layer.out_dim, 1 - layer.out_dim)
+        )
         precision, rank = recipe.precision.get(layer.name, "float32"), recipe.rank.get(layer.name)
         return self.layer_cost(layer, out=out, into=into, precision=precision, rank=rank)
 
-    def layer_cost(self, layer: Layer, *, out: int, into: int, precision: Precision, rank: int | None) -> LayerCost:
+    def layer_cost(
+        self, layer: Layer, *, out: int, into: int, precision: Precision, rank: int | None
+    ) -> LayerCost:
         """The cost of a layer whose weight has these sizes along its output and its input dimension."""
         kernel = layer.weight_numel // (layer.weight_shape[0] * layer.weight_shape[1])
         weights, has_bias = out * into * kernel, layer.bias is not None or layer.name in self._normalized
@@ -138,8 +164,14 @@ class Network:
         if rank is not None and saves(rank, out, into):
             weights, scales = rank * (out + into), out + rank
         bias_bytes = (2 if precision in HALF else 4) * out * has_bias
-        bits = 32 if BITS[precision] == 8 and precision in INTEGER and self.int8_weights == "float32" else BITS[precision]
-        stored = (weights * bits + 7) // 8 + bias_bytes + _graph_bytes(layer.kind, precision, has_bias=has_bias)
+        bits = (
+            32
+            if BITS[precision] == 8 and precision in INTEGER and self.int8_weights == "float32"
+            else BITS[precision]
+        )
+        stored = (
+            (weights * bits + 7) // 8 + bias_bytes + _graph_bytes(layer.kind, precision, has_bias=has_bias)
+        )
         if precision == "block4":
             stored += 2 * -(-weights // BLOCK)
         elif precision in INTEGER or precision == "fp8":
@@ -157,8 +189,13 @@ class Network:
         )
 
     def groups_along(self, layer: Layer, dim: int) -> dict[str, int]:
-        """By group that touches this dimension of the layer's weight, how many indices go with each of its channels."""
-        found = ((group.name, self._indices_per_unit.get((group.name, layer.weight, dim), 0)) for group in self.groups)
+        """By group that touches this dimension of the layer's weight, how many indices go with each of its
+        channels.
+        """
+        found = (
+            (group.name, self._indices_per_unit.get((group.name, layer.weight, dim), 0))
+            for group in self.groups
+        )
         return {name: count for name, count in found if count}
 
     def _channels_in(self, layer: Layer, into: int, out: int) -> int:
@@ -170,7 +207,9 @@ class Network:
         """Indices of a parameter's dimension that remain."""
         lost = 0
         for name, kept in recipe.keep.items():
-            lost += (self.group_by_name[name].channels - kept) * self._indices_per_unit.get((name, parameter, dim), 0)
+            lost += (self.group_by_name[name].channels - kept) * self._indices_per_unit.get(
+                (name, parameter, dim), 0
+            )
         return size - lost
 
     @cached_property
@@ -185,7 +224,11 @@ class Network:
     def _normalized(self) -> frozenset[str]:
         """Layers that get a bias when the batch normalization behind them is folded."""
         behind = (argument(node, 0) for node in batch_norms(self.module))
-        return frozenset(layer_name(str(argument(node, 1).target)) for node in behind if operation(node) in LAYERS | TRANSPOSED)
+        return frozenset(
+            layer_name(str(argument(node, 1).target))
+            for node in behind
+            if operation(node) in LAYERS | TRANSPOSED
+        )
 
 
 def _require_finite(model: nn.Module) -> None:
@@ -193,11 +236,15 @@ def _require_finite(model: nn.Module) -> None:
     bad = [name for name, parameter in model.named_parameters() if not torch.isfinite(parameter).all()]
     bad += [name for name, buffer in model.named_buffers() if torch.isnan(buffer).any()]
     if bad:
-        raise TaskError(f"The model's {bad[0]} has NaN or infinite values: load a checkpoint whose weights are all finite.")
+        raise TaskError(
+            f"The model's {bad[0]} has NaN or infinite values: load a checkpoint whose weights are all finite."
+        )
 
 
 def _graph_bytes(kind: LayerKind, precision: Precision, *, has_bias: bool) -> int:
-    """What nodes and the headers of initializers take at least: the layer, dequantization of weight and bias, unpacking."""
+    """What nodes and the headers of initializers take at least: the layer, dequantization of weight and bias,
+    unpacking.
+    """
     total = {"conv": 120, "linear": 40}.get(kind, 0)
     if precision in INTEGER:
         total += 120 + (85 if has_bias and kind == "conv" else 0)

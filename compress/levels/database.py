@@ -1,8 +1,10 @@
-"""The level database: for every level of a layer or group, the reconstructed weights and what they cost in output error.
+"""The level database: for every level of a layer or group, the reconstructed weights and what they cost in
+output error.
 
-Made once per task and kept on disk by content: the key is the digest of the traced model, its weights and the calibration
-batches, so that every run on the same task shares it, a killed one resumes, and nothing stale is ever read. Entries are
-written when they are first asked for (`fill` asks for all single levels), one safetensors file each:
+Made once per task and kept on disk by content: the key is the digest of the traced model, its weights and the
+calibration batches, so that every run on the same task shares it, a killed one resumes, and nothing stale is
+ever read. Entries are written when they are first asked for (`fill` asks for all single levels), one
+safetensors file each:
 
     moments/<layer>     second moments and mean of the layer's inputs
     removal/<group>     the order in which the group's channels go, and the error after each
@@ -92,17 +94,24 @@ class LevelDatabase:
         return hasher.hexdigest()
 
     def covers(self, layer: str) -> bool:
-        """Whether the layer's weight can be reconstructed: a convolution or linear layer that ran on the calibration set."""
+        """Whether the layer's weight can be reconstructed: a convolution or linear layer that ran on the
+        calibration set.
+        """
         return layer in self._layers and layer in self.moments
 
     @cached_property
     def moments(self) -> Mapping[str, InputMoments]:
         """Input moments by layer; passes over the calibration set for those that are not on disk."""
         found = {name: stored for name in self._layers if (stored := self._stored_moments(name)) is not None}
-        for chunk in _chunks((layer for name, layer in self._layers.items() if name not in found), MOMENTS_IN_MEMORY_BYTES):
+        for chunk in _chunks(
+            (layer for name, layer in self._layers.items() if name not in found), MOMENTS_IN_MEMORY_BYTES
+        ):
             for name, item in input_moments(self.network.module, self._batches, layers=chunk).items():
                 if not torch.isfinite(item.second).all():
-                    raise StageError(f"the inputs of layer {name} are not finite on the calibration set", stage="reconstruct")
+                    raise StageError(
+                        f"the inputs of layer {name} are not finite on the calibration set",
+                        stage="reconstruct",
+                    )
                 self._save(f"moments/{name}", {"second": item.second, "mean": item.mean})
                 found[name] = self._stored_moments(name) or item
         self._batches.clear()
@@ -116,13 +125,20 @@ class LevelDatabase:
         """The order in which the group's channels go; None when no layer with statistics reads them."""
         if (stored := self._load(f"removal/{group.name}")) is not None:
             return Removal(order=tuple(stored["order"].tolist()), errors=tuple(stored["errors"].tolist()))
-        readers = [reader for parameter, dim in group.units[0].indices if dim == 1 and (reader := self._reader(group, parameter))]
+        readers = [
+            reader
+            for parameter, dim in group.units[0].indices
+            if dim == 1 and (reader := self._reader(group, parameter))
+        ]
         if not readers:
             return None
         removal = removal_order(readers, group.channels)
         self._save(
             f"removal/{group.name}",
-            {"order": torch.tensor(removal.order), "errors": torch.tensor(removal.errors, dtype=torch.float64)},
+            {
+                "order": torch.tensor(removal.order),
+                "errors": torch.tensor(removal.errors, dtype=torch.float64),
+            },
         )
         return removal
 
@@ -132,11 +148,19 @@ class LevelDatabase:
             return None
         weight = get_tensor(self.network.module, parameter).detach()
         taps = torch.arange(weight[0, 0].numel())
-        columns = [(torch.from_numpy(unit.indices[parameter, 1])[:, None] * len(taps) + taps).reshape(-1) for unit in group.units]
-        return Reader(weight=weight.flatten(1), second=self.moments[layer.name].second[0], columns=torch.stack(columns))
+        columns = [
+            (torch.from_numpy(unit.indices[parameter, 1])[:, None] * len(taps) + taps).reshape(-1)
+            for unit in group.units
+        ]
+        return Reader(
+            weight=weight.flatten(1), second=self.moments[layer.name].second[0], columns=torch.stack(columns)
+        )
 
-    def level(self, layer: str, *, channels: Tensor | None = None, bits: int | None = None, sparse: bool = False) -> Level:
-        """The layer's weight on the kept input `channels` (indices into dimension 1; None: all), rounded to `bits` or not.
+    def level(
+        self, layer: str, *, channels: Tensor | None = None, bits: int | None = None, sparse: bool = False
+    ) -> Level:
+        """The layer's weight on the kept input `channels` (indices into dimension 1; None: all), rounded to
+        `bits` or not.
 
         `sparse` makes it 2:4, and is for weights that are not rounded.
         """
@@ -149,9 +173,13 @@ class LevelDatabase:
             if stored is None:
                 self._known[name] = level = self._make(layer, channels, bits, sparse)
                 tensors = {"values": level.values, "error": torch.tensor(level.error, dtype=torch.float64)}
-                self._save(f"levels/{name}", tensors if level.step is None else {**tensors, "step": level.step})
+                self._save(
+                    f"levels/{name}", tensors if level.step is None else {**tensors, "step": level.step}
+                )
             else:
-                self._known[name] = Level(values=stored["values"], step=stored.get("step"), error=float(stored["error"]))
+                self._known[name] = Level(
+                    values=stored["values"], step=stored.get("step"), error=float(stored["error"])
+                )
             while len(self._known) > IN_MEMORY_LEVELS:
                 self._known.popitem(last=False)
         return self._known[name]
@@ -160,7 +188,9 @@ class LevelDatabase:
         return digest_of([layer, kept, bits, self.rounding if bits else None, *(["2:4"] if sparse else [])])
 
     def known_error(self, layer: str, bits: int | None, *, sparse: bool = False) -> float | None:
-        """The output error of a layer on all its channels, None where nobody has asked for that level yet: nothing is made."""
+        """The output error of a layer on all its channels, None where nobody has asked for that level yet:
+        nothing is made.
+        """
         name = self._level_name(layer, None, bits, sparse)
         if name in self._known:
             return self._known[name].error
@@ -186,10 +216,16 @@ class LevelDatabase:
         change = original.clone()
         change[..., kept] -= level.weight()
         energy = output_error(original, self.moments[layer].second)
-        return Level(values=level.values, step=step, error=output_error(change, self.moments[layer].second) / max(energy, 1e-30))
+        return Level(
+            values=level.values,
+            step=step,
+            error=output_error(change, self.moments[layer].second) / max(energy, 1e-30),
+        )
 
     def fill(self, keep: Mapping[str, Iterable[int]], bits: Mapping[str, Iterable[int]]) -> Iterator[str]:
-        """Makes every single level: keep counts by group, widths by layer. Yields what it is at; what is known costs nothing."""
+        """Makes every single level: keep counts by group, widths by layer. Yields what it is at; what is
+        known costs nothing.
+        """
         from .stitch import kept_inputs
 
         for name, counts in keep.items():
@@ -197,9 +233,14 @@ class LevelDatabase:
             removal = self.removal(group)
             for count in counts if removal else ():
                 yield f"{name} at {count} channels"
-                removed = frozenset(group.units[unit].number for unit in removal.order[: group.channels - count])  # type: ignore[union-attr]
+                removed = frozenset(
+                    group.units[unit].number for unit in removal.order[: group.channels - count]
+                )  # type: ignore[union-attr]
                 for layer in self._layers:
-                    if self.covers(layer) and (channels := kept_inputs(self.network, layer, removed)) is not None:
+                    if (
+                        self.covers(layer)
+                        and (channels := kept_inputs(self.network, layer, removed)) is not None
+                    ):
                         self.level(layer, channels=channels)
         for name, widths in bits.items():
             for width in widths:
@@ -242,7 +283,10 @@ class LevelDatabase:
                 save_file({key: value.contiguous() for key, value in tensors.items()}, temporary)
             if self._saved % SHRINK_EVERY == 0:
                 self._shrink()
-        except (OSError, SafetensorError) as error:  # a full disk, a read-only folder: the next run makes the entry again
+        except (
+            OSError,
+            SafetensorError,
+        ) as error:  # a full disk, a read-only folder: the next run makes the entry again
             log.warning("The level database cannot be kept in %s: %s", self.directory, error)
             self.directory = None
         self._saved += 1
@@ -252,7 +296,9 @@ class LevelDatabase:
         assert self.directory is not None
         files = {path: _modified(path) for path in self.directory.parent.rglob("*.safetensors")}
         excess = sum(map(_size, files)) - self.limit_bytes
-        for path in sorted(files, key=lambda path: (path.parent.name != "levels", files[path])):  # moments cost most to make
+        for path in sorted(
+            files, key=lambda path: (path.parent.name != "levels", files[path])
+        ):  # moments cost most to make
             if excess <= 0:
                 return
             excess -= _size(path)

@@ -1,11 +1,12 @@
 """Closed-form reconstruction of one layer: weights that make up for removed inputs and for coarse rounding.
 
-All of it minimizes the layer's squared output error E‖Wx - Ŵx‖² = tr((W-Ŵ) H (W-Ŵ)ᵀ), H = E[x xᵀ]. Shapes: weights are
-groups × rows × columns, H is groups × columns × columns (`statistics.InputMoments.second`).
+All of it minimizes the layer's squared output error E‖Wx - Ŵx‖² = tr((W-Ŵ) H (W-Ŵ)ᵀ), H = E[x xᵀ]. Shapes:
+weights are groups × rows × columns, H is groups × columns × columns (`statistics.InputMoments.second`).
 
-Sources: Hassibi, Stork, "Second order derivatives for network pruning: Optimal Brain Surgeon" (1993); Frantar, Alistarh,
-"Optimal Brain Compression" (2022), section 4; Kurtic, Frantar, Alistarh, "ZipLM" (2023), equations 2 to 4; Frantar et al.,
-"GPTQ" (2023), algorithm 1; Nagel et al., "Up or Down? Adaptive Rounding" (2020), equation 21.
+Sources: Hassibi, Stork, "Second order derivatives for network pruning: Optimal Brain Surgeon" (1993);
+Frantar, Alistarh, "Optimal Brain Compression" (2022), section 4; Kurtic, Frantar, Alistarh, "ZipLM" (2023),
+equations 2 to 4; Frantar et al., "GPTQ" (2023), algorithm 1; Nagel et al., "Up or Down? Adaptive Rounding"
+(2020), equation 21.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +21,9 @@ DAMPING = 0.01  # of the mean diagonal of H, added to the diagonal
 
 
 def damped(second: Tensor, share: float = DAMPING) -> Tensor:
-    """H with a share of its mean diagonal added to the diagonal, so that it can be inverted; inputs that never occur too."""
+    """H with a share of its mean diagonal added to the diagonal, so that it can be inverted; inputs that
+    never occur too.
+    """
     diagonal = second.diagonal(dim1=-2, dim2=-1)
     added = share * diagonal.mean(-1, keepdim=True) + 1e-8
     return second + torch.diag_embed(added.expand_as(diagonal))
@@ -32,7 +35,9 @@ def output_error(change: Tensor, second: Tensor) -> float:
 
 
 def compensated(weight: Tensor, second: Tensor, kept: Tensor) -> Tensor:
-    """The least-squares weight on the columns `kept` (indices) alone: W H[:, K] (H[K, K])⁻¹, groups × rows × kept."""
+    """The least-squares weight on the columns `kept` (indices) alone: W H[:, K] (H[K, K])⁻¹, groups × rows ×
+    kept.
+    """
     hessian = damped(second)
     factor = torch.linalg.cholesky(hessian[:, kept][:, :, kept])
     return torch.cholesky_solve((weight @ hessian[:, :, kept]).mT, factor).mT
@@ -40,7 +45,9 @@ def compensated(weight: Tensor, second: Tensor, kept: Tensor) -> Tensor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reader:
-    """A layer that reads the channels of a group: weight rows × columns, H columns × columns, units × m columns each."""
+    """A layer that reads the channels of a group: weight rows × columns, H columns × columns, units × m
+    columns each.
+    """
 
     weight: Tensor
     second: Tensor
@@ -49,18 +56,21 @@ class Reader:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Removal:
-    """Units in the order in which to remove them; `errors[n]` is the relative output error after the first n are gone."""
+    """Units in the order in which to remove them; `errors[n]` is the relative output error after the first n
+    are gone.
+    """
 
     order: tuple[int, ...]
     errors: tuple[float, ...]
 
 
 def removal_order(readers: Sequence[Reader], count: int, *, steps: int = 128) -> Removal:
-    """Greedy structured OBS: each step removes the units whose loss, after compensation, adds the least error to the readers.
+    """Greedy structured OBS: each step removes the units whose loss, after compensation, adds the least error
+    to the readers.
 
-    Cost of a unit with columns S: tr(W_S ([H⁻¹]_SS)⁻¹ W_Sᵀ); then W -= W_S ([H⁻¹]_SS)⁻¹ [H⁻¹]_S: and H⁻¹ is downdated.
-    Errors are relative to each reader's output energy and summed, so that layers of any scale count alike. With more units
-    than `steps`, several go in one step.
+    Cost of a unit with columns S: tr(W_S ([H⁻¹]_SS)⁻¹ W_Sᵀ); then W -= W_S ([H⁻¹]_SS)⁻¹ [H⁻¹]_S: and H⁻¹ is
+    downdated. Errors are relative to each reader's output energy and summed, so that layers of any scale
+    count alike. With more units than `steps`, several go in one step.
     """
     states = [_State(reader) for reader in readers]
     alive, total = torch.ones(count, dtype=torch.bool), 0.0
@@ -126,9 +136,11 @@ def grid_limits(bits: int) -> tuple[int, int]:
 
 
 def optimal_scale(weight: Tensor, importance: Tensor, bits: int, *, candidates: int = 80) -> Tensor:
-    """The step size per row, groups × rows, that rounding to nearest loses least with: Σ importance · (w - ŵ)².
+    """The step size per row, groups × rows, that rounding to nearest loses least with: Σ importance · (w -
+    ŵ)².
 
-    `importance` is groups × columns, the diagonal of H. The search goes from the largest magnitude down to a fifth of it.
+    `importance` is groups × columns, the diagonal of H. The search goes from the largest magnitude down to a
+    fifth of it.
     """
     low, high = grid_limits(bits)
     largest = torch.maximum(weight.amax(-1) / high, weight.amin(-1) / low).clamp_min(1e-12)
@@ -143,9 +155,11 @@ def optimal_scale(weight: Tensor, importance: Tensor, bits: int, *, candidates: 
 
 
 def round_compensating(weight: Tensor, second: Tensor, scale: Tensor, bits: int) -> Tensor:
-    """GPTQ: integers (as floats) groups × rows × columns; each column's rounding error is made up for by those behind it.
+    """GPTQ: integers (as floats) groups × rows × columns; each column's rounding error is made up for by
+    those behind it.
 
-    Columns go in order of falling diag(H): the most used inputs are rounded while most others can still make up for them.
+    Columns go in order of falling diag(H): the most used inputs are rounded while most others can still make
+    up for them.
     """
     low, high = grid_limits(bits)
     order = second.diagonal(dim1=-2, dim2=-1).argsort(-1, descending=True)
@@ -165,9 +179,11 @@ def round_compensating(weight: Tensor, second: Tensor, scale: Tensor, bits: int)
 def round_adaptively(
     weight: Tensor, second: Tensor, scale: Tensor, bits: int, *, steps: int = 600, learning_rate: float = 1e-2
 ) -> Tensor:
-    """AdaRound: integers (as floats); whether each weight is rounded up or down is learned against tr(ΔW H ΔWᵀ).
+    """AdaRound: integers (as floats); whether each weight is rounded up or down is learned against tr(ΔW H
+    ΔWᵀ).
 
-    Rectified sigmoid h(v) in 0..1 with the regularizer 1 - |2h - 1|^β, β from 20 to 2; slower than GPTQ, often better at 4 bits.
+    Rectified sigmoid h(v) in 0..1 with the regularizer 1 - |2h - 1|^β, β from 20 to 2; slower than GPTQ,
+    often better at 4 bits.
     """
     low, high = grid_limits(bits)
     hessian, step = damped(second, 1e-3), scale.unsqueeze(-1)

@@ -1,9 +1,12 @@
-"""Sparsity 2:4: of four neighbouring input channels, every output channel has two nonzero weights at most, at each kernel position.
+"""Sparsity 2:4: of four neighbouring input channels, every output channel has two nonzero weights at most, at
+each kernel position.
 
-TensorRT's sparse kernels want the zeros there (along the input channels of a convolution, the columns of a linear layer).
+TensorRT's sparse kernels want the zeros there (along the input channels of a convolution, the columns of a
+linear layer).
 
-Source: Frantar, Alistarh, "SparseGPT" (2023), section 3.3: which two go is decided when a group of four is reached, by
-w² / [H⁻¹]², and the columns behind make up for it. Weights are groups × rows × columns as in `reconstruct`.
+Source: Frantar, Alistarh, "SparseGPT" (2023), section 3.3: which two go is decided when a group of four is
+reached, by w² / [H⁻¹]², and the columns behind make up for it. Weights are groups × rows × columns as in
+`reconstruct`.
 """
 
 from collections.abc import Collection, Iterable
@@ -24,13 +27,17 @@ KEPT = 2
 def sparse_refusal(layer: Layer, channels: int | None = None) -> str:
     """Why the layer cannot be sparse 2:4; empty where it can.
 
-    `channels` is the size of its weight's input dimension in a pruned model, that is input channels divided by groups; None: in
-    the original.
+    `channels` is the size of its weight's input dimension in a pruned model, that is input channels divided
+    by groups; None: in the original.
     """
     if layer.float_only:
         return layer.float_only
     size = layer.weight_shape[1] if channels is None else channels
-    return "" if size % GROUP == 0 else f"2:4 sparsity needs input channels in fours: each output channel reads {size}"
+    return (
+        ""
+        if size % GROUP == 0
+        else f"2:4 sparsity needs input channels in fours: each output channel reads {size}"
+    )
 
 
 def is_sparse(weight: Tensor) -> bool:
@@ -42,7 +49,8 @@ def is_sparse(weight: Tensor) -> bool:
 
 
 def sparsify(weight: Tensor, second: Tensor, taps: int) -> Tensor:
-    """The weight with two of four input channels left, the others' errors made up for. `taps`: kernel positions of a channel.
+    """The weight with two of four input channels left, the others' errors made up for. `taps`: kernel
+    positions of a channel.
 
     Groups of four go in order of falling diag(H), as the columns of `round_compensating` do.
     """
@@ -65,7 +73,9 @@ def sparsify(weight: Tensor, second: Tensor, taps: int) -> Tensor:
 
 
 def _order(importance: Tensor, taps: int) -> Tensor:
-    """The columns (channels × kernel positions) with the four of each group side by side, the most used groups first."""
+    """The columns (channels × kernel positions) with the four of each group side by side, the most used
+    groups first.
+    """
     columns = torch.arange(len(importance)).reshape(-1, GROUP, taps).movedim(1, 2).reshape(-1, GROUP)
     return columns[importance[columns].sum(1).argsort(descending=True)].flatten()
 
@@ -86,7 +96,9 @@ def require_fours(module: fx.GraphModule, layers: Collection[str]) -> None:
 
 
 def sparsify_rest(module: fx.GraphModule, layers: Iterable[str]) -> None:
-    """Keeps the two largest of four in layers that are not sparse yet (nothing is known of their inputs), in place."""
+    """Keeps the two largest of four in layers that are not sparse yet (nothing is known of their inputs), in
+    place.
+    """
     wanted = set(layers)
     for name, node in layer_nodes(module):
         weight = str(argument(node, 1).target)

@@ -1,7 +1,9 @@
-"""Second moments of every layer's inputs, from calibration batches: what reconstruction needs to know of the data.
+"""Second moments of every layer's inputs, from calibration batches: what reconstruction needs to know of the
+data.
 
-A layer's weight, reshaped to groups × rows × columns, multiplies vectors x of inputs: a patch of a convolution's input, or a
-row of a linear layer's. `InputMoments.second` is E[x xᵀ] (half the Hessian of the layer's squared output error), `mean` is E[x].
+A layer's weight, reshaped to groups × rows × columns, multiplies vectors x of inputs: a patch of a
+convolution's input, or a row of a linear layer's. `InputMoments.second` is E[x xᵀ] (half the Hessian of the
+layer's squared output error), `mean` is E[x].
 """
 
 from collections.abc import Collection, Iterable
@@ -27,7 +29,11 @@ class InputMoments:
 
 
 def input_moments(
-    module: fx.GraphModule, batches: Iterable[tuple[Tensor, ...]], *, layers: Collection[str] | None = None, seed: int = 0
+    module: fx.GraphModule,
+    batches: Iterable[tuple[Tensor, ...]],
+    *,
+    layers: Collection[str] | None = None,
+    seed: int = 0,
 ) -> dict[str, InputMoments]:
     """The moments of the named layers (None: of all) that ran. Layers called several times pool their inputs."""
     collector = _Collector(module, layers, seed)
@@ -49,11 +55,19 @@ def groups_of_layer(node: fx.Node) -> int:
 
 def chosen_rows(available: int, rows: int, generator: torch.Generator) -> Tensor:
     """Indices of all rows, or of `rows` random ones when there are more."""
-    return torch.arange(available) if available <= rows else torch.randint(available, (rows,), generator=generator)
+    return (
+        torch.arange(available)
+        if available <= rows
+        else torch.randint(available, (rows,), generator=generator)
+    )
 
 
-def input_vectors(node: fx.Node, x: Tensor, weight: Tensor, *, rows: int, generator: torch.Generator) -> Tensor:
-    """groups × rows × columns, float32: the vectors that layer `node` multiplies its weight with, at most `rows` of them."""
+def input_vectors(
+    node: fx.Node, x: Tensor, weight: Tensor, *, rows: int, generator: torch.Generator
+) -> Tensor:
+    """groups × rows × columns, float32: the vectors that layer `node` multiplies its weight with, at most
+    `rows` of them.
+    """
     if operation(node) in CONVOLUTIONS:
         return _patches(node, x, weight, rows, generator).float()
     vectors = x.reshape(-1, x.shape[-1])
@@ -61,7 +75,9 @@ def input_vectors(node: fx.Node, x: Tensor, weight: Tensor, *, rows: int, genera
 
 
 def output_vectors(node: fx.Node, y: Tensor, *, rows: int, generator: torch.Generator) -> Tensor:
-    """rows × channels, float32: the outputs at the positions that `input_vectors` takes with an equal generator."""
+    """rows × channels, float32: the outputs at the positions that `input_vectors` takes with an equal
+    generator.
+    """
     channels_last_view = y.movedim(1, -1) if operation(node) in CONVOLUTIONS else y
     vectors = channels_last_view.reshape(-1, channels_last_view.shape[-1])
     return vectors[chosen_rows(len(vectors), rows, generator)].float()
@@ -73,12 +89,16 @@ class _Collector(fx.Interpreter):
     def __init__(self, module: fx.GraphModule, layers: Collection[str] | None, seed: int):
         super().__init__(module)
         self.layers = {node: name for name, node in layer_nodes(module) if layers is None or name in layers}
-        self.generators = {name: torch.Generator().manual_seed(seed + index) for index, name in enumerate(self._all(module))}
+        self.generators = {
+            name: torch.Generator().manual_seed(seed + index) for index, name in enumerate(self._all(module))
+        }
         self.sums: dict[str, tuple[Tensor, Tensor, int]] = {}
 
     @staticmethod
     def _all(module: fx.GraphModule) -> list[str]:
-        """Every layer has a generator of its own, so that its sample does not depend on which others are asked for."""
+        """Every layer has a generator of its own, so that its sample does not depend on which others are
+        asked for.
+        """
         return list(dict(layer_nodes(module)))
 
     def run_node(self, n: fx.Node) -> Any:
@@ -96,7 +116,10 @@ class _Collector(fx.Interpreter):
 
     def moments(self) -> dict[str, InputMoments]:
         """What was summed, divided by the counts."""
-        return {name: InputMoments(second=second / count, mean=mean / count) for name, (second, mean, count) in self.sums.items()}
+        return {
+            name: InputMoments(second=second / count, mean=mean / count)
+            for name, (second, mean, count) in self.sums.items()
+        }
 
 
 def _patches(node: fx.Node, x: Tensor, weight: Tensor, rows: int, generator: torch.Generator) -> Tensor:

@@ -14,13 +14,17 @@ from .reconstruct import Rounding
 
 
 def stitch(
-    module: fx.GraphModule, database: LevelDatabase, removed: Set[int], bits: Mapping[str, int], sparse: Set[str] = frozenset()
+    module: fx.GraphModule,
+    database: LevelDatabase,
+    removed: Set[int],
+    bits: Mapping[str, int],
+    sparse: Set[str] = frozenset(),
 ) -> dict[str, Rounding]:
     """Writes reconstructed weights into a pruned module, in place; tells how layers were rounded, by name.
 
-    `removed` are the units that the module lost, `bits` the widths of layers to be rounded, `sparse` the layers that become
-    2:4. Layers that lost no input and are not changed otherwise keep their weights. A layer's bias makes up for the change of
-    the mean where no normalization does.
+    `removed` are the units that the module lost, `bits` the widths of layers to be rounded, `sparse` the
+    layers that become 2:4. Layers that lost no input and are not changed otherwise keep their weights. A
+    layer's bias makes up for the change of the mean where no normalization does.
     """
     network, roundings = database.network, {}
     normalized = {argument(node, 0) for node in batch_norms(module)}
@@ -49,9 +53,15 @@ def stitch(
 
 
 def _read_elsewhere(module: fx.GraphModule) -> set[str]:
-    """Parameters that something besides convolutions and linear layers reads: the table of an embedding, tied to a classifier."""
+    """Parameters that something besides convolutions and linear layers reads: the table of an embedding, tied
+    to a classifier.
+    """
     reads = [(node, user) for node in module.graph.nodes if node.op == "get_attr" for user in node.users]
-    return {str(node.target) for node, user in reads if operation(user) not in LAYERS or argument(user, 1) is not node}
+    return {
+        str(node.target)
+        for node, user in reads
+        if operation(user) not in LAYERS or argument(user, 1) is not node
+    }
 
 
 def kept_inputs(network: Network, layer: str, removed: Set[int]) -> Tensor | None:
@@ -80,7 +90,11 @@ def _mean_change(database: LevelDatabase, layer: str, channels: Tensor | None, l
     mean = database.moments[layer].mean
     kept = mean
     if channels is not None:
-        taps = original.shape[-1] // next(k.weight_shape[1] for k in database.network.layers if k.name == layer)
+        taps = original.shape[-1] // next(
+            k.weight_shape[1] for k in database.network.layers if k.name == layer
+        )
         kept = mean[:, (channels[:, None] * taps + torch.arange(taps)).reshape(-1)]
-    before, after = (torch.einsum("grc,gc->gr", weight, x) for weight, x in ((original, mean), (level.weight(), kept)))
+    before, after = (
+        torch.einsum("grc,gc->gr", weight, x) for weight, x in ((original, mean), (level.weight(), kept))
+    )
     return (before - after).flatten()

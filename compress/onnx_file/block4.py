@@ -1,7 +1,9 @@
-"""Weight-only 4 bits: a linear layer with float32 activations whose weights share a scale in blocks along the input.
+"""Weight-only 4 bits: a linear layer with float32 activations whose weights share a scale in blocks along the
+input.
 
-ONNX Runtime's `MatMulNBits` (domain com.microsoft) computes with it: y = x · Ŵᵀ, ŵ = scale · (q - 8), q in 0..15. The scale is
-signed, so that the value of the largest magnitude gets the integer -8 (as in GGML's Q4_0). Scales are stored in float16.
+ONNX Runtime's `MatMulNBits` (domain com.microsoft) computes with it: y = x · Ŵᵀ, ŵ = scale · (q - 8), q in
+0..15. The scale is signed, so that the value of the largest magnitude gets the integer -8 (as in GGML's
+Q4_0). Scales are stored in float16.
 """
 
 from collections.abc import Collection, Mapping
@@ -25,7 +27,9 @@ _DOMAIN = "com.microsoft"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlockQuantized:
-    """A weight of `columns` inputs: `packed` uint8 rows × blocks × 16, low half first, `scales` float16 rows × blocks."""
+    """A weight of `columns` inputs: `packed` uint8 rows × blocks × 16, low half first, `scales` float16 rows
+    × blocks.
+    """
 
     packed: np.ndarray
     scales: np.ndarray
@@ -39,16 +43,19 @@ class BlockQuantized:
 
 
 def quantize_blocks(weight: np.ndarray) -> BlockQuantized:
-    """The blocks of a weight (rows × columns) with the scales of least squared error; the last block is filled with zeros.
+    """The blocks of a weight (rows × columns) with the scales of least squared error; the last block is
+    filled with zeros.
 
-    A dequantized weight gives the same blocks again: each has a value at -8, which the first scale tried restores.
-    ValueError when a scale is too large for float16.
+    A dequantized weight gives the same blocks again: each has a value at -8, which the first scale tried
+    restores. ValueError when a scale is too large for float16.
     """
     rows, columns = weight.shape
     blocks = np.pad(weight.astype(np.float32), ((0, 0), (0, -columns % BLOCK))).reshape(rows, -1, BLOCK)
     largest = np.take_along_axis(blocks, np.abs(blocks).argmax(-1)[..., np.newaxis], -1).squeeze(-1)
     if np.abs(largest).max(initial=0) / 8 > np.finfo(np.float16).max:
-        raise ValueError(f"a weight of {np.abs(largest).max():.3g} has no block4 scale in float16: keep the layer in float32")
+        raise ValueError(
+            f"a weight of {np.abs(largest).max():.3g} has no block4 scale in float16: keep the layer in float32"
+        )
     best = np.full(largest.shape, np.inf, np.float32)
     scales, integers = np.zeros(largest.shape, np.float16), np.zeros(blocks.shape, np.int8)
     for shrink in _SHRINKS:
@@ -74,8 +81,11 @@ def round_to_blocks(module: fx.GraphModule, layers: Collection[str]) -> dict[str
     return found
 
 
-def write_blocks(model: onnx.ModelProto, template: Template, layers: Mapping[str, tuple[str, BlockQuantized]]) -> None:
-    """Makes `MatMulNBits` of the layers' MatMul and Gemm nodes, in place. `layers` gives weight parameter and blocks.
+def write_blocks(
+    model: onnx.ModelProto, template: Template, layers: Mapping[str, tuple[str, BlockQuantized]]
+) -> None:
+    """Makes `MatMulNBits` of the layers' MatMul and Gemm nodes, in place. `layers` gives weight parameter and
+    blocks.
 
     The scales are cast to float32 when the session loads.
     """
@@ -87,9 +97,14 @@ def write_blocks(model: onnx.ModelProto, template: Template, layers: Mapping[str
         initializer = template.parameters[weight].initializer if weight in template.parameters else ""
         nodes = [node for node in model.graph.node if initializer in node.input]
         if not nodes or not all(_is_linear(node, initializer) for node in nodes):
-            raise StageError(f"the exported model does not multiply with the weight of {name} as it is: no block4", stage="build")
+            raise StageError(
+                f"the exported model does not multiply with the weight of {name} as it is: no block4",
+                stage="build",
+            )
         stored = writer.add_initializer(blocks.packed, f"{name}.weight_q")
-        halves = writer.add_initializer(blocks.scales.reshape(-1), writer.free_name(f"_w{len(writer.dropped)}s"))
+        halves = writer.add_initializer(
+            blocks.scales.reshape(-1), writer.free_name(f"_w{len(writer.dropped)}s")
+        )
         scales = writer.add_node("Cast", [halves], f"{halves}1", to=TensorProto.FLOAT)
         for node in nodes:
             _multiply_blocks(node, [stored, scales], blocks)
@@ -105,8 +120,14 @@ def _is_linear(node: onnx.NodeProto, weight: str) -> bool:
 
 
 def _multiply_blocks(node: onnx.NodeProto, inputs: list[str], blocks: BlockQuantized) -> None:
-    bias = ["", "", node.input[2]] if len(node.input) > 2 else []  # zero points and the order of columns are left out
+    bias = (
+        ["", "", node.input[2]] if len(node.input) > 2 else []
+    )  # zero points and the order of columns are left out
     inputs = [node.input[0], *inputs, *bias]
-    replacement = helper.make_node("MatMulNBits", inputs, list(node.output), domain=_DOMAIN, K=blocks.columns, N=len(blocks.packed))
-    replacement.attribute.extend([helper.make_attribute("bits", 4), helper.make_attribute("block_size", BLOCK)])
+    replacement = helper.make_node(
+        "MatMulNBits", inputs, list(node.output), domain=_DOMAIN, K=blocks.columns, N=len(blocks.packed)
+    )
+    replacement.attribute.extend(
+        [helper.make_attribute("bits", 4), helper.make_attribute("block_size", BLOCK)]
+    )
     node.CopyFrom(replacement)

@@ -16,8 +16,9 @@ QUANTIZED_TOLERANCE = 0.05
 class OutputCheck:
     """Inputs, and the outputs of the same (fake-quantized) model in torch.
 
-    `tolerance` bounds the root mean square of the difference, relative to that of the expected output. Roundings that fall
-    the other way in the runtime cost a quantized ResNet 0.004; a misplaced scale or channel costs more than 0.3.
+    `tolerance` bounds the root mean square of the difference, relative to that of the expected output.
+    Roundings that fall the other way in the runtime cost a quantized ResNet 0.004; a misplaced scale or
+    channel costs more than 0.3.
     """
 
     inputs: tuple[np.ndarray, ...]
@@ -26,7 +27,9 @@ class OutputCheck:
 
 
 def relative_error(actual: np.ndarray, expected: np.ndarray) -> float:
-    """Root mean square of the difference over that of `expected`; infinite for another shape or values that are not finite."""
+    """Root mean square of the difference over that of `expected`; infinite for another shape or values that
+    are not finite.
+    """
     if actual.shape != expected.shape or not np.isfinite(actual).all():
         return float("inf")
     scale = float(np.sqrt(np.mean(np.square(expected, dtype=np.float64)))) or 1.0
@@ -36,11 +39,11 @@ def relative_error(actual: np.ndarray, expected: np.ndarray) -> float:
 def check_outputs(actual: Sequence[np.ndarray], check: OutputCheck) -> None:
     """Raises StageError (wrong-output) when the runtime's answers are not those of the model."""
     if len(actual) != len(check.expected):
-        raise StageError(f"{len(actual)} outputs instead of {len(check.expected)}", stage="run", kind="wrong-output")
+        raise StageError(
+            f"{len(actual)} outputs instead of {len(check.expected)}", stage="run", kind="wrong-output"
+        )
     for index, (got, expected) in enumerate(zip(actual, check.expected, strict=True)):
         error = relative_error(got, expected)
         if error > check.tolerance:
-            message = (
-                f"output {index} differs from torch by {error:.2g} of its size ({check.tolerance:g} allowed); shape {got.shape}"
-            )
+            message = f"output {index} differs from torch by {error:.2g} of its size ({check.tolerance:g} allowed); shape {got.shape}"
             raise StageError(message, stage="run", kind="wrong-output")

@@ -1,4 +1,6 @@
-"""The numbers of a student as one format stores and computes them: what is written, and the same arithmetic in torch."""
+"""The numbers of a student as one format stores and computes them: what is written, and the same arithmetic
+in torch.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,7 +28,9 @@ Ranges = Mapping[str, tuple[float, float]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Encoding:
-    """Of a folded graph: its layers by what they become. `plan`, `scales` and `quantized` are of the integer layers."""
+    """Of a folded graph: its layers by what they become. `plan`, `scales` and `quantized` are of the integer
+    layers.
+    """
 
     folded: fx.GraphModule
     plan: Plan
@@ -83,20 +87,25 @@ def encode(
 ) -> Encoding:
     """The encoding of a folded graph, whose weights are rounded in place where they do not become integers.
 
-    `ranges_of` tells the ranges of nodes, `steps` the steps of integer layers whose weights lie on a grid already.
+    `ranges_of` tells the ranges of nodes, `steps` the steps of integer layers whose weights lie on a grid
+    already.
     """
     named = {kind: {name for name, found in precision.items() if found == kind} for kind in ("block4", "fp8")}
     half = frozenset(name for name, found in precision.items() if found in HALF)
     blocks = round_to_blocks(folded, named["block4"])
     round_to_half(folded, half)
-    plan = plan_quantization(folded, {name for name, found in precision.items() if found in INTEGER}, activations)
+    plan = plan_quantization(
+        folded, {name for name, found in precision.items() if found in INTEGER}, activations
+    )
     inputs = {name: argument(node, 0).name for name, node in layer_nodes(folded) if name in named["fp8"]}
     wanted = sorted({*plan.tensors.values(), *inputs.values()})
     ranges = ranges_of(wanted) if wanted else {}
     fp8 = round_to_fp8(folded, {name: ranges[node] for name, node in inputs.items()})
     scales = {name: scale_of_range(*ranges[name], activations) for name in set(plan.tensors.values())}
     quantized = quantize_layers(folded, plan, scales, precision, steps)
-    return Encoding(folded=folded, plan=plan, scales=scales, quantized=quantized, blocks=blocks, fp8=fp8, half=half)
+    return Encoding(
+        folded=folded, plan=plan, scales=scales, quantized=quantized, blocks=blocks, fp8=fp8, half=half
+    )
 
 
 def _half_values(x: Tensor) -> Tensor:

@@ -1,8 +1,8 @@
 """From a folded graph to an ONNX template, and from the template to each candidate by replacing initializers.
 
-`torch.onnx.export` takes seconds; the template is exported once and a candidate is a copy with other
-weights, in milliseconds. The template knows which initializer holds which parameter, and which ONNX value is which node of
-the graph (proved by running both), so that channels and quantization can be written into it.
+`torch.onnx.export` takes seconds; the template is exported once and a candidate is a copy with other weights,
+in milliseconds. The template knows which initializer holds which parameter, and which ONNX value is which
+node of the graph (proved by running both), so that channels and quantization can be written into it.
 """
 
 import contextlib
@@ -43,10 +43,11 @@ class Stored:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Template:
-    """A float32 ONNX model with the places of parameters (by parameter name) and of tensors (by graph node name).
+    """A float32 ONNX model with the places of parameters (by parameter name) and of tensors (by graph node
+    name).
 
-    `baked` has the digests of parameters that the exporter stored in a form of its own (a GRU's gates in another order):
-    the template serves models with equal ones only.
+    `baked` has the digests of parameters that the exporter stored in a form of its own (a GRU's gates in
+    another order): the template serves models with equal ones only.
     """
 
     model: onnx.ModelProto
@@ -63,7 +64,9 @@ class Template:
 
 
 def export_template(folded: fx.GraphModule, inputs: tuple[Tensor, ...], opset: int) -> Template:
-    """The template of a folded graph. Raises StageError when the exporter, the opset or ONNX Runtime refuses the model."""
+    """The template of a folded graph. Raises StageError when the exporter, the opset or ONNX Runtime refuses
+    the model.
+    """
     baked: frozenset[str] = frozenset()
     while True:
         marked = _marked(folded, baked)
@@ -85,11 +88,14 @@ def export_template(folded: fx.GraphModule, inputs: tuple[Tensor, ...], opset: i
 
 
 def _digest(tensor: Tensor) -> str:
-    return hashlib.sha256(f"{tuple(tensor.shape)}".encode() + tensor.detach().contiguous().numpy().tobytes()).hexdigest()
+    return hashlib.sha256(
+        f"{tuple(tensor.shape)}".encode() + tensor.detach().contiguous().numpy().tobytes()
+    ).hexdigest()
 
 
 def _marked(folded: fx.GraphModule, exact: Set[str]) -> fx.GraphModule:
-    """A copy whose parameters all differ: the exporter drops zero biases and lets equal parameters share an initializer.
+    """A copy whose parameters all differ: the exporter drops zero biases and lets equal parameters share an
+    initializer.
 
     Those in `exact` keep their values: they cannot be filled in later.
     """
@@ -107,9 +113,13 @@ def _export(folded: fx.GraphModule, inputs: tuple[Tensor, ...], opset: int) -> o
     inputs = tuple(x if len(x) > 1 else x.repeat(2, *[1] * (x.dim() - 1)) for x in inputs)
     with quiet_exporter():
         try:
-            program = torch.onnx.export(folded, inputs, dynamo=True, opset_version=opset, dynamic_shapes=shapes, verbose=False)
+            program = torch.onnx.export(
+                folded, inputs, dynamo=True, opset_version=opset, dynamic_shapes=shapes, verbose=False
+            )
         except torch.onnx.errors.OnnxExporterError as error:
-            raise StageError(f"torch.onnx.export failed: {type(error).__name__}: {error}"[:400], stage="export") from error
+            raise StageError(
+                f"torch.onnx.export failed: {type(error).__name__}: {error}"[:400], stage="export"
+            ) from error
     assert program is not None
     model: onnx.ModelProto = program.model_proto
     return onnx.shape_inference.infer_shapes(model, data_prop=True)
@@ -117,7 +127,9 @@ def _export(folded: fx.GraphModule, inputs: tuple[Tensor, ...], opset: int) -> o
 
 @contextlib.contextmanager
 def quiet_exporter() -> Iterator[None]:
-    """Keeps the exporter's notices (torchvision is missing, deprecated internals) away from the user's terminal."""
+    """Keeps the exporter's notices (torchvision is missing, deprecated internals) away from the user's
+    terminal.
+    """
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -134,7 +146,15 @@ def _strip(model: onnx.ModelProto) -> None:
     graph = model.graph
     model.ir_version = min(model.ir_version, IR_VERSION)
     model.producer_name, model.producer_version, model.doc_string = "autocompress", "", ""
-    for holder in (model, graph, *graph.node, *graph.initializer, *graph.input, *graph.output, *graph.value_info):
+    for holder in (
+        model,
+        graph,
+        *graph.node,
+        *graph.initializer,
+        *graph.input,
+        *graph.output,
+        *graph.value_info,
+    ):
         del holder.metadata_props[:]
         holder.doc_string = ""
     del model.functions[:]
@@ -176,13 +196,20 @@ def _flatten_and_pool(model: onnx.ModelProto) -> None:
 
 
 def _tie(model: onnx.ModelProto) -> None:
-    """A matrix that the exporter stored both ways (the table of an embedding and the classifier) is stored once.
+    """A matrix that the exporter stored both ways (the table of an embedding and the classifier) is stored
+    once.
 
     ONNX Runtime transposes it when the session loads.
     """
-    matrices = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer if len(tensor.dims) == 2}
+    matrices = {
+        tensor.name: numpy_helper.to_array(tensor)
+        for tensor in model.graph.initializer
+        if len(tensor.dims) == 2
+    }
     for name, array in matrices.items():
-        twin = next((o for o, a in matrices.items() if o < name and a.size > 1 and np.array_equal(a, array.T)), None)
+        twin = next(
+            (o for o, a in matrices.items() if o < name and a.size > 1 and np.array_equal(a, array.T)), None
+        )
         if twin is not None:
             model.graph.node.insert(0, onnx.helper.make_node("Transpose", [twin], [name], perm=[1, 0]))
     made = {name for node in model.graph.node for name in node.output}
@@ -215,7 +242,9 @@ def initializers_of(model: onnx.ModelProto) -> dict[str, onnx.TensorProto]:
 
 
 def _locate_parameters(model: onnx.ModelProto, folded: fx.GraphModule) -> dict[str, Stored]:
-    """By name and shape where the exporter kept them, else by value (linear weights are transposed under made-up names)."""
+    """By name and shape where the exporter kept them, else by value (linear weights are transposed under
+    made-up names).
+    """
     stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     found = {}
     for name, tensor in folded.state_dict().items():
@@ -252,7 +281,9 @@ class _Values(fx.Interpreter):
         return result
 
 
-def _locate_values(model: onnx.ModelProto, folded: fx.GraphModule, inputs: tuple[Tensor, ...]) -> dict[str, str]:
+def _locate_values(
+    model: onnx.ModelProto, folded: fx.GraphModule, inputs: tuple[Tensor, ...]
+) -> dict[str, str]:
     """The ONNX value of each graph node: the equal one of the same name, else the only equal one.
 
     Equal means that both models computed the same from the example: names alone are not trusted.
@@ -265,7 +296,9 @@ def _locate_values(model: onnx.ModelProto, folded: fx.GraphModule, inputs: tuple
     found = {name: value.name for name, value in zip(placeholders, model.graph.input, strict=True)}
     for name, tensor in torch_values.kept.items():
         array = tensor.numpy()
-        equal = [name] if name in ran and _close(ran[name], array) else [v for v in ran if _close(ran[v], array)]
+        equal = (
+            [name] if name in ran and _close(ran[name], array) else [v for v in ran if _close(ran[v], array)]
+        )
         if len(equal) == 1:
             found.setdefault(name, equal[0])
     return found
@@ -283,10 +316,14 @@ def _run_all_values(model: onnx.ModelProto, inputs: tuple[Tensor, ...]) -> dict[
     options.log_severity_level = 3
     feeds = {value.name: x.numpy() for value, x in zip(probe.graph.input, inputs, strict=True)}
     try:
-        session = onnxruntime.InferenceSession(probe.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(
+            probe.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
         return dict(zip(names, session.run(names, feeds), strict=True))
     except RUNTIME_ERRORS as error:
-        raise StageError(f"ONNX Runtime cannot run the exported model: {error}"[:400], stage="export") from error
+        raise StageError(
+            f"ONNX Runtime cannot run the exported model: {error}"[:400], stage="export"
+        ) from error
 
 
 def _close(left: np.ndarray, right: np.ndarray) -> bool:
@@ -317,5 +354,7 @@ def fill_template(template: Template, folded: fx.GraphModule) -> onnx.ModelProto
         array = flush_denormals(get_tensor(folded, name).detach().numpy())
         if array.ndim == 1 < len(tensor.dims):
             array = array.reshape([-1 if size > 1 else 1 for size in tensor.dims])
-        model.graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(array.T if transposed else array), tensor.name))
+        model.graph.initializer.append(
+            numpy_helper.from_array(np.ascontiguousarray(array.T if transposed else array), tensor.name)
+        )
     return model

@@ -1,4 +1,6 @@
-"""What a model with rounded numbers answers: the folded graph run in torch, its tensors rounded where the file rounds them."""
+"""What a model with rounded numbers answers: the folded graph run in torch, its tensors rounded where the
+file rounds them.
+"""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -16,7 +18,11 @@ class _FakeQuantized(fx.Interpreter):
     """Runs a graph and rounds the planned tensors to their grid, first inputs of nodes and outputs as told."""
 
     def __init__(
-        self, module: fx.GraphModule, scales: Mapping[str, Scale], entering: Mapping[str, Change], leaving: Mapping[str, Change]
+        self,
+        module: fx.GraphModule,
+        scales: Mapping[str, Scale],
+        entering: Mapping[str, Change],
+        leaving: Mapping[str, Change],
     ):
         super().__init__(module)
         self.scales, self.entering, self.leaving = scales, entering, leaving
@@ -47,13 +53,15 @@ def fake_quantized_outputs(
 ) -> Any:
     """What the quantized model should answer: the folded graph with rounded weights and activations.
 
-    Biases are not rounded: that of an int8 layer is off by half a unit of the sum of its integer products at most.
-    `entering` and `leaving` tell by node how its first input and its output are rounded besides.
+    Biases are not rounded: that of an int8 layer is off by half a unit of the sum of its integer products at
+    most. `entering` and `leaving` tell by node how its first input and its output are rounded besides.
     """
     rounded = clone(module)
     for name, node in layer_nodes(rounded):
         if name in quantized:
-            set_tensor(rounded, str(argument(node, 1).target), torch.from_numpy(quantized[name].dequantized_weight()))
+            set_tensor(
+                rounded, str(argument(node, 1).target), torch.from_numpy(quantized[name].dequantized_weight())
+            )
     by_node = {node: scales[source] for node, source in plan.tensors.items()}
     with torch.inference_mode():
         return _FakeQuantized(rounded, by_node, entering, leaving).run(*inputs)

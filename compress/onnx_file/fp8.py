@@ -1,4 +1,5 @@
-"""Layers that compute in fp8 (E4M3, no infinities): input and weight in QuantizeLinear/DequantizeLinear pairs, bias in float32.
+"""Layers that compute in fp8 (E4M3, no infinities): input and weight in QuantizeLinear/DequantizeLinear
+pairs, bias in float32.
 
 The input has one scale, the weight one per output channel; the largest magnitude becomes 448.
 """
@@ -22,7 +23,9 @@ LARGEST = 448.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fp8Layer:
-    """A layer's weight in fp8 (ml_dtypes.float8_e4m3fn) with one scale per output channel, and the scale of its input."""
+    """A layer's weight in fp8 (ml_dtypes.float8_e4m3fn) with one scale per output channel, and the scale of
+    its input.
+    """
 
     weight: np.ndarray
     weight_scale: np.ndarray
@@ -49,7 +52,9 @@ def round_values(x: Tensor, scale: float) -> Tensor:
 
 
 def round_to_fp8(module: fx.GraphModule, ranges: Mapping[str, tuple[float, float]]) -> dict[str, Fp8Layer]:
-    """The layers in `ranges` (smallest and largest input by layer); their weights in `module` become the rounded ones."""
+    """The layers in `ranges` (smallest and largest input by layer); their weights in `module` become the
+    rounded ones.
+    """
     found = {}
     for name, node in layer_nodes(module):
         if name in ranges:
@@ -65,7 +70,9 @@ def round_to_fp8(module: fx.GraphModule, ranges: Mapping[str, tuple[float, float
 
 
 def write_fp8(model: onnx.ModelProto, template: Template, layers: Mapping[str, tuple[str, Fp8Layer]]) -> None:
-    """Puts the pairs of fp8 layers into the model, in place. `layers` gives weight parameter and numbers. Needs opset 19."""
+    """Puts the pairs of fp8 layers into the model, in place. `layers` gives weight parameter and numbers.
+    Needs opset 19.
+    """
     if not layers:
         return
     if model.opset_import[0].version < 19:
@@ -77,7 +84,10 @@ def write_fp8(model: onnx.ModelProto, template: Template, layers: Mapping[str, t
         initializer = template.parameters[weight].initializer if weight in template.parameters else ""
         nodes = [node for node in model.graph.node if initializer in node.input]
         if not nodes or any(node.op_type not in ("Conv", "Gemm", "MatMul") for node in nodes):
-            raise StageError(f"the exported model does not hold the weight of {name} as it is: it cannot be fp8", stage="build")
+            raise StageError(
+                f"the exported model does not hold the weight of {name} as it is: it cannot be fp8",
+                stage="build",
+            )
         values, axis = (layer.weight.T, 1) if template.parameters[weight].transposed else (layer.weight, 0)
         stored = writer.add_initializer(np.ascontiguousarray(values), f"{name}.weight_q")
         writer.dropped.add(initializer)
@@ -88,6 +98,8 @@ def write_fp8(model: onnx.ModelProto, template: Template, layers: Mapping[str, t
             if key not in pairs:
                 names = [writer.constant(np.array(layer.input_scale, np.float32), "_s8"), zero]
                 quantized = writer.add_node("QuantizeLinear", [key[0], *names], f"{key[0]}.q{len(pairs)}")
-                pairs[key] = writer.add_node("DequantizeLinear", [quantized, *names], f"{key[0]}.d{len(pairs)}")
+                pairs[key] = writer.add_node(
+                    "DequantizeLinear", [quantized, *names], f"{key[0]}.d{len(pairs)}"
+                )
             node.input[0] = pairs[key]
     writer.finish()

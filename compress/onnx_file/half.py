@@ -1,8 +1,9 @@
 """Layers that compute in float16: weights and biases of 2 bytes, a Cast in front and a Cast behind.
 
-The file is strongly typed: what is float16 in it computes in float16. A second pass lets element-wise operations, pooling and
-moves of data behind float16 layers stay in float16, so that neighbours exchange 2 bytes a value and no Cast is left between
-them, and products of float16 activations too. What loses digits (softmax, normalization, means over tokens) stays float32.
+The file is strongly typed: what is float16 in it computes in float16. A second pass lets element-wise
+operations, pooling and moves of data behind float16 layers stay in float16, so that neighbours exchange 2
+bytes a value and no Cast is left between them, and products of float16 activations too. What loses digits
+(softmax, normalization, means over tokens) stays float32.
 """
 
 from collections.abc import Collection, Mapping
@@ -18,10 +19,23 @@ from .export import Template, initializers_of
 from .writer import ModelWriter, drop_dead_nodes, sort_topologically
 
 LARGEST = float(np.finfo(np.float16).max)
-_MOVES = ("Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Slice", "Split", "Expand", "Gather", "Identity")
+_MOVES = (
+    "Reshape",
+    "Flatten",
+    "Transpose",
+    "Squeeze",
+    "Unsqueeze",
+    "Slice",
+    "Split",
+    "Expand",
+    "Gather",
+    "Identity",
+)
 # By operator, which inputs have the type of the output; None: all.
 _FOLLOWS: Mapping[str, tuple[int, ...] | None] = {
-    **dict.fromkeys(("Relu", "LeakyRelu", "Sigmoid", "Tanh", "HardSigmoid", "HardSwish", "Gelu", "Erf"), (0,)),
+    **dict.fromkeys(
+        ("Relu", "LeakyRelu", "Sigmoid", "Tanh", "HardSigmoid", "HardSwish", "Gelu", "Erf"), (0,)
+    ),
     **dict.fromkeys(("MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool"), (0,)),
     **dict.fromkeys(_MOVES, (0,)),
     **dict.fromkeys(("Add", "Sub", "Mul", "Div", "Clip", "PRelu", "Concat", "MatMul"), None),
@@ -30,7 +44,9 @@ _FOLLOWS: Mapping[str, tuple[int, ...] | None] = {
 
 
 def round_to_half(module: fx.GraphModule, layers: Collection[str]) -> None:
-    """Rounds weights and biases of the named layers to float16, in place. StageError for a value beyond 65504."""
+    """Rounds weights and biases of the named layers to float16, in place. StageError for a value beyond
+    65504.
+    """
     for name, node in layer_nodes(module):
         for parameter in (argument(node, 1), argument(node, 2)) if name in layers else ():
             if parameter is None:
@@ -51,7 +67,10 @@ def write_half(model: onnx.ModelProto, template: Template, layers: Mapping[str, 
         initializer = template.parameters[weight].initializer if weight in template.parameters else ""
         nodes = [node for node in model.graph.node if initializer in node.input]
         if not nodes or any(node.op_type not in ("Conv", "Gemm", "MatMul") for node in nodes):
-            raise StageError(f"the exported model does not hold the weight of {name} as it is: it cannot be float16", stage="build")
+            raise StageError(
+                f"the exported model does not hold the weight of {name} as it is: it cannot be float16",
+                stage="build",
+            )
         half.store(initializer)
         for node in nodes:
             half.compute(node)
@@ -59,7 +78,9 @@ def write_half(model: onnx.ModelProto, template: Template, layers: Mapping[str, 
 
 
 class _HalfWriter:
-    """Edits a model. By float32 tensor: `made` has its float16 form where float16 is what makes it, `casts` where it is cast."""
+    """Edits a model. By float32 tensor: `made` has its float16 form where float16 is what makes it, `casts`
+    where it is cast.
+    """
 
     def __init__(self, model: onnx.ModelProto):
         self.model = model
@@ -71,7 +92,9 @@ class _HalfWriter:
     def store(self, initializer: str) -> None:
         """Makes float16 of a constant that is not read as float32 any more."""
         tensor = self.constants[initializer]
-        tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float16), initializer))
+        tensor.CopyFrom(
+            numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float16), initializer)
+        )
         self.made[initializer] = initializer
 
     def compute(self, node: onnx.NodeProto) -> None:
@@ -83,10 +106,16 @@ class _HalfWriter:
         self._cast_back(node)
 
     def follow(self) -> None:
-        """Lets what reads nothing but float16 run in it, first to last, and removes what nobody reads any more."""
+        """Lets what reads nothing but float16 run in it, first to last, and removes what nobody reads any
+        more.
+        """
         sort_topologically(self.model)
         for node in [*self.model.graph.node]:
-            if node.op_type == "Cast" and node.output[0] == self.casts.get(node.input[0]) and node.input[0] in self.made:
+            if (
+                node.op_type == "Cast"
+                and node.output[0] == self.casts.get(node.input[0])
+                and node.input[0] in self.made
+            ):
                 self._replace(node.output[0], self.made[node.input[0]])
             elif self._can_follow(node):
                 for position in self._values_of(node):
@@ -101,10 +130,16 @@ class _HalfWriter:
     def _values_of(self, node: onnx.NodeProto) -> list[int]:
         """The positions of the inputs that have the type of the output."""
         positions = _FOLLOWS[node.op_type]
-        return [index for index, name in enumerate(node.input) if name and (positions is None or index in positions)]
+        return [
+            index
+            for index, name in enumerate(node.input)
+            if name and (positions is None or index in positions)
+        ]
 
     def _can_follow(self, node: onnx.NodeProto) -> bool:
-        """Whether float16 makes at least one value that the node reads, and the others are constants that fit."""
+        """Whether float16 makes at least one value that the node reads, and the others are constants that
+        fit.
+        """
         if node.op_type not in _FOLLOWS or self._enters_recurrence(node):
             return False
         names = [node.input[index] for index in self._values_of(node)]
@@ -114,7 +149,8 @@ class _HalfWriter:
         return bool(computed) and all(name in self.made or self._fits(name) for name in names)
 
     def _enters_recurrence(self, node: onnx.NodeProto) -> bool:
-        """Whether nothing but moves of data stand between the node and a recurrent layer, which stays float32.
+        """Whether nothing but moves of data stand between the node and a recurrent layer, which stays
+        float32.
 
         TensorRT-RTX 1.7 fails on a Cast there: an operation in float32 must come between.
         """
@@ -131,18 +167,24 @@ class _HalfWriter:
         return bool(np.abs(array[np.isfinite(array)]).max(initial=0) <= LARGEST)
 
     def _convert(self, name: str) -> bool:
-        """Stores a constant in float16, beside the float32 one if that has other readers. False for what is no constant."""
+        """Stores a constant in float16, beside the float32 one if that has other readers. False for what is
+        no constant.
+        """
         if name in self.made or not self._fits(name):
             return name in self.made
         if sum(list(node.input).count(name) for node in self.model.graph.node) == 1:
             self.store(name)
         else:
-            self.made[name] = self.writer.constant(numpy_helper.to_array(self.constants[name]).astype(np.float16), "_h")
+            self.made[name] = self.writer.constant(
+                numpy_helper.to_array(self.constants[name]).astype(np.float16), "_h"
+            )
         return True
 
     def _cast_back(self, node: onnx.NodeProto) -> None:
         for position, name in enumerate(node.output):
-            self.made[name] = node.output[position] = f"{name}.16"  # no underscore: the exporter numbers names with it
+            self.made[name] = node.output[position] = (
+                f"{name}.16"  # no underscore: the exporter numbers names with it
+            )
             self.writer.add_node("Cast", [f"{name}.16"], name, to=TensorProto.FLOAT)
 
     def _replace(self, old: str, new: str) -> None:

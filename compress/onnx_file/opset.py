@@ -1,12 +1,13 @@
 """Takes an exported model down to opset 17 or 16, which torch's exporter does not write, for TensorRT 8.
 
 TensorRT 8 lists opset 17 (onnx-tensorrt, docs/operators.md of 8.5), but its parser refuses no newer file
-(`ModelImporter::importModel`, read in asfiyab-nvidia/onnx-tensorrt 0bef05b2, warns below 7 alone): it reads what 18 changed as
-if it were older. In onnx-tensorrt's builtin_op_importers.cpp of 8.6 (commit ba6a4fb34fdeaa3613bf981610c657e7b663a699) nobody
-looks at the `axes` input of ReduceMean and its like but ReduceSum, so that every axis is reduced, without an error
-(NVIDIA/TensorRT#3467: refused since 10.0); Resize passes over antialias, axes and keep_aspect_ratio_policy; Split rounds the
-parts of an uneven `num_outputs` down; Pad refuses axes. 8.5 has no LayerNormalization (docs/operators.md; docs/Changelog.md:
-new in 8.6 EA), which is new in opset 17: in 16 its sums are written out.
+(`ModelImporter::importModel`, read in asfiyab-nvidia/onnx-tensorrt 0bef05b2, warns below 7 alone): it reads
+what 18 changed as if it were older. In onnx-tensorrt's builtin_op_importers.cpp of 8.6 (commit
+ba6a4fb34fdeaa3613bf981610c657e7b663a699) nobody looks at the `axes` input of ReduceMean and its like but
+ReduceSum, so that every axis is reduced, without an error (NVIDIA/TensorRT#3467: refused since 10.0); Resize
+passes over antialias, axes and keep_aspect_ratio_policy; Split rounds the parts of an uneven `num_outputs`
+down; Pad refuses axes. 8.5 has no LayerNormalization (docs/operators.md; docs/Changelog.md: new in 8.6 EA),
+which is new in opset 17: in 16 its sums are written out.
 """
 
 from collections.abc import Callable, Mapping
@@ -25,7 +26,9 @@ _REDUCTIONS = ("Max", "Mean", "Min", "Prod", "L1", "L2", "LogSum", "LogSumExp", 
 
 
 def lower_opset(model: onnx.ModelProto, opset: int) -> None:
-    """Rewrites a model of opset 18 in opset 17 or 16, in place. StageError names the operator that has no such form."""
+    """Rewrites a model of opset 18 in opset 17 or 16, in place. StageError names the operator that has no
+    such form.
+    """
     lowering = _Lowering(model)
     for node in [*model.graph.node]:
         if onnx.defs.get_schema(node.op_type, EXPORTED, node.domain).since_version <= opset:
@@ -34,7 +37,9 @@ def lower_opset(model: onnx.ModelProto, opset: int) -> None:
         wrong = rule(lowering, node) if rule else "the operator is newer"
         if wrong is not None:
             message = f"opset {opset} cannot write {node.op_type} as this model has it ({wrong}): set opset = {EXPORTED} or more"
-            raise StageError(f"{message} in the target's profile, or keep it out of the model", stage="export")
+            raise StageError(
+                f"{message} in the target's profile, or keep it out of the model", stage="export"
+            )
     for item in model.opset_import:
         item.version = opset if item.domain in ("", "ai.onnx") else item.version
     model.ir_version = _IR_VERSION
@@ -48,7 +53,9 @@ class _Lowering:
         self.writer = ModelWriter(model)
         self.constants = {tensor.name: tensor for tensor in model.graph.initializer}
         values = (*model.graph.value_info, *model.graph.input)
-        self.shapes = {value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim] for value in values}
+        self.shapes = {
+            value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim] for value in values
+        }
 
     def finish(self) -> None:
         """Removes the constants that became attributes, and orders the nodes."""
@@ -84,12 +91,21 @@ class _Lowering:
 
     def resize(self, node: onnx.NodeProto) -> str | None:
         """What is new in it is left out where it says what was always so."""
-        plain = not _taken(node, "antialias", 0) and _taken(node, "keep_aspect_ratio_policy", b"stretch") == b"stretch"
-        return None if plain and _attribute(node, "axes", None) is None else "it has axes, antialias or keeps a ratio"
+        plain = (
+            not _taken(node, "antialias", 0)
+            and _taken(node, "keep_aspect_ratio_policy", b"stretch") == b"stretch"
+        )
+        return (
+            None
+            if plain and _attribute(node, "axes", None) is None
+            else "it has axes, antialias or keeps a ratio"
+        )
 
     def scatter(self, node: onnx.NodeProto) -> str | None:
         """Largest and smallest are new."""
-        return "it reduces by max or min" if _attribute(node, "reduction", b"none") in (b"max", b"min") else None
+        return (
+            "it reduces by max or min" if _attribute(node, "reduction", b"none") in (b"max", b"min") else None
+        )
 
     def layer_normalization(self, node: onnx.NodeProto) -> str | None:
         """(x - mean) / sqrt(variance + epsilon) · scale + bias, in operators of its own each."""
@@ -102,9 +118,13 @@ class _Lowering:
         centered = add("Sub", [x, mean], f"{y}.centered")
         squares = add("Mul", [centered, centered], f"{y}.squares")
         variance = add("ReduceMean", [squares], f"{y}.variance", axes=list(range(axis, 0)))
-        raised = add("Add", [variance, self.writer.constant(np.array(epsilon, np.float32), "_o")], f"{y}.raised")
+        raised = add(
+            "Add", [variance, self.writer.constant(np.array(epsilon, np.float32), "_o")], f"{y}.raised"
+        )
         normal = add("Div", [centered, add("Sqrt", [raised], f"{y}.deviation")], f"{y}.normal")
-        last = ("Add", [add("Mul", [normal, scale], f"{y}.scaled"), *bias]) if bias else ("Mul", [normal, scale])
+        last = (
+            ("Add", [add("Mul", [normal, scale], f"{y}.scaled"), *bias]) if bias else ("Mul", [normal, scale])
+        )
         node.CopyFrom(helper.make_node(*last, [y]))
         return None
 

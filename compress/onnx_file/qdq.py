@@ -1,11 +1,13 @@
 """Writes a quantization plan into an ONNX model as QuantizeLinear/DequantizeLinear pairs, and shortens names.
 
-`quantize` tells the two conventions: ONNX Runtime's, with int32 biases, and TensorRT's, which knows no zero points, keeps biases in
-float32 and takes integers from QuantizeLinear and constants alone. Weights of fewer bits are packed (`pack`).
+`quantize` tells the two conventions: ONNX Runtime's, with int32 biases, and TensorRT's, which knows no zero
+points, keeps biases in float32 and takes integers from QuantizeLinear and constants alone. Weights of fewer
+bits are packed (`pack`).
 
-TensorRT 8 wants weights in float32 behind a pair, which its builder quantizes (its developer guide; microsoft/onnxruntime#9616
-made such files for it; 8.2 and 8.4 call a constant of int8 "invalid weights type of Int8", NVIDIA/TensorRT#2163). Every value
-of such a weight is an integer times its step: the pair changes none, and the engine has the integers that were reconstructed.
+TensorRT 8 wants weights in float32 behind a pair, which its builder quantizes (its developer guide;
+microsoft/onnxruntime#9616 made such files for it; 8.2 and 8.4 call a constant of int8 "invalid weights type
+of Int8", NVIDIA/TensorRT#2163). Every value of such a weight is an integer times its step: the pair changes
+none, and the engine has the integers that were reconstructed.
 """
 
 from collections.abc import Mapping, MutableSequence, Sequence
@@ -39,13 +41,19 @@ def write_qdq(
     writer = ModelWriter(model)
     _quantize_tensors(writer, _places(template, plan, scales))
     symmetric = any(scale.signed for scale in scales.values())
-    steps: dict[str, tuple[str, QuantizedLayer]] = {}  # by the weight's value: the name of its scale, and the layer
+    steps: dict[
+        str, tuple[str, QuantizedLayer]
+    ] = {}  # by the weight's value: the name of its scale, and the layer
     for name, (weight, quantized) in layers.items():
         if weight not in template.parameters:
-            message = f"the exported model does not hold the weight of {name} as it is: it cannot be quantized"
+            message = (
+                f"the exported model does not hold the weight of {name} as it is: it cannot be quantized"
+            )
             raise StageError(message, stage="build")
         stored = template.parameters[weight]
-        scale = _write_weight(writer, stored, name, quantized, symmetric=symmetric, pairs=int8_weights == "float32")
+        scale = _write_weight(
+            writer, stored, name, quantized, symmetric=symmetric, pairs=int8_weights == "float32"
+        )
         steps[stored.initializer] = scale, quantized
     if not symmetric:
         _write_biases(writer, steps)
@@ -56,18 +64,22 @@ def write_qdq(
 def _write_weight(
     writer: ModelWriter, stored: Stored, name: str, quantized: QuantizedLayer, *, symmetric: bool, pairs: bool
 ) -> str:
-    """Puts a layer's integers, or float32 behind a pair, in the place of its weight; returns the name of its scale."""
+    """Puts a layer's integers, or float32 behind a pair, in the place of its weight; returns the name of its
+    scale.
+    """
     weights, axis = (quantized.weight.T, 1) if stored.transposed else (quantized.weight, 0)
     scale = writer.add_initializer(quantized.weight_scale, writer.free_name(f"_w{len(writer.dropped)}"))
-    # ONNX Runtime's QGemm and QLinearMatMul want a zero point written out, and exact sums on AVX2 one for each layer; TensorRT 8
-    # refuses a DequantizeLinear without.
+    # ONNX Runtime's QGemm and QLinearMatMul want a zero point written out, and exact sums on AVX2 one for
+    # each layer; TensorRT 8 refuses a DequantizeLinear without.
     steps = [scale]
     if symmetric or pairs or weights.ndim == 2:
         zeros = np.zeros(len(quantized.weight_scale), np.int8)
         steps.append(writer.add_initializer(zeros, writer.free_name(f"_n{len(writer.dropped)}")))
     if pairs:
         values = quantized.dequantized_weight()
-        floats = writer.add_initializer(np.ascontiguousarray(values.T if stored.transposed else values), f"{name}.weight_f")
+        floats = writer.add_initializer(
+            np.ascontiguousarray(values.T if stored.transposed else values), f"{name}.weight_f"
+        )
         integers = writer.add_node("QuantizeLinear", [floats, *steps], f"{name}.weight_q", axis=axis)
     else:
         integers = write_integers(writer, f"{name}.weight_q", weights, quantized.bits)
@@ -79,20 +91,33 @@ def _write_weight(
 def _write_biases(writer: ModelWriter, steps: Mapping[str, tuple[str, QuantizedLayer]]) -> None:
     """Writes the biases of all calls of the layers as int32, in the scale of their sums.
 
-    ONNX Runtime's kernels pass over a bias's own scale, so that calls whose inputs have different scales need one each.
+    ONNX Runtime's kernels pass over a bias's own scale, so that calls whose inputs have different scales need
+    one each.
     """
     graph = writer.model.graph
     stored = {tensor.name: tensor for tensor in graph.initializer}
     makers = {node.output[0]: node for node in graph.node if node.op_type == "DequantizeLinear"}
-    written: dict[tuple[str, str, str], str] = {}  # bias, scale of the weight and of the input → the bias that such calls read
+    written: dict[
+        tuple[str, str, str], str
+    ] = {}  # bias, scale of the weight and of the input → the bias that such calls read
     for node in [node for node in graph.node if node.op_type in ("Conv", "Gemm") and node.input[1] in steps]:
-        if len(node.input) < 3 or node.input[2] not in stored:  # one that is added by a node of its own stays float32
+        if (
+            len(node.input) < 3 or node.input[2] not in stored
+        ):  # one that is added by a node of its own stays float32
             continue
-        bias, (scale, quantized), input_scale = node.input[2], steps[node.input[1]], makers[node.input[0]].input[1]
+        bias, (scale, quantized), input_scale = (
+            node.input[2],
+            steps[node.input[1]],
+            makers[node.input[0]].input[1],
+        )
         if (call := (bias, scale, input_scale)) not in written:
             written[call] = writer.free_name(f"{bias}_{len(written)}") if bias in writer.dropped else bias
-            own = quantized.quantized_bias(numpy_helper.to_array(stored[bias]), float(numpy_helper.to_array(stored[input_scale])))
-            product = writer.add_node("Mul", [scale, input_scale], f"{written[call]}_s")  # stored, it would be 4 bytes a channel
+            own = quantized.quantized_bias(
+                numpy_helper.to_array(stored[bias]), float(numpy_helper.to_array(stored[input_scale]))
+            )
+            product = writer.add_node(
+                "Mul", [scale, input_scale], f"{written[call]}_s"
+            )  # stored, it would be 4 bytes a channel
             writer.add_node("DequantizeLinear", [writer.constant(own, "_b"), product], written[call], axis=0)
             writer.dropped.add(bias)
         node.input[2] = written[call]
@@ -103,10 +128,13 @@ def _places(template: Template, plan: Plan, scales: Mapping[str, Scale]) -> list
 
     A carrier that the exporter removed (a slice of everything) is skipped.
     """
-    missing = [node for node, source in plan.tensors.items() if node not in template.values and node == source]
+    missing = [
+        node for node, source in plan.tensors.items() if node not in template.values and node == source
+    ]
     if missing:
         raise StageError(
-            f"the exported model has no tensor for {', '.join(missing)}: its layers cannot be quantized", stage="build"
+            f"the exported model has no tensor for {', '.join(missing)}: its layers cannot be quantized",
+            stage="build",
         )
     places: dict[str, tuple[str, Scale, bool]] = {}
     for node, source in plan.tensors.items():
@@ -117,10 +145,12 @@ def _places(template: Template, plan: Plan, scales: Mapping[str, Scale]) -> list
 
 
 def _quantize_tensors(writer: ModelWriter, places: Sequence[tuple[str, Scale, bool]]) -> None:
-    """Puts a pair behind each tensor; its consumers, and the model's output of that name, read the dequantized value.
+    """Puts a pair behind each tensor; its consumers, and the model's output of that name, read the
+    dequantized value.
 
-    A carried tensor (third item) is computed in uint8 when what it carries is quantized: slice, pad, reshape move bytes. For
-    int8 it gets a pair of its own, of the same scale, which changes nothing: TensorRT moves pairs past such operations itself.
+    A carried tensor (third item) is computed in uint8 when what it carries is quantized: slice, pad, reshape
+    move bytes. For int8 it gets a pair of its own, of the same scale, which changes nothing: TensorRT moves
+    pairs past such operations itself.
     """
     graph = writer.model.graph
     outputs = {value.name for value in graph.output}
@@ -158,9 +188,11 @@ def _rename(names: MutableSequence[str], old: str, new: str) -> None:
 
 
 def shorten_names(model: onnx.ModelProto, layers: Mapping[str, str]) -> None:
-    """Names a layer's node after the layer (`layers`: weight value → layer), drops other node names, and numbers tensors.
+    """Names a layer's node after the layer (`layers`: weight value → layer), drops other node names, and
+    numbers tensors.
 
-    Inputs, outputs and initializers of layers keep their names: people and the check of executed precisions read them.
+    Inputs, outputs and initializers of layers keep their names: people and the check of executed precisions
+    read them.
     """
     graph = model.graph
     fixed = {v.name for v in (*graph.input, *graph.output)} | {t.name for t in graph.initializer}
@@ -168,9 +200,13 @@ def shorten_names(model: onnx.ModelProto, layers: Mapping[str, str]) -> None:
     numbers = (text for text in map("_{}".format, count()) if text not in fixed)
     named: set[str] = set()
     for node in graph.node:
-        read = () if node.op_type in ("Gather", "Transpose") else node.input  # a tied table is read by others than its layer
+        read = (
+            () if node.op_type in ("Gather", "Transpose") else node.input
+        )  # a tied table is read by others than its layer
         layer = next((layers[name] for name in read if name in layers), "")
-        node.name = "" if layer in named else layer  # names are unique: only the first call of a shared layer has one
+        node.name = (
+            "" if layer in named else layer
+        )  # names are unique: only the first call of a shared layer has one
         named.add(layer)
         for names in (node.input, node.output):
             for position, name in enumerate(names):

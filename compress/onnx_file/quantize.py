@@ -1,15 +1,18 @@
-"""Static integer quantization of a folded graph: which tensors are quantized, their ranges, the integers of layers.
+"""Static integer quantization of a folded graph: which tensors are quantized, their ranges, the integers of
+layers.
 
 Weights are int8 or fewer bits per output channel. The rest depends on the convention (`Activations`):
 
-`uint8-asymmetric` (ONNX Runtime): activations are uint8 with a zero point, biases int32 (scale = input scale · weight scale). Only
-what an int8 layer needs is quantized: its input, and its output after its ReLU (a linear layer's only where it has one, which
-ONNX Runtime would compute with it in float32). Around a residual sum the shape-only operations (slice, pad, pooling) carry the
-quantization of their input, so that the sum runs in int8 as well.
+`uint8-asymmetric` (ONNX Runtime): activations are uint8 with a zero point, biases int32 (scale = input scale
+· weight scale). Only what an int8 layer needs is quantized: its input, and its output after its ReLU (a
+linear layer's only where it has one, which ONNX Runtime would compute with it in float32). Around a residual
+sum the shape-only operations (slice, pad, pooling) carry the quantization of their input, so that the sum
+runs in int8 as well.
 
-`int8-symmetric` (TensorRT): activations are int8 with zero point 0, biases float32. Inputs of int8 layers are quantized, outputs
-are not, since TensorRT fuses a layer with what follows up to the next pair. Of a residual sum every operand is quantized but
-one that an int8 convolution makes for the sum alone: the sum is fused into that convolution.
+`int8-symmetric` (TensorRT): activations are int8 with zero point 0, biases float32. Inputs of int8 layers are
+quantized, outputs are not, since TensorRT fuses a layer with what follows up to the next pair. Of a residual
+sum every operand is quantized but one that an int8 convolution makes for the sum alone: the sum is fused into
+that convolution.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Set
@@ -35,7 +38,9 @@ _ACTIVATIONS = frozenset({"relu", "relu6", "hardtanh"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """`layers` run in int8; `tensors` maps each quantized node to the node whose range it shares (itself, mostly)."""
+    """`layers` run in int8; `tensors` maps each quantized node to the node whose range it shares (itself,
+    mostly).
+    """
 
     layers: frozenset[str]
     tensors: Mapping[str, str]
@@ -73,11 +78,15 @@ class QuantizedLayer:
         return np.asarray(np.float32(input_scale) * self.weight_scale, np.float32)
 
     def quantized_bias(self, bias: np.ndarray, input_scale: float) -> np.ndarray:
-        """A bias as int32, for a call with an input of this scale: kernels add it to sums of products, in their scale."""
+        """A bias as int32, for a call with an input of this scale: kernels add it to sums of products, in
+        their scale.
+        """
         return np.asarray(np.rint(bias / self.bias_scale(input_scale)), np.int32)
 
 
-def plan_quantization(module: fx.GraphModule, layers: Set[str], activations: Activations = "uint8-asymmetric") -> Plan:
+def plan_quantization(
+    module: fx.GraphModule, layers: Set[str], activations: Activations = "uint8-asymmetric"
+) -> Plan:
     """The plan that lets `layers` of a folded graph run in int8."""
     tensors: dict[str, str] = {}
     mark_outputs = activations == "uint8-asymmetric"
@@ -101,7 +110,9 @@ def _mark_operands(module: fx.GraphModule, layers: Set[str], tensors: dict[str, 
 
 def _mark_shortcuts(module: fx.GraphModule, layers: Set[str], tensors: dict[str, str]) -> None:
     """Quantizes what joins the output of an int8 convolution in a sum."""
-    convolutions = {node for name, node in layer_nodes(module) if name in layers and operation(node) in CONVOLUTIONS}
+    convolutions = {
+        node for name, node in layer_nodes(module) if name in layers and operation(node) in CONVOLUTIONS
+    }
     for node in module.graph.nodes:
         fused = next((n for n in node.all_input_nodes if n in convolutions and len(n.users) == 1), None)
         if operation(node) == "add" and fused is not None:
@@ -125,7 +136,9 @@ def _mark(node: Any, tensors: dict[str, str]) -> str:
 
 def _carries_values(node: fx.Node) -> bool:
     """Padding with anything but zero makes values that the input's range may not have."""
-    return operation(node) not in ("pad", "constant_pad_nd") or not any(isinstance(a, float) and a for a in node.args[2:])
+    return operation(node) not in ("pad", "constant_pad_nd") or not any(
+        isinstance(a, float) and a for a in node.args[2:]
+    )
 
 
 def _carried_from(node: fx.Node) -> fx.Node:
@@ -189,9 +202,10 @@ def quantize_layer(
 ) -> QuantizedLayer:
     """A layer's integers: weight out × in × …, symmetric per output channel.
 
-    `calls` are the bias and the scale of the input of each call of the layer that has a bias in int32: it must fit.
-    `scale` are the steps (one per output channel) of a weight that lies on a grid already: its integers come back exactly.
-    Without it 8 bits reach to the largest magnitude, and fewer have the scale of least error.
+    `calls` are the bias and the scale of the input of each call of the layer that has a bias in int32: it
+    must fit. `scale` are the steps (one per output channel) of a weight that lies on a grid already: its
+    integers come back exactly. Without it 8 bits reach to the largest magnitude, and fewer have the scale of
+    least error.
     """
     if scale is None:
         rows = weight.reshape(len(weight), -1)
@@ -222,7 +236,9 @@ def quantize_layers(
     precision: Mapping[str, Precision],
     weight_scales: Mapping[str, np.ndarray],
 ) -> dict[str, QuantizedLayer]:
-    """The integers of every layer in the plan. `weight_scales` has the steps of layers whose weights are rounded already."""
+    """The integers of every layer in the plan. `weight_scales` has the steps of layers whose weights are
+    rounded already.
+    """
     calls: dict[str, list[fx.Node]] = {}
     for name, node in layer_nodes(module):
         if name in plan.layers:
@@ -241,7 +257,9 @@ def quantize_layers(
 def _integer_biases(
     module: fx.GraphModule, nodes: Iterable[fx.Node], plan: Plan, scales: Mapping[str, Scale]
 ) -> Iterator[tuple[np.ndarray, float]]:
-    """Bias and input scale of each call of a layer with an int32 bias: each has its own, whatever the calls share."""
+    """Bias and input scale of each call of a layer with an int32 bias: each has its own, whatever the calls
+    share.
+    """
     for node in nodes:
         scale, bias = scales[plan.tensors[argument(node, 0).name]], argument(node, 2)
         if bias is not None and not scale.signed:

@@ -1,8 +1,9 @@
-"""Templates of other structures: the exported original without removed blocks, and with factored layers, in milliseconds.
+"""Templates of other structures: the exported original without removed blocks, and with factored layers, in
+milliseconds.
 
-Every set of removed blocks is a structure of its own, and there are more of them than an exporter that takes seconds could
-follow. Both edits are simple in ONNX: what reads a removed sum reads its shortcut instead, and a factored layer gets a node
-of its own kind in front of it.
+Every set of removed blocks is a structure of its own, and there are more of them than an exporter that takes
+seconds could follow. Both edits are simple in ONNX: what reads a removed sum reads its shortcut instead, and
+a factored layer gets a node of its own kind in front of it.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,8 +21,11 @@ _POINTWISE = frozenset({"Conv", "Gemm", "MatMul"})
 _MOVED = frozenset({"strides", "pads", "auto_pad"})  # attributes that only the first of two factors has
 
 
-def restructure(folded: fx.GraphModule, blocks: Iterable[Block], factored: Iterable[str]) -> tuple[fx.GraphModule, dict[str, str]]:
-    """A copy of the folded original without `blocks` and with two nodes for each factored layer (weights are placeholders).
+def restructure(
+    folded: fx.GraphModule, blocks: Iterable[Block], factored: Iterable[str]
+) -> tuple[fx.GraphModule, dict[str, str]]:
+    """A copy of the folded original without `blocks` and with two nodes for each factored layer (weights are
+    placeholders).
 
     The second item tells which node stands for each replaced one.
     """
@@ -37,7 +41,9 @@ def restructure(folded: fx.GraphModule, blocks: Iterable[Block], factored: Itera
 def edit_structure(
     template: Template, structure: fx.GraphModule, replaced: Mapping[str, str], factored: Sequence[str]
 ) -> Template | None:
-    """The original's template with the structure that `restructure` made; None where its ONNX form has no such places."""
+    """The original's template with the structure that `restructure` made; None where its ONNX form has no
+    such places.
+    """
     model = onnx.ModelProto()
     model.CopyFrom(template.model)
     parameters, values = dict(template.parameters), dict(template.values)
@@ -48,20 +54,26 @@ def edit_structure(
         stored = parameters.get(f"{name}.weight")
         if stored is None or not _put_factor(model, stored, name):
             return None
-        parameters[f"{factor_name(name)}.weight"] = Stored(initializer=f"{factor_name(name)}.weight", transposed=stored.transposed)
+        parameters[f"{factor_name(name)}.weight"] = Stored(
+            initializer=f"{factor_name(name)}.weight", transposed=stored.transposed
+        )
         values[layers[factor_name(name)].name] = factor_name(name)
     _drop_unread(model)
     held, left = {tensor.name for tensor in model.graph.initializer}, structure.state_dict().keys()
     nodes = {node.name for node in structure.graph.nodes}
     return Template(
         model=model,
-        parameters={name: stored for name, stored in parameters.items() if name in left and stored.initializer in held},
+        parameters={
+            name: stored for name, stored in parameters.items() if name in left and stored.initializer in held
+        },
         values={node: value for node, value in values.items() if node in nodes},
     )
 
 
 def _reroute(model: onnx.ModelProto, values: Mapping[str, str], replaced: Mapping[str, str]) -> bool:
-    """What reads a replaced value reads the other one. False when a value is unknown or is the model's output."""
+    """What reads a replaced value reads the other one. False when a value is unknown or is the model's
+    output.
+    """
     outputs = {value.name for value in model.graph.output}
     for old, new in replaced.items():
         if old not in values or new not in values or values[old] in outputs:
@@ -74,7 +86,9 @@ def _reroute(model: onnx.ModelProto, values: Mapping[str, str], replaced: Mappin
 
 
 def _put_factor(model: onnx.ModelProto, stored: Stored, layer: str) -> bool:
-    """A second node of the layer's kind in front of it. False when the exporter made something else of the layer."""
+    """A second node of the layer's kind in front of it. False when the exporter made something else of the
+    layer.
+    """
     readers = [index for index, node in enumerate(model.graph.node) if stored.initializer in node.input]
     if len(readers) != 1:
         return False

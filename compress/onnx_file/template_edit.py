@@ -1,4 +1,6 @@
-"""The constants of a template that pruning changes: groups of a depthwise convolution, padded channels, reshapes."""
+"""The constants of a template that pruning changes: groups of a depthwise convolution, padded channels,
+reshapes.
+"""
 
 from collections.abc import Callable, Mapping
 
@@ -13,7 +15,9 @@ Changes = Mapping[str, tuple[Edit, tuple[int, ...]]]
 
 
 def edit_template(model: onnx.ModelProto, template: Template, changes: Changes) -> bool:
-    """Changes `model`, filled from `template`, in place. False when one change has no rule here: then export anew."""
+    """Changes `model`, filled from `template`, in place. False when one change has no rule here: then export
+    anew.
+    """
     makers = {name: node for node in model.graph.node for name in node.output}
     for name, (edit, counts) in changes.items():
         node = makers.get(template.values.get(name, ""))

@@ -10,7 +10,8 @@ from onnx import helper, numpy_helper
 class ModelWriter:
     """Edits `model` in place; `dropped` are the initializers that `finish` removes.
 
-    Names that the user gave (an input, a parameter of the model itself) may be any: `free_name` keeps ours apart from them.
+    Names that the user gave (an input, a parameter of the model itself) may be any: `free_name` keeps ours
+    apart from them.
     """
 
     def __init__(self, model: onnx.ModelProto):
@@ -18,7 +19,9 @@ class ModelWriter:
         self.constants: dict[bytes, str] = {}
         self.dropped: set[str] = set()
         graph = model.graph
-        self._given = {item.name for item in (*graph.input, *graph.initializer)} | {n for node in graph.node for n in node.output}
+        self._given = {item.name for item in (*graph.input, *graph.initializer)} | {
+            n for node in graph.node for n in node.output
+        }
 
     def free_name(self, name: str) -> str:
         """The name, with as many underscores behind it as keep it apart from those of the model."""
@@ -64,7 +67,9 @@ def drop_dead_nodes(model: onnx.ModelProto) -> None:
 
 
 def sort_topologically(model: onnx.ModelProto) -> None:
-    """Orders the nodes so that each stands behind what it reads; stable otherwise. ValueError for a tensor made of itself."""
+    """Orders the nodes so that each stands behind what it reads; stable otherwise. ValueError for a tensor
+    made of itself.
+    """
     graph = model.graph
     edges = len(graph.node) + sum(len(node.input) for node in graph.node)
     ready = {value.name for value in (*graph.input, *graph.initializer)} | {""}
@@ -76,7 +81,9 @@ def sort_topologically(model: onnx.ModelProto) -> None:
         stack = [index]
         while stack:
             current = stack[-1]
-            waiting = [makers[n] for n in graph.node[current].input if n not in ready and makers[n] not in done]
+            waiting = [
+                makers[n] for n in graph.node[current].input if n not in ready and makers[n] not in done
+            ]
             if waiting:
                 if len(stack) > edges:
                     raise ValueError(f"the tensor {graph.node[current].output[0]!r} is made of itself")

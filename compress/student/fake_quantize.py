@@ -1,8 +1,9 @@
 """Weights on a grid while they are trained: straight-through rounding with a learned step per output channel.
 
-Only the weights are rounded: their integers are exactly those that are stored. Activations have 8 bits and are calibrated
-after training. Sparse weights keep their zeros; float16 and fp8 are rounded to nearest, with nothing to learn. Normalization
-stays in the graph: it scales output channels, and folding it scales the steps.
+Only the weights are rounded: their integers are exactly those that are stored. Activations have 8 bits and
+are calibrated after training. Sparse weights keep their zeros; float16 and fp8 are rounded to nearest, with
+nothing to learn. Normalization stays in the graph: it scales output channels, and folding it scales the
+steps.
 
 Source: Esser et al., "Learned Step Size Quantization" (2020), equations 1 to 4; per output channel.
 """
@@ -29,8 +30,8 @@ MARGIN = 0.45  # of a step: how far a weight may lie from its grid point at the 
 class GridWeights(nn.Module):
     """The steps of the layers that are being quantized; `rounded` makes their weights.
 
-    `bits` by layer; `steps` by layer, float32 of one per output channel, as reconstruction chose them. `precision` tells which
-    layers keep their zeros, and which are rounded to float16 or fp8.
+    `bits` by layer; `steps` by layer, float32 of one per output channel, as reconstruction chose them.
+    `precision` tells which layers keep their zeros, and which are rounded to float16 or fp8.
     """
 
     def __init__(
@@ -42,13 +43,27 @@ class GridWeights(nn.Module):
     ):
         super().__init__()
         self.bits = dict(bits)
-        kinds = {str(argument(node, 1).target): (precision or {}).get(name) for name, node in layer_nodes(module)}
-        self.masks = {weight: get_tensor(module, weight).detach() != 0 for weight, kind in kinds.items() if kind in SPARSE}
-        self.plain = {weight: NEAREST[kind] for weight, kind in kinds.items() if kind is not None and kind in NEAREST}
-        self.weights = {name: str(argument(node, 1).target) for name, node in layer_nodes(module) if name in bits}
+        kinds = {
+            str(argument(node, 1).target): (precision or {}).get(name) for name, node in layer_nodes(module)
+        }
+        self.masks = {
+            weight: get_tensor(module, weight).detach() != 0
+            for weight, kind in kinds.items()
+            if kind in SPARSE
+        }
+        self.plain = {
+            weight: NEAREST[kind] for weight, kind in kinds.items() if kind is not None and kind in NEAREST
+        }
+        self.weights = {
+            name: str(argument(node, 1).target) for name, node in layer_nodes(module) if name in bits
+        }
         self.steps = nn.ParameterList([nn.Parameter(steps[name].clone()) for name in self.weights])
         behind = {argument(node, 0): argument(node, 1) for node in batch_norms(module)}
-        self.gammas = [str(behind[n].target) for name, n in layer_nodes(module) if name in bits and behind.get(n) is not None]
+        self.gammas = [
+            str(behind[n].target)
+            for name, n in layer_nodes(module)
+            if name in bits and behind.get(n) is not None
+        ]
 
     def rounded(self, module: fx.GraphModule) -> dict[str, Tensor]:
         """By parameter name, the rounded weights; gradients reach both the weights and the steps."""
@@ -77,7 +92,10 @@ class GridWeights(nn.Module):
         """Writes the rounded weights into the module and returns the steps by layer."""
         for weight, value in self.rounded(module).items():
             set_tensor(module, weight, value)
-        return {name: step.detach().abs().clamp_min(1e-9) for name, step in zip(self.weights, self.steps, strict=True)}
+        return {
+            name: step.detach().abs().clamp_min(1e-9)
+            for name, step in zip(self.weights, self.steps, strict=True)
+        }
 
 
 def start_on_grid(
@@ -86,21 +104,31 @@ def start_on_grid(
     bits: Mapping[str, int],
     precision: Mapping[str, Precision] | None = None,
 ) -> GridWeights:
-    """The grid of layers that reconstruction rounded; their weights move as near to their values before as the rounding allows."""
+    """The grid of layers that reconstruction rounded; their weights move as near to their values before as
+    the rounding allows.
+    """
     for name, node in layer_nodes(module):
         if (rounding := roundings.get(name)) is not None:
             weight = str(argument(node, 1).target)
-            set_tensor(module, weight, near_grid(rounding.weight, get_tensor(module, weight).detach(), rounding.step))
+            set_tensor(
+                module, weight, near_grid(rounding.weight, get_tensor(module, weight).detach(), rounding.step)
+            )
     steps = {name: found.step for name, found in roundings.items()}
     return GridWeights(module, {name: bits[name] for name in roundings}, steps, precision)
 
 
-def folded_steps(module: fx.GraphModule, folded: fx.GraphModule, steps: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The steps of the folded weights, one per output channel: folding a normalization multiplies a channel's weights by γ/σ."""
+def folded_steps(
+    module: fx.GraphModule, folded: fx.GraphModule, steps: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """The steps of the folded weights, one per output channel: folding a normalization multiplies a channel's
+    weights by γ/σ.
+    """
     result = {}
     for name, node in layer_nodes(folded):
         if name in steps:
-            before, after = (get_tensor(m, str(argument(node, 1).target)).detach().flatten(1) for m in (module, folded))
+            before, after = (
+                get_tensor(m, str(argument(node, 1).target)).detach().flatten(1) for m in (module, folded)
+            )
             largest = before.abs().argmax(1, keepdim=True)
             below, above = before.gather(1, largest), after.gather(1, largest)
             factor = torch.where(below == 0, torch.ones_like(below), above / below)
@@ -109,7 +137,9 @@ def folded_steps(module: fx.GraphModule, folded: fx.GraphModule, steps: Mapping[
 
 
 def near_grid(original: Tensor, rounded: Tensor, step: Tensor) -> Tensor:
-    """The weight nearest to `original` that still rounds to `rounded` (out × …): training starts where reconstruction ended."""
+    """The weight nearest to `original` that still rounds to `rounded` (out × …): training starts where
+    reconstruction ended.
+    """
     margin = (MARGIN * step).reshape(-1, *[1] * (original.dim() - 1))
     return original.maximum(rounded - margin).minimum(rounded + margin)
 

@@ -10,11 +10,17 @@ from ..graph.graph import operation
 
 
 def feature_nodes(student: fx.GraphModule, teacher: fx.GraphModule) -> tuple[str, ...]:
-    """Names of the sums (in a model without any: of the ReLUs) that both models compute, in order of execution."""
+    """Names of the sums (in a model without any: of the ReLUs) that both models compute, in order of
+    execution.
+    """
     theirs = {node.name for node in teacher.graph.nodes}
     common = [node for node in student.graph.nodes if node.name in theirs]
     for kind in ("add", "relu"):
-        if names := tuple(node.name for node in common if operation(node) == kind and isinstance(node.meta.get("val"), Tensor)):
+        if names := tuple(
+            node.name
+            for node in common
+            if operation(node) == kind and isinstance(node.meta.get("val"), Tensor)
+        ):
             return names
     return ()
 
@@ -34,7 +40,13 @@ def with_features(module: fx.GraphModule, names: Sequence[str]) -> fx.GraphModul
 
 
 def feature_loss(features: Sequence[Tensor], expected: Sequence[Tensor]) -> Tensor:
-    """Mean over the features of their squared error relative to the variance; those whose channels were pruned do not count."""
-    pairs = [(ours.float(), theirs.float()) for ours, theirs in zip(features, expected, strict=True) if ours.shape == theirs.shape]
+    """Mean over the features of their squared error relative to the variance; those whose channels were
+    pruned do not count.
+    """
+    pairs = [
+        (ours.float(), theirs.float())
+        for ours, theirs in zip(features, expected, strict=True)
+        if ours.shape == theirs.shape
+    ]
     losses = [(ours - theirs).square().mean() / theirs.var().clamp_min(1e-12) for ours, theirs in pairs]
     return torch.stack(losses).mean() if losses else torch.zeros(())

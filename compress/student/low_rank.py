@@ -1,9 +1,9 @@
 """Low rank: a linear layer or pointwise convolution as a product of two, in → rank → out.
 
-The product is the best of its rank on the layer's inputs, not on the weight alone. With their second moment E[x xᵀ] = L Lᵀ the
-output error E|(W - W')x|² is ‖(W - W')L‖², so that the truncated SVD of W L = U Σ Vᵀ gives W' = (U_r Σ_r)(V_rᵀ L⁻¹).
-Source: Wang et al., "SVD-LLM: Truncation-aware Singular Value Decomposition" (2024), section 3.1; without moments it is the
-plain SVD of the weight.
+The product is the best of its rank on the layer's inputs, not on the weight alone. With their second moment
+E[x xᵀ] = L Lᵀ the output error E|(W - W')x|² is ‖(W - W')L‖², so that the truncated SVD of W L = U Σ Vᵀ gives
+W' = (U_r Σ_r)(V_rᵀ L⁻¹). Source: Wang et al., "SVD-LLM: Truncation-aware Singular Value Decomposition"
+(2024), section 3.1; without moments it is the plain SVD of the weight.
 """
 
 from collections.abc import Mapping
@@ -22,7 +22,9 @@ RIDGE = 1e-3  # of the mean second moment: channels that the calibration set nev
 
 
 def rank_levels(layer: Layer) -> tuple[int, ...]:
-    """Ranks that save multiplications, ascending multiples of 8; empty for a layer that cannot be factored or is small."""
+    """Ranks that save multiplications, ascending multiples of 8; empty for a layer that cannot be factored or
+    is small.
+    """
     rows, columns = layer.weight_shape[0], layer.weight_numel // layer.weight_shape[0]
     pointwise = layer.kind in ("conv", "linear") and columns == layer.channels_in
     own = layer.uses == 1 and not layer.float_only and layer.weight == f"{layer.name}.weight"
@@ -34,7 +36,9 @@ def rank_levels(layer: Layer) -> tuple[int, ...]:
 
 
 def saves(rank: int, rows: int, columns: int) -> bool:
-    """Whether the two factors multiply less than a weight of rows × columns; a layer stays whole where they do not."""
+    """Whether the two factors multiply less than a weight of rows × columns; a layer stays whole where they
+    do not.
+    """
     return rank * (rows + columns) < rows * columns
 
 
@@ -43,11 +47,15 @@ def factor_name(layer: str) -> str:
     return f"{layer}.down"
 
 
-def factorize(module: fx.GraphModule, ranks: Mapping[str, int], second_moments: Mapping[str, Tensor]) -> tuple[str, ...]:
-    """Replaces layers by two in place: `<layer>.down` (stride and padding, no bias), then the layer itself (bias).
+def factorize(
+    module: fx.GraphModule, ranks: Mapping[str, int], second_moments: Mapping[str, Tensor]
+) -> tuple[str, ...]:
+    """Replaces layers by two in place: `<layer>.down` (stride and padding, no bias), then the layer itself
+    (bias).
 
-    `second_moments` are E[x xᵀ] of the layers' inputs, in × in. Layers whose rank does not save anything at their present
-    size stay whole; the names of the factored ones come back. Raises StageError for a layer that cannot be factored.
+    `second_moments` are E[x xᵀ] of the layers' inputs, in × in. Layers whose rank does not save anything at
+    their present size stay whole; the names of the factored ones come back. Raises StageError for a layer
+    that cannot be factored.
     """
     nodes, factored = dict(layer_nodes(module)), []
     for name, rank in ranks.items():
@@ -63,9 +71,11 @@ def factorize(module: fx.GraphModule, ranks: Mapping[str, int], second_moments: 
 
 
 def low_rank_factors(matrix: Tensor, rank: int, second_moment: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """out × rank and rank × in, whose product is the best approximation of `matrix` (out × in) on inputs with that moment.
+    """out × rank and rank × in, whose product is the best approximation of `matrix` (out × in) on inputs with
+    that moment.
 
-    All singular values stand in the first: the numbers in between then have unit variance each, which one uint8 scale fits.
+    All singular values stand in the first: the numbers in between then have unit variance each, which one
+    uint8 scale fits.
     """
     values = matrix.double()
     if second_moment is None:
@@ -85,7 +95,9 @@ def split_layer(module: fx.GraphModule, name: str, up: Tensor, down: Tensor) -> 
     weight: fx.Node = argument(node, 1)
     owner, first = module.get_submodule(name), factor_name(name)
     if len(weight.users) > 1 or hasattr(owner, "down"):
-        raise StageError(f"{name} cannot be factored: something else reads its weight, or is called {first}", stage="prune")
+        raise StageError(
+            f"{name} cannot be factored: something else reads its weight, or is called {first}", stage="prune"
+        )
     kernel = (1,) * (get_tensor(module, f"{name}.weight").dim() - 2)
     owner.add_module("down", nn.Module())
     set_tensor(module, f"{first}.weight", down.reshape(*down.shape, *kernel).contiguous())
@@ -99,5 +111,7 @@ def split_layer(module: fx.GraphModule, name: str, up: Tensor, down: Tensor) -> 
         shape, channels = list(node.meta["val"].shape), -1 if operation(node) == "linear" else 1
         shape[channels] = len(down)
         inner.meta["val"] = node.meta["val"].new_empty(shape)
-        down_weight.meta["val"], weight.meta["val"] = (weight.meta["val"].new_empty((*x.shape, *kernel)) for x in (down, up))
+        down_weight.meta["val"], weight.meta["val"] = (
+            weight.meta["val"].new_empty((*x.shape, *kernel)) for x in (down, up)
+        )
     module.recompile()

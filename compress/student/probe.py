@@ -1,13 +1,13 @@
 """Probe: how far a candidate's answers are from the original's, before anything is fitted, trained or built.
 
-The candidate is stitched from the level database and run on augmented training samples (plain ones are learned by heart and
-hide what is lost). Its batch normalizations follow it: with mₒ, vₒ and m, v the mean and variance of what a normalization reads
-in the original and in the candidate, on the same samples,
+The candidate is stitched from the level database and run on augmented training samples (plain ones are
+learned by heart and hide what is lost). Its batch normalizations follow it: with mₒ, vₒ and m, v the mean and
+variance of what a normalization reads in the original and in the candidate, on the same samples,
 
     mean = running_mean + (m - mₒ),   variance = running_var · v / vₒ
 
-so that an unchanged part of the model computes exactly what it did, and samples cost no noise. Nodes in front of the first
-change have the original's values: `sensitivities` runs them once for all recipes.
+so that an unchanged part of the model computes exactly what it did, and samples cost no noise. Nodes in front
+of the first change have the original's values: `sensitivities` runs them once for all recipes.
 """
 
 import logging
@@ -42,7 +42,9 @@ BATCHES_AT_ONCE = 4  # of the largest size that is affordable
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Reference:
-    """The original on one batch: inputs by placeholder, outputs, and what each batch normalization read, by its node."""
+    """The original on one batch: inputs by placeholder, outputs, and what each batch normalization read, by
+    its node.
+    """
 
     inputs: Values
     outputs: Any
@@ -51,7 +53,9 @@ class _Reference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Suffix:
-    """What a recipe runs: its graph from the node of the original at `start` on, and the channels left to each normalization."""
+    """What a recipe runs: its graph from the node of the original at `start` on, and the channels left to
+    each normalization.
+    """
 
     recipe: Recipe
     module: fx.GraphModule
@@ -60,9 +64,11 @@ class _Suffix:
 
 
 class Probe:
-    """KL(original ‖ candidate) in nats, by recipe. Made once per task: it keeps `count` samples and the original's answers.
+    """KL(original ‖ candidate) in nats, by recipe. Made once per task: it keeps `count` samples and the
+    original's answers.
 
-    Fewer samples where the model's activations are large: no more than BATCHES_AT_ONCE of the largest affordable batch.
+    Fewer samples where the model's activations are large: no more than BATCHES_AT_ONCE of the largest
+    affordable batch.
     """
 
     def __init__(self, students: StudentMaker, *, count: int = 512):
@@ -73,21 +79,29 @@ class Probe:
     def kl(self, recipe: Recipe) -> float:
         """The mean divergence of the recipe's stitched model, ≥ 0, its recovery ignored. Raises StageError.
 
-        Of a single output column the squared error relative to the variance of the original's; several outputs are summed.
+        Of a single output column the squared error relative to the variance of the original's; several
+        outputs are summed.
         """
         suffix = self._suffix(recipe)
         return self._divergence(suffix, [dict(reference.inputs) for reference in self._references])
 
     def sensitivities(self, recipes: Sequence[Recipe]) -> Iterator[tuple[Recipe, float]]:
-        """`kl` of every recipe, the shared prefix of each CHUNK of them run once; a recipe that fails is logged and left out.
+        """`kl` of every recipe, the shared prefix of each CHUNK of them run once; a recipe that fails is
+        logged and left out.
 
-        Within a chunk they come in the order of their first change. Meant for recipes that each change one thing.
+        Within a chunk they come in the order of their first change. Meant for recipes that each change one
+        thing.
         """
         for first in range(0, len(recipes), CHUNK):
             walks = [_Walk(self.original, reference.inputs) for reference in self._references]
-            for suffix in sorted(self._suffixes(recipes[first : first + CHUNK]), key=lambda suffix: suffix.start):
+            for suffix in sorted(
+                self._suffixes(recipes[first : first + CHUNK]), key=lambda suffix: suffix.start
+            ):
                 try:
-                    yield suffix.recipe, self._divergence(suffix, [walk.until(suffix.start) for walk in walks])
+                    yield (
+                        suffix.recipe,
+                        self._divergence(suffix, [walk.until(suffix.start) for walk in walks]),
+                    )
                 except StageError as error:
                     log.warning("No sensitivity of %s: %s", suffix.recipe.to_json(), error)
 
@@ -110,7 +124,10 @@ class Probe:
         """By running mean, the indices of the channels that are left, for those that lost some."""
         channels, found = self.students.network.channels, {}
         for use in channels.uses if student.removed else ():
-            if use.parameter in self._running_means and not (kept := kept_slots(channels, use.slots, student.removed)).all():
+            if (
+                use.parameter in self._running_means
+                and not (kept := kept_slots(channels, use.slots, student.removed)).all()
+            ):
                 found[use.parameter] = torch.from_numpy(kept)
         return found
 
@@ -123,11 +140,15 @@ class Probe:
     def _references(self) -> list[_Reference]:
         affordable = affordable_samples(self.original)
         count = min(self.count, BATCHES_AT_ONCE * affordable)
-        drawn = self.students.samples.augmented("probe", count, seed=1)  # runs with any seed share what was measured
+        drawn = self.students.samples.augmented(
+            "probe", count, seed=1
+        )  # runs with any seed share what was measured
         inputs = tuple(torch.cat(column)[:count] for column in zip(*drawn, strict=True))
         parts = -(-count // min(self.students.options.batch_size, affordable))
         with StageClock().stage("reconstruct"):
-            return [self._refer(batch) for batch in zip(*(torch.chunk(x, parts) for x in inputs), strict=True)]
+            return [
+                self._refer(batch) for batch in zip(*(torch.chunk(x, parts) for x in inputs), strict=True)
+            ]
 
     def _refer(self, batch: tuple[Tensor, ...]) -> _Reference:
         names = [node.name for node in self.original.graph.nodes if node.op == "placeholder"]
@@ -145,12 +166,16 @@ class Probe:
                 total += size * _distance(outputs, reference.outputs)
                 count += size
         if not math.isfinite(total):
-            raise StageError(f"the stitched model's answers are not finite (divergence {total})", stage="reconstruct")
+            raise StageError(
+                f"the stitched model's answers are not finite (divergence {total})", stage="reconstruct"
+            )
         return max(0.0, total / count)
 
 
 class _Run(fx.Interpreter):
-    """Runs the nodes that the output needs and whose values are not given; `seen` is what batch normalizations read."""
+    """Runs the nodes that the output needs and whose values are not given; `seen` is what batch
+    normalizations read.
+    """
 
     def __init__(self, module: fx.GraphModule, moments: Mapping[str, Moments], kept: Mapping[str, Tensor]):
         super().__init__(module, garbage_collect_values=False)
@@ -193,7 +218,9 @@ class _Run(fx.Interpreter):
 
 
 class _Walk:
-    """The original, run node by node over one batch; values that no later node reads are forgotten, inputs are not."""
+    """The original, run node by node over one batch; values that no later node reads are forgotten, inputs
+    are not.
+    """
 
     def __init__(self, module: fx.GraphModule, inputs: Values):
         self.run = _Run(module, {}, {})
@@ -224,7 +251,9 @@ def _needed(output: fx.Node, given: Values) -> set[fx.Node]:
     """The nodes to run for the output when these values are given."""
     needed, waiting = {output}, [output]
     while waiting:
-        new = [node for node in waiting.pop().all_input_nodes if node.name not in given and node not in needed]
+        new = [
+            node for node in waiting.pop().all_input_nodes if node.name not in given and node not in needed
+        ]
         needed.update(new)
         waiting.extend(new)
     return needed
@@ -239,7 +268,9 @@ def _moments(x: Tensor) -> Moments:
 
 
 def _round(student: Student) -> None:
-    """Rounds weights that do not lie on a grid yet to nearest, in place; activations stay as they are: 8 bits are nearly free."""
+    """Rounds weights that do not lie on a grid yet to nearest, in place; activations stay as they are: 8 bits
+    are nearly free.
+    """
     round_to_blocks(student.module, {name for name, found in student.precision.items() if found == "block4"})
     for name, node in layer_nodes(student.module):
         if (rounding := _ROUNDINGS.get(student.precision.get(name, "float32"))) is not None:
@@ -252,11 +283,17 @@ def _round_to_int8(weight: Tensor) -> Tensor:
     return (weight / step).round() * step
 
 
-_ROUNDINGS: Mapping[Precision, Callable[[Tensor], Tensor]] = {"int8": _round_to_int8, "int8_24": _round_to_int8, **NEAREST}
+_ROUNDINGS: Mapping[Precision, Callable[[Tensor], Tensor]] = {
+    "int8": _round_to_int8,
+    "int8_24": _round_to_int8,
+    **NEAREST,
+}
 
 
 def _share(module: fx.GraphModule, original: fx.GraphModule) -> set[str]:
-    """Names of the tensors that differ from the original's; the others become the original's own, so that none is held twice."""
+    """Names of the tensors that differ from the original's; the others become the original's own, so that
+    none is held twice.
+    """
     known, changed = {**dict(original.named_parameters()), **dict(original.named_buffers())}, set()
     for name in {str(node.target) for node in module.graph.nodes if node.op == "get_attr"}:
         tensor, theirs = get_tensor(module, name), known.get(name)
@@ -268,7 +305,9 @@ def _share(module: fx.GraphModule, original: fx.GraphModule) -> set[str]:
 
 
 def _first_change(module: fx.GraphModule, original: fx.GraphModule, changed: set[str]) -> int:
-    """The position of the original's first node that `module` lacks or computes with other tensors or arguments."""
+    """The position of the original's first node that `module` lacks or computes with other tensors or
+    arguments.
+    """
     ours = {node.name: node for node in module.graph.nodes}
     for position, node in enumerate(original.graph.nodes):
         twin = ours.get(node.name)
@@ -291,7 +330,9 @@ def _float(outputs: Any) -> Any:
 
 
 def _distance(outputs: Any, expected: Any) -> float:
-    """KL per sample of class scores, squared error relative to the variance of a single column; summed over several outputs."""
+    """KL per sample of class scores, squared error relative to the variance of a single column; summed over
+    several outputs.
+    """
     if isinstance(outputs, (tuple, list)):
         return math.fsum(_distance(ours, theirs) for ours, theirs in zip(outputs, expected, strict=True))
     error = float(soft_loss(outputs, expected, 1.0))

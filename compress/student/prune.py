@@ -1,4 +1,6 @@
-"""Real removal of channels: parameters are sliced and the constants of the graph that count channels are mended."""
+"""Real removal of channels: parameters are sliced and the constants of the graph that count channels are
+mended.
+"""
 
 from collections.abc import Callable, Mapping, Set
 from typing import Any
@@ -11,15 +13,20 @@ from ..graph.channels import ChannelMap, Edit, Group
 from ..graph.graph import argument, clone, get_tensor, operation, set_tensor
 
 
-def removed_units(groups: Mapping[str, Group], keep: Mapping[str, int], scores: Mapping[int, float]) -> frozenset[int]:
-    """The units to remove so that each group in `keep` has that many channels left: those with the lowest scores.
+def removed_units(
+    groups: Mapping[str, Group], keep: Mapping[str, int], scores: Mapping[int, float]
+) -> frozenset[int]:
+    """The units to remove so that each group in `keep` has that many channels left: those with the lowest
+    scores.
 
     Raises ValueError for an unknown group and for a keep count outside 1..channels.
     """
     removed: set[int] = set()
     for name, count in keep.items():
         if name not in groups:
-            raise ValueError(f"the model has no group {name!r} of channels: its groups are {', '.join(groups) or 'none'}")
+            raise ValueError(
+                f"the model has no group {name!r} of channels: its groups are {', '.join(groups) or 'none'}"
+            )
         units = groups[name].units
         if not 1 <= count <= len(units):
             raise ValueError(f"group {name!r} has {len(units)} channels: {count} cannot be kept")
@@ -56,7 +63,9 @@ def kept_counts(channels: ChannelMap, edit: Edit, removed: Set[int]) -> tuple[in
 def changed_edits(channels: ChannelMap, removed: Set[int]) -> dict[str, tuple[Edit, tuple[int, ...]]]:
     """By node name, the edits whose counts differ from the original's, with the counts that remain."""
     counted = {edit.node: (edit, kept_counts(channels, edit, removed)) for edit in channels.edits}
-    return {node: (edit, left) for node, (edit, left) in counted.items() if left != tuple(map(len, edit.slots))}
+    return {
+        node: (edit, left) for node, (edit, left) in counted.items() if left != tuple(map(len, edit.slots))
+    }
 
 
 def kept_slots(channels: ChannelMap, slots: np.ndarray, removed: Set[int]) -> np.ndarray:

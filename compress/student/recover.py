@@ -1,4 +1,6 @@
-"""Getting accuracy back: statistics of batch normalization estimated anew, and distillation from the original model."""
+"""Getting accuracy back: statistics of batch normalization estimated anew, and distillation from the original
+model.
+"""
 
 import copy
 import math
@@ -28,7 +30,8 @@ DEFAULT_MOMENTUM = 0.1
 
 
 def reestimate_statistics(module: fx.GraphModule, batches: Iterable[tuple[Tensor, ...]]) -> None:
-    """Replaces the running mean and variance of every batch normalization by their averages over `batches`, in place.
+    """Replaces the running mean and variance of every batch normalization by their averages over `batches`,
+    in place.
 
     Dropout stays off. Raises StageError when a channel has a single value, or values that are not finite.
     """
@@ -51,7 +54,9 @@ def reestimate_statistics(module: fx.GraphModule, batches: Iterable[tuple[Tensor
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
-    """How long to train: `steps` batches, or `seconds` if given. `checkpoint` keeps the state of a long training."""
+    """How long to train: `steps` batches, or `seconds` if given. `checkpoint` keeps the state of a long
+    training.
+    """
 
     steps: int
     seconds: float | None = None
@@ -81,11 +86,11 @@ def distill(
 ) -> None:
     """Trains `student` in place: AdamW, a short linear warm-up, then a cosine to zero.
 
-    The weights in `grid` are rounded in every forward pass (quantization-aware training) and the steps learned with them.
-    `batches` makes endless batches from the step at which a training starts or goes on. `validate` scores the student in
-    inference form, larger is better: the best of some looks is kept (early stopping).
-    Mixed precision (bfloat16) where the processor has it. `seed` decides dropout; the caller's generator is left as it was.
-    Raises StageError when the loss is no longer finite.
+    The weights in `grid` are rounded in every forward pass (quantization-aware training) and the steps
+    learned with them. `batches` makes endless batches from the step at which a training starts or goes on.
+    `validate` scores the student in inference form, larger is better: the best of some looks is kept (early
+    stopping). Mixed precision (bfloat16) where the processor has it. `seed` decides dropout; the caller's
+    generator is left as it was. Raises StageError when the loss is no longer finite.
     """
     schedule = schedule or Schedule(steps=recovery.steps)
     set_training(student, True)
@@ -109,7 +114,11 @@ def distill(
 
 
 def _told(step: int, done: float, schedule: Schedule) -> str:
-    return f"recover {step}/{schedule.steps}" if schedule.seconds is None else f"recover {done:.0%}, {step} steps"
+    return (
+        f"recover {step}/{schedule.steps}"
+        if schedule.seconds is None
+        else f"recover {done:.0%}, {step} steps"
+    )
 
 
 class _Training:
@@ -175,8 +184,14 @@ class _Training:
 
     def save(self, checkpoint: Path, best: "_Best", *, step: int, elapsed_s: float) -> None:
         """Writes the state atomically."""
-        state = {"student": self.student.state_dict(), "grid": self.grid.state_dict(), "optimizer": self.optimizer.state_dict()}
-        save_checkpoint(checkpoint, {**state, "best": (best.score, best.state), "step": step, "elapsed_s": elapsed_s})
+        state = {
+            "student": self.student.state_dict(),
+            "grid": self.grid.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+        save_checkpoint(
+            checkpoint, {**state, "best": (best.score, best.state), "step": step, "elapsed_s": elapsed_s}
+        )
 
 
 class _Best:
@@ -228,14 +243,21 @@ def _rate(done: float) -> float:
 
 
 def soft_loss(outputs: Any, expected: Any, temperature: float, *, hardness: float = 0.0) -> Tensor:
-    """T²·KL(expected ‖ outputs) of class scores (N × classes, …), squared error of a single column; summed over several outputs.
+    """T²·KL(expected ‖ outputs) of class scores (N × classes, …), squared error of a single column; summed
+    over several outputs.
 
     With `hardness` h > 0 each sample counts by its own loss to the power h (mean 1): hard samples more.
     """
     if isinstance(outputs, (tuple, list)):
-        return torch.stack([soft_loss(o, e, temperature, hardness=hardness) for o, e in zip(outputs, expected, strict=True)]).sum()
+        return torch.stack(
+            [soft_loss(o, e, temperature, hardness=hardness) for o, e in zip(outputs, expected, strict=True)]
+        ).sum()
     if outputs.dim() < 2 or outputs.shape[1] == 1:
-        losses = (outputs - expected).square().flatten(1).mean(1) if outputs.dim() > 1 else (outputs - expected).square()
+        losses = (
+            (outputs - expected).square().flatten(1).mean(1)
+            if outputs.dim() > 1
+            else (outputs - expected).square()
+        )
     else:
         log_p, log_q = (F.log_softmax(x / temperature, dim=1) for x in (outputs, expected))
         losses = F.kl_div(log_p, log_q, reduction="none", log_target=True).flatten(1).sum(1) * temperature**2

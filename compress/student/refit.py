@@ -1,15 +1,17 @@
-"""Sequential reconstruction: every layer of a compressed model is fitted anew to the original's outputs, first to last.
+"""Sequential reconstruction: every layer of a compressed model is fitted anew to the original's outputs,
+first to last.
 
-Both models run side by side over the same inputs. When a layer is reached, all before it are in their final form, so that
-its least-squares fit makes up for their errors as well as for its own lost inputs:
+Both models run side by side over the same inputs. When a layer is reached, all before it are in their final
+form, so that its least-squares fit makes up for their errors as well as for its own lost inputs:
 
     W = argmin E‖(y - E y) - W (x - E x)‖² + λ‖W - W₀‖²,   x the compressed model's inputs, y the original's outputs
 
-The means go into the bias, or into the running mean of the normalization behind the layer. Layers with few bits are rounded
-at the end, against the second moments of the inputs that the fitted model gave them: fitting each layer to the roundings of
-those before it cost a ResNet-20 one to two points at 2 to 4 bits.
+The means go into the bias, or into the running mean of the normalization behind the layer. Layers with few
+bits are rounded at the end, against the second moments of the inputs that the fitted model gave them: fitting
+each layer to the roundings of those before it cost a ResNet-20 one to two points at 2 to 4 bits.
 
-Source: He, Zhang, Sun, "Channel Pruning for Accelerating Very Deep Neural Networks" (2017), section 3.2, ridge towards W₀ added.
+Source: He, Zhang, Sun, "Channel Pruning for Accelerating Very Deep Neural Networks" (2017), section 3.2,
+ridge towards W₀ added.
 """
 
 import math
@@ -41,11 +43,12 @@ def refit(
     sparse: Set[str] = frozenset(),
     rounding: RoundingMethod = "gptq",
 ) -> dict[str, Rounding]:
-    """Fits the layers of `module` in place; tells how the layers in `bits` were rounded, by name. Those in `sparse` become 2:4.
+    """Fits the layers of `module` in place; tells how the layers in `bits` were rounded, by name. Those in
+    `sparse` become 2:4.
 
-    Nodes of both models have the same names. `outputs_kept` are the indices of each layer's output channels that `module`
-    has left; layers that are not in it are not fitted. Layers whose inputs are still those of the original stay unless
-    they are rounded or sparse.
+    Nodes of both models have the same names. `outputs_kept` are the indices of each layer's output channels
+    that `module` has left; layers that are not in it are not fitted. Layers whose inputs are still those of
+    the original stay unless they are rounded or sparse.
     """
     layers = {node: name for name, node in layer_nodes(module) if name in outputs_kept}
     fitted, reference = _Stepwise(module, inputs), _Stepwise(original, inputs)
@@ -60,7 +63,9 @@ def refit(
             if (
                 node in layers
                 and partner is not None
-                and _is_due(node, partner, fitted, reference, changed=layers[node] in bits or layers[node] in sparse)
+                and _is_due(
+                    node, partner, fitted, reference, changed=layers[node] in bits or layers[node] in sparse
+                )
             ):
                 name = layers[node]
                 weight = str(argument(node, 1).target)
@@ -68,7 +73,9 @@ def refit(
                 if name in sparse:
                     rounded[weight] = sparse_weight(get_tensor(module, weight).detach(), second)
                 if name in bits:
-                    rounded[weight], roundings[name] = _rounded(get_tensor(module, weight).detach(), second, bits[name], rounding)
+                    rounded[weight], roundings[name] = _rounded(
+                        get_tensor(module, weight).detach(), second, bits[name], rounding
+                    )
             fitted.run_until(node)
             reference.forget()
             fitted.forget()
@@ -78,9 +85,15 @@ def refit(
 
 
 def affordable_samples(module: fx.GraphModule) -> int:
-    """How many inputs can be run at once: the largest tensor of the graph stays within TENSOR_BYTES. At least one."""
-    shapes = [node.meta["val"].shape for node in module.graph.nodes if isinstance(node.meta.get("val"), Tensor)]
-    largest = max(math.prod(int(size) for size in shape[1:] if not isinstance(size, torch.SymInt)) for shape in shapes)
+    """How many inputs can be run at once: the largest tensor of the graph stays within TENSOR_BYTES. At least
+    one.
+    """
+    shapes = [
+        node.meta["val"].shape for node in module.graph.nodes if isinstance(node.meta.get("val"), Tensor)
+    ]
+    largest = max(
+        math.prod(int(size) for size in shape[1:] if not isinstance(size, torch.SymInt)) for shape in shapes
+    )
     return max(1, TENSOR_BYTES // (4 * largest))
 
 
@@ -129,7 +142,9 @@ class _Stepwise:
             self.values[node] = get_tensor(self.module, str(node.target))
 
 
-def _is_due(node: fx.Node, partner: fx.Node, fitted: _Stepwise, reference: _Stepwise, *, changed: bool) -> bool:
+def _is_due(
+    node: fx.Node, partner: fx.Node, fitted: _Stepwise, reference: _Stepwise, *, changed: bool
+) -> bool:
     if len(argument(node, 1).users) > 1:
         return False  # a shared weight cannot follow several inputs
     ours, theirs = fitted.values[argument(node, 0)], _value_of_input(partner, reference)
@@ -151,11 +166,17 @@ def _fit(run: _Stepwise, node: fx.Node, target: Tensor, kept: Tensor) -> Tensor:
     weight_node = argument(node, 1)
     name, groups = str(weight_node.target), groups_of_layer(node)
     tensor = get_tensor(run.module, name).detach()
-    x = input_vectors(node, run.values[argument(node, 0)], tensor, rows=ROWS, generator=torch.Generator().manual_seed(0))
+    x = input_vectors(
+        node, run.values[argument(node, 0)], tensor, rows=ROWS, generator=torch.Generator().manual_seed(0)
+    )
     y = output_vectors(node, target, rows=ROWS, generator=torch.Generator().manual_seed(0))[:, kept]
     y = y.reshape(len(y), groups, -1).transpose(0, 1)
     place = _place_of_mean(node)
-    mean_x, mean_y = (x.mean(1, keepdim=True), y.mean(1, keepdim=True)) if place is not None else (torch.zeros(()), torch.zeros(()))
+    mean_x, mean_y = (
+        (x.mean(1, keepdim=True), y.mean(1, keepdim=True))
+        if place is not None
+        else (torch.zeros(()), torch.zeros(()))
+    )
     weight = _least_squares(x - mean_x, y - mean_y, columns_of(tensor, groups))
     set_tensor(run.module, name, weight.reshape(tensor.shape).contiguous())
     run.renew(weight_node)

@@ -1,4 +1,6 @@
-"""The samples of the training split that compression reads: plain ones to calibrate, augmented ones to reconstruct and train."""
+"""The samples of the training split that compression reads: plain ones to calibrate, augmented ones to
+reconstruct and train.
+"""
 
 from collections.abc import Iterator
 from functools import cached_property
@@ -21,7 +23,9 @@ class Samples:
 
     def first(self, count: int) -> tuple[Tensor, ...]:
         """The first inputs of the split, never augmented; fewer when it has fewer."""
-        parts = [inputs for inputs, _ in Randomness(self.options.seed).drawing(read(self.task.train, limit=count))]
+        parts = [
+            inputs for inputs, _ in Randomness(self.options.seed).drawing(read(self.task.train, limit=count))
+        ]
         return tuple(torch.cat(column)[:count] for column in zip(*parts, strict=True))
 
     @cached_property
@@ -35,8 +39,10 @@ class Samples:
         return list(zip(*(torch.split(x, size) for x in inputs), strict=True))
 
     def augmented(self, purpose: str, count: int, *, seed: int | None = None) -> list[tuple[Tensor, ...]]:
-        """Batches of about `count` inputs, augmented as in training: plain training images, which the model has learned by
-        heart, cost a ResNet-20 three points of accuracy when its statistics were taken from them."""
+        """Batches of about `count` inputs, augmented as in training: plain training images, which the model
+        has learned by heart, cost a ResNet-20 three points of accuracy when its statistics were taken from
+        them.
+        """
         found = self.training(self.options.batch_size, self.seed_for(purpose) if seed is None else seed)
         drawn: list[tuple[Tensor, ...]] = []
         while sum(len(inputs[0]) for inputs in drawn) < count:  # a loader has batches of its own size

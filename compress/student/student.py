@@ -36,8 +36,9 @@ Say = Callable[[str], None]
 class Student:
     """A compressed model with its normalization still in the graph.
 
-    `removed` are the units that it lost, `factored` the layers that became two, `precision` that of every layer that is left
-    and not float32, `steps` those of layers whose weights lie on a grid of fewer than 8 bits.
+    `removed` are the units that it lost, `factored` the layers that became two, `precision` that of every
+    layer that is left and not float32, `steps` those of layers whose weights lie on a grid of fewer than 8
+    bits.
     """
 
     module: fx.GraphModule
@@ -50,7 +51,14 @@ class Student:
 class StudentMaker:
     """Makes the students of one task."""
 
-    def __init__(self, task: Task, network: Network, options: CompressorOptions, samples: Samples, levels_dir: Path | None):
+    def __init__(
+        self,
+        task: Task,
+        network: Network,
+        options: CompressorOptions,
+        samples: Samples,
+        levels_dir: Path | None,
+    ):
         self.task, self.network, self.options, self.samples = task, network, options, samples
         self.levels_dir = levels_dir
 
@@ -65,7 +73,9 @@ class StudentMaker:
                 and self.options.reconstruct
                 and (recipe.recovery is None or schedule is not None)
             ):
-                reestimate_statistics(module, self.samples.augmented("statistics", self.options.statistics_samples))
+                reestimate_statistics(
+                    module, self.samples.augmented("statistics", self.options.statistics_samples)
+                )
         steps = {name: rounding.step for name, rounding in roundings.items()}
         if recipe.recovery is not None:
             with clock.stage("recover"):
@@ -74,7 +84,8 @@ class StudentMaker:
         return Student(module=module, removed=removed, factored=factored, precision=precision, steps=steps)
 
     def stitched(self, recipe: Recipe) -> Student:
-        """The student as the level database has it, made in milliseconds: nothing is fitted, no statistics are estimated.
+        """The student as the level database has it, made in milliseconds: nothing is fitted, no statistics
+        are estimated.
 
         The recipe's recovery is ignored. Raises StageError.
         """
@@ -84,7 +95,9 @@ class StudentMaker:
         with clock.stage("reconstruct"):
             changed = recipe.changes_layers or bits or sparse
             roundings = stitch(module, self.database, removed, bits, sparse) if changed else {}
-            roundings |= round_rest(module, {name: width for name, width in bits.items() if name not in roundings})
+            roundings |= round_rest(
+                module, {name: width for name, width in bits.items() if name not in roundings}
+            )
             sparsify_rest(module, sparse)
         steps = {name: rounding.step for name, rounding in roundings.items()}
         return Student(module=module, removed=removed, factored=factored, precision=precision, steps=steps)
@@ -92,9 +105,13 @@ class StudentMaker:
     def _restructured(
         self, recipe: Recipe, clock: StageClock
     ) -> tuple[fx.GraphModule, frozenset[int], tuple[str, ...], dict[str, Precision]]:
-        """A copy of the model without channels and blocks, layers factored; removed units, factored layers, precisions."""
+        """A copy of the model without channels and blocks, layers factored; removed units, factored layers,
+        precisions.
+        """
         with clock.stage("prune"):
-            removed = removed_units(self.network.group_by_name, recipe.keep, self.scores if recipe.keep else {})
+            removed = removed_units(
+                self.network.group_by_name, recipe.keep, self.scores if recipe.keep else {}
+            )
             module = prune(self.network.module, self.network.channels, removed)
             remove_blocks(module, self.blocks(recipe))
             factored = factorize(module, self._ranks(recipe), self.second_moments(recipe, removed))
@@ -107,7 +124,9 @@ class StudentMaker:
         """The level database of the task; what it holds is on disk, or made when it is asked for."""
         return LevelDatabase(
             self.network,
-            lambda: self.samples.augmented("database", self.options.database_samples, seed=0),  # runs with any seed share it
+            lambda: self.samples.augmented(
+                "database", self.options.database_samples, seed=0
+            ),  # runs with any seed share it
             directory=self.levels_dir,
             rounding=self.options.rounding,
         )
@@ -119,11 +138,15 @@ class StudentMaker:
 
     @cached_property
     def scores(self) -> Scores:
-        """Importance of every removable channel; reconstruction tells the order, magnitude where no layer reads a channel."""
+        """Importance of every removable channel; reconstruction tells the order, magnitude where no layer
+        reads a channel.
+        """
         network = self.network
         if self.options.importance == "taylor":
             found = self.samples.training(64, self.samples.seed_for("importance"))
-            return taylor_scores(network.module, network.channels, self.task.loss, [next(found) for _ in range(8)])
+            return taylor_scores(
+                network.module, network.channels, self.task.loss, [next(found) for _ in range(8)]
+            )
         scores = magnitude_scores(network.module, network.groups)
         for group in network.groups if self.options.importance == "reconstruction" else ():
             if (removal := self.database.removal(group)) is not None:
@@ -140,11 +163,15 @@ class StudentMaker:
         known = {block.name: block for block in self.network.blocks}
         unknown = [name for name in recipe.skip if name not in known]
         if unknown:
-            raise ValueError(f"the model has no residual block {unknown[0]!r}: its blocks are {', '.join(known) or 'none'}")
+            raise ValueError(
+                f"the model has no residual block {unknown[0]!r}: its blocks are {', '.join(known) or 'none'}"
+            )
         return [known[name] for name in recipe.skip]
 
     def second_moments(self, recipe: Recipe, removed: frozenset[int]) -> dict[str, Tensor]:
-        """E[x xᵀ] of the inputs of the layers to be factored, in the original model, for the channels that are left."""
+        """E[x xᵀ] of the inputs of the layers to be factored, in the original model, for the channels that
+        are left.
+        """
         found = {}
         for name in self._ranks(recipe) if self.options.reconstruct else ():
             if name not in self.database.moments:
@@ -170,16 +197,27 @@ class StudentMaker:
         return precision | {factor_name(name): precision[name] for name in factored if name in precision}
 
     def _reconstruct(
-        self, module: fx.GraphModule, recipe: Recipe, removed: frozenset[int], bits: Mapping[str, int], sparse: frozenset[str]
+        self,
+        module: fx.GraphModule,
+        recipe: Recipe,
+        removed: frozenset[int],
+        bits: Mapping[str, int],
+        sparse: frozenset[str],
     ) -> dict[str, Rounding]:
-        """Weights that make up for what was removed and rounded: from the database, then fitted layer by layer."""
+        """Weights that make up for what was removed and rounded: from the database, then fitted layer by
+        layer.
+        """
         roundings: dict[str, Rounding] = {}
         if self.options.reconstruct and (recipe.changes_layers or bits or sparse):
             fitted = recipe.changes_layers and self.options.refit_samples > 0
-            roundings = stitch(module, self.database, removed, *(({}, frozenset()) if fitted else (bits, sparse)))
+            roundings = stitch(
+                module, self.database, removed, *(({}, frozenset()) if fitted else (bits, sparse))
+            )
             if fitted:
                 roundings = self._refit(module, removed, bits, sparse)
-        roundings |= round_rest(module, {name: width for name, width in bits.items() if name not in roundings})
+        roundings |= round_rest(
+            module, {name: width for name, width in bits.items() if name not in roundings}
+        )
         sparsify_rest(module, sparse)
         return roundings
 
@@ -224,8 +262,12 @@ class StudentMaker:
             progress=say,
         )
         steps = grid.settle(module)
-        broken = [name for name, parameter in module.named_parameters() if not torch.isfinite(parameter).all()]
-        broken += [name for name, buffer in module.named_buffers() if torch.isnan(buffer).any()]  # a mask may be infinite
+        broken = [
+            name for name, parameter in module.named_parameters() if not torch.isfinite(parameter).all()
+        ]
+        broken += [
+            name for name, buffer in module.named_buffers() if torch.isnan(buffer).any()
+        ]  # a mask may be infinite
         if broken:
             raise StageError(f"recovery left values that are not finite in {broken[0]}", stage="recover")
         return steps

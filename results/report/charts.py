@@ -25,12 +25,19 @@ def plane(run: Run, cost: Objective, *, chosen: Point) -> dict[str, Any]:
             error_x=across.error_bars(role.points, role.color) if role.spread else None,
             error_y=up.error_bars(role.points, "var(--spread)") if role.spread else None,
             mode="markers",
-            marker={"color": role.color, "symbol": role.symbol, "size": role.size, "line": outline_of(role.symbol)},
+            marker={
+                "color": role.color,
+                "symbol": role.symbol,
+                "size": role.size,
+                "line": outline_of(role.symbol),
+            },
             **trace_of(role, run),
         )
     _draw_limits(figure, run, cost)
     figure.update_layout(_layout(), hovermode="closest")
-    figure.update_xaxes(title=_title(across.title), range=[0, 1.06 * _widest(run, across)], nticks=7, **PLAIN_AXIS)
+    figure.update_xaxes(
+        title=_title(across.title), range=[0, 1.06 * _widest(run, across)], nticks=7, **PLAIN_AXIS
+    )
     figure.update_yaxes(title=_title(up.title), range=quality_range(run), nticks=7, **PLAIN_AXIS)
     return _json(figure)
 
@@ -51,7 +58,9 @@ def space(run: Run, *, chosen: Point) -> dict[str, Any]:
         hoverinfo="skip",
     )
     for role in roles_of(run, chosen):
-        shown = replace(role, points=[p for p in role.points if min(floor, ceiling) <= up.value(p) <= max(floor, ceiling)])
+        shown = replace(
+            role, points=[p for p in role.points if min(floor, ceiling) <= up.value(p) <= max(floor, ceiling)]
+        )
         figure.add_scatter3d(
             x=[latency.value(point) for point in shown.points],
             y=[size.value(point) for point in shown.points],
@@ -62,7 +71,13 @@ def space(run: Run, *, chosen: Point) -> dict[str, Any]:
             marker={"color": role.color, "symbol": role.symbol_3d, "size": role.size / 2, "line_width": 0},
             **trace_of(shown, run),
         )
-    plain = {"gridcolor": "var(--line)", "showbackground": False, "zeroline": False, "nticks": 5, "showspikes": False}
+    plain = {
+        "gridcolor": "var(--line)",
+        "showbackground": False,
+        "zeroline": False,
+        "nticks": 5,
+        "showspikes": False,
+    }
     figure.update_layout(
         margin={"l": 0, "r": 0, "t": 0, "b": 0},
         scene={
@@ -95,7 +110,8 @@ def history(run: Run) -> dict[str, Any]:
         fillcolor="var(--front-faint)",
         hoverinfo="text",
         hovertext=[
-            f"<b>{row['hypervolume']:.3f}</b> after {format_duration(row['elapsed_s'])}<br>trial {row['trial']}" for row in rows
+            f"<b>{row['hypervolume']:.3f}</b> after {format_duration(row['elapsed_s'])}<br>trial {row['trial']}"
+            for row in rows
         ],
         customdata=[row["trial"] for row in rows],
     )
@@ -110,8 +126,9 @@ def history(run: Run) -> dict[str, Any]:
 def quality_range(run: Run) -> tuple[float, float]:
     """Bottom and top of the quality axis in the drawn unit; bottom > top when a lower metric is better.
 
-    It shows the front, the recommended point, the original, uniform int8 and the allowed drop, but no larger drop than
-    the one that ends the objective space: a handful of broken candidates must not squash what matters.
+    It shows the front, the recommended point, the original, uniform int8 and the allowed drop, but no larger
+    drop than the one that ends the objective space: a handful of broken candidates must not squash what
+    matters.
     """
     formats, sign = Formats.of(run), -1 if Formats.of(run).lower_is_better else 1
     chosen, limit = recommended(run)[0], run["constraints"]["max_drop_limit"] or 0.0
@@ -165,7 +182,9 @@ def _draw_limits(figure: Any, run: Run, cost: Objective) -> None:
         "drop": (None, 1),
     }[cost]
     if value is not None:
-        figure.add_vline(value / scale, annotation_text="limit", annotation_position="top right", **line, **words)
+        figure.add_vline(
+            value / scale, annotation_text="limit", annotation_position="top right", **line, **words
+        )
 
 
 def _title(text: str) -> dict[str, Any]:

@@ -13,7 +13,9 @@ TIMES_NOTE = (
 
 
 def layer_view(run: Run, chosen: Point) -> dict[str, Any]:
-    """The points to choose from (the fastest first) with recipe, warnings and layers, and the one to show first."""
+    """The points to choose from (the fastest first) with recipe, warnings and layers, and the one to show
+    first.
+    """
     points = shown_points(run)
     if all(point["trial"] != chosen["trial"] for point in points):
         points = [chosen, *points]
@@ -37,7 +39,9 @@ def _view(point: Point, run: Run, chosen: Point) -> dict[str, Any]:
 
 def _rows(point: Point, run: Run) -> list[dict[str, Any]]:
     original = {layer["name"]: layer for layer in run["baseline"]["layers"]}
-    largest = {key: max((layer[key] for layer in original.values()), default=1) or 1 for key in ("macs", "bytes")}
+    largest = {
+        key: max((layer[key] for layer in original.values()), default=1) or 1 for key in ("macs", "bytes")
+    }
     widest = max((layer["channels_out_original"] for layer in point["layers"]), default=1)
     longest = _longest(point, run)
     return [
@@ -68,20 +72,32 @@ def _rows(point: Point, run: Run) -> list[dict[str, Any]]:
 
 def legend(run: Run) -> str:
     """The colors of layers: int8 and float32, and what else ran or was asked for in this run."""
-    points = [point for point in (*run["front"], *run["dominated"], run["baseline"], run["uniform_int8"]) if point]
+    points = [
+        point for point in (*run["front"], *run["dominated"], run["baseline"], run["uniform_int8"]) if point
+    ]
     ran = {_kernel(layer) for point in points for layer in point["layers"]}
     shown = [name for name in ("int8", "fp8", "float16", "float32") if name in ran | {"int8", "float32"}]
     return "\n".join(f'<li><i class="swatch {name}"></i>ran in {name}</li>' for name in shown)
 
 
 def _kernel(layer: dict[str, Any]) -> str:
-    """The precision to color a layer by: what its kernel computes in, or by what was asked where the kernel was not seen."""
+    """The precision to color a layer by: what its kernel computes in, or by what was asked where the kernel
+    was not seen.
+    """
     ran = layer["precision_executed"] or layer["precision_asked"]
-    return {"float32": "float32", "block4": "float32", "float16": "float16", "float16_24": "float16", "fp8": "fp8"}.get(ran, "int8")
+    return {
+        "float32": "float32",
+        "block4": "float32",
+        "float16": "float16",
+        "float16_24": "float16",
+        "fp8": "fp8",
+    }.get(ran, "int8")
 
 
 def _chip(layer: dict[str, Any]) -> str:
-    """What the layer asked for and what ran: `int8`, `4 bits, ran int8`, `asked int8, ran float32`, `removed`."""
+    """What the layer asked for and what ran: `int8`, `4 bits, ran int8`, `asked int8, ran float32`,
+    `removed`.
+    """
     asked, ran = layer["precision_asked"], layer["precision_executed"]
     if not layer["channels_out"]:
         return "removed"

@@ -1,4 +1,6 @@
-"""The marks of the figures: what each measured point is drawn as, along which axes, and what it says when hovered."""
+"""The marks of the figures: what each measured point is drawn as, along which axes, and what it says when
+hovered.
+"""
 
 import textwrap
 from collections.abc import Callable, Sequence
@@ -42,7 +44,14 @@ class Axis:
             return None
         above = [interval[1] - value if interval else 0.0 for value, interval in ends]
         below = [value - interval[0] if interval else 0.0 for value, interval in ends]
-        return {"type": "data", "array": above, "arrayminus": below, "color": color, "thickness": 1, "width": width}
+        return {
+            "type": "data",
+            "array": above,
+            "arrayminus": below,
+            "color": color,
+            "thickness": 1,
+            "width": width,
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +88,8 @@ def axis_of(run: Run, cost: Objective) -> Axis:
         title=f"{escape(textwrap.shorten(formats.metric_name, TITLE_WIDTH, placeholder='…'), quote=False)}{unit}",
         value=lambda point: point["quality"]["validation"] / formats.quality_scale,
         interval=lambda point: (
-            point["quality"]["interval"] and [end / formats.quality_scale for end in point["quality"]["interval"]]
+            point["quality"]["interval"]
+            and [end / formats.quality_scale for end in point["quality"]["interval"]]
         ),
     )
 
@@ -90,7 +100,9 @@ def _latency_title(run: Run) -> str:
 
 
 def roles_of(run: Run, chosen: Point) -> list[Role]:
-    """Every measured point in exactly one role, the most important drawn last, and the ring of the selected one."""
+    """Every measured point in exactly one role, the most important drawn last, and the ring of the selected
+    one.
+    """
     special = {point["trial"]: name for name in ("uniform_int8", "baseline") if (point := run[name])}
     front = {point["trial"] for point in run["front"]}
     plain = [p for p in measured_points(run) if p["trial"] not in special and p["trial"] != chosen["trial"]]
@@ -102,8 +114,18 @@ def roles_of(run: Run, chosen: Point) -> list[Role]:
     grey, ring = "var(--other)", "var(--chosen)"
     uniform = [p for p in [run["uniform_int8"]] if p]
     return [
-        Role(name="dominated", points=kept, color=grey, symbol="circle-open", size=7, symbol_3d="circle-open"),
-        Role(name="breaks a limit", points=broken, color=grey, symbol="x-thin-open", size=7, symbol_3d="cross", opacity=0.8),
+        Role(
+            name="dominated", points=kept, color=grey, symbol="circle-open", size=7, symbol_3d="circle-open"
+        ),
+        Role(
+            name="breaks a limit",
+            points=broken,
+            color=grey,
+            symbol="x-thin-open",
+            size=7,
+            symbol_3d="cross",
+            opacity=0.8,
+        ),
         Role(name="front", points=members, color="var(--front)", symbol="circle", size=9, spread=True),
         Role(
             name="uniform int8",
@@ -124,7 +146,14 @@ def roles_of(run: Run, chosen: Point) -> list[Role]:
             spread=True,
         ),
         Role(name="chosen", points=star, color=ring, symbol="star", size=15, symbol_3d="circle", spread=True),
-        Role(name="selected", points=[chosen], color=ring, symbol="circle-open", size=22, symbol_3d="circle-open"),
+        Role(
+            name="selected",
+            points=[chosen],
+            color=ring,
+            symbol="circle-open",
+            size=22,
+            symbol_3d="circle-open",
+        ),
     ]
 
 
@@ -156,7 +185,9 @@ def hover_text(point: Point, run: Run, role: str) -> str:
         for part in textwrap.wrap(line, HOVER_WIDTH, subsequent_indent="\u2003")
     ]
     heading = label if role == label else f"{label} · {role}"
-    return "<br>".join([f"<b>{escape(heading, quote=False)}</b>", *(escape(line, quote=False) for line in wrapped)])
+    return "<br>".join(
+        [f"<b>{escape(heading, quote=False)}</b>", *(escape(line, quote=False) for line in wrapped)]
+    )
 
 
 def outline_of(symbol: str) -> dict[str, Any]:

@@ -70,7 +70,9 @@ def chosen_point(run: Run, chosen: Point, *, reason: str) -> str:
         rows.append(("uniform", uniform))
     if all(chosen["trial"] != point["trial"] for _, point in rows):
         rows.append(("chosen", chosen))
-    cards = _latency_card(run, chosen, rows) + _size_card(run, chosen, rows) + _quality_card(run, chosen, rows)
+    cards = (
+        _latency_card(run, chosen, rows) + _size_card(run, chosen, rows) + _quality_card(run, chosen, rows)
+    )
     warnings = grouped_warnings(chosen)
     if is_noisy(chosen):
         warnings.insert(0, "its latency is noisy: the interval stayed wider than ±1 %")
@@ -78,7 +80,9 @@ def chosen_point(run: Run, chosen: Point, *, reason: str) -> str:
     return (
         f'<section class="chosen" aria-label="Chosen point"><div class="title"><h2><b>★</b> '
         f"{escape(label_of(chosen, run).capitalize())}</h2><p>{escape(reason)}</p></div>"
-        f'<div class="cards">{cards}</div>' + (f'<ul class="warnings">{listed}</ul>' if listed else "") + "</section>"
+        f'<div class="cards">{cards}</div>'
+        + (f'<ul class="warnings">{listed}</ul>' if listed else "")
+        + "</section>"
     )
 
 
@@ -95,18 +99,32 @@ def _latency_card(run: Run, chosen: Point, rows: list[tuple[str, Point]]) -> str
         for kind, point in rows
     ]
     if is_predicted(chosen):
-        return _card("Latency, predicted", speed_text(chosen), f"{formats.seconds_of(chosen)}, not measured", bars)
-    note = f"{formats.seconds_of(chosen)} {spread_of(chosen)}, p99 {formats.latency(chosen['latency']['p99_s'])}"
+        return _card(
+            "Latency, predicted", speed_text(chosen), f"{formats.seconds_of(chosen)}, not measured", bars
+        )
+    note = (
+        f"{formats.seconds_of(chosen)} {spread_of(chosen)}, p99 {formats.latency(chosen['latency']['p99_s'])}"
+    )
     return _card("Latency", speed_text(chosen), note, bars)
 
 
 def _size_card(run: Run, chosen: Point, rows: list[tuple[str, Point]]) -> str:
     largest = max(size_ratio(point, run) for _, point in rows)
     bars = [
-        Bar(kind=kind, label=_name(kind, point, run), value=Formats.of(run).size_of(point), share=size_ratio(point, run) / largest)
+        Bar(
+            kind=kind,
+            label=_name(kind, point, run),
+            value=Formats.of(run).size_of(point),
+            share=size_ratio(point, run) / largest,
+        )
         for kind, point in rows
     ]
-    return _card("Size of the file", ratio_text(size_ratio(chosen, run)), f"{Formats.of(run).size_of(chosen)}, exact", bars)
+    return _card(
+        "Size of the file",
+        ratio_text(size_ratio(chosen, run)),
+        f"{Formats.of(run).size_of(chosen)}, exact",
+        bars,
+    )
 
 
 def _quality_card(run: Run, chosen: Point, rows: list[tuple[str, Point]]) -> str:
@@ -125,7 +143,9 @@ def _quality_card(run: Run, chosen: Point, rows: list[tuple[str, Point]]) -> str
     quality = chosen["quality"]
     note = f"{formats.quality_of(chosen)} on validation"
     if quality["test"] is not None:
-        note += f", {formats.quality(quality['test'])} {formats.quality_spread(quality['test_interval'])} on test"
+        note += (
+            f", {formats.quality(quality['test'])} {formats.quality_spread(quality['test_interval'])} on test"
+        )
     tick = limit / longest if limit is not None else None
     return _card(f"Drop of {formats.metric_name}", formats.drop(chosen["drop"]), note, bars, tick=tick)
 

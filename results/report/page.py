@@ -21,7 +21,8 @@ _SLOT = re.compile(r"<!--slot:(\w+)-->|/\*slot:(\w+)\*/")
 
 
 def write_report(run: Run, path: Path) -> None:
-    """Writes the report of the run (the dict of its `front.json`) to `path`, atomically, as one self-contained file.
+    """Writes the report of the run (the dict of its `front.json`) to `path`, atomically, as one
+    self-contained file.
 
     RunDirectoryError when the dict has another schema version than this one.
     """
@@ -41,10 +42,14 @@ def render(run: Run) -> str:
         "style": _resource("style.css"),
         "header": per_target(run, [overview.header(view) for view in views]),
         "targets": all_targets(run),
-        "chosen": per_target(run, [overview.chosen_point(v, p, reason=why) for v, (p, why) in zip(views, chosen, strict=True)]),
+        "chosen": per_target(
+            run, [overview.chosen_point(v, p, reason=why) for v, (p, why) in zip(views, chosen, strict=True)]
+        ),
         "why": per_target(run, [why_section(view) for view in views]),
         "outside": per_target(run, [sections.outside_note(view) for view in views]),
-        "front": per_target(run, [sections.front_table(view, chosen=p) for view, (p, _) in zip(views, chosen, strict=True)]),
+        "front": per_target(
+            run, [sections.front_table(view, chosen=p) for view, (p, _) in zip(views, chosen, strict=True)]
+        ),
         "kernels": legend(run),
         "verified": verified_section(run),
         "failures": sections.failures(run),

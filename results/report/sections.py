@@ -34,7 +34,13 @@ NARROW_LABELS = {"times": "latency ratio", "times-size": "size ratio"}
 def front_table(run: Run, *, chosen: Point) -> str:
     """The front with the original and uniform int8, the fastest first; a click on a row shows its layers."""
     formats = Formats.of(run)
-    columns = {"quality": formats.metric_name, "test": "test", "drop": "drop", "latency": "latency", "times": "×"}
+    columns = {
+        "quality": formats.metric_name,
+        "test": "test",
+        "drop": "drop",
+        "latency": "latency",
+        "times": "×",
+    }
     columns |= {"size": "size", "times-size": "×", "macs": "MACs", "bits": "bits", "distilled": "distilled"}
     if all(point["quality"]["test"] is None for point in shown_points(run)):
         del columns["test"]
@@ -53,7 +59,10 @@ def outside_note(run: Run) -> str:
     """Says how many measured points lie below the visible part of the charts; empty when none does."""
     formats, (bottom, _) = Formats.of(run), quality_range(run)
     sign = -1 if formats.lower_is_better else 1
-    below = sum(sign * point["quality"]["validation"] / formats.quality_scale < sign * bottom for point in measured_points(run))
+    below = sum(
+        sign * point["quality"]["validation"] / formats.quality_scale < sign * bottom
+        for point in measured_points(run)
+    )
     if not below:
         return ""
     points = "1 point lies" if below == 1 else f"{below} points lie"
@@ -88,7 +97,9 @@ def search_space(run: Run) -> str:
         f"{_cell('layers', ', '.join(group['layers']), code=True)}</tr>"
         for group in run["groups"]
     )
-    excluded = "".join(f"<li><code>{escape(item['name'])}</code> {escape(item['reason'])}</li>" for item in run["excluded"])
+    excluded = "".join(
+        f"<li><code>{escape(item['name'])}</code> {escape(item['reason'])}</li>" for item in run["excluded"]
+    )
     left_out = f'<h3>Left as they are</h3><ul class="plain">{excluded}</ul>' if excluded else ""
     return (
         f"<section><h2>Search space</h2><details class=card><summary>{len(run['groups'])} channel groups, "
@@ -105,7 +116,8 @@ def environment(run: Run) -> str:
         "task digest": run["task"]["digest"],
     }
     rows = "".join(
-        f"<div><dt>{escape(name.replace('_', ' '))}</dt><dd>{escape(_plain(value))}</dd></div>" for name, value in facts.items()
+        f"<div><dt>{escape(name.replace('_', ' '))}</dt><dd>{escape(_plain(value))}</dd></div>"
+        for name, value in facts.items()
     )
     title = "Predicted by" if prediction_note(run) else "Measured on"
     return (
@@ -123,7 +135,11 @@ def _front_row(point: Point, run: Run, *, chosen: Point, columns: dict[str, str]
     star = "<b>★</b> " if point["trial"] == chosen["trial"] else ""
     others = same_text(point, run)
     same = f'<i title="intervals overlap">≈ {others}</i>' if others else ""
-    slow = '<em title="it computes less, but its latency is not clearly lower">not faster</em> ' if _not_faster(point) else ""
+    slow = (
+        '<em title="it computes less, but its latency is not clearly lower">not faster</em> '
+        if _not_faster(point)
+        else ""
+    )
     name = f'<th scope="row"><button type="button">{star}{escape(label_of(point, run))}</button>{same} {slow}</th>'
     return f'<tr data-trial="{point["trial"]}">{name}{cells}</tr>'
 
@@ -137,7 +153,9 @@ def _front_cells(point: Point, run: Run) -> dict[str, str]:
     formats, quality = Formats.of(run), point["quality"]
     noisy = '<em title="the interval stayed wider than ±1 %">noisy</em> ' if is_noisy(point) else ""
     return {
-        "quality": _spread(formats.quality(quality["validation"]), formats.quality_spread(quality["interval"])),
+        "quality": _spread(
+            formats.quality(quality["validation"]), formats.quality_spread(quality["interval"])
+        ),
         "test": _spread(formats.quality(quality["test"]), formats.quality_spread(quality["test_interval"])),
         "drop": escape(formats.drop(point["drop"])),
         "latency": noisy + _spread(formats.seconds_of(point), spread_of(point)),

@@ -1,4 +1,6 @@
-"""Several targets on one page: the joint front as a table, and a chooser of the target that the rest of the page shows."""
+"""Several targets on one page: the joint front as a table, and a chooser of the target that the rest of the
+page shows.
+"""
 
 from collections.abc import Sequence
 from html import escape
@@ -15,9 +17,13 @@ def all_targets(run: Run) -> str:
         return ""
     chosen, reason = recommended_jointly(run)
     first, *numbers = joint_columns(run)
-    head = f"<th>{escape(first)}</th>" + "".join(f'<th class="number">{escape(name)}</th>' for name in numbers)
+    head = f"<th>{escape(first)}</th>" + "".join(
+        f'<th class="number">{escape(name)}</th>' for name in numbers
+    )
     body = "".join(_row(point, run, chosen=chosen) for point in joint_points(run))
-    options = "".join(f'<option value="{index}">{escape(name)}</option>' for index, name in enumerate(targets_of(run)))
+    options = "".join(
+        f'<option value="{index}">{escape(name)}</option>' for index, name in enumerate(targets_of(run))
+    )
     notes = [note for note in (missing_note(run), *prediction_notes(run)) if note]
     note = "".join(f'<p class="lead">{escape(text)}</p>' for text in notes)
     return (
@@ -31,10 +37,15 @@ def all_targets(run: Run) -> str:
 
 
 def per_target(run: Run, parts: Sequence[str]) -> str:
-    """The same part of the page for each target, of which one is shown; the part itself for a run with one target."""
+    """The same part of the page for each target, of which one is shown; the part itself for a run with one
+    target.
+    """
     if not has_several(run):
         return parts[0]
-    return "".join(f'<div data-target="{index}"{" hidden" if index else ""}>{part}</div>' for index, part in enumerate(parts))
+    return "".join(
+        f'<div data-target="{index}"{" hidden" if index else ""}>{part}</div>'
+        for index, part in enumerate(parts)
+    )
 
 
 def _row(point: Point, run: Run, *, chosen: Point) -> str:

@@ -1,4 +1,6 @@
-"""Why the run came out as it did: pictures and sentences of `search/why`, one card per answer that the run can give."""
+"""Why the run came out as it did: pictures and sentences of `search/why`, one card per answer that the run
+can give.
+"""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -17,7 +19,11 @@ SHOWN_GROUPS = 3
 SHOWN_MEMBERS = 8
 KIND_TITLES = {"precision": "Precision", "keep": "Channels", "skip": "Blocks", "rank": "Rank"}
 _OPTION = re.compile(r"--max-\w+ [\w.%]+")
-_OBJECTIVES = {"latency": "latency of the fastest point", "size": "size of the smallest point", "drop": "least drop"}
+_OBJECTIVES = {
+    "latency": "latency of the fastest point",
+    "size": "size of the smallest point",
+    "drop": "least drop",
+}
 
 
 def why_section(run: Run) -> str:
@@ -56,7 +62,9 @@ def _binding_bars(binding: Mapping[str, Any]) -> str:
 
 
 def _layers_card(sensitive: Mapping[str, Any] | None) -> str:
-    """Per kind of level the most sensitive slots; each kind has its own scale, or a removed block would flatten all the rest."""
+    """Per kind of level the most sensitive slots; each kind has its own scale, or a removed block would
+    flatten all the rest.
+    """
     if sensitive is None:
         return ""
     columns = []
@@ -89,7 +97,9 @@ def _alike_card(groups: Sequence[Mapping[str, Any]], run: Run) -> str:
     parts = [f"<p>{escape(group['text'])}</p>{_strips(group, run)}" for group in shown]
     rest = len(groups) - len(shown)
     more = (
-        f'<p class="note">{rest} more such group{"s" if rest > 1 else ""}; the table marks every pair with ≈.</p>' if rest else ""
+        f'<p class="note">{rest} more such group{"s" if rest > 1 else ""}; the table marks every pair with ≈.</p>'
+        if rest
+        else ""
     )
     note = '<p class="note">latency with its 95 % interval; intervals of a group all overlap</p>'
     return _card("Cannot be told apart", "".join(parts) + more + note)
@@ -98,7 +108,9 @@ def _alike_card(groups: Sequence[Mapping[str, Any]], run: Run) -> str:
 def _strips(group: Mapping[str, Any], run: Run) -> str:
     points = {point["trial"]: point for point in measured_points(run)}
     members = [points[trial] for trial in group["trials"]][:SHOWN_MEMBERS]
-    intervals = {point["trial"]: interval for point in members if (interval := ratio_interval_of(point)) is not None}
+    intervals = {
+        point["trial"]: interval for point in members if (interval := ratio_interval_of(point)) is not None
+    }
     start, end = min(low for low, _ in intervals.values()), max(high for _, high in intervals.values())
     width, formats, rows = (end - start) or 1.0, Formats.of(run), []
     for point in members:
@@ -118,10 +130,14 @@ def _time_card(spent: Mapping[str, Any] | None) -> str:
     if spent is None:
         return ""
     seconds, total = spent["seconds"], spent["total_s"]
-    names = [*(name for name in PRODUCTIVE if name in seconds), *(name for name in seconds if name not in PRODUCTIVE)]
+    names = [
+        *(name for name in PRODUCTIVE if name in seconds),
+        *(name for name in seconds if name not in PRODUCTIVE),
+    ]
     shades = dict(zip(names, _shades(names), strict=True))
     parts = "".join(
-        f'<i class="{shades[name]}" style="width:{100 * seconds[name] / total:.2f}%" title="{escape(name)}"></i>' for name in names
+        f'<i class="{shades[name]}" style="width:{100 * seconds[name] / total:.2f}%" title="{escape(name)}"></i>'
+        for name in names
     )
     rows = "".join(
         f'<li><i class="swatch {shades[name]}"></i><span>{escape(name)}</span> <b>{escape(format_duration(seconds[name]))}</b>'
@@ -129,12 +145,15 @@ def _time_card(spent: Mapping[str, Any] | None) -> str:
         for name in names
     )
     return _card(
-        "Where the time went", f'<p>{escape(spent["text"])}</p><div class="stack">{parts}</div><ul class="spent">{rows}</ul>'
+        "Where the time went",
+        f'<p>{escape(spent["text"])}</p><div class="stack">{parts}</div><ul class="spent">{rows}</ul>',
     )
 
 
 def _shades(names: Sequence[str]) -> list[str]:
-    """A class per activity: the productive ones `work1`, `work2` …, the others `rest1` …, the rest of a long list alike."""
+    """A class per activity: the productive ones `work1`, `work2` …, the others `rest1` …, the rest of a long
+    list alike.
+    """
     works = sum(name in PRODUCTIVE for name in names)
     return [f"work{i + 1}" if i < works else f"rest{min(5, i - works + 1)}" for i in range(len(names))]
 

@@ -1,8 +1,8 @@
 """Why a run came out as it did, from the dict of its front.json: pure functions, sentences with numbers.
 
-Purpose: a table of points says what there is, not why. This answers what ends the front, which layers are to blame, what the
-nearest misses lacked, which points are the same for all that was measured, where the time went, and how far the search's own
-predictions could be trusted.
+Purpose: a table of points says what there is, not why. This answers what ends the front, which layers are to
+blame, what the nearest misses lacked, which points are the same for all that was measured, where the time
+went, and how far the search's own predictions could be trusted.
 
 Reading order
     options.py   a limit as the command line writes it, and the smallest one that admits a point

@@ -10,11 +10,13 @@ SHOWN_NAMES = 8
 
 
 def indistinguishable_groups(run: Run) -> list[dict[str, Any]]:
-    """Disjoint groups of two or more points of the front in which *every* pair of latency intervals overlaps, the fastest first.
+    """Disjoint groups of two or more points of the front in which *every* pair of latency intervals overlaps,
+    the fastest first.
 
-    Overlapping is not transitive: in a chain a–b–c, a and c may be told apart. So a group is a largest set of mutually
-    overlapping intervals, and the next one is sought among the other points. Points of two groups may overlap too:
-    a point's own `indistinguishable_from` has every pair. Points outside the objective space are left out, and predicted ones.
+    Overlapping is not transitive: in a chain a–b–c, a and c may be told apart. So a group is a largest set of
+    mutually overlapping intervals, and the next one is sought among the other points. Points of two groups
+    may overlap too: a point's own `indistinguishable_from` has every pair. Points outside the objective space
+    are left out, and predicted ones.
     """
     measured = (point for point in run["front"] if worthy(run, point) and not is_predicted(point))
     left, groups = sorted(measured, key=_ratio), []
@@ -31,7 +33,9 @@ def _largest(points: Sequence[Point]) -> list[Point]:
     Intervals that overlap pairwise have a place in common (Helly), and the largest of their low ends is one.
     """
     starts = sorted(interval[0] for point in points if (interval := ratio_interval_of(point)) is not None)
-    return max(([point for point in points if _covers(point, start)] for start in starts), key=len, default=[])
+    return max(
+        ([point for point in points if _covers(point, start)] for start in starts), key=len, default=[]
+    )
 
 
 def _group(run: Run, members: Sequence[Point]) -> dict[str, Any]:
@@ -44,7 +48,9 @@ def _group(run: Run, members: Sequence[Point]) -> dict[str, Any]:
     if smallest is best:
         text += f"take {label_of(best, run)}, which is the smallest ({size}) and has the least drop ({drop})."
     else:
-        text += f"choose by size ({label_of(smallest, run)}: {size}) or by drop ({label_of(best, run)}: {drop})."
+        text += (
+            f"choose by size ({label_of(smallest, run)}: {size}) or by drop ({label_of(best, run)}: {drop})."
+        )
     return {
         "trials": [point["trial"] for point in members],
         "smallest": smallest["trial"],

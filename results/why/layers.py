@@ -1,4 +1,6 @@
-"""The most sensitive slots: what each loses at a level that compares; `~` marks what was estimated from other levels."""
+"""The most sensitive slots: what each loses at a level that compares; `~` marks what was estimated from other
+levels.
+"""
 
 import math
 import re
@@ -14,7 +16,9 @@ KINDS = ("precision", "keep", "skip", "rank")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Level:
-    """One level of a slot: the share of the original that it leaves (0..1), its loss (KL in nats), its label, whether measured."""
+    """One level of a slot: the share of the original that it leaves (0..1), its loss (KL in nats), its label,
+    whether measured.
+    """
 
     slot: str
     share: float
@@ -45,10 +49,11 @@ class Level:
 
 
 def sensitive_layers(run: Run) -> dict[str, Any] | None:
-    """Each slot at a level that compares, the most sensitive first, and a sentence; None without `run["sensitivity"]`.
+    """Each slot at a level that compares, the most sensitive first, and a sentence; None without
+    `run["sensitivity"]`.
 
-    Slots compare within their kind: at the coarsest level that a point of the front uses anywhere, or at the middle one when the
-    front uses none. A slot without that very level is taken at its nearest.
+    Slots compare within their kind: at the coarsest level that a point of the front uses anywhere, or at the
+    middle one when the front uses none. A slot without that very level is taken at its nearest.
     """
     sensitivity = run.get("sensitivity")
     if not sensitivity:
@@ -59,7 +64,10 @@ def sensitive_layers(run: Run) -> dict[str, Any] | None:
         own = {slot: levels for slot, levels in slots.items() if slot.startswith(f"{kind}/")}
         if own:
             share = _comparable(own, _used(run, kind))
-            chosen += [min(levels, key=lambda level: (abs(level.share - share), level.share)) for levels in own.values()]
+            chosen += [
+                min(levels, key=lambda level: (abs(level.share - share), level.share))
+                for levels in own.values()
+            ]
     if not chosen:
         return None
     ranked = sorted(chosen, key=lambda level: -level.loss)
@@ -92,7 +100,9 @@ def _slots(sensitivity: Mapping[str, Any]) -> dict[str, list[Level]]:
 
 
 def _left(kind: str, index: int, labels: Sequence[str]) -> float:
-    """The share of the original that a level leaves: bits of 32, channels of all, else by its place among the levels."""
+    """The share of the original that a level leaves: bits of 32, channels of all, else by its place among the
+    levels.
+    """
     if kind == "precision":
         digits = re.search(r"\d+", labels[index])
         return int(digits[0]) / 32 if digits else 1.0
@@ -111,7 +121,9 @@ def _comparable(slots: Mapping[str, Sequence[Level]], used: set[tuple[str, str]]
 
 
 def _used(run: Run, kind: str) -> set[tuple[str, str]]:
-    """The (slot, label) pairs of a kind in the recipes of the front; a removed block has the second label of its slot."""
+    """The (slot, label) pairs of a kind in the recipes of the front; a removed block has the second label of
+    its slot.
+    """
     labels = run["sensitivity"]["labels"]
     used = set()
     for point in run["front"]:
@@ -128,12 +140,20 @@ def _row(level: Level) -> dict[str, Any]:
 
 
 def _sentence(ranked: Sequence[Level]) -> str:
-    """`Most sensitive: layer3.2.conv2 at 2 bits (KL 0.31), …; least: …`: the first of each kind, or three of an only kind."""
+    """`Most sensitive: layer3.2.conv2 at 2 bits (KL 0.31), …; least: …`: the first of each kind, or three of
+    an only kind.
+    """
     first = {level.kind: level for level in reversed(ranked)}
     leading = [level for level in ranked if first[level.kind] is level] if len(first) > 1 else ranked[:3]
-    told = ", ".join(f"{level.name} {level.words} (KL {kl_text(level.loss, measured=level.measured)})" for level in leading)
+    told = ", ".join(
+        f"{level.name} {level.words} (KL {kl_text(level.loss, measured=level.measured)})" for level in leading
+    )
     least = ranked[-1]
-    rest = "" if least in leading else f"; least: {least.name} {least.words} (KL {kl_text(least.loss, measured=least.measured)})"
+    rest = (
+        ""
+        if least in leading
+        else f"; least: {least.name} {least.words} (KL {kl_text(least.loss, measured=least.measured)})"
+    )
     return f"Most sensitive: {told}{rest}."
 
 

@@ -31,7 +31,9 @@ MISSES = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Gain:
-    """What dropping one limit would bring: the best point so far, the better one, the share of the objective that it saves."""
+    """What dropping one limit would bring: the best point so far, the better one, the share of the objective
+    that it saves.
+    """
 
     limit: str
     objective: Objective
@@ -41,13 +43,15 @@ class _Gain:
 
 
 def binding_constraint(run: Run) -> dict[str, Any] | None:
-    """The limit whose removal alone would improve the best measured value the most, in one sentence with the remedy.
+    """The limit whose removal alone would improve the best measured value the most, in one sentence with the
+    remedy.
 
-    The value is that of the fastest point, or of the smallest where nothing is faster without a limit; without a limit on the
-    drop it is the drop. A latency improves only beyond the spread of both measurements, and no point counts that
-    lies outside the objective space. `now` and `without` are the two values relative to the original's (a drop: to the
-    objective space). `limit` is None when no limit binds or none was given, and the sentence says what ends the front
-    instead. None when nothing but the original was measured.
+    The value is that of the fastest point, or of the smallest where nothing is faster without a limit;
+    without a limit on the drop it is the drop. A latency improves only beyond the spread of both
+    measurements, and no point counts that lies outside the objective space. `now` and `without` are the two
+    values relative to the original's (a drop: to the objective space). `limit` is None when no limit binds or
+    none was given, and the sentence says what ends the front instead. None when nothing but the original was
+    measured.
     """
     if len(measured_points(run)) < 2:
         return None
@@ -62,7 +66,9 @@ def binding_constraint(run: Run) -> dict[str, Any] | None:
         if gains:
             return _binding(run, max(gains, key=lambda gain: gain.share))
     what = "either of the limits" if len(names) > 1 else option_of(names[0], run)
-    aims = " or ".join({"latency": "faster", "size": "smaller", "drop": "better"}[name] for name in _objectives(limits))
+    aims = " or ".join(
+        {"latency": "faster", "size": "smaller", "drop": "better"}[name] for name in _objectives(limits)
+    )
     space = Formats.of(run).drop(largest_drop(run))
     return _answer(
         f"No limit binds: without {what}, no measured point that loses up to {space} would be {aims} "
@@ -71,18 +77,22 @@ def binding_constraint(run: Run) -> dict[str, Any] | None:
 
 
 def miss_reasons(run: Run) -> list[dict[str, Any]]:
-    """What each of the nearest misses lacked, per limit, absolute and as a share of the limit, and the limits that admit it.
+    """What each of the nearest misses lacked, per limit, absolute and as a share of the limit, and the limits
+    that admit it.
 
-    When the front is empty: the nearest misses. Otherwise the points closest to the limits that no point within them
-    dominates: those that would join the front. One outside the objective space counts only if there is no other, the original
-    never. `lacks` has drops in the metric's unit, seconds and bytes; a share is None for a limit of 0.
+    When the front is empty: the nearest misses. Otherwise the points closest to the limits that no point
+    within them dominates: those that would join the front. One outside the objective space counts only if
+    there is no other, the original never. `lacks` has drops in the metric's unit, seconds and bytes; a share
+    is None for a limit of 0.
     """
     limits = limits_of(run)
     if not _names(limits):
         return []
     within = [_vector(point) for point in _within(run, limits)]
     misses = _misses(run, limits)
-    joining = [miss for miss in misses if not any(dominates(vector, _vector(miss.point)) for vector in within)]
+    joining = [
+        miss for miss in misses if not any(dominates(vector, _vector(miss.point)) for vector in within)
+    ]
     inside = [miss for miss in joining if worthy(run, miss.point)]
     return [_reason(run, miss, limits) for miss in (inside or joining)[:MISSES]]
 
@@ -94,7 +104,14 @@ def _gain(run: Run, limits: Limits, name: str, objective: Objective) -> _Gain | 
         return costs_of(point)[objective]
 
     best = min(_within(run, limits), key=cost)
-    candidates = [best, *(miss.point for miss in _misses(run, limits) if miss.excess.keys() == {name} and worthy(run, miss.point))]
+    candidates = [
+        best,
+        *(
+            miss.point
+            for miss in _misses(run, limits)
+            if miss.excess.keys() == {name} and worthy(run, miss.point)
+        ),
+    ]
     better = min(candidates, key=cost)
     scale = drop_scale_of(run) if objective == "drop" else cost(best)
     share = (cost(best) - cost(better)) / scale
@@ -113,8 +130,13 @@ def _binding(run: Run, gain: _Gain) -> dict[str, Any]:
         f"{option} binds: without it {label_of(gain.better, run)} would {then[0]} {then[1]} instead of {now[1]} ({cost}). "
         f"{remedy} admits it."
     )
-    found = _answer(text, limit=gain.limit, objective=gain.objective, trial=gain.better["trial"], gain=gain.share)
-    relative = {"now": _relative(run, gain.best, gain.objective), "without": _relative(run, gain.better, gain.objective)}
+    found = _answer(
+        text, limit=gain.limit, objective=gain.objective, trial=gain.better["trial"], gain=gain.share
+    )
+    relative = {
+        "now": _relative(run, gain.best, gain.objective),
+        "without": _relative(run, gain.better, gain.objective),
+    }
     return found | {"best_trial": gain.best["trial"], "option": option, "remedy": remedy, **relative}
 
 
@@ -123,7 +145,9 @@ def _unlimited(run: Run) -> dict[str, Any]:
     formats, scale = Formats.of(run), drop_scale_of(run)
     points = measured_points(run)
     last = min((point for point in points if point["drop"] <= scale), key=seconds_of)
-    beyond = sum(point["drop"] > scale and costs_of(point)["latency"] < costs_of(last)["latency"] for point in points)
+    beyond = sum(
+        point["drop"] > scale and costs_of(point)["latency"] < costs_of(last)["latency"] for point in points
+    )
     text = (
         f"No limit was given: the search looks at drops of up to {formats.drop(scale)}, and the fastest point there is "
         f"{label_of(last, run)} ({speed_text(last)}, drop {formats.drop(last['drop'])})"
@@ -170,7 +194,9 @@ def _reason(run: Run, miss: Miss, limits: Limits) -> dict[str, Any]:
 
 
 def _misses(run: Run, limits: Limits) -> list[Miss]:
-    """The points that break a limit, the nearest first, without the original: that nothing was done is no news."""
+    """The points that break a limit, the nearest first, without the original: that nothing was done is no
+    news.
+    """
     found = nearest(run, limits, count=len(measured_points(run)))
     return [miss for miss in found if miss.point["trial"] != run["baseline"]["trial"]]
 
@@ -228,6 +254,11 @@ def _share(relative: float | None) -> str:
 
 
 def _answer(
-    text: str, *, limit: str | None = None, objective: str | None = None, trial: int | None = None, gain: float | None = None
+    text: str,
+    *,
+    limit: str | None = None,
+    objective: str | None = None,
+    trial: int | None = None,
+    gain: float | None = None,
 ) -> dict[str, Any]:
     return {"limit": limit, "objective": objective, "trial": trial, "gain": gain, "text": text}

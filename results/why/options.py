@@ -35,7 +35,9 @@ def admitting(name: str, point: Point, run: Run) -> str:
 
 
 def _rounded_up(value: float, unit: str, worth: float, parsed: Callable[[str], float]) -> str:
-    """`value` as text in units of `worth`, such that what `parsed` makes of it is no less: rounding must not shut the point out."""
+    """`value` as text in units of `worth`, such that what `parsed` makes of it is no less: rounding must not
+    shut the point out.
+    """
     amount = value / worth
     step = 10.0 ** (math.floor(math.log10(amount)) - 2)
     count = math.ceil(amount / step)

@@ -5,7 +5,9 @@ from ..pick import drop_scale_of, limits_of
 
 
 def largest_drop(run: Run) -> float:
-    """The drop that ends the objective space, or the larger one that the user allows; in the metric's own unit."""
+    """The drop that ends the objective space, or the larger one that the user allows; in the metric's own
+    unit.
+    """
     return max(drop_scale_of(run), limits_of(run).drop or 0.0)
 
 

@@ -16,18 +16,23 @@ PRODUCTIVE = ("recovery", "validation", "timing loops")
 ALSO = ("rung r0", "sensitivity", "finalists")  # which validate and time as well
 # What the stages of an evaluation and other writers call them.
 _ALIASES = {
-    **dict.fromkeys(("database", "prune", "reconstruct", "reconstruction", "database & reconstruct"), ACTIVITIES[0]),
+    **dict.fromkeys(
+        ("database", "prune", "reconstruct", "reconstruction", "database & reconstruct"), ACTIVITIES[0]
+    ),
     **dict.fromkeys(("calibrate", "check", "inspect", "stitch"), "build"),
     **dict.fromkeys(("recover",), "recovery"),
     **dict.fromkeys(("validate",), "validation"),
     **dict.fromkeys(("timing loop", "timing"), "timing loops"),
     **dict.fromkeys(("r0",), "rung r0"),
-    **dict.fromkeys(("measure", "other"), "rest"),  # of a measurement: starting its sessions and warming them up
+    **dict.fromkeys(
+        ("measure", "other"), "rest"
+    ),  # of a measurement: starting its sessions and warming them up
 }
 
 
 def time_spent(points: Iterable[Mapping[str, float]], extra: Mapping[str, float]) -> dict[str, float]:
-    """Seconds by activity, in the order of ACTIVITIES, from the evaluations' seconds by stage and what was spent beside them.
+    """Seconds by activity, in the order of ACTIVITIES, from the evaluations' seconds by stage and what was
+    spent beside them.
 
     Activities without time are left out; names that are not known stay as they are, before the rest.
     """
@@ -42,7 +47,8 @@ def time_spent(points: Iterable[Mapping[str, float]], extra: Mapping[str, float]
 
 
 def time_words(spent: Mapping[str, float], *, count: int = 3) -> str:
-    """The `count` activities with the most time, for one line of a progress display: `recovery 52 %, validation 16 %`.
+    """The `count` activities with the most time, for one line of a progress display: `recovery 52 %,
+    validation 16 %`.
 
     Recovery beside the search is told last, as a time: the others are shares of the run's time.
     """
@@ -54,14 +60,17 @@ def time_words(spent: Mapping[str, float], *, count: int = 3) -> str:
 
 
 def time_of(run: Run) -> dict[str, Any] | None:
-    """The run's seconds by activity, the share that recovery, validation and timing loops have, and a sentence.
+    """The run's seconds by activity, the share that recovery, validation and timing loops have, and a
+    sentence.
 
-    `wider_share` has r0, sensitivity and finalists as well. `beside_s` is what a second process trained meanwhile: it is in no sum.
-    From `run["time"]` where it is, else from the points' stages; what is left of `elapsed_s` is the rest (trials that failed
-    are in it). None when nothing was timed.
+    `wider_share` has r0, sensitivity and finalists as well. `beside_s` is what a second process trained
+    meanwhile: it is in no sum. From `run["time"]` where it is, else from the points' stages; what is left of
+    `elapsed_s` is the rest (trials that failed are in it). None when nothing was timed.
     """
     known = run.get("time")
-    trials = [point["seconds"] for point in measured_points(run) if point["trial"] >= 0 and point.get("seconds")]
+    trials = [
+        point["seconds"] for point in measured_points(run) if point["trial"] >= 0 and point.get("seconds")
+    ]
     spent = time_spent([], known) if known else time_spent(trials, {})
     if not spent:
         return None
@@ -86,4 +95,6 @@ def _sentence(total: float, share: float, wider: float, beside: float) -> str:
     text = f"{100 * share:.0f} % of {format_duration(total)} went into recovery, validation and timing loops"
     if wider > share:
         text += f", {100 * wider:.0f} % with r0, sensitivity and finalists, which validate and time as well"
-    return f"{text}; {format_duration(beside)} of recovery went on beside the search." if beside else f"{text}."
+    return (
+        f"{text}; {format_duration(beside)} of recovery went on beside the search." if beside else f"{text}."
+    )

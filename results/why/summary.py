@@ -27,7 +27,9 @@ def why_json(run: Run) -> dict[str, Any]:
 
 
 def why_lines(run: Run) -> list[str]:
-    """At most four lines for a terminal: what binds, what is sensitive, what cannot be told apart, where the time went."""
+    """At most four lines for a terminal: what binds, what is sensitive, what cannot be told apart, where the
+    time went.
+    """
     binding, sensitive, spent = binding_constraint(run), sensitive_layers(run), time_of(run)
     lines = [answer["text"] for answer in (binding, sensitive) if answer]
     if alike := _alike(indistinguishable_groups(run)):
@@ -39,4 +41,6 @@ def _alike(groups: Sequence[Mapping[str, Any]]) -> str:
     """The largest groups in full, the others counted."""
     shown = sorted(groups, key=lambda group: -len(group["trials"]))[:SHOWN_GROUPS]
     rest = len(groups) - len(shown)
-    return " ".join(group["text"] for group in shown) + (f" {rest} more such group{'s' if rest > 1 else ''}." if rest else "")
+    return " ".join(group["text"] for group in shown) + (
+        f" {rest} more such group{'s' if rest > 1 else ''}." if rest else ""
+    )

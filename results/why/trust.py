@@ -1,4 +1,6 @@
-"""How far the search's own predictions could be trusted: latencies from its table, and a rung's ranking of the next one's."""
+"""How far the search's own predictions could be trusted: latencies from its table, and a rung's ranking of
+the next one's.
+"""
 
 from typing import Any
 
@@ -22,7 +24,9 @@ def predicted_latency(run: Run) -> dict[str, Any] | None:
 
 
 def rung_correlations(run: Run) -> list[dict[str, Any]]:
-    """From `run["rungs"]`, for each pair of rungs the rank correlation and a sentence, the cheapest rung first."""
+    """From `run["rungs"]`, for each pair of rungs the rank correlation and a sentence, the cheapest rung
+    first.
+    """
     rungs = run.get("rungs") or {}
     found = []
     for pair, value in sorted((rungs.get("correlation") or {}).items()):
@@ -30,7 +34,9 @@ def rung_correlations(run: Run) -> list[dict[str, Any]]:
             continue
         low, _, high = pair.partition("-")
         count = (rungs.get(high) or {}).get("count")
-        longer = (rungs.get("r3") or {}).get("count") if high == "r2" else 0  # they are compared with r1 together
+        longer = (
+            (rungs.get("r3") or {}).get("count") if high == "r2" else 0
+        )  # they are compared with r1 together
         text = f"Rung {low} ranks as rung {high} does with a correlation of {value:.2f}"
         where = f"{high} and r3" if longer else high
         count = (count or 0) + (longer or 0)

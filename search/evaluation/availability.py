@@ -1,8 +1,10 @@
-"""Boards that are busy or gone: the primary target is waited for, further ones are left alone for a while and asked again.
+"""Boards that are busy or gone: the primary target is waited for, further ones are left alone for a while and
+asked again.
 
-A board is *away* when it cannot be reached (TargetUnavailable, or a StageError of the kind `device`). Without the primary target
-nothing can be decided: `Patience` waits for it, then the search stops like an interrupted one. Without a further
-target the search goes on: what it should have measured there is queued, and `Availability` says when asking again is due.
+A board is *away* when it cannot be reached (TargetUnavailable, or a StageError of the kind `device`). Without
+the primary target nothing can be decided: `Patience` waits for it, then the search stops like an interrupted
+one. Without a further target the search goes on: what it should have measured there is queued, and
+`Availability` says when asking again is due.
 """
 
 import time
@@ -25,7 +27,8 @@ def is_away(error: Exception) -> bool:
 
 
 class Patience:
-    """Waits for the primary target: at most `limit_s` (None: PATIENCE_S) for one absence, with growing pauses.
+    """Waits for the primary target: at most `limit_s` (None: PATIENCE_S) for one absence, with growing
+    pauses.
 
     A limit of 0 is for a target on this machine: what is wrong with it does not pass by waiting.
     """
@@ -42,7 +45,8 @@ class Patience:
         self._sleep = sleep
 
     def until_back(self, action: Callable[[], Found], *, name: str, say: Say) -> Found:
-        """What the action returns, tried again while the target is away. TargetUnavailable when it stays away.
+        """What the action returns, tried again while the target is away. TargetUnavailable when it stays
+        away.
 
         Every other error of the action is raised at once.
         """

@@ -1,7 +1,7 @@
 """Evaluating one candidate: build, run on validation, look up what was executed, measure.
 
-This is the one place that catches a StageError and records it as a Failure; everything else that is raised is a bug or
-the user's business, and ends the search.
+This is the one place that catches a StageError and records it as a Failure; everything else that is raised is
+a bug or the user's business, and ends the search.
 """
 
 import tempfile
@@ -71,7 +71,8 @@ class StoredSplit:
 class Evaluator:
     """Evaluates candidates of one run. `elapsed` tells the run's time in seconds.
 
-    With several targets `target` is the primary one, which decides whether a candidate failed; see further.py for the others.
+    With several targets `target` is the primary one, which decides whether a candidate failed; see further.py
+    for the others.
     """
 
     network: Network
@@ -97,12 +98,19 @@ class Evaluator:
         return replace(self, target=found, further=())
 
     def evaluate(
-        self, trial: int, recipe: Recipe, *, baseline: Evaluation | None, progress: Progress, built: BuildResult | None = None
+        self,
+        trial: int,
+        recipe: Recipe,
+        *,
+        baseline: Evaluation | None,
+        progress: Progress,
+        built: BuildResult | None = None,
     ) -> Evaluation | Failure:
-        """What comes of the recipe, tried twice when the first failure is transient. `baseline` is None for itself.
+        """What comes of the recipe, tried twice when the first failure is transient. `baseline` is None for
+        itself.
 
-        `built` is the recipe's artifact where another process made it. A target that is away is waited for; TargetUnavailable
-        when it stays away.
+        `built` is the recipe's artifact where another process made it. A target that is away is waited for;
+        TargetUnavailable when it stays away.
         """
         try:
             return self._attempt(trial, recipe, baseline, progress, built)
@@ -120,7 +128,12 @@ class Evaluator:
             return self.compressor.build(recipe, self.artifacts, progress=paced)
 
     def _attempt(
-        self, trial: int, recipe: Recipe, baseline: Evaluation | None, progress: Progress, built: BuildResult | None
+        self,
+        trial: int,
+        recipe: Recipe,
+        baseline: Evaluation | None,
+        progress: Progress,
+        built: BuildResult | None,
     ) -> Evaluation:
         build = built or self._built(recipe, progress)
         seconds = dict(build.seconds)
@@ -134,11 +147,18 @@ class Evaluator:
                 with _timed(seconds, "measure"):
                     progress("measuring")
                     latency, loop_s = latency_on(
-                        self.target, session, recipe, model=artifact.path, baseline=reference, timing=self.timing
+                        self.target,
+                        session,
+                        recipe,
+                        model=artifact.path,
+                        baseline=reference,
+                        timing=self.timing,
                     )
                     return answers, latency, loop_s
 
-        answers, latency, loop_s = self.patience.until_back(measured, name=self.target.profile.name, say=progress)
+        answers, latency, loop_s = self.patience.until_back(
+            measured, name=self.target.profile.name, say=progress
+        )
         seconds["timing loop"] = min(loop_s, seconds["measure"])
         seconds["measure"] -= seconds["timing loop"]
         evaluation = Evaluation(
@@ -147,7 +167,9 @@ class Evaluator:
             artifact=ArtifactFacts.of(artifact),
             validation=answers.validation,
             validation_interval=answers.interval,
-            drop=0.0 if baseline is None else self.metric.drop(answers.validation, baseline=baseline.validation),
+            drop=0.0
+            if baseline is None
+            else self.metric.drop(answers.validation, baseline=baseline.validation),
             latency=latency,
             layers=answers.layers,
             elapsed_s=self.elapsed(),
@@ -167,7 +189,8 @@ class Evaluator:
         seconds: MutableMapping[str, float],
         target: AnyTarget,
     ) -> Answers:
-        """What a built artifact answers on the target, checked against torch; the stages' times go to `seconds`.
+        """What a built artifact answers on the target, checked against torch; the stages' times go to
+        `seconds`.
 
         What a stand-in executes says nothing of the target. Raises StageError.
         """
@@ -177,7 +200,9 @@ class Evaluator:
         with _timed(seconds, "validate"):
             value, interval = self.quality(session, path, self.validation)
         with _timed(seconds, "inspect"):
-            names = [layer.name for layer in self.network.layers] + [factor_name(name) for name in recipe.rank]
+            names = [layer.name for layer in self.network.layers] + [
+                factor_name(name) for name in recipe.rank
+            ]
             executed: dict[str, Precision] = {}
             if not isinstance(target, PredictedTarget):
                 executed = session.executed_precision(path, names, batch=self.timing.batch)
@@ -185,7 +210,9 @@ class Evaluator:
         layers = layer_rows(self.network, cost, recipe, executed=executed)
         return Answers(validation=value, interval=interval, layers=layers)
 
-    def quality(self, session: TargetSession, model: Path, split: StoredSplit) -> tuple[float, Interval | None]:
+    def quality(
+        self, session: TargetSession, model: Path, split: StoredSplit
+    ) -> tuple[float, Interval | None]:
         """The metric of an artifact on a split and its interval. StageError when it is no finite number."""
         outputs = session.run(model, split.inputs, batch=self._batch(session, VALIDATION_BATCH))
         value = score(self.metric, outputs, split.targets)
@@ -197,7 +224,9 @@ class Evaluator:
     def _batch(self, session: TargetSession, batch: int) -> int:
         return session.running_batch(batch, measured=self.timing.batch)
 
-    def measure_again(self, evaluation: Evaluation, *, baseline: Evaluation, timing: TimingConfig) -> Measurement:
+    def measure_again(
+        self, evaluation: Evaluation, *, baseline: Evaluation, timing: TimingConfig
+    ) -> Measurement:
         """A measurement of a finished candidate in a fresh worker process. Raises StageError."""
         assert not isinstance(self.target, PredictedTarget), "a stand-in's latency is not the target's"
         with self.target.session() as session:
@@ -213,9 +242,11 @@ class Evaluator:
 
 
 class PacedTraining:
-    """The lease for training, let go for a moment at least every PACE_S, so that other searches' measurements get through.
+    """The lease for training, let go for a moment at least every PACE_S, so that other searches' measurements
+    get through.
 
-    Called with a message as a progress callback; a context manager. `cores` are those that the process is pinned to, if it is.
+    Called with a message as a progress callback; a context manager. `cores` are those that the process is
+    pinned to, if it is.
     """
 
     def __init__(self, progress: Progress, *, cores: Collection[int] | None = None):
@@ -228,7 +259,9 @@ class PacedTraining:
         self._take()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._lease.close()
 
     def __call__(self, message: str) -> None:
@@ -246,7 +279,9 @@ def _check(session: TargetSession, model: Path, check: OutputCheck, *, batch: in
     """Raises StageError when the runtime's answers differ from those of the same model in torch."""
     with tempfile.TemporaryDirectory(prefix="autocompress-") as folder:
         inputs = Path(folder) / "check.npz"
-        np.savez(inputs, allow_pickle=False, **{str(index): array for index, array in enumerate(check.inputs)})
+        np.savez(
+            inputs, allow_pickle=False, **{str(index): array for index, array in enumerate(check.inputs)}
+        )
         check_outputs(session.run(model, inputs, batch=batch, exact=True), check)
 
 
@@ -257,11 +292,14 @@ def _timed(seconds: MutableMapping[str, float], name: str) -> Iterator[None]:
     seconds[name] = time.perf_counter() - start
 
 
-def layer_rows(network: Network, cost: Cost, recipe: Recipe, *, executed: Mapping[str, Precision]) -> tuple[dict[str, Any], ...]:
-    """The rows of front.json for each layer; `precision_executed` is None where the runtime's graph does not show it.
+def layer_rows(
+    network: Network, cost: Cost, recipe: Recipe, *, executed: Mapping[str, Precision]
+) -> tuple[dict[str, Any], ...]:
+    """The rows of front.json for each layer; `precision_executed` is None where the runtime's graph does not
+    show it.
 
-    `bits` are those in which a weight is stored; a layer that was removed has no channels. Of a layer that became two, the
-    slower precision counts.
+    `bits` are those in which a weight is stored; a layer that was removed has no channels. Of a layer that
+    became two, the slower precision counts.
     """
     return tuple(
         {

@@ -1,7 +1,9 @@
-"""PredictedTarget: a target that cannot be used now. Its latencies are computed from recipes, its answers come from a stand-in.
+"""PredictedTarget: a target that cannot be used now. Its latencies are computed from recipes, its answers
+come from a stand-in.
 
-The stand-in is ONNX Runtime on this machine, which runs the same file: quality is that of the file there. What precision the
-target's runtime would execute, its time by layer and its memory are not known, and nothing is said of them.
+The stand-in is ONNX Runtime on this machine, which runs the same file: quality is that of the file there.
+What precision the target's runtime would execute, its time by layer and its memory are not known, and nothing
+is said of them.
 """
 
 from contextlib import AbstractContextManager
@@ -21,7 +23,8 @@ STAND_IN = "cpu-avx2"  # whose int8 sums are exact on every processor
 
 
 class LatencyModel(Protocol):
-    """What latencies are predicted from. `source` tells a person, `identity` all that decides the numbers (a JSON value).
+    """What latencies are predicted from. `source` tells a person, `identity` all that decides the numbers (a
+    JSON value).
 
     `error` is how far off (median, relative) it was known to be, None where nobody knows.
     """
@@ -85,15 +88,25 @@ AnyTarget = Target | PredictedTarget
 
 
 def predicted_environment(host: Environment, model: LatencyModel) -> Environment:
-    """The host's environment, its runtime named `predicted`, whose version stands for everything that decides the numbers."""
+    """The host's environment, its runtime named `predicted`, whose version stands for everything that decides
+    the numbers.
+    """
     version = f"{digest_of(model.identity)}; answers by {host.runtime} {host.runtime_version}"
     return replace(host, runtime=RUNTIME, runtime_version=version)
 
 
 def latency_on(
-    target: AnyTarget, session: TargetSession, recipe: Recipe, *, model: Path, baseline: Path, timing: TimingConfig
+    target: AnyTarget,
+    session: TargetSession,
+    recipe: Recipe,
+    *,
+    model: Path,
+    baseline: Path,
+    timing: TimingConfig,
 ) -> tuple[AnyLatency, float]:
-    """A candidate's latency, and the seconds that its timing loop took: measured in the session, or else predicted at once."""
+    """A candidate's latency, and the seconds that its timing loop took: measured in the session, or else
+    predicted at once.
+    """
     if isinstance(target, PredictedTarget):
         return target.predict(recipe), 0.0
     measurement = session.measure(model, baseline, timing)

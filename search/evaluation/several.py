@@ -1,4 +1,6 @@
-"""The targets of a search beyond the primary one: profiles, environments, and what they add to run.toml and front.json."""
+"""The targets of a search beyond the primary one: profiles, environments, and what they add to run.toml and
+front.json.
+"""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -43,8 +45,16 @@ class NamedTarget:
         except TargetUnavailable as error:
             if needed and not may_predict:
                 raise TargetUnavailable(f"Target '{self.profile.name}': {error} {HINT}") from error
-            return FoundTarget(profile=self.profile, address=self.address, clocks=self.clocks, environment=None, away=str(error))
-        return FoundTarget(profile=self.profile, address=self.address, clocks=self.clocks, environment=environment)
+            return FoundTarget(
+                profile=self.profile,
+                address=self.address,
+                clocks=self.clocks,
+                environment=None,
+                away=str(error),
+            )
+        return FoundTarget(
+            profile=self.profile, address=self.address, clocks=self.clocks, environment=environment
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,15 +83,18 @@ class FoundTarget:
         *,
         recognize: Callable[[Environment], None] | None = None,
     ) -> AnyTarget:
-        """The target, ready to measure (or to predict). TargetUnavailable when its environment is not that which was found.
+        """The target, ready to measure (or to predict). TargetUnavailable when its environment is not that
+        which was found.
 
-        A further target comes with `recognize`, which is asked about its environment before anything is measured there. It
-        may be away now or later, and is not waited for.
+        A further target comes with `recognize`, which is asked about its environment before anything is
+        measured there. It may be away now or later, and is not waited for.
         """
         if self.prediction is not None:
             return PredictedTarget(profile=self.profile, model=self.prediction)
         inputs = validation.inputs if validation else None
-        target = target_at(self.profile, self.address, store, inputs=inputs, recognize=recognize, clocks=self.clocks)
+        target = target_at(
+            self.profile, self.address, store, inputs=inputs, recognize=recognize, clocks=self.clocks
+        )
         if recognize is not None:
             for board in (target.board, self.clocks.board if self.clocks else None):
                 if board is not None:
@@ -89,7 +102,9 @@ class FoundTarget:
             return target
         assert self.environment is not None
         if target.probe().fingerprint != self.environment.fingerprint:
-            raise TargetUnavailable("The target's environment changed while the task was loaded: run the command again.")
+            raise TargetUnavailable(
+                "The target's environment changed while the task was loaded: run the command again."
+            )
         return target
 
 

@@ -19,7 +19,8 @@ SLOW_S = 0.05  # a metric that takes longer is not resampled
 def bootstrap_interval(
     metric: Metric, outputs: Sequence[np.ndarray[Any, Any]], targets: Any, *, seed: int = 0
 ) -> tuple[float, float] | None:
-    """The 95 % interval of the metric: value ± 1.96 standard deviations over resampled samples; the same for the same seed.
+    """The 95 % interval of the metric: value ± 1.96 standard deviations over resampled samples; the same for
+    the same seed.
 
     Works for any metric of a whole split. None when the metric is slow, or not finite on a resampled split.
     Source: Efron, Tibshirani, "An Introduction to the Bootstrap" (1993), section 12.2.
@@ -41,7 +42,9 @@ def bootstrap_interval(
 
 
 def chosen_samples(targets: Any, index: torch.Tensor) -> Any:
-    """The batched targets at these positions: tensors by dimension 0, containers part by part, lists item by item."""
+    """The batched targets at these positions: tensors by dimension 0, containers part by part, lists item by
+    item.
+    """
     if isinstance(targets, torch.Tensor):
         return targets[index]
     if isinstance(targets, Mapping):

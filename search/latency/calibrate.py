@@ -1,9 +1,11 @@
-"""Calibrating the latency table of a target: whole models, measured beside the original, in the order that teaches most.
+"""Calibrating the latency table of a target: whole models, measured beside the original, in the order that
+teaches most.
 
-Uniform int8 first; then, each time out of a handful of proposals, the one whose predicted ratio is least certain. Half of the
-proposals change one thing of the int8 model (a stage in float32, a block removed, a group at another level), half are mixes of
-everything: on a ResNet-20, 30 mixes taught more about other mixes (median error 4 %) than 60 single changes (13 %), because a
-single change is a small difference of large numbers.
+Uniform int8 first; then, each time out of a handful of proposals, the one whose predicted ratio is least
+certain. Half of the proposals change one thing of the int8 model (a stage in float32, a block removed, a
+group at another level), half are mixes of everything: on a ResNet-20, 30 mixes taught more about other mixes
+(median error 4 %) than 60 single changes (13 %), because a single change is a small difference of large
+numbers.
 
 Candidates are built and measured by `shape_runs.py`; a noisy measurement counts for less.
 """
@@ -30,7 +32,9 @@ _PATIENCE = 3  # candidates in a row that fail
 
 
 class Ratio(Protocol):
-    """What a table learns: a latency relative to the original's, its relative half-width, the original's seconds if known."""
+    """What a table learns: a latency relative to the original's, its relative half-width, the original's
+    seconds if known.
+    """
 
     @property
     def ratio(self) -> float: ...
@@ -83,7 +87,8 @@ def calibrate(
     seed: int = 0,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Calibration:
-    """Measures candidates until the table has `enough` of this model or no time is left; what it has already counts.
+    """Measures candidates until the table has `enough` of this model or no time is left; what it has already
+    counts.
 
     A candidate that fails is left out; StageError when three in a row do.
     """
@@ -107,12 +112,16 @@ def calibrate(
         longest = 0.8 * longest + 0.2 * (time.monotonic() - began) if longest else time.monotonic() - began
     if predictor.count > known:
         predictor.tell()
-    return Calibration(measured=predictor.count - known, known=known, failed=failed, seconds=time.monotonic() - start)
+    return Calibration(
+        measured=predictor.count - known, known=known, failed=failed, seconds=time.monotonic() - start
+    )
 
 
 def learn(predictor: LatencyPredictor, recipe: Recipe, measurement: Ratio) -> None:
     """Corrects the table by a measurement."""
-    predictor.learn(recipe, measurement.ratio, measurement.half_width, reference_s=measurement.baseline_reference_s)
+    predictor.learn(
+        recipe, measurement.ratio, measurement.half_width, reference_s=measurement.baseline_reference_s
+    )
 
 
 def next_recipe(predictor: LatencyPredictor, proposals: Iterator[Recipe]) -> Recipe | None:
@@ -133,15 +142,24 @@ def _proposals(space: SearchSpace, draw: random.Random) -> Iterator[Recipe]:
 
 
 def _single_change(space: SearchSpace, draw: random.Random) -> Recipe:
-    """A run of layers in float32, a block less, or a group at another level; of the int8 model, or now and then of the original."""
+    """A run of layers in float32, a block less, or a group at another level; of the int8 model, or now and
+    then of the original.
+    """
     recipe = space.uniform_int8() if draw.random() < 0.7 else Recipe()
-    kinds = [kind for kind, there in (("float32", recipe.precision), ("skip", space.blocks), ("keep", space.groups)) if there]
+    kinds = [
+        kind
+        for kind, there in (("float32", recipe.precision), ("skip", space.blocks), ("keep", space.groups))
+        if there
+    ]
     match draw.choice(kinds or ["nothing"]):
         case "float32":
             names = list(recipe.precision)
             first, length = draw.randrange(len(names)), draw.randint(1, max(1, len(names) // 3))
             gone = set(names[first : first + length])
-            return replace(recipe, precision={name: found for name, found in recipe.precision.items() if name not in gone})
+            return replace(
+                recipe,
+                precision={name: found for name, found in recipe.precision.items() if name not in gone},
+            )
         case "skip":
             return replace(recipe, skip=(draw.choice(list(space.blocks)),))
         case "keep":
@@ -152,7 +170,12 @@ def _single_change(space: SearchSpace, draw: random.Random) -> Recipe:
 
 def _mix(space: SearchSpace, draw: random.Random) -> Recipe:
     """Everything at once, each kind of change as often as a share that is drawn first."""
-    quantized, pruned, skipped, factored = draw.choice((0.2, 0.5, 0.8, 1.0)), draw.random(), 0.6 * draw.random(), draw.random()
+    quantized, pruned, skipped, factored = (
+        draw.choice((0.2, 0.5, 0.8, 1.0)),
+        draw.random(),
+        0.6 * draw.random(),
+        draw.random(),
+    )
     precision: dict[str, Precision] = {
         name: draw.choice(found[1:]) for name, found in space.precisions.items() if draw.random() < quantized
     }
@@ -165,9 +188,15 @@ def _mix(space: SearchSpace, draw: random.Random) -> Recipe:
 
 
 def check(
-    predictor: LatencyPredictor, runs: Runs, *, count: int, seed: int = 1, progress: Callable[[str], None] = lambda _: None
+    predictor: LatencyPredictor,
+    runs: Runs,
+    *,
+    count: int,
+    seed: int = 1,
+    progress: Callable[[str], None] = lambda _: None,
 ) -> tuple[PredictionError, PredictionError]:
-    """Measures `count` random candidates: the error of the table as it was before all of them, and as each was learned in turn.
+    """Measures `count` random candidates: the error of the table as it was before all of them, and as each
+    was learned in turn.
 
     Raises StageError when a candidate cannot be built or measured.
     """
@@ -184,7 +213,9 @@ def check(
 
 
 def random_recipes(space: SearchSpace, count: int, seed: int) -> list[Recipe]:
-    """What Optuna's random sampler draws from the space, without recovery: the candidates of the table's test."""
+    """What Optuna's random sampler draws from the space, without recovery: the candidates of the table's
+    test.
+    """
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)

@@ -1,8 +1,10 @@
-"""The numbers that describe a layer, or what stands between two, to a latency table: kernels, elements, multiplications.
+"""The numbers that describe a layer, or what stands between two, to a latency table: kernels, elements,
+multiplications.
 
-Kernels work on whole vectors, so that multiplications are counted twice: as they are, and with channels rounded up to `VECTOR`.
-On x86 float32 convolutions step at 16 channels and int8 ones at 4 to 16; the table learns which of the counts tells the time.
-Places are the positions of an output: each costs something whatever its channels.
+Kernels work on whole vectors, so that multiplications are counted twice: as they are, and with channels
+rounded up to `VECTOR`. On x86 float32 convolutions step at 16 channels and int8 ones at 4 to 16; the table
+learns which of the counts tells the time. Places are the positions of an output: each costs something
+whatever its channels.
 """
 
 from collections import Counter
@@ -16,11 +18,12 @@ _CHANGES: Mapping[tuple[str, str], str] = {("float32", "int8"): "quantize", ("in
 
 
 def boundary_features(before: str, after: str, first: str | None, elements: float) -> dict[str, float]:
-    """What happens to a tensor of so many elements (in 10⁴) between two layers, or at a residual sum between them.
+    """What happens to a tensor of so many elements (in 10⁴) between two layers, or at a residual sum between
+    them.
 
-    `before` and `after` are the tensor classes of the two; `first`, at a sum, that of the first layer of its block, None where
-    there is no sum. A sum of three alike runs in their class; another one in float32, where it is part of the kernel before it
-    if that is float32, too.
+    `before` and `after` are the tensor classes of the two; `first`, at a sum, that of the first layer of its
+    block, None where there is no sum. A sum of three alike runs in their class; another one in float32, where
+    it is part of the kernel before it if that is float32, too.
     """
     if first is None:
         changes = [(before, after)]
@@ -31,13 +34,17 @@ def boundary_features(before: str, after: str, first: str | None, elements: floa
     else:
         changes = [(before, "float32"), (first, "float32"), ("float32", after)]
         sums = ["fused sum" if before == "float32" else "float32 sum"]
-    counts = Counter([*sums, *(_CHANGES.get(pair, f"{pair[0]} to {pair[1]}") for pair in changes if pair[0] != pair[1])])
+    counts = Counter(
+        [*sums, *(_CHANGES.get(pair, f"{pair[0]} to {pair[1]}") for pair in changes if pair[0] != pair[1])]
+    )
     found = {f"{name} kernel": float(count) for name, count in counts.items()}
     return found | {f"{name} elements": elements * count for name, count in counts.items()}
 
 
 def kernel_class(precision: Precision) -> Precision:
-    """Which kernels a precision runs: weights of fewer than 8 bits run those of int8; sparse ones have their own."""
+    """Which kernels a precision runs: weights of fewer than 8 bits run those of int8; sparse ones have their
+    own.
+    """
     return "int8" if precision in INTEGER - SPARSE else precision
 
 
@@ -53,7 +60,9 @@ def output_elements(layer: Layer) -> int:
 
 
 def layer_features(layer: Layer, out: int, into: int, kernels: str) -> dict[str, float]:
-    """What a layer of these sizes (of its weight) is for its kernels; places and elements in 10⁴, multiplications in 10⁶."""
+    """What a layer of these sizes (of its weight) is for its kernels; places and elements in 10⁴,
+    multiplications in 10⁶.
+    """
     kernel = layer.weight_numel // (layer.weight_shape[0] * layer.weight_shape[1])
     places = output_elements(layer) / layer.weight_shape[layer.out_dim]
     depthwise = layer.channels_in > layer.weight_shape[1 - layer.out_dim]

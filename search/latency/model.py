@@ -1,8 +1,10 @@
-"""LatencyPredictor: what a candidate's latency will be, learned from whole models measured beside the original.
+"""LatencyPredictor: what a candidate's latency will be, learned from whole models measured beside the
+original.
 
-A candidate's ratio is the sum over its parts (latency_terms.py) of features × costs. A cost is the device's, shared by all layers
-of a kind, plus a deviation of the part's own: the first candidates teach the device, later ones the layers. The prior comes from
-another model on the same device, or from the share of multiplications and elements.
+A candidate's ratio is the sum over its parts (latency_terms.py) of features × costs. A cost is the device's,
+shared by all layers of a kind, plus a deviation of the part's own: the first candidates teach the device,
+later ones the layers. The prior comes from another model on the same device, or from the share of
+multiplications and elements.
 
 `problem_of` turns the sum into the terms that the sampler minimizes.
 """
@@ -34,7 +36,9 @@ STALE_S = 3600.0  # older than the newest by more: other neighbours, other clock
 NEWEST = 20  # references that count
 WIDEST = 0.2  # a half-width out of two pairs is a rough guess itself
 TAUGHT = 0.3  # least relative deviation of what another model has told
-SHARES: Mapping[str, tuple[float, float]] = {  # of the original's latency: mean and standard deviation, all layers float32
+SHARES: Mapping[
+    str, tuple[float, float]
+] = {  # of the original's latency: mean and standard deviation, all layers float32
     "padded macs": (0.5, 0.5),
     "macs": (0.2, 0.3),
     "places": (0.1, 0.15),
@@ -48,7 +52,9 @@ SPEEDS: Mapping[str, float] = {"int8": 0.5, "float16": 0.6, "fp8": 0.5, "int8_24
 
 
 class LatencyPredictor:
-    """Predicts the latency ratio of any recipe of a space, and learns from what is measured. `batch` is the measured one."""
+    """Predicts the latency ratio of any recipe of a space, and learns from what is measured. `batch` is the
+    measured one.
+    """
 
     def __init__(self, network: Network, space: SearchSpace, table: LatencyTable, *, batch: int = 1):
         self.network, self.space, self.table, self.batch = network, space, table, batch
@@ -89,18 +95,29 @@ class LatencyPredictor:
 
     @property
     def reference_s(self) -> float | None:
-        """The original's latency: the median of the newest times it was measured beside a candidate; None if it never was."""
-        known = [item.reference_s for item in self.table.observations(self.structure) if item.reference_s is not None]
+        """The original's latency: the median of the newest times it was measured beside a candidate; None if
+        it never was.
+        """
+        known = [
+            item.reference_s
+            for item in self.table.observations(self.structure)
+            if item.reference_s is not None
+        ]
         return statistics.median(known[-NEWEST:]) if known else None
 
-    def learn(self, recipe: Recipe, ratio: float, half_width: float, *, reference_s: float | None = None) -> None:
-        """Corrects the table by a measured candidate, and keeps it for later runs. `half_width` is relative (95 %).
+    def learn(
+        self, recipe: Recipe, ratio: float, half_width: float, *, reference_s: float | None = None
+    ) -> None:
+        """Corrects the table by a measured candidate, and keeps it for later runs. `half_width` is relative
+        (95 %).
 
         `reference_s` is the original's latency beside it.
         """
         recipe = replace(recipe, recovery=None)
         self._before.append((self.ratio(recipe), ratio))
-        seen = self.table.observe(self.structure, recipe.to_json(), ratio, half_width, reference_s=reference_s)
+        seen = self.table.observe(
+            self.structure, recipe.to_json(), ratio, half_width, reference_s=reference_s
+        )
         self._take(seen.candidate, ratio, half_width, seen.at)
 
     def knows(self, recipe: Recipe) -> bool:
@@ -112,7 +129,8 @@ class LatencyPredictor:
         """Keeps what this model says about the device, for other models."""
         weights, spread = self.posterior.weights, self.posterior.deviation()
         found = {
-            name: Coefficient(mean=float(weights[at]), deviation=float(spread[at])) for at, name in enumerate(self.terms.names)
+            name: Coefficient(mean=float(weights[at]), deviation=float(spread[at]))
+            for at, name in enumerate(self.terms.names)
         }
         self.table.tell(self.structure, found)
 
@@ -154,7 +172,12 @@ class LatencyPredictor:
     def _take(self, candidate: Any, ratio: float, half_width: float, at: float) -> None:
         try:
             row = self._row(Recipe.from_json(candidate))
-        except (ValueError, KeyError, TypeError, AttributeError):  # of an earlier version, or of a profile with other levels
+        except (
+            ValueError,
+            KeyError,
+            TypeError,
+            AttributeError,
+        ):  # of an earlier version, or of a profile with other levels
             return
         self._rows.append(row)
         self._seen.append((ratio, half_width, at))
@@ -175,11 +198,14 @@ class LatencyPredictor:
         return row
 
 
-def problem_of(space: SearchSpace, network: Network, predictor: LatencyPredictor, *, original_bytes: int | None = None) -> Problem:
-    """The problem of a space with the predictor's present costs; call it again when the predictor has learned.
+def problem_of(
+    space: SearchSpace, network: Network, predictor: LatencyPredictor, *, original_bytes: int | None = None
+) -> Problem:
+    """The problem of a space with the predictor's present costs; call it again when the predictor has
+    learned.
 
-    `original_bytes` is the size of the original's artifact: what is not in its layers counts in every candidate. Without it,
-    layers are all there is.
+    `original_bytes` is the size of the original's artifact: what is not in its layers counts in every
+    candidate. Without it, layers are all there is.
     """
     layers = network.cost(Recipe()).weight_bytes
     total = max(layers, original_bytes or layers)
@@ -193,7 +219,9 @@ def problem_of(space: SearchSpace, network: Network, predictor: LatencyPredictor
 
 def structure_digest(network: Network, batch: int) -> str:
     """SHA-256 of what decides a model's latency: its layers in order, its blocks, the batch size."""
-    layers = [[item.name, item.kind, list(item.weight_shape), item.macs, item.uses] for item in network.layers]
+    layers = [
+        [item.name, item.kind, list(item.weight_shape), item.macs, item.uses] for item in network.layers
+    ]
     return digest_of([layers, [[block.name, list(block.layers)] for block in network.blocks], batch])
 
 
@@ -214,7 +242,9 @@ def _guess(names: Sequence[str], original: np.ndarray) -> tuple[np.ndarray, np.n
 
 def _total(names: Sequence[str], original: np.ndarray, key: str) -> float:
     """How much of a measure the original's layers have."""
-    return float(sum(original[at] for at, name in enumerate(names) if _measure_of(name) == key and "sum" not in name))
+    return float(
+        sum(original[at] for at, name in enumerate(names) if _measure_of(name) == key and "sum" not in name)
+    )
 
 
 def _measure_of(name: str) -> str:
@@ -223,9 +253,13 @@ def _measure_of(name: str) -> str:
 
 
 def _taught(
-    names: Sequence[str], original: np.ndarray, guess: tuple[np.ndarray, np.ndarray], taught: Mapping[str, Coefficient]
+    names: Sequence[str],
+    original: np.ndarray,
+    guess: tuple[np.ndarray, np.ndarray],
+    taught: Mapping[str, Coefficient],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The costs that another model has told, in units of this model's original; the guess where it has told nothing.
+    """The costs that another model has told, in units of this model's original; the guess where it has told
+    nothing.
 
     A ratio has another unit for each model: what the told costs predict for this original is 1.
     """

@@ -1,10 +1,12 @@
-"""What the latency of a target that cannot be used is predicted from: its calibrated table, or else its data sheet's roofline.
+"""What the latency of a target that cannot be used is predicted from: its calibrated table, or else its data
+sheet's roofline.
 
-A table predicts only the model that it was calibrated with (`targets calibrate T TASK`, or a search on the target, with the same
-task): then the original's latency is known in seconds. Of several devices of a profile the one measured last counts.
+A table predicts only the model that it was calibrated with (`targets calibrate T TASK`, or a search on the
+target, with the same task): then the original's latency is known in seconds. Of several devices of a profile
+the one measured last counts.
 
-The `front` sampler wants costs that add up: `guide_of` gives it a latency table in memory that was taught by predictions
-(`ModelRuns` instead of measurements). It never reaches the tables of devices.
+The `front` sampler wants costs that add up: `guide_of` gives it a latency table in memory that was taught by
+predictions (`ModelRuns` instead of measurements). It never reaches the tables of devices.
 """
 
 from collections.abc import Callable
@@ -99,35 +101,50 @@ class TableModel:
     def seconds(self, recipe: Recipe) -> float:
         """See LatencyModel."""
         recipe = replace(recipe, recovery=None)
-        return self.reference_s if recipe == Recipe() else self.predictor.predict(recipe, self.reference_s).seconds
+        return (
+            self.reference_s
+            if recipe == Recipe()
+            else self.predictor.predict(recipe, self.reference_s).seconds
+        )
 
 
 def model_of(
     profile: Profile, network: Network, space: SearchSpace, *, batch: int, folder: Path | None = None
 ) -> LatencyModel | None:
-    """What predicts latencies on this target; None where there is neither a table of this model nor a data sheet."""
+    """What predicts latencies on this target; None where there is neither a table of this model nor a data
+    sheet.
+    """
     tables = LatencyTable.of_profile(folder or latency_folder(), profile_fingerprint=profile.fingerprint)
     found = [LatencyPredictor(network, space, table.copy(), batch=batch) for table in tables]
-    known = [predictor for predictor in found if predictor.count >= FEWEST and predictor.reference_s is not None]
+    known = [
+        predictor for predictor in found if predictor.count >= FEWEST and predictor.reference_s is not None
+    ]
     if known:
         newest = max(known, key=lambda predictor: predictor.table.observations(predictor.structure)[-1].at)
         assert newest.reference_s is not None
         return TableModel(predictor=newest, reference_s=newest.reference_s)
     if profile.datasheet is not None:
-        return RooflineModel(roofline=Roofline(network=network, sheet=profile.datasheet, batch=batch), name=profile.name)
+        return RooflineModel(
+            roofline=Roofline(network=network, sheet=profile.datasheet, batch=batch), name=profile.name
+        )
     return None
 
 
-def predicted_if_away(found: FoundTarget, network: Network, space: SearchSpace, *, batch: int, needed: bool) -> FoundTarget:
+def predicted_if_away(
+    found: FoundTarget, network: Network, space: SearchSpace, *, batch: int, needed: bool
+) -> FoundTarget:
     """The target as it was found; one that is away with a prediction instead.
 
-    Where nothing predicts it, it stays away; one that is `needed` (the primary target) is an error (TargetUnavailable).
+    Where nothing predicts it, it stays away; one that is `needed` (the primary target) is an error
+    (TargetUnavailable).
     """
     if not found.away:
         return found
     model = model_of(found.profile, network, space, batch=batch)
     if model is not None:
-        return replace(found, environment=predicted_environment(stand_in().probe(), model), prediction=model, away="")
+        return replace(
+            found, environment=predicted_environment(stand_in().probe(), model), prediction=model, away=""
+        )
     if not needed:
         return found
     raise TargetUnavailable(
@@ -157,12 +174,21 @@ class ModelRuns:
 
 
 def guide_of(
-    target: PredictedTarget, network: Network, space: SearchSpace, *, batch: int, progress: Callable[[str], None]
+    target: PredictedTarget,
+    network: Network,
+    space: SearchSpace,
+    *,
+    batch: int,
+    progress: Callable[[str], None],
 ) -> LatencyPredictor:
-    """What the sampler's costs come from. Its table is in memory, and its error is not known: nothing of it was measured."""
+    """What the sampler's costs come from. Its table is in memory, and its error is not known: nothing of it
+    was measured.
+    """
     if isinstance(target.model, TableModel):
         return LatencyPredictor(network, space, target.model.predictor.table.copy(), batch=batch)
     table = LatencyTable()
     predictor = LatencyPredictor(network, space, table, batch=batch)
-    calibrate(predictor, ModelRuns(model=target.model), time_left=lambda: 1.0, enough=TAUGHT, progress=progress)
+    calibrate(
+        predictor, ModelRuns(model=target.model), time_left=lambda: 1.0, enough=TAUGHT, progress=progress
+    )
     return LatencyPredictor(network, space, table, batch=batch)

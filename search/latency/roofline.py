@@ -1,11 +1,13 @@
 """A roofline: the least time that the hardware of a data sheet needs for a model's layers.
 
-Every layer takes as long as its operations at the peak rate of its precision, or as long as its bytes (weights, inputs, outputs)
-at the memory's rate, whichever is longer; starting a kernel costs the overhead. What stands between layers (sums, pooling, changes
-of precision) counts as fused into them. Real kernels reach a part of the peaks, small ones a small part: a roofline ranks
-models and bounds their latency from below, it does not say what a board will need.
+Every layer takes as long as its operations at the peak rate of its precision, or as long as its bytes
+(weights, inputs, outputs) at the memory's rate, whichever is longer; starting a kernel costs the overhead.
+What stands between layers (sums, pooling, changes of precision) counts as fused into them. Real kernels reach
+a part of the peaks, small ones a small part: a roofline ranks models and bounds their latency from below, it
+does not say what a board will need.
 
-Source: Williams, Waterman, Patterson, "Roofline: An Insightful Visual Performance Model for Multicore Architectures" (2009).
+Source: Williams, Waterman, Patterson, "Roofline: An Insightful Visual Performance Model for Multicore
+Architectures" (2009).
 """
 
 from collections.abc import Mapping
@@ -19,7 +21,10 @@ from ...profiles.profile import Datasheet
 from .features import output_elements, tensor_class
 
 SPARSE_SPEED = 2.0  # of 2:4 sparse operations against dense ones, as every data sheet counts them
-SPARSE_BYTES: Mapping[Precision, float] = {"float16_24": 0.5625, "int8_24": 0.625}  # of the dense weight: half, and 2 bits for each
+SPARSE_BYTES: Mapping[Precision, float] = {
+    "float16_24": 0.5625,
+    "int8_24": 0.625,
+}  # of the dense weight: half, and 2 bits for each
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +38,11 @@ class Roofline:
     def seconds(self, recipe: Recipe) -> float:
         """The least seconds of one inference of what the recipe leaves."""
         costs = zip(self.network.layers, self.network.cost(recipe).layers, strict=True)
-        return sum(self._layer_s(layer, cost, recipe.rank.get(layer.name)) for layer, cost in costs if cost.channels_out)
+        return sum(
+            self._layer_s(layer, cost, recipe.rank.get(layer.name))
+            for layer, cost in costs
+            if cost.channels_out
+        )
 
     def _layer_s(self, layer: Layer, cost: LayerCost, rank: int | None) -> float:
         operations = 2 * cost.macs * self.batch
@@ -49,7 +58,9 @@ class Roofline:
         return dense * (SPARSE_SPEED if precision in SPARSE else 1.0)
 
     def _weight_bytes(self, layer: Layer, cost: LayerCost) -> float:
-        """The weight as kernels read it: fewer bits than 8 were expanded when the model was loaded, 4-bit blocks were not."""
+        """The weight as kernels read it: fewer bits than 8 were expanded when the model was loaded, 4-bit
+        blocks were not.
+        """
         stored = BITS["block4"] if cost.precision == "block4" else BITS[executes_as(cost.precision)]
         return layer.uses * cost.parameters * stored / 8 * SPARSE_BYTES.get(cost.precision, 1.0)
 

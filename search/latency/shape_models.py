@@ -1,7 +1,7 @@
 """Building and measuring candidates of which only the shapes count, as fast as a latency table can use them.
 
-Weights are cut and rounded, never reconstructed. Measurements are shorter than those of the search, a worker process serves
-several, and no A/A control vouches for them: who learns from one goes by its interval.
+Weights are cut and rounded, never reconstructed. Measurements are shorter than those of the search, a worker
+process serves several, and no A/A control vouches for them: who learns from one goes by its interval.
 """
 
 import tempfile
@@ -30,7 +30,13 @@ class ShapeRuns:
     """Builds and measures candidates of which only the shapes count, one after the other; a context manager."""
 
     def __init__(
-        self, task: Task, network: Network, target: Target, *, timing: TimingConfig = TIMING, cache_dir: Path | None = None
+        self,
+        task: Task,
+        network: Network,
+        target: Target,
+        *,
+        timing: TimingConfig = TIMING,
+        cache_dir: Path | None = None,
     ):
         options = CompressorOptions(
             format=format_of(target.profile),
@@ -83,7 +89,9 @@ class ShapeRuns:
         return path
 
     def _next_worker(self) -> Transport:
-        """The worker process; a fresh one now and then, because a process can be slow for as long as it lives."""
+        """The worker process; a fresh one now and then, because a process can be slow for as long as it
+        lives.
+        """
         if self._served % PER_WORKER == 0:
             self._close_worker()
         if self._worker is None:
@@ -99,4 +107,8 @@ class ShapeRuns:
 
 def shapes_of(recipe: Recipe) -> Recipe:
     """The recipe that runs the same kernels and is the cheapest to build."""
-    return replace(recipe, precision={name: kernel_class(found) for name, found in recipe.precision.items()}, recovery=None)
+    return replace(
+        recipe,
+        precision={name: kernel_class(found) for name, found in recipe.precision.items()},
+        recovery=None,
+    )

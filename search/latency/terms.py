@@ -1,12 +1,14 @@
-"""What a candidate's latency adds up from: parts of the model, the slots that each depends on, and numbers that describe it.
+"""What a candidate's latency adds up from: parts of the model, the slots that each depends on, and numbers
+that describe it.
 
-A *part* is a layer, the boundary between two layers that run one after the other, or what remains of every candidate. Its *states*
-are what it can be (removed; 16 to 32 channels in int8; …), each a row of features: a kernel, elements, multiplications, rounded
-up to whole vectors as kernels do. A feature has a name, which different models share. `search/latency/model.py` learns what
-each costs.
+A *part* is a layer, the boundary between two layers that run one after the other, or what remains of every
+candidate. Its *states* are what it can be (removed; 16 to 32 channels in int8; …), each a row of features: a
+kernel, elements, multiplications, rounded up to whole vectors as kernels do. A feature has a name, which
+different models share. `search/latency/model.py` learns what each costs.
 
-Boundaries: where precision changes, tensors are converted and kernels cannot be fused; a residual sum runs in int8 only between
-int8 layers. When blocks are removed, the layers on both sides meet; up to `JUMPS` removed blocks in a row are followed.
+Boundaries: where precision changes, tensors are converted and kernels cannot be fused; a residual sum runs in
+int8 only between int8 layers. When blocks are removed, the layers on both sides meet; up to `JUMPS` removed
+blocks in a row are followed.
 """
 
 import itertools
@@ -31,10 +33,11 @@ _GONE = -1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """`states` has for all levels of the slots in `scope` the row of `rows` (states × features) and of `sizes` (bytes).
+    """`states` has for all levels of the slots in `scope` the row of `rows` (states × features) and of
+    `sizes` (bytes).
 
-    `columns` are the features' positions among all names; `held` the groups that stay at their original level here, because the
-    scope would be too large.
+    `columns` are the features' positions among all names; `held` the groups that stay at their original level
+    here, because the scope would be too large.
     """
 
     name: str
@@ -61,15 +64,26 @@ class LatencyTerms:
 
 
 def slots_of(space: SearchSpace) -> tuple[Slot, ...]:
-    """The slots of a space in the order of its parameters; a slot's gates are the blocks that take all its layers away."""
+    """The slots of a space in the order of its parameters; a slot's gates are the blocks that take all its
+    layers away.
+    """
     blocks = list(space.blocks.items())
 
     def gates(layers: Sequence[str], inside: str = "") -> tuple[tuple[int, int], ...]:
-        return tuple((at, 1) for at, (name, gone) in enumerate(blocks) if name != inside and set(layers) <= set(gone))
+        return tuple(
+            (at, 1) for at, (name, gone) in enumerate(blocks) if name != inside and set(layers) <= set(gone)
+        )
 
-    slots = [Slot(name=f"skip/{name}", levels=2, original=0, gates=_outer(blocks, name)) for name, _ in blocks]
+    slots = [
+        Slot(name=f"skip/{name}", levels=2, original=0, gates=_outer(blocks, name)) for name, _ in blocks
+    ]
     slots += [
-        Slot(name=f"keep/{group.name}", levels=len(group.levels), original=len(group.levels) - 1, gates=gates(group.layers))
+        Slot(
+            name=f"keep/{group.name}",
+            levels=len(group.levels),
+            original=len(group.levels) - 1,
+            gates=gates(group.layers),
+        )
         for group in space.groups
     ]
     slots += [
@@ -99,14 +113,17 @@ class _Reader:
         self.names: dict[str, int] = {}
         self.layers = network.layers
         self.blocks_of = {
-            layer.name: tuple(name for name, gone in space.blocks.items() if layer.name in gone) for layer in self.layers
+            layer.name: tuple(name for name, gone in space.blocks.items() if layer.name in gone)
+            for layer in self.layers
         }
         found = (tensor_class(name) for choices in space.precisions.values() for name in choices)
         self.classes = tuple(dict.fromkeys(("float32", *found)))
         self.summed = {block.layers[-1]: block.layers[0] for block in network.blocks}
 
     def read(self) -> LatencyTerms:
-        parts = [self._part("constant", (), states=np.zeros((), np.int64), rows=[{"constant": 1.0}], sizes=[0])]
+        parts = [
+            self._part("constant", (), states=np.zeros((), np.int64), rows=[{"constant": 1.0}], sizes=[0])
+        ]
         parts += [self._layer(layer) for layer in self.layers]
         parts += [part for at in range(len(self.layers)) for part in self._boundaries(at)]
         return LatencyTerms(slots=self.slots, parts=tuple(parts), names=tuple(self.names))
@@ -122,27 +139,43 @@ class _Reader:
         held: tuple[str, ...] = (),
     ) -> Part:
         used = list(dict.fromkeys(feature for row in rows for feature in row))
-        matrix = np.array([[row.get(feature, 0.0) for feature in used] for row in rows]).reshape(len(rows), len(used))
+        matrix = np.array([[row.get(feature, 0.0) for feature in used] for row in rows]).reshape(
+            len(rows), len(used)
+        )
         columns = np.array([self.names.setdefault(feature, len(self.names)) for feature in used], np.int64)
         return Part(
-            name=name, scope=scope, states=states, rows=matrix, columns=columns, sizes=np.array(sizes, np.float64), held=held
+            name=name,
+            scope=scope,
+            states=states,
+            rows=matrix,
+            columns=columns,
+            sizes=np.array(sizes, np.float64),
+            held=held,
         )
 
     def _layer(self, layer: Layer) -> Part:
         """The states are the layer's sizes, precision and rank that some levels lead to."""
         along = [self.network.groups_along(layer, dim) for dim in (layer.out_dim, 1 - layer.out_dim)]
         fixed = [self.index[f"skip/{name}"] for name in self.blocks_of[layer.name]]
-        fixed += [self.index[name] for name in (f"precision/{layer.name}", f"rank/{layer.name}") if name in self.index]
+        fixed += [
+            self.index[name]
+            for name in (f"precision/{layer.name}", f"rank/{layer.name}")
+            if name in self.index
+        ]
         kept, held = self._affordable(fixed, along)
         scope = tuple(sorted([*fixed, *(self.index[f"keep/{name}"] for name in kept)]))
         grids, shape = self._grids(scope), tuple(self.slots[slot].levels for slot in scope)
         columns = [
             layer.weight_shape[dim]
-            - sum((self._lost(name, grids) * found[name] for name in kept if name in found), np.zeros(shape, int))
+            - sum(
+                (self._lost(name, grids) * found[name] for name in kept if name in found),
+                np.zeros(shape, int),
+            )
             for dim, found in zip((layer.out_dim, 1 - layer.out_dim), along, strict=True)
         ]
         columns += [
-            grids.get(self.index.get(f"{kind}/{layer.name}", _GONE), np.zeros(shape, int)) for kind in ("precision", "rank")
+            grids.get(self.index.get(f"{kind}/{layer.name}", _GONE), np.zeros(shape, int))
+            for kind in ("precision", "rank")
         ]
         there = self._there(grids, shape, self.blocks_of[layer.name], ())
         stacked = np.stack([np.where(there, column, _GONE).ravel() for column in columns], axis=1)
@@ -156,7 +189,11 @@ class _Reader:
         return dict(zip(scope, np.indices([self.slots[slot].levels for slot in scope]), strict=True))
 
     def _there(
-        self, grids: Mapping[int, np.ndarray], shape: tuple[int, ...], present: Iterable[str], removed: Iterable[str]
+        self,
+        grids: Mapping[int, np.ndarray],
+        shape: tuple[int, ...],
+        present: Iterable[str],
+        removed: Iterable[str],
     ) -> np.ndarray:
         """Where the blocks are as they should be."""
         found = np.ones(shape, bool)
@@ -171,7 +208,9 @@ class _Reader:
         levels = np.array(self.groups[group].levels)
         return np.asarray(levels[-1] - levels[grids[self.index[f"keep/{group}"]]])
 
-    def _affordable(self, fixed: Sequence[int], along: Sequence[Mapping[str, int]]) -> tuple[list[str], tuple[str, ...]]:
+    def _affordable(
+        self, fixed: Sequence[int], along: Sequence[Mapping[str, int]]
+    ) -> tuple[list[str], tuple[str, ...]]:
         """The groups that fit into the largest scope, those that change most indices first, and the others."""
         weight = {
             name: group.channels * sum(found.get(name, 0) for found in along)
@@ -187,7 +226,9 @@ class _Reader:
             entries = larger if larger <= LARGEST_SCOPE else entries
         return kept, tuple(held)
 
-    def _state(self, layer: Layer, out: int, into: int, precision: int, rank: int) -> tuple[dict[str, float], int]:
+    def _state(
+        self, layer: Layer, out: int, into: int, precision: int, rank: int
+    ) -> tuple[dict[str, float], int]:
         """Features and bytes of a layer's state."""
         if out == _GONE:
             return {}, 0
@@ -199,7 +240,9 @@ class _Reader:
             return layer_features(layer, out, into, kernel_class(chosen)), cost.bytes
         first = layer_features(layer, factor, into, kernel_class(chosen))
         second = layer_features(layer, out, factor, kernel_class(chosen))
-        return {name: first.get(name, 0.0) + second.get(name, 0.0) for name in {**first, **second}}, cost.bytes
+        return {
+            name: first.get(name, 0.0) + second.get(name, 0.0) for name in {**first, **second}
+        }, cost.bytes
 
     def _boundaries(self, at: int) -> Iterator[Part]:
         """The boundaries of a layer with those that can follow it."""
@@ -215,9 +258,11 @@ class _Reader:
         return any(name not in self.blocks_of[layer.name] for name in self.blocks_of[other.name])
 
     def _boundary(self, layer: Layer, other: Layer, jumped: set[str]) -> Part | None:
-        """The boundary between two layers when the blocks in `jumped` are removed; None where they never meet.
+        """The boundary between two layers when the blocks in `jumped` are removed; None where they never
+        meet.
 
-        At the end of a residual block stands a sum, whose other operand is what the block's first layer reads.
+        At the end of a residual block stands a sum, whose other operand is what the block's first layer
+        reads.
         """
         blocks = {name for item in (layer, other) for name in self.blocks_of[item.name]}
         if blocks & jumped:
@@ -225,7 +270,10 @@ class _Reader:
         first = self.summed.get(layer.name)
         layers = [item for item in (layer.name, other.name, first) if f"precision/{item}" in self.index]
         scope = tuple(
-            sorted(self.index[name] for name in {f"skip/{n}" for n in blocks | jumped} | {f"precision/{n}" for n in layers})
+            sorted(
+                self.index[name]
+                for name in {f"skip/{n}" for n in blocks | jumped} | {f"precision/{n}" for n in layers}
+            )
         )
         if not layers:
             return None
@@ -237,7 +285,10 @@ class _Reader:
             codes = codes * count + self._class_of(item, grids, shape)
         elements = 1e-4 * output_elements(layer)
         meetings = itertools.product(self.classes, repeat=len(ends))
-        rows = [boundary_features(before, after, found[0] if found else None, elements) for before, after, *found in meetings]
+        rows = [
+            boundary_features(before, after, found[0] if found else None, elements)
+            for before, after, *found in meetings
+        ]
         states = np.where(there, 1 + codes, 0)
         name = f"{layer.name} > {other.name}"
         return self._part(name, scope, states=states, rows=[{}, *rows], sizes=[0] * (1 + len(rows)))
@@ -247,4 +298,8 @@ class _Reader:
         grid = grids.get(self.index.get(f"precision/{layer}", _GONE))
         if grid is None:
             return np.zeros(shape, int)
-        return np.asarray(np.array([self.classes.index(tensor_class(name)) for name in self.space.precisions[layer]], int)[grid])
+        return np.asarray(
+            np.array([self.classes.index(tensor_class(name)) for name in self.space.precisions[layer]], int)[
+                grid
+            ]
+        )

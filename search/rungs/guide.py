@@ -35,7 +35,8 @@ class Scorer(Protocol):
 
 @dataclass(slots=True, kw_only=True)
 class Guide:
-    """What a search knows of its space. `levels` are indices over the problem's slots; their recipes have no recovery.
+    """What a search knows of its space. `levels` are indices over the problem's slots; their recipes have no
+    recovery.
 
     `losses` are the KL of every level, by trial parameter; `measured` tells which of them are no estimates.
     """
@@ -113,11 +114,16 @@ class Guide:
         self.proposer.observe(levels)
 
     def vectors(self, candidates: Sequence[tuple[Levels, float]]) -> list[Vector]:
-        """The expected vectors of candidates of the pool, given their KL; all at once, since hundreds may wait."""
+        """The expected vectors of candidates of the pool, given their KL; all at once, since hundreds may
+        wait.
+        """
         if not candidates:
             return []
         levels, kls = zip(*candidates, strict=True)
-        return [(drop, size, latency) for drop, size, latency in self.proposer.vectors(np.array(levels), np.array(kls)).tolist()]
+        return [
+            (drop, size, latency)
+            for drop, size, latency in self.proposer.vectors(np.array(levels), np.array(kls)).tolist()
+        ]
 
     def forget(self, recipe: Recipe) -> None:
         """A candidate that failed at r1 says nothing of its neighbours."""
@@ -135,7 +141,9 @@ class Guide:
             return
         low, high = latency.ratio_interval
         reference_s = latency.latency_s / latency.ratio
-        self.predictor.learn(evaluation.recipe, latency.ratio, (high - low) / (high + low), reference_s=reference_s)
+        self.predictor.learn(
+            evaluation.recipe, latency.ratio, (high - low) / (high + low), reference_s=reference_s
+        )
         problem = problem_of(self.space, self.network, self.predictor, original_bytes=self.original_bytes)
         self.proposer.update_problem(problem)
 
@@ -143,7 +151,11 @@ class Guide:
         """The entries of front.json: estimated losses of every level, and how well latencies were predicted."""
         error = self.predictor.error
         return {
-            "sensitivity": {"losses": dict(self.losses), "measured": dict(self.measured), "labels": level_labels(self.space)},
+            "sensitivity": {
+                "losses": dict(self.losses),
+                "measured": dict(self.measured),
+                "labels": level_labels(self.space),
+            },
             "latency_table": {
                 "count": error.count,
                 "kendall_tau": error.kendall_tau,
@@ -153,7 +165,8 @@ class Guide:
 
 
 def limits_of(result: Result) -> tuple[float, float, float]:
-    """The user's limits as the corner of the objective space that counts, at most 1: (normalized drop, size, latency ratio).
+    """The user's limits as the corner of the objective space that counts, at most 1: (normalized drop, size,
+    latency ratio).
 
     Of several targets the tightest limits count, since a candidate counts with its worst numbers.
     """
@@ -164,7 +177,11 @@ def limits_of(result: Result) -> tuple[float, float, float]:
 def _box(result: Result, space: SearchSpace) -> tuple[float, float, float]:
     """The corner of what is worth a look: beyond the limit of the drop what a recovery can mend."""
     drop, size, latency = limits_of(result)
-    return min(1.0, RecoveryCurve().before(drop, DEFAULT_RECOVERY.steps)) if space.recovery else drop, size, latency
+    return (
+        min(1.0, RecoveryCurve().before(drop, DEFAULT_RECOVERY.steps)) if space.recovery else drop,
+        size,
+        latency,
+    )
 
 
 def _limits_of(result: Result) -> tuple[float, float, float]:

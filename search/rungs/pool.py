@@ -1,4 +1,6 @@
-"""The pool of rung r0: candidates whose stitched KL is known, kept in r0.jsonl; those that go up become trials of the study."""
+"""The pool of rung r0: candidates whose stitched KL is known, kept in r0.jsonl; those that go up become
+trials of the study.
+"""
 
 import json
 from collections.abc import Iterator
@@ -12,9 +14,11 @@ _FILE = "r0.jsonl"
 
 @dataclass(slots=True, kw_only=True)
 class Pool:
-    """Every candidate of rung r0 with its KL in nats. One line a candidate: a killed search loses the one it was at.
+    """Every candidate of rung r0 with its KL in nats. One line a candidate: a killed search loses the one it
+    was at.
 
-    `guessed` are those that could not be stitched, with what the table expects; a later session tries to stitch them again.
+    `guessed` are those that could not be stitched, with what the table expects; a later session tries to
+    stitch them again.
     """
 
     directory: RunDirectory
@@ -36,7 +40,11 @@ class Pool:
     def add(self, levels: Levels, kl: float) -> None:
         """Takes note of a candidate."""
         self.found[levels] = kl
-        changed = {slot.name: level for slot, level in zip(self.problem.slots, levels, strict=True) if level != slot.original}
+        changed = {
+            slot.name: level
+            for slot, level in zip(self.problem.slots, levels, strict=True)
+            if level != slot.original
+        }
         with (self.directory.path / _FILE).open("a", encoding="utf-8") as file:
             file.write(json.dumps({"levels": changed, "kl": kl}) + "\n")
 
@@ -57,5 +65,7 @@ def _readable(lines: list[str], problem: Problem) -> Iterator[tuple[Levels, floa
             levels = tuple(int(changed.pop(slot.name, slot.original)) for slot in problem.slots)
         except (ValueError, KeyError, TypeError, AttributeError):  # the line that a killed search was writing
             continue
-        if not changed and all(0 <= level < slot.levels for level, slot in zip(levels, problem.slots, strict=True)):
+        if not changed and all(
+            0 <= level < slot.levels for level, slot in zip(levels, problem.slots, strict=True)
+        ):
             yield levels, kl

@@ -1,7 +1,8 @@
-"""Rungs: r0 stitched KL, r1 the measured artifact, r2 a short and r3 a long recovery; who goes up, and how well rungs agree.
+"""Rungs: r0 stitched KL, r1 the measured artifact, r2 a short and r3 a long recovery; who goes up, and how
+well rungs agree.
 
-Up goes what no other candidate is expected to dominate, the largest expected hypervolume first; turns are taken over the latency
-range, so that one lucky corner does not get everything.
+Up goes what no other candidate is expected to dominate, the largest expected hypervolume first; turns are
+taken over the latency range, so that one lucky corner does not get everything.
 """
 
 import math
@@ -22,13 +23,17 @@ _PRIOR_WEIGHT = 3.0  # recoveries that the prior of the curve counts for
 
 
 def promoted(
-    vectors: Sequence[Vector], front: Sequence[Vector], *, turn: int, limits: Sequence[float] = (1.0, 1.0, 1.0)
+    vectors: Sequence[Vector],
+    front: Sequence[Vector],
+    *,
+    turn: int,
+    limits: Sequence[float] = (1.0, 1.0, 1.0),
 ) -> int | None:
     """The index of the candidate to promote, None when none is expected to add to the front.
 
-    `vectors` are expected objectives, `front` those that were measured; only what lies within `limits` adds anything. `turn` counts
-    promotions. Among the candidates that add anything and that none of them dominates, those of the latency band whose turn it is
-    come first.
+    `vectors` are expected objectives, `front` those that were measured; only what lies within `limits` adds
+    anything. `turn` counts promotions. Among the candidates that add anything and that none of them
+    dominates, those of the latency band whose turn it is come first.
     """
     gains = Boxes(np.array(front).reshape(-1, 3), limits).gains(np.array(vectors).reshape(-1, 3))
     adding = [index for index, gain in enumerate(gains) if gain > 1e-6]
@@ -42,7 +47,9 @@ def promoted(
 
 
 def rank_correlation(pairs: Sequence[tuple[float, float]]) -> float | None:
-    """Spearman's ρ of two rungs' values of the same candidates; None for fewer than LEAST_PAIRS, or where one never changes."""
+    """Spearman's ρ of two rungs' values of the same candidates; None for fewer than LEAST_PAIRS, or where one
+    never changes.
+    """
     if len(pairs) < LEAST_PAIRS:
         return None
     first, second = (_ranks([pair[side] for pair in pairs]) for side in (0, 1))
@@ -54,14 +61,18 @@ def rank_correlation(pairs: Sequence[tuple[float, float]]) -> float | None:
 def _ranks(values: Sequence[float]) -> np.ndarray:
     """Ranks with ties at their mean."""
     array = np.asarray(values)
-    return np.array([(array < value).sum() + ((array == value).sum() - 1) / 2 for value in array], dtype=float)
+    return np.array(
+        [(array < value).sum() + ((array == value).sum() - 1) / 2 for value in array], dtype=float
+    )
 
 
 @dataclass(slots=True, kw_only=True)
 class RecoveryCurve:
-    """What a recovery leaves of a drop: log(after) = a + b·log(before) + c·log(steps / 250), in normalized drops.
+    """What a recovery leaves of a drop: log(after) = a + b·log(before) + c·log(steps / 250), in normalized
+    drops.
 
-    The prior was seen on a ResNet-20: 2 points before leave 0.6 after 250 steps, 0.2 leave 0.12. Ridge regression towards it.
+    The prior was seen on a ResNet-20: 2 points before leave 0.6 after 250 steps, 0.2 leave 0.12. Ridge
+    regression towards it.
     """
 
     pairs: list[tuple[float, float, int]] = field(default_factory=list)

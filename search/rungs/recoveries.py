@@ -1,4 +1,6 @@
-"""Rungs r2 and r3: which measured candidate is trained next, for how long, here or in a process beside the search."""
+"""Rungs r2 and r3: which measured candidate is trained next, for how long, here or in a process beside the
+search.
+"""
 
 from collections import Counter
 from collections.abc import Callable
@@ -25,7 +27,9 @@ MAX_FAILURES = 3  # while none succeeded: then the task cannot be trained here
 
 @dataclass(slots=True, kw_only=True)
 class Recoveries:
-    """The recoveries of a search. `measure` evaluates a trial here, `learn` hears of those that were trained beside it."""
+    """The recoveries of a search. `measure` evaluates a trial here, `learn` hears of those that were trained
+    beside it.
+    """
 
     search: Search
     measure: Callable[[Trial, Recipe], None]
@@ -55,7 +59,8 @@ class Recoveries:
     # --- which one, and when
 
     def start(self, *, due: bool = False) -> bool:
-        """Trains the candidate that is expected to gain most by it; False when that is not due yet, nothing or no time is left.
+        """Trains the candidate that is expected to gain most by it; False when that is not due yet, nothing
+        or no time is left.
 
         With `due` it is due in any case: there is nothing else to do.
         """
@@ -68,7 +73,9 @@ class Recoveries:
             return False
         parameters = {**search.space.parameters(best.recipe), "recover": 1, "steps": STEPS.index(steps)}
         if len(self._recovered) < FIRST_SETTINGS:
-            parameters = search.space.parameters(replace(best.recipe, recovery=replace(DEFAULT_RECOVERY, steps=steps)))
+            parameters = search.space.parameters(
+                replace(best.recipe, recovery=replace(DEFAULT_RECOVERY, steps=steps))
+            )
         self._turns += 1
         trial = search.study.ask(parameters)
         self.recover(trial, search.space.suggest(trial))
@@ -95,7 +102,9 @@ class Recoveries:
         count = self._failures().total()
         self._gave_up = count >= MAX_FAILURES and not self._recovered
         if self._gave_up:
-            self.search.progress.note(f"Note: {count} recoveries failed and none succeeded: no more are tried.")
+            self.search.progress.note(
+                f"Note: {count} recoveries failed and none succeeded: no more are tried."
+            )
         return not self._gave_up
 
     def _due(self) -> bool:
@@ -105,12 +114,16 @@ class Recoveries:
             return True
         if search.budget.search_s is None or search.budget.recovery_s is None:
             count = len(self._recovered)
-            return (count + self._failures().total()) * TRIALS_PER_RECOVERY < len(search.result.evaluations) - count - 2
+            return (count + self._failures().total()) * TRIALS_PER_RECOVERY < len(
+                search.result.evaluations
+            ) - count - 2
         passed = (search.clock.elapsed_s - self._began_s) / max(1.0, search.budget.search_s - self._began_s)
         return search.ledger.spent_s("recovery") < passed * search.budget.recovery_s
 
     def _steps(self) -> int | None:
-        """How long the next recovery trains: as long as its share of the time allows; None when no training fits any more."""
+        """How long the next recovery trains: as long as its share of the time allows; None when no training
+        fits any more.
+        """
         search = self.search
         if search.budget.search_s is None:
             return STEPS[2] if len(self._recovered) % LONGER_EVERY == LONGER_EVERY - 1 else STEPS[1]
@@ -121,11 +134,15 @@ class Recoveries:
         whole_s = search.budget.search_s if self.background is not None else search.budget.recovery_s or 0.0
         late = search.clock.elapsed_s > LATE * search.budget.search_s
         longest_s = LONG_SHARE * whole_s if late else SHORT_SHARE * whole_s * (2 if self._poor() else 1)
-        fitting = [steps for steps in STEPS if steps * step_s <= min(max(longest_s, STEPS[0] * step_s), left_s)]
+        fitting = [
+            steps for steps in STEPS if steps * step_s <= min(max(longest_s, STEPS[0] * step_s), left_s)
+        ]
         return fitting[-1] if fitting else None
 
     def _most_worth(self, steps: int) -> Evaluation | None:
-        """The measured candidate that is expected to add most when it is trained for so long, bands of latency taking turns."""
+        """The measured candidate that is expected to add most when it is trained for so long, bands of
+        latency taking turns.
+        """
         search, result, failures = self.search, self.search.result, self._failures()
         state = (len(result.evaluations), failures.total(), steps)
         if state == self._nothing_at:  # nothing was learned since
@@ -142,7 +159,9 @@ class Recoveries:
         curve, vectors = self._curve(), [result.vector(item) for item in candidates]
         expected = [(curve.after(drop, steps), size, latency) for drop, size, latency in vectors]
         chosen = promoted(expected, [result.vector(item) for item in result.feasible()], turn=self._turns)
-        search.directory.log("recovery", steps=steps, candidate=None if chosen is None else candidates[chosen].trial)
+        search.directory.log(
+            "recovery", steps=steps, candidate=None if chosen is None else candidates[chosen].trial
+        )
         self._nothing_at = state if chosen is None else None
         return None if chosen is None else candidates[chosen]
 
@@ -167,7 +186,9 @@ class Recoveries:
             return
         count = len(search.result.evaluations)
         self.measure(trial, recipe)
-        if recipe.recovery is not None and len(search.result.evaluations) == count:  # it failed: that took its time as well
+        if (
+            recipe.recovery is not None and len(search.result.evaluations) == count
+        ):  # it failed: that took its time as well
             search.ledger.add({"recovery": search.clock.elapsed_s - start_s})
 
     def collect(self, *, wait_s: float = 0.0) -> None:
@@ -210,7 +231,11 @@ class Recoveries:
     def _curve(self) -> RecoveryCurve:
         """What recoveries have left of drops so far."""
         result, curve = self.search.result, RecoveryCurve()
-        before = {item.recipe.digest: result.vector(item)[0] for item in result.evaluations if item.recipe.recovery is None}
+        before = {
+            item.recipe.digest: result.vector(item)[0]
+            for item in result.evaluations
+            if item.recipe.recovery is None
+        }
         for item in self._recovered:
             assert item.recipe.recovery is not None
             if (drop := before.get(bare(item.recipe).digest)) is not None:
@@ -219,7 +244,11 @@ class Recoveries:
 
     def correlation(self) -> float | None:
         """Spearman's ρ between drops of the same candidates at r1 and after recovery."""
-        plain = {item.recipe.digest: item.drop for item in self.search.result.evaluations if item.recipe.recovery is None}
+        plain = {
+            item.recipe.digest: item.drop
+            for item in self.search.result.evaluations
+            if item.recipe.recovery is None
+        }
         trained = [(bare(item.recipe).digest, item.drop) for item in self._recovered]
         return rank_correlation([(plain[digest], drop) for digest, drop in trained if digest in plain])
 

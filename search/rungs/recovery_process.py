@@ -1,7 +1,8 @@
 """Recovery beside the search: a compressor in a process of its own, pinned to cores that no measurement uses.
 
-The child (`python -m autocompress.search.recovery_process CONFIG`) loads the task once and then builds one recipe after the
-other. It speaks JSON lines like a target's worker, and dies when its input closes, so that a killed search leaves nothing behind.
+The child (`python -m autocompress.search.recovery_process CONFIG`) loads the task once and then builds one
+recipe after the other. It speaks JSON lines like a target's worker, and dies when its input closes, so that a
+killed search leaves nothing behind.
 """
 
 import contextlib
@@ -35,7 +36,9 @@ CHECK_PREFIX = "check-"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecoveryConfig:
-    """What the child needs: the task as on the command line, the files' formats, the compressor's folders, its cores."""
+    """What the child needs: the task as on the command line, the files' formats, the compressor's folders,
+    its cores.
+    """
 
     task: str
     arguments: Mapping[str, str]
@@ -54,7 +57,9 @@ class RecoveryConfig:
 
 
 class RecoveryProcess:
-    """Builds one recipe at a time in the background. A context manager; the child starts with the first recipe."""
+    """Builds one recipe at a time in the background. A context manager; the child starts with the first
+    recipe.
+    """
 
     def __init__(self, config: RecoveryConfig):
         self.config = config
@@ -67,7 +72,9 @@ class RecoveryProcess:
     def __enter__(self) -> "RecoveryProcess":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     @property
@@ -88,7 +95,9 @@ class RecoveryProcess:
             pass  # the reader has seen the end, and `poll` says so
 
     def poll(self, *, wait_s: float = 0.0) -> BuildResult | StageError | None:
-        """What became of the recipe, None while it is still at it; waits at most so long, whatever is told meanwhile."""
+        """What became of the recipe, None while it is still at it; waits at most so long, whatever is told
+        meanwhile.
+        """
         end = time.monotonic() + wait_s
         while self.recipe is not None:
             left_s = end - time.monotonic()
@@ -102,7 +111,11 @@ class RecoveryProcess:
                 reply = json.loads(line)
                 if "progress" not in reply:
                     return self._answered(_result_of(reply))
-            except (OSError, ValueError, zipfile.BadZipFile):  # it died while it wrote the line, or the file of the check is gone
+            except (
+                OSError,
+                ValueError,
+                zipfile.BadZipFile,
+            ):  # it died while it wrote the line, or the file of the check is gone
                 return self._crashed()
             self.stage = reply["progress"]
         return None
@@ -125,7 +138,11 @@ class RecoveryProcess:
         if self._process is None or self._process.poll() is not None:
             self._end()
             command = [sys.executable, "-P", "-m", __spec__.name, self.config.to_json()]
-            environment = {**os.environ, "OMP_NUM_THREADS": str(len(self.config.cores)), "OMP_WAIT_POLICY": "PASSIVE"}
+            environment = {
+                **os.environ,
+                "OMP_NUM_THREADS": str(len(self.config.cores)),
+                "OMP_WAIT_POLICY": "PASSIVE",
+            }
             self._process = subprocess.Popen(
                 command,
                 stdin=subprocess.PIPE,
@@ -145,12 +162,16 @@ class RecoveryProcess:
         size = self._errors.seek(0, os.SEEK_END)
         self._errors.seek(max(0, size - 400))
         tail = " ".join(self._errors.read().decode(errors="replace").split())
-        return StageError(f"The recovery process ended. {tail}", stage="recover", kind="crash", retryable=True)
+        return StageError(
+            f"The recovery process ended. {tail}", stage="recover", kind="crash", retryable=True
+        )
 
     def _end(self) -> None:
         if self._process is not None:
             try:
-                os.killpg(self._process.pid, signal.SIGKILL)  # its whole session: a task's data may load in processes
+                os.killpg(
+                    self._process.pid, signal.SIGKILL
+                )  # its whole session: a task's data may load in processes
             except (ProcessLookupError, PermissionError):
                 self._process.kill()
             self._process.wait()
@@ -174,7 +195,9 @@ def _read(process: "subprocess.Popen[str]", replies: "queue.SimpleQueue[str | No
 
 def _result_of(reply: Mapping[str, Any]) -> BuildResult | StageError:
     if "error" in reply:
-        return StageError(reply["error"], stage=reply["stage"], kind=reply["kind"], retryable=reply["retryable"])
+        return StageError(
+            reply["error"], stage=reply["stage"], kind=reply["kind"], retryable=reply["retryable"]
+        )
     first, *further = (_read_build(value, reply["seconds"]) for value in reply["builds"])
     return replace(first[1], further=dict(further))
 
@@ -184,7 +207,8 @@ def _read_build(value: Mapping[str, Any], seconds: Mapping[str, float]) -> tuple
     path = Path(value["check"])
     with np.load(path, allow_pickle=False) as arrays:
         inputs, expected = (
-            tuple(arrays[key] for key in sorted(arrays.files) if key.startswith(side)) for side in ("input", "expected")
+            tuple(arrays[key] for key in sorted(arrays.files) if key.startswith(side))
+            for side in ("input", "expected")
         )
     path.unlink()
     check = OutputCheck(inputs=inputs, expected=expected, tolerance=value["tolerance"])
@@ -234,7 +258,9 @@ def _compressor(config: Mapping[str, Any]) -> Compressor:
     network = Network.trace(task.model, task.example_inputs)  # its costs in bytes are not asked for here
     form, *further = (FileFormat(**value) for value in config["formats"])
     options = CompressorOptions(format=form, further=tuple(further), seed=config["seed"])
-    return Compressor(task, network, options, cache_dir=Path(config["cache_dir"]), levels_dir=Path(config["levels_dir"]))
+    return Compressor(
+        task, network, options, cache_dir=Path(config["cache_dir"]), levels_dir=Path(config["levels_dir"])
+    )
 
 
 def _built(compressor: Compressor, recipe: Recipe, config: Mapping[str, Any], say: Any) -> dict[str, Any]:
@@ -242,7 +268,10 @@ def _built(compressor: Compressor, recipe: Recipe, config: Mapping[str, Any], sa
 
     with PacedTraining(lambda text: say({"progress": text}), cores=config["cores"]) as paced:
         built = compressor.build(recipe, Path(config["out_dir"]), progress=paced)
-    builds = [_written(compressor.options.format, built, config), *(_written(*item, config) for item in built.further.items())]
+    builds = [
+        _written(compressor.options.format, built, config),
+        *(_written(*item, config) for item in built.further.items()),
+    ]
     return {"seconds": dict(built.seconds), "builds": builds}
 
 
@@ -250,7 +279,9 @@ def _written(form: FileFormat, built: BuildResult, config: Mapping[str, Any]) ->
     """An artifact for a reply, the arrays of its check in a file."""
     handle, name = tempfile.mkstemp(suffix=".npz", prefix=CHECK_PREFIX, dir=config["cache_dir"])
     sides = {"input": built.check.inputs, "expected": built.check.expected}
-    named: dict[str, Any] = {f"{side}{index:03}": array for side, arrays in sides.items() for index, array in enumerate(arrays)}
+    named: dict[str, Any] = {
+        f"{side}{index:03}": array for side, arrays in sides.items() for index, array in enumerate(arrays)
+    }
     with os.fdopen(handle, "wb") as file:
         np.savez(file, allow_pickle=False, **named)
     artifact = {**asdict(built.artifact), "path": str(built.artifact.path)}

@@ -1,8 +1,9 @@
 """Climbing: the tables first, then rung after rung.
 
-Rung r0 is the stitched KL of what the `front` sampler proposes, a second each; the best of every few go up to r1, where the
-artifact is built, validated and measured; those that gain most by it are trained, briefly (r2) and in the last part of the time
-longer (r3). Where the target leaves cores unused, training goes on beside all that in a process of its own.
+Rung r0 is the stitched KL of what the `front` sampler proposes, a second each; the best of every few go up to
+r1, where the artifact is built, validated and measured; those that gain most by it are trained, briefly (r2)
+and in the last part of the time longer (r3). Where the target leaves cores unused, training goes on beside
+all that in a process of its own.
 """
 
 import math
@@ -53,7 +54,9 @@ class RungSearch:
     def search(self, search: Search, interrupted: list[Trial]) -> None:
         """See Strategy."""
         self._search = search
-        self._recoveries = Recoveries(search=search, measure=self._measure, learn=self._learn, background=self.background)
+        self._recoveries = Recoveries(
+            search=search, measure=self._measure, learn=self._learn, background=self.background
+        )
         unfinished = list(interrupted)
         beside: AbstractContextManager[Any] = self.background or nullcontext()
         with beside, pinned(self.cores) if self.cores else nullcontext():
@@ -67,14 +70,18 @@ class RungSearch:
     def _climb(self, unfinished: list[Trial]) -> None:
         """Takes the trials that it tried out of `unfinished`."""
         search = self._search
-        self._kls = {trial.number: trial.user_attrs["kl"] for trial in search.study.trials if "kl" in trial.user_attrs}
+        self._kls = {
+            trial.number: trial.user_attrs["kl"] for trial in search.study.trials if "kl" in trial.user_attrs
+        }
         self._take_up(unfinished, recovered=False)
         for recipe in (Recipe(), search.space.uniform_int8()):
             self._try(recipe)
         if not search.time_left():
             return
         if not search.space.has_levels:
-            search.progress.note("Nothing in this model can be pruned, removed or stored in fewer bits on the target.")
+            search.progress.note(
+                "Nothing in this model can be pruned, removed or stored in fewer bits on the target."
+            )
             return
         self._guide = self.open_guide(search)
         search.study.use_sampler(self._guide.sampler)
@@ -108,7 +115,9 @@ class RungSearch:
             self._measure(*self._ask(search.space.parameters(recipe)))
 
     def _step(self) -> bool:
-        """One thing: collect or start a recovery, one candidate of r0, or one that goes up; False when nothing is left to do."""
+        """One thing: collect or start a recovery, one candidate of r0, or one that goes up; False when
+        nothing is left to do.
+        """
         recoveries = self._recoveries
         recoveries.collect()
         if recoveries.start(due=self._exhausted):
@@ -151,7 +160,9 @@ class RungSearch:
         return True
 
     def _promote(self) -> None:
-        """The best of the pool becomes a trial and is measured; of those that could not be stitched only when no other waits."""
+        """The best of the pool becomes a trial and is measured; of those that could not be stitched only when
+        no other waits.
+        """
         search, guide = self._search, self._guide
         assert guide is not None
         waiting = guide.pool.waiting()
@@ -168,12 +179,16 @@ class RungSearch:
             search.progress.note("Everything that the sampler proposes was tried or is out of the limits.")
             return
         if chosen is None:  # nothing is expected to help: the least hopeless one teaches the tables most
-            chosen = min(range(len(waiting)), key=lambda index: math.prod(1 + max(0.0, x) for x in vectors[index]))
+            chosen = min(
+                range(len(waiting)), key=lambda index: math.prod(1 + max(0.0, x) for x in vectors[index])
+            )
         self._since_promotion, self._turns = 0, self._turns + 1
         self._go_up(*waiting[chosen])
 
     def _go_up(self, levels: Levels, kl: float) -> None:
-        """Measures a candidate, unless its recipe was tried; it waits on where a trial of a killed session comes before."""
+        """Measures a candidate, unless its recipe was tried; it waits on where a trial of a killed session
+        comes before.
+        """
         search, guide = self._search, self._guide
         assert guide is not None
         recipe = guide.recipe(levels)
@@ -218,12 +233,16 @@ class RungSearch:
     # --- how well rungs agree
 
     def correlations(self) -> dict[str, float | None]:
-        """Spearman's ρ between r0's KL and r1's drop, and between drops of the same candidates at r1 and after recovery."""
+        """Spearman's ρ between r0's KL and r1's drop, and between drops of the same candidates at r1 and
+        after recovery.
+        """
         return {"r0-r1": self._agreement(), "r1-r2": self._recoveries.correlation()}
 
     def _agreement(self) -> float | None:
         evaluations = self._search.result.evaluations
-        return rank_correlation([(self._kls[item.trial], item.drop) for item in evaluations if item.trial in self._kls])
+        return rank_correlation(
+            [(self._kls[item.trial], item.drop) for item in evaluations if item.trial in self._kls]
+        )
 
     def _poor(self) -> bool:
         found = self._agreement()
@@ -234,7 +253,9 @@ class RungSearch:
         guide = self._guide
         if guide is None:  # nothing is left to do: what earlier sessions told stays
             before = search.directory.read_json("front.json") or {}
-            return {name: before[name] for name in ("sensitivity", "latency_table", "rungs") if name in before}
+            return {
+                name: before[name] for name in ("sensitivity", "latency_table", "rungs") if name in before
+            }
         steps = [item.recipe.recovery.steps for item in search.result.evaluations if item.recipe.recovery]
         counts = {
             "r0": {"count": len(guide.pool.found)},

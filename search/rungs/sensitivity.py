@@ -1,8 +1,10 @@
-"""Sensitivity: what each level of each slot costs in quality, measured for one or two levels and estimated for the others.
+"""Sensitivity: what each level of each slot costs in quality, measured for one or two levels and estimated
+for the others.
 
-The measure is the probe's KL to the original with one thing changed. Other levels follow the error that the level database
-knows of them: within a kind (channels, bits, ranks, blocks) KL = a · errorᵇ, fitted to the logarithms of what was measured,
-and each slot's curve is moved onto its own measurements. Measurements are kept in a file, so that runs on a task share them.
+The measure is the probe's KL to the original with one thing changed. Other levels follow the error that the
+level database knows of them: within a kind (channels, bits, ranks, blocks) KL = a · errorᵇ, fitted to the
+logarithms of what was measured, and each slot's curve is moved onto its own measurements. Measurements are
+kept in a file, so that runs on a task share them.
 """
 
 import json
@@ -28,9 +30,20 @@ SCHEMA_VERSION = 1
 CHUNK = 32  # recipes that share one pass over the original
 SMALLEST = 1e-9  # of a KL or an error whose logarithm is taken
 STEEPEST = 3.0  # exponent of the error
-# Relative output errors of levels that the database does not have: rounding to 11 and to 4 digits, half of the weights gone.
-_ERRORS: Mapping[Precision, float] = {"float16": 4.0**-11, "fp8": 4.0**-5, "float16_24": 0.05, "int8_24": 0.05}
-TYPICAL = {"keep": 0.1, "precision": 0.01, "rank": 0.1, "skip": 0.3}  # KL where nothing of the kind was measured
+# Relative output errors of levels that the database does not have: rounding to 11 and to 4 digits, half of
+# the weights gone.
+_ERRORS: Mapping[Precision, float] = {
+    "float16": 4.0**-11,
+    "fp8": 4.0**-5,
+    "float16_24": 0.05,
+    "int8_24": 0.05,
+}
+TYPICAL = {
+    "keep": 0.1,
+    "precision": 0.01,
+    "rank": 0.1,
+    "skip": 0.3,
+}  # KL where nothing of the kind was measured
 
 
 class Prober(Protocol):
@@ -42,9 +55,11 @@ class Prober(Protocol):
 
 
 def plan_changes(space: SearchSpace) -> list[Recipe]:
-    """One recipe per slot (half of the channels, the fewest bits, the lowest rank, without the block), then a second level.
+    """One recipe per slot (half of the channels, the fewest bits, the lowest rank, without the block), then a
+    second level.
 
-    Neighbours in the list are far apart in the model: wherever a measurement stops, every region has been looked at.
+    Neighbours in the list are far apart in the model: wherever a measurement stops, every region has been
+    looked at.
     """
     planned: tuple[list[Recipe], list[Recipe]] = ([], [])
     for changes in _changes(space):
@@ -64,7 +79,11 @@ def _changes(space: SearchSpace) -> Iterator[list[Recipe]]:
         fewest = min((name for name in choices if name not in SPARSE), key=BITS.__getitem__)
         middle = [name for name in choices if name not in ("float32", "int8") and BITS[name] == 4]
         sparse = [name for name in choices if name in SPARSE][-1:]
-        yield [Recipe(precision={layer: name}) for name in dict.fromkeys((fewest, *middle, *sparse)) if name != "float32"]
+        yield [
+            Recipe(precision={layer: name})
+            for name in dict.fromkeys((fewest, *middle, *sparse))
+            if name != "float32"
+        ]
     for layer, ranks in space.ranks.items():
         yield [Recipe(rank={layer: level}) for level in dict.fromkeys((ranks[0], ranks[-1]))]
 
@@ -77,16 +96,19 @@ def _scattered(recipes: Sequence[Recipe]) -> list[Recipe]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sensitivity:
-    """KL by recipe digest, of recipes that change one thing; `complete` when everything planned was measured or failed."""
+    """KL by recipe digest, of recipes that change one thing; `complete` when everything planned was measured
+    or failed.
+    """
 
     measured: Mapping[str, float]
     complete: bool
 
     def losses(self, space: SearchSpace, database: "LevelDatabase | None" = None) -> dict[str, list[float]]:
-        """The KL of every level, by parameter name: finite, ≥ 0, 0 at the original level, never falling with coarseness.
+        """The KL of every level, by parameter name: finite, ≥ 0, 0 at the original level, never falling with
+        coarseness.
 
-        Levels are in the order of the parameter's values. Without a `database` the share of channels or of precision that is
-        lost stands for the error.
+        Levels are in the order of the parameter's values. Without a `database` the share of channels or of
+        precision that is lost stands for the error.
         """
         curves = [*_curves(space, database)]
         laws = {kind: self._law(kind, [curve for curve in curves if curve.kind == kind]) for kind in TYPICAL}
@@ -100,7 +122,9 @@ class Sensitivity:
         }
 
     def _law(self, kind: str, curves: Sequence["_Curve"]) -> tuple[float, float]:
-        """(log a, b) of KL = a · errorᵇ, by least squares over all levels of a kind that were measured; b in 0.3 … STEEPEST."""
+        """(log a, b) of KL = a · errorᵇ, by least squares over all levels of a kind that were measured; b in
+        0.3 … STEEPEST.
+        """
         pairs = [(x, y) for curve in curves for x, y in self._points(curve)]
         if not pairs:
             return math.log(TYPICAL[kind]), 1.0
@@ -120,7 +144,9 @@ class Sensitivity:
         return sorted(known)
 
     def _filled(self, curve: "_Curve", intercept: float, slope: float) -> list[float]:
-        """What was measured where it was; elsewhere the nearest measurement moved along the law, between two a line."""
+        """What was measured where it was; elsewhere the nearest measurement moved along the law, between two
+        a line.
+        """
         points = self._points(curve) or [(0.0, intercept)]
         xs, ys = np.array(points).T
         values = []
@@ -141,7 +167,8 @@ def measure_sensitivity(
     time_left: Callable[[], bool],
     progress: Callable[[str], None],
 ) -> Sensitivity:
-    """What `path` knows, and what can be measured while `time_left()`; every measurement is kept in `path` at once.
+    """What `path` knows, and what can be measured while `time_left()`; every measurement is kept in `path` at
+    once.
 
     Recipes that failed are kept as well and not tried again. A damaged file is started anew.
     """
@@ -157,7 +184,9 @@ def measure_sensitivity(
         if not alive:
             break
         known.add_failed(recipe for recipe in chunk if recipe.digest not in known)
-    return Sensitivity(measured=dict(known.values), complete=all(recipe.digest in known for recipe in planned))
+    return Sensitivity(
+        measured=dict(known.values), complete=all(recipe.digest in known for recipe in planned)
+    )
 
 
 class _Measured:
@@ -208,7 +237,9 @@ class _Measured:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Curve:
-    """A slot: by level the recipe that changes it alone (None: the original) and its error, and the levels by coarseness."""
+    """A slot: by level the recipe that changes it alone (None: the original) and its error, and the levels by
+    coarseness.
+    """
 
     parameter: str
     recipes: tuple[Recipe | None, ...]
@@ -227,12 +258,17 @@ def _curves(space: SearchSpace, database: "LevelDatabase | None") -> Iterator[_C
     for group in space.groups:
         recipes = [Recipe(keep={group.name: level}) for level in group.levels[:-1]]
         yield _curve(
-            f"keep/{group.name}", [*recipes, None], _channel_errors(group, database), [*reversed(range(len(group.levels)))]
+            f"keep/{group.name}",
+            [*recipes, None],
+            _channel_errors(group, database),
+            [*reversed(range(len(group.levels)))],
         )
     for layer, choices in space.precisions.items():
         order = sorted(range(len(choices)), key=lambda level: _coarseness(choices[level]))
         changed = [None if name == "float32" else Recipe(precision={layer: name}) for name in choices]
-        yield _curve(f"precision/{layer}", changed, [_bit_error(layer, name, database) for name in choices], order)
+        yield _curve(
+            f"precision/{layer}", changed, [_bit_error(layer, name, database) for name in choices], order
+        )
     for layer, ranks in space.ranks.items():
         whole = 4 / 3 * ranks[-1]
         factored = [*(Recipe(rank={layer: rank}) for rank in ranks), None]
@@ -240,7 +276,9 @@ def _curves(space: SearchSpace, database: "LevelDatabase | None") -> Iterator[_C
         yield _curve(f"rank/{layer}", factored, errors, reversed(range(len(ranks) + 1)))
 
 
-def _curve(parameter: str, recipes: Iterable[Recipe | None], errors: Iterable[float], coarseness: Iterable[int]) -> _Curve:
+def _curve(
+    parameter: str, recipes: Iterable[Recipe | None], errors: Iterable[float], coarseness: Iterable[int]
+) -> _Curve:
     raised = tuple(max(error, SMALLEST) if math.isfinite(error) else 1.0 for error in errors)
     return _Curve(parameter=parameter, recipes=tuple(recipes), errors=raised, coarseness=tuple(coarseness))
 
@@ -253,12 +291,16 @@ def _channel_errors(group: GroupLevels, database: "LevelDatabase | None") -> lis
 
 
 def _coarseness(precision: Precision) -> tuple[bool, int, bool, bool]:
-    """Orders precisions from fine to coarse: sparse ones lose half of the weights; fp8 has fewer digits than int8."""
+    """Orders precisions from fine to coarse: sparse ones lose half of the weights; fp8 has fewer digits than
+    int8.
+    """
     return precision in SPARSE, -BITS[precision], precision == "fp8", precision != "block4"
 
 
 def _bit_error(layer: str, precision: Precision, database: "LevelDatabase | None") -> float:
-    """The relative output error (of block4 that of int4); that of uniform rounding, 4^-bits, where the database has none."""
+    """The relative output error (of block4 that of int4); that of uniform rounding, 4^-bits, where the
+    database has none.
+    """
     bits = BITS[precision]
     if precision == "float32":
         return 0.0

@@ -1,8 +1,8 @@
 """The `front` sampler: what it knows of a problem, how it proposes candidates, and its Optuna side.
 
-A problem is a tuple of slots, one for each parameter of a trial that is a level (`keep/…`, `precision/…`, `rank/…`, `skip/…`), and
-terms that add up to a candidate's size and latency. What a level costs in quality is in a loss table, which is corrected by
-whatever is observed.
+A problem is a tuple of slots, one for each parameter of a trial that is a level (`keep/…`, `precision/…`,
+`rank/…`, `skip/…`), and terms that add up to a candidate's size and latency. What a level costs in quality is
+in a loss table, which is corrected by whatever is observed.
 
 Reading order
     problem.py      Slot, Term, Problem: levels in, size and latency ratios out; data only
@@ -16,5 +16,6 @@ Reading order
     proposals.py    Proposer: what to try next, what it is worth, learning from what was seen
     sampler.py      FrontSampler: all of that as an Optuna sampler; the only module that imports Optuna
 
-It knows no torch, no model and no device. Levels behind a closed gate (in a removed block) are always at the original's.
+It knows no torch, no model and no device. Levels behind a closed gate (in a removed block) are always at the
+original's.
 """

@@ -1,8 +1,10 @@
-"""Boxes: the part of the objective space that a front leaves undominated, cut into boxes, to score many candidates exactly.
+"""Boxes: the part of the objective space that a front leaves undominated, cut into boxes, to score many
+candidates exactly.
 
-In three dimensions a front of n points leaves at most 2n + 1 boxes (Lacour, Klamroth & Fonseca, A box decomposition algorithm to
-compute the hypervolume indicator, 2017). Here they come from a sweep along the last objective: the undominated part of a
-plane is a staircase of strips, and a new point ends those that it cuts.
+In three dimensions a front of n points leaves at most 2n + 1 boxes (Lacour, Klamroth & Fonseca, A box
+decomposition algorithm to compute the hypervolume indicator, 2017). Here they come from a sweep along the
+last objective: the undominated part of a plane is a staircase of strips, and a new point ends those that it
+cuts.
 """
 
 from collections.abc import Sequence
@@ -11,14 +13,20 @@ import numpy as np
 
 
 class Boxes:
-    """The undominated part of the box [0, limits] given a front, N × 3 vectors, all minimized. Not for changing."""
+    """The undominated part of the box [0, limits] given a front, N × 3 vectors, all minimized. Not for
+    changing.
+    """
 
     def __init__(self, front: np.ndarray, limits: Sequence[float]):
         self.limits = np.asarray(limits, dtype=float)
-        self._low, self._high = _undominated(np.asarray(front, dtype=float).reshape(-1, 3).clip(min=0.0), self.limits)
+        self._low, self._high = _undominated(
+            np.asarray(front, dtype=float).reshape(-1, 3).clip(min=0.0), self.limits
+        )
 
     def gains(self, vectors: np.ndarray) -> np.ndarray:
-        """By row of N × 3 vectors, the hypervolume that it alone would add, as a share of the box; below 0 counts as 0."""
+        """By row of N × 3 vectors, the hypervolume that it alone would add, as a share of the box; below 0
+        counts as 0.
+        """
         sides = self._high - np.maximum(self._low, np.asarray(vectors, dtype=float).clip(min=0.0)[:, None, :])
         return np.asarray(sides.clip(min=0.0).prod(axis=2).sum(axis=1) / self.limits.prod())
 

@@ -28,12 +28,19 @@ class Bounds:
 
 
 def constrained(
-    solver: Solver, losses: Losses, bounds: Bounds, *, objective: tuple[float, float, float] = (1.0, 1e-6, 1e-6), rounds: int = 2
+    solver: Solver,
+    losses: Losses,
+    bounds: Bounds,
+    *,
+    objective: tuple[float, float, float] = (1.0, 1e-6, 1e-6),
+    rounds: int = 2,
 ) -> Levels | None:
-    """The feasible levels of the smallest objective, weights of (loss, latency, size), that were found, or None.
+    """The feasible levels of the smallest objective, weights of (loss, latency, size), that were found, or
+    None.
 
-    Each limit's multiplier is bisected (eight sections at a time) while the others stay, `rounds` times over. What a Lagrangian
-    relaxation cannot reach, inside the convex hull of the front, is filled up by single changes that keep the limits.
+    Each limit's multiplier is bisected (eight sections at a time) while the others stay, `rounds` times over.
+    What a Lagrangian relaxation cannot reach, inside the convex hull of the front, is filled up by single
+    changes that keep the limits.
     """
     limits = bounds.values
     search = _Search(solver.problem, losses, limits, np.array(objective))
@@ -79,7 +86,11 @@ class _Search:
             levels = self._best[1]
             changes = costs.changes(np.array([levels]), [self._losses])[0][:, :, [0, 2, 1]]
             keeps = (np.array(self._values(levels)) + changes <= self._limits).all(axis=2)
-            gain = np.where(keeps & np.isfinite(changes[:, :, 0]), np.nan_to_num(changes, posinf=0.0) @ self._objective, np.inf)
+            gain = np.where(
+                keeps & np.isfinite(changes[:, :, 0]),
+                np.nan_to_num(changes, posinf=0.0) @ self._objective,
+                np.inf,
+            )
             slot, level = np.unravel_index(int(gain.argmin()), gain.shape)
             before = self._best[0]
             self.take([self._problem.canonical((*levels[:slot], int(level), *levels[slot + 1 :]))])
@@ -88,4 +99,8 @@ class _Search:
         return None
 
     def _values(self, levels: Levels) -> tuple[float, float, float]:
-        return additive_loss(self._problem, self._losses, levels), self._problem.latency(levels), self._problem.size(levels)
+        return (
+            additive_loss(self._problem, self._losses, levels),
+            self._problem.latency(levels),
+            self._problem.size(levels),
+        )

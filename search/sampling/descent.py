@@ -1,7 +1,8 @@
-"""Coordinate descent over all slots of a problem, for many multipliers at once: each slot in turn takes its best level.
+"""Coordinate descent over all slots of a problem, for many multipliers at once: each slot in turn takes its
+best level.
 
-It finds the levels of the slots that `solve.py` holds, and polishes its solutions. Source: Besag, "On the Statistical Analysis of
-Dirty Pictures" (1986), iterated conditional modes.
+It finds the levels of the slots that `solve.py` holds, and polishes its solutions. Source: Besag, "On the
+Statistical Analysis of Dirty Pictures" (1986), iterated conditional modes.
 """
 
 from collections.abc import Sequence
@@ -17,7 +18,9 @@ _LEAST = 1e-12
 
 @dataclass(slots=True, eq=False)
 class _Mention:
-    """A term seen from one slot: (latency, size) × levels of the other slots of its scope × levels of the slot."""
+    """A term seen from one slot: (latency, size) × levels of the other slots of its scope × levels of the
+    slot.
+    """
 
     others: tuple[int, ...]
     values: np.ndarray
@@ -33,7 +36,9 @@ class Descent:
             stacked = np.stack([np.asarray(term.latency, dtype=float), np.asarray(term.size, dtype=float)])
             for axis, slot in enumerate(term.scope):
                 others = tuple(item for item in term.scope if item != slot)
-                self._mentions[slot].append(_Mention(others, np.ascontiguousarray(np.moveaxis(stacked, 1 + axis, -1))))
+                self._mentions[slot].append(
+                    _Mention(others, np.ascontiguousarray(np.moveaxis(stacked, 1 + axis, -1)))
+                )
         self._gated: list[list[tuple[int, int]]] = [[] for _ in problem.slots]
         for position, gated in enumerate(problem.slots):
             for gate, level in gated.gates:
@@ -61,12 +66,16 @@ class Descent:
         total = np.zeros(len(levels))
         for term in self.problem.terms:
             index = tuple(levels[:, slot] for slot in term.scope)
-            total += weights[:, 1] * np.asarray(term.latency)[index] + weights[:, 2] * np.asarray(term.size)[index]
+            total += (
+                weights[:, 1] * np.asarray(term.latency)[index] + weights[:, 2] * np.asarray(term.size)[index]
+            )
         for slot in range(levels.shape[1]):
             total += weights[:, 0] * np.asarray(losses[slot])[levels[:, slot]] * self._open(slot, levels)
         return total
 
-    def _costs(self, slot: int, losses: Sequence[np.ndarray], weights: np.ndarray, levels: np.ndarray) -> np.ndarray:
+    def _costs(
+        self, slot: int, losses: Sequence[np.ndarray], weights: np.ndarray, levels: np.ndarray
+    ) -> np.ndarray:
         """N × levels of the slot: what depends on it, the other slots as they are."""
         costs = weights[:, :1] * np.asarray(losses[slot])[None, :] * self._open(slot, levels)[:, None]
         for mention in self._mentions[slot]:
@@ -74,7 +83,11 @@ class Descent:
             latency, size = (values[index] for values in mention.values)
             costs = costs + weights[:, 1:2] * latency + weights[:, 2:] * size
         for position, closed in self._gated[slot]:
-            own = weights[:, 0] * np.asarray(losses[position])[levels[:, position]] * self._open(position, levels, but=slot)
+            own = (
+                weights[:, 0]
+                * np.asarray(losses[position])[levels[:, position]]
+                * self._open(position, levels, but=slot)
+            )
             opened = np.arange(costs.shape[1]) != closed
             costs = costs + own[:, None] * opened
         return np.asarray(costs)

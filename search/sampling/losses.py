@@ -1,12 +1,15 @@
-"""What levels cost: a table of losses that learns from whole candidates, and the curve from loss to drop. numpy only.
+"""What levels cost: a table of losses that learns from whole candidates, and the curve from loss to drop.
+numpy only.
 
-A sensitivity table has, by slot, the loss (the KL divergence from the original model's outputs) of every level alone. Losses of
-whole candidates are not sums of these: rounding errors cancel or add up. `LossTable` corrects the table by what was seen,
+A sensitivity table has, by slot, the loss (the KL divergence from the original model's outputs) of every
+level alone. Losses of whole candidates are not sums of these: rounding errors cancel or add up. `LossTable`
+corrects the table by what was seen,
 
     log KL = offset + exponent · log Σᵢ exp(θᵢ) · lossᵢ(levelᵢ),
 
-offset, exponent and all θ by recursive Bayesian regression in the log domain (an extended Kalman filter: the derivative by θᵢ is
-the exponent times the slot's share of the sum). The prior keeps every θ near 0 until enough was seen, so that nothing diverges.
+offset, exponent and all θ by recursive Bayesian regression in the log domain (an extended Kalman filter: the
+derivative by θᵢ is the exponent times the slot's share of the sum). The prior keeps every θ near 0 until
+enough was seen, so that nothing diverges.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,7 +29,14 @@ class LossTable:
     Corrections multiply all levels of a slot alike, so that the order of its levels stays.
     """
 
-    def __init__(self, problem: Problem, losses: Mapping[str, Sequence[float]], *, spread: float = SPREAD, noise: float = NOISE):
+    def __init__(
+        self,
+        problem: Problem,
+        losses: Mapping[str, Sequence[float]],
+        *,
+        spread: float = SPREAD,
+        noise: float = NOISE,
+    ):
         self.initial = tuple(np.asarray(losses[slot.name], dtype=float) for slot in problem.slots)
         for slot, found in zip(problem.slots, self.initial, strict=True):
             if found.shape != (slot.levels,) or not np.isfinite(found).all() or (found < 0).any():
@@ -35,7 +45,11 @@ class LossTable:
         widest = max(slot.levels for slot in problem.slots)
         self._padded = np.stack([np.pad(found, (0, widest - len(found))) for found in self.initial])
         self._slots = np.arange(count)
-        self._gates = [(position, gate, level) for position, slot in enumerate(problem.slots) for gate, level in slot.gates]
+        self._gates = [
+            (position, gate, level)
+            for position, slot in enumerate(problem.slots)
+            for gate, level in slot.gates
+        ]
         self._noise = noise**2
         self._mean = np.zeros(count + 2)
         self._mean[1] = 1.0
@@ -63,7 +77,9 @@ class LossTable:
             return np.asarray(np.exp(self._mean[0] + self._exponent * np.log(sums)))
 
     def observe(self, levels: Levels, kl: float) -> None:
-        """Takes note of a candidate's measured KL. One without losses or with a KL of 0 or less teaches nothing."""
+        """Takes note of a candidate's measured KL. One without losses or with a KL of 0 or less teaches
+        nothing.
+        """
         parts = self._parts(np.array([levels]))[0] * np.exp(self._theta)
         total = parts.sum()
         if not (total > 0 and kl > 0 and np.isfinite(kl)):
@@ -73,7 +89,9 @@ class LossTable:
         spread = self._covariance @ gradient
         explained = float(gradient @ spread)
         gain = spread / (explained + self._noise)
-        self._noise = float(np.clip(self._noise + 0.03 * (min(error**2, 1.0) - explained - self._noise), 0.02**2, 0.5**2))
+        self._noise = float(
+            np.clip(self._noise + 0.03 * (min(error**2, 1.0) - explained - self._noise), 0.02**2, 0.5**2)
+        )
         self._mean = self._mean + gain * np.clip(error, -2.0, 2.0)
         self._covariance -= np.outer(gain, spread)
         self._covariance = (self._covariance + self._covariance.T) / 2
@@ -101,9 +119,10 @@ class LossTable:
 class DropCurve:
     """From KL to the normalized drop, ascending: a power law, and what the seen pairs say beyond it.
 
-    Until pairs are seen, drop = (KL / 0.25)^0.75, as on a ResNet-20. The law is fitted by ridge regression in the log domain, the
-    rest is a smooth local mean of the residuals, shrunken where few pairs lie. A candidate behind closed gates (a removed block)
-    loses less than its stitched KL says, since the layers that are left are fitted anew: a factor, learned as well.
+    Until pairs are seen, drop = (KL / 0.25)^0.75, as on a ResNet-20. The law is fitted by ridge regression in
+    the log domain, the rest is a smooth local mean of the residuals, shrunken where few pairs lie. A
+    candidate behind closed gates (a removed block) loses less than its stitched KL says, since the layers
+    that are left are fitted anew: a factor, learned as well.
     """
 
     _FLOOR = 0.01  # drops below are noise
@@ -113,7 +132,11 @@ class DropCurve:
 
     def __init__(self) -> None:
         self._pairs: list[tuple[float, float, float]] = []
-        self._fitted: tuple[np.ndarray, float, float] | None = (0.75 * (self._GRID - np.log(0.25)), 0.3, self._CLOSED)
+        self._fitted: tuple[np.ndarray, float, float] | None = (
+            0.75 * (self._GRID - np.log(0.25)),
+            0.3,
+            self._CLOSED,
+        )
 
     def observe(self, kl: float, drop: float, *, closed: bool = False) -> None:
         """Takes note of a candidate that was not trained."""
@@ -135,12 +158,16 @@ class DropCurve:
         return float(self.many(np.array([kl]), np.array([closed]))[0])
 
     def many(self, kl: np.ndarray, closed: np.ndarray | None = None) -> np.ndarray:
-        """The expected normalized drops; 0 where KL is 0. `closed` tells which candidates are behind closed gates."""
+        """The expected normalized drops; 0 where KL is 0. `closed` tells which candidates are behind closed
+        gates.
+        """
         logs = np.log(np.maximum(kl, 1e-12))
         below = np.minimum(logs - self._GRID[0], 0.0)
         above = np.maximum(logs - self._GRID[-1], 0.0)
         less = 0.0 if closed is None else self._fit_now()[2] * np.asarray(closed, dtype=float)
-        return np.asarray(np.where(kl > 0, np.exp(np.interp(logs, self._GRID, self._curve) + below + above + less), 0.0))
+        return np.asarray(
+            np.where(kl > 0, np.exp(np.interp(logs, self._GRID, self._curve) + below + above + less), 0.0)
+        )
 
     def inverse(self, drop: float) -> float:
         """The KL at which the expected drop is `drop` > 0."""
@@ -157,14 +184,18 @@ class DropCurve:
         return self._fit_now()[0]
 
     def _fit_now(self) -> tuple[np.ndarray, float, float]:
-        """Curve, spread and the logarithm of the factor behind gates: the curve without it, then it about the curve, twice."""
+        """Curve, spread and the logarithm of the factor behind gates: the curve without it, then it about the
+        curve, twice.
+        """
         if self._fitted is None:
             x, y, closed = np.array(self._pairs).T
             less = self._CLOSED
             for _ in range(2):
                 curve, spread = self._fit(x, y - less * closed)
                 rest = (y - np.interp(x, self._GRID, curve))[closed > 0]
-                less = float((self._PRIOR_PAIRS * self._CLOSED + rest.sum()) / (self._PRIOR_PAIRS + len(rest)))
+                less = float(
+                    (self._PRIOR_PAIRS * self._CLOSED + rest.sum()) / (self._PRIOR_PAIRS + len(rest))
+                )
             self._fitted = curve, spread, less
         return self._fitted
 
@@ -172,7 +203,9 @@ class DropCurve:
         features = np.stack([np.ones_like(x), x - np.log(0.25)])
         informative = np.where((y > np.log(2 * self._FLOOR)) & (y < np.log(10.0)), 1.0, 0.1)
         precision = (features * informative) @ features.T + np.diag([0.1, 2.0])
-        intercept, slope = np.linalg.solve(precision, (features * informative) @ y + np.array([0.0, 2.0 * 0.75]))
+        intercept, slope = np.linalg.solve(
+            precision, (features * informative) @ y + np.array([0.0, 2.0 * 0.75])
+        )
         slope = max(slope, 0.2)
         law = intercept + slope * (self._GRID - np.log(0.25))
         residual = y - (intercept + slope * (x - np.log(0.25)))

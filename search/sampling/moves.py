@@ -1,4 +1,6 @@
-"""Moves: what every change of a candidate adds, and neighbours that exchange levels at matched cost. numpy only."""
+"""Moves: what every change of a candidate adds, and neighbours that exchange levels at matched cost. numpy
+only.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -18,7 +20,8 @@ class Costs:
     def __init__(self, problem: Problem):
         self._problem = problem
         self._terms = [
-            (term.scope, np.stack([np.asarray(term.size, float), np.asarray(term.latency, float)])) for term in problem.terms
+            (term.scope, np.stack([np.asarray(term.size, float), np.asarray(term.latency, float)]))
+            for term in problem.terms
         ]
         self._constant = sum((values for scope, values in self._terms if not scope), np.zeros(2))
         self._terms = [(scope, values) for scope, values in self._terms if scope]
@@ -53,7 +56,8 @@ class Costs:
     def changes(self, levels: np.ndarray, losses: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
         """N × slots × levels × (loss, size, latency): what setting one slot adds to each of N × slots levels.
 
-        `losses` has a table of losses by slot for each candidate. 0 for the present level, infinite past a slot's last.
+        `losses` has a table of losses by slot for each candidate. 0 for the present level, infinite past a
+        slot's last.
         """
         table = np.full((len(levels), levels.shape[1], self._widest, 3), np.inf)
         table[:, self.exists] = 0.0
@@ -85,21 +89,27 @@ class Costs:
                     table[gate, level] -= lost
 
 
-def neighbours(levels: np.ndarray, changes: np.ndarray, weights: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+def neighbours(
+    levels: np.ndarray, changes: np.ndarray, weights: np.ndarray, count: int, rng: np.random.Generator
+) -> np.ndarray:
     """About `count` changed candidates, M × slots.
 
-    `changes` is a row of `Costs.changes`, that of `levels`; `weights` are multipliers of (loss, size, latency) that fit where the
-    candidate lies. A third are pairs of changes that balance each other's cost, a third up to MOST changes that pay by these
-    weights, a third single changes, large random ones among them.
+    `changes` is a row of `Costs.changes`, that of `levels`; `weights` are multipliers of (loss, size,
+    latency) that fit where the candidate lies. A third are pairs of changes that balance each other's cost, a
+    third up to MOST changes that pay by these weights, a third single changes, large random ones among them.
     """
-    slots, level = np.nonzero(np.isfinite(changes[:, :, 0]) & (np.arange(changes.shape[1]) != levels[:, None]))
+    slots, level = np.nonzero(
+        np.isfinite(changes[:, :, 0]) & (np.arange(changes.shape[1]) != levels[:, None])
+    )
     single = changes[slots, level]
     moves: list[list[int]] = [
         *_balanced(slots, single, weights, count // 3, rng),
         *_paying(slots, single @ weights, count // 3, rng),
         *([int(move)] for move in rng.choice(len(slots), min(len(slots), count // 4), replace=False)),
         *(
-            rng.choice(len(slots), min(len(slots), int(rng.integers(2, 2 + max(4, len(levels) // 8))))).tolist()
+            rng.choice(
+                len(slots), min(len(slots), int(rng.integers(2, 2 + max(4, len(levels) // 8))))
+            ).tolist()
             for _ in range(count // 12)
         ),
     ]
@@ -109,13 +119,17 @@ def neighbours(levels: np.ndarray, changes: np.ndarray, weights: np.ndarray, cou
     return made
 
 
-def _balanced(slots: np.ndarray, single: np.ndarray, weights: np.ndarray, count: int, rng: np.random.Generator) -> list[list[int]]:
+def _balanced(
+    slots: np.ndarray, single: np.ndarray, weights: np.ndarray, count: int, rng: np.random.Generator
+) -> list[list[int]]:
     """Pairs, and pairs of pairs, whose size and latency nearly cancel while the loss falls most."""
     if len(slots) < 2:
         return []
     first = rng.choice(len(slots), min(len(slots), _FIRST), replace=False)
     both = single[first][:, None, :] + single[None, :, :]
-    priced = both[:, :, 0] * weights[0] + _MATCHED * (np.abs(both[:, :, 1]) * weights[1] + np.abs(both[:, :, 2]) * weights[2])
+    priced = both[:, :, 0] * weights[0] + _MATCHED * (
+        np.abs(both[:, :, 1]) * weights[1] + np.abs(both[:, :, 2]) * weights[2]
+    )
     scale = np.abs(single @ weights).mean() + 1e-12
     score = priced / scale + rng.gumbel(0.0, 0.3, priced.shape)
     score[slots[first][:, None] == slots[None, :]] = np.inf

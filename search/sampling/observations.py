@@ -12,10 +12,11 @@ Vector = tuple[float, float, float]
 
 @dataclass(slots=True, eq=False)
 class Seen:
-    """A candidate that was observed. `loss` is its KL, `vector` (normalized drop, size, latency); either may be missing.
+    """A candidate that was observed. `loss` is its KL, `vector` (normalized drop, size, latency); either may
+    be missing.
 
-    `costs` are its predicted (size, latency), `weights` the prices of (loss, latency, size) that led to it, `closed` whether a gate
-    is closed.
+    `costs` are its predicted (size, latency), `weights` the prices of (loss, latency, size) that led to it,
+    `closed` whether a gate is closed.
     """
 
     levels: Levels
@@ -53,11 +54,17 @@ class Known:
         return np.array([seen.vector for seen in self.entries if seen.vector is not None]).reshape(-1, 3)
 
     def vectors(self, curve: DropCurve) -> tuple[np.ndarray, np.ndarray]:
-        """Indices of the entries with a measured vector or, given their KL, a predicted one; and these vectors, N × 3."""
+        """Indices of the entries with a measured vector or, given their KL, a predicted one; and these
+        vectors, N × 3.
+        """
         vectors = np.full((len(self.entries), 3), np.nan)
-        waiting = [row for row, seen in enumerate(self.entries) if seen.vector is None and seen.loss is not None]
+        waiting = [
+            row for row, seen in enumerate(self.entries) if seen.vector is None and seen.loss is not None
+        ]
         if waiting:
-            losses, closed = ([getattr(self.entries[row], name) for row in waiting] for name in ("loss", "closed"))
+            losses, closed = (
+                [getattr(self.entries[row], name) for row in waiting] for name in ("loss", "closed")
+            )
             drops = curve.many(np.array(losses, dtype=float), np.array(closed))
             vectors[waiting] = np.column_stack([drops, [self.entries[row].costs for row in waiting]])
         for row, seen in enumerate(self.entries):

@@ -1,9 +1,10 @@
 """Proposer: which candidate to try next, given everything that was seen.
 
-Two sources. Dynamic programming over the corrected loss table (`solve.py`) for varied prices of latency and size gives whole
-candidates; switches (`moves.py`) change one to four levels of a good candidate so that cost stays matched. What a neighbour would
-measure is predicted from its parent's *observed* loss and drop plus the table's difference, so that errors of the table that
-both share cancel. All are scored by the hypervolume that they are expected to add inside the box of the limits (`boxes.py`).
+Two sources. Dynamic programming over the corrected loss table (`solve.py`) for varied prices of latency and
+size gives whole candidates; switches (`moves.py`) change one to four levels of a good candidate so that cost
+stays matched. What a neighbour would measure is predicted from its parent's *observed* loss and drop plus the
+table's difference, so that errors of the table that both share cancel. All are scored by the hypervolume that
+they are expected to add inside the box of the limits (`boxes.py`).
 """
 
 from collections.abc import Iterable, Sequence
@@ -26,14 +27,20 @@ _SHORTLIST = 100  # candidates of a pool that are scored again for its later pro
 _TRADEOFFS = 24
 _PARENTS = 8
 _CHILDREN = 100
-_QUADRATURE = ((-1.732, 1 / 6), (0.0, 2 / 3), (1.732, 1 / 6))  # Gauss-Hermite: the expectation over a normal error
+_QUADRATURE = (
+    (-1.732, 1 / 6),
+    (0.0, 2 / 3),
+    (1.732, 1 / 6),
+)  # Gauss-Hermite: the expectation over a normal error
 _ENUMERATED = 20_000
 _DECADES = 3.0
 
 
 @dataclass(slots=True, eq=False)
 class _Pool:
-    """Candidates, N × slots, their (size, latency), the index of the parent or -1, and the (loss, latency, size) prices."""
+    """Candidates, N × slots, their (size, latency), the index of the parent or -1, and the (loss, latency,
+    size) prices.
+    """
 
     levels: np.ndarray
     costs: np.ndarray
@@ -45,10 +52,11 @@ class _Pool:
 
 
 class Proposer:
-    """Proposes candidates and learns from them. Vectors are (normalized drop, size ratio, latency ratio), all minimized.
+    """Proposes candidates and learns from them. Vectors are (normalized drop, size ratio, latency ratio), all
+    minimized.
 
-    `limits` is the upper corner of the box that counts: the user's constraints shrink it. `switches=False` is dynamic programming
-    alone, by a table that is never corrected. Not for use from several threads.
+    `limits` is the upper corner of the box that counts: the user's constraints shrink it. `switches=False` is
+    dynamic programming alone, by a table that is never corrected. Not for use from several threads.
     """
 
     def __init__(
@@ -91,7 +99,12 @@ class Proposer:
             self._measured = self._covered = None
 
     def observe(
-        self, levels: Levels, *, loss: float | None = None, vector: Sequence[float] | None = None, recovered: bool = False
+        self,
+        levels: Levels,
+        *,
+        loss: float | None = None,
+        vector: Sequence[float] | None = None,
+        recovered: bool = False,
     ) -> None:
         """Takes note of what was measured: the KL after the first rung, the vector after the second.
 
@@ -104,7 +117,9 @@ class Proposer:
         loss = None if recovered else loss
         measured = None if vector is None else (vector[0], vector[1], vector[2])
         closed = self._closed(levels)
-        seen = self._known.add(Seen(levels, self._cost(levels), loss, measured, recovered, self._weights.get(levels), closed))
+        seen = self._known.add(
+            Seen(levels, self._cost(levels), loss, measured, recovered, self._weights.get(levels), closed)
+        )
         self._measured = self._covered = None
         if loss is not None and new:
             self._learn_loss(levels, loss)
@@ -155,7 +170,9 @@ class Proposer:
         """The hypervolume that the candidate is expected to add to the measured front, as a share of the box."""
         vector = np.array([self.predict(levels, loss)])
         self._measured = self._measured or Boxes(self._known.measured(), self.limits)
-        return float(self._expected(self._measured, vector, self.curve.spread if loss is not None else self._error)[0])
+        return float(
+            self._expected(self._measured, vector, self.curve.spread if loss is not None else self._error)[0]
+        )
 
     def forget(self, levels: Levels) -> None:
         """A candidate that failed says nothing of its neighbours any more; it is not proposed again."""
@@ -208,7 +225,9 @@ class Proposer:
                 continue
             kl[rows] *= seen.loss / predicted
             if seen.vector is not None and not seen.recovered and seen.vector[0] > 0.05:
-                factor[rows] = np.clip(seen.vector[0] / self.curve.drop(seen.loss, closed=seen.closed), 0.5, 2.0)
+                factor[rows] = np.clip(
+                    seen.vector[0] / self.curve.drop(seen.loss, closed=seen.closed), 0.5, 2.0
+                )
         return np.asarray(self.curve.many(kl, self.problem.closed(pool.levels)) * factor)
 
     @staticmethod
@@ -227,10 +246,17 @@ class Proposer:
         if self._switches:
             parts += self._around(self._parents())
         pool = _Pool(
-            *(np.concatenate([getattr(part, name) for part in parts]) for name in ("levels", "costs", "parents", "weights"))
+            *(
+                np.concatenate([getattr(part, name) for part in parts])
+                for name in ("levels", "costs", "parents", "weights")
+            )
         )
         _, unique = np.unique(pool.levels, axis=0, return_index=True)
-        return pool.at(np.array([row for row in unique if tuple(pool.levels[row].tolist()) not in self._taken], dtype=np.int64))
+        return pool.at(
+            np.array(
+                [row for row in unique if tuple(pool.levels[row].tolist()) not in self._taken], dtype=np.int64
+            )
+        )
 
     def _solutions(self) -> tuple[list[Levels], np.ndarray]:
         """Solutions for varied prices, half of them by a plausible table instead of the likeliest."""
@@ -262,7 +288,12 @@ class Proposer:
 
     def _pooled(self, levels: Iterable[Levels] | np.ndarray, parent: int, weights: np.ndarray) -> _Pool:
         rows = self._costs.canonical(np.array(levels, dtype=np.int64).reshape(-1, len(self.problem.slots)))
-        return _Pool(rows, self._costs.many(rows), np.full(len(rows), parent), np.broadcast_to(weights, (len(rows), 3)).copy())
+        return _Pool(
+            rows,
+            self._costs.many(rows),
+            np.full(len(rows), parent),
+            np.broadcast_to(weights, (len(rows), 3)).copy(),
+        )
 
     def _parents(self) -> list[int]:
         """Indices of seen candidates to change: of the front, and of the first rung's that would add to it."""
@@ -270,7 +301,11 @@ class Proposer:
         front = front_rows(vectors)
         inside = [row for row in front if (vectors[row] < self.limits).all()]
         chosen = inside or front
-        return [int(rows[i]) for i in self._rng.choice(chosen, min(_PARENTS, len(chosen)), replace=False)] if chosen else []
+        return (
+            [int(rows[i]) for i in self._rng.choice(chosen, min(_PARENTS, len(chosen)), replace=False)]
+            if chosen
+            else []
+        )
 
     def _around(self, parents: list[int]) -> list[_Pool]:
         """Switches around seen candidates, half of them by a plausible table instead of the likeliest."""

@@ -17,11 +17,12 @@ _FIXED = "fixed_params"  # Optuna's key for the parameters of an enqueued trial
 class FrontSampler(BaseSampler):
     """Levels of all slots by a Proposer, everything else (how a candidate is recovered) by TPE.
 
-    `proposer` is called once, before the first proposal: what it needs (sensitivities, latencies) may be measured after the study
-    was opened. The study's objectives are (normalized drop, size ratio, latency ratio), minimized. Every finished trial is learned
-    from once: its values; its user attribute `kl`, which a trial that was pruned after the first rung has too; and whether it
-    was recovered (a space without recovery asks for `recover` too, but never for `learning_rate`). Trials whose parameters are
-    not those of the problem's slots are ignored.
+    `proposer` is called once, before the first proposal: what it needs (sensitivities, latencies) may be
+    measured after the study was opened. The study's objectives are (normalized drop, size ratio, latency
+    ratio), minimized. Every finished trial is learned from once: its values; its user attribute `kl`, which a
+    trial that was pruned after the first rung has too; and whether it was recovered (a space without recovery
+    asks for `recover` too, but never for `learning_rate`). Trials whose parameters are not those of the
+    problem's slots are ignored.
     """
 
     def __init__(self, proposer: Callable[[], Proposer], *, seed: int):
@@ -43,18 +44,27 @@ class FrontSampler(BaseSampler):
         """The slots' parameters."""
         return {slot.name: IntDistribution(0, slot.levels - 1) for slot in self.proposer(study).problem.slots}
 
-    def sample_relative(self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]) -> dict[str, Any]:
-        """One proposal; none for an enqueued trial that brings its levels. Without any left, levels at random."""
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """One proposal; none for an enqueued trial that brings its levels. Without any left, levels at
+        random.
+        """
         fixed = trial.system_attrs.get(_FIXED, {})
         if search_space.keys() <= fixed.keys():
             return {}
         proposer = self.proposer(study)
         levels = proposer.propose()
         if levels is None:
-            return {name: self._fallback.sample_independent(study, trial, name, found) for name, found in search_space.items()}
+            return {
+                name: self._fallback.sample_independent(study, trial, name, found)
+                for name, found in search_space.items()
+            }
         return dict(proposer.problem.parameters(levels))
 
-    def sample_independent(self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution) -> Any:
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
         """A parameter that is no slot's, by TPE."""
         return self._recovery.sample_independent(study, trial, param_name, param_distribution)
 
@@ -62,14 +72,18 @@ class FrontSampler(BaseSampler):
         """Nothing of its own; TPE may have."""
         self._recovery.before_trial(study, trial)
 
-    def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
+    def after_trial(
+        self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
+    ) -> None:
         """Learns from a trial that ends, unless the proposer was not made yet: it will be told then."""
         self._recovery.after_trial(study, trial, state, values)
         if self._proposer is not None:
             self._learn(trial, state, values)
 
     def correct(self, before: FrozenTrial, values: Sequence[float]) -> None:
-        """Takes other values for those of a trial that was learned from, as it was; one that was not will be read as it is then."""
+        """Takes other values for those of a trial that was learned from, as it was; one that was not will be
+        read as it is then.
+        """
         levels = None if self._proposer is None else _levels(self._proposer, before)
         if self._proposer is not None and levels is not None and before.values is not None:
             self._proposer.correct(levels, before=before.values, after=values)
@@ -91,7 +105,10 @@ class FrontSampler(BaseSampler):
         complete = state == TrialState.COMPLETE and values is not None
         recovered = "learning_rate" in trial.params
         proposer.observe(
-            levels, loss=trial.user_attrs.get("kl"), vector=values if complete else None, recovered=recovered and complete
+            levels,
+            loss=trial.user_attrs.get("kl"),
+            vector=values if complete else None,
+            recovered=recovered and complete,
         )
 
 
@@ -102,4 +119,8 @@ def _levels(proposer: Proposer, trial: FrozenTrial) -> Levels | None:
         levels = problem.levels_of(trial.params)
     except (KeyError, TypeError, ValueError):
         return None
-    return levels if all(0 <= level < slot.levels for level, slot in zip(levels, problem.slots, strict=True)) else None
+    return (
+        levels
+        if all(0 <= level < slot.levels for level, slot in zip(levels, problem.slots, strict=True))
+        else None
+    )

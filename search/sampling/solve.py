@@ -1,13 +1,15 @@
 """Solver: the levels that minimize loss + λ·latency + μ·size, exactly, by dynamic programming over the slots.
 
-Min-sum bucket elimination (Dechter, Bucket elimination: a unifying framework for reasoning, 1999): the slots are eliminated one
-by one, each by minimizing the sum of all tables that mention it. Where a term couples neighbouring layers only, as the cost of
-switching precision does, this is Viterbi's algorithm with the previous layer's precision as the state, and the dynamic program
-of SPDY (Frantar & Alistarh, 2022, section 3) with its time limit moved into a multiplier. Slots that would make the tables too
-wide (channels that many layers share, blocks that can go) are *held* at what a coordinate descent over everything found best
+Min-sum bucket elimination (Dechter, Bucket elimination: a unifying framework for reasoning, 1999): the slots
+are eliminated one by one, each by minimizing the sum of all tables that mention it. Where a term couples
+neighbouring layers only, as the cost of switching precision does, this is Viterbi's algorithm with the
+previous layer's precision as the state, and the dynamic program of SPDY (Frantar & Alistarh, 2022, section 3)
+with its time limit moved into a multiplier. Slots that would make the tables too wide (channels that many
+layers share, blocks that can go) are *held* at what a coordinate descent over everything found best
 (`descent.py`); the exact solution of the others around them is polished once more.
 
-Many problems are solved in one pass: every table has a leading axis of rows, which differ in (λ, μ) and in the held levels.
+Many problems are solved in one pass: every table has a leading axis of rows, which differ in (λ, μ) and in
+the held levels.
 """
 
 from collections.abc import Sequence
@@ -28,9 +30,11 @@ Losses = Sequence[np.ndarray]
 
 @dataclass(slots=True, eq=False)
 class _Table:
-    """Terms and losses over one scope; `values` is (loss, latency, size) × levels of the held slots × levels of the others.
+    """Terms and losses over one scope; `values` is (loss, latency, size) × levels of the held slots × levels
+    of the others.
 
-    `free` and `held` are the scope's slots. `owners` are the slots whose loss is in it, with their place in the scope.
+    `free` and `held` are the scope's slots. `owners` are the slots whose loss is in it, with their place in
+    the scope.
     """
 
     held: tuple[int, ...]
@@ -41,7 +45,9 @@ class _Table:
 
 @dataclass(slots=True, eq=False)
 class _Bucket:
-    """The elimination of one slot: the sum of `tables` and of the `messages` of earlier buckets, minimized over its last axis."""
+    """The elimination of one slot: the sum of `tables` and of the `messages` of earlier buckets, minimized
+    over its last axis.
+    """
 
     slot: int
     scope: tuple[int, ...]
@@ -70,13 +76,18 @@ class Solver:
     def minimize(
         self, losses: Losses, weights: np.ndarray, *, starts: int = 2, rng: np.random.Generator | None = None
     ) -> list[Levels]:
-        """By row of `weights`, N × 3 multipliers ≥ 0 of (loss, latency, size), the canonical levels of the smallest sum.
+        """By row of `weights`, N × 3 multipliers ≥ 0 of (loss, latency, size), the canonical levels of the
+        smallest sum.
 
-        `losses` has by slot an array over its levels. Where slots are held, `starts` descents begin at the original or at random.
+        `losses` has by slot an array over its levels. Where slots are held, `starts` descents begin at the
+        original or at random.
         """
         self._load(losses)
         if not self.held:
-            return [self.problem.canonical(tuple(map(int, row))) for row in self._inner(weights, self._no_held(len(weights)))[1]]
+            return [
+                self.problem.canonical(tuple(map(int, row)))
+                for row in self._inner(weights, self._no_held(len(weights)))[1]
+            ]
         rng = rng or np.random.default_rng(0)
         original = np.tile(np.array(self.problem.original), (len(weights), 1))
         tries = [original, *(rng.integers(0, self._shape, original.shape) for _ in range(starts - 1))]
@@ -94,7 +105,9 @@ class Solver:
     def _inner(self, weights: np.ndarray, held: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The exact solution given the held levels, N × held: totals N and levels N × slots."""
         rows = max(1, _ROWS // self._width)
-        parts = [self._eliminate(weights[i : i + rows], held[i : i + rows]) for i in range(0, len(weights), rows)]
+        parts = [
+            self._eliminate(weights[i : i + rows], held[i : i + rows]) for i in range(0, len(weights), rows)
+        ]
         return np.concatenate([total for total, _ in parts]), np.concatenate([levels for _, levels in parts])
 
     def _eliminate(self, weights: np.ndarray, held: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -124,7 +137,9 @@ class Solver:
         return np.empty((rows, 0), dtype=np.int64)
 
     def _compile(self, order: Sequence[int]) -> tuple[list[_Table], list[_Bucket]]:
-        """The tables without free slots, and the buckets in order; messages go to the bucket that eliminates their next slot."""
+        """The tables without free slots, and the buckets in order; messages go to the bucket that eliminates
+        their next slot.
+        """
         rank = {slot: position for position, slot in enumerate(order)}
         tables: list[list[_Table]] = [[] for _ in order]
         constant: list[_Table] = []
@@ -133,7 +148,11 @@ class Solver:
             free = tuple(sorted((slot for slot in scope if slot in rank), key=lambda slot: -rank[slot]))
             laid = values.transpose(0, *(1 + scope.index(slot) for slot in held + free))
             target = tables[rank[free[-1]]] if free else constant
-            _merge(target, _Table(held, free, np.ascontiguousarray(laid), [] if owner is None else [owner]), self._shape)
+            _merge(
+                target,
+                _Table(held, free, np.ascontiguousarray(laid), [] if owner is None else [owner]),
+                self._shape,
+            )
         buckets: list[_Bucket] = []
         inbox: list[list[int]] = [[] for _ in order]
         for position, slot in enumerate(order):
@@ -150,10 +169,18 @@ class Solver:
         return constant, buckets
 
     def _factors(self) -> list[tuple[tuple[int, ...], np.ndarray, int | None]]:
-        """Scope, (loss, latency, size) × levels, and whose loss it is, the widest scopes first; losses are filled in later."""
+        """Scope, (loss, latency, size) × levels, and whose loss it is, the widest scopes first; losses are
+        filled in later.
+        """
         found: list[tuple[tuple[int, ...], np.ndarray, int | None]] = []
         for term in self.problem.terms:
-            found.append((term.scope, np.stack([np.zeros_like(term.latency, dtype=float), term.latency, term.size]), None))
+            found.append(
+                (
+                    term.scope,
+                    np.stack([np.zeros_like(term.latency, dtype=float), term.latency, term.size]),
+                    None,
+                )
+            )
         for position, scope in enumerate(self._scopes[len(self.problem.terms) :]):
             found.append((scope, np.zeros((3, *(self._shape[slot] for slot in scope))), position))
         return sorted(found, key=lambda factor: -len(factor[0]))
@@ -188,12 +215,17 @@ def additive_loss(problem: Problem, losses: Losses, levels: Levels) -> float:
 
 def _scopes(problem: Problem) -> list[tuple[int, ...]]:
     """The scope of every term, then of every slot's loss: the slot and its gates."""
-    own = [tuple(dict.fromkeys((position, *(gate for gate, _ in slot.gates)))) for position, slot in enumerate(problem.slots)]
+    own = [
+        tuple(dict.fromkeys((position, *(gate for gate, _ in slot.gates))))
+        for position, slot in enumerate(problem.slots)
+    ]
     return [*(term.scope for term in problem.terms), *own]
 
 
 @lru_cache(maxsize=8)
-def _order(shape: tuple[int, ...], scopes: tuple[tuple[int, ...], ...], widest: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def _order(
+    shape: tuple[int, ...], scopes: tuple[tuple[int, ...], ...], widest: int
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """The slots to hold, and the order of elimination of the others, the smallest next table first.
 
     While some table has more than `widest` entries, the slot with the most neighbours in it is held.
@@ -213,7 +245,9 @@ def _order(shape: tuple[int, ...], scopes: tuple[tuple[int, ...], ...], widest: 
         held.append(max(worst, key=lambda slot: (degrees[slot], shape[slot], -slot)))
 
 
-def _eliminate_all(neighbours: dict[int, set[int]], shape: Sequence[int], order: list[int], widest: int) -> set[int] | None:
+def _eliminate_all(
+    neighbours: dict[int, set[int]], shape: Sequence[int], order: list[int], widest: int
+) -> set[int] | None:
     """Fills `order`; returns the scope of the first table that is too wide, or None."""
     widths = {slot: float(np.prod([shape[s] for s in found])) for slot, found in neighbours.items()}
     while neighbours:
@@ -235,7 +269,8 @@ def _merge(target: list[_Table], table: _Table, shape: Sequence[int]) -> None:
         if slots <= set(other.held + other.free):
             spread = _spread(table.held + table.free, other.held + other.free, shape)
             order = sorted(
-                range(len(table.held + table.free)), key=lambda i: (other.held + other.free).index((table.held + table.free)[i])
+                range(len(table.held + table.free)),
+                key=lambda i: (other.held + other.free).index((table.held + table.free)[i]),
             )
             other.values += table.values.transpose(0, *(1 + i for i in order)).reshape(3, *spread)
             other.owners += table.owners
@@ -249,7 +284,9 @@ def _spread(scope: tuple[int, ...], onto: tuple[int, ...], shape: Sequence[int])
 
 
 def _weighted(table: _Table, weights: np.ndarray, at: dict[int, np.ndarray]) -> np.ndarray:
-    """N × entries: the weighted sum of loss, latency and size, at the held levels of each row; N without free slots."""
+    """N × entries: the weighted sum of loss, latency and size, at the held levels of each row; N without free
+    slots.
+    """
     if not table.held:
         return np.asarray(weights @ (table.values.reshape(3, -1) if table.free else table.values))
     index: tuple[Any, ...] = (slice(None), *(at[slot] for slot in table.held))

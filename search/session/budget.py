@@ -1,6 +1,7 @@
 """Budget: how a search's time is divided, and where it went.
 
-The shares are those of the `front` sampler. What an activity does not use is left for exploring, which has no limit of its own.
+The shares are those of the `front` sampler. What an activity does not use is left for exploring, which has no
+limit of its own.
 """
 
 from collections.abc import Iterator, Mapping
@@ -32,7 +33,9 @@ _ON_TARGET = "on "  # a further target: nearly all of it is its measurement
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
-    """Seconds for each part of a search, None where only the number of trials ends it. Without recovery its share is explored."""
+    """Seconds for each part of a search, None where only the number of trials ends it. Without recovery its
+    share is explored.
+    """
 
     total_s: float | None
     recovery: bool = True
@@ -69,14 +72,22 @@ class Budget:
             "latency_table_s": self.latency_s,
             "exploring_s": explored,
             "recovery_s": self.recovery_s,
-            "finalists_s": None if self.total_s is None or self.search_s is None else self.total_s - self.search_s,
+            "finalists_s": None
+            if self.total_s is None or self.search_s is None
+            else self.total_s - self.search_s,
         }
 
 
 def budget_line(plan: Mapping[str, float | None]) -> str:
-    """The parts in one line: `sensitivity ≤ 1 min 12 s, latency table ≤ 1 min, exploring (r0, r1) ~3 min 20 s, …`."""
+    """The parts in one line: `sensitivity ≤ 1 min 12 s, latency table ≤ 1 min, exploring (r0, r1) ~3 min 20
+    s, …`.
+    """
     signs = {"sensitivity_s": "≤ ", "latency_table_s": "≤ "}
-    names = {"latency_table_s": "latency table", "exploring_s": "exploring (r0, r1)", "recovery_s": "recovery (r2, r3)"}
+    names = {
+        "latency_table_s": "latency table",
+        "exploring_s": "exploring (r0, r1)",
+        "recovery_s": "recovery (r2, r3)",
+    }
     return ", ".join(
         f"{names.get(key, key.removesuffix('_s'))} {signs.get(key, '~')}{format_duration(seconds)}"
         for key, seconds in plan.items()
@@ -86,7 +97,9 @@ def budget_line(plan: Mapping[str, float | None]) -> str:
 
 @dataclass(slots=True, kw_only=True)
 class Ledger:
-    """Seconds by activity over all sessions of a run, kept in time.json. Work in a second process counts beside the clock's."""
+    """Seconds by activity over all sessions of a run, kept in time.json. Work in a second process counts
+    beside the clock's.
+    """
 
     directory: RunDirectory
     clock: Clock
@@ -116,7 +129,9 @@ class Ledger:
         """Counts the stages of an evaluation."""
         found: dict[Activity, float] = {}
         for stage, value in stages.items():
-            activity: Activity | None = "timing loops" if stage.startswith(_ON_TARGET) else _STAGES.get(stage, "build")
+            activity: Activity | None = (
+                "timing loops" if stage.startswith(_ON_TARGET) else _STAGES.get(stage, "build")
+            )
             if activity is not None:
                 found[activity] = found.get(activity, 0.0) + value
         self.add(found)

@@ -11,7 +11,8 @@ HEARTBEAT_S = 2.0
 
 
 class Clock:
-    """Elapsed seconds, kept in a file every HEARTBEAT_S so that a killed search loses no more than that. A context manager.
+    """Elapsed seconds, kept in a file every HEARTBEAT_S so that a killed search loses no more than that. A
+    context manager.
 
     Time is monotonic within a session; the time between sessions does not count.
     """
@@ -32,7 +33,9 @@ class Clock:
         self._thread.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._stop.set()
         self._thread.join()
         self._write()
@@ -42,7 +45,9 @@ class Clock:
             self._write()
 
     def _write(self) -> None:
-        """A heartbeat that cannot be written (a full disk) must not end the search; its next file will say so."""
+        """A heartbeat that cannot be written (a full disk) must not end the search; its next file will say
+        so.
+        """
         try:
             write_text(self._path, f"{self.elapsed_s:.3f}\n")
         except OSError:

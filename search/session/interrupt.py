@@ -12,8 +12,9 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 class Interrupts:
     """SIGINT and SIGTERM while a search runs. A context manager, for the main thread.
 
-    The first signal raises KeyboardInterrupt at once inside `allowed()` (building, measuring), elsewhere (bookkeeping) at
-    the next `allowed()`. Any further signal raises it wherever it comes: a run directory survives even that.
+    The first signal raises KeyboardInterrupt at once inside `allowed()` (building, measuring), elsewhere
+    (bookkeeping) at the next `allowed()`. Any further signal raises it wherever it comes: a run directory
+    survives even that.
     """
 
     def __init__(self) -> None:
@@ -25,7 +26,9 @@ class Interrupts:
         self._previous = {number: signal.signal(number, self._on_signal) for number in _SIGNALS}
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
 
@@ -33,7 +36,9 @@ class Interrupts:
     def allowed(self) -> Iterator[None]:
         """A block that a signal may end; ends at once when one came before."""
         try:
-            self._interruptible = True  # before the look at what came: a signal between the two would be noticed by neither
+            self._interruptible = (
+                True  # before the look at what came: a signal between the two would be noticed by neither
+            )
             if self.requested:
                 raise KeyboardInterrupt
             yield

@@ -1,4 +1,6 @@
-"""Progress: what a person sees on stderr while a search runs; live on a terminal, one line per trial elsewhere, or nothing."""
+"""Progress: what a person sees on stderr while a search runs; live on a terminal, one line per trial
+elsewhere, or nothing.
+"""
 
 import sys
 from abc import ABC, abstractmethod
@@ -30,7 +32,8 @@ class FrontRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """A search at one moment. `share` (0..1) and `left_s` are None when neither budget nor number of trials is known.
+    """A search at one moment. `share` (0..1) and `left_s` are None when neither budget nor number of trials
+    is known.
 
     `time` are the seconds by activity so far, `queued` the measurements that wait for a target, by its name.
     """
@@ -58,12 +61,16 @@ class Status:
 
 
 class Progress(ABC):
-    """Shows a search to a person. A context manager; all methods return at once and never raise for what they show."""
+    """Shows a search to a person. A context manager; all methods return at once and never raise for what they
+    show.
+    """
 
     def __enter__(self) -> "Progress":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         return None
 
     @abstractmethod
@@ -122,13 +129,17 @@ class LiveProgress(Progress):
         self._status: Status | None = None
         self._spinner = Spinner("dots")
         self._console = Console(stderr=True)
-        self._live = Live(console=self._console, refresh_per_second=4, transient=True, get_renderable=self._render)
+        self._live = Live(
+            console=self._console, refresh_per_second=4, transient=True, get_renderable=self._render
+        )
 
     def __enter__(self) -> "LiveProgress":
         self._live.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._live.stop()
 
     def stage(self, text: str) -> None:

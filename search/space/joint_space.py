@@ -1,4 +1,6 @@
-"""The search space of several targets: one compression serves all, so that only what is legal on every one may be chosen."""
+"""The search space of several targets: one compression serves all, so that only what is legal on every one
+may be chosen.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -36,7 +38,9 @@ def space_of(network: "Network", profiles: Sequence[Profile], *, recovery: bool 
 
 
 def common_profile(profiles: Sequence[Profile]) -> Profile:
-    """What all targets can do, as a profile of no hardware: only its legal precisions and channel counts mean anything."""
+    """What all targets can do, as a profile of no hardware: only its legal precisions and channel counts mean
+    anything.
+    """
     first = profiles[0]
     return replace(
         first,
@@ -53,7 +57,9 @@ def common_profile(profiles: Sequence[Profile]) -> Profile:
 
 
 def ruled_out_by(network: "Network", profiles: Sequence[Profile]) -> list[RuledOut]:
-    """By target, what it takes away from what the other targets have in common; targets that take nothing are left out."""
+    """By target, what it takes away from what the other targets have in common; targets that take nothing are
+    left out.
+    """
     found = []
     for profile in profiles if len(profiles) > 1 else ():
         others = space_of(network, [other for other in profiles if other is not profile])
@@ -77,7 +83,10 @@ def _differences(own: SearchSpace, others: SearchSpace, profile: Profile) -> lis
 def _lost(own: SearchSpace, others: SearchSpace) -> Mapping[str, int]:
     """By group, how many keep levels of the others the target does not have."""
     levels = {group.name: set(group.levels) for group in own.groups}
-    return {group.name: len(set(group.levels) - levels.get(group.name, {group.channels})) for group in others.groups}
+    return {
+        group.name: len(set(group.levels) - levels.get(group.name, {group.channels}))
+        for group in others.groups
+    }
 
 
 def _layers(names: Sequence[str]) -> str:

@@ -32,8 +32,13 @@ def legal_precisions(layer: "Layer", profile: Profile) -> tuple[Precision, ...]:
     found: list[Precision] = ["float32"]
     if layer.float_only:
         return tuple(found)
-    operator, single = _OPERATORS[layer.kind], layer.uses == 1  # with 8 bits a layer has the scale of one input
-    found += [name for name in _DENSE if operator in profile.operators(name) and (single or name == "float16")]
+    operator, single = (
+        _OPERATORS[layer.kind],
+        layer.uses == 1,
+    )  # with 8 bits a layer has the scale of one input
+    found += [
+        name for name in _DENSE if operator in profile.operators(name) and (single or name == "float16")
+    ]
     if profile.nm_sparsity and not sparse_refusal(layer):
         sparse: dict[Precision, Precision] = {"float16": "float16_24", "int8": "int8_24"}
         found += [sparse[name] for name in found if name in sparse]
@@ -71,18 +76,29 @@ def _ruled_out(profile: Profile) -> Iterator[RuledOutLevels]:
         operators = profile.operators(precision)
         if precision in able and not operators:
             kind = "tensor cores" if profile.runtime in GPU_RUNTIMES else "kernels"
-            yield RuledOutLevels(levels=(precision,), reason=f"target '{profile.name}' has no {precision} {kind}")
-        elif lacking := [layers for operator, layers in _LAYERS.items() if operator not in operators and precision in able]:
-            yield RuledOutLevels(levels=(precision,), reason=f"not for {_listed(lacking)}, which run in float32 there")
+            yield RuledOutLevels(
+                levels=(precision,), reason=f"target '{profile.name}' has no {precision} {kind}"
+            )
+        elif lacking := [
+            layers for operator, layers in _LAYERS.items() if operator not in operators and precision in able
+        ]:
+            yield RuledOutLevels(
+                levels=(precision,), reason=f"not for {_listed(lacking)}, which run in float32 there"
+            )
     if not profile.nm_sparsity:
-        yield RuledOutLevels(levels=tuple(sorted(SPARSE)), reason=f"target '{profile.name}' has no kernels for 2:4 sparse weights")
+        yield RuledOutLevels(
+            levels=tuple(sorted(SPARSE)),
+            reason=f"target '{profile.name}' has no kernels for 2:4 sparse weights",
+        )
     if packed := tuple(name for name in _PACKED if BITS[name] not in profile.storage_bits):
         reason = f"{runtime} does not expand packed weights"
         if profile.runtime == "onnxruntime":
             reason = f"the profile of target '{profile.name}' leaves them out"
         yield RuledOutLevels(levels=packed, reason=reason)
     if not profile.block4:
-        yield RuledOutLevels(levels=("block4",), reason=f"target '{profile.name}' has no kernel for layers with 4-bit weights")
+        yield RuledOutLevels(
+            levels=("block4",), reason=f"target '{profile.name}' has no kernel for layers with 4-bit weights"
+        )
 
 
 def _listed(items: Sequence[str]) -> str:

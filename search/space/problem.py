@@ -1,7 +1,9 @@
-"""Problem: the levels that a sampler chooses, and the terms that add up to a candidate's size and latency. No torch, no Optuna.
+"""Problem: the levels that a sampler chooses, and the terms that add up to a candidate's size and latency. No
+torch, no Optuna.
 
-A candidate is a tuple of levels, one per slot. Every term depends on a few slots only (a layer: the channels on both of its
-sides, its precision, the blocks whose removal takes it away), so that a sum over terms can be minimized by dynamic programming.
+A candidate is a tuple of levels, one per slot. Every term depends on a few slots only (a layer: the channels
+on both of its sides, its precision, the blocks whose removal takes it away), so that a sum over terms can be
+minimized by dynamic programming.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,10 +17,11 @@ Levels = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slot:
-    """A parameter of a trial whose value is a level, 0 … levels - 1. `name` is the parameter's: `keep/conv1`, `skip/layer1.0`.
+    """A parameter of a trial whose value is a level, 0 … levels - 1. `name` is the parameter's: `keep/conv1`,
+    `skip/layer1.0`.
 
-    `original` is the level that leaves the model as it is. `gates` are (slot, level) pairs that make this slot's level irrelevant:
-    the blocks whose removal takes its layers away. A gate has a loss of its own.
+    `original` is the level that leaves the model as it is. `gates` are (slot, level) pairs that make this
+    slot's level irrelevant: the blocks whose removal takes its layers away. A gate has a loss of its own.
     """
 
     name: str
@@ -29,7 +32,8 @@ class Slot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Term:
-    """What one part of the model adds: `size` and `latency` are arrays over the levels of the slots in `scope` (indices).
+    """What one part of the model adds: `size` and `latency` are arrays over the levels of the slots in
+    `scope` (indices).
 
     Both are relative to the original model's. A term of no slots (scope ()) is a constant.
     """
@@ -41,7 +45,9 @@ class Term:
 
 @dataclass(frozen=True)
 class Problem:
-    """Slots and terms. `terms` may be exchanged (`dataclasses.replace`) when the latency table learns something."""
+    """Slots and terms. `terms` may be exchanged (`dataclasses.replace`) when the latency table learns
+    something.
+    """
 
     slots: tuple[Slot, ...]
     terms: tuple[Term, ...]

@@ -1,10 +1,10 @@
-"""The first candidates: the original, uniform int8 (on GPUs float16, fp8 and sparse int8, too), fewer bits, then keep levels in
-int8 with and without recovery.
+"""The first candidates: the original, uniform int8 (on GPUs float16, fp8 and sparse int8, too), fewer bits,
+then keep levels in int8 with and without recovery.
 
-They come before the sampler because a plain sampler on the raw per-layer space does not beat them for its first hundred
-trials. *Inner* groups (the channels between two layers) come before all groups: a channel of a residual sum is shared by
-many layers, so that the same loss of MACs costs more quality there. With fewer bits the first and the last layer stay int8:
-they hold few weights and lose most.
+They come before the sampler because a plain sampler on the raw per-layer space does not beat them for its
+first hundred trials. *Inner* groups (the channels between two layers) come before all groups: a channel of a
+residual sum is shared by many layers, so that the same loss of MACs costs more quality there. With fewer bits
+the first and the last layer stay int8: they hold few weights and lose most.
 """
 
 from collections.abc import Iterator, Mapping
@@ -20,9 +20,11 @@ _OTHERS: tuple[Precision, ...] = ("float16", "fp8", "int8_24")  # what GPUs have
 
 
 def first_recipes(space: SearchSpace, *, int8_pays: bool = True) -> list[Recipe]:
-    """At most 14 recipes in the order to try them: trial 0 is the original, trial 1 uniform int8; no two are equal.
+    """At most 14 recipes in the order to try them: trial 0 is the original, trial 1 uniform int8; no two are
+    equal.
 
-    Where int8 does not pay on the target (tiny layers), every other one of those that lose channels or a block is in float32.
+    Where int8 does not pay on the target (tiny layers), every other one of those that lose channels or a
+    block is in float32.
     """
     pruned = [
         replace(recipe, precision={}) if index % 2 == 0 and not int8_pays else recipe
@@ -34,13 +36,18 @@ def first_recipes(space: SearchSpace, *, int8_pays: bool = True) -> list[Recipe]
 
 
 def _fewer_bits(space: SearchSpace) -> Iterator[Recipe]:
-    """Four bits as they are and with a short recovery, which tells what a training step costs, so that later ones can be fitted
-    into the budget; three bits never do without."""
+    """Four bits as they are and with a short recovery, which tells what a training step costs, so that later
+    ones can be fitted into the budget; three bits never do without.
+    """
     for precision, recovery in (("int4", None), ("int4", SHORT), ("int3", DEFAULT_RECOVERY)):
         inside = space.quantizable[1:-1]
-        fewer: dict[str, Precision] = {name: precision for name in inside if precision in space.precisions[name]}
+        fewer: dict[str, Precision] = {
+            name: precision for name in inside if precision in space.precisions[name]
+        }
         if fewer:
-            yield replace(space.uniform_int8(), precision={**space.uniform_int8().precision, **fewer}, recovery=recovery)
+            yield replace(
+                space.uniform_int8(), precision={**space.uniform_int8().precision, **fewer}, recovery=recovery
+            )
 
 
 def _uniform_levels(space: SearchSpace) -> Iterator[Recipe]:
@@ -49,10 +56,14 @@ def _uniform_levels(space: SearchSpace) -> Iterator[Recipe]:
     yield _uniform(space, widest(inner), 0.75, recovery=SHORT)
     yield _uniform(space, inner, 0.75, recovery=DEFAULT_RECOVERY)
     if space.blocks:
-        yield space.canonical(replace(space.uniform_int8(), skip=(spare_block(space.blocks),), recovery=DEFAULT_RECOVERY))
+        yield space.canonical(
+            replace(space.uniform_int8(), skip=(spare_block(space.blocks),), recovery=DEFAULT_RECOVERY)
+        )
     yield _uniform(space, widest(inner), 0.875)
     yield _uniform(space, widest(inner), 0.5, recovery=DEFAULT_RECOVERY)
-    yield replace(_uniform(space, inner, 0.5, recovery=SHORT), precision={})  # where layers are tiny, float32 may win
+    yield replace(
+        _uniform(space, inner, 0.5, recovery=SHORT), precision={}
+    )  # where layers are tiny, float32 may win
     yield _uniform(space, inner, 0.75, recovery=LONG)
     yield _uniform(space, widest(inner), 0.875, recovery=SHORT)
     yield _uniform(space, space.groups, 0.75, recovery=LONG)
@@ -60,7 +71,9 @@ def _uniform_levels(space: SearchSpace) -> Iterator[Recipe]:
 
 
 def spare_block(blocks: Mapping[str, tuple[str, ...]]) -> str:
-    """The last block of the stage with most blocks, of equal stages the last: a stage is what stands before the last dot."""
+    """The last block of the stage with most blocks, of equal stages the last: a stage is what stands before
+    the last dot.
+    """
     stages: dict[str, list[str]] = {}
     for name in blocks:
         stages.setdefault(name.rpartition(".")[0], []).append(name)
@@ -72,8 +85,12 @@ def widest(groups: tuple[GroupLevels, ...]) -> tuple[GroupLevels, ...]:
     return tuple(group for group in groups if group.channels == max(g.channels for g in groups))
 
 
-def _uniform(space: SearchSpace, groups: tuple[GroupLevels, ...], share: float, *, recovery: Recovery | None = None) -> Recipe:
-    """Int8 everywhere, each of `groups` at the level nearest to `share` of its channels (the higher one of two)."""
+def _uniform(
+    space: SearchSpace, groups: tuple[GroupLevels, ...], share: float, *, recovery: Recovery | None = None
+) -> Recipe:
+    """Int8 everywhere, each of `groups` at the level nearest to `share` of its channels (the higher one of
+    two).
+    """
     keep = {group.name: nearest_level(group, share) for group in groups}
     keep = {group.name: keep[group.name] for group in groups if keep[group.name] < group.channels}
     return Recipe(keep=keep, precision=space.uniform_int8().precision, recovery=recovery)

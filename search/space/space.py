@@ -1,10 +1,10 @@
 """SearchSpace: what a recipe may choose, as Optuna parameters and back.
 
-Parameters of a trial: `skip/<block>` (1: the residual block is removed), `keep/<group>` (index into the group's keep levels,
-ascending), `precision/<layer>` (index into the layer's precisions, float32 first), `rank/<layer>` (index into its ranks,
-ascending, the last is the whole layer), `recover` (0 or 1), and, only with `recover` = 1: `steps` (index into STEPS),
-`learning_rate`, `temperature`, `weight`. A space without recovery asks for `recover` as well, so that a run may go on with it,
-but trains nothing whatever the answer.
+Parameters of a trial: `skip/<block>` (1: the residual block is removed), `keep/<group>` (index into the
+group's keep levels, ascending), `precision/<layer>` (index into the layer's precisions, float32 first),
+`rank/<layer>` (index into its ranks, ascending, the last is the whole layer), `recover` (0 or 1), and, only
+with `recover` = 1: `steps` (index into STEPS), `learning_rate`, `temperature`, `weight`. A space without
+recovery asks for `recover` as well, so that a run may go on with it, but trains nothing whatever the answer.
 """
 
 import math
@@ -70,9 +70,10 @@ class Excluded:
 class SearchSpace:
     """What may be chosen: keep levels per group, precisions and ranks per layer, blocks, recovery.
 
-    `precisions` has the layers with more than float32, `ranks` those that can be factored, `blocks` the removable residual
-    blocks with their layers. `excluded` is what may not be chosen, with reasons. `ruled_out` tells by group how many channel
-    counts the target's channel multiple takes away. Without `recovery` no candidate is trained.
+    `precisions` has the layers with more than float32, `ranks` those that can be factored, `blocks` the
+    removable residual blocks with their layers. `excluded` is what may not be chosen, with reasons.
+    `ruled_out` tells by group how many channel counts the target's channel multiple takes away. Without
+    `recovery` no candidate is trained.
     """
 
     groups: tuple[GroupLevels, ...]
@@ -98,7 +99,9 @@ class SearchSpace:
             if len(choices) > 1:
                 groups.append(GroupLevels(name=group.name, layers=group.layers, levels=choices))
             else:
-                reason = f"its {group.channels} channels are no more than the target's multiple of {choices[0]}"
+                reason = (
+                    f"its {group.channels} channels are no more than the target's multiple of {choices[0]}"
+                )
                 excluded.append(Excluded(name=group.name, reason=reason))
         reasons = {layer.name: float32_reason(layer, profile) for layer in network.layers}
         excluded += [Excluded(name=name, reason=reason) for name, reason in reasons.items() if reason]
@@ -125,7 +128,9 @@ class SearchSpace:
 
     @property
     def size(self) -> int:
-        """The exact number of recipes; learning rate, temperature and weight, which are continuous, count once."""
+        """The exact number of recipes; learning rate, temperature and weight, which are continuous, count
+        once.
+        """
         levels = math.prod(len(group.levels) for group in self.groups)
         precisions = math.prod(len(found) for found in self.precisions.values())
         ranks = math.prod(len(found) + 1 for found in self.ranks.values())
@@ -135,10 +140,14 @@ class SearchSpace:
     @property
     def dimensions(self) -> int:
         """How many parameters a trial has at most."""
-        return len(self.blocks) + len(self.groups) + len(self.precisions) + len(self.ranks) + 5 * self.recovery
+        return (
+            len(self.blocks) + len(self.groups) + len(self.precisions) + len(self.ranks) + 5 * self.recovery
+        )
 
     def suggest(self, trial: Suggester) -> Recipe:
-        """The recipe of a trial; asks for each parameter in a fixed order. Levels of removed layers are ignored."""
+        """The recipe of a trial; asks for each parameter in a fixed order. Levels of removed layers are
+        ignored.
+        """
         skip = tuple(name for name in self.blocks if trial.suggest_int(f"skip/{name}", 0, 1))
         keep: dict[str, int] = {}
         for group in self.groups:
@@ -166,11 +175,18 @@ class SearchSpace:
         return replace(self, recovery=True).suggest(FixedTrial({**parameters, RECOVER: int(trained)}))
 
     def canonical(self, recipe: Recipe) -> Recipe:
-        """The same recipe without the levels of what its removed blocks take away, blocks inside them included."""
+        """The same recipe without the levels of what its removed blocks take away, blocks inside them
+        included.
+        """
         gone = {layer for block in recipe.skip for layer in self.blocks[block]}
         if not gone:
             return recipe
-        inner = {name for name in recipe.skip for outer in recipe.skip if set(self.blocks[name]) < set(self.blocks[outer])}
+        inner = {
+            name
+            for name in recipe.skip
+            for outer in recipe.skip
+            if set(self.blocks[name]) < set(self.blocks[outer])
+        }
         groups = {group.name for group in self.groups if gone.issuperset(group.layers)}
         return replace(
             recipe,
@@ -183,9 +199,13 @@ class SearchSpace:
     def parameters(self, recipe: Recipe) -> dict[str, int | float]:
         """The parameters that `suggest` turns into this recipe. ValueError when it lies outside the space."""
         values: dict[str, int | float] = {f"skip/{name}": int(name in recipe.skip) for name in self.blocks}
-        values |= {f"keep/{group.name}": group.levels.index(recipe.keep.get(group.name, group.channels)) for group in self.groups}
         values |= {
-            f"precision/{name}": found.index(recipe.precision.get(name, "float32")) for name, found in self.precisions.items()
+            f"keep/{group.name}": group.levels.index(recipe.keep.get(group.name, group.channels))
+            for group in self.groups
+        }
+        values |= {
+            f"precision/{name}": found.index(recipe.precision.get(name, "float32"))
+            for name, found in self.precisions.items()
         }
         values |= {
             f"rank/{name}": found.index(recipe.rank[name]) if name in recipe.rank else len(found)
@@ -201,7 +221,9 @@ class SearchSpace:
 
     def uniform(self, precision: Precision) -> Recipe:
         """Every layer in a precision that can be, nothing else."""
-        return Recipe(precision={name: precision for name, found in self.precisions.items() if precision in found})
+        return Recipe(
+            precision={name: precision for name, found in self.precisions.items() if precision in found}
+        )
 
     def uniform_int8(self) -> Recipe:
         """Every layer in int8 that can be, nothing else."""
@@ -209,7 +231,9 @@ class SearchSpace:
 
     def smallest(self) -> Recipe:
         """The recipe with the fewest bytes: no removable block, lowest keep levels and ranks, fewest bits."""
-        fewest: dict[str, Precision] = {name: min(found, key=BITS.__getitem__) for name, found in self.precisions.items()}
+        fewest: dict[str, Precision] = {
+            name: min(found, key=BITS.__getitem__) for name, found in self.precisions.items()
+        }
         keep = {group.name: group.levels[0] for group in self.groups}
         rank = {name: found[0] for name, found in self.ranks.items()}
         return self.canonical(Recipe(keep=keep, precision=fewest, rank=rank, skip=tuple(sorted(self.blocks))))
@@ -217,7 +241,8 @@ class SearchSpace:
     def smallest_bytes(self, network: "Network") -> int:
         """A lower bound in bytes of every artifact in the space: of each layer its smallest precision.
 
-        That need not be the one of the fewest bits: scales and nodes of a tiny layer take more than they save.
+        That need not be the one of the fewest bits: scales and nodes of a tiny layer take more than they
+        save.
         """
         smallest = self.smallest()
         precisions = {"float32", *(precision for found in self.precisions.values() for precision in found)}
@@ -229,7 +254,9 @@ class SearchSpace:
 
 
 def thinned(levels: tuple[int, ...]) -> tuple[int, ...]:
-    """At most MOST_LEVELS of the levels, evenly chosen, the ends kept: finer steps change nothing that can be measured."""
+    """At most MOST_LEVELS of the levels, evenly chosen, the ends kept: finer steps change nothing that can be
+    measured.
+    """
     if len(levels) <= MOST_LEVELS:
         return levels
     return tuple(levels[round(index * (len(levels) - 1) / (MOST_LEVELS - 1))] for index in range(MOST_LEVELS))

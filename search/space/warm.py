@@ -14,10 +14,12 @@ MOST = 12
 
 
 def warm_recipes(run: Run, space: SearchSpace) -> list[Recipe]:
-    """At most 12 recipes, without recovery, from the front of a run on the same or a similar task; the most valuable points first.
+    """At most 12 recipes, without recovery, from the front of a run on the same or a similar task; the most
+    valuable points first.
 
-    Groups, layers and blocks are found by name. Channels are scaled to the width here and rounded to the nearest level, a
-    precision that the target does not have becomes the nearest one in bits; whatever has no counterpart stays as it is.
+    Groups, layers and blocks are found by name. Channels are scaled to the width here and rounded to the
+    nearest level, a precision that the target does not have becomes the nearest one in bits; whatever has no
+    counterpart stays as it is.
     """
     translated = [_translated(Recipe.from_json(point["recipe"]), run, space) for point in _by_value(run)]
     unique = {recipe.digest: recipe for recipe in translated if recipe != Recipe()}
@@ -28,7 +30,14 @@ def _by_value(run: Run) -> list[Point]:
     """The front's points in greedy order of the hypervolume that they add."""
     base, scale = run["baseline"], drop_scale_of(run)
     left = [
-        (point, (costs_of(point)["drop"] / scale, costs_of(point)["size"] / costs_of(base)["size"], ratio_of(point)))
+        (
+            point,
+            (
+                costs_of(point)["drop"] / scale,
+                costs_of(point)["size"] / costs_of(base)["size"],
+                ratio_of(point),
+            ),
+        )
         for point in run["front"]
     ]
     order: list[tuple[Point, tuple[float, float, float]]] = []
@@ -46,7 +55,11 @@ def _translated(recipe: Recipe, run: Run, space: SearchSpace) -> Recipe:
         for group in space.groups
         if group.name in recipe.keep
     }
-    keep = {group.name: keep[group.name] for group in space.groups if keep.get(group.name, group.channels) < group.channels}
+    keep = {
+        group.name: keep[group.name]
+        for group in space.groups
+        if keep.get(group.name, group.channels) < group.channels
+    }
     precision = {
         name: _nearest_precision(recipe.precision[name], found)
         for name, found in space.precisions.items()
@@ -64,4 +77,7 @@ def _translated(recipe: Recipe, run: Run, space: SearchSpace) -> Recipe:
 
 def _nearest_precision(wanted: Precision, choices: Iterable[Precision]) -> Precision:
     """The choice of the same arithmetic (integer or not) with the nearest number of bits."""
-    return min(choices, key=lambda found: ((found in INTEGER) != (wanted in INTEGER), abs(BITS[found] - BITS[wanted])))
+    return min(
+        choices,
+        key=lambda found: ((found in INTEGER) != (wanted in INTEGER), abs(BITS[found] - BITS[wanted])),
+    )

@@ -1,7 +1,8 @@
-"""What runs beside the model, on this machine or on a board: standard library, numpy and one runtime; nothing of the package.
+"""What runs beside the model, on this machine or on a board: standard library, numpy and one runtime; nothing
+of the package.
 
-Started as `python -P targets/on_device CONFIG`, here or from wherever the folder was copied to, so that it must do without
-everything else, and with Python 3.8 (JetPack 5).
+Started as `python -P targets/on_device CONFIG`, here or from wherever the folder was copied to, so that it
+must do without everything else, and with Python 3.8 (JetPack 5).
 
 Reading order
     worker.py               the conversation (JSON lines) and the operations

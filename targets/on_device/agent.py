@@ -1,14 +1,16 @@
-"""The agent: the one long-lived process on a device that is reached over SSH. It keeps files, a lock and workers.
+"""The agent: the one long-lived process on a device that is reached over SSH. It keeps files, a lock and
+workers.
 
-Its source arrives over standard input (targets/ssh_board.py), then JSON lines do, each perhaps followed by `size` raw bytes;
-a reply is a JSON line, perhaps followed by `payload` raw bytes. It knows nothing of models: what is asked of a worker is
-relayed, with paths of this device in the place of names of files.
+Its source arrives over standard input (targets/ssh_board.py), then JSON lines do, each perhaps followed by
+`size` raw bytes; a reply is a JSON line, perhaps followed by `payload` raw bytes. It knows nothing of models:
+what is asked of a worker is relayed, with paths of this device in the place of names of files.
 
-It ends, and its workers with it, when standard input closes, on a signal, and when nothing moved for `silence_s`: by the
-kernel's alarm, which also rings in the middle of a write to a dead connection. Workers ask the kernel to be killed with it.
+It ends, and its workers with it, when standard input closes, on a signal, and when nothing moved for
+`silence_s`: by the kernel's alarm, which also rings in the middle of a write to a dead connection. Workers
+ask the kernel to be killed with it.
 
-Operations: ping, put (a file into the store), open, request and close (a worker), lock, unlock and leave (the device: see
-agent_lock.py), look (what `targets doctor` asks). Standard library only, Python 3.8; one thread.
+Operations: ping, put (a file into the store), open, request and close (a worker), lock, unlock and leave (the
+device: see agent_lock.py), look (what `targets doctor` asks). Standard library only, Python 3.8; one thread.
 """
 
 from __future__ import annotations
@@ -36,7 +38,9 @@ SIGNS = 12  # of life in `silence_s` while pings wait: during an upload, and whi
 
 
 class Agent:
-    """The conversation with the coordinator. `settings`: python, folder, limit_bytes, reserve_bytes, silence_s, standby."""
+    """The conversation with the coordinator. `settings`: python, folder, limit_bytes, reserve_bytes,
+    silence_s, standby.
+    """
 
     def __init__(self, settings: Facts):
         self._settings = settings
@@ -184,7 +188,11 @@ class Agent:
         """Which modules are missing, whether sudo runs all the tools without a password, what the disk holds."""
         missing = [name for name in request["modules"] if importlib.util.find_spec(name) is None]
         assert self._store is not None
-        return {"missing": missing, "sudo": all(map(_may_run, request["tools"])), "free_bytes": self._store.free_bytes()}
+        return {
+            "missing": missing,
+            "sudo": all(map(_may_run, request["tools"])),
+            "free_bytes": self._store.free_bytes(),
+        }
 
 
 def _machine(store: Store) -> Mapping[str, Any]:
@@ -206,7 +214,10 @@ def _may_run(tool: str) -> bool:
     """Whether sudo runs the tool without a password."""
     try:
         command = ["sudo", "-n", "-l", tool]
-        return subprocess.run(command, stdin=subprocess.DEVNULL, stdout=2, timeout=10, check=False).returncode == 0
+        return (
+            subprocess.run(command, stdin=subprocess.DEVNULL, stdout=2, timeout=10, check=False).returncode
+            == 0
+        )
     except (OSError, subprocess.TimeoutExpired):
         return False
 

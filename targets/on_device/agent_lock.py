@@ -1,8 +1,10 @@
-"""The lock of the device, over all its users and coordinators: a measurement holds it alone, other work shares it.
+"""The lock of the device, over all its users and coordinators: a measurement holds it alone, other work
+shares it.
 
-Whoever wants it passes the gate first and stays in it until the lock is granted, so that neither a queue of measurements nor
-one of other work keeps the other out for ever. Nobody is waited for here: a refusal says who is in the way, and who is refused
-asks again. The kernel drops the locks of an agent that ends. Standard library only, Python 3.8.
+Whoever wants it passes the gate first and stays in it until the lock is granted, so that neither a queue of
+measurements nor one of other work keeps the other out for ever. Nobody is waited for here: a refusal says who
+is in the way, and who is refused asks again. The kernel drops the locks of an agent that ends. Standard
+library only, Python 3.8.
 """
 
 from __future__ import annotations
@@ -26,19 +28,25 @@ class Refusal(Exception):  # noqa: N818 - a reply
 
 
 class DeviceLock:
-    """The lock for one agent. `who` is a text for those who are refused; of several that share it, the last one is told."""
+    """The lock for one agent. `who` is a text for those who are refused; of several that share it, the last
+    one is told.
+    """
 
     def __init__(self) -> None:
         self._alone: int | None = None
         self._gate: int | None = None
 
     def take(self, who: str) -> None:
-        """Takes the lock alone, until `free`. Refusal of the kind busy says who works there, of the kind lock why it cannot be."""
+        """Takes the lock alone, until `free`. Refusal of the kind busy says who works there, of the kind lock
+        why it cannot be.
+        """
         if self._alone is None:
             self._alone = self._granted(fcntl.LOCK_EX, who)
 
     def share(self, who: str) -> int:
-        """A descriptor that shares the lock until it is closed. Refusal as of `take`, while anybody holds it alone, too."""
+        """A descriptor that shares the lock until it is closed. Refusal as of `take`, while anybody holds it
+        alone, too.
+        """
         return self._granted(fcntl.LOCK_SH, who)
 
     def free(self) -> None:
@@ -85,7 +93,9 @@ def _locked(descriptor: int, mode: int) -> bool:
 
 
 def _note(lock: int, who: str) -> None:
-    """Writes into the lock file who has it: on a full disk nothing, which is no reason to keep the lock from anybody."""
+    """Writes into the lock file who has it: on a full disk nothing, which is no reason to keep the lock from
+    anybody.
+    """
     with contextlib.suppress(OSError):
         os.ftruncate(lock, 0)
         os.pwrite(lock, who.encode()[:200], 0)

@@ -1,7 +1,8 @@
-"""The agent's sessions: workers that answer requests one at a time, their deadlines, and one that stands by for the next session.
+"""The agent's sessions: workers that answer requests one at a time, their deadlines, and one that stands by
+for the next session.
 
-Nothing is started beside a measurement: a request that is `alone` waits until the standby is ready, and no standby is started
-while anything is being asked. Standard library only, Python 3.8.
+Nothing is started beside a measurement: a request that is `alone` waits until the standby is ready, and no
+standby is started while anything is being asked. Standard library only, Python 3.8.
 """
 
 from __future__ import annotations
@@ -43,8 +44,8 @@ class Job:
 
 
 class Session:
-    """A worker that was opened for the coordinator. `pins` keep the files of its job, and its share of the device; `dead` tells how
-    it ended.
+    """A worker that was opened for the coordinator. `pins` keep the files of its job, and its share of the
+    device; `dead` tells how it ended.
     """
 
     def __init__(self, worker: Worker, folder: Path):
@@ -60,10 +61,20 @@ class Session:
 
 
 class Sessions:
-    """All sessions. `selector` tells of what workers write, with a callback as its data; replies that come later go to `say`."""
+    """All sessions. `selector` tells of what workers write, with a callback as its data; replies that come
+    later go to `say`.
+    """
 
-    def __init__(self, store: Store, lock: DeviceLock, selector: selectors.BaseSelector, settings: Facts, say: Say):
-        self._store, self._lock, self._selector, self._settings, self._say = store, lock, selector, settings, say
+    def __init__(
+        self, store: Store, lock: DeviceLock, selector: selectors.BaseSelector, settings: Facts, say: Say
+    ):
+        self._store, self._lock, self._selector, self._settings, self._say = (
+            store,
+            lock,
+            selector,
+            settings,
+            say,
+        )
         self._sessions: dict[int, Session] = {}
         self._standby: Worker | None = None
         self._command: list[str] = []  # of the last session's worker
@@ -104,8 +115,8 @@ class Sessions:
     # --- requests
 
     def ask(self, request: Facts) -> None:
-        """Asks a session's worker; the reply comes later. Until then the files are pinned, and the device is shared if `share` says
-        by whom. Refusal names the files that are missing, or who measures.
+        """Asks a session's worker; the reply comes later. Until then the files are pinned, and the device is
+        shared if `share` says by whom. Refusal names the files that are missing, or who measures.
         """
         session = self._sessions.get(request["session"])
         if session is None:
@@ -176,7 +187,14 @@ class Sessions:
         session.unpin()
         files = [self._described(key, path) for key, path in job.outputs.items() if Path(path).is_file()]
         size = len(line) + sum(item["size"] for item in files)
-        reply = {"id": job.request["id"], "ok": True, "line": len(line), "worker_s": took, "files": files, "payload": size}
+        reply = {
+            "id": job.request["id"],
+            "ok": True,
+            "line": len(line),
+            "worker_s": took,
+            "files": files,
+            "payload": size,
+        }
         self._say(reply, _payload(bytes(line), [job.outputs[item["key"]] for item in files]))
 
     def _gone(self, session: Session, kind: str, death: dict[str, Any]) -> None:

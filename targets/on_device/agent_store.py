@@ -1,7 +1,9 @@
-"""Files on the device by the SHA-256 of their bytes: bounded, verified, and never removed while somebody uses them.
+"""Files on the device by the SHA-256 of their bytes: bounded, verified, and never removed while somebody uses
+them.
 
-A file is written to NAME.PID.part, verified and renamed. Whoever uses one holds a shared lock on it; who makes room takes
-the lock alone first, so that several agents can share a folder. Standard library only, Python 3.8.
+A file is written to NAME.PID.part, verified and renamed. Whoever uses one holds a shared lock on it; who
+makes room takes the lock alone first, so that several agents can share a folder. Standard library only,
+Python 3.8.
 """
 
 from __future__ import annotations
@@ -37,13 +39,21 @@ class StoreError(Exception):
 
 
 class Store:
-    """Files below `folder`, at most `limit_bytes` of them, those in use not counted; `reserve_bytes` of the disk stay free.
+    """Files below `folder`, at most `limit_bytes` of them, those in use not counted; `reserve_bytes` of the
+    disk stay free.
 
-    `own` is a folder that goes with this process. `verified` are the files whose bytes were looked at since it started.
-    `working` is called again and again while that takes long.
+    `own` is a folder that goes with this process. `verified` are the files whose bytes were looked at since
+    it started. `working` is called again and again while that takes long.
     """
 
-    def __init__(self, folder: Path, limit_bytes: int, reserve_bytes: int, *, working: Callable[[], None] = lambda: None):
+    def __init__(
+        self,
+        folder: Path,
+        limit_bytes: int,
+        reserve_bytes: int,
+        *,
+        working: Callable[[], None] = lambda: None,
+    ):
         self.working = working
         self.folder, self.limit_bytes, self.reserve_bytes = folder, limit_bytes, reserve_bytes
         self.verified: set[str] = set()
@@ -59,7 +69,9 @@ class Store:
             self.own = Path(tempfile.mkdtemp(dir=self._agents, prefix=f"{os.getpid()}-"))
             self._alive = (self.own / "alive.part").open("w")
             fcntl.flock(self._alive, fcntl.LOCK_EX)
-            (self.own / "alive.part").rename(self.own / "alive")  # locked before another agent's sweep sees it
+            (self.own / "alive.part").rename(
+                self.own / "alive"
+            )  # locked before another agent's sweep sees it
         except OSError as error:
             raise StoreError.of(error, folder) from error
 
@@ -85,7 +97,9 @@ class Store:
         return self._files / name
 
     def pin(self, name: str) -> int | None:
-        """A descriptor that keeps the file from being removed until it is closed; None if the file is not there, or damaged."""
+        """A descriptor that keeps the file from being removed until it is closed; None if the file is not
+        there, or damaged.
+        """
         path = self.path(name)
         descriptor = _locked(path, fcntl.LOCK_SH)
         if descriptor is None:
@@ -137,7 +151,9 @@ class Store:
             )
 
     def unpacked(self, name: str) -> Path | None:
-        """The folder in which the worker's package `name` (a zip) is unpacked, which goes with this agent; None without the zip."""
+        """The folder in which the worker's package `name` (a zip) is unpacked, which goes with this agent;
+        None without the zip.
+        """
         folder = self.own / f"worker-{name[:64]}"
         if folder.is_dir():
             return folder
@@ -157,7 +173,9 @@ class Store:
 
 
 class Upload:
-    """One file on its way into the store. A failure is kept until `finish`: the bytes that follow must be read all the same."""
+    """One file on its way into the store. A failure is kept until `finish`: the bytes that follow must be
+    read all the same.
+    """
 
     def __init__(self, store: Store, name: str, size: int, *, beside: Collection[str] = ()):
         self.left = size
@@ -170,7 +188,9 @@ class Upload:
             self._path = store.path(name)
             store.make_room(size, beside=beside)
             self._part = self._path.with_name(f"{name}.{os.getpid()}.part")
-            self._descriptor = os.open(self._part, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+            self._descriptor = os.open(
+                self._part, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_CLOEXEC, 0o600
+            )
             fcntl.flock(self._descriptor, fcntl.LOCK_EX)
         except (OSError, StoreError) as error:
             self._fail(error)
@@ -214,14 +234,18 @@ class Upload:
 
 
 def _locked(path: Path, mode: int) -> int | None:
-    """A descriptor of the file that holds a lock on it, or None if it is gone or somebody else's lock is in the way."""
+    """A descriptor of the file that holds a lock on it, or None if it is gone or somebody else's lock is in
+    the way.
+    """
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
     try:
         fcntl.flock(descriptor, mode | fcntl.LOCK_NB)
-        if os.fstat(descriptor).st_ino == path.stat().st_ino:  # not removed or replaced before the lock was ours
+        if (
+            os.fstat(descriptor).st_ino == path.stat().st_ino
+        ):  # not removed or replaced before the lock was ours
             return descriptor
     except OSError:
         pass

@@ -1,4 +1,6 @@
-"""One worker process of the agent's: how it is started, what it says, and how it ended. Standard library only, Python 3.8."""
+"""One worker process of the agent's: how it is started, what it says, and how it ended. Standard library
+only, Python 3.8.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,8 @@ _TAIL = 500  # bytes of standard error that are told
 
 
 class Worker:
-    """A worker process in a session of its own, which the kernel kills with the agent. OSError if it cannot be started.
+    """A worker process in a session of its own, which the kernel kills with the agent. OSError if it cannot
+    be started.
 
     `buffer` is what it said and nobody took, `ready_at` the monotonic time at which it announced itself.
     """
@@ -87,7 +90,9 @@ class Worker:
                 stream.close()
 
     def death(self) -> dict[str, Any]:
-        """How it ended: exit code, the end of what it wrote on standard error, whether the kernel killed it for want of memory."""
+        """How it ended: exit code, the end of what it wrote on standard error, whether the kernel killed it
+        for want of memory.
+        """
         try:
             code = self._process.wait(timeout=2)
         except subprocess.TimeoutExpired:  # it only closed its output
@@ -100,7 +105,9 @@ class Worker:
 
 
 def oom_kills() -> int:
-    """How many processes this machine has killed for want of memory since its start; 0 where it does not tell."""
+    """How many processes this machine has killed for want of memory since its start; 0 where it does not
+    tell.
+    """
     with contextlib.suppress(OSError), Path("/proc/vmstat").open(encoding="ascii") as file:
         for line in file:
             if line.startswith("oom_kill "):
@@ -109,6 +116,8 @@ def oom_kills() -> int:
 
 
 def _die_with_parent() -> None:
-    """Asks the kernel to kill this process when its parent ends: a stopped one does not notice that its input closed."""
+    """Asks the kernel to kill this process when its parent ends: a stopped one does not notice that its input
+    closed.
+    """
     if _PRCTL is not None:
         _PRCTL(_PR_SET_PDEATHSIG, signal.SIGKILL)

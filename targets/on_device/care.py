@@ -1,24 +1,28 @@
 """What a board says of its own condition: power mode, clocks, temperatures, and whether it was throttled.
 
-Everything is read without rights and nothing is changed (clocks.py does that). `root` is where the file system begins: "/", or
-a recorded tree in a test. A file that is missing or cannot be read is a fact that is not known, never an error: thermal
-zones of parts that are powered down answer with EAGAIN, and a PC has none of the Jetson's files.
+Everything is read without rights and nothing is changed (clocks.py does that). `root` is where the file
+system begins: "/", or a recorded tree in a test. A file that is missing or cannot be read is a fact that is
+not known, never an error: thermal zones of parts that are powered down answer with EAGAIN, and a PC has none
+of the Jetson's files.
 
 Formats, JetPack 5 (L4T 35) and 6 (L4T 36):
   power mode   /var/lib/nvpmodel/status holds `pmode:0002`, /etc/nvpmodel.conf names it: `< POWER_MODEL ID=2 NAME=MAXN_SUPER >`;
-               `nvpmodel -q` prints `NV Power Mode: MAXN_SUPER` and the number (docs.nvidia.com/jetson/archives/r36.3/
+               `nvpmodel -q` prints `NV Power Mode: MAXN_SUPER` and the number
+               (docs.nvidia.com/jetson/archives/r36.3/
                DeveloperGuide/SD/PlatformPowerAndPerformance/JetsonOrinNanoSeriesJetsonOrinNxSeriesAndJetsonAgxOrinSeries.html)
   clocks       cpufreq and devfreq of Linux; the GPU's is 17000000.gpu on JetPack 6, 17000000.ga10b on JetPack 5, gpu-gpc-0 on Thor.
                `jetson_clocks` makes min equal max. The memory's is in debugfs, for root alone.
   throttling   cooling devices (docs.kernel.org/driver-api/thermal/sysfs-api.html): `cpufreq-*` and `devfreq-*` cap clocks,
-               `*-throttle-alert` report what the hardware does. A fan is no throttling, nor is `hot-surface-alert`.
-               hwmon `soctherm_oc` counts the events that make the hardware throttle: oc1 under-voltage, oc2 average and oc3
-               momentary over-current (drivers/hwmon/tegra23x-oc of L4T: oc1_event_cnt, oc1_throt_en). The last ends by itself
-               within milliseconds, and an Orin Nano in MAXN_SUPER may count several a second: it throttles a pair only where
-               clocks that are fixed are seen below what they were. Every event is told in the conditions.
-Raspberry Pi: get_throttled, bits 0-3 now, 16-19 since the start (include/soc/bcm2835/raspberrypi-firmware.h of Linux);
-hexadecimal in sysfs, `throttled=0x50005` from vcgencmd. Intel: core_throttle_count, package_throttle_count, of all cores and for
-moments, so that they are told like oc3: a laptop that counts all the time could not be measured otherwise.
+               `*-throttle-alert` report what the hardware does. A fan is no throttling, nor is
+               `hot-surface-alert`. hwmon `soctherm_oc` counts the events that make the hardware throttle: oc1
+               under-voltage, oc2 average and oc3 momentary over-current (drivers/hwmon/tegra23x-oc of L4T:
+               oc1_event_cnt, oc1_throt_en). The last ends by itself within milliseconds, and an Orin Nano in
+               MAXN_SUPER may count several a second: it throttles a pair only where clocks that are fixed are
+               seen below what they were. Every event is told in the conditions.
+Raspberry Pi: get_throttled, bits 0-3 now, 16-19 since the start (include/soc/bcm2835/raspberrypi-firmware.h
+of Linux); hexadecimal in sysfs, `throttled=0x50005` from vcgencmd. Intel: core_throttle_count,
+package_throttle_count, of all cores and for moments, so that they are told like oc3: a laptop that counts all
+the time could not be measured otherwise.
 """
 
 from __future__ import annotations
@@ -39,7 +43,11 @@ PAUSE_S = 1.0  # after a throttled pair: continuing at once would only keep it h
 OFF_C = -100.0  # a sensor that is powered down says -256
 LIMITING = re.compile(r"(thermal-)?(cpufreq|devfreq)-.*|.*-throttle-alert|Processor")
 GPU = re.compile(r".*(gpu|gp10b|gv11b|ga10b).*")
-OC_EVENTS = {"oc1": "under-voltage (oc1)", "oc2": "average over-current (oc2)", "oc3": "momentary over-current (oc3)"}
+OC_EVENTS = {
+    "oc1": "under-voltage (oc1)",
+    "oc2": "average over-current (oc2)",
+    "oc3": "momentary over-current (oc3)",
+}
 INTEL = ("core_throttle_count", "package_throttle_count")
 MOMENTARY = frozenset({OC_EVENTS["oc3"], *INTEL})
 FALLEN = 0.98  # of a fixed clock: less is a clock that fell
@@ -54,7 +62,8 @@ REMEDIES = {
 
 
 def state(root: str = "/") -> dict[str, Any]:
-    """The board's condition now: power mode, clocks (MHz, and whether they are fixed), temperatures (°C), throttling.
+    """The board's condition now: power mode, clocks (MHz, and whether they are fixed), temperatures (°C),
+    throttling.
 
     `counters` are event counters that only ever rise, `active` what limits the clocks at this moment.
     """
@@ -102,7 +111,9 @@ def queried_mode(text: str) -> str | None:
 
 
 def clocks(root: str = "/") -> dict[str, float]:
-    """Current frequencies in MHz: `cpu` (the slowest online core), `gpu`, `emc` (memory) where they can be read."""
+    """Current frequencies in MHz: `cpu` (the slowest online core), `gpu`, `emc` (memory) where they can be
+    read.
+    """
     found: dict[str, float] = {}
     cores = [value for folder in _cpus(root) if (value := _number(folder / "scaling_cur_freq")) is not None]
     if cores:
@@ -116,7 +127,9 @@ def clocks(root: str = "/") -> dict[str, float]:
 
 
 def clocks_fixed(root: str = "/") -> bool | None:
-    """Whether every clock that can be read is held at one frequency, as `jetson_clocks` does; None if none can be read."""
+    """Whether every clock that can be read is held at one frequency, as `jetson_clocks` does; None if none
+    can be read.
+    """
     found = [_equal(folder / "scaling_min_freq", folder / "scaling_max_freq") for folder in _cpus(root)]
     found += [_equal(folder / "min_freq", folder / "max_freq") for folder in _gpus(root)]
     locked = _number(_path(root, EMC) / "mrq_rate_locked")
@@ -132,11 +145,17 @@ def _equal(low: Path, high: Path) -> bool | None:
 def _cpus(root: str) -> list[Path]:
     """The cpufreq folders of the cores that are online."""
     folders = sorted(_path(root, "sys/devices/system/cpu").glob("cpu[0-9]*"))
-    return [folder / "cpufreq" for folder in folders if _number(folder / "online") != 0 and (folder / "cpufreq").is_dir()]
+    return [
+        folder / "cpufreq"
+        for folder in folders
+        if _number(folder / "online") != 0 and (folder / "cpufreq").is_dir()
+    ]
 
 
 def _gpus(root: str) -> list[Path]:
-    return [folder for folder in sorted(_path(root, "sys/class/devfreq").glob("*")) if GPU.fullmatch(folder.name)]
+    return [
+        folder for folder in sorted(_path(root, "sys/class/devfreq").glob("*")) if GPU.fullmatch(folder.name)
+    ]
 
 
 def temperatures(root: str = "/") -> dict[str, float]:
@@ -160,17 +179,24 @@ def counters(root: str = "/") -> dict[str, int]:
         if enabled != 0 and (value := _number(file)) is not None:
             found[OC_EVENTS.get(file.name[:3], file.name)] = value
     for name in INTEL:
-        values = [_number(file) for file in _path(root, "sys/devices/system/cpu").glob(f"cpu[0-9]*/thermal_throttle/{name}")]
+        values = [
+            _number(file)
+            for file in _path(root, "sys/devices/system/cpu").glob(f"cpu[0-9]*/thermal_throttle/{name}")
+        ]
         if values:
             found[name] = sum(value or 0 for value in values)
     bits = pi_bits(root)
     if bits is not None:  # a bit that stays set until the next start is a counter that ends at one
-        found.update({f"{name} (since the start)": (bits >> (16 + bit)) & 1 for bit, name in enumerate(PI_BITS)})
+        found.update(
+            {f"{name} (since the start)": (bits >> (16 + bit)) & 1 for bit, name in enumerate(PI_BITS)}
+        )
     return found
 
 
 def active(root: str = "/") -> list[str]:
-    """What holds the clocks down at this moment: names of cooling devices, bits of the Raspberry Pi's firmware."""
+    """What holds the clocks down at this moment: names of cooling devices, bits of the Raspberry Pi's
+    firmware.
+    """
     found = []
     for device in sorted(_path(root, "sys/class/thermal").glob("cooling_device*")):
         name = _text(device / "type")
@@ -182,7 +208,9 @@ def active(root: str = "/") -> list[str]:
 
 def pi_bits(root: str = "/") -> int | None:
     """The firmware's get_throttled of a Raspberry Pi; None elsewhere."""
-    text = _text(_path(root, PI_SYSFS)) or _output(root, "vcgencmd", "get_throttled").rpartition("=")[2].strip()
+    text = (
+        _text(_path(root, PI_SYSFS)) or _output(root, "vcgencmd", "get_throttled").rpartition("=")[2].strip()
+    )
     try:
         return int(text, 16)
     except ValueError:
@@ -196,7 +224,11 @@ def condition(_: Any, request: Request) -> dict[str, Any]:
     root = request.get("root", "/")
     modes = power_modes(root)
     rights = {"may_set": may_set(), "remedy": sudoers_remedy()} if modes else {}
-    return {"state": state(root), "power_modes": {str(number): name for number, name in modes.items()}, "rights": rights}
+    return {
+        "state": state(root),
+        "power_modes": {str(number): name for number, name in modes.items()},
+        "rights": rights,
+    }
 
 
 def throttling_between(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
@@ -214,13 +246,19 @@ def events_between(before: dict[str, Any], after: dict[str, Any]) -> dict[str, i
 
 
 def clocks_fell(before: dict[str, Any], after: dict[str, Any]) -> bool:
-    """Whether a clock is lower that was held at one frequency; free clocks come and go with the load, which says nothing."""
+    """Whether a clock is lower that was held at one frequency; free clocks come and go with the load, which
+    says nothing.
+    """
     earlier, now = before["clocks_mhz"], after["clocks_mhz"]
-    return bool(before["clocks_fixed"]) and any(now[name] < FALLEN * earlier[name] for name in earlier.keys() & now.keys())
+    return bool(before["clocks_fixed"]) and any(
+        now[name] < FALLEN * earlier[name] for name in earlier.keys() & now.keys()
+    )
 
 
 class Watch:
-    """Looks at the board between the pairs of a measurement. `dropped` are the reasons of each pair that was thrown away."""
+    """Looks at the board between the pairs of a measurement. `dropped` are the reasons of each pair that was
+    thrown away.
+    """
 
     def __init__(self, root: str = "/"):
         self._root = root
@@ -238,7 +276,9 @@ class Watch:
         return bool(reasons)
 
     def rest(self, left_s: float, *, kept: int) -> None:
-        """A pause after a throttled pair. RefusedError of the kind noisy if no time is left, and fewer than two pairs were kept."""
+        """A pause after a throttled pair. RefusedError of the kind noisy if no time is left, and fewer than
+        two pairs were kept.
+        """
         if left_s <= 0 and kept < 2:
             raise RefusedError(self._complaint(kept), kind="noisy")
         time.sleep(max(0.0, min(PAUSE_S, left_s)))

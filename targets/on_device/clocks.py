@@ -1,19 +1,22 @@
 """Sets a Jetson's power mode and fixes its clocks while a search runs, and puts back what was there before.
 
-Nothing here runs unless it is asked for (`--set-clocks`). A process of its own does it, the guard: it restores when it is told to,
-and when the worker that started it is gone, killed or cut off. Before anything is changed, what was there is written to a
-state file, and a lock is held for as long as the guard lives. If the guard itself is killed, the file remains without the lock,
-and the next worker on the device restores first.
+Nothing here runs unless it is asked for (`--set-clocks`). A process of its own does it, the guard: it
+restores when it is told to, and when the worker that started it is gone, killed or cut off. Before anything
+is changed, what was there is written to a state file, and a lock is held for as long as the guard lives. If
+the guard itself is killed, the file remains without the lock, and the next worker on the device restores
+first.
 
-`nvpmodel -m ID` asks whether to reboot where a mode has other cores or parts of the GPU; it is answered with "no":
+`nvpmodel -m ID` asks whether to reboot where a mode has other cores or parts of the GPU; it is answered with
+"no":
 
     NVPM WARN: Reboot required for changing to this power mode: 1
     NVPM WARN: DO YOU WANT TO REBOOT NOW? enter YES/yes to confirm:
     NVPM ERROR: optMask is 1, no request for power mode
 
-`jetson_clocks --store FILE` keeps minima, maxima and the memory's clock, `jetson_clocks` sets the power mode's maxima,
-`jetson_clocks --restore FILE` puts the stored ones back (docs.nvidia.com/jetson/archives/r36.3/DeveloperGuide/SD/
-PlatformPowerAndPerformance). All three need root: `sudo -n` never asks for a password.
+`jetson_clocks --store FILE` keeps minima, maxima and the memory's clock, `jetson_clocks` sets the power
+mode's maxima, `jetson_clocks --restore FILE` puts the stored ones back
+(docs.nvidia.com/jetson/archives/r36.3/DeveloperGuide/SD/ PlatformPowerAndPerformance). All three need root:
+`sudo -n` never asks for a password.
 """
 
 from __future__ import annotations
@@ -59,15 +62,20 @@ class Clocks:
         self._lock: IO[str] | None = None
 
     def set(self, power_mode: str | None) -> dict[str, Any]:
-        """Switches to the power mode (None: the present one) and fixes the clocks; what was there, and what is now.
+        """Switches to the power mode (None: the present one) and fixes the clocks; what was there, and what
+        is now.
 
-        CannotSetError where the device has no power modes, or not this one, is set by another process, needs a reboot, or
-        has no rights for it.
+        CannotSetError where the device has no power modes, or not this one, is set by another process, needs
+        a reboot, or has no rights for it.
         """
         modes, before = care.power_modes(self._root), care.power_mode_number(self._root)
         if not modes or before is None:
             raise CannotSetError("This device has no nvpmodel power modes: leave out --set-clocks.")
-        wanted = next((number for number, name in modes.items() if name == power_mode), None) if power_mode else before
+        wanted = (
+            next((number for number, name in modes.items() if name == power_mode), None)
+            if power_mode
+            else before
+        )
         if wanted is None:
             raise CannotSetError(
                 f"This device has no power mode {power_mode!r}, but {', '.join(modes.values())}: "
@@ -75,7 +83,9 @@ class Clocks:
             )
         self._folder.mkdir(parents=True, exist_ok=True)
         if not self._locked(wait_s=LOCK_WAIT_S):
-            raise CannotSetError("Another search on this device has set its clocks: wait for it, or leave out --set-clocks.")
+            raise CannotSetError(
+                "Another search on this device has set its clocks: wait for it, or leave out --set-clocks."
+            )
         try:
             self._restore_left()  # of a process that was killed
             before = care.power_mode_number(self._root)
@@ -99,10 +109,14 @@ class Clocks:
                 f"run `sudo nvpmodel -m {wanted}` there, answer YES, and start again."
             )
         if care.power_mode_number(self._root) != wanted:
-            raise CannotSetError(f"The device did not switch to the power mode {name}: {told or 'nvpmodel said nothing'}.")
+            raise CannotSetError(
+                f"The device did not switch to the power mode {name}: {told or 'nvpmodel said nothing'}."
+            )
 
     def restore(self) -> bool:
-        """Puts back what `set` changed, if this process did, and lets the lock go; whether there was something to restore."""
+        """Puts back what `set` changed, if this process did, and lets the lock go; whether there was
+        something to restore.
+        """
         if self._lock is None:
             return False
         try:
@@ -112,7 +126,9 @@ class Clocks:
             self._lock = None
 
     def restore_left_behind(self) -> bool:
-        """Puts back what a process that was killed had changed; False if there is nothing, or its process still lives."""
+        """Puts back what a process that was killed had changed; False if there is nothing, or its process
+        still lives.
+        """
         if not self._file.exists() or not self._locked():
             return False
         return self.restore()
@@ -132,7 +148,9 @@ class Clocks:
         return True
 
     def _locked(self, *, wait_s: float = 0.0) -> bool:
-        """Takes the lock that lives as long as this process; False if another process has it for longer than `wait_s`."""
+        """Takes the lock that lives as long as this process; False if another process has it for longer than
+        `wait_s`.
+        """
         if self._lock is not None:
             return True
         lock, deadline = (self._folder / "clocks.lock").open("a"), time.monotonic() + wait_s
@@ -153,7 +171,12 @@ class Clocks:
         command: list[str] = ["sudo", "-n", tool, *arguments]
         try:
             done = subprocess.run(
-                command, input=answer.encode(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=TIMEOUT_S, check=False
+                command,
+                input=answer.encode(),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                timeout=TIMEOUT_S,
+                check=False,
             )
         except (OSError, subprocess.TimeoutExpired) as error:
             raise CannotSetError(f"`{' '.join(command)}` cannot be run on the device: {error}.") from error
@@ -163,13 +186,16 @@ class Clocks:
         return told
 
 
-# --- the guard: a process that sets the clocks, and puts them back when the worker that started it is gone, however it went
+# --- the guard: a process that sets the clocks, and puts them back when the worker that started it is gone,
+# however it went
 
 GUARD = "import sys; sys.path.append({parent!r}); from {package}.clocks import guard; guard({request!r})"
 
 
 def guard(request: Request) -> None:
-    """Sets the clocks, says so in a line of JSON, waits for standard input to say anything or to close, and puts them back."""
+    """Sets the clocks, says so in a line of JSON, waits for standard input to say anything or to close, and
+    puts them back.
+    """
     ours = Clocks(state_folder(), root=request["root"])
 
     def restored(*_: Any) -> None:
@@ -196,21 +222,27 @@ _guards: list[subprocess.Popen[bytes]] = []
 
 
 def set_clocks(_: Any, request: Request) -> dict[str, Any]:
-    """Sets the power mode `request["power_mode"]` (null: the present one) and fixes the clocks until restore_clocks, or until
-    this process is gone; if that was done, it says so again. CannotSetError says why not."""
+    """Sets the power mode `request["power_mode"]` (null: the present one) and fixes the clocks until
+    restore_clocks, or until this process is gone; if that was done, it says so again. CannotSetError says why
+    not.
+    """
     if _guards and _guards[-1].poll() is None:
         return {"held": True}
     here = Path(__file__).resolve().parent
     wanted = {"power_mode": request["power_mode"], "root": request.get("root", "/")}
     code = GUARD.format(parent=str(here.parent), package=here.name, request=wanted)
-    process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+    )
     told = _heard(process)
     _guards.append(process)
     return told
 
 
 def restore_clocks(_: Any, request: Request) -> dict[str, Any]:
-    """Puts back what set_clocks changed. CannotSetError where that fails; the next process on this device tries again."""
+    """Puts back what set_clocks changed. CannotSetError where that fails; the next process on this device
+    tries again.
+    """
     while _guards:
         process = _guards.pop()
         assert process.stdin is not None
@@ -232,7 +264,9 @@ def _heard(process: subprocess.Popen[bytes]) -> dict[str, Any]:
 
 
 def restore_left_behind(request: Request) -> None:
-    """Puts back what a process that was killed had changed on this device; a failure is told on standard error."""
+    """Puts back what a process that was killed had changed on this device; a failure is told on standard
+    error.
+    """
     try:
         Clocks(state_folder(), root=request.get("root", "/")).restore_left_behind()
     except (CannotSetError, OSError) as error:
@@ -261,7 +295,9 @@ def sudoers_remedy() -> str:
 
 
 def state_folder() -> Path:
-    """Where the state file is unless the caller says otherwise: in the user's cache folder, where it survives a reboot."""
+    """Where the state file is unless the caller says otherwise: in the user's cache folder, where it survives
+    a reboot.
+    """
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "autocompress" / "clocks"
 
 

@@ -1,7 +1,8 @@
-"""CUDA through ctypes: as much of the driver API as running and timing an engine needs, and no further dependency.
+"""CUDA through ctypes: as much of the driver API as running and timing an engine needs, and no further
+dependency.
 
-Everything is of one device, the first that the driver shows (`CUDA_VISIBLE_DEVICES` chooses), and of its primary context,
-which TensorRT uses too. Times are seconds, sizes bytes.
+Everything is of one device, the first that the driver shows (`CUDA_VISIBLE_DEVICES` chooses), and of its
+primary context, which TensorRT uses too. Times are seconds, sizes bytes.
 """
 
 from __future__ import annotations
@@ -31,9 +32,11 @@ class CudaError(RuntimeError):
 
 
 class Device(NamedTuple):
-    """What the driver says of the GPU: product name, compute capability (8, 7), newest CUDA version it serves (12, 6).
+    """What the driver says of the GPU: product name, compute capability (8, 7), newest CUDA version it serves
+    (12, 6).
 
-    `processors` are its multiprocessors (SMs) in use: every Orin has the name "Orin", and some power modes switch SMs off.
+    `processors` are its multiprocessors (SMs) in use: every Orin has the name "Orin", and some power modes
+    switch SMs off.
     """
 
     name: str
@@ -43,7 +46,9 @@ class Device(NamedTuple):
 
 
 class Cuda:
-    """The driver with the primary context of the first GPU current in this thread. RefusedError without driver or GPU."""
+    """The driver with the primary context of the first GPU current in this thread. RefusedError without
+    driver or GPU.
+    """
 
     def __init__(self) -> None:
         loader = getattr(ctypes, "WinDLL", ctypes.CDLL)
@@ -51,14 +56,16 @@ class Cuda:
             self._library = loader(_LIBRARY)
         except OSError as error:
             raise RefusedError(
-                f"This machine has no NVIDIA driver ({_LIBRARY} cannot be loaded). {_DRIVER_REMEDY}", kind="unavailable"
+                f"This machine has no NVIDIA driver ({_LIBRARY} cannot be loaded). {_DRIVER_REMEDY}",
+                kind="unavailable",
             ) from error
         try:
             self.call("cuInit", 0)
             count = self._read("cuDeviceGetCount", ctypes.c_int())
         except CudaError as error:
             raise RefusedError(
-                f"NVIDIA's driver finds no GPU that it can use ({error}). {_DRIVER_REMEDY}", kind="unavailable"
+                f"NVIDIA's driver finds no GPU that it can use ({error}). {_DRIVER_REMEDY}",
+                kind="unavailable",
             ) from error
         if count < 1:
             raise RefusedError(f"NVIDIA's driver finds no GPU. {_DRIVER_REMEDY}", kind="unavailable")
@@ -104,7 +111,9 @@ class Cuda:
         return Event(self, self._pointer("cuEventCreate", ctypes.c_uint(0)))
 
     def captured(self, stream: Stream, enqueue: Callable[[], None]) -> Graph:
-        """What `enqueue` puts into the stream, as a graph; nothing runs. CudaError when it cannot be captured."""
+        """What `enqueue` puts into the stream, as a graph; nothing runs. CudaError when it cannot be
+        captured.
+        """
         self.call("cuStreamBeginCapture_v2", stream.handle, ctypes.c_int(_THREAD_LOCAL))
         graph = ctypes.c_void_p()
         try:
@@ -169,13 +178,17 @@ class Memory(_Owned):
         """Copies a contiguous array of exactly this size; it must live until the stream was waited for."""
         self._require(array)
         pointer = ctypes.c_void_p(array.ctypes.data)
-        self._cuda.call("cuMemcpyHtoDAsync_v2", self.handle, pointer, ctypes.c_size_t(array.nbytes), stream.handle)
+        self._cuda.call(
+            "cuMemcpyHtoDAsync_v2", self.handle, pointer, ctypes.c_size_t(array.nbytes), stream.handle
+        )
 
     def read(self, array: np.ndarray[Any, Any], stream: Stream) -> None:
         """Fills a contiguous array of exactly this size; its values are there once the stream was waited for."""
         self._require(array)
         pointer = ctypes.c_void_p(array.ctypes.data)
-        self._cuda.call("cuMemcpyDtoHAsync_v2", pointer, self.handle, ctypes.c_size_t(array.nbytes), stream.handle)
+        self._cuda.call(
+            "cuMemcpyDtoHAsync_v2", pointer, self.handle, ctypes.c_size_t(array.nbytes), stream.handle
+        )
 
     def _require(self, array: np.ndarray[Any, Any]) -> None:
         if array.nbytes != self.size or not array.flags.c_contiguous:
@@ -205,7 +218,9 @@ class Event(_Owned):
         self._cuda.call("cuEventRecord", self.handle, stream.handle)
 
     def seconds_since(self, earlier: Event) -> float:
-        """Seconds between two marks, both passed; the GPU's clock has a resolution of about half a microsecond."""
+        """Seconds between two marks, both passed; the GPU's clock has a resolution of about half a
+        microsecond.
+        """
         milliseconds = ctypes.c_float()
         self._cuda.call("cuEventElapsedTime", ctypes.byref(milliseconds), earlier.handle, self.handle)
         return 1e-3 * milliseconds.value
@@ -223,7 +238,9 @@ class Graph(_Owned):
 
 
 def gpu_clock_mhz() -> float | None:
-    """The clock of the GPU's processors now, by NVML; None where that does not tell (a Jetson: care.py reads its clocks)."""
+    """The clock of the GPU's processors now, by NVML; None where that does not tell (a Jetson: care.py reads
+    its clocks).
+    """
     with contextlib.suppress(OSError, AttributeError):
         nvml = ctypes.CDLL("nvml.dll" if sys.platform == "win32" else "libnvidia-ml.so.1")
         device, clock = ctypes.c_void_p(), ctypes.c_uint()

@@ -12,7 +12,9 @@ from .runtime import Feeds, Input, RefusedError
 
 
 def require_batch(inputs: Sequence[Input], batch: int, shapes: dict[str, list[int]]) -> None:
-    """Refuses a batch size other than the one that the model fixes; an input in `shapes` is the caller's business."""
+    """Refuses a batch size other than the one that the model fixes; an input in `shapes` is the caller's
+    business.
+    """
     for item in inputs:
         fixed = item.shape[0] if item.shape else None
         if isinstance(fixed, int) and fixed != batch and item.name not in shapes:
@@ -24,7 +26,9 @@ def require_batch(inputs: Sequence[Input], batch: int, shapes: dict[str, list[in
 
 
 def random_feeds(inputs: Sequence[Input], batch: int, shapes: dict[str, list[int]]) -> Feeds:
-    """Seeded random arrays for every input: dynamic dimension 0 is the batch, others must be named in `shapes`."""
+    """Seeded random arrays for every input: dynamic dimension 0 is the batch, others must be named in
+    `shapes`.
+    """
     rng, feeds = np.random.default_rng(0), {}
     for item in inputs:
         shape = shapes.get(item.name) or ([batch, *item.shape[1:]] if item.shape else [])
@@ -42,7 +46,9 @@ def random_feeds(inputs: Sequence[Input], batch: int, shapes: dict[str, list[int
 
 
 def stored_arrays(path: str | None) -> list[Any] | None:
-    """The input arrays "0", "1" … of an .npz file, or of a folder of .npy files (mapped, not read). None without a path."""
+    """The input arrays "0", "1" … of an .npz file, or of a folder of .npy files (mapped, not read). None
+    without a path.
+    """
     if not path:
         return None
     if Path(path).is_dir():
@@ -67,7 +73,9 @@ def stored_shapes(path: str | None) -> list[tuple[int, ...]] | None:
     return [found[key] for key in sorted(found)]
 
 
-def feeds_of(inputs: Sequence[Input], arrays: list[Any] | None, batch: int, shapes: dict[str, list[int]]) -> Feeds:
+def feeds_of(
+    inputs: Sequence[Input], arrays: list[Any] | None, batch: int, shapes: dict[str, list[int]]
+) -> Feeds:
     """One batch for every input: the first stored samples, or random ones where nothing is stored."""
     if arrays is None:
         return random_feeds(inputs, batch, shapes)

@@ -27,7 +27,10 @@ def machine_facts(request: Request) -> dict[str, Any]:
     if mode is not None and clocks_fixed(request.get("root", "/")):
         governor = "fixed"  # jetson_clocks leaves the governor's name as it was
     return {
-        "cpu_model": info.get("model name") or info.get("CPU part") or platform.processor() or platform.machine(),
+        "cpu_model": info.get("model name")
+        or info.get("CPU part")
+        or platform.processor()
+        or platform.machine(),
         "flags": [flag for flag in FLAGS if flag in present],
         "governor": governor,
         "threads": request["threads"],
@@ -52,8 +55,8 @@ def machine_identity(root: str = "/") -> str | None:
 def is_emulated() -> bool:
     """Whether this process runs in qemu's user mode, which imitates another processor.
 
-    The emulator answers for its own process as if it were not there, but not for others: so a child asks about its parent.
-    Call it before there are threads, since it forks.
+    The emulator answers for its own process as if it were not there, but not for others: so a child asks
+    about its parent. Call it before there are threads, since it forks.
     """
     if not Path("/proc/self/exe").exists():
         return False

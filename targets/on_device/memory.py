@@ -12,7 +12,8 @@ from .runtime import Feeds, Request
 
 
 def peak_memory(runtime: Any, request: Request, feeds: Feeds) -> int | None:
-    """Bytes that loading and running the candidate adds to resident memory at its peak; None if the system hides it.
+    """Bytes that loading and running the candidate adds to resident memory at its peak; None if the system
+    hides it.
 
     The runtime's own code is in memory already: `measure` has run the candidate before.
     """

@@ -1,7 +1,8 @@
 """Which of OpenVINO's kernels computes which layer, in what precision and time.
 
-OpenVINO fuses operations and names a kernel after the last or the first of them. Before a model is compiled, every operation that
-computes a layer, and the scaling and bias behind it, is therefore named after the layer and a number: `conv1#3`.
+OpenVINO fuses operations and names a kernel after the last or the first of them. Before a model is compiled,
+every operation that computes a layer, and the scaling and bias behind it, is therefore named after the layer
+and a number: `conv1#3`.
 """
 
 from __future__ import annotations
@@ -9,7 +10,13 @@ from __future__ import annotations
 import re
 from typing import Any, Iterator
 
-COMPUTES = ("MatMul", "Convolution", "GroupConvolution", "ConvolutionBackpropData", "GroupConvolutionBackpropData")
+COMPUTES = (
+    "MatMul",
+    "Convolution",
+    "GroupConvolution",
+    "ConvolutionBackpropData",
+    "GroupConvolutionBackpropData",
+)
 FOLLOWS = ("Add", "Subtract", "Multiply")  # with a constant
 KERNELS = ("Convolution", "Deconvolution", "FullyConnected", "MatMul")
 BLOCKS = ("u4", "i4")  # of a kernel that unpacks its weights
@@ -49,7 +56,9 @@ def _constants(operations: Any) -> set[str]:
 
 
 def _stored(op: Any, constants: set[str]) -> Iterator[str]:
-    """The names of the stored tensors that an operation's constant inputs are made of, the first of each input first."""
+    """The names of the stored tensors that an operation's constant inputs are made of, the first of each
+    input first.
+    """
     for value in op.input_values():
         source = value.get_node()
         if source.get_name() in constants:
@@ -73,7 +82,9 @@ def _followers(op: Any, constants: set[str]) -> Iterator[Any]:
 
 
 def precisions(runtime_model: Any) -> dict[str, str]:
-    """By marked name, the precision that its kernel computes in: int8 (products of integers), block4, float32, bfloat16 …"""
+    """By marked name, the precision that its kernel computes in: int8 (products of integers), block4,
+    float32, bfloat16 …
+    """
     found: dict[str, str] = {}
     for op in runtime_model.get_ordered_ops():
         facts = {name: value.astype(str) for name, value in op.get_rt_info().items() if name in FACTS}
@@ -86,7 +97,9 @@ def precisions(runtime_model: Any) -> dict[str, str]:
 
 
 def _precision(kernel: str, inputs: str) -> str:
-    """`kernel` ends in what it computes in (`jit_avx2_I8`, `brgemm_avx2_f32`); `inputs` is the narrowest that comes in."""
+    """`kernel` ends in what it computes in (`jit_avx2_I8`, `brgemm_avx2_f32`); `inputs` is the narrowest that
+    comes in.
+    """
     kind = kernel.rpartition("_")[2].lower()
     if kind in ("i8", "u8"):
         return "int8"
@@ -99,5 +112,8 @@ def kernel_sums(request: Any, *, runs: int) -> dict[str, float]:
     OpenVINO tells the mean in whole microseconds, cut off: half of one is added.
     """
     executed = [kernel for kernel in request.profiling_info if kernel.status == kernel.status.EXECUTED]
-    named = {f"{item.node_type} of {item.node_name}" if item.node_type == "Reorder" else item.node_name: item for item in executed}
+    named = {
+        f"{item.node_type} of {item.node_name}" if item.node_type == "Reorder" else item.node_name: item
+        for item in executed
+    }
     return {name: runs * (item.real_time.total_seconds() + 0.5e-6) for name, item in named.items()}

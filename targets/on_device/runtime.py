@@ -1,4 +1,6 @@
-"""What a runtime must offer to be run and timed. Implementations: runtime_<name>.py, each the only one that imports its library."""
+"""What a runtime must offer to be run and timed. Implementations: runtime_<name>.py, each the only one that
+imports its library.
+"""
 
 from __future__ import annotations
 
@@ -29,11 +31,11 @@ class RefusedError(Exception):
 
 
 def refused_option(library: str, name: str, value: str, reason: str) -> RefusedError:
-    """The error of a profile's runtime option that the library does not take; `reason` in the library's words."""
+    """The error of a profile's runtime option that the library does not take; `reason` in the library's
+    words.
+    """
     told = " ".join(reason.split()).rstrip(".")
-    message = (
-        f"{library} refuses the target's runtime option {name} = {value!r} ({told}): mend it, or remove it from runtime_options."
-    )
+    message = f"{library} refuses the target's runtime option {name} = {value!r} ({told}): mend it, or remove it from runtime_options."
     return RefusedError(message, kind="input")
 
 
@@ -53,7 +55,9 @@ class Bound(Protocol):
         ...
 
     def block(self, count: int) -> tuple[float, float, list[float]]:
-        """Seconds per inference of `count` inferences in the request's timer and in wall-clock time; wall-clock seconds of each."""
+        """Seconds per inference of `count` inferences in the request's timer and in wall-clock time;
+        wall-clock seconds of each.
+        """
         ...
 
 
@@ -73,7 +77,9 @@ class Session(Protocol):
 
 
 class Runtime(Protocol):
-    """A module runtime_<name>.py. `ERRORS` are the library's own exceptions: they become replies, everything else is a bug."""
+    """A module runtime_<name>.py. `ERRORS` are the library's own exceptions: they become replies, everything
+    else is a bug.
+    """
 
     ERRORS: tuple[type[BaseException], ...]
 
@@ -82,16 +88,21 @@ class Runtime(Protocol):
     def facts(self, request: Request) -> dict[str, Any]:
         """What it adds to the environment: fields of profiles.environment.Environment.
 
-        RefusedError for a runtime option that the library does not take, where it can tell before it has a model.
+        RefusedError for a runtime option that the library does not take, where it can tell before it has a
+        model.
         """
         ...
 
     def open_session(self, model: str, request: Request) -> Session:
-        """A session with what the request says: threads, options of the profile. `exact`: integer sums that cannot saturate."""
+        """A session with what the request says: threads, options of the profile. `exact`: integer sums that
+        cannot saturate.
+        """
         ...
 
     def optimized(self, request: Request) -> dict[str, Any]:
-        """What the runtime made of the model (`request["model"]`): for the precision by layer; see targets/precision.py."""
+        """What the runtime made of the model (`request["model"]`): for the precision by layer; see
+        targets/precision.py.
+        """
         ...
 
     def profile(self, request: Request, arrays: Any) -> dict[str, Any]:
@@ -104,7 +115,9 @@ class DeviceRuntime(Runtime, Protocol):
     """A runtime that builds engines on a device with a memory of its own."""
 
     def prepare(self, request: Request) -> None:
-        """Builds what `measure` opens, so that building takes none of its time; see `engine_builds` of TimingConfig."""
+        """Builds what `measure` opens, so that building takes none of its time; see `engine_builds` of
+        TimingConfig.
+        """
         ...
 
     def peak_memory(self, request: Request, feeds: Feeds) -> int:
@@ -129,7 +142,11 @@ def load_runtime(name: str) -> Runtime:
     return runtime
 
 
-PROFILE_WARM_UP, PROFILE_LEAST, PROFILE_MOST = 5, 10, 500  # inferences under a profiler: ONNX Runtime's keeps a million events
+PROFILE_WARM_UP, PROFILE_LEAST, PROFILE_MOST = (
+    5,
+    10,
+    500,
+)  # inferences under a profiler: ONNX Runtime's keeps a million events
 
 
 def repeated(infer: Callable[[], Any], profile_s: float) -> int:

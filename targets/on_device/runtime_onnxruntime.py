@@ -103,7 +103,9 @@ def _options(request: Request, *, also_disabled: str = "") -> Any:
 
 
 def optimized(request: Request) -> dict[str, Any]:
-    """Writes the optimized graph, but for the NCHWc layout of float32 convolutions: it would rename their weights."""
+    """Writes the optimized graph, but for the NCHWc layout of float32 convolutions: it would rename their
+    weights.
+    """
     options = _options(request, also_disabled="NchwcTransformer")
     options.optimized_model_filepath = request["output"]
     _session(request["model"], request, options)
@@ -113,15 +115,17 @@ def optimized(request: Request) -> dict[str, Any]:
 def profile(request: Request, arrays: Any) -> dict[str, Any]:
     """Seconds per inference of each kernel, by the runtime's name for it, as its profiler sees them.
 
-    The mean of the middle half of an inference's durations: the profiler counts whole microseconds, so that a median of
-    short kernels would be rounded, and a mean would hold every interruption.
+    The mean of the middle half of an inference's durations: the profiler counts whole microseconds, so that a
+    median of short kernels would be rounded, and a mean would hold every interruption.
     """
     with tempfile.TemporaryDirectory(prefix="autocompress-profile-") as folder:
         options = _options(request)
         options.enable_profiling = True
         options.profile_file_prefix = str(Path(folder) / "profile")
         session = _session(request["model"], request, options)
-        feeds = feeds_of(OrtSession(session, request).inputs, arrays, request["batch"], request.get("shapes") or {})
+        feeds = feeds_of(
+            OrtSession(session, request).inputs, arrays, request["batch"], request.get("shapes") or {}
+        )
         for _ in range(PROFILE_WARM_UP):
             session.run(None, feeds)
         runs = repeated(partial(session.run, None, feeds), request["profile_s"])
@@ -132,7 +136,10 @@ def profile(request: Request, arrays: Any) -> dict[str, Any]:
         if event.get("cat") == "Node" and name.endswith(KERNEL):
             durations.setdefault(name[: -len(KERNEL)], []).append(event["dur"])
     # A kernel inside a loop runs several times in an inference.
-    per_run = {name: 1e-6 * middle_mean(times) * len(times) / (runs + PROFILE_WARM_UP) for name, times in durations.items()}
+    per_run = {
+        name: 1e-6 * middle_mean(times) * len(times) / (runs + PROFILE_WARM_UP)
+        for name, times in durations.items()
+    }
     return {"runs": runs, "kernels": per_run}
 
 

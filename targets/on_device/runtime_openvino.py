@@ -21,7 +21,9 @@ from .runtime import PROFILE_WARM_UP, Feeds, HostTimed, Input, Request, refused_
 
 ERRORS = (RuntimeError,)  # all that OpenVINO raises
 CORE = ov.Core()
-CORE.get_property("CPU", "FULL_DEVICE_NAME")  # loads the kernels: here, and not in what a model adds to memory
+CORE.get_property(
+    "CPU", "FULL_DEVICE_NAME"
+)  # loads the kernels: here, and not in what a model adds to memory
 
 Shapes = Dict[str, Tuple[int, ...]]
 
@@ -38,9 +40,13 @@ def facts(request: Request) -> dict[str, Any]:
 
 
 def _require_options(options: Mapping[str, str]) -> None:
-    """RefusedError for the first of a profile's runtime_options that OpenVINO does not know or whose value it does not take."""
+    """RefusedError for the first of a profile's runtime_options that OpenVINO does not know or whose value it
+    does not take.
+    """
     core = ov.Core()  # one of its own, since it keeps what it accepts
-    known = core.get_property("CPU", "SUPPORTED_PROPERTIES")  # loads the kernels, without which everything is accepted
+    known = core.get_property(
+        "CPU", "SUPPORTED_PROPERTIES"
+    )  # loads the kernels, without which everything is accepted
     for name, value in options.items():
         try:
             core.set_property("CPU", {name: value})
@@ -68,7 +74,9 @@ class OpenVinoSession:
         return [np.array(tensor.data) for tensor in inference.output_tensors]
 
     def bind(self, feeds: Feeds) -> HostTimed:
-        """See Session. `infer` computes in the calling thread, and in as many others as the request has further threads."""
+        """See Session. `infer` computes in the calling thread, and in as many others as the request has
+        further threads.
+        """
         return HostTimed(partial(self._bound(feeds).infer, share_outputs=True), self._request)
 
     def _bound(self, feeds: Feeds) -> Any:
@@ -77,7 +85,9 @@ class OpenVinoSession:
         if key not in self._requests:
             self._requests[key] = compiled(self._model.clone(), feeds, self._request).create_infer_request()
         for index, item in enumerate(self.inputs):
-            self._requests[key].set_input_tensor(index, ov.Tensor(_writeable(feeds[item.name]), shared_memory=True))
+            self._requests[key].set_input_tensor(
+                index, ov.Tensor(_writeable(feeds[item.name]), shared_memory=True)
+            )
         return self._requests[key]
 
 
@@ -121,7 +131,10 @@ def profile(request: Request, arrays: Any) -> dict[str, Any]:
     before = kernel_sums(inference, runs=PROFILE_WARM_UP)
     runs = repeated(inference.infer, request["profile_s"])
     sums = kernel_sums(inference, runs=PROFILE_WARM_UP + runs)
-    return {"runs": runs, "kernels": {name: max(0.0, total - before.get(name, 0.0)) / runs for name, total in sums.items()}}
+    return {
+        "runs": runs,
+        "kernels": {name: max(0.0, total - before.get(name, 0.0)) / runs for name, total in sums.items()},
+    }
 
 
 def _marked(request: Request, arrays: Any) -> tuple[Any, Feeds]:

@@ -1,4 +1,6 @@
-"""tegrastats: what NVIDIA's tool alone tells without root's rights. It prints a line at every interval until it is killed."""
+"""tegrastats: what NVIDIA's tool alone tells without root's rights. It prints a line at every interval until
+it is killed.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ OFF_C = -100.0  # a sensor that is powered down says -256
 
 
 def tegrastats(root: str = "/") -> dict[str, Any]:
-    """What only tegrastats tells without root's rights (power drawn, the memory's clock); empty where it is not."""
+    """What only tegrastats tells without root's rights (power drawn, the memory's clock); empty where it is
+    not.
+    """
     tool = shutil.which("tegrastats") if root == "/" else None
     return parse_tegrastats(first_line([tool, "--interval", "100"], timeout_s=TIMEOUT_S)) if tool else {}
 
@@ -22,7 +26,11 @@ def first_line(command: list[str], *, timeout_s: float) -> str:
     """The first line that a program writes that would never end on its own; it is ended in any case."""
     try:
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
         )
     except OSError:
         return ""
@@ -41,8 +49,9 @@ def first_line(command: list[str], *, timeout_s: float) -> str:
 def parse_tegrastats(line: str) -> dict[str, Any]:
     """Temperatures (°C), power by rail (W) and clocks (MHz) of one line; what it does not have is left out.
 
-    `GR3D_FREQ 37%@[624]` and `@[1300,1300]` are JetPack 6 and later, `37%@624` is JetPack 5, and without root there is no `@`
-    (github.com/rbonghi/jetson_stats/pull/894 has all three); a rail is `VDD_IN 5079mW/5079mW`: now, and on average.
+    `GR3D_FREQ 37%@[624]` and `@[1300,1300]` are JetPack 6 and later, `37%@624` is JetPack 5, and without root
+    there is no `@` (github.com/rbonghi/jetson_stats/pull/894 has all three); a rail is `VDD_IN
+    5079mW/5079mW`: now, and on average.
     """
     warmth = {name: float(value) for name, value in re.findall(r"(?<![\w%])(\w+)@(-?[\d.]+)C\b", line)}
     found: dict[str, Any] = {

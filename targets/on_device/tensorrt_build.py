@@ -1,8 +1,10 @@
-"""Building an engine: one way through TensorRT 8.5 to 11 and TensorRT for RTX. Needs no GPU itself (RTX builds without one).
+"""Building an engine: one way through TensorRT 8.5 to 11 and TensorRT for RTX. Needs no GPU itself (RTX
+builds without one).
 
-A model is built for the shapes that it is measured with, no others. What it computes in is said by the model: since 10 by
-strong typing; before, by the flags that it needs, with float32 layers held in float32 beside float16 ones. Flags are looked up
-by name, because versions differ: STRONGLY_TYPED is new in 10; EXPLICIT_BATCH, FP16 and INT8 are gone in 11 and in RTX.
+A model is built for the shapes that it is measured with, no others. What it computes in is said by the model:
+since 10 by strong typing; before, by the flags that it needs, with float32 layers held in float32 beside
+float16 ones. Flags are looked up by name, because versions differ: STRONGLY_TYPED is new in 10;
+EXPLICIT_BATCH, FP16 and INT8 are gone in 11 and in RTX.
 """
 
 from __future__ import annotations
@@ -25,7 +27,9 @@ class EngineError(RuntimeError):
 
 
 class Shapes(NamedTuple):
-    """Sizes of dynamic dimensions: `named` whole inputs first, then `batch` for dimension 0, then those of stored samples."""
+    """Sizes of dynamic dimensions: `named` whole inputs first, then `batch` for dimension 0, then those of
+    stored samples.
+    """
 
     batch: int
     named: Mapping[str, Sequence[int]]
@@ -46,7 +50,9 @@ class Shapes(NamedTuple):
             sizes[0] = self.batch
         if self.stored is not None and index < len(self.stored):
             known = self.stored[index]
-            sizes = [known[axis] if size < 0 and axis < len(known) else size for axis, size in enumerate(sizes)]
+            sizes = [
+                known[axis] if size < 0 and axis < len(known) else size for axis, size in enumerate(sizes)
+            ]
         if any(size < 0 for size in sizes):
             example = ",".join(str(size) if size > 0 else "32" for size in sizes)
             raise RefusedError(
@@ -57,10 +63,11 @@ class Shapes(NamedTuple):
 
 
 class Built(NamedTuple):
-    """A serialized engine, the timing cache it leaves (None: kept none), seconds it took, and the flags that were set.
+    """A serialized engine, the timing cache it leaves (None: kept none), seconds it took, and the flags that
+    were set.
 
-    `inputs` are name and shape of the model's inputs as it declares them, -1 for a dynamic size; `outputs` the names of its
-    outputs. Both are in the model's order, which need not be the engine's.
+    `inputs` are name and shape of the model's inputs as it declares them, -1 for a dynamic size; `outputs`
+    the names of its outputs. Both are in the model's order, which need not be the engine's.
     """
 
     plan: bytes
@@ -92,7 +99,9 @@ def logger_of(trt: Any) -> Any:
 
 
 def created(kind: Any, log: Any) -> Any:
-    """A Builder or Runtime (`kind`). EngineError when there is none: the library does not fit the driver, or memory is short."""
+    """A Builder or Runtime (`kind`). EngineError when there is none: the library does not fit the driver, or
+    memory is short.
+    """
     try:
         return kind(log)
     except TypeError as error:  # what the binding makes of a null pointer
@@ -113,7 +122,9 @@ def read_options(request: Request) -> dict[str, str]:
     for name, value in given.items():
         if value and not (value in ("0", "1") if name == "tf32" else value.isdecimal()):
             allowed = '"0" or "1"' if name == "tf32" else "a whole number"
-            raise RefusedError(f"The target's runtime option {name} = {value!r} must be {allowed}.", kind="input")
+            raise RefusedError(
+                f"The target's runtime option {name} = {value!r} must be {allowed}.", kind="input"
+            )
     return {**OPTIONS, **given}
 
 
@@ -127,10 +138,11 @@ def build(
     timings: bytes | None = None,
     capability: tuple[int, int] | None = None,
 ) -> Built:
-    """The engine of an ONNX file. EngineError says what TensorRT refused, RefusedError that it would misread the file.
+    """The engine of an ONNX file. EngineError says what TensorRT refused, RefusedError that it would misread
+    the file.
 
-    `timings`: a timing cache to begin with (b"" for a new one; None: use none). `capability` is that of the GPU to build
-    for, where it can be said (RTX); without it the engine is for all that the library serves.
+    `timings`: a timing cache to begin with (b"" for a new one; None: use none). `capability` is that of the
+    GPU to build for, where it can be said (RTX); without it the engine is for all that the library serves.
     """
     started = time.perf_counter()
     unreadable = why_unreadable(str(trt.__version__), model)
@@ -141,7 +153,9 @@ def build(
     parser = trt.OnnxParser(network, log)
     if not parser.parse_from_file(model):
         first = parser.get_error(0) if parser.num_errors else None
-        raise EngineError(f"TensorRT cannot read the model: {_hinted(trt, describe(first) if first else log.said())}")
+        raise EngineError(
+            f"TensorRT cannot read the model: {_hinted(trt, describe(first) if first else log.said())}"
+        )
     inputs = [network.get_input(index) for index in range(network.num_inputs)]
     declared = [[item.name, list(item.shape)] for item in inputs]
     outputs = [network.get_output(index).name for index in range(network.num_outputs)]
@@ -173,13 +187,21 @@ def build(
 def _hinted(trt: Any, reason: str) -> str:
     """A reason, and what mends it where TensorRT 8 is given integers as weights."""
     lines = lines_for(str(trt.__version__))
-    return reason if lines is None or "Int8" not in reason else f"{reason} (set {lines} in the target's TOML file)"
+    return (
+        reason
+        if lines is None or "Int8" not in reason
+        else f"{reason} (set {lines} in the target's TOML file)"
+    )
 
 
 def network_flags(trt: Any) -> int:
     """The bits of NetworkDefinitionCreationFlag that this version knows and wants."""
     known = trt.NetworkDefinitionCreationFlag
-    return sum(1 << int(getattr(known, name)) for name in ("EXPLICIT_BATCH", "STRONGLY_TYPED") if hasattr(known, name))
+    return sum(
+        1 << int(getattr(known, name))
+        for name in ("EXPLICIT_BATCH", "STRONGLY_TYPED")
+        if hasattr(known, name)
+    )
 
 
 def set_flags(trt: Any, network: Any, config: Any, options: Mapping[str, str]) -> tuple[str, ...]:
@@ -202,13 +224,15 @@ def set_flags(trt: Any, network: Any, config: Any, options: Mapping[str, str]) -
 
 
 def _weak_flags(trt: Any, network: Any) -> list[str]:
-    """The flags that the network's own types need; float32 layers beside float16 ones are told to stay float32.
+    """The flags that the network's own types need; float32 layers beside float16 ones are told to stay
+    float32.
 
-    So are float32 sums over an axis, and what computes their terms: squares of more than 256 have no float16. Types are followed
-    from tensors that have one by themselves: weak typing calls everything else float32.
+    So are float32 sums over an axis, and what computes their terms: squares of more than 256 have no float16.
+    Types are followed from tensors that have one by themselves: weak typing calls everything else float32.
     """
     kinds: dict[str, str] = {
-        network.get_input(index).name: network.get_input(index).dtype.name for index in range(network.num_inputs)
+        network.get_input(index).name: network.get_input(index).dtype.name
+        for index in range(network.num_inputs)
     }
     explicit: set[str] = set()  # results of DequantizeLinear: what takes them is for the builder to fuse
     plain = []
@@ -225,7 +249,11 @@ def _weak_flags(trt: Any, network: Any) -> list[str]:
                 explicit.add(output.name)
         if kind in _COMPUTING and kinds.get(first) == "FLOAT" and first not in explicit:
             plain.append(layer)
-        if kind in _LOSING_DIGITS and kinds.get(first) == "FLOAT" and layer.get_output(0).dtype.name == "FLOAT":
+        if (
+            kind in _LOSING_DIGITS
+            and kinds.get(first) == "FLOAT"
+            and layer.get_output(0).dtype.name == "FLOAT"
+        ):
             plain += [layer, *([makers[first]] if first in makers else [])]
         if kind == "ELEMENTWISE":
             makers[layer.get_output(0).name] = layer

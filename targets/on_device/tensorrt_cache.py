@@ -1,7 +1,8 @@
-"""What building leaves behind on the device: engines, timings of tactics, compiled kernels, in ~/.cache/autocompress/tensorrt.
+"""What building leaves behind on the device: engines, timings of tactics, compiled kernels, in
+~/.cache/autocompress/tensorrt.
 
-Files are written to a temporary name and renamed, so that workers may share the folder. What was used last stays, up to
-`LIMIT_BYTES`; everything can be deleted at any time.
+Files are written to a temporary name and renamed, so that workers may share the folder. What was used last
+stays, up to `LIMIT_BYTES`; everything can be deleted at any time.
 """
 
 from __future__ import annotations
@@ -37,7 +38,9 @@ def engine_key(model_digest: str, facts: dict[str, Any]) -> str:
 
 
 def declared_inputs(model_digest: str) -> list[Any] | None:
-    """Names and shapes (-1: dynamic) of a model's inputs, out of any engine of it that is kept; None if there is none."""
+    """Names and shapes (-1: dynamic) of a model's inputs, out of any engine of it that is kept; None if there
+    is none.
+    """
     for path in cache_folder().glob(f"{model_digest}-*.engine"):
         with contextlib.suppress(OSError, ValueError, KeyError), path.open("rb") as file:
             inputs: list[Any] = json.loads(file.readline())["inputs"]
@@ -55,7 +58,9 @@ def file_digest(path: str) -> str:
 
 
 def load_engine(key: str) -> tuple[bytes, dict[str, Any]] | None:
-    """A kept engine and what is known of it (build_s, flags, inputs, outputs), marked as used; None if none is kept whole."""
+    """A kept engine and what is known of it (build_s, flags, inputs, outputs), marked as used; None if none
+    is kept whole.
+    """
     path = cache_folder() / f"{key}.engine"
     with contextlib.suppress(OSError, ValueError):
         head, _, plan = path.read_bytes().partition(b"\n")
@@ -75,7 +80,9 @@ def keep_engine(key: str, plan: bytes, facts: dict[str, Any]) -> None:
 
 
 def load_blob(kind: str, device: str, version: str) -> bytes:
-    """The timings (`timing`) or compiled kernels (`runtime`) of a device and library version; empty if there are none."""
+    """The timings (`timing`) or compiled kernels (`runtime`) of a device and library version; empty if there
+    are none.
+    """
     with contextlib.suppress(OSError):
         data = _blob(kind, device, version).read_bytes()
         return data if len(data) <= _TIMINGS_LIMIT else b""
@@ -108,7 +115,9 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def _shrink(folder: Path) -> None:
-    """Removes the engines that were used least lately until the rest fits, and what a killed worker left half written."""
+    """Removes the engines that were used least lately until the rest fits, and what a killed worker left half
+    written.
+    """
     found = []
     for path in folder.iterdir():
         with contextlib.suppress(OSError):  # another worker removed it
@@ -128,4 +137,7 @@ def _shrink(folder: Path) -> None:
 
 def _unwritable(folder: Path, error: OSError) -> RefusedError:
     reason = error.strerror or str(error)
-    return RefusedError(f"Engines cannot be kept in {folder} ({reason}): free space there, or set XDG_CACHE_HOME.", kind="error")
+    return RefusedError(
+        f"Engines cannot be kept in {folder} ({reason}): free space there, or set XDG_CACHE_HOME.",
+        kind="error",
+    )

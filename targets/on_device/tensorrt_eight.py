@@ -1,7 +1,8 @@
-"""What TensorRT 8 (JetPack 5 and 6.0) reads otherwise than later ones, and what a target's TOML file must say for it.
+"""What TensorRT 8 (JetPack 5 and 6.0) reads otherwise than later ones, and what a target's TOML file must say
+for it.
 
-It lists opset 17, but its parser refuses no later file: it reads some operators of them wrongly, without an error
-(compress/onnx_file/opset.py has the source). It wants int8 weights in float32 behind a pair.
+It lists opset 17, but its parser refuses no later file: it reads some operators of them wrongly, without an
+error (compress/onnx_file/opset.py has the source). It wants int8 weights in float32 behind a pair.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ _DOMAIN, _VERSION = 1, 2  # of its OperatorSetIdProto
 
 
 def lines_for(version: str) -> str | None:
-    """What a profile must say for this TensorRT (`8.5.2`, and what follows a blank), as TOML; None for another than 8.
+    """What a profile must say for this TensorRT (`8.5.2`, and what follows a blank), as TOML; None for
+    another than 8.
 
     8.5 has no LayerNormalization, which is new in opset 17.
     """
@@ -39,7 +41,9 @@ def why_unreadable(version: str, model: str) -> str | None:
 
 
 def opset_of(path: str) -> int | None:
-    """The opset of the standard operators that an ONNX file says, read without loading it; None if it is no such file."""
+    """The opset of the standard operators that an ONNX file says, read without loading it; None if it is no
+    such file.
+    """
     try:
         with Path(path).open("rb") as file:
             return _read_opset(file)

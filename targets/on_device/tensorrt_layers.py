@@ -19,7 +19,9 @@ _PRECISIONS = (
     ("float16", r"fp16|half|float16"),
     ("float32", r"fp32|float"),
 )
-_COMPUTING = re.compile(r"conv|correlation|gemm|matmul|matrixmul|fullyconnected|matrix_multiply", re.IGNORECASE)
+_COMPUTING = re.compile(
+    r"conv|correlation|gemm|matmul|matrixmul|fullyconnected|matrix_multiply", re.IGNORECASE
+)
 _MOVING = re.compile(r"reformat|noop|no-op|constant|shuffle|signal|wait|copy", re.IGNORECASE)
 _NODE = re.compile(r"\[ONNX Layer: ([^\]]*)\]")
 
@@ -27,8 +29,8 @@ _NODE = re.compile(r"\[ONNX Layer: ([^\]]*)\]")
 def layer_precisions(layers: Sequence[Any]) -> dict[str, str]:
     """By ONNX node, the precision that it runs in: float32, float16, bfloat16, int8 or fp8.
 
-    Of several layers that a node is in, the one that computes counts (a convolution, a product), not those that move data.
-    A node whose layer tells no type is left out.
+    Of several layers that a node is in, the one that computes counts (a convolution, a product), not those
+    that move data. A node whose layer tells no type is left out.
     """
     found: dict[str, tuple[int, str]] = {}
     for layer in layers:
@@ -44,10 +46,11 @@ def layer_precisions(layers: Sequence[Any]) -> dict[str, str]:
 
 
 def precision_of(layer: Any) -> str | None:
-    """What the layer computes in: the type of its weights, or of its first input where it has none; None if neither is told.
+    """What the layer computes in: the type of its weights, or of its first input where it has none; None if
+    neither is told.
 
-    The first input of a fused layer may be the other branch of a sum. Weights of 8 bits count only beside an input of that
-    type: otherwise they are merely stored in it.
+    The first input of a fused layer may be the other branch of a sum. Weights of 8 bits count only beside an
+    input of that type: otherwise they are merely stored in it.
     """
     inputs = [_named(_type(item)) for item in _tensors(layer, "Inputs")]
     first = inputs[0] if inputs else None
@@ -71,7 +74,9 @@ def _tensors(layer: Any, key: str) -> list[Any]:
 
 def _type(tensor: Any) -> str:
     """The value of `Datatype` or `Format/Datatype`, which is spelled `DataType` by some versions."""
-    return next((str(value) for key, value in tensor.items() if key.lower() in ("datatype", "format/datatype")), "")
+    return next(
+        (str(value) for key, value in tensor.items() if key.lower() in ("datatype", "format/datatype")), ""
+    )
 
 
 def _named(text: str) -> str | None:
@@ -93,6 +98,8 @@ def onnx_nodes(layer: Any) -> list[str]:
 
 
 def kernel_names(layers: Sequence[Any]) -> dict[str, str]:
-    """By the engine's name of a layer, that of the node it stands for: the first that is in no earlier name's place."""
+    """By the engine's name of a layer, that of the node it stands for: the first that is in no earlier name's
+    place.
+    """
     ranked = [layer for layer in layers if isinstance(layer, dict) and layer_rank(layer)]
     return {str(layer["Name"]): next(iter(onnx_nodes(layer)), str(layer["Name"])) for layer in ranked}

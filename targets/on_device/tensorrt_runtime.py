@@ -1,4 +1,6 @@
-"""TensorRT, and TensorRT for RTX, as a runtime: engines are built here, on the device, and kept for later workers."""
+"""TensorRT, and TensorRT for RTX, as a runtime: engines are built here, on the device, and kept for later
+workers.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,8 @@ from .tensorrt_session import TrtSession
 def opened(module: str, *, compiles: bool = False) -> TensorRT:
     """The runtime of a library's module. RefusedError without driver or GPU; ImportError without the library.
 
-    The GPU is looked for first: without one the library is of no use, and much of it ends in a segmentation fault.
+    The GPU is looked for first: without one the library is of no use, and much of it ends in a segmentation
+    fault.
     """
     cuda = Cuda()
     try:
@@ -33,8 +36,8 @@ def opened(module: str, *, compiles: bool = False) -> TensorRT:
 class TensorRT:
     """See Runtime and DeviceRuntime. `trt` is the library's module.
 
-    `compiles`: whether kernels are compiled when an engine is first run (RTX), so that those are kept, and not the timings of
-    tactics.
+    `compiles`: whether kernels are compiled when an engine is first run (RTX), so that those are kept, and
+    not the timings of tactics.
     """
 
     ERRORS: tuple[type[BaseException], ...] = (EngineError, CudaError)
@@ -46,7 +49,9 @@ class TensorRT:
         self._log = logger_of(trt)
 
     def version(self) -> str:
-        """The library's version, the GPU's compute capability and the driver's CUDA version: all of them choose kernels."""
+        """The library's version, the GPU's compute capability and the driver's CUDA version: all of them
+        choose kernels.
+        """
         device = self._cuda.device
         return "{} sm_{}{} CUDA {}.{}".format(self._trt.__version__, *device.capability, *device.driver)
 
@@ -58,12 +63,16 @@ class TensorRT:
         return {} if Path("/proc/device-tree/model").exists() else {"device": device.name}
 
     def prepare(self, request: Request) -> None:
-        """Builds both models. With `engine_builds` above 1 the candidate is built as often, anew, with tactics timed anew."""
+        """Builds both models. With `engine_builds` above 1 the candidate is built as often, anew, with
+        tactics timed anew.
+        """
         builds = request["timing"].get("engine_builds", 1)
         for number in range(builds):
             numbered = {**request, "engine_build": number}
             self._engine(request["baseline"], numbered)
-            self._engine(request["model"], numbered, anew=builds > 1 and request["model"] != request["baseline"])
+            self._engine(
+                request["model"], numbered, anew=builds > 1 and request["model"] != request["baseline"]
+            )
 
     def open_session(self, model: str, request: Request) -> TrtSession:
         """See Runtime. The engine comes out of the cache if it holds it."""
@@ -73,7 +82,9 @@ class TensorRT:
         return TrtSession(self._trt, self._log, self._cuda, plan, names, kernels=kernels)
 
     def peak_memory(self, request: Request, feeds: Feeds) -> int:
-        """Bytes of device memory that loading and running the candidate takes: engine, activations, inputs, outputs."""
+        """Bytes of device memory that loading and running the candidate takes: engine, activations, inputs,
+        outputs.
+        """
         cuda = self._cuda
         before = cuda.free_memory()
         session = self.open_session(request["model"], request)
@@ -85,7 +96,9 @@ class TensorRT:
     def details(self, request: Request, feeds: Feeds) -> dict[str, Any]:
         """What a measurement keeps beside its times; the host's share is seen on one more block."""
         builds = request["timing"].get("engine_builds", 1)
-        built = [self._engine(request["model"], {**request, "engine_build": number})[1] for number in range(builds)]
+        built = [
+            self._engine(request["model"], {**request, "engine_build": number})[1] for number in range(builds)
+        ]
         bound = self.open_session(request["model"], request).bind(feeds)
         bound.block(64)
         return {
@@ -115,7 +128,9 @@ class TensorRT:
             session.stream.wait()
         profiler.times.clear()
         runs = 0
-        while runs < PROFILE_LEAST or (runs < PROFILE_MOST and sum(map(sum, profiler.times.values())) < request["profile_s"]):
+        while runs < PROFILE_LEAST or (
+            runs < PROFILE_MOST and sum(map(sum, profiler.times.values())) < request["profile_s"]
+        ):
             session.enqueue()
             session.stream.wait()
             runs += 1
@@ -127,10 +142,11 @@ class TensorRT:
         return {"runs": runs, "kernels": kernels}
 
     def _engine(self, model: str, request: Request, *, anew: bool = False) -> tuple[bytes, dict[str, Any]]:
-        """The engine for the request's shapes, and what is known of it: build_s, engine_bytes, flags, inputs, outputs.
+        """The engine for the request's shapes, and what is known of it: build_s, engine_bytes, flags, inputs,
+        outputs.
 
-        `engine_build` tells engines apart that are built of one model independently of each other: without the timing cache,
-        which would choose the same tactics again. `anew`: built now, whatever is kept.
+        `engine_build` tells engines apart that are built of one model independently of each other: without
+        the timing cache, which would choose the same tactics again. `anew`: built now, whatever is kept.
         """
         cuda, options = self._cuda, read_options(request)
         shapes = Shapes.of(request, stored_shapes(request.get("inputs")))
@@ -157,7 +173,11 @@ class TensorRT:
         built = build(self._trt, self._log, model, shapes, options, timings=timings, capability=capability)
         if built.timings:
             cache.keep_blob("timing", device, version, built.timings)
-        facts: dict[str, Any] = {"build_s": built.seconds, "flags": list(built.flags), "engine_bytes": len(built.plan)}
+        facts: dict[str, Any] = {
+            "build_s": built.seconds,
+            "flags": list(built.flags),
+            "engine_bytes": len(built.plan),
+        }
         facts.update(inputs=built.inputs, outputs=built.outputs)
         cache.keep_engine(key(built.inputs), built.plan, facts)
         return built.plan, facts

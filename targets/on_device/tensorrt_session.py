@@ -28,10 +28,20 @@ SINGLES = 16  # inferences of a block that are timed one by one, after it
 class TrtSession:
     """See Session. An engine on the device with its buffers; its shapes are fixed."""
 
-    def __init__(self, trt: Any, log: Any, cuda: Cuda, plan: bytes, names: Sequence[str], *, kernels: bytes | None = None):
+    def __init__(
+        self,
+        trt: Any,
+        log: Any,
+        cuda: Cuda,
+        plan: bytes,
+        names: Sequence[str],
+        *,
+        kernels: bytes | None = None,
+    ):
         """`names`: inputs and outputs in the model's order; an engine may have another.
 
-        `kernels`: compiled kernels of TensorRT for RTX to begin with; None for TensorRT, which has them in the engine.
+        `kernels`: compiled kernels of TensorRT for RTX to begin with; None for TensorRT, which has them in
+        the engine.
         """
         self._trt = trt
         self._log = log
@@ -44,7 +54,9 @@ class TrtSession:
         if self.context is None:
             raise EngineError(f"TensorRT cannot run the engine: {log.said()}")
         self.stream = cuda.stream()
-        tensors = [self._tensor(self.engine.get_tensor_name(index)) for index in range(self.engine.num_io_tensors)]
+        tensors = [
+            self._tensor(self.engine.get_tensor_name(index)) for index in range(self.engine.num_io_tensors)
+        ]
         tensors.sort(key=lambda item: names.index(item.name))
         modes = [self.engine.get_tensor_mode(item.name) for item in tensors]
         self.inputs = [item for item, mode in zip(tensors, modes) if mode == trt.TensorIOMode.INPUT]
@@ -77,7 +89,9 @@ class TrtSession:
         arrays = [np.ascontiguousarray(feeds[item.name], dtype=item.dtype) for item in self.inputs]
         for item, array in zip(self.inputs, arrays):
             if array.shape != tuple(item.shape):
-                raise EngineError(f"Input {item.name!r} has the shape {list(array.shape)}, its engine {list(item.shape)}.")
+                raise EngineError(
+                    f"Input {item.name!r} has the shape {list(array.shape)}, its engine {list(item.shape)}."
+                )
             self._buffers[item.name].write(array, self.stream)
         return arrays
 
@@ -88,7 +102,9 @@ class TrtSession:
 
     def layers(self) -> Any:
         """The layers as the engine inspector tells them, out of its JSON."""
-        text = self.engine.create_engine_inspector().get_engine_information(self._trt.LayerInformationFormat.JSON)
+        text = self.engine.create_engine_inspector().get_engine_information(
+            self._trt.LayerInformationFormat.JSON
+        )
         return json.loads(text)["Layers"]
 
     def compiled(self) -> bytes | None:
@@ -96,7 +112,9 @@ class TrtSession:
         return None if self._kernels is None else bytes(self._kernels.serialize())
 
     def _made_context(self, kernels: bytes | None) -> tuple[Any, Any]:
-        """The context, and the cache that its compiled kernels go to, which must outlive it: attributes end in their order."""
+        """The context, and the cache that its compiled kernels go to, which must outlive it: attributes end
+        in their order.
+        """
         if kernels is None:
             return self.engine.create_execution_context(), None
         config = self.engine.create_runtime_config()
@@ -110,14 +128,18 @@ class TrtSession:
         kind = self.engine.get_tensor_dtype(name).name
         shape = tuple(self.engine.get_tensor_shape(name))
         if kind not in DTYPES or any(size < 0 for size in shape):
-            raise EngineError(f"Tensor {name!r} is {kind} {list(shape)}: inputs and outputs need a size and a type of numpy.")
+            raise EngineError(
+                f"Tensor {name!r} is {kind} {list(shape)}: inputs and outputs need a size and a type of numpy."
+            )
         return Input(name, shape, DTYPES[kind])
 
 
 class CudaTimed:
-    """A Bound whose times are the GPU's: CUDA events around launches of a CUDA graph, inputs and outputs on the device.
+    """A Bound whose times are the GPU's: CUDA events around launches of a CUDA graph, inputs and outputs on
+    the device.
 
-    A model that cannot be captured is enqueued as it is; `graph` then is None, and the GPU may wait for the host.
+    A model that cannot be captured is enqueued as it is; `graph` then is None, and the GPU may wait for the
+    host.
     """
 
     def __init__(self, session: TrtSession):

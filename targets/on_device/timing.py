@@ -1,4 +1,6 @@
-"""The timing loop: fresh pairs of sessions, baseline and candidate in turn (ABBA). docs/measuring.md explains it."""
+"""The timing loop: fresh pairs of sessions, baseline and candidate in turn (ABBA). docs/measuring.md explains
+it.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,8 @@ def finished(ratios: list[float], timing: dict[str, Any], critical: list[float],
 
 
 def measure_pair(runtime: Runtime, request: Request, feeds: list[Feeds], *, number: int) -> dict[str, Any]:
-    """One fresh pair of sessions: ABBA blocks. Which side is opened and timed first alternates from pair to pair.
+    """One fresh pair of sessions: ABBA blocks. Which side is opened and timed first alternates from pair to
+    pair.
 
     Where a model is built several times, pairs take the builds in turn.
     """
@@ -52,7 +55,11 @@ def measure_pair(runtime: Runtime, request: Request, feeds: list[Feeds], *, numb
             if side == 1:
                 single.extend(stamps)
     chosen = np.random.default_rng(number).permutation(len(single))[:INFERENCES_KEPT]
-    return {**times, "inference_wall_s": [single[index] for index in chosen], "loop_s": time.perf_counter() - started}
+    return {
+        **times,
+        "inference_wall_s": [single[index] for index in chosen],
+        "loop_s": time.perf_counter() - started,
+    }
 
 
 class Subject:
@@ -65,7 +72,9 @@ class Subject:
         self.inference_s = min(self.bound.once(), self.bound.once())
 
     def block(self) -> tuple[float, float, list[float]]:
-        """Seconds per inference of one block (timer, wall-clock) and the wall-clock seconds of each inference."""
+        """Seconds per inference of one block (timer, wall-clock) and the wall-clock seconds of each
+        inference.
+        """
         count = max(1, round(self.block_s / self.inference_s))
         self.refill()
         return self.bound.block(count)

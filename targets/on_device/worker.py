@@ -1,13 +1,13 @@
 """The worker: one process beside the model.
 
-It reads one JSON request per line on standard input, answers with one JSON line each, and dies when its input closes,
-in the middle of a job too, so that a killed coordinator leaves no stray load behind. Whatever libraries print goes to
-standard error. A reply is {"id", "ok": true, "result"} or {"id", "ok": false, "kind", "message"}; a bug is a traceback
-on standard error and a dead worker.
+It reads one JSON request per line on standard input, answers with one JSON line each, and dies when its input
+closes, in the middle of a job too, so that a killed coordinator leaves no stray load behind. Whatever
+libraries print goes to standard error. A reply is {"id", "ok": true, "result"} or {"id", "ok": false, "kind",
+"message"}; a bug is a traceback on standard error and a dead worker.
 
 Operations: probe (the environment), run (outputs of a model), optimized (what the runtime really executes),
-measure (a candidate beside its baseline: the protocol is described in docs/measuring.md), profile (seconds per kernel),
-condition (temperatures, clocks, throttling: care.py), set_clocks and restore_clocks (clocks.py).
+measure (a candidate beside its baseline: the protocol is described in docs/measuring.md), profile (seconds
+per kernel), condition (temperatures, clocks, throttling: care.py), set_clocks and restore_clocks (clocks.py).
 """
 
 from __future__ import annotations
@@ -52,12 +52,16 @@ def probe(runtime: Runtime, request: Request) -> dict[str, Any]:
 
 
 def run(runtime: Runtime, request: Request) -> dict[str, Any]:
-    """Outputs of all stored samples, written as .npz with keys "0", "1" …; a fixed batch size is padded up to."""
+    """Outputs of all stored samples, written as .npz with keys "0", "1" …; a fixed batch size is padded up
+    to.
+    """
     session = runtime.open_session(request["model"], request)
     arrays = stored_arrays(request["inputs"]) or []
     inputs = session.inputs
     if len(arrays) != len(inputs):
-        raise RefusedError(f"The model has {len(inputs)} inputs, but {len(arrays)} arrays were given.", kind="wrong-output")
+        raise RefusedError(
+            f"The model has {len(inputs)} inputs, but {len(arrays)} arrays were given.", kind="wrong-output"
+        )
     fixed = inputs[0].shape[0] if inputs[0].shape and isinstance(inputs[0].shape[0], int) else None
     batch, total = fixed or request["batch"], len(arrays[0])
     collected = []
@@ -87,15 +91,17 @@ def profile(runtime: Runtime, request: Request) -> dict[str, Any]:
 def measure(runtime: Runtime, request: Request) -> dict[str, Any]:
     """Block times of fresh session pairs, peak memory of the candidate, and the environment at the end.
 
-    Pairs during which the device throttled are repeated while there is time. RefusedError of the kind noisy if that leaves
-    fewer than two.
+    Pairs during which the device throttled are repeated while there is time. RefusedError of the kind noisy
+    if that leaves fewer than two.
     """
     timing, device = request["timing"], runtime if isinstance(runtime, DeviceRuntime) else None
     if device is not None:
         device.prepare(request)
     started = time.perf_counter()
     feeds = input_feeds(runtime, request)
-    memory = peak_memory(runtime, request, feeds[1]) if device is None else device.peak_memory(request, feeds[1])
+    memory = (
+        peak_memory(runtime, request, feeds[1]) if device is None else device.peak_memory(request, feeds[1])
+    )
     pairs: list[dict[str, Any]] = []
     ratios: list[float] = []
     watch = Watch(request.get("root", "/"))
@@ -143,7 +149,8 @@ OPERATIONS = {
     **{"probe": probe, "run": run, "optimized": optimized, "measure": measure, "profile": profile},
     **{"set_clocks": set_clocks, "restore_clocks": restore_clocks, "condition": condition},
 }
-READY = '{"ready": true}'  # the first line of a worker that is asked to announce itself (`announce` in its configuration)
+# the first line of a worker that is asked to announce itself (`announce` in its configuration)
+READY = '{"ready": true}'
 SHORT = ("bad_alloc", "Failed to allocate", "bad allocation", "out of memory", "OutOfMemory")
 
 
@@ -182,7 +189,9 @@ def main() -> None:
         os.sched_setaffinity(0, config["cores"])
     restore_left_behind(config)
     with contextlib.suppress(RefusedError, KeyError):
-        load_runtime(config["runtime"])  # before the first request, and outside of the memory that models may add
+        load_runtime(
+            config["runtime"]
+        )  # before the first request, and outside of the memory that models may add
     if config.get("memory_limit_bytes"):
         limit_memory(config["memory_limit_bytes"])
     requests: queue.SimpleQueue[str] = queue.SimpleQueue()

@@ -12,7 +12,9 @@ def run(path, inputs, *, plain=False):
     if plain:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 3
-    options.add_session_config_entry("session.x64quantprecision", "1")  # without VNNI, sums of int8 products saturate
+    options.add_session_config_entry(
+        "session.x64quantprecision", "1"
+    )  # without VNNI, sums of int8 products saturate
     session = onnxruntime.InferenceSession(path, options, disabled_optimizers=["WeightBiasQuantization"])
     return session.run(None, {value.name: x for value, x in zip(session.get_inputs(), inputs, strict=True)})
 
@@ -25,7 +27,9 @@ def multiplications(model):
         value.type.tensor_type.ClearField("shape")
     inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True).graph
     values = (*inferred.value_info, *inferred.output)
-    sizes = {value.name: math.prod(dim.dim_value for dim in value.type.tensor_type.shape.dim) for value in values}
+    sizes = {
+        value.name: math.prod(dim.dim_value for dim in value.type.tensor_type.shape.dim) for value in values
+    }
     weights = {tensor.name: tensor.dims for tensor in model.graph.initializer}
     total = 0
     for node in inferred.node:
@@ -46,7 +50,9 @@ def weights_and_biases(model):
         if node.op_type in ("Conv", "Gemm", "MatMul") and node.input[1] in dims:
             total += sum(math.prod(dims[name]) for name in node.input[1:])
         if node.op_type == "Add":
-            product = next((name for name in node.input if name in makers and makers[name].op_type == "MatMul"), None)
+            product = next(
+                (name for name in node.input if name in makers and makers[name].op_type == "MatMul"), None
+            )
             bias = next((name for name in node.input if name in dims), None)
             total += math.prod(dims[bias]) if product and bias else 0
     return total

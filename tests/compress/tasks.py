@@ -7,7 +7,9 @@ from torch.utils.data import Dataset
 
 
 class RandomInputs(Dataset):
-    """Inputs like the examples (normal, or integers up to theirs); the target of each is the original model's answer."""
+    """Inputs like the examples (normal, or integers up to theirs); the target of each is the original model's
+    answer.
+    """
 
     def __init__(self, model, examples, count, seed):
         generator = torch.Generator().manual_seed(seed)

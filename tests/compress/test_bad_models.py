@@ -17,10 +17,16 @@ def trace(model, *inputs):
 
 def assert_answers_like_torch(result):
     options = onnxruntime.SessionOptions()
-    options.add_session_config_entry("session.x64quantprecision", "1")  # without VNNI, sums of int8 products saturate
+    options.add_session_config_entry(
+        "session.x64quantprecision", "1"
+    )  # without VNNI, sums of int8 products saturate
     options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(result.artifact.path, options, disabled_optimizers=["WeightBiasQuantization"])
-    outputs = session.run(None, {value.name: x for value, x in zip(session.get_inputs(), result.check.inputs, strict=True)})
+    session = onnxruntime.InferenceSession(
+        result.artifact.path, options, disabled_optimizers=["WeightBiasQuantization"]
+    )
+    outputs = session.run(
+        None, {value.name: x for value, x in zip(session.get_inputs(), result.check.inputs, strict=True)}
+    )
     check_outputs(outputs, result.check)
 
 
@@ -90,7 +96,10 @@ def test_a_model_with_frozen_parameters_is_pruned_and_quantized(tmp_path):
     task = tiny_task("chain")
     task.model.requires_grad_(False)
     network = Network.trace(task.model, task.example_inputs)
-    recipe = Recipe(keep={group.name: 8 for group in network.groups}, precision={layer.name: "int8" for layer in network.layers})
+    recipe = Recipe(
+        keep={group.name: 8 for group in network.groups},
+        precision={layer.name: "int8" for layer in network.layers},
+    )
     assert_answers_like_torch(Compressor(task, network).build(recipe, tmp_path))
     assert not any(parameter.requires_grad for parameter in task.model.parameters())
 
@@ -115,7 +124,9 @@ def test_a_shared_layer_is_pruned_once_for_all_its_calls(tmp_path):
 
 
 class SharesOneWeight(nn.Module):
-    """Two convolutions with one weight and a bias each, as the heads of a detector have; the inputs' ranges differ."""
+    """Two convolutions with one weight and a bias each, as the heads of a detector have; the inputs' ranges
+    differ.
+    """
 
     def __init__(self):
         super().__init__()
@@ -135,7 +146,9 @@ def test_each_call_of_a_shared_layer_has_its_own_bias_in_integers(name, model, t
     task = tiny_task(name)
     object.__setattr__(task, "model", model().eval())
     network = Network.trace(task.model, task.example_inputs)
-    recipe = Recipe(precision={layer.name: "int4" for layer in network.layers})  # 4 bits: their sums saturate nowhere
+    recipe = Recipe(
+        precision={layer.name: "int4" for layer in network.layers}
+    )  # 4 bits: their sums saturate nowhere
     result = Compressor(task, network).build(recipe, tmp_path)
     assert_answers_like_torch(result)
     written = onnx.load(result.artifact.path)
@@ -157,7 +170,8 @@ def test_one_calibration_image_is_enough(name, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("keep", "message"), [({"0.0": 0}, "0 cannot be kept"), ({"0.0": 17}, "17 cannot"), ({"x": 1}, "no group 'x'")]
+    ("keep", "message"),
+    [({"0.0": 0}, "0 cannot be kept"), ({"0.0": 17}, "17 cannot"), ({"x": 1}, "no group 'x'")],
 )
 def test_a_keep_count_that_no_group_has_is_a_failure_of_pruning(keep, message, tmp_path):
     task = tiny_task("chain")

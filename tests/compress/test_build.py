@@ -22,7 +22,9 @@ RECOVERY = Recovery(steps=3, learning_rate=1e-3, temperature=2.0, weight=0.5)
 def run(path, inputs, optimized=None):
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    options.add_session_config_entry("session.x64quantprecision", "1")  # without VNNI, sums of int8 products saturate
+    options.add_session_config_entry(
+        "session.x64quantprecision", "1"
+    )  # without VNNI, sums of int8 products saturate
     if optimized is not None:
         options.optimized_model_filepath = str(optimized)
     session = onnxruntime.InferenceSession(path, options, disabled_optimizers=["WeightBiasQuantization"])
@@ -36,7 +38,9 @@ def int8_bytes(compressors, tmp_path_factory):
     def size(name):
         if name not in found:
             compressor = compressors(name)
-            found[name] = compressor.build(Recipe(precision=all_int8(compressor.network)), folder).artifact.size_bytes
+            found[name] = compressor.build(
+                Recipe(precision=all_int8(compressor.network)), folder
+            ).artifact.size_bytes
         return found[name]
 
     return size
@@ -67,13 +71,16 @@ def test_int8_artifact_answers_like_fake_quantized_torch(name, pruned, compresso
     result = compressor.build(Recipe(keep=keep, precision=all_int8(compressor.network)), tmp_path)
     check_outputs(run(result.artifact.path, result.check.inputs), result.check)
     assert sum(
-        t.data_type == onnx.TensorProto.INT8 and len(t.dims) > 1 for t in onnx.load(result.artifact.path).graph.initializer
+        t.data_type == onnx.TensorProto.INT8 and len(t.dims) > 1
+        for t in onnx.load(result.artifact.path).graph.initializer
     ) == len(all_int8(compressor.network))
 
 
 @pytest.mark.parametrize("precision", ["int6", "int4", "int3", "int2"])
 @pytest.mark.parametrize("name", NAMES)
-def test_packed_weights_answer_like_fake_quantized_torch_and_run_as_integers(name, precision, compressors, int8_bytes, tmp_path):
+def test_packed_weights_answer_like_fake_quantized_torch_and_run_as_integers(
+    name, precision, compressors, int8_bytes, tmp_path
+):
     compressor = compressors(name)
     layers = dict.fromkeys(all_int8(compressor.network), precision)
     result = compressor.build(Recipe(precision=layers), tmp_path)
@@ -88,10 +95,14 @@ def test_packed_weights_answer_like_fake_quantized_torch_and_run_as_integers(nam
 
 
 def linear_layers(network):
-    return {layer.name: "block4" for layer in network.layers if layer.kind == "linear" and not layer.float_only}
+    return {
+        layer.name: "block4" for layer in network.layers if layer.kind == "linear" and not layer.float_only
+    }
 
 
-@pytest.mark.parametrize("name", ["attention", "encoder", "flatten_linear", "two_inputs", "mlp", "inverted_residual"])
+@pytest.mark.parametrize(
+    "name", ["attention", "encoder", "flatten_linear", "two_inputs", "mlp", "inverted_residual"]
+)
 def test_block4_answers_like_torch_with_the_dequantized_weights(name, compressors, tmp_path):
     compressor = compressors(name)
     layers = linear_layers(compressor.network)
@@ -139,7 +150,9 @@ def test_same_recipe_gives_the_same_bytes(compressors, tmp_path):
 def test_one_int8_layer_leaves_the_others_float32(compressors, tmp_path):
     result = compressors("residual").build(Recipe(precision={"body.0.0": "int8"}), tmp_path)
     model = onnx.load(result.artifact.path)
-    assert {t.name for t in model.graph.initializer if t.data_type == onnx.TensorProto.INT8} == {"body.0.0.weight_q"}
+    assert {t.name for t in model.graph.initializer if t.data_type == onnx.TensorProto.INT8} == {
+        "body.0.0.weight_q"
+    }
     check_outputs(run(result.artifact.path, result.check.inputs), result.check)
 
 
@@ -184,14 +197,18 @@ def test_template_is_read_from_its_cache(tmp_path, monkeypatch):
     task = tiny_task("mlp")
     network = Network.trace(task.model, task.example_inputs)
     first = Compressor(task, network, cache_dir=tmp_path / "cache").build(Recipe(), tmp_path)
-    monkeypatch.setattr("autocompress.compress.compressor.export_template", lambda *_: pytest.fail("exported again"))
+    monkeypatch.setattr(
+        "autocompress.compress.compressor.export_template", lambda *_: pytest.fail("exported again")
+    )
     again = Compressor(task, network, cache_dir=tmp_path / "cache").build(Recipe(), tmp_path)
     assert first.artifact.digest == again.artifact.digest
 
 
 def test_another_format_is_built_of_the_same_student(tmp_path):
     other, task = FileFormat(opset=20), tiny_task("residual")
-    compressor = Compressor(task, Network.trace(task.model, task.example_inputs), CompressorOptions(further=(other,)))
+    compressor = Compressor(
+        task, Network.trace(task.model, task.example_inputs), CompressorOptions(further=(other,))
+    )
     made = []
     make = compressor.students.make
     compressor.students.make = lambda *arguments: made.append(1) or make(*arguments)

@@ -1,4 +1,5 @@
-"""What every TensorRT must do in a worker: each version's fake on a fake GPU here, and the real ones where there is a GPU.
+"""What every TensorRT must do in a worker: each version's fake on a fake GPU here, and the real ones where
+there is a GPU.
 
 python -m pytest tests/contract/test_gpu_runtimes.py -m "gpu or not gpu"
 """
@@ -31,7 +32,9 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(params=[*RUN, *REAL])
 def target(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Opener:
-    """A function that makes a target, of a profile changed by its arguments; engines are kept in tmp_path/cache."""
+    """A function that makes a target, of a profile changed by its arguments; engines are kept in
+    tmp_path/cache.
+    """
     monkeypatch.setattr("autocompress.targets.target.SEARCH_TIMING", QUICK)
     monkeypatch.setattr("autocompress.targets.control.TOLERANCE", 100.0)
     if request.param in FAKES:
@@ -52,7 +55,9 @@ def target(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("batch", ["batch", 4], ids=str)
-def test_outputs_equal_a_numpy_reference_for_dynamic_and_fixed_batches(target: Opener, tmp_path: Path, batch: int | str) -> None:
+def test_outputs_equal_a_numpy_reference_for_dynamic_and_fixed_batches(
+    target: Opener, tmp_path: Path, batch: int | str
+) -> None:
     x = np.random.default_rng(0).standard_normal((10, 8)).astype(np.float32)
     model = models.linear(tmp_path / "m.onnx", batch=batch, scale=3.0)
     with target().session() as session:
@@ -70,12 +75,17 @@ def test_a_measurement_is_in_gpu_time_and_tells_what_was_built(target: Opener, t
     assert len(seen.details["build_s"]) == 1 and seen.details["host_enqueue_s"] > 0
     assert seen.details["engine_bytes"] > 16 * 16 * 3 * 3 * 4
     # The weights, and 16 KB each of input and output.
-    assert seen.peak_memory_bytes is not None and seen.peak_memory_bytes >= 16 * 16 * 3 * 3 * 4 + 2 * 16 * 16 * 16 * 4
+    assert (
+        seen.peak_memory_bytes is not None
+        and seen.peak_memory_bytes >= 16 * 16 * 3 * 3 * 4 + 2 * 16 * 16 * 16 * 4
+    )
 
 
 def test_each_layer_runs_in_the_precision_that_the_model_says(target: Opener, tmp_path: Path) -> None:
     with target().session() as session:
-        executed = session.executed_precision(models.mixed_precisions(tmp_path / "m.onnx"), ["q", "h", "f", "gone"])
+        executed = session.executed_precision(
+            models.mixed_precisions(tmp_path / "m.onnx"), ["q", "h", "f", "gone"]
+        )
     assert executed == {"q": "int8", "h": "float16", "f": "float32"}
 
 
@@ -118,7 +128,10 @@ def test_a_finalist_is_built_three_times(target: Opener, tmp_path: Path) -> None
 def test_what_the_parser_refuses_is_an_error_of_the_candidate(target: Opener, tmp_path: Path) -> None:
     model = models.quantized_chain(tmp_path / "m.onnx", precisions="q")  # uint8, zero point 128, int32 biases
     x = models.samples(tmp_path / "x.npz", np.ones((1, 16, 16, 16), np.float32))
-    with target().session() as session, pytest.raises(StageError, match=r"TensorRT cannot (read|build) the model"):
+    with (
+        target().session() as session,
+        pytest.raises(StageError, match=r"TensorRT cannot (read|build) the model"),
+    ):
         session.run(model, x, batch=1)
 
 
@@ -133,7 +146,9 @@ def test_a_file_that_is_no_model_is_an_error_and_the_worker_lives_on(target: Ope
 
 
 def test_a_dynamic_dimension_beside_the_batch_must_be_said(target: Opener, tmp_path: Path) -> None:
-    model = models.save(tmp_path / "m.onnx", [helper.make_node("Relu", ["x"], ["y"])], inputs={"x": ["batch", "length"]})
+    model = models.save(
+        tmp_path / "m.onnx", [helper.make_node("Relu", ["x"], ["y"])], inputs={"x": ["batch", "length"]}
+    )
     subject = target()
     with subject.session() as session:
         with pytest.raises(InputError, match="--shape x=1,32"):

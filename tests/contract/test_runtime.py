@@ -1,4 +1,6 @@
-"""What every runtime of the worker that needs no GPU must do; `targets/on_device/runtime.py` says it in words."""
+"""What every runtime of the worker that needs no GPU must do; `targets/on_device/runtime.py` says it in
+words.
+"""
 
 import importlib.util
 import sys
@@ -14,7 +16,10 @@ from autocompress.tests.targets import models
 from onnx import helper
 
 PROFILES = {"onnxruntime": "cpu", "openvino": "cpu-openvino"}
-WEIGHTS = {"fc.weight": np.arange(12, dtype=np.float32).reshape(4, 3), "fc.bias": np.array([1.0, 2.0, 3.0], np.float32)}
+WEIGHTS = {
+    "fc.weight": np.arange(12, dtype=np.float32).reshape(4, 3),
+    "fc.bias": np.array([1.0, 2.0, 3.0], np.float32),
+}
 
 
 @pytest.fixture(params=sorted(PROFILES))
@@ -39,7 +44,13 @@ def request_(name: str, tmp_path: Path) -> dict[str, Any]:
     node = helper.make_node("Gemm", ["x", "fc.weight", "fc.bias"], ["y"], name="fc")
     model = models.save(tmp_path / "m.onnx", [node], inputs={"x": ["batch", 4]}, weights=WEIGHTS)
     options = {"threads": 1, "timer": profile.timer, "runtime_options": dict(profile.runtime_options)}
-    return {**options, "model": str(model), "output": str(tmp_path / "out.onnx"), "batch": 2, "profile_s": 0.01}
+    return {
+        **options,
+        "model": str(model),
+        "output": str(tmp_path / "out.onnx"),
+        "batch": 2,
+        "profile_s": 0.01,
+    }
 
 
 def expected(x: np.ndarray) -> np.ndarray:
@@ -75,7 +86,9 @@ def test_an_option_that_it_does_not_take_is_refused_with_its_name_and_the_remedy
     refused = importlib.import_module("on_device.runtime").RefusedError
     for key, value, why in BAD_OPTIONS[name]:
         options = {**request_["runtime_options"], key: value}
-        with pytest.raises(refused, match=rf"runtime option {key} = '{value}' \(.*{why}.*\): mend it, or remove") as told:
+        with pytest.raises(
+            refused, match=rf"runtime option {key} = '{value}' \(.*{why}.*\): mend it, or remove"
+        ) as told:
             runtime.facts({**request_, "runtime_options": options})
         assert told.value.kind == "input" and "\n" not in str(told.value)
 
@@ -83,7 +96,9 @@ def test_an_option_that_it_does_not_take_is_refused_with_its_name_and_the_remedy
 def test_it_tells_its_version_and_the_inputs(runtime: Any, request_: dict[str, Any]) -> None:
     assert runtime.version() and isinstance(runtime.facts(request_), dict)
     (found,) = runtime.open_session(request_["model"], request_).inputs
-    assert (found.name, found.dtype, found.shape[1]) == ("x", "float32", 4) and not isinstance(found.shape[0], int)
+    assert (found.name, found.dtype, found.shape[1]) == ("x", "float32", 4) and not isinstance(
+        found.shape[0], int
+    )
 
 
 def test_it_answers_batches_of_any_size_in_one_session(runtime: Any, request_: dict[str, Any]) -> None:
@@ -93,7 +108,9 @@ def test_it_answers_batches_of_any_size_in_one_session(runtime: Any, request_: d
         np.testing.assert_allclose(answer, expected(feeds(batch)["x"]), rtol=1e-5, atol=1e-5)
 
 
-def test_answers_stay_what_they_were_when_the_session_runs_again(runtime: Any, request_: dict[str, Any]) -> None:
+def test_answers_stay_what_they_were_when_the_session_runs_again(
+    runtime: Any, request_: dict[str, Any]
+) -> None:
     session = runtime.open_session(request_["model"], request_)
     (first,) = session.run(feeds(2))
     session.run({"x": np.zeros((2, 4), np.float32)})
@@ -114,7 +131,9 @@ def test_a_block_tells_timer_and_wall_clock_of_each_inference(runtime: Any, requ
     assert own > 0 and wall > 0 and len(single) == 50 and sum(single) == pytest.approx(50 * wall)
 
 
-def test_with_one_thread_the_calling_thread_does_the_work(runtime: Any, request_: dict[str, Any], tmp_path: Path) -> None:
+def test_with_one_thread_the_calling_thread_does_the_work(
+    runtime: Any, request_: dict[str, Any], tmp_path: Path
+) -> None:
     weight = {"fc.weight": np.ones((1024, 1024), np.float32)}
     node = helper.make_node("MatMul", ["x", "fc.weight"], ["y"], name="fc")
     model = models.save(tmp_path / "big.onnx", [node], inputs={"x": ["batch", 1024]}, weights=weight)
@@ -145,7 +164,9 @@ def test_a_damaged_model_is_one_of_its_errors(runtime: Any, request_: dict[str, 
         runtime.open_session(request_["model"], request_).run(feeds(2))
 
 
-def test_an_option_that_it_does_not_know_is_one_of_its_errors_or_ignored(runtime: Any, request_: dict[str, Any], name: str) -> None:
+def test_an_option_that_it_does_not_know_is_one_of_its_errors_or_ignored(
+    runtime: Any, request_: dict[str, Any], name: str
+) -> None:
     request_["runtime_options"]["NO_SUCH_OPTION"] = "1"
     if name == "onnxruntime":
         runtime.open_session(request_["model"], request_).run(feeds(2))
@@ -154,7 +175,9 @@ def test_an_option_that_it_does_not_know_is_one_of_its_errors_or_ignored(runtime
         runtime.open_session(request_["model"], request_).run(feeds(2))
 
 
-def test_a_module_that_is_missing_is_named_with_what_installs_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_module_that_is_missing_is_named_with_what_installs_it(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.syspath_prepend(str(Path(WORKER).parent))
     seam = importlib.import_module("on_device.runtime")
     monkeypatch.delitem(sys.modules, f"on_device.runtime_{name}", raising=False)

@@ -66,7 +66,9 @@ def test_a_request_is_answered(open_transport: Open) -> None:
 
 def test_requests_are_answered_in_order(open_transport: Open, tmp_path: Path) -> None:
     reply = "{'id': request['id'], 'ok': True, 'result': {'echo': request['x']}}"
-    body = f"while True:\n print(json.dumps({reply}), flush=True)\n request = json.loads(sys.stdin.readline())"
+    body = (
+        f"while True:\n print(json.dumps({reply}), flush=True)\n request = json.loads(sys.stdin.readline())"
+    )
     echo = script(tmp_path, body)
     with open_transport(echo) as worker:
         answers = [worker.send({"op": "echo", "x": value}, timeout_s=20)["echo"] for value in range(3)]
@@ -137,7 +139,9 @@ def test_want_of_memory_is_told_apart_from_a_crash(open_transport: Open, tmp_pat
 
 
 def test_a_missing_runtime_makes_the_target_unavailable(open_transport: Open, tmp_path: Path) -> None:
-    changed = changed_worker(tmp_path, "runtime_onnxruntime.py", "import onnxruntime as ort", "import onnxruntime_not as ort")
+    changed = changed_worker(
+        tmp_path, "runtime_onnxruntime.py", "import onnxruntime as ort", "import onnxruntime_not as ort"
+    )
     with open_transport(changed) as worker, pytest.raises(TargetUnavailable, match="pip install"):
         worker.send(PROBE, timeout_s=60)
 
@@ -149,7 +153,9 @@ def test_a_missing_python_makes_the_target_unavailable() -> None:
 
 def test_prints_of_a_library_do_not_disturb_the_conversation(open_transport: Open, tmp_path: Path) -> None:
     talk = '(os.system("echo noise"), print("noise"), request)[2]'
-    with open_transport(changed_worker(tmp_path, "worker.py", '"op"]](runtime, request)', f'"op"]](runtime, {talk})')) as worker:
+    with open_transport(
+        changed_worker(tmp_path, "worker.py", '"op"]](runtime, request)', f'"op"]](runtime, {talk})')
+    ) as worker:
         assert worker.send(PROBE, timeout_s=60)["threads"] == 1
 
 

@@ -53,7 +53,10 @@ def bundle(run, artifact, tmp_path):
 def bare_python(tmp_path):
     """A Python that has onnxruntime and numpy and nothing else."""
     venv.create(tmp_path / "bare", with_pip=False, symlinks=True)
-    here, there = Path(sysconfig.get_path("purelib")), next((tmp_path / "bare/lib").glob("python*/site-packages"))
+    here, there = (
+        Path(sysconfig.get_path("purelib")),
+        next((tmp_path / "bare/lib").glob("python*/site-packages")),
+    )
     for package in ("onnxruntime", "numpy", "numpy.libs"):
         if (here / package).exists():
             (there / package).symlink_to(here / package)
@@ -61,7 +64,12 @@ def bare_python(tmp_path):
 
 
 def test_the_bundle_holds_the_measured_file_and_its_checksums(bundle, artifact):
-    assert sorted(path.name for path in bundle.iterdir()) == ["SHA256SUMS", "manifest.json", "model.onnx", "run.py"]
+    assert sorted(path.name for path in bundle.iterdir()) == [
+        "SHA256SUMS",
+        "manifest.json",
+        "model.onnx",
+        "run.py",
+    ]
     assert (bundle / "model.onnx").read_bytes() == artifact.read_bytes()
     sums = [line.split("  ") for line in (bundle / "SHA256SUMS").read_text().splitlines()]
     assert {name: digest for digest, name in sums} == {
@@ -85,7 +93,10 @@ def test_the_manifest_says_what_the_model_takes_gives_and_measured(bundle, run):
 def test_run_py_needs_only_onnxruntime_and_numpy(bundle, bare_python, tmp_path):
     np.save(tmp_path / "input.npy", np.ones((2, 4), dtype=np.float64))
     done = subprocess.run(
-        [bare_python, "-I", bundle / "run.py", tmp_path / "input.npy"], capture_output=True, text=True, check=True
+        [bare_python, "-I", bundle / "run.py", tmp_path / "input.npy"],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert "(2, 3)" in done.stdout and "[18. 22. 26.]" in done.stdout
     outside = subprocess.run([bare_python, "-I", "-c", "import torch"], capture_output=True, check=False)
@@ -95,8 +106,14 @@ def test_run_py_needs_only_onnxruntime_and_numpy(bundle, bare_python, tmp_path):
 def test_run_py_runs_on_random_inputs_without_files_and_refuses_too_many(bundle, bare_python, tmp_path):
     done = subprocess.run([bare_python, "-I", bundle / "run.py"], capture_output=True, text=True, check=True)
     assert "(1, 3)" in done.stdout
-    wrong = subprocess.run([bare_python, "-I", bundle / "run.py", "a.npy", "b.npy"], capture_output=True, text=True, check=False)
-    assert wrong.returncode == 1 and "The model has 1 inputs (x)" in wrong.stderr and "Traceback" not in wrong.stderr
+    wrong = subprocess.run(
+        [bare_python, "-I", bundle / "run.py", "a.npy", "b.npy"], capture_output=True, text=True, check=False
+    )
+    assert (
+        wrong.returncode == 1
+        and "The model has 1 inputs (x)" in wrong.stderr
+        and "Traceback" not in wrong.stderr
+    )
 
 
 @pytest.fixture
@@ -107,7 +124,12 @@ def packed(run, artifact, tmp_path):
 
 
 def test_a_packed_bundle_holds_no_other_model_and_says_both_sizes(packed, artifact):
-    assert sorted(path.name for path in packed.iterdir()) == ["SHA256SUMS", "manifest.json", "model.packed", "run.py"]
+    assert sorted(path.name for path in packed.iterdir()) == [
+        "SHA256SUMS",
+        "manifest.json",
+        "model.packed",
+        "run.py",
+    ]
     model = json.loads((packed / "manifest.json").read_text())["model"]
     assert model["sha256"] == digest_of_file(artifact) and model["file"] == "model.packed"
     assert model["packed_bytes"] == (packed / "model.packed").stat().st_size
@@ -117,13 +139,18 @@ def test_a_packed_bundle_holds_no_other_model_and_says_both_sizes(packed, artifa
 def test_run_py_restores_a_packed_model_with_only_onnxruntime_and_numpy(packed, bare_python, tmp_path):
     np.save(tmp_path / "input.npy", np.ones((2, 4), dtype=np.float32))
     done = subprocess.run(
-        [bare_python, "-I", packed / "run.py", tmp_path / "input.npy"], capture_output=True, text=True, check=True
+        [bare_python, "-I", packed / "run.py", tmp_path / "input.npy"],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert "[18. 22. 26.]" in done.stdout
 
 
 @pytest.mark.parametrize("what", ["cut", "changed", "another"])
-def test_run_py_refuses_a_packed_model_that_is_not_the_one_that_was_measured(packed, bare_python, artifact, what):
+def test_run_py_refuses_a_packed_model_that_is_not_the_one_that_was_measured(
+    packed, bare_python, artifact, what
+):
     file = packed / "model.packed"
     data = bytearray(file.read_bytes())
     data[len(data) // 2] ^= 1

@@ -31,7 +31,9 @@ def run_py(bundle: Path, *files: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("bundle", [False, True], ids=["plain", "packed"], indirect=True)
-def test_run_py_builds_the_engine_once_and_runs_it(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_run_py_builds_the_engine_once_and_runs_it(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     use_fake_gpu(monkeypatch, driver=fake_driver(tmp_path), cache=tmp_path / "cache")
     np.save(tmp_path / "x.npy", np.full((2, 4), 2.0))
     for _ in range(2):
@@ -46,7 +48,9 @@ def test_run_py_says_what_is_missing(bundle: Path, monkeypatch: pytest.MonkeyPat
     assert seen.returncode == 1 and "NVIDIA's driver" in seen.stderr and "Traceback" not in seen.stderr
 
 
-def test_run_py_says_what_the_library_says(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_run_py_says_what_the_library_says(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     use_fake_gpu(monkeypatch, driver=fake_driver(tmp_path), cache=tmp_path / "cache")
     monkeypatch.setenv("FAKE_TENSORRT_START", "fail")
     seen = run_py(bundle)

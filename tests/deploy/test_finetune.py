@@ -1,4 +1,6 @@
-"""Fine-tuning a picked point: a real run of a small task is recovered for longer, resumed, and its result joins the run."""
+"""Fine-tuning a picked point: a real run of a small task is recovered for longer, resumed, and its result
+joins the run.
+"""
 
 import io
 import shutil
@@ -44,7 +46,9 @@ def finished(quick, tmp_path_factory):
     """The folder of a task and its run of two trials: the original and uniform int8."""
     folder = tmp_path_factory.mktemp("finetune")
     (folder / "task.py").write_text(textwrap.dedent(TASK))
-    request = SearchRequest(task=f"{folder / 'task.py'}:make", trials=2, out=folder / "run", command="autocompress search")
+    request = SearchRequest(
+        task=f"{folder / 'task.py'}:make", trials=2, out=folder / "run", command="autocompress search"
+    )
     with open_search(prepare(request, QuietProgress()), QuietProgress()) as search:
         search.run()
     return folder
@@ -70,7 +74,9 @@ def test_a_fine_tuned_point_is_measured_scored_and_joins_the_run(run_path):
     assert tuned["finetuned"] == {"of": 1, "seconds": 1.0} and tuned["trial"] == -1
     assert tuned["quality"]["test"] is not None and tuned["latency"]["latency_s"] > 0
     assert all(layer["time_s"] > 0 and layer["time_original_s"] > 0 for layer in tuned["layers"])
-    assert [label_of(p, before) for p in measured_points(before)].count("uniform int8, fine-tuned 1.000 s") == 1
+    assert [label_of(p, before) for p in measured_points(before)].count(
+        "uniform int8, fine-tuned 1.000 s"
+    ) == 1
     assert list((run_path / "finetuned").iterdir()) == [run_path / "finetuned/1.json"]
 
 
@@ -83,7 +89,17 @@ def test_fine_tuning_measures_with_the_clocks_that_the_command_sets(run_path, mo
 
     monkeypatch.setattr("autocompress.deploy.finetune.prepare", prepared)
     for options in (["--set-clocks"], []):
-        command = ["pick", str(run_path), "--minimize", "size", "--finetune", "1s", "--out", str(run_path / "out"), *options]
+        command = [
+            "pick",
+            str(run_path),
+            "--minimize",
+            "size",
+            "--finetune",
+            "1s",
+            "--out",
+            str(run_path / "out"),
+            *options,
+        ]
         assert "far enough" in CliRunner().invoke(app, command).output
     assert seen == [True, False]
 
@@ -158,7 +174,9 @@ def tuned_sample(**changes):
 def test_a_better_point_takes_the_place_of_its_trial_on_the_front():
     run, tuned = tuned_sample(drop=-0.001)
     joined = with_finetuned(run, [tuned])
-    assert -1 in [p["trial"] for p in joined["front"]] and run["front"][0]["trial"] in [p["trial"] for p in joined["dominated"]]
+    assert -1 in [p["trial"] for p in joined["front"]] and run["front"][0]["trial"] in [
+        p["trial"] for p in joined["dominated"]
+    ]
     assert len(measured_points(joined)) == len(measured_points(run)) + 1
 
 
@@ -189,13 +207,21 @@ def tuned_sample_of_two(**changes):
     run = sample_run_of_two()
     member = run["front"][0]
     targets = {name: {**entry, **changes} for name, entry in member["targets"].items()}
-    return run, {**member, "trial": -1, "finetuned": {"of": member["trial"], "seconds": 1800.0}, "targets": targets, **changes}
+    return run, {
+        **member,
+        "trial": -1,
+        "finetuned": {"of": member["trial"], "seconds": 1800.0},
+        "targets": targets,
+        **changes,
+    }
 
 
 def test_a_better_point_joins_the_front_of_every_target_and_the_joint_one():
     run, tuned = tuned_sample_of_two(drop=-0.01)
     joined = with_finetuned(run, [tuned])
-    assert -1 in [p["trial"] for p in joined["front"]] and all(-1 in trials for trials in joined["fronts"].values())
+    assert -1 in [p["trial"] for p in joined["front"]] and all(
+        -1 in trials for trials in joined["fronts"].values()
+    )
     point = next(p for p in joined["front"] if p["trial"] == -1)
     assert tuned["finetuned"]["of"] in point["targets"]["edge"]["indistinguishable_from"]
     assert len(measured_points(run_on(joined, "edge"))) == len(measured_points(run)) + 1
@@ -204,7 +230,9 @@ def test_a_better_point_joins_the_front_of_every_target_and_the_joint_one():
 def test_a_point_that_breaks_a_limit_is_on_no_front_of_several_targets():
     run, tuned = tuned_sample_of_two(drop=0.2)
     joined = with_finetuned(run, [tuned])
-    assert all(-1 not in trials for trials in joined["fronts"].values()) and -1 not in [p["trial"] for p in joined["front"]]
+    assert all(-1 not in trials for trials in joined["fronts"].values()) and -1 not in [
+        p["trial"] for p in joined["front"]
+    ]
 
 
 def test_the_evaluation_of_a_point_has_all_its_targets():

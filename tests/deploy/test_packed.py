@@ -33,7 +33,9 @@ MODELS = {
     "int4": model_with(a=np.clip(np.rint(2 * bell(64, 65)), -8, 7).astype(ml_dtypes.int4), s=bell(64)),
     "int2": model_with(a=np.clip(np.rint(bell(63, 33)), -2, 1).astype(ml_dtypes.int2)),
     "uint8": model_with(planes=RNG.integers(0, 256, 999).astype(np.uint8), shift=np.arange(9)),
-    "equal-tensors": model_with(a=np.zeros(64, np.float32), b=np.zeros(64, np.float32), c=np.zeros(64, np.int8)),
+    "equal-tensors": model_with(
+        a=np.zeros(64, np.float32), b=np.zeros(64, np.float32), c=np.zeros(64, np.int8)
+    ),
     "tiny": model_with(a=np.ones(1, np.float32)),
     "none": model_with(),
 }
@@ -61,7 +63,9 @@ def test_packing_is_deterministic():
     assert pack(MODELS["int8"]) == pack(MODELS["int8"])
 
 
-@pytest.mark.parametrize("damage", [lambda b: b[:-9], lambda b: b[:60] + bytes([b[60] ^ 4]) + b[61:], lambda b: b""])
+@pytest.mark.parametrize(
+    "damage", [lambda b: b[:-9], lambda b: b[:60] + bytes([b[60] ^ 4]) + b[61:], lambda b: b""]
+)
 def test_a_damaged_file_is_an_error(damage):
     with pytest.raises((lzma.LZMAError, ValueError, EOFError, IndexError)):
         unpack(damage(pack(MODELS["int8"])))

@@ -1,4 +1,6 @@
-"""verify: a front and a bundle against what a target measures now; what is regressed, and what an interruption leaves."""
+"""verify: a front and a bundle against what a target measures now; what is regressed, and what an
+interruption leaves.
+"""
 
 import json
 from contextlib import contextmanager, nullcontext
@@ -9,7 +11,14 @@ import pytest
 from autocompress.cli.app import app
 from autocompress.deploy.bundle import write_bundle
 from autocompress.deploy.verify import ROOM, _regressions, quality_fell, refuse_lost
-from autocompress.deploy.verify_bundle import SAMPLES, _manifest, _parity, is_bundle, tolerance_of, verify_bundle
+from autocompress.deploy.verify_bundle import (
+    SAMPLES,
+    _manifest,
+    _parity,
+    is_bundle,
+    tolerance_of,
+    verify_bundle,
+)
 from autocompress.deploy.verify_run import _Kept, asked_targets, verify_run
 from autocompress.errors import InputError, RunDirectoryError, StageError, TargetUnavailable
 from autocompress.files import digest_of_file
@@ -87,7 +96,14 @@ def test_a_metric_fell_below_its_interval_or_by_more_than_a_hundredth(direction,
 
 @pytest.mark.parametrize(
     ("precisions", "tolerance"),
-    [([], 1e-3), (["block4"], 1e-3), (["float16"], 0.01), (["float16", "int8"], 0.05), (["fp8"], 0.05), (["int8_24"], 0.05)],
+    [
+        ([], 1e-3),
+        (["block4"], 1e-3),
+        (["float16"], 0.01),
+        (["float16", "int8"], 0.05),
+        (["fp8"], 0.05),
+        (["int8_24"], 0.05),
+    ],
 )
 def test_the_fewest_bits_decide_how_far_answers_may_differ(precisions, tolerance):
     assert tolerance_of({"precision": {f"layer{n}": name for n, name in enumerate(precisions)}}) == tolerance
@@ -112,27 +128,40 @@ def test_a_predicted_run_is_verified_on_the_board_and_an_interruption_loses_noth
     desk.search(trials=3)
     with pytest.raises(TargetUnavailable, match=r"edge.*No route to host"):
         verified(desk)
-    desk.board.plugged, desk.board.plan = True, {2: 9}  # the second candidate's measurement and those after it
+    desk.board.plugged, desk.board.plan = (
+        True,
+        {2: 9},
+    )  # the second candidate's measurement and those after it
     with pytest.raises(TargetUnavailable, match="was lost; the same command goes on"):
         verified(desk)
     assert not (desk.run / "verify.json").exists()
     done = desk.board.measured
     desk.board.plan = {}
     (found,) = verified(desk)["targets"]
-    assert done == 1 and desk.board.measured == len(found["points"]) - 1  # the original beside itself is no candidate's
+    assert (
+        done == 1 and desk.board.measured == len(found["points"]) - 1
+    )  # the original beside itself is no candidate's
     assert json.loads((desk.run / "verify.json").read_text())["targets"] == json.loads(json.dumps([found]))
     assert not [name for name in ("verify-unfinished.json", "verify.db") if (desk.run / name).exists()]
     assert all(
-        row["predicted"] and row["latency"]["latency_s"] > 0 and row["quality"]["now"] is not None for row in found["points"]
+        row["predicted"] and row["latency"]["latency_s"] > 0 and row["quality"]["now"] is not None
+        for row in found["points"]
     )
     row = found["points"][1]
     assert row["error"] == pytest.approx(row["earlier_s"] / row["latency"]["latency_s"] - 1)
-    assert found["count"] == len(found["points"]) and found["earlier"]["predicted"]["source"].startswith("roofline")
+    assert found["count"] == len(found["points"]) and found["earlier"]["predicted"]["source"].startswith(
+        "roofline"
+    )
     lines = run_lines(read_run(desk.run)["verified"])
     assert lines[1].split("  ")[0] == "original" and " ~" in lines[1]
     assert "Verified on edge" in render(read_run(desk.run))
-    (desk.run / "verify.json").write_text(json.dumps({**found, "schema_version": 1}))  # as it was when it knew one target
-    assert "Verified on edge" in render(read_run(desk.run)) and run_lines(read_run(desk.run)["verified"]) == lines
+    (desk.run / "verify.json").write_text(
+        json.dumps({**found, "schema_version": 1})
+    )  # as it was when it knew one target
+    assert (
+        "Verified on edge" in render(read_run(desk.run))
+        and run_lines(read_run(desk.run)["verified"]) == lines
+    )
     desk.board.measured = 0
     verified(desk)
     assert desk.board.measured == len(found["points"]) - 1  # a finished one is measured anew
@@ -150,11 +179,15 @@ def test_a_predicted_run_is_verified_on_the_board_and_an_interruption_loses_noth
 
 def check_bundle(desk: Desk, bundle: Path) -> None:
     def seen(target: str | None = "cpu-avx2"):
-        return verify_bundle(bundle, target, folder=desk.folder / "temporary", say=silent, note=silent, timing=QUICK)
+        return verify_bundle(
+            bundle, target, folder=desk.folder / "temporary", say=silent, note=silent, timing=QUICK
+        )
 
     found = seen()
     assert found["regressed"] == [] and found["parity"]["error"] <= 1e-6
-    assert found["latency"]["stated"]["predicted_s"] > 0 and found["quality"]["now"] == pytest.approx(found["quality"]["stated"])
+    assert found["latency"]["stated"]["predicted_s"] > 0 and found["quality"]["now"] == pytest.approx(
+        found["quality"]["stated"]
+    )
     assert "the manifest says ~" in "\n".join(bundle_lines(found))
     with pytest.raises(InputError, match="give its TOML file with --target"):
         seen(None)
@@ -165,7 +198,9 @@ def check_bundle(desk: Desk, bundle: Path) -> None:
         seen()
     manifest.write_text(before)
     sums = bundle / "SHA256SUMS"
-    sums.write_text("".join(line for line in sums.read_text().splitlines(keepends=True) if "model.onnx" not in line))
+    sums.write_text(
+        "".join(line for line in sums.read_text().splitlines(keepends=True) if "model.onnx" not in line)
+    )
     with pytest.raises(InputError, match="does not cover the model"):
         seen()
     assert np.isfinite(found["latency"]["now"]["latency_s"])
@@ -179,20 +214,34 @@ def test_all_targets_of_a_run_are_verified_and_one_that_is_away_is_caught_up(des
     (away,) = found["away"]
     assert (away["name"], "No route to host" in away["reason"]) == ("edge", True)
     first, *_, last = run_lines(found)
-    assert (first, last.partition(": Target")[0]) == ("on cpu", "Not verified on edge, the same command goes on with it")
-    assert "Not verified on edge" in render(read_run(desk.run)) and (desk.run / "verify-unfinished.json").exists()
+    assert (first, last.partition(": Target")[0]) == (
+        "on cpu",
+        "Not verified on edge, the same command goes on with it",
+    )
+    assert (
+        "Not verified on edge" in render(read_run(desk.run))
+        and (desk.run / "verify-unfinished.json").exists()
+    )
     desk.board.plugged, before = True, read_run(desk.run)["verified"]["targets"][0]
     with monkeypatch.context() as patch:
         patch.setattr(desk.other, "plugged", False)
         found = verified(desk)
     assert found["away"] == [] and desk.board.measured > 0
-    assert read_run(desk.run)["verified"]["targets"][0] == before, "cpu was not measured again, and may be away"
+    assert read_run(desk.run)["verified"]["targets"][0] == before, (
+        "cpu was not measured again, and may be away"
+    )
     joint = {point["trial"] for point in run["front"]}
     for result, predicted in zip(found["targets"], (False, True), strict=True):
         assert {row["predicted"] for row in result["points"]} == {predicted}
-        assert joint <= {row["trial"] for row in result["points"]}, "the joint front is verified on every target"
+        assert joint <= {row["trial"] for row in result["points"]}, (
+            "the joint front is verified on every target"
+        )
     page = render(read_run(desk.run))
-    assert ("Verified on cpu" in page, "Verified on edge" in page, "Not verified" in page) == (True, True, False)
+    assert ("Verified on cpu" in page, "Verified on edge" in page, "Not verified" in page) == (
+        True,
+        True,
+        False,
+    )
 
 
 def test_what_an_unfinished_call_on_other_targets_left_is_not_used(tmp_path):
@@ -232,7 +281,9 @@ def test_targets_are_called_as_the_run_calls_them(asked, expected, tmp_path, mon
     run, notes = {"target": {}, "targets": [{"name": "edge"}, {"name": "cpu@a"}]}, []
     found = asked_targets(tmp_path, run, asked, note=notes.append)
     assert {one.profile.name: str(one.address) for one in found} == expected
-    assert [note for note in notes if "'cpu@b' has measured nothing yet" in note] == notes and bool(notes) == (asked is None)
+    assert [note for note in notes if "'cpu@b' has measured nothing yet" in note] == notes and bool(
+        notes
+    ) == (asked is None)
 
 
 def test_a_target_that_is_named_twice_is_refused(tmp_path):
@@ -240,8 +291,12 @@ def test_a_target_that_is_named_twice_is_refused(tmp_path):
         asked_targets(tmp_path, sample_run(), "cpu,cpu", note=silent)
 
 
-@pytest.mark.parametrize(("regressed", "away", "code"), [(False, [], 0), (False, ["edge"], 3), (True, ["edge"], 4), (True, [], 4)])
-def test_a_target_that_is_away_is_exit_code_3_unless_something_regressed(regressed, away, code, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("regressed", "away", "code"), [(False, [], 0), (False, ["edge"], 3), (True, ["edge"], 4), (True, [], 4)]
+)
+def test_a_target_that_is_away_is_exit_code_3_unless_something_regressed(
+    regressed, away, code, tmp_path, monkeypatch
+):
     names = [{"name": name, "address": name, "reason": "No route to host."} for name in away]
     found = {"targets": [], "away": names, "regressed": regressed}
     monkeypatch.setattr("autocompress.deploy.verify_run.verify_run", lambda *_, **__: found)
@@ -276,7 +331,9 @@ def test_a_verify_json_of_a_newer_version_hides_nothing_else_of_the_run(tmp_path
     (tmp_path / "front.json").write_text(json.dumps(sample_run()))
     (tmp_path / "verify.json").write_text('{"schema_version": 3, "new": []}')
     page = render(read_run(tmp_path))
-    assert "of schema version 3: it is shown by the version that wrote it" in page and "Verified on" not in page
+    assert (
+        "of schema version 3: it is shown by the version that wrote it" in page and "Verified on" not in page
+    )
 
 
 def test_nothing_is_written_to_what_is_no_run(tmp_path):
@@ -307,7 +364,9 @@ def test_a_bundle_answers_what_its_model_says_where_fast_kernels_saturate(tmp_pa
         def session(self):
             yield Session()
 
-    monkeypatch.setattr("autocompress.deploy.verify_bundle.stand_in", Reference)  # whose sums are exact by its profile
+    monkeypatch.setattr(
+        "autocompress.deploy.verify_bundle.stand_in", Reference
+    )  # whose sums are exact by its profile
     found = _parity(Session(), tmp_path, tmp_path, {"recipe": {"precision": {}}}, batch=1)
     assert asked == [True, False] and found["error"] == 0.0
 
@@ -320,6 +379,8 @@ def test_the_files_of_a_bundle_may_lie_in_its_folders_but_not_outside(name, good
     (bundle / "model.onnx").write_bytes(b"model")
     (bundle / name).write_text("pass")
     names = ("manifest.json", "model.onnx", name)
-    (bundle / "SHA256SUMS").write_text("".join(f"{digest_of_file(bundle / item)}  {item}\n" for item in names))
+    (bundle / "SHA256SUMS").write_text(
+        "".join(f"{digest_of_file(bundle / item)}  {item}\n" for item in names)
+    )
     with nullcontext() if good else pytest.raises(InputError, match="is not the file that was bundled"):
         _manifest(bundle)

@@ -24,7 +24,9 @@ ENVIRONMENT = Environment(
 def pair(*candidate: float, baseline: float = 2.0) -> PairBlocks:
     """A pair whose baseline takes `baseline` seconds in every block."""
     steady = (baseline,) * len(candidate)
-    return PairBlocks(baseline_s=steady, candidate_s=candidate, baseline_wall_s=steady, candidate_wall_s=candidate)
+    return PairBlocks(
+        baseline_s=steady, candidate_s=candidate, baseline_wall_s=steady, candidate_wall_s=candidate
+    )
 
 
 def measurement(*ratios: float, **changes: Any) -> Measurement:

@@ -12,10 +12,16 @@ from autocompress.profiles import TargetAddress, parse_target
         ("boards/edge.toml", TargetAddress(profile="boards/edge.toml")),
         ("jetson@ann@10.0.0.5", TargetAddress(profile="jetson", user="ann", host="10.0.0.5")),
         ("jetson@bench-2", TargetAddress(profile="jetson", host="bench-2")),
-        ("edge.toml@ann@host.local:2222", TargetAddress(profile="edge.toml", user="ann", host="host.local", port=2222)),
+        (
+            "edge.toml@ann@host.local:2222",
+            TargetAddress(profile="edge.toml", user="ann", host="host.local", port=2222),
+        ),
         ("a@b/edge.toml@ann@host", TargetAddress(profile="a@b/edge.toml", user="ann", host="host")),
         ("x.tomls/edge.toml@host", TargetAddress(profile="x.tomls/edge.toml", host="host")),
-        ("jetson@ann@[fe80::1%eth0]:22", TargetAddress(profile="jetson", user="ann", host="fe80::1%eth0", port=22)),
+        (
+            "jetson@ann@[fe80::1%eth0]:22",
+            TargetAddress(profile="jetson", user="ann", host="fe80::1%eth0", port=22),
+        ),
         ("jetson@[::1]", TargetAddress(profile="jetson", host="::1")),
     ],
 )

@@ -13,7 +13,9 @@ def test_load_and_clock_do_not_change_the_fingerprint() -> None:
     assert replace(ENVIRONMENT, load_1m=9.0, clock_mhz=None).fingerprint == ENVIRONMENT.fingerprint
 
 
-@pytest.mark.parametrize("change", [{"threads": 2}, {"cores": (0,)}, {"flags": ()}, {"governor": "powersave"}], ids=str)
+@pytest.mark.parametrize(
+    "change", [{"threads": 2}, {"cores": (0,)}, {"flags": ()}, {"governor": "powersave"}], ids=str
+)
 def test_what_decides_a_latency_changes_the_fingerprint(change: dict[str, object]) -> None:
     assert replace(ENVIRONMENT, **change).fingerprint != ENVIRONMENT.fingerprint  # type: ignore[arg-type]
 

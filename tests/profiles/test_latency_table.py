@@ -1,4 +1,6 @@
-"""The latency table keeps what was measured on a device, shares it between processes, and starts again when damaged."""
+"""The latency table keeps what was measured on a device, shares it between processes, and starts again when
+damaged.
+"""
 
 import json
 import threading
@@ -50,7 +52,10 @@ def test_two_processes_lose_nothing_of_each_other(tmp_path):
         pytest.param("{", id="no-json"),
         pytest.param("[]", id="no-object"),
         pytest.param('{"schema_version": 99, "structures": {}}', id="other-version"),
-        pytest.param('{"schema_version": 1, "structures": {"m": {"observations": [{"ratio": -1}]}}}', id="bad-observation"),
+        pytest.param(
+            '{"schema_version": 1, "structures": {"m": {"observations": [{"ratio": -1}]}}}',
+            id="bad-observation",
+        ),
     ],
 )
 def test_a_damaged_file_is_started_again_with_a_note(tmp_path, content):
@@ -72,7 +77,10 @@ def test_a_table_that_cannot_be_written_serves_this_process(tmp_path):
 
 def test_the_oldest_observations_go_first(tmp_path):
     table = table_in(tmp_path)
-    content = [{"candidate": index, "ratio": 0.5, "half_width": 0.0, "at": float(index)} for index in range(MOST_OBSERVATIONS)]
+    content = [
+        {"candidate": index, "ratio": 0.5, "half_width": 0.0, "at": float(index)}
+        for index in range(MOST_OBSERVATIONS)
+    ]
     structures = {"model": {"observations": content, "coefficients": {}}}
     table.path.write_text(json.dumps({"schema_version": 1, "structures": structures}))
     table.observe("model", "new", 0.5, 0.01)
@@ -87,7 +95,9 @@ def test_another_model_is_told_what_the_device_costs(tmp_path):
     assert table_in(tmp_path).coefficients("model") is None
 
 
-@pytest.mark.parametrize(("ratio", "half_width"), [(0.0, 0.1), (-1.0, 0.1), (float("nan"), 0.1), (1.0, -0.1), (1.0, float("inf"))])
+@pytest.mark.parametrize(
+    ("ratio", "half_width"), [(0.0, 0.1), (-1.0, 0.1), (float("nan"), 0.1), (1.0, -0.1), (1.0, float("inf"))]
+)
 def test_an_observation_is_a_positive_finite_ratio(ratio, half_width):
     with pytest.raises(ValueError, match="A ratio is positive"):
         Observation(candidate={}, ratio=ratio, half_width=half_width, at=0.0)
@@ -141,7 +151,9 @@ def test_the_prediction_error_is_told_for_people():
 
 def test_the_tables_of_a_profile_are_found_without_its_devices(tmp_path):
     table_in(tmp_path).observe("model", {}, 0.5, 0.01, reference_s=2e-3)
-    LatencyTable.of_device(tmp_path, profile_fingerprint="another", environment=ENVIRONMENT).observe("model", {}, 0.9, 0.01)
+    LatencyTable.of_device(tmp_path, profile_fingerprint="another", environment=ENVIRONMENT).observe(
+        "model", {}, 0.9, 0.01
+    )
     (tmp_path / "damaged.json").write_text("{")
     (found,) = LatencyTable.of_profile(tmp_path, profile_fingerprint="p")
     assert found.device["environment"]["cpu_model"] == ENVIRONMENT.cpu_model

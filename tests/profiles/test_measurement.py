@@ -118,7 +118,9 @@ def test_finalists_are_measured_longer() -> None:
     assert FINALIST_TIMING.pairs_min * FINALIST_TIMING.pair_s > SEARCH_TIMING.pairs_max * SEARCH_TIMING.pair_s
 
 
-@pytest.mark.parametrize("changes", [{"pairs_min": 1}, {"pairs_max": 2}, {"batch": 0}, {"block_s": 0.0}, {"max_s": -1.0}])
+@pytest.mark.parametrize(
+    "changes", [{"pairs_min": 1}, {"pairs_max": 2}, {"batch": 0}, {"block_s": 0.0}, {"max_s": -1.0}]
+)
 def test_an_impossible_configuration_is_refused(changes: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=r"needed|positive"):
         TimingConfig(**changes)  # type: ignore[arg-type]

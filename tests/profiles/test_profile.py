@@ -21,8 +21,16 @@ BOARDS = ("jetson-agx-orin", "jetson-orin-nano", "jetson-orin-nx", "raspberry-pi
 def test_the_built_in_profiles_load() -> None:
     local = ("cpu", "cpu-2t", "cpu-4t", "cpu-avx2", "cpu-openvino", "cpu-openvino-bf16", "gpu", "gpu-rtx")
     assert profile_names() == tuple(sorted((*local, *BOARDS)))
-    assert [load_profile(name).threads for name in ("cpu", "cpu-2t", "cpu-4t", "raspberry-pi-5")] == [1, 2, 4, 4]
-    assert {name: load_profile(name).architecture for name in local} == {**dict.fromkeys(local), "cpu-avx2": "x86_64"}
+    assert [load_profile(name).threads for name in ("cpu", "cpu-2t", "cpu-4t", "raspberry-pi-5")] == [
+        1,
+        2,
+        4,
+        4,
+    ]
+    assert {name: load_profile(name).architecture for name in local} == {
+        **dict.fromkeys(local),
+        "cpu-avx2": "x86_64",
+    }
     assert {load_profile(name).architecture for name in BOARDS} == {"aarch64"}
 
 
@@ -32,7 +40,9 @@ def test_a_profile_by_an_alias_is_called_as_it_was_asked_for() -> None:
     assert alias == replace(board, name="jetson") and alias.fingerprint == board.fingerprint
 
 
-@pytest.mark.parametrize(("name", "timer"), [("cpu", "thread-cpu"), ("cpu-2t", "wall"), ("jetson", "cuda-events")])
+@pytest.mark.parametrize(
+    ("name", "timer"), [("cpu", "thread-cpu"), ("cpu-2t", "wall"), ("jetson", "cuda-events")]
+)
 def test_the_timer_follows_from_runtime_and_threads(name: str, timer: str) -> None:
     assert load_profile(name).timer == timer
 
@@ -45,7 +55,10 @@ def test_sessions_of_onnxruntime_are_kept_from_quantizing_float_layers() -> None
 
 def test_openvino_computes_float32_layers_in_float32_unless_its_profile_says_otherwise() -> None:
     names = ("cpu-openvino", "cpu-openvino-bf16")
-    assert [load_profile(name).runtime_options["INFERENCE_PRECISION_HINT"] for name in names] == ["f32", "bf16"]
+    assert [load_profile(name).runtime_options["INFERENCE_PRECISION_HINT"] for name in names] == [
+        "f32",
+        "bf16",
+    ]
 
 
 @pytest.mark.parametrize("name", BOARDS)
@@ -58,7 +71,11 @@ def test_a_board_has_datasheet_figures_of_every_legal_precision_and_their_source
 
 
 def test_the_figures_of_jetsons_are_dense_and_without_their_dlas() -> None:
-    advertised = {"jetson-orin-nano": 67e12, "jetson-orin-nx": 157e12 - 80e12, "jetson-agx-orin": 275e12 - 105e12}
+    advertised = {
+        "jetson-orin-nano": 67e12,
+        "jetson-orin-nx": 157e12 - 80e12,
+        "jetson-agx-orin": 275e12 - 105e12,
+    }
     for name, sparse in advertised.items():
         sheet = load_profile(name).datasheet
         assert sheet is not None
@@ -68,8 +85,14 @@ def test_the_figures_of_jetsons_are_dense_and_without_their_dlas() -> None:
 
 def test_pruning_steps_by_the_largest_multiple_of_the_legal_precisions(tmp_path: Path) -> None:
     assert load_profile("gpu").channel_multiple == 16
-    assert load_profile(toml(tmp_path, 'inherits = "gpu"\nprecisions = ["float32", "float16"]')).channel_multiple == 8
-    assert load_profile(toml(tmp_path, 'inherits = "cpu"\nchannel_multiples = { int8 = 32 }')).channel_multiple == 32
+    assert (
+        load_profile(toml(tmp_path, 'inherits = "gpu"\nprecisions = ["float32", "float16"]')).channel_multiple
+        == 8
+    )
+    assert (
+        load_profile(toml(tmp_path, 'inherits = "cpu"\nchannel_multiples = { int8 = 32 }')).channel_multiple
+        == 32
+    )
     assert load_profile(toml(tmp_path, 'inherits = "gpu"\nchannel_multiple = 4')).channel_multiple == 4
 
 
@@ -93,7 +116,9 @@ def test_a_profile_inherits_from_a_file_beside_it(tmp_path: Path) -> None:
 
 def test_a_profile_inherits_by_alias_and_its_tables_are_merged(tmp_path: Path) -> None:
     board = load_profile("jetson")
-    profile = load_profile(toml(tmp_path, 'inherits = "jetson"\n[datasheet]\noverhead_s = 0\npeak_flops = { int8 = 9e12 }\n'))
+    profile = load_profile(
+        toml(tmp_path, 'inherits = "jetson"\n[datasheet]\noverhead_s = 0\npeak_flops = { int8 = 9e12 }\n')
+    )
     assert board.datasheet is not None
     expected = replace(board.datasheet, overhead_s=0, peak_flops={**board.datasheet.peak_flops, "int8": 9e12})
     assert profile == replace(board, name="board", datasheet=expected)
@@ -109,12 +134,18 @@ def test_an_unknown_target_is_answered_with_the_nearest() -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ('inherits = "cpu"\nthread = 2', ["'thread'", "did you mean 'threads'", "channel_multiple", "board.toml"]),
+        (
+            'inherits = "cpu"\nthread = 2',
+            ["'thread'", "did you mean 'threads'", "channel_multiple", "board.toml"],
+        ),
         ('inherits = "gpu"\nopset = 15', ["opset = 15", "at least 16"]),
         ('inherits = "cpu"\nopset = 99', ["opset = 99 is unknown to the installed onnx", "or less"]),
         ('inherits = "gpu-rtx"\nopset = 17', ["fp8, which needs opset 19", "remove it, or set opset = 19"]),
         ('inherits = "cpu"\nopset = 20', ["storage_bits has 4, which needs opset 21"]),
-        ('inherits = "cpu"\nint8_weights = "float32"', ["int8_weights = 'float32'", "onnxruntime takes integers", "remove it"]),
+        (
+            'inherits = "cpu"\nint8_weights = "float32"',
+            ["int8_weights = 'float32'", "onnxruntime takes integers", "remove it"],
+        ),
         ('inherits = "gpu"\nint8_weights = "float16"', ["int8_weights = 'float16'", "'int8' or 'float32'"]),
         ('inherits = "cpu"\nthreads = 0', ["threads = 0", "at least 1"]),
         ('inherits = "cpu"\nthreads = true', ["threads = True", "integer"]),
@@ -122,25 +153,46 @@ def test_an_unknown_target_is_answered_with_the_nearest() -> None:
         ('inherits = "cpu"\nprecisions = ["int3"]', ["precisions", "float32, float16, int8, fp8"]),
         ('inherits = "cpu"\nruntime_options = { a = 1 }', ["runtime_options", "strings"]),
         ('inherits = "cpu"\nprecisions = ["int8"]', ["precisions leaves out float32", "add it"]),
-        ('inherits = "cpu"\nprecisions = ["float32", "fp8"]', ["fp8", "onnxruntime has no kernels", "'tensorrt'"]),
+        (
+            'inherits = "cpu"\nprecisions = ["float32", "fp8"]',
+            ["fp8", "onnxruntime has no kernels", "'tensorrt'"],
+        ),
         ('inherits = "cpu"\nnm_sparsity = true', ["nm_sparsity", "onnxruntime", "2:4"]),
         ('inherits = "cpu"\nnm_sparsity = 1', ["nm_sparsity = 1", "false or true"]),
         ('inherits = "cpu"\narchitecture = "arm"', ["architecture = 'arm'", "'aarch64'"]),
         ('inherits = "cpu"\nstore_limit_bytes = 0', ["store_limit_bytes = 0", "at least 1"]),
         ('inherits = "cpu"\nmemory_limit_bytes = 1000', ["memory_limit_bytes = 1000", "at least 67108864"]),
         ('inherits = "cpu"\npython = ""', ["python = ''", "not empty"]),
-        ('inherits = "cpu"\nruntime = "tensorrt"', ["tensorrt refuses zero points", 'activations = "int8-symmetric"']),
-        ('inherits = "gpu"\nstorage_bits = [4]', ["tensorrt does not expand packed weights", "storage_bits = []"]),
+        (
+            'inherits = "cpu"\nruntime = "tensorrt"',
+            ["tensorrt refuses zero points", 'activations = "int8-symmetric"'],
+        ),
+        (
+            'inherits = "gpu"\nstorage_bits = [4]',
+            ["tensorrt does not expand packed weights", "storage_bits = []"],
+        ),
         ('inherits = "gpu"\nblock4 = true', ["tensorrt does not know MatMulNBits", "block4 = false"]),
-        ('inherits = "gpu"\nchannel_multiples = { int4 = 8 }', ["channel_multiples", "float32, float16, int8, fp8"]),
+        (
+            'inherits = "gpu"\nchannel_multiples = { int4 = 8 }',
+            ["channel_multiples", "float32, float16, int8, fp8"],
+        ),
         ('inherits = "cpu"\ndatasheet = 3', ["datasheet must be a table"]),
         ('inherits = "cpu"\n[datasheet]\nsource = "x"', ["datasheet", "peak_flops"]),
         ('inherits = "jetson"\n[datasheet]\nsource = ""', ["board.toml: datasheet must have source"]),
-        ('inherits = "jetson"\n[datasheet]\nmemory_bytes_per_s = 0', ["memory_bytes_per_s", "greater than 0"]),
-        ('inherits = "jetson"\n[datasheet]\npeak_flops = { int8 = true }', ["peak_flops", "operations per second"]),
+        (
+            'inherits = "jetson"\n[datasheet]\nmemory_bytes_per_s = 0',
+            ["memory_bytes_per_s", "greater than 0"],
+        ),
+        (
+            'inherits = "jetson"\n[datasheet]\npeak_flops = { int8 = true }',
+            ["peak_flops", "operations per second"],
+        ),
         ('inherits = "jetson"\n[datasheet]\noverhead_s = -1', ["overhead_s", "not negative"]),
         ('inherits = "jetson"\n[datasheet]\nmemory_bytes = 1.5', ["memory_bytes", "integer"]),
-        ('inherits = "jetson"\n[datasheet]\npeak_flop = 1', ["'datasheet.peak_flop'", "did you mean 'peak_flops'"]),
+        (
+            'inherits = "jetson"\n[datasheet]\npeak_flop = 1',
+            ["'datasheet.peak_flop'", "did you mean 'peak_flops'"],
+        ),
         ('inherits = "npu"', ["inherits 'npu'", "one of cpu, cpu-2t"]),
         ('inherits = "board.toml"', ["inherits from itself"]),
         ("threads = 2", ["description, runtime missing: add what is"]),
@@ -162,7 +214,9 @@ def test_the_fingerprint_follows_what_decides_a_measurement(tmp_path: Path) -> N
     cpu = load_profile("cpu").fingerprint
     assert load_profile(toml(tmp_path, 'inherits = "cpu"\ndescription = "mine"')).fingerprint == cpu
     assert (
-        load_profile(toml(tmp_path, 'inherits = "cpu"\npython = "/opt/python"\nstore_limit_bytes = 9\ndevice = "Box"')).fingerprint
+        load_profile(
+            toml(tmp_path, 'inherits = "cpu"\npython = "/opt/python"\nstore_limit_bytes = 9\ndevice = "Box"')
+        ).fingerprint
         == cpu
     )
     assert load_profile(toml(tmp_path, 'inherits = "cpu"\nthreads = 2')).fingerprint != cpu
@@ -171,7 +225,9 @@ def test_the_fingerprint_follows_what_decides_a_measurement(tmp_path: Path) -> N
 
 def test_a_key_that_came_later_leaves_the_measurements_of_before_valid() -> None:
     profile = load_profile("jetson")
-    before = {key: value for key, value in profile.to_json().items() if key not in {*_UNMEASURED, "int8_weights"}}
+    before = {
+        key: value for key, value in profile.to_json().items() if key not in {*_UNMEASURED, "int8_weights"}
+    }
     assert profile.fingerprint == digest_of(before) != replace(profile, int8_weights="float32").fingerprint
 
 

@@ -2,18 +2,36 @@
 
 import pytest
 from autocompress.errors import InputError
-from autocompress.profiles.units import Drop, format_duration, format_latency, format_size, parse_drop, parse_duration, parse_size
+from autocompress.profiles.units import (
+    Drop,
+    format_duration,
+    format_latency,
+    format_size,
+    parse_drop,
+    parse_duration,
+    parse_size,
+)
 
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("2ms", 0.002), ("1.5s", 1.5), ("30m", 1800), ("2h", 7200), (" 3 min", 180), ("5us", 5e-6), ("7 µs", 7e-6)],
+    [
+        ("2ms", 0.002),
+        ("1.5s", 1.5),
+        ("30m", 1800),
+        ("2h", 7200),
+        (" 3 min", 180),
+        ("5us", 5e-6),
+        ("7 µs", 7e-6),
+    ],
 )
 def test_durations_are_seconds(text: str, seconds: float) -> None:
     assert parse_duration(text) == pytest.approx(seconds)
 
 
-@pytest.mark.parametrize(("text", "size"), [("5B", 5), ("200KB", 204_800), ("1.5mb", 1_572_864), ("1GB", 1 << 30)])
+@pytest.mark.parametrize(
+    ("text", "size"), [("5B", 5), ("200KB", 204_800), ("1.5mb", 1_572_864), ("1GB", 1 << 30)]
+)
 def test_sizes_are_bytes_with_1024_to_the_kilobyte(text: str, size: int) -> None:
     assert parse_size(text) == size
 
@@ -37,7 +55,8 @@ def test_a_missing_unit_is_answered_with_an_example(parse: object, example: str)
 
 
 @pytest.mark.parametrize(
-    ("text", "baseline", "limit"), [("1pp", 0.92, 0.01), ("1%", -4.0, 0.04), ("0.1abs", 0.0, 0.1), ("0pp", 0.5, 0.0)]
+    ("text", "baseline", "limit"),
+    [("1pp", 0.92, 0.01), ("1%", -4.0, 0.04), ("0.1abs", 0.0, 0.1), ("0pp", 0.5, 0.0)],
 )
 def test_a_drop_becomes_a_limit_in_the_metrics_unit(text: str, baseline: float, limit: float) -> None:
     assert parse_drop(text).limit(baseline) == pytest.approx(limit)

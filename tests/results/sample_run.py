@@ -1,6 +1,8 @@
-"""A realistic `front.json` without a search: a ResNet-20 on CIFAR-10, about 25 points, two failures, a history.
+"""A realistic `front.json` without a search: a ResNet-20 on CIFAR-10, about 25 points, two failures, a
+history.
 
-Shapes, MACs and sizes follow from the recipes; accuracies and latencies come from a smooth made-up model plus noise.
+Shapes, MACs and sizes follow from the recipes; accuracies and latencies come from a smooth made-up model plus
+noise.
 """
 
 import math
@@ -18,15 +20,22 @@ UNCHANGED: dict[str, Any] = {"keep": {}, "precision": {}, "recovery": None}
 
 
 def sample_run(seed: int = 2, *, candidates: int = 24, max_drop: float | None = 0.01) -> dict[str, Any]:
-    """A finished run with `candidates` points besides the original model (trial 0) and uniform int8 (trial 1)."""
+    """A finished run with `candidates` points besides the original model (trial 0) and uniform int8 (trial
+    1).
+    """
     draw = random.Random(seed)
     layers = list(float_layers())
-    original, uniform = point(0, _recipe(draw, keep=False, int8=0.0)), point(1, _recipe(draw, keep=False, int8=1.0))
+    original, uniform = (
+        point(0, _recipe(draw, keep=False, int8=0.0)),
+        point(1, _recipe(draw, keep=False, int8=1.0)),
+    )
     failed = {7: "crash", 15: "wrong-output"}
     trials = [number for number in range(2, candidates + 2 + len(failed)) if number not in failed]
     points = [original, uniform, *(point(number, _recipe(draw), seed=seed) for number in trials)]
     _judge(points, max_drop)
-    front = [p for p in points if p["feasible"] and not any(_dominates(q, p) for q in points if q["feasible"])]
+    front = [
+        p for p in points if p["feasible"] and not any(_dominates(q, p) for q in points if q["feasible"])
+    ]
     for member in {id(p): p for p in (original, uniform, *front)}.values():
         _profile(member)
     for member in front:
@@ -103,10 +112,21 @@ def sample_run(seed: int = 2, *, candidates: int = 24, max_drop: float | None = 
         ],
         "excluded": [{"name": "fc", "reason": "its 10 outputs are the model's outputs"}],
         "sensitivity": sensitivity(),
-        "time": {"sensitivity": 41.0, "latency table": 63.5, "reconstruct": 58.2, "recover": 612.4, "validate": 187.9}
+        "time": {
+            "sensitivity": 41.0,
+            "latency table": 63.5,
+            "reconstruct": 58.2,
+            "recover": 612.4,
+            "validate": 187.9,
+        }
         | {"timing loop": 151.3, "r0": 12.0, "build": 21.8, "finalists": 24.1},
         "latency_table": {"kendall_tau": 0.94, "median_error": 0.021, "count": len(points)},
-        "rungs": {"r0": {"count": 400}, "r1": {"count": 26}, "r2": {"count": 9}, "correlation": {"r0-r1": 0.83, "r1-r2": 0.91}},
+        "rungs": {
+            "r0": {"count": 400},
+            "r1": {"count": 26},
+            "r2": {"count": 9},
+            "correlation": {"r0-r1": 0.83, "r1-r2": 0.91},
+        },
     }
 
 
@@ -122,7 +142,9 @@ def sensitivity() -> dict[str, Any]:
         counts = list(range(8, width + 1, 8))
         labels[f"keep/{name}"] = [str(count) for count in counts]
         losses[f"keep/{name}"] = [(0.05 + 0.02 * (index % 4)) * (1 - count / width) ** 2 for count in counts]
-    for index, name in enumerate(("layer1.0", "layer1.1", "layer1.2", "layer2.1", "layer2.2", "layer3.1", "layer3.2")):
+    for index, name in enumerate(
+        ("layer1.0", "layer1.1", "layer1.2", "layer2.1", "layer2.2", "layer3.1", "layer3.2")
+    ):
         labels[f"skip/{name}"], losses[f"skip/{name}"] = ["0", "1"], [0.0, 0.09 + 0.05 * (index % 3)]
     return {"losses": losses, "labels": labels}
 
@@ -141,7 +163,10 @@ def point(trial: int, recipe: dict[str, Any], *, seed: int = 0) -> dict[str, Any
     noise = random.Random(1000 * seed + trial)
     layers = _layers(recipe)
     total = sum(layer["macs"] for layer in _layers(UNCHANGED))
-    speed = sum(layer["macs"] * (0.42 if layer["precision_executed"] == "int8" else 1.0) for layer in layers) / total
+    speed = (
+        sum(layer["macs"] * (0.42 if layer["precision_executed"] == "int8" else 1.0) for layer in layers)
+        / total
+    )
     ratio = 1.0 if trial == 0 else (0.08 + 0.92 * speed) * noise.gauss(1.0, 0.05)
     kept = sum(layer["macs"] for layer in layers) / total
     drop = 0.0 if trial == 0 else _drop(kept, recipe, noise)
@@ -157,7 +182,9 @@ def point(trial: int, recipe: dict[str, Any], *, seed: int = 0) -> dict[str, Any
             "digest": f"{trial:064x}",
             "size_bytes": size,
             "macs": sum(layer["macs"] for layer in layers),
-            "parameters": sum(layer["bytes"] // (1 if layer["precision_asked"] == "int8" else 4) for layer in layers),
+            "parameters": sum(
+                layer["bytes"] // (1 if layer["precision_asked"] == "int8" else 4) for layer in layers
+            ),
         },
         "quality": {
             "validation": accuracy,
@@ -194,16 +221,23 @@ def _profile(candidate: dict[str, Any]) -> None:
     candidate |= {"finalist": True, "other_time_s": 150e-6}
     for layer, plain in zip(candidate["layers"], _layers(UNCHANGED), strict=True):
         speed = 0.42 if layer["precision_executed"] == "int8" else 1.0
-        layer |= {"time_s": 4e-6 + 1.8e-11 * speed * layer["macs"], "time_original_s": 4e-6 + 1.8e-11 * plain["macs"]}
+        layer |= {
+            "time_s": 4e-6 + 1.8e-11 * speed * layer["macs"],
+            "time_original_s": 4e-6 + 1.8e-11 * plain["macs"],
+        }
 
 
 def _groups() -> list[tuple[str, int, list[str]]]:
-    """Channel groups: per stage the residual sum, and inside each block the channels between its two convolutions."""
+    """Channel groups: per stage the residual sum, and inside each block the channels between its two
+    convolutions.
+    """
     groups = []
     for stage, (width, _) in enumerate(STAGES, start=1):
         ends = [f"layer{stage}.{block}.conv2" for block in range(3)]
         groups.append((f"layer{stage}", width, ["conv1", *ends] if stage == 1 else ends))
-        groups += [(f"layer{stage}.{block}.conv1", width, [f"layer{stage}.{block}.conv1"]) for block in range(3)]
+        groups += [
+            (f"layer{stage}.{block}.conv1", width, [f"layer{stage}.{block}.conv1"]) for block in range(3)
+        ]
     return groups
 
 
@@ -211,14 +245,29 @@ def _layers(recipe: dict[str, Any]) -> list[dict[str, Any]]:
     """What the recipe makes of each layer."""
     full = {name: width for name, width, _ in _groups()}
     kept = full | recipe["keep"]
-    rows = [_layer(recipe, "conv1", 3, ("layer1", kept, full), pixels=32 * 32, taps=9, channels_in_original=3)]
+    rows = [
+        _layer(recipe, "conv1", 3, ("layer1", kept, full), pixels=32 * 32, taps=9, channels_in_original=3)
+    ]
     previous = "layer1"
     for stage, (_, side) in enumerate(STAGES, start=1):
         for block in range(3):
             inner, outer = f"layer{stage}.{block}.conv1", f"layer{stage}"
-            for name, source, output in ((inner, previous, inner), (f"layer{stage}.{block}.conv2", inner, outer)):
+            for name, source, output in (
+                (inner, previous, inner),
+                (f"layer{stage}.{block}.conv2", inner, outer),
+            ):
                 shape = (output, kept, full)
-                rows.append(_layer(recipe, name, kept[source], shape, pixels=side**2, taps=9, channels_in_original=full[source]))
+                rows.append(
+                    _layer(
+                        recipe,
+                        name,
+                        kept[source],
+                        shape,
+                        pixels=side**2,
+                        taps=9,
+                        channels_in_original=full[source],
+                    )
+                )
             previous = outer
     fully = ("fc", {"fc": CLASSES}, {"fc": CLASSES})
     rows.append(_layer(recipe, "fc", kept["layer3"], fully, pixels=1, taps=1, channels_in_original=64))
@@ -257,9 +306,16 @@ def _recipe(draw: random.Random, *, keep: bool = True, int8: float | None = None
     """A random recipe; `int8` is the share of int8 layers."""
     share = draw.choice([1.0, 0.9, 0.8, 0.6]) if int8 is None else int8
     strength = draw.random()
-    kept = {name: max(8, 8 * round(w * (1 - 0.75 * strength * draw.random()) / 8)) for name, w, _ in _groups()}
+    kept = {
+        name: max(8, 8 * round(w * (1 - 0.75 * strength * draw.random()) / 8)) for name, w, _ in _groups()
+    }
     full = {name: width for name, width, _ in _groups()}
-    recovery = {"steps": draw.choice([200, 400, 800]), "learning_rate": 0.003, "temperature": 4.0, "weight": 0.7}
+    recovery = {
+        "steps": draw.choice([200, 400, 800]),
+        "learning_rate": 0.003,
+        "temperature": 4.0,
+        "weight": 0.7,
+    }
     return {
         "keep": {name: count for name, count in kept.items() if count < full[name]} if keep else {},
         "precision": {layer["name"]: "int8" for layer in _layers(UNCHANGED) if draw.random() < share},
@@ -305,24 +361,42 @@ def _history(points: list[dict[str, Any]]) -> list[dict[str, Any]]:
     for index, candidate in enumerate(points):
         gain = (1 - candidate["latency"]["ratio"]) * (1 - min(1.0, max(0.0, candidate["drop"]) / 0.05))
         best = max(best, gain) + (0.004 if gain > 0.6 * best else 0.0)
-        history.append({"elapsed_s": 14.0 + 42.0 * index, "trial": candidate["trial"], "hypervolume": min(1.0, best)})
+        history.append(
+            {"elapsed_s": 14.0 + 42.0 * index, "trial": candidate["trial"], "hypervolume": min(1.0, best)}
+        )
     return history
 
 
 def sample_run_of_two(*, max_latency_s: float | None = None, missing: int | None = None) -> dict[str, Any]:
-    """The sample run on `cpu` and `edge`, which is slower and gains less; `missing` is a trial without a latency on `edge`."""
+    """The sample run on `cpu` and `edge`, which is slower and gains less; `missing` is a trial without a
+    latency on `edge`.
+    """
     run = sample_run()
     points = {p["trial"]: p for p in (*run["front"], *run["dominated"])}
     views = {name: {trial: _on_target(p, name) for trial, p in points.items()} for name in ("cpu", "edge")}
     if missing is not None:
-        views["edge"][missing] = {"artifact": points[missing]["artifact"], "latency": None, "drop": 0.0, "missing": "restless"}
+        views["edge"][missing] = {
+            "artifact": points[missing]["artifact"],
+            "latency": None,
+            "drop": 0.0,
+            "missing": "restless",
+        }
     for trial, point_ in points.items():
         point_["targets"] = {name: view[trial] for name, view in views.items()}
     complete = [p for p in points.values() if p["trial"] != missing]
     worst = {p["trial"]: _worst(p) for p in complete}
-    joint = [p for p in complete if p["feasible"] and not any(_below(worst[q["trial"]], worst[p["trial"]]) for q in complete)]
-    facts = {"environment": run["environment"], "constraints": run["constraints"] | {"max_latency_s": max_latency_s}}
-    fronts = {name: [t for t, p in view.items() if p["latency"] and _alone(p, view)] for name, view in views.items()}
+    joint = [
+        p
+        for p in complete
+        if p["feasible"] and not any(_below(worst[q["trial"]], worst[p["trial"]]) for q in complete)
+    ]
+    facts = {
+        "environment": run["environment"],
+        "constraints": run["constraints"] | {"max_latency_s": max_latency_s},
+    }
+    fronts = {
+        name: [t for t, p in view.items() if p["latency"] and _alone(p, view)] for name, view in views.items()
+    }
     return {
         **run,
         "targets": [{**run["target"], "name": name, **facts} for name in views],
@@ -339,7 +413,10 @@ def _on_target(point_: dict[str, Any], name: str) -> dict[str, Any]:
         ratio = latency["ratio"] ** 0.8
         scale = ratio / latency["ratio"]
         latency |= {"ratio": ratio, "ratio_interval": [scale * x for x in latency["ratio_interval"]]}
-        latency |= {"latency_s": 4 * scale * latency["latency_s"], "interval_s": [4 * scale * x for x in latency["interval_s"]]}
+        latency |= {
+            "latency_s": 4 * scale * latency["latency_s"],
+            "interval_s": [4 * scale * x for x in latency["interval_s"]],
+        }
     return {key: point_[key] for key in names} | {"latency": latency, "indistinguishable_from": []}
 
 

@@ -9,7 +9,11 @@ from autocompress.results.front import contributions, dominates, drop_scale, hyp
 
 
 def naive_front(points):
-    return [p for p in points if not any(all(a <= b for a, b in zip(q, p, strict=True)) and q != p for q in points)]
+    return [
+        p
+        for p in points
+        if not any(all(a <= b for a, b in zip(q, p, strict=True)) and q != p for q in points)
+    ]
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -41,7 +45,10 @@ def test_hypervolume_equals_the_counted_cells_of_a_grid():
     draw = random.Random(0)
     points = [tuple(draw.randint(0, 10) / 10 for _ in range(3)) for _ in range(12)]
     cells = itertools.product(range(10), repeat=3)
-    covered = sum(any(all(10 * p <= c + 1e-9 for p, c in zip(point, cell, strict=True)) for point in points) for cell in cells)
+    covered = sum(
+        any(all(10 * p <= c + 1e-9 for p, c in zip(point, cell, strict=True)) for point in points)
+        for cell in cells
+    )
     assert hypervolume(points) == pytest.approx(covered / 1000)
 
 
@@ -64,7 +71,8 @@ def test_a_dominated_point_contributes_nothing():
 
 
 @pytest.mark.parametrize(
-    ("unit", "baseline", "scale"), [("fraction", 0.9, 0.05), ("", 20.0, 1.0), ("", -20.0, 1.0), ("", 0.0, 1.0)]
+    ("unit", "baseline", "scale"),
+    [("fraction", 0.9, 0.05), ("", 20.0, 1.0), ("", -20.0, 1.0), ("", 0.0, 1.0)],
 )
 def test_the_drop_that_ends_the_objective_space(unit, baseline, scale):
     assert drop_scale(unit, baseline) == pytest.approx(scale)

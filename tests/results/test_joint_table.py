@@ -31,7 +31,10 @@ def test_missing_measurements_are_told_and_not_shown_as_numbers():
 
 def test_json_has_the_joint_front_and_each_targets_own():
     value = json.loads(joint_json(sample_run_of_two()))
-    assert value["fronts"].keys() == {"cpu", "edge"} and [target["name"] for target in value["targets"]] == ["cpu", "edge"]
+    assert value["fronts"].keys() == {"cpu", "edge"} and [target["name"] for target in value["targets"]] == [
+        "cpu",
+        "edge",
+    ]
     assert value["front"][0]["targets"].keys() == {"cpu", "edge"} and value["chosen"]["trial"] > 0
 
 
@@ -44,5 +47,7 @@ def test_json_tells_what_is_queued_for_a_target_that_is_away():
 def test_csv_says_which_target_a_line_is_of():
     rows = list(csv.DictReader(io.StringIO(joint_csv(sample_run_of_two()))))
     assert {row["target"] for row in rows} == {"cpu", "edge"}
-    slow, fast = (max(float(row["latency_s"]) for row in rows if row["target"] == name) for name in ("edge", "cpu"))
+    slow, fast = (
+        max(float(row["latency_s"]) for row in rows if row["target"] == name) for name in ("edge", "cpu")
+    )
     assert slow > 2 * fast

@@ -2,7 +2,14 @@
 
 import pytest
 from autocompress.results.limits import Limits
-from autocompress.results.pick import NothingMeets, costs_of, measured_points, nearest_misses, pick, recommended
+from autocompress.results.pick import (
+    NothingMeets,
+    costs_of,
+    measured_points,
+    nearest_misses,
+    pick,
+    recommended,
+)
 from autocompress.tests.results.sample_run import point, sample_run
 
 UNCHANGED = {"keep": {}, "precision": {}, "recovery": None}
@@ -12,7 +19,9 @@ UNCHANGED = {"keep": {}, "precision": {}, "recovery": None}
 def test_the_picked_point_costs_least_among_all_measured_points_within_the_limits(minimize):
     run = sample_run()
     picked = pick(run, max_drop=0.005, max_size=300 * 1024, minimize=minimize)
-    within = [p for p in measured_points(run) if p["drop"] <= 0.005 and p["artifact"]["size_bytes"] <= 300 * 1024]
+    within = [
+        p for p in measured_points(run) if p["drop"] <= 0.005 and p["artifact"]["size_bytes"] <= 300 * 1024
+    ]
     assert costs_of(picked)[minimize] == min(costs_of(p)[minimize] for p in within)
     assert picked in within
 

@@ -3,7 +3,13 @@
 import pytest
 from autocompress.results.limits import Limits
 from autocompress.results.pick import NothingMeets
-from autocompress.results.pick_joint import complete_points, joint_limits_text, pick_jointly, recommended_jointly, worst_cost
+from autocompress.results.pick_joint import (
+    complete_points,
+    joint_limits_text,
+    pick_jointly,
+    recommended_jointly,
+    worst_cost,
+)
 from autocompress.tests.results.sample_run import sample_run, sample_run_of_two
 
 NO_LIMITS = {"cpu": Limits(), "edge": Limits()}
@@ -16,15 +22,22 @@ def latency_on(point, target):
 def test_the_point_is_the_fastest_where_it_is_slowest():
     run = sample_run_of_two()
     picked = pick_jointly(run, NO_LIMITS)
-    assert worst_cost(picked, run, "latency") == min(worst_cost(point, run, "latency") for point in complete_points(run))
+    assert worst_cost(picked, run, "latency") == min(
+        worst_cost(point, run, "latency") for point in complete_points(run)
+    )
 
 
 def test_limits_hold_on_every_target():
     run = sample_run_of_two()
     original = run["baseline"]["targets"]
-    limits = {name: Limits(latency_s=0.6 * seen["latency"]["latency_s"], drop=0.01) for name, seen in original.items()}
+    limits = {
+        name: Limits(latency_s=0.6 * seen["latency"]["latency_s"], drop=0.01)
+        for name, seen in original.items()
+    }
     picked = pick_jointly(run, limits, minimize="drop")
-    assert all(latency_on(picked, name) <= limits[name].latency_s for name in limits) and picked["drop"] <= 0.01
+    assert (
+        all(latency_on(picked, name) <= limits[name].latency_s for name in limits) and picked["drop"] <= 0.01
+    )
 
 
 def test_a_limit_on_one_target_that_nothing_meets_names_the_targets():
@@ -50,7 +63,10 @@ def test_the_recommended_point_is_on_the_joint_front_within_the_drop():
     ("limits", "text"),
     [
         (NO_LIMITS, "no limit"),
-        (dict.fromkeys(("cpu", "edge"), Limits(drop=0.01, latency_s=2e-3)), "drop ≤ 1.00 pp, latency ≤ 2.000 ms"),
+        (
+            dict.fromkeys(("cpu", "edge"), Limits(drop=0.01, latency_s=2e-3)),
+            "drop ≤ 1.00 pp, latency ≤ 2.000 ms",
+        ),
         (
             {"cpu": Limits(drop=0.01, latency_s=2e-3), "edge": Limits(drop=0.01, latency_s=9e-3)},
             "drop ≤ 1.00 pp, latency ≤ 2.000 ms on cpu, latency ≤ 9.000 ms on edge",

@@ -25,7 +25,9 @@ class Addresses(HTMLParser):
         self.found = []
 
     def handle_starttag(self, tag, attrs):
-        self.found += [value for name, value in attrs if name in ("src", "href", "action", "data") or name[:2] == "on"]
+        self.found += [
+            value for name, value in attrs if name in ("src", "href", "action", "data") or name[:2] == "on"
+        ]
 
 
 def without_plotly(page):
@@ -33,7 +35,9 @@ def without_plotly(page):
 
 
 def embedded(page):
-    return json.loads(re.search(r'<script id="data" type="application/json">(.*?)</script>', page, re.DOTALL)[1])
+    return json.loads(
+        re.search(r'<script id="data" type="application/json">(.*?)</script>', page, re.DOTALL)[1]
+    )
 
 
 def test_the_report_refers_to_nothing_outside_itself():
@@ -64,7 +68,10 @@ def test_text_of_the_user_is_never_markup():
     run["constraints"]["max_drop"] = "1pp"
     sensitivity = run["sensitivity"]
     sensitivity["losses"][f"precision/{NASTY}"] = sensitivity["losses"][f"keep/{NASTY}"] = [9.0, 9.0, 0.0]
-    sensitivity["labels"] |= {f"precision/{NASTY}": [NASTY, f"x{NASTY}", "int2"], f"keep/{NASTY}": [NASTY, "8", "16"]}
+    sensitivity["labels"] |= {
+        f"precision/{NASTY}": [NASTY, f"x{NASTY}", "int2"],
+        f"keep/{NASTY}": [NASTY, "8", "16"],
+    }
     run["time"][NASTY] = 1e4
     run["rungs"]["correlation"][f"{NASTY}-{NASTY}"] = 0.5
     page = without_plotly(render(run))
@@ -86,7 +93,12 @@ def titles(section):
 def test_the_page_says_why_in_a_card_per_answer():
     section = why_of(sample_run())
     assert titles(section) == [
-        *("What limits the result", "The most sensitive layers", "Cannot be told apart", "Where the time went"),
+        *(
+            "What limits the result",
+            "The most sensitive layers",
+            "Cannot be told apart",
+            "Where the time went",
+        ),
         "How good the predictions were",
     ]
     assert "<code>--max-drop 1pp</code> binds: without it trial 25" in section and "with it</span>" in section
@@ -116,7 +128,12 @@ def test_the_longest_bar_of_each_kind_of_sensitivity_is_full():
 def test_every_measured_point_is_drawn_once():
     run = sample_run()
     figure = plane(run, "latency", chosen=recommended(run)[0])
-    drawn = [t for trace in figure["data"] if trace.get("name") not in (None, "selected") for t in trace["customdata"]]
+    drawn = [
+        t
+        for trace in figure["data"]
+        if trace.get("name") not in (None, "selected")
+        for t in trace["customdata"]
+    ]
     assert sorted(drawn) == sorted(p["trial"] for p in measured_points(run))
 
 
@@ -128,7 +145,9 @@ def test_the_front_is_drawn_where_it_was_measured_with_its_spread():
     low, high = member["latency"]["interval_s"]
     assert trace["x"][0] == pytest.approx(1000 * member["latency"]["latency_s"])
     assert trace["y"][0] == pytest.approx(100 * member["quality"]["validation"])
-    assert trace["error_x"]["array"][0] + trace["error_x"]["arrayminus"][0] == pytest.approx(1000 * (high - low))
+    assert trace["error_x"]["array"][0] + trace["error_x"]["arrayminus"][0] == pytest.approx(
+        1000 * (high - low)
+    )
 
 
 def test_the_staircase_never_gets_worse_as_the_cost_grows():
@@ -162,7 +181,9 @@ def test_better_is_up_for_a_metric_that_is_better_when_lower():
     for each in measured_points(run):
         each["quality"] |= {"validation": 1 - each["quality"]["validation"], "interval": None}
     bottom, top = quality_range(run)
-    assert bottom > run["front"][0]["quality"]["validation"] > run["baseline"]["quality"]["validation"] > top > 0
+    assert (
+        bottom > run["front"][0]["quality"]["validation"] > run["baseline"]["quality"]["validation"] > top > 0
+    )
     assert space(run, chosen=run["front"][0])["layout"]["scene"]["zaxis"]["range"][0] == pytest.approx(bottom)
 
 
@@ -172,7 +193,13 @@ def test_a_run_with_nothing_but_the_original_still_has_a_report(drop):
     original["drop"] = drop
     original["quality"] |= {"validation": 0.0, "interval": None}
     run["task"]["metric"] = {"name": "error", "direction": "lower", "unit": ""}
-    run |= {"baseline": original, "uniform_int8": None, "front": [original], "dominated": [], "status": "running"}
+    run |= {
+        "baseline": original,
+        "uniform_int8": None,
+        "front": [original],
+        "dominated": [],
+        "status": "running",
+    }
     run |= {"history": [], "failures": [], "groups": [], "excluded": [], "layers": []}
     for name in ("sensitivity", "time", "latency_table", "rungs"):
         del run[name]
@@ -193,7 +220,9 @@ def test_an_empty_front_shows_the_nearest_miss_as_one():
 
 def test_the_layers_say_what_was_asked_and_what_ran():
     run = sample_run()
-    view = next(p for p in embedded(render(run))["layers"]["points"] if p["trial"] == run["front"][0]["trial"])
+    view = next(
+        p for p in embedded(render(run))["layers"]["points"] if p["trial"] == run["front"][0]["trial"]
+    )
     first, layer = view["layers"][0], run["front"][0]["layers"][0]
     assert (first["chip"], first["ran"], first["warned"]) == ("asked int8, ran float32", "float32", True)
     assert first["channels"] == f"{layer['channels_out']}/{layer['channels_out_original']}"
@@ -210,13 +239,17 @@ def test_the_legend_has_the_precisions_that_ran():
 def test_a_layer_whose_execution_was_not_seen_is_shown_as_asked_only():
     run = sample_run()
     run["front"][0]["layers"][1]["precision_executed"] = None
-    view = next(p for p in embedded(render(run))["layers"]["points"] if p["trial"] == run["front"][0]["trial"])
+    view = next(
+        p for p in embedded(render(run))["layers"]["points"] if p["trial"] == run["front"][0]["trial"]
+    )
     assert view["layers"][1]["checked"] is False and view["layers"][1]["chip"] == "int8"
 
 
 def shown_first(run):
     """The layer view's entry of the first front member."""
-    return next(p for p in embedded(render(run))["layers"]["points"] if p["trial"] == run["front"][0]["trial"])
+    return next(
+        p for p in embedded(render(run))["layers"]["points"] if p["trial"] == run["front"][0]["trial"]
+    )
 
 
 def test_the_layers_show_times_before_and_after_and_whose_they_are():
@@ -224,8 +257,14 @@ def test_the_layers_show_times_before_and_after_and_whose_they_are():
     layer, view = run["front"][0]["layers"][3], shown_first(run)
     longest = max(row["time_s"] for p in (run["baseline"], run["front"][0]) for row in p["layers"])
     shown = view["layers"][3]
-    assert shown["time"] == f"{1e6 * layer['time_s']:.0f} µs" and shown["time_share"] == layer["time_s"] / longest
-    assert shown["time_before"] == layer["time_original_s"] / longest and "in the original" in shown["time_title"]
+    assert (
+        shown["time"] == f"{1e6 * layer['time_s']:.0f} µs"
+        and shown["time_share"] == layer["time_s"] / longest
+    )
+    assert (
+        shown["time_before"] == layer["time_original_s"] / longest
+        and "in the original" in shown["time_title"]
+    )
     assert view["other"]["time"] == "150 µs" and "profiler" in view["note"]
 
 

@@ -36,21 +36,30 @@ TELL = """<script>setTimeout(() => {
   }, "*");
 }, 3000);</script>"""
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt-get install chromium un-skips this")
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None, reason="no Chromium: apt-get install chromium un-skips this"
+)
 
 
 def chromium(tmp_path, *arguments):
     command = [CHROMIUM, *FLAGS, f"--user-data-dir={tmp_path / 'profile'}", *arguments]
-    short = {**os.environ, "TMPDIR": "/tmp"}  # of its socket, without which it aborts: TMPDIR may be too long for that
+    short = {
+        **os.environ,
+        "TMPDIR": "/tmp",
+    }  # of its socket, without which it aborts: TMPDIR may be too long for that
     return subprocess.run(command, capture_output=True, text=True, timeout=240, check=True, env=short).stdout
 
 
 def seen_in_browser(tmp_path, *, width, run=None, tell=TELL):
-    """What the report says of itself in a frame of `width` pixels; Chromium's own windows are at least 500 wide."""
+    """What the report says of itself in a frame of `width` pixels; Chromium's own windows are at least 500
+    wide.
+    """
     write_report(run or sample_run(), tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text(encoding="utf-8").replace("<style>", LISTEN + "<style>", 1)
     (tmp_path / "told.html").write_text(page.replace("</body>", tell + "</body>"), encoding="utf-8")
-    frame = f'<body><iframe src="told.html" style="border:0;width:{width}px;height:3000px"></iframe><pre></pre>'
+    frame = (
+        f'<body><iframe src="told.html" style="border:0;width:{width}px;height:3000px"></iframe><pre></pre>'
+    )
     hear = 'addEventListener("message", (e) => { document.querySelector("pre").textContent = JSON.stringify(e.data); });'
     (tmp_path / "frame.html").write_text(f"{frame}<script>{hear}</script></body>", encoding="utf-8")
     document = chromium(tmp_path, "--dump-dom", "--window-size=1400,3000", (tmp_path / "frame.html").as_uri())
@@ -72,7 +81,11 @@ def test_the_report_looks_different_in_the_dark(tmp_path):
     corners = []
     for scheme in (1, 0):
         target = tmp_path / f"{scheme}.png"
-        settings = (f"--screenshot={target}", "--window-size=1280,1400", f"--blink-settings=preferredColorScheme={scheme}")
+        settings = (
+            f"--screenshot={target}",
+            "--window-size=1280,1400",
+            f"--blink-settings=preferredColorScheme={scheme}",
+        )
         chromium(tmp_path, *settings, (tmp_path / "report.html").as_uri())
         image = Image.open(target).convert("RGB")
         assert image.size == (1280, 1400) and len(image.getcolors(1 << 21)) > 200
@@ -93,5 +106,8 @@ CHOOSE = """<script>setTimeout(() => {
 
 def test_choosing_a_target_shows_its_numbers(tmp_path):
     seen = seen_in_browser(tmp_path, width=1280, run=sample_run_of_two(), tell=CHOOSE)
-    assert seen["errors"] == [] and (seen["before"], seen["after"]) == (["resnet20 on cpu"], ["resnet20 on edge"])
+    assert seen["errors"] == [] and (seen["before"], seen["after"]) == (
+        ["resnet20 on cpu"],
+        ["resnet20 on edge"],
+    )
     assert "4.964 ms" in seen["points"]  # four times the original's 1.241 ms

@@ -84,7 +84,9 @@ def test_other_targets_are_the_one_reason_that_is_told(tmp_path):
 def test_a_second_search_on_the_same_directory_is_refused(tmp_path):
     with (
         RunDirectory.open(tmp_path / "run", CONFIG),
-        pytest.raises(RunDirectoryError, match=rf"in use by autocompress search \(process {os.getpid()}\): wait"),
+        pytest.raises(
+            RunDirectoryError, match=rf"in use by autocompress search \(process {os.getpid()}\): wait"
+        ),
     ):
         open_and_close(tmp_path / "run")
 
@@ -94,7 +96,8 @@ def test_a_run_that_is_being_verified_is_not_searched_meanwhile(tmp_path):
     with (
         RunDirectory.hold(tmp_path / "run", by="verify"),
         pytest.raises(
-            RunDirectoryError, match=r"in use by autocompress verify \(process \d+\): wait for it, stop it, or give --out"
+            RunDirectoryError,
+            match=r"in use by autocompress verify \(process \d+\): wait for it, stop it, or give --out",
         ),
     ):
         open_and_close(tmp_path / "run")
@@ -113,7 +116,11 @@ def test_what_a_search_would_do_is_told_without_its_environment_and_writes_nothi
     open_and_close(tmp_path / "run", known)
     assert choose_run(tmp_path / "run", CONFIG, fresh=False) == (tmp_path / "run", True, ())
     other = changed(**{"environment.cores": "8"})
-    assert choose_run(tmp_path / "run", other, fresh=False) == (tmp_path / "run-2", False, ("environment.cores",))
+    assert choose_run(tmp_path / "run", other, fresh=False) == (
+        tmp_path / "run-2",
+        False,
+        ("environment.cores",),
+    )
     assert choose_run(tmp_path / "run", known, fresh=True) == (tmp_path / "run-2", False, ())
 
 

@@ -61,12 +61,15 @@ def test_the_json_holds_the_front_and_what_is_needed_to_read_it():
     run = sample_run()
     value = json.loads(front_json(run))
     assert value["front"] == run["front"]
-    assert {"task", "target", "environment", "constraints", "baseline", "uniform_int8", "chosen"} <= set(value)
+    assert {"task", "target", "environment", "constraints", "baseline", "uniform_int8", "chosen"} <= set(
+        value
+    )
     assert value["why"] == why_json(run)
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(3e-6, "0.003 ms"), (4.12e-4, "0.412 ms"), (0.01234, "12.34 ms"), (0.25, "250.0 ms")]
+    ("seconds", "text"),
+    [(3e-6, "0.003 ms"), (4.12e-4, "0.412 ms"), (0.01234, "12.34 ms"), (0.25, "250.0 ms")],
 )
 def test_every_latency_of_a_run_is_written_in_the_unit_of_the_original_s(seconds, text):
     assert Formats.of(sample_run()).latency(seconds) == text
@@ -85,7 +88,11 @@ def test_a_metric_that_is_no_fraction_is_written_as_it_is():
 
 def test_small_words():
     formats = Formats.of(sample_run())
-    assert (formats.drop(-0.00001), formats.drop(-0.002), formats.quality(None)) == ("0.00 pp", "−0.20 pp", "–")
+    assert (formats.drop(-0.00001), formats.drop(-0.002), formats.quality(None)) == (
+        "0.00 pp",
+        "−0.20 pp",
+        "–",
+    )
     assert (ratio_text(0.31), ratio_text(0.0312)) == ("0.31×", "0.031×")
     assert relative_spread([0.99, 1.01]) == "±1.0 %"
 
@@ -116,7 +123,13 @@ def test_bits_are_averaged_over_the_weights_that_are_left():
 
 def test_a_recipe_tells_precisions_removed_blocks_and_ranks():
     assert recipe_lines(mixed_point(), {"groups": []}) == [
-        *("channels: all kept", "int4: 1 of 2 layers; float32: a", "blocks removed: c", "rank: a 4", "not distilled")
+        *(
+            "channels: all kept",
+            "int4: 1 of 2 layers; float32: a",
+            "blocks removed: c",
+            "rank: a 4",
+            "not distilled",
+        )
     ]
 
 

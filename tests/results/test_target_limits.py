@@ -15,7 +15,10 @@ TARGETS = ("cpu", "edge")
         ("cpu,jetson@ann@10.0.0.5", ["cpu", "jetson"]),
         ("cpu,cpu@ann@host", ["cpu", "cpu@host"]),
         ("jetson@ann@left,jetson@bob@right:22", ["jetson@left", "jetson@right"]),
-        ("pi@localhost:2201,pi@ann@localhost:2202,pi@other", ["pi@localhost:2201", "pi@localhost:2202", "pi@other"]),
+        (
+            "pi@localhost:2201,pi@ann@localhost:2202,pi@other",
+            ["pi@localhost:2201", "pi@localhost:2202", "pi@other"],
+        ),
         ("jetson@ann@[fe80::1],jetson@ann@[fe80::2]", ["jetson@fe80::1", "jetson@fe80::2"]),
     ],
 )

@@ -18,7 +18,9 @@ def test_a_view_is_a_run_with_one_target_and_its_numbers():
     view = run_on(run, "edge")
     assert view["target"]["name"] == "edge" and "targets" not in view and "fronts" not in view
     assert view["constraints"]["max_latency_s"] == 1e-3
-    assert view["baseline"]["latency"]["latency_s"] == pytest.approx(4 * run["baseline"]["latency"]["latency_s"])
+    assert view["baseline"]["latency"]["latency_s"] == pytest.approx(
+        4 * run["baseline"]["latency"]["latency_s"]
+    )
     assert [point["trial"] for point in view["front"]] == run["fronts"]["edge"]
     assert len(measured_points(view)) == len(measured_points(run))
     assert front_records(view)[0]["latency_s"] == min(record["latency_s"] for record in front_records(view))

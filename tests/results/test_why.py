@@ -46,7 +46,10 @@ def small_run(points, **limits):
             original
             | {"trial": trial, "drop": drop}
             | {"latency": original["latency"] | latency | {"ratio": ratio, "ratio_interval": spread}}
-            | {"artifact": original["artifact"] | {"size_bytes": round(size * original["artifact"]["size_bytes"])}}
+            | {
+                "artifact": original["artifact"]
+                | {"size_bytes": round(size * original["artifact"]["size_bytes"])}
+            }
         )
     return run | {"uniform_int8": None, "front": made[1:], "dominated": []}
 
@@ -83,7 +86,9 @@ def test_a_limit_on_latency_alone_binds_on_the_drop_and_the_original_is_no_answe
 
 
 @pytest.mark.parametrize(
-    "other", [(0.016, 0.418, 0.2), (0.3, 0.1, 0.1), (0.02, 0.6, 0.6)], ids=["within the spread", "useless", "slower"]
+    "other",
+    [(0.016, 0.418, 0.2), (0.3, 0.1, 0.1), (0.02, 0.6, 0.6)],
+    ids=["within the spread", "useless", "slower"],
 )
 def test_no_limit_binds_when_nothing_worth_having_lies_beyond(other):
     answer = binding_constraint(small_run([(0.005, 0.42, 0.2), other], **DROP_1PP))
@@ -101,9 +106,13 @@ def test_without_limits_the_objective_space_ends_the_front():
 
 def test_when_nothing_meets_the_limits_the_nearest_point_that_breaks_one_tells_which_binds():
     seconds = 0.2 * sample_run()["baseline"]["latency"]["latency_s"]
-    answer = binding_constraint(small_run([(0.005, 0.25, 0.2), (0.03, 0.21, 0.1)], max_latency_s=seconds, **DROP_1PP))
+    answer = binding_constraint(
+        small_run([(0.005, 0.25, 0.2), (0.03, 0.21, 0.1)], max_latency_s=seconds, **DROP_1PP)
+    )
     assert answer["limit"] == "latency" and answer["trial"] == 1
-    assert answer["text"].startswith("Nothing meets the limits. --max-latency 0.2482ms binds: trial 1 breaks no other")
+    assert answer["text"].startswith(
+        "Nothing meets the limits. --max-latency 0.2482ms binds: trial 1 breaks no other"
+    )
 
 
 def test_a_run_with_nothing_but_the_original_has_no_binding_constraint():
@@ -143,7 +152,11 @@ def test_the_limit_that_is_said_to_admit_a_point_does(seed, max_drop):
     point = random.Random(seed).choice([other for other in measured_points(run) if other["drop"] > 0])
     drop, latency, size = (admitting(name, point, run).split()[1] for name in ("drop", "latency", "size"))
     baseline = run["baseline"]["quality"]["validation"]
-    limits = {"max_drop": parse_drop(drop).limit(baseline), "max_latency": parse_duration(latency), "max_size": parse_size(size)}
+    limits = {
+        "max_drop": parse_drop(drop).limit(baseline),
+        "max_latency": parse_duration(latency),
+        "max_size": parse_size(size),
+    }
     assert costs_of(pick(run | {"front": [point], "dominated": []}, **limits))["drop"] <= point["drop"]
     assert parse_duration(latency) < 1.011 * costs_of(point)["latency"]
 
@@ -168,9 +181,15 @@ BITS = ["float32", "int8", "int4", "int2"]
 
 
 def test_layers_compare_at_the_coarsest_level_that_the_front_uses():
-    losses = {"precision/a": [0.0, 0.01, 0.02, 0.9], "precision/b": [0.0, 0.001, 0.05, 0.1], "precision/c": [0.0, 0.03]}
+    losses = {
+        "precision/a": [0.0, 0.01, 0.02, 0.9],
+        "precision/b": [0.0, 0.001, 0.05, 0.1],
+        "precision/c": [0.0, 0.03],
+    }
     labels = {"precision/a": BITS, "precision/b": BITS, "precision/c": BITS[:2]}
-    ranked = sensitive_layers(sensitive_run(losses, labels, [{"precision": {"a": "int4"}}, {"precision": {"b": "int8"}}]))
+    ranked = sensitive_layers(
+        sensitive_run(losses, labels, [{"precision": {"a": "int4"}}, {"precision": {"b": "int8"}}])
+    )
     assert [(row["name"], row["words"], row["loss"]) for row in ranked["ranked"]] == [
         *(("b", "at 4 bits", 0.05), ("c", "at 8 bits", 0.03), ("a", "at 4 bits", 0.02))
     ]
@@ -184,7 +203,12 @@ def test_layers_compare_at_the_middle_level_when_the_front_uses_none():
 
 
 def test_the_sentence_names_the_most_sensitive_of_each_kind_and_the_least_of_all():
-    losses = {"skip/x": [0.0, 0.3], "skip/y": [0.0, 0.2], "precision/a": [0.0, 0.1], "precision/b": [0.0, 1e-6]}
+    losses = {
+        "skip/x": [0.0, 0.3],
+        "skip/y": [0.0, 0.2],
+        "precision/a": [0.0, 0.1],
+        "precision/b": [0.0, 1e-6],
+    }
     labels = {name: ["0", "1"] if name.startswith("skip") else ["float32", "int2"] for name in losses}
     assert sensitive_layers(sensitive_run(losses, labels))["text"] == (
         "Most sensitive: x removed (KL 0.3), a at 2 bits (KL 0.1); least: b at 2 bits (KL <0.0001)."
@@ -210,12 +234,17 @@ def test_groups_are_disjoint_largest_cliques_and_leave_no_overlap_between_the_po
     points = {point["trial"]: point for point in run["front"]}
     for point in points.values():
         half = draw.uniform(0.001, 0.02)
-        point["latency"]["ratio_interval"] = [point["latency"]["ratio"] - half, point["latency"]["ratio"] + half]
+        point["latency"]["ratio_interval"] = [
+            point["latency"]["ratio"] - half,
+            point["latency"]["ratio"] + half,
+        ]
     groups = [group["trials"] for group in indistinguishable_groups(run)]
     grouped = [trial for group in groups for trial in group]
     assert len(grouped) == len(set(grouped))
     assert all(overlapping(points[a], points[b]) for group in groups for a, b in combinations(group, 2))
-    assert not any(overlapping(points[a], points[b]) for a, b in combinations(points.keys() - set(grouped), 2))
+    assert not any(
+        overlapping(points[a], points[b]) for a, b in combinations(points.keys() - set(grouped), 2)
+    )
     cliques = [
         size
         for size in range(2, len(points) + 1)
@@ -239,7 +268,10 @@ def test_useless_points_are_in_no_group():
 
 
 def test_time_is_added_up_by_activity_in_a_fixed_order():
-    stages = [{"validate": 2.0, "timing loop": 3.0, "prune": 0.5}, {"reconstruct": 1.5, "recover": 4.0, "inspect": 0.0}]
+    stages = [
+        {"validate": 2.0, "timing loop": 3.0, "prune": 0.5},
+        {"reconstruct": 1.5, "recover": 4.0, "inspect": 0.0},
+    ]
     spent = time_spent(stages, {"sensitivity": 7.0, "tea": 1.0})
     assert list(spent.items()) == [
         *(("database and reconstruction", 2.0), ("sensitivity", 7.0), ("recovery", 4.0), ("validation", 2.0)),
@@ -248,7 +280,10 @@ def test_time_is_added_up_by_activity_in_a_fixed_order():
 
 
 def test_a_progress_line_names_the_activities_with_the_most_time():
-    assert time_words({"build": 1.0, "recovery": 6.0, "validation": 3.0}, count=2) == "recovery 60 %, validation 30 %"
+    assert (
+        time_words({"build": 1.0, "recovery": 6.0, "validation": 3.0}, count=2)
+        == "recovery 60 %, validation 30 %"
+    )
     assert time_words({}) == ""
 
 
@@ -260,7 +295,13 @@ def test_the_stored_time_is_preferred_and_what_is_left_of_the_run_is_the_rest():
 
 
 def test_recovery_beside_the_search_is_in_no_sum_and_other_work_that_validates_is_told_apart():
-    time = {"recovery": 20.0, "validation": 30.0, "rung r0": 10.0, "finalists": 15.0, "recovery beside the search": 60.0}
+    time = {
+        "recovery": 20.0,
+        "validation": 30.0,
+        "rung r0": 10.0,
+        "finalists": 15.0,
+        "recovery beside the search": 60.0,
+    }
     answer = time_of(sample_run() | {"elapsed_s": 100.0, "time": time})
     assert answer["total_s"] == pytest.approx(100.0) and answer["beside_s"] == 60.0
     assert (answer["share"], answer["wider_share"]) == (pytest.approx(0.5), pytest.approx(0.75))
@@ -281,7 +322,10 @@ def test_without_a_stored_time_the_trials_stages_tell_it_and_fine_tuning_is_not_
 
 def test_predictions_are_judged_in_one_sentence_each():
     run = sample_run()
-    assert "off by 2.1 % (median) and ordered them with Kendall's τ = 0.94, over 26 candidates" in predicted_latency(run)["text"]
+    assert (
+        "off by 2.1 % (median) and ordered them with Kendall's τ = 0.94, over 26 candidates"
+        in predicted_latency(run)["text"]
+    )
     assert [answer["text"] for answer in rung_correlations(run)] == [
         "Rung r0 ranks as rung r1 does with a correlation of 0.83 (26 candidates in r1).",
         "Rung r1 ranks as rung r2 does with a correlation of 0.91 (9 candidates in r2).",

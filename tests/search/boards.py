@@ -1,4 +1,6 @@
-"""Targets whose connection fails at chosen moments: a fake at the level of Transport around real worker processes."""
+"""Targets whose connection fails at chosen moments: a fake at the level of Transport around real worker
+processes.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,7 +17,9 @@ GONE = "ssh: connect to host 10.0.0.5 port 22: No route to host."
 
 @dataclass
 class Board:
-    """A board on the desk. `plan` are the numbers of measurements (from 1) at which its plug is pulled, and for how many tries."""
+    """A board on the desk. `plan` are the numbers of measurements (from 1) at which its plug is pulled, and
+    for how many tries.
+    """
 
     plugged: bool = True
     plan: dict[int, int] = field(default_factory=dict)
@@ -33,7 +37,9 @@ class Board:
         number = self.measured + 1
         if self.plan.get(number, 0) > 0:
             self.plan[number] -= 1
-            raise StageError(f"The connection was lost. {GONE}", stage="measure", kind="device", retryable=True)
+            raise StageError(
+                f"The connection was lost. {GONE}", stage="measure", kind="device", retryable=True
+            )
         self.measured = number
 
 
@@ -64,7 +70,14 @@ def target_on(boards: Mapping[str, Board]) -> type[Target]:
     """The class of targets that are on these boards, by name."""
 
     class OnBoard(Target):
-        def __init__(self, profile: Profile, store: MeasurementStore | None = None, *, address: TargetAddress, **options: Any):
+        def __init__(
+            self,
+            profile: Profile,
+            store: MeasurementStore | None = None,
+            *,
+            address: TargetAddress,
+            **options: Any,
+        ):
             super().__init__(profile, store, **options)
 
         def open_worker(self) -> Any:

@@ -1,4 +1,6 @@
-"""Stand-ins for a network and an evaluator, so that the search is tested without building or measuring anything."""
+"""Stand-ins for a network and an evaluator, so that the search is tested without building or measuring
+anything.
+"""
 
 import time
 from collections.abc import Callable, Mapping
@@ -29,7 +31,9 @@ from autocompress.tasks.task import Metric
 
 PROFILE = Profile(name="fake", description="", runtime="onnxruntime", threads=1)
 METRIC = Metric(name="accuracy", function=lambda outputs, targets: 0.0)
-CONFIG = RunConfig(identity={"task": "fake", "model": "m", "data": "d"}, options={"seed": 0, "budget_s": None})
+CONFIG = RunConfig(
+    identity={"task": "fake", "model": "m", "data": "d"}, options={"seed": 0, "budget_s": None}
+)
 
 
 class FakeNetwork:
@@ -69,7 +73,9 @@ class FakeNetwork:
     def cost(self, recipe: Recipe) -> Cost:
         widths = [recipe.keep.get(layer.name, layer.channels_out) for layer in self.layers]
         layers = tuple(
-            self.layer_cost(layer, out=out, into=into, precision=recipe.precision.get(layer.name, "float32"), rank=None)
+            self.layer_cost(
+                layer, out=out, into=into, precision=recipe.precision.get(layer.name, "float32"), rank=None
+            )
             for layer, into, out in zip(self.layers, [3, *widths[:-1]], widths, strict=True)
         )
         return Cost(
@@ -79,7 +85,9 @@ class FakeNetwork:
             layers=layers,
         )
 
-    def layer_cost(self, layer: Layer, *, out: int, into: int, precision: Precision, rank: int | None) -> LayerCost:
+    def layer_cost(
+        self, layer: Layer, *, out: int, into: int, precision: Precision, rank: int | None
+    ) -> LayerCost:
         weights, bits = into * out * 9, 8 if precision == "int8" and self.int8_weights == "int8" else 32
         return LayerCost(
             name=layer.name,
@@ -130,7 +138,13 @@ def evaluation(
     return Evaluation(
         trial=trial,
         recipe=recipe,
-        artifact=ArtifactFacts(file=f"artifacts/{recipe.digest}.onnx", digest=recipe.digest, size_bytes=size, macs=1, parameters=1),
+        artifact=ArtifactFacts(
+            file=f"artifacts/{recipe.digest}.onnx",
+            digest=recipe.digest,
+            size_bytes=size,
+            macs=1,
+            parameters=1,
+        ),
         validation=0.9 - drop,
         validation_interval=(0.89 - drop, 0.91 - drop),
         drop=drop,
@@ -142,7 +156,9 @@ def evaluation(
 
 
 class FakeEvaluator:
-    """Evaluates a recipe by its cost at once; `delay_s` makes it slow, `failing` fails it. Counts what it evaluated."""
+    """Evaluates a recipe by its cost at once; `delay_s` makes it slow, `failing` fails it. Counts what it
+    evaluated.
+    """
 
     def __init__(
         self,
@@ -159,7 +175,15 @@ class FakeEvaluator:
         self.evaluated: list[str] = []
         self.availability, self.patience = Availability(), Patience(limit_s=0.0)
 
-    def evaluate(self, trial: int, recipe: Recipe, *, baseline: Evaluation | None, progress: Callable[[str], None], built=None):
+    def evaluate(
+        self,
+        trial: int,
+        recipe: Recipe,
+        *,
+        baseline: Evaluation | None,
+        progress: Callable[[str], None],
+        built=None,
+    ):
         self.evaluated.append(recipe.digest)
         if self.log is not None:
             with self.log.open("a") as file:
@@ -170,7 +194,11 @@ class FakeEvaluator:
             return failure
         cost, original = self.network.cost(recipe), self.network.cost(Recipe())
         lost = 1 - cost.macs / original.macs
-        drop = 0.0 if baseline is None else 0.1 * lost**2 * (0.3 if recipe.recovery else 1.0) + 0.0005 * len(recipe.precision)
+        drop = (
+            0.0
+            if baseline is None
+            else 0.1 * lost**2 * (0.3 if recipe.recovery else 1.0) + 0.0005 * len(recipe.precision)
+        )
         speed = np.mean([0.5 if layer.precision == "int8" else 1.0 for layer in cost.layers])
         return evaluation(
             trial,
@@ -201,7 +229,9 @@ class FakeFinalists:
     def look_at(self, evaluations, *, baseline, progress, time_left) -> bool:
         new = [item for item in evaluations if item.artifact.digest not in self.known]
         for item in new:
-            self.known[item.artifact.digest] = Finalist(test=0.9, test_interval=(0.88, 0.92), latency=item.latency)
+            self.known[item.artifact.digest] = Finalist(
+                test=0.9, test_interval=(0.88, 0.92), latency=item.latency
+            )
         return bool(new)
 
 
@@ -247,7 +277,10 @@ def make_search(
         options=Options(budget_s=budget_s, trials=trials),
         progress=QuietProgress(),
         facts={
-            "task": {"name": "fake", "metric": {"name": METRIC.name, "direction": METRIC.direction, "unit": METRIC.unit}},
+            "task": {
+                "name": "fake",
+                "metric": {"name": METRIC.name, "direction": METRIC.direction, "unit": METRIC.unit},
+            },
             "constraints": constraints.to_json(0.9),
         },
         strategy=strategy or Sequential(),

@@ -1,4 +1,6 @@
-"""A desk with one board, `edge`, which may be unplugged: searches of a tiny task that predict its latency; a sample run of one."""
+"""A desk with one board, `edge`, which may be unplugged: searches of a tiny task that predict its latency; a
+sample run of one.
+"""
 
 import textwrap
 from collections.abc import Callable
@@ -28,16 +30,24 @@ source = "a leaflet"
 
 
 class Desk:
-    """`board` (`edge`) and another one (`cpu`) are on it; `search` returns the front.json of a search in `run`."""
+    """`board` (`edge`) and another one (`cpu`) are on it; `search` returns the front.json of a search in
+    `run`.
+    """
 
     def __init__(self, folder: Path):
         self.folder, self.run, self.board = folder, folder / "run", Board(plugged=False)
         self.other = Board()
         (folder / "task.py").write_text(textwrap.dedent(TASK))
-        (folder / "edge.toml").write_text('inherits = "cpu"\nstorage_bits = []\nmemory_limit_bytes = 536870912\n' + SHEET)
+        (folder / "edge.toml").write_text(
+            'inherits = "cpu"\nstorage_bits = []\nmemory_limit_bytes = 536870912\n' + SHEET
+        )
 
-    def search(self, *, allow: bool = True, trials: int = 3, targets: str = "edge.toml", **options: Any) -> dict[str, Any]:
-        target = ",".join(str(self.folder / name) if name.endswith(".toml") else name for name in targets.split(","))
+    def search(
+        self, *, allow: bool = True, trials: int = 3, targets: str = "edge.toml", **options: Any
+    ) -> dict[str, Any]:
+        target = ",".join(
+            str(self.folder / name) if name.endswith(".toml") else name for name in targets.split(",")
+        )
         request = SearchRequest(
             task=f"{self.folder / 'task.py'}:make",
             target=target,
@@ -72,7 +82,11 @@ def make_desk(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
 def predicted_run(change: Callable[[dict[str, Any]], None] = lambda run: None) -> dict[str, Any]:
     """The sample run as if nothing had been measured."""
     run = deepcopy(sample_run())
-    source = {"source": "roofline of a leaflet", "error": None, "quality": "ONNX Runtime here ran the same files"}
+    source = {
+        "source": "roofline of a leaflet",
+        "error": None,
+        "quality": "ONNX Runtime here ran the same files",
+    }
     run["target"]["predicted"] = source
     run.pop("latency_table", None)
     for point in [run["baseline"], run["uniform_int8"], *run["front"], *run["dominated"]]:

@@ -1,4 +1,6 @@
-"""Whole searches of a tiny task on boards that are gone, at the start or in the middle: nothing is lost, and nothing else stops."""
+"""Whole searches of a tiny task on boards that are gone, at the start or in the middle: nothing is lost, and
+nothing else stops.
+"""
 
 import shutil
 import textwrap
@@ -55,10 +57,13 @@ class Heard(QuietProgress):
 
 
 def desk_in(folder: Path, monkeypatch: pytest.MonkeyPatch, *, kept: Path) -> SimpleNamespace:
-    """A desk with the boards `cpu` (the primary target) and `edge`, and searches on them. `kept` is what all searches share."""
+    """A desk with the boards `cpu` (the primary target) and `edge`, and searches on them. `kept` is what all
+    searches share.
+    """
     monkeypatch.setenv("XDG_CACHE_HOME", str(kept / "cache"))
     monkeypatch.setattr(
-        "autocompress.search.prepare.make_compressor", lambda problem, **_: make_compressor(problem, cache_dir=kept)
+        "autocompress.search.prepare.make_compressor",
+        lambda problem, **_: make_compressor(problem, cache_dir=kept),
     )
     for module in ("prepare.SEARCH_TIMING", "finalists.FINALIST_TIMING"):
         monkeypatch.setattr(f"autocompress.search.{module}", QUICK)
@@ -132,7 +137,9 @@ def complete(run_directory: Path) -> list[optuna.trial.FrozenTrial]:
 
 
 def worst(run: dict[str, Any]) -> dict[int, list[float]]:
-    """The same from front.json: each point's worst numbers of all targets (finalists, measured again, are not looked at here)."""
+    """The same from front.json: each point's worst numbers of all targets (finalists, measured again, are not
+    looked at here).
+    """
     points, scale = [run["baseline"], *run["front"], *run["dominated"]], drop_scale_of(run)
     return {
         point["trial"]: [
@@ -148,22 +155,32 @@ def names(run: dict[str, Any]) -> list[str]:
     return [target["name"] for target in run["targets"]]
 
 
-def test_a_board_that_is_gone_at_the_start_stops_nothing_and_its_limits_stay_open(gone: SimpleNamespace) -> None:
+def test_a_board_that_is_gone_at_the_start_stops_nothing_and_its_limits_stay_open(
+    gone: SimpleNamespace,
+) -> None:
     run, notes = gone.run, gone.heard.notes
     assert (run["status"], names(run), run["trials"]["finished"]) == ("finished", ["cpu"], 2)
     assert run["front"] and all(point["feasible"] for point in run["front"])
     assert run["queued"]["edge"]["count"] == 2 and "No route to host" in run["queued"]["edge"]["reason"]
-    assert [note for note in notes if note.startswith("Target 'edge' is away: its measurements are queued, its limits open.")]
+    assert [
+        note
+        for note in notes
+        if note.startswith("Target 'edge' is away: its measurements are queued, its limits open.")
+    ]
     assert "2 queued for edge" in gone.heard.summaries[-1]
 
 
 def test_a_run_with_a_board_that_was_gone_can_be_shown(gone: SimpleNamespace) -> None:
-    assert missing_note(gone.run).startswith("edge was away, 2 measurements are queued for it and its limits are open")
+    assert missing_note(gone.run).startswith(
+        "edge was away, 2 measurements are queued for it and its limits are open"
+    )
     assert joint_table(gone.run).row_count >= 1
     assert "2 measurements are queued" in render(gone.run)
 
 
-def test_when_the_board_returns_the_same_command_measures_everything_on_it(desk: SimpleNamespace, gone: SimpleNamespace) -> None:
+def test_when_the_board_returns_the_same_command_measures_everything_on_it(
+    desk: SimpleNamespace, gone: SimpleNamespace
+) -> None:
     shutil.copytree(gone.directory, desk.run)
     before, heard = gone.run, Heard()
     run = desk.search(heard=heard)
@@ -183,22 +200,33 @@ def test_when_the_board_returns_the_same_command_measures_everything_on_it(desk:
 def test_a_board_that_returns_while_the_search_goes_on_is_caught_up_at_once(desk: SimpleNamespace) -> None:
     desk.edge.plugged, heard = False, Heard()
     plug = heard.finished
-    heard.finished = lambda line, status: (setattr(desk.edge, "plugged", len(heard.summaries) >= 1), plug(line, status))  # type: ignore[method-assign]
+    heard.finished = lambda line, status: (
+        setattr(desk.edge, "plugged", len(heard.summaries) >= 1),
+        plug(line, status),
+    )  # type: ignore[method-assign]
     run = desk.search(trials=3, heard=heard)
     assert (names(run), run["queued"]) == (["cpu", "edge"], {})
     assert told(desk.run) == {trial: pytest.approx(values) for trial, values in worst(run).items()}
     assert corrected(desk.run) and 2 not in corrected(desk.run)
-    assert 'environment.runtime" = "onnxruntime"' in (desk.run / "run.toml").read_text().partition("edge profile")[2]
+    assert (
+        'environment.runtime" = "onnxruntime"'
+        in (desk.run / "run.toml").read_text().partition("edge profile")[2]
+    )
 
 
 def test_a_board_that_drops_in_the_middle_is_asked_again_before_the_end(
     desk: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("autocompress.search.evaluation.availability.PAUSES_S", (1000.0,))  # nobody asks while trials go on
+    monkeypatch.setattr(
+        "autocompress.search.evaluation.availability.PAUSES_S", (1000.0,)
+    )  # nobody asks while trials go on
     desk.edge.plan = {1: 1}  # of trial 1; when it is asked before the finalists it answers
     heard = Heard()
     run = desk.search(trials=3, heard=heard)
-    assert (run["queued"], run["trials"]) == ({}, {"finished": 3, "failed": 0, "screened": run["trials"]["screened"]})
+    assert (run["queued"], run["trials"]) == (
+        {},
+        {"finished": 3, "failed": 0, "screened": run["trials"]["screened"]},
+    )
     assert [note for note in heard.notes if "caught up on 'edge'" in note]
 
 
@@ -213,7 +241,9 @@ def test_a_board_that_came_back_as_another_one_is_not_mixed_in(desk: SimpleNames
     assert desk.run.with_name("run-2").exists()
 
 
-def test_a_power_mode_that_changes_within_a_session_is_queued_and_stops_nothing(desk: SimpleNamespace) -> None:
+def test_a_power_mode_that_changes_within_a_session_is_queued_and_stops_nothing(
+    desk: SimpleNamespace,
+) -> None:
     heard = Heard()
     told = heard.finished
     heard.finished = lambda line, status: (desk.edge.facts.update(power_mode="15W"), told(line, status))  # type: ignore[method-assign]
@@ -259,7 +289,9 @@ def test_patience_waits_longer_and_longer_and_ends() -> None:
         raise TargetUnavailable("gone")
 
     with pytest.raises(TargetUnavailable, match="Target 'pi' is away: gone"):
-        Patience(limit_s=100, clock=lambda: now[0], sleep=sleep).until_back(fails, name="pi", say=lambda text: None)
+        Patience(limit_s=100, clock=lambda: now[0], sleep=sleep).until_back(
+            fails, name="pi", say=lambda text: None
+        )
     assert pauses == [5, 10, 20, 40]
 
 
@@ -280,7 +312,9 @@ def test_only_a_board_with_an_address_is_waited_for() -> None:
         assert len(pauses) == tries
 
 
-def test_a_board_that_drops_while_its_latency_table_is_made_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_board_that_drops_while_its_latency_table_is_made_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     tries: list[int] = []
 
     def calibrated(*_: Any, **__: Any) -> None:
@@ -334,7 +368,11 @@ def test_a_board_behind_ssh_that_is_switched_on_later_is_caught_up(
     ssh_server.stop()
     try:
         before = desk.search(primary="cpu", further=there)
-        assert (before["status"], names(before), before["queued"]["edge"]["count"]) == ("finished", ["cpu"], 2)
+        assert (before["status"], names(before), before["queued"]["edge"]["count"]) == (
+            "finished",
+            ["cpu"],
+            2,
+        )
     finally:
         ssh_server.start()
     run = desk.search(primary="cpu", further=there)

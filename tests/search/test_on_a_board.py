@@ -1,4 +1,6 @@
-"""A whole search on a board behind a real SSH server: what the line does to it, no candidate is lost, no number is wrong."""
+"""A whole search on a board behind a real SSH server: what the line does to it, no candidate is lost, no
+number is wrong.
+"""
 
 import itertools
 import json
@@ -21,7 +23,8 @@ SHORT = TimingConfig(pairs_min=2, pairs_max=2, pair_s=0.3, block_s=0.005, warmup
 
 @contextmanager
 def dropping(server: Sshd, monkeypatch: pytest.MonkeyPatch, *, times: int) -> Iterator[list[int]]:
-    """Kills the connections a few times, soon after every third request began: none is hit twice, however long it takes.
+    """Kills the connections a few times, soon after every third request began: none is hit twice, however
+    long it takes.
 
     Tells how many connections there were each time.
     """
@@ -53,23 +56,42 @@ def test_a_search_over_a_line_that_keeps_dropping_loses_no_candidate(
     ssh_server: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("autocompress.targets.control.TOLERANCE", 100.0)  # beside other tests
-    for place in ("search.prepare.SEARCH_TIMING", "search.finalists.FINALIST_TIMING", "targets.target.SEARCH_TIMING"):
+    for place in (
+        "search.prepare.SEARCH_TIMING",
+        "search.finalists.FINALIST_TIMING",
+        "targets.target.SEARCH_TIMING",
+    ):
         monkeypatch.setattr(f"autocompress.{place}", SHORT)
     target, run = reached(ssh_server, tmp_path, monkeypatch), tmp_path / "run"
-    command = ["search", "--target", target, "--trials", str(TRIALS), "--sampler", "random", "--no-recovery", "--out", str(run)]
+    command = [
+        "search",
+        "--target",
+        target,
+        "--trials",
+        str(TRIALS),
+        "--sampler",
+        "random",
+        "--no-recovery",
+        "--out",
+        str(run),
+    ]
     with dropping(ssh_server, monkeypatch, times=DROPS) as dropped:
         done = CliRunner().invoke(app, command)
     assert done.exit_code == 0, done.output
     front = json.loads((run / "front.json").read_text())
     assert len(dropped) == DROPS and all(dropped)
     assert {failure["kind"] for failure in front["failures"]} == set()
-    assert front["trials"]["finished"] + front["trials"]["failed"] == TRIALS and front["trials"]["finished"] >= 1
+    assert (
+        front["trials"]["finished"] + front["trials"]["failed"] == TRIALS and front["trials"]["finished"] >= 1
+    )
     ssh_server.wait_until_quiet()
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_a_board_is_calibrated_over_a_line_that_drops(ssh_server: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_board_is_calibrated_over_a_line_that_drops(
+    ssh_server: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     target = reached(ssh_server, tmp_path, monkeypatch)
     command = ["targets", "calibrate", target, "digits", "--budget", "8s", "--json"]
@@ -78,7 +100,12 @@ def test_a_board_is_calibrated_over_a_line_that_drops(ssh_server: Sshd, tmp_path
     assert done.exit_code == 0, done.output
     report = json.loads(done.stdout)
     measured = report["calibration"]["measured"]
-    assert len(dropped) == 1 and measured >= 1 and report["calibration"]["failed"] == 0 and report["before"]["count"] == 2
+    assert (
+        len(dropped) == 1
+        and measured >= 1
+        and report["calibration"]["failed"] == 0
+        and report["before"]["count"] == 2
+    )
     assert list((ssh_server.folder / "cache/autocompress/device/files").glob("*.onnx"))
     assert len(list((tmp_path / "cache/autocompress/latency").glob("*.json"))) == 1
     ssh_server.wait_until_quiet()

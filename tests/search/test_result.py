@@ -113,7 +113,10 @@ def test_a_recipe_whose_weights_exceed_the_limit_is_screened_out():
 
 
 def test_a_limit_on_size_is_compared_with_the_bytes_in_the_files_of_its_own_target():
-    network, recipe = FakeNetwork(int8_weights="float32"), Recipe(precision={f"layer{n}": "int8" for n in range(4)})
+    network, recipe = (
+        FakeNetwork(int8_weights="float32"),
+        Recipe(precision={f"layer{n}": "int8" for n in range(4)}),
+    )
     limit = network.cost(recipe).weight_bytes // 2
     assert Screen(network=network, sizes={"int8": limit}).judge(recipe) is None
     assert Screen(network=network, sizes={"int8": limit, "float32": limit}).judge(recipe).reason == "size"
@@ -155,16 +158,22 @@ def warnings_of(candidate, *, original_macs=100):
     for item in shown.evaluations[:2]:
         object.__setattr__(item, "artifact", replace(item.artifact, macs=original_macs))
     points = shown.points()
-    return next(p["warnings"] for p in [*points["front"], *points["dominated"]] if p["trial"] == candidate.trial)
+    return next(
+        p["warnings"] for p in [*points["front"], *points["dominated"]] if p["trial"] == candidate.trial
+    )
 
 
 @pytest.mark.parametrize(
     ("candidate", "told"),
     [
-        pytest.param(shrunk(2, ratio=0.999), ["smaller, but not faster than the original"], id="float32-as-slow"),
+        pytest.param(
+            shrunk(2, ratio=0.999), ["smaller, but not faster than the original"], id="float32-as-slow"
+        ),
         pytest.param(shrunk(2, ratio=0.9), [], id="float32-faster"),
         pytest.param(
-            shrunk(2, ratio=0.499, precision=UNIFORM.precision), ["smaller, but not faster than uniform int8"], id="int8-as-slow"
+            shrunk(2, ratio=0.499, precision=UNIFORM.precision),
+            ["smaller, but not faster than uniform int8"],
+            id="int8-as-slow",
         ),
         pytest.param(shrunk(2, ratio=0.4, precision=UNIFORM.precision), [], id="int8-faster"),
         pytest.param(shrunk(2, ratio=0.6, precision={"layer0": "int8"}), [], id="mixed-beside-the-original"),
@@ -176,14 +185,20 @@ def test_a_smaller_candidate_that_is_not_clearly_faster_is_told(candidate, told)
 
 
 def test_the_layers_of_finalists_have_the_profilers_times_before_and_after():
-    rows = tuple({"name": name, "precision_asked": "float32", "precision_executed": None} for name in ("layer0", "layer1"))
+    rows = tuple(
+        {"name": name, "precision_asked": "float32", "precision_executed": None}
+        for name in ("layer0", "layer1")
+    )
     fast = replace(FAST, layers=rows)
     times = LayerTimes(layers={"layer0": 2e-5}, other_s=7e-5)
     finalist = Finalist(test=0.9, test_interval=None, latency=None, times=times)
     original = replace(finalist, times=LayerTimes(layers={"layer0": 5e-5, "layer1": 4e-5}, other_s=9e-5))
     known = {fast.artifact.digest: finalist, evaluation(0).artifact.digest: original}
     point = next(p for p in result(fast, known=known).points()["front"] if p["trial"] == 1)
-    assert [(row["time_s"], row["time_original_s"]) for row in point["layers"]] == [(2e-5, 5e-5), (None, 4e-5)]
+    assert [(row["time_s"], row["time_original_s"]) for row in point["layers"]] == [
+        (2e-5, 5e-5),
+        (None, 4e-5),
+    ]
     assert point["other_time_s"] == 7e-5 and Finalist.from_json(finalist.to_json()) == finalist
 
 
@@ -221,7 +236,12 @@ def looked_at(tmp_path, monkeypatch):
         with RunDirectory.open(tmp_path / "run", CONFIG) as directory:
             finalists = Finalists(directory, evaluator, None, batch=1)
             ticks = iter(range(100))
-            finalists.look_at(items, baseline=items[0], progress=lambda text: None, time_left=lambda: next(ticks) < time_left)
+            finalists.look_at(
+                items,
+                baseline=items[0],
+                progress=lambda text: None,
+                time_left=lambda: next(ticks) < time_left,
+            )
         return finalists
 
     return look

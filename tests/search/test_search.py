@@ -18,7 +18,14 @@ from autocompress.results.run_directory import RunDirectory
 from autocompress.search.rungs.rung_search import RungSearch
 from autocompress.search.search import Search
 from autocompress.search.space.space import DEFAULT_RECOVERY
-from autocompress.tests.search.fakes import CONFIG, FakeEvaluator, FakeFinalists, FakeNetwork, make_search, run_search
+from autocompress.tests.search.fakes import (
+    CONFIG,
+    FakeEvaluator,
+    FakeFinalists,
+    FakeNetwork,
+    make_search,
+    run_search,
+)
 from autocompress.tests.waiting import comes_true
 
 
@@ -72,10 +79,15 @@ def test_a_finished_search_is_only_read(tmp_path):
 
 
 def test_a_failed_candidate_is_recorded_and_the_search_goes_on(tmp_path):
-    evaluator = FakeEvaluator(FakeNetwork(), failing=lambda recipe: failure(recipe) if "layer1" in recipe.keep else None)
+    evaluator = FakeEvaluator(
+        FakeNetwork(), failing=lambda recipe: failure(recipe) if "layer1" in recipe.keep else None
+    )
     done = run_search(tmp_path / "run", evaluator, trials=8)
     assert done.status == "finished"
-    assert done.run["trials"]["finished"] + done.run["trials"]["failed"] == 8 and done.run["trials"]["failed"] >= 1
+    assert (
+        done.run["trials"]["finished"] + done.run["trials"]["failed"] == 8
+        and done.run["trials"]["failed"] >= 1
+    )
     assert {item["message"] for item in done.run["failures"]} == {"no kernel"}
 
 
@@ -128,7 +140,10 @@ def test_ctrl_c_while_a_run_is_taken_up_is_an_interruption(tmp_path, monkeypatch
 
     monkeypatch.setattr(Search, "_catch_up", interrupted)
     strategy = RungSearch(open_guide=lambda search: pytest.fail("no guide yet"))
-    assert run_search(tmp_path / "run", FakeEvaluator(FakeNetwork()), trials=5, strategy=strategy).status == "interrupted"
+    assert (
+        run_search(tmp_path / "run", FakeEvaluator(FakeNetwork()), trials=5, strategy=strategy).status
+        == "interrupted"
+    )
 
 
 class NotedFinalists(FakeFinalists):
@@ -142,8 +157,12 @@ class NotedFinalists(FakeFinalists):
         self.time_left.append(time_left())
 
 
-@pytest.mark.parametrize("spent", [{"budget_s": 1e-3, "trials": None}, {"trials": 2}], ids=["budget", "trials"])
-def test_what_is_queued_is_measured_by_the_next_session_even_if_nothing_is_left_for_candidates(tmp_path, spent):
+@pytest.mark.parametrize(
+    "spent", [{"budget_s": 1e-3, "trials": None}, {"trials": 2}], ids=["budget", "trials"]
+)
+def test_what_is_queued_is_measured_by_the_next_session_even_if_nothing_is_left_for_candidates(
+    tmp_path, spent
+):
     gone = Failure(trial=0, stage="measure", kind="device", message="no route", retryable=True)
 
     class Away(FakeEvaluator):
@@ -174,7 +193,11 @@ def test_an_interruption_of_catching_up_leaves_no_history_of_before(tmp_path):
     class Away(FakeEvaluator):
         def evaluate(self, trial, *arguments, **options):
             seen = super().evaluate(trial, *arguments, **options)
-            known = {"validation": seen.validation, "drop": seen.drop, "latency": seen.latency} if trial == 0 else {"failure": gone}
+            known = (
+                {"validation": seen.validation, "drop": seen.drop, "latency": seen.latency}
+                if trial == 0
+                else {"failure": gone}
+            )
             return replace(seen, further={"edge": OnTarget(artifact=seen.artifact, **known)})
 
     with RunDirectory.open(tmp_path / "run", CONFIG) as directory:
@@ -219,7 +242,9 @@ def test_a_bug_is_no_failed_candidate(tmp_path):
 
 
 def test_a_limit_that_nothing_meets_lists_the_nearest_misses(tmp_path):
-    done = run_search(tmp_path / "run", FakeEvaluator(FakeNetwork()), constraints=Constraints(max_latency_s=1e-9))
+    done = run_search(
+        tmp_path / "run", FakeEvaluator(FakeNetwork()), constraints=Constraints(max_latency_s=1e-9)
+    )
     assert done.run["front"] == []
     assert done.run["nearest_misses"][0]["violations"].keys() == {"latency"}
 

@@ -42,7 +42,9 @@ def test_a_corrected_trial_says_for_everybody_what_is_known_now(path, sampler):
         each.suggest_int("x", 0, 3)
     study.store(trial, seen)
     study.finish(trial, values=[0.1, 0.2, 0.5], constraints={"worth": -1.0})
-    study.correct([Correction(evaluation=later, values=(0.2, 0.2, 0.7), constraints={"worth": -0.5, "latency": 0.1})])
+    study.correct(
+        [Correction(evaluation=later, values=(0.2, 0.2, 0.7), constraints={"worth": -0.5, "latency": 0.1})]
+    )
     other = optuna.load_study(study_name=None, storage=f"sqlite:///{path}")  # as Optuna's tools open it
     for trials in (study.trials, open_study(path).trials, other.trials):
         found = trials[0]
@@ -64,7 +66,9 @@ def test_what_another_process_wrote_or_reads_beside_a_trial_outlives_its_correct
     study.finish(trial, values=[0.1, 0.2, 0.5], constraints={})
     study.correct([Correction(evaluation=evaluation(0), values=(0.2, 0.2, 0.6), constraints={})])
     with closing(sqlite3.connect(path)) as dashboard:
-        dashboard.execute("INSERT INTO trial_user_attributes (trial_id, key, value_json) VALUES (1, 'note', '\"old\"')")
+        dashboard.execute(
+            "INSERT INTO trial_user_attributes (trial_id, key, value_json) VALUES (1, 'note', '\"old\"')"
+        )
         dashboard.commit()
         assert study.trials  # which knows the old note now
         dashboard.execute("UPDATE trial_user_attributes SET value_json = '\"new\"' WHERE key = 'note'")
@@ -73,7 +77,11 @@ def test_what_another_process_wrote_or_reads_beside_a_trial_outlives_its_correct
         dashboard.execute("SELECT * FROM trial_values").fetchall()  # it reads while the correction is written
         study.correct([Correction(evaluation=evaluation(0), values=(0.2, 0.2, 0.7), constraints={})])
     found = open_study(path).trials[0]
-    assert (found.user_attrs["note"], found.user_attrs["values_told_first"], found.values[2]) == ("new", [0.1, 0.2, 0.5], 0.7)
+    assert (found.user_attrs["note"], found.user_attrs["values_told_first"], found.values[2]) == (
+        "new",
+        [0.1, 0.2, 0.5],
+        0.7,
+    )
 
 
 def test_corrections_are_written_all_together_or_not_at_all(path):
@@ -84,11 +92,17 @@ def test_corrections_are_written_all_together_or_not_at_all(path):
         study.finish(trial, values=[0.1, 0.2, 0.5], constraints={})
     with sqlite3.connect(path) as connection:
         connection.execute("DELETE FROM trial_values WHERE trial_id = 2 AND objective = 2")
-    corrections = [Correction(evaluation=evaluation(number), values=(0.2, 0.2, 0.7), constraints={}) for number in (0, 1)]
+    corrections = [
+        Correction(evaluation=evaluation(number), values=(0.2, 0.2, 0.7), constraints={}) for number in (0, 1)
+    ]
     with pytest.raises(RunDirectoryError, match="does not hold the values of trial 1"):
         study.correct(corrections)
     with sqlite3.connect(path) as connection:
-        assert connection.execute("SELECT value FROM trial_values WHERE trial_id = 1").fetchall() == [(0.1,), (0.2,), (0.5,)]
+        assert connection.execute("SELECT value FROM trial_values WHERE trial_id = 1").fetchall() == [
+            (0.1,),
+            (0.2,),
+            (0.5,),
+        ]
 
 
 def test_a_running_trial_is_adopted_with_its_number_and_its_parameters(path):
@@ -119,7 +133,15 @@ def test_a_stored_evaluation_is_told_and_not_repeated(path):
     study.store(study.ask(), evaluation(0))
     told = []
     reopened = open_study(path)
-    assert reopened.adopt(lambda trial: (told.append(trial.number), reopened.finish(trial, values=[0, 0, 0], constraints={}))) == []
+    assert (
+        reopened.adopt(
+            lambda trial: (
+                told.append(trial.number),
+                reopened.finish(trial, values=[0, 0, 0], constraints={}),
+            )
+        )
+        == []
+    )
     assert told == [0] and reopened.trials[0].state == TrialState.COMPLETE
 
 
@@ -151,7 +173,9 @@ def test_failures_and_screened_trials_have_their_states(path):
     study.fail(study.ask(), failure)
     study.screen(study.ask(), Screened(reason="size", message="too large", excess=0.5))
     reopened = open_study(path)
-    assert reopened.failures() == [failure] and reopened.screened_count() == 1 and reopened.evaluations() == []
+    assert (
+        reopened.failures() == [failure] and reopened.screened_count() == 1 and reopened.evaluations() == []
+    )
     assert reopened.trials[1].constraints == {"size": 0.5}
 
 

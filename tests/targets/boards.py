@@ -1,4 +1,6 @@
-"""Boards that nobody here has: recorded trees, and the tools that NVIDIA ships, which change such a tree instead of hardware."""
+"""Boards that nobody here has: recorded trees, and the tools that NVIDIA ships, which change such a tree
+instead of hardware.
+"""
 
 import os
 import sys
@@ -6,7 +8,8 @@ from pathlib import Path
 
 RECORDED = Path(__file__).parent / "recorded"
 
-# What the three programs of a Jetson do, as far as the files of the tree show it. The mode 7W has fewer cores: it needs a reboot.
+# What the three programs of a Jetson do, as far as the files of the tree show it. The mode 7W has fewer
+# cores: it needs a reboot.
 _TOOLS = """#!{python} -S
 import json, pathlib, re, sys
 tree, log = pathlib.Path({tree!r}), pathlib.Path({log!r})
@@ -65,7 +68,9 @@ def board(name: str, folder: Path) -> Path:
 
 
 def _write(path: Path, text: str) -> None:
-    """Whole or not at all, as sysfs is read: a reader beside us must never see a file that is empty for a moment."""
+    """Whole or not at all, as sysfs is read: a reader beside us must never see a file that is empty for a
+    moment.
+    """
     path.with_suffix(".new").write_text(text)
     path.with_suffix(".new").replace(path)
 
@@ -83,7 +88,11 @@ class Jetson:
             rights_file.touch()
         self.bin.mkdir()
         text = _TOOLS.format(
-            python=python, tree=str(self.tree), log=str(self._log), rights=str(rights_file), broken=str(self._broken)
+            python=python,
+            tree=str(self.tree),
+            log=str(self._log),
+            rights=str(rights_file),
+            broken=str(self._broken),
         )
         for tool in ("sudo", "nvpmodel", "jetson_clocks"):
             (self.bin / tool).write_text(text)

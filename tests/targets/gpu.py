@@ -1,4 +1,6 @@
-"""A GPU for tests that have none: libcuda.so.1 compiled from fake_gpu/cuda.c, and a fake TensorRT that runs on it."""
+"""A GPU for tests that have none: libcuda.so.1 compiled from fake_gpu/cuda.c, and a fake TensorRT that runs
+on it.
+"""
 
 import os
 import shutil
@@ -19,7 +21,9 @@ def fake_driver(folder: Path) -> Path:
     return folder
 
 
-def use_fake_gpu(monkeypatch: pytest.MonkeyPatch, *, driver: Path, cache: Path, version: str = "10.3.0") -> None:
+def use_fake_gpu(
+    monkeypatch: pytest.MonkeyPatch, *, driver: Path, cache: Path, version: str = "10.3.0"
+) -> None:
     """Lets workers that start from here find the fake driver and the fake TensorRT (and TensorRT for RTX)."""
     monkeypatch.setenv("LD_LIBRARY_PATH", str(driver))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(FAKE), os.environ.get("PYTHONPATH", "")]))

@@ -1,4 +1,6 @@
-"""Small ONNX files that behave in a known way, built without torch, in an opset that every runtime reads, TensorRT 8 too."""
+"""Small ONNX files that behave in a known way, built without torch, in an opset that every runtime reads,
+TensorRT 8 too.
+"""
 
 from pathlib import Path
 
@@ -29,7 +31,9 @@ def save(
         [helper.make_tensor_value_info("y", dtype, [f"y{index}" for index in range(rank)])],
         [numpy_helper.from_array(array, name) for name, array in (weights or {}).items()],
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8 if opset <= 17 else 10)
+    model = helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8 if opset <= 17 else 10
+    )
     onnx.checker.check_model(model)
     onnx.save(model, path)
     return path
@@ -60,7 +64,9 @@ def hungry(path: Path, *, size_bytes: int) -> Path:
         helper.make_node("ConstantOfShape", ["shape"], ["big"]),
         helper.make_node("Add", ["big", "x"], ["y"]),
     ]
-    return save(path, nodes, inputs={"x": ["batch"]}, weights={"shape": np.array([size_bytes // 4], dtype=np.int64)})
+    return save(
+        path, nodes, inputs={"x": ["batch"]}, weights={"shape": np.array([size_bytes // 4], dtype=np.int64)}
+    )
 
 
 def logarithm(path: Path) -> Path:
@@ -77,12 +83,17 @@ def samples(path: Path, *arrays: np.ndarray) -> Path:
 def quantized_chain(path: Path, *, precisions: str) -> Path:
     """Convolutions in a row, one per letter: `q` has quantized weights and activations, `f` is float32.
 
-    Written in the convention of the project's artifacts: `<layer>.weight_q` through DequantizeLinear, biases in int32.
+    Written in the convention of the project's artifacts: `<layer>.weight_q` through DequantizeLinear, biases
+    in int32.
     """
     rng = np.random.default_rng(0)
     nodes: list[onnx.NodeProto] = []
     scale = np.array(0.05, dtype=np.float32)
-    weights: dict[str, np.ndarray] = {"s": scale, "z128": np.array(128, dtype=np.uint8), "z0": np.array(0, dtype=np.uint8)}
+    weights: dict[str, np.ndarray] = {
+        "s": scale,
+        "z128": np.array(128, dtype=np.uint8),
+        "z0": np.array(0, dtype=np.uint8),
+    }
 
     def through_uint8(name: str) -> str:
         """Q → DQ on an activation; the zero point 0 behind a ReLU lets the runtime fuse it."""
@@ -126,7 +137,10 @@ def mixed_precisions(path: Path) -> Path:
     weights = {
         **{"s": np.array(0.05, np.float32), "z": np.array(0, np.int8)},
         **{"steps": np.full(4, 0.02, np.float32), "zeros": np.zeros(4, np.int8)},
-        **{"q.weight_f": np.clip(np.rint(weight / 0.02), -127, 127) * np.float32(0.02), "h.weight": weight.astype(np.float16)},
+        **{
+            "q.weight_f": np.clip(np.rint(weight / 0.02), -127, 127) * np.float32(0.02),
+            "h.weight": weight.astype(np.float16),
+        },
         **{"f.weight": weight},
     }
     nodes = [

@@ -1,11 +1,12 @@
-"""Whether TensorRT takes a model: parsed and built by `tensorrt-rtx`, ahead of time, on a machine without a GPU.
+"""Whether TensorRT takes a model: parsed and built by `tensorrt-rtx`, ahead of time, on a machine without a
+GPU.
 
 `acceptance(models)` for tests; a script as well, one JSON line a model:
 
     python tests/targets/rtx_build.py MODEL.onnx…
 
-The builder runs in a process of its own, since it may end in a segmentation fault. The network is strongly typed and the
-engine is for compute capability 8.9, the first with fp8.
+The builder runs in a process of its own, since it may end in a segmentation fault. The network is strongly
+typed and the engine is for compute capability 8.9, the first with fp8.
 """
 
 import json
@@ -22,7 +23,9 @@ SECONDS_PER_MODEL = 60
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Acceptance:
-    """What became of a model. `stage` is parse, build or crash where it was refused, and `messages` are the builder's."""
+    """What became of a model. `stage` is parse, build or crash where it was refused, and `messages` are the
+    builder's.
+    """
 
     model: Path
     accepted: bool
@@ -32,7 +35,9 @@ class Acceptance:
 
 
 def acceptance(models: Sequence[Path]) -> list[Acceptance]:
-    """Builds each model. One that ends the process counts as a crash, and a new process goes on with the next."""
+    """Builds each model. One that ends the process counts as a crash, and a new process goes on with the
+    next.
+    """
     found: list[Acceptance] = []
     while len(found) < len(models):
         left = [str(model) for model in models[len(found) :]]
@@ -45,7 +50,9 @@ def acceptance(models: Sequence[Path]) -> list[Acceptance]:
             found.append(Acceptance(**facts))
         if done.returncode and len(found) < len(models):
             message = f"exit status {done.returncode}: {done.stderr[-500:]}"
-            found.append(Acceptance(model=models[len(found)], accepted=False, stage="crash", messages=(message,)))
+            found.append(
+                Acceptance(model=models[len(found)], accepted=False, stage="crash", messages=(message,))
+            )
     return found
 
 
@@ -66,7 +73,11 @@ def _build(path: str) -> dict[str, Any]:
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, log)
     if not parser.parse_from_file(path):
-        return {"accepted": False, "stage": "parse", "messages": [parser.get_error(i).desc() for i in range(parser.num_errors)]}
+        return {
+            "accepted": False,
+            "stage": "parse",
+            "messages": [parser.get_error(i).desc() for i in range(parser.num_errors)],
+        }
     config = builder.create_builder_config()
     config.num_compute_capabilities = 1
     config.set_compute_capability(trt.ComputeCapability.SM89, 0)

@@ -9,7 +9,9 @@ from typing import Self
 
 
 class SlowLink:
-    """Forwards `port` to a server at `bytes_per_s` and `delay_s` in each direction; `silent` stops it without a word."""
+    """Forwards `port` to a server at `bytes_per_s` and `delay_s` in each direction; `silent` stops it without
+    a word.
+    """
 
     def __init__(self, server_port: int, *, bytes_per_s: float, delay_s: float = 0.0):
         self._server_port, self._bytes_per_s, self._delay_s = server_port, bytes_per_s, delay_s
@@ -22,7 +24,9 @@ class SlowLink:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         for item in self._sockets:
             with contextlib.suppress(OSError):
                 item.shutdown(socket.SHUT_RDWR)

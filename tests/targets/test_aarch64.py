@@ -1,4 +1,6 @@
-"""An aarch64 target, imitated by qemu behind a real SSH server: models run there, and no latency of it counts."""
+"""An aarch64 target, imitated by qemu behind a real SSH server: models run there, and no latency of it
+counts.
+"""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -18,7 +20,10 @@ PYTHON = Path("/var/tmp/autocompress-aarch64/python")
 
 pytestmark = [
     pytest.mark.usefixtures("quiet_machine"),
-    pytest.mark.skipif(not PYTHON.is_file(), reason=f"needs {PYTHON.parent}: apt-get install qemu-user-static && .ci/aarch64-root"),
+    pytest.mark.skipif(
+        not PYTHON.is_file(),
+        reason=f"needs {PYTHON.parent}: apt-get install qemu-user-static && .ci/aarch64-root",
+    ),
 ]
 
 
@@ -47,7 +52,9 @@ def test_the_environment_says_that_it_is_emulated(target: Target, session: Targe
 
 def test_an_aarch64_target_answers_what_this_machine_answers(session: TargetSession, tmp_path: Path) -> None:
     model = models.quantized_chain(tmp_path / "m.onnx", precisions="qq")
-    x = models.samples(tmp_path / "x.npz", np.random.default_rng(0).standard_normal((2, 16, 16, 16)).astype(np.float32))
+    x = models.samples(
+        tmp_path / "x.npz", np.random.default_rng(0).standard_normal((2, 16, 16, 16)).astype(np.float32)
+    )
     with Target(load_profile("cpu")).session() as here:
         (expected,) = here.run(model, x, batch=2)
     (seen,) = session.run(model, x, batch=2)
@@ -56,7 +63,9 @@ def test_an_aarch64_target_answers_what_this_machine_answers(session: TargetSess
     assert executed == {"block.0.conv": "int8", "block.1.conv": "int8"}
 
 
-def test_an_emulated_latency_is_tagged_and_refused(target: Target, session: TargetSession, tmp_path: Path) -> None:
+def test_an_emulated_latency_is_tagged_and_refused(
+    target: Target, session: TargetSession, tmp_path: Path
+) -> None:
     model = models.linear(tmp_path / "m.onnx")
     with pytest.raises(TargetUnavailable, match="runs under qemu"):
         session.measure(model, model, QUICK)
@@ -65,7 +74,9 @@ def test_an_emulated_latency_is_tagged_and_refused(target: Target, session: Targ
 
 
 @pytest.mark.slow
-def test_the_doctor_tells_that_a_board_is_emulated(ssh_server: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_doctor_tells_that_a_board_is_emulated(
+    ssh_server: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ssh_server.put_on_path(tmp_path, monkeypatch)
     profile = replace(load_profile("raspberry-pi-5"), threads=1, python=str(PYTHON))
     findings = {finding.name: finding for finding in doctor(profile, ssh_server.address)}

@@ -61,7 +61,9 @@ def test_a_worker_that_ends_while_it_is_closed_takes_no_agent_with_it(worker: Pa
     upload = Upload(store, name, len(package))
     upload.write(package)
     upload.finish()
-    sessions = Sessions(store, DeviceLock(), selector, {"python": sys.executable, "standby": False}, lambda *_: None)
+    sessions = Sessions(
+        store, DeviceLock(), selector, {"python": sys.executable, "standby": False}, lambda *_: None
+    )
     sessions.open({"session": 1, "package": name, "entry": entry, "config": {}})
     (news,) = [key.data for key in selector.get_map().values()]
     sessions.close({"session": 1})
@@ -71,7 +73,9 @@ def test_a_worker_that_ends_while_it_is_closed_takes_no_agent_with_it(worker: Pa
     store.close()
 
 
-def test_an_error_of_the_disk_is_told_and_ends_no_connection(board: Board, worker: Path, tmp_path: Path) -> None:
+def test_an_error_of_the_disk_is_told_and_ends_no_connection(
+    board: Board, worker: Path, tmp_path: Path
+) -> None:
     (tmp_path / "x").mkdir()
     np.save(tmp_path / "x" / "0.npy", np.ones(3))
     connection = board.connected()
@@ -111,7 +115,9 @@ def test_an_agent_whose_connection_is_reset_leaves_nothing_behind(
     assert not list((tmp_path / "device" / "agents").iterdir())
 
 
-def test_an_agent_that_starts_is_not_swept_away_by_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_agent_that_starts_is_not_swept_away_by_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     flock = fcntl.flock
     stores: list[Store] = []
 
@@ -128,7 +134,9 @@ def test_an_agent_that_starts_is_not_swept_away_by_another(tmp_path: Path, monke
         store.close()
 
 
-def test_a_large_file_is_written_and_verified_with_signs_of_life(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_file_is_written_and_verified_with_signs_of_life(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     data = os.urandom(20 << 20)
     name = hashlib.sha256(data).hexdigest()
     synced, signs, fsync = [], [], os.fsync
@@ -217,7 +225,9 @@ def test_a_full_disk_keeps_no_lock_from_anybody(locks: list[DeviceLock]) -> None
     second.take("bob measures")
 
 
-def test_the_lock_is_that_of_all_users_of_the_device(ssh_server: Sshd, board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_lock_is_that_of_all_users_of_the_device(
+    ssh_server: Sshd, board: Board, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As root the server's agent runs as another user than the one here."""
     monkeypatch.setenv(VARIABLE, str(ssh_server.folder / "locks"))
     monkeypatch.setenv("TMPDIR", str(ssh_server.folder / "cache"))

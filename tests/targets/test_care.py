@@ -1,4 +1,6 @@
-"""What boards say of themselves. Nobody here has one: the trees were assembled from documentation (tests/targets/recorded)."""
+"""What boards say of themselves. Nobody here has one: the trees were assembled from documentation
+(tests/targets/recorded).
+"""
 
 import signal
 import subprocess
@@ -44,9 +46,16 @@ def test_a_raspberry_pi_remembers_what_is_over_but_is_not_throttled_now(tmp_path
 
 @pytest.mark.parametrize(
     ("text", "active"),
-    [("0", []), ("50000", []), ("50005", ["under-voltage", "throttling"]), ("e0008", ["soft temperature limit"])],
+    [
+        ("0", []),
+        ("50000", []),
+        ("50005", ["under-voltage", "throttling"]),
+        ("e0008", ["soft temperature limit"]),
+    ],
 )
-def test_the_low_bits_of_a_raspberry_pi_say_what_holds_now(tmp_path: Path, text: str, active: list[str]) -> None:
+def test_the_low_bits_of_a_raspberry_pi_say_what_holds_now(
+    tmp_path: Path, text: str, active: list[str]
+) -> None:
     tree = board("raspberry-pi-5", tmp_path)
     (tree / care.PI_SYSFS).write_text(f"{text}\n")
     assert care.active(str(tree)) == active
@@ -70,7 +79,14 @@ def test_a_core_that_is_offline_says_nothing_about_the_clocks(jetson: Jetson) ->
 
 
 def test_a_machine_that_tells_nothing_is_no_error(tmp_path: Path) -> None:
-    nothing = {"power_mode": None, "clocks_fixed": None, "clocks_mhz": {}, "temperatures_c": {}, "counters": {}, "active": []}
+    nothing = {
+        "power_mode": None,
+        "clocks_fixed": None,
+        "clocks_mhz": {},
+        "temperatures_c": {},
+        "counters": {},
+        "active": [],
+    }
     assert care.state(str(tmp_path)) == nothing
     watch = care.Watch(str(tmp_path))
     assert not watch.throttled()
@@ -109,7 +125,10 @@ def test_a_momentary_over_current_is_told_and_throttles_only_where_fixed_clocks_
     (gpu / "cur_freq").write_text("200000000\n")
     assert watch.throttled()
     told = watch.conditions()
-    assert (told["events"], told["throttled_by"]) == ({"momentary over-current (oc3)": 3}, ["momentary over-current (oc3)"])
+    assert (told["events"], told["throttled_by"]) == (
+        {"momentary over-current (oc3)": 3},
+        ["momentary over-current (oc3)"],
+    )
 
 
 def test_an_event_that_throttles_nothing_is_left_out(jetson: Jetson) -> None:
@@ -134,7 +153,9 @@ def test_a_complaint_names_the_temperature_and_a_remedy_for_each_cause(jetson: J
 
 
 def test_the_queried_power_mode_is_found_among_warnings() -> None:
-    assert care.queried_mode("NVPM WARN: fan mode is not set!\nNV Power Mode: MAXN_SUPER\n2\n") == "MAXN_SUPER"
+    assert (
+        care.queried_mode("NVPM WARN: fan mode is not set!\nNV Power Mode: MAXN_SUPER\n2\n") == "MAXN_SUPER"
+    )
     assert care.queried_mode("bash: nvpmodel: command not found") is None
 
 
@@ -168,7 +189,10 @@ def test_the_queried_power_mode_is_found_among_warnings() -> None:
     ids=["JetPack 5", "JetPack 6", "JetPack 7", "without root", "nothing"],
 )
 def test_a_line_of_tegrastats_is_read(
-    line: str, clocks: dict[str, float] | None, temperatures: dict[str, float] | None, power: dict[str, float] | None
+    line: str,
+    clocks: dict[str, float] | None,
+    temperatures: dict[str, float] | None,
+    power: dict[str, float] | None,
 ) -> None:
     expected = {"clocks_mhz": clocks, "temperatures_c": temperatures, "power_w": power}
     assert parse_tegrastats(line) == {key: value for key, value in expected.items() if value is not None}
@@ -185,7 +209,9 @@ def test_a_program_that_never_ends_is_ended(monkeypatch: pytest.MonkeyPatch, wri
 
     monkeypatch.setattr(subprocess, "Popen", Recorded)
     says = "print('RAM 1/2MB', flush=True)" if writes else "pass"
-    line = first_line([sys.executable, "-c", f"import time; {says}; time.sleep(600)"], timeout_s=60.0 if writes else 1.0)
+    line = first_line(
+        [sys.executable, "-c", f"import time; {says}; time.sleep(600)"], timeout_s=60.0 if writes else 1.0
+    )
     assert line.strip() == ("RAM 1/2MB" if writes else "")
     (process,) = started
     assert process.returncode == -signal.SIGKILL
@@ -196,7 +222,13 @@ def test_it_runs_on_the_python_of_jetpack_5(jetson: Jetson) -> None:
     if not python.exists():
         pytest.skip("no Python 3.8 here: pyenv install 3.8.18")
     script = f"from on_device import care, clocks, tegrastats; print(care.state({str(jetson.tree)!r})['power_mode'])"
-    done = subprocess.run([python, "-c", script], cwd=Path(care.__file__).parents[1], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [python, "-c", script],
+        cwd=Path(care.__file__).parents[1],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.stdout.strip() == "25W", done.stderr
 
 
@@ -224,9 +256,21 @@ def test_boards_with_copied_cards_are_told_apart_by_their_serial_numbers(tmp_pat
 
 def measured(jetson: Jetson, folder: Path, *, worker: Path = WORKER, **timing: float) -> dict[str, Any]:
     model = models.linear(folder / "m.onnx", batch=1)
-    config = {"runtime": "onnxruntime", "cores": default_cores(1), "threads": 1, "timer": "thread-cpu", "root": str(jetson.tree)}
+    config = {
+        "runtime": "onnxruntime",
+        "cores": default_cores(1),
+        "threads": 1,
+        "timer": "thread-cpu",
+        "root": str(jetson.tree),
+    }
     times = {**asdict(replace(QUICK, pairs_max=3)), **timing}
-    request = {"op": "measure", "model": str(model), "baseline": str(model), "timing": times, "critical": [12.7, 4.3]}
+    request = {
+        "op": "measure",
+        "model": str(model),
+        "baseline": str(model),
+        "timing": times,
+        "critical": [12.7, 4.3],
+    }
     with LocalTransport(config, worker=worker) as transport:
         return transport.send(request, timeout_s=60)
 
@@ -240,7 +284,10 @@ def test_a_measurement_keeps_the_condition_of_the_board(jetson: Jetson, tmp_path
 
 def test_throttled_pairs_are_repeated_and_counted(jetson: Jetson, tmp_path: Path) -> None:
     jetson.heat(0, 2)
-    state, rests = jetson.tree / "sys/class/thermal/cooling_device0/cur_state", "time.sleep(max(0.0, min(PAUSE_S, left_s)))"
+    state, rests = (
+        jetson.tree / "sys/class/thermal/cooling_device0/cur_state",
+        "time.sleep(max(0.0, min(PAUSE_S, left_s)))",
+    )
     cools = changed_worker(tmp_path, "care.py", rests, f"{rests}; Path({str(state)!r}).write_text('0')")
     result = measured(jetson, tmp_path, worker=cools, max_s=60.0)
     assert len(result["pairs"]) >= 2
@@ -250,7 +297,9 @@ def test_throttled_pairs_are_repeated_and_counted(jetson: Jetson, tmp_path: Path
 
 def test_a_board_that_never_cools_down_is_noisy_and_says_what_helps(jetson: Jetson, tmp_path: Path) -> None:
     jetson.heat(5, 1)
-    with pytest.raises(StageError, match=r"throttled in power mode 25W.*gpu-throttle-alert.*52 °C.*cool it better") as failure:
+    with pytest.raises(
+        StageError, match=r"throttled in power mode 25W.*gpu-throttle-alert.*52 °C.*cool it better"
+    ) as failure:
         measured(jetson, tmp_path, max_s=0.5)
     assert (failure.value.stage, failure.value.kind, failure.value.retryable) == ("measure", "noisy", True)
 
@@ -265,9 +314,13 @@ def test_what_an_intel_cpu_counts_is_told_and_drops_nothing(tmp_path: Path) -> N
     assert watch.conditions()["events"] == {"core_throttle_count": 2}
 
 
-def test_a_board_that_counts_momentary_over_current_all_the_time_can_be_measured(jetson: Jetson, tmp_path: Path) -> None:
+def test_a_board_that_counts_momentary_over_current_all_the_time_can_be_measured(
+    jetson: Jetson, tmp_path: Path
+) -> None:
     counter, looks = jetson.tree / "sys/class/hwmon/hwmon3/oc3_event_cnt", "now = state(self._root)"
-    counts = f"counter = Path({str(counter)!r}); counter.write_text(str(int(counter.read_text()) + 1)); {looks}"
+    counts = (
+        f"counter = Path({str(counter)!r}); counter.write_text(str(int(counter.read_text()) + 1)); {looks}"
+    )
     result = measured(jetson, tmp_path, worker=changed_worker(tmp_path, "care.py", looks, counts))
     assert len(result["pairs"]) >= 2 and result["conditions"]["dropped_pairs"] == 0
     assert result["conditions"]["events"]["momentary over-current (oc3)"] == len(result["pairs"])

@@ -1,4 +1,6 @@
-"""Setting the clocks of a Jetson and putting them back, with stand-ins for NVIDIA's tools that change a recorded tree."""
+"""Setting the clocks of a Jetson and putting them back, with stand-ins for NVIDIA's tools that change a
+recorded tree.
+"""
 
 import os
 import signal
@@ -72,10 +74,15 @@ def test_what_fails_half_way_is_put_back(jetson: Jetson) -> None:
     assert care.state(str(jetson.tree)) == before
 
 
-def test_without_rights_nothing_is_called_and_the_sudoers_line_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_rights_nothing_is_called_and_the_sudoers_line_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     jetson = Jetson(tmp_path, rights=False)
     monkeypatch.setenv("PATH", jetson.path)
-    with pytest.raises(CannotSetError, match=r"NOPASSWD: /usr/sbin/nvpmodel, /usr/bin/jetson_clocks' \| sudo tee /etc/sudoers.d/"):
+    with pytest.raises(
+        CannotSetError,
+        match=r"NOPASSWD: /usr/sbin/nvpmodel, /usr/bin/jetson_clocks' \| sudo tee /etc/sudoers.d/",
+    ):
         clocks_of(jetson).set("15W")
     assert (jetson.called, clocks.may_set()) == ([], False)
 
@@ -84,7 +91,9 @@ def test_rights_are_seen_without_using_them(jetson: Jetson) -> None:
     assert (clocks.may_set(), jetson.called) == (True, [])
 
 
-def test_a_second_search_is_refused_while_the_first_holds_the_clocks(jetson: Jetson, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_search_is_refused_while_the_first_holds_the_clocks(
+    jetson: Jetson, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(clocks, "LOCK_WAIT_S", 0.5)
     ours = clocks_of(jetson)
     ours.set("15W")
@@ -129,7 +138,13 @@ def worker(jetson: Jetson, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
 
 
 def config_of(jetson: Jetson) -> dict[str, Any]:
-    return {"runtime": "onnxruntime", "cores": default_cores(1), "threads": 1, "timer": "thread-cpu", "root": str(jetson.tree)}
+    return {
+        "runtime": "onnxruntime",
+        "cores": default_cores(1),
+        "threads": 1,
+        "timer": "thread-cpu",
+        "root": str(jetson.tree),
+    }
 
 
 def open_worker(jetson: Jetson) -> LocalTransport:
@@ -138,11 +153,16 @@ def open_worker(jetson: Jetson) -> LocalTransport:
 
 def mode_becomes(jetson: Jetson, mode: str) -> bool:
     """Whether the board comes into this mode, with free clocks."""
-    return comes_true(lambda: (care.power_mode(str(jetson.tree)), care.clocks_fixed(str(jetson.tree))) == (mode, False))
+    return comes_true(
+        lambda: (care.power_mode(str(jetson.tree)), care.clocks_fixed(str(jetson.tree))) == (mode, False)
+    )
 
 
 def test_a_worker_sets_the_clocks_and_puts_them_back(jetson: Jetson, worker: LocalTransport) -> None:
-    assert worker.send({"op": "set_clocks", "power_mode": "15W"}, timeout_s=60) == {"before": "25W", "power_mode": "15W"}
+    assert worker.send({"op": "set_clocks", "power_mode": "15W"}, timeout_s=60) == {
+        "before": "25W",
+        "power_mode": "15W",
+    }
     seen = worker.send({"op": "probe"}, timeout_s=60)
     assert (seen["power_mode"], seen["governor"]) == ("15W", "fixed")
     worker.send({"op": "restore_clocks"}, timeout_s=60)
@@ -174,9 +194,13 @@ def test_clocks_come_back_when_the_coordinator_is_killed(jetson: Jetson, tmp_pat
     assert mode_becomes(jetson, "25W")
 
 
-def test_the_next_worker_puts_back_what_a_killed_guard_left(jetson: Jetson, worker: LocalTransport, tmp_path: Path) -> None:
+def test_the_next_worker_puts_back_what_a_killed_guard_left(
+    jetson: Jetson, worker: LocalTransport, tmp_path: Path
+) -> None:
     worker.send({"op": "set_clocks", "power_mode": "15W"}, timeout_s=60)
-    guards = subprocess.run(["pgrep", "-f", f"clocks import guard.*{jetson.tree}"], capture_output=True, text=True, check=True)
+    guards = subprocess.run(
+        ["pgrep", "-f", f"clocks import guard.*{jetson.tree}"], capture_output=True, text=True, check=True
+    )
     for pid in map(int, guards.stdout.split()):
         os.kill(pid, signal.SIGKILL)
         assert comes_true(partial(ended, pid))
@@ -192,5 +216,7 @@ def _set_and_be_killed(jetson: Jetson, mode: str) -> None:
         "import os, signal; from pathlib import Path; from on_device.clocks import Clocks; "
         f"Clocks(Path({str(state)!r}), root={str(jetson.tree)!r}).set({mode!r}); os.kill(os.getpid(), signal.SIGKILL)"
     )
-    done = subprocess.run([sys.executable, "-c", script], cwd=Path(clocks.__file__).parents[1], capture_output=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=Path(clocks.__file__).parents[1], capture_output=True, check=False
+    )
     assert done.returncode == -9, done.stderr.decode()

@@ -1,4 +1,6 @@
-"""`targets doctor T@user@host` tells everything that a board lacks, with the command that mends it. A real SSH server."""
+"""`targets doctor T@user@host` tells everything that a board lacks, with the command that mends it. A real
+SSH server.
+"""
 
 import json
 from dataclasses import replace
@@ -34,18 +36,28 @@ def on(server: Sshd) -> Profile:
 def test_a_board_that_is_well_is_measured_on(server: Sshd) -> None:
     seen = findings(server, on(server))
     assert "peak memory" not in seen and "lease" not in seen  # those are about this machine
-    assert list(seen)[:6] == ["connection", "architecture", "modules", "disk", "lock", "runtime"] and "A/A control" in seen
-    assert all(seen[name].ok for name in ("connection", "architecture", "modules", "disk", "lock", "runtime", "A/A control"))
+    assert (
+        list(seen)[:6] == ["connection", "architecture", "modules", "disk", "lock", "runtime"]
+        and "A/A control" in seen
+    )
+    assert all(
+        seen[name].ok
+        for name in ("connection", "architecture", "modules", "disk", "lock", "runtime", "A/A control")
+    )
 
 
 @pytest.mark.parametrize("good", [True, False], ids=["usable", "unusable"])
 def test_the_exit_code_tells_whether_the_board_can_be_used(server: Sshd, tmp_path: Path, good: bool) -> None:
-    (tmp_path / "edge.toml").write_text(f'inherits = "cpu"\npython = "{server.python if good else "/no-such-python"}"')
+    (tmp_path / "edge.toml").write_text(
+        f'inherits = "cpu"\npython = "{server.python if good else "/no-such-python"}"'
+    )
     result = CliRunner().invoke(app, ["targets", "doctor", f"{tmp_path}/edge.toml@127.0.0.1:{server.port}"])
     assert result.exit_code == (0 if good else 3), result.output
     assert ("ok      connection" if good else "MISSING python") in result.output
     told = json.loads(
-        CliRunner().invoke(app, ["targets", "doctor", f"{tmp_path}/edge.toml@127.0.0.1:{server.port}", "--json"]).stdout
+        CliRunner()
+        .invoke(app, ["targets", "doctor", f"{tmp_path}/edge.toml@127.0.0.1:{server.port}", "--json"])
+        .stdout
     )
     assert any(finding["needed"] and not finding["ok"] for finding in told) == (not good)
 
@@ -57,16 +69,24 @@ def test_what_is_missing_and_what_is_worth_a_look_are_marked_apart(monkeypatch: 
     ]
     monkeypatch.setattr("autocompress.targets.doctor.doctor", lambda *_: seen)
     result = CliRunner().invoke(app, ["targets", "doctor"])
-    assert result.exit_code == 3 and result.stdout == "note    load: 0.9\n        end it\nMISSING disk: full\n"
+    assert (
+        result.exit_code == 3 and result.stdout == "note    load: 0.9\n        end it\nMISSING disk: full\n"
+    )
 
 
 def test_a_board_that_cannot_be_reached_is_the_only_finding(server: Sshd) -> None:
     (finding,) = doctor(on(server), replace(server.address, port=1))
-    assert (finding.name, finding.ok, finding.needed) == ("refused", False, True) and "systemctl" in finding.remedy
+    assert (finding.name, finding.ok, finding.needed) == (
+        "refused",
+        False,
+        True,
+    ) and "systemctl" in finding.remedy
 
 
 def test_a_profile_of_another_architecture_is_told(server: Sshd) -> None:
-    seen = findings(server, replace(on(server), name="raspberry-pi-9", architecture="sparc64"))["architecture"]
+    seen = findings(server, replace(on(server), name="raspberry-pi-9", architecture="sparc64"))[
+        "architecture"
+    ]
     assert not seen.ok and "the target raspberry-pi-9 is for sparc64" in seen.detail
 
 
@@ -97,7 +117,11 @@ def test_a_python_that_is_too_old_is_told(server: Sshd) -> None:
     old.write_text(f"#!/usr/bin/env python3\n{code}\n")
     old.chmod(0o755)
     (finding,) = doctor(replace(on(server), python=str(old)), server.address)
-    assert finding.name == "python" and "needs Python 3.8 or newer" in finding.detail and "`python`" in finding.remedy
+    assert (
+        finding.name == "python"
+        and "needs Python 3.8 or newer" in finding.detail
+        and "`python`" in finding.remedy
+    )
 
 
 def test_a_disk_that_is_nearly_full_is_told(server: Sshd, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,7 +141,11 @@ def test_a_lock_that_not_all_users_can_write_to_is_told_with_the_command_that_sh
     lock.mkdir()  # not even root can write to it
     seen = findings(server, on(server))
     lock.rmdir()
-    assert not seen["lock"].ok and f"{lock}: Is a directory" in seen["lock"].detail and "ls -ld" in seen["lock"].remedy
+    assert (
+        not seen["lock"].ok
+        and f"{lock}: Is a directory" in seen["lock"].detail
+        and "ls -ld" in seen["lock"].remedy
+    )
     assert seen["disk"].ok and "runtime" not in seen
 
 

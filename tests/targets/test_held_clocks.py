@@ -1,4 +1,6 @@
-"""`--set-clocks` from the coordinator's side: a Target in the profile's power mode, here and over a real SSH connection."""
+"""`--set-clocks` from the coordinator's side: a Target in the profile's power mode, here and over a real SSH
+connection.
+"""
 
 import shutil
 import tempfile
@@ -49,7 +51,9 @@ def mode(jetson: Jetson) -> tuple[str | None, bool | None]:
     return care.power_mode(str(jetson.tree)), care.clocks_fixed(str(jetson.tree))
 
 
-def test_a_measurement_is_taken_in_the_profiles_mode_and_the_board_is_as_before(jetson: Jetson, tmp_path: Path) -> None:
+def test_a_measurement_is_taken_in_the_profiles_mode_and_the_board_is_as_before(
+    jetson: Jetson, tmp_path: Path
+) -> None:
     model, profile = models.linear(tmp_path / "m.onnx", batch=1), on_board("15W")
     with ClocksOfTargets(wanted=True, say=print) as clocks:
         subject = Target(profile, clocks=clocks.of(profile))
@@ -80,7 +84,10 @@ def test_the_board_is_as_before_after_an_error_or_ctrl_c(jetson: Jetson, error: 
 
 def test_a_mode_that_needs_a_reboot_makes_the_target_unavailable(jetson: Jetson) -> None:
     profile = on_board("7W")
-    with ClocksOfTargets(wanted=True, say=print) as clocks, pytest.raises(TargetUnavailable, match="needs a reboot"):
+    with (
+        ClocksOfTargets(wanted=True, say=print) as clocks,
+        pytest.raises(TargetUnavailable, match="needs a reboot"),
+    ):
         Target(profile, clocks=clocks.of(profile)).probe()
     assert mode(jetson) == ("25W", False)
 
@@ -104,7 +111,9 @@ def test_clocks_that_cannot_be_put_back_are_told(jetson: Jetson) -> None:
     with ClocksOfTargets(wanted=True, say=said.append) as clocks:
         Target(profile, clocks=clocks.of(profile)).probe()
         shutil.rmtree(jetson.bin)
-    assert len(said) == 1 and said[0].startswith("Target 'board': `sudo -n nvpmodel -m 1` cannot be run on the device")
+    assert len(said) == 1 and said[0].startswith(
+        "Target 'board': `sudo -n nvpmodel -m 1` cannot be run on the device"
+    )
 
 
 def test_a_further_board_is_not_waited_for_to_set_its_clocks() -> None:
@@ -141,7 +150,9 @@ def test_over_ssh_the_clocks_come_back_when_the_connection_drops(
 ) -> None:
     server, jetson = remote
     real = ssh.SshTransport
-    monkeypatch.setattr(target, "SshTransport", lambda board, config: real(board, {**config, "root": str(jetson.tree)}))
+    monkeypatch.setattr(
+        target, "SshTransport", lambda board, config: real(board, {**config, "root": str(jetson.tree)})
+    )
     board = server.board(standby=False)
     held = HeldClocks(Target(on_board("15W"), board=board).open_worker, power_mode="15W")
     subject = Target(on_board("15W"), board=board, clocks=held)
@@ -177,7 +188,9 @@ def test_doctor_tells_the_sudoers_line_where_rights_are_missing(tmp_path: Path) 
     findings = {finding.name: finding for finding in condition_findings(on_board("25W"), told)}
     assert findings["power mode"].ok
     assert not findings["clocks"].ok and findings["clocks"].remedy == "To allow it: echo …"
-    assert not findings["throttling"].ok and findings["throttling"].detail.startswith("now: cpu-throttle-alert")
+    assert not findings["throttling"].ok and findings["throttling"].detail.startswith(
+        "now: cpu-throttle-alert"
+    )
 
 
 def test_a_machine_without_power_modes_has_no_such_findings(tmp_path: Path) -> None:
@@ -187,5 +200,7 @@ def test_a_machine_without_power_modes_has_no_such_findings(tmp_path: Path) -> N
 
 def test_another_power_mode_than_the_profiles_is_noted(jetson: Jetson) -> None:
     environment = Target(on_board(None)).probe()
-    assert "is in power mode 25W, its profile is for MAXN_SUPER" in power_mode_note(on_board("MAXN_SUPER"), environment)
+    assert "is in power mode 25W, its profile is for MAXN_SUPER" in power_mode_note(
+        on_board("MAXN_SUPER"), environment
+    )
     assert power_mode_note(on_board("25W"), environment) == power_mode_note(on_board(None), environment) == ""

@@ -1,4 +1,6 @@
-"""The profiler's kernel times by layer: in float32 and int8, with activations fused, whatever the runtime calls its kernels."""
+"""The profiler's kernel times by layer: in float32 and int8, with activations fused, whatever the runtime
+calls its kernels.
+"""
 
 from pathlib import Path
 
@@ -36,13 +38,21 @@ def test_every_layer_has_a_time_and_the_rest_too(tmp_path: Path, precisions: str
 
 def test_a_layer_that_computes_more_takes_longer(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    weights = {f"{name}.weight": rng.standard_normal((width, 8)).astype(np.float32) for name, width in (("small", 8), ("big", 8))}
+    weights = {
+        f"{name}.weight": rng.standard_normal((width, 8)).astype(np.float32)
+        for name, width in (("small", 8), ("big", 8))
+    }
     weights["big.weight"] = rng.standard_normal((8, 4096)).astype(np.float32)
-    nodes = [helper.make_node("MatMul", ["x", "small.weight"], ["t"]), helper.make_node("MatMul", ["t", "big.weight"], ["y"])]
+    nodes = [
+        helper.make_node("MatMul", ["x", "small.weight"], ["t"]),
+        helper.make_node("MatMul", ["t", "big.weight"], ["y"]),
+    ]
     path = models.save(tmp_path / "m.onnx", nodes, inputs={"x": ["batch", 8]}, weights=weights)
     layers = named(path)
     with Target(load_profile("cpu")).session() as session:
-        times = [session.profile_layers(path, layers, batch=64) for _ in range(3)]  # another program may stand in one layer's way
+        times = [
+            session.profile_layers(path, layers, batch=64) for _ in range(3)
+        ]  # another program may stand in one layer's way
     big, small = (min(seen.layers[name] for seen in times) for name in ("big", "small"))
     assert big > 5 * small > 0 and times[0].other_s == 0
 

@@ -101,13 +101,17 @@ def test_the_folder_is_private(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         lease_folder()
 
 
-def test_a_folder_that_is_another_one_in_every_working_directory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_is_another_one_in_every_working_directory_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv(VARIABLE, "locks")
     with pytest.raises(TargetUnavailable, match="is 'locks': give an absolute path"):
         lease_folder()
 
 
-def test_a_folder_on_a_disk_that_became_read_only_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_on_a_disk_that_became_read_only_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv(VARIABLE, str(tmp_path))
     lease_folder()
     monkeypatch.setattr(os, "access", lambda path, mode: False)  # root can write to everything else
@@ -124,7 +128,11 @@ def test_processes_with_different_folders_for_temporary_files_wait_for_each_othe
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         environment = {**os.environ, "TMPDIR": str(tmp_path / name)}
-        seen.add(subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True).stdout)
+        seen.add(
+            subprocess.run(
+                [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+            ).stdout
+        )
     assert len(seen) == 1 and str(tmp_path) not in seen.pop()
 
 
@@ -148,7 +156,9 @@ def test_a_lock_file_of_all_users_can_be_opened_by_all_and_is_never_made_twice(t
     os.close(second)
 
 
-def test_a_lock_file_that_is_there_is_opened_as_one_of_another_user_can_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lock_file_that_is_there_is_opened_as_one_of_another_user_can_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     os.close(opened(tmp_path / "lock"))
     seen, open_ = [], os.open
 

@@ -27,7 +27,14 @@ def with_data_beside(path: Path, *, scale: float = 1.0) -> Path:
     """A linear model without weights, which lie in `NAME.data`."""
     plain = onnx.load(models.linear(path, scale=scale))
     path.with_name(f"{path.name}.data").unlink(missing_ok=True)
-    onnx.save(plain, path, save_as_external_data=True, location=f"{path.name}.data", size_threshold=0, convert_attribute=True)
+    onnx.save(
+        plain,
+        path,
+        save_as_external_data=True,
+        location=f"{path.name}.data",
+        size_threshold=0,
+        convert_attribute=True,
+    )
     return path
 
 
@@ -46,7 +53,9 @@ def test_tensors_inside_functions_and_branches_come_too(tmp_path: Path) -> None:
     helper = onnx.helper
     value = onnx.numpy_helper.from_array(np.arange(8, dtype=np.float32))
     constant = helper.make_node("Constant", [], ["c"], value=value)
-    branch = helper.make_graph([constant], "branch", [], [helper.make_tensor_value_info("c", models.FLOAT, [8])])
+    branch = helper.make_graph(
+        [constant], "branch", [], [helper.make_tensor_value_info("c", models.FLOAT, [8])]
+    )
     nodes = [
         helper.make_node("If", ["flag"], ["picked"], then_branch=branch, else_branch=branch),
         helper.make_node("twice", ["picked"], ["y"], domain="own"),
@@ -90,17 +99,25 @@ def test_weights_beside_a_model_and_its_baseline_go_to_a_board(ssh_server: Sshd,
 def stored_beside(path: Path, *, location: str = "w.bin", sparse: bool = False, **entries: int) -> Path:
     """A model with four numbers in another file, as a tensor or as the values of a sparse one."""
     helper = onnx.helper
-    weight = onnx.TensorProto(name="w", data_type=models.FLOAT, dims=[4], data_location=onnx.TensorProto.EXTERNAL)
+    weight = onnx.TensorProto(
+        name="w", data_type=models.FLOAT, dims=[4], data_location=onnx.TensorProto.EXTERNAL
+    )
     for key, value in {"location": location, **entries}.items():
         weight.external_data.add(key=key, value=str(value))
     index = onnx.numpy_helper.from_array(np.arange(4), "i")
     own: dict[str, Any] = (
-        {"sparse_initializer": [helper.make_sparse_tensor(weight, index, [4])]} if sparse else {"initializer": [weight]}
+        {"sparse_initializer": [helper.make_sparse_tensor(weight, index, [4])]}
+        if sparse
+        else {"initializer": [weight]}
     )
     output = helper.make_tensor_value_info("y", models.FLOAT, [4])
     graph = helper.make_graph([helper.make_node("Abs", ["w"], ["y"])], "g", [], [output], **own)
     path.parent.mkdir(exist_ok=True)
-    path.write_bytes(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString())
+    path.write_bytes(
+        helper.make_model(
+            graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8
+        ).SerializeToString()
+    )
     return path
 
 
@@ -129,7 +146,9 @@ def test_a_model_carries_no_file_away_from_outside_its_folder(tmp_path: Path, lo
         in_one_file(model, tmp_path)
 
 
-@pytest.mark.parametrize("span", [{"offset": 1000}, {"offset": 8, "length": 16}, {"length": -1}, {"offset": -1}], ids=str)
+@pytest.mark.parametrize(
+    "span", [{"offset": 1000}, {"offset": 8, "length": 16}, {"length": -1}, {"offset": -1}], ids=str
+)
 def test_bytes_that_are_not_in_the_file_are_told(tmp_path: Path, span: dict[str, int]) -> None:
     (tmp_path / "w.bin").write_bytes(bytes(16))
     with pytest.raises(InputError, match="cannot be read: copy both files anew"):
@@ -138,9 +157,13 @@ def test_bytes_that_are_not_in_the_file_are_told(tmp_path: Path, span: dict[str,
 
 def test_a_copy_that_does_not_fit_on_the_disk_says_where_it_would_lie(tmp_path: Path) -> None:
     model, limits = with_data_beside(tmp_path / "m.onnx"), resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))  # more cannot be written, as on a disk that is full
+    resource.setrlimit(
+        resource.RLIMIT_FSIZE, (100, limits[1])
+    )  # more cannot be written, as on a disk that is full
     try:
-        with pytest.raises(InputError, match=f"cannot be written to {tmp_path} .*set TMPDIR to another folder"):
+        with pytest.raises(
+            InputError, match=f"cannot be written to {tmp_path} .*set TMPDIR to another folder"
+        ):
             in_one_file(model, tmp_path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)

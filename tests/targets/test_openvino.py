@@ -60,7 +60,11 @@ def recipe_of(network, precision):
     if precision == "float32":
         return Recipe()
     kinds = ("linear",) if precision == "block4" else ("linear", "conv")
-    layers = [layer for layer in network.layers if layer.kind in kinds and precision in getattr(layer, "precisions", (precision,))]
+    layers = [
+        layer
+        for layer in network.layers
+        if layer.kind in kinds and precision in getattr(layer, "precisions", (precision,))
+    ]
     return Recipe(precision={layer.name: precision for layer in layers})
 
 
@@ -70,13 +74,18 @@ FILES = [*itertools.product(["chain", "zero_padded_shortcut", "encoder"], PRECIS
 
 
 @pytest.mark.parametrize(("name", "precision"), FILES)
-def test_it_answers_as_torch_does_and_tells_what_each_layer_ran_in(compressor, target, tmp_path, name, precision):
+def test_it_answers_as_torch_does_and_tells_what_each_layer_ran_in(
+    compressor, target, tmp_path, name, precision
+):
     made = compressor(name)
     recipe = recipe_of(made.network, precision)
     built = made.build(recipe, tmp_path)
     names = [layer.name for layer in made.network.layers]
     with target.session() as session:
-        got, executed = answers(session, built, tmp_path), session.executed_precision(built.artifact.path, names)
+        got, executed = (
+            answers(session, built, tmp_path),
+            session.executed_precision(built.artifact.path, names),
+        )
     if precision != "int8":  # sums of 8-bit products saturate on CPUs without VNNI, in every runtime
         check_outputs(got, built.check)
     assert executed.keys() == set(names)
@@ -92,10 +101,14 @@ def test_it_restores_every_packed_weight_of_a_linear_layer(target, tmp_path, sha
     weights = np.random.default_rng(bits).integers(-(2 ** (bits - 1)), 2 ** (bits - 1), shape).astype(np.int8)
     given = [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", shape[1]])]
     made = [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", shape[0]])]
-    model = helper.make_model(helper.make_graph([], "g", given, made), opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+    model = helper.make_model(
+        helper.make_graph([], "g", given, made), opset_imports=[helper.make_opsetid("", 21)], ir_version=10
+    )
     writer = ModelWriter(model)
     scale = writer.add_initializer(np.ones(shape[0], np.float32), "scale")
-    values = writer.add_node("DequantizeLinear", [write_integers(writer, "fc.weight_q", weights, bits), scale], "w", axis=0)
+    values = writer.add_node(
+        "DequantizeLinear", [write_integers(writer, "fc.weight_q", weights, bits), scale], "w", axis=0
+    )
     writer.add_node("Gemm", ["x", values], "y", transB=1)
     onnx.save(model, tmp_path / "model.onnx")
     np.savez(tmp_path / "in.npz", **{"0": np.eye(shape[1], dtype=np.float32)})
@@ -126,7 +139,10 @@ def test_layers_are_timed_under_their_own_names(compressor, target, tmp_path):
 @pytest.mark.parametrize(
     ("line", "told"),
     [
-        ('[runtime_options]\nINFERENCE_PRECISION_HINT = "f16"', 'set INFERENCE_PRECISION_HINT = "f32" or "bf16"'),
+        (
+            '[runtime_options]\nINFERENCE_PRECISION_HINT = "f16"',
+            'set INFERENCE_PRECISION_HINT = "f32" or "bf16"',
+        ),
     ],
 )
 def test_a_profile_that_openvino_would_run_wrongly_is_refused(tmp_path, line, told):
@@ -143,7 +159,11 @@ def test_importing_it_tells_nobody(tmp_path):
     )
     folder = Path(sys.modules["autocompress.targets"].__file__).parent
     done = subprocess.run(
-        [sys.executable, "-c", code, folder], capture_output=True, text=True, check=True, env={"HOME": str(tmp_path)}
+        [sys.executable, "-c", code, folder],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"HOME": str(tmp_path)},
     )
     assert done.stdout.strip() == "[]" and list(tmp_path.iterdir()) == []
 

@@ -13,7 +13,9 @@ from onnx import helper, numpy_helper
 
 
 def executed(path: Path, precisions: str, *, profile: str = "cpu") -> str:
-    """One letter per layer of `quantized_chain`, as executed; `?` for a layer whose weight the runtime replaced."""
+    """One letter per layer of `quantized_chain`, as executed; `?` for a layer whose weight the runtime
+    replaced.
+    """
     layers = [f"block.{index}.conv" for index in range(len(precisions))]
     with Target(load_profile(profile)).session() as session:
         found = session.executed_precision(path, layers)
@@ -26,7 +28,9 @@ def test_layers_run_in_the_precision_that_the_file_stores(tmp_path: Path, precis
     assert executed(model, precisions) == precisions
 
 
-def test_without_the_profiles_option_a_float_layer_between_quantized_ones_is_replaced_silently(tmp_path: Path) -> None:
+def test_without_the_profiles_option_a_float_layer_between_quantized_ones_is_replaced_silently(
+    tmp_path: Path,
+) -> None:
     (tmp_path / "naive.toml").write_text(
         'inherits = "cpu"\n[runtime_options]\n"optimization.disable_specified_optimizers" = "NoSuchOptimizer"\n'
     )
@@ -71,7 +75,9 @@ def test_a_packed_weight_is_followed_through_its_unpacking() -> None:
 
 @pytest.mark.parametrize(("bits", "precision"), [(4, "block4"), (8, "float32")])
 def test_only_blocks_of_4_bits_are_block4(bits: int, precision: str) -> None:
-    node = helper.make_node("MatMulNBits", ["x", "fc.weight_q", "s"], ["y"], domain="com.microsoft", bits=bits)
+    node = helper.make_node(
+        "MatMulNBits", ["x", "fc.weight_q", "s"], ["y"], domain="com.microsoft", bits=bits
+    )
     seen = graph([node], "fc.weight_q")
     assert executed_precision(seen, ["fc"], original=seen) == {"fc": precision}
 
@@ -91,7 +97,10 @@ def test_the_real_runtime_runs_a_layer_without_quantized_activations_in_float32(
 
 
 def test_a_weight_used_twice_is_int8_only_if_both_uses_are() -> None:
-    nodes = [helper.make_node("QGemm", ["x", "fc.weight_q"], ["y"]), helper.make_node("Gemm", ["x", "fc.weight_q"], ["z"])]
+    nodes = [
+        helper.make_node("QGemm", ["x", "fc.weight_q"], ["y"]),
+        helper.make_node("Gemm", ["x", "fc.weight_q"], ["z"]),
+    ]
     both, one = graph(nodes, "fc.weight_q"), graph(nodes[:1], "fc.weight_q")
     assert executed_precision(both, ["fc"], original=both) == {"fc": "float32"}
     assert executed_precision(one, ["fc"], original=one) == {"fc": "int8"}

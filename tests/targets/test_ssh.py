@@ -1,4 +1,6 @@
-"""A board over SSH: a Target on it does what one here does, files go there once, and its lock keeps coordinators apart."""
+"""A board over SSH: a Target on it does what one here does, files go there once, and its lock keeps
+coordinators apart.
+"""
 
 import fcntl
 import signal
@@ -41,10 +43,16 @@ def stored(server: Sshd, folder: str = "autocompress/device") -> set[str]:
 
 
 def test_a_model_is_run_and_measured_on_a_board_as_it_is_here(board: Board, tmp_path: Path) -> None:
-    base, small = models.chain(tmp_path / "base.onnx", layers=4), models.chain(tmp_path / "small.onnx", layers=1)
+    base, small = (
+        models.chain(tmp_path / "base.onnx", layers=4),
+        models.chain(tmp_path / "small.onnx", layers=1),
+    )
     x = np.random.default_rng(0).standard_normal((3, 16, 16, 16)).astype(np.float32)
     inputs = models.samples(tmp_path / "x.npz", x)
-    here, there = Target(load_profile("cpu")), Target(load_profile("cpu"), MeasurementStore(tmp_path / "m.db"), board=board)
+    here, there = (
+        Target(load_profile("cpu")),
+        Target(load_profile("cpu"), MeasurementStore(tmp_path / "m.db"), board=board),
+    )
     with here.session() as mine, there.session() as theirs:
         (expected,), (seen,) = mine.run(base, inputs, batch=2), theirs.run(base, inputs, batch=2)
         assert theirs.executed_precision(base, ["conv0"]) == mine.executed_precision(base, ["conv0"])
@@ -68,7 +76,9 @@ def test_a_file_goes_to_the_board_once_and_under_the_digest_of_its_bytes(
     pushed: list[str] = []
     put = Board.put
 
-    def recording(self: Board, connection: Connection, path: Path, name: str, *, beside: Sequence[str] = ()) -> None:
+    def recording(
+        self: Board, connection: Connection, path: Path, name: str, *, beside: Sequence[str] = ()
+    ) -> None:
         pushed.append(path.name)
         put(self, connection, path, name, beside=beside)
 
@@ -111,9 +121,13 @@ def test_the_files_used_longest_ago_make_room_for_new_ones(ssh_server: Sshd, tmp
     assert kept == {2, 3}
 
 
-def test_a_profile_says_how_much_is_kept_on_a_board(ssh_server: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_profile_says_how_much_is_kept_on_a_board(
+    ssh_server: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ssh_server.put_on_path(tmp_path, monkeypatch)
-    (tmp_path / "pi.toml").write_text(f'inherits = "cpu"\npython = "{ssh_server.python}"\nstore_limit_bytes = 1_500_000')
+    (tmp_path / "pi.toml").write_text(
+        f'inherits = "cpu"\npython = "{ssh_server.python}"\nstore_limit_bytes = 1_500_000'
+    )
     target = Target(load_profile(str(tmp_path / "pi.toml")), address=ssh_server.address)
     assert target.board is not None
     for index in range(2):
@@ -126,7 +140,9 @@ def test_a_profile_says_how_much_is_kept_on_a_board(ssh_server: Sshd, tmp_path: 
 
 
 def test_the_files_of_one_request_do_not_make_room_for_each_other(ssh_server: Sshd, tmp_path: Path) -> None:
-    board = ssh_server.board(standby=False, folder=str(ssh_server.folder / "cache" / "tight"), limit_bytes=1_000_000)
+    board = ssh_server.board(
+        standby=False, folder=str(ssh_server.folder / "cache" / "tight"), limit_bytes=1_000_000
+    )
     worker = tmp_path / "there.py"
     told = "print(json.dumps({'id': r['id'], 'ok': True, 'result': {'size': os.path.getsize(r['model'])}}), flush=True)"
     worker.write_text(f"import json, os, sys\nfor line in sys.stdin:\n r = json.loads(line); {told}\n")
@@ -146,16 +162,24 @@ def test_a_file_in_use_is_not_removed_for_another_coordinators(ssh_server: Sshd,
     folder = ssh_server.folder / "cache" / "shared"
     first = ssh_server.board(standby=False, folder=str(folder), limit_bytes=1_500_000)
     second = ssh_server.board(standby=False, folder=str(folder), limit_bytes=1_500_000)
-    worker, asked, put = tmp_path / "slow.py", ssh_server.folder / "tmp" / "asked", ssh_server.folder / "tmp" / "put"
+    worker, asked, put = (
+        tmp_path / "slow.py",
+        ssh_server.folder / "tmp" / "asked",
+        ssh_server.folder / "tmp" / "put",
+    )
     waits = f"open({str(asked)!r}, 'w').close()\n while not os.path.exists({str(put)!r}): time.sleep(0.01)"
     told = "print(json.dumps({'id': r['id'], 'ok': True, 'result': {'size': os.path.getsize(r['model'])}}), flush=True)"
-    worker.write_text(f"import json, os, sys, time\nfor line in sys.stdin:\n r = json.loads(line); {waits}\n {told}\n")
+    worker.write_text(
+        f"import json, os, sys, time\nfor line in sys.stdin:\n r = json.loads(line); {waits}\n {told}\n"
+    )
     used, other = tmp_path / "used.bin", tmp_path / "other.bin"
     used.write_bytes(bytes(1_000_000))
     other.write_bytes(bytes([1]) * 1_000_000)
     with SshTransport(first, {}, worker=worker) as transport:
         answers: list[dict[str, object]] = []
-        thread = threading.Thread(target=lambda: answers.append(transport.send({"op": "x", "model": str(used)}, timeout_s=100)))
+        thread = threading.Thread(
+            target=lambda: answers.append(transport.send({"op": "x", "model": str(used)}, timeout_s=100))
+        )
         thread.start()
         assert comes_true(asked.exists)
         second.put(second.connected(), other, second.name_of(other))
@@ -186,10 +210,16 @@ def test_a_second_coordinator_waits_until_the_first_has_measured(ssh_server: Ssh
     assert order == ["first", "second"]
 
 
-def test_who_measures_is_told_to_a_coordinator_that_waited_too_long(ssh_server: Sshd, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_measures_is_told_to_a_coordinator_that_waited_too_long(
+    ssh_server: Sshd, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("autocompress.targets.ssh_board.LOCK_WAIT_S", 0.3)
     first, second = ssh_server.board(standby=False), ssh_server.board(standby=False)
-    with first.measuring(), pytest.raises(TargetUnavailable, match=r"is busy: \S+@\S+ \(process \d+\)"), second.measuring():
+    with (
+        first.measuring(),
+        pytest.raises(TargetUnavailable, match=r"is busy: \S+@\S+ \(process \d+\)"),
+        second.measuring(),
+    ):
         pass
     for board in (first, second):
         board.close()
@@ -220,7 +250,9 @@ for line in sys.stdin:
 
 @pytest.fixture
 def sleeper(tmp_path: Path) -> Path:
-    """A worker that answers after `sleep_s` with the time; it makes the file `begun` and waits for the file `until`."""
+    """A worker that answers after `sleep_s` with the time; it makes the file `begun` and waits for the file
+    `until`.
+    """
     (tmp_path / "sleeper.py").write_text(SLEEPER)
     return tmp_path / "sleeper.py"
 
@@ -241,9 +273,14 @@ def test_work_that_would_disturb_a_measurement_waits_until_it_has_ended(
 ) -> None:
     first, second = two_boards
     answers: list[dict[str, float]] = []
-    with SshTransport(first, {}, worker=sleeper) as measuring, SshTransport(second, {}, worker=sleeper) as other:
+    with (
+        SshTransport(first, {}, worker=sleeper) as measuring,
+        SshTransport(second, {}, worker=sleeper) as other,
+    ):
         with first.measuring():
-            thread = threading.Thread(target=lambda: answers.append(other.send({"op": operation, "sleep_s": 0}, timeout_s=20)))
+            thread = threading.Thread(
+                target=lambda: answers.append(other.send({"op": operation, "sleep_s": 0}, timeout_s=20))
+            )
             thread.start()
             measured = measuring.send({"op": "measure", "sleep_s": 1.0}, timeout_s=20)
         thread.join(timeout=20)
@@ -265,7 +302,9 @@ def test_a_measurement_waits_for_such_work_and_that_is_shared(
     first, second = two_boards
     ended: list[float] = []
     with SshTransport(first, {}, worker=sleeper) as one, SshTransport(second, {}, worker=sleeper) as two:
-        work = threading.Thread(target=lambda: ended.append(one.send({"op": "run", "sleep_s": 1, **marks}, timeout_s=100)["at"]))
+        work = threading.Thread(
+            target=lambda: ended.append(one.send({"op": "run", "sleep_s": 1, **marks}, timeout_s=100)["at"])
+        )
         work.start()
         assert comes_true(Path(marks["begun"]).exists)
         beside = two.send({"op": "run", "sleep_s": 0}, timeout_s=100)["at"]
@@ -299,7 +338,9 @@ def test_work_whose_worker_dies_while_it_waits_leaves_the_line(
         assert failures and not is_locked(gate)
 
 
-def test_a_board_that_cannot_be_locked_names_the_command_that_shows_why(ssh_server: Sshd, board: Board, sleeper: Path) -> None:
+def test_a_board_that_cannot_be_locked_names_the_command_that_shows_why(
+    ssh_server: Sshd, board: Board, sleeper: Path
+) -> None:
     lock = ssh_server.folder / "locks" / LOCK
     lock.unlink(missing_ok=True)
     lock.mkdir()  # not even root can write to it
@@ -331,7 +372,10 @@ def test_work_that_waited_too_long_is_told_who_measures_and_leaves_the_line(
     monkeypatch.setattr("autocompress.targets.ssh_board.LOCK_WAIT_S", 0.3)
     first, second = two_boards
     with SshTransport(second, {}, worker=sleeper) as other:
-        with first.measuring(), pytest.raises(TargetUnavailable, match=r"is busy: \w+@\S+ \(process \d+\) is measuring there"):
+        with (
+            first.measuring(),
+            pytest.raises(TargetUnavailable, match=r"is busy: \w+@\S+ \(process \d+\) is measuring there"),
+        ):
             other.send({"op": "run", "sleep_s": 0}, timeout_s=20)
         with first.measuring():  # nobody stands before it
             pass
@@ -366,10 +410,18 @@ def test_a_connection_that_drops_in_the_middle_of_such_work_shares_the_board_aga
 
 def test_the_next_session_finds_a_worker_that_is_ready(ssh_server: Sshd, tmp_path: Path) -> None:
     board = ssh_server.board()
-    config = {"runtime": "onnxruntime", "cores": board.cores(1), "threads": 1, "timer": "thread-cpu", "runtime_options": {}}
+    config = {
+        "runtime": "onnxruntime",
+        "cores": board.cores(1),
+        "threads": 1,
+        "timer": "thread-cpu",
+        "runtime_options": {},
+    }
     with SshTransport(board, config) as worker:
         worker.send({"op": "probe"}, timeout_s=60)
-    assert comes_true(lambda: [loaded(pid, "onnxruntime") for pid in ssh_server.workers()] == [True])  # nobody asked for it yet
+    assert comes_true(
+        lambda: [loaded(pid, "onnxruntime") for pid in ssh_server.workers()] == [True]
+    )  # nobody asked for it yet
     (standby,) = ssh_server.workers()
     with SshTransport(board, config) as worker:
         worker.send({"op": "probe"}, timeout_s=60)
@@ -393,7 +445,9 @@ def test_too_few_cores_on_a_board_make_it_unavailable(board: Board) -> None:
 
 
 def test_an_address_makes_a_target_on_a_board(monkeypatch: pytest.MonkeyPatch) -> None:
-    target = Target(load_profile("cpu"), address=TargetAddress(profile="cpu", user="me", host="board", port=2222))
+    target = Target(
+        load_profile("cpu"), address=TargetAddress(profile="cpu", user="me", host="board", port=2222)
+    )
     assert target.board is not None and str(target.board.address) == "cpu@me@board:2222"
 
 

@@ -1,4 +1,6 @@
-"""What goes wrong on a real connection: no candidate is lost, no process is left on the board, no wrong number is kept."""
+"""What goes wrong on a real connection: no candidate is lost, no process is left on the board, no wrong
+number is kept.
+"""
 
 import hashlib
 import os
@@ -59,7 +61,8 @@ def soon(work: Any, *, after_s: float) -> Iterator[None]:
 
 @contextmanager
 def in_the_middle(server: Sshd, work: Any) -> Iterator[None]:
-    """Does `work` once the server's only worker, which is ready and idle, has computed for a while in the block.
+    """Does `work` once the server's only worker, which is ready and idle, has computed for a while in the
+    block.
 
     LONG takes more than a second of its time, however fast it or the machine is.
     """
@@ -117,8 +120,13 @@ def test_a_measurement_whose_connection_is_killed_is_taken_again_and_kept_once(
 
 def test_a_request_is_repeated_once_and_not_for_ever(ssh_server: Sshd, board: Board, tmp_path: Path) -> None:
     counter = ssh_server.folder / "tmp" / "asked"
-    deadly = script(tmp_path, f"open({str(counter)!r}, 'a').write('x'); os.kill(os.getppid(), 9); time.sleep(60)")
-    with SshTransport(board, {}, worker=deadly) as worker, pytest.raises(StageError, match="twice") as failure:
+    deadly = script(
+        tmp_path, f"open({str(counter)!r}, 'a').write('x'); os.kill(os.getppid(), 9); time.sleep(60)"
+    )
+    with (
+        SshTransport(board, {}, worker=deadly) as worker,
+        pytest.raises(StageError, match="twice") as failure,
+    ):
         worker.send({"op": "measure"}, timeout_s=30)
     assert (failure.value.stage, failure.value.kind, failure.value.retryable) == ("measure", "device", True)
     assert counter.read_text() == "xx"
@@ -152,7 +160,9 @@ def test_a_board_that_restarts_is_waited_for(ssh_server: Sshd, board: Board, tmp
             assert worker.send({"op": "x", "x": 2}, timeout_s=20) == {"value": 2}
 
 
-def test_the_lock_is_held_again_after_a_drop(ssh_server: Sshd, board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_lock_is_held_again_after_a_drop(
+    ssh_server: Sshd, board: Board, monkeypatch: pytest.MonkeyPatch
+) -> None:
     other = ssh_server.board()
     with board.measuring():
         dropped = board.connected(), other.connected()
@@ -174,7 +184,9 @@ def test_a_drop_that_shows_when_the_lock_is_asked_for_ends_nothing(ssh_server: S
         assert first.lost is not None and board.try_lock(board.connected()) is None
 
 
-def test_a_connection_that_goes_silent_is_given_up(ssh_server: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_connection_that_goes_silent_is_given_up(
+    ssh_server: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("autocompress.targets.ssh_connection.PING_S", 0.2)
     monkeypatch.setattr("autocompress.targets.ssh_board.PAUSES_S", ())
     forget = script(tmp_path, "time.sleep(600)")
@@ -185,7 +197,9 @@ def test_a_connection_that_goes_silent_is_given_up(ssh_server: Sshd, tmp_path: P
             pytest.raises(TargetUnavailable, match="autocompress targets doctor"),
         ):
             monkeypatch.setattr("autocompress.targets.ssh_connection.SILENCE_S", 1.5)
-            monkeypatch.setattr("autocompress.targets.ssh_connection.START_S", 5.0)  # of the try to connect again
+            monkeypatch.setattr(
+                "autocompress.targets.ssh_connection.START_S", 5.0
+            )  # of the try to connect again
             threading.Timer(0.5, link.silent.set).start()
             worker.send({"op": "measure"}, timeout_s=60)
         ssh_server.wait_until_quiet()  # the agent heard nothing, and ended by itself
@@ -261,7 +275,9 @@ def test_files_that_arrive_slowly_are_waited_for(tmp_path: Path) -> None:
 # --- the worker
 
 
-def test_a_killed_worker_is_a_crash_and_the_next_one_works(ssh_server: Sshd, board: Board, tmp_path: Path) -> None:
+def test_a_killed_worker_is_a_crash_and_the_next_one_works(
+    ssh_server: Sshd, board: Board, tmp_path: Path
+) -> None:
     base, small = two_models(tmp_path)
     target = Target(load_profile("cpu"), board=board)
     target.control(base)
@@ -279,7 +295,9 @@ def test_a_killed_worker_is_a_crash_and_the_next_one_works(ssh_server: Sshd, boa
         assert len(session.measure(small, base, LONG).pairs) == 4
 
 
-def test_a_frozen_worker_is_a_timeout_and_does_not_stay(ssh_server: Sshd, board: Board, tmp_path: Path) -> None:
+def test_a_frozen_worker_is_a_timeout_and_does_not_stay(
+    ssh_server: Sshd, board: Board, tmp_path: Path
+) -> None:
     frozen = script(tmp_path, "os.kill(os.getpid(), signal.SIGSTOP); reply(0)")
     with SshTransport(board, {}, worker=frozen) as worker:
         with pytest.raises(StageError) as failure:
@@ -288,7 +306,9 @@ def test_a_frozen_worker_is_a_timeout_and_does_not_stay(ssh_server: Sshd, board:
     assert (failure.value.kind, failure.value.retryable) == ("timeout", True)
 
 
-def test_a_frozen_worker_does_not_outlive_a_killed_agent(ssh_server: Sshd, board: Board, tmp_path: Path) -> None:
+def test_a_frozen_worker_does_not_outlive_a_killed_agent(
+    ssh_server: Sshd, board: Board, tmp_path: Path
+) -> None:
     worker = SshTransport(board, {}, worker=script(tmp_path, "reply(0)"))
     worker.send({"op": "x"}, timeout_s=20)
     for pid in ssh_server.workers():
@@ -316,10 +336,20 @@ with board.measuring(), SshTransport(board, {}, worker=Path(worker)) as transpor
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP, signal.SIGINT], ids=["killed", "frozen", "interrupted"])
+@pytest.mark.parametrize(
+    "number", [signal.SIGKILL, signal.SIGSTOP, signal.SIGINT], ids=["killed", "frozen", "interrupted"]
+)
 def test_nothing_outlives_a_coordinator(ssh_server: Sshd, tmp_path: Path, number: int) -> None:
     busy = script(tmp_path, "[None for _ in iter(int, 1)]")
-    command = [sys.executable, "-c", COORDINATOR, str(ssh_server.port), str(ssh_server.config), str(ssh_server.python), str(busy)]
+    command = [
+        sys.executable,
+        "-c",
+        COORDINATOR,
+        str(ssh_server.port),
+        str(ssh_server.config),
+        str(ssh_server.python),
+        str(busy),
+    ]
     coordinator = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     assert coordinator.stdout is not None and coordinator.stdout.readline() == b"measuring\n"
     assert ssh_server.workers()
@@ -343,7 +373,10 @@ def small_disk(ssh_server: Sshd) -> Iterator[Path]:
     folder.mkdir()
     mounted = os.getuid() == 0 and shutil.which("mount") is not None
     options = ["-t", "tmpfs", "-o", "size=3m,mode=0777", "tmpfs"]
-    if not mounted or subprocess.run(["mount", *options, str(folder)], capture_output=True, check=False).returncode != 0:
+    if (
+        not mounted
+        or subprocess.run(["mount", *options, str(folder)], capture_output=True, check=False).returncode != 0
+    ):
         folder.rmdir()
         pytest.skip("needs root, and the right to mount a tmpfs")
     yield folder
@@ -361,7 +394,9 @@ def test_a_full_disk_makes_the_target_unavailable_and_keeps_no_half_of_a_file(
     x = models.samples(tmp_path / "x.npz", np.ones((2, 8), dtype=np.float32))
     target = Target(load_profile("cpu"), board=board)
     with target.session() as session:
-        with pytest.raises(TargetUnavailable, match=r"4\.0 MB do not fit.* df -h.*4\.3 GB \(store_limit_bytes"):
+        with pytest.raises(
+            TargetUnavailable, match=r"4\.0 MB do not fit.* df -h.*4\.3 GB \(store_limit_bytes"
+        ):
             session.run(big, x, batch=2)
         assert not list((small_disk / "store" / "files").glob("*.part"))
         (y,) = session.run(small, x, batch=2)  # what fits still runs
@@ -370,8 +405,12 @@ def test_a_full_disk_makes_the_target_unavailable_and_keeps_no_half_of_a_file(
     np.testing.assert_array_equal(y, np.full((2, 8), 2, dtype=np.float32))
 
 
-def test_a_disk_that_fills_up_in_the_middle_of_a_file_is_told(ssh_server: Sshd, small_disk: Path, tmp_path: Path) -> None:
-    board = ssh_server.board(folder=str(small_disk / "store"), reserve_bytes=-10_000_000)  # it believes that there is room
+def test_a_disk_that_fills_up_in_the_middle_of_a_file_is_told(
+    ssh_server: Sshd, small_disk: Path, tmp_path: Path
+) -> None:
+    board = ssh_server.board(
+        folder=str(small_disk / "store"), reserve_bytes=-10_000_000
+    )  # it believes that there is room
     path = tmp_path / "big.bin"
     path.write_bytes(os.urandom(4_000_000))
     with pytest.raises(TargetUnavailable, match="No space left on device"):
@@ -410,7 +449,9 @@ def damaged(monkeypatch: pytest.MonkeyPatch, *, times: int) -> list[str]:
     return seen
 
 
-def test_a_damaged_upload_is_sent_again(ssh_server: Sshd, board: Board, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_damaged_upload_is_sent_again(
+    ssh_server: Sshd, board: Board, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "x.bin"
     path.write_bytes(os.urandom(100_000))
     seen = damaged(monkeypatch, times=1)
@@ -429,7 +470,9 @@ def test_an_upload_that_is_damaged_twice_is_not_kept(
     with pytest.raises(TargetUnavailable, match="not those that were announced"):
         board.put(board.connected(), path, board.name_of(path))
     assert not [
-        item for item in (ssh_server.folder / "cache/autocompress/device/files").iterdir() if board.name_of(path) in item.name
+        item
+        for item in (ssh_server.folder / "cache/autocompress/device/files").iterdir()
+        if board.name_of(path) in item.name
     ]
 
 
@@ -481,7 +524,9 @@ def test_a_changed_host_key_is_refused_with_a_warning(ssh_server: Sshd) -> None:
             ssh_server.board().connected()
     finally:
         ssh_server.known_hosts.write_text(known)
-    assert "another host key" in str(error.value) and f"ssh-keygen -R '[127.0.0.1]:{ssh_server.port}'" in str(error.value)
+    assert "another host key" in str(error.value) and f"ssh-keygen -R '[127.0.0.1]:{ssh_server.port}'" in str(
+        error.value
+    )
 
 
 def test_a_password_is_never_asked_for(ssh_server: Sshd, tmp_path: Path) -> None:
@@ -509,7 +554,9 @@ def test_a_refused_connection_a_wrong_name_and_a_missing_python_say_what_to_do(s
 def test_a_python_that_may_not_be_run_is_not_taken_for_a_refused_login(ssh_server: Sshd) -> None:
     python = ssh_server.folder / "not-executable"
     python.write_text("")
-    with pytest.raises(TargetUnavailable, match=r"has no \S*not-executable .*set `python` in the target's TOML file"):
+    with pytest.raises(
+        TargetUnavailable, match=r"has no \S*not-executable .*set `python` in the target's TOML file"
+    ):
         ssh_server.board(python=python).connected()
 
 
@@ -527,7 +574,11 @@ def test_a_python_that_may_not_be_run_is_not_taken_for_a_refused_login(ssh_serve
 def test_a_missing_timeout_is_told_whatever_the_login_shell(told: str, code: int) -> None:
     address = TargetAddress(profile="cpu", host="board")
     trouble = trouble_of(told, code=code, address=address, python="python3")
-    assert "has no timeout" in trouble.message and "sudo apt install coreutils" in trouble.remedy and not trouble.passing
+    assert (
+        "has no timeout" in trouble.message
+        and "sudo apt install coreutils" in trouble.remedy
+        and not trouble.passing
+    )
 
 
 def test_a_login_shell_may_talk_before_the_agent_does(ssh_server: Sshd, tmp_path: Path) -> None:
@@ -550,7 +601,13 @@ def test_what_the_users_configuration_adds_to_an_interactive_login_does_no_harm(
     ssh_server: Sshd, tmp_path: Path, short_folder: Path
 ) -> None:
     config, socket = tmp_path / "config", short_folder / "control"
-    own = ("RequestTTY yes", "RemoteCommand exec cat", "ControlMaster auto", f"ControlPath {socket}", "ControlPersist 60")
+    own = (
+        "RequestTTY yes",
+        "RemoteCommand exec cat",
+        "ControlMaster auto",
+        f"ControlPath {socket}",
+        "ControlPersist 60",
+    )
     config.write_text(ssh_server.config.read_text() + "".join(f"    {line}\n" for line in own))
     board = Board(ssh_server.address, python=str(ssh_server.python), ssh_config=config)
     assert board.hello["cores"]

@@ -43,20 +43,27 @@ def two_models(folder: Path) -> tuple[Path, Path]:
     return models.chain(folder / "base.onnx", layers=2), models.chain(folder / "small.onnx", layers=1)
 
 
-def test_an_identical_artifact_is_never_measured_twice(tmp_path: Path, measured: list[tuple[str, str]]) -> None:
+def test_an_identical_artifact_is_never_measured_twice(
+    tmp_path: Path, measured: list[tuple[str, str]]
+) -> None:
     base, small = two_models(tmp_path)
     copy = tmp_path / "copy.onnx"
     copy.write_bytes(small.read_bytes())
     store = MeasurementStore(tmp_path / "m.db")
     results = []
-    for model, target in ((small, Target(load_profile("cpu"), store)), (copy, Target(load_profile("cpu"), store))):
+    for model, target in (
+        (small, Target(load_profile("cpu"), store)),
+        (copy, Target(load_profile("cpu"), store)),
+    ):
         with target.session() as session:
             results.append(session.measure(model, base, QUICK))
     assert results[0] == results[1]
     assert measured == [("base.onnx", "base.onnx"), ("small.onnx", "base.onnx")]
 
 
-def test_the_first_control_is_the_baselines_own_measurement(tmp_path: Path, measured: list[tuple[str, str]]) -> None:
+def test_the_first_control_is_the_baselines_own_measurement(
+    tmp_path: Path, measured: list[tuple[str, str]]
+) -> None:
     base, _ = two_models(tmp_path)
     with Target(load_profile("cpu"), MeasurementStore(tmp_path / "m.db")).session() as session:
         seen = session.measure(base, base, QUICK)
@@ -74,7 +81,9 @@ def test_all_candidates_of_a_run_refer_to_one_baseline_latency_across_restarts(t
     assert len(references) == 1
 
 
-def test_a_failing_control_fails_the_candidate_as_noisy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failing_control_fails_the_candidate_as_noisy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("autocompress.targets.control.TOLERANCE", -1.0)
     monkeypatch.setattr("autocompress.targets.control.PAUSES_S", (0.0, 0.0))
     base, small = two_models(tmp_path)
@@ -90,11 +99,16 @@ def test_a_target_probes_its_environment_once(tmp_path: Path) -> None:
     assert (environment.threads, environment.cores) == (1, target.cores)
 
 
-def test_a_device_that_changed_since_it_was_asked_is_unavailable_and_its_measurement_is_not_kept(tmp_path: Path) -> None:
+def test_a_device_that_changed_since_it_was_asked_is_unavailable_and_its_measurement_is_not_kept(
+    tmp_path: Path,
+) -> None:
     base, small = two_models(tmp_path)
     target = Target(load_profile("cpu"))
     target._environment = replace(target.probe(), power_mode="25W")
-    with target.session() as session, pytest.raises(TargetUnavailable, match="power_mode was '25W' and is None"):
+    with (
+        target.session() as session,
+        pytest.raises(TargetUnavailable, match="power_mode was '25W' and is None"),
+    ):
         session.measure(small, base, QUICK)
 
 
@@ -112,7 +126,11 @@ def test_two_threads_are_timed_by_the_wall_clock(tmp_path: Path) -> None:
     with Target(load_profile("cpu-2t")).session() as session:
         seen = session.measure(small, base, QUICK)
     assert (seen.timer, seen.environment.threads, len(seen.environment.cores)) == ("wall", 2, 2)
-    blocks = [own / wall for pair in seen.pairs for own, wall in zip(pair.candidate_s, pair.candidate_wall_s, strict=True)]
+    blocks = [
+        own / wall
+        for pair in seen.pairs
+        for own, wall in zip(pair.candidate_s, pair.candidate_wall_s, strict=True)
+    ]
     assert statistics.median(blocks) == pytest.approx(1, rel=0.05)
 
 
@@ -144,17 +162,24 @@ def test_shapes_are_parsed_or_refused() -> None:
 
 def test_the_doctor_checks_runtime_machine_and_noise() -> None:
     findings = {finding.name: finding for finding in doctor(load_profile("cpu"))}
-    checked = [name for name in findings if name not in ("temperature", "throttling")]  # which not every machine tells
+    checked = [
+        name for name in findings if name not in ("temperature", "throttling")
+    ]  # which not every machine tells
     assert checked == ["runtime", "int8 kernels", "clock", "load", "peak memory", "lease", "A/A control"]
     assert findings["runtime"].ok and findings["A/A control"].ok
     assert all(finding.ok or finding.remedy for finding in findings.values())
 
 
-def test_a_machine_whose_locks_cannot_be_made_cannot_be_measured_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_machine_whose_locks_cannot_be_made_cannot_be_measured_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv(VARIABLE, str(tmp_path / "missing"))
     last = doctor(load_profile("cpu"))[-1]
     assert (last.name, last.ok, last.needed) == ("lease", False, True) and VARIABLE in last.remedy
-    assert f"{tmp_path}/missing/autocompress-{os.getuid()} cannot be made (No such file or directory)" in last.detail
+    assert (
+        f"{tmp_path}/missing/autocompress-{os.getuid()} cannot be made (No such file or directory)"
+        in last.detail
+    )
 
 
 def test_the_doctor_says_how_to_mend_a_target_that_cannot_start() -> None:
@@ -172,11 +197,19 @@ def test_the_doctor_says_how_to_mend_a_target_that_cannot_start() -> None:
         ("cpu-openvino-bf16", ["avx512_vnni", "avx512_bf16"], {}),
     ],
 )
-def test_the_doctor_says_what_the_cpu_lacks_for_the_target(name: str, flags: list[str], told: dict[str, str]) -> None:
+def test_the_doctor_says_what_the_cpu_lacks_for_the_target(
+    name: str, flags: list[str], told: dict[str, str]
+) -> None:
     machine = replace(ENVIRONMENT, flags=tuple(flags))
-    kernels = {item.name: item.remedy for item in _circumstances(load_profile(name), machine) if item.name.endswith("kernels")}
+    kernels = {
+        item.name: item.remedy
+        for item in _circumstances(load_profile(name), machine)
+        if item.name.endswith("kernels")
+    }
     assert {"int8 kernels"} <= set(kernels)
-    assert all(told.get(item, "") in remedy and bool(remedy) == (item in told) for item, remedy in kernels.items())
+    assert all(
+        told.get(item, "") in remedy and bool(remedy) == (item in told) for item, remedy in kernels.items()
+    )
 
 
 def test_a_profile_error_is_bad_input() -> None:

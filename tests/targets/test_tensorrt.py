@@ -1,4 +1,6 @@
-"""TensorRT in real worker processes, on a fake GPU: what a real one cannot be made to do. tests/contract has the rest."""
+"""TensorRT in real worker processes, on a fake GPU: what a real one cannot be made to do. tests/contract has
+the rest.
+"""
 
 import json
 import os
@@ -47,10 +49,16 @@ def tactics(tmp_path: Path) -> list[str]:
     return [json.loads(head[len(b"fake-engine ") :])["tactic"] for head in heads]
 
 
-def test_before_strong_typing_the_flags_are_those_that_the_model_needs(target: Opener, tmp_path: Path) -> None:
+def test_before_strong_typing_the_flags_are_those_that_the_model_needs(
+    target: Opener, tmp_path: Path
+) -> None:
     with target("8.6.1").session() as session:
-        whole = session.measure(models.mixed_precisions(tmp_path / "m.onnx"), models.chain(tmp_path / "b.onnx", layers=1), QUICK)
-        plain = session.measure(models.chain(tmp_path / "p.onnx", layers=2), models.chain(tmp_path / "b.onnx", layers=1), QUICK)
+        whole = session.measure(
+            models.mixed_precisions(tmp_path / "m.onnx"), models.chain(tmp_path / "b.onnx", layers=1), QUICK
+        )
+        plain = session.measure(
+            models.chain(tmp_path / "p.onnx", layers=2), models.chain(tmp_path / "b.onnx", layers=1), QUICK
+        )
     assert whole.details["flags"] == ["SPARSE_WEIGHTS", "INT8", "FP16", "OBEY_PRECISION_CONSTRAINTS"]
     assert plain.details["flags"] == ["SPARSE_WEIGHTS"]
 
@@ -59,11 +67,16 @@ def test_before_strong_typing_the_flags_are_those_that_the_model_needs(target: O
     ("options", "message"),
     [
         ({"fp16": "1"}, "no runtime option 'fp16'"),
-        ({"builder_optimization_level": "high"}, "builder_optimization_level = 'high' must be a whole number"),
+        (
+            {"builder_optimization_level": "high"},
+            "builder_optimization_level = 'high' must be a whole number",
+        ),
         ({"tf32": "yes"}, 'tf32 = \'yes\' must be "0" or "1"'),
     ],
 )
-def test_an_option_that_does_not_exist_or_fit_is_refused(target: Opener, tmp_path: Path, options: dict, message: str) -> None:
+def test_an_option_that_does_not_exist_or_fit_is_refused(
+    target: Opener, tmp_path: Path, options: dict, message: str
+) -> None:
     model = models.chain(tmp_path / "m.onnx", layers=1)
     with target(runtime_options=options).session() as session, pytest.raises(InputError, match=message):
         session.measure(model, model, QUICK)
@@ -117,7 +130,9 @@ def test_a_model_that_cannot_be_captured_is_timed_without_a_graph(
 
 
 def test_further_dimensions_are_those_of_the_stored_samples(target: Opener, tmp_path: Path) -> None:
-    model = models.save(tmp_path / "m.onnx", [helper.make_node("Relu", ["x"], ["y"])], inputs={"x": ["batch", "length"]})
+    model = models.save(
+        tmp_path / "m.onnx", [helper.make_node("Relu", ["x"], ["y"])], inputs={"x": ["batch", "length"]}
+    )
     x = np.ones((5, 12), np.float32)
     (tmp_path / "folder").mkdir()
     np.save(tmp_path / "folder" / "0.npy", x)
@@ -127,8 +142,13 @@ def test_further_dimensions_are_those_of_the_stored_samples(target: Opener, tmp_
             np.testing.assert_array_equal(y, x)
 
 
-def test_inputs_and_outputs_are_in_the_models_order_whatever_the_engines_is(target: Opener, tmp_path: Path) -> None:
-    nodes = [helper.make_node("Sub", ["a", "b"], ["difference"]), helper.make_node("Relu", ["difference"], ["positive"])]
+def test_inputs_and_outputs_are_in_the_models_order_whatever_the_engines_is(
+    target: Opener, tmp_path: Path
+) -> None:
+    nodes = [
+        helper.make_node("Sub", ["a", "b"], ["difference"]),
+        helper.make_node("Relu", ["difference"], ["positive"]),
+    ]
     names = ("a", "b", "difference", "positive")
     tensors = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", 4]) for name in names]
     graph = helper.make_graph(nodes, "g", tensors[:2], tensors[2:])
@@ -136,7 +156,9 @@ def test_inputs_and_outputs_are_in_the_models_order_whatever_the_engines_is(targ
     (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
     a, b = np.full((2, 4), 1, np.float32), np.full((2, 4), 3, np.float32)
     with target().session() as session:
-        difference, positive = session.run(tmp_path / "m.onnx", models.samples(tmp_path / "x.npz", a, b), batch=2)
+        difference, positive = session.run(
+            tmp_path / "m.onnx", models.samples(tmp_path / "x.npz", a, b), batch=2
+        )
     np.testing.assert_array_equal(difference, -2)
     np.testing.assert_array_equal(positive, 0)
 
@@ -202,7 +224,10 @@ def test_a_library_that_lacks_a_part_makes_the_target_unavailable(
 def test_an_engine_of_a_gpu_with_fewer_processors_is_not_used(
     target: Opener, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model, x = models.linear(tmp_path / "m.onnx"), models.samples(tmp_path / "x.npz", np.ones((2, 8), np.float32))
+    model, x = (
+        models.linear(tmp_path / "m.onnx"),
+        models.samples(tmp_path / "x.npz", np.ones((2, 8), np.float32)),
+    )
     for processors in ("8", "16"):  # an Orin Nano and an AGX Orin have one name
         monkeypatch.setenv("FAKE_CUDA_PROCESSORS", processors)
         with target().session() as session:
@@ -211,9 +236,17 @@ def test_an_engine_of_a_gpu_with_fewer_processors_is_not_used(
 
 
 @pytest.mark.parametrize("found", [b"of another driver", b"damaged"])
-def test_a_timing_cache_that_cannot_be_used_is_begun_anew(target: Opener, tmp_path: Path, found: bytes) -> None:
-    model, x = models.linear(tmp_path / "m.onnx"), models.samples(tmp_path / "x.npz", np.ones((2, 8), np.float32))
-    subject, path = target(), tmp_path / "cache" / "autocompress" / "tensorrt" / "timing-Fake_GPU_24SM-10.3.0.bin"
+def test_a_timing_cache_that_cannot_be_used_is_begun_anew(
+    target: Opener, tmp_path: Path, found: bytes
+) -> None:
+    model, x = (
+        models.linear(tmp_path / "m.onnx"),
+        models.samples(tmp_path / "x.npz", np.ones((2, 8), np.float32)),
+    )
+    subject, path = (
+        target(),
+        tmp_path / "cache" / "autocompress" / "tensorrt" / "timing-Fake_GPU_24SM-10.3.0.bin",
+    )
     path.parent.mkdir(parents=True)
     path.write_bytes(found)
     with subject.session() as session:
@@ -232,7 +265,9 @@ def test_without_a_driver_tensorrt_is_not_even_loaded(
         subject.probe()
 
 
-def test_each_of_three_builds_chooses_its_own_tactics_and_anew_each_time(target: Opener, tmp_path: Path) -> None:
+def test_each_of_three_builds_chooses_its_own_tactics_and_anew_each_time(
+    target: Opener, tmp_path: Path
+) -> None:
     model, baseline = models.chain(tmp_path / "m.onnx", layers=1), models.chain(tmp_path / "b.onnx", layers=2)
     found = []
     for _ in range(2):
@@ -244,7 +279,9 @@ def test_each_of_three_builds_chooses_its_own_tactics_and_anew_each_time(target:
     assert len(found[0] & found[1]) == 4
 
 
-def test_an_inspector_without_metadata_tells_precisions_by_the_layers_names(target: Opener, tmp_path: Path) -> None:
+def test_an_inspector_without_metadata_tells_precisions_by_the_layers_names(
+    target: Opener, tmp_path: Path
+) -> None:
     with target("8.5.3").session() as session:
         executed = session.executed_precision(models.mixed_precisions(tmp_path / "m.onnx"), ["q", "h", "f"])
     assert executed == {"q": "int8", "h": "float16", "f": "float32"}

@@ -1,11 +1,20 @@
-"""The builder half with the real tensorrt-rtx, which needs no GPU: parsed, built ahead of time, layers as its log tells them."""
+"""The builder half with the real tensorrt-rtx, which needs no GPU: parsed, built ahead of time, layers as its
+log tells them.
+"""
 
 import re
 from pathlib import Path
 
 import pytest
 from autocompress.targets.on_device.runtime import RefusedError
-from autocompress.targets.on_device.tensorrt_build import OPTIONS, EngineError, Shapes, build, logger_of, network_flags
+from autocompress.targets.on_device.tensorrt_build import (
+    OPTIONS,
+    EngineError,
+    Shapes,
+    build,
+    logger_of,
+    network_flags,
+)
 from autocompress.targets.on_device.tensorrt_layers import layer_precisions
 from autocompress.tests.targets import models
 from autocompress.tests.targets.gpu import FAKE
@@ -21,7 +30,9 @@ def logger_that_shows_layers(seen: list[dict]):
         def log(self, severity, message):
             super().log(severity, message)
             if message.startswith("Layers:"):
-                for name, kind, rest in re.findall(r"^Name: (\S+), LayerType: (\w+), (.*)$", message, re.MULTILINE):
+                for name, kind, rest in re.findall(
+                    r"^Name: (\S+), LayerType: (\w+), (.*)$", message, re.MULTILINE
+                ):
                     inputs, constants = (tensors(key, rest) for key in ("Inputs", "Constants"))
                     metadata = rest.rpartition("Metadata: ")[2]
                     told = {"Inputs": inputs, "Constants": constants, "Metadata": metadata}
@@ -31,10 +42,15 @@ def logger_that_shows_layers(seen: list[dict]):
 
 
 def tensors(key: str, text: str) -> list[dict]:
-    """A list of tensors in the builder's log: `Inputs: [ { Name: x, Dimensions: [2,3], …, Datatype: Float, … }, { … }], `."""
+    """A list of tensors in the builder's log: `Inputs: [ { Name: x, Dimensions: [2,3], …, Datatype: Float, …
+    }, { … }], `.
+    """
     part = re.search(rf"{key}: \[(.*?)\}}\], ", text)
     found = re.findall(r"Dimensions: \[([\d,]*)\].*?Datatype: (\w+)", part.group(1)) if part else []
-    return [{"Dimensions": [int(size) for size in sizes.split(",") if size], "Datatype": kind} for sizes, kind in found]
+    return [
+        {"Dimensions": [int(size) for size in sizes.split(",") if size], "Datatype": kind}
+        for sizes, kind in found
+    ]
 
 
 def test_an_engine_is_built_for_the_batch_that_is_measured(tmp_path: Path) -> None:
@@ -52,7 +68,12 @@ def test_a_gpu_that_is_named_is_built_for(tmp_path: Path) -> None:
 def test_the_real_builder_computes_each_layer_in_the_precision_that_the_model_says(tmp_path: Path) -> None:
     seen: list[dict] = []
     build(
-        trt, logger_that_shows_layers(seen), str(models.mixed_precisions(tmp_path / "m.onnx")), BATCH_2, OPTIONS, capability=(8, 9)
+        trt,
+        logger_that_shows_layers(seen),
+        str(models.mixed_precisions(tmp_path / "m.onnx")),
+        BATCH_2,
+        OPTIONS,
+        capability=(8, 9),
     )
     found = layer_precisions(seen)
     assert {name: found[name] for name in ("q", "h", "f")} == {"q": "int8", "h": "float16", "f": "float32"}
@@ -111,5 +132,12 @@ def test_the_fake_has_nothing_that_the_real_one_lacks(monkeypatch: pytest.Monkey
     for name, kind in pairs.items():
         extra = public(kind) - public(getattr(trt, name)) - inherited.get(name, set()) - own.get(name, set())
         assert extra == set(), f"the fake's {name}"
-    for name in ("BuilderFlag", "NetworkDefinitionCreationFlag", "DataType", "LayerType", "ProfilingVerbosity", "TensorIOMode"):
+    for name in (
+        "BuilderFlag",
+        "NetworkDefinitionCreationFlag",
+        "DataType",
+        "LayerType",
+        "ProfilingVerbosity",
+        "TensorIOMode",
+    ):
         assert set(rtx[name].__members__) <= set(getattr(trt, name).__members__), name

@@ -1,4 +1,6 @@
-"""TensorRT 8: files that it would misread are refused with the lines that mend them, and files of those lines are run rightly."""
+"""TensorRT 8: files that it would misread are refused with the lines that mend them, and files of those lines
+are run rightly.
+"""
 
 import sys
 from collections.abc import Iterator
@@ -39,10 +41,14 @@ def profile_in(folder: Path, lines: str) -> Profile:
     return load_profile(str(folder / "mine.toml"))
 
 
-def test_a_file_that_it_would_misread_is_refused_with_the_lines_that_mend_it(version: str, tmp_path: Path) -> None:
+def test_a_file_that_it_would_misread_is_refused_with_the_lines_that_mend_it(
+    version: str, tmp_path: Path
+) -> None:
     node = helper.make_node("Relu", ["x"], ["y"])
     model = models.save(tmp_path / "m.onnx", [node], inputs={"x": ["batch", 4]}, opset=18)
-    message = f'TensorRT {version} .*this file has opset 18: set {LINES[version]} and int8_weights = "float32"'
+    message = (
+        f'TensorRT {version} .*this file has opset 18: set {LINES[version]} and int8_weights = "float32"'
+    )
     with Target(load_profile("gpu")).session() as session, pytest.raises(InputError, match=message):
         session.measure(model, model, QUICK)
 
@@ -58,7 +64,10 @@ def test_integers_that_it_refuses_are_told_with_the_lines_that_mend_it(version: 
     next(node for node in weights.graph.node if node.op_type == "Conv").input.pop()
     onnx.save(weights, model)
     x = models.samples(tmp_path / "x.npz", np.ones((1, 16, 16, 16), np.float32))
-    with Target(load_profile("gpu")).session() as session, pytest.raises(StageError, match=f"Int8 .set {LINES[version]} and int8"):
+    with (
+        Target(load_profile("gpu")).session() as session,
+        pytest.raises(StageError, match=f"Int8 .set {LINES[version]} and int8"),
+    ):
         session.run(model, x, batch=1)
 
 
@@ -67,24 +76,37 @@ def test_files_of_these_lines_answer_like_torch(version: str, tmp_path: Path) ->
     profile = profile_in(tmp_path, f'{LINES[version]}\nint8_weights = "float32"')
     task = tiny_task("attention")  # layer normalization, and means over an axis
     compressor = Compressor(
-        task, Network.trace(task.model, task.example_inputs), CompressorOptions(format=format_of(profile), check_samples=2)
+        task,
+        Network.trace(task.model, task.example_inputs),
+        CompressorOptions(format=format_of(profile), check_samples=2),
     )
     names = [layer.name for layer in compressor.network.layers if not layer.float_only]
-    recipe = Recipe(precision={name: ("int8", "float16", "float32")[index % 3] for index, name in enumerate(names)})
+    recipe = Recipe(
+        precision={name: ("int8", "float16", "float32")[index % 3] for index, name in enumerate(names)}
+    )
     built = compressor.build(recipe, tmp_path)
     x = models.samples(tmp_path / "x.npz", *built.check.inputs)
     with Target(profile).session() as session:
         check_outputs(session.run(built.artifact.path, x, batch=2), built.check)
 
 
-def test_the_doctor_says_which_lines_a_target_lacks(version: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_doctor_says_which_lines_a_target_lacks(
+    version: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     finding = doctor(load_profile("gpu"))[-1]
     assert (finding.name, finding.ok, finding.needed) == ("files", False, True)
     assert "opset 19 and weights in int8" in finding.detail
-    assert f"say {LINES[version]} and int8_weights" in finding.remedy and "inherits from 'gpu'" in finding.remedy
+    assert (
+        f"say {LINES[version]} and int8_weights" in finding.remedy and "inherits from 'gpu'" in finding.remedy
+    )
     measured: list[int | None] = []  # the opset of what the doctor measures, which must be readable, too
-    monkeypatch.setattr(Target, "control", lambda _, path: measured.append(opset_of(str(path))) or SimpleNamespace(ratio=1.0))
-    for lines in (f'{LINES[version]}\nint8_weights = "float32"', 'opset = 17\nprecisions = ["float32", "float16"]'):
+    monkeypatch.setattr(
+        Target, "control", lambda _, path: measured.append(opset_of(str(path))) or SimpleNamespace(ratio=1.0)
+    )
+    for lines in (
+        f'{LINES[version]}\nint8_weights = "float32"',
+        'opset = 17\nprecisions = ["float32", "float16"]',
+    ):
         assert "files" not in {item.name for item in doctor(profile_in(tmp_path, lines))}
     assert measured == [17, 17]
 
@@ -96,7 +118,9 @@ def test_only_version_8_has_lines_of_its_own() -> None:
     assert found["8.5.2"] == 'opset = 16 and int8_weights = "float32"' and "opset = 17" in found["8.6.10"]
 
 
-@pytest.mark.parametrize("domains", [[("", 17)], [("com.microsoft", 1), ("", 21)], [("ai.onnx", 300), ("com.microsoft", 1)]])
+@pytest.mark.parametrize(
+    "domains", [[("", 17)], [("com.microsoft", 1), ("", 21)], [("ai.onnx", 300), ("com.microsoft", 1)]]
+)
 def test_the_opset_is_read_without_loading_the_file(tmp_path: Path, domains: list[tuple[str, int]]) -> None:
     model = onnx.load(models.chain(tmp_path / "m.onnx", layers=2))
     del model.opset_import[:]
@@ -106,7 +130,8 @@ def test_the_opset_is_read_without_loading_the_file(tmp_path: Path, domains: lis
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"rubbish", b"\x42\x05\x10", b"\x3a\xff\xff\xff\xff", b"\x08", b"\x42" + b"\xff" * 8 + b"\x7f"]
+    "content",
+    [b"", b"rubbish", b"\x42\x05\x10", b"\x3a\xff\xff\xff\xff", b"\x08", b"\x42" + b"\xff" * 8 + b"\x7f"],
 )
 def test_what_is_no_model_has_no_opset(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "bad.onnx").write_bytes(content)
@@ -124,7 +149,9 @@ def trt(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
     sys.modules.pop("fake_tensorrt")
 
 
-def test_sums_of_float32_beside_float16_are_held_in_float32_with_their_squares(trt: SimpleNamespace, tmp_path: Path) -> None:
+def test_sums_of_float32_beside_float16_are_held_in_float32_with_their_squares(
+    trt: SimpleNamespace, tmp_path: Path
+) -> None:
     nodes = [
         helper.make_node("Cast", ["x"], ["h"], to=TensorProto.FLOAT16),
         helper.make_node("Cast", ["h"], ["f"], to=TensorProto.FLOAT),
@@ -139,4 +166,8 @@ def test_sums_of_float32_beside_float16_are_held_in_float32_with_their_squares(t
     assert trt.OnnxParser(network, log).parse_from_file(str(model))
     assert "FP16" in set_flags(trt, network, trt.Builder(log).create_builder_config(), OPTIONS)
     layers = [network.get_layer(index) for index in range(network.num_layers)]
-    assert {layer.name for layer in layers if layer.precision == "FLOAT"} == {"squares", "variance", "softmax"}
+    assert {layer.name for layer in layers if layer.precision == "FLOAT"} == {
+        "squares",
+        "variance",
+        "softmax",
+    }

@@ -31,14 +31,20 @@ def imports_of(path: Path) -> set[str]:
         name.split(".")[0]
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Import) or (isinstance(node, ast.ImportFrom) and not node.level)
-        for name in ([node.module or ""] if isinstance(node, ast.ImportFrom) else [item.name for item in node.names])
+        for name in (
+            [node.module or ""] if isinstance(node, ast.ImportFrom) else [item.name for item in node.names]
+        )
     }
 
 
 @pytest.mark.parametrize("path", sorted(WORKER.glob("*.py")), ids=lambda path: path.name)
 def test_what_runs_on_the_device_needs_the_standard_library_numpy_and_one_runtime(path: Path) -> None:
     foreign = imports_of(path) - set(sys.stdlib_module_names) - {"numpy", "on_device"}
-    runtimes = {"runtime_onnxruntime": {"onnxruntime"}, "runtime_openvino": {"openvino"}, "runtime_tensorrt": set[str]()}
+    runtimes = {
+        "runtime_onnxruntime": {"onnxruntime"},
+        "runtime_openvino": {"openvino"},
+        "runtime_tensorrt": set[str](),
+    }
     assert foreign <= runtimes.get(path.stem, set())
 
 
@@ -73,7 +79,9 @@ def test_nan_outputs_are_wrong_outputs(session: TargetSession, tmp_path: Path) -
     assert (failure.value.stage, failure.value.kind) == ("run", "wrong-output")
 
 
-def test_a_model_that_does_not_load_is_an_error_and_the_worker_lives_on(session: TargetSession, tmp_path: Path) -> None:
+def test_a_model_that_does_not_load_is_an_error_and_the_worker_lives_on(
+    session: TargetSession, tmp_path: Path
+) -> None:
     (tmp_path / "bad.onnx").write_bytes(b"rubbish")
     x = models.samples(tmp_path / "x.npz", np.ones((2, 8), dtype=np.float32))
     with pytest.raises(StageError) as failure:
@@ -100,7 +108,10 @@ def test_peak_memory_is_that_of_the_candidate(session: TargetSession, tmp_path: 
 
 
 def test_a_measurement_keeps_what_it_was_told_to_take(session: TargetSession, tmp_path: Path) -> None:
-    model, timing = models.chain(tmp_path / "m.onnx", layers=2), TimingConfig(pairs_min=2, pairs_max=3, half_width=1e-9)
+    model, timing = (
+        models.chain(tmp_path / "m.onnx", layers=2),
+        TimingConfig(pairs_min=2, pairs_max=3, half_width=1e-9),
+    )
     seen = session.measure(model, model, timing)
     assert len(seen.pairs) == 3 and seen.noisy
     assert all(len(pair.baseline_s) >= 4 and len(pair.baseline_s) % 2 == 0 for pair in seen.pairs)
@@ -110,7 +121,10 @@ def test_a_measurement_keeps_what_it_was_told_to_take(session: TargetSession, tm
 
 
 def test_measuring_stops_as_soon_as_the_interval_is_narrow(session: TargetSession, tmp_path: Path) -> None:
-    model, timing = models.chain(tmp_path / "m.onnx", layers=2), TimingConfig(pairs_min=2, pairs_max=8, half_width=0.05)
+    model, timing = (
+        models.chain(tmp_path / "m.onnx", layers=2),
+        TimingConfig(pairs_min=2, pairs_max=8, half_width=0.05),
+    )
     seen = session.measure(model, model, timing)
     wide = [relative_half_width(seen.pair_ratios[:count]) > 0.05 for count in range(2, len(seen.pairs))]
     assert all(wide) and (len(seen.pairs) == 8 or not seen.noisy)
@@ -137,7 +151,10 @@ def test_a_fixed_batch_that_differs_is_told(session: TargetSession, tmp_path: Pa
 def test_a_dynamic_dimension_needs_a_shape(tmp_path: Path) -> None:
     node = helper.make_node("Relu", ["tokens"], ["y"])
     model = models.save(tmp_path / "m.onnx", [node], inputs={"tokens": ["batch", "length"]})
-    with Target(load_profile("cpu")).session() as session, pytest.raises(InputError, match="--shape tokens=1,32"):
+    with (
+        Target(load_profile("cpu")).session() as session,
+        pytest.raises(InputError, match="--shape tokens=1,32"),
+    ):
         session.measure(model, model, QUICK)
     with Target(load_profile("cpu"), shapes={"tokens": [1, 16]}).session() as session:
         assert session.measure(model, model, QUICK).ratio > 0
@@ -145,7 +162,9 @@ def test_a_dynamic_dimension_needs_a_shape(tmp_path: Path) -> None:
 
 def test_models_are_timed_with_given_samples(tmp_path: Path) -> None:
     node = helper.make_node("Relu", ["tokens"], ["y"])
-    model = models.save(tmp_path / "m.onnx", [node], inputs={"tokens": ["batch", "length"]}, dtype=models.FLOAT)
+    model = models.save(
+        tmp_path / "m.onnx", [node], inputs={"tokens": ["batch", "length"]}, dtype=models.FLOAT
+    )
     inputs = models.samples(tmp_path / "x.npz", np.ones((3, 16), dtype=np.float32))
     with Target(load_profile("cpu"), inputs=inputs).session() as session:
         assert session.measure(model, model, QUICK.with_batch(8)).timing.batch == 8

@@ -144,7 +144,9 @@ def test_several_inputs_outputs_and_dictionary_targets_pass() -> None:
             return self.linear(torch.cat([a, b], 1)), a
 
     def samples(start: int) -> Any:
-        return [((torch.tensor([1.0, i]), torch.tensor([2.0])), {"y": i % 2}) for i in range(start, start + 10)]
+        return [
+            ((torch.tensor([1.0, i]), torch.tensor([2.0])), {"y": i % 2}) for i in range(start, start + 10)
+        ]
 
     task = Task(
         name="two", model=Two(), train=samples(0), validation=samples(100), test=samples(200),
@@ -155,7 +157,9 @@ def test_several_inputs_outputs_and_dictionary_targets_pass() -> None:
     assert check_task(task).baseline == 2.5
 
 
-def test_known_results_of_the_same_task_are_not_computed_again(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_known_results_of_the_same_task_are_not_computed_again(
+    task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first = check_task(task)
     monkeypatch.setattr("autocompress.tasks.check.evaluate", None)
     assert check_task(task, known=first.to_json()) == first

@@ -39,7 +39,9 @@ def test_safetensors_are_loaded(tmp_path: Path) -> None:
     assert torch.equal(target.weight, source.weight)
 
 
-def test_a_pickle_with_code_is_refused_and_not_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_pickle_with_code_is_refused_and_not_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     torch.save({"weight": Code()}, tmp_path / "weights.pt")
     with pytest.raises(TaskError, match=r"can run code.*torch.save"):
         load_weights(nn.Linear(3, 2), tmp_path / "weights.pt")
@@ -48,13 +50,17 @@ def test_a_pickle_with_code_is_refused_and_not_run(tmp_path: Path, capsys: pytes
 
 def test_keys_and_shapes_that_do_not_fit_are_named(tmp_path: Path) -> None:
     torch.save({"weight": torch.zeros(5, 3), "extra": torch.zeros(1)}, tmp_path / "weights.pt")
-    expected = r"1 missing \(bias\); 1 unexpected \(extra\); 1 of another shape \(weight is 5×3 instead of 2×3\)"
+    expected = (
+        r"1 missing \(bias\); 1 unexpected \(extra\); 1 of another shape \(weight is 5×3 instead of 2×3\)"
+    )
     with pytest.raises(TaskError, match=expected):
         load_weights(nn.Linear(3, 2), tmp_path / "weights.pt")
 
 
 @pytest.mark.parametrize("name", ["weights.pt", "weights.safetensors"])
-@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04 cut"], ids=["empty", "text", "cut"])
+@pytest.mark.parametrize(
+    "content", [b"", b"not a checkpoint", b"PK\x03\x04 cut"], ids=["empty", "text", "cut"]
+)
 def test_a_damaged_file_is_one_clear_error(tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(TaskError, match=name) as caught:

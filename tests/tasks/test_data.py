@@ -87,7 +87,9 @@ def test_an_incomplete_batch_is_dropped_unless_it_is_the_only_one() -> None:
     assert len(drawn(TEN, 5, batch_size=4)) == 20
 
 
-@pytest.mark.parametrize("split", [Noisy(), DataLoader(Noisy(), batch_size=4, shuffle=True)], ids=["dataset", "loader"])
+@pytest.mark.parametrize(
+    "split", [Noisy(), DataLoader(Noisy(), batch_size=4, shuffle=True)], ids=["dataset", "loader"]
+)
 def test_the_seed_decides_shuffling_noise_and_augmentation(split: Any) -> None:
     first = drawn(split, 5, augment=jitter)
     torch.rand(3), np.random.rand(3), random.random()
@@ -111,7 +113,9 @@ def test_written_inputs_are_read_back_with_numbered_keys(tmp_path: Path) -> None
     targets = write_inputs(split, tmp_path / "inputs.npz")  # type: ignore[arg-type]
     with np.load(tmp_path / "inputs.npz") as file:
         assert sorted(file) == ["0", "1"] and file["0"].shape == (5, 2) and file["1"].dtype == np.int64
-    assert targets.tolist() == [0, -1, -2, -3, -4] and [path.name for path in tmp_path.iterdir()] == ["inputs.npz"]
+    assert targets.tolist() == [0, -1, -2, -3, -4] and [path.name for path in tmp_path.iterdir()] == [
+        "inputs.npz"
+    ]
 
 
 def test_the_number_of_samples_follows_the_loader() -> None:
@@ -122,7 +126,11 @@ def test_the_number_of_samples_follows_the_loader() -> None:
 def test_nests_of_targets_are_concatenated_part_by_part() -> None:
     part = {"boxes": torch.zeros(2, 4), "names": ["a", "b"], "pair": (torch.ones(2), torch.zeros(2))}
     joined = concatenated([part, part])
-    assert joined["boxes"].shape == (4, 4) and joined["names"] == ["a", "b", "a", "b"] and joined["pair"][0].sum() == 4
+    assert (
+        joined["boxes"].shape == (4, 4)
+        and joined["names"] == ["a", "b", "a", "b"]
+        and joined["pair"][0].sum() == 4
+    )
 
 
 def test_an_input_that_is_no_tensor_is_an_error() -> None:

@@ -60,10 +60,14 @@ def test_a_shifted_scan_is_the_scan_moved_by_at_most_one_pixel() -> None:
     assert moved.shape == scans.shape and places == {(r, c) for r in (3, 4, 5) for c in (3, 4, 5)}
 
 
-def test_a_full_disk_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_full_disk_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr("autocompress.tasks.digits._EPOCHS", 1)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, limits[1]))  # files beyond it fail as they do on a full disk
+    resource.setrlimit(
+        resource.RLIMIT_FSIZE, (1 << 16, limits[1])
+    )  # files beyond it fail as they do on a full disk
     try:
         assert not digits(cache=tmp_path).model.training
     finally:

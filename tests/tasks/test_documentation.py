@@ -12,11 +12,15 @@ from torch import nn
 
 ROOT = Path(__file__).parents[2]
 SHARED = ROOT.parent / "shared" / "data"
-needs_data = pytest.mark.skipif(not SHARED.is_dir(), reason=f"needs the CIFAR-10 images and models in {SHARED}")
+needs_data = pytest.mark.skipif(
+    not SHARED.is_dir(), reason=f"needs the CIFAR-10 images and models in {SHARED}"
+)
 
 
 def test_the_own_task_in_the_documentation_runs_as_written(tmp_path: Path) -> None:
-    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "tasks.md").read_text(encoding="utf-8"), re.DOTALL)
+    (block,) = re.findall(
+        r"```python\n(.*?)```", (ROOT / "docs" / "tasks.md").read_text(encoding="utf-8"), re.DOTALL
+    )
     (tmp_path / "shapes.py").write_text(block, encoding="utf-8")
     noise = np.random.default_rng(0)
     images, points = noise.normal(size=(300, 1, 16, 16)), noise.normal(size=(300, 2))

@@ -28,7 +28,9 @@ def one_label_changed(task: Task) -> Task:
 CHANGES: dict[str, Callable[[Task], Task]] = {
     "weights": other_weights,
     "metric's source": lambda task: replace(task, metric=replace(task.metric, function=error_rate)),
-    "metric's direction": lambda task: replace(task, metric=Metric(name="accuracy", function=accuracy, direction="lower")),
+    "metric's direction": lambda task: replace(
+        task, metric=Metric(name="accuracy", function=accuracy, direction="lower")
+    ),
     "number of samples": lambda task: replace(task, train=Subset(task.train, range(199))),  # type: ignore[arg-type]
     "targets": one_label_changed,
     "loss": lambda task: replace(task, loss=nn.functional.mse_loss),

@@ -34,7 +34,12 @@ def folder(tmp_path: Path) -> Path:
 
 
 def load(folder: Path, **changed: str) -> Task:
-    arguments = {"root": str(folder), "model": f"{folder / 'net.py'}:net", "checkpoint": str(folder / "net.pt"), "size": "16"}
+    arguments = {
+        "root": str(folder),
+        "model": f"{folder / 'net.py'}:net",
+        "checkpoint": str(folder / "net.pt"),
+        "size": "16",
+    }
     return load_task("image-folder", {**arguments, **changed})
 
 

@@ -73,7 +73,10 @@ def test_an_unfit_argument_is_named(arguments: dict[str, str], message: str) -> 
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("digts", r"no task 'digts' \(did you mean 'digits'\?\): give a built-in one \(digits, image-folder\)"),
+        (
+            "digts",
+            r"no task 'digts' \(did you mean 'digits'\?\): give a built-in one \(digits, image-folder\)",
+        ),
         ("nowhere.py:f", "no task file 'nowhere.py'"),
         ("{file}", "needs the name of one of its functions: write .*it has failing, mine, other"),
         ("{file}:mien", "has no function 'mien'.*it has failing, mine, other"),
@@ -89,7 +92,10 @@ def test_a_spec_that_gives_no_task_says_why(file: Path, spec: str, message: str)
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("x = 1\nimport no_such_module", r"Importing .*ModuleNotFoundError: .*no_such_module.*\(.*bad.py:2\)"),
+        (
+            "x = 1\nimport no_such_module",
+            r"Importing .*ModuleNotFoundError: .*no_such_module.*\(.*bad.py:2\)",
+        ),
         ("def f(:\n", r"Importing .*SyntaxError: .*bad.py:1"),
         ("raise SystemExit('usage')", "Importing .*SystemExit: usage"),
         ("def f(a: Unknown): pass", "NameError: name 'Unknown' is not defined"),

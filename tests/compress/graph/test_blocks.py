@@ -1,4 +1,6 @@
-"""Residual blocks: which are found, what is left without them, and that the built artifact says the same as torch."""
+"""Residual blocks: which are found, what is left without them, and that the built artifact says the same as
+torch.
+"""
 
 import itertools
 
@@ -192,7 +194,9 @@ def test_removing_equals_a_branch_that_adds_zero(name):
 
 
 @pytest.mark.parametrize("name", RESIDUAL)
-def test_the_artifact_without_blocks_matches_torch_pruned_or_not_in_every_precision(name, compressors, tmp_path):
+def test_the_artifact_without_blocks_matches_torch_pruned_or_not_in_every_precision(
+    name, compressors, tmp_path
+):
     network = compressors(name).network
     halves = {group.name: max(1, group.channels // 2) for group in network.groups}
     int8 = {layer.name: "int8" for layer in network.layers}
@@ -201,7 +205,9 @@ def test_the_artifact_without_blocks_matches_torch_pruned_or_not_in_every_precis
         result = compressors(name).build(recipe, tmp_path)
         check_outputs(run(result.artifact.path, result.check.inputs), result.check)
         stored = {tensor.name for tensor in onnx.load(result.artifact.path).graph.initializer}
-        assert not any(name.startswith(layer) for block in network.blocks for layer in block.layers for name in stored)
+        assert not any(
+            name.startswith(layer) for block in network.blocks for layer in block.layers for name in stored
+        )
 
 
 @pytest.mark.parametrize("name", RESIDUAL)
@@ -216,7 +222,9 @@ def test_the_predicted_cost_is_that_of_the_artifact(name, compressors, tmp_path)
 
 def test_no_structure_is_exported_again(compressors, tmp_path, monkeypatch):
     compressors("attention").build(Recipe(), tmp_path)
-    monkeypatch.setattr("autocompress.compress.compressor.export_template", lambda *_: pytest.fail("exported again"))
+    monkeypatch.setattr(
+        "autocompress.compress.compressor.export_template", lambda *_: pytest.fail("exported again")
+    )
     for skip in (("qkv-proj",), ("fc1-fc2",), ("fc1-fc2", "qkv-proj")):
         compressors("attention").build(Recipe(skip=skip), tmp_path)
 
@@ -225,10 +233,13 @@ def test_a_structure_that_onnx_cannot_follow_is_exported_once_and_kept(tmp_path,
     task, exports = tiny_task("residual"), []
     monkeypatch.setattr("autocompress.compress.compressor.edit_structure", lambda *_: None)
     monkeypatch.setattr(
-        "autocompress.compress.compressor.export_template", lambda *args: exports.append(args) or export_template(*args)
+        "autocompress.compress.compressor.export_template",
+        lambda *args: exports.append(args) or export_template(*args),
     )
     for keep in ({}, {"stem.0": 8}):
-        compressor = Compressor(task, Network.trace(task.model, task.example_inputs), cache_dir=tmp_path / "cache")
+        compressor = Compressor(
+            task, Network.trace(task.model, task.example_inputs), cache_dir=tmp_path / "cache"
+        )
         result = compressor.build(Recipe(skip=("body",), keep=keep), tmp_path)
         check_outputs(run(result.artifact.path, result.check.inputs), result.check)
     assert len(exports) == 2  # the original, and the structure

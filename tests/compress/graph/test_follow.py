@@ -13,7 +13,11 @@ GROUPS = {
     "attention": [(("qkv",), 4), (("fc1",), 64)],
     "encoder": [(("query", "key", "value"), 4), (("fc1",), 64)],
     "decoder": [(("q", "k", "v"), 4), (("gate", "up"), 48)],
-    "inverted_residual": [(("stem", "project"), 16), (("expand", "depthwise", "excite"), 48), (("squeeze",), 8)],
+    "inverted_residual": [
+        (("stem", "project"), 16),
+        (("expand", "depthwise", "excite"), 48),
+        (("squeeze",), 8),
+    ],
     "upsampler": [(("down",), 16), (("up",), 12), (("last",), 8)],
     "one_dimensional": [(("0",), 16), (("4",), 24)],
     "gru": [(("embed",), 16)],
@@ -52,27 +56,42 @@ def test_a_fused_projection_loses_rows_of_query_key_and_value():
     network = network_of("attention")
     unit = network.groups[0].units[1]
     rows = [*range(8, 16), *range(40, 48), *range(72, 80)]
-    assert unit.indices["qkv.weight", 0].tolist() == rows and unit.indices["proj.weight", 1].tolist() == list(range(8, 16))
+    assert unit.indices["qkv.weight", 0].tolist() == rows and unit.indices["proj.weight", 1].tolist() == list(
+        range(8, 16)
+    )
 
 
 def test_levels_of_heads_count_their_channels():
     heads = network_of("encoder").groups[0]
-    assert [levels(heads, multiple) for multiple in (4, 8, 16, 64)] == [(1, 2, 3, 4), (1, 2, 3, 4), (2, 4), (4,)]
+    assert [levels(heads, multiple) for multiple in (4, 8, 16, 64)] == [
+        (1, 2, 3, 4),
+        (1, 2, 3, 4),
+        (2, 4),
+        (4,),
+    ]
 
 
-@pytest.mark.parametrize("name", ["attention", "encoder", "decoder", "inverted_residual", "upsampler", "one_dimensional"])
+@pytest.mark.parametrize(
+    "name", ["attention", "encoder", "decoder", "inverted_residual", "upsampler", "one_dimensional"]
+)
 def test_the_template_follows_pruning_without_a_new_export(name, tmp_path, monkeypatch):
     task = tiny_task(name)
     compressor = Compressor(task, Network.trace(task.model, task.example_inputs))
     compressor.build(Recipe(), tmp_path)
-    monkeypatch.setattr("autocompress.compress.compressor.export_template", lambda *_: pytest.fail("exported again"))
-    compressor.build(Recipe(keep={group.name: group.channels // 2 for group in compressor.network.groups}), tmp_path)
+    monkeypatch.setattr(
+        "autocompress.compress.compressor.export_template", lambda *_: pytest.fail("exported again")
+    )
+    compressor.build(
+        Recipe(keep={group.name: group.channels // 2 for group in compressor.network.groups}), tmp_path
+    )
 
 
 def test_a_tied_embedding_is_one_parameter():
     row = tiny_model("decoder")
     module = trace(row.build(), row.example_inputs())
-    assert [name for name, tensor in module.named_parameters(remove_duplicate=False) if tensor.shape[0] == 10] == ["head.weight"]
+    assert [
+        name for name, tensor in module.named_parameters(remove_duplicate=False) if tensor.shape[0] == 10
+    ] == ["head.weight"]
 
 
 class Embedded(nn.Module):
@@ -144,7 +163,11 @@ class TorchAttention(nn.Module):
 
     def __init__(self, call, *, batch_first=True):
         super().__init__()
-        self.embed, self.attention, self.call = nn.Linear(12, 32), nn.MultiheadAttention(32, 4, batch_first=batch_first), call
+        self.embed, self.attention, self.call = (
+            nn.Linear(12, 32),
+            nn.MultiheadAttention(32, 4, batch_first=batch_first),
+            call,
+        )
 
     def forward(self, x):
         return self.call(self.attention, self.embed(x)).mean(1)
@@ -177,7 +200,10 @@ def test_torchs_own_attention_answers_the_same_and_its_heads_are_found(call):
 def test_the_encoder_layer_of_torch_loses_heads_and_hidden_channels():
     torch.manual_seed(0)
     layer = nn.TransformerEncoderLayer(32, 4, 64, batch_first=True)
-    model, x = nn.Sequential(nn.Linear(12, 32), layer, nn.Flatten(), nn.Linear(192, 10)).eval(), torch.randn(2, 6, 12)
+    model, x = (
+        nn.Sequential(nn.Linear(12, 32), layer, nn.Flatten(), nn.Linear(192, 10)).eval(),
+        torch.randn(2, 6, 12),
+    )
     network = traced(model, x)
     assert [group.channels for group in network.groups] == [4, 64]
     pruned = prune(network.module, network.channels, {network.groups[0].units[2].number})
@@ -198,7 +224,9 @@ class Mixer(nn.Module):
         return self.last(self.middle(self.embed(x)))
 
 
-@pytest.mark.parametrize("middle", [nn.Conv1d(8, 8, 1), nn.Conv1d(8, 8, 3, padding=1), nn.BatchNorm1d(8), nn.MaxPool1d(3, 1, 1)])
+@pytest.mark.parametrize(
+    "middle", [nn.Conv1d(8, 8, 1), nn.Conv1d(8, 8, 3, padding=1), nn.BatchNorm1d(8), nn.MaxPool1d(3, 1, 1)]
+)
 def test_layers_that_take_tokens_for_channels_leave_the_channels_whole(middle):
     network = traced(Mixer(middle).eval(), torch.randn(2, 8, 12))
     assert not [group for group in network.groups if "embed" in group.layers]

@@ -1,4 +1,6 @@
-"""The level database: kept by content, resumed, bounded; stitching and refitting bring outputs nearer to the original's."""
+"""The level database: kept by content, resumed, bounded; stitching and refitting bring outputs nearer to the
+original's.
+"""
 
 import pytest
 import torch
@@ -72,28 +74,44 @@ def test_refitting_an_unchanged_model_changes_nothing(network, inputs):
     module = prune(network.module, network.channels, frozenset())
     kept = {layer.name: kept_outputs(network, layer.name, frozenset()) for layer in network.layers}
     refit(module, network.module, (inputs[:32],), kept, {})
-    assert all(torch.equal(value, network.module.state_dict()[name]) for name, value in module.state_dict().items())
+    assert all(
+        torch.equal(value, network.module.state_dict()[name]) for name, value in module.state_dict().items()
+    )
 
 
 def test_fewer_bits_and_fewer_channels_have_larger_errors(network, inputs):
     found = database(network, inputs)
     layer = "body.1.0"
-    assert 0 < found.level(layer, bits=6).error < found.level(layer, bits=4).error < found.level(layer, bits=2).error < 1
+    assert (
+        0
+        < found.level(layer, bits=6).error
+        < found.level(layer, bits=4).error
+        < found.level(layer, bits=2).error
+        < 1
+    )
     some, more = (found.level(layer, channels=torch.arange(count)).error for count in (14, 8))
     assert 0 < some < more
 
 
 def test_entries_are_read_from_disk_by_the_next_run(network, inputs, tmp_path, monkeypatch):
     first = database(network, inputs, tmp_path)
-    made = [*first.fill({g.name: levels(g, 8) for g in network.groups}, {layer.name: (4, 2) for layer in network.layers})]
+    made = [
+        *first.fill(
+            {g.name: levels(g, 8) for g in network.groups}, {layer.name: (4, 2) for layer in network.layers}
+        )
+    ]
     assert made and first.size_bytes > 0
     second = database(network, inputs, tmp_path)
     monkeypatch.setattr(LevelDatabase, "_make", lambda *_: pytest.fail("made again"))
-    monkeypatch.setattr("autocompress.compress.levels.database.input_moments", lambda *_, **__: pytest.fail("collected again"))
+    monkeypatch.setattr(
+        "autocompress.compress.levels.database.input_moments", lambda *_, **__: pytest.fail("collected again")
+    )
     for layer in network.layers:
         ours, theirs = first.level(layer.name, bits=4), second.level(layer.name, bits=4)
         assert torch.equal(ours.weight(), theirs.weight()) and ours.error == theirs.error
-    assert [second.removal(group) for group in network.groups] == [first.removal(group) for group in network.groups]
+    assert [second.removal(group) for group in network.groups] == [
+        first.removal(group) for group in network.groups
+    ]
 
 
 def test_other_data_make_another_database(network, inputs, tmp_path):

@@ -12,7 +12,9 @@ DEAD = 5
 
 @pytest.fixture
 def network():
-    """A chain whose first layer makes nothing of channel 5: weight, gamma and beta are zero, and nobody reads it."""
+    """A chain whose first layer makes nothing of channel 5: weight, gamma and beta are zero, and nobody reads
+    it.
+    """
     model = tiny_model("chain")
     network = Network.trace(model.build(), model.example_inputs())
     unit = network.groups[0].units[DEAD]

@@ -18,9 +18,13 @@ ROWS, COLUMNS, SAMPLES = 6, 12, 4000
 
 @pytest.fixture
 def layer():
-    """Correlated inputs x (samples × columns), a weight 1 × rows × columns, and E[x xᵀ] as 1 × columns × columns."""
+    """Correlated inputs x (samples × columns), a weight 1 × rows × columns, and E[x xᵀ] as 1 × columns ×
+    columns.
+    """
     generator = torch.Generator().manual_seed(0)
-    x = torch.randn(SAMPLES, COLUMNS, generator=generator) @ torch.randn(COLUMNS, COLUMNS, generator=generator)
+    x = torch.randn(SAMPLES, COLUMNS, generator=generator) @ torch.randn(
+        COLUMNS, COLUMNS, generator=generator
+    )
     weight = torch.randn(1, ROWS, COLUMNS, generator=generator)
     return x, weight, (x.T @ x / SAMPLES).unsqueeze(0)
 
@@ -45,7 +49,9 @@ def test_compensated_weight_is_the_least_squares_solution_on_the_kept_columns(la
     kept = torch.tensor([0, 2, 3, 7, 8, 9, 11])
     expected = torch.linalg.lstsq(x[:, kept], x @ weight[0].T).solution.T
     found = compensated(weight, second, kept)[0]
-    assert float((x[:, kept] @ (found - expected).T).square().mean()) < 2e-3 * float((x @ weight[0].T).square().mean())
+    assert float((x[:, kept] @ (found - expected).T).square().mean()) < 2e-3 * float(
+        (x @ weight[0].T).square().mean()
+    )
 
 
 def test_removal_errors_are_those_of_the_compensated_weights(layer):
@@ -57,7 +63,9 @@ def test_removal_errors_are_those_of_the_compensated_weights(layer):
         kept = columns[[unit for unit in range(6) if unit not in removal.order[:gone]]].flatten()
         full = torch.zeros_like(weight)
         full[..., kept] = compensated(weight, second, kept)
-        assert removal.errors[gone] == pytest.approx(true_error(weight, full, x) / energy, rel=0.15, abs=0.004)  # damping adds some
+        assert removal.errors[gone] == pytest.approx(
+            true_error(weight, full, x) / energy, rel=0.15, abs=0.004
+        )  # damping adds some
 
 
 def test_a_channel_that_another_one_repeats_goes_first():
@@ -77,7 +85,10 @@ def test_optimal_scale_loses_no_more_than_the_largest_magnitude(layer, bits):
     scale = optimal_scale(weight, importance, bits)
     low, high = grid_limits(bits)
     plain = torch.maximum(weight.amax(-1) / high, weight.amin(-1) / low)
-    lost = [((nearest(weight, s, bits) * s.unsqueeze(-1) - weight).square() * importance).sum() for s in (scale, plain)]
+    lost = [
+        ((nearest(weight, s, bits) * s.unsqueeze(-1) - weight).square() * importance).sum()
+        for s in (scale, plain)
+    ]
     assert lost[0] <= lost[1] * 1.001
 
 
@@ -89,7 +100,9 @@ def test_reconstructing_rounding_beats_rounding_to_nearest(layer, bits, rounding
     integers = rounding(weight, second, scale, bits)
     low, high = grid_limits(bits)
     assert torch.equal(integers, integers.round()) and low <= integers.min() and integers.max() <= high
-    errors = [true_error(weight, q * scale.unsqueeze(-1), x) for q in (integers, nearest(weight, scale, bits))]
+    errors = [
+        true_error(weight, q * scale.unsqueeze(-1), x) for q in (integers, nearest(weight, scale, bits))
+    ]
     assert errors[0] < 0.9 * errors[1]
 
 

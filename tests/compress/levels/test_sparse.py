@@ -5,7 +5,13 @@ import torch
 from autocompress.compress import Compressor, Network, Recipe
 from autocompress.compress.graph.graph import get_tensor, layer_nodes, trace
 from autocompress.compress.levels.reconstruct import output_error
-from autocompress.compress.levels.sparse import is_sparse, sparse_refusal, sparse_weight, sparsify, sparsify_rest
+from autocompress.compress.levels.sparse import (
+    is_sparse,
+    sparse_refusal,
+    sparse_weight,
+    sparsify,
+    sparsify_rest,
+)
 from autocompress.compress.student.fake_quantize import GridWeights
 from autocompress.tests.compress.tasks import tiny_task
 from autocompress.tests.models import tiny_model
@@ -30,14 +36,18 @@ def two_largest(weight):
 
 def test_without_statistics_the_two_largest_of_four_stay(layer):
     weight, _ = layer
-    torch.testing.assert_close(sparse_weight(weight, torch.eye(CHANNELS * TAPS).unsqueeze(0)), two_largest(weight))
+    torch.testing.assert_close(
+        sparse_weight(weight, torch.eye(CHANNELS * TAPS).unsqueeze(0)), two_largest(weight)
+    )
 
 
 def test_with_statistics_the_output_error_is_much_smaller(layer):
     weight, second = layer
     found = sparse_weight(weight, second)
     assert is_sparse(found)
-    errors = [output_error((weight - other).reshape(1, ROWS, -1), second) for other in (found, two_largest(weight))]
+    errors = [
+        output_error((weight - other).reshape(1, ROWS, -1), second) for other in (found, two_largest(weight))
+    ]
     assert errors[0] < 0.6 * errors[1]
 
 
@@ -50,13 +60,17 @@ def test_groups_of_a_convolution_are_sparse_each_by_itself(layer):
 
 
 def test_three_of_four_is_not_sparse():
-    assert not is_sparse(torch.tensor([[1.0, 1.0, 1.0, 0.0]])) and is_sparse(torch.tensor([[1.0, 1.0, 0.0, 0.0]]))
+    assert not is_sparse(torch.tensor([[1.0, 1.0, 1.0, 0.0]])) and is_sparse(
+        torch.tensor([[1.0, 1.0, 0.0, 0.0]])
+    )
 
 
 def test_a_layer_tells_why_it_cannot_be_sparse(compressors):
     layers = {layer.name: layer for layer in compressors("residual").network.layers}
     assert sparse_refusal(layers["body.0.0"]) == ""
-    assert "reads 3" in sparse_refusal(layers["stem.0"]) and "reads 6" in sparse_refusal(layers["body.0.0"], 6)
+    assert "reads 3" in sparse_refusal(layers["stem.0"]) and "reads 6" in sparse_refusal(
+        layers["body.0.0"], 6
+    )
     recurrent = next(layer for layer in compressors("gru").network.layers if layer.kind == "recurrent")
     assert sparse_refusal(recurrent) == recurrent.float_only
 
@@ -86,8 +100,15 @@ def test_a_student_is_sparse_where_it_was_asked(compressors, method):
 
     students = compressors("residual").students
     recipe = Recipe(keep={"stem.0": 8}, precision={"body.0.0": "int8_24", "head.linear": "float16_24"})
-    student = students.stitched(recipe) if method == "stitched" else students.make(recipe, StageClock(), lambda _: None, None)
-    sparse = {name: is_sparse(get_tensor(student.module, node.args[1].target)) for name, node in layer_nodes(student.module)}
+    student = (
+        students.stitched(recipe)
+        if method == "stitched"
+        else students.make(recipe, StageClock(), lambda _: None, None)
+    )
+    sparse = {
+        name: is_sparse(get_tensor(student.module, node.args[1].target))
+        for name, node in layer_nodes(student.module)
+    }
     assert sparse == {"stem.0": False, "body.0.0": True, "body.1.0": False, "head.linear": True}
 
 

@@ -6,7 +6,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 from autocompress.compress.graph.graph import layer_nodes, trace
-from autocompress.compress.levels.statistics import columns_of, groups_of_layer, input_moments, input_vectors, output_vectors
+from autocompress.compress.levels.statistics import (
+    columns_of,
+    groups_of_layer,
+    input_moments,
+    input_vectors,
+    output_vectors,
+)
 from autocompress.tests.models import TINY_MODELS, tiny_model
 from torch import nn
 
@@ -23,8 +29,14 @@ from torch import nn
 def test_moments_of_a_convolution_are_those_of_its_patches(convolution):
     x = torch.randn(4, 6, 9, 9, generator=torch.Generator().manual_seed(0))
     found = input_moments(trace(nn.Sequential(convolution), (x,)), [(x[:2],), (x[2:],)])["0"]
-    patches = F.unfold(x, convolution.kernel_size, convolution.dilation, convolution.padding, convolution.stride)
-    vectors = patches.transpose(1, 2).reshape(-1, convolution.groups, patches.shape[1] // convolution.groups).transpose(0, 1)
+    patches = F.unfold(
+        x, convolution.kernel_size, convolution.dilation, convolution.padding, convolution.stride
+    )
+    vectors = (
+        patches.transpose(1, 2)
+        .reshape(-1, convolution.groups, patches.shape[1] // convolution.groups)
+        .transpose(0, 1)
+    )
     torch.testing.assert_close(found.second, vectors.mT @ vectors / vectors.shape[1], rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(found.mean, vectors.mean(1), rtol=1e-4, atol=1e-4)
 
@@ -48,7 +60,11 @@ def test_input_vectors_times_the_weight_are_the_outputs(name):
     for layer, (x, weight, y, node) in seen.items():
         generators = [torch.Generator().manual_seed(3) for _ in range(2)]
         vectors = input_vectors(node, x, weight, rows=50, generator=generators[0])
-        bias = 0 if len(node.args) < 3 or node.args[2] is None else module.get_parameter(node.args[2].target).detach()
+        bias = (
+            0
+            if len(node.args) < 3 or node.args[2] is None
+            else module.get_parameter(node.args[2].target).detach()
+        )
         product = (vectors @ columns_of(weight, groups_of_layer(node)).mT).transpose(0, 1).flatten(1) + bias
         expected = output_vectors(node, y, rows=50, generator=generators[1])
         torch.testing.assert_close(product, expected, rtol=1e-3, atol=1e-4, msg=layer)

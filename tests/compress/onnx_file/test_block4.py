@@ -47,15 +47,25 @@ def test_a_weight_beyond_float16_is_refused():
 def multiplication(op_type, weight, **attributes):
     """x · weight (+ bias) for the last dimension of x."""
     inputs = ["x", "w"] + (["b"] if op_type == "Gemm" else [])
-    stored = [numpy_helper.from_array(np.ascontiguousarray(weight), "w"), numpy_helper.from_array(np.ones(24, np.float32), "b")]
+    stored = [
+        numpy_helper.from_array(np.ascontiguousarray(weight), "w"),
+        numpy_helper.from_array(np.ones(24, np.float32), "b"),
+    ]
     leading = ["n"] if op_type == "Gemm" else ["n", "t"]
-    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [*leading, size]) for name, size in (("x", 40), ("y", 24))]
-    graph = helper.make_graph([helper.make_node(op_type, inputs, ["y"], **attributes)], "g", values[:1], values[1:], stored)
+    values = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, [*leading, size])
+        for name, size in (("x", 40), ("y", 24))
+    ]
+    graph = helper.make_graph(
+        [helper.make_node(op_type, inputs, ["y"], **attributes)], "g", values[:1], values[1:], stored
+    )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
 
 
 def template_of(model):
-    return Template(model=model, parameters={"fc.weight": Stored(initializer="w", transposed=True)}, values={})
+    return Template(
+        model=model, parameters={"fc.weight": Stored(initializer="w", transposed=True)}, values={}
+    )
 
 
 @pytest.mark.parametrize(("op_type", "shape"), [("MatMul", (2, 3, 40)), ("Gemm", (5, 40))])
@@ -73,4 +83,6 @@ def test_the_kernel_multiplies_with_the_dequantized_weight(op_type, shape):
 def test_a_product_that_is_scaled_is_refused():
     model = multiplication("Gemm", random_weight(columns=40).T, alpha=0.5)
     with pytest.raises(StageError, match="no block4"):
-        write_blocks(model, template_of(model), {"fc": ("fc.weight", quantize_blocks(random_weight(columns=40)))})
+        write_blocks(
+            model, template_of(model), {"fc": ("fc.weight", quantize_blocks(random_weight(columns=40)))}
+        )

@@ -1,6 +1,8 @@
-"""Files for TensorRT: its parser and builder take every precision of every tiny model, and ONNX Runtime answers like torch.
+"""Files for TensorRT: its parser and builder take every precision of every tiny model, and ONNX Runtime
+answers like torch.
 
-ONNX Runtime runs each node as it is written (`plain`): an oracle that knows no integer kernels and none of our code.
+ONNX Runtime runs each node as it is written (`plain`): an oracle that knows no integer kernels and none of
+our code.
 """
 
 import importlib.util
@@ -22,7 +24,9 @@ from autocompress.tests.models import TINY_MODELS
 from autocompress.tests.targets.rtx_build import acceptance
 from onnx import TensorProto, helper, numpy_helper
 
-needs_builder = pytest.mark.skipif(importlib.util.find_spec("tensorrt_rtx") is None, reason="tensorrt-rtx is not installed")
+needs_builder = pytest.mark.skipif(
+    importlib.util.find_spec("tensorrt_rtx") is None, reason="tensorrt-rtx is not installed"
+)
 QUICK = ("residual", "depthwise", "attention", "mlp")
 UNIFORM = ("int8", "float16", "fp8", "int8_24", "float16_24")
 RECOVERY = Recovery(steps=3, learning_rate=1e-3, temperature=2.0, weight=0.5)
@@ -31,7 +35,9 @@ RECOVERY = Recovery(steps=3, learning_rate=1e-3, temperature=2.0, weight=0.5)
 def uniform(network, precision):
     """Every layer that can have it in this precision."""
     sparse = precision.endswith("_24")
-    layers = [layer.name for layer in network.layers if not (sparse_refusal(layer) if sparse else layer.float_only)]
+    layers = [
+        layer.name for layer in network.layers if not (sparse_refusal(layer) if sparse else layer.float_only)
+    ]
     return dict.fromkeys(layers, precision)
 
 
@@ -48,7 +54,11 @@ def halved(network):
 
 def recipes_of(network):
     """By name, a recipe of each precision, of neighbours that differ, and of half the channels."""
-    found = {"float32": Recipe(), "mixed": Recipe(precision=mixed(network)), "pruned": Recipe(keep=halved(network))}
+    found = {
+        "float32": Recipe(),
+        "mixed": Recipe(precision=mixed(network)),
+        "pruned": Recipe(keep=halved(network)),
+    }
     found["pruned int8"] = Recipe(keep=halved(network), precision=uniform(network, "int8"))
     return found | {name: Recipe(precision=uniform(network, name)) for name in UNIFORM}
 
@@ -56,7 +66,9 @@ def recipes_of(network):
 def built_files(compressor, form, folder):
     """By name of the recipe, what was built in a format."""
     network = compressor.network
-    return {name: compressor.build(recipe, folder).further[form] for name, recipe in recipes_of(network).items()}
+    return {
+        name: compressor.build(recipe, folder).further[form] for name, recipe in recipes_of(network).items()
+    }
 
 
 def quick_or_slow(model):
@@ -65,7 +77,9 @@ def quick_or_slow(model):
 
 
 @pytest.mark.parametrize("model", [quick_or_slow(model) for model in TINY_MODELS])
-def test_every_precision_answers_like_torch_and_is_accepted_by_tensorrt(model, compressors_of_both, symmetric, tmp_path):
+def test_every_precision_answers_like_torch_and_is_accepted_by_tensorrt(
+    model, compressors_of_both, symmetric, tmp_path
+):
     built = built_files(compressors_of_both(model.name), symmetric, tmp_path)
     for result in built.values():
         check_outputs(run(result.artifact.path, result.check.inputs, plain=True), result.check)
@@ -95,11 +109,15 @@ def assert_symmetric(model):
     integers = {node.output[0] for node in model.graph.node if node.op_type == "QuantizeLinear"}
     for node in model.graph.node:
         if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
-            scale, zero = (numpy_helper.to_array(types[name]) for name in node.input[1:])  # TensorRT 8 wants both, of one size
+            scale, zero = (
+                numpy_helper.to_array(types[name]) for name in node.input[1:]
+            )  # TensorRT 8 wants both, of one size
             assert zero.dtype == np.int8 and not zero.any() and zero.shape == scale.shape
         else:
             assert integers.isdisjoint(node.input)
-    assert all(tensor.data_type not in (TensorProto.INT32, TensorProto.UINT8) for tensor in model.graph.initializer)
+    assert all(
+        tensor.data_type not in (TensorProto.INT32, TensorProto.UINT8) for tensor in model.graph.initializer
+    )
 
 
 @pytest.mark.parametrize("name", ["zero_padded_shortcut", "split", "encoder", "inverted_residual"])
@@ -122,7 +140,9 @@ def test_one_layer_alone_may_be_int8_whatever_joins_it_in_a_sum(symmetric, tmp_p
 
 
 def test_linear_layers_share_no_zero_points(compressors, tmp_path):
-    compressor = compressors("encoder")  # ONNX Runtime's exact sums replace the zero points of each layer, and fail on a shared one
+    compressor = compressors(
+        "encoder"
+    )  # ONNX Runtime's exact sums replace the zero points of each layer, and fail on a shared one
     built = compressor.build(Recipe(precision=uniform(compressor.network, "int8")), tmp_path)
     pairs = [node for node in onnx.load(built.artifact.path).graph.node if node.op_type == "DequantizeLinear"]
     zeros = [node.input[2] for node in pairs if ".weight_q" in node.input[0] and len(node.input) > 2]
@@ -132,14 +152,20 @@ def test_linear_layers_share_no_zero_points(compressors, tmp_path):
 
 @pytest.mark.parametrize("precision", ["int8", "int8_24"])
 @pytest.mark.parametrize("name", ["zero_padded_shortcut", "split", "inverted_residual"])
-def test_a_file_for_tensorrt_runs_with_the_exact_sums_of_the_stand_in(name, precision, compressors_of_both, symmetric, tmp_path):
+def test_a_file_for_tensorrt_runs_with_the_exact_sums_of_the_stand_in(
+    name, precision, compressors_of_both, symmetric, tmp_path
+):
     compressor = compressors_of_both(name)  # searches with --allow-predicted score it there
-    built = compressor.build(Recipe(precision=uniform(compressor.network, precision)), tmp_path).further[symmetric]
+    built = compressor.build(Recipe(precision=uniform(compressor.network, precision)), tmp_path).further[
+        symmetric
+    ]
     check_outputs(run(built.artifact.path, built.check.inputs), built.check)
 
 
 @pytest.mark.parametrize("precision", UNIFORM)
-def test_a_pruned_and_recovered_student_answers_like_torch_in_both_formats(precision, compressors_of_both, symmetric, tmp_path):
+def test_a_pruned_and_recovered_student_answers_like_torch_in_both_formats(
+    precision, compressors_of_both, symmetric, tmp_path
+):
     compressor = compressors_of_both("residual_projection")
     precisions = uniform(compressor.network, precision)
     recipe = Recipe(keep=halved(compressor.network), precision=precisions, recovery=RECOVERY)
@@ -177,7 +203,9 @@ def test_two_of_four_input_channels_are_zero_at_every_kernel_position(precision,
 
 
 def test_a_layer_without_four_input_channels_cannot_be_sparse(compressors, tmp_path):
-    with pytest.raises(StageError, match=r"stem\.0 cannot be sparse 2:4: each output channel reads 3 input channels"):
+    with pytest.raises(
+        StageError, match=r"stem\.0 cannot be sparse 2:4: each output channel reads 3 input channels"
+    ):
         compressors("residual").build(Recipe(precision={"stem.0": "int8_24"}), tmp_path)
 
 
@@ -191,12 +219,18 @@ def test_float16_neighbours_have_no_casts_between_them(compressors, tmp_path):
 
 def test_tensors_whose_names_end_like_those_of_others_stay_apart():
     names = ["x", "conv2d", "conv2d_16", "y"]
-    weights = [numpy_helper.from_array(np.full((1, 1, 1, 1), 2, np.float32), f"w{index}") for index in range(3)]
+    weights = [
+        numpy_helper.from_array(np.full((1, 1, 1, 1), 2, np.float32), f"w{index}") for index in range(3)
+    ]
     nodes = [helper.make_node("Conv", [names[index], f"w{index}"], [names[index + 1]]) for index in range(3)]
     values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 1, 2, 2]) for name in ("x", "y")]
     model = helper.make_model(helper.make_graph(nodes, "g", values[:1], values[1:], weights), ir_version=10)
     stored = {f"w{index}": Stored(initializer=f"w{index}", transposed=False) for index in range(3)}
-    write_half(model, Template(model=model, parameters=stored, values={}), {f"layer{index}": f"w{index}" for index in range(3)})
+    write_half(
+        model,
+        Template(model=model, parameters=stored, values={}),
+        {f"layer{index}": f"w{index}" for index in range(3)},
+    )
     assert [node.op_type for node in model.graph.node] == ["Cast", "Conv", "Conv", "Conv", "Cast"]
     onnx.checker.check_model(model, full_check=True)
 
@@ -219,7 +253,9 @@ def test_a_weight_beyond_float16_is_refused(compressors):
 
 def test_a_weight_scale_that_is_wrong_is_seen(compressors_of_both, symmetric, tmp_path):
     compressor = compressors_of_both("residual")
-    built = compressor.build(Recipe(precision=uniform(compressor.network, "int8")), tmp_path).further[symmetric]
+    built = compressor.build(Recipe(precision=uniform(compressor.network, "int8")), tmp_path).further[
+        symmetric
+    ]
     model = onnx.load(built.artifact.path)
     name = next(node.input[1] for node in model.graph.node if node.input[0] == "head.linear.weight_q")
     scale = next(tensor for tensor in model.graph.initializer if tensor.name == name)

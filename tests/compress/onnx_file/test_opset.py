@@ -1,7 +1,7 @@
 """Files for TensorRT 8: opset 17 and 16, weights in float32 behind a pair.
 
-ONNX Runtime is the oracle of what a rewriting means, the fake parser of 8 (its source is in its docstring) of what is read there,
-and the real tensorrt-rtx takes this form, too.
+ONNX Runtime is the oracle of what a rewriting means, the fake parser of 8 (its source is in its docstring) of
+what is read there, and the real tensorrt-rtx takes this form, too.
 """
 
 import importlib.util
@@ -23,7 +23,8 @@ from autocompress.tests.targets.gpu import FAKE
 from autocompress.tests.targets.rtx_build import acceptance
 from onnx import TensorProto, helper, numpy_helper
 
-# By model, the opset that it is tried in: some with operators that 17 or 18 changed. The others: `pytest -m slow`.
+# By model, the opset that it is tried in: some with operators that 17 or 18 changed. The others: `pytest -m
+# slow`.
 QUICK = {"split": 17, "decoder": 17, "attention": 16}
 X = np.random.default_rng(0).standard_normal((2, 4, 6)).astype(np.float32)
 
@@ -41,12 +42,18 @@ def fake():
 def model_of(op_type, constants=(), *, outputs=1, **attributes):
     """A model of opset 18 with one operator, that reads a 2 × 4 × 6 input `x` and constants."""
     names = [f"c{index}" if array is not None else "" for index, array in enumerate(constants)]
-    stored = [numpy_helper.from_array(np.asarray(array), name) for array, name in zip(constants, names, strict=True) if name]
+    stored = [
+        numpy_helper.from_array(np.asarray(array), name)
+        for array, name in zip(constants, names, strict=True)
+        if name
+    ]
     node = helper.make_node(op_type, ["x", *names], [f"y{index}" for index in range(outputs)], **attributes)
     read = helper.make_tensor_value_info("x", TensorProto.FLOAT, list(X.shape))
     made = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in node.output]
     graph = helper.make_graph([node], "g", [read], made, stored)
-    return onnx.shape_inference.infer_shapes(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8))
+    return onnx.shape_inference.infer_shapes(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    )
 
 
 def answers(model):
@@ -63,9 +70,12 @@ SAME = [
     pytest.param(model_of("Pad", [[0, 1, 0, 0, 1, 2]]), id="pad"),
     pytest.param(model_of("Resize", [None, np.float32([1, 1, 2])], mode="linear", antialias=0), id="resize"),
     pytest.param(
-        model_of("LayerNormalization", [np.float32(range(6)), np.float32([3] * 6)], axis=-1, epsilon=0.1), id="norm of a layer"
+        model_of("LayerNormalization", [np.float32(range(6)), np.float32([3] * 6)], axis=-1, epsilon=0.1),
+        id="norm of a layer",
     ),
-    pytest.param(model_of("LayerNormalization", [np.ones((4, 6), np.float32)], axis=-2), id="layer norm of two axes"),
+    pytest.param(
+        model_of("LayerNormalization", [np.ones((4, 6), np.float32)], axis=-2), id="layer norm of two axes"
+    ),
 ]
 REFUSED = [
     (model_of("Split", axis=1, num_outputs=3, outputs=3), "Split .*parts may differ"),
@@ -104,7 +114,9 @@ def test_what_is_not_lowered_would_be_misread_without_an_error(fake):
 def as_eight_reads(fake, model, numbers):
     """The model as the parser of TensorRT 8 understands it; AssertionError when it refuses a node."""
     stored = {item.name: numpy_helper.to_array(item) for item in model.graph.initializer}
-    assert [wrong for node in model.graph.node if (wrong := fake.refused_by_eight(node, stored, numbers))] == []
+    assert [
+        wrong for node in model.graph.node if (wrong := fake.refused_by_eight(node, stored, numbers))
+    ] == []
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     return fake.read_as_eight(copy)
@@ -117,7 +129,9 @@ def eight(opset):
 
 def compressor_for(name, opset):
     task = tiny_task(name)
-    return Compressor(task, Network.trace(task.model, task.example_inputs), CompressorOptions(format=eight(opset)))
+    return Compressor(
+        task, Network.trace(task.model, task.example_inputs), CompressorOptions(format=eight(opset))
+    )
 
 
 def recipes(network):
@@ -160,14 +174,22 @@ def test_integers_come_back_from_the_float32_that_stores_them(tmp_path):
     recipe = Recipe(precision=uniform(compressor.network, "int8"))
     floats = compressor.build(recipe, tmp_path)
     integers = floats.further[plain]
-    stored = {item.name: numpy_helper.to_array(item) for item in onnx.load(integers.artifact.path).graph.initializer}
+    stored = {
+        item.name: numpy_helper.to_array(item) for item in onnx.load(integers.artifact.path).graph.initializer
+    }
     model = onnx.load(floats.artifact.path)
     kept = {item.name: numpy_helper.to_array(item) for item in model.graph.initializer}
-    pairs = {node.input[0]: node for node in model.graph.node if node.op_type == "QuantizeLinear" and node.input[0] in kept}
+    pairs = {
+        node.input[0]: node
+        for node in model.graph.node
+        if node.op_type == "QuantizeLinear" and node.input[0] in kept
+    }
     assert set(pairs) == {f"{layer}.weight_f" for layer in recipe.precision}
     for name, node in pairs.items():
         steps = kept[node.input[1]].reshape(-1, *[1] * (kept[name].ndim - 1))
-        np.testing.assert_array_equal(np.rint(kept[name] / steps).astype(np.int8), stored[name.replace("_f", "_q")])
+        np.testing.assert_array_equal(
+            np.rint(kept[name] / steps).astype(np.int8), stored[name.replace("_f", "_q")]
+        )
     weights = sum(kept[name].size for name in pairs)
     costs = {form: network.stored_as(form).cost(recipe) for form in ("int8", "float32")}
     assert costs["float32"].weight_bytes - costs["int8"].weight_bytes == 3 * weights

@@ -47,17 +47,23 @@ def test_a_stored_weight_takes_its_bits(bits):
 
 
 def test_the_last_byte_of_a_plane_may_be_filled_in_part():
-    planes = bit_planes(np.array([-2, 1, 0, -1, 0, 0, 0, 0, -2], np.int8), 2)  # byte 0 holds those at even places
+    planes = bit_planes(
+        np.array([-2, 1, 0, -1, 0, 0, 0, 0, -2], np.int8), 2
+    )  # byte 0 holds those at even places
     np.testing.assert_array_equal(planes, [[0b00000, 0b10001], [0b0011, 0b0010]])
 
 
 def test_what_the_user_called_like_the_table_or_a_constant_is_kept_apart():
     given = [helper.make_tensor_value_info(name, onnx.TensorProto.UINT8, [1]) for name in ("_bits", "_c0")]
-    model = helper.make_model(helper.make_graph([], "g", given, []), opset_imports=[helper.make_opsetid("", 16)], ir_version=8)
+    model = helper.make_model(
+        helper.make_graph([], "g", given, []), opset_imports=[helper.make_opsetid("", 16)], ir_version=8
+    )
     integers = random_integers(3, (7, 3))
     writer = ModelWriter(model)
     names = [write_integers(writer, name, integers, 3) for name in ("a", "b")]
-    model.graph.output.extend(helper.make_tensor_value_info(name, onnx.TensorProto.INT8, integers.shape) for name in names)
+    model.graph.output.extend(
+        helper.make_tensor_value_info(name, onnx.TensorProto.INT8, integers.shape) for name in names
+    )
     writer.finish()
     shorten_names(model, {})
     onnx.checker.check_model(model, full_check=True)

@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 import torch
 from autocompress.compress.graph.graph import fold_batch_norms, layer_nodes, trace
-from autocompress.compress.onnx_file.quantize import observe_ranges, plan_quantization, quantize_layer, scale_of_range
+from autocompress.compress.onnx_file.quantize import (
+    observe_ranges,
+    plan_quantization,
+    quantize_layer,
+    scale_of_range,
+)
 from autocompress.tests.models import tiny_model
 
 
@@ -17,7 +22,9 @@ def reference_uint8(x, low, high):
 @pytest.mark.parametrize(("low", "high"), [(-1.0, 3.0), (0.0, 6.0), (-4.0, -1.0), (2.0, 5.0)])
 def test_scale_reproduces_the_reference_grid(low, high):
     scale, x = scale_of_range(low, high), np.linspace(low, high, 101).astype(np.float32)
-    ours = torch.fake_quantize_per_tensor_affine(torch.from_numpy(x), scale.scale, scale.zero_point, 0, 255).numpy()
+    ours = torch.fake_quantize_per_tensor_affine(
+        torch.from_numpy(x), scale.scale, scale.zero_point, 0, 255
+    ).numpy()
     np.testing.assert_allclose(ours, reference_uint8(x, low, high), atol=scale.scale * 1.01)
     assert np.abs(ours - x).max() <= scale.scale
 
@@ -47,7 +54,9 @@ def test_weights_are_symmetric_per_channel():
     weight = np.random.default_rng(0).normal(size=(4, 3, 3, 3)).astype(np.float32)
     quantized = quantize_layer(weight)
     scale = np.abs(weight).reshape(4, -1).max(1) / 127
-    np.testing.assert_array_equal(quantized.weight, np.round(weight / scale[:, None, None, None]).astype(np.int8))
+    np.testing.assert_array_equal(
+        quantized.weight, np.round(weight / scale[:, None, None, None]).astype(np.int8)
+    )
     assert np.abs(quantized.dequantized_weight() - weight).max() <= scale.max() / 2 * 1.001
 
 
@@ -55,13 +64,17 @@ def test_bias_shares_the_scale_of_input_times_weight():
     weight, bias = np.ones((2, 3), np.float32), np.array([0.5, -1.0], np.float32)
     quantized = quantize_layer(weight, [(bias, 0.02)])
     np.testing.assert_allclose(quantized.bias_scale(0.02), 0.02 / 127, rtol=1e-6)
-    np.testing.assert_array_equal(quantized.quantized_bias(bias, 0.02), np.rint(bias / quantized.bias_scale(0.02)))
+    np.testing.assert_array_equal(
+        quantized.quantized_bias(bias, 0.02), np.rint(bias / quantized.bias_scale(0.02))
+    )
 
 
 def test_bias_of_a_dead_channel_fits_into_int32():
     bias = np.array([5.0], np.float32)
     quantized = quantize_layer(np.full((1, 3), 1e-30, np.float32), [(bias, 0.1)])
-    np.testing.assert_allclose(quantized.quantized_bias(bias, 0.1) * quantized.bias_scale(0.1), bias, rtol=1e-4)
+    np.testing.assert_allclose(
+        quantized.quantized_bias(bias, 0.1) * quantized.bias_scale(0.1), bias, rtol=1e-4
+    )
 
 
 @pytest.mark.parametrize("bits", [2, 3, 4, 6])
@@ -88,8 +101,12 @@ def test_integers_of_a_weight_that_lies_on_a_grid_come_back_exactly(bits):
 
 def test_a_given_scale_grows_where_the_bias_would_not_fit():
     scale, bias = np.full(2, 1e-9, np.float32), np.array([5.0, 0.0], np.float32)
-    quantized = quantize_layer(np.full((2, 3), 1e-9, np.float32), [(bias, 0.1), (bias, 0.2)], bits=4, scale=scale)
-    np.testing.assert_allclose(quantized.quantized_bias(bias, 0.1) * quantized.bias_scale(0.1), bias, rtol=1e-4)
+    quantized = quantize_layer(
+        np.full((2, 3), 1e-9, np.float32), [(bias, 0.1), (bias, 0.2)], bits=4, scale=scale
+    )
+    np.testing.assert_allclose(
+        quantized.quantized_bias(bias, 0.1) * quantized.bias_scale(0.1), bias, rtol=1e-4
+    )
     assert quantized.weight_scale[0] > scale[0] and quantized.weight_scale[1] == scale[1]
     assert quantized.weight.tolist() == [[0, 0, 0], [1, 1, 1]]
 
@@ -123,7 +140,9 @@ def test_a_symmetric_sum_has_one_operand_that_is_not_quantized(name, fused):
     folded, plan = planned(name, "int8-symmetric")
     layers = dict(layer_nodes(folded))
     total = next(iter(layers[fused].users))
-    assert [node.name for node in total.all_input_nodes if node.name not in plan.tensors] == [layers[fused].name]
+    assert [node.name for node in total.all_input_nodes if node.name not in plan.tensors] == [
+        layers[fused].name
+    ]
 
 
 def test_symmetric_outputs_that_no_int8_layer_reads_are_not_quantized():

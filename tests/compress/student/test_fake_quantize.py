@@ -3,7 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from autocompress.compress.graph.graph import fold_batch_norms, get_tensor, layer_nodes, make_norms_positive, trace
+from autocompress.compress.graph.graph import (
+    fold_batch_norms,
+    get_tensor,
+    layer_nodes,
+    make_norms_positive,
+    trace,
+)
 from autocompress.compress.levels.reconstruct import Rounding
 from autocompress.compress.student.fake_quantize import GridWeights, folded_steps, near_grid, start_on_grid
 from autocompress.tests.models import tiny_model
@@ -39,7 +45,10 @@ def test_gradients_pass_inside_the_grid_only_and_reach_the_steps(module):
     scaled = parameter.detach() / step.detach().reshape(-1, 1, 1, 1)
     inside = (scaled > -2) & (scaled < 1)
     assert torch.equal(parameter.grad, inside.float())
-    expected = torch.where(inside, scaled.round() - scaled, scaled.clamp(-2, 1)).sum((1, 2, 3)) / scaled[0].numel() ** 0.5
+    expected = (
+        torch.where(inside, scaled.round() - scaled, scaled.clamp(-2, 1)).sum((1, 2, 3))
+        / scaled[0].numel() ** 0.5
+    )
     torch.testing.assert_close(step.grad, expected, rtol=1e-4, atol=1e-5)
 
 
@@ -92,7 +101,9 @@ def test_positive_norms_leave_the_answers_exactly_as_they_are():
         before = module(*inputs)
         make_norms_positive(module)
         assert torch.allclose(module(*inputs), before, atol=1e-6)
-    gammas = [get_tensor(module, node.args[1].target) for node in module.graph.nodes if "batch_norm" in node.name]
+    gammas = [
+        get_tensor(module, node.args[1].target) for node in module.graph.nodes if "batch_norm" in node.name
+    ]
     assert gammas and all((gamma >= 0).all() for gamma in gammas)
 
 

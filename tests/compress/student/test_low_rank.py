@@ -1,4 +1,6 @@
-"""Low rank: which ranks are offered, what the factors approximate, and that the built artifact says the same as torch."""
+"""Low rank: which ranks are offered, what the factors approximate, and that the built artifact says the same
+as torch.
+"""
 
 import itertools
 from dataclasses import replace
@@ -9,7 +11,13 @@ import pytest
 import torch
 from autocompress.compress import Compressor, Layer, Network, Recipe, Recovery, check_outputs
 from autocompress.compress.graph.graph import fold_batch_norms, layer_nodes, trace
-from autocompress.compress.student.low_rank import factor_name, factorize, low_rank_factors, rank_levels, saves
+from autocompress.compress.student.low_rank import (
+    factor_name,
+    factorize,
+    low_rank_factors,
+    rank_levels,
+    saves,
+)
 from autocompress.errors import StageError
 from autocompress.tests.compress.artifacts import multiplications, run, weights_and_biases
 from autocompress.tests.compress.tasks import RandomInputs, tiny_task
@@ -35,17 +43,35 @@ def layer(rows, columns, *, kernel=(), groups=1, uses=1):
 
 
 def pointwise():
-    """Two 1×1 convolutions, the second with a stride, between a stem and a head; batch normalization behind each."""
+    """Two 1×1 convolutions, the second with a stride, between a stem and a head; batch normalization behind
+    each.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        parts = [nn.Conv2d(3, 32, 3, 1, 1), nn.ReLU(), nn.Conv2d(32, 64, 1, bias=False), nn.BatchNorm2d(64), nn.ReLU()]
-        parts += [nn.Conv2d(64, 48, 1, 2), nn.BatchNorm2d(48), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(48, 10)]
+        parts = [
+            nn.Conv2d(3, 32, 3, 1, 1),
+            nn.ReLU(),
+            nn.Conv2d(32, 64, 1, bias=False),
+            nn.BatchNorm2d(64),
+            nn.ReLU(),
+        ]
+        parts += [
+            nn.Conv2d(64, 48, 1, 2),
+            nn.BatchNorm2d(48),
+            nn.ReLU(),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Linear(48, 10),
+        ]
         return nn.Sequential(*parts).eval()
 
 
 def pointwise_task():
     task, model = tiny_task("chain"), pointwise()
-    splits = {name: RandomInputs(model, task.example_inputs, 64, seed) for seed, name in enumerate(("train", "validation", "test"))}
+    splits = {
+        name: RandomInputs(model, task.example_inputs, 64, seed)
+        for seed, name in enumerate(("train", "validation", "test"))
+    }
     return replace(task, model=model, **splits)
 
 
@@ -101,7 +127,9 @@ def test_factors_that_know_the_inputs_have_the_smaller_output_error():
 
 
 def test_no_other_rank_8_weight_answers_better_on_the_inputs():
-    """Reduced-rank regression in NumPy: the best is the projection of the outputs on their leading directions."""
+    """Reduced-rank regression in NumPy: the best is the projection of the outputs on their leading
+    directions.
+    """
     x, weight = correlated(2000, 40, 0), torch.randn(32, 40, generator=torch.Generator().manual_seed(1))
     y = (x @ weight.T).double().numpy()
     leading = np.linalg.svd(y, full_matrices=False)[2][:8]
@@ -158,14 +186,20 @@ def lowest_ranks(network):
 
 
 @pytest.mark.parametrize("name", ["pointwise", "attention", "flatten_linear"])
-def test_the_factored_artifact_matches_torch_pruned_or_not_in_every_precision(name, compressors, tmp_path, monkeypatch):
+def test_the_factored_artifact_matches_torch_pruned_or_not_in_every_precision(
+    name, compressors, tmp_path, monkeypatch
+):
     network = compressors(name).network
     halves = {group.name: max(1, group.channels // 2) for group in network.groups}
     int8 = {item.name: "int8" for item in network.layers}
     compressors(name).build(Recipe(), tmp_path)
-    monkeypatch.setattr("autocompress.compress.compressor.export_template", lambda *_: pytest.fail("exported again"))
+    monkeypatch.setattr(
+        "autocompress.compress.compressor.export_template", lambda *_: pytest.fail("exported again")
+    )
     for keep, precision in itertools.product(({}, halves), ({}, int8)):
-        result = compressors(name).build(Recipe(keep=keep, precision=precision, rank=lowest_ranks(network)), tmp_path)
+        result = compressors(name).build(
+            Recipe(keep=keep, precision=precision, rank=lowest_ranks(network)), tmp_path
+        )
         check_outputs(run(result.artifact.path, result.check.inputs), result.check)
 
 

@@ -1,4 +1,6 @@
-"""The probe: divergences that rank candidates, and the same numbers when the recipes share the prefix of the network."""
+"""The probe: divergences that rank candidates, and the same numbers when the recipes share the prefix of the
+network.
+"""
 
 import dataclasses
 import math
@@ -13,7 +15,18 @@ from autocompress.tests.compress.tasks import tiny_task
 from torch import fx, nn
 
 RECOVERY = Recovery(steps=100, learning_rate=1e-3, temperature=4.0, weight=0.9)
-MODELS = ("chain", "residual", "zero_padded_shortcut", "depthwise", "concat", "encoder", "decoder", "gru", "two_inputs", "mlp")
+MODELS = (
+    "chain",
+    "residual",
+    "zero_padded_shortcut",
+    "depthwise",
+    "concat",
+    "encoder",
+    "decoder",
+    "gru",
+    "two_inputs",
+    "mlp",
+)
 
 
 @pytest.fixture
@@ -21,7 +34,9 @@ def count_nodes(monkeypatch):
     """A list that grows by one with every operation that is run."""
     seen = []
     original = fx.Interpreter.call_function
-    monkeypatch.setattr(fx.Interpreter, "call_function", lambda self, *rest: seen.append(1) or original(self, *rest))
+    monkeypatch.setattr(
+        fx.Interpreter, "call_function", lambda self, *rest: seen.append(1) or original(self, *rest)
+    )
     return seen
 
 
@@ -82,7 +97,11 @@ def test_another_probe_of_the_task_tells_the_same(compressors):
 
 def test_block4_rounds_the_weights(compressors):
     compressor = compressors("encoder")
-    layer = next(found.name for found in compressor.network.layers if found.kind == "linear" and found.weight_shape[1] == 32)
+    layer = next(
+        found.name
+        for found in compressor.network.layers
+        if found.kind == "linear" and found.weight_shape[1] == 32
+    )
     assert compressor.probe.kl(Recipe(precision={layer: "block4"})) > 0
 
 

@@ -1,4 +1,6 @@
-"""Removing a group's channels is the same as zeroing them in the original: checked on every tiny model and group."""
+"""Removing a group's channels is the same as zeroing them in the original: checked on every tiny model and
+group.
+"""
 
 import numpy as np
 import pytest
@@ -20,7 +22,8 @@ def network_of(name):
 def some_removed(network, seed=0):
     """A random half of every group's units."""
     scores = {
-        unit.number: score for unit, score in zip(all_units(network), np.random.default_rng(seed).random(10_000), strict=False)
+        unit.number: score
+        for unit, score in zip(all_units(network), np.random.default_rng(seed).random(10_000), strict=False)
     }
     keep = {group.name: max(1, group.channels // 2) for group in network.groups}
     return keep, removed_units(network.group_by_name, keep, scores)
@@ -37,7 +40,9 @@ def zeroed(network, removed):
         for use in network.channels.uses:
             gone = np.isin(network.channels.roots(use.slots), list(removed))
             if use.writes and gone.any() and not use.parameter.endswith(("running_mean", "running_var")):
-                get_tensor(module, use.parameter).index_fill_(use.dim, torch.from_numpy(np.flatnonzero(gone)), 0.0)
+                get_tensor(module, use.parameter).index_fill_(
+                    use.dim, torch.from_numpy(np.flatnonzero(gone)), 0.0
+                )
     return module
 
 

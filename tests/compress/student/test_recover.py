@@ -24,7 +24,9 @@ def damaged():
     student, generator = clone(original), torch.Generator().manual_seed(0)
     with torch.no_grad():
         for parameter in student.parameters():
-            parameter.add_(1.5 * parameter.std(correction=0) * torch.randn(parameter.shape, generator=generator))
+            parameter.add_(
+                1.5 * parameter.std(correction=0) * torch.randn(parameter.shape, generator=generator)
+            )
     return task, original, student
 
 
@@ -48,9 +50,13 @@ def test_reestimated_statistics_are_those_of_the_data():
     inputs = task.train.inputs[0][:64]
     first = batch_norms(original)[0]
     convolution = next(node for node in original.graph.nodes if node.target == first.args[0].args[1].target)
-    expected = torch.nn.functional.conv2d(inputs, get_tensor(original, convolution.target), padding=1).mean((0, 2, 3))
+    expected = torch.nn.functional.conv2d(inputs, get_tensor(original, convolution.target), padding=1).mean(
+        (0, 2, 3)
+    )
     reestimate_statistics(original, [(inputs,)])
-    torch.testing.assert_close(get_tensor(original, first.args[3].target), expected.detach(), atol=0.02, rtol=0.05)
+    torch.testing.assert_close(
+        get_tensor(original, first.args[3].target), expected.detach(), atol=0.02, rtol=0.05
+    )
 
 
 def test_soft_loss_of_equal_answers_is_zero():
@@ -80,20 +86,47 @@ def test_a_killed_training_goes_on_from_its_checkpoint(damaged, tmp_path, monkey
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        distill(student, original, task.loss, lambda _: iter([batch] * 20), RECOVERY, seed=0, schedule=schedule, progress=killed)
+        distill(
+            student,
+            original,
+            task.loss,
+            lambda _: iter([batch] * 20),
+            RECOVERY,
+            seed=0,
+            schedule=schedule,
+            progress=killed,
+        )
     told, fresh = [], clone(original)
-    distill(fresh, original, task.loss, lambda _: iter([batch] * 20), RECOVERY, seed=0, schedule=schedule, progress=told.append)
+    distill(
+        fresh,
+        original,
+        task.loss,
+        lambda _: iter([batch] * 20),
+        RECOVERY,
+        seed=0,
+        schedule=schedule,
+        progress=told.append,
+    )
     assert told[0] == "recover 11/20" and len(told) == 10
 
 
 def test_a_training_of_some_seconds_ends_after_them(damaged, monkeypatch):
-    monkeypatch.setattr(recover, "time", SimpleNamespace(monotonic=itertools.count(0, 0.01).__next__))  # a look at it takes 10 ms
+    monkeypatch.setattr(
+        recover, "time", SimpleNamespace(monotonic=itertools.count(0, 0.01).__next__)
+    )  # a look at it takes 10 ms
     task, original, student = damaged
     batch = (tuple(x[:64] for x in task.train.inputs), task.train.targets[:64])
     told = []
     schedule = Schedule(steps=1, seconds=0.5)
     distill(
-        student, original, task.loss, lambda _: iter(lambda: batch, None), RECOVERY, seed=0, schedule=schedule, progress=told.append
+        student,
+        original,
+        task.loss,
+        lambda _: iter(lambda: batch, None),
+        RECOVERY,
+        seed=0,
+        schedule=schedule,
+        progress=told.append,
     )
     assert 45 < len(told) < 55 and "%" in told[-1]
 
@@ -108,7 +141,14 @@ def test_the_best_look_is_kept_when_training_makes_the_model_worse(damaged):
         return next(scores)
 
     distill(
-        student, original, task.loss, lambda _: iter([batch] * 40), RECOVERY, seed=0, schedule=Schedule(steps=40), validate=validate
+        student,
+        original,
+        task.loss,
+        lambda _: iter([batch] * 40),
+        RECOVERY,
+        seed=0,
+        schedule=Schedule(steps=40),
+        validate=validate,
     )
     assert len(states) == 7
     assert all(torch.equal(value, student.state_dict()[name]) for name, value in states[0].items())
@@ -126,14 +166,23 @@ def test_features_are_the_sums_of_both_models_and_bring_them_together():
 
     def distance_of_features():
         with torch.inference_mode():
-            (answers, ours), (_, theirs) = (with_features(module, names)(*inputs) for module in (student, original))
+            (answers, ours), (_, theirs) = (
+                with_features(module, names)(*inputs) for module in (student, original)
+            )
             assert torch.equal(answers, student(*inputs))
         return float(feature_loss(ours, theirs))
 
     before = distance_of_features()
     recovery = Recovery(steps=40, learning_rate=1e-2, temperature=1.0, weight=0.0, features=1.0)
     batch = (tuple(x[:128] for x in inputs), task.train.targets[:128])
-    distill(student, original, lambda outputs, _: 0 * outputs.sum(), lambda _: iter([batch] * 40), recovery, seed=0)
+    distill(
+        student,
+        original,
+        lambda outputs, _: 0 * outputs.sum(),
+        lambda _: iter([batch] * 40),
+        recovery,
+        seed=0,
+    )
     assert distance_of_features() < 0.7 * before
 
 

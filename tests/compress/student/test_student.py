@@ -34,7 +34,9 @@ def test_calibration_inputs_are_the_same_in_every_process_even_from_a_shuffling_
     ],
     ids=["precision", "rank", "skip"],
 )
-def test_a_recipe_for_another_model_is_a_failure_not_an_unchanged_model(recipe, message, compressors, tmp_path):
+def test_a_recipe_for_another_model_is_a_failure_not_an_unchanged_model(
+    recipe, message, compressors, tmp_path
+):
     with pytest.raises(StageError, match=message):
         compressors("residual").build(recipe, tmp_path)
 

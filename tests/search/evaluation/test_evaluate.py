@@ -109,7 +109,11 @@ def test_a_layer_that_ran_in_another_precision_is_reported(tmp_path):
 
 @pytest.mark.parametrize(
     ("asked", "executed", "told"),
-    [("int4", "int8", []), ("int4", "float32", ["asked int4, ran float32: layer0"]), ("block4", "block4", [])],
+    [
+        ("int4", "int8", []),
+        ("int4", "float32", ["asked int4, ran float32: layer0"]),
+        ("block4", "block4", []),
+    ],
 )
 def test_few_stored_bits_may_run_in_int8_but_not_in_float32(asked, executed, told, tmp_path, monkeypatch):
     monkeypatch.setattr(FakeTarget, "executed_precision", lambda *_, **__: {"layer0": executed})
@@ -171,7 +175,9 @@ def test_training_lets_others_measure_from_time_to_time(monkeypatch):
 
 def test_the_bootstrap_interval_of_an_accuracy_is_that_of_a_binomial():
     targets = torch.arange(1000) % 10
-    outputs = torch.nn.functional.one_hot(torch.where(torch.arange(1000) < 900, targets, (targets + 1) % 10), 10).float()
+    outputs = torch.nn.functional.one_hot(
+        torch.where(torch.arange(1000) < 900, targets, (targets + 1) % 10), 10
+    ).float()
     metric = Metric(name="accuracy", function=accuracy)
     interval = bootstrap_interval(metric, [outputs.numpy()], targets)
     assert interval == pytest.approx((0.9 - 1.96 * 0.0095, 0.9 + 1.96 * 0.0095), abs=0.006)
@@ -179,5 +185,7 @@ def test_the_bootstrap_interval_of_an_accuracy_is_that_of_a_binomial():
 
 def test_a_bootstrap_follows_nested_targets():
     targets = ({"label": torch.arange(50)}, ["a"] * 50)
-    metric = Metric(name="same", function=lambda outputs, t: float((outputs == t[0]["label"]).float().mean()) + len(t[1]))
+    metric = Metric(
+        name="same", function=lambda outputs, t: float((outputs == t[0]["label"]).float().mean()) + len(t[1])
+    )
     assert bootstrap_interval(metric, [np.arange(50)], targets) == pytest.approx((51.0, 51.0))

@@ -1,4 +1,6 @@
-"""A candidate on further targets: compressed once, asked once where answers are shared, missing where measuring fails."""
+"""A candidate on further targets: compressed once, asked once where answers are shared, missing where
+measuring fails.
+"""
 
 from contextlib import contextmanager
 from dataclasses import replace
@@ -117,7 +119,9 @@ def test_targets_with_the_same_file_and_runtime_share_its_answers(tmp_path):
     assert seen.on("edge").artifact == seen.artifact and seen.on("edge").warnings == seen.warnings
 
 
-@pytest.mark.parametrize("profile", [NEWER, replace(EDGE, runtime_options={"session.x": "1"})], ids=["file", "options"])
+@pytest.mark.parametrize(
+    "profile", [NEWER, replace(EDGE, runtime_options={"session.x": "1"})], ids=["file", "options"]
+)
 def test_another_file_or_other_options_are_asked_themselves(tmp_path, profile):
     target = FakeTarget(profile, 0.7)
     seen = evaluated(evaluator(tmp_path, target))
@@ -127,7 +131,9 @@ def test_another_file_or_other_options_are_asked_themselves(tmp_path, profile):
 
 def test_the_bits_of_a_layer_are_those_in_the_file_of_each_target(tmp_path):
     eight = replace(NEWER, int8_weights="float32")
-    subject = replace(evaluator(tmp_path, FakeTarget(eight, 0.7)), network=FakeNetwork(int8_weights="float32"))
+    subject = replace(
+        evaluator(tmp_path, FakeTarget(eight, 0.7)), network=FakeNetwork(int8_weights="float32")
+    )
     subject.compressor.further = FileFormat(opset=22, int8_weights="float32")
     seen = candidate(subject, evaluated(subject))
     assert [entry.layers[0]["bits"] for entry in (seen, seen.on("newer"))] == [8, 32]
@@ -170,7 +176,9 @@ def test_an_original_that_is_too_restless_when_it_is_caught_up_waits_and_ends_no
     assert again.missing == ["edge"] and missing_again(again) == ["edge"]
     assert subject.availability.reason("edge") == "restless" and not subject.availability.may_ask("edge")
     subject.availability.ask_all()
-    assert caught_up(subject, again, baseline=None, progress=lambda text: None).on("edge").latency.ratio == 0.7
+    assert (
+        caught_up(subject, again, baseline=None, progress=lambda text: None).on("edge").latency.ratio == 0.7
+    )
 
 
 def test_a_failure_for_good_when_it_is_caught_up_is_kept_and_not_tried_by_the_next_session(tmp_path):
@@ -180,7 +188,9 @@ def test_a_failure_for_good_when_it_is_caught_up_is_kept_and_not_tried_by_the_ne
     missing = candidate(subject, evaluations[0])
     evaluations.append(missing)
     with RunDirectory.open(tmp_path / "run", CONFIG) as directory:
-        Finalists(directory, subject, None, batch=1).catch_up(evaluations, progress=lambda text: None, time_left=lambda: True)
+        Finalists(directory, subject, None, batch=1).catch_up(
+            evaluations, progress=lambda text: None, time_left=lambda: True
+        )
         restored = Finalists(directory, subject, None, batch=1).restored(missing)
     assert restored.further["edge"].failure.message == "no kernel" and missing_again(restored) == []
 
@@ -191,7 +201,9 @@ def test_what_was_measured_later_is_kept_in_the_run_directory(tmp_path):
     missing = candidate(subject, evaluations[0])
     evaluations.append(missing)
     with RunDirectory.open(tmp_path / "run", CONFIG) as directory:
-        Finalists(directory, subject, None, batch=1).catch_up(evaluations, progress=lambda text: None, time_left=lambda: True)
+        Finalists(directory, subject, None, batch=1).catch_up(
+            evaluations, progress=lambda text: None, time_left=lambda: True
+        )
         assert evaluations[1].missing == []
         assert Finalists(directory, subject, None, batch=1).restored(missing) == evaluations[1]
 
@@ -203,7 +215,9 @@ def test_a_finalist_is_looked_at_on_every_target_and_its_file_is_scored_once(tmp
     with RunDirectory.open(tmp_path / "run", CONFIG) as directory:
         finalists = Finalists(directory, subject, split, batch=1)
         for expected in (True, False):
-            looked = finalists.look_at([baseline], baseline=baseline, progress=lambda text: None, time_left=lambda: True)
+            looked = finalists.look_at(
+                [baseline], baseline=baseline, progress=lambda text: None, time_left=lambda: True
+            )
             assert looked is expected
     look = finalists.known[look_key(baseline.artifact.digest, "edge")]
     assert (look.latency.ratio, look.test, edge.asked) == (0.7, 1.0, 0)

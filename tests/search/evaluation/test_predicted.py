@@ -28,7 +28,9 @@ from autocompress.tests.profiles.records import ENVIRONMENT
 from autocompress.tests.search.fakes import PROFILE, FakeNetwork, latency
 from autocompress.tests.search.predicting import Desk, make_desk, predicted_run
 
-SHEET = Datasheet(peak_flops={"float32": 1e9, "int8": 4e9}, memory_bytes_per_s=1e9, overhead_s=1e-6, source="a leaflet")
+SHEET = Datasheet(
+    peak_flops={"float32": 1e9, "int8": 4e9}, memory_bytes_per_s=1e9, overhead_s=1e-6, source="a leaflet"
+)
 NETWORK = FakeNetwork((16, 32, 10))
 INT8 = Recipe(precision={"layer0": "int8", "layer1": "int8", "layer2": "int8"})
 
@@ -66,7 +68,10 @@ def test_every_kernel_costs_its_overhead():
 
 
 def test_a_batch_moves_its_activations_but_not_its_weights_again():
-    one, four = (replace(roofline(peak_flops={"float32": 1e30}, overhead_s=0.0), batch=batch).seconds(Recipe()) for batch in (1, 4))
+    one, four = (
+        replace(roofline(peak_flops={"float32": 1e30}, overhead_s=0.0), batch=batch).seconds(Recipe())
+        for batch in (1, 4)
+    )
     weights = 4 * 9 * (3 * 16 + 16 * 32 + 32 * 10) / 1e9
     assert four - weights == pytest.approx(4 * (one - weights))
 
@@ -103,10 +108,15 @@ def test_the_error_of_a_table_is_that_of_measurements_predicted_from_those_befor
     assert "(median)" in model.source
 
 
-@pytest.mark.parametrize("options", [{"count": FEWEST - 1}, {"reference_s": None}], ids=["too small", "no seconds"])
+@pytest.mark.parametrize(
+    "options", [{"count": FEWEST - 1}, {"reference_s": None}], ids=["too small", "no seconds"]
+)
 def test_a_table_that_cannot_tell_seconds_leaves_it_to_the_data_sheet(tmp_path, options):
     calibrated(tmp_path, **options)
-    assert "roofline" in model_of(replace(PROFILE, datasheet=SHEET), NETWORK, space(), batch=1, folder=tmp_path).source
+    assert (
+        "roofline"
+        in model_of(replace(PROFILE, datasheet=SHEET), NETWORK, space(), batch=1, folder=tmp_path).source
+    )
     assert model_of(PROFILE, NETWORK, space(), batch=1, folder=tmp_path) is None
 
 
@@ -123,7 +133,13 @@ def test_another_table_or_data_sheet_is_another_identity(tmp_path):
     one, two = (model_of(profile, NETWORK, space(), batch=1, folder=tmp_path).identity for profile in sheets)
     calibrated(tmp_path)
     assert (
-        len({json.dumps(item) for item in (one, two, model_of(PROFILE, NETWORK, space(), batch=1, folder=tmp_path).identity)}) == 3
+        len(
+            {
+                json.dumps(item)
+                for item in (one, two, model_of(PROFILE, NETWORK, space(), batch=1, folder=tmp_path).identity)
+            }
+        )
+        == 3
     )
 
 
@@ -131,15 +147,21 @@ def test_what_other_models_have_told_the_table_is_part_of_its_identity(tmp_path)
     calibrated(tmp_path)
     one = model_of(PROFILE, NETWORK, space(), batch=1, folder=tmp_path)
     known = LatencyTable.of_device(tmp_path, profile_fingerprint=PROFILE.fingerprint, environment=ENVIRONMENT)
-    known.tell("another model", {name: Coefficient(mean=1e-9, deviation=1e-12) for name in one.predictor.terms.names})
+    known.tell(
+        "another model", {name: Coefficient(mean=1e-9, deviation=1e-12) for name in one.predictor.terms.names}
+    )
     two = model_of(PROFILE, NETWORK, space(), batch=1, folder=tmp_path)
     assert one.seconds(INT8) != two.seconds(INT8) and one.identity != two.identity
 
 
 def test_a_target_that_nothing_predicts_is_unavailable(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    away = FoundTarget(profile=PROFILE, address=parse_target("fake"), environment=None, away="It is unplugged.")
-    with pytest.raises(TargetUnavailable, match=r"unplugged.*cannot be predicted either.*calibrate.*datasheet"):
+    away = FoundTarget(
+        profile=PROFILE, address=parse_target("fake"), environment=None, away="It is unplugged."
+    )
+    with pytest.raises(
+        TargetUnavailable, match=r"unplugged.*cannot be predicted either.*calibrate.*datasheet"
+    ):
         predicted_if_away(away, NETWORK, space(), batch=1, needed=True)
     assert predicted_if_away(away, NETWORK, space(), batch=1, needed=False) is away
 
@@ -184,7 +206,11 @@ def test_the_report_marks_every_prediction_and_says_what_it_comes_from():
     page = render(run)
     assert not unmarked(page, run)
     assert page.count("~") > 20 and "are predicted, not measured, from the roofline of a leaflet" in page
-    assert "Measured on" not in page and "~ predicted latency" in page and '"error_x":{' not in page.replace(" ", "")
+    assert (
+        "Measured on" not in page
+        and "~ predicted latency" in page
+        and '"error_x":{' not in page.replace(" ", "")
+    )
 
 
 def test_the_check_above_would_find_a_prediction_without_its_mark():
@@ -206,7 +232,15 @@ def test_the_table_marks_every_prediction_and_has_no_spread_of_a_latency():
 
 def test_no_column_of_a_measured_latency_holds_a_prediction():
     for record in table.front_records(predicted_run()):
-        measured = ("latency_s", "latency_low_s", "latency_high_s", "latency_ratio", "p99_s", "noisy", "peak_memory_bytes")
+        measured = (
+            "latency_s",
+            "latency_low_s",
+            "latency_high_s",
+            "latency_ratio",
+            "p99_s",
+            "noisy",
+            "peak_memory_bytes",
+        )
         assert [record[name] for name in measured] == [None] * 7
         assert record["predicted_latency_s"] > 0 and record["prediction_source"] == "roofline of a leaflet"
 
@@ -223,7 +257,10 @@ def test_pick_marks_what_it_refuses():
         pick(run, max_latency=1e-9)
     assert "No point has" in str(error.value) and not unmarked(str(error.value), run)
     assert "latency by ~" in str(error.value)
-    assert nearest_misses(run, Limits(latency_s=1e-9)) and limits_text(Limits(latency_s=1e-3), run) == "latency ≤ 1.000 ms"
+    assert (
+        nearest_misses(run, Limits(latency_s=1e-9))
+        and limits_text(Limits(latency_s=1e-3), run) == "latency ≤ 1.000 ms"
+    )
 
 
 def test_the_manifest_of_a_bundle_says_that_its_latency_is_predicted(tmp_path):
@@ -292,7 +329,10 @@ def test_of_several_targets_only_the_one_that_is_away_is_predicted(desk):
     assert entries["cpu"]["latency"]["latency_s"] > 0 and entries["edge"]["latency"]["predicted_s"] > 0
     assert [("predicted" in target) for target in run["targets"]] == [False, True]
     cells = joint_table.joint_cells(run["baseline"], run, star=False)
-    assert sum("~" in cell for cell in cells) == 2 and sum("±" in cell and "~" not in cell for cell in cells) >= 1
+    assert (
+        sum("~" in cell for cell in cells) == 2
+        and sum("±" in cell and "~" not in cell for cell in cells) >= 1
+    )
     assert "Latencies on edge are predicted" in render(run)
     # without the flag, edge is away: its predictions are not mixed with what would be queued for it
     mixed = desk.directory

@@ -13,7 +13,9 @@ def test_targets_carry_their_profile_by_their_name_and_where_they_are(tmp_path: 
     first, second = load_targets(f"cpu,{tmp_path}/edge.toml@ann@10.0.0.5:2222")
     assert (first.profile, first.address.local) == (load_profile("cpu"), True)
     assert (second.profile.name, second.profile.threads, second.profile.runtime) == ("edge", 2, "tensorrt")
-    assert second.address == TargetAddress(profile=f"{tmp_path}/edge.toml", user="ann", host="10.0.0.5", port=2222)
+    assert second.address == TargetAddress(
+        profile=f"{tmp_path}/edge.toml", user="ann", host="10.0.0.5", port=2222
+    )
 
 
 def test_two_boards_of_one_kind_have_two_names_and_one_fingerprint() -> None:

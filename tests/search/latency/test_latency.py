@@ -1,4 +1,6 @@
-"""The latency predictor learns what parts cost; its problem says the same as itself, and tracks the network's sizes."""
+"""The latency predictor learns what parts cost; its problem says the same as itself, and tracks the network's
+sizes.
+"""
 
 import itertools
 import random
@@ -24,7 +26,13 @@ from autocompress.tests.search.fakes import PROFILE, FakeNetwork
 from autocompress.tests.targets.models import QUICK
 
 FINE = Profile(
-    name="fine", description="", runtime="onnxruntime", threads=1, channel_multiple=4, storage_bits=(6, 4, 3, 2), block4=True
+    name="fine",
+    description="",
+    runtime="onnxruntime",
+    threads=1,
+    channel_multiple=4,
+    storage_bits=(6, 4, 3, 2),
+    block4=True,
 )
 
 
@@ -34,7 +42,9 @@ def fake_predictor(table: LatencyTable | None = None, network: FakeNetwork | Non
 
 
 def fake_ratio(recipe: Recipe, network: FakeNetwork | None = None) -> float:
-    """A device where a million multiplications take 0.8, in int8 0.32, a kernel 0.02, and every change of precision 0.03."""
+    """A device where a million multiplications take 0.8, in int8 0.32, a kernel 0.02, and every change of
+    precision 0.03.
+    """
     network = network or FakeNetwork()
 
     def time_of(recipe: Recipe) -> float:
@@ -56,7 +66,9 @@ def taught_predictor(count: int) -> LatencyPredictor:
 def test_forty_candidates_of_a_device_that_adds_up_tell_the_others():
     predictor = taught_predictor(40)
     recipes = random_recipes(predictor.space, 50, seed=1)
-    error = PredictionError.of([predictor.ratio(recipe) for recipe in recipes], [fake_ratio(recipe) for recipe in recipes])
+    error = PredictionError.of(
+        [predictor.ratio(recipe) for recipe in recipes], [fake_ratio(recipe) for recipe in recipes]
+    )
     assert error.kendall_tau > 0.95 and error.median < 0.02
 
 
@@ -99,7 +111,9 @@ def test_a_later_run_starts_from_what_was_measured(tmp_path):
     first.learn(first.space.uniform_int8(), 0.3, 0.01)
     second = fake_predictor(LatencyTable(tmp_path / "table.json"))
     assert second.count == 1 and second.knows(second.space.uniform_int8())
-    assert second.ratio(second.space.uniform_int8()) == pytest.approx(first.ratio(first.space.uniform_int8()), rel=1e-3)
+    assert second.ratio(second.space.uniform_int8()) == pytest.approx(
+        first.ratio(first.space.uniform_int8()), rel=1e-3
+    )
 
 
 def test_another_model_starts_from_what_the_device_told():
@@ -111,7 +125,9 @@ def test_another_model_starts_from_what_the_device_told():
     told, untold = fake_predictor(table, large), fake_predictor(network=large)
     recipes = random_recipes(told.space, 30, seed=2)
     errors = [
-        PredictionError.of([predictor.ratio(recipe) for recipe in recipes], [fake_ratio(recipe, large) for recipe in recipes])
+        PredictionError.of(
+            [predictor.ratio(recipe) for recipe in recipes], [fake_ratio(recipe, large) for recipe in recipes]
+        )
         for predictor in (told, untold)
     ]
     assert told.ratio(Recipe()) == pytest.approx(1.0, abs=0.01)
@@ -129,13 +145,17 @@ def test_the_problem_says_what_the_predictor_and_the_network_say(name):
         predictor.learn(recipe, draw.uniform(0.2, 1.0), 0.01)
     original = network.cost(Recipe()).weight_bytes
     problem = problem_of(space, network, predictor, original_bytes=original + 1000)
-    assert [slot.name for slot in problem.slots] == [name for name in space.parameters(Recipe()) if name != "recover"]
+    assert [slot.name for slot in problem.slots] == [
+        name for name in space.parameters(Recipe()) if name != "recover"
+    ]
     assert problem.size(problem.original) == pytest.approx(1.0)
     for recipe in random_recipes(space, 15, seed=4):
         levels = problem.levels_of(space.parameters(recipe))
         assert problem.canonical(levels) == levels
         assert problem.latency(levels) == pytest.approx(predictor.ratio(recipe), abs=1e-9)
-        assert problem.size(levels) == pytest.approx((network.cost(recipe).weight_bytes + 1000) / (original + 1000))
+        assert problem.size(levels) == pytest.approx(
+            (network.cost(recipe).weight_bytes + 1000) / (original + 1000)
+        )
 
 
 def test_levels_behind_a_removed_block_change_nothing():
@@ -154,11 +174,21 @@ def test_a_scope_that_would_be_too_large_holds_groups_at_their_original_level(mo
     monkeypatch.setattr("autocompress.search.latency.terms.LARGEST_SCOPE", 5)
     predictor = fake_predictor()
     held = {name for part in predictor.terms.parts for name in part.held}
-    assert held and max(part.states.size for part in predictor.terms.parts if "layer" in part.name and ">" not in part.name) <= 5
+    assert (
+        held
+        and max(
+            part.states.size
+            for part in predictor.terms.parts
+            if "layer" in part.name and ">" not in part.name
+        )
+        <= 5
+    )
 
 
 def test_a_learned_candidate_is_in_the_terms_within_a_moment():
-    predictor = LatencyPredictor(deep := FakeNetwork((16,) + 118 * (64,) + (10,)), SearchSpace.of(deep, PROFILE), LatencyTable())
+    predictor = LatencyPredictor(
+        deep := FakeNetwork((16,) + 118 * (64,) + (10,)), SearchSpace.of(deep, PROFILE), LatencyTable()
+    )
     for recipe in random_recipes(predictor.space, 40, seed=0):
         predictor.learn(recipe, 0.5, 0.01)
     start = time.thread_time()

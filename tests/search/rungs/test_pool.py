@@ -26,7 +26,9 @@ def test_a_half_written_line_and_levels_of_another_space_are_left_out(tmp_path):
     place = SimpleNamespace(path=tmp_path)
     Pool.open(place, PROBLEM).add((1, 1), 0.25)
     with (tmp_path / "r0.jsonl").open("a") as file:
-        file.write('{"levels": {"keep/b": 1}, "kl": 1.0}\n{"levels": {"keep/a": 9}, "kl": 1.0}\n{"levels": {"keep/a": 1}, "k')
+        file.write(
+            '{"levels": {"keep/b": 1}, "kl": 1.0}\n{"levels": {"keep/a": 9}, "kl": 1.0}\n{"levels": {"keep/a": 1}, "k'
+        )
     pool = Pool.open(place, PROBLEM)
     assert pool.found == {(1, 1): 0.25}
     pool.add((0, 0), 2.0)

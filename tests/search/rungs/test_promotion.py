@@ -15,7 +15,9 @@ def test_what_goes_up_is_not_dominated_and_adds_most_of_its_kind():
     front, vectors = random_vectors(6, seed=1), random_vectors(40)
     gains = [hypervolume([*front, vector]) - hypervolume(front) for vector in vectors]
     adding = [index for index in range(40) if gains[index] > 1e-6]
-    best = {index for index in adding if not any(dominates(vectors[other], vectors[index]) for other in adding)}
+    best = {
+        index for index in adding if not any(dominates(vectors[other], vectors[index]) for other in adding)
+    }
     chosen = {promoted(vectors, front, turn=turn) for turn in range(3)}
     assert chosen <= best and max(best, key=lambda index: gains[index]) in chosen
 

@@ -57,17 +57,27 @@ def test_it_builds_what_would_be_built_here_and_goes_on_after_a_failure(process,
     assert [*(tmp_path / "cache").glob("check-*")] == []
     task = load_task("digits", {})
     here = Compressor(
-        task, Network.trace(task.model, task.example_inputs), CompressorOptions(seed=0), levels_dir=tmp_path / "levels"
+        task,
+        Network.trace(task.model, task.example_inputs),
+        CompressorOptions(seed=0),
+        levels_dir=tmp_path / "levels",
     )
     again = here.build(Recipe(recovery=SHORT), tmp_path / "out")
-    assert again.artifact.precision == built.artifact.precision and again.check.inputs[0].shape == built.check.inputs[0].shape
+    assert (
+        again.artifact.precision == built.artifact.precision
+        and again.check.inputs[0].shape == built.check.inputs[0].shape
+    )
 
 
 def test_a_killed_child_is_a_failure_that_may_be_tried_again(process):
     process.start(Recipe(recovery=SHORT))
     os.kill(process._process.pid, signal.SIGKILL)
     failed = result_of(process)
-    assert isinstance(failed, StageError) and (failed.stage, failed.kind, failed.retryable) == ("recover", "crash", True)
+    assert isinstance(failed, StageError) and (failed.stage, failed.kind, failed.retryable) == (
+        "recover",
+        "crash",
+        True,
+    )
 
 
 def told(process, *lines):
@@ -97,7 +107,9 @@ def test_looking_takes_no_longer_than_it_may_though_progress_is_told_all_the_tim
 ANSWER = {"seconds": {}, "builds": [{"check": "/nowhere/check.npz"}]}
 
 
-@pytest.mark.parametrize("line", ['{"seconds": {"bui', json.dumps(ANSWER)], ids=["half-a-line", "no-check-file"])
+@pytest.mark.parametrize(
+    "line", ['{"seconds": {"bui', json.dumps(ANSWER)], ids=["half-a-line", "no-check-file"]
+)
 def test_an_answer_that_cannot_be_read_is_a_crash(process, line):
     told(process, line)
     failed = process.poll()
@@ -106,7 +118,9 @@ def test_an_answer_that_cannot_be_read_is_a_crash(process, line):
 
 def test_its_end_is_that_of_the_processes_which_it_started(process):
     code = "import subprocess, sys, time; print(subprocess.Popen(['sleep', '100']).pid, flush=True); time.sleep(100)"
-    child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, start_new_session=True)
+    child = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
     grandchild = int(child.stdout.readline())
     process._process = child
     process.cancel()

@@ -67,7 +67,9 @@ def never(recipe):
     return None
 
 
-def climb(path, *, widths=WIDTHS, failing=never, broken=never, background=None, warm=(), guide=None, **options):
+def climb(
+    path, *, widths=WIDTHS, failing=never, broken=never, background=None, warm=(), guide=None, **options
+):
     """Searches, and returns the outcome of `run_search` with the evaluator and the scorer."""
     network = FakeNetwork(widths)
     evaluator, scorer = FakeEvaluator(network, failing=broken), FakeScorer(network, failing)
@@ -100,7 +102,10 @@ def test_nothing_is_measured_or_probed_twice_over_two_sessions(tmp_path):
     second = climb(tmp_path / "run", trials=10, recovery=False)
     measured = first.evaluator.evaluated + second.evaluator.evaluated
     assert len(measured) == len(set(measured)) == 10
-    probed = [json.dumps(json.loads(line)["levels"]) for line in (tmp_path / "run" / "r0.jsonl").read_text().splitlines()]
+    probed = [
+        json.dumps(json.loads(line)["levels"])
+        for line in (tmp_path / "run" / "r0.jsonl").read_text().splitlines()
+    ]
     assert len(probed) == len(set(probed)) > 4
 
 
@@ -113,7 +118,13 @@ def test_a_finished_search_is_only_read_and_keeps_what_it_told(tmp_path):
 
 def test_limits_that_nothing_meets_end_the_search(tmp_path, monkeypatch):
     monkeypatch.setattr("autocompress.search.rungs.rung_search.MAX_SCREENED", 20)
-    done = climb(tmp_path / "run", trials=None, budget_s=60.0, recovery=False, constraints=Constraints(max_size_bytes=100))
+    done = climb(
+        tmp_path / "run",
+        trials=None,
+        budget_s=60.0,
+        recovery=False,
+        constraints=Constraints(max_size_bytes=100),
+    )
     assert done.status == "finished" and done.run["elapsed_s"] < 50 and done.run["front"] == []
 
 
@@ -188,7 +199,10 @@ def test_limits_are_the_corner_of_the_box_that_counts(tmp_path):
 
 
 def test_a_board_that_comes_back_brings_its_limits_to_what_is_proposed(tmp_path):
-    network, own = FakeNetwork(WIDTHS), Constraints(max_size_bytes=FakeNetwork(WIDTHS).cost(Recipe()).weight_bytes // 6)
+    network, own = (
+        FakeNetwork(WIDTHS),
+        Constraints(max_size_bytes=FakeNetwork(WIDTHS).cost(Recipe()).weight_bytes // 6),
+    )
     gone = Failure(trial=0, stage="measure", kind="device", message="no route", retryable=True)
 
     class Away(FakeEvaluator):
@@ -199,12 +213,16 @@ def test_a_board_that_comes_back_brings_its_limits_to_what_is_proposed(tmp_path)
     class BackAfterSix(FakeFinalists):
         def catch_up(self, evaluations, *, progress, time_left):
             for index, seen in enumerate(evaluations if len(evaluations) >= 6 else ()):
-                there = OnTarget(artifact=seen.artifact, validation=seen.validation, drop=seen.drop, latency=seen.latency)
+                there = OnTarget(
+                    artifact=seen.artifact, validation=seen.validation, drop=seen.drop, latency=seen.latency
+                )
                 evaluations[index] = replace(seen, further={"edge": there})
 
     strategy = RungSearch(open_guide=guide_maker(network, FakeScorer(network)))
     with RunDirectory.open(tmp_path / "run", CONFIG) as directory:
-        search = make_search(directory, Away(network), trials=16, recovery=False, strategy=strategy, further={"edge": own})
+        search = make_search(
+            directory, Away(network), trials=16, recovery=False, strategy=strategy, further={"edge": own}
+        )
         search.finalists = BackAfterSix()
         search.evaluator.availability.gone("edge", "no route")
         search.evaluator.availability.ask_all()  # it is due after every candidate
@@ -255,7 +273,9 @@ def test_recovery_beside_the_search_is_measured_when_it_is_ready(tmp_path):
     background = FakeBackground(SimpleNamespace(seconds={"recover": 5.0}))
     done = climb(tmp_path / "run", trials=12, background=background)
     recovered = [recipe for recipe in recipes_of(done.run) if recipe.recovery]
-    assert recovered and {recipe.digest for recipe in recovered} <= {recipe.digest for recipe in background.started}
+    assert recovered and {recipe.digest for recipe in recovered} <= {
+        recipe.digest for recipe in background.started
+    }
     assert json.loads((tmp_path / "run" / "time.json").read_text())["recovery beside the search"] >= 5.0
 
 
@@ -322,7 +342,9 @@ def test_with_a_number_of_trials_every_third_recovery_is_longer_and_rungs_are_co
     done = climb(tmp_path / "run", trials=24)
     steps = [recipe.recovery.steps for recipe in recipes_of(done.run) if recipe.recovery]
     assert steps[:4] == [250, 250, 600, 250]
-    assert done.run["rungs"]["r2"]["count"] == steps.count(250) and done.run["rungs"]["r3"]["count"] == steps.count(600)
+    assert done.run["rungs"]["r2"]["count"] == steps.count(250) and done.run["rungs"]["r3"][
+        "count"
+    ] == steps.count(600)
 
 
 def test_every_level_has_a_label():

@@ -83,7 +83,9 @@ def test_no_time_at_all_measures_nothing_and_still_has_losses(tmp_path):
     assert not probe.asked and not found.measured and min(found.losses(SPACE)["precision/a"][1:]) > 0
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"schema_version": 1, "measured": {"x": -1}, "failed": []}', '{"schema_version": 0}'])
+@pytest.mark.parametrize(
+    "text", ["{", "[]", '{"schema_version": 1, "measured": {"x": -1}, "failed": []}', '{"schema_version": 0}']
+)
 def test_a_damaged_file_is_started_anew(text, tmp_path):
     (tmp_path / "sensitivity.json").write_text(text)
     assert len(measured(FakeProbe(), tmp_path / "sensitivity.json").measured) == len(plan_changes(SPACE))
@@ -99,10 +101,15 @@ def test_a_recipe_that_failed_is_not_tried_again(tmp_path):
 
 def test_a_folder_that_cannot_be_written_is_done_without(tmp_path, caplog):
     (tmp_path / "levels").write_text("a file in the way")
-    assert measured(FakeProbe(), tmp_path / "levels" / "sensitivity.json").complete and "cannot be kept" in caplog.text
+    assert (
+        measured(FakeProbe(), tmp_path / "levels" / "sensitivity.json").complete
+        and "cannot be kept" in caplog.text
+    )
 
 
-@pytest.mark.parametrize("values", [{}, {0: 0.5}, dict.fromkeys(range(20), 0.0), {n: 1e3 / (n + 1) for n in range(20)}])
+@pytest.mark.parametrize(
+    "values", [{}, {0: 0.5}, dict.fromkeys(range(20), 0.0), {n: 1e3 / (n + 1) for n in range(20)}]
+)
 def test_losses_are_finite_and_rise_with_coarseness(values):
     planned = plan_changes(SPACE)
     known = {planned[n].digest: value for n, value in values.items() if n < len(planned)}

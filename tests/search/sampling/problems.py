@@ -40,9 +40,13 @@ def chain(layers: int, levels: int = 6, *, seed: int = 0) -> Problem:
     slots = tuple(Slot(name=f"precision/{i}", levels=levels, original=0) for i in range(layers))
     ratios = np.linspace(1.0, 0.15, levels)
     sizes, latencies = (values / values.sum() for values in 10 ** rng.uniform(-1, 0, (2, layers)))
-    terms = [Term(scope=(i,), size=sizes[i] * ratios, latency=latencies[i] * ratios**0.7) for i in range(layers)]
+    terms = [
+        Term(scope=(i,), size=sizes[i] * ratios, latency=latencies[i] * ratios**0.7) for i in range(layers)
+    ]
     switch = 0.2 / layers * (1 - np.eye(levels))
-    terms += [Term(scope=(i, i + 1), size=np.zeros((levels, levels)), latency=switch) for i in range(layers - 1)]
+    terms += [
+        Term(scope=(i, i + 1), size=np.zeros((levels, levels)), latency=switch) for i in range(layers - 1)
+    ]
     return Problem(slots=slots, terms=tuple(terms))
 
 

@@ -6,12 +6,18 @@ from autocompress.search.sampling.solve import Solver, additive_loss
 from autocompress.tests.search.sampling.problems import chain, every, random_losses
 
 
-@pytest.mark.parametrize("bounds", [Bounds(max_latency=0.6), Bounds(max_size=0.5), Bounds(max_latency=0.7, max_size=0.6)])
+@pytest.mark.parametrize(
+    "bounds", [Bounds(max_latency=0.6), Bounds(max_size=0.5), Bounds(max_latency=0.7, max_size=0.6)]
+)
 def test_constrained_solutions_keep_the_limits_and_come_close_to_the_best(bounds):
     problem = chain(7, 3)
     losses = random_losses(problem, 7)
     found = constrained(Solver(problem), losses, bounds)
-    feasible = [c for c in every(problem) if problem.latency(c) <= bounds.max_latency and problem.size(c) <= bounds.max_size]
+    feasible = [
+        c
+        for c in every(problem)
+        if problem.latency(c) <= bounds.max_latency and problem.size(c) <= bounds.max_size
+    ]
     assert found in feasible
     spread = sorted(additive_loss(problem, losses, candidate) for candidate in feasible)
     assert additive_loss(problem, losses, found) <= spread[len(spread) // 20]

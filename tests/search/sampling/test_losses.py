@@ -8,7 +8,9 @@ from autocompress.tests.search.sampling.problems import chain, random_losses, ra
 
 
 def table_of(problem, losses):
-    return LossTable(problem, {slot.name: list(loss) for slot, loss in zip(problem.slots, losses, strict=True)})
+    return LossTable(
+        problem, {slot.name: list(loss) for slot, loss in zip(problem.slots, losses, strict=True)}
+    )
 
 
 def draws(problem, count, seed):
@@ -47,7 +49,9 @@ def test_absurd_observations_neither_diverge_nor_change_the_order_of_levels():
     rng = np.random.default_rng(0)
     for levels in draws(problem, 300, 1):
         table.observe(levels, float(10 ** rng.uniform(-9, 9)))
-    assert all((np.diff(loss) > 0).all() and np.isfinite(loss).all() for loss in (*table.losses, *table.drawn(rng)))
+    assert all(
+        (np.diff(loss) > 0).all() and np.isfinite(loss).all() for loss in (*table.losses, *table.drawn(rng))
+    )
     assert 0 < table.loss((3,) * 12) < 1e12
 
 

@@ -21,7 +21,9 @@ def small_losses(problem, seed, total=0.3):
 
 
 def proposer(problem, losses, **options):
-    table = LossTable(problem, {slot.name: list(loss) for slot, loss in zip(problem.slots, losses, strict=True)})
+    table = LossTable(
+        problem, {slot.name: list(loss) for slot, loss in zip(problem.slots, losses, strict=True)}
+    )
     return Proposer(problem, table, **{"seed": 0, **options})
 
 
@@ -78,7 +80,9 @@ def test_every_single_change_adds_what_its_table_says(seed):
 def test_many_costs_and_canonical_levels_are_those_of_the_problem():
     problem = random_problem(2)
     costs, levels = Costs(problem), np.array(every(problem))
-    assert costs.canonical(levels).tolist() == [list(problem.canonical(tuple(row))) for row in levels.tolist()]
+    assert costs.canonical(levels).tolist() == [
+        list(problem.canonical(tuple(row))) for row in levels.tolist()
+    ]
     assert costs.many(levels[::9]) == pytest.approx(
         np.array([[problem.size(tuple(r)), problem.latency(tuple(r))] for r in levels[::9]])
     )
@@ -119,7 +123,10 @@ def test_switches_and_learning_beat_dynamic_programming_alone_on_a_wrong_table()
     problem, rng = chain(24), np.random.default_rng(1)
     true = small_losses(problem, 1)
     wrong = [loss * np.exp(rng.normal(0, 0.8)) for loss in true]
-    found = {s: hypervolume(searched(proposer(problem, wrong, switches=s), problem, true, 80)) for s in (True, False)}
+    found = {
+        s: hypervolume(searched(proposer(problem, wrong, switches=s), problem, true, 80))
+        for s in (True, False)
+    }
     assert found[True] > 1.02 * found[False]
 
 
@@ -129,7 +136,9 @@ def test_limits_steer_proposals_into_their_box():
     free = searched(proposer(problem, true), problem, true, 40)
     limits = (0.5, 1.0, 0.6)
     steered = searched(proposer(problem, true, limits=limits), problem, true, 40)
-    inside = [sum(bool((np.array(vector) <= limits).all()) for vector in vectors) for vectors in (free, steered)]
+    inside = [
+        sum(bool((np.array(vector) <= limits).all()) for vector in vectors) for vectors in (free, steered)
+    ]
     assert inside[1] >= 25 > 2 * inside[0], inside
 
 
@@ -140,7 +149,9 @@ def test_limits_that_come_later_steer_what_is_proposed_from_then_on():
     free = searched(made, problem, true, 40)
     made.limit(limits)
     steered = searched(made, problem, true, 40)
-    inside = [sum(bool((np.array(vector) <= limits).all()) for vector in vectors) for vectors in (free, steered)]
+    inside = [
+        sum(bool((np.array(vector) <= limits).all()) for vector in vectors) for vectors in (free, steered)
+    ]
     assert inside[1] >= 25 > 2 * inside[0], inside
 
 

@@ -26,7 +26,11 @@ def sampler(seed=0):
 
 def study_of(made=None, storage=None):
     return optuna.create_study(
-        directions=["minimize"] * 3, sampler=made or sampler(), storage=storage, study_name="s", load_if_exists=True
+        directions=["minimize"] * 3,
+        sampler=made or sampler(),
+        storage=storage,
+        study_name="s",
+        load_if_exists=True,
     )
 
 
@@ -141,7 +145,11 @@ def test_trials_of_other_parameters_are_ignored():
     made = sampler()
     study = study_of(made)
     other = {name: optuna.distributions.IntDistribution(0, 9) for name in ("width", "precision/0")}
-    study.add_trial(optuna.create_trial(params={"width": 3, "precision/0": 9}, distributions=other, values=[0.1, 0.2, 0.3]))
+    study.add_trial(
+        optuna.create_trial(
+            params={"width": 3, "precision/0": 9}, distributions=other, values=[0.1, 0.2, 0.3]
+        )
+    )
     assert suggest(study.ask())
     assert made._learned == set()
 

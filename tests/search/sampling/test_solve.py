@@ -9,7 +9,10 @@ WEIGHTS = np.array([[1.0, 0.0, 0.0], [1.0, 0.3, 0.1], [1.0, 3.0, 0.0], [1.0, 0.5
 
 
 def objective(problem, losses, levels, weights):
-    return float(weights @ np.array([additive_loss(problem, losses, levels), problem.latency(levels), problem.size(levels)]))
+    return float(
+        weights
+        @ np.array([additive_loss(problem, losses, levels), problem.latency(levels), problem.size(levels)])
+    )
 
 
 @pytest.mark.parametrize("seed", range(12))

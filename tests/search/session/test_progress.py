@@ -9,7 +9,14 @@ import pytest
 from autocompress.compress.recipe import Recipe
 from autocompress.results.evaluation import Failure
 from autocompress.search.session.interrupt import Interrupts
-from autocompress.search.session.progress import FrontRow, LiveProgress, PlainProgress, Status, _thinned, make_progress
+from autocompress.search.session.progress import (
+    FrontRow,
+    LiveProgress,
+    PlainProgress,
+    Status,
+    _thinned,
+    make_progress,
+)
 from autocompress.search.session.status import outcome_line, status_of
 from autocompress.tests.search.fakes import evaluation
 from autocompress.tests.search.test_result import FAST, result
@@ -32,7 +39,10 @@ def test_plain_progress_prints_a_line_for_each_trial():
     progress = PlainProgress(stream)
     progress.stage("building")
     progress.finished("trial 1: fine", STATUS)
-    assert stream.getvalue() == "trial 1: fine  [3 measured, 1 failed, 1 on the front, hypervolume 0.200, 1 min 30 s left]\n"
+    assert (
+        stream.getvalue()
+        == "trial 1: fine  [3 measured, 1 failed, 1 on the front, hypervolume 0.200, 1 min 30 s left]\n"
+    )
 
 
 def test_live_progress_shows_stage_time_left_and_front():
@@ -43,7 +53,9 @@ def test_live_progress_shows_stage_time_left_and_front():
     console = Console(width=100, file=io.StringIO())
     console.print(progress._render())
     shown = console.file.getvalue()
-    assert all(text in shown for text in ("trial 4: recover 10/250", "1 min 30 s left", "91.00 %", "0.500", "0.250"))
+    assert all(
+        text in shown for text in ("trial 4: recover 10/250", "1 min 30 s left", "91.00 %", "0.500", "0.250")
+    )
 
 
 def test_progress_is_plain_where_stderr_is_no_terminal():
@@ -63,9 +75,20 @@ def test_a_trials_line_tells_limits_that_it_exceeds():
     assert outcome_line(evaluation(0, Recipe()), result(FAST)).startswith("trial 0 (original)")
 
 
-@pytest.mark.parametrize(("budget_s", "trials", "left_s"), [(60.0, None, 40.0), (None, 4, 20.0), (None, None, None)])
+@pytest.mark.parametrize(
+    ("budget_s", "trials", "left_s"), [(60.0, None, 40.0), (None, 4, 20.0), (None, None, None)]
+)
 def test_the_time_left_follows_from_the_budget_or_the_trials(budget_s, trials, left_s):
-    status = status_of(result(FAST), failed=0, screened=0, elapsed_s=20.0, budget_s=budget_s, trials=trials, front=[FAST], time={})
+    status = status_of(
+        result(FAST),
+        failed=0,
+        screened=0,
+        elapsed_s=20.0,
+        budget_s=budget_s,
+        trials=trials,
+        front=[FAST],
+        time={},
+    )
     assert status.left_s == left_s
 
 
@@ -121,7 +144,9 @@ def test_the_handlers_are_given_back():
 
 def test_live_progress_shows_where_the_time_went():
     progress = LiveProgress()
-    progress.finished("trial 1: fine", replace(STATUS, time={"validation": 20.0, "recovery": 79.5, "build": 0.5}))
+    progress.finished(
+        "trial 1: fine", replace(STATUS, time={"validation": 20.0, "recovery": 79.5, "build": 0.5})
+    )
     console = Console(width=100, record=True, file=io.StringIO())
     console.print(progress._render())
     assert "time: recovery 80 %, validation 20 %" in console.export_text()

@@ -83,7 +83,9 @@ def test_every_level_is_legal_on_a_target_or_ruled_out_with_a_reason():
     ],
 )
 def test_the_reason_says_what_the_target_lacks(target, levels, reason):
-    assert (levels, reason) in [(found.levels, found.reason) for found in ruled_out_levels(load_profile(target))]
+    assert (levels, reason) in [
+        (found.levels, found.reason) for found in ruled_out_levels(load_profile(target))
+    ]
 
 
 def test_what_a_profile_leaves_out_itself_is_told_as_such():
@@ -130,10 +132,14 @@ def test_latency_terms_say_the_same_as_the_predictor_for_every_mix_of_precisions
     choices = ("float32", "float16", "fp8", "int8", "int8_24")
     for shift in range(5):
         wanted = {name: choices[(at + shift) % 5] for at, name in enumerate(names)}
-        mixed = Recipe(precision={name: found for name, found in wanted.items() if found in space.precisions[name][1:]})
+        mixed = Recipe(
+            precision={name: found for name, found in wanted.items() if found in space.precisions[name][1:]}
+        )
         levels = problem.levels_of(space.parameters(mixed))
         assert problem.latency(levels) == pytest.approx(predictor.ratio(mixed))
-        assert problem.size(levels) == pytest.approx(network.cost(mixed).weight_bytes / network.cost(Recipe()).weight_bytes)
+        assert problem.size(levels) == pytest.approx(
+            network.cost(mixed).weight_bytes / network.cost(Recipe()).weight_bytes
+        )
     assert predictor.ratio(space.uniform("float16")) == pytest.approx(0.6, rel=0.1)
     assert predictor.ratio(space.uniform("int8_24")) < predictor.ratio(space.uniform("int8"))
 
@@ -155,7 +161,9 @@ def test_latency_terms_say_the_same_as_the_predictor_for_every_mix_of_precisions
 )
 def test_tensors_are_converted_where_classes_meet(before, after, first, kernels):
     found = boundary_features(before, after, first, 2.0)
-    assert {name.removesuffix(" kernel"): count for name, count in found.items() if name.endswith("kernel")} == kernels
+    assert {
+        name.removesuffix(" kernel"): count for name, count in found.items() if name.endswith("kernel")
+    } == kernels
     assert all(found[f"{name} elements"] == 2.0 * count for name, count in kernels.items())
 
 
@@ -174,4 +182,8 @@ def test_where_int8_is_stored_in_float32_the_smallest_file_is_one_of_float16():
     network = Network.trace(model.build(), model.example_inputs()).stored_as("float32")
     space = SearchSpace.of(network, eight)
     smallest = replace(space.smallest(), precision=dict.fromkeys(space.precisions, "float16"))
-    assert space.smallest_bytes(network) <= network.cost(smallest).weight_bytes < network.cost(space.smallest()).weight_bytes
+    assert (
+        space.smallest_bytes(network)
+        <= network.cost(smallest).weight_bytes
+        < network.cost(space.smallest()).weight_bytes
+    )

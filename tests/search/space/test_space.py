@@ -143,7 +143,9 @@ def test_blocks_and_ranks_survive_their_way_through_the_parameters():
 def test_a_block_inside_a_removed_one_is_no_entry_of_the_recipe():
     blocks = {"inner": ("a",), "outer": ("a", "b")}
     space = SearchSpace(groups=(), precisions={"a": ("float32", "int8")}, blocks=blocks, ruled_out={})
-    assert space.canonical(Recipe(skip=("inner", "outer"), precision={"a": "int8"})) == Recipe(skip=("outer",))
+    assert space.canonical(Recipe(skip=("inner", "outer"), precision={"a": "int8"})) == Recipe(
+        skip=("outer",)
+    )
 
 
 @pytest.mark.parametrize(("share", "level"), [(0.75, 24), (0.5, 16), (0.9, 32), (0.01, 8), (0.625, 24)])

@@ -18,7 +18,9 @@ def space_like(run, *, wider=1, precisions=INT4):
         )
         for group in run["groups"]
     )
-    return SearchSpace(groups=groups, precisions={layer["name"]: precisions for layer in run["layers"]}, ruled_out={})
+    return SearchSpace(
+        groups=groups, precisions={layer["name"]: precisions for layer in run["layers"]}, ruled_out={}
+    )
 
 
 def test_recipes_of_the_same_space_come_back_without_their_recovery():
@@ -32,7 +34,9 @@ def test_recipes_of_the_same_space_come_back_without_their_recovery():
 def test_channels_of_a_wider_model_keep_their_share():
     run = sample_run()
     narrow, wide = (warm_recipes(run, space_like(run, wider=wider)) for wider in (1, 2))
-    assert [{name: 2 * count for name, count in recipe.keep.items()} for recipe in narrow] == [recipe.keep for recipe in wide]
+    assert [{name: 2 * count for name, count in recipe.keep.items()} for recipe in narrow] == [
+        recipe.keep for recipe in wide
+    ]
 
 
 def test_a_precision_that_is_not_there_becomes_the_nearest_of_the_same_arithmetic():

@@ -1,12 +1,15 @@
-"""A stand-in for TensorRT's Python module: ONNX Runtime computes, libcuda.so.1 (cuda.c) queues. It has what the real one has.
+"""A stand-in for TensorRT's Python module: ONNX Runtime computes, libcuda.so.1 (cuda.c) queues. It has what
+the real one has.
 
-`api` makes a version: which flags exist, how types are decided, how the inspector writes its JSON. It is as unkind as the real
-one may be: weak typing calls every tensor float32 that has no type by itself, float16 is taken wherever it is allowed, a missing
-flag, a wrong zero point or a dynamic dimension is an error, and no two builds choose the same tactics without a timing cache.
+`api` makes a version: which flags exist, how types are decided, how the inspector writes its JSON. It is as
+unkind as the real one may be: weak typing calls every tensor float32 that has no type by itself, float16 is
+taken wherever it is allowed, a missing flag, a wrong zero point or a dynamic dimension is an error, and no
+two builds choose the same tactics without a timing cache.
 
-The parser of 8 does what onnx-tensorrt's does: commit ba6a4fb34fdeaa3613bf981610c657e7b663a699 (8.6, builtin_op_importers.cpp), and
-docs/operators.md of 8.5. It takes every opset, and reads what opset 18 changed as if it were older: `read_as_eight`. A constant of
-int8 is refused as 8.2 and 8.4 do (NVIDIA/TensorRT#2163); the guides of 8.5 and 8.6 want float32, but nobody saw here what they do.
+The parser of 8 does what onnx-tensorrt's does: commit ba6a4fb34fdeaa3613bf981610c657e7b663a699 (8.6,
+builtin_op_importers.cpp), and docs/operators.md of 8.5. It takes every opset, and reads what opset 18 changed
+as if it were older: `read_as_eight`. A constant of int8 is refused as 8.2 and 8.4 do (NVIDIA/TensorRT#2163);
+the guides of 8.5 and 8.6 want float32, but nobody saw here what they do.
 """
 
 import ctypes
@@ -22,14 +25,30 @@ import onnxruntime as ort
 from onnx import TensorProto, numpy_helper
 
 WORK = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
-TYPES = {"CAST": "Cast", "IDENTITY": "Identity", "QUANTIZE": "QuantizeLinear", "DEQUANTIZE": "DequantizeLinear"}
+TYPES = {
+    "CAST": "Cast",
+    "IDENTITY": "Identity",
+    "QUANTIZE": "QuantizeLinear",
+    "DEQUANTIZE": "DequantizeLinear",
+}
 LAYERS = {
-    **{"Conv": "CONVOLUTION", "MatMul": "MATRIX_MULTIPLY", "Relu": "ACTIVATION", "ReduceMean": "REDUCE", "Softmax": "SOFTMAX"},
+    **{
+        "Conv": "CONVOLUTION",
+        "MatMul": "MATRIX_MULTIPLY",
+        "Relu": "ACTIVATION",
+        "ReduceMean": "REDUCE",
+        "Softmax": "SOFTMAX",
+    },
     **{onnx: kind for kind, onnx in TYPES.items()},
 }
 # Operators without an importer, of those that this project may write.
 LACKING = {(8, 5): {"LayerNormalization", "GroupNormalization", "Gelu", "Mish"}, (8, 6): {"Gelu", "Mish"}}
-KINDS = {TensorProto.FLOAT: "FLOAT", TensorProto.FLOAT16: "HALF", TensorProto.INT8: "INT8", TensorProto.INT32: "INT32"}
+KINDS = {
+    TensorProto.FLOAT: "FLOAT",
+    TensorProto.FLOAT16: "HALF",
+    TensorProto.INT8: "INT8",
+    TensorProto.INT32: "INT32",
+}
 WORDS = {"FLOAT": "FP32", "HALF": "FP16", "INT8": "Int8"}
 MAGIC = b"fake-engine "
 
@@ -121,7 +140,11 @@ class Network:
         self._inputs = [Tensor(self, item) for item in model.graph.input if item.name not in stored]
         self._layers = [Layer(self, node) for node in model.graph.node]
         self._outputs = [SimpleNamespace(name=item.name) for item in model.graph.output]
-        self.num_inputs, self.num_outputs, self.num_layers = len(self._inputs), len(self._outputs), len(self._layers)
+        self.num_inputs, self.num_outputs, self.num_layers = (
+            len(self._inputs),
+            len(self._outputs),
+            len(self._layers),
+        )
 
     def get_input(self, index):
         return self._inputs[index]
@@ -145,7 +168,10 @@ class Tensor:
 
     @property
     def shape(self):
-        return tuple(dim.dim_value if dim.HasField("dim_value") else -1 for dim in self._info.type.tensor_type.shape.dim)
+        return tuple(
+            dim.dim_value if dim.HasField("dim_value") else -1
+            for dim in self._info.type.tensor_type.shape.dim
+        )
 
     @shape.setter
     def shape(self, sizes):
@@ -173,7 +199,9 @@ class Layer:
         return SimpleNamespace(name=self._node.input[0])
 
     def get_output(self, index):
-        """Its type is told only where the layer has one by itself: everything else is float32 before strong typing."""
+        """Its type is told only where the layer has one by itself: everything else is float32 before strong
+        typing.
+        """
         kind = "FLOAT"
         if self._node.op_type == "Cast":
             kind = KINDS[next(item.i for item in self._node.attribute if item.name == "to")]
@@ -213,9 +241,16 @@ class OnnxParser:
             return False
         stored = {item.name: numpy_helper.to_array(item) for item in model.graph.initializer}
         for number, node in enumerate(model.graph.node):
-            if node.op_type in ("QuantizeLinear", "DequantizeLinear") and len(node.input) > 2 and stored[node.input[2]].any():
+            if (
+                node.op_type in ("QuantizeLinear", "DequantizeLinear")
+                and len(node.input) > 2
+                and stored[node.input[2]].any()
+            ):
                 self._errors.append(ParserError("Non-zero zero point is not supported.", number))
-            if node.op_type == "DequantizeLinear" and getattr(stored.get(node.input[0]), "dtype", None) == np.int32:
+            if (
+                node.op_type == "DequantizeLinear"
+                and getattr(stored.get(node.input[0]), "dtype", None) == np.int32
+            ):
                 self._errors.append(ParserError("Int32 input is not supported.", number))
             wrong = refused_by_eight(node, stored, self._network._numbers[:2])
             self._errors += [ParserError(wrong, number)] if wrong else []
@@ -249,7 +284,9 @@ def refused_pair(node, stored):
 
 
 def read_as_eight(model):
-    """The model that the parser of TensorRT 8 understands: without an error, it passes over what opset 18 made an input or new."""
+    """The model that the parser of TensorRT 8 understands: without an error, it passes over what opset 18
+    made an input or new.
+    """
     for node in model.graph.node:
         attributes = {item.name: onnx.helper.get_attribute_value(item) for item in node.attribute}
         if node.op_type.startswith("Reduce") and node.op_type != "ReduceSum" and "axes" not in attributes:
@@ -281,7 +318,9 @@ class Builder:
 
     def build_serialized_network(self, network, config):
         if any(size < 0 for index in range(network.num_inputs) for size in network.get_input(index).shape):
-            self._log.log(ILogger.ERROR, "Network has dynamic inputs, but no optimization profile has been defined.")
+            self._log.log(
+                ILogger.ERROR, "Network has dynamic inputs, but no optimization profile has been defined."
+            )
             return None
         layers = [network.get_layer(index) for index in range(network.num_layers)]
         try:
@@ -297,18 +336,32 @@ class Builder:
         if cache:
             cache.known[digest] = tactic
         detailed = config.profiling_verbosity == self._version.ProfilingVerbosity.DETAILED
-        head = {"version": self._version.__version__, "tactic": tactic, "detailed": detailed, "layers": described}
+        head = {
+            "version": self._version.__version__,
+            "tactic": tactic,
+            "detailed": detailed,
+            "layers": described,
+        }
         return IHostMemory(MAGIC + json.dumps(head).encode() + b"\n" + data)
 
     def _described(self, network, config, layers):
         """By layer: name, fused names, the type it computes in. ValueError when weak typing lacks a flag."""
-        kinds = {network.get_input(index).name: network.get_input(index).dtype.name for index in range(network.num_inputs)}
-        kinds.update({item.name: KINDS.get(item.data_type, "FLOAT") for item in network.model.graph.initializer})
+        kinds = {
+            network.get_input(index).name: network.get_input(index).dtype.name
+            for index in range(network.num_inputs)
+        }
+        kinds.update(
+            {item.name: KINDS.get(item.data_type, "FLOAT") for item in network.model.graph.initializer}
+        )
         quantized, described = set(), []
         for layer in layers:
             node = layer._node
             kind = kinds.get(node.input[0], "FLOAT") if node.input else "FLOAT"
-            output = kind if layer.type.name not in TYPES or node.op_type == "Identity" else layer.get_output(0).dtype.name
+            output = (
+                kind
+                if layer.type.name not in TYPES or node.op_type == "Identity"
+                else layer.get_output(0).dtype.name
+            )
             kinds[node.output[0]] = "FLOAT" if node.op_type == "DequantizeLinear" else output
             if node.op_type == "DequantizeLinear":
                 quantized.add(node.output[0])
@@ -322,7 +375,9 @@ class Builder:
         return described
 
     def _chosen(self, config, layer, kind, *, quantized):
-        """What weak typing makes of a layer: float16 wherever the flag allows it and no constraint forbids it."""
+        """What weak typing makes of a layer: float16 wherever the flag allows it and no constraint forbids
+        it.
+        """
         flags = config.set_flags
         if quantized and "INT8" not in flags:
             raise ValueError("Network has quantized layers, but the INT8 flag is not set.")
@@ -340,7 +395,9 @@ class Runtime:
     def deserialize_cuda_engine(self, plan):
         head, _, model = bytes(plan)[len(MAGIC) :].partition(b"\n")
         if not bytes(plan).startswith(MAGIC) or json.loads(head)["version"] != self._version.__version__:
-            self._log.log(ILogger.ERROR, "Serialization assertion plan->header.magicTag == rt::kPLAN_MAGIC_TAG failed.")
+            self._log.log(
+                ILogger.ERROR, "Serialization assertion plan->header.magicTag == rt::kPLAN_MAGIC_TAG failed."
+            )
             return None
         return self._version.engine(self._version, json.loads(head), model)
 
@@ -349,7 +406,9 @@ class ICudaEngine:
     def __init__(self, version, head, model):
         self._version, self._head, self._size = version, head, len(model)
         self._session = ort.InferenceSession(model, providers=["CPUExecutionProvider"])
-        feeds = {item.name: np.zeros(item.shape, self._numpy(item.type)) for item in self._session.get_inputs()}
+        feeds = {
+            item.name: np.zeros(item.shape, self._numpy(item.type)) for item in self._session.get_inputs()
+        }
         names = [item.name for item in self._session.get_outputs()]
         found = {**feeds, **dict(zip(names, self._session.run(None, feeds)))}
         self._tensors = {name: found[name] for name in reversed(found)}  # in no order that the model has
@@ -422,7 +481,9 @@ class IExecutionContext:
         self._engine, self._addresses, self._cuda = engine, {}, cuda()
         self._memory = ctypes.c_uint64()
         self._kernels = kernels
-        assert self._cuda.cuMemAlloc_v2(ctypes.byref(self._memory), ctypes.c_size_t(max(1, engine._size))) == 0
+        assert (
+            self._cuda.cuMemAlloc_v2(ctypes.byref(self._memory), ctypes.c_size_t(max(1, engine._size))) == 0
+        )
         self._work = WORK(lambda _: self._execute())  # the queue holds it by address
 
     def __del__(self):
@@ -475,7 +536,9 @@ class EngineInspector:
     def layers(self):
         described = self._head["layers"]
         first = described[0]["name"] if described else "y"
-        moving = self._layer(f"Reformatting CopyNode for Input Tensor 0 to {first}", "Reformat", "FLOAT", nodes=[])
+        moving = self._layer(
+            f"Reformatting CopyNode for Input Tensor 0 to {first}", "Reformat", "FLOAT", nodes=[]
+        )
         return [moving, *(self._computing(item) for item in described)]
 
     def _computing(self, item):
@@ -490,12 +553,23 @@ class EngineInspector:
     def _layer(self, name, kind, precision, *, nodes):
         if self._version.split_format:
             words = {"FLOAT": "Float", "HALF": "Half", "INT8": "Int8"}
-            tensor = {"Name": "t", "Dimensions": [1], "Datatype": words[precision], "Format": "(NHWC) Channel major format"}
+            tensor = {
+                "Name": "t",
+                "Dimensions": [1],
+                "Datatype": words[precision],
+                "Format": "(NHWC) Channel major format",
+            }
         else:
             text = f"Row major linear {WORDS[precision]} format"
             text = "Thirty-two wide channel vectorized row major Int8 format" if precision == "INT8" else text
             tensor = {"Name": "t", "Location": "Device", "Dimensions": [1], "Format/Datatype": text}
-        layer = {"Name": name, "LayerType": kind, "Inputs": [tensor], "Outputs": [tensor], "TacticName": self._head["tactic"]}
+        layer = {
+            "Name": name,
+            "LayerType": kind,
+            "Inputs": [tensor],
+            "Outputs": [tensor],
+            "TacticName": self._head["tactic"],
+        }
         if self._version.has_metadata:
             layer["Metadata"] = "\x1e".join(f"[ONNX Layer: {node}]" for node in nodes)
         return layer
@@ -509,10 +583,16 @@ def api(text, *, rtx=False):
         __version__=text,
         NetworkDefinitionCreationFlag=members(
             "NetworkDefinitionCreationFlag",
-            "STRONGLY_TYPED" if numbers >= (11,) else "EXPLICIT_BATCH STRONGLY_TYPED" if numbers >= (10,) else "EXPLICIT_BATCH",
+            "STRONGLY_TYPED"
+            if numbers >= (11,)
+            else "EXPLICIT_BATCH STRONGLY_TYPED"
+            if numbers >= (10,)
+            else "EXPLICIT_BATCH",
         ),
         BuilderFlag=members("BuilderFlag", "TF32 SPARSE_WEIGHTS" + weak),
-        DataType=members("DataType", "FLOAT HALF INT8 INT32 BOOL UINT8" + (" INT64 BF16 FP8" if numbers >= (9,) else "")),
+        DataType=members(
+            "DataType", "FLOAT HALF INT8 INT32 BOOL UINT8" + (" INT64 BF16 FP8" if numbers >= (9,) else "")
+        ),
         LayerType=members(
             "LayerType",
             "CONVOLUTION ACTIVATION ELEMENTWISE MATRIX_MULTIPLY IDENTITY QUANTIZE DEQUANTIZE CAST REDUCE SOFTMAX"
