@@ -233,9 +233,9 @@ class LevelDatabase:
             removal = self.removal(group)
             for count in counts if removal else ():
                 yield f"{name} at {count} channels"
-                removed = frozenset(
-                    group.units[unit].number for unit in removal.order[: group.channels - count]
-                )  # type: ignore[union-attr]
+                assert removal is not None
+                gone = removal.order[: group.channels - count]
+                removed = frozenset(group.units[unit].number for unit in gone)
                 for layer in self._layers:
                     if (
                         self.covers(layer)
