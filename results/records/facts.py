@@ -1,0 +1,307 @@
+"""What does not change while a search runs: the task, the targets, the layers and groups of the model."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, TypeVar, get_args
+
+from ...profiles import Environment
+from ...profiles.units import parse_drop
+from ..limits import Constraints
+from .reading import Fields, Unfit
+
+T = TypeVar("T")
+Direction = Literal["higher", "lower"]
+Unit = Literal["fraction", ""]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricFacts:
+    """The name of the metric, which direction is better, and whether it is a fraction."""
+
+    name: str
+    direction: Direction
+    unit: Unit
+
+    def drop(self, value: float, *, baseline: float) -> float:
+        """How much worse `value` is than `baseline`, in the metric's own unit; negative means better."""
+        return baseline - value if self.direction == "higher" else value - baseline
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON value whose keys are the fields."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, fields: Fields) -> "MetricFacts":
+        """The metric that `to_json` described."""
+        return fields.record(
+            lambda: cls(
+                name=fields.text("name"),
+                direction=fields.choice("direction", get_args(Direction)),
+                unit=fields.choice("unit", get_args(Unit)),
+            )
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskFacts:
+    """What a run says of its task: how it is loaded again, and what identifies it."""
+
+    name: str
+    metric: MetricFacts
+    spec: str
+    arguments: Mapping[str, str]
+    digest: str
+    preprocessing: Mapping[str, Any]
+    notes: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON value from which `from_json` makes an equal record."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, fields: Fields) -> "TaskFacts":
+        """The task that `to_json` described."""
+        return fields.record(
+            lambda: cls(
+                name=fields.text("name"),
+                metric=MetricFacts.from_json(fields.object("metric")),
+                spec=fields.text("spec"),
+                arguments=fields.each("arguments", lambda entries, name: entries.text(name)),
+                digest=fields.text("digest"),
+                preprocessing=fields.each("preprocessing", lambda entries, name: entries.value(name)),
+                notes=fields.texts("notes"),
+            )
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prediction:
+    """How a target's latencies were predicted: by what, how far off it was, and where quality was looked at."""
+
+    source: str
+    error: float | None
+    quality: str
+
+    @classmethod
+    def from_json(cls, fields: Fields) -> "Prediction":
+        """The record that `asdict` described."""
+        return fields.record(
+            lambda: cls(
+                source=fields.text("source"),
+                error=fields.maybe("error", fields.amount),
+                quality=fields.text("quality"),
+            )
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunTarget:
+    """One target of a run. `environment` is None while it was away from the start.
+
+    With a `prediction` nothing was measured on it.
+    """
+
+    name: str
+    profile_fingerprint: str
+    threads: int
+    runtime: str
+    runtime_options: Mapping[str, str]
+    batch: int
+    environment: Environment | None = None
+    constraints: Constraints = field(default_factory=Constraints)
+    prediction: Prediction | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON value from which `from_json` makes an equal record."""
+        return {
+            "name": self.name,
+            "profile_fingerprint": self.profile_fingerprint,
+            "threads": self.threads,
+            "runtime": self.runtime,
+            "runtime_options": dict(self.runtime_options),
+            "batch": self.batch,
+            "environment": self.environment.to_json() if self.environment else None,
+            "constraints": constraints_json(self.constraints),
+            "prediction": asdict(self.prediction) if self.prediction else None,
+        }
+
+    @classmethod
+    def from_json(cls, fields: Fields) -> "RunTarget":
+        """The target that `to_json` described."""
+        return fields.record(
+            lambda: cls(
+                name=fields.text("name"),
+                profile_fingerprint=fields.text("profile_fingerprint"),
+                threads=fields.whole("threads", least=1),
+                runtime=fields.text("runtime"),
+                runtime_options=fields.each("runtime_options", lambda entries, name: entries.text(name)),
+                batch=fields.whole("batch", least=1),
+                environment=fields.maybe("environment", lambda key: environment_from(fields.object(key))),
+                constraints=constraints_from(fields.object("constraints")),
+                prediction=fields.maybe("prediction", lambda key: Prediction.from_json(fields.object(key))),
+            )
+        )
+
+
+def constraints_json(constraints: Constraints) -> dict[str, Any]:
+    """The limits as the user gave them, a JSON value."""
+    return {
+        "max_drop": None if constraints.max_drop is None else str(constraints.max_drop),
+        "max_latency_s": constraints.max_latency_s,
+        "max_size_bytes": constraints.max_size_bytes,
+    }
+
+
+def constraints_from(fields: Fields) -> Constraints:
+    """The limits that `constraints_json` described."""
+    return fields.record(
+        lambda: Constraints(
+            max_drop=fields.maybe("max_drop", lambda key: parse_drop(fields.text(key))),
+            max_latency_s=fields.maybe("max_latency_s", fields.positive),
+            max_size_bytes=fields.maybe("max_size_bytes", lambda key: fields.whole(key, least=1)),
+        )
+    )
+
+
+def environment_from(fields: Fields) -> Environment:
+    """The environment that `Environment.to_json` described."""
+    return fields.record(
+        lambda: Environment(
+            cpu_model=fields.text("cpu_model"),
+            flags=fields.texts("flags"),
+            governor=fields.maybe("governor", fields.text),
+            threads=fields.whole("threads", least=1),
+            cores=tuple(_core(core, fields.at("cores")) for core in fields.numbers("cores")),
+            runtime=fields.text("runtime"),
+            runtime_version=fields.text("runtime_version"),
+            python_version=fields.text("python_version"),
+            os=fields.text("os"),
+            load_1m=_optional(fields, "load_1m", fields.amount),
+            clock_mhz=_optional(fields, "clock_mhz", fields.amount),
+            device=_optional(fields, "device", fields.text),
+            machine=_optional(fields, "machine", fields.text),
+            power_mode=_optional(fields, "power_mode", fields.text),
+            emulated=fields.flag("emulated") if fields.has("emulated") else False,
+        )
+    )
+
+
+def _optional(fields: Fields, key: str, read: Callable[[str], T]) -> T | None:
+    """The value of a key that older files do not have, or null in them."""
+    return fields.maybe(key, read) if fields.has(key) else None
+
+
+def _core(number: float, place: str) -> int:
+    if number < 0 or number != int(number):
+        raise Unfit(f"{place} must hold whole numbers of at least 0")
+    return int(number)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerFacts:
+    """A layer of the original model."""
+
+    name: str
+    kind: str
+    channels: int
+    macs: int
+    parameters: int
+
+    @classmethod
+    def from_json(cls, fields: Fields) -> "LayerFacts":
+        """The layer that `asdict` described."""
+        return fields.record(
+            lambda: cls(
+                name=fields.text("name"),
+                kind=fields.text("kind"),
+                channels=fields.whole("channels"),
+                macs=fields.whole("macs"),
+                parameters=fields.whole("parameters"),
+            )
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupFacts:
+    """A group of coupled channels, the layers that share it, and the channel counts that the search may keep."""
+
+    name: str
+    channels: int
+    layers: tuple[str, ...]
+    levels: tuple[int, ...]
+
+    @classmethod
+    def from_json(cls, fields: Fields) -> "GroupFacts":
+        """The group that `asdict` described."""
+        return fields.record(
+            lambda: cls(
+                name=fields.text("name"),
+                channels=fields.whole("channels", least=1),
+                layers=fields.texts("layers"),
+                levels=tuple(_core(level, fields.at("levels")) for level in fields.numbers("levels")),
+            )
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExclusionFacts:
+    """What stays whole, and why."""
+
+    name: str
+    reason: str
+
+    @classmethod
+    def from_json(cls, fields: Fields) -> "ExclusionFacts":
+        """The record that `asdict` described."""
+        return fields.record(lambda: cls(name=fields.text("name"), reason=fields.text("reason")))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFacts:
+    """Everything of a run that is known before its first candidate. There is at least one target."""
+
+    task: TaskFacts
+    targets: tuple[RunTarget, ...]
+    command: str
+    sampler: str
+    seed: int
+    layers: tuple[LayerFacts, ...] = ()
+    groups: tuple[GroupFacts, ...] = ()
+    excluded: tuple[ExclusionFacts, ...] = ()
+
+    def __post_init__(self) -> None:
+        names = [target.name for target in self.targets]
+        if not names or len(set(names)) < len(names):
+            raise ValueError("targets must hold at least one target, each name once.")
+
+    @property
+    def target_names(self) -> tuple[str, ...]:
+        """The names of the targets, in the order in which the user gave them."""
+        return tuple(target.name for target in self.targets)
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON value from which `from_json` makes an equal record."""
+        return {
+            "task": self.task.to_json(),
+            "targets": [target.to_json() for target in self.targets],
+            "command": self.command,
+            "sampler": self.sampler,
+            "seed": self.seed,
+            "layers": [asdict(layer) for layer in self.layers],
+            "groups": [asdict(group) for group in self.groups],
+            "excluded": [asdict(exclusion) for exclusion in self.excluded],
+        }
+
+    @classmethod
+    def taken_from(cls, fields: Fields) -> "RunFacts":
+        """The facts that `to_json` described, out of an object that holds more."""
+        return cls(
+            task=TaskFacts.from_json(fields.object("task")),
+            targets=tuple(RunTarget.from_json(item) for item in fields.objects("targets")),
+            command=fields.text("command"),
+            sampler=fields.text("sampler"),
+            seed=fields.whole("seed"),
+            layers=tuple(LayerFacts.from_json(item) for item in fields.objects("layers")),
+            groups=tuple(GroupFacts.from_json(item) for item in fields.objects("groups")),
+            excluded=tuple(ExclusionFacts.from_json(item) for item in fields.objects("excluded")),
+        )

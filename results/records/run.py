@@ -1,0 +1,308 @@
+"""Run: everything that a run has measured so far, and the rules that judge it. Frozen; front.json holds it.
+
+A run has one target or more. A candidate is judged by its worst numbers of all targets that measured the
+original; limits hold on each. `only` is the run on a single target, with that target's own front.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, Literal, get_args
+
+from ..front import drop_scale, hypervolume, non_dominated
+from ..limits import Limits
+from .facts import RunFacts, RunTarget
+from .latency import overlap
+from .point import Failure, Measured, Point
+from .progress import SearchFacts
+from .reading import Fields
+from .verification import Verification
+
+SCHEMA_VERSION = 3  # of front.json
+NEAREST_MISSES = 5
+
+Status = Literal["running", "finished", "interrupted"]
+Vector = tuple[float, float, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Excess:
+    """By how much a point exceeds a limit on the target where it does most: in the limit's unit and relative.
+
+    A negative one keeps the limit. The relative one counts drops in units of the objective space, others as a
+    share of the limit.
+    """
+
+    target: str
+    value: float
+    relative: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HistoryEntry:
+    """The normalized hypervolume after a trial, and the run's time in seconds."""
+
+    elapsed_s: float
+    trial: int
+    hypervolume: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """The measured points of a run, the original first, with all that reading them needs.
+
+    `uniform_int8` is the trial in which every layer is int8. `search` is what the strategy tells of its own
+    work; `verification` what the last `verify` measured, which is kept in a file of its own.
+    """
+
+    facts: RunFacts
+    points: tuple[Point, ...]
+    uniform_trial: int | None = None
+    status: Status = "running"
+    elapsed_s: float = 0.0
+    screened: int = 0
+    failures: tuple[Failure, ...] = ()
+    search: SearchFacts = field(default_factory=SearchFacts)
+    verification: Verification | None = None
+
+    def __post_init__(self) -> None:
+        trials = [point.trial for point in self.points]
+        if not trials or len(set(trials)) < len(trials):
+            raise ValueError("points must hold at least the original model, each trial once.")
+        if self.uniform_trial is not None and self.uniform_trial not in trials:
+            raise ValueError(f"uniform_trial {self.uniform_trial} is no trial of the points.")
+        for point in self.points:
+            if set(point.outcomes) - set(self.facts.target_names):
+                raise ValueError(f"trial {point.trial} names a target that the run does not have.")
+            if point.finetuned and point.finetuned.of not in trials:
+                raise ValueError(f"trial {point.trial} was made of a trial that the run does not have.")
+
+    # --- points and targets
+
+    @property
+    def baseline(self) -> Point:
+        """The original model."""
+        return self.points[0]
+
+    @property
+    def uniform_int8(self) -> Point | None:
+        """The point in which every layer is int8, when it was measured."""
+        return None if self.uniform_trial is None else self.point(self.uniform_trial)
+
+    @property
+    def target_names(self) -> tuple[str, ...]:
+        """The targets that measured the original, in the user's order. The others are away still."""
+        return tuple(name for name in self.facts.target_names if name in self.baseline.measured)
+
+    @property
+    def targets(self) -> tuple[RunTarget, ...]:
+        """What is known of them."""
+        return tuple(target for target in self.facts.targets if target.name in self.baseline.measured)
+
+    @property
+    def waiting(self) -> dict[str, int]:
+        """By target, how many points wait to be measured there; targets without any are left out."""
+        counts: dict[str, int] = {}
+        for point in self.points:
+            for name in point.waiting:
+                counts[name] = counts.get(name, 0) + 1
+        return counts
+
+    @cached_property
+    def _by_trial(self) -> Mapping[int, Point]:
+        return {point.trial: point for point in self.points}
+
+    def point(self, trial: int) -> Point:
+        """The point of a trial. KeyError when it was not measured."""
+        return self._by_trial[trial]
+
+    def origin_of(self, point: Point) -> Point:
+        """The trial that a fine-tuned point was made of; any other point itself."""
+        return self.point(point.finetuned.of) if point.finetuned else point
+
+    def only(self, target: str) -> "Run":
+        """The run as a search for this target alone would have it, without what is missing there."""
+        if self.facts.target_names == (target,):
+            return self
+        own = next(item for item in self.facts.targets if item.name == target)
+        points = tuple(
+            replace(point, outcomes={target: point.outcomes[target]})
+            for point in self.points
+            if target in point.measured
+        )
+        there = {point.trial for point in points}
+        return replace(
+            self,
+            facts=replace(self.facts, targets=(own,)),
+            points=tuple(p for p in points if p.finetuned is None or p.finetuned.of in there),
+            uniform_trial=self.uniform_trial if self.uniform_trial in there else None,
+        )
+
+    # --- rules
+
+    @cached_property
+    def drop_scale(self) -> float:
+        """The drop that ends the objective space, in the metric's unit."""
+        return drop_scale(
+            self.facts.task.metric.unit, self._original(self.target_names[0]).quality.validation
+        )
+
+    @cached_property
+    def limits(self) -> dict[str, Limits]:
+        """By target, the user's limits in the metric's unit, seconds and bytes."""
+        return {
+            target.name: target.constraints.limits(self._original(target.name).quality.validation)
+            for target in self.targets
+        }
+
+    def _original(self, target: str) -> Measured:
+        return self.baseline.measured[target]
+
+    def measured(self, point: Point) -> dict[str, Measured]:
+        """By target that measured the original, what the point is where it has a latency."""
+        return {name: item for name, item in point.measured.items() if name in self.baseline.measured}
+
+    def complete(self, point: Point) -> bool:
+        """Whether the point has a latency on every target that measured the original."""
+        return len(self.measured(point)) == len(self.target_names)
+
+    def vector(self, point: Point) -> Vector:
+        """(normalized drop, size ratio, latency ratio), all minimized; each on the target where it is worst."""
+        measured = self.measured(point)
+        return (
+            max(item.drop for item in measured.values()) / self.drop_scale,
+            max(self.size_ratio(item, name) for name, item in measured.items()),
+            max(item.latency.ratio for item in measured.values()),
+        )
+
+    def size_ratio(self, measured: Measured, target: str) -> float:
+        """The size of a file relative to the original's on the same target."""
+        return measured.artifact.size_bytes / self._original(target).artifact.size_bytes
+
+    def excess(self, point: Point, limits: Mapping[str, Limits] | None = None) -> dict[str, Excess]:
+        """By name of each limit that is set, the excess on the target where it is worst. `limits`: other
+        ones.
+        """
+        worst: dict[str, Excess] = {}
+        for target, item in self.measured(point).items():
+            own = (self.limits if limits is None else limits)[target]
+            values = own.excess(
+                drop=item.drop, latency_s=item.latency.seconds, size_bytes=item.artifact.size_bytes
+            )
+            relative = own.relative(values, drop_unit=self.drop_scale)
+            for name, value in values.items():
+                if name not in worst or worst[name].relative < relative[name]:
+                    worst[name] = Excess(target=target, value=value, relative=relative[name])
+        return worst
+
+    def violations(self, point: Point, limits: Mapping[str, Limits] | None = None) -> dict[str, Excess]:
+        """The excess over each limit that the point breaks; empty when it keeps all."""
+        return {name: item for name, item in self.excess(point, limits).items() if item.value > 0}
+
+    def feasible(self, point: Point) -> bool:
+        """Whether the point breaks no limit and is missing on no target."""
+        return self.complete(point) and not self.violations(point)
+
+    @cached_property
+    def front(self) -> tuple[Point, ...]:
+        """The feasible points that no feasible one dominates, the fastest first."""
+        members = non_dominated([point for point in self.points if self.feasible(point)], self.vector)
+        return tuple(sorted(members, key=lambda point: self.vector(point)[2]))
+
+    @cached_property
+    def fronts(self) -> dict[str, tuple[int, ...]]:
+        """By target, the trials on the front of a search for it alone."""
+        return {name: tuple(point.trial for point in self.only(name).front) for name in self.target_names}
+
+    @property
+    def others(self) -> tuple[Point, ...]:
+        """The points that are not on the front, in order of their trials."""
+        members = {point.trial for point in self.front}
+        return tuple(point for point in self.points if point.trial not in members)
+
+    def nearest_misses(
+        self, limits: Mapping[str, Limits] | None = None, *, count: int = NEAREST_MISSES
+    ) -> tuple[Point, ...]:
+        """The complete points that break limits, those with the least relative excess first."""
+        distance: dict[int, float] = {}
+        for point in self.points:
+            if self.complete(point) and (broken := self.violations(point, limits)):
+                distance[point.trial] = sum(item.relative for item in broken.values())
+        nearest = sorted(distance, key=lambda trial: distance[trial])[:count]
+        return tuple(self.point(trial) for trial in nearest)
+
+    @cached_property
+    def indistinguishable(self) -> dict[int, tuple[int, ...]]:
+        """By trial, the other trials whose latency intervals overlap its own on every target of both."""
+        return {
+            point.trial: tuple(
+                other.trial for other in self.points if other is not point and self._alike(point, other)
+            )
+            for point in self.points
+        }
+
+    def _alike(self, first: Point, second: Point) -> bool:
+        one, two = self.measured(first), self.measured(second)
+        shared = one.keys() & two.keys()
+        return bool(shared) and all(overlap(one[name].latency, two[name].latency) for name in shared)
+
+    # --- hypervolume
+
+    @cached_property
+    def hypervolume(self) -> float:
+        """The normalized hypervolume of all complete points, limits aside."""
+        return hypervolume(self.vector(point) for point in self.points if self.complete(point))
+
+    @cached_property
+    def history(self) -> tuple[HistoryEntry, ...]:
+        """The hypervolume after each trial of the search; fine-tuned points came later and are left out."""
+        vectors: list[Vector] = []
+        entries = []
+        for point in self.points:
+            if point.finetuned:
+                continue
+            if self.complete(point):
+                vectors.append(self.vector(point))
+            entries.append(
+                HistoryEntry(elapsed_s=point.elapsed_s, trial=point.trial, hypervolume=hypervolume(vectors))
+            )
+        return tuple(entries)
+
+    # --- JSON
+
+    def to_json(self) -> dict[str, Any]:
+        """The value of front.json, from which `from_json` makes an equal run; `verification` is not in it."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            **self.facts.to_json(),
+            "points": [point.to_json() for point in self.points if point.finetuned is None],
+            "uniform_trial": self.uniform_trial,
+            "status": self.status,
+            "elapsed_s": self.elapsed_s,
+            "screened": self.screened,
+            "failures": [failure.to_json() for failure in self.failures],
+            "search": self.search.to_json(),
+        }
+
+    @classmethod
+    def from_json(cls, fields: Fields) -> "Run":
+        """The run that `to_json` described, of this schema version."""
+        fields.choice("schema_version", (SCHEMA_VERSION,))
+        return fields.record(
+            lambda: cls(
+                facts=RunFacts.taken_from(fields),
+                points=tuple(Point.from_json(item) for item in fields.objects("points")),
+                uniform_trial=fields.maybe("uniform_trial", fields.whole),
+                status=fields.choice("status", get_args(Status)),
+                elapsed_s=fields.amount("elapsed_s"),
+                screened=fields.whole("screened"),
+                failures=tuple(Failure.from_json(item) for item in fields.objects("failures")),
+                search=SearchFacts.from_json(fields.object("search")),
+            )
+        )
+
+
+def worst(excess: Mapping[str, Excess]) -> float:
+    """The largest relative excess; -inf without limits."""
+    return max((item.relative for item in excess.values()), default=-math.inf)
