@@ -1,8 +1,7 @@
-"""Constraints: what the user demands of a point, and by how much a point misses it."""
+"""Limits: what the user demands of a point, and by how much a point exceeds it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from ..errors import InputError
 from ..profiles import Drop, format_size
@@ -21,15 +20,6 @@ class Constraints:
         drop = None if self.max_drop is None else self.max_drop.limit(baseline)
         return Limits(drop=drop, latency_s=self.max_latency_s, size_bytes=self.max_size_bytes)
 
-    def to_json(self, baseline: float) -> dict[str, Any]:
-        """The `constraints` entry of front.json."""
-        return {
-            "max_drop": None if self.max_drop is None else str(self.max_drop),
-            "max_drop_limit": self.limits(baseline).drop,
-            "max_latency_s": self.max_latency_s,
-            "max_size_bytes": self.max_size_bytes,
-        }
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
@@ -39,29 +29,27 @@ class Limits:
     latency_s: float | None = None
     size_bytes: int | None = None
 
-    def excesses(self, *, drop: float, latency_s: float, size_bytes: int) -> Mapping[str, float]:
+    def excess(self, *, drop: float, latency_s: float, size_bytes: int) -> dict[str, float]:
         """By name of each limit that is set: value - limit; positive means that it is broken."""
-        found: dict[str, float] = {}
+        excess: dict[str, float] = {}
         if self.drop is not None:
-            found["drop"] = drop - self.drop
+            excess["drop"] = drop - self.drop
         if self.latency_s is not None:
-            found["latency"] = latency_s - self.latency_s
+            excess["latency"] = latency_s - self.latency_s
         if self.size_bytes is not None:
-            found["size"] = float(size_bytes - self.size_bytes)
-        return found
+            excess["size"] = float(size_bytes - self.size_bytes)
+        return excess
 
-    def relative(self, excesses: Mapping[str, float], *, drop_unit: float) -> dict[str, float]:
-        """The excesses on one scale, for a sampler that adds them up: drops in `drop_unit`, others as share
-        of the limit.
-        """
+    def relative(self, excess: Mapping[str, float], *, drop_unit: float) -> dict[str, float]:
+        """The excess on one scale, to be added up: drops in `drop_unit`, others as a share of the limit."""
         scale = {"drop": drop_unit, "latency": self.latency_s or 1.0, "size": float(self.size_bytes or 1)}
-        return {name: excess / scale[name] for name, excess in excesses.items()}
+        return {name: value / scale[name] for name, value in excess.items()}
 
 
 def require_reachable_size(max_size_bytes: int | None, smallest_bytes: int) -> None:
     """Raises InputError when even the smallest recipe's weights exceed the limit: known before any work."""
     if max_size_bytes is not None and smallest_bytes > max_size_bytes:
         raise InputError(
-            f"--max-size {format_size(max_size_bytes)} cannot be reached: the smallest recipe on this target needs "
-            f"{format_size(smallest_bytes)} for its weights alone. Raise the limit to at least that."
+            f"--max-size {format_size(max_size_bytes)} cannot be reached: the smallest recipe on this target "
+            f"needs {format_size(smallest_bytes)} for its weights alone. Raise the limit to at least that."
         )
