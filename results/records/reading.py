@@ -6,12 +6,15 @@ text is the rest of a sentence that begins with the file: `points[3].drop is "a"
 
 import json
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
+
+from ...files import digest_of
 
 T = TypeVar("T")
 Interval = tuple[float, float]
 
+DIGEST = "digest"  # the key of a file's own digest
 LONGEST_SHOWN = 60  # characters of a value in a message
 
 
@@ -29,6 +32,11 @@ def parse(text: str) -> Any:
         raise Unfit(f"is no JSON ({error})") from error
     except RecursionError as error:
         raise Unfit("is nested too deeply") from error
+
+
+def seal(value: Mapping[str, Any]) -> dict[str, Any]:
+    """The object with the SHA-256 of its canonical JSON, which `Fields.sealed` checks."""
+    return {**value, DIGEST: digest_of(value)}
 
 
 def _refuse_constant(name: str) -> Any:
@@ -63,6 +71,18 @@ class Fields:
             raise Unfit(f"{self.place or 'it'} does not fit: {error}") from error
         if unknown := sorted(self._values.keys() - self._asked):
             raise Unfit(f"{self.at(unknown[0])} is unknown to this version")
+        return made
+
+    def sealed(self, read: "Callable[[Fields], T]") -> T:
+        """What `read` makes of an object that `seal` closed. Unfit when its digest is not that of the rest."""
+        stated, made = self.text(DIGEST), read(self)
+        rest = {key: value for key, value in self._values.items() if key != DIGEST}
+        try:
+            actual = digest_of(rest)
+        except (ValueError, RecursionError) as error:
+            raise Unfit(f"has a value that no record has ({error})") from error
+        if stated != actual:
+            raise Unfit("is damaged: its digest does not match its content")
         return made
 
     def at(self, key: str) -> str:

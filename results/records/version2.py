@@ -1,0 +1,290 @@
+"""front.json of schema version 2, read as a Run, and a fine-tuned point of those days as a Point.
+
+Version 2 kept what is derived (front, violations, history, why) and, with several targets, the numbers of the
+first one beside an entry `targets` of each point. Everything is read as strictly as version 3; what is derived
+is checked for its type and not used. A run of version 2 does not say which targets were away from the start.
+"""
+
+from collections.abc import Mapping
+from typing import Any, get_args
+
+from .facts import (
+    ExclusionFacts,
+    GroupFacts,
+    LayerFacts,
+    Prediction,
+    RunFacts,
+    RunTarget,
+    TaskFacts,
+    constraints_from,
+    environment_from,
+)
+from .latency import latency_from_json
+from .point import (
+    ArtifactFacts,
+    Failure,
+    FineTuned,
+    LayerRow,
+    Measured,
+    Missing,
+    Outcome,
+    Point,
+    Quality,
+    recipe_from,
+)
+from .progress import Rungs, SearchFacts, SlotSensitivity, TableError
+from .reading import Fields, Unfit
+from .run import Run, Status
+
+
+def run_of_version_2(fields: Fields) -> Run:
+    """The run that a search of version 2 wrote."""
+    return fields.record(lambda: _run(fields))
+
+
+def _run(fields: Fields) -> Run:
+    fields.choice("schema_version", (2,))
+    facts = _facts(fields)
+    waiting = _waiting(fields)
+    elapsed_s = _elapsed(fields)
+    points = {}
+    for item in [*fields.objects("front"), *fields.objects("dominated")]:
+        point = _point(item, facts.target_names, waiting=waiting, elapsed_s=elapsed_s)
+        if point.trial in points:
+            raise Unfit(f"{item.place} has the trial {point.trial}, which is there already")
+        points[point.trial] = point
+    if points.keys() != elapsed_s.keys():
+        raise Unfit("history must have one entry for each point")
+    for name in ("baseline", "uniform_int8"):
+        _require_copy(fields, name, points, facts, waiting, elapsed_s)
+    uniform = None if fields.value("uniform_int8") is None else fields.object("uniform_int8").whole("trial")
+    failures = tuple(Failure.from_json(item) for item in fields.objects("failures"))
+    screened = _screened(fields, points=len(points), failures=len(failures))
+    _skip_derived(fields, facts)
+    return Run(
+        facts=facts,
+        points=tuple(points[trial] for trial in sorted(points)),
+        uniform_trial=uniform,
+        status=fields.choice("status", get_args(Status)),
+        elapsed_s=fields.amount("elapsed_s"),
+        screened=screened,
+        failures=failures,
+        search=_search(fields, facts.target_names[0]),
+    )
+
+
+def point_of_version_2(fields: Fields, targets: tuple[str, ...]) -> Point:
+    """The point of a file finetuned/N.json of those days (its own schema version is 1), of a run with these
+    targets.
+    """
+    return _point(fields, targets, waiting=frozenset(), elapsed_s={})
+
+
+def _facts(fields: Fields) -> RunFacts:
+    first = _target(fields.object("target"), beside=fields)
+    targets = (first,)
+    if fields.has("targets"):
+        targets = tuple(_target(item, beside=item) for item in fields.objects("targets"))
+        if not targets or targets[0].name != first.name:
+            raise Unfit("targets must begin with the one of the entry target")
+    return RunFacts(
+        task=TaskFacts.from_json(fields.object("task")),
+        targets=targets,
+        command=fields.text("command"),
+        sampler=fields.text("sampler"),
+        seed=fields.whole("seed"),
+        layers=tuple(LayerFacts.from_json(item) for item in fields.objects("layers")),
+        groups=tuple(GroupFacts.from_json(item) for item in fields.objects("groups")),
+        excluded=tuple(ExclusionFacts.from_json(item) for item in fields.objects("excluded")),
+    )
+
+
+def _target(fields: Fields, *, beside: Fields) -> RunTarget:
+    """The target of an object whose environment and limits stand in `beside`."""
+    limits = beside.object("constraints")
+    limits.maybe("max_drop_limit", limits.amount)
+    return fields.record(
+        lambda: RunTarget(
+            name=fields.text("name"),
+            profile_fingerprint=fields.text("profile_fingerprint"),
+            threads=fields.whole("threads", least=1),
+            runtime=fields.text("runtime"),
+            runtime_options=fields.each("runtime_options", lambda entries, name: entries.text(name)),
+            batch=fields.whole("batch", least=1),
+            environment=beside.maybe("environment", lambda key: environment_from(beside.object(key))),
+            constraints=constraints_from(limits),
+            prediction=Prediction.from_json(fields.object("predicted")) if fields.has("predicted") else None,
+        )
+    )
+
+
+def _waiting(fields: Fields) -> frozenset[str]:
+    """The targets for which measurements were queued."""
+    if not fields.has("queued"):
+        return frozenset()
+
+    def count(entries: Fields, name: str) -> int:
+        item = entries.object(name)
+        return item.record(lambda: (item.whole("count"), item.text("reason"))[0])
+
+    return frozenset(name for name, number in fields.each("queued", count).items() if number)
+
+
+def _elapsed(fields: Fields) -> dict[int, float]:
+    """By trial, the run's time when it was finished, from the history."""
+    elapsed_s: dict[int, float] = {}
+    for item in fields.objects("history"):
+        trial, seconds, _ = item.record(
+            lambda item=item: (item.whole("trial"), item.amount("elapsed_s"), item.amount("hypervolume"))  # type: ignore[misc]
+        )
+        elapsed_s[trial] = seconds
+    return elapsed_s
+
+
+def _point(
+    fields: Fields, targets: tuple[str, ...], *, waiting: frozenset[str], elapsed_s: Mapping[int, float]
+) -> Point:
+    def make() -> Point:
+        trial = fields.whole("trial", least=-(10**9))
+        first = _measured(fields, ())
+        outcomes: Mapping[str, Outcome] = {targets[0]: first}
+        if len(targets) > 1 or fields.has("targets"):
+            outcomes = fields.each(
+                "targets",
+                lambda entries, name: _outcome(
+                    entries.object(name), trial, layers=first.layers, retryable=name in waiting
+                ),
+            )
+        return Point(
+            trial=trial,
+            recipe=recipe_from(fields.object("recipe")),
+            outcomes=outcomes,
+            elapsed_s=elapsed_s.get(trial, 0.0),
+            seconds=fields.each("seconds", lambda entries, name: entries.amount(name)),
+            finetuned=FineTuned.from_json(fields.object("finetuned")) if fields.has("finetuned") else None,
+        )
+
+    return fields.record(make)
+
+
+def _outcome(fields: Fields, trial: int, *, layers: tuple[LayerRow, ...], retryable: bool) -> Outcome:
+    """What an entry of `targets` says; its layers are left out where they are those of the point."""
+    if fields.has("missing"):
+        failure = Failure(
+            trial=trial,
+            stage="measure",
+            kind="device",
+            message=fields.text("missing"),
+            retryable=retryable,
+        )
+        fields.choice("latency", (None,))
+        return fields.record(
+            lambda: Missing(
+                artifact=ArtifactFacts.from_json(fields.object("artifact")),
+                failure=failure,
+                drop=fields.maybe("drop", fields.number),
+            )
+        )
+    return fields.record(lambda: _measured(fields, layers))
+
+
+def _measured(fields: Fields, layers: tuple[LayerRow, ...]) -> Measured:
+    fields.flag("feasible")
+    fields.each("violations", lambda entries, name: entries.positive(name))
+    fields.numbers("indistinguishable_from")
+    fields.texts("warnings")
+    if fields.has("layers"):
+        layers = tuple(LayerRow.from_json(item) for item in fields.objects("layers"))
+    return Measured(
+        artifact=ArtifactFacts.from_json(fields.object("artifact")),
+        quality=Quality.from_json(fields.object("quality")),
+        drop=fields.number("drop"),
+        latency=latency_from_json(fields.object("latency")),
+        layers=layers,
+        finalist=fields.flag("finalist"),
+        other_time_s=fields.maybe("other_time_s", fields.amount),
+    )
+
+
+def _require_copy(
+    fields: Fields,
+    name: str,
+    points: Mapping[int, Point],
+    facts: RunFacts,
+    waiting: frozenset[str],
+    elapsed_s: Mapping[int, float],
+) -> None:
+    """Unfit when the entry is not the point that is in a list as well."""
+    if name != "baseline" and fields.value(name) is None:
+        return
+    copy = _point(fields.object(name), facts.target_names, waiting=waiting, elapsed_s=elapsed_s)
+    if points.get(copy.trial) != copy or (name == "baseline" and copy.trial != min(points)):
+        raise Unfit(f"{name} is not the trial {copy.trial} of front and dominated")
+
+
+def _screened(fields: Fields, *, points: int, failures: int) -> int:
+    """How many candidates were screened out. Unfit when the other counts are not those of the lists."""
+    counts = fields.object("trials")
+    stated = counts.record(lambda: tuple(counts.whole(key) for key in ("finished", "failed", "screened")))
+    if stated[:2] != (points, failures):
+        raise Unfit(f"trials must count {points} finished and {failures} failed ones")
+    return stated[2]
+
+
+def _skip_derived(fields: Fields, facts: RunFacts) -> None:
+    """Asks for what is computed anew, so that it is not unknown."""
+    for miss in fields.objects("nearest_misses"):
+        miss.record(
+            lambda miss=miss: (  # type: ignore[misc]
+                miss.whole("trial"),
+                miss.each("violations", lambda entries, name: entries.positive(name)),
+            )
+        )
+    if fields.has("why"):
+        fields.object("why")
+    if fields.has("fronts"):
+        fronts: Mapping[str, Any] = fields.each("fronts", lambda entries, name: entries.numbers(name))
+        if fronts.keys() != set(facts.target_names):
+            raise Unfit("fronts must name the targets")
+
+
+def _search(fields: Fields, target: str) -> SearchFacts:
+    tables = {}
+    if fields.has("latency_table"):
+        tables[target] = TableError.from_json(fields.object("latency_table"))
+    return SearchFacts(
+        sensitivity=_sensitivity(fields.object("sensitivity")) if fields.has("sensitivity") else {},
+        latency_tables=tables,
+        rungs=_rungs(fields.object("rungs")) if fields.has("rungs") else None,
+        time=fields.each("time", lambda entries, name: entries.amount(name)),
+    )
+
+
+def _sensitivity(fields: Fields) -> dict[str, SlotSensitivity]:
+    """By slot, out of one object for each of losses, labels and measured."""
+
+    def make() -> dict[str, SlotSensitivity]:
+        labels = fields.each("labels", lambda entries, name: entries.texts(name))
+        measured = fields.each("measured", lambda entries, name: entries.flags(name))
+        losses = fields.each("losses", lambda entries, name: entries.numbers(name))
+        if not losses.keys() <= labels.keys() & measured.keys():
+            raise Unfit(f"{fields.place} must have labels and measured for each of its losses")
+        return {
+            name: SlotSensitivity(losses=values, labels=labels[name], measured=measured[name])
+            for name, values in losses.items()
+        }
+
+    return fields.record(make)
+
+
+def _rungs(fields: Fields) -> Rungs:
+    def count(name: str) -> int:
+        rung = fields.object(name)
+        return rung.record(lambda: rung.whole("count"))
+
+    return fields.record(
+        lambda: Rungs(
+            counts={name: count(name) for name in ("r0", "r1", "r2", "r3") if fields.has(name)},
+            correlation=fields.each("correlation", lambda entries, name: entries.maybe(name, entries.number)),
+        )
+    )

@@ -1,0 +1,138 @@
+"""The files of a run directory as records: front.json, finetuned/N.json and verify.json.
+
+Each is written with the SHA-256 of its content, and read strictly: whatever does not fit is a
+RunDirectoryError, one sentence that names the file, the place and the remedy. This is the one place that makes
+it of an Unfit.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ..errors import RunDirectoryError
+from ..files import write_text
+from .records.point import Point
+from .records.reading import Fields, Unfit, parse, seal
+from .records.run import SCHEMA_VERSION, Run
+from .records.verification import Verification
+from .records.version2 import point_of_version_2, run_of_version_2
+from .run_config import CONFIGURATION
+
+FRONT, FINETUNED, VERIFIED = "front.json", "finetuned", "verify.json"
+_RESTORE = "restore it, or search again with --fresh"
+_VERSION = "schema_version"
+T = TypeVar("T")
+
+
+def read_run(path: Path) -> Run:
+    """The run in the directory `path`, with its fine-tuned points and what the last `verify` measured.
+
+    RunDirectoryError when `path` is no run directory, has no result yet, is damaged, or was made by another
+    version that this one does not read.
+    """
+    run = read_record(path / FRONT, _run_of) if path.is_dir() else None
+    if run is None:
+        what = "has no front.json yet" if (path / CONFIGURATION).is_file() else "is no run directory"
+        raise RunDirectoryError(
+            f"{path} {what}: give the directory that `autocompress search` wrote, such as runs/NAME."
+        )
+    try:
+        run = replace(run, points=(*run.points, *_finetuned(path, run)))
+    except ValueError as error:
+        raise _damaged(
+            path / FINETUNED, str(error).rstrip("."), "remove what does not belong there"
+        ) from error
+    return replace(run, verification=_read_verification(path))
+
+
+def read_front(path: Path) -> Run | None:
+    """The run of front.json alone, None when there is none yet."""
+    return read_record(path / FRONT, _run_of)
+
+
+def write_run(path: Path, run: Run) -> None:
+    """Writes front.json of the run directory `path` atomically."""
+    _write(path / FRONT, run.to_json())
+
+
+def _finetuned(path: Path, run: Run) -> tuple[Point, ...]:
+    """The points that `pick --finetune` made of the run, in the order of their making."""
+
+    def read(fields: Fields) -> Point:
+        if fields.choice(_VERSION, (1, SCHEMA_VERSION)) == 1:
+            return point_of_version_2(fields, run.facts.target_names)
+        return fields.sealed(Point.from_json)
+
+    files = [file for file in (path / FINETUNED).glob("*.json") if file.stem.isdecimal()]
+    points = (read_record(file, read) for file in sorted(files, key=lambda file: int(file.stem)))
+    return tuple(point for point in points if point is not None)
+
+
+def write_finetuned(path: Path, point: Point) -> None:
+    """Keeps a fine-tuned point, trial -N, as finetuned/N.json of the run directory `path`."""
+    (path / FINETUNED).mkdir(exist_ok=True)
+    _write(path / FINETUNED / f"{-point.trial}.json", {_VERSION: SCHEMA_VERSION, **point.to_json()})
+
+
+def read_json(path: Path, expected: type[T] = dict) -> T | None:  # type: ignore[assignment]
+    """The content of a JSON file, an object or what is `expected`; None when it is missing.
+
+    RunDirectoryError when it is damaged or something else.
+    """
+    value = _parsed(path, _RESTORE)
+    if value is not None and not isinstance(value, expected):
+        kinds = {dict: "an object", list: "a list"}
+        raise _damaged(path, f"must be {kinds.get(expected, expected.__name__)}", _RESTORE)
+    return value
+
+
+def read_record(path: Path, read: Callable[[Fields], T], *, remedy: str = _RESTORE) -> T | None:
+    """What `read` makes of the object in a JSON file; None when it is missing. RunDirectoryError when it does
+    not fit.
+    """
+    value = _parsed(path, remedy)
+    if value is None:
+        return None
+    try:
+        return read(Fields(value))
+    except Unfit as error:
+        raise _damaged(path, str(error), remedy) from error
+
+
+def _parsed(path: Path, remedy: str) -> Any | None:
+    try:
+        value = parse(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except Unfit as error:
+        raise _damaged(path, str(error), remedy) from error
+    except (OSError, ValueError) as error:
+        raise _damaged(path, f"cannot be read ({error})", remedy) from error
+    if value is None:
+        raise _damaged(path, "is null", remedy)
+    return value
+
+
+def _damaged(path: Path, reason: str, remedy: str) -> RunDirectoryError:
+    return RunDirectoryError(f"{path}: {reason}: {remedy}.")
+
+
+def _run_of(fields: Fields) -> Run:
+    if fields.choice(_VERSION, (2, SCHEMA_VERSION)) == 2:
+        return run_of_version_2(fields)
+    return fields.sealed(Run.from_json)
+
+
+def _read_verification(path: Path) -> Verification | None:
+    """What verify.json holds; None without it, and for one of an older version, which the next one replaces."""
+    value = read_json(path / VERIFIED)
+    if value is None or value.get(_VERSION) in (1, 2):
+        return None
+    remedy = "remove it, and run `autocompress verify` again"
+    return read_record(path / VERIFIED, Verification.from_json, remedy=remedy)
+
+
+def _write(path: Path, value: dict[str, Any]) -> None:
+    write_text(path, json.dumps(seal(value), ensure_ascii=False, allow_nan=False))

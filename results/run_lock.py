@@ -1,0 +1,58 @@
+"""The lock of a run directory, and the proof that it can be written, before any work."""
+
+import errno
+import fcntl
+import os
+import shutil
+from pathlib import Path
+from typing import IO
+
+from ..errors import RunDirectoryError
+
+NEEDED_BYTES = 64 * 1024**2
+
+
+def require_writable(path: Path, *, elsewhere: str) -> None:
+    """Makes the directory and proves, before any work, that it can be written and has space.
+    RunDirectoryError if not.
+    """
+    probe = path / f".probe.{os.getpid()}.part"
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        probe.write_bytes(bytes(4096))
+        free = shutil.disk_usage(path).free
+    except OSError as error:
+        raise unwritable(path, error, elsewhere=elsewhere) from error
+    finally:
+        if probe.parent.is_dir():
+            probe.unlink(missing_ok=True)
+    if free < NEEDED_BYTES:
+        raise RunDirectoryError(
+            f"The disk of {path} has only {free // 1024**2} MB left: free {NEEDED_BYTES // 1024**2} MB."
+        )
+
+
+def unwritable(path: Path, error: OSError, *, elsewhere: str) -> RunDirectoryError:
+    """The error that tells why `path` cannot be written; `elsewhere` is the remedy where there is space."""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    remedy = "free some space and run the same command again" if full else elsewhere
+    return RunDirectoryError(f"{path} cannot be written ({error.strerror or error}): {remedy}.")
+
+
+def locked(path: Path, *, by: str, remedy: str) -> IO[str]:
+    """The open lock file; the lock ends with the process, however it ends. RunDirectoryError when another
+    holds it.
+    """
+    lock = (path / "run.lock").open("a+", encoding="utf-8", errors="replace")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        lock.seek(0)
+        process, _, command = lock.read().strip().partition(" ")
+        lock.close()
+        who = f"autocompress {command}".strip() + (f" (process {process})" if process else "")
+        raise RunDirectoryError(f"{path} is in use by {who}: {remedy}.") from error
+    lock.truncate(0)
+    lock.write(f"{os.getpid()} {by}")
+    lock.flush()
+    return lock
