@@ -7,8 +7,9 @@ and activations of 16 and 8 bits with an exponent. `int8_24` and `float16_24` ar
 neighbouring input channels each weight has two at most.
 """
 
+import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
 from ..files import digest_of
@@ -55,12 +56,19 @@ class Recovery:
     features: float = 0.0
 
     def __post_init__(self) -> None:
-        positive = self.steps >= 1 and self.learning_rate > 0 and self.temperature > 0
-        if not positive or not 0 <= self.weight <= 1 or self.hardness < 0 or self.features < 0:
-            needed = (
-                "steps ≥ 1, learning_rate > 0, temperature > 0, 0 ≤ weight ≤ 1, hardness ≥ 0 and features ≥ 0"
-            )
-            raise ValueError(f"{needed} are needed: {self}")
+        _require_count("recovery.steps", self.steps)
+        for name in ("learning_rate", "temperature"):
+            _require_number(f"recovery.{name}", getattr(self, name), above_zero=True)
+        for name in ("weight", "hardness", "features"):
+            _require_number(f"recovery.{name}", getattr(self, name))
+        if self.weight > 1:
+            raise ValueError(f"recovery.weight is {self.weight}, but must be at most 1")
+
+    @classmethod
+    def from_json(cls, value: Any) -> "Recovery":
+        """The recovery that `asdict` described. ValueError names the place of what is wrong."""
+        names = [item.name for item in fields(cls)]
+        return cls(**_object("recovery", value, names))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,28 +87,41 @@ class Recipe:
     recovery: Recovery | None = None
 
     def __post_init__(self) -> None:
-        for layer, found in self.precision.items():
-            if found not in BITS:
-                raise ValueError(f"{layer} cannot be {found!r}: the precisions are {', '.join(BITS)}")
+        for place, counts in (("keep", self.keep), ("rank", self.rank)):
+            for name, count in counts.items():
+                _require_count(f"{place}[{name!r}]", count)
+        for layer, precision in self.precision.items():
+            if not isinstance(precision, str) or precision not in BITS:
+                expected = f"one of {', '.join(BITS)}"
+                raise ValueError(f"precision[{layer!r}] is {precision!r}, but must be {expected}")
+        for index, block in enumerate(self.skip):
+            if not isinstance(block, str):
+                raise ValueError(f"skip[{index}] is {block!r}, but must be the name of a block")
 
     def to_json(self) -> dict[str, Any]:
         """A JSON value from which `from_json` makes an equal recipe."""
-        recovery = asdict(self.recovery) if self.recovery else None
-        rank, skip = dict(self.rank), sorted(self.skip)
         return {
             "keep": dict(self.keep),
             "precision": dict(self.precision),
-            "rank": rank,
-            "skip": skip,
-            "recovery": recovery,
+            "rank": dict(self.rank),
+            "skip": sorted(self.skip),
+            "recovery": None if self.recovery is None else asdict(self.recovery),
         }
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> "Recipe":
-        """The recipe that `to_json` described."""
-        recovery = Recovery(**value["recovery"]) if value["recovery"] else None
-        rank, skip = value.get("rank", {}), tuple(value.get("skip", ()))
-        return cls(keep=value["keep"], precision=value["precision"], rank=rank, skip=skip, recovery=recovery)
+    def from_json(cls, value: Any) -> "Recipe":
+        """The recipe that `to_json` described.
+
+        ValueError for what is missing, unknown, of another type or out of range; its text names the place.
+        """
+        parts = _object("recipe", value, [item.name for item in fields(cls)])
+        for place in ("keep", "precision", "rank"):
+            if not isinstance(parts[place], dict):
+                raise ValueError(f"{place} is {parts[place]!r}, but must be an object")
+        if not isinstance(parts["skip"], list):
+            raise ValueError(f"skip is {parts['skip']!r}, but must be a list of block names")
+        recovery = None if parts["recovery"] is None else Recovery.from_json(parts["recovery"])
+        return cls(**{**parts, "skip": tuple(parts["skip"]), "recovery": recovery})
 
     @property
     def changes_layers(self) -> bool:
@@ -111,3 +132,30 @@ class Recipe:
     def digest(self) -> str:
         """SHA-256 of the canonical bytes."""
         return digest_of(self.to_json())
+
+
+def _object(place: str, value: Any, names: list[str]) -> dict[str, Any]:
+    """The value, if it is a JSON object with exactly these keys."""
+    if not isinstance(value, dict):
+        raise ValueError(f"{place} is {value!r}, but must be an object with {', '.join(names)}")
+    missing = [name for name in names if name not in value]
+    if missing:
+        raise ValueError(f"{place} has no {missing[0]!r}: it must have {', '.join(names)}")
+    unknown = [name for name in value if name not in names]
+    if unknown:
+        raise ValueError(f"{place} has an unknown key {unknown[0]!r}: it must have {', '.join(names)}")
+    return value
+
+
+def _require_count(place: str, value: object) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"{place} is {value!r}, but must be a whole number of at least 1")
+
+
+def _require_number(place: str, value: object, *, above_zero: bool = False) -> None:
+    """A finite number, not negative, and not zero where it must be `above_zero`."""
+    expected = "a finite number above 0" if above_zero else "a finite number of at least 0"
+    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+        raise ValueError(f"{place} is {value!r}, but must be {expected}")
+    if value < 0 or (above_zero and value == 0):
+        raise ValueError(f"{place} is {value!r}, but must be {expected}")

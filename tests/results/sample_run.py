@@ -16,7 +16,7 @@ STAGES = ((16, 32), (32, 16), (64, 8))  # channels, height and width of the feat
 BASELINE_LATENCY_S = 1.241e-3
 BASELINE_ACCURACY = 0.9172
 CLASSES = 10
-UNCHANGED: dict[str, Any] = {"keep": {}, "precision": {}, "recovery": None}
+UNCHANGED: dict[str, Any] = {"keep": {}, "precision": {}, "rank": {}, "skip": [], "recovery": None}
 
 
 def sample_run(seed: int = 2, *, candidates: int = 24, max_drop: float | None = 0.01) -> dict[str, Any]:
@@ -315,10 +315,14 @@ def _recipe(draw: random.Random, *, keep: bool = True, int8: float | None = None
         "learning_rate": 0.003,
         "temperature": 4.0,
         "weight": 0.7,
+        "hardness": 0.0,
+        "features": 0.0,
     }
     return {
         "keep": {name: count for name, count in kept.items() if count < full[name]} if keep else {},
         "precision": {layer["name"]: "int8" for layer in _layers(UNCHANGED) if draw.random() < share},
+        "rank": {},
+        "skip": [],
         "recovery": recovery if keep and draw.random() < 0.8 else None,
     }
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from autocompress.compress import Network, Recipe, levels
+from autocompress.compress import Network, levels
 from autocompress.compress.graph.graph import batch_norms, fold_batch_norms, set_training, trace
 from autocompress.errors import TaskError
 from autocompress.tests.models import TINY_MODELS, tiny_model
@@ -81,9 +81,3 @@ def test_levels_are_multiples_and_the_whole():
     assert levels(group, 8) == (8, 16, 24)
     assert levels(group, 16) == (16, 24)
     assert levels(group, 100) == (24,)
-
-
-def test_a_recipe_is_its_json():
-    recipe = Recipe(keep={"a": 8}, precision={"b": "int8"})
-    assert Recipe.from_json(recipe.to_json()) == recipe
-    assert Recipe.from_json(recipe.to_json()).digest == recipe.digest
