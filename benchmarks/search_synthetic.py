@@ -28,7 +28,7 @@ from autocompress.results.front import hypervolume
 from autocompress.search.sampling.losses import LossTable
 from autocompress.search.sampling.proposals import Proposer
 from autocompress.search.sampling.sampler import FrontSampler
-from autocompress.search.space.problem import Problem, Slot, Term
+from autocompress.search.space.problem import LevelProblem, Slot, Term
 from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
 
 LAYERS, LEVELS = 120, 6
@@ -42,7 +42,7 @@ class Synthetic:
     sensitivities L × 6.
     """
 
-    problem: Problem
+    problem: LevelProblem
     losses: np.ndarray
     pairs: np.ndarray
     strengths: np.ndarray
@@ -76,9 +76,9 @@ class Synthetic:
         """The true loss: the sum over layers plus strength · √(lossᵢ lossⱼ) over pairs, at least a tenth of
         the sum.
         """
-        own = self.losses[np.arange(LAYERS), levels]
-        first, second = own[self.pairs[:, 0]], own[self.pairs[:, 1]]
-        total = own.sum()
+        alone = self.losses[np.arange(LAYERS), levels]
+        first, second = alone[self.pairs[:, 0]], alone[self.pairs[:, 1]]
+        total = alone.sum()
         return float(max(total + (self.strengths * np.sqrt(first * second)).sum(), 0.1 * total))
 
     def drop(self, loss: float) -> float:
@@ -86,17 +86,18 @@ class Synthetic:
         return 18.0 * (1.0 - float(np.exp(-0.2 * loss**0.9)))
 
 
-def _problem(rng: np.random.Generator) -> Problem:
+def _problem(rng: np.random.Generator) -> LevelProblem:
     sizes, latencies = (values / values.sum() for values in 10 ** rng.uniform(-1.0, 0.5, (2, LAYERS)))
     bits = np.array([32, 16, 8, 6, 4, 2]) / 32
     speed = np.array([1.0, 0.7, 0.42, 0.4, 0.33, 0.28])
-    terms = [Term(scope=(i,), size=sizes[i] * bits, latency=latencies[i] * speed) for i in range(LAYERS)]
-    switch = 0.12 / LAYERS * (1.0 - np.eye(LEVELS))
-    terms += [
-        Term(scope=(i, i + 1), size=np.zeros((LEVELS, LEVELS)), latency=switch) for i in range(LAYERS - 1)
+    terms = [
+        Term(scope=(i,), size=(sizes[i] * bits)[None], latency=(latencies[i] * speed)[None])
+        for i in range(LAYERS)
     ]
+    switch = 0.12 / LAYERS * (1.0 - np.eye(LEVELS))[None]
+    terms += [Term(scope=(i, i + 1), size=np.zeros_like(switch), latency=switch) for i in range(LAYERS - 1)]
     slots = tuple(Slot(name=f"precision/{i}", levels=LEVELS, original=0) for i in range(LAYERS))
-    return Problem(slots=slots, terms=tuple(terms))
+    return LevelProblem(slots=slots, terms=tuple(terms))
 
 
 class Uniform(RandomSampler):
@@ -158,15 +159,16 @@ def main() -> None:
     warnings.simplefilter("ignore")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     shape = {"seeds": arguments.seeds, "evaluations": arguments.evaluations}
-    command = f"python benchmarks/search_synthetic.py --seeds {arguments.seeds} --evaluations {arguments.evaluations}"
+    command = "python benchmarks/search_synthetic.py "
+    command += f"--seeds {arguments.seeds} --evaluations {arguments.evaluations}"
     for name in arguments.samplers.split(","):
         runs = [search(name, seed, arguments.evaluations) for seed in range(arguments.seeds)]
         show(name, runs)
-        kept = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
-        results = (kept["results"] if kept.get("shape") == shape else {}) | {name: runs}
-        kept = {"command": command, "shape": shape, "results": results, "ratios": compare(results)}
-        arguments.out.write_text(json.dumps(kept, indent=1) + "\n")
-    for text, value in kept["ratios"].items():
+        before = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
+        results = (before["results"] if before.get("shape") == shape else {}) | {name: runs}
+        content = {"command": command, "shape": shape, "results": results, "ratios": compare(results)}
+        arguments.out.write_text(json.dumps(content, indent=1) + "\n")
+    for text, value in content["ratios"].items():
         print(f"{text}: {value:.3f}")
 
 
@@ -182,15 +184,15 @@ def compare(results: dict[str, list[dict[str, float]]]) -> dict[str, float]:
     paired least.
     """
     medians = {name: float(np.median([run["hypervolume"] for run in runs])) for name, runs in results.items()}
-    found: dict[str, float] = {}
+    ratios: dict[str, float] = {}
     naive = [medians[name] for name in NAIVE if name in medians]
     if "front" in medians and naive:
-        found["front / best naive (target 1.8)"] = medians["front"] / max(naive)
+        ratios["front / best naive (target 1.8)"] = medians["front"] / max(naive)
     if "front" in medians and "dp" in medians:
-        found["front / dynamic programming alone (target 1.03)"] = medians["front"] / medians["dp"]
+        ratios["front / dynamic programming alone (target 1.03)"] = medians["front"] / medians["dp"]
         pairs = zip(results["front"], results["dp"], strict=True)
-        found["the least of that over seeds"] = min(a["hypervolume"] / b["hypervolume"] for a, b in pairs)
-    return found
+        ratios["the least of that over seeds"] = min(a["hypervolume"] / b["hypervolume"] for a, b in pairs)
+    return ratios
 
 
 if __name__ == "__main__":

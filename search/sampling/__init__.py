@@ -1,21 +1,28 @@
-"""The `front` sampler: what it knows of a problem, how it proposes candidates, and its Optuna side.
+"""The `front` sampler: it proposes the candidates that are expected to add most to the front.
 
-A problem is a tuple of slots, one for each parameter of a trial that is a level (`keep/…`, `precision/…`,
-`rank/…`, `skip/…`), and terms that add up to a candidate's size and latency. What a level costs in quality is
-in a loss table, which is corrected by whatever is observed.
+Purpose. A candidate is a tuple of levels, one for each parameter of a trial (`keep/…`, `precision/…`,
+`rank/…`, `skip/…`). The sampler predicts the drop, the size and the latency of any of them, and proposes what
+is worth building. Of several targets a candidate's worst size and latency count.
+
+Flow
+    A LevelProblem (../space/problem.py) says what levels add to size and latency on each target. A LossTable
+    says what they cost in quality. From both the Proposer makes a pool of candidates: solutions of a dynamic
+    program for many prices of size and latency, and small changes of good candidates that were observed. It
+    scores the pool by the hypervolume that each candidate is expected to add, and proposes the best one. What
+    is observed corrects the LossTable and the curve from loss to drop.
 
 Reading order
-    problem.py      Slot, Term, Problem: levels in, size and latency ratios out; data only
-    solve.py        Solver: the best levels for given prices of loss, latency and size, by dynamic programming
-    descent.py      coordinate descent over everything, for the slots that the solver must hold
-    constrained.py  the same within limits
-    losses.py       LossTable: losses by slot and level, corrected by whole candidates; DropCurve: from loss to drop
-    moves.py        what single changes cost, and neighbours at matched cost
-    boxes.py        the undominated part of the objective space: what a candidate would add to a front
-    known.py        Known: the candidates that were observed
-    proposals.py    Proposer: what to try next, what it is worth, learning from what was seen
-    sampler.py      FrontSampler: all of that as an Optuna sampler; the only module that imports Optuna
+    proposals.py           Proposer: what to try next, what it is worth, learning from what was observed
+    losses.py              LossTable: losses by slot and level; DropCurve: from loss to drop
+    solve.py               Solver: the best levels for given prices, by dynamic programming
+    descent.py             coordinate descent, for the slots that the solver must hold
+    mixtures.py            solutions for the worst of several targets
+    constrained.py         the best candidate within limits
+    moves.py               what single changes cost, and changes that balance each other
+    box_decomposition.py   the undominated part of the objective space: what a candidate would add to a front
+    observations.py        the candidates that were observed
+    sampler.py             FrontSampler: all of that as an Optuna sampler; the only module that imports Optuna
 
-It knows no torch, no model and no device. Levels behind a closed gate (in a removed block) are always at the
-original's.
+What it does not know: torch, models, devices. Levels behind a closed gate (in a removed block) are always at
+the original's.
 """

@@ -1,5 +1,5 @@
-"""Boxes: the part of the objective space that a front leaves undominated, cut into boxes, to score many
-candidates exactly.
+"""BoxDecomposition: the part of the objective space that a front leaves undominated, cut into boxes, to score
+many candidates exactly.
 
 In three dimensions a front of n points leaves at most 2n + 1 boxes (Lacour, Klamroth & Fonseca, A box
 decomposition algorithm to compute the hypervolume indicator, 2017). Here they come from a sweep along the
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 
-class Boxes:
+class BoxDecomposition:
     """The undominated part of the box [0, limits] given a front, N × 3 vectors, all minimized. Not for
     changing.
     """
@@ -34,7 +34,7 @@ class Boxes:
 def _undominated(front: np.ndarray, limits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Lower and upper corners of disjoint boxes, each M × 3."""
     strips = [(0.0, float(limits[0]), float(limits[1]), 0.0)]  # x from, x to, y to, z from; ordered by x
-    boxes: list[tuple[float, float, float, float, float]] = []
+    cut: list[tuple[float, float, float, float, float]] = []
     inside = front[(front < limits).all(axis=1)]
     for x, y, z in sorted(map(tuple, inside.tolist()), key=lambda vector: (vector[2], vector[0], vector[1])):
         first = next((i for i, strip in enumerate(strips) if strip[1] > x), None)
@@ -42,12 +42,12 @@ def _undominated(front: np.ndarray, limits: np.ndarray) -> tuple[np.ndarray, np.
             continue
         last = first
         while last < len(strips) and strips[last][2] > y:
-            boxes.append((*strips[last][:3], strips[last][3], z))
+            cut.append((*strips[last][:3], strips[last][3], z))
             last += 1
         start, end = strips[first][0], strips[last - 1][1]
         made = [(start, x, strips[first][2], z)] if start < x else []
         strips[first:last] = [*made, (x, end, y, z)]
-    boxes += [(*strip, float(limits[2])) for strip in strips]
-    found = np.array([box for box in boxes if box[3] < box[4]])
-    low = np.stack([found[:, 0], np.zeros(len(found)), found[:, 3]], axis=1)
-    return low, np.stack([found[:, 1], found[:, 2], found[:, 4]], axis=1)
+    cut += [(*strip, float(limits[2])) for strip in strips]
+    sides = np.array([box for box in cut if box[3] < box[4]])
+    low = np.stack([sides[:, 0], np.zeros(len(sides)), sides[:, 3]], axis=1)
+    return low, np.stack([sides[:, 1], sides[:, 2], sides[:, 4]], axis=1)

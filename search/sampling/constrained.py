@@ -1,10 +1,13 @@
-"""Constrained: the best candidate within limits, by adjusting the multipliers of a Solver."""
+"""Constrained: the best candidate within limits, by adjusting the multipliers of a Solver.
+
+A limit on the worst of several targets is a limit on each, with a multiplier of its own.
+"""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from ..space.problem import Levels, Problem
+from ..space.problem import LevelProblem, Levels
 from .moves import Costs
 from .solve import Losses, Solver, additive_loss
 
@@ -35,25 +38,26 @@ def constrained(
     objective: tuple[float, float, float] = (1.0, 1e-6, 1e-6),
     rounds: int = 2,
 ) -> Levels | None:
-    """The feasible levels of the smallest objective, weights of (loss, latency, size), that were found, or
-    None.
+    """The feasible levels with the smallest objective, weights of (loss, latency, size), or None.
 
     Each limit's multiplier is bisected (eight sections at a time) while the others stay, `rounds` times over.
     What a Lagrangian relaxation cannot reach, inside the convex hull of the front, is filled up by single
     changes that keep the limits.
     """
-    limits = bounds.values
-    search = _Search(solver.problem, losses, limits, np.array(objective))
-    weights = np.array(objective, dtype=float)
-    for axis in [axis for _ in range(rounds) for axis in range(3) if np.isfinite(limits[axis])]:
+    repeats = np.array([1, solver.problem.target_count, solver.problem.target_count])
+    limits = np.repeat(bounds.values, repeats)
+    least = np.repeat(np.array(objective, dtype=float) / repeats, repeats)
+    search = _Search(solver.problem, losses, limits, least)
+    weights = least.copy()
+    for axis in np.flatnonzero(np.isfinite(limits)).tolist() * rounds:
         low, high = -_WIDE, _WIDE
         for _ in range(_STEPS):
             powers = np.linspace(low, high, _SECTIONS)
             rows = np.tile(weights, (_SECTIONS + 1, 1))
-            rows[:, axis] = objective[axis] + np.concatenate([[0.0], np.exp(powers)])
+            rows[:, axis] = least[axis] + np.concatenate([[0.0], np.exp(powers)])
             holds = search.take(solver.minimize(losses, rows))[:, axis] <= limits[axis]
             if holds[0]:
-                weights[axis] = objective[axis]
+                weights[axis] = least[axis]
                 break
             first = int(holds[1:].argmax()) if holds.any() else _SECTIONS - 1
             weights[axis] = rows[1 + first, axis]
@@ -64,16 +68,16 @@ def constrained(
 
 
 class _Search:
-    """The best feasible candidate so far; `limits` and `objective` are of (loss, latency, size)."""
+    """The best feasible candidate so far; `limits` and `objective` are by cost, as of `Solver`."""
 
-    def __init__(self, problem: Problem, losses: Losses, limits: np.ndarray, objective: np.ndarray):
+    def __init__(self, problem: LevelProblem, losses: Losses, limits: np.ndarray, objective: np.ndarray):
         self._problem, self._losses, self._limits, self._objective = problem, losses, limits, objective
         self._best: tuple[float, Levels] | None = None
 
-    def take(self, found: list[Levels]) -> np.ndarray:
-        """The values of candidates, N × (loss, latency, size)."""
-        values = np.array([self._values(levels) for levels in found])
-        for levels, value in zip(found, values, strict=True):
+    def take(self, candidates: list[Levels]) -> np.ndarray:
+        """The costs of candidates, N × costs."""
+        values = np.array([self._values(levels) for levels in candidates])
+        for levels, value in zip(candidates, values, strict=True):
             total = float(value @ self._objective)
             if (value <= self._limits).all() and (self._best is None or total < self._best[0]):
                 self._best = total, levels
@@ -81,10 +85,11 @@ class _Search:
 
     def polished(self) -> Levels | None:
         """The best one, improved by single changes as long as one helps."""
-        costs = Costs(self._problem)
+        costs, targets = Costs(self._problem), self._problem.target_count
+        order = [0, *range(1 + targets, 1 + 2 * targets), *range(1, 1 + targets)]
         while self._best is not None:
             levels = self._best[1]
-            changes = costs.changes(np.array([levels]), [self._losses])[0][:, :, [0, 2, 1]]
+            changes = costs.changes_by_target(np.array([levels]), [self._losses])[0][:, :, order]
             keeps = (np.array(self._values(levels)) + changes <= self._limits).all(axis=2)
             gain = np.where(
                 keeps & np.isfinite(changes[:, :, 0]),
@@ -98,9 +103,6 @@ class _Search:
                 return levels
         return None
 
-    def _values(self, levels: Levels) -> tuple[float, float, float]:
-        return (
-            additive_loss(self._problem, self._losses, levels),
-            self._problem.latency(levels),
-            self._problem.size(levels),
-        )
+    def _values(self, levels: Levels) -> tuple[float, ...]:
+        loss = additive_loss(self._problem, self._losses, levels)
+        return (loss, *self._problem.latencies(levels).tolist(), *self._problem.sizes(levels).tolist())

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..space.problem import Problem
+from ..space.problem import LevelProblem
 
 SWEEPS = 8
 _LEAST = 1e-12
@@ -18,8 +18,8 @@ _LEAST = 1e-12
 
 @dataclass(slots=True, eq=False)
 class _Mention:
-    """A term seen from one slot: (latency, size) × levels of the other slots of its scope × levels of the
-    slot.
+    """A term seen from one slot: (latency by target, size by target) × levels of the other slots of its scope
+    × levels of the slot.
     """
 
     others: tuple[int, ...]
@@ -29,11 +29,11 @@ class _Mention:
 class Descent:
     """The descent on one problem. Rows are candidates, N × slots."""
 
-    def __init__(self, problem: Problem):
+    def __init__(self, problem: LevelProblem):
         self.problem = problem
         self._mentions: list[list[_Mention]] = [[] for _ in problem.slots]
         for term in problem.terms:
-            stacked = np.stack([np.asarray(term.latency, dtype=float), np.asarray(term.size, dtype=float)])
+            stacked = np.concatenate([term.latency, term.size])
             for axis, slot in enumerate(term.scope):
                 others = tuple(item for item in term.scope if item != slot)
                 self._mentions[slot].append(
@@ -47,7 +47,7 @@ class Descent:
     def improved(
         self, losses: Sequence[np.ndarray], weights: np.ndarray, levels: np.ndarray, *, sweeps: int = SWEEPS
     ) -> np.ndarray:
-        """The levels after at most `sweeps` passes; `weights` are N × 3 multipliers of (loss, latency, size)."""
+        """The levels after at most `sweeps` passes; `weights` are N × costs, as of `Solver`."""
         levels, every = levels.copy(), np.arange(len(levels))
         for _ in range(sweeps):
             moved = False
@@ -66,9 +66,8 @@ class Descent:
         total = np.zeros(len(levels))
         for term in self.problem.terms:
             index = tuple(levels[:, slot] for slot in term.scope)
-            total += (
-                weights[:, 1] * np.asarray(term.latency)[index] + weights[:, 2] * np.asarray(term.size)[index]
-            )
+            costs = [values[index] for values in (*term.latency, *term.size)]
+            total += sum(weights[:, 1 + row] * values for row, values in enumerate(costs))
         for slot in range(levels.shape[1]):
             total += weights[:, 0] * np.asarray(losses[slot])[levels[:, slot]] * self._open(slot, levels)
         return total
@@ -80,16 +79,16 @@ class Descent:
         costs = weights[:, :1] * np.asarray(losses[slot])[None, :] * self._open(slot, levels)[:, None]
         for mention in self._mentions[slot]:
             index = tuple(levels[:, other] for other in mention.others)
-            latency, size = (values[index] for values in mention.values)
-            costs = costs + weights[:, 1:2] * latency + weights[:, 2:] * size
+            for row, values in enumerate(mention.values, 1):
+                costs = costs + weights[:, row : row + 1] * values[index]
         for position, closed in self._gated[slot]:
-            own = (
+            gated = (
                 weights[:, 0]
                 * np.asarray(losses[position])[levels[:, position]]
                 * self._open(position, levels, but=slot)
             )
             opened = np.arange(costs.shape[1]) != closed
-            costs = costs + own[:, None] * opened
+            costs = costs + gated[:, None] * opened
         return np.asarray(costs)
 
     def _open(self, slot: int, levels: np.ndarray, *, but: int = -1) -> np.ndarray:

@@ -3,20 +3,20 @@ numpy only.
 
 A sensitivity table has, by slot, the loss (the KL divergence from the original model's outputs) of every
 level alone. Losses of whole candidates are not sums of these: rounding errors cancel or add up. `LossTable`
-corrects the table by what was seen,
+corrects the table by what was observed,
 
     log KL = offset + exponent · log Σᵢ exp(θᵢ) · lossᵢ(levelᵢ),
 
 offset, exponent and all θ by recursive Bayesian regression in the log domain (an extended Kalman filter: the
 derivative by θᵢ is the exponent times the slot's share of the sum). The prior keeps every θ near 0 until
-enough was seen, so that nothing diverges.
+enough was observed, so that nothing diverges.
 """
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ..space.problem import Levels, Problem
+from ..space.problem import LevelProblem, Levels
 
 SPREAD = 0.5  # standard deviation of log losses in a sensitivity table: the prior of θ
 NOISE = 0.1  # of log KL about the model: interactions that it cannot express
@@ -31,19 +31,19 @@ class LossTable:
 
     def __init__(
         self,
-        problem: Problem,
+        problem: LevelProblem,
         losses: Mapping[str, Sequence[float]],
         *,
         spread: float = SPREAD,
         noise: float = NOISE,
     ):
         self.initial = tuple(np.asarray(losses[slot.name], dtype=float) for slot in problem.slots)
-        for slot, found in zip(problem.slots, self.initial, strict=True):
-            if found.shape != (slot.levels,) or not np.isfinite(found).all() or (found < 0).any():
-                raise ValueError(f"Slot {slot.name} needs {slot.levels} finite losses ≥ 0, not {found}.")
+        for slot, values in zip(problem.slots, self.initial, strict=True):
+            if values.shape != (slot.levels,) or not np.isfinite(values).all() or (values < 0).any():
+                raise ValueError(f"Slot {slot.name} needs {slot.levels} finite losses ≥ 0, not {values}.")
         count = len(problem.slots)
         widest = max(slot.levels for slot in problem.slots)
-        self._padded = np.stack([np.pad(found, (0, widest - len(found))) for found in self.initial])
+        self._padded = np.stack([np.pad(values, (0, widest - len(values))) for values in self.initial])
         self._slots = np.arange(count)
         self._gates = [
             (position, gate, level)
@@ -106,7 +106,7 @@ class LossTable:
 
     def _scaled(self, theta: np.ndarray) -> tuple[np.ndarray, ...]:
         factors = np.exp(theta.clip(-_THETA, _THETA))
-        return tuple(found * factor for found, factor in zip(self.initial, factors, strict=True))
+        return tuple(values * factor for values, factor in zip(self.initial, factors, strict=True))
 
     def _parts(self, levels: np.ndarray) -> np.ndarray:
         """The uncorrected losses, N × slots, 0 behind closed gates."""
@@ -117,10 +117,11 @@ class LossTable:
 
 
 class DropCurve:
-    """From KL to the normalized drop, ascending: a power law, and what the seen pairs say beyond it.
+    """From KL to the normalized drop, ascending: a power law, and a correction by the observed pairs.
 
-    Until pairs are seen, drop = (KL / 0.25)^0.75, as on a ResNet-20. The law is fitted by ridge regression in
-    the log domain, the rest is a smooth local mean of the residuals, shrunken where few pairs lie. A
+    Until pairs are observed, drop = (KL / 0.25)^0.75, as on a ResNet-20. The law is fitted by ridge
+    regression in the log domain, the rest is a smooth local mean of the residuals, shrunken where few pairs
+    lie. A
     candidate behind closed gates (a removed block) loses less than its stitched KL says, since the layers
     that are left are fitted anew: a factor, learned as well.
     """

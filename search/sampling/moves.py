@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..space.problem import Problem
+from ..space.problem import LevelProblem
 
 _FIRST = 48  # changes that are completed by a second one
 _MATCHED = 2.0  # how much dearer a difference in cost is for a balanced pair
@@ -15,16 +15,18 @@ MOST = 4  # slots that a move changes
 
 
 class Costs:
-    """Size and latency of many candidates at once, and of every single change of one."""
+    """Size and latency of many candidates at once, and of every single change of one.
 
-    def __init__(self, problem: Problem):
+    Both are those of the worst target, where nothing else is said.
+    """
+
+    def __init__(self, problem: LevelProblem):
         self._problem = problem
-        self._terms = [
-            (term.scope, np.stack([np.asarray(term.size, float), np.asarray(term.latency, float)]))
-            for term in problem.terms
-        ]
-        self._constant = sum((values for scope, values in self._terms if not scope), np.zeros(2))
-        self._terms = [(scope, values) for scope, values in self._terms if scope]
+        terms = [(term.scope, np.concatenate([term.size, term.latency])) for term in problem.terms]
+        self._targets = problem.target_count
+        constants = (values for scope, values in terms if not scope)
+        self._constant = sum(constants, np.zeros(2 * self._targets))
+        self._terms = [(scope, values) for scope, values in terms if scope]
         self._widest = max(slot.levels for slot in problem.slots)
         self.exists = np.arange(self._widest) < np.array([[slot.levels] for slot in problem.slots])
         self._lines = [
@@ -39,11 +41,15 @@ class Costs:
 
     def many(self, levels: np.ndarray) -> np.ndarray:
         """N × (size, latency) of N × slots levels."""
+        return np.asarray(self.by_target(levels).max(axis=2))
+
+    def by_target(self, levels: np.ndarray) -> np.ndarray:
+        """N × (size, latency) × targets of N × slots levels."""
         total = np.tile(self._constant, (len(levels), 1)).T
         for scope, values in self._terms:
             at: tuple[Any, ...] = (slice(None), *(levels[:, slot] for slot in scope))
             total = total + values[at]
-        return np.asarray(total.T)
+        return np.asarray(total.T).reshape(len(levels), 2, self._targets)
 
     def canonical(self, levels: np.ndarray) -> np.ndarray:
         """`Problem.canonical` by row of N × slots levels."""
@@ -59,7 +65,15 @@ class Costs:
         `losses` has a table of losses by slot for each candidate. 0 for the present level, infinite past a
         slot's last.
         """
-        table = np.full((len(levels), levels.shape[1], self._widest, 3), np.inf)
+        table = self.changes_by_target(levels, losses)
+        costs = self.by_target(levels)
+        behind = costs - costs.max(axis=2, keepdims=True)  # a target may overtake the one that is worst now
+        worst = table[..., 1:].reshape(*table.shape[:3], *behind.shape[1:]) + behind[:, None, None]
+        return np.concatenate([table[..., :1], worst.max(axis=4)], axis=3)
+
+    def changes_by_target(self, levels: np.ndarray, losses: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
+        """The same with the loss, the size on each target and the latency on each as the last axis."""
+        table = np.full((len(levels), levels.shape[1], self._widest, 1 + 2 * self._targets), np.inf)
         table[:, self.exists] = 0.0
         for slot, others, values in self._lines:
             at: tuple[Any, ...] = (slice(None), *(levels[:, other] for other in others))
@@ -68,8 +82,8 @@ class Costs:
         present = (np.arange(len(levels))[:, None], np.arange(levels.shape[1]), levels)
         table[..., 1:] -= table[present][:, :, None, 1:]
         table[:, ~self.exists] = np.inf
-        for row, (levels_of_row, found) in enumerate(zip(levels.tolist(), losses, strict=True)):
-            self._add_losses(table[row, :, :, 0], levels_of_row, found)
+        for row, (candidate, by_slot) in enumerate(zip(levels.tolist(), losses, strict=True)):
+            self._add_losses(table[row, :, :, 0], candidate, by_slot)
         return table
 
     def _add_losses(self, table: np.ndarray, levels: Sequence[int], losses: Sequence[np.ndarray]) -> None:
@@ -102,17 +116,12 @@ def neighbours(
         np.isfinite(changes[:, :, 0]) & (np.arange(changes.shape[1]) != levels[:, None])
     )
     single = changes[slots, level]
-    moves: list[list[int]] = [
-        *_balanced(slots, single, weights, count // 3, rng),
-        *_paying(slots, single @ weights, count // 3, rng),
-        *([int(move)] for move in rng.choice(len(slots), min(len(slots), count // 4), replace=False)),
-        *(
-            rng.choice(
-                len(slots), min(len(slots), int(rng.integers(2, 2 + max(4, len(levels) // 8))))
-            ).tolist()
-            for _ in range(count // 12)
-        ),
-    ]
+    moves = _balanced(slots, single, weights, count // 3, rng)
+    moves += _paying(slots, single @ weights, count // 3, rng)
+    moves += [[int(move)] for move in rng.choice(len(slots), min(len(slots), count // 4), replace=False)]
+    for _ in range(count // 12):
+        size = int(rng.integers(2, 2 + max(4, len(levels) // 8)))
+        moves.append(rng.choice(len(slots), min(len(slots), size)).tolist())
     made = np.tile(levels, (len(moves), 1))
     for row, move in enumerate(moves):
         made[row, slots[move]] = level[move]

@@ -1,4 +1,4 @@
-"""Known: the candidates that were observed, and which of them no other dominates. numpy only."""
+"""Observations: the candidates that were observed, and which of them no other dominates. numpy only."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ Vector = tuple[float, float, float]
 
 
 @dataclass(slots=True, eq=False)
-class Seen:
+class Observation:
     """A candidate that was observed. `loss` is its KL, `vector` (normalized drop, size, latency); either may
     be missing.
 
@@ -28,30 +28,30 @@ class Seen:
     closed: bool = False
 
 
-class Known:
+class Observations:
     """Candidates by their canonical levels, in the order in which they were first observed."""
 
     def __init__(self) -> None:
         self._rows: dict[Levels, int] = {}
-        self.entries: list[Seen] = []
+        self.entries: list[Observation] = []
 
-    def get(self, levels: Levels) -> Seen | None:
+    def get(self, levels: Levels) -> Observation | None:
         """What is known of a candidate, or None."""
         row = self._rows.get(levels)
         return None if row is None else self.entries[row]
 
-    def add(self, seen: Seen) -> Seen:
+    def add(self, observation: Observation) -> Observation:
         """What is known of the candidate now: of two vectors that with the smaller drop stays."""
-        row = self._rows.setdefault(seen.levels, len(self.entries))
+        row = self._rows.setdefault(observation.levels, len(self.entries))
         if row == len(self.entries):
-            self.entries.append(seen)
+            self.entries.append(observation)
         else:
-            self.entries[row] = _joined(self.entries[row], seen)
+            self.entries[row] = _joined(self.entries[row], observation)
         return self.entries[row]
 
     def measured(self) -> np.ndarray:
         """All measured vectors, N × 3."""
-        return np.array([seen.vector for seen in self.entries if seen.vector is not None]).reshape(-1, 3)
+        return np.array([entry.vector for entry in self.entries if entry.vector is not None]).reshape(-1, 3)
 
     def vectors(self, curve: DropCurve) -> tuple[np.ndarray, np.ndarray]:
         """Indices of the entries with a measured vector or, given their KL, a predicted one; and these
@@ -59,33 +59,31 @@ class Known:
         """
         vectors = np.full((len(self.entries), 3), np.nan)
         waiting = [
-            row for row, seen in enumerate(self.entries) if seen.vector is None and seen.loss is not None
+            row for row, entry in enumerate(self.entries) if entry.vector is None and entry.loss is not None
         ]
         if waiting:
-            losses, closed = (
-                [getattr(self.entries[row], name) for row in waiting] for name in ("loss", "closed")
-            )
-            drops = curve.many(np.array(losses, dtype=float), np.array(closed))
+            losses = np.array([self.entries[row].loss for row in waiting], dtype=float)
+            drops = curve.many(losses, np.array([self.entries[row].closed for row in waiting]))
             vectors[waiting] = np.column_stack([drops, [self.entries[row].costs for row in waiting]])
-        for row, seen in enumerate(self.entries):
-            if seen.vector is not None:
-                vectors[row] = seen.vector
+        for row, entry in enumerate(self.entries):
+            if entry.vector is not None:
+                vectors[row] = entry.vector
         rows = np.flatnonzero(np.isfinite(vectors).all(axis=1))
         return rows, vectors[rows]
 
 
 def front_rows(vectors: np.ndarray) -> list[int]:
     """The rows of N × 3 vectors that no other dominates; of equals one stays."""
-    left, found = np.argsort(vectors.sum(axis=1)), []
-    while len(left):
-        first, left = int(left[0]), left[1:]
-        found.append(first)
-        left = left[(vectors[left] < vectors[first]).any(axis=1)]
-    return found
+    remaining, front = np.argsort(vectors.sum(axis=1)), []
+    while len(remaining):
+        first, remaining = int(remaining[0]), remaining[1:]
+        front.append(first)
+        remaining = remaining[(vectors[remaining] < vectors[first]).any(axis=1)]
+    return front
 
 
-def _joined(before: Seen, after: Seen) -> Seen:
+def _joined(before: Observation, after: Observation) -> Observation:
     loss = before.loss if after.loss is None else after.loss
     first = before.vector is not None and (after.vector is None or before.vector[0] <= after.vector[0])
     vector, recovered = (before.vector, before.recovered) if first else (after.vector, after.recovered)
-    return Seen(before.levels, after.costs, loss, vector, recovered, before.weights, before.closed)
+    return Observation(before.levels, after.costs, loss, vector, recovered, before.weights, before.closed)

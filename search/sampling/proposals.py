@@ -1,10 +1,11 @@
-"""Proposer: which candidate to try next, given everything that was seen.
+"""Proposer: which candidate to try next, given everything that was observed.
 
 Two sources. Dynamic programming over the corrected loss table (`solve.py`) for varied prices of latency and
 size gives whole candidates; switches (`moves.py`) change one to four levels of a good candidate so that cost
 stays matched. What a neighbour would measure is predicted from its parent's *observed* loss and drop plus the
 table's difference, so that errors of the table that both share cancel. All are scored by the hypervolume that
-they are expected to add inside the box of the limits (`boxes.py`).
+they are expected to add inside the box of the limits (`box_decomposition.py`). Sizes and latencies are those
+of the worst target.
 """
 
 from collections.abc import Iterable, Sequence
@@ -12,13 +13,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..space.problem import Levels, Problem
-from .box_decomposition import Boxes
+from ..space.problem import LevelProblem, Levels
+from .box_decomposition import BoxDecomposition
 from .constrained import Bounds, constrained
 from .losses import DropCurve, LossTable
+from .mixtures import worst_case_solutions
 from .moves import Costs, neighbours
-from .observations import Known, Seen, Vector, front_rows
-from .solve import Solver
+from .observations import Observation, Observations, Vector, front_rows
+from .solve import Losses, Solver
 
 LEAST_DROP = 0.01  # of the box: with a maximal drop of 0 candidates still differ in size and latency
 _LEAST = (LEAST_DROP, 1e-3, 1e-3)  # a box has room for something
@@ -61,7 +63,7 @@ class Proposer:
 
     def __init__(
         self,
-        problem: Problem,
+        problem: LevelProblem,
         losses: LossTable,
         *,
         limits: Sequence[float] = (1.0, 1.0, 1.0),
@@ -72,22 +74,22 @@ class Proposer:
         self.limits = np.maximum(np.asarray(limits, dtype=float), _LEAST)
         self._switches = switches
         self._rng = np.random.default_rng(seed)
-        self._known = Known()
+        self._observations = Observations()
         self._taken: set[Levels] = set()
         self._weights: dict[Levels, np.ndarray] = {}
         self._good: list[np.ndarray] = []
         self._surprise = 0.2**2  # mean squared error of log KL, predicted against measured
-        self._measured: Boxes | None = None
-        self._covered: Boxes | None = None
+        self._measured: BoxDecomposition | None = None
+        self._covered: BoxDecomposition | None = None
         self.update_problem(problem)
 
-    def update_problem(self, problem: Problem) -> None:
+    def update_problem(self, problem: LevelProblem) -> None:
         """Exchanges the terms: the latency table learned something. The slots must be the same."""
         self.problem = problem
         self._solver, self._costs = Solver(problem), Costs(problem)
-        self._pool, self._left = self._empty(), 0
-        for seen in self._known.entries:
-            seen.costs = self._cost(seen.levels)
+        self._pool, self._refill_in = self._empty(), 0
+        for entry in self._observations.entries:
+            entry.costs = self._cost(entry.levels)
         self._measured = self._covered = None
 
     def limit(self, limits: Sequence[float]) -> None:
@@ -95,7 +97,7 @@ class Proposer:
         corner = np.maximum(np.asarray(limits, dtype=float), _LEAST)
         if (corner != self.limits).any():
             self.limits = corner
-            self._pool, self._left = self._empty(), 0
+            self._pool, self._refill_in = self._empty(), 0
             self._measured = self._covered = None
 
     def observe(
@@ -112,34 +114,34 @@ class Proposer:
         """
         levels = self.problem.canonical(levels)
         self._taken.add(levels)
-        before = self._known.get(levels)
+        before = self._observations.get(levels)
         new = before is None or before.loss is None
         loss = None if recovered else loss
         measured = None if vector is None else (vector[0], vector[1], vector[2])
         closed = self._closed(levels)
-        seen = self._known.add(
-            Seen(levels, self._cost(levels), loss, measured, recovered, self._weights.get(levels), closed)
-        )
+        weights = self._weights.get(levels)
+        observation = Observation(levels, self._cost(levels), loss, measured, recovered, weights, closed)
+        known_loss = self._observations.add(observation).loss
         self._measured = self._covered = None
         if loss is not None and new:
             self._learn_loss(levels, loss)
-        if seen.loss is not None and vector is not None and not recovered:
-            self.curve.observe(seen.loss, vector[0], closed=closed)
+        if known_loss is not None and vector is not None and not recovered:
+            self.curve.observe(known_loss, vector[0], closed=closed)
 
     def correct(self, levels: Levels, *, before: Sequence[float], after: Sequence[float]) -> None:
         """Replaces a vector that was observed: of these levels another one counts now, or nothing changes."""
-        seen = self._known.get(self.problem.canonical(levels))
-        if seen is None or seen.vector != tuple(before):
+        entry = self._observations.get(self.problem.canonical(levels))
+        if entry is None or entry.vector != tuple(before):
             return
-        seen.vector = (after[0], after[1], after[2])
+        entry.vector = (after[0], after[1], after[2])
         self._measured = self._covered = None
-        if seen.loss is not None and not seen.recovered:
-            self.curve.correct(seen.loss, before[0], after[0], closed=seen.closed)
+        if entry.loss is not None and not entry.recovered:
+            self.curve.correct(entry.loss, before[0], after[0], closed=entry.closed)
 
     def propose(self) -> Levels | None:
         """Canonical levels that were neither proposed nor observed before; None when there are none left."""
-        if self._left <= 0 or not len(self._pool.levels):
-            self._pool, self._left = self._filled(), _REFILL
+        if self._refill_in <= 0 or not len(self._pool.levels):
+            self._pool, self._refill_in = self._filled(), _REFILL
         while len(self._pool.levels):
             score = self._scores(self._pool)
             row = int(score.argmax())
@@ -148,7 +150,7 @@ class Proposer:
             if score[row] > 0:
                 self._good = [*self._good[-63:], self._pool.weights[row]]
             self._pool = self._pool.at(np.delete(np.argsort(-score)[:_SHORTLIST], 0))
-            self._left -= 1
+            self._refill_in -= 1
             if levels not in self._taken:
                 self._taken.add(levels)
                 return levels
@@ -158,8 +160,9 @@ class Proposer:
         """The expected vector; `loss` is the measured KL when it is known."""
         levels = self.problem.canonical(levels)
         if loss is None:
-            seen = self._known.get(levels)
-            loss = seen.loss if seen is not None and seen.loss is not None else self.losses.loss(levels)
+            entry = self._observations.get(levels)
+            measured = None if entry is None else entry.loss
+            loss = self.losses.loss(levels) if measured is None else measured
         return self.curve.drop(loss, closed=self._closed(levels)), *self._cost(levels)
 
     def vectors(self, rows: np.ndarray, losses: np.ndarray) -> np.ndarray:
@@ -167,18 +170,17 @@ class Proposer:
         return np.column_stack([self.curve.many(losses, self.problem.closed(rows)), self._costs.many(rows)])
 
     def value(self, levels: Levels, *, loss: float | None = None) -> float:
-        """The hypervolume that the candidate is expected to add to the measured front, as a share of the box."""
+        """The hypervolume that it is expected to add to the measured front, as a share of the box."""
         vector = np.array([self.predict(levels, loss)])
-        self._measured = self._measured or Boxes(self._known.measured(), self.limits)
-        return float(
-            self._expected(self._measured, vector, self.curve.spread if loss is not None else self._error)[0]
-        )
+        self._measured = self._measured or BoxDecomposition(self._observations.measured(), self.limits)
+        error = self.curve.spread if loss is not None else self._error
+        return float(self._expected(self._measured, vector, error)[0])
 
     def forget(self, levels: Levels) -> None:
         """A candidate that failed says nothing of its neighbours any more; it is not proposed again."""
-        seen = self._known.get(self.problem.canonical(levels))
-        if seen is not None and seen.vector is None:
-            seen.loss = None
+        entry = self._observations.get(self.problem.canonical(levels))
+        if entry is not None and entry.vector is None:
+            entry.loss = None
             self._covered = None
 
     def _closed(self, levels: Levels) -> bool:
@@ -203,8 +205,10 @@ class Proposer:
     # Scores
 
     def _gains(self, vectors: np.ndarray) -> np.ndarray:
-        """Expected gains over the measured front and the predicted vectors of candidates of the first rung."""
-        self._covered = self._covered or Boxes(self._known.vectors(self.curve)[1], self.limits)
+        """Expected gains over the measured front and what is predicted of candidates of the first rung."""
+        self._covered = self._covered or BoxDecomposition(
+            self._observations.vectors(self.curve)[1], self.limits
+        )
         return self._expected(self._covered, vectors, self._error)
 
     def _scores(self, pool: _Pool) -> np.ndarray:
@@ -219,22 +223,21 @@ class Proposer:
         kl = self.losses.many(pool.levels)
         factor = np.ones(len(kl))
         for parent in np.unique(pool.parents[pool.parents >= 0]):
-            seen, rows = self._known.entries[parent], pool.parents == parent
-            predicted = self.losses.loss(seen.levels)
-            if seen.loss is None or seen.loss <= 0 or predicted <= 0:
+            entry, rows = self._observations.entries[parent], pool.parents == parent
+            predicted = self.losses.loss(entry.levels)
+            if entry.loss is None or entry.loss <= 0 or predicted <= 0:
                 continue
-            kl[rows] *= seen.loss / predicted
-            if seen.vector is not None and not seen.recovered and seen.vector[0] > 0.05:
-                factor[rows] = np.clip(
-                    seen.vector[0] / self.curve.drop(seen.loss, closed=seen.closed), 0.5, 2.0
-                )
+            kl[rows] *= entry.loss / predicted
+            if entry.vector is not None and not entry.recovered and entry.vector[0] > 0.05:
+                expected = self.curve.drop(entry.loss, closed=entry.closed)
+                factor[rows] = np.clip(entry.vector[0] / expected, 0.5, 2.0)
         return np.asarray(self.curve.many(kl, self.problem.closed(pool.levels)) * factor)
 
     @staticmethod
-    def _expected(boxes: Boxes, vectors: np.ndarray, error: float) -> np.ndarray:
+    def _expected(undominated: BoxDecomposition, vectors: np.ndarray, error: float) -> np.ndarray:
         total = np.zeros(len(vectors))
         for deviation, weight in _QUADRATURE:
-            total += weight * boxes.gains(vectors * [np.exp(deviation * error), 1.0, 1.0])
+            total += weight * undominated.gains(vectors * [np.exp(deviation * error), 1.0, 1.0])
         return total
 
     # The pool
@@ -246,30 +249,31 @@ class Proposer:
         if self._switches:
             parts += self._around(self._parents())
         pool = _Pool(
-            *(
-                np.concatenate([getattr(part, name) for part in parts])
-                for name in ("levels", "costs", "parents", "weights")
-            )
+            np.concatenate([part.levels for part in parts]),
+            np.concatenate([part.costs for part in parts]),
+            np.concatenate([part.parents for part in parts]),
+            np.concatenate([part.weights for part in parts]),
         )
         _, unique = np.unique(pool.levels, axis=0, return_index=True)
-        return pool.at(
-            np.array(
-                [row for row in unique if tuple(pool.levels[row].tolist()) not in self._taken], dtype=np.int64
-            )
-        )
+        new = [row for row in unique if tuple(pool.levels[row].tolist()) not in self._taken]
+        return pool.at(np.array(new, dtype=np.int64))
 
     def _solutions(self) -> tuple[list[Levels], np.ndarray]:
         """Solutions for varied prices, half of them by a plausible table instead of the likeliest."""
         weights = self._prices(_TRADEOFFS if self._good else 3 * _TRADEOFFS)
         half = len(weights) // 2 if self._switches else len(weights)
-        found = self._solver.minimize(self.losses.losses, weights[:half], rng=self._rng)
+        levels, prices = self._solved(self.losses.losses, weights[:half])
         if half < len(weights):
-            found += self._solver.minimize(self.losses.drawn(self._rng), weights[half:], rng=self._rng)
+            more, their_prices = self._solved(self.losses.drawn(self._rng), weights[half:])
+            levels, prices = [*levels, *more], np.concatenate([prices, their_prices])
         if not self._taken and (self.limits < 1.0).any():
             limit = constrained(self._solver, self.losses.losses, self._bounds(), rounds=1)
             if limit is not None:
-                found, weights = [*found, limit], np.concatenate([weights, weights[:1]])
-        return found, weights
+                levels, prices = [*levels, limit], np.concatenate([prices, weights[:1]])
+        return levels, prices
+
+    def _solved(self, losses: Losses, weights: np.ndarray) -> tuple[list[Levels], np.ndarray]:
+        return worst_case_solutions(self._solver, self._costs, losses, weights, rng=self._rng)
 
     def _bounds(self) -> Bounds:
         drop, size, latency = self.limits
@@ -288,30 +292,25 @@ class Proposer:
 
     def _pooled(self, levels: Iterable[Levels] | np.ndarray, parent: int, weights: np.ndarray) -> _Pool:
         rows = self._costs.canonical(np.array(levels, dtype=np.int64).reshape(-1, len(self.problem.slots)))
-        return _Pool(
-            rows,
-            self._costs.many(rows),
-            np.full(len(rows), parent),
-            np.broadcast_to(weights, (len(rows), 3)).copy(),
-        )
+        parents, prices = np.full(len(rows), parent), np.broadcast_to(weights, (len(rows), 3)).copy()
+        return _Pool(rows, self._costs.many(rows), parents, prices)
 
     def _parents(self) -> list[int]:
-        """Indices of seen candidates to change: of the front, and of the first rung's that would add to it."""
-        rows, vectors = self._known.vectors(self.curve)
+        """Indices of candidates to change: of the front, and of the first rung's that would add to it."""
+        rows, vectors = self._observations.vectors(self.curve)
         front = front_rows(vectors)
         inside = [row for row in front if (vectors[row] < self.limits).all()]
         chosen = inside or front
-        return (
-            [int(rows[i]) for i in self._rng.choice(chosen, min(_PARENTS, len(chosen)), replace=False)]
-            if chosen
-            else []
-        )
+        if not chosen:
+            return []
+        drawn = self._rng.choice(chosen, min(_PARENTS, len(chosen)), replace=False)
+        return [int(rows[row]) for row in drawn]
 
     def _around(self, parents: list[int]) -> list[_Pool]:
-        """Switches around seen candidates, half of them by a plausible table instead of the likeliest."""
+        """Switches around observed candidates, half of them by a plausible table instead of the likeliest."""
         if not parents:
             return []
-        entries = self._known.entries
+        entries = self._observations.entries
         levels = np.array([entries[parent].levels for parent in parents])
         tables = [self.losses.losses, self.losses.drawn(self._rng)]
         changes = self._costs.changes(levels, [tables[row % 2] for row in range(len(parents))])

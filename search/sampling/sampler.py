@@ -57,8 +57,8 @@ class FrontSampler(BaseSampler):
         levels = proposer.propose()
         if levels is None:
             return {
-                name: self._fallback.sample_independent(study, trial, name, found)
-                for name, found in search_space.items()
+                name: self._fallback.sample_independent(study, trial, name, distribution)
+                for name, distribution in search_space.items()
             }
         return dict(proposer.problem.parameters(levels))
 
@@ -119,8 +119,5 @@ def _levels(proposer: Proposer, trial: FrozenTrial) -> Levels | None:
         levels = problem.levels_of(trial.params)
     except (KeyError, TypeError, ValueError):
         return None
-    return (
-        levels
-        if all(0 <= level < slot.levels for level, slot in zip(levels, problem.slots, strict=True))
-        else None
-    )
+    inside = all(0 <= level < slot.levels for level, slot in zip(levels, problem.slots, strict=True))
+    return levels if inside else None

@@ -1,4 +1,4 @@
-"""Solver: the levels that minimize loss + λ·latency + μ·size, exactly, by dynamic programming over the slots.
+"""Solver: the levels that minimize loss + Σₜ λₜ·latencyₜ + Σₜ μₜ·sizeₜ over targets t by dynamic programming.
 
 Min-sum bucket elimination (Dechter, Bucket elimination: a unifying framework for reasoning, 1999): the slots
 are eliminated one by one, each by minimizing the sum of all tables that mention it. Where a term couples
@@ -8,18 +8,18 @@ with its time limit moved into a multiplier. Slots that would make the tables to
 layers share, blocks that can go) are *held* at what a coordinate descent over everything found best
 (`descent.py`); the exact solution of the others around them is polished once more.
 
-Many problems are solved in one pass: every table has a leading axis of rows, which differ in (λ, μ) and in
-the held levels.
+Many problems are solved in one pass: every table has a leading axis of rows, which differ in their prices
+(1, λ₁, …, μ₁, …) and in the held levels. The worst of several targets is no sum: `mixtures.py` finds prices.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from ..space.problem import Levels, Problem
+from ..space.problem import LevelProblem, Levels
 from .descent import Descent
 
 WIDEST = 30_000  # entries of the largest table of an elimination
@@ -30,11 +30,10 @@ Losses = Sequence[np.ndarray]
 
 @dataclass(slots=True, eq=False)
 class _Table:
-    """Terms and losses over one scope; `values` is (loss, latency, size) × levels of the held slots × levels
-    of the others.
+    """Terms and losses over one scope; `values` is costs × levels of the held slots × levels of the others.
 
-    `free` and `held` are the scope's slots. `owners` are the slots whose loss is in it, with their place in
-    the scope.
+    The costs are the loss, the latency on each target and the size on each. `free` and `held` are the scope's
+    slots, `owners` the slots whose loss is in the table.
     """
 
     held: tuple[int, ...]
@@ -63,7 +62,7 @@ class Solver:
     `held` are the slots that are fixed during an elimination; without any, solutions are exact.
     """
 
-    def __init__(self, problem: Problem, *, widest: int = WIDEST):
+    def __init__(self, problem: LevelProblem, *, widest: int = WIDEST):
         self.problem = problem
         self._shape = [slot.levels for slot in problem.slots]
         self._scopes = _scopes(problem)
@@ -76,8 +75,9 @@ class Solver:
     def minimize(
         self, losses: Losses, weights: np.ndarray, *, starts: int = 2, rng: np.random.Generator | None = None
     ) -> list[Levels]:
-        """By row of `weights`, N × 3 multipliers ≥ 0 of (loss, latency, size), the canonical levels of the
-        smallest sum.
+        """By row of `weights`, N × costs prices ≥ 0, the canonical levels of the smallest sum.
+
+        The costs are the loss, the latency on each target and the size on each.
 
         `losses` has by slot an array over its levels. Where slots are held, `starts` descents begin at the
         original or at random.
@@ -91,8 +91,7 @@ class Solver:
         rng = rng or np.random.default_rng(0)
         original = np.tile(np.array(self.problem.original), (len(weights), 1))
         tries = [original, *(rng.integers(0, self._shape, original.shape) for _ in range(starts - 1))]
-        found = [self._descent.improved(losses, weights, rows) for rows in tries]
-        rows = self._best(losses, weights, found)
+        rows = self._best(losses, weights, [self._descent.improved(losses, weights, rows) for rows in tries])
         _, levels = self._inner(weights, rows[:, list(self.held)])
         best = self._best(losses, weights, [rows, self._descent.improved(losses, weights, levels, sweeps=2)])
         return [self.problem.canonical(tuple(map(int, row))) for row in best]
@@ -169,21 +168,15 @@ class Solver:
         return constant, buckets
 
     def _factors(self) -> list[tuple[tuple[int, ...], np.ndarray, int | None]]:
-        """Scope, (loss, latency, size) × levels, and whose loss it is, the widest scopes first; losses are
-        filled in later.
-        """
-        found: list[tuple[tuple[int, ...], np.ndarray, int | None]] = []
+        """Scope, costs × levels, and whose loss it is, the widest scopes first; losses come later."""
+        factors: list[tuple[tuple[int, ...], np.ndarray, int | None]] = []
         for term in self.problem.terms:
-            found.append(
-                (
-                    term.scope,
-                    np.stack([np.zeros_like(term.latency, dtype=float), term.latency, term.size]),
-                    None,
-                )
-            )
+            no_loss = np.zeros((1, *term.latency.shape[1:]))
+            factors.append((term.scope, np.concatenate([no_loss, term.latency, term.size]), None))
+        costs = 1 + 2 * self.problem.target_count
         for position, scope in enumerate(self._scopes[len(self.problem.terms) :]):
-            found.append((scope, np.zeros((3, *(self._shape[slot] for slot in scope))), position))
-        return sorted(found, key=lambda factor: -len(factor[0]))
+            factors.append((scope, np.zeros((costs, *(self._shape[slot] for slot in scope))), position))
+        return sorted(factors, key=lambda factor: -len(factor[0]))
 
     def _load(self, losses: Losses) -> None:
         """Puts the losses into the tables: a slot behind a closed gate costs nothing."""
@@ -202,7 +195,7 @@ class Solver:
         return [-1 if slot == position else 1 for slot in slots], opened
 
 
-def additive_loss(problem: Problem, losses: Losses, levels: Levels) -> float:
+def additive_loss(problem: LevelProblem, losses: Losses, levels: Levels) -> float:
     """The sum of the losses of the slots that are not behind a closed gate."""
     return float(
         sum(
@@ -213,13 +206,13 @@ def additive_loss(problem: Problem, losses: Losses, levels: Levels) -> float:
     )
 
 
-def _scopes(problem: Problem) -> list[tuple[int, ...]]:
+def _scopes(problem: LevelProblem) -> list[tuple[int, ...]]:
     """The scope of every term, then of every slot's loss: the slot and its gates."""
-    own = [
+    of_losses = [
         tuple(dict.fromkeys((position, *(gate for gate, _ in slot.gates))))
         for position, slot in enumerate(problem.slots)
     ]
-    return [*(term.scope for term in problem.terms), *own]
+    return [*(term.scope for term in problem.terms), *of_losses]
 
 
 @lru_cache(maxsize=8)
@@ -238,7 +231,7 @@ def _order(
             for slot in free:
                 neighbours[slot].update(free)
         order: list[int] = []
-        degrees = {slot: len(found) for slot, found in neighbours.items()}
+        degrees = {slot: len(near) for slot, near in neighbours.items()}
         worst = _eliminate_all(neighbours, shape, order, widest)
         if worst is None:
             return tuple(held), tuple(order)
@@ -249,7 +242,7 @@ def _eliminate_all(
     neighbours: dict[int, set[int]], shape: Sequence[int], order: list[int], widest: int
 ) -> set[int] | None:
     """Fills `order`; returns the scope of the first table that is too wide, or None."""
-    widths = {slot: float(np.prod([shape[s] for s in found])) for slot, found in neighbours.items()}
+    widths = {slot: _width(near, shape) for slot, near in neighbours.items()}
     while neighbours:
         slot = min(neighbours, key=lambda s: (widths[s], s))
         if widths[slot] > widest:
@@ -258,37 +251,39 @@ def _eliminate_all(
         order.append(slot)
         for other in scope - {slot}:
             neighbours[other] = (neighbours[other] | scope) - {slot}
-            widths[other] = float(np.prod([shape[s] for s in neighbours[other]]))
+            widths[other] = _width(neighbours[other], shape)
     return None
+
+
+def _width(scope: Iterable[int], shape: Sequence[int]) -> float:
+    """The number of entries of a table over these slots."""
+    return float(np.prod([shape[slot] for slot in scope]))
 
 
 def _merge(target: list[_Table], table: _Table, shape: Sequence[int]) -> None:
     """Adds the table to one that mentions all its slots, or appends it."""
-    slots = set(table.held + table.free)
+    slots = table.held + table.free
     for other in target:
-        if slots <= set(other.held + other.free):
-            spread = _spread(table.held + table.free, other.held + other.free, shape)
-            order = sorted(
-                range(len(table.held + table.free)),
-                key=lambda i: (other.held + other.free).index((table.held + table.free)[i]),
-            )
-            other.values += table.values.transpose(0, *(1 + i for i in order)).reshape(3, *spread)
+        wider = other.held + other.free
+        if set(slots) <= set(wider):
+            order = sorted(range(len(slots)), key=lambda i: wider.index(slots[i]))
+            laid = table.values.transpose(0, *(1 + i for i in order))
+            other.values += laid.reshape(len(laid), *_spread(slots, wider, shape))
             other.owners += table.owners
             return
     target.append(table)
 
 
 def _spread(scope: tuple[int, ...], onto: tuple[int, ...], shape: Sequence[int]) -> tuple[int, ...]:
-    """The shape of a table over `scope` that broadcasts over `onto`; both have their slots in the same order."""
+    """The shape of a table over `scope` that broadcasts over `onto`; both have the same order."""
     return tuple(shape[slot] if slot in scope else 1 for slot in onto)
 
 
 def _weighted(table: _Table, weights: np.ndarray, at: dict[int, np.ndarray]) -> np.ndarray:
-    """N × entries: the weighted sum of loss, latency and size, at the held levels of each row; N without free
-    slots.
-    """
+    """N × entries: the weighted sum of the costs, at the held levels of each row; N without free slots."""
+    costs = len(table.values)
     if not table.held:
-        return np.asarray(weights @ (table.values.reshape(3, -1) if table.free else table.values))
+        return np.asarray(weights @ (table.values.reshape(costs, -1) if table.free else table.values))
     index: tuple[Any, ...] = (slice(None), *(at[slot] for slot in table.held))
-    found = np.einsum("nk,knf->nf", weights, table.values[index].reshape(3, len(weights), -1))
-    return np.asarray(found if table.free else found[:, 0])
+    sums = np.einsum("nk,knf->nf", weights, table.values[index].reshape(costs, len(weights), -1))
+    return np.asarray(sums if table.free else sums[:, 0])

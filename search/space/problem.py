@@ -1,9 +1,9 @@
-"""Problem: the levels that a sampler chooses, and the terms that add up to a candidate's size and latency. No
-torch, no Optuna.
+"""LevelProblem: the levels that a sampler chooses, and the terms of a candidate's size and latency on each
+target. No torch, no Optuna.
 
 A candidate is a tuple of levels, one per slot. Every term depends on a few slots only (a layer: the channels
 on both of its sides, its precision, the blocks whose removal takes it away), so that a sum over terms can be
-minimized by dynamic programming.
+minimized by dynamic programming. A candidate counts with its worst target: the largest of the sums.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,21 +32,26 @@ class Slot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Term:
-    """What one part of the model adds: `size` and `latency` are arrays over the levels of the slots in
-    `scope` (indices).
+    """What one part of the model adds: `size` and `latency` are targets × levels of each slot in `scope`.
 
-    Both are relative to the original model's. A term of no slots (scope ()) is a constant.
+    Both are relative to the original model's on the same target. A term of no slots (scope ()) is a constant.
     """
 
     scope: tuple[int, ...]
     size: np.ndarray
     latency: np.ndarray
 
+    def __post_init__(self) -> None:
+        if self.size.shape != self.latency.shape or self.size.ndim != 1 + len(self.scope):
+            shapes = f"{self.size.shape} and {self.latency.shape}"
+            raise ValueError(f"size and latency must be targets × levels of {self.scope}, not {shapes}.")
+
 
 @dataclass(frozen=True)
-class Problem:
-    """Slots and terms. `terms` may be exchanged (`dataclasses.replace`) when the latency table learns
-    something.
+class LevelProblem:
+    """Slots, and the terms of one or more targets.
+
+    `terms` may be exchanged (`dataclasses.replace`) when a latency table learns something.
     """
 
     slots: tuple[Slot, ...]
@@ -62,13 +67,26 @@ class Problem:
         """The levels of the original model."""
         return tuple(slot.original for slot in self.slots)
 
+    @property
+    def target_count(self) -> int:
+        """How many targets the terms are of."""
+        return len(self.terms[0].size) if self.terms else 1
+
     def size(self, levels: Levels) -> float:
-        """The size of a candidate relative to the original's."""
-        return float(sum(term.size[tuple(levels[slot] for slot in term.scope)] for term in self.terms))
+        """The size of a candidate relative to the original's, on the target where that is largest."""
+        return float(self.sizes(levels).max())
 
     def latency(self, levels: Levels) -> float:
-        """The predicted latency of a candidate relative to the original's."""
-        return float(sum(term.latency[tuple(levels[slot] for slot in term.scope)] for term in self.terms))
+        """The predicted latency relative to the original's, on the target where that is largest."""
+        return float(self.latencies(levels).max())
+
+    def sizes(self, levels: Levels) -> np.ndarray:
+        """The size of a candidate by target, relative to the original's."""
+        return np.asarray(sum(term.size[_entry(term, levels)] for term in self.terms))
+
+    def latencies(self, levels: Levels) -> np.ndarray:
+        """The predicted latency of a candidate by target, relative to the original's."""
+        return np.asarray(sum(term.latency[_entry(term, levels)] for term in self.terms))
 
     def canonical(self, levels: Levels) -> Levels:
         """The same candidate with the irrelevant levels (those behind a closed gate) at the original's."""
@@ -84,10 +102,10 @@ class Problem:
 
     def closed(self, rows: np.ndarray) -> np.ndarray:
         """Which rows of N × slots have a closed gate."""
-        found = np.zeros(len(rows), dtype=bool)
+        closed = np.zeros(len(rows), dtype=bool)
         for slot, level in self.gates:
-            found |= rows[:, slot] == level
-        return found
+            closed |= rows[:, slot] == level
+        return closed
 
     def levels_of(self, parameters: Mapping[str, float]) -> Levels:
         """The levels among a trial's parameters. KeyError when one is missing."""
@@ -96,3 +114,8 @@ class Problem:
     def parameters(self, levels: Sequence[int]) -> dict[str, int]:
         """The trial parameters of these levels."""
         return {slot.name: int(level) for slot, level in zip(self.slots, levels, strict=True)}
+
+
+def _entry(term: Term, levels: Levels) -> tuple[slice | int, ...]:
+    """The index of a candidate's entries, one for each target."""
+    return (slice(None), *(levels[slot] for slot in term.scope))

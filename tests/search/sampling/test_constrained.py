@@ -1,9 +1,10 @@
 """Candidates within limits against all candidates of small problems."""
 
+import numpy as np
 import pytest
 from autocompress.search.sampling.constrained import Bounds, constrained
 from autocompress.search.sampling.solve import Solver, additive_loss
-from autocompress.tests.search.sampling.problems import chain, every, random_losses
+from autocompress.tests.search.sampling.problems import chain, every, random_losses, random_problem
 
 
 @pytest.mark.parametrize(
@@ -29,6 +30,18 @@ def test_the_fastest_candidate_within_a_loss_is_found():
     limit = 0.2 * sum(loss[-1] for loss in losses)
     found = constrained(Solver(problem), losses, Bounds(max_loss=limit), objective=(1e-6, 1.0, 1e-6))
     assert 0.8 * limit < additive_loss(problem, losses, found) <= limit
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_limits_hold_on_each_of_two_targets(seed):
+    problem = random_problem(seed, targets=2)
+    losses, candidates = random_losses(problem, seed), every(problem)
+    limit = float(np.quantile([problem.latency(candidate) for candidate in candidates], 0.3))
+    levels = constrained(Solver(problem), losses, Bounds(max_latency=limit))
+    feasible = [candidate for candidate in candidates if problem.latency(candidate) <= limit]
+    assert levels in feasible
+    spread = sorted(additive_loss(problem, losses, candidate) for candidate in feasible)
+    assert additive_loss(problem, losses, levels) <= spread[len(spread) // 10]
 
 
 def test_limits_that_nothing_keeps_have_no_solution():

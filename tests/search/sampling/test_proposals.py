@@ -3,14 +3,21 @@
 import numpy as np
 import pytest
 from autocompress.results.front import hypervolume
-from autocompress.search.sampling.box_decomposition import Boxes
+from autocompress.search.sampling.box_decomposition import BoxDecomposition
 from autocompress.search.sampling.losses import LossTable
 from autocompress.search.sampling.moves import Costs, neighbours
 from autocompress.search.sampling.observations import front_rows
 from autocompress.search.sampling.proposals import Proposer
 from autocompress.search.sampling.solve import additive_loss
-from autocompress.search.space.problem import Problem, Slot, Term
-from autocompress.tests.search.sampling.problems import chain, every, random_losses, random_problem
+from autocompress.search.space.problem import LevelProblem, Slot, Term
+from autocompress.tests.search.sampling.problems import (
+    chain,
+    every,
+    on_target,
+    opposed,
+    random_losses,
+    random_problem,
+)
 
 
 def small_losses(problem, seed, total=0.3):
@@ -45,7 +52,7 @@ def test_gains_are_differences_of_hypervolumes_with_duplicates_and_points_outsid
     vectors = np.round(rng.uniform(-0.05, 1.1, (60, 3)), 1 + seed % 3)
     whole = hypervolume(map(tuple, front))
     expected = [hypervolume([*map(tuple, front), tuple(vector)]) - whole for vector in vectors]
-    assert Boxes(front, (1.0, 1.0, 1.0)).gains(vectors) == pytest.approx(expected, abs=1e-12)
+    assert BoxDecomposition(front, (1.0, 1.0, 1.0)).gains(vectors) == pytest.approx(expected, abs=1e-12)
 
 
 def test_gains_in_a_smaller_box_are_shares_of_it():
@@ -55,12 +62,13 @@ def test_gains_in_a_smaller_box_are_shares_of_it():
     sample = rng.random((200_000, 3)) * limits
     free = ~(front[None, :, :] <= sample[:, None, :][:5000]).all(axis=2).any(axis=1)
     share = (free & (vector <= sample[:5000]).all(axis=1)).mean()
-    assert Boxes(front, limits).gains(vector)[0] == pytest.approx(share, abs=0.02)
+    assert BoxDecomposition(front, limits).gains(vector)[0] == pytest.approx(share, abs=0.02)
 
 
+@pytest.mark.parametrize("targets", [1, 3])
 @pytest.mark.parametrize("seed", range(6))
-def test_every_single_change_adds_what_its_table_says(seed):
-    problem = random_problem(seed)
+def test_every_single_change_adds_what_its_table_says(seed, targets):
+    problem = random_problem(seed, targets=targets)
     losses = random_losses(problem, seed)
     candidates = [problem.canonical(levels) for levels in every(problem)[::7]]
     table = Costs(problem).changes(np.array(candidates), [losses] * len(candidates))
@@ -77,8 +85,9 @@ def test_every_single_change_adds_what_its_table_says(seed):
                 assert table[row, slot, level] == pytest.approx(difference, abs=1e-12)
 
 
-def test_many_costs_and_canonical_levels_are_those_of_the_problem():
-    problem = random_problem(2)
+@pytest.mark.parametrize("targets", [1, 2])
+def test_many_costs_and_canonical_levels_are_those_of_the_problem(targets):
+    problem = random_problem(2, targets=targets)
     costs, levels = Costs(problem), np.array(every(problem))
     assert costs.canonical(levels).tolist() == [
         list(problem.canonical(tuple(row))) for row in levels.tolist()
@@ -187,14 +196,36 @@ def test_a_smaller_measured_loss_is_worth_more():
     assert made.predict((3,) * 12, 0.01)[0] < made.predict((3,) * 12, 0.1)[0]
 
 
+def test_proposals_for_two_opposed_targets_beat_those_by_the_table_of_either():
+    problem = opposed(20)
+    true = [np.array([0.0, 0.004, 0.005, 0.03])] * 20
+    volumes, fastest = [], []
+    for known in (problem, on_target(problem, 0), on_target(problem, 1)):
+        vectors = searched(proposer(known, true), problem, true, 40)
+        volumes.append(hypervolume(vectors))
+        fastest.append(min(vector[2] for vector in vectors if vector[0] < 1))
+    assert volumes[0] > 1.1 * max(volumes[1:]), volumes
+    assert fastest[0] < 0.75 and fastest[0] < min(fastest[1:]) - 0.05, fastest
+
+
+def test_a_target_that_joins_later_counts_from_then_on():
+    problem = opposed(20)
+    true = [np.array([0.0, 0.004, 0.005, 0.03])] * 20
+    made = proposer(on_target(problem, 0), true)
+    before = min(vector[2] for vector in searched(made, problem, true, 20))
+    made.update_problem(problem)
+    assert made.predict((1,) * 20)[2] == pytest.approx(1.2)
+    assert min(vector[2] for vector in searched(made, problem, true, 20)) < before - 0.05
+
+
 def test_new_terms_change_predictions_and_keep_what_was_learned():
     slots = (Slot(name="a", levels=3, original=0), Slot(name="b", levels=3, original=0))
-    size = np.array([0.5, 0.3, 0.1])
+    size = np.array([[0.5, 0.3, 0.1]])
     terms = [Term(scope=(i,), size=size, latency=size) for i in range(2)]
-    made = proposer(Problem(slots=slots, terms=tuple(terms)), [np.array([0.0, 0.01, 0.1])] * 2)
+    made = proposer(LevelProblem(slots=slots, terms=tuple(terms)), [np.array([0.0, 0.01, 0.1])] * 2)
     made.observe((1, 1), loss=0.02)
     slower = [Term(scope=(i,), size=size, latency=2 * size) for i in range(2)]
-    made.update_problem(Problem(slots=slots, terms=tuple(slower)))
+    made.update_problem(LevelProblem(slots=slots, terms=tuple(slower)))
     assert made.predict((1, 1))[1:] == pytest.approx((0.6, 1.2))
     assert made.propose() != (1, 1)
 

@@ -70,7 +70,7 @@ def test_a_corrected_trial_counts_with_its_new_values_as_if_it_had_had_them_from
             study.tell(trial, values if number == 3 else (0.2, 0.6, 0.6))
         made.correct(study.trials[3], (0.4, 0.5, 0.9))
         proposer = made.proposer(study)
-        found += [proposer._known.measured().tolist(), proposer.curve._pairs]
+        found += [proposer._observations.measured().tolist(), proposer.curve._pairs]
     assert corrected == kept and [0.4, 0.5, 0.9] in kept[0]
 
 
@@ -82,7 +82,7 @@ def test_the_sampler_of_a_running_search_hears_of_a_correction(tmp_path):
     study.store(trial, evaluation(0))
     study.finish(trial, values=[0.1, 0.5, 0.3], constraints={})
     study.correct([Correction(evaluation=evaluation(0), values=(0.4, 0.5, 0.9), constraints={})])
-    assert made.proposer(study._study)._known.measured().tolist() == [[0.4, 0.5, 0.9]]
+    assert made.proposer(study._study)._observations.measured().tolist() == [[0.4, 0.5, 0.9]]
 
 
 def test_an_enqueued_trial_keeps_its_parameters_and_takes_no_proposal():
