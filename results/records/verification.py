@@ -6,39 +6,52 @@ from typing import Any
 from ...profiles import Environment
 from ...profiles.regression import PredictionError
 from .facts import Prediction, environment_from
-from .latency import AnyLatency, Latency, latency_from_json
-from .point import Quality
-from .reading import Fields
+from .latency import Latency
+from .reading import Fields, Interval
 
 SCHEMA_VERSION = 3  # of verify.json
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerifiedPoint:
-    """A point then and now. `earlier` and `quality` are what the run says of it.
+    """A point then and now.
 
-    `latency` and `validation` are what was measured now, None where nothing was. `breaks` names limits that
-    held and are broken now, `regressed` says in words what is worse.
+    `earlier_s`, `earlier_ratio` and `earlier_interval` (of the ratio; None for a prediction) are the latency
+    that the run says, `earlier_quality` is the metric on validation. `latency` and `quality` are what was
+    measured now. `breaks` names limits that held and are broken now, `regressed` says in words what is worse.
     """
 
     trial: int
     label: str
-    earlier: AnyLatency
-    quality: Quality
+    earlier_s: float
+    earlier_ratio: float
+    earlier_interval: Interval | None
+    earlier_quality: float
+    earlier_quality_interval: Interval | None
     latency: Latency | None
-    validation: float | None
+    quality: float | None
     breaks: tuple[str, ...] = ()
     regressed: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if min(self.earlier_s, self.earlier_ratio) <= 0:
+            raise ValueError("earlier_s and earlier_ratio must be above 0.")
+        if self.latency is None and not self.regressed:
+            raise ValueError("a point without a latency must say in `regressed` why it has none.")
+
+    @property
+    def predicted(self) -> bool:
+        """Whether the earlier latency was predicted, not measured."""
+        return self.earlier_interval is None
 
     @property
     def error(self) -> float | None:
         """The earlier latency relative to the measured one, minus 1."""
-        return None if self.latency is None else self.earlier.seconds / self.latency.seconds - 1
+        return None if self.latency is None else self.earlier_s / self.latency.seconds - 1
 
     def to_json(self) -> dict[str, Any]:
         """A JSON value from which `from_json` makes an equal record."""
-        latency = None if self.latency is None else self.latency.to_json()
-        return {**asdict(self), "earlier": self.earlier.to_json(), "latency": latency}
+        return asdict(self)
 
     @classmethod
     def from_json(cls, fields: Fields) -> "VerifiedPoint":
@@ -47,10 +60,13 @@ class VerifiedPoint:
             lambda: cls(
                 trial=fields.whole("trial", least=-(10**9)),
                 label=fields.text("label"),
-                earlier=latency_from_json(fields.object("earlier")),
-                quality=Quality.from_json(fields.object("quality")),
+                earlier_s=fields.positive("earlier_s"),
+                earlier_ratio=fields.positive("earlier_ratio"),
+                earlier_interval=fields.maybe("earlier_interval", fields.interval),
+                earlier_quality=fields.number("earlier_quality"),
+                earlier_quality_interval=fields.maybe("earlier_quality_interval", fields.interval),
                 latency=fields.maybe("latency", lambda key: Latency.from_json(fields.object(key))),
-                validation=fields.maybe("validation", fields.number),
+                quality=fields.maybe("quality", fields.number),
                 breaks=fields.texts("breaks"),
                 regressed=fields.texts("regressed"),
             )
@@ -84,16 +100,12 @@ class TargetVerification:
     @property
     def prediction_error(self) -> PredictionError:
         """How far the earlier latencies are from those measured now."""
-        pairs = [(p.earlier.seconds, p.latency.seconds) for p in self.points if p.latency is not None]
+        pairs = [(point.earlier_s, point.latency.seconds) for point in self.points if point.latency]
         return PredictionError.of([earlier for earlier, _ in pairs], [now for _, now in pairs])
 
     def to_json(self) -> dict[str, Any]:
         """A JSON value from which `from_json` makes an equal record."""
-        return {
-            **asdict(self),
-            "environment": self.environment.to_json(),
-            "points": [point.to_json() for point in self.points],
-        }
+        return {**asdict(self), "environment": self.environment.to_json()}
 
     @classmethod
     def from_json(cls, fields: Fields) -> "TargetVerification":
@@ -134,11 +146,16 @@ class AwayTarget:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verification:
-    """What one call of `verify` measured on all its targets."""
+    """What one call of `verify` measured on all its targets.
+
+    `unread_version` is the schema version of a verify.json that only a newer autocompress can read; then
+    nothing else is known.
+    """
 
     at: str
     targets: tuple[TargetVerification, ...]
     away: tuple[AwayTarget, ...] = ()
+    unread_version: int | None = None
 
     @property
     def regressed(self) -> bool:
@@ -146,7 +163,7 @@ class Verification:
         return any(target.regressed for target in self.targets)
 
     def to_json(self) -> dict[str, Any]:
-        """The value of verify.json, from which `from_json` makes an equal record."""
+        """The value of verify.json without its digest, from which `from_json` makes an equal record."""
         return {
             "schema_version": SCHEMA_VERSION,
             "at": self.at,
