@@ -3,31 +3,22 @@ spread.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from ..errors import RunDirectoryError
-from ..profiles.units import format_duration, format_size
+from ..profiles.units import format_duration
+from .records.latency import AnyLatency, Predicted
+from .records.point import Point
+from .records.reading import Interval
+from .records.run import Run
+from .view import PointOn, RunOn
 
-FRONT_SCHEMA_VERSION = 2  # of front.json
-Run = Mapping[str, Any]
-Point = Mapping[str, Any]
 MISSING = "–"
 LAYER_TIMES_NOTE = (
-    "time_s and time_original_s are seconds per inference under ONNX Runtime's profiler, which slows every kernel down: "
-    "compare them with each other, not with a latency."
+    "time_s and time_original_s are seconds per inference under ONNX Runtime's profiler, which slows every "
+    "kernel down: compare them with each other, not with a latency."
 )
 _LATENCY_UNITS = (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6))
-
-
-def require_readable(run: Run) -> None:
-    """Raises RunDirectoryError for a front.json of another version of autocompress."""
-    if (version := run.get("schema_version")) != FRONT_SCHEMA_VERSION:
-        raise RunDirectoryError(
-            f"The run has schema version {version}, but this autocompress reads {FRONT_SCHEMA_VERSION}: "
-            "use the version that wrote it, or search again."
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +26,7 @@ class Formats:
     """How the numbers of one run are written; `Formats.of(run)` makes it.
 
     Latencies share the unit that fits the original model, and so do sizes: a column of them compares at a
-    glance.
+    glance. With several targets those of the first one count.
     """
 
     metric_name: str
@@ -47,16 +38,17 @@ class Formats:
     size_scale: int
 
     @classmethod
-    def of(cls, run: Run) -> "Formats":
+    def of(cls, run: Run | RunOn) -> "Formats":
         """The formats that fit the run's metric and its original model."""
-        metric = run["task"]["metric"]
-        latency_s = seconds_of(run["baseline"])
-        large = run["baseline"]["artifact"]["size_bytes"] >= 10 * 1024**2
-        unit, scale = next((pair for pair in _LATENCY_UNITS if latency_s >= pair[1]), _LATENCY_UNITS[-1])
+        whole = run.run if isinstance(run, RunOn) else run
+        metric = whole.facts.task.metric
+        original = whole.baseline.measured[whole.target_names[0]]
+        seconds, large = original.latency.seconds, original.artifact.size_bytes >= 10 * 1024**2
+        unit, scale = next((pair for pair in _LATENCY_UNITS if seconds >= pair[1]), _LATENCY_UNITS[-1])
         return cls(
-            metric_name=metric["name"],
-            fraction=metric["unit"] == "fraction",
-            lower_is_better=metric["direction"] == "lower",
+            metric_name=metric.name,
+            fraction=metric.unit == "fraction",
+            lower_is_better=metric.direction == "lower",
             latency_unit=unit,
             latency_scale=scale,
             size_unit="MB" if large else "KB",
@@ -81,7 +73,7 @@ class Formats:
         """The same without its unit."""
         return f"{100 * value:.2f}" if self.fraction else f"{value:.4g}"
 
-    def quality_spread(self, interval: Sequence[float] | None) -> str:
+    def quality_spread(self, interval: Interval | None) -> str:
         """`±0.78` in the written unit of the metric, half of the interval; empty without one."""
         if interval is None:
             return ""
@@ -108,108 +100,72 @@ class Formats:
         value = size_bytes / self.size_scale
         return f"{value:,.{1 if value >= 1 else 2}f} {self.size_unit}"
 
-    def size_of(self, point: Point) -> str:
+    def size_of(self, point: PointOn) -> str:
         """The size of the point's file. A size is exact, so it has no spread."""
-        return self.size(point["artifact"]["size_bytes"])
+        return self.size(point.size_bytes)
 
-    def latency_of(self, point: Point) -> str:
+    def latency_of(self, point: PointOn) -> str:
         """The latency of the point with its spread: `0.412 ms ±0.7 %`, and `noisy` where the protocol gave
         up.
 
         A predicted one has no spread: `~0.412 ms`.
         """
-        latency = point["latency"]
-        if is_predicted(point):
-            return self.seconds_of(point)
-        noisy = " noisy" if latency["noisy"] else ""
-        return f"{self.latency(latency['latency_s'])} {relative_spread(latency['interval_s'])}{noisy}"
+        noisy = " noisy" if is_noisy(point.latency) else ""
+        return f"{self.seconds_of(point)} {spread_of(point.latency)}{noisy}".rstrip()
 
-    def seconds_of(self, point: Point, *, unit: bool = True) -> str:
+    def seconds_of(self, point: PointOn) -> str:
         """The latency of the point without its spread, a predicted one with `~`."""
-        seconds = seconds_of(point)
-        return mark_of(point) + (self.latency(seconds) if unit else self.bare_latency(seconds))
+        return mark_of(point.latency) + self.latency(point.latency.seconds)
 
-    def quality_of(self, point: Point) -> str:
+    def quality_of(self, point: PointOn) -> str:
         """The validation metric of the point with its spread: `91.73 % ±0.78`."""
-        quality = point["quality"]
-        return f"{self.quality(quality['validation'])} {self.quality_spread(quality['interval'])}".rstrip()
+        quality = point.quality
+        return f"{self.quality(quality.validation)} {self.quality_spread(quality.interval)}".rstrip()
 
 
-def is_predicted(point: Point) -> bool:
-    """Whether the point's latency is predicted, not measured."""
-    return point["latency"] is not None and "predicted_s" in point["latency"]
-
-
-def mark_of(point: Point) -> str:
+def mark_of(latency: AnyLatency) -> str:
     """`~` for a predicted latency, nothing for a measured one."""
-    return "~" if is_predicted(point) else ""
+    return "~" if isinstance(latency, Predicted) else ""
 
 
-def seconds_of(point: Point) -> float:
-    """Seconds of the point's latency, measured or predicted: to compare with. What is printed needs
-    `mark_of`.
-    """
-    return float(point["latency"]["predicted_s" if is_predicted(point) else "latency_s"])
+def speed_text(latency: AnyLatency) -> str:
+    """`0.31×`, predicted `~0.31×`: the latency relative to the original's."""
+    return mark_of(latency) + ratio_text(latency.ratio)
 
 
-def ratio_of(point: Point) -> float:
-    """The point's latency relative to the original's, measured or predicted: to compare with. What is printed
-    needs `mark_of`.
-    """
-    return float(point["latency"]["predicted_ratio" if is_predicted(point) else "ratio"])
+def ratio_interval_of(latency: AnyLatency) -> Interval | None:
+    """The interval of a measured ratio; None for a prediction, which has none."""
+    return None if isinstance(latency, Predicted) else latency.ratio_interval
 
 
-def speed_text(point: Point) -> str:
-    """`0.31×`, predicted `~0.31×`: the point's latency relative to the original's."""
-    return mark_of(point) + ratio_text(ratio_of(point))
+def interval_of(latency: AnyLatency) -> Interval | None:
+    """The interval of a measured latency in seconds; None for a prediction, which has none."""
+    return None if isinstance(latency, Predicted) else latency.interval_s
 
 
-def ratio_interval_of(point: Point) -> Sequence[float] | None:
-    """The interval of the measured ratio; None for a prediction, which has none."""
-    return None if is_predicted(point) else point["latency"]["ratio_interval"]
-
-
-def interval_of(point: Point) -> Sequence[float] | None:
-    """The interval of the measured latency in seconds; None for a prediction, which has none."""
-    return None if is_predicted(point) else point["latency"]["interval_s"]
-
-
-def spread_of(point: Point) -> str:
+def spread_of(latency: AnyLatency) -> str:
     """`±0.7 %` of a measured latency; empty for a prediction."""
-    interval = interval_of(point)
+    interval = interval_of(latency)
     return "" if interval is None else relative_spread(interval)
 
 
-def is_noisy(point: Point) -> bool:
-    """Whether the point's latency was measured, and its interval stayed wider than was asked for."""
-    return not is_predicted(point) and bool(point["latency"]["noisy"])
+def is_noisy(latency: AnyLatency) -> bool:
+    """Whether the latency was measured, and its interval stayed wider than was asked for."""
+    return not isinstance(latency, Predicted) and latency.noisy
 
 
-def prediction_note(run: Run) -> str:
+def prediction_note(run: RunOn) -> str:
     """Says that the latencies of the run's target are predicted, from what, and what to do about it; empty if
     they are not.
     """
-    predicted = run["target"].get("predicted")
+    predicted, name = run.target.prediction, run.target.name
     if predicted is None:
         return ""
-    off = "unknown" if predicted["error"] is None else f"{100 * predicted['error']:.1f} % (median)"
+    off = "unknown" if predicted.error is None else f"{100 * predicted.error:.1f} % (median)"
     return (
-        f"~ Latencies on {run['target']['name']} are predicted, not measured, from the {predicted['source']}; "
-        f"their error is {off}. "
-        f"{predicted['quality']}. `autocompress verify RUN --target {run['target']['name']}@user@host` measures them."
+        f"~ Latencies on {name} are predicted, not measured, from the {predicted.source}; their error is {off}. "
+        f"{predicted.quality}. `autocompress verify RUN --target {name}@user@host` measures them."
     )
-
-
-def size_of(point: Point) -> str:
-    """The size of the point's file in the unit that fits it alone, for a sentence outside a table: `169.6
-    KB`.
-    """
-    return format_size(point["artifact"]["size_bytes"])
-
-
-def size_ratio(point: Point, run: Run) -> float:
-    """The size of the point's file relative to the original model's."""
-    return float(point["artifact"]["size_bytes"] / run["baseline"]["artifact"]["size_bytes"])
 
 
 def ratio_text(value: float) -> str:
@@ -231,100 +187,114 @@ def count_text(value: float) -> str:
     return f"{value:.0f}"
 
 
-def label_of(point: Point, run: Run) -> str:
+def label_of(point: Point | PointOn, run: Run | RunOn) -> str:
     """`original`, `uniform int8`, `trial 12` or `trial 12, fine-tuned 30 min`."""
-    if tuned := point.get("finetuned"):
-        return f"{label_of({'trial': tuned['of']}, run)}, fine-tuned {format_duration(tuned['seconds'])}"
-    if point["trial"] == run["baseline"]["trial"]:
+    if point.finetuned:
+        return (
+            f"{_trial_label(point.finetuned.of, run)}, fine-tuned {format_duration(point.finetuned.seconds)}"
+        )
+    return _trial_label(point.trial, run)
+
+
+def _trial_label(trial: int, run: Run | RunOn) -> str:
+    if trial == run.baseline.trial:
         return "original"
-    uniform = run["uniform_int8"]
-    return "uniform int8" if uniform and point["trial"] == uniform["trial"] else f"trial {point['trial']}"
+    uniform = run.uniform_int8
+    return "uniform int8" if uniform and trial == uniform.trial else f"trial {trial}"
 
 
-def same_text(point: Point, run: Run, *, limit: int = 4) -> str:
+def short_label(point: Point | PointOn) -> str:
+    """`12`, or `12 tuned` for a trial that was fine-tuned."""
+    return f"{point.finetuned.of} tuned" if point.finetuned else str(point.trial)
+
+
+def same_text(point: PointOn, *, limit: int = 4) -> str:
     """The trials on the front that cannot be told apart from the point: `5, 17 and 3 more`; empty without
     any.
     """
-    front = {other["trial"]: short_label(other) for other in run["front"]}
-    return _listed([front[trial] for trial in point["indistinguishable_from"] if trial in front], limit)
+    front = {other.trial: short_label(other) for other in point.view.front}
+    return _listed([front[trial] for trial in point.indistinguishable_from if trial in front], limit)
 
 
-def short_label(point: Point) -> str:
-    """`12`, or `12 tuned` for a trial that was fine-tuned."""
-    tuned = point.get("finetuned")
-    return f"{tuned['of']} tuned" if tuned else str(point["trial"])
-
-
-def grouped_warnings(point: Point) -> list[str]:
+def grouped_warnings(point: PointOn) -> list[str]:
     """The point's warnings, those that differ only in the layer (after the colon) as one: `asked int8, ran …:
     a, b`.
 
     Beyond six layers the rest is counted.
     """
     groups: dict[str, list[str]] = {}
-    for warning in point["warnings"]:
+    for warning in point.warnings:
         what, _, layer = warning.partition(": ")
         groups.setdefault(what, []).append(layer)
     return [f"{what}: {_listed(layers, 6)}" if all(layers) else what for what, layers in groups.items()]
 
 
-def mean_bits(point: Point) -> float:
+def mean_bits(point: PointOn) -> float:
     """The bits in which a weight of the point's file is stored on average, 32 for a float32 model."""
-    parameters: int = sum(layer["parameters"] for layer in point["layers"])
-    bits: int = sum(layer["bits"] * layer["parameters"] for layer in point["layers"])
-    return bits / parameters
+    parameters = sum(layer.parameters for layer in point.layers)
+    bits = sum(layer.bits * layer.parameters for layer in point.layers)
+    return bits / parameters if parameters else 0.0
 
 
-def bits_text(point: Point) -> str:
+def bits_text(point: PointOn) -> str:
     """`32`, `8` or `4.6`: `mean_bits` for a person."""
     return f"{mean_bits(point):.1f}".removesuffix(".0")
 
 
-def notes_of(point: Point) -> list[str]:
+def notes_of(point: PointOn) -> list[str]:
     """The point's warnings in a few words for a table: `noisy`, `not faster`, `2 layers not as asked`."""
-    warnings = point["warnings"]
-    notes = ["noisy"] if is_noisy(point) else []
-    notes += (
-        ["smaller, not faster"] if any(warning.startswith("smaller, but not") for warning in warnings) else []
-    )
-    differing = sum(warning.startswith("asked ") for warning in warnings)
-    return notes + ([f"{differing} layer{'s' if differing > 1 else ''} not as asked"] if differing else [])
+    notes = ["noisy"] if is_noisy(point.latency) else []
+    if is_not_faster(point):
+        notes.append("smaller, not faster")
+    if differing := sum(row.differs for row in point.layers):
+        notes.append(f"{differing} layer{'s' if differing > 1 else ''} not as asked")
+    return notes
 
 
-def recipe_lines(point: Point, run: Run, *, limit: int = 6) -> list[str]:
+def is_not_faster(point: PointOn) -> bool:
+    """Whether a warning says that the point is smaller, but not faster."""
+    return any(warning.startswith("smaller, but not") for warning in point.warnings)
+
+
+def recipe_lines(point: PointOn, *, limit: int = 6) -> list[str]:
     """The recipe in lines of one subject each; beyond `limit` pruned groups or float32 layers the rest is
     counted.
     """
-    recipe = point["recipe"]
-    widths = {group["name"]: group["channels"] for group in run["groups"]}
-    order = sorted(recipe["keep"], key=lambda name: (recipe["keep"][name] / widths.get(name, 1), name))
-    kept = [f"{name} {recipe['keep'][name]}/{widths.get(name, '?')}" for name in order]
-    lines = [f"channels: {_listed(kept, limit) or 'all kept'}", _precision_line(point, limit)]
-    if blocks := recipe.get("skip"):
-        lines.append(f"blocks removed: {_listed(blocks, limit)}")
-    if ranks := recipe.get("rank"):
-        lines.append(f"rank: {_listed([f'{name} {rank}' for name, rank in ranks.items()], limit)}")
-    if recovery := recipe["recovery"]:
-        lines.append(
-            f"distilled: {recovery['steps']} steps, learning rate {recovery['learning_rate']:.2g}, "
-            f"temperature {recovery['temperature']:.2g}, weight {recovery['weight']:.2g}"
-        )
-    else:
-        lines.append("not distilled")
-    if tuned := point.get("finetuned"):
-        lines[-1] = f"fine-tuned: trial {tuned['of']} for {format_duration(tuned['seconds'])}"
+    recipe = point.recipe
+    widths = {group.name: group.channels for group in point.view.run.facts.groups}
+    order = sorted(recipe.keep, key=lambda name: (recipe.keep[name] / widths.get(name, 1), name))
+    counts = [f"{name} {recipe.keep[name]}/{widths.get(name, '?')}" for name in order]
+    lines = [f"channels: {_listed(counts, limit) or 'all kept'}", _precision_line(point, limit)]
+    if recipe.skip:
+        lines.append(f"blocks removed: {_listed(recipe.skip, limit)}")
+    if recipe.rank:
+        lines.append(f"rank: {_listed([f'{name} {rank}' for name, rank in recipe.rank.items()], limit)}")
+    lines.append(_training_line(point))
     return lines
 
 
-def _precision_line(point: Point, limit: int) -> str:
+def _training_line(point: PointOn) -> str:
+    recovery, tuned = point.recipe.recovery, point.finetuned
+    if tuned:
+        return f"fine-tuned: trial {tuned.of} for {format_duration(tuned.seconds)}"
+    if recovery is None:
+        return "not distilled"
+    return (
+        f"distilled: {recovery.steps} steps, learning rate {recovery.learning_rate:.2g}, "
+        f"temperature {recovery.temperature:.2g}, weight {recovery.weight:.2g}"
+    )
+
+
+def _precision_line(point: PointOn, limit: int) -> str:
     """`int8: 5, int4: 15 of 20 layers`, and the names of the layers that are float32 beside them."""
-    asked = point["recipe"]["precision"]
-    left = [layer["name"] for layer in point["layers"] if layer["channels_out"]]
-    counts = Counter(asked[name] for name in left if name in asked)
-    floats = [name for name in left if name not in asked]
+    asked = point.recipe.precision
+    present = [layer.name for layer in point.layers if layer.channels_out]
+    counts = Counter(asked[name] for name in present if name in asked)
+    floats = [name for name in present if name not in asked]
     if not counts:
-        return f"float32: all {len(left)} layers"
-    line = ", ".join(f"{name}: {count}" for name, count in counts.most_common()) + f" of {len(left)} layers"
+        return f"float32: all {len(present)} layers"
+    line = ", ".join(f"{name}: {count}" for name, count in counts.most_common())
+    line += f" of {len(present)} layers"
     return line + (f"; float32: {_listed(floats, limit)}" if floats else "")
 
 

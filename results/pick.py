@@ -1,4 +1,8 @@
-"""Picking one point of a run by what it may lose, how long it may take and how large it may be."""
+"""Picking one point of a run by what it may lose, how long it may take and how large it may be.
+
+With several targets one compression serves all: limits hold on each, and a point counts with its worst numbers.
+For the best point of one target give `run.only(name)`.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -6,163 +10,157 @@ from functools import partial
 from typing import Literal
 
 from ..errors import AutocompressError
-from .formats import Formats, Point, Run, is_predicted, label_of, mark_of, seconds_of
-from .front import drop_scale
-from .limits import Limits
+from .formats import Formats, label_of, mark_of
+from .limits import Constraints, Limits
+from .records.latency import Predicted
+from .records.point import Point
+from .records.run import Run
+from .view import PointOn, views_of
 
 Objective = Literal["latency", "size", "drop"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Miss:
-    """A measured point that breaks a limit, and by how much (the limit's own unit)."""
-
-    point: Point
-    excess: Mapping[str, float]
+MISSES = 3
 
 
 class NothingMeets(AutocompressError):  # noqa: N818 - an outcome (exit code 1), not an error
     """No measured point meets the limits (exit code 1); `misses` are the nearest ones, best first."""
 
-    def __init__(self, message: str, *, misses: tuple[Miss, ...]):
+    def __init__(self, message: str, *, misses: tuple[Point, ...]):
         super().__init__(message)
         self.misses = misses
 
 
-def pick(
-    run: Run,
-    *,
-    max_drop: float | None = None,
-    max_latency: float | None = None,
-    max_size: int | None = None,
-    minimize: Objective = "latency",
-) -> Point:
-    """The point with the least `minimize` among those within the limits; ties go to the smaller drop, then
-    the front.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recommendation:
+    """The point that a reader should see first, and in half a sentence why."""
 
-    Drop in the metric's own unit (0.01 is one percentage point of a fraction), latency in seconds, size in
-    bytes. A limit holds for the measured value, not for the far end of its interval. Raises NothingMeets.
+    point: Point
+    reason: str
+
+
+def pick(run: Run, limits: Mapping[str, Limits], *, minimize: Objective = "latency") -> Point:
+    """The point with the least `minimize` among those within the limits of each target; ties go to the
+    smaller drop, then the front.
+
+    A limit holds for the measured value, not for the far end of its interval. Raises NothingMeets.
     """
-    limits = Limits(drop=max_drop, latency_s=max_latency, size_bytes=max_size)
-    points = measured_points(run)
-    meeting = [point for point in points if not excess_of(point, limits)]
+    meeting = [point for point in run.points if run.complete(point) and not run.violations(point, limits)]
     if not meeting:
         raise _nothing_meets(run, limits)
+    front = {point.trial for point in run.front}
     return min(
-        meeting, key=lambda point: (costs_of(point)[minimize], costs_of(point)["drop"], points.index(point))
+        meeting,
+        key=lambda point: (
+            cost_of(run, point, minimize),
+            cost_of(run, point, "drop"),
+            point.trial not in front,
+        ),
     )
 
 
-def recommended(run: Run) -> tuple[Point, str]:
-    """The point that a reader should see first, and in half a sentence why it.
+def cost_of(run: Run, point: Point, objective: Objective) -> float:
+    """An objective of the point, to be minimized: a drop in the metric's unit, seconds, bytes; the worst of
+    all targets.
+
+    Latencies and sizes of several targets compare as ratios to the original's.
+    """
+    measured = run.measured(point)
+    if objective == "drop":
+        return max(item.drop for item in measured.values())
+    if len(run.target_names) > 1:
+        _, size, latency = run.vector(point)
+        return latency if objective == "latency" else size
+    (item,) = measured.values()
+    return item.latency.seconds if objective == "latency" else float(item.artifact.size_bytes)
+
+
+def recommended(run: Run) -> Recommendation:
+    """The point that a reader should see first.
 
     It is the fastest one within the search's own limits; a search without a limit on the drop gets 1 pp (or 1
     % of the original metric). When nothing there is faster than the original, it is the smallest, and when
     nothing meets the limits the nearest miss; the sentence says so.
     """
-    limits = limits_of(run)
-    if limits.drop is None:
-        limits = replace(limits, drop=drop_scale_of(run) / 5)
-    words = limits_text(limits, run)
-    cheapest = partial(
-        pick, run, max_drop=limits.drop, max_latency=limits.latency_s, max_size=limits.size_bytes
-    )
+    limits = {
+        name: own if own.drop is not None else replace(own, drop=run.drop_scale / 5)
+        for name, own in run.limits.items()
+    }
+    words = limits_text(run, limits)
+    best = partial(pick, run, limits)
     try:
-        fastest = cheapest(minimize="latency")
+        fastest = best(minimize="latency")
     except NothingMeets as error:
-        return error.misses[0].point, f"nothing meets {words}; this is the nearest miss"
-    if fastest["trial"] != run["baseline"]["trial"]:
-        return fastest, f"the fastest point with {words}"
-    smallest = cheapest(minimize="size")
-    return smallest, f"the smallest point with {words}; none is faster than the original"
+        return Recommendation(
+            point=error.misses[0], reason=f"nothing meets {words}; this is the nearest miss"
+        )
+    if fastest.trial != run.baseline.trial:
+        where = "on its slowest target " if len(run.target_names) > 1 else ""
+        return Recommendation(point=fastest, reason=f"{where}the fastest point with {words}")
+    reason = f"the smallest point with {words}; none is faster than the original"
+    return Recommendation(point=best(minimize="size"), reason=reason)
 
 
-def limits_of(run: Run) -> Limits:
-    """The search's own limits, resolved."""
-    constraints = run["constraints"]
-    return Limits(
-        drop=constraints["max_drop_limit"],
-        latency_s=constraints["max_latency_s"],
-        size_bytes=constraints["max_size_bytes"],
-    )
-
-
-def limits_text(limits: Limits, run: Run) -> str:
-    """The limits in words: `drop ≤ 1.00 pp and latency ≤ 0.300 ms`; `no limit` without any."""
-    formats, parts = Formats.of(run), []
-    if limits.drop is not None:
-        parts.append(f"drop ≤ {formats.drop(limits.drop)}")
-    if limits.latency_s is not None:
-        parts.append(f"latency ≤ {formats.latency(limits.latency_s)}")
-    if limits.size_bytes is not None:
-        parts.append(f"size ≤ {formats.size(limits.size_bytes)}")
-    return " and ".join(parts) or "no limit"
-
-
-def excess_of(point: Point, limits: Limits) -> dict[str, float]:
-    """By how much the point exceeds each limit that it breaks, in the limit's own unit; empty when it meets
-    all.
+def resolved(run: Run, constraints: Mapping[str, Constraints]) -> dict[str, Limits]:
+    """By target, the limits in the metric's unit, seconds and bytes. InputError for a percentage of a
+    baseline of 0.
     """
-    costs = costs_of(point)
-    signed = limits.excesses(drop=costs["drop"], latency_s=costs["latency"], size_bytes=int(costs["size"]))
-    return {name: excess for name, excess in signed.items() if excess > 0}
+    original = run.baseline.measured
+    return {name: constraints[name].limits(original[name].quality.validation) for name in run.target_names}
 
 
-def measured_points(run: Run) -> list[Point]:
-    """Every measured point once: the front first, then the others, then uniform int8 and the original model."""
-    listed = [*run["front"], *run["dominated"], run["uniform_int8"], run["baseline"]]
-    found: dict[int, Point] = {}
-    for point in listed:
-        if point is not None:
-            found.setdefault(point["trial"], point)
-    return list(found.values())
+def limits_text(run: Run, limits: Mapping[str, Limits]) -> str:
+    """The limits in words: `drop ≤ 1.00 pp and latency ≤ 0.300 ms`; `no limit` without any.
 
-
-def costs_of(point: Point) -> dict[str, float]:
-    """The three objectives, all to be minimized: drop (metric's unit), latency (s), size (bytes)."""
-    return {
-        "drop": point["drop"],
-        "latency": seconds_of(point),
-        "size": point["artifact"]["size_bytes"],
-    }
-
-
-def drop_scale_of(run: Run) -> float:
-    """The drop that ends the objective space, in the metric's own unit."""
-    return drop_scale(run["task"]["metric"]["unit"], run["baseline"]["quality"]["validation"])
-
-
-def nearest_misses(run: Run, limits: Limits, *, count: int = 3) -> tuple[Miss, ...]:
-    """The points that break the limits by the least: the sum relative to the original's costs (drop:
-    `drop_scale`).
+    With several targets `drop ≤ 1.00 pp, latency ≤ 2.000 ms on cpu, latency ≤ 9.000 ms on edge`.
     """
-    scale = {**costs_of(run["baseline"]), "drop": drop_scale_of(run)}
+    formats, parts = Formats.of(run), list[str]()
+    drops = {name: own.drop for name, own in limits.items()}
+    latencies = {name: own.latency_s for name, own in limits.items()}
+    sizes = {name: own.size_bytes for name, own in limits.items()}
+    for what, values, text in (
+        ("drop", drops, formats.drop),
+        ("latency", latencies, formats.latency),
+        ("size", sizes, formats.size),
+    ):
+        given = {name: f"{what} ≤ {text(value)}" for name, value in values.items() if value is not None}
+        if len(given) == len(limits) and len(set(given.values())) == 1:
+            parts.append(next(iter(given.values())))
+        else:
+            parts += [f"{words} on {name}" for name, words in given.items()]
+    separator = " and " if len(run.target_names) == 1 else ", "
+    return separator.join(parts) or "no limit"
 
-    def distance(miss: Miss) -> float:
-        return sum(excess / scale[name] for name, excess in miss.excess.items())
 
-    misses = [Miss(point=point, excess=excess_of(point, limits)) for point in measured_points(run)]
-    return tuple(sorted((miss for miss in misses if miss.excess), key=distance)[:count])
+def _nothing_meets(run: Run, limits: Mapping[str, Limits]) -> NothingMeets:
+    misses = run.nearest_misses(limits, count=MISSES)
+    lines = [f"  {label_of(point, run)}: {_miss_text(run, point, limits)}" for point in misses]
+    original = next(iter(run.measured(run.baseline).values()))
+    which = "" if isinstance(original.latency, Predicted) else "measured "
+    first = f"No {which}point has {limits_text(run, limits)}. The nearest misses:"
+    return NothingMeets("\n".join([first, *lines]), misses=misses)
 
 
-def describe_excess(excess: Mapping[str, float], run: Run, *, point: Point) -> str:
+def _miss_text(run: Run, point: Point, limits: Mapping[str, Limits]) -> str:
+    """The numbers of the point on each target, and what it exceeds there."""
+    formats, views = Formats.of(run), views_of(run)
+    texts = []
+    for view in views:
+        there, name = view.on(point), view.target.name
+        excess = there.excess_over(limits[name])
+        text = f"{formats.latency_of(there)}, {formats.size_of(there)}"
+        text += f" — exceeds {describe_excess(there, excess)}" if excess else ""
+        texts.append(text if len(views) == 1 else f"{name} {text}")
+    separator = ", " if len(views) == 1 else "; "
+    return separator.join([formats.quality_of(views[0].on(point)), "; ".join(texts)])
+
+
+def describe_excess(point: PointOn, excess: Mapping[str, float]) -> str:
     """`drop by 0.20 pp, latency by 0.031 ms` of a point; `~0.031 ms` where its latency is predicted."""
-    formats = Formats.of(run)
-    words = {
-        "drop": formats.drop(excess.get("drop", 0.0)),
-        "latency": mark_of(point) + formats.latency(excess.get("latency", 0.0)),
-        "size": formats.size(excess.get("size", 0.0)),
-    }
-    return ", ".join(f"{name} by {words[name]}" for name in excess)
+    return ", ".join(f"{name} by {amount_text(point, name, value)}" for name, value in excess.items())
 
 
-def _nothing_meets(run: Run, limits: Limits) -> NothingMeets:
-    formats, misses = Formats.of(run), nearest_misses(run, limits)
-    lines = [
-        f"  {label_of(miss.point, run)}: {formats.quality_of(miss.point)}, {formats.latency_of(miss.point)}, "
-        f"{formats.size_of(miss.point)} — exceeds {describe_excess(miss.excess, run, point=miss.point)}"
-        for miss in misses
-    ]
-    which = "" if is_predicted(run["baseline"]) else "measured "
-    told = f"No {which}point has {limits_text(limits, run)}. The nearest misses:"
-    return NothingMeets("\n".join([told, *lines]), misses=misses)
+def amount_text(point: PointOn, name: str, value: float) -> str:
+    """A value of the limit `name` in words: `0.20 pp`, `0.031 ms` (`~` where predicted), `12.0 KB`."""
+    formats = Formats.of(point.view)
+    if name == "latency":
+        return mark_of(point.latency) + formats.latency(value)
+    return formats.drop(value) if name == "drop" else formats.size(value)

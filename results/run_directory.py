@@ -3,7 +3,7 @@
     run.toml         the resolved configuration; its [identity] must be unchanged for a run to be continued
     study.db         the Optuna study; measurements.db: raw measurements; artifacts/<digest>.onnx
     front.json       the result so far (`status` says how far)
-    r0.jsonl         candidates of rung r0 with their KL; further.json: what was measured later on other targets
+    r0.jsonl         candidates of rung r0 with their KL; caught_up.json: what was measured later
     finalists.json   what the longer measurement and the test split said; log.jsonl: events
     elapsed          seconds spent; time.json: seconds by activity; task.json: what the check of the task found
     finetuned/       points that `pick --finetune` made: 1.json, 2.json …; the checkpoint of one that was interrupted
@@ -36,6 +36,7 @@ from .run_files import (
     read_run,
     write_finetuned,
     write_run,
+    write_verification,
 )
 from .run_lock import locked, require_writable, unwritable
 
@@ -53,6 +54,7 @@ __all__ = [
     "unwritable",
     "write_finetuned",
     "write_run",
+    "write_verification",
 ]
 
 

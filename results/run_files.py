@@ -17,6 +17,7 @@ from .records.point import Point
 from .records.reading import Fields, Unfit, parse, seal
 from .records.run import SCHEMA_VERSION, Run
 from .records.verification import Verification
+from .records.verification_versions import read_verification
 from .records.version2 import point_of_version_2, run_of_version_2
 from .run_config import CONFIGURATION
 
@@ -44,7 +45,8 @@ def read_run(path: Path) -> Run:
         raise _damaged(
             path / FINETUNED, str(error).rstrip("."), "remove what does not belong there"
         ) from error
-    return replace(run, verification=_read_verification(path))
+    remedy = "remove it, and run `autocompress verify` again"
+    return replace(run, verification=read_record(path / VERIFIED, read_verification, remedy=remedy))
 
 
 def read_front(path: Path) -> Run | None:
@@ -74,6 +76,11 @@ def write_finetuned(path: Path, point: Point) -> None:
     """Keeps a fine-tuned point, trial -N, as finetuned/N.json of the run directory `path`."""
     (path / FINETUNED).mkdir(exist_ok=True)
     _write(path / FINETUNED / f"{-point.trial}.json", {_VERSION: SCHEMA_VERSION, **point.to_json()})
+
+
+def write_verification(path: Path, verification: Verification) -> None:
+    """Keeps what `verify` measured as verify.json of the run directory `path`."""
+    _write(path / VERIFIED, verification.to_json())
 
 
 def read_json(path: Path, expected: type[T] = dict) -> T | None:  # type: ignore[assignment]
@@ -123,15 +130,6 @@ def _run_of(fields: Fields) -> Run:
     if fields.choice(_VERSION, (2, SCHEMA_VERSION)) == 2:
         return run_of_version_2(fields)
     return fields.sealed(Run.from_json)
-
-
-def _read_verification(path: Path) -> Verification | None:
-    """What verify.json holds; None without it, and for one of an older version, which the next one replaces."""
-    value = read_json(path / VERIFIED)
-    if value is None or value.get(_VERSION) in (1, 2):
-        return None
-    remedy = "remove it, and run `autocompress verify` again"
-    return read_record(path / VERIFIED, Verification.from_json, remedy=remedy)
 
 
 def _write(path: Path, value: dict[str, Any]) -> None:

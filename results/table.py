@@ -1,69 +1,39 @@
-"""The front for a terminal, a spreadsheet and a program."""
+"""The front as a table for a terminal. With several targets it is that of all together, with a latency column
+for each.
+"""
 
-import csv
-import io
-import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from .formats import (
     Formats,
-    Point,
-    Run,
     bits_text,
-    interval_of,
-    is_predicted,
+    is_noisy,
     label_of,
-    mean_bits,
+    mark_of,
     notes_of,
     prediction_note,
-    ratio_of,
     ratio_text,
     same_text,
-    seconds_of,
-    size_ratio,
     speed_text,
     spread_of,
 )
-from .pick import measured_points, recommended
-from .why import why_json
+from .pick import cost_of, recommended
+from .records.point import Point
+from .records.run import Run
+from .view import PointOn, RunOn, views_of
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-RECORD_FIELDS = (
-    *(
-        "trial",
-        "label",
-        "on_front",
-        "chosen",
-        "quality",
-        "quality_low",
-        "quality_high",
-        "test_quality",
-        "drop",
-    ),
-    *(
-        "latency_s",
-        "latency_low_s",
-        "latency_high_s",
-        "latency_ratio",
-        "p99_s",
-        "noisy",
-        "size_bytes",
-        "size_ratio",
-    ),
-    *("predicted_latency_s", "predicted_latency_ratio", "prediction_source"),
-    *(
-        "macs",
-        "parameters",
-        "peak_memory_bytes",
-        "indistinguishable_from",
-        "mean_bits",
-        "recovery_steps",
-        "warnings",
-        "file",
-    ),
-)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """A column: its heading in two lines, and the text of a point in it."""
+
+    heading: str
+    cell: Callable[[Point], str]
 
 
 def front_table(run: Run) -> "Table":
@@ -73,151 +43,138 @@ def front_table(run: Run) -> "Table":
     from rich.markup import escape
     from rich.table import Table
 
-    formats = Formats.of(run)
-    chosen, reason = recommended(run)
-    caption = (
-        f"★ {reason}. ≈ intervals overlap, cannot be told apart. ± 95 %; drop and × against the original."
+    best, several = recommended(run), len(run.target_names) > 1
+    rule = (
+        "A point is on this front when no other is as good in its worst drop, size and latency ×. ± 95 %."
+        if several
+        else "≈ intervals overlap, cannot be told apart. ± 95 %; drop and × against the original."
     )
-    note = prediction_note(run)
     table = Table(
-        caption=escape(f"{caption}\n{note}" if note else caption),
+        title="all targets" if several else None,
+        title_justify="left",
+        caption=escape("\n".join([f"★ {best.reason}. {rule}", *notes_below(run)])),
         caption_justify="left",
         box=None,
         pad_edge=False,
         padding=(0, 1, 0, 0),
         header_style="bold",
     )
-    table.add_column("trial", no_wrap=True)
-    for name, unit in (
-        (formats.metric_name, formats.quality_unit),
-        ("drop", "pp" if formats.fraction else ""),
-        *(
-            ("latency", formats.latency_unit),
-            ("×", ""),
-            ("size", formats.size_unit),
-            ("×", ""),
-            ("MACs", "×"),
-        ),
-        ("bits", "mean"),
-    ):
-        table.add_column(f"{name}\n{unit}", justify="right", no_wrap=True)
-    table.add_column("notes")
+    shown = columns(run)
+    for index, column in enumerate(shown):
+        words = column.heading == "notes"
+        table.add_column(
+            column.heading, justify="right" if index and not words else "left", no_wrap=not words
+        )
     for point in shown_points(run):
-        star = point["trial"] == chosen["trial"]
-        table.add_row(*_cells(point, run, formats, star=star), style="bold" if star else None)
+        star = point.trial == best.point.trial
+        label, *numbers = (column.cell(point) for column in shown)
+        table.add_row(f"{'★' if star else ' '} {label}", *numbers, style="bold" if star else None)
     return table
 
 
-def front_records(run: Run) -> list[dict[str, Any]]:
-    """Flat records of the shown points with the keys of RECORD_FIELDS; a number that was not measured is
-    None.
-    """
-    chosen, _ = recommended(run)
-    return [_record(point, run, chosen=point["trial"] == chosen["trial"]) for point in shown_points(run)]
-
-
-def front_csv(run: Run) -> str:
-    """The records as CSV with a header line; None is an empty cell, trials are separated by spaces, warnings
-    by semicolons.
-    """
-    text = io.StringIO()
-    writer = csv.DictWriter(text, RECORD_FIELDS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(record_row(record) for record in front_records(run))
-    return text.getvalue()
-
-
-def record_row(record: dict[str, Any]) -> dict[str, Any]:
-    """The record with its lists as text, for CSV."""
-    same = " ".join(map(str, record["indistinguishable_from"]))
-    return record | {"indistinguishable_from": same, "warnings": "; ".join(record["warnings"])}
-
-
-def front_json(run: Run) -> str:
-    """The front, what is needed to read it (task, target, environment, constraints, baselines) and why, as
-    indented JSON.
-    """
-    names = (
-        "schema_version",
-        "task",
-        "target",
-        "environment",
-        "constraints",
-        "status",
-        "elapsed_s",
-        "trials",
-    )
-    chosen, reason = recommended(run)
-    value = {name: run[name] for name in names}
-    value |= {"chosen": {"trial": chosen["trial"], "reason": reason}}
-    value |= {name: run[name] for name in ("baseline", "uniform_int8", "front", "nearest_misses")}
-    value |= {"why": why_json(run)}
-    return json.dumps(value, indent=2, ensure_ascii=False)
-
-
 def shown_points(run: Run) -> list[Point]:
-    """The front (without one: the nearest miss), the original model and uniform int8, the fastest first."""
-    members = run["front"] or [recommended(run)[0]]
-    shown = {point["trial"] for point in members} | {run["baseline"]["trial"]}
-    if run["uniform_int8"]:
-        shown.add(run["uniform_int8"]["trial"])
-    points = [point for point in measured_points(run) if point["trial"] in shown]
-    return sorted(points, key=seconds_of)
+    """The front (without one: the nearest miss), the original model and uniform int8, the fastest first.
+
+    With several targets the one that is fastest on its slowest target is first.
+    """
+    members = run.front or (recommended(run).point,)
+    shown = {point.trial for point in (*members, run.baseline, run.uniform_int8) if point is not None}
+    points = [point for point in run.points if point.trial in shown and run.complete(point)]
+    return sorted(points, key=lambda point: cost_of(run, point, "latency"))
 
 
-def _cells(point: Point, run: Run, formats: Formats, *, star: bool) -> list[str]:
-    quality = point["quality"]
-    label = label_of(point, run).removeprefix("trial ").removesuffix(" int8")
-    notes = notes_of(point)
-    if same := same_text(point, run):
-        notes.append(f"≈{same.replace(', ', ' ≈')}")
+def notes_below(run: Run) -> list[str]:
+    """What could not be measured, and which targets are predicted: one sentence each."""
+    notes = [missing_note(run), *(prediction_note(view) for view in views_of(run))]
+    return [note for note in notes if note]
+
+
+def missing_note(run: Run) -> str:
+    """Says how many points have no latency on a target, and for which the original waits, too; empty when
+    none is missing.
+    """
+    counts = {
+        name: sum(name not in point.measured for point in run.points) for name in run.facts.target_names
+    }
+    parts = [
+        f"{counts[name]} point{'s' if counts[name] > 1 else ''} could not be measured on {name}"
+        for name in run.target_names
+        if counts[name]
+    ]
+    parts += [
+        f"{name} was away, {counts[name]} measurements are queued for it and its limits are open"
+        for name in run.facts.target_names
+        if name not in run.target_names
+    ]
+    return f"{', '.join(parts)}: the next session tries again." if parts else ""
+
+
+def columns(run: Run) -> list[Column]:
+    """The columns of the table, the first one with the point's name."""
+    formats, views = Formats.of(run), views_of(run)
+    first, alone = views[0], len(views) == 1
+    named = [("latency", first)] if alone else [(view.target.name, view) for view in views]
+    latencies = [
+        column for name, view in named for column in _latency_columns(name, view, formats, alone=alone)
+    ]
     return [
-        f"{'★' if star else ' '} {label}",
-        f"{formats.bare_quality(quality['validation'])} {formats.quality_spread(quality['interval'])}".rstrip(),
-        formats.drop(point["drop"]).removesuffix(" pp"),
-        f"{formats.seconds_of(point, unit=False)} {spread_of(point).replace(' ', '')}".rstrip(),
-        speed_text(point)[:-1],
-        f"{point['artifact']['size_bytes'] / formats.size_scale:,.1f}",
-        ratio_text(size_ratio(point, run))[:-1],
-        ratio_text(point["artifact"]["macs"] / run["baseline"]["artifact"]["macs"])[:-1],
-        bits_text(point),
-        ", ".join(notes),
+        Column(heading="trial", cell=lambda point: _short_name(point, run)),
+        Column(
+            heading=f"{formats.metric_name}\n{formats.quality_unit}",
+            cell=lambda point: _quality(first.on(point), formats),
+        ),
+        Column(
+            heading="drop\npp" if formats.fraction else "drop\n",
+            cell=lambda point: formats.drop(cost_of(run, point, "drop")).removesuffix(" pp"),
+        ),
+        *latencies,
+        Column(
+            heading=f"size\n{formats.size_unit}",
+            cell=lambda point: f"{_largest(run, point) / formats.size_scale:,.1f}",
+        ),
+        Column(heading="×\n", cell=lambda point: ratio_text(run.vector(point)[1])[:-1]),
+        *([Column(heading="MACs\n×", cell=lambda point: _macs(first.on(point)))] if alone else []),
+        Column(heading="bits\nmean", cell=lambda point: bits_text(first.on(point))),
+        *([Column(heading="notes", cell=lambda point: _notes(first.on(point)))] if alone else []),
     ]
 
 
-def _record(point: Point, run: Run, *, chosen: bool) -> dict[str, Any]:
-    quality, artifact, predicted = point["quality"], point["artifact"], is_predicted(point)
-    latency, low_high = (
-        ({}, (None, None)) if predicted else (point["latency"], interval_of(point) or (None, None))
-    )
-    recovery = point["recipe"]["recovery"]
-    return {
-        "trial": point["trial"],
-        "label": label_of(point, run),
-        "on_front": any(point["trial"] == other["trial"] for other in run["front"]),
-        "chosen": chosen,
-        "quality": quality["validation"],
-        "quality_low": quality["interval"][0] if quality["interval"] else None,
-        "quality_high": quality["interval"][1] if quality["interval"] else None,
-        "test_quality": quality["test"],
-        "drop": point["drop"],
-        "latency_s": latency.get("latency_s"),
-        "latency_low_s": low_high[0],
-        "latency_high_s": low_high[1],
-        "latency_ratio": latency.get("ratio"),
-        "p99_s": latency.get("p99_s"),
-        "noisy": latency.get("noisy"),
-        "predicted_latency_s": seconds_of(point) if predicted else None,
-        "predicted_latency_ratio": ratio_of(point) if predicted else None,
-        "prediction_source": point["latency"]["source"] if predicted else None,
-        "size_bytes": artifact["size_bytes"],
-        "size_ratio": size_ratio(point, run),
-        "macs": artifact["macs"],
-        "parameters": artifact["parameters"],
-        "peak_memory_bytes": latency.get("peak_memory_bytes"),
-        "indistinguishable_from": list(point["indistinguishable_from"]),
-        "mean_bits": mean_bits(point),
-        "recovery_steps": recovery["steps"] if recovery else 0,
-        "warnings": list(point["warnings"]),
-        "file": artifact["file"],
-    }
+def _latency_columns(name: str, view: RunOn, formats: Formats, *, alone: bool) -> list[Column]:
+    """The latency on a target and its ratio; beside other targets it says itself that it is noisy."""
+    return [
+        Column(
+            heading=f"{name}\n{formats.latency_unit}",
+            cell=lambda point: _latency(view.on(point), formats, alone=alone),
+        ),
+        Column(heading="×\n", cell=lambda point: speed_text(view.on(point).latency)[:-1]),
+    ]
+
+
+def _latency(point: PointOn, formats: Formats, *, alone: bool) -> str:
+    latency = point.latency
+    number = mark_of(latency) + formats.bare_latency(latency.seconds)
+    noisy = " noisy" if is_noisy(latency) and not alone else ""
+    return f"{number} {spread_of(latency).replace(' ', '')}{noisy}".rstrip()
+
+
+def _short_name(point: Point, run: Run) -> str:
+    return label_of(point, run).removeprefix("trial ").removesuffix(" int8")
+
+
+def _quality(point: PointOn, formats: Formats) -> str:
+    quality = point.quality
+    number = formats.bare_quality(quality.validation)
+    return f"{number} {formats.quality_spread(quality.interval)}".rstrip()
+
+
+def _largest(run: Run, point: Point) -> int:
+    return max(item.artifact.size_bytes for item in run.measured(point).values())
+
+
+def _macs(point: PointOn) -> str:
+    return ratio_text(point.artifact.macs / max(1, point.view.baseline.artifact.macs))[:-1]
+
+
+def _notes(point: PointOn) -> str:
+    notes, same = notes_of(point), same_text(point)
+    return ", ".join([*notes, *([f"≈{same.replace(', ', ' ≈')}"] if same else [])])

@@ -2,7 +2,6 @@
 target.
 """
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
@@ -205,6 +204,6 @@ def _not_faster(point: PointOn) -> list[str]:
     return [f"smaller, but not faster than {name}"] if slower else []
 
 
-def views_of(run: Run) -> Sequence[RunOn]:
+def views_of(run: Run) -> list[RunOn]:
     """The run as each of its targets sees it."""
     return [RunOn.of(run, name) for name in run.target_names]

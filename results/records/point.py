@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, get_args
 
 from ...compress.artifact import Artifact
-from ...compress.recipe import Precision, Recipe, Recovery, executes_as
+from ...compress.recipe import Precision, Recipe, executes_as
 from ...errors import FailureKind, FailureStage, StageError
 from .latency import AnyLatency, latency_from_json
 from .reading import Fields, Interval
@@ -309,29 +309,7 @@ class Point:
 
 
 def recipe_from(fields: Fields) -> Recipe:
-    """The recipe that `Recipe.to_json` described; older ones have no `rank` and no `skip`."""
-    precisions = get_args(Precision)
-    return fields.record(
-        lambda: Recipe(
-            keep=fields.each("keep", lambda entries, name: entries.whole(name, least=1)),
-            precision=fields.each("precision", lambda entries, name: entries.choice(name, precisions)),
-            rank=fields.each("rank", lambda entries, name: entries.whole(name, least=1))
-            if fields.has("rank")
-            else {},
-            skip=fields.texts("skip") if fields.has("skip") else (),
-            recovery=fields.maybe("recovery", lambda key: _recovery_from(fields.object(key))),
-        )
-    )
-
-
-def _recovery_from(fields: Fields) -> Recovery:
-    optional = {name: fields.amount(name) for name in ("hardness", "features") if fields.has(name)}
-    return fields.record(
-        lambda: Recovery(
-            steps=fields.whole("steps", least=1),
-            learning_rate=fields.positive("learning_rate"),
-            temperature=fields.positive("temperature"),
-            weight=fields.amount("weight"),
-            **optional,
-        )
-    )
+    """The recipe that `Recipe.to_json` described."""
+    names = ("keep", "precision", "rank", "skip", "recovery")
+    value = {name: fields.value(name) for name in names if fields.has(name)}
+    return fields.record(lambda: Recipe.from_json(value))

@@ -123,9 +123,9 @@ class Fields:
         return bool(value)
 
     def whole(self, key: str, *, least: int = 0) -> int:
-        """A whole number of at least `least`."""
+        """A whole number of at least `least`, in 64 bits."""
         value = self.value(key)
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        if not isinstance(value, int) or isinstance(value, bool) or not least <= value < 2**63:
             self._refuse(key, f"a whole number of at least {least}")
         return int(value)
 

@@ -6,6 +6,7 @@ is checked for its type and not used. A run of version 2 does not say which targ
 """
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, get_args
 
 from .facts import (
@@ -45,26 +46,29 @@ def run_of_version_2(fields: Fields) -> Run:
 def _run(fields: Fields) -> Run:
     fields.choice("schema_version", (2,))
     facts = _facts(fields)
-    waiting = _waiting(fields)
     elapsed_s = _elapsed(fields)
-    points = {}
+    read = partial(_point, targets=facts.target_names, waiting=_waiting(fields), elapsed_s=elapsed_s)
+    points: dict[int, Point] = {}
     for item in [*fields.objects("front"), *fields.objects("dominated")]:
-        point = _point(item, facts.target_names, waiting=waiting, elapsed_s=elapsed_s)
+        point = read(item)
         if point.trial in points:
             raise Unfit(f"{item.place} has the trial {point.trial}, which is there already")
         points[point.trial] = point
     if points.keys() != elapsed_s.keys():
         raise Unfit("history must have one entry for each point")
-    for name in ("baseline", "uniform_int8"):
-        _require_copy(fields, name, points, facts, waiting, elapsed_s)
-    uniform = None if fields.value("uniform_int8") is None else fields.object("uniform_int8").whole("trial")
+    baseline = read(fields.object("baseline"))
+    uniform = fields.maybe("uniform_int8", lambda key: read(fields.object(key)))
+    if points.get(baseline.trial) != baseline or baseline.trial != min(points):
+        raise Unfit("baseline is not the first trial of front and dominated")
+    if uniform is not None and points.get(uniform.trial) != uniform:
+        raise Unfit(f"uniform_int8 is not the trial {uniform.trial} of front and dominated")
     failures = tuple(Failure.from_json(item) for item in fields.objects("failures"))
     screened = _screened(fields, points=len(points), failures=len(failures))
     _skip_derived(fields, facts)
     return Run(
         facts=facts,
         points=tuple(points[trial] for trial in sorted(points)),
-        uniform_trial=uniform,
+        uniform_trial=uniform.trial if uniform else None,
         status=fields.choice("status", get_args(Status)),
         elapsed_s=fields.amount("elapsed_s"),
         screened=screened,
@@ -204,22 +208,6 @@ def _measured(fields: Fields, layers: tuple[LayerRow, ...]) -> Measured:
         finalist=fields.flag("finalist"),
         other_time_s=fields.maybe("other_time_s", fields.amount),
     )
-
-
-def _require_copy(
-    fields: Fields,
-    name: str,
-    points: Mapping[int, Point],
-    facts: RunFacts,
-    waiting: frozenset[str],
-    elapsed_s: Mapping[int, float],
-) -> None:
-    """Unfit when the entry is not the point that is in a list as well."""
-    if name != "baseline" and fields.value(name) is None:
-        return
-    copy = _point(fields.object(name), facts.target_names, waiting=waiting, elapsed_s=elapsed_s)
-    if points.get(copy.trial) != copy or (name == "baseline" and copy.trial != min(points)):
-        raise Unfit(f"{name} is not the trial {copy.trial} of front and dominated")
 
 
 def _screened(fields: Fields, *, points: int, failures: int) -> int:

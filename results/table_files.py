@@ -1,0 +1,188 @@
+"""The front for a spreadsheet and for a program: CSV and JSON."""
+
+import csv
+import io
+import json
+from typing import Any
+
+from .formats import interval_of, label_of, mean_bits
+from .pick import recommended
+from .records.facts import RunTarget, constraints_json
+from .records.latency import Predicted
+from .records.point import Point
+from .records.run import SCHEMA_VERSION, Run
+from .table import shown_points
+from .view import PointOn, RunOn, views_of
+from .why import why_json
+
+RECORD_FIELDS = (
+    *("trial", "label", "on_front", "chosen", "quality", "quality_low", "quality_high", "test_quality"),
+    *("drop", "latency_s", "latency_low_s", "latency_high_s", "latency_ratio", "p99_s", "noisy"),
+    *("size_bytes", "size_ratio"),
+    *("predicted_latency_s", "predicted_latency_ratio", "prediction_source"),
+    *("macs", "parameters", "peak_memory_bytes", "indistinguishable_from", "mean_bits", "recovery_steps"),
+    *("warnings", "file"),
+)
+
+
+def front_records(run: RunOn) -> list[dict[str, Any]]:
+    """Flat records of the shown points with the keys of RECORD_FIELDS; a number that was not measured is
+    None.
+    """
+    best = recommended(run.run).point.trial
+    return [_record(run.on(point), chosen=point.trial == best) for point in shown_points(run.run)]
+
+
+def front_csv(run: Run) -> str:
+    """The records as CSV with a header line; None is an empty cell, trials are separated by spaces, warnings
+    by semicolons.
+
+    With several targets one front comes after the other, and the first column says which target a line is of.
+    """
+    views = views_of(run)
+    first = ("target",) if len(views) > 1 else ()
+    text = io.StringIO()
+    writer = csv.DictWriter(text, (*first, *RECORD_FIELDS), extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    for view in views:
+        for record in front_records(view):
+            writer.writerow(_row(record) | {"target": view.target.name})
+    return text.getvalue()
+
+
+def front_json(run: Run) -> str:
+    """The front and what is needed to read it (task, targets, environments, constraints, baselines), as
+    indented JSON.
+
+    Of one target it is flat, with why the run came out as it did; of several each point has an entry by
+    target.
+    """
+    views = views_of(run)
+    value = _front_of_one(views[0]) if len(views) == 1 else _front_of_all(run)
+    return json.dumps(value, indent=2, ensure_ascii=False)
+
+
+def _row(record: dict[str, Any]) -> dict[str, Any]:
+    """The record with its lists as text, for CSV."""
+    same = " ".join(map(str, record["indistinguishable_from"]))
+    return record | {"indistinguishable_from": same, "warnings": "; ".join(record["warnings"])}
+
+
+def _front_of_one(view: RunOn) -> dict[str, Any]:
+    misses = () if view.front else view.run.nearest_misses()
+    uniform = view.uniform_int8
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "task": view.task.to_json(),
+        "target": _target(view.target),
+        **_circumstances(view),
+        **_progress(view.run),
+        "baseline": view.baseline.to_json(),
+        "uniform_int8": uniform.to_json() if uniform else None,
+        "front": [point.to_json() for point in view.front],
+        "nearest_misses": [
+            {"trial": point.trial, "violations": view.on(point).violations} for point in misses
+        ],
+        "why": why_json(view),
+    }
+
+
+def _front_of_all(run: Run) -> dict[str, Any]:
+    views = views_of(run)
+    misses = () if run.front else run.nearest_misses()
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "task": run.facts.task.to_json(),
+        "targets": [_target(view.target) | _circumstances(view) for view in views],
+        **_progress(run),
+        "baseline": _point(run.baseline, views),
+        "uniform_int8": _point(run.uniform_int8, views) if run.uniform_int8 else None,
+        "front": [_point(point, views) for point in run.front],
+        "fronts": {name: list(trials) for name, trials in run.fronts.items()},
+        "nearest_misses": [_miss(run, point) for point in misses],
+        "queued": {name: _queued(run, name, count) for name, count in run.waiting.items()},
+    }
+
+
+def _target(target: RunTarget) -> dict[str, Any]:
+    """The target without its circumstances; `predicted` where its latencies are."""
+    value = target.to_json()
+    prediction = value.pop("prediction")
+    del value["environment"], value["constraints"]
+    return value | ({"predicted": prediction} if prediction else {})
+
+
+def _circumstances(view: RunOn) -> dict[str, Any]:
+    target = view.target
+    return {
+        "environment": target.environment.to_json() if target.environment else None,
+        "constraints": constraints_json(target.constraints) | {"max_drop_limit": view.limits.drop},
+    }
+
+
+def _progress(run: Run) -> dict[str, Any]:
+    best = recommended(run)
+    finished = sum(point.finetuned is None for point in run.points)
+    return {
+        "status": run.status,
+        "elapsed_s": run.elapsed_s,
+        "trials": {"finished": finished, "failed": len(run.failures), "screened": run.screened},
+        "chosen": {"trial": best.point.trial, "reason": best.reason},
+    }
+
+
+def _point(point: Point, views: list[RunOn]) -> dict[str, Any]:
+    """The recipe of a point, and what it is on each target; null where it is missing."""
+    targets = {
+        view.target.name: view.on(point).to_json() if view.target.name in point.measured else None
+        for view in views
+    }
+    return {"trial": point.trial, "recipe": point.recipe.to_json(), "targets": targets}
+
+
+def _miss(run: Run, point: Point) -> dict[str, Any]:
+    violations = {name: excess.value for name, excess in run.violations(point).items()}
+    return {"trial": point.trial, "violations": violations}
+
+
+def _queued(run: Run, target: str, count: int) -> dict[str, Any]:
+    """How many measurements wait for a target, and why the last one does."""
+    waiting = [point.missing[target] for point in run.points if target in point.waiting]
+    return {"count": count, "reason": waiting[-1].failure.message}
+
+
+def _record(point: PointOn, *, chosen: bool) -> dict[str, Any]:
+    view, quality, artifact = point.view, point.quality, point.artifact
+    predicted = point.latency if isinstance(point.latency, Predicted) else None
+    measured = None if isinstance(point.latency, Predicted) else point.latency
+    interval, recovery = interval_of(point.latency), point.recipe.recovery
+    return {
+        "trial": point.trial,
+        "label": label_of(point, view),
+        "on_front": any(point.trial == other.trial for other in view.front),
+        "chosen": chosen,
+        "quality": quality.validation,
+        "quality_low": quality.interval[0] if quality.interval else None,
+        "quality_high": quality.interval[1] if quality.interval else None,
+        "test_quality": quality.test,
+        "drop": point.drop,
+        "latency_s": measured.latency_s if measured else None,
+        "latency_low_s": interval[0] if interval else None,
+        "latency_high_s": interval[1] if interval else None,
+        "latency_ratio": measured.ratio if measured else None,
+        "p99_s": measured.p99_s if measured else None,
+        "noisy": measured.noisy if measured else None,
+        "predicted_latency_s": predicted.seconds if predicted else None,
+        "predicted_latency_ratio": predicted.ratio if predicted else None,
+        "prediction_source": predicted.source if predicted else None,
+        "size_bytes": artifact.size_bytes,
+        "size_ratio": point.size_ratio,
+        "macs": artifact.macs,
+        "parameters": artifact.parameters,
+        "peak_memory_bytes": measured.peak_memory_bytes if measured else None,
+        "indistinguishable_from": list(point.indistinguishable_from),
+        "mean_bits": mean_bits(point),
+        "recovery_steps": recovery.steps if recovery else 0,
+        "warnings": point.warnings,
+        "file": artifact.file,
+    }
