@@ -11,16 +11,17 @@ from typing import Any
 from ..profiles.regression import PredictionError
 from ..profiles.units import format_duration
 from ..targets.target import Target
-from .latency.calibrate import Calibration, calibrate, check, open_table
+from .checked_request import CheckedRequest
+from .latency.calibrate import Calibration, calibrate, check, open_table, time_shares
 from .latency.model import LatencyPredictor
-from .latency.shape_models import TIMING, ShapeRuns
-from .prepare import Problem
+from .latency.shape_models import TIMING, ShapeModels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What `targets calibrate` tells: `before` and `in_turn` are the errors on random candidates, None
-    without a check.
+    """What `targets calibrate` tells of a target.
+
+    `before` and `in_turn` are the errors on random candidates, None without a check.
     """
 
     target: str
@@ -40,8 +41,8 @@ class Report:
         failed = f", {done.failed} failed" if done.failed else ""
         lines = [f"{self.note}"] if self.note else []
         lines += [
-            f"Latency table of {self.target}, calibrated with {self.task}: {done.measured} candidates measured in "
-            f"{format_duration(done.seconds)}{failed}, {done.known} known before.",
+            f"Latency table of {self.target}, calibrated with {self.task}: {done.measured} candidates measured "
+            f"in {format_duration(done.seconds)}{failed}, {done.known} known before.",
             f"Table: {self.table}",
         ]
         if self.before is not None:
@@ -52,30 +53,49 @@ class Report:
         return "\n".join(lines)
 
 
-def calibrate_target(
-    problem: Problem, *, budget_s: float, check_count: int, progress: Callable[[str], None]
-) -> Report:
-    """Calibrates a target with a task's model, in at most about `budget_s`, and checks the table on random
-    candidates.
+def calibrate_targets(
+    checked: CheckedRequest, *, budget_s: float, check_count: int, progress: Callable[[str], None]
+) -> tuple[Report, ...]:
+    """Calibrates each target with a task's model, and checks its table on random candidates.
 
-    The connection to a board ends with it. Raises StageError when one candidate after the other fails.
+    Calibrating takes about `budget_s` at most, of which several targets get a share each. The connection to a
+    board ends with its calibration. Raises StageError when one candidate after the other fails.
     """
-    start, target = time.monotonic(), problem.targets[0].open()
-    assert isinstance(target, Target)  # calibrating never allows predictions
-    timing = TIMING.with_batch(problem.request.batch)
-    with closing(target), ShapeRuns(problem.checked.task, problem.network, target, timing=timing) as runs:
-        table = open_table(target)
-        predictor = LatencyPredictor(problem.network, problem.space, table, batch=problem.request.batch)
-        done = calibrate(
-            predictor, runs, time_left=lambda: budget_s - (time.monotonic() - start), progress=progress
-        )
-        errors = check(predictor, runs, count=check_count, progress=progress) if check_count else (None, None)
+    start = time.monotonic()
+    shares = time_shares(lambda: budget_s - (time.monotonic() - start), len(checked.targets))
+    reports = []
+    for asked, left_s in zip(checked.targets, shares, strict=True):
+        target = asked.open()
+        assert isinstance(target, Target)  # calibrating never allows predictions
+        with closing(target):
+            reports.append(_report(checked, target, left_s, check_count=check_count, progress=progress))
+    return tuple(reports)
+
+
+def _report(
+    checked: CheckedRequest,
+    target: Target,
+    left_s: Callable[[], float],
+    *,
+    check_count: int,
+    progress: Callable[[str], None],
+) -> Report:
+    """Calibrates and checks one target."""
+    task, batch = checked.checked.task, checked.request.batch
+    network = checked.network.stored_as(target.profile.int8_weights)
+    table = open_table(target)
+    predictor = LatencyPredictor(network, checked.space, table, batch=batch)
+    with ShapeModels(task, network, target, timing=TIMING.with_batch(batch)) as candidates:
+        calibration = calibrate(predictor, candidates, time_left=left_s, progress=progress)
+        before, in_turn = None, None
+        if check_count:
+            before, in_turn = check(predictor, candidates, count=check_count, progress=progress)
     return Report(
-        target=problem.profile.name,
-        task=problem.checked.task.name,
+        target=target.profile.name,
+        task=task.name,
         table=table.describe(),
         note=table.note,
-        calibration=done,
-        before=errors[0],
-        in_turn=errors[1],
+        calibration=calibration,
+        before=before,
+        in_turn=in_turn,
     )

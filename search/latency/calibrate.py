@@ -7,13 +7,15 @@ group at another level), half are mixes of everything: on a ResNet-20, 30 mixes 
 (median error 4 %) than 60 single changes (13 %), because a single change is a small difference of large
 numbers.
 
-Candidates are built and measured by `shape_runs.py`; a noisy measurement counts for less.
+Candidates are built and measured by `shape_models.py`; a noisy measurement counts for less. Every target has
+a table of its own; several share the time (`time_shares`).
 """
 
 import random
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -46,8 +48,8 @@ class Ratio(Protocol):
     def baseline_reference_s(self) -> float | None: ...
 
 
-class Runs(Protocol):
-    """Measures the shapes of candidates (shape_runs.py)."""
+class Candidates(Protocol):
+    """Measures candidates of which only the shapes count (shape_models.py)."""
 
     def measure(self, recipe: Recipe) -> Ratio:
         """The recipe beside the original. Raises StageError."""
@@ -56,7 +58,7 @@ class Runs(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calibration:
-    """What a calibration did: candidates `measured` now, `known` before, `failed`, and the seconds of it all."""
+    """What a calibration did: candidates `measured` now, `known` before and `failed`, and its seconds."""
 
     measured: int
     known: int
@@ -80,7 +82,7 @@ def open_table(target: Target, folder: Path | None = None) -> LatencyTable:
 
 def calibrate(
     predictor: LatencyPredictor,
-    runs: Runs,
+    candidates: Candidates,
     *,
     time_left: Callable[[], float],
     enough: int = ENOUGH,
@@ -92,7 +94,7 @@ def calibrate(
 
     A candidate that fails is left out; StageError when three in a row do.
     """
-    start, known, failures, failed = time.monotonic(), predictor.count, 0, 0
+    start, before, failures, failed = time.monotonic(), predictor.count, 0, 0
     proposals = _proposals(predictor.space, random.Random(seed))
     first = predictor.space.uniform_int8() if predictor.count == 0 else Recipe()
     longest = 0.0
@@ -103,18 +105,29 @@ def calibrate(
         if recipe is None:
             break
         try:
-            learn(predictor, recipe, runs.measure(recipe))
+            learn(predictor, recipe, candidates.measure(recipe))
             failures = 0
         except StageError:
             failures, failed = failures + 1, failed + 1
             if failures >= _PATIENCE:
                 raise
         longest = 0.8 * longest + 0.2 * (time.monotonic() - began) if longest else time.monotonic() - began
-    if predictor.count > known:
+    if predictor.count > before:
         predictor.tell()
     return Calibration(
-        measured=predictor.count - known, known=known, failed=failed, seconds=time.monotonic() - start
+        measured=predictor.count - before, known=before, failed=failed, seconds=time.monotonic() - start
     )
+
+
+def time_shares(left_s: Callable[[], float], count: int) -> Iterator[Callable[[], float]]:
+    """For each of `count` targets in turn, the seconds left of its share; the next ones get its rest."""
+    for waiting in range(count, 0, -1):
+        others_s = left_s() * (waiting - 1) / waiting
+        yield partial(_left_beside, left_s, others_s)
+
+
+def _left_beside(left_s: Callable[[], float], others_s: float) -> float:
+    return left_s() - others_s
 
 
 def learn(predictor: LatencyPredictor, recipe: Recipe, measurement: Ratio) -> None:
@@ -126,12 +139,13 @@ def learn(predictor: LatencyPredictor, recipe: Recipe, measurement: Ratio) -> No
 
 def next_recipe(predictor: LatencyPredictor, proposals: Iterator[Recipe]) -> Recipe | None:
     """The proposal with the largest relative uncertainty, None if all are known."""
-    chosen = [recipe for recipe in (next(proposals) for _ in range(PROPOSALS)) if not predictor.knows(recipe)]
-    if not chosen:
+    drawn = [next(proposals) for _ in range(PROPOSALS)]
+    new = [recipe for recipe in drawn if not predictor.knows(recipe)]
+    if not new:
         return None
-    ratios, deviations = predictor.ratio_and_deviation(chosen)
+    ratios, deviations = predictor.ratio_and_deviation(new)
     relative = [float(d) / max(float(r), 0.02) for r, d in zip(ratios, deviations, strict=True)]
-    return chosen[relative.index(max(relative))]
+    return new[relative.index(max(relative))]
 
 
 def _proposals(space: SearchSpace, draw: random.Random) -> Iterator[Recipe]:
@@ -146,20 +160,15 @@ def _single_change(space: SearchSpace, draw: random.Random) -> Recipe:
     then of the original.
     """
     recipe = space.uniform_int8() if draw.random() < 0.7 else Recipe()
-    kinds = [
-        kind
-        for kind, there in (("float32", recipe.precision), ("skip", space.blocks), ("keep", space.groups))
-        if there
-    ]
+    possible = {"float32": recipe.precision, "skip": space.blocks, "keep": space.groups}
+    kinds = [kind for kind, subjects in possible.items() if subjects]
     match draw.choice(kinds or ["nothing"]):
         case "float32":
             names = list(recipe.precision)
             first, length = draw.randrange(len(names)), draw.randint(1, max(1, len(names) // 3))
             gone = set(names[first : first + length])
-            return replace(
-                recipe,
-                precision={name: found for name, found in recipe.precision.items() if name not in gone},
-            )
+            rest = {name: precision for name, precision in recipe.precision.items() if name not in gone}
+            return replace(recipe, precision=rest)
         case "skip":
             return replace(recipe, skip=(draw.choice(list(space.blocks)),))
         case "keep":
@@ -170,26 +179,24 @@ def _single_change(space: SearchSpace, draw: random.Random) -> Recipe:
 
 def _mix(space: SearchSpace, draw: random.Random) -> Recipe:
     """Everything at once, each kind of change as often as a share that is drawn first."""
-    quantized, pruned, skipped, factored = (
-        draw.choice((0.2, 0.5, 0.8, 1.0)),
-        draw.random(),
-        0.6 * draw.random(),
-        draw.random(),
-    )
+    quantized, pruned = draw.choice((0.2, 0.5, 0.8, 1.0)), draw.random()
+    skipped, factored = 0.6 * draw.random(), draw.random()
     precision: dict[str, Precision] = {
-        name: draw.choice(found[1:]) for name, found in space.precisions.items() if draw.random() < quantized
+        name: draw.choice(choices[1:])
+        for name, choices in space.precisions.items()
+        if draw.random() < quantized
     }
     return Recipe(
         keep={group.name: draw.choice(group.levels[:-1]) for group in space.groups if draw.random() < pruned},
         precision=precision,
-        rank={name: draw.choice(found) for name, found in space.ranks.items() if draw.random() < factored},
+        rank={name: draw.choice(ranks) for name, ranks in space.ranks.items() if draw.random() < factored},
         skip=tuple(sorted(name for name in space.blocks if draw.random() < skipped)),
     )
 
 
 def check(
     predictor: LatencyPredictor,
-    runs: Runs,
+    candidates: Candidates,
     *,
     count: int,
     seed: int = 1,
@@ -205,7 +212,7 @@ def check(
     for number, recipe in enumerate(recipes, 1):
         progress(f"checking the latency table: random candidate {number} of {count}")
         in_turn.append(predictor.ratio(recipe))
-        measurement = runs.measure(recipe)
+        measurement = candidates.measure(recipe)
         measured.append(measurement.ratio)
         learn(predictor, recipe, measurement)
     predictor.tell()

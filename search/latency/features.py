@@ -37,8 +37,8 @@ def boundary_features(before: str, after: str, first: str | None, elements: floa
     counts = Counter(
         [*sums, *(_CHANGES.get(pair, f"{pair[0]} to {pair[1]}") for pair in changes if pair[0] != pair[1])]
     )
-    found = {f"{name} kernel": float(count) for name, count in counts.items()}
-    return found | {f"{name} elements": elements * count for name, count in counts.items()}
+    kernels = {f"{name} kernel": float(count) for name, count in counts.items()}
+    return kernels | {f"{name} elements": elements * count for name, count in counts.items()}
 
 
 def kernel_class(precision: Precision) -> Precision:
@@ -50,8 +50,8 @@ def kernel_class(precision: Precision) -> Precision:
 
 def tensor_class(precision: Precision) -> Precision:
     """What a layer of this precision exchanges with its neighbours."""
-    found = executes_as(precision)
-    return "float32" if found == "block4" else found
+    executed = executes_as(precision)
+    return "float32" if executed == "block4" else executed
 
 
 def output_elements(layer: Layer) -> int:
@@ -66,7 +66,9 @@ def layer_features(layer: Layer, out: int, into: int, kernels: str) -> dict[str,
     kernel = layer.weight_numel // (layer.weight_shape[0] * layer.weight_shape[1])
     places = output_elements(layer) / layer.weight_shape[layer.out_dim]
     depthwise = layer.channels_in > layer.weight_shape[1 - layer.out_dim]
-    kind = f"{kernels} {'depthwise' if depthwise else layer.kind}{' pointwise' if kernel == 1 and layer.kind == 'conv' else ''}"
+    kind = f"{kernels} {'depthwise' if depthwise else layer.kind}"
+    if kernel == 1 and layer.kind == "conv":
+        kind += " pointwise"
     wide, deep = VECTOR * -(-out // VECTOR), VECTOR * -(-into // VECTOR)
     return {
         f"{kind} kernel": 1.0,

@@ -6,7 +6,8 @@ shared by all layers of a kind, plus a deviation of the part's own: the first ca
 later ones the layers. The prior comes from another model on the same device, or from the share of
 multiplications and elements.
 
-`problem_of` turns the sum into the terms that the sampler minimizes.
+Every target has a predictor of its own. `problem_of` turns their sums into the terms that the sampler
+minimizes.
 """
 
 import math
@@ -25,17 +26,17 @@ from ...files import digest_of
 from ...profiles.latency_table import Coefficient, LatencyTable
 from ...profiles.measurement import PredictedLatency
 from ...profiles.regression import Posterior, PredictionError, Prior
-from ..space.problem import Levels, Problem, Term
+from ..space.problem import LevelProblem, Levels, Term
 from ..space.space import SearchSpace
 from .terms import LatencyTerms
 
-OWN = 0.2  # standard deviation of a part's own cost, relative to that of the shared one
+PART_DEVIATION = 0.2  # standard deviation of a part's own cost, relative to that of the shared one
 MODEL_ERROR = 0.02  # relative: what the sum cannot say, and what differs from one hour to the next
 STALE_ERROR = 0.04
 STALE_S = 3600.0  # older than the newest by more: other neighbours, other clocks
 NEWEST = 20  # references that count
 WIDEST = 0.2  # a half-width out of two pairs is a rough guess itself
-TAUGHT = 0.3  # least relative deviation of what another model has told
+TRANSFER_ERROR = 0.3  # least relative deviation of a cost that another model's measurements told
 SHARES: Mapping[
     str, tuple[float, float]
 ] = {  # of the original's latency: mean and standard deviation, all layers float32
@@ -60,11 +61,11 @@ class LatencyPredictor:
         self.network, self.space, self.table, self.batch = network, space, table, batch
         self.terms = LatencyTerms.of(network, space)
         self.structure = structure_digest(network, batch)
-        self._levels = Problem(slots=self.terms.slots, terms=())
+        self._levels = LevelProblem(slots=self.terms.slots, terms=())
         self._offsets = np.cumsum([len(self.terms.names), *(part.rows.shape[1] for part in self.terms.parts)])
         self._posterior: Posterior | None = None
         self._rows: list[np.ndarray] = []
-        self._seen: list[tuple[float, float, float]] = []  # ratio, half-width, time
+        self._measured: list[tuple[float, float, float]] = []  # ratio, half-width, time
         self._before: list[tuple[float, float]] = []
         for item in table.observations(self.structure):
             self._take(item.candidate, item.ratio, item.half_width, item.at)
@@ -72,7 +73,7 @@ class LatencyPredictor:
     @property
     def count(self) -> int:
         """How many measured candidates it knows."""
-        return len(self._seen)
+        return len(self._measured)
 
     @property
     def error(self) -> PredictionError:
@@ -98,12 +99,9 @@ class LatencyPredictor:
         """The original's latency: the median of the newest times it was measured beside a candidate; None if
         it never was.
         """
-        known = [
-            item.reference_s
-            for item in self.table.observations(self.structure)
-            if item.reference_s is not None
-        ]
-        return statistics.median(known[-NEWEST:]) if known else None
+        observations = self.table.observations(self.structure)
+        times = [item.reference_s for item in observations if item.reference_s is not None]
+        return statistics.median(times[-NEWEST:]) if times else None
 
     def learn(
         self, recipe: Recipe, ratio: float, half_width: float, *, reference_s: float | None = None
@@ -115,36 +113,36 @@ class LatencyPredictor:
         """
         recipe = replace(recipe, recovery=None)
         self._before.append((self.ratio(recipe), ratio))
-        seen = self.table.observe(
+        observation = self.table.observe(
             self.structure, recipe.to_json(), ratio, half_width, reference_s=reference_s
         )
-        self._take(seen.candidate, ratio, half_width, seen.at)
+        self._take(observation.candidate, ratio, half_width, observation.at)
 
     def knows(self, recipe: Recipe) -> bool:
         """Whether the candidate was measured on this device, by this run or an earlier one."""
         row = self._row(recipe)
-        return any(np.array_equal(row, known) for known in self._rows)
+        return any(np.array_equal(row, other) for other in self._rows)
 
     def tell(self) -> None:
         """Keeps what this model says about the device, for other models."""
         weights, spread = self.posterior.weights, self.posterior.deviation()
-        found = {
+        coefficients = {
             name: Coefficient(mean=float(weights[at]), deviation=float(spread[at]))
             for at, name in enumerate(self.terms.names)
         }
-        self.table.tell(self.structure, found)
+        self.table.tell(self.structure, coefficients)
 
     def costs(self, part: int) -> np.ndarray:
         """The predicted ratio of each state of a part."""
-        found, weights = self.terms.parts[part], self.posterior.weights
-        own = weights[self._offsets[part] : self._offsets[part + 1]]
-        return np.asarray(found.rows @ (weights[found.columns] + own))
+        terms, weights = self.terms.parts[part], self.posterior.weights
+        deviations = weights[self._offsets[part] : self._offsets[part + 1]]
+        return np.asarray(terms.rows @ (weights[terms.columns] + deviations))
 
     @property
     def posterior(self) -> Posterior:
         """What is known by now; computed when it is asked for."""
         if self._posterior is None:
-            ratios, widths, times = np.array([(1.0, 0.005, time.time()), *self._seen]).T
+            ratios, widths, times = np.array([(1.0, 0.005, time.time()), *self._measured]).T
             stale = times < times[1:].max(initial=0.0) - STALE_S
             stale[0] = False
             model = np.where(stale, STALE_ERROR, MODEL_ERROR)
@@ -157,12 +155,12 @@ class LatencyPredictor:
     def prior(self) -> Prior:
         """What is known of the costs before this model is measured."""
         shared = _guess(self.terms.names, self._original)
-        if taught := self.table.coefficients(self.structure):
-            shared = _taught(self.terms.names, self._original, shared, taught)
+        if coefficients := self.table.coefficients(self.structure):
+            shared = _transferred(self.terms.names, self._original, shared, coefficients)
         mean, deviation = shared
-        own = [np.zeros(0), *(OWN * deviation[part.columns] for part in self.terms.parts)]
-        own[1] = np.zeros_like(own[1])  # the constant has none
-        spread = np.concatenate([deviation, *own])
+        by_part = [PART_DEVIATION * deviation[part.columns] for part in self.terms.parts]
+        by_part[0] = np.zeros_like(by_part[0])  # the constant has none
+        spread = np.concatenate([deviation, *by_part])
         return Prior(mean=np.concatenate([mean, np.zeros(len(spread) - len(mean))]), variance=spread**2)
 
     @cached_property
@@ -180,7 +178,7 @@ class LatencyPredictor:
         ):  # of an earlier version, or of a profile with other levels
             return
         self._rows.append(row)
-        self._seen.append((ratio, half_width, at))
+        self._measured.append((ratio, half_width, at))
         self._posterior = None
 
     def _row(self, recipe: Recipe) -> np.ndarray:
@@ -199,22 +197,34 @@ class LatencyPredictor:
 
 
 def problem_of(
-    space: SearchSpace, network: Network, predictor: LatencyPredictor, *, original_bytes: int | None = None
-) -> Problem:
-    """The problem of a space with the predictor's present costs; call it again when the predictor has
+    predictors: Sequence[LatencyPredictor], *, original_bytes: Sequence[int] | None = None
+) -> LevelProblem:
+    """The problem of a space with the present costs on each target; call it again when a predictor has
     learned.
 
-    `original_bytes` is the size of the original's artifact: what is not in its layers counts in every
-    candidate. Without it, layers are all there is.
+    There is a predictor for each target, all of the same space. `original_bytes` are the sizes of the
+    original's artifact by target: what is not in its layers counts in every candidate. Without them, layers
+    are all there is.
     """
-    layers = network.cost(Recipe()).weight_bytes
-    total = max(layers, original_bytes or layers)
+    bytes_by_target = [None] * len(predictors) if original_bytes is None else original_bytes
+    targets = [_costs_on(*pair) for pair in zip(predictors, bytes_by_target, strict=True)]
     terms = []
+    for part, costs in zip(predictors[0].terms.parts, zip(*targets, strict=True), strict=True):
+        sizes, latencies = zip(*costs, strict=True)
+        terms.append(Term(scope=part.scope, size=np.stack(sizes), latency=np.stack(latencies)))
+    return LevelProblem(slots=predictors[0].terms.slots, terms=tuple(terms))
+
+
+def _costs_on(predictor: LatencyPredictor, original_bytes: int | None) -> list[tuple[np.ndarray, np.ndarray]]:
+    """By part the sizes and the latencies over the levels of its scope, on one target."""
+    layers = predictor.network.cost(Recipe()).weight_bytes
+    total = max(layers, original_bytes or layers)
+    costs = []
     for at, part in enumerate(predictor.terms.parts):
         size = part.sizes[part.states] / total if part.sizes.any() else np.zeros(part.states.shape)
-        terms.append(Term(scope=part.scope, size=size, latency=predictor.costs(at)[part.states]))
-    terms[0] = replace(terms[0], size=np.array((total - layers) / total))
-    return Problem(slots=predictor.terms.slots, terms=tuple(terms))
+        costs.append((size, predictor.costs(at)[part.states]))
+    costs[0] = (np.array((total - layers) / total), costs[0][1])
+    return costs
 
 
 def structure_digest(network: Network, batch: int) -> str:
@@ -252,27 +262,26 @@ def _measure_of(name: str) -> str:
     return next(key for key in SHARES if name.endswith(key))
 
 
-def _taught(
+def _transferred(
     names: Sequence[str],
     original: np.ndarray,
     guess: tuple[np.ndarray, np.ndarray],
-    taught: Mapping[str, Coefficient],
+    coefficients: Mapping[str, Coefficient],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The costs that another model has told, in units of this model's original; the guess where it has told
-    nothing.
+    """The costs learned from another model, in units of this model's original; the guess for others.
 
-    A ratio has another unit for each model: what the told costs predict for this original is 1.
+    A ratio has another unit for each model: what the other's costs predict for this original is 1.
     """
     mean, deviation = (array.copy() for array in guess)
-    told = np.array([name in taught for name in names])
-    theirs = np.array([taught[name].mean if name in taught else 0.0 for name in names])
-    theirs_spread = np.array([taught[name].deviation if name in taught else 0.0 for name in names])
+    shared = np.array([name in coefficients for name in names])
+    theirs = np.array([coefficients[name].mean if name in coefficients else 0.0 for name in names])
+    their_spread = np.array([coefficients[name].deviation if name in coefficients else 0.0 for name in names])
     used = original[: len(names)]
-    share, predicted = 1 - float(used[~told] @ mean[~told]), float(used @ theirs)
+    share, predicted = 1 - float(used[~shared] @ mean[~shared]), float(used @ theirs)
     if not (math.isfinite(predicted) and predicted > 0 and share > 0):
         return guess
     unit = share / predicted
-    mean[told] = unit * theirs[told]
-    least = np.maximum(TAUGHT * np.abs(mean), 0.1 * deviation)
-    deviation[told] = np.maximum(unit * theirs_spread, least)[told]
+    mean[shared] = unit * theirs[shared]
+    least = np.maximum(TRANSFER_ERROR * np.abs(mean), 0.1 * deviation)
+    deviation[shared] = np.maximum(unit * their_spread, least)[shared]
     return mean, deviation

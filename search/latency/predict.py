@@ -5,8 +5,9 @@ A table predicts only the model that it was calibrated with (`targets calibrate 
 target, with the same task): then the original's latency is known in seconds. Of several devices of a profile
 the one measured last counts.
 
-The `front` sampler wants costs that add up: `guide_of` gives it a latency table in memory that was taught by
-predictions (`ModelRuns` instead of measurements). It never reaches the tables of devices.
+The `front` sampler wants costs that add up: `predictor_of` gives it a latency table in memory that was
+learned from predictions (`PredictedCandidates` instead of measurements). It never reaches the tables of
+devices.
 """
 
 from collections.abc import Callable
@@ -29,7 +30,7 @@ from .model import LatencyPredictor
 from .roofline import Roofline
 
 FEWEST = 10  # measurements of a table that predicts
-TAUGHT = 80  # predictions that teach the sampler's table a roofline
+LEARNED = 80  # predictions of a roofline that the sampler's table learns from
 JUDGED = 20  # the newest measurements of a table tell its error
 
 
@@ -76,36 +77,36 @@ class TableModel:
 
     @property
     def identity(self) -> Any:
-        """See LatencyModel: the measurements, and what those of other models have told."""
+        """See LatencyModel: the measurements, and what was learned from those of other models."""
         table, structure = self.predictor.table, self.predictor.structure
-        told = {name: asdict(found) for name, found in (table.coefficients(structure) or {}).items()}
-        return ["table", dict(table.device), [asdict(item) for item in table.observations(structure)], told]
+        coefficients = table.coefficients(structure) or {}
+        of_others = {name: asdict(coefficient) for name, coefficient in coefficients.items()}
+        observations = [asdict(item) for item in table.observations(structure)]
+        return ["table", dict(table.device), observations, of_others]
 
     @cached_property
     def error(self) -> float | None:
         """The median relative error of the newest measurements, each predicted from those before it."""
-        predictor, before = self.predictor, []
-        seen = LatencyPredictor(predictor.network, predictor.space, LatencyTable(), batch=predictor.batch)
+        predictor, pairs = self.predictor, []
+        replayed = LatencyPredictor(predictor.network, predictor.space, LatencyTable(), batch=predictor.batch)
         observations = predictor.table.observations(predictor.structure)
         for number, item in enumerate(observations):
             try:
                 recipe = Recipe.from_json(item.candidate)
-                predicted = seen.ratio(recipe)
+                predicted = replayed.ratio(recipe)
             except (ValueError, KeyError, TypeError, AttributeError):  # of a profile with other levels
                 continue
             if number >= max(FEWEST, len(observations) - JUDGED):
-                before.append((predicted, item.ratio))
-            seen.learn(recipe, item.ratio, item.half_width)
-        return PredictionError.of(*zip(*before, strict=True)).median if before else None
+                pairs.append((predicted, item.ratio))
+            replayed.learn(recipe, item.ratio, item.half_width)
+        return PredictionError.of(*zip(*pairs, strict=True)).median if pairs else None
 
     def seconds(self, recipe: Recipe) -> float:
         """See LatencyModel."""
         recipe = replace(recipe, recovery=None)
-        return (
-            self.reference_s
-            if recipe == Recipe()
-            else self.predictor.predict(recipe, self.reference_s).seconds
-        )
+        if recipe == Recipe():
+            return self.reference_s
+        return self.predictor.predict(recipe, self.reference_s).seconds
 
 
 def model_of(
@@ -115,14 +116,17 @@ def model_of(
     sheet.
     """
     tables = LatencyTable.of_profile(folder or latency_folder(), profile_fingerprint=profile.fingerprint)
-    found = [LatencyPredictor(network, space, table.copy(), batch=batch) for table in tables]
-    known = [
-        predictor for predictor in found if predictor.count >= FEWEST and predictor.reference_s is not None
-    ]
-    if known:
-        newest = max(known, key=lambda predictor: predictor.table.observations(predictor.structure)[-1].at)
-        assert newest.reference_s is not None
-        return TableModel(predictor=newest, reference_s=newest.reference_s)
+    newest: tuple[float, TableModel] | None = None
+    for table in tables:
+        predictor = LatencyPredictor(network, space, table.copy(), batch=batch)
+        reference_s = predictor.reference_s
+        if predictor.count < FEWEST or reference_s is None:
+            continue
+        at = table.observations(predictor.structure)[-1].at
+        if newest is None or at > newest[0]:
+            newest = at, TableModel(predictor=predictor, reference_s=reference_s)
+    if newest is not None:
+        return newest[1]
     if profile.datasheet is not None:
         return RooflineModel(
             roofline=Roofline(network=network, sheet=profile.datasheet, batch=batch), name=profile.name
@@ -131,25 +135,23 @@ def model_of(
 
 
 def predicted_if_away(
-    found: FoundTarget, network: Network, space: SearchSpace, *, batch: int, needed: bool
+    target: FoundTarget, network: Network, space: SearchSpace, *, batch: int, needed: bool
 ) -> FoundTarget:
     """The target as it was found; one that is away with a prediction instead.
 
-    Where nothing predicts it, it stays away; one that is `needed` (the primary target) is an error
-    (TargetUnavailable).
+    Where nothing predicts it, it stays away; one that is `needed` is an error (TargetUnavailable).
     """
-    if not found.away:
-        return found
-    model = model_of(found.profile, network, space, batch=batch)
+    if not target.away:
+        return target
+    model = model_of(target.profile, network, space, batch=batch)
     if model is not None:
-        return replace(
-            found, environment=predicted_environment(stand_in().probe(), model), prediction=model, away=""
-        )
+        environment = predicted_environment(stand_in().probe(), model)
+        return replace(target, environment=environment, prediction=model, away="")
     if not needed:
-        return found
+        return target
     raise TargetUnavailable(
-        f"Target '{found.profile.name}': {found.away} Its latency cannot be predicted either: it was not calibrated with this task "
-        "(`targets calibrate`), and its profile has no [datasheet]."
+        f"Target '{target.profile.name}': {target.away} Its latency cannot be predicted either: it was not "
+        "calibrated with this task (`targets calibrate`), and its profile has no [datasheet]."
     )
 
 
@@ -163,8 +165,8 @@ class PredictedRatio:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ModelRuns:
-    """Predicts candidates where ShapeRuns measures them."""
+class PredictedCandidates:
+    """Predicts candidates where ShapeModels measures them."""
 
     model: LatencyModel
 
@@ -173,7 +175,7 @@ class ModelRuns:
         return PredictedRatio(ratio=self.model.seconds(recipe) / self.model.seconds(Recipe()))
 
 
-def guide_of(
+def predictor_of(
     target: PredictedTarget,
     network: Network,
     space: SearchSpace,
@@ -181,14 +183,18 @@ def guide_of(
     batch: int,
     progress: Callable[[str], None],
 ) -> LatencyPredictor:
-    """What the sampler's costs come from. Its table is in memory, and its error is not known: nothing of it
-    was measured.
+    """The predictor of a target that cannot be used. Its table is in memory, and its error is not known:
+    nothing of it was measured.
     """
     if isinstance(target.model, TableModel):
         return LatencyPredictor(network, space, target.model.predictor.table.copy(), batch=batch)
     table = LatencyTable()
     predictor = LatencyPredictor(network, space, table, batch=batch)
     calibrate(
-        predictor, ModelRuns(model=target.model), time_left=lambda: 1.0, enough=TAUGHT, progress=progress
+        predictor,
+        PredictedCandidates(model=target.model),
+        time_left=lambda: 1.0,
+        enough=LEARNED,
+        progress=progress,
     )
     return LatencyPredictor(network, space, table, batch=batch)

@@ -52,7 +52,7 @@ class Roofline:
         return longest + kernels * self.sheet.overhead_s
 
     def _peak(self, precision: Precision) -> float:
-        """Operations per second; a precision that the data sheet does not have runs at the rate of float32."""
+        """Operations per second; a precision that is not in the data sheet runs at the rate of float32."""
         peaks = self.sheet.peak_flops
         dense = peaks.get(executes_as(precision)) or peaks.get("float32") or min(peaks.values())
         return dense * (SPARSE_SPEED if precision in SPARSE else 1.0)

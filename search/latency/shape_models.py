@@ -26,8 +26,8 @@ TIMING = TimingConfig(pairs_min=2, pairs_max=3, pair_s=0.2, warmup_s=0.1, half_w
 PER_WORKER = 10
 
 
-class ShapeRuns:
-    """Builds and measures candidates of which only the shapes count, one after the other; a context manager."""
+class ShapeModels:
+    """Builds and measures candidates of which only the shapes count, one by one; a context manager."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class ShapeRuns:
         self._worker: Transport | None = None
         self._served = 0
 
-    def __enter__(self) -> "ShapeRuns":
+    def __enter__(self) -> "ShapeModels":
         self._folder = Path(self._open.enter_context(tempfile.TemporaryDirectory(prefix="autocompress-")))
         return self
 
@@ -109,6 +109,6 @@ def shapes_of(recipe: Recipe) -> Recipe:
     """The recipe that runs the same kernels and is the cheapest to build."""
     return replace(
         recipe,
-        precision={name: kernel_class(found) for name, found in recipe.precision.items()},
+        precision={name: kernel_class(precision) for name, precision in recipe.precision.items()},
         recovery=None,
     )

@@ -87,12 +87,12 @@ def slots_of(space: SearchSpace) -> tuple[Slot, ...]:
         for group in space.groups
     ]
     slots += [
-        Slot(name=f"precision/{name}", levels=len(found), original=0, gates=gates((name,)))
-        for name, found in space.precisions.items()
+        Slot(name=f"precision/{name}", levels=len(choices), original=0, gates=gates((name,)))
+        for name, choices in space.precisions.items()
     ]
     slots += [
-        Slot(name=f"rank/{name}", levels=len(found) + 1, original=len(found), gates=gates((name,)))
-        for name, found in space.ranks.items()
+        Slot(name=f"rank/{name}", levels=len(ranks) + 1, original=len(ranks), gates=gates((name,)))
+        for name, ranks in space.ranks.items()
     ]
     return tuple(slots)
 
@@ -112,12 +112,11 @@ class _Reader:
         self.groups = {group.name: group for group in space.groups}
         self.names: dict[str, int] = {}
         self.layers = network.layers
-        self.blocks_of = {
-            layer.name: tuple(name for name, gone in space.blocks.items() if layer.name in gone)
-            for layer in self.layers
-        }
-        found = (tensor_class(name) for choices in space.precisions.values() for name in choices)
-        self.classes = tuple(dict.fromkeys(("float32", *found)))
+        self.blocks_of: dict[str, tuple[str, ...]] = {}
+        for layer in self.layers:
+            self.blocks_of[layer.name] = tuple(n for n, gone in space.blocks.items() if layer.name in gone)
+        classes = (tensor_class(name) for choices in space.precisions.values() for name in choices)
+        self.classes = tuple(dict.fromkeys(("float32", *classes)))
         self.summed = {block.layers[-1]: block.layers[0] for block in network.blocks}
 
     def read(self) -> LatencyTerms:
@@ -139,9 +138,9 @@ class _Reader:
         held: tuple[str, ...] = (),
     ) -> Part:
         used = list(dict.fromkeys(feature for row in rows for feature in row))
-        matrix = np.array([[row.get(feature, 0.0) for feature in used] for row in rows]).reshape(
-            len(rows), len(used)
-        )
+        matrix = np.zeros((len(rows), len(used)))
+        for at, row in enumerate(rows):
+            matrix[at] = [row.get(feature, 0.0) for feature in used]
         columns = np.array([self.names.setdefault(feature, len(self.names)) for feature in used], np.int64)
         return Part(
             name=name,
@@ -162,17 +161,13 @@ class _Reader:
             for name in (f"precision/{layer.name}", f"rank/{layer.name}")
             if name in self.index
         ]
-        kept, held = self._affordable(fixed, along)
-        scope = tuple(sorted([*fixed, *(self.index[f"keep/{name}"] for name in kept)]))
+        changing, held = self._affordable(fixed, along)
+        scope = tuple(sorted([*fixed, *(self.index[f"keep/{name}"] for name in changing)]))
         grids, shape = self._grids(scope), tuple(self.slots[slot].levels for slot in scope)
-        columns = [
-            layer.weight_shape[dim]
-            - sum(
-                (self._lost(name, grids) * found[name] for name in kept if name in found),
-                np.zeros(shape, int),
-            )
-            for dim, found in zip((layer.out_dim, 1 - layer.out_dim), along, strict=True)
-        ]
+        columns = []
+        for dim, groups in zip((layer.out_dim, 1 - layer.out_dim), along, strict=True):
+            lost = [self._lost(name, grids) * groups[name] for name in changing if name in groups]
+            columns.append(layer.weight_shape[dim] - sum(lost, np.zeros(shape, int)))
         columns += [
             grids.get(self.index.get(f"{kind}/{layer.name}", _GONE), np.zeros(shape, int))
             for kind in ("precision", "rank")
@@ -196,12 +191,12 @@ class _Reader:
         removed: Iterable[str],
     ) -> np.ndarray:
         """Where the blocks are as they should be."""
-        found = np.ones(shape, bool)
+        matches = np.ones(shape, bool)
         for name in present:
-            found &= grids[self.index[f"skip/{name}"]] == 0
+            matches &= grids[self.index[f"skip/{name}"]] == 0
         for name in removed:
-            found &= grids[self.index[f"skip/{name}"]] == 1
-        return found
+            matches &= grids[self.index[f"skip/{name}"]] == 1
+        return matches
 
     def _lost(self, group: str, grids: Mapping[int, np.ndarray]) -> np.ndarray:
         """How many channels of a group are gone."""
@@ -211,20 +206,22 @@ class _Reader:
     def _affordable(
         self, fixed: Sequence[int], along: Sequence[Mapping[str, int]]
     ) -> tuple[list[str], tuple[str, ...]]:
-        """The groups that fit into the largest scope, those that change most indices first, and the others."""
-        weight = {
-            name: group.channels * sum(found.get(name, 0) for found in along)
-            for name, group in self.groups.items()
-            if any(name in found for found in along)
-        }
+        """The groups that fit into the largest scope, those with most indices first, and the others."""
+        weight: dict[str, int] = {}
+        for name, group in self.groups.items():
+            if any(name in groups for groups in along):
+                weight[name] = group.channels * sum(groups.get(name, 0) for groups in along)
         entries = math.prod(self.slots[slot].levels for slot in fixed)
-        kept: list[str] = []
+        changing: list[str] = []
         held: list[str] = []
         for name in sorted(weight, key=lambda name: -weight[name]):
             larger = entries * len(self.groups[name].levels)
-            (kept if larger <= LARGEST_SCOPE else held).append(name)
-            entries = larger if larger <= LARGEST_SCOPE else entries
-        return kept, tuple(held)
+            if larger <= LARGEST_SCOPE:
+                changing.append(name)
+                entries = larger
+            else:
+                held.append(name)
+        return changing, tuple(held)
 
     def _state(
         self, layer: Layer, out: int, into: int, precision: int, rank: int
@@ -269,14 +266,10 @@ class _Reader:
             return None  # the layer before it is there whenever this one is
         first = self.summed.get(layer.name)
         layers = [item for item in (layer.name, other.name, first) if f"precision/{item}" in self.index]
-        scope = tuple(
-            sorted(
-                self.index[name]
-                for name in {f"skip/{n}" for n in blocks | jumped} | {f"precision/{n}" for n in layers}
-            )
-        )
         if not layers:
             return None
+        parameters = {f"skip/{name}" for name in blocks | jumped} | {f"precision/{name}" for name in layers}
+        scope = tuple(sorted(self.index[name] for name in parameters))
         grids, shape = self._grids(scope), tuple(self.slots[slot].levels for slot in scope)
         there = self._there(grids, shape, blocks, jumped)
         ends = [item for item in (layer.name, other.name, first) if item is not None]
@@ -286,8 +279,8 @@ class _Reader:
         elements = 1e-4 * output_elements(layer)
         meetings = itertools.product(self.classes, repeat=len(ends))
         rows = [
-            boundary_features(before, after, found[0] if found else None, elements)
-            for before, after, *found in meetings
+            boundary_features(before, after, other_operand[0] if other_operand else None, elements)
+            for before, after, *other_operand in meetings
         ]
         states = np.where(there, 1 + codes, 0)
         name = f"{layer.name} > {other.name}"
@@ -298,8 +291,5 @@ class _Reader:
         grid = grids.get(self.index.get(f"precision/{layer}", _GONE))
         if grid is None:
             return np.zeros(shape, int)
-        return np.asarray(
-            np.array([self.classes.index(tensor_class(name)) for name in self.space.precisions[layer]], int)[
-                grid
-            ]
-        )
+        positions = [self.classes.index(tensor_class(name)) for name in self.space.precisions[layer]]
+        return np.asarray(np.array(positions, int)[grid])

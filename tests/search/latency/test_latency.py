@@ -15,9 +15,15 @@ from autocompress.profiles import PredictedLatency, load_profile
 from autocompress.profiles.latency_table import LatencyTable
 from autocompress.profiles.profile import Profile
 from autocompress.profiles.regression import PredictionError
-from autocompress.search.latency.calibrate import calibrate, next_recipe, open_table, random_recipes
+from autocompress.search.latency.calibrate import (
+    calibrate,
+    next_recipe,
+    open_table,
+    random_recipes,
+    time_shares,
+)
 from autocompress.search.latency.model import LatencyPredictor, problem_of
-from autocompress.search.latency.shape_models import ShapeRuns
+from autocompress.search.latency.shape_models import ShapeModels
 from autocompress.search.space.space import SearchSpace
 from autocompress.targets import Target
 from autocompress.tests.compress.tasks import tiny_task
@@ -144,7 +150,7 @@ def test_the_problem_says_what_the_predictor_and_the_network_say(name):
     for recipe in random_recipes(space, 5, seed=3):
         predictor.learn(recipe, draw.uniform(0.2, 1.0), 0.01)
     original = network.cost(Recipe()).weight_bytes
-    problem = problem_of(space, network, predictor, original_bytes=original + 1000)
+    problem = problem_of((predictor,), original_bytes=(original + 1000,))
     assert [slot.name for slot in problem.slots] == [
         name for name in space.parameters(Recipe()) if name != "recover"
     ]
@@ -162,7 +168,7 @@ def test_levels_behind_a_removed_block_change_nothing():
     model = tiny_model("residual")
     network = Network.trace(model.build(), model.example_inputs())
     space = SearchSpace.of(network, FINE)
-    problem = problem_of(space, network, LatencyPredictor(network, space, LatencyTable()))
+    problem = problem_of((LatencyPredictor(network, space, LatencyTable()),))
     draw = random.Random(0)
     for _ in range(20):
         levels = tuple(draw.randrange(slot.levels) for slot in problem.slots)
@@ -174,15 +180,8 @@ def test_a_scope_that_would_be_too_large_holds_groups_at_their_original_level(mo
     monkeypatch.setattr("autocompress.search.latency.terms.LARGEST_SCOPE", 5)
     predictor = fake_predictor()
     held = {name for part in predictor.terms.parts for name in part.held}
-    assert (
-        held
-        and max(
-            part.states.size
-            for part in predictor.terms.parts
-            if "layer" in part.name and ">" not in part.name
-        )
-        <= 5
-    )
+    layers = [part for part in predictor.terms.parts if "layer" in part.name and ">" not in part.name]
+    assert held and max(part.states.size for part in layers) <= 5
 
 
 def test_a_learned_candidate_is_in_the_terms_within_a_moment():
@@ -193,7 +192,7 @@ def test_a_learned_candidate_is_in_the_terms_within_a_moment():
         predictor.learn(recipe, 0.5, 0.01)
     start = time.thread_time()
     predictor.learn(predictor.space.uniform_int8(), 0.5, 0.01)
-    problem_of(predictor.space, deep, predictor)
+    problem_of((predictor,))
     assert time.thread_time() - start < 0.6
 
 
@@ -212,10 +211,56 @@ def test_a_calibration_on_this_machine_is_resumed_by_the_next(tmp_path):
     space, counts = SearchSpace.of(network, target.profile), []
     for enough in (3, 5):
         predictor = LatencyPredictor(network, space, open_table(target, tmp_path))
-        with ShapeRuns(task, network, target, timing=QUICK) as runs:
+        with ShapeModels(task, network, target, timing=QUICK) as runs:
             done = calibrate(predictor, runs, time_left=lambda: 60.0, enough=enough)
         counts.append((done.known, done.measured))
     assert counts == [(0, 3), (3, 2)] and np.isfinite(predictor.ratio(space.uniform_int8()))
+
+
+def slow_int8_ratio(recipe: Recipe) -> float:
+    """A device where int8 takes twice the time of float32."""
+    network = FakeNetwork()
+    layers = network.cost(recipe).layers
+    work = sum(layer.macs * (2.0 if layer.precision == "int8" else 1.0) for layer in layers)
+    return work / network.cost(Recipe()).macs
+
+
+def test_the_problem_has_the_latency_of_each_target_and_counts_the_worst():
+    devices = {"fast int8": fake_ratio, "slow int8": slow_int8_ratio}
+    predictors = []
+    for ratio in devices.values():
+        predictor = fake_predictor()
+        for recipe in random_recipes(predictor.space, 40, seed=0):
+            predictor.learn(recipe, ratio(recipe), 0.002)
+        predictors.append(predictor)
+    problem = problem_of(predictors)
+    for recipe in random_recipes(predictors[0].space, 20, seed=1):
+        levels = problem.levels_of(predictors[0].space.parameters(recipe))
+        expected = [ratio(recipe) for ratio in devices.values()]
+        assert problem.latencies(levels) == pytest.approx(expected, rel=0.15)
+        assert problem.latency(levels) == pytest.approx(max(expected), rel=0.15)
+
+
+def test_sizes_are_those_of_each_targets_file():
+    model = tiny_model("residual")
+    network = Network.trace(model.build(), model.example_inputs())
+    space = SearchSpace.of(network, FINE)
+    networks = [network.stored_as("int8"), network.stored_as("float32")]
+    predictors = [LatencyPredictor(item, space, LatencyTable()) for item in networks]
+    problem, recipe = problem_of(predictors), space.uniform_int8()
+    sizes = problem.sizes(problem.levels_of(space.parameters(recipe)))
+    whole = network.cost(Recipe()).weight_bytes
+    assert sizes == pytest.approx([item.cost(recipe).weight_bytes / whole for item in networks])
+    assert sizes[0] < sizes[1] == problem.size(problem.levels_of(space.parameters(recipe)))
+
+
+def test_targets_share_the_time_and_get_what_those_before_them_left():
+    clock = [100.0]
+    shares = []
+    for left_s, used_s in zip(time_shares(lambda: clock[0], 3), (10.0, 45.0, 0.0), strict=True):
+        shares.append(left_s())
+        clock[0] -= used_s
+    assert shares == pytest.approx([100 / 3, 45.0, 45.0])
 
 
 def test_no_time_means_no_measurement():

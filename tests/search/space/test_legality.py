@@ -127,7 +127,7 @@ def test_latency_terms_say_the_same_as_the_predictor_for_every_mix_of_precisions
     recipes = first_recipes(space)
     for recipe, ratio in zip(recipes, (1.0, 0.4, 0.6, 0.45, 0.35), strict=False):
         predictor.learn(recipe, ratio, 0.005)
-    problem = problem_of(space, network, predictor)
+    problem = problem_of((predictor,))
     names = list(space.precisions)
     choices = ("float32", "float16", "fp8", "int8", "int8_24")
     for shift in range(5):
