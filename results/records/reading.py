@@ -67,7 +67,7 @@ class Fields:
             made = make()
         except Unfit:
             raise
-        except ValueError as error:
+        except (ValueError, OverflowError) as error:
             raise Unfit(f"{self.place or 'it'} does not fit: {error}") from error
         if unknown := sorted(self._values.keys() - self._asked):
             raise Unfit(f"{self.at(unknown[0])} is unknown to this version")

@@ -1,15 +1,28 @@
 """The points of the front that their latencies do not tell apart."""
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
 
-from ..formats import Formats, Point, Run, is_predicted, label_of, ratio_interval_of, ratio_of, ratio_text
+from ..formats import Formats, label_of, ratio_interval_of, ratio_text
+from ..view import PointOn, RunOn
 from .space import worthy
 
 SHOWN_NAMES = 8
 
 
-def indistinguishable_groups(run: Run) -> list[dict[str, Any]]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """Trials with overlapping latency intervals, the fastest first; the smallest one and that with the least
+    drop; a sentence.
+    """
+
+    trials: tuple[int, ...]
+    smallest: int
+    least_drop: int
+    text: str
+
+
+def indistinguishable_groups(run: RunOn) -> tuple[Group, ...]:
     """Disjoint groups of two or more points of the front in which *every* pair of latency intervals overlaps,
     the fastest first.
 
@@ -18,48 +31,47 @@ def indistinguishable_groups(run: Run) -> list[dict[str, Any]]:
     may overlap too: a point's own `indistinguishable_from` has every pair. Points outside the objective space
     are left out, and predicted ones.
     """
-    measured = (point for point in run["front"] if worthy(run, point) and not is_predicted(point))
-    left, groups = sorted(measured, key=_ratio), []
-    while len(members := _largest(left)) > 1:
+    measured = (point for point in run.front if worthy(point) and not point.predicted)
+    rest, groups = sorted(measured, key=_ratio), []
+    while len(members := _largest(rest)) > 1:
         groups.append(members)
-        taken = {point["trial"] for point in members}
-        left = [point for point in left if point["trial"] not in taken]
-    return [_group(run, members) for members in sorted(groups, key=lambda group: _ratio(group[0]))]
+        taken = {point.trial for point in members}
+        rest = [point for point in rest if point.trial not in taken]
+    return tuple(_group(run, members) for members in sorted(groups, key=lambda group: _ratio(group[0])))
 
 
-def _largest(points: Sequence[Point]) -> list[Point]:
+def _largest(points: Sequence[PointOn]) -> list[PointOn]:
     """A largest set of mutually overlapping intervals, of equals the fastest; empty without points.
 
     Intervals that overlap pairwise have a place in common (Helly), and the largest of their low ends is one.
     """
-    starts = sorted(interval[0] for point in points if (interval := ratio_interval_of(point)) is not None)
-    return max(
-        ([point for point in points if _covers(point, start)] for start in starts), key=len, default=[]
-    )
+    intervals = [interval for point in points if (interval := ratio_interval_of(point.latency))]
+    largest: list[PointOn] = []
+    for start in sorted(low for low, _ in intervals):
+        covering = [point for point in points if _covers(point, start)]
+        largest = covering if len(covering) > len(largest) else largest
+    return largest
 
 
-def _group(run: Run, members: Sequence[Point]) -> dict[str, Any]:
+def _group(run: RunOn, members: Sequence[PointOn]) -> Group:
     formats = Formats.of(run)
-    smallest = min(members, key=lambda point: (point["artifact"]["size_bytes"], point["drop"]))
-    best = min(members, key=lambda point: (point["drop"], point["artifact"]["size_bytes"]))
-    low, high = (ratio_text(_ratio(members[index])) for index in (0, -1))
-    text = f"{_names(members, run)} cannot be told apart by latency ({low if low == high else f'{low[:-1]}–{high}'}): "
-    size, drop = formats.size_of(smallest), formats.drop(best["drop"])
+    smallest = min(members, key=lambda point: (point.size_bytes, point.drop))
+    best = min(members, key=lambda point: (point.drop, point.size_bytes))
+    low, high = ratio_text(_ratio(members[0])), ratio_text(_ratio(members[-1]))
+    speed = low if low == high else f"{low[:-1]}–{high}"
+    text = f"{_names(members, run)} cannot be told apart by latency ({speed}): "
+    size, drop = formats.size_of(smallest), formats.drop(best.drop)
     if smallest is best:
         text += f"take {label_of(best, run)}, which is the smallest ({size}) and has the least drop ({drop})."
     else:
         text += (
             f"choose by size ({label_of(smallest, run)}: {size}) or by drop ({label_of(best, run)}: {drop})."
         )
-    return {
-        "trials": [point["trial"] for point in members],
-        "smallest": smallest["trial"],
-        "least_drop": best["trial"],
-        "text": text,
-    }
+    trials = tuple(point.trial for point in members)
+    return Group(trials=trials, smallest=smallest.trial, least_drop=best.trial, text=text)
 
 
-def _names(points: Sequence[Point], run: Run) -> str:
+def _names(points: Sequence[PointOn], run: RunOn) -> str:
     """`Trials 5, 17 and uniform int8`; beyond SHOWN_NAMES the rest is counted."""
     names = [label_of(point, run).removeprefix("trial ") for point in points]
     if len(names) > SHOWN_NAMES:
@@ -68,10 +80,10 @@ def _names(points: Sequence[Point], run: Run) -> str:
     return f"Trials {', '.join(rest)} and {last}"
 
 
-def _ratio(point: Point) -> float:
-    return ratio_of(point)
+def _ratio(point: PointOn) -> float:
+    return point.latency.ratio
 
 
-def _covers(point: Point, ratio: float) -> bool:
-    interval = ratio_interval_of(point)
-    return interval is not None and bool(interval[0] <= ratio <= interval[1])
+def _covers(point: PointOn, ratio: float) -> bool:
+    interval = ratio_interval_of(point.latency)
+    return interval is not None and interval[0] <= ratio <= interval[1]

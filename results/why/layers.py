@@ -2,14 +2,13 @@
 levels.
 """
 
-import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from statistics import median_low
-from typing import Any
 
-from ..formats import Run
+from ..records.progress import SlotSensitivity
+from ..view import RunOn
 
 KINDS = ("precision", "keep", "skip", "rank")
 
@@ -48,58 +47,74 @@ class Level:
         return "removed" if self.kind == "skip" else f"at rank {self.label}"
 
 
-def sensitive_layers(run: Run) -> dict[str, Any] | None:
-    """Each slot at a level that compares, the most sensitive first, and a sentence; None without
-    `run["sensitivity"]`.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RankedSlot:
+    """A slot at the level at which it is compared, in words: `conv1`, `at 4 bits`, and what that loses."""
+
+    slot: str
+    share: float
+    label: str
+    original: str
+    kind: str
+    name: str
+    words: str
+    loss: float
+    measured: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SensitiveLayers:
+    """The slots, the most sensitive first, and a sentence."""
+
+    ranked: tuple[RankedSlot, ...]
+    text: str
+
+
+def sensitive_layers(run: RunOn) -> SensitiveLayers | None:
+    """Each slot at a level that compares, the most sensitive first; None when no sensitivity was measured.
 
     Slots compare within their kind: at the coarsest level that a point of the front uses anywhere, or at the
     middle one when the front uses none. A slot without that very level is taken at its nearest.
     """
-    sensitivity = run.get("sensitivity")
-    if not sensitivity:
-        return None
-    slots = _slots(sensitivity)
+    slots = _slots(run.run.search.sensitivity)
     chosen = []
     for kind in KINDS:
-        own = {slot: levels for slot, levels in slots.items() if slot.startswith(f"{kind}/")}
-        if own:
-            share = _comparable(own, _used(run, kind))
-            chosen += [
-                min(levels, key=lambda level: (abs(level.share - share), level.share))
-                for levels in own.values()
-            ]
+        levels_by_slot = {slot: levels for slot, levels in slots.items() if slot.startswith(f"{kind}/")}
+        if not levels_by_slot:
+            continue
+        share = _comparable(levels_by_slot, _used(run, kind))
+        for levels in levels_by_slot.values():
+            chosen.append(min(levels, key=lambda level: (abs(level.share - share), level.share)))
     if not chosen:
         return None
     ranked = sorted(chosen, key=lambda level: -level.loss)
-    return {"ranked": [_row(level) for level in ranked], "text": _sentence(ranked)}
+    return SensitiveLayers(ranked=tuple(map(_ranked, ranked)), text=_sentence(ranked))
 
 
-def _slots(sensitivity: Mapping[str, Any]) -> dict[str, list[Level]]:
-    """By slot its levels that change something and have a finite loss; slots without any are left out."""
-    found = {}
-    measured = sensitivity.get("measured", {})
-    for slot, losses in sensitivity["losses"].items():
-        labels = sensitivity["labels"].get(slot) or [str(index) for index in range(len(losses))]
+def _slots(sensitivity: Mapping[str, SlotSensitivity]) -> dict[str, list[Level]]:
+    """By slot its levels that change something; slots without any are left out."""
+    slots = {}
+    for slot, values in sensitivity.items():
         kind = slot.partition("/")[0]
-        original = labels[0] if kind in ("precision", "skip") else labels[-1]
+        original = values.labels[0] if kind in ("precision", "skip") else values.labels[-1]
         levels = [
             Level(
                 slot=slot,
-                share=_left(kind, index, labels),
+                share=_share(kind, index, values.labels),
                 loss=loss,
                 label=label,
                 original=original,
-                measured=measured.get(slot, [True] * len(losses))[index],
+                measured=values.measured[index],
             )
-            for index, (loss, label) in enumerate(zip(losses, labels, strict=False))
-            if label != original and loss is not None and math.isfinite(loss)
+            for index, (loss, label) in enumerate(zip(values.losses, values.labels, strict=True))
+            if label != original
         ]
         if levels:
-            found[slot] = levels
-    return found
+            slots[slot] = levels
+    return slots
 
 
-def _left(kind: str, index: int, labels: Sequence[str]) -> float:
+def _share(kind: str, index: int, labels: Sequence[str]) -> float:
     """The share of the original that a level leaves: bits of 32, channels of all, else by its place among the
     levels.
     """
@@ -115,28 +130,39 @@ def _left(kind: str, index: int, labels: Sequence[str]) -> float:
 
 def _comparable(slots: Mapping[str, Sequence[Level]], used: set[tuple[str, str]]) -> float:
     """The share left at which to compare: the coarsest that is used, else the middle one."""
-    levels = [level for own in slots.values() for level in own]
+    levels = [level for levels in slots.values() for level in levels]
     shares = [level.share for level in levels if (level.slot, level.label) in used]
     return min(shares) if shares else median_low(sorted({level.share for level in levels}))
 
 
-def _used(run: Run, kind: str) -> set[tuple[str, str]]:
+def _used(run: RunOn, kind: str) -> set[tuple[str, str]]:
     """The (slot, label) pairs of a kind in the recipes of the front; a removed block has the second label of
     its slot.
     """
-    labels = run["sensitivity"]["labels"]
-    used = set()
-    for point in run["front"]:
-        part = point["recipe"].get(kind) or {}
+    sensitivity, used = run.run.search.sensitivity, set()
+    for point in run.front:
+        recipe = point.recipe
         if kind == "skip":
-            used |= {(f"skip/{name}", labels.get(f"skip/{name}", ["0", "1"])[-1]) for name in part}
-        else:
-            used |= {(f"{kind}/{name}", str(value)) for name, value in part.items()}
+            slots = [f"skip/{name}" for name in recipe.skip]
+            used |= {(slot, sensitivity[slot].labels[-1]) for slot in slots if slot in sensitivity}
+            continue
+        parts = {"precision": recipe.precision, "keep": recipe.keep, "rank": recipe.rank}
+        used |= {(f"{kind}/{name}", str(value)) for name, value in parts[kind].items()}
     return used
 
 
-def _row(level: Level) -> dict[str, Any]:
-    return asdict(level) | {"kind": level.kind, "name": level.name, "words": level.words}
+def _ranked(level: Level) -> RankedSlot:
+    return RankedSlot(
+        slot=level.slot,
+        share=level.share,
+        label=level.label,
+        original=level.original,
+        kind=level.kind,
+        name=level.name,
+        words=level.words,
+        loss=level.loss,
+        measured=level.measured,
+    )
 
 
 def _sentence(ranked: Sequence[Level]) -> str:
@@ -145,16 +171,14 @@ def _sentence(ranked: Sequence[Level]) -> str:
     """
     first = {level.kind: level for level in reversed(ranked)}
     leading = [level for level in ranked if first[level.kind] is level] if len(first) > 1 else ranked[:3]
-    told = ", ".join(
-        f"{level.name} {level.words} (KL {kl_text(level.loss, measured=level.measured)})" for level in leading
-    )
-    least = ranked[-1]
-    rest = (
-        ""
-        if least in leading
-        else f"; least: {least.name} {least.words} (KL {kl_text(least.loss, measured=least.measured)})"
-    )
-    return f"Most sensitive: {told}{rest}."
+    text = f"Most sensitive: {', '.join(map(_level_text, leading))}"
+    if ranked[-1] not in leading:
+        text += f"; least: {_level_text(ranked[-1])}"
+    return f"{text}."
+
+
+def _level_text(level: Level) -> str:
+    return f"{level.name} {level.words} (KL {kl_text(level.loss, measured=level.measured)})"
 
 
 def kl_text(loss: float, *, measured: bool = True) -> str:

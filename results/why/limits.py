@@ -2,31 +2,56 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from ..formats import (
-    Formats,
-    Point,
-    Run,
-    interval_of,
-    label_of,
-    mark_of,
-    ratio_interval_of,
-    ratio_of,
-    ratio_text,
-    seconds_of,
-    size_ratio,
-    speed_text,
-)
+from ..formats import Formats, interval_of, label_of, ratio_interval_of, ratio_text, speed_text
 from ..front import dominates
-from ..limits import Limits
-from ..pick import Miss, Objective, costs_of, drop_scale_of, excess_of, limits_of, measured_points
-from ..pick import nearest_misses as nearest
+from ..pick import Objective, amount_text
+from ..view import PointOn, RunOn
 from .options import admitting, option_of
 from .space import largest_drop, worthy
 
 LEAST_GAIN = 0.01  # a limit that costs less than 1 % of the objective does not bind
 MISSES = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Binding:
+    """The limit that binds, in a sentence with the remedy; `limit` is None when none does.
+
+    Without it `trial` would be the best instead of `best_trial`, by the share `gain` of the `objective`.
+    `now` and `without` are the two values relative to the original's (a drop: to the objective space).
+    """
+
+    text: str
+    limit: str | None = None
+    objective: Objective | None = None
+    trial: int | None = None
+    gain: float | None = None
+    best_trial: int | None = None
+    option: str | None = None
+    remedy: str | None = None
+    now: float = 0.0
+    without: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lack:
+    """By how much a point exceeds a limit: in the metric's unit, seconds or bytes, and as a share of the
+    limit (None for a limit of 0).
+    """
+
+    absolute: float
+    relative: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MissReason:
+    """What a point lacked in each limit, the options that admit it, and a sentence."""
+
+    trial: int
+    lacks: dict[str, Lack]
+    admit: str
+    text: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,228 +62,207 @@ class _Gain:
 
     limit: str
     objective: Objective
-    best: Point
-    better: Point
+    best: PointOn
+    better: PointOn
     share: float
 
 
-def binding_constraint(run: Run) -> dict[str, Any] | None:
+def binding_constraint(run: RunOn) -> Binding | None:
     """The limit whose removal alone would improve the best measured value the most, in one sentence with the
     remedy.
 
     The value is that of the fastest point, or of the smallest where nothing is faster without a limit;
     without a limit on the drop it is the drop. A latency improves only beyond the spread of both
-    measurements, and no point counts that lies outside the objective space. `now` and `without` are the two
-    values relative to the original's (a drop: to the objective space). `limit` is None when no limit binds or
-    none was given, and the sentence says what ends the front instead. None when nothing but the original was
-    measured.
+    measurements, and no point counts that lies outside the objective space. When no limit binds or none was
+    given, the sentence says what ends the front instead. None when nothing but the original was measured.
     """
-    if len(measured_points(run)) < 2:
+    if len(run.points) < 2:
         return None
-    limits = limits_of(run)
-    names = _names(limits)
+    names = _names(run)
     if not names:
         return _unlimited(run)
-    if not _within(run, limits):
-        return _unmet(run, limits)
-    for objective in _objectives(limits):
-        gains = [gain for name in names if (gain := _gain(run, limits, name, objective))]
+    if not _within(run):
+        return _unmet(run)
+    for objective in _objectives(run):
+        gains = [gain for name in names if (gain := _gain(run, name, objective))]
         if gains:
             return _binding(run, max(gains, key=lambda gain: gain.share))
     what = "either of the limits" if len(names) > 1 else option_of(names[0], run)
-    aims = " or ".join(
-        {"latency": "faster", "size": "smaller", "drop": "better"}[name] for name in _objectives(limits)
-    )
+    words = {"latency": "faster", "size": "smaller", "drop": "better"}
+    aims = " or ".join(words[name] for name in _objectives(run))
     space = Formats.of(run).drop(largest_drop(run))
-    return _answer(
-        f"No limit binds: without {what}, no measured point that loses up to {space} would be {aims} "
+    return Binding(
+        text=f"No limit binds: without {what}, no measured point that loses up to {space} would be {aims} "
         f"by {100 * LEAST_GAIN:.0f} % or more."
     )
 
 
-def miss_reasons(run: Run) -> list[dict[str, Any]]:
-    """What each of the nearest misses lacked, per limit, absolute and as a share of the limit, and the limits
-    that admit it.
+def miss_reasons(run: RunOn) -> tuple[MissReason, ...]:
+    """What each of the nearest misses lacked, and the limits that admit it.
 
     When the front is empty: the nearest misses. Otherwise the points closest to the limits that no point
     within them dominates: those that would join the front. One outside the objective space counts only if
-    there is no other, the original never. `lacks` has drops in the metric's unit, seconds and bytes; a share
-    is None for a limit of 0.
+    there is no other, the original never.
     """
-    limits = limits_of(run)
-    if not _names(limits):
-        return []
-    within = [_vector(point) for point in _within(run, limits)]
-    misses = _misses(run, limits)
+    if not _names(run):
+        return ()
+    within = [_vector(point) for point in _within(run)]
     joining = [
-        miss for miss in misses if not any(dominates(vector, _vector(miss.point)) for vector in within)
+        point for point in _misses(run) if not any(dominates(vector, _vector(point)) for vector in within)
     ]
-    inside = [miss for miss in joining if worthy(run, miss.point)]
-    return [_reason(run, miss, limits) for miss in (inside or joining)[:MISSES]]
+    inside = [point for point in joining if worthy(point)]
+    return tuple(_reason(point) for point in (inside or joining)[:MISSES])
 
 
-def _gain(run: Run, limits: Limits, name: str, objective: Objective) -> _Gain | None:
+def _gain(run: RunOn, name: str, objective: Objective) -> _Gain | None:
     """What dropping the limit `name` would bring for the objective, or None when that is nothing."""
 
-    def cost(point: Point) -> float:
-        return costs_of(point)[objective]
+    def cost(point: PointOn) -> float:
+        return _value(point, objective)
 
-    best = min(_within(run, limits), key=cost)
-    candidates = [
-        best,
-        *(
-            miss.point
-            for miss in _misses(run, limits)
-            if miss.excess.keys() == {name} and worthy(run, miss.point)
-        ),
-    ]
-    better = min(candidates, key=cost)
-    scale = drop_scale_of(run) if objective == "drop" else cost(best)
+    best = min(_within(run), key=cost)
+    others = [point for point in _misses(run) if point.violations.keys() == {name} and worthy(point)]
+    better = min([best, *others], key=cost)
+    scale = run.run.drop_scale if objective == "drop" else cost(best)
     share = (cost(best) - cost(better)) / scale
-    fast, now = ratio_interval_of(better), ratio_interval_of(best)
+    fast, now = ratio_interval_of(better.latency), ratio_interval_of(best.latency)
     unclear = objective == "latency" and fast is not None and now is not None and fast[1] >= now[0]
     if share < LEAST_GAIN or unclear:
         return None
     return _Gain(limit=name, objective=objective, best=best, better=better, share=share)
 
 
-def _binding(run: Run, gain: _Gain) -> dict[str, Any]:
-    option, remedy = option_of(gain.limit, run), admitting(gain.limit, gain.better, run)
-    now, then = _amount(run, gain.best, gain.objective), _amount(run, gain.better, gain.objective)
-    cost = f"{gain.limit} {_value(run, gain.better, gain.limit)}"
-    text = (
-        f"{option} binds: without it {label_of(gain.better, run)} would {then[0]} {then[1]} instead of {now[1]} ({cost}). "
-        f"{remedy} admits it."
+def _binding(run: RunOn, gain: _Gain) -> Binding:
+    option, remedy = option_of(gain.limit, run), admitting(gain.limit, gain.better)
+    now, then = _amount(gain.best, gain.objective), _amount(gain.better, gain.objective)
+    verb = "lose" if gain.objective == "drop" else "be"
+    cost = f"{gain.limit} {_value_text(gain.better, gain.limit)}"
+    return Binding(
+        text=f"{option} binds: without it {label_of(gain.better, run)} would {verb} {then} instead of {now} "
+        f"({cost}). {remedy} admits it.",
+        limit=gain.limit,
+        objective=gain.objective,
+        trial=gain.better.trial,
+        gain=gain.share,
+        best_trial=gain.best.trial,
+        option=option,
+        remedy=remedy,
+        now=_relative(gain.best, gain.objective),
+        without=_relative(gain.better, gain.objective),
     )
-    found = _answer(
-        text, limit=gain.limit, objective=gain.objective, trial=gain.better["trial"], gain=gain.share
-    )
-    relative = {
-        "now": _relative(run, gain.best, gain.objective),
-        "without": _relative(run, gain.better, gain.objective),
-    }
-    return found | {"best_trial": gain.best["trial"], "option": option, "remedy": remedy, **relative}
 
 
-def _unlimited(run: Run) -> dict[str, Any]:
+def _unlimited(run: RunOn) -> Binding:
     """Without limits the front ends where the objective space does."""
-    formats, scale = Formats.of(run), drop_scale_of(run)
-    points = measured_points(run)
-    last = min((point for point in points if point["drop"] <= scale), key=seconds_of)
-    beyond = sum(
-        point["drop"] > scale and costs_of(point)["latency"] < costs_of(last)["latency"] for point in points
+    formats, scale = Formats.of(run), run.run.drop_scale
+    last = min(
+        (point for point in run.points if point.drop <= scale), key=lambda point: point.latency.seconds
     )
+    beyond = sum(point.drop > scale and point.latency.seconds < last.latency.seconds for point in run.points)
     text = (
-        f"No limit was given: the search looks at drops of up to {formats.drop(scale)}, and the fastest point there is "
-        f"{label_of(last, run)} ({speed_text(last)}, drop {formats.drop(last['drop'])})"
+        f"No limit was given: the search looks at drops of up to {formats.drop(scale)}, and the fastest point "
+        f"there is {label_of(last, run)} ({speed_text(last.latency)}, drop {formats.drop(last.drop)})"
     )
     rest = f"; {beyond} faster {'one loses' if beyond == 1 else 'ones lose'} more." if beyond else "."
-    return _answer(text + rest, trial=last["trial"])
+    return Binding(text=text + rest, trial=last.trial)
 
 
-def _unmet(run: Run, limits: Limits) -> dict[str, Any]:
+def _unmet(run: RunOn) -> Binding:
     """Nothing meets the limits: the one without which something would, the least excess first."""
     nothing = "Nothing meets the limits"
-    if any(not excess_of(point, limits) for point in measured_points(run)):
+    if any(point.feasible for point in run.points):
         nothing = f"Nothing that loses up to {Formats.of(run).drop(largest_drop(run))} meets the limits"
-    for miss in _misses(run, limits):
-        if len(miss.excess) == 1 and (worthy(run, miss.point) or "drop" in miss.excess):
-            (name,) = miss.excess
-            option, remedy = option_of(name, run), admitting(name, miss.point, run)
+    for point in _misses(run):
+        broken = point.violations
+        if len(broken) == 1 and (worthy(point) or "drop" in broken):
+            (name,) = broken
+            option, remedy = option_of(name, run), admitting(name, point)
             text = (
-                f"{nothing}. {option} binds: {label_of(miss.point, run)} breaks no other "
-                f"({name} {_value(run, miss.point, name)}). {remedy} admits it."
+                f"{nothing}. {option} binds: {label_of(point, run)} breaks no other "
+                f"({name} {_value_text(point, name)}). {remedy} admits it."
             )
-            found = _answer(text, limit=name, trial=miss.point["trial"])
-            return found | {"option": option, "remedy": remedy}
-    return _answer(f"{nothing}, and no measured point breaks only one of them.")
+            return Binding(text=text, limit=name, trial=point.trial, option=option, remedy=remedy)
+    return Binding(text=f"{nothing}, and no measured point breaks only one of them.")
 
 
-def _reason(run: Run, miss: Miss, limits: Limits) -> dict[str, Any]:
-    point, formats = miss.point, Formats.of(run)
+def _reason(point: PointOn) -> MissReason:
+    run = point.view
+    limits = run.limits
     limit = {"drop": limits.drop, "latency": limits.latency_s, "size": limits.size_bytes}
-    relative = {name: by / most if (most := limit[name]) else None for name, by in miss.excess.items()}
-    written = {"drop": formats.drop, "latency": formats.latency, "size": formats.size}
-    needed = " and ".join(
-        f"{mark_of(point) if name == 'latency' else ''}{written[name](by)} less {'drop' if name == 'drop' else ''}".rstrip()
-        + _share(relative[name])
-        for name, by in miss.excess.items()
-    )
-    admits = " ".join(admitting(name, point, run) for name in miss.excess)
-    interval = interval_of(point)
-    spread = "latency" in miss.excess and interval is not None and interval[0] <= (limits.latency_s or 0.0)
-    text = f"{label_of(point, run)} ({_summary(run, point)}) would have needed {needed}"
-    text += ", which is within the spread of its latency" if spread else ""
-    lacks = {name: {"absolute": by, "relative": relative[name]} for name, by in miss.excess.items()}
-    return {"trial": point["trial"], "lacks": lacks, "admit": admits, "text": f"{text}: {admits} admits it."}
+    lacks = {}
+    for name, excess in point.violations.items():
+        most = limit[name]
+        lacks[name] = Lack(absolute=excess, relative=excess / most if most else None)
+    needed = " and ".join(_needed(point, name, lack) for name, lack in lacks.items())
+    admits = " ".join(admitting(name, point) for name in lacks)
+    interval = interval_of(point.latency)
+    close = "latency" in lacks and interval is not None and interval[0] <= (limits.latency_s or 0.0)
+    text = f"{label_of(point, run)} ({_summary(point)}) would have needed {needed}"
+    text += ", which is within the spread of its latency" if close else ""
+    return MissReason(trial=point.trial, lacks=lacks, admit=admits, text=f"{text}: {admits} admits it.")
 
 
-def _misses(run: Run, limits: Limits) -> list[Miss]:
+def _needed(point: PointOn, name: str, lack: Lack) -> str:
+    """`0.20 pp less drop (20 % over)`, `0.074 ms less (12 % over)`."""
+    words = f"{amount_text(point, name, lack.absolute)} less{' drop' if name == 'drop' else ''}"
+    if lack.relative is None:
+        return words
+    return f"{words} ({100 * lack.relative:.{0 if lack.relative >= 0.01 else 1}f} % over)"
+
+
+def _misses(run: RunOn) -> list[PointOn]:
     """The points that break a limit, the nearest first, without the original: that nothing was done is no
     news.
     """
-    found = nearest(run, limits, count=len(measured_points(run)))
-    return [miss for miss in found if miss.point["trial"] != run["baseline"]["trial"]]
+    nearest = run.nearest_misses(count=len(run.points))
+    return [point for point in nearest if point.trial != run.baseline.trial]
 
 
-def _names(limits: Limits) -> list[str]:
-    set_ = {"drop": limits.drop, "latency": limits.latency_s, "size": limits.size_bytes}
-    return [name for name, value in set_.items() if value is not None]
+def _names(run: RunOn) -> list[str]:
+    limits = run.limits
+    values = {"drop": limits.drop, "latency": limits.latency_s, "size": limits.size_bytes}
+    return [name for name, value in values.items() if value is not None]
 
 
-def _objectives(limits: Limits) -> Sequence[Objective]:
+def _objectives(run: RunOn) -> Sequence[Objective]:
     """What a person with these limits wants of the best point: nobody wants the fastest one at any drop."""
-    if limits.drop is None:
-        return ("drop",)
-    return ("latency", "size")
+    return ("drop",) if run.limits.drop is None else ("latency", "size")
 
 
-def _within(run: Run, limits: Limits) -> list[Point]:
+def _within(run: RunOn) -> list[PointOn]:
     """The points that meet the limits and lie in the objective space."""
-    return [point for point in measured_points(run) if worthy(run, point) and not excess_of(point, limits)]
+    return [point for point in run.points if worthy(point) and point.feasible]
 
 
-def _vector(point: Point) -> tuple[float, float, float]:
-    costs = costs_of(point)
-    return costs["drop"], costs["size"], costs["latency"]
+def _vector(point: PointOn) -> tuple[float, float, float]:
+    return point.drop, point.size_bytes, point.latency.seconds
 
 
-def _amount(run: Run, point: Point, objective: Objective) -> tuple[str, str]:
-    """Verb and value: `be 0.31×`, `have 0.12× the size`, `lose 0.42 pp`."""
+def _amount(point: PointOn, objective: Objective) -> str:
+    """`0.31×`, `0.12× the size`, `0.42 pp`."""
     if objective == "latency":
-        return "be", speed_text(point)
+        return speed_text(point.latency)
     if objective == "size":
-        return "be", f"{ratio_text(size_ratio(point, run))} the size"
-    return "lose", Formats.of(run).drop(point["drop"])
+        return f"{ratio_text(point.size_ratio)} the size"
+    return _value_text(point, "drop")
 
 
-def _relative(run: Run, point: Point, objective: Objective) -> float:
+def _relative(point: PointOn, objective: Objective) -> float:
     """The objective relative to the original's, a drop to the one that ends the objective space."""
     if objective == "latency":
-        return ratio_of(point)
-    return size_ratio(point, run) if objective == "size" else float(point["drop"] / drop_scale_of(run))
+        return point.latency.ratio
+    return point.size_ratio if objective == "size" else point.drop / point.view.run.drop_scale
 
 
-def _value(run: Run, point: Point, name: str) -> str:
-    formats, costs = Formats.of(run), costs_of(point)
-    mark = mark_of(point) if name == "latency" else ""
-    return mark + {"drop": formats.drop, "latency": formats.latency, "size": formats.size}[name](costs[name])
+def _value(point: PointOn, name: str) -> float:
+    if name == "latency":
+        return point.latency.seconds
+    return point.drop if name == "drop" else float(point.size_bytes)
 
 
-def _summary(run: Run, point: Point) -> str:
-    return f"{speed_text(point)}, drop {_value(run, point, 'drop')}, {_value(run, point, 'size')}"
+def _value_text(point: PointOn, name: str) -> str:
+    return amount_text(point, name, _value(point, name))
 
 
-def _share(relative: float | None) -> str:
-    return "" if relative is None else f" ({100 * relative:.{0 if relative >= 0.01 else 1}f} % over)"
-
-
-def _answer(
-    text: str,
-    *,
-    limit: str | None = None,
-    objective: str | None = None,
-    trial: int | None = None,
-    gain: float | None = None,
-) -> dict[str, Any]:
-    return {"limit": limit, "objective": objective, "trial": trial, "gain": gain, "text": text}
+def _summary(point: PointOn) -> str:
+    return f"{speed_text(point.latency)}, drop {_value_text(point, 'drop')}, {_value_text(point, 'size')}"

@@ -1,12 +1,11 @@
 """Where a search's time went, by activity."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from dataclasses import dataclass
 
 from ...profiles.units import format_duration
 from ..activity import BESIDE
-from ..formats import Run
-from ..pick import measured_points
+from ..view import RunOn
 
 ACTIVITIES = (
     *("database and reconstruction", "sensitivity", "latency table", "rung r0", "build"),
@@ -56,39 +55,50 @@ def time_words(spent: Mapping[str, float], *, count: int = 3) -> str:
     total = sum(here.values())
     largest = sorted(here, key=lambda name: -here[name])[:count]
     words = [f"{name} {100 * here[name] / total:.0f} %" for name in largest if total > 0]
-    return ", ".join([*words, *([f"{BESIDE} {format_duration(spent[BESIDE])}"] if spent.get(BESIDE) else [])])
+    beside = [f"{BESIDE} {format_duration(spent[BESIDE])}"] if spent.get(BESIDE) else []
+    return ", ".join([*words, *beside])
 
 
-def time_of(run: Run) -> dict[str, Any] | None:
-    """The run's seconds by activity, the share that recovery, validation and timing loops have, and a
-    sentence.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimeSpent:
+    """Seconds by activity, the share of recovery, validation and timing loops, and a sentence.
 
     `wider_share` has r0, sensitivity and finalists as well. `beside_s` is what a second process trained
-    meanwhile: it is in no sum. From `run["time"]` where it is, else from the points' stages; what is left of
-    `elapsed_s` is the rest (trials that failed are in it). None when nothing was timed.
+    meanwhile: it is in no sum.
     """
-    known = run.get("time")
-    trials = [
-        point["seconds"] for point in measured_points(run) if point["trial"] >= 0 and point.get("seconds")
-    ]
-    spent = time_spent([], known) if known else time_spent(trials, {})
+
+    seconds: dict[str, float]
+    total_s: float
+    share: float
+    wider_share: float
+    beside_s: float
+    text: str
+
+
+def time_of(run: RunOn) -> TimeSpent | None:
+    """Where the run's time went: as the search counted it, or else by the points' stages. What is missing to
+    the run's time is the rest (trials that failed are in it). None when nothing was timed.
+    """
+    counted, points = run.run.search.time, run.run.points
+    trials = [point.seconds for point in points if point.trial >= 0 and point.seconds]
+    spent = time_spent([], counted) if counted else time_spent(trials, {})
     if not spent:
         return None
     beside = spent.pop(BESIDE, 0.0)
-    left = run["elapsed_s"] - sum(spent.values())
-    if left > 0:
-        spent = time_spent([spent], {"rest": left})
+    rest = run.run.elapsed_s - sum(spent.values())
+    if rest > 0:
+        spent = time_spent([spent], {"rest": rest})
     total = sum(spent.values())
     share = sum(spent.get(name, 0.0) for name in PRODUCTIVE) / total
     wider = sum(spent.get(name, 0.0) for name in (*PRODUCTIVE, *ALSO)) / total
-    return {
-        "seconds": spent,
-        "total_s": total,
-        "share": share,
-        "wider_share": wider,
-        "beside_s": beside,
-        "text": _sentence(total, share, wider, beside),
-    }
+    return TimeSpent(
+        seconds=spent,
+        total_s=total,
+        share=share,
+        wider_share=wider,
+        beside_s=beside,
+        text=_sentence(total, share, wider, beside),
+    )
 
 
 def _sentence(total: float, share: float, wider: float, beside: float) -> str:

@@ -1,46 +1,64 @@
-"""All answers together: the `why` object of front.json, and the lines below the table of a terminal."""
+"""All answers together: what `front --json` prints as `why`, and the lines below the table of a terminal."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from ..formats import Run
-from .indistinguishable import indistinguishable_groups
-from .layers import sensitive_layers
-from .limits import binding_constraint, miss_reasons
-from .spent import time_of
-from .trust import predicted_latency, rung_correlations
+from ..view import RunOn
+from .indistinguishable import Group, indistinguishable_groups
+from .layers import SensitiveLayers, sensitive_layers
+from .limits import Binding, MissReason, binding_constraint, miss_reasons
+from .spent import TimeSpent, time_of
+from .trust import PredictedLatencies, RungCorrelation, predicted_latency, rung_correlations
 
 SHOWN_GROUPS = 2
 
 
-def why_json(run: Run) -> dict[str, Any]:
-    """The `why` object: plain JSON values, None or empty where the run does not hold what an answer needs."""
-    return {
-        "binding": binding_constraint(run),
-        "misses": miss_reasons(run),
-        "sensitive": sensitive_layers(run),
-        "indistinguishable": indistinguishable_groups(run),
-        "time": time_of(run),
-        "predicted_latency": predicted_latency(run),
-        "rungs": rung_correlations(run),
-    }
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Why:
+    """Every answer; None or empty where the run does not have what it needs."""
+
+    binding: Binding | None
+    misses: tuple[MissReason, ...]
+    sensitive: SensitiveLayers | None
+    indistinguishable: tuple[Group, ...]
+    time: TimeSpent | None
+    predicted_latency: PredictedLatencies | None
+    rungs: tuple[RungCorrelation, ...]
+
+    @classmethod
+    def of(cls, run: RunOn) -> "Why":
+        """The answers of a run on one target."""
+        return cls(
+            binding=binding_constraint(run),
+            misses=miss_reasons(run),
+            sensitive=sensitive_layers(run),
+            indistinguishable=indistinguishable_groups(run),
+            time=time_of(run),
+            predicted_latency=predicted_latency(run),
+            rungs=rung_correlations(run),
+        )
 
 
-def why_lines(run: Run) -> list[str]:
+def why_json(run: RunOn) -> dict[str, Any]:
+    """The answers as a JSON value for scripts."""
+    return asdict(Why.of(run))
+
+
+def why_lines(run: RunOn) -> list[str]:
     """At most four lines for a terminal: what binds, what is sensitive, what cannot be told apart, where the
     time went.
     """
     binding, sensitive, spent = binding_constraint(run), sensitive_layers(run), time_of(run)
-    lines = [answer["text"] for answer in (binding, sensitive) if answer]
+    lines = [answer.text for answer in (binding, sensitive) if answer]
     if alike := _alike(indistinguishable_groups(run)):
         lines.append(alike)
-    return lines + ([spent["text"]] if spent else [])
+    return lines + ([spent.text] if spent else [])
 
 
-def _alike(groups: Sequence[Mapping[str, Any]]) -> str:
+def _alike(groups: Sequence[Group]) -> str:
     """The largest groups in full, the others counted."""
-    shown = sorted(groups, key=lambda group: -len(group["trials"]))[:SHOWN_GROUPS]
+    shown = sorted(groups, key=lambda group: -len(group.trials))[:SHOWN_GROUPS]
     rest = len(groups) - len(shown)
-    return " ".join(group["text"] for group in shown) + (
-        f" {rest} more such group{'s' if rest > 1 else ''}." if rest else ""
-    )
+    more = f" {rest} more such group{'s' if rest > 1 else ''}." if rest else ""
+    return " ".join(group.text for group in shown) + more
