@@ -23,7 +23,7 @@ from ...profiles import Environment, Profile
 from ...profiles.latency_table import LatencyTable
 from ...profiles.regression import PredictionError
 from ..evaluation.predicted import LatencyModel, PredictedTarget, predicted_environment, stand_in
-from ..evaluation.several import FoundTarget
+from ..evaluation.targets import FoundTarget
 from ..space.space import SearchSpace
 from .calibrate import calibrate, latency_folder
 from .model import LatencyPredictor

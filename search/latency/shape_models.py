@@ -19,7 +19,7 @@ from ...profiles.measurement import Measurement, TimingConfig
 from ...targets.target import Target
 from ...targets.transport import Transport
 from ...tasks.task import Task
-from ..evaluation.further import format_of
+from ..evaluation.targets import format_of
 from .features import kernel_class
 
 TIMING = TimingConfig(pairs_min=2, pairs_max=3, pair_s=0.2, warmup_s=0.1, half_width=0.02, max_s=3.0)

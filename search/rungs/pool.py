@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ...results.run_directory import RunDirectory
-from ..space.problem import Levels, Problem
+from ..space.problem import LevelProblem, Levels
 
 _FILE = "r0.jsonl"
 
@@ -22,42 +22,39 @@ class Pool:
     """
 
     directory: RunDirectory
-    problem: Problem
-    found: dict[Levels, float] = field(default_factory=dict)
+    problem: LevelProblem
+    kls: dict[Levels, float] = field(default_factory=dict)
     promoted: set[Levels] = field(default_factory=set)
     guessed: dict[Levels, float] = field(default_factory=dict)
 
     @classmethod
-    def open(cls, directory: RunDirectory, problem: Problem) -> "Pool":
+    def open(cls, directory: RunDirectory, problem: LevelProblem) -> "Pool":
         """The pool of the run so far; candidates of another space are left out."""
         path = directory.path / _FILE
         text = path.read_text(encoding="utf-8") if path.is_file() else ""
         if text and not text.endswith("\n"):  # a killed search was writing
             with path.open("a", encoding="utf-8") as file:
                 file.write("\n")
-        return cls(directory=directory, problem=problem, found=dict(_readable(text.splitlines(), problem)))
+        return cls(directory=directory, problem=problem, kls=dict(_readable(text.splitlines(), problem)))
 
     def add(self, levels: Levels, kl: float) -> None:
         """Takes note of a candidate."""
-        self.found[levels] = kl
-        changed = {
-            slot.name: level
-            for slot, level in zip(self.problem.slots, levels, strict=True)
-            if level != slot.original
-        }
+        self.kls[levels] = kl
+        pairs = zip(self.problem.slots, levels, strict=True)
+        changed = {slot.name: level for slot, level in pairs if level != slot.original}
         with (self.directory.path / _FILE).open("a", encoding="utf-8") as file:
             file.write(json.dumps({"levels": changed, "kl": kl}) + "\n")
 
     def waiting(self) -> list[tuple[Levels, float]]:
         """Candidates that did not go up, with their KL."""
-        return [(levels, kl) for levels, kl in self.found.items() if levels not in self.promoted]
+        return [(levels, kl) for levels, kl in self.kls.items() if levels not in self.promoted]
 
     def guesses(self) -> list[tuple[Levels, float]]:
         """The same of those that could not be stitched."""
         return [(levels, kl) for levels, kl in self.guessed.items() if levels not in self.promoted]
 
 
-def _readable(lines: list[str], problem: Problem) -> Iterator[tuple[Levels, float]]:
+def _readable(lines: list[str], problem: LevelProblem) -> Iterator[tuple[Levels, float]]:
     for line in lines:
         try:
             value = json.loads(line)
@@ -65,7 +62,6 @@ def _readable(lines: list[str], problem: Problem) -> Iterator[tuple[Levels, floa
             levels = tuple(int(changed.pop(slot.name, slot.original)) for slot in problem.slots)
         except (ValueError, KeyError, TypeError, AttributeError):  # the line that a killed search was writing
             continue
-        if not changed and all(
-            0 <= level < slot.levels for level, slot in zip(levels, problem.slots, strict=True)
-        ):
+        in_range = (0 <= level < slot.levels for level, slot in zip(levels, problem.slots, strict=True))
+        if not changed and all(in_range):
             yield levels, kl

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ...results.front import non_dominated
-from ..sampling.box_decomposition import Boxes
+from ..sampling.box_decomposition import BoxDecomposition
 
 Vector = tuple[float, float, float]
 
@@ -31,19 +31,20 @@ def promoted(
 ) -> int | None:
     """The index of the candidate to promote, None when none is expected to add to the front.
 
-    `vectors` are expected objectives, `front` those that were measured; only what lies within `limits` adds
-    anything. `turn` counts promotions. Among the candidates that add anything and that none of them
-    dominates, those of the latency band whose turn it is come first.
+    `vectors` are expected objectives, `front` those that were measured, both on the worst target. Only what
+    lies within `limits` adds anything. `turn` counts promotions. Among the candidates that add anything and
+    that none of them dominates, those of the latency band whose turn it is come first.
     """
-    gains = Boxes(np.array(front).reshape(-1, 3), limits).gains(np.array(vectors).reshape(-1, 3))
+    gains = BoxDecomposition(np.array(front).reshape(-1, 3), limits).gains(np.array(vectors).reshape(-1, 3))
     adding = [index for index, gain in enumerate(gains) if gain > 1e-6]
     if not adding:
         return None
     best = non_dominated(adding, lambda index: vectors[index])
     edges = np.quantile([vectors[index][2] for index in best], np.linspace(0, 1, BANDS + 1)[1:-1])
     band = turn % BANDS
-    mine = [index for index in best if int(np.searchsorted(edges, vectors[index][2], side="right")) == band]
-    return max(mine or best, key=lambda index: gains[index])
+    bands = np.searchsorted(edges, [vectors[index][2] for index in best], side="right")
+    in_turn = [index for index, its_band in zip(best, bands, strict=True) if its_band == band]
+    return max(in_turn or best, key=lambda index: gains[index])
 
 
 def rank_correlation(pairs: Sequence[tuple[float, float]]) -> float | None:
@@ -68,11 +69,10 @@ def _ranks(values: Sequence[float]) -> np.ndarray:
 
 @dataclass(slots=True, kw_only=True)
 class RecoveryCurve:
-    """What a recovery leaves of a drop: log(after) = a + b·log(before) + c·log(steps / 250), in normalized
-    drops.
+    """The drop after a recovery: log(after) = a + b·log(before) + c·log(steps / 250), in normalized drops.
 
-    The prior was seen on a ResNet-20: 2 points before leave 0.6 after 250 steps, 0.2 leave 0.12. Ridge
-    regression towards it.
+    Ridge regression towards a prior from a ResNet-20: 2 points before leave 0.6 after 250 steps, 0.2 leave
+    0.12.
     """
 
     pairs: list[tuple[float, float, int]] = field(default_factory=list)
@@ -98,11 +98,11 @@ class RecoveryCurve:
 
     def _coefficients(self) -> np.ndarray:
         prior = np.array(self.prior)
-        seen = [(before, after, steps) for before, after, steps in self.pairs if before > 0]
-        if not seen:
+        lossy = [(before, after, steps) for before, after, steps in self.pairs if before > 0]
+        if not lossy:
             return prior
-        rows = np.array([_features(before, steps) for before, _, steps in seen])
-        logs = np.log([max(after, 0.01) for _, after, _ in seen])
+        rows = np.array([_features(before, steps) for before, _, steps in lossy])
+        logs = np.log([max(after, 0.01) for _, after, _ in lossy])
         system = rows.T @ rows + _PRIOR_WEIGHT * np.diag([1.0, 4.0, 4.0])
         return prior + np.linalg.solve(system, rows.T @ (logs - rows @ prior))
 

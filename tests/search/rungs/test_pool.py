@@ -4,11 +4,11 @@ from types import SimpleNamespace
 
 import numpy as np
 from autocompress.search.rungs.pool import Pool
-from autocompress.search.space.problem import Problem, Slot, Term
+from autocompress.search.space.problem import LevelProblem, Slot, Term
 
 SLOTS = (Slot(name="keep/a", levels=3, original=2), Slot(name="precision/a", levels=4, original=0))
-TERM = Term(scope=(0, 1), size=np.ones((3, 4)), latency=np.ones((3, 4)))
-PROBLEM = Problem(slots=SLOTS, terms=(TERM,))
+TERM = Term(scope=(0, 1), size=np.ones((1, 3, 4)), latency=np.ones((1, 3, 4)))
+PROBLEM = LevelProblem(slots=SLOTS, terms=(TERM,))
 
 
 def test_candidates_are_read_again_and_those_promoted_do_not_wait(tmp_path):
@@ -17,7 +17,7 @@ def test_candidates_are_read_again_and_those_promoted_do_not_wait(tmp_path):
     pool.add((0, 3), 0.5)
     pool.add((2, 0), 0.0)
     again = Pool.open(place, PROBLEM)
-    assert again.found == {(0, 3): 0.5, (2, 0): 0.0}
+    assert again.kls == {(0, 3): 0.5, (2, 0): 0.0}
     again.promoted.add((0, 3))
     assert again.waiting() == [((2, 0), 0.0)]
 
@@ -27,9 +27,10 @@ def test_a_half_written_line_and_levels_of_another_space_are_left_out(tmp_path):
     Pool.open(place, PROBLEM).add((1, 1), 0.25)
     with (tmp_path / "r0.jsonl").open("a") as file:
         file.write(
-            '{"levels": {"keep/b": 1}, "kl": 1.0}\n{"levels": {"keep/a": 9}, "kl": 1.0}\n{"levels": {"keep/a": 1}, "k'
+            '{"levels": {"keep/b": 1}, "kl": 1.0}\n{"levels": {"keep/a": 9}, "kl": 1.0}\n'
+            '{"levels": {"keep/a": 1}, "k'
         )
     pool = Pool.open(place, PROBLEM)
-    assert pool.found == {(1, 1): 0.25}
+    assert pool.kls == {(1, 1): 0.25}
     pool.add((0, 0), 2.0)
-    assert Pool.open(place, PROBLEM).found == {(1, 1): 0.25, (0, 0): 2.0}
+    assert Pool.open(place, PROBLEM).kls == {(1, 1): 0.25, (0, 0): 2.0}

@@ -1,0 +1,90 @@
+"""The latency tables of a search: one for each target, calibrated before the first proposal."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from ...compress.compressor import Compressor
+from ...errors import StageError, TargetUnavailable
+from ...targets.target import Target
+from ..evaluation.availability import is_away
+from ..evaluation.evaluate import Evaluator
+from ..evaluation.predicted import PredictedTarget
+from ..latency.calibrate import calibrate, open_table, time_shares
+from ..latency.model import LatencyPredictor
+from ..latency.predict import predictor_of
+from ..latency.shape_models import TIMING, ShapeModels
+from ..trials import Trials
+
+
+def share_left(trials: Trials, share_s: float) -> Callable[[], float]:
+    """The seconds left of a share of the budget that begins now, and of the search."""
+    start_s = trials.elapsed_s
+    return lambda: min(share_s - (trials.elapsed_s - start_s), trials.left_s())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LatencyTables:
+    """Opens and calibrates the latency tables of a search's targets."""
+
+    trials: Trials
+    compressor: Compressor
+    evaluator: Evaluator
+    batch: int
+
+    def calibrated(self, targets: Sequence[str]) -> dict[str, LatencyPredictor]:
+        """By target its predictor, calibrated in a share of the time for latency tables.
+
+        A single target that is away is waited for. Of several, those that are away are left out or keep the
+        table that they have. TargetUnavailable when there is none left.
+        """
+        predictors: dict[str, LatencyPredictor] = {}
+        left_s = share_left(self.trials, self.trials.budget.latency_s)
+        with self.trials.timed("latency table"), self.trials.interruptible():
+            for target, target_left_s in zip(targets, time_shares(left_s, len(targets)), strict=True):
+                try:
+                    predictors[target] = self.predictor(target)
+                    self._calibrate(predictors[target], target, target_left_s, patient=len(targets) == 1)
+                except TargetUnavailable as error:
+                    if len(targets) == 1 or (target == targets[-1] and not predictors):
+                        raise
+                    self.evaluator.availability.gone(target, str(error))
+        return predictors
+
+    def predictor(self, target: str) -> LatencyPredictor:
+        """The predictor of a target, with what is known of it. TargetUnavailable when it does not answer.
+
+        That of a target which cannot be used learns from its predictions.
+        """
+        opened, trials = self.evaluator.target(target), self.trials
+        network = self.compressor.network.stored_as(opened.profile.int8_weights)
+        if isinstance(opened, PredictedTarget):
+            return predictor_of(opened, network, trials.space, batch=self.batch, progress=trials.stage)
+        return LatencyPredictor(network, trials.space, open_table(opened), batch=self.batch)
+
+    def _calibrate(
+        self, predictor: LatencyPredictor, target: str, left_s: Callable[[], float], *, patient: bool
+    ) -> None:
+        """Without a table the search goes on: measured candidates teach the predictor as well."""
+        opened, trials = self.evaluator.target(target), self.trials
+        if not isinstance(opened, Target):
+            return
+        try:
+            if patient:
+                self.evaluator.patience.until_back(
+                    lambda: self._measure(predictor, opened, left_s), name=target, say=trials.stage
+                )
+            else:
+                self._measure(predictor, opened, left_s)
+        except StageError as error:
+            if is_away(error) and not patient:
+                self.evaluator.availability.gone(target, str(error))
+            trials.note(
+                f"Note: the latency table could not be made ({error}); measured candidates will teach it."
+            )
+
+    def _measure(self, predictor: LatencyPredictor, target: Target, left_s: Callable[[], float]) -> None:
+        compressor, timing = self.compressor, TIMING.with_batch(self.evaluator.timing.batch)
+        with ShapeModels(
+            compressor.task, compressor.network, target, timing=timing, cache_dir=compressor.cache_dir
+        ) as candidates:
+            calibrate(predictor, candidates, time_left=left_s, progress=self.trials.stage)

@@ -1,0 +1,304 @@
+"""FrontTables: what a `front` search knows of levels and latencies, kept true by what is measured, and the
+sampler that reads it.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from optuna.trial import FixedTrial
+
+from ...compress.compressor import Compressor
+from ...compress.recipe import Recipe
+from ...errors import StageError, TargetUnavailable
+from ...results.records import Latency, Point, Run, SearchFacts, SlotSensitivity, TableError
+from ...results.run_directory import RunDirectory
+from ..evaluation.evaluate import Evaluator
+from ..latency.model import LatencyPredictor, problem_of
+from ..sampling.losses import LossTable
+from ..sampling.proposals import Proposer
+from ..sampling.sampler import FrontSampler
+from ..space.problem import Levels
+from ..space.space import DEFAULT_RECOVERY, RECOVER, SearchSpace
+from ..trials import Trials
+from .latency_tables import LatencyTables, share_left
+from .pool import Pool
+from .promotion import RecoveryCurve, Vector
+from .sensitivity import Sensitivity, measure_sensitivity
+
+Losses = Mapping[str, list[float]]
+
+
+class Scorer(Protocol):
+    """What the tables need of a Probe."""
+
+    def kl(self, recipe: Recipe) -> float:
+        """The divergence of the recipe's stitched model in nats. Raises StageError."""
+        ...
+
+
+class PredictorOpener(Protocol):
+    """Opens the latency table of a target that was away when the others were opened."""
+
+    def __call__(self, target: str) -> LatencyPredictor:
+        """The predictor of this target. TargetUnavailable when it is away again."""
+        ...
+
+
+@dataclass(slots=True, kw_only=True)
+class FrontTables:
+    """The loss of every level, the latency table of every target, and the proposals made from them.
+
+    `levels` are indices over the problem's slots; their recipes have no recovery. `losses` are the KL of
+    every level, by trial parameter; `measured` tells which of them are no estimates. `predictors` are by
+    target.
+    Without `probing` the loss that the table expects stands for a candidate's KL.
+    """
+
+    space: SearchSpace
+    scorer: Scorer
+    predictors: dict[str, LatencyPredictor]
+    open_predictor: PredictorOpener
+    losses: Losses
+    measured: Mapping[str, list[bool]]
+    original_bytes: dict[str, int]
+    proposer: Proposer
+    sampler: FrontSampler
+    pool: Pool
+    probing: bool = True
+
+    @classmethod
+    def of(
+        cls,
+        space: SearchSpace,
+        *,
+        scorer: Scorer,
+        predictors: Mapping[str, LatencyPredictor],
+        open_predictor: PredictorOpener,
+        losses: Losses,
+        measured: Mapping[str, list[bool]],
+        run: Run,
+        directory: RunDirectory,
+        seed: int,
+        switches: bool = True,
+        probing: bool = True,
+    ) -> "FrontTables":
+        """The tables of a search whose original was measured. There is at least one predictor."""
+        original_bytes = {name: _original_bytes(run, name) for name in predictors}
+        problem = problem_of([*predictors.values()], original_bytes=[*original_bytes.values()])
+        table = LossTable(problem, losses)
+        proposer = Proposer(problem, table, limits=_box(run, space), seed=seed, switches=switches)
+        pool = Pool.open(directory, problem)
+        for levels, kl in pool.kls.items():
+            proposer.observe(levels, loss=kl)
+        tables = cls(
+            space=space,
+            scorer=scorer,
+            predictors=dict(predictors),
+            open_predictor=open_predictor,
+            losses=losses,
+            measured=measured,
+            original_bytes=original_bytes,
+            proposer=proposer,
+            sampler=FrontSampler(lambda: proposer, seed=seed),
+            pool=pool,
+            probing=probing,
+        )
+        tried = {point.recipe.digest for point in run.points}
+        pool.promoted.update(levels for levels in pool.kls if tables.recipe(levels).digest in tried)
+        return tables
+
+    def recipe(self, levels: Levels) -> Recipe:
+        """The recipe of these levels."""
+        parameters = self.pool.problem.parameters(levels)
+        return self.space.suggest(FixedTrial({**parameters, RECOVER: 0}))
+
+    def kl(self, recipe: Recipe) -> float | None:
+        """The KL of a recipe that did not come from the sampler; None where it cannot be told."""
+        try:
+            return self.scorer.kl(recipe)
+        except StageError:
+            return None
+
+    def probe(self, levels: Levels) -> float:
+        """The KL of a candidate, which the pool and the proposer take note of. Raises StageError."""
+        if not self.probing:
+            expected = self.proposer.losses.loss(levels)
+            self.pool.add(levels, expected)
+            return expected
+        kl = self.scorer.kl(self.recipe(levels))
+        self.pool.add(levels, kl)
+        self.proposer.observe(levels, loss=kl)
+        return kl
+
+    def guess(self, levels: Levels) -> None:
+        """Takes note of a candidate that cannot be stitched: what the table expects stands for its KL."""
+        self.pool.guessed[levels] = self.proposer.losses.loss(levels)
+        self.proposer.observe(levels)
+
+    def vectors(self, candidates: Sequence[tuple[Levels, float]]) -> list[Vector]:
+        """The expected vectors of candidates of the pool, given their KL, on their worst target.
+
+        All at once, since hundreds may wait.
+        """
+        if not candidates:
+            return []
+        levels, kls = zip(*candidates, strict=True)
+        vectors = self.proposer.vectors(np.array(levels), np.array(kls))
+        return [(drop, size, latency) for drop, size, latency in vectors.tolist()]
+
+    def forget(self, recipe: Recipe) -> None:
+        """A candidate that failed at r1 says nothing of its neighbours."""
+        problem = self.proposer.problem
+        self.proposer.forget(problem.levels_of(self.space.parameters(recipe)))
+
+    def limit(self, run: Run) -> None:
+        """Keeps proposals inside the limits as they are now, on all targets that measure now.
+
+        A board that came back brings its limits and its latencies.
+        """
+        for target in run.target_names:
+            if target not in self.predictors:
+                self._join(run, target)
+        self.proposer.limit(_box(run, self.space))
+
+    def learn(self, point: Point) -> None:
+        """Corrects the latency tables by a measured candidate; a predicted latency has nothing to teach."""
+        learned = [self._learn_on(target, point) for target in self.predictors]
+        if any(learned):
+            self._update_problem()
+
+    def facts(self) -> SearchFacts:
+        """Estimated losses of every level, and how well the latencies on each target were predicted."""
+        labels = level_labels(self.space)
+        sensitivity = {
+            name: SlotSensitivity(
+                losses=tuple(losses), labels=tuple(labels[name]), measured=tuple(self.measured[name])
+            )
+            for name, losses in self.losses.items()
+        }
+        tables = {}
+        for target, predictor in self.predictors.items():
+            error = predictor.error
+            tables[target] = TableError(
+                count=error.count, kendall_tau=error.kendall_tau, median_error=error.median
+            )
+        return SearchFacts(sensitivity=sensitivity, latency_tables=tables)
+
+    def _learn_on(self, target: str, point: Point) -> bool:
+        """Whether the point was measured on this target, so that its table has learned from it."""
+        outcome = point.measured.get(target)
+        if outcome is None or not isinstance(outcome.latency, Latency):
+            return False
+        latency = outcome.latency
+        reference_s = latency.latency_s / latency.ratio
+        self.predictors[target].learn(
+            point.recipe, latency.ratio, latency.half_width, reference_s=reference_s
+        )
+        return True
+
+    def _join(self, run: Run, target: str) -> None:
+        """Takes up a target; one that is away again is left for later."""
+        try:
+            self.predictors[target] = self.open_predictor(target)
+        except TargetUnavailable:
+            return
+        self.original_bytes[target] = _original_bytes(run, target)
+        for point in run.points:
+            self._learn_on(target, point)
+        self._update_problem()
+
+    def _update_problem(self) -> None:
+        sizes = [self.original_bytes[target] for target in self.predictors]
+        self.proposer.update_problem(problem_of([*self.predictors.values()], original_bytes=sizes))
+
+
+def make_tables(
+    trials: Trials,
+    compressor: Compressor,
+    evaluator: Evaluator,
+    directory: RunDirectory,
+    *,
+    batch: int,
+    seed: int,
+    switches: bool = True,
+    probing: bool = True,
+) -> FrontTables:
+    """The tables of a search whose original was measured.
+
+    What an earlier run on the task or the device knows is not measured again. Without `switches` proposals
+    come from dynamic programming alone, without `probing` nothing is stitched.
+    """
+    space = trials.space
+    sensitivity = _sensitivity(trials, compressor, directory)
+    latency_tables = LatencyTables(trials=trials, compressor=compressor, evaluator=evaluator, batch=batch)
+    return FrontTables.of(
+        space,
+        scorer=compressor.probe,
+        predictors=latency_tables.calibrated(trials.run.target_names),
+        open_predictor=latency_tables.predictor,
+        losses=sensitivity.losses(space, compressor.students.database),
+        measured=sensitivity.known(space),
+        run=trials.run,
+        directory=directory,
+        seed=seed,
+        switches=switches,
+        probing=probing,
+    )
+
+
+def corner_of(run: Run) -> Vector:
+    """The user's limits as the corner of the objective space that counts, at most 1 in each direction.
+
+    A vector is (normalized drop, size, latency ratio). Of several targets the tightest limits count, since a
+    candidate counts with its worst numbers.
+    """
+    corner = (1.0, 1.0, 1.0)
+    for target, limits in run.limits.items():
+        original = run.baseline.measured[target]
+        drop = 1.0 if limits.drop is None else limits.drop / run.drop_scale
+        size = 1.0 if limits.size_bytes is None else limits.size_bytes / original.artifact.size_bytes
+        latency = 1.0 if limits.latency_s is None else limits.latency_s / original.latency.seconds
+        corner = (min(corner[0], drop), min(corner[1], size), min(corner[2], latency))
+    return corner
+
+
+def _box(run: Run, space: SearchSpace) -> Vector:
+    """The corner of what is worth a look: beyond the limit of the drop what a recovery can mend."""
+    drop, size, latency = corner_of(run)
+    if space.recovery:
+        drop = min(1.0, RecoveryCurve().before(drop, DEFAULT_RECOVERY.steps))
+    return drop, size, latency
+
+
+def _original_bytes(run: Run, target: str) -> int:
+    return run.baseline.measured[target].artifact.size_bytes
+
+
+def level_labels(space: SearchSpace) -> dict[str, list[str]]:
+    """By trial parameter, what each level is called: `16`, `int4`, `24` (a rank), `removed`."""
+    labels = {f"skip/{name}": ["kept", "removed"] for name in space.blocks}
+    labels |= {f"keep/{group.name}": [str(level) for level in group.levels] for group in space.groups}
+    labels |= {f"precision/{name}": list(choices) for name, choices in space.precisions.items()}
+    return labels | {f"rank/{name}": [*map(str, ranks), "whole"] for name, ranks in space.ranks.items()}
+
+
+def _sensitivity(trials: Trials, compressor: Compressor, directory: RunDirectory) -> Sensitivity:
+    """What can be measured in time, kept beside the task's level database; typical values otherwise."""
+    folder = compressor.students.database.directory or directory.path
+    left_s = share_left(trials, trials.budget.sensitivity_s)
+    try:
+        with trials.timed("sensitivity"), trials.interruptible():
+            return measure_sensitivity(
+                trials.space,
+                compressor.probe,
+                folder / "sensitivity.json",
+                time_left=lambda: left_s() > 0,
+                progress=trials.stage,
+            )
+    except StageError as error:
+        trials.note(
+            f"Note: no sensitivity could be measured ({error}); measured candidates will correct a guess."
+        )
+        return Sensitivity(measured={}, complete=False)
