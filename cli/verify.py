@@ -20,7 +20,8 @@ def verify(
         str | None,
         typer.Option(
             metavar="T[,T…]",
-            help="The targets to measure on; all of the run, or that of the bundle, if not given. A bundle has one.",
+            help="The targets to measure on; all of the run, or that of the bundle, if not given. "
+            "A bundle has one.",
         ),
     ] = None,
     set_clocks: SetClocks = False,
@@ -40,8 +41,11 @@ def verify(
         autocompress verify bundle
     """
     with errors(), tempfile.TemporaryDirectory(prefix="autocompress-") as folder:
-        from ..deploy.verify_bundle import is_bundle, verify_bundle
+        from ..deploy.read_bundle import is_bundle
+        from ..deploy.verify_bundle import verify_bundle
         from ..deploy.verify_run import verify_run
+        from ..results.records.verification import Verification
+        from ..results.records.verification_versions import json_for_scripts
         from ..results.verify_words import bundle_lines, run_lines
         from ..search.session.progress import make_progress
         from ..targets.held_clocks import ClocksOfTargets
@@ -56,18 +60,19 @@ def verify(
                 make_progress(quiet=as_json) as progress,
                 ClocksOfTargets(wanted=set_clocks, say=progress.note) as clocks,
             ):
-                verified = verify_bundle if bundle else verify_run
-                found = verified(
+                measure = verify_bundle if bundle else verify_run
+                verified = measure(
                     path, target, folder=Path(folder), say=progress.stage, note=progress.note, clocks=clocks
                 )
         except KeyboardInterrupt:
             say("Interrupted: the same command " + ("starts anew." if bundle else "goes on from here."))
             raise
-        if as_json:
-            print(json.dumps(found, indent=2, ensure_ascii=False))
+        if isinstance(verified, Verification):
+            value, lines, away = json_for_scripts(verified), run_lines(verified), bool(verified.away)
         else:
-            print("\n".join(bundle_lines(found) if bundle else run_lines(found)))
-        if found["regressed"]:
+            value, lines, away = verified.to_json(), bundle_lines(verified), False
+        print(json.dumps(value, indent=2, ensure_ascii=False) if as_json else "\n".join(lines))
+        if verified.regressed:
             raise typer.Exit(REGRESSED)
-        if found.get("away"):
+        if away:
             raise typer.Exit(UNAVAILABLE)

@@ -1,1 +1,26 @@
-"""What comes after the search: bundles, verification, fine-tuning of a point."""
+"""What comes after the search: bundles, verification, and longer training of one point.
+
+Purpose. A point of a run becomes something that is used: a folder with the model, what it is and how to run it.
+Later, `verify` measures a run or a bundle again, beside what it says of itself.
+
+Flow
+    pick      results/pick.py chooses a point -> finetune.py (on request) -> bundle.py writes the folder
+    verify    verify_run.py, for each target: verify.py -> verify.json
+              verify_bundle.py: read_bundle.py -> the target
+
+Reading order
+    bundle.py           write_bundle: model, manifest.json, run.py, checksums; wholly or not at all
+    packed.py           model.packed: the ONNX file entropy-coded, restored bit for bit
+    bundle_tensorrt.py  what a bundle for TensorRT has beside its model
+    read_bundle.py      a bundle read strictly: checksums, manifest, model
+    verify.py           the points of a run on one target, then and now; what counts as regressed
+    unfinished.py       what an interrupted `verify RUN` has measured
+    verify_run.py       `verify RUN`: all its targets
+    verify_bundle.py    `verify BUNDLE`
+    finetune.py         `pick --finetune`: a point recovered for longer, measured like a finalist
+
+The records that are written and read here (Manifest, Verification, BundleVerification) are in
+results/records/; their words for people are in results/verify_words.py.
+
+What it does not know: how candidates are found, and the command line.
+"""

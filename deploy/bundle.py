@@ -11,7 +11,7 @@ import inspect
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,11 +19,12 @@ from typing import Any, NamedTuple
 from ..errors import InputError, RunDirectoryError
 from ..files import digest_of_file
 from ..profiles.profile import GPU_RUNTIMES
-from ..results.formats import LAYER_TIMES_NOTE, Point, Run, is_predicted, seconds_of, size_ratio
+from ..results.formats import LAYER_TIMES_NOTE
+from ..results.records.manifest import Manifest, ModelFacts, OriginalFacts, TensorFacts
+from ..results.view import PointOn
 from . import bundle_tensorrt
 from .packed import pack, unpack
 
-SCHEMA_VERSION = 1
 # What run.py is made of: the same for every runtime, but for the import, how a model is opened, and how it is
 # run.
 HEAD = '''\
@@ -110,7 +111,7 @@ def restored(file):
 '''
 
 
-def write_bundle(point: Point, run: Run, artifact: Path, out: Path, *, packed: bool = False) -> Path:
+def write_bundle(point: PointOn, artifact: Path, out: Path, *, packed: bool = False) -> Path:
     """Writes the bundle of `point`, whose file is `artifact`, to the directory `out`: wholly or not at all.
 
     Returns the model's file in it: model.onnx, or model.packed. InputError when `out` is a file, holds
@@ -120,13 +121,13 @@ def write_bundle(point: Point, run: Run, artifact: Path, out: Path, *, packed: b
     require_free(out)
     if not artifact.is_file():
         raise RunDirectoryError(
-            f"The file of trial {point['trial']} is gone: {artifact}. Search again to rebuild it."
+            f"The file of trial {point.trial} is gone: {artifact}. Search again to rebuild it."
         )
     digest = digest_of_file(artifact)
-    if digest != point["artifact"]["digest"]:
+    if digest != point.artifact.digest:
         raise RunDirectoryError(
             f"{artifact} is not the file that was measured: its SHA-256 is {digest}, "
-            f"but the run says {point['artifact']['digest']}. Search again to rebuild it."
+            f"but the run says {point.artifact.digest}. Search again to rebuild it."
         )
     name = "model.packed" if packed else "model.onnx"
     try:
@@ -135,9 +136,9 @@ def write_bundle(point: Point, run: Run, artifact: Path, out: Path, *, packed: b
                 (folder / name).write_bytes(pack(artifact.read_bytes()))
             else:
                 shutil.copyfile(artifact, folder / name)
-            described = manifest(point, run, artifact, file=folder / name)
+            described = manifest_of(point, artifact, file=folder / name)
             (folder / "manifest.json").write_text(_pretty(described), encoding="utf-8")
-            runtime = run["target"]["runtime"]
+            runtime = point.view.target.runtime
             (folder / "run.py").write_text(run_script(packed=packed, runtime=runtime), encoding="utf-8")
             if runtime in GPU_RUNTIMES:
                 bundle_tensorrt.copy_runtime(folder, runtime)
@@ -174,75 +175,53 @@ def run_script(runtime: str, *, packed: bool) -> str:
     return f"{head}\n\n{inspect.getsource(unpack)}\n\n{RESTORING}{more}{body}"
 
 
-def manifest(point: Point, run: Run, artifact: Path, *, file: Path) -> dict[str, Any]:
-    """What manifest.json says of the point, a JSON value. `file` is the model in the bundle; sha256 is that
-    of the ONNX model.
-    """
-    task, target = run["task"], run["target"]
-    inputs, outputs = _signature(artifact)
-    shipped = {} if file.suffix == ".onnx" else {"packed_bytes": file.stat().st_size}
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "name": f"{task['name']}-{target['name']}-trial-{point['trial']}",
-        "model": {"file": file.name, "sha256": point["artifact"]["digest"]}
-        | {name: point["artifact"][name] for name in ("size_bytes", "macs", "parameters")}
-        | shipped,
-        "inputs": inputs,
-        "outputs": outputs,
-        "preprocessing": task["preprocessing"],
-        "session": {
-            "runtime": target["runtime"],
-            "threads": target["threads"],
-            "options": dict(target["runtime_options"]),
-        },
-        "metrics": _metrics(point, run),
-        "recipe": point["recipe"],
-        "layers": list(point["layers"]),
-        "layer_times": LAYER_TIMES_NOTE,
-        "warnings": list(point["warnings"]),
-        "task": {name: task[name] for name in ("name", "spec", "arguments", "digest")},
-        "target": dict(target),
-        "environment": dict(run["environment"]),
-        "reproduce": {"command": run["command"], "trial": point["trial"]},
-    }
+def manifest_of(point: PointOn, artifact: Path, *, file: Path) -> Manifest:
+    """What manifest.json says of the point. `file` is the model in the bundle, `artifact` the ONNX file."""
+    view, original = point.view, point.view.baseline
+    inputs, outputs = signature_of(artifact)
+    packed = file.suffix != ".onnx"
+    return Manifest(
+        trial=point.trial,
+        model=ModelFacts(
+            file="model.packed" if packed else "model.onnx",
+            sha256=point.artifact.digest,
+            size_bytes=point.artifact.size_bytes,
+            macs=point.artifact.macs,
+            parameters=point.artifact.parameters,
+            packed_bytes=file.stat().st_size if packed else None,
+        ),
+        inputs=inputs,
+        outputs=outputs,
+        recipe=point.recipe,
+        task=view.task,
+        target=view.target,
+        quality=point.quality,
+        drop=point.drop,
+        latency=point.latency,
+        original=OriginalFacts(
+            validation=original.quality.validation,
+            latency_s=original.latency.seconds,
+            size_bytes=original.size_bytes,
+        ),
+        indistinguishable_from=point.indistinguishable_from,
+        layers=point.layers,
+        layer_times=LAYER_TIMES_NOTE,
+        warnings=tuple(point.warnings),
+        command=view.run.facts.command,
+    )
 
 
-def _metrics(point: Point, run: Run) -> dict[str, Any]:
-    """Every number with its spread, and the original model's beside it. A predicted latency has `predicted_s`
-    and its source.
-    """
-    original = run["baseline"]
-    return {
-        "quality": {
-            "metric": dict(run["task"]["metric"]),
-            **point["quality"],
-            "drop": point["drop"],
-            "original_validation": original["quality"]["validation"],
-        },
-        "latency": {
-            **point["latency"],
-            f"original_{'predicted_' * is_predicted(original)}s": seconds_of(original),
-        },
-        "size": {
-            "bytes": point["artifact"]["size_bytes"],
-            "ratio": size_ratio(point, run),
-            "original_bytes": original["artifact"]["size_bytes"],
-        },
-        "indistinguishable_from": list(point["indistinguishable_from"]),
-    }
-
-
-def _signature(artifact: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Inputs and outputs as {name, shape, dtype}: a dynamic dimension is its name (or `dynamic`)."""
+def signature_of(artifact: Path) -> tuple[tuple[TensorFacts, ...], tuple[TensorFacts, ...]]:
+    """The inputs and outputs of an ONNX file: a dynamic dimension is its name (or `dynamic`)."""
     import onnx
 
     graph = onnx.load(artifact, load_external_data=False).graph
     stored = {initializer.name for initializer in graph.initializer}
-    inputs = [_tensor(value) for value in graph.input if value.name not in stored]
-    return inputs, [_tensor(value) for value in graph.output]
+    inputs = tuple(_tensor(value) for value in graph.input if value.name not in stored)
+    return inputs, tuple(_tensor(value) for value in graph.output)
 
 
-def _tensor(value: Any) -> dict[str, Any]:
+def _tensor(value: Any) -> TensorFacts:
     import onnx
 
     tensor = value.type.tensor_type
@@ -250,7 +229,7 @@ def _tensor(value: Any) -> dict[str, Any]:
         dim.dim_value if dim.HasField("dim_value") else dim.dim_param or "dynamic" for dim in tensor.shape.dim
     ]
     dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)
-    return {"name": value.name, "shape": dimensions, "dtype": dtype.name}
+    return TensorFacts(name=value.name, shape=tuple(dimensions), dtype=dtype.name)
 
 
 def _checksums(folder: Path) -> str:
@@ -258,8 +237,8 @@ def _checksums(folder: Path) -> str:
     return "".join(f"{digest_of_file(path)}  {path.relative_to(folder).as_posix()}\n" for path in files)
 
 
-def _pretty(value: Mapping[str, Any]) -> str:
-    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+def _pretty(manifest: Manifest) -> str:
+    return json.dumps(manifest.to_json(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 @contextmanager

@@ -13,28 +13,30 @@ What counts as regressed, for every point:
 - it cannot be built or run on the target.
 """
 
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from ..errors import RunDirectoryError, StageError, TargetUnavailable, TaskError
 from ..files import digest_of_file
 from ..profiles import TimingConfig
-from ..profiles.regression import PredictionError
-from ..results.formats import Point, Run, is_predicted, label_of, ratio_interval_of, ratio_of, seconds_of
-from ..results.pick import excess_of, limits_of
-from ..results.records import Latency
-from ..results.views import has_several, is_measured_on, point_on, run_on, targets_of
+from ..results.formats import label_of, ratio_interval_of
+from ..results.records.facts import MetricFacts, TaskFacts
+from ..results.records.latency import Latency
+from ..results.records.point import Quality
+from ..results.records.run import Run
+from ..results.records.verification import TargetVerification, VerifiedPoint
+from ..results.view import PointOn, RunOn
 from ..search.evaluation.availability import is_away
-from ..search.evaluation.evaluate import VALIDATION_BATCH, StoredSplit
-from ..search.evaluation.several import NamedTarget, target_at
+from ..search.evaluation.stored_split import VALIDATION_BATCH, StoredSplit
+from ..search.evaluation.targets import NamedTarget, target_at
 from ..targets.here import require_here
 from ..targets.store import MeasurementStore
 from ..targets.target import Target, TargetSession
 from ..tasks.load import load_task
 from ..tasks.quality import score
 from ..tasks.task import Metric
+from .unfinished import FileNow, TargetNow, now
 
 ROOM = 0.05  # relative, on the ratio of two latencies
 QUALITY_ROOM = 0.01  # relative, where the run states no interval
@@ -56,12 +58,12 @@ class Scorer:
         return score(self.metric, outputs, self.split.targets)
 
 
-def scorer_or_reason(facts: Mapping[str, Any], folder: Path) -> tuple[Scorer | None, str]:
+def scorer_or_reason(facts: TaskFacts, folder: Path) -> tuple[Scorer | None, str]:
     """The scorer of the task that a run or manifest names, or None and why it cannot be loaded here. It
     writes to `folder`.
     """
     try:
-        task = load_task(facts["spec"], facts["arguments"])
+        task = load_task(facts.spec, facts.arguments)
     except TaskError as error:
         return None, str(error)
     return Scorer(metric=task.metric, split=StoredSplit(task.validation, folder / "validation.npz")), ""
@@ -85,87 +87,76 @@ class Stated:
     files by trial.
     """
 
-    view: Run
-    points: list[Point]
+    view: RunOn
+    points: tuple[PointOn, ...]
     files: Mapping[int, Path]
 
     @classmethod
     def of(cls, path: Path, run: Run, target: str) -> "Stated":
-        """The original, uniform int8, the target's front, and of several targets the joint front where it was
-        measured there.
+        """The original, uniform int8, the target's front, and what is on the front of all targets together.
 
-        A target that the run does not know is compared with what the primary one was. RunDirectoryError when
-        a file is damaged.
+        A target that the run does not have is compared with the run's first one. RunDirectoryError when a
+        file is damaged.
         """
-        name = target if target in targets_of(run) else targets_of(run)[0]
-        view = run_on(run, name)
-        listed = [view["baseline"], *([view["uniform_int8"]] if view["uniform_int8"] else []), *view["front"]]
-        if has_several(run):
-            listed += [point_on(point, name) for point in run["front"] if is_measured_on(point, name)]
-        points = list({point["trial"]: point for point in listed}.values())
-        return cls(view=view, points=points, files={point["trial"]: _file(path, point) for point in points})
+        name = target if target in run.target_names else run.target_names[0]
+        view = RunOn.of(run, name)
+        joint = {point.trial for point in run.front}
+        listed = [view.baseline, *([view.uniform_int8] if view.uniform_int8 else []), *view.front]
+        listed += [point for point in view.points if point.trial in joint]
+        points = tuple({point.trial: point for point in listed}.values())
+        return cls(view=view, points=points, files={point.trial: _file(path, point) for point in points})
+
+    @property
+    def digests(self) -> tuple[str, ...]:
+        """The digests of the points' files."""
+        return tuple(point.artifact.digest for point in self.points)
 
     def measure(
         self,
         target: Target,
-        rows: MutableMapping[str, Any],
+        measured: TargetNow,
         *,
         scorer: Scorer | None,
         timing: TimingConfig,
         say: Say,
-    ) -> Iterator[None]:
-        """Measures what `rows` (by the digest of a point's file) lack, and yields after each.
-        TargetUnavailable when it is lost.
+    ) -> Iterator[TargetNow]:
+        """Measures the files that `measured` lacks, and yields it with one more after each.
+
+        TargetUnavailable when the target is lost.
         """
+        baseline, name = self.files[self.points[0].trial], target.profile.name
         for number, point in enumerate(self.points, 1):
-            digest = point["artifact"]["digest"]
-            if digest not in rows:
-                say(
-                    f"verifying {number} of {len(self.points)} on {target.profile.name}: {label_of(point, self.view)}"
-                )
-                model, baseline = self.files[point["trial"]], self.files[self.points[0]["trial"]]
-                rows[digest] = _measured(target, model, baseline, scorer=scorer, timing=timing)
-                yield
+            digest = point.artifact.digest
+            if digest not in measured.files:
+                label = label_of(point, self.view)
+                say(f"verifying {number} of {len(self.points)} on {name}: {label}")
+                file = _measured(target, self.files[point.trial], baseline, scorer=scorer, timing=timing)
+                measured = replace(measured, files={**measured.files, digest: file}, at=now())
+                yield measured
 
-    def compared(self, now: Mapping[str, Any], named: NamedTarget, *, reason: str) -> dict[str, Any]:
-        """What was found on the target, a JSON value. `now` has the `rows`, their time `at` and the
-        `environment`.
-
-        `reason` says why quality was not looked at.
-        """
-        rows, profile = now["rows"], named.profile
-        found = [
-            _row(point, rows[point["artifact"]["digest"]], self.view, name=profile.name)
-            for point in self.points
-        ]
-        both = [row for row in found if row["latency"] is not None]
-        spent = [(row["earlier_s"], row["latency"]["latency_s"]) for row in both]
-        error = PredictionError.of([earlier for earlier, _ in spent], [now for _, now in spent])
-        earlier = self.view["target"]
-        return {
-            "at": now["at"],
-            "target": {
-                "name": profile.name,
-                "address": str(named.address),
-                "profile_fingerprint": profile.fingerprint,
-            },
-            "environment": now["environment"],
-            "earlier": {"target": earlier["name"], "predicted": earlier.get("predicted")},
-            "batch": earlier["batch"],
-            "points": found,
-            "count": error.count,
-            "kendall_tau": error.kendall_tau,
-            "median_error": error.median,
-            "p90_error": error.p90,
-            "quality_not_verified": reason or None,
-            "regressed": any(row["regressed"] for row in found),
-        }
+    def compared(self, measured: TargetNow, named: NamedTarget, *, reason: str) -> TargetVerification:
+        """The points then and now. `reason` says why quality was not looked at, empty when it was."""
+        profile, earlier = named.profile, self.view.target
+        same = profile.name == earlier.name
+        points = (_verified(each, measured.files[each.artifact.digest], same=same) for each in self.points)
+        return TargetVerification(
+            at=measured.at,
+            target=profile.name,
+            address=str(named.address),
+            profile_fingerprint=profile.fingerprint,
+            environment=measured.environment,
+            earlier_target=earlier.name,
+            prediction=earlier.prediction,
+            batch=earlier.batch,
+            points=tuple(points),
+            quality_not_verified=reason or None,
+        )
 
 
-def _file(path: Path, point: Point) -> Path:
+def _file(path: Path, point: PointOn) -> Path:
     """The point's file. RunDirectoryError when it is gone or is another one."""
-    file = path / str(point["artifact"]["file"])
-    if not file.is_file() or digest_of_file(file) != point["artifact"]["digest"]:
+    file = path / point.artifact.file
+    if not file.is_file() or digest_of_file(file) != point.artifact.digest:
         what = "is not the file that the run describes" if file.is_file() else "is gone"
         raise RunDirectoryError(f"{file} {what}: run the search's command again to rebuild it.")
     return file
@@ -173,16 +164,16 @@ def _file(path: Path, point: Point) -> Path:
 
 def _measured(
     target: Target, model: Path, baseline: Path, *, scorer: Scorer | None, timing: TimingConfig
-) -> dict[str, Any]:
-    """`latency` and `quality` of a file now; or the `failure`. TargetUnavailable when the target is lost."""
+) -> FileNow:
+    """A file now. TargetUnavailable when the target is lost."""
     try:
         with target.session() as session:
-            latency = Latency.of(session.measure(model, baseline, timing)).to_json()
+            latency = Latency.of(session.measure(model, baseline, timing))
             quality = scorer.score(session, model, batch=timing.batch) if scorer else None
     except StageError as error:
         refuse_lost(error, target.profile.name)
-        return {"latency": None, "quality": None, "failure": f"{error.stage}: {error}"}
-    return {"latency": latency, "quality": quality, "failure": None}
+        return FileNow(failure=f"{error.stage}: {error}")
+    return FileNow(latency=latency, quality=quality)
 
 
 def refuse_lost(error: StageError, name: str) -> None:
@@ -197,59 +188,51 @@ def refuse_lost(error: StageError, name: str) -> None:
         ) from error
 
 
-def _row(point: Point, now: Mapping[str, Any], view: Run, *, name: str) -> dict[str, Any]:
-    """A point then and now. `error` is the earlier latency / the measured one - 1."""
-    latency, quality = now["latency"], now["quality"]
-    again = {**point, "latency": latency or point["latency"]}
-    if quality is not None:
-        again["drop"] = point["drop"] + _worse(point, quality, view)
-    limits = limits_of(view)
-    before, after = excess_of(point, limits), excess_of(again, limits)
-    return {
-        "trial": point["trial"],
-        "label": label_of(point, view),
-        "predicted": is_predicted(point),
-        "earlier_s": seconds_of(point),
-        "earlier_ratio": ratio_of(point),
-        "earlier_interval": ratio_interval_of(point),
-        "latency": latency,
-        "error": seconds_of(point) / latency["latency_s"] - 1 if latency else None,
-        "quality": {
-            "earlier": point["quality"]["validation"],
-            "interval": point["quality"]["interval"],
-            "now": quality,
-        },
-        "breaks": [limit for limit in after if limit not in before],
-        "regressed": _regressions(point, now, view, same=view["target"]["name"] == name),
-    }
+def _verified(point: PointOn, file: FileNow, *, same: bool) -> VerifiedPoint:
+    """A point then and now; `same`: it was measured on a target of this name before."""
+    return VerifiedPoint(
+        trial=point.trial,
+        label=label_of(point, point.view),
+        earlier_s=point.latency.seconds,
+        earlier_ratio=point.latency.ratio,
+        earlier_interval=ratio_interval_of(point.latency),
+        earlier_quality=point.quality.validation,
+        earlier_quality_interval=point.quality.interval,
+        latency=file.latency,
+        quality=file.quality,
+        breaks=_breaks(point, file),
+        regressed=regressions(point, file, same=same),
+    )
 
 
-def _regressions(point: Point, now: Mapping[str, Any], view: Run, *, same: bool) -> list[str]:
+def _breaks(point: PointOn, file: FileNow) -> tuple[str, ...]:
+    """The limits that the point kept, and breaks now."""
+    drop, latency = point.drop, file.latency or point.latency
+    if file.quality is not None:
+        drop += point.view.task.metric.drop(file.quality, baseline=point.quality.validation)
+    excess = point.view.limits.excess(drop=drop, latency_s=latency.seconds, size_bytes=point.size_bytes)
+    return tuple(name for name, value in excess.items() if value > 0 and name not in point.violations)
+
+
+def regressions(point: PointOn, file: FileNow, *, same: bool) -> tuple[str, ...]:
     """What is worse than the run states, in words; see the top of this file."""
-    if now["failure"]:
-        return [f"cannot be measured, {now['failure']}"]
-    found, (low_s, _), (low, _) = [], now["latency"]["interval_s"], now["latency"]["ratio_interval"]
-    earlier, limit_s = ratio_interval_of(point), limits_of(view).latency_s
+    if file.latency is None:
+        return (f"cannot be measured, {file.failure}",)
+    worse, low_s, low = [], file.latency.interval_s[0], file.latency.ratio_interval[0]
+    earlier, limit_s = ratio_interval_of(point.latency), point.view.limits.latency_s
     if same and earlier is not None and low > earlier[1] * (1 + ROOM):
-        found.append("slower than was measured")
-    if limit_s is not None and seconds_of(point) <= limit_s < low_s:
-        found.append("breaks the latency limit")
-    if now["quality"] is not None and quality_fell(point["quality"], now["quality"], view["task"]["metric"]):
-        found.append("loses quality")
-    return found
+        worse.append("slower than was measured")
+    if limit_s is not None and point.latency.seconds <= limit_s < low_s:
+        worse.append("breaks the latency limit")
+    if file.quality is not None and quality_fell(point.quality, file.quality, point.view.task.metric):
+        worse.append("loses quality")
+    return tuple(worse)
 
 
-def quality_fell(stated: Mapping[str, Any], now: float, metric: Mapping[str, Any]) -> bool:
+def quality_fell(stated: Quality, value: float, metric: MetricFacts) -> bool:
     """Whether a metric is worse than the interval that was stated, or than QUALITY_ROOM of the value without
     one.
     """
-    value, interval = stated["validation"], stated["interval"]
-    if metric["direction"] == "lower":
-        return bool(now > (interval[1] if interval else value + QUALITY_ROOM * abs(value)))
-    return bool(now < (interval[0] if interval else value - QUALITY_ROOM * abs(value)))
-
-
-def _worse(point: Point, quality: float, view: Run) -> float:
-    """By how much the metric is worse now, in its unit."""
-    change = float(point["quality"]["validation"]) - quality
-    return -change if view["task"]["metric"]["direction"] == "lower" else change
+    room = QUALITY_ROOM * abs(stated.validation)
+    low, high = stated.interval or (stated.validation - room, stated.validation + room)
+    return value > high if metric.direction == "lower" else value < low

@@ -1,41 +1,31 @@
-"""`autocompress verify RUN`: its targets, or others, one after the other; what was found is kept in the run
-directory.
+"""`autocompress verify RUN`: measures the run's targets, or others, one after the other.
 
-Each point that was measured is in `verify-unfinished.json` until every target is through, so that the same
-command goes on after an interruption, and where a target was away. `verify.json` is replaced as a whole, and
-the report shows it:
-
-    schema_version, at, regressed     of all targets together
-    targets                           what was found on each, see `Stated.compared`
-    away                              name, address and reason of those that could not be used
+What is measured is in verify-unfinished.json (unfinished.py) until every target is through, so that the same
+command goes on after an interruption, and where a target was away. verify.json is then replaced as a whole, and
+the report shows it.
 
 This process holds the run's lock meanwhile: no search, no other `verify` and no `pick --finetune` works on
 the run beside it.
 """
 
-import json
-import time
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from ..errors import InputError, TargetUnavailable
-from ..files import digest_of, write_text
-from ..profiles import FINALIST_TIMING, Environment, TargetAddress, TimingConfig
-from ..results.formats import Point, Run
-from ..results.run_directory import VERIFIED, RunDirectory, read_json, read_run
+from ..files import digest_of
+from ..profiles import FINALIST_TIMING, TargetAddress, TimingConfig
+from ..results.records.run import Run
+from ..results.records.verification import AwayTarget, TargetVerification, Verification
+from ..results.run_directory import RunDirectory, read_run, write_verification
 from ..results.target_limits import target_addresses
-from ..results.verify_words import SCHEMA_VERSION
-from ..results.views import targets_of
-from ..search.evaluation.several import NamedTarget, named_targets
+from ..search.evaluation.targets import NamedTarget, named_targets
 from ..targets.held_clocks import ClocksOfTargets
 from ..targets.store import MeasurementStore
+from .unfinished import STORE, Unfinished, now, remove
 from .verify import Say, Scorer, Stated, scorer_or_reason, usable_target
-
-UNFINISHED, STORE = "verify-unfinished.json", "verify.db"
 
 
 def verify_run(
@@ -47,12 +37,12 @@ def verify_run(
     note: Say,
     timing: TimingConfig = FINALIST_TIMING,
     clocks: ClocksOfTargets | None = None,
-) -> dict[str, Any]:
-    """What verify.json then says. `target` None is all of the run's own; `folder` for temporary files,
-    `clocks` for --set-clocks.
+) -> Verification:
+    """What was measured, which verify.json holds then. `target` None is all of the run's own; `folder` for
+    temporary files, `clocks` for --set-clocks.
 
-    Of several targets those that cannot be used, or are lost, are left out and told. InputError when the run,
-    its files or a target's name are wrong, or somebody else works on the run; TargetUnavailable when no
+    Of several targets those that cannot be used, or are lost, are left out and named. InputError when the
+    run, its files or a target's name are wrong, or somebody else works on the run; TargetUnavailable when no
     target is left. What was measured is kept.
     """
     _require_run(path)  # before anything is written to what is no run
@@ -60,10 +50,11 @@ def verify_run(
         run = read_run(path)
         asked = asked_targets(path, run, target, note=note)
         stated = {one.profile.name: Stated.of(path, run, one.profile.name) for one in asked}
-        scorer, reason = scorer_or_reason(run["task"], folder)
+        scorer, reason = scorer_or_reason(run.facts.task, folder)
         if reason:
             note(
-                f"Note: the task cannot be loaded here, so that only latency is verified, with random inputs. {reason}"
+                "Note: the task cannot be loaded here, so that only latency is verified, with random inputs. "
+                + reason
             )
         visit = _Visit(
             path=path,
@@ -72,18 +63,28 @@ def verify_run(
             timing=timing,
             say=say,
             clocks=clocks,
-            kept=_Kept.open(path, asked),
+            unfinished=Unfinished.open(path, [f"{one.profile.name} {one.address}" for one in asked]),
         )
-        found: list[dict[str, Any]] = []
-        away: list[dict[str, Any]] = []
-        for one in asked:
-            try:
-                found.append(visit.target(one, stated[one.profile.name]))
-            except TargetUnavailable as error:
-                away.append({"name": one.profile.name, "address": str(one.address), "reason": str(error)})
-        if not found:
-            raise TargetUnavailable(" ".join(item["reason"] for item in away))
-        return _concluded(path, found, away)
+        verification = _verified(visit, asked, stated)
+        write_verification(path, verification)
+        if not verification.away:
+            remove(path)
+        return verification
+
+
+def _verified(visit: "_Visit", asked: Sequence[NamedTarget], stated: Mapping[str, Stated]) -> Verification:
+    """What was measured on the targets. TargetUnavailable when none can be used."""
+    measured: list[TargetVerification] = []
+    away: list[AwayTarget] = []
+    for one in asked:
+        name = one.profile.name
+        try:
+            measured.append(visit.target(one, stated[name]))
+        except TargetUnavailable as error:
+            away.append(AwayTarget(name=name, address=str(one.address), reason=str(error)))
+    if not measured:
+        raise TargetUnavailable(" ".join(item.reason for item in away))
+    return Verification(at=now(), targets=tuple(measured), away=tuple(away))
 
 
 def _require_run(path: Path) -> None:
@@ -96,22 +97,6 @@ def _require_run(path: Path) -> None:
     read_run(path)
 
 
-def _concluded(path: Path, found: list[dict[str, Any]], away: list[dict[str, Any]]) -> dict[str, Any]:
-    """What verify.json says from now on. What an unfinished call needs stays while a target is away."""
-    regressed = any(item["regressed"] for item in found)
-    whole = {
-        "schema_version": SCHEMA_VERSION,
-        "at": _now(),
-        "targets": found,
-        "away": away,
-        "regressed": regressed,
-    }
-    write_text(path / VERIFIED, _json(whole))
-    if not away:
-        _remove(path)
-    return whole
-
-
 def asked_targets(path: Path, run: Run, text: str | None, *, note: Say) -> list[NamedTarget]:
     """The targets of `--target`, or the run's own, as the run calls them. InputError or ProfileError says
     what is wrong with one.
@@ -120,12 +105,13 @@ def asked_targets(path: Path, run: Run, text: str | None, *, note: Say) -> list[
     """
     own = _own_addresses(path, run)
     if text is None:
-        known = {name: address for name, address in own.items() if name in targets_of(run)}
-        for name in own.keys() - known.keys():
+        measured = {name: address for name, address in own.items() if name in run.target_names}
+        for name in own.keys() - measured.keys():
             note(
-                f"Target '{name}' has measured nothing yet, and is not verified: the search's command catches it up."
+                f"Target '{name}' has measured nothing yet, and is not verified: the search's command catches "
+                "it up."
             )
-        return _loaded(known, own)
+        return _loaded(measured, own)
     asked: dict[str, TargetAddress] = {}
     for name, address in target_addresses(text).items():
         same = (key for key, other in own.items() if _place(other) == _place(address))
@@ -147,8 +133,8 @@ def _loaded(asked: Mapping[str, TargetAddress], own: Mapping[str, TargetAddress]
             and not Path(address.profile).is_file()
         ):
             raise InputError(
-                f"The run's target {address.profile} is not found from here: go to the folder in which the search was started, "
-                f"or say where it is: --target path/{Path(str(address)).name}."
+                f"The run's target {address.profile} is not found from here: go to the folder in which the "
+                f"search was started, or say where it is: --target path/{Path(str(address)).name}."
             )
     return list(named_targets(asked))
 
@@ -164,50 +150,8 @@ def _own_addresses(path: Path, run: Run) -> dict[str, TargetAddress]:
     try:
         text = str(tomllib.loads((path / "run.toml").read_text(encoding="utf-8"))["options"]["target"])
     except (OSError, KeyError, ValueError):
-        text = ",".join(targets_of(run))
+        text = ",".join(run.target_names)
     return target_addresses(text)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Kept:
-    """What an unfinished call on the same targets left, by target: `key`, `environment`, its `fingerprint`,
-    `rows` by digest, and `at`, the last row's time.
-    """
-
-    path: Path
-    asked: list[str]
-    targets: dict[str, Any] = field(default_factory=dict)
-
-    @classmethod
-    def open(cls, path: Path, asked: list[NamedTarget]) -> "_Kept":
-        """What is there for these targets; nothing where others were asked for."""
-        names = [f"{one.profile.name} {one.address}" for one in asked]
-        left = read_json(path / UNFINISHED) or {}
-        if left.get("asked") == names:
-            return cls(path=path, asked=names, targets=left["targets"])
-        _remove(path)  # with the measurements, which would answer for new ones
-        return cls(path=path, asked=names)
-
-    def of(self, name: str, key: str, environment: Environment) -> dict[str, Any]:
-        """The entry of a target; a new one where the key (profile, batch …) or the environment is another."""
-        seen = self.targets.get(name, {})
-        if (seen.get("key"), seen.get("fingerprint")) != (key, environment.fingerprint):
-            told = {"environment": environment.to_json(), "fingerprint": environment.fingerprint}
-            self.targets[name] = {"key": key, **told, "rows": {}, "at": _now()}
-        entry: dict[str, Any] = self.targets[name]
-        return entry
-
-    def whole(self, name: str, key: str, points: list[Point]) -> dict[str, Any] | None:
-        """The entry of a target that is through with these points; None when it is not."""
-        seen: dict[str, Any] = self.targets.get(name, {})
-        through = seen.get("key") == key and all(
-            point["artifact"]["digest"] in seen["rows"] for point in points
-        )
-        return seen if through else None
-
-    def write(self) -> None:
-        """Keeps everything on disk."""
-        write_text(self.path / UNFINISHED, _json({"asked": self.asked, "targets": self.targets}))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -220,43 +164,29 @@ class _Visit:
     timing: TimingConfig
     say: Say
     clocks: ClocksOfTargets | None
-    kept: _Kept
+    unfinished: Unfinished
 
-    def target(self, named: NamedTarget, stated: Stated) -> dict[str, Any]:
-        """What was found on one target. TargetUnavailable when it cannot be used and is not through with its
-        points, or is lost.
+    def target(self, named: NamedTarget, stated: Stated) -> TargetVerification:
+        """What was measured on one target. TargetUnavailable when it is lost, or cannot be used and is not
+        through with its points.
         """
         name, scorer = named.profile.name, self.scorer
         self.say(f"asking the target {name}")
         if self.clocks is not None:
             named = replace(named, clocks=self.clocks.of(named.profile, named.address))
-        timing = self.timing.with_batch(stated.view["target"]["batch"])
+        timing = self.timing.with_batch(stated.view.target.batch)
         key = digest_of([named.profile.fingerprint, scorer is None, timing.batch])
+        inputs = scorer.split.inputs if scorer else None
         try:
-            target = usable_target(
-                named, MeasurementStore(self.path / STORE), inputs=scorer.split.inputs if scorer else None
-            )
+            target = usable_target(named, MeasurementStore(self.path / STORE), inputs=inputs)
         except TargetUnavailable:
-            if (through := self.kept.whole(name, key, stated.points)) is None:
+            measured = self.unfinished.complete(name, key, stated.digests)
+            if measured is None:
                 raise
-            return stated.compared(through, named, reason=self.reason)
+            return stated.compared(measured, named, reason=self.reason)
         with closing(target):
-            entry = self.kept.of(name, key, target.probe())
-            for _ in stated.measure(target, entry["rows"], scorer=scorer, timing=timing, say=self.say):
-                entry["at"] = _now()
-                self.kept.write()
-            return stated.compared(entry, named, reason=self.reason)
-
-
-def _remove(path: Path) -> None:
-    """What an unfinished call keeps."""
-    for name in (UNFINISHED, STORE):
-        (path / name).unlink(missing_ok=True)
-
-
-def _now() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+            measured = self.unfinished.target(name, key, target.probe())
+            for more in stated.measure(target, measured, scorer=scorer, timing=timing, say=self.say):
+                measured = more
+                self.unfinished.keep(name, measured)
+            return stated.compared(measured, named, reason=self.reason)

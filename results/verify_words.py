@@ -1,118 +1,104 @@
-"""What `verify` found, for a person: plain lines, predicted numbers with `~`."""
-
-from collections.abc import Mapping
-from typing import Any
+"""What `verify` measured, for a person: plain lines, predicted numbers with `~`."""
 
 from ..profiles.units import format_latency
 from .formats import ratio_text, relative_spread
+from .records.bundle_verification import BundleMeasured, BundleVerification
+from .records.latency import Latency, Predicted
+from .records.verification import TargetVerification, Verification, VerifiedPoint
 
-Found = Mapping[str, Any]
-SCHEMA_VERSION = 2  # of verify.json
 COLUMNS = ("point", "earlier", "measured", "error", "×", "quality", "remarks")
 
 
-def results_of(found: Found) -> list[Found]:
-    """What verify.json says of each target; of schema version 1, which knew one, the only one; nothing of a
-    newer version.
-    """
-    if found["schema_version"] > SCHEMA_VERSION:
-        return []
-    return list(found["targets"]) if "targets" in found else [found]
-
-
-def run_lines(found: Found) -> list[str]:
+def run_lines(verification: Verification) -> list[str]:
     """For each target the table of its points, the errors, and what regressed; then which targets were away."""
-    results, away = results_of(found), away_lines(found)
+    targets, away = verification.targets, away_lines(verification)
     lines: list[str] = []
-    for result in results:
-        rows = [columns(row) for row in result["points"]]
-        widths = [max(len(line[index]) for line in (COLUMNS, *rows)) for index in range(len(COLUMNS))]
+    for target in targets:
+        rows = [COLUMNS, *(columns(point) for point in target.points)]
+        widths = [max(len(row[index]) for row in rows) for index in range(len(COLUMNS))]
         lines += [""] if lines else []
-        lines += [f"on {result['target']['name']}"] if len(results) > 1 or away else []
-        lines += [
-            "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
-            for line in (COLUMNS, *rows)
-        ]
-        lines += ["", *summary(result)]
+        lines += [f"on {target.target}"] if len(targets) > 1 or away else []
+        for row in rows:
+            cells = (text.ljust(width) for text, width in zip(row, widths, strict=True))
+            lines.append("  ".join(cells).rstrip())
+        lines += ["", *summary(target)]
     return [*lines, *([""] if away else []), *away]
 
 
-def away_lines(found: Found) -> list[str]:
+def away_lines(verification: Verification) -> list[str]:
     """One sentence for each target that could not be used, or one that verify.json is of a newer version."""
-    if found["schema_version"] > SCHEMA_VERSION:
+    if verification.unread_version is not None:
         return [
-            f"What `verify` found is of schema version {found['schema_version']}: it is shown by the version that wrote it."
+            f"What `verify` found is of schema version {verification.unread_version}: it is shown by the "
+            "version that wrote it."
         ]
     return [
-        f"Not verified on {item['name']}, the same command goes on with it: {item['reason']}"
-        for item in found.get("away", ())
+        f"Not verified on {target.name}, the same command goes on with it: {target.reason}"
+        for target in verification.away
     ]
 
 
-def columns(row: Found) -> tuple[str, ...]:
+def columns(point: VerifiedPoint) -> tuple[str, ...]:
     """The cells of a point: label, earlier latency, measured one, error, ratio, metric, remarks."""
-    mark, latency, quality = "~" if row["predicted"] else "", row["latency"], row["quality"]
-    earlier = f"{mark}{format_latency(row['earlier_s'])}"
-    remarks = "; ".join([*row["regressed"], *(f"{name} limit broken" for name in row["breaks"])])
-    if latency is None:
-        return row["label"], earlier, "–", "–", "–", "–", remarks
-    now = (
-        f"{format_latency(latency['latency_s'])} {relative_spread(latency['interval_s'])}"
-        + " noisy" * latency["noisy"]
-    )
-    ratio = f"{mark}{ratio_text(row['earlier_ratio'])} → {ratio_text(latency['ratio'])}"
-    metric = "–" if quality["now"] is None else f"{quality['earlier']:.4g} → {quality['now']:.4g}"
-    return row["label"], earlier, now, f"{100 * row['error']:+.1f} %", ratio, metric, remarks
+    mark, latency = "~" if point.predicted else "", point.latency
+    earlier = f"{mark}{format_latency(point.earlier_s)}"
+    remarks = "; ".join([*point.regressed, *(f"{name} limit broken" for name in point.breaks)])
+    if latency is None or point.error is None:
+        return point.label, earlier, "–", "–", "–", "–", remarks
+    now = f"{_measured(latency)}{' noisy' if latency.noisy else ''}"
+    ratio = f"{mark}{ratio_text(point.earlier_ratio)} → {ratio_text(latency.ratio)}"
+    metric = "–" if point.quality is None else f"{point.earlier_quality:.4g} → {point.quality:.4g}"
+    return point.label, earlier, now, f"{100 * point.error:+.1f} %", ratio, metric, remarks
 
 
-def summary(found: Found) -> list[str]:
+def _measured(latency: Latency) -> str:
+    """`0.412 ms ±0.7 %`."""
+    return f"{format_latency(latency.latency_s)} {relative_spread(latency.interval_s)}"
+
+
+def summary(target: TargetVerification) -> list[str]:
     """Error, rank correlation, and what regressed."""
-    predicted, name = found["earlier"]["predicted"], found["target"]["name"]
-    kind = "Predictions" if predicted else f"Latencies measured before on {found['earlier']['target']}"
-    lines = []
-    if predicted:
-        lines.append(f"Predicted from the {predicted['source']}.")
-    if found["median_error"] is not None:
-        tau = (
-            ""
-            if found["kendall_tau"] is None
-            else f", and ordered the points with Kendall's τ = {found['kendall_tau']:.2f}"
-        )
+    lines, error = [], target.prediction_error
+    kind = f"Latencies measured before on {target.earlier_target}"
+    if target.prediction:
+        kind = "Predictions"
+        lines.append(f"Predicted from the {target.prediction.source}.")
+    if error.median is not None and error.p90 is not None:
+        tau = error.kendall_tau
+        order = "" if tau is None else f", and ordered the points with Kendall's τ = {tau:.2f}"
         lines.append(
-            f"{kind} were off by {100 * found['median_error']:.1f} % (median) and {100 * found['p90_error']:.1f} % (90 % of the "
-            f"points) of what {name} measures now{tau}."
+            f"{kind} were off by {100 * error.median:.1f} % (median) and {100 * error.p90:.1f} % (90 % of the "
+            f"points) of what {target.target} measures now{order}."
         )
-    broken = [f"{row['label']} ({' and '.join(row['breaks'])})" for row in found["points"] if row["breaks"]]
+    broken = [f"{point.label} ({' and '.join(point.breaks)})" for point in target.points if point.breaks]
     lines.append(
         f"Limits that break now: {', '.join(broken)}." if broken else "No limit that held breaks now."
     )
-    worse = [row["label"] for row in found["points"] if row["regressed"]]
-    return lines + ([f"Regressed: {', '.join(worse)}."] if worse else ["Nothing regressed."])
+    return [*lines, _regressed([point.label for point in target.points if point.regressed])]
 
 
-def bundle_lines(found: Found) -> list[str]:
-    """What was found of a bundle."""
-    lines = [f"{found['bundle']} on {found['target']['name']}", f"checksums  {found['checksums']}"]
-    if "parity" in found:
-        parity, stated, now, quality = (
-            found["parity"],
-            found["latency"]["stated"],
-            found["latency"]["now"],
-            found["quality"],
-        )
-        earlier = f"~{format_latency(stated['predicted_s'])}" if "predicted_s" in stated else _stated(stated)
-        lines += [
-            f"answers    differ by {parity['error']:.2g} of their size from ONNX Runtime's here, {parity['tolerance']:g} allowed",
-            f"latency    {format_latency(now['latency_s'])} {relative_spread(now['interval_s'])}, the manifest says {earlier}",
-            f"{quality['metric']}  {quality['now']:.4g}, the manifest says {quality['stated']:.4g}"
-            if quality["now"] is not None
-            else f"{quality['metric']}  not verified",
-        ]
+def _regressed(names: list[str]) -> str:
+    return f"Regressed: {', '.join(names)}." if names else "Nothing regressed."
+
+
+def bundle_lines(verification: BundleVerification) -> list[str]:
+    """What was measured of a bundle."""
+    lines = [f"{verification.manifest.name} on {verification.target}", "checksums  ok"]
+    if verification.measured:
+        lines += _measured_lines(verification, verification.measured)
+    return [*lines, _regressed(list(verification.regressed))]
+
+
+def _measured_lines(verification: BundleVerification, now: BundleMeasured) -> list[str]:
+    manifest, parity = verification.manifest, now.parity
+    stated, name = manifest.latency, manifest.task.metric.name
+    earlier = f"~{format_latency(stated.seconds)}" if isinstance(stated, Predicted) else _measured(stated)
+    quality = f"{name}  not verified"
+    if now.quality is not None:
+        quality = f"{name}  {now.quality:.4g}, the manifest says {manifest.quality.validation:.4g}"
     return [
-        *lines,
-        f"Regressed: {', '.join(found['regressed'])}." if found["regressed"] else "Nothing regressed.",
+        f"answers    differ by {parity.error:.2g} of their size from ONNX Runtime's here, "
+        f"{parity.tolerance:g} allowed",
+        f"latency    {_measured(now.latency)}, the manifest says {earlier}",
+        quality,
     ]
-
-
-def _stated(latency: Found) -> str:
-    return f"{format_latency(latency['latency_s'])} {relative_spread(latency['interval_s'])}"

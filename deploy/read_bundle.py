@@ -1,0 +1,80 @@
+"""Reading a bundle strictly: its checksums, its manifest, its model. What does not fit is one sentence.
+
+Whoever has the bundle can copy it again, which is the remedy for everything here.
+"""
+
+import lzma
+import re
+from pathlib import Path, PurePosixPath
+
+from ..errors import InputError
+from ..files import digest_of_file
+from ..results.records.manifest import Manifest
+from ..results.run_directory import read_record
+from .bundle import signature_of
+from .packed import unpack
+
+MANIFEST, CHECKSUMS = "manifest.json", "SHA256SUMS"
+_REMEDY = "copy the bundle again"
+_LINE = re.compile(r"(?P<digest>[0-9a-f]{64})  (?P<name>\S.*)")
+# What a damaged file may make of unpack.
+_UNPACKING = (lzma.LZMAError, EOFError, ValueError, LookupError, TypeError, OverflowError, MemoryError)
+
+
+def is_bundle(path: Path) -> bool:
+    """Whether `path` is a deployment bundle."""
+    return (path / MANIFEST).is_file()
+
+
+def read_manifest(path: Path) -> Manifest:
+    """The manifest of the bundle `path`, whose files are those of SHA256SUMS. InputError when it is damaged."""
+    names = _checked_files(path)
+    manifest = read_record(path / MANIFEST, Manifest.from_json, remedy=_REMEDY)
+    if manifest is None or {MANIFEST, manifest.model.file} - names:
+        raise InputError(f"{path / CHECKSUMS} does not cover the model and its manifest: {_REMEDY}.")
+    return manifest
+
+
+def _checked_files(path: Path) -> set[str]:
+    """The names in SHA256SUMS, whose files have these digests."""
+    names = set()
+    try:
+        lines = (path / CHECKSUMS).read_text(encoding="utf-8").splitlines()
+        for number, line in enumerate(lines, 1):
+            match = _LINE.fullmatch(line)
+            if match is None or match["name"] in names:
+                raise InputError(
+                    f"{path / CHECKSUMS}: line {number} is no SHA-256 and a file that comes once: {_REMEDY}."
+                )
+            name = match["name"]
+            file = PurePosixPath(name)  # on_device/ of a TensorRT bundle is inside
+            outside = file.is_absolute() or ".." in file.parts
+            if outside or digest_of_file(path / name) != match["digest"]:
+                raise InputError(
+                    f"{path / name} is not the file that was bundled, its SHA-256 differs: {_REMEDY}."
+                )
+            names.add(name)
+    except (OSError, ValueError) as error:
+        raise InputError(f"The bundle {path} cannot be read ({error}): {_REMEDY}.") from error
+    return names
+
+
+def restored_model(path: Path, manifest: Manifest, folder: Path) -> Path:
+    """The ONNX file, restored to `folder` if it is packed. InputError when it is not what the manifest says."""
+    file = path / manifest.model.file
+    if manifest.model.file == "model.packed":
+        try:
+            model = unpack(file.read_bytes())
+        except _UNPACKING as error:
+            reason = f"is damaged, its model cannot be restored ({error})"
+            raise InputError(f"{file} {reason}: {_REMEDY}.") from error
+        file = folder / "model.onnx"
+        file.write_bytes(model)
+    facts = manifest.model
+    if digest_of_file(file) != facts.sha256 or file.stat().st_size != facts.size_bytes:
+        raise InputError(
+            f"The model of {path} is not that of its manifest, its SHA-256 or size differs: {_REMEDY}."
+        )
+    if signature_of(file) != (manifest.inputs, manifest.outputs):
+        raise InputError(f"{path / MANIFEST}: inputs and outputs are not those of the model: {_REMEDY}.")
+    return file

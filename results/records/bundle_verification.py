@@ -1,0 +1,69 @@
+"""BundleVerification: what `verify BUNDLE` measured, beside what the manifest says. No file keeps it."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ...profiles import Environment
+from .latency import Latency
+from .manifest import Manifest
+
+SCHEMA_VERSION = 1  # of what `verify BUNDLE --json` prints
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parity:
+    """The largest relative difference of answers to ONNX Runtime's here, what is tolerated, and of how many
+    samples.
+    """
+
+    error: float
+    tolerance: float
+    samples: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BundleMeasured:
+    """What the target did with the model. `quality_not_verified` says why there is no metric."""
+
+    environment: Environment
+    parity: Parity
+    latency: Latency
+    quality: float | None
+    quality_not_verified: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BundleVerification:
+    """The checked bundle on a target. `measured` is None when its model cannot be run there.
+
+    `regressed` says in words what is worse than the manifest says.
+    """
+
+    manifest: Manifest
+    target: str
+    address: str
+    measured: BundleMeasured | None
+    regressed: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """What `verify BUNDLE --json` prints."""
+        value = {
+            "schema_version": SCHEMA_VERSION,
+            "bundle": self.manifest.name,
+            "target": {"name": self.target, "address": self.address},
+            "checksums": "ok",
+        }
+        if (measured := self.measured) is not None:
+            metrics = self.manifest.to_json()["metrics"]
+            value |= {
+                "environment": measured.environment.to_json(),
+                "parity": asdict(measured.parity),
+                "latency": {"stated": metrics["latency"], "now": measured.latency.to_json()},
+                "quality": {
+                    "metric": self.manifest.task.metric.name,
+                    "stated": self.manifest.quality.validation,
+                    "now": measured.quality,
+                },
+                "quality_not_verified": measured.quality_not_verified,
+            }
+        return {**value, "regressed": list(self.regressed)}

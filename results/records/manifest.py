@@ -1,0 +1,263 @@
+"""Manifest: what a bundle says of its model: how to run it, and every number with its spread.
+
+manifest.json is for people and scripts too, so that it says some things twice: the session's threads, the size
+in bytes. They are derived here, and checked when a manifest is read.
+"""
+
+import re
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal, get_args
+
+from ...compress.recipe import Recipe
+from .facts import MetricFacts, Prediction, RunTarget, TaskFacts, environment_from
+from .latency import AnyLatency, Predicted, latency_from_json
+from .point import LayerRow, Quality, recipe_from
+from .reading import Fields, Unfit
+
+SCHEMA_VERSION = 1  # of manifest.json
+
+ModelName = Literal["model.onnx", "model.packed"]
+Shape = tuple[int | str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelFacts:
+    """The model's file in the bundle. All numbers are of the ONNX file; `packed_bytes` of one that is packed."""
+
+    file: ModelName
+    sha256: str
+    size_bytes: int
+    macs: int
+    parameters: int
+    packed_bytes: int | None = None
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch("[0-9a-f]{64}", self.sha256):
+            raise ValueError("sha256 must have 64 hexadecimal digits.")
+        if (self.file == "model.packed") != (self.packed_bytes is not None):
+            raise ValueError("packed_bytes must be there for model.packed, and only for it.")
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON value from which `from_json` makes an equal record."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+    @classmethod
+    def from_json(cls, fields: Fields) -> "ModelFacts":
+        """The record that `to_json` described."""
+        packed = fields.has("packed_bytes")
+        return fields.record(
+            lambda: cls(
+                file=fields.choice("file", get_args(ModelName)),
+                sha256=fields.text("sha256"),
+                size_bytes=fields.whole("size_bytes", least=1),
+                macs=fields.whole("macs"),
+                parameters=fields.whole("parameters"),
+                packed_bytes=fields.whole("packed_bytes", least=1) if packed else None,
+            )
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TensorFacts:
+    """An input or output of the model. A dynamic dimension is its name; `dtype` is NumPy's name."""
+
+    name: str
+    shape: Shape
+    dtype: str
+
+    @classmethod
+    def from_json(cls, fields: Fields) -> "TensorFacts":
+        """The record that `asdict` described."""
+        return fields.record(
+            lambda: cls(name=fields.text("name"), shape=_shape(fields), dtype=fields.text("dtype"))
+        )
+
+
+def _shape(fields: Fields) -> Shape:
+    value = fields.value("shape")
+    good = isinstance(value, list) and all(isinstance(size, int | str) for size in value)
+    if not good or any(isinstance(size, bool) for size in value):
+        raise Unfit(f"{fields.at('shape')} must be a list of sizes and names of dynamic dimensions")
+    return tuple(value)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OriginalFacts:
+    """The original model on the same target. `latency_s` is predicted where the point's own latency is."""
+
+    validation: float
+    latency_s: float
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """What manifest.json says of a point. The task has no notes here and the target no limits.
+
+    `layer_times` says in a sentence what the times of the layers are.
+    """
+
+    trial: int
+    model: ModelFacts
+    inputs: tuple[TensorFacts, ...]
+    outputs: tuple[TensorFacts, ...]
+    recipe: Recipe
+    task: TaskFacts
+    target: RunTarget
+    quality: Quality
+    drop: float
+    latency: AnyLatency
+    original: OriginalFacts
+    indistinguishable_from: tuple[int, ...]
+    layers: tuple[LayerRow, ...]
+    layer_times: str
+    warnings: tuple[str, ...]
+    command: str
+
+    @property
+    def name(self) -> str:
+        """What the bundle is called."""
+        return f"{self.task.name}-{self.target.name}-trial-{self.trial}"
+
+    def to_json(self) -> dict[str, Any]:
+        """The value of manifest.json, from which `from_json` makes an equal record."""
+        task, target = self.task, self.target.to_json()
+        environment, _, prediction = (target.pop(key) for key in ("environment", "constraints", "prediction"))
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "name": self.name,
+            "model": self.model.to_json(),
+            "inputs": [asdict(tensor) for tensor in self.inputs],
+            "outputs": [asdict(tensor) for tensor in self.outputs],
+            "preprocessing": dict(task.preprocessing),
+            "session": self._session(),
+            "metrics": self._metrics(),
+            "recipe": self.recipe.to_json(),
+            "layers": [asdict(layer) for layer in self.layers],
+            "layer_times": self.layer_times,
+            "warnings": list(self.warnings),
+            "task": {
+                "name": task.name,
+                "spec": task.spec,
+                "arguments": dict(task.arguments),
+                "digest": task.digest,
+            },
+            "target": target | ({"predicted": prediction} if prediction else {}),
+            "environment": environment,
+            "reproduce": {"command": self.command, "trial": self.trial},
+        }
+
+    def _session(self) -> dict[str, Any]:
+        target = self.target
+        return {
+            "runtime": target.runtime,
+            "threads": target.threads,
+            "options": dict(target.runtime_options),
+        }
+
+    def _metrics(self) -> dict[str, Any]:
+        original, key = self.original, _original_key(self.latency)
+        return {
+            "quality": {
+                "metric": self.task.metric.to_json(),
+                **asdict(self.quality),
+                "drop": self.drop,
+                "original_validation": original.validation,
+            },
+            "latency": {**self.latency.to_json(), key: original.latency_s},
+            "size": {
+                "bytes": self.model.size_bytes,
+                "ratio": self.model.size_bytes / original.size_bytes,
+                "original_bytes": original.size_bytes,
+            },
+            "indistinguishable_from": list(self.indistinguishable_from),
+        }
+
+    @classmethod
+    def from_json(cls, fields: Fields) -> "Manifest":
+        """The record that `to_json` described, of this schema version. Unfit when it contradicts itself."""
+        fields.choice("schema_version", (SCHEMA_VERSION,))
+        made = fields.record(lambda: _manifest(fields))
+        derived = made.to_json()
+        for key in ("name", "session"):
+            if fields.value(key) != derived[key]:
+                raise Unfit(f"{key} is not what the task and the target say")
+        if fields.object("metrics").value("size") != derived["metrics"]["size"]:
+            raise Unfit("metrics.size is not what the model says")
+        return made
+
+
+def _original_key(latency: AnyLatency) -> str:
+    return "original_predicted_s" if isinstance(latency, Predicted) else "original_s"
+
+
+def _manifest(fields: Fields) -> Manifest:
+    fields.text("name"), fields.object("session")  # what they say is derived
+    reproduce, metrics = fields.object("reproduce"), fields.object("metrics")
+    quality, latency, size = (metrics.object(key) for key in ("quality", "latency", "size"))
+    command, trial = reproduce.record(
+        lambda: (reproduce.text("command"), reproduce.whole("trial", least=-(10**9)))
+    )
+    original = OriginalFacts(
+        validation=quality.number("original_validation"),
+        latency_s=latency.positive("original_predicted_s" if latency.has("predicted_s") else "original_s"),
+        size_bytes=size.whole("original_bytes", least=1),
+    )
+    metric, drop = MetricFacts.from_json(quality.object("metric")), quality.number("drop")
+    same: list[Any] = metrics.value("indistinguishable_from")
+    if not isinstance(same, list) or any(type(number) is not int for number in same):
+        raise Unfit("metrics.indistinguishable_from must be a list of trials")
+    metrics.record(lambda: None)  # refuses a key that nothing asked for
+    return Manifest(
+        trial=trial,
+        model=ModelFacts.from_json(fields.object("model")),
+        inputs=tuple(TensorFacts.from_json(item) for item in fields.objects("inputs")),
+        outputs=tuple(TensorFacts.from_json(item) for item in fields.objects("outputs")),
+        recipe=recipe_from(fields.object("recipe")),
+        task=_task(fields, metric),
+        target=_target(fields),
+        quality=Quality.from_json(quality),
+        drop=drop,
+        latency=latency_from_json(latency),
+        original=original,
+        indistinguishable_from=tuple(same),
+        layers=tuple(LayerRow.from_json(item) for item in fields.objects("layers")),
+        layer_times=fields.text("layer_times"),
+        warnings=fields.texts("warnings"),
+        command=command,
+    )
+
+
+def _task(fields: Fields, metric: MetricFacts) -> TaskFacts:
+    task = fields.object("task")
+    preprocessing = fields.each("preprocessing", lambda entries, name: entries.value(name))
+    return task.record(
+        lambda: TaskFacts(
+            name=task.text("name"),
+            metric=metric,
+            spec=task.text("spec"),
+            arguments=task.each("arguments", lambda entries, name: entries.text(name)),
+            digest=task.text("digest"),
+            preprocessing=preprocessing,
+        )
+    )
+
+
+def _target(fields: Fields) -> RunTarget:
+    target, predicted = fields.object("target"), None
+    if target.has("predicted"):
+        predicted = Prediction.from_json(target.object("predicted"))
+    made = target.record(
+        lambda: RunTarget(
+            name=target.text("name"),
+            profile_fingerprint=target.text("profile_fingerprint"),
+            threads=target.whole("threads", least=1),
+            runtime=target.text("runtime"),
+            runtime_options=target.each("runtime_options", lambda entries, name: entries.text(name)),
+            batch=target.whole("batch", least=1),
+            prediction=predicted,
+        )
+    )
+    return replace(
+        made, environment=fields.maybe("environment", lambda key: environment_from(fields.object(key)))
+    )
