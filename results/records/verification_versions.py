@@ -10,7 +10,7 @@ from typing import Any
 from .facts import Prediction, environment_from
 from .latency import Latency
 from .reading import Fields, Unfit
-from .verification import SCHEMA_VERSION, AwayTarget, TargetVerification, VerifiedPoint, Verification
+from .verification import SCHEMA_VERSION, AwayTarget, TargetVerification, Verification, VerifiedPoint
 
 _SCRIPTS = 2  # the schema version of what is printed
 
@@ -82,24 +82,25 @@ def _point_json(point: VerifiedPoint) -> dict[str, Any]:
 
 
 def _of_version_1(fields: Fields) -> Verification:
-    target = fields.record(lambda: _target(fields))
+    target = _target(fields)
     return Verification(at=target.at, targets=(target,))
 
 
 def _of_version_2(fields: Fields) -> Verification:
-    def make() -> Verification:
-        made = Verification(
+    fields.value("regressed")  # checked below
+    made = fields.record(
+        lambda: Verification(
             at=fields.text("at"),
-            targets=tuple(item.record(lambda item=item: _target(item)) for item in fields.objects("targets")),
+            targets=tuple(_target(item) for item in fields.objects("targets")),
             away=tuple(AwayTarget.from_json(item) for item in fields.objects("away")),
         )
-        _require_same(fields, "regressed", made.regressed)
-        return made
-
-    return fields.record(make)
+    )
+    _require_same(fields, "regressed", made.regressed)
+    return made
 
 
 def _target(fields: Fields) -> TargetVerification:
+    fields.value("count"), fields.value("regressed")  # checked below
     for key in ("kendall_tau", "median_error", "p90_error"):
         fields.maybe(key, fields.number)
     where, earlier = fields.object("target"), fields.object("earlier")
@@ -112,17 +113,19 @@ def _target(fields: Fields) -> TargetVerification:
             earlier.maybe("predicted", lambda key: Prediction.from_json(earlier.object(key))),
         )
     )
-    made = TargetVerification(
-        at=fields.text("at"),
-        target=name,
-        address=address,
-        profile_fingerprint=fingerprint,
-        environment=environment_from(fields.object("environment")),
-        earlier_target=earlier_target,
-        prediction=prediction,
-        batch=fields.whole("batch", least=1),
-        points=tuple(item.record(lambda item=item: _point(item)) for item in fields.objects("points")),
-        quality_not_verified=fields.maybe("quality_not_verified", fields.text),
+    made = fields.record(
+        lambda: TargetVerification(
+            at=fields.text("at"),
+            target=name,
+            address=address,
+            profile_fingerprint=fingerprint,
+            environment=environment_from(fields.object("environment")),
+            earlier_target=earlier_target,
+            prediction=prediction,
+            batch=fields.whole("batch", least=1),
+            points=tuple(_point(item) for item in fields.objects("points")),
+            quality_not_verified=fields.maybe("quality_not_verified", fields.text),
+        )
     )
     _require_same(fields, "count", made.prediction_error.count)
     _require_same(fields, "regressed", made.regressed)
@@ -130,6 +133,7 @@ def _target(fields: Fields) -> TargetVerification:
 
 
 def _point(fields: Fields) -> VerifiedPoint:
+    fields.value("predicted")  # checked below
     fields.maybe("error", fields.number)
     metric = fields.object("quality")
     quality, interval, now = metric.record(
@@ -139,18 +143,20 @@ def _point(fields: Fields) -> VerifiedPoint:
             metric.maybe("now", metric.number),
         )
     )
-    made = VerifiedPoint(
-        trial=fields.whole("trial", least=-(10**9)),
-        label=fields.text("label"),
-        earlier_s=fields.positive("earlier_s"),
-        earlier_ratio=fields.positive("earlier_ratio"),
-        earlier_interval=fields.maybe("earlier_interval", fields.interval),
-        earlier_quality=quality,
-        earlier_quality_interval=interval,
-        latency=fields.maybe("latency", lambda key: Latency.from_json(fields.object(key))),
-        quality=now,
-        breaks=fields.texts("breaks"),
-        regressed=fields.texts("regressed"),
+    made = fields.record(
+        lambda: VerifiedPoint(
+            trial=fields.whole("trial", least=-(10**9)),
+            label=fields.text("label"),
+            earlier_s=fields.positive("earlier_s"),
+            earlier_ratio=fields.positive("earlier_ratio"),
+            earlier_interval=fields.maybe("earlier_interval", fields.interval),
+            earlier_quality=quality,
+            earlier_quality_interval=interval,
+            latency=fields.maybe("latency", lambda key: Latency.from_json(fields.object(key))),
+            quality=now,
+            breaks=fields.texts("breaks"),
+            regressed=fields.texts("regressed"),
+        )
     )
     _require_same(fields, "predicted", made.predicted)
     return made
