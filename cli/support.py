@@ -4,6 +4,7 @@ import errno
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -29,7 +30,7 @@ TargetNames = Annotated[
     typer.Option(
         "--target",
         metavar="T[,T…]",
-        help="Targets by name (`autocompress targets`) or TOML file, over SSH T@user@host[:port]; the first is primary.",
+        help="Targets by name (`autocompress targets`) or TOML file, over SSH T@user@host[:port].",
     ),
 ]
 SetClocks = Annotated[
@@ -39,6 +40,26 @@ SetClocks = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON to stdout, nothing else.")]
+
+
+RunPath = Annotated[
+    Path,
+    typer.Argument(metavar="RUN", help="The run directory that `search` wrote, such as runs/digits-cpu."),
+]
+MaxDrop = Annotated[
+    str | None, typer.Option(help="Quality that may be lost: 1pp (points), 1% (of the original), 0.1abs.")
+]
+MaxLatency = Annotated[
+    list[str] | None,
+    typer.Option(metavar="[T=]TIME", help="Latency of one inference, such as 2ms; T=2ms on one target."),
+]
+MaxSize = Annotated[
+    list[str] | None,
+    typer.Option(metavar="[T=]SIZE", help="Size of the file, such as 200KB (1 KB = 1024 B)."),
+]
+TargetOfRun = Annotated[
+    str | None, typer.Option("--target", metavar="T", help="One target of a run with several.")
+]
 
 
 def task_arguments(pairs: list[str]) -> dict[str, str]:
@@ -101,7 +122,6 @@ def errors() -> Iterator[None]:
     except OSError as error:
         if error.errno not in _DISK_ERRORS:
             raise
-        say(
-            f"Error: {error.filename or 'The disk'} cannot be written ({error.strerror}): free space or choose another place."
-        )
+        what = f"{error.filename or 'The disk'} cannot be written ({error.strerror})"
+        say(f"Error: {what}: free space or choose another place.")
         raise typer.Exit(BAD_INPUT) from error

@@ -179,8 +179,7 @@ def targets_calibrate(
         autocompress targets calibrate jetson@user@10.0.0.5 my_task.py:make
     """
     with errors():
-        from ..results.limits import Constraints
-        from ..search.calibrate_target import calibrate_target
+        from ..search.calibrate_target import calibrate_targets
         from ..search.prepare import prepare
         from ..search.request import SearchRequest
         from ..search.session.progress import make_progress
@@ -195,7 +194,6 @@ def targets_calibrate(
             batch=batch,
             budget_s=parsed("parse_duration", budget),
             trials=None,
-            constraints=Constraints(max_drop=None, max_latency_s=None, max_size_bytes=None),
             sampler="random",
             seed=0,
             out=None,
@@ -206,11 +204,15 @@ def targets_calibrate(
             make_progress(quiet=as_json) as progress,
             ClocksOfTargets(wanted=set_clocks, say=progress.note) as clocks,
         ):
-            problem = prepare(request, progress, clocks=clocks)
+            checked = prepare(request, progress, clocks=clocks)
             try:
-                report = calibrate_target(
-                    problem, budget_s=request.budget_s or 0.0, check_count=check, progress=progress.stage
+                reports = calibrate_targets(
+                    checked, budget_s=request.budget_s or 0.0, check_count=check, progress=progress.stage
                 )
             except StageError as error:
                 raise TargetUnavailable(f"The target {name} cannot be calibrated: {error}") from error
-        print(json.dumps(report.to_json(), indent=2) if as_json else report)
+        values = [report.to_json() for report in reports]
+        if as_json:
+            print(json.dumps(values[0] if len(values) == 1 else values, indent=2))
+        else:
+            print(*reports, sep="\n")

@@ -90,8 +90,7 @@ def read_json(path: Path, expected: type[T] = dict) -> T | None:  # type: ignore
     """
     value = _parsed(path, _RESTORE)
     if value is not None and not isinstance(value, expected):
-        kinds = {dict: "an object", list: "a list"}
-        raise _damaged(path, f"must be {kinds.get(expected, expected.__name__)}", _RESTORE)
+        raise _damaged(path, f"must be {'an object' if expected is dict else expected.__name__}", _RESTORE)
     return value
 
 

@@ -86,7 +86,7 @@ def point_of_version_2(fields: Fields, targets: tuple[str, ...]) -> Point:
 
 def _facts(fields: Fields) -> RunFacts:
     first = _target(fields.object("target"), beside=fields)
-    targets = (first,)
+    targets: tuple[RunTarget, ...] = (first,)
     if fields.has("targets"):
         targets = tuple(_target(item, beside=item) for item in fields.objects("targets"))
         if not targets or targets[0].name != first.name:

@@ -5,7 +5,7 @@ chosen point against the original and uniform int8); why not a better one; what 
 of the front, the front as a table); what was done to it (its layers); how the search went (hypervolume,
 failures, space); on what was it measured.
 
-Flow: the dict of `front.json` → `charts.py` (Plotly figures of the marks in `marks.py`), `overview.py`,
+Flow: a Run → its view on each target (RunOn) → `charts.py` (Plotly figures of the marks in `marks.py`), `overview.py`,
 `why.py` and `sections.py`, `verified.py` (HTML fragments), `layers.py` (what each layer became, as JSON) →
 `page.py` puts them, the style sheet, the script and plotly.js into `template.html`.
 

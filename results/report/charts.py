@@ -4,20 +4,21 @@ from dataclasses import replace
 from typing import Any
 
 from ...profiles.units import format_duration
-from ..formats import Formats, Point, Run
-from ..pick import Objective, costs_of, drop_scale_of, recommended
+from ..formats import Formats
+from ..pick import Objective, recommended
+from ..view import PointOn, RunOn
 from .marks import Axis, axis_of, outline_of, roles_of, trace_of
 
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 PLAIN_AXIS = {"gridcolor": "var(--grid)", "zeroline": False, "linecolor": "var(--line)"}
 
 
-def plane(run: Run, cost: Objective, *, chosen: Point) -> dict[str, Any]:
+def plane(run: RunOn, cost: Objective, *, chosen: PointOn) -> dict[str, Any]:
     """Quality (up is better) against latency or size, with the front's staircase, limits and spread bars."""
     import plotly.graph_objects as go
 
     across, up = axis_of(run, cost), axis_of(run, "drop")
-    figure = go.Figure(_staircase(run, cost, across, up))
+    figure = go.Figure(_staircase(run, across, up))
     for role in roles_of(run, chosen):
         figure.add_scatter(
             x=[across.value(point) for point in role.points],
@@ -42,7 +43,7 @@ def plane(run: Run, cost: Objective, *, chosen: Point) -> dict[str, Any]:
     return _json(figure)
 
 
-def space(run: Run, *, chosen: Point) -> dict[str, Any]:
+def space(run: RunOn, *, chosen: PointOn) -> dict[str, Any]:
     """Latency, size and quality in three dimensions, with spread bars and the front's shadow on the floor."""
     import plotly.graph_objects as go
 
@@ -50,9 +51,9 @@ def space(run: Run, *, chosen: Point) -> dict[str, Any]:
     floor, ceiling = quality_range(run)
     figure = go.Figure(layout=_layout())
     figure.add_scatter3d(
-        x=[latency.value(point) for point in run["front"]],
-        y=[size.value(point) for point in run["front"]],
-        z=[floor] * len(run["front"]),
+        x=[latency.value(point) for point in run.front],
+        y=[size.value(point) for point in run.front],
+        z=[floor] * len(run.front),
         mode="markers",
         marker={"color": "var(--shadow)", "size": 4, "line_width": 0},
         hoverinfo="skip",
@@ -93,16 +94,16 @@ def space(run: Run, *, chosen: Point) -> dict[str, Any]:
     return _json(figure)
 
 
-def history(run: Run) -> dict[str, Any]:
+def history(run: RunOn) -> dict[str, Any]:
     """The normalized hypervolume (0 to 1) over the search's time."""
     import plotly.graph_objects as go
 
-    rows = run["history"]
-    minutes = bool(rows) and rows[-1]["elapsed_s"] >= 180
+    rows = run.run.history
+    minutes = bool(rows) and rows[-1].elapsed_s >= 180
     figure = go.Figure(layout=_layout())
     figure.add_scatter(
-        x=[row["elapsed_s"] / (60 if minutes else 1) for row in rows],
-        y=[row["hypervolume"] for row in rows],
+        x=[row.elapsed_s / (60 if minutes else 1) for row in rows],
+        y=[row.hypervolume for row in rows],
         mode="lines+markers",
         line={"shape": "hv", "color": "var(--front)", "width": 2},
         marker={"color": "var(--front)", "size": 4},
@@ -110,20 +111,20 @@ def history(run: Run) -> dict[str, Any]:
         fillcolor="var(--front-faint)",
         hoverinfo="text",
         hovertext=[
-            f"<b>{row['hypervolume']:.3f}</b> after {format_duration(row['elapsed_s'])}<br>trial {row['trial']}"
+            f"<b>{row.hypervolume:.3f}</b> after {format_duration(row.elapsed_s)}<br>trial {row.trial}"
             for row in rows
         ],
-        customdata=[row["trial"] for row in rows],
+        customdata=[row.trial for row in rows],
     )
     figure.update_layout(dragmode=False)
     unit, scale = ("minutes", 60) if minutes else ("seconds", 1)
-    end = 1.03 * max((row["elapsed_s"] for row in rows), default=1.0) / scale
+    end = 1.03 * max((row.elapsed_s for row in rows), default=1.0) / scale
     figure.update_xaxes(title=_title(unit), range=[0, end], **PLAIN_AXIS)
     figure.update_yaxes(title=_title("hypervolume"), rangemode="tozero", **PLAIN_AXIS)
     return _json(figure)
 
 
-def quality_range(run: Run) -> tuple[float, float]:
+def quality_range(run: RunOn) -> tuple[float, float]:
     """Bottom and top of the quality axis in the drawn unit; bottom > top when a lower metric is better.
 
     It shows the front, the recommended point, the original, uniform int8 and the allowed drop, but no larger
@@ -131,26 +132,26 @@ def quality_range(run: Run) -> tuple[float, float]:
     matters.
     """
     formats, sign = Formats.of(run), -1 if Formats.of(run).lower_is_better else 1
-    chosen, limit = recommended(run)[0], run["constraints"]["max_drop_limit"] or 0.0
-    important = [point for point in (*run["front"], run["baseline"], run["uniform_int8"], chosen) if point]
+    chosen, limit = run.on(recommended(run.run).point), run.limits.drop or 0.0
+    important = [point for point in (*run.front, run.baseline, run.uniform_int8, chosen) if point]
     # Upwards is better from here on: a lower-is-better metric counts negative.
-    values = [sign * point["quality"]["validation"] for point in important]
-    original, high = sign * run["baseline"]["quality"]["validation"], max(values)
-    worst = original - max(drop_scale_of(run), 1.15 * limit, chosen["drop"])
+    values = [sign * point.quality.validation for point in important]
+    original, high = sign * run.baseline.quality.validation, max(values)
+    worst = original - max(run.run.drop_scale, 1.15 * limit, chosen.drop)
     low = max(worst, min(*values, original - 1.15 * limit))
-    spreads = [point["quality"]["interval"] for point in important if point["quality"]["interval"]]
+    spreads = [point.quality.interval for point in important if point.quality.interval]
     widest = max(((end - start) / 2 for start, end in spreads), default=0.0)
     # Spread bars may leave the view: on a small validation set they are longer than all the differences.
     margin = max(0.08 * (high - low), min(1.1 * widest, 0.3 * (high - low))) or 0.05 * abs(high) or 1.0
     return sign * (low - margin) / formats.quality_scale, sign * (high + margin) / formats.quality_scale
 
 
-def _staircase(run: Run, cost: Objective, across: Axis, up: Axis) -> dict[str, Any]:
+def _staircase(run: RunOn, across: Axis, up: Axis) -> dict[str, Any]:
     """The border of what the front reaches in this plane: each cost with the best quality up to it."""
     best, steps = float("inf"), []
-    for point in sorted(run["front"], key=lambda point: (costs_of(point)[cost], point["drop"])):
-        if point["drop"] < best:
-            best = point["drop"]
+    for point in sorted(run.front, key=lambda point: (across.value(point), point.drop)):
+        if point.drop < best:
+            best = point.drop
             steps.append(point)
     return {
         "type": "scatter",
@@ -162,23 +163,23 @@ def _staircase(run: Run, cost: Objective, across: Axis, up: Axis) -> dict[str, A
     }
 
 
-def _widest(run: Run, axis: Axis) -> float:
-    return max(axis.value(point) for point in (*run["front"], run["baseline"], run["uniform_int8"]) if point)
+def _widest(run: RunOn, axis: Axis) -> float:
+    return max(axis.value(point) for point in (*run.front, run.baseline, run.uniform_int8) if point)
 
 
-def _draw_limits(figure: Any, run: Run, cost: Objective) -> None:
+def _draw_limits(figure: Any, run: RunOn, cost: Objective) -> None:
     """The search's own limits as dashed lines."""
-    formats, constraints = Formats.of(run), run["constraints"]
+    formats, limits = Formats.of(run), run.limits
     line = {"line_dash": "dash", "line_width": 1, "line_color": "var(--limit)"}
     words = {"annotation_font_color": "var(--limit)", "annotation_font_size": 11}
-    if (limit := constraints["max_drop_limit"]) is not None:
+    if (limit := limits.drop) is not None:
         sign = -1 if formats.lower_is_better else 1
-        height = (run["baseline"]["quality"]["validation"] - sign * limit) / formats.quality_scale
+        height = (run.baseline.quality.validation - sign * limit) / formats.quality_scale
         text = f"allowed drop {formats.drop(limit)}"
         figure.add_hline(height, annotation_text=text, annotation_position="bottom right", **line, **words)
     value, scale = {
-        "latency": (constraints["max_latency_s"], formats.latency_scale),
-        "size": (constraints["max_size_bytes"], formats.size_scale),
+        "latency": (limits.latency_s, formats.latency_scale),
+        "size": (limits.size_bytes, formats.size_scale),
         "drop": (None, 1),
     }[cost]
     if value is not None:

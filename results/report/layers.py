@@ -3,88 +3,89 @@
 from typing import Any
 
 from ...profiles.units import format_size
-from ..formats import MISSING, Formats, Point, Run, count_text, grouped_warnings, label_of, recipe_lines
+from ..formats import MISSING, Formats, count_text, grouped_warnings, label_of, recipe_lines
+from ..records.point import LayerRow
+from ..records.run import Run
 from ..table import shown_points
+from ..view import PointOn, RunOn
 
 TIMES_NOTE = (
-    "Times are those of ONNX Runtime's profiler, which slows every kernel down: they show where the time goes, and before "
-    "and after compare, but their sum is more than the latency. The thin dark line is the original's time."
+    "Times are those of ONNX Runtime's profiler, which slows every kernel down: they show where the time goes, "
+    "and before and after compare, but their sum is more than the latency. The thin dark line is the original's "
+    "time."
 )
 
 
-def layer_view(run: Run, chosen: Point) -> dict[str, Any]:
+def layer_view(run: RunOn, chosen: PointOn) -> dict[str, Any]:
     """The points to choose from (the fastest first) with recipe, warnings and layers, and the one to show
     first.
     """
-    points = shown_points(run)
-    if all(point["trial"] != chosen["trial"] for point in points):
+    points = [run.on(point) for point in shown_points(run.run)]
+    if all(point.trial != chosen.trial for point in points):
         points = [chosen, *points]
-    return {"first": chosen["trial"], "points": [_view(point, run, chosen) for point in points]}
+    return {"first": chosen.trial, "points": [_view(point, run, chosen) for point in points]}
 
 
-def _view(point: Point, run: Run, chosen: Point) -> dict[str, Any]:
+def _view(point: PointOn, run: RunOn, chosen: PointOn) -> dict[str, Any]:
     formats = Formats.of(run)
-    numbers = f"{formats.quality(point['quality']['validation'])}, {formats.seconds_of(point)}"
-    star = "★ " if point["trial"] == chosen["trial"] else ""
+    numbers = f"{formats.quality(point.quality.validation)}, {formats.seconds_of(point)}"
+    star = "★ " if point.trial == chosen.trial else ""
     return {
-        "trial": point["trial"],
+        "trial": point.trial,
         "label": f"{star}{label_of(point, run)} · {numbers}, {formats.size_of(point)}",
-        "recipe": recipe_lines(point, run),
+        "recipe": recipe_lines(point),
         "warnings": grouped_warnings(point),
         "layers": _rows(point, run),
-        "other": _other(point, run),
-        "note": TIMES_NOTE if point["other_time_s"] is not None else "",
+        "other": _other(point),
+        "note": TIMES_NOTE if point.measured.other_time_s is not None else "",
     }
 
 
-def _rows(point: Point, run: Run) -> list[dict[str, Any]]:
-    original = {layer["name"]: layer for layer in run["baseline"]["layers"]}
-    largest = {
-        key: max((layer[key] for layer in original.values()), default=1) or 1 for key in ("macs", "bytes")
-    }
-    widest = max((layer["channels_out_original"] for layer in point["layers"]), default=1)
-    longest = _longest(point, run)
+def _rows(point: PointOn, run: RunOn) -> list[dict[str, Any]]:
+    original = {layer.name: layer for layer in run.baseline.layers}
+    most_macs = max((layer.macs for layer in original.values()), default=1) or 1
+    most_bytes = max((layer.bytes for layer in original.values()), default=1) or 1
+    widest = max((layer.channels_out_original for layer in point.layers), default=1)
+    longest, warnings = _longest(point), point.warnings
     return [
         {
-            "name": layer["name"],
-            "kind": layer["kind"],
-            "removed": not layer["channels_out"],
-            "channels": f"{layer['channels_out']}/{layer['channels_out_original']}",
-            "inputs": f"{layer['channels_in']}/{layer['channels_in_original']} in",
-            "width": layer["channels_out_original"] / widest,
-            "kept": layer["channels_out"] / layer["channels_out_original"],
+            "name": layer.name,
+            "kind": layer.kind,
+            "removed": not layer.channels_out,
+            "channels": f"{layer.channels_out}/{layer.channels_out_original}",
+            "inputs": f"{layer.channels_in}/{layer.channels_in_original} in",
+            "width": layer.channels_out_original / widest,
+            "kept": layer.channels_out / layer.channels_out_original,
             "chip": _chip(layer),
-            "warned": any(warning.endswith(f": {layer['name']}") for warning in point["warnings"]),
+            "warned": any(warning.endswith(f": {layer.name}") for warning in warnings),
             "ran": _kernel(layer),
-            "checked": layer["precision_executed"] is not None,
-            "bits_share": layer["bits"] / 32 if layer["channels_out"] else 0.0,
-            "macs": count_text(layer["macs"]),
-            "macs_share": layer["macs"] / largest["macs"],
-            "macs_before": original.get(layer["name"], layer)["macs"] / largest["macs"],
-            "bytes": format_size(layer["bytes"]),
-            "bytes_share": layer["bytes"] / largest["bytes"],
-            "bytes_before": original.get(layer["name"], layer)["bytes"] / largest["bytes"],
-            **_time(layer["time_s"], layer["time_original_s"], longest),
+            "checked": layer.precision_executed is not None,
+            "bits_share": layer.bits / 32 if layer.channels_out else 0.0,
+            "macs": count_text(layer.macs),
+            "macs_share": layer.macs / most_macs,
+            "macs_before": original.get(layer.name, layer).macs / most_macs,
+            "bytes": format_size(layer.bytes),
+            "bytes_share": layer.bytes / most_bytes,
+            "bytes_before": original.get(layer.name, layer).bytes / most_bytes,
+            **_time(layer.time_s, layer.time_original_s, longest),
         }
-        for layer in point["layers"]
+        for layer in point.layers
     ]
 
 
 def legend(run: Run) -> str:
     """The colors of layers: int8 and float32, and what else ran or was asked for in this run."""
-    points = [
-        point for point in (*run["front"], *run["dominated"], run["baseline"], run["uniform_int8"]) if point
-    ]
-    ran = {_kernel(layer) for point in points for layer in point["layers"]}
+    measured = [item for point in run.points for item in point.measured.values()]
+    ran = {_kernel(layer) for item in measured for layer in item.layers}
     shown = [name for name in ("int8", "fp8", "float16", "float32") if name in ran | {"int8", "float32"}]
     return "\n".join(f'<li><i class="swatch {name}"></i>ran in {name}</li>' for name in shown)
 
 
-def _kernel(layer: dict[str, Any]) -> str:
+def _kernel(layer: LayerRow) -> str:
     """The precision to color a layer by: what its kernel computes in, or by what was asked where the kernel
     was not seen.
     """
-    ran = layer["precision_executed"] or layer["precision_asked"]
+    ran = layer.precision_executed or layer.precision_asked
     return {
         "float32": "float32",
         "block4": "float32",
@@ -94,36 +95,36 @@ def _kernel(layer: dict[str, Any]) -> str:
     }.get(ran, "int8")
 
 
-def _chip(layer: dict[str, Any]) -> str:
+def _chip(layer: LayerRow) -> str:
     """What the layer asked for and what ran: `int8`, `4 bits, ran int8`, `asked int8, ran float32`,
     `removed`.
     """
-    asked, ran = layer["precision_asked"], layer["precision_executed"]
-    if not layer["channels_out"]:
+    asked, ran = layer.precision_asked, layer.precision_executed
+    if not layer.channels_out:
         return "removed"
     if ran in (None, asked):
         return str(asked)
-    return f"{layer['bits']} bits, ran {ran}" if layer["bits"] < 8 else f"asked {asked}, ran {ran}"
+    return f"{layer.bits} bits, ran {ran}" if layer.bits < 8 else f"asked {asked}, ran {ran}"
 
 
-def _other(point: Point, run: Run) -> dict[str, Any] | None:
+def _other(point: PointOn) -> dict[str, Any] | None:
     """The time outside the layers; None where the point was not profiled."""
-    time_s = point["other_time_s"]
-    return None if time_s is None else _time(time_s, run["baseline"]["other_time_s"], _longest(point, run))
+    time_s, original_s = point.measured.other_time_s, point.view.baseline.measured.other_time_s
+    return None if time_s is None else _time(time_s, original_s, _longest(point))
 
 
-def _longest(point: Point, run: Run) -> float:
+def _longest(point: PointOn) -> float:
     """The longest time of a layer of the point or the original, which is as long as a bar gets."""
-    times = [layer["time_s"] for one in (run["baseline"], point) for layer in one["layers"]]
+    times = [layer.time_s for one in (point.view.baseline, point) for layer in one.layers]
     return max((time for time in times if time), default=1.0)
 
 
 def _time(time_s: float | None, original_s: float | None, longest: float) -> dict[str, Any]:
     """A time in words with that of the original, and both as shares of the longest bar."""
-    known = [MISSING if value is None else f"{1e6 * value:.0f}" for value in (time_s, original_s)]
+    texts = [MISSING if value is None else f"{1e6 * value:.0f}" for value in (time_s, original_s)]
     return {
-        "time": f"{known[0]} µs" if time_s is not None else MISSING,
-        "time_title": f"{known[1]} µs in the original" if original_s is not None else "",
+        "time": f"{texts[0]} µs" if time_s is not None else MISSING,
+        "time_title": f"{texts[1]} µs in the original" if original_s is not None else "",
         "time_share": min(1.0, (time_s or 0.0) / longest),
         "time_before": min(1.0, (original_s or 0.0) / longest),
     }

@@ -10,20 +10,16 @@ from typing import Any
 
 from ..formats import (
     Formats,
-    Point,
-    Run,
     grouped_warnings,
     interval_of,
-    is_predicted,
     label_of,
     ratio_text,
     recipe_lines,
     same_text,
-    seconds_of,
-    size_ratio,
     speed_text,
 )
-from ..pick import Objective, measured_points
+from ..pick import Objective
+from ..view import PointOn, RunOn
 
 HOVER_WIDTH = 46  # characters; fits a telephone
 TITLE_WIDTH = 28
@@ -34,10 +30,10 @@ class Axis:
     """One quantity of a point, in the unit that is drawn, with the ends of its interval (None: exact)."""
 
     title: str
-    value: Callable[[Point], float]
-    interval: Callable[[Point], Sequence[float] | None]
+    value: Callable[[PointOn], float]
+    interval: Callable[[PointOn], Sequence[float] | None]
 
-    def error_bars(self, points: Sequence[Point], color: str, width: int = 0) -> dict[str, Any] | None:
+    def error_bars(self, points: Sequence[PointOn], color: str, width: int = 0) -> dict[str, Any] | None:
         """Plotly's asymmetric error bars; None for an exact quantity."""
         ends = [(self.value(point), self.interval(point)) for point in points]
         if all(interval is None for _, interval in ends):
@@ -59,7 +55,7 @@ class Role:
     """Points of one kind and how they are drawn in two and in three dimensions."""
 
     name: str
-    points: Sequence[Point]
+    points: Sequence[PointOn]
     color: str
     symbol: str
     size: int
@@ -68,54 +64,60 @@ class Role:
     spread: bool = False
 
 
-def axis_of(run: Run, cost: Objective) -> Axis:
+def axis_of(run: RunOn, cost: Objective) -> Axis:
     formats = Formats.of(run)
     if cost == "latency":
         scale = formats.latency_scale
         return Axis(
             title=f"{_latency_title(run)}, {formats.latency_unit}",
-            value=lambda point: seconds_of(point) / scale,
-            interval=lambda point: (interval := interval_of(point)) and [end / scale for end in interval],
+            value=lambda point: point.latency.seconds / scale,
+            interval=lambda point: _scaled(interval_of(point.latency), scale),
         )
     if cost == "size":
         return Axis(
             title=f"size, {formats.size_unit}",
-            value=lambda point: point["artifact"]["size_bytes"] / formats.size_scale,
+            value=lambda point: point.size_bytes / formats.size_scale,
             interval=lambda point: None,
         )
     unit = f", {formats.quality_unit}" if formats.quality_unit else ""
     return Axis(
         title=f"{escape(textwrap.shorten(formats.metric_name, TITLE_WIDTH, placeholder='…'), quote=False)}{unit}",
-        value=lambda point: point["quality"]["validation"] / formats.quality_scale,
-        interval=lambda point: (
-            point["quality"]["interval"]
-            and [end / formats.quality_scale for end in point["quality"]["interval"]]
-        ),
+        value=lambda point: point.quality.validation / formats.quality_scale,
+        interval=lambda point: _scaled(point.quality.interval, formats.quality_scale),
     )
 
 
-def _latency_title(run: Run) -> str:
+def _scaled(interval: Sequence[float] | None, scale: float) -> list[float] | None:
+    return None if interval is None else [end / scale for end in interval]
+
+
+def _latency_title(run: RunOn) -> str:
     """What the axis is called: predictions are never drawn under the name of measurements."""
-    return "~ predicted latency" if is_predicted(run["baseline"]) else "latency"
+    return "~ predicted latency" if run.baseline.predicted else "latency"
 
 
-def roles_of(run: Run, chosen: Point) -> list[Role]:
+def roles_of(run: RunOn, chosen: PointOn) -> list[Role]:
     """Every measured point in exactly one role, the most important drawn last, and the ring of the selected
     one.
     """
-    special = {point["trial"]: name for name in ("uniform_int8", "baseline") if (point := run[name])}
-    front = {point["trial"] for point in run["front"]}
-    plain = [p for p in measured_points(run) if p["trial"] not in special and p["trial"] != chosen["trial"]]
-    others = [p for p in plain if p["trial"] not in front]
-    broken = [p for p in others if not p["feasible"]]
-    kept = [p for p in others if p["feasible"]]
-    members = [p for p in plain if p["trial"] in front]
-    star = [] if chosen["trial"] in special else [chosen]
+    uniform = [run.uniform_int8] if run.uniform_int8 else []
+    special = {point.trial for point in (*uniform, run.baseline)}
+    front = {point.trial for point in run.front}
+    plain = [p for p in run.points if p.trial not in special and p.trial != chosen.trial]
+    others = [p for p in plain if p.trial not in front]
+    broken = [p for p in others if not p.feasible]
+    dominated = [p for p in others if p.feasible]
+    members = [p for p in plain if p.trial in front]
+    star = [] if chosen.trial in special else [chosen]
     grey, ring = "var(--other)", "var(--chosen)"
-    uniform = [p for p in [run["uniform_int8"]] if p]
     return [
         Role(
-            name="dominated", points=kept, color=grey, symbol="circle-open", size=7, symbol_3d="circle-open"
+            name="dominated",
+            points=dominated,
+            color=grey,
+            symbol="circle-open",
+            size=7,
+            symbol_3d="circle-open",
         ),
         Role(
             name="breaks a limit",
@@ -138,7 +140,7 @@ def roles_of(run: Run, chosen: Point) -> list[Role]:
         ),
         Role(
             name="original",
-            points=[run["baseline"]],
+            points=[run.baseline],
             color="var(--original)",
             symbol="diamond",
             size=11,
@@ -157,31 +159,31 @@ def roles_of(run: Run, chosen: Point) -> list[Role]:
     ]
 
 
-def trace_of(role: Role, run: Run) -> dict[str, Any]:
+def trace_of(role: Role, run: RunOn) -> dict[str, Any]:
     """What a role's trace has in two and in three dimensions alike."""
     hovered = role.name != "selected"
     return {
         "name": role.name,
         "opacity": role.opacity,
-        "customdata": [point["trial"] for point in role.points],
+        "customdata": [point.trial for point in role.points],
         "hoverinfo": "text" if hovered else "skip",
         "hovertext": [hover_text(point, run, role.name) for point in role.points] if hovered else None,
     }
 
 
-def hover_text(point: Point, run: Run, role: str) -> str:
+def hover_text(point: PointOn, run: RunOn, role: str) -> str:
     """The point's numbers and recipe in Plotly's small HTML."""
-    formats, label = Formats.of(run), label_of(point, run)
+    formats, label, predicted = Formats.of(run), label_of(point, run), point.predicted
     facts = [
-        f"{formats.metric_name} {formats.quality_of(point)}, drop {formats.drop(point['drop'])}",
-        f"latency {formats.latency_of(point)}, {speed_text(point)}{' (predicted)' if is_predicted(point) else ''}",
-        f"size {formats.size_of(point)}, {ratio_text(size_ratio(point, run))}",
+        f"{formats.metric_name} {formats.quality_of(point)}, drop {formats.drop(point.drop)}",
+        f"latency {formats.latency_of(point)}, {speed_text(point.latency)}{' (predicted)' if predicted else ''}",
+        f"size {formats.size_of(point)}, {ratio_text(point.size_ratio)}",
     ]
-    if same := same_text(point, run):
+    if same := same_text(point):
         facts.append(f"≈ indistinguishable from {same}")
     wrapped = [
         part
-        for line in (*facts, *recipe_lines(point, run), *grouped_warnings(point)[:2])
+        for line in (*facts, *recipe_lines(point), *grouped_warnings(point)[:2])
         for part in textwrap.wrap(line, HOVER_WIDTH, subsequent_indent="\u2003")
     ]
     heading = label if role == label else f"{label} · {role}"

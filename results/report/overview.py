@@ -6,20 +6,17 @@ from html import escape
 from ...profiles.units import format_duration
 from ..formats import (
     Formats,
-    Point,
-    Run,
     grouped_warnings,
     is_noisy,
-    is_predicted,
     label_of,
     prediction_note,
     ratio_text,
-    seconds_of,
-    size_ratio,
     speed_text,
     spread_of,
 )
-from ..pick import limits_of, limits_text
+from ..pick import limits_text
+from ..records.latency import Predicted
+from ..view import PointOn, RunOn
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,49 +29,49 @@ class Bar:
     share: float
 
 
-def header(run: Run) -> str:
+def header(run: RunOn) -> str:
     """Title, status and the facts that identify the search."""
-    task, target, environment, trials = run["task"], run["target"], run["environment"], run["trials"]
-    arguments = "".join(f" {name}={value}" for name, value in task["arguments"].items())
-    threads = f"{target['threads']} thread{'s' if target['threads'] != 1 else ''}"
+    task, target, environment, whole = run.task, run.target, run.target.environment, run.run
+    arguments = "".join(f" {name}={value}" for name, value in task.arguments.items())
+    threads = f"{target.threads} thread{'s' if target.threads != 1 else ''}"
+    version = environment.runtime_version if environment else ""
+    finished = sum(point.finetuned is None for point in whole.points)
     kind = "predicted" if prediction_note(run) else "measured"
     facts = {
-        "Task": f"{task['spec']}{arguments}",
-        "Target": f"{target['name']}: {target['runtime']} {environment.get('runtime_version', '')}, {threads}, "
-        f"batch {target['batch']}",
-        "Processor": str(environment.get("cpu_model", "unknown")),
-        "Limits": limits_text(limits_of(run), run),
-        "Trials": f"{trials['finished']} {kind}, {trials['failed']} failed, {trials['screened']} screened out",
-        "Time": format_duration(run["elapsed_s"]),
+        "Task": f"{task.spec}{arguments}",
+        "Target": f"{target.name}: {target.runtime} {version}, {threads}, batch {target.batch}",
+        "Processor": environment.cpu_model if environment else "unknown",
+        "Limits": limits_text(whole, whole.limits),
+        "Trials": f"{finished} {kind}, {len(whole.failures)} failed, {whole.screened} screened out",
+        "Time": format_duration(whole.elapsed_s),
     }
     rows = "".join(f"<div><dt>{name}</dt><dd>{escape(value)}</dd></div>" for name, value in facts.items())
-    status = escape(run["status"])
+    status = escape(whole.status)
     return (
-        f'<header><p class="brand">autocompress report</p><div class="title"><h1>{escape(task["name"])}'
-        f" <span>on {escape(target['name'])}</span></h1>"
+        f'<header><p class="brand">autocompress report</p><div class="title"><h1>{escape(task.name)}'
+        f" <span>on {escape(target.name)}</span></h1>"
         f'<span class="status {status}">{status}</span></div><dl class="facts">{rows}</dl>{_predicted(run)}</header>'
     )
 
 
-def _predicted(run: Run) -> str:
+def _predicted(run: RunOn) -> str:
     """The warning of a target whose latencies are predicted."""
     note = prediction_note(run)
     return f'<ul class="warnings predicted"><li>{escape(note)}</li></ul>' if note else ""
 
 
-def chosen_point(run: Run, chosen: Point, *, reason: str) -> str:
+def chosen_point(run: RunOn, chosen: PointOn, *, reason: str) -> str:
     """Three cards (latency, size, quality) that compare the chosen point with the original and uniform int8."""
-    uniform = run["uniform_int8"]
-    rows = [("original", run["baseline"])]
-    if uniform:
-        rows.append(("uniform", uniform))
-    if all(chosen["trial"] != point["trial"] for _, point in rows):
+    rows = [("original", run.baseline)]
+    if run.uniform_int8:
+        rows.append(("uniform", run.uniform_int8))
+    if all(chosen.trial != point.trial for _, point in rows):
         rows.append(("chosen", chosen))
     cards = (
         _latency_card(run, chosen, rows) + _size_card(run, chosen, rows) + _quality_card(run, chosen, rows)
     )
     warnings = grouped_warnings(chosen)
-    if is_noisy(chosen):
+    if is_noisy(chosen.latency):
         warnings.insert(0, "its latency is noisy: the interval stayed wider than ±1 %")
     listed = "".join(f"<li>{escape(warning)}</li>" for warning in warnings)
     return (
@@ -86,68 +83,67 @@ def chosen_point(run: Run, chosen: Point, *, reason: str) -> str:
     )
 
 
-def _latency_card(run: Run, chosen: Point, rows: list[tuple[str, Point]]) -> str:
+def _latency_card(run: RunOn, chosen: PointOn, rows: list[tuple[str, PointOn]]) -> str:
     formats = Formats.of(run)
-    longest = max(seconds_of(point) for _, point in rows)
+    longest = max(point.latency.seconds for _, point in rows)
     bars = [
         Bar(
             kind=kind,
             label=_name(kind, point, run),
             value=formats.seconds_of(point),
-            share=seconds_of(point) / longest,
+            share=point.latency.seconds / longest,
         )
         for kind, point in rows
     ]
-    if is_predicted(chosen):
+    if isinstance(chosen.latency, Predicted):
         return _card(
-            "Latency, predicted", speed_text(chosen), f"{formats.seconds_of(chosen)}, not measured", bars
+            "Latency, predicted",
+            speed_text(chosen.latency),
+            f"{formats.seconds_of(chosen)}, not measured",
+            bars,
         )
-    note = (
-        f"{formats.seconds_of(chosen)} {spread_of(chosen)}, p99 {formats.latency(chosen['latency']['p99_s'])}"
-    )
-    return _card("Latency", speed_text(chosen), note, bars)
+    note = f"{formats.seconds_of(chosen)} {spread_of(chosen.latency)}, p99 {formats.latency(chosen.latency.p99_s)}"
+    return _card("Latency", speed_text(chosen.latency), note, bars)
 
 
-def _size_card(run: Run, chosen: Point, rows: list[tuple[str, Point]]) -> str:
-    largest = max(size_ratio(point, run) for _, point in rows)
+def _size_card(run: RunOn, chosen: PointOn, rows: list[tuple[str, PointOn]]) -> str:
+    largest = max(point.size_ratio for _, point in rows)
     bars = [
         Bar(
             kind=kind,
             label=_name(kind, point, run),
             value=Formats.of(run).size_of(point),
-            share=size_ratio(point, run) / largest,
+            share=point.size_ratio / largest,
         )
         for kind, point in rows
     ]
     return _card(
         "Size of the file",
-        ratio_text(size_ratio(chosen, run)),
+        ratio_text(chosen.size_ratio),
         f"{Formats.of(run).size_of(chosen)}, exact",
         bars,
     )
 
 
-def _quality_card(run: Run, chosen: Point, rows: list[tuple[str, Point]]) -> str:
+def _quality_card(run: RunOn, chosen: PointOn, rows: list[tuple[str, PointOn]]) -> str:
     """Bars show the drop, not the metric: from a metric's zero all bars would look alike."""
-    formats, limit = Formats.of(run), run["constraints"]["max_drop_limit"]
-    longest = 1.05 * max(limit or 0.0, *(point["drop"] for _, point in rows)) or 1.0
+    formats, limit = Formats.of(run), run.limits.drop
+    longest = 1.05 * max(limit or 0.0, *(point.drop for _, point in rows)) or 1.0
     bars = [
         Bar(
             kind=kind,
             label=_name(kind, point, run),
-            value=formats.quality(point["quality"]["validation"]),
-            share=max(0.0, point["drop"] / longest),
+            value=formats.quality(point.quality.validation),
+            share=max(0.0, point.drop / longest),
         )
         for kind, point in rows
     ]
-    quality = chosen["quality"]
+    quality = chosen.quality
     note = f"{formats.quality_of(chosen)} on validation"
-    if quality["test"] is not None:
-        note += (
-            f", {formats.quality(quality['test'])} {formats.quality_spread(quality['test_interval'])} on test"
-        )
+    if quality.test is not None:
+        note += f", {formats.quality(quality.test)} {formats.quality_spread(quality.test_interval)} on test"
     tick = limit / longest if limit is not None else None
-    return _card(f"Drop of {formats.metric_name}", formats.drop(chosen["drop"]), note, bars, tick=tick)
+    return _card(f"Drop of {formats.metric_name}", formats.drop(chosen.drop), note, bars, tick=tick)
 
 
 def _card(title: str, figure: str, note: str, bars: list[Bar], *, tick: float | None = None) -> str:
@@ -163,5 +159,5 @@ def _card(title: str, figure: str, note: str, bars: list[Bar], *, tick: float | 
     )
 
 
-def _name(kind: str, point: Point, run: Run) -> str:
+def _name(kind: str, point: PointOn, run: RunOn) -> str:
     return "this point" if kind == "chosen" else label_of(point, run)

@@ -2,15 +2,16 @@
 
 import json
 import re
+from dataclasses import dataclass
 from html import escape
 from importlib.resources import files as package_files
 from pathlib import Path
 from typing import Any
 
 from ...files import write_text
-from ..formats import Point, Run, require_readable
 from ..pick import recommended
-from ..views import targets_of, views_of
+from ..records.run import Run
+from ..view import PointOn, RunOn, views_of
 from . import charts, overview, sections
 from .layers import layer_view, legend
 from .targets import all_targets, per_target
@@ -20,13 +21,17 @@ from .why import why_section
 _SLOT = re.compile(r"<!--slot:(\w+)-->|/\*slot:(\w+)\*/")
 
 
-def write_report(run: Run, path: Path) -> None:
-    """Writes the report of the run (the dict of its `front.json`) to `path`, atomically, as one
-    self-contained file.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Shown:
+    """What the page shows of a target: its view of the run, the chosen point, and why that one."""
 
-    RunDirectoryError when the dict has another schema version than this one.
-    """
-    require_readable(run)
+    view: RunOn
+    chosen: PointOn
+    reason: str
+
+
+def write_report(run: Run, path: Path) -> None:
+    """Writes the report of the run to `path`, atomically, as one self-contained file."""
     write_text(path, render(run))
 
 
@@ -34,27 +39,24 @@ def render(run: Run) -> str:
     """The page as HTML."""
     from plotly.offline import get_plotlyjs
 
-    views = views_of(run)
-    chosen = [recommended(view) for view in views]
-    drawn = [_drawn(view, point) for view, (point, _) in zip(views, chosen, strict=True)]
+    shown = [_shown(view) for view in views_of(run)]
+    drawn = [_drawn(each) for each in shown]
     slots = {
-        "title": escape(f"{run['task']['name']} on {', '.join(targets_of(run))}"),
+        "title": escape(f"{run.facts.task.name} on {', '.join(run.target_names)}"),
         "style": _resource("style.css"),
-        "header": per_target(run, [overview.header(view) for view in views]),
+        "header": per_target([overview.header(each.view) for each in shown]),
         "targets": all_targets(run),
         "chosen": per_target(
-            run, [overview.chosen_point(v, p, reason=why) for v, (p, why) in zip(views, chosen, strict=True)]
+            [overview.chosen_point(each.view, each.chosen, reason=each.reason) for each in shown]
         ),
-        "why": per_target(run, [why_section(view) for view in views]),
-        "outside": per_target(run, [sections.outside_note(view) for view in views]),
-        "front": per_target(
-            run, [sections.front_table(view, chosen=p) for view, (p, _) in zip(views, chosen, strict=True)]
-        ),
+        "why": per_target([why_section(each.view) for each in shown]),
+        "outside": per_target([sections.outside_note(each.view) for each in shown]),
+        "front": per_target([sections.front_table(each.view, chosen=each.chosen) for each in shown]),
         "kernels": legend(run),
         "verified": verified_section(run),
         "failures": sections.failures(run),
         "space": sections.search_space(run),
-        "environment": per_target(run, [sections.environment(view) for view in views]),
+        "environment": per_target([sections.environment(each.view) for each in shown]),
         "data": _json({**drawn[0], "others": drawn[1:]}),
         "plotly": get_plotlyjs(),
         "script": _resource("script.js"),
@@ -62,15 +64,21 @@ def render(run: Run) -> str:
     return _SLOT.sub(lambda match: slots[match[1] or match[2]], _resource("template.html"))
 
 
-def _drawn(run: Run, chosen: Point) -> dict[str, Any]:
+def _shown(view: RunOn) -> _Shown:
+    best = recommended(view.run)
+    return _Shown(view=view, chosen=view.on(best.point), reason=best.reason)
+
+
+def _drawn(shown: _Shown) -> dict[str, Any]:
     """What the page's script draws for one target."""
+    view, chosen = shown.view, shown.chosen
     figures = {
-        "latency": charts.plane(run, "latency", chosen=chosen),
-        "size": charts.plane(run, "size", chosen=chosen),
-        "space": charts.space(run, chosen=chosen),
-        "history": charts.history(run),
+        "latency": charts.plane(view, "latency", chosen=chosen),
+        "size": charts.plane(view, "size", chosen=chosen),
+        "space": charts.space(view, chosen=chosen),
+        "history": charts.history(view),
     }
-    return {"figures": figures, "layers": layer_view(run, chosen)}
+    return {"figures": figures, "layers": layer_view(view, chosen)}
 
 
 def _json(value: Any) -> str:

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from collections.abc import Mapping
 from html import escape
 from typing import Any
 
@@ -9,31 +10,30 @@ from ...profiles.units import format_duration
 from ..formats import (
     MISSING,
     Formats,
-    Point,
-    Run,
     bits_text,
     count_text,
     is_noisy,
+    is_not_faster,
     label_of,
     mark_of,
     prediction_note,
-    ratio_of,
     ratio_text,
     same_text,
-    size_ratio,
     spread_of,
 )
-from ..pick import measured_points
+from ..records.facts import GroupFacts
+from ..records.run import Run
 from ..table import shown_points
+from ..view import PointOn, RunOn
 from .charts import quality_range
 
 SHOWN_FAILURES = 200
 NARROW_LABELS = {"times": "latency ratio", "times-size": "size ratio"}
 
 
-def front_table(run: Run, *, chosen: Point) -> str:
+def front_table(run: RunOn, *, chosen: PointOn) -> str:
     """The front with the original and uniform int8, the fastest first; a click on a row shows its layers."""
-    formats = Formats.of(run)
+    formats, points = Formats.of(run), [run.on(point) for point in shown_points(run.run)]
     columns = {
         "quality": formats.metric_name,
         "test": "test",
@@ -42,11 +42,11 @@ def front_table(run: Run, *, chosen: Point) -> str:
         "times": "×",
     }
     columns |= {"size": "size", "times-size": "×", "macs": "MACs", "bits": "bits", "distilled": "distilled"}
-    if all(point["quality"]["test"] is None for point in shown_points(run)):
+    if all(point.quality.test is None for point in points):
         del columns["test"]
     head = "".join(f'<th class="number">{escape(name)}</th>' for name in columns.values())
-    body = "".join(_front_row(point, run, chosen=chosen, columns=columns) for point in shown_points(run))
-    missing = "" if run["front"] else "No point meets the limits; the nearest miss is shown. "
+    body = "".join(_front_row(point, chosen=chosen, columns=columns) for point in points)
+    missing = "" if run.front else "No point meets the limits; the nearest miss is shown. "
     return (
         f'<p class="lead">{missing}± is half of the 95 % interval. Points marked ≈ have overlapping intervals: '
         "the measurements do not tell them apart.</p>"
@@ -55,13 +55,12 @@ def front_table(run: Run, *, chosen: Point) -> str:
     )
 
 
-def outside_note(run: Run) -> str:
+def outside_note(run: RunOn) -> str:
     """Says how many measured points lie below the visible part of the charts; empty when none does."""
     formats, (bottom, _) = Formats.of(run), quality_range(run)
     sign = -1 if formats.lower_is_better else 1
     below = sum(
-        sign * point["quality"]["validation"] / formats.quality_scale < sign * bottom
-        for point in measured_points(run)
+        sign * point.quality.validation / formats.quality_scale < sign * bottom for point in run.points
     )
     if not below:
         return ""
@@ -71,14 +70,14 @@ def outside_note(run: Run) -> str:
 
 def failures(run: Run) -> str:
     """How many candidates failed where, and each of them with its reason; a sentence when none did."""
-    rows = run["failures"]
+    rows = run.failures
     if not rows:
         return '<section><h2>Failures</h2><p class="lead">No candidate failed.</p></section>'
-    counts = Counter(f"{row['stage']}: {row['kind']}" for row in rows)
+    counts = Counter(f"{row.stage}: {row.kind}" for row in rows)
     chips = "".join(f"<li>{escape(name)} <b>{count}</b></li>" for name, count in counts.most_common())
     body = "".join(
-        f"<tr>{_cell('trial', str(row['trial']))}{_cell('stage', row['stage'])}{_cell('kind', row['kind'])}"
-        f"{_cell('what happened', row['message'] + (' Tried again.' if row['retryable'] else ''))}</tr>"
+        f"<tr>{_cell('trial', str(row.trial))}{_cell('stage', row.stage)}{_cell('kind', row.kind)}"
+        f"{_cell('what happened', row.message + (' Tried again.' if row.retryable else ''))}</tr>"
         for row in rows[:SHOWN_FAILURES]
     )
     more = len(rows) - SHOWN_FAILURES
@@ -93,27 +92,27 @@ def failures(run: Run) -> str:
 def search_space(run: Run) -> str:
     """The channel groups with their levels, and what was left out and why."""
     groups = "".join(
-        f"<tr>{_cell('group', group['name'], code=True)}{_cell('channels', _levels(group))}"
-        f"{_cell('layers', ', '.join(group['layers']), code=True)}</tr>"
-        for group in run["groups"]
+        f"<tr>{_cell('group', group.name, code=True)}{_cell('channels', _levels(group))}"
+        f"{_cell('layers', ', '.join(group.layers), code=True)}</tr>"
+        for group in run.facts.groups
     )
     excluded = "".join(
-        f"<li><code>{escape(item['name'])}</code> {escape(item['reason'])}</li>" for item in run["excluded"]
+        f"<li><code>{escape(item.name)}</code> {escape(item.reason)}</li>" for item in run.facts.excluded
     )
     left_out = f'<h3>Left as they are</h3><ul class="plain">{excluded}</ul>' if excluded else ""
     return (
-        f"<section><h2>Search space</h2><details class=card><summary>{len(run['groups'])} channel groups, "
-        f"{len(run['layers'])} layers</summary><table class=space><thead><tr><th>group</th><th>channels</th>"
+        f"<section><h2>Search space</h2><details class=card><summary>{len(run.facts.groups)} channel groups, "
+        f"{len(run.facts.layers)} layers</summary><table class=space><thead><tr><th>group</th><th>channels</th>"
         f"<th>layers</th></tr></thead><tbody>{groups}</tbody></table>{left_out}</details></section>"
     )
 
 
-def environment(run: Run) -> str:
+def environment(run: RunOn) -> str:
     """Where it was measured and the command that repeats it."""
     facts = {
-        **run["environment"],
-        "profile": run["target"]["profile_fingerprint"],
-        "task digest": run["task"]["digest"],
+        **(run.target.environment.to_json() if run.target.environment else {}),
+        "profile": run.target.profile_fingerprint,
+        "task digest": run.task.digest,
     }
     rows = "".join(
         f"<div><dt>{escape(name.replace('_', ' '))}</dt><dd>{escape(_plain(value))}</dd></div>"
@@ -122,57 +121,48 @@ def environment(run: Run) -> str:
     title = "Predicted by" if prediction_note(run) else "Measured on"
     return (
         f'<section><h2>{title}</h2><div class="card"><dl class="facts">{rows}</dl>'
-        f"<h3>The same search again</h3><pre>{escape(run['command'])}</pre></div></section>"
+        f"<h3>The same search again</h3><pre>{escape(run.run.facts.command)}</pre></div></section>"
     )
 
 
-def _front_row(point: Point, run: Run, *, chosen: Point, columns: dict[str, str]) -> str:
+def _front_row(point: PointOn, *, chosen: PointOn, columns: Mapping[str, str]) -> str:
     cells = "".join(
         f'<td class="number {kind}" data-label="{escape(NARROW_LABELS.get(kind, columns[kind]))}">{cell}</td>'
-        for kind, cell in _front_cells(point, run).items()
+        for kind, cell in _front_cells(point).items()
         if kind in columns
     )
-    star = "<b>★</b> " if point["trial"] == chosen["trial"] else ""
-    others = same_text(point, run)
+    star = "<b>★</b> " if point.trial == chosen.trial else ""
+    others = same_text(point)
     same = f'<i title="intervals overlap">≈ {others}</i>' if others else ""
-    slow = (
-        '<em title="it computes less, but its latency is not clearly lower">not faster</em> '
-        if _not_faster(point)
-        else ""
-    )
-    name = f'<th scope="row"><button type="button">{star}{escape(label_of(point, run))}</button>{same} {slow}</th>'
-    return f'<tr data-trial="{point["trial"]}">{name}{cells}</tr>'
+    title = "it computes less, but its latency is not clearly lower"
+    slow = f'<em title="{title}">not faster</em> ' if is_not_faster(point) else ""
+    label = escape(label_of(point, point.view))
+    name = f'<th scope="row"><button type="button">{star}{label}</button>{same} {slow}</th>'
+    return f'<tr data-trial="{point.trial}">{name}{cells}</tr>'
 
 
-def _not_faster(point: Point) -> bool:
-    return any(warning.startswith("smaller, but not") for warning in point["warnings"])
-
-
-def _front_cells(point: Point, run: Run) -> dict[str, str]:
+def _front_cells(point: PointOn) -> dict[str, str]:
     """The HTML of each cell by column."""
-    formats, quality = Formats.of(run), point["quality"]
-    noisy = '<em title="the interval stayed wider than ±1 %">noisy</em> ' if is_noisy(point) else ""
+    formats, quality, latency = Formats.of(point.view), point.quality, point.latency
+    noisy = '<em title="the interval stayed wider than ±1 %">noisy</em> ' if is_noisy(latency) else ""
     return {
-        "quality": _spread(
-            formats.quality(quality["validation"]), formats.quality_spread(quality["interval"])
-        ),
-        "test": _spread(formats.quality(quality["test"]), formats.quality_spread(quality["test_interval"])),
-        "drop": escape(formats.drop(point["drop"])),
-        "latency": noisy + _spread(formats.seconds_of(point), spread_of(point)),
-        "times": _ratio(ratio_of(point), mark=mark_of(point)),
+        "quality": _spread(formats.quality(quality.validation), formats.quality_spread(quality.interval)),
+        "test": _spread(formats.quality(quality.test), formats.quality_spread(quality.test_interval)),
+        "drop": escape(formats.drop(point.drop)),
+        "latency": noisy + _spread(formats.seconds_of(point), spread_of(latency)),
+        "times": _ratio(latency.ratio, mark=mark_of(latency)),
         "size": escape(formats.size_of(point)),
-        "times-size": _ratio(size_ratio(point, run)),
-        "macs": escape(count_text(point["artifact"]["macs"])),
+        "times-size": _ratio(point.size_ratio),
+        "macs": escape(count_text(point.artifact.macs)),
         "bits": bits_text(point),
         "distilled": _distilled(point),
     }
 
 
-def _distilled(point: Point) -> str:
-    recovery, tuned = point["recipe"]["recovery"], point.get("finetuned")
-    if tuned:
-        return format_duration(tuned["seconds"])
-    return f"{recovery['steps']} steps" if recovery else MISSING
+def _distilled(point: PointOn) -> str:
+    if point.finetuned:
+        return format_duration(point.finetuned.seconds)
+    return f"{point.recipe.recovery.steps} steps" if point.recipe.recovery else MISSING
 
 
 def _spread(value: str, spread: str) -> str:
@@ -188,8 +178,8 @@ def _cell(label: str, text: str, *, code: bool = False) -> str:
     return f'<td data-label="{escape(label)}">{shown}</td>'
 
 
-def _levels(group: dict[str, Any]) -> str:
-    levels = [str(level) for level in group["levels"]]
+def _levels(group: GroupFacts) -> str:
+    levels = [str(level) for level in group.levels]
     return " ".join(levels if len(levels) <= 9 else [*levels[:4], "…", *levels[-4:]])
 
 

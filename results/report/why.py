@@ -3,16 +3,19 @@ can give.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from html import escape
-from typing import Any
 
 from ...profiles.units import format_duration
-from ..formats import Formats, Run, label_of, ratio_interval_of, ratio_of
-from ..pick import measured_points
-from ..why import why_json
-from ..why.layers import kl_text
-from ..why.spent import PRODUCTIVE
+from ..formats import Formats, label_of
+from ..records.latency import Latency
+from ..view import RunOn
+from ..why import Why
+from ..why.indistinguishable import Group
+from ..why.layers import RankedSlot, SensitiveLayers, kl_text
+from ..why.limits import Binding, MissReason
+from ..why.spent import PRODUCTIVE, TimeSpent
+from ..why.trust import PredictedLatencies, RungCorrelation
 
 SHOWN_SLOTS = 5
 SHOWN_GROUPS = 3
@@ -26,42 +29,45 @@ _OBJECTIVES = {
 }
 
 
-def why_section(run: Run) -> str:
+def why_section(run: RunOn) -> str:
     """The section of the page; empty when there is nothing to tell."""
-    why = why_json(run)
+    why = Why.of(run)
     cards = [
-        _limits_card(why["binding"], why["misses"], run),
-        _layers_card(why["sensitive"]),
-        _alike_card(why["indistinguishable"], run),
-        _time_card(why["time"]),
-        _trust_card(why["predicted_latency"], why["rungs"]),
+        _limits_card(why.binding, why.misses, run),
+        _layers_card(why.sensitive),
+        _alike_card(why.indistinguishable, run),
+        _time_card(why.time),
+        _trust_card(why.predicted_latency, why.rungs),
     ]
     if not any(cards):
         return ""
     return f'<section class="why" aria-label="Why"><h2>Why</h2><div class="answers">{"".join(cards)}</div></section>'
 
 
-def _limits_card(binding: Mapping[str, Any] | None, misses: Sequence[Mapping[str, Any]], run: Run) -> str:
+def _limits_card(binding: Binding | None, misses: Sequence[MissReason], run: RunOn) -> str:
     if binding is None:
         return ""
-    bars = _binding_bars(binding) if binding["objective"] else ""
-    listed = "".join(f"<li>{_marked(miss['text'])}</li>" for miss in misses)
-    heading = "Just outside the limits" if run["front"] else "The nearest misses"
+    bars = _binding_bars(binding, _OBJECTIVES[binding.objective]) if binding.objective else ""
+    listed = "".join(f"<li>{_marked(miss.text)}</li>" for miss in misses)
+    heading = "Just outside the limits" if run.front else "The nearest misses"
     outside = f"<h4>{heading}</h4><ul class=plain>{listed}</ul>" if listed else ""
-    return _card("What limits the result", f"<p>{_marked(binding['text'])}</p>{bars}{outside}")
+    return _card("What limits the result", f"<p>{_marked(binding.text)}</p>{bars}{outside}")
 
 
-def _binding_bars(binding: Mapping[str, Any]) -> str:
+def _binding_bars(binding: Binding, objective: str) -> str:
     """The objective with the limit and without it, as shares of the original's."""
     rows = "".join(
-        f'<li class="{kind}"><span>{label}</span>{_bar(binding[key])}<b>{100 * binding[key]:.0f} %</b></li>'
-        for kind, label, key in (("chosen", "with it", "now"), ("front", "without it", "without"))
+        f'<li class="{kind}"><span>{label}</span>{_bar(share)}<b>{100 * share:.0f} %</b></li>'
+        for kind, label, share in (
+            ("chosen", "with it", binding.now),
+            ("front", "without it", binding.without),
+        )
     )
-    whole = "the objective space" if binding["objective"] == "drop" else "the original's"
-    return f'<p class="note">{_OBJECTIVES[binding["objective"]]}, share of {whole}</p><ul class="bars">{rows}</ul>'
+    whole = "the objective space" if binding.objective == "drop" else "the original's"
+    return f'<p class="note">{objective}, share of {whole}</p><ul class="bars">{rows}</ul>'
 
 
-def _layers_card(sensitive: Mapping[str, Any] | None) -> str:
+def _layers_card(sensitive: SensitiveLayers | None) -> str:
     """Per kind of level the most sensitive slots; each kind has its own scale, or a removed block would
     flatten all the rest.
     """
@@ -69,32 +75,32 @@ def _layers_card(sensitive: Mapping[str, Any] | None) -> str:
         return ""
     columns = []
     for kind, title in KIND_TITLES.items():
-        rows = [row for row in sensitive["ranked"] if row["kind"] == kind]
+        rows = [row for row in sensitive.ranked if row.kind == kind]
         if rows:
-            most = rows[0]["loss"] or 1.0
+            most = rows[0].loss or 1.0
             bars = "".join(_layer_row(row, most) for row in rows[:SHOWN_SLOTS])
             more = f"<small> {SHOWN_SLOTS} of {len(rows)}</small>" if len(rows) > SHOWN_SLOTS else ""
             columns.append(f'<h4>{title}{more}</h4><ul class="bars sensitive">{bars}</ul>')
     note = "KL divergence to the original model with this one change (~: estimated from other levels); bars compare within a kind"
     note = f'<p class="note">{note}</p>'
-    return _card("The most sensitive layers", f"<p>{escape(sensitive['text'])}</p>{note}{''.join(columns)}")
+    return _card("The most sensitive layers", f"<p>{escape(sensitive.text)}</p>{note}{''.join(columns)}")
 
 
-def _layer_row(row: Mapping[str, Any], most: float) -> str:
-    name, words = escape(row["name"]), escape(row["words"])
-    loss = escape(kl_text(row["loss"], measured=row["measured"]))
+def _layer_row(row: RankedSlot, most: float) -> str:
+    name, words = escape(row.name), escape(row.words)
+    loss = escape(kl_text(row.loss, measured=row.measured))
     return (
-        f'<li title="{name} {words}"><span><code>{name}</code> <small>{words}</small></span>{_bar(row["loss"] / most)}'
+        f'<li title="{name} {words}"><span><code>{name}</code> <small>{words}</small></span>{_bar(row.loss / most)}'
         f"<b>{loss}</b></li>"
     )
 
 
-def _alike_card(groups: Sequence[Mapping[str, Any]], run: Run) -> str:
+def _alike_card(groups: Sequence[Group], run: RunOn) -> str:
     """The latency intervals of each group's points on one axis, which is what makes them a group."""
     if not groups:
         return ""
-    shown = sorted(groups, key=lambda group: -len(group["trials"]))[:SHOWN_GROUPS]
-    parts = [f"<p>{escape(group['text'])}</p>{_strips(group, run)}" for group in shown]
+    shown = sorted(groups, key=lambda group: -len(group.trials))[:SHOWN_GROUPS]
+    parts = [f"<p>{escape(group.text)}</p>{_strips(group, run)}" for group in shown]
     rest = len(groups) - len(shown)
     more = (
         f'<p class="note">{rest} more such group{"s" if rest > 1 else ""}; the table marks every pair with ≈.</p>'
@@ -105,19 +111,21 @@ def _alike_card(groups: Sequence[Mapping[str, Any]], run: Run) -> str:
     return _card("Cannot be told apart", "".join(parts) + more + note)
 
 
-def _strips(group: Mapping[str, Any], run: Run) -> str:
-    points = {point["trial"]: point for point in measured_points(run)}
-    members = [points[trial] for trial in group["trials"]][:SHOWN_MEMBERS]
-    intervals = {
-        point["trial"]: interval for point in members if (interval := ratio_interval_of(point)) is not None
-    }
-    start, end = min(low for low, _ in intervals.values()), max(high for _, high in intervals.values())
+def _strips(group: Group, run: RunOn) -> str:
+    points = {point.trial: point for point in run.front}
+    measured = [
+        (point, point.latency)
+        for point in (points[trial] for trial in group.trials[:SHOWN_MEMBERS])
+        if isinstance(point.latency, Latency)
+    ]
+    start = min(latency.ratio_interval[0] for _, latency in measured)
+    end = max(latency.ratio_interval[1] for _, latency in measured)
     width, formats, rows = (end - start) or 1.0, Formats.of(run), []
-    for point in members:
-        low, high = intervals[point["trial"]]
+    for point, latency in measured:
+        low, high = latency.ratio_interval
         place = f"left:{100 * (low - start) / width:.1f}%;width:{100 * (high - low) / width:.1f}%"
-        middle = f"left:{100 * (ratio_of(point) - start) / width:.1f}%"
-        numbers = f"{formats.size_of(point)}, {formats.drop(point['drop'])}"
+        middle = f"left:{100 * (latency.ratio - start) / width:.1f}%"
+        numbers = f"{formats.size_of(point)}, {formats.drop(point.drop)}"
         rows.append(
             f'<li><span>{escape(label_of(point, run))}</span><div class="strip"><i style="{place}"></i>'
             f'<s style="{middle}"></s></div><b>{escape(numbers)}</b></li>'
@@ -125,15 +133,13 @@ def _strips(group: Mapping[str, Any], run: Run) -> str:
     return f'<ul class="bars strips">{"".join(rows)}</ul>'
 
 
-def _time_card(spent: Mapping[str, Any] | None) -> str:
+def _time_card(spent: TimeSpent | None) -> str:
     """One stacked bar: blue is what improves or judges a candidate, grey what that needs."""
     if spent is None:
         return ""
-    seconds, total = spent["seconds"], spent["total_s"]
-    names = [
-        *(name for name in PRODUCTIVE if name in seconds),
-        *(name for name in seconds if name not in PRODUCTIVE),
-    ]
+    seconds, total = spent.seconds, spent.total_s
+    names = [name for name in PRODUCTIVE if name in seconds]
+    names += [name for name in seconds if name not in PRODUCTIVE]
     shades = dict(zip(names, _shades(names), strict=True))
     parts = "".join(
         f'<i class="{shades[name]}" style="width:{100 * seconds[name] / total:.2f}%" title="{escape(name)}"></i>'
@@ -146,7 +152,7 @@ def _time_card(spent: Mapping[str, Any] | None) -> str:
     )
     return _card(
         "Where the time went",
-        f'<p>{escape(spent["text"])}</p><div class="stack">{parts}</div><ul class="spent">{rows}</ul>',
+        f'<p>{escape(spent.text)}</p><div class="stack">{parts}</div><ul class="spent">{rows}</ul>',
     )
 
 
@@ -158,11 +164,11 @@ def _shades(names: Sequence[str]) -> list[str]:
     return [f"work{i + 1}" if i < works else f"rest{min(5, i - works + 1)}" for i in range(len(names))]
 
 
-def _trust_card(predicted: Mapping[str, Any] | None, rungs: Sequence[Mapping[str, Any]]) -> str:
-    answers = [*([predicted] if predicted else []), *rungs]
-    if not answers:
+def _trust_card(predicted: PredictedLatencies | None, rungs: Sequence[RungCorrelation]) -> str:
+    texts = [*([predicted.text] if predicted else []), *(rung.text for rung in rungs)]
+    if not texts:
         return ""
-    listed = "".join(f"<li>{escape(answer['text'])}</li>" for answer in answers)
+    listed = "".join(f"<li>{escape(text)}</li>" for text in texts)
     return _card("How good the predictions were", f"<ul class=plain>{listed}</ul>")
 
 

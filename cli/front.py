@@ -1,0 +1,89 @@
+"""The commands `front` and `report`: what a run found, as tables, JSON, CSV and a page."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..errors import InputError
+from .support import Json, RunPath, TargetOfRun, errors
+
+if TYPE_CHECKING:
+    from ..results.records.run import Run
+
+
+def front(
+    run: RunPath,
+    *,
+    target: TargetOfRun = None,
+    as_json: Json = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV to stdout.")] = False,
+) -> None:
+    """Show the front of a run as a table, every number with its spread; of several targets the joint front
+    and each one's own.
+    """
+    with errors():
+        from ..results.run_directory import read_run
+        from ..results.view import RunOn
+
+        if as_json and as_csv:
+            raise InputError("--json and --csv exclude each other: give one of the two.")
+        content = read_run(run)
+        content = RunOn.of(content, target).run if target else content
+        print_front(content, as_json=as_json, as_csv=as_csv)
+
+
+def report(
+    run: RunPath,
+    *,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The HTML file; RUN/report.html if not given.")
+    ] = None,
+) -> None:
+    """Write the report of a run: one HTML file that needs no network."""
+    with errors():
+        from ..results.report import write_report
+        from ..results.run_directory import read_run
+
+        path = out or run / "report.html"
+        write_report(read_run(run), path)
+        print(path)
+
+
+def print_front(run: "Run", *, as_json: bool, as_csv: bool = False) -> None:
+    """Prints the front to stdout; as tables for a person, with why it came out so."""
+    from ..results.table_files import front_csv, front_json
+
+    if as_json:
+        print(front_json(run))
+    elif as_csv:
+        print(front_csv(run), end="")
+    else:
+        _print_tables(run)
+
+
+def _print_tables(run: "Run") -> None:
+    """Of several targets the front of all, then each one's own; what holds on all is said once, at the end."""
+    from rich.console import Console
+
+    from ..results.table import front_table
+    from ..results.view import views_of
+    from ..results.why import why_lines
+
+    console = Console(width=None if sys.stdout.isatty() else 140, highlight=False)
+    views = views_of(run)
+    lines = [why_lines(view) for view in views]
+    everywhere: list[str] = []
+    if len(views) > 1:
+        console.print(front_table(run))
+        everywhere = [line for line in lines[0] if all(line in other for other in lines)]
+    for view, view_lines in zip(views, lines, strict=True):
+        if len(views) > 1:
+            console.print(f"\n{view.target.name}")
+        console.print(front_table(view.run))
+        for line in view_lines:
+            if line not in everywhere:
+                console.print(line, markup=False)
+    if everywhere:
+        console.print("\non all targets", *everywhere, sep="\n", markup=False)
