@@ -17,13 +17,13 @@ Flow
 
 Reading order
     rung_search.py        RungSearch: what is done next
-    tables.py             FrontTables: sensitivities, latency tables and the sampler, corrected by measurements
+    tables.py             FrontTables: sensitivities, latency tables, the sampler; measurements correct them
     promotion.py          who goes up, how well rungs agree, what a recovery is expected to leave of a drop
     pool.py               Pool: the candidates of r0, kept in r0.jsonl
     sensitivity.py        the KL of every level alone
     latency_tables.py     LatencyTables: opens and calibrates the table of every target
     recoveries.py         which candidates to train, and for how long
-    recovery_process.py   the process in which they are trained
+    recovery_process.py   the process that trains them
 
-What it does not know: how a candidate is built and measured (../evaluation), and how it is stored (../study.py).
+What it does not know: how a candidate is built and measured (../evaluation) or stored (../study.py).
 """
