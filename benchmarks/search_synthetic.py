@@ -183,7 +183,9 @@ def compare(results: dict[str, list[dict[str, float]]]) -> dict[str, float]:
     """Ratios of the medians of `front` to the best naive sampler and to dynamic programming alone, with the
     paired least.
     """
-    medians = {name: float(np.median([run["hypervolume"] for run in runs])) for name, runs in results.items()}
+    medians: dict[str, float] = {}
+    for name, runs in results.items():
+        medians[name] = float(np.median([run["hypervolume"] for run in runs]))
     ratios: dict[str, float] = {}
     naive = [medians[name] for name in NAIVE if name in medians]
     if "front" in medians and naive:

@@ -67,8 +67,8 @@ class LatencyPredictor:
         self._rows: list[np.ndarray] = []
         self._measured: list[tuple[float, float, float]] = []  # ratio, half-width, time
         self._before: list[tuple[float, float]] = []
-        for item in table.observations(self.structure):
-            self._take(item.candidate, item.ratio, item.half_width, item.at)
+        for observation in table.observations(self.structure):
+            self._take(observation.candidate, observation.ratio, observation.half_width, observation.at)
 
     @property
     def count(self) -> int:
@@ -100,7 +100,8 @@ class LatencyPredictor:
         it never was.
         """
         observations = self.table.observations(self.structure)
-        times = [item.reference_s for item in observations if item.reference_s is not None]
+        references = (observation.reference_s for observation in observations)
+        times = [reference_s for reference_s in references if reference_s is not None]
         return statistics.median(times[-NEWEST:]) if times else None
 
     def learn(
@@ -230,7 +231,7 @@ def _costs_on(predictor: LatencyPredictor, original_bytes: int | None) -> list[t
 def structure_digest(network: Network, batch: int) -> str:
     """SHA-256 of what decides a model's latency: its layers in order, its blocks, the batch size."""
     layers = [
-        [item.name, item.kind, list(item.weight_shape), item.macs, item.uses] for item in network.layers
+        [layer.name, layer.kind, list(layer.weight_shape), layer.macs, layer.uses] for layer in network.layers
     ]
     return digest_of([layers, [[block.name, list(block.layers)] for block in network.blocks], batch])
 
@@ -274,8 +275,9 @@ def _transferred(
     """
     mean, deviation = (array.copy() for array in guess)
     shared = np.array([name in coefficients for name in names])
-    theirs = np.array([coefficients[name].mean if name in coefficients else 0.0 for name in names])
-    their_spread = np.array([coefficients[name].deviation if name in coefficients else 0.0 for name in names])
+    nothing = Coefficient(mean=0.0, deviation=0.0)
+    theirs = np.array([coefficients.get(name, nothing).mean for name in names])
+    their_spread = np.array([coefficients.get(name, nothing).deviation for name in names])
     used = original[: len(names)]
     share, predicted = 1 - float(used[~shared] @ mean[~shared]), float(used @ theirs)
     if not (math.isfinite(predicted) and predicted > 0 and share > 0):

@@ -81,7 +81,7 @@ class TableModel:
         table, structure = self.predictor.table, self.predictor.structure
         coefficients = table.coefficients(structure) or {}
         of_others = {name: asdict(coefficient) for name, coefficient in coefficients.items()}
-        observations = [asdict(item) for item in table.observations(structure)]
+        observations = [asdict(observation) for observation in table.observations(structure)]
         return ["table", dict(table.device), observations, of_others]
 
     @cached_property
@@ -90,15 +90,15 @@ class TableModel:
         predictor, pairs = self.predictor, []
         replayed = LatencyPredictor(predictor.network, predictor.space, LatencyTable(), batch=predictor.batch)
         observations = predictor.table.observations(predictor.structure)
-        for number, item in enumerate(observations):
+        for number, observation in enumerate(observations):
             try:
-                recipe = Recipe.from_json(item.candidate)
+                recipe = Recipe.from_json(observation.candidate)
                 predicted = replayed.ratio(recipe)
             except (ValueError, KeyError, TypeError, AttributeError):  # of a profile with other levels
                 continue
             if number >= max(FEWEST, len(observations) - JUDGED):
-                pairs.append((predicted, item.ratio))
-            replayed.learn(recipe, item.ratio, item.half_width)
+                pairs.append((predicted, observation.ratio))
+            replayed.learn(recipe, observation.ratio, observation.half_width)
         return PredictionError.of(*zip(*pairs, strict=True)).median if pairs else None
 
     def seconds(self, recipe: Recipe) -> float:

@@ -261,27 +261,27 @@ class _Reader:
         At the end of a residual block stands a sum, whose other operand is what the block's first layer
         reads.
         """
-        blocks = {name for item in (layer, other) for name in self.blocks_of[item.name]}
+        blocks = {*self.blocks_of[layer.name], *self.blocks_of[other.name]}
         if blocks & jumped:
             return None  # the layer before it is there whenever this one is
         first = self.summed.get(layer.name)
-        layers = [item for item in (layer.name, other.name, first) if f"precision/{item}" in self.index]
+        ends = [name for name in (layer.name, other.name, first) if name is not None]
+        layers = [name for name in ends if f"precision/{name}" in self.index]
         if not layers:
             return None
         parameters = {f"skip/{name}" for name in blocks | jumped} | {f"precision/{name}" for name in layers}
         scope = tuple(sorted(self.index[name] for name in parameters))
         grids, shape = self._grids(scope), tuple(self.slots[slot].levels for slot in scope)
         there = self._there(grids, shape, blocks, jumped)
-        ends = [item for item in (layer.name, other.name, first) if item is not None]
         codes, count = np.zeros(shape, int), len(self.classes)
-        for item in ends:
-            codes = codes * count + self._class_of(item, grids, shape)
+        for name in ends:
+            codes = codes * count + self._class_of(name, grids, shape)
         elements = 1e-4 * output_elements(layer)
         meetings = itertools.product(self.classes, repeat=len(ends))
-        rows = [
-            boundary_features(before, after, other_operand[0] if other_operand else None, elements)
-            for before, after, *other_operand in meetings
-        ]
+        rows = []
+        for before, after, *other_operand in meetings:
+            operand = other_operand[0] if other_operand else None
+            rows.append(boundary_features(before, after, operand, elements))
         states = np.where(there, 1 + codes, 0)
         name = f"{layer.name} > {other.name}"
         return self._part(name, scope, states=states, rows=[{}, *rows], sizes=[0] * (1 + len(rows)))

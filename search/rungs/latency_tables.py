@@ -83,7 +83,7 @@ class LatencyTables:
             )
 
     def _measure(self, predictor: LatencyPredictor, target: Target, left_s: Callable[[], float]) -> None:
-        compressor, timing = self.compressor, TIMING.with_batch(self.evaluator.timing.batch)
+        compressor, timing = self.compressor, TIMING.with_batch(self.batch)
         with ShapeModels(
             compressor.task, compressor.network, target, timing=timing, cache_dir=compressor.cache_dir
         ) as candidates:

@@ -53,7 +53,7 @@ def rank_correlation(pairs: Sequence[tuple[float, float]]) -> float | None:
     """
     if len(pairs) < LEAST_PAIRS:
         return None
-    first, second = (_ranks([pair[side] for pair in pairs]) for side in (0, 1))
+    first, second = map(_ranks, zip(*pairs, strict=True))
     if first.std() == 0 or second.std() == 0:
         return None
     return float(np.corrcoef(first, second)[0, 1])

@@ -282,7 +282,7 @@ def _original_bytes(run: Run, target: str) -> int:
 def level_labels(space: SearchSpace) -> dict[str, list[str]]:
     """By trial parameter, what each level is called: `16`, `int4`, `24` (a rank), `removed`."""
     labels = {f"skip/{name}": ["kept", "removed"] for name in space.blocks}
-    labels |= {f"keep/{group.name}": [str(level) for level in group.levels] for group in space.groups}
+    labels |= {f"keep/{group.name}": [*map(str, group.levels)] for group in space.groups}
     labels |= {f"precision/{name}": list(choices) for name, choices in space.precisions.items()}
     return labels | {f"rank/{name}": [*map(str, ranks), "whole"] for name, ranks in space.ranks.items()}
 

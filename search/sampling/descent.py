@@ -35,7 +35,7 @@ class Descent:
         for term in problem.terms:
             stacked = np.concatenate([term.latency, term.size])
             for axis, slot in enumerate(term.scope):
-                others = tuple(item for item in term.scope if item != slot)
+                others = tuple(other for other in term.scope if other != slot)
                 self._mentions[slot].append(
                     _Mention(others, np.ascontiguousarray(np.moveaxis(stacked, 1 + axis, -1)))
                 )

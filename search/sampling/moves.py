@@ -89,7 +89,7 @@ class Costs:
     def _add_losses(self, table: np.ndarray, levels: Sequence[int], losses: Sequence[np.ndarray]) -> None:
         """Adds the loss of every single change to slots × levels."""
         slots = self._problem.slots
-        closed = [sum(levels[gate] == level for gate, level in slot.gates) for slot in slots]
+        closed = [slot.closed_gates(levels) for slot in slots]
         for slot, loss in enumerate(losses):
             if not closed[slot]:
                 table[slot, : len(loss)] += loss - loss[levels[slot]]

@@ -70,7 +70,8 @@ class Solver:
         self._owned: list[tuple[int, _Table, tuple[list[int], np.ndarray | float]]] = []
         self._constant, self._buckets = self._compile(order)
         self._descent = Descent(problem)
-        self._width = max((int(np.prod([self._shape[s] for s in b.scope])) for b in self._buckets), default=1)
+        widths = [_width(bucket.scope, self._shape) for bucket in self._buckets]
+        self._width = int(max(widths, default=1))
 
     def minimize(
         self, losses: Losses, weights: np.ndarray, *, starts: int = 2, rng: np.random.Generator | None = None
@@ -191,27 +192,28 @@ class Solver:
         opened: np.ndarray | float = 1.0
         for gate, level in self.problem.slots[position].gates:
             mask = np.arange(self._shape[gate]) != level
-            opened = opened * mask.reshape([-1 if slot == gate else 1 for slot in slots])
-        return [-1 if slot == position else 1 for slot in slots], opened
+            opened = opened * mask.reshape(_along(gate, slots))
+        return _along(position, slots), opened
+
+
+def _along(axis_slot: int, slots: Sequence[int]) -> list[int]:
+    """The shape of an array over one slot's levels that broadcasts over a table of these slots."""
+    return [-1 if slot == axis_slot else 1 for slot in slots]
 
 
 def additive_loss(problem: LevelProblem, losses: Losses, levels: Levels) -> float:
     """The sum of the losses of the slots that are not behind a closed gate."""
-    return float(
-        sum(
-            losses[position][levels[position]]
-            for position, slot in enumerate(problem.slots)
-            if not any(levels[gate] == level for gate, level in slot.gates)
-        )
-    )
+    pairs = enumerate(problem.slots)
+    opened = [position for position, slot in pairs if not slot.closed_gates(levels)]
+    return float(sum(losses[position][levels[position]] for position in opened))
 
 
 def _scopes(problem: LevelProblem) -> list[tuple[int, ...]]:
     """The scope of every term, then of every slot's loss: the slot and its gates."""
-    of_losses = [
-        tuple(dict.fromkeys((position, *(gate for gate, _ in slot.gates))))
-        for position, slot in enumerate(problem.slots)
-    ]
+    of_losses = []
+    for position, slot in enumerate(problem.slots):
+        gates = [gate for gate, _ in slot.gates]
+        of_losses.append(tuple(dict.fromkeys((position, *gates))))
     return [*(term.scope for term in problem.terms), *of_losses]
 
 

@@ -29,6 +29,10 @@ class Slot:
     original: int
     gates: tuple[tuple[int, int], ...] = ()
 
+    def closed_gates(self, levels: Sequence[int]) -> int:
+        """How many of the gates are closed at these levels of all slots."""
+        return sum(levels[gate] == level for gate, level in self.gates)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Term:
@@ -90,10 +94,8 @@ class LevelProblem:
 
     def canonical(self, levels: Levels) -> Levels:
         """The same candidate with the irrelevant levels (those behind a closed gate) at the original's."""
-        return tuple(
-            slot.original if any(levels[gate] == level for gate, level in slot.gates) else levels[position]
-            for position, slot in enumerate(self.slots)
-        )
+        pairs = zip(self.slots, levels, strict=True)
+        return tuple(slot.original if slot.closed_gates(levels) else level for slot, level in pairs)
 
     @cached_property
     def gates(self) -> tuple[tuple[int, int], ...]:
