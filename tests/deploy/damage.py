@@ -47,7 +47,10 @@ def text_of(value: dict[str, Any]) -> str:
 
 
 def without_nulls(value: Any) -> Any:
-    """The value without entries that are null, which say the same as missing ones."""
+    """The value without entries that say the same when they are missing: null, and `emulated` false."""
     if isinstance(value, dict):
-        return {key: without_nulls(inner) for key, inner in value.items() if inner is not None}
+        stated = {key: inner for key, inner in value.items() if inner is not None}
+        return {
+            key: without_nulls(inner) for key, inner in stated.items() if (key, inner) != ("emulated", False)
+        }
     return [without_nulls(inner) for inner in value] if isinstance(value, list) else value

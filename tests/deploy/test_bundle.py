@@ -7,45 +7,35 @@ import venv
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
 from autocompress.deploy.bundle import write_bundle
 from autocompress.deploy.packed import pack, unpack
 from autocompress.errors import InputError, RunDirectoryError
 from autocompress.files import digest_of_file
-from autocompress.tests.results.sample_run import sample_run
-from onnx import TensorProto, helper, numpy_helper
-
-WEIGHT = np.arange(12, dtype=np.float32).reshape(4, 3)
+from autocompress.results.view import RunOn
+from autocompress.tests.deploy.small_run import PREDICTION, small_run, target
 
 
 @pytest.fixture
-def artifact(tmp_path):
-    """y = x · WEIGHT, with a dynamic batch."""
-    graph = helper.make_graph(
-        [helper.make_node("MatMul", ["x", "w"], ["y"])],
-        "linear",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 4])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 3])],
-        [numpy_helper.from_array(WEIGHT, "w")],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
-    path = tmp_path / "artifact.onnx"
-    onnx.save(model, path)
-    return path
+def point(tmp_path):
+    """The original model of a run, y = x · w, as a point."""
+    return RunOn.of(small_run(tmp_path / "run"), "cpu").baseline
 
 
 @pytest.fixture
-def run(artifact):
-    run = sample_run()
-    run["front"][0]["artifact"]["digest"] = digest_of_file(artifact)
-    return run
+def other(point):
+    return point.view.points[1]
 
 
 @pytest.fixture
-def bundle(run, artifact, tmp_path):
+def artifact(point, tmp_path):
+    return tmp_path / "run" / point.artifact.file
+
+
+@pytest.fixture
+def bundle(point, artifact, tmp_path):
     out = tmp_path / "deep" / "bundle"
-    write_bundle(run["front"][0], run, artifact, out)
+    write_bundle(point, artifact, out)
     return out
 
 
@@ -78,16 +68,40 @@ def test_the_bundle_holds_the_measured_file_and_its_checksums(bundle, artifact):
     assert list(bundle.parent.iterdir()) == [bundle]
 
 
-def test_the_manifest_says_what_the_model_takes_gives_and_measured(bundle, run):
-    manifest, point = json.loads((bundle / "manifest.json").read_text()), run["front"][0]
+def test_the_manifest_says_what_the_model_takes_gives_and_measured(bundle, point):
+    manifest, run = json.loads((bundle / "manifest.json").read_text()), point.view
     assert manifest["inputs"] == [{"name": "x", "shape": ["batch", 4], "dtype": "float32"}]
     assert manifest["outputs"] == [{"name": "y", "shape": ["batch", 3], "dtype": "float32"}]
-    assert manifest["recipe"] == point["recipe"]
-    assert manifest["metrics"]["quality"]["interval"] == point["quality"]["interval"]
-    assert manifest["metrics"]["latency"]["interval_s"] == point["latency"]["interval_s"]
-    assert manifest["preprocessing"] == run["task"]["preprocessing"]
-    assert manifest["environment"] == run["environment"]
-    assert manifest["reproduce"] == {"command": run["command"], "trial": point["trial"]}
+    assert manifest["recipe"] == point.recipe.to_json()
+    assert tuple(manifest["metrics"]["quality"]["interval"]) == point.quality.interval
+    assert tuple(manifest["metrics"]["latency"]["interval_s"]) == point.latency.interval_s
+    assert manifest["metrics"]["latency"]["original_s"] == run.baseline.latency.latency_s
+    assert manifest["preprocessing"] == run.task.preprocessing
+    assert manifest["environment"] == json.loads(json.dumps(run.target.environment.to_json()))
+    assert manifest["reproduce"] == {"command": run.run.facts.command, "trial": point.trial}
+
+
+def test_the_keys_of_a_manifest_stay_as_they_are(bundle):
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    assert list(manifest) == [
+        *("schema_version", "name", "model", "inputs", "outputs", "preprocessing", "session", "metrics"),
+        *("recipe", "layers", "layer_times", "warnings", "task", "target", "environment", "reproduce"),
+    ]
+    assert list(manifest["metrics"]) == ["quality", "latency", "size", "indistinguishable_from"]
+    assert list(manifest["target"]) == [
+        *("name", "profile_fingerprint", "threads", "runtime", "runtime_options", "batch")
+    ]
+
+
+def test_the_manifest_of_a_predicted_point_says_so(tmp_path):
+    run = small_run(tmp_path / "run", target(prediction=PREDICTION))
+    point = RunOn.of(run, "cpu").points[1]
+    write_bundle(point, tmp_path / "run" / point.artifact.file, tmp_path / "bundle")
+    manifest = json.loads((tmp_path / "bundle/manifest.json").read_text())
+    assert manifest["target"]["predicted"]["source"] == PREDICTION.source
+    assert set(manifest["metrics"]["latency"]) == {
+        *("predicted_s", "predicted_ratio", "source", "error", "original_predicted_s")
+    }
 
 
 def test_run_py_needs_only_onnxruntime_and_numpy(bundle, bare_python, tmp_path):
@@ -117,9 +131,9 @@ def test_run_py_runs_on_random_inputs_without_files_and_refuses_too_many(bundle,
 
 
 @pytest.fixture
-def packed(run, artifact, tmp_path):
+def packed(point, artifact, tmp_path):
     out = tmp_path / "packed"
-    assert write_bundle(run["front"][0], run, artifact, out, packed=True) == out / "model.packed"
+    assert write_bundle(point, artifact, out, packed=True) == out / "model.packed"
     return out
 
 
@@ -162,34 +176,34 @@ def test_run_py_refuses_a_packed_model_that_is_not_the_one_that_was_measured(
     assert "Traceback" not in done.stderr
 
 
-def test_an_existing_directory_with_something_in_it_is_left_alone(bundle, run, artifact):
+def test_an_existing_directory_with_something_in_it_is_left_alone(bundle, other, artifact):
     before = digest_of_file(bundle / "manifest.json")
     with pytest.raises(InputError, match="is not an empty directory"):
-        write_bundle(run["front"][1], run, artifact, bundle)
+        write_bundle(other, artifact, bundle)
     assert digest_of_file(bundle / "manifest.json") == before
 
 
-def test_an_empty_directory_may_be_filled_but_a_file_not_replaced(run, artifact, tmp_path):
+def test_an_empty_directory_may_be_filled_but_a_file_not_replaced(point, artifact, tmp_path):
     (tmp_path / "empty").mkdir()
-    write_bundle(run["front"][0], run, artifact, tmp_path / "empty")
+    write_bundle(point, artifact, tmp_path / "empty")
     assert (tmp_path / "empty/run.py").exists()
     with pytest.raises(InputError, match="is not an empty directory"):
-        write_bundle(run["front"][0], run, artifact, artifact)
+        write_bundle(point, artifact, artifact)
 
 
-def test_a_file_that_is_not_the_measured_one_is_refused(run, artifact, tmp_path):
+def test_a_file_that_is_not_the_measured_one_is_refused(point, other, artifact, tmp_path):
     with pytest.raises(RunDirectoryError, match="is not the file that was measured"):
-        write_bundle(run["front"][1], run, artifact, tmp_path / "out")
+        write_bundle(other, artifact, tmp_path / "out")
     with pytest.raises(RunDirectoryError, match="is gone"):
-        write_bundle(run["front"][0], run, tmp_path / "no.onnx", tmp_path / "out")
+        write_bundle(point, tmp_path / "no.onnx", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
-def test_a_bundle_that_cannot_be_written_leaves_nothing(run, artifact, tmp_path, monkeypatch):
+def test_a_bundle_that_cannot_be_written_leaves_nothing(point, artifact, tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("shutil.copyfile", full)
     with pytest.raises(InputError, match="No space left on device"):
-        write_bundle(run["front"][0], run, artifact, tmp_path / "out/bundle")
+        write_bundle(point, artifact, tmp_path / "out/bundle")
     assert list((tmp_path / "out").iterdir()) == []

@@ -2,13 +2,15 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from autocompress.deploy.bundle import write_bundle
 from autocompress.files import digest_of_file
-from autocompress.tests.results.sample_run import sample_run
+from autocompress.results.view import RunOn
+from autocompress.tests.deploy.small_run import small_run, target
 from autocompress.tests.targets import models
 from autocompress.tests.targets.gpu import fake_driver, kept_engines, use_fake_gpu
 
@@ -17,11 +19,11 @@ from autocompress.tests.targets.gpu import fake_driver, kept_engines, use_fake_g
 def bundle(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
     """The bundle of y = 3 x; packed if the test's parameter says so."""
     artifact = models.linear(tmp_path / "artifact.onnx", width=4, scale=3.0)
-    run = sample_run()
-    run["front"][0]["artifact"]["digest"] = digest_of_file(artifact)
-    run["target"] |= {"name": "gpu", "runtime": "tensorrt", "runtime_options": {}}
+    point = RunOn.of(small_run(tmp_path / "run", target("gpu", runtime="tensorrt")), "gpu").points[1]
+    facts = replace(point.artifact, digest=digest_of_file(artifact))
+    point = replace(point, measured=replace(point.measured, artifact=facts))
     out = tmp_path / "bundle"
-    write_bundle(run["front"][0], run, artifact, out, packed=getattr(request, "param", False))
+    write_bundle(point, artifact, out, packed=getattr(request, "param", False))
     return out
 
 
