@@ -78,8 +78,10 @@ class LatencyTables:
         except StageError as error:
             if is_away(error) and not patient:
                 self.evaluator.availability.gone(target, str(error))
+            of_several = "" if patient else f" of '{target}'"
             trials.note(
-                f"Note: the latency table could not be made ({error}); measured candidates will teach it."
+                f"Note: the latency table{of_several} could not be made ({error}); "
+                "measured candidates will teach it."
             )
 
     def _measure(self, predictor: LatencyPredictor, target: Target, left_s: Callable[[], float]) -> None:

@@ -3,11 +3,15 @@
 import numpy as np
 import optuna
 import pytest
+from autocompress.compress.recipe import Recipe
+from autocompress.profiles import PredictedLatency
+from autocompress.results.records.latency import Predicted
+from autocompress.results.records.point import ArtifactFacts, Measured, Point, Quality
 from autocompress.search.sampling.losses import LossTable
 from autocompress.search.sampling.proposals import Proposer
 from autocompress.search.sampling.sampler import FrontSampler
-from autocompress.search.study import Correction, SearchStudy
-from autocompress.tests.search.fakes import evaluation
+from autocompress.search.state import Objectives
+from autocompress.search.study import SearchStudy
 from autocompress.tests.search.sampling.problems import chain
 from optuna.trial import TrialState
 
@@ -79,10 +83,17 @@ def test_the_sampler_of_a_running_search_hears_of_a_correction(tmp_path):
     study.use_sampler(made)
     trial = study.ask()
     suggest(trial)
-    study.store(trial, evaluation(0))
-    study.finish(trial, values=[0.1, 0.5, 0.3], constraints={})
-    study.correct([Correction(evaluation=evaluation(0), values=(0.4, 0.5, 0.9), constraints={})])
-    assert made.proposer(study._study)._observations.measured().tolist() == [[0.4, 0.5, 0.9]]
+    outcome = Measured(
+        artifact=ArtifactFacts(file="a.onnx", digest="d", size_bytes=1, macs=1, parameters=1),
+        quality=Quality(validation=0.9),
+        drop=0.0,
+        latency=Predicted(latency=PredictedLatency(seconds=1e-3, source="a test"), ratio=1.0),
+    )
+    point = Point(trial=0, recipe=Recipe(), outcomes={"cpu": outcome})
+    study.store(trial, point)
+    study.finish(trial, Objectives(values=(0.1, 0.5, 0.3), constraints={}))
+    study.correct([(point, Objectives(values=(0.4, 0.5, 0.9), constraints={}))])
+    assert made.proposer(study)._observations.measured().tolist() == [[0.4, 0.5, 0.9]]
 
 
 def test_an_enqueued_trial_keeps_its_parameters_and_takes_no_proposal():
