@@ -5,20 +5,21 @@ joins the run.
 import io
 import shutil
 import textwrap
+from dataclasses import replace
 
 import onnx
 import pytest
 from autocompress.cli.app import app
 from autocompress.compress.compressor import Compressor
-from autocompress.deploy.finetune import _evaluation_of, finetune
+from autocompress.deploy.finetune import finetune
 from autocompress.errors import InputError, RunDirectoryError
 from autocompress.files import digest_of_file
-from autocompress.results.finetuned import with_finetuned
 from autocompress.results.formats import label_of
-from autocompress.results.pick import measured_points
-from autocompress.results.run_directory import read_run
-from autocompress.results.table import front_json, front_table
-from autocompress.results.views import run_on
+from autocompress.results.records.point import FineTuned, Point
+from autocompress.results.records.run import Run
+from autocompress.results.run_directory import read_run, write_finetuned, write_run
+from autocompress.results.table import front_table
+from autocompress.results.table_files import front_json
 from autocompress.search.prepare import open_search, prepare
 from autocompress.search.request import SearchRequest
 from autocompress.search.session.progress import QuietProgress
@@ -63,20 +64,20 @@ def run_path(finished, tmp_path):
 
 def tuned_of(path, *, trial=1, seconds=1.0):
     run = read_run(path)
-    point = next(p for p in measured_points(run) if p["trial"] == trial)
-    return finetune(path, run, point, seconds=seconds, progress=QuietProgress())
+    return finetune(path, run, run.point(trial), seconds=seconds, progress=QuietProgress())
 
 
 def test_a_fine_tuned_point_is_measured_scored_and_joins_the_run(run_path):
-    tuned, before = tuned_of(run_path), read_run(run_path)
-    file = run_path / tuned["artifact"]["file"]
-    assert digest_of_file(file) == tuned["artifact"]["digest"] and onnx.load(file).graph.node
-    assert tuned["finetuned"] == {"of": 1, "seconds": 1.0} and tuned["trial"] == -1
-    assert tuned["quality"]["test"] is not None and tuned["latency"]["latency_s"] > 0
-    assert all(layer["time_s"] > 0 and layer["time_original_s"] > 0 for layer in tuned["layers"])
-    assert [label_of(p, before) for p in measured_points(before)].count(
-        "uniform int8, fine-tuned 1.000 s"
-    ) == 1
+    tuned = tuned_of(run_path)
+    run = read_run(run_path)
+    (measured,) = tuned.measured.values()
+    file = run_path / measured.artifact.file
+    assert digest_of_file(file) == measured.artifact.digest and onnx.load(file).graph.node
+    assert tuned.finetuned == FineTuned(of=1, seconds=1.0) and tuned.trial == -1
+    assert measured.quality.test is not None and measured.latency.seconds > 0 and measured.finalist
+    assert all(layer.time_s > 0 and layer.time_original_s > 0 for layer in measured.layers)
+    assert run.point(-1) == tuned
+    assert [label_of(point, run) for point in run.points].count("uniform int8, fine-tuned 1.000 s") == 1
     assert list((run_path / "finetuned").iterdir()) == [run_path / "finetuned/1.json"]
 
 
@@ -126,7 +127,7 @@ def test_an_interrupted_fine_tuning_keeps_its_checkpoint_and_goes_on(run_path, m
     with pytest.raises(KeyboardInterrupt):
         tuned_of(run_path)
     monkeypatch.setattr(Compressor, "build", going_on)
-    assert tuned_of(run_path)["trial"] == -1 and seen == [(1.0, True)]
+    assert tuned_of(run_path).trial == -1 and seen == [(1.0, True)]
 
 
 class Interrupting(QuietProgress):
@@ -145,7 +146,7 @@ def test_the_real_training_leaves_a_checkpoint_and_takes_it_up(run_path, monkeyp
     monkeypatch.setattr("autocompress.compress.student.recover.CHECKPOINT_S", 0.0)
     run = read_run(run_path)
     with pytest.raises(KeyboardInterrupt):
-        finetune(run_path, run, run["uniform_int8"], seconds=2.0, progress=Interrupting())
+        finetune(run_path, run, run.uniform_int8, seconds=2.0, progress=Interrupting())
     assert [file.suffix for file in (run_path / "finetuned").iterdir()] == [".ckpt"]
     tuned_of(run_path, seconds=2.0)
     assert [file.name for file in (run_path / "finetuned").iterdir()] == ["1.json"]
@@ -164,80 +165,57 @@ def test_the_original_has_nothing_to_recover(run_path):
         tuned_of(run_path, trial=0)
 
 
-def tuned_sample(**changes):
-    """The sample run's first front member, fine-tuned."""
+def joined(run: Run, folder, **changes) -> tuple[Run, Point]:
+    """The run with its first front member fine-tuned, read from `folder`; and that point."""
+    origin = run.front[0]
+    outcomes = {name: replace(measured, **changes) for name, measured in origin.measured.items()}
+    tuned = replace(origin, trial=-1, outcomes=outcomes, finetuned=FineTuned(of=origin.trial, seconds=1800.0))
+    write_run(folder, run)
+    write_finetuned(folder, tuned)
+    return read_run(folder), tuned
+
+
+def trials(points) -> list[int]:
+    return [point.trial for point in points]
+
+
+def test_a_better_point_takes_the_place_of_its_trial_on_the_front(tmp_path):
     run = sample_run()
-    member = run["front"][0]
-    return run, {**member, "trial": -1, "finetuned": {"of": member["trial"], "seconds": 1800.0}, **changes}
+    joint, tuned = joined(run, tmp_path, drop=-0.001)
+    assert -1 in trials(joint.front) and tuned.finetuned.of in trials(joint.others)
+    assert len(joint.points) == len(run.points) + 1
 
 
-def test_a_better_point_takes_the_place_of_its_trial_on_the_front():
-    run, tuned = tuned_sample(drop=-0.001)
-    joined = with_finetuned(run, [tuned])
-    assert -1 in [p["trial"] for p in joined["front"]] and run["front"][0]["trial"] in [
-        p["trial"] for p in joined["dominated"]
-    ]
-    assert len(measured_points(joined)) == len(measured_points(run)) + 1
+def test_a_worse_point_and_one_that_breaks_a_limit_stay_off_the_front(tmp_path):
+    run = sample_run()
+    joint, tuned = joined(run, tmp_path, drop=0.2)
+    assert trials(joint.front) == trials(run.front)
+    assert joint.violations(tuned)["drop"].value == pytest.approx(0.19)
 
 
-def test_a_worse_point_and_one_that_breaks_a_limit_stay_off_the_front():
-    run, tuned = tuned_sample(drop=0.2)
-    joined = with_finetuned(run, [tuned])
-    assert [p["trial"] for p in joined["front"]] == [p["trial"] for p in run["front"]]
-    assert joined["dominated"][-1]["violations"] == {"drop": pytest.approx(0.19)}
+def test_a_fine_tuned_point_and_its_trial_cannot_be_told_apart_by_latency(tmp_path):
+    joint, tuned = joined(sample_run(), tmp_path, drop=-0.001)
+    origin = tuned.finetuned.of
+    assert origin in joint.indistinguishable[-1] and -1 in joint.indistinguishable[origin]
 
 
-def test_a_fine_tuned_point_and_its_trial_cannot_be_told_apart_by_latency():
-    run, tuned = tuned_sample(drop=-0.001)
-    points = {p["trial"]: p for p in measured_points(with_finetuned(run, [tuned]))}
-    of = tuned["finetuned"]["of"]
-    assert of in points[-1]["indistinguishable_from"] and -1 in points[of]["indistinguishable_from"]
+def test_the_table_and_the_json_name_a_fine_tuned_point(tmp_path):
+    joint, tuned = joined(sample_run(), tmp_path, drop=-0.001)
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(front_table(joint))
+    assert f"{tuned.finetuned.of}, fine-tuned 30 min" in console.export_text()
+    assert '"finetuned"' in front_json(joint)
 
 
-def test_the_table_and_the_json_name_a_fine_tuned_point():
-    run, tuned = tuned_sample(drop=-0.001)
-    joined, console = with_finetuned(run, [tuned]), Console(width=200, record=True, file=io.StringIO())
-    console.print(front_table(joined))
-    assert f"{tuned['finetuned']['of']}, fine-tuned 30 min" in console.export_text()
-    assert '"finetuned"' in front_json(joined)
-
-
-def tuned_sample_of_two(**changes):
-    """The sample run on two targets, and the first member of its joint front, fine-tuned."""
+def test_a_better_point_joins_the_front_of_every_target_and_the_joint_one(tmp_path):
     run = sample_run_of_two()
-    member = run["front"][0]
-    targets = {name: {**entry, **changes} for name, entry in member["targets"].items()}
-    return run, {
-        **member,
-        "trial": -1,
-        "finetuned": {"of": member["trial"], "seconds": 1800.0},
-        "targets": targets,
-        **changes,
-    }
+    joint, tuned = joined(run, tmp_path, drop=-0.01)
+    assert -1 in trials(joint.front) and all(-1 in front for front in joint.fronts.values())
+    edge = joint.only("edge")
+    assert tuned.finetuned.of in edge.indistinguishable[-1]
+    assert len(edge.points) == len(run.points) + 1
 
 
-def test_a_better_point_joins_the_front_of_every_target_and_the_joint_one():
-    run, tuned = tuned_sample_of_two(drop=-0.01)
-    joined = with_finetuned(run, [tuned])
-    assert -1 in [p["trial"] for p in joined["front"]] and all(
-        -1 in trials for trials in joined["fronts"].values()
-    )
-    point = next(p for p in joined["front"] if p["trial"] == -1)
-    assert tuned["finetuned"]["of"] in point["targets"]["edge"]["indistinguishable_from"]
-    assert len(measured_points(run_on(joined, "edge"))) == len(measured_points(run)) + 1
-
-
-def test_a_point_that_breaks_a_limit_is_on_no_front_of_several_targets():
-    run, tuned = tuned_sample_of_two(drop=0.2)
-    joined = with_finetuned(run, [tuned])
-    assert all(-1 not in trials for trials in joined["fronts"].values()) and -1 not in [
-        p["trial"] for p in joined["front"]
-    ]
-
-
-def test_the_evaluation_of_a_point_has_all_its_targets():
-    run = sample_run_of_two(missing=sample_run()["front"][0]["trial"])
-    edge = run["baseline"]["targets"]["edge"]
-    assert _evaluation_of(run["baseline"]).on("edge").latency.latency_s == edge["latency"]["latency_s"]
-    missing = next(point for point in measured_points(run) if not point["targets"]["edge"]["latency"])
-    assert _evaluation_of(missing).missing == ["edge"]
+def test_a_point_that_breaks_a_limit_is_on_no_front_of_several_targets(tmp_path):
+    joint, _ = joined(sample_run_of_two(), tmp_path, drop=0.2)
+    assert all(-1 not in front for front in joint.fronts.values()) and -1 not in trials(joint.front)
