@@ -58,7 +58,7 @@ def _run(fields: Fields) -> Run:
         raise Unfit("history must have one entry for each point")
     baseline = read(fields.object("baseline"))
     uniform = fields.maybe("uniform_int8", lambda key: read(fields.object(key)))
-    if points.get(baseline.trial) != baseline or baseline.trial != min(points):
+    if points.get(baseline.trial) != baseline or baseline.trial != next(iter(elapsed_s)):
         raise Unfit("baseline is not the first trial of front and dominated")
     if uniform is not None and points.get(uniform.trial) != uniform:
         raise Unfit(f"uniform_int8 is not the trial {uniform.trial} of front and dominated")
@@ -67,7 +67,7 @@ def _run(fields: Fields) -> Run:
     _skip_derived(fields, facts)
     return Run(
         facts=facts,
-        points=tuple(points[trial] for trial in sorted(points)),
+        points=tuple(points[trial] for trial in elapsed_s),
         uniform_trial=uniform.trial if uniform else None,
         status=fields.choice("status", get_args(Status)),
         elapsed_s=fields.amount("elapsed_s"),
@@ -135,12 +135,14 @@ def _waiting(fields: Fields) -> frozenset[str]:
 
 
 def _elapsed(fields: Fields) -> dict[int, float]:
-    """By trial, the run's time when it was finished, from the history."""
+    """By trial, the run's time when it was finished, from the history: in the order of finishing."""
     elapsed_s: dict[int, float] = {}
     for item in fields.objects("history"):
         trial, seconds, _ = item.record(
             lambda item=item: (item.whole("trial"), item.amount("elapsed_s"), item.amount("hypervolume"))  # type: ignore[misc]
         )
+        if trial in elapsed_s:
+            raise Unfit(f"{item.place} has the trial {trial}, which is there already")
         elapsed_s[trial] = seconds
     return elapsed_s
 
@@ -150,7 +152,7 @@ def _point(
 ) -> Point:
     def make() -> Point:
         trial = fields.whole("trial", least=-(10**9))
-        first = _measured(fields, ())
+        first = _measured(fields, None)
         outcomes: Mapping[str, Outcome] = {targets[0]: first}
         if len(targets) > 1 or fields.has("targets"):
             outcomes = fields.each(
@@ -192,12 +194,13 @@ def _outcome(fields: Fields, trial: int, *, layers: tuple[LayerRow, ...], retrya
     return fields.record(lambda: _measured(fields, layers))
 
 
-def _measured(fields: Fields, layers: tuple[LayerRow, ...]) -> Measured:
+def _measured(fields: Fields, layers: tuple[LayerRow, ...] | None) -> Measured:
+    """The numbers of one target. `layers`: the ones that it has where it names none."""
     fields.flag("feasible")
     fields.each("violations", lambda entries, name: entries.positive(name))
     fields.numbers("indistinguishable_from")
     fields.texts("warnings")
-    if fields.has("layers"):
+    if layers is None or fields.has("layers"):
         layers = tuple(LayerRow.from_json(item) for item in fields.objects("layers"))
     return Measured(
         artifact=ArtifactFacts.from_json(fields.object("artifact")),
@@ -237,13 +240,13 @@ def _skip_derived(fields: Fields, facts: RunFacts) -> None:
 
 
 def _search(fields: Fields, target: str) -> SearchFacts:
-    tables = {}
-    if fields.has("latency_table"):
-        tables[target] = TableError.from_json(fields.object("latency_table"))
+    """What the strategy told. Samplers of Optuna have neither sensitivities nor tables nor rungs."""
+    if not any(fields.has(name) for name in ("sensitivity", "latency_table", "rungs")):
+        return SearchFacts(time=fields.each("time", lambda entries, name: entries.amount(name)))
     return SearchFacts(
-        sensitivity=_sensitivity(fields.object("sensitivity")) if fields.has("sensitivity") else {},
-        latency_tables=tables,
-        rungs=_rungs(fields.object("rungs")) if fields.has("rungs") else None,
+        sensitivity=_sensitivity(fields.object("sensitivity")),
+        latency_tables={target: TableError.from_json(fields.object("latency_table"))},
+        rungs=_rungs(fields.object("rungs")),
         time=fields.each("time", lambda entries, name: entries.amount(name)),
     )
 
@@ -255,8 +258,8 @@ def _sensitivity(fields: Fields) -> dict[str, SlotSensitivity]:
         labels = fields.each("labels", lambda entries, name: entries.texts(name))
         measured = fields.each("measured", lambda entries, name: entries.flags(name))
         losses = fields.each("losses", lambda entries, name: entries.numbers(name))
-        if not losses.keys() <= labels.keys() & measured.keys():
-            raise Unfit(f"{fields.place} must have labels and measured for each of its losses")
+        if not losses.keys() == labels.keys() == measured.keys():
+            raise Unfit(f"{fields.place} must have losses, labels and measured of the same slots")
         return {
             name: SlotSensitivity(losses=values, labels=labels[name], measured=measured[name])
             for name, values in losses.items()
@@ -272,7 +275,7 @@ def _rungs(fields: Fields) -> Rungs:
 
     return fields.record(
         lambda: Rungs(
-            counts={name: count(name) for name in ("r0", "r1", "r2", "r3") if fields.has(name)},
+            counts={name: count(name) for name in ("r0", "r1", "r2", "r3")},
             correlation=fields.each("correlation", lambda entries, name: entries.maybe(name, entries.number)),
         )
     )

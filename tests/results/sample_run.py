@@ -99,9 +99,7 @@ def sample_run_of_two(*, max_latency_s: float | None = None, missing: int | None
     points = []
     for one in run.points:
         measured = one.measured["cpu"]
-        failure = Failure(
-            trial=one.trial, stage="measure", kind="noisy", message="restless", retryable=True
-        )
+        failure = Failure(trial=one.trial, stage="measure", kind="noisy", message="restless", retryable=True)
         away = Missing(artifact=measured.artifact, failure=failure)
         slower = replace(measured, latency=_on_edge(measured.latency))
         edge = away if one.trial == missing else slower
@@ -356,7 +354,13 @@ def _layers(recipe: Recipe) -> list[LayerRow]:
 
 
 def _layer(
-    recipe: Recipe, name: str, inputs: tuple[int, int], outputs: tuple[int, int], *, pixels: int, taps: int = 9
+    recipe: Recipe,
+    name: str,
+    inputs: tuple[int, int],
+    outputs: tuple[int, int],
+    *,
+    pixels: int,
+    taps: int = 9,
 ) -> LayerRow:
     """A layer with (channels, original channels) of its inputs and outputs."""
     asked = recipe.precision.get(name, "float32")

@@ -5,6 +5,7 @@ import io
 import json
 
 import pytest
+from autocompress.compress.recipe import Recipe
 from autocompress.results.formats import (
     Formats,
     bits_text,
@@ -15,9 +16,24 @@ from autocompress.results.formats import (
     relative_spread,
     same_text,
 )
-from autocompress.results.table import RECORD_FIELDS, front_csv, front_json, front_records, front_table
+from autocompress.results.records.facts import GroupFacts
+from autocompress.results.records.point import LayerRow
+from autocompress.results.table import front_table
+from autocompress.results.table_files import RECORD_FIELDS, front_csv, front_json, front_records
+from autocompress.results.view import RunOn
 from autocompress.results.why import why_json
-from autocompress.tests.results.sample_run import sample_run
+from autocompress.tests.results.sample_run import (
+    point,
+    sample_run,
+    sample_run_of_two,
+    sample_view,
+    with_facts,
+    with_latency,
+    with_layer,
+    with_measured,
+    with_metric,
+    with_points,
+)
 from rich.console import Console
 
 
@@ -30,15 +46,15 @@ def printed(run, *, width=80):
 def test_the_table_fits_eighty_columns_without_cutting_a_number():
     text = printed(sample_run())
     assert "…" not in text
-    assert len([line for line in text.splitlines() if "±0." in line]) == len(sample_run()["front"]) + 1
+    assert len([line for line in text.splitlines() if "±0." in line]) == len(sample_run().front) + 1
 
 
 def test_the_table_shows_every_number_of_a_point_with_its_spread_and_marks():
     run = sample_run()
     line = next(line for line in printed(run, width=120).splitlines() if line.startswith("★"))
-    point = run["front"][0]
-    assert f"{100 * point['quality']['validation']:.2f} ±0.80" in line
-    assert f"{1000 * point['latency']['latency_s']:.3f} ±0.8%" in line
+    best = run.front[0].measured["cpu"]
+    assert f"{100 * best.quality.validation:.2f} ±0.80" in line
+    assert f"{1000 * best.latency.seconds:.3f} ±0.8%" in line
     assert "noisy" in printed(run) and "≈19" in printed(run) and "original" in printed(run)
 
 
@@ -46,25 +62,53 @@ def test_the_csv_has_one_row_per_shown_point_and_reads_back():
     run = sample_run()
     rows = list(csv.DictReader(io.StringIO(front_csv(run))))
     assert tuple(rows[0]) == RECORD_FIELDS
-    assert {int(row["trial"]) for row in rows} == {0, 1} | {p["trial"] for p in run["front"]}
-    assert float(rows[0]["latency_s"]) == front_records(run)[0]["latency_s"]
+    assert {int(row["trial"]) for row in rows} == {0, 1} | {p.trial for p in run.front}
+    assert float(rows[0]["latency_s"]) == front_records(sample_view())[0]["latency_s"]
 
 
 def test_a_number_that_was_not_measured_is_an_empty_cell_never_a_number():
-    run = sample_run()
-    run["uniform_int8"]["latency"]["peak_memory_bytes"] = None
+    run = with_latency(sample_run(), 1, peak_memory_bytes=None)
     row = next(row for row in csv.DictReader(io.StringIO(front_csv(run))) if row["trial"] == "1")
     assert row["peak_memory_bytes"] == "" and row["test_quality"] == ""
 
 
 def test_the_json_holds_the_front_and_what_is_needed_to_read_it():
-    run = sample_run()
+    view = sample_view()
+    value = json.loads(front_json(view.run))
+    assert value["front"] == json.loads(json.dumps([member.to_json() for member in view.front]))
+    assert value.keys() >= {"task", "target", "environment", "constraints", "baseline", "uniform_int8"}
+    assert value["constraints"]["max_drop_limit"] == 0.01 and value["chosen"]["trial"] == 4
+    assert value["why"] == json.loads(json.dumps(why_json(view)))
+
+
+def test_the_table_of_several_targets_has_a_latency_column_for_each():
+    run = sample_run_of_two()
+    text = printed(run, width=140)
+    assert "cpu" in text and "edge" in text and "original" in text and "★" in text
+    assert f"{1e3 * run.baseline.measured['edge'].latency.seconds:.3f}" in text
+
+
+def test_missing_measurements_are_told_and_not_shown_as_numbers():
+    run = sample_run_of_two(missing=sample_run().front[0].trial)
+    assert "1 point could not be measured on edge" in " ".join(printed(run, width=140).split())
     value = json.loads(front_json(run))
-    assert value["front"] == run["front"]
-    assert {"task", "target", "environment", "constraints", "baseline", "uniform_int8", "chosen"} <= set(
-        value
-    )
-    assert value["why"] == why_json(run)
+    assert value["queued"] == {"edge": {"count": 1, "reason": "restless"}}
+
+
+def test_json_of_several_targets_has_the_joint_front_and_each_targets_own():
+    value = json.loads(front_json(sample_run_of_two()))
+    assert value["fronts"].keys() == {"cpu", "edge"} and value["queued"] == {}
+    assert [target["name"] for target in value["targets"]] == ["cpu", "edge"]
+    assert value["front"][0]["targets"].keys() == {"cpu", "edge"} and value["chosen"]["trial"] > 0
+
+
+def test_csv_of_several_targets_says_which_target_a_line_is_of():
+    rows = list(csv.DictReader(io.StringIO(front_csv(sample_run_of_two()))))
+    slowest = {
+        name: max(float(row["latency_s"]) for row in rows if row["target"] == name)
+        for name in ("cpu", "edge")
+    }
+    assert slowest["edge"] > 2 * slowest["cpu"]
 
 
 @pytest.mark.parametrize(
@@ -76,45 +120,58 @@ def test_every_latency_of_a_run_is_written_in_the_unit_of_the_original_s(seconds
 
 
 def test_a_metric_that_is_no_fraction_is_written_as_it_is():
-    run = sample_run()
-    run["task"]["metric"] = {"name": "MSE", "direction": "lower", "unit": ""}
-    formats = Formats.of(run)
-    assert (formats.quality(0.012346), formats.drop(-0.5), formats.quality_spread([0.01, 0.02])) == (
-        "0.01235",
-        "−0.5",
-        "±0.005",
-    )
+    formats = Formats.of(with_metric(sample_run(), "MSE"))
+    assert formats.quality(0.012346) == "0.01235" and formats.drop(-0.5) == "−0.5"
+    assert formats.quality_spread((0.01, 0.02)) == "±0.005"
 
 
 def test_small_words():
     formats = Formats.of(sample_run())
-    assert (formats.drop(-0.00001), formats.drop(-0.002), formats.quality(None)) == (
-        "0.00 pp",
-        "−0.20 pp",
-        "–",
-    )
+    assert (formats.drop(-0.00001), formats.drop(-0.002)) == ("0.00 pp", "−0.20 pp")
+    assert formats.quality(None) == "–"
     assert (ratio_text(0.31), ratio_text(0.0312)) == ("0.31×", "0.031×")
     assert relative_spread([0.99, 1.01]) == "±1.0 %"
 
 
 def test_a_recipe_with_hundreds_of_groups_stays_readable():
-    run = sample_run()
-    run["groups"] = [{"name": f"g{i}", "channels": 64, "layers": [], "levels": [8, 64]} for i in range(200)]
-    point = run["front"][0]
-    point["recipe"]["keep"] = {f"g{i}": 8 for i in range(200)}
-    lines = recipe_lines(point, run)
+    names = [f"g{index}" for index in range(200)]
+    groups = tuple(GroupFacts(name=name, channels=64, layers=(), levels=(8, 64)) for name in names)
+    original, *_ = sample_run().points
+    pruned = point(2, Recipe())
+    pruned = type(pruned)(trial=2, recipe=Recipe(keep=dict.fromkeys(names, 8)), outcomes=pruned.outcomes)
+    view = RunOn.of(with_facts(with_points(sample_run(), [original, pruned]), groups=groups), "cpu")
+    lines = recipe_lines(view.points[1])
     assert lines[0].endswith("and 194 more") and all(len(line) < 200 for line in lines)
 
 
 def mixed_point():
     """A float32 layer, an int4 layer of three times its weights, and a removed one."""
-    layers = [
-        {"name": "a", "bits": 32, "parameters": 100, "channels_out": 8},
-        {"name": "b", "bits": 4, "parameters": 300, "channels_out": 8},
-        {"name": "c", "bits": 32, "parameters": 0, "channels_out": 0},
-    ]
-    recipe = {"keep": {}, "precision": {"b": "int4"}, "rank": {"a": 4}, "skip": ["c"], "recovery": None}
-    return {"layers": layers, "recipe": recipe}
+    layers = tuple(
+        LayerRow(
+            name=name,
+            kind="conv",
+            channels_in=8,
+            channels_out=channels,
+            channels_in_original=8,
+            channels_out_original=8,
+            precision_asked=precision,
+            precision_executed=None,
+            bits=bits,
+            macs=1,
+            parameters=parameters,
+            bytes=1,
+        )
+        for name, bits, parameters, channels, precision in (
+            ("a", 32, 100, 8, "float32"),
+            ("b", 4, 300, 8, "int4"),
+            ("c", 32, 0, 0, "float32"),
+        )
+    )
+    recipe = Recipe(precision={"b": "int4"}, rank={"a": 4}, skip=("c",))
+    outcomes = point(2, Recipe()).outcomes
+    mixed = type(point(2, Recipe()))(trial=2, recipe=recipe, outcomes=outcomes)
+    run = with_points(sample_run(), [sample_run().baseline, mixed])
+    return RunOn.of(with_measured(run, 2, layers=layers), "cpu").points[1]
 
 
 def test_bits_are_averaged_over_the_weights_that_are_left():
@@ -122,30 +179,35 @@ def test_bits_are_averaged_over_the_weights_that_are_left():
 
 
 def test_a_recipe_tells_precisions_removed_blocks_and_ranks():
-    assert recipe_lines(mixed_point(), {"groups": []}) == [
-        *(
-            "channels: all kept",
-            "int4: 1 of 2 layers; float32: a",
-            "blocks removed: c",
-            "rank: a 4",
-            "not distilled",
-        )
+    assert recipe_lines(mixed_point()) == [
+        *("channels: all kept", "int4: 1 of 2 layers; float32: a"),
+        *("blocks removed: c", "rank: a 4", "not distilled"),
     ]
 
 
 def test_the_table_notes_what_is_not_as_one_would_think():
     run = sample_run()
-    run["front"][1]["warnings"] = ["asked int8, ran float32: a", "smaller, but not faster than the original"]
+    original = run.baseline.measured["cpu"].latency
+    run = with_measured(run, 24, latency=original)
+    run = with_layer(run, 24, 3, precision_asked="int8", precision_executed="float32")
+    run = with_measured(run, 24, drop=-0.001)
     assert "smaller, not faster, 1 layer not as asked" in printed(run, width=200)
 
 
 def test_warnings_that_differ_only_in_the_layer_are_one():
-    warnings = ["asked int8, ran float32: a", "asked int8, ran float32: b", "slow"]
-    assert grouped_warnings({"warnings": warnings}) == ["asked int8, ran float32: a, b", "slow"]
+    run = sample_run()
+    for index in (2, 3):
+        run = with_layer(run, 24, index, precision_asked="int8", precision_executed="float32")
+    (warning,) = grouped_warnings(RunOn.of(run, "cpu").on(run.point(24)))
+    assert warning == "asked int8, ran float32: layer1.0.conv2, layer1.1.conv1"
 
 
 def test_only_points_on_the_front_are_called_indistinguishable():
     run = sample_run()
-    member, other = run["front"][0], run["front"][1]["trial"]
-    member["indistinguishable_from"] = [other, run["dominated"][2]["trial"]]
-    assert same_text(member, run) == str(other)
+    member, other, outside = run.front[0], run.front[1], run.others[2]
+    wide = (member.measured["cpu"].latency.ratio * 0.1, 10.0)
+    for trial in (other.trial, outside.trial):
+        run = with_latency(run, trial, ratio_interval=wide)
+    view = RunOn.of(run, "cpu")
+    assert outside.trial in view.on(run.point(member.trial)).indistinguishable_from
+    assert same_text(view.on(run.point(member.trial))) == str(other.trial)
