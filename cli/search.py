@@ -134,13 +134,13 @@ def search(
 
 
 def _plan(request: "SearchRequest", *, as_json: bool) -> None:
-    from ..search.plan import plan_json, plan_text
+    from ..search.plan import plan_of
     from ..search.prepare import prepare
     from ..search.session.progress import make_progress
 
     with make_progress(quiet=as_json) as progress:
-        plan = plan_json(prepare(request, progress, planning=True))
-    print(json.dumps(plan, indent=2, ensure_ascii=False) if as_json else plan_text(plan))
+        plan = plan_of(prepare(request, progress, planning=True))
+    print(json.dumps(plan.to_json(), indent=2, ensure_ascii=False) if as_json else plan)
 
 
 def _search(request: "SearchRequest", *, as_json: bool) -> None:

@@ -106,10 +106,11 @@ class SearchSpace:
         reasons = {layer.name: float32_reason(layer, profile) for layer in network.layers}
         excluded += [Excluded(name=name, reason=reason) for name, reason in reasons.items() if reason]
         precisions = {layer.name: legal_precisions(layer, profile) for layer in network.layers}
+        ranks = {layer.name: rank_levels(layer) for layer in network.layers}
         return cls(
             groups=tuple(groups),
-            precisions={name: found for name, found in precisions.items() if len(found) > 1},
-            ranks={layer.name: found for layer in network.layers if (found := rank_levels(layer))},
+            precisions={name: choices for name, choices in precisions.items() if len(choices) > 1},
+            ranks={name: choices for name, choices in ranks.items() if choices},
             blocks={block.name: block.layers for block in network.blocks},
             excluded=tuple(excluded),
             ruled_out=ruled_out,
@@ -119,7 +120,7 @@ class SearchSpace:
     @property
     def quantizable(self) -> tuple[str, ...]:
         """The layers that can be int8."""
-        return tuple(name for name, found in self.precisions.items() if "int8" in found)
+        return tuple(name for name, choices in self.precisions.items() if "int8" in choices)
 
     @property
     def has_levels(self) -> bool:
@@ -132,8 +133,8 @@ class SearchSpace:
         once.
         """
         levels = math.prod(len(group.levels) for group in self.groups)
-        precisions = math.prod(len(found) for found in self.precisions.values())
-        ranks = math.prod(len(found) + 1 for found in self.ranks.values())
+        precisions = math.prod(len(choices) for choices in self.precisions.values())
+        ranks = math.prod(len(choices) + 1 for choices in self.ranks.values())
         depth: int = 2 ** len(self.blocks)
         return levels * precisions * ranks * depth * (1 + len(STEPS) * self.recovery)
 
@@ -192,8 +193,8 @@ class SearchSpace:
             recipe,
             skip=tuple(sorted(set(recipe.skip) - inner)),
             keep={name: count for name, count in recipe.keep.items() if name not in groups},
-            precision={name: found for name, found in recipe.precision.items() if name not in gone},
-            rank={name: found for name, found in recipe.rank.items() if name not in gone},
+            precision={name: level for name, level in recipe.precision.items() if name not in gone},
+            rank={name: rank for name, rank in recipe.rank.items() if name not in gone},
         )
 
     def parameters(self, recipe: Recipe) -> dict[str, int | float]:
@@ -204,13 +205,11 @@ class SearchSpace:
             for group in self.groups
         }
         values |= {
-            f"precision/{name}": found.index(recipe.precision.get(name, "float32"))
-            for name, found in self.precisions.items()
+            f"precision/{name}": choices.index(recipe.precision.get(name, "float32"))
+            for name, choices in self.precisions.items()
         }
-        values |= {
-            f"rank/{name}": found.index(recipe.rank[name]) if name in recipe.rank else len(found)
-            for name, found in self.ranks.items()
-        }
+        for name, ranks in self.ranks.items():
+            values[f"rank/{name}"] = ranks.index(recipe.rank[name]) if name in recipe.rank else len(ranks)
         values[RECOVER] = int(self.recovery and recipe.recovery is not None)
         if self.recovery and recipe.recovery is not None:
             values["steps"] = STEPS.index(recipe.recovery.steps)
@@ -222,7 +221,7 @@ class SearchSpace:
     def uniform(self, precision: Precision) -> Recipe:
         """Every layer in a precision that can be, nothing else."""
         return Recipe(
-            precision={name: precision for name, found in self.precisions.items() if precision in found}
+            precision={name: precision for name, choices in self.precisions.items() if precision in choices}
         )
 
     def uniform_int8(self) -> Recipe:
@@ -232,10 +231,10 @@ class SearchSpace:
     def smallest(self) -> Recipe:
         """The recipe with the fewest bytes: no removable block, lowest keep levels and ranks, fewest bits."""
         fewest: dict[str, Precision] = {
-            name: min(found, key=BITS.__getitem__) for name, found in self.precisions.items()
+            name: min(choices, key=BITS.__getitem__) for name, choices in self.precisions.items()
         }
         keep = {group.name: group.levels[0] for group in self.groups}
-        rank = {name: found[0] for name, found in self.ranks.items()}
+        rank = {name: ranks[0] for name, ranks in self.ranks.items()}
         return self.canonical(Recipe(keep=keep, precision=fewest, rank=rank, skip=tuple(sorted(self.blocks))))
 
     def smallest_bytes(self, network: "Network") -> int:
@@ -245,10 +244,10 @@ class SearchSpace:
         save.
         """
         smallest = self.smallest()
-        precisions = {"float32", *(precision for found in self.precisions.values() for precision in found)}
+        precisions: set[Precision] = {"float32"}.union(*self.precisions.values())
         costs = []
         for precision in sorted(precisions):
-            named = {name: precision for name, found in self.precisions.items() if precision in found}
+            named = {name: precision for name, choices in self.precisions.items() if precision in choices}
             costs.append(network.cost(replace(smallest, precision=named)).layers)
         return sum(min(cost.bytes for cost in layer) for layer in zip(*costs, strict=True))
 
