@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
+from ...compress.recipe import Precision
 from ...profiles import Profile
 from .space import SearchSpace
 
@@ -28,13 +29,13 @@ def space_of(network: "Network", profiles: Sequence[Profile], *, recovery: bool 
     """The space that all targets allow; what one of them excludes has that one's reason."""
     if len(profiles) == 1:
         return SearchSpace.of(network, profiles[0], recovery=recovery)
-    joint = SearchSpace.of(network, common_profile(profiles), recovery=recovery)
+    common = SearchSpace.of(network, common_profile(profiles), recovery=recovery)
     reasons: dict[str, str] = {}
     for profile in profiles:
-        for item in SearchSpace.of(network, profile).excluded:
-            reasons.setdefault(item.name, item.reason)
-    excluded = tuple(replace(item, reason=reasons.get(item.name, item.reason)) for item in joint.excluded)
-    return replace(joint, excluded=excluded)
+        for exclusion in SearchSpace.of(network, profile).excluded:
+            reasons.setdefault(exclusion.name, exclusion.reason)
+    excluded = tuple(replace(each, reason=reasons.get(each.name, each.reason)) for each in common.excluded)
+    return replace(common, excluded=excluded)
 
 
 def common_profile(profiles: Sequence[Profile]) -> Profile:
@@ -60,29 +61,31 @@ def ruled_out_by(network: "Network", profiles: Sequence[Profile]) -> list[RuledO
     """By target, what it takes away from what the other targets have in common; targets that take nothing are
     left out.
     """
-    found = []
-    for profile in profiles if len(profiles) > 1 else ():
+    if len(profiles) < 2:
+        return []
+    rules = []
+    for profile in profiles:
         others = space_of(network, [other for other in profiles if other is not profile])
         if reasons := _differences(SearchSpace.of(network, profile), others, profile):
-            found.append(RuledOut(target=profile.name, reasons=tuple(reasons)))
-    return found
+            rules.append(RuledOut(target=profile.name, reasons=tuple(reasons)))
+    return rules
 
 
-def _differences(own: SearchSpace, others: SearchSpace, profile: Profile) -> list[str]:
+def _differences(alone: SearchSpace, others: SearchSpace, profile: Profile) -> list[str]:
     missing: dict[tuple[str, ...], list[str]] = {}
-    for precision in sorted({each for found in others.precisions.values() for each in found} - {"float32"}):
-        layers = [name for name, found in others.precisions.items() if precision in found]
-        if lost := tuple(name for name in layers if precision not in own.precisions.get(name, ())):
+    for precision in sorted(set[Precision]().union(*others.precisions.values()) - {"float32"}):
+        layers = [name for name, choices in others.precisions.items() if precision in choices]
+        if lost := tuple(name for name in layers if precision not in alone.precisions.get(name, ())):
             missing.setdefault(lost, []).append(precision)
     lines = [f"{', '.join(precisions)} for {_layers(names)}" for names, precisions in missing.items()]
-    if counts := sum(_lost(own, others).values()):
+    if counts := sum(_lost(alone, others).values()):
         lines.append(f"{counts} channel counts that are no multiples of {profile.channel_multiple}")
     return lines
 
 
-def _lost(own: SearchSpace, others: SearchSpace) -> Mapping[str, int]:
+def _lost(alone: SearchSpace, others: SearchSpace) -> Mapping[str, int]:
     """By group, how many keep levels of the others the target does not have."""
-    levels = {group.name: set(group.levels) for group in own.groups}
+    levels = {group.name: set(group.levels) for group in alone.groups}
     return {
         group.name: len(set(group.levels) - levels.get(group.name, {group.channels}))
         for group in others.groups
