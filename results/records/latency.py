@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ...profiles import Measurement, PredictedLatency
-from .reading import Fields, Interval
+from .reading import Fields, Interval, require_finite
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +26,7 @@ class Latency:
     peak_memory_bytes: int | None
 
     def __post_init__(self) -> None:
+        require_finite(latency_s=self.latency_s, ratio=self.ratio, p99_s=self.p99_s)
         if min(self.latency_s, self.ratio, self.p50_s) <= 0:
             raise ValueError("latency_s, ratio and p50_s must be above 0.")
         if not self.p50_s <= self.p90_s <= self.p99_s:
@@ -106,6 +107,7 @@ class Predicted:
     error: float | None = None
 
     def __post_init__(self) -> None:
+        require_finite(predicted_s=self.latency.seconds, predicted_ratio=self.ratio)
         if min(self.latency.seconds, self.ratio) <= 0:
             raise ValueError("predicted_s and predicted_ratio must be above 0.")
 

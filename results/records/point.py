@@ -8,7 +8,7 @@ from ...compress.artifact import Artifact
 from ...compress.recipe import Precision, Recipe, executes_as
 from ...errors import FailureKind, FailureStage, StageError
 from .latency import AnyLatency, latency_from_json
-from .reading import Fields, Interval
+from .reading import Fields, Interval, require_finite
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +60,9 @@ class Quality:
     interval: Interval | None = None
     test: float | None = None
     test_interval: Interval | None = None
+
+    def __post_init__(self) -> None:
+        require_finite(validation=self.validation, test=self.test)
 
     @classmethod
     def from_json(cls, fields: Fields) -> "Quality":
@@ -176,6 +179,9 @@ class Measured:
     layers: tuple[LayerRow, ...] = ()
     finalist: bool = False
     other_time_s: float | None = None
+
+    def __post_init__(self) -> None:
+        require_finite(drop=self.drop)
 
     def to_json(self) -> dict[str, Any]:
         """A JSON value from which `outcome_from_json` makes an equal record."""

@@ -22,6 +22,13 @@ class Unfit(ValueError):  # noqa: N818 - what a value is, not what went wrong
     """A value that does not fit; `str()` names its place, the value and what is expected."""
 
 
+def require_finite(**numbers: float | None) -> None:
+    """Raises ValueError for the first number that is not finite."""
+    for name, value in numbers.items():
+        if value is not None and not math.isfinite(value):
+            raise ValueError(f"{name} is {value}, but must be a finite number.")
+
+
 def parse(text: str) -> Any:
     """The JSON value of a text. Unfit when it is no JSON, has NaN or a key twice, or is nested too deeply."""
     try:

@@ -3,9 +3,11 @@
 import itertools
 import math
 import random
+from dataclasses import replace
 
 import pytest
 from autocompress.results.front import contributions, dominates, drop_scale, hypervolume, non_dominated
+from autocompress.tests.results.sample_run import UNCHANGED, point
 
 
 def naive_front(points):
@@ -28,12 +30,13 @@ def test_equal_points_do_not_dominate_each_other():
     assert non_dominated([(0.0, 0.0, 0.0)] * 2, lambda point: point) == [(0.0, 0.0, 0.0)] * 2
 
 
-@pytest.mark.parametrize("missing", [None, math.nan, math.inf, -math.inf])
-@pytest.mark.parametrize("position", [0, 1, 2])
-def test_a_missing_metric_never_ranks(missing, position):
-    broken = tuple(missing if index == position else -1.0 for index in range(3))
-    assert non_dominated([broken, (0.5, 0.5, 0.5)], lambda point: point) == [(0.5, 0.5, 0.5)]
-    assert hypervolume([broken]) == 0.0
+@pytest.mark.parametrize("missing", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("name", ["drop", "ratio", "latency_s", "validation"])
+def test_a_missing_metric_never_ranks_because_no_record_has_it(missing, name):
+    measured = point(1, UNCHANGED).measured["cpu"]
+    holder = {"drop": measured, "validation": measured.quality}.get(name, measured.latency)
+    with pytest.raises(ValueError, match="finite"):
+        replace(holder, **{name: missing})
 
 
 def test_no_points_have_an_empty_front_and_no_hypervolume():

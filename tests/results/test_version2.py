@@ -26,7 +26,9 @@ def test_a_run_on_one_target_has_the_points_that_it_had(tmp_path):
     assert json.loads(json.dumps(view.baseline.to_json())) == old["baseline"]
     assert run.uniform_trial == old["uniform_int8"]["trial"]
     assert [entry.elapsed_s for entry in run.history] == [row["elapsed_s"] for row in old["history"]]
-    assert run.hypervolume == pytest.approx(old["history"][-1]["hypervolume"])
+    assert run.hypervolume == pytest.approx(
+        old["history"][-1]["hypervolume"], abs=0.02
+    )  # which was computed before finalists were measured longer
     assert run.search.time == old["time"] and run.search.rungs.counts["r0"] == old["rungs"]["r0"]["count"]
 
 
