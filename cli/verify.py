@@ -8,6 +8,10 @@ from typing import Annotated
 import typer
 
 from ..errors import InputError
+from ..results.records.bundle_verification import BundleVerification
+from ..results.records.verification import Verification
+from ..results.records.verification_versions import json_for_scripts
+from ..results.verify_words import bundle_lines, run_lines
 from .support import REGRESSED, UNAVAILABLE, Json, SetClocks, errors, say
 
 
@@ -44,15 +48,13 @@ def verify(
         from ..deploy.read_bundle import is_bundle
         from ..deploy.verify_bundle import verify_bundle
         from ..deploy.verify_run import verify_run
-        from ..results.records.verification import Verification
-        from ..results.records.verification_versions import json_for_scripts
-        from ..results.verify_words import bundle_lines, run_lines
         from ..search.session.progress import make_progress
         from ..targets.held_clocks import ClocksOfTargets
 
         if not path.is_dir():
             raise InputError(
-                f"{path} is no directory: give a run that `search` wrote, such as runs/NAME, or a bundle of `pick`."
+                f"{path} is no directory: give a run that `search` wrote, such as runs/NAME, or a bundle of "
+                "`pick`."
             )
         bundle = is_bundle(path)
         try:
@@ -67,12 +69,17 @@ def verify(
         except KeyboardInterrupt:
             say("Interrupted: the same command " + ("starts anew." if bundle else "goes on from here."))
             raise
-        if isinstance(verified, Verification):
-            value, lines, away = json_for_scripts(verified), run_lines(verified), bool(verified.away)
-        else:
-            value, lines, away = verified.to_json(), bundle_lines(verified), False
-        print(json.dumps(value, indent=2, ensure_ascii=False) if as_json else "\n".join(lines))
-        if verified.regressed:
-            raise typer.Exit(REGRESSED)
-        if away:
-            raise typer.Exit(UNAVAILABLE)
+        _show(verified, as_json=as_json)
+
+
+def _show(verified: Verification | BundleVerification, *, as_json: bool) -> None:
+    """Prints what was measured, and ends with its exit code."""
+    if isinstance(verified, Verification):
+        value, lines, away = json_for_scripts(verified), run_lines(verified), bool(verified.away)
+    else:
+        value, lines, away = verified.to_json(), bundle_lines(verified), False
+    print(json.dumps(value, indent=2, ensure_ascii=False) if as_json else "\n".join(lines))
+    if verified.regressed:
+        raise typer.Exit(REGRESSED)
+    if away:
+        raise typer.Exit(UNAVAILABLE)

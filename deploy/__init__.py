@@ -1,7 +1,7 @@
 """What comes after the search: bundles, verification, and longer training of one point.
 
-Purpose. A point of a run becomes something that is used: a folder with the model, what it is and how to run it.
-Later, `verify` measures a run or a bundle again, beside what it says of itself.
+Purpose. A point of a run becomes something that is used: a folder with the model, what it is and how to run
+it. Later, `verify` measures a run or a bundle again, beside what it says of itself.
 
 Flow
     pick      results/pick.py chooses a point -> finetune.py (on request) -> bundle.py writes the folder

@@ -55,13 +55,11 @@ def finetune(
     progress: Progress,
     clocks: ClocksOfTargets | None = None,
 ) -> Point:
-    """The point after `seconds` of recovery, measured and scored like a finalist, and kept in the run
-    directory `path`.
+    """The point after `seconds` of recovery, measured like a finalist, and kept in the run directory `path`.
 
-    A point that was fine-tuned already starts again from its trial; the same trial and seconds are never done
-    twice. An interrupted call is continued by the next one. `clocks` as in `prepare`. InputError when the
-    point is the original, RunDirectoryError when task, data or environment changed since the search,
-    StageError when the recovered model cannot be built or measured.
+    A fine-tuned point starts again from its trial; the same trial and seconds are never done twice. The next
+    call goes on with an interrupted one. `clocks` as in `prepare`. InputError for the original,
+    RunDirectoryError when task, data or environment changed since, StageError when it cannot be measured.
     """
     origin = run.origin_of(point)
     if origin.trial == run.baseline.trial:
@@ -69,18 +67,16 @@ def finetune(
             "The picked point is the original model, which has nothing to recover: pick another one."
         )
     made_of = FineTuned(of=origin.trial, seconds=seconds)
-    earlier = [each for each in run.points if each.finetuned]
-    if (same := next((each for each in earlier if each.finetuned == made_of), None)) is not None:
-        return same
+    earlier = {each.finetuned: each for each in run.points if each.finetuned}
+    if made_of in earlier:
+        return earlier[made_of]
     checked = prepare(_request(path, run), progress, clocks=clocks)
     with RunDirectory.reopen(path, config_of(checked)) as directory, splits_folder(directory) as splits:
-        (path / FINETUNED).mkdir(exist_ok=True)
-        recipe = origin.recipe
-        recipe = recipe if recipe.recovery else replace(recipe, recovery=DEFAULT_RECOVERY)
-        checkpoint = path / FINETUNED / f"{digest_of([recipe.digest, seconds])}.ckpt"
+        recipe = replace(origin.recipe, recovery=origin.recipe.recovery or DEFAULT_RECOVERY)
+        checkpoint = _checkpoint(path, recipe, seconds)
         going_on = ", continued" if checkpoint.exists() else ""
-        name = f"{label_of(origin, run)} for {format_duration(seconds)}"
-        progress.note(f"Fine-tuning {name}{going_on}. Ctrl-C loses a minute at most.")
+        what = f"{label_of(origin, run)} for {format_duration(seconds)}{going_on}"
+        progress.note(f"Fine-tuning {what}. Ctrl-C loses a minute at most.")
         compressor = make_compressor(checked, cache_dir=directory.path / "cache")
         longer = LongRecovery(compressor=compressor, recovery_s=seconds, checkpoint=checkpoint)
         evaluator = make_evaluator(
@@ -92,6 +88,12 @@ def finetune(
         write_finetuned(path, tuned)
         checkpoint.unlink(missing_ok=True)
         return tuned
+
+
+def _checkpoint(path: Path, recipe: Recipe, seconds: float) -> Path:
+    """Where the state of an interrupted recovery is kept."""
+    (path / FINETUNED).mkdir(exist_ok=True)
+    return path / FINETUNED / f"{digest_of([recipe.digest, seconds])}.ckpt"
 
 
 def _tuned(

@@ -27,7 +27,7 @@ def is_bundle(path: Path) -> bool:
 
 
 def read_manifest(path: Path) -> Manifest:
-    """The manifest of the bundle `path`, whose files are those of SHA256SUMS. InputError when it is damaged."""
+    """The manifest of the bundle `path`, whose files are those of SHA256SUMS. InputError when one is not."""
     names = _checked_files(path)
     manifest = read_record(path / MANIFEST, Manifest.from_json, remedy=_REMEDY)
     if manifest is None or {MANIFEST, manifest.model.file} - names:
@@ -60,7 +60,7 @@ def _checked_files(path: Path) -> set[str]:
 
 
 def restored_model(path: Path, manifest: Manifest, folder: Path) -> Path:
-    """The ONNX file, restored to `folder` if it is packed. InputError when it is not what the manifest says."""
+    """The ONNX file, restored to `folder` if it is packed. InputError when it is not the manifest's."""
     file = path / manifest.model.file
     if manifest.model.file == "model.packed":
         try:

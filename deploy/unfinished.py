@@ -1,4 +1,4 @@
-"""Unfinished: what an interrupted `verify RUN` has measured, in verify-unfinished.json. The next call goes on.
+"""Unfinished: what an interrupted `verify RUN` has measured (verify-unfinished.json). The next call goes on.
 
 It counts for the same targets only. What belongs to other targets, or to an older format, is removed together
 with its measurements (verify.db), which would answer for new ones.
@@ -51,7 +51,7 @@ class FileNow:
 class TargetNow:
     """What was measured on one target, by the digest of each file; `at` is the time of the last one.
 
-    `key` stands for whatever must be the same for a later call to go on: profile, batch, with a metric or not.
+    `key` stands for what must be the same for a later call to go on: profile, batch, with a metric or not.
     """
 
     key: str

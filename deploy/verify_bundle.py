@@ -26,7 +26,7 @@ from ..results.records.manifest import Manifest
 from ..search.evaluation.predicted import stand_in
 from ..search.evaluation.targets import NamedTarget, load_targets
 from ..targets.held_clocks import ClocksOfTargets
-from ..targets.target import TargetSession
+from ..targets.target import Target, TargetSession
 from .read_bundle import read_manifest, restored_model
 from .verify import Say, Scorer, quality_fell, refuse_lost, scorer_or_reason, usable_target
 
@@ -55,32 +55,50 @@ def verify_bundle(
     scorer, reason = scorer_or_reason(manifest.task, folder)
     if reason:
         note(f"Note: the task cannot be loaded here, so that its metric is not verified. {reason}")
-    batch, name = manifest.target.batch, named.profile.name
+    name, inputs = named.profile.name, scorer.split.inputs if scorer else None
     say(f"asking the target {name}")
-    subject = usable_target(named, None, inputs=scorer.split.inputs if scorer else None)
-    inputs = _inputs(manifest, scorer, folder / "parity.npz", count=max(batch, SAMPLES // batch * batch))
+    subject = usable_target(named, None, inputs=inputs)
     measured: BundleMeasured | None = None
     try:
-        with subject.session() as session:
-            say("comparing answers with ONNX Runtime")
-            parity = _parity(session, model, inputs, manifest.recipe, batch=batch)
-            say("measuring")
-            latency = Latency.of(session.measure(model, model, timing.with_batch(batch)))
-            say("validating")
-            quality = scorer.score(session, model, batch=batch) if scorer else None
-        measured = BundleMeasured(
-            environment=subject.probe(),
-            parity=parity,
-            latency=latency,
-            quality=quality,
-            quality_not_verified=reason or None,
-        )
+        measured = _measured(manifest, model, subject, scorer, reason, folder=folder, timing=timing, say=say)
         regressed = _regressions(manifest, measured, same=manifest.target.name == name)
     except StageError as error:
         refuse_lost(error, name)
         regressed = (f"cannot be run, {error.stage}: {error}",)
     return BundleVerification(
         manifest=manifest, target=name, address=str(named.address), measured=measured, regressed=regressed
+    )
+
+
+def _measured(
+    manifest: Manifest,
+    model: Path,
+    target: Target,
+    scorer: Scorer | None,
+    reason: str,
+    *,
+    folder: Path,
+    timing: TimingConfig,
+    say: Say,
+) -> BundleMeasured:
+    """What the target does with the model; `reason` says why there is no scorer. StageError when it cannot
+    run it.
+    """
+    batch = manifest.target.batch
+    inputs = _inputs(manifest, scorer, folder / "parity.npz", count=max(batch, SAMPLES // batch * batch))
+    with target.session() as session:
+        say("comparing answers with ONNX Runtime")
+        parity = _parity(session, model, inputs, manifest.recipe, batch=batch)
+        say("measuring")
+        latency = Latency.of(session.measure(model, model, timing.with_batch(batch)))
+        say("validating")
+        quality = scorer.score(session, model, batch=batch) if scorer else None
+    return BundleMeasured(
+        environment=target.probe(),
+        parity=parity,
+        latency=latency,
+        quality=quality,
+        quality_not_verified=reason or None,
     )
 
 
@@ -131,8 +149,8 @@ def _random_inputs(manifest: Manifest, count: int) -> list[np.ndarray]:
             values = random.standard_normal(shape) if kind.kind == "f" else random.integers(0, 2, shape)
         except (MemoryError, ValueError, OverflowError) as error:
             raise InputError(
-                f"Samples of {list(shape)} for the input {item.name!r} do not fit into memory: copy the bundle "
-                "again, or make its task loadable here."
+                f"Samples of {list(shape)} for the input {item.name!r} do not fit into memory: copy the "
+                "bundle again, or make its task loadable here."
             ) from error
         arrays.append(np.asarray(values, kind))
     return arrays

@@ -1,8 +1,8 @@
 """`autocompress verify RUN`: measures the run's targets, or others, one after the other.
 
 What is measured is in verify-unfinished.json (unfinished.py) until every target is through, so that the same
-command goes on after an interruption, and where a target was away. verify.json is then replaced as a whole, and
-the report shows it.
+command goes on after an interruption, and where a target was away. verify.json is then replaced as a whole,
+and the report shows it.
 
 This process holds the run's lock meanwhile: no search, no other `verify` and no `pick --finetune` works on
 the run beside it.
@@ -26,6 +26,8 @@ from ..targets.held_clocks import ClocksOfTargets
 from ..targets.store import MeasurementStore
 from .unfinished import STORE, Unfinished, now, remove
 from .verify import Say, Scorer, Stated, scorer_or_reason, usable_target
+
+_NO_TASK = "Note: the task cannot be loaded here, so that only latency is verified, with random inputs."
 
 
 def verify_run(
@@ -52,10 +54,7 @@ def verify_run(
         stated = {one.profile.name: Stated.of(path, run, one.profile.name) for one in asked}
         scorer, reason = scorer_or_reason(run.facts.task, folder)
         if reason:
-            note(
-                "Note: the task cannot be loaded here, so that only latency is verified, with random inputs. "
-                + reason
-            )
+            note(f"{_NO_TASK} {reason}")
         visit = _Visit(
             path=path,
             scorer=scorer,
@@ -92,7 +91,8 @@ def _require_run(path: Path) -> None:
     bundles = sorted(file.parent for file in path.glob("*/manifest.json"))
     if bundles and not (path / "front.json").is_file():
         raise InputError(
-            f"{path} holds the bundles of several targets: verify them one after the other, like {bundles[0]}."
+            f"{path} holds the bundles of several targets: verify them one after the other, like "
+            f"{bundles[0]}."
         )
     read_run(path)
 
@@ -108,8 +108,8 @@ def asked_targets(path: Path, run: Run, text: str | None, *, note: Say) -> list[
         measured = {name: address for name, address in own.items() if name in run.target_names}
         for name in own.keys() - measured.keys():
             note(
-                f"Target '{name}' has measured nothing yet, and is not verified: the search's command catches "
-                "it up."
+                f"Target '{name}' has measured nothing yet, and is not verified: the search's command "
+                "catches it up."
             )
         return _loaded(measured, own)
     asked: dict[str, TargetAddress] = {}

@@ -10,7 +10,9 @@ COLUMNS = ("point", "earlier", "measured", "error", "×", "quality", "remarks")
 
 
 def run_lines(verification: Verification) -> list[str]:
-    """For each target the table of its points, the errors, and what regressed; then which targets were away."""
+    """For each target the table of its points, the errors, and what regressed; then the targets that were
+    away.
+    """
     targets, away = verification.targets, away_lines(verification)
     lines: list[str] = []
     for target in targets:
@@ -67,8 +69,8 @@ def summary(target: TargetVerification) -> list[str]:
         tau = error.kendall_tau
         order = "" if tau is None else f", and ordered the points with Kendall's τ = {tau:.2f}"
         lines.append(
-            f"{kind} were off by {100 * error.median:.1f} % (median) and {100 * error.p90:.1f} % (90 % of the "
-            f"points) of what {target.target} measures now{order}."
+            f"{kind} were off by {100 * error.median:.1f} % (median) and {100 * error.p90:.1f} % (90 % of "
+            f"the points) of what {target.target} measures now{order}."
         )
     broken = [f"{point.label} ({' and '.join(point.breaks)})" for point in target.points if point.breaks]
     lines.append(

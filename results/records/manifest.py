@@ -1,7 +1,7 @@
 """Manifest: what a bundle says of its model: how to run it, and every number with its spread.
 
-manifest.json is for people and scripts too, so that it says some things twice: the session's threads, the size
-in bytes. They are derived here, and checked when a manifest is read.
+manifest.json is for people and scripts too, so that it says some things twice: the session's threads, the
+size in bytes. They are derived here, and checked when a manifest is read.
 """
 
 import re
@@ -22,7 +22,7 @@ Shape = tuple[int | str, ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelFacts:
-    """The model's file in the bundle. All numbers are of the ONNX file; `packed_bytes` of one that is packed."""
+    """The model's file in the bundle. The numbers are of the ONNX file, `packed_bytes` of the packed one."""
 
     file: ModelName
     sha256: str

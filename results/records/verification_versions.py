@@ -1,4 +1,4 @@
-"""The other shapes of a Verification: verify.json of schema versions 1 and 2, and what `verify --json` prints.
+"""Other shapes of a Verification: verify.json of schema versions 1 and 2, and what `verify --json` prints.
 
 Version 2 is what `verify --json` prints still: it has the errors and sums that a Verification derives.
 Version 1 knew one target; its object is that target's.

@@ -22,7 +22,7 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
 
 
 def damaged(value: dict[str, Any], *, seed: int) -> dict[str, Any]:
-    """The value with one place damaged: a missing key, a wrong type, a number that cannot be, deep nesting."""
+    """The value with one place damaged: a missing key, a wrong type, an impossible number, deep nesting."""
     draw, result = random.Random(seed), deepcopy(value)
     path = draw.choice([path for path in places(value) if isinstance(path[-1], str)])
     holder: Any = result

@@ -1,4 +1,4 @@
-"""verify.json and verify-unfinished.json: read as they were written, older versions too; damage is one sentence."""
+"""verify.json and verify-unfinished.json: read as they were written, older versions too; damage is told."""
 
 import json
 from dataclasses import replace
