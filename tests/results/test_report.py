@@ -2,18 +2,38 @@
 
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
-from autocompress.errors import RunDirectoryError
-from autocompress.results.pick import measured_points, recommended
+from autocompress.profiles.units import parse_drop
+from autocompress.results.limits import Constraints
+from autocompress.results.pick import recommended
+from autocompress.results.records.facts import ExclusionFacts
+from autocompress.results.records.progress import Rungs, SearchFacts
 from autocompress.results.report import write_report
 from autocompress.results.report.charts import plane, quality_range, space
 from autocompress.results.report.page import render
-from autocompress.tests.results.sample_run import point, sample_run, sample_run_of_two
+from autocompress.results.view import RunOn
+from autocompress.tests.results.sample_run import (
+    UNCHANGED,
+    environment,
+    point,
+    sample_run,
+    sample_run_of_two,
+    sample_view,
+    slot,
+    with_constraints,
+    with_facts,
+    with_latency,
+    with_layer,
+    with_measured,
+    with_metric,
+    with_points,
+    with_search,
+)
 from plotly.offline import get_plotlyjs
 
-UNCHANGED = {"keep": {}, "precision": {}, "recovery": None}
 NASTY = "<img src=x onerror=alert(1)></script>&\"'"
 
 
@@ -53,28 +73,39 @@ def test_plotly_is_inlined_once():
     assert render(sample_run()).count(get_plotlyjs()) == 1
 
 
-def test_text_of_the_user_is_never_markup():
+def nasty_run():
+    """A run in which every text that a user or a machine gave is markup."""
     run = sample_run()
-    run["task"] |= {"name": NASTY, "spec": NASTY, "arguments": {NASTY: NASTY}}
-    run["task"]["metric"]["name"] = run["target"]["name"] = run["command"] = run["status"] = NASTY
-    run["environment"][NASTY] = NASTY
-    run["failures"][0] |= {"message": NASTY, "kind": NASTY}
-    run["excluded"][0] |= {"name": NASTY, "reason": NASTY}
-    for group in run["groups"]:
-        group |= {"name": NASTY, "layers": [NASTY]}
-    for member in run["front"]:
-        member["warnings"] = [NASTY]
-        member["layers"][0]["name"] = NASTY
-    run["constraints"]["max_drop"] = "1pp"
-    sensitivity = run["sensitivity"]
-    sensitivity["losses"][f"precision/{NASTY}"] = sensitivity["losses"][f"keep/{NASTY}"] = [9.0, 9.0, 0.0]
-    sensitivity["labels"] |= {
-        f"precision/{NASTY}": [NASTY, f"x{NASTY}", "int2"],
-        f"keep/{NASTY}": [NASTY, "8", "16"],
-    }
-    run["time"][NASTY] = 1e4
-    run["rungs"]["correlation"][f"{NASTY}-{NASTY}"] = 0.5
-    page = without_plotly(render(run))
+    facts, (target,) = run.facts, run.facts.targets
+    metric = replace(facts.task.metric, name=NASTY)
+    task = replace(facts.task, name=NASTY, spec=NASTY, arguments={NASTY: NASTY}, metric=metric)
+    groups = tuple(replace(group, name=NASTY, layers=(NASTY,)) for group in facts.groups)
+    nowhere = replace(environment(), cpu_model=NASTY, flags=(NASTY,), os=NASTY, device=NASTY)
+    run = with_facts(
+        run,
+        task=task,
+        targets=(replace(target, environment=nowhere, runtime=NASTY),),
+        command=NASTY,
+        excluded=(ExclusionFacts(name=NASTY, reason=NASTY),),
+        groups=groups,
+    )
+    for member in run.front:
+        run = with_layer(run, member.trial, 0, name=NASTY, kind=NASTY)
+    slots = {f"precision/{NASTY}": slot((9.0, 9.0, 0.0), (NASTY, f"x{NASTY}", "int2"))}
+    slots[f"keep/{NASTY}"] = slot((9.0, 9.0, 0.0), (NASTY, "8", "16"))
+    rungs = Rungs(counts={}, correlation={f"{NASTY}-{NASTY}": 0.5})
+    run = with_search(
+        run,
+        sensitivity={**run.search.sensitivity, **slots},
+        rungs=rungs,
+        time={**run.search.time, NASTY: 1e4},
+    )
+    failures = (replace(run.failures[0], message=NASTY), *run.failures[1:])
+    return replace(run, failures=failures)
+
+
+def test_text_of_the_user_is_never_markup():
+    page = without_plotly(render(nasty_run()))
     assert "<img" not in page
     assert page.count("</script>") == 3
     assert "<img" not in embedded(page)["figures"]["latency"]["data"][3]["hovertext"][0]
@@ -106,11 +137,10 @@ def test_the_page_says_why_in_a_card_per_answer():
 
 
 def test_an_answer_that_the_run_cannot_give_has_no_card():
-    run = sample_run()
-    for name in ("sensitivity", "time", "latency_table", "rungs"):
-        del run[name]
-    for member in run["front"]:
-        member["latency"]["ratio_interval"] = [member["latency"]["ratio"]] * 2
+    run = replace(sample_run(), search=SearchFacts())
+    for member in run.front:
+        ratio = member.measured["cpu"].latency.ratio
+        run = with_latency(run, member.trial, ratio_interval=(ratio, ratio))
     assert titles(why_of(run)) == ["What limits the result"]
 
 
@@ -125,185 +155,163 @@ def test_the_longest_bar_of_each_kind_of_sensitivity_is_full():
     assert bars == ["100.0", "100.0", "100.0"]
 
 
+def chosen_of(run):
+    return run.on(recommended(run.run).point)
+
+
 def test_every_measured_point_is_drawn_once():
-    run = sample_run()
-    figure = plane(run, "latency", chosen=recommended(run)[0])
+    run = sample_view()
+    figure = plane(run, "latency", chosen=chosen_of(run))
     drawn = [
         t
         for trace in figure["data"]
         if trace.get("name") not in (None, "selected")
         for t in trace["customdata"]
     ]
-    assert sorted(drawn) == sorted(p["trial"] for p in measured_points(run))
+    assert sorted(drawn) == sorted(p.trial for p in run.points)
 
 
 def test_the_front_is_drawn_where_it_was_measured_with_its_spread():
-    run = sample_run()
-    figure = plane(run, "latency", chosen=recommended(run)[0])
+    run = sample_view()
+    figure = plane(run, "latency", chosen=chosen_of(run))
     trace = next(trace for trace in figure["data"] if trace.get("name") == "front")
-    member = next(p for p in run["front"] if p["trial"] == trace["customdata"][0])
-    low, high = member["latency"]["interval_s"]
-    assert trace["x"][0] == pytest.approx(1000 * member["latency"]["latency_s"])
-    assert trace["y"][0] == pytest.approx(100 * member["quality"]["validation"])
+    member = next(p for p in run.front if p.trial == trace["customdata"][0])
+    low, high = member.latency.interval_s
+    assert trace["x"][0] == pytest.approx(1000 * member.latency.seconds)
+    assert trace["y"][0] == pytest.approx(100 * member.quality.validation)
     assert trace["error_x"]["array"][0] + trace["error_x"]["arrayminus"][0] == pytest.approx(
         1000 * (high - low)
     )
 
 
 def test_the_staircase_never_gets_worse_as_the_cost_grows():
-    run = sample_run()
-    stairs = plane(run, "size", chosen=recommended(run)[0])["data"][0]
+    run = sample_view()
+    stairs = plane(run, "size", chosen=chosen_of(run))["data"][0]
     assert list(stairs["x"]) == sorted(stairs["x"])
     assert list(stairs["y"]) == sorted(stairs["y"])
 
 
 def test_the_hover_says_the_recipe():
-    run = sample_run()
-    figure = plane(run, "latency", chosen=recommended(run)[0])
+    run = sample_view()
+    figure = plane(run, "latency", chosen=chosen_of(run))
     text = next(trace for trace in figure["data"] if trace.get("name") == "front")["hovertext"][0]
     assert "channels:" in text and "int8:" in text and "distill" in text
 
 
 def test_a_broken_candidate_does_not_squash_the_charts_but_is_counted():
     run = sample_run()
-    usual = quality_range(run)
-    broken = point(99, UNCHANGED)
-    broken["quality"] |= {"validation": 0.1, "interval": [0.09, 0.11]}
-    broken |= {"drop": 0.8, "feasible": False}
-    run["dominated"].append(broken)
-    assert quality_range(run) == usual
-    assert "2 points lie below the charts" in render(run)
+    broken = with_points(run, [*run.points, point(99, UNCHANGED)], uniform_trial=1)
+    quality = replace(broken.point(99).measured["cpu"].quality, validation=0.1, interval=(0.09, 0.11))
+    broken = with_measured(broken, 99, quality=quality, drop=0.8)
+    assert quality_range(RunOn.of(broken, "cpu")) == quality_range(RunOn.of(run, "cpu"))
+    assert "2 points lie below the charts" in render(broken)
 
 
 def test_better_is_up_for_a_metric_that_is_better_when_lower():
-    run = sample_run()
-    run["task"]["metric"] = {"name": "MSE", "direction": "lower", "unit": ""}
-    for each in measured_points(run):
-        each["quality"] |= {"validation": 1 - each["quality"]["validation"], "interval": None}
-    bottom, top = quality_range(run)
-    assert (
-        bottom > run["front"][0]["quality"]["validation"] > run["baseline"]["quality"]["validation"] > top > 0
-    )
-    assert space(run, chosen=run["front"][0])["layout"]["scene"]["zaxis"]["range"][0] == pytest.approx(bottom)
+    run = with_metric(sample_run(), "MSE")
+    for each in run.points:
+        quality = each.measured["cpu"].quality
+        lower = replace(quality, validation=1 - quality.validation, interval=None)
+        run = with_measured(run, each.trial, quality=lower)
+    view = RunOn.of(run, "cpu")
+    bottom, top = quality_range(view)
+    best = view.front[0]
+    assert bottom > best.quality.validation > view.baseline.quality.validation > top > 0
+    floor = space(view, chosen=best)["layout"]["scene"]["zaxis"]["range"][0]
+    assert floor == pytest.approx(bottom)
 
 
 @pytest.mark.parametrize("drop", [0.0, -0.01])
 def test_a_run_with_nothing_but_the_original_still_has_a_report(drop):
-    run, original = sample_run(), point(0, UNCHANGED)
-    original["drop"] = drop
-    original["quality"] |= {"validation": 0.0, "interval": None}
-    run["task"]["metric"] = {"name": "error", "direction": "lower", "unit": ""}
-    run |= {
-        "baseline": original,
-        "uniform_int8": None,
-        "front": [original],
-        "dominated": [],
-        "status": "running",
-    }
-    run |= {"history": [], "failures": [], "groups": [], "excluded": [], "layers": []}
-    for name in ("sensitivity", "time", "latency_table", "rungs"):
-        del run[name]
-    page = without_plotly(render(run))
+    run = with_points(with_metric(sample_run(max_drop=None), "error"), [point(0, UNCHANGED)])
+    quality = replace(run.baseline.measured["cpu"].quality, validation=0.0, interval=None)
+    run = with_measured(run, 0, quality=quality, drop=drop)
+    run = with_facts(replace(run, search=SearchFacts(), failures=(), status="running"), groups=(), layers=())
+    page = without_plotly(render(with_facts(run, excluded=())))
     assert 'class="why"' not in page
     assert "No candidate failed." in page and "★</b> Original" in page
 
 
 def test_an_empty_front_shows_the_nearest_miss_as_one():
-    run = sample_run()
-    run["constraints"]["max_latency_s"] = 1e-6
-    run |= {"front": [], "dominated": [*run["dominated"], *run["front"]]}
-    page = without_plotly(render(run))
+    constraints = Constraints(max_drop=parse_drop("1pp"), max_latency_s=1e-6)
+    page = without_plotly(render(with_constraints(sample_run(), constraints)))
     assert "nothing meets drop ≤ 1.00 pp and latency ≤ 0.001 ms; this is the nearest miss" in page
     first = embedded(page)["layers"]["first"]
     assert first in [each["trial"] for each in embedded(page)["layers"]["points"]]
 
 
+def shown_first(run):
+    """The layer view's entry of the first front member."""
+    first = sample_run().front[0].trial
+    return next(p for p in embedded(render(run))["layers"]["points"] if p["trial"] == first)
+
+
+def first_layers(run):
+    return run.point(sample_run().front[0].trial).measured["cpu"].layers
+
+
 def test_the_layers_say_what_was_asked_and_what_ran():
     run = sample_run()
-    view = next(
-        p for p in embedded(render(run))["layers"]["points"] if p["trial"] == run["front"][0]["trial"]
-    )
-    first, layer = view["layers"][0], run["front"][0]["layers"][0]
+    first, layer = shown_first(run)["layers"][0], first_layers(run)[0]
     assert (first["chip"], first["ran"], first["warned"]) == ("asked int8, ran float32", "float32", True)
-    assert first["channels"] == f"{layer['channels_out']}/{layer['channels_out_original']}"
-    assert first["kept"] == layer["channels_out"] / layer["channels_out_original"]
+    assert first["channels"] == f"{layer.channels_out}/{layer.channels_out_original}"
+    assert first["kept"] == layer.channels_out / layer.channels_out_original
 
 
 def test_the_legend_has_the_precisions_that_ran():
     run = sample_run()
     assert "ran in int8" in render(run) and "ran in float16" not in render(run)
-    run["front"][0]["layers"][0]["precision_executed"] = "float16"
+    run = with_layer(run, run.front[0].trial, 0, precision_executed="float16")
     assert "ran in float16" in render(run) and "ran in fp8" not in render(run)
 
 
 def test_a_layer_whose_execution_was_not_seen_is_shown_as_asked_only():
     run = sample_run()
-    run["front"][0]["layers"][1]["precision_executed"] = None
-    view = next(
-        p for p in embedded(render(run))["layers"]["points"] if p["trial"] == run["front"][0]["trial"]
-    )
-    assert view["layers"][1]["checked"] is False and view["layers"][1]["chip"] == "int8"
-
-
-def shown_first(run):
-    """The layer view's entry of the first front member."""
-    return next(
-        p for p in embedded(render(run))["layers"]["points"] if p["trial"] == run["front"][0]["trial"]
-    )
+    run = with_layer(run, run.front[0].trial, 1, precision_executed=None)
+    layer = shown_first(run)["layers"][1]
+    assert layer["checked"] is False and layer["chip"] == "int8"
 
 
 def test_the_layers_show_times_before_and_after_and_whose_they_are():
     run = sample_run()
-    layer, view = run["front"][0]["layers"][3], shown_first(run)
-    longest = max(row["time_s"] for p in (run["baseline"], run["front"][0]) for row in p["layers"])
+    layer, view = first_layers(run)[3], shown_first(run)
+    longest = max(row.time_s for p in (run.baseline, run.front[0]) for row in p.measured["cpu"].layers)
     shown = view["layers"][3]
-    assert (
-        shown["time"] == f"{1e6 * layer['time_s']:.0f} µs"
-        and shown["time_share"] == layer["time_s"] / longest
-    )
-    assert (
-        shown["time_before"] == layer["time_original_s"] / longest
-        and "in the original" in shown["time_title"]
-    )
+    assert shown["time"] == f"{1e6 * layer.time_s:.0f} µs" and shown["time_share"] == layer.time_s / longest
+    assert shown["time_before"] == layer.time_original_s / longest
+    assert "in the original" in shown["time_title"]
     assert view["other"]["time"] == "150 µs" and "profiler" in view["note"]
 
 
 def test_a_point_that_was_not_profiled_has_no_times():
     run = sample_run()
-    run["front"][0]["other_time_s"] = None
-    for layer in run["front"][0]["layers"]:
-        layer["time_s"] = None
+    layers = tuple(replace(layer, time_s=None) for layer in first_layers(run))
+    run = with_measured(run, run.front[0].trial, other_time_s=None, layers=layers)
     view = shown_first(run)
     assert view["other"] is None and view["note"] == "" and view["layers"][0]["time"] == "–"
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "chip"),
     [
         ({"precision_asked": "int4", "precision_executed": "int8", "bits": 4}, "4 bits, ran int8"),
         ({"precision_asked": "int8", "precision_executed": "int8", "bits": 8}, "int8"),
         ({"channels_out": 0, "channels_in": 0, "macs": 0, "bytes": 0, "precision_executed": None}, "removed"),
     ],
 )
-def test_a_layer_says_what_is_stored_and_what_ran(changes, told):
+def test_a_layer_says_what_is_stored_and_what_ran(changes, chip):
     run = sample_run()
-    run["front"][0]["layers"][2] |= changes
-    shown = shown_first(run)["layers"][2]
-    assert shown["chip"] == told and shown["removed"] == (told == "removed")
-    assert shown["bits_share"] == (0 if told == "removed" else changes["bits"] / 32)
+    shown = shown_first(with_layer(run, run.front[0].trial, 2, **changes))["layers"][2]
+    assert shown["chip"] == chip and shown["removed"] == (chip == "removed")
+    assert shown["bits_share"] == (0 if chip == "removed" else changes["bits"] / 32)
 
 
 def test_smaller_but_not_faster_is_seen_in_the_front_and_in_the_layers():
     run = sample_run()
-    run["front"][0]["warnings"].append("smaller, but not faster than uniform int8")
+    trial = run.front[0].trial
+    run = with_measured(run, trial, latency=run.baseline.measured["cpu"].latency, drop=-0.01)
     assert "not faster</em>" in render(run)
-    assert "smaller, but not faster than uniform int8" in shown_first(run)["warnings"]
-
-
-def test_a_run_of_another_schema_version_is_refused_and_nothing_written(tmp_path):
-    with pytest.raises(RunDirectoryError, match="schema version 1"):
-        write_report(sample_run() | {"schema_version": 1}, tmp_path / "report.html")
-    assert list(tmp_path.iterdir()) == []
+    assert any("smaller, but not faster than" in warning for warning in shown_first(run)["warnings"])
 
 
 def test_the_report_is_written_whole_to_the_path(tmp_path):
