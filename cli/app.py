@@ -6,6 +6,8 @@ Results go to stdout, everything else to stderr. Exit codes: 0 done; 1 nothing m
 """
 
 import os
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 
@@ -27,6 +29,23 @@ app = typer.Typer(
 app.add_typer(targets_app, name="targets", invoke_without_command=True)
 for command in (measure, verify, search, front, pick, report):
     app.command()(command)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"autocompress {version('autocompress')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    *,
+    show_version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version),
+    ] = False,
+) -> None:
+    """Options of `autocompress` itself; their callbacks have done everything."""
 
 
 def main() -> None:

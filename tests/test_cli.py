@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,11 @@ def test_help_teaches_with_examples_and_starts_in_under_a_second():
     shown = [computed([sys.executable, "-m", "autocompress", "search", "--help"]) for _ in range(3)]
     assert "autocompress search examples/cifar10.py:resnet20" in shown[0][0]
     assert min(seconds for _, seconds in shown) < 1.0
+
+
+def test_version_is_that_of_the_package():
+    shown = autocompress("--version")
+    assert shown.returncode == 0 and shown.stdout == f"autocompress {version('autocompress')}\n"
 
 
 @pytest.mark.parametrize(
