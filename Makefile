@@ -2,6 +2,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
+# The package takes any torch since 2.9; it is tested with these.
 TORCH ?= torch>=2.9,<2.14
 
 .PHONY: install demo test check slow clean
@@ -10,8 +11,7 @@ install: $(VENV)/installed
 
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet "$(TORCH)"
-	$(BIN)/pip install --quiet --editable ".[dev]"
+	$(BIN)/pip install --quiet "$(TORCH)" --editable ".[dev]"
 	touch $@
 
 demo: install
@@ -23,8 +23,7 @@ demo: install
 check: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	mkdir -p $(VENV)/types && ln -sfn "$(CURDIR)" $(VENV)/types/autocompress
-	cd $(VENV)/types && ../bin/mypy --config-file autocompress/pyproject.toml -p autocompress
+	$(BIN)/mypy
 
 # Two processes, one file of tests each at a time; then those that time something, alone.
 test: install check
