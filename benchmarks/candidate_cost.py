@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 from unittest.mock import patch
 
-from autocompress.compress import Recipe
+from autocompress.compress import Precision, Recipe
 from autocompress.results.limits import Constraints
 from autocompress.search.prepare import open_search, prepare
 from autocompress.search.request import SearchRequest
@@ -62,20 +62,15 @@ def main() -> None:
             print_table(search.directory.path)
 
 
-def chosen_recipes(space: SearchSpace, **_: bool) -> list[Recipe]:
+def chosen_recipes(space: SearchSpace, **options: bool) -> list[Recipe]:
     """The original, uniform int8, then random keep levels and precisions; nothing is recovered."""
     draw = random.Random(0)
     recipes = [Recipe(), space.uniform_int8()]
     for _ in range(50):
-        keep = {group.name: draw.choice(group.levels) for group in space.groups if draw.random() < 0.5}
-        keep = {
-            group.name: keep[group.name]
-            for group in space.groups
-            if keep.get(group.name, group.channels) < group.channels
-        }
-        recipes.append(
-            Recipe(keep=keep, precision={name: "int8" for name in space.quantizable if draw.random() < 0.8})
-        )
+        chosen = [(group, draw.choice(group.levels)) for group in space.groups if draw.random() < 0.5]
+        keep = {group.name: level for group, level in chosen if level < group.channels}
+        int8: dict[str, Precision] = {name: "int8" for name in space.quantizable if draw.random() < 0.8}
+        recipes.append(Recipe(keep=keep, precision=int8))
     return recipes
 
 

@@ -244,7 +244,8 @@ class Bench:
             size_bytes=built.artifact.size_bytes,
             macs=built.artifact.macs / compressor.network.macs,
             seconds=built.seconds,
-            **accuracy,
+            validation=accuracy["validation"],
+            test=accuracy["test"],
         )
 
     def _split(self, model: str, name: str) -> StoredSplit:
@@ -258,8 +259,8 @@ class Bench:
         for row in chosen:
             item, original = self.found[row.model, row.name], self.found[row.model, "float32"]
             with target.session() as session:
-                paths = [self.work / "artifacts" / found.file for found in (item, original)]
-                measured = session.measure(*paths, FINALIST_TIMING)
+                model, baseline = (self.work / "artifacts" / found.file for found in (item, original))
+                measured = session.measure(model, baseline, FINALIST_TIMING)
             self.keep(_found({**asdict(item), "ratio": measured.ratio, "interval": measured.ratio_interval}))
 
     def keep(self, item: Found) -> None:

@@ -34,7 +34,7 @@ import argparse
 import json
 import statistics
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -210,16 +210,21 @@ def computing(path: Path) -> list[str]:
 
 def marked(found: list[Seen]) -> list[Seen]:
     """With `on_front` for those that no other beats or equals in accuracy, latency and size."""
-    good = [item for item in found if item.ratio is not None and item.accuracy is not None]
+    objectives = [
+        (-item.accuracy, item.ratio, item.size_bytes)
+        for item in found
+        if item.ratio is not None and item.accuracy is not None
+    ]
 
-    def beaten(one: Seen) -> bool:
-        mine = (-(one.accuracy or 0), one.ratio, one.size_bytes)
-        others = [(-(item.accuracy or 0), item.ratio, item.size_bytes) for item in good if item is not one]
-        return any(
-            all(a <= b for a, b in zip(other, mine, strict=True)) and other != mine for other in others
+    def on_front(item: Seen) -> bool:
+        if item.ratio is None or item.accuracy is None:
+            return False
+        mine = (-item.accuracy, item.ratio, item.size_bytes)
+        return not any(
+            all(a <= b for a, b in zip(other, mine, strict=True)) and other != mine for other in objectives
         )
 
-    return [Seen(**{**asdict(item), "on_front": item in good and not beaten(item)}) for item in found]
+    return [replace(item, on_front=on_front(item)) for item in found]
 
 
 def report(errors: dict[str, list[float]], seen: list[Seen], *, as_json: bool) -> None:

@@ -13,7 +13,7 @@ import json
 import statistics
 import sys
 import tempfile
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from autocompress.compress import Compressor, Network, Recipe
@@ -53,7 +53,7 @@ def main() -> int:
                     "cpu": environment.cpu_model,
                     "flags": flags,
                     "load_1m": environment.load_1m,
-                    "results": results,
+                    "results": [asdict(result) for result in results],
                 }
             )
         )
@@ -63,16 +63,11 @@ def main() -> int:
     )
     print(f"{environment.cpu_model}: {flags}; load {environment.load_1m:.1f}; {versions}")
     for result in results:
-        aim = AIMS.get((result["target"], result["precision"]))
-        verdict = (
-            "" if aim is None else f"  target ≤ {aim:.2f}: {'met' if result['ratio'] <= aim else 'MISSED'}"
-        )
-        spread = f"{result['ratio']:.3f}" + (
-            f" ± {result['half_width']:.3f}" if arguments.rounds > 1 else " (one round)"
-        )
-        print(
-            f"{result['target']:<14}{result['precision']:<9}{1e3 * result['latency_s']:>8.3f} ms   {spread}{verdict}"
-        )
+        aim = AIMS.get((result.target, result.precision))
+        verdict = "" if aim is None else f"  target ≤ {aim:.2f}: {'met' if result.ratio <= aim else 'MISSED'}"
+        spread = f"± {result.half_width:.3f}" if arguments.rounds > 1 else "(one round)"
+        latency = f"{1e3 * result.latency_s:>8.3f} ms"
+        print(f"{result.target:<14}{result.precision:<9}{latency}   {result.ratio:.3f} {spread}{verdict}")
     return 0
 
 
@@ -101,8 +96,19 @@ def measure_round(targets: dict[str, Target], files: dict[str, Path]) -> dict[tu
     return {subject: statistics.fmean(times) for subject, times in found.items()}
 
 
-def describe(subject: tuple[str, str], rounds: list[dict[tuple[str, str], float]]) -> dict[str, str | float]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
     """Median latency, ratio to float32 in ONNX Runtime, and half the width of its 95 % interval."""
+
+    target: str
+    precision: str
+    latency_s: float
+    ratio: float
+    half_width: float
+
+
+def describe(subject: tuple[str, str], rounds: list[dict[tuple[str, str], float]]) -> Result:
+    """The result of all rounds."""
     ratios = [times[subject] / times["cpu", "float32"] for times in rounds]
     spread = (
         statistics.stdev(ratios) / len(ratios) ** 0.5 * critical_value(len(ratios) - 1)
@@ -110,13 +116,13 @@ def describe(subject: tuple[str, str], rounds: list[dict[tuple[str, str], float]
         else 0.0
     )
     latency = statistics.median(times[subject] for times in rounds)
-    return {
-        "target": subject[0],
-        "precision": subject[1],
-        "latency_s": latency,
-        "ratio": statistics.fmean(ratios),
-        "half_width": spread,
-    }
+    return Result(
+        target=subject[0],
+        precision=subject[1],
+        latency_s=latency,
+        ratio=statistics.fmean(ratios),
+        half_width=spread,
+    )
 
 
 if __name__ == "__main__":

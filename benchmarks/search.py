@@ -63,10 +63,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="search-bench-") as folder:
         prepare_process(arguments.core, Path(folder))
         found = searched(arguments, Path(folder))
-    folder = RESULTS if arguments.keep is None else arguments.keep
-    folder.mkdir(parents=True, exist_ok=True)
+    out = RESULTS if arguments.keep is None else arguments.keep
+    out.mkdir(parents=True, exist_ok=True)
     name = f"{arguments.model}-{arguments.minutes:g}m{'-recovery' if arguments.recovery else ''}-{arguments.sampler}-{arguments.seed}"
-    (folder / f"{name}.json").write_text(json.dumps(found) + "\n")
+    (out / f"{name}.json").write_text(json.dumps(found) + "\n")
     print(f"{name}: hypervolume {found['history'][-1]['hypervolume']:.4f}, {found['trials']}")
 
 
@@ -83,6 +83,7 @@ def prepare_process(core: int | None, folder: Path) -> None:
 def searched(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """A search of so many minutes."""
     import torch
+    from autocompress.results.run_directory import read_run
     from autocompress.search.prepare import open_search, prepare
     from autocompress.search.request import SearchRequest
     from autocompress.search.session.progress import PlainProgress
@@ -108,7 +109,7 @@ def searched(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
         if arguments.keep is None:
             patches.enter_context(patch.object(search.finalists, "look_at", return_value=False))
         search.run()
-        run = search.directory.read_json("front.json")
+        run = read_run(search.directory.path)
     points = [*run["front"], *run["dominated"]]
     return {
         "sampler": rival,
@@ -133,13 +134,14 @@ def replaced(rival: str, arguments: argparse.Namespace) -> dict[str, Any]:
     """What is different from the product: no first recipes of its own for rivals, no time kept for finalists."""
     from autocompress.compress.recipe import Recipe
     from autocompress.search import study
-    from autocompress.search.rungs import guide, rung_search
+    from autocompress.search.rungs import rung_search
+    from autocompress.search.sampling import proposals
 
     found: dict[str, Any] = {} if arguments.keep else {"autocompress.search.session.budget.SEARCH_SHARE": 1.0}
     if rival == "front":
         return found
     if rival == "dp":
-        plain = guide.Proposer
+        plain = proposals.Proposer
         found["autocompress.search.rungs.guide.Proposer"] = lambda *args, **options: plain(
             *args, **options, switches=False
         )

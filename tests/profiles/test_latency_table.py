@@ -5,6 +5,7 @@ damaged.
 import json
 import threading
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +18,11 @@ OTHER = replace(ENVIRONMENT, cpu_model="another")
 
 def table_in(folder) -> LatencyTable:
     return LatencyTable.of_device(folder, profile_fingerprint="p", environment=ENVIRONMENT)
+
+
+def path_of(table: LatencyTable) -> Path:
+    assert table.path is not None
+    return table.path
 
 
 def test_what_is_observed_is_there_for_the_next_run(tmp_path):
@@ -59,12 +65,12 @@ def test_two_processes_lose_nothing_of_each_other(tmp_path):
     ],
 )
 def test_a_damaged_file_is_started_again_with_a_note(tmp_path, content):
-    table = table_in(tmp_path)
-    table.path.write_text(content)
+    path = path_of(table_in(tmp_path))
+    path.write_text(content)
     table = table_in(tmp_path)
     assert "is started again" in table.note and table.observations("model") == ()
     table.observe("model", {}, 0.5, 0.01)
-    assert json.loads(table.path.read_text())["structures"]["model"]["observations"][0]["ratio"] == 0.5
+    assert json.loads(path.read_text())["structures"]["model"]["observations"][0]["ratio"] == 0.5
 
 
 def test_a_table_that_cannot_be_written_serves_this_process(tmp_path):
@@ -82,7 +88,7 @@ def test_the_oldest_observations_go_first(tmp_path):
         for index in range(MOST_OBSERVATIONS)
     ]
     structures = {"model": {"observations": content, "coefficients": {}}}
-    table.path.write_text(json.dumps({"schema_version": 1, "structures": structures}))
+    path_of(table).write_text(json.dumps({"schema_version": 1, "structures": structures}))
     table.observe("model", "new", 0.5, 0.01)
     kept = table_in(tmp_path).observations("model")
     assert len(kept) == MOST_OBSERVATIONS and kept[0].candidate == 1 and kept[-1].candidate == "new"

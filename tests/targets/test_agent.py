@@ -103,7 +103,7 @@ def test_an_agent_whose_connection_is_reset_leaves_nothing_behind(
         board.connected()
     ((command, source),) = sent
     mine, its = socket.socketpair()  # what sshd gives it
-    agent = subprocess.Popen(command, stdin=its, stdout=its)
+    agent = subprocess.Popen(command, stdin=its.fileno(), stdout=its.fileno())
     its.close()
     mine.sendall(source)
     assert b"autocompress-agent" in mine.recv(1 << 16)
@@ -139,8 +139,15 @@ def test_a_large_file_is_written_and_verified_with_signs_of_life(
 ) -> None:
     data = os.urandom(20 << 20)
     name = hashlib.sha256(data).hexdigest()
-    synced, signs, fsync = [], [], os.fsync
-    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(fsync(descriptor)))
+    synced: list[int] = []
+    signs: list[int] = []
+    fsync = os.fsync
+
+    def counting(descriptor: int) -> None:
+        synced.append(descriptor)
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", counting)
     store = Store(tmp_path / "device", 1 << 30, 0)
     upload = Upload(store, name, len(data))
     for start in range(0, len(data), 1 << 18):

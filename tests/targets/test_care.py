@@ -79,7 +79,7 @@ def test_a_core_that_is_offline_says_nothing_about_the_clocks(jetson: Jetson) ->
 
 
 def test_a_machine_that_tells_nothing_is_no_error(tmp_path: Path) -> None:
-    nothing = {
+    nothing: dict[str, object] = {
         "power_mode": None,
         "clocks_fixed": None,
         "clocks_mhz": {},

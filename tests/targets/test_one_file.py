@@ -149,7 +149,7 @@ def test_a_model_carries_no_file_away_from_outside_its_folder(tmp_path: Path, lo
 @pytest.mark.parametrize(
     "span", [{"offset": 1000}, {"offset": 8, "length": 16}, {"length": -1}, {"offset": -1}], ids=str
 )
-def test_bytes_that_are_not_in_the_file_are_told(tmp_path: Path, span: dict[str, int]) -> None:
+def test_bytes_that_are_not_in_the_file_are_told(tmp_path: Path, span: dict[str, Any]) -> None:
     (tmp_path / "w.bin").write_bytes(bytes(16))
     with pytest.raises(InputError, match="cannot be read: copy both files anew"):
         in_one_file(stored_beside(tmp_path / "m.onnx", **span), tmp_path)

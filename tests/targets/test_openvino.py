@@ -4,7 +4,6 @@ import itertools
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import onnx
@@ -18,9 +17,11 @@ from autocompress.errors import ProfileError
 from autocompress.files import digest_of_file
 from autocompress.profiles import load_profile
 from autocompress.targets.target import Target
+from autocompress.targets.transport import WORKER
 from autocompress.tests.compress.tasks import tiny_task
 from autocompress.tests.models import TINY_MODELS
 from autocompress.tests.results.sample_run import sample_run
+from autocompress.tests.targets.models import samples
 from onnx import TensorProto, helper
 
 pytest.importorskip("openvino", reason="pip install openvino")
@@ -37,7 +38,7 @@ def target():
 @pytest.fixture(scope="module")
 def compressor():
     """A function from a tiny model's name to its compressor; the last one is kept."""
-    made = {}
+    made: dict[str, Compressor] = {}
 
     def make(name):
         if name not in made:
@@ -111,7 +112,7 @@ def test_it_restores_every_packed_weight_of_a_linear_layer(target, tmp_path, sha
     )
     writer.add_node("Gemm", ["x", values], "y", transB=1)
     onnx.save(model, tmp_path / "model.onnx")
-    np.savez(tmp_path / "in.npz", **{"0": np.eye(shape[1], dtype=np.float32)})
+    samples(tmp_path / "in.npz", np.eye(shape[1], dtype=np.float32))
     with target.session() as session:
         (answer,) = session.run(tmp_path / "model.onnx", tmp_path / "in.npz", batch=shape[1])
     np.testing.assert_array_equal(answer.T, weights)
@@ -157,7 +158,7 @@ def test_importing_it_tells_nobody(tmp_path):
         "import sys; sys.path.append(sys.argv[1]); from on_device.runtime import load_runtime; load_runtime('openvino')\n"
         "print([name for name, module in sys.modules.items() if name.startswith('openvino_telemetry') and module])"
     )
-    folder = Path(sys.modules["autocompress.targets"].__file__).parent
+    folder = WORKER.parent
     done = subprocess.run(
         [sys.executable, "-c", code, folder],
         capture_output=True,

@@ -33,6 +33,7 @@ from autocompress.tests.targets import models
 from autocompress.tests.targets.models import QUICK
 from autocompress.tests.targets.slow_link import SlowLink
 from autocompress.tests.waiting import comes_true, cpu_s
+from onnx import helper
 
 pytestmark = pytest.mark.usefixtures("quiet_machine")
 
@@ -212,7 +213,7 @@ def test_a_slow_link_makes_a_measurement_late_and_not_wrong(
     monkeypatch.setattr("autocompress.targets.ssh_connection.PING_S", 0.2)
     monkeypatch.setattr("autocompress.targets.ssh_connection.SILENCE_S", 3.0)
     weight = np.random.default_rng(0).standard_normal((512, 512)).astype(np.float32)
-    node = models.helper.make_node("MatMul", ["x", "w"], ["y"])
+    node = helper.make_node("MatMul", ["x", "w"], ["y"])
     model = models.save(tmp_path / "m.onnx", [node], inputs={"x": ["batch", 512]}, weights={"w": weight})
     x = models.samples(tmp_path / "x.npz", np.ones((3, 512), dtype=np.float32))
     with SlowLink(ssh_server.port, bytes_per_s=250_000, delay_s=0.002) as link:

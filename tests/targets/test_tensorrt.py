@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -113,8 +114,9 @@ def test_pairs_take_the_builds_in_turn() -> None:
             return Bound()
 
     request = {"timing": asdict(THREE_BUILDS), "baseline": "b", "model": "m"}
+    runtime: Any = Runtime()
     for number in range(4):
-        timing.measure_pair(Runtime(), request, [{}, {}], number=number)
+        timing.measure_pair(runtime, request, [{}, {}], number=number)
     assert opened == [0, 0, 1, 1, 2, 2, 0, 0]
 
 

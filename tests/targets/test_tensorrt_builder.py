@@ -4,6 +4,7 @@ log tells them.
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from autocompress.targets.on_device.runtime import RefusedError
@@ -26,7 +27,9 @@ BATCH_2 = Shapes(2, {}, None)
 def logger_that_shows_layers(seen: list[dict]):
     """A logger that reads the engine's layers out of the builder's verbose log: its inspector needs a GPU."""
 
-    class Log(type(logger_of(trt))):
+    logger_class: Any = type(logger_of(trt))
+
+    class Log(logger_class):
         def log(self, severity, message):
             super().log(severity, message)
             if message.startswith("Layers:"):

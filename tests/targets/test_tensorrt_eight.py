@@ -94,15 +94,18 @@ def test_the_doctor_says_which_lines_a_target_lacks(
     version: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     finding = doctor(load_profile("gpu"))[-1]
-    assert (finding.name, finding.ok, finding.needed) == ("files", False, True)
+    assert (finding.name, finding.ok, finding.needed) == ("files", False, True) and finding.remedy
     assert "opset 19 and weights in int8" in finding.detail
     assert (
         f"say {LINES[version]} and int8_weights" in finding.remedy and "inherits from 'gpu'" in finding.remedy
     )
     measured: list[int | None] = []  # the opset of what the doctor measures, which must be readable, too
-    monkeypatch.setattr(
-        Target, "control", lambda _, path: measured.append(opset_of(str(path))) or SimpleNamespace(ratio=1.0)
-    )
+
+    def control(_: Target, path: Path) -> SimpleNamespace:
+        measured.append(opset_of(str(path)))
+        return SimpleNamespace(ratio=1.0)
+
+    monkeypatch.setattr(Target, "control", control)
     for lines in (
         f'{LINES[version]}\nint8_weights = "float32"',
         'opset = 17\nprecisions = ["float32", "float16"]',
@@ -115,7 +118,8 @@ def test_only_version_8_has_lines_of_its_own() -> None:
     versions = ("8.4.1", "8.5.2", "8.6.10", "9.0.1", "10.3.0", "1.7.1", "18.0")
     found = {text: lines_for(f"{text} sm_87 CUDA 11.4") for text in versions}
     assert {text for text, lines in found.items() if lines} == {"8.4.1", "8.5.2", "8.6.10"}
-    assert found["8.5.2"] == 'opset = 16 and int8_weights = "float32"' and "opset = 17" in found["8.6.10"]
+    assert found["8.5.2"] == 'opset = 16 and int8_weights = "float32"'
+    assert found["8.6.10"] is not None and "opset = 17" in found["8.6.10"]
 
 
 @pytest.mark.parametrize(

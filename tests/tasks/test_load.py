@@ -32,7 +32,7 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "mine.py"
 
 
-def typed(  # type: ignore[no-untyped-def]
+def typed(
     a: int,
     *,
     b: float = 0.5,

@@ -3,8 +3,8 @@
 import pytest
 import torch
 from autocompress.compress import Compressor, Network, Recipe, levels
-from autocompress.compress.graph.graph import get_tensor, trace
-from autocompress.compress.student.prune import clone, prune
+from autocompress.compress.graph.graph import clone, get_tensor, trace
+from autocompress.compress.student.prune import prune
 from autocompress.tests.compress.tasks import tiny_task
 from autocompress.tests.models import tiny_model
 from torch import nn

@@ -45,7 +45,7 @@ def test_moments_of_a_convolution_are_those_of_its_patches(convolution):
 def test_input_vectors_times_the_weight_are_the_outputs(name):
     row = tiny_model(name)
     module = trace(row.build(), row.example_inputs())
-    seen = {}
+    seen: dict[str, list] = {}
 
     class Watch(torch.fx.Interpreter):
         def run_node(self, n):

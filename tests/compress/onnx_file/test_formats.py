@@ -189,8 +189,9 @@ def assert_sparse(path, layers):
     """Two of each four input channels are zero in every layer."""
     stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in onnx.load(path).graph.initializer}
     for layer in layers:
-        weight = stored.get(f"{layer}.weight_q", stored.get(f"{layer}.weight"))
-        fours = (weight != 0).reshape(len(weight), -1, 4, math.prod(weight.shape[2:]))
+        name = f"{layer}.weight_q" if f"{layer}.weight_q" in stored else f"{layer}.weight"
+        weight = stored[name]
+        fours = np.not_equal(weight, 0).reshape(len(weight), -1, 4, math.prod(weight.shape[2:]))
         assert fours.sum(2).max() == 2
 
 

@@ -14,6 +14,7 @@ import pytest
 from autocompress.compress import Compressor, Network, Recipe, check_outputs
 from autocompress.compress.onnx_file.opset import lower_opset
 from autocompress.compress.options import CompressorOptions, FileFormat
+from autocompress.compress.recipe import Precision
 from autocompress.errors import StageError
 from autocompress.tests.compress.artifacts import run
 from autocompress.tests.compress.onnx_file.test_formats import halved, uniform
@@ -68,9 +69,16 @@ SAME = [
     pytest.param(model_of("Split", axis=1, num_outputs=2, outputs=2), id="split"),
     pytest.param(model_of("Split", [[1, 3]], axis=1, outputs=2), id="uneven split"),
     pytest.param(model_of("Pad", [[0, 1, 0, 0, 1, 2]]), id="pad"),
-    pytest.param(model_of("Resize", [None, np.float32([1, 1, 2])], mode="linear", antialias=0), id="resize"),
     pytest.param(
-        model_of("LayerNormalization", [np.float32(range(6)), np.float32([3] * 6)], axis=-1, epsilon=0.1),
+        model_of("Resize", [None, np.array([1, 1, 2], np.float32)], mode="linear", antialias=0), id="resize"
+    ),
+    pytest.param(
+        model_of(
+            "LayerNormalization",
+            [np.arange(6, dtype=np.float32), np.full(6, 3, np.float32)],
+            axis=-1,
+            epsilon=0.1,
+        ),
         id="norm of a layer",
     ),
     pytest.param(
@@ -81,7 +89,10 @@ REFUSED = [
     (model_of("Split", axis=1, num_outputs=3, outputs=3), "Split .*parts may differ"),
     (model_of("ReduceMean", noop_with_empty_axes=1), "ReduceMean .*reduce nothing"),
     (model_of("Pad", [[1, 2], None, [1]]), "Pad .*it has axes"),
-    (model_of("Resize", [None, np.float32([1, 1, 0.5])], mode="linear", antialias=1), "Resize .*antialias"),
+    (
+        model_of("Resize", [None, np.array([1, 1, 0.5], np.float32)], mode="linear", antialias=1),
+        "Resize .*antialias",
+    ),
     (model_of("ScatterND", [[[0]], X[:1]], reduction="max"), "ScatterND .*max or min"),
     (model_of("LayerNormalization", [np.ones(6, np.float32)], axis=2), "LayerNormalization .*from the front"),
     (model_of("Mish"), "Mish .*newer.*opset = 18 or more"),
@@ -137,7 +148,8 @@ def compressor_for(name, opset):
 def recipes(network):
     """In every precision that TensorRT 8 has, with neighbours that differ, and with half the channels."""
     names = uniform(network, "int8")
-    mixed = {name: ("int8", "float16", "float32")[index % 3] for index, name in enumerate(names)}
+    in_turn: tuple[Precision, ...] = ("int8", "float16", "float32")
+    mixed = {name: in_turn[index % 3] for index, name in enumerate(names)}
     pruned = Recipe(keep=halved(network), precision=names)
     found = {"int8": Recipe(precision=names), "mixed": Recipe(precision=mixed), "pruned int8": pruned}
     return found | {"float32": Recipe(), "float16": Recipe(precision=uniform(network, "float16"))}

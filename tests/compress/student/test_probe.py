@@ -32,12 +32,15 @@ MODELS = (
 @pytest.fixture
 def count_nodes(monkeypatch):
     """A list that grows by one with every operation that is run."""
-    seen = []
+    calls: list[object] = []
     original = fx.Interpreter.call_function
-    monkeypatch.setattr(
-        fx.Interpreter, "call_function", lambda self, *rest: seen.append(1) or original(self, *rest)
-    )
-    return seen
+
+    def counting(self, target, *rest):
+        calls.append(target)
+        return original(self, target, *rest)
+
+    monkeypatch.setattr(fx.Interpreter, "call_function", counting)
+    return calls
 
 
 def single_changes(network):

@@ -5,10 +5,10 @@ group.
 import numpy as np
 import pytest
 import torch
-from autocompress.compress.graph.graph import get_tensor
+from autocompress.compress.graph.graph import clone, get_tensor
 from autocompress.compress.graph.network import Network
 from autocompress.compress.recipe import Recipe
-from autocompress.compress.student.prune import clone, prune, removed_units
+from autocompress.compress.student.prune import prune, removed_units
 from autocompress.tests.models import TINY_MODELS, tiny_model
 
 NAMES = [model.name for model in TINY_MODELS]

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from autocompress.compress import Recovery
-from autocompress.compress.graph.graph import batch_norms, clone, get_tensor, trace
+from autocompress.compress.graph.graph import argument, batch_norms, clone, get_tensor, trace, weight_nodes
 from autocompress.compress.student import recover
 from autocompress.compress.student.features import feature_loss, feature_nodes, with_features
 from autocompress.compress.student.recover import Schedule, distill, reestimate_statistics, soft_loss
@@ -49,13 +49,13 @@ def test_reestimated_statistics_are_those_of_the_data():
     original = trace(task.model, task.example_inputs)
     inputs = task.train.inputs[0][:64]
     first = batch_norms(original)[0]
-    convolution = next(node for node in original.graph.nodes if node.target == first.args[0].args[1].target)
-    expected = torch.nn.functional.conv2d(inputs, get_tensor(original, convolution.target), padding=1).mean(
+    weight = weight_nodes(first.all_input_nodes[0])[0].target
+    expected = torch.nn.functional.conv2d(inputs, get_tensor(original, str(weight)), padding=1).mean(
         (0, 2, 3)
     )
     reestimate_statistics(original, [(inputs,)])
     torch.testing.assert_close(
-        get_tensor(original, first.args[3].target), expected.detach(), atol=0.02, rtol=0.05
+        get_tensor(original, str(argument(first, 3).target)), expected.detach(), atol=0.02, rtol=0.05
     )
 
 
@@ -96,7 +96,8 @@ def test_a_killed_training_goes_on_from_its_checkpoint(damaged, tmp_path, monkey
             schedule=schedule,
             progress=killed,
         )
-    told, fresh = [], clone(original)
+    messages: list[str] = []
+    fresh = clone(original)
     distill(
         fresh,
         original,
@@ -105,9 +106,9 @@ def test_a_killed_training_goes_on_from_its_checkpoint(damaged, tmp_path, monkey
         RECOVERY,
         seed=0,
         schedule=schedule,
-        progress=told.append,
+        progress=messages.append,
     )
-    assert told[0] == "recover 11/20" and len(told) == 10
+    assert messages[0] == "recover 11/20" and len(messages) == 10
 
 
 def test_a_training_of_some_seconds_ends_after_them(damaged, monkeypatch):
@@ -116,7 +117,7 @@ def test_a_training_of_some_seconds_ends_after_them(damaged, monkeypatch):
     )  # a look at it takes 10 ms
     task, original, student = damaged
     batch = (tuple(x[:64] for x in task.train.inputs), task.train.targets[:64])
-    told = []
+    messages: list[str] = []
     schedule = Schedule(steps=1, seconds=0.5)
     distill(
         student,
@@ -126,9 +127,9 @@ def test_a_training_of_some_seconds_ends_after_them(damaged, monkeypatch):
         RECOVERY,
         seed=0,
         schedule=schedule,
-        progress=told.append,
+        progress=messages.append,
     )
-    assert 45 < len(told) < 55 and "%" in told[-1]
+    assert 45 < len(messages) < 55 and "%" in messages[-1]
 
 
 def test_the_best_look_is_kept_when_training_makes_the_model_worse(damaged):

@@ -447,7 +447,7 @@ class EngineRTX(ICudaEngine):
     def create_runtime_config(self):
         return IRuntimeConfig()
 
-    def create_execution_context(self, runtime_config):
+    def create_execution_context(self, runtime_config):  # type: ignore[override]  # as in the real one
         assert isinstance(runtime_config, IRuntimeConfig)
         return IExecutionContext(self, runtime_config._cache)
 
@@ -530,8 +530,8 @@ class EngineInspector:
         layers = self.layers()
         if not self._head["detailed"]:
             layers = [layer["Name"] for layer in layers]
-        tensors = {"I/O Tensors": []} if self._version.split_format else {"Bindings": []}
-        return json.dumps({"Layers": layers, **tensors})
+        tensors = "I/O Tensors" if self._version.split_format else "Bindings"
+        return json.dumps({"Layers": layers, tensors: []})
 
     def layers(self):
         described = self._head["layers"]
