@@ -1,76 +1,91 @@
-"""Imports run one way between the folders, and light where they must be."""
+"""Imports run one way between the folders and in no circle, and are light where they must be."""
 
-import ast
+import graphlib
+import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from autocompress.tests.package_modules import MODULES, ORDER, imported_modules, inside
 
-ROOT = Path(__file__).resolve().parent.parent
-ORDER = (
-    ("errors", "files"),
-    ("profiles", "tasks"),
-    "compress",
-    "targets",
-    "results",
-    "search",
-    "deploy",
-    "cli",
-    "__main__",
-)
-LEVELS = {
-    name: level
-    for level, names in enumerate(ORDER)
-    for name in (names if isinstance(names, tuple) else (names,))
-}
+UNTIL_REDESIGNED = pytest.mark.xfail(strict=False, reason="until the redesign is through")
+LEVELS = {name: level for level, names in enumerate(ORDER) for name in names}
 HEAVY = ("torch", "optuna", "onnxruntime", "onnx", "plotly", "scipy", "numpy", "pandas", "sklearn")
-MODULES = [
-    path for folder in ("", *LEVELS) for path in sorted((ROOT / folder).glob("**/*.py" if folder else "*.py"))
-]
+# Imports modules one after the other, and says which one was the first to bring torch in.
+IMPORT_ALL = """
+import sys
+from importlib import import_module
+for name in sys.argv[1:]:
+    import_module(f"autocompress.{name}")
+    if "torch" in sys.modules:
+        sys.exit(f"autocompress.{name} imports torch, itself or by what it imports")
+"""
 
 
-def imported(path: Path) -> set[str]:
-    """Names of the package's own folders and root modules that a module imports, relatively or not."""
-    package = path.relative_to(ROOT).parts[:-1]
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.level:
-            base = package[: len(package) - node.level + 1]
-            names = [node.module] if node.module else [alias.name for alias in node.names]
-            found |= {".".join((*base, name)).split(".")[0] for name in names}
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "autocompress":
-            found.add("autocompress")
-        elif isinstance(node, ast.Import):
-            found |= {
-                alias.name.split(".")[0]
-                for alias in node.names
-                if alias.name.split(".")[0] in ("autocompress", "torch")
-            }
-    return found
+@UNTIL_REDESIGNED
+def test_every_import_of_the_package_is_one_of_its_modules():
+    unknown = {
+        (module.name, name)
+        for module in MODULES.values()
+        for name in imported_modules(module)
+        if name not in MODULES
+    }
+    assert unknown == set()
 
 
-@pytest.mark.parametrize("path", [p for p in MODULES if p.name != "__init__.py" or p.parent != ROOT], ids=str)
-def test_imports_run_one_way(path):
-    name = path.relative_to(ROOT).parts[0].removesuffix(".py")
-    own = LEVELS[name]
-    upward = {other for other in imported(path) if other != name and LEVELS.get(other, -1) >= max(own, 1)}
-    assert not upward, f"{path} imports {upward}"
-    assert "autocompress" not in imported(path), f"{path}: imports inside the package are relative"
+def test_imports_inside_the_package_are_relative():
+    absolute = re.compile(r"^\s*(import|from) autocompress\b", re.MULTILINE)
+    assert [module.name for module in MODULES.values() if absolute.search(module.text)] == []
 
 
-def test_profiles_never_import_torch():
-    for path in (ROOT / "profiles").glob("*.py"):
-        assert "torch" not in imported(path), path
+@UNTIL_REDESIGNED
+def test_no_modules_import_each_other_in_a_circle():
+    """Imports under TYPE_CHECKING and inside functions count."""
+    graph = {module.name: imported_modules(module) for module in MODULES.values()}
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        pytest.fail("a circle: " + " is imported by ".join(error.args[1]))
 
 
-def test_the_worker_imports_nothing_of_the_package():
-    for path in (ROOT / "targets" / "on_device").glob("*.py"):
-        levels = {
-            node.level for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)
-        }
-        assert levels <= {0, 1}, path
-        assert "autocompress" not in imported(path), path
+def test_imports_run_one_way_between_the_folders():
+    wrong = []
+    for module in MODULES.values():
+        top = module.name.partition(".")[0]
+        for name in imported_modules(module):
+            other = name.partition(".")[0]
+            # errors and files are the first, and may know each other
+            if top and other != top and LEVELS.get(other, 99) >= max(LEVELS[top], 1):
+                wrong.append(f"{module.name} imports {name}")
+    assert wrong == [], f"the order is {' <- '.join(', '.join(names) for names in ORDER)}"
+
+
+def test_compress_knows_no_device():
+    wrong = {
+        (module.name, name)
+        for module in MODULES.values()
+        if inside(module.name, "compress")
+        for name in imported_modules(module)
+        if not any(inside(name, allowed) for allowed in ("compress", "tasks", "errors", "files"))
+    }
+    assert wrong == set()
+
+
+@pytest.mark.parametrize("folder", ["profiles", "results"])
+def test_reading_profiles_and_runs_needs_no_torch(folder):
+    names = sorted(name for name in MODULES if inside(name, folder))
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORT_ALL, *names], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_what_runs_on_a_device_imports_nothing_of_the_package():
+    """It is copied there alone, and is a package of the name `on_device`."""
+    for module in MODULES.values():
+        if inside(module.name, "targets.on_device"):
+            others = {name for name in imported_modules(module) if not inside(name, "targets.on_device")}
+            assert others == set(), module.name
 
 
 @pytest.mark.parametrize(
@@ -78,8 +93,8 @@ def test_the_worker_imports_nothing_of_the_package():
 )
 def test_importing_is_light(code):
     command = f"{code}, sys; print([name for name in {HEAVY} if name in sys.modules])"
-    seen = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=True)
-    assert seen.stdout.strip() == "[]"
+    done = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_public_names_load_on_first_use_and_others_are_refused():
