@@ -14,18 +14,19 @@ On a lent machine that has torch, onnx and scipy but no TensorRT and no network,
 tensorrt-rtx's library has 234 MB, 66 MB compressed by xz -9, so that it travels in parts, in two calls on the
 same warm machine. Here:
 
-    python benchmarks/gpu.py export .gpu/candidates pip download --no-deps --only-binary :all:
-    --python-version 312 -d .gpu/wheels tensorrt_rtx_cu13_bindings==1.7.1.116 xz -9 -c $(python -c 'import
-    tensorrt_rtx_libs as l; print(l.__path__[0])')/libtensorrt_rtx.so.1 | split -b 40M - .gpu/a/lib.xz. (move
-    the later parts to .gpu/b; the parser's library, 4 MB, and the package tensorrt_rtx_libs itself go with
-    them)
+    python benchmarks/gpu.py export .gpu/candidates
+    pip download --no-deps --only-binary :all: --python-version 312 -d .gpu/wheels \\
+        tensorrt_rtx_cu13_bindings==1.7.1.116
+    lib=$(python -c 'import tensorrt_rtx_libs as l; print(l.__path__[0])')
+    xz -9 -c $lib/libtensorrt_rtx.so.1 | split -b 40M - .gpu/a/lib.xz.
+    (move the later parts to .gpu/b; the parser's library, 4 MB, and the package tensorrt_rtx_libs itself go
+    with them)
 
     call 1, carrying .gpu/a:   cp -r .gpu/a /tmp/gpu
     call 2, carrying .gpu/b, .gpu/wheels, .gpu/candidates:
         cp .gpu/b/* /tmp/gpu; unpack the wheels into /tmp/site
         cat /tmp/gpu/lib.xz.* | xz -d > /tmp/site/tensorrt_rtx_libs/libtensorrt_rtx.so.1
-        ln -s $PWD /tmp/site/autocompress
-        PYTHONPATH=/tmp/site python3 benchmarks/gpu.py measure .gpu/candidates --json > $OUT/gpu.json
+        PYTHONPATH=.package:/tmp/site python3 benchmarks/gpu.py measure .gpu/candidates --json > $OUT/gpu.json
 
 and in the same call `python3 -m pytest -m gpu tests/contract/test_gpu_runtimes.py` proves the runtime itself.
 """

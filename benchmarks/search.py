@@ -83,7 +83,6 @@ def prepare_process(core: int | None, folder: Path) -> None:
 def searched(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """A search of so many minutes."""
     import torch
-    from autocompress.results.run_directory import read_run
     from autocompress.search.prepare import open_search, prepare
     from autocompress.search.request import SearchRequest
     from autocompress.search.session.progress import PlainProgress
@@ -109,7 +108,7 @@ def searched(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
         if arguments.keep is None:
             patches.enter_context(patch.object(search.finalists, "look_at", return_value=False))
         search.run()
-        run = read_run(search.directory.path)
+        run = json.loads((search.directory.path / "front.json").read_text())
     points = [*run["front"], *run["dominated"]]
     return {
         "sampler": rival,

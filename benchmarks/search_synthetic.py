@@ -161,14 +161,16 @@ def main() -> None:
     shape = {"seeds": arguments.seeds, "evaluations": arguments.evaluations}
     command = "python benchmarks/search_synthetic.py "
     command += f"--seeds {arguments.seeds} --evaluations {arguments.evaluations}"
+    ratios: dict[str, float] = {}
     for name in arguments.samplers.split(","):
         runs = [search(name, seed, arguments.evaluations) for seed in range(arguments.seeds)]
         show(name, runs)
         before = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
         results = (before["results"] if before.get("shape") == shape else {}) | {name: runs}
-        content = {"command": command, "shape": shape, "results": results, "ratios": compare(results)}
+        ratios = compare(results)
+        content = {"command": command, "shape": shape, "results": results, "ratios": ratios}
         arguments.out.write_text(json.dumps(content, indent=1) + "\n")
-    for text, value in content["ratios"].items():
+    for text, value in ratios.items():
         print(f"{text}: {value:.3f}")
 
 
