@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from autocompress.results.run_directory import write_run
 from autocompress.tests.results.sample_run import sample_run, sample_run_of_two
 from autocompress.tests.waiting import comes_true, computed
 
@@ -60,9 +61,9 @@ def task(tmp_path):
 @pytest.fixture
 def run(tmp_path):
     """A run directory with a sample front.json and files for its artifacts."""
-    directory, content = tmp_path / "runs" / "sample", sample_run()
+    directory = tmp_path / "runs" / "sample"
     directory.mkdir(parents=True)
-    (directory / "front.json").write_text(json.dumps(content))
+    write_run(directory, sample_run())
     return directory
 
 
@@ -295,7 +296,7 @@ def test_dry_run_tells_what_a_target_rules_out_and_why_without_its_device(task):
 @pytest.fixture
 def run_of_two(run):
     """The same with two targets."""
-    (run / "front.json").write_text(json.dumps(sample_run_of_two()))
+    write_run(run, sample_run_of_two())
     return run
 
 
