@@ -1,61 +1,82 @@
 """Screening: candidates that cannot matter are told apart before anything is built."""
 
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ..compress.graph.network import Cost, Network
 from ..compress.options import Int8Weights
 from ..compress.recipe import Recipe
 from ..profiles import format_duration, format_latency, format_size
-from ..results.evaluation import Evaluation, Predicted, Screened
-from ..results.limits import Limits
+from ..results.records.latency import Predicted
+from ..results.records.point import Measured, Point
 
 _MARGIN = 1.05  # a candidate counts as too slow for larger ones only when it is so by more than this
 _NO_TIME_S = 1e9
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Screened:
+    """A candidate that was not built: `reason` is duplicate, size, latency or time.
+
+    `excess` is relative to the limit and tells a sampler how far off it is, 0 where nothing is to be learned.
+    """
+
+    reason: str
+    message: str
+    excess: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TooSlow:
+    """A candidate that is slower than a target's limit allows."""
+
+    trial: int
+    cost: Cost
+    measured: Measured
+    limit_s: float
 
 
 @dataclass(slots=True, kw_only=True)
 class Screen:
     """What is known of the candidates so far, to judge the next one by, and the limits of the user.
 
-    With several targets `latency_s` is that of the primary one, and `further` has the latency limits of
-    others. `sizes` are the tightest ones in bytes, by how files store the weights of int8 layers.
+    `latencies_s` are the latency limits of those targets that have one. `sizes` are the tightest ones in
+    bytes, by how files store the weights of int8 layers.
     """
 
     network: Network
-    latency_s: float | None = None
-    further: Mapping[str, float] = field(default_factory=dict)
+    latencies_s: Mapping[str, float] = field(default_factory=dict)
     sizes: Mapping[Int8Weights, int] = field(default_factory=dict)
-    _seen: dict[str, int] = field(default_factory=dict)
-    _too_slow: list[tuple[Cost, Evaluation, float]] = field(default_factory=list)
+    _tried: dict[str, int] = field(default_factory=dict)
+    _too_slow: list[TooSlow] = field(default_factory=list)
     _step_s: list[float] = field(default_factory=list)
     _fixed_s: list[float] = field(default_factory=list)
 
-    def learn(self, evaluation: Evaluation) -> None:
+    def learn(self, point: Point) -> None:
         """Takes note of a measured candidate."""
-        self._seen[evaluation.recipe.digest] = evaluation.trial
-        recovery_s = evaluation.seconds.get("recover", 0.0)
-        if evaluation.recipe.recovery is not None and recovery_s > 0:
-            self._step_s.append(recovery_s / evaluation.recipe.recovery.steps)
-        self._fixed_s.append(sum(evaluation.seconds.values()) - recovery_s)
-        limits = dict[str | None, float](self.further.items())
-        if self.latency_s is not None:
-            limits[None] = self.latency_s
-        for target, limit in limits.items():
-            seen = evaluation.on(target)
-            if seen is not None and _at_least_s(seen) > limit * _MARGIN:
-                self._too_slow.append((self.network.cost(evaluation.recipe), seen, limit))
+        self._tried[point.recipe.digest] = point.trial
+        recovery_s = point.seconds.get("recover", 0.0)
+        if point.recipe.recovery is not None and recovery_s > 0:
+            self._step_s.append(recovery_s / point.recipe.recovery.steps)
+        self._fixed_s.append(sum(point.seconds.values()) - recovery_s)
+        for target, limit_s in self.latencies_s.items():
+            measured = point.measured.get(target)
+            if measured is not None and _at_least_s(measured) > limit_s * _MARGIN:
+                cost = self.network.cost(point.recipe)
+                self._too_slow.append(
+                    TooSlow(trial=point.trial, cost=cost, measured=measured, limit_s=limit_s)
+                )
 
     def learn_failure(self, recipe: Recipe, trial: int) -> None:
         """Takes note of a candidate that failed: the same recipe would fail again."""
-        self._seen[recipe.digest] = trial
+        self._tried[recipe.digest] = trial
 
     def judge(self, recipe: Recipe, *, left_s: float = _NO_TIME_S) -> Screened | None:
         """Why the recipe need not be built, or None. `left_s` is the time left for candidates."""
-        if recipe.digest in self._seen:
+        if recipe.digest in self._tried:
             return Screened(
-                reason="duplicate", message=f"the same recipe as trial {self._seen[recipe.digest]}"
+                reason="duplicate", message=f"the same recipe as trial {self._tried[recipe.digest]}"
             )
         return self._size(recipe) or self._latency(self.network.cost(recipe)) or self._time(recipe, left_s)
 
@@ -80,15 +101,16 @@ class Screen:
         return None
 
     def _latency(self, cost: Cost) -> Screened | None:
-        for slow, evaluation, limit in self._too_slow:
-            if _no_smaller(cost, slow):
-                seen = evaluation.latency.seconds
-                mark = "~" if isinstance(evaluation.latency, Predicted) else ""
+        for slow in self._too_slow:
+            if _no_smaller(cost, slow.cost):
+                latency = slow.measured.latency
+                mark = "~" if isinstance(latency, Predicted) else ""
                 message = (
-                    f"no layer is smaller than in trial {evaluation.trial}, which took {mark}{format_latency(seen)} "
-                    f"(the limit is {format_latency(limit)})"
+                    f"no layer is smaller than in trial {slow.trial}, which took "
+                    f"{mark}{format_latency(latency.seconds)} (the limit is {format_latency(slow.limit_s)})"
                 )
-                return Screened(reason="latency", message=message, excess=seen / limit - 1)
+                excess = latency.seconds / slow.limit_s - 1
+                return Screened(reason="latency", message=message, excess=excess)
         return None
 
     def _time(self, recipe: Recipe, left_s: float) -> Screened | None:
@@ -101,9 +123,9 @@ class Screen:
         return Screened(reason="time", message=message)
 
 
-def _at_least_s(evaluation: Evaluation) -> float:
+def _at_least_s(measured: Measured) -> float:
     """The low end of a measured latency's interval; a predicted latency as it is."""
-    latency = evaluation.latency
+    latency = measured.latency
     return latency.seconds if isinstance(latency, Predicted) else latency.interval_s[0]
 
 
@@ -115,19 +137,3 @@ def _no_smaller(cost: Cost, slow: Cost) -> bool:
         and new.precision == old.precision
         for new, old in zip(cost.layers, slow.layers, strict=True)
     )
-
-
-def excesses_of(evaluation: Evaluation, limits: Limits) -> dict[str, float]:
-    """By limit, value - limit of a measured candidate."""
-    return dict(
-        limits.excesses(
-            drop=evaluation.drop,
-            latency_s=evaluation.latency.seconds,
-            size_bytes=evaluation.artifact.size_bytes,
-        )
-    )
-
-
-def feasible(evaluations: Iterable[Evaluation], limits: Limits) -> list[Evaluation]:
-    """The candidates that break no limit."""
-    return [item for item in evaluations if all(excess <= 0 for excess in excesses_of(item, limits).values())]

@@ -3,44 +3,40 @@ behind.
 
 Crash safety. Every step is a committed transaction, so that a `kill -9` leaves at most two trials RUNNING:
 one here, one whose recovery goes on beside. The next coordinator (there is only one: the run directory is
-locked) *adopts* them: the same numbers, the parameters already drawn, tried before anything new. If an
-evaluation was stored but not told, it is told and not repeated. A trial that was interrupted MAX_ATTEMPTS
-times is taken for the cause of the crash and fails.
+locked) *adopts* them: the same numbers, the parameters already drawn, tried before anything new. If a point
+was stored but not told, it is told and not repeated. A trial that was interrupted MAX_ATTEMPTS times is taken
+for the cause of the crash and fails.
 
 States. COMPLETE is measured, feasible or not (Optuna's constraints tell which); FAIL has no measurement and
 samplers ignore it; PRUNED was screened out before it was built: TPE places it behind every complete trial,
 NSGA-II ignores it.
 
-Corrections. With several targets a trial's values are its worst of those that measured it, and a board that
-was away measures it later. Optuna changes nothing of a trial that has ended, and a second trial beside it
-would leave the first one, whose numbers look better, on every front. `correct` therefore changes it in the
-tables of its file, in one transaction, and reads the study anew: samplers, `optuna-dashboard` and front.json
-then say the same. The user attribute `values_told_first` keeps what was told before.
+Corrections. A trial's values are its worst of the targets that measured it, and a board that was away
+measures it later. study_file.py says how a trial that has ended gets other values.
 """
 
-import json
-import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import optuna
-from optuna.exceptions import StorageInternalError
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
-from optuna.storages import RDBStorage
-from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
-from sqlalchemy.exc import SQLAlchemyError
 
 from ..errors import InputError, RunDirectoryError
-from ..results.evaluation import Evaluation, Failure, Screened
+from ..results.records.point import Failure, Point
+from ..results.records.reading import Fields, Unfit
 from .request import SAMPLERS
 from .sampling.sampler import FrontSampler
+from .screen import Screened
 from .space.space import RECOVER, Parameters
+from .state import Objectives
+from .study_file import Correction, StudyFile, storage_errors
+
+T = TypeVar("T")
 
 MAX_ATTEMPTS = 3
-_NAME = "search"
+_POINT, _FAILURE, _SCREENED, _ATTEMPTS = "point", "failure", "screened", "attempts"  # user attributes
 _FIXED = "fixed_params"  # Optuna's key for the parameters of an enqueued trial
 _POPULATION = 12
 
@@ -64,23 +60,14 @@ def make_sampler(name: str, seed: int) -> BaseSampler:
     raise InputError(f"There is no sampler {name!r}: choose {', '.join(SAMPLERS)}.")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Correction:
-    """What a trial that has ended should say: its evaluation as it is known now, the objectives, and the
-    constraints by name.
+class SearchStudy:
+    """The trials of a run. Not for use from several threads or processes.
+
+    A Trial that was handed out stays good for these methods when the study is corrected meanwhile.
     """
 
-    evaluation: Evaluation
-    values: tuple[float, float, float]
-    constraints: Mapping[str, float]
-
-
-class SearchStudy:
-    """The trials of a run. Not for use from several threads or processes."""
-
-    def __init__(self, study: Study, path: Path):
-        self._study = study
-        self._path = path
+    def __init__(self, file: StudyFile):
+        self._file = file
 
     @classmethod
     def open(cls, path: Path, *, sampler: str, seed: int) -> "SearchStudy":
@@ -91,19 +78,23 @@ class SearchStudy:
         """
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         with storage_errors(path):
-            study = _loaded(path)
-            study.sampler = make_sampler(sampler, seed + 7919 * len(study.get_trials(deepcopy=False)))
-        return cls(study, path)
+            file = StudyFile.open(path)
+            count = len(file.study.get_trials(deepcopy=False))
+        file.study.sampler = make_sampler(sampler, seed + 7919 * count)
+        return cls(file)
 
     @property
     def trials(self) -> Sequence[FrozenTrial]:
         """All trials in order of their numbers; not to be changed."""
-        return self._study.get_trials(deepcopy=False)
+        return self._file.study.get_trials(deepcopy=False)
 
-    def use_sampler(self, sampler: FrontSampler) -> None:
-        """Draws the parameters of later trials from this sampler, which is told of every trial that ended."""
-        self._study.sampler = sampler
-        sampler.proposer(self._study)
+    def use_sampler(self, sampler: BaseSampler) -> None:
+        """Draws the parameters of later trials from this sampler; one of `front` is told of every trial that
+        ended.
+        """
+        self._file.study.sampler = sampler
+        if isinstance(sampler, FrontSampler):
+            sampler.proposer(self._file.study)
 
     def ask(self, parameters: Parameters | None = None) -> Trial:
         """The next trial, RUNNING, from the sampler or with these parameters.
@@ -115,35 +106,40 @@ class SearchStudy:
         for trial in waiting:
             self._settle_recovery(trial)
         if parameters is not None and not waiting:
-            self._study.enqueue_trial(dict(parameters))
-        return self._study.ask()
+            self.enqueue(parameters)
+        return self._file.study.ask()
 
-    def _settle_recovery(self, left: FrozenTrial) -> None:
+    def enqueue(self, parameters: Parameters) -> None:
+        """Makes the next trial one with these parameters."""
+        self._file.study.enqueue_trial(dict(parameters))
+
+    def _settle_recovery(self, trial: FrozenTrial) -> None:
         """A trial that a version without `recover` left is not recovered: no sampler may decide that now."""
-        fixed = left.system_attrs.get(_FIXED, {})
-        if (left.params or fixed) and RECOVER not in left.params and RECOVER not in fixed:
-            self._study._storage.set_trial_system_attr(left._trial_id, _FIXED, {**fixed, RECOVER: 0})
+        fixed = trial.system_attrs.get(_FIXED, {})
+        if (trial.params or fixed) and RECOVER not in trial.params and RECOVER not in fixed:
+            trial_id = self._file.trial_id(trial.number)
+            self._file.storage.set_trial_system_attr(trial_id, _FIXED, {**fixed, RECOVER: 0})
 
-    def adopt(self, on_evaluated: Callable[[Trial], None]) -> list[Trial]:
+    def adopt(self, on_measured: Callable[[Trial, Point], None]) -> list[Trial]:
         """The RUNNING trials that a dead coordinator left, with one more attempt counted.
 
-        `on_evaluated` gets a trial whose evaluation was stored before its end; it must tell it.
+        `on_measured` gets a trial whose point was stored before its end; it must tell it.
         """
         adopted = []
-        for left in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            self._settle_recovery(left)
-            trial = Trial(self._study, left._trial_id)
-            if "evaluation" in left.user_attrs:
-                on_evaluated(trial)
+        for running in self._file.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            self._settle_recovery(running)
+            trial = self._trial(running.number)
+            if _POINT in running.user_attrs:
+                on_measured(trial, self._point(running))
                 continue
-            attempts = left.user_attrs.get("attempts", 1)
-            if attempts < MAX_ATTEMPTS or left.number == 0:
-                trial.set_user_attr("attempts", attempts + 1)
+            attempts = running.user_attrs.get(_ATTEMPTS, 1)
+            if attempts < MAX_ATTEMPTS or running.number == 0:
+                trial.set_user_attr(_ATTEMPTS, attempts + 1)
                 adopted.append(trial)
                 continue
             message = f"the search ended {attempts} times while it tried this candidate"
             failure = Failure(
-                trial=left.number, stage="build", kind="crash", message=message, retryable=False
+                trial=running.number, stage="build", kind="crash", message=message, retryable=False
             )
             self.fail(trial, failure)
         return adopted
@@ -152,119 +148,82 @@ class SearchStudy:
         """Leaves a trial RUNNING for the next coordinator, without counting this attempt: the user stopped
         the search.
         """
-        trial.set_user_attr("attempts", trial.user_attrs.get("attempts", 1) - 1)
+        trial = self._trial(trial.number)
+        trial.set_user_attr(_ATTEMPTS, trial.user_attrs.get(_ATTEMPTS, 1) - 1)
 
-    def store(self, trial: Trial, evaluation: Evaluation) -> None:
-        """Stores what was measured; the trial still has to be finished. From here on it is never evaluated
+    def store(self, trial: Trial, point: Point) -> None:
+        """Stores what was measured; the trial still has to be finished. From here on it is never measured
         again.
         """
-        trial.set_user_attr("evaluation", evaluation.to_json())
+        self._trial(trial.number).set_user_attr(_POINT, point.to_json())
 
-    def finish(self, trial: Trial, *, values: Sequence[float], constraints: Mapping[str, float]) -> None:
-        """Ends a trial whose evaluation is stored. `values` are the objectives, a constraint above 0 is
-        broken.
-        """
-        for name, excess in constraints.items():
+    def finish(self, trial: Trial, objectives: Objectives) -> None:
+        """Ends a trial whose point is stored."""
+        trial = self._trial(trial.number)
+        for name, excess in objectives.constraints.items():
             trial.set_constraint(name, excess)
-        self._study.tell(trial, values=list(values))
+        self._file.study.tell(trial, values=list(objectives.values))
 
-    def correct(self, corrections: Sequence[Correction]) -> None:
+    def correct(self, points: Sequence[tuple[Point, Objectives]]) -> None:
         """Changes complete trials of which more is known now; the sampler goes on with what they say then.
 
-        All of them or none, whenever the process dies. RunDirectoryError when the file cannot be written, or
-        is another Optuna's.
+        All of them or none, whenever the process dies. RunDirectoryError when the file cannot be written.
         """
         before = {trial.number: trial for trial in self.trials}
-        with storage_errors(self._path), closing(_connector(self._path)()) as connection, connection:
-            for one in corrections:
-                _correct(connection, before[one.evaluation.trial], one)
-        study = _loaded(self._path)
-        study.sampler, self._study = self._study.sampler, study
-        if isinstance(study.sampler, FrontSampler):
-            for one in corrections:
-                study.sampler.correct(before[one.evaluation.trial], one.values)
+        corrections = [
+            Correction(
+                trial=point.trial,
+                values=objectives.values,
+                constraints=objectives.constraints,
+                user_attrs={_POINT: point.to_json()},
+            )
+            for point, objectives in points
+        ]
+        with storage_errors(self._file.path):
+            self._file = self._file.corrected(corrections)
+        sampler = self._file.study.sampler
+        if isinstance(sampler, FrontSampler):
+            for correction in corrections:
+                sampler.correct(before[correction.trial], correction.values)
 
     def fail(self, trial: Trial, failure: Failure) -> None:
         """Ends a trial that has no measurement."""
-        trial.set_user_attr("failure", failure.to_json())
-        self._study.tell(trial, state=TrialState.FAIL)
+        trial = self._trial(trial.number)
+        trial.set_user_attr(_FAILURE, failure.to_json())
+        self._file.study.tell(trial, state=TrialState.FAIL)
 
     def screen(self, trial: Trial, screened: Screened) -> None:
         """Ends a trial that was not built; an excess above 0 counts as a broken constraint."""
-        trial.set_user_attr("screened", screened.reason)
+        trial = self._trial(trial.number)
+        trial.set_user_attr(_SCREENED, screened.reason)
         if screened.excess > 0:
             trial.set_constraint(screened.reason, screened.excess)
-        self._study.tell(trial, state=TrialState.PRUNED)
+        self._file.study.tell(trial, state=TrialState.PRUNED)
 
-    def evaluations(self) -> list[Evaluation]:
-        """Every measured candidate, by trial number."""
-        complete = (trial for trial in self.trials if trial.state == TrialState.COMPLETE)
-        return [Evaluation.from_json(trial.user_attrs["evaluation"]) for trial in complete]
+    def points(self) -> list[Point]:
+        """Every measured candidate, by trial number. RunDirectoryError when one is damaged."""
+        return [self._point(trial) for trial in self.trials if trial.state == TrialState.COMPLETE]
 
     def failures(self) -> list[Failure]:
         """Every failed candidate, by trial number."""
         failed = (trial for trial in self.trials if trial.state == TrialState.FAIL)
-        return [Failure(**trial.user_attrs["failure"]) for trial in failed]
+        return [self._read(trial, _FAILURE, Failure.from_json) for trial in failed]
 
     def screened_count(self) -> int:
         """How many candidates were screened out."""
         return sum(trial.state == TrialState.PRUNED for trial in self.trials)
 
+    def _trial(self, number: int) -> Trial:
+        """The live trial of this number in the study that counts now."""
+        return Trial(self._file.study, self._file.trial_id(number))
 
-@contextmanager
-def storage_errors(path: Path) -> Iterator[None]:
-    """Turns errors of the study's file (damaged, disk full, read-only) into a RunDirectoryError."""
-    try:
-        yield
-    except (sqlite3.Error, SQLAlchemyError, StorageInternalError) as error:
-        reason = str(error.__cause__ or error).partition("\n")[0]
-        raise RunDirectoryError(
-            f"The study {path} cannot be used ({reason}): check the disk and its space, or start anew with --fresh."
-        ) from error
+    def _point(self, trial: FrozenTrial) -> Point:
+        return self._read(trial, _POINT, Point.from_json)
 
-
-def _loaded(path: Path) -> Study:
-    """The study in the file, read from it, made when it is missing."""
-    storage = RDBStorage(f"sqlite:///{path}", engine_kwargs={"creator": _connector(path)})
-    return optuna.create_study(
-        storage=storage, study_name=_NAME, directions=["minimize"] * 3, load_if_exists=True
-    )
-
-
-def _correct(connection: sqlite3.Connection, trial: FrozenTrial, correction: Correction) -> None:
-    """Writes a correction into Optuna's tables. RunDirectoryError when they do not hold the trial as they
-    should.
-    """
-    for objective, value in enumerate(correction.values):
-        statement = "UPDATE trial_values SET value = ? WHERE trial_id = ? AND objective = ?"
-        if connection.execute(statement, (value, trial._trial_id, objective)).rowcount != 1:
+    def _read(self, trial: FrozenTrial, key: str, read: Callable[[Fields], T]) -> T:
+        try:
+            return read(Fields(trial.user_attrs.get(key), f"trial {trial.number}"))
+        except Unfit as error:
             raise RunDirectoryError(
-                f"The study does not hold the values of trial {trial.number}: start anew with --fresh."
-            )
-    first = trial.user_attrs.get("values_told_first", trial.values)
-    user = {
-        "values_told_first": first,
-        "evaluation": correction.evaluation.to_json(),
-    }  # what others wrote stays
-    system = {f"constraints:{name}": excess for name, excess in correction.constraints.items()}
-    for table, attributes in (("trial_user_attributes", user), ("trial_system_attributes", system)):
-        statement = (
-            f"INSERT INTO {table} (trial_id, key, value_json) VALUES (?, ?, ?)"
-            " ON CONFLICT (trial_id, key) DO UPDATE SET value_json = excluded.value_json"
-        )
-        rows = [(trial._trial_id, key, json.dumps(value)) for key, value in attributes.items()]
-        connection.executemany(statement, rows)
-
-
-def _connector(path: Path) -> Callable[[], sqlite3.Connection]:
-    """Opens connections with a write-ahead log: a commit then costs no disk flush, and survives a killed
-    process.
-    """
-
-    def connect() -> sqlite3.Connection:
-        connection = sqlite3.connect(path, timeout=30.0, check_same_thread=False)
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=NORMAL")
-        return connection
-
-    return connect
+                f"{self._file.path}: {error}: restore it, or search again with --fresh."
+            ) from error

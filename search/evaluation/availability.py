@@ -1,10 +1,8 @@
-"""Boards that are busy or gone: the primary target is waited for, further ones are left alone for a while and
-asked again.
+"""Boards that are busy or gone: a search goes on without them, and waits only when no target is left.
 
-A board is *away* when it cannot be reached (TargetUnavailable, or a StageError of the kind `device`). Without
-the primary target nothing can be decided: `Patience` waits for it, then the search stops like an interrupted
-one. Without a further target the search goes on: what it should have measured there is queued, and
-`Availability` says when asking again is due.
+A board is *away* when it cannot be reached (TargetUnavailable, or a StageError of the kind `device`). What it
+should have measured is queued, and `Availability` says when asking again is due. When all targets are away,
+nothing can be decided: `Patience` waits, then the search stops like an interrupted one.
 """
 
 import time
@@ -18,7 +16,7 @@ PAUSES_S = (5.0, 10.0, 20.0, 40.0, 60.0)  # between the tries of one absence; th
 PATIENCE_S = 600.0
 
 Say = Callable[[str], None]
-Found = TypeVar("Found")
+T = TypeVar("T")
 
 
 def is_away(error: Exception) -> bool:
@@ -27,10 +25,9 @@ def is_away(error: Exception) -> bool:
 
 
 class Patience:
-    """Waits for the primary target: at most `limit_s` (None: PATIENCE_S) for one absence, with growing
-    pauses.
+    """Waits while all targets are away: at most `limit_s` (None: PATIENCE_S), with growing pauses.
 
-    A limit of 0 is for a target on this machine: what is wrong with it does not pass by waiting.
+    A limit of 0 is for targets on this machine: what is wrong with them does not pass by waiting.
     """
 
     def __init__(
@@ -44,9 +41,9 @@ class Patience:
         self._clock = clock
         self._sleep = sleep
 
-    def until_back(self, action: Callable[[], Found], *, name: str, say: Say) -> Found:
-        """What the action returns, tried again while the target is away. TargetUnavailable when it stays
-        away.
+    def until_back(self, action: Callable[[], T], *, name: str, say: Say) -> T:
+        """What the action returns, tried again while it says that its targets are away. TargetUnavailable
+        when they stay away. `name` is that of the target, or of several.
 
         Every other error of the action is raised at once.
         """
@@ -68,7 +65,7 @@ class Patience:
 
 
 class Availability:
-    """Which further targets are away, since they said so, and when each is due to be asked again."""
+    """Which targets are away, why, and when each is due to be asked again."""
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic):
         self._clock = clock
@@ -88,8 +85,9 @@ class Availability:
 
     def answered(self, name: str) -> None:
         """The target was reached."""
-        for found in (self._reasons, self._tries, self._due_at):
-            found.pop(name, None)
+        self._reasons.pop(name, None)
+        self._tries.pop(name, None)
+        self._due_at.pop(name, None)
 
     def ask_all(self) -> None:
         """Makes every target that is away due now."""

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from ...compress.recipe import Recipe
 from ...files import digest_of
 from ...profiles import Environment, PredictedLatency, Profile, TimingConfig, load_profile
-from ...results.records import AnyLatency, Latency, Predicted
+from ...results.records.latency import AnyLatency, Latency, Predicted
 from ...targets.target import Target, TargetSession
 
 RUNTIME = "predicted"  # of the environment: what differs from every measured one

@@ -1,0 +1,60 @@
+"""Queue: the measurements that wait for boards, and what the study is told when they were made."""
+
+from collections.abc import Callable
+
+from .evaluation.catching_up import CatchingUp
+from .session.interrupt import Interrupts
+from .session.progress import Progress
+from .state import Objectives, SearchState
+from .study import SearchStudy
+
+
+class Queue:
+    """Measures candidates where they are missing, and corrects their trials."""
+
+    def __init__(
+        self,
+        state: SearchState,
+        study: SearchStudy,
+        catching_up: CatchingUp,
+        *,
+        progress: Progress,
+        interrupts: Interrupts,
+    ):
+        self._state = state
+        self._study = study
+        self._catching_up = catching_up
+        self._progress = progress
+        self._interrupts = interrupts
+
+    def catch_up(self, time_left: Callable[[], bool]) -> None:
+        """Measures what is missing until the time is over, the original first."""
+        before = self._state.run.waiting if self._state.points else {}
+        if not before:
+            return
+        try:
+            with self._interrupts.allowed():
+                self._catching_up.catch_up(
+                    self._state.points, progress=self._progress.stage, time_left=time_left
+                )
+        finally:
+            self._state.changed()
+            self.correct()
+        after = self._state.run.waiting
+        for name, count in before.items():
+            done = count - after.get(name, 0)
+            if done > 0:
+                plural = "s" if done > 1 else ""
+                self._progress.note(f"{done} queued measurement{plural} caught up on '{name}'.")
+
+    def correct(self) -> None:
+        """Tells the study what was measured later, a killed session's too."""
+        told = {point.trial: set(point.missing) for point in self._study.points()}
+        later = [
+            point
+            for point in self._state.points
+            if point.trial in told and set(point.missing) != told[point.trial]
+        ]
+        if later:
+            run = self._state.run
+            self._study.correct([(point, Objectives.of(run, point)) for point in later])

@@ -1,0 +1,59 @@
+"""RunWriter: front.json as the search goes on."""
+
+import time
+from dataclasses import replace
+
+from ..profiles import Environment
+from ..results.records.run import Status
+from ..results.run_directory import RunDirectory, write_run
+from .evaluation.evaluate import Evaluator
+from .finalists import Finalists
+from .session.budget import Ledger
+from .session.clock import Clock
+from .state import SearchState
+
+WRITE_EVERY_S = 10.0
+
+
+class RunWriter:
+    """Writes the run of a search, once its original was measured."""
+
+    def __init__(
+        self,
+        directory: RunDirectory,
+        state: SearchState,
+        *,
+        evaluator: Evaluator,
+        finalists: Finalists,
+        clock: Clock,
+        ledger: Ledger,
+    ):
+        self._directory = directory
+        self._state = state
+        self._evaluator = evaluator
+        self._finalists = finalists
+        self._clock = clock
+        self._ledger = ledger
+        self._written_at = 0.0
+
+    def write(self, status: Status) -> None:
+        """Writes front.json."""
+        if not self._state.points:
+            return
+        self._state.learn_environments(self._environments())
+        run = self._state.run_as(
+            status, elapsed_s=self._clock.elapsed_s, look_failures=tuple(self._finalists.failures)
+        )
+        search = replace(run.search, time=self._ledger.to_json())
+        write_run(self._directory.path, replace(run, search=search))
+        self._written_at = time.monotonic()
+
+    def write_now_and_then(self) -> None:
+        """The same of a search that goes on, when the last time was long ago."""
+        if time.monotonic() - self._written_at > WRITE_EVERY_S:
+            self.write("running")
+
+    def _environments(self) -> dict[str, Environment]:
+        """The environments of the targets that were asked, by name."""
+        environments = {target.profile.name: target.environment for target in self._evaluator.targets}
+        return {name: environment for name, environment in environments.items() if environment is not None}

@@ -1,0 +1,107 @@
+"""SearchState: what a search has measured so far, and the Run that this makes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from ..profiles import Environment
+from ..results.records.facts import RunFacts
+from ..results.records.point import Failure, Point
+from ..results.records.progress import SearchFacts
+from ..results.records.run import Run, Status, Vector
+from .looks import Look, LookKey, with_looks
+
+WORTH = "worth"  # the name of the constraint that keeps samplers away from useless models
+
+
+@dataclass(slots=True, kw_only=True)
+class SearchState:
+    """Points as they were measured, in order of their ends, the original first; and what belongs to them.
+
+    `looks` are the finalists' (Finalists adds to the same mapping). `search` is what the strategy tells of
+    its work. Whoever changes a list or mapping here calls `changed`; the methods do it themselves.
+    """
+
+    facts: RunFacts
+    uniform_digest: str
+    looks: Mapping[LookKey, Look] = field(default_factory=dict)
+    points: list[Point] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    screened: int = 0
+    search: SearchFacts = field(default_factory=SearchFacts)
+    _run: Run | None = None
+
+    @property
+    def run(self) -> Run:
+        """All of it as a Run, points with their latest measurements. ValueError before the original is there."""
+        if self._run is None:
+            self._run = self.run_as("running", elapsed_s=0.0)
+        return self._run
+
+    def run_as(self, status: Status, *, elapsed_s: float, look_failures: tuple[Failure, ...] = ()) -> Run:
+        """The same, with what is known only when it is written."""
+        points = tuple(with_looks(point, self.points[0], self.looks) for point in self.points)
+        uniform = (point.trial for point in points if point.recipe.digest == self.uniform_digest)
+        return Run(
+            facts=self.facts,
+            points=points,
+            uniform_trial=next(uniform, None),
+            status=status,
+            elapsed_s=elapsed_s,
+            screened=self.screened,
+            failures=(*self.failures, *look_failures),
+            search=self.search,
+        )
+
+    def changed(self) -> None:
+        """To be called when points or looks were changed from outside."""
+        self._run = None
+
+    def add(self, point: Point) -> None:
+        """A measured candidate."""
+        self.points.append(point)
+        self.changed()
+
+    def fail(self, failure: Failure) -> None:
+        """A candidate that has no measurement."""
+        self.failures.append(failure)
+        self.changed()
+
+    def tell(self, search: SearchFacts) -> None:
+        """What the strategy tells of its own work."""
+        self.search = search
+        self.changed()
+
+    def learn_environments(self, environments: Mapping[str, Environment]) -> None:
+        """The environments of targets by name; one that was away brings its own when it comes back."""
+        targets = tuple(
+            replace(target, environment=environments.get(target.name, target.environment))
+            for target in self.facts.targets
+        )
+        if targets != self.facts.targets:
+            self.facts = replace(self.facts, targets=targets)
+            self.changed()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Objectives:
+    """What a study is told of a candidate: values to minimize, and constraints by name, broken above 0."""
+
+    values: Vector
+    constraints: Mapping[str, float]
+
+    @classmethod
+    def of(cls, run: Run, point: Point) -> "Objectives":
+        """The point's worst numbers of all targets; the user's limits, and a drop inside the objective space.
+
+        The latter keeps samplers away from models that are tiny and useless, which nothing dominates.
+        """
+        values = run.vector(point)
+        limits = [limits.drop for limits in run.limits.values() if limits.drop is not None]
+        worth = max(run.drop_scale, *limits)
+        constraints = {name: excess.relative for name, excess in run.excess(point).items()}
+        return cls(values=values, constraints={**constraints, WORTH: values[0] - worth / run.drop_scale})
+
+
+def affordable(run: Run, point: Point) -> bool:
+    """Whether the point breaks no limit but that of the drop, which training may mend."""
+    return all(excess.value <= 0 for name, excess in run.excess(point).items() if name != "drop")

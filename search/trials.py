@@ -1,0 +1,242 @@
+"""Trials: what a strategy may do in a search. It asks for trials, has them measured, and sees what came of it."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from optuna.samplers import BaseSampler
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from ..compress.compressor import BuildResult
+from ..compress.recipe import Recipe
+from ..errors import TargetUnavailable, TaskError
+from ..results.activity import Activity
+from ..results.records.point import Failure, Point
+from ..results.records.progress import SearchFacts
+from ..results.records.run import Run
+from ..results.run_directory import RunDirectory
+from .evaluation.evaluate import Evaluator
+from .queue import Queue
+from .run_writer import RunWriter
+from .screen import Screen, Screened
+from .session.budget import Budget, Ledger
+from .session.clock import Clock
+from .session.interrupt import Interrupts
+from .session.progress import Progress
+from .session.status import outcome_line, status_of
+from .space.space import Parameters, SearchSpace
+from .state import Objectives, SearchState
+from .study import SearchStudy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """When to stop: `budget_s` seconds over all sessions, `trials` candidates measured or failed; None is no
+    limit. `finalists`: whether they are looked at longer.
+    """
+
+    budget_s: float | None
+    trials: int | None
+    finalists: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trials:
+    """The trials of a search, for its strategy. `tried` are the digests of all recipes so far."""
+
+    space: SearchSpace
+    study: SearchStudy
+    state: SearchState
+    evaluator: Evaluator
+    screen: Screen
+    queue: Queue
+    directory: RunDirectory
+    writer: RunWriter
+    clock: Clock
+    options: Options
+    budget: Budget
+    ledger: Ledger
+    progress: Progress
+    interrupts: Interrupts
+    tried: set[str] = field(default_factory=set)
+
+    # --- what there is
+
+    @property
+    def run(self) -> Run:
+        """What was measured so far; there must be something."""
+        return self.state.run
+
+    @property
+    def points(self) -> Sequence[Point]:
+        """The measured candidates, in order of their ends; empty before the original is measured."""
+        return self.run.points if self.state.points else ()
+
+    @property
+    def records(self) -> Sequence[FrozenTrial]:
+        """All trials, in order of their numbers; not to be changed."""
+        return self.study.trials
+
+    def failed_recipes(self) -> Iterator[Recipe]:
+        """The recipes of the trials that failed."""
+        for trial in self.records:
+            if trial.state == TrialState.FAIL:
+                yield self.space.recipe_of(trial.params)
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds of all sessions together."""
+        return self.clock.elapsed_s
+
+    def left_s(self) -> float:
+        """Seconds left for candidates."""
+        return 1e9 if self.budget.search_s is None else self.budget.search_s - self.elapsed_s
+
+    def time_left(self) -> bool:
+        """Whether another candidate may be tried."""
+        trials, done = self.options.trials, len(self.state.points) + len(self.state.failures)
+        return (trials is None or done < trials) and (self.left_s() > 0 or not self.state.points)
+
+    # --- asking and telling
+
+    def use_sampler(self, sampler: BaseSampler) -> None:
+        """Draws the parameters of later trials from this sampler."""
+        self.study.use_sampler(sampler)
+
+    def ask(self, parameters: Parameters | None = None) -> tuple[Trial, Recipe]:
+        """The next trial, from the sampler or with these parameters; one that a killed session had queued
+        comes before.
+        """
+        trial = self.study.ask(parameters)
+        return trial, self.space.suggest(trial)
+
+    def evaluate(self, trial: Trial, recipe: Recipe, *, built: BuildResult | None = None) -> Point | None:
+        """Builds (unless it is `built`), measures and tells a candidate; None when it failed, which the study
+        knows then.
+        """
+        self.tried.add(recipe.digest)
+        original = self.state.points[0] if trial.number > 0 else None
+        self.log("started", trial=trial.number, recipe=recipe.to_json(), elapsed_s=self.elapsed_s)
+        try:
+            with self.interruptible():
+                outcome = self.evaluator.evaluate(
+                    trial.number, recipe, baseline=original, progress=self._stage_of(trial), built=built
+                )
+        except (KeyboardInterrupt, TargetUnavailable):
+            self.study.release(trial)
+            raise
+        if isinstance(outcome, Failure):
+            self.fail(trial, recipe, outcome)
+            return None
+        self.study.store(trial, outcome)
+        self.complete(trial, outcome)
+        stages = outcome.seconds.items()
+        beside = built.seconds if built is not None else {}
+        self.ledger.add_stages({stage: value for stage, value in stages if stage not in beside})
+        self._show(outcome)
+        if self.evaluator.availability.due():
+            self.queue.catch_up(self.time_left)
+        return outcome
+
+    def complete(self, trial: Trial, point: Point) -> None:
+        """Ends a trial whose point is stored."""
+        self.learn(point)
+        self.study.finish(trial, Objectives.of(self.run, point))
+
+    def learn(self, point: Point) -> None:
+        """Takes note of a measured candidate."""
+        self.tried.add(point.recipe.digest)
+        self.state.add(point)
+        self.screen.learn(point)
+
+    def fail(self, trial: Trial, recipe: Recipe, failure: Failure) -> None:
+        """Ends a trial without a measurement. TaskError or TargetUnavailable when it is the original model."""
+        if trial.number == 0:
+            self.study.release(trial)
+            text = f"The original model cannot be measured, {failure.stage} failed: {failure.message}"
+            if failure.kind in ("noisy", "device", "timeout"):
+                raise TargetUnavailable(text)
+            raise TaskError(text)
+        self.study.fail(trial, failure)
+        self.state.fail(failure)
+        self.screen.learn_failure(recipe, trial.number)
+        self._show(failure)
+
+    def screen_out(self, trial: Trial, screened: Screened) -> None:
+        """Ends a trial that is not built."""
+        self.study.screen(trial, screened)
+        self.state.screened = self.study.screened_count()
+        self.log("screened", trial=trial.number, reason=screened.reason, message=screened.message)
+
+    def release(self, trial: Trial) -> None:
+        """Leaves a trial to the next session, without counting this attempt."""
+        self.study.release(trial)
+
+    def take_up(
+        self,
+        unfinished: list[Trial],
+        measure: Callable[[Trial, Recipe], object],
+        *,
+        recovered: bool | None = None,
+    ) -> None:
+        """Has trials of a killed session measured while there is time, and takes them out of `unfinished`.
+
+        `recovered`: only those with recovery, or without. One whose recipe was tried meanwhile ends: a
+        recovery that goes on without recovery.
+        """
+        for trial in list(unfinished):
+            recipe = self.space.suggest(trial)
+            other = recovered is not None and (recipe.recovery is not None) != recovered
+            if other or not self.time_left():
+                continue
+            unfinished.remove(trial)
+            if recipe.digest in self.tried:
+                again = Screened(reason="duplicate", message="the same recipe as an earlier trial")
+                self.screen_out(trial, again)
+            else:
+                measure(trial, recipe)
+
+    # --- telling a person and the files
+
+    def tell(self, facts: SearchFacts) -> None:
+        """What the strategy tells of its own work, for front.json."""
+        self.state.tell(facts)
+
+    def stage(self, text: str) -> None:
+        """What is being done now."""
+        self.progress.stage(text)
+
+    def note(self, text: str) -> None:
+        """Something that a person should read."""
+        self.progress.note(text)
+
+    def log(self, event: str, **values: Any) -> None:
+        """An event for log.jsonl."""
+        self.directory.log(event, **values)
+
+    def timed(self, activity: Activity) -> AbstractContextManager[None]:
+        """A block whose time counts for the activity."""
+        return self.ledger.timed(activity)
+
+    @contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """A block that Ctrl-C may end."""
+        with self.interrupts.allowed():
+            yield
+
+    def _stage_of(self, trial: Trial) -> Callable[[str], None]:
+        return lambda text: self.progress.stage(f"trial {trial.number}: {text}")
+
+    def _show(self, outcome: Point | Failure) -> None:
+        options, elapsed_s = self.options, self.elapsed_s
+        status = status_of(
+            self.run,
+            elapsed_s=elapsed_s,
+            budget_s=options.budget_s,
+            trials=options.trials,
+            time=self.ledger.to_json(),
+        )
+        self.progress.finished(outcome_line(outcome, self.run), status)
+        self.log("finished", trial=outcome.trial, elapsed_s=elapsed_s, failed=isinstance(outcome, Failure))
+        self.writer.write_now_and_then()
