@@ -64,7 +64,7 @@ def print_front(run: "Run", *, as_json: bool, as_csv: bool = False) -> None:
 
 
 def _print_tables(run: "Run") -> None:
-    """Of several targets the front of all, then each one's own; what holds on all is said once, at the end."""
+    """With several targets: the front of all, then each one's; what holds on all is said once, at the end."""
     from rich.console import Console
 
     from ..results.table import front_table

@@ -163,8 +163,9 @@ def prediction_note(run: RunOn) -> str:
         return ""
     off = "unknown" if predicted.error is None else f"{100 * predicted.error:.1f} % (median)"
     return (
-        f"~ Latencies on {name} are predicted, not measured, from the {predicted.source}; their error is {off}. "
-        f"{predicted.quality}. `autocompress verify RUN --target {name}@user@host` measures them."
+        f"~ Latencies on {name} are predicted, not measured, from the {predicted.source}; "
+        f"their error is {off}. {predicted.quality}. "
+        f"`autocompress verify RUN --target {name}@user@host` measures them."
     )
 
 

@@ -16,7 +16,7 @@ class Constraints:
     max_size_bytes: int | None = None
 
     def limits(self, baseline: float) -> "Limits":
-        """The limits in the metric's unit, seconds and bytes. InputError for a percentage of a baseline of 0."""
+        """The limits in the metric's unit, seconds and bytes. InputError for a share of a baseline of 0."""
         drop = None if self.max_drop is None else self.max_drop.limit(baseline)
         return Limits(drop=drop, latency_s=self.max_latency_s, size_bytes=self.max_size_bytes)
 

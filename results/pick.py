@@ -1,7 +1,7 @@
 """Picking one point of a run by what it may lose, how long it may take and how large it may be.
 
-With several targets one compression serves all: limits hold on each, and a point counts with its worst numbers.
-For the best point of one target give `run.only(name)`.
+With several targets one compression serves all: limits hold on each, and a point counts with its worst
+numbers. For the best point of one target give `run.only(name)`.
 """
 
 from collections.abc import Mapping

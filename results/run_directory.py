@@ -5,8 +5,8 @@
     front.json       the result so far (`status` says how far)
     r0.jsonl         candidates of rung r0 with their KL; caught_up.json: what was measured later
     finalists.json   what the longer measurement and the test split said; log.jsonl: events
-    elapsed          seconds spent; time.json: seconds by activity; task.json: what the check of the task found
-    finetuned/       points that `pick --finetune` made: 1.json, 2.json …; the checkpoint of one that was interrupted
+    elapsed          seconds spent; time.json: seconds by activity; task.json: what the task's check says
+    finetuned/       points of `pick --finetune`: 1.json, 2.json …; the checkpoint of an interrupted one
     verify.json      what the last `verify` found; verify-unfinished.json and verify.db: one that goes on
     run.lock         held (flock) by who works on the run: `search`, `verify`, `pick --finetune`
 
@@ -189,7 +189,7 @@ def existing_runs(path: Path) -> Iterator[Path]:
 
 
 def _is_run(path: Path) -> bool:
-    """Whether `path` holds a run; False when it is an empty directory. RunDirectoryError for anything else."""
+    """Whether `path` holds a run; False for an empty directory. RunDirectoryError for anything else."""
     if (path / CONFIGURATION).is_file():
         return True
     leftovers = {"run.lock", "artifacts", "elapsed"}

@@ -1,8 +1,8 @@
 """The files of a run directory as records: front.json, finetuned/N.json and verify.json.
 
 Each is written with the SHA-256 of its content, and read strictly: whatever does not fit is a
-RunDirectoryError, one sentence that names the file, the place and the remedy. This is the one place that makes
-it of an Unfit.
+RunDirectoryError, one sentence that names the file, the place and the remedy. No other module makes it of an
+Unfit.
 """
 
 import json

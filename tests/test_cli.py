@@ -1,4 +1,4 @@
-"""The command line: every bad input is one sentence and exit code 2, results are on stdout, help is instant."""
+"""The command line: every bad input is one sentence and exit code 2, results are on stdout, help is fast."""
 
 import json
 import os

@@ -5,11 +5,11 @@ reports, picks, verification). A record that exists is valid: its `__post_init__
 
 Reading order
     reading.py       Fields: strict reading of JSON; every refusal names its place
-    latency.py       Latency (measured) and Predicted: two types, so that no prediction passes for a measurement
+    latency.py       Latency (measured) and Predicted: two types, so that none passes for the other
     point.py         Point, and what it is on each target: Measured or Missing; Failure, LayerRow, Quality
     facts.py         RunFacts: task, targets and model, known before the first candidate
     progress.py      SearchFacts: sensitivities, latency tables, rungs, where the time went
-    run.py           Run: all of it, and the rules: objective vector, excess over limits, front, nearest misses
+    run.py           Run: all of it, and the rules: objective vector, excess over limits, front, misses
     verification.py  Verification: what `verify RUN` measured
     manifest.py      Manifest: what a bundle says of itself
     version2.py      front.json of schema version 2, read as a Run

@@ -76,7 +76,7 @@ class TaskFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prediction:
-    """How a target's latencies were predicted: by what, how far off it was, and where quality was looked at."""
+    """How a target's latencies were predicted: by what, its error, and where quality was measured."""
 
     source: str
     error: float | None
@@ -223,7 +223,7 @@ class LayerFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupFacts:
-    """A group of coupled channels, the layers that share it, and the channel counts that the search may keep."""
+    """A group of coupled channels, its layers, and the channel counts that the search may keep."""
 
     name: str
     channels: int

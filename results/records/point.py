@@ -102,7 +102,7 @@ class LayerRow:
 
     @property
     def differs(self) -> bool:
-        """Whether it ran in another precision than was asked for; few stored bits that ran in int8 did not."""
+        """Whether it ran in another precision than was asked for; few stored bits may run in int8."""
         return self.precision_executed not in (None, executes_as(self.precision_asked))
 
     @classmethod

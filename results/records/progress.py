@@ -1,4 +1,4 @@
-"""What a strategy tells of its own work: sensitivities, the latency tables, the rungs, where the time went."""
+"""What a strategy says of its work: sensitivities, latency tables, rungs, where the time went."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field

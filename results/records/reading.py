@@ -69,7 +69,7 @@ class Fields:
         self._asked: set[str] = set()
 
     def record(self, make: Callable[[], T]) -> T:
-        """What `make` builds from these fields. Unfit when it refuses them, or when a key was not asked for."""
+        """What `make` builds of these fields. Unfit when it refuses them, or leaves a key unread."""
         try:
             made = make()
         except Unfit:
@@ -81,7 +81,7 @@ class Fields:
         return made
 
     def sealed(self, read: "Callable[[Fields], T]") -> T:
-        """What `read` makes of an object that `seal` closed. Unfit when its digest is not that of the rest."""
+        """What `read` makes of an object that `seal` closed. Unfit when its digest is another."""
         stated, made = self.text(DIGEST), read(self)
         rest = {key: value for key, value in self._values.items() if key != DIGEST}
         try:

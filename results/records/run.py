@@ -168,7 +168,7 @@ class Run:
         return len(self.measured(point)) == len(self.target_names)
 
     def vector(self, point: Point) -> Vector:
-        """(normalized drop, size ratio, latency ratio), all minimized; each on the target where it is worst."""
+        """(normalized drop, size ratio, latency ratio), minimized; each on the target where it is worst."""
         measured = self.measured(point)
         return (
             max(item.drop for item in measured.values()) / self.drop_scale,

@@ -1,8 +1,9 @@
 """front.json of schema version 2, read as a Run, and a fine-tuned point of those days as a Point.
 
 Version 2 kept what is derived (front, violations, history, why) and, with several targets, the numbers of the
-first one beside an entry `targets` of each point. Everything is read as strictly as version 3; what is derived
-is checked for its type and not used. A run of version 2 does not say which targets were away from the start.
+first one beside an entry `targets` of each point. Everything is read as strictly as version 3; what is
+derived is checked for its type and not used. A run of version 2 does not say which targets were away from
+the start.
 """
 
 from collections.abc import Mapping

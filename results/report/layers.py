@@ -10,9 +10,9 @@ from ..table import shown_points
 from ..view import PointOn, RunOn
 
 TIMES_NOTE = (
-    "Times are those of ONNX Runtime's profiler, which slows every kernel down: they show where the time goes, "
-    "and before and after compare, but their sum is more than the latency. The thin dark line is the original's "
-    "time."
+    "Times are those of ONNX Runtime's profiler, which slows every kernel down: they show where the time "
+    "goes, and before and after compare, but their sum is more than the latency. The thin dark line is the "
+    "original's time."
 )
 
 

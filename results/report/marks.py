@@ -80,8 +80,9 @@ def axis_of(run: RunOn, cost: Objective) -> Axis:
             interval=lambda point: None,
         )
     unit = f", {formats.quality_unit}" if formats.quality_unit else ""
+    name = textwrap.shorten(formats.metric_name, TITLE_WIDTH, placeholder="…")
     return Axis(
-        title=f"{escape(textwrap.shorten(formats.metric_name, TITLE_WIDTH, placeholder='…'), quote=False)}{unit}",
+        title=f"{escape(name, quote=False)}{unit}",
         value=lambda point: point.quality.validation / formats.quality_scale,
         interval=lambda point: _scaled(point.quality.interval, formats.quality_scale),
     )
@@ -173,10 +174,14 @@ def trace_of(role: Role, run: RunOn) -> dict[str, Any]:
 
 def hover_text(point: PointOn, run: RunOn, role: str) -> str:
     """The point's numbers and recipe in Plotly's small HTML."""
-    formats, label, predicted = Formats.of(run), label_of(point, run), point.predicted
+    formats, label, predicted = (
+        Formats.of(run),
+        label_of(point, run),
+        " (predicted)" if point.predicted else "",
+    )
     facts = [
         f"{formats.metric_name} {formats.quality_of(point)}, drop {formats.drop(point.drop)}",
-        f"latency {formats.latency_of(point)}, {speed_text(point.latency)}{' (predicted)' if predicted else ''}",
+        f"latency {formats.latency_of(point)}, {speed_text(point.latency)}{predicted}",
         f"size {formats.size_of(point)}, {ratio_text(point.size_ratio)}",
     ]
     if same := same_text(point):
@@ -193,5 +198,5 @@ def hover_text(point: PointOn, run: RunOn, role: str) -> str:
 
 
 def outline_of(symbol: str) -> dict[str, Any]:
-    """A thin line in the card's color parts overlapping marks; open symbols are drawn with their own color."""
+    """A thin line in the card's color parts overlapping marks; open symbols keep their own color."""
     return {"width": 1.6} if symbol.endswith("open") else {"width": 1, "color": "var(--card)"}

@@ -1,4 +1,4 @@
-"""The top of the page: what was searched, and the chosen point against the original model and uniform int8."""
+"""The top of the page: what was searched, and the chosen point beside the original and uniform int8."""
 
 from dataclasses import dataclass
 from html import escape
@@ -50,7 +50,8 @@ def header(run: RunOn) -> str:
     return (
         f'<header><p class="brand">autocompress report</p><div class="title"><h1>{escape(task.name)}'
         f" <span>on {escape(target.name)}</span></h1>"
-        f'<span class="status {status}">{status}</span></div><dl class="facts">{rows}</dl>{_predicted(run)}</header>'
+        f'<span class="status {status}">{status}</span></div>'
+        f'<dl class="facts">{rows}</dl>{_predicted(run)}</header>'
     )
 
 
@@ -61,7 +62,7 @@ def _predicted(run: RunOn) -> str:
 
 
 def chosen_point(run: RunOn, chosen: PointOn, *, reason: str) -> str:
-    """Three cards (latency, size, quality) that compare the chosen point with the original and uniform int8."""
+    """Three cards (latency, size, quality): the chosen point beside the original and uniform int8."""
     rows = [("original", run.baseline)]
     if run.uniform_int8:
         rows.append(("uniform", run.uniform_int8))
@@ -102,7 +103,8 @@ def _latency_card(run: RunOn, chosen: PointOn, rows: list[tuple[str, PointOn]]) 
             f"{formats.seconds_of(chosen)}, not measured",
             bars,
         )
-    note = f"{formats.seconds_of(chosen)} {spread_of(chosen.latency)}, p99 {formats.latency(chosen.latency.p99_s)}"
+    p99 = formats.latency(chosen.latency.p99_s)
+    note = f"{formats.seconds_of(chosen)} {spread_of(chosen.latency)}, p99 {p99}"
     return _card("Latency", speed_text(chosen.latency), note, bars)
 
 
@@ -150,7 +152,8 @@ def _card(title: str, figure: str, note: str, bars: list[Bar], *, tick: float | 
     mark = f'<s style="left:{100 * tick:.1f}%" title="limit"></s>' if tick is not None else ""
     rows = "".join(
         f'<li class="{bar.kind}"><span>{escape(bar.label)}</span>'
-        f'<div class="bar"><i style="width:{100 * bar.share:.1f}%"></i>{mark}</div><b>{escape(bar.value)}</b></li>'
+        f'<div class="bar"><i style="width:{100 * bar.share:.1f}%"></i>{mark}</div>'
+        f"<b>{escape(bar.value)}</b></li>"
         for bar in bars
     )
     return (

@@ -48,8 +48,8 @@ def front_table(run: RunOn, *, chosen: PointOn) -> str:
     body = "".join(_front_row(point, chosen=chosen, columns=columns) for point in points)
     missing = "" if run.front else "No point meets the limits; the nearest miss is shown. "
     return (
-        f'<p class="lead">{missing}± is half of the 95 % interval. Points marked ≈ have overlapping intervals: '
-        "the measurements do not tell them apart.</p>"
+        f'<p class="lead">{missing}± is half of the 95 % interval. Points marked ≈ have overlapping '
+        "intervals: the measurements do not tell them apart.</p>"
         f'<div class="card scroll"><table class="front"><thead><tr><th>point</th>{head}</tr></thead>'
         f"<tbody>{body}</tbody></table></div>"
     )
@@ -65,7 +65,8 @@ def outside_note(run: RunOn) -> str:
     if not below:
         return ""
     points = "1 point lies" if below == 1 else f"{below} points lie"
-    return f'<p class="lead">{points} below the charts (a larger drop); double-click a chart to see everything.</p>'
+    hint = "double-click a chart to see everything"
+    return f'<p class="lead">{points} below the charts (a larger drop); {hint}.</p>'
 
 
 def failures(run: Run) -> str:
@@ -83,8 +84,10 @@ def failures(run: Run) -> str:
     more = len(rows) - SHOWN_FAILURES
     rest = f'<p class="lead">{more} more are in the run\'s log.</p>' if more > 0 else ""
     return (
-        f'<section><h2>Failures</h2><ul class="chips">{chips}</ul><div class="card scroll"><table class="failures">'
-        f"<thead><tr><th>trial</th><th>stage</th><th>kind</th><th>what happened</th></tr></thead><tbody>{body}</tbody>"
+        f'<section><h2>Failures</h2><ul class="chips">{chips}</ul><div class="card scroll">'
+        '<table class="failures">'
+        f"<thead><tr><th>trial</th><th>stage</th><th>kind</th><th>what happened</th></tr></thead>"
+        f"<tbody>{body}</tbody>"
         f"</table></div>{rest}</section>"
     )
 
@@ -102,7 +105,8 @@ def search_space(run: Run) -> str:
     left_out = f'<h3>Left as they are</h3><ul class="plain">{excluded}</ul>' if excluded else ""
     return (
         f"<section><h2>Search space</h2><details class=card><summary>{len(run.facts.groups)} channel groups, "
-        f"{len(run.facts.layers)} layers</summary><table class=space><thead><tr><th>group</th><th>channels</th>"
+        f"{len(run.facts.layers)} layers</summary><table class=space><thead><tr><th>group</th>"
+        "<th>channels</th>"
         f"<th>layers</th></tr></thead><tbody>{groups}</tbody></table>{left_out}</details></section>"
     )
 

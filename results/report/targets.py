@@ -26,8 +26,9 @@ def all_targets(run: Run) -> str:
     note = "".join(f'<p class="lead">{escape(text)}</p>' for text in notes_below(run))
     return (
         '<section aria-labelledby="targets"><h2 id="targets">All targets</h2>'
-        f'<p class="lead"><b>★</b> {escape(best.reason)}. One compression serves all targets; a point is on this '
-        "front when no other is as good in its worst drop, size and latency ×. A click shows its layers.</p>"
+        f'<p class="lead"><b>★</b> {escape(best.reason)}. One compression serves all targets; a point is '
+        "on this front when no other is as good in its worst drop, size and latency ×. A click shows "
+        "its layers.</p>"
         f'<div class="card scroll"><table class="joint"><thead><tr>{head}</tr></thead><tbody>{body}</tbody>'
         f"</table></div>{note}"
         '<div class="chooser"><label for="target">Everything below is on</label>'

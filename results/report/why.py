@@ -41,7 +41,8 @@ def why_section(run: RunOn) -> str:
     ]
     if not any(cards):
         return ""
-    return f'<section class="why" aria-label="Why"><h2>Why</h2><div class="answers">{"".join(cards)}</div></section>'
+    answers = f'<div class="answers">{"".join(cards)}</div>'
+    return f'<section class="why" aria-label="Why"><h2>Why</h2>{answers}</section>'
 
 
 def _limits_card(binding: Binding | None, misses: Sequence[MissReason], run: RunOn) -> str:
@@ -81,8 +82,10 @@ def _layers_card(sensitive: SensitiveLayers | None) -> str:
             bars = "".join(_layer_row(row, most) for row in rows[:SHOWN_SLOTS])
             more = f"<small> {SHOWN_SLOTS} of {len(rows)}</small>" if len(rows) > SHOWN_SLOTS else ""
             columns.append(f'<h4>{title}{more}</h4><ul class="bars sensitive">{bars}</ul>')
-    note = "KL divergence to the original model with this one change (~: estimated from other levels); bars compare within a kind"
-    note = f'<p class="note">{note}</p>'
+    note = (
+        '<p class="note">KL divergence to the original model with this one change (~: estimated from other '
+        "levels); bars compare within a kind</p>"
+    )
     return _card("The most sensitive layers", f"<p>{escape(sensitive.text)}</p>{note}{''.join(columns)}")
 
 
@@ -90,7 +93,8 @@ def _layer_row(row: RankedSlot, most: float) -> str:
     name, words = escape(row.name), escape(row.words)
     loss = escape(kl_text(row.loss, measured=row.measured))
     return (
-        f'<li title="{name} {words}"><span><code>{name}</code> <small>{words}</small></span>{_bar(row.loss / most)}'
+        f'<li title="{name} {words}"><span><code>{name}</code> <small>{words}</small></span>'
+        f"{_bar(row.loss / most)}"
         f"<b>{loss}</b></li>"
     )
 
@@ -103,7 +107,8 @@ def _alike_card(groups: Sequence[Group], run: RunOn) -> str:
     parts = [f"<p>{escape(group.text)}</p>{_strips(group, run)}" for group in shown]
     rest = len(groups) - len(shown)
     more = (
-        f'<p class="note">{rest} more such group{"s" if rest > 1 else ""}; the table marks every pair with ≈.</p>'
+        f'<p class="note">{rest} more such group{"s" if rest > 1 else ""}; the table marks every pair with '
+        "≈.</p>"
         if rest
         else ""
     )
@@ -142,11 +147,13 @@ def _time_card(spent: TimeSpent | None) -> str:
     names += [name for name in seconds if name not in PRODUCTIVE]
     shades = dict(zip(names, _shades(names), strict=True))
     parts = "".join(
-        f'<i class="{shades[name]}" style="width:{100 * seconds[name] / total:.2f}%" title="{escape(name)}"></i>'
+        f'<i class="{shades[name]}" style="width:{100 * seconds[name] / total:.2f}%" '
+        f'title="{escape(name)}"></i>'
         for name in names
     )
     rows = "".join(
-        f'<li><i class="swatch {shades[name]}"></i><span>{escape(name)}</span> <b>{escape(format_duration(seconds[name]))}</b>'
+        f'<li><i class="swatch {shades[name]}"></i><span>{escape(name)}</span> '
+        f"<b>{escape(format_duration(seconds[name]))}</b>"
         f"<small>{100 * seconds[name] / total:.0f} %</small></li>"
         for name in names
     )

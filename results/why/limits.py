@@ -160,8 +160,8 @@ def _unlimited(run: RunOn) -> Binding:
     )
     beyond = sum(point.drop > scale and point.latency.seconds < last.latency.seconds for point in run.points)
     text = (
-        f"No limit was given: the search looks at drops of up to {formats.drop(scale)}, and the fastest point "
-        f"there is {label_of(last, run)} ({speed_text(last.latency)}, drop {formats.drop(last.drop)})"
+        f"No limit was given: the search looks at drops of up to {formats.drop(scale)}, and the fastest "
+        f"point there is {label_of(last, run)} ({speed_text(last.latency)}, drop {formats.drop(last.drop)})"
     )
     rest = f"; {beyond} faster {'one loses' if beyond == 1 else 'ones lose'} more." if beyond else "."
     return Binding(text=text + rest, trial=last.trial)

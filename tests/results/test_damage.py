@@ -53,8 +53,8 @@ def put(value, path, new):
 
 
 def is_named(path):
-    """Whether version 2 must have the value: it is no entry of free text, nothing derived, and no row that may
-    be left out because it is that of another target.
+    """Whether version 2 must have the value: it is no entry of free text, nothing derived, and no row that
+    may be left out because it is that of another target.
     """
     optional = "targets" in path and path[-1] == "layers"
     return not optional and not any(key in (*DERIVED, *FREE) for key in path)

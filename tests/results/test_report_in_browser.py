@@ -29,9 +29,11 @@ TELL = """<script>setTimeout(() => {
   parent.postMessage({
     errors: seen, width: root.clientWidth, content: root.scrollWidth, ready: root.dataset.ready,
     drawn: charts.filter((chart) => chart.querySelector(".main-svg")).length,
-    widest: Math.max(...charts.map((chart) => chart.querySelector(".main-svg").getBoundingClientRect().right)),
+    widest: Math.max(...charts.map((chart) =>
+      chart.querySelector(".main-svg").getBoundingClientRect().right)),
     layers: document.querySelectorAll("#layer-rows tr").length,
-    first: document.querySelector("#layer-rows .chip").textContent, selected: document.querySelector("#point").value,
+    first: document.querySelector("#layer-rows .chip").textContent,
+    selected: document.querySelector("#point").value,
     connections: performance.getEntriesByType("resource").map((entry) => entry.name),
   }, "*");
 }, 3000);</script>"""
@@ -60,7 +62,10 @@ def seen_in_browser(tmp_path, *, width, run=None, tell=TELL):
     frame = (
         f'<body><iframe src="told.html" style="border:0;width:{width}px;height:3000px"></iframe><pre></pre>'
     )
-    hear = 'addEventListener("message", (e) => { document.querySelector("pre").textContent = JSON.stringify(e.data); });'
+    hear = (
+        'addEventListener("message", (e) => '
+        '{ document.querySelector("pre").textContent = JSON.stringify(e.data); });'
+    )
     (tmp_path / "frame.html").write_text(f"{frame}<script>{hear}</script></body>", encoding="utf-8")
     document = chromium(tmp_path, "--dump-dom", "--window-size=1400,3000", (tmp_path / "frame.html").as_uri())
     return json.loads(unescape(re.search(r"<pre>(.*?)</pre>", document, re.DOTALL)[1]))
@@ -100,7 +105,8 @@ CHOOSE = """<script>setTimeout(() => {
   const before = shown();
   chooser.value = "1";
   chooser.dispatchEvent(new Event("change"));
-  parent.postMessage({ errors: seen, before, after: shown(), points: document.querySelector("#point").textContent }, "*");
+  const points = document.querySelector("#point").textContent;
+  parent.postMessage({ errors: seen, before, after: shown(), points }, "*");
 }, 3000);</script>"""
 
 

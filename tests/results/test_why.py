@@ -48,7 +48,7 @@ def view_of(run):
 
 
 def small_run(points, max_drop=None, **others):
-    """The original and points of (drop, latency ratio, size ratio), numbered from 1, with spreads of ±0.5 %."""
+    """The original and points of (drop, latency ratio, size ratio), from trial 1, with spreads of ±0.5 %."""
     run = sample_run()
     original = run.baseline
     run = with_points(run, [original, *(replace(original, trial=i + 1) for i in range(len(points)))])
@@ -80,7 +80,8 @@ def test_the_limit_on_the_drop_binds_when_a_faster_point_loses_more():
     assert (answer.limit, answer.trial, answer.best_trial) == ("drop", 2, 1)
     assert answer.gain == pytest.approx((0.42 - 0.31) / 0.42)
     assert answer.text == (
-        "--max-drop 1pp binds: without it trial 2 would be 0.31× instead of 0.42× (drop 1.60 pp). --max-drop 1.6pp admits it."
+        "--max-drop 1pp binds: without it trial 2 would be 0.31× instead of 0.42× (drop 1.60 pp). "
+        "--max-drop 1.6pp admits it."
     )
 
 
@@ -117,8 +118,8 @@ def test_without_limits_the_objective_space_ends_the_front():
     answer = binding_constraint(small_run([(0.046, 0.21, 0.2), (0.4, 0.1, 0.1)]))
     assert answer.limit is None and answer.trial == 1
     assert answer.text == (
-        "No limit was given: the search looks at drops of up to 5.00 pp, and the fastest point there is trial 1 "
-        "(0.21×, drop 4.60 pp); 1 faster one loses more."
+        "No limit was given: the search looks at drops of up to 5.00 pp, and the fastest point there is "
+        "trial 1 (0.21×, drop 4.60 pp); 1 faster one loses more."
     )
 
 
@@ -279,7 +280,8 @@ def test_groups_are_disjoint_largest_cliques_and_leave_no_overlap_between_the_po
 def test_a_group_says_what_to_choose_by():
     (group,) = indistinguishable_groups(small_run([(0.004, 0.4, 0.2), (0.008, 0.401, 0.1)]))
     assert group.text == (
-        "Trials 1 and 2 cannot be told apart by latency (0.40×): choose by size (trial 2: 106.8 KB) or by drop (trial 1: 0.40 pp)."
+        "Trials 1 and 2 cannot be told apart by latency (0.40×): choose by size (trial 2: 106.8 KB) "
+        "or by drop (trial 1: 0.40 pp)."
     )
     (group,) = indistinguishable_groups(small_run([(0.004, 0.4, 0.1), (0.008, 0.399, 0.2)]))
     assert "take trial 1, which is the smallest (106.8 KB) and has the least drop (0.40 pp)" in group.text
@@ -332,8 +334,8 @@ def test_recovery_beside_the_search_is_in_no_sum_and_other_work_that_validates_i
     assert answer.total_s == pytest.approx(100.0) and answer.beside_s == 60.0
     assert (answer.share, answer.wider_share) == (pytest.approx(0.5), pytest.approx(0.75))
     assert answer.text == (
-        "50 % of 1 min 40 s went into recovery, validation and timing loops, 75 % with r0, sensitivity and finalists, which "
-        "validate and time as well; 1 min of recovery went on beside the search."
+        "50 % of 1 min 40 s went into recovery, validation and timing loops, 75 % with r0, sensitivity and "
+        "finalists, which validate and time as well; 1 min of recovery went on beside the search."
     )
     assert time_words(time, count=1) == "validation 40 %, recovery beside the search 1 min"
 
