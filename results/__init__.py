@@ -1,10 +1,11 @@
 """What a run is, on disk and in memory, and everything that reads it.
 
-Purpose. The search writes a Run, everything else reads it: the command line, the report, bundles, `verify`. The
-rules of a run (objective vector, excess over limits, front, nearest misses, overlap) stand once, in `records/`.
+Purpose. The search writes a Run, everything else reads it: the command line, the report, bundles, `verify`.
+The rules of a run (objective vector, excess over limits, front, nearest misses, overlap) stand once, in
+`records/`.
 
-Flow: front.json → `run_files.read_run` → `records.run.Run` (all targets) → `view.RunOn` (one of them, with its
-`PointOn`) → `pick`, `table`, `why/`, `report/`.
+Flow: front.json → `run_files.read_run` → `records.run.Run` (all targets) → `view.RunOn` (one of them, with
+its `PointOn`) → `pick`, `table`, `why/`, `report/`.
 
 Reading order
     records/          the frozen records, written by `to_json` and read strictly by `from_json`

@@ -65,12 +65,12 @@ def cost_of(run: Run, point: Point, objective: Objective) -> float:
     """
     measured = run.measured(point)
     if objective == "drop":
-        return max(item.drop for item in measured.values())
+        return max(measure.drop for measure in measured.values())
     if len(run.target_names) > 1:
         _, size, latency = run.vector(point)
         return latency if objective == "latency" else size
-    (item,) = measured.values()
-    return item.latency.seconds if objective == "latency" else float(item.artifact.size_bytes)
+    (measure,) = measured.values()
+    return measure.latency.seconds if objective == "latency" else float(measure.artifact.size_bytes)
 
 
 def recommended(run: Run) -> Recommendation:
@@ -81,8 +81,8 @@ def recommended(run: Run) -> Recommendation:
     nothing meets the limits the nearest miss; the sentence says so.
     """
     limits = {
-        name: own if own.drop is not None else replace(own, drop=run.drop_scale / 5)
-        for name, own in run.limits.items()
+        name: limit if limit.drop is not None else replace(limit, drop=run.drop_scale / 5)
+        for name, limit in run.limits.items()
     }
     words = limits_text(run, limits)
     best = partial(pick, run, limits)
@@ -113,9 +113,9 @@ def limits_text(run: Run, limits: Mapping[str, Limits]) -> str:
     With several targets `drop ≤ 1.00 pp, latency ≤ 2.000 ms on cpu, latency ≤ 9.000 ms on edge`.
     """
     formats, parts = Formats.of(run), list[str]()
-    drops = {name: own.drop for name, own in limits.items()}
-    latencies = {name: own.latency_s for name, own in limits.items()}
-    sizes = {name: own.size_bytes for name, own in limits.items()}
+    drops = {name: limit.drop for name, limit in limits.items()}
+    latencies = {name: limit.latency_s for name, limit in limits.items()}
+    sizes = {name: limit.size_bytes for name, limit in limits.items()}
     for what, values, text in (
         ("drop", drops, formats.drop),
         ("latency", latencies, formats.latency),

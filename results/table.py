@@ -43,14 +43,14 @@ def front_table(run: Run) -> "Table":
     from rich.markup import escape
     from rich.table import Table
 
-    best, several = recommended(run), len(run.target_names) > 1
+    best, joint = recommended(run), len(run.target_names) > 1
     rule = (
         "A point is on this front when no other is as good in its worst drop, size and latency ×. ± 95 %."
-        if several
+        if joint
         else "≈ intervals overlap, cannot be told apart. ± 95 %; drop and × against the original."
     )
     table = Table(
-        title="all targets" if several else None,
+        title="all targets" if joint else None,
         title_justify="left",
         caption=escape("\n".join([f"★ {best.reason}. {rule}", *notes_below(run)])),
         caption_justify="left",
@@ -168,7 +168,7 @@ def _quality(point: PointOn, formats: Formats) -> str:
 
 
 def _largest(run: Run, point: Point) -> int:
-    return max(item.artifact.size_bytes for item in run.measured(point).values())
+    return max(measured.artifact.size_bytes for measured in run.measured(point).values())
 
 
 def _macs(point: PointOn) -> str:

@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 def target_addresses(text: str) -> dict[str, TargetAddress]:
-    """The targets of `T[,T…]` by what they are called, the primary one first.
+    """The targets of `T[,T…]` by what they are called, in the user's order.
 
     A target is called by its profile, a TOML file without folder and ending; several of one name by
     `name@host` (or `name@host:port` where the host is the same), the one on this machine aside. InputError
@@ -54,7 +54,7 @@ def by_target(
     InputError for a name that is none of `targets`, and for two limits of one target.
     """
     everywhere: dict[str, T] = {}
-    own: dict[str, T] = {}
+    of_one: dict[str, T] = {}
     for part in (part.strip() for text in texts for part in text.split(",")):
         name, named, quantity = part.rpartition("=")
         if named and name not in targets:
@@ -62,15 +62,15 @@ def by_target(
                 f"{option} {part!r} names the target {name!r}: choose {' or '.join(map(repr, targets))}."
             )
         limits = dict.fromkeys([name] if named else targets, parse(quantity))
-        held = own if named else everywhere
-        if held.keys() & limits:
+        limits_so_far = of_one if named else everywhere
+        if limits_so_far.keys() & limits:
             raise InputError(
                 f"{option} has two limits for {name!r}."
                 if named
                 else f"{option} is given twice: give it once."
             )
-        held |= limits
-    return everywhere | own
+        limits_so_far |= limits
+    return everywhere | of_one
 
 
 def constraints_by_target(

@@ -125,7 +125,7 @@ class Run:
         """The run as a search for this target alone would have it, without what is missing there."""
         if self.facts.target_names == (target,):
             return self
-        own = next(item for item in self.facts.targets if item.name == target)
+        alone = next(facts for facts in self.facts.targets if facts.name == target)
         points = tuple(
             replace(point, outcomes={target: point.outcomes[target]})
             for point in self.points
@@ -134,7 +134,7 @@ class Run:
         there = {point.trial for point in points}
         return replace(
             self,
-            facts=replace(self.facts, targets=(own,)),
+            facts=replace(self.facts, targets=(alone,)),
             points=tuple(p for p in points if p.finetuned is None or p.finetuned.of in there),
             uniform_trial=self.uniform_trial if self.uniform_trial in there else None,
         )
@@ -186,11 +186,11 @@ class Run:
         """
         worst: dict[str, Excess] = {}
         for target, item in self.measured(point).items():
-            own = (self.limits if limits is None else limits)[target]
-            values = own.excess(
+            limited = (self.limits if limits is None else limits)[target]
+            values = limited.excess(
                 drop=item.drop, latency_s=item.latency.seconds, size_bytes=item.artifact.size_bytes
             )
-            relative = own.relative(values, drop_unit=self.drop_scale)
+            relative = limited.relative(values, drop_unit=self.drop_scale)
             for name, value in values.items():
                 if name not in worst or worst[name].relative < relative[name]:
                     worst[name] = Excess(target=target, value=value, relative=relative[name])

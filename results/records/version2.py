@@ -50,10 +50,10 @@ def _run(fields: Fields) -> Run:
     elapsed_s = _elapsed(fields)
     read = partial(_point, targets=facts.target_names, waiting=_waiting(fields), elapsed_s=elapsed_s)
     points: dict[int, Point] = {}
-    for item in [*fields.objects("front"), *fields.objects("dominated")]:
-        point = read(item)
+    for entry in [*fields.objects("front"), *fields.objects("dominated")]:
+        point = read(entry)
         if point.trial in points:
-            raise Unfit(f"{item.place} has the trial {point.trial}, which is there already")
+            raise Unfit(f"{entry.place} has the trial {point.trial}, which is there already")
         points[point.trial] = point
     if points.keys() != elapsed_s.keys():
         raise Unfit("history must have one entry for each point")
@@ -63,7 +63,7 @@ def _run(fields: Fields) -> Run:
         raise Unfit("baseline is not the first trial of front and dominated")
     if uniform is not None and points.get(uniform.trial) != uniform:
         raise Unfit(f"uniform_int8 is not the trial {uniform.trial} of front and dominated")
-    failures = tuple(Failure.from_json(item) for item in fields.objects("failures"))
+    failures = tuple(Failure.from_json(entry) for entry in fields.objects("failures"))
     screened = _screened(fields, points=len(points), failures=len(failures))
     _skip_derived(fields, facts)
     return Run(
@@ -89,7 +89,7 @@ def _facts(fields: Fields) -> RunFacts:
     first = _target(fields.object("target"), beside=fields)
     targets: tuple[RunTarget, ...] = (first,)
     if fields.has("targets"):
-        targets = tuple(_target(item, beside=item) for item in fields.objects("targets"))
+        targets = tuple(_target(entry, beside=entry) for entry in fields.objects("targets"))
         if not targets or targets[0].name != first.name:
             raise Unfit("targets must begin with the one of the entry target")
     return RunFacts(
@@ -98,9 +98,9 @@ def _facts(fields: Fields) -> RunFacts:
         command=fields.text("command"),
         sampler=fields.text("sampler"),
         seed=fields.whole("seed"),
-        layers=tuple(LayerFacts.from_json(item) for item in fields.objects("layers")),
-        groups=tuple(GroupFacts.from_json(item) for item in fields.objects("groups")),
-        excluded=tuple(ExclusionFacts.from_json(item) for item in fields.objects("excluded")),
+        layers=tuple(LayerFacts.from_json(entry) for entry in fields.objects("layers")),
+        groups=tuple(GroupFacts.from_json(entry) for entry in fields.objects("groups")),
+        excluded=tuple(ExclusionFacts.from_json(entry) for entry in fields.objects("excluded")),
     )
 
 
@@ -129,8 +129,8 @@ def _waiting(fields: Fields) -> frozenset[str]:
         return frozenset()
 
     def count(entries: Fields, name: str) -> int:
-        item = entries.object(name)
-        return item.record(lambda: (item.whole("count"), item.text("reason"))[0])
+        entry = entries.object(name)
+        return entry.record(lambda: (entry.whole("count"), entry.text("reason"))[0])
 
     return frozenset(name for name, number in fields.each("queued", count).items() if number)
 
@@ -138,12 +138,12 @@ def _waiting(fields: Fields) -> frozenset[str]:
 def _elapsed(fields: Fields) -> dict[int, float]:
     """By trial, the run's time when it was finished, from the history: in the order of finishing."""
     elapsed_s: dict[int, float] = {}
-    for item in fields.objects("history"):
-        trial, seconds, _ = item.record(
-            lambda item=item: (item.whole("trial"), item.amount("elapsed_s"), item.amount("hypervolume"))  # type: ignore[misc]
+    for entry in fields.objects("history"):
+        trial, seconds, _ = entry.record(
+            lambda entry=entry: (entry.whole("trial"), entry.amount("elapsed_s"), entry.amount("hypervolume"))  # type: ignore[misc]
         )
         if trial in elapsed_s:
-            raise Unfit(f"{item.place} has the trial {trial}, which is there already")
+            raise Unfit(f"{entry.place} has the trial {trial}, which is there already")
         elapsed_s[trial] = seconds
     return elapsed_s
 
@@ -202,7 +202,7 @@ def _measured(fields: Fields, layers: tuple[LayerRow, ...] | None) -> Measured:
     fields.numbers("indistinguishable_from")
     fields.texts("warnings")
     if layers is None or fields.has("layers"):
-        layers = tuple(LayerRow.from_json(item) for item in fields.objects("layers"))
+        layers = tuple(LayerRow.from_json(entry) for entry in fields.objects("layers"))
     return Measured(
         artifact=ArtifactFacts.from_json(fields.object("artifact")),
         quality=Quality.from_json(fields.object("quality")),

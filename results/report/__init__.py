@@ -6,8 +6,8 @@ of the front, the front as a table); what was done to it (its layers); how the s
 failures, space); on what was it measured.
 
 Flow: a Run → its view on each target (RunOn) → `charts.py` (Plotly figures of the marks in `marks.py`),
-`overview.py`, `why.py` and `sections.py`, `verified.py` (HTML fragments), `layers.py` (what each layer became,
-as JSON) → `page.py` puts them, the style sheet, the script and plotly.js into `template.html`.
+`overview.py`, `why.py` and `sections.py`, `verified.py` (HTML fragments), `layers.py` (what each layer
+became, as JSON) → `page.py` puts them, the style sheet, the script and plotly.js into `template.html`.
 
 Reading order: `page.py`, `template.html`, `overview.py`, `why.py`, `sections.py`, `charts.py`, `marks.py`,
 `layers.py`, `script.js`, `style.css`.

@@ -75,8 +75,8 @@ def _rows(point: PointOn, run: RunOn) -> list[dict[str, Any]]:
 
 def legend(run: Run) -> str:
     """The colors of layers: int8 and float32, and what else ran or was asked for in this run."""
-    measured = [item for point in run.points for item in point.measured.values()]
-    ran = {_kernel(layer) for item in measured for layer in item.layers}
+    measured = [each for point in run.points for each in point.measured.values()]
+    ran = {_kernel(layer) for each in measured for layer in each.layers}
     shown = [name for name in ("int8", "fp8", "float16", "float32") if name in ran | {"int8", "float32"}]
     return "\n".join(f'<li><i class="swatch {name}"></i>ran in {name}</li>' for name in shown)
 

@@ -100,7 +100,8 @@ def search_space(run: Run) -> str:
         for group in run.facts.groups
     )
     excluded = "".join(
-        f"<li><code>{escape(item.name)}</code> {escape(item.reason)}</li>" for item in run.facts.excluded
+        f"<li><code>{escape(exclusion.name)}</code> {escape(exclusion.reason)}</li>"
+        for exclusion in run.facts.excluded
     )
     left_out = f'<h3>Left as they are</h3><ul class="plain">{excluded}</ul>' if excluded else ""
     return (
