@@ -1,6 +1,7 @@
 """The front of an earlier run in the terms of another space."""
 
-from autocompress.compress.recipe import Recipe
+from dataclasses import replace
+
 from autocompress.search.space.space import GroupLevels, SearchSpace
 from autocompress.search.space.warm import MOST, warm_recipes
 from autocompress.tests.results.sample_run import sample_run
@@ -12,23 +13,22 @@ def space_like(run, *, wider=1, precisions=INT4):
     """The space of the run's network, its groups `wider` times as wide."""
     groups = tuple(
         GroupLevels(
-            name=group["name"],
-            layers=tuple(group["layers"]),
-            levels=tuple(range(8 * wider, wider * group["channels"] + 1, 8 * wider)),
+            name=group.name,
+            layers=group.layers,
+            levels=tuple(range(8 * wider, wider * group.channels + 1, 8 * wider)),
         )
-        for group in run["groups"]
+        for group in run.facts.groups
     )
-    return SearchSpace(
-        groups=groups, precisions={layer["name"]: precisions for layer in run["layers"]}, ruled_out={}
-    )
+    chosen = {layer.name: precisions for layer in run.facts.layers}
+    return SearchSpace(groups=groups, precisions=chosen, ruled_out={})
 
 
 def test_recipes_of_the_same_space_come_back_without_their_recovery():
     run = sample_run()
-    known = {Recipe.from_json({**point["recipe"], "recovery": None}).digest for point in run["front"]}
-    found = warm_recipes(run, space_like(run))
-    assert 0 < len(found) <= MOST and {recipe.digest for recipe in found} <= known
-    assert all(recipe.recovery is None for recipe in found)
+    on_front = {replace(point.recipe, recovery=None).digest for point in run.front}
+    recipes = warm_recipes(run, space_like(run))
+    assert 0 < len(recipes) <= MOST and {recipe.digest for recipe in recipes} <= on_front
+    assert all(recipe.recovery is None for recipe in recipes)
 
 
 def test_channels_of_a_wider_model_keep_their_share():
@@ -41,8 +41,8 @@ def test_channels_of_a_wider_model_keep_their_share():
 
 def test_a_precision_that_is_not_there_becomes_the_nearest_of_the_same_arithmetic():
     run = sample_run()
-    found = warm_recipes(run, space_like(run, precisions=("float32", "int4")))
-    assert {precision for recipe in found for precision in recipe.precision.values()} == {"int4"}
+    recipes = warm_recipes(run, space_like(run, precisions=("float32", "int4")))
+    assert {precision for recipe in recipes for precision in recipe.precision.values()} == {"int4"}
 
 
 def test_what_has_no_counterpart_is_left_out_and_nothing_is_left_of_a_stranger():
