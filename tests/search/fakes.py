@@ -13,20 +13,26 @@ from autocompress.compress.graph.layers import Layer
 from autocompress.compress.graph.network import Cost, LayerCost
 from autocompress.compress.recipe import Precision, Recipe
 from autocompress.profiles import Profile
-from autocompress.results.evaluation import ArtifactFacts, Evaluation, Failure, Latency
 from autocompress.results.limits import Constraints
-from autocompress.results.run_directory import RunConfig, RunDirectory
+from autocompress.results.records.facts import MetricFacts, RunFacts, RunTarget, TaskFacts
+from autocompress.results.records.latency import Latency
+from autocompress.results.records.point import ArtifactFacts, Failure, Measured, Outcome, Point, Quality
+from autocompress.results.run_directory import RunConfig, RunDirectory, read_front
 from autocompress.search.evaluation.availability import Availability, Patience
-from autocompress.search.finalists import Finalist
-from autocompress.search.result import Result
+from autocompress.search.looks import Look, LookKey
+from autocompress.search.queue import Queue
+from autocompress.search.run_writer import RunWriter
 from autocompress.search.screen import Screen
-from autocompress.search.search import Options, Search, Strategy
+from autocompress.search.search import Search, Strategy
 from autocompress.search.sequential import Sequential
 from autocompress.search.session.budget import Budget, Ledger
 from autocompress.search.session.clock import Clock
+from autocompress.search.session.interrupt import Interrupts
 from autocompress.search.session.progress import QuietProgress
 from autocompress.search.space.space import SearchSpace
+from autocompress.search.state import SearchState
 from autocompress.search.study import SearchStudy
+from autocompress.search.trials import Options, Trials
 from autocompress.tasks.task import Metric
 
 PROFILE = Profile(name="fake", description="", runtime="onnxruntime", threads=1)
@@ -124,35 +130,59 @@ def latency(ratio: float, *, half_width: float = 0.005) -> Latency:
     )
 
 
-def evaluation(
+def measured(recipe: Recipe, *, drop: float = 0.0, ratio: float = 1.0, size: int = 100_000) -> Measured:
+    """A candidate on a target with these numbers."""
+    artifact = ArtifactFacts(
+        file=f"artifacts/{recipe.digest}.onnx", digest=recipe.digest, size_bytes=size, macs=1, parameters=1
+    )
+    quality = Quality(validation=0.9 - drop, interval=(0.89 - drop, 0.91 - drop))
+    return Measured(artifact=artifact, quality=quality, drop=drop, latency=latency(ratio))
+
+
+def point(
     trial: int = 0,
     recipe: Recipe | None = None,
     *,
-    drop: float = 0.0,
-    ratio: float = 1.0,
-    size: int = 100_000,
     seconds: Mapping[str, float] | None = None,
-) -> Evaluation:
-    """A measured candidate with these numbers."""
-    recipe = recipe or Recipe(keep={"layer0": trial + 1}) if trial else Recipe()
-    return Evaluation(
+    outcomes: Mapping[str, Outcome] | None = None,
+    **numbers: float,
+) -> Point:
+    """A candidate with these numbers on `fake`, or with these outcomes."""
+    if recipe is None:
+        recipe = Recipe(keep={"layer0": trial + 1}) if trial else Recipe()
+    return Point(
         trial=trial,
         recipe=recipe,
-        artifact=ArtifactFacts(
-            file=f"artifacts/{recipe.digest}.onnx",
-            digest=recipe.digest,
-            size_bytes=size,
-            macs=1,
-            parameters=1,
-        ),
-        validation=0.9 - drop,
-        validation_interval=(0.89 - drop, 0.91 - drop),
-        drop=drop,
-        latency=latency(ratio),
-        layers=(),
+        outcomes=outcomes or {PROFILE.name: measured(recipe, **numbers)},
         elapsed_s=float(trial),
         seconds=seconds or {"build": 0.1},
     )
+
+
+def run_facts(constraints: Mapping[str, Constraints] | None = None, *, metric: Metric = METRIC) -> RunFacts:
+    """A run on the targets of these limits; on `fake` alone without them."""
+    constraints = constraints or {PROFILE.name: Constraints()}
+    task = TaskFacts(
+        name="fake",
+        metric=MetricFacts(name=metric.name, direction=metric.direction, unit=metric.unit),
+        spec="fake.py:make",
+        arguments={},
+        digest="0" * 64,
+        preprocessing={},
+    )
+    targets = tuple(
+        RunTarget(
+            name=name,
+            profile_fingerprint="0" * 64,
+            threads=1,
+            runtime="onnxruntime",
+            runtime_options={},
+            batch=1,
+            constraints=limits,
+        )
+        for name, limits in constraints.items()
+    )
+    return RunFacts(task=task, targets=targets, command="search", sampler="random", seed=0)
 
 
 class FakeEvaluator:
@@ -167,20 +197,25 @@ class FakeEvaluator:
         delay_s: float = 0.0,
         failing: Callable[[Recipe], Failure | None] = lambda recipe: None,
         log: Path | None = None,
+        targets: tuple[str, ...] = (PROFILE.name,),
     ):
         self.network = network
         self.delay_s = delay_s
         self.failing = failing
         self.log = log
         self.evaluated: list[str] = []
+        self.targets = tuple(
+            SimpleNamespace(profile=SimpleNamespace(name=name), environment=None) for name in targets
+        )
         self.availability, self.patience = Availability(), Patience(limit_s=0.0)
+        self.bench = self
 
     def evaluate(
         self,
         trial: int,
         recipe: Recipe,
         *,
-        baseline: Evaluation | None,
+        baseline: Point | None,
         progress: Callable[[str], None],
         built=None,
     ):
@@ -192,47 +227,57 @@ class FakeEvaluator:
         time.sleep(self.delay_s)
         if (failure := self.failing(recipe)) is not None:
             return failure
-        cost, original = self.network.cost(recipe), self.network.cost(Recipe())
-        lost = 1 - cost.macs / original.macs
-        drop = (
-            0.0
-            if baseline is None
-            else 0.1 * lost**2 * (0.3 if recipe.recovery else 1.0) + 0.0005 * len(recipe.precision)
-        )
-        speed = np.mean([0.5 if layer.precision == "int8" else 1.0 for layer in cost.layers])
-        return evaluation(
+        return point(
             trial,
             recipe,
-            drop=drop,
-            ratio=float((0.1 + 0.9 * cost.macs / original.macs) * speed),
-            size=cost.weight_bytes + 1000,
+            outcomes={
+                target.profile.name: self.outcome(target.profile.name, trial, recipe)
+                for target in self.targets
+            },
             seconds={"build": 0.1, "recover": 0.01 * recipe.recovery.steps if recipe.recovery else 0.0},
         )
 
-    def artifact_path(self, evaluation: Evaluation) -> Path:
-        return Path(evaluation.artifact.file)
+    def outcome(self, target: str, trial: int, recipe: Recipe) -> Outcome:
+        """What a candidate is on a target."""
+        cost, original = self.network.cost(recipe), self.network.cost(Recipe())
+        lost = 1 - cost.macs / original.macs
+        recovered = 0.3 if recipe.recovery else 1.0
+        drop = 0.1 * lost**2 * recovered + 0.0005 * len(recipe.precision) if trial else 0.0
+        speed = np.mean([0.5 if layer.precision == "int8" else 1.0 for layer in cost.layers])
+        ratio = float((0.1 + 0.9 * cost.macs / original.macs) * speed)
+        return measured(recipe, drop=drop, ratio=ratio, size=cost.weight_bytes + 1000)
+
+    def artifact_path(self, recipe: Recipe, artifact: ArtifactFacts) -> Path:
+        return Path(artifact.file)
 
 
 class FakeFinalists:
     """Finalists that confirm what was measured."""
 
     def __init__(self) -> None:
-        self.known: dict[str, Finalist] = {}
+        self.looks: dict[LookKey, Look] = {}
         self.failures: list[Failure] = []
 
-    def restored(self, evaluation: Evaluation) -> Evaluation:
-        return evaluation
+    def look_at(self, points, *, baseline, progress, time_left) -> bool:
+        looked = False
+        for item in points:
+            for name, measured_there in item.measured.items():
+                key = measured_there.artifact.digest, name
+                if key not in self.looks:
+                    latency = measured_there.latency
+                    self.looks[key] = Look(test=0.9, test_interval=(0.88, 0.92), latency=latency)
+                    looked = True
+        return looked
 
-    def catch_up(self, evaluations, *, progress, time_left) -> None:
+
+class FakeCatchingUp:
+    """Catches up on nothing."""
+
+    def restored(self, point: Point) -> Point:
+        return point
+
+    def catch_up(self, points, *, progress, time_left) -> None:
         pass
-
-    def look_at(self, evaluations, *, baseline, progress, time_left) -> bool:
-        new = [item for item in evaluations if item.artifact.digest not in self.known]
-        for item in new:
-            self.known[item.artifact.digest] = Finalist(
-                test=0.9, test_interval=(0.88, 0.92), latency=item.latency
-            )
-        return bool(new)
 
 
 def make_search(
@@ -246,52 +291,46 @@ def make_search(
     seed: int = 0,
     recovery: bool = True,
     strategy: Strategy | None = None,
-    further: Mapping[str, Constraints] | None = None,
+    catching_up: FakeCatchingUp | None = None,
 ) -> Search:
-    """A search over the evaluator's network in an open run directory."""
-    constraints = constraints or Constraints()
+    """A search over the evaluator's network in an open run directory; the limits hold on every target."""
+    limits = constraints or Constraints()
+    by_target = {target.profile.name: limits for target in evaluator.targets}
     space = SearchSpace.of(evaluator.network, PROFILE, recovery=recovery)
-    clock = Clock(directory.elapsed)
-    finalists = FakeFinalists()
-    return Search(
+    clock, finalists, interrupts = Clock(directory.elapsed), FakeFinalists(), Interrupts()
+    study = SearchStudy.open(directory.study, sampler=sampler, seed=seed)
+    state = SearchState(
+        facts=run_facts(by_target), uniform_digest=space.uniform_int8().digest, looks=finalists.looks
+    )
+    latencies_s = {} if limits.max_latency_s is None else dict.fromkeys(by_target, limits.max_latency_s)
+    sizes = {} if limits.max_size_bytes is None else {"int8": limits.max_size_bytes}
+    ledger, progress = Ledger.open(directory, clock), QuietProgress()
+    made = Trials(
         space=space,
-        study=SearchStudy.open(directory.study, sampler=sampler, seed=seed),
+        study=study,
+        state=state,
         evaluator=evaluator,
-        screen=Screen(
-            network=evaluator.network,
-            latency_s=constraints.max_latency_s,
-            sizes={} if constraints.max_size_bytes is None else {"int8": constraints.max_size_bytes},
+        screen=Screen(network=evaluator.network, latencies_s=latencies_s, sizes=sizes),
+        queue=Queue(
+            state, study, catching_up or FakeCatchingUp(), progress=progress, interrupts=interrupts
         ),
-        result=Result(
-            metric=METRIC,
-            constraints=constraints,
-            uniform_digest=space.uniform_int8().digest,
-            evaluations=[],
-            known={},
-            target=PROFILE.name,
-            further=further or {},
-        ),
-        finalists=finalists,
         directory=directory,
+        writer=RunWriter(
+            directory, state, evaluator=evaluator, finalists=finalists, clock=clock, ledger=ledger
+        ),
         clock=clock,
         options=Options(budget_s=budget_s, trials=trials),
-        progress=QuietProgress(),
-        facts={
-            "task": {
-                "name": "fake",
-                "metric": {"name": METRIC.name, "direction": METRIC.direction, "unit": METRIC.unit},
-            },
-            "constraints": constraints.to_json(0.9),
-        },
-        strategy=strategy or Sequential(),
         budget=Budget(total_s=budget_s, recovery=recovery),
-        ledger=Ledger.open(directory, clock),
+        ledger=ledger,
+        progress=progress,
+        interrupts=interrupts,
     )
+    return Search(trials=made, strategy=strategy or Sequential(), finalists=finalists)
 
 
 def run_search(path: Path, evaluator: FakeEvaluator, **options) -> SimpleNamespace:
-    """Opens the directory, searches, and returns `status`, `run` (front.json) and the `search`."""
+    """Opens the directory, searches, and returns `status`, `run` (that of front.json) and the `search`."""
     with RunDirectory.open(path, CONFIG) as directory:
         search = make_search(directory, evaluator, **options)
         status = search.run()
-        return SimpleNamespace(status=status, run=directory.read_json("front.json"), search=search)
+        return SimpleNamespace(status=status, run=read_front(directory.path), search=search)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from autocompress.errors import ProfileError, TargetUnavailable
 from autocompress.profiles import TargetAddress, load_profile
-from autocompress.search.evaluation.several import load_targets
+from autocompress.search.evaluation.targets import load_targets
 
 
 def test_targets_carry_their_profile_by_their_name_and_where_they_are(tmp_path: Path) -> None:
