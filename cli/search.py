@@ -146,7 +146,8 @@ def _plan(request: "SearchRequest", *, as_json: bool) -> None:
 def _search(request: "SearchRequest", *, as_json: bool) -> None:
     from ..results.report import write_report
     from ..results.run_directory import read_run
-    from ..search.prepare import open_search, prepare
+    from ..search.open_search import open_search
+    from ..search.prepare import prepare
     from ..search.session.progress import make_progress
     from ..targets.held_clocks import ClocksOfTargets
 

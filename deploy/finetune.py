@@ -20,7 +20,8 @@ from ..search.evaluation.bench import Progress as Say
 from ..search.evaluation.evaluate import Evaluator
 from ..search.evaluation.stored_split import StoredSplit
 from ..search.looks import Look, look_longer
-from ..search.prepare import make_compressor, make_evaluator, prepare, splits_folder
+from ..search.open_search import make_compressor, make_evaluator, splits_folder
+from ..search.prepare import prepare
 from ..search.request import SearchRequest
 from ..search.run_facts import config_of
 from ..search.session.progress import Progress

@@ -13,7 +13,7 @@ from ..profiles import SEARCH_TIMING, Profile, format_duration, format_size
 from ..results.run_directory import choose_run
 from ..tasks.data import sample_count
 from .checked_request import CheckedRequest
-from .prepare import make_compressor
+from .open_search import make_compressor
 from .run_facts import config_of
 from .session.budget import Budget, budget_line
 from .space.joint_space import RuledOut, ruled_out_by

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from ..results.records.point import Point
 from .evaluation.catching_up import CatchingUp
 from .session.interrupt import Interrupts
 from .session.progress import Progress
@@ -26,6 +27,10 @@ class Queue:
         self._catching_up = catching_up
         self._progress = progress
         self._interrupts = interrupts
+
+    def restored(self, point: Point) -> Point:
+        """A point of the study with what was measured later."""
+        return self._catching_up.restored(point)
 
     def catch_up(self, time_left: Callable[[], bool]) -> None:
         """Measures what is missing until the time is over, the original first."""

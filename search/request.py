@@ -16,10 +16,10 @@ DEFAULT_BUDGET_S = 180.0
 class SearchRequest:
     """A search as it was asked for. With neither `budget_s` nor `trials` the budget is DEFAULT_BUDGET_S.
 
-    `target` may be several, separated by commas: `constraints` are those on the first, `further` on the
-    others, by name. `set_clocks`: whether boards' power modes are set and their clocks fixed meanwhile.
-    `warm_start` is the directory of an earlier run whose front is tried first. `allow_predicted`: targets
-    that cannot be used are predicted.
+    `target` may be several, separated by commas; `constraints` are the limits by target name, and a target
+    without an entry has none. `set_clocks`: whether boards' power modes are set and their clocks fixed
+    meanwhile. `warm_start` is the directory of an earlier run whose front is tried first. `allow_predicted`:
+    targets that cannot be used are predicted.
     """
 
     task: str
@@ -28,8 +28,7 @@ class SearchRequest:
     batch: int = 1
     budget_s: float | None = None
     trials: int | None = None
-    constraints: Constraints = field(default_factory=Constraints)
-    further: Mapping[str, Constraints] = field(default_factory=dict)
+    constraints: Mapping[str, Constraints] = field(default_factory=dict)
     sampler: str = "front"
     recovery: bool = True
     allow_predicted: bool = False
@@ -45,7 +44,8 @@ class SearchRequest:
             raise InputError(f"There is no sampler {self.sampler!r}: choose {', '.join(SAMPLERS)}.")
         if self.warm_start is not None and self.sampler != "front":
             raise InputError(
-                f"--from needs the sampler 'front'; {self.sampler!r} cannot start from an earlier run: leave out one of the two."
+                f"--from needs the sampler 'front'; {self.sampler!r} cannot start from an earlier run: "
+                "leave out one of the two."
             )
         if self.batch < 1:
             raise InputError(f"--batch {self.batch} is no batch size: give 1 or more.")

@@ -1,42 +1,43 @@
-"""What a run is, from its problem: what must not change to continue it (run.toml), and what does not change
-in front.json.
-"""
+"""What a run is: what must not change to continue it (run.toml), and what is known before its first candidate."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..files import canonical_json
+from ..results.records.facts import (
+    ExclusionFacts,
+    GroupFacts,
+    LayerFacts,
+    MetricFacts,
+    RunFacts,
+    TaskFacts,
+)
+from ..results.records.run import SCHEMA_VERSION
 from ..results.run_directory import RunConfig
 from ..tasks.identity import data_digest, model_digest
-from .evaluation.several import (
-    environment_identity,
-    identity_of,
-    predicted_identity,
-    target_facts,
-    targets_facts,
-)
-
-if TYPE_CHECKING:
-    from .prepare import Problem
+from .checked_request import CheckedRequest
+from .request import SearchRequest
 
 
-def config_of(problem: "Problem") -> RunConfig:
+def config_of(checked: CheckedRequest) -> RunConfig:
     """What must be unchanged to continue the run, by the names that a user is told, and the options of this
     call.
     """
-    request, task, environment = problem.request, problem.checked.task, problem.targets[0].environment
+    request, task = checked.request, checked.checked.task
     identity = {
+        "format": str(SCHEMA_VERSION),
         "task": task.name,
         "model": model_digest(task.model),
         "data": data_digest(task),
-        "task definition": problem.checked.digest,
-        "target": problem.target_names,
-        "profile": problem.profile.fingerprint,
-        **predicted_identity(problem.targets[0], prefix=""),
+        "task definition": checked.checked.digest,
+        "target": checked.target_names,
         "batch": str(request.batch),
-        **(dict(environment_identity(environment, prefix="")) if environment else {}),  # a plan needs none
-        **identity_of(problem.targets[1:]),
     }
-    constraints = request.constraints
+    for target in checked.targets:
+        identity |= dict(target.identity())
+    return RunConfig(identity=identity, options=_options(request))
+
+
+def _options(request: SearchRequest) -> dict[str, Any]:
     options = {
         "spec": request.task,
         "target": request.target,
@@ -47,60 +48,57 @@ def config_of(problem: "Problem") -> RunConfig:
         "seed": request.seed,
         "budget_s": request.budget_s,
         "trials": request.trials,
-        "max_drop": None if constraints.max_drop is None else str(constraints.max_drop),
-        "max_latency_s": constraints.max_latency_s,
-        "max_size_bytes": constraints.max_size_bytes,
         "command": request.command,
     }
-    return RunConfig(identity=identity, options=options)
+    for name, limits in request.constraints.items():
+        options |= {
+            f"{name} max_drop": None if limits.max_drop is None else str(limits.max_drop),
+            f"{name} max_latency_s": limits.max_latency_s,
+            f"{name} max_size_bytes": limits.max_size_bytes,
+        }
+    return options
 
 
-def facts_of(problem: "Problem") -> dict[str, Any]:
-    """The entries of front.json that do not change while a search runs."""
-    request, checked, network = problem.request, problem.checked, problem.network
-    task, space = checked.task, problem.space
-    metric = {"name": task.metric.name, "direction": task.metric.direction, "unit": task.metric.unit}
-    several: dict[str, Any] = {}
-    if len(problem.targets) > 1:
-        facts = targets_facts(
-            problem.targets, problem.constraints, batch=request.batch, baseline=checked.baseline
-        )
-        several = {"targets": facts}
-    return {
-        "task": {
-            "name": task.name,
-            "metric": metric,
-            "spec": request.task,
-            "arguments": dict(request.arguments),
-            "digest": checked.digest,
-            "preprocessing": dict(task.preprocessing),
-            "notes": list(checked.notes),
-        },
-        "target": target_facts(problem.targets[0], batch=request.batch),
-        **several,
-        "environment": problem.environment.to_json(),
-        "command": request.command,
-        "sampler": request.sampler,
-        "seed": request.seed,
-        "constraints": request.constraints.to_json(checked.baseline),
-        "layers": [
-            {
-                "name": layer.name,
-                "kind": layer.kind,
-                "channels": layer.channels_out,
-                "macs": layer.macs,
-                "parameters": layer.parameters,
-            }
-            for layer in network.layers
-        ],
-        "groups": [
-            {
-                "name": group.name,
-                "channels": group.channels,
-                "layers": list(group.layers),
-                "levels": list(group.levels),
-            }
+def facts_of(checked: CheckedRequest) -> RunFacts:
+    """What is known of the run before its first candidate."""
+    request, space, constraints = checked.request, checked.space, checked.constraints
+    return RunFacts(
+        task=_task_facts(checked),
+        targets=tuple(
+            target.facts(constraints[target.profile.name], batch=request.batch) for target in checked.targets
+        ),
+        command=request.command,
+        sampler=request.sampler,
+        seed=request.seed,
+        layers=tuple(
+            LayerFacts(
+                name=layer.name,
+                kind=layer.kind,
+                channels=layer.channels_out,
+                macs=layer.macs,
+                parameters=layer.parameters,
+            )
+            for layer in checked.network.layers
+        ),
+        groups=tuple(
+            GroupFacts(
+                name=group.name, channels=group.channels, layers=tuple(group.layers), levels=group.levels
+            )
             for group in space.groups
-        ],
-        "excluded": [{"name": item.name, "reason": item.reason} for item in space.excluded],
-    }
+        ),
+        excluded=tuple(ExclusionFacts(name=item.name, reason=item.reason) for item in space.excluded),
+    )
+
+
+def _task_facts(checked: CheckedRequest) -> TaskFacts:
+    request, task = checked.request, checked.checked.task
+    metric = MetricFacts(name=task.metric.name, direction=task.metric.direction, unit=task.metric.unit)
+    return TaskFacts(
+        name=task.name,
+        metric=metric,
+        spec=request.task,
+        arguments=dict(request.arguments),
+        digest=checked.checked.digest,
+        preprocessing=dict(task.preprocessing),
+        notes=checked.checked.notes,
+    )

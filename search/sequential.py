@@ -2,14 +2,17 @@
 asks for.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Protocol
 
+from optuna.samplers import BaseSampler
 from optuna.trial import Trial
 
 from ..compress.recipe import Recipe
-from .search import Search
 from .space.seeds import first_recipes
+from .space.space import SearchSpace
+from .trials import Trials
 
 MAX_SCREENED = 200  # in a row: the space is exhausted
 MAX_OUT_OF_TIME = 20  # in a row: nothing that the sampler wants fits into the time left
@@ -17,65 +20,67 @@ LONGEST_SHARE = 0.25  # of the budget, for one candidate
 INT8_PAYS = 0.95  # uniform int8 has at most this latency ratio
 
 
-@dataclass(frozen=True, slots=True)
-class Sequential:
-    """The strategy of the samplers `tpe`, `nsga2`, `gp` and `random`."""
+class FirstRecipes(Protocol):
+    """Chooses what is tried before the sampler is asked."""
 
-    def search(self, search: Search, interrupted: list[Trial]) -> None:
+    def __call__(self, space: SearchSpace, *, int8_pays: bool) -> Sequence[Recipe]:
+        """The recipes in order; the original comes first."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sequential:
+    """The strategy of the samplers `tpe`, `nsga2`, `gp` and `random`; `sampler` is another one."""
+
+    first: FirstRecipes = first_recipes
+    sampler: Callable[[], BaseSampler] | None = None
+
+    def search(self, trials: Trials, interrupted: list[Trial]) -> None:
         """See Strategy."""
-        _take_up(search, interrupted)
+        unfinished = list(interrupted)
+        if self.sampler is not None:
+            trials.use_sampler(self.sampler())
+        try:
+            trials.take_up(unfinished, trials.evaluate)
+        finally:
+            for trial in unfinished:
+                trials.release(trial)
         screened, out_of_time = 0, 0
-        while search.time_left() and screened < MAX_SCREENED and out_of_time < MAX_OUT_OF_TIME:
-            seed = _next_seed(search)
-            trial = search.study.ask(search.space.parameters(seed) if seed else None)
-            recipe = search.space.suggest(trial)
-            search.tried.add(recipe.digest)
-            verdict = search.screen.judge(recipe, left_s=_longest_s(search)) if trial.number > 1 else None
+        while trials.time_left() and screened < MAX_SCREENED and out_of_time < MAX_OUT_OF_TIME:
+            seed = self._next(trials)
+            trial, recipe = trials.ask(trials.space.parameters(seed) if seed else None)
+            trials.tried.add(recipe.digest)
+            verdict = None
+            if trial.number > 1:
+                verdict = trials.screen.judge(recipe, left_s=_longest_s(trials))
             if verdict is None:
                 screened = out_of_time = 0
-                search.evaluate(trial, recipe)
+                trials.evaluate(trial, recipe)
                 continue
-            search.study.screen(trial, verdict)
-            search.directory.log(
-                "screened", trial=trial.number, reason=verdict.reason, message=verdict.message
-            )
+            trials.screen_out(trial, verdict)
             screened += 1
             out_of_time += verdict.reason == "time"
         if screened == MAX_SCREENED:
-            search.progress.note(
+            trials.note(
                 "Everything that the sampler proposes was tried or is out of the limits: the search ends."
             )
 
-    def facts(self, search: Search) -> dict[str, Any]:
-        """Nothing of its own."""
-        return {}
+    def _next(self, trials: Trials) -> Recipe | None:
+        """The next of the first candidates, None when all were tried."""
+        for recipe in self.first(trials.space, int8_pays=_int8_pays(trials)):
+            possible = trials.space.recovery or recipe.recovery is None
+            if possible and recipe.digest not in trials.tried:
+                return recipe
+        return None
 
 
-def _take_up(search: Search, interrupted: list[Trial]) -> None:
-    """Tries what a killed session left; what there is no time for waits for the next one, without counting as
-    a crash.
-    """
-    left = list(interrupted)
-    try:
-        while left and search.time_left():
-            trial = left.pop(0)
-            recipe = search.space.suggest(trial)
-            if not search.screened_again(trial, recipe):
-                search.evaluate(trial, recipe)
-    finally:
-        for trial in left:
-            search.study.release(trial)
+def _int8_pays(trials: Trials) -> bool:
+    """Whether uniform int8 is faster than the original, as far as that is known."""
+    uniform = trials.run.uniform_int8 if trials.points else None
+    return uniform is None or trials.run.vector(uniform)[2] < INT8_PAYS
 
 
-def _longest_s(search: Search) -> float:
+def _longest_s(trials: Trials) -> float:
     """Seconds that one candidate may take."""
-    total = search.budget.total_s
-    return search.left_s() if total is None else min(search.left_s(), LONGEST_SHARE * total)
-
-
-def _next_seed(search: Search) -> Recipe | None:
-    """The next of the first candidates, None when all were tried."""
-    uniform = search.result.uniform_int8
-    recipes = first_recipes(search.space, int8_pays=uniform is None or uniform.latency.ratio < INT8_PAYS)
-    wanted = (recipe for recipe in recipes if search.space.recovery or recipe.recovery is None)
-    return next((recipe for recipe in wanted if recipe.digest not in search.tried), None)
+    total_s, left_s = trials.budget.total_s, trials.left_s()
+    return left_s if total_s is None else min(left_s, LONGEST_SHARE * total_s)

@@ -92,9 +92,7 @@ class Bench:
                 if answers is None:
                     progress(f"validating{where}")
                     build = self._build(target, candidate)
-                    answers = self.examiner.answers(
-                        target, session, build, candidate.recipe, seconds=seconds
-                    )
+                    answers = self.examiner.answers(target, session, build, candidate.recipe, seconds=seconds)
                 progress(f"measuring{where}")
                 latency = self._latency(target, session, candidate.recipe, (path, reference), seconds)
             self.availability.answered(name)

@@ -6,13 +6,15 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from optuna.trial import Trial, TrialState
+from optuna.trial import Trial
 
 from ...compress.recipe import Recipe
 from ...errors import StageError
-from ...results.evaluation import Evaluation, Failure, Screened
-from ..search import Search
+from ...results.records.point import Failure, Point
+from ..screen import Screened
 from ..space.space import DEFAULT_RECOVERY, STEPS
+from ..state import affordable
+from ..trials import Trials
 from .promotion import LOW_CORRELATION, RecoveryCurve, promoted, rank_correlation
 from .recovery_process import RecoveryProcess
 
@@ -25,26 +27,30 @@ LONGER_EVERY = 3  # of these recoveries one is longer
 MAX_FAILURES = 3  # while none succeeded: then the task cannot be trained here
 
 
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """A recovery that goes on beside the search."""
+
+    trial: Trial
+    recipe: Recipe
+    since_s: float
+
+
 @dataclass(slots=True, kw_only=True)
 class Recoveries:
-    """The recoveries of a search. `measure` evaluates a trial here, `learn` hears of those that were trained
-    beside it.
+    """The recoveries of a search. `measure` evaluates a trial here, `learn` is called after one was trained
+    beside it. `began_s`: from when on the time for recovery runs.
     """
 
-    search: Search
+    trials: Trials
     measure: Callable[[Trial, Recipe], None]
-    learn: Callable[[Evaluation], None]
-    background: RecoveryProcess | None = None
-    _beside: tuple[Trial, Recipe] | None = None
-    _beside_since_s: float = 0.0
-    _began_s: float = 0.0
+    learn: Callable[[], None]
+    background: RecoveryProcess | None
+    began_s: float
+    _beside: Beside | None = None
     _turns: int = 0
     _nothing_at: tuple[int, int, int] | None = None
     _gave_up: bool = False
-
-    def begin(self) -> None:
-        """From now on the time for recovery runs."""
-        self._began_s = self.search.clock.elapsed_s
 
     @property
     def busy(self) -> bool:
@@ -54,7 +60,7 @@ class Recoveries:
     def release(self) -> None:
         """Leaves what goes on beside to the next session: Ctrl-C."""
         if self._beside is not None:
-            self.search.study.release(self._beside[0])
+            self.trials.release(self._beside.trial)
 
     # --- which one, and when
 
@@ -64,197 +70,181 @@ class Recoveries:
 
         With `due` it is due in any case: there is nothing else to do.
         """
-        search = self.search
+        trials = self.trials
         if self.busy or not self._possible() or not (due or self._due()):
             return False
         steps = self._steps()
         best = None if steps is None else self._most_worth(steps)
         if best is None or steps is None:
             return False
-        parameters = {**search.space.parameters(best.recipe), "recover": 1, "steps": STEPS.index(steps)}
+        parameters = {**trials.space.parameters(best.recipe), "recover": 1, "steps": STEPS.index(steps)}
         if len(self._recovered) < FIRST_SETTINGS:
-            parameters = search.space.parameters(
-                replace(best.recipe, recovery=replace(DEFAULT_RECOVERY, steps=steps))
-            )
+            recovery = replace(DEFAULT_RECOVERY, steps=steps)
+            parameters = trials.space.parameters(replace(best.recipe, recovery=recovery))
         self._turns += 1
-        trial = search.study.ask(parameters)
-        self.recover(trial, search.space.suggest(trial))
+        self.recover(*trials.ask(parameters))
         return True
 
     @property
-    def _recovered(self) -> list[Evaluation]:
-        return [item for item in self.search.result.evaluations if item.recipe.recovery is not None]
+    def _recovered(self) -> list[Point]:
+        return [point for point in self.trials.points if point.recipe.recovery is not None]
 
     def _failures(self) -> Counter[str]:
         """How often the recovery of a candidate failed, by its digest without recovery; over all sessions."""
-        search, found = self.search, Counter[str]()
-        for trial in search.study.trials:
-            if trial.state == TrialState.FAIL and "steps" in trial.params:
-                recipe = search.space.recipe_of(trial.params)
-                if recipe.recovery is not None:
-                    found[bare(recipe).digest] += 1
-        return found
+        recipes = self.trials.failed_recipes()
+        return Counter(bare(recipe).digest for recipe in recipes if recipe.recovery is not None)
 
     def _possible(self) -> bool:
         """Whether the space has recovery, and it does not fail every time."""
-        if not self.search.space.recovery or self._gave_up:
+        if not self.trials.space.recovery or self._gave_up:
             return False
         count = self._failures().total()
         self._gave_up = count >= MAX_FAILURES and not self._recovered
         if self._gave_up:
-            self.search.progress.note(
-                f"Note: {count} recoveries failed and none succeeded: no more are tried."
-            )
+            self.trials.note(f"Note: {count} recoveries failed and none succeeded: no more are tried.")
         return not self._gave_up
 
     def _due(self) -> bool:
         """Whether the time for recovery that has passed so far is not used up."""
-        search = self.search
+        trials, budget = self.trials, self.trials.budget
         if self.background is not None:
             return True
-        if search.budget.search_s is None or search.budget.recovery_s is None:
+        if budget.search_s is None or budget.recovery_s is None:
             count = len(self._recovered)
-            return (count + self._failures().total()) * TRIALS_PER_RECOVERY < len(
-                search.result.evaluations
-            ) - count - 2
-        passed = (search.clock.elapsed_s - self._began_s) / max(1.0, search.budget.search_s - self._began_s)
-        return search.ledger.spent_s("recovery") < passed * search.budget.recovery_s
+            tried = (count + self._failures().total()) * TRIALS_PER_RECOVERY
+            return tried < len(trials.points) - count - 2
+        passed = (trials.elapsed_s - self.began_s) / max(1.0, budget.search_s - self.began_s)
+        return trials.ledger.spent_s("recovery") < passed * budget.recovery_s
 
     def _steps(self) -> int | None:
         """How long the next recovery trains: as long as its share of the time allows; None when no training
         fits any more.
         """
-        search = self.search
-        if search.budget.search_s is None:
+        trials, budget = self.trials, self.trials.budget
+        if budget.search_s is None:
             return STEPS[2] if len(self._recovered) % LONGER_EVERY == LONGER_EVERY - 1 else STEPS[1]
-        step_s = search.screen.step_s
+        step_s = trials.screen.step_s
         if step_s is None:
             return STEPS[0]
-        left_s = search.left_s()
-        whole_s = search.budget.search_s if self.background is not None else search.budget.recovery_s or 0.0
-        late = search.clock.elapsed_s > LATE * search.budget.search_s
-        longest_s = LONG_SHARE * whole_s if late else SHORT_SHARE * whole_s * (2 if self._poor() else 1)
-        fitting = [
-            steps for steps in STEPS if steps * step_s <= min(max(longest_s, STEPS[0] * step_s), left_s)
-        ]
+        whole_s = budget.search_s if self.background is not None else budget.recovery_s or 0.0
+        longest_s = SHORT_SHARE * whole_s * (2 if self._poor() else 1)
+        if trials.elapsed_s > LATE * budget.search_s:
+            longest_s = LONG_SHARE * whole_s
+        limit_s = min(max(longest_s, STEPS[0] * step_s), trials.left_s())
+        fitting = [steps for steps in STEPS if steps * step_s <= limit_s]
         return fitting[-1] if fitting else None
 
-    def _most_worth(self, steps: int) -> Evaluation | None:
+    def _most_worth(self, steps: int) -> Point | None:
         """The measured candidate that is expected to add most when it is trained for so long, bands of
         latency taking turns.
         """
-        search, result, failures = self.search, self.search.result, self._failures()
-        state = (len(result.evaluations), failures.total(), steps)
+        run, failures = self.trials.run, self._failures()
+        state = (len(run.points), failures.total(), steps)
         if state == self._nothing_at:  # nothing was learned since
             return None
         done = self._done()
         candidates = [
-            item
-            for item in result.evaluations[1:]
-            if item.recipe.recovery is None
-            and item.recipe.digest not in failures
-            and done.get(item.recipe.digest, 0) < steps
-            and result.affordable(item)
+            point
+            for point in run.points[1:]
+            if point.recipe.recovery is None
+            and point.recipe.digest not in failures
+            and done.get(point.recipe.digest, 0) < steps
+            and affordable(run, point)
         ]
-        curve, vectors = self._curve(), [result.vector(item) for item in candidates]
+        curve, vectors = self._curve(), [run.vector(point) for point in candidates]
         expected = [(curve.after(drop, steps), size, latency) for drop, size, latency in vectors]
-        chosen = promoted(expected, [result.vector(item) for item in result.feasible()], turn=self._turns)
-        search.directory.log(
-            "recovery", steps=steps, candidate=None if chosen is None else candidates[chosen].trial
-        )
+        front = [run.vector(point) for point in run.front]
+        index = promoted(expected, front, turn=self._turns)
+        chosen = None if index is None else candidates[index]
+        self.trials.log("recovery", steps=steps, candidate=None if chosen is None else chosen.trial)
         self._nothing_at = state if chosen is None else None
-        return None if chosen is None else candidates[chosen]
+        return chosen
 
     def _done(self) -> dict[str, int]:
         """The most steps that a candidate was trained for, by its digest without recovery."""
         done: dict[str, int] = {}
-        for item in self._recovered:
-            assert item.recipe.recovery is not None
-            digest = bare(item.recipe).digest
-            done[digest] = max(done.get(digest, 0), item.recipe.recovery.steps)
+        for point in self.trials.points:
+            if point.recipe.recovery is not None:
+                digest = bare(point.recipe).digest
+                done[digest] = max(done.get(digest, 0), point.recipe.recovery.steps)
         return done
 
     # --- training and measuring
 
     def recover(self, trial: Trial, recipe: Recipe) -> None:
         """Trains and measures here, or begins to train beside the search."""
-        search, start_s = self.search, self.search.clock.elapsed_s
+        trials, start_s = self.trials, self.trials.elapsed_s
         if self.background is not None and not self.busy and recipe.recovery is not None:
-            search.tried.add(recipe.digest)
-            self._beside, self._beside_since_s = (trial, recipe), start_s
+            trials.tried.add(recipe.digest)
+            self._beside = Beside(trial, recipe, start_s)
             self.background.start(recipe)
             return
-        count = len(search.result.evaluations)
+        count = len(trials.points)
         self.measure(trial, recipe)
-        if (
-            recipe.recovery is not None and len(search.result.evaluations) == count
-        ):  # it failed: that took its time as well
-            search.ledger.add({"recovery": search.clock.elapsed_s - start_s})
+        if recipe.recovery is not None and len(trials.points) == count:  # it failed: that took its time, too
+            trials.ledger.add({"recovery": trials.elapsed_s - start_s})
 
     def collect(self, *, wait_s: float = 0.0) -> None:
         """Measures what was trained beside the search, if it is ready."""
-        if self.background is None or self._beside is None:
+        beside, trials = self._beside, self.trials
+        if self.background is None or beside is None:
             return
-        search = self.search
-        with search.interruptible():
+        with trials.interruptible():
             built = self.background.poll(wait_s=wait_s)
         if built is None:
             return
-        (trial, recipe), self._beside = self._beside, None
+        self._beside = None
         if isinstance(built, StageError):
-            search.ledger.add_beside({"recover": search.clock.elapsed_s - self._beside_since_s})
-            search.fail(trial, recipe, Failure.of(built, trial=trial.number))
+            trials.ledger.add_beside({"recover": trials.elapsed_s - beside.since_s})
+            failure = Failure.of(built, trial=beside.trial.number)
+            trials.fail(beside.trial, beside.recipe, failure)
             return
-        search.ledger.add_beside(built.seconds)
-        outcome = search.evaluate(trial, recipe, built=built)
-        if outcome is not None:
-            self.learn(outcome)
+        trials.ledger.add_beside(built.seconds)
+        if trials.evaluate(beside.trial, beside.recipe, built=built) is not None:
+            self.learn()
 
     def finish(self) -> None:
         """Waits a moment for a recovery that is nearly done; one that is not counts as out of time."""
+        trials, total_s = self.trials, self.trials.budget.total_s
         if self._beside is None or self.background is None:
             return
-        search = self.search
-        grace_s = 60.0 if search.budget.total_s is None else GRACE_SHARE * search.budget.total_s
-        end_s = search.clock.elapsed_s + grace_s
-        while self._beside is not None and search.clock.elapsed_s < end_s:
-            search.progress.stage(f"waiting for a recovery: {self.background.stage}")
+        end_s = trials.elapsed_s + (60.0 if total_s is None else GRACE_SHARE * total_s)
+        while self._beside is not None and trials.elapsed_s < end_s:
+            trials.stage(f"waiting for a recovery: {self.background.stage}")
             self.collect(wait_s=0.5)
         if self._beside is not None:
-            trial, _ = self._beside
+            trial, self._beside = self._beside.trial, None
             self.background.cancel()
-            self._beside = None
-            search.study.screen(trial, Screened(reason="time", message="its recovery did not end in time"))
+            trials.screen_out(trial, Screened(reason="time", message="its recovery did not end in time"))
 
     # --- what they do
 
     def _curve(self) -> RecoveryCurve:
         """What recoveries have left of drops so far."""
-        result, curve = self.search.result, RecoveryCurve()
+        run, curve = self.trials.run, RecoveryCurve()
         before = {
-            item.recipe.digest: result.vector(item)[0]
-            for item in result.evaluations
-            if item.recipe.recovery is None
+            point.recipe.digest: run.vector(point)[0] for point in run.points if point.recipe.recovery is None
         }
-        for item in self._recovered:
-            assert item.recipe.recovery is not None
-            if (drop := before.get(bare(item.recipe).digest)) is not None:
-                curve.learn(drop, result.vector(item)[0], item.recipe.recovery.steps)
+        for point in run.points:
+            if point.recipe.recovery is not None:
+                drop = before.get(bare(point.recipe).digest)
+                if drop is not None:
+                    curve.learn(drop, run.vector(point)[0], point.recipe.recovery.steps)
         return curve
 
     def correlation(self) -> float | None:
         """Spearman's ρ between drops of the same candidates at r1 and after recovery."""
-        plain = {
-            item.recipe.digest: item.drop
-            for item in self.search.result.evaluations
-            if item.recipe.recovery is None
-        }
-        trained = [(bare(item.recipe).digest, item.drop) for item in self._recovered]
+        run = self.trials.run
+        plain: dict[str, float] = {}
+        for point in run.points:
+            if point.recipe.recovery is None:
+                plain[point.recipe.digest] = run.vector(point)[0]
+        trained = [(bare(point.recipe).digest, run.vector(point)[0]) for point in self._recovered]
         return rank_correlation([(plain[digest], drop) for digest, drop in trained if digest in plain])
 
     def _poor(self) -> bool:
-        found = self.correlation()
-        return found is not None and found < LOW_CORRELATION
+        correlation = self.correlation()
+        return correlation is not None and correlation < LOW_CORRELATION
 
 
 def bare(recipe: Recipe) -> Recipe:

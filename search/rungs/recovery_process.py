@@ -264,7 +264,7 @@ def _compressor(config: Mapping[str, Any]) -> Compressor:
 
 
 def _built(compressor: Compressor, recipe: Recipe, config: Mapping[str, Any], say: Any) -> dict[str, Any]:
-    from ..evaluation.evaluate import PacedTraining
+    from ..evaluation.paced_training import PacedTraining
 
     with PacedTraining(lambda text: say({"progress": text}), cores=config["cores"]) as paced:
         built = compressor.build(recipe, Path(config["out_dir"]), progress=paced)

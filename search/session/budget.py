@@ -28,22 +28,24 @@ _STAGES: Mapping[str, Activity | None] = {  # of an evaluation
     "measure": None,  # starting a measurement's sessions and warming them up: other
     "inspect": None,
 }
-_ON_TARGET = "on "  # a further target: nearly all of it is its measurement
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
-    """Seconds for each part of a search, None where only the number of trials ends it. Without recovery its
-    share is explored.
+    """Seconds for each part of a search, None where only the number of trials ends it.
+
+    Without recovery its share is explored. `search_share` of the time is for candidates, the rest for the
+    finalists.
     """
 
     total_s: float | None
     recovery: bool = True
+    search_share: float = SEARCH_SHARE
 
     @property
     def search_s(self) -> float | None:
         """Everything but the finalists."""
-        return None if self.total_s is None else SEARCH_SHARE * self.total_s
+        return None if self.total_s is None else self.search_share * self.total_s
 
     @property
     def sensitivity_s(self) -> float:
@@ -72,9 +74,7 @@ class Budget:
             "latency_table_s": self.latency_s,
             "exploring_s": explored,
             "recovery_s": self.recovery_s,
-            "finalists_s": None
-            if self.total_s is None or self.search_s is None
-            else self.total_s - self.search_s,
+            "finalists_s": None if self.total_s is None else (1 - self.search_share) * self.total_s,
         }
 
 
@@ -127,14 +127,12 @@ class Ledger:
 
     def add_stages(self, stages: Mapping[str, float]) -> None:
         """Counts the stages of an evaluation."""
-        found: dict[Activity, float] = {}
+        totals: dict[Activity, float] = {}
         for stage, value in stages.items():
-            activity: Activity | None = (
-                "timing loops" if stage.startswith(_ON_TARGET) else _STAGES.get(stage, "build")
-            )
+            activity = _STAGES.get(stage, "build")
             if activity is not None:
-                found[activity] = found.get(activity, 0.0) + value
-        self.add(found)
+                totals[activity] = totals.get(activity, 0.0) + value
+        self.add(totals)
 
     def add_beside(self, stages: Mapping[str, float]) -> None:
         """Counts what a second process did meanwhile: it is no part of the clock's time."""

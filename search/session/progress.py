@@ -7,13 +7,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import TYPE_CHECKING, TextIO
+from typing import TextIO
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.spinner import Spinner
+from rich.table import Table
+from rich.text import Text
 
 from ...profiles import format_duration
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
-    from rich.table import Table
+from ...results.why.spent import time_words
 
 _ROWS = 8
 _BAR = 60
@@ -35,7 +38,8 @@ class Status:
     """A search at one moment. `share` (0..1) and `left_s` are None when neither budget nor number of trials
     is known.
 
-    `time` are the seconds by activity so far, `queued` the measurements that wait for a target, by its name.
+    `hypervolumes` are those of each target alone where there are several. `time` are the seconds by activity
+    so far, `queued` the measurements that wait for a target, by its name.
     """
 
     finished: int
@@ -48,6 +52,7 @@ class Status:
     front: Sequence[FrontRow]
     time: Mapping[str, float] = field(default_factory=dict)
     queued: Mapping[str, int] = field(default_factory=dict)
+    hypervolumes: Mapping[str, float] = field(default_factory=dict)
 
     def summary(self) -> str:
         """One line: trials, front, hypervolume, what is queued, time left."""
@@ -55,9 +60,16 @@ class Status:
         parts += [f"{self.failed} failed"] if self.failed else []
         parts += [f"{self.screened} screened out"] if self.screened else []
         parts += [f"{len(self.front)} on the front", f"hypervolume {self.hypervolume:.3f}"]
+        parts[-1] += _each(self.hypervolumes)
         parts += [f"{count} queued for {name}" for name, count in self.queued.items()]
         parts += [f"{format_duration(self.left_s)} left"] if self.left_s is not None else []
         return ", ".join(parts)
+
+
+def _each(hypervolumes: Mapping[str, float]) -> str:
+    """` (cpu 0.210, edge 0.190)`; nothing with one target."""
+    each = ", ".join(f"{name} {value:.3f}" for name, value in hypervolumes.items())
+    return f" ({each})" if each else ""
 
 
 class Progress(ABC):
@@ -121,10 +133,6 @@ class LiveProgress(Progress):
     """The current stage, the time and the front so far, redrawn in place."""
 
     def __init__(self) -> None:
-        from rich.console import Console
-        from rich.live import Live
-        from rich.spinner import Spinner
-
         self._stage = "starting"
         self._status: Status | None = None
         self._spinner = Spinner("dots")
@@ -155,12 +163,7 @@ class LiveProgress(Progress):
         self._status = status
         self._live.refresh()
 
-    def _render(self) -> "RenderableType":
-        from rich.console import Group
-        from rich.text import Text
-
-        from ...results.why.spent import time_words
-
+    def _render(self) -> RenderableType:
         self._spinner.update(text=Text(self._stage))
         parts: list[RenderableType] = [self._spinner]
         if self._status is not None:
@@ -173,9 +176,7 @@ class LiveProgress(Progress):
         return Group(*parts)
 
 
-def _front_table(rows: Sequence[FrontRow]) -> "Table":
-    from rich.table import Table
-
+def _front_table(rows: Sequence[FrontRow]) -> Table:
     table = Table(title="front so far", title_justify="left", box=None, padding=(0, 2, 0, 0))
     for name in ("trial", "validation", "drop", "latency ×", "size ×"):
         table.add_column(name, justify="right")

@@ -1,88 +1,91 @@
 """Words for the progress display: one line per trial, the front so far, the time left."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from ...profiles import format_duration
-from ...results.evaluation import Evaluation, Failure, Predicted
-from ...tasks.task import Metric
-from ..evaluation.further import queued
-from ..result import Result
+from ...results.records.facts import MetricFacts
+from ...results.records.latency import Predicted
+from ...results.records.point import Failure, Point
+from ...results.records.run import Run
 from .progress import FrontRow, Status
 
 
-def quality_text(metric: Metric, value: float) -> str:
+def quality_text(metric: MetricFacts, value: float) -> str:
     """`91.73 %` of a fraction, four significant digits otherwise."""
     return f"{100 * value:.2f} %" if metric.unit == "fraction" else f"{value:.4g}"
 
 
-def drop_text(metric: Metric, value: float) -> str:
+def drop_text(metric: MetricFacts, value: float) -> str:
     """`0.42 pp` of a fraction, three significant digits otherwise."""
     return f"{100 * value:.2f} pp" if metric.unit == "fraction" else f"{value:.3g}"
 
 
-def front_row(evaluation: Evaluation, result: Result) -> FrontRow:
-    """A point of the front as text, ratios against the original."""
-    _, size, latency = result.vector(evaluation)
+def front_row(point: Point, run: Run) -> FrontRow:
+    """A point as text, ratios against the original; of several targets the worst numbers."""
+    metric = run.facts.task.metric
+    _, size, latency = run.vector(point)
+    worst = max(run.measured(point).values(), key=lambda measured: measured.drop)
     return FrontRow(
-        trial=evaluation.trial,
-        quality=quality_text(result.metric, evaluation.validation),
-        drop=drop_text(result.metric, evaluation.drop),
-        latency=f"{_mark(evaluation)}{latency:.3f}",
+        trial=point.trial,
+        quality=quality_text(metric, worst.quality.validation),
+        drop=drop_text(metric, worst.drop),
+        latency=f"{_mark(point)}{latency:.3f}",
         size=f"{size:.3f}",
     )
 
 
-def _mark(evaluation: Evaluation) -> str:
-    """`~` when a latency of the candidate is predicted on any target, since the worst of them is shown."""
-    latencies = [evaluation.latency, *(seen.latency for seen in evaluation.further.values())]
+def _mark(point: Point) -> str:
+    """`~` when a latency of the point is predicted on any target, since the worst of them is shown."""
+    latencies = [measured.latency for measured in point.measured.values()]
     return "~" if any(isinstance(latency, Predicted) for latency in latencies) else ""
 
 
-def outcome_line(outcome: Evaluation | Failure, result: Result) -> str:
+def outcome_line(outcome: Point | Failure, run: Run) -> str:
     """What came of a trial, in one line."""
     if isinstance(outcome, Failure):
         return f"trial {outcome.trial}: failed in {outcome.stage} ({outcome.kind}): {outcome.message}"
-    row = front_row(outcome, result)
-    name = {0: " (original)"}.get(outcome.trial, "")
-    if outcome.recipe.digest == result.uniform_digest:
+    row, name = front_row(outcome, run), ""
+    if outcome.trial == 0:
+        name = " (original)"
+    elif outcome.trial == run.uniform_trial:
         name = " (uniform int8)"
-    missed = [key for key, excess in result.excesses(outcome).items() if excess > 0]
-    broken = f", exceeds {' and '.join(missed)}" if missed else ""
+    violations = run.violations(outcome)
+    broken = f", exceeds {' and '.join(violations)}" if violations else ""
     missing = f", not measured on {' and '.join(outcome.missing)}" if outcome.missing else ""
     cost = format_duration(sum(outcome.seconds.values()))
     return (
-        f"trial {row.trial}{name}: {result.metric.name} {row.quality} (drop {row.drop}), latency {row.latency}×, "
-        f"size {row.size}×{broken}{missing}, took {cost}"
+        f"trial {row.trial}{name}: {run.facts.task.metric.name} {row.quality} (drop {row.drop}), "
+        f"latency {row.latency}×, size {row.size}×{broken}{missing}, took {cost}"
     )
 
 
 def status_of(
-    result: Result,
+    run: Run,
     *,
-    failed: int,
-    screened: int,
     elapsed_s: float,
     budget_s: float | None,
     trials: int | None,
-    front: Sequence[Evaluation],
     time: Mapping[str, float],
 ) -> Status:
     """The search at this moment; without a budget the time left follows from the trials so far."""
-    done = len(result.evaluations) + failed
+    done = len(run.points) + len(run.failures)
     shares = [elapsed_s / budget_s] if budget_s else []
     shares += [done / trials] if trials else []
-    share = min(1.0, max(shares)) if shares else None
     lefts = [budget_s - elapsed_s] if budget_s else []
     lefts += [elapsed_s / done * (trials - done)] if trials and done else []
+    by_target: dict[str, float] = {}
+    if len(run.target_names) > 1:
+        by_target = {name: run.only(name).hypervolume for name in run.target_names}
     return Status(
-        finished=len(result.evaluations),
-        failed=failed,
-        screened=screened,
-        hypervolume=result.hypervolume(),
+        finished=len(run.points),
+        failed=len(run.failures),
+        screened=run.screened,
+        hypervolume=run.hypervolume,
+        hypervolumes=by_target,
         elapsed_s=elapsed_s,
-        share=share,
+        share=min(1.0, max(shares)) if shares else None,
         left_s=max(0.0, min(lefts)) if lefts else None,
-        front=[front_row(item, result) for item in front],
+        front=[front_row(point, run) for point in run.front],
         time=time,
-        queued=queued(result.evaluations),
+        queued=run.waiting,
     )

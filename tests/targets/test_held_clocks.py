@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from autocompress.errors import TargetUnavailable
 from autocompress.profiles import Profile, load_profile, parse_target
-from autocompress.search.evaluation.several import FoundTarget
+from autocompress.search.evaluation.targets import FoundTarget
 from autocompress.targets import ssh, target
 from autocompress.targets.condition import condition_findings, power_mode_note
 from autocompress.targets.doctor import doctor

@@ -14,7 +14,7 @@ from autocompress.compress import Compressor, Network, Recipe, check_outputs
 from autocompress.compress.options import CompressorOptions
 from autocompress.errors import InputError, StageError
 from autocompress.profiles import Profile, load_profile
-from autocompress.search.evaluation.further import format_of
+from autocompress.search.evaluation.targets import format_of
 from autocompress.targets.doctor import doctor
 from autocompress.targets.on_device.tensorrt_build import OPTIONS, logger_of, set_flags
 from autocompress.targets.on_device.tensorrt_eight import lines_for, opset_of

@@ -1,0 +1,220 @@
+"""Climber: rung after rung, once the tables are there.
+
+Rung r0 is the stitched KL of what the `front` sampler proposes, a second each; the best of every few go up to
+r1, where the artifact is built, validated and measured; those that gain most by it are trained, briefly (r2)
+and in the last part of the time longer (r3).
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+from optuna.trial import Trial
+
+from ...compress.recipe import Recipe
+from ...errors import StageError
+from ...results.records.progress import Rungs
+from ...results.records.run import Vector
+from ..space.problem import Levels
+from ..space.space import STEPS
+from ..trials import Trials
+from .promotion import LOW_CORRELATION, promoted, rank_correlation
+from .recoveries import Recoveries
+from .recovery_process import RecoveryProcess
+from .tables import FrontTables
+
+MAX_SCREENED = 200  # in a row: everything that is left is out of the limits
+WINDOW = 5  # candidates of r0 for one that goes up
+_SHORT_STEPS = STEPS[1]  # a recovery of more counts as rung r3
+_KL = "kl"  # user attribute of a trial
+
+
+class Climber:
+    """Climbs until the time is over or nothing is left to do."""
+
+    def __init__(
+        self, trials: Trials, tables: FrontTables, *, background: RecoveryProcess | None, window: int
+    ):
+        self._trials = trials
+        self._tables = tables
+        self._window = window
+        self._recoveries = Recoveries(
+            trials=trials,
+            measure=self._measure,
+            learn=self._learn,
+            background=background,
+            began_s=trials.elapsed_s,
+        )
+        self._kls: dict[int, float] = {
+            trial.number: trial.user_attrs[_KL] for trial in trials.records if _KL in trial.user_attrs
+        }
+        self._learned = {point.trial: set(point.measured) for point in trials.points}
+        self._since_promotion = 0
+        self._screened = 0
+        self._turns = 0
+        self._exhausted = False
+
+    def climb(self, unfinished: list[Trial], warm: Sequence[Recipe]) -> None:
+        """Takes up recoveries of a killed session, tries the recipes of `warm`, then climbs."""
+        trials = self._trials
+        trials.use_sampler(self._tables.sampler)
+        try:
+            trials.take_up(unfinished, self._recoveries.recover, recovered=True)
+            for recipe in warm:
+                if recipe.digest not in trials.tried and trials.time_left():
+                    self._measure(*trials.ask(trials.space.parameters(recipe)))
+            while trials.time_left() and self._step():
+                pass
+            self._recoveries.finish()
+        finally:
+            self._recoveries.release()
+            self._tell()
+
+    def _step(self) -> bool:
+        """One thing: collect or start a recovery, one candidate of r0, or one that goes up; False when
+        nothing is left to do.
+        """
+        recoveries = self._recoveries
+        recoveries.collect()
+        if recoveries.start(due=self._exhausted):
+            return True
+        if self._exhausted:  # nothing but to wait for a recovery
+            waited = recoveries.busy
+            recoveries.collect(wait_s=1.0)
+            return waited
+        window = max(1, self._window // 2) if self._poor() else self._window
+        if self._since_promotion < window and self._rung0():
+            return True
+        self._promote()
+        return True
+
+    # --- r0 and r1
+
+    def _rung0(self) -> bool:
+        """One more candidate of r0; False when the sampler has nothing left to propose."""
+        trials, tables = self._trials, self._tables
+        levels = tables.proposer.propose() if self._screened < MAX_SCREENED else None
+        if levels is None:
+            return False
+        recipe = tables.recipe(levels)
+        verdict = trials.screen.judge(recipe)
+        if verdict is not None:
+            trials.log("screened", reason=verdict.reason, message=verdict.message)
+            tables.proposer.observe(levels)
+            self._screened += 1
+            return True
+        self._screened = 0
+        trials.stage(f"rung r0: candidate {len(tables.pool.kls) + 1}")
+        try:
+            with trials.interruptible(), trials.timed("rung r0"):
+                tables.probe(levels)
+        except StageError as error:
+            trials.log("failed at r0", recipe=recipe.to_json(), message=str(error))
+            tables.guess(levels)
+        self._since_promotion += 1
+        return True
+
+    def _promote(self) -> None:
+        """The best of the pool becomes a trial and is measured; of those that could not be stitched only when
+        no other waits.
+        """
+        tables = self._tables
+        waiting = tables.pool.waiting()
+        vectors = tables.vectors(waiting)
+        chosen = self._best(vectors)
+        if chosen is None and self._since_promotion < 3 * self._window and self._rung0():
+            return
+        if not waiting:
+            waiting = tables.pool.guesses()
+            vectors = tables.vectors(waiting)
+            chosen = self._best(vectors)
+        if not waiting:
+            self._exhausted = True
+            self._trials.note("Everything that the sampler proposes was tried or is out of the limits.")
+            return
+        if chosen is None:  # nothing is expected to help: the least hopeless one teaches the tables most
+            volumes = [math.prod(1 + max(0.0, value) for value in vector) for vector in vectors]
+            chosen = volumes.index(min(volumes))
+        self._since_promotion, self._turns = 0, self._turns + 1
+        self._go_up(*waiting[chosen])
+
+    def _best(self, vectors: Sequence[Vector]) -> int | None:
+        run = self._trials.run
+        front = [run.vector(point) for point in run.front]
+        return promoted(vectors, front, turn=self._turns, limits=self._tables.proposer.limits)
+
+    def _go_up(self, levels: Levels, kl: float) -> None:
+        """Measures a candidate, unless its recipe was tried; it waits on where a trial of a killed session
+        comes before.
+        """
+        trials, pool = self._trials, self._tables.pool
+        recipe = self._tables.recipe(levels)
+        if recipe.digest in trials.tried:
+            pool.promoted.add(levels)
+            return
+        trial, asked = trials.ask(trials.space.parameters(recipe))
+        if asked == recipe:
+            pool.promoted.add(levels)
+        self._measure(trial, asked, kl=kl if asked == recipe and levels in pool.kls else None)
+
+    def _measure(self, trial: Trial, recipe: Recipe, *, kl: float | None = None) -> None:
+        """Rung r1: builds, validates and measures."""
+        if kl is None and recipe.recovery is None:
+            kl = self._tables.kl(recipe)
+        if kl is not None:
+            trial.set_user_attr(_KL, kl)
+            self._kls[trial.number] = kl
+        point = self._trials.evaluate(trial, recipe)
+        if point is not None:
+            self._learn()
+        else:
+            self._tables.forget(recipe)
+
+    def _learn(self) -> None:
+        """Teaches the tables what was measured since, on boards that came back, too."""
+        run, tables = self._trials.run, self._tables
+        before = set(tables.predictors)
+        tables.limit(run)
+        joined = tables.predictors.keys() - before  # they have learned from all points
+        for point in run.points:
+            learned = self._learned.setdefault(point.trial, set())
+            later = {name: outcome for name, outcome in point.measured.items() if name not in learned}
+            learned.update(later)
+            fresh = {name: outcome for name, outcome in later.items() if name not in joined}
+            if fresh:
+                tables.learn(replace(point, outcomes=fresh))
+        self._trials.log("rank correlation", **self.correlations())
+        self._tell()
+
+    # --- how well rungs agree
+
+    def correlations(self) -> dict[str, float | None]:
+        """Spearman's ρ between r0's KL and r1's drop, and between drops of the same candidates at r1 and
+        after recovery.
+        """
+        return {"r0-r1": self._agreement(), "r1-r2": self._recoveries.correlation()}
+
+    def _agreement(self) -> float | None:
+        run = self._trials.run
+        pairs = [
+            (self._kls[point.trial], run.vector(point)[0]) for point in run.points if point.trial in self._kls
+        ]
+        return rank_correlation(pairs)
+
+    def _poor(self) -> bool:
+        agreement = self._agreement()
+        return agreement is not None and agreement < LOW_CORRELATION
+
+    def _tell(self) -> None:
+        """What front.json tells of tables and rungs."""
+        recoveries = [point.recipe.recovery for point in self._trials.points]
+        steps = [recovery.steps for recovery in recoveries if recovery is not None]
+        short = sum(count <= _SHORT_STEPS for count in steps)
+        counts = {
+            "r0": len(self._tables.pool.kls),
+            "r1": len(recoveries) - len(steps),
+            "r2": short,
+            "r3": len(steps) - short,
+        }
+        rungs = Rungs(counts=counts, correlation=self.correlations())
+        self._trials.tell(replace(self._tables.facts(), rungs=rungs))
