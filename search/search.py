@@ -13,6 +13,7 @@ from optuna.trial import Trial, TrialState
 from ..errors import StageError, TargetUnavailable
 from ..results.records.point import Measured, Point
 from ..results.records.run import Status
+from ..results.run_directory import RunDirectory
 from .finalists import Finalists, by_contribution
 from .study_file import storage_errors
 from .trials import Trials
@@ -39,6 +40,11 @@ class Search:
     trials: Trials
     strategy: Strategy
     finalists: Finalists
+
+    @property
+    def directory(self) -> RunDirectory:
+        """Where the run is."""
+        return self.trials.directory
 
     def run(self) -> Status:
         """Searches until the budget is spent, then looks at the finalists; front.json is written in any case.

@@ -4,7 +4,7 @@ This is the one place that catches a StageError of a measurement and records it 
 """
 
 from collections.abc import Callable, Mapping, MutableMapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -153,10 +153,10 @@ class Bench:
         wanted = answers_key(target, candidate.artifact(target).digest)
         for other in self.targets:
             outcome = candidate.outcomes.get(other.profile.name)
-            if outcome is not None and outcome.quality is not None:
-                if answers_key(other, outcome.artifact.digest) == wanted:
-                    quality = replace(outcome.quality, test=None, test_interval=None)
-                    return Answers(quality=quality, layers=outcome.layers)
+            if outcome is None or outcome.quality is None:
+                continue
+            if answers_key(other, outcome.artifact.digest) == wanted:
+                return Answers(quality=outcome.quality, layers=outcome.layers)
         return None
 
     def _missing(
