@@ -4,6 +4,7 @@ import itertools
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -16,11 +17,13 @@ from autocompress.deploy.bundle import write_bundle
 from autocompress.errors import ProfileError
 from autocompress.files import digest_of_file
 from autocompress.profiles import load_profile
+from autocompress.results.view import RunOn
 from autocompress.targets.target import Target
 from autocompress.targets.transport import WORKER
 from autocompress.tests.compress.tasks import tiny_task
+from autocompress.tests.deploy.small_run import small_run
+from autocompress.tests.deploy.small_run import target as target_facts
 from autocompress.tests.models import TINY_MODELS
-from autocompress.tests.results.sample_run import sample_run
 from autocompress.tests.targets.models import samples
 from onnx import TensorProto, helper
 
@@ -172,10 +175,13 @@ def test_importing_it_tells_nobody(tmp_path):
 @pytest.mark.parametrize("packed", [False, True])
 def test_run_py_of_a_bundle_answers_with_openvino_and_nothing_of_this_package(compressor, tmp_path, packed):
     built = compressor("chain").build(Recipe(), tmp_path)
-    run = sample_run()
-    run["target"] |= {"runtime": "openvino", "runtime_options": dict(PROFILE.runtime_options), "threads": 1}
-    run["front"][0]["artifact"]["digest"] = digest_of_file(built.artifact.path)
-    write_bundle(run["front"][0], run, built.artifact.path, tmp_path / "bundle", packed=packed)
+    openvino = replace(
+        target_facts(PROFILE.name, runtime="openvino"), runtime_options=PROFILE.runtime_options
+    )
+    point = RunOn.of(small_run(tmp_path / "run", openvino), PROFILE.name).points[1]
+    facts = replace(point.artifact, digest=digest_of_file(built.artifact.path))
+    point = replace(point, measured=replace(point.measured, artifact=facts))
+    write_bundle(point, built.artifact.path, tmp_path / "bundle", packed=packed)
     np.save(tmp_path / "input.npy", built.check.inputs[0][:1])
     code = (
         "import runpy, sys; path, sys.argv[1:] = sys.argv[1], sys.argv[2:]; done = runpy.run_path(path)\n"
