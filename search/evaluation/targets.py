@@ -152,11 +152,10 @@ def named_targets(addresses: Mapping[str, TargetAddress]) -> tuple[NamedTarget, 
     )
 
 
-def require_one(targets: Sequence[FoundTarget], *, may_predict: bool = False) -> None:
+def require_one(targets: Sequence[FoundTarget]) -> None:
     """Raises TargetUnavailable when all targets are away; the message names the first and the remedy."""
     if all(target.away for target in targets):
-        hint = "" if may_predict else f" {HINT}"
-        raise TargetUnavailable(f"Target '{targets[0].profile.name}': {targets[0].away}{hint}")
+        raise TargetUnavailable(f"Target '{targets[0].profile.name}': {targets[0].away} {HINT}")
 
 
 def format_of(profile: Profile) -> FileFormat:

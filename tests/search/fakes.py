@@ -311,9 +311,7 @@ def make_search(
         state=state,
         evaluator=evaluator,
         screen=Screen(network=evaluator.network, latencies_s=latencies_s, sizes=sizes),
-        queue=Queue(
-            state, study, catching_up or FakeCatchingUp(), progress=progress, interrupts=interrupts
-        ),
+        queue=Queue(state, study, catching_up or FakeCatchingUp(), progress=progress, interrupts=interrupts),
         directory=directory,
         writer=RunWriter(
             directory, state, evaluator=evaluator, finalists=finalists, clock=clock, ledger=ledger

@@ -1,11 +1,14 @@
 """The targets of a search as they are asked for: profiles, names and addresses."""
 
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from autocompress.errors import ProfileError, TargetUnavailable
-from autocompress.profiles import TargetAddress, load_profile
-from autocompress.search.evaluation.targets import load_targets
+from autocompress.profiles import TargetAddress, load_profile, parse_target
+from autocompress.search.evaluation.targets import FoundTarget, load_targets, require_one
 
 
 def test_targets_carry_their_profile_by_their_name_and_where_they_are(tmp_path: Path) -> None:
@@ -29,7 +32,19 @@ def test_an_unknown_profile_at_an_address_is_answered_with_the_nearest() -> None
         load_targets("jetsn@ann@host")
 
 
-def test_a_target_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+def test_a_target_that_cannot_be_used_is_away_and_named_when_there_is_no_other(tmp_path: Path) -> None:
     (tmp_path / "many.toml").write_text('inherits = "cpu"\nthreads = 4096\n')
-    with pytest.raises(TargetUnavailable, match="Target 'many': "):
-        load_targets(str(tmp_path / "many.toml"))[0].probe()
+    many, here = (target.probe() for target in load_targets(f"{tmp_path}/many.toml,cpu"))
+    assert many.away and many.environment is None and not many.may_return
+    with pytest.raises(TargetUnavailable, match=r"Target 'many': .*--allow-predicted"):
+        require_one([many])
+    require_one([many, here])
+    assert here.environment is not None and not here.away
+
+
+@pytest.mark.parametrize(("address", "may_return"), [("cpu", False), ("cpu@10.0.0.5", True)])
+def test_only_a_board_with_an_address_may_return(address: str, may_return: bool) -> None:
+    target = FoundTarget(profile=load_profile("cpu"), address=parse_target(address), environment=None)
+    assert target.may_return is may_return
+    prediction: Any = SimpleNamespace()
+    assert not replace(target, prediction=prediction).may_return
