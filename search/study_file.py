@@ -83,8 +83,8 @@ class StudyFile:
             storage=fresh.storage, study_name=_next_name(old.study_name), directions=old.directions
         )
         for key, value in old.user_attrs.items():
-            copy.set_user_attr(key, value)
-        copy.set_user_attr(_COMPLETE, False)
+            if key != _COMPLETE:  # of a study that is a copy itself
+                copy.set_user_attr(key, value)
         copy.add_trials(trials)
         copy.set_user_attr(_COMPLETE, True)
         optuna.delete_study(study_name=old.study_name, storage=fresh.storage)

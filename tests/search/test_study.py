@@ -1,14 +1,19 @@
 """The study on disk: what a killed coordinator leaves, and how it is taken up."""
 
+import itertools
 import sqlite3
 from contextlib import closing
 
 import optuna
 import pytest
 from autocompress.errors import InputError, RunDirectoryError
-from autocompress.results.evaluation import Failure, Screened
-from autocompress.search.study import MAX_ATTEMPTS, Correction, SearchStudy, make_sampler
-from autocompress.tests.search.fakes import evaluation
+from autocompress.results.records.point import Failure
+from autocompress.search.screen import Screened
+from autocompress.search.state import Objectives
+from autocompress.search.study import MAX_ATTEMPTS, SearchStudy, make_sampler
+from autocompress.search.study_file import FIRST_VALUES
+from autocompress.tests.search.fakes import point
+from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
 
@@ -21,88 +26,177 @@ def open_study(path, *, sampler="random", seed=0):
     return SearchStudy.open(path, sampler=sampler, seed=seed)
 
 
-def never(trial):
+def never(trial, measured):
     raise AssertionError("told")
 
 
-def test_an_evaluation_survives_on_disk(path):
-    study = open_study(path)
-    trial, seen = study.ask({"x": 1}), evaluation(0)
+def objectives(*values, **constraints):
+    return Objectives(values=values, constraints=constraints)
+
+
+def completed(study, measured, told=None):
+    """Asks for the trial of this point and ends it."""
+    trial = study.ask({"x": measured.trial})
     trial.suggest_int("x", 0, 3)
-    study.store(trial, seen)
-    study.finish(trial, values=[0.0, 1.0, 1.0], constraints={"worth": -1.0})
-    assert open_study(path).evaluations() == [seen]
+    study.store(trial, measured)
+    study.finish(trial, told or objectives(0.1, 0.2, 0.5, worth=-1.0))
+    return trial
+
+
+def as_others_see_it(path):
+    """The study as Optuna's own tools open it: it is the only one in the file."""
+    return optuna.load_study(study_name=None, storage=f"sqlite:///{path}")
+
+
+def test_a_point_survives_on_disk(path):
+    completed(open_study(path), point(0))
+    assert open_study(path).points() == [point(0)]
 
 
 @pytest.mark.parametrize("sampler", ["random", "tpe", "nsga2"])
 def test_a_corrected_trial_says_for_everybody_what_is_known_now(path, sampler):
-    study, seen, later = open_study(path, sampler=sampler), evaluation(0, ratio=0.5), evaluation(0, ratio=0.7)
-    trial, beside = study.ask({"x": 1}), study.ask({"x": 2})
-    for each in (trial, beside):
-        each.suggest_int("x", 0, 3)
-    study.store(trial, seen)
-    study.finish(trial, values=[0.1, 0.2, 0.5], constraints={"worth": -1.0})
-    study.correct(
-        [Correction(evaluation=later, values=(0.2, 0.2, 0.7), constraints={"worth": -0.5, "latency": 0.1})]
-    )
-    other = optuna.load_study(study_name=None, storage=f"sqlite:///{path}")  # as Optuna's tools open it
-    for trials in (study.trials, open_study(path).trials, other.trials):
-        found = trials[0]
+    study, later = open_study(path, sampler=sampler), point(0, ratio=0.7)
+    beside = study.ask({"x": 2})
+    beside.suggest_int("x", 0, 3)
+    completed(study, point(1, ratio=0.5))
+    later = point(1, ratio=0.7)
+    study.correct([(later, objectives(0.2, 0.2, 0.7, worth=-0.5, latency=0.1))])
+    for trials in (study.trials, open_study(path).trials, as_others_see_it(path).trials):
+        found = trials[1]
         assert (found.values, found.constraints) == ([0.2, 0.2, 0.7], {"worth": -0.5, "latency": 0.1})
-        assert found.user_attrs["values_told_first"] == [0.1, 0.2, 0.5]
-    assert study.evaluations() == [later]
-    study.correct([Correction(evaluation=later, values=(0.3, 0.2, 0.7), constraints={})])
-    assert study.trials[0].user_attrs["values_told_first"] == [0.1, 0.2, 0.5], "the first stays"
-    study.store(beside, evaluation(1))  # a trial that went on meanwhile
-    study.finish(beside, values=[0.0, 1.0, 1.0], constraints={})
+        assert found.user_attrs[FIRST_VALUES] == [0.1, 0.2, 0.5] and found.params == {"x": 1}
+    assert study.points() == [later]
+    study.correct([(later, objectives(0.3, 0.2, 0.7))])
+    assert study.trials[1].user_attrs[FIRST_VALUES] == [0.1, 0.2, 0.5], "the first stays"
+    assert study.trials[1].constraints == {}
+    study.store(beside, point(0))  # a trial that was handed out before the corrections
+    study.finish(beside, objectives(0.0, 1.0, 1.0))
     study.ask().suggest_int("x", 0, 3)
     assert [trial.state.name for trial in study.trials] == ["COMPLETE", "COMPLETE", "RUNNING"]
 
 
 def test_what_another_process_wrote_or_reads_beside_a_trial_outlives_its_correction(path):
     study = open_study(path)
-    trial = study.ask()
-    study.store(trial, evaluation(0))
-    study.finish(trial, values=[0.1, 0.2, 0.5], constraints={})
-    study.correct([Correction(evaluation=evaluation(0), values=(0.2, 0.2, 0.6), constraints={})])
-    with closing(sqlite3.connect(path)) as dashboard:
-        dashboard.execute(
-            "INSERT INTO trial_user_attributes (trial_id, key, value_json) VALUES (1, 'note', '\"old\"')"
+    completed(study, point(0))
+    study.correct([(point(0), objectives(0.2, 0.2, 0.6))])
+    dashboard = as_others_see_it(path)
+    assert study.trials  # which knows nothing of the note
+    dashboard.set_user_attr("of", "the dashboard")
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(
+            "INSERT INTO trial_user_attributes (trial_id, key, value_json) "
+            "SELECT trial_id, 'note', '\"new\"' FROM trials"
         )
-        dashboard.commit()
-        assert study.trials  # which knows the old note now
-        dashboard.execute("UPDATE trial_user_attributes SET value_json = '\"new\"' WHERE key = 'note'")
-        dashboard.commit()
-        dashboard.execute("BEGIN")
-        dashboard.execute("SELECT * FROM trial_values").fetchall()  # it reads while the correction is written
-        study.correct([Correction(evaluation=evaluation(0), values=(0.2, 0.2, 0.7), constraints={})])
+        connection.commit()
+        connection.execute("BEGIN")
+        connection.execute("SELECT * FROM trial_values").fetchall()  # it reads while the file is written
+        study.correct([(point(0), objectives(0.2, 0.2, 0.7))])
     found = open_study(path).trials[0]
-    assert (found.user_attrs["note"], found.user_attrs["values_told_first"], found.values[2]) == (
+    assert (found.user_attrs["note"], found.user_attrs[FIRST_VALUES], found.values[2]) == (
         "new",
         [0.1, 0.2, 0.5],
         0.7,
     )
+    assert as_others_see_it(path).user_attrs["of"] == "the dashboard"
 
 
-def test_corrections_are_written_all_together_or_not_at_all(path):
+class Killed(BaseException):
+    """What a test throws in place of a kill."""
+
+
+STEPS = ("create_new_study", "set_study_user_attr", "create_new_trial", "delete_study")
+
+
+def watch(monkeypatch, before_step):
+    """Calls `before_step` with the name of each call that writes a step of a correction."""
+
+    def watched(name, method):
+        def call(self, *arguments, **options):
+            before_step(name)
+            return method(self, *arguments, **options)
+
+        return call
+
+    for name in STEPS:
+        monkeypatch.setattr(RDBStorage, name, watched(name, getattr(RDBStorage, name)))
+
+
+def kill_at(step):
+    """Throws Killed at the `step`-th call."""
+    calls = itertools.count()
+
+    def before_step(name):
+        if next(calls) == step:
+            raise Killed
+
+    return before_step
+
+
+@pytest.mark.parametrize("step", range(10))
+def test_a_correction_survives_a_kill_between_each_of_its_steps(path, step):
     study = open_study(path)
     for number in (0, 1):
-        trial = study.ask()
-        study.store(trial, evaluation(number))
-        study.finish(trial, values=[0.1, 0.2, 0.5], constraints={})
-    with sqlite3.connect(path) as connection:
-        connection.execute("DELETE FROM trial_values WHERE trial_id = 2 AND objective = 2")
-    corrections = [
-        Correction(evaluation=evaluation(number), values=(0.2, 0.2, 0.7), constraints={}) for number in (0, 1)
-    ]
-    with pytest.raises(RunDirectoryError, match="does not hold the values of trial 1"):
-        study.correct(corrections)
-    with sqlite3.connect(path) as connection:
-        assert connection.execute("SELECT value FROM trial_values WHERE trial_id = 1").fetchall() == [
-            (0.1,),
-            (0.2,),
-            (0.5,),
-        ]
+        completed(study, point(number))
+    running = study.ask({"x": 2})
+    running.suggest_int("x", 0, 3)
+    study.correct([(point(0, ratio=0.6), objectives(0.2, 0.2, 0.6))])  # so that the copy is copied again
+    corrections = [(point(number, ratio=0.7), objectives(0.2, 0.2, 0.7)) for number in (0, 1)]
+    with pytest.MonkeyPatch.context() as patch:
+        killed_at(patch, step)
+        try:
+            study.correct(corrections)
+        except Killed:
+            complete = False
+        else:
+            complete = True
+    again = open_study(path)
+    last = [trial.values[2] for trial in again.trials[:2]]
+    assert last in ([0.6, 0.5], [0.7, 0.7]) and (last == [0.7, 0.7] or not complete)
+    assert [point.measured["fake"].latency.ratio for point in again.points()] == (
+        [0.6, 1.0] if last == [0.6, 0.5] else [0.7, 0.7]
+    )
+    assert as_others_see_it(path).trials[0].values == again.trials[0].values
+    (adopted,) = again.adopt(never)
+    assert (adopted.number, adopted.suggest_int("x", 0, 3)) == (2, 2)
+    again.correct(corrections)
+    assert [trial.values for trial in again.trials[:2]] == [[0.2, 0.2, 0.7]] * 2
+    assert [trial.user_attrs[FIRST_VALUES] for trial in again.trials[:2]] == [[0.1, 0.2, 0.5]] * 2
+
+
+def test_the_kill_of_the_test_above_comes_at_every_step_of_a_correction(path, monkeypatch):
+    study, reached = open_study(path), []
+    for number in (0, 1):
+        completed(study, point(number))
+    study.ask()
+    watch(monkeypatch, reached.append)
+    study.correct([(point(0, ratio=0.7), objectives(0.2, 0.2, 0.7))])
+    assert set(reached) == set(STEPS) and len(reached) < 10
+
+
+def test_corrections_that_cannot_be_written_change_nothing(path, monkeypatch):
+    study = open_study(path)
+    for number in (0, 1):
+        completed(study, point(number))
+
+    def full(self, *arguments, **options):
+        raise sqlite3.OperationalError("database or disk is full")
+
+    corrections = [(point(number, ratio=0.7), objectives(0.2, 0.2, 0.7)) for number in (0, 1)]
+    with monkeypatch.context() as patch:
+        patch.setattr(RDBStorage, "create_new_trial", full)
+        with pytest.raises(RunDirectoryError, match="disk is full"):
+            study.correct(corrections)
+    for trials in (study.trials, open_study(path).trials):
+        assert [trial.values for trial in trials] == [[0.1, 0.2, 0.5]] * 2
+
+
+def test_a_stored_point_that_is_damaged_is_named(path):
+    study = open_study(path)
+    trial = study.ask()
+    trial.set_user_attr("point", {**point(0).to_json(), "trial": "none"})
+    study.finish(trial, objectives(0.0, 1.0, 1.0))
+    with pytest.raises(RunDirectoryError, match=r"study\.db: trial 0\.trial is .*--fresh"):
+        study.points()
 
 
 def test_a_running_trial_is_adopted_with_its_number_and_its_parameters(path):
@@ -122,7 +216,7 @@ def test_a_trial_killed_before_its_first_parameter_keeps_those_it_was_queued_wit
 
 def test_a_trial_queued_but_not_started_is_started_and_not_queued_again(path):
     study = open_study(path)
-    study._study.enqueue_trial({"x": 2})  # what a kill between the two steps of `ask` leaves
+    study.enqueue({"x": 2})  # what a kill between the two steps of `ask` leaves
     trial = open_study(path).ask({"x": 2})
     assert trial.number == 0 and trial.suggest_int("x", 0, 3) == 2
     assert len(open_study(path).trials) == 1
@@ -130,26 +224,23 @@ def test_a_trial_queued_but_not_started_is_started_and_not_queued_again(path):
 
 def test_a_stored_evaluation_is_told_and_not_repeated(path):
     study = open_study(path)
-    study.store(study.ask(), evaluation(0))
+    study.store(study.ask(), point(0))
     told = []
     reopened = open_study(path)
-    assert (
-        reopened.adopt(
-            lambda trial: (
-                told.append(trial.number),
-                reopened.finish(trial, values=[0, 0, 0], constraints={}),
-            )
-        )
-        == []
-    )
-    assert told == [0] and reopened.trials[0].state == TrialState.COMPLETE
+
+    def tell(trial, measured):
+        told.append((trial.number, measured))
+        reopened.finish(trial, objectives(0, 0, 0))
+
+    assert reopened.adopt(tell) == []
+    assert told == [(0, point(0))] and reopened.trials[0].state == TrialState.COMPLETE
 
 
 def test_a_trial_that_ends_the_search_again_and_again_fails(path):
     study = open_study(path)
-    study.ask({"x": 0})
+    first = study.ask({"x": 0})
     study.ask({"x": 1}).suggest_int("x", 0, 3)
-    study._study.tell(0, values=[0, 0, 0])
+    study.finish(first, objectives(0, 0, 0))
     for _ in range(MAX_ATTEMPTS - 1):
         assert len(open_study(path).adopt(never)) == 1
     last = open_study(path)
@@ -158,8 +249,8 @@ def test_a_trial_that_ends_the_search_again_and_again_fails(path):
 
 
 def test_a_trial_that_the_user_interrupted_is_not_counted_against(path):
-    open_study(path).ask({"x": 0})
-    open_study(path)._study.tell(0, values=[0, 0, 0])
+    study = open_study(path)
+    study.finish(study.ask({"x": 0}), objectives(0, 0, 0))
     open_study(path).ask({"x": 1})
     for _ in range(2 * MAX_ATTEMPTS):
         study = open_study(path)
@@ -173,9 +264,7 @@ def test_failures_and_screened_trials_have_their_states(path):
     study.fail(study.ask(), failure)
     study.screen(study.ask(), Screened(reason="size", message="too large", excess=0.5))
     reopened = open_study(path)
-    assert (
-        reopened.failures() == [failure] and reopened.screened_count() == 1 and reopened.evaluations() == []
-    )
+    assert reopened.failures() == [failure] and reopened.screened_count() == 1 and reopened.points() == []
     assert reopened.trials[1].constraints == {"size": 0.5}
 
 
@@ -200,9 +289,9 @@ def test_conditional_parameters_and_every_state_work_with_every_sampler(path, sa
         elif number % 5 == 4:
             study.fail(trial, Failure(trial=number, stage="run", kind="crash", message="", retryable=True))
         else:
-            study.store(trial, evaluation(number))
-            study.finish(trial, values=[x / 9, 1 - x / 9, 0.5], constraints={"drop": x - 7.0})
-    assert len(study.evaluations()) == 24
+            study.store(trial, point(number))
+            study.finish(trial, objectives(x / 9, 1 - x / 9, 0.5, drop=x - 7.0))
+    assert len(study.points()) == 24
 
 
 def test_a_damaged_file_is_a_run_directory_error(path):

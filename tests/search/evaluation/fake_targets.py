@@ -21,12 +21,13 @@ from autocompress.tasks.task import accuracy
 from autocompress.tests.search.fakes import METRIC, PROFILE, FakeNetwork
 
 OUTPUTS, TARGETS = np.eye(4, dtype=np.float32), torch.arange(4)
+OTHER_FORMAT = FileFormat(opset=22)
 
 
 class FakeCompressor:
     """Writes a file of each of two formats; raises the `errors` first."""
 
-    def __init__(self, *errors, other=FileFormat(opset=22)):
+    def __init__(self, *errors, other=OTHER_FORMAT):
         self.errors, self.other, self.builds = list(errors), other, 0
 
     def build(self, recipe, out_dir, *, progress=None):
