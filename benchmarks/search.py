@@ -30,10 +30,18 @@ import statistics
 import sys
 import tempfile
 import time
-from contextlib import ExitStack
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
-from unittest.mock import patch
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from autocompress.compress.compressor import Compressor
+    from autocompress.results.records.run import Run
+    from autocompress.results.run_directory import RunDirectory
+    from autocompress.search.checked_request import CheckedRequest
+    from autocompress.search.evaluation.evaluate import Evaluator
+    from autocompress.search.search import Strategy
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "search"
@@ -83,96 +91,112 @@ def prepare_process(core: int | None, folder: Path) -> None:
 def searched(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """A search of so many minutes."""
     import torch
-    from autocompress.search.prepare import open_search, prepare
+    from autocompress.results.run_directory import read_run
+    from autocompress.search.open_search import open_search
+    from autocompress.search.prepare import prepare
     from autocompress.search.request import SearchRequest
+    from autocompress.search.session.budget import Budget
     from autocompress.search.session.progress import PlainProgress
 
     torch.set_num_threads(1)
     progress = PlainProgress(sys.stderr)
-    rival = arguments.sampler
     request = SearchRequest(
         task=f"{ROOT / 'examples' / 'cifar10.py'}:{arguments.model}",
         arguments={"data": str(arguments.data)},
         budget_s=60 * arguments.minutes,
-        sampler="front" if rival in ("front", "dp") else "random",
+        sampler="front" if arguments.sampler in ("front", "dp") else "random",
         recovery=arguments.recovery,
         seed=arguments.seed,
         out=arguments.keep or folder / "run",
         command=" ".join(sys.argv),
     )
-    problem = prepare(request, progress)
-    with ExitStack() as patches:
-        for target, value in replaced(rival, arguments).items():
-            patches.enter_context(patch(target, value))
-        search = patches.enter_context(open_search(problem, progress))
-        if arguments.keep is None:
-            patches.enter_context(patch.object(search.finalists, "look_at", return_value=False))
+    checked = prepare(request, progress)
+    budget = Budget(total_s=request.budget_s, recovery=request.recovery)
+    if arguments.keep is None:  # no finalists, and no time for them
+        budget = replace(budget, search_share=1.0)
+    with open_search(
+        checked,
+        progress,
+        strategy=partial(rival_strategy, arguments),
+        budget=budget,
+        finalists=arguments.keep is not None,
+    ) as search:
         search.run()
-        run = json.loads((search.directory.path / "front.json").read_text())
-    points = [*run["front"], *run["dominated"]]
+    return facts_of(read_run(search.directory.path), arguments)
+
+
+def facts_of(run: "Run", arguments: argparse.Namespace) -> dict[str, Any]:
+    """What is kept of a run."""
+    (target,) = run.targets
+    environment = target.environment
+    assert environment is not None
+    points = [point.measured[target.name] for point in run.points]
+    trials = {"finished": len(run.points), "failed": len(run.failures), "screened": run.screened}
+    search = run.search.to_json()
     return {
-        "sampler": rival,
+        "sampler": arguments.sampler,
         "seed": arguments.seed,
         "minutes": arguments.minutes,
         "model": arguments.model,
         "recovery": arguments.recovery,
         "command": " ".join(["python", *sys.argv]),
         "date": time.strftime("%Y-%m-%d"),
-        "environment": {key: run["environment"][key] for key in ("cpu_model", "runtime_version", "cores")},
-        "history": run["history"],
-        "trials": run["trials"],
-        "points": [
-            [p["drop"], p["artifact"]["size_bytes"], p["latency"]["ratio"], p["quality"]["test"]]
-            for p in points
-        ],
-        **{key: run[key] for key in ("time", "rungs", "latency_table") if key in run},
+        "environment": {
+            "cpu_model": environment.cpu_model,
+            "runtime_version": environment.runtime_version,
+            "cores": list(environment.cores),
+        },
+        "history": [asdict(entry) for entry in run.history],
+        "trials": trials,
+        "points": [[p.drop, p.artifact.size_bytes, p.latency.ratio, p.quality.test] for p in points],
+        **{key: search[key] for key in ("time", "rungs", "latency_tables")},
     }
 
 
-def replaced(rival: str, arguments: argparse.Namespace) -> dict[str, Any]:
-    """What is different from the product: no first recipes of its own for rivals, no time kept for finalists."""
+def rival_strategy(
+    arguments: argparse.Namespace,
+    checked: "CheckedRequest",
+    compressor: "Compressor",
+    evaluator: "Evaluator",
+    directory: "RunDirectory",
+) -> "Strategy":
+    """The strategy of the product, or of a rival, which does without the product's first recipes."""
     from autocompress.compress.recipe import Recipe
-    from autocompress.search import study
-    from autocompress.search.rungs import rung_search
-    from autocompress.search.sampling import proposals
+    from autocompress.search.rungs.rung_search import RungSearch
+    from autocompress.search.rungs.tables import make_tables
+    from autocompress.search.sequential import Sequential
+    from autocompress.search.strategy import strategy_of
 
-    found: dict[str, Any] = {} if arguments.keep else {"autocompress.search.session.budget.SEARCH_SHARE": 1.0}
-    if rival == "front":
-        return found
-    if rival == "dp":
-        plain = proposals.Proposer
-        found["autocompress.search.rungs.guide.Proposer"] = lambda *args, **options: plain(
-            *args, **options, switches=False
+    if arguments.sampler == "front":
+        return strategy_of(checked, compressor, evaluator, directory)
+    if arguments.sampler == "dp":
+        tables = partial(
+            make_tables,
+            compressor=compressor,
+            evaluator=evaluator,
+            directory=directory,
+            batch=checked.request.batch,
+            seed=arguments.seed,
+            switches=False,
+            probing=False,
         )
-        found["autocompress.search.rungs.rung_search.WINDOW"] = 1
-        found["autocompress.search.rungs.guide.Guide.probe"] = unprobed
-        assert rung_search.WINDOW > 1
-        return found
-    product = study.make_sampler
-    found["autocompress.search.sequential.first_recipes"] = lambda space, **_: [
-        Recipe(),
-        space.uniform_int8(),
-    ]
-    found["autocompress.search.study.make_sampler"] = lambda name, seed: sampler_of(rival, arguments, product)
-    return found
+        return RungSearch(make_tables=tables, window=1)
+    return Sequential(
+        first=lambda space, *, int8_pays: [Recipe(), space.uniform_int8()],
+        sampler=partial(sampler_of, arguments),
+    )
 
 
-def unprobed(guide: Any, levels: Any) -> float:
-    """The table's own loss in place of a measured one: the rival has no rung r0."""
-    kl = float(guide.proposer.losses.loss(levels))
-    guide.pool.add(levels, kl)
-    return kl
-
-
-def sampler_of(rival: str, arguments: argparse.Namespace, product: Any) -> Any:
+def sampler_of(arguments: argparse.Namespace) -> Any:
     """The rival's sampler."""
+    from autocompress.search.study import make_sampler
     from optuna.samplers import TPESampler
 
-    if rival == "jitter":
+    if arguments.sampler == "jitter":
         return jitter_sampler(arguments.seed)
-    if rival == "tpe" and not arguments.recovery:
+    if arguments.sampler == "tpe" and not arguments.recovery:
         return TPESampler(seed=arguments.seed)
-    return product(rival, arguments.seed)
+    return make_sampler(arguments.sampler, arguments.seed)
 
 
 def jitter_sampler(seed: int) -> Any:
