@@ -14,6 +14,7 @@ from autocompress.search.study import MAX_ATTEMPTS, SearchStudy, make_sampler
 from autocompress.search.study_file import FIRST_VALUES
 from autocompress.tests.search.fakes import point
 from optuna.storages import RDBStorage
+from optuna.study import Study
 from optuna.trial import TrialState
 
 
@@ -104,7 +105,12 @@ class Killed(BaseException):
     """What a test throws in place of a kill."""
 
 
-STEPS = ("create_new_study", "set_study_user_attr", "create_new_trial", "delete_study")
+STEPS = {
+    "create_new_study": RDBStorage,
+    "set_study_user_attr": RDBStorage,
+    "add_trial": Study,
+    "delete_study": RDBStorage,
+}
 
 
 def watch(monkeypatch, before_step):
@@ -117,8 +123,8 @@ def watch(monkeypatch, before_step):
 
         return call
 
-    for name in STEPS:
-        monkeypatch.setattr(RDBStorage, name, watched(name, getattr(RDBStorage, name)))
+    for name, owner in STEPS.items():
+        monkeypatch.setattr(owner, name, watched(name, getattr(owner, name)))
 
 
 def kill_at(step):
@@ -142,7 +148,7 @@ def test_a_correction_survives_a_kill_between_each_of_its_steps(path, step):
     study.correct([(point(0, ratio=0.6), objectives(0.2, 0.2, 0.6))])  # so that the copy is copied again
     corrections = [(point(number, ratio=0.7), objectives(0.2, 0.2, 0.7)) for number in (0, 1)]
     with pytest.MonkeyPatch.context() as patch:
-        killed_at(patch, step)
+        watch(patch, kill_at(step))
         try:
             study.correct(corrections)
         except Killed:
@@ -183,7 +189,7 @@ def test_corrections_that_cannot_be_written_change_nothing(path, monkeypatch):
 
     corrections = [(point(number, ratio=0.7), objectives(0.2, 0.2, 0.7)) for number in (0, 1)]
     with monkeypatch.context() as patch:
-        patch.setattr(RDBStorage, "create_new_trial", full)
+        patch.setattr(Study, "add_trial", full)
         with pytest.raises(RunDirectoryError, match="disk is full"):
             study.correct(corrections)
     for trials in (study.trials, open_study(path).trials):
