@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 from autocompress.profiles import TimingConfig, load_profile, parse_target
-from autocompress.targets.ssh import SshTransport
+from autocompress.targets.ssh.transport import SshTransport
 from autocompress.targets.target import Target
 from autocompress.tests.sshd import Sshd
 from onnx import TensorProto, helper, numpy_helper

@@ -2,8 +2,9 @@
 
 model.onnx       the file that was measured, byte for byte; or, packed,
 model.packed     the same, entropy-coded: run.py restores it bit for bit in memory (packed.py)
-manifest.json    recipe, digests, metrics with spreads, inputs and outputs, preprocessing, environment, command
-run.py           loads and runs it with nothing but onnxruntime and numpy; for a GPU with TensorRT, numpy and on_device/ beside it
+manifest.json    recipe, digests, metrics with spreads, inputs, outputs, preprocessing, environment, command
+run.py           loads and runs it with nothing but the runtime and numpy
+on_device/       only for a runtime that builds engines (TensorRT): what run.py imports
 SHA256SUMS       for `sha256sum --check SHA256SUMS`
 """
 
@@ -14,21 +15,23 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..errors import InputError, RunDirectoryError
 from ..files import digest_of_file
-from ..profiles.profile import GPU_RUNTIMES
 from ..results.formats import LAYER_TIMES_NOTE
 from ..results.records.manifest import Manifest, ModelFacts, OriginalFacts, TensorFacts
 from ..results.view import PointOn
-from . import bundle_tensorrt
+from ..targets.runtimes import script_of
+from ..targets.transport import WORKER
 from .packed import pack, unpack
 
-# What run.py is made of: the same for every runtime, but for the import, how a model is opened, and how it is
-# run.
+# What run.py is made of for every runtime; the runtime adds an import, how a model is opened and how it runs.
 HEAD = '''\
-"""Runs the model as manifest.json describes it: python run.py [INPUT.npy ...]  (without files: random inputs, batch 1)."""
+"""Runs the model as manifest.json describes it: python run.py [INPUT.npy ...]
+
+Without files: random inputs, batch 1.
+"""
 import json
 import sys
 from pathlib import Path
@@ -42,57 +45,12 @@ manifest = json.loads((here / "manifest.json").read_text(encoding="utf-8"))
 INPUTS = """
 inputs, files, random = manifest["inputs"], sys.argv[1:], np.random.default_rng(0)
 if files and len(files) != len(inputs):
-    sys.exit(f"The model has {len(inputs)} inputs ({', '.join(i['name'] for i in inputs)}): give as many .npy files.")
+    names = ", ".join(i["name"] for i in inputs)
+    sys.exit(f"The model has {len(inputs)} inputs ({names}): give as many .npy files.")
 shapes = [[size if isinstance(size, int) else 1 for size in i["shape"]] for i in inputs]
 arrays = [np.load(file) for file in files] or [random.random(shape) for shape in shapes]
 feeds = {i["name"]: array.astype(i["dtype"]) for i, array in zip(inputs, arrays)}
 """
-
-
-class Runner(NamedTuple):
-    """The parts of run.py that depend on the runtime."""
-
-    imports: str
-    opening: str
-    running: str
-
-
-RUNNERS: dict[str, Runner] = {
-    "onnxruntime": Runner(
-        imports="import onnxruntime as ort",
-        opening="""\
-options = ort.SessionOptions()
-options.intra_op_num_threads = manifest["session"]["threads"]
-for key, value in manifest["session"]["options"].items():
-    options.add_session_config_entry(key, value)
-session = ort.InferenceSession(str(here / "model.onnx"), options, providers=["CPUExecutionProvider"])
-""",
-        running="""\
-for output, value in zip(session.get_outputs(), session.run(None, feeds)):
-    print(output.name, value.shape, value.dtype, value, sep="\\n")
-""",
-    ),
-    "openvino": Runner(
-        imports="""\
-
-sys.modules["openvino_telemetry"] = None  # importing openvino would send a message to its maker
-import openvino as ov""",
-        opening="""\
-options = {**manifest["session"]["options"], "INFERENCE_NUM_THREADS": str(manifest["session"]["threads"])}
-core = ov.Core()
-model = core.read_model(str(here / "model.onnx"))
-""",
-        running="""\
-model.reshape({name: list(array.shape) for name, array in feeds.items()})  # kernels for known shapes are faster
-results = core.compile_model(model, "CPU", options)(feeds)
-for output, value in results.items():
-    print(output.any_name, value.shape, value.dtype, value, sep="\\n")
-""",
-    ),
-    **dict.fromkeys(
-        GPU_RUNTIMES, Runner(bundle_tensorrt.IMPORTS, bundle_tensorrt.OPENING, bundle_tensorrt.RUNNING)
-    ),
-}
 
 
 # What run.py has instead of a path to model.onnx.
@@ -140,12 +98,12 @@ def write_bundle(point: PointOn, artifact: Path, out: Path, *, packed: bool = Fa
             (folder / "manifest.json").write_text(_pretty(described), encoding="utf-8")
             runtime = point.view.target.runtime
             (folder / "run.py").write_text(run_script(packed=packed, runtime=runtime), encoding="utf-8")
-            if runtime in GPU_RUNTIMES:
-                bundle_tensorrt.copy_runtime(folder, runtime)
+            _copy_imported(runtime, folder)
             (folder / "SHA256SUMS").write_text(_checksums(folder), encoding="utf-8")
     except OSError as error:
         raise InputError(
-            f"The bundle cannot be written to {out} ({error.strerror or error}): free space, or choose another --out."
+            f"The bundle cannot be written to {out} ({error.strerror or error}): free space, or choose another "
+            "--out."
         ) from error
     return out / name
 
@@ -162,17 +120,24 @@ def run_script(runtime: str, *, packed: bool) -> str:
     """The content of run.py; for a packed model with `unpack` in it, so that the device needs nothing of this
     package.
     """
-    runner = RUNNERS[runtime]
-    head = HEAD.replace("IMPORT", runner.imports)
-    body = runner.opening + INPUTS + runner.running
+    script = script_of(runtime)
+    head = HEAD.replace("IMPORT", script.imports)
+    body = script.opening + INPUTS + script.running
     if not packed:
         return head + body
     head = head.replace("import json\nimport sys\n", "import hashlib\nimport json\nimport lzma\nimport sys\n")
-    restore, more = (
-        ("restored_path", bundle_tensorrt.RESTORING_PATH) if runtime in GPU_RUNTIMES else ("restored", "")
-    )
-    body = body.replace('str(here / "model.onnx")', f'{restore}(here / "model.packed")')
-    return f"{head}\n\n{inspect.getsource(unpack)}\n\n{RESTORING}{more}{body}"
+    body = body.replace('str(here / "model.onnx")', f'{script.restore}(here / "model.packed")')
+    return f"{head}\n\n{inspect.getsource(unpack)}\n\n{RESTORING}{script.restoring}{body}"
+
+
+def _copy_imported(runtime: str, folder: Path) -> None:
+    """Copies the part of on_device/ that run.py imports, if it imports any."""
+    for pattern in script_of(runtime).files:
+        for path in sorted(WORKER.glob(pattern)):
+            if path.is_file():
+                copy = folder / WORKER.name / path.relative_to(WORKER)
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, copy)
 
 
 def manifest_of(point: PointOn, artifact: Path, *, file: Path) -> Manifest:

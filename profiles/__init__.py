@@ -27,7 +27,7 @@ stored.
 """
 
 from .address import TargetAddress, parse_target
-from .environment import Environment, require_same_environment
+from .environment import Environment
 from .measurement import (
     FINALIST_TIMING,
     SEARCH_TIMING,
@@ -35,7 +35,6 @@ from .measurement import (
     PairBlocks,
     PredictedLatency,
     TimingConfig,
-    overlaps,
 )
 from .profile import Datasheet, Profile
 from .profile_file import ALIASES, load_profile, profile_names
@@ -58,11 +57,9 @@ __all__ = [
     "format_latency",
     "format_size",
     "load_profile",
-    "overlaps",
     "parse_drop",
     "parse_duration",
     "parse_size",
     "parse_target",
     "profile_names",
-    "require_same_environment",
 ]

@@ -1,10 +1,9 @@
-"""Environment: where a measurement was taken. Measurements of differing environments are never mixed."""
+"""Environment: where a measurement was taken, and what tells two environments apart."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any
 
-from ..errors import InputError
 from ..files import digest_of
 
 CIRCUMSTANCES = frozenset({"load_1m", "clock_mhz"})  # fields that say nothing of which environment it is
@@ -68,19 +67,3 @@ class Environment:
         names = [field.name for field in fields(self) if field.name not in CIRCUMSTANCES]
         pairs = {name: (getattr(self, name), getattr(other, name)) for name in names}
         return {name: (mine, theirs) for name, (mine, theirs) in pairs.items() if mine != theirs}
-
-
-def require_same_environment(environments: Iterable[Environment]) -> Environment:
-    """The one environment that all of them describe (the first); InputError names what differs otherwise."""
-    found = list(environments)
-    if not found:
-        raise ValueError("There is no environment to compare.")
-    for other in found[1:]:
-        if differences := found[0].differences(other):
-            told = "; ".join(
-                f"{name}: {mine!r} and {theirs!r}" for name, (mine, theirs) in differences.items()
-            )
-            raise InputError(
-                f"Measurements from different environments cannot be compared ({told}): measure all of them in one."
-            )
-    return found[0]

@@ -4,7 +4,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 
 from .address import TargetAddress
-from .profile import GPU_RUNTIMES, RUNTIME_NAMES, Datasheet, Profile
+from .profile import Datasheet, Profile
 from .units import format_latency, format_size
 
 _WIDTH = 118
@@ -44,8 +44,8 @@ def explain(profile: Profile, address: TargetAddress) -> str:
 def _facts(profile: Profile, address: TargetAddress) -> Iterator[tuple[str, str]]:
     """Label and text of each fact."""
     yield "Where", _place(profile, address)
-    threads = "" if profile.runtime in GPU_RUNTIMES else f", {_count(profile.threads, 'thread')}"
-    yield "Runtime", f"{RUNTIME_NAMES[profile.runtime]}{threads}; ONNX opset {profile.opset}"
+    threads = "" if profile.facts.gpu else f", {_count(profile.threads, 'thread')}"
+    yield "Runtime", f"{profile.facts.title}{threads}; ONNX opset {profile.opset}"
     if profile.runtime_options:
         yield "Options", "; ".join(f"{key} = {value}" for key, value in profile.runtime_options.items())
     yield "Measured by", _TIMERS[profile.timer]
@@ -104,11 +104,11 @@ def _precisions(profile: Profile) -> Iterator[str]:
 
 def _note(profile: Profile) -> str:
     """What int8 needs of a CPU."""
-    if profile.runtime in GPU_RUNTIMES:
+    if profile.facts.gpu:
         return ""
-    exact = "session.x64quantprecision" in profile.runtime_options
-    saturates = profile.runtime == "onnxruntime" and profile.architecture != "aarch64" and not exact
-    return f"; {_DOT_PRODUCTS}" + f"; {_SATURATES}" * saturates
+    option = profile.facts.exact_sums_option
+    inexact = option is not None and option not in profile.runtime_options
+    return f"; {_DOT_PRODUCTS}" + f"; {_SATURATES}" * (inexact and profile.architecture != "aarch64")
 
 
 def _channels(profile: Profile) -> str:

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from typing import Any, Literal
 
-from .environment import Environment, require_same_environment
+from .environment import Environment
 from .units import format_latency
 
 Timer = Literal["thread-cpu", "wall", "cuda-events"]
@@ -250,14 +250,3 @@ def critical_value(degrees: int) -> float:
     from scipy.special import stdtrit  # scipy.stats would take half a second to import
 
     return float(stdtrit(degrees, 0.975))
-
-
-def overlaps(first: Measurement, second: Measurement) -> bool:
-    """Whether the intervals overlap: *indistinguishable*. InputError when the environments or baselines
-    differ.
-    """
-    require_same_environment((first.environment, second.environment))
-    if first.baseline_digest != second.baseline_digest:
-        raise ValueError("Measurements against different baselines cannot be compared.")
-    (low_1, high_1), (low_2, high_2) = first.ratio_interval, second.ratio_interval
-    return low_1 <= high_2 and low_2 <= high_1

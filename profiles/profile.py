@@ -2,21 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from ..files import digest_of
 from .measurement import Timer
+from .runtimes import Activations, Int8Weights, RuntimeFacts, runtime_facts
 
-Runtime = Literal["onnxruntime", "openvino", "tensorrt", "tensorrt-rtx"]
-Activations = Literal["uint8-asymmetric", "int8-symmetric"]
-Int8Weights = Literal["int8", "float32"]
-RUNTIME_NAMES: Mapping[Runtime, str] = {
-    "onnxruntime": "ONNX Runtime",
-    "openvino": "OpenVINO",
-    "tensorrt": "TensorRT",
-    "tensorrt-rtx": "TensorRT for RTX",
-}
-GPU_RUNTIMES: frozenset[Runtime] = frozenset({"tensorrt", "tensorrt-rtx"})
 _UNMEASURED = frozenset(
     {"name", "description", "python", "store_limit_bytes", "device", "datasheet", "channel_multiples"}
 )
@@ -43,6 +34,7 @@ class Datasheet:
 class Profile:
     """A target: runtime, threads, legal precisions and the Q/DQ convention that its runtime is fast with.
 
+    `runtime` is a name in targets/on_device/runtimes/listed.json; `facts` are what is known of it.
     `architecture`: `x86_64` or `aarch64`; None: any. `python`: the interpreter on a device that is reached
     over SSH, `store_limit_bytes`: what files that were sent to it may take there. `int8_operators`,
     `float16_operators`, `fp8_operators`: what has kernels of that precision (of the legal ones).
@@ -60,7 +52,7 @@ class Profile:
 
     name: str
     description: str
-    runtime: Runtime
+    runtime: str
     threads: int
     architecture: str | None = None
     python: str = "python3"
@@ -84,11 +76,16 @@ class Profile:
     runtime_options: Mapping[str, str] = field(default_factory=dict)
 
     @property
+    def facts(self) -> RuntimeFacts:
+        """What is known of its runtime."""
+        return runtime_facts(self.runtime)
+
+    @property
     def timer(self) -> Timer:
         """GPU time by CUDA events; thread CPU time for one thread, which other load hardly disturbs; else
         wall-clock.
         """
-        if self.runtime in GPU_RUNTIMES:
+        if self.facts.gpu:
             return "cuda-events"
         return "thread-cpu" if self.threads == 1 else "wall"
 
@@ -100,13 +97,8 @@ class Profile:
         A key that is younger than measurements counts only where it differs from what was so before it: they
         stay valid.
         """
-        return digest_of(
-            {
-                key: x
-                for key, x in self.to_json().items()
-                if key not in _UNMEASURED and x != _AS_BEFORE.get(key, ...)
-            }
-        )
+        deciding = {key: value for key, value in self.to_json().items() if key not in _UNMEASURED}
+        return digest_of({key: value for key, value in deciding.items() if value != _AS_BEFORE.get(key, ...)})
 
     def operators(self, precision: str) -> tuple[str, ...]:
         """The ONNX operators that run in `float16`, `int8` or `fp8` here; none where the precision is not

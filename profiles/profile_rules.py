@@ -6,18 +6,13 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import fields
 from typing import Any
 
-from .profile import GPU_RUNTIMES, Datasheet, Profile
+from .profile import Datasheet, Profile
+from .runtimes import runtime_facts, runtime_folders
 
-PRECISIONS: Mapping[str, tuple[str, ...]] = {
-    "onnxruntime": ("float32", "int8"),
-    "openvino": ("float32", "float16", "int8"),
-    "tensorrt": ("float32", "float16", "int8", "fp8"),
-    "tensorrt-rtx": ("float32", "float16", "int8", "fp8"),
-}
-_ANY_PRECISION = PRECISIONS["tensorrt"]
+_ANY_PRECISION = ("float32", "float16", "int8", "fp8")
 _OPERATORS = ("Conv", "Gemm", "MatMul")
 _CHOICES: Mapping[str, tuple[object, ...]] = {
-    "runtime": tuple(PRECISIONS),
+    "runtime": tuple(runtime_folders()),
     "architecture": ("x86_64", "aarch64"),
     "activations": ("uint8-asymmetric", "int8-symmetric"),
     "int8_weights": ("int8", "float32"),
@@ -30,6 +25,10 @@ _LISTS: Mapping[str, tuple[object, ...]] = {
     "float16_operators": _OPERATORS,
     "fp8_operators": _OPERATORS,
     "storage_bits": (6, 4, 3, 2),
+}
+_REFUSES = {
+    "uint8-asymmetric": "refuses zero points and integer biases",
+    "int8-symmetric": "needs activations with a zero point",
 }
 # The exporter writes 18 and later; compress/onnx_file/opset.py takes that down by two.
 _KNOWN_OPSET = 21  # every onnx that we allow has it
@@ -98,29 +97,28 @@ def _contradictions(profile: Profile) -> Iterator[str]:
 
 
 def _of_the_runtime(profile: Profile) -> Iterator[str]:
-    runtime = profile.runtime
+    runtime, facts = profile.runtime, profile.facts
     if "float32" not in profile.precisions:
         yield "precisions leaves out float32, in which every layer that is not compressed runs: add it"
     for name in profile.precisions:
-        if name not in PRECISIONS[runtime]:
-            able = " or ".join(_toml(other) for other, can in PRECISIONS.items() if name in can)
-            yield f"precisions has {name}, for which {runtime} has no kernels: remove it, or set runtime to {able}"
-    if runtime == "openvino" and profile.runtime_options.get("INFERENCE_PRECISION_HINT") not in (
-        "f32",
-        "bf16",
-    ):
-        yield 'openvino would choose bfloat16 itself: set INFERENCE_PRECISION_HINT = "f32" or "bf16" as a runtime option'
-    if runtime not in GPU_RUNTIMES:
-        if profile.nm_sparsity:
-            yield f"nm_sparsity is true, but {runtime} has no kernels for 2:4 sparse weights: remove it"
-        if profile.int8_weights != "int8":
-            yield f"int8_weights = {profile.int8_weights!r} is what TensorRT 8 needs, {runtime} takes integers: remove it"
-        return
-    if profile.activations != "int8-symmetric":
-        yield f'{runtime} refuses zero points and integer biases: set activations = "int8-symmetric"'
-    if profile.storage_bits:
+        if name not in facts.precisions:
+            able = [other for other in runtime_folders() if name in runtime_facts(other).precisions]
+            remedy = f"remove it, or set runtime to {' or '.join(map(_toml, able))}"
+            yield f"precisions has {name}, for which {runtime} has no kernels: {remedy}"
+    for option in facts.required_options:
+        if profile.runtime_options.get(option.name) not in option.values:
+            values = " or ".join(f'"{value}"' for value in option.values)
+            yield f"{runtime} {option.otherwise}: set {option.name} = {values} as a runtime option"
+    if profile.nm_sparsity and not facts.nm_sparsity:
+        yield f"nm_sparsity is true, but {runtime} has no kernels for 2:4 sparse weights: remove it"
+    if profile.int8_weights not in facts.int8_weights:
+        needed = f"int8_weights = {profile.int8_weights!r} is what TensorRT 8 needs"
+        yield f"{needed}, {runtime} takes integers: remove it"
+    if profile.activations not in facts.activations:
+        yield f'{runtime} {_REFUSES[profile.activations]}: set activations = "{facts.activations[0]}"'
+    if profile.storage_bits and not facts.packed_weights:
         yield f"{runtime} does not expand packed weights: set storage_bits = []"
-    if profile.block4:
+    if profile.block4 and not facts.block4:
         yield f"{runtime} does not know MatMulNBits: set block4 = false"
 
 

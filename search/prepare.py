@@ -13,7 +13,7 @@ from ..compress.recipe import Recipe
 from ..profiles import Profile
 from ..results.limits import Constraints, require_reachable_size
 from ..results.run_directory import existing_runs, read_json, read_run
-from ..targets.condition import power_mode_note, saturation_note
+from ..targets.doctor.condition import power_mode_note, saturation_note
 from ..targets.held_clocks import ClocksOfTargets
 from ..tasks.check import CheckedTask, check_task
 from ..tasks.load import load_task

@@ -36,7 +36,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .lease import measuring, training
-    from .precision import executed_precision
     from .protocol import measure_model, parse_shape
     from .store import MeasurementKey, MeasurementStore
     from .target import Target, TargetSession
@@ -49,7 +48,6 @@ _HOME = {
     "Target": "target",
     "TargetSession": "target",
     "Transport": "transport",
-    "executed_precision": "precision",
     "measure_model": "protocol",
     "measuring": "lease",
     "parse_shape": "protocol",
@@ -63,7 +61,6 @@ __all__ = [
     "Target",
     "TargetSession",
     "Transport",
-    "executed_precision",
     "measure_model",
     "measuring",
     "parse_shape",

@@ -42,19 +42,19 @@ class Control:
 
     def run(self, subject: object, measure: Callable[[], Measurement]) -> Measurement:
         """The first A/A measurement within ±1 % out of three tries. StageError of the kind noisy if none is."""
-        seen = []
+        ratios = []
         for pause in (*PAUSES_S, None):
             measurement = measure()
             if abs(measurement.ratio - 1) <= TOLERANCE:
                 self.passed(subject)
                 return measurement
-            seen.append(measurement.ratio)
+            ratios.append(measurement.ratio)
             if pause is not None:
                 self._sleep(pause)
-        told = ", ".join(f"{ratio:.3f}" for ratio in seen)
+        times = ", ".join(f"{ratio:.3f}" for ratio in ratios)
         raise StageError(
-            f"The machine is too restless to measure: the baseline beside itself took {told} times as long as itself "
-            f"(1 ± {TOLERANCE} is needed). End other work on it, and try again.",
+            f"The machine is too restless to measure: the baseline beside itself took {times} times as long as "
+            f"itself (1 ± {TOLERANCE} is needed). End other work on it, and try again.",
             stage="measure",
             kind="noisy",
             retryable=True,

@@ -1,7 +1,7 @@
 """`--set-clocks`: boards whose power mode is set and whose clocks are fixed for as long as a search or a
 measurement takes.
 
-on_device/clocks.py does it on the board, and puts everything back when its worker ends, whatever the reason.
+on_device/board/clocks.py does it on the board, and puts everything back when its worker ends, whatever the reason.
 Here is who keeps that worker open, opens it again after a dropped connection, and ends it.
 """
 
@@ -12,13 +12,12 @@ from typing import Self
 from ..errors import StageError, TargetUnavailable
 from ..profiles.address import TargetAddress
 from ..profiles.profile import Profile
-from .ssh_board import Board
+from .ssh.board import Board
 from .target import Target
 from .transport import Transport
 
-_TIMEOUT_S = (
-    240.0  # nvpmodel and jetson_clocks may each take a while, and another process's may be put back first
-)
+# nvpmodel and jetson_clocks may each take a while, and another process's may be put back first.
+_TIMEOUT_S = 240.0
 
 
 class HeldClocks:

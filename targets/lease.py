@@ -64,19 +64,22 @@ def lease_folder() -> Path:
     folder = shared_folder() / f"autocompress-{os.getuid()}"
     if not folder.is_absolute():
         raise TargetUnavailable(
-            f"{VARIABLE} is {str(folder.parent)!r}: give an absolute path, so that all processes meet in one folder."
+            f"{VARIABLE} is {str(folder.parent)!r}: give an absolute path, so that all processes meet in one "
+            "folder."
         )
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
-        found = folder.lstat()
+        status = folder.lstat()
     except OSError as error:
         raise TargetUnavailable(
-            f"The folder for locks {folder} cannot be made ({error.strerror}): set {VARIABLE} to another folder."
+            f"The folder for locks {folder} cannot be made ({error.strerror}): set {VARIABLE} to another "
+            "folder."
         ) from error
-    mine = stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o022
+    mine = stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and not status.st_mode & 0o022
     if not mine or not os.access(folder, os.W_OK):
         raise TargetUnavailable(
-            f"{folder} is not a folder that only you can write to: remove it, or set {VARIABLE} to another folder."
+            f"{folder} is not a folder that only you can write to: remove it, or set {VARIABLE} to another "
+            "folder."
         )
     return folder
 

@@ -38,7 +38,7 @@ def result_of(line: bytes, operation: str, *, number: int) -> dict[str, Any]:
 
 def rubbish(operation: str, what: str) -> RubbishError:
     """The error of a worker that says what it must not."""
-    return RubbishError(_told(operation, what), stage=stage_of(operation), kind="wrong-output")
+    return RubbishError(_sentence(operation, what), stage=stage_of(operation), kind="wrong-output")
 
 
 def too_long(operation: str, limit: int) -> RubbishError:
@@ -48,7 +48,7 @@ def too_long(operation: str, limit: int) -> RubbishError:
 
 def failure(operation: str, kind: FailureKind, what: str) -> StageError:
     """The error of a worker that is gone; the same request may succeed in another one."""
-    return StageError(_told(operation, what), stage=stage_of(operation), kind=kind, retryable=True)
+    return StageError(_sentence(operation, what), stage=stage_of(operation), kind=kind, retryable=True)
 
 
 def timed_out(operation: str, timeout_s: float) -> StageError:
@@ -61,9 +61,8 @@ def death(operation: str, *, code: int, tail: str, oom: bool) -> StageError:
     it), or a crash.
     """
     if oom or any(word in tail for word in _MEMORY_WORDS):
-        return StageError(
-            _told(operation, f"ran out of memory. {tail}"), stage=stage_of(operation), kind="memory"
-        )
+        message = _sentence(operation, f"ran out of memory. {tail}")
+        return StageError(message, stage=stage_of(operation), kind="memory")
     if "No space left on device" in tail:
         return failure(operation, "device", f"found the disk full. {tail}")
     how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
@@ -75,5 +74,5 @@ def stage_of(operation: str) -> FailureStage:
     return "measure" if operation == "measure" else "run"
 
 
-def _told(operation: str, what: str) -> str:
+def _sentence(operation: str, what: str) -> str:
     return f"The worker {what.strip()} (operation {operation!r})"

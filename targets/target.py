@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 import onnx
@@ -19,13 +19,15 @@ from ..files import digest_of_file
 from ..profiles.address import TargetAddress
 from ..profiles.environment import Environment
 from ..profiles.measurement import SEARCH_TIMING, Measurement, PairBlocks, TimingConfig, critical_value
-from ..profiles.profile import GPU_RUNTIMES, Profile
+from ..profiles.profile import Profile
 from .control import Control
 from .layer_times import LayerTimes, layer_times
 from .lease import measuring
-from .precision import executed_precision, reported_precision
-from .ssh import SshTransport
-from .ssh_board import Board, BoardSettings
+from .on_device.board.state import Condition, State
+from .precision import reported_precision
+from .runtimes import graph_reader_of
+from .ssh.board import Board, BoardSettings
+from .ssh.transport import SshTransport
 from .store import MeasurementKey, MeasurementStore
 from .transport import LocalTransport, Transport
 
@@ -74,7 +76,9 @@ class Target:
             settings = BoardSettings(limit_bytes=profile.store_limit_bytes)
             board = Board(address, python=profile.python, settings=settings)
         self.board = board
-        self._cores = tuple(cores) if cores is not None else None if board else default_cores(profile.threads)
+        if cores is None and board is None:
+            cores = default_cores(profile.threads)
+        self._cores = None if cores is None else tuple(cores)
         self._store = store
         self.shapes = {name: list(shape) for name, shape in (shapes or {}).items()}
         self.workload = {"inputs": str(inputs) if inputs else None, "shapes": self.shapes}
@@ -111,12 +115,13 @@ class Target:
                 self._environment = self._probe(worker)
         return self._environment
 
-    def condition(self) -> dict[str, Any]:
+    def condition(self) -> Condition:
         """The board's power modes, temperatures, throttling, and what this user may set; see
-        on_device/care.py.
+        on_device/board/.
         """
         with self.open_worker() as worker:
-            return worker.send({"op": "condition"}, timeout_s=START_TIMEOUT_S)
+            reply = worker.send({"op": "condition"}, timeout_s=START_TIMEOUT_S)
+        return Condition(**{**reply, "state": State(**reply["state"])})
 
     @property
     def environment(self) -> Environment | None:
@@ -153,14 +158,13 @@ class Target:
         """See TargetSession.measure."""
         self.refuse_emulation()
         digests = digest_of_file(model), digest_of_file(baseline)
-        if (known := self._known(digests, timing)) is not None:
-            return known
+        if (stored := self._stored(digests, timing)) is not None:
+            return stored
         with self.measuring():
             self._require_reference(baseline, digests[1], timing.batch)
-            if (
-                known := self._known(digests, timing)
-            ) is not None:  # another coordinator, or the reference itself
-                return known
+            # another coordinator may have taken it meanwhile, or it is the reference itself
+            if (stored := self._stored(digests, timing)) is not None:
+                return stored
             measurement = self.measure_once(worker, model, baseline, timing=timing, digests=digests)
         return self._store.put(measurement) if self._store else measurement
 
@@ -168,11 +172,11 @@ class Target:
         """TargetUnavailable where another processor is imitated."""
         if self.probe().emulated:
             raise TargetUnavailable(
-                f"The target {self.profile.name} runs under qemu, which imitates its processor: models can be run there, but a "
-                "latency would say nothing about the hardware. Measure on the board itself."
+                f"The target {self.profile.name} runs under qemu, which imitates its processor: models can be run "
+                "there, but a latency would say nothing about the hardware. Measure on the board itself."
             )
 
-    def _known(self, digests: tuple[str, str], timing: TimingConfig) -> Measurement | None:
+    def _stored(self, digests: tuple[str, str], timing: TimingConfig) -> Measurement | None:
         if self._store is None:
             return None
         key = MeasurementKey(
@@ -190,13 +194,13 @@ class Target:
         """
         timing = SEARCH_TIMING.with_batch(batch)
         subject = (digest, batch)
-        if subject not in self._references and (known := self._known((digest, digest), timing)) is not None:
-            self._references[subject] = known.baseline_reference_s
+        if subject not in self._references and (stored := self._stored((digest, digest), timing)) is not None:
+            self._references[subject] = stored.baseline_reference_s
         if not self._control.covers(subject):
             control = self._controlled(baseline, timing)
             if subject not in self._references:
-                kept = self._store.put(control) if self._store else control
-                self._references[subject] = kept.baseline_reference_s
+                reference = self._store.put(control) if self._store else control
+                self._references[subject] = reference.baseline_reference_s
 
     def measure_once(
         self,
@@ -218,10 +222,9 @@ class Target:
             "critical": [critical_value(pairs - 1) for pairs in range(2, timing.pairs_max + 1)],
             **self.workload,
         }
-        engines = 2 * timing.engine_builds if self.profile.runtime in GPU_RUNTIMES else 0
-        result = worker.send(
-            request, timeout_s=2 * timing.max_s + MEASURE_TIMEOUT_S + engines * BUILD_TIMEOUT_S
-        )
+        engines = 2 * timing.engine_builds if self.profile.facts.builds_engines else 0
+        timeout_s = 2 * timing.max_s + MEASURE_TIMEOUT_S + engines * BUILD_TIMEOUT_S
+        result = worker.send(request, timeout_s=timeout_s)
         environment = Environment.from_json(result["environment"])
         self._require_unchanged(environment)
         pairs = tuple(PairBlocks.from_json(pair) for pair in result["pairs"])
@@ -244,11 +247,9 @@ class Target:
         not kept.
         """
         if changed := self.probe().differences(environment):
-            told = "; ".join(
-                f"{name} was {before!r} and is {now!r}" for name, (before, now) in changed.items()
-            )
+            changes = [f"{name} was {before!r} and is {now!r}" for name, (before, now) in changed.items()]
             raise TargetUnavailable(
-                f"The target changed meanwhile ({told}): put it back as it was, or start anew."
+                f"The target changed meanwhile ({'; '.join(changes)}): put it back as it was, or start anew."
             )
 
     def open_worker(self) -> Transport:
@@ -318,7 +319,7 @@ class TargetSession:
         """The batch size to run a model with that is measured with `measured`: building an engine for another
         takes too long.
         """
-        return measured if self._target.profile.runtime in GPU_RUNTIMES else batch
+        return measured if self._target.profile.facts.builds_engines else batch
 
     def executed_precision(
         self, model: Path, layers: Iterable[str], *, batch: int = 1
@@ -327,13 +328,20 @@ class TargetSession:
         out.
         """
         output = self._folder / "optimized.onnx"
-        request = {"op": "optimized", "model": str(model.resolve()), "output": str(output), "batch": batch}
-        result = self._worker.send(
-            {**request, "shapes": self._target.workload["shapes"]}, timeout_s=RUN_TIMEOUT_S
-        )
-        if "layers" in result:
+        request: dict[str, Any] = {
+            "op": "optimized",
+            "model": str(model.resolve()),
+            "output": str(output),
+            "batch": batch,
+        }
+        request["shapes"] = self._target.workload["shapes"]
+        result = self._worker.send(request, timeout_s=RUN_TIMEOUT_S)
+        runtime = self._target.profile.facts
+        if runtime.precision_from == "report":
             return reported_precision(result["layers"], layers)
-        return executed_precision(onnx.load(output), layers, original=onnx.load(model))
+        reader = graph_reader_of(runtime.name)
+        precisions = reader.executed_precision(onnx.load(output), layers, original=onnx.load(model))
+        return cast(dict[str, Precision], precisions)
 
     def profile_layers(self, model: Path, layers: Iterable[str], *, batch: int) -> LayerTimes:
         """Seconds per inference of each layer, by the runtime's own profiler, which adds to them; taken under
@@ -342,7 +350,10 @@ class TargetSession:
         request = {"op": "profile", "model": str(model.resolve()), "batch": batch, "profile_s": PROFILE_S}
         with self._target.measuring():
             result = self._worker.send({**request, **self._target.workload}, timeout_s=RUN_TIMEOUT_S)
-        return layer_times(result["kernels"], onnx.load(model), layers)
+        kernels, runtime = result["kernels"], self._target.profile.facts
+        if runtime.precision_from == "graph":
+            kernels = graph_reader_of(runtime.name).seconds_by_node(kernels, onnx.load(model))
+        return layer_times(kernels, layers)
 
     def measure(self, model: Path, baseline: Path, timing: TimingConfig = SEARCH_TIMING) -> Measurement:
         """The model's latency beside its baseline; out of the store if it holds it, otherwise taken under the
@@ -360,8 +371,8 @@ def default_cores(threads: int) -> tuple[int, ...]:
     available = sorted(affinity(0)) if affinity else list(range(os.cpu_count() or 1))
     if len(available) < threads:
         raise TargetUnavailable(
-            f"The target needs {threads} cores, but only {len(available)} can be used here: choose a target with fewer "
-            "threads, such as 'cpu'."
+            f"The target needs {threads} cores, but only {len(available)} can be used here: choose a target with "
+            "fewer threads, such as 'cpu'."
         )
     return tuple(available[-threads:])
 

@@ -1,5 +1,5 @@
-"""Transport: how requests reach a worker. Here, a child process on this machine; ssh.py has the one on a
-board.
+"""Transport: how requests reach a worker. Here, a child process on this machine; ssh/transport.py has the one
+on a board.
 
 Whatever can go wrong with a process is mapped to the project's errors in replies.py and nowhere else.
 """
@@ -22,12 +22,9 @@ from ..errors import StageError, TargetUnavailable
 from . import replies
 
 WORKER = Path(__file__).with_name("on_device")
-FILES_IN = (
-    "model",
-    "baseline",
-    "inputs",
-)  # the keys of a request that hold paths of this machine: what the worker reads,
-FILES_OUT = ("outputs", "output")  # and what it writes
+# The keys of a request that hold paths of this machine: what the worker reads, and what it writes.
+FILES_IN = ("model", "baseline", "inputs")
+FILES_OUT = ("outputs", "output")
 
 
 class Transport(Protocol):
@@ -49,7 +46,7 @@ class Transport(Protocol):
         """Ends the worker."""
         ...
 
-    def send(self, request: Mapping[str, Any], *, timeout_s: float) -> dict[str, Any]:
+    def send(self, request: Mapping[str, object], *, timeout_s: float) -> dict[str, Any]:
         """The result of the request, a JSON object; `timeout_s` bounds the wait. `FILES_IN` and `FILES_OUT`
         are paths here.
         """
@@ -64,9 +61,8 @@ class LocalTransport:
     memory_limit_bytes.
     """
 
-    def __init__(self, config: Mapping[str, Any], *, python: str = sys.executable, worker: Path = WORKER):
+    def __init__(self, config: Mapping[str, object], *, python: str = sys.executable, worker: Path = WORKER):
         self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed in close()
-        # -P: the worker's own folder must not provide modules.
         command = [python, "-P", str(worker), json.dumps(dict(config))]
         try:
             self._process = subprocess.Popen(
@@ -103,7 +99,7 @@ class LocalTransport:
                 with contextlib.suppress(BrokenPipeError):
                     stream.close()
 
-    def send(self, request: Mapping[str, Any], *, timeout_s: float) -> dict[str, Any]:
+    def send(self, request: Mapping[str, object], *, timeout_s: float) -> dict[str, Any]:
         """See Transport."""
         operation = str(request["op"])
         self._requests += 1

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import pytest
 from autocompress.profiles.address import TargetAddress
-from autocompress.targets.ssh_board import Board, BoardSettings
+from autocompress.targets.ssh.board import Board, BoardSettings
 
 SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
 USER = "autocompress-test"

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 from ...compress.levels.sparse import sparse_refusal
 from ...compress.recipe import BITS, BLOCK, SPARSE, Precision
 from ...profiles import Profile
-from ...profiles.profile import GPU_RUNTIMES, RUNTIME_NAMES
-from ...profiles.profile_rules import PRECISIONS
 
 if TYPE_CHECKING:
     from ...compress.graph.layers import Layer
@@ -69,13 +67,13 @@ def ruled_out_levels(profile: Profile) -> tuple[RuledOutLevels, ...]:
 
 
 def _ruled_out(profile: Profile) -> Iterator[RuledOutLevels]:
-    runtime, able = RUNTIME_NAMES[profile.runtime], PRECISIONS[profile.runtime]
+    runtime, able = profile.facts.title, profile.facts.precisions
     if foreign := tuple(name for name in _DENSE if name not in able):
         yield RuledOutLevels(levels=foreign, reason=f"{runtime} computes in {_listed(able)} only")
     for precision in _DENSE:
         operators = profile.operators(precision)
         if precision in able and not operators:
-            kind = "tensor cores" if profile.runtime in GPU_RUNTIMES else "kernels"
+            kind = "tensor cores" if profile.facts.gpu else "kernels"
             yield RuledOutLevels(
                 levels=(precision,), reason=f"target '{profile.name}' has no {precision} {kind}"
             )
@@ -92,7 +90,7 @@ def _ruled_out(profile: Profile) -> Iterator[RuledOutLevels]:
         )
     if packed := tuple(name for name in _PACKED if BITS[name] not in profile.storage_bits):
         reason = f"{runtime} does not expand packed weights"
-        if profile.runtime == "onnxruntime":
+        if profile.facts.packed_weights:
             reason = f"the profile of target '{profile.name}' leaves them out"
         yield RuledOutLevels(levels=packed, reason=reason)
     if not profile.block4:

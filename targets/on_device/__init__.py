@@ -1,24 +1,24 @@
 """What runs beside the model, on this machine or on a board: standard library, numpy and one runtime; nothing
 of the package.
 
-Started as `python -P targets/on_device CONFIG`, here or from wherever the folder was copied to, so that it
-must do without everything else, and with Python 3.8 (JetPack 5).
+Purpose. One process, the worker, loads a model in one runtime, runs it and times it. It is started as
+`python -P targets/on_device CONFIG`, here or from wherever the folder was copied to. So it must do without
+everything else, and with Python 3.8 (JetPack 5).
+
+Flow. The coordinator writes requests as JSON lines; worker.py answers each one. Behind SSH an agent stands
+between the two: it keeps files, the lock of the device, and workers.
 
 Reading order
-    worker.py               the conversation (JSON lines) and the operations
-    timing.py               the ABBA timing loop
-    inputs.py               what a model is run with: stored samples, or random ones
-    memory.py, machine.py   peak memory; what the machine says of itself
-    care.py, tegrastats.py  power mode, clocks, temperatures, throttling: what a board's condition is, and what is dropped for it
-    clocks.py               `--set-clocks`: sets them, and puts them back
-    runtime.py              what a runtime must offer, and how one is loaded
-    runtime_onnxruntime.py  one runtime each
-    runtime_openvino.py     the same; openvino_layers.py: which of its kernels computes which layer
-    cuda.py                 CUDA's driver, by ctypes
-    tensorrt_*.py           TensorRT and TensorRT for RTX: _build, _cache (what is kept), _session (running, timing), _layers
-                            (the inspector), _runtime (all of it as a runtime)
-    agent.py                the long-lived process on a board behind SSH; agent_*.py are its parts
-    locks.py                where processes of one machine meet
+    worker.py    the conversation and the operations
+    runtime.py   what a runtime must offer
+    runtimes/    the runtimes, a folder each, and the list of them
+    timing.py    the ABBA timing loop
+    inputs.py    what a model is run with: stored samples, or random ones
+    memory.py    peak memory, and a bound for it
+    machine.py   what the machine says of itself
+    board/       power mode, clocks, temperatures, throttling; setting the clocks
+    agent/       the long-lived process on a board behind SSH
+    locks.py     where processes of one machine meet
 
 What it does not know: recipes, layers, profiles, or why it is asked.
 """

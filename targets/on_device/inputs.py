@@ -15,11 +15,11 @@ def require_batch(inputs: Sequence[Input], batch: int, shapes: dict[str, list[in
     """Refuses a batch size other than the one that the model fixes; an input in `shapes` is the caller's
     business.
     """
-    for item in inputs:
-        fixed = item.shape[0] if item.shape else None
-        if isinstance(fixed, int) and fixed != batch and item.name not in shapes:
+    for declared in inputs:
+        fixed = declared.shape[0] if declared.shape else None
+        if isinstance(fixed, int) and fixed != batch and declared.name not in shapes:
             raise RefusedError(
-                f"The model's input {item.name!r} has the fixed batch size {fixed}, not {batch}: "
+                f"The model's input {declared.name!r} has the fixed batch size {fixed}, not {batch}: "
                 f"ask for batch {fixed}, or export the model with a dynamic batch dimension.",
                 kind="input",
             )
@@ -30,18 +30,18 @@ def random_feeds(inputs: Sequence[Input], batch: int, shapes: dict[str, list[int
     `shapes`.
     """
     rng, feeds = np.random.default_rng(0), {}
-    for item in inputs:
-        shape = shapes.get(item.name) or ([batch, *item.shape[1:]] if item.shape else [])
+    for declared in inputs:
+        shape = shapes.get(declared.name) or ([batch, *declared.shape[1:]] if declared.shape else [])
         if not all(isinstance(size, int) for size in shape):
             example = ",".join(str(size) if isinstance(size, int) else "32" for size in shape)
             raise RefusedError(
-                f"The model's input {item.name!r} has the dynamic shape {list(item.shape)}: "
-                f"say its size with --shape {item.name}={example}",
+                f"The model's input {declared.name!r} has the dynamic shape {list(declared.shape)}: "
+                f"say its size with --shape {declared.name}={example}",
                 kind="input",
             )
-        dtype = np.dtype(item.dtype)
+        dtype = np.dtype(declared.dtype)
         values = rng.standard_normal(shape) if dtype.kind == "f" else rng.integers(0, 2, shape)
-        feeds[item.name] = np.ascontiguousarray(values, dtype=dtype)
+        feeds[declared.name] = np.ascontiguousarray(values, dtype=dtype)
     return feeds
 
 
@@ -52,8 +52,8 @@ def stored_arrays(path: str | None) -> list[Any] | None:
     if not path:
         return None
     if Path(path).is_dir():
-        found = sorted(Path(path).glob("*.npy"), key=lambda file: int(file.stem))
-        return [np.load(file, mmap_mode="r", allow_pickle=False) for file in found]
+        files = sorted(Path(path).glob("*.npy"), key=lambda file: int(file.stem))
+        return [np.load(file, mmap_mode="r", allow_pickle=False) for file in files]
     with np.load(path, allow_pickle=False) as archive:
         return [archive[key] for key in sorted(archive.files, key=int)]
 
@@ -64,13 +64,13 @@ def stored_shapes(path: str | None) -> list[tuple[int, ...]] | None:
         return None
     if Path(path).is_dir():
         return [array.shape for array in stored_arrays(path) or []]
-    found = {}
+    shapes = {}
     with zipfile.ZipFile(path) as archive:
         for name in archive.namelist():
             with archive.open(name) as file:
                 header = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}
-                found[int(Path(name).stem)] = header[np.lib.format.read_magic(file)[0]](file)[0]
-    return [found[key] for key in sorted(found)]
+                shapes[int(Path(name).stem)] = header[np.lib.format.read_magic(file)[0]](file)[0]
+    return [shapes[key] for key in sorted(shapes)]
 
 
 def feeds_of(
@@ -81,7 +81,7 @@ def feeds_of(
         return random_feeds(inputs, batch, shapes)
     if len(arrays) != len(inputs):
         raise ValueError(f"{len(inputs)} inputs, but {len(arrays)} arrays")
-    return {item.name: first_samples(array, batch) for item, array in zip(inputs, arrays)}
+    return {declared.name: first_samples(array, batch) for declared, array in zip(inputs, arrays)}
 
 
 def first_samples(array: Any, batch: int) -> Any:

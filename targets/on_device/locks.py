@@ -13,11 +13,8 @@ import tempfile
 from pathlib import Path
 
 VARIABLE = "AUTOCOMPRESS_LOCKS"  # names another folder, for everybody who shall meet there
-_FOLDERS = (
-    "/run/lock",
-    "/dev/shm",
-    "/tmp",
-)  # the last one at last: Slurm and systemd may give each process its own
+# /tmp comes last: Slurm and systemd may give each process its own.
+_FOLDERS = ("/run/lock", "/dev/shm", "/tmp")
 _EVERYBODYS = stat.S_ISVTX | stat.S_IWOTH
 
 
@@ -40,9 +37,8 @@ def opened(path: Path) -> int:
     """
     flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
     with contextlib.suppress(FileNotFoundError):
-        return os.open(
-            path, flags
-        )  # without O_CREAT: in a sticky folder Linux refuses it on another user's file
+        # without O_CREAT: in a sticky folder Linux refuses it on another user's file
+        return os.open(path, flags)
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".autocompress-") as made:
         os.fchmod(made.fileno(), 0o666)  # before others see it
         with contextlib.suppress(FileExistsError):  # another process was faster

@@ -9,7 +9,7 @@ import platform
 from pathlib import Path
 from typing import Any
 
-from .care import clocks_fixed, power_mode
+from .board.state import clocks_fixed, power_mode
 from .runtime import Request
 
 # CPU features that decide which kernels run, on x86 and on ARM.
@@ -48,8 +48,8 @@ def machine_facts(request: Request) -> dict[str, Any]:
 
 def machine_identity(root: str = "/") -> str | None:
     """The system's identity, and a board's serial number: boards whose cards were copied share the former."""
-    found = [_text(root + name) for name in ("etc/machine-id", "proc/device-tree/serial-number")]
-    return " ".join(part for part in found if part) or None
+    parts = [_text(root + name) for name in ("etc/machine-id", "proc/device-tree/serial-number")]
+    return " ".join(part for part in parts if part) or None
 
 
 def is_emulated() -> bool:
@@ -68,19 +68,19 @@ def is_emulated() -> bool:
         os._exit(0)
     os.close(writing)
     with os.fdopen(reading, "rb") as pipe:
-        seen = pipe.read().decode(errors="replace")
+        program = pipe.read().decode(errors="replace")
     os.waitpid(child, 0)
-    return "qemu" in Path(seen).name
+    return "qemu" in Path(program).name
 
 
 def cpu_info() -> dict[str, str]:
     """The first value of every key in /proc/cpuinfo; empty where there is none."""
-    found: dict[str, str] = {}
+    values: dict[str, str] = {}
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             key, _, value = line.partition(":")
-            found.setdefault(key.strip(), value.strip())
-    return found
+            values.setdefault(key.strip(), value.strip())
+    return values
 
 
 def _text(path: str) -> str | None:

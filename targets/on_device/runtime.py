@@ -1,25 +1,14 @@
-"""What a runtime must offer to be run and timed. Implementations: runtime_<name>.py, each the only one that
-imports its library.
+"""What a runtime must offer to be run and timed. Implementations: runtimes/<folder>/runtime.py, each the only
+one that imports its library; runtimes/listed.py loads them.
 """
 
 from __future__ import annotations
 
-import importlib
-import sys
 import time
 from typing import Any, Callable, Dict, NamedTuple, Protocol, Sequence, runtime_checkable
 
 Request = Dict[str, Any]
 Feeds = Dict[str, Any]
-
-JETPACK = "sudo apt install python3-libnvinfer python3-numpy"  # TensorRT on a Jetson
-PIP = {
-    "onnxruntime": "pip install onnxruntime numpy",
-    "openvino": "pip install openvino numpy",
-    "tensorrt": "pip install --extra-index-url https://pypi.nvidia.com tensorrt numpy",
-    "tensorrt-rtx": "pip install tensorrt-rtx numpy",
-}
-INSTALL = {**PIP, "tensorrt": f"{JETPACK} (JetPack), or {PIP['tensorrt']}"}
 
 
 class RefusedError(Exception):
@@ -34,8 +23,10 @@ def refused_option(library: str, name: str, value: str, reason: str) -> RefusedE
     """The error of a profile's runtime option that the library does not take; `reason` in the library's
     words.
     """
-    told = " ".join(reason.split()).rstrip(".")
-    message = f"{library} refuses the target's runtime option {name} = {value!r} ({told}): mend it, or remove it from runtime_options."
+    message = (
+        f"{library} refuses the target's runtime option {name} = {value!r} ({' '.join(reason.split()).rstrip('.')}): "
+        "mend it, or remove it from runtime_options."
+    )
     return RefusedError(message, kind="input")
 
 
@@ -77,8 +68,8 @@ class Session(Protocol):
 
 
 class Runtime(Protocol):
-    """A module runtime_<name>.py. `ERRORS` are the library's own exceptions: they become replies, everything
-    else is a bug.
+    """A module runtimes/<folder>/runtime.py. `ERRORS` are the library's own exceptions: they become replies,
+    everything else is a bug.
     """
 
     ERRORS: tuple[type[BaseException], ...]
@@ -100,8 +91,8 @@ class Runtime(Protocol):
         ...
 
     def optimized(self, request: Request) -> dict[str, Any]:
-        """What the runtime made of the model (`request["model"]`): for the precision by layer; see
-        targets/precision.py.
+        """What the runtime made of the model (`request["model"]`): the precision by node or layer, {"layers"};
+        or nothing, and the graph that it optimized is written to `request["output"]` (graph.py reads it).
         """
         ...
 
@@ -129,24 +120,8 @@ class DeviceRuntime(Runtime, Protocol):
         ...
 
 
-def load_runtime(name: str) -> Runtime:
-    """The runtime's module. RefusedError of the kind unavailable says what is missing."""
-    try:
-        module: Any = importlib.import_module(f".runtime_{name.replace('-', '_')}", __package__)
-    except ImportError as missing:
-        raise RefusedError(
-            f"The worker's Python {sys.executable} lacks a module ({missing}). Install it there: {INSTALL[name]}.",
-            kind="unavailable",
-        ) from missing
-    runtime: Runtime = module
-    return runtime
-
-
-PROFILE_WARM_UP, PROFILE_LEAST, PROFILE_MOST = (
-    5,
-    10,
-    500,
-)  # inferences under a profiler: ONNX Runtime's keeps a million events
+# Inferences under a profiler: ONNX Runtime's keeps a million events.
+PROFILE_WARM_UP, PROFILE_LEAST, PROFILE_MOST = 5, 10, 500
 
 
 def repeated(infer: Callable[[], Any], profile_s: float) -> int:
@@ -174,10 +149,10 @@ class HostTimed:
     def block(self, count: int) -> tuple[float, float, list[float]]:
         """See Bound."""
         call, now, stamps = self._call, time.perf_counter, [0.0] * count
-        start, own = now(), self._clock()
+        start, clock_start = now(), self._clock()
         for index in range(count):
             call()
             stamps[index] = now()
-        own = self._clock() - own
+        elapsed = self._clock() - clock_start
         single = [after - before for before, after in zip([start, *stamps], stamps)]
-        return own / count, (stamps[-1] - start) / count, single
+        return elapsed / count, (stamps[-1] - start) / count, single

@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,17 +17,39 @@ INFERENCES_KEPT = 200  # single inference times that are kept of each pair, for 
 SETTLED = 0.02  # relative difference of block medians below which warm-up is over
 
 
-def finished(ratios: list[float], timing: dict[str, Any], critical: list[float], elapsed: float) -> bool:
+class Timing(NamedTuple):
+    """How long to measure: see profiles.measurement.TimingConfig. `critical` are the critical values of Student's
+    t for 2 pairs, 3 pairs and so on.
+    """
+
+    pairs_min: int
+    pairs_max: int
+    pair_s: float
+    block_s: float
+    warmup_s: float
+    half_width: float
+    max_s: float
+    engine_builds: int
+    critical: list[float]
+
+    @classmethod
+    def of(cls, request: Request) -> Timing:
+        """What a request asks for."""
+        asked = {key: value for key, value in request["timing"].items() if key in cls._fields}
+        return cls(**{"engine_builds": 1, **asked, "critical": request["critical"]})
+
+
+def finished(ratios: list[float], timing: Timing, elapsed: float) -> bool:
     """The stop rule: interval narrow enough, enough pairs, or time over (but never fewer than two pairs)."""
     count = len(ratios)
     if count < 2:
         return False
-    if count >= timing["pairs_max"] or elapsed >= timing["max_s"]:
+    if count >= timing.pairs_max or elapsed >= timing.max_s:
         return True
-    if count < timing["pairs_min"]:
+    if count < timing.pairs_min:
         return False
-    spread = critical[count - 2] * statistics.stdev(ratios) / math.sqrt(count)
-    return bool(spread / statistics.fmean(ratios) <= timing["half_width"])
+    spread = timing.critical[count - 2] * statistics.stdev(ratios) / math.sqrt(count)
+    return bool(spread / statistics.fmean(ratios) <= timing.half_width)
 
 
 def measure_pair(runtime: Runtime, request: Request, feeds: list[Feeds], *, number: int) -> dict[str, Any]:
@@ -36,21 +58,21 @@ def measure_pair(runtime: Runtime, request: Request, feeds: list[Feeds], *, numb
 
     Where a model is built several times, pairs take the builds in turn.
     """
-    timing, models = request["timing"], (request["baseline"], request["model"])
-    request = {**request, "engine_build": number % timing.get("engine_builds", 1)}
+    timing, models = Timing.of(request), (request["baseline"], request["model"])
+    request = {**request, "engine_build": number % timing.engine_builds}
     order = (0, 1) if number % 2 == 0 else (1, 0)
     opened = {side: Subject(runtime, models[side], request, feeds[side]) for side in order}
     subjects = [opened[0], opened[1]]
     started = time.perf_counter()
     warm_up(subjects, timing, full=number == 0)
-    block_s = sum(max(timing["block_s"], subject.inference_s) for subject in subjects) / 2
+    block_s = sum(max(timing.block_s, subject.inference_s) for subject in subjects) / 2
     names = ("baseline_s", "candidate_s", "baseline_wall_s", "candidate_wall_s")
     times: dict[str, list[float]] = {name: [] for name in names}
     single: list[float] = []
-    for _ in range(max(1, round(timing["pair_s"] / (4 * block_s)))):
+    for _ in range(max(1, round(timing.pair_s / (4 * block_s)))):
         for side in [*order, *reversed(order)]:
-            own, wall, stamps = subjects[side].block()
-            times[names[side]].append(own)
+            timer, wall, stamps = subjects[side].block()
+            times[names[side]].append(timer)
             times[names[side + 2]].append(wall)
             if side == 1:
                 single.extend(stamps)
@@ -86,10 +108,10 @@ class Subject:
             spent += self.bound.once()
 
 
-def warm_up(subjects: list[Subject], timing: dict[str, Any], *, full: bool) -> None:
+def warm_up(subjects: list[Subject], timing: Timing, *, full: bool) -> None:
     """Runs both sides in turn; `full`: for `warmup_s` each and until the block medians of both settle."""
     histories: list[list[float]] = [[], []]
-    spent, least = [0.0, 0.0], timing["warmup_s"] if full else 0.0
+    spent, least = [0.0, 0.0], timing.warmup_s if full else 0.0
     while True:
         for side, subject in enumerate(subjects):
             start = time.perf_counter()
@@ -98,7 +120,7 @@ def warm_up(subjects: list[Subject], timing: dict[str, Any], *, full: bool) -> N
             subject.inference_s = statistics.median(histories[side][-3:])
         if min(spent) >= least and (not full or all(map(settled, histories))):
             return
-        if min(spent) >= 5 * max(least, timing["block_s"]):
+        if min(spent) >= 5 * max(least, timing.block_s):
             return
 
 

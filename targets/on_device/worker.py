@@ -7,7 +7,8 @@ libraries print goes to standard error. A reply is {"id", "ok": true, "result"} 
 
 Operations: probe (the environment), run (outputs of a model), optimized (what the runtime really executes),
 measure (a candidate beside its baseline: the protocol is described in docs/measuring.md), profile (seconds
-per kernel), condition (temperatures, clocks, throttling: care.py), set_clocks and restore_clocks (clocks.py).
+per kernel), condition (temperatures, clocks, throttling: board/state.py), set_clocks and restore_clocks
+(board/clocks.py).
 """
 
 from __future__ import annotations
@@ -26,17 +27,18 @@ from typing import Any
 # BLAS pools of numpy would only cost start-up time and address space here.
 os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", ORT_DISABLE_TELEMETRY="1")
 
-from .care import Watch, condition
-from .clocks import restore_clocks, restore_left_behind, set_clocks
+from .board.clocks import condition, restore_clocks, restore_left_behind, set_clocks
+from .board.throttling import Watch
 from .machine import is_emulated, machine_facts
 from .memory import limit_memory, peak_memory
-from .runtime import INSTALL, DeviceRuntime, Feeds, RefusedError, Request, Runtime, load_runtime
+from .runtime import DeviceRuntime, Feeds, RefusedError, Request, Runtime
+from .runtimes.listed import lacking, load_runtime
 
 try:
     import numpy as np
 
     from .inputs import feeds_of, require_batch, stored_arrays
-    from .timing import finished, measure_pair
+    from .timing import Timing, finished, measure_pair
 except ImportError as missing:
     MISSING: str | None = str(missing)
 else:
@@ -47,8 +49,8 @@ else:
 
 def probe(runtime: Runtime, request: Request) -> dict[str, Any]:
     """The environment, in the fields of profiles.environment.Environment."""
-    own = {"runtime": request["runtime"], "runtime_version": runtime.version()}
-    return {**machine_facts(request), **own, **runtime.facts(request)}
+    library = {"runtime": request["runtime"], "runtime_version": runtime.version()}
+    return {**machine_facts(request), **library, **runtime.facts(request)}
 
 
 def run(runtime: Runtime, request: Request) -> dict[str, Any]:
@@ -94,24 +96,25 @@ def measure(runtime: Runtime, request: Request) -> dict[str, Any]:
     Pairs during which the device throttled are repeated while there is time. RefusedError of the kind noisy
     if that leaves fewer than two.
     """
-    timing, device = request["timing"], runtime if isinstance(runtime, DeviceRuntime) else None
+    timing, device = Timing.of(request), runtime if isinstance(runtime, DeviceRuntime) else None
     if device is not None:
         device.prepare(request)
     started = time.perf_counter()
     feeds = input_feeds(runtime, request)
-    memory = (
-        peak_memory(runtime, request, feeds[1]) if device is None else device.peak_memory(request, feeds[1])
-    )
+    if device is None:
+        memory = peak_memory(runtime, request, feeds[1])
+    else:
+        memory = device.peak_memory(request, feeds[1])
     pairs: list[dict[str, Any]] = []
     ratios: list[float] = []
     watch = Watch(request.get("root", "/"))
     gc.collect()
     gc.disable()
     try:
-        while not finished(ratios, timing, request["critical"], time.perf_counter() - started):
+        while not finished(ratios, timing, time.perf_counter() - started):
             pair = measure_pair(runtime, request, feeds, number=len(pairs))
             if watch.throttled():
-                watch.rest(timing["max_s"] - (time.perf_counter() - started), kept=len(pairs))
+                watch.rest(timing.max_s - (time.perf_counter() - started), pairs=len(pairs))
                 continue
             pairs.append(pair)
             times = zip(pair["baseline_s"], pair["candidate_s"])
@@ -149,7 +152,7 @@ OPERATIONS = {
     **{"probe": probe, "run": run, "optimized": optimized, "measure": measure, "profile": profile},
     **{"set_clocks": set_clocks, "restore_clocks": restore_clocks, "condition": condition},
 }
-# the first line of a worker that is asked to announce itself (`announce` in its configuration)
+# The first line of a worker that is asked to announce itself (`announce` in its configuration).
 READY = '{"ready": true}'
 SHORT = ("bad_alloc", "Failed to allocate", "bad allocation", "out of memory", "OutOfMemory")
 
@@ -159,8 +162,7 @@ def answer(request: Request) -> dict[str, Any]:
     errors: Any = ()
     try:
         if MISSING:
-            lacking = f"The worker's Python {sys.executable} lacks a module ({MISSING}). Install it there: "
-            raise RefusedError(lacking + INSTALL[request["runtime"]] + ".", kind="unavailable")
+            raise lacking(request["runtime"], MISSING)
         runtime = load_runtime(request["runtime"])
         errors = runtime.ERRORS
         return {"ok": True, "result": OPERATIONS[request["op"]](runtime, request)}
@@ -189,9 +191,8 @@ def main() -> None:
         os.sched_setaffinity(0, config["cores"])
     restore_left_behind(config)
     with contextlib.suppress(RefusedError, KeyError):
-        load_runtime(
-            config["runtime"]
-        )  # before the first request, and outside of the memory that models may add
+        # before the first request, and outside of the memory that models may add
+        load_runtime(config["runtime"])
     if config.get("memory_limit_bytes"):
         limit_memory(config["memory_limit_bytes"])
     requests: queue.SimpleQueue[str] = queue.SimpleQueue()

@@ -9,7 +9,7 @@ from autocompress.compress import Compressor, Network, Recipe, Recovery, check_o
 from autocompress.compress.onnx_file.check import relative_error
 from autocompress.compress.options import CompressorOptions, FileFormat
 from autocompress.errors import StageError
-from autocompress.targets.precision import executed_precision
+from autocompress.targets.on_device.runtimes.onnxruntime_cpu.graph import executed_precision
 from autocompress.tests.compress.tasks import tiny_task
 from autocompress.tests.models import TINY_MODELS
 from onnx import numpy_helper

@@ -32,9 +32,9 @@ def name(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def runtime(name: str, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The module runtime_<name>, imported as it is on a device."""
+    """The runtime's module, imported as it is on a device."""
     monkeypatch.syspath_prepend(str(Path(WORKER).parent))
-    return importlib.import_module("on_device.runtime").load_runtime(name)
+    return importlib.import_module("on_device.runtimes.listed").load_runtime(name)
 
 
 @pytest.fixture
@@ -179,8 +179,9 @@ def test_a_module_that_is_missing_is_named_with_what_installs_it(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(str(Path(WORKER).parent))
-    seam = importlib.import_module("on_device.runtime")
-    monkeypatch.delitem(sys.modules, f"on_device.runtime_{name}", raising=False)
+    seam = importlib.import_module("on_device.runtimes.listed")
+    module = f"on_device.runtimes.{seam.folder_of(name)}.runtime"
+    monkeypatch.delitem(sys.modules, module, raising=False)
     monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(seam.RefusedError, match=f"pip install {name} numpy") as refused:
         seam.load_runtime(name)

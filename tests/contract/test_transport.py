@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 from autocompress.errors import FailureKind, StageError, TargetUnavailable
-from autocompress.targets.ssh import SshTransport
-from autocompress.targets.ssh_board import Board
+from autocompress.targets.ssh.board import Board
+from autocompress.targets.ssh.transport import SshTransport
 from autocompress.targets.transport import WORKER, LocalTransport, Transport
 from autocompress.tests.sshd import Sshd
 from autocompress.tests.targets.workers import changed_worker
@@ -140,7 +140,10 @@ def test_want_of_memory_is_told_apart_from_a_crash(open_transport: Open, tmp_pat
 
 def test_a_missing_runtime_makes_the_target_unavailable(open_transport: Open, tmp_path: Path) -> None:
     changed = changed_worker(
-        tmp_path, "runtime_onnxruntime.py", "import onnxruntime as ort", "import onnxruntime_not as ort"
+        tmp_path,
+        "runtimes/onnxruntime_cpu/runtime.py",
+        "import onnxruntime as ort",
+        "import onnxruntime_not as ort",
     )
     with open_transport(changed) as worker, pytest.raises(TargetUnavailable, match="pip install"):
         worker.send(PROBE, timeout_s=60)

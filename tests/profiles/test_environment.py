@@ -4,8 +4,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from autocompress.errors import InputError
-from autocompress.profiles.environment import Environment, require_same_environment
+from autocompress.profiles.environment import Environment
 from autocompress.tests.profiles.records import ENVIRONMENT
 
 
@@ -29,10 +28,6 @@ def test_an_unknown_key_is_refused() -> None:
         Environment.from_json({**ENVIRONMENT.to_json(), "gpu": "none"})
 
 
-def test_mixing_environments_is_refused_by_what_differs() -> None:
-    with pytest.raises(InputError, match="threads: 1 and 2"):
-        require_same_environment((ENVIRONMENT, replace(ENVIRONMENT, threads=2)))
-
-
-def test_equal_environments_agree() -> None:
-    assert require_same_environment((ENVIRONMENT, replace(ENVIRONMENT, load_1m=3.0))) is ENVIRONMENT
+def test_environments_differ_by_what_decides_a_latency() -> None:
+    other = replace(ENVIRONMENT, threads=2, load_1m=3.0)
+    assert ENVIRONMENT.differences(other) == {"threads": (1, 2)}

@@ -5,7 +5,6 @@ from dataclasses import FrozenInstanceError, replace
 
 import numpy as np
 import pytest
-from autocompress.errors import InputError
 from autocompress.profiles.measurement import (
     FINALIST_TIMING,
     SEARCH_TIMING,
@@ -13,9 +12,8 @@ from autocompress.profiles.measurement import (
     PairBlocks,
     PredictedLatency,
     TimingConfig,
-    overlaps,
 )
-from autocompress.tests.profiles.records import ENVIRONMENT, measurement, pair
+from autocompress.tests.profiles.records import measurement, pair
 from scipy import stats
 
 
@@ -93,19 +91,6 @@ def test_one_pair_is_no_measurement() -> None:
 def test_impossible_block_times_are_refused(value: float) -> None:
     with pytest.raises(ValueError, match="positive and finite"):
         pair(value)
-
-
-def test_points_are_indistinguishable_exactly_when_their_intervals_overlap() -> None:
-    low, middle, high = measurement(0.50, 0.51), measurement(0.51, 0.52), measurement(0.70, 0.7001)
-    assert overlaps(low, middle) and overlaps(middle, low)
-    assert not overlaps(low, measurement(0.9, 0.9001))
-    assert not overlaps(measurement(0.5, 0.5), high)
-
-
-def test_measurements_of_different_environments_refuse_to_be_compared() -> None:
-    elsewhere = measurement(0.5, 0.5, environment=replace(ENVIRONMENT, runtime_version="1.23.0"))
-    with pytest.raises(InputError, match=r"runtime_version.*1\.31\.1.*1\.23\.0"):
-        overlaps(measurement(0.5, 0.5), elsewhere)
 
 
 def test_a_predicted_latency_is_marked_and_is_no_measurement() -> None:

@@ -28,7 +28,7 @@ from autocompress.search.evaluation.several import FoundTarget
 from autocompress.search.prepare import make_compressor, open_search, prepare
 from autocompress.search.request import SearchRequest
 from autocompress.search.session.progress import QuietProgress
-from autocompress.targets.ssh_board import Board as RealBoard
+from autocompress.targets.ssh.board import Board as RealBoard
 from autocompress.targets.target import Target
 from autocompress.tests import sshd
 from autocompress.tests.search.boards import Board, target_on

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from autocompress.cli.app import app
 from autocompress.profiles import TimingConfig
-from autocompress.targets.ssh_connection import Connection
+from autocompress.targets.ssh.connection import Connection
 from autocompress.tests.sshd import Sshd
 from typer.testing import CliRunner
 

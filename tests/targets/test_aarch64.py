@@ -47,7 +47,7 @@ def test_the_environment_says_that_it_is_emulated(target: Target, session: Targe
     environment = target.probe()
     assert environment.emulated
     assert "aarch64" in environment.os and "asimddp" in environment.flags
-    assert target.board is not None and target.board.hello["machine"] == "aarch64"
+    assert target.board is not None and target.board.hello.machine == "aarch64"
 
 
 def test_an_aarch64_target_answers_what_this_machine_answers(session: TargetSession, tmp_path: Path) -> None:

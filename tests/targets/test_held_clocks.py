@@ -13,11 +13,12 @@ import pytest
 from autocompress.errors import TargetUnavailable
 from autocompress.profiles import Profile, load_profile, parse_target
 from autocompress.search.evaluation.targets import FoundTarget
-from autocompress.targets import ssh, target
-from autocompress.targets.condition import condition_findings, power_mode_note
+from autocompress.targets import target
 from autocompress.targets.doctor import doctor
+from autocompress.targets.doctor.condition import condition_findings, power_mode_note
 from autocompress.targets.held_clocks import ClocksOfTargets, HeldClocks
-from autocompress.targets.on_device import care
+from autocompress.targets.on_device.board import state as care
+from autocompress.targets.ssh import transport
 from autocompress.targets.target import Target
 from autocompress.targets.transport import LocalTransport
 from autocompress.tests import sshd
@@ -149,7 +150,7 @@ def test_over_ssh_the_clocks_come_back_when_the_connection_drops(
     remote: tuple[sshd.Sshd, Jetson], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server, jetson = remote
-    real = ssh.SshTransport
+    real = transport.SshTransport
     monkeypatch.setattr(
         target, "SshTransport", lambda board, config: real(board, {**config, "root": str(jetson.tree)})
     )
@@ -180,12 +181,13 @@ def test_doctor_tells_power_mode_clocks_temperature_and_throttling(jetson: Jetso
 
 
 def test_doctor_tells_the_sudoers_line_where_rights_are_missing(tmp_path: Path) -> None:
-    told = {
-        "state": {**care.state(str(Jetson(tmp_path).tree)), "active": ["cpu-throttle-alert"]},
-        "power_modes": {"1": "25W"},
-        "rights": {"may_set": False, "remedy": "To allow it: echo …"},
-    }
-    findings = {finding.name: finding for finding in condition_findings(on_board("25W"), told)}
+    condition = care.Condition(
+        state=care.read_state(str(Jetson(tmp_path).tree))._replace(active=["cpu-throttle-alert"]),
+        power_modes={"1": "25W"},
+        may_set=False,
+        remedy="To allow it: echo …",
+    )
+    findings = {finding.name: finding for finding in condition_findings(on_board("25W"), condition)}
     assert findings["power mode"].ok
     assert not findings["clocks"].ok and findings["clocks"].remedy == "To allow it: echo …"
     assert not findings["throttling"].ok and findings["throttling"].detail.startswith(
@@ -194,8 +196,8 @@ def test_doctor_tells_the_sudoers_line_where_rights_are_missing(tmp_path: Path) 
 
 
 def test_a_machine_without_power_modes_has_no_such_findings(tmp_path: Path) -> None:
-    told = {"state": care.state(str(tmp_path)), "power_modes": {}, "rights": {}}
-    assert list(condition_findings(on_board("MAXN"), told)) == []
+    condition = care.Condition(care.read_state(str(tmp_path)), power_modes={}, may_set=False, remedy="")
+    assert list(condition_findings(on_board("MAXN"), condition)) == []
 
 
 def test_another_power_mode_than_the_profiles_is_noted(jetson: Jetson) -> None:

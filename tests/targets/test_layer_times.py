@@ -9,6 +9,7 @@ import onnx
 import pytest
 from autocompress.profiles import load_profile
 from autocompress.targets.layer_times import layer_times
+from autocompress.targets.on_device.runtimes.onnxruntime_cpu.graph import seconds_by_node
 from autocompress.targets.target import Target
 from autocompress.tests.targets import models
 from onnx import helper
@@ -68,5 +69,5 @@ def test_kernels_are_recognized_by_the_names_that_the_runtime_makes() -> None:
         **{"_1_nchwc": 1.0, "conv_token_7": 2.0, "fused conv": 4.0, "fc/MatMulAddFusion": 8.0, "fc_2": 16.0},
         **{"conv1": 32.0, "_2_nchwc": 64.0, "ReorderOutput": 128.0},
     }
-    times = layer_times(kernels, model, ["conv", "fc", "fc_2", "gone"])
+    times = layer_times(seconds_by_node(kernels, model), ["conv", "fc", "fc_2", "gone"])
     assert times.layers == {"conv": 7.0, "fc": 8.0, "fc_2": 16.0} and times.other_s == 224.0

@@ -11,9 +11,10 @@ import pytest
 from autocompress.errors import InputError, ProfileError, StageError, TargetUnavailable
 from autocompress.files import digest_of_file
 from autocompress.profiles import load_profile
-from autocompress.targets.doctor import _circumstances, doctor
+from autocompress.targets.doctor import doctor
 from autocompress.targets.on_device.locks import VARIABLE
 from autocompress.targets.protocol import measure_model, parse_shape
+from autocompress.targets.runtimes import doctor_of
 from autocompress.targets.store import MeasurementStore
 from autocompress.targets.target import Target, default_cores
 from autocompress.targets.transport import LocalTransport
@@ -200,11 +201,11 @@ def test_the_doctor_says_how_to_mend_a_target_that_cannot_start() -> None:
 def test_the_doctor_says_what_the_cpu_lacks_for_the_target(
     name: str, flags: list[str], told: dict[str, str]
 ) -> None:
-    machine = replace(ENVIRONMENT, flags=tuple(flags))
+    profile, machine = load_profile(name), replace(ENVIRONMENT, flags=tuple(flags))
     kernels = {
-        item.name: item.remedy
-        for item in _circumstances(load_profile(name), machine)
-        if item.name.endswith("kernels")
+        finding.name: finding.remedy
+        for finding in doctor_of(profile.runtime).findings(profile, machine)
+        if finding.name.endswith("kernels")
     }
     assert {"int8 kernels"} <= set(kernels)
     assert all(

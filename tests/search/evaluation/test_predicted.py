@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 from autocompress.compress.recipe import Recipe
-from autocompress.deploy.bundle import RUNNERS, manifest, run_script
+from autocompress.deploy.bundle import manifest, run_script
 from autocompress.errors import TargetUnavailable
 from autocompress.profiles import PredictedLatency, parse_target
 from autocompress.profiles.latency_table import Coefficient, LatencyTable
 from autocompress.profiles.profile import Datasheet
+from autocompress.profiles.runtimes import runtime_folders
 from autocompress.results import joint_table, table
 from autocompress.results.limits import Limits
 from autocompress.results.pick import NothingMeets, limits_text, nearest_misses, pick
@@ -273,7 +274,7 @@ def test_the_manifest_of_a_bundle_says_that_its_latency_is_predicted(tmp_path):
 
 
 def test_the_script_of_a_bundle_does_not_say_that_anything_was_measured():
-    for runtime in RUNNERS:
+    for runtime in runtime_folders():
         for packed in (True, False):
             assert "measured" not in run_script(runtime, packed=packed)
 
