@@ -65,6 +65,9 @@ def test_wheel_holds_data_files_and_no_tests(wheel):
         "profiles/devices/cpu.toml",
         "results/report/template.html",
         "results/why/limits.py",
+        "targets/on_device/runtimes/listed.json",
+        "targets/on_device/runtimes/tensorrt_rtx_gpu/runtime.py",
+        "targets/on_device/runtimes/tensorrt_rtx_gpu/facts.json",
         "py.typed",
     } <= names
     assert [name for name in names if name.endswith("licenses/LICENSE")]
