@@ -10,8 +10,8 @@ Flow
 
 Reading order
     bundle.py           write_bundle: model, manifest.json, run.py, checksums; wholly or not at all
+                        (the parts of run.py that depend on the runtime: bundle.py in its folder, see targets/runtimes.py)
     packed.py           model.packed: the ONNX file entropy-coded, restored bit for bit
-    bundle_tensorrt.py  what a bundle for TensorRT has beside its model
     read_bundle.py      a bundle read strictly: checksums, manifest, model
     verify.py           the points of a run on one target, then and now; what counts as regressed
     unfinished.py       what an interrupted `verify RUN` has measured

@@ -102,8 +102,8 @@ def write_bundle(point: PointOn, artifact: Path, out: Path, *, packed: bool = Fa
             (folder / "SHA256SUMS").write_text(_checksums(folder), encoding="utf-8")
     except OSError as error:
         raise InputError(
-            f"The bundle cannot be written to {out} ({error.strerror or error}): free space, or choose another "
-            "--out."
+            f"The bundle cannot be written to {out} ({error.strerror or error}): free space, or choose "
+            "another --out."
         ) from error
     return out / name
 

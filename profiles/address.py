@@ -76,7 +76,8 @@ def _host_and_port(text: str, place: str) -> tuple[str, int | None]:
         host, closed, rest = place[1:].partition("]")
         if not closed or not _is_ipv6(host):
             raise InputError(
-                f"The target {text!r} has no IPv6 address in its brackets: write it like jetson@user@[fe80::1]:22."
+                f"The target {text!r} has no IPv6 address in its brackets: write it like "
+                "jetson@user@[fe80::1]:22."
             )
     else:
         if place.count(":") > 1:

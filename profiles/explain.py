@@ -13,11 +13,13 @@ _LAYERS = {"Conv": "convolutions", "Gemm": "linear layers", "MatMul": "matrix pr
 _TIMERS = {
     "thread-cpu": "CPU time of its one thread, which other load hardly disturbs",
     "wall": "wall-clock time: several threads have no other, so nothing else may run meanwhile",
-    "cuda-events": "GPU time between CUDA events; the time that the host takes to start an inference is kept apart",
+    "cuda-events": "GPU time between CUDA events; the time that the host takes to start an inference is kept "
+    "apart",
 }
 _CONVENTIONS = {
     "uint8-asymmetric": "uint8 activations with a zero point, int8 weights by channel, int32 biases",
-    "int8-symmetric": "int8 activations without a zero point, int8 weights by channel, float32 biases: TensorRT refuses others",
+    "int8-symmetric": "int8 activations without a zero point, int8 weights by channel, float32 biases: "
+    "TensorRT refuses others",
 }
 _FLOAT_WEIGHTS = "; int8 weights are stored in float32, in four times the bytes, for TensorRT 8"
 _DOT_PRODUCTS = (
@@ -60,7 +62,8 @@ def _facts(profile: Profile, address: TargetAddress) -> Iterator[tuple[str, str]
     if profile.block4:
         yield (
             "block4",
-            "linear layers with float32 activations and 4-bit weights, a scale for every 32: small, seldom faster",
+            "linear layers with float32 activations and 4-bit weights, a scale for every 32: small, seldom "
+            "faster",
         )
     yield (
         "Q/DQ convention",
@@ -127,7 +130,8 @@ def _datasheet(sheet: Datasheet) -> str:
     peaks = [f"{flops / 1e12:.3g} in {precision}" for precision, flops in sheet.peak_flops.items()]
     size = "" if sheet.memory_bytes is None else f"{sheet.memory_bytes / 1024**3:.4g} GB of "
     return (
-        f"at most {_listed(peaks)} (10^12 operations a second, dense), {size}memory at {sheet.memory_bytes_per_s / 1e9:.4g} GB/s, "
+        f"at most {_listed(peaks)} (10^12 operations a second, dense), {size}memory at "
+        f"{sheet.memory_bytes_per_s / 1e9:.4g} GB/s, "
         f"{format_latency(sheet.overhead_s)} to start a kernel"
     )
 
@@ -135,7 +139,10 @@ def _datasheet(sheet: Datasheet) -> str:
 def _latency(profile: Profile) -> str:
     if profile.datasheet is None:
         return "always measured; predicted only from a table that `targets calibrate` made"
-    return "measured; without the device --allow-predicted takes a calibrated table, else these figures, and marks it with ~"
+    return (
+        "measured; without the device --allow-predicted takes a calibrated table, else these figures, "
+        "and marks it with ~"
+    )
 
 
 def _listed(items: Sequence[str]) -> str:

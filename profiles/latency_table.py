@@ -73,6 +73,14 @@ class _Structure:
     observations: list[Observation] = field(default_factory=list)
     coefficients: dict[str, Coefficient] = field(default_factory=dict)
 
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "_Structure":
+        """What `asdict` made a JSON value of."""
+        return cls(
+            observations=[Observation(**fields) for fields in value["observations"]],
+            coefficients={name: Coefficient(**fields) for name, fields in value["coefficients"].items()},
+        )
+
 
 class LatencyTable:
     """The table of one device. `path` None keeps it in memory only.
@@ -81,7 +89,7 @@ class LatencyTable:
     nobody said.
     """
 
-    def __init__(self, path: Path | None = None, *, device: Mapping[str, Any] | None = None):
+    def __init__(self, path: Path | None = None, *, device: Mapping[str, object] | None = None):
         self.path = path
         self.device: Mapping[str, Any] = device or {}
         self.note = ""
@@ -96,23 +104,22 @@ class LatencyTable:
     @classmethod
     def of_profile(cls, folder: Path, *, profile_fingerprint: str) -> "list[LatencyTable]":
         """The tables of all devices that were measured with this profile; what cannot be read is left out."""
-        found = []
+        tables = []
         for path in sorted(folder.glob("*.json")):
             try:
                 device = json.loads(path.read_text(encoding="utf-8"))["device"]
-                known = device["profile"] == profile_fingerprint
+                if device["profile"] == profile_fingerprint:
+                    tables.append(cls(path, device=device))
             except (OSError, ValueError, TypeError, KeyError):
                 continue
-            if known:
-                found.append(cls(path, device=device))
-        return found
+        return tables
 
     def copy(self) -> "LatencyTable":
         """The same in memory only: what is added to it is never taken for a measurement of the device."""
         other = LatencyTable(device=self.device)
         other._structures = {
-            name: _Structure(observations=list(found.observations), coefficients=dict(found.coefficients))
-            for name, found in self._structures.items()
+            name: _Structure(observations=list(model.observations), coefficients=dict(model.coefficients))
+            for name, model in self._structures.items()
         }
         return other
 
@@ -124,10 +131,9 @@ class LatencyTable:
         """What another structure has told about the device: the one with most observations, the given one
         aside.
         """
-        others = [
-            found for name, found in self._structures.items() if name != structure and found.coefficients
-        ]
-        return max(others, key=lambda found: len(found.observations)).coefficients if others else None
+        models = [model for name, model in self._structures.items() if name != structure]
+        fitted = [model for model in models if model.coefficients]
+        return max(fitted, key=lambda model: len(model.observations)).coefficients if fitted else None
 
     def observe(
         self,
@@ -139,49 +145,48 @@ class LatencyTable:
         reference_s: float | None = None,
     ) -> Observation:
         """Notes a measurement taken now, in the file, too."""
-        seen = Observation(
+        observation = Observation(
             candidate=candidate, ratio=ratio, half_width=half_width, at=time.time(), reference_s=reference_s
         )
-        self._structures.setdefault(structure, _Structure()).observations.append(seen)
+        self._structures.setdefault(structure, _Structure()).observations.append(observation)
         self._save()
-        return seen
+        return observation
 
     def tell(self, structure: str, coefficients: Mapping[str, Coefficient]) -> None:
         """Notes what the observations of a structure say about the device."""
         self._structures.setdefault(structure, _Structure()).coefficients = dict(coefficients)
-        self._save(told=structure)
+        self._save(fitted=structure)
 
     def describe(self) -> str:
         """How much it holds and where: `41 measurements of 2 models in /home/…/latency/ab12….json`."""
-        count, models = (
-            sum(len(found.observations) for found in self._structures.values()),
-            len(self._structures),
-        )
+        count = sum(len(model.observations) for model in self._structures.values())
+        models = len(self._structures)
         where = f"in {self.path}" if self.path else "in memory only"
         return f"{count} measurement{'s' * (count != 1)} of {models} model{'s' * (models != 1)} {where}"
 
-    def _save(self, told: str = "") -> None:
-        """Merges with what the file holds by now, and writes. Of the coefficients only those of `told` are
-        newer here.
+    def _save(self, fitted: str = "") -> None:
+        """Merges with what the file holds by now, and writes. Of the coefficients only those of the structure
+        `fitted` are newer here.
         """
         if self.path is None:
             return
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with _locked(self.path.with_suffix(".lock")):
-                for name, found in self._read().items():
-                    self._merge(name, found, keep_own=name == told)
+                for name, stored in self._read().items():
+                    self._merge(name, stored, keep_coefficients=name == fitted)
                 self._write(self.path)
         except OSError as error:  # a full disk, a read-only folder: the table is for this process only
             self.note = f"The latency table cannot be kept in {self.path}: {error}."
             self.path = None
 
-    def _merge(self, name: str, found: _Structure, *, keep_own: bool) -> None:
-        own = self._structures.setdefault(name, _Structure())
-        known = {canonical_json(asdict(item)): item for item in [*found.observations, *own.observations]}
-        own.observations = sorted(known.values(), key=lambda item: item.at)
-        if found.coefficients and not keep_own:
-            own.coefficients = found.coefficients
+    def _merge(self, name: str, stored: _Structure, *, keep_coefficients: bool) -> None:
+        model = self._structures.setdefault(name, _Structure())
+        both = [*stored.observations, *model.observations]
+        distinct = {canonical_json(asdict(observation)): observation for observation in both}
+        model.observations = sorted(distinct.values(), key=lambda observation: observation.at)
+        if stored.coefficients and not keep_coefficients:
+            model.coefficients = stored.coefficients
 
     def _read(self) -> dict[str, _Structure]:
         """What the file holds; nothing, and a note, when it is damaged or of another version."""
@@ -191,35 +196,24 @@ class LatencyTable:
             content = json.loads(self.path.read_text(encoding="utf-8"))
             if content["schema_version"] != SCHEMA_VERSION:
                 raise ValueError(f"schema version {content['schema_version']}")
-            return {name: _structure(value) for name, value in content["structures"].items()}
+            return {name: _Structure.from_json(value) for name, value in content["structures"].items()}
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             self.note = f"The latency table {self.path} cannot be read ({error}): it is started again."
             return {}
 
     def _write(self, path: Path) -> None:
-        for found in self._structures.values():
-            del found.observations[:-MOST_OBSERVATIONS]
-        structures = {
-            name: {
-                "observations": [asdict(item) for item in found.observations],
-                "coefficients": {key: asdict(value) for key, value in found.coefficients.items()},
-            }
-            for name, found in self._structures.items()
-        }
+        for model in self._structures.values():
+            del model.observations[:-MOST_OBSERVATIONS]
+        structures = {name: asdict(model) for name, model in self._structures.items()}
         content = {"schema_version": SCHEMA_VERSION, "device": dict(self.device), "structures": structures}
         write_text(path, json.dumps(content, allow_nan=False))
 
 
-def _structure(value: Mapping[str, Any]) -> _Structure:
-    return _Structure(
-        observations=[Observation(**item) for item in value["observations"]],
-        coefficients={name: Coefficient(**item) for name, item in value["coefficients"].items()},
-    )
-
-
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Holds the lock file; without file locks (Windows) two processes may lose each other's last measurement."""
+    """Holds the lock file; without file locks (Windows) two processes may lose each other's last
+    measurement.
+    """
     try:
         import fcntl
     except ImportError:  # pragma: no cover - Windows

@@ -85,10 +85,8 @@ class PairBlocks:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "PairBlocks":
         """The pair that the worker, or `Measurement.to_json`, described."""
-        fields: dict[str, Any] = {
-            key: tuple(item) if isinstance(item, list) else item for key, item in value.items()
-        }
-        return cls(**fields)
+        times = {key: tuple(blocks) for key, blocks in value.items() if isinstance(blocks, list)}
+        return cls(**{**value, **times})
 
     @property
     def ratio(self) -> float:
@@ -193,13 +191,11 @@ class Measurement:
         """Linear interpolation between the sorted inference times (block means where no single times were
         kept).
         """
-        seen = sorted(
-            value for pair in self.pairs for value in (pair.inference_wall_s or pair.candidate_wall_s)
-        )
-        position = share * (len(seen) - 1)
+        times = sorted(s for pair in self.pairs for s in (pair.inference_wall_s or pair.candidate_wall_s))
+        position = share * (len(times) - 1)
         low = math.floor(position)
-        high = min(low + 1, len(seen) - 1)
-        return seen[low] + (seen[high] - seen[low]) * (position - low)
+        high = min(low + 1, len(times) - 1)
+        return times[low] + (times[high] - times[low]) * (position - low)
 
     def to_json(self) -> dict[str, Any]:
         """A JSON value from which `from_json` makes an equal measurement; raw values included."""

@@ -31,63 +31,59 @@ def load_profile(name: str) -> Profile:
         path = Path(name)
         if not path.is_file():
             raise ProfileError(f"The target file {name!r} does not exist: give a TOML file, or {_choices()}.")
-        return _profile(path.stem, _resolved(path, seen=()), path)
+        return _profile(path.stem, _resolved(path, heirs=()), path)
     if (built_in := _built_in(name)) is None:
         near = difflib.get_close_matches(name, (*profile_names(), *ALIASES), n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
         raise ProfileError(
             f"There is no target {name!r}: {hint}Use {_choices()}, or the path of a TOML file."
         )
-    return _profile(name, _resolved(built_in, seen=()), built_in)
+    return _profile(name, _resolved(built_in, heirs=()), built_in)
 
 
 def _built_in(name: str) -> Path | None:
     """The file of one of our profiles."""
-    known = ALIASES.get(name, name)
-    return _DEVICES / f"{known}.toml" if known in profile_names() else None
+    profile = ALIASES.get(name, name)
+    return _DEVICES / f"{profile}.toml" if profile in profile_names() else None
 
 
 def _choices() -> str:
     return f"one of {', '.join(profile_names())}"
 
 
-def _resolved(path: Path, *, seen: tuple[Path, ...]) -> dict[str, Any]:
-    """The file's keys over those of the profile that it inherits; tables are merged.
+def _resolved(path: Path, *, heirs: tuple[Path, ...]) -> dict[str, object]:
+    """The file's keys over those of the profile that it inherits; tables are merged. `heirs` are the files
+    that inherit from this one.
 
     A file with `channel_multiples` of its own does not inherit the step that was made for others.
     """
     path = path.resolve()
-    if path in seen:
+    if path in heirs:
         raise ProfileError(f"{path} inherits from itself: remove its `inherits` line.")
     try:
-        own = tomllib.loads(path.read_text(encoding="utf-8"))
+        values: dict[str, object] = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ProfileError(f"The target file {path} cannot be read: {error}.") from error
-    if wrong := unknown_key(own):
+    if wrong := unknown_key(values):
         raise ProfileError(f"{path}: {wrong}.")
-    parent = own.pop("inherits", None)
+    parent = values.pop("inherits", None)
     if parent is None:
-        return own
-    base = _resolved(_parent_path(parent, path), seen=(*seen, path))
-    if "channel_multiples" in own:
+        return values
+    base = _resolved(_parent_path(parent, path), heirs=(*heirs, path))
+    if "channel_multiples" in values:
         base.pop("channel_multiple", None)
-    return {
-        **base,
-        **own,
-        **{key: _merged(base[key], own[key]) for key in _TABLES if key in base and key in own},
-    }
+    both = [key for key in _TABLES if key in base and key in values]
+    return {**base, **values, **{key: _merged(base[key], values[key]) for key in both}}
 
 
-def _merged(base: object, own: object) -> object:
+def _merged(base: object, over: object) -> object:
     """A table over another, inner tables alike; anything else replaces it (and is refused where a table is
     due).
     """
-    if not (isinstance(base, dict) and isinstance(own, dict)):
-        return own
-    return {
-        **base,
-        **{key: _merged(base[key], value) if key in base else value for key, value in own.items()},
-    }
+    if not (isinstance(base, dict) and isinstance(over, dict)):
+        return over
+    both = base.keys() & over.keys()
+    return {**base, **over, **{key: _merged(base[key], over[key]) for key in both}}
 
 
 def _parent_path(parent: object, child: Path) -> Path:
@@ -101,12 +97,10 @@ def _parent_path(parent: object, child: Path) -> Path:
     )
 
 
-def _profile(name: str, values: dict[str, Any], path: Path) -> Profile:
+def _profile(name: str, values: Mapping[str, object], path: Path) -> Profile:
     """The validated profile; lists become tuples."""
-    required = {item.name for item in fields(Profile) if item.default is item.default_factory is MISSING} - {
-        "name"
-    }
-    if missing := sorted(required - set(values)):
+    needed = {field.name for field in fields(Profile) if field.default is field.default_factory is MISSING}
+    if missing := sorted(needed - {"name"} - set(values)):
         raise ProfileError(f'{path}: {", ".join(missing)} missing: add what is, or inherits = "cpu".')
     for key, value in values.items():
         if wrong := problem(key, value):

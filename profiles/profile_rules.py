@@ -2,9 +2,8 @@
 
 import difflib
 import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import fields
-from typing import Any
 
 from .profile import Datasheet, Profile
 from .runtimes import runtime_facts, runtime_folders
@@ -41,16 +40,13 @@ _LEAST = {
 }
 
 
-def unknown_key(values: Mapping[str, Any]) -> str | None:
+def unknown_key(values: Mapping[str, object]) -> str | None:
     """What is wrong with the first key that no profile has, or None."""
-    allowed = {item.name for item in fields(Profile)} - {"name"} | {"inherits"}
-    datasheet = values.get("datasheet")
-    inner = (
-        _unknown(datasheet, {item.name for item in fields(Datasheet)}, place="datasheet.")
-        if isinstance(datasheet, dict)
-        else None
-    )
-    return _unknown(values, allowed) or inner
+    allowed = {field.name for field in fields(Profile)} - {"name"} | {"inherits"}
+    wrong, datasheet = _unknown(values, allowed), values.get("datasheet")
+    if wrong is None and isinstance(datasheet, dict):
+        wrong = _unknown(datasheet, {field.name for field in fields(Datasheet)}, place="datasheet.")
+    return wrong
 
 
 def problem(key: str, value: object) -> str | None:
@@ -63,7 +59,7 @@ def problem(key: str, value: object) -> str | None:
         good = (
             isinstance(value, list)
             and bool(value or key == "storage_bits")
-            and all(item in _LISTS[key] for item in value)
+            and all(entry in _LISTS[key] for entry in value)
         )
         needed = f"a list out of {', '.join(map(str, _LISTS[key]))}"
     elif key in _CHOICES:
@@ -71,11 +67,11 @@ def problem(key: str, value: object) -> str | None:
         needed = " or ".join(map(_toml, _CHOICES[key]))
     elif key == "channel_multiples":
         good = isinstance(value, dict) and all(
-            name in _ANY_PRECISION and _whole(item, 1) for name, item in value.items()
+            name in _ANY_PRECISION and _whole(count, 1) for name, count in value.items()
         )
         needed = f"a table of integers of at least 1 by precision ({', '.join(_ANY_PRECISION)})"
     elif key == "runtime_options":
-        good = isinstance(value, dict) and all(isinstance(item, str) for item in value.values())
+        good = isinstance(value, dict) and all(isinstance(option, str) for option in value.values())
         needed = "a table whose values are strings"
     else:
         good, needed = isinstance(value, str) and value != "", "a string that is not empty"
@@ -137,8 +133,8 @@ def _opsets_needed(profile: Profile) -> Mapping[str, int]:
     return needed
 
 
-def _unknown(values: Mapping[str, Any], allowed: Collection[str], *, place: str = "") -> str | None:
-    for key in values:
+def _unknown(keys: Iterable[str], allowed: Collection[str], *, place: str = "") -> str | None:
+    for key in keys:
         if key not in allowed:
             near = difflib.get_close_matches(key, sorted(allowed), n=1)
             hint = f"did you mean {near[0]!r}? " if near else ""
@@ -151,12 +147,11 @@ def _datasheet_problem(value: object) -> str | None:
     if not isinstance(value, dict):
         return "must be a table"
     peaks, overhead = value.get("peak_flops"), value.get("overhead_s", 0)
+    table = f"a table of operations per second by precision ({', '.join(_ANY_PRECISION)})"
     checks = {
-        f"peak_flops, a table of operations per second by precision ({', '.join(_ANY_PRECISION)})": isinstance(
-            peaks, dict
-        )
+        f"peak_flops, {table}": isinstance(peaks, dict)
         and bool(peaks)
-        and all(name in _ANY_PRECISION and _positive(item) for name, item in peaks.items()),
+        and all(name in _ANY_PRECISION and _positive(flops) for name, flops in peaks.items()),
         "memory_bytes_per_s, a number greater than 0": _positive(value.get("memory_bytes_per_s")),
         "memory_bytes, an integer of at least 1, or no such key": _whole(value.get("memory_bytes", 1), 1),
         "overhead_s in seconds, not negative, or no such key": _positive(overhead) or overhead == 0,

@@ -50,8 +50,8 @@ class Posterior:
 
     def predict(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation for each row of features (m × d), noise not included."""
-        known = features @ self.spread
-        variance = (features**2) @ self.prior.variance - (known**2).sum(axis=1)
+        explained = features @ self.spread
+        variance = (features**2) @ self.prior.variance - (explained**2).sum(axis=1)
         return features @ self.weights, np.sqrt(np.maximum(variance, 0.0))
 
     def deviation(self) -> np.ndarray:
@@ -92,13 +92,14 @@ class PredictionError:
         if self.median is None or self.p90 is None:
             return "not known yet"
         tau = "" if self.kendall_tau is None else f"Kendall tau {self.kendall_tau:.3f}, "
-        return f"{tau}median error {100 * self.median:.1f} %, 90 % within {100 * self.p90:.1f} % ({self.count} candidates)"
+        errors = f"median error {100 * self.median:.1f} %, 90 % within {100 * self.p90:.1f} %"
+        return f"{tau}{errors} ({self.count} candidates)"
 
 
-def kendall_tau(left: Sequence[float] | np.ndarray, right: Sequence[float] | np.ndarray) -> float | None:
+def kendall_tau(first: Sequence[float] | np.ndarray, second: Sequence[float] | np.ndarray) -> float | None:
     """Kendall's tau-b of two equally long arrays; None for fewer than two values or where one side is
     constant.
     """
-    a, b = (np.sign(np.subtract.outer(values, values)) for values in (np.asarray(left), np.asarray(right)))
+    a, b = (np.sign(np.subtract.outer(values, values)) for values in (np.asarray(first), np.asarray(second)))
     scale = np.sqrt((a**2).sum() * (b**2).sum())
     return float((a * b).sum() / scale) if scale > 0 else None

@@ -19,7 +19,9 @@ FOLDER = Path(__file__).parents[1] / "targets" / "on_device" / "runtimes"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequiredOption:
-    """A runtime option that every profile must set to one of `values`; `otherwise`: what the runtime would do."""
+    """A runtime option that every profile must set to one of `values`; `otherwise`: what the runtime would
+    do.
+    """
 
     name: str
     values: tuple[str, ...]
@@ -28,8 +30,8 @@ class RequiredOption:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SystemInstall:
-    """What installs a runtime on boards whose product name holds `board`, in place of pip; `system` is what it
-    comes with.
+    """What installs a runtime on boards whose product name holds `board`, in place of pip; `system` is what
+    it comes with.
     """
 
     board: str
@@ -45,9 +47,9 @@ class RuntimeFacts:
     `gpu`: it runs on an NVIDIA GPU, whose memory and time are measured. `builds_engines`: it builds an engine
     for each model and batch size, which takes minutes. `precisions`: what it has kernels for. `activations`
     and `int8_weights`: the Q/DQ conventions that it takes. `packed_weights`: it expands int8 weights that are
-    stored in fewer bits when it loads a model. `exact_sums_option`: the runtime option that, set to "1", keeps
-    int8 sums from saturating on x86 without VNNI; None: there is no such option. `precision_from`: whether it
-    reports the precision of each layer, or writes the graph that it optimized.
+    stored in fewer bits when it loads a model. `exact_sums_option`: the runtime option that, set to "1",
+    keeps int8 sums from saturating on x86 without VNNI; None: there is no such option. `precision_from`:
+    whether it reports the precision of each layer, or writes the graph that it optimized.
     """
 
     name: str
@@ -82,7 +84,9 @@ def runtime_folders() -> Mapping[str, str]:
 
 @cache
 def runtime_facts(name: str) -> RuntimeFacts:
-    """The facts of a runtime. KeyError if there is none of this name, TypeError for a file with other keys."""
+    """The facts of a runtime. KeyError if there is none of this name, TypeError for a file with other
+    keys.
+    """
     path = FOLDER / runtime_folders()[name] / "facts.json"
     values = json.loads(path.read_text(encoding="utf-8"))
     lists = {key: tuple(value) for key, value in values.items() if isinstance(value, list)}

@@ -108,7 +108,7 @@ def _quantity(text: str, what: str, *, units: Mapping[str, object], example: str
             f"The {what} {text!r} has no unit: write it like {example} (units: {', '.join(units)})."
         )
     if unit not in units:
-        spellings = {known.lower(): known for known in units}
+        spellings = {spelling.lower(): spelling for spelling in units}
         if unit.lower() not in spellings:
             raise InputError(
                 f"The {what} {text!r} has the unknown unit {unit!r}: use one of {', '.join(units)}."

@@ -5,30 +5,28 @@ Purpose. Given an ONNX file and a Profile: its outputs, the precision that each 
 latency beside a baseline, as a Measurement that keeps raw values.
 
 Flow. Target.session() starts one worker (on_device, a process without torch or this package) behind a
-Transport. TargetSession.run, .executed_precision and .measure are requests to it. Measuring takes the
-host-wide lease, sees to an A/A control that is at most 10 measurements or 5 minutes old, and keeps the result
-in the MeasurementStore, by content.
+Transport: a child process here, or one on a board over SSH. TargetSession.run, .executed_precision and
+.measure are requests to it. Measuring takes the host-wide lease, sees to an A/A control that is at most 10
+measurements or 5 minutes old, and keeps the result in the MeasurementStore, by content.
 
 Reading order
-    on_device/     the process beside the model: runtimes, the ABBA timing loop, peak memory; nothing of the package in it
-    transport.py   Transport: requests to a worker; every way a process can fail becomes one of the project's errors
-    replies.py     what a worker's replies and its end mean, in the project's errors
-    ssh.py         SshTransport: the same on a board. ssh_board.py keeps its connection, files and lock; ssh_connection.py is one
-                   OpenSSH client with the agent behind it; ssh_command.py its arguments; ssh_errors.py what
-                   it complains of
-    target.py      Target and TargetSession: what the rest of the project calls
-    control.py     A/A controls, and how long one vouches for the machine
-    lease.py       measuring alone, training together, never both at once
-    store.py       MeasurementStore: nothing is measured twice
-    precision.py   the executed precision by layer, from the runtime's optimized graph
-    layer_times.py seconds by layer, from the runtime's profiler
-    protocol.py    measure_model: the protocol on any model (`autocompress measure`); one_file.py: with the weights beside it
-    condition.py   what a board's power mode, clocks and temperatures mean to doctor; held_clocks.py: `--set-clocks`
-    here.py        whether this machine is the hardware of a profile
-    doctor.py      what is missing to use a target, and what mends it (doctor.doctor); doctor_board.py of a board
+    on_device/      the process beside the model, and a folder for each runtime; nothing of the package in it
+    transport.py    Transport: requests to a worker; LocalTransport: a worker on this machine
+    replies.py      what a worker's replies and its end mean, in the project's errors
+    ssh/            the same on a board: SshTransport, and Board, which several of them share
+    target.py       Target and TargetSession: what the rest of the project calls
+    control.py      A/A controls, and how long one vouches for the machine
+    lease.py        measuring alone, training together, never both at once
+    store.py        MeasurementStore: nothing is measured twice
+    runtimes.py     what a runtime brings along for this machine: doctor, bundle, reader of graphs
+    precision.py    the executed precision by layer; layer_times.py: seconds by layer
+    protocol.py     measure_model: the protocol on any model; one_file.py: with the weights beside it
+    held_clocks.py  `--set-clocks`, for as long as a search takes
+    here.py         whether this machine is the hardware of a profile
+    doctor/         what is missing to use a target, and what mends it
 
-What it does not know: torch, the model's source, recipes, tasks, quality. docs/measuring.md explains the
-protocol.
+What it does not know: torch, the model's source, recipes, tasks, quality; which runtimes there are.
+docs/measuring.md explains the protocol.
 """
 
 from importlib import import_module

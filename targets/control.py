@@ -41,7 +41,9 @@ class Control:
         self._used[subject] = 0
 
     def run(self, subject: object, measure: Callable[[], Measurement]) -> Measurement:
-        """The first A/A measurement within ±1 % out of three tries. StageError of the kind noisy if none is."""
+        """The first A/A measurement within ±1 % out of three tries. StageError of the kind noisy if none
+        is.
+        """
         ratios = []
         for pause in (*PAUSES_S, None):
             measurement = measure()
@@ -53,8 +55,8 @@ class Control:
                 self._sleep(pause)
         times = ", ".join(f"{ratio:.3f}" for ratio in ratios)
         raise StageError(
-            f"The machine is too restless to measure: the baseline beside itself took {times} times as long as "
-            f"itself (1 ± {TOLERANCE} is needed). End other work on it, and try again.",
+            f"The machine is too restless to measure: the baseline beside itself took {times} times as long "
+            f"as itself (1 ± {TOLERANCE} is needed). End other work on it, and try again.",
             stage="measure",
             kind="noisy",
             retryable=True,

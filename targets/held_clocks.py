@@ -1,8 +1,8 @@
 """`--set-clocks`: boards whose power mode is set and whose clocks are fixed for as long as a search or a
 measurement takes.
 
-on_device/board/clocks.py does it on the board, and puts everything back when its worker ends, whatever the reason.
-Here is who keeps that worker open, opens it again after a dropped connection, and ends it.
+on_device/board/clocks.py does it on the board, and puts everything back when its worker ends, whatever the
+reason. Here is who keeps that worker open, opens it again after a dropped connection, and ends it.
 """
 
 from collections.abc import Callable

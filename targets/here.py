@@ -16,8 +16,8 @@ def require_here(profile: Profile) -> None:
     """TargetUnavailable when this machine has another processor than the profile's device, or is another
     product.
     """
-    own = platform.machine().lower()
-    architecture = _ALIASES.get(own, own)
+    machine = platform.machine().lower()
+    architecture = _ALIASES.get(machine, machine)
     place = f"give its address, like {profile.name}@user@host"
     if profile.architecture is not None and profile.architecture != architecture:
         raise TargetUnavailable(

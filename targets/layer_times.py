@@ -18,8 +18,8 @@ class LayerTimes:
 
 
 def layer_times(kernels: Mapping[str, float], layers: Iterable[str]) -> LayerTimes:
-    """The seconds of kernels, by the node that each computes, summed up by layer; a layer that no node is named
-    after is left out.
+    """The seconds of kernels, by the node that each computes, summed up by layer; a layer that no node is
+    named after is left out.
     """
     layer_of = layer_matcher(layers)
     by_layer: dict[str, float] = {}

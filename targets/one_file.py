@@ -47,8 +47,8 @@ def in_one_file(path: Path, folder: Path) -> Path:
     except (EncodeError, ValueError):  # lengths that the model did not tell
         _require_small(path, LARGEST_BYTES + 1)
     except OSError as error:
-        told = f"A copy of {path} that holds its weights cannot be written to {folder} ({error.strerror})"
-        raise InputError(f"{told}: free space there, or set TMPDIR to another folder.") from error
+        problem = f"A copy of {path} that holds its weights cannot be written to {folder} ({error.strerror})"
+        raise InputError(f"{problem}: free space there, or set TMPDIR to another folder.") from error
     return whole
 
 
@@ -61,32 +61,34 @@ def _weights(tensor: onnx.TensorProto, path: Path) -> bytes:
     try:
         if not data.resolve().is_relative_to(path.parent.resolve()):
             raise InputError(
-                f"The model {path} keeps weights in {data}, which leads out of its folder: copy both into one."
+                f"The model {path} keeps weights in {data}, which leads out of its folder: copy both into "
+                "one."
             )
         if not data.is_file():
             raise InputError(
-                f"The model {path} keeps weights in {data}, which does not exist: put that file beside the model."
+                f"The model {path} keeps weights in {data}, which does not exist: put that file beside the "
+                "model."
             )
         offset = int(entries.get("offset", "0"))
         length = int(entries.get("length", data.stat().st_size - offset))
         _require_small(path, length)
         with data.open("rb") as file:
             file.seek(offset)
-            found = file.read(length) if length >= 0 else b""
-        if len(found) != length:
+            weights = file.read(length) if length >= 0 else b""
+        if len(weights) != length:
             raise ValueError(f"{length} bytes from byte {offset} on are not in it")
     except (OSError, ValueError) as error:
         raise InputError(
             f"The weights of {path} in {data} cannot be read: copy both files anew ({error})."
         ) from error
-    return found
+    return weights
 
 
 def _require_small(path: Path, size: int) -> None:
     if size > LARGEST_BYTES:
         raise InputError(
-            f"The model {path} and its weights do not fit into one ONNX file, which holds 2 GB at most ({size / 1e9:.1f} GB): "
-            "measure a smaller model, or parts of it."
+            f"The model {path} and its weights do not fit into one ONNX file, which holds 2 GB at most "
+            f"({size / 1e9:.1f} GB): measure a smaller model, or parts of it."
         )
 
 

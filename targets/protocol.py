@@ -41,13 +41,13 @@ def _require_inputs(shapes: Iterable[str], *models: Path) -> None:
     graphs = (
         [onnx.load(path, load_external_data=False).graph for path in dict.fromkeys(models)] if shapes else []
     )
-    inputs = {item.name for graph in graphs for item in graph.input} - {
-        item.name for graph in graphs for item in graph.initializer
-    }
+    weights = {tensor.name for graph in graphs for tensor in graph.initializer}
+    inputs = {value.name for graph in graphs for value in graph.input} - weights
     for name in shapes:
         if name not in inputs:
             raise InputError(
-                f"--shape names the input {name!r}, which the model does not have: choose {', '.join(sorted(inputs))}."
+                f"--shape names the input {name!r}, which the model does not have: choose "
+                f"{', '.join(sorted(inputs))}."
             )
 
 

@@ -1,4 +1,6 @@
-"""What a worker's replies and its end mean, in the project's errors: the same however the worker was reached."""
+"""What a worker's replies and its end mean, in the project's errors: the same however the worker was
+reached.
+"""
 
 import json
 import signal

@@ -51,7 +51,9 @@ class MeasurementStore:
             connection.execute(_TABLE)
 
     def get(self, key: MeasurementKey) -> Measurement | None:
-        """The measurement of `key`, or None if there is none yet. RunDirectoryError if the file is damaged."""
+        """The measurement of `key`, or None if there is none yet. RunDirectoryError if the file is
+        damaged.
+        """
         with self._connected() as connection:
             row = connection.execute("SELECT value FROM measurements WHERE key = ?", (key.digest,)).fetchone()
         if row is None:

@@ -109,7 +109,9 @@ class Target:
         return measuring(cores=self.cores) if self.board is None else self.board.measuring()
 
     def probe(self) -> Environment:
-        """The environment that the worker reports, asked once. TargetUnavailable if the runtime is missing."""
+        """The environment that the worker reports, asked once. TargetUnavailable if the runtime is
+        missing.
+        """
         if self._environment is None:
             with self.open_worker() as worker:
                 self._environment = self._probe(worker)
@@ -172,8 +174,9 @@ class Target:
         """TargetUnavailable where another processor is imitated."""
         if self.probe().emulated:
             raise TargetUnavailable(
-                f"The target {self.profile.name} runs under qemu, which imitates its processor: models can be run "
-                "there, but a latency would say nothing about the hardware. Measure on the board itself."
+                f"The target {self.profile.name} runs under qemu, which imitates its processor: models can "
+                "be run there, but a latency would say nothing about the hardware. Measure on the board "
+                "itself."
             )
 
     def _stored(self, digests: tuple[str, str], timing: TimingConfig) -> Measurement | None:
@@ -253,7 +256,9 @@ class Target:
             )
 
     def open_worker(self) -> Transport:
-        """A fresh worker process, configured by the profile; on a board, one that stood by if there is one."""
+        """A fresh worker process, configured by the profile; on a board, one that stood by if there is
+        one.
+        """
         if self._clocks is not None:
             self._clocks.ensure()
         config = {
@@ -281,7 +286,9 @@ class Target:
 
 
 class TargetSession:
-    """One worker process, for one candidate. Every method raises StageError (see Transport) when that fails."""
+    """One worker process, for one candidate. Every method raises StageError (see Transport) when that
+    fails.
+    """
 
     def __init__(self, target: Target, worker: Transport, *, folder: Path):
         self._target = target
@@ -371,8 +378,8 @@ def default_cores(threads: int) -> tuple[int, ...]:
     available = sorted(affinity(0)) if affinity else list(range(os.cpu_count() or 1))
     if len(available) < threads:
         raise TargetUnavailable(
-            f"The target needs {threads} cores, but only {len(available)} can be used here: choose a target with "
-            "fewer threads, such as 'cpu'."
+            f"The target needs {threads} cores, but only {len(available)} can be used here: choose a target "
+            "with fewer threads, such as 'cpu'."
         )
     return tuple(available[-threads:])
 

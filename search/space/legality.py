@@ -27,28 +27,28 @@ class RuledOutLevels:
 
 def legal_precisions(layer: "Layer", profile: Profile) -> tuple[Precision, ...]:
     """The layer's precisions on the target, float32 first."""
-    found: list[Precision] = ["float32"]
+    levels: list[Precision] = ["float32"]
     if layer.float_only:
-        return tuple(found)
-    operator, single = (
-        _OPERATORS[layer.kind],
-        layer.uses == 1,
-    )  # with 8 bits a layer has the scale of one input
-    found += [
-        name for name in _DENSE if operator in profile.operators(name) and (single or name == "float16")
-    ]
+        return tuple(levels)
+    operator = _OPERATORS[layer.kind]
+    dense = [name for name in _DENSE if operator in profile.operators(name)]
+    if layer.uses > 1:  # with 8 bits a layer has the scale of one input
+        dense = [name for name in dense if name == "float16"]
+    levels += dense
     if profile.nm_sparsity and not sparse_refusal(layer):
         sparse: dict[Precision, Precision] = {"float16": "float16_24", "int8": "int8_24"}
-        found += [sparse[name] for name in found if name in sparse]
-    if "int8" in found:
-        found += [name for name in _PACKED if BITS[name] in profile.storage_bits]
+        levels += [sparse[name] for name in dense if name in sparse]
+    if "int8" in levels:
+        levels += [name for name in _PACKED if BITS[name] in profile.storage_bits]
     if layer.kind == "linear" and profile.block4 and layer.weight_shape[1] % BLOCK == 0:
-        found.append("block4")
-    return tuple(found)
+        levels.append("block4")
+    return tuple(levels)
 
 
 def float32_reason(layer: "Layer", profile: Profile) -> str | None:
-    """Why the layer can be neither float16 nor fp8 nor int8 on the target; None where it can be one of them."""
+    """Why the layer can be neither float16 nor fp8 nor int8 on the target; None where it can be one of
+    them.
+    """
     if layer.float_only:
         return layer.float_only
     if set(legal_precisions(layer, profile)) - {"float32", "block4"}:
@@ -77,12 +77,9 @@ def _ruled_out(profile: Profile) -> Iterator[RuledOutLevels]:
             yield RuledOutLevels(
                 levels=(precision,), reason=f"target '{profile.name}' has no {precision} {kind}"
             )
-        elif lacking := [
-            layers for operator, layers in _LAYERS.items() if operator not in operators and precision in able
-        ]:
-            yield RuledOutLevels(
-                levels=(precision,), reason=f"not for {_listed(lacking)}, which run in float32 there"
-            )
+        elif precision in able and (lacking := [_LAYERS[name] for name in _LAYERS if name not in operators]):
+            reason = f"not for {_listed(lacking)}, which run in float32 there"
+            yield RuledOutLevels(levels=(precision,), reason=reason)
     if not profile.nm_sparsity:
         yield RuledOutLevels(
             levels=tuple(sorted(SPARSE)),

@@ -1,8 +1,8 @@
 """The doctor: what is missing to use a target, or to trust its measurements, and how to mend it.
 
-Purpose. `targets doctor` looks at a target in the order in which things fail, and says of each what it saw and
-which command mends it. A Finding that is `needed` and not ok makes the target unusable; nothing behind it is
-looked at.
+Purpose. `targets doctor` looks at a target in the order in which things fail, and says of each what it saw
+and which command mends it. A Finding that is `needed` and not ok makes the target unusable; nothing behind it
+is looked at.
 
 Flow. A board is looked at first (board.py): connection, architecture, modules, disk, rights, lock. Then a
 worker is started there or here, and its environment is judged: by the runtime's own doctor.py, and by what

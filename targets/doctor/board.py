@@ -18,7 +18,9 @@ _TOOLS = ("nvpmodel", "jetson_clocks")
 
 
 def board_findings(profile: Profile, board: Board) -> list[Finding]:
-    """The findings on a board before any worker is started there; only the first one if it cannot be reached."""
+    """The findings on a board before any worker is started there; only the first one if it cannot be
+    reached.
+    """
     try:
         hello = board.hello
     except BoardUnavailable as error:

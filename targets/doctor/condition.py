@@ -22,8 +22,10 @@ def power_mode_note(profile: Profile, environment: Environment | None) -> str:
     ):
         return ""
     return (
-        f"target '{profile.name}' is in power mode {environment.power_mode}, its profile is for {profile.power_mode}: "
-        "--set-clocks switches for the time of a search, or say power_mode in a profile of your own."
+        f"target '{profile.name}' is in power mode {environment.power_mode}, its profile is for "
+        f"{profile.power_mode}: --set-clocks switches for the time of a search, or say power_mode in a "
+        "profile "
+        "of your own."
     )
 
 
@@ -36,8 +38,8 @@ def saturation_note(profile: Profile, environment: Environment | None) -> str:
         return ""
     return (
         f"the CPU of target '{profile.name}' has no VNNI: its int8 sums saturate, and the quality of int8 "
-        "candidates is what such a CPU answers. Layers of 6 bits and fewer do not suffer; --target cpu-avx2 has "
-        "exact sums, slower."
+        "candidates is what such a CPU answers. Layers of 6 bits and fewer do not suffer; --target cpu-avx2 "
+        "has exact sums, slower."
     )
 
 

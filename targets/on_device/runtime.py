@@ -24,7 +24,8 @@ def refused_option(library: str, name: str, value: str, reason: str) -> RefusedE
     words.
     """
     message = (
-        f"{library} refuses the target's runtime option {name} = {value!r} ({' '.join(reason.split()).rstrip('.')}): "
+        f"{library} refuses the target's runtime option {name} = {value!r} "
+        f"({' '.join(reason.split()).rstrip('.')}): "
         "mend it, or remove it from runtime_options."
     )
     return RefusedError(message, kind="input")
@@ -91,8 +92,9 @@ class Runtime(Protocol):
         ...
 
     def optimized(self, request: Request) -> dict[str, Any]:
-        """What the runtime made of the model (`request["model"]`): the precision by node or layer, {"layers"};
-        or nothing, and the graph that it optimized is written to `request["output"]` (graph.py reads it).
+        """What the runtime made of the model (`request["model"]`): the precision by node or layer,
+        {"layers"}; or nothing, and the graph that it optimized is written to `request["output"]` (graph.py
+        reads it).
         """
         ...
 

@@ -18,8 +18,8 @@ SETTLED = 0.02  # relative difference of block medians below which warm-up is ov
 
 
 class Timing(NamedTuple):
-    """How long to measure: see profiles.measurement.TimingConfig. `critical` are the critical values of Student's
-    t for 2 pairs, 3 pairs and so on.
+    """How long to measure: see profiles.measurement.TimingConfig. `critical` are the critical values of
+    Student's t for 2 pairs, 3 pairs and so on.
     """
 
     pairs_min: int
@@ -85,7 +85,9 @@ def measure_pair(runtime: Runtime, request: Request, feeds: list[Feeds], *, numb
 
 
 class Subject:
-    """A session with bound inputs, ready to be timed. `inference_s` is its last known time of one inference."""
+    """A session with bound inputs, ready to be timed. `inference_s` is its last known time of one
+    inference.
+    """
 
     def __init__(self, runtime: Runtime, model: str, request: Request, feeds: Feeds):
         self.bound = runtime.open_session(model, request).bind(feeds)

@@ -72,7 +72,7 @@ def run(runtime: Runtime, request: Request) -> dict[str, Any]:
         count = len(rows[0])
         if fixed and count < fixed:
             rows = [np.resize(row, (fixed, *row.shape[1:])) for row in rows]
-        outputs = session.run({item.name: row for item, row in zip(inputs, rows)})
+        outputs = session.run({declared.name: row for declared, row in zip(inputs, rows)})
         collected.append([output[:count] for output in outputs])
     joined = [np.concatenate(parts) for parts in zip(*collected)]
     named: dict[str, Any] = {str(index): array for index, array in enumerate(joined)}

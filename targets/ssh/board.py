@@ -39,7 +39,8 @@ _AGENT = ("locks", "agent.lock", "agent.store", "agent.worker", "agent.sessions"
 _BOOT = """
 import sys, types
 if sys.version_info < (3, 8):
-    sys.exit("autocompress needs Python 3.8 or newer, but %s is %s" % (sys.executable, sys.version.split()[0]))
+    python = (sys.executable, sys.version.split()[0])
+    sys.exit("autocompress needs Python 3.8 or newer, but %s is %s" % python)
 bundle = json.loads(d.decode())
 for name in ("on_device", "on_device.agent"):
     sys.modules[name] = types.ModuleType(name)
@@ -246,8 +247,8 @@ class Board:
                 waited = True
                 if time.monotonic() > deadline:
                     raise TargetUnavailable(
-                        f"{where(self.address)} is busy: {reply.message} there, and {wait_s:g} s were not enough. "
-                        "Wait for it, or end it."
+                        f"{where(self.address)} is busy: {reply.message} there, and {wait_s:g} s were not "
+                        "enough. Wait for it, or end it."
                     )
                 time.sleep(_LOCK_POLL_S)
         except BaseException:

@@ -41,11 +41,13 @@ def destination(address: TargetAddress) -> str:
 
 
 def ssh_command(address: TargetAddress, remote: Sequence[str], *, config: Path | None = None) -> list[str]:
-    """The client's arguments that run `remote` on the board. `config` stands for `~/.ssh/config` (`ssh -F`)."""
-    own = ["-F", str(config)] if config else []
+    """The client's arguments that run `remote` on the board. `config` stands for `~/.ssh/config` (`ssh
+    -F`).
+    """
+    configuration = ["-F", str(config)] if config else []
     port = ["-p", str(address.port)] if address.port else []
     options = [part for key, value in _OPTIONS.items() for part in ("-o", f"{key}={value}")]
-    return ["ssh", *own, *options, *port, "--", destination(address), shlex.join(remote)]
+    return ["ssh", *configuration, *options, *port, "--", destination(address), shlex.join(remote)]
 
 
 def agent_command(python: str, *, length: int) -> list[str]:

@@ -17,11 +17,11 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
-from .reply import Arrived, Hello, Reply
+from .reply import Hello, Message, Reply
 
 START_S = 60.0  # for the client, the login and the agent
 PING_S = 10.0
@@ -164,12 +164,9 @@ class Connection:
             self._deliver(0, Reply(ok=True))
             while line := stream.readline(_LONGEST_LINE):
                 self._moved_at = time.monotonic()
-                value = json.loads(line)
-                number = value["id"]
-                if number not in self._waiting and not value.get("payload"):  # a sign of life
-                    continue
-                reply = self._received(stream, value) if value.get("payload") else Reply.from_json(value)
-                self._deliver(number, reply)
+                message = Message.from_line(line)
+                reply = self._received(stream, message) if message.has_payload else message.reply
+                self._deliver(message.number, reply)
         except EOFError:
             pass
         # a line that is none: something else speaks
@@ -185,7 +182,7 @@ class Connection:
         while line := stream.readline(_LONGEST_LINE):
             _, mark, facts = line.partition(_HELLO)
             if mark:
-                return Hello.from_json(json.loads(facts))
+                return Hello.from_line(facts)
             banner += len(line)
             if banner > _LONGEST_BANNER:
                 raise ValueError("the login shell does not stop printing")
@@ -197,26 +194,26 @@ class Connection:
         if waiting is not None:
             waiting.replies.put(reply)
 
-    def _received(self, stream: IO[bytes], value: Mapping[str, Any]) -> Reply | OSError:
+    def _received(self, stream: IO[bytes], message: Message) -> Reply | OSError:
         """A reply with its payload: the worker's line, then the files, which are verified. The last error of
         this machine's disk in its place, if there was one.
         """
-        waiting = self._waiting.get(value["id"])
+        waiting = self._waiting.get(message.number)
         sinks = waiting.sinks if waiting else {}
         self._receiving = True
-        line = b"".join(self._parts(stream, value["line"]))
-        arrived, failure = [], None
-        for file in value["files"]:
-            parts = self._parts(stream, file["size"])
+        line = b"".join(self._parts(stream, message.line_bytes))
+        damaged, failure = [], None
+        for file in message.files:
+            parts = self._parts(stream, file.size)
             try:
-                digest = _written(parts, sinks.get(file["key"], Path(os.devnull)))
-                arrived.append(Arrived(key=file["key"], intact=digest == file["digest"]))
+                if _written(parts, sinks.get(file.key, Path(os.devnull))) != file.digest:
+                    damaged.append(file.key)
             except OSError as error:
                 failure = error
                 for _ in parts:  # the rest must be read all the same
                     pass
         self._receiving = False
-        return failure or Reply.from_json(value, line=line, files=tuple(arrived))
+        return failure or replace(message.reply, line=line, damaged=tuple(damaged))
 
     def _parts(self, stream: IO[bytes], size: int) -> Iterator[bytes]:
         while size:

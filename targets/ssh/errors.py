@@ -53,8 +53,8 @@ def trouble_of(text: str, *, code: int | None, address: TargetAddress, python: s
     place = where(address)
     judges = (_host_key, _login, _network, _remote) if code in (_CLIENT_FAILED, None) else (_remote,)
     for judge in judges:
-        if found := judge(text, code, address, python):
-            return found
+        if trouble := judge(text, code, address, python):
+            return trouble
     said = _last_line(text) or (f"exit code {code}" if code is not None else "nothing was said")
     passing = any(word in text for word in _PASSING) or code is None
     return Trouble(
@@ -78,24 +78,25 @@ def doctor(address: TargetAddress) -> str:
 def _host_key(text: str, _: int | None, address: TargetAddress, __: str) -> Trouble | None:
     if "Host key verification failed" not in text and "IDENTIFICATION HAS CHANGED" not in text:
         return None
-    known = re.search(r"host key (?:for|is known for) \[?([^\s\]]+)\]?(?::(\d+))?", text)
-    host = known.group(1) if known else str(address.host)
-    port = (known.group(2) if known else None) or address.port
+    match = re.search(r"host key (?:for|is known for) \[?([^\s\]]+)\]?(?::(\d+))?", text)
+    host = match.group(1) if match else str(address.host)
+    port = (match.group(2) if match else None) or address.port
     at = f"-p {port} {host}" if port and int(port) != 22 else host
     entry = f"[{host}]:{port}" if port and int(port) != 22 else host
     scan = f"ssh-keyscan {at} >> ~/.ssh/known_hosts"
     if "IDENTIFICATION HAS CHANGED" in text:
         return Trouble(
             name="host key",
-            message=f"{where(address)} has another host key than before: it was set up anew, or somebody stands between",
-            remedy="compare `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` on the board itself, and only then run "
-            f"ssh-keygen -R '{entry}' && {scan}",
+            message=f"{where(address)} has another host key than before: it was set up anew, or somebody "
+            "stands between",
+            remedy="compare `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` on the board itself, and only "
+            f"then run ssh-keygen -R '{entry}' && {scan}",
         )
     return Trouble(
         name="host key",
         message=f"{where(address)} is not known to ssh",
-        remedy=f"run {scan} and compare its fingerprint (ssh-keygen -lf ~/.ssh/known_hosts) with that on the board "
-        "(ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub)",
+        remedy=f"run {scan} and compare its fingerprint (ssh-keygen -lf ~/.ssh/known_hosts) with that on the "
+        "board (ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub)",
     )
 
 
@@ -143,7 +144,8 @@ def _remote(text: str, code: int | None, address: TargetAddress, python: str) ->
         return Trouble(
             name="python",
             message=f"{where(address)} has no {missing} ({_last_line(text)})",
-            remedy=f"install it: {on_board(address, f'-t sudo apt install {package}')}, or set `python` in the target's TOML file",
+            remedy=f"install it: {on_board(address, f'-t sudo apt install {package}')}, or set `python` in "
+            "the target's TOML file",
         )
     return None
 

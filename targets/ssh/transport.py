@@ -128,7 +128,7 @@ class SshTransport:
         """The result in the agent's reply; StageError by what happened to the worker."""
         if reply.ok:
             self.last_worker_s = reply.worker_s
-            if not all(file.intact for file in reply.files):
+            if reply.damaged:
                 raise replies.failure(operation, "device", "wrote a file that did not arrive whole")
             return replies.result_of(reply.line, operation, number=self._requests)
         match reply.kind:
@@ -145,7 +145,9 @@ class SshTransport:
         raise TargetUnavailable(f"{where(self._board.address)}: {reply.message}.")
 
     def _opened(self) -> tuple[Connection, int]:
-        """The connection and the session's number; a session that went with its connection is opened again."""
+        """The connection and the session's number; a session that went with its connection is opened
+        again.
+        """
         if self._session is None or self._session[0].lost is not None:
             self._open()
         assert self._session is not None

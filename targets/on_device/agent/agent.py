@@ -185,7 +185,9 @@ class Agent:
         self._lock.leave()
 
     def _look(self, request: Facts) -> Facts:
-        """Which modules are missing, whether sudo runs all the tools without a password, what the disk holds."""
+        """Which modules are missing, whether sudo runs all the tools without a password, what the disk
+        holds.
+        """
         missing = [name for name in request["modules"] if importlib.util.find_spec(name) is None]
         assert self._store is not None
         return {

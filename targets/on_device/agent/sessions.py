@@ -12,7 +12,6 @@ import json
 import os
 import selectors
 import shutil
-import signal
 import tempfile
 import time
 from pathlib import Path
@@ -20,7 +19,7 @@ from typing import Any, Callable, Iterable, Iterator, Mapping
 
 from .lock import DeviceLock, Refusal
 from .store import Store
-from .worker import CHUNK, Worker
+from .worker import CHUNK, Death, Worker
 
 Facts = Mapping[str, Any]
 Say = Callable[[Facts, Iterable[bytes]], None]
@@ -51,7 +50,7 @@ class Session:
     def __init__(self, worker: Worker, folder: Path):
         self.worker, self.folder = worker, folder
         self.job: Job | None = None
-        self.dead: dict[str, Any] | None = None
+        self.dead: Death | None = None
         self.pins: list[int] = []
 
     def unpin(self) -> None:
@@ -68,13 +67,8 @@ class Sessions:
     def __init__(
         self, store: Store, lock: DeviceLock, selector: selectors.BaseSelector, settings: Facts, say: Say
     ):
-        self._store, self._lock, self._selector, self._settings, self._say = (
-            store,
-            lock,
-            selector,
-            settings,
-            say,
-        )
+        self._store, self._lock, self._selector = store, lock, selector
+        self._settings, self._say = settings, say
         self._sessions: dict[int, Session] = {}
         self._standby: Worker | None = None
         self._command: list[str] = []  # of the last session's worker
@@ -82,13 +76,13 @@ class Sessions:
 
     def open(self, request: Facts) -> None:
         """A worker for a session: the one that stands by if it is of the same kind, otherwise a new one."""
-        folder = self._store.unpacked(request["package"])
-        if folder is None:
+        package = self._store.unpacked(request["package"])
+        if package is None:
             raise Refusal("missing", names=[request["package"]])
         config = json.dumps(dict(request["config"], announce=True), sort_keys=True)
-        command = [self._settings["python"], str(folder / request["entry"]), config]
-        own = Path(tempfile.mkdtemp(dir=self._store.own))
-        session = Session(self._take_standby(command) or self._start(command), own)
+        command = [self._settings["python"], str(package / request["entry"]), config]
+        folder = Path(tempfile.mkdtemp(dir=self._store.own))
+        session = Session(self._take_standby(command) or self._start(command), folder)
         self._command, worker = command, session.worker
         self._sessions[request["session"]] = session
         self._selector.register(worker.stdout, selectors.EVENT_READ, lambda: self._hear(session))
@@ -122,7 +116,7 @@ class Sessions:
         if session is None:
             raise Refusal("closed", "there is no such session")
         if session.dead is not None:
-            raise Refusal("died", **session.dead)
+            raise Refusal("died", **session.dead._asdict())
         if request["share"]:
             session.pins.append(self._lock.share(request["share"]))
         paths = self._paths(session, request["files"])
@@ -134,23 +128,27 @@ class Sessions:
     def _paths(self, session: Session, files: Facts) -> dict[str, str]:
         """The paths of pinned files by key; an entry that is a mapping becomes a folder."""
         missing = []
-        for found in files.values():
-            for name in found.values() if isinstance(found, dict) else [found]:
+        for entry in files.values():
+            for name in entry.values() if isinstance(entry, dict) else [entry]:
                 pin = self._store.pin(name)
                 session.pins.extend([] if pin is None else [pin])
                 missing.extend([name] if pin is None else [])
         if missing:
             session.unpin()
             raise Refusal("missing", names=missing)
-        return {
-            key: self._linked(session, found) if isinstance(found, dict) else str(self._store.path(found))
-            for key, found in files.items()
-        }
+        paths = {}
+        for key, entry in files.items():
+            linked = isinstance(entry, dict)
+            paths[key] = self._linked(session, entry) if linked else str(self._store.path(entry))
+        return paths
 
-    def _linked(self, session: Session, found: Mapping[str, str]) -> str:
+    def _linked(self, session: Session, names: Mapping[str, str]) -> str:
+        """A folder with links to stored files; `names` are their names in the store by those in the
+        folder.
+        """
         folder = Path(tempfile.mkdtemp(dir=session.folder))
-        for item, name in found.items():
-            (folder / Path(item).name).symlink_to(self._store.path(name))
+        for link, name in names.items():
+            (folder / Path(link).name).symlink_to(self._store.path(name))
         return str(folder)
 
     def _begin(self, session: Session, job: Job) -> None:
@@ -177,7 +175,7 @@ class Sessions:
         job, worker = session.job, session.worker
         if job is None or b"\n" not in worker.buffer:
             if len(worker.buffer) > (LONGEST_UNASKED if job is None else job.request["longest"]):
-                self._gone(session, "long", {"code": -signal.SIGKILL, "tail": "", "oom": False})
+                self._gone(session, "long", Death.by_us())
             return
         if job.started is None:
             return
@@ -186,7 +184,7 @@ class Sessions:
         session.job = None
         session.unpin()
         files = [self._described(key, path) for key, path in job.outputs.items() if Path(path).is_file()]
-        size = len(line) + sum(item["size"] for item in files)
+        size = len(line) + sum(file["size"] for file in files)
         reply = {
             "id": job.request["id"],
             "ok": True,
@@ -195,9 +193,9 @@ class Sessions:
             "files": files,
             "payload": size,
         }
-        self._say(reply, _payload(bytes(line), [job.outputs[item["key"]] for item in files]))
+        self._say(reply, _payload(bytes(line), [job.outputs[file["key"]] for file in files]))
 
-    def _gone(self, session: Session, kind: str, death: dict[str, Any]) -> None:
+    def _gone(self, session: Session, kind: str, death: Death) -> None:
         """A session's worker is no more: told at once if it was asked something, otherwise when it is."""
         self._selector.unregister(session.worker.stdout)
         session.worker.kill()
@@ -205,7 +203,8 @@ class Sessions:
         session.unpin()
         job, session.job = session.job, None
         if job is not None:
-            self._say(dict(death, id=job.request["id"], ok=False, kind=kind, message=""), ())
+            facts = dict(death._asdict(), id=job.request["id"], ok=False, kind=kind, message="")
+            self._say(facts, ())
 
     def _described(self, key: str, path: str) -> dict[str, Any]:
         """Key, size in bytes and SHA-256 of a file that a worker wrote."""
@@ -271,7 +270,7 @@ class Sessions:
             if job.started is None:
                 self._begin(session, job)
             elif time.monotonic() > job.ends:
-                self._gone(session, "timeout", {"code": -signal.SIGKILL, "tail": "", "oom": False})
+                self._gone(session, "timeout", Death.by_us())
 
 
 def _payload(line: bytes, paths: list[str]) -> Iterator[bytes]:

@@ -26,7 +26,9 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class StoreError(Exception):
-    """What went wrong; `kind` is full (the disk), corrupt (bytes that are not those of the name) or folder."""
+    """What went wrong; `kind` is full (the disk), corrupt (bytes that are not those of the name) or
+    folder.
+    """
 
     def __init__(self, kind: str, message: str):
         super().__init__(message)
@@ -61,8 +63,8 @@ class Store:
         try:
             for path in (folder, self._files, self._agents):
                 path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            found = folder.lstat()
-            if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+            status = folder.lstat()
+            if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
                 raise StoreError("folder", f"{folder} is not a folder of your own")
             folder.chmod(0o700)
             self._sweep()
@@ -135,9 +137,9 @@ class Store:
 
         StoreError of the kind full if they never will.
         """
-        found = sorted(_aged(self._files))
-        total = sum(bytes_ for _, bytes_, _ in found)
-        for _, bytes_, path in found:
+        files = sorted(_aged(self._files))
+        total = sum(bytes_ for _, bytes_, _ in files)
+        for _, bytes_, path in files:
             if total + size <= self.limit_bytes and self.free_bytes() >= size:
                 return
             if path.name not in beside and _remove(path):
@@ -146,8 +148,8 @@ class Store:
             free, reserve = max(0, self.free_bytes()) / 1e6, self.reserve_bytes / 1e6
             raise StoreError(
                 "full",
-                f"{size / 1e6:.1f} MB do not fit on the disk of {self.folder} ({free:.1f} MB are free beyond the reserve of "
-                f"{reserve:.1f} MB)",
+                f"{size / 1e6:.1f} MB do not fit on the disk of {self.folder} ({free:.1f} MB are free beyond "
+                f"the reserve of {reserve:.1f} MB)",
             )
 
     def unpacked(self, name: str) -> Path | None:
@@ -267,7 +269,7 @@ def _aged(folder: Path) -> Iterator[tuple[float, int, Path]]:
     """(time of last use, bytes, path) of every file in a folder."""
     for path in folder.iterdir():
         try:
-            found = path.stat()
+            status = path.stat()
         except FileNotFoundError:  # another agent's upload was renamed
             continue
-        yield found.st_mtime, found.st_size, path
+        yield status.st_mtime, status.st_size, path

@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, Sequence
+from typing import Any, NamedTuple, Sequence
 
 try:
     import ctypes
@@ -24,6 +24,21 @@ READY = b'{"ready": true}'  # the first line of a worker that was asked to annou
 CHUNK = 1 << 18
 _PR_SET_PDEATHSIG = 1
 _TAIL = 500  # bytes of standard error that are told
+
+
+class Death(NamedTuple):
+    """How a worker ended: exit code, the end of what it wrote on standard error, whether the kernel killed it
+    for want of memory.
+    """
+
+    code: int
+    tail: str = ""
+    oom: bool = False
+
+    @classmethod
+    def by_us(cls) -> Death:
+        """That of a worker that had to be killed."""
+        return cls(-signal.SIGKILL)
 
 
 class Worker:
@@ -89,10 +104,8 @@ class Worker:
             with contextlib.suppress(OSError):  # of a request that it never read
                 stream.close()
 
-    def death(self) -> dict[str, Any]:
-        """How it ended: exit code, the end of what it wrote on standard error, whether the kernel killed it
-        for want of memory.
-        """
+    def death(self) -> Death:
+        """How it ended."""
         try:
             code = self._process.wait(timeout=2)
         except subprocess.TimeoutExpired:  # it only closed its output
@@ -101,7 +114,7 @@ class Worker:
         size = self._errors.seek(0, os.SEEK_END)
         self._errors.seek(max(0, size - _TAIL))
         tail = " ".join(self._errors.read().decode(errors="replace").split())
-        return {"code": code, "tail": tail, "oom": code == -signal.SIGKILL and oom_kills() > self._kills}
+        return Death(code, tail, oom=code == -signal.SIGKILL and oom_kills() > self._kills)
 
 
 def oom_kills() -> int:

@@ -298,9 +298,13 @@ def may_set() -> bool:
     for tool in ("nvpmodel", "jetson_clocks"):
         try:
             done = subprocess.run(
-                ["sudo", "-n", "-l", tool], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                timeout=TIMEOUT_S, check=False,
-            )  # fmt: skip
+                ["sudo", "-n", "-l", tool],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                timeout=TIMEOUT_S,
+                check=False,
+            )
         except (OSError, subprocess.TimeoutExpired):
             return False
         if done.returncode:

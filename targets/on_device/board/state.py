@@ -7,8 +7,9 @@ Jetson's files.
 
 Formats, JetPack 5 (L4T 35) and 6 (L4T 36):
   power mode   /var/lib/nvpmodel/status holds `pmode:0002`, /etc/nvpmodel.conf names it:
-               `< POWER_MODEL ID=2 NAME=MAXN_SUPER >`; `nvpmodel -q` prints `NV Power Mode: MAXN_SUPER` and the
-               number (docs.nvidia.com/jetson/archives/r36.3/DeveloperGuide/SD/PlatformPowerAndPerformance/
+               `< POWER_MODEL ID=2 NAME=MAXN_SUPER >`; `nvpmodel -q` prints `NV Power Mode: MAXN_SUPER` and
+               the number
+               (docs.nvidia.com/jetson/archives/r36.3/DeveloperGuide/SD/PlatformPowerAndPerformance/
                JetsonOrinNanoSeriesJetsonOrinNxSeriesAndJetsonAgxOrinSeries.html)
   clocks       cpufreq and devfreq of Linux; the GPU's is 17000000.gpu on JetPack 6, 17000000.ga10b on
                JetPack 5, gpu-gpc-0 on Thor. `jetson_clocks` makes min equal max. The memory's clock is in
@@ -120,7 +121,9 @@ def queried_mode(text: str) -> str | None:
 
 
 def clocks(root: str = "/") -> dict[str, float]:
-    """Frequencies in MHz now: `cpu` (the slowest online core), `gpu`, `emc` (memory), those that can be read."""
+    """Frequencies in MHz now: `cpu` (the slowest online core), `gpu`, `emc` (memory), those that can be
+    read.
+    """
     clocks_mhz: dict[str, float] = {}
     cores = [value for folder in _cpus(root) if (value := _number(folder / "scaling_cur_freq")) is not None]
     if cores:
@@ -134,8 +137,8 @@ def clocks(root: str = "/") -> dict[str, float]:
 
 
 def clocks_fixed(root: str = "/") -> bool | None:
-    """Whether every clock that can be read is held at one frequency, as `jetson_clocks` does; None if none can
-    be read.
+    """Whether every clock that can be read is held at one frequency, as `jetson_clocks` does; None if none
+    can be read.
     """
     fixed = [_equal(folder / "scaling_min_freq", folder / "scaling_max_freq") for folder in _cpus(root)]
     fixed += [_equal(folder / "min_freq", folder / "max_freq") for folder in _gpus(root)]
@@ -243,8 +246,12 @@ def _output(root: str, tool: str, *arguments: str) -> str:
         return ""
     with contextlib.suppress(OSError, subprocess.TimeoutExpired):
         done = subprocess.run(
-            [program, *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            timeout=TOOL_TIMEOUT_S, check=False,
-        )  # fmt: skip
+            [program, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            timeout=TOOL_TIMEOUT_S,
+            check=False,
+        )
         return done.stdout.decode(errors="replace")
     return ""

@@ -52,7 +52,7 @@ class RuntimeDoctor(Protocol):
     """A runtime's module doctor.py."""
 
     def findings(self, profile: CheckedProfile, environment: CheckedEnvironment) -> Iterable[Finding]:
-        """What is to be said of this runtime once its worker has answered. With a finding that is `needed` and
-        not ok, nothing is measured.
+        """What is to be said of this runtime once its worker has answered. With a finding that is `needed`
+        and not ok, nothing is measured.
         """
         ...

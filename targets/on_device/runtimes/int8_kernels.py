@@ -6,8 +6,14 @@ from .finding import CheckedEnvironment, Finding
 
 _FLAGS = frozenset({"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"})
 _SLOW = "expect little or no speed from int8 here; it still saves size"
-_EXACT = "int8 sums are exact all the same, which takes time: expect little speed from int8 here; it still saves size"
-_SATURATES = "int8 sums saturate here, which costs quality; those of 6 bits do not, nor do those of target cpu-avx2, slower"
+_EXACT = (
+    "int8 sums are exact all the same, which takes time: expect little speed from int8 here; "
+    "it still saves size"
+)
+_SATURATES = (
+    "int8 sums saturate here, which costs quality; those of 6 bits do not, "
+    "nor do those of target cpu-avx2, slower"
+)
 
 
 def int8_finding(environment: CheckedEnvironment, *, exact_sums: bool = False) -> Finding:

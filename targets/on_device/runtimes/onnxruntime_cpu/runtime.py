@@ -16,7 +16,10 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort_state
 from ...inputs import feeds_of
 from ...runtime import PROFILE_WARM_UP, Feeds, HostTimed, Input, Request, refused_option, repeated
 
-_NAMES = "EPFail Fail InvalidArgument InvalidGraph InvalidProtobuf NoModel NoSuchFile NotImplemented RuntimeException"
+_NAMES = (
+    "EPFail Fail InvalidArgument InvalidGraph InvalidProtobuf NoModel NoSuchFile NotImplemented "
+    "RuntimeException"
+)
 ERRORS = tuple(getattr(ort_state, name) for name in _NAMES.split())
 DTYPES = {"float": "float32", "double": "float64", "float16": "float16", "bool": "bool"}
 DISABLED = "optimization.disable_specified_optimizers"
@@ -58,7 +61,7 @@ class OrtSession:
     def __init__(self, session: Any, request: Request):
         self._session = session
         self._request = request
-        self.inputs = [Input(item.name, item.shape, _dtype(item.type)) for item in session.get_inputs()]
+        self.inputs = [Input(node.name, node.shape, _dtype(node.type)) for node in session.get_inputs()]
 
     def run(self, feeds: Feeds) -> list[Any]:
         """See Session."""

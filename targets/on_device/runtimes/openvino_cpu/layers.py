@@ -29,7 +29,9 @@ MARK = re.compile(r"([^,]+?#\d+)(/[^,]*)?")
 
 
 def mark(model: Any) -> None:
-    """Names operations after their ONNX node, or after the weight that they take if it has no name; in place."""
+    """Names operations after their ONNX node, or after the weight that they take if it has no name; in
+    place.
+    """
     operations = model.get_ordered_ops()
     unnamed = {name for op in operations for port in op.outputs() for name in port.get_names()}
     constants = _constants(operations)
@@ -47,12 +49,12 @@ def mark(model: Any) -> None:
 
 def _constants(operations: Any) -> set[str]:
     """The names of all operations whose result is known before any input is."""
-    found: set[str] = set()
+    constants: set[str] = set()
     for op in operations:
         sources = [value.get_node().get_name() for value in op.input_values()]
-        if op.get_type_name() == "Constant" or (sources and found.issuperset(sources)):
-            found.add(op.get_name())
-    return found
+        if op.get_type_name() == "Constant" or (sources and constants.issuperset(sources)):
+            constants.add(op.get_name())
+    return constants
 
 
 def _stored(op: Any, constants: set[str]) -> Iterator[str]:
@@ -85,15 +87,15 @@ def precisions(runtime_model: Any) -> dict[str, str]:
     """By marked name, the precision that its kernel computes in: int8 (products of integers), block4,
     float32, bfloat16 …
     """
-    found: dict[str, str] = {}
+    by_name: dict[str, str] = {}
     for op in runtime_model.get_ordered_ops():
         facts = {name: value.astype(str) for name, value in op.get_rt_info().items() if name in FACTS}
         kind = facts["layerType"]
         marks = MARK.findall(facts["originalLayersNames"])
         # A group may hold the bias of a layer without its product.
         names = [name for name, follower in marks if kind in KERNELS or (kind == GROUP and not follower)]
-        found.update(dict.fromkeys(names, _precision(facts["primitiveType"], facts["runtimePrecision"])))
-    return found
+        by_name.update(dict.fromkeys(names, _precision(facts["primitiveType"], facts["runtimePrecision"])))
+    return by_name
 
 
 def _precision(kernel: str, inputs: str) -> str:
@@ -112,8 +114,9 @@ def kernel_sums(request: Any, *, runs: int) -> dict[str, float]:
     OpenVINO tells the mean in whole microseconds, cut off: half of one is added.
     """
     executed = [kernel for kernel in request.profiling_info if kernel.status == kernel.status.EXECUTED]
-    named = {
-        f"{item.node_type} of {item.node_name}" if item.node_type == "Reorder" else item.node_name: item
-        for item in executed
-    }
-    return {name: runs * (item.real_time.total_seconds() + 0.5e-6) for name, item in named.items()}
+    sums = {}
+    for kernel in executed:
+        reorder = kernel.node_type == "Reorder"
+        name = f"{kernel.node_type} of {kernel.node_name}" if reorder else kernel.node_name
+        sums[name] = runs * (kernel.real_time.total_seconds() + 0.5e-6)
+    return sums

@@ -1,4 +1,6 @@
-"""OpenVINO on the CPU. A model is compiled for the shapes of its inputs: kernels for unknown ones are slower."""
+"""OpenVINO on the CPU. A model is compiled for the shapes of its inputs: kernels for unknown ones are
+slower.
+"""
 
 # ruff: noqa: E402 - something must come before the import of openvino
 
@@ -21,9 +23,7 @@ from .layers import kernel_sums, mark, precisions
 
 ERRORS = (RuntimeError,)  # all that OpenVINO raises
 CORE = ov.Core()
-CORE.get_property(
-    "CPU", "FULL_DEVICE_NAME"
-)  # loads the kernels: here, and not in what a model adds to memory
+CORE.get_property("CPU", "FULL_DEVICE_NAME")  # loads the kernels, which no model adds to memory then
 
 Shapes = Dict[str, Tuple[int, ...]]
 
@@ -44,16 +44,15 @@ def _require_options(options: Mapping[str, str]) -> None:
     does not take.
     """
     core = ov.Core()  # one of its own, since it keeps what it accepts
-    known = core.get_property(
-        "CPU", "SUPPORTED_PROPERTIES"
-    )  # loads the kernels, without which everything is accepted
+    # loads the kernels, without which everything is accepted
+    supported = core.get_property("CPU", "SUPPORTED_PROPERTIES")
     for name, value in options.items():
         try:
             core.set_property("CPU", {name: value})
         except RuntimeError as error:
             reason = str(error).strip().splitlines()[-1].strip()  # above it: the lines of OpenVINO's source
             if "Unsupported property" in reason:
-                settable = sorted(key for key, access in known.items() if access != "RO")
+                settable = sorted(key for key, access in supported.items() if access != "RO")
                 reason = f"there is none of this name that can be set; there are {', '.join(settable)}"
             raise refused_option("OpenVINO", name, value, reason) from error
 
@@ -81,13 +80,12 @@ class OpenVinoSession:
 
     def _bound(self, feeds: Feeds) -> Any:
         """An inference request whose inputs are these arrays; OpenVINO does not copy them."""
-        key = tuple(feeds[item.name].shape for item in self.inputs)
+        key = tuple(feeds[declared.name].shape for declared in self.inputs)
         if key not in self._requests:
             self._requests[key] = compiled(self._model.clone(), feeds, self._request).create_infer_request()
-        for index, item in enumerate(self.inputs):
-            self._requests[key].set_input_tensor(
-                index, ov.Tensor(_writeable(feeds[item.name]), shared_memory=True)
-            )
+        for index, declared in enumerate(self.inputs):
+            tensor = ov.Tensor(_writeable(feeds[declared.name]), shared_memory=True)
+            self._requests[key].set_input_tensor(index, tensor)
         return self._requests[key]
 
 

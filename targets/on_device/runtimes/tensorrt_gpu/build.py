@@ -49,14 +49,15 @@ class Shapes(NamedTuple):
         if sizes and sizes[0] < 0:
             sizes[0] = self.batch
         if self.stored is not None and index < len(self.stored):
-            known = self.stored[index]
-            sizes = [
-                known[axis] if size < 0 and axis < len(known) else size for axis, size in enumerate(sizes)
-            ]
+            stored = self.stored[index]
+            dynamic = [axis for axis, size in enumerate(sizes) if size < 0 and axis < len(stored)]
+            for axis in dynamic:
+                sizes[axis] = stored[axis]
         if any(size < 0 for size in sizes):
             example = ",".join(str(size) if size > 0 else "32" for size in sizes)
             raise RefusedError(
-                f"The model's input {name!r} has the dynamic shape {list(shape)}: say its size with --shape {name}={example}",
+                f"The model's input {name!r} has the dynamic shape {list(shape)}: say its size with --shape "
+                f"{name}={example}",
                 kind="input",
             )
         return sizes
@@ -116,7 +117,8 @@ def read_options(request: Request) -> dict[str, str]:
     given = request.get("runtime_options") or {}
     if unknown := sorted(set(given) - set(OPTIONS)):
         raise RefusedError(
-            f"TensorRT has no runtime option {unknown[0]!r} here: use {', '.join(OPTIONS)} in the target's runtime_options.",
+            f"TensorRT has no runtime option {unknown[0]!r} here: use {', '.join(OPTIONS)} in the target's "
+            "runtime_options.",
             kind="input",
         )
     for name, value in given.items():
@@ -157,10 +159,29 @@ def build(
             f"TensorRT cannot read the model: {_hinted(trt, describe(first) if first else log.said())}"
         )
     inputs = [network.get_input(index) for index in range(network.num_inputs)]
-    declared = [[item.name, list(item.shape)] for item in inputs]
+    declared = [[tensor.name, list(tensor.shape)] for tensor in inputs]
     outputs = [network.get_output(index).name for index in range(network.num_outputs)]
-    for index, item in enumerate(inputs):
-        item.shape = tuple(shapes.sizes(item.name, tuple(item.shape), index))
+    for index, tensor in enumerate(inputs):
+        tensor.shape = tuple(shapes.sizes(tensor.name, tuple(tensor.shape), index))
+    config, flags = _configured(trt, builder, network, options, timings=timings, capability=capability)
+    plan = builder.build_serialized_network(network, config)
+    if plan is None:
+        raise EngineError(f"TensorRT cannot build the model: {_hinted(trt, log.said())}")
+    cache = config.get_timing_cache() if timings is not None else None
+    new_timings = bytes(cache.serialize()) if cache is not None else None
+    return Built(bytes(plan), new_timings, time.perf_counter() - started, flags, declared, outputs)
+
+
+def _configured(
+    trt: Any,
+    builder: Any,
+    network: Any,
+    options: Mapping[str, str],
+    *,
+    timings: bytes | None,
+    capability: tuple[int, int] | None,
+) -> tuple[Any, tuple[str, ...]]:
+    """The builder's configuration for a network, and the flags that are set in it; see `build`."""
     config = builder.create_builder_config()
     flags = set_flags(trt, network, config, options)
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
@@ -176,32 +197,22 @@ def build(
         begun = config.create_timing_cache(timings)
         if begun is None or not config.set_timing_cache(begun, False):  # damaged, or of another driver
             config.set_timing_cache(config.create_timing_cache(b""), False)
-    plan = builder.build_serialized_network(network, config)
-    if plan is None:
-        raise EngineError(f"TensorRT cannot build the model: {_hinted(trt, log.said())}")
-    cache = config.get_timing_cache() if timings is not None else None
-    kept = bytes(cache.serialize()) if cache is not None else None
-    return Built(bytes(plan), kept, time.perf_counter() - started, flags, declared, outputs)
+    return config, flags
 
 
 def _hinted(trt: Any, reason: str) -> str:
     """A reason, and what mends it where TensorRT 8 is given integers as weights."""
     lines = lines_for(str(trt.__version__))
-    return (
-        reason
-        if lines is None or "Int8" not in reason
-        else f"{reason} (set {lines} in the target's TOML file)"
-    )
+    if lines is None or "Int8" not in reason:
+        return reason
+    return f"{reason} (set {lines} in the target's TOML file)"
 
 
 def network_flags(trt: Any) -> int:
     """The bits of NetworkDefinitionCreationFlag that this version knows and wants."""
-    known = trt.NetworkDefinitionCreationFlag
-    return sum(
-        1 << int(getattr(known, name))
-        for name in ("EXPLICIT_BATCH", "STRONGLY_TYPED")
-        if hasattr(known, name)
-    )
+    flags = trt.NetworkDefinitionCreationFlag
+    wanted = [name for name in ("EXPLICIT_BATCH", "STRONGLY_TYPED") if hasattr(flags, name)]
+    return sum(1 << int(getattr(flags, name)) for name in wanted)
 
 
 def set_flags(trt: Any, network: Any, config: Any, options: Mapping[str, str]) -> tuple[str, ...]:
@@ -217,10 +228,10 @@ def set_flags(trt: Any, network: Any, config: Any, options: Mapping[str, str]) -
     typed = hasattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED")
     if not typed:
         wanted += _weak_flags(trt, network)
-    found = [name for name in wanted if hasattr(trt.BuilderFlag, name)]
-    for name in found:
+    flags = [name for name in wanted if hasattr(trt.BuilderFlag, name)]
+    for name in flags:
         config.set_flag(getattr(trt.BuilderFlag, name))
-    return (*found, "STRONGLY_TYPED") if typed else tuple(found)
+    return (*flags, "STRONGLY_TYPED") if typed else tuple(flags)
 
 
 def _weak_flags(trt: Any, network: Any) -> list[str]:
@@ -230,10 +241,8 @@ def _weak_flags(trt: Any, network: Any) -> list[str]:
     So are float32 sums over an axis, and what computes their terms: squares of more than 256 have no float16.
     Types are followed from tensors that have one by themselves: weak typing calls everything else float32.
     """
-    kinds: dict[str, str] = {
-        network.get_input(index).name: network.get_input(index).dtype.name
-        for index in range(network.num_inputs)
-    }
+    inputs = [network.get_input(index) for index in range(network.num_inputs)]
+    kinds: dict[str, str] = {tensor.name: tensor.dtype.name for tensor in inputs}
     explicit: set[str] = set()  # results of DequantizeLinear: what takes them is for the builder to fuse
     plain = []
     makers: dict[str, Any] = {}
@@ -243,17 +252,14 @@ def _weak_flags(trt: Any, network: Any) -> list[str]:
         first = layer.get_input(0).name if layer.num_inputs and layer.get_input(0) is not None else ""
         for number in range(layer.num_outputs):
             output = layer.get_output(number)
-            own = kind in _TYPED_BY_ITSELF or first not in kinds
-            kinds[output.name] = output.dtype.name if own else kinds[first]
+            has_type = kind in _TYPED_BY_ITSELF or first not in kinds
+            kinds[output.name] = output.dtype.name if has_type else kinds[first]
             if kind == "DEQUANTIZE":
                 explicit.add(output.name)
-        if kind in _COMPUTING and kinds.get(first) == "FLOAT" and first not in explicit:
+        in_float = kinds.get(first) == "FLOAT"
+        if kind in _COMPUTING and in_float and first not in explicit:
             plain.append(layer)
-        if (
-            kind in _LOSING_DIGITS
-            and kinds.get(first) == "FLOAT"
-            and layer.get_output(0).dtype.name == "FLOAT"
-        ):
+        if kind in _LOSING_DIGITS and in_float and layer.get_output(0).dtype.name == "FLOAT":
             plain += [layer, *([makers[first]] if first in makers else [])]
         if kind == "ELEMENTWISE":
             makers[layer.get_output(0).name] = layer

@@ -1,7 +1,7 @@
 """run.py of a bundle for TensorRT. An engine is bound to its GPU, so that run.py builds it where it runs.
 
-The code that built and ran it in the measurement is copied beside run.py: the engine is built in the same way,
-and kept in the same cache. The first run for a batch size takes seconds to minutes.
+The code that built and ran it in the measurement is copied beside run.py: the engine is built in the same
+way, and kept in the same cache. The first run for a batch size takes seconds to minutes.
 """
 
 from __future__ import annotations

@@ -14,12 +14,37 @@ import os
 import re
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ...runtime import RefusedError
 
 LIMIT_BYTES = 2 * 1024**3
 _TIMINGS_LIMIT = 64 * 1024**2  # a timing cache that has grown beyond is begun anew
+
+
+class EngineFacts(NamedTuple):
+    """What is known of an engine: seconds that building it took, the builder's flags, its size.
+
+    `inputs` are name and shape (-1: dynamic) of the model's inputs, `outputs` the names of its outputs.
+    """
+
+    build_s: float
+    flags: list[str]
+    engine_bytes: int
+    inputs: list[Any]
+    outputs: list[str]
+
+
+class EngineKey(NamedTuple):
+    """What decides an engine beside the model: the device, the library and its version, the shapes, the
+    builder's options, and the number of a build that is independent of others.
+    """
+
+    device: list[Any]
+    library: list[str]
+    shapes: list[list[int]]
+    options: dict[str, str]
+    build: int | None
 
 
 def cache_folder() -> Path:
@@ -32,9 +57,10 @@ def cache_folder() -> Path:
     return folder
 
 
-def engine_key(model_digest: str, facts: dict[str, Any]) -> str:
+def engine_name(model_digest: str, key: EngineKey) -> str:
     """The name of a model's engine: the model's SHA-256, and that of what else decides the engine."""
-    return f"{model_digest}-{hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()}"
+    decided = json.dumps(key._asdict(), sort_keys=True).encode()
+    return f"{model_digest}-{hashlib.sha256(decided).hexdigest()}"
 
 
 def declared_inputs(model_digest: str) -> list[Any] | None:
@@ -57,25 +83,22 @@ def file_digest(path: str) -> str:
     return digest.hexdigest()
 
 
-def load_engine(key: str) -> tuple[bytes, dict[str, Any]] | None:
-    """A kept engine and what is known of it (build_s, flags, inputs, outputs), marked as used; None if none
-    is kept whole.
-    """
-    path = cache_folder() / f"{key}.engine"
-    with contextlib.suppress(OSError, ValueError):
+def load_engine(name: str) -> tuple[bytes, EngineFacts] | None:
+    """A kept engine and what is known of it, marked as used; None if none is kept whole."""
+    path = cache_folder() / f"{name}.engine"
+    with contextlib.suppress(OSError, ValueError, TypeError):  # another version's, or damaged
         head, _, plan = path.read_bytes().partition(b"\n")
-        facts: dict[str, Any] = json.loads(head)
-        if facts["engine_bytes"] == len(plan):
+        facts = EngineFacts(**json.loads(head))
+        if facts.engine_bytes == len(plan):
             os.utime(path)
             return plan, facts
     return None
 
 
-def keep_engine(key: str, plan: bytes, facts: dict[str, Any]) -> None:
+def keep_engine(name: str, plan: bytes, facts: EngineFacts) -> None:
     """Keeps an engine with what is known of it, and forgets those that were not used for the longest time."""
     folder = cache_folder()
-    head = json.dumps({**facts, "engine_bytes": len(plan)}).encode()
-    _write(folder / f"{key}.engine", head + b"\n" + plan)
+    _write(folder / f"{name}.engine", json.dumps(facts._asdict()).encode() + b"\n" + plan)
     _shrink(folder)
 
 
@@ -118,18 +141,18 @@ def _shrink(folder: Path) -> None:
     """Removes the engines that were used least lately until the rest fits, and what a killed worker left half
     written.
     """
-    found = []
+    files = []
     for path in folder.iterdir():
         with contextlib.suppress(OSError):  # another worker removed it
-            found.append((path.stat().st_mtime, path.stat().st_size, path))
+            files.append((path.stat().st_mtime, path.stat().st_size, path))
     used = 0
-    for _, size, path in sorted((item for item in found if item[2].suffix == ".engine"), reverse=True):
+    for _, size, path in sorted((file for file in files if file[2].suffix == ".engine"), reverse=True):
         used += size
         if used > LIMIT_BYTES:
             with contextlib.suppress(OSError):
                 path.unlink()
-    newest = max((item[0] for item in found), default=0.0)
-    for modified, _, path in found:
+    newest = max((modified for modified, _, _ in files), default=0.0)
+    for modified, _, path in files:
         if path.suffix == ".part" and newest - modified > 3600:
             with contextlib.suppress(OSError):
                 path.unlink()

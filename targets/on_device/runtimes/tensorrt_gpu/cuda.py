@@ -75,7 +75,8 @@ class Cuda:
             self.call("cuCtxSetCurrent", self._pointer("cuDevicePrimaryCtxRetain", handle))
         except CudaError as error:
             raise RefusedError(
-                f"{self.device.name} cannot be used now ({error}): end what else runs on it, or choose another target.",
+                f"{self.device.name} cannot be used now ({error}): end what else runs on it, or choose "
+                "another target.",
                 kind="unavailable",
             ) from error
 
@@ -183,7 +184,9 @@ class Memory(_Owned):
         )
 
     def read(self, array: np.ndarray[Any, Any], stream: Stream) -> None:
-        """Fills a contiguous array of exactly this size; its values are there once the stream was waited for."""
+        """Fills a contiguous array of exactly this size; its values are there once the stream was waited
+        for.
+        """
         self._require(array)
         pointer = ctypes.c_void_p(array.ctypes.data)
         self._cuda.call(

@@ -35,8 +35,9 @@ def why_unreadable(version: str, model: str) -> str | None:
     if opset is None or opset <= OPSET:
         return None
     return (
-        f"TensorRT {version} reads ONNX up to opset {OPSET}, and some operators of later files wrongly; this file has opset "
-        f"{opset}: set {lines} in the target's TOML file (a file from elsewhere: export it in opset {OPSET})"
+        f"TensorRT {version} reads ONNX up to opset {OPSET}, and some operators of later files wrongly; this "
+        f"file has opset {opset}: set {lines} in the target's TOML file (a file from elsewhere: export it in "
+        f"opset {OPSET})"
     )
 
 
@@ -63,9 +64,9 @@ def _read_opset(file: BinaryIO) -> int | None:
             if key >> 3 != _OPSET_IMPORT:
                 file.seek(size, 1)
                 continue
-            found = _opset_in(file.read(size))
-            if found is not None:
-                return found
+            opset = _opset_in(file.read(size))
+            if opset is not None:
+                return opset
         elif key & 7 == 0:
             _number(file, file.read(1))
         else:

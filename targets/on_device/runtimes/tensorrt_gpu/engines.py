@@ -77,7 +77,7 @@ class TensorRT:
     def open_session(self, model: str, request: Request) -> TrtSession:
         """See Runtime. The engine comes out of the cache if it holds it."""
         plan, facts = self._engine(model, request)
-        names = [*(name for name, _ in facts["inputs"]), *facts["outputs"]]
+        names = [*(name for name, _ in facts.inputs), *facts.outputs]
         kernels = cache.load_blob("runtime", *self._device_and_version()) if self._compiles else None
         return TrtSession(self._trt, self._log, self._cuda, plan, names, kernels=kernels)
 
@@ -102,11 +102,11 @@ class TensorRT:
         bound = self.open_session(request["model"], request).bind(feeds)
         bound.block(64)
         return {
-            "engine_bytes": built[0]["engine_bytes"],
+            "engine_bytes": built[0].engine_bytes,
             "engine_builds": builds,
-            "build_s": [facts["build_s"] for facts in built],
-            "flags": built[0]["flags"],
-            "tf32": "TF32" in built[0]["flags"],
+            "build_s": [facts.build_s for facts in built],
+            "flags": built[0].flags,
+            "tf32": "TF32" in built[0].flags,
             "tensorrt": str(self._trt.__version__),
             "gpu": self._cuda.device.name,
             "gpu_clock_mhz": gpu_clock_mhz(),
@@ -141,9 +141,8 @@ class TensorRT:
             kernels[kernel] = kernels.get(kernel, 0.0) + float(np.median(times)) * len(times) / runs
         return {"runs": runs, "kernels": kernels}
 
-    def _engine(self, model: str, request: Request, *, anew: bool = False) -> tuple[bytes, dict[str, Any]]:
-        """The engine for the request's shapes, and what is known of it: build_s, engine_bytes, flags, inputs,
-        outputs.
+    def _engine(self, model: str, request: Request, *, anew: bool = False) -> tuple[bytes, cache.EngineFacts]:
+        """The engine for the request's shapes, and what is known of it.
 
         `engine_build` tells engines apart that are built of one model independently of each other: without
         the timing cache, which would choose the same tactics again. `anew`: built now, whatever is kept.
@@ -154,32 +153,33 @@ class TensorRT:
         device, version = self._device_and_version()
         digest = cache.file_digest(model)
 
-        def key(declared: list[Any]) -> str:
-            decided = {
-                "device": [device, *cuda.device.capability],
-                "library": [self._trt.__name__, version],
-                "shapes": [shapes.sizes(name, shape, index) for index, (name, shape) in enumerate(declared)],
-                "options": options,
-                "build": request.get("engine_build", 0) if alone else None,
-            }
-            return cache.engine_key(digest, decided)
+        def name_for(declared: list[Any]) -> str:
+            key = cache.EngineKey(
+                device=[device, *cuda.device.capability],
+                library=[self._trt.__name__, version],
+                shapes=[shapes.sizes(name, shape, index) for index, (name, shape) in enumerate(declared)],
+                options=options,
+                build=request.get("engine_build", 0) if alone else None,
+            )
+            return cache.engine_name(digest, key)
 
         declared = cache.declared_inputs(digest)  # None: no engine of this model is kept
-        known = None if anew or declared is None else cache.load_engine(key(declared))
-        if known is not None:
-            return known
+        cached = None if anew or declared is None else cache.load_engine(name_for(declared))
+        if cached is not None:
+            return cached
         timings = None if alone or self._compiles else cache.load_blob("timing", device, version)
         capability = cuda.device.capability if self._compiles else None
         built = build(self._trt, self._log, model, shapes, options, timings=timings, capability=capability)
         if built.timings:
             cache.keep_blob("timing", device, version, built.timings)
-        facts: dict[str, Any] = {
-            "build_s": built.seconds,
-            "flags": list(built.flags),
-            "engine_bytes": len(built.plan),
-        }
-        facts.update(inputs=built.inputs, outputs=built.outputs)
-        cache.keep_engine(key(built.inputs), built.plan, facts)
+        facts = cache.EngineFacts(
+            build_s=built.seconds,
+            flags=list(built.flags),
+            engine_bytes=len(built.plan),
+            inputs=built.inputs,
+            outputs=built.outputs,
+        )
+        cache.keep_engine(name_for(built.inputs), built.plan, facts)
         return built.plan, facts
 
     def _keep_kernels(self, session: TrtSession) -> None:

@@ -1,8 +1,11 @@
 """What an engine's layers are, from the engine inspector's JSON, whose form differs by version.
 
-8.5-10   "Format/Datatype": "Thirty-two wide channel vectorized row major Int8 format", "Weights": {"Type": "Int8"}
+8.5-10   "Format/Datatype": "Thirty-two wide channel vectorized row major Int8 format",
+         "Weights": {"Type": "Int8"}
 11, RTX  "Datatype": "Int8", "Format": "(NHWC) Channel major format", weights among "Constants"
-"Metadata" names the ONNX nodes of a layer since 8.6: `[ONNX Layer: conv1]`; before, only the layer's name does: `conv1 + relu1`.
+
+"Metadata" names the ONNX nodes of a layer since 8.6: `[ONNX Layer: conv1]`; before, only the layer's name
+does: `conv1 + relu1`.
 """
 
 from __future__ import annotations
@@ -32,7 +35,7 @@ def layer_precisions(layers: Sequence[Any]) -> dict[str, str]:
     Of several layers that a node is in, the one that computes counts (a convolution, a product), not those
     that move data. A node whose layer tells no type is left out.
     """
-    found: dict[str, tuple[int, str]] = {}
+    ranked: dict[str, tuple[int, str]] = {}
     for layer in layers:
         if isinstance(layer, str):  # names only: the engine was not built with detailed verbosity
             continue
@@ -40,9 +43,9 @@ def layer_precisions(layers: Sequence[Any]) -> dict[str, str]:
         rank = layer_rank(layer)
         if precision is not None and rank:
             for node in onnx_nodes(layer):
-                if node not in found or rank > found[node][0]:
-                    found[node] = (rank, precision)
-    return {node: precision for node, (_, precision) in found.items()}
+                if node not in ranked or rank > ranked[node][0]:
+                    ranked[node] = (rank, precision)
+    return {node: precision for node, (_, precision) in ranked.items()}
 
 
 def precision_of(layer: Any) -> str | None:
@@ -52,7 +55,7 @@ def precision_of(layer: Any) -> str | None:
     The first input of a fused layer may be the other branch of a sum. Weights of 8 bits count only beside an
     input of that type: otherwise they are merely stored in it.
     """
-    inputs = [_named(_type(item)) for item in _tensors(layer, "Inputs")]
+    inputs = [_named(_type(tensor)) for tensor in _tensors(layer, "Inputs")]
     first = inputs[0] if inputs else None
     weights = _named(_weight_type(layer))
     stored = weights in ("int8", "fp8") and any(inputs) and weights not in inputs
@@ -60,16 +63,19 @@ def precision_of(layer: Any) -> str | None:
 
 
 def _weight_type(layer: Any) -> str:
-    """The type of a layer's weights as the inspector writes it; of constants the largest is taken for them."""
+    """The type of a layer's weights as the inspector writes it; of constants the largest is taken for
+    them.
+    """
     if layer.get("Weights"):
         return str(layer["Weights"].get("Type", ""))
-    sizes = [(math.prod(item.get("Dimensions") or [1]), _type(item)) for item in _tensors(layer, "Constants")]
+    constants = _tensors(layer, "Constants")
+    sizes = [(math.prod(tensor.get("Dimensions") or [1]), _type(tensor)) for tensor in constants]
     size, kind = max(sizes, default=(0, ""))
     return kind if size > 1 else ""
 
 
 def _tensors(layer: Any, key: str) -> list[Any]:
-    return [item for item in layer.get(key) or [] if isinstance(item, dict)]
+    return [tensor for tensor in layer.get(key) or [] if isinstance(tensor, dict)]
 
 
 def _type(tensor: Any) -> str:

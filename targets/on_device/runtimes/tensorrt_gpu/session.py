@@ -57,42 +57,41 @@ class TrtSession:
         tensors = [
             self._tensor(self.engine.get_tensor_name(index)) for index in range(self.engine.num_io_tensors)
         ]
-        tensors.sort(key=lambda item: names.index(item.name))
-        modes = [self.engine.get_tensor_mode(item.name) for item in tensors]
-        self.inputs = [item for item, mode in zip(tensors, modes) if mode == trt.TensorIOMode.INPUT]
-        self._outputs = [item for item, mode in zip(tensors, modes) if mode != trt.TensorIOMode.INPUT]
-        self._buffers = {item.name: cuda.allocate(_bytes(item)) for item in tensors}
+        tensors.sort(key=lambda tensor: names.index(tensor.name))
+        read = {t.name for t in tensors if self.engine.get_tensor_mode(t.name) == trt.TensorIOMode.INPUT}
+        self.inputs = [tensor for tensor in tensors if tensor.name in read]
+        self._outputs = [tensor for tensor in tensors if tensor.name not in read]
+        self._buffers = {tensor.name: cuda.allocate(_bytes(tensor)) for tensor in tensors}
         for name, memory in self._buffers.items():
             if not self.context.set_tensor_address(name, memory.address):
                 raise EngineError(f"TensorRT refuses the memory of tensor {name!r}: {log.said()}")
 
     def run(self, feeds: Feeds) -> list[Any]:
         """See Session."""
-        kept = self.load(feeds)
+        loaded = self.load(feeds)
         self.enqueue()
-        arrays = [np.empty(item.shape, item.dtype) for item in self._outputs]
-        for item, array in zip(self._outputs, arrays):
-            self._buffers[item.name].read(array, self.stream)
+        arrays = [np.empty(output.shape, output.dtype) for output in self._outputs]
+        for output, array in zip(self._outputs, arrays):
+            self._buffers[output.name].read(array, self.stream)
         self.stream.wait()
-        del kept
+        del loaded
         return arrays
 
     def bind(self, feeds: Feeds) -> CudaTimed:
         """See Session."""
-        kept = self.load(feeds)
+        loaded = self.load(feeds)
         self.stream.wait()
-        del kept
+        del loaded
         return CudaTimed(self)
 
     def load(self, feeds: Feeds) -> list[Any]:
         """Copies the inputs; the arrays that are returned must live until the stream was waited for."""
-        arrays = [np.ascontiguousarray(feeds[item.name], dtype=item.dtype) for item in self.inputs]
-        for item, array in zip(self.inputs, arrays):
-            if array.shape != tuple(item.shape):
-                raise EngineError(
-                    f"Input {item.name!r} has the shape {list(array.shape)}, its engine {list(item.shape)}."
-                )
-            self._buffers[item.name].write(array, self.stream)
+        arrays = [np.ascontiguousarray(feeds[tensor.name], dtype=tensor.dtype) for tensor in self.inputs]
+        for tensor, array in zip(self.inputs, arrays):
+            if array.shape != tuple(tensor.shape):
+                shapes = f"{list(array.shape)}, its engine {list(tensor.shape)}"
+                raise EngineError(f"Input {tensor.name!r} has the shape {shapes}.")
+            self._buffers[tensor.name].write(array, self.stream)
         return arrays
 
     def enqueue(self) -> None:
@@ -129,7 +128,8 @@ class TrtSession:
         shape = tuple(self.engine.get_tensor_shape(name))
         if kind not in DTYPES or any(size < 0 for size in shape):
             raise EngineError(
-                f"Tensor {name!r} is {kind} {list(shape)}: inputs and outputs need a size and a type of numpy."
+                f"Tensor {name!r} is {kind} {list(shape)}: inputs and outputs need a size and a type of "
+                "numpy."
             )
         return Input(name, shape, DTYPES[kind])
 
@@ -205,5 +205,6 @@ def _captured(session: TrtSession) -> Graph | None:
     return graph
 
 
-def _bytes(item: Input) -> int:
-    return int(np.dtype(item.dtype).itemsize * np.prod([int(size) for size in item.shape], dtype=np.int64))
+def _bytes(tensor: Input) -> int:
+    count = np.prod([int(size) for size in tensor.shape], dtype=np.int64)
+    return int(np.dtype(tensor.dtype).itemsize * count)
