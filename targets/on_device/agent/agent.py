@@ -1,7 +1,7 @@
 """The agent: the one long-lived process on a device that is reached over SSH. It keeps files, a lock and
 workers.
 
-Its source arrives over standard input (targets/ssh_board.py), then JSON lines do, each perhaps followed by
+Its source arrives over standard input (targets/ssh/board.py), then JSON lines do, each perhaps followed by
 `size` raw bytes; a reply is a JSON line, perhaps followed by `payload` raw bytes. It knows nothing of models:
 what is asked of a worker is relayed, with paths of this device in the place of names of files.
 
@@ -10,7 +10,7 @@ It ends, and its workers with it, when standard input closes, on a signal, and w
 ask the kernel to be killed with it.
 
 Operations: ping, put (a file into the store), open, request and close (a worker), lock, unlock and leave (the
-device: see agent_lock.py), look (what `targets doctor` asks). Standard library only, Python 3.8; one thread.
+device: see lock.py), look (what `targets doctor` asks). Standard library only, Python 3.8; one thread.
 """
 
 from __future__ import annotations

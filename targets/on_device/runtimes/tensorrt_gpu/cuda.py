@@ -241,8 +241,8 @@ class Graph(_Owned):
 
 
 def gpu_clock_mhz() -> float | None:
-    """The clock of the GPU's processors now, by NVML; None where that does not tell (a Jetson: care.py reads
-    its clocks).
+    """The clock of the GPU's processors now, by NVML; None where that does not tell (on a Jetson,
+    board/state.py reads its clocks).
     """
     with contextlib.suppress(OSError, AttributeError):
         nvml = ctypes.CDLL("nvml.dll" if sys.platform == "win32" else "libnvidia-ml.so.1")

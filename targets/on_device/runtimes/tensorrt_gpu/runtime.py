@@ -1,4 +1,4 @@
-"""TensorRT on an NVIDIA GPU; tensorrt_runtime.py has the code."""
+"""TensorRT on an NVIDIA GPU; engines.py has the code."""
 
 from __future__ import annotations
 

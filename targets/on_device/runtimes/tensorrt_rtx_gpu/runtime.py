@@ -1,4 +1,4 @@
-"""TensorRT for RTX on an NVIDIA RTX GPU; tensorrt_runtime.py has the code."""
+"""TensorRT for RTX on an NVIDIA RTX GPU; tensorrt_gpu/engines.py has the code."""
 
 from __future__ import annotations
 

@@ -179,9 +179,10 @@ def test_a_damaged_engine_is_built_again(target: Opener, tmp_path: Path) -> None
 
 def test_the_engines_that_were_used_last_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(tensorrt_cache, "LIMIT_BYTES", 420)
+    monkeypatch.setattr(tensorrt_cache, "LIMIT_BYTES", 500)
+    facts = tensorrt_cache.EngineFacts(build_s=1.0, flags=[], engine_bytes=80, inputs=[], outputs=[])
     for number, key in enumerate("abcd"):
-        tensorrt_cache.keep_engine(key, b"x" * 80, {"build_s": 1.0, "flags": []})
+        tensorrt_cache.keep_engine(key, b"x" * 80, facts)
         os.utime(kept_engines(tmp_path / "cache")[-1], (number, number))
     assert [path.stem for path in kept_engines(tmp_path / "cache")] == ["b", "c", "d"]
     assert tensorrt_cache.load_engine("a") is None
