@@ -14,7 +14,7 @@ Reading order
     transport.py    Transport: requests to a worker; LocalTransport: a worker on this machine
     replies.py      what a worker's replies and its end mean, in the project's errors
     ssh/            the same on a board: SshTransport, and Board, which several of them share
-    target.py       Target and TargetSession: what the rest of the project calls
+    target.py       Target: what the rest of the project calls; session.py: TargetSession, one worker of it
     control.py      A/A controls, and how long one vouches for the machine
     lease.py        measuring alone, training together, never both at once
     store.py        MeasurementStore: nothing is measured twice
@@ -35,8 +35,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .lease import measuring, training
     from .protocol import measure_model, parse_shape
+    from .session import TargetSession
     from .store import MeasurementKey, MeasurementStore
-    from .target import Target, TargetSession
+    from .target import Target
     from .transport import LocalTransport, Transport
 
 _HOME = {
@@ -44,7 +45,7 @@ _HOME = {
     "MeasurementKey": "store",
     "MeasurementStore": "store",
     "Target": "target",
-    "TargetSession": "target",
+    "TargetSession": "session",
     "Transport": "transport",
     "measure_model": "protocol",
     "measuring": "lease",

@@ -4,16 +4,13 @@ import os
 import statistics
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Protocol
 
-import numpy as np
-import onnx
-
-from ..compress.recipe import Precision
 from ..errors import StageError, TargetUnavailable
 from ..files import digest_of_file
 from ..profiles.address import TargetAddress
@@ -21,19 +18,17 @@ from ..profiles.environment import Environment
 from ..profiles.measurement import SEARCH_TIMING, Measurement, PairBlocks, TimingConfig, critical_value
 from ..profiles.profile import Profile
 from .control import Control
-from .layer_times import LayerTimes, layer_times
 from .lease import measuring
 from .on_device.board.state import Condition, State
-from .precision import reported_precision
-from .runtimes import graph_reader_of
+from .session import TargetSession
 from .ssh.board import Board, BoardSettings
 from .ssh.transport import SshTransport
 from .store import MeasurementKey, MeasurementStore
 from .transport import LocalTransport, Transport
 
+__all__ = ["Target", "TargetSession"]
+
 START_TIMEOUT_S = 60.0
-RUN_TIMEOUT_S = 600.0
-PROFILE_S = 0.2  # of inferences under the profiler
 MEASURE_TIMEOUT_S = 120.0  # beyond twice the configured time: loading sessions of large models
 BUILD_TIMEOUT_S = 600.0  # for each engine of a runtime that builds them
 
@@ -81,7 +76,10 @@ class Target:
         self._cores = None if cores is None else tuple(cores)
         self._store = store
         self.shapes = {name: list(shape) for name, shape in (shapes or {}).items()}
-        self.workload = {"inputs": str(inputs) if inputs else None, "shapes": self.shapes}
+        self.workload: dict[str, object] = {
+            "inputs": str(inputs) if inputs else None,
+            "shapes": self.shapes,
+        }
         self._python = python
         self._recognize = recognize
         self._clocks = clocks
@@ -131,12 +129,20 @@ class Target:
         return self._environment
 
     @contextmanager
-    def session(self) -> Iterator["TargetSession"]:
+    def session(self) -> Iterator[TargetSession]:
         """A fresh worker process for one candidate; it ends with the block."""
         with self.open_worker() as worker, tempfile.TemporaryDirectory(prefix="autocompress-") as folder:
             if self._environment is None:
                 self._environment = self._probe(worker)
-            yield TargetSession(self, worker, folder=Path(folder))
+            yield TargetSession(
+                worker,
+                folder=Path(folder),
+                runtime=self.profile.facts,
+                workload=self.workload,
+                saturates=self._environment.saturates,
+                alone=self.measuring,
+                measure_beside=partial(self.measure, worker),
+            )
 
     def control(self, baseline: Path, timing: TimingConfig = SEARCH_TIMING) -> Measurement:
         """A passed A/A measurement of the baseline beside itself, taken now, under the lease.
@@ -283,93 +289,6 @@ class Target:
         if self._recognize is not None:
             self._recognize(environment)
         return environment
-
-
-class TargetSession:
-    """One worker process, for one candidate. Every method raises StageError (see Transport) when that
-    fails.
-    """
-
-    def __init__(self, target: Target, worker: Transport, *, folder: Path):
-        self._target = target
-        self._worker = worker
-        self._folder = folder
-
-    def run(
-        self, model: Path, inputs: Path, *, batch: int, exact: bool = False, timeout_s: float = RUN_TIMEOUT_S
-    ) -> tuple[np.ndarray[Any, Any], ...]:
-        """The model's outputs for all stored samples, each concatenated along dimension 0.
-
-        `inputs`: an .npz file with the keys "0", "1" …, or a folder of .npy files (read in parts, for data
-        larger than memory). `exact`: what the model says, with slower kernels where this machine's fast ones
-        let integer sums saturate. StageError of the kind wrong-output if an output holds NaN.
-        """
-        outputs = self._folder / "outputs.npz"
-        request: dict[str, Any] = {
-            "op": "run",
-            "model": str(model.resolve()),
-            "inputs": str(inputs.resolve()),
-        }
-        if exact and self._target.probe().saturates:
-            request["exact"] = True
-        self._worker.send({**request, "outputs": str(outputs), "batch": batch}, timeout_s=timeout_s)
-        with np.load(outputs, allow_pickle=False) as archive:
-            arrays = tuple(archive[key] for key in sorted(archive.files, key=int))
-        outputs.unlink()
-        for index, array in enumerate(arrays):
-            if array.dtype.kind == "f" and np.isnan(array).any():
-                message = f"Output {index} of {model.name} holds NaN."
-                raise StageError(message, stage="run", kind="wrong-output")
-        return arrays
-
-    def running_batch(self, batch: int, *, measured: int) -> int:
-        """The batch size to run a model with that is measured with `measured`: building an engine for another
-        takes too long.
-        """
-        return measured if self._target.profile.facts.builds_engines else batch
-
-    def executed_precision(
-        self, model: Path, layers: Iterable[str], *, batch: int = 1
-    ) -> dict[str, Precision]:
-        """By layer name, the precision that the runtime executes; layers that are not in its graph are left
-        out.
-        """
-        output = self._folder / "optimized.onnx"
-        request: dict[str, Any] = {
-            "op": "optimized",
-            "model": str(model.resolve()),
-            "output": str(output),
-            "batch": batch,
-        }
-        request["shapes"] = self._target.workload["shapes"]
-        result = self._worker.send(request, timeout_s=RUN_TIMEOUT_S)
-        runtime = self._target.profile.facts
-        if runtime.precision_from == "report":
-            return reported_precision(result["layers"], layers)
-        reader = graph_reader_of(runtime.name)
-        precisions = reader.executed_precision(onnx.load(output), layers, original=onnx.load(model))
-        return cast(dict[str, Precision], precisions)
-
-    def profile_layers(self, model: Path, layers: Iterable[str], *, batch: int) -> LayerTimes:
-        """Seconds per inference of each layer, by the runtime's own profiler, which adds to them; taken under
-        the lease.
-        """
-        request = {"op": "profile", "model": str(model.resolve()), "batch": batch, "profile_s": PROFILE_S}
-        with self._target.measuring():
-            result = self._worker.send({**request, **self._target.workload}, timeout_s=RUN_TIMEOUT_S)
-        kernels, runtime = result["kernels"], self._target.profile.facts
-        if runtime.precision_from == "graph":
-            kernels = graph_reader_of(runtime.name).seconds_by_node(kernels, onnx.load(model))
-        return layer_times(kernels, layers)
-
-    def measure(self, model: Path, baseline: Path, timing: TimingConfig = SEARCH_TIMING) -> Measurement:
-        """The model's latency beside its baseline; out of the store if it holds it, otherwise taken under the
-        lease.
-
-        An A/A control of at most 10 measurements or 5 minutes ago vouches for the machine. A noisy
-        measurement is returned and says so. StageError of the kind noisy (retryable) if the control fails.
-        """
-        return self._target.measure(self._worker, model, baseline, timing)
 
 
 def default_cores(threads: int) -> tuple[int, ...]:

@@ -19,10 +19,10 @@ class SentFile:
 class Reply:
     """The answer to one request. `kind` and `message` say why it is not `ok`.
 
-    A worker's answer is its `line`, with the seconds that it took; `damaged` are the keys of files that did not
-    arrive as they were sent. A worker that died has an exit `code`, the `tail` of its standard error, and `oom`
-    if the kernel killed it for want of memory. `names` are files that the board lacks, `path` is that of a lock
-    which cannot be opened. `missing`, `sudo` and `free_bytes` answer `look`.
+    A worker's answer is its `line`, with the seconds that it took; `damaged` are the keys of files that did
+    not arrive as they were sent. A worker that died has an exit `code`, the `tail` of its standard error, and
+    `oom` if the kernel killed it for want of memory. `names` are files that the board lacks, `path` is that
+    of a lock which cannot be opened. `missing`, `sudo` and `free_bytes` answer `look`.
     """
 
     ok: bool

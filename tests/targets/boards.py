@@ -28,7 +28,8 @@ with log.open("a") as file:
 status = tree / "var/lib/nvpmodel/status"
 cores = sorted((tree / "sys/devices/system/cpu").glob("cpu*/cpufreq"))
 gpus = sorted((tree / "sys/class/devfreq").glob("*"))
-ranges = [(f / "scaling_min_freq", f / "scaling_max_freq") for f in cores] + [(f / "min_freq", f / "max_freq") for f in gpus]
+ranges = [(f / "scaling_min_freq", f / "scaling_max_freq") for f in cores]
+ranges += [(f / "min_freq", f / "max_freq") for f in gpus]
 if tool == "nvpmodel" and arguments[0] == "-m":
     if arguments[1] == "3":
         print("NVPM WARN: Reboot required for changing to this power mode: 3")
@@ -45,7 +46,8 @@ elif tool == "jetson_clocks" and not arguments:
 elif tool == "jetson_clocks" and arguments[0] == "--store":
     if pathlib.Path(arguments[1]).exists():
         sys.exit("Error: file already exists!")
-    pathlib.Path(arguments[1]).write_text(json.dumps([[str(f), f.read_text()] for pair in ranges for f in pair]))
+    stored = [[str(f), f.read_text()] for pair in ranges for f in pair]
+    pathlib.Path(arguments[1]).write_text(json.dumps(stored))
 elif tool == "jetson_clocks" and arguments[0] == "--restore":
     for path, text in json.loads(pathlib.Path(arguments[1]).read_text()):
         write(pathlib.Path(path), text)

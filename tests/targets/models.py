@@ -59,7 +59,9 @@ def chain(path: Path, *, layers: int) -> Path:
 
 
 def hungry(path: Path, *, size_bytes: int) -> Path:
-    """A model whose output is `size_bytes` of zeros; its only input is a shape-less scalar that is ignored."""
+    """A model whose output is `size_bytes` of zeros; its only input is a shape-less scalar that is
+    ignored.
+    """
     nodes = [
         helper.make_node("ConstantOfShape", ["shape"], ["big"]),
         helper.make_node("Add", ["big", "x"], ["y"]),
@@ -132,7 +134,9 @@ def quantized_chain(path: Path, *, precisions: str) -> Path:
 
 
 def mixed_precisions(path: Path) -> Path:
-    """Convolutions `q` (int8), `h` (float16 between casts) and `f` (float32), in the convention of TensorRT."""
+    """Convolutions `q` (int8), `h` (float16 between casts) and `f` (float32), in the convention of
+    TensorRT.
+    """
     weight = np.random.default_rng(0).standard_normal((4, 4, 1, 1)).astype(np.float32)
     weights = {
         **{"s": np.array(0.05, np.float32), "z": np.array(0, np.int8)},

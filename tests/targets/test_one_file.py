@@ -1,4 +1,6 @@
-"""A model with weights in a file beside it is measured with them, wherever it is measured, and named by them."""
+"""A model with weights in a file beside it is measured with them, wherever it is measured, and named by
+them.
+"""
 
 import os
 import resource

@@ -113,7 +113,10 @@ def test_what_installs_tensorrt_on_a_board_is_one_command(server: Sshd, name: st
 
 def test_a_python_that_is_too_old_is_told(server: Sshd) -> None:
     old = server.folder / "old"
-    code = "import sys; sys.version_info = (3, 6, 9); code = sys.argv[2]; sys.argv = ['-c', sys.argv[3]]; exec(code)"
+    code = (
+        "import sys; sys.version_info = (3, 6, 9); code = sys.argv[2]; "
+        "sys.argv = ['-c', sys.argv[3]]; exec(code)"
+    )
     old.write_text(f"#!/usr/bin/env python3\n{code}\n")
     old.chmod(0o755)
     (finding,) = doctor(replace(on(server), python=str(old)), server.address)

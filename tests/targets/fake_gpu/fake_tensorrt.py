@@ -273,7 +273,8 @@ def refused_by_eight(node, stored, numbers):
 def refused_pair(node, stored):
     """What QuantDequantLinearHelper asserts, but for the zero point (see parse_from_file)."""
     if len(node.input) != 3:
-        return "This version of TensorRT requires 3 inputs for the INT8 QuantizeLinear/DequantizeLinear operator."
+        operator = "the INT8 QuantizeLinear/DequantizeLinear operator"
+        return f"This version of TensorRT requires 3 inputs for {operator}."
     if getattr(stored.get(node.input[0]), "dtype", None) == np.int8:
         return f"{node.input[0]}: invalid weights type of Int8"
     scale = stored[node.input[1]]
@@ -595,8 +596,8 @@ def api(text, *, rtx=False):
         ),
         LayerType=members(
             "LayerType",
-            "CONVOLUTION ACTIVATION ELEMENTWISE MATRIX_MULTIPLY IDENTITY QUANTIZE DEQUANTIZE CAST REDUCE SOFTMAX"
-            + (" FULLY_CONNECTED" if numbers < (10,) else ""),
+            "CONVOLUTION ACTIVATION ELEMENTWISE MATRIX_MULTIPLY IDENTITY QUANTIZE DEQUANTIZE CAST REDUCE "
+            "SOFTMAX" + (" FULLY_CONNECTED" if numbers < (10,) else ""),
         ),
         ProfilingVerbosity=members("ProfilingVerbosity", "LAYER_NAMES_ONLY NONE DETAILED"),
         LayerInformationFormat=members("LayerInformationFormat", "ONELINE JSON"),

@@ -144,7 +144,10 @@ def test_the_files_of_one_request_do_not_make_room_for_each_other(ssh_server: Ss
         standby=False, folder=str(ssh_server.folder / "cache" / "tight"), limit_bytes=1_000_000
     )
     worker = tmp_path / "there.py"
-    told = "print(json.dumps({'id': r['id'], 'ok': True, 'result': {'size': os.path.getsize(r['model'])}}), flush=True)"
+    told = (
+        "size = os.path.getsize(r['model']); "
+        "print(json.dumps({'id': r['id'], 'ok': True, 'result': {'size': size}}), flush=True)"
+    )
     worker.write_text(f"import json, os, sys\nfor line in sys.stdin:\n r = json.loads(line); {told}\n")
     models_ = [tmp_path / f"{index}.onnx" for index in range(2)]
     for index, path in enumerate(models_):
@@ -168,7 +171,10 @@ def test_a_file_in_use_is_not_removed_for_another_coordinators(ssh_server: Sshd,
         ssh_server.folder / "tmp" / "put",
     )
     waits = f"open({str(asked)!r}, 'w').close()\n while not os.path.exists({str(put)!r}): time.sleep(0.01)"
-    told = "print(json.dumps({'id': r['id'], 'ok': True, 'result': {'size': os.path.getsize(r['model'])}}), flush=True)"
+    told = (
+        "size = os.path.getsize(r['model']); "
+        "print(json.dumps({'id': r['id'], 'ok': True, 'result': {'size': size}}), flush=True)"
+    )
     worker.write_text(
         f"import json, os, sys, time\nfor line in sys.stdin:\n r = json.loads(line); {waits}\n {told}\n"
     )
@@ -289,7 +295,9 @@ def test_work_that_would_disturb_a_measurement_waits_until_it_has_ended(
 
 @pytest.fixture
 def marks(ssh_server: Sshd) -> Iterator[dict[str, str]]:
-    """The files `begun` and `until` of the sleeper, where the board's user can make them; neither is there."""
+    """The files `begun` and `until` of the sleeper, where the board's user can make them; neither is
+    there.
+    """
     files = {name: ssh_server.folder / "tmp" / f"sleeper-{name}" for name in ("begun", "until")}
     yield {name: str(path) for name, path in files.items()}
     for path in files.values():
@@ -432,7 +440,9 @@ def test_the_next_session_finds_a_worker_that_is_ready(ssh_server: Sshd, tmp_pat
 
 
 def loaded(pid: int, library: str) -> bool:
-    """Whether a process has loaded a file with `library` in its path, which takes most of a worker's start."""
+    """Whether a process has loaded a file with `library` in its path, which takes most of a worker's
+    start.
+    """
     try:
         return library in Path(f"/proc/{pid}/maps").read_text()
     except OSError:

@@ -88,8 +88,8 @@ def script(folder: Path, body: str) -> Path:
     path = folder / "fake.py"
     path.write_text(
         "import json, os, signal, sys, time\n"
-        "def reply(value): print(json.dumps({'id': request['id'], 'ok': True, 'result': {'value': value}}), flush=True)\n"
-        f"for line in sys.stdin:\n request = json.loads(line)\n {body}\n"
+        "def reply(value): print(json.dumps({'id': request['id'], 'ok': True, 'result': {'value': value}}), "
+        f"flush=True)\nfor line in sys.stdin:\n request = json.loads(line)\n {body}\n"
     )
     return path
 
@@ -264,7 +264,8 @@ def test_a_line_that_is_no_reply_ends_the_connection_at_once(line: str) -> None:
 def test_files_that_arrive_slowly_are_waited_for(tmp_path: Path) -> None:
     digest = hashlib.sha256(b"x" * 20).hexdigest()
     files = [{"key": "output", "size": 20, "digest": digest}]
-    body = f"""print(json.dumps({{"id": request["id"], "ok": True, "line": 2, "files": {files}, "payload": 22}}), flush=True)
+    body = f"""reply = {{"id": request["id"], "ok": True, "line": 2, "files": {files}, "payload": 22}}
+    print(json.dumps(reply), flush=True)
     for part in ["{{}}"] + ["x"] * 20:
         print(part, end="", flush=True); time.sleep(0.15)"""
     connection = spoken_with(body)
@@ -327,7 +328,8 @@ from pathlib import Path
 from autocompress.profiles.address import TargetAddress
 from autocompress.targets.ssh.transport import SshTransport
 from autocompress.targets.ssh.board import Board, BoardSettings
-signal.signal(signal.SIGINT, signal.default_int_handler)  # tests that were started in the background ignore it
+# tests that were started in the background ignore it
+signal.signal(signal.SIGINT, signal.default_int_handler)
 port, config, python, worker = sys.argv[1:]
 address = TargetAddress(profile="cpu", host="127.0.0.1", port=int(port))
 board = Board(address, python=python, ssh_config=Path(config), settings=BoardSettings(silence_s=5.0))

@@ -185,9 +185,10 @@ def test_clocks_come_back_when_the_worker_is_killed(jetson: Jetson, worker: Loca
 
 def test_clocks_come_back_when_the_coordinator_is_killed(jetson: Jetson, tmp_path: Path) -> None:
     script = (
-        "import os, signal; from pathlib import Path; from autocompress.targets.transport import LocalTransport; "
-        f"worker = LocalTransport({config_of(jetson)}); "
-        "worker.send({'op': 'set_clocks', 'power_mode': '15W'}, timeout_s=60); os.kill(os.getpid(), signal.SIGKILL)"
+        "import os, signal; from pathlib import Path; from autocompress.targets.transport import "
+        f"LocalTransport; worker = LocalTransport({config_of(jetson)}); "
+        "worker.send({'op': 'set_clocks', 'power_mode': '15W'}, timeout_s=60); os.kill(os.getpid(), "
+        "signal.SIGKILL)"
     )
     environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")}
     done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, check=False)
@@ -215,7 +216,8 @@ def _set_and_be_killed(jetson: Jetson, mode: str) -> None:
     state = jetson.bin.parent / "state"
     script = (
         "import os, signal; from pathlib import Path; from on_device.board.clocks import Clocks; "
-        f"Clocks(Path({str(state)!r}), root={str(jetson.tree)!r}).set({mode!r}); os.kill(os.getpid(), signal.SIGKILL)"
+        f"Clocks(Path({str(state)!r}), root={str(jetson.tree)!r}).set({mode!r}); os.kill(os.getpid(), "
+        "signal.SIGKILL)"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=Path(clocks.__file__).parents[2], capture_output=True, check=False

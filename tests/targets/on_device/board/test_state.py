@@ -165,21 +165,23 @@ def test_the_queried_power_mode_is_found_among_warnings() -> None:
     ("line", "clocks", "temperatures", "power"),
     [
         (
-            "RAM 2387/7774MB (lfb 961x4MB) SWAP 0/3887MB (cached 0MB) CPU [14%@1190,9%@1190,off] EMC_FREQ 1%@1600 GR3D_FREQ 0%@114 "
+            "RAM 2387/7774MB (lfb 961x4MB) SWAP 0/3887MB (cached 0MB) CPU [14%@1190,9%@1190,off] EMC_FREQ "
+            "1%@1600 GR3D_FREQ 0%@114 "
             "APE 150 AO@31C GPU@31.5C PMIC@100C thermal@31.95C VDD_IN 3528mW/3569mW VDD_SOC 1107mW/1115mW",
             {"emc": 1600.0, "gpu": 114.0},
             {"AO": 31.0, "GPU": 31.5, "PMIC": 100.0, "thermal": 31.95},
             {"VDD_IN": 3.528, "VDD_SOC": 1.107},
         ),
         (
-            "RAM 3456/15388MB (lfb 20x4MB) CPU [12%@1420,off] EMC_FREQ 24%@2133 GR3D_FREQ 0%@[306] cpu@52.5C cv0@-256C tj@53.5C "
-            "VDD_IN 5000mW/5000mW",
+            "RAM 3456/15388MB (lfb 20x4MB) CPU [12%@1420,off] EMC_FREQ 24%@2133 GR3D_FREQ 0%@[306] cpu@52.5C "
+            "cv0@-256C tj@53.5C VDD_IN 5000mW/5000mW",
             {"emc": 2133.0, "gpu": 306.0},
             {"cpu": 52.5, "tj": 53.5},
             {"VDD_IN": 5.0},
         ),
         (
-            "07-25-2026 09:08:28 RAM 20642/62817MB (lfb 1x2MB) CPU [23%@2201,10%@2201] EMC_FREQ 3%@3199 GR3D_FREQ 0%@[1300,1300]",
+            "07-25-2026 09:08:28 RAM 20642/62817MB (lfb 1x2MB) CPU [23%@2201,10%@2201] EMC_FREQ 3%@3199 "
+            "GR3D_FREQ 0%@[1300,1300]",
             {"emc": 3199.0, "gpu": 1300.0},
             None,
             None,
@@ -327,7 +329,10 @@ def test_a_board_that_counts_momentary_over_current_all_the_time_can_be_measured
     jetson: Jetson, tmp_path: Path
 ) -> None:
     counter, looks = jetson.tree / "sys/class/hwmon/hwmon3/oc3_event_cnt", "now = read_state(self._root)"
-    counts = f"counter = __import__('pathlib').Path({str(counter)!r}); counter.write_text(str(int(counter.read_text()) + 1)); {looks}"
+    counts = (
+        f"counter = __import__('pathlib').Path({str(counter)!r}); "
+        f"counter.write_text(str(int(counter.read_text()) + 1)); {looks}"
+    )
     result = measured(jetson, tmp_path, worker=changed_worker(tmp_path, "board/throttling.py", looks, counts))
     assert len(result["pairs"]) >= 2 and result["conditions"]["dropped_pairs"] == 0
     assert result["conditions"]["events"]["momentary over-current (oc3)"] == len(result["pairs"])

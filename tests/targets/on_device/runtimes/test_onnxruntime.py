@@ -32,7 +32,8 @@ def test_without_the_profiles_option_a_float_layer_between_quantized_ones_is_rep
     tmp_path: Path,
 ) -> None:
     (tmp_path / "naive.toml").write_text(
-        'inherits = "cpu"\n[runtime_options]\n"optimization.disable_specified_optimizers" = "NoSuchOptimizer"\n'
+        'inherits = "cpu"\n[runtime_options]\n'
+        '"optimization.disable_specified_optimizers" = "NoSuchOptimizer"\n'
     )
     model = models.quantized_chain(tmp_path / "m.onnx", precisions="qfq")
     assert executed(model, "qfq", profile=str(tmp_path / "naive.toml")) == "q?q"

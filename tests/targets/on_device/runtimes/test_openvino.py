@@ -158,8 +158,10 @@ def test_a_profile_that_openvino_would_run_wrongly_is_refused(tmp_path, line, to
 
 def test_importing_it_tells_nobody(tmp_path):
     code = (
-        "import sys; sys.path.append(sys.argv[1]); from on_device.runtimes.listed import load_runtime; load_runtime('openvino')\n"
-        "print([name for name, module in sys.modules.items() if name.startswith('openvino_telemetry') and module])"
+        "import sys; sys.path.append(sys.argv[1]); from on_device.runtimes.listed import load_runtime; "
+        "load_runtime('openvino')\n"
+        "print([name for name, module in sys.modules.items() if name.startswith('openvino_telemetry') and "
+        "module])"
     )
     folder = WORKER.parent
     done = subprocess.run(
