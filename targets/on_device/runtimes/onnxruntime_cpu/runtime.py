@@ -24,7 +24,8 @@ ERRORS = tuple(getattr(ort_state, name) for name in _NAMES.split())
 DTYPES = {"float": "float32", "double": "float64", "float16": "float16", "bool": "bool"}
 DISABLED = "optimization.disable_specified_optimizers"
 IDENTITY = bytes.fromhex(  # a model: y = Identity(x), one float, opset 18
-    "08083a370a100a017812017922084964656e746974791201675a0f0a0178120a0a08080112040a020801620f0a0179120a0a08080112040a02080142040a001012"
+    "08083a370a100a017812017922084964656e746974791201675a0f0a0178120a0a08080112040a020801"
+    "620f0a0179120a0a08080112040a02080142040a001012"
 )
 KERNEL = "_kernel_time"  # how the profiler's events of computing end
 

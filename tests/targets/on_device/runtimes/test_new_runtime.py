@@ -93,16 +93,21 @@ precisions = ["float32", "int8"]
 JOURNEY = """
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import onnx
 from autocompress.compress.graph.layers import Layer
-from autocompress.deploy.bundle import run_script
+from autocompress.deploy.bundle import write_bundle
+from autocompress.files import digest_of_file
 from autocompress.profiles import load_profile, parse_target
 from autocompress.profiles.explain import explain
+from autocompress.results.view import RunOn
 from autocompress.search.space.legality import legal_precisions, ruled_out_levels
 from autocompress.targets import control, target
 from autocompress.targets.doctor import doctor, examination
+from autocompress.tests.deploy.small_run import small_run
+from autocompress.tests.deploy.small_run import target as described
 from autocompress.tests.targets import models
 
 folder = Path(sys.argv[1])
@@ -125,17 +130,18 @@ with target.Target(profile).session() as session:
     seen["executed"] = session.executed_precision(model, ["fc"])
     seen["times"] = session.profile_layers(model, ["fc"], batch=1).layers
     seen["runtime"] = session.measure(model, model, models.QUICK).environment.runtime
-(folder / "run.py").write_text(run_script("reference", packed=False))
-(folder / "manifest.json").write_text(
-    json.dumps({"inputs": [{"name": "x", "shape": ["batch", 8], "dtype": "float32"}]})
-)
+run = small_run(folder / "run", described("reference", runtime="reference"))
+point = RunOn.of(run, "reference").points[1]
+facts = replace(point.artifact, digest=digest_of_file(model))
+point = replace(point, measured=replace(point.measured, artifact=facts))
+write_bundle(point, model, folder / "bundle")
 print(json.dumps(seen))
 """
 
 
 @pytest.fixture(scope="module")
 def journey(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
-    """What was seen on the way, and the folder that holds run.py and its model."""
+    """What was seen on the way, and the folder that holds the bundle."""
     folder = tmp_path_factory.mktemp("journey")
     package = folder / "autocompress"
     package.mkdir()
@@ -192,9 +198,11 @@ def test_a_session_tells_precisions_and_times_and_measures(journey: tuple[dict[s
     assert seen["runtime"] == "reference"
 
 
-def test_run_py_of_its_bundle_runs_by_itself(journey: tuple[dict[str, Any], Path]) -> None:
-    _, folder = journey
+def test_its_bundle_runs_by_itself(journey: tuple[dict[str, Any], Path]) -> None:
+    bundle = journey[1] / "bundle"
+    files = {"SHA256SUMS", "manifest.json", "model.onnx", "run.py"}
+    assert {path.name for path in bundle.iterdir()} == files
     done = subprocess.run(
-        [sys.executable, str(folder / "run.py")], capture_output=True, text=True, check=True
+        [sys.executable, str(bundle / "run.py")], capture_output=True, text=True, check=True
     )
     assert done.stdout.startswith("(1, ")
