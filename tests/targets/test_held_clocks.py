@@ -123,7 +123,7 @@ def test_a_further_board_is_not_waited_for_to_set_its_clocks() -> None:
         held = clocks.of(profile, address)
         assert held is not None and held.board is not None and held.board.patient
         found = FoundTarget(profile=profile, address=address, environment=None, clocks=held)
-        found.open(recognize=lambda environment: None)
+        found.open(recognize=lambda environment: None, patient=False)
         assert not held.board.patient
 
 
