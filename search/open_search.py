@@ -11,7 +11,7 @@ from ..compress.options import CompressorOptions, Int8Weights
 from ..errors import TargetUnavailable
 from ..files import cache_folder
 from ..profiles import SEARCH_TIMING, Environment
-from ..results.run_directory import RunDirectory, read_front
+from ..results.run_directory import RunDirectory
 from ..targets.store import MeasurementStore
 from .checked_request import CHECKED_TASK, CheckedRequest
 from .evaluation.answers import Examiner
@@ -190,7 +190,9 @@ def _trials(
 ) -> Trials:
     request, interrupts = checked.request, Interrupts()
     study = SearchStudy.open(directory.study, sampler=request.sampler, seed=request.seed)
-    state = _state(checked, directory, finalists)
+    state = SearchState(
+        facts=facts_of(checked), uniform_digest=checked.space.uniform_int8().digest, looks=finalists.looks
+    )
     ledger = Ledger.open(directory, clock)
     return Trials(
         space=checked.space,
@@ -210,22 +212,6 @@ def _trials(
         progress=progress,
         interrupts=interrupts,
     )
-
-
-def _state(checked: CheckedRequest, directory: RunDirectory, finalists: Finalists) -> SearchState:
-    """The state before anything is taken up; what the last session told of its work and targets stays."""
-    state = SearchState(
-        facts=facts_of(checked), uniform_digest=checked.space.uniform_int8().digest, looks=finalists.looks
-    )
-    before = read_front(directory.path)
-    if before is not None:
-        state.tell(before.search)
-        present = {target.name for target in state.facts.targets if target.environment is not None}
-        earlier = {target.name: target.environment for target in before.facts.targets}
-        state.learn_environments(
-            {name: known for name, known in earlier.items() if known is not None and name not in present}
-        )
-    return state
 
 
 def _screen(checked: CheckedRequest) -> Screen:

@@ -13,7 +13,7 @@ from optuna.trial import Trial, TrialState
 from ..errors import StageError, TargetUnavailable
 from ..results.records.point import Measured, Point
 from ..results.records.run import Status
-from ..results.run_directory import RunDirectory
+from ..results.run_directory import RunDirectory, read_front
 from .finalists import Finalists, by_contribution
 from .study_file import storage_errors
 from .trials import Trials
@@ -80,6 +80,9 @@ class Search:
     def _resume(self) -> list[Trial]:
         """Takes up what earlier sessions left; the trials that they did not finish."""
         trials, state = self.trials, self.trials.state
+        before = read_front(trials.directory.path)
+        if before is not None:
+            state.take_over(before)
         for point in sorted(trials.study.points(), key=lambda point: point.elapsed_s):
             trials.learn(trials.queue.restored(point))
         state.failures.extend(trials.study.failures())

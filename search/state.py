@@ -71,6 +71,17 @@ class SearchState:
         self.search = search
         self.changed()
 
+    def take_over(self, before: Run) -> None:
+        """What the last session told of its work, and the environments of targets that are away now."""
+        self.search = before.search
+        here = {target.name for target in self.facts.targets if target.environment is not None}
+        earlier: dict[str, Environment] = {}
+        for target in before.facts.targets:
+            if target.environment is not None and target.name not in here:
+                earlier[target.name] = target.environment
+        self.learn_environments(earlier)
+        self.changed()
+
     def learn_environments(self, environments: Mapping[str, Environment]) -> None:
         """The environments of targets by name; one that was away brings its own when it comes back."""
         targets = tuple(
@@ -97,7 +108,7 @@ class Objectives:
         """
         values = run.vector(point)
         limits = [limits.drop for limits in run.limits.values() if limits.drop is not None]
-        worth = max(run.drop_scale, *limits)
+        worth = max([run.drop_scale, *limits])
         constraints = {name: excess.relative for name, excess in run.excess(point).items()}
         return cls(values=values, constraints={**constraints, WORTH: values[0] - worth / run.drop_scale})
 
