@@ -7,7 +7,9 @@ from dataclasses import replace
 
 import pytest
 from autocompress.compress.recipe import Recipe
-from autocompress.results.evaluation import Failure
+from autocompress.results.limits import Constraints
+from autocompress.results.records.point import Failure, Missing
+from autocompress.results.records.run import Run
 from autocompress.search.session.interrupt import Interrupts
 from autocompress.search.session.progress import (
     FrontRow,
@@ -18,10 +20,11 @@ from autocompress.search.session.progress import (
     make_progress,
 )
 from autocompress.search.session.status import outcome_line, status_of
-from autocompress.tests.search.fakes import evaluation
-from autocompress.tests.search.test_result import FAST, result
+from autocompress.tests.search.fakes import measured, point, run_facts
 from rich.console import Console
 
+FAST = point(1, drop=0.01, ratio=0.5, size=30_000)
+RUN = Run(facts=run_facts(), points=(point(0), FAST))
 STATUS = Status(
     finished=3,
     failed=1,
@@ -66,29 +69,55 @@ def test_a_long_front_is_thinned_evenly_and_keeps_its_ends():
     assert _thinned(range(30)) == [0, 4, 8, 12, 17, 21, 25, 29]
 
 
-def test_a_trials_line_tells_limits_that_it_exceeds():
-    line = outcome_line(FAST, result(FAST))
+def test_a_trials_line_tells_its_numbers_or_why_it_failed():
+    line = outcome_line(FAST, RUN)
     assert line == "trial 1: accuracy 89.00 % (drop 1.00 pp), latency 0.500×, size 0.300×, took 100.0 ms"
-    assert "failed in run (crash): gone" in outcome_line(
-        Failure(trial=3, stage="run", kind="crash", message="gone", retryable=True), result(FAST)
-    )
-    assert outcome_line(evaluation(0, Recipe()), result(FAST)).startswith("trial 0 (original)")
+    failure = Failure(trial=3, stage="run", kind="crash", message="gone", retryable=True)
+    assert "failed in run (crash): gone" in outcome_line(failure, RUN)
+    assert outcome_line(RUN.baseline, RUN).startswith("trial 0 (original)")
+
+
+def test_a_trials_line_tells_limits_that_it_exceeds():
+    limited = replace(RUN, facts=run_facts({"fake": Constraints(max_latency_s=0.4e-3)}))
+    assert ", exceeds latency, took" in outcome_line(FAST, limited)
+
+
+def of_two_targets():
+    """A run on two targets, `edge` being the slower one, where trial 2 is missing."""
+    away = Failure(trial=2, stage="measure", kind="device", message="gone", retryable=True)
+    points = []
+    for trial, ratio in ((0, 1.0), (1, 0.5), (2, 0.4)):
+        here = measured(Recipe(), ratio=ratio, drop=0.01 * trial, size=100_000 - 20_000 * trial)
+        there = measured(
+            Recipe(), ratio=min(1.0, 1.5 * ratio), drop=0.02 * trial, size=100_000 - 20_000 * trial
+        )
+        outcomes = {"cpu": here, "edge": there}
+        if trial == 2:
+            outcomes["edge"] = Missing(artifact=here.artifact, failure=away)
+        points.append(point(trial, outcomes=outcomes))
+    facts = run_facts({"cpu": Constraints(), "edge": Constraints()})
+    return Run(facts=facts, points=tuple(points))
+
+
+def test_of_several_targets_a_line_has_the_worst_numbers_and_names_where_a_candidate_is_missing():
+    run = of_two_targets()
+    assert "(drop 2.00 pp), latency 0.750×" in outcome_line(run.points[1], run)
+    assert ", not measured on edge, took" in outcome_line(run.points[2], run)
+
+
+def test_each_of_several_targets_has_its_hypervolume_and_its_queue():
+    run = of_two_targets()
+    status = status_of(run, elapsed_s=20.0, budget_s=None, trials=None, time={})
+    assert status.hypervolumes == {name: run.only(name).hypervolume for name in ("cpu", "edge")}
+    each = ", ".join(f"{name} {value:.3f}" for name, value in status.hypervolumes.items())
+    assert f"hypervolume {run.hypervolume:.3f} ({each}), 1 queued for edge" in status.summary()
 
 
 @pytest.mark.parametrize(
     ("budget_s", "trials", "left_s"), [(60.0, None, 40.0), (None, 4, 20.0), (None, None, None)]
 )
 def test_the_time_left_follows_from_the_budget_or_the_trials(budget_s, trials, left_s):
-    status = status_of(
-        result(FAST),
-        failed=0,
-        screened=0,
-        elapsed_s=20.0,
-        budget_s=budget_s,
-        trials=trials,
-        front=[FAST],
-        time={},
-    )
+    status = status_of(RUN, elapsed_s=20.0, budget_s=budget_s, trials=trials, time={})
     assert status.left_s == left_s
 
 
