@@ -75,17 +75,17 @@ def _weight_ranges(model: bytes) -> tuple[list[tuple[int, int]], list[tuple[int,
     """
     import onnx
 
-    found: dict[int, list[tuple[int, int]]] = {}
+    by_type: dict[int, list[tuple[int, int]]] = {}
     position = 0
     for tensor in onnx.load_from_string(model).graph.initializer:
         raw = tensor.raw_data
         start = model.find(raw, position) if len(raw) >= _LEAST_BYTES else -1
         if start >= 0:
             position = start + len(raw)
-            found.setdefault(tensor.data_type, []).append((start, len(raw)))
+            by_type.setdefault(tensor.data_type, []).append((start, len(raw)))
     wide = {onnx.TensorProto.FLOAT, onnx.TensorProto.INT32}
-    words = [item for kind in sorted(found) if kind in wide for item in found[kind]]
-    return words, [item for kind in sorted(found) if kind not in wide for item in found[kind]]
+    words = [span for kind in sorted(by_type) if kind in wide for span in by_type[kind]]
+    return words, [span for kind in sorted(by_type) if kind not in wide for span in by_type[kind]]
 
 
 def _filters(size: int) -> Sequence[dict[str, int]]:

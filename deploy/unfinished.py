@@ -91,9 +91,9 @@ class Unfinished:
         RunDirectoryError when the file is damaged.
         """
         names = tuple(asked)
-        left = read_record(path / FILE, _content, remedy=_REMEDY)
-        if left is not None and left[0] == names:
-            return cls(path, *left)
+        stored = read_record(path / FILE, _content, remedy=_REMEDY)
+        if stored is not None and stored[0] == names:
+            return cls(path, *stored)
         remove(path)
         return cls(path, names, {})
 

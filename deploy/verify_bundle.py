@@ -137,19 +137,19 @@ def _inputs(manifest: Manifest, scorer: Scorer | None, path: Path, *, count: int
 def _random_inputs(manifest: Manifest, count: int) -> list[np.ndarray]:
     """Random samples for each input. InputError for dimensions that nobody knows, or that are too large."""
     random, arrays = np.random.default_rng(0), []
-    for item in manifest.inputs:
-        sizes = [size for size in item.shape[1:] if isinstance(size, int)]
-        if len(sizes) != len(item.shape[1:]):
+    for tensor in manifest.inputs:
+        sizes = [size for size in tensor.shape[1:] if isinstance(size, int)]
+        if len(sizes) != len(tensor.shape[1:]):
             raise InputError(
-                f"The input {item.name!r} has dynamic dimensions {list(item.shape)}: make its task loadable "
-                "here."
+                f"The input {tensor.name!r} has dynamic dimensions {list(tensor.shape)}: "
+                "make its task loadable here."
             )
-        kind, shape = np.dtype(item.dtype), (count, *sizes)
+        kind, shape = np.dtype(tensor.dtype), (count, *sizes)
         try:
             values = random.standard_normal(shape) if kind.kind == "f" else random.integers(0, 2, shape)
         except (MemoryError, ValueError, OverflowError) as error:
             raise InputError(
-                f"Samples of {list(shape)} for the input {item.name!r} do not fit into memory: copy the "
+                f"Samples of {list(shape)} for the input {tensor.name!r} do not fit into memory: copy the "
                 "bundle again, or make its task loadable here."
             ) from error
         arrays.append(np.asarray(values, kind))

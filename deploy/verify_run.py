@@ -82,7 +82,7 @@ def _verified(visit: "_Visit", asked: Sequence[NamedTarget], stated: Mapping[str
         except TargetUnavailable as error:
             away.append(AwayTarget(name=name, address=str(one.address), reason=str(error)))
     if not measured:
-        raise TargetUnavailable(" ".join(item.reason for item in away))
+        raise TargetUnavailable(" ".join(target.reason for target in away))
     return Verification(at=now(), targets=tuple(measured), away=tuple(away))
 
 
@@ -103,32 +103,35 @@ def asked_targets(path: Path, run: Run, text: str | None, *, note: Say) -> list[
 
     A name that the run uses is the run's target at its address, and so is the same profile at the same place.
     """
-    own = _own_addresses(path, run)
+    addresses = _addresses_of(path, run)
     if text is None:
-        measured = {name: address for name, address in own.items() if name in run.target_names}
-        for name in own.keys() - measured.keys():
+        measured = {name: address for name, address in addresses.items() if name in run.target_names}
+        for name in addresses.keys() - measured.keys():
             note(
                 f"Target '{name}' has measured nothing yet, and is not verified: the search's command "
                 "catches it up."
             )
-        return _loaded(measured, own)
+        return _loaded(measured, addresses)
     asked: dict[str, TargetAddress] = {}
     for name, address in target_addresses(text).items():
-        same = (key for key, other in own.items() if _place(other) == _place(address))
-        called = name if name in own else str(address) if str(address) in own else next(same, name)
+        same = (key for key, other in addresses.items() if _place(other) == _place(address))
+        if name in addresses:
+            called = name
+        else:
+            called = str(address) if str(address) in addresses else next(same, name)
         if called in asked:
             raise InputError(f"--target {text!r} names {called!r} twice: give each target once.")
-        asked[called] = own[called] if str(address) in own else address
-    return _loaded(asked, own)
+        asked[called] = addresses[called] if str(address) in addresses else address
+    return _loaded(asked, addresses)
 
 
-def _loaded(asked: Mapping[str, TargetAddress], own: Mapping[str, TargetAddress]) -> list[NamedTarget]:
+def _loaded(asked: Mapping[str, TargetAddress], of_run: Mapping[str, TargetAddress]) -> list[NamedTarget]:
     """The targets; InputError where a TOML file of the search, which is relative to the folder of that, is
     not found from here.
     """
     for address in asked.values():
         if (
-            address in own.values()
+            address in of_run.values()
             and address.profile.endswith(".toml")
             and not Path(address.profile).is_file()
         ):
@@ -143,7 +146,7 @@ def _place(address: TargetAddress) -> tuple[str, str | None, int | None]:
     return address.name, address.host, address.port
 
 
-def _own_addresses(path: Path, run: Run) -> dict[str, TargetAddress]:
+def _addresses_of(path: Path, run: Run) -> dict[str, TargetAddress]:
     """The run's targets as they were written on the command line; by their names alone where run.toml does
     not tell.
     """

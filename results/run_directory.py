@@ -194,7 +194,7 @@ def _is_run(path: Path) -> bool:
         return True
     leftovers = {"run.lock", "artifacts", "elapsed"}
     if path.is_dir() and all(
-        item.name in leftovers or item.name.endswith(".part") for item in path.iterdir()
+        entry.name in leftovers or entry.name.endswith(".part") for entry in path.iterdir()
     ):
         return False
     raise RunDirectoryError(f"{path} exists and is no run directory: give --out another directory.")

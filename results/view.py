@@ -147,7 +147,7 @@ class PointOn:
     def excess_over(self, limits: Limits) -> dict[str, float]:
         """By limit of these that it breaks, the excess in the limit's own unit."""
         broken = self.view.run.violations(self.point, {self.view.target.name: limits})
-        return {name: item.value for name, item in broken.items()}
+        return {name: excess.value for name, excess in broken.items()}
 
     @property
     def feasible(self) -> bool:

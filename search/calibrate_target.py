@@ -42,7 +42,7 @@ class Report:
         lines = [f"{self.note}"] if self.note else []
         lines += [
             f"Latency table of {self.target}, calibrated with {self.task}: {done.measured} candidates measured "
-            f"in {format_duration(done.seconds)}{failed}, {done.known} known before.",
+            f"in {format_duration(done.seconds)}{failed}, {done.earlier} known before.",
             f"Table: {self.table}",
         ]
         if self.before is not None:

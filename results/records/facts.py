@@ -297,11 +297,11 @@ class RunFacts:
         """The facts that `to_json` described, out of an object that holds more."""
         return cls(
             task=TaskFacts.from_json(fields.object("task")),
-            targets=tuple(RunTarget.from_json(item) for item in fields.objects("targets")),
+            targets=tuple(RunTarget.from_json(target) for target in fields.objects("targets")),
             command=fields.text("command"),
             sampler=fields.text("sampler"),
             seed=fields.whole("seed"),
-            layers=tuple(LayerFacts.from_json(item) for item in fields.objects("layers")),
-            groups=tuple(GroupFacts.from_json(item) for item in fields.objects("groups")),
-            excluded=tuple(ExclusionFacts.from_json(item) for item in fields.objects("excluded")),
+            layers=tuple(LayerFacts.from_json(layer) for layer in fields.objects("layers")),
+            groups=tuple(GroupFacts.from_json(group) for group in fields.objects("groups")),
+            excluded=tuple(ExclusionFacts.from_json(layer) for layer in fields.objects("excluded")),
         )

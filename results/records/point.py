@@ -213,7 +213,7 @@ Outcome = Measured | Missing
 def outcome_from_json(fields: Fields) -> Outcome:
     """The outcome that `to_json` described."""
     artifact = ArtifactFacts.from_json(fields.object("artifact"))
-    layers = tuple(LayerRow.from_json(item) for item in fields.objects("layers"))
+    layers = tuple(LayerRow.from_json(row) for row in fields.objects("layers"))
     if fields.has("failure"):
         return fields.record(
             lambda: Missing(
@@ -274,17 +274,17 @@ class Point:
     @property
     def measured(self) -> dict[str, Measured]:
         """By target, what it is where it has a latency."""
-        return {name: item for name, item in self.outcomes.items() if isinstance(item, Measured)}
+        return {name: outcome for name, outcome in self.outcomes.items() if isinstance(outcome, Measured)}
 
     @property
     def missing(self) -> dict[str, Missing]:
         """By target, what it is where it has no latency."""
-        return {name: item for name, item in self.outcomes.items() if isinstance(item, Missing)}
+        return {name: outcome for name, outcome in self.outcomes.items() if isinstance(outcome, Missing)}
 
     @property
     def waiting(self) -> tuple[str, ...]:
         """The targets on which it has no latency for a reason that may pass."""
-        return tuple(name for name, item in self.missing.items() if item.failure.retryable)
+        return tuple(name for name, missing in self.missing.items() if missing.failure.retryable)
 
     def to_json(self) -> dict[str, Any]:
         """A JSON value from which `from_json` makes an equal point."""

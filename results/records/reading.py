@@ -160,18 +160,18 @@ class Fields:
 
     def texts(self, key: str) -> tuple[str, ...]:
         """A list of texts."""
-        return tuple(_text(item, place) for place, item in self._items(key))
+        return tuple(_text(value, place) for place, value in self._elements(key))
 
     def flags(self, key: str) -> tuple[bool, ...]:
         """A list of true and false."""
-        for place, item in self._items(key):
-            if not isinstance(item, bool):
-                raise Unfit(f"{place} is {_shown(item)}, but must be true or false")
+        for place, value in self._elements(key):
+            if not isinstance(value, bool):
+                raise Unfit(f"{place} is {_shown(value)}, but must be true or false")
         return tuple(self.value(key))
 
     def numbers(self, key: str) -> tuple[float, ...]:
         """A list of finite numbers."""
-        return tuple(_number(item, place, "a finite number") for place, item in self._items(key))
+        return tuple(_number(value, place, "a finite number") for place, value in self._elements(key))
 
     def object(self, key: str) -> "Fields":
         """An object."""
@@ -179,18 +179,18 @@ class Fields:
 
     def objects(self, key: str) -> "list[Fields]":
         """A list of objects."""
-        return [Fields(item, place) for place, item in self._items(key)]
+        return [Fields(value, place) for place, value in self._elements(key)]
 
     def each(self, key: str, read: "Callable[[Fields, str], T]") -> dict[str, T]:
         """What `read(fields, name)` makes of each entry of an object, by its name."""
         entries = self.object(key)
         return {name: read(entries, name) for name in entries._values}
 
-    def _items(self, key: str) -> list[tuple[str, Any]]:
-        value = self.value(key)
-        if not isinstance(value, list):
+    def _elements(self, key: str) -> list[tuple[str, Any]]:
+        values = self.value(key)
+        if not isinstance(values, list):
             self._refuse(key, "a list")
-        return [(f"{self.at(key)}[{index}]", item) for index, item in enumerate(value)]
+        return [(f"{self.at(key)}[{index}]", value) for index, value in enumerate(values)]
 
     def _refuse(self, key: str, expected: str) -> Any:
         raise Unfit(f"{self.at(key)} is {_shown(self._values[key])}, but must be {expected}")

@@ -161,7 +161,7 @@ class Run:
 
     def measured(self, point: Point) -> dict[str, Measured]:
         """By target that measured the original, what the point is where it has a latency."""
-        return {name: item for name, item in point.measured.items() if name in self.baseline.measured}
+        return {name: outcome for name, outcome in point.measured.items() if name in self.baseline.measured}
 
     def complete(self, point: Point) -> bool:
         """Whether the point has a latency on every target that measured the original."""
@@ -171,9 +171,9 @@ class Run:
         """(normalized drop, size ratio, latency ratio), minimized; each on the target where it is worst."""
         measured = self.measured(point)
         return (
-            max(item.drop for item in measured.values()) / self.drop_scale,
-            max(self.size_ratio(item, name) for name, item in measured.items()),
-            max(item.latency.ratio for item in measured.values()),
+            max(outcome.drop for outcome in measured.values()) / self.drop_scale,
+            max(self.size_ratio(outcome, name) for name, outcome in measured.items()),
+            max(outcome.latency.ratio for outcome in measured.values()),
         )
 
     def size_ratio(self, measured: Measured, target: str) -> float:
@@ -185,10 +185,12 @@ class Run:
         ones.
         """
         worst: dict[str, Excess] = {}
-        for target, item in self.measured(point).items():
+        for target, measured in self.measured(point).items():
             limited = (self.limits if limits is None else limits)[target]
             values = limited.excess(
-                drop=item.drop, latency_s=item.latency.seconds, size_bytes=item.artifact.size_bytes
+                drop=measured.drop,
+                latency_s=measured.latency.seconds,
+                size_bytes=measured.artifact.size_bytes,
             )
             relative = limited.relative(values, drop_unit=self.drop_scale)
             for name, value in values.items():
@@ -198,7 +200,7 @@ class Run:
 
     def violations(self, point: Point, limits: Mapping[str, Limits] | None = None) -> dict[str, Excess]:
         """The excess over each limit that the point breaks; empty when it keeps all."""
-        return {name: item for name, item in self.excess(point, limits).items() if item.value > 0}
+        return {name: excess for name, excess in self.excess(point, limits).items() if excess.value > 0}
 
     def feasible(self, point: Point) -> bool:
         """Whether the point breaks no limit and is missing on no target."""
@@ -228,7 +230,7 @@ class Run:
         distance: dict[int, float] = {}
         for point in self.points:
             if self.complete(point) and (broken := self.violations(point, limits)):
-                distance[point.trial] = sum(item.relative for item in broken.values())
+                distance[point.trial] = sum(excess.relative for excess in broken.values())
         nearest = sorted(distance, key=lambda trial: distance[trial])[:count]
         return tuple(self.point(trial) for trial in nearest)
 
@@ -292,17 +294,17 @@ class Run:
         return fields.record(
             lambda: cls(
                 facts=RunFacts.taken_from(fields),
-                points=tuple(Point.from_json(item) for item in fields.objects("points")),
+                points=tuple(Point.from_json(point) for point in fields.objects("points")),
                 uniform_trial=fields.maybe("uniform_trial", fields.whole),
                 status=fields.choice("status", get_args(Status)),
                 elapsed_s=fields.amount("elapsed_s"),
                 screened=fields.whole("screened"),
-                failures=tuple(Failure.from_json(item) for item in fields.objects("failures")),
+                failures=tuple(Failure.from_json(failure) for failure in fields.objects("failures")),
                 search=SearchFacts.from_json(fields.object("search")),
             )
         )
 
 
-def worst(excess: Mapping[str, Excess]) -> float:
+def worst(excesses: Mapping[str, Excess]) -> float:
     """The largest relative excess; -inf without limits."""
-    return max((item.relative for item in excess.values()), default=-math.inf)
+    return max((excess.relative for excess in excesses.values()), default=-math.inf)

@@ -120,7 +120,7 @@ class TargetVerification:
                 earlier_target=fields.text("earlier_target"),
                 prediction=fields.maybe("prediction", lambda key: Prediction.from_json(fields.object(key))),
                 batch=fields.whole("batch", least=1),
-                points=tuple(VerifiedPoint.from_json(item) for item in fields.objects("points")),
+                points=tuple(VerifiedPoint.from_json(point) for point in fields.objects("points")),
                 quality_not_verified=fields.maybe("quality_not_verified", fields.text),
             )
         )
@@ -178,7 +178,7 @@ class Verification:
         return fields.record(
             lambda: cls(
                 at=fields.text("at"),
-                targets=tuple(TargetVerification.from_json(item) for item in fields.objects("targets")),
-                away=tuple(AwayTarget.from_json(item) for item in fields.objects("away")),
+                targets=tuple(TargetVerification.from_json(target) for target in fields.objects("targets")),
+                away=tuple(AwayTarget.from_json(target) for target in fields.objects("away")),
             )
         )

@@ -36,28 +36,28 @@ def json_for_scripts(verification: Verification) -> dict[str, Any]:
     }
 
 
-def _target_json(found: TargetVerification) -> dict[str, Any]:
-    error = found.prediction_error
+def _target_json(target: TargetVerification) -> dict[str, Any]:
+    error = target.prediction_error
     return {
-        "at": found.at,
+        "at": target.at,
         "target": {
-            "name": found.target,
-            "address": found.address,
-            "profile_fingerprint": found.profile_fingerprint,
+            "name": target.target,
+            "address": target.address,
+            "profile_fingerprint": target.profile_fingerprint,
         },
-        "environment": found.environment.to_json(),
+        "environment": target.environment.to_json(),
         "earlier": {
-            "target": found.earlier_target,
-            "predicted": asdict(found.prediction) if found.prediction else None,
+            "target": target.earlier_target,
+            "predicted": asdict(target.prediction) if target.prediction else None,
         },
-        "batch": found.batch,
-        "points": [_point_json(point) for point in found.points],
+        "batch": target.batch,
+        "points": [_point_json(point) for point in target.points],
         "count": error.count,
         "kendall_tau": error.kendall_tau,
         "median_error": error.median,
         "p90_error": error.p90,
-        "quality_not_verified": found.quality_not_verified,
-        "regressed": found.regressed,
+        "quality_not_verified": target.quality_not_verified,
+        "regressed": target.regressed,
     }
 
 
@@ -91,8 +91,8 @@ def _of_version_2(fields: Fields) -> Verification:
     made = fields.record(
         lambda: Verification(
             at=fields.text("at"),
-            targets=tuple(_target(item) for item in fields.objects("targets")),
-            away=tuple(AwayTarget.from_json(item) for item in fields.objects("away")),
+            targets=tuple(_target(target) for target in fields.objects("targets")),
+            away=tuple(AwayTarget.from_json(target) for target in fields.objects("away")),
         )
     )
     _require_same(fields, "regressed", made.regressed)
@@ -123,7 +123,7 @@ def _target(fields: Fields) -> TargetVerification:
             earlier_target=earlier_target,
             prediction=prediction,
             batch=fields.whole("batch", least=1),
-            points=tuple(_point(item) for item in fields.objects("points")),
+            points=tuple(_point(point) for point in fields.objects("points")),
             quality_not_verified=fields.maybe("quality_not_verified", fields.text),
         )
     )

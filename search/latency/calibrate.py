@@ -58,10 +58,10 @@ class Candidates(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calibration:
-    """What a calibration did: candidates `measured` now, `known` before and `failed`, and its seconds."""
+    """What a calibration did: candidates `measured` now, `earlier` ones and `failed`, and its seconds."""
 
     measured: int
-    known: int
+    earlier: int
     failed: int
     seconds: float
 
@@ -115,7 +115,7 @@ def calibrate(
     if predictor.count > before:
         predictor.tell()
     return Calibration(
-        measured=predictor.count - before, known=before, failed=failed, seconds=time.monotonic() - start
+        measured=predictor.count - before, earlier=before, failed=failed, seconds=time.monotonic() - start
     )
 
 

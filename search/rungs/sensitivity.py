@@ -63,9 +63,9 @@ def plan_changes(space: SearchSpace) -> list[Recipe]:
     """
     planned: tuple[list[Recipe], list[Recipe]] = ([], [])
     for changes in _changes(space):
-        for found, recipe in zip(planned, changes, strict=False):
-            found.append(recipe)
-    return [recipe for found in planned for recipe in _scattered(found)]
+        for recipes, recipe in zip(planned, changes, strict=False):
+            recipes.append(recipe)
+    return [recipe for recipes in planned for recipe in _scattered(recipes)]
 
 
 def _changes(space: SearchSpace) -> Iterator[list[Recipe]]:
@@ -136,12 +136,12 @@ class Sensitivity:
 
     def _points(self, curve: "_Curve") -> list[tuple[float, float]]:
         """(log error, log KL) of the levels of a slot that were measured, by rising error."""
-        known = [
+        points = [
             (math.log(error), math.log(max(self.measured[recipe.digest], SMALLEST)))
             for recipe, error in zip(curve.recipes, curve.errors, strict=True)
             if recipe is not None and recipe.digest in self.measured
         ]
-        return sorted(known)
+        return sorted(points)
 
     def _filled(self, curve: "_Curve", intercept: float, slope: float) -> list[float]:
         """What was measured where it was; elsewhere the nearest measurement moved along the law, between two
@@ -173,19 +173,19 @@ def measure_sensitivity(
     Recipes that failed are kept as well and not tried again. A damaged file is started anew.
     """
     planned = plan_changes(space)
-    known = _Measured.load(path)
-    due = [recipe for recipe in planned if recipe.digest not in known]
+    measured = _Measured.load(path)
+    due = [recipe for recipe in planned if recipe.digest not in measured]
     for first in range(0, len(due), CHUNK):
         chunk = due[first : first + CHUNK]
-        found = probe.sensitivities(chunk)
-        while (alive := time_left()) and (pair := next(found, None)) is not None:
-            known.add(pair[0], pair[1])
-            progress(f"sensitivity {sum(recipe.digest in known for recipe in planned)}/{len(planned)}")
+        kls = probe.sensitivities(chunk)
+        while (alive := time_left()) and (pair := next(kls, None)) is not None:
+            measured.add(pair[0], pair[1])
+            progress(f"sensitivity {sum(recipe.digest in measured for recipe in planned)}/{len(planned)}")
         if not alive:
             break
-        known.add_failed(recipe for recipe in chunk if recipe.digest not in known)
+        measured.add_failed(recipe for recipe in chunk if recipe.digest not in measured)
     return Sensitivity(
-        measured=dict(known.values), complete=all(recipe.digest in known for recipe in planned)
+        measured=dict(measured.values), complete=all(recipe.digest in measured for recipe in planned)
     )
 
 
@@ -308,8 +308,8 @@ def _bit_error(layer: str, precision: Precision, database: "LevelDatabase | None
         return _ERRORS[precision]
     if database is None or not database.covers(layer):
         return float(4.0**-bits)
-    known = database.known_error(layer, bits)  # making a level takes time that belongs to candidates
-    return float(4.0**-bits) if known is None else known
+    error = database.known_error(layer, bits)  # making a level takes time that belongs to candidates
+    return float(4.0**-bits) if error is None else error
 
 
 def _monotone(values: Sequence[float], coarseness: Sequence[int]) -> list[float]:

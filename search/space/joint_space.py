@@ -98,4 +98,4 @@ def _layers(names: Sequence[str]) -> str:
 
 def _common(lists: Sequence[tuple[T, ...]]) -> tuple[T, ...]:
     """What all lists hold, in the order of the first."""
-    return tuple(item for item in lists[0] if all(item in other for other in lists[1:]))
+    return tuple(choice for choice in lists[0] if all(choice in other for other in lists[1:]))

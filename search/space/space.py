@@ -90,7 +90,7 @@ class SearchSpace:
         from ...compress.graph.channels import levels
         from ...compress.student.low_rank import rank_levels
 
-        excluded = [Excluded(name=item.name, reason=item.reason) for item in network.excluded]
+        excluded = [Excluded(name=layer.name, reason=layer.reason) for layer in network.excluded]
         groups, ruled_out = [], {}
         for group in network.groups:
             legal = levels(group, profile.channel_multiple)
