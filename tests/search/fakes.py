@@ -3,7 +3,7 @@ anything.
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,9 +14,7 @@ from autocompress.compress.graph.network import Cost, LayerCost
 from autocompress.compress.recipe import Precision, Recipe
 from autocompress.profiles import Profile
 from autocompress.results.limits import Constraints
-from autocompress.results.records.facts import MetricFacts, RunFacts, RunTarget, TaskFacts
-from autocompress.results.records.latency import Latency
-from autocompress.results.records.point import ArtifactFacts, Failure, Measured, Outcome, Point, Quality
+from autocompress.results.records.point import ArtifactFacts, Failure, Outcome, Point
 from autocompress.results.run_directory import RunConfig, RunDirectory, read_front
 from autocompress.search.evaluation.availability import Availability, Patience
 from autocompress.search.looks import Look, LookKey
@@ -34,8 +32,9 @@ from autocompress.search.state import SearchState
 from autocompress.search.study import SearchStudy
 from autocompress.search.trials import Options, Trials
 from autocompress.tasks.task import Metric
+from autocompress.tests.results.records import TARGET, measured, point, run_facts
 
-PROFILE = Profile(name="fake", description="", runtime="onnxruntime", threads=1)
+PROFILE = Profile(name=TARGET, description="", runtime="onnxruntime", threads=1)
 METRIC = Metric(name="accuracy", function=lambda outputs, targets: 0.0)
 CONFIG = RunConfig(
     identity={"task": "fake", "model": "m", "data": "d"}, options={"seed": 0, "budget_s": None}
@@ -110,79 +109,6 @@ class FakeNetwork:
     def groups_along(self, layer: Layer, dim: int) -> dict[str, int]:
         at = self.layers.index(layer) - dim
         return {self.groups[at].name: 1} if 0 <= at < len(self.groups) else {}
-
-
-def latency(ratio: float, *, half_width: float = 0.005) -> Latency:
-    """A latency of `ratio` milliseconds."""
-    low, high = ratio * (1 - half_width), ratio * (1 + half_width)
-    return Latency(
-        latency_s=ratio * 1e-3,
-        interval_s=(low * 1e-3, high * 1e-3),
-        ratio=ratio,
-        ratio_interval=(low, high),
-        p50_s=ratio * 1e-3,
-        p90_s=ratio * 1e-3,
-        p99_s=ratio * 1e-3,
-        noisy=False,
-        timer="thread-cpu",
-        pairs=3,
-        peak_memory_bytes=None,
-    )
-
-
-def measured(recipe: Recipe, *, drop: float = 0.0, ratio: float = 1.0, size: int = 100_000) -> Measured:
-    """A candidate on a target with these numbers."""
-    artifact = ArtifactFacts(
-        file=f"artifacts/{recipe.digest}.onnx", digest=recipe.digest, size_bytes=size, macs=1, parameters=1
-    )
-    quality = Quality(validation=0.9 - drop, interval=(0.89 - drop, 0.91 - drop))
-    return Measured(artifact=artifact, quality=quality, drop=drop, latency=latency(ratio))
-
-
-def point(
-    trial: int = 0,
-    recipe: Recipe | None = None,
-    *,
-    seconds: Mapping[str, float] | None = None,
-    outcomes: Mapping[str, Outcome] | None = None,
-    **numbers: float,
-) -> Point:
-    """A candidate with these numbers on `fake`, or with these outcomes."""
-    if recipe is None:
-        recipe = Recipe(keep={"layer0": trial + 1}) if trial else Recipe()
-    return Point(
-        trial=trial,
-        recipe=recipe,
-        outcomes=outcomes or {PROFILE.name: measured(recipe, **numbers)},
-        elapsed_s=float(trial),
-        seconds=seconds or {"build": 0.1},
-    )
-
-
-def run_facts(constraints: Mapping[str, Constraints] | None = None, *, metric: Metric = METRIC) -> RunFacts:
-    """A run on the targets of these limits; on `fake` alone without them."""
-    constraints = constraints or {PROFILE.name: Constraints()}
-    task = TaskFacts(
-        name="fake",
-        metric=MetricFacts(name=metric.name, direction=metric.direction, unit=metric.unit),
-        spec="fake.py:make",
-        arguments={},
-        digest="0" * 64,
-        preprocessing={},
-    )
-    targets = tuple(
-        RunTarget(
-            name=name,
-            profile_fingerprint="0" * 64,
-            threads=1,
-            runtime="onnxruntime",
-            runtime_options={},
-            batch=1,
-            constraints=limits,
-        )
-        for name, limits in constraints.items()
-    )
-    return RunFacts(task=task, targets=targets, command="search", sampler="random", seed=0)
 
 
 class FakeEvaluator:

@@ -12,7 +12,7 @@ from autocompress.search.screen import Screened
 from autocompress.search.state import Objectives
 from autocompress.search.study import MAX_ATTEMPTS, SearchStudy, make_sampler
 from autocompress.search.study_file import FIRST_VALUES
-from autocompress.tests.search.fakes import point
+from autocompress.tests.results.records import point
 from optuna.storages import RDBStorage
 from optuna.study import Study
 from optuna.trial import TrialState

@@ -16,6 +16,7 @@ from autocompress.results.records.reading import Fields
 from autocompress.results.run_directory import RunDirectory
 from autocompress.search.evaluation.catching_up import CatchingUp, caught_up
 from autocompress.search.finalists import Finalists
+from autocompress.tests.results.records import latency
 from autocompress.tests.search.evaluation.fake_targets import (
     TARGETS,
     FakeCompressor,
@@ -23,7 +24,7 @@ from autocompress.tests.search.evaluation.fake_targets import (
     evaluated,
     make_evaluator,
 )
-from autocompress.tests.search.fakes import CONFIG, PROFILE, FakeNetwork, latency
+from autocompress.tests.search.fakes import CONFIG, PROFILE, FakeNetwork
 
 CPU = replace(PROFILE, name="cpu")
 EDGE = replace(PROFILE, name="edge", memory_limit_bytes=1 << 29)

@@ -16,6 +16,7 @@ from autocompress.results.view import RunOn
 from autocompress.search.evaluation import paced_training
 from autocompress.search.evaluation.uncertainty import bootstrap_interval
 from autocompress.tasks.task import Metric, accuracy
+from autocompress.tests.results.records import latency, point, run_facts
 from autocompress.tests.search.evaluation.fake_targets import (
     OUTPUTS,
     FakeCompressor,
@@ -23,7 +24,6 @@ from autocompress.tests.search.evaluation.fake_targets import (
     evaluated,
     make_evaluator,
 )
-from autocompress.tests.search.fakes import latency, point, run_facts
 
 
 @pytest.fixture(autouse=True)
