@@ -8,23 +8,23 @@ import pytest
 from autocompress.compress.recipe import Recipe
 from autocompress.errors import StageError
 from autocompress.profiles.latency_table import LatencyTable
-from autocompress.results.evaluation import Failure, OnTarget
 from autocompress.results.limits import Constraints
+from autocompress.results.records.point import Failure, Missing
 from autocompress.results.run_directory import RunDirectory
 from autocompress.search.latency.model import LatencyPredictor
-from autocompress.search.rungs.guide import Guide, level_labels, limits_of
 from autocompress.search.rungs.recoveries import MAX_FAILURES
 from autocompress.search.rungs.rung_search import RungSearch
 from autocompress.search.rungs.sensitivity import Sensitivity, plan_changes
+from autocompress.search.rungs.tables import FrontTables, corner_of, level_labels
 from autocompress.search.space.space import DEFAULT_RECOVERY, SearchSpace
 from autocompress.tests.search.fakes import (
     CONFIG,
     PROFILE,
+    FakeCatchingUp,
     FakeEvaluator,
-    FakeFinalists,
     FakeNetwork,
-    evaluation,
     make_search,
+    run_facts,
     run_search,
 )
 
@@ -45,20 +45,30 @@ class FakeScorer:
         return 0.3 * lost**2 + 0.002 * len(recipe.precision)
 
 
-def guide_maker(network, scorer):
-    def make(search):
-        known = {recipe.digest: FakeScorer(network).kl(recipe) for recipe in plan_changes(search.space)}
-        return Guide.of(
-            search.space,
-            network,
+def tables_maker(network, scorer, made=None):
+    """Makes tables whose targets all have the network's; they are added to `made`."""
+
+    def make(trials):
+        known = {recipe.digest: FakeScorer(network).kl(recipe) for recipe in plan_changes(trials.space)}
+        sensitivity = Sensitivity(measured=known, complete=True)
+
+        def predictor(target):
+            return LatencyPredictor(network, trials.space, LatencyTable())
+
+        tables = FrontTables.of(
+            trials.space,
             scorer=scorer,
-            predictor=LatencyPredictor(network, search.space, LatencyTable()),
-            losses=Sensitivity(measured=known, complete=True).losses(search.space),
-            measured=Sensitivity(measured=known, complete=True).known(search.space),
-            result=search.result,
-            directory=search.directory,
+            predictors={name: predictor(name) for name in trials.run.target_names},
+            open_predictor=predictor,
+            losses=sensitivity.losses(trials.space),
+            measured=sensitivity.known(trials.space),
+            run=trials.run,
+            directory=trials.directory,
             seed=0,
         )
+        if made is not None:
+            made.append(tables)
+        return tables
 
     return make
 
@@ -68,33 +78,30 @@ def never(recipe):
 
 
 def climb(
-    path, *, widths=WIDTHS, failing=never, broken=never, background=None, warm=(), guide=None, **options
+    path, *, widths=WIDTHS, failing=never, broken=never, background=None, warm=(), tables=None, **options
 ):
     """Searches, and returns the outcome of `run_search` with the evaluator and the scorer."""
     network = FakeNetwork(widths)
     evaluator, scorer = FakeEvaluator(network, failing=broken), FakeScorer(network, failing)
-    strategy = RungSearch(open_guide=guide or guide_maker(network, scorer), background=background, warm=warm)
+    make = tables or tables_maker(network, scorer)
+    strategy = RungSearch(make_tables=make, background=background, warm=warm)
     done = run_search(path, evaluator, strategy=strategy, sampler="front", **options)
     return SimpleNamespace(**vars(done), evaluator=evaluator, scorer=scorer)
 
 
-def points_of(run):
-    return sorted([*run["front"], *run["dominated"]], key=lambda point: point["trial"])
-
-
 def recipes_of(run):
-    return [Recipe.from_json(point["recipe"]) for point in points_of(run)]
+    return [point.recipe for point in sorted(run.points, key=lambda point: point.trial)]
 
 
 def test_the_original_and_uniform_int8_come_first_then_what_went_up_from_r0(tmp_path):
     done = climb(tmp_path / "run", trials=8, recovery=False)
-    assert done.status == "finished" and done.run["uniform_int8"]["trial"] == 1
+    assert done.status == "finished" and done.run.uniform_trial == 1
     assert recipes_of(done.run)[0] == Recipe()
-    rungs = done.run["rungs"]
-    assert rungs["r0"]["count"] >= 3 * (rungs["r1"]["count"] - 2) and rungs["r2"]["count"] == 0
-    measured = [trial for trial in done.search.study.trials if trial.number > 1]
+    counts = done.run.search.rungs.counts
+    assert counts["r0"] >= 3 * (counts["r1"] - 2) and counts["r2"] == 0
+    measured = [trial for trial in done.search.trials.records if trial.number > 1]
     assert all("kl" in trial.user_attrs for trial in measured)
-    assert done.run["history"][-1]["hypervolume"] > done.run["history"][1]["hypervolume"]
+    assert done.run.history[-1].hypervolume > done.run.history[1].hypervolume
 
 
 def test_nothing_is_measured_or_probed_twice_over_two_sessions(tmp_path):
@@ -113,11 +120,12 @@ def test_a_finished_search_is_only_read_and_keeps_what_it_told(tmp_path):
     first = climb(tmp_path / "run", trials=5, recovery=False)
     again = climb(tmp_path / "run", trials=5, recovery=False)
     assert again.evaluator.evaluated == [] and again.scorer.asked == []
-    assert again.run["sensitivity"] == first.run["sensitivity"] and again.run["rungs"] == first.run["rungs"]
+    told = replace(again.run.search, time={}), replace(first.run.search, time={})
+    assert told[0] == told[1] and told[0].sensitivity and told[0].rungs
 
 
 def test_limits_that_nothing_meets_end_the_search(tmp_path, monkeypatch):
-    monkeypatch.setattr("autocompress.search.rungs.rung_search.MAX_SCREENED", 20)
+    monkeypatch.setattr("autocompress.search.rungs.climber.MAX_SCREENED", 20)
     done = climb(
         tmp_path / "run",
         trials=None,
@@ -125,7 +133,7 @@ def test_limits_that_nothing_meets_end_the_search(tmp_path, monkeypatch):
         recovery=False,
         constraints=Constraints(max_size_bytes=100),
     )
-    assert done.status == "finished" and done.run["elapsed_s"] < 50 and done.run["front"] == []
+    assert done.status == "finished" and done.run.elapsed_s < 50 and done.run.front == ()
 
 
 def test_candidates_are_recovered_now_and_then_starting_with_the_known_settings(tmp_path):
@@ -135,13 +143,13 @@ def test_candidates_are_recovered_now_and_then_starting_with_the_known_settings(
     assert recovered[0].recovery.learning_rate == DEFAULT_RECOVERY.learning_rate
     plain = {recipe.digest for recipe in recipes_of(done.run) if not recipe.recovery}
     for recipe in recovered:
-        assert Recipe.from_json({**recipe.to_json(), "recovery": None}).digest in plain
+        assert replace(recipe, recovery=None).digest in plain
 
 
 def test_without_recovery_nothing_is_trained_and_every_trial_says_so(tmp_path):
     done = climb(tmp_path / "run", trials=10, recovery=False)
     assert not any(recipe.recovery for recipe in recipes_of(done.run))
-    assert {trial.params["recover"] for trial in done.search.study.trials} == {0}
+    assert {trial.params["recover"] for trial in done.search.trials.records} == {0}
 
 
 def test_a_run_without_recovery_goes_on_with_it_and_the_other_way_round(tmp_path):
@@ -158,25 +166,17 @@ def test_a_candidate_that_a_queued_trial_came_before_still_goes_up(tmp_path):
     network = FakeNetwork(WIDTHS)
     queued = Recipe(keep={"layer1": 8})
 
-    def make(search):
-        guide = guide_maker(network, FakeScorer(network))(search)
-        search.study._study.enqueue_trial(search.space.parameters(queued))
-        return guide
+    made = []
 
-    done = climb(tmp_path / "run", trials=5, recovery=False, guide=make)
+    def make(trials):
+        tables = tables_maker(network, FakeScorer(network), made)(trials)
+        trials.study.enqueue(trials.space.parameters(queued))
+        return tables
+
+    done = climb(tmp_path / "run", trials=5, recovery=False, tables=make)
     assert recipes_of(done.run)[2] == queued
     up = {recipe.digest for recipe in recipes_of(done.run)[2:]}
-    pool = done.search.strategy._guide.pool
-    promoted = {done.search.strategy._guide.recipe(levels).digest for levels in pool.promoted}
-    assert promoted <= up
-
-
-def test_with_several_targets_predictions_are_compared_with_latencies_on_the_first():
-    worst_of_all = (0.1, 0.2, 0.9)
-    result = SimpleNamespace(feasible=lambda: [evaluation(1, ratio=0.5)], vector=lambda item: worst_of_all)
-    strategy = RungSearch(open_guide=lambda search: pytest.fail("no guide is needed"))
-    strategy._search = SimpleNamespace(result=result)
-    assert strategy._front() == [(0.1, 0.2, 0.5)]
+    assert {made[0].recipe(levels).digest for levels in made[0].pool.promoted} <= up
 
 
 def test_a_warm_start_is_tried_before_anything_is_proposed(tmp_path):
@@ -188,47 +188,56 @@ def test_a_warm_start_is_tried_before_anything_is_proposed(tmp_path):
 def test_limits_steer_what_is_measured(tmp_path):
     limit = FakeNetwork(WIDTHS).cost(Recipe()).weight_bytes // 6
     done = climb(tmp_path / "run", trials=12, recovery=False, constraints=Constraints(max_size_bytes=limit))
-    sizes = [point["artifact"]["size_bytes"] for point in points_of(done.run) if point["trial"] > 1]
+    sizes = [point.measured["fake"].artifact.size_bytes for point in done.run.points[2:]]
     assert sum(size <= limit for size in sizes) >= 0.7 * len(sizes)
 
 
 def test_limits_are_the_corner_of_the_box_that_counts(tmp_path):
     constraints = Constraints(max_latency_s=0.5e-3, max_size_bytes=10**9)
     done = climb(tmp_path / "run", trials=3, recovery=False, constraints=constraints)
-    assert limits_of(done.search.result) == pytest.approx((1.0, 1.0, 0.5), rel=1e-3)
+    assert corner_of(done.run) == pytest.approx((1.0, 1.0, 0.5), rel=1e-3)
 
 
-def test_a_board_that_comes_back_brings_its_limits_to_what_is_proposed(tmp_path):
-    network, own = (
-        FakeNetwork(WIDTHS),
-        Constraints(max_size_bytes=FakeNetwork(WIDTHS).cost(Recipe()).weight_bytes // 6),
-    )
+def test_a_board_that_comes_back_brings_its_limits_and_latencies_to_what_is_proposed(tmp_path):
+    network, made = FakeNetwork(WIDTHS), []
+    limit = network.cost(Recipe()).weight_bytes // 6
     gone = Failure(trial=0, stage="measure", kind="device", message="no route", retryable=True)
 
     class Away(FakeEvaluator):
-        def evaluate(self, *arguments, **options):
-            seen = super().evaluate(*arguments, **options)
-            return replace(seen, further={"edge": OnTarget(artifact=seen.artifact, failure=gone)})
+        def outcome(self, target, trial, recipe):
+            there = super().outcome(target, trial, recipe)
+            return Missing(artifact=there.artifact, failure=gone) if target == "edge" else there
 
-    class BackAfterSix(FakeFinalists):
-        def catch_up(self, evaluations, *, progress, time_left):
-            for index, seen in enumerate(evaluations if len(evaluations) >= 6 else ()):
-                there = OnTarget(
-                    artifact=seen.artifact, validation=seen.validation, drop=seen.drop, latency=seen.latency
+    class BackAfterSix(FakeCatchingUp):
+        def catch_up(self, points, *, progress, time_left):
+            for index, point in enumerate(points if len(points) >= 6 else ()):
+                points[index] = replace(
+                    point, outcomes=dict.fromkeys(("fake", "edge"), point.outcomes["fake"])
                 )
-                evaluations[index] = replace(seen, further={"edge": there})
 
-    strategy = RungSearch(open_guide=guide_maker(network, FakeScorer(network)))
+    strategy = RungSearch(make_tables=tables_maker(network, FakeScorer(network), made))
     with RunDirectory.open(tmp_path / "run", CONFIG) as directory:
+        evaluator = Away(network, targets=("fake", "edge"))
         search = make_search(
-            directory, Away(network), trials=16, recovery=False, strategy=strategy, further={"edge": own}
+            directory,
+            evaluator,
+            trials=16,
+            recovery=False,
+            strategy=strategy,
+            catching_up=BackAfterSix(),
         )
-        search.finalists = BackAfterSix()
-        search.evaluator.availability.gone("edge", "no route")
-        search.evaluator.availability.ask_all()  # it is due after every candidate
+        limits = {"fake": Constraints(), "edge": Constraints(max_size_bytes=limit)}
+        search.trials.state.facts = run_facts(limits)
+        evaluator.availability.gone("edge", "no route")
+        evaluator.availability.ask_all()  # it is due after every candidate
         search.run()
-    sizes = [seen.artifact.size_bytes for seen in search.result.evaluations]
-    assert sum(size <= own.max_size_bytes for size in sizes[6:]) >= 0.7 * len(sizes[6:]), sizes
+    sizes = [point.outcomes["edge"].artifact.size_bytes for point in search.trials.points]
+    assert sum(size <= limit for size in sizes[6:]) >= 0.7 * len(sizes[6:]), sizes
+    counts = [predictor.count for predictor in made[0].predictors.values()]
+    assert counts[1] >= counts[0], (
+        "the second target's table learned from all points, the first from new ones"
+    )
+    assert counts == [14, 16]
 
 
 def test_a_candidate_that_cannot_be_stitched_is_logged_and_not_measured(tmp_path):
@@ -240,7 +249,7 @@ def test_a_candidate_that_cannot_be_stitched_is_logged_and_not_measured(tmp_path
 
 def test_a_small_space_ends_by_itself(tmp_path):
     done = climb(tmp_path / "run", widths=(8, 4), trials=None, budget_s=60.0, recovery=False)
-    assert done.status == "finished" and done.run["elapsed_s"] < 50
+    assert done.status == "finished" and done.run.elapsed_s < 50
 
 
 class FakeBackground:
@@ -282,8 +291,8 @@ def test_recovery_beside_the_search_is_measured_when_it_is_ready(tmp_path):
 def test_a_recovery_process_that_dies_fails_its_candidate_only(tmp_path):
     error = StageError("it ended", stage="recover", kind="crash", retryable=True)
     done = climb(tmp_path / "run", trials=12, background=FakeBackground(error))
-    assert done.status == "finished" and done.run["trials"]["failed"] > 0
-    assert {item["stage"] for item in done.run["failures"]} == {"recover"}
+    assert done.status == "finished" and done.run.failures
+    assert {failure.stage for failure in done.run.failures} == {"recover"}
 
 
 def test_recoveries_that_fail_are_not_started_again_and_end_when_none_succeeds(tmp_path):
@@ -300,7 +309,7 @@ def test_recoveries_that_fail_are_not_started_again_and_end_when_none_succeeds(t
 def test_the_time_of_a_recovery_that_failed_here_counts_as_recovery(tmp_path):
     told = Failure(trial=0, stage="recover", kind="error", message="no memory", retryable=False)
     done = climb(tmp_path / "run", trials=16, broken=lambda recipe: told if recipe.recovery else None)
-    assert done.run["trials"]["failed"] == MAX_FAILURES
+    assert len(done.run.failures) == MAX_FAILURES
     assert json.loads((tmp_path / "run" / "time.json").read_text())["recovery"] > 0
 
 
@@ -308,27 +317,27 @@ def test_an_interrupted_recovery_that_is_not_reached_counts_as_no_crash(tmp_path
     climb(tmp_path / "run", trials=4)
     with RunDirectory.open(tmp_path / "run", CONFIG) as directory:
         search = make_search(directory, FakeEvaluator(FakeNetwork(WIDTHS)), sampler="front")
-        recipe = replace(search.space.uniform_int8(), recovery=DEFAULT_RECOVERY)
-        search.space.suggest(search.study.ask(search.space.parameters(recipe)))
+        recipe = replace(search.trials.space.uniform_int8(), recovery=DEFAULT_RECOVERY)
+        search.trials.ask(search.trials.space.parameters(recipe))
 
-    def interrupted(search):
+    def interrupted(trials):
         raise KeyboardInterrupt
 
     for _ in range(4):
-        assert climb(tmp_path / "run", trials=6, guide=interrupted).status == "interrupted"
+        assert climb(tmp_path / "run", trials=6, tables=interrupted).status == "interrupted"
     done = climb(tmp_path / "run", trials=6)
-    assert recipe.digest in done.evaluator.evaluated and done.run["failures"] == []
+    assert recipe.digest in done.evaluator.evaluated and done.run.failures == ()
 
 
 def test_where_nothing_can_be_stitched_candidates_are_measured_by_what_the_table_expects(tmp_path):
     done = climb(tmp_path / "run", trials=6, recovery=False, failing=lambda recipe: True)
-    assert len(done.evaluator.evaluated) == 6 and done.run["rungs"]["r0"]["count"] == 0
-    assert not any("kl" in trial.user_attrs for trial in done.search.study.trials)
+    assert len(done.evaluator.evaluated) == 6 and done.run.search.rungs.counts["r0"] == 0
+    assert not any("kl" in trial.user_attrs for trial in done.search.trials.records)
 
 
 def test_a_small_space_that_is_exhausted_is_recovered_as_long_as_that_is_worth_it(tmp_path):
     done = climb(tmp_path / "run", widths=(16, 4), trials=None, budget_s=60.0)
-    assert done.status == "finished" and done.run["elapsed_s"] < 50
+    assert done.status == "finished" and done.run.elapsed_s < 50
     assert any(recipe.recovery for recipe in recipes_of(done.run))
 
 
@@ -342,9 +351,8 @@ def test_with_a_number_of_trials_every_third_recovery_is_longer_and_rungs_are_co
     done = climb(tmp_path / "run", trials=24)
     steps = [recipe.recovery.steps for recipe in recipes_of(done.run) if recipe.recovery]
     assert steps[:4] == [250, 250, 600, 250]
-    assert done.run["rungs"]["r2"]["count"] == steps.count(250) and done.run["rungs"]["r3"][
-        "count"
-    ] == steps.count(600)
+    counts = done.run.search.rungs.counts
+    assert (counts["r2"], counts["r3"]) == (steps.count(250), steps.count(600))
 
 
 def test_every_level_has_a_label():
