@@ -24,7 +24,7 @@ from typing import Any
 
 import torch
 from autocompress.compress import Compressor, Network, Recipe, Recovery, check_outputs
-from autocompress.compress.graph.channels import levels
+from autocompress.compress.graph.channels import keep_counts
 from autocompress.compress.levels.stitch import stitch
 from autocompress.compress.recipe import Precision
 from autocompress.compress.student.prune import prune, removed_units
@@ -120,7 +120,7 @@ def _smaller(
     macs = network.cost(recipe).macs
     for name, count in recipe.keep.items():
         group = network.group_by_name[name]
-        fewer = [level for level in levels(group, multiple) if level < count]
+        fewer = [level for level in keep_counts(group, multiple) if level < count]
         if fewer and orders[name] is not None:
             errors = orders[name].errors
             smaller = Recipe(keep={**recipe.keep, name: fewer[-1]}, skip=recipe.skip)

@@ -118,7 +118,7 @@ def main() -> int:
 def export(network_name: str, folder: Path, *, data: Path, images: int, target: str) -> None:
     """Writes `folder/NETWORK/PRECISION-SHARE.onnx`, inputs.npz and targets.npy."""
     from autocompress.compress import Compressor, Network, Recipe
-    from autocompress.compress.graph.channels import levels
+    from autocompress.compress.graph.channels import keep_counts
     from autocompress.compress.options import CompressorOptions
     from autocompress.search.evaluation.targets import format_of
     from autocompress.search.space.legality import legal_precisions
@@ -141,7 +141,7 @@ def export(network_name: str, folder: Path, *, data: Path, images: int, target: 
         }
         for share in SHARES:
             keep = {
-                group.name: kept(levels(group, profile.channel_multiple), share * group.channels)
+                group.name: kept(keep_counts(group, profile.channel_multiple), share * group.channels)
                 for group in network.groups
             }
             keep = {

@@ -21,7 +21,7 @@ from .recipe import Precision, Recipe, Recovery
 
 if TYPE_CHECKING:
     from .compressor import BuildResult, Compressor
-    from .graph.channels import Exclusion, Group, levels
+    from .graph.channels import Exclusion, Group, keep_counts
     from .graph.layers import Layer
     from .graph.network import Cost, LayerCost, Network
     from .onnx_file.check import OutputCheck, check_outputs
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Artifact", "BuildResult", "Compressor", "CompressorOptions", "Cost", "Exclusion", "Group", "Layer", "LayerCost", "Network",
-    "OutputCheck", "Precision", "Recipe", "Recovery", "check_outputs", "levels",
+    "OutputCheck", "Precision", "Recipe", "Recovery", "check_outputs", "keep_counts",
 ]  # fmt: skip
 
 _MODULES = {
-    **dict.fromkeys(("Exclusion", "Group", "levels"), "graph.channels"),
+    **dict.fromkeys(("Exclusion", "Group", "keep_counts"), "graph.channels"),
     **dict.fromkeys(("OutputCheck", "check_outputs"), "onnx_file.check"),
     **dict.fromkeys(("BuildResult", "Compressor"), "compressor"),
     **dict.fromkeys(("Cost", "LayerCost", "Network"), "graph.network"),

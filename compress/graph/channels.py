@@ -129,7 +129,7 @@ class Exclusion:
     reason: str
 
 
-def levels(group: Group, multiple: int) -> tuple[int, ...]:
+def keep_counts(group: Group, multiple: int) -> tuple[int, ...]:
     """Keep levels, ascending: the counts that leave multiples of `multiple` channels, then the whole group.
 
     A unit may be several channels of each of its layers, such as an attention head: then fewer units are

@@ -87,13 +87,13 @@ class SearchSpace:
     @classmethod
     def of(cls, network: "Network", profile: Profile, *, recovery: bool = True) -> "SearchSpace":
         """The space of a traced network on a target."""
-        from ...compress.graph.channels import levels
+        from ...compress.graph.channels import keep_counts
         from ...compress.student.low_rank import rank_levels
 
         excluded = [Excluded(name=layer.name, reason=layer.reason) for layer in network.excluded]
         groups, ruled_out = [], {}
         for group in network.groups:
-            legal = levels(group, profile.channel_multiple)
+            legal = keep_counts(group, profile.channel_multiple)
             choices = thinned(legal)
             ruled_out[group.name] = group.channels - len(legal)
             if len(choices) > 1:

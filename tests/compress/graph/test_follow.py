@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from autocompress.compress import Compressor, Network, Recipe, levels
+from autocompress.compress import Compressor, Network, Recipe, keep_counts
 from autocompress.compress.graph.graph import clone, get_tensor, trace
 from autocompress.compress.student.prune import prune
 from autocompress.tests.compress.tasks import tiny_task
@@ -63,7 +63,7 @@ def test_a_fused_projection_loses_rows_of_query_key_and_value():
 
 def test_levels_of_heads_count_their_channels():
     heads = network_of("encoder").groups[0]
-    assert [levels(heads, multiple) for multiple in (4, 8, 16, 64)] == [
+    assert [keep_counts(heads, multiple) for multiple in (4, 8, 16, 64)] == [
         (1, 2, 3, 4),
         (1, 2, 3, 4),
         (2, 4),

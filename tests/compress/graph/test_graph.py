@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from autocompress.compress import Network, levels
+from autocompress.compress import Network, keep_counts
 from autocompress.compress.graph.graph import batch_norms, fold_batch_norms, set_training, trace
 from autocompress.errors import TaskError
 from autocompress.tests.models import TINY_MODELS, tiny_model
@@ -78,6 +78,6 @@ def test_what_feeds_the_output_is_excluded_with_a_reason():
 
 def test_levels_are_multiples_and_the_whole():
     group = Network.trace(tiny_model("chain").build(), tiny_model("chain").example_inputs()).groups[1]
-    assert levels(group, 8) == (8, 16, 24)
-    assert levels(group, 16) == (16, 24)
-    assert levels(group, 100) == (24,)
+    assert keep_counts(group, 8) == (8, 16, 24)
+    assert keep_counts(group, 16) == (16, 24)
+    assert keep_counts(group, 100) == (24,)

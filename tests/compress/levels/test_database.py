@@ -4,7 +4,7 @@ original's.
 
 import pytest
 import torch
-from autocompress.compress.graph.channels import levels
+from autocompress.compress.graph.channels import keep_counts
 from autocompress.compress.graph.network import Network
 from autocompress.compress.levels.database import LevelDatabase
 from autocompress.compress.levels.stitch import kept_outputs, stitch
@@ -97,7 +97,8 @@ def test_entries_are_read_from_disk_by_the_next_run(network, inputs, tmp_path, m
     first = database(network, inputs, tmp_path)
     made = [
         *first.fill(
-            {g.name: levels(g, 8) for g in network.groups}, {layer.name: (4, 2) for layer in network.layers}
+            {g.name: keep_counts(g, 8) for g in network.groups},
+            {layer.name: (4, 2) for layer in network.layers},
         )
     ]
     assert made and first.size_bytes > 0
