@@ -226,12 +226,12 @@ class Bench:
             recovery_s=60 * row.minutes or None,
             checkpoint=self.work / f"{recipe.digest}.ckpt" if row.minutes else None,
         )
+        artifact = built.only.artifact
         target = Target(load_profile("cpu"))
         with target.session() as session:
             splits = {name: self._split(row.model, name) for name in ("validation", "test")}
             ran = {
-                name: session.run(built.artifact.path, split.inputs, batch=250)
-                for name, split in splits.items()
+                name: session.run(artifact.path, split.inputs, batch=250) for name, split in splits.items()
             }
         accuracy = {
             name: 100 * score(compressor.task.metric, ran[name], splits[name].targets) for name in splits
@@ -240,9 +240,9 @@ class Bench:
             name=row.name,
             model=row.model,
             target=row.target,
-            file=built.artifact.path.name,
-            size_bytes=built.artifact.size_bytes,
-            macs=built.artifact.macs / compressor.network.macs,
+            file=artifact.path.name,
+            size_bytes=artifact.size_bytes,
+            macs=artifact.macs / compressor.network.macs,
             seconds=built.seconds,
             validation=accuracy["validation"],
             test=accuracy["test"],
@@ -359,13 +359,13 @@ def small_models(work: Path) -> str:
             layer.name: "int8" for layer in network.layers if not layer.float_only and layer.uses == 1
         }
         half = {group.name: max(1, group.channels // 2) for group in network.groups}
-        original = compressor.build(Recipe(), work / "artifacts").artifact.path
+        original = compressor.build(Recipe(), work / "artifacts").only.artifact.path
         for label, recipe in (
             ("int8", Recipe(precision=int8)),
             ("half", Recipe(keep=half)),
             ("half int8", Recipe(keep=half, precision=int8)),
         ):
-            built = compressor.build(recipe, work / "artifacts")
+            built = compressor.build(recipe, work / "artifacts").only
             inputs = StoredSplit(task.validation, work / "inputs" / f"{name}.npz")
             with target.session() as session:
                 outputs = session.run(built.artifact.path, inputs.inputs, batch=64)

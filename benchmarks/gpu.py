@@ -129,7 +129,7 @@ def export(network_name: str, folder: Path, *, data: Path, images: int, target: 
     (out / "built").mkdir(parents=True, exist_ok=True)
     task = load_task(f"{ROOT / 'examples' / 'cifar10.py'}:{network_name}", {"data": str(data)})
     network = Network.trace(task.model, task.example_inputs)
-    compressor = Compressor(task, network, CompressorOptions(format=format_of(profile)))
+    compressor = Compressor(task, network, CompressorOptions(formats=(format_of(profile),)))
     assert task.test is not None
     np.save(out / "targets.npy", np.asarray(write_inputs(task.test, out / "inputs.npz", limit=images)))
     legal = {layer.name: legal_precisions(layer, profile) for layer in network.layers}
@@ -147,7 +147,7 @@ def export(network_name: str, folder: Path, *, data: Path, images: int, target: 
             keep = {
                 group.name: keep[group.name] for group in network.groups if keep[group.name] < group.channels
             }
-            built = compressor.build(Recipe(keep=keep, precision=chosen), out / "built")
+            built = compressor.build(Recipe(keep=keep, precision=chosen), out / "built").only
             path = out / f"{precision}-{round(100 * share)}.onnx"
             path.write_bytes(built.artifact.path.read_bytes())
             print(f"{path}: {path.stat().st_size} bytes", file=sys.stderr)

@@ -78,7 +78,7 @@ def build(data: str, folder: Path) -> dict[str, Path]:
     compressor = Compressor(task, network)
     int8 = Recipe(precision={layer.name: "int8" for layer in network.layers})
     return {
-        name: compressor.build(recipe, folder).artifact.path
+        name: compressor.build(recipe, folder).only.artifact.path
         for name, recipe in (("float32", Recipe()), ("int8", int8))
     }
 

@@ -26,16 +26,14 @@ class FileFormat:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompressorOptions:
-    """Counts are samples of the training split. Without `refit_samples` candidates are stitched only.
+    """Every recipe is built in each of `formats`, of which there is at least one.
 
-    Without `reconstruct` weights are cut and rounded, nothing more: fit for measuring latency, where only
-    shapes count.
-
-    `format` is that of the artifact, `further` are other formats in which every recipe is built as well.
+    Counts are samples of the training split. Without `refit_samples` the layers are not fitted after stitching.
+    Without `reconstruct` weights are cut and rounded, nothing more: enough to measure latency, where only shapes
+    count.
     """
 
-    format: FileFormat = FileFormat()
-    further: tuple[FileFormat, ...] = ()
+    formats: tuple[FileFormat, ...] = (FileFormat(),)
     importance: Importance = "reconstruction"
     rounding: RoundingMethod = "gptq"
     database_samples: int = 1024
@@ -47,3 +45,7 @@ class CompressorOptions:
     batch_size: int = 128
     check_samples: int = 16
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.formats:
+            raise ValueError("formats is empty: at least one file format is needed")

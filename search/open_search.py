@@ -114,8 +114,8 @@ def make_compressor(checked: CheckedRequest, *, cache_dir: Path | None) -> Compr
     """The compressor of a run; templates are kept in `cache_dir`, the level database in the user's cache
     folder.
     """
-    form, *others = dict.fromkeys(format_of(target.profile) for target in checked.targets)
-    options = CompressorOptions(format=form, further=tuple(others), seed=checked.request.seed)
+    formats = tuple(dict.fromkeys(format_of(target.profile) for target in checked.targets))
+    options = CompressorOptions(formats=formats, seed=checked.request.seed)
     return Compressor(
         checked.checked.task, checked.network, options, cache_dir=cache_dir, levels_dir=levels_folder()
     )

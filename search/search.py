@@ -5,7 +5,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 from optuna.trial import Trial, TrialState
@@ -141,14 +140,9 @@ class Search:
             trials.stage(f"trial {point.trial}: its file is gone, building it again")
             try:
                 with trials.interruptible():
-                    path = trials.evaluator.bench.artifact_path(point.recipe, measured.artifact)
+                    trials.evaluator.bench.artifact_path(point.recipe, measured.artifact)
             except StageError as error:
-                trials.note(f"The file of trial {point.trial} is gone and cannot be built again: {error}")
-                continue
-            if path.name != Path(measured.artifact.file).name:
-                trials.note(
-                    f"The file of trial {point.trial} is gone, and what is built now is another: use --fresh."
-                )
+                trials.note(f"The file of trial {point.trial} cannot be built again: {error}")
 
     def _gone(self) -> Iterator[tuple[Point, Measured]]:
         """The points that are shown, on the targets where their files are gone now."""

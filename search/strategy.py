@@ -54,7 +54,7 @@ def recovery_process(
     config = RecoveryConfig(
         task=request.task,
         arguments=request.arguments,
-        formats=(compressor.options.format, *compressor.options.further),
+        formats=compressor.options.formats,
         seed=compressor.options.seed,
         cache_dir=compressor.cache_dir,
         levels_dir=levels_dir,

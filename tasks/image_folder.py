@@ -13,6 +13,7 @@ from ..errors import TaskError
 from .boundary import user_code
 from .checkpoint import load_weights
 from .task import Metric, Task, accuracy
+from .user_file import load_function
 
 _SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm"})
 _SPLITS = ("train", "validation", "test")
@@ -57,8 +58,6 @@ def image_folder(
     alphabetical order of the folders. Pixels are scaled to 0..1, then `(x - mean) / std` (ImageNet's by
     default). Raises TaskError.
     """
-    from .load import load_function  # load.py knows this task by name
-
     if size < 1 or len(mean) != 3 or len(std) != 3 or min(std) <= 0:
         raise TaskError(
             f"size={size}, mean={mean}, std={std}: size ≥ 1, three means and three positive deviations are needed."

@@ -2,7 +2,7 @@
 shapes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,9 +14,9 @@ from torch import Tensor, fx, nn
 from ...errors import TaskError
 from ..options import Int8Weights
 from ..recipe import BITS, BLOCK, HALF, INTEGER, Precision, Recipe
-from ..student.low_rank import saves
 from .blocks import Block, find_blocks
 from .channels import ChannelMap, Exclusion, Group, groups_of
+from .factors import saves
 from .follow import follow_channels
 from .graph import (
     LAYERS,
@@ -119,6 +119,24 @@ class Network:
             for use in self.channels.uses
             if use.parameter in names
         }
+
+    def kept_inputs(self, layer: str, removed: Set[int]) -> Tensor | None:
+        """Indices along dimension 1 of the layer's weight that remain without the `removed` units; None when all do."""
+        return self._kept(layer, 1, removed)
+
+    def kept_outputs(self, layer: str, removed: Set[int]) -> Tensor:
+        """Indices along dimension 0 of the layer's weight that remain without the `removed` units."""
+        remaining = self._kept(layer, 0, removed)
+        if remaining is not None:
+            return remaining
+        return torch.arange(next(known.weight_shape[0] for known in self.layers if known.name == layer))
+
+    def _kept(self, layer: str, dim: int, removed: Set[int]) -> Tensor | None:
+        units = self.units_along.get((layer, dim))
+        if units is None or not removed:
+            return None
+        remains = ~np.isin(units, list(removed))
+        return None if remains.all() else torch.from_numpy(np.flatnonzero(remains))
 
     @property
     def macs(self) -> int:

@@ -3,8 +3,7 @@ output error.
 
 Made once per task and kept on disk by content: the key is the digest of the traced model, its weights and the
 calibration batches, so that every run on the same task shares it, a killed one resumes, and nothing stale is
-ever read. Entries are written when they are first asked for (`fill` asks for all single levels), one
-safetensors file each:
+ever read. An entry is made when it is first asked for. Each is one safetensors file:
 
     moments/<layer>     second moments and mean of the layer's inputs
     removal/<group>     the order in which the group's channels go, and the error after each
@@ -221,32 +220,6 @@ class LevelDatabase:
             step=step,
             error=output_error(change, self.moments[layer].second) / max(energy, 1e-30),
         )
-
-    def fill(self, keep: Mapping[str, Iterable[int]], bits: Mapping[str, Iterable[int]]) -> Iterator[str]:
-        """Makes every single level: keep counts by group, widths by layer. Yields what it is at; what is
-        known costs nothing.
-        """
-        from .stitch import kept_inputs
-
-        for name, counts in keep.items():
-            group = self.network.group_by_name[name]
-            removal = self.removal(group)
-            for count in counts if removal else ():
-                yield f"{name} at {count} channels"
-                assert removal is not None
-                gone = removal.order[: group.channels - count]
-                removed = frozenset(group.units[unit].number for unit in gone)
-                for layer in self._layers:
-                    if (
-                        self.covers(layer)
-                        and (channels := kept_inputs(self.network, layer, removed)) is not None
-                    ):
-                        self.level(layer, channels=channels)
-        for name, widths in bits.items():
-            for width in widths:
-                yield f"{name} at {width} bits"
-                if self.covers(name):
-                    self.level(name, bits=width)
 
     def describe(self) -> str:
         """Where it is, and how large: `11.5 MB of at most 2048.0 MB in /home/…/levels/ab12…`."""

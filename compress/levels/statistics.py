@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, fx
 
 from ..graph.graph import CONVOLUTIONS, argument, layer_nodes, operation
-from ..student.recover import channels_last
+from ..graph.running import channels_last
 
 ROWS_PER_BATCH = 8192  # of each layer and batch; patches overlap, so that a sample of them tells as much
 

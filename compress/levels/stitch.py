@@ -2,13 +2,11 @@
 
 from collections.abc import Mapping, Set
 
-import numpy as np
 import torch
 from torch import Tensor, fx
 
+from ..graph.factors import factor_name
 from ..graph.graph import LAYERS, argument, batch_norms, get_tensor, layer_nodes, operation, set_tensor
-from ..graph.network import Network
-from ..student.low_rank import factor_name
 from .database import Level, LevelDatabase
 from .reconstruct import Rounding
 
@@ -35,12 +33,12 @@ def stitch(
             continue
         if factor_name(name) in layers:  # what is left of a factored layer has other inputs
             continue
-        channels = kept_inputs(network, name, removed)
+        channels = network.kept_inputs(name, removed)
         if channels is None and name not in bits and name not in sparse:
             continue
         level = database.level(name, channels=channels, bits=bits.get(name), sparse=name in sparse)
         weight = str(argument(node, 1).target)
-        rows = kept_outputs(network, name, removed)
+        rows = network.kept_outputs(name, removed)
         shape = get_tensor(module, weight).shape
         set_tensor(module, weight, level.weight().flatten(0, 1)[rows].reshape(shape))
         if level.step is not None:
@@ -62,26 +60,6 @@ def _read_elsewhere(module: fx.GraphModule) -> set[str]:
         for node, user in reads
         if operation(user) not in LAYERS or argument(user, 1) is not node
     }
-
-
-def kept_inputs(network: Network, layer: str, removed: Set[int]) -> Tensor | None:
-    """Indices along dimension 1 of the layer's weight that remain, None when all do."""
-    return _kept(network, layer, 1, removed)
-
-
-def kept_outputs(network: Network, layer: str, removed: Set[int]) -> Tensor:
-    """Indices along dimension 0 of the layer's weight that remain."""
-    found = _kept(network, layer, 0, removed)
-    size = next(known.weight_shape[0] for known in network.layers if known.name == layer)
-    return torch.arange(size) if found is None else found
-
-
-def _kept(network: Network, layer: str, dim: int, removed: Set[int]) -> Tensor | None:
-    units = network.units_along.get((layer, dim))
-    if units is None or not removed:
-        return None
-    kept = ~np.isin(units, list(removed))
-    return None if kept.all() else torch.from_numpy(np.flatnonzero(kept))
 
 
 def _mean_change(database: LevelDatabase, layer: str, channels: Tensor | None, level: Level) -> Tensor:

@@ -1,84 +1,20 @@
-"""Weight-only 4 bits: a linear layer with float32 activations whose weights share a scale in blocks along the
-input.
+"""Writes linear layers whose weights have 4 bits and a scale for each block of inputs (`levels/value_grids.py`).
 
-ONNX Runtime's `MatMulNBits` (domain com.microsoft) computes with it: y = x · Ŵᵀ, ŵ = scale · (q - 8), q in
-0..15. The scale is signed, so that the value of the largest magnitude gets the integer -8 (as in GGML's
-Q4_0). Scales are stored in float16.
+ONNX Runtime's `MatMulNBits` (domain com.microsoft) computes y = x · Ŵᵀ with such a weight and float32 activations.
 """
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 
-import numpy as np
 import onnx
-import torch
 from onnx import TensorProto, helper
-from torch import fx
 
 from ...errors import StageError
-from ..graph.graph import argument, get_tensor, layer_nodes, set_tensor
+from ..levels.value_grids import BlockQuantized
 from ..recipe import BLOCK
 from .export import Template
 from .writer import ModelWriter
 
-_SHRINKS = np.linspace(1.0, 0.7, 16)
 _DOMAIN = "com.microsoft"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BlockQuantized:
-    """A weight of `columns` inputs: `packed` uint8 rows × blocks × 16, low half first, `scales` float16 rows
-    × blocks.
-    """
-
-    packed: np.ndarray
-    scales: np.ndarray
-    columns: int
-
-    def dequantized(self) -> np.ndarray:
-        """The weight that the integers stand for: float32, rows × columns."""
-        integers = np.stack([self.packed & 15, self.packed >> 4], -1).reshape(*self.packed.shape[:2], BLOCK)
-        values = (integers.astype(np.float32) - 8) * self.scales.astype(np.float32)[..., np.newaxis]
-        return np.ascontiguousarray(values.reshape(len(values), -1)[:, : self.columns])
-
-
-def quantize_blocks(weight: np.ndarray) -> BlockQuantized:
-    """The blocks of a weight (rows × columns) with the scales of least squared error; the last block is
-    filled with zeros.
-
-    A dequantized weight gives the same blocks again: each has a value at -8, which the first scale tried
-    restores. ValueError when a scale is too large for float16.
-    """
-    rows, columns = weight.shape
-    blocks = np.pad(weight.astype(np.float32), ((0, 0), (0, -columns % BLOCK))).reshape(rows, -1, BLOCK)
-    largest = np.take_along_axis(blocks, np.abs(blocks).argmax(-1)[..., np.newaxis], -1).squeeze(-1)
-    if np.abs(largest).max(initial=0) / 8 > np.finfo(np.float16).max:
-        raise ValueError(
-            f"a weight of {np.abs(largest).max():.3g} has no block4 scale in float16: keep the layer in float32"
-        )
-    best = np.full(largest.shape, np.inf, np.float32)
-    scales, integers = np.zeros(largest.shape, np.float16), np.zeros(blocks.shape, np.int8)
-    for shrink in _SHRINKS:
-        scale = (largest * np.float32(-shrink / 8)).astype(np.float16)
-        step = scale.astype(np.float32)[..., np.newaxis]
-        rounded = np.clip(np.rint(blocks / np.where(step == 0, np.float32(1), step)), -8, 7)
-        error = np.square(rounded * step - blocks).sum(-1)
-        better = error < best
-        best, scales = np.where(better, error, best), np.where(better, scale, scales)
-        integers = np.where(better[..., np.newaxis], rounded.astype(np.int8), integers)
-    halves = (integers + 8).astype(np.uint8).reshape(rows, -1, BLOCK // 2, 2)
-    return BlockQuantized(packed=halves[..., 0] | halves[..., 1] << 4, scales=scales, columns=columns)
-
-
-def round_to_blocks(module: fx.GraphModule, layers: Collection[str]) -> dict[str, BlockQuantized]:
-    """The blocks of the named linear layers; their weights in `module` become the dequantized ones."""
-    found = {}
-    for name, node in layer_nodes(module):
-        if name in layers:
-            weight = str(argument(node, 1).target)
-            found[name] = quantize_blocks(get_tensor(module, weight).detach().numpy())
-            set_tensor(module, weight, torch.from_numpy(found[name].dequantized()))
-    return found
 
 
 def write_blocks(

@@ -12,9 +12,10 @@ import onnx
 from torch import Tensor, fx
 
 from ..graph.graph import argument, layer_nodes
+from ..levels.value_grids import BlockQuantized, round_to_blocks
 from ..options import Activations, Int8Weights
 from ..recipe import HALF, INTEGER, Precision
-from .block4 import BlockQuantized, round_to_blocks, write_blocks
+from .block4 import write_blocks
 from .check import FLOAT_TOLERANCE, HALF_TOLERANCE, QUANTIZED_TOLERANCE
 from .export import Template
 from .fake_outputs import Change, fake_quantized_outputs

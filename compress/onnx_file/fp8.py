@@ -15,10 +15,9 @@ from torch import Tensor, fx
 
 from ...errors import StageError
 from ..graph.graph import argument, get_tensor, layer_nodes, set_tensor
+from ..levels.value_grids import LARGEST_FP8, round_weight
 from .export import Template
 from .writer import ModelWriter
-
-LARGEST = 448.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,23 +31,9 @@ class Fp8Layer:
     input_scale: float
 
 
-def round_weight(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """The weight in torch.float8_e4m3fn, and the scale of each output channel (float32)."""
-    scale = weight.abs().flatten(1).amax(1) / LARGEST
-    scale = torch.where(scale > 0, scale, 1.0)
-    shaped = scale.reshape(-1, *[1] * (weight.dim() - 1))
-    return (weight / shaped).clamp(-LARGEST, LARGEST).to(torch.float8_e4m3fn), scale
-
-
-def rounded_weight(weight: Tensor) -> Tensor:
-    """The weight as fp8 has it, in float32."""
-    values, scale = round_weight(weight)
-    return values.float() * scale.reshape(-1, *[1] * (weight.dim() - 1))
-
-
 def round_values(x: Tensor, scale: float) -> Tensor:
     """What the pair in front of a layer makes of its input."""
-    return (x / scale).clamp(-LARGEST, LARGEST).to(torch.float8_e4m3fn).float() * scale
+    return (x / scale).clamp(-LARGEST_FP8, LARGEST_FP8).to(torch.float8_e4m3fn).float() * scale
 
 
 def round_to_fp8(module: fx.GraphModule, ranges: Mapping[str, tuple[float, float]]) -> dict[str, Fp8Layer]:
@@ -64,7 +49,7 @@ def round_to_fp8(module: fx.GraphModule, ranges: Mapping[str, tuple[float, float
             found[name] = Fp8Layer(
                 weight=values.view(torch.uint8).numpy().view(ml_dtypes.float8_e4m3fn),
                 weight_scale=scale.numpy(),
-                input_scale=float(np.float32(max(map(abs, ranges[name])) / LARGEST)) or 1.0,
+                input_scale=float(np.float32(max(map(abs, ranges[name])) / LARGEST_FP8)) or 1.0,
             )
     return found
 

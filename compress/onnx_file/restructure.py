@@ -13,8 +13,8 @@ from onnx import helper
 from torch import fx
 
 from ..graph.blocks import Block, remove_blocks
+from ..graph.factors import factor_name, split_layer
 from ..graph.graph import clone, get_tensor, layer_nodes
-from ..student.low_rank import factor_name, split_layer
 from .export import Stored, Template
 
 _POINTWISE = frozenset({"Conv", "Gemm", "MatMul"})

@@ -16,7 +16,7 @@ from torch import Tensor, fx, nn
 
 from ..graph.graph import argument, batch_norms, get_tensor, layer_nodes, set_tensor
 from ..levels.reconstruct import Rounding, grid_limits
-from ..onnx_file.fp8 import rounded_weight
+from ..levels.value_grids import rounded_weight
 from ..recipe import HALF, SPARSE, Precision
 
 NEAREST: Mapping[Precision, Callable[[Tensor], Tensor]] = {

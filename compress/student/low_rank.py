@@ -9,42 +9,13 @@ W' = (U_r Σ_r)(V_rᵀ L⁻¹). Source: Wang et al., "SVD-LLM: Truncation-aware 
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, fx
 
 from ...errors import StageError
-from ..graph.graph import argument, get_tensor, layer_nodes, operation, set_tensor
-from ..graph.layers import Layer
+from ..graph.factors import saves, split_layer
+from ..graph.graph import get_tensor, layer_nodes
 
-SHARES = (0.25, 0.5, 0.75)  # of the rank at which the two factors multiply as much as the layer
-RANK_MULTIPLE = 8
-SMALLEST_SIDE = 32
 RIDGE = 1e-3  # of the mean second moment: channels that the calibration set never excites keep some weight
-
-
-def rank_levels(layer: Layer) -> tuple[int, ...]:
-    """Ranks that save multiplications, ascending multiples of 8; empty for a layer that cannot be factored or
-    is small.
-    """
-    rows, columns = layer.weight_shape[0], layer.weight_numel // layer.weight_shape[0]
-    pointwise = layer.kind in ("conv", "linear") and columns == layer.channels_in
-    own = layer.uses == 1 and not layer.float_only and layer.weight == f"{layer.name}.weight"
-    if not pointwise or not own or min(rows, columns) < SMALLEST_SIDE:
-        return ()
-    limit = rows * columns / (rows + columns)
-    ranks = {max(RANK_MULTIPLE, round(share * limit / RANK_MULTIPLE) * RANK_MULTIPLE) for share in SHARES}
-    return tuple(sorted(rank for rank in ranks if saves(rank, rows, columns)))
-
-
-def saves(rank: int, rows: int, columns: int) -> bool:
-    """Whether the two factors multiply less than a weight of rows × columns; a layer stays whole where they
-    do not.
-    """
-    return rank * (rows + columns) < rows * columns
-
-
-def factor_name(layer: str) -> str:
-    """The name of the first factor; the second keeps the layer's."""
-    return f"{layer}.down"
 
 
 def factorize(
@@ -87,31 +58,3 @@ def low_rank_factors(matrix: Tensor, rank: int, second_moment: Tensor | None = N
     left, sizes, right = torch.linalg.svd(values @ root, full_matrices=False)
     down = torch.linalg.solve_triangular(root, right[:rank], upper=False, left=False)
     return (left[:, :rank] * sizes[:rank]).to(matrix.dtype), down.to(matrix.dtype)
-
-
-def split_layer(module: fx.GraphModule, name: str, up: Tensor, down: Tensor) -> None:
-    """Puts `down` (rank × in) in front of a layer of the graph, whose weight becomes `up` (out × rank)."""
-    node = dict(layer_nodes(module))[name]
-    weight: fx.Node = argument(node, 1)
-    owner, first = module.get_submodule(name), factor_name(name)
-    if len(weight.users) > 1 or hasattr(owner, "down"):
-        raise StageError(
-            f"{name} cannot be factored: something else reads its weight, or is called {first}", stage="prune"
-        )
-    kernel = (1,) * (get_tensor(module, f"{name}.weight").dim() - 2)
-    owner.add_module("down", nn.Module())
-    set_tensor(module, f"{first}.weight", down.reshape(*down.shape, *kernel).contiguous())
-    set_tensor(module, f"{name}.weight", up.reshape(*up.shape, *kernel).contiguous())
-    with module.graph.inserting_before(node):
-        down_weight = module.graph.get_attr(f"{first}.weight")
-        arguments = (argument(node, 0), down_weight, None, *node.args[3:])
-        inner = module.graph.create_node("call_function", node.target, arguments, name=f"{node.name}_down")
-    node.args = (inner, weight, *node.args[2:3])
-    if "val" in node.meta:
-        shape, channels = list(node.meta["val"].shape), -1 if operation(node) == "linear" else 1
-        shape[channels] = len(down)
-        inner.meta["val"] = node.meta["val"].new_empty(shape)
-        down_weight.meta["val"], weight.meta["val"] = (
-            weight.meta["val"].new_empty((*x.shape, *kernel)) for x in (down, up)
-        )
-    module.recompile()

@@ -23,12 +23,13 @@ from torch import Tensor, fx
 
 from ...errors import StageError
 from ..graph.graph import argument, get_tensor, layer_nodes, operation, set_tensor
-from ..onnx_file.block4 import round_to_blocks
+from ..graph.running import channels_last, mixed_precision
+from ..levels.value_grids import round_to_blocks
 from ..recipe import Precision, Recipe
 from ..stages import StageClock
 from .fake_quantize import NEAREST
 from .prune import kept_slots
-from .recover import channels_last, mixed_precision, soft_loss
+from .recover import soft_loss
 from .refit import affordable_samples
 from .student import Student, StudentMaker
 

@@ -18,6 +18,7 @@ from torch.func import functional_call
 from ...errors import StageError
 from ...tasks.checkpoint import save_checkpoint
 from ..graph.graph import batch_norms, get_tensor, set_momentum, set_training
+from ..graph.running import channels_last, mixed_precision
 from ..recipe import Recovery
 from .fake_quantize import GridWeights
 from .features import feature_loss, feature_nodes, with_features
@@ -270,13 +271,3 @@ def soft_loss(outputs: Any, expected: Any, temperature: float, *, hardness: floa
 
 def _float(outputs: Any) -> Any:
     return tuple(x.float() for x in outputs) if isinstance(outputs, (tuple, list)) else outputs.float()
-
-
-def channels_last(x: Tensor) -> Tensor:
-    """Images in the layout that the CPU kernels want; other tensors unchanged."""
-    return x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x
-
-
-def mixed_precision() -> torch.autocast:
-    """bfloat16 arithmetic where the processor has instructions for it."""
-    return torch.autocast("cpu", torch.bfloat16, enabled=bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()))

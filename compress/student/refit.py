@@ -22,11 +22,11 @@ import torch
 from torch import Tensor, fx
 
 from ..graph.graph import argument, get_tensor, layer_nodes, operation, set_tensor
+from ..graph.running import channels_last, mixed_precision
 from ..levels.reconstruct import ROUNDINGS, Rounding, optimal_scale
 from ..levels.sparse import sparse_weight
 from ..levels.statistics import columns_of, groups_of_layer, input_vectors, output_vectors
 from ..options import RoundingMethod
-from .recover import channels_last, mixed_precision
 
 ROWS = 16384  # vectors that a layer is fitted to
 TENSOR_BYTES = 1 << 28

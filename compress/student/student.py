@@ -12,18 +12,19 @@ from ...errors import StageError
 from ...tasks.quality import evaluate
 from ...tasks.task import Task
 from ..graph.blocks import Block, remove_blocks
+from ..graph.factors import factor_name
 from ..graph.graph import fold_batch_norms
 from ..graph.network import Network
 from ..levels.database import LevelDatabase
 from ..levels.importance import Scores, magnitude_scores, taylor_scores
 from ..levels.reconstruct import Rounding
 from ..levels.sparse import require_fours, sparsify_rest
-from ..levels.stitch import kept_inputs, kept_outputs, stitch
+from ..levels.stitch import stitch
 from ..options import CompressorOptions
 from ..recipe import BITS, INTEGER, SPARSE, Precision, Recipe
 from ..stages import StageClock
 from .fake_quantize import GridWeights, start_on_grid
-from .low_rank import factor_name, factorize
+from .low_rank import factorize
 from .prune import prune, removed_units
 from .recover import Schedule, distill, reestimate_statistics
 from .refit import affordable_samples, refit, round_rest
@@ -177,7 +178,7 @@ class StudentMaker:
             if name not in self.database.moments:
                 raise ValueError(f"{name!r} is no layer that can be factored")
             second = self.database.moments[name].second[0]
-            kept = kept_inputs(self.network, name, removed)
+            kept = self.network.kept_inputs(name, removed)
             found[name] = second if kept is None else second[kept][:, kept]
         return found
 
@@ -224,7 +225,7 @@ class StudentMaker:
     def _refit(
         self, module: fx.GraphModule, removed: frozenset[int], bits: Mapping[str, int], sparse: frozenset[str]
     ) -> dict[str, Rounding]:
-        kept = {layer.name: kept_outputs(self.network, layer.name, removed) for layer in self.network.layers}
+        kept = {layer.name: self.network.kept_outputs(layer.name, removed) for layer in self.network.layers}
         original, method = self.network.module, self.options.rounding
         return refit(module, original, self._refit_inputs, kept, bits, sparse=sparse, rounding=method)
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from ...compress.compressor import BuildResult
+from ...compress.compressor import BuiltFile
+from ...compress.graph.factors import factor_name
 from ...compress.graph.network import Cost, Network
 from ...compress.onnx_file.check import OutputCheck, check_outputs
 from ...compress.recipe import Precision, Recipe
-from ...compress.student.low_rank import factor_name
 from ...errors import StageError
 from ...results.records.point import LayerRow, Quality
 from ...results.records.reading import Interval
@@ -47,7 +47,7 @@ class Examiner:
         self,
         target: AnyTarget,
         session: TargetSession,
-        build: BuildResult,
+        build: BuiltFile,
         recipe: Recipe,
         *,
         seconds: MutableMapping[str, float],

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from ...compress.compressor import BuildResult
+from ...compress.compressor import BuildResult, BuiltFile
 from ...compress.recipe import Recipe
 from ...errors import StageError, TargetUnavailable
 from ...profiles import TimingConfig
@@ -118,14 +118,16 @@ class Bench:
         """The file of an artifact, built again when it is gone. Raises StageError."""
         path = self.artifacts / Path(artifact.file).name
         if not path.is_file():
-            build = self.compressor.build(recipe, self.artifacts)
-            return path if path.is_file() else build.artifact.path
+            self.compressor.build(recipe, self.artifacts)
+        if not path.is_file():
+            message = f"{path} is gone, and what is built now is another file: use --fresh."
+            raise StageError(message, stage="build")
         return path
 
     def _where(self, target: AnyTarget) -> str:
         return f" on {target.profile.name}" if len(self.targets) > 1 else ""
 
-    def _build(self, target: AnyTarget, candidate: Candidate) -> BuildResult:
+    def _build(self, target: AnyTarget, candidate: Candidate) -> BuiltFile:
         build = candidate.build or self.compressor.build(candidate.recipe, self.artifacts)
         return built_for(target, build)
 
@@ -177,9 +179,9 @@ class Bench:
         return self.examiner.metric.drop(answers.quality.validation, baseline=original.quality.validation)
 
 
-def built_for(target: AnyTarget, build: BuildResult) -> BuildResult:
+def built_for(target: AnyTarget, build: BuildResult) -> BuiltFile:
     """The part of a build that is for the target: several formats are built at once."""
-    return build.further.get(format_of(target.profile), build)
+    return build.of(format_of(target.profile))
 
 
 def _failure(error: TargetError, trial: int) -> Failure:

@@ -13,10 +13,10 @@ Architectures" (2009).
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ...compress.graph.factors import saves
 from ...compress.graph.layers import Layer
 from ...compress.graph.network import LayerCost, Network
 from ...compress.recipe import BITS, SPARSE, Precision, Recipe, executes_as
-from ...compress.student.low_rank import saves
 from ...profiles.profile import Datasheet
 from .features import output_elements, tensor_class
 

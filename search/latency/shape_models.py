@@ -39,7 +39,7 @@ class ShapeModels:
         cache_dir: Path | None = None,
     ):
         options = CompressorOptions(
-            format=format_of(target.profile),
+            formats=(format_of(target.profile),),
             importance="magnitude",
             reconstruct=False,
             refit_samples=0,
@@ -64,7 +64,7 @@ class ShapeModels:
     def measure(self, recipe: Recipe) -> Measurement:
         """The recipe's shapes beside the original's. Raises StageError."""
         baseline = self._baseline
-        artifact = self._compressor.build(shapes_of(recipe), self._folder).artifact
+        artifact = self._compressor.build(shapes_of(recipe), self._folder).only.artifact
         try:
             with self._target.measuring():
                 return self._target.measure_once(
@@ -85,7 +85,7 @@ class ShapeModels:
     def _baseline(self) -> Path:
         path = self._folder / "original.onnx"
         if not path.is_file():
-            self._compressor.build(Recipe(), self._folder).artifact.path.replace(path)
+            self._compressor.build(Recipe(), self._folder).only.artifact.path.replace(path)
         return path
 
     def _next_worker(self) -> Transport:

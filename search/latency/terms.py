@@ -18,10 +18,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ...compress.graph.factors import saves
 from ...compress.graph.layers import Layer
 from ...compress.graph.network import Network
 from ...compress.recipe import Precision
-from ...compress.student.low_rank import saves
 from ..space.problem import Slot
 from ..space.space import SearchSpace
 from .features import boundary_features, kernel_class, layer_features, output_elements, tensor_class

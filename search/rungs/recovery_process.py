@@ -17,7 +17,7 @@ import threading
 import time
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -25,7 +25,7 @@ from typing import IO, Any
 import numpy as np
 
 from ...compress.artifact import Artifact
-from ...compress.compressor import BuildResult, Compressor
+from ...compress.compressor import BuildResult, BuiltFile, Compressor
 from ...compress.onnx_file.check import OutputCheck
 from ...compress.options import CompressorOptions, FileFormat
 from ...compress.recipe import Recipe
@@ -198,11 +198,11 @@ def _result_of(reply: Mapping[str, Any]) -> BuildResult | StageError:
         return StageError(
             reply["error"], stage=reply["stage"], kind=reply["kind"], retryable=reply["retryable"]
         )
-    first, *further = (_read_build(value, reply["seconds"]) for value in reply["builds"])
-    return replace(first[1], further=dict(further))
+    by_format = dict(_read_file(value) for value in reply["builds"])
+    return BuildResult(by_format=by_format, seconds=reply["seconds"])
 
 
-def _read_build(value: Mapping[str, Any], seconds: Mapping[str, float]) -> tuple[FileFormat, BuildResult]:
+def _read_file(value: Mapping[str, Any]) -> tuple[FileFormat, BuiltFile]:
     """One artifact out of a reply; the file of its check is gone afterwards."""
     path = Path(value["check"])
     with np.load(path, allow_pickle=False) as arrays:
@@ -213,7 +213,7 @@ def _read_build(value: Mapping[str, Any], seconds: Mapping[str, float]) -> tuple
     path.unlink()
     check = OutputCheck(inputs=inputs, expected=expected, tolerance=value["tolerance"])
     artifact = Artifact(**{**value["artifact"], "path": Path(value["artifact"]["path"])})
-    return FileFormat(**value["format"]), BuildResult(artifact=artifact, seconds=seconds, check=check)
+    return FileFormat(**value["format"]), BuiltFile(artifact=artifact, check=check)
 
 
 # --- the child
@@ -256,8 +256,8 @@ def _compressor(config: Mapping[str, Any]) -> Compressor:
     torch.set_num_threads(len(config["cores"]))
     task = load_task(config["task"], config["arguments"])
     network = Network.trace(task.model, task.example_inputs)  # its costs in bytes are not asked for here
-    form, *further = (FileFormat(**value) for value in config["formats"])
-    options = CompressorOptions(format=form, further=tuple(further), seed=config["seed"])
+    formats = tuple(FileFormat(**value) for value in config["formats"])
+    options = CompressorOptions(formats=formats, seed=config["seed"])
     return Compressor(
         task, network, options, cache_dir=Path(config["cache_dir"]), levels_dir=Path(config["levels_dir"])
     )
@@ -268,14 +268,11 @@ def _built(compressor: Compressor, recipe: Recipe, config: Mapping[str, Any], sa
 
     with PacedTraining(lambda text: say({"progress": text}), cores=config["cores"]) as paced:
         built = compressor.build(recipe, Path(config["out_dir"]), progress=paced)
-    builds = [
-        _written(compressor.options.format, built, config),
-        *(_written(*item, config) for item in built.further.items()),
-    ]
+    builds = [_written(form, file, config) for form, file in built.by_format.items()]
     return {"seconds": dict(built.seconds), "builds": builds}
 
 
-def _written(form: FileFormat, built: BuildResult, config: Mapping[str, Any]) -> dict[str, Any]:
+def _written(form: FileFormat, built: BuiltFile, config: Mapping[str, Any]) -> dict[str, Any]:
     """An artifact for a reply, the arrays of its check in a file."""
     handle, name = tempfile.mkstemp(suffix=".npz", prefix=CHECK_PREFIX, dir=config["cache_dir"])
     sides = {"input": built.check.inputs, "expected": built.check.expected}

@@ -88,7 +88,7 @@ class SearchSpace:
     def of(cls, network: "Network", profile: Profile, *, recovery: bool = True) -> "SearchSpace":
         """The space of a traced network on a target."""
         from ...compress.graph.channels import keep_counts
-        from ...compress.student.low_rank import rank_levels
+        from ...compress.graph.factors import rank_levels
 
         excluded = [Excluded(name=layer.name, reason=layer.reason) for layer in network.excluded]
         groups, ruled_out = [], {}

@@ -22,10 +22,8 @@ def symmetric():
 
 @pytest.fixture(scope="session")
 def compressors_of_both(symmetric):
-    """A function from a tiny model's name to a compressor that writes ONNX Runtime's format, and TensorRT's
-    as a further one.
-    """
-    return made_once(CompressorOptions(further=(symmetric,)))
+    """A function from a tiny model's name to a compressor that writes ONNX Runtime's format and TensorRT's."""
+    return made_once(CompressorOptions(formats=(FileFormat(), symmetric)))
 
 
 def made_once(options):

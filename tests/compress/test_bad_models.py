@@ -103,7 +103,7 @@ def test_a_model_with_frozen_parameters_is_pruned_and_quantized(tmp_path):
         keep={group.name: 8 for group in network.groups},
         precision={layer.name: "int8" for layer in network.layers},
     )
-    assert_answers_like_torch(Compressor(task, network).build(recipe, tmp_path))
+    assert_answers_like_torch(Compressor(task, network).build(recipe, tmp_path).only)
     assert not any(parameter.requires_grad for parameter in task.model.parameters())
 
 
@@ -121,7 +121,7 @@ def test_a_shared_layer_is_pruned_once_for_all_its_calls(tmp_path):
     object.__setattr__(task, "model", CallsTwice().eval())
     network = Network.trace(task.model, task.example_inputs)
     assert {layer.name: layer.uses for layer in network.layers} == {"first": 1, "twice": 2, "last": 1}
-    result = Compressor(task, network).build(Recipe(keep={"first": 8}), tmp_path)
+    result = Compressor(task, network).build(Recipe(keep={"first": 8}), tmp_path).only
     assert_answers_like_torch(result)
     assert result.artifact.parameters == 20 * 8 + 8 + 8 * 8 + 8 + 8 * 10 + 10
 
@@ -152,7 +152,7 @@ def test_each_call_of_a_shared_layer_has_its_own_bias_in_integers(name, model, t
     recipe = Recipe(
         precision={layer.name: "int4" for layer in network.layers}
     )  # 4 bits: their sums saturate nowhere
-    result = Compressor(task, network).build(recipe, tmp_path)
+    result = Compressor(task, network).build(recipe, tmp_path).only
     assert_answers_like_torch(result)
     written = onnx.load(result.artifact.path)
     biases = {node.input[2] for node in written.graph.node if node.op_type in ("Conv", "Gemm")}
@@ -169,7 +169,7 @@ def test_one_calibration_image_is_enough(name, tmp_path):
         keep={group.name: group.channels // 2 for group in network.groups},
         precision={layer.name: "int8" for layer in network.layers},
     )
-    assert_answers_like_torch(Compressor(task, network).build(recipe, tmp_path))
+    assert_answers_like_torch(Compressor(task, network).build(recipe, tmp_path).only)
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ def int8_bytes(compressors, tmp_path_factory):
             compressor = compressors(name)
             found[name] = compressor.build(
                 Recipe(precision=all_int8(compressor.network)), folder
-            ).artifact.size_bytes
+            ).only.artifact.size_bytes
         return found[name]
 
     return size
@@ -57,7 +57,7 @@ def all_int8(network):
 @pytest.mark.parametrize("name", NAMES)
 def test_original_artifact_answers_like_the_users_model(name, compressors, tmp_path):
     compressor = compressors(name)
-    result = compressor.build(Recipe(), tmp_path)
+    result = compressor.build(Recipe(), tmp_path).only
     with torch.inference_mode():
         expected = compressor.task.model(*(torch.from_numpy(x) for x in result.check.inputs)).numpy()
     assert relative_error(run(result.artifact.path, result.check.inputs)[0], expected) < 1e-4
@@ -68,7 +68,7 @@ def test_original_artifact_answers_like_the_users_model(name, compressors, tmp_p
 def test_int8_artifact_answers_like_fake_quantized_torch(name, pruned, compressors, tmp_path):
     compressor = compressors(name)
     keep = halved(compressor.network) if pruned else {}
-    result = compressor.build(Recipe(keep=keep, precision=all_int8(compressor.network)), tmp_path)
+    result = compressor.build(Recipe(keep=keep, precision=all_int8(compressor.network)), tmp_path).only
     check_outputs(run(result.artifact.path, result.check.inputs), result.check)
     assert sum(
         t.data_type == onnx.TensorProto.INT8 and len(t.dims) > 1
@@ -83,7 +83,7 @@ def test_packed_weights_answer_like_fake_quantized_torch_and_run_as_integers(
 ):
     compressor = compressors(name)
     layers = dict.fromkeys(all_int8(compressor.network), precision)
-    result = compressor.build(Recipe(precision=layers), tmp_path)
+    result = compressor.build(Recipe(precision=layers), tmp_path).only
     optimized = tmp_path / "optimized.onnx"
     check_outputs(run(result.artifact.path, result.check.inputs, optimized), result.check)
     executed = executed_precision(onnx.load(optimized), layers, original=onnx.load(result.artifact.path))
@@ -106,7 +106,7 @@ def linear_layers(network):
 def test_block4_answers_like_torch_with_the_dequantized_weights(name, compressors, tmp_path):
     compressor = compressors(name)
     layers = linear_layers(compressor.network)
-    result = compressor.build(Recipe(precision=layers), tmp_path)
+    result = compressor.build(Recipe(precision=layers), tmp_path).only
     optimized = tmp_path / "optimized.onnx"
     check_outputs(run(result.artifact.path, result.check.inputs, optimized), result.check)
     executed = executed_precision(onnx.load(optimized), layers, original=onnx.load(result.artifact.path))
@@ -117,7 +117,7 @@ def test_block4_answers_like_torch_with_the_dequantized_weights(name, compressor
 def test_block4_stands_beside_int8_after_pruning(compressors, tmp_path):
     compressor = compressors("flatten_linear")
     precision = {**all_int8(compressor.network), "4": "block4"}
-    result = compressor.build(Recipe(keep=halved(compressor.network), precision=precision), tmp_path)
+    result = compressor.build(Recipe(keep=halved(compressor.network), precision=precision), tmp_path).only
     check_outputs(run(result.artifact.path, result.check.inputs), result.check)
 
 
@@ -125,7 +125,7 @@ def test_block4_stands_beside_int8_after_pruning(compressors, tmp_path):
 def test_pruned_and_recovered_artifact_matches_torch_and_its_predicted_shapes(name, compressors, tmp_path):
     compressor = compressors(name)
     recipe = Recipe(keep=halved(compressor.network), recovery=RECOVERY)
-    result = compressor.build(recipe, tmp_path)
+    result = compressor.build(recipe, tmp_path).only
     check_outputs(run(result.artifact.path, result.check.inputs), result.check)
     stored = sum(numpy_helper.to_array(t).size for t in onnx.load(result.artifact.path).graph.initializer)
     assert stored >= compressor.network.cost(recipe).parameters
@@ -134,7 +134,7 @@ def test_pruned_and_recovered_artifact_matches_torch_and_its_predicted_shapes(na
 
 def test_batch_size_is_free_in_every_artifact(compressors, tmp_path):
     compressor = compressors("residual")
-    result = compressor.build(Recipe(precision=all_int8(compressor.network)), tmp_path)
+    result = compressor.build(Recipe(precision=all_int8(compressor.network)), tmp_path).only
     inputs = result.check.inputs[0]
     together = run(result.artifact.path, [inputs[:5]])[0]
     alone = np.concatenate([run(result.artifact.path, [inputs[i : i + 1]])[0] for i in range(5)])
@@ -143,12 +143,12 @@ def test_batch_size_is_free_in_every_artifact(compressors, tmp_path):
 
 def test_same_recipe_gives_the_same_bytes(compressors, tmp_path):
     recipe = Recipe(keep=halved(compressors("residual").network), recovery=RECOVERY)
-    digests = {compressors("residual").build(recipe, tmp_path).artifact.digest for _ in range(2)}
+    digests = {compressors("residual").build(recipe, tmp_path).only.artifact.digest for _ in range(2)}
     assert len(digests) == 1
 
 
 def test_one_int8_layer_leaves_the_others_float32(compressors, tmp_path):
-    result = compressors("residual").build(Recipe(precision={"body.0.0": "int8"}), tmp_path)
+    result = compressors("residual").build(Recipe(precision={"body.0.0": "int8"}), tmp_path).only
     model = onnx.load(result.artifact.path)
     assert {t.name for t in model.graph.initializer if t.data_type == onnx.TensorProto.INT8} == {
         "body.0.0.weight_q"
@@ -160,14 +160,14 @@ def test_denormal_weights_are_flushed(tmp_path):
     task = tiny_task("mlp")
     with torch.no_grad():
         task.model[0].weight[0] = 1e-40
-    result = Compressor(task, Network.trace(task.model, task.example_inputs)).build(Recipe(), tmp_path)
+    result = Compressor(task, Network.trace(task.model, task.example_inputs)).build(Recipe(), tmp_path).only
     arrays = [numpy_helper.to_array(t) for t in onnx.load(result.artifact.path).graph.initializer]
     tiny = np.finfo(np.float32).tiny
     assert all(not ((a != 0) & (np.abs(a) < tiny)).any() for a in arrays if a.dtype == np.float32)
 
 
 def test_wrong_answers_are_refused(compressors, tmp_path):
-    result = compressors("mlp").build(Recipe(), tmp_path)
+    result = compressors("mlp").build(Recipe(), tmp_path).only
     outputs = run(result.artifact.path, result.check.inputs)
     with pytest.raises(StageError, match="differs from torch") as error:
         check_outputs([outputs[0] * 1.5], result.check)
@@ -187,27 +187,27 @@ def test_layers_with_equal_and_zero_biases_keep_their_own(tmp_path):
         for layer in (task.model[0], task.model[2]):
             layer.bias.zero_()
     compressor = Compressor(task, Network.trace(task.model, task.example_inputs))
-    int8 = compressor.build(Recipe(precision=all_int8(compressor.network)), tmp_path)
+    int8 = compressor.build(Recipe(precision=all_int8(compressor.network)), tmp_path).only
     check_outputs(run(int8.artifact.path, int8.check.inputs), int8.check)
-    recovered = compressor.build(Recipe(recovery=RECOVERY), tmp_path)
+    recovered = compressor.build(Recipe(recovery=RECOVERY), tmp_path).only
     check_outputs(run(recovered.artifact.path, recovered.check.inputs), recovered.check)
 
 
 def test_template_is_read_from_its_cache(tmp_path, monkeypatch):
     task = tiny_task("mlp")
     network = Network.trace(task.model, task.example_inputs)
-    first = Compressor(task, network, cache_dir=tmp_path / "cache").build(Recipe(), tmp_path)
+    first = Compressor(task, network, cache_dir=tmp_path / "cache").build(Recipe(), tmp_path).only
     monkeypatch.setattr(
-        "autocompress.compress.compressor.export_template", lambda *_: pytest.fail("exported again")
+        "autocompress.compress.onnx_file.templates.export_template", lambda *_: pytest.fail("exported again")
     )
-    again = Compressor(task, network, cache_dir=tmp_path / "cache").build(Recipe(), tmp_path)
+    again = Compressor(task, network, cache_dir=tmp_path / "cache").build(Recipe(), tmp_path).only
     assert first.artifact.digest == again.artifact.digest
 
 
 def test_another_format_is_built_of_the_same_student(tmp_path, monkeypatch):
     other, task = FileFormat(opset=20), tiny_task("residual")
     compressor = Compressor(
-        task, Network.trace(task.model, task.example_inputs), CompressorOptions(further=(other,))
+        task, Network.trace(task.model, task.example_inputs), CompressorOptions(formats=(FileFormat(), other))
     )
     calls: list[Recipe] = []
     make = compressor.students.make
@@ -218,6 +218,6 @@ def test_another_format_is_built_of_the_same_student(tmp_path, monkeypatch):
 
     monkeypatch.setattr(compressor.students, "make", counting)
     result = compressor.build(Recipe(precision=all_int8(compressor.network)), tmp_path)
-    files = [result.artifact.path, result.further[other].artifact.path]
+    files = [built.artifact.path for built in result.by_format.values()]
     assert len(calls) == 1 and [onnx.load(file).opset_import[0].version for file in files] == [21, 20]
-    check_outputs(run(files[1], result.further[other].check.inputs), result.further[other].check)
+    check_outputs(run(files[1], result.of(other).check.inputs), result.of(other).check)

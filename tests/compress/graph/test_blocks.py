@@ -208,7 +208,7 @@ def test_the_artifact_without_blocks_matches_torch_pruned_or_not_in_every_precis
     int8 = {layer.name: "int8" for layer in network.layers}
     for keep, precision in itertools.product(({}, halves), ({}, int8)):
         recipe = Recipe(keep=keep, precision=precision, skip=tuple(block.name for block in network.blocks))
-        result = compressors(name).build(recipe, tmp_path)
+        result = compressors(name).build(recipe, tmp_path).only
         check_outputs(run(result.artifact.path, result.check.inputs), result.check)
         stored = {tensor.name for tensor in onnx.load(result.artifact.path).graph.initializer}
         assert not any(
@@ -220,7 +220,7 @@ def test_the_artifact_without_blocks_matches_torch_pruned_or_not_in_every_precis
 def test_the_predicted_cost_is_that_of_the_artifact(name, compressors, tmp_path):
     network = compressors(name).network
     recipe = Recipe(skip=(network.blocks[-1].name,))
-    model = onnx.load(compressors(name).build(recipe, tmp_path).artifact.path)
+    model = onnx.load(compressors(name).build(recipe, tmp_path).only.artifact.path)
     cost = network.cost(recipe)
     assert multiplications(model) == cost.macs < network.macs
     assert weights_and_biases(model) == cost.parameters
@@ -229,7 +229,7 @@ def test_the_predicted_cost_is_that_of_the_artifact(name, compressors, tmp_path)
 def test_no_structure_is_exported_again(compressors, tmp_path, monkeypatch):
     compressors("attention").build(Recipe(), tmp_path)
     monkeypatch.setattr(
-        "autocompress.compress.compressor.export_template", lambda *_: pytest.fail("exported again")
+        "autocompress.compress.onnx_file.templates.export_template", lambda *_: pytest.fail("exported again")
     )
     for skip in (("qkv-proj",), ("fc1-fc2",), ("fc1-fc2", "qkv-proj")):
         compressors("attention").build(Recipe(skip=skip), tmp_path)
@@ -243,20 +243,20 @@ def test_a_structure_that_onnx_cannot_follow_is_exported_once_and_kept(tmp_path,
         exports.append(arguments)
         return export_template(*arguments)
 
-    monkeypatch.setattr("autocompress.compress.compressor.edit_structure", lambda *_: None)
-    monkeypatch.setattr("autocompress.compress.compressor.export_template", counting)
+    monkeypatch.setattr("autocompress.compress.onnx_file.templates.edit_structure", lambda *_: None)
+    monkeypatch.setattr("autocompress.compress.onnx_file.templates.export_template", counting)
     for keep in ({}, {"stem.0": 8}):
         compressor = Compressor(
             task, Network.trace(task.model, task.example_inputs), cache_dir=tmp_path / "cache"
         )
-        result = compressor.build(Recipe(skip=("body",), keep=keep), tmp_path)
+        result = compressor.build(Recipe(skip=("body",), keep=keep), tmp_path).only
         check_outputs(run(result.artifact.path, result.check.inputs), result.check)
     assert len(exports) == 2  # the original, and the structure
 
 
 def test_a_recovered_model_without_its_block_matches_torch(compressors, tmp_path):
     recovery = Recovery(steps=3, learning_rate=1e-3, temperature=2.0, weight=0.5)
-    result = compressors("residual").build(Recipe(skip=("body",), recovery=recovery), tmp_path)
+    result = compressors("residual").build(Recipe(skip=("body",), recovery=recovery), tmp_path).only
     check_outputs(run(result.artifact.path, result.check.inputs), result.check)
 
 

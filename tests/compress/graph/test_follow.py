@@ -79,7 +79,7 @@ def test_the_template_follows_pruning_without_a_new_export(name, tmp_path, monke
     compressor = Compressor(task, Network.trace(task.model, task.example_inputs))
     compressor.build(Recipe(), tmp_path)
     monkeypatch.setattr(
-        "autocompress.compress.compressor.export_template", lambda *_: pytest.fail("exported again")
+        "autocompress.compress.onnx_file.templates.export_template", lambda *_: pytest.fail("exported again")
     )
     compressor.build(
         Recipe(keep={group.name: group.channels // 2 for group in compressor.network.groups}), tmp_path

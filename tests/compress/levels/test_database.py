@@ -4,10 +4,9 @@ original's.
 
 import pytest
 import torch
-from autocompress.compress.graph.channels import keep_counts
 from autocompress.compress.graph.network import Network
 from autocompress.compress.levels.database import LevelDatabase
-from autocompress.compress.levels.stitch import kept_outputs, stitch
+from autocompress.compress.levels.stitch import stitch
 from autocompress.compress.student.prune import prune
 from autocompress.compress.student.refit import refit
 from autocompress.errors import StageError
@@ -64,7 +63,7 @@ def test_refitted_weights_answer_more_like_the_original_than_stitched_ones(netwo
     stitched, refitted = (prune(network.module, network.channels, removed) for _ in range(2))
     for module in (stitched, refitted):
         stitch(module, found, removed, {})
-    kept = {layer.name: kept_outputs(network, layer.name, removed) for layer in network.layers}
+    kept = {layer.name: network.kept_outputs(layer.name, removed) for layer in network.layers}
     refit(refitted, network.module, (inputs,), kept, {})
     fresh = correlated(128, 1)
     assert distance(refitted, network, fresh) < 0.9 * distance(stitched, network, fresh)
@@ -72,7 +71,7 @@ def test_refitted_weights_answer_more_like_the_original_than_stitched_ones(netwo
 
 def test_refitting_an_unchanged_model_changes_nothing(network, inputs):
     module = prune(network.module, network.channels, frozenset())
-    kept = {layer.name: kept_outputs(network, layer.name, frozenset()) for layer in network.layers}
+    kept = {layer.name: network.kept_outputs(layer.name, frozenset()) for layer in network.layers}
     refit(module, network.module, (inputs[:32],), kept, {})
     assert all(
         torch.equal(value, network.module.state_dict()[name]) for name, value in module.state_dict().items()
@@ -95,24 +94,18 @@ def test_fewer_bits_and_fewer_channels_have_larger_errors(network, inputs):
 
 def test_entries_are_read_from_disk_by_the_next_run(network, inputs, tmp_path, monkeypatch):
     first = database(network, inputs, tmp_path)
-    made = [
-        *first.fill(
-            {g.name: keep_counts(g, 8) for g in network.groups},
-            {layer.name: (4, 2) for layer in network.layers},
-        )
-    ]
-    assert made and first.size_bytes > 0
+    made = {layer.name: first.level(layer.name, bits=4) for layer in network.layers}
+    orders = [first.removal(group) for group in network.groups]
+    assert first.size_bytes > 0
     second = database(network, inputs, tmp_path)
     monkeypatch.setattr(LevelDatabase, "_make", lambda *_: pytest.fail("made again"))
     monkeypatch.setattr(
         "autocompress.compress.levels.database.input_moments", lambda *_, **__: pytest.fail("collected again")
     )
     for layer in network.layers:
-        ours, theirs = first.level(layer.name, bits=4), second.level(layer.name, bits=4)
+        ours, theirs = made[layer.name], second.level(layer.name, bits=4)
         assert torch.equal(ours.weight(), theirs.weight()) and ours.error == theirs.error
-    assert [second.removal(group) for group in network.groups] == [
-        first.removal(group) for group in network.groups
-    ]
+    assert [second.removal(group) for group in network.groups] == orders
 
 
 def test_other_data_make_another_database(network, inputs, tmp_path):

@@ -66,9 +66,7 @@ def recipes_of(network):
 def built_files(compressor, form, folder):
     """By name of the recipe, what was built in a format."""
     network = compressor.network
-    return {
-        name: compressor.build(recipe, folder).further[form] for name, recipe in recipes_of(network).items()
-    }
+    return {name: compressor.build(recipe, folder).of(form) for name, recipe in recipes_of(network).items()}
 
 
 def quick_or_slow(model):
@@ -91,7 +89,7 @@ def test_every_precision_answers_like_torch_and_is_accepted_by_tensorrt(
 @needs_builder
 def test_the_builder_refuses_the_convention_of_onnx_runtime(compressors_of_both, tmp_path):
     compressor = compressors_of_both("chain")
-    built = compressor.build(Recipe(precision=uniform(compressor.network, "int8")), tmp_path)
+    built = compressor.build(Recipe(precision=uniform(compressor.network, "int8")), tmp_path).only
     refused = acceptance([built.artifact.path])[0]
     assert not refused.accepted and refused.stage == "parse" and "Int32" in refused.messages[0]
 
@@ -99,7 +97,7 @@ def test_the_builder_refuses_the_convention_of_onnx_runtime(compressors_of_both,
 @needs_builder
 def test_a_model_that_cannot_be_read_does_not_stop_the_next(compressors, tmp_path):
     (tmp_path / "broken.onnx").write_bytes(b"no model")
-    good = compressors("mlp").build(Recipe(), tmp_path).artifact.path
+    good = compressors("mlp").build(Recipe(), tmp_path).only.artifact.path
     assert [item.accepted for item in acceptance([tmp_path / "broken.onnx", good])] == [False, True]
 
 
@@ -125,17 +123,17 @@ def test_both_conventions_of_one_student_answer_like_torch(name, compressors_of_
     compressor = compressors_of_both(name)
     recipe = Recipe(precision=uniform(compressor.network, "int8"))
     result = compressor.build(recipe, tmp_path)
-    for built in (result, result.further[symmetric]):
+    for built in result.by_format.values():
         check_outputs(run(built.artifact.path, built.check.inputs, plain=True), built.check)
         assert built.artifact.size_bytes >= compressor.network.cost(recipe).weight_bytes
-    assert_symmetric(onnx.load(result.further[symmetric].artifact.path))
-    assert result.artifact.digest != result.further[symmetric].artifact.digest
+    assert_symmetric(onnx.load(result.of(symmetric).artifact.path))
+    assert len({built.artifact.digest for built in result.by_format.values()}) == 2
 
 
 def test_one_layer_alone_may_be_int8_whatever_joins_it_in_a_sum(symmetric, tmp_path):
-    compressor = made_once(CompressorOptions(format=symmetric))("residual_projection")
+    compressor = made_once(CompressorOptions(formats=(symmetric,)))("residual_projection")
     for layer in compressor.network.layers:
-        built = compressor.build(Recipe(precision={layer.name: "int8"}), tmp_path)
+        built = compressor.build(Recipe(precision={layer.name: "int8"}), tmp_path).only
         check_outputs(run(built.artifact.path, built.check.inputs, plain=True), built.check)
 
 
@@ -143,7 +141,7 @@ def test_linear_layers_share_no_zero_points(compressors, tmp_path):
     compressor = compressors(
         "encoder"
     )  # ONNX Runtime's exact sums replace the zero points of each layer, and fail on a shared one
-    built = compressor.build(Recipe(precision=uniform(compressor.network, "int8")), tmp_path)
+    built = compressor.build(Recipe(precision=uniform(compressor.network, "int8")), tmp_path).only
     pairs = [node for node in onnx.load(built.artifact.path).graph.node if node.op_type == "DequantizeLinear"]
     zeros = [node.input[2] for node in pairs if ".weight_q" in node.input[0] and len(node.input) > 2]
     assert len(zeros) > 4 and len(set(zeros)) == len(zeros)
@@ -156,9 +154,7 @@ def test_a_file_for_tensorrt_runs_with_the_exact_sums_of_the_stand_in(
     name, precision, compressors_of_both, symmetric, tmp_path
 ):
     compressor = compressors_of_both(name)  # searches with --allow-predicted score it there
-    built = compressor.build(Recipe(precision=uniform(compressor.network, precision)), tmp_path).further[
-        symmetric
-    ]
+    built = compressor.build(Recipe(precision=uniform(compressor.network, precision)), tmp_path).of(symmetric)
     check_outputs(run(built.artifact.path, built.check.inputs), built.check)
 
 
@@ -170,17 +166,17 @@ def test_a_pruned_and_recovered_student_answers_like_torch_in_both_formats(
     precisions = uniform(compressor.network, precision)
     recipe = Recipe(keep=halved(compressor.network), precision=precisions, recovery=RECOVERY)
     result = compressor.build(recipe, tmp_path)
-    for built in (result, result.further[symmetric]):
+    for built in result.by_format.values():
         check_outputs(run(built.artifact.path, built.check.inputs, plain=True), built.check)
-    if precision.endswith("_24"):
-        assert_sparse(result.artifact.path, precisions)
+        if precision.endswith("_24"):
+            assert_sparse(built.artifact.path, precisions)
 
 
 @pytest.mark.parametrize("precision", UNIFORM)
 def test_a_file_has_the_bytes_that_its_cost_says(precision, compressors_of_both, symmetric, tmp_path):
     compressor = compressors_of_both("residual_projection")
     recipe = Recipe(precision=uniform(compressor.network, precision))
-    size = compressor.build(recipe, tmp_path).further[symmetric].artifact.size_bytes
+    size = compressor.build(recipe, tmp_path).of(symmetric).artifact.size_bytes
     least = compressor.network.cost(recipe).weight_bytes
     assert least <= size <= 1.1 * least + 500
 
@@ -200,7 +196,7 @@ def test_two_of_four_input_channels_are_zero_at_every_kernel_position(precision,
     compressor = compressors("residual")
     layers = uniform(compressor.network, precision)
     assert "stem.0" not in layers and len(layers) == 3
-    assert_sparse(compressor.build(Recipe(precision=layers), tmp_path).artifact.path, layers)
+    assert_sparse(compressor.build(Recipe(precision=layers), tmp_path).only.artifact.path, layers)
 
 
 def test_a_layer_without_four_input_channels_cannot_be_sparse(compressors, tmp_path):
@@ -212,7 +208,7 @@ def test_a_layer_without_four_input_channels_cannot_be_sparse(compressors, tmp_p
 
 def test_float16_neighbours_have_no_casts_between_them(compressors, tmp_path):
     compressor = compressors("residual")
-    built = compressor.build(Recipe(precision=uniform(compressor.network, "float16")), tmp_path)
+    built = compressor.build(Recipe(precision=uniform(compressor.network, "float16")), tmp_path).only
     model = onnx.load(built.artifact.path)
     assert [node.op_type for node in model.graph.node].count("Cast") == 2
     assert {tensor.data_type for tensor in model.graph.initializer} == {TensorProto.FLOAT16}
@@ -237,7 +233,7 @@ def test_tensors_whose_names_end_like_those_of_others_stay_apart():
 
 
 def test_a_float32_shortcut_of_a_float16_branch_is_not_rounded(compressors, tmp_path):
-    result = compressors("residual").build(Recipe(precision={"body.1.0": "float16"}), tmp_path)
+    result = compressors("residual").build(Recipe(precision={"body.1.0": "float16"}), tmp_path).only
     model = onnx.load(result.artifact.path)
     total = next(node for node in model.graph.node if node.op_type == "Add")
     casts = {node.output[0]: node for node in model.graph.node if node.op_type == "Cast"}
@@ -254,9 +250,7 @@ def test_a_weight_beyond_float16_is_refused(compressors):
 
 def test_a_weight_scale_that_is_wrong_is_seen(compressors_of_both, symmetric, tmp_path):
     compressor = compressors_of_both("residual")
-    built = compressor.build(Recipe(precision=uniform(compressor.network, "int8")), tmp_path).further[
-        symmetric
-    ]
+    built = compressor.build(Recipe(precision=uniform(compressor.network, "int8")), tmp_path).of(symmetric)
     model = onnx.load(built.artifact.path)
     name = next(node.input[1] for node in model.graph.node if node.input[0] == "head.linear.weight_q")
     scale = next(tensor for tensor in model.graph.initializer if tensor.name == name)

@@ -141,7 +141,7 @@ def eight(opset):
 def compressor_for(name, opset):
     task = tiny_task(name)
     return Compressor(
-        task, Network.trace(task.model, task.example_inputs), CompressorOptions(format=eight(opset))
+        task, Network.trace(task.model, task.example_inputs), CompressorOptions(formats=(eight(opset),))
     )
 
 
@@ -165,7 +165,7 @@ def test_every_file_for_tensorrt_8_answers_like_torch_and_is_read_as_it_is_writt
     compressor = compressor_for(name, opset)
     paths = []
     for recipe in recipes(compressor.network).values():
-        built = compressor.build(recipe, tmp_path)
+        built = compressor.build(recipe, tmp_path).only
         model = onnx.load(built.artifact.path)
         onnx.checker.check_model(model, full_check=True)
         assert (model.opset_import[0].version, len(model.opset_import), model.ir_version) == (opset, 1, 8)
@@ -180,12 +180,11 @@ def test_every_file_for_tensorrt_8_answers_like_torch_and_is_read_as_it_is_writt
 
 def test_integers_come_back_from_the_float32_that_stores_them(tmp_path):
     plain, task = FileFormat(opset=17, activations="int8-symmetric"), tiny_task("chain")
-    options = CompressorOptions(format=eight(17), further=(plain,))
+    options = CompressorOptions(formats=(eight(17), plain))
     network = Network.trace(task.model, task.example_inputs).stored_as("float32")
     compressor = Compressor(task, network, options)
     recipe = Recipe(precision=uniform(compressor.network, "int8"))
-    floats = compressor.build(recipe, tmp_path)
-    integers = floats.further[plain]
+    floats, integers = compressor.build(recipe, tmp_path).by_format.values()
     stored = {
         item.name: numpy_helper.to_array(item) for item in onnx.load(integers.artifact.path).graph.initializer
     }

@@ -10,14 +10,9 @@ import onnx
 import pytest
 import torch
 from autocompress.compress import Compressor, Layer, Network, Recipe, Recovery, check_outputs
+from autocompress.compress.graph.factors import factor_name, rank_levels, saves
 from autocompress.compress.graph.graph import fold_batch_norms, layer_nodes, trace
-from autocompress.compress.student.low_rank import (
-    factor_name,
-    factorize,
-    low_rank_factors,
-    rank_levels,
-    saves,
-)
+from autocompress.compress.student.low_rank import factorize, low_rank_factors
 from autocompress.errors import StageError
 from autocompress.tests.compress.artifacts import multiplications, run, weights_and_biases
 from autocompress.tests.compress.tasks import RandomInputs, tiny_task
@@ -194,11 +189,13 @@ def test_the_factored_artifact_matches_torch_pruned_or_not_in_every_precision(
     int8 = {item.name: "int8" for item in network.layers}
     compressors(name).build(Recipe(), tmp_path)
     monkeypatch.setattr(
-        "autocompress.compress.compressor.export_template", lambda *_: pytest.fail("exported again")
+        "autocompress.compress.onnx_file.templates.export_template", lambda *_: pytest.fail("exported again")
     )
     for keep, precision in itertools.product(({}, halves), ({}, int8)):
-        result = compressors(name).build(
-            Recipe(keep=keep, precision=precision, rank=lowest_ranks(network)), tmp_path
+        result = (
+            compressors(name)
+            .build(Recipe(keep=keep, precision=precision, rank=lowest_ranks(network)), tmp_path)
+            .only
         )
         check_outputs(run(result.artifact.path, result.check.inputs), result.check)
 
@@ -207,14 +204,14 @@ def test_the_factored_artifact_matches_torch_pruned_or_not_in_every_precision(
 def test_the_predicted_cost_is_that_of_the_artifact(name, compressors, tmp_path):
     network = compressors(name).network
     recipe = Recipe(rank=lowest_ranks(network))
-    model = onnx.load(compressors(name).build(recipe, tmp_path).artifact.path)
+    model = onnx.load(compressors(name).build(recipe, tmp_path).only.artifact.path)
     cost = network.cost(recipe)
     assert recipe.rank and multiplications(model) == cost.macs < network.macs
     assert weights_and_biases(model) == cost.parameters
 
 
 def test_both_factors_have_the_precision_of_their_layer(compressors, tmp_path):
-    result = compressors("pointwise").build(Recipe(rank={"5": 16}, precision={"5": "int8"}), tmp_path)
+    result = compressors("pointwise").build(Recipe(rank={"5": 16}, precision={"5": "int8"}), tmp_path).only
     stored = onnx.load(result.artifact.path).graph.initializer
     int8 = {t.name for t in stored if t.data_type == onnx.TensorProto.INT8 and len(t.dims) > 1}
     assert int8 == {"5.weight_q", f"{factor_name('5')}.weight_q"}
@@ -232,7 +229,7 @@ def test_the_inputs_of_pruned_layers_are_those_of_the_kept_channels(compressors)
 def test_depth_and_rank_go_together_and_recover(compressors, tmp_path):
     network = compressors("attention").network
     recipe = Recipe(skip=("qkv-proj",), rank=lowest_ranks(network), recovery=RECOVERY)
-    result = compressors("attention").build(recipe, tmp_path)
+    result = compressors("attention").build(recipe, tmp_path).only
     check_outputs(run(result.artifact.path, result.check.inputs), result.check)
     assert multiplications(onnx.load(result.artifact.path)) == network.cost(recipe).macs
 

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 from autocompress.compress.artifact import Artifact
-from autocompress.compress.compressor import BuildResult
+from autocompress.compress.compressor import BuildResult, BuiltFile
 from autocompress.compress.onnx_file.check import OutputCheck
 from autocompress.compress.options import FileFormat
 from autocompress.compress.recipe import Recipe
@@ -17,6 +17,7 @@ from autocompress.search.evaluation.answers import Examiner
 from autocompress.search.evaluation.availability import Availability, Patience
 from autocompress.search.evaluation.bench import Bench
 from autocompress.search.evaluation.evaluate import Evaluator
+from autocompress.search.evaluation.targets import format_of
 from autocompress.tasks.task import accuracy
 from autocompress.tests.search.fakes import METRIC, PROFILE, FakeNetwork
 
@@ -34,15 +35,18 @@ class FakeCompressor:
         self.builds += 1
         if self.errors:
             raise self.errors.pop(0)
-        further = {self.other: self._file(f"{recipe.digest}-22", out_dir)}
-        return replace(self._file(recipe.digest, out_dir), further=further)
+        files = {
+            format_of(PROFILE): self._file(recipe.digest, out_dir),
+            self.other: self._file(f"{recipe.digest}-22", out_dir),
+        }
+        return BuildResult(by_format=files, seconds={"build": 0.1})
 
     def _file(self, digest, out_dir):
         path = Path(out_dir) / f"{digest}.onnx"
         path.write_bytes(b"model")
         artifact = Artifact(path=path, digest=digest, size_bytes=5, macs=1, parameters=1, precision={})
         check = OutputCheck(inputs=(np.zeros((4, 1)),), expected=(OUTPUTS,), tolerance=1e-3)
-        return BuildResult(artifact=artifact, seconds={"build": 0.1}, check=check)
+        return BuiltFile(artifact=artifact, check=check)
 
 
 class FakeTarget:

@@ -78,13 +78,13 @@ def test_files_of_these_lines_answer_like_torch(version: str, tmp_path: Path) ->
     compressor = Compressor(
         task,
         Network.trace(task.model, task.example_inputs),
-        CompressorOptions(format=format_of(profile), check_samples=2),
+        CompressorOptions(formats=(format_of(profile),), check_samples=2),
     )
     names = [layer.name for layer in compressor.network.layers if not layer.float_only]
     recipe = Recipe(
         precision={name: ("int8", "float16", "float32")[index % 3] for index, name in enumerate(names)}
     )
-    built = compressor.build(recipe, tmp_path)
+    built = compressor.build(recipe, tmp_path).only
     x = models.samples(tmp_path / "x.npz", *built.check.inputs)
     with Target(profile).session() as session:
         check_outputs(session.run(built.artifact.path, x, batch=2), built.check)
