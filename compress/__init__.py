@@ -1,17 +1,22 @@
-"""Model and recipe in, artifact out. Knows no device and no runtime's timing.
+"""Model and recipe in, artifact out.
 
-Flow: `graph.trace` makes an ATen graph of the user's model; `follow` reads how channels move through it into
-a `channels.ChannelMap`; `network.Network` holds layers, coupled groups, residual blocks and the cost of any
-recipe. The `database.LevelDatabase` has every level's reconstructed weights (`statistics`, `reconstruct`).
-For a recipe, `student.StudentMaker` prunes (`prune`), removes blocks (`blocks`), factors (`low_rank`), puts
-in the database's weights (`stitch`), fits the layers to the original's outputs (`refit`) and trains
-(`recover`, `fake_quantize`); sparse layers get their zeros on the way (`sparse`).
-`compressor.Compressor.build` folds normalization, encodes numbers as a format wants them (`encoding`:
-`quantize`, `qdq`, `pack`, `block4`, `half`, `fp8`), writes the ONNX file from a template (`export`, `opset`,
-`restructure`, `template_edit`) and says what its outputs must be (`fake_outputs`, `check`).
+A *recipe* says what to do to a model: how many channels each group keeps, the precision of each layer, ranks,
+removed blocks, recovery. `Compressor.build` makes an ONNX file of it in each format that was asked for.
 
-Read in this order: recipe, network, channels, follow, prune, reconstruct, database, stitch, refit, student,
-quantize, encoding, export, compressor.
+Flow:
+    graph/      the user's model as an ATen graph; how channels move through it; the cost of any recipe
+    levels/     for each level of a layer, weights reconstructed from statistics of the layer's inputs
+    student/    the compressed torch model: pruned, stitched from the levels, fitted, trained
+    onnx_file/  the ONNX file: a template of the original, edited; numbers encoded as the format wants them
+    compressor.py puts them together; its `probe` predicts losses without building anything
+
+Imports run `graph <- levels <- student, onnx_file <- compressor`; student and onnx_file do not know each
+other (`tests/compress/test_folders.py`). All of them may import the records in recipe.py, options.py,
+artifact.py and stages.py. Recipe and artifact need no torch.
+
+Reading order: recipe.py, then the maps in the four folders' `__init__`, then compressor.py.
+
+It knows no device, no runtime's timing and no search. It reads the user's data only through `tasks`.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -20,7 +25,7 @@ from .artifact import Artifact
 from .recipe import Precision, Recipe, Recovery
 
 if TYPE_CHECKING:
-    from .compressor import BuildResult, Compressor
+    from .compressor import BuildResult, BuiltFile, Compressor
     from .graph.channels import Exclusion, Group, keep_counts
     from .graph.layers import Layer
     from .graph.network import Cost, LayerCost, Network
@@ -28,14 +33,15 @@ if TYPE_CHECKING:
     from .options import CompressorOptions
 
 __all__ = [
-    "Artifact", "BuildResult", "Compressor", "CompressorOptions", "Cost", "Exclusion", "Group", "Layer", "LayerCost", "Network",
-    "OutputCheck", "Precision", "Recipe", "Recovery", "check_outputs", "keep_counts",
+    "Artifact", "BuildResult", "BuiltFile", "Compressor", "CompressorOptions", "Cost", "Exclusion", "Group",
+    "Layer", "LayerCost", "Network", "OutputCheck", "Precision", "Recipe", "Recovery", "check_outputs",
+    "keep_counts",
 ]  # fmt: skip
 
 _MODULES = {
     **dict.fromkeys(("Exclusion", "Group", "keep_counts"), "graph.channels"),
     **dict.fromkeys(("OutputCheck", "check_outputs"), "onnx_file.check"),
-    **dict.fromkeys(("BuildResult", "Compressor"), "compressor"),
+    **dict.fromkeys(("BuildResult", "BuiltFile", "Compressor"), "compressor"),
     **dict.fromkeys(("Cost", "LayerCost", "Network"), "graph.network"),
     "CompressorOptions": "options",
     "Layer": "graph.layers",
@@ -43,7 +49,7 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Loads torch only when a name that needs it is asked for."""
+    """Loads torch only when a name that needs it is used."""
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module

@@ -1,4 +1,4 @@
-"""Artifact: a file that would ship, and what is stored in it."""
+"""Artifact: a file to deploy, and what is stored in it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,10 +9,10 @@ from .recipe import Precision
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Artifact:
-    """A built model file. `precision` is what the file stores per layer; what a runtime executes is measured
-    separately.
+    """A built model file.
 
-    `macs` are multiply-accumulates of one sample in convolutions and linear layers.
+    `precision` is what the file stores per layer; what a runtime executes is measured separately. `macs` are
+    multiply-accumulates of one sample in convolutions and linear layers.
     """
 
     path: Path

@@ -1,5 +1,5 @@
-"""Compressor: builds the artifact of any recipe. Costly things (templates, importance, calibration set) are made
-once per task.
+"""Compressor: builds the artifact of any recipe. Costly things (templates, importance, calibration set) are
+made once per task.
 """
 
 import hashlib
@@ -88,12 +88,12 @@ class Compressor:
         recovery_s: float | None = None,
         checkpoint: Path | None = None,
     ) -> BuildResult:
-        """The artifacts of a recipe, each written to `out_dir/<digest>.onnx`. Raises StageError when the candidate
-        fails.
+        """The artifacts of a recipe, each written to `out_dir/<digest>.onnx`. Raises StageError when the
+        candidate fails.
 
-        With `recovery_s` the recovery takes so many seconds instead of the recipe's steps. It keeps the state of
-        the second half that scores best on the validation split, and saves its own to `checkpoint`, from which
-        the next call continues after a kill.
+        With `recovery_s` the recovery takes so many seconds instead of the recipe's steps. It keeps the state
+        of the second half that scores best on the validation split, and saves its own to `checkpoint`, from
+        which the next call continues after a kill.
         """
         clock = StageClock()
         schedule = None
@@ -158,10 +158,11 @@ class Compressor:
 
     @cached_property
     def _original_ranges(self) -> Ranges:
-        """Ranges of all tensors that recipes of precisions alone can need, from one pass over the calibration set.
+        """Ranges of all tensors that recipes of precisions alone can need, from one pass over the calibration
+        set.
 
-        A layer that is int8 alone may need a tensor that all layers together do not: the other operand of a sum
-        in which nothing else is int8.
+        A layer that is int8 alone may need a tensor that all layers together do not: the other operand of a
+        sum in which nothing else is int8.
         """
         teacher = self.students.teacher
         layers = [layer.name for layer in self.network.layers]

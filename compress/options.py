@@ -1,4 +1,4 @@
-"""What the target and the user decide about building."""
+"""Options of a build: what the target decides about the file, and what the user decides."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -11,12 +11,12 @@ Int8Weights = Literal["int8", "float32"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileFormat:
-    """What a target decides about the file of a recipe: targets with equal formats share one artifact.
+    """The format of a file, which the target decides; targets with equal formats share one artifact.
 
-    Which precisions and channel counts are legal is not part of it: the search space keeps to what all
-    targets allow. `activations` is the convention of quantized tensors (`quantize`): ONNX Runtime's, or
-    TensorRT's int8 without zero points. `int8_weights` is how weights of int8 layers are stored (`qdq`): as
-    integers, or in float32 in four times the bytes.
+    `activations` is the convention of quantized tensors (`quantize`): ONNX Runtime's, or TensorRT's int8
+    without zero points. `int8_weights` is how weights of int8 layers are stored (`qdq`): as integers, or as
+    float32 in four times the bytes. Legal precisions and channel counts are no part of it: the search space
+    has what all targets allow.
     """
 
     opset: int = 21
@@ -28,9 +28,9 @@ class FileFormat:
 class CompressorOptions:
     """Every recipe is built in each of `formats`, of which there is at least one.
 
-    Counts are samples of the training split. Without `refit_samples` the layers are not fitted after stitching.
-    Without `reconstruct` weights are cut and rounded, nothing more: enough to measure latency, where only shapes
-    count.
+    Counts are samples of the training split. Without `refit_samples` the layers are not fitted after
+    stitching. Without `reconstruct` weights are cut and rounded, nothing more: enough to measure latency,
+    where only shapes count.
     """
 
     formats: tuple[FileFormat, ...] = (FileFormat(),)

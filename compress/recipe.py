@@ -1,10 +1,10 @@
 """Recipe: what to do to a model. Data only; its digest is its identity.
 
-Precisions: `int8` weights and activations; `int6` to `int2` store the weight in fewer bits, which the runtime
-expands when it loads, so that the layer computes as in int8; `block4` is a linear layer with float32
-activations whose weights have 4 bits and one scale per block of 32. `float16` and `fp8` (E4M3) have weights
-and activations of 16 and 8 bits with an exponent. `int8_24` and `float16_24` are sparse 2:4: of four
-neighbouring input channels each weight has two at most.
+Precisions: `int8` has weights and activations of 8 bits. `int6` to `int2` store weights in fewer bits; the
+runtime expands them when it loads the file, and computes in int8. `block4` is a linear layer with float32
+activations whose weights have 4 bits and one scale per block of 32. `float16` and `fp8` (E4M3) are
+floating-point weights and activations of 16 and 8 bits. `int8_24` and `float16_24` are sparse 2:4: of four
+neighbouring input channels at most two weights are not zero.
 """
 
 import math
@@ -28,9 +28,7 @@ SPARSE: frozenset[Precision] = frozenset({"float16_24", "int8_24"})
 
 
 def executes_as(precision: Precision) -> Precision:
-    """What a layer of this precision should compute in: weights stored in fewer bits, or sparse, run by the
-    kernels of these.
-    """
+    """The precision in which a layer should compute, whether stored in fewer bits or sparse."""
     if precision in HALF:
         return "float16"
     return "int8" if precision in INTEGER else precision
@@ -38,12 +36,13 @@ def executes_as(precision: Precision) -> Precision:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recovery:
-    """Distillation from the original model: loss = (1 - weight) · task loss + weight · T² · KL(teacher_T ‖
-    student_T).
+    """Distillation from the original model, with the loss
 
-    With `hardness` h > 0 each sample's KL counts by its own size to the power h. `features` weighs the
-    relative squared error of residual sums, which is added (Romero et al., "FitNets", 2015). Layers with
-    fewer than 8 bits are rounded in every step (`fake_quantize`).
+        (1 - weight) · task loss + weight · T² · KL(teacher_T ‖ student_T)
+
+    With `hardness` h > 0 each sample's KL is weighted by its own size to the power h. `features` is the
+    weight of the relative squared error of residual sums, which is added (Romero et al., "FitNets", 2015).
+    Layers with fewer than 8 bits are rounded in every step (`fake_quantize`).
 
     Source: Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network" (2015), section 2.
     """
@@ -67,17 +66,17 @@ class Recovery:
     @classmethod
     def from_json(cls, value: Any) -> "Recovery":
         """The recovery that `asdict` described. ValueError names the place of what is wrong."""
-        names = [item.name for item in fields(cls)]
+        names = [one.name for one in fields(cls)]
         return cls(**_object("recovery", value, names))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """Per coupled channel group the channels kept, per layer a precision, and how the model is recovered.
+    """The channels that each coupled group keeps, the precision of each layer, and how the model is
+    recovered.
 
-    `keep` names only the groups that lose channels; `precision` only the layers that are not float32; `rank`
-    only the layers that become a product of two (in → rank → out); `skip` the residual blocks that are
-    removed, sorted.
+    `keep` names only groups that lose channels, `precision` only layers that are not float32, `rank` only
+    layers that become a product of two (in → rank → out). `skip` are the residual blocks to remove, sorted.
     """
 
     keep: Mapping[str, int] = field(default_factory=dict)
@@ -114,7 +113,7 @@ class Recipe:
 
         ValueError for what is missing, unknown, of another type or out of range; its text names the place.
         """
-        parts = _object("recipe", value, [item.name for item in fields(cls)])
+        parts = _object("recipe", value, [one.name for one in fields(cls)])
         for place in ("keep", "precision", "rank"):
             if not isinstance(parts[place], dict):
                 raise ValueError(f"{place} is {parts[place]!r}, but must be an object")

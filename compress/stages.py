@@ -1,4 +1,4 @@
-"""The stages of a build: how long each took, and whose failure an error is."""
+"""The stages of a build: times each, and says in which an error happened."""
 
 import time
 from collections.abc import Iterator
@@ -8,16 +8,18 @@ from typing import Literal
 
 from ..errors import StageError
 
+BuildStage = Literal["prune", "reconstruct", "recover", "calibrate", "build"]
+
 
 @dataclass(slots=True)
 class StageClock:
-    """Seconds per stage; an error of the model inside a stage becomes that stage's failure."""
+    """Seconds by stage; an error of the model inside a stage becomes a StageError of that stage."""
 
     seconds: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
-    def stage(self, name: Literal["prune", "reconstruct", "recover", "calibrate", "build"]) -> Iterator[None]:
-        """Times what is done inside. Raises StageError for an error of the model, its shapes or the memory."""
+    def stage(self, name: BuildStage) -> Iterator[None]:
+        """Times the block. Raises StageError for an error of the model, its shapes or the memory."""
         start = time.perf_counter()
         try:
             yield

@@ -1,27 +1,28 @@
-"""tasks: what the user brings — a trained model, its data, a loss and a metric.
+"""What the user brings: a trained model, its data, a loss and a metric.
 
-A `Task` is data only. It comes from a built-in function (`digits`, `image-folder`) or from a function in the
-user's own file, is checked whole before any work, and is then read by everyone else: `compress` takes
-training batches and calibration samples from it, `search` scores artifacts on its validation split.
+A `Task` is data only. It comes from a built-in function (`digits`, `image-folder`) or from a function in
+the user's own file. It is checked as a whole before any work. Then `compress` takes training batches and
+calibration samples from it, and `search` scores artifacts on its validation split.
 
-Flow:  `load_task(spec, arguments)` → `Task` → `check_task(task)` → `CheckedTask` (baseline, notes, digest)
-       `batches(task.train, …)` for recovery · `arrays(task.train, limit=…)` for calibration
-       `write_inputs(task.validation, path)` once, then `score(task.metric, outputs, targets)` for each
-       artifact
+Flow:
+    load_task(spec, arguments) → Task
+    check_task(task) → CheckedTask: the metric of the original, notes for the user, a digest
+    batches(task.train, …) for recovery; arrays(task.train, limit=…) for calibration
+    write_inputs(task.validation, path) once, then score(task.metric, outputs, targets) for each artifact
 
 Reading order:
-  task.py          the records: Task, Metric; `accuracy`
-  data.py          splits as batches, arrays and files; datasets and loaders alike; private random states
-  quality.py       outputs of a torch model, the metric of a split
-  check.py         every field validated; what is suspicious becomes a note; overlap.py compares the splits' samples
-  identity.py      digests of model, data and metric: is it the same task as in the run directory?
-  load.py          names and files to functions, `--task-arg KEY=VALUE` to their arguments
-  checkpoint.py    weights from files that hold data only
-  digits.py, image_folder.py   the built-in tasks
-  boundary.py      errors in the user's code become one sentence
+    task.py                      the records: Task, Metric; `accuracy`
+    data.py                      splits as batches, arrays and files, from datasets or loaders; random states
+    quality.py                   outputs of a torch model, the metric of a split
+    check.py, overlap.py         every field validated; samples that the splits share
+    identity.py                  digests of model, data and metric, by which a run recognizes its task
+    load.py, user_file.py        names to functions, and `--task-arg KEY=VALUE` to their arguments
+    checkpoint.py                weights from files that hold only data
+    digits.py, image_folder.py   the built-in tasks
+    boundary.py                  exceptions of the user's code become one sentence
 
-It does not know: channel groups, recipes, artifacts, devices, the search. It reads files, but writes none,
-except `write_inputs` and the cached weights of `digits`.
+It does not know channel groups, recipes, artifacts, devices or the search. It writes no files except by
+`write_inputs`, and the cached weights of `digits`.
 """
 
 from importlib import import_module
@@ -57,8 +58,8 @@ _MODULES = {
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [
-    "CheckedTask", "Metric", "Task", "accuracy", "arrays", "batches", "check_task", "data_digest", "evaluate", "load_task",
-    "load_weights", "read", "sample_count", "score", "task_digest", "write_inputs",
+    "CheckedTask", "Metric", "Task", "accuracy", "arrays", "batches", "check_task", "data_digest",
+    "evaluate", "load_task", "load_weights", "read", "sample_count", "score", "task_digest", "write_inputs",
 ]  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""The boundary to code that the user wrote: whatever it raises becomes one sentence that names the field."""
+"""The boundary to the user's code: whatever it raises becomes one sentence that names the field."""
 
 import sys
 import traceback
@@ -15,22 +15,26 @@ _PACKAGE = Path(__file__).resolve().parent
 def user_code(what: str, *, remedy: str = "") -> Iterator[None]:
     """Runs the user's code: any exception becomes a TaskError "`what` failed: … (file:line). `remedy`".
 
-    This is the one broad `except` of the package: a model, a dataset or a metric may raise anything, and all
-    of it is the user's input. Errors of our own pass through.
+    This is the only broad `except` of the package: a model, a dataset or a metric may raise anything, and all
+    of it is the user's input. Our own errors pass through.
     """
     try:
         yield
     except AutocompressError:
         raise
     except (Exception, SystemExit) as error:
-        raise TaskError(f"{what} failed: {described(error)}{'. ' + remedy if remedy else ''}") from error
+        ending = f". {remedy}" if remedy else ""
+        raise TaskError(f"{what} failed: {described(error)}{ending}") from error
 
 
 def described(error: BaseException) -> str:
-    """One line: the error's type, the first line of its message, and the last place in the user's own files."""
+    """One line: the error's type, the first line of its message, the last place in the user's own files."""
+    text = type(error).__name__
     message = str(error).strip().split("\n", 1)[0]
+    if message:
+        text += f": {message}"
     place = _place(error)
-    return f"{type(error).__name__}{': ' + message if message else ''}{f' ({place})' if place else ''}"
+    return f"{text} ({place})" if place else text
 
 
 def _place(error: BaseException) -> str | None:
@@ -44,10 +48,6 @@ def _place(error: BaseException) -> str | None:
 
 
 def _is_library(path: Path) -> bool:
-    """Whether the file is installed rather than the user's own: site-packages or the standard library."""
-    standard = Path(traceback.__file__).resolve().parent
-    return (
-        "site-packages" in path.parts
-        or standard in path.parents
-        or Path(sys.base_prefix, "lib") in path.parents
-    )
+    """Whether the file is in site-packages or the standard library."""
+    folders = Path(traceback.__file__).resolve().parent, Path(sys.base_prefix, "lib")
+    return "site-packages" in path.parts or any(folder in path.parents for folder in folders)

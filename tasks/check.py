@@ -1,8 +1,7 @@
-"""Validation of a task before any work: every field, the model on its example, the data, the loss, the
-metric.
+"""Validates a task before any work: every field, the model on its example, the data, the loss, the metric.
 
-Reading order: `check_task`, then the checks in the order of their cost. All raise TaskError, naming the field
-and the remedy. What is suspicious but usable becomes a note, to be shown before the search.
+Reading order: `check_task`, then the checks in the order of their cost. All raise a TaskError that names the
+field and the remedy. Anything suspicious but usable becomes a note, which is shown before the search.
 """
 
 import math
@@ -20,7 +19,7 @@ from .boundary import user_code
 from .data import Batch, Inputs, Randomness, batches, read, sample_count
 from .identity import task_digest
 from .overlap import overlap_notes
-from .quality import as_tuple, evaluate, outputs_of
+from .quality import as_tuple, evaluate, outputs_of, shape_text
 from .task import Metric, Split, Task
 
 _TRAIN_SAMPLE = 1_000
@@ -29,10 +28,10 @@ _NEAR_CEILING = 0.01
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckedTask:
-    """A task that passed, in the model's eval mode, with the metric of the original model.
+    """A task that passed, its model in eval mode, with the metric of the original model.
 
-    `baseline` is on validation, `train_metric_sample` on at most 1,000 training samples; the test split was
-    not scored. `digest` identifies model, data and metric; `notes` are sentences for the user.
+    `baseline` is the metric on validation, `train_metric_sample` that on at most 1,000 training samples; the
+    test split is not scored. `digest` identifies model, data and metric. `notes` are sentences for the user.
     """
 
     task: Task
@@ -42,16 +41,20 @@ class CheckedTask:
     digest: str
 
     def to_json(self) -> dict[str, Any]:
-        """What `check_task(task, known=…)` needs to skip the expensive checks of the same task."""
-        figures = {"baseline": self.baseline, "train_metric_sample": self.train_metric_sample}
-        return {**figures, "notes": list(self.notes), "digest": self.digest}
+        """A JSON value with which `check_task(task, earlier=…)` skips expensive checks of the same task."""
+        return {
+            "baseline": self.baseline,
+            "train_metric_sample": self.train_metric_sample,
+            "notes": list(self.notes),
+            "digest": self.digest,
+        }
 
 
-def check_task(task: Task, *, known: Mapping[str, Any] | None = None) -> CheckedTask:
-    """The task, validated, its model put in eval mode. Raises TaskError.
+def check_task(task: Task, *, earlier: Mapping[str, Any] | None = None) -> CheckedTask:
+    """The validated task; its model is put in eval mode. Raises TaskError.
 
-    `known` is an earlier `to_json()`: when its digest is the task's, the metric and the overlap of the splits
-    are taken from it instead of being computed again (seconds instead of a pass over the data).
+    `earlier` is what `to_json()` wrote before. If its digest is that of the task, metric and notes are taken
+    from it instead of being computed again, which takes a pass over the data.
     """
     _check_fields(task)
     task.model.eval()
@@ -61,13 +64,25 @@ def check_task(task: Task, *, known: Mapping[str, Any] | None = None) -> Checked
     _check_loss(task)
     with user_code("Reading the data"):
         digest = task_digest(task)
-        if known is not None and known["digest"] == digest:
-            values = {key: known[key] for key in ("baseline", "train_metric_sample")}
-            return CheckedTask(task=task, notes=tuple(known["notes"]), digest=digest, **values)
+        if earlier is not None and (checked := _checked_before(task, digest, earlier)):
+            return checked
         notes = overlap_notes(_splits(task))
     baseline, train = _metric_of(task, "validation", None), _metric_of(task, "train", _TRAIN_SAMPLE)
     notes += _metric_notes(task, baseline, train)
     return CheckedTask(task=task, baseline=baseline, train_metric_sample=train, notes=notes, digest=digest)
+
+
+def _checked_before(task: Task, digest: str, earlier: Mapping[str, Any]) -> CheckedTask | None:
+    """The result of an earlier check; None if that was of another task, or is damaged."""
+    baseline, sample, notes = (earlier.get(key) for key in ("baseline", "train_metric_sample", "notes"))
+    if earlier.get("digest") != digest or not isinstance(notes, list):
+        return None
+    if not isinstance(baseline, float) or not isinstance(sample, float):
+        return None
+    if not math.isfinite(baseline) or not math.isfinite(sample):
+        return None
+    texts = tuple(map(str, notes))
+    return CheckedTask(task=task, baseline=baseline, train_metric_sample=sample, notes=texts, digest=digest)
 
 
 def _splits(task: Task) -> list[tuple[str, Split]]:
@@ -117,15 +132,12 @@ def _check_metric(metric: Metric) -> None:
 
 
 def _check_example(example: tuple[Tensor, ...]) -> None:
-    good = (
-        isinstance(example, tuple)
-        and example
-        and all(isinstance(item, Tensor) and item.ndim for item in example)
-    )
+    tensors = isinstance(example, tuple) and all(isinstance(x, Tensor) and x.ndim for x in example)
     _require(
-        good, "example_inputs must be a tuple of tensors with a batch dimension 0; for one input write (x,)."
+        tensors and example,
+        "example_inputs must be a tuple of tensors with a batch dimension 0; for one input write (x,).",
     )
-    sizes = [len(item) for item in example]
+    sizes = [len(x) for x in example]
     _require(
         min(sizes) > 0 and len(set(sizes)) == 1,
         f"example_inputs have batch sizes {sizes}: they must be equal, ≥ 1.",
@@ -151,14 +163,14 @@ def _check_model(task: Task) -> None:
 
 
 def _check_output(what: str, runs: tuple[Any, Any, Any]) -> None:
-    """Of batch 1, of the same again, and of a batch 2 with the same first sample."""
+    """Checks an output of a batch of 1, of the same again, and of a batch of 2 with the same first sample."""
     one, again, two = runs
     _require(
         isinstance(one, Tensor), f"{what} is a {type(one).__name__}: return a tensor or a tuple of tensors."
     )
     _require(
         one.ndim > 0 and len(one) == 1 and len(two) == 2,
-        f"{what} has shape {_shape(two)} for a batch of 2: dimension 0 must be the batch.",
+        f"{what} has shape {shape_text(two)} for a batch of 2: dimension 0 must be the batch.",
     )
     _require(
         bool(one.isfinite().all() and two.isfinite().all()),
@@ -197,16 +209,16 @@ def _first_batch(name: str, split: Split) -> Batch | None:
 
 
 def _require_like_example(name: str, inputs: Inputs, example: Inputs) -> None:
-    given = [(tensor.dtype, _shape(tensor[0])) for tensor in inputs]
-    wanted = [(tensor.dtype, _shape(tensor[0])) for tensor in example]
-    told = [
-        ", ".join(f"{str(dtype).removeprefix('torch.')} {shape}" for dtype, shape in side)
-        for side in (given, wanted)
-    ]
+    given, wanted = _described(inputs), _described(example)
     _require(
         given == wanted,
-        f"{name} gives inputs of {told[0]}, but example_inputs have {told[1]} (without the batch).",
+        f"{name} gives inputs of {given}, but example_inputs have {wanted} (without the batch).",
     )
+
+
+def _described(inputs: Inputs) -> str:
+    """Types and shapes of one sample: `float32 3×32×32, int64 scalar`."""
+    return ", ".join(f"{str(x.dtype).removeprefix('torch.')} {shape_text(x[0])}" for x in inputs)
 
 
 def _check_loss(task: Task) -> None:
@@ -223,7 +235,7 @@ def _check_loss(task: Task) -> None:
         value = task.loss(outputs[0] if len(outputs) == 1 else outputs, targets)
     _require(isinstance(value, Tensor), f"loss must return a tensor, but returned a {type(value).__name__}.")
     _require(
-        value.ndim == 0, f"loss must return a scalar, but returned shape {_shape(value)}: take its mean."
+        value.ndim == 0, f"loss must return a scalar, but returned shape {shape_text(value)}: take its mean."
     )
     _require(bool(value.isfinite()), f"loss is {value.item()} on a training batch: it must be finite.")
     _require(value.requires_grad, "loss has no gradient: compute it with torch operations on the outputs.")
@@ -236,10 +248,10 @@ def _metric_of(task: Task, name: str, limit: int | None) -> float:
     split = dict(_splits(task))[name]
     with user_code(f"Running the model on {name}"):
         value = evaluate(task.model, split, task.metric, limit=limit)
-    told = f"metric {task.metric.name!r} of the original model on {name} is {value}"
-    _require(math.isfinite(value), f"{told}: it must be a finite number; check metric.function and the data.")
+    text = f"metric {task.metric.name!r} of the original model on {name} is {value}"
+    _require(math.isfinite(value), f"{text}: it must be a finite number; check metric.function and the data.")
     fraction = task.metric.unit != "fraction" or 0 <= value <= 1
-    _require(fraction, f"{told}, no fraction: return a value in 0..1, or set unit=''.")
+    _require(fraction, f"{text}, no fraction: return a value in 0..1, or set unit=''.")
     return value
 
 
@@ -252,15 +264,18 @@ def _metric_notes(task: Task, baseline: float, train: float) -> tuple[str, ...]:
         )
     if task.metric.unit == "fraction" and _equal_near_ceiling(task, baseline, train):
         notes.append(
-            f"The original model scores {baseline:.2%} on validation and {train:.2%} on training samples: it looks as "
-            "if it was trained on the validation split, which hides every loss; use samples that it has not seen."
+            f"The original model scores {baseline:.2%} on validation and {train:.2%} on training samples: "
+            "it looks as if it was trained on the validation split, which hides every loss; "
+            "use samples that it has not seen."
         )
     return tuple(notes)
 
 
 def _equal_near_ceiling(task: Task, baseline: float, train: float) -> bool:
     """Both within 1 % of perfect, and closer than 1.5 standard errors of their difference."""
-    misses = [1 - value if task.metric.direction == "higher" else value for value in (baseline, train)]
+    misses = [baseline, train]
+    if task.metric.direction == "higher":
+        misses = [1 - value for value in misses]
     counts = [
         sample_count(task.validation) or 1_000,
         min(sample_count(task.train) or _TRAIN_SAMPLE, _TRAIN_SAMPLE),
@@ -268,10 +283,6 @@ def _equal_near_ceiling(task: Task, baseline: float, train: float) -> bool:
     mean = sum(misses) / 2
     error = math.sqrt(mean * (1 - mean) * sum(1 / count for count in counts))
     return max(misses) <= _NEAR_CEILING and abs(misses[0] - misses[1]) <= 1.5 * error
-
-
-def _shape(tensor: Tensor) -> str:
-    return "×".join(str(size) for size in tensor.shape) or "scalar"
 
 
 def _require(condition: object, message: str) -> None:

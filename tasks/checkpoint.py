@@ -1,4 +1,4 @@
-"""Weights and states in files. What is loaded holds data only: a checkpoint that would run code is refused."""
+"""Weights and states in files. Only data are loaded: a checkpoint that could run code is refused."""
 
 import io
 import pickle
@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from ..errors import TaskError
 from ..files import write_bytes
+from .quality import shape_text
 
-# What torch's unpickler was seen to raise on damaged bytes, beside UnpicklingError.
+# Exceptions of torch's unpickler on damaged bytes, beside UnpicklingError.
 _DAMAGED = (RuntimeError, EOFError, OSError, ValueError, LookupError, AttributeError, TypeError)
 _SHOWN = 3
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
@@ -25,8 +26,7 @@ def load_weights(model: nn.Module, path: Path) -> nn.Module:
     """The same model, in eval mode, with the weights of a `.safetensors` file or a torch checkpoint.
 
     A state dictionary may be wrapped as `{"state_dict": …}`, and its keys may carry DataParallel's "module."
-    prefix. Raises TaskError when the file is missing, damaged or a pickle with code, or does not fit the
-    model.
+    prefix. Raises TaskError if the file is missing or damaged, could run code, or does not fit the model.
     """
     path = Path(path)
     if not path.is_file():
@@ -56,8 +56,9 @@ def _read_torch(path: Path) -> Any:
                 f"{path} is no torch checkpoint: save one with torch.save(model.state_dict(), path)."
             ) from error
         raise TaskError(
-            f"Checkpoint {path} holds pickled objects, and loading those can run code: where you trust it, load it "
-            "once yourself and save its weights alone with torch.save(model.state_dict(), path)."
+            f"Checkpoint {path} holds pickled objects, and loading those can run code: "
+            "where you trust it, load it once yourself and save its weights alone with "
+            "torch.save(model.state_dict(), path)."
         ) from error
     except _DAMAGED as error:
         reason = str(error).split("\n", 1)[0] or type(error).__name__
@@ -76,15 +77,14 @@ def _state(loaded: Any, path: Path) -> dict[str, Tensor]:
     for wrapper in _WRAPPERS:
         if isinstance(loaded, Mapping) and isinstance(loaded.get(wrapper), Mapping):
             loaded = loaded[wrapper]
-    good = (
-        isinstance(loaded, Mapping) and loaded and all(isinstance(value, Tensor) for value in loaded.values())
-    )
-    if not good:
+    is_mapping = isinstance(loaded, Mapping) and len(loaded) > 0
+    if not is_mapping or not all(isinstance(value, Tensor) for value in loaded.values()):
         raise TaskError(
             f"Checkpoint {path} holds no state dictionary: save torch.save(model.state_dict(), path)."
         )
-    wrapped = all(key.startswith("module.") for key in loaded)
-    return {key.removeprefix("module.") if wrapped else key: value for key, value in loaded.items()}
+    if all(key.startswith("module.") for key in loaded):
+        return {key.removeprefix("module."): value for key, value in loaded.items()}
+    return dict(loaded)
 
 
 def _mismatches(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> list[str]:
@@ -92,7 +92,7 @@ def _mismatches(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> li
     missing = [key for key in wanted if key not in given]
     unexpected = [key for key in given if key not in wanted]
     misshaped = [
-        f"{key} is {_shape(given[key])} instead of {_shape(value)}"
+        f"{key} is {shape_text(given[key])} instead of {shape_text(value)}"
         for key, value in wanted.items()
         if key in given and given[key].shape != value.shape
     ]
@@ -102,7 +102,3 @@ def _mismatches(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> li
 
 def _listed(keys: list[str]) -> str:
     return ", ".join(keys[:_SHOWN]) + (", …" if len(keys) > _SHOWN else "")
-
-
-def _shape(tensor: Tensor) -> str:
-    return "×".join(str(size) for size in tensor.shape) or "scalar"

@@ -1,12 +1,14 @@
-"""Reading splits: the same few functions for map-style datasets and for loaders.
+"""Reads splits: the same few functions for map-style datasets and for loaders.
 
-A sample is `(input, target)`, with several inputs `((a, b), target)`. Here the inputs of a batch are always a
-tuple of tensors, and the targets whatever the split gives (a tensor, or tuples and dictionaries of tensors),
-batched along dimension 0. A dataset with `__getitems__(indices) -> list of samples` is read in whole batches.
+A sample is `(input, target)`; with several inputs it is `((a, b), target)`. Here the inputs of a batch are
+always a tuple of tensors. Targets are what the split gives, batched along dimension 0: a tensor, or tuples
+and dictionaries of tensors. A dataset with `__getitems__(indices) -> list of samples` is read in whole
+batches.
 """
 
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import Any, cast
@@ -26,9 +28,7 @@ Augment = Callable[[Any, Any], tuple[Any, Any]]
 
 
 def sample_count(split: Split) -> int | None:
-    """The number of samples of a split; None where a loader cannot know (iterable dataset, custom batch
-    sampler).
-    """
+    """The number of samples; None for a loader of an iterable dataset or with its own batch sampler."""
     if not isinstance(split, DataLoader):
         return len(cast(Sized, split))
     sampler = split.sampler if split.batch_size is not None else None
@@ -46,7 +46,7 @@ def fetch(dataset: Dataset[Any], indices: Sequence[int]) -> Batch:
 
 
 def chosen(count: int, limit: int | None) -> list[int]:
-    """Indices in ascending order: all, or `limit` of them drawn without replacement, always the same ones."""
+    """Indices in ascending order: all, or `limit` of them drawn at random, always the same ones."""
     if limit is None or limit >= count:
         return list(range(count))
     order = torch.randperm(count, generator=torch.Generator().manual_seed(0))
@@ -56,8 +56,8 @@ def chosen(count: int, limit: int | None) -> list[int]:
 def read(split: Split, *, batch_size: int = 256, limit: int | None = None) -> Iterator[Batch]:
     """The batches of one pass over a split, in its order.
 
-    With `limit`, that many samples: of a dataset a fixed random choice (so that one sorted by class is well
-    mixed), of a loader the first ones. A loader keeps its own batch size.
+    With `limit`, that many samples: a fixed random choice from a dataset (which may be sorted by class), or
+    the first ones of a loader. A loader keeps its own batch size.
     """
     if isinstance(split, DataLoader):
         yield from _first(map(_batch, split), limit)
@@ -68,32 +68,33 @@ def read(split: Split, *, batch_size: int = 256, limit: int | None = None) -> It
 
 
 def arrays(split: Split, *, limit: int | None = None) -> tuple[tuple[np.ndarray, ...], Any]:
-    """A split in memory: one array per input, and the targets; `limit` as in `read`. An empty one is a
-    TaskError.
+    """A split in memory: one array per input, and the targets; `limit` as in `read`. TaskError if it is
+    empty.
     """
     pieces = list(Randomness(0).drawing(read(split, limit=limit)))
     if not pieces:
         raise TaskError("A split has no samples: train, validation and test all need some.")
-    inputs = tuple(torch.cat(part).numpy() for part in zip(*(batch[0] for batch in pieces), strict=True))
-    return inputs, concatenated([batch[1] for batch in pieces])
+    columns = zip(*[inputs for inputs, _ in pieces], strict=True)
+    inputs = tuple(torch.cat(column).numpy() for column in columns)
+    return inputs, concatenated([targets for _, targets in pieces])
 
 
 def batches(split: Split, *, batch_size: int, seed: int, augment: Augment | None = None) -> Iterator[Batch]:
     """Endless training batches, shuffled anew at each pass; the same for the same seed.
 
     The incomplete last batch of a pass is dropped (BatchNorm cannot train on one sample) unless it is the
-    only one. A loader keeps its own batch size and order. What the dataset, the loader and `augment` draw
-    from the global generators of torch, numpy and random comes from `seed`, and the caller's generators are
-    left as they were.
+    only one. A loader keeps its own batch size and order. `seed` also seeds what the dataset, the loader and
+    `augment` draw from the global generators of torch, numpy and random; the caller's generators do not
+    change.
     """
     return Randomness(seed).drawing(_endless(split, batch_size, augment))
 
 
 def write_inputs(split: Split, path: Path, *, limit: int | None = None) -> Any:
-    """The targets of a split, whose inputs it writes to `path`, an uncompressed .npz with the keys "0", "1",
-    …
+    """Writes the inputs of a split to `path`, an uncompressed .npz with the keys "0", "1", …; returns the
+    targets.
 
-    The split is held in memory meanwhile. Raises TaskError when it is empty.
+    The whole split is in memory meanwhile. Raises TaskError if it is empty.
     """
     inputs, targets = arrays(split, limit=limit)
     with replacing(path) as temporary, temporary.open("wb") as file:
@@ -110,13 +111,11 @@ def concatenated(parts: Sequence[Any]) -> Any:
         return {key: concatenated([part[key] for part in parts]) for key in first}
     if isinstance(first, list | tuple) and first and not isinstance(first[0], str):
         return tuple(concatenated(part) for part in zip(*parts, strict=True))
-    return [item for part in parts for item in part]
+    return list(chain.from_iterable(parts))
 
 
 class Randomness:
-    """Private states of the generators of torch (CPU), numpy and random: in force inside `with`, kept
-    between.
-    """
+    """Private states of the generators of torch (CPU), numpy and random, which `with` puts in force."""
 
     def __init__(self, seed: int):
         self._mine: tuple[Any, Any, Any] = (
@@ -134,7 +133,7 @@ class Randomness:
         self._swap()
 
     def drawing(self, source: Iterable[Batch]) -> Iterator[Batch]:
-        """The same batches, each fetched with these states."""
+        """The same batches, each fetched with these states in force."""
         iterator = iter(source)
         while True:
             with self:
@@ -180,15 +179,18 @@ def augmented(augment: Augment, inputs: Inputs, targets: Any) -> Batch:
 
 def _first(source: Iterable[Batch], limit: int | None) -> Iterator[Batch]:
     """The first `limit` samples, the last batch cut."""
-    left = limit
+    if limit is None:
+        yield from source
+        return
+    missing = limit
     for inputs, targets in source:
         size = len(inputs[0])
-        if left is None or size <= left:
+        if size <= missing:
             yield inputs, targets
         else:
-            yield tuple(tensor[:left] for tensor in inputs), cut(targets, left)
-        left = None if left is None else left - size
-        if left is not None and left <= 0:
+            yield tuple(tensor[:missing] for tensor in inputs), cut(targets, missing)
+        missing -= size
+        if missing <= 0:
             return
 
 
@@ -207,10 +209,10 @@ def _batch(value: Any) -> Batch:
         raise TaskError(f"A split must give pairs (input, target), but gives {_shape_of(value)}.")
     raw, targets = value
     inputs = tuple(raw) if isinstance(raw, list | tuple) else (raw,)
-    for item in inputs:
-        if not isinstance(item, Tensor):
+    for x in inputs:
+        if not isinstance(x, Tensor):
             raise TaskError(
-                f"An input of a split is {_shape_of(item)}, not a tensor: convert it in the dataset."
+                f"An input of a split is {_shape_of(x)}, not a tensor: convert it in the dataset."
             )
     return inputs, targets
 

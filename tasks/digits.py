@@ -22,6 +22,14 @@ log = logging.getLogger(__name__)
 _WEIGHTS = "digits-2.pt"  # a new number whenever the network or its training changes
 _EPOCHS, _BATCH, _LEARNING_RATE = 16, 64, 0.03
 _VALIDATION, _TEST = 360, 360
+_PREPROCESSING = {
+    "layout": "NCHW",
+    "size": [8, 8],
+    "channels": "gray",
+    "input": "0..16",
+    "scale": 1 / 8,
+    "offset": -1,
+}
 
 
 class Block(nn.Module):
@@ -44,10 +52,10 @@ class Block(nn.Module):
 
 
 class DigitsNet(nn.Module):
-    """A residual network of three blocks (32, 64 and 128 channels) for N × 1 × 8 × 8 scans; output N × 10
+    """A residual network of three blocks (32, 64, 128 channels) for N × 1 × 8 × 8 scans; output N × 10
     logits.
 
-    Wider than the scans need: in a network of a few microseconds nothing that compression does can be seen.
+    It is wider than the scans need: compression has no visible effect on a network of a few microseconds.
     """
 
     def __init__(self) -> None:
@@ -66,8 +74,8 @@ class DigitsNet(nn.Module):
 def digits(seed: int = 0, cache: Path | None = None) -> Task:
     """The task: 1,077 scans for training, 360 for validation, 360 for test, and the trained network.
 
-    `seed` is the search's; the data and the network are always the same. `cache` is the folder that keeps the
-    weights, by default `cache_folder()`; when it cannot be written, the network is trained each time.
+    `seed` is that of the search; the data and the network are always the same. `cache` is the folder for the
+    weights, by default `cache_folder()`; if it cannot be written, the network is trained each time.
     """
     train, validation, test = _splits()
     return Task(
@@ -80,25 +88,16 @@ def digits(seed: int = 0, cache: Path | None = None) -> Task:
         metric=Metric(name="top-1 accuracy", function=accuracy),
         example_inputs=(validation.tensors[0][:2],),
         augment=shifted,
-        preprocessing={
-            "layout": "NCHW",
-            "size": [8, 8],
-            "channels": "gray",
-            "input": "0..16",
-            "scale": 1 / 8,
-            "offset": -1,
-        },
+        preprocessing=_PREPROCESSING,
         seed=seed,
     )
 
 
 def shifted(inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """The batch with each scan shifted by up to one pixel in either direction, blank pixels moving in."""
+    """The batch with each scan shifted by up to one pixel in each direction; blank pixels fill the gap."""
     padded = F.pad(inputs, (1, 1, 1, 1), value=-1.0)
     corners = torch.randint(0, 3, (len(inputs), 2)).tolist()
-    moved = [
-        scan[:, top : top + 8, left : left + 8] for scan, (top, left) in zip(padded, corners, strict=True)
-    ]
+    moved = [scan[:, y : y + 8, x : x + 8] for scan, (y, x) in zip(padded, corners, strict=True)]
     return torch.stack(moved), targets
 
 
@@ -116,7 +115,7 @@ def _splits() -> tuple[TensorDataset, TensorDataset, TensorDataset]:
 
 
 def _trained(train: TensorDataset, path: Path) -> nn.Module:
-    """The network with the weights at `path`; trains and keeps them when they are missing or damaged."""
+    """The network with the weights at `path`; trains and stores them if they are missing or damaged."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = DigitsNet()
@@ -136,10 +135,10 @@ def _trained(train: TensorDataset, path: Path) -> nn.Module:
 
 
 def _fit(model: nn.Module, train: TensorDataset) -> None:
-    """Trains with SGD and one cycle of the learning rate; ends in eval mode.
+    """Trains with SGD and one cycle of the learning rate, on one thread; ends in eval mode.
 
-    On one thread: these tensors are tiny, and two threads that wait for a busy second core were seen to take
-    ten times as long. It also gives everyone the same weights.
+    The tensors are tiny: two threads, of which one waits for a busy core, took ten times as long. One thread
+    also gives the same weights everywhere.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

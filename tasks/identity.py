@@ -1,6 +1,6 @@
-"""What a task is, as a digest: a resumed search must have the same model, data and metric.
+"""The digest of a task: a resumed search must have the same model, data and metric.
 
-Weights, layer types, samples and the source of the metric and the loss are digested; what those call is not.
+It covers weights, layer types, samples, and the source of the metric and the loss, but not what those call.
 """
 
 import hashlib
@@ -21,9 +21,7 @@ _DIGESTED_SAMPLES = 64
 
 
 def task_digest(task: Task) -> str:
-    """SHA-256 of the model's weights and layer types, the metric, the loss, the form of the inputs and the
-    data.
-    """
+    """SHA-256 of the model's weights and layer types, the metric, the loss, the inputs' form and the data."""
     metric = task.metric
     return digest_of(
         {
@@ -71,7 +69,9 @@ def _source(function: Callable[..., Any]) -> str:
 
 
 def _digest_of_samples(split: Split) -> str:
-    """Of fixed samples where there is random access (also behind a loader), else of the first batches."""
+    """The digest of fixed samples if there is random access (also behind a loader), else of the first
+    batches.
+    """
     with Randomness(0):
         if isinstance(split, DataLoader) and isinstance(split.dataset, IterableDataset):
             return _digest_of_value(list(read(split, limit=_DIGESTED_SAMPLES)))
@@ -105,7 +105,5 @@ def _update(hasher: "hashlib._Hash", value: Any) -> None:
             _update(hasher, part)
     elif isinstance(value, str | bytes | int | float | None):
         hasher.update(repr(value).encode())
-    else:
-        hasher.update(
-            type(value).__qualname__.encode()
-        )  # its repr may hold an address, another in each process
+    else:  # its repr may contain an address, which changes from process to process
+        hasher.update(type(value).__qualname__.encode())

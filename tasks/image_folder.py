@@ -17,12 +17,18 @@ from .user_file import load_function
 
 _SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm"})
 _SPLITS = ("train", "validation", "test")
+_PREPROCESSING = {
+    "layout": "NCHW",
+    "channels": "RGB",
+    "input": "uint8",
+    "scale": 1 / 255,
+    "resize": "shorter side, bilinear, then center crop",
+}
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class ImageFolder(Dataset[tuple[Tensor, int]]):
-    """Images under `root/CLASS/…`, the shorter side resized and the center cropped to `size`, normalized per
-    channel.
+    """Images under `root/CLASS/…`: shorter side resized and center cropped to `size`, normalized per channel.
 
     A sample is (float32 3 × size × size, index of its class in `classes`).
     """
@@ -59,36 +65,39 @@ def image_folder(
     default). Raises TaskError.
     """
     if size < 1 or len(mean) != 3 or len(std) != 3 or min(std) <= 0:
-        raise TaskError(
-            f"size={size}, mean={mean}, std={std}: size ≥ 1, three means and three positive deviations are needed."
-        )
+        needed = "size ≥ 1, three means and three positive deviations are needed."
+        raise TaskError(f"size={size}, mean={mean}, std={std}: {needed}")
     classes = _classes(root)
-    parts = [ImageFolder(root / split, classes, size=size, mean=mean, std=std) for split in _SPLITS]
-    for split, part in zip(_SPLITS, parts, strict=True):
-        if not len(part):
-            raise TaskError(
-                f"There are no images under {root / split}: put them in {root / split / classes[0]} and so on."
-            )
+    train, validation, test = (
+        _images_of(root / split, classes, size=size, mean=mean, std=std) for split in _SPLITS
+    )
     factory = load_function(model)
     with user_code(f"Making the model by {model}", remedy="The factory is called without arguments"):
         network = factory()
     return Task(
         name=f"image-folder-{root.resolve().name}",
         model=load_weights(network, checkpoint),
-        train=parts[0],
-        validation=parts[1],
-        test=parts[2],
+        train=train,
+        validation=validation,
+        test=test,
         loss=F.cross_entropy,
         metric=Metric(name="top-1 accuracy", function=accuracy),
-        example_inputs=(torch.stack([parts[1][0][0]] * 2),),
+        example_inputs=(torch.stack([validation[0][0]] * 2),),
         augment=flipped,
-        preprocessing={
-            "layout": "NCHW", "size": [size, size], "channels": "RGB", "input": "uint8", "scale": 1 / 255,
-            "resize": "shorter side, bilinear, then center crop", "mean": list(mean), "std": list(std),
-            "classes": classes,
-        },
+        preprocessing=_PREPROCESSING
+        | {"size": [size, size], "mean": list(mean), "std": list(std), "classes": classes},
         seed=seed,
-    )  # fmt: skip
+    )
+
+
+def _images_of(
+    folder: Path, classes: Sequence[str], *, size: int, mean: Sequence[float], std: Sequence[float]
+) -> ImageFolder:
+    """The images of one split; TaskError if there are none."""
+    images = ImageFolder(folder, classes, size=size, mean=mean, std=std)
+    if not len(images):
+        raise TaskError(f"There are no images under {folder}: put them in {folder / classes[0]} and so on.")
+    return images
 
 
 def flipped(inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -98,13 +107,13 @@ def flipped(inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _classes(root: Path) -> list[str]:
-    """The class folders of `root/train`, sorted; the other splits must have no further ones."""
+    """The class folders of `root/train`, sorted; the other splits must not have more."""
     for split in _SPLITS:
         if not (root / split).is_dir():
             raise TaskError(
                 f"There is no folder {root / split}: image-folder needs {', '.join(_SPLITS)} under root."
             )
-    names = {split: {path.name for path in (root / split).iterdir() if path.is_dir()} for split in _SPLITS}
+    names = {split: _folders(root / split) for split in _SPLITS}
     if not names["train"]:
         raise TaskError(
             f"{root / 'train'} has no class folders: put the images of each class in a folder of its own."
@@ -116,12 +125,14 @@ def _classes(root: Path) -> list[str]:
     return sorted(names["train"])
 
 
+def _folders(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir() if path.is_dir()}
+
+
 def _images(folder: Path) -> list[Path]:
-    return (
-        sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES)
-        if folder.is_dir()
-        else []
-    )
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES)
 
 
 def _pixels(path: Path, size: int) -> Tensor:
@@ -135,8 +146,7 @@ def _pixels(path: Path, size: int) -> Tensor:
         raise TaskError(f"{path} cannot be read as an image: {error}.") from error
     scale = size / min(image.size)
     width, height = (max(size, round(side * scale)) for side in image.size)
-    left, top = (width - size) // 2, (height - size) // 2
-    cropped = image.resize((width, height), Image.Resampling.BILINEAR).crop(
-        (left, top, left + size, top + size)
-    )
+    x, y = (width - size) // 2, (height - size) // 2
+    resized = image.resize((width, height), Image.Resampling.BILINEAR)
+    cropped = resized.crop((x, y, x + size, y + size))
     return torch.from_numpy(np.array(cropped)).permute(2, 0, 1).float().div(255)

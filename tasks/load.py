@@ -21,8 +21,8 @@ BUILT_IN: Mapping[str, Callable[..., Task]] = {"digits": digits, "image-folder":
 def load_task(spec: str, arguments: Mapping[str, str]) -> Task:
     """The task that `spec` names: `digits`, `image-folder` or `path/to/file.py:function`.
 
-    The function gets `arguments` by keyword. Its annotations say how each string is converted: str, int, float,
-    bool, Path, a tuple of those (`0.5,0.5`), or one of them with `| None`. The task is not checked yet
+    The function gets `arguments` by keyword. Its annotations say how each string is converted: str, int,
+    float, bool, Path, a tuple of those (`0.5,0.5`), or one of them with `| None`. The task is not checked yet
     (`check_task` does that). Raises TaskError.
     """
     if spec in BUILT_IN:

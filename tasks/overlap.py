@@ -1,4 +1,4 @@
-"""Which samples the splits share, by the bytes of their inputs: a shared sample hides what compression loses."""
+"""Samples that the splits share, by the bytes of their inputs: shared samples hide losses."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,45 +16,49 @@ _TOLERATED_SHARE = 0.01
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Compared:
+class _Hashed:
     name: str
     hashes: frozenset[bytes]
     count: int
-    seen: int
+    compared: int
 
 
 def overlap_notes(splits: Sequence[tuple[str, Split]]) -> tuple[str, ...]:
-    """Remarks on samples that the named splits share; raises TaskError when it is over 1 % of the smaller
-    one.
+    """Notes on samples that the named splits share; TaskError if they share more than 1 % of the smaller one.
 
-    At most 60,000 samples or 1 GiB of each split are read; of a larger one a fixed random part, and the
-    shared number is scaled up from it. A few equal samples (data have natural duplicates) are only remarked
-    on.
+    At most 60,000 samples or 1 GiB of each split are read. Of a larger split a fixed random part is compared,
+    and the number of shared samples is scaled up. A few equal samples (natural duplicates) only become a
+    note.
     """
-    compared = [_compare(name, split) for name, split in splits]
-    notes = [f"Only {one.seen:,} of the {one.count:,} samples of {one.name} were compared with the other splits."
-             for one in compared if one.seen < one.count]  # fmt: skip
-    for a, b in combinations(compared, 2):
-        found = len(a.hashes & b.hashes)
-        if not found:
+    hashed = [_hashed(name, split) for name, split in splits]
+    notes = []
+    for one in hashed:
+        if one.compared < one.count:
+            part = f"Only {one.compared:,} of the {one.count:,} samples of {one.name}"
+            notes.append(f"{part} were compared with the other splits.")
+    for a, b in combinations(hashed, 2):
+        equal = len(a.hashes & b.hashes)
+        if not equal:
             continue
-        shared = found * (a.count / a.seen) * (b.count / b.seen)
+        shared = equal * (a.count / a.compared) * (b.count / b.compared)
         smaller = min(a, b, key=lambda one: one.count)
-        if found > _FEW and shared > _TOLERATED_SHARE * smaller.count:
+        if equal > _FEW and shared > _TOLERATED_SHARE * smaller.count:
+            about = "" if shared == equal else "about "
+            share = min(1.0, shared / smaller.count)
             raise TaskError(
-                f"{a.name} and {b.name} share {'' if shared == found else 'about '}{shared:,.0f} samples, "
-                f"{min(1.0, shared / smaller.count):.0%} of {smaller.name}, which hides losses: make them disjoint."
+                f"{a.name} and {b.name} share {about}{shared:,.0f} samples, {share:.0%} of {smaller.name}, "
+                "which hides losses: make them disjoint."
             )
-        notes.append(f"{a.name} and {b.name} share {found} equal {'sample' if found == 1 else 'samples'}.")
+        samples = "sample" if equal == 1 else "samples"
+        notes.append(f"{a.name} and {b.name} share {equal} equal {samples}.")
     return tuple(notes)
 
 
-def _compare(name: str, split: Split) -> _Compared:
+def _hashed(name: str, split: Split) -> _Hashed:
     limit = min(_MOST_SAMPLES, max(1_000, _MOST_BYTES // _sample_bytes(split)))
     hashes = list(input_hashes(split, limit))
-    return _Compared(
-        name=name, hashes=frozenset(hashes), count=sample_count(split) or len(hashes), seen=len(hashes)
-    )
+    count = sample_count(split) or len(hashes)
+    return _Hashed(name=name, hashes=frozenset(hashes), count=count, compared=len(hashes))
 
 
 def _sample_bytes(split: Split) -> int:

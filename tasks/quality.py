@@ -12,7 +12,7 @@ from .task import Metric, Outputs, Split
 
 
 def outputs_of(model: nn.Module, inputs: Inputs) -> tuple[Tensor, ...]:
-    """The model's outputs as a tuple, without gradients, in the mode that the model is in."""
+    """The model's outputs as a tuple, without gradients, in its present mode."""
     with torch.inference_mode():
         return as_tuple(model(*inputs))
 
@@ -22,11 +22,16 @@ def as_tuple(outputs: Outputs | list[Tensor]) -> tuple[Tensor, ...]:
     return tuple(outputs) if isinstance(outputs, tuple | list) else (outputs,)
 
 
-def score(metric: Metric, outputs: Sequence[Any], targets: Any) -> float:
-    """The metric of the outputs of a whole split, given as a sequence of tensors or arrays, one per output.
+def shape_text(tensor: Tensor) -> str:
+    """`3×32×32`, or `scalar`."""
+    return "×".join(str(size) for size in tensor.shape) or "scalar"
 
-    The metric sees a single output as a tensor, several as a tuple. The value may be NaN; what the metric
-    raises becomes a TaskError.
+
+def score(metric: Metric, outputs: Sequence[Any], targets: Any) -> float:
+    """The metric of the outputs of a whole split: a sequence of tensors or arrays, one per output.
+
+    The metric sees a single output as a tensor, several as a tuple. The value may be NaN. An exception of the
+    metric becomes a TaskError.
     """
     tensors = tuple(torch.as_tensor(output) for output in outputs)
     with user_code(
@@ -36,7 +41,7 @@ def score(metric: Metric, outputs: Sequence[Any], targets: Any) -> float:
 
 
 def evaluate(model: nn.Module, split: Split, metric: Metric, *, limit: int | None = None) -> float:
-    """The metric of a torch model on a split (of `limit` samples of it), in the mode that the model is in."""
+    """The metric of a torch model, in its present mode, on a split or on `limit` samples of it."""
     outputs, targets = [], []
     for batch_outputs, batch_targets in _answers(model, split, limit):
         outputs.append(batch_outputs)

@@ -1,4 +1,4 @@
-"""Task: what the user brings. Data only; `check.py` validates it before any work."""
+"""Task: the user's model, data and metric. Data only; `check.py` validates it before any work."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -37,9 +37,9 @@ class Task:
 
     Splits are map-style datasets of `(input, target)` (several inputs: `((a, b), target)`) or loaders of
     batches of the same form. `loss(outputs, targets)` is a scalar tensor. `example_inputs` is a tuple of
-    tensors with a batch dimension 0. `augment(inputs, targets)` changes a training batch (recovery only); it
-    sees one input as a tensor, several as a tuple. `preprocessing` describes, for the manifest, how raw data
-    becomes an input.
+    tensors with a batch dimension 0. `augment(inputs, targets)` changes a training batch (for recovery only);
+    it gets one input as a tensor, several as a tuple. `preprocessing` describes for the manifest how raw data
+    become an input.
     """
 
     name: str

@@ -1,8 +1,8 @@
 """A plain form of torch's own attention module.
 
-`nn.MultiheadAttention` hides its heads in the batch dimension (`view(T, N·H, D)`), where no head can be told
-from a sample. The same self-attention in plain views and products can be followed (`follow_attention`);
-parameters and answers are the same.
+`nn.MultiheadAttention` merges its heads with the batch dimension (`view(T, N·H, D)`), where heads and samples
+cannot be told apart. The same self-attention in plain views and products can be followed
+(`follow_attention`). Parameters and outputs are the same.
 """
 
 import types
@@ -52,9 +52,8 @@ def _forward(  # noqa: PLR0917 - the parameters are those of torch
     projected = F.linear(x, self.in_proj_weight, self.in_proj_bias)
     heads = projected.view(x.shape[0], x.shape[1], 3, self.num_heads, self.head_dim)
     q, k, v = heads.permute(2, 0, 3, 1, 4).unbind(0)
-    if (
-        attn_mask is not None and attn_mask.dtype == torch.bool
-    ):  # here True forbids, for scaled_dot_product_attention it allows
+    if attn_mask is not None and attn_mask.dtype == torch.bool:
+        # True forbids here, and allows in scaled_dot_product_attention
         attn_mask = torch.zeros_like(attn_mask, dtype=x.dtype).masked_fill(attn_mask, float("-inf"))
     mixed = F.scaled_dot_product_attention(q, k, v, attn_mask)
     output = self.out_proj(mixed.transpose(1, 2).flatten(2))
@@ -63,6 +62,6 @@ def _forward(  # noqa: PLR0917 - the parameters are those of torch
 
 
 def _weights(q: Tensor, k: Tensor, mask: Tensor | None) -> Tensor:
-    """The attention weights, averaged over heads; where the model does not use them, they leave its graph."""
+    """The attention weights, averaged over heads; tracing drops them if the model does not use them."""
     products = q @ k.transpose(2, 3) * q.shape[3] ** -0.5
     return torch.softmax(products if mask is None else products + mask, -1).mean(1)

@@ -1,10 +1,9 @@
-"""Residual blocks: which there are, and the graph without one. Depth is what the latency of a small network
-follows.
+"""Residual blocks: finds them, and removes them from the graph.
 
 A block is the branch of a sum `shortcut + branch(x)` whose shortcut starts from the same tensor x: the
 identity, a padded or sampled copy, or a projection with a layer of its own. Without the branch the shortcut
-stands in place of the sum, as in stochastic depth (Huang et al., "Deep Networks with Stochastic Depth", 2016,
-equation 2 with b = 0). Nothing changes its shape, before or after pruning, since a sum's operands share their
+takes the place of the sum, as in stochastic depth (Huang et al., "Deep Networks with Stochastic Depth", 2016,
+equation 2 with b = 0). No shape changes, before or after pruning, since the operands of a sum share their
 channels.
 """
 
@@ -23,7 +22,7 @@ _IDEMPOTENT = frozenset({"relu", "relu6"})
 class Block:
     """The branch of a residual sum: operand `branch` (0 or 1) of `sum_node`.
 
-    `layers` are those that go when the block is removed.
+    `layers` are removed together with the block.
     """
 
     name: str
@@ -35,30 +34,29 @@ class Block:
 def find_blocks(module: fx.GraphModule) -> tuple[Block, ...]:
     """The removable residual blocks, in order of execution; names are unique.
 
-    A branch reads one tensor, which the shortcut reads too, and nothing else reads what it computes; it has a
-    layer whose weight is its own. Should all blocks together hold every layer of the model, the first of them
-    stay.
+    A branch reads one tensor, which the shortcut reads too. Nothing but the sum reads what the branch
+    computes, and the branch has a layer that shares its weight with no other. If all blocks together held
+    every layer of the model, the first ones are left out.
     """
-    layers_of = {
-        node: tuple(layer_name(str(weight.target)) for weight in weight_nodes(node))
-        for node in module.graph.nodes
-    }
+    layers_of = {node: _layers_at(node) for node in module.graph.nodes}
     computed = _computed_from_inputs(module)
-    found: list[Block] = []
+    blocks: list[Block] = []
     for node in module.graph.nodes:
         block = _block(node, layers_of, computed)
         if block is not None:
-            found.append(block)
-    return _with_unique_names(_leaving_a_layer(module, found, layers_of))
+            blocks.append(block)
+    return _with_unique_names(_leaving_a_layer(module, blocks, layers_of))
+
+
+def _layers_at(node: fx.Node) -> tuple[str, ...]:
+    return tuple(layer_name(str(weight.target)) for weight in weight_nodes(node))
 
 
 def remove_blocks(module: fx.GraphModule, blocks: Iterable[Block]) -> dict[str, str]:
-    """Removes the branches of `blocks` from the graph, their nodes and parameters, in place; the sums become
-    their shortcuts.
+    """Removes the branches of `blocks`, nodes and parameters, in place; each sum becomes its shortcut.
 
-    Returns which node now stands for each replaced one, in the order of replacement. A block inside a removed
-    one is gone with it. A ReLU right behind a removed sum goes too when the shortcut itself comes out of a
-    ReLU.
+    Returns by replaced node the node that takes its place, in the order of replacement. A block inside a
+    removed one goes with it. A ReLU right behind a removed sum goes too if the shortcut comes out of a ReLU.
     """
     replaced: dict[str, str] = {}
     for block in blocks:
@@ -74,7 +72,7 @@ def remove_blocks(module: fx.GraphModule, blocks: Iterable[Block]) -> dict[str, 
 def _block(
     node: fx.Node, layers_of: Mapping[fx.Node, tuple[str, ...]], computed: set[fx.Node]
 ) -> Block | None:
-    """The block whose branch ends in this sum: of two candidates the one with more layers."""
+    """The block whose branch ends in this sum: of two possible branches the one with more layers."""
     if operation(node) != "add" or len(node.all_input_nodes) != 2 or node.kwargs.get("alpha", 1) != 1:
         return None
     choices = []
@@ -89,7 +87,7 @@ def _block(
 
 
 def _cone(total: fx.Node, branch: int) -> set[fx.Node]:
-    """What only this operand of the sum needs: the nodes that would be dead without it, parameters included."""
+    """The nodes that only this operand of the sum needs, parameters included."""
     alive, dead = _ancestors(total.all_input_nodes[1 - branch]), {total}
     waiting = [total.all_input_nodes[branch]]
     while waiting:
@@ -101,8 +99,8 @@ def _cone(total: fx.Node, branch: int) -> set[fx.Node]:
 
 
 def _removable(total: fx.Node, shortcut: fx.Node, cone: set[fx.Node], computed: set[fx.Node]) -> bool:
-    """Whether the shortcut can stand for the sum, and the branch reads one tensor that the shortcut reads as
-    well.
+    """Whether the shortcut can replace the sum, and the branch reads one tensor, which the shortcut reads
+    too.
     """
     reading = [node for node in cone if operation(node) != "sym_size"]
     starts = {
@@ -116,9 +114,9 @@ def _removable(total: fx.Node, shortcut: fx.Node, cone: set[fx.Node], computed: 
     return all(weight in cone for node in cone for weight in weight_nodes(node))
 
 
-def _alike(left: fx.Node, right: fx.Node) -> bool:
-    """Whether both are tensors of one shape (the free batch size compared by its symbol) and type."""
-    a, b = left.meta.get("val"), right.meta.get("val")
+def _alike(one: fx.Node, other: fx.Node) -> bool:
+    """Whether both are tensors of one type and one shape (the free batch size is compared by its symbol)."""
+    a, b = one.meta.get("val"), other.meta.get("val")
     return (
         isinstance(a, Tensor)
         and isinstance(b, Tensor)
@@ -129,39 +127,41 @@ def _alike(left: fx.Node, right: fx.Node) -> bool:
 
 def _computed_from_inputs(module: fx.GraphModule) -> set[fx.Node]:
     """The nodes whose values depend on the model's inputs by more than their shapes."""
-    found: set[fx.Node] = set()
+    computed: set[fx.Node] = set()
     for node in module.graph.nodes:
-        if node.op == "placeholder" or (
-            operation(node) != "sym_size" and not found.isdisjoint(node.all_input_nodes)
-        ):
-            found.add(node)
-    return found
+        reads_computed = not computed.isdisjoint(node.all_input_nodes)
+        if node.op == "placeholder" or (reads_computed and operation(node) != "sym_size"):
+            computed.add(node)
+    return computed
 
 
 def _ancestors(node: fx.Node) -> set[fx.Node]:
     """The node and all that it is computed from."""
-    seen, waiting = {node}, [node]
+    ancestors, waiting = {node}, [node]
     while waiting:
-        new = [source for source in waiting.pop().all_input_nodes if source not in seen]
-        seen.update(new)
+        new = [source for source in waiting.pop().all_input_nodes if source not in ancestors]
+        ancestors.update(new)
         waiting.extend(new)
-    return seen
+    return ancestors
 
 
 def _leaving_a_layer(
     module: fx.GraphModule, blocks: Sequence[Block], layers_of: Mapping[fx.Node, tuple[str, ...]]
 ) -> list[Block]:
-    """The blocks without the first ones, as far as an output would lose its last layer when all were removed."""
-    kept = list(blocks)
+    """The blocks, without those at the front whose removal would leave an output without any layer."""
+    removable = list(blocks)
     outputs = next(node for node in module.graph.nodes if node.op == "output").all_input_nodes
-    for upstream in ({name for node in _ancestors(output) for name in layers_of[node]} for output in outputs):
-        while upstream and kept and upstream <= {layer for block in kept for layer in block.layers}:
-            kept.remove(next(block for block in kept if not upstream.isdisjoint(block.layers)))
-    return kept
+    for output in outputs:
+        upstream = {name for node in _ancestors(output) for name in layers_of[node]}
+        while upstream and upstream <= {layer for block in removable for layer in block.layers}:
+            removable.remove(next(block for block in removable if not upstream.isdisjoint(block.layers)))
+    return removable
 
 
 def _prefix(layers: Sequence[str]) -> str:
-    """`layer1.0` for layer1.0.conv1 and layer1.0.conv2; first and last layer where they share nothing."""
+    """`layer1.0` for layer1.0.conv1 and layer1.0.conv2; names of the first and last layer if they share
+    nothing.
+    """
     if len(layers) == 1:
         return layers[0]
     shared = []
@@ -173,11 +173,11 @@ def _prefix(layers: Sequence[str]) -> str:
 
 
 def _with_unique_names(blocks: Iterable[Block]) -> tuple[Block, ...]:
-    seen: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     result = []
     for block in blocks:
-        result.append(replace(block, name=block.name + "'" * seen[block.name]))
-        seen[block.name] += 1
+        result.append(replace(block, name=block.name + "'" * counts[block.name]))
+        counts[block.name] += 1
     return tuple(result)
 
 
@@ -201,8 +201,9 @@ def _drop_unused(module: fx.GraphModule) -> None:
     module.graph.eliminate_dead_code()
     module.delete_all_unused_submodules()
     read = {str(node.target) for node in module.graph.nodes if node.op == "get_attr"}
-    for name in [
-        name for name, _ in (*module.named_parameters(), *module.named_buffers()) if name not in read
-    ]:
+    names = [name for name, _ in (*module.named_parameters(), *module.named_buffers())]
+    for name in names:
+        if name in read:
+            continue
         path, _, leaf = name.rpartition(".")
         delattr(module.get_submodule(path), leaf)

@@ -2,9 +2,9 @@
 
 Every channel of every tensor has a *slot*. An operation either passes slots on (ReLU), makes new ones (a
 convolution's output), joins two (the sum of a residual block: channel i of one operand cannot go without
-channel i of the other) or pins them (an operation that this module does not know). Joined slots are one
-*unit*: the smallest thing that can be removed. Units that touch the same parameters in the same way form a
-*group*, whose keep level the search chooses.
+channel i of the other) or pins them, which forbids their removal (an operation without a rule). Joined slots
+are one *unit*: the smallest thing that can be removed. Units that touch the same parameters in the same way
+form a *group*; the search chooses how many units of a group are kept.
 
 Example, a zero-padded shortcut from 16 to 32 channels: the sum joins channel i of the first stage with
 channel i + 8 of the second; the 16 outer channels of the second stage meet only padding, so that they are a
@@ -13,6 +13,7 @@ on the shapes.
 """
 
 import math
+from collections.abc import Set
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -22,9 +23,7 @@ Slots = np.ndarray  # int64, one slot per channel
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """Dimension `dim` of a parameter is indexed by `slots`; `writes` says that the parameter produces these
-    channels.
-    """
+    """`slots` index dimension `dim` of a parameter. `writes`: the parameter produces these channels."""
 
     parameter: str
     dim: int
@@ -34,8 +33,8 @@ class Use:
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """A constant of a node that depends on how many of `slots` remain along dimension `dim`; `kind` says
-    which constant.
+    """A constant of a node depends on how many of `slots` remain along dimension `dim`; `kind` says which
+    one.
     """
 
     node: str
@@ -70,9 +69,9 @@ class ChannelMap:
         """The units of many slots."""
         return np.array([self.root(int(slot)) for slot in slots], dtype=np.int64)
 
-    def join(self, left: Slots, right: Slots) -> None:
-        """Makes left[i] and right[i] one unit."""
-        for a, b in zip(left, right, strict=True):
+    def join(self, slots: Slots, others: Slots) -> None:
+        """Makes slots[i] and others[i] one unit."""
+        for a, b in zip(slots, others, strict=True):
             root_a, root_b = self.root(int(a)), self.root(int(b))
             if root_a == root_b:
                 continue
@@ -86,8 +85,12 @@ class ChannelMap:
         for unit in set(self.roots(slots).tolist()):
             self.pinned.setdefault(unit, reason)
 
+    def remaining(self, slots: Slots, removed: Set[int]) -> np.ndarray:
+        """True for each slot that remains when the `removed` units are gone."""
+        return np.array([unit not in removed for unit in self.roots(slots).tolist()], dtype=bool)
+
     def use(self, parameter: str, dim: int, slots: Slots, *, writes: bool) -> None:
-        """Notes a use; a second use of the same dimension (a shared module) joins the slots of both."""
+        """Records a use; a second use of the same dimension (a shared module) joins the slots of both."""
         for other in self.uses:
             if (other.parameter, other.dim) == (parameter, dim):
                 self.join(other.slots, slots)
@@ -105,10 +108,10 @@ class Unit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
-    """Units that touch the same parameters: `channels` of them can be kept in any number from 1 up.
+    """Units that touch the same parameters. Any number of them can be kept, from 1 to `channels`.
 
-    `layers` are the layers whose output channels belong to the group, or the embedding when its columns meet
-    no layer's output.
+    `layers` are the layers whose output channels belong to the group, or the embedding if its columns meet no
+    layer's output.
     """
 
     name: str
@@ -130,10 +133,11 @@ class Exclusion:
 
 
 def keep_counts(group: Group, multiple: int) -> tuple[int, ...]:
-    """Keep levels, ascending: the counts that leave multiples of `multiple` channels, then the whole group.
+    """The counts of units that may be kept, ascending: those that leave multiples of `multiple` channels, and
+    all.
 
-    A unit may be several channels of each of its layers, such as an attention head: then fewer units are
-    enough.
+    A unit may be several channels of each of its layers, such as an attention head. Then smaller counts leave
+    such multiples already.
     """
     width = math.gcd(*(len(index) for index in group.units[0].indices.values())) or 1
     step = multiple // math.gcd(multiple, width)
@@ -143,9 +147,7 @@ def keep_counts(group: Group, multiple: int) -> tuple[int, ...]:
 def groups_of(
     channels: ChannelMap, layers: dict[str, str]
 ) -> tuple[tuple[Group, ...], tuple[Exclusion, ...]]:
-    """Groups and exclusions from a finished map; `layers` gives the layer of each weight, in order of
-    execution.
-    """
+    """Groups and exclusions of a finished map; `layers`: the layer of each weight, in order of execution."""
     units = _units(channels)
     by_signature: dict[tuple[tuple[str, int, int], ...], list[Unit]] = {}
     for unit in units:
@@ -169,22 +171,22 @@ def _units(channels: ChannelMap) -> list[Unit]:
         for position, unit in enumerate(channels.roots(use.slots).tolist()):
             if unit not in channels.pinned:
                 indices.setdefault(unit, {}).setdefault((use.parameter, use.dim), []).append(position)
-    arrays = {unit: {key: np.array(value) for key, value in found.items()} for unit, found in indices.items()}
-    return [Unit(number=unit, indices=arrays[unit]) for unit in sorted(arrays)]
+    units = []
+    for number, positions in sorted(indices.items()):
+        arrays = {key: np.array(values) for key, values in positions.items()}
+        units.append(Unit(number=number, indices=arrays))
+    return units
 
 
 def _exclusions(channels: ChannelMap, layers: dict[str, str]) -> tuple[Exclusion, ...]:
-    found = []
+    exclusions = []
     for use in channels.uses:
         if use.writes and use.parameter in layers:
-            reasons = [
-                channels.pinned[unit]
-                for unit in channels.roots(use.slots).tolist()
-                if unit in channels.pinned
-            ]
+            units = channels.roots(use.slots).tolist()
+            reasons = [channels.pinned[unit] for unit in units if unit in channels.pinned]
             if reasons:
-                found.append(Exclusion(name=layers[use.parameter], reason=reasons[0]))
-    return tuple(found)
+                exclusions.append(Exclusion(name=layers[use.parameter], reason=reasons[0]))
+    return tuple(exclusions)
 
 
 Layout = tuple[int, Slots]  # the channel dimension of a tensor, and its slots

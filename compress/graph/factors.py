@@ -1,7 +1,7 @@
-"""Factored layers in the graph: a linear layer or pointwise convolution as two, in → rank → out.
+"""Factored layers in the graph: a linear layer or pointwise convolution becomes two, in → rank → out.
 
-`rank_levels` lists the ranks that the search may choose, `split_layer` makes two nodes of one. Which weights the
-two get is decided elsewhere (`student/low_rank.py`).
+`rank_levels` lists the ranks that the search may choose, `split_layer` makes two nodes of one.
+`student/low_rank.py` computes the weights of the two.
 """
 
 from torch import Tensor, fx, nn
@@ -16,13 +16,13 @@ SMALLEST_SIDE = 32
 
 
 def rank_levels(layer: Layer) -> tuple[int, ...]:
-    """Ranks that save multiplications, ascending multiples of 8; empty for a layer that cannot be factored or
-    is small.
+    """Ranks that save multiplications, ascending multiples of 8; none for a small layer or one of another
+    kind.
     """
     rows, columns = layer.weight_shape[0], layer.weight_numel // layer.weight_shape[0]
     pointwise = layer.kind in ("conv", "linear") and columns == layer.channels_in
-    own = layer.uses == 1 and not layer.float_only and layer.weight == f"{layer.name}.weight"
-    if not pointwise or not own or min(rows, columns) < SMALLEST_SIDE:
+    plain = layer.uses == 1 and not layer.float_only and layer.weight == f"{layer.name}.weight"
+    if not pointwise or not plain or min(rows, columns) < SMALLEST_SIDE:
         return ()
     limit = rows * columns / (rows + columns)
     ranks = {max(RANK_MULTIPLE, round(share * limit / RANK_MULTIPLE) * RANK_MULTIPLE) for share in SHARES}
@@ -30,9 +30,7 @@ def rank_levels(layer: Layer) -> tuple[int, ...]:
 
 
 def saves(rank: int, rows: int, columns: int) -> bool:
-    """Whether the two factors multiply less than a weight of rows × columns; a layer stays whole where they
-    do not.
-    """
+    """Whether the two factors take fewer multiplications than a weight of rows × columns."""
     return rank * (rows + columns) < rows * columns
 
 

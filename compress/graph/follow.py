@@ -1,4 +1,4 @@
-"""Follows channels through a traced graph: which rule treats which ATen operation."""
+"""Follows channels through a traced graph: a table gives the rule of each ATen operation."""
 
 from collections.abc import Callable
 
@@ -9,36 +9,40 @@ from . import follow_attention as attention
 from . import follow_layers as layers
 from . import follow_shapes as shapes
 from .channels import ChannelMap, Layout
-from .follow_reader import Reader, unfollowed
+from .follower import Follower, unfollowed
 from .graph import CONVOLUTIONS, RECURRENT, TRANSPOSED, operation
 
-Rule = Callable[[Reader, fx.Node], Layout | None]
+Rule = Callable[[Follower, fx.Node], Layout | None]
 
 _SAME = frozenset(
-    "relu relu6 gelu silu mish sigmoid tanh hardtanh hardsigmoid hardswish leaky_relu elu selu celu softplus exp neg abs sqrt "
-    "rsqrt pow clamp clamp_min clamp_max dropout feature_dropout alpha_dropout clone contiguous detach alias to _to_copy".split()
+    "relu relu6 gelu silu mish sigmoid tanh hardtanh hardsigmoid hardswish leaky_relu elu selu celu softplus "
+    "exp neg abs sqrt rsqrt pow clamp clamp_min clamp_max dropout feature_dropout alpha_dropout "
+    "clone contiguous detach alias to _to_copy".split()
 )
 _POOLING = frozenset(
-    "max_pool1d max_pool2d max_pool3d avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d "
-    "adaptive_avg_pool3d adaptive_max_pool2d upsample_nearest2d upsample_bilinear2d".split()
+    "max_pool1d max_pool2d max_pool3d avg_pool1d avg_pool2d avg_pool3d "
+    "adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d adaptive_max_pool2d "
+    "upsample_nearest2d upsample_bilinear2d".split()
 )
 _BINARY = frozenset(["add", "sub", "mul", "div", "maximum", "minimum"])
 
 
 def follow_channels(module: fx.GraphModule) -> ChannelMap:
-    """The channel map of a traced graph (`trace`); unknown operations pin the channels that enter them."""
-    reader = Reader(module)
+    """The channel map of a traced graph (`trace`); operations without a rule pin the channels that enter
+    them.
+    """
+    follower = Follower(module)
     for node in module.graph.nodes:
         if node.op == "call_function":
             rule = _RULES.get(operation(node), unfollowed)
             if isinstance(node.meta.get("val"), torch.SymInt) and rule is not shapes.read_size:
                 continue  # arithmetic with sizes
-            layout = rule(reader, node)
+            layout = rule(follower, node)
             if layout is not None:
-                reader.layouts[node] = layout
+                follower.layouts[node] = layout
         elif node.op == "output":
-            reader.pin_inputs(node, "it is the model's output")
-    return reader.map
+            follower.pin_inputs(node, "it is the model's output")
+    return follower.map
 
 
 _RULES: dict[str, Rule] = {

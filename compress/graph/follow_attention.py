@@ -1,9 +1,9 @@
-"""How attention treats channels: heads are what can be removed.
+"""Rules for attention: whole heads can be removed.
 
-A projection of H·D channels is viewed as H × D. The D channels of a head are joined into one unit, which
-leaves D (and with it rotary positions and the 1/√D of the softmax) whole; the products of queries, keys and
-values join their heads. Flattened again, head i is D columns of the output projection. Without its head the
-model answers as if these columns were zero.
+A projection of H·D channels is viewed as H × D. The D channels of a head are joined into one unit, so that D
+stays whole (and with it rotary positions and the 1/√D of the softmax). The products of queries, keys and
+values join their heads. Flattened again, head i is D columns of the output projection: a model without the
+head computes what the original would with these columns set to zero.
 """
 
 import math
@@ -12,23 +12,18 @@ from typing import Any
 from torch import fx
 
 from .channels import Edit, Layout, Slots
-from .follow_reader import Reader, dims_of, rank_of, shape_of, unfollowed
-from .graph import argument, operation
+from .follower import Follower, dims_of, rank_of, unfollowed
+from .graph import argument, operation, shape_of
 
-_INDEXING = {
-    "unbind": 1,
-    "select": 1,
-    "chunk": 2,
-    "split": 2,
-    "split_with_sizes": 2,
-}  # operation → position of its dimension
+# By operation, the position of the argument that names its dimension.
+_INDEXING = {"unbind": 1, "select": 1, "chunk": 2, "split": 2, "split_with_sizes": 2}
 
 
-def view(reader: Reader, node: fx.Node) -> Layout | None:
-    """Channels that are split in heads, or that absorb the dimensions behind them; also flatten, unflatten
-    and reshape.
+def view(follower: Follower, node: fx.Node) -> Layout | None:
+    """A view, reshape, flatten or unflatten: splits channels into heads, or merges them with later
+    dimensions.
     """
-    source, layout = argument(node, 0), reader.layout(argument(node, 0))
+    source, layout = argument(node, 0), follower.layout(argument(node, 0))
     if layout is None:
         return None
     before, after, (dim, slots) = shape_of(source), shape_of(node), layout
@@ -38,37 +33,37 @@ def view(reader: Reader, node: fx.Node) -> Layout | None:
             start = position
             break
     if start < 0:
-        return unfollowed(reader, node)
+        return unfollowed(follower, node)
     if after[start] % len(slots) == 0:
-        return _merge(reader, node, layout, start)
+        return _merge(follower, node, layout, start)
     stop = next(
         (i for i in range(start + 1, len(after) + 1) if math.prod(after[start:i]) == len(slots)), None
     )
-    return unfollowed(reader, node) if stop is None else _split(reader, node, slots, (start, stop))
+    return unfollowed(follower, node) if stop is None else _split(follower, node, slots, (start, stop))
 
 
-def _merge(reader: Reader, node: fx.Node, layout: Layout, dim: int) -> Layout | None:
+def _merge(follower: Follower, node: fx.Node, layout: Layout, dim: int) -> Layout | None:
     """One channel becomes as many neighbours as there were elements behind it."""
     source, (channel, slots) = argument(node, 0), layout
     before, copies = shape_of(source), shape_of(node)[dim] // len(layout[1])
     if copies not in (math.prod(before[channel + 1 : end]) for end in range(channel + 1, len(before) + 1)):
-        return unfollowed(reader, node)
+        return unfollowed(follower, node)
     merged = slots.repeat(copies)
-    reader.map.edits.append(Edit(node.name, "view", dim, (merged,)))
+    follower.map.edits.append(Edit(node.name, "view", dim, (merged,)))
     return dim, merged
 
 
-def _split(reader: Reader, node: fx.Node, slots: Slots, dims: tuple[int, int]) -> Layout | None:
+def _split(follower: Follower, node: fx.Node, slots: Slots, dims: tuple[int, int]) -> Layout | None:
     """One of the new dimensions stays removable, the channels along the others are joined."""
     shape = shape_of(node)
     free = next((dim for dim in range(*dims) if shape[dim] > 1 and not _is_indexed(node, dim)), None)
     if free is None:
-        return unfollowed(reader, node)
+        return unfollowed(follower, node)
     rows = slots.reshape(shape[dims[0] : dims[1]])
     units = rows.swapaxes(0, free - dims[0]).reshape(shape[free], -1)
     for column in units.T[1:]:
-        reader.map.join(units[:, 0], column)
-    reader.map.edits.append(Edit(node.name, "view", free, (units[:, 0],)))
+        follower.map.join(units[:, 0], column)
+    follower.map.edits.append(Edit(node.name, "view", free, (units[:, 0],)))
     return free, units[:, 0]
 
 
@@ -97,66 +92,62 @@ def permutation(node: fx.Node) -> list[int]:
     return order
 
 
-def permute(reader: Reader, node: fx.Node) -> Layout | None:
+def permute(follower: Follower, node: fx.Node) -> Layout | None:
     """The channels move to another dimension."""
-    layout = reader.layout(argument(node, 0))
+    layout = follower.layout(argument(node, 0))
     return None if layout is None else (permutation(node).index(layout[0]), layout[1])
 
 
-def matmul(reader: Reader, node: fx.Node) -> Layout | None:
-    """Heads are batch dimensions of both operands; a contracted dimension couples both operands and
-    disappears.
-    """
-    left, right = node.args[:2]
+def matmul(follower: Follower, node: fx.Node) -> Layout | None:
+    """Heads are batch dimensions of both operands; a contracted dimension joins the two and disappears."""
+    first, second = node.args[:2]
     rank = rank_of(node)
-    if rank_of(left) != rank or rank_of(right) != rank:
-        return unfollowed(reader, node)
-    a, b = reader.layout(left), reader.layout(right)
+    if rank_of(first) != rank or rank_of(second) != rank:
+        return unfollowed(follower, node)
+    a, b = follower.layout(first), follower.layout(second)
     if a is None or b is None:
         if b is not None and b[0] == rank - 1:
             return b
-        return unfollowed(reader, node)
+        return unfollowed(follower, node)
     heads = a[0] == b[0] < rank - 2
     if len(a[1]) != len(b[1]) or not (heads or (a[0], b[0]) == (rank - 1, rank - 2)):
-        return unfollowed(reader, node)
-    reader.map.join(a[1], b[1])
+        return unfollowed(follower, node)
+    follower.map.join(a[1], b[1])
     return a if heads else None
 
 
-def dot_product_attention(reader: Reader, node: fx.Node) -> Layout | None:
+def dot_product_attention(follower: Follower, node: fx.Node) -> Layout | None:
     """Query, key and value of a head go together."""
-    layouts = [reader.layout(value) for value in node.args[:3]]
-    known = [layout for layout in layouts if layout is not None]
-    if (
-        len(known) < 3
-        or len({(dim, len(slots)) for dim, slots in known}) > 1
-        or known[0][0] >= rank_of(node) - 2
-    ):
-        return unfollowed(reader, node)
-    dim, slots = known[0]
+    layouts = [follower.layout(value) for value in node.args[:3]]
+    followed = [layout for layout in layouts if layout is not None]
+    if len(followed) < 3 or len({(dim, len(slots)) for dim, slots in followed}) > 1:
+        return unfollowed(follower, node)
+    dim, slots = followed[0]
+    if dim >= rank_of(node) - 2:
+        return unfollowed(follower, node)
     mask: Any = argument(node, 3)
-    own = -1 if mask is None else dim - rank_of(node) + rank_of(mask)
-    if own >= 0 and shape_of(mask)[own] != 1:
-        return unfollowed(reader, node)
-    for _, other in known[1:]:
-        reader.map.join(slots, other)
+    mask_dim = -1 if mask is None else dim - rank_of(node) + rank_of(mask)
+    if mask_dim >= 0 and shape_of(mask)[mask_dim] != 1:
+        return unfollowed(follower, node)
+    for _, other in followed[1:]:
+        follower.map.join(slots, other)
     return dim, slots
 
 
-def softmax(reader: Reader, node: fx.Node) -> Layout | None:
-    """The channels stay unless they are what is normalized."""
-    layout = reader.layout(argument(node, 0))
+def softmax(follower: Follower, node: fx.Node) -> Layout | None:
+    """The channels stay unless the softmax runs along them."""
+    layout = follower.layout(argument(node, 0))
     if layout is not None and int(argument(node, 1)) % rank_of(node) == layout[0]:
-        return unfollowed(reader, node)
+        return unfollowed(follower, node)
     return layout
 
 
-def index(reader: Reader, node: fx.Node) -> Layout | None:
-    """`select` and `unbind` take another dimension than the channels' away."""
-    source, layout = argument(node, 0), reader.layout(argument(node, 0))
+def index(follower: Follower, node: fx.Node) -> Layout | None:
+    """`select` and `unbind` remove a dimension, which must not be that of the channels."""
+    source, layout = argument(node, 0), follower.layout(argument(node, 0))
     if layout is None:
         return None
     dim = int(argument(node, 1, 0)) % rank_of(source)
     if dim == layout[0]:
-        return unfollowed(reader, node)
+        return unfollowed(follower, node)
     return layout[0] - (dim < layout[0]), layout[1]

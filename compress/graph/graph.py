@@ -1,8 +1,8 @@
 """The traced model: an ATen graph (torch.export) that can be read, edited and run like any module.
 
-The graph keeps the parameters' names (state_dict keys), so that a layer here, its ONNX initializer and the
-user's module share one name. Batch normalization and dropout stay in the graph and are switched between
-training and inference.
+The graph keeps the parameters' names (state_dict keys): a layer here, its ONNX initializer and the user's
+module share one name. Batch normalization and dropout stay in the graph and can be switched between training
+and inference.
 """
 
 import copy
@@ -27,12 +27,12 @@ _TRAINING_ARGUMENT = {"batch_norm": 5, "dropout": 2, "feature_dropout": 2}
 
 
 def load_exporter() -> None:
-    """Imports what `trace` needs: two seconds that a thread can spend while the data are read."""
+    """Imports what `trace` needs. It takes two seconds, which a thread can spend while the data are read."""
     importlib.import_module("torch._dynamo")
 
 
 def trace(model: nn.Module, example_inputs: tuple[Tensor, ...]) -> fx.GraphModule:
-    """The model in inference form as an ATen graph with a dynamic batch dimension 0; the model itself is not
+    """The model in inference form as an ATen graph whose dimension 0 is a free batch size; the model is not
     changed.
 
     Raises TaskError when `torch.export` cannot follow the model (control flow that depends on data, a fixed
@@ -40,10 +40,7 @@ def trace(model: nn.Module, example_inputs: tuple[Tensor, ...]) -> fx.GraphModul
     """
     model = clone(model).eval().requires_grad_(True)
     use_plain_attention(model)
-    inputs = tuple(
-        tensor if len(tensor) > 1 else tensor.repeat(2, *[1] * (tensor.dim() - 1))
-        for tensor in example_inputs
-    )
+    inputs = batch_of_two(example_inputs)
     batch = tuple({0: torch.export.Dim.DYNAMIC} for _ in inputs)
     try:
         with warnings.catch_warnings():  # recurrent layers keep a second list of their weights
@@ -54,7 +51,8 @@ def trace(model: nn.Module, example_inputs: tuple[Tensor, ...]) -> fx.GraphModul
     except Exception as error:  # torch.export raises many types; all mean that this model cannot be exported
         raise TaskError(
             f"The model cannot be exported by torch.export ({type(error).__name__}: {_first_line(error)}): "
-            "remove control flow that depends on data, and let dimension 0 of every input be a free batch size."
+            "remove control flow that depends on data, and let dimension 0 of every input be a free batch "
+            "size."
         ) from error
     module = program.module(check_guards=False)
     assert isinstance(module, fx.GraphModule)
@@ -62,13 +60,22 @@ def trace(model: nn.Module, example_inputs: tuple[Tensor, ...]) -> fx.GraphModul
     return module
 
 
+def batch_of_two(inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """The inputs, a single sample repeated: exporters take a batch of 1 for a constant."""
+    if all(len(x) > 1 for x in inputs):
+        return inputs
+    return tuple(x.repeat(2, *[1] * (x.dim() - 1)) for x in inputs)
+
+
 def _drop_unused_parameters(module: fx.GraphModule) -> None:
-    """A tied parameter keeps the one name that the graph reads; parameters of layers that never run go."""
+    """Removes parameters that the graph does not read: second names, and layers that never run."""
     module.graph.eliminate_dead_code()
     read = {str(node.target) for node in module.graph.nodes if node.op == "get_attr"}
-    for name in [name for name, _ in module.named_parameters(remove_duplicate=False) if name not in read]:
-        path, _, leaf = name.rpartition(".")
-        del module.get_submodule(path)._parameters[leaf]
+    names = [name for name, _ in module.named_parameters(remove_duplicate=False)]
+    for name in names:
+        if name not in read:
+            path, _, leaf = name.rpartition(".")
+            del module.get_submodule(path)._parameters[leaf]
     module.recompile()
 
 
@@ -77,8 +84,8 @@ def unread_parameters(model: nn.Module, module: fx.GraphModule) -> list[str]:
     names: dict[int, list[str]] = {}
     for name, parameter in model.named_parameters(remove_duplicate=False):
         names.setdefault(id(parameter), []).append(name)
-    kept = dict(module.named_parameters())
-    return [tied[0] for tied in names.values() if kept.keys().isdisjoint(tied)]
+    read = dict(module.named_parameters()).keys()
+    return [tied[0] for tied in names.values() if read.isdisjoint(tied)]
 
 
 def _names(model: nn.Module) -> list[str]:
@@ -92,16 +99,14 @@ def _first_line(error: BaseException) -> str:
 
 def clone(module: Module) -> Module:
     """A deep copy of a model."""
-    with (
-        warnings.catch_warnings()
-    ):  # torch's copying of a graph's calling convention warns of torch's own deprecated check
+    with warnings.catch_warnings():  # torch warns of its own deprecated check when it copies a graph
         warnings.simplefilter("ignore", FutureWarning)
         return copy.deepcopy(module)
 
 
 def operation(node: fx.Node) -> str:
-    """Name of the ATen operation without namespace and overload (`conv2d`), or the node's kind
-    (`placeholder`, `getitem`).
+    """The ATen operation without namespace and overload (`conv2d`), or the node's kind (`placeholder`,
+    `getitem`).
     """
     if node.op != "call_function":
         return node.op
@@ -111,15 +116,15 @@ def operation(node: fx.Node) -> str:
 
 
 def layer_nodes(module: fx.GraphModule) -> Iterator[tuple[str, fx.Node]]:
-    """Name and node of every convolution and linear layer whose weight is a parameter, in order of execution."""
+    """Name, node of convolutions and linear layers with a parameter as weight, in order of execution."""
     for node in module.graph.nodes:
         if operation(node) in LAYERS and argument(node, 1).op == "get_attr":
             yield layer_name(argument(node, 1).target), node
 
 
 def weight_nodes(node: fx.Node) -> list[fx.Node]:
-    """The weight parameters that a node multiplies with: one of a convolution or linear layer, several of a
-    recurrent one.
+    """The weights that a node multiplies with: one of a convolution or linear layer, several of a recurrent
+    one.
     """
     if operation(node) in LAYERS | TRANSPOSED and argument(node, 1).op == "get_attr":
         return [argument(node, 1)]
@@ -160,15 +165,21 @@ def set_tensor(module: nn.Module, name: str, value: Tensor) -> None:
 
 
 def argument(node: fx.Node, index: int, default: Any = None) -> Any:
-    """Positional argument `index` of an ATen call; ATen schemas give trailing arguments by position or not at
-    all.
-    """
+    """Positional argument `index` of an ATen call, or `default` where the call leaves it out."""
     return node.args[index] if len(node.args) > index else default
 
 
+def shape_of(node: Any) -> list[int]:
+    """Shape of the node's tensor; the free batch size is that of the example."""
+    return [
+        int(size.node.hint if isinstance(size, torch.SymInt) else size) for size in node.meta["val"].shape
+    ]
+
+
 def set_training(module: fx.GraphModule, training: bool, *, dropout: bool = True) -> None:
-    """Switches batch normalization and dropout (unless it is to stay off); `module.train()` does not reach
-    them in a graph.
+    """Switches batch normalization, and dropout unless `dropout` is False, which stays off then.
+
+    `module.train()` does not reach them in a graph.
     """
     for node in module.graph.nodes:
         position = _TRAINING_ARGUMENT.get(operation(node))
@@ -191,19 +202,17 @@ def batch_norms(module: fx.GraphModule) -> list[fx.Node]:
 
 
 def fold_batch_norms(module: fx.GraphModule) -> fx.GraphModule:
-    """A copy in which every batch normalization right after a (transposed) convolution or linear layer is
-    part of its weights.
+    """A copy in which each batch normalization right behind a layer has become part of the layer's weights.
 
-    w' = w·γ/√(σ²+ε), b' = β + (b-μ)·γ/√(σ²+ε); others (after a sum, before a layer) stay.
+    w' = w·γ/√(σ²+ε), b' = β + (b-μ)·γ/√(σ²+ε). Others (behind a sum, or in front of a layer) stay.
     """
     module = clone(module)
     for node in batch_norms(module):
         layer = argument(node, 0)
-        weights = (
-            [n for n in module.graph.nodes if n.op == "get_attr" and n.target == argument(layer, 1).target]
-            if _foldable(layer)
-            else []
-        )
+        if not _foldable(layer):
+            continue
+        weight = argument(layer, 1).target
+        weights = [n for n in module.graph.nodes if n.op == "get_attr" and n.target == weight]
         if len(weights) == 1 and len(weights[0].users) == 1:
             _fold(module, layer, node)
     module.graph.eliminate_dead_code()
@@ -213,10 +222,11 @@ def fold_batch_norms(module: fx.GraphModule) -> fx.GraphModule:
 
 
 def make_norms_positive(module: fx.GraphModule) -> None:
-    """Turns the signs of a layer's rows, and of its normalization, where γ < 0: the outputs stay exactly what
-    they are.
+    """Changes the signs of a layer's row and of its normalization where γ < 0; the outputs stay exactly the
+    same.
 
-    So that folding a normalization never turns the sign of a weight that was rounded: -2..1 is not symmetric.
+    Folding a negative γ would change the sign of weights that were rounded, and a range like -2..1 is not
+    symmetric.
     """
     for node in batch_norms(module):
         layer = argument(node, 0)
@@ -224,17 +234,20 @@ def make_norms_positive(module: fx.GraphModule) -> None:
             continue
         gamma = get_tensor(module, str(argument(node, 1).target)).detach()
         sign = torch.where(gamma < 0, -1.0, 1.0)
-        outward = [(argument(node, 1), 0), (argument(node, 3), 0), (argument(layer, 2), 0)]
-        for parameter, dim in [*outward, (argument(layer, 1), 1 if operation(layer) in TRANSPOSED else 0)]:
+        for parameter in (argument(node, 1), argument(node, 3), argument(layer, 2)):
             if parameter is not None:
                 tensor = get_tensor(module, str(parameter.target)).detach()
-                shape = [len(sign) if axis == dim else 1 for axis in range(tensor.dim())]
-                set_tensor(module, str(parameter.target), tensor * sign.reshape(shape))
+                set_tensor(module, str(parameter.target), tensor * sign)
+        name = str(argument(layer, 1).target)
+        weight = get_tensor(module, name).detach()
+        behind = weight.dim() - (2 if operation(layer) in TRANSPOSED else 1)
+        set_tensor(module, name, weight * sign.reshape(-1, *[1] * behind))
 
 
 def _foldable(layer: Any) -> bool:
-    known = operation(layer) in LAYERS or (operation(layer) in TRANSPOSED and argument(layer, 6, 1) == 1)
-    return known and argument(layer, 1).op == "get_attr" and len(layer.users) == 1
+    transposed = operation(layer) in TRANSPOSED and argument(layer, 6, 1) == 1
+    has_kind = operation(layer) in LAYERS or transposed
+    return has_kind and argument(layer, 1).op == "get_attr" and len(layer.users) == 1
 
 
 def _fold(module: fx.GraphModule, layer: fx.Node, norm: fx.Node) -> None:

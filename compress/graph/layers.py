@@ -1,13 +1,12 @@
-"""Layers: what a traced model multiplies with, and which of it can be quantized."""
+"""Layers: the weights that a traced model multiplies with, and which of them can be quantized."""
 
 import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
-import torch
 from torch import fx
 
-from .graph import RECURRENT, TRANSPOSED, argument, get_tensor, layer_name, operation, weight_nodes
+from .graph import RECURRENT, TRANSPOSED, argument, get_tensor, layer_name, operation, shape_of, weight_nodes
 
 LayerKind = Literal["conv", "linear", "transposed", "recurrent"]
 _FLOAT_ONLY = {
@@ -19,10 +18,10 @@ _TIED = "it stays float32: its weight is also the table of an embedding"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layer:
-    """A layer with a weight. `macs` are of one sample; `uses` how often the model calls it (a shared module).
+    """A layer with a weight. `macs` are of one sample; `uses` counts its calls (a shared module has several).
 
-    Each matrix of a GRU or LSTM is a layer. `float_only` tells why a layer cannot be quantized; it is empty
-    where it can. `elements_in` are the elements that it reads of one sample, in all its calls.
+    Each matrix of a GRU or LSTM is a layer. `float_only` says why a layer cannot be quantized, and is empty
+    if it can. `elements_in` counts the elements that all calls read of one sample.
     """
 
     name: str
@@ -51,18 +50,18 @@ class Layer:
 
 def layers_of(module: fx.GraphModule) -> tuple[Layer, ...]:
     """The layers of a traced model in order of execution."""
-    found: dict[str, Layer] = {}
+    layers: dict[str, Layer] = {}
     tables = {argument(node, 0).target for node in module.graph.nodes if operation(node) == "embedding"}
     for node in module.graph.nodes:
         for weight in weight_nodes(node):
             layer = _layer(module, node, str(weight.target))
             if weight.target in tables:
                 layer = replace(layer, float_only=_TIED)
-            if (before := found.get(layer.name)) is not None:
+            if (before := layers.get(layer.name)) is not None:
                 read = layer.elements_in + before.elements_in
                 layer = replace(before, macs=layer.macs + before.macs, uses=before.uses + 1, elements_in=read)
-            found[layer.name] = layer
-    return tuple(found.values())
+            layers[layer.name] = layer
+    return tuple(layers.values())
 
 
 def _layer(module: fx.GraphModule, node: fx.Node, weight: str) -> Layer:
@@ -83,7 +82,7 @@ def _layer(module: fx.GraphModule, node: fx.Node, weight: str) -> Layer:
         parameters=math.prod(shape) + (0 if bias is None else outside),
         uses=1,
         float_only=_FLOAT_ONLY.get(kind, ""),
-        elements_in=_per_sample(node, math.prod(_sizes(argument(node, 0)))),
+        elements_in=_per_sample(node, math.prod(shape_of(argument(node, 0)))),
     )
 
 
@@ -99,22 +98,17 @@ def _kind(node: fx.Node) -> LayerKind:
 def _rows(node: fx.Node, kind: LayerKind, shape: tuple[int, ...]) -> int:
     """How many products with a row of the weight (its first dimension) one sample takes.
 
-    These are the elements of the output, of the input of a transposed convolution, or a recurrent layer's
-    time steps × rows.
+    That is the number of elements of the output; of the input for a transposed convolution; time steps × rows
+    for a recurrent layer.
     """
     source = argument(node, 0)
     if kind == "recurrent":
-        sizes = _sizes(source)
+        sizes = shape_of(source)
         return _per_sample(node, math.prod(sizes[:-1])) * shape[0]
-    return _per_sample(node, math.prod(_sizes(source if kind == "transposed" else node)))
-
-
-def _sizes(node: fx.Node) -> list[int]:
-    return [
-        int(size.node.hint if isinstance(size, torch.SymInt) else size) for size in node.meta["val"].shape
-    ]
+    counted = source if kind == "transposed" else node
+    return _per_sample(node, math.prod(shape_of(counted)))
 
 
 def _per_sample(node: fx.Node, total: int) -> int:
-    """The batch size of the example divided out."""
-    return total // _sizes(next(n for n in node.graph.nodes if n.op == "placeholder"))[0]
+    """The total divided by the batch size of the example."""
+    return total // shape_of(next(n for n in node.graph.nodes if n.op == "placeholder"))[0]

@@ -1,6 +1,4 @@
-"""Network: a traced model with its layers, its coupled channel groups and what a recipe makes of their
-shapes.
-"""
+"""Network: a traced model with its layers, groups and blocks, and the cost of any recipe."""
 
 from collections.abc import Mapping, Set
 from copy import copy
@@ -34,12 +32,11 @@ from .layers import Layer, LayerKind, layers_of
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerCost:
-    """A layer under a recipe; all zero for one that is removed. `bytes` are of its weight, bias, scales and
-    nodes as stored.
+    """A layer under a recipe; all zero for one that is removed.
 
-    `bits` are those of a stored weight: 32 for int8 where the file's format wants float32. The bytes are a
-    lower bound: 93 to 99 % of the file of a ResNet-20, whatever the precision. Of sparse weights the zeros
-    are stored.
+    `bytes` counts its weight, bias, scales and nodes in the file; it is a lower bound (93 to 99 % of the file
+    of a ResNet-20, depending on the precision). Zeros of sparse weights are stored too. `bits` are those of a
+    stored weight: 32 for int8 in a format that stores float32.
     """
 
     name: str
@@ -89,16 +86,18 @@ class Network:
         module = trace(model, example_inputs)
         make_norms_positive(module)
         network = cls(module, example_inputs)
-        unread = {name.rpartition(".")[0] or name: None for name in unread_parameters(model, network.module)}
+        names = unread_parameters(model, network.module)
+        unread = dict.fromkeys(name.rpartition(".")[0] or name for name in names)
         network.excluded += tuple(Exclusion(name=name, reason="the model never runs it") for name in unread)
         if not network.layers:
             raise TaskError(
-                "The model has no convolution and no linear layer with a weight of its own: there is nothing to compress."
+                "The model has no convolution and no linear layer with a weight of its own: "
+                "there is nothing to compress."
             )
         return network
 
     def stored_as(self, int8_weights: Int8Weights) -> "Network":
-        """The same network, its costs in the bytes and bits of another format."""
+        """The same network with costs in the bytes and bits of another format."""
         if int8_weights == self.int8_weights:
             return self
         other = copy(self)
@@ -121,15 +120,15 @@ class Network:
         }
 
     def kept_inputs(self, layer: str, removed: Set[int]) -> Tensor | None:
-        """Indices along dimension 1 of the layer's weight that remain without the `removed` units; None when all do."""
+        """The indices along dimension 1 of the layer's weight that remain; None if all do."""
         return self._kept(layer, 1, removed)
 
     def kept_outputs(self, layer: str, removed: Set[int]) -> Tensor:
-        """Indices along dimension 0 of the layer's weight that remain without the `removed` units."""
+        """The indices along dimension 0 of the layer's weight that remain."""
         remaining = self._kept(layer, 0, removed)
         if remaining is not None:
             return remaining
-        return torch.arange(next(known.weight_shape[0] for known in self.layers if known.name == layer))
+        return torch.arange(next(one.weight_shape[0] for one in self.layers if one.name == layer))
 
     def _kept(self, layer: str, dim: int, removed: Set[int]) -> Tensor | None:
         units = self.units_along.get((layer, dim))
@@ -149,9 +148,7 @@ class Network:
         return sum(tensor.numel() for tensor in self.module.parameters())
 
     def cost(self, recipe: Recipe) -> Cost:
-        """Shapes, MACs and bytes that the recipe leaves, computed without building anything. Normalization is
-        counted as folded.
-        """
+        """Shapes, MACs and bytes under the recipe; nothing is built. Normalization counts as folded."""
         removed = {name for block in self.blocks if block.name in recipe.skip for name in block.layers}
         layers = tuple(
             _nothing(layer) if layer.name in removed else self._layer_cost(layer, recipe)
@@ -165,12 +162,13 @@ class Network:
         )
 
     def _layer_cost(self, layer: Layer, recipe: Recipe) -> LayerCost:
-        out, into = (
-            self._left(layer.weight, dim, layer.weight_shape[dim], recipe)
-            for dim in (layer.out_dim, 1 - layer.out_dim)
+        return self.layer_cost(
+            layer,
+            out=self._remaining(layer, layer.out_dim, recipe),
+            into=self._remaining(layer, 1 - layer.out_dim, recipe),
+            precision=recipe.precision.get(layer.name, "float32"),
+            rank=recipe.rank.get(layer.name),
         )
-        precision, rank = recipe.precision.get(layer.name, "float32"), recipe.rank.get(layer.name)
-        return self.layer_cost(layer, out=out, into=into, precision=precision, rank=rank)
 
     def layer_cost(
         self, layer: Layer, *, out: int, into: int, precision: Precision, rank: int | None
@@ -182,14 +180,11 @@ class Network:
         if rank is not None and saves(rank, out, into):
             weights, scales = rank * (out + into), out + rank
         bias_bytes = (2 if precision in HALF else 4) * out * has_bias
-        bits = (
-            32
-            if BITS[precision] == 8 and precision in INTEGER and self.int8_weights == "float32"
-            else BITS[precision]
-        )
-        stored = (
-            (weights * bits + 7) // 8 + bias_bytes + _graph_bytes(layer.kind, precision, has_bias=has_bias)
-        )
+        bits = BITS[precision]
+        if bits == 8 and precision in INTEGER and self.int8_weights == "float32":
+            bits = 32
+        stored = (weights * bits + 7) // 8 + bias_bytes
+        stored += _graph_bytes(layer.kind, precision, has_bias=has_bias)
         if precision == "block4":
             stored += 2 * -(-weights // BLOCK)
         elif precision in INTEGER or precision == "fp8":
@@ -207,28 +202,25 @@ class Network:
         )
 
     def groups_along(self, layer: Layer, dim: int) -> dict[str, int]:
-        """By group that touches this dimension of the layer's weight, how many indices go with each of its
-        channels.
-        """
-        found = (
-            (group.name, self._indices_per_unit.get((group.name, layer.weight, dim), 0))
+        """The groups along this dimension of the layer's weight, with the number of indices of each unit."""
+        counts = {
+            group.name: self._indices_per_unit.get((group.name, layer.weight, dim), 0)
             for group in self.groups
-        )
-        return {name: count for name, count in found if count}
+        }
+        return {name: count for name, count in counts.items() if count}
 
     def _channels_in(self, layer: Layer, into: int, out: int) -> int:
         groups = layer.channels_in // layer.weight_shape[1 - layer.out_dim]
         depthwise = groups > 1 and layer.weight_shape[1] == 1
         return out * layer.channels_in // layer.channels_out if depthwise else into * groups
 
-    def _left(self, parameter: str, dim: int, size: int, recipe: Recipe) -> int:
-        """Indices of a parameter's dimension that remain."""
-        lost = 0
-        for name, kept in recipe.keep.items():
-            lost += (self.group_by_name[name].channels - kept) * self._indices_per_unit.get(
-                (name, parameter, dim), 0
-            )
-        return size - lost
+    def _remaining(self, layer: Layer, dim: int, recipe: Recipe) -> int:
+        """The size of a dimension of the layer's weight under the recipe."""
+        size = layer.weight_shape[dim]
+        for name, count in recipe.keep.items():
+            removed = self.group_by_name[name].channels - count
+            size -= removed * self._indices_per_unit.get((name, layer.weight, dim), 0)
+        return size
 
     @cached_property
     def _indices_per_unit(self) -> Mapping[tuple[str, str, int], int]:
@@ -241,28 +233,31 @@ class Network:
     @cached_property
     def _normalized(self) -> frozenset[str]:
         """Layers that get a bias when the batch normalization behind them is folded."""
-        behind = (argument(node, 0) for node in batch_norms(self.module))
+        layers = [argument(node, 0) for node in batch_norms(self.module)]
         return frozenset(
             layer_name(str(argument(node, 1).target))
-            for node in behind
+            for node in layers
             if operation(node) in LAYERS | TRANSPOSED
         )
 
 
+def broken_values(model: nn.Module) -> list[str]:
+    """Names of parameters that are not finite, and of buffers with NaN: a mask may be infinite."""
+    names = [name for name, parameter in model.named_parameters() if not torch.isfinite(parameter).all()]
+    return names + [name for name, buffer in model.named_buffers() if torch.isnan(buffer).any()]
+
+
 def _require_finite(model: nn.Module) -> None:
-    """Buffers may hold an infinite mask, but no NaN."""
-    bad = [name for name, parameter in model.named_parameters() if not torch.isfinite(parameter).all()]
-    bad += [name for name, buffer in model.named_buffers() if torch.isnan(buffer).any()]
+    bad = broken_values(model)
     if bad:
         raise TaskError(
-            f"The model's {bad[0]} has NaN or infinite values: load a checkpoint whose weights are all finite."
+            f"The model's {bad[0]} has NaN or infinite values: "
+            "load a checkpoint whose weights are all finite."
         )
 
 
 def _graph_bytes(kind: LayerKind, precision: Precision, *, has_bias: bool) -> int:
-    """What nodes and the headers of initializers take at least: the layer, dequantization of weight and bias,
-    unpacking.
-    """
+    """A lower bound for nodes and headers of initializers: the layer, dequantization and unpacking."""
     total = {"conv": 120, "linear": 40}.get(kind, 0)
     if precision in INTEGER:
         total += 120 + (85 if has_bias and kind == "conv" else 0)

@@ -1,13 +1,12 @@
-"""The level database: for every level of a layer or group, the reconstructed weights and what they cost in
-output error.
+"""The level database: for each level of a layer or group, the reconstructed weights and their output error.
 
-Made once per task and kept on disk by content: the key is the digest of the traced model, its weights and the
-calibration batches, so that every run on the same task shares it, a killed one resumes, and nothing stale is
-ever read. An entry is made when it is first asked for. Each is one safetensors file:
+It is made once per task and kept on disk. Its key is the digest of the traced model, its weights and the
+calibration batches: all runs on a task share it, a killed run continues with it, and nothing stale is read.
+An entry is made when it is first needed. Each is one safetensors file:
 
     moments/<layer>     second moments and mean of the layer's inputs
     removal/<group>     the order in which the group's channels go, and the error after each
-    levels/<digest>     a layer's weight on some kept columns, rounded to some bits
+    levels/<digest>     a layer's weight on some of its columns, rounded to some bits
 
 Source of the idea: Frantar, Alistarh, "SPDY" (2022), section 3.
 """
@@ -16,7 +15,7 @@ import hashlib
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -32,7 +31,15 @@ from ..graph.graph import get_tensor, layer_nodes
 from ..graph.layers import Layer
 from ..graph.network import Network
 from ..options import RoundingMethod
-from .reconstruct import ROUNDINGS, Reader, Removal, compensated, optimal_scale, output_error, removal_order
+from .reconstruct import (
+    ROUNDINGS,
+    GroupReader,
+    Removal,
+    compensated,
+    optimal_scale,
+    output_error,
+    removal_order,
+)
 from .sparse import sparsify
 from .statistics import InputMoments, columns_of, groups_of_layer, input_moments
 
@@ -47,9 +54,9 @@ IN_MEMORY_LEVELS = 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Level:
-    """A layer's weight, groups × rows × kept columns: as float, or as integers times `step` (groups × rows).
+    """A layer's weight, groups × rows × remaining columns: floats, or integers times `step` (groups × rows).
 
-    `error` is the squared output error relative to the output's energy, both under the calibration inputs.
+    `error` is the squared output error relative to the output's energy, on the calibration inputs.
     """
 
     values: Tensor
@@ -81,67 +88,61 @@ class LevelDatabase:
         self.directory = directory / self.key[:32] if directory else None
         self._nodes = dict(layer_nodes(network.module))
         self._layers = {layer.name: layer for layer in network.layers if layer.name in self._nodes}
-        self._known: OrderedDict[str, Level] = OrderedDict()
+        self._in_memory: OrderedDict[str, Level] = OrderedDict()
         self._saved = 0
 
     def _digest(self) -> str:
         """SHA-256 of what decides every entry."""
         hasher = hashlib.sha256(f"{VERSION} {torch.__version__}\n{self.network.module.code}".encode())
         tensors = [tensor for _, tensor in sorted(self.network.module.state_dict().items())]
-        for tensor in (*tensors, *(x for batch in self._batches for x in batch)):
+        for batch in self._batches:
+            tensors.extend(batch)
+        for tensor in tensors:
             hasher.update(tensor.detach().contiguous().numpy().tobytes())
         return hasher.hexdigest()
 
     def covers(self, layer: str) -> bool:
-        """Whether the layer's weight can be reconstructed: a convolution or linear layer that ran on the
-        calibration set.
-        """
+        """Whether the weight can be reconstructed: a convolution or linear layer that ran on the samples."""
         return layer in self._layers and layer in self.moments
 
     @cached_property
     def moments(self) -> Mapping[str, InputMoments]:
-        """Input moments by layer; passes over the calibration set for those that are not on disk."""
-        found = {name: stored for name in self._layers if (stored := self._stored_moments(name)) is not None}
-        for chunk in _chunks(
-            (layer for name, layer in self._layers.items() if name not in found), MOMENTS_IN_MEMORY_BYTES
-        ):
-            for name, item in input_moments(self.network.module, self._batches, layers=chunk).items():
-                if not torch.isfinite(item.second).all():
-                    raise StageError(
-                        f"the inputs of layer {name} are not finite on the calibration set",
-                        stage="reconstruct",
-                    )
-                self._save(f"moments/{name}", {"second": item.second, "mean": item.mean})
-                found[name] = self._stored_moments(name) or item
+        """Input moments by layer; runs the calibration set for those that are not on disk."""
+        by_layer = {}
+        missing = []
+        for name, layer in self._layers.items():
+            if (stored := self._stored_moments(name)) is not None:
+                by_layer[name] = stored
+            else:
+                missing.append(layer)
+        for chunk in _chunks(missing, MOMENTS_IN_MEMORY_BYTES):
+            for name, moments in input_moments(self.network.module, self._batches, layers=chunk).items():
+                if not torch.isfinite(moments.second).all():
+                    message = f"the inputs of layer {name} are not finite on the calibration set"
+                    raise StageError(message, stage="reconstruct")
+                self._save(f"moments/{name}", {"second": moments.second, "mean": moments.mean})
+                by_layer[name] = self._stored_moments(name) or moments
         self._batches.clear()
-        return found
+        return by_layer
 
     def _stored_moments(self, layer: str) -> InputMoments | None:
         stored = self._load(f"moments/{layer}")
         return InputMoments(second=stored["second"], mean=stored["mean"]) if stored else None
 
     def removal(self, group: Group) -> Removal | None:
-        """The order in which the group's channels go; None when no layer with statistics reads them."""
+        """The order in which the group's channels are removed; None if no layer with moments reads them."""
         if (stored := self._load(f"removal/{group.name}")) is not None:
             return Removal(order=tuple(stored["order"].tolist()), errors=tuple(stored["errors"].tolist()))
-        readers = [
-            reader
-            for parameter, dim in group.units[0].indices
-            if dim == 1 and (reader := self._reader(group, parameter))
-        ]
+        inputs = [parameter for parameter, dim in group.units[0].indices if dim == 1]
+        readers = [reader for parameter in inputs if (reader := self._reader(group, parameter))]
         if not readers:
             return None
         removal = removal_order(readers, group.channels)
-        self._save(
-            f"removal/{group.name}",
-            {
-                "order": torch.tensor(removal.order),
-                "errors": torch.tensor(removal.errors, dtype=torch.float64),
-            },
-        )
+        order, errors = torch.tensor(removal.order), torch.tensor(removal.errors, dtype=torch.float64)
+        self._save(f"removal/{group.name}", {"order": order, "errors": errors})
         return removal
 
-    def _reader(self, group: Group, parameter: str) -> Reader | None:
+    def _reader(self, group: Group, parameter: str) -> GroupReader | None:
         layer = next((layer for layer in self._layers.values() if layer.weight == parameter), None)
         if layer is None or not self.covers(layer.name) or groups_of_layer(self._nodes[layer.name]) > 1:
             return None
@@ -151,48 +152,48 @@ class LevelDatabase:
             (torch.from_numpy(unit.indices[parameter, 1])[:, None] * len(taps) + taps).reshape(-1)
             for unit in group.units
         ]
-        return Reader(
+        return GroupReader(
             weight=weight.flatten(1), second=self.moments[layer.name].second[0], columns=torch.stack(columns)
         )
 
     def level(
         self, layer: str, *, channels: Tensor | None = None, bits: int | None = None, sparse: bool = False
     ) -> Level:
-        """The layer's weight on the kept input `channels` (indices into dimension 1; None: all), rounded to
-        `bits` or not.
+        """The layer's weight on the remaining input `channels` (indices into dimension 1; None: all).
 
-        `sparse` makes it 2:4, and is for weights that are not rounded.
+        It is rounded to `bits`, unless None. `sparse` makes it 2:4 instead of rounding it.
         """
-        kept = None if channels is None else channels.tolist()
-        name = self._level_name(layer, kept, bits, sparse)
-        if name in self._known:
-            self._known.move_to_end(name)
-        else:
-            stored = self._load(f"levels/{name}")
-            if stored is None:
-                self._known[name] = level = self._make(layer, channels, bits, sparse)
-                tensors = {"values": level.values, "error": torch.tensor(level.error, dtype=torch.float64)}
-                self._save(
-                    f"levels/{name}", tensors if level.step is None else {**tensors, "step": level.step}
-                )
-            else:
-                self._known[name] = Level(
-                    values=stored["values"], step=stored.get("step"), error=float(stored["error"])
-                )
-            while len(self._known) > IN_MEMORY_LEVELS:
-                self._known.popitem(last=False)
-        return self._known[name]
+        name = self._level_name(layer, None if channels is None else channels.tolist(), bits, sparse)
+        if name in self._in_memory:
+            self._in_memory.move_to_end(name)
+            return self._in_memory[name]
+        level = self._stored_level(name)
+        if level is None:
+            level = self._make(layer, channels, bits, sparse)
+            tensors = {"values": level.values, "error": torch.tensor(level.error, dtype=torch.float64)}
+            if level.step is not None:
+                tensors["step"] = level.step
+            self._save(f"levels/{name}", tensors)
+        self._in_memory[name] = level
+        while len(self._in_memory) > IN_MEMORY_LEVELS:
+            self._in_memory.popitem(last=False)
+        return level
 
-    def _level_name(self, layer: str, kept: list[int] | None, bits: int | None, sparse: bool) -> str:
-        return digest_of([layer, kept, bits, self.rounding if bits else None, *(["2:4"] if sparse else [])])
+    def _stored_level(self, name: str) -> Level | None:
+        stored = self._load(f"levels/{name}")
+        if stored is None:
+            return None
+        return Level(values=stored["values"], step=stored.get("step"), error=float(stored["error"]))
+
+    def _level_name(self, layer: str, channels: list[int] | None, bits: int | None, sparse: bool) -> str:
+        parts = [layer, channels, bits, self.rounding if bits else None]
+        return digest_of([*parts, "2:4"] if sparse else parts)
 
     def known_error(self, layer: str, bits: int | None, *, sparse: bool = False) -> float | None:
-        """The output error of a layer on all its channels, None where nobody has asked for that level yet:
-        nothing is made.
-        """
+        """The output error of a layer on all its channels; None if that level has not been made yet."""
         name = self._level_name(layer, None, bits, sparse)
-        if name in self._known:
-            return self._known[name].error
+        if name in self._in_memory:
+            return self._in_memory[name].error
         stored = self._load(f"levels/{name}")
         return None if stored is None else float(stored["error"])
 
@@ -200,11 +201,11 @@ class LevelDatabase:
         node, second = self._nodes[layer], self.moments[layer].second
         tensor = get_tensor(self.network.module, self._layers[layer].weight).detach()
         original = columns_of(tensor, groups_of_layer(node))
-        weight, kept = original, torch.arange(original.shape[-1])
+        weight, columns = original, torch.arange(original.shape[-1])
         if channels is not None:
             taps = tensor[0, 0].numel()
-            kept = (channels[:, None] * taps + torch.arange(taps)).reshape(-1)
-            weight, second = compensated(original, second, kept), second[:, kept][:, :, kept]
+            columns = (channels[:, None] * taps + torch.arange(taps)).reshape(-1)
+            weight, second = compensated(original, second, columns), second[:, columns][:, :, columns]
         if sparse:
             weight = sparsify(weight, second, tensor[0, 0].numel())
         step = None if bits is None else optimal_scale(weight, second.diagonal(dim1=-2, dim2=-1), bits)
@@ -213,16 +214,13 @@ class LevelDatabase:
             values = ROUNDINGS[self.rounding](weight, second, step, bits).to(torch.int8)
         level = Level(values=values.contiguous(), step=step, error=0.0)
         change = original.clone()
-        change[..., kept] -= level.weight()
+        change[..., columns] -= level.weight()
         energy = output_error(original, self.moments[layer].second)
-        return Level(
-            values=level.values,
-            step=step,
-            error=output_error(change, self.moments[layer].second) / max(energy, 1e-30),
-        )
+        error = output_error(change, self.moments[layer].second) / max(energy, 1e-30)
+        return replace(level, error=error)
 
     def describe(self) -> str:
-        """Where it is, and how large: `11.5 MB of at most 2048.0 MB in /home/…/levels/ab12…`."""
+        """Its size and place: `11.5 MB of at most 2048 MB in /home/…/levels/ab12…`."""
         if self.directory is None:
             return "in memory only"
         size, limit = (value / 2**20 for value in (self.size_bytes, self.limit_bytes))
@@ -239,7 +237,7 @@ class LevelDatabase:
         return self.directory / folder / f"{stem}.safetensors" if self.directory else None
 
     def _load(self, name: str) -> dict[str, Tensor] | None:
-        """An entry; None for one that is missing, damaged, or just removed by another process."""
+        """An entry; None if it is missing or damaged, or another process has just removed it."""
         path = self._path(name)
         try:
             return load_file(path) if path and path.is_file() else None
@@ -256,22 +254,17 @@ class LevelDatabase:
                 save_file({key: value.contiguous() for key, value in tensors.items()}, temporary)
             if self._saved % SHRINK_EVERY == 0:
                 self._shrink()
-        except (
-            OSError,
-            SafetensorError,
-        ) as error:  # a full disk, a read-only folder: the next run makes the entry again
+        except (OSError, SafetensorError) as error:  # full disk, read-only folder: made again in the next run
             log.warning("The level database cannot be kept in %s: %s", self.directory, error)
             self.directory = None
         self._saved += 1
 
     def _shrink(self) -> None:
-        """Removes the oldest entries of all tasks beyond the limit; who needs one makes it again."""
+        """Removes the oldest entries of all tasks beyond the limit; moments, slow to make, come last."""
         assert self.directory is not None
         files = {path: _modified(path) for path in self.directory.parent.rglob("*.safetensors")}
         excess = sum(map(_size, files)) - self.limit_bytes
-        for path in sorted(
-            files, key=lambda path: (path.parent.name != "levels", files[path])
-        ):  # moments cost most to make
+        for path in sorted(files, key=lambda path: (path.parent.name != "levels", files[path])):
             if excess <= 0:
                 return
             excess -= _size(path)
@@ -279,7 +272,7 @@ class LevelDatabase:
 
 
 def _size(path: Path) -> int:
-    """0 for a file that another process removed meanwhile."""
+    """Bytes; 0 for a file that another process has just removed."""
     try:
         return path.stat().st_size
     except FileNotFoundError:
@@ -294,7 +287,7 @@ def _modified(path: Path) -> float:
 
 
 def _chunks(layers: Iterable[Layer], limit: int) -> Iterator[list[str]]:
-    """Names of layers whose moments fit into `limit` bytes together."""
+    """Lists of names of layers whose moments together fit into `limit` bytes."""
     chunk: list[str] = []
     total = 0
     for layer in layers:

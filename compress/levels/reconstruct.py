@@ -1,6 +1,6 @@
-"""Closed-form reconstruction of one layer: weights that make up for removed inputs and for coarse rounding.
+"""Closed-form reconstruction of one layer: weights that compensate for removed inputs and coarse rounding.
 
-All of it minimizes the layer's squared output error E‖Wx - Ŵx‖² = tr((W-Ŵ) H (W-Ŵ)ᵀ), H = E[x xᵀ]. Shapes:
+All methods minimize the layer's squared output error E‖Wx - Ŵx‖² = tr((W-Ŵ) H (W-Ŵ)ᵀ), H = E[x xᵀ]. Shapes:
 weights are groups × rows × columns, H is groups × columns × columns (`statistics.InputMoments.second`).
 
 Sources: Hassibi, Stork, "Second order derivatives for network pruning: Optimal Brain Surgeon" (1993);
@@ -21,8 +21,8 @@ DAMPING = 0.01  # of the mean diagonal of H, added to the diagonal
 
 
 def damped(second: Tensor, share: float = DAMPING) -> Tensor:
-    """H with a share of its mean diagonal added to the diagonal, so that it can be inverted; inputs that
-    never occur too.
+    """H with a share of its mean diagonal added to the diagonal: it can be inverted even if inputs never
+    occur.
     """
     diagonal = second.diagonal(dim1=-2, dim2=-1)
     added = share * diagonal.mean(-1, keepdim=True) + 1e-8
@@ -34,19 +34,20 @@ def output_error(change: Tensor, second: Tensor) -> float:
     return float(torch.einsum("gri,gij,grj->", change, second, change))
 
 
-def compensated(weight: Tensor, second: Tensor, kept: Tensor) -> Tensor:
-    """The least-squares weight on the columns `kept` (indices) alone: W H[:, K] (H[K, K])⁻¹, groups × rows ×
-    kept.
+def compensated(weight: Tensor, second: Tensor, columns: Tensor) -> Tensor:
+    """The least-squares weight on the given columns K (indices) alone: W H[:, K] (H[K, K])⁻¹, groups × rows ×
+    K.
     """
     hessian = damped(second)
-    factor = torch.linalg.cholesky(hessian[:, kept][:, :, kept])
-    return torch.cholesky_solve((weight @ hessian[:, :, kept]).mT, factor).mT
+    factor = torch.linalg.cholesky(hessian[:, columns][:, :, columns])
+    return torch.cholesky_solve((weight @ hessian[:, :, columns]).mT, factor).mT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reader:
-    """A layer that reads the channels of a group: weight rows × columns, H columns × columns, units × m
-    columns each.
+class GroupReader:
+    """A layer that reads the channels of a group.
+
+    `weight` is rows × columns, `second` columns × columns, `columns` units × m: the columns of each unit.
     """
 
     weight: Tensor
@@ -56,45 +57,42 @@ class Reader:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Removal:
-    """Units in the order in which to remove them; `errors[n]` is the relative output error after the first n
-    are gone.
-    """
+    """Units in the order of their removal; `errors[n]` is the relative output error without the first n."""
 
     order: tuple[int, ...]
     errors: tuple[float, ...]
 
 
-def removal_order(readers: Sequence[Reader], count: int, *, steps: int = 128) -> Removal:
-    """Greedy structured OBS: each step removes the units whose loss, after compensation, adds the least error
-    to the readers.
+def removal_order(readers: Sequence[GroupReader], count: int, *, steps: int = 128) -> Removal:
+    """Greedy structured OBS: each step removes the units that add the least error to the compensated readers.
 
-    Cost of a unit with columns S: tr(W_S ([H⁻¹]_SS)⁻¹ W_Sᵀ); then W -= W_S ([H⁻¹]_SS)⁻¹ [H⁻¹]_S: and H⁻¹ is
-    downdated. Errors are relative to each reader's output energy and summed, so that layers of any scale
-    count alike. With more units than `steps`, several go in one step.
+    Cost of a unit with columns S: tr(W_S ([H⁻¹]_SS)⁻¹ W_Sᵀ). Its removal sets W -= W_S ([H⁻¹]_SS)⁻¹ [H⁻¹]_S:
+    and downdates H⁻¹. Errors are relative to each reader's output energy and summed, so that layers of any
+    scale count alike. With more units than `steps`, one step removes several.
     """
     states = [_State(reader) for reader in readers]
     alive, total = torch.ones(count, dtype=torch.bool), 0.0
     order: list[int] = []
     errors = [0.0]
     while alive.any():
-        left = int(alive.sum())
+        alive_count = int(alive.sum())
         costs = torch.stack([state.costs() for state in states]).sum(0).masked_fill(~alive, torch.inf)
-        chosen = costs.topk(min(left, max(1, count // steps)), largest=False)
+        chosen = costs.topk(min(alive_count, max(1, count // steps)), largest=False)
         for unit, cost in zip(chosen.indices.tolist(), chosen.values.tolist(), strict=True):
             total += max(0.0, cost)
             order.append(unit)
             errors.append(total)
             alive[unit] = False
-            if left > 1:
+            if alive_count > 1:
                 for state in states:
                     state.remove(unit)
     return Removal(order=tuple(order), errors=tuple(errors))
 
 
 class _State:
-    """A reader while its columns go one unit after the other."""
+    """A reader while the columns of one unit after the other are removed."""
 
-    def __init__(self, reader: Reader):
+    def __init__(self, reader: GroupReader):
         hessian = damped(reader.second.double())
         self.weight = reader.weight.double().clone()
         self.inverse = torch.linalg.inv(hessian)
@@ -112,7 +110,7 @@ class _State:
         return (weights.mT * solved).sum((1, 2)).div(self.energy)
 
     def remove(self, unit: int) -> None:
-        """Compensates for the unit's columns and takes them out of H⁻¹."""
+        """Compensates for the unit's columns and removes them from H⁻¹."""
         at = self.columns[unit]
         rows = self.inverse[at].clone()
         factor = torch.linalg.solve(rows[:, at], rows)
@@ -124,7 +122,7 @@ class _State:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rounding:
-    """Of a layer that was rounded: the step of each output channel, and the weight before, in its own shape."""
+    """How a layer was rounded: the step of each output channel, and the weight before, in its own shape."""
 
     step: Tensor
     weight: Tensor
@@ -136,11 +134,11 @@ def grid_limits(bits: int) -> tuple[int, int]:
 
 
 def optimal_scale(weight: Tensor, importance: Tensor, bits: int, *, candidates: int = 80) -> Tensor:
-    """The step size per row, groups × rows, that rounding to nearest loses least with: Σ importance · (w -
+    """The step size per row, groups × rows, for which rounding to nearest has the least Σ importance · (w -
     ŵ)².
 
-    `importance` is groups × columns, the diagonal of H. The search goes from the largest magnitude down to a
-    fifth of it.
+    `importance` is groups × columns, the diagonal of H. The steps that are tried go from the largest
+    magnitude down to a fifth of it.
     """
     low, high = grid_limits(bits)
     largest = torch.maximum(weight.amax(-1) / high, weight.amin(-1) / low).clamp_min(1e-12)
@@ -155,34 +153,34 @@ def optimal_scale(weight: Tensor, importance: Tensor, bits: int, *, candidates: 
 
 
 def round_compensating(weight: Tensor, second: Tensor, scale: Tensor, bits: int) -> Tensor:
-    """GPTQ: integers (as floats) groups × rows × columns; each column's rounding error is made up for by
-    those behind it.
+    """GPTQ: integers (as floats) groups × rows × columns; later columns compensate for each one's rounding
+    error.
 
-    Columns go in order of falling diag(H): the most used inputs are rounded while most others can still make
-    up for them.
+    Columns go in order of falling diag(H): the most used inputs are rounded first, while most others can
+    still compensate.
     """
     low, high = grid_limits(bits)
     order = second.diagonal(dim1=-2, dim2=-1).argsort(-1, descending=True)
     back = order.argsort(-1)
     hessian = torch.stack([h[o][:, o] for h, o in zip(damped(second.double()), order, strict=True)])
     factor = torch.linalg.cholesky(torch.linalg.inv(hessian), upper=True).float()
-    left = torch.stack([w[:, o] for w, o in zip(weight, order, strict=True)])
-    integers = torch.empty_like(left)
-    for column in range(left.shape[-1]):
-        value = left[..., column]
+    ordered = torch.stack([w[:, o] for w, o in zip(weight, order, strict=True)])
+    integers = torch.empty_like(ordered)
+    for column in range(ordered.shape[-1]):
+        value = ordered[..., column]
         integers[..., column] = (value / scale).round().clamp(low, high)
         error = (value - integers[..., column] * scale) / factor[:, column, column, None]
-        left[..., column + 1 :] -= error.unsqueeze(-1) * factor[:, None, column, column + 1 :]
+        ordered[..., column + 1 :] -= error.unsqueeze(-1) * factor[:, None, column, column + 1 :]
     return torch.stack([q[:, o] for q, o in zip(integers, back, strict=True)])
 
 
 def round_adaptively(
     weight: Tensor, second: Tensor, scale: Tensor, bits: int, *, steps: int = 600, learning_rate: float = 1e-2
 ) -> Tensor:
-    """AdaRound: integers (as floats); whether each weight is rounded up or down is learned against tr(ΔW H
+    """AdaRound: integers (as floats). Learns for each weight whether to round up or down, against tr(ΔW H
     ΔWᵀ).
 
-    Rectified sigmoid h(v) in 0..1 with the regularizer 1 - |2h - 1|^β, β from 20 to 2; slower than GPTQ,
+    Rectified sigmoid h(v) in 0..1 with the regularizer 1 - |2h - 1|^β, β from 20 to 2. Slower than GPTQ,
     often better at 4 bits.
     """
     low, high = grid_limits(bits)

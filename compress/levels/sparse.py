@@ -1,12 +1,11 @@
-"""Sparsity 2:4: of four neighbouring input channels, every output channel has two nonzero weights at most, at
-each kernel position.
+"""Sparsity 2:4: of four neighbouring input channels, each output channel has at most two nonzero weights.
 
-TensorRT's sparse kernels want the zeros there (along the input channels of a convolution, the columns of a
-linear layer).
+This holds at each kernel position. TensorRT's sparse kernels need it: along the input channels of a
+convolution, the columns of a linear layer.
 
-Source: Frantar, Alistarh, "SparseGPT" (2023), section 3.3: which two go is decided when a group of four is
-reached, by w² / [H⁻¹]², and the columns behind make up for it. Weights are groups × rows × columns as in
-`reconstruct`.
+Source: Frantar, Alistarh, "SparseGPT" (2023), section 3.3. When a group of four columns is reached, the two
+with the least w² / [H⁻¹]² become zero, and the columns behind compensate for it. Weights are groups × rows ×
+columns as in `reconstruct`.
 """
 
 from collections.abc import Collection, Iterable
@@ -25,19 +24,17 @@ KEPT = 2
 
 
 def sparse_refusal(layer: Layer, channels: int | None = None) -> str:
-    """Why the layer cannot be sparse 2:4; empty where it can.
+    """Why the layer cannot be sparse 2:4; empty if it can.
 
-    `channels` is the size of its weight's input dimension in a pruned model, that is input channels divided
-    by groups; None: in the original.
+    `channels` is the size of its weight's input dimension after pruning (input channels divided by groups);
+    None: that of the original.
     """
     if layer.float_only:
         return layer.float_only
     size = layer.weight_shape[1] if channels is None else channels
-    return (
-        ""
-        if size % GROUP == 0
-        else f"2:4 sparsity needs input channels in fours: each output channel reads {size}"
-    )
+    if size % GROUP:
+        return f"2:4 sparsity needs input channels in fours: each output channel reads {size}"
+    return ""
 
 
 def is_sparse(weight: Tensor) -> bool:
@@ -49,8 +46,7 @@ def is_sparse(weight: Tensor) -> bool:
 
 
 def sparsify(weight: Tensor, second: Tensor, taps: int) -> Tensor:
-    """The weight with two of four input channels left, the others' errors made up for. `taps`: kernel
-    positions of a channel.
+    """The weight with two of four input channels, which compensate for the others. `taps`: kernel positions.
 
     Groups of four go in order of falling diag(H), as the columns of `round_compensating` do.
     """
@@ -58,24 +54,22 @@ def sparsify(weight: Tensor, second: Tensor, taps: int) -> Tensor:
     back = order.argsort(-1)
     hessian = torch.stack([h[o][:, o] for h, o in zip(damped(second.double()), order, strict=True)])
     factor = torch.linalg.cholesky(torch.linalg.inv(hessian), upper=True).float()
-    left = torch.stack([w[:, o] for w, o in zip(weight, order, strict=True)])
-    for start in range(0, left.shape[-1], GROUP):
+    ordered = torch.stack([w[:, o] for w, o in zip(weight, order, strict=True)])
+    for start in range(0, ordered.shape[-1], GROUP):
         here = slice(start, start + GROUP)
-        scores = left[..., here] / factor.diagonal(dim1=-2, dim2=-1)[:, None, here]
+        scores = ordered[..., here] / factor.diagonal(dim1=-2, dim2=-1)[:, None, here]
         gone = scores.square().argsort(-1)[..., : GROUP - KEPT]
         keep = torch.ones_like(scores).scatter(-1, gone, 0.0)
         for column in range(start, start + GROUP):
-            value = left[..., column].clone()
-            left[..., column] = value * keep[..., column - start]
-            error = (value - left[..., column]) / factor[:, column, column, None]
-            left[..., column + 1 :] -= error.unsqueeze(-1) * factor[:, None, column, column + 1 :]
-    return torch.stack([w[:, o] for w, o in zip(left, back, strict=True)])
+            value = ordered[..., column].clone()
+            ordered[..., column] = value * keep[..., column - start]
+            error = (value - ordered[..., column]) / factor[:, column, column, None]
+            ordered[..., column + 1 :] -= error.unsqueeze(-1) * factor[:, None, column, column + 1 :]
+    return torch.stack([w[:, o] for w, o in zip(ordered, back, strict=True)])
 
 
 def _order(importance: Tensor, taps: int) -> Tensor:
-    """The columns (channels × kernel positions) with the four of each group side by side, the most used
-    groups first.
-    """
+    """The columns (channels × kernel positions), each group of four side by side, most used groups first."""
     columns = torch.arange(len(importance)).reshape(-1, GROUP, taps).movedim(1, 2).reshape(-1, GROUP)
     return columns[importance[columns].sum(1).argsort(descending=True)].flatten()
 
@@ -87,18 +81,16 @@ def sparse_weight(weight: Tensor, second: Tensor) -> Tensor:
 
 
 def require_fours(module: fx.GraphModule, layers: Collection[str]) -> None:
-    """Raises StageError for a layer to be sparse whose input channels are no multiple of 4."""
+    """Raises StageError if a layer of `layers` does not read a multiple of 4 input channels."""
     for name, node in layer_nodes(module):
         size = get_tensor(module, str(argument(node, 1).target)).shape[1]
         if name in layers and size % GROUP:
-            message = f"{name} cannot be sparse 2:4: each output channel reads {size} input channels, no multiple of {GROUP}"
-            raise StageError(message, stage="prune")
+            reason = f"each output channel reads {size} input channels, no multiple of {GROUP}"
+            raise StageError(f"{name} cannot be sparse 2:4: {reason}", stage="prune")
 
 
 def sparsify_rest(module: fx.GraphModule, layers: Iterable[str]) -> None:
-    """Keeps the two largest of four in layers that are not sparse yet (nothing is known of their inputs), in
-    place.
-    """
+    """Makes layers sparse in place that have no input statistics: the two largest of four weights stay."""
     wanted = set(layers)
     for name, node in layer_nodes(module):
         weight = str(argument(node, 1).target)

@@ -1,8 +1,7 @@
-"""Second moments of every layer's inputs, from calibration batches: what reconstruction needs to know of the
-data.
+"""Second moments of every layer's inputs on calibration batches, which reconstruction needs.
 
-A layer's weight, reshaped to groups × rows × columns, multiplies vectors x of inputs: a patch of a
-convolution's input, or a row of a linear layer's. `InputMoments.second` is E[x xᵀ] (half the Hessian of the
+A layer's weight, reshaped to groups × rows × columns, multiplies vectors x of inputs: patches of a
+convolution's input, or rows of a linear layer's. `InputMoments.second` is E[x xᵀ] (half the Hessian of the
 layer's squared output error), `mean` is E[x].
 """
 
@@ -17,12 +16,12 @@ from torch import Tensor, fx
 from ..graph.graph import CONVOLUTIONS, argument, layer_nodes, operation
 from ..graph.running import channels_last
 
-ROWS_PER_BATCH = 8192  # of each layer and batch; patches overlap, so that a sample of them tells as much
+ROWS_PER_BATCH = 8192  # of each layer and batch; patches overlap, so that a sample of them is enough
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InputMoments:
-    """Of one layer: `second` groups × columns × columns, `mean` groups × columns, float32."""
+    """Moments of one layer, float32: `second` groups × columns × columns, `mean` groups × columns."""
 
     second: Tensor
     mean: Tensor
@@ -35,7 +34,7 @@ def input_moments(
     layers: Collection[str] | None = None,
     seed: int = 0,
 ) -> dict[str, InputMoments]:
-    """The moments of the named layers (None: of all) that ran. Layers called several times pool their inputs."""
+    """The moments of the named layers (None: of all) that ran; all calls of a layer count together."""
     collector = _Collector(module, layers, seed)
     with torch.inference_mode():
         for inputs in batches:
@@ -55,18 +54,16 @@ def groups_of_layer(node: fx.Node) -> int:
 
 def chosen_rows(available: int, rows: int, generator: torch.Generator) -> Tensor:
     """Indices of all rows, or of `rows` random ones when there are more."""
-    return (
-        torch.arange(available)
-        if available <= rows
-        else torch.randint(available, (rows,), generator=generator)
-    )
+    if available <= rows:
+        return torch.arange(available)
+    return torch.randint(available, (rows,), generator=generator)
 
 
 def input_vectors(
     node: fx.Node, x: Tensor, weight: Tensor, *, rows: int, generator: torch.Generator
 ) -> Tensor:
-    """groups × rows × columns, float32: the vectors that layer `node` multiplies its weight with, at most
-    `rows` of them.
+    """groups × rows × columns, float32: at most `rows` of the vectors that the layer multiplies its weight
+    with.
     """
     if operation(node) in CONVOLUTIONS:
         return _patches(node, x, weight, rows, generator).float()
@@ -75,9 +72,7 @@ def input_vectors(
 
 
 def output_vectors(node: fx.Node, y: Tensor, *, rows: int, generator: torch.Generator) -> Tensor:
-    """rows × channels, float32: the outputs at the positions that `input_vectors` takes with an equal
-    generator.
-    """
+    """rows × channels, float32: outputs where `input_vectors` takes inputs with an equal generator."""
     channels_last_view = y.movedim(1, -1) if operation(node) in CONVOLUTIONS else y
     vectors = channels_last_view.reshape(-1, channels_last_view.shape[-1])
     return vectors[chosen_rows(len(vectors), rows, generator)].float()
@@ -89,17 +84,12 @@ class _Collector(fx.Interpreter):
     def __init__(self, module: fx.GraphModule, layers: Collection[str] | None, seed: int):
         super().__init__(module)
         self.layers = {node: name for name, node in layer_nodes(module) if layers is None or name in layers}
+        # Each layer has its own generator: its sample does not depend on which other layers are wanted.
         self.generators = {
-            name: torch.Generator().manual_seed(seed + index) for index, name in enumerate(self._all(module))
+            name: torch.Generator().manual_seed(seed + index)
+            for index, name in enumerate(dict(layer_nodes(module)))
         }
         self.sums: dict[str, tuple[Tensor, Tensor, int]] = {}
-
-    @staticmethod
-    def _all(module: fx.GraphModule) -> list[str]:
-        """Every layer has a generator of its own, so that its sample does not depend on which others are
-        asked for.
-        """
-        return list(dict(layer_nodes(module)))
 
     def run_node(self, n: fx.Node) -> Any:
         if (name := self.layers.get(n)) is not None:
@@ -110,12 +100,12 @@ class _Collector(fx.Interpreter):
     def _add(self, name: str, vectors: Tensor) -> None:
         second, mean, count = vectors.mT @ vectors, vectors.sum(1), vectors.shape[1]
         if name in self.sums:
-            known = self.sums[name]
-            second, mean, count = known[0].add_(second), known[1].add_(mean), known[2] + count
+            total = self.sums[name]
+            second, mean, count = total[0].add_(second), total[1].add_(mean), total[2] + count
         self.sums[name] = (second, mean, count)
 
     def moments(self) -> dict[str, InputMoments]:
-        """What was summed, divided by the counts."""
+        """The sums divided by the counts."""
         return {
             name: InputMoments(second=second / count, mean=mean / count)
             for name, (second, mean, count) in self.sums.items()
@@ -123,11 +113,14 @@ class _Collector(fx.Interpreter):
 
 
 def _patches(node: fx.Node, x: Tensor, weight: Tensor, rows: int, generator: torch.Generator) -> Tensor:
-    """Patches at randomly chosen positions, channels before kernel offsets like the weight's columns."""
+    """Patches at random positions; channels come before kernel offsets, as in the weight's columns."""
     spatial = weight.dim() - 2
     stride, dilation = (_each(argument(node, index, 1), spatial) for index in (3, 5))
     extents = [(size - 1) * step + 1 for size, step in zip(weight.shape[2:], dilation, strict=True)]
-    view = F.pad(x, [amount for pair in reversed(_padding(argument(node, 4, 0), extents)) for amount in pair])
+    amounts: list[int] = []
+    for before_and_after in reversed(_padding(argument(node, 4, 0), extents)):
+        amounts.extend(before_and_after)
+    view = F.pad(x, amounts)
     for dim, extent in enumerate(extents):
         view = view.unfold(2 + dim, extent, stride[dim])[..., :: dilation[dim]]
     positions = [view.shape[0], *view.shape[2 : 2 + spatial]]
@@ -137,10 +130,11 @@ def _patches(node: fx.Node, x: Tensor, weight: Tensor, rows: int, generator: tor
 
 
 def _padding(value: Any, extents: list[int]) -> list[tuple[int, int]]:
-    """Before and after each dimension; `same` puts the odd one behind, as torch does."""
+    """Padding before and after each dimension; `same` puts an odd pixel behind, as torch does."""
     if value == "same":
         return [((extent - 1) // 2, extent - 1 - (extent - 1) // 2) for extent in extents]
-    return [(amount, amount) for amount in _each(0 if value == "valid" else value, len(extents))]
+    amounts = _each(0 if value == "valid" else value, len(extents))
+    return [(amount, amount) for amount in amounts]
 
 
 def _each(value: Any, count: int) -> list[int]:

@@ -1,4 +1,4 @@
-"""Stitching: the weights of a pruned module put together from the level database, in milliseconds."""
+"""Stitching: fills a pruned module with weights from the level database, in milliseconds."""
 
 from collections.abc import Mapping, Set
 
@@ -18,11 +18,11 @@ def stitch(
     bits: Mapping[str, int],
     sparse: Set[str] = frozenset(),
 ) -> dict[str, Rounding]:
-    """Writes reconstructed weights into a pruned module, in place; tells how layers were rounded, by name.
+    """Writes reconstructed weights into a pruned module, in place; returns how layers were rounded, by name.
 
-    `removed` are the units that the module lost, `bits` the widths of layers to be rounded, `sparse` the
-    layers that become 2:4. Layers that lost no input and are not changed otherwise keep their weights. A
-    layer's bias makes up for the change of the mean where no normalization does.
+    `removed` are the units that the module lost, `bits` the widths of the layers to round, `sparse` the
+    layers to make 2:4. Layers that lost no input and are neither rounded nor sparse keep their weights. Where
+    no normalization follows, a layer's bias compensates for the change of its mean output.
     """
     network, roundings = database.network, {}
     normalized = {argument(node, 0) for node in batch_norms(module)}
@@ -31,7 +31,7 @@ def stitch(
     for name, node in layers.items():
         if not database.covers(name) or argument(node, 1).target in tied:
             continue
-        if factor_name(name) in layers:  # what is left of a factored layer has other inputs
+        if factor_name(name) in layers:  # the second factor has other inputs than the layer had
             continue
         channels = network.kept_inputs(name, removed)
         if channels is None and name not in bits and name not in sparse:
@@ -51,28 +51,26 @@ def stitch(
 
 
 def _read_elsewhere(module: fx.GraphModule) -> set[str]:
-    """Parameters that something besides convolutions and linear layers reads: the table of an embedding, tied
-    to a classifier.
-    """
-    reads = [(node, user) for node in module.graph.nodes if node.op == "get_attr" for user in node.users]
-    return {
-        str(node.target)
-        for node, user in reads
-        if operation(user) not in LAYERS or argument(user, 1) is not node
-    }
+    """Parameters that not only layers read, such as the table of an embedding tied to a classifier."""
+    names = set()
+    for node in module.graph.nodes:
+        if node.op == "get_attr":
+            for user in node.users:
+                if operation(user) not in LAYERS or argument(user, 1) is not node:
+                    names.add(str(node.target))
+    return names
 
 
 def _mean_change(database: LevelDatabase, layer: str, channels: Tensor | None, level: Level) -> Tensor:
     """E[W x] - E[Ŵ x] of every row of the original layer."""
     original = database.level(layer).weight()
     mean = database.moments[layer].mean
-    kept = mean
+    remaining = mean
     if channels is not None:
         taps = original.shape[-1] // next(
-            k.weight_shape[1] for k in database.network.layers if k.name == layer
+            one.weight_shape[1] for one in database.network.layers if one.name == layer
         )
-        kept = mean[:, (channels[:, None] * taps + torch.arange(taps)).reshape(-1)]
-    before, after = (
-        torch.einsum("grc,gc->gr", weight, x) for weight, x in ((original, mean), (level.weight(), kept))
-    )
+        remaining = mean[:, (channels[:, None] * taps + torch.arange(taps)).reshape(-1)]
+    before = torch.einsum("grc,gc->gr", original, mean)
+    after = torch.einsum("grc,gc->gr", level.weight(), remaining)
     return (before - after).flatten()

@@ -1,4 +1,4 @@
-"""Weights rounded to values that are no plain integers: fp8, and 4 bits with a scale for each block of inputs.
+"""Rounds weights to fp8, and to 4 bits with one scale for each block of inputs.
 
 fp8 is E4M3 without infinities: each output channel has a scale, and its largest magnitude becomes 448.
 
@@ -52,19 +52,18 @@ class BlockQuantized:
 
 
 def quantize_blocks(weight: np.ndarray) -> BlockQuantized:
-    """The blocks of a weight (rows × columns) with the scales of least squared error; the last block is
-    filled with zeros.
+    """The blocks of a weight (rows × columns) with the scales of least squared error; zeros fill the last
+    block.
 
-    A dequantized weight gives the same blocks again: each has a value at -8, which the first scale tried
-    restores. ValueError when a scale is too large for float16.
+    A dequantized weight gives the same blocks again: each has a value at -8, and the first scale that is
+    tried restores it. ValueError if a scale is too large for float16.
     """
     rows, columns = weight.shape
     blocks = np.pad(weight.astype(np.float32), ((0, 0), (0, -columns % BLOCK))).reshape(rows, -1, BLOCK)
     largest = np.take_along_axis(blocks, np.abs(blocks).argmax(-1)[..., np.newaxis], -1).squeeze(-1)
     if np.abs(largest).max(initial=0) / 8 > np.finfo(np.float16).max:
-        raise ValueError(
-            f"a weight of {np.abs(largest).max():.3g} has no block4 scale in float16: keep the layer in float32"
-        )
+        value = f"{np.abs(largest).max():.3g}"
+        raise ValueError(f"a weight of {value} has no block4 scale in float16: keep the layer in float32")
     best = np.full(largest.shape, np.inf, np.float32)
     scales, integers = np.zeros(largest.shape, np.float16), np.zeros(blocks.shape, np.int8)
     for shrink in _SHRINKS:
@@ -81,10 +80,10 @@ def quantize_blocks(weight: np.ndarray) -> BlockQuantized:
 
 def round_to_blocks(module: fx.GraphModule, layers: Collection[str]) -> dict[str, BlockQuantized]:
     """The blocks of the named linear layers; their weights in `module` become the dequantized ones."""
-    found = {}
+    blocks = {}
     for name, node in layer_nodes(module):
         if name in layers:
             weight = str(argument(node, 1).target)
-            found[name] = quantize_blocks(get_tensor(module, weight).detach().numpy())
-            set_tensor(module, weight, torch.from_numpy(found[name].dequantized()))
-    return found
+            blocks[name] = quantize_blocks(get_tensor(module, weight).detach().numpy())
+            set_tensor(module, weight, torch.from_numpy(blocks[name].dequantized()))
+    return blocks

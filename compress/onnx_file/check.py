@@ -1,4 +1,4 @@
-"""The answers that an artifact must give before anything about it counts."""
+"""The outputs that an artifact must give before anything about it is measured."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,9 +16,9 @@ QUANTIZED_TOLERANCE = 0.05
 class OutputCheck:
     """Inputs, and the outputs of the same (fake-quantized) model in torch.
 
-    `tolerance` bounds the root mean square of the difference, relative to that of the expected output.
-    Roundings that fall the other way in the runtime cost a quantized ResNet 0.004; a misplaced scale or
-    channel costs more than 0.3.
+    `tolerance` bounds the root mean square of the difference, relative to that of the expected output. It was
+    0.004 for a quantized ResNet in which the runtime rounds some values the other way, and more than 0.3 with
+    a misplaced scale or channel.
     """
 
     inputs: tuple[np.ndarray, ...]
@@ -27,9 +27,7 @@ class OutputCheck:
 
 
 def relative_error(actual: np.ndarray, expected: np.ndarray) -> float:
-    """Root mean square of the difference over that of `expected`; infinite for another shape or values that
-    are not finite.
-    """
+    """Root mean square of the difference over that of `expected`; infinite for other shapes or NaN."""
     if actual.shape != expected.shape or not np.isfinite(actual).all():
         return float("inf")
     scale = float(np.sqrt(np.mean(np.square(expected, dtype=np.float64)))) or 1.0
@@ -37,13 +35,13 @@ def relative_error(actual: np.ndarray, expected: np.ndarray) -> float:
 
 
 def check_outputs(actual: Sequence[np.ndarray], check: OutputCheck) -> None:
-    """Raises StageError (wrong-output) when the runtime's answers are not those of the model."""
+    """Raises StageError (wrong-output) if the runtime's outputs are not those of the model."""
     if len(actual) != len(check.expected):
-        raise StageError(
-            f"{len(actual)} outputs instead of {len(check.expected)}", stage="run", kind="wrong-output"
-        )
-    for index, (got, expected) in enumerate(zip(actual, check.expected, strict=True)):
-        error = relative_error(got, expected)
+        message = f"{len(actual)} outputs instead of {len(check.expected)}"
+        raise StageError(message, stage="run", kind="wrong-output")
+    for index, (output, expected) in enumerate(zip(actual, check.expected, strict=True)):
+        error = relative_error(output, expected)
         if error > check.tolerance:
-            message = f"output {index} differs from torch by {error:.2g} of its size ({check.tolerance:g} allowed); shape {got.shape}"
+            difference = f"differs from torch by {error:.2g} of its size ({check.tolerance:g} allowed)"
+            message = f"output {index} {difference}; shape {output.shape}"
             raise StageError(message, stage="run", kind="wrong-output")

@@ -1,6 +1,4 @@
-"""The numbers of a student as one format stores and computes them: what is written, and the same arithmetic
-in torch.
-"""
+"""The numbers of a student in one format: writes them into the file, and computes with them in torch."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,9 +27,7 @@ Ranges = Mapping[str, tuple[float, float]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Encoding:
-    """Of a folded graph: its layers by what they become. `plan`, `scales` and `quantized` are of the integer
-    layers.
-    """
+    """The layers of a folded graph by kind of number; `plan`, `scales`, `quantized`: of integer layers."""
 
     folded: fx.GraphModule
     plan: Plan
@@ -49,15 +45,15 @@ class Encoding:
         *,
         int8_weights: Int8Weights = "int8",
     ) -> None:
-        """Changes the filled template in place. `weight_of` tells the parameter of a layer's weight."""
+        """Changes the filled template in place. `weight_of` gives the parameter of a layer's weight."""
         integers = {name: (weight_of(name), layer) for name, layer in self.quantized.items()}
         write_qdq(model, template, self.plan, self.scales, integers, int8_weights=int8_weights)
-        write_blocks(model, template, {name: (weight_of(name), found) for name, found in self.blocks.items()})
-        write_fp8(model, template, {name: (weight_of(name), found) for name, found in self.fp8.items()})
+        write_blocks(model, template, {name: (weight_of(name), layer) for name, layer in self.blocks.items()})
+        write_fp8(model, template, {name: (weight_of(name), layer) for name, layer in self.fp8.items()})
         write_half(model, template, {name: weight_of(name) for name in sorted(self.half)})
 
     def outputs(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """What the file should answer."""
+        """The outputs that the file should give."""
         entering: dict[str, Change] = {}
         leaving: dict[str, Change] = {}
         for name, node in layer_nodes(self.folded):
@@ -65,14 +61,14 @@ class Encoding:
                 entering[node.name] = partial(round_values, scale=self.fp8[name].input_scale)
             elif name in self.half:
                 entering[node.name] = leaving[node.name] = _half_values
-        found: Any = fake_quantized_outputs(
+        outputs: Any = fake_quantized_outputs(
             self.folded, self.plan, self.scales, self.quantized, inputs, entering=entering, leaving=leaving
         )
-        return tuple(found) if isinstance(found, (tuple, list)) else (found,)
+        return tuple(outputs) if isinstance(outputs, (tuple, list)) else (outputs,)
 
     @property
     def tolerance(self) -> float:
-        """What the check of the outputs allows."""
+        """The tolerance of the check of the outputs."""
         if self.plan.layers or self.fp8:
             return QUANTIZED_TOLERANCE
         return HALF_TOLERANCE if self.half else FLOAT_TOLERANCE
@@ -86,19 +82,19 @@ def encode(
     ranges_of: Callable[[Sequence[str]], Ranges],
     steps: Mapping[str, np.ndarray],
 ) -> Encoding:
-    """The encoding of a folded graph, whose weights are rounded in place where they do not become integers.
+    """The encoding of a folded graph; weights that do not become integers are rounded in place.
 
-    `ranges_of` tells the ranges of nodes, `steps` the steps of integer layers whose weights lie on a grid
+    `ranges_of` gives the ranges of nodes, `steps` the steps of integer layers whose weights are on a grid
     already.
     """
-    named = {kind: {name for name, found in precision.items() if found == kind} for kind in ("block4", "fp8")}
-    half = frozenset(name for name, found in precision.items() if found in HALF)
-    blocks = round_to_blocks(folded, named["block4"])
+    half = frozenset(name for name, kind in precision.items() if kind in HALF)
+    integers = {name for name, kind in precision.items() if kind in INTEGER}
+    blocks = round_to_blocks(folded, {name for name, kind in precision.items() if kind == "block4"})
     round_to_half(folded, half)
-    plan = plan_quantization(
-        folded, {name for name, found in precision.items() if found in INTEGER}, activations
-    )
-    inputs = {name: argument(node, 0).name for name, node in layer_nodes(folded) if name in named["fp8"]}
+    plan = plan_quantization(folded, integers, activations)
+    inputs = {
+        name: argument(node, 0).name for name, node in layer_nodes(folded) if precision.get(name) == "fp8"
+    }
     wanted = sorted({*plan.tensors.values(), *inputs.values()})
     ranges = ranges_of(wanted) if wanted else {}
     fp8 = round_to_fp8(folded, {name: ranges[node] for name, node in inputs.items()})

@@ -1,8 +1,8 @@
 """From a folded graph to an ONNX template, and from the template to each candidate by replacing initializers.
 
-`torch.onnx.export` takes seconds; the template is exported once and a candidate is a copy with other weights,
-in milliseconds. The template knows which initializer holds which parameter, and which ONNX value is which
-node of the graph (proved by running both), so that channels and quantization can be written into it.
+`torch.onnx.export` takes seconds. The template is exported once; a candidate is a copy with other weights,
+made in milliseconds. The template knows which initializer holds each parameter, and which ONNX value is which
+node of the graph (proved by running both), so that pruning and quantization can be written into it.
 """
 
 import contextlib
@@ -22,20 +22,21 @@ from onnx import numpy_helper
 from torch import Tensor, fx
 
 from ...errors import StageError
-from ..graph.graph import clone, get_tensor
+from ..graph.graph import batch_of_two, clone, get_tensor
 from .opset import EXPORTED, lower_opset
+from .writer import attribute_of, initializers_of, keep_initializers
 
 IR_VERSION = 10
 _STATE = vars(onnxruntime.capi.onnxruntime_pybind11_state)
 RUNTIME_ERRORS = tuple(  # ONNX Runtime's exceptions share no base class but Exception
-    item for item in _STATE.values() if isinstance(item, type) and issubclass(item, Exception)
+    kind for kind in _STATE.values() if isinstance(kind, type) and issubclass(kind, Exception)
 )
 FLUSH_BELOW = float(np.finfo(np.float32).tiny)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stored:
-    """Where a parameter stands in the ONNX file: the initializer's name, and whether it is transposed there."""
+    """Where the ONNX file stores a parameter: the initializer's name, and whether it is transposed."""
 
     initializer: str
     transposed: bool
@@ -43,11 +44,10 @@ class Stored:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Template:
-    """A float32 ONNX model with the places of parameters (by parameter name) and of tensors (by graph node
-    name).
+    """A float32 ONNX model, where it stores each parameter, and the ONNX value of each graph node.
 
-    `baked` has the digests of parameters that the exporter stored in a form of its own (a GRU's gates in
-    another order): the template serves models with equal ones only.
+    `baked` has the digests of parameters that the exporter stored in another form (a GRU's gates in another
+    order): the template serves only models with equal ones.
     """
 
     model: onnx.ModelProto
@@ -64,8 +64,8 @@ class Template:
 
 
 def export_template(folded: fx.GraphModule, inputs: tuple[Tensor, ...], opset: int) -> Template:
-    """The template of a folded graph. Raises StageError when the exporter, the opset or ONNX Runtime refuses
-    the model.
+    """The template of a folded graph. Raises StageError if the exporter, the opset or ONNX Runtime refuses
+    it.
     """
     baked: frozenset[str] = frozenset()
     while True:
@@ -88,14 +88,12 @@ def export_template(folded: fx.GraphModule, inputs: tuple[Tensor, ...], opset: i
 
 
 def _digest(tensor: Tensor) -> str:
-    return hashlib.sha256(
-        f"{tuple(tensor.shape)}".encode() + tensor.detach().contiguous().numpy().tobytes()
-    ).hexdigest()
+    data = tensor.detach().contiguous().numpy().tobytes()
+    return hashlib.sha256(f"{tuple(tensor.shape)}".encode() + data).hexdigest()
 
 
 def _marked(folded: fx.GraphModule, exact: Set[str]) -> fx.GraphModule:
-    """A copy whose parameters all differ: the exporter drops zero biases and lets equal parameters share an
-    initializer.
+    """A copy in which all parameters differ: the exporter drops zero biases and merges equal parameters.
 
     Those in `exact` keep their values: they cannot be filled in later.
     """
@@ -110,16 +108,19 @@ def _marked(folded: fx.GraphModule, exact: Set[str]) -> fx.GraphModule:
 
 def _export(folded: fx.GraphModule, inputs: tuple[Tensor, ...], opset: int) -> onnx.ModelProto:
     shapes = tuple({0: torch.export.Dim.DYNAMIC} for _ in inputs)
-    inputs = tuple(x if len(x) > 1 else x.repeat(2, *[1] * (x.dim() - 1)) for x in inputs)
     with quiet_exporter():
         try:
             program = torch.onnx.export(
-                folded, inputs, dynamo=True, opset_version=opset, dynamic_shapes=shapes, verbose=False
+                folded,
+                batch_of_two(inputs),
+                dynamo=True,
+                opset_version=opset,
+                dynamic_shapes=shapes,
+                verbose=False,
             )
         except torch.onnx.errors.OnnxExporterError as error:
-            raise StageError(
-                f"torch.onnx.export failed: {type(error).__name__}: {error}"[:400], stage="export"
-            ) from error
+            message = f"torch.onnx.export failed: {type(error).__name__}: {error}"[:400]
+            raise StageError(message, stage="export") from error
     assert program is not None
     model: onnx.ModelProto = program.model_proto
     return onnx.shape_inference.infer_shapes(model, data_prop=True)
@@ -127,9 +128,7 @@ def _export(folded: fx.GraphModule, inputs: tuple[Tensor, ...], opset: int) -> o
 
 @contextlib.contextmanager
 def quiet_exporter() -> Iterator[None]:
-    """Keeps the exporter's notices (torchvision is missing, deprecated internals) away from the user's
-    terminal.
-    """
+    """Hides the exporter's notices (torchvision is missing, deprecated internals) from the user."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -142,80 +141,60 @@ def quiet_exporter() -> Iterator[None]:
 
 
 def _strip(model: onnx.ModelProto) -> None:
-    """Removes what no runtime reads (70 KB of a ResNet-20) and gives the batch dimension its name."""
+    """Removes what no runtime reads (70 KB of a ResNet-20), and names the batch dimension."""
     graph = model.graph
     model.ir_version = min(model.ir_version, IR_VERSION)
     model.producer_name, model.producer_version, model.doc_string = "autocompress", "", ""
-    for holder in (
-        model,
-        graph,
-        *graph.node,
-        *graph.initializer,
-        *graph.input,
-        *graph.output,
-        *graph.value_info,
-    ):
+    values = (*graph.input, *graph.output, *graph.value_info)
+    for holder in (model, graph, *graph.node, *graph.initializer, *values):
         del holder.metadata_props[:]
         holder.doc_string = ""
     del model.functions[:]
-    for value in (*graph.input, *graph.output, *graph.value_info):
+    for value in values:
         shape = value.type.tensor_type.shape
         if shape.dim and shape.dim[0].dim_param:
             shape.dim[0].dim_param = "batch"
 
 
 def _flatten_and_pool(model: onnx.ModelProto) -> None:
-    """Rewrites what would freeze or slow a pruned model.
+    """Rewrites operators that would fix the channels of a pruned model, or slow it down.
 
     Reshape to [-1, C·H·W] becomes Flatten, a mean over H and W becomes GlobalAveragePool.
     """
     constants = initializers_of(model)
-    ranks = {v.name: len(v.type.tensor_type.shape.dim) for v in (*model.graph.value_info, *model.graph.input)}
+    values_known = (*model.graph.value_info, *model.graph.input)
+    ranks = {value.name: len(value.type.tensor_type.shape.dim) for value in values_known}
     for node in model.graph.node:
         second = constants.get(node.input[1]) if len(node.input) > 1 else None
         if second is None:
             continue
         values, rank = numpy_helper.to_array(second).tolist(), ranks.get(node.input[0], 0)
-        if (
-            node.op_type == "Reshape"
-            and len(values) == 2
-            and values[0] == -1
-            and values[1] > 0
-            and rank > 2
-            and ranks.get(node.output[0]) == 2
-        ):
-            _become(node, "Flatten", axis=1)
-        elif (
-            node.op_type == "ReduceMean"
-            and rank == 4
-            and sorted(d % 4 for d in values) == [2, 3]
-            and _attribute(node, "keepdims", 1) == 1
-        ):
-            _become(node, "GlobalAveragePool")
-    _drop_unused_initializers(model)
+        if node.op_type == "Reshape" and rank > 2 and ranks.get(node.output[0]) == 2:
+            if len(values) == 2 and values[0] == -1 and values[1] > 0:
+                _become(node, "Flatten", axis=1)
+        elif node.op_type == "ReduceMean" and rank == 4 and attribute_of(node, "keepdims", 1) == 1:
+            over_image = sorted(dim % 4 for dim in values) == [2, 3]
+            if over_image:
+                _become(node, "GlobalAveragePool")
+    used = {name for node in model.graph.node for name in node.input}
+    keep_initializers(model, used)
 
 
 def _tie(model: onnx.ModelProto) -> None:
-    """A matrix that the exporter stored both ways (the table of an embedding and the classifier) is stored
-    once.
+    """Stores a matrix once that the exporter stored both ways (the table of an embedding and the classifier).
 
     ONNX Runtime transposes it when the session loads.
     """
-    matrices = {
-        tensor.name: numpy_helper.to_array(tensor)
-        for tensor in model.graph.initializer
-        if len(tensor.dims) == 2
-    }
+    tensors = [tensor for tensor in model.graph.initializer if len(tensor.dims) == 2]
+    matrices = {tensor.name: numpy_helper.to_array(tensor) for tensor in tensors}
     for name, array in matrices.items():
-        twin = next(
-            (o for o, a in matrices.items() if o < name and a.size > 1 and np.array_equal(a, array.T)), None
-        )
-        if twin is not None:
-            model.graph.node.insert(0, onnx.helper.make_node("Transpose", [twin], [name], perm=[1, 0]))
+        for other, matrix in matrices.items():
+            if other < name and matrix.size > 1 and np.array_equal(matrix, array.T):
+                node = onnx.helper.make_node("Transpose", [other], [name], perm=[1, 0])
+                model.graph.node.insert(0, node)
+                break
     made = {name for node in model.graph.node for name in node.output}
-    kept = [tensor for tensor in model.graph.initializer if tensor.name not in made]
-    del model.graph.initializer[:]
-    model.graph.initializer.extend(kept)
+    keep_initializers(model, initializers_of(model).keys() - made)
 
 
 def _become(node: onnx.NodeProto, op_type: str, **attributes: int) -> None:
@@ -225,39 +204,24 @@ def _become(node: onnx.NodeProto, op_type: str, **attributes: int) -> None:
     node.attribute.extend(onnx.helper.make_attribute(key, value) for key, value in attributes.items())
 
 
-def _attribute(node: onnx.NodeProto, name: str, default: Any) -> Any:
-    return next((onnx.helper.get_attribute_value(a) for a in node.attribute if a.name == name), default)
-
-
-def _drop_unused_initializers(model: onnx.ModelProto) -> None:
-    used = {name for node in model.graph.node for name in node.input}
-    kept = [tensor for tensor in model.graph.initializer if tensor.name in used]
-    del model.graph.initializer[:]
-    model.graph.initializer.extend(kept)
-
-
-def initializers_of(model: onnx.ModelProto) -> dict[str, onnx.TensorProto]:
-    """Initializers by name."""
-    return {tensor.name: tensor for tensor in model.graph.initializer}
-
-
 def _locate_parameters(model: onnx.ModelProto, folded: fx.GraphModule) -> dict[str, Stored]:
-    """By name and shape where the exporter kept them, else by value (linear weights are transposed under
-    made-up names).
+    """Where each parameter is: under its own name, or found by its value.
+
+    The exporter transposes weights of linear layers and gives them other names.
     """
-    stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
-    found = {}
+    arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    places = {}
     for name, tensor in folded.state_dict().items():
         value = tensor.detach().numpy()
-        if name in stored and np.array_equal(stored[name], value):
-            found[name] = Stored(initializer=name, transposed=False)
+        if name in arrays and np.array_equal(arrays[name], value):
+            places[name] = Stored(initializer=name, transposed=False)
             continue
-        for other, array in stored.items():
+        for other, array in arrays.items():
             if array.ndim == 2 and array.shape == value.shape[::-1] and np.array_equal(array, value.T):
-                found[name] = Stored(initializer=other, transposed=True)
+                places[name] = Stored(initializer=other, transposed=True)
             elif _holds(array, value):
-                found[name] = Stored(initializer=other, transposed=False)
-    return found
+                places[name] = Stored(initializer=other, transposed=False)
+    return places
 
 
 def _holds(array: np.ndarray, value: np.ndarray) -> bool:
@@ -272,73 +236,74 @@ class _Values(fx.Interpreter):
 
     def __init__(self, module: fx.GraphModule):
         super().__init__(module)
-        self.kept: dict[str, Tensor] = {}
+        self.by_node: dict[str, Tensor] = {}
 
     def run_node(self, n: fx.Node) -> Any:
         result = super().run_node(n)
         if n.op == "call_function" and isinstance(result, Tensor):
-            self.kept[n.name] = result
+            self.by_node[n.name] = result
         return result
 
 
 def _locate_values(
     model: onnx.ModelProto, folded: fx.GraphModule, inputs: tuple[Tensor, ...]
 ) -> dict[str, str]:
-    """The ONNX value of each graph node: the equal one of the same name, else the only equal one.
+    """The ONNX value of each graph node: the equal one of the same name, or else the only equal one.
 
-    Equal means that both models computed the same from the example: names alone are not trusted.
+    Values are equal if both models compute the same from the example; names alone are not trusted.
     """
-    ran = _run_all_values(model, inputs)
+    arrays = _run_all_values(model, inputs)
     torch_values = _Values(folded)
     with torch.inference_mode():
         torch_values.run(*inputs)
     placeholders = [node.name for node in folded.graph.nodes if node.op == "placeholder"]
-    found = {name: value.name for name, value in zip(placeholders, model.graph.input, strict=True)}
-    for name, tensor in torch_values.kept.items():
-        array = tensor.numpy()
-        equal = (
-            [name] if name in ran and _close(ran[name], array) else [v for v in ran if _close(ran[v], array)]
-        )
+    places = {name: value.name for name, value in zip(placeholders, model.graph.input, strict=True)}
+    for name, tensor in torch_values.by_node.items():
+        expected = tensor.numpy()
+        if name in arrays and _close(arrays[name], expected):
+            equal = [name]
+        else:
+            equal = [value for value, array in arrays.items() if _close(array, expected)]
         if len(equal) == 1:
-            found.setdefault(name, equal[0])
-    return found
+            places.setdefault(name, equal[0])
+    return places
 
 
 def _run_all_values(model: onnx.ModelProto, inputs: tuple[Tensor, ...]) -> dict[str, np.ndarray]:
-    """Every tensor that the nodes of the model make, unoptimized."""
-    probe = onnx.ModelProto()
-    probe.CopyFrom(model)
-    names = list(dict.fromkeys(name for node in probe.graph.node for name in node.output if name))
-    del probe.graph.output[:]
-    probe.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+    """All tensors that the nodes of the model compute, without optimizations."""
+    exposed = onnx.ModelProto()
+    exposed.CopyFrom(model)
+    names = list(dict.fromkeys(name for node in exposed.graph.node for name in node.output if name))
+    del exposed.graph.output[:]
+    exposed.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 3
-    feeds = {value.name: x.numpy() for value, x in zip(probe.graph.input, inputs, strict=True)}
+    feeds = {value.name: x.numpy() for value, x in zip(exposed.graph.input, inputs, strict=True)}
     try:
         session = onnxruntime.InferenceSession(
-            probe.SerializeToString(), options, providers=["CPUExecutionProvider"]
+            exposed.SerializeToString(), options, providers=["CPUExecutionProvider"]
         )
         return dict(zip(names, session.run(names, feeds), strict=True))
     except RUNTIME_ERRORS as error:
-        raise StageError(
-            f"ONNX Runtime cannot run the exported model: {error}"[:400], stage="export"
-        ) from error
+        message = f"ONNX Runtime cannot run the exported model: {error}"[:400]
+        raise StageError(message, stage="export") from error
 
 
-def _close(left: np.ndarray, right: np.ndarray) -> bool:
-    return left.shape == right.shape and np.allclose(
-        left, right, rtol=1e-3, atol=1e-3 * max(1e-6, float(np.abs(right).max(initial=0)))
-    )
+def _close(array: np.ndarray, expected: np.ndarray) -> bool:
+    if array.shape != expected.shape:
+        return False
+    largest = float(np.abs(expected).max(initial=0))
+    return np.allclose(array, expected, rtol=1e-3, atol=1e-3 * max(1e-6, largest))
 
 
 def flush_denormals(array: np.ndarray) -> np.ndarray:
-    """The array with subnormal float32 values set to zero: weights near 1e-39 made a model 57 times slower."""
+    """The array with zeros for subnormal float32 values: weights near 1e-39 made a model 57 times slower."""
     return np.where(np.abs(array) < FLUSH_BELOW, np.float32(0), array) if array.dtype == np.float32 else array
 
 
 def fill_template(template: Template, folded: fx.GraphModule) -> onnx.ModelProto:
-    """A copy of the template's model that holds the parameters of `folded`, whatever their new shapes."""
+    """A copy of the template's model with the parameters of `folded`, which may have other shapes."""
     model = onnx.ModelProto()
     model.graph.node.extend(template.model.graph.node)
     model.graph.input.extend(template.model.graph.input)
@@ -354,7 +319,6 @@ def fill_template(template: Template, folded: fx.GraphModule) -> onnx.ModelProto
         array = flush_denormals(get_tensor(folded, name).detach().numpy())
         if array.ndim == 1 < len(tensor.dims):
             array = array.reshape([-1 if size > 1 else 1 for size in tensor.dims])
-        model.graph.initializer.append(
-            numpy_helper.from_array(np.ascontiguousarray(array.T if transposed else array), tensor.name)
-        )
+        array = np.ascontiguousarray(array.T if transposed else array)
+        model.graph.initializer.append(numpy_helper.from_array(array, tensor.name))
     return model

@@ -1,6 +1,4 @@
-"""What a model with rounded numbers answers: the folded graph run in torch, its tensors rounded where the
-file rounds them.
-"""
+"""Outputs of a model with rounded numbers: runs the folded graph in torch and rounds where the file does."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -15,7 +13,7 @@ Change = Callable[[Tensor], Tensor]
 
 
 class _FakeQuantized(fx.Interpreter):
-    """Runs a graph and rounds the planned tensors to their grid, first inputs of nodes and outputs as told."""
+    """Runs a graph and rounds: planned tensors to their grid, other first inputs and outputs as given."""
 
     def __init__(
         self,
@@ -51,17 +49,16 @@ def fake_quantized_outputs(
     entering: Mapping[str, Change],
     leaving: Mapping[str, Change],
 ) -> Any:
-    """What the quantized model should answer: the folded graph with rounded weights and activations.
+    """Outputs of the folded graph with rounded weights and activations.
 
-    Biases are not rounded: that of an int8 layer is off by half a unit of the sum of its integer products at
-    most. `entering` and `leaving` tell by node how its first input and its output are rounded besides.
+    Biases are not rounded: the error is at most half a unit of the sum of integer products. `entering` and
+    `leaving` have, by node, the rounding of its first input and of its output.
     """
     rounded = clone(module)
     for name, node in layer_nodes(rounded):
         if name in quantized:
-            set_tensor(
-                rounded, str(argument(node, 1).target), torch.from_numpy(quantized[name].dequantized_weight())
-            )
+            weight = torch.from_numpy(quantized[name].dequantized_weight())
+            set_tensor(rounded, str(argument(node, 1).target), weight)
     by_node = {node: scales[source] for node, source in plan.tensors.items()}
     with torch.inference_mode():
         return _FakeQuantized(rounded, by_node, entering, leaving).run(*inputs)

@@ -1,13 +1,13 @@
-"""Takes an exported model down to opset 17 or 16, which torch's exporter does not write, for TensorRT 8.
+"""Rewrites an exported model in opset 17 or 16, which torch's exporter does not write, for TensorRT 8.
 
 TensorRT 8 lists opset 17 (onnx-tensorrt, docs/operators.md of 8.5), but its parser refuses no newer file
 (`ModelImporter::importModel`, read in asfiyab-nvidia/onnx-tensorrt 0bef05b2, warns below 7 alone): it reads
 what 18 changed as if it were older. In onnx-tensorrt's builtin_op_importers.cpp of 8.6 (commit
-ba6a4fb34fdeaa3613bf981610c657e7b663a699) nobody looks at the `axes` input of ReduceMean and its like but
-ReduceSum, so that every axis is reduced, without an error (NVIDIA/TensorRT#3467: refused since 10.0); Resize
-passes over antialias, axes and keep_aspect_ratio_policy; Split rounds the parts of an uneven `num_outputs`
-down; Pad refuses axes. 8.5 has no LayerNormalization (docs/operators.md; docs/Changelog.md: new in 8.6 EA),
-which is new in opset 17: in 16 its sums are written out.
+ba6a4fb34fdeaa3613bf981610c657e7b663a699) the `axes` input of ReduceMean and similar operators (not ReduceSum)
+is ignored: every axis is reduced, without an error (NVIDIA/TensorRT#3467: refused since 10.0). Resize ignores
+antialias, axes and keep_aspect_ratio_policy. Split rounds the parts of an uneven `num_outputs` down. Pad
+refuses axes. 8.5 has no LayerNormalization (docs/operators.md; docs/Changelog.md: new in 8.6 EA), which is
+new in opset 17: in 16 its sums are written out.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,7 +18,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from ...errors import StageError
-from .writer import ModelWriter
+from .writer import ModelWriter, attribute_of, initializers_of
 
 EXPORTED = 18  # the least that the exporter writes
 _IR_VERSION = 8  # that of ONNX 1.12, which has opset 17
@@ -36,26 +36,24 @@ def lower_opset(model: onnx.ModelProto, opset: int) -> None:
         rule = _RULES.get(node.op_type)
         wrong = rule(lowering, node) if rule else "the operator is newer"
         if wrong is not None:
-            message = f"opset {opset} cannot write {node.op_type} as this model has it ({wrong}): set opset = {EXPORTED} or more"
-            raise StageError(
-                f"{message} in the target's profile, or keep it out of the model", stage="export"
-            )
-    for item in model.opset_import:
-        item.version = opset if item.domain in ("", "ai.onnx") else item.version
+            problem = f"opset {opset} cannot write {node.op_type} as this model has it ({wrong})"
+            remedy = f"set opset = {EXPORTED} or more in the target's profile, or keep it out of the model"
+            raise StageError(f"{problem}: {remedy}", stage="export")
+    for entry in model.opset_import:
+        if entry.domain in ("", "ai.onnx"):
+            entry.version = opset
     model.ir_version = _IR_VERSION
     lowering.finish()
 
 
 class _Lowering:
-    """A model under edit. Rules change a node in place, and return what stands against it, or None."""
+    """A model under edit. Rules change a node in place, or return why it cannot be changed."""
 
     def __init__(self, model: onnx.ModelProto):
         self.writer = ModelWriter(model)
-        self.constants = {tensor.name: tensor for tensor in model.graph.initializer}
+        self.constants = initializers_of(model)
         values = (*model.graph.value_info, *model.graph.input)
-        self.shapes = {
-            value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim] for value in values
-        }
+        self.shapes = {value.name: _shape(value) for value in values}
 
     def finish(self) -> None:
         """Removes the constants that became attributes, and orders the nodes."""
@@ -78,38 +76,33 @@ class _Lowering:
         return None
 
     def split(self, node: onnx.NodeProto) -> str | None:
-        """Equal parts need no number: it is that of the outputs."""
-        count, axis = _taken(node, "num_outputs", None), _attribute(node, "axis", 0)
+        """Drops the number of equal parts: it is that of the outputs."""
+        count, axis = _taken(node, "num_outputs", None), attribute_of(node, "axis", 0)
         shape = self.shapes.get(node.input[0], [])
         if count is not None and (axis >= len(shape) or not shape[axis] or shape[axis] % count):
             return "its parts may differ in size"
         return None
 
     def pad(self, node: onnx.NodeProto) -> str | None:
-        """Without axes both forms are one."""
+        """Without axes both forms are the same."""
         return "it has axes" if len(node.input) > 3 else None
 
     def resize(self, node: onnx.NodeProto) -> str | None:
-        """What is new in it is left out where it says what was always so."""
-        plain = (
-            not _taken(node, "antialias", 0)
-            and _taken(node, "keep_aspect_ratio_policy", b"stretch") == b"stretch"
-        )
-        return (
-            None
-            if plain and _attribute(node, "axes", None) is None
-            else "it has axes, antialias or keeps a ratio"
-        )
+        """Drops new attributes that have the value of the old behaviour."""
+        antialias = _taken(node, "antialias", 0)
+        policy = _taken(node, "keep_aspect_ratio_policy", b"stretch")
+        if antialias or policy != b"stretch" or attribute_of(node, "axes", None) is not None:
+            return "it has axes, antialias or keeps a ratio"
+        return None
 
     def scatter(self, node: onnx.NodeProto) -> str | None:
-        """Largest and smallest are new."""
-        return (
-            "it reduces by max or min" if _attribute(node, "reduction", b"none") in (b"max", b"min") else None
-        )
+        """Reductions by max and min are new."""
+        reduces = attribute_of(node, "reduction", b"none") in (b"max", b"min")
+        return "it reduces by max or min" if reduces else None
 
     def layer_normalization(self, node: onnx.NodeProto) -> str | None:
-        """(x - mean) / sqrt(variance + epsilon) · scale + bias, in operators of its own each."""
-        axis, epsilon = _attribute(node, "axis", -1), _attribute(node, "epsilon", 1e-5)
+        """Writes (x - mean) / sqrt(variance + epsilon) · scale + bias in single operators."""
+        axis, epsilon = attribute_of(node, "axis", -1), attribute_of(node, "epsilon", 1e-5)
         if axis >= 0 or len(node.output) > 1:
             return "its axis is counted from the front, or its mean is asked for"
         (x, scale, *bias), y = node.input, node.output[0]
@@ -118,27 +111,27 @@ class _Lowering:
         centered = add("Sub", [x, mean], f"{y}.centered")
         squares = add("Mul", [centered, centered], f"{y}.squares")
         variance = add("ReduceMean", [squares], f"{y}.variance", axes=list(range(axis, 0)))
-        raised = add(
-            "Add", [variance, self.writer.constant(np.array(epsilon, np.float32), "_o")], f"{y}.raised"
-        )
+        offset = self.writer.constant(np.array(epsilon, np.float32), "_o")
+        raised = add("Add", [variance, offset], f"{y}.raised")
         normal = add("Div", [centered, add("Sqrt", [raised], f"{y}.deviation")], f"{y}.normal")
-        last = (
-            ("Add", [add("Mul", [normal, scale], f"{y}.scaled"), *bias]) if bias else ("Mul", [normal, scale])
-        )
-        node.CopyFrom(helper.make_node(*last, [y]))
+        if bias:
+            scaled = add("Mul", [normal, scale], f"{y}.scaled")
+            node.CopyFrom(helper.make_node("Add", [scaled, *bias], [y]))
+        else:
+            node.CopyFrom(helper.make_node("Mul", [normal, scale], [y]))
         return None
 
 
-def _attribute(node: onnx.NodeProto, name: str, default: Any) -> Any:
-    return next((helper.get_attribute_value(item) for item in node.attribute if item.name == name), default)
+def _shape(value: onnx.ValueInfoProto) -> list[int]:
+    return [dim.dim_value for dim in value.type.tensor_type.shape.dim]
 
 
 def _taken(node: onnx.NodeProto, name: str, default: Any) -> Any:
     """The value of an attribute, which is removed."""
-    value = _attribute(node, name, default)
-    kept = [item for item in node.attribute if item.name != name]
+    value = attribute_of(node, name, default)
+    remaining = [attribute for attribute in node.attribute if attribute.name != name]
     del node.attribute[:]
-    node.attribute.extend(kept)
+    node.attribute.extend(remaining)
     return value
 
 

@@ -1,11 +1,11 @@
-"""Weights of fewer than 8 bits in an ONNX file, and the nodes that make int8 of them when a session loads.
+"""Weights of fewer than 8 bits in an ONNX file, and the nodes that expand them to int8 when a session loads.
 
-ONNX Runtime and OpenVINO fold nodes whose inputs are all constants before they look for quantized layers, so
-that a packed weight is expanded once and runs by the same integer kernel as a weight that was stored in int8.
+ONNX Runtime and OpenVINO fold nodes with constant inputs before they look for quantized layers: a packed
+weight is expanded once, and runs in the same integer kernel as a weight that is stored in int8.
 
-4 bits are ONNX's own INT4. ONNX has no 3 and 6 bits, and its INT2 needs opset 25, which older runtimes
-refuse; these are bit planes: of n bytes in plane p byte j holds bit p of the weights j, n + j … 7n + j, and w
-= Σ_p c_p · bit_p with c_p = 2^p, and -2^p for the last plane (two's complement).
+4 bits are ONNX's INT4. ONNX has no 3 and 6 bits, and its INT2 needs opset 25, which older runtimes refuse.
+Those weights are stored as bit planes: of n bytes in plane p, byte j holds bit p of the weights j, n + j … 7n
++ j, and w = Σ_p c_p · bit_p with c_p = 2^p, and -2^p for the last plane (two's complement).
 """
 
 import ml_dtypes
@@ -16,9 +16,7 @@ from .writer import ModelWriter
 
 
 def write_integers(writer: ModelWriter, name: str, integers: np.ndarray, bits: int) -> str:
-    """Stores an int8 array under `name` in `bits` bits per element; returns the int8 tensor that the graph
-    makes of it.
-    """
+    """Stores an int8 array under `name` in `bits` bits per element; returns the name of the int8 tensor."""
     integers = np.ascontiguousarray(integers)
     if bits == 8:
         return writer.add_initializer(integers, name)
@@ -38,16 +36,15 @@ def bit_planes(integers: np.ndarray, bits: int) -> np.ndarray:
 
 
 def _write_unpacking(writer: ModelWriter, packed: str, shape: tuple[int, ...], bits: int) -> str:
-    """Looks up the bits of each byte, and weighs the planes in a product with their coefficients.
+    """Looks up the bits of each byte in a table, and multiplies the planes by their coefficients.
 
-    BitShift and BitwiseAnd of bytes would do without a table, but OpenVINO 2026.4 folds neither, and its
-    kernel for the division that it makes of BitShift rounds to the nearest (docs/targets.md).
+    BitShift and BitwiseAnd would need no table, but OpenVINO 2026.4 folds neither, and it computes BitShift
+    by a division that rounds to nearest (docs/targets.md).
     """
     coefficients = np.array([*(2**plane for plane in range(bits - 1)), -(2 ** (bits - 1))], np.int8)
     indices = writer.add_node("Cast", [packed], f"{packed}1", to=TensorProto.INT32)
-    of_elements = writer.add_node(
-        "Gather", [_table(writer), indices], f"{packed}2", axis=1
-    )  # 8 × bytes × planes
+    # 8 × bytes × planes
+    of_elements = writer.add_node("Gather", [_table(writer), indices], f"{packed}2", axis=1)
     weighed = [of_elements, writer.constant(coefficients.reshape(bits, 1), "_c")]
     values = writer.add_node("MatMulInteger", weighed, f"{packed}3")  # int32, 8 × bytes × 1
     values = writer.add_node("Cast", [values], f"{packed}4", to=TensorProto.INT8)
@@ -56,13 +53,12 @@ def _write_unpacking(writer: ModelWriter, packed: str, shape: tuple[int, ...], b
         values = writer.add_node("Reshape", [values, writer.constant(np.array([-1]), "_c")], f"{packed}5")
         ends = [writer.constant(np.array([end]), "_c") for end in (0, count)]
         values = writer.add_node("Slice", [values, *ends], f"{packed}6")
-    return writer.add_node(
-        "Reshape", [values, writer.constant(np.array(shape, np.int64), "_c")], f"{packed}7"
-    )
+    whole = writer.constant(np.array(shape, np.int64), "_c")
+    return writer.add_node("Reshape", [values, whole], f"{packed}7")
 
 
 def _table(writer: ModelWriter) -> str:
-    """The bits of every byte: uint8, 8 × 256, made by the first layer that reads it."""
+    """The bits of every byte: uint8, 8 × 256; the first layer that needs the table adds it."""
     name = writer.free_name("_bits")
     if not any(name in node.output for node in writer.model.graph.node):
         range_of = [writer.constant(np.array(value, np.int32), "_c") for value in (0, 256, 1)]

@@ -1,13 +1,13 @@
 """Writes a quantization plan into an ONNX model as QuantizeLinear/DequantizeLinear pairs, and shortens names.
 
-`quantize` tells the two conventions: ONNX Runtime's, with int32 biases, and TensorRT's, which knows no zero
-points, keeps biases in float32 and takes integers from QuantizeLinear and constants alone. Weights of fewer
-bits are packed (`pack`).
+`quantize` describes the two conventions: ONNX Runtime's with int32 biases, and TensorRT's, which has no zero
+points, float32 biases, and takes integers only from QuantizeLinear and constants. Weights of fewer bits are
+packed (`pack`).
 
-TensorRT 8 wants weights in float32 behind a pair, which its builder quantizes (its developer guide;
+TensorRT 8 needs float32 weights with a pair behind them, which its builder quantizes (its developer guide;
 microsoft/onnxruntime#9616 made such files for it; 8.2 and 8.4 call a constant of int8 "invalid weights type
-of Int8", NVIDIA/TensorRT#2163). Every value of such a weight is an integer times its step: the pair changes
-none, and the engine has the integers that were reconstructed.
+of Int8", NVIDIA/TensorRT#2163). Each value of such a weight is an integer times its step: the pair does not
+change it, and the engine has exactly the reconstructed integers.
 """
 
 from collections.abc import Mapping, MutableSequence, Sequence
@@ -34,21 +34,18 @@ def write_qdq(
     *,
     int8_weights: Int8Weights = "int8",
 ) -> None:
-    """Changes `model` in place. `layers` gives each integer layer's weight parameter and its integers.
+    """Changes `model` in place. `layers` has the weight parameter and the integers by layer.
 
-    `int8_weights` is how weights of 8 bits are stored: as integers, or in float32 behind a pair.
+    `int8_weights` is how weights of 8 bits are stored: as integers, or as float32 with a pair behind.
     """
     writer = ModelWriter(model)
     _quantize_tensors(writer, _places(template, plan, scales))
     symmetric = any(scale.signed for scale in scales.values())
-    steps: dict[
-        str, tuple[str, QuantizedLayer]
-    ] = {}  # by the weight's value: the name of its scale, and the layer
+    steps: dict[str, tuple[str, QuantizedLayer]] = {}  # by the weight's value: name of its scale, layer
     for name, (weight, quantized) in layers.items():
         if weight not in template.parameters:
-            message = (
-                f"the exported model does not hold the weight of {name} as it is: it cannot be quantized"
-            )
+            problem = f"the exported model does not hold the weight of {name} as it is"
+            message = f"{problem}: it cannot be quantized"
             raise StageError(message, stage="build")
         stored = template.parameters[weight]
         scale = _write_weight(
@@ -57,29 +54,26 @@ def write_qdq(
         steps[stored.initializer] = scale, quantized
     if not symmetric:
         _write_biases(writer, steps)
-    drop_dead_nodes(model)  # a carrier's consumers may all have moved to its integers
+    drop_dead_nodes(model)  # all readers of a carried tensor may now read its integers
     writer.finish()
 
 
 def _write_weight(
     writer: ModelWriter, stored: Stored, name: str, quantized: QuantizedLayer, *, symmetric: bool, pairs: bool
 ) -> str:
-    """Puts a layer's integers, or float32 behind a pair, in the place of its weight; returns the name of its
-    scale.
-    """
+    """Replaces a layer's weight by its integers, or by float32 with a pair; returns the name of the scale."""
     weights, axis = (quantized.weight.T, 1) if stored.transposed else (quantized.weight, 0)
     scale = writer.add_initializer(quantized.weight_scale, writer.free_name(f"_w{len(writer.dropped)}"))
-    # ONNX Runtime's QGemm and QLinearMatMul want a zero point written out, and exact sums on AVX2 one for
-    # each layer; TensorRT 8 refuses a DequantizeLinear without.
+    # ONNX Runtime's QGemm and QLinearMatMul need an explicit zero point, and exact sums on AVX2 one for each
+    # layer. TensorRT 8 refuses a DequantizeLinear without one.
     steps = [scale]
     if symmetric or pairs or weights.ndim == 2:
         zeros = np.zeros(len(quantized.weight_scale), np.int8)
         steps.append(writer.add_initializer(zeros, writer.free_name(f"_n{len(writer.dropped)}")))
     if pairs:
         values = quantized.dequantized_weight()
-        floats = writer.add_initializer(
-            np.ascontiguousarray(values.T if stored.transposed else values), f"{name}.weight_f"
-        )
+        values = np.ascontiguousarray(values.T if stored.transposed else values)
+        floats = writer.add_initializer(values, f"{name}.weight_f")
         integers = writer.add_node("QuantizeLinear", [floats, *steps], f"{name}.weight_q", axis=axis)
     else:
         integers = write_integers(writer, f"{name}.weight_q", weights, quantized.bits)
@@ -91,51 +85,41 @@ def _write_weight(
 def _write_biases(writer: ModelWriter, steps: Mapping[str, tuple[str, QuantizedLayer]]) -> None:
     """Writes the biases of all calls of the layers as int32, in the scale of their sums.
 
-    ONNX Runtime's kernels pass over a bias's own scale, so that calls whose inputs have different scales need
-    one each.
+    ONNX Runtime's kernels ignore the scale of a bias: calls whose inputs have different scales need one bias
+    each.
     """
     graph = writer.model.graph
     stored = {tensor.name: tensor for tensor in graph.initializer}
     makers = {node.output[0]: node for node in graph.node if node.op_type == "DequantizeLinear"}
-    written: dict[
-        tuple[str, str, str], str
-    ] = {}  # bias, scale of the weight and of the input → the bias that such calls read
+    written: dict[tuple[str, str, str], str] = {}  # by bias, scale of weight and of input: the new bias
     for node in [node for node in graph.node if node.op_type in ("Conv", "Gemm") and node.input[1] in steps]:
-        if (
-            len(node.input) < 3 or node.input[2] not in stored
-        ):  # one that is added by a node of its own stays float32
+        if len(node.input) < 3 or node.input[2] not in stored:  # a bias that another node adds stays float32
             continue
-        bias, (scale, quantized), input_scale = (
-            node.input[2],
-            steps[node.input[1]],
-            makers[node.input[0]].input[1],
-        )
-        if (call := (bias, scale, input_scale)) not in written:
-            written[call] = writer.free_name(f"{bias}_{len(written)}") if bias in writer.dropped else bias
-            own = quantized.quantized_bias(
-                numpy_helper.to_array(stored[bias]), float(numpy_helper.to_array(stored[input_scale]))
-            )
-            product = writer.add_node(
-                "Mul", [scale, input_scale], f"{written[call]}_s"
-            )  # stored, it would be 4 bytes a channel
-            writer.add_node("DequantizeLinear", [writer.constant(own, "_b"), product], written[call], axis=0)
+        bias, input_scale = node.input[2], makers[node.input[0]].input[1]
+        scale, quantized = steps[node.input[1]]
+        call = bias, scale, input_scale
+        if call not in written:
+            name = writer.free_name(f"{bias}_{len(written)}") if bias in writer.dropped else bias
+            values = numpy_helper.to_array(stored[bias])
+            integers = quantized.quantized_bias(values, float(numpy_helper.to_array(stored[input_scale])))
+            product = writer.add_node("Mul", [scale, input_scale], f"{name}_s")  # saves 4 bytes a channel
+            writer.add_node("DequantizeLinear", [writer.constant(integers, "_b"), product], name, axis=0)
             writer.dropped.add(bias)
+            written[call] = name
         node.input[2] = written[call]
 
 
 def _places(template: Template, plan: Plan, scales: Mapping[str, Scale]) -> list[tuple[str, Scale, bool]]:
-    """ONNX value, scale and whether it is carried, of each planned tensor.
+    """ONNX value and scale of each planned tensor, and whether it carries the values of another one.
 
-    A carrier that the exporter removed (a slice of everything) is skipped.
+    A carrying node that the exporter removed (a slice of everything) is skipped.
     """
     missing = [
         node for node, source in plan.tensors.items() if node not in template.values and node == source
     ]
     if missing:
-        raise StageError(
-            f"the exported model has no tensor for {', '.join(missing)}: its layers cannot be quantized",
-            stage="build",
-        )
+        problem = f"the exported model has no tensor for {', '.join(missing)}"
+        raise StageError(f"{problem}: its layers cannot be quantized", stage="build")
     places: dict[str, tuple[str, Scale, bool]] = {}
     for node, source in plan.tensors.items():
         if node in template.values:
@@ -145,16 +129,15 @@ def _places(template: Template, plan: Plan, scales: Mapping[str, Scale]) -> list
 
 
 def _quantize_tensors(writer: ModelWriter, places: Sequence[tuple[str, Scale, bool]]) -> None:
-    """Puts a pair behind each tensor; its consumers, and the model's output of that name, read the
-    dequantized value.
+    """Puts a pair behind each tensor; its readers, and the model's output of that name, read the dequantized
+    one.
 
-    A carried tensor (third item) is computed in uint8 when what it carries is quantized: slice, pad, reshape
-    move bytes. For int8 it gets a pair of its own, of the same scale, which changes nothing: TensorRT moves
-    pairs past such operations itself.
+    A carrying operation (slice, pad, reshape) moves uint8 values if its input is quantized. With int8 it gets
+    a pair of the same scale instead, which changes nothing: TensorRT moves pairs past such operations itself.
     """
     graph = writer.model.graph
     outputs = {value.name for value in graph.output}
-    integers: dict[str, str] = {}  # dequantized value → its integers
+    integers: dict[str, str] = {}  # by dequantized value
     added = []
     for value, scale, carried in places:
         maker = next((node for node in graph.node if value in node.output), None)
@@ -188,11 +171,9 @@ def _rename(names: MutableSequence[str], old: str, new: str) -> None:
 
 
 def shorten_names(model: onnx.ModelProto, layers: Mapping[str, str]) -> None:
-    """Names a layer's node after the layer (`layers`: weight value → layer), drops other node names, and
-    numbers tensors.
+    """Names the nodes of layers after them (`layers`: by weight value), drops other names, numbers tensors.
 
-    Inputs, outputs and initializers of layers keep their names: people and the check of executed precisions
-    read them.
+    Inputs, outputs and initializers keep their names: people and the check of executed precisions read them.
     """
     graph = model.graph
     fixed = {v.name for v in (*graph.input, *graph.output)} | {t.name for t in graph.initializer}
@@ -200,15 +181,12 @@ def shorten_names(model: onnx.ModelProto, layers: Mapping[str, str]) -> None:
     numbers = (text for text in map("_{}".format, count()) if text not in fixed)
     named: set[str] = set()
     for node in graph.node:
-        read = (
-            () if node.op_type in ("Gather", "Transpose") else node.input
-        )  # a tied table is read by others than its layer
-        layer = next((layers[name] for name in read if name in layers), "")
-        node.name = (
-            "" if layer in named else layer
-        )  # names are unique: only the first call of a shared layer has one
+        is_layer = node.op_type not in ("Gather", "Transpose")  # those read the table of a tied classifier
+        names = [layers[name] for name in node.input if name in layers] if is_layer else []
+        layer = names[0] if names else ""
+        node.name = "" if layer in named else layer  # unique: only the first call of a shared layer has one
         named.add(layer)
-        for names in (node.input, node.output):
-            for position, name in enumerate(names):
-                if name and name not in fixed:
-                    short[name] = names[position] = short.get(name) or next(numbers)
+        for values in (node.input, node.output):
+            for position, value in enumerate(values):
+                if value and value not in fixed:
+                    short[value] = values[position] = short.get(value) or next(numbers)

@@ -1,18 +1,17 @@
-"""Static integer quantization of a folded graph: which tensors are quantized, their ranges, the integers of
-layers.
+"""Static integer quantization of a folded graph: quantized tensors, their ranges, the integers of layers.
 
-Weights are int8 or fewer bits per output channel. The rest depends on the convention (`Activations`):
+Weights have 8 or fewer bits, per output channel. The rest depends on the convention (`Activations`):
 
 `uint8-asymmetric` (ONNX Runtime): activations are uint8 with a zero point, biases int32 (scale = input scale
-· weight scale). Only what an int8 layer needs is quantized: its input, and its output after its ReLU (a
-linear layer's only where it has one, which ONNX Runtime would compute with it in float32). Around a residual
-sum the shape-only operations (slice, pad, pooling) carry the quantization of their input, so that the sum
-runs in int8 as well.
+· weight scale). Only the tensors that an int8 layer needs are quantized: its input, and its output behind its
+ReLU. The output of a linear layer is quantized only if a ReLU follows, which ONNX Runtime would otherwise
+compute with it in float32. Around a residual sum, operations that only move values (slice, pad, pooling)
+carry the quantization of their input, so that the sum runs in int8 too.
 
 `int8-symmetric` (TensorRT): activations are int8 with zero point 0, biases float32. Inputs of int8 layers are
-quantized, outputs are not, since TensorRT fuses a layer with what follows up to the next pair. Of a residual
-sum every operand is quantized but one that an int8 convolution makes for the sum alone: the sum is fused into
-that convolution.
+quantized. Outputs are not: TensorRT fuses a layer with all that follows up to the next pair. Of a residual
+sum each operand is quantized, except one that an int8 convolution makes only for the sum: TensorRT fuses the
+sum into that convolution.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Set
@@ -29,8 +28,8 @@ from ..options import Activations
 from ..recipe import BITS, Precision
 
 _CARRIES = frozenset(
-    "max_pool1d max_pool2d flatten view reshape _unsafe_view pad constant_pad_nd slice permute transpose squeeze unsqueeze "
-    "clone dropout contiguous".split()
+    "max_pool1d max_pool2d flatten view reshape _unsafe_view pad constant_pad_nd slice permute transpose "
+    "squeeze unsqueeze clone dropout contiguous".split()
 )
 _AVERAGES = frozenset({"adaptive_avg_pool2d"})
 _ACTIVATIONS = frozenset({"relu", "relu6", "hardtanh"})
@@ -38,9 +37,7 @@ _ACTIVATIONS = frozenset({"relu", "relu6", "hardtanh"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """`layers` run in int8; `tensors` maps each quantized node to the node whose range it shares (itself,
-    mostly).
-    """
+    """`layers` run in int8. `tensors`: by quantized node, the node whose range it has, mostly itself."""
 
     layers: frozenset[str]
     tensors: Mapping[str, str]
@@ -62,7 +59,7 @@ class Scale:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuantizedLayer:
-    """Integers and scales of one layer: weight int8 of `bits` bits with one scale per output channel."""
+    """Integers of one layer: an int8 weight with values of `bits` bits, one scale per output channel."""
 
     weight: np.ndarray
     weight_scale: np.ndarray
@@ -78,29 +75,31 @@ class QuantizedLayer:
         return np.asarray(np.float32(input_scale) * self.weight_scale, np.float32)
 
     def quantized_bias(self, bias: np.ndarray, input_scale: float) -> np.ndarray:
-        """A bias as int32, for a call with an input of this scale: kernels add it to sums of products, in
-        their scale.
-        """
+        """A bias as int32 in the scale of the sums of products, for a call with an input of this scale."""
         return np.asarray(np.rint(bias / self.bias_scale(input_scale)), np.int32)
 
 
 def plan_quantization(
     module: fx.GraphModule, layers: Set[str], activations: Activations = "uint8-asymmetric"
 ) -> Plan:
-    """The plan that lets `layers` of a folded graph run in int8."""
+    """The plan by which `layers` of a folded graph run in int8."""
     tensors: dict[str, str] = {}
-    mark_outputs = activations == "uint8-asymmetric"
+    asymmetric = activations == "uint8-asymmetric"
     for name, node in layer_nodes(module):
         if name in layers:
             _mark(argument(node, 0), tensors)
-            if mark_outputs and (operation(node) in CONVOLUTIONS or _after_activation(node) is not node):
-                _mark(_after_activation(node), tensors)
-    (_mark_operands if mark_outputs else _mark_shortcuts)(module, layers, tensors)
+            output = _after_activation(node)
+            if asymmetric and (operation(node) in CONVOLUTIONS or output is not node):
+                _mark(output, tensors)
+    if asymmetric:
+        _mark_operands(module, tensors)
+    else:
+        _mark_shortcuts(module, layers, tensors)
     return Plan(layers=frozenset(layers), tensors=tensors)
 
 
-def _mark_operands(module: fx.GraphModule, layers: Set[str], tensors: dict[str, str]) -> None:
-    """Quantizes what joins a quantized sum or concatenation and carries a quantized tensor."""
+def _mark_operands(module: fx.GraphModule, tensors: dict[str, str]) -> None:
+    """Quantizes operands of quantized sums and concatenations that carry a quantized tensor."""
     for node in module.graph.nodes:
         if operation(node) in ("add", "cat") and _after_activation(node).name in tensors:
             for source in node.all_input_nodes:
@@ -109,7 +108,7 @@ def _mark_operands(module: fx.GraphModule, layers: Set[str], tensors: dict[str, 
 
 
 def _mark_shortcuts(module: fx.GraphModule, layers: Set[str], tensors: dict[str, str]) -> None:
-    """Quantizes what joins the output of an int8 convolution in a sum."""
+    """Quantizes what is added to the output of an int8 convolution."""
     convolutions = {
         node for name, node in layer_nodes(module) if name in layers and operation(node) in CONVOLUTIONS
     }
@@ -122,23 +121,23 @@ def _mark_shortcuts(module: fx.GraphModule, layers: Set[str], tensors: dict[str,
 
 
 def _mark(node: Any, tensors: dict[str, str]) -> str:
-    """Adds a node, and what it carries, to the quantized tensors; returns the node whose range it has."""
+    """Adds a node and the nodes whose values it carries; returns the node whose range it has."""
     if node.name in tensors:
         return tensors[node.name]
-    own: str = node.name
+    source: str = node.name
     if operation(node) in _CARRIES and _carries_values(node):
-        own = _mark(argument(node, 0), tensors)
+        source = _mark(argument(node, 0), tensors)
     elif operation(node) in _AVERAGES:
         _mark(argument(node, 0), tensors)
-    tensors[node.name] = own
-    return own
+    tensors[node.name] = source
+    return source
 
 
 def _carries_values(node: fx.Node) -> bool:
-    """Padding with anything but zero makes values that the input's range may not have."""
-    return operation(node) not in ("pad", "constant_pad_nd") or not any(
-        isinstance(a, float) and a for a in node.args[2:]
-    )
+    """False for padding with another value than zero: the input's range may not contain it."""
+    if operation(node) not in ("pad", "constant_pad_nd"):
+        return True
+    return not any(isinstance(value, float) and value for value in node.args[2:])
 
 
 def _carried_from(node: fx.Node) -> fx.Node:
@@ -202,10 +201,9 @@ def quantize_layer(
 ) -> QuantizedLayer:
     """A layer's integers: weight out × in × …, symmetric per output channel.
 
-    `calls` are the bias and the scale of the input of each call of the layer that has a bias in int32: it
-    must fit. `scale` are the steps (one per output channel) of a weight that lies on a grid already: its
-    integers come back exactly. Without it 8 bits reach to the largest magnitude, and fewer have the scale of
-    least error.
+    `calls` has the bias and the input scale of each call with an int32 bias, which must fit. `scale` are the
+    steps (one per output channel) of a weight that is on a grid already; its integers are restored exactly.
+    Without it, 8 bits reach to the largest magnitude, and fewer bits get the scale of least error.
     """
     if scale is None:
         rows = weight.reshape(len(weight), -1)
@@ -224,7 +222,7 @@ def _largest_scale(rows: np.ndarray) -> np.ndarray:
 
 
 def mse_scale(rows: np.ndarray, bits: int) -> np.ndarray:
-    """The step size of each row (out × in, float32) that rounding to nearest loses least squared error with."""
+    """The step size of each row (out × in, float32) for which rounding to nearest has the least error."""
     weight = torch.from_numpy(np.ascontiguousarray(rows)).unsqueeze(0)
     return optimal_scale(weight, torch.ones(1, rows.shape[1]), bits).squeeze(0).numpy()
 
@@ -236,8 +234,8 @@ def quantize_layers(
     precision: Mapping[str, Precision],
     weight_scales: Mapping[str, np.ndarray],
 ) -> dict[str, QuantizedLayer]:
-    """The integers of every layer in the plan. `weight_scales` has the steps of layers whose weights are
-    rounded already.
+    """The integers of every layer in the plan; `weight_scales` are the steps of weights that are rounded
+    already.
     """
     calls: dict[str, list[fx.Node]] = {}
     for name, node in layer_nodes(module):
@@ -257,9 +255,7 @@ def quantize_layers(
 def _integer_biases(
     module: fx.GraphModule, nodes: Iterable[fx.Node], plan: Plan, scales: Mapping[str, Scale]
 ) -> Iterator[tuple[np.ndarray, float]]:
-    """Bias and input scale of each call of a layer with an int32 bias: each has its own, whatever the calls
-    share.
-    """
+    """Bias and input scale of each call of a layer with an int32 bias."""
     for node in nodes:
         scale, bias = scales[plan.tensors[argument(node, 0).name]], argument(node, 2)
         if bias is not None and not scale.signed:

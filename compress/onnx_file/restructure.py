@@ -1,9 +1,8 @@
-"""Templates of other structures: the exported original without removed blocks, and with factored layers, in
-milliseconds.
+"""Templates of other structures: the exported original without blocks, or with factored layers.
 
-Every set of removed blocks is a structure of its own, and there are more of them than an exporter that takes
-seconds could follow. Both edits are simple in ONNX: what reads a removed sum reads its shortcut instead, and
-a factored layer gets a node of its own kind in front of it.
+Each set of removed blocks is another structure, too many for an exporter that takes seconds. In ONNX both
+edits are simple and take milliseconds: readers of a removed sum read its shortcut instead, and a factored
+layer gets a second node of its kind in front.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,6 +15,7 @@ from ..graph.blocks import Block, remove_blocks
 from ..graph.factors import factor_name, split_layer
 from ..graph.graph import clone, get_tensor, layer_nodes
 from .export import Stored, Template
+from .writer import attribute_of, initializers_of, keep_initializers
 
 _POINTWISE = frozenset({"Conv", "Gemm", "MatMul"})
 _MOVED = frozenset({"strides", "pads", "auto_pad"})  # attributes that only the first of two factors has
@@ -24,10 +24,9 @@ _MOVED = frozenset({"strides", "pads", "auto_pad"})  # attributes that only the 
 def restructure(
     folded: fx.GraphModule, blocks: Iterable[Block], factored: Iterable[str]
 ) -> tuple[fx.GraphModule, dict[str, str]]:
-    """A copy of the folded original without `blocks` and with two nodes for each factored layer (weights are
-    placeholders).
+    """A copy of the folded original without `blocks`, with two nodes for each factored layer.
 
-    The second item tells which node stands for each replaced one.
+    Weights of factored layers are placeholders. Also returns by replaced node the one that takes its place.
     """
     structure = clone(folded)
     replaced = remove_blocks(structure, blocks)
@@ -41,8 +40,8 @@ def restructure(
 def edit_structure(
     template: Template, structure: fx.GraphModule, replaced: Mapping[str, str], factored: Sequence[str]
 ) -> Template | None:
-    """The original's template with the structure that `restructure` made; None where its ONNX form has no
-    such places.
+    """The original's template with the structure that `restructure` made; None if its ONNX form does not
+    allow it.
     """
     model = onnx.ModelProto()
     model.CopyFrom(template.model)
@@ -54,24 +53,25 @@ def edit_structure(
         stored = parameters.get(f"{name}.weight")
         if stored is None or not _put_factor(model, stored, name):
             return None
-        parameters[f"{factor_name(name)}.weight"] = Stored(
-            initializer=f"{factor_name(name)}.weight", transposed=stored.transposed
-        )
-        values[layers[factor_name(name)].name] = factor_name(name)
+        first = factor_name(name)
+        parameters[f"{first}.weight"] = Stored(initializer=f"{first}.weight", transposed=stored.transposed)
+        values[layers[first].name] = first
     _drop_unread(model)
-    held, left = {tensor.name for tensor in model.graph.initializer}, structure.state_dict().keys()
+    initializers, state = initializers_of(model), structure.state_dict()
     nodes = {node.name for node in structure.graph.nodes}
     return Template(
         model=model,
         parameters={
-            name: stored for name, stored in parameters.items() if name in left and stored.initializer in held
+            name: stored
+            for name, stored in parameters.items()
+            if name in state and stored.initializer in initializers
         },
         values={node: value for node, value in values.items() if node in nodes},
     )
 
 
 def _reroute(model: onnx.ModelProto, values: Mapping[str, str], replaced: Mapping[str, str]) -> bool:
-    """What reads a replaced value reads the other one. False when a value is unknown or is the model's
+    """Makes readers of a replaced value read the other one. False if a value is unknown or the model's
     output.
     """
     outputs = {value.name for value in model.graph.output}
@@ -86,15 +86,12 @@ def _reroute(model: onnx.ModelProto, values: Mapping[str, str], replaced: Mappin
 
 
 def _put_factor(model: onnx.ModelProto, stored: Stored, layer: str) -> bool:
-    """A second node of the layer's kind in front of it. False when the exporter made something else of the
-    layer.
-    """
+    """Puts a second node of the layer's kind in front. False if the exporter changed the layer's form."""
     readers = [index for index, node in enumerate(model.graph.node) if stored.initializer in node.input]
     if len(readers) != 1:
         return False
     node = model.graph.node[readers[0]]
-    attributes = {item.name: helper.get_attribute_value(item) for item in node.attribute}
-    scaled = attributes.get("alpha", 1.0) != 1.0 or attributes.get("transA", 0) != 0
+    scaled = attribute_of(node, "alpha", 1.0) != 1.0 or attribute_of(node, "transA", 0) != 0
     if node.op_type not in _POINTWISE or list(node.input).index(stored.initializer) != 1 or scaled:
         return False
     name = factor_name(layer)
@@ -102,22 +99,21 @@ def _put_factor(model: onnx.ModelProto, stored: Stored, layer: str) -> bool:
     first.attribute.extend(node.attribute)
     model.graph.initializer.append(onnx.TensorProto(name=f"{name}.weight", data_type=onnx.TensorProto.FLOAT))
     node.input[0] = name
-    kept = [item for item in node.attribute if item.name not in _MOVED]
+    remaining = [attribute for attribute in node.attribute if attribute.name not in _MOVED]
     del node.attribute[:]
-    node.attribute.extend(kept)
+    node.attribute.extend(remaining)
     model.graph.node.insert(readers[0], first)
     return True
 
 
 def _drop_unread(model: onnx.ModelProto) -> None:
-    """Removes nodes and initializers that no output needs; nodes stand in the order of execution."""
+    """Removes nodes and initializers that no output needs; the nodes must be in order of execution."""
     graph, needed = model.graph, {value.name for value in model.graph.output}
     nodes = []
     for node in reversed(graph.node):
         if needed.intersection(node.output):
             nodes.append(node)
             needed.update(node.input)
-    initializers = [tensor for tensor in graph.initializer if tensor.name in needed]
-    del graph.node[:], graph.initializer[:]
+    del graph.node[:]
     graph.node.extend(reversed(nodes))
-    graph.initializer.extend(initializers)
+    keep_initializers(model, needed)

@@ -1,4 +1,4 @@
-"""Keeps an exported template on disk, so that a resumed run does not wait for the exporter again."""
+"""Keeps exported templates on disk, so that a resumed run does not wait for the exporter again."""
 
 import hashlib
 import json
@@ -25,7 +25,7 @@ def template_key(folded: fx.GraphModule, opset: int) -> str:
 
 
 def save_template(template: Template, folder: Path, key: str) -> None:
-    """Writes the template to `folder`; the model first, so that a places file always has its model."""
+    """Writes the template to `folder`; the model comes first, so that the places never lack their model."""
     folder.mkdir(parents=True, exist_ok=True)
     write_bytes(folder / f"template-{key}.onnx", template.model.SerializeToString())
     parameters = {name: asdict(stored) for name, stored in template.parameters.items()}
@@ -34,7 +34,7 @@ def save_template(template: Template, folder: Path, key: str) -> None:
 
 
 def load_template(folder: Path, key: str) -> Template | None:
-    """The template saved under `key`; None when there is none."""
+    """The template saved under `key`, if there is one."""
     places_path = folder / f"template-{key}.json"
     if not places_path.exists():
         return None

@@ -1,6 +1,4 @@
-"""The constants of a template that pruning changes: groups of a depthwise convolution, padded channels,
-reshapes.
-"""
+"""Edits the constants of a template that pruning changes: groups, padded channels, reshapes."""
 
 from collections.abc import Callable, Mapping
 
@@ -9,15 +7,14 @@ import onnx
 from onnx import numpy_helper
 
 from ..graph.channels import Edit
-from .export import Template, initializers_of
+from .export import Template
+from .writer import initializers_of
 
 Changes = Mapping[str, tuple[Edit, tuple[int, ...]]]
 
 
 def edit_template(model: onnx.ModelProto, template: Template, changes: Changes) -> bool:
-    """Changes `model`, filled from `template`, in place. False when one change has no rule here: then export
-    anew.
-    """
+    """Changes `model`, filled from `template`, in place. False if a change has no rule: then export anew."""
     makers = {name: node for node in model.graph.node for name in node.output}
     for name, (edit, counts) in changes.items():
         node = makers.get(template.values.get(name, ""))
@@ -58,7 +55,7 @@ def _edit_view(model: onnx.ModelProto, node: onnx.NodeProto, edit: Edit, counts:
 
 
 def _set_constant(model: onnx.ModelProto, node: onnx.NodeProto, position: int, value: np.ndarray) -> None:
-    """Gives the node a constant of its own: the exporter shares equal ones between nodes."""
+    """Gives the node a new constant: the exporter shares equal ones between nodes."""
     name = f"{node.output[0]}_c{position}"
     model.graph.initializer.append(numpy_helper.from_array(value, name))
     node.input[position] = name

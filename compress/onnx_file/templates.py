@@ -14,7 +14,8 @@ from .template_edit import Changes, edit_template
 
 
 class Templates:
-    """The templates of one original model. Exporting takes seconds: each is kept in memory and in `cache_dir`.
+    """The templates of one original model. Exporting takes seconds: each is kept in memory and in
+    `cache_dir`.
 
     `original` is the model with folded normalization; `examples` gives some inputs.
     """

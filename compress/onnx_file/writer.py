@@ -1,5 +1,6 @@
-"""A model under edit: initializers to add or drop, nodes to add, constants that are shared."""
+"""Edits an ONNX model: adds and drops initializers, adds nodes, shares constants, orders nodes."""
 
+from collections.abc import Set
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,7 @@ from onnx import helper, numpy_helper
 class ModelWriter:
     """Edits `model` in place; `dropped` are the initializers that `finish` removes.
 
-    Names that the user gave (an input, a parameter of the model itself) may be any: `free_name` keeps ours
-    apart from them.
+    The user may have given inputs and parameters any name: `free_name` makes one that is not used yet.
     """
 
     def __init__(self, model: onnx.ModelProto):
@@ -19,18 +19,17 @@ class ModelWriter:
         self.constants: dict[bytes, str] = {}
         self.dropped: set[str] = set()
         graph = model.graph
-        self._given = {item.name for item in (*graph.input, *graph.initializer)} | {
-            n for node in graph.node for n in node.output
-        }
+        self._used = {value.name for value in (*graph.input, *graph.initializer)}
+        self._used.update(name for node in graph.node for name in node.output)
 
     def free_name(self, name: str) -> str:
-        """The name, with as many underscores behind it as keep it apart from those of the model."""
-        while name in self._given:
+        """The name, with underscores appended until the model does not use it."""
+        while name in self._used:
             name += "_"
         return name
 
     def add_initializer(self, array: np.ndarray, name: str) -> str:
-        """Stores an array under a name that nothing else has; returns the name."""
+        """Stores an array under an unused name; returns the name."""
         self.model.graph.initializer.append(numpy_helper.from_array(array, name))
         return name
 
@@ -42,16 +41,34 @@ class ModelWriter:
         return self.constants[key]
 
     def add_node(self, op_type: str, inputs: list[str], output: str, **attributes: Any) -> str:
-        """Adds a node at the end, wherever its inputs are made; returns its output."""
+        """Adds a node at the end (`finish` puts it in order); returns its output."""
         self.model.graph.node.append(helper.make_node(op_type, inputs, [output], **attributes))
         return output
 
     def finish(self) -> None:
         """Removes the dropped initializers and puts the nodes in order."""
-        kept = [tensor for tensor in self.model.graph.initializer if tensor.name not in self.dropped]
-        del self.model.graph.initializer[:]
-        self.model.graph.initializer.extend(kept)
+        keep_initializers(self.model, initializers_of(self.model).keys() - self.dropped)
         sort_topologically(self.model)
+
+
+def initializers_of(model: onnx.ModelProto) -> dict[str, onnx.TensorProto]:
+    """Initializers by name."""
+    return {tensor.name: tensor for tensor in model.graph.initializer}
+
+
+def keep_initializers(model: onnx.ModelProto, names: Set[str]) -> None:
+    """Removes all other initializers."""
+    remaining = [tensor for tensor in model.graph.initializer if tensor.name in names]
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(remaining)
+
+
+def attribute_of(node: onnx.NodeProto, name: str, default: Any) -> Any:
+    """The value of a node's attribute, or `default` if it has none of that name."""
+    for attribute in node.attribute:
+        if attribute.name == name:
+            return helper.get_attribute_value(attribute)
+    return default
 
 
 def drop_dead_nodes(model: onnx.ModelProto) -> None:
@@ -59,17 +76,15 @@ def drop_dead_nodes(model: onnx.ModelProto) -> None:
     outputs = {value.name for value in model.graph.output}
     while True:
         used = outputs | {name for node in model.graph.node for name in node.input}
-        kept = [node for node in model.graph.node if used.intersection(node.output)]
-        if len(kept) == len(model.graph.node):
+        live = [node for node in model.graph.node if used.intersection(node.output)]
+        if len(live) == len(model.graph.node):
             return
         del model.graph.node[:]
-        model.graph.node.extend(kept)
+        model.graph.node.extend(live)
 
 
 def sort_topologically(model: onnx.ModelProto) -> None:
-    """Orders the nodes so that each stands behind what it reads; stable otherwise. ValueError for a tensor
-    made of itself.
-    """
+    """Orders the nodes so that each comes after what it reads; stable otherwise. ValueError for a cycle."""
     graph = model.graph
     edges = len(graph.node) + sum(len(node.input) for node in graph.node)
     ready = {value.name for value in (*graph.input, *graph.initializer)} | {""}
@@ -81,9 +96,8 @@ def sort_topologically(model: onnx.ModelProto) -> None:
         stack = [index]
         while stack:
             current = stack[-1]
-            waiting = [
-                makers[n] for n in graph.node[current].input if n not in ready and makers[n] not in done
-            ]
+            sources = [makers[name] for name in graph.node[current].input if name not in ready]
+            waiting = [source for source in sources if source not in done]
             if waiting:
                 if len(stack) > edges:
                     raise ValueError(f"the tensor {graph.node[current].output[0]!r} is made of itself")

@@ -1,1 +1,24 @@
-"""The compressed torch model, and its training."""
+"""The compressed torch model of a recipe: the *student*. The original is its teacher.
+
+Flow of `student.StudentMaker.make`: `prune` slices parameters and adapts constants of the graph; residual
+blocks go and `low_rank` factors layers; `levels.stitch` puts in reconstructed weights; `refit` fits the
+layers one after the other to the original's outputs and rounds them; statistics of batch normalization are
+estimated anew; `recover` distills the original into the student, with weights on their grid of few bits
+(`fake_quantize`).
+
+`probe.Probe` needs only the first half: it predicts from stitched students how much a recipe loses, which
+gives the search its sensitivities.
+
+Reading order:
+    samples.py         which samples are used for what
+    student.py         the stages in their order
+    prune.py           real removal of channels
+    low_rank.py        factors that know the layer's inputs
+    refit.py           sequential least squares
+    recover.py         statistics, distillation, checkpoints; features.py compares intermediate values
+    fake_quantize.py   training on a grid with learned steps
+    probe.py           the divergence of a stitched student
+
+It does not know ONNX, file formats or devices. Integers of 8 bits and activations are decided later, in
+onnx_file.
+"""

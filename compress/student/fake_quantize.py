@@ -1,9 +1,8 @@
 """Weights on a grid while they are trained: straight-through rounding with a learned step per output channel.
 
-Only the weights are rounded: their integers are exactly those that are stored. Activations have 8 bits and
-are calibrated after training. Sparse weights keep their zeros; float16 and fp8 are rounded to nearest, with
-nothing to learn. Normalization stays in the graph: it scales output channels, and folding it scales the
-steps.
+Only the weights are rounded: their integers are exactly those of the file. Activations have 8 bits and are
+calibrated after training. Sparse weights keep their zeros. float16 and fp8 weights are rounded to nearest and
+have no step to learn. Normalization stays in the graph; folding it later scales the steps.
 
 Source: Esser et al., "Learned Step Size Quantization" (2020), equations 1 to 4; per output channel.
 """
@@ -24,14 +23,14 @@ NEAREST: Mapping[Precision, Callable[[Tensor], Tensor]] = {
     "fp8": rounded_weight,
 }
 SMALLEST_GAMMA = 1e-6
-MARGIN = 0.45  # of a step: how far a weight may lie from its grid point at the start
+MARGIN = 0.45  # of a step: the largest distance of a weight from its grid point at the start
 
 
 class GridWeights(nn.Module):
-    """The steps of the layers that are being quantized; `rounded` makes their weights.
+    """The learned steps of the layers that are quantized; `rounded` makes their weights.
 
-    `bits` by layer; `steps` by layer, float32 of one per output channel, as reconstruction chose them.
-    `precision` tells which layers keep their zeros, and which are rounded to float16 or fp8.
+    `bits` by layer; `steps` by layer, float32, one per output channel, as reconstruction chose them.
+    `precision` says which layers keep their zeros, and which are rounded to float16 or fp8.
     """
 
     def __init__(
@@ -43,44 +42,40 @@ class GridWeights(nn.Module):
     ):
         super().__init__()
         self.bits = dict(bits)
-        kinds = {
-            str(argument(node, 1).target): (precision or {}).get(name) for name, node in layer_nodes(module)
-        }
-        self.masks = {
-            weight: get_tensor(module, weight).detach() != 0
-            for weight, kind in kinds.items()
-            if kind in SPARSE
-        }
-        self.plain = {
-            weight: NEAREST[kind] for weight, kind in kinds.items() if kind is not None and kind in NEAREST
-        }
-        self.weights = {
-            name: str(argument(node, 1).target) for name, node in layer_nodes(module) if name in bits
-        }
+        self.masks: dict[str, Tensor] = {}
+        self.nearest: dict[str, Callable[[Tensor], Tensor]] = {}
+        self.weights: dict[str, str] = {}
+        self.gammas: list[str] = []
+        gamma_behind = {argument(node, 0): argument(node, 1) for node in batch_norms(module)}
+        for name, node in layer_nodes(module):
+            weight = str(argument(node, 1).target)
+            kind = (precision or {}).get(name, "float32")
+            if kind in SPARSE:
+                self.masks[weight] = get_tensor(module, weight).detach() != 0
+            if kind in NEAREST:
+                self.nearest[weight] = NEAREST[kind]
+            if name in bits:
+                self.weights[name] = weight
+                if gamma_behind.get(node) is not None:
+                    self.gammas.append(str(gamma_behind[node].target))
         self.steps = nn.ParameterList([nn.Parameter(steps[name].clone()) for name in self.weights])
-        behind = {argument(node, 0): argument(node, 1) for node in batch_norms(module)}
-        self.gammas = [
-            str(behind[n].target)
-            for name, n in layer_nodes(module)
-            if name in bits and behind.get(n) is not None
-        ]
 
     def rounded(self, module: fx.GraphModule) -> dict[str, Tensor]:
-        """By parameter name, the rounded weights; gradients reach both the weights and the steps."""
-        found = {
+        """The rounded weights by parameter name; gradients reach both the weights and the steps."""
+        values = {
             weight: _on_grid(get_tensor(module, weight), step.abs().clamp_min(1e-9), self.bits[name])
             for (name, weight), step in zip(self.weights.items(), self.steps, strict=True)
         }
-        found |= {weight: get_tensor(module, weight) * mask for weight, mask in self.masks.items()}
-        for weight, rounding in self.plain.items():
-            value = found.get(weight, get_tensor(module, weight))
-            found[weight] = value + (rounding(value.detach()) - value.detach())
-        return found
+        values |= {weight: get_tensor(module, weight) * mask for weight, mask in self.masks.items()}
+        for weight, rounding in self.nearest.items():
+            value = values.get(weight, get_tensor(module, weight))
+            values[weight] = value + (rounding(value.detach()) - value.detach())
+        return values
 
     @property
     def parameters_read(self) -> list[str]:
         """The parameters that `rounded` replaces."""
-        return [*dict.fromkeys([*self.weights.values(), *self.masks, *self.plain])]
+        return [*dict.fromkeys([*self.weights.values(), *self.masks, *self.nearest])]
 
     def keep_signs(self, module: fx.GraphModule) -> None:
         """Keeps the γ behind these layers positive: folding a negative one would turn -2..1 into -1..2."""
@@ -104,8 +99,10 @@ def start_on_grid(
     bits: Mapping[str, int],
     precision: Mapping[str, Precision] | None = None,
 ) -> GridWeights:
-    """The grid of layers that reconstruction rounded; their weights move as near to their values before as
-    the rounding allows.
+    """The grid of layers that reconstruction rounded.
+
+    Their weights in `module` move as near to the values before rounding as they can without rounding
+    otherwise.
     """
     for name, node in layer_nodes(module):
         if (rounding := roundings.get(name)) is not None:
@@ -113,22 +110,20 @@ def start_on_grid(
             set_tensor(
                 module, weight, near_grid(rounding.weight, get_tensor(module, weight).detach(), rounding.step)
             )
-    steps = {name: found.step for name, found in roundings.items()}
+    steps = {name: rounding.step for name, rounding in roundings.items()}
     return GridWeights(module, {name: bits[name] for name in roundings}, steps, precision)
 
 
 def folded_steps(
     module: fx.GraphModule, folded: fx.GraphModule, steps: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
-    """The steps of the folded weights, one per output channel: folding a normalization multiplies a channel's
-    weights by γ/σ.
-    """
+    """The steps of the folded weights, one per output channel: folding multiplied each channel by γ/σ."""
     result = {}
     for name, node in layer_nodes(folded):
         if name in steps:
-            before, after = (
-                get_tensor(m, str(argument(node, 1).target)).detach().flatten(1) for m in (module, folded)
-            )
+            weight = str(argument(node, 1).target)
+            before = get_tensor(module, weight).detach().flatten(1)
+            after = get_tensor(folded, weight).detach().flatten(1)
             largest = before.abs().argmax(1, keepdim=True)
             below, above = before.gather(1, largest), after.gather(1, largest)
             factor = torch.where(below == 0, torch.ones_like(below), above / below)
@@ -137,9 +132,7 @@ def folded_steps(
 
 
 def near_grid(original: Tensor, rounded: Tensor, step: Tensor) -> Tensor:
-    """The weight nearest to `original` that still rounds to `rounded` (out × …): training starts where
-    reconstruction ended.
-    """
+    """The weight nearest to `original` that rounds to `rounded` (out × …): where training starts."""
     margin = (MARGIN * step).reshape(-1, *[1] * (original.dim() - 1))
     return original.maximum(rounded - margin).minimum(rounded + margin)
 

@@ -1,4 +1,4 @@
-"""Features: what a model has computed on its way, for distillation beyond its answers."""
+"""Features: intermediate values of a model, for distillation beyond its outputs."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,25 +10,21 @@ from ..graph.graph import operation
 
 
 def feature_nodes(student: fx.GraphModule, teacher: fx.GraphModule) -> tuple[str, ...]:
-    """Names of the sums (in a model without any: of the ReLUs) that both models compute, in order of
-    execution.
-    """
+    """Names of the sums that both models compute, in order of execution; of the ReLUs if none is a sum."""
     theirs = {node.name for node in teacher.graph.nodes}
     common = [node for node in student.graph.nodes if node.name in theirs]
+    tensors = [node for node in common if isinstance(node.meta.get("val"), Tensor)]
     for kind in ("add", "relu"):
-        if names := tuple(
-            node.name
-            for node in common
-            if operation(node) == kind and isinstance(node.meta.get("val"), Tensor)
-        ):
+        names = tuple(node.name for node in tensors if operation(node) == kind)
+        if names:
             return names
     return ()
 
 
 def with_features(module: fx.GraphModule, names: Sequence[str]) -> fx.GraphModule:
-    """A twin that shares the module's parameters and buffers and returns (outputs, features).
+    """A copy of the graph that shares the module's parameters and buffers and returns (outputs, features).
 
-    It has the mode (training or inference) that the module has now. A single output is not in a tuple.
+    It keeps the mode (training or inference) that the module has now. A single output is not in a tuple.
     """
     copies: dict[fx.Node, fx.Node] = {}
     graph = fx.Graph()
@@ -40,8 +36,8 @@ def with_features(module: fx.GraphModule, names: Sequence[str]) -> fx.GraphModul
 
 
 def feature_loss(features: Sequence[Tensor], expected: Sequence[Tensor]) -> Tensor:
-    """Mean over the features of their squared error relative to the variance; those whose channels were
-    pruned do not count.
+    """Mean over the features of the squared error relative to the variance; features of another shape are
+    left out.
     """
     pairs = [
         (ours.float(), theirs.float())

@@ -1,6 +1,6 @@
 """Low rank: a linear layer or pointwise convolution as a product of two, in → rank → out.
 
-The product is the best of its rank on the layer's inputs, not on the weight alone. With their second moment
+The product is the best of its rank on the layer's inputs. With their second moment
 E[x xᵀ] = L Lᵀ the output error E|(W - W')x|² is ‖(W - W')L‖², so that the truncated SVD of W L = U Σ Vᵀ gives
 W' = (U_r Σ_r)(V_rᵀ L⁻¹). Source: Wang et al., "SVD-LLM: Truncation-aware Singular Value Decomposition"
 (2024), section 3.1; without moments it is the plain SVD of the weight.
@@ -15,18 +15,17 @@ from ...errors import StageError
 from ..graph.factors import saves, split_layer
 from ..graph.graph import get_tensor, layer_nodes
 
-RIDGE = 1e-3  # of the mean second moment: channels that the calibration set never excites keep some weight
+RIDGE = 1e-3  # of the mean second moment: channels that are zero on all samples keep some weight
 
 
 def factorize(
     module: fx.GraphModule, ranks: Mapping[str, int], second_moments: Mapping[str, Tensor]
 ) -> tuple[str, ...]:
-    """Replaces layers by two in place: `<layer>.down` (stride and padding, no bias), then the layer itself
-    (bias).
+    """Replaces each layer by two in place: `<layer>.down` (stride, padding), then the layer itself (bias).
 
-    `second_moments` are E[x xᵀ] of the layers' inputs, in × in. Layers whose rank does not save anything at
-    their present size stay whole; the names of the factored ones come back. Raises StageError for a layer
-    that cannot be factored.
+    `second_moments` are E[x xᵀ] of the layers' inputs, in × in. Layers whose rank saves nothing at their
+    present size stay whole. Returns the names of the factored ones. Raises StageError for a layer that cannot
+    be factored.
     """
     nodes, factored = dict(layer_nodes(module)), []
     for name, rank in ranks.items():
@@ -42,11 +41,11 @@ def factorize(
 
 
 def low_rank_factors(matrix: Tensor, rank: int, second_moment: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """out × rank and rank × in, whose product is the best approximation of `matrix` (out × in) on inputs with
-    that moment.
+    """Factors out × rank and rank × in: the best approximation of `matrix` (out × in) on inputs with that
+    moment.
 
-    All singular values stand in the first: the numbers in between then have unit variance each, which one
-    uint8 scale fits.
+    The first holds all singular values. The numbers between the two then have unit variance each, so that one
+    uint8 scale suits them all.
     """
     values = matrix.double()
     if second_moment is None:
@@ -55,6 +54,6 @@ def low_rank_factors(matrix: Tensor, rank: int, second_moment: Tensor | None = N
         moment = second_moment.double()
         ridge = RIDGE * moment.diagonal().mean().clamp_min(torch.finfo(torch.float32).tiny)
         root = torch.linalg.cholesky(moment + ridge * torch.eye(len(moment), dtype=values.dtype))
-    left, sizes, right = torch.linalg.svd(values @ root, full_matrices=False)
-    down = torch.linalg.solve_triangular(root, right[:rank], upper=False, left=False)
-    return (left[:, :rank] * sizes[:rank]).to(matrix.dtype), down.to(matrix.dtype)
+    u, sizes, vh = torch.linalg.svd(values @ root, full_matrices=False)
+    down = torch.linalg.solve_triangular(root, vh[:rank], upper=False, left=False)
+    return (u[:, :rank] * sizes[:rank]).to(matrix.dtype), down.to(matrix.dtype)

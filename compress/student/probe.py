@@ -1,13 +1,13 @@
-"""Probe: how far a candidate's answers are from the original's, before anything is fitted, trained or built.
+"""Probe: the distance of a candidate's outputs from the original's, before it is fitted, trained or built.
 
-The candidate is stitched from the level database and run on augmented training samples (plain ones are
-learned by heart and hide what is lost). Its batch normalizations follow it: with mₒ, vₒ and m, v the mean and
-variance of what a normalization reads in the original and in the candidate, on the same samples,
+The candidate is stitched from the level database and run on augmented training samples; on plain ones, which
+the model has memorized, losses do not show. Its batch normalizations are adapted. Let mₒ, vₒ and m, v be the
+mean and variance of a normalization's input in the original and in the candidate, on the same samples; then
 
     mean = running_mean + (m - mₒ),   variance = running_var · v / vₒ
 
-so that an unchanged part of the model computes exactly what it did, and samples cost no noise. Nodes in front
-of the first change have the original's values: `sensitivities` runs them once for all recipes.
+An unchanged part of the model computes exactly what it did, without noise from the choice of samples. Nodes
+in front of the first change have the original's values: `sensitivities` computes them once for all recipes.
 """
 
 import logging
@@ -22,14 +22,13 @@ import torch.nn.functional as F
 from torch import Tensor, fx
 
 from ...errors import StageError
-from ..graph.graph import argument, get_tensor, layer_nodes, operation, set_tensor
+from ..graph.graph import argument, batch_norms, get_tensor, layer_nodes, operation, set_tensor
 from ..graph.running import channels_last, mixed_precision
 from ..levels.value_grids import round_to_blocks
 from ..recipe import Precision, Recipe
 from ..stages import StageClock
 from .fake_quantize import NEAREST
-from .prune import kept_slots
-from .recover import soft_loss
+from .recover import as_float32, soft_loss
 from .refit import affordable_samples
 from .student import Student, StudentMaker
 
@@ -43,8 +42,8 @@ BATCHES_AT_ONCE = 4  # of the largest size that is affordable
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Reference:
-    """The original on one batch: inputs by placeholder, outputs, and what each batch normalization read, by
-    its node.
+    """The original on one batch: inputs by placeholder, outputs, and the moments of each normalization's
+    input.
     """
 
     inputs: Values
@@ -54,22 +53,22 @@ class _Reference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Suffix:
-    """What a recipe runs: its graph from the node of the original at `start` on, and the channels left to
-    each normalization.
+    """The part of a candidate's graph that differs: from the original's node number `start` to the end.
+
+    `channels` are the indices that remain in normalizations that lost some, by running mean.
     """
 
     recipe: Recipe
     module: fx.GraphModule
     start: int
-    kept: Mapping[str, Tensor]
+    channels: Mapping[str, Tensor]
 
 
 class Probe:
-    """KL(original ‖ candidate) in nats, by recipe. Made once per task: it keeps `count` samples and the
-    original's answers.
+    """KL(original ‖ candidate) in nats, by recipe. Made once per task: it keeps samples and the original's
+    outputs.
 
-    Fewer samples where the model's activations are large: no more than BATCHES_AT_ONCE of the largest
-    affordable batch.
+    There are `count` samples, or fewer if activations are large: at most BATCHES_AT_ONCE affordable batches.
     """
 
     def __init__(self, students: StudentMaker, *, count: int = 512):
@@ -78,31 +77,28 @@ class Probe:
         self.count = count
 
     def kl(self, recipe: Recipe) -> float:
-        """The mean divergence of the recipe's stitched model, ≥ 0, its recovery ignored. Raises StageError.
+        """The mean divergence of the recipe's stitched model, ≥ 0; its recovery is ignored. Raises
+        StageError.
 
-        Of a single output column the squared error relative to the variance of the original's; several
+        A single output column counts by its squared error relative to the original's variance. Several
         outputs are summed.
         """
         suffix = self._suffix(recipe)
         return self._divergence(suffix, [dict(reference.inputs) for reference in self._references])
 
     def sensitivities(self, recipes: Sequence[Recipe]) -> Iterator[tuple[Recipe, float]]:
-        """`kl` of every recipe, the shared prefix of each CHUNK of them run once; a recipe that fails is
-        logged and left out.
+        """`kl` of every recipe; a recipe that fails is logged and left out.
 
-        Within a chunk they come in the order of their first change. Meant for recipes that each change one
-        thing.
+        It runs the nodes that all recipes of a CHUNK share once, and yields them in the order of their first
+        change. It is meant for recipes that each change one thing.
         """
         for first in range(0, len(recipes), CHUNK):
             walks = [_Walk(self.original, reference.inputs) for reference in self._references]
-            for suffix in sorted(
-                self._suffixes(recipes[first : first + CHUNK]), key=lambda suffix: suffix.start
-            ):
+            suffixes = self._suffixes(recipes[first : first + CHUNK])
+            for suffix in sorted(suffixes, key=lambda suffix: suffix.start):
                 try:
-                    yield (
-                        suffix.recipe,
-                        self._divergence(suffix, [walk.until(suffix.start) for walk in walks]),
-                    )
+                    prefixes = [walk.until(suffix.start) for walk in walks]
+                    yield suffix.recipe, self._divergence(suffix, prefixes)
                 except StageError as error:
                     log.warning("No sensitivity of %s: %s", suffix.recipe.to_json(), error)
 
@@ -119,96 +115,101 @@ class Probe:
             _round(student)
             changed = _share(student.module, self.original)
         start = _first_change(student.module, self.original, changed)
-        return _Suffix(recipe=recipe, module=student.module, start=start, kept=self._kept(student))
+        return _Suffix(recipe=recipe, module=student.module, start=start, channels=self._remaining(student))
 
-    def _kept(self, student: Student) -> dict[str, Tensor]:
-        """By running mean, the indices of the channels that are left, for those that lost some."""
-        channels, found = self.students.network.channels, {}
-        for use in channels.uses if student.removed else ():
-            if (
-                use.parameter in self._running_means
-                and not (kept := kept_slots(channels, use.slots, student.removed)).all()
-            ):
-                found[use.parameter] = torch.from_numpy(kept)
-        return found
+    def _remaining(self, student: Student) -> dict[str, Tensor]:
+        """By running mean, the mask of the channels that remain, for normalizations that lost some."""
+        if not student.removed:
+            return {}
+        channels, masks = self.students.network.channels, {}
+        for use in channels.uses:
+            if use.parameter in self._running_means:
+                remains = channels.remaining(use.slots, student.removed)
+                if not remains.all():
+                    masks[use.parameter] = torch.from_numpy(remains)
+        return masks
 
     @cached_property
     def _running_means(self) -> frozenset[str]:
-        nodes = (node for node in self.original.graph.nodes if operation(node) == "batch_norm")
-        return frozenset(str(argument(node, 3).target) for node in nodes if argument(node, 3) is not None)
+        means = [argument(node, 3) for node in batch_norms(self.original)]
+        return frozenset(str(mean.target) for mean in means if mean is not None)
 
     @cached_property
     def _references(self) -> list[_Reference]:
         affordable = affordable_samples(self.original)
         count = min(self.count, BATCHES_AT_ONCE * affordable)
-        drawn = self.students.samples.augmented(
-            "probe", count, seed=1
-        )  # runs with any seed share what was measured
+        # A fixed seed: runs with any seed share the measured sensitivities.
+        drawn = self.students.samples.augmented("probe", count, seed=1)
         inputs = tuple(torch.cat(column)[:count] for column in zip(*drawn, strict=True))
         parts = -(-count // min(self.students.options.batch_size, affordable))
+        batches = zip(*(torch.chunk(x, parts) for x in inputs), strict=True)
         with StageClock().stage("reconstruct"):
-            return [
-                self._refer(batch) for batch in zip(*(torch.chunk(x, parts) for x in inputs), strict=True)
-            ]
+            return [self._refer(batch) for batch in batches]
 
     def _refer(self, batch: tuple[Tensor, ...]) -> _Reference:
         names = [node.name for node in self.original.graph.nodes if node.op == "placeholder"]
         inputs: Values = dict(zip(names, map(channels_last, batch), strict=True))
         run = _Run(self.original, {}, {})
         outputs = run(dict(inputs))
-        return _Reference(inputs=inputs, outputs=outputs, moments=run.seen)
+        return _Reference(inputs=inputs, outputs=outputs, moments=run.read)
 
     def _divergence(self, suffix: _Suffix, prefixes: Sequence[Values]) -> float:
         total, count = 0.0, 0
         for reference, values in zip(self._references, prefixes, strict=True):
             with StageClock().stage("reconstruct"):
-                outputs = _Run(suffix.module, reference.moments, suffix.kept)(dict(values))
+                outputs = _Run(suffix.module, reference.moments, suffix.channels)(dict(values))
                 size = len(next(iter(reference.inputs.values())))
                 total += size * _distance(outputs, reference.outputs)
                 count += size
         if not math.isfinite(total):
-            raise StageError(
-                f"the stitched model's answers are not finite (divergence {total})", stage="reconstruct"
-            )
+            message = f"the stitched model's answers are not finite (divergence {total})"
+            raise StageError(message, stage="reconstruct")
         return max(0.0, total / count)
 
 
 class _Run(fx.Interpreter):
-    """Runs the nodes that the output needs and whose values are not given; `seen` is what batch
-    normalizations read.
+    """Runs the nodes that the output needs and whose values are not given.
+
+    Batch normalizations are adapted to `moments` of the original, of which `channels` remain. `read` has the
+    moments of what each one read here.
     """
 
-    def __init__(self, module: fx.GraphModule, moments: Mapping[str, Moments], kept: Mapping[str, Tensor]):
+    def __init__(
+        self, module: fx.GraphModule, moments: Mapping[str, Moments], channels: Mapping[str, Tensor]
+    ):
         super().__init__(module, garbage_collect_values=False)
         self.nodes = list(module.graph.nodes)
-        self.moments, self.kept = moments, kept
-        self.seen: dict[str, Moments] = {}
+        self.moments, self.channels = moments, channels
+        self.read: dict[str, Moments] = {}
 
     def __call__(self, given: Values) -> Any:
-        """The model's outputs as float32, from the values of some nodes by name, placeholders at least."""
-        (output,) = (node for node in self.nodes if node.op == "output")
+        """The outputs as float32. `given` has values of nodes by name, at least of the placeholders."""
+        output = self.nodes[-1]
         needed = _needed(output, given)
         self.env = {node: given[node.name] for node in self.nodes if node.name in given}
-        uses = {node: sum(user in needed for user in node.users) for node in (*needed, *self.env)}
+        uses = {node: len(needed.intersection(node.users)) for node in (*needed, *self.env)}
         with torch.no_grad(), mixed_precision():
-            for node in (node for node in self.nodes if node in needed and node is not output):
+            for node in self.nodes[:-1]:
+                if node not in needed:
+                    continue
                 self.env[node] = self.run_node(node)
                 for source in node.all_input_nodes:
                     uses[source] -= 1
                     if not uses[source]:
                         del self.env[source]
-            return _float(fx.node.map_arg(output.args[0], self.env.__getitem__))
+            return as_float32(fx.node.map_arg(output.args[0], self.env.__getitem__))
 
     def run_node(self, n: fx.Node) -> Any:
-        """The value of a node; a batch normalization follows what it reads."""
+        """The value of a node; a batch normalization is adapted to what it reads."""
         if operation(n) != "batch_norm" or argument(n, 3) is None:
             return super().run_node(n)
         x, gamma, beta, mean, variance = (self._tensor(argument(n, index)) for index in range(5))
-        ours = self.seen[n.name] = _moments(x)
+        ours = self.read[n.name] = _moments(x)
         if n.name in self.moments:
             theirs = self.moments[n.name]
-            if (kept := self.kept.get(str(argument(n, 3).target))) is not None:
-                theirs = theirs[0][kept], theirs[1][kept]
+            remaining = self.channels.get(str(argument(n, 3).target))
+            if remaining is not None:
+                theirs = theirs[0][remaining], theirs[1][remaining]
             epsilon = argument(n, 7)
             mean = mean + (ours[0] - theirs[0])
             variance = variance * ((ours[1] + epsilon) / (theirs[1] + epsilon))
@@ -219,8 +220,8 @@ class _Run(fx.Interpreter):
 
 
 class _Walk:
-    """The original, run node by node over one batch; values that no later node reads are forgotten, inputs
-    are not.
+    """Runs the original node by node over one batch; drops values that no later node reads, but keeps the
+    inputs.
     """
 
     def __init__(self, module: fx.GraphModule, inputs: Values):
@@ -232,7 +233,7 @@ class _Walk:
         self.position = 0
 
     def until(self, start: int) -> Values:
-        """The values that nodes from `start` on read of those before it, by name. `start` never falls."""
+        """By name, the values of earlier nodes that nodes from `start` on read; `start` must not decrease."""
         with torch.no_grad(), mixed_precision():
             for index, node in enumerate(self.nodes[self.position : start], self.position):
                 if node.op == "call_function":
@@ -249,7 +250,7 @@ class _Walk:
 
 
 def _needed(output: fx.Node, given: Values) -> set[fx.Node]:
-    """The nodes to run for the output when these values are given."""
+    """The nodes to run for the output if these values are given."""
     needed, waiting = {output}, [output]
     while waiting:
         new = [
@@ -269,10 +270,11 @@ def _moments(x: Tensor) -> Moments:
 
 
 def _round(student: Student) -> None:
-    """Rounds weights that do not lie on a grid yet to nearest, in place; activations stay as they are: 8 bits
-    are nearly free.
+    """Rounds weights to nearest, in place, that are not on a grid yet. Activations stay: 8 bits cost next to
+    nothing.
     """
-    round_to_blocks(student.module, {name for name, found in student.precision.items() if found == "block4"})
+    blocks = {name for name, precision in student.precision.items() if precision == "block4"}
+    round_to_blocks(student.module, blocks)
     for name, node in layer_nodes(student.module):
         if (rounding := _ROUNDINGS.get(student.precision.get(name, "float32"))) is not None:
             target = str(argument(node, 1).target)
@@ -292,12 +294,13 @@ _ROUNDINGS: Mapping[Precision, Callable[[Tensor], Tensor]] = {
 
 
 def _share(module: fx.GraphModule, original: fx.GraphModule) -> set[str]:
-    """Names of the tensors that differ from the original's; the others become the original's own, so that
-    none is held twice.
+    """Names of the tensors that differ from the original's; the others are replaced by the original's, to
+    save memory.
     """
-    known, changed = {**dict(original.named_parameters()), **dict(original.named_buffers())}, set()
+    originals = {**dict(original.named_parameters()), **dict(original.named_buffers())}
+    changed = set()
     for name in {str(node.target) for node in module.graph.nodes if node.op == "get_attr"}:
-        tensor, theirs = get_tensor(module, name), known.get(name)
+        tensor, theirs = get_tensor(module, name), originals.get(name)
         if theirs is None or tensor.shape != theirs.shape or not torch.equal(tensor, theirs):
             changed.add(name)
         else:
@@ -306,7 +309,7 @@ def _share(module: fx.GraphModule, original: fx.GraphModule) -> set[str]:
 
 
 def _first_change(module: fx.GraphModule, original: fx.GraphModule, changed: set[str]) -> int:
-    """The position of the original's first node that `module` lacks or computes with other tensors or
+    """The position of the original's first node that `module` lacks or computes from other tensors or
     arguments.
     """
     ours = {node.name: node for node in module.graph.nodes}
@@ -326,14 +329,8 @@ def _definition(node: fx.Node) -> tuple[Any, ...]:
     return node.target, named
 
 
-def _float(outputs: Any) -> Any:
-    return tuple(x.float() for x in outputs) if isinstance(outputs, (tuple, list)) else outputs.float()
-
-
 def _distance(outputs: Any, expected: Any) -> float:
-    """KL per sample of class scores, squared error relative to the variance of a single column; summed over
-    several outputs.
-    """
+    """KL per sample of class scores; relative squared error of a single column; summed over outputs."""
     if isinstance(outputs, (tuple, list)):
         return math.fsum(_distance(ours, theirs) for ours, theirs in zip(outputs, expected, strict=True))
     error = float(soft_loss(outputs, expected, 1.0))

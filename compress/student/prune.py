@@ -1,6 +1,4 @@
-"""Real removal of channels: parameters are sliced and the constants of the graph that count channels are
-mended.
-"""
+"""Removes channels: slices the parameters, and adapts the constants of the graph that count channels."""
 
 from collections.abc import Callable, Mapping, Set
 from typing import Any
@@ -16,8 +14,7 @@ from ..graph.graph import argument, clone, get_tensor, operation, set_tensor
 def removed_units(
     groups: Mapping[str, Group], keep: Mapping[str, int], scores: Mapping[int, float]
 ) -> frozenset[int]:
-    """The units to remove so that each group in `keep` has that many channels left: those with the lowest
-    scores.
+    """The units to remove so that each group in `keep` has that many channels: those with the lowest scores.
 
     Raises ValueError for an unknown group and for a keep count outside 1..channels.
     """
@@ -41,36 +38,26 @@ def prune(module: fx.GraphModule, channels: ChannelMap, removed: Set[int]) -> fx
     if not removed:
         return pruned
     for use in channels.uses:
-        kept = kept_slots(channels, use.slots, removed)
-        if not kept.all():
+        remains = channels.remaining(use.slots, removed)
+        if not remains.all():
             tensor = get_tensor(pruned, use.parameter).detach()
-            index = torch.from_numpy(np.flatnonzero(kept))
+            index = torch.from_numpy(np.flatnonzero(remains))
             set_tensor(pruned, use.parameter, tensor.index_select(use.dim, index).contiguous())
     nodes = {node.name: node for node in pruned.graph.nodes}
-    for edit in channels.edits:
-        counts = kept_counts(channels, edit, removed)
-        if counts != tuple(len(slots) for slots in edit.slots):
-            _EDITS[edit.kind](nodes[edit.node], edit.dim, counts)
+    for name, (edit, counts) in changed_edits(channels, removed).items():
+        _EDITS[edit.kind](nodes[name], edit.dim, counts)
     pruned.recompile()
     return pruned
 
 
-def kept_counts(channels: ChannelMap, edit: Edit, removed: Set[int]) -> tuple[int, ...]:
-    """How many of each of the edit's slots remain."""
-    return tuple(int(kept_slots(channels, slots, removed).sum()) for slots in edit.slots)
-
-
 def changed_edits(channels: ChannelMap, removed: Set[int]) -> dict[str, tuple[Edit, tuple[int, ...]]]:
     """By node name, the edits whose counts differ from the original's, with the counts that remain."""
-    counted = {edit.node: (edit, kept_counts(channels, edit, removed)) for edit in channels.edits}
-    return {
-        node: (edit, left) for node, (edit, left) in counted.items() if left != tuple(map(len, edit.slots))
-    }
-
-
-def kept_slots(channels: ChannelMap, slots: np.ndarray, removed: Set[int]) -> np.ndarray:
-    """True for each of the slots that is left."""
-    return np.array([unit not in removed for unit in channels.roots(slots).tolist()], dtype=bool)
+    changed = {}
+    for edit in channels.edits:
+        counts = tuple(int(channels.remaining(slots, removed).sum()) for slots in edit.slots)
+        if counts != tuple(map(len, edit.slots)):
+            changed[edit.node] = edit, counts
+    return changed
 
 
 def _with_argument(node: fx.Node, index: int, value: Any) -> None:

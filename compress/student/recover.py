@@ -1,6 +1,4 @@
-"""Getting accuracy back: statistics of batch normalization estimated anew, and distillation from the original
-model.
-"""
+"""Recovers accuracy: new statistics of batch normalization, and distillation from the original model."""
 
 import copy
 import math
@@ -17,24 +15,23 @@ from torch.func import functional_call
 
 from ...errors import StageError
 from ...tasks.checkpoint import save_checkpoint
+from ...tasks.data import Batch
 from ..graph.graph import batch_norms, get_tensor, set_momentum, set_training
 from ..graph.running import channels_last, mixed_precision
 from ..recipe import Recovery
 from .fake_quantize import GridWeights
 from .features import feature_loss, feature_nodes, with_features
 
-Batch = tuple[tuple[Tensor, ...], Any]
 WARMUP_SHARE = 0.05
 CHECKPOINT_S = 60.0
-LOOKS = 5
+VALIDATIONS = 5
 DEFAULT_MOMENTUM = 0.1
 
 
 def reestimate_statistics(module: fx.GraphModule, batches: Iterable[tuple[Tensor, ...]]) -> None:
-    """Replaces the running mean and variance of every batch normalization by their averages over `batches`,
-    in place.
+    """Replaces running means and variances of all batch normalizations by averages over `batches`, in place.
 
-    Dropout stays off. Raises StageError when a channel has a single value, or values that are not finite.
+    Dropout stays off. Raises StageError if a channel has a single value, or values that are not finite.
     """
     norms = batch_norms(module)
     if not norms:
@@ -49,27 +46,27 @@ def reestimate_statistics(module: fx.GraphModule, batches: Iterable[tuple[Tensor
     set_training(module, False)
     for name in (str(node.args[index].target) for node in norms for index in (3, 4)):  # type: ignore[union-attr]
         if not torch.isfinite(get_tensor(module, name)).all():
-            message = f"the statistics of {name} are not finite: more training samples than one are needed, with finite values"
-            raise StageError(message, stage="reconstruct")
+            needed = "more training samples than one are needed, with finite values"
+            raise StageError(f"the statistics of {name} are not finite: {needed}", stage="reconstruct")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
-    """How long to train: `steps` batches, or `seconds` if given. `checkpoint` keeps the state of a long
-    training.
-    """
+    """How long to train: `steps` batches, or `seconds` if given. `checkpoint` is the file for the state."""
 
     steps: int
     seconds: float | None = None
     checkpoint: Path | None = None
 
     def __post_init__(self) -> None:
-        if self.steps < 1 if self.seconds is None else self.seconds <= 0:
+        valid = self.steps >= 1 if self.seconds is None else self.seconds > 0
+        if not valid:
             raise ValueError(f"a training needs steps ≥ 1, or seconds > 0: {self}")
 
     def progress(self, step: int, elapsed_s: float) -> float:
         """The share that is done, 0..1."""
-        return min(1.0, step / self.steps if self.seconds is None else elapsed_s / self.seconds)
+        done = step / self.steps if self.seconds is None else elapsed_s / self.seconds
+        return min(1.0, done)
 
 
 def distill(
@@ -87,11 +84,11 @@ def distill(
 ) -> None:
     """Trains `student` in place: AdamW, a short linear warm-up, then a cosine to zero.
 
-    The weights in `grid` are rounded in every forward pass (quantization-aware training) and the steps
-    learned with them. `batches` makes endless batches from the step at which a training starts or goes on.
-    `validate` scores the student in inference form, larger is better: the best of some looks is kept (early
-    stopping). Mixed precision (bfloat16) where the processor has it. `seed` decides dropout; the caller's
-    generator is left as it was. Raises StageError when the loss is no longer finite.
+    The weights in `grid` are rounded in every forward pass (quantization-aware training), and their steps are
+    learned. `batches` makes endless batches from the step at which the training starts or continues.
+    `validate` scores the student in inference form, larger is better; the best state is kept (early
+    stopping). Arithmetic is bfloat16 if the processor has it. `seed` decides dropout; the caller's generator
+    does not change. Raises StageError if the loss is no longer finite.
     """
     schedule = schedule or Schedule(steps=recovery.steps)
     set_training(student, True)
@@ -104,22 +101,20 @@ def distill(
         while (done := schedule.progress(step, time.monotonic() - began)) < 1:
             training.step(next(source), _rate(done), step)
             step += 1
-            best.look(training, done)
+            best.consider(training, done)
             if schedule.checkpoint is not None and time.monotonic() - saved > CHECKPOINT_S:
                 training.save(schedule.checkpoint, best, step=step, elapsed_s=time.monotonic() - began)
                 saved = time.monotonic()
             if progress is not None:
-                progress(_told(step, done, schedule))
+                progress(_progress_text(step, done, schedule))
     set_training(student, False)
     best.restore(training)
 
 
-def _told(step: int, done: float, schedule: Schedule) -> str:
-    return (
-        f"recover {step}/{schedule.steps}"
-        if schedule.seconds is None
-        else f"recover {done:.0%}, {step} steps"
-    )
+def _progress_text(step: int, done: float, schedule: Schedule) -> str:
+    if schedule.seconds is None:
+        return f"recover {step}/{schedule.steps}"
+    return f"recover {done:.0%}, {step} steps"
 
 
 class _Training:
@@ -150,8 +145,8 @@ class _Training:
             group["lr"] = self.recovery.learning_rate * rate
         total = self._loss(batch)
         if not torch.isfinite(total):
-            message = f"the loss became {total.item()} at step {number}: learning rate {self.recovery.learning_rate:g}"
-            raise StageError(message, stage="recover")
+            where = f"at step {number}: learning rate {self.recovery.learning_rate:g}"
+            raise StageError(f"the loss became {total.item()} {where}", stage="recover")
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.parameters, 5.0)
@@ -159,7 +154,8 @@ class _Training:
         self.grid.keep_signs(self.student)
 
     def _loss(self, batch: Batch) -> Tensor:
-        inputs, targets, recovery = tuple(channels_last(x) for x in batch[0]), batch[1], self.recovery
+        recovery = self.recovery
+        inputs, targets = tuple(channels_last(x) for x in batch[0]), batch[1]
         with mixed_precision():
             with torch.no_grad():
                 expected = self.teacher(*inputs)
@@ -168,12 +164,12 @@ class _Training:
         if recovery.features > 0:
             (outputs, ours), (expected, theirs) = outputs, expected
             total = recovery.features * feature_loss(ours, theirs)
-        outputs, expected = _float(outputs), _float(expected)
+        outputs, expected = as_float32(outputs), as_float32(expected)
         soft = soft_loss(outputs, expected, recovery.temperature, hardness=recovery.hardness)
         return total + (1 - recovery.weight) * self.loss(outputs, targets) + recovery.weight * soft
 
     def load(self, checkpoint: Path | None, best: "_Best") -> tuple[int, float]:
-        """Continues where a killed training was; steps done and seconds spent."""
+        """Continues a killed training, if there is one; returns the steps done and the seconds spent."""
         if checkpoint is None or not checkpoint.is_file():
             return 0, 0.0
         state = torch.load(checkpoint, weights_only=True)
@@ -189,23 +185,26 @@ class _Training:
             "student": self.student.state_dict(),
             "grid": self.grid.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "best": (best.score, best.state),
+            "step": step,
+            "elapsed_s": elapsed_s,
         }
-        save_checkpoint(
-            checkpoint, {**state, "best": (best.score, best.state), "step": step, "elapsed_s": elapsed_s}
-        )
+        save_checkpoint(checkpoint, state)
 
 
 class _Best:
-    """Early stopping: the state with the best score of the start, LOOKS looks in the second half and the end."""
+    """Early stopping: the state with the best score at the start, at some times of the second half, and at
+    the end.
+    """
 
     def __init__(self, validate: Callable[[], float] | None):
         self.validate = validate
         self.score = -math.inf
         self.state: tuple[dict[str, Any], dict[str, Any]] | None = None
-        self.due = [0.0, *(0.5 + 0.5 * index / LOOKS for index in range(LOOKS))]
+        self.due = [0.0, *(0.5 + 0.5 * index / VALIDATIONS for index in range(VALIDATIONS))]
 
-    def look(self, training: _Training, done: float) -> None:
-        """Scores the student if a look is due."""
+    def consider(self, training: _Training, done: float) -> None:
+        """Scores the student if a validation is due."""
         passed = [share for share in self.due if share <= done]
         if self.validate is not None and passed:
             self.due = self.due[len(passed) :]
@@ -226,7 +225,7 @@ class _Best:
             self.state = copy.deepcopy((training.student.state_dict(), training.grid.state_dict()))
 
     def restore(self, training: _Training) -> None:
-        """Scores the end as well, and goes back to the best."""
+        """Scores the last state too, and restores the best one."""
         if self.validate is None:
             return
         self._score(training)
@@ -237,28 +236,25 @@ class _Best:
 
 
 def _rate(done: float) -> float:
-    """The share of the learning rate when this share of the training is done."""
+    """The share of the learning rate at this share of the training."""
     if done < WARMUP_SHARE:
         return (done + 0.1 * WARMUP_SHARE) / (1.1 * WARMUP_SHARE)
     return 0.5 * (1 + math.cos(math.pi * (done - WARMUP_SHARE) / (1 - WARMUP_SHARE)))
 
 
 def soft_loss(outputs: Any, expected: Any, temperature: float, *, hardness: float = 0.0) -> Tensor:
-    """T²·KL(expected ‖ outputs) of class scores (N × classes, …), squared error of a single column; summed
-    over several outputs.
+    """T²·KL(expected ‖ outputs) of class scores (N × classes, …); squared error of a single column.
 
-    With `hardness` h > 0 each sample counts by its own loss to the power h (mean 1): hard samples more.
+    Several outputs are summed. With `hardness` h > 0 each sample is weighted by its own loss to the power h
+    (normalized to mean 1): hard samples count more.
     """
     if isinstance(outputs, (tuple, list)):
-        return torch.stack(
-            [soft_loss(o, e, temperature, hardness=hardness) for o, e in zip(outputs, expected, strict=True)]
-        ).sum()
-    if outputs.dim() < 2 or outputs.shape[1] == 1:
-        losses = (
-            (outputs - expected).square().flatten(1).mean(1)
-            if outputs.dim() > 1
-            else (outputs - expected).square()
-        )
+        pairs = zip(outputs, expected, strict=True)
+        return torch.stack([soft_loss(o, e, temperature, hardness=hardness) for o, e in pairs]).sum()
+    if outputs.dim() < 2:
+        losses = (outputs - expected).square()
+    elif outputs.shape[1] == 1:
+        losses = (outputs - expected).square().flatten(1).mean(1)
     else:
         log_p, log_q = (F.log_softmax(x / temperature, dim=1) for x in (outputs, expected))
         losses = F.kl_div(log_p, log_q, reduction="none", log_target=True).flatten(1).sum(1) * temperature**2
@@ -269,5 +265,6 @@ def soft_loss(outputs: Any, expected: Any, temperature: float, *, hardness: floa
     return mean
 
 
-def _float(outputs: Any) -> Any:
+def as_float32(outputs: Any) -> Any:
+    """The output, or a tuple of several, in float32."""
     return tuple(x.float() for x in outputs) if isinstance(outputs, (tuple, list)) else outputs.float()

@@ -1,14 +1,14 @@
-"""Sequential reconstruction: every layer of a compressed model is fitted anew to the original's outputs,
-first to last.
+"""Sequential reconstruction: fits each layer of a compressed model to the original's outputs, first to last.
 
-Both models run side by side over the same inputs. When a layer is reached, all before it are in their final
-form, so that its least-squares fit makes up for their errors as well as for its own lost inputs:
+Both models run side by side over the same inputs. When a layer is reached, all layers before it are in their
+final form: its least-squares fit compensates for their errors and for its own lost inputs. With x the
+compressed model's inputs and y the original's outputs,
 
-    W = argmin E‖(y - E y) - W (x - E x)‖² + λ‖W - W₀‖²,   x the compressed model's inputs, y the original's outputs
+    W = argmin E‖(y - E y) - W (x - E x)‖² + λ‖W - W₀‖²
 
 The means go into the bias, or into the running mean of the normalization behind the layer. Layers with few
-bits are rounded at the end, against the second moments of the inputs that the fitted model gave them: fitting
-each layer to the roundings of those before it cost a ResNet-20 one to two points at 2 to 4 bits.
+bits are rounded at the end, against the second moments of their inputs in the fitted model. Fitting each
+layer to the rounded ones before it cost a ResNet-20 one to two points at 2 to 4 bits.
 
 Source: He, Zhang, Sun, "Channel Pruning for Accelerating Very Deep Neural Networks" (2017), section 3.2,
 ridge towards W₀ added.
@@ -37,45 +37,37 @@ def refit(
     module: fx.GraphModule,
     original: fx.GraphModule,
     inputs: tuple[Tensor, ...],
-    outputs_kept: Mapping[str, Tensor],
+    channels: Mapping[str, Tensor],
     bits: Mapping[str, int],
     *,
     sparse: Set[str] = frozenset(),
     rounding: RoundingMethod = "gptq",
 ) -> dict[str, Rounding]:
-    """Fits the layers of `module` in place; tells how the layers in `bits` were rounded, by name. Those in
-    `sparse` become 2:4.
+    """Fits the layers of `module` in place; returns how the layers in `bits` were rounded, by name.
 
-    Nodes of both models have the same names. `outputs_kept` are the indices of each layer's output channels
-    that `module` has left; layers that are not in it are not fitted. Layers whose inputs are still those of
-    the original stay unless they are rounded or sparse.
+    Nodes of both models have the same names. `channels` are the indices of each layer's output channels that
+    remain in `module`; other layers are not fitted. Layers whose inputs are still those of the original are
+    fitted only if they are in `bits` or `sparse` (those become 2:4).
     """
-    layers = {node: name for name, node in layer_nodes(module) if name in outputs_kept}
+    layers = {node: name for name, node in layer_nodes(module) if name in channels}
     fitted, reference = _Stepwise(module, inputs), _Stepwise(original, inputs)
     partners = {node.name: node for node in original.graph.nodes}
-    roundings: dict[str, Rounding] = {}
-    rounded: dict[str, Tensor] = {}
+    roundings, rounded = dict[str, Rounding](), dict[str, Tensor]()
     with torch.no_grad():
         for node in module.graph.nodes:
-            partner = partners.get(node.name)
+            partner, name = partners.get(node.name), layers.get(node)
             if partner is not None:
                 reference.run_until(partner)
-            if (
-                node in layers
-                and partner is not None
-                and _is_due(
-                    node, partner, fitted, reference, changed=layers[node] in bits or layers[node] in sparse
-                )
-            ):
-                name = layers[node]
-                weight = str(argument(node, 1).target)
-                second = _fit(fitted, node, _output_of(partner, reference), outputs_kept[name])
-                if name in sparse:
-                    rounded[weight] = sparse_weight(get_tensor(module, weight).detach(), second)
-                if name in bits:
-                    rounded[weight], roundings[name] = _rounded(
-                        get_tensor(module, weight).detach(), second, bits[name], rounding
-                    )
+            if name is not None and partner is not None:
+                changed = name in bits or name in sparse
+                if _is_due(node, partner, fitted, reference, changed=changed):
+                    second = _fit(fitted, node, reference.values[partner], channels[name])
+                    weight = str(argument(node, 1).target)
+                    tensor = get_tensor(module, weight).detach()
+                    if name in sparse:
+                        rounded[weight] = sparse_weight(tensor, second)
+                    if name in bits:
+                        rounded[weight], roundings[name] = _rounded(tensor, second, bits[name], rounding)
             fitted.run_until(node)
             reference.forget()
             fitted.forget()
@@ -85,20 +77,17 @@ def refit(
 
 
 def affordable_samples(module: fx.GraphModule) -> int:
-    """How many inputs can be run at once: the largest tensor of the graph stays within TENSOR_BYTES. At least
-    one.
-    """
-    shapes = [
-        node.meta["val"].shape for node in module.graph.nodes if isinstance(node.meta.get("val"), Tensor)
-    ]
-    largest = max(
-        math.prod(int(size) for size in shape[1:] if not isinstance(size, torch.SymInt)) for shape in shapes
-    )
+    """How many inputs can run at once, at least 1: no tensor of the graph exceeds TENSOR_BYTES."""
+    largest = 1
+    for node in module.graph.nodes:
+        if isinstance(node.meta.get("val"), Tensor):
+            sizes = [int(size) for size in node.meta["val"].shape[1:] if not isinstance(size, torch.SymInt)]
+            largest = max(largest, math.prod(sizes))
     return max(1, TENSOR_BYTES // (4 * largest))
 
 
 class _Stepwise:
-    """A graph that is run node by node; values that nobody needs any more are forgotten."""
+    """Runs a graph node by node; `forget` drops values that no later node reads."""
 
     def __init__(self, module: fx.GraphModule, inputs: tuple[Tensor, ...]):
         self.module = module
@@ -146,37 +135,26 @@ def _is_due(
     node: fx.Node, partner: fx.Node, fitted: _Stepwise, reference: _Stepwise, *, changed: bool
 ) -> bool:
     if len(argument(node, 1).users) > 1:
-        return False  # a shared weight cannot follow several inputs
-    ours, theirs = fitted.values[argument(node, 0)], _value_of_input(partner, reference)
+        return False  # one weight cannot be fitted to several calls
+    ours, theirs = fitted.values[argument(node, 0)], reference.values[argument(partner, 0)]
     return changed or ours.shape != theirs.shape or not torch.equal(ours, theirs)
 
 
-def _output_of(partner: fx.Node, reference: _Stepwise) -> Tensor:
-    value: Tensor = reference.values[partner]
-    return value
-
-
-def _value_of_input(partner: fx.Node, reference: _Stepwise) -> Tensor:
-    value: Tensor = reference.values[argument(partner, 0)]
-    return value
-
-
-def _fit(run: _Stepwise, node: fx.Node, target: Tensor, kept: Tensor) -> Tensor:
-    """Fits one layer; the second moments of its inputs, groups × columns × columns."""
+def _fit(run: _Stepwise, node: fx.Node, target: Tensor, channels: Tensor) -> Tensor:
+    """Fits one layer to some channels of `target`; the second moments of its inputs, groups × columns ×
+    columns.
+    """
     weight_node = argument(node, 1)
     name, groups = str(weight_node.target), groups_of_layer(node)
     tensor = get_tensor(run.module, name).detach()
-    x = input_vectors(
-        node, run.values[argument(node, 0)], tensor, rows=ROWS, generator=torch.Generator().manual_seed(0)
-    )
-    y = output_vectors(node, target, rows=ROWS, generator=torch.Generator().manual_seed(0))[:, kept]
+    inputs, seeded = run.values[argument(node, 0)], torch.Generator().manual_seed
+    x = input_vectors(node, inputs, tensor, rows=ROWS, generator=seeded(0))
+    y = output_vectors(node, target, rows=ROWS, generator=seeded(0))[:, channels]
     y = y.reshape(len(y), groups, -1).transpose(0, 1)
     place = _place_of_mean(node)
-    mean_x, mean_y = (
-        (x.mean(1, keepdim=True), y.mean(1, keepdim=True))
-        if place is not None
-        else (torch.zeros(()), torch.zeros(()))
-    )
+    mean_x, mean_y = torch.zeros(()), torch.zeros(())
+    if place is not None:
+        mean_x, mean_y = x.mean(1, keepdim=True), y.mean(1, keepdim=True)
     weight = _least_squares(x - mean_x, y - mean_y, columns_of(tensor, groups))
     set_tensor(run.module, name, weight.reshape(tensor.shape).contiguous())
     run.renew(weight_node)
@@ -186,16 +164,16 @@ def _fit(run: _Stepwise, node: fx.Node, target: Tensor, kept: Tensor) -> Tensor:
 
 
 def round_rest(module: fx.GraphModule, bits: Mapping[str, int]) -> dict[str, Rounding]:
-    """Rounds layers of which nothing is known (first factors, shared weights) to nearest, in place."""
-    found = {}
+    """Rounds layers without input statistics (first factors, shared weights) to nearest, in place."""
+    roundings = {}
     for name, node in layer_nodes(module):
         if name in bits:
             weight = str(argument(node, 1).target)
             tensor = get_tensor(module, weight).detach()
             second = torch.eye(tensor[0].numel()).expand(groups_of_layer(node), -1, -1)
-            rounded, found[name] = _rounded(tensor, second, bits[name], "gptq")
+            rounded, roundings[name] = _rounded(tensor, second, bits[name], "gptq")
             set_tensor(module, weight, rounded)
-    return found
+    return roundings
 
 
 def _rounded(weight: Tensor, second: Tensor, bits: int, method: RoundingMethod) -> tuple[Tensor, Rounding]:
@@ -217,7 +195,7 @@ def _least_squares(x: Tensor, y: Tensor, start: Tensor) -> Tensor:
 
 
 def _place_of_mean(node: fx.Node) -> fx.Node | None:
-    """The parameter that can shift the layer's outputs: the running mean of its normalization, or its bias."""
+    """The parameter that shifts the layer's outputs: the running mean of its normalization, or its bias."""
     users = list(node.users)
     if len(users) == 1 and operation(users[0]) == "batch_norm" and argument(users[0], 3) is not None:
         running_mean: fx.Node = argument(users[0], 3)
@@ -232,10 +210,10 @@ def _set_mean(run: _Stepwise, place: fx.Node, actual: Tensor, wanted: Tensor) ->
     is_bias = any(argument(user, 2) is place and operation(user) != "batch_norm" for user in place.users)
     if is_bias:
         new = wanted - actual
-    else:  # the original's mean may lie beside its running mean: keep the distance; a bias of the layer cancels out
+    else:  # the original's mean may differ from its running mean: keep the difference; a bias cancels out
         layer = argument(next(iter(place.users)), 0)
-        bias = argument(layer, 2)
-        own = 0 if bias is None else get_tensor(run.module, str(bias.target)).detach()
-        new = old + actual + own - wanted
+        bias_node = argument(layer, 2)
+        bias = 0 if bias_node is None else get_tensor(run.module, str(bias_node.target)).detach()
+        new = old + actual + bias - wanted
     set_tensor(run.module, str(place.target), new)
     run.renew(place)

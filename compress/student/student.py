@@ -1,7 +1,7 @@
-"""From a recipe to the compressed torch model: pruned, blocks removed, factored, reconstructed, recovered."""
+"""From a recipe to the compressed torch model: prunes, removes blocks, factors, reconstructs, recovers."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -14,14 +14,14 @@ from ...tasks.task import Task
 from ..graph.blocks import Block, remove_blocks
 from ..graph.factors import factor_name
 from ..graph.graph import fold_batch_norms
-from ..graph.network import Network
+from ..graph.network import Network, broken_values
 from ..levels.database import LevelDatabase
 from ..levels.importance import Scores, magnitude_scores, taylor_scores
 from ..levels.reconstruct import Rounding
 from ..levels.sparse import require_fours, sparsify_rest
 from ..levels.stitch import stitch
 from ..options import CompressorOptions
-from ..recipe import BITS, INTEGER, SPARSE, Precision, Recipe
+from ..recipe import BITS, INTEGER, SPARSE, Precision, Recipe, Recovery
 from ..stages import StageClock
 from .fake_quantize import GridWeights, start_on_grid
 from .low_rank import factorize
@@ -37,16 +37,27 @@ Say = Callable[[str], None]
 class Student:
     """A compressed model with its normalization still in the graph.
 
-    `removed` are the units that it lost, `factored` the layers that became two, `precision` that of every
-    layer that is left and not float32, `steps` those of layers whose weights lie on a grid of fewer than 8
-    bits.
+    `removed` are the units that it lost, `factored` the layers that became two. `precision` has the layers
+    that are not float32, `bits` those of fewer than 8 bits, `sparse` those that are 2:4. `steps` are the
+    steps of the layers in `bits`, empty until they are rounded.
     """
 
     module: fx.GraphModule
     removed: frozenset[int]
     factored: tuple[str, ...]
     precision: Mapping[str, Precision]
-    steps: Mapping[str, Tensor]
+    steps: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def bits(self) -> dict[str, int]:
+        """The widths of the layers whose weights lie on a grid of fewer than 8 bits."""
+        integers = {name: BITS[kind] for name, kind in self.precision.items() if kind in INTEGER}
+        return {name: bits for name, bits in integers.items() if bits < 8}
+
+    @property
+    def sparse(self) -> frozenset[str]:
+        """The layers that are sparse 2:4."""
+        return frozenset(name for name, kind in self.precision.items() if kind in SPARSE)
 
 
 class StudentMaker:
@@ -65,50 +76,39 @@ class StudentMaker:
 
     def make(self, recipe: Recipe, clock: StageClock, say: Say, schedule: Schedule | None) -> Student:
         """The student of a recipe; a `schedule` replaces the recipe's steps. Raises StageError."""
-        module, removed, factored, precision = self._restructured(recipe, clock)
-        bits, sparse = _rounded_layers(precision)
+        student = self._restructured(recipe, clock)
         with clock.stage("reconstruct"):
-            roundings = self._reconstruct(module, recipe, removed, bits, sparse)
-            if (
-                (roundings or sparse or self._only_stitched(recipe))
-                and self.options.reconstruct
-                and (recipe.recovery is None or schedule is not None)
-            ):
-                reestimate_statistics(
-                    module, self.samples.augmented("statistics", self.options.statistics_samples)
-                )
-        steps = {name: rounding.step for name, rounding in roundings.items()}
-        if recipe.recovery is not None:
-            with clock.stage("recover"):
-                grid = start_on_grid(module, roundings, bits, precision)
-                steps = self._recover(module, recipe, grid, say=say, schedule=schedule)
-        return Student(module=module, removed=removed, factored=factored, precision=precision, steps=steps)
+            roundings = self._reconstruct(student, recipe)
+            changed = roundings or student.sparse or self._only_stitched(recipe)
+            trained_briefly = recipe.recovery is not None and schedule is None
+            if changed and self.options.reconstruct and not trained_briefly:
+                samples = self.samples.augmented("statistics", self.options.statistics_samples)
+                reestimate_statistics(student.module, samples)
+        if recipe.recovery is None:
+            return _with_steps(student, roundings)
+        with clock.stage("recover"):
+            grid = start_on_grid(student.module, roundings, student.bits, student.precision)
+            steps = self._recover(student.module, recipe, recipe.recovery, grid, say=say, schedule=schedule)
+        return replace(student, steps=steps)
 
     def stitched(self, recipe: Recipe) -> Student:
-        """The student as the level database has it, made in milliseconds: nothing is fitted, no statistics
-        are estimated.
+        """The student with the level database's weights, in milliseconds: nothing is fitted or estimated
+        anew.
 
         The recipe's recovery is ignored. Raises StageError.
         """
         clock = StageClock()
-        module, removed, factored, precision = self._restructured(recipe, clock)
-        bits, sparse = _rounded_layers(precision)
+        student = self._restructured(recipe, clock)
         with clock.stage("reconstruct"):
-            changed = recipe.changes_layers or bits or sparse
-            roundings = stitch(module, self.database, removed, bits, sparse) if changed else {}
-            roundings |= round_rest(
-                module, {name: width for name, width in bits.items() if name not in roundings}
-            )
-            sparsify_rest(module, sparse)
-        steps = {name: rounding.step for name, rounding in roundings.items()}
-        return Student(module=module, removed=removed, factored=factored, precision=precision, steps=steps)
+            bits, sparse = student.bits, student.sparse
+            roundings: dict[str, Rounding] = {}
+            if recipe.changes_layers or bits or sparse:
+                roundings = stitch(student.module, self.database, student.removed, bits, sparse)
+            roundings |= _round_others(student, roundings)
+        return _with_steps(student, roundings)
 
-    def _restructured(
-        self, recipe: Recipe, clock: StageClock
-    ) -> tuple[fx.GraphModule, frozenset[int], tuple[str, ...], dict[str, Precision]]:
-        """A copy of the model without channels and blocks, layers factored; removed units, factored layers,
-        precisions.
-        """
+    def _restructured(self, recipe: Recipe, clock: StageClock) -> Student:
+        """A copy of the model without channels and blocks, its layers factored, nothing rounded yet."""
         with clock.stage("prune"):
             removed = removed_units(
                 self.network.group_by_name, recipe.keep, self.scores if recipe.keep else {}
@@ -117,41 +117,43 @@ class StudentMaker:
             remove_blocks(module, self.blocks(recipe))
             factored = factorize(module, self._ranks(recipe), self.second_moments(recipe, removed))
         precision = self._precision(recipe, factored)
-        require_fours(module, _rounded_layers(precision)[1])
-        return module, removed, factored, precision
+        student = Student(module=module, removed=removed, factored=factored, precision=precision)
+        require_fours(module, student.sparse)
+        return student
 
     @cached_property
     def database(self) -> LevelDatabase:
-        """The level database of the task; what it holds is on disk, or made when it is asked for."""
+        """The level database of the task; entries are read from disk, or made when they are needed."""
+        samples = self.options.database_samples
         return LevelDatabase(
             self.network,
-            lambda: self.samples.augmented(
-                "database", self.options.database_samples, seed=0
-            ),  # runs with any seed share it
+            lambda: self.samples.augmented("database", samples, seed=0),  # runs with any seed share it
             directory=self.levels_dir,
             rounding=self.options.rounding,
         )
 
     @property
     def uses_database(self) -> bool:
-        """Whether a recipe so far needed the level database."""
+        """Whether any recipe needed the level database."""
         return "database" in vars(self)
 
     @cached_property
     def scores(self) -> Scores:
-        """Importance of every removable channel; reconstruction tells the order, magnitude where no layer
-        reads a channel.
+        """Importance of every removable channel, by the chosen method.
+
+        With "reconstruction" it is the order of removal; magnitude where no layer reads the channels.
         """
         network = self.network
         if self.options.importance == "taylor":
-            found = self.samples.training(64, self.samples.seed_for("importance"))
-            return taylor_scores(
-                network.module, network.channels, self.task.loss, [next(found) for _ in range(8)]
-            )
+            source = self.samples.training(64, self.samples.seed_for("importance"))
+            batches = [next(source) for _ in range(8)]
+            return taylor_scores(network.module, network.channels, self.task.loss, batches)
         scores = magnitude_scores(network.module, network.groups)
-        for group in network.groups if self.options.importance == "reconstruction" else ():
-            if (removal := self.database.removal(group)) is not None:
-                scores |= {group.units[unit].number: float(place) for place, unit in enumerate(removal.order)}
+        if self.options.importance == "reconstruction":
+            for group in network.groups:
+                removal = self.database.removal(group)
+                for place, unit in enumerate(removal.order if removal else ()):
+                    scores[group.units[unit].number] = float(place)
         return scores
 
     @cached_property
@@ -161,73 +163,71 @@ class StudentMaker:
 
     def blocks(self, recipe: Recipe) -> list[Block]:
         """The blocks that the recipe removes. ValueError for one that the model does not have."""
-        known = {block.name: block for block in self.network.blocks}
-        unknown = [name for name in recipe.skip if name not in known]
+        by_name = {block.name: block for block in self.network.blocks}
+        unknown = [name for name in recipe.skip if name not in by_name]
         if unknown:
-            raise ValueError(
-                f"the model has no residual block {unknown[0]!r}: its blocks are {', '.join(known) or 'none'}"
-            )
-        return [known[name] for name in recipe.skip]
+            names = ", ".join(by_name) or "none"
+            raise ValueError(f"the model has no residual block {unknown[0]!r}: its blocks are {names}")
+        return [by_name[name] for name in recipe.skip]
 
     def second_moments(self, recipe: Recipe, removed: frozenset[int]) -> dict[str, Tensor]:
-        """E[x xᵀ] of the inputs of the layers to be factored, in the original model, for the channels that
-        are left.
-        """
-        found = {}
-        for name in self._ranks(recipe) if self.options.reconstruct else ():
+        """E[x xᵀ] of the inputs of the layers to factor, in the original model, for channels that remain."""
+        if not self.options.reconstruct:
+            return {}
+        moments = {}
+        for name in self._ranks(recipe):
             if name not in self.database.moments:
                 raise ValueError(f"{name!r} is no layer that can be factored")
             second = self.database.moments[name].second[0]
-            kept = self.network.kept_inputs(name, removed)
-            found[name] = second if kept is None else second[kept][:, kept]
-        return found
+            inputs = self.network.kept_inputs(name, removed)
+            moments[name] = second if inputs is None else second[inputs][:, inputs]
+        return moments
 
     def _ranks(self, recipe: Recipe) -> Mapping[str, int]:
-        gone = {layer for block in self.blocks(recipe) for layer in block.layers}
+        gone = self._layers_of_blocks(recipe)
         return {name: rank for name, rank in recipe.rank.items() if name not in gone}
 
+    def _layers_of_blocks(self, recipe: Recipe) -> set[str]:
+        """The layers that go with the removed blocks."""
+        return {layer for block in self.blocks(recipe) for layer in block.layers}
+
     def _precision(self, recipe: Recipe, factored: tuple[str, ...]) -> dict[str, Precision]:
-        """Both factors of a layer have the layer's precision."""
-        gone = {layer for block in self.blocks(recipe) for layer in block.layers}
-        layers = {layer.name: layer for layer in self.network.layers}
-        for name in recipe.precision:
-            if name not in layers or layers[name].float_only:
-                reason = layers[name].float_only if name in layers else "the model has no such layer"
-                raise StageError(f"{name!r} cannot be {recipe.precision[name]}: {reason}", stage="calibrate")
-        precision = {name: found for name, found in recipe.precision.items() if name not in gone}
+        """Precisions of the layers that remain; both factors of a layer have the layer's precision."""
+        reasons = {layer.name: layer.float_only for layer in self.network.layers}
+        for name, kind in recipe.precision.items():
+            reason = reasons.get(name, "the model has no such layer")
+            if reason:
+                raise StageError(f"{name!r} cannot be {kind}: {reason}", stage="calibrate")
+        gone = self._layers_of_blocks(recipe)
+        precision = {name: kind for name, kind in recipe.precision.items() if name not in gone}
         return precision | {factor_name(name): precision[name] for name in factored if name in precision}
 
-    def _reconstruct(
-        self,
-        module: fx.GraphModule,
-        recipe: Recipe,
-        removed: frozenset[int],
-        bits: Mapping[str, int],
-        sparse: frozenset[str],
-    ) -> dict[str, Rounding]:
-        """Weights that make up for what was removed and rounded: from the database, then fitted layer by
+    def _reconstruct(self, student: Student, recipe: Recipe) -> dict[str, Rounding]:
+        """Compensates for what was removed and rounded: weights from the database, then fitted layer by
         layer.
         """
+        bits, sparse, removed = student.bits, student.sparse, student.removed
         roundings: dict[str, Rounding] = {}
         if self.options.reconstruct and (recipe.changes_layers or bits or sparse):
-            fitted = recipe.changes_layers and self.options.refit_samples > 0
-            roundings = stitch(
-                module, self.database, removed, *(({}, frozenset()) if fitted else (bits, sparse))
-            )
-            if fitted:
-                roundings = self._refit(module, removed, bits, sparse)
-        roundings |= round_rest(
-            module, {name: width for name, width in bits.items() if name not in roundings}
-        )
-        sparsify_rest(module, sparse)
-        return roundings
+            if recipe.changes_layers and self.options.refit_samples > 0:
+                stitch(student.module, self.database, removed, {})
+                roundings = self._refit(student)
+            else:
+                roundings = stitch(student.module, self.database, removed, bits, sparse)
+        return roundings | _round_others(student, roundings)
 
-    def _refit(
-        self, module: fx.GraphModule, removed: frozenset[int], bits: Mapping[str, int], sparse: frozenset[str]
-    ) -> dict[str, Rounding]:
-        kept = {layer.name: self.network.kept_outputs(layer.name, removed) for layer in self.network.layers}
-        original, method = self.network.module, self.options.rounding
-        return refit(module, original, self._refit_inputs, kept, bits, sparse=sparse, rounding=method)
+    def _refit(self, student: Student) -> dict[str, Rounding]:
+        network = self.network
+        channels = {layer.name: network.kept_outputs(layer.name, student.removed) for layer in network.layers}
+        return refit(
+            student.module,
+            network.module,
+            self._refit_inputs,
+            channels,
+            student.bits,
+            sparse=student.sparse,
+            rounding=self.options.rounding,
+        )
 
     def _only_stitched(self, recipe: Recipe) -> bool:
         return recipe.changes_layers and self.options.refit_samples == 0 and self.options.reconstruct
@@ -235,27 +235,27 @@ class StudentMaker:
     @cached_property
     def _refit_inputs(self) -> tuple[Tensor, ...]:
         count = min(self.options.refit_samples, affordable_samples(self.network.module))
-        found = self.samples.augmented("refit", count)
-        return tuple(torch.cat(column)[:count] for column in zip(*found, strict=True))
+        drawn = self.samples.augmented("refit", count)
+        return tuple(torch.cat(column)[:count] for column in zip(*drawn, strict=True))
 
     def _recover(
         self,
         module: fx.GraphModule,
         recipe: Recipe,
+        recovery: Recovery,
         grid: GridWeights,
         *,
         say: Say,
         schedule: Schedule | None,
     ) -> dict[str, Tensor]:
-        """Trains the module in place; the steps of rounded layers."""
-        assert recipe.recovery is not None
+        """Trains the module in place; returns the steps of rounded layers."""
         seed = self.samples.seed_for(recipe.digest)
         distill(
             module,
             self.teacher,
             self.task.loss,
             lambda step: self.samples.training(self.options.batch_size, seed + step),
-            recipe.recovery,
+            recovery,
             seed=seed,
             grid=grid,
             schedule=schedule,
@@ -263,12 +263,7 @@ class StudentMaker:
             progress=say,
         )
         steps = grid.settle(module)
-        broken = [
-            name for name, parameter in module.named_parameters() if not torch.isfinite(parameter).all()
-        ]
-        broken += [
-            name for name, buffer in module.named_buffers() if torch.isnan(buffer).any()
-        ]  # a mask may be infinite
+        broken = broken_values(module)
         if broken:
             raise StageError(f"recovery left values that are not finite in {broken[0]}", stage="recover")
         return steps
@@ -279,7 +274,13 @@ class StudentMaker:
         return lambda: sign * evaluate(module, self.task.validation, self.task.metric)
 
 
-def _rounded_layers(precision: Mapping[str, Precision]) -> tuple[dict[str, int], frozenset[str]]:
-    """The widths of layers that get a grid of fewer than 8 bits, and the layers that become sparse."""
-    bits = {name: BITS[found] for name, found in precision.items() if found in INTEGER and BITS[found] < 8}
-    return bits, frozenset(name for name, found in precision.items() if found in SPARSE)
+def _round_others(student: Student, roundings: Mapping[str, Rounding]) -> dict[str, Rounding]:
+    """Rounds, or makes sparse, the layers that reconstruction left out; returns how they were rounded."""
+    others = {name: bits for name, bits in student.bits.items() if name not in roundings}
+    rounded = round_rest(student.module, others)
+    sparsify_rest(student.module, student.sparse)
+    return rounded
+
+
+def _with_steps(student: Student, roundings: Mapping[str, Rounding]) -> Student:
+    return replace(student, steps={name: rounding.step for name, rounding in roundings.items()})

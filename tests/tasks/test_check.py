@@ -162,9 +162,9 @@ def test_known_results_of_the_same_task_are_not_computed_again(
 ) -> None:
     first = check_task(task)
     monkeypatch.setattr("autocompress.tasks.check.evaluate", None)
-    assert check_task(task, known=first.to_json()) == first
+    assert check_task(task, earlier=first.to_json()) == first
 
 
 def test_known_results_of_another_task_are_computed_again(task: Task) -> None:
-    known = check_task(replace(task, validation=task.train, train=task.validation)).to_json()
-    assert check_task(task, known=known).digest != known["digest"]
+    other = check_task(replace(task, validation=task.train, train=task.validation)).to_json()
+    assert check_task(task, earlier=other).digest != other["digest"]

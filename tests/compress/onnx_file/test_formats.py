@@ -87,8 +87,8 @@ def test_every_precision_answers_like_torch_and_is_accepted_by_tensorrt(
 
 
 @needs_builder
-def test_the_builder_refuses_the_convention_of_onnx_runtime(compressors_of_both, tmp_path):
-    compressor = compressors_of_both("chain")
+def test_the_builder_refuses_the_convention_of_onnx_runtime(compressors, tmp_path):
+    compressor = compressors("chain")
     built = compressor.build(Recipe(precision=uniform(compressor.network, "int8")), tmp_path).only
     refused = acceptance([built.artifact.path])[0]
     assert not refused.accepted and refused.stage == "parse" and "Int32" in refused.messages[0]

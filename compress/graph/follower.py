@@ -1,19 +1,16 @@
-"""What a rule needs to follow channels through one operation: the graph, the map being filled, and layouts so
-far.
-"""
+"""What a rule needs to follow channels through one operation: the graph, the map, and the layouts so far."""
 
 from collections.abc import Iterable
 from typing import Any
 
-import torch
 from torch import fx
 
 from .channels import ChannelMap, Layout
 from .graph import operation
 
 
-class Reader:
-    """A graph that is being read once, in order of execution."""
+class Follower:
+    """The state while a graph is read once, in order of execution."""
 
     def __init__(self, module: fx.GraphModule):
         self.module = module
@@ -32,18 +29,10 @@ class Reader:
                 self.map.pin(layout[1], reason)
 
 
-def unfollowed(reader: Reader, node: fx.Node) -> Layout | None:
-    """No layout: the operation pins what enters it."""
-    reader.pin_inputs(node, f"its channels enter {operation(node)}, which cannot lose any")
+def unfollowed(follower: Follower, node: fx.Node) -> Layout | None:
+    """The rule of an operation that cannot be followed: it pins what enters it."""
+    follower.pin_inputs(node, f"its channels enter {operation(node)}, which cannot lose any")
     return None
-
-
-def shape_of(node: Any) -> list[int]:
-    """Shape with the batch size of the example in place of the free one."""
-    return [
-        int(size.node.hint) if isinstance(size, torch.SymInt) else int(size)
-        for size in node.meta["val"].shape
-    ]
 
 
 def rank_of(node: Any) -> int:
@@ -53,4 +42,5 @@ def rank_of(node: Any) -> int:
 
 def dims_of(value: Any, rank: int) -> list[int]:
     """One or several dimensions, counted from 0."""
-    return [dim % rank for dim in (value if isinstance(value, Iterable) else [value])]
+    values = value if isinstance(value, Iterable) else [value]
+    return [dim % rank for dim in values]
