@@ -13,12 +13,13 @@ import random
 import statistics
 import tempfile
 from pathlib import Path
-from unittest.mock import patch
 
 from autocompress.compress import Precision, Recipe
-from autocompress.results.limits import Constraints
-from autocompress.search.prepare import open_search, prepare
+from autocompress.results.run_directory import read_run
+from autocompress.search.open_search import open_search
+from autocompress.search.prepare import prepare
 from autocompress.search.request import SearchRequest
+from autocompress.search.sequential import Sequential
 from autocompress.search.session.progress import make_progress
 from autocompress.search.space.space import SearchSpace
 
@@ -43,7 +44,6 @@ def main() -> None:
             batch=1,
             budget_s=None,
             trials=arguments.trials,
-            constraints=Constraints(max_drop=None, max_latency_s=None, max_size_bytes=None),
             sampler="random",
             seed=0,
             out=Path(folder) / "run",
@@ -52,17 +52,18 @@ def main() -> None:
         )
         with (
             make_progress(quiet=True) as progress,
-            open_search(prepare(request, progress), progress) as search,
+            open_search(prepare(request, progress), progress, strategy=strategy, finalists=False) as search,
         ):
-            with (
-                patch("autocompress.search.sequential.first_recipes", chosen_recipes),
-                patch.object(search.finalists, "look_at", return_value=False),
-            ):
-                search.run()
+            search.run()
             print_table(search.directory.path)
 
 
-def chosen_recipes(space: SearchSpace, **options: bool) -> list[Recipe]:
+def strategy(*_: object) -> Sequential:
+    """Tries the chosen recipes one after the other."""
+    return Sequential(first=chosen_recipes)
+
+
+def chosen_recipes(space: SearchSpace, *, int8_pays: bool) -> list[Recipe]:
     """The original, uniform int8, then random keep levels and precisions; nothing is recovered."""
     draw = random.Random(0)
     recipes = [Recipe(), space.uniform_int8()]
@@ -79,11 +80,10 @@ def print_table(run: Path) -> None:
     events = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     started = {e["trial"]: e["elapsed_s"] for e in events if e["event"] == "started"}
     ended = {e["trial"]: e["elapsed_s"] for e in events if e["event"] == "finished"}
-    front = json.loads((run / "front.json").read_text())
-    points = [p for p in (*front["front"], *front["dominated"]) if p["trial"] > 1]
+    points = [point for point in read_run(run).points if point.trial > 1]
     build, rest = [], []
     for point in points:
-        seconds, trial = point["seconds"], point["trial"]
+        seconds, trial = point.seconds, point.trial
         build.append(sum(seconds.get(stage, 0.0) for stage in BUILD))
         rest.append(ended[trial] - started[trial] - build[-1] - sum(seconds.get(stage, 0.0) for stage in OWN))
     print(f"{len(points)} candidates              median    maximum   target")

@@ -9,16 +9,17 @@ reference point (5 pp, 1, 1)).
 """
 
 import argparse
-import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
-from autocompress.results.front import drop_scale, hypervolume
+from autocompress.results.front import hypervolume
+from autocompress.results.records.latency import Latency
+from autocompress.results.records.run import Run
+from autocompress.results.run_directory import read_run
+from autocompress.results.view import PointOn, RunOn
 
 ROOT = Path(__file__).resolve().parent.parent
-Vector = tuple[float, float, float]
 
 
 def main() -> None:
@@ -31,7 +32,7 @@ def main() -> None:
     parser.add_argument("--run", type=Path)
     arguments = parser.parse_args()
     path = arguments.run or search(arguments.data, arguments.budget)
-    report(json.loads((path / "front.json").read_text()))
+    report(read_run(path))
 
 
 def search(data: Path, budget: str) -> Path:
@@ -43,45 +44,35 @@ def search(data: Path, budget: str) -> Path:
     return out
 
 
-def report(run: dict[str, Any]) -> None:
+def report(run: Run) -> None:
     """Prints what the issue asks for."""
-    base, uniform = run["baseline"], run["uniform_int8"]
-    every = [uniform, *run["front"], *run["dominated"]]
-    print(f"{run['trials']} in {run['elapsed_s'] / 60:.1f} minutes; original {describe(base, base)}")
+    view = RunOn.of(run, run.target_names[0])
+    minutes = run.elapsed_s / 60
+    print(f"{len(run.points)} candidates in {minutes:.1f} minutes; original {describe(view.baseline)}")
     print("front:")
-    for point in run["front"]:
-        print(f"  {describe(point, base)}")
-    within = [p for p in run["front"] if p["drop"] <= 0.01 and p["trial"] != 0]
-    fastest, smallest = (
-        min(within, key=lambda p: p["latency"]["ratio"]),
-        min(within, key=lambda p: size_ratio(p, base)),
-    )
-    print(f"fastest within 1 pp (target ≤ 0.53):  {describe(fastest, base)}")
-    print(f"smallest within 1 pp (target ≤ 0.27): {describe(smallest, base)}")
-    print(f"uniform int8:                         {describe(uniform, base)}")
-    whole, alone = (hypervolume(vector(p, base) for p in points) for points in (every, [uniform]))
-    print(f"normalized hypervolume: search {whole:.3f}, uniform int8 alone {alone:.3f} (target: above it)")
+    for point in view.front:
+        print(f"  {describe(point)}")
+    within = [point for point in view.front if point.drop <= 0.01 and point.trial != 0]
+    fastest = min(within, key=lambda point: point.latency.ratio)
+    smallest = min(within, key=lambda point: point.size_ratio)
+    print(f"fastest within 1 pp (target ≤ 0.53):  {describe(fastest)}")
+    print(f"smallest within 1 pp (target ≤ 0.27): {describe(smallest)}")
+    uniform = run.uniform_int8
+    assert uniform is not None
+    print(f"uniform int8:                         {describe(view.on(uniform))}")
+    alone = hypervolume([run.vector(uniform)])
+    print(f"normalized hypervolume: search {run.hypervolume:.3f}, uniform int8 alone {alone:.3f}")
 
 
-def size_ratio(point: dict[str, Any], base: dict[str, Any]) -> float:
-    """File size over the original's."""
-    return float(point["artifact"]["size_bytes"] / base["artifact"]["size_bytes"])
-
-
-def vector(point: dict[str, Any], base: dict[str, Any]) -> Vector:
-    """Normalized drop on validation, size ratio, latency ratio."""
-    scale = drop_scale("fraction", base["quality"]["validation"])
-    return point["drop"] / scale, size_ratio(point, base), point["latency"]["ratio"]
-
-
-def describe(point: dict[str, Any], base: dict[str, Any]) -> str:
+def describe(point: PointOn) -> str:
     """One line: trial, quality on validation and test, latency ratio with its interval, size ratio."""
-    low, high = point["latency"]["ratio_interval"]
-    test = point["quality"]["test"]
-    tested = "not scored" if test is None else f"{100 * test:.2f} %"
+    latency, quality = point.latency, point.quality
+    assert isinstance(latency, Latency)
+    low, high = latency.ratio_interval
+    tested = "not scored" if quality.test is None else f"{100 * quality.test:.2f} %"
     return (
-        f"trial {point['trial']}: validation {100 * point['quality']['validation']:.2f} %, test {tested}, latency "
-        f"{point['latency']['ratio']:.3f} ({low:.3f}..{high:.3f}), size {size_ratio(point, base):.3f}"
+        f"trial {point.trial}: validation {100 * quality.validation:.2f} %, test {tested}, "
+        f"latency {latency.ratio:.3f} ({low:.3f}..{high:.3f}), size {point.size_ratio:.3f}"
     )
 
 

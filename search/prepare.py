@@ -84,13 +84,13 @@ def _named(request: SearchRequest, clocks: ClocksOfTargets | None) -> tuple[Name
 
 def _checked(task: Task, directory: Path, progress: Progress) -> CheckedTask:
     progress.stage("checking the task")
-    checked = check_task(task, known=_known_check(directory))
+    checked = check_task(task, earlier=_earlier_check(directory))
     for note in checked.notes:
         progress.note(f"Note: {note}")
     return checked
 
 
-def _known_check(path: Path) -> dict[str, Any] | None:
+def _earlier_check(path: Path) -> dict[str, Any] | None:
     """What an earlier session found out about its task; it is used only if the digest is still the same."""
     for run in existing_runs(path):
         known = read_json(run / CHECKED_TASK)

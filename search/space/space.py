@@ -244,7 +244,7 @@ class SearchSpace:
         save.
         """
         smallest = self.smallest()
-        precisions: set[Precision] = {"float32"}.union(*self.precisions.values())
+        precisions = set[Precision](("float32",)).union(*self.precisions.values())
         costs = []
         for precision in sorted(precisions):
             named = {name: precision for name, choices in self.precisions.items() if precision in choices}

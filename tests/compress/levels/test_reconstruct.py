@@ -3,7 +3,7 @@
 import pytest
 import torch
 from autocompress.compress.levels.reconstruct import (
-    Reader,
+    GroupReader,
     compensated,
     grid_limits,
     optimal_scale,
@@ -57,7 +57,7 @@ def test_compensated_weight_is_the_least_squares_solution_on_the_kept_columns(la
 def test_removal_errors_are_those_of_the_compensated_weights(layer):
     x, weight, second = layer
     columns = torch.arange(COLUMNS).reshape(6, 2)
-    removal = removal_order([Reader(weight=weight[0], second=second[0], columns=columns)], 6)
+    removal = removal_order([GroupReader(weight=weight[0], second=second[0], columns=columns)], 6)
     energy = float((x @ weight[0].T).square().sum(1).mean())
     for gone in (1, 2, 4):
         kept = columns[[unit for unit in range(6) if unit not in removal.order[:gone]]].flatten()
@@ -73,7 +73,7 @@ def test_a_channel_that_another_one_repeats_goes_first():
     x[:, 4] = 2 * x[:, 1]
     second = x.T @ x / SAMPLES
     weight = torch.ones(3, 5)
-    removal = removal_order([Reader(weight=weight, second=second, columns=torch.arange(5)[:, None])], 5)
+    removal = removal_order([GroupReader(weight=weight, second=second, columns=torch.arange(5)[:, None])], 5)
     assert removal.order[0] in (1, 4) and removal.errors[1] < 0.01 < removal.errors[2]
     assert list(removal.errors) == sorted(removal.errors) and sorted(removal.order) == [*range(5)]
 
