@@ -1,7 +1,7 @@
 """Finalists: points of the front, measured longer in fresh processes, timed by layer, and scored once on the
 test split.
 
-What the looks said is kept in `finalists.json`: a continued search never looks at an artifact twice.
+What the looks said is in `finalists.json`: a continued search never looks at an artifact twice.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -62,8 +62,10 @@ class Finalists:
         """The points and targets to look at, asked for one by one: what is away changes meanwhile."""
         for point in points:
             for name, measured in point.measured.items():
-                known = (measured.artifact.digest, name) in self.looks or name not in baseline.measured
-                if not known and (self._alone(name) or self._evaluator.availability.may_ask(name)):
+                done = (measured.artifact.digest, name) in self.looks
+                if done or name not in baseline.measured:
+                    continue
+                if self._alone(name) or self._evaluator.availability.may_ask(name):
                     yield point, name
 
     def _look(self, point: Point, name: str, baseline: Point, progress: Progress) -> Look | None:

@@ -25,7 +25,7 @@ from .finalists import Finalists
 from .queue import Queue
 from .run_facts import config_of, facts_of
 from .run_writer import RunWriter
-from .rungs.recovery_process import CHECK_PREFIX
+from .rungs.recovery_messages import CHECK_PREFIX
 from .screen import Screen
 from .search import Search
 from .session.budget import Budget, Ledger
@@ -59,10 +59,7 @@ def open_search(
         _announce(directory, checked, progress)
         directory.write_json(CHECKED_TASK, checked.checked.to_json())
         compressor = make_compressor(checked, cache_dir=directory.path / "cache")
-        for file in (directory.path / "cache").glob(
-            f"{CHECK_PREFIX}*"
-        ):  # of a recovery that nobody collected
-            file.unlink(missing_ok=True)
+        _remove_checks(directory)
         with splits_folder(directory) as splits:
             clock = Clock(directory.elapsed)
             evaluator = make_evaluator(
@@ -91,6 +88,12 @@ def splits_folder(directory: RunDirectory) -> Iterator[Path]:
         yield splits
     finally:
         shutil.rmtree(splits, ignore_errors=True)
+
+
+def _remove_checks(directory: RunDirectory) -> None:
+    """Removes the files of recoveries that nobody collected."""
+    for file in (directory.path / "cache").glob(f"{CHECK_PREFIX}*"):
+        file.unlink(missing_ok=True)
 
 
 def _announce(directory: RunDirectory, checked: CheckedRequest, progress: Progress) -> None:

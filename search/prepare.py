@@ -42,34 +42,24 @@ def prepare(
     (`--set-clocks`).
     """
     named = _named(request, clocks)
-    names = ",".join(target.profile.name for target in named)
     exporter = threading.Thread(target=load_exporter, daemon=True)
     exporter.start()
-    progress.stage(f"loading the task {request.task}")
-    task = load_task(request.task, request.arguments)
-    checked = _checked(task, request.directory(task.name, names), progress)
-    for limits in request.constraints.values():
-        limits.limits(checked.baseline)
-    progress.stage(f"asking the target {names}")
+    checked = _checked(request, named, progress)
     targets = tuple(target.probe() for target in named)
     if not (planning or request.allow_predicted):
         require_one(targets)
     progress.stage("reading the model")
     exporter.join()
     profiles = tuple(target.profile for target in targets)
-    network = _traced(task, profiles)
+    network = _traced(checked.task, profiles)
     space = space_of(network, profiles, recovery=request.recovery)
     if request.allow_predicted:
         targets = _predicted(targets, network, space, batch=request.batch, planning=planning)
     for target in targets:
         _note_state(target, progress, planning=planning)
+    warm = _warm(request, space, progress)
     prepared = CheckedRequest(
-        request=request,
-        checked=checked,
-        targets=targets,
-        network=network,
-        space=space,
-        warm=_warm(request, space, progress),
+        request=request, checked=checked, targets=targets, network=network, space=space, warm=warm
     )
     _require_sizes(prepared)
     return prepared
@@ -82,20 +72,27 @@ def _named(request: SearchRequest, clocks: ClocksOfTargets | None) -> tuple[Name
     return tuple(replace(target, clocks=clocks.of(target.profile, target.address)) for target in named)
 
 
-def _checked(task: Task, directory: Path, progress: Progress) -> CheckedTask:
+def _checked(request: SearchRequest, named: Sequence[NamedTarget], progress: Progress) -> CheckedTask:
+    """The task, loaded and checked, and the limits checked against it."""
+    names = ",".join(target.profile.name for target in named)
+    progress.stage(f"loading the task {request.task}")
+    task = load_task(request.task, request.arguments)
     progress.stage("checking the task")
-    checked = check_task(task, earlier=_earlier_check(directory))
+    checked = check_task(task, earlier=_earlier_check(request.directory(task.name, names)))
     for note in checked.notes:
         progress.note(f"Note: {note}")
+    for limits in request.constraints.values():
+        limits.limits(checked.baseline)
+    progress.stage(f"asking the target {names}")
     return checked
 
 
 def _earlier_check(path: Path) -> dict[str, Any] | None:
     """What an earlier session found out about its task; it is used only if the digest is still the same."""
     for run in existing_runs(path):
-        known = read_json(run / CHECKED_TASK)
-        if known is not None:
-            return known
+        earlier = read_json(run / CHECKED_TASK)
+        if earlier is not None:
+            return earlier
     return None
 
 

@@ -54,11 +54,11 @@ class Queue:
 
     def correct(self) -> None:
         """Tells the study what was measured later, a killed session's too."""
-        told = {point.trial: set(point.missing) for point in self._study.points()}
+        missing = {point.trial: set(point.missing) for point in self._study.points()}
         later = [
             point
             for point in self._state.points
-            if point.trial in told and set(point.missing) != told[point.trial]
+            if point.trial in missing and set(point.missing) != missing[point.trial]
         ]
         if later:
             run = self._state.run

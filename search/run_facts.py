@@ -1,4 +1,4 @@
-"""What a run is: what must not change to continue it (run.toml), and what is known before its first candidate."""
+"""What a run is: what must not change to continue it (run.toml); what is known before its first candidate."""
 
 from typing import Any
 

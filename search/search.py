@@ -123,8 +123,8 @@ class Search:
         return budget_s is None or self.trials.elapsed_s < budget_s or not enough
 
     def _shown(self) -> list[Point]:
-        """What `verify` and bundles read the files of: the original, the front, what adds most first, those of
-        single targets, and uniform int8. As they were measured.
+        """The points that `verify` and bundles read the files of, as they were measured: the original, the
+        front, what adds most first, the fronts of single targets, and uniform int8.
         """
         run = self.trials.run
         order = [0, *(point.trial for point in by_contribution(run.front, run.vector))]

@@ -32,7 +32,7 @@ class SearchState:
 
     @property
     def run(self) -> Run:
-        """All of it as a Run, points with their latest measurements. ValueError before the original is there."""
+        """All of it as a Run, points with their latest measurements. There must be the original."""
         if self._run is None:
             self._run = self.run_as("running", elapsed_s=0.0)
         return self._run

@@ -10,7 +10,8 @@ from ..targets.target import Target
 from .checked_request import CheckedRequest
 from .evaluation.evaluate import Evaluator
 from .evaluation.predicted import AnyTarget
-from .rungs.recovery_process import RecoveryConfig, RecoveryProcess
+from .rungs.recovery_messages import RecoveryConfig
+from .rungs.recovery_process import RecoveryProcess
 from .rungs.rung_search import RungSearch
 from .rungs.tables import make_tables
 from .search import Strategy

@@ -111,7 +111,7 @@ def _is_complete(storage: RDBStorage, name: str) -> bool:
 
 
 def _corrected(trial: FrozenTrial, correction: Correction) -> FrozenTrial:
-    """The trial with other values and constraints; everything else stays, what others wrote beside it, too."""
+    """The trial with other values and constraints; everything else stays, what others wrote, too."""
     first = trial.user_attrs.get(FIRST_VALUES, trial.values)
     of_constraints = create_trial(state=TrialState.PRUNED, constraints=trial.constraints).system_attrs
     corrected = create_trial(
@@ -120,7 +120,7 @@ def _corrected(trial: FrozenTrial, correction: Correction) -> FrozenTrial:
         params=trial.params,
         distributions=trial.distributions,
         user_attrs={**trial.user_attrs, FIRST_VALUES: first, **correction.user_attrs},
-        system_attrs={key: item for key, item in trial.system_attrs.items() if key not in of_constraints},
+        system_attrs={key: value for key, value in trial.system_attrs.items() if key not in of_constraints},
         constraints=dict(correction.constraints),
     )
     corrected.datetime_start, corrected.datetime_complete = trial.datetime_start, trial.datetime_complete

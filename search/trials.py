@@ -1,4 +1,4 @@
-"""Trials: what a strategy may do in a search. It asks for trials, has them measured, and sees what came of it."""
+"""Trials: what a strategy may do in a search: ask for trials, have them measured, see what came of it."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -151,7 +151,7 @@ class Trials:
         self.screen.learn(point)
 
     def fail(self, trial: Trial, recipe: Recipe, failure: Failure) -> None:
-        """Ends a trial without a measurement. TaskError or TargetUnavailable when it is the original model."""
+        """Ends a trial without a measurement. TaskError or TargetUnavailable when it is the original."""
         if trial.number == 0:
             self.study.release(trial)
             text = f"The original model cannot be measured, {failure.stage} failed: {failure.message}"

@@ -36,7 +36,7 @@ def caught_up(evaluator: Evaluator, point: Point, *, original: Point | None, pro
 
 
 class CatchingUp:
-    """What was measured later, kept in the run directory: the study gets it in a second step."""
+    """What was measured later; it is in the run directory before the study gets it."""
 
     def __init__(self, directory: RunDirectory, evaluator: Evaluator):
         self._directory = directory
@@ -56,7 +56,7 @@ class CatchingUp:
         progress: Progress,
         time_left: Callable[[], bool],
     ) -> None:
-        """Measures points where they are missing, in place, until the time is over; the original comes first."""
+        """Measures points where they are missing, in place, until the time is over; the original first."""
         for index, point in enumerate(points):
             if not point.waiting:
                 continue
