@@ -24,6 +24,7 @@ Reading order
     latency_tables.py     LatencyTables: opens and calibrates the table of every target
     recoveries.py         which candidates to train, and for how long
     recovery_process.py   the process that trains them
+    recovery_messages.py  what the search and that process say to each other
 
 What it does not know: how a candidate is built and measured (../evaluation) or stored (../study.py).
 """

@@ -1,8 +1,8 @@
 """Recovery beside the search: a compressor in a process of its own, pinned to cores that no measurement uses.
 
-The child (`python -m autocompress.search.recovery_process CONFIG`) loads the task once and then builds one
-recipe after the other. It speaks JSON lines like a target's worker, and dies when its input closes, so that a
-killed search leaves nothing behind.
+The child (`python -m autocompress.search.rungs.recovery_process CONFIG`) loads the task once and then builds
+one recipe after the other. It answers in JSON lines (`recovery_messages.py`), and ends when its input closes,
+so that a killed search leaves nothing behind.
 """
 
 import contextlib
@@ -16,44 +16,15 @@ import tempfile
 import threading
 import time
 import zipfile
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from collections.abc import Callable
 from types import TracebackType
-from typing import IO, Any
+from typing import IO
 
-import numpy as np
-
-from ...compress.artifact import Artifact
-from ...compress.compressor import BuildResult, BuiltFile, Compressor
-from ...compress.onnx_file.check import OutputCheck
-from ...compress.options import CompressorOptions, FileFormat
+from ...compress.compressor import BuildResult, Compressor
+from ...compress.options import CompressorOptions
 from ...compress.recipe import Recipe
 from ...errors import StageError
-
-CHECK_PREFIX = "check-"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RecoveryConfig:
-    """What the child needs: the task as on the command line, the files' formats, the compressor's folders,
-    its cores.
-    """
-
-    task: str
-    arguments: Mapping[str, str]
-    formats: Sequence[FileFormat]
-    seed: int
-    cache_dir: Path
-    levels_dir: Path
-    out_dir: Path
-    cores: Sequence[int]
-
-    def to_json(self) -> str:
-        """One line for the child's command line."""
-        paths = {name: str(getattr(self, name)) for name in ("cache_dir", "levels_dir", "out_dir")}
-        formats = [asdict(form) for form in self.formats]
-        return json.dumps({**asdict(self), **paths, "formats": formats, "cores": list(self.cores)})
+from .recovery_messages import RecoveryConfig, failure_line, progress_line, read_reply, result_line
 
 
 class RecoveryProcess:
@@ -95,8 +66,8 @@ class RecoveryProcess:
             pass  # the reader has seen the end, and `poll` says so
 
     def poll(self, *, wait_s: float = 0.0) -> BuildResult | StageError | None:
-        """What became of the recipe, None while it is still at it; waits at most so long, whatever is told
-        meanwhile.
+        """What became of the recipe, None while the child still works on it. Waits at most `wait_s`, however
+        much progress comes meanwhile.
         """
         end = time.monotonic() + wait_s
         while self.recipe is not None:
@@ -108,21 +79,14 @@ class RecoveryProcess:
             if line is None:
                 return self._crashed()
             try:
-                reply = json.loads(line)
-                if "progress" not in reply:
-                    return self._answered(_result_of(reply))
-            except (
-                OSError,
-                ValueError,
-                zipfile.BadZipFile,
-            ):  # it died while it wrote the line, or the file of the check is gone
-                return self._crashed()
-            self.stage = reply["progress"]
+                reply = read_reply(line)
+            except (OSError, ValueError, zipfile.BadZipFile):
+                return self._crashed()  # it died while it wrote the line, or the file of a check is gone
+            if not isinstance(reply, str):
+                self.recipe = None
+                return reply
+            self.stage = reply
         return None
-
-    def _answered(self, result: BuildResult | StageError) -> BuildResult | StageError:
-        self.recipe = None
-        return result
 
     def cancel(self) -> None:
         """Gives the recipe up; the next one gets a fresh child."""
@@ -168,10 +132,8 @@ class RecoveryProcess:
 
     def _end(self) -> None:
         if self._process is not None:
-            try:
-                os.killpg(
-                    self._process.pid, signal.SIGKILL
-                )  # its whole session: a task's data may load in processes
+            try:  # its whole session: a task may load its data in processes
+                os.killpg(self._process.pid, signal.SIGKILL)
             except (ProcessLookupError, PermissionError):
                 self._process.kill()
             self._process.wait()
@@ -193,44 +155,21 @@ def _read(process: "subprocess.Popen[str]", replies: "queue.SimpleQueue[str | No
     replies.put(None)
 
 
-def _result_of(reply: Mapping[str, Any]) -> BuildResult | StageError:
-    if "error" in reply:
-        return StageError(
-            reply["error"], stage=reply["stage"], kind=reply["kind"], retryable=reply["retryable"]
-        )
-    by_format = dict(_read_file(value) for value in reply["builds"])
-    return BuildResult(by_format=by_format, seconds=reply["seconds"])
-
-
-def _read_file(value: Mapping[str, Any]) -> tuple[FileFormat, BuiltFile]:
-    """One artifact out of a reply; the file of its check is gone afterwards."""
-    path = Path(value["check"])
-    with np.load(path, allow_pickle=False) as arrays:
-        inputs, expected = (
-            tuple(arrays[key] for key in sorted(arrays.files) if key.startswith(side))
-            for side in ("input", "expected")
-        )
-    path.unlink()
-    check = OutputCheck(inputs=inputs, expected=expected, tolerance=value["tolerance"])
-    artifact = Artifact(**{**value["artifact"], "path": Path(value["artifact"]["path"])})
-    return FileFormat(**value["format"]), BuiltFile(artifact=artifact, check=check)
-
-
 # --- the child
 
 
 def main() -> None:
     """Builds the recipes on standard input, one JSON line each, until it closes."""
-    config = json.loads(sys.argv[1])
+    config = RecoveryConfig.from_json(sys.argv[1])
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what a user's task prints must not end up between replies
-    os.sched_setaffinity(0, config["cores"])
+    os.sched_setaffinity(0, config.cores)
     requests: queue.SimpleQueue[str] = queue.SimpleQueue()
     threading.Thread(target=_read_requests, args=(requests,), daemon=True).start()
     compressor = _compressor(config)
 
-    def say(value: Mapping[str, Any]) -> None:
-        replies.write(json.dumps(value) + "\n")
+    def say(line: str) -> None:
+        replies.write(line + "\n")
         replies.flush()
 
     while True:
@@ -238,7 +177,7 @@ def main() -> None:
         try:
             say(_built(compressor, recipe, config, say))
         except StageError as error:
-            say({"error": str(error), "stage": error.stage, "kind": error.kind, "retryable": error.retryable})
+            say(failure_line(error))
 
 
 def _read_requests(requests: "queue.SimpleQueue[str]") -> None:
@@ -247,42 +186,26 @@ def _read_requests(requests: "queue.SimpleQueue[str]") -> None:
     os._exit(0)
 
 
-def _compressor(config: Mapping[str, Any]) -> Compressor:
+def _compressor(config: RecoveryConfig) -> Compressor:
     import torch
 
     from ...compress.graph.network import Network
     from ...tasks.load import load_task
 
-    torch.set_num_threads(len(config["cores"]))
-    task = load_task(config["task"], config["arguments"])
+    torch.set_num_threads(len(config.cores))
+    task = load_task(config.task, config.arguments)
     network = Network.trace(task.model, task.example_inputs)  # its costs in bytes are not asked for here
-    formats = tuple(FileFormat(**value) for value in config["formats"])
-    options = CompressorOptions(formats=formats, seed=config["seed"])
-    return Compressor(
-        task, network, options, cache_dir=Path(config["cache_dir"]), levels_dir=Path(config["levels_dir"])
-    )
+    options = CompressorOptions(formats=tuple(config.formats), seed=config.seed)
+    return Compressor(task, network, options, cache_dir=config.cache_dir, levels_dir=config.levels_dir)
 
 
-def _built(compressor: Compressor, recipe: Recipe, config: Mapping[str, Any], say: Any) -> dict[str, Any]:
+def _built(compressor: Compressor, recipe: Recipe, config: RecoveryConfig, say: Callable[[str], None]) -> str:
+    """The line that says what was built; progress is said meanwhile."""
     from ..evaluation.paced_training import PacedTraining
 
-    with PacedTraining(lambda text: say({"progress": text}), cores=config["cores"]) as paced:
-        built = compressor.build(recipe, Path(config["out_dir"]), progress=paced)
-    builds = [_written(form, file, config) for form, file in built.by_format.items()]
-    return {"seconds": dict(built.seconds), "builds": builds}
-
-
-def _written(form: FileFormat, built: BuiltFile, config: Mapping[str, Any]) -> dict[str, Any]:
-    """An artifact for a reply, the arrays of its check in a file."""
-    handle, name = tempfile.mkstemp(suffix=".npz", prefix=CHECK_PREFIX, dir=config["cache_dir"])
-    sides = {"input": built.check.inputs, "expected": built.check.expected}
-    named: dict[str, Any] = {
-        f"{side}{index:03}": array for side, arrays in sides.items() for index, array in enumerate(arrays)
-    }
-    with os.fdopen(handle, "wb") as file:
-        np.savez(file, allow_pickle=False, **named)
-    artifact = {**asdict(built.artifact), "path": str(built.artifact.path)}
-    return {"format": asdict(form), "artifact": artifact, "check": name, "tolerance": built.check.tolerance}
+    with PacedTraining(lambda stage: say(progress_line(stage)), cores=config.cores) as paced:
+        built = compressor.build(recipe, config.out_dir, progress=paced)
+    return result_line(built, config.cache_dir)
 
 
 if __name__ == "__main__":

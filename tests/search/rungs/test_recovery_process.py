@@ -14,7 +14,8 @@ from autocompress.compress.graph.network import Network
 from autocompress.compress.options import CompressorOptions, FileFormat
 from autocompress.compress.recipe import Recipe, Recovery
 from autocompress.errors import StageError
-from autocompress.search.rungs.recovery_process import RecoveryConfig, RecoveryProcess
+from autocompress.search.rungs.recovery_messages import RecoveryConfig
+from autocompress.search.rungs.recovery_process import RecoveryProcess
 from autocompress.tasks.load import load_task
 from autocompress.tests.waiting import comes_true, ended
 
@@ -44,6 +45,10 @@ def result_of(process: RecoveryProcess) -> BuildResult | StageError:
     while (found := process.poll(wait_s=1.0)) is None:
         assert time.monotonic() < end, process.stage
     return found
+
+
+def test_the_child_reads_the_configuration_that_the_search_wrote(process):
+    assert RecoveryConfig.from_json(process.config.to_json()) == process.config
 
 
 def test_it_builds_what_would_be_built_here_and_goes_on_after_a_failure(process, tmp_path):
@@ -117,7 +122,9 @@ def test_an_answer_that_cannot_be_read_is_a_crash(process, line):
 
 
 def test_its_end_is_that_of_the_processes_which_it_started(process):
-    code = "import subprocess, sys, time; print(subprocess.Popen(['sleep', '100']).pid, flush=True); time.sleep(100)"
+    code = (
+        "import subprocess, time; print(subprocess.Popen(['sleep', '100']).pid, flush=True); time.sleep(100)"
+    )
     child = subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, start_new_session=True
     )

@@ -1,0 +1,131 @@
+"""What a search and its recovery process say to each other. Each message is a line of JSON, written and read
+here alone.
+
+The search gives the child a RecoveryConfig on the command line, then one recipe a line on standard input. The
+child answers each recipe with lines of progress, and then with one result or failure. The arrays of a check
+are too large for a line: they go through a file.
+"""
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+
+from ...compress.artifact import Artifact
+from ...compress.compressor import BuildResult, BuiltFile
+from ...compress.onnx_file.check import OutputCheck
+from ...compress.options import FileFormat
+from ...errors import FailureKind, FailureStage, StageError
+from ...results.records.reading import Fields, parse
+
+CHECK_PREFIX = "check-"  # of the files with the arrays of a check
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecoveryConfig:
+    """What the child needs: the task as on the command line, the formats of the files, the compressor's
+    folders, its cores.
+    """
+
+    task: str
+    arguments: Mapping[str, str]
+    formats: Sequence[FileFormat]
+    seed: int
+    cache_dir: Path
+    levels_dir: Path
+    out_dir: Path
+    cores: Sequence[int]
+
+    def to_json(self) -> str:
+        """One line for the child's command line."""
+        paths = {name: str(getattr(self, name)) for name in ("cache_dir", "levels_dir", "out_dir")}
+        formats = [asdict(form) for form in self.formats]
+        return json.dumps({**asdict(self), **paths, "formats": formats, "cores": list(self.cores)})
+
+    @classmethod
+    def from_json(cls, text: str) -> "RecoveryConfig":
+        """The configuration that `to_json` wrote."""
+        fields = Fields(parse(text))
+        return cls(
+            task=fields.text("task"),
+            arguments=fields.each("arguments", Fields.text),
+            formats=[FileFormat(**form) for form in fields.value("formats")],
+            seed=fields.value("seed"),
+            cache_dir=Path(fields.text("cache_dir")),
+            levels_dir=Path(fields.text("levels_dir")),
+            out_dir=Path(fields.text("out_dir")),
+            cores=fields.value("cores"),
+        )
+
+
+# --- written by the child
+
+
+def progress_line(stage: str) -> str:
+    """The stage that the child has reached."""
+    return json.dumps({"progress": stage})
+
+
+def failure_line(error: StageError) -> str:
+    """A recipe that failed."""
+    return json.dumps(
+        {"error": str(error), "stage": error.stage, "kind": error.kind, "retryable": error.retryable}
+    )
+
+
+def result_line(built: BuildResult, folder: Path) -> str:
+    """What was built in each format; the arrays of the checks are written to files in `folder`."""
+    files = [_file_json(form, file, folder) for form, file in built.by_format.items()]
+    return json.dumps({"seconds": dict(built.seconds), "builds": files})
+
+
+def _file_json(form: FileFormat, built: BuiltFile, folder: Path) -> dict[str, Any]:
+    artifact, check = built.artifact, built.check
+    handle, name = tempfile.mkstemp(suffix=".npz", prefix=CHECK_PREFIX, dir=folder)
+    arrays = {f"input{index:03}": array for index, array in enumerate(check.inputs)}
+    arrays |= {f"expected{index:03}": array for index, array in enumerate(check.expected)}
+    with os.fdopen(handle, "wb") as file:
+        np.savez(file, allow_pickle=False, **arrays)
+    facts = {**asdict(artifact), "path": str(artifact.path)}
+    return {"format": asdict(form), "artifact": facts, "check": name, "tolerance": check.tolerance}
+
+
+# --- read by the search
+
+
+def read_reply(line: str) -> str | BuildResult | StageError:
+    """The child's line: a stage that it has reached, or what became of the recipe. The files of its checks are
+    deleted.
+
+    Raises OSError, ValueError or BadZipFile when the line or the file of a check is not whole.
+    """
+    fields = Fields(parse(line))
+    if fields.has("progress"):
+        return fields.text("progress")
+    if fields.has("error"):
+        return StageError(
+            fields.text("error"),
+            stage=fields.choice("stage", get_args(FailureStage)),
+            kind=fields.choice("kind", get_args(FailureKind)),
+            retryable=fields.flag("retryable"),
+        )
+    files = dict(_read_file(file) for file in fields.objects("builds"))
+    return BuildResult(by_format=files, seconds=fields.each("seconds", Fields.amount))
+
+
+def _read_file(fields: Fields) -> tuple[FileFormat, BuiltFile]:
+    path = Path(fields.text("check"))
+    with np.load(path, allow_pickle=False) as arrays:
+        names = sorted(arrays.files)
+        inputs = tuple(arrays[name] for name in names if name.startswith("input"))
+        expected = tuple(arrays[name] for name in names if name.startswith("expected"))
+    path.unlink()
+    check = OutputCheck(inputs=inputs, expected=expected, tolerance=fields.number("tolerance"))
+    artifact = Artifact(**fields.value("artifact"))
+    artifact = replace(artifact, path=Path(artifact.path))
+    return FileFormat(**fields.value("format")), BuiltFile(artifact=artifact, check=check)
