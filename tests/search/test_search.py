@@ -1,6 +1,5 @@
 """The loop with a fake evaluator: order, resume, stopping, failures."""
 
-import json
 import os
 import signal
 import subprocess
@@ -12,16 +11,17 @@ from pathlib import Path
 import pytest
 from autocompress.compress.recipe import Recipe
 from autocompress.errors import StageError, TargetUnavailable, TaskError
-from autocompress.results.evaluation import Failure, OnTarget
 from autocompress.results.limits import Constraints
-from autocompress.results.run_directory import RunDirectory
+from autocompress.results.records.point import Failure, Missing
+from autocompress.results.run_directory import RunDirectory, read_front
+from autocompress.search.queue import Queue
 from autocompress.search.rungs.rung_search import RungSearch
-from autocompress.search.search import Search
 from autocompress.search.space.space import DEFAULT_RECOVERY
+from autocompress.tests.results.records import TARGET, latency, measured
 from autocompress.tests.search.fakes import (
     CONFIG,
+    FakeCatchingUp,
     FakeEvaluator,
-    FakeFinalists,
     FakeNetwork,
     make_search,
     run_search,
@@ -36,17 +36,17 @@ def failure(recipe: Recipe, *, kind: str = "error") -> Failure:
 def test_the_original_is_trial_0_and_uniform_int8_trial_1(tmp_path):
     done = run_search(tmp_path / "run", FakeEvaluator(FakeNetwork()))
     assert done.status == "finished"
-    assert done.run["baseline"]["trial"] == 0 and done.run["baseline"]["recipe"] == Recipe().to_json()
-    assert done.run["uniform_int8"]["trial"] == 1
-    assert set(done.run["uniform_int8"]["recipe"]["precision"]) == {"layer0", "layer1", "layer2", "layer3"}
+    assert (done.run.baseline.trial, done.run.baseline.recipe) == (0, Recipe())
+    assert done.run.uniform_int8.trial == 1
+    assert set(done.run.uniform_int8.recipe.precision) == {"layer0", "layer1", "layer2", "layer3"}
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "nsga2", "random"])
 def test_every_sampler_finds_more_than_uniform_int8(tmp_path, sampler):
     done = run_search(tmp_path / "run", FakeEvaluator(FakeNetwork()), trials=30, sampler=sampler)
-    history = done.run["history"]
-    assert done.run["trials"]["finished"] == 30
-    assert history[-1]["hypervolume"] > history[1]["hypervolume"] > 0
+    history = done.run.history
+    assert len(done.run.points) == 30
+    assert history[-1].hypervolume > history[1].hypervolume > 0
 
 
 def test_no_recipe_is_evaluated_twice(tmp_path):
@@ -59,15 +59,15 @@ def test_a_small_space_without_recovery_ends_by_itself(tmp_path, monkeypatch):
     monkeypatch.setattr("autocompress.search.sequential.MAX_SCREENED", 20)
     evaluator = FakeEvaluator(FakeNetwork((8, 4)))
     done = run_search(tmp_path / "run", evaluator, trials=None, budget_s=60.0, recovery=False)
-    assert done.status == "finished" and done.run["elapsed_s"] < 50
-    assert done.run["trials"]["screened"] >= 20
+    assert done.status == "finished" and done.run.elapsed_s < 50
+    assert done.run.screened >= 20
 
 
 def test_a_continued_search_repeats_nothing_and_goes_on(tmp_path):
     first, second = FakeEvaluator(FakeNetwork()), FakeEvaluator(FakeNetwork())
     run_search(tmp_path / "run", first, trials=6)
     done = run_search(tmp_path / "run", second, trials=10)
-    assert done.run["trials"]["finished"] == 10
+    assert len(done.run.points) == 10
     assert len(second.evaluated) == 4 and not set(first.evaluated) & set(second.evaluated)
 
 
@@ -75,7 +75,7 @@ def test_a_finished_search_is_only_read(tmp_path):
     run_search(tmp_path / "run", FakeEvaluator(FakeNetwork()), trials=5)
     again = FakeEvaluator(FakeNetwork())
     done = run_search(tmp_path / "run", again, trials=5)
-    assert again.evaluated == [] and done.run["trials"]["finished"] == 5 and done.status == "finished"
+    assert again.evaluated == [] and len(done.run.points) == 5 and done.status == "finished"
 
 
 def test_a_failed_candidate_is_recorded_and_the_search_goes_on(tmp_path):
@@ -84,11 +84,8 @@ def test_a_failed_candidate_is_recorded_and_the_search_goes_on(tmp_path):
     )
     done = run_search(tmp_path / "run", evaluator, trials=8)
     assert done.status == "finished"
-    assert (
-        done.run["trials"]["finished"] + done.run["trials"]["failed"] == 8
-        and done.run["trials"]["failed"] >= 1
-    )
-    assert {item["message"] for item in done.run["failures"]} == {"no kernel"}
+    assert len(done.run.points) + len(done.run.failures) == 8 and done.run.failures
+    assert {item.message for item in done.run.failures} == {"no kernel"}
 
 
 @pytest.mark.parametrize(("kind", "error"), [("error", TaskError), ("noisy", TargetUnavailable)])
@@ -97,7 +94,7 @@ def test_an_original_that_cannot_be_measured_ends_the_search(tmp_path, kind, err
     with pytest.raises(error, match=r"The original model cannot be measured.*no kernel"):
         run_search(tmp_path / "run", evaluator)
     done = run_search(tmp_path / "run", FakeEvaluator(FakeNetwork()), trials=3)
-    assert done.run["baseline"]["trial"] == 0
+    assert done.run.baseline.trial == 0
 
 
 @pytest.mark.parametrize("sampler", ["random", "tpe"])
@@ -112,21 +109,22 @@ def test_a_recovery_that_was_running_is_not_measured_again_without_it(tmp_path):
     with RunDirectory.open(tmp_path / "run", CONFIG) as directory:
         search = make_search(directory, FakeEvaluator(FakeNetwork()), trials=4)
         search.run()
-        uniform = search.space.uniform_int8()
-        left = search.study.ask(search.space.parameters(replace(uniform, recovery=DEFAULT_RECOVERY)))
-        search.space.suggest(left)
+        space, study = search.trials.space, search.trials.study
+        uniform = space.uniform_int8()
+        running = study.ask(space.parameters(replace(uniform, recovery=DEFAULT_RECOVERY)))
+        space.suggest(running)
     again = FakeEvaluator(FakeNetwork())
     done = run_search(tmp_path / "run", again, trials=6, recovery=False)
     assert uniform.digest not in again.evaluated and len(again.evaluated) == 2
-    assert done.search.study.trials[left.number].user_attrs["screened"] == "duplicate"
+    assert done.search.trials.records[running.number].user_attrs["screened"] == "duplicate"
 
 
 def test_a_trial_that_an_older_version_left_running_is_not_recovered(tmp_path):
     with RunDirectory.open(tmp_path / "run", CONFIG) as directory:
         search = make_search(directory, FakeEvaluator(FakeNetwork()), trials=2)
         search.run()
-        parameters = search.space.parameters(Recipe(keep={"layer1": 8}))
-        search.study.ask({name: value for name, value in parameters.items() if name != "recover"})
+        parameters = search.trials.space.parameters(Recipe(keep={"layer1": 8}))
+        search.trials.study.ask({name: value for name, value in parameters.items() if name != "recover"})
     again = FakeEvaluator(FakeNetwork())
     run_search(tmp_path / "run", again, trials=3)
     assert again.evaluated == [Recipe(keep={"layer1": 8}).digest]
@@ -138,22 +136,34 @@ def test_ctrl_c_while_a_run_is_taken_up_is_an_interruption(tmp_path, monkeypatch
     def interrupted(self, time_left):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Search, "_catch_up", interrupted)
-    strategy = RungSearch(open_guide=lambda search: pytest.fail("no guide yet"))
-    assert (
-        run_search(tmp_path / "run", FakeEvaluator(FakeNetwork()), trials=5, strategy=strategy).status
-        == "interrupted"
-    )
+    monkeypatch.setattr(Queue, "catch_up", interrupted)
+    strategy = RungSearch(make_tables=lambda trials: pytest.fail("no tables yet"))
+    done = run_search(tmp_path / "run", FakeEvaluator(FakeNetwork()), trials=5, strategy=strategy)
+    assert done.status == "interrupted" and len(done.run.points) == 3
 
 
-class NotedFinalists(FakeFinalists):
+class EdgeAway(FakeEvaluator):
+    """Evaluates on `edge`, too, which is away; where `original` it measured the original before."""
+
+    def __init__(self, *, original=False):
+        super().__init__(FakeNetwork(), targets=(TARGET, "edge"))
+        self.original = original
+
+    def outcome(self, target, trial, recipe):
+        there = super().outcome(target, trial, recipe)
+        if target == TARGET or (self.original and trial == 0):
+            return there
+        gone = Failure(trial=trial, stage="measure", kind="device", message="no route", retryable=True)
+        return Missing(artifact=there.artifact, failure=gone)
+
+
+class NotedCatchingUp(FakeCatchingUp):
     """Notes whether there was time to catch up."""
 
     def __init__(self):
-        super().__init__()
         self.time_left = []
 
-    def catch_up(self, evaluations, *, progress, time_left):
+    def catch_up(self, points, *, progress, time_left):
         self.time_left.append(time_left())
 
 
@@ -163,73 +173,72 @@ class NotedFinalists(FakeFinalists):
 def test_what_is_queued_is_measured_by_the_next_session_even_if_nothing_is_left_for_candidates(
     tmp_path, spent
 ):
-    gone = Failure(trial=0, stage="measure", kind="device", message="no route", retryable=True)
-
-    class Away(FakeEvaluator):
-        def evaluate(self, *arguments, **options):
-            seen = super().evaluate(*arguments, **options)
-            return replace(seen, further={"edge": OnTarget(artifact=seen.artifact, failure=gone)})
-
-    noted = []
-    for _ in range(2):
-        with RunDirectory.open(tmp_path / "run", CONFIG) as directory:
-            search = make_search(directory, Away(FakeNetwork()), further={"edge": Constraints()}, **spent)
-            search.finalists = NotedFinalists()
-            search.run()
-            noted.append(search.finalists.time_left)
-    assert noted[1][0] is True
+    run_search(tmp_path / "run", EdgeAway(), **spent)
+    noted = NotedCatchingUp()
+    run_search(tmp_path / "run", EdgeAway(), catching_up=noted, **spent)
+    assert noted.time_left[0] is True
 
 
 def test_an_interruption_of_catching_up_leaves_no_history_of_before(tmp_path):
-    class Interrupted(FakeFinalists):
-        def catch_up(self, evaluations, *, progress, time_left):
-            seen = evaluations[-1]
-            worse = OnTarget(artifact=seen.artifact, validation=0.5, drop=0.4, latency=seen.latency)
-            evaluations[-1] = replace(seen, further={"edge": worse})
+    class Interrupted(FakeCatchingUp):
+        def catch_up(self, points, *, progress, time_left):
+            worse = measured(points[-1].recipe, drop=0.4)
+            points[-1] = replace(points[-1], outcomes={**points[-1].outcomes, "edge": worse})
             raise KeyboardInterrupt
 
-    gone = Failure(trial=0, stage="measure", kind="device", message="no route", retryable=True)
+    evaluator = EdgeAway(original=True)
+    done = run_search(tmp_path / "run", evaluator, trials=2, catching_up=Interrupted())
+    assert done.status == "interrupted" and done.run.points[-1].measured["edge"].drop == 0.4
+    assert done.search.trials.run.history == done.run.history
+    told = done.search.trials.records[1]
+    assert told.values[0] == pytest.approx(0.4 / done.run.drop_scale)
 
-    class Away(FakeEvaluator):
-        def evaluate(self, trial, *arguments, **options):
-            seen = super().evaluate(trial, *arguments, **options)
-            known = (
-                {"validation": seen.validation, "drop": seen.drop, "latency": seen.latency}
-                if trial == 0
-                else {"failure": gone}
-            )
-            return replace(seen, further={"edge": OnTarget(artifact=seen.artifact, **known)})
 
-    with RunDirectory.open(tmp_path / "run", CONFIG) as directory:
-        search = make_search(directory, Away(FakeNetwork()), further={"edge": Constraints()}, trials=2)
-        search.finalists = Interrupted()
-        assert search.run() == "interrupted"
-    found = search.result.history()
-    search.result.measured_later()
-    assert found == search.result.history()
+class OnTwo(FakeEvaluator):
+    """Evaluates on `edge`, too, where nothing gets faster by int8."""
+
+    def __init__(self):
+        super().__init__(FakeNetwork(), targets=(TARGET, "edge"))
+
+    def outcome(self, target, trial, recipe):
+        there = super().outcome(target, trial, recipe)
+        ratio = self.network.cost(recipe).macs / self.network.cost(Recipe()).macs
+        return replace(there, latency=latency(ratio)) if target == "edge" else there
+
+
+def test_a_search_on_two_targets_tells_the_study_the_worst_and_resumes(tmp_path):
+    done = run_search(tmp_path / "run", OnTwo(), trials=6)
+    assert done.run.fronts.keys() == {TARGET, "edge"} and len(done.run.points) == 6
+    uniform = done.search.trials.records[1]
+    assert uniform.values[2] == pytest.approx(1.0)  # int8 alone is no gain on `edge`
+    again = run_search(tmp_path / "run", OnTwo(), trials=8)
+    assert len(again.run.points) == 8 and again.run.front[0].measured.keys() == {TARGET, "edge"}
 
 
 @pytest.mark.parametrize(("builds", "told"), [("same", False), ("another", True), ("nothing", True)])
 def test_files_of_the_front_that_are_gone_are_built_again_or_the_user_is_told(tmp_path, builds, told):
-    asked = []
+    asked, notes = [], []
 
     class Builder(FakeEvaluator):
-        def artifact_path(self, evaluation):
-            asked.append(evaluation.trial)
+        def artifact_path(self, recipe, artifact):
+            asked.append(recipe.digest)
             if builds == "nothing":
                 raise StageError("no kernel", stage="export")
-            return Path(evaluation.artifact.file if builds == "same" else "another.onnx")
+            return Path(artifact.file if builds == "same" else "another.onnx")
 
-    notes = []
     with RunDirectory.open(tmp_path / "run", CONFIG) as directory:
         search = make_search(directory, Builder(FakeNetwork()), trials=4)
-        search.progress.note = notes.append
+        search.trials.progress.note = notes.append
         assert search.run() == "finished"
-        shown = {0, 1, *(seen.trial for seen in search.result.front())}
-        there, asked[:] = search.result.baseline.artifact.file, []
-        (directory.path / there).write_bytes(b"it is there")
-        search._rebuild()
-    assert set(asked) == shown - {0}
+        run = search.trials.run
+        shown = {item.recipe.digest for item in (run.baseline, run.uniform_int8, *run.front)}
+        assert set(asked) == shown
+    there = run.baseline.measured[TARGET].artifact.file
+    (tmp_path / "run" / there).write_bytes(b"it is there")
+    asked.clear()
+    with RunDirectory.open(tmp_path / "run", CONFIG) as directory:
+        make_search(directory, Builder(FakeNetwork()), trials=4).run()
+    assert set(asked) == shown - {Recipe().digest}
     assert bool([note for note in notes if "is gone" in note]) is told
 
 
@@ -245,24 +254,24 @@ def test_a_limit_that_nothing_meets_lists_the_nearest_misses(tmp_path):
     done = run_search(
         tmp_path / "run", FakeEvaluator(FakeNetwork()), constraints=Constraints(max_latency_s=1e-9)
     )
-    assert done.run["front"] == []
-    assert done.run["nearest_misses"][0]["violations"].keys() == {"latency"}
+    assert done.run.front == ()
+    assert done.run.violations(done.run.nearest_misses()[0]).keys() == {"latency"}
 
 
 def test_candidates_too_large_are_screened_out_before_they_are_built(tmp_path):
     evaluator = FakeEvaluator(FakeNetwork())
     done = run_search(tmp_path / "run", evaluator, trials=8, constraints=Constraints(max_size_bytes=9000))
-    built = [point["recipe"] for point in [*done.run["front"], *done.run["dominated"]] if point["trial"] > 1]
-    assert done.run["trials"]["screened"] > 0
-    assert all(evaluator.network.cost(Recipe.from_json(recipe)).weight_bytes <= 9000 for recipe in built)
+    built = [point.recipe for point in done.run.points if point.trial > 1]
+    assert done.run.screened > 0
+    assert all(evaluator.network.cost(recipe).weight_bytes <= 9000 for recipe in built)
 
 
 def test_the_budget_ends_the_search(tmp_path):
     evaluator = FakeEvaluator(FakeNetwork(), delay_s=0.05)
     done = run_search(tmp_path / "run", evaluator, trials=None, budget_s=2.0)
-    assert done.status == "finished" and done.run["elapsed_s"] > 1.5
+    assert done.status == "finished" and done.run.elapsed_s > 1.5
     assert len(evaluator.evaluated) <= 2.0 / 0.05
-    assert done.run["front"][0]["finalist"]
+    assert done.run.front[0].measured[TARGET].finalist
 
 
 _CHILD = """
@@ -299,8 +308,8 @@ def test_kill_9_in_a_trial_repeats_no_finished_one_and_tries_the_interrupted_one
     after = starts(tmp_path)[len(before) :]
     assert after[0] == before[-1]  # the same number and the same recipe
     assert not set(before[:-1]) & set(after)
-    run = json.loads((tmp_path / "run" / "front.json").read_text())
-    assert run["trials"] == {"finished": 8, "failed": 0, "screened": run["trials"]["screened"]}
+    run = read_front(tmp_path / "run")
+    assert len(run.points) == 8 and run.failures == ()
     assert len({line.split()[1] for line in before + after}) == 8
 
 
@@ -309,8 +318,8 @@ def test_ctrl_c_writes_the_front_and_the_same_command_goes_on(tmp_path):
     assert comes_true(lambda: len(starts(tmp_path)) == 4)
     os.kill(child.pid, signal.SIGINT)
     assert child.communicate(timeout=60)[0].strip() == "interrupted"
-    run = json.loads((tmp_path / "run" / "front.json").read_text())
-    assert run["status"] == "interrupted" and run["trials"]["finished"] == 3
+    run = read_front(tmp_path / "run")
+    assert run.status == "interrupted" and len(run.points) == 3
     interrupted = starts(tmp_path)[-1]
     assert start_child(tmp_path, trials=6).communicate(timeout=120)[0].strip() == "finished"
     assert starts(tmp_path)[4] == interrupted
