@@ -24,7 +24,7 @@ from autocompress.search.prepare import prepare
 from autocompress.search.request import SearchRequest
 from autocompress.search.session.progress import QuietProgress
 from autocompress.search.study_file import FIRST_VALUES
-from autocompress.targets.ssh_board import Board as RealBoard
+from autocompress.targets.ssh.board import Board as RealBoard
 from autocompress.targets.target import Target
 from autocompress.tests import sshd
 from autocompress.tests.search.boards import Board, target_on

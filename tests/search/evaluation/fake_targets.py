@@ -29,20 +29,20 @@ class FakeCompressor:
     """Writes a file of each of two formats; raises the `errors` first."""
 
     def __init__(self, *errors, other=OTHER_FORMAT):
-        self.errors, self.other, self.builds = list(errors), other, 0
+        self.errors, self.other, self.builds, self.ending = list(errors), other, 0, ".onnx"
 
     def build(self, recipe, out_dir, *, progress=None):
         self.builds += 1
         if self.errors:
             raise self.errors.pop(0)
         files = {
-            format_of(PROFILE): self._file(recipe.digest, out_dir),
+            FileFormat(): self._file(recipe.digest, out_dir),
             self.other: self._file(f"{recipe.digest}-22", out_dir),
         }
         return BuildResult(by_format=files, seconds={"build": 0.1})
 
     def _file(self, digest, out_dir):
-        path = Path(out_dir) / f"{digest}.onnx"
+        path = Path(out_dir) / f"{digest}{self.ending}"
         path.write_bytes(b"model")
         artifact = Artifact(path=path, digest=digest, size_bytes=5, macs=1, parameters=1, precision={})
         check = OutputCheck(inputs=(np.zeros((4, 1)),), expected=(OUTPUTS,), tolerance=1e-3)

@@ -110,6 +110,16 @@ def test_an_artifact_that_is_gone_is_built_again(tmp_path):
     assert subject.bench.artifact_path(made.recipe, artifact).is_file()
 
 
+def test_an_artifact_that_is_built_as_another_file_is_not_taken_for_it(tmp_path):
+    subject = make_evaluator(tmp_path)
+    made = evaluated(subject)
+    artifact = made.measured["fake"].artifact
+    subject.bench.artifact_path(made.recipe, artifact).unlink()
+    subject.bench.compressor.ending = "-2.onnx"
+    with pytest.raises(StageError, match=r"is gone, and what is built now is another file: use --fresh"):
+        subject.bench.artifact_path(made.recipe, artifact)
+
+
 def test_training_lets_others_measure_from_time_to_time(monkeypatch):
     taken = []
 
