@@ -16,9 +16,9 @@ from pathlib import Path
 
 from autocompress.compress import Precision, Recipe
 from autocompress.results.run_directory import read_run
-from autocompress.search.open_search import open_search
-from autocompress.search.prepare import prepare
-from autocompress.search.request import SearchRequest
+from autocompress.search.preparation.open_search import open_search
+from autocompress.search.preparation.prepare import prepare
+from autocompress.search.preparation.request import SearchRequest
 from autocompress.search.sequential import Sequential
 from autocompress.search.session.progress import make_progress
 from autocompress.search.space.space import SearchSpace

@@ -28,9 +28,9 @@ from autocompress.compress.graph.channels import keep_counts
 from autocompress.compress.levels.stitch import stitch
 from autocompress.compress.recipe import Precision
 from autocompress.compress.student.prune import prune, removed_units
+from autocompress.evaluation.stored_split import StoredSplit
 from autocompress.files import write_text
 from autocompress.profiles import FINALIST_TIMING, load_profile
-from autocompress.search.evaluation.stored_split import StoredSplit
 from autocompress.targets.target import Target
 from autocompress.tasks.load import load_task
 from autocompress.tasks.quality import score

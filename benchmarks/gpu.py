@@ -120,7 +120,7 @@ def export(network_name: str, folder: Path, *, data: Path, images: int, target: 
     from autocompress.compress import Compressor, Network, Recipe
     from autocompress.compress.graph.channels import keep_counts
     from autocompress.compress.options import CompressorOptions
-    from autocompress.search.evaluation.targets import format_of
+    from autocompress.evaluation.targets import format_of
     from autocompress.search.space.legality import legal_precisions
     from autocompress.tasks.data import write_inputs
     from autocompress.tasks.load import load_task

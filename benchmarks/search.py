@@ -37,10 +37,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from autocompress.compress.compressor import Compressor
+    from autocompress.evaluation.evaluate import Evaluator
     from autocompress.results.records.run import Run
     from autocompress.results.run_directory import RunDirectory
-    from autocompress.search.checked_request import CheckedRequest
-    from autocompress.search.evaluation.evaluate import Evaluator
+    from autocompress.search.preparation.checked_request import CheckedRequest
     from autocompress.search.search import Strategy
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -92,9 +92,9 @@ def searched(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """A search of so many minutes."""
     import torch
     from autocompress.results.run_directory import read_run
-    from autocompress.search.open_search import open_search
-    from autocompress.search.prepare import prepare
-    from autocompress.search.request import SearchRequest
+    from autocompress.search.preparation.open_search import open_search
+    from autocompress.search.preparation.prepare import prepare
+    from autocompress.search.preparation.request import SearchRequest
     from autocompress.search.session.budget import Budget
     from autocompress.search.session.progress import PlainProgress
 
@@ -162,10 +162,10 @@ def rival_strategy(
 ) -> "Strategy":
     """The strategy of the product, or of a rival, which does without the product's first recipes."""
     from autocompress.compress.recipe import Recipe
+    from autocompress.search.preparation.strategy import strategy_of
     from autocompress.search.rungs.rung_search import RungSearch
     from autocompress.search.rungs.tables import make_tables
     from autocompress.search.sequential import Sequential
-    from autocompress.search.strategy import strategy_of
 
     if arguments.sampler == "front":
         return strategy_of(checked, compressor, evaluator, directory)

@@ -1,5 +1,6 @@
 """The command `pick`: one point of a run as a deployment bundle."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,8 +22,21 @@ from .support import (
 )
 
 if TYPE_CHECKING:
+    from ..results.limits import Constraints
+    from ..results.pick import Objective
     from ..results.records.point import Point
     from ..results.records.run import Run
+
+Minimize = Annotated[str, typer.Option(help="What to minimize within the limits: latency, size or drop.")]
+FinetuneTime = Annotated[
+    str | None, typer.Option(help="Train the point for this time, such as 30m, and measure it again.")
+]
+Packed = Annotated[
+    bool, typer.Option("--packed", help="Entropy-code the model; run.py restores it bit for bit.")
+]
+BundlePath = Annotated[
+    Path, typer.Option(metavar="DIR", help="The bundle's directory; must be new or empty.")
+]
 
 
 def pick(
@@ -32,24 +46,16 @@ def pick(
     max_drop: MaxDrop = None,
     max_latency: MaxLatency = None,
     max_size: MaxSize = None,
-    minimize: Annotated[
-        str, typer.Option(help="What to minimize within the limits: latency, size or drop.")
-    ] = "latency",
-    finetune: Annotated[
-        str | None, typer.Option(help="Recover the point for so long, such as 30m, and measure it again.")
-    ] = None,
+    minimize: Minimize = "latency",
+    finetune: FinetuneTime = None,
     set_clocks: SetClocks = False,
-    packed: Annotated[
-        bool, typer.Option("--packed", help="Entropy-code the model; run.py restores it bit for bit.")
-    ] = False,
-    out: Annotated[
-        Path, typer.Option(metavar="DIR", help="The bundle's directory; must be new or empty.")
-    ] = Path("bundle"),
+    packed: Packed = False,
+    out: BundlePath = Path("bundle"),
 ) -> None:
     """Write the deployment bundle of one point: model.onnx, manifest.json, run.py, SHA256SUMS.
 
-    With --finetune the recovered point joins the run, and is bundled if it is better. Ctrl-C: the same
-    command goes on.
+    With --finetune the trained point joins the run, and is bundled if it is better. After Ctrl-C the same
+    command continues.
 
     Examples:
 
@@ -57,43 +63,54 @@ def pick(
 
         autocompress pick runs/digits-cpu --max-drop 1pp --finetune 30m --packed
 
-    Of a run with several targets, --target picks the best point of one; without it one point for all, bundled
-    for each.
+    With several targets, --target picks the best point for that one. Without it, one point is picked for all
+    of them, and each gets a bundle.
     """
     with errors():
         from ..deploy.bundle import require_free
-        from ..results.pick import NothingMeets, resolved
-        from ..results.pick import pick as pick_point
         from ..results.run_directory import read_run
         from ..results.view import RunOn
 
         whole = read_run(run)
         content = RunOn.of(whole, target).run if target else whole
-        constraints = limits_by_target(
+        limits = limits_by_target(
             content.target_names, max_drop=max_drop, max_latency=max_latency, max_size=max_size
         )
-        seconds = parsed("parse_duration", finetune)
-        if minimize not in ("latency", "size", "drop"):
-            raise InputError(f"--minimize {minimize!r} is unknown: choose latency, size or drop.")
+        seconds, objective = parsed("parse_duration", finetune), _objective(minimize)
         require_free(out)
-        try:
-            picked = pick_point(content, resolved(content, constraints), minimize=minimize)  # type: ignore[arg-type]
-        except NothingMeets as error:
-            say(str(error))
-            raise typer.Exit(NOTHING_MEETS) from None
-        point = whole.point(picked.trial)
+        point = whole.point(_picked_trial(content, limits, objective))
         if seconds is not None:
             point = _finetuned(run, whole, point, seconds=seconds, set_clocks=set_clocks)
             whole = read_run(run)
-        targets = (target,) if target else whole.target_names
-        _bundle(run, whole, point, targets, out, packed=packed)
+        _bundle(run, whole, point, (target,) if target else whole.target_names, out, packed=packed)
+
+
+def _objective(text: str) -> "Objective":
+    """The objective that `--minimize` names. InputError when it is unknown."""
+    objectives: dict[str, Objective] = {"latency": "latency", "size": "size", "drop": "drop"}
+    if text not in objectives:
+        raise InputError(f"--minimize {text!r} is unknown: choose latency, size or drop.")
+    return objectives[text]
+
+
+def _picked_trial(run: "Run", constraints: "Mapping[str, Constraints]", objective: "Objective") -> int:
+    """The trial of the best point within the limits. Without one, prints the nearest misses and exits with
+    code 1.
+    """
+    from ..results.pick import NothingMeets, pick, resolved
+
+    try:
+        return pick(run, resolved(run, constraints), minimize=objective).trial
+    except NothingMeets as error:
+        say(str(error))
+        raise typer.Exit(NOTHING_MEETS) from None
 
 
 def _bundle(
     path: Path, run: "Run", point: "Point", targets: tuple[str, ...], out: Path, *, packed: bool
 ) -> None:
-    """Writes the point's bundle to `out`, or with several targets one for each to `out/TARGET`, and says what
-    is in it.
+    """Writes the point's bundle to `out`, and prints what is in it. With several targets each gets a bundle, in
+    `out/TARGET`.
     """
     from ..deploy.bundle import write_bundle
     from ..results.formats import Formats, label_of

@@ -12,12 +12,14 @@ from .front import print_front
 from .support import (
     INTERRUPTED,
     NOTHING_MEETS,
+    Batch,
     Json,
     MaxDrop,
     MaxLatency,
     MaxSize,
     SetClocks,
     TargetNames,
+    TaskArguments,
     errors,
     limits_by_target,
     parsed,
@@ -27,68 +29,74 @@ from .support import (
 
 if TYPE_CHECKING:
     from ..results.records.run import Run
-    from ..search.request import SearchRequest
+    from ..search.preparation.request import SearchRequest
+
+TaskSpec = Annotated[
+    str,
+    typer.Argument(
+        metavar="[TASK]", help="A built-in task (digits, image-folder) or path/to/file.py:function."
+    ),
+]
+Budget = Annotated[
+    str | None, typer.Option(help="Time for the search, such as 20m; 3m if --trials is not given.")
+]
+Trials = Annotated[int | None, typer.Option(help="Stop after this many measured candidates.")]
+Sampler = Annotated[
+    str, typer.Option(help="front (tables, dynamic programming, rungs), tpe, nsga2, gp or random.")
+]
+MayTrain = Annotated[
+    bool,
+    typer.Option(
+        "--recovery/--no-recovery", help="Whether candidates may be trained (distilled from the original)."
+    ),
+]
+AllowPredicted = Annotated[
+    bool,
+    typer.Option("--allow-predicted", help="Predict the latency on a target that cannot be used (marked ~)."),
+]
+WarmStart = Annotated[
+    Path | None,
+    typer.Option(
+        "--from",
+        metavar="RUN",
+        help="Start with the front of an earlier run of this task or a similar one.",
+    ),
+]
+Seed = Annotated[int, typer.Option(help="Seed of the sampler and of the training.")]
+RunDirectoryPath = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="The run directory; runs/TASK-TARGET if not given.")
+]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Start a new run beside an existing one.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Print the search space and the plan of the time, then stop.")
+]
 
 
 def search(
-    task: Annotated[
-        str,
-        typer.Argument(
-            metavar="[TASK]", help="A built-in task (digits, image-folder) or path/to/file.py:function."
-        ),
-    ] = "digits",
+    task: TaskSpec = "digits",
     *,
     target: TargetNames = "cpu",
-    task_arg: Annotated[
-        list[str] | None,
-        typer.Option(metavar="KEY=VALUE", help="An argument of the task's function; repeatable."),
-    ] = None,
-    batch: Annotated[int, typer.Option(help="The batch size that is measured.")] = 1,
-    budget: Annotated[
-        str | None, typer.Option(help="Time for the search, such as 20m; 3m if --trials is not given.")
-    ] = None,
-    trials: Annotated[int | None, typer.Option(help="Stop after so many measured candidates.")] = None,
+    task_arg: TaskArguments = None,
+    batch: Batch = 1,
+    budget: Budget = None,
+    trials: Trials = None,
     max_drop: MaxDrop = None,
     max_latency: MaxLatency = None,
     max_size: MaxSize = None,
-    sampler: Annotated[
-        str, typer.Option(help="front (tables, dynamic programming, rungs), tpe, nsga2, gp or random.")
-    ] = "front",
-    recovery: Annotated[
-        bool,
-        typer.Option(
-            "--recovery/--no-recovery",
-            help="Whether candidates may be trained (distilled from the original).",
-        ),
-    ] = True,
-    allow_predicted: Annotated[
-        bool,
-        typer.Option(
-            "--allow-predicted", help="Predict the latency on a target that cannot be used (marked ~)."
-        ),
-    ] = False,
-    warm_start: Annotated[
-        Path | None,
-        typer.Option(
-            "--from",
-            metavar="RUN",
-            help="Try the front of an earlier run first, of this task or a similar one.",
-        ),
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the sampler and of recovery.")] = 0,
+    sampler: Sampler = "front",
+    recovery: MayTrain = True,
+    allow_predicted: AllowPredicted = False,
+    warm_start: WarmStart = None,
+    seed: Seed = 0,
     set_clocks: SetClocks = False,
-    out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="The run directory; runs/TASK-TARGET if not given.")
-    ] = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Start a new run beside an existing one.")] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Tell the search space and the time, and stop.")
-    ] = False,
+    out: RunDirectoryPath = None,
+    fresh: Fresh = False,
+    dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
     """Search the Pareto front of compressed models: quality, latency on the target, size.
 
-    The same command continues an interrupted run. Ctrl-C stops safely.
+    Ctrl-C stops safely; the same command continues the run.
 
     Examples:
 
@@ -107,7 +115,7 @@ def search(
     """
     with errors():
         from ..results.target_limits import target_addresses
-        from ..search.request import SearchRequest
+        from ..search.preparation.request import SearchRequest
 
         constraints = limits_by_target(
             list(target_addresses(target)), max_drop=max_drop, max_latency=max_latency, max_size=max_size
@@ -134,8 +142,8 @@ def search(
 
 
 def _plan(request: "SearchRequest", *, as_json: bool) -> None:
-    from ..search.plan import plan_of
-    from ..search.prepare import prepare
+    from ..search.preparation.plan import plan_of
+    from ..search.preparation.prepare import prepare
     from ..search.session.progress import make_progress
 
     with make_progress(quiet=as_json) as progress:
@@ -146,8 +154,8 @@ def _plan(request: "SearchRequest", *, as_json: bool) -> None:
 def _search(request: "SearchRequest", *, as_json: bool) -> None:
     from ..results.report import write_report
     from ..results.run_directory import read_run
-    from ..search.open_search import open_search
-    from ..search.prepare import prepare
+    from ..search.preparation.open_search import open_search
+    from ..search.preparation.prepare import prepare
     from ..search.session.progress import make_progress
     from ..targets.held_clocks import ClocksOfTargets
 
@@ -172,7 +180,7 @@ def _search(request: "SearchRequest", *, as_json: bool) -> None:
 
 
 def _explain_misses(run: "Run") -> NoReturn:
-    """Tells the nearest misses and ends with exit code 1."""
+    """Prints the nearest misses and exits with code 1."""
     from ..results.pick import NothingMeets, pick
 
     try:

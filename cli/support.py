@@ -22,7 +22,7 @@ TargetName = Annotated[
     typer.Option(
         "--target",
         metavar="T[@user@host[:port]]",
-        help="A target's name (`autocompress targets`) or TOML file, and the device's address.",
+        help="A target's name (`autocompress targets`) or TOML file, with the device's address.",
     ),
 ]
 TargetNames = Annotated[
@@ -33,29 +33,36 @@ TargetNames = Annotated[
         help="Targets by name (`autocompress targets`) or TOML file, over SSH T@user@host[:port].",
     ),
 ]
+TaskArguments = Annotated[
+    list[str] | None,
+    typer.Option(metavar="KEY=VALUE", help="An argument of the task's function; repeatable."),
+]
+Batch = Annotated[int, typer.Option(help="The batch size that is measured.")]
 SetClocks = Annotated[
     bool,
     typer.Option(
-        "--set-clocks", help="Set the profile's power mode and fix the clocks of a Jetson meanwhile (sudo)."
+        "--set-clocks",
+        help="On a Jetson: set the profile's power mode and fix the clocks while measuring (needs sudo).",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON to stdout, nothing else.")]
-
-
 RunPath = Annotated[
     Path,
     typer.Argument(metavar="RUN", help="The run directory that `search` wrote, such as runs/digits-cpu."),
 ]
 MaxDrop = Annotated[
-    str | None, typer.Option(help="Quality that may be lost: 1pp (points), 1% (of the original), 0.1abs.")
+    str | None,
+    typer.Option(help="Largest loss of quality: 1pp (points), 1% (of the original) or 0.1abs."),
 ]
 MaxLatency = Annotated[
     list[str] | None,
-    typer.Option(metavar="[T=]TIME", help="Latency of one inference, such as 2ms; T=2ms on one target."),
+    typer.Option(
+        metavar="[T=]TIME", help="Longest latency of one inference, such as 2ms; T=2ms on one target."
+    ),
 ]
 MaxSize = Annotated[
     list[str] | None,
-    typer.Option(metavar="[T=]SIZE", help="Size of the file, such as 200KB (1 KB = 1024 B)."),
+    typer.Option(metavar="[T=]SIZE", help="Largest size of the file, such as 200KB (1 KB = 1024 B)."),
 ]
 TargetOfRun = Annotated[
     str | None, typer.Option("--target", metavar="T", help="One target of a run with several.")
@@ -63,7 +70,7 @@ TargetOfRun = Annotated[
 
 
 def task_arguments(pairs: list[str]) -> dict[str, str]:
-    """The arguments of `--task-arg KEY=VALUE`. InputError when one is no pair or comes twice."""
+    """The arguments of `--task-arg KEY=VALUE`. InputError when one is not a pair or comes twice."""
     arguments: dict[str, str] = {}
     for pair in pairs:
         key, separator, value = pair.partition("=")
@@ -76,9 +83,7 @@ def task_arguments(pairs: list[str]) -> dict[str, str]:
 
 
 def parsed(function: str, text: str | None) -> Any:
-    """The quantity that a function of profiles.units reads from an option, None when the option was not
-    given.
-    """
+    """The value of an option, read by a function of profiles.units. None when the option was not given."""
     from ..profiles import units
 
     parse: Callable[[str], Any] = getattr(units, function)

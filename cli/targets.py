@@ -179,9 +179,9 @@ def targets_calibrate(
         autocompress targets calibrate jetson@user@10.0.0.5 my_task.py:make
     """
     with errors():
-        from ..search.calibrate_target import calibrate_targets
-        from ..search.prepare import prepare
-        from ..search.request import SearchRequest
+        from ..search.preparation.calibrate_target import calibrate_targets
+        from ..search.preparation.prepare import prepare
+        from ..search.preparation.request import SearchRequest
         from ..search.session.progress import make_progress
         from ..targets.held_clocks import ClocksOfTargets
 

@@ -18,10 +18,10 @@ from .artifact import Artifact
 from .graph.graph import argument, fold_batch_norms, get_tensor, layer_nodes
 from .graph.network import Network
 from .onnx_file.check import OutputCheck
-from .onnx_file.encoding import Encoding, Ranges, encode
+from .onnx_file.encoding.encoding import Encoding, Ranges, encode
+from .onnx_file.encoding.qdq import shorten_names
+from .onnx_file.encoding.quantize import observe_ranges, plan_quantization
 from .onnx_file.export import Template
-from .onnx_file.qdq import shorten_names
-from .onnx_file.quantize import observe_ranges, plan_quantization
 from .onnx_file.templates import Templates
 from .options import CompressorOptions, FileFormat
 from .recipe import Recipe

@@ -8,6 +8,9 @@ from pathlib import Path
 from ..compress.compressor import BuildResult, Compressor
 from ..compress.recipe import Recipe
 from ..errors import InputError, StageError
+from ..evaluation.bench import Progress as Say
+from ..evaluation.evaluate import Evaluator
+from ..evaluation.stored_split import StoredSplit
 from ..files import digest_of
 from ..profiles import FINALIST_TIMING, format_duration
 from ..results.formats import label_of
@@ -16,14 +19,11 @@ from ..results.records.point import Failure, FineTuned, Measured, Point
 from ..results.records.run import Run
 from ..results.run_config import RunConfig
 from ..results.run_directory import FINETUNED, RunDirectory, write_finetuned
-from ..search.evaluation.bench import Progress as Say
-from ..search.evaluation.evaluate import Evaluator
-from ..search.evaluation.stored_split import StoredSplit
 from ..search.looks import Look, look_longer
-from ..search.open_search import make_compressor, make_evaluator, splits_folder
-from ..search.prepare import prepare
-from ..search.request import SearchRequest
-from ..search.run_facts import config_of
+from ..search.preparation.open_search import make_compressor, make_evaluator, splits_folder
+from ..search.preparation.prepare import prepare
+from ..search.preparation.request import SearchRequest
+from ..search.preparation.run_facts import config_of
 from ..search.session.progress import Progress
 from ..search.space.space import DEFAULT_RECOVERY
 from ..targets.held_clocks import ClocksOfTargets

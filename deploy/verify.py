@@ -18,6 +18,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import RunDirectoryError, StageError, TargetUnavailable, TaskError
+from ..evaluation.availability import is_away
+from ..evaluation.stored_split import VALIDATION_BATCH, StoredSplit
+from ..evaluation.targets import NamedTarget, target_at
 from ..files import digest_of_file
 from ..profiles import TimingConfig
 from ..results.formats import label_of, ratio_interval_of
@@ -27,9 +30,6 @@ from ..results.records.point import Quality
 from ..results.records.run import Run
 from ..results.records.verification import TargetVerification, VerifiedPoint
 from ..results.view import PointOn, RunOn
-from ..search.evaluation.availability import is_away
-from ..search.evaluation.stored_split import VALIDATION_BATCH, StoredSplit
-from ..search.evaluation.targets import NamedTarget, target_at
 from ..targets.here import require_here
 from ..targets.store import MeasurementStore
 from ..targets.target import Target, TargetSession

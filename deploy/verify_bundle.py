@@ -19,12 +19,12 @@ import numpy as np
 from ..compress.onnx_file.check import FLOAT_TOLERANCE, HALF_TOLERANCE, QUANTIZED_TOLERANCE, relative_error
 from ..compress.recipe import HALF, Recipe
 from ..errors import InputError, ProfileError, StageError
+from ..evaluation.predicted import stand_in
+from ..evaluation.targets import NamedTarget, load_targets
 from ..profiles import FINALIST_TIMING, TimingConfig
 from ..results.records.bundle_verification import BundleMeasured, BundleVerification, Parity
 from ..results.records.latency import Latency
 from ..results.records.manifest import Manifest
-from ..search.evaluation.predicted import stand_in
-from ..search.evaluation.targets import NamedTarget, load_targets
 from ..targets.held_clocks import ClocksOfTargets
 from ..targets.target import Target, TargetSession
 from .read_bundle import read_manifest, restored_model

@@ -15,13 +15,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import InputError, TargetUnavailable
+from ..evaluation.targets import NamedTarget, named_targets
 from ..files import digest_of
 from ..profiles import FINALIST_TIMING, TargetAddress, TimingConfig
 from ..results.records.run import Run
 from ..results.records.verification import AwayTarget, TargetVerification, Verification
 from ..results.run_directory import RunDirectory, read_run, write_verification
 from ..results.target_limits import target_addresses
-from ..search.evaluation.targets import NamedTarget, named_targets
 from ..targets.held_clocks import ClocksOfTargets
 from ..targets.store import MeasurementStore
 from .unfinished import STORE, Unfinished, now, remove

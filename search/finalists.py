@@ -8,16 +8,16 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
 from ..errors import StageError, TargetUnavailable
+from ..evaluation.answers import answers_key
+from ..evaluation.bench import Progress
+from ..evaluation.evaluate import Evaluator
+from ..evaluation.stored_split import StoredSplit
 from ..profiles import FINALIST_TIMING, TimingConfig
 from ..results.front import contributions
 from ..results.records.point import Failure, Point
 from ..results.records.reading import Fields
 from ..results.records.run import Vector
 from ..results.run_directory import RunDirectory, read_record
-from .evaluation.answers import answers_key
-from .evaluation.bench import Progress
-from .evaluation.evaluate import Evaluator
-from .evaluation.stored_split import StoredSplit
 from .looks import Look, LookKey, look_longer
 
 _FILE = "finalists.json"

@@ -5,15 +5,15 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from ..errors import StageError
+from ..evaluation.availability import is_away
+from ..evaluation.evaluate import Evaluator
+from ..evaluation.predicted import PredictedTarget
+from ..evaluation.stored_split import StoredSplit
 from ..profiles import TimingConfig
 from ..results.records.latency import Latency
 from ..results.records.point import Failure, Measured, Point
 from ..results.records.reading import Fields, Interval
 from ..targets.layer_times import LayerTimes
-from .evaluation.availability import is_away
-from .evaluation.evaluate import Evaluator
-from .evaluation.predicted import PredictedTarget
-from .evaluation.stored_split import StoredSplit
 
 LookKey = tuple[str, str]  # the artifact's digest, and the target's name
 

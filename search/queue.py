@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
+from ..evaluation.catching_up import CatchingUp
 from ..results.records.point import Point
-from .evaluation.catching_up import CatchingUp
 from .session.interrupt import Interrupts
 from .session.progress import Progress
 from .state import Objectives, SearchState

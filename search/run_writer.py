@@ -3,10 +3,10 @@
 import time
 from dataclasses import replace
 
+from ..evaluation.evaluate import Evaluator
 from ..profiles import Environment
 from ..results.records.run import Status
 from ..results.run_directory import RunDirectory, write_run
-from .evaluation.evaluate import Evaluator
 from .finalists import Finalists
 from .session.budget import Ledger
 from .session.clock import Clock

@@ -26,7 +26,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from ..errors import InputError, RunDirectoryError
 from ..results.records.point import Failure, Point
 from ..results.records.reading import Fields, Unfit
-from .request import SAMPLERS
+from .preparation.request import SAMPLERS
 from .sampling.sampler import FrontSampler
 from .screen import Screened
 from .space.space import RECOVER, Parameters

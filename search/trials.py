@@ -11,12 +11,12 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from ..compress.compressor import BuildResult
 from ..compress.recipe import Recipe
 from ..errors import TargetUnavailable, TaskError
+from ..evaluation.evaluate import Evaluator
 from ..results.activity import Activity
 from ..results.records.point import Failure, Point
 from ..results.records.progress import SearchFacts
 from ..results.records.run import Run
 from ..results.run_directory import RunDirectory
-from .evaluation.evaluate import Evaluator
 from .queue import Queue
 from .run_writer import RunWriter
 from .screen import Screen, Screened

@@ -14,6 +14,7 @@ ORDER = (
     ("compress",),
     ("targets",),
     ("results",),
+    ("evaluation",),
     ("search",),
     ("deploy",),
     ("cli",),

@@ -19,11 +19,11 @@ from typing import Any
 from ...compress.graph.network import Network
 from ...compress.recipe import Recipe
 from ...errors import TargetUnavailable
+from ...evaluation.predicted import LatencyModel, PredictedTarget, predicted_environment, stand_in
+from ...evaluation.targets import FoundTarget
 from ...profiles import Environment, Profile
 from ...profiles.latency_table import LatencyTable
 from ...profiles.regression import PredictionError
-from ..evaluation.predicted import LatencyModel, PredictedTarget, predicted_environment, stand_in
-from ..evaluation.targets import FoundTarget
 from ..space.space import SearchSpace
 from .calibrate import calibrate, latency_folder
 from .model import LatencyPredictor

@@ -14,12 +14,12 @@ from ...compress.graph.network import Network
 from ...compress.options import CompressorOptions
 from ...compress.recipe import Recipe
 from ...errors import StageError
+from ...evaluation.targets import format_of
 from ...files import digest_of_file
 from ...profiles.measurement import Measurement, TimingConfig
 from ...targets.target import Target
 from ...targets.transport import Transport
 from ...tasks.task import Task
-from ..evaluation.targets import format_of
 from .features import kernel_class
 
 TIMING = TimingConfig(pairs_min=2, pairs_max=3, pair_s=0.2, warmup_s=0.1, half_width=0.02, max_s=3.0)

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 from ...compress.compressor import Compressor
 from ...errors import StageError, TargetUnavailable
+from ...evaluation.availability import is_away
+from ...evaluation.evaluate import Evaluator
+from ...evaluation.predicted import PredictedTarget
 from ...targets.target import Target
-from ..evaluation.availability import is_away
-from ..evaluation.evaluate import Evaluator
-from ..evaluation.predicted import PredictedTarget
 from ..latency.calibrate import calibrate, open_table, time_shares
 from ..latency.model import LatencyPredictor
 from ..latency.predict import predictor_of

@@ -201,7 +201,7 @@ def _compressor(config: RecoveryConfig) -> Compressor:
 
 def _built(compressor: Compressor, recipe: Recipe, config: RecoveryConfig, say: Callable[[str], None]) -> str:
     """The line that says what was built; progress is said meanwhile."""
-    from ..evaluation.paced_training import PacedTraining
+    from ...evaluation.paced_training import PacedTraining
 
     with PacedTraining(lambda stage: say(progress_line(stage)), cores=config.cores) as paced:
         built = compressor.build(recipe, config.out_dir, progress=paced)

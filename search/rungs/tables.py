@@ -12,12 +12,12 @@ from optuna.trial import FixedTrial
 from ...compress.compressor import Compressor
 from ...compress.recipe import Recipe
 from ...errors import StageError, TargetUnavailable
+from ...evaluation.evaluate import Evaluator
 from ...results.records.latency import Latency
 from ...results.records.point import Point
 from ...results.records.progress import SearchFacts, SlotSensitivity, TableError
 from ...results.records.run import Run
 from ...results.run_directory import RunDirectory
-from ..evaluation.evaluate import Evaluator
 from ..latency.model import LatencyPredictor, problem_of
 from ..sampling.losses import LossTable
 from ..sampling.proposals import Proposer

@@ -20,8 +20,8 @@ from autocompress.results.records.run import Run
 from autocompress.results.run_directory import read_run, write_finetuned, write_run
 from autocompress.results.table import front_table
 from autocompress.results.table_files import front_json
-from autocompress.search.prepare import open_search, prepare
-from autocompress.search.request import SearchRequest
+from autocompress.search.preparation.prepare import open_search, prepare
+from autocompress.search.preparation.request import SearchRequest
 from autocompress.search.session.progress import QuietProgress
 from autocompress.tests.results.sample_run import sample_run, sample_run_of_two
 from autocompress.tests.targets.models import QUICK
@@ -36,7 +36,7 @@ def quick():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("autocompress.targets.control.TOLERANCE", 100.0)
         patch.setattr("autocompress.targets.target.SEARCH_TIMING", QUICK)
-        patch.setattr("autocompress.search.prepare.SEARCH_TIMING", QUICK)
+        patch.setattr("autocompress.search.preparation.prepare.SEARCH_TIMING", QUICK)
         patch.setattr("autocompress.search.finalists.FINALIST_TIMING", QUICK)
         patch.setattr("autocompress.deploy.finetune.FINALIST_TIMING", QUICK)
         yield

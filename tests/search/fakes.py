@@ -12,11 +12,11 @@ from autocompress.compress.graph.channels import Exclusion, Group, Unit
 from autocompress.compress.graph.layers import Layer
 from autocompress.compress.graph.network import Cost, LayerCost
 from autocompress.compress.recipe import Precision, Recipe
+from autocompress.evaluation.availability import Availability, Patience
 from autocompress.profiles import Profile
 from autocompress.results.limits import Constraints
 from autocompress.results.records.point import ArtifactFacts, Failure, Outcome, Point
 from autocompress.results.run_directory import RunConfig, RunDirectory, read_front
-from autocompress.search.evaluation.availability import Availability, Patience
 from autocompress.search.looks import Look, LookKey
 from autocompress.search.queue import Queue
 from autocompress.search.run_writer import RunWriter

@@ -12,8 +12,8 @@ import pytest
 from autocompress.profiles import PredictedLatency, TimingConfig
 from autocompress.results.records import Predicted
 from autocompress.results.run_directory import read_run
-from autocompress.search.prepare import open_search, prepare
-from autocompress.search.request import SearchRequest
+from autocompress.search.preparation.prepare import open_search, prepare
+from autocompress.search.preparation.request import SearchRequest
 from autocompress.search.session.progress import QuietProgress
 from autocompress.tests.results.sample_run import sample_run
 from autocompress.tests.search.boards import Board, target_on
@@ -72,10 +72,10 @@ def make_desk(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
         monkeypatch.setattr(f"autocompress.search.{module}", QUICK)
     monkeypatch.setattr("autocompress.targets.target.SEARCH_TIMING", QUICK)
     monkeypatch.setattr("autocompress.targets.control.TOLERANCE", 100.0)
-    monkeypatch.setattr("autocompress.search.evaluation.availability.PATIENCE_S", 1.0)
+    monkeypatch.setattr("autocompress.evaluation.availability.PATIENCE_S", 1.0)
     desk = Desk(folder)
     boards = {"edge": desk.board, "cpu": desk.other, "cpu-avx2": Board()}
-    monkeypatch.setattr("autocompress.search.evaluation.several.Target", target_on(boards))
+    monkeypatch.setattr("autocompress.evaluation.several.Target", target_on(boards))
     return desk
 
 

@@ -13,15 +13,15 @@ from typing import Any
 import optuna
 import pytest
 from autocompress.errors import StageError, TargetUnavailable
+from autocompress.evaluation.availability import Availability, Patience
 from autocompress.profiles import TimingConfig
 from autocompress.results.records.run import Run
 from autocompress.results.report.page import render
 from autocompress.results.run_directory import read_run
 from autocompress.results.table import front_table, missing_note
-from autocompress.search.evaluation.availability import Availability, Patience
-from autocompress.search.open_search import make_compressor, open_search
-from autocompress.search.prepare import prepare
-from autocompress.search.request import SearchRequest
+from autocompress.search.preparation.open_search import make_compressor, open_search
+from autocompress.search.preparation.prepare import prepare
+from autocompress.search.preparation.request import SearchRequest
 from autocompress.search.session.progress import QuietProgress
 from autocompress.search.study_file import FIRST_VALUES
 from autocompress.targets.ssh.board import Board as RealBoard
@@ -57,17 +57,17 @@ def desk_in(folder: Path, monkeypatch: pytest.MonkeyPatch, *, shared: Path) -> S
     """A desk with the boards `cpu` and `edge`, and searches on them. `shared` is what all searches share."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(shared / "cache"))
     monkeypatch.setattr(
-        "autocompress.search.open_search.make_compressor",
+        "autocompress.search.preparation.open_search.make_compressor",
         lambda checked, **_: make_compressor(checked, cache_dir=shared),
     )
     for module in ("open_search.SEARCH_TIMING", "finalists.FINALIST_TIMING"):
         monkeypatch.setattr(f"autocompress.search.{module}", QUICK)
     monkeypatch.setattr("autocompress.targets.target.SEARCH_TIMING", QUICK)
     monkeypatch.setattr("autocompress.targets.control.TOLERANCE", 100.0)
-    monkeypatch.setattr("autocompress.search.evaluation.availability.PAUSES_S", (0.05,))
-    monkeypatch.setattr("autocompress.search.evaluation.availability.PATIENCE_S", 60.0)
+    monkeypatch.setattr("autocompress.evaluation.availability.PAUSES_S", (0.05,))
+    monkeypatch.setattr("autocompress.evaluation.availability.PATIENCE_S", 60.0)
     boards = {"cpu": Board(), "edge": Board()}
-    monkeypatch.setattr("autocompress.search.evaluation.targets.Target", target_on(boards))
+    monkeypatch.setattr("autocompress.evaluation.targets.Target", target_on(boards))
     (folder / "task.py").write_text(textwrap.dedent(TASK))
     (folder / "edge.toml").write_text('inherits = "cpu"\nmemory_limit_bytes = 536870912\nstorage_bits = []\n')
     both = f"{CPU},{folder / 'edge.toml'}"
@@ -205,7 +205,7 @@ def test_a_board_that_drops_in_the_middle_is_asked_again_before_the_end(
     desk: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setattr(
-        "autocompress.search.evaluation.availability.PAUSES_S", (1000.0,)
+        "autocompress.evaluation.availability.PAUSES_S", (1000.0,)
     )  # nobody asks while trials go on
     desk.boards[name].plan = {1: 1}  # of trial 1; when it is asked before the finalists it answers
     heard = Heard()
@@ -260,7 +260,7 @@ def test_all_boards_that_drop_at_once_are_waited_for(desk: SimpleNamespace) -> N
 def test_boards_that_all_stay_away_end_the_search_like_an_interruption(
     desk: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, names: tuple[str, ...]
 ) -> None:
-    monkeypatch.setattr("autocompress.search.evaluation.availability.PATIENCE_S", 0.3)
+    monkeypatch.setattr("autocompress.evaluation.availability.PATIENCE_S", 0.3)
     targets = {} if len(names) == 2 else {"targets": CPU}
     for name in names:
         desk.boards[name].plan = {2: 1000}
@@ -330,7 +330,7 @@ def test_a_board_behind_ssh_that_is_switched_on_later_is_caught_up(
 ) -> None:
     connect = partial(RealBoard, ssh_config=ssh_server.config)
     monkeypatch.setattr("autocompress.targets.target.Board", connect)
-    monkeypatch.setattr("autocompress.search.evaluation.targets.Target", Target)
+    monkeypatch.setattr("autocompress.evaluation.targets.Target", Target)
     profile = desk.run.with_name("edge.toml")
     profile.write_text(profile.read_text() + f'python = "{ssh_server.python}"\n')
     there = f"{profile}@127.0.0.1:{ssh_server.port}"

@@ -7,10 +7,10 @@ from types import SimpleNamespace
 
 import pytest
 from autocompress.errors import StageError, TargetUnavailable
+from autocompress.evaluation.availability import Availability, Patience
 from autocompress.results.records.latency import Latency
 from autocompress.results.records.reading import Fields
 from autocompress.results.run_directory import RunDirectory
-from autocompress.search.evaluation.availability import Availability, Patience
 from autocompress.search.finalists import Finalists, by_contribution
 from autocompress.search.looks import Look
 from autocompress.targets.layer_times import LayerTimes

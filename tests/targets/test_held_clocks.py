@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 from autocompress.errors import TargetUnavailable
+from autocompress.evaluation.targets import FoundTarget
 from autocompress.profiles import Profile, load_profile, parse_target
-from autocompress.search.evaluation.targets import FoundTarget
 from autocompress.targets import target
 from autocompress.targets.doctor import doctor
 from autocompress.targets.doctor.condition import condition_findings, power_mode_note

@@ -4,7 +4,7 @@ import numpy as np
 import onnxruntime
 import pytest
 from autocompress.compress.levels.value_grids import quantize_blocks
-from autocompress.compress.onnx_file.block4 import write_blocks
+from autocompress.compress.onnx_file.encoding.block4 import write_blocks
 from autocompress.compress.onnx_file.export import Stored, Template
 from autocompress.errors import StageError
 from onnx import TensorProto, helper, numpy_helper

@@ -4,8 +4,8 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from autocompress.compress.onnx_file.pack import bit_planes, write_integers
-from autocompress.compress.onnx_file.qdq import shorten_names
+from autocompress.compress.onnx_file.encoding.pack import bit_planes, write_integers
+from autocompress.compress.onnx_file.encoding.qdq import shorten_names
 from autocompress.compress.onnx_file.writer import ModelWriter
 from onnx import helper
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from autocompress.compress.graph.graph import fold_batch_norms, layer_nodes, trace
-from autocompress.compress.onnx_file.quantize import (
+from autocompress.compress.onnx_file.encoding.quantize import (
     observe_ranges,
     plan_quantization,
     quantize_layer,

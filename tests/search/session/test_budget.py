@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 from autocompress.errors import InputError
 from autocompress.results.run_directory import RunDirectory
-from autocompress.search.request import SearchRequest
+from autocompress.search.preparation.request import SearchRequest
 from autocompress.search.session.budget import BESIDE, Budget, Ledger
 from autocompress.tests.search.fakes import CONFIG
 

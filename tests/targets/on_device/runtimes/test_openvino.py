@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import pytest
 from autocompress.compress import Compressor, Network, Recipe, check_outputs
-from autocompress.compress.onnx_file.pack import write_integers
+from autocompress.compress.onnx_file.encoding.pack import write_integers
 from autocompress.compress.onnx_file.writer import ModelWriter
 from autocompress.compress.recipe import executes_as
 from autocompress.deploy.bundle import write_bundle

@@ -13,8 +13,8 @@ import pytest
 from autocompress.compress import Compressor, Network, Recipe, check_outputs
 from autocompress.compress.options import CompressorOptions
 from autocompress.errors import InputError, StageError
+from autocompress.evaluation.targets import format_of
 from autocompress.profiles import Profile, load_profile
-from autocompress.search.evaluation.targets import format_of
 from autocompress.targets.doctor import doctor
 from autocompress.targets.on_device.runtimes.tensorrt_gpu.build import OPTIONS, logger_of, set_flags
 from autocompress.targets.on_device.runtimes.tensorrt_gpu.eight import lines_for, opset_of

@@ -1,0 +1,16 @@
+"""How numbers are stored in the file: which bits each layer has, the same numbers in torch, their nodes in ONNX.
+
+Flow. `encoding.encode` takes a folded torch model and its template. It asks `quantize` which tensors are int8 and
+in which ranges, writes what each precision needs, and says what the outputs must be (`fake_outputs`).
+
+Reading order
+    quantize.py      int8: activation ranges from calibration samples, integers of weights and biases
+    qdq.py           the QuantizeLinear and DequantizeLinear nodes of int8 layers
+    pack.py          6, 4, 3 and 2 bits: integers packed into planes or ONNX's small types
+    block4.py        linear layers whose weights have 4 bits and one scale for each block
+    half.py, fp8.py  float16 and E4M3
+    fake_outputs.py  the same roundings in torch: what the runtime must answer
+    encoding.py      all of it for one candidate
+
+What it does not know: how a template is exported or edited, channels, training, devices.
+"""

@@ -1,0 +1,109 @@
+"""The numbers of a student in one format: writes them into the file, and computes with them in torch."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import onnx
+from torch import Tensor, fx
+
+from ...graph.graph import argument, layer_nodes
+from ...levels.value_grids import BlockQuantized, round_to_blocks
+from ...options import Activations, Int8Weights
+from ...recipe import HALF, INTEGER, Precision
+from ..check import FLOAT_TOLERANCE, HALF_TOLERANCE, QUANTIZED_TOLERANCE
+from ..export import Template
+from .block4 import write_blocks
+from .fake_outputs import Change, fake_quantized_outputs
+from .fp8 import Fp8Layer, round_to_fp8, round_values, write_fp8
+from .half import round_to_half, write_half
+from .qdq import write_qdq
+from .quantize import Plan, QuantizedLayer, Scale, plan_quantization, quantize_layers, scale_of_range
+
+Ranges = Mapping[str, tuple[float, float]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Encoding:
+    """The layers of a folded graph by kind of number; `plan`, `scales`, `quantized`: of integer layers."""
+
+    folded: fx.GraphModule
+    plan: Plan
+    scales: Mapping[str, Scale]
+    quantized: Mapping[str, QuantizedLayer]
+    blocks: Mapping[str, BlockQuantized]
+    fp8: Mapping[str, Fp8Layer]
+    half: frozenset[str]
+
+    def write(
+        self,
+        model: onnx.ModelProto,
+        template: Template,
+        weight_of: Callable[[str], str],
+        *,
+        int8_weights: Int8Weights = "int8",
+    ) -> None:
+        """Changes the filled template in place. `weight_of` gives the parameter of a layer's weight."""
+        integers = {name: (weight_of(name), layer) for name, layer in self.quantized.items()}
+        write_qdq(model, template, self.plan, self.scales, integers, int8_weights=int8_weights)
+        write_blocks(model, template, {name: (weight_of(name), layer) for name, layer in self.blocks.items()})
+        write_fp8(model, template, {name: (weight_of(name), layer) for name, layer in self.fp8.items()})
+        write_half(model, template, {name: weight_of(name) for name in sorted(self.half)})
+
+    def outputs(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """The outputs that the file should give."""
+        entering: dict[str, Change] = {}
+        leaving: dict[str, Change] = {}
+        for name, node in layer_nodes(self.folded):
+            if name in self.fp8:
+                entering[node.name] = partial(round_values, scale=self.fp8[name].input_scale)
+            elif name in self.half:
+                entering[node.name] = leaving[node.name] = _half_values
+        outputs: Any = fake_quantized_outputs(
+            self.folded, self.plan, self.scales, self.quantized, inputs, entering=entering, leaving=leaving
+        )
+        return tuple(outputs) if isinstance(outputs, (tuple, list)) else (outputs,)
+
+    @property
+    def tolerance(self) -> float:
+        """The tolerance of the check of the outputs."""
+        if self.plan.layers or self.fp8:
+            return QUANTIZED_TOLERANCE
+        return HALF_TOLERANCE if self.half else FLOAT_TOLERANCE
+
+
+def encode(
+    folded: fx.GraphModule,
+    precision: Mapping[str, Precision],
+    activations: Activations,
+    *,
+    ranges_of: Callable[[Sequence[str]], Ranges],
+    steps: Mapping[str, np.ndarray],
+) -> Encoding:
+    """The encoding of a folded graph; weights that do not become integers are rounded in place.
+
+    `ranges_of` gives the ranges of nodes, `steps` the steps of integer layers whose weights are on a grid
+    already.
+    """
+    half = frozenset(name for name, kind in precision.items() if kind in HALF)
+    integers = {name for name, kind in precision.items() if kind in INTEGER}
+    blocks = round_to_blocks(folded, {name for name, kind in precision.items() if kind == "block4"})
+    round_to_half(folded, half)
+    plan = plan_quantization(folded, integers, activations)
+    inputs = {
+        name: argument(node, 0).name for name, node in layer_nodes(folded) if precision.get(name) == "fp8"
+    }
+    wanted = sorted({*plan.tensors.values(), *inputs.values()})
+    ranges = ranges_of(wanted) if wanted else {}
+    fp8 = round_to_fp8(folded, {name: ranges[node] for name, node in inputs.items()})
+    scales = {name: scale_of_range(*ranges[name], activations) for name in set(plan.tensors.values())}
+    quantized = quantize_layers(folded, plan, scales, precision, steps)
+    return Encoding(
+        folded=folded, plan=plan, scales=scales, quantized=quantized, blocks=blocks, fp8=fp8, half=half
+    )
+
+
+def _half_values(x: Tensor) -> Tensor:
+    return x.half().float()

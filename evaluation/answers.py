@@ -1,0 +1,140 @@
+"""Answers: what a file answers in a runtime. Targets that run the same file alike share them."""
+
+import tempfile
+import time
+from collections.abc import Hashable, Iterator, Mapping, MutableMapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..compress.compressor import BuiltFile
+from ..compress.graph.factors import factor_name
+from ..compress.graph.network import Cost, Network
+from ..compress.onnx_file.check import OutputCheck, check_outputs
+from ..compress.recipe import Precision, Recipe
+from ..errors import StageError
+from ..results.records.point import LayerRow, Quality
+from ..results.records.reading import Interval
+from ..targets.target import TargetSession
+from ..tasks.quality import score
+from ..tasks.task import Metric
+from .predicted import AnyTarget, PredictedTarget
+from .stored_split import VALIDATION_BATCH, StoredSplit
+from .uncertainty import bootstrap_interval
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answers:
+    """The metric of a file, and its layers with the precision that they ran in."""
+
+    quality: Quality
+    layers: tuple[LayerRow, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Examiner:
+    """Asks files for their answers. `measured_batch` is the batch size of latencies."""
+
+    network: Network
+    metric: Metric
+    validation: StoredSplit
+    measured_batch: int
+
+    def answers(
+        self,
+        target: AnyTarget,
+        session: TargetSession,
+        build: BuiltFile,
+        recipe: Recipe,
+        *,
+        seconds: MutableMapping[str, float],
+    ) -> Answers:
+        """What a built artifact answers on the target, checked against torch; stages' times go to `seconds`.
+
+        What a stand-in executes says nothing of the target. Raises StageError.
+        """
+        path = build.artifact.path
+        with timed(seconds, "check"):
+            _check(session, path, build.check, batch=self._batch(session, len(build.check.inputs[0])))
+        with timed(seconds, "validate"):
+            value, interval = self.quality(session, path, self.validation)
+        with timed(seconds, "inspect"):
+            names = [layer.name for layer in self.network.layers]
+            names += [factor_name(name) for name in recipe.rank]
+            executed: dict[str, Precision] = {}
+            if not isinstance(target, PredictedTarget):
+                executed = session.executed_precision(path, names, batch=self.measured_batch)
+        cost = self.network.stored_as(target.profile.int8_weights).cost(recipe)
+        rows = layer_rows(self.network, cost, recipe, executed=executed)
+        return Answers(quality=Quality(validation=value, interval=interval), layers=rows)
+
+    def quality(
+        self, session: TargetSession, model: Path, split: StoredSplit
+    ) -> tuple[float, Interval | None]:
+        """The metric of an artifact on a split and its interval. StageError when it is no finite number."""
+        outputs = session.run(model, split.inputs, batch=self._batch(session, VALIDATION_BATCH))
+        value = score(self.metric, outputs, split.targets)
+        if not np.isfinite(value):
+            message = f"The metric {self.metric.name!r} of the artifact is {value}."
+            raise StageError(message, stage="run", kind="wrong-output")
+        return value, bootstrap_interval(self.metric, outputs, split.targets)
+
+    def _batch(self, session: TargetSession, batch: int) -> int:
+        return session.running_batch(batch, measured=self.measured_batch)
+
+
+def answers_key(target: AnyTarget, digest: str) -> Hashable:
+    """What decides the answers of a file: two targets with equal keys share them."""
+    if isinstance(target, PredictedTarget):
+        return digest, "stand-in"
+    return digest, target.profile.runtime, tuple(sorted(target.profile.runtime_options.items()))
+
+
+@contextmanager
+def timed(seconds: MutableMapping[str, float], name: str) -> Iterator[None]:
+    """Adds the time of the block to `seconds`."""
+    start = time.perf_counter()
+    yield
+    seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - start
+
+
+def layer_rows(
+    network: Network, cost: Cost, recipe: Recipe, *, executed: Mapping[str, Precision]
+) -> tuple[LayerRow, ...]:
+    """A row for each layer; `precision_executed` is None where the runtime's graph does not show it.
+
+    Of a layer that became two, the slower precision counts.
+    """
+    return tuple(
+        LayerRow(
+            name=layer.name,
+            kind=layer.kind,
+            channels_in=compressed.channels_in,
+            channels_out=compressed.channels_out,
+            channels_in_original=layer.channels_in,
+            channels_out_original=layer.channels_out,
+            precision_asked=recipe.precision.get(layer.name, "float32"),
+            precision_executed=_slower([executed.get(layer.name), executed.get(factor_name(layer.name))]),
+            bits=compressed.bits,
+            macs=compressed.macs,
+            parameters=compressed.parameters,
+            bytes=compressed.bytes,
+        )
+        for layer, compressed in zip(network.layers, cost.layers, strict=True)
+    )
+
+
+def _slower(precisions: Sequence[Precision | None]) -> Precision | None:
+    return "float32" if "float32" in precisions else precisions[0]
+
+
+def _check(session: TargetSession, model: Path, check: OutputCheck, *, batch: int) -> None:
+    """Raises StageError when the runtime's answers differ from those of the same model in torch."""
+    with tempfile.TemporaryDirectory(prefix="autocompress-") as folder:
+        inputs = Path(folder) / "check.npz"
+        arrays: dict[str, Any] = {str(index): array for index, array in enumerate(check.inputs)}
+        np.savez(inputs, allow_pickle=False, **arrays)
+        check_outputs(session.run(model, inputs, batch=batch, exact=True), check)

@@ -1,0 +1,190 @@
+"""Bench: one candidate on one target. The file is asked for its answers, then measured beside the original.
+
+This is the one place that catches a StageError of a measurement and records it as Missing.
+"""
+
+from collections.abc import Callable, Mapping, MutableMapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from ..compress.compressor import BuildResult, BuiltFile
+from ..compress.recipe import Recipe
+from ..errors import StageError, TargetUnavailable
+from ..profiles import TimingConfig
+from ..results.records.latency import AnyLatency
+from ..results.records.point import ArtifactFacts, Failure, Measured, Missing, Outcome, Point
+from ..targets.target import TargetSession
+from .answers import Answers, Examiner, answers_key, timed
+from .availability import Availability, is_away
+from .predicted import AnyTarget, latency_on
+from .targets import format_of
+
+Progress = Callable[[str], None]
+TargetError = StageError | TargetUnavailable
+
+
+class Builder(Protocol):
+    """What measuring needs of a Compressor."""
+
+    def build(self, recipe: Recipe, out_dir: Path, *, progress: Progress | None = None) -> BuildResult:
+        """The artifact of a recipe, in `out_dir`. Raises StageError."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A candidate on its way over the targets; `outcomes` are those that it has so far.
+
+    `original` is the original model as it was measured, None for itself. Without a `build` the candidate's
+    files are looked up, or built again.
+    """
+
+    trial: int
+    recipe: Recipe
+    original: Point | None
+    build: BuildResult | None
+    outcomes: Mapping[str, Outcome]
+
+    def artifact(self, target: AnyTarget) -> ArtifactFacts:
+        """Its file on the target."""
+        if self.build is None:
+            return self.outcomes[target.profile.name].artifact
+        return ArtifactFacts.of(built_for(target, self.build).artifact)
+
+    def original_on(self, target: AnyTarget) -> Measured | None:
+        """What the original is on the target, None where it is not measured."""
+        return None if self.original is None else self.original.measured.get(target.profile.name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bench:
+    """What measures a candidate on a target. `targets` are all of the run."""
+
+    compressor: Builder
+    targets: tuple[AnyTarget, ...]
+    examiner: Examiner
+    artifacts: Path
+    timing: TimingConfig
+    availability: Availability
+
+    def measured_on(
+        self,
+        target: AnyTarget,
+        candidate: Candidate,
+        *,
+        seconds: MutableMapping[str, float],
+        progress: Progress,
+    ) -> tuple[Outcome, TargetError | None]:
+        """What the candidate is on the target, and the error that kept it from being measured, if any."""
+        name, original = target.profile.name, candidate.original_on(target)
+        if candidate.original is not None and original is None:
+            reason = self.availability.reason(name)
+            text = f"The original is not measured on '{name}' yet" + (f": {reason}" if reason else ".")
+            return self.queued(target, candidate, text), None
+        answers, where = self._known_answers(target, candidate), self._where(target)
+        try:
+            path = self.artifact_path(candidate.recipe, candidate.artifact(target))
+            reference = path
+            if candidate.original is not None and original is not None:
+                reference = self.artifact_path(candidate.original.recipe, original.artifact)
+            with target.session() as session:
+                if answers is None:
+                    progress(f"validating{where}")
+                    build = self._build(target, candidate)
+                    answers = self.examiner.answers(target, session, build, candidate.recipe, seconds=seconds)
+                progress(f"measuring{where}")
+                latency = self._latency(target, session, candidate.recipe, (path, reference), seconds)
+            self.availability.answered(name)
+        except (StageError, TargetUnavailable) as error:
+            if is_away(error):
+                self.availability.gone(name, str(error))
+            return self._missing(target, candidate, answers, error), error
+        measured = Measured(
+            artifact=candidate.artifact(target),
+            quality=answers.quality,
+            drop=self._drop(answers, original),
+            latency=latency,
+            layers=answers.layers,
+        )
+        return measured, None
+
+    def queued(self, target: AnyTarget, candidate: Candidate, reason: str) -> Missing:
+        """What the candidate is on a target that was not asked."""
+        failure = _failure(TargetUnavailable(reason), candidate.trial)
+        return Missing(artifact=candidate.artifact(target), failure=failure)
+
+    def artifact_path(self, recipe: Recipe, artifact: ArtifactFacts) -> Path:
+        """The file of an artifact, built again when it is gone. Raises StageError."""
+        path = self.artifacts / Path(artifact.file).name
+        if not path.is_file():
+            self.compressor.build(recipe, self.artifacts)
+        if not path.is_file():
+            message = f"{path} is gone, and what is built now is another file: use --fresh."
+            raise StageError(message, stage="build")
+        return path
+
+    def _where(self, target: AnyTarget) -> str:
+        return f" on {target.profile.name}" if len(self.targets) > 1 else ""
+
+    def _build(self, target: AnyTarget, candidate: Candidate) -> BuiltFile:
+        build = candidate.build or self.compressor.build(candidate.recipe, self.artifacts)
+        return built_for(target, build)
+
+    def _latency(
+        self,
+        target: AnyTarget,
+        session: TargetSession,
+        recipe: Recipe,
+        files: tuple[Path, Path],
+        seconds: MutableMapping[str, float],
+    ) -> AnyLatency:
+        """The latency of the first file beside the second; the timing loop is told apart in `seconds`."""
+        (model, baseline), spent = files, dict[str, float]()
+        with timed(spent, "measure"):
+            latency, loop_s = latency_on(
+                target, session, recipe, model=model, baseline=baseline, timing=self.timing
+            )
+        loop_s = min(loop_s, spent["measure"])
+        seconds["timing loop"] = seconds.get("timing loop", 0.0) + loop_s
+        seconds["measure"] = seconds.get("measure", 0.0) + spent["measure"] - loop_s
+        return latency
+
+    def _known_answers(self, target: AnyTarget, candidate: Candidate) -> Answers | None:
+        """What this target or one that answers alike has already answered."""
+        wanted = answers_key(target, candidate.artifact(target).digest)
+        for other in self.targets:
+            outcome = candidate.outcomes.get(other.profile.name)
+            if outcome is None or outcome.quality is None:
+                continue
+            if answers_key(other, outcome.artifact.digest) == wanted:
+                return Answers(quality=outcome.quality, layers=outcome.layers)
+        return None
+
+    def _missing(
+        self, target: AnyTarget, candidate: Candidate, answers: Answers | None, error: TargetError
+    ) -> Missing:
+        original = candidate.original_on(target)
+        return Missing(
+            artifact=candidate.artifact(target),
+            failure=_failure(error, candidate.trial),
+            quality=answers.quality if answers else None,
+            drop=self._drop(answers, original) if answers else None,
+            layers=answers.layers if answers else (),
+        )
+
+    def _drop(self, answers: Answers, original: Measured | None) -> float:
+        if original is None:
+            return 0.0
+        return self.examiner.metric.drop(answers.quality.validation, baseline=original.quality.validation)
+
+
+def built_for(target: AnyTarget, build: BuildResult) -> BuiltFile:
+    """The part of a build that is for the target: several formats are built at once."""
+    return build.of(format_of(target.profile))
+
+
+def _failure(error: TargetError, trial: int) -> Failure:
+    if isinstance(error, StageError):
+        return Failure.of(error, trial=trial)
+    return Failure(trial=trial, stage="measure", kind="device", message=str(error), retryable=True)

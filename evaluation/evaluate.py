@@ -1,0 +1,138 @@
+"""Evaluator: builds a candidate once, then has it measured on every target.
+
+A candidate that cannot be built fails. One that cannot be measured on a target is *missing* there and stays
+measured on the others; where the reason may pass, it is caught up later (catching_up.py). One that no target
+measured fails. The original may be missing only on targets that are away; everything else is missing there
+too until it is caught up, since nothing can be compared without it.
+
+A StageError becomes a Failure here; everything else that is raised is a bug or the user's business, and ends
+the search.
+"""
+
+from collections.abc import Callable, MutableMapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+from ..compress.compressor import BuildResult
+from ..compress.recipe import Recipe
+from ..errors import StageError
+from ..results.records.point import Failure, Measured, Outcome, Point
+from .availability import Availability, Patience, is_away
+from .bench import Bench, Candidate, Progress, TargetError
+from .paced_training import PacedTraining
+from .predicted import AnyTarget
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluator:
+    """Evaluates candidates of one run on one target or more. `elapsed` tells the run's time in seconds."""
+
+    bench: Bench
+    elapsed: Callable[[], float]
+    patience: Patience = field(default_factory=Patience)
+
+    @property
+    def targets(self) -> tuple[AnyTarget, ...]:
+        """All targets of the run, in the user's order."""
+        return self.bench.targets
+
+    @property
+    def availability(self) -> Availability:
+        """Which of them are away."""
+        return self.bench.availability
+
+    def close(self) -> None:
+        """Ends the connections to boards; the next use connects again."""
+        for target in self.targets:
+            target.close()
+
+    def target(self, name: str) -> AnyTarget:
+        """The target of this name."""
+        return next(target for target in self.targets if target.profile.name == name)
+
+    def evaluate(
+        self,
+        trial: int,
+        recipe: Recipe,
+        *,
+        baseline: Point | None,
+        progress: Progress,
+        built: BuildResult | None = None,
+    ) -> Point | Failure:
+        """What comes of the recipe, tried twice when the first failure is transient. `baseline` is None for
+        itself.
+
+        `built` is the recipe's artifact where another process made it. When all targets are away, they are
+        waited for; TargetUnavailable when none comes back.
+        """
+        candidate = Candidate(trial=trial, recipe=recipe, original=baseline, build=built, outcomes={})
+        try:
+            return self._attempt(candidate, progress)
+        except StageError as error:
+            if not error.retryable:
+                return Failure.of(error, trial=trial)
+            progress(f"retrying after: {error}")
+        try:
+            return self._attempt(candidate, progress)
+        except StageError as error:
+            return Failure.of(error, trial=trial)
+
+    def _attempt(self, candidate: Candidate, progress: Progress) -> Point:
+        build = candidate.build
+        if build is None:
+            with PacedTraining(progress) as paced:
+                build = self.bench.compressor.build(candidate.recipe, self.bench.artifacts, progress=paced)
+        seconds = dict(build.seconds)
+        outcomes = self.patience.until_back(
+            partial(self._on_all, replace(candidate, build=build), seconds=seconds, progress=progress),
+            name=",".join(target.profile.name for target in self.targets),
+            say=progress,
+        )
+        return Point(
+            trial=candidate.trial,
+            recipe=candidate.recipe,
+            outcomes=outcomes,
+            elapsed_s=self.elapsed(),
+            seconds=seconds,
+        )
+
+    def _on_all(
+        self, candidate: Candidate, *, seconds: MutableMapping[str, float], progress: Progress
+    ) -> dict[str, Outcome]:
+        """By target, what a built candidate is there. Raises the first error when no target measured it.
+
+        Targets that were away when they were last asked come last, and are asked only when no other measures.
+        """
+        outcomes: dict[str, Outcome] = {}
+        errors: list[TargetError] = []
+        for target in sorted(self.targets, key=self._is_away):
+            name = target.profile.name
+            settled = _measured(outcomes) or not all(is_away(error) for error in errors)
+            if settled and self._is_away(target):
+                reason = self.availability.reason(name) or ""
+                outcomes[name] = self.bench.queued(target, candidate, reason)
+                continue
+            outcomes[name], error = self.bench.measured_on(
+                target, replace(candidate, outcomes=outcomes), seconds=seconds, progress=progress
+            )
+            if error is not None and candidate.original is None and not is_away(error):
+                raise self._of_the_original(error, name)
+            errors += [] if error is None else [error]
+        if not _measured(outcomes):
+            raise next((error for error in errors if not is_away(error)), errors[0])
+        return {target.profile.name: outcomes[target.profile.name] for target in self.targets}
+
+    def _is_away(self, target: AnyTarget) -> bool:
+        return self.availability.reason(target.profile.name) is not None
+
+    def _of_the_original(self, error: TargetError, target: str) -> TargetError:
+        """The error of the original, which names the target where there are several."""
+        if len(self.targets) == 1 or not isinstance(error, StageError):
+            return error
+        return StageError(
+            f"on target '{target}': {error}", stage=error.stage, kind=error.kind, retryable=error.retryable
+        )
+
+
+def _measured(outcomes: MutableMapping[str, Outcome]) -> bool:
+    return any(isinstance(outcome, Measured) for outcome in outcomes.values())

@@ -1,0 +1,176 @@
+"""The targets of a search: as they were asked for, as they answered, and ready to measure."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+from ..compress.options import FileFormat
+from ..errors import TargetUnavailable
+from ..profiles import Environment, Profile, TargetAddress, load_profile
+from ..profiles.environment import CIRCUMSTANCES
+from ..results.limits import Constraints
+from ..results.records.facts import Prediction, RunTarget
+from ..results.target_limits import target_addresses
+from ..targets.held_clocks import HeldClocks
+from ..targets.here import require_here
+from ..targets.store import MeasurementStore
+from ..targets.target import Target
+from .predicted import AnyTarget, LatencyModel, PredictedTarget
+from .stored_split import StoredSplit
+
+HINT = (
+    "`search --allow-predicted` goes on without it, with latencies predicted from its calibrated table "
+    "or its data sheet."
+)
+STAND_IN_QUALITY = "ONNX Runtime on the searching machine ran the same files for quality"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NamedTarget:
+    """A target as it was asked for: its profile, called by the target's name, and where it is."""
+
+    profile: Profile
+    address: TargetAddress
+    clocks: HeldClocks | None = None
+
+    def probe(self) -> "FoundTarget":
+        """The target, asked for its environment; one that cannot be used is away."""
+        away, environment = "", None
+        try:
+            if self.address.local:
+                require_here(self.profile)
+            target = target_at(self.profile, self.address, clocks=self.clocks)
+            environment = target.probe()
+            target.refuse_emulation()
+        except TargetUnavailable as error:
+            away, environment = str(error), None
+        return FoundTarget(
+            profile=self.profile,
+            address=self.address,
+            clocks=self.clocks,
+            environment=environment,
+            away=away,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundTarget:
+    """A target as it answered. One that is away has no environment yet, and `away` says why.
+
+    With a `prediction` nothing is measured on it: its latencies are predicted.
+    """
+
+    profile: Profile
+    address: TargetAddress
+    environment: Environment | None
+    clocks: HeldClocks | None = None
+    away: str = ""
+    prediction: LatencyModel | None = None
+
+    @property
+    def may_return(self) -> bool:
+        """Whether waiting may help when it is away: a board may come back, this machine is as it is."""
+        return not self.address.local and self.prediction is None
+
+    def open(
+        self,
+        store: MeasurementStore | None = None,
+        validation: StoredSplit | None = None,
+        *,
+        recognize: Callable[[Environment], None] | None = None,
+        patient: bool = True,
+    ) -> AnyTarget:
+        """The target, ready to measure (or to predict). TargetUnavailable when its environment has changed.
+
+        One that is away now is opened as it is. `recognize` is asked about its environment before anything
+        is measured there. A target that is not `patient` does not wait for its board: others go on.
+        """
+        if self.prediction is not None:
+            return PredictedTarget(profile=self.profile, model=self.prediction)
+        inputs = validation.inputs if validation else None
+        target = target_at(
+            self.profile, self.address, store, inputs=inputs, recognize=recognize, clocks=self.clocks
+        )
+        if not patient:
+            for board in (target.board, self.clocks.board if self.clocks else None):
+                if board is not None:
+                    board.patient = False
+        elif self.environment is not None and target.probe().fingerprint != self.environment.fingerprint:
+            raise TargetUnavailable(
+                "The target's environment changed while the task was loaded: run the command again."
+            )
+        return target
+
+    def facts(self, constraints: Constraints, *, batch: int) -> RunTarget:
+        """What a run tells of it."""
+        profile, model = self.profile, self.prediction
+        prediction = None
+        if model is not None:
+            prediction = Prediction(source=model.source, error=model.error, quality=STAND_IN_QUALITY)
+        return RunTarget(
+            name=profile.name,
+            profile_fingerprint=profile.fingerprint,
+            threads=profile.threads,
+            runtime=profile.runtime,
+            runtime_options=dict(profile.runtime_options),
+            batch=batch,
+            environment=self.environment,
+            constraints=constraints,
+            prediction=prediction,
+        )
+
+    def identity(self) -> Iterator[tuple[str, str]]:
+        """Its entries in the identity of run.toml: `cpu profile`, `cpu environment.cores` …
+
+        The environment of one that is away is left out, see RunDirectory.
+        """
+        name = self.profile.name
+        yield f"{name} profile", self.profile.fingerprint
+        if self.prediction is not None:
+            yield f"{name} latency", "predicted"
+        if self.environment is not None:
+            yield from environment_identity(self.environment, target=name)
+
+
+def environment_identity(environment: Environment, *, target: str) -> Iterator[tuple[str, str]]:
+    """The entries of run.toml's identity for the environment of a target."""
+    for field in fields(Environment):
+        if field.name not in CIRCUMSTANCES:
+            yield f"{target} environment.{field.name}", str(getattr(environment, field.name))
+
+
+def load_targets(text: str) -> tuple[NamedTarget, ...]:
+    """The targets of `T[,T…]` in their order. InputError or ProfileError says what is wrong with one."""
+    return named_targets(target_addresses(text))
+
+
+def named_targets(addresses: Mapping[str, TargetAddress]) -> tuple[NamedTarget, ...]:
+    """The targets at these addresses, by what they are called. ProfileError says what is wrong with one."""
+    return tuple(
+        NamedTarget(profile=replace(load_profile(address.profile), name=name), address=address)
+        for name, address in addresses.items()
+    )
+
+
+def require_one(targets: Sequence[FoundTarget]) -> None:
+    """Raises TargetUnavailable when all targets are away; the message names the first and the remedy."""
+    if all(target.away for target in targets):
+        raise TargetUnavailable(f"Target '{targets[0].profile.name}': {targets[0].away} {HINT}")
+
+
+def format_of(profile: Profile) -> FileFormat:
+    """What the profile decides about an artifact's file."""
+    return FileFormat(opset=profile.opset, activations=profile.activations, int8_weights=profile.int8_weights)
+
+
+def target_at(
+    profile: Profile,
+    address: TargetAddress,
+    store: MeasurementStore | None = None,
+    *,
+    inputs: Path | None = None,
+    recognize: Callable[[Environment], None] | None = None,
+    clocks: HeldClocks | None = None,
+) -> Target:
+    """A target on this machine, or on the device behind the address."""
+    return Target(profile, store, inputs=inputs, recognize=recognize, address=address, clocks=clocks)

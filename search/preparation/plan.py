@@ -1,0 +1,226 @@
+"""Plan: what `autocompress search --dry-run` shows, without building or writing anything."""
+
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+
+from ...compress.recipe import Precision, Recipe
+from ...profiles import SEARCH_TIMING, Profile, format_duration, format_size
+from ...results.run_directory import choose_run
+from ...tasks.data import sample_count
+from ..session.budget import Budget, budget_line
+from ..space.joint_space import RuledOut, ruled_out_by
+from ..space.legality import RuledOutLevels, ruled_out_levels
+from ..space.seeds import first_recipes
+from ..space.space import STEPS, Excluded
+from .checked_request import CheckedRequest
+from .open_search import make_compressor
+from .run_facts import config_of
+
+_FIXED_S = 1.5  # worker process, build, bookkeeping
+_TRAINING_BATCH = 128
+_STEP_COST = 4.0  # a training step in forward passes: teacher, student, backward
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedGroup:
+    """A channel group, its keep levels, and how many channel counts the targets rule out."""
+
+    name: str
+    channels: int
+    levels: tuple[int, ...]
+    layers: tuple[str, ...]
+    ruled_out: int
+
+    def __str__(self) -> str:
+        levels = " ".join(map(str, self.levels))
+        others = len(self.layers) - 1
+        more = f" (coupled with {others} more layer{'s' if others > 1 else ''})" if others else ""
+        return f"{self.name}{more}: {levels}; {self.ruled_out} other counts ruled out"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedBlock:
+    """A residual block that can be removed."""
+
+    name: str
+    layers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """The search space of a request, what its targets rule out, and the time that it takes (estimated)."""
+
+    task: str
+    baseline: float
+    target: str
+    space_size: int
+    dimensions: int
+    macs: int
+    parameters: int
+    float32_bytes: int
+    smallest_bytes: int
+    groups: tuple[PlannedGroup, ...]
+    ruled_out_reason: str
+    ruled_out_levels: Mapping[str, tuple[RuledOutLevels, ...]]
+    ruled_out_by: tuple[RuledOut, ...]
+    int8_layers: tuple[str, ...]
+    precisions: Mapping[str, tuple[Precision, ...]]
+    blocks: tuple[PlannedBlock, ...]
+    ranks: Mapping[str, tuple[int, ...]]
+    excluded: tuple[Excluded, ...]
+    first_recipes: int
+    candidate_s: float
+    estimated_s: float
+    estimated_trials: int | None
+    plan: Mapping[str, float | None]
+    level_database: str
+    directory: str
+    continues: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON value for `--dry-run --json`."""
+        return asdict(self) | {
+            "ruled_out_by": {item.target: list(item.reasons) for item in self.ruled_out_by}
+        }
+
+    def __str__(self) -> str:
+        return "\n".join([*_space_lines(self), *_part_lines(self), "", *_time_lines(self)])
+
+
+def plan_of(checked: CheckedRequest) -> Plan:
+    """The plan of a request whose task, targets and limits were found to be good."""
+    request, space, network = checked.request, checked.space, checked.network
+    candidate_s = estimated_seconds(checked)
+    trials = request.trials
+    if trials is None and request.budget_s:
+        trials = int(request.budget_s / candidate_s)
+    directory, continues, _ = choose_run(checked.directory, config_of(checked), fresh=request.fresh)
+    budget = Budget(total_s=request.budget_s, recovery=request.recovery)
+    return Plan(
+        task=checked.checked.task.name,
+        baseline=checked.checked.baseline,
+        target=checked.target_names,
+        space_size=space.size,
+        dimensions=space.dimensions,
+        macs=network.macs,
+        parameters=network.parameters,
+        float32_bytes=network.cost(Recipe()).weight_bytes,
+        smallest_bytes=space.smallest_bytes(network),
+        groups=_groups(checked),
+        ruled_out_reason=_multiples(checked.profiles),
+        ruled_out_levels={profile.name: ruled_out_levels(profile) for profile in checked.profiles},
+        ruled_out_by=tuple(ruled_out_by(network, checked.profiles)),
+        int8_layers=space.quantizable,
+        precisions=space.precisions,
+        blocks=tuple(PlannedBlock(name=name, layers=layers) for name, layers in space.blocks.items()),
+        ranks=space.ranks,
+        excluded=space.excluded,
+        first_recipes=len(first_recipes(space)),
+        candidate_s=candidate_s,
+        estimated_s=request.budget_s or (trials or 0) * candidate_s,
+        estimated_trials=trials,
+        plan=budget.to_json() if request.sampler == "front" else {},
+        level_database=make_compressor(checked, cache_dir=None).students.database.describe(),
+        directory=str(directory),
+        continues=continues,
+    )
+
+
+def _groups(checked: CheckedRequest) -> tuple[PlannedGroup, ...]:
+    space = checked.space
+    return tuple(
+        PlannedGroup(
+            name=group.name,
+            channels=group.channels,
+            levels=group.levels,
+            layers=group.layers,
+            ruled_out=space.ruled_out.get(group.name, 0),
+        )
+        for group in space.groups
+    )
+
+
+def estimated_seconds(checked: CheckedRequest) -> float:
+    """A rough prediction of the seconds that an average candidate takes, from one timed forward pass."""
+    task = checked.checked.task
+    inputs = tuple(tensor.repeat(32, *[1] * (tensor.dim() - 1))[:32] for tensor in task.example_inputs)
+    with torch.inference_mode():
+        task.model(*inputs)
+        start = time.perf_counter()
+        task.model(*inputs)
+    sample_s = (time.perf_counter() - start) / len(inputs[0])
+    validate_s = sample_s * (sample_count(task.validation) or 1000)
+    pair_s = SEARCH_TIMING.pair_s + 2 * SEARCH_TIMING.warmup_s
+    measure_s = len(checked.targets) * SEARCH_TIMING.pairs_min * pair_s
+    steps = sum(STEPS) / len(STEPS) / 2  # half of the candidates recover
+    return _FIXED_S + validate_s + measure_s + steps * _TRAINING_BATCH * sample_s * _STEP_COST
+
+
+def _space_lines(plan: Plan) -> list[str]:
+    size = plan.space_size
+    count = f"{size:,}" if size < 10**15 else f"about 10^{len(str(size)) - 1}"
+    parts = [f"{len(plan.groups)} channel groups", f"{len(plan.int8_layers)} int8 layers"]
+    parts += [f"{len(plan.blocks)} removable blocks"] if plan.blocks else []
+    parts += [f"{len(plan.ranks)} layers with ranks"] if plan.ranks else []
+    return [
+        f"Task {plan.task} on target {plan.target}: the original scores {plan.baseline:.4g}.",
+        f"Search space: {count} recipes in {plan.dimensions} parameters ({', '.join(parts)}, recovery).",
+        f"Weights: {format_size(plan.float32_bytes)} in float32, "
+        f"at least {format_size(plan.smallest_bytes)} in any recipe.",
+        "",
+    ]
+
+
+def _part_lines(plan: Plan) -> list[str]:
+    """Groups, precisions, blocks and ranks, and what is ruled out."""
+    lines = ["Channel groups and their keep levels:", *(f"  {group}" for group in plan.groups)]
+    lines += [f"  (other counts are ruled out: {plan.ruled_out_reason})", "", _precisions_line(plan)]
+    for target, levels in plan.ruled_out_levels.items():
+        rules = f"Levels that target {target} rules out:"
+        lines.append(rules if levels else f"Target {target} rules out no level.")
+        lines += [f"  {', '.join(item.levels)}: {item.reason}" for item in levels]
+    lines += [f"Target {item.target} rules out {'; '.join(item.reasons)}." for item in plan.ruled_out_by]
+    if plan.blocks:
+        lines += ["", "Blocks that can be removed:"]
+        lines += [f"  {block.name}: {' '.join(block.layers)}" for block in plan.blocks]
+    if plan.ranks:
+        lines += ["", "Layers that can be a product of two, and its ranks:"]
+        lines += [f"  {name}: {' '.join(map(str, ranks))}" for name, ranks in plan.ranks.items()]
+    if plan.excluded:
+        lines += ["", "Left alone:", *(f"  {item.name}: {item.reason}" for item in plan.excluded)]
+    return lines
+
+
+def _time_lines(plan: Plan) -> list[str]:
+    place = f"The run would be in {plan.directory}."
+    return [
+        f"Estimated: ~{format_duration(plan.candidate_s)} a candidate, "
+        f"~{plan.estimated_trials} candidates in ~{format_duration(plan.estimated_s)} "
+        f"(the original, uniform int8 and {plan.first_recipes - 2} chosen ones first).",
+        *([f"Plan: {budget_line(plan.plan)}."] if plan.plan else []),
+        f"Level database: {plan.level_database}.",
+        f"The run in {plan.directory} would be continued." if plan.continues else place,
+    ]
+
+
+def _multiples(profiles: Sequence[Profile]) -> str:
+    """`target 'cpu' wants multiples of 8 channels`, for each target."""
+    wishes = (
+        f"target '{profile.name}' wants multiples of {profile.channel_multiple} channels"
+        for profile in profiles
+    )
+    return ", ".join(wishes)
+
+
+def _precisions_line(plan: Plan) -> str:
+    """`Precisions: float32 int8 int4 for 19 layers; float32 int8 for 2 layers`: one entry for each list."""
+    if not plan.precisions:
+        return "Precisions: float32 for every layer."
+    counts = Counter(" ".join(choices) for choices in plan.precisions.values())
+    parts = [f"{names} for {count} layer{'s' if count > 1 else ''}" for names, count in counts.items()]
+    return f"Precisions: {'; '.join(parts)}."

@@ -1,0 +1,65 @@
+"""SearchRequest: what the command line asks for, parsed. Light: no torch, no Optuna."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ...errors import InputError
+from ...results.limits import Constraints
+
+SAMPLERS = ("front", "tpe", "nsga2", "gp", "random")
+DEFAULT_BUDGET_S = 180.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchRequest:
+    """A search as it was asked for. With neither `budget_s` nor `trials` the budget is DEFAULT_BUDGET_S.
+
+    `target` may be several, separated by commas; `constraints` are the limits by target name, and a target
+    without an entry has none. `set_clocks`: whether boards' power modes are set and their clocks fixed
+    meanwhile. `warm_start` is the directory of an earlier run whose front is tried first. `allow_predicted`:
+    targets that cannot be used are predicted.
+    """
+
+    task: str
+    arguments: Mapping[str, str] = field(default_factory=dict)
+    target: str = "cpu"
+    batch: int = 1
+    budget_s: float | None = None
+    trials: int | None = None
+    constraints: Mapping[str, Constraints] = field(default_factory=dict)
+    sampler: str = "front"
+    recovery: bool = True
+    allow_predicted: bool = False
+    warm_start: Path | None = None
+    seed: int = 0
+    set_clocks: bool = False
+    out: Path | None = None
+    fresh: bool = False
+    command: str = ""
+
+    def __post_init__(self) -> None:
+        if self.sampler not in SAMPLERS:
+            raise InputError(f"There is no sampler {self.sampler!r}: choose {', '.join(SAMPLERS)}.")
+        if self.warm_start is not None and self.sampler != "front":
+            raise InputError(
+                f"--from needs the sampler 'front'; {self.sampler!r} cannot start from an earlier run: "
+                "leave out one of the two."
+            )
+        if self.batch < 1:
+            raise InputError(f"--batch {self.batch} is no batch size: give 1 or more.")
+        if self.trials is not None and self.trials < 1:
+            raise InputError(
+                f"--trials {self.trials} is too few: give 1 or more (the original model counts)."
+            )
+        if not 0 <= self.seed < 1 << 32:
+            raise InputError(f"--seed {self.seed} is no seed: give a whole number from 0 to {(1 << 32) - 1}.")
+        if self.budget_s is None and self.trials is None:
+            object.__setattr__(self, "budget_s", DEFAULT_BUDGET_S)
+
+    def directory(self, task_name: str, target_name: str) -> Path:
+        """Where the run goes: `--out`, or `runs/TASK-TARGET`."""
+        if self.out is not None:
+            return self.out
+        return Path("runs") / re.sub(r"[^\w.-]+", "-", f"{task_name}-{target_name}").strip("-.")

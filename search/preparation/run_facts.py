@@ -1,0 +1,97 @@
+"""What a run is: what must not change to continue it (run.toml); what is known before its first candidate."""
+
+from typing import Any
+
+from ...files import canonical_json
+from ...results.records.facts import ExclusionFacts, GroupFacts, LayerFacts, MetricFacts, RunFacts, TaskFacts
+from ...results.records.run import SCHEMA_VERSION
+from ...results.run_directory import RunConfig
+from ...tasks.identity import data_digest, model_digest
+from .checked_request import CheckedRequest
+from .request import SearchRequest
+
+
+def config_of(checked: CheckedRequest) -> RunConfig:
+    """What must be unchanged to continue the run, by the names that a user is told, and the options of this
+    call.
+    """
+    request, task = checked.request, checked.checked.task
+    identity = {
+        "format": str(SCHEMA_VERSION),
+        "task": task.name,
+        "model": model_digest(task.model),
+        "data": data_digest(task),
+        "task definition": checked.checked.digest,
+        "target": checked.target_names,
+        "batch": str(request.batch),
+    }
+    for target in checked.targets:
+        identity |= dict(target.identity())
+    return RunConfig(identity=identity, options=_options(request))
+
+
+def _options(request: SearchRequest) -> dict[str, Any]:
+    options = {
+        "spec": request.task,
+        "target": request.target,
+        "arguments": canonical_json(dict(request.arguments)).decode(),
+        "sampler": request.sampler,
+        "recovery": request.recovery,
+        "warm_start": None if request.warm_start is None else str(request.warm_start),
+        "seed": request.seed,
+        "budget_s": request.budget_s,
+        "trials": request.trials,
+        "command": request.command,
+    }
+    for name, limits in request.constraints.items():
+        options |= {
+            f"{name} max_drop": None if limits.max_drop is None else str(limits.max_drop),
+            f"{name} max_latency_s": limits.max_latency_s,
+            f"{name} max_size_bytes": limits.max_size_bytes,
+        }
+    return options
+
+
+def facts_of(checked: CheckedRequest) -> RunFacts:
+    """What is known of the run before its first candidate."""
+    request, space, constraints = checked.request, checked.space, checked.constraints
+    return RunFacts(
+        task=_task_facts(checked),
+        targets=tuple(
+            target.facts(constraints[target.profile.name], batch=request.batch) for target in checked.targets
+        ),
+        command=request.command,
+        sampler=request.sampler,
+        seed=request.seed,
+        layers=tuple(
+            LayerFacts(
+                name=layer.name,
+                kind=layer.kind,
+                channels=layer.channels_out,
+                macs=layer.macs,
+                parameters=layer.parameters,
+            )
+            for layer in checked.network.layers
+        ),
+        groups=tuple(
+            GroupFacts(
+                name=group.name, channels=group.channels, layers=tuple(group.layers), levels=group.levels
+            )
+            for group in space.groups
+        ),
+        excluded=tuple(ExclusionFacts(name=item.name, reason=item.reason) for item in space.excluded),
+    )
+
+
+def _task_facts(checked: CheckedRequest) -> TaskFacts:
+    request, task = checked.request, checked.checked.task
+    metric = MetricFacts(name=task.metric.name, direction=task.metric.direction, unit=task.metric.unit)
+    return TaskFacts(
+        name=task.name,
+        metric=metric,
+        spec=request.task,
+        arguments=dict(request.arguments),
+        digest=checked.checked.digest,
+        preprocessing=dict(task.preprocessing),
+        notes=checked.checked.notes,
+    )

@@ -1,0 +1,103 @@
+"""A compressor and targets that answer at once, and an evaluator with them."""
+
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+from autocompress.compress.artifact import Artifact
+from autocompress.compress.compressor import BuildResult, BuiltFile
+from autocompress.compress.onnx_file.check import OutputCheck
+from autocompress.compress.options import FileFormat
+from autocompress.compress.recipe import Recipe
+from autocompress.evaluation.answers import Examiner
+from autocompress.evaluation.availability import Availability, Patience
+from autocompress.evaluation.bench import Bench
+from autocompress.evaluation.evaluate import Evaluator
+from autocompress.profiles import SEARCH_TIMING
+from autocompress.tasks.task import accuracy
+from autocompress.tests.search.fakes import METRIC, PROFILE, FakeNetwork
+
+OUTPUTS, TARGETS = np.eye(4, dtype=np.float32), torch.arange(4)
+OTHER_FORMAT = FileFormat(opset=22)
+
+
+class FakeCompressor:
+    """Writes a file of each of two formats; raises the `errors` first."""
+
+    def __init__(self, *errors, other=OTHER_FORMAT):
+        self.errors, self.other, self.builds, self.ending = list(errors), other, 0, ".onnx"
+
+    def build(self, recipe, out_dir, *, progress=None):
+        self.builds += 1
+        if self.errors:
+            raise self.errors.pop(0)
+        files = {
+            FileFormat(): self._file(recipe.digest, out_dir),
+            self.other: self._file(f"{recipe.digest}-22", out_dir),
+        }
+        return BuildResult(by_format=files, seconds={"build": 0.1})
+
+    def _file(self, digest, out_dir):
+        path = Path(out_dir) / f"{digest}{self.ending}"
+        path.write_bytes(b"model")
+        artifact = Artifact(path=path, digest=digest, size_bytes=5, macs=1, parameters=1, precision={})
+        check = OutputCheck(inputs=(np.zeros((4, 1)),), expected=(OUTPUTS,), tolerance=1e-3)
+        return BuiltFile(artifact=artifact, check=check)
+
+
+class FakeTarget:
+    """Answers `outputs`, and measures `ratio` once its `errors` are through (None is a success before)."""
+
+    def __init__(self, profile=PROFILE, ratio=0.5, *errors, outputs=OUTPUTS, executed="float32"):
+        self.profile, self.ratio, self.errors = profile, ratio, list(errors)
+        self.outputs, self.executed, self.asked = outputs, executed, 0
+
+    @contextmanager
+    def session(self):
+        yield self
+
+    def run(self, model, inputs, *, batch, exact=False):
+        self.asked += 1
+        return (self.outputs,)
+
+    def running_batch(self, batch, *, measured):
+        return batch
+
+    def executed_precision(self, model, layers, *, batch):
+        return {"layer0": self.executed}
+
+    def profile_layers(self, model, layers, *, batch):
+        return None
+
+    def measure(self, model, baseline, timing):
+        if self.errors and (error := self.errors.pop(0)):
+            raise error
+        return SimpleNamespace(loop_s=0.0, ratio=self.ratio)
+
+
+def make_evaluator(folder, *targets, compressor=None, metric=None, network=None):
+    """An evaluator on these targets, which waits for none; `Latency.of` must be replaced."""
+    split = SimpleNamespace(inputs=folder / "validation.npz", targets=TARGETS)
+    examiner = Examiner(
+        network=network or FakeNetwork(),
+        metric=metric or replace(METRIC, function=accuracy),
+        validation=split,
+        measured_batch=1,
+    )
+    bench = Bench(
+        compressor=compressor or FakeCompressor(),
+        targets=targets or (FakeTarget(),),
+        examiner=examiner,
+        artifacts=folder,
+        timing=SEARCH_TIMING,
+        availability=Availability(),
+    )
+    return Evaluator(bench=bench, elapsed=lambda: 12.0, patience=Patience(limit_s=0.0))
+
+
+def evaluated(subject, recipe=None, *, trial=0, baseline=None):
+    """What the evaluator says of the recipe."""
+    return subject.evaluate(trial, recipe or Recipe(), baseline=baseline, progress=lambda text: None)
