@@ -6,7 +6,7 @@
     │   ├── ProfileError        a target's name or TOML file
     │   └── RunDirectoryError   a run directory of another task, in use, read-only or damaged
     ├── TargetUnavailable       exit 3: the target cannot be used now (no runtime, no connection, too noisy)
-    └── StageError              one candidate failed in one stage; recorded as a Failure, never ends the search
+    └── StageError              one candidate failed in a stage; becomes a Failure, never ends the search
 
 Anything else that escapes (TypeError, KeyError …) is a bug and propagates.
 """
@@ -42,7 +42,7 @@ class TargetUnavailable(AutocompressError):  # noqa: N818 - a state of the targe
 
 
 class StageError(AutocompressError):
-    """One candidate failed in `stage`; `retryable` says that the same candidate may succeed when tried again."""
+    """One candidate failed in `stage`; `retryable`: the same candidate may succeed when tried again."""
 
     def __init__(
         self, message: str, *, stage: FailureStage, kind: FailureKind = "error", retryable: bool = False

@@ -1,4 +1,4 @@
-"""Files and identities: atomic writes, digests of canonical bytes, the cache folder. Standard library only."""
+"""Files and identities: atomic writes, digests of canonical bytes, the cache folder. Standard library."""
 
 import hashlib
 import json

@@ -1,1 +1,16 @@
-"""The command line: one file a group of commands."""
+"""The command line: one file for each group of commands. It parses, calls one function of the package, prints.
+
+Flow. `app.main` is the command `autocompress`. A command reads its options into a record, does all imports of
+substance inside, and turns the project's errors into one sentence and an exit code (support.errors).
+
+Reading order
+    app.py       the app, its groups of commands, `--version`, and `main`
+    support.py   what all commands share: exit codes, errors, option types, quantities from text
+    search.py    `search`, `search --dry-run`
+    front.py     `front` and `report`
+    pick.py      `pick` and `pick --finetune`
+    verify.py    `verify`
+    targets.py   `targets list, show, doctor, calibrate` and `measure`
+
+What it does not know: how anything is computed. Results go to stdout, everything else to stderr.
+"""

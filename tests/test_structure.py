@@ -9,7 +9,7 @@ from autocompress.tests.package_modules import MODULES, ROOT, folders, inside
 UNTIL_REDESIGNED = pytest.mark.xfail(strict=False, reason="until the redesign is through")
 LARGEST_SHARE = 0.25  # of the package's lines, in one folder with what is below it
 MOST_MODULES = 14  # directly in a folder, besides its __init__
-MAP_LINES = 8  # of the docstring of a folder's __init__, at least
+MAP_LINES = 6  # of the docstring of a folder's __init__, at least
 LONGEST_LINE = 110
 MOST_DICTIONARIES = 12  # parameters that are a dictionary of anything: only where JSON comes in
 MOST_VAGUE = 0.01  # of assigned names

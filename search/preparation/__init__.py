@@ -5,7 +5,7 @@ model, and refuses what cannot work with one sentence; then it opens the run dir
 
 Reading order
     request.py           SearchRequest: what was asked for, parsed; light, no torch
-    checked_request.py   CheckedRequest: the same with its task, targets, network and space, found to be good
+    checked_request.py   CheckedRequest: the same with its task, targets, network and space
     prepare.py           prepare: SearchRequest → CheckedRequest, without writing anything
     run_facts.py         what must not change to continue a run (run.toml), and what never changes in front.json
     strategy.py          which strategy a request asks for, and the process for recoveries

@@ -41,7 +41,8 @@ class Report:
         failed = f", {done.failed} failed" if done.failed else ""
         lines = [f"{self.note}"] if self.note else []
         lines += [
-            f"Latency table of {self.target}, calibrated with {self.task}: {done.measured} candidates measured "
+            f"Latency table of {self.target}, calibrated with {self.task}: "
+            f"{done.measured} candidates measured "
             f"in {format_duration(done.seconds)}{failed}, {done.earlier} known before.",
             f"Table: {self.table}",
         ]

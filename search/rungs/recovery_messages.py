@@ -99,8 +99,9 @@ def _file_json(form: FileFormat, built: BuiltFile, folder: Path) -> dict[str, An
 
 
 def read_reply(line: str) -> str | BuildResult | StageError:
-    """The child's line: a stage that it has reached, or what became of the recipe. The files of its checks are
-    deleted.
+    """What a line of the child says: the stage that it has reached, or the result of the recipe.
+
+    The files with the arrays of its checks are deleted.
 
     Raises OSError, ValueError or BadZipFile when the line or the file of a check is not whole.
     """

@@ -1,1 +1,14 @@
-"""One session of a search: its clock, budget, Ctrl-C and display."""
+"""One session of a search: its clock, its budget, Ctrl-C, and what a person sees meanwhile.
+
+Purpose. A run may take several sessions, since a killed search goes on. This folder counts their time and
+shows their progress; it decides nothing about candidates.
+
+Reading order
+    clock.py      the run's time over all sessions, kept on disk
+    budget.py     how the time is divided among activities (Budget), and where it went (Ledger)
+    interrupt.py  Ctrl-C ends a block that allows it, and nothing else
+    status.py     the state of a search in words: one line for each trial, the front, the time left
+    progress.py   how it is shown: live in a terminal, as plain lines, or not at all
+
+What it does not know: what is tried next, how a candidate is measured.
+"""

@@ -1,7 +1,7 @@
-"""How numbers are stored in the file: which bits each layer has, the same numbers in torch, their nodes in ONNX.
+"""How numbers are stored in the file: the bits of each layer, in torch and as nodes of ONNX.
 
-Flow. `encoding.encode` takes a folded torch model and its template. It asks `quantize` which tensors are int8 and
-in which ranges, writes what each precision needs, and says what the outputs must be (`fake_outputs`).
+Flow. `encoding.encode` takes a folded torch model and its template. It asks `quantize` which tensors are int8
+and in which ranges, writes what each precision needs, and says what the outputs must be (`fake_outputs`).
 
 Reading order
     quantize.py      int8: activation ranges from calibration samples, integers of weights and biases
