@@ -8,13 +8,16 @@ from html import escape
 from ..pick import recommended
 from ..records.point import Point
 from ..records.run import Run
-from ..table import Column, columns, notes_below, shown_points
+from ..table import Column, columns, missing_note, notes_below, shown_points
 
 
 def all_targets(run: Run) -> str:
-    """The section with the joint front and the chooser; empty for a run with one target."""
+    """The section with the joint front and the chooser. Of a run with one target only what waits for others
+    that are away.
+    """
     if len(run.target_names) == 1:
-        return ""
+        note = missing_note(run)
+        return f'<section><p class="lead">{escape(note)}</p></section>' if note else ""
     best, shown = recommended(run), columns(run)
     head = f"<th>{escape(shown[0].heading)}</th>" + "".join(
         f'<th class="number">{escape(column.heading)}</th>' for column in shown[1:]
