@@ -36,7 +36,7 @@ def quick():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("autocompress.targets.control.TOLERANCE", 100.0)
         patch.setattr("autocompress.targets.target.SEARCH_TIMING", QUICK)
-        patch.setattr("autocompress.search.preparation.prepare.SEARCH_TIMING", QUICK)
+        patch.setattr("autocompress.search.preparation.open_search.SEARCH_TIMING", QUICK)
         patch.setattr("autocompress.search.finalists.FINALIST_TIMING", QUICK)
         patch.setattr("autocompress.deploy.finetune.FINALIST_TIMING", QUICK)
         yield

@@ -5,29 +5,37 @@ import json
 import re
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
+import onnx
 import pytest
 from autocompress.compress.recipe import Recipe
-from autocompress.deploy.bundle import manifest, run_script
+from autocompress.deploy.bundle import manifest_of, run_script
 from autocompress.errors import TargetUnavailable
+from autocompress.evaluation.targets import FoundTarget
 from autocompress.profiles import PredictedLatency, parse_target
 from autocompress.profiles.latency_table import Coefficient, LatencyTable
 from autocompress.profiles.profile import Datasheet
 from autocompress.profiles.runtimes import runtime_folders
-from autocompress.results import joint_table, table
 from autocompress.results.limits import Limits
-from autocompress.results.pick import NothingMeets, limits_text, nearest_misses, pick
-from autocompress.results.records import Predicted, latency_from_json, overlap
+from autocompress.results.pick import NothingMeets, limits_text, pick
+from autocompress.results.records.latency import Latency, Predicted, latency_from_json, overlap
+from autocompress.results.records.reading import Fields
+from autocompress.results.records.run import Run
 from autocompress.results.report.page import render
-from autocompress.results.why import why_json, why_lines
-from autocompress.search.evaluation.several import FoundTarget
+from autocompress.results.table import front_table
+from autocompress.results.table_files import front_records
+from autocompress.results.view import PointOn, RunOn
+from autocompress.results.why.summary import why_json, why_lines
 from autocompress.search.latency.model import LatencyPredictor
 from autocompress.search.latency.predict import FEWEST, model_of, predicted_if_away
 from autocompress.search.latency.roofline import Roofline
 from autocompress.search.space.space import SearchSpace
 from autocompress.tests.profiles.records import ENVIRONMENT
-from autocompress.tests.search.fakes import PROFILE, FakeNetwork, latency
+from autocompress.tests.results.records import latency
+from autocompress.tests.search.fakes import PROFILE, FakeNetwork
 from autocompress.tests.search.predicting import Desk, make_desk, predicted_run
+from rich.console import Console
 
 SHEET = Datasheet(
     peak_flops={"float32": 1e9, "int8": 4e9}, memory_bytes_per_s=1e9, overhead_s=1e-6, source="a leaflet"
@@ -180,7 +188,7 @@ def test_a_predicted_latency_shares_no_key_with_a_measured_one():
 
 @pytest.mark.parametrize("value", [PREDICTED, latency(0.5)], ids=["predicted", "measured"])
 def test_a_latency_of_either_kind_comes_back_from_json_as_what_it_was(value):
-    assert latency_from_json(json.loads(json.dumps(value.to_json()))) == value
+    assert latency_from_json(Fields(json.loads(json.dumps(value.to_json())), "latency")) == value
 
 
 def test_a_prediction_has_no_interval_that_could_overlap():
@@ -188,51 +196,55 @@ def test_a_prediction_has_no_interval_that_could_overlap():
     assert overlap(latency(0.5), latency(0.5))
 
 
-# --- everything that reads front.json
+# --- everything that shows a run
 
 
-def unmarked(text: str, run: dict) -> list[str]:
+def predicted_view() -> RunOn:
+    return RunOn.of(predicted_run(), "cpu")
+
+
+def unmarked(text: str, view: RunOn) -> list[str]:
     """The latencies and ratios of the run's points that stand in the text without `~`."""
-    found = []
-    for point in [run["baseline"], run["uniform_int8"], *run["front"]]:
-        seconds, ratio = point["latency"]["predicted_s"], point["latency"]["predicted_ratio"]
+    bare: list[str] = []
+    for point in [view.baseline, view.uniform_int8, *view.front]:
+        seconds, ratio = point.latency.seconds, point.latency.ratio
         for value in (f"{1e3 * seconds:.3f} ms", f"{1e3 * seconds:.3f} ±"):
-            found += re.findall(rf"(?<![~\d.]){re.escape(value)}", text)
-        found += re.findall(rf"latency[^.<]{{0,20}}(?<![~\d.]){re.escape(f'{ratio:.2f}×')}", text)
-    return found
+            bare += re.findall(rf"(?<![~\d.]){re.escape(value)}", text)
+        bare += re.findall(rf"latency[^.<]{{0,20}}(?<![~\d.]){re.escape(f'{ratio:.2f}×')}", text)
+    return bare
 
 
 def test_the_report_marks_every_prediction_and_says_what_it_comes_from():
-    run = predicted_run()
-    page = render(run)
-    assert not unmarked(page, run)
+    view = predicted_view()
+    page = render(view.run)
+    assert not unmarked(page, view)
     assert page.count("~") > 20 and "are predicted, not measured, from the roofline of a leaflet" in page
-    assert (
-        "Measured on" not in page
-        and "~ predicted latency" in page
-        and '"error_x":{' not in page.replace(" ", "")
-    )
+    assert "Measured on" not in page and "~ predicted latency" in page
+    assert '"error_x":{' not in page.replace(" ", "")
 
 
 def test_the_check_above_would_find_a_prediction_without_its_mark():
-    run = predicted_run()
-    seconds = run["baseline"]["latency"]["predicted_s"]
-    assert unmarked(f"latency {1e3 * seconds:.3f} ms", run)
+    view = predicted_view()
+    assert unmarked(f"latency {1e3 * view.baseline.latency.seconds:.3f} ms", view)
+
+
+def text_of(run: Run) -> str:
+    """The table of a run as text."""
+    console = Console(width=220, record=True, file=io.StringIO())
+    console.print(front_table(run))
+    return console.export_text()
 
 
 def test_the_table_marks_every_prediction_and_has_no_spread_of_a_latency():
-    from rich.console import Console
-
-    run, console = predicted_run(), Console(width=220, record=True, file=io.StringIO())
-    console.print(table.front_table(run))
-    text = console.export_text()
-    for point in run["front"]:
-        assert f"~{1e3 * point['latency']['predicted_s']:.3f} " in text
-    assert not unmarked(text, run) and "not measured" in text
+    view = predicted_view()
+    text = text_of(view.run)
+    for point in view.front:
+        assert f"~{1e3 * point.latency.seconds:.3f} " in text
+    assert not unmarked(text, view) and "not measured" in text
 
 
 def test_no_column_of_a_measured_latency_holds_a_prediction():
-    for record in table.front_records(predicted_run()):
+    for record in front_records(predicted_view()):
         measured = (
             "latency_s",
             "latency_low_s",
@@ -247,30 +259,27 @@ def test_no_column_of_a_measured_latency_holds_a_prediction():
 
 
 def test_why_speaks_of_predictions_with_their_mark_and_tells_none_apart():
-    run = predicted_run()
-    assert why_json(run)["indistinguishable"] == []
-    assert not unmarked("\n".join(why_lines(run)), run)
+    view = predicted_view()
+    assert why_json(view)["indistinguishable"] == []
+    assert not unmarked("\n".join(why_lines(view)), view)
 
 
 def test_pick_marks_what_it_refuses():
-    run = predicted_run()
+    view = predicted_view()
     with pytest.raises(NothingMeets) as error:
-        pick(run, max_latency=1e-9)
-    assert "No point has" in str(error.value) and not unmarked(str(error.value), run)
-    assert "latency by ~" in str(error.value)
-    assert (
-        nearest_misses(run, Limits(latency_s=1e-9))
-        and limits_text(Limits(latency_s=1e-3), run) == "latency ≤ 1.000 ms"
-    )
+        pick(view.run, {"cpu": Limits(latency_s=1e-9)})
+    assert "No point has" in str(error.value) and not unmarked(str(error.value), view)
+    assert "latency by ~" in str(error.value) and error.value.misses
+    assert limits_text(view.run, {"cpu": Limits(latency_s=1e-3)}) == "latency ≤ 1.000 ms"
 
 
 def test_the_manifest_of_a_bundle_says_that_its_latency_is_predicted(tmp_path):
-    run = predicted_run()
-    point = run["front"][0]
-    found = manifest_of(point, run, tmp_path)
-    assert found["metrics"]["latency"]["predicted_s"] == point["latency"]["predicted_s"]
-    assert "latency_s" not in found["metrics"]["latency"] and "original_s" not in found["metrics"]["latency"]
-    assert found["target"]["predicted"]["source"] == "roofline of a leaflet"
+    point = predicted_view().front[0]
+    value = manifest_in(tmp_path, point)
+    latency = value["metrics"]["latency"]
+    assert latency["predicted_s"] == point.latency.seconds
+    assert "latency_s" not in latency and "original_s" not in latency
+    assert value["target"]["predicted"]["source"] == "roofline of a leaflet"
 
 
 def test_the_script_of_a_bundle_does_not_say_that_anything_was_measured():
@@ -279,20 +288,19 @@ def test_the_script_of_a_bundle_does_not_say_that_anything_was_measured():
             assert "measured" not in run_script(runtime, packed=packed)
 
 
-def manifest_of(point, run, folder):
-    import onnx
-
+def manifest_in(folder: Path, point: PointOn) -> dict[str, Any]:
+    """What manifest.json says of the point, whose model is in the folder."""
     value = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1])
     graph = onnx.helper.make_graph([onnx.helper.make_node("Identity", ["x"], ["y"])], "g", [value], [])
     onnx.save(onnx.helper.make_model(graph), folder / "model.onnx")
-    return manifest(point, run, folder / "model.onnx", file=folder / "model.onnx")
+    return manifest_of(point, folder / "model.onnx", file=folder / "model.onnx").to_json()
 
 
 # --- whole searches
 
 
 def test_without_the_flag_an_unplugged_board_ends_the_search_with_a_sentence_that_names_it(desk):
-    with pytest.raises(TargetUnavailable, match=r"No route to host.*--allow-predicted"):
+    with pytest.raises(TargetUnavailable, match=r"Target 'edge'.*No route to host.*--allow-predicted"):
         desk.search(allow=False)
 
 
@@ -300,22 +308,24 @@ def test_without_the_flag_an_unplugged_board_ends_the_search_with_a_sentence_tha
 @pytest.mark.slow
 def test_a_board_that_comes_back_is_another_run(desk):
     first = desk.search()
-    assert first["environment"]["runtime"] == "predicted"
-    assert "roofline" in first["target"]["predicted"]["source"]
-    assert first["baseline"]["latency"]["predicted_ratio"] == 1.0
-    assert first["baseline"]["quality"]["test"] is not None  # by the stand-in
-    assert {row["precision_executed"] for row in first["baseline"]["layers"]} == {None}
+    (target,) = first.targets
+    assert target.environment.runtime == "predicted" and "roofline" in target.prediction.source
+    original = first.baseline.measured["edge"]
+    assert original.latency.ratio == 1.0 and isinstance(original.latency, Predicted)
+    assert original.quality.test is not None  # by the stand-in
+    assert {row.precision_executed for row in original.layers} == {None}
     predicted_in, desk.board.plugged = desk.directory, True
     second = desk.search()
-    assert desk.directory != predicted_in and second["baseline"]["latency"]["latency_s"] > 0
-    assert "predicted" not in second["target"]
+    assert desk.directory != predicted_in
+    assert isinstance(second.baseline.measured["edge"].latency, Latency)
+    assert second.targets[0].prediction is None
 
 
 @pytest.mark.serial
 def test_a_predicted_run_goes_on_as_long_as_its_predictions_are_the_same(desk):
     desk.search(trials=2)
     before = desk.directory
-    assert desk.search(trials=3)["trials"]["finished"] == 3 and desk.directory == before
+    assert len(desk.search(trials=3).points) == 3 and desk.directory == before
     sheet = desk.folder / "edge.toml"
     sheet.write_text(sheet.read_text().replace("overhead_s = 1e-6", "overhead_s = 5e-6"))
     desk.search(trials=2)
@@ -324,18 +334,18 @@ def test_a_predicted_run_goes_on_as_long_as_its_predictions_are_the_same(desk):
 
 @pytest.mark.serial
 @pytest.mark.slow
-def test_of_several_targets_only_the_one_that_is_away_is_predicted(desk):
-    run = desk.search(targets="cpu,edge.toml")
-    entries = run["baseline"]["targets"]
-    assert entries["cpu"]["latency"]["latency_s"] > 0 and entries["edge"]["latency"]["predicted_s"] > 0
-    assert [("predicted" in target) for target in run["targets"]] == [False, True]
-    cells = joint_table.joint_cells(run["baseline"], run, star=False)
-    assert (
-        sum("~" in cell for cell in cells) == 2
-        and sum("±" in cell and "~" not in cell for cell in cells) >= 1
-    )
+@pytest.mark.parametrize("order", ["cpu,edge.toml", "edge.toml,cpu"])
+def test_of_several_targets_only_the_one_that_is_away_is_predicted(desk, order):
+    run = desk.search(targets=order)
+    measured = run.baseline.measured
+    assert isinstance(measured["cpu"].latency, Latency) and isinstance(measured["edge"].latency, Predicted)
+    assert {target.name: target.prediction is not None for target in run.targets} == {
+        "cpu": False,
+        "edge": True,
+    }
+    assert all("~" in line for line in text_of(run).splitlines() if "original" in line)
     assert "Latencies on edge are predicted" in render(run)
     # without the flag, edge is away: its predictions are not mixed with what would be queued for it
     mixed = desk.directory
-    desk.search(targets="cpu,edge.toml", allow=False)
+    desk.search(targets=order, allow=False)
     assert desk.directory != mixed

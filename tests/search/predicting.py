@@ -3,16 +3,19 @@ sample run of one.
 """
 
 import textwrap
-from collections.abc import Callable
-from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from autocompress.profiles import PredictedLatency, TimingConfig
-from autocompress.results.records import Predicted
+from autocompress.results.records.facts import Prediction
+from autocompress.results.records.latency import Latency, Predicted
+from autocompress.results.records.point import Measured, Outcome
+from autocompress.results.records.run import Run
 from autocompress.results.run_directory import read_run
-from autocompress.search.preparation.prepare import open_search, prepare
+from autocompress.search.preparation.open_search import open_search
+from autocompress.search.preparation.prepare import prepare
 from autocompress.search.preparation.request import SearchRequest
 from autocompress.search.session.progress import QuietProgress
 from autocompress.tests.results.sample_run import sample_run
@@ -30,8 +33,8 @@ source = "a leaflet"
 
 
 class Desk:
-    """`board` (`edge`) and another one (`cpu`) are on it; `search` returns the front.json of a search in
-    `run`.
+    """`board` (`edge`) and another one (`cpu`) are on it; `search` returns what a search in `run`
+    found.
     """
 
     def __init__(self, folder: Path):
@@ -44,7 +47,7 @@ class Desk:
 
     def search(
         self, *, allow: bool = True, trials: int = 3, targets: str = "edge.toml", **options: Any
-    ) -> dict[str, Any]:
+    ) -> Run:
         target = ",".join(
             str(self.folder / name) if name.endswith(".toml") else name for name in targets.split(",")
         )
@@ -61,39 +64,45 @@ class Desk:
         progress = QuietProgress()
         with open_search(prepare(request, progress), progress) as search:
             search.run()
-            self.directory = search.directory.path
+            self.directory = search.trials.directory.path
         return read_run(self.directory)
 
 
 def make_desk(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
     """The desk, with short measurements that no noise can refuse."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
-    for module in ("prepare.SEARCH_TIMING", "finalists.FINALIST_TIMING"):
+    for module in ("preparation.open_search.SEARCH_TIMING", "finalists.FINALIST_TIMING"):
         monkeypatch.setattr(f"autocompress.search.{module}", QUICK)
     monkeypatch.setattr("autocompress.targets.target.SEARCH_TIMING", QUICK)
     monkeypatch.setattr("autocompress.targets.control.TOLERANCE", 100.0)
     monkeypatch.setattr("autocompress.evaluation.availability.PATIENCE_S", 1.0)
     desk = Desk(folder)
     boards = {"edge": desk.board, "cpu": desk.other, "cpu-avx2": Board()}
-    monkeypatch.setattr("autocompress.evaluation.several.Target", target_on(boards))
+    monkeypatch.setattr("autocompress.evaluation.targets.Target", target_on(boards))
     return desk
 
 
-def predicted_run(change: Callable[[dict[str, Any]], None] = lambda run: None) -> dict[str, Any]:
+def predicted_run() -> Run:
     """The sample run as if nothing had been measured."""
-    run = deepcopy(sample_run())
-    source = {
-        "source": "roofline of a leaflet",
-        "error": None,
-        "quality": "ONNX Runtime here ran the same files",
-    }
-    run["target"]["predicted"] = source
-    run.pop("latency_table", None)
-    for point in [run["baseline"], run["uniform_int8"], *run["front"], *run["dominated"]]:
-        if "predicted_s" not in point["latency"]:
-            seconds, ratio = point["latency"]["latency_s"], point["latency"]["ratio"]
-            latency = PredictedLatency(seconds=seconds, source="roofline of a leaflet")
-            point["latency"] = Predicted(latency=latency, ratio=ratio).to_json()
-        point["indistinguishable_from"] = []
-    change(run)
-    return run
+    run = sample_run()
+    prediction = Prediction(
+        source="roofline of a leaflet", error=None, quality="ONNX Runtime here ran the same files"
+    )
+    targets = tuple(replace(target, prediction=prediction) for target in run.facts.targets)
+    points = tuple(
+        replace(point, outcomes={name: _predicted(outcome) for name, outcome in point.outcomes.items()})
+        for point in run.points
+    )
+    return replace(
+        run,
+        facts=replace(run.facts, targets=targets),
+        points=points,
+        search=replace(run.search, latency_tables={}),
+    )
+
+
+def _predicted(outcome: Outcome) -> Outcome:
+    if not isinstance(outcome, Measured) or not isinstance(outcome.latency, Latency):
+        return outcome
+    latency = PredictedLatency(seconds=outcome.latency.seconds, source="roofline of a leaflet")
+    return replace(outcome, latency=Predicted(latency=latency, ratio=outcome.latency.ratio))

@@ -60,7 +60,7 @@ def desk_in(folder: Path, monkeypatch: pytest.MonkeyPatch, *, shared: Path) -> S
         "autocompress.search.preparation.open_search.make_compressor",
         lambda checked, **_: make_compressor(checked, cache_dir=shared),
     )
-    for module in ("open_search.SEARCH_TIMING", "finalists.FINALIST_TIMING"):
+    for module in ("preparation.open_search.SEARCH_TIMING", "finalists.FINALIST_TIMING"):
         monkeypatch.setattr(f"autocompress.search.{module}", QUICK)
     monkeypatch.setattr("autocompress.targets.target.SEARCH_TIMING", QUICK)
     monkeypatch.setattr("autocompress.targets.control.TOLERANCE", 100.0)
