@@ -260,7 +260,7 @@ def test_no_column_of_a_measured_latency_holds_a_prediction():
 
 def test_why_speaks_of_predictions_with_their_mark_and_tells_none_apart():
     view = predicted_view()
-    assert why_json(view)["indistinguishable"] == []
+    assert why_json(view)["indistinguishable"] == ()
     assert not unmarked("\n".join(why_lines(view)), view)
 
 

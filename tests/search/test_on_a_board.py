@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from autocompress.cli.app import app
 from autocompress.profiles import TimingConfig
+from autocompress.results.run_directory import read_run
 from autocompress.targets.ssh.connection import Connection
 from autocompress.tests.sshd import Sshd
 from typer.testing import CliRunner
@@ -57,12 +58,12 @@ def test_a_search_over_a_line_that_keeps_dropping_loses_no_candidate(
 ) -> None:
     monkeypatch.setattr("autocompress.targets.control.TOLERANCE", 100.0)  # beside other tests
     for place in (
-        "search.prepare.SEARCH_TIMING",
+        "search.preparation.open_search.SEARCH_TIMING",
         "search.finalists.FINALIST_TIMING",
         "targets.target.SEARCH_TIMING",
     ):
         monkeypatch.setattr(f"autocompress.{place}", SHORT)
-    target, run = reached(ssh_server, tmp_path, monkeypatch), tmp_path / "run"
+    target, path = reached(ssh_server, tmp_path, monkeypatch), tmp_path / "run"
     command = [
         "search",
         "--target",
@@ -73,17 +74,15 @@ def test_a_search_over_a_line_that_keeps_dropping_loses_no_candidate(
         "random",
         "--no-recovery",
         "--out",
-        str(run),
+        str(path),
     ]
     with dropping(ssh_server, monkeypatch, times=DROPS) as dropped:
         done = CliRunner().invoke(app, command)
     assert done.exit_code == 0, done.output
-    front = json.loads((run / "front.json").read_text())
+    run = read_run(path)
     assert len(dropped) == DROPS and all(dropped)
-    assert {failure["kind"] for failure in front["failures"]} == set()
-    assert (
-        front["trials"]["finished"] + front["trials"]["failed"] == TRIALS and front["trials"]["finished"] >= 1
-    )
+    assert run.failures == () and run.waiting == {}
+    assert len(run.points) == TRIALS
     ssh_server.wait_until_quiet()
 
 
