@@ -1,9 +1,10 @@
-"""TensorRT for RTX on an NVIDIA RTX GPU: the code of tensorrt_gpu/ with another library.
+"""TensorRT for RTX on an NVIDIA RTX GPU.
 
-Its engines are built without a GPU and hold no kernels: those are compiled when an engine is first run, and
-kept in a cache on the device. runtime.py names the library, and facts.json what differs: precisions, how it
-is installed. doctor.py and bundle.py build on those of
-tensorrt_gpu/.
+Flow. As tensorrt_gpu/, whose code it uses with another library. RTX compiles its kernels when an engine is
+first run, so that those are kept on the device, and not the timings of tactics; and its engines can be built
+on a machine without a GPU.
+
+Reading order: tensorrt_gpu/ first, then runtime.py, doctor.py and bundle.py here, a few lines each.
 
 What it does not know: profiles; their runtime_options come with each request.
 """
