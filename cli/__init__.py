@@ -1,4 +1,4 @@
-"""The command line: one file for each group of commands. It parses, calls one function of the package, prints.
+"""The command line: one file for each group of commands. It parses, calls the package and prints.
 
 Flow. `app.main` is the command `autocompress`. A command reads its options into a record, does all imports of
 substance inside, and turns the project's errors into one sentence and an exit code (support.errors).

@@ -7,7 +7,7 @@ Reading order
     request.py           SearchRequest: what was asked for, parsed; light, no torch
     checked_request.py   CheckedRequest: the same with its task, targets, network and space
     prepare.py           prepare: SearchRequest → CheckedRequest, without writing anything
-    run_facts.py         what must not change to continue a run (run.toml), and what never changes in front.json
+    run_facts.py         what must not change to continue a run; what never changes in front.json
     strategy.py          which strategy a request asks for, and the process for recoveries
     open_search.py       open_search: CheckedRequest → Search in its run directory
     plan.py              what `search --dry-run` shows

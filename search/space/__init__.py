@@ -1,7 +1,7 @@
 """What may be chosen: channels, depth, precision, rank and recovery, as parameters of an Optuna trial.
 
-Flow. Network and profiles → legality → SearchSpace ⇄ Recipe. The sampler sees the same space as a LevelProblem:
-slots, and terms that add up to size and latency.
+Flow. Network and profiles → legality → SearchSpace ⇄ Recipe. The sampler sees the same space as a
+LevelProblem: slots, and terms that add up to size and latency.
 
 Reading order
     space.py         SearchSpace: which parameters a trial has, and what recipe they mean
