@@ -20,7 +20,8 @@ from autocompress.results.records.run import Run
 from autocompress.results.run_directory import read_run, write_finetuned, write_run
 from autocompress.results.table import front_table
 from autocompress.results.table_files import front_json
-from autocompress.search.preparation.prepare import open_search, prepare
+from autocompress.search.preparation.open_search import open_search
+from autocompress.search.preparation.prepare import prepare
 from autocompress.search.preparation.request import SearchRequest
 from autocompress.search.session.progress import QuietProgress
 from autocompress.tests.results.sample_run import sample_run, sample_run_of_two
