@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import InputError
-from .support import Json, RunPath, TargetOfRun, errors
+from .support import Json, RunPath, TargetOfRun, errors, part_of
 
 if TYPE_CHECKING:
     from ..results.records.run import Run
@@ -20,18 +20,16 @@ def front(
     as_json: Json = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV to stdout.")] = False,
 ) -> None:
-    """Show the front of a run as a table, every number with its spread; of several targets the joint front
-    and each one's own.
+    """Show the front of a run as a table with the spread of every number.
+
+    With several targets: first the front of all targets together, then the front of each.
     """
     with errors():
         from ..results.run_directory import read_run
-        from ..results.view import RunOn
 
         if as_json and as_csv:
             raise InputError("--json and --csv exclude each other: give one of the two.")
-        content = read_run(run)
-        content = RunOn.of(content, target).run if target else content
-        print_front(content, as_json=as_json, as_csv=as_csv)
+        print_front(part_of(read_run(run), target), as_json=as_json, as_csv=as_csv)
 
 
 def report(
@@ -52,7 +50,7 @@ def report(
 
 
 def print_front(run: "Run", *, as_json: bool, as_csv: bool = False) -> None:
-    """Prints the front to stdout; as tables for a person, with why it came out so."""
+    """Prints the front to stdout: as JSON, as CSV, or as tables with the reasons below."""
     from ..results.table_files import front_csv, front_json
 
     if as_json:
@@ -64,7 +62,7 @@ def print_front(run: "Run", *, as_json: bool, as_csv: bool = False) -> None:
 
 
 def _print_tables(run: "Run") -> None:
-    """With several targets: the front of all, then each one's; what holds on all is said once, at the end."""
+    """With several targets: the front of all, then that of each; what holds on all of them comes last."""
     from rich.console import Console
 
     from ..results.table import front_table

@@ -18,6 +18,7 @@ from .support import (
     errors,
     limits_by_target,
     parsed,
+    part_of,
     say,
 )
 
@@ -54,25 +55,22 @@ def pick(
 ) -> None:
     """Write the deployment bundle of one point: model.onnx, manifest.json, run.py, SHA256SUMS.
 
-    With --finetune the trained point joins the run, and is bundled if it is better. After Ctrl-C the same
-    command continues.
+    With several targets, --target picks the best point for that one. Without it, one point is picked for all
+    of them, and each gets a bundle. With --finetune the trained point joins the run, and is bundled if it is
+    better. After Ctrl-C the same command continues.
 
     Examples:
 
         autocompress pick runs/digits-cpu --max-drop 1pp --minimize size --out bundle
 
         autocompress pick runs/digits-cpu --max-drop 1pp --finetune 30m --packed
-
-    With several targets, --target picks the best point for that one. Without it, one point is picked for all
-    of them, and each gets a bundle.
     """
     with errors():
         from ..deploy.bundle import require_free
         from ..results.run_directory import read_run
-        from ..results.view import RunOn
 
         whole = read_run(run)
-        content = RunOn.of(whole, target).run if target else whole
+        content = part_of(whole, target)
         limits = limits_by_target(
             content.target_names, max_drop=max_drop, max_latency=max_latency, max_size=max_size
         )
@@ -109,7 +107,7 @@ def _picked_trial(run: "Run", constraints: "Mapping[str, Constraints]", objectiv
 def _bundle(
     path: Path, run: "Run", point: "Point", targets: tuple[str, ...], out: Path, *, packed: bool
 ) -> None:
-    """Writes the point's bundle to `out`, and prints what is in it. With several targets each gets a bundle, in
+    """Writes the point's bundle to `out` and prints what is in it; with several targets one for each, to
     `out/TARGET`.
     """
     from ..deploy.bundle import write_bundle

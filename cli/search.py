@@ -103,9 +103,8 @@ def search(
         autocompress search
 
         autocompress search examples/cifar10.py:resnet20 --task-arg data=../shared/data --budget 20m
-        --max-drop 1pp
 
-        autocompress search my_task.py:make --max-latency 2ms --max-size 200KB --dry-run
+        autocompress search my_task.py:make --max-drop 1pp --max-latency 2ms --max-size 200KB --dry-run
 
         autocompress search my_task.py:make --budget 8h --from runs/yesterday
 

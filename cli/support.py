@@ -13,6 +13,7 @@ from ..errors import AutocompressError, InputError, TargetUnavailable
 
 if TYPE_CHECKING:
     from ..results.limits import Constraints
+    from ..results.records.run import Run
 
 NOTHING_MEETS, BAD_INPUT, UNAVAILABLE, REGRESSED, INTERRUPTED = 1, 2, 3, 4, 130
 _DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM})
@@ -109,8 +110,15 @@ def limits_by_target(
     )
 
 
+def part_of(run: "Run", target: str | None) -> "Run":
+    """The run of one target alone, or the whole run without `target`. InputError for an unknown target."""
+    from ..results.view import RunOn
+
+    return RunOn.of(run, target).run if target else run
+
+
 def say(text: str) -> None:
-    """Prints to stderr."""
+    """Prints a line to stderr."""
     print(text, file=sys.stderr)
 
 

@@ -1,33 +1,71 @@
 """The commands about targets: `measure`, and `targets list|show|doctor|calibrate`."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..errors import InputError, StageError, TargetUnavailable
-from .support import UNAVAILABLE, Json, SetClocks, TargetName, errors, parsed, say, task_arguments
+from .support import (
+    UNAVAILABLE,
+    Batch,
+    Json,
+    SetClocks,
+    TargetName,
+    TaskArguments,
+    errors,
+    parsed,
+    say,
+    task_arguments,
+)
 
-targets_app = typer.Typer(help="Targets: which there are, what they can do, what is missing to use one.")
+if TYPE_CHECKING:
+    from ..search.preparation.calibrate_target import Report
+    from ..search.preparation.request import SearchRequest
+
+targets_app = typer.Typer(help="Targets: list them, show what one can do, find what is missing to use one.")
+
+Baseline = Annotated[
+    Path | None, typer.Option(metavar="B.onnx", help="Measure against this model; itself if not given.")
+]
+Shapes = Annotated[
+    list[str] | None, typer.Option(metavar="NAME=1,3,32,32", help="Shape of a dynamic input; repeatable.")
+]
+TargetArgument = Annotated[
+    str, typer.Argument(metavar="T[@user@host[:port]]", help="A target's name or TOML file.")
+]
+DeviceArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="T[@user@host[:port]]", help="A target's name or TOML file, with the device's address."
+    ),
+]
+TaskOfModel = Annotated[
+    str,
+    typer.Argument(metavar="[TASK]", help="Whose model is measured: a built-in task or file.py:function."),
+]
+CalibrationTime = Annotated[
+    str,
+    typer.Option(help="Time for measuring, such as 2m. Measurements are kept; the next call adds to them."),
+]
+CheckCount = Annotated[
+    int, typer.Option(metavar="N", help="Also measure N random candidates, and print the table's error.")
+]
 
 
 def measure(
     model: Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="Any ONNX model.")],
     *,
     target: TargetName = "cpu",
-    baseline: Annotated[
-        Path | None, typer.Option(metavar="B.onnx", help="Measure against this model; itself if not given.")
-    ] = None,
+    baseline: Baseline = None,
     batch: Annotated[int, typer.Option(help="Samples in one inference.")] = 1,
-    shape: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=1,3,32,32", help="Shape of a dynamic input; repeatable.")
-    ] = None,
+    shape: Shapes = None,
     set_clocks: SetClocks = False,
     as_json: Json = False,
 ) -> None:
-    """Measure the latency of any ONNX model with the protocol of the search: fresh processes, paired blocks,
-    an interval.
+    """Measure the latency of any ONNX model as a search does: fresh processes, paired blocks, an interval.
 
     Examples:
 
@@ -81,13 +119,11 @@ def targets_list() -> None:
 
 @targets_app.command("show")
 def targets_show(
-    name: Annotated[
-        str, typer.Argument(metavar="T[@user@host[:port]]", help="A target's name or TOML file.")
-    ],
+    name: TargetArgument,
     *,
     as_json: Json = False,
 ) -> None:
-    """Explain what a target can do, and what that means for a search."""
+    """Show what a target can do, and what that means for a search."""
     with errors():
         from dataclasses import asdict
 
@@ -106,16 +142,14 @@ def targets_show(
 
 @targets_app.command("doctor")
 def targets_doctor(
-    name: Annotated[
-        str, typer.Argument(metavar="T[@user@host[:port]]", help="A target's name or TOML file.")
-    ] = "cpu",
+    name: TargetArgument = "cpu",
     *,
     as_json: Json = False,
 ) -> None:
-    """Tell what is missing to use a target, or to trust what it measures, and what mends it. Exit code 3 if
-    it is unusable.
+    """Check whether a target can be used and its measurements trusted, and print how to fix what is wrong.
 
-    MISSING: it cannot be used without; note: it can, but look at it first.
+    MISSING: the target cannot be used until this is fixed, and the exit code is 3. note: it can be used, but
+    look at this first.
     """
     with errors():
         from dataclasses import asdict
@@ -129,7 +163,8 @@ def targets_doctor(
             print(json.dumps([asdict(finding) for finding in findings], indent=2, ensure_ascii=False))
         else:
             for finding in findings:
-                mark = "ok" if finding.ok else "MISSING" if finding.needed else "note"
+                missing = "MISSING" if finding.needed else "note"
+                mark = "ok" if finding.ok else missing
                 print(f"{mark:7} {finding.name}: {finding.detail}")
                 if finding.remedy:
                     print(f"        {finding.remedy}")
@@ -139,80 +174,63 @@ def targets_doctor(
 
 @targets_app.command("calibrate")
 def targets_calibrate(
-    name: Annotated[
-        str,
-        typer.Argument(
-            metavar="T[@user@host[:port]]", help="A target's name or TOML file, and the device's address."
-        ),
-    ] = "cpu",
-    task: Annotated[
-        str,
-        typer.Argument(
-            metavar="[TASK]", help="Whose model is measured: a built-in task or file.py:function."
-        ),
-    ] = "digits",
+    name: DeviceArgument = "cpu",
+    task: TaskOfModel = "digits",
     *,
-    task_arg: Annotated[
-        list[str] | None,
-        typer.Option(metavar="KEY=VALUE", help="An argument of the task's function; repeatable."),
-    ] = None,
-    batch: Annotated[int, typer.Option(help="The batch size that is measured.")] = 1,
-    budget: Annotated[
-        str,
-        typer.Option(help="Time for it, such as 2m; what is measured is kept, so that it can go on later."),
-    ] = "2m",
-    check: Annotated[
-        int, typer.Option(metavar="N", help="Measure N random candidates, too, and tell the table's error.")
-    ] = 0,
+    task_arg: TaskArguments = None,
+    batch: Batch = 1,
+    budget: CalibrationTime = "2m",
+    check: CheckCount = 0,
     set_clocks: SetClocks = False,
     as_json: Json = False,
 ) -> None:
-    """Measure a target's latency table: from it later searches predict how fast a candidate is.
+    """Measure a target's latency table. Later searches predict from it how fast a candidate is.
 
     Examples:
 
         autocompress targets calibrate cpu
 
-        autocompress targets calibrate cpu examples/cifar10.py:resnet20 --task-arg data=../shared/data --check
-        50
+        autocompress targets calibrate cpu my_task.py:make --budget 10m --check 50
 
         autocompress targets calibrate jetson@user@10.0.0.5 my_task.py:make
     """
     with errors():
-        from ..search.preparation.calibrate_target import calibrate_targets
-        from ..search.preparation.prepare import prepare
         from ..search.preparation.request import SearchRequest
-        from ..search.session.progress import make_progress
-        from ..targets.held_clocks import ClocksOfTargets
 
-        if check < 0:
-            raise InputError(f"--check {check} is no number of candidates: give 0 or more.")
         request = SearchRequest(
             task=task,
             arguments=task_arguments(task_arg or []),
             target=name,
             batch=batch,
             budget_s=parsed("parse_duration", budget),
-            trials=None,
             sampler="random",
-            seed=0,
-            out=None,
-            fresh=False,
-            command="",
+            set_clocks=set_clocks,
         )
-        with (
-            make_progress(quiet=as_json) as progress,
-            ClocksOfTargets(wanted=set_clocks, say=progress.note) as clocks,
-        ):
-            checked = prepare(request, progress, clocks=clocks)
-            try:
-                reports = calibrate_targets(
-                    checked, budget_s=request.budget_s or 0.0, check_count=check, progress=progress.stage
-                )
-            except StageError as error:
-                raise TargetUnavailable(f"The target {name} cannot be calibrated: {error}") from error
+        reports = _calibrated(request, check=check, quiet=as_json)
         values = [report.to_json() for report in reports]
         if as_json:
             print(json.dumps(values[0] if len(values) == 1 else values, indent=2))
         else:
             print(*reports, sep="\n")
+
+
+def _calibrated(request: "SearchRequest", *, check: int, quiet: bool) -> "Sequence[Report]":
+    """What the calibration of each target did. TargetUnavailable when one cannot be calibrated."""
+    from ..search.preparation.calibrate_target import calibrate_targets
+    from ..search.preparation.prepare import prepare
+    from ..search.session.progress import make_progress
+    from ..targets.held_clocks import ClocksOfTargets
+
+    if check < 0:
+        raise InputError(f"--check {check} is no number of candidates: give 0 or more.")
+    with (
+        make_progress(quiet=quiet) as progress,
+        ClocksOfTargets(wanted=request.set_clocks, say=progress.note) as clocks,
+    ):
+        checked = prepare(request, progress, clocks=clocks)
+        try:
+            return calibrate_targets(
+                checked, budget_s=request.budget_s or 0.0, check_count=check, progress=progress.stage
+            )
+        except StageError as error:
+            raise TargetUnavailable(f"The target {request.target} cannot be calibrated: {error}") from error

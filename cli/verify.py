@@ -14,27 +14,30 @@ from ..results.records.verification_versions import json_for_scripts
 from ..results.verify_words import bundle_lines, run_lines
 from .support import REGRESSED, UNAVAILABLE, Json, SetClocks, errors, say
 
+VerifiedPath = Annotated[
+    Path, typer.Argument(metavar="RUN|BUNDLE", help="A run directory, or a bundle that `pick` wrote.")
+]
+VerifiedTargets = Annotated[
+    str | None,
+    typer.Option(
+        metavar="T[,T…]",
+        help="The targets to measure on; all targets of the run, or that of the bundle, if not given. "
+        "A bundle has one.",
+    ),
+]
+
 
 def verify(
-    path: Annotated[
-        Path, typer.Argument(metavar="RUN|BUNDLE", help="A run directory, or a bundle that `pick` wrote.")
-    ],
+    path: VerifiedPath,
     *,
-    target: Annotated[
-        str | None,
-        typer.Option(
-            metavar="T[,T…]",
-            help="The targets to measure on; all of the run, or that of the bundle, if not given. "
-            "A bundle has one.",
-        ),
-    ] = None,
+    target: VerifiedTargets = None,
     set_clocks: SetClocks = False,
     as_json: Json = False,
 ) -> None:
     """Measure a front (or a bundle) on a target now, and compare with what was predicted or measured before.
 
-    Of several targets those that are away are left out and named. Exit code 4 when something regressed, else
-    3 when a target was away. After Ctrl-C, and when a target is back, the same command goes on where it was.
+    Targets that are away are left out and named. The exit code is 4 when something regressed, else 3 when a
+    target was away. After Ctrl-C, or when a target is back, the same command continues.
 
     Examples:
 
@@ -44,12 +47,8 @@ def verify(
 
         autocompress verify bundle
     """
-    with errors(), tempfile.TemporaryDirectory(prefix="autocompress-") as folder:
+    with errors():
         from ..deploy.read_bundle import is_bundle
-        from ..deploy.verify_bundle import verify_bundle
-        from ..deploy.verify_run import verify_run
-        from ..search.session.progress import make_progress
-        from ..targets.held_clocks import ClocksOfTargets
 
         if not path.is_dir():
             raise InputError(
@@ -58,22 +57,35 @@ def verify(
             )
         bundle = is_bundle(path)
         try:
-            with (
-                make_progress(quiet=as_json) as progress,
-                ClocksOfTargets(wanted=set_clocks, say=progress.note) as clocks,
-            ):
-                measure = verify_bundle if bundle else verify_run
-                verified = measure(
-                    path, target, folder=Path(folder), say=progress.stage, note=progress.note, clocks=clocks
-                )
+            verified = _verified(path, target, bundle=bundle, set_clocks=set_clocks, quiet=as_json)
         except KeyboardInterrupt:
             say("Interrupted: the same command " + ("starts anew." if bundle else "goes on from here."))
             raise
         _show(verified, as_json=as_json)
 
 
+def _verified(
+    path: Path, target: str | None, *, bundle: bool, set_clocks: bool, quiet: bool
+) -> Verification | BundleVerification:
+    """What a run's or a bundle's models measure now."""
+    from ..deploy.verify_bundle import verify_bundle
+    from ..deploy.verify_run import verify_run
+    from ..search.session.progress import make_progress
+    from ..targets.held_clocks import ClocksOfTargets
+
+    measure = verify_bundle if bundle else verify_run
+    with (
+        tempfile.TemporaryDirectory(prefix="autocompress-") as folder,
+        make_progress(quiet=quiet) as progress,
+        ClocksOfTargets(wanted=set_clocks, say=progress.note) as clocks,
+    ):
+        return measure(
+            path, target, folder=Path(folder), say=progress.stage, note=progress.note, clocks=clocks
+        )
+
+
 def _show(verified: Verification | BundleVerification, *, as_json: bool) -> None:
-    """Prints what was measured, and ends with its exit code."""
+    """Prints what was measured, and exits with its code."""
     if isinstance(verified, Verification):
         value, lines, away = json_for_scripts(verified), run_lines(verified), bool(verified.away)
     else:
