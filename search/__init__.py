@@ -8,22 +8,20 @@ directory, study) → Search.run → Strategy, which asks Trials for candidates:
 → SearchState, study → Finalists → Run → front.json.
 
 Reading order
-    request.py, checked_request.py  what was asked for; the same, checked
-    prepare.py, run_facts.py        checking it; what a run is, in run.toml and front.json
-    open_search.py                  everything of a search put together in its run directory
+    preparation/                    from the request to a search in its run directory; `search --dry-run`
     search.py, trials.py            what every search does; what a strategy may do
     state.py, looks.py              what was measured so far, as a Run; the longer look at a finalist
     screen.py, finalists.py         what need not be built; which points are looked at longer
     queue.py, run_writer.py         measurements that wait for a board; front.json as the search goes on
     study.py, study_file.py         the trials on disk; how a killed search goes on; corrections
-    strategy.py, sequential.py      which strategy; the one that tries one candidate after the other
-    plan.py, calibrate_target.py    `search --dry-run`; `targets calibrate`
-    evaluation/                     one candidate: built once, measured on every target
+    sequential.py                   the strategy that tries one candidate after the other
     rungs/                          the strategy of the sampler `front`: tables, rungs, recoveries
     sampling/                       its proposals
     latency/                        how fast a candidate will be
     space/                          what a recipe may choose; the first candidates
     session/                        clock, budget, Ctrl-C, display
+
+../evaluation builds one candidate and measures it on every target.
 
 Three states of a candidate: infeasible (measured, breaks a limit), failed (no measurement), measured. One
 that is measured on some targets may be *missing* on others. Screened ones were never built. A missing number

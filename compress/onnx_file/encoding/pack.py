@@ -39,7 +39,7 @@ def _write_unpacking(writer: ModelWriter, packed: str, shape: tuple[int, ...], b
     """Looks up the bits of each byte in a table, and multiplies the planes by their coefficients.
 
     BitShift and BitwiseAnd would need no table, but OpenVINO 2026.4 folds neither, and it computes BitShift
-    by a division that rounds to nearest (docs/targets.md).
+    by a division that rounds to nearest (docs/targets/cpus.md).
     """
     coefficients = np.array([*(2**plane for plane in range(bits - 1)), -(2 ** (bits - 1))], np.int8)
     indices = writer.add_node("Cast", [packed], f"{packed}1", to=TensorProto.INT32)
