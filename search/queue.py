@@ -1,5 +1,11 @@
-"""Queue: the measurements that wait for boards, and what the study is told when they were made."""
+"""Queue: the measurements that wait for boards, and what the study is told when they were made.
 
+A correction copies the study: 0.15 s of CPU time for each trial of a hundred parameters. A board that comes
+and goes must not cost the search its time, so that a correction may have to wait: the Run has what was
+measured at once, the study at the latest before the finalists or in the next session.
+"""
+
+import time
 from collections.abc import Callable
 
 from ..evaluation.catching_up import CatchingUp
@@ -8,6 +14,9 @@ from .session.interrupt import Interrupts
 from .session.progress import Progress
 from .state import Objectives, SearchState
 from .study import SearchStudy
+
+
+SPARE = 20.0  # so many times as long as it took, no other correction is made
 
 
 class Queue:
@@ -27,6 +36,7 @@ class Queue:
         self._catching_up = catching_up
         self._progress = progress
         self._interrupts = interrupts
+        self._next_correction_s = 0.0
 
     def restored(self, point: Point) -> Point:
         """A point of the study with what was measured later."""
@@ -44,7 +54,8 @@ class Queue:
                 )
         finally:
             self._state.changed()
-            self.correct()
+            if time.monotonic() >= self._next_correction_s:
+                self.correct()
         after = self._state.run.waiting
         for name, count in before.items():
             done = count - after.get(name, 0)
@@ -60,6 +71,9 @@ class Queue:
             for point in self._state.points
             if point.trial in missing and set(point.missing) != missing[point.trial]
         ]
-        if later:
-            run = self._state.run
-            self._study.correct([(point, Objectives.of(run, point)) for point in later])
+        if not later:
+            return
+        run, started_s = self._state.run, time.monotonic()
+        self._study.correct([(point, Objectives.of(run, point)) for point in later])
+        ended_s = time.monotonic()
+        self._next_correction_s = ended_s + SPARE * (ended_s - started_s)

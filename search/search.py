@@ -105,6 +105,7 @@ class Search:
         trials = self.trials
         trials.evaluator.availability.ask_all()
         trials.queue.catch_up(self._finalist_time_left)
+        trials.queue.correct()
         for _ in range(3 if trials.options.finalists else 0):
             with trials.interruptible(), trials.timed("finalists"):
                 looked = self.finalists.look_at(
