@@ -15,7 +15,6 @@ from .session.progress import Progress
 from .state import Objectives, SearchState
 from .study import SearchStudy
 
-
 SPARE = 20.0  # so many times as long as it took, no other correction is made
 
 
