@@ -11,6 +11,19 @@ from .marks import Axis, axis_of, outline_of, roles_of, trace_of
 
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 PLAIN_AXIS = {"gridcolor": "var(--grid)", "zeroline": False, "linecolor": "var(--line)"}
+PLAIN_AXIS_3D = {
+    "gridcolor": "var(--line)",
+    "showbackground": False,
+    "zeroline": False,
+    "nticks": 5,
+    "showspikes": False,
+}
+VIEW = {
+    "camera": {"eye": {"x": -1.1, "y": -1.72, "z": 0.72}, "center": {"x": 0, "y": 0, "z": -0.2}},
+    "aspectmode": "manual",
+    "aspectratio": {"x": 1.25, "y": 1.1, "z": 0.9},
+    "dragmode": "turntable",
+}
 
 
 def plane(run: RunOn, cost: Objective, *, chosen: PointOn) -> dict[str, Any]:
@@ -59,9 +72,8 @@ def space(run: RunOn, *, chosen: PointOn) -> dict[str, Any]:
         hoverinfo="skip",
     )
     for role in roles_of(run, chosen):
-        shown = replace(
-            role, points=[p for p in role.points if min(floor, ceiling) <= up.value(p) <= max(floor, ceiling)]
-        )
+        low, high = sorted((floor, ceiling))
+        shown = replace(role, points=[point for point in role.points if low <= up.value(point) <= high])
         figure.add_scatter3d(
             x=[latency.value(point) for point in shown.points],
             y=[size.value(point) for point in shown.points],
@@ -72,25 +84,13 @@ def space(run: RunOn, *, chosen: PointOn) -> dict[str, Any]:
             marker={"color": role.color, "symbol": role.symbol_3d, "size": role.size / 2, "line_width": 0},
             **trace_of(shown, run),
         )
-    plain = {
-        "gridcolor": "var(--line)",
-        "showbackground": False,
-        "zeroline": False,
-        "nticks": 5,
-        "showspikes": False,
+    axes = {
+        "xaxis": {"title": {"text": latency.title}, "range": [0, 1.06 * _widest(run, latency)]},
+        "yaxis": {"title": {"text": size.title}, "range": [0, 1.06 * _widest(run, size)]},
+        "zaxis": {"title": {"text": up.title}, "range": [floor, ceiling]},
     }
-    figure.update_layout(
-        margin={"l": 0, "r": 0, "t": 0, "b": 0},
-        scene={
-            "xaxis": {"title": {"text": latency.title}, "range": [0, 1.06 * _widest(run, latency)], **plain},
-            "yaxis": {"title": {"text": size.title}, "range": [0, 1.06 * _widest(run, size)], **plain},
-            "zaxis": {"title": {"text": up.title}, "range": [floor, ceiling], **plain},
-            "camera": {"eye": {"x": -1.1, "y": -1.72, "z": 0.72}, "center": {"x": 0, "y": 0, "z": -0.2}},
-            "aspectmode": "manual",
-            "aspectratio": {"x": 1.25, "y": 1.1, "z": 0.9},
-            "dragmode": "turntable",
-        },
-    )
+    scene = {name: {**axis, **PLAIN_AXIS_3D} for name, axis in axes.items()}
+    figure.update_layout(margin={"l": 0, "r": 0, "t": 0, "b": 0}, scene={**scene, **VIEW})
     return _json(figure)
 
 
@@ -127,9 +127,8 @@ def history(run: RunOn) -> dict[str, Any]:
 def quality_range(run: RunOn) -> tuple[float, float]:
     """Bottom and top of the quality axis in the drawn unit; bottom > top when a lower metric is better.
 
-    It shows the front, the recommended point, the original, uniform int8 and the allowed drop, but no larger
-    drop than the one that ends the objective space: a handful of broken candidates must not squash what
-    matters.
+    The range includes the front, the recommended point, the original, uniform int8 and the allowed drop. It
+    ends at the largest drop of the objective space, so that a few bad candidates do not squash the others.
     """
     formats, sign = Formats.of(run), -1 if Formats.of(run).lower_is_better else 1
     chosen, limit = run.on(recommended(run.run).point), run.limits.drop or 0.0
@@ -147,7 +146,7 @@ def quality_range(run: RunOn) -> tuple[float, float]:
 
 
 def _staircase(run: RunOn, across: Axis, up: Axis) -> dict[str, Any]:
-    """The border of what the front reaches in this plane: each cost with the best quality up to it."""
+    """The front's staircase in this plane: for each cost the best quality that is possible up to it."""
     best, steps = float("inf"), []
     for point in sorted(run.front, key=lambda point: (across.value(point), point.drop)):
         if point.drop < best:

@@ -1,10 +1,8 @@
-"""The marks of the figures: what each measured point is drawn as, along which axes, and what it says when
-hovered.
-"""
+"""The marks of the figures: how each measured point is drawn, along which axes, and its text on hover."""
 
 import textwrap
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from typing import Any
 
@@ -55,7 +53,7 @@ class Role:
     """Points of one kind and how they are drawn in two and in three dimensions."""
 
     name: str
-    points: Sequence[PointOn]
+    points: Sequence[PointOn] = ()
     color: str
     symbol: str
     size: int
@@ -64,7 +62,40 @@ class Role:
     spread: bool = False
 
 
+ROLES = (
+    Role(name="dominated", color="var(--other)", symbol="circle-open", size=7, symbol_3d="circle-open"),
+    Role(
+        name="breaks a limit",
+        color="var(--other)",
+        symbol="x-thin-open",
+        size=7,
+        symbol_3d="cross",
+        opacity=0.8,
+    ),
+    Role(name="front", color="var(--front)", symbol="circle", size=9, spread=True),
+    Role(
+        name="uniform int8",
+        color="var(--uniform)",
+        symbol="square",
+        size=10,
+        symbol_3d="square",
+        spread=True,
+    ),
+    Role(
+        name="original",
+        color="var(--original)",
+        symbol="diamond",
+        size=11,
+        symbol_3d="diamond",
+        spread=True,
+    ),
+    Role(name="chosen", color="var(--chosen)", symbol="star", size=15, spread=True),
+    Role(name="selected", color="var(--chosen)", symbol="circle-open", size=22, symbol_3d="circle-open"),
+)
+
+
 def axis_of(run: RunOn, cost: Objective) -> Axis:
+    """The axis of an objective, in the units of the run."""
     formats = Formats.of(run)
     if cost == "latency":
         scale = formats.latency_scale
@@ -93,75 +124,31 @@ def _scaled(interval: Sequence[float] | None, scale: float) -> list[float] | Non
 
 
 def _latency_title(run: RunOn) -> str:
-    """What the axis is called: predictions are never drawn under the name of measurements."""
+    """The title of the latency axis. It says when latencies are predicted."""
     return "~ predicted latency" if run.baseline.predicted else "latency"
 
 
 def roles_of(run: RunOn, chosen: PointOn) -> list[Role]:
-    """Every measured point in exactly one role, the most important drawn last, and the ring of the selected
-    one.
-    """
+    """Every measured point in one role, the most important drawn last; then a ring around the selected one."""
     uniform = [run.uniform_int8] if run.uniform_int8 else []
     special = {point.trial for point in (*uniform, run.baseline)}
     front = {point.trial for point in run.front}
-    plain = [p for p in run.points if p.trial not in special and p.trial != chosen.trial]
-    others = [p for p in plain if p.trial not in front]
-    broken = [p for p in others if not p.feasible]
-    dominated = [p for p in others if p.feasible]
-    members = [p for p in plain if p.trial in front]
-    star = [] if chosen.trial in special else [chosen]
-    grey, ring = "var(--other)", "var(--chosen)"
-    return [
-        Role(
-            name="dominated",
-            points=dominated,
-            color=grey,
-            symbol="circle-open",
-            size=7,
-            symbol_3d="circle-open",
-        ),
-        Role(
-            name="breaks a limit",
-            points=broken,
-            color=grey,
-            symbol="x-thin-open",
-            size=7,
-            symbol_3d="cross",
-            opacity=0.8,
-        ),
-        Role(name="front", points=members, color="var(--front)", symbol="circle", size=9, spread=True),
-        Role(
-            name="uniform int8",
-            points=uniform,
-            color="var(--uniform)",
-            symbol="square",
-            size=10,
-            symbol_3d="square",
-            spread=True,
-        ),
-        Role(
-            name="original",
-            points=[run.baseline],
-            color="var(--original)",
-            symbol="diamond",
-            size=11,
-            symbol_3d="diamond",
-            spread=True,
-        ),
-        Role(name="chosen", points=star, color=ring, symbol="star", size=15, symbol_3d="circle", spread=True),
-        Role(
-            name="selected",
-            points=[chosen],
-            color=ring,
-            symbol="circle-open",
-            size=22,
-            symbol_3d="circle-open",
-        ),
-    ]
+    plain = [point for point in run.points if point.trial not in special and point.trial != chosen.trial]
+    others = [point for point in plain if point.trial not in front]
+    points = {
+        "dominated": [point for point in others if point.feasible],
+        "breaks a limit": [point for point in others if not point.feasible],
+        "front": [point for point in plain if point.trial in front],
+        "uniform int8": uniform,
+        "original": [run.baseline],
+        "chosen": [] if chosen.trial in special else [chosen],
+        "selected": [chosen],
+    }
+    return [replace(role, points=points[role.name]) for role in ROLES]
 
 
 def trace_of(role: Role, run: RunOn) -> dict[str, Any]:
-    """What a role's trace has in two and in three dimensions alike."""
+    """The part of a role's trace that is the same in two and in three dimensions."""
     hovered = role.name != "selected"
     return {
         "name": role.name,
@@ -174,11 +161,8 @@ def trace_of(role: Role, run: RunOn) -> dict[str, Any]:
 
 def hover_text(point: PointOn, run: RunOn, role: str) -> str:
     """The point's numbers and recipe in Plotly's small HTML."""
-    formats, label, predicted = (
-        Formats.of(run),
-        label_of(point, run),
-        " (predicted)" if point.predicted else "",
-    )
+    formats, label = Formats.of(run), label_of(point, run)
+    predicted = " (predicted)" if point.predicted else ""
     facts = [
         f"{formats.metric_name} {formats.quality_of(point)}, drop {formats.drop(point.drop)}",
         f"latency {formats.latency_of(point)}, {speed_text(point.latency)}{predicted}",
