@@ -56,7 +56,9 @@ def point(
     *,
     seconds: Mapping[str, float] | None = None,
     outcomes: Mapping[str, Outcome] | None = None,
-    **numbers: float,
+    drop: float = 0.0,
+    ratio: float = 1.0,
+    size: int = 100_000,
 ) -> Point:
     """A candidate with these numbers on `fake`, or with these outcomes."""
     if recipe is None:
@@ -64,7 +66,7 @@ def point(
     return Point(
         trial=trial,
         recipe=recipe,
-        outcomes=outcomes or {TARGET: measured(recipe, **numbers)},
+        outcomes=outcomes or {TARGET: measured(recipe, drop=drop, ratio=ratio, size=size)},
         elapsed_s=float(trial),
         seconds=seconds or {"build": 0.1},
     )
@@ -114,10 +116,11 @@ def on_two(
     *,
     ratio: float = 1.0,
     edge: float | None = 1.0,
-    **numbers: float,
+    drop: float = 0.0,
+    size: int = 100_000,
 ) -> Point:
     """A candidate on `cpu` and `edge` with these latency ratios; None is a missing one."""
-    on_cpu = point(trial, recipe, ratio=ratio, **numbers)
+    on_cpu = point(trial, recipe, ratio=ratio, drop=drop, size=size)
     there = on_cpu.measured[TARGET]
     failure = Failure(trial=trial, stage="measure", kind="noisy", message="restless", retryable=True)
     on_edge: Outcome = Missing(artifact=there.artifact, failure=failure)

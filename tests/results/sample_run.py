@@ -162,8 +162,8 @@ def sensitivity() -> dict[str, SlotSensitivity]:
     slots = {}
     for index, layer in enumerate(_layers(UNCHANGED)):
         base = 0.0008 * (1 + index % 7) * (2 if layer.name.startswith("layer1") else 1)
-        losses = (0.0, base / 16, base, 40 * base)
-        slots[f"precision/{layer.name}"] = slot(losses, ("float32", "int8", "int4", "int2"))
+        labels = ("float32", "int8", "int4", "int2")
+        slots[f"precision/{layer.name}"] = slot((0.0, base / 16, base, 40 * base), labels)
     for index, (name, width, _) in enumerate(_groups()):
         counts = range(8, width + 1, 8)
         losses = tuple((0.05 + 0.02 * (index % 4)) * (1 - count / width) ** 2 for count in counts)

@@ -6,8 +6,23 @@ import random
 from dataclasses import replace
 
 import pytest
-from autocompress.results.front import contributions, dominates, drop_scale, hypervolume, non_dominated
+from autocompress.results.front import (
+    Vector,
+    contributions,
+    dominates,
+    drop_scale,
+    hypervolume,
+    non_dominated,
+)
+from autocompress.results.records.latency import AnyLatency
+from autocompress.results.records.point import Measured, Quality
 from autocompress.tests.results.sample_run import UNCHANGED, point
+
+
+def drawn(draw: random.Random, top: int, *, parts: int = 1) -> Vector:
+    """A point of a grid of so many parts a unit."""
+    x, y, z = (draw.randint(0, top) / parts for _ in range(3))
+    return x, y, z
 
 
 def naive_front(points):
@@ -21,7 +36,7 @@ def naive_front(points):
 @pytest.mark.parametrize("seed", range(5))
 def test_the_front_equals_a_naive_one_on_random_points_with_duplicates(seed):
     draw = random.Random(seed)
-    points = [tuple(float(draw.randint(0, 6)) for _ in range(3)) for _ in range(200)]
+    points = [drawn(draw, 6) for _ in range(200)]
     assert non_dominated(points, lambda point: point) == naive_front(points)
 
 
@@ -34,9 +49,10 @@ def test_equal_points_do_not_dominate_each_other():
 @pytest.mark.parametrize("name", ["drop", "ratio", "latency_s", "validation"])
 def test_a_missing_metric_never_ranks_because_no_record_has_it(missing, name):
     measured = point(1, UNCHANGED).measured["cpu"]
-    holder = {"drop": measured, "validation": measured.quality}.get(name, measured.latency)
+    records: dict[str, Measured | Quality | AnyLatency] = {"drop": measured, "validation": measured.quality}
+    record = records.get(name, measured.latency)
     with pytest.raises(ValueError, match="finite"):
-        replace(holder, **{name: missing})
+        replace(record, **{name: missing})
 
 
 def test_no_points_have_an_empty_front_and_no_hypervolume():
@@ -46,7 +62,7 @@ def test_no_points_have_an_empty_front_and_no_hypervolume():
 
 def test_hypervolume_equals_the_counted_cells_of_a_grid():
     draw = random.Random(0)
-    points = [tuple(draw.randint(0, 10) / 10 for _ in range(3)) for _ in range(12)]
+    points = [drawn(draw, 10, parts=10) for _ in range(12)]
     cells = itertools.product(range(10), repeat=3)
     covered = sum(
         any(all(10 * p <= c + 1e-9 for p, c in zip(point, cell, strict=True)) for point in points)

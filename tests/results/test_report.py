@@ -10,11 +10,13 @@ from autocompress.profiles.units import parse_drop
 from autocompress.results.limits import Constraints
 from autocompress.results.pick import recommended
 from autocompress.results.records.facts import ExclusionFacts
+from autocompress.results.records.latency import Latency
 from autocompress.results.records.progress import Rungs, SearchFacts
 from autocompress.results.report import write_report
 from autocompress.results.report.charts import plane, quality_range, space
 from autocompress.results.report.page import render
 from autocompress.results.view import RunOn
+from autocompress.tests.present import present
 from autocompress.tests.results.sample_run import (
     UNCHANGED,
     environment,
@@ -55,9 +57,8 @@ def without_plotly(page):
 
 
 def embedded(page):
-    return json.loads(
-        re.search(r'<script id="data" type="application/json">(.*?)</script>', page, re.DOTALL)[1]
-    )
+    pattern = r'<script id="data" type="application/json">(.*?)</script>'
+    return json.loads(present(re.search(pattern, page, re.DOTALL))[1])
 
 
 def test_the_report_refers_to_nothing_outside_itself():
@@ -145,7 +146,7 @@ def test_an_answer_that_the_run_cannot_give_has_no_card():
 
 
 def test_the_stack_of_the_time_is_full_and_begins_with_what_judges_candidates():
-    stack = re.search(r'<div class="stack">(.*?)</div>', why_of(sample_run()))[1]
+    stack = present(re.search(r'<div class="stack">(.*?)</div>', why_of(sample_run())))[1]
     assert sum(map(float, re.findall(r"width:([\d.]+)%", stack))) == pytest.approx(100, abs=0.1)
     assert re.findall(r'class="(\w+)"', stack)[:4] == ["work1", "work2", "work3", "rest1"]
 
@@ -176,6 +177,7 @@ def test_the_front_is_drawn_where_it_was_measured_with_its_spread():
     figure = plane(run, "latency", chosen=chosen_of(run))
     trace = next(trace for trace in figure["data"] if trace.get("name") == "front")
     member = next(p for p in run.front if p.trial == trace["customdata"][0])
+    assert isinstance(member.latency, Latency)
     low, high = member.latency.interval_s
     assert trace["x"][0] == pytest.approx(1000 * member.latency.seconds)
     assert trace["y"][0] == pytest.approx(100 * member.quality.validation)
@@ -275,7 +277,8 @@ def test_a_layer_whose_execution_was_not_seen_is_shown_as_asked_only():
 def test_the_layers_show_times_before_and_after_and_whose_they_are():
     run = sample_run()
     layer, view = first_layers(run)[3], shown_first(run)
-    longest = max(row.time_s for p in (run.baseline, run.front[0]) for row in p.measured["cpu"].layers)
+    rows = [row for p in (run.baseline, run.front[0]) for row in p.measured["cpu"].layers]
+    longest = max(present(row.time_s) for row in rows)
     shown = view["layers"][3]
     assert shown["time"] == f"{1e6 * layer.time_s:.0f} µs" and shown["time_share"] == layer.time_s / longest
     assert shown["time_before"] == layer.time_original_s / longest

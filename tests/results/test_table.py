@@ -5,7 +5,7 @@ import io
 import json
 
 import pytest
-from autocompress.compress.recipe import Recipe
+from autocompress.compress.recipe import Precision, Recipe
 from autocompress.results.formats import (
     Formats,
     bits_text,
@@ -146,6 +146,11 @@ def test_a_recipe_with_hundreds_of_groups_stays_readable():
 
 def mixed_point():
     """A float32 layer, an int4 layer of three times its weights, and a removed one."""
+    rows: tuple[tuple[str, int, int, int, Precision], ...] = (
+        ("a", 32, 100, 8, "float32"),
+        ("b", 4, 300, 8, "int4"),
+        ("c", 32, 0, 0, "float32"),
+    )
     layers = tuple(
         LayerRow(
             name=name,
@@ -161,11 +166,7 @@ def mixed_point():
             parameters=parameters,
             bytes=1,
         )
-        for name, bits, parameters, channels, precision in (
-            ("a", 32, 100, 8, "float32"),
-            ("b", 4, 300, 8, "int4"),
-            ("c", 32, 0, 0, "float32"),
-        )
+        for name, bits, parameters, channels, precision in rows
     )
     recipe = Recipe(precision={"b": "int4"}, rank={"a": 4}, skip=("c",))
     outcomes = point(2, Recipe()).outcomes

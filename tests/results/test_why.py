@@ -4,12 +4,14 @@ import json
 import random
 from dataclasses import replace
 from itertools import combinations
+from typing import cast
 
 import pytest
 from autocompress.compress.recipe import Recipe
 from autocompress.profiles.units import parse_drop, parse_duration, parse_size
 from autocompress.results.limits import Constraints
 from autocompress.results.pick import pick
+from autocompress.results.records.latency import Latency
 from autocompress.results.records.point import FineTuned
 from autocompress.results.records.progress import Rungs, SearchFacts, SlotSensitivity, TableError
 from autocompress.results.view import RunOn
@@ -27,6 +29,7 @@ from autocompress.results.why import (
     why_lines,
 )
 from autocompress.results.why.options import admitting, option_of
+from autocompress.tests.present import present
 from autocompress.tests.results.sample_run import (
     sample_run,
     sample_view,
@@ -52,7 +55,7 @@ def small_run(points, max_drop=None, **others):
     run = sample_run()
     original = run.baseline
     run = with_points(run, [original, *(replace(original, trial=i + 1) for i in range(len(points)))])
-    seconds, size_bytes = BASELINE.latency.seconds, BASELINE.artifact.size_bytes
+    seconds, size_bytes = BASELINE_LATENCY.seconds, BASELINE.artifact.size_bytes
     for trial, (drop, ratio, size) in enumerate(points, start=1):
         low, high = 0.995 * ratio, 1.005 * ratio
         run = with_measured(
@@ -61,7 +64,7 @@ def small_run(points, max_drop=None, **others):
             drop=drop,
             artifact=replace(BASELINE.artifact, size_bytes=round(size * size_bytes)),
             latency=replace(
-                BASELINE.latency,
+                BASELINE_LATENCY,
                 latency_s=ratio * seconds,
                 interval_s=(low * seconds, high * seconds),
                 ratio=ratio,
@@ -72,11 +75,12 @@ def small_run(points, max_drop=None, **others):
 
 
 BASELINE = sample_run().baseline.measured["cpu"]
+BASELINE_LATENCY = cast(Latency, BASELINE.latency)
 DROP_1PP = {"max_drop": "1pp"}
 
 
 def test_the_limit_on_the_drop_binds_when_a_faster_point_loses_more():
-    answer = binding_constraint(small_run([(0.005, 0.42, 0.2), (0.016, 0.31, 0.2)], **DROP_1PP))
+    answer = present(binding_constraint(small_run([(0.005, 0.42, 0.2), (0.016, 0.31, 0.2)], **DROP_1PP)))
     assert (answer.limit, answer.trial, answer.best_trial) == ("drop", 2, 1)
     assert answer.gain == pytest.approx((0.42 - 0.31) / 0.42)
     assert answer.text == (
@@ -88,18 +92,20 @@ def test_the_limit_on_the_drop_binds_when_a_faster_point_loses_more():
 def test_the_limit_whose_removal_helps_most_is_the_binding_one():
     size = BASELINE.artifact.size_bytes
     points = [(0.005, 0.42, 0.2), (0.016, 0.40, 0.2), (0.005, 0.25, 0.9)]
-    answer = binding_constraint(small_run(points, max_size_bytes=size // 2, **DROP_1PP))
+    answer = present(binding_constraint(small_run(points, max_size_bytes=size // 2, **DROP_1PP)))
     assert (answer.limit, answer.trial, answer.now, answer.without) == ("size", 3, 0.42, 0.25)
 
 
 def test_a_limit_binds_on_size_when_nothing_is_faster_without_it():
-    answer = binding_constraint(small_run([(0.005, 0.42, 0.2), (0.016, 0.42, 0.1)], **DROP_1PP))
+    answer = present(binding_constraint(small_run([(0.005, 0.42, 0.2), (0.016, 0.42, 0.1)], **DROP_1PP)))
     assert answer.objective == "size" and "be 0.10× the size instead of 0.20× the size" in answer.text
 
 
 def test_a_limit_on_latency_alone_binds_on_the_drop_and_the_original_is_no_answer():
-    seconds = 0.4 * BASELINE.latency.seconds
-    answer = binding_constraint(small_run([(0.02, 0.3, 0.2), (0.004, 0.5, 0.2)], max_latency_s=seconds))
+    seconds = 0.4 * BASELINE_LATENCY.seconds
+    answer = present(
+        binding_constraint(small_run([(0.02, 0.3, 0.2), (0.004, 0.5, 0.2)], max_latency_s=seconds))
+    )
     assert (answer.limit, answer.objective, answer.trial) == ("latency", "drop", 2)
     assert "would lose 0.40 pp instead of 2.00 pp" in answer.text
 
@@ -110,12 +116,12 @@ def test_a_limit_on_latency_alone_binds_on_the_drop_and_the_original_is_no_answe
     ids=["within the spread", "useless", "slower"],
 )
 def test_no_limit_binds_when_nothing_worth_having_lies_beyond(other):
-    answer = binding_constraint(small_run([(0.005, 0.42, 0.2), other], **DROP_1PP))
+    answer = present(binding_constraint(small_run([(0.005, 0.42, 0.2), other], **DROP_1PP)))
     assert answer.limit is None and answer.text.startswith("No limit binds: without --max-drop 1pp, ")
 
 
 def test_without_limits_the_objective_space_ends_the_front():
-    answer = binding_constraint(small_run([(0.046, 0.21, 0.2), (0.4, 0.1, 0.1)]))
+    answer = present(binding_constraint(small_run([(0.046, 0.21, 0.2), (0.4, 0.1, 0.1)])))
     assert answer.limit is None and answer.trial == 1
     assert answer.text == (
         "No limit was given: the search looks at drops of up to 5.00 pp, and the fastest point there is "
@@ -124,10 +130,9 @@ def test_without_limits_the_objective_space_ends_the_front():
 
 
 def test_when_nothing_meets_the_limits_the_nearest_point_that_breaks_one_tells_which_binds():
-    seconds = 0.2 * BASELINE.latency.seconds
-    answer = binding_constraint(
-        small_run([(0.005, 0.25, 0.2), (0.03, 0.21, 0.1)], max_latency_s=seconds, **DROP_1PP)
-    )
+    seconds = 0.2 * BASELINE_LATENCY.seconds
+    points = [(0.005, 0.25, 0.2), (0.03, 0.21, 0.1)]
+    answer = present(binding_constraint(small_run(points, max_latency_s=seconds, **DROP_1PP)))
     assert answer.limit == "latency" and answer.trial == 1
     assert answer.text.startswith(
         "Nothing meets the limits. --max-latency 0.2482ms binds: trial 1 breaks no other"
@@ -139,7 +144,7 @@ def test_a_run_with_nothing_but_the_original_has_no_binding_constraint():
 
 
 def test_a_miss_tells_what_it_lacked_in_each_limit_and_what_admits_it():
-    seconds = BASELINE.latency.seconds
+    seconds = BASELINE_LATENCY.seconds
     (miss,) = miss_reasons(small_run([(0.012, 0.56, 0.2)], max_latency_s=0.5 * seconds, **DROP_1PP))
     assert (miss.lacks["drop"].absolute, miss.lacks["drop"].relative) == pytest.approx((0.002, 0.2))
     assert miss.lacks["latency"].relative == pytest.approx(0.12)
@@ -153,7 +158,7 @@ def test_only_points_that_would_join_the_front_are_misses_the_nearest_first():
 
 
 def test_a_miss_within_the_spread_of_its_latency_says_so():
-    seconds = BASELINE.latency.seconds
+    seconds = BASELINE_LATENCY.seconds
     (miss,) = miss_reasons(small_run([(0.005, 0.501, 0.2)], max_latency_s=0.5 * seconds))
     assert "within the spread of its latency" in miss.text
 
@@ -211,10 +216,9 @@ def test_layers_compare_at_the_coarsest_level_that_the_front_uses():
         "precision/c": [0.0, 0.03],
     }
     labels = {"precision/a": BITS, "precision/b": BITS, "precision/c": BITS[:2]}
-    ranked = sensitive_layers(
-        sensitive_run(losses, labels, [Recipe(precision={"a": "int4"}), Recipe(precision={"b": "int8"})])
-    )
-    assert [(row.name, row.words, row.loss) for row in ranked.ranked] == [
+    recipes = [Recipe(precision={"a": "int4"}), Recipe(precision={"b": "int8"})]
+    answer = present(sensitive_layers(sensitive_run(losses, labels, recipes)))
+    assert [(row.name, row.words, row.loss) for row in answer.ranked] == [
         *(("b", "at 4 bits", 0.05), ("c", "at 8 bits", 0.03), ("a", "at 4 bits", 0.02))
     ]
 
@@ -222,7 +226,7 @@ def test_layers_compare_at_the_coarsest_level_that_the_front_uses():
 def test_layers_compare_at_the_middle_level_when_the_front_uses_none():
     losses = {"keep/g": [0.4, 0.3, 0.2, 0.0], "keep/h": [0.5, 0.0]}
     labels = {"keep/g": ["8", "16", "24", "32"], "keep/h": ["8", "16"]}
-    ranked = sensitive_layers(sensitive_run(losses, labels)).ranked
+    ranked = present(sensitive_layers(sensitive_run(losses, labels))).ranked
     assert [row.words for row in ranked] == ["with 8 of 16 channels", "with 16 of 32 channels"]
 
 
@@ -234,7 +238,7 @@ def test_the_sentence_names_the_most_sensitive_of_each_kind_and_the_least_of_all
         "precision/b": [0.0, 1e-6],
     }
     labels = {name: ["0", "1"] if name.startswith("skip") else ["float32", "int2"] for name in losses}
-    assert sensitive_layers(sensitive_run(losses, labels)).text == (
+    assert present(sensitive_layers(sensitive_run(losses, labels))).text == (
         "Most sensitive: x removed (KL 0.3), a at 2 bits (KL 0.1); least: b at 2 bits (KL <0.0001)."
     )
 
@@ -242,7 +246,7 @@ def test_the_sentence_names_the_most_sensitive_of_each_kind_and_the_least_of_all
 def test_an_estimated_level_is_marked_and_a_slot_of_one_level_left_out():
     estimated = SlotSensitivity(losses=(0.2, 0.0), labels=("8", "whole"), measured=(False, True))
     slots = {"rank/c": estimated, "precision/b": slot((0.0,), ("float32",))}
-    answer = sensitive_layers(view_of(with_search(sample_run(), sensitivity=slots)))
+    answer = present(sensitive_layers(view_of(with_search(sample_run(), sensitivity=slots))))
     assert [row.slot for row in answer.ranked] == ["rank/c"] and "c at rank 8 (KL ~0.2)" in answer.text
 
 
@@ -317,7 +321,7 @@ def timed(time, run=None):
 
 def test_the_stored_time_is_preferred_and_what_is_left_of_the_run_is_the_rest():
     time = {"recovery": 60.0, "validation": 25.0, "build": 5.0}
-    answer = time_of(timed(time))
+    answer = present(time_of(timed(time)))
     assert answer.seconds["rest"] == pytest.approx(10.0) and answer.share == pytest.approx(0.85)
     assert answer.text == "85 % of 1 min 40 s went into recovery, validation and timing loops."
 
@@ -330,9 +334,9 @@ def test_recovery_beside_the_search_is_in_no_sum_and_other_work_that_validates_i
         "finalists": 15.0,
         "recovery beside the search": 60.0,
     }
-    answer = time_of(timed(time))
+    answer = present(time_of(timed(time)))
     assert answer.total_s == pytest.approx(100.0) and answer.beside_s == 60.0
-    assert (answer.share, answer.wider_share) == (pytest.approx(0.5), pytest.approx(0.75))
+    assert (answer.share, answer.wider_share) == pytest.approx((0.5, 0.75))
     assert answer.text == (
         "50 % of 1 min 40 s went into recovery, validation and timing loops, 75 % with r0, sensitivity and "
         "finalists, which validate and time as well; 1 min of recovery went on beside the search."
@@ -347,13 +351,13 @@ def test_without_a_stored_time_the_trials_stages_tell_it_and_fine_tuning_is_not_
         run.point(4), trial=-1, finetuned=FineTuned(of=4, seconds=1.0), seconds={"recover": 1000.0}
     )
     run = with_points(run, [run.baseline, measured, tuned])
-    assert time_of(timed({}, run)).seconds == {"validation": 4.0, "rest": 96.0}
+    assert present(time_of(timed({}, run))).seconds == {"validation": 4.0, "rest": 96.0}
 
 
 def test_predictions_are_judged_in_one_sentence_each():
     run = sample_view()
     expected = "off by 2.1 % (median) and ordered them with Kendall's τ = 0.94, over 26 candidates"
-    assert expected in predicted_latency(run).text
+    assert expected in present(predicted_latency(run)).text
     assert [answer.text for answer in rung_correlations(run)] == [
         "Rung r0 ranks as rung r1 does with a correlation of 0.83 (26 candidates in r1).",
         "Rung r1 ranks as rung r2 does with a correlation of 0.91 (9 candidates in r2).",
