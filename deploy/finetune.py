@@ -1,6 +1,4 @@
-"""Fine-tuning a point of a finished run: recovered for much longer than a search can afford, then measured
-again.
-"""
+"""Fine-tuning: a point of a finished run is trained much longer than in a search, then measured again."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,8 +30,8 @@ from ..targets.layer_times import LayerTimes
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LongRecovery:
-    """A compressor whose recovery lasts `recovery_s` seconds; `checkpoint` keeps its state, so that a killed
-    one goes on.
+    """A compressor whose recovery lasts `recovery_s` seconds. `checkpoint` keeps its state, so that it can
+    continue after a kill.
     """
 
     compressor: Compressor
@@ -58,15 +56,12 @@ def finetune(
 ) -> Point:
     """The point after `seconds` of recovery, measured like a finalist, and kept in the run directory `path`.
 
-    A fine-tuned point starts again from its trial; the same trial and seconds are never done twice. The next
-    call goes on with an interrupted one. `clocks` as in `prepare`. InputError for the original,
-    RunDirectoryError when task, data or environment changed since, StageError when it cannot be measured.
+    A point that is already fine-tuned starts again from its trial. The same trial and seconds are never done
+    twice, and an interrupted call continues. `clocks` as in `prepare`. Raises InputError for the original
+    model, RunDirectoryError when task, data or environment have changed, StageError when the point cannot be
+    measured.
     """
-    origin = run.origin_of(point)
-    if origin.trial == run.baseline.trial:
-        raise InputError(
-            "The picked point is the original model, which has nothing to recover: pick another one."
-        )
+    origin = _origin(run, point)
     made_of = FineTuned(of=origin.trial, seconds=seconds)
     earlier = {each.finetuned: each for each in run.points if each.finetuned}
     if made_of in earlier:
@@ -75,8 +70,8 @@ def finetune(
     with RunDirectory.reopen(path, config_of(checked)) as directory, splits_folder(directory) as splits:
         recipe = replace(origin.recipe, recovery=origin.recipe.recovery or DEFAULT_RECOVERY)
         checkpoint = _checkpoint(path, recipe, seconds)
-        going_on = ", continued" if checkpoint.exists() else ""
-        what = f"{label_of(origin, run)} for {format_duration(seconds)}{going_on}"
+        continued = ", continued" if checkpoint.exists() else ""
+        what = f"{label_of(origin, run)} for {format_duration(seconds)}{continued}"
         progress.note(f"Fine-tuning {what}. Ctrl-C loses a minute at most.")
         compressor = make_compressor(checked, cache_dir=directory.path / "cache")
         longer = LongRecovery(compressor=compressor, recovery_s=seconds, checkpoint=checkpoint)
@@ -91,6 +86,16 @@ def finetune(
         return tuned
 
 
+def _origin(run: Run, point: Point) -> Point:
+    """The trial that the point was made from. InputError for the original model."""
+    origin = run.origin_of(point)
+    if origin.trial == run.baseline.trial:
+        raise InputError(
+            "The picked point is the original model, which has nothing to recover: pick another one."
+        )
+    return origin
+
+
 def _checkpoint(path: Path, recipe: Recipe, seconds: float) -> Path:
     """Where the state of an interrupted recovery is kept."""
     (path / FINETUNED).mkdir(exist_ok=True)
@@ -100,9 +105,7 @@ def _checkpoint(path: Path, recipe: Recipe, seconds: float) -> Path:
 def _tuned(
     trial: int, recipe: Recipe, run: Run, evaluator: Evaluator, *, test: StoredSplit, progress: Progress
 ) -> Point:
-    """The recipe built by the evaluator, and measured like a finalist beside the run's original on every
-    target.
-    """
+    """The recipe, built and then measured like a finalist on every target, beside the run's original."""
     timing = FINALIST_TIMING.with_batch(run.targets[0].batch)
     evaluator = replace(evaluator, bench=replace(evaluator.bench, timing=timing))
     point = evaluator.evaluate(trial, recipe, baseline=run.baseline, progress=progress.stage)
