@@ -1,4 +1,5 @@
-"""Unfinished: what an interrupted `verify RUN` has measured (verify-unfinished.json). The next call goes on.
+"""Unfinished: what an interrupted `verify RUN` has measured (verify-unfinished.json). The next call
+continues from it.
 
 It counts for the same targets only. What belongs to other targets, or to an older format, is removed together
 with its measurements (verify.db), which would answer for new ones.

@@ -1,7 +1,7 @@
-"""What `verify RUN` does on one target: points measured now, against what the run says of them.
+"""`verify RUN` on one target: points are measured again and compared with the run.
 
-A run with predicted latencies learns what they were worth, one that was measured whether it still holds: on
-another device, after an update of the runtime. `verify_run.py` goes through the targets.
+This shows how good predicted latencies were, and whether measured ones still hold on another device or after
+an update of the runtime. `verify_run.py` goes through the targets.
 
 What counts as regressed, for every point:
 
@@ -177,9 +177,7 @@ def _measured(
 
 
 def refuse_lost(error: StageError, name: str) -> None:
-    """TargetUnavailable when the error says nothing of the file: the target is away, or too restless to
-    measure on.
-    """
+    """TargetUnavailable when the error is not about the file: the target is away, or too noisy to measure."""
     if is_away(error):
         raise TargetUnavailable(f"Target '{name}' was lost; the same command goes on. {error}") from error
     if error.kind == "noisy":

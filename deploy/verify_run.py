@@ -40,10 +40,11 @@ def verify_run(
     timing: TimingConfig = FINALIST_TIMING,
     clocks: ClocksOfTargets | None = None,
 ) -> Verification:
-    """What was measured, which verify.json holds then. `target` None is all of the run's own; `folder` for
+    """What was measured; it is written to verify.json. `target` None means all targets of the
+    run; `folder` for
     temporary files, `clocks` for --set-clocks.
 
-    Of several targets those that cannot be used, or are lost, are left out and named. InputError when the
+    Targets that cannot be used, or are lost, are left out and named. InputError when the
     run, its files or a target's name are wrong, or somebody else works on the run; TargetUnavailable when no
     target is left. What was measured is kept.
     """
@@ -126,8 +127,8 @@ def asked_targets(path: Path, run: Run, text: str | None, *, note: Say) -> list[
 
 
 def _loaded(asked: Mapping[str, TargetAddress], of_run: Mapping[str, TargetAddress]) -> list[NamedTarget]:
-    """The targets; InputError where a TOML file of the search, which is relative to the folder of that, is
-    not found from here.
+    """The targets. InputError when a TOML file of the search is not found: its path is relative to the
+    folder in which the search was started.
     """
     for address in asked.values():
         if (
@@ -147,9 +148,7 @@ def _place(address: TargetAddress) -> tuple[str, str | None, int | None]:
 
 
 def _addresses_of(path: Path, run: Run) -> dict[str, TargetAddress]:
-    """The run's targets as they were written on the command line; by their names alone where run.toml does
-    not tell.
-    """
+    """The run's targets as written on the command line; only their names when run.toml does not hold them."""
     try:
         text = str(tomllib.loads((path / "run.toml").read_text(encoding="utf-8"))["options"]["target"])
     except (OSError, KeyError, ValueError):
@@ -170,8 +169,8 @@ class _Visit:
     unfinished: Unfinished
 
     def target(self, named: NamedTarget, stated: Stated) -> TargetVerification:
-        """What was measured on one target. TargetUnavailable when it is lost, or cannot be used and is not
-        through with its points.
+        """What was measured on one target. TargetUnavailable when it cannot be used or is lost before all of
+        its points are measured.
         """
         name, scorer = named.profile.name, self.scorer
         self.say(f"asking the target {name}")

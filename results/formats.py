@@ -25,8 +25,8 @@ _LATENCY_UNITS = (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6))
 class Formats:
     """How the numbers of one run are written; `Formats.of(run)` makes it.
 
-    Latencies share the unit that fits the original model, and so do sizes: a column of them compares at a
-    glance. With several targets those of the first one count.
+    All latencies have the unit that fits the original model, and so have all sizes, so that a column can be
+    compared at a glance. With several targets the original on the first one decides.
     """
 
     metric_name: str
@@ -62,7 +62,7 @@ class Formats:
 
     @property
     def quality_scale(self) -> float:
-        """What one written unit of the metric is worth: 0.01 for a fraction, else 1."""
+        """The value of one written unit of the metric: 0.01 for a fraction, else 1."""
         return 0.01 if self.fraction else 1.0
 
     def quality(self, value: float | None) -> str:
@@ -218,7 +218,8 @@ def same_text(point: PointOn, *, limit: int = 4) -> str:
 
 
 def grouped_warnings(point: PointOn) -> list[str]:
-    """The point's warnings, those that differ only in the layer (after the colon) as one: `asked int8, ran …:
+    """The point's warnings. Those that differ only in the layer (after the colon) become
+    one: `asked int8, ran …:
     a, b`.
 
     Beyond six layers the rest is counted.

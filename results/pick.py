@@ -1,7 +1,7 @@
-"""Picking one point of a run by what it may lose, how long it may take and how large it may be.
+"""Picks one point of a run within limits on its drop, latency and size.
 
-With several targets one compression serves all: limits hold on each, and a point counts with its worst
-numbers. For the best point of one target give `run.only(name)`.
+With several targets one point is picked for all of them: the limits hold on each target, and the worst
+number of a point counts. For the best point on one target give `run.only(name)`.
 """
 
 from collections.abc import Mapping
@@ -140,7 +140,7 @@ def _nothing_meets(run: Run, limits: Mapping[str, Limits]) -> NothingMeets:
 
 
 def _miss_text(run: Run, point: Point, limits: Mapping[str, Limits]) -> str:
-    """The numbers of the point on each target, and what it exceeds there."""
+    """The numbers of the point on each target, and which limits it exceeds there."""
     formats, views = Formats.of(run), views_of(run)
     texts = []
     for view in views:

@@ -1,5 +1,5 @@
-"""The front as a table for a terminal. With several targets it is that of all together, with a latency column
-for each.
+"""The front as a table for a terminal. With several targets it is the front of all together, and each target
+has a latency column.
 """
 
 from collections.abc import Callable
@@ -75,7 +75,7 @@ def front_table(run: Run) -> "Table":
 def shown_points(run: Run) -> list[Point]:
     """The front (without one: the nearest miss), the original model and uniform int8, the fastest first.
 
-    With several targets the one that is fastest on its slowest target is first.
+    With several targets the order is that of the worst latency ratio of all targets.
     """
     members = run.front or (recommended(run).point,)
     shown = {point.trial for point in (*members, run.baseline, run.uniform_int8) if point is not None}
@@ -90,8 +90,8 @@ def notes_below(run: Run) -> list[str]:
 
 
 def missing_note(run: Run) -> str:
-    """Says how many points have no latency on a target, and for which the original waits, too; empty when
-    none is missing.
+    """Says how many points have no latency on a target, and on which targets the original has none either.
+    Empty when none is missing.
     """
     counts = {
         name: sum(name not in point.measured for point in run.points) for name in run.facts.target_names
@@ -140,7 +140,7 @@ def columns(run: Run) -> list[Column]:
 
 
 def _latency_columns(name: str, view: RunOn, formats: Formats, *, alone: bool) -> list[Column]:
-    """The latency on a target and its ratio; beside other targets it says itself that it is noisy."""
+    """The latency on a target and its ratio. Beside other targets the column itself marks noisy ones."""
     return [
         Column(
             heading=f"{name}\n{formats.latency_unit}",

@@ -54,8 +54,7 @@ def front_json(run: Run) -> str:
     """The front and what is needed to read it (task, targets, environments, constraints, baselines), as
     indented JSON.
 
-    Of one target it is flat, with why the run came out as it did; of several each point has an entry by
-    target.
+    With one target it is flat and has an entry `why`. With several, each point has an entry for each target.
     """
     views = views_of(run)
     value = _front_of_one(views[0]) if len(views) == 1 else _front_of_all(run)
@@ -105,7 +104,7 @@ def _front_of_all(run: Run) -> dict[str, Any]:
 
 
 def _target(target: RunTarget) -> dict[str, Any]:
-    """The target without its circumstances; `predicted` where its latencies are."""
+    """The target without its environment and limits; `predicted` when its latencies are predicted."""
     value = target.to_json()
     prediction = value.pop("prediction")
     del value["environment"], value["constraints"]
@@ -132,7 +131,7 @@ def _progress(run: Run) -> dict[str, Any]:
 
 
 def _point(point: Point, views: list[RunOn]) -> dict[str, Any]:
-    """The recipe of a point, and what it is on each target; null where it is missing."""
+    """The recipe of a point and its numbers on each target; null where it has none."""
     targets = {
         view.target.name: view.on(point).to_json() if view.target.name in point.measured else None
         for view in views
@@ -146,7 +145,7 @@ def _miss(run: Run, point: Point) -> dict[str, Any]:
 
 
 def _queued(run: Run, target: str, count: int) -> dict[str, Any]:
-    """How many measurements wait for a target, and why the last one does."""
+    """How many measurements wait for a target, and the reason of the last one."""
     waiting = [point.missing[target] for point in run.points if target in point.waiting]
     return {"count": count, "reason": waiting[-1].failure.message}
 

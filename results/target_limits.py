@@ -14,10 +14,10 @@ T = TypeVar("T")
 
 
 def target_addresses(text: str) -> dict[str, TargetAddress]:
-    """The targets of `T[,T…]` by what they are called, in the user's order.
+    """The targets of `T[,T…]` by their names, in the user's order.
 
-    A target is called by its profile, a TOML file without folder and ending; several of one name by
-    `name@host` (or `name@host:port` where the host is the same), the one on this machine aside. InputError
+    A target has the name of its profile; a TOML file has its name without folder and ending. Remote targets
+    with the same name become `name@host`, or `name@host:port` when the host is the same too. InputError
     when one is empty, written wrongly, or given twice.
     """
     texts = tuple(part.strip() for part in text.split(","))
@@ -40,7 +40,7 @@ def target_addresses(text: str) -> dict[str, TargetAddress]:
 def _distinct(
     addresses: Sequence[TargetAddress], names: Sequence[str], longer: Callable[[TargetAddress], str]
 ) -> list[str]:
-    """The names, those of remote targets that come more than once replaced by a longer one."""
+    """The names. Remote targets with the same name get longer ones."""
     pairs = zip(addresses, names, strict=True)
     return [name if one.local or names.count(name) == 1 else longer(one) for one, name in pairs]
 
@@ -48,10 +48,10 @@ def _distinct(
 def by_target(
     option: str, texts: Sequence[str], parse: Callable[[str], T], *, targets: Sequence[str]
 ) -> dict[str, T]:
-    """The limit of each target that has one: `2ms` holds on every target, `cpu=2ms` on one, and beside the
-    former instead of it.
+    """The limit of each target that has one. `2ms` holds on every target; `cpu=2ms` holds on one, and
+    replaces the general limit there.
 
-    InputError for a name that is none of `targets`, and for two limits of one target.
+    InputError for a name that is not in `targets`, and for two limits of one target.
     """
     everywhere: dict[str, T] = {}
     of_one: dict[str, T] = {}
@@ -80,7 +80,7 @@ def constraints_by_target(
     max_latency: Mapping[str, float],
     max_size: Mapping[str, int],
 ) -> dict[str, Constraints]:
-    """The limits of each target; a drop is allowed on all of them alike."""
+    """The limits of each target. The limit on the drop is the same on all."""
     return {
         name: Constraints(
             max_drop=max_drop, max_latency_s=max_latency.get(name), max_size_bytes=max_size.get(name)

@@ -1,4 +1,4 @@
-"""What `verify` measured, for a person: plain lines, predicted numbers with `~`."""
+"""What `verify` measured, as plain lines for a person; predicted numbers have a `~`."""
 
 from ..profiles.units import format_latency
 from .formats import ratio_text, relative_spread

@@ -1,6 +1,4 @@
-"""A run as one of its targets sees it: RunOn, whose points are PointOn. For whatever shows or judges one
-target.
-"""
+"""A run on one of its targets: RunOn, with points of type PointOn."""
 
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -17,14 +15,14 @@ from .records.run import Run
 
 @dataclass(frozen=True, kw_only=True)
 class RunOn:
-    """A run with one target alone; `run` has no other. `RunOn.of` makes it."""
+    """A run on a single target; `run` has no other target. `RunOn.of` makes it."""
 
     run: Run
     target: RunTarget
 
     @classmethod
     def of(cls, run: Run, target: str) -> "RunOn":
-        """The run on one of its targets. InputError for a name that is none of them."""
+        """The run on one of its targets. InputError for the name of another."""
         if target not in run.target_names:
             choices = " or ".join(map(repr, run.target_names))
             raise InputError(f"The run has no target {target!r}: choose {choices}.")
@@ -78,7 +76,7 @@ class RunOn:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PointOn:
-    """A point on one target: its own numbers there, and how it stands in the front of that target."""
+    """A point on one target: its numbers there, and its place in the front of that target."""
 
     view: RunOn
     point: Point
@@ -205,5 +203,5 @@ def _not_faster(point: PointOn) -> list[str]:
 
 
 def views_of(run: Run) -> list[RunOn]:
-    """The run as each of its targets sees it."""
+    """The run on each of its targets."""
     return [RunOn.of(run, name) for name in run.target_names]

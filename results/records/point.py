@@ -1,4 +1,4 @@
-"""Point: a measured candidate of a run, and what it is on each target: Measured or Missing."""
+"""Point: a measured candidate of a run. On each target it is Measured or Missing."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -193,7 +193,7 @@ class Missing:
     """A candidate on a target that has no latency for it: `failure` says why. `retryable` ones are tried
     again.
 
-    What it answered before the failure is kept, where it answered anything.
+    Answers that it gave before the failure are kept.
     """
 
     artifact: ArtifactFacts
@@ -239,7 +239,7 @@ def outcome_from_json(fields: Fields) -> Outcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FineTuned:
-    """Which trial a point was made of by `pick --finetune`, and for how many seconds it was recovered."""
+    """The trial that `pick --finetune` started from, and the seconds of its recovery."""
 
     of: int
     seconds: float
@@ -252,7 +252,7 @@ class FineTuned:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
-    """A candidate with its recipe and, by target, what it is there; it has a latency on one target at least.
+    """A candidate with its recipe and its outcome on each target. It has a latency on at least one.
 
     `elapsed_s` is the run's time when it was finished, `seconds` what it cost by stage. A fine-tuned point
     has a trial number below zero.
@@ -273,12 +273,12 @@ class Point:
 
     @property
     def measured(self) -> dict[str, Measured]:
-        """By target, what it is where it has a latency."""
+        """The outcome on each target where it has a latency."""
         return {name: outcome for name, outcome in self.outcomes.items() if isinstance(outcome, Measured)}
 
     @property
     def missing(self) -> dict[str, Missing]:
-        """By target, what it is where it has no latency."""
+        """The outcome on each target where it has no latency."""
         return {name: outcome for name, outcome in self.outcomes.items() if isinstance(outcome, Missing)}
 
     @property

@@ -28,10 +28,11 @@ Vector = tuple[float, float, float]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Excess:
-    """By how much a point exceeds a limit on the target where it does most: in the limit's unit and relative.
+    """By how much a point exceeds a limit, on the target where it exceeds it most: in the limit's unit and
+    relative.
 
-    A negative one keeps the limit. The relative one counts drops in units of the objective space, others as a
-    share of the limit.
+    It is negative when the limit holds. `relative` is a drop in units of the objective space, or any other
+    excess as a share of the limit.
     """
 
     target: str
@@ -50,10 +51,10 @@ class HistoryEntry:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """The measured points of a run, the original first, with all that reading them needs.
+    """The measured points of a run, the original first, and all that is needed to read them.
 
-    `uniform_int8` is the trial in which every layer is int8. `search` is what the strategy tells of its own
-    work; `verification` what the last `verify` measured, which is kept in a file of its own.
+    `uniform_int8` is the trial in which every layer is int8. `search` holds facts about the strategy's work.
+    `verification` is what the last `verify` measured; it has a file of its own.
     """
 
     facts: RunFacts
@@ -92,7 +93,7 @@ class Run:
 
     @property
     def target_names(self) -> tuple[str, ...]:
-        """The targets that measured the original, in the user's order. The others are away still."""
+        """The targets that have measured the original, in the user's order. The others are still away."""
         return tuple(name for name in self.facts.target_names if name in self.baseline.measured)
 
     @property
@@ -122,7 +123,7 @@ class Run:
         return self.point(point.finetuned.of) if point.finetuned else point
 
     def only(self, target: str) -> "Run":
-        """The run as a search for this target alone would have it, without what is missing there."""
+        """The run on this target alone, without the points that are missing there."""
         if self.facts.target_names == (target,):
             return self
         alone = next(facts for facts in self.facts.targets if facts.name == target)
@@ -160,7 +161,7 @@ class Run:
         return self.baseline.measured[target]
 
     def measured(self, point: Point) -> dict[str, Measured]:
-        """By target that measured the original, what the point is where it has a latency."""
+        """The outcomes with a latency, on the targets that have measured the original."""
         return {name: outcome for name, outcome in point.measured.items() if name in self.baseline.measured}
 
     def complete(self, point: Point) -> bool:
@@ -181,8 +182,8 @@ class Run:
         return measured.artifact.size_bytes / self._original(target).artifact.size_bytes
 
     def excess(self, point: Point, limits: Mapping[str, Limits] | None = None) -> dict[str, Excess]:
-        """By name of each limit that is set, the excess on the target where it is worst. `limits`: other
-        ones.
+        """By name of each limit that is set, the excess on the target where it is worst. `limits` replaces
+        the run's.
         """
         worst: dict[str, Excess] = {}
         for target, measured in self.measured(point).items():

@@ -1,7 +1,7 @@
 """Other shapes of a Verification: verify.json of schema versions 1 and 2, and what `verify --json` prints.
 
-Version 2 is what `verify --json` prints still: it has the errors and sums that a Verification derives.
-Version 1 knew one target; its object is that target's.
+`verify --json` still prints version 2, which has the errors and sums that a Verification derives. Version 1
+had one target, and its object is the entry of that target.
 """
 
 from dataclasses import asdict

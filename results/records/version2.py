@@ -1,4 +1,4 @@
-"""front.json of schema version 2, read as a Run, and a fine-tuned point of those days as a Point.
+"""front.json of schema version 2, read as a Run; and a fine-tuned point of that version, read as a Point.
 
 Version 2 kept what is derived (front, violations, history, why) and, with several targets, the numbers of the
 first one beside an entry `targets` of each point. Everything is read as strictly as version 3; what is
@@ -79,9 +79,7 @@ def _run(fields: Fields) -> Run:
 
 
 def point_of_version_2(fields: Fields, targets: tuple[str, ...]) -> Point:
-    """The point of a file finetuned/N.json of those days (its own schema version is 1), of a run with these
-    targets.
-    """
+    """The point of a file finetuned/N.json of schema version 1, of a run with these targets."""
     return _point(fields, targets, waiting=frozenset(), elapsed_s={})
 
 
@@ -139,13 +137,16 @@ def _elapsed(fields: Fields) -> dict[int, float]:
     """By trial, the run's time when it was finished, from the history: in the order of finishing."""
     elapsed_s: dict[int, float] = {}
     for entry in fields.objects("history"):
-        trial, seconds, _ = entry.record(
-            lambda entry=entry: (entry.whole("trial"), entry.amount("elapsed_s"), entry.amount("hypervolume"))  # type: ignore[misc]
-        )
+        trial, seconds = entry.record(partial(_trial_and_seconds, entry))
         if trial in elapsed_s:
             raise Unfit(f"{entry.place} has the trial {trial}, which is there already")
         elapsed_s[trial] = seconds
     return elapsed_s
+
+
+def _trial_and_seconds(entry: Fields) -> tuple[int, float]:
+    entry.amount("hypervolume")
+    return entry.whole("trial"), entry.amount("elapsed_s")
 
 
 def _point(
@@ -196,7 +197,7 @@ def _outcome(fields: Fields, trial: int, *, layers: tuple[LayerRow, ...], retrya
 
 
 def _measured(fields: Fields, layers: tuple[LayerRow, ...] | None) -> Measured:
-    """The numbers of one target. `layers`: the ones that it has where it names none."""
+    """The numbers of one target. `layers` are used when the entry names none."""
     fields.flag("feasible")
     fields.each("violations", lambda entries, name: entries.positive(name))
     fields.numbers("indistinguishable_from")
@@ -224,7 +225,7 @@ def _screened(fields: Fields, *, points: int, failures: int) -> int:
 
 
 def _skip_derived(fields: Fields, facts: RunFacts) -> None:
-    """Asks for what is computed anew, so that it is not unknown."""
+    """Reads the entries that are derived today, so that they do not count as unknown."""
     for miss in fields.objects("nearest_misses"):
         miss.record(
             lambda miss=miss: (  # type: ignore[misc]
@@ -241,7 +242,7 @@ def _skip_derived(fields: Fields, facts: RunFacts) -> None:
 
 
 def _search(fields: Fields, target: str) -> SearchFacts:
-    """What the strategy told. Samplers of Optuna have neither sensitivities nor tables nor rungs."""
+    """The strategy's facts. Samplers of Optuna have neither sensitivities nor tables nor rungs."""
     if not any(fields.has(name) for name in ("sensitivity", "latency_table", "rungs")):
         return SearchFacts(time=fields.each("time", lambda entries, name: entries.amount(name)))
     return SearchFacts(

@@ -129,7 +129,7 @@ def _latency_title(run: RunOn) -> str:
 
 
 def roles_of(run: RunOn, chosen: PointOn) -> list[Role]:
-    """Every measured point in one role, the most important drawn last; then a ring around the selected one."""
+    """Every measured point in one role, the most important last; then a ring around the selected one."""
     uniform = [run.uniform_int8] if run.uniform_int8 else []
     special = {point.trial for point in (*uniform, run.baseline)}
     front = {point.trial for point in run.front}

@@ -1,4 +1,4 @@
-"""The points of the front that their latencies do not tell apart."""
+"""The points of the front whose latencies cannot be told apart."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

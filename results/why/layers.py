@@ -1,5 +1,5 @@
-"""The most sensitive slots: what each loses at a level that compares; `~` marks what was estimated from other
-levels.
+"""The most sensitive slots: the loss of each at a comparable level. `~` marks a loss that was estimated from
+other levels.
 """
 
 import re
@@ -49,7 +49,7 @@ class Level:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RankedSlot:
-    """A slot at the level at which it is compared, in words: `conv1`, `at 4 bits`, and what that loses."""
+    """A slot at the level at which it is compared, in words (`conv1`, `at 4 bits`), and its loss there."""
 
     slot: str
     share: float
@@ -71,7 +71,7 @@ class SensitiveLayers:
 
 
 def sensitive_layers(run: RunOn) -> SensitiveLayers | None:
-    """Each slot at a level that compares, the most sensitive first; None when no sensitivity was measured.
+    """Each slot at a comparable level, the most sensitive first; None when no sensitivity was measured.
 
     Slots compare within their kind: at the coarsest level that a point of the front uses anywhere, or at the
     middle one when the front uses none. A slot without that very level is taken at its nearest.

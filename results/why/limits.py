@@ -211,9 +211,7 @@ def _needed(point: PointOn, name: str, lack: Lack) -> str:
 
 
 def _misses(run: RunOn) -> list[PointOn]:
-    """The points that break a limit, the nearest first, without the original: that nothing was done is no
-    news.
-    """
+    """The points that break a limit, the nearest first, without the original."""
     nearest = run.nearest_misses(count=len(run.points))
     return [point for point in nearest if point.trial != run.baseline.trial]
 
@@ -225,7 +223,8 @@ def _names(run: RunOn) -> list[str]:
 
 
 def _objectives(run: RunOn) -> Sequence[Objective]:
-    """What a person with these limits wants of the best point: nobody wants the fastest one at any drop."""
+    """The objectives that matter with these limits: without a limit on the drop, the fastest point says
+    nothing."""
     return ("drop",) if run.limits.drop is None else ("latency", "size")
 
 

@@ -1,4 +1,4 @@
-"""The points that are worth talking about: those in the objective space."""
+"""The points that explanations are about: those in the objective space."""
 
 from ..view import PointOn, RunOn
 
@@ -11,5 +11,6 @@ def largest_drop(run: RunOn) -> float:
 
 
 def worthy(point: PointOn) -> bool:
-    """Whether the point loses no more than that: a useless model may be on a front, but explains nothing."""
+    """Whether the point's drop is at most `largest_drop`: a useless model may be on a front, but explains
+    nothing."""
     return point.drop <= largest_drop(point.view)

@@ -49,7 +49,7 @@ def time_words(spent: Mapping[str, float], *, count: int = 3) -> str:
     """The `count` activities with the most time, for one line of a progress display: `recovery 52 %,
     validation 16 %`.
 
-    Recovery beside the search is told last, as a time: the others are shares of the run's time.
+    Recovery in a second process comes last, as a time; the others are shares of the run's time.
     """
     here = {name: seconds for name, seconds in spent.items() if name != BESIDE}
     total = sum(here.values())

@@ -1,8 +1,8 @@
 """Climber: rung after rung, once the tables are there.
 
-Rung r0 is the stitched KL of what the `front` sampler proposes, a second each; the best of every few go up to
-r1, where the artifact is built, validated and measured; those that gain most by it are trained, briefly (r2)
-and in the last part of the time longer (r3).
+Rung r0 is the stitched KL of each proposal of the `front` sampler and takes about a second. The best of
+every few go up to r1: the artifact is built, validated and measured. The candidates that gain most from
+training are trained, shortly (r2), and longer in the last part of the time (r3).
 """
 
 import math
@@ -55,7 +55,7 @@ class Climber:
         self._exhausted = False
 
     def climb(self, unfinished: list[Trial], warm: Sequence[Recipe]) -> None:
-        """Takes up recoveries of a killed session, tries the recipes of `warm`, then climbs."""
+        """Continues the recoveries of a killed session, tries the recipes of `warm`, then climbs."""
         trials = self._trials
         trials.use_sampler(self._tables.sampler)
         try:
@@ -144,8 +144,8 @@ class Climber:
         return promoted(vectors, front, turn=self._turns, limits=self._tables.proposer.limits)
 
     def _go_up(self, levels: Levels, kl: float) -> None:
-        """Measures a candidate, unless its recipe was tried; it waits on where a trial of a killed session
-        comes before.
+        """Measures a candidate, unless its recipe was tried. It keeps waiting when a trial of a killed
+        session comes first.
         """
         trials, pool = self._trials, self._tables.pool
         recipe = self._tables.recipe(levels)
@@ -171,7 +171,7 @@ class Climber:
             self._tables.forget(recipe)
 
     def _learn(self) -> None:
-        """Teaches the tables what was measured since, on boards that came back, too."""
+        """Corrects the tables by everything measured since, also on boards that came back."""
         run, tables = self._trials.run, self._tables
         before = set(tables.predictors)
         tables.limit(run)
@@ -206,7 +206,7 @@ class Climber:
         return agreement is not None and agreement < LOW_CORRELATION
 
     def _tell(self) -> None:
-        """What front.json tells of tables and rungs."""
+        """The facts about tables and rungs in front.json."""
         recoveries = [point.recipe.recovery for point in self._trials.points]
         steps = [recovery.steps for recovery in recoveries if recovery is not None]
         short = sum(count <= _SHORT_STEPS for count in steps)

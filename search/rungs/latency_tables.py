@@ -32,10 +32,10 @@ class LatencyTables:
     batch: int
 
     def calibrated(self, targets: Sequence[str]) -> dict[str, LatencyPredictor]:
-        """By target its predictor, calibrated in a share of the time for latency tables.
+        """The predictor of each target, calibrated in its share of the time for latency tables.
 
-        A single target that is away is waited for. Of several, those that are away are left out or keep the
-        table that they have. TargetUnavailable when there is none left.
+        The search waits for a single target that is away. With several, a target that is away is left out,
+        or keeps the table that it has. TargetUnavailable when no target is left.
         """
         predictors: dict[str, LatencyPredictor] = {}
         left_s = share_left(self.trials, self.trials.budget.latency_s)
@@ -51,9 +51,10 @@ class LatencyTables:
         return predictors
 
     def predictor(self, target: str) -> LatencyPredictor:
-        """The predictor of a target, with what is known of it. TargetUnavailable when it does not answer.
+        """The predictor of a target, with the measurements so far. TargetUnavailable when the target does
+        not answer.
 
-        That of a target which cannot be used learns from its predictions.
+        For a target that cannot be used, it learns from predictions.
         """
         opened, trials = self.evaluator.target(target), self.trials
         network = self.compressor.network.stored_as(opened.profile.int8_weights)

@@ -14,8 +14,8 @@ _FILE = "r0.jsonl"
 
 @dataclass(slots=True, kw_only=True)
 class Pool:
-    """Every candidate of rung r0 with its KL in nats. One line a candidate: a killed search loses the one it
-    was at.
+    """Every candidate of rung r0 with its KL in nats. Each candidate is a line, so that a killed search
+    loses only the one that it was working on.
 
     `guessed` are those that could not be stitched, with what the table expects; a later session tries to
     stitch them again.
@@ -38,7 +38,7 @@ class Pool:
         return cls(directory=directory, problem=problem, kls=dict(_readable(text.splitlines(), problem)))
 
     def add(self, levels: Levels, kl: float) -> None:
-        """Takes note of a candidate."""
+        """Adds a candidate."""
         self.kls[levels] = kl
         pairs = zip(self.problem.slots, levels, strict=True)
         changed = {slot.name: level for slot, level in pairs if level != slot.original}
@@ -50,7 +50,7 @@ class Pool:
         return [(levels, kl) for levels, kl in self.kls.items() if levels not in self.promoted]
 
     def guesses(self) -> list[tuple[Levels, float]]:
-        """The same of those that could not be stitched."""
+        """The same for candidates that could not be stitched."""
         return [(levels, kl) for levels, kl in self.guessed.items() if levels not in self.promoted]
 
 

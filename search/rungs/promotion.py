@@ -1,8 +1,8 @@
 """Rungs: r0 stitched KL, r1 the measured artifact, r2 a short and r3 a long recovery; who goes up, and how
 well rungs agree.
 
-Up goes what no other candidate is expected to dominate, the largest expected hypervolume first; turns are
-taken over the latency range, so that one lucky corner does not get everything.
+A candidate goes up when no other is expected to dominate it, the largest expected hypervolume first. Bands
+of latency take turns, so that one lucky corner does not get everything.
 """
 
 import math
@@ -31,9 +31,9 @@ def promoted(
 ) -> int | None:
     """The index of the candidate to promote, None when none is expected to add to the front.
 
-    `vectors` are expected objectives, `front` those that were measured, both on the worst target. Only what
-    lies within `limits` adds anything. `turn` counts promotions. Among the candidates that add anything and
-    that none of them dominates, those of the latency band whose turn it is come first.
+    `vectors` are expected objectives, `front` those that were measured, both on the worst target. Only
+    candidates within `limits` add to the front. `turn` counts promotions. Among the undominated candidates
+    that add to the front, those in the latency band whose turn it is come first.
     """
     gains = BoxDecomposition(np.array(front).reshape(-1, 3), limits).gains(np.array(vectors).reshape(-1, 3))
     adding = [index for index, gain in enumerate(gains) if gain > 1e-6]
@@ -79,7 +79,7 @@ class RecoveryCurve:
     prior: tuple[float, float, float] = (-1.0, 0.7, -0.15)
 
     def learn(self, before: float, after: float, steps: int) -> None:
-        """Takes note of a recovery: normalized drops without and with it."""
+        """Adds a recovery: the normalized drops without and with it."""
         self.pairs.append((before, after, steps))
 
     def after(self, before: float, steps: int) -> float:
@@ -90,7 +90,7 @@ class RecoveryCurve:
         return min(before, math.exp(float(_features(before, steps) @ coefficients)))
 
     def before(self, after: float, steps: int) -> float:
-        """The drop of which so many steps are expected to leave `after`; no less than `after`."""
+        """The drop that `steps` of recovery are expected to reduce to `after`; never less than `after`."""
         if after <= 0:
             return after
         offset, slope, longer = self._coefficients()

@@ -29,7 +29,7 @@ MAX_FAILURES = 3  # while none succeeded: then the task cannot be trained here
 
 @dataclass(frozen=True, slots=True)
 class Beside:
-    """A recovery that goes on beside the search."""
+    """A recovery that runs beside the search."""
 
     trial: Trial
     recipe: Recipe
@@ -54,21 +54,21 @@ class Recoveries:
 
     @property
     def busy(self) -> bool:
-        """Whether one goes on beside the search."""
+        """Whether a recovery runs beside the search."""
         return self._beside is not None
 
     def release(self) -> None:
-        """Leaves what goes on beside to the next session: Ctrl-C."""
+        """On Ctrl-C: leaves the recovery beside the search to the next session."""
         if self._beside is not None:
             self.trials.release(self._beside.trial)
 
     # --- which one, and when
 
     def start(self, *, due: bool = False) -> bool:
-        """Trains the candidate that is expected to gain most by it; False when that is not due yet, nothing
-        or no time is left.
+        """Trains the candidate that is expected to gain most. False when no recovery is due yet, or no
+        candidate or no time is left.
 
-        With `due` it is due in any case: there is nothing else to do.
+        With `due` it is due in any case, since there is nothing else to do.
         """
         trials = self.trials
         if self.busy or not self._possible() or not (due or self._due()):
@@ -185,7 +185,7 @@ class Recoveries:
             trials.ledger.add({"recovery": trials.elapsed_s - start_s})
 
     def collect(self, *, wait_s: float = 0.0) -> None:
-        """Measures what was trained beside the search, if it is ready."""
+        """Measures the candidate that was trained beside the search, when it is ready."""
         beside, trials = self._beside, self.trials
         if self.background is None or beside is None:
             return
@@ -204,7 +204,8 @@ class Recoveries:
             self.learn()
 
     def finish(self) -> None:
-        """Waits a moment for a recovery that is nearly done; one that is not counts as out of time."""
+        """Waits a moment for a recovery that is nearly done. If it does not finish, it counts as out of
+        time."""
         trials, total_s = self.trials, self.trials.budget.total_s
         if self._beside is None or self.background is None:
             return
@@ -220,7 +221,7 @@ class Recoveries:
     # --- what they do
 
     def _curve(self) -> RecoveryCurve:
-        """What recoveries have left of drops so far."""
+        """How far recoveries have reduced drops so far."""
         run, curve = self.trials.run, RecoveryCurve()
         before = {
             point.recipe.digest: run.vector(point)[0] for point in run.points if point.recipe.recovery is None

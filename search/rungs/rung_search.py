@@ -1,6 +1,6 @@
 """RungSearch: the strategy of the sampler `front`. The tables first, then rung after rung (climber.py).
 
-Where the targets leave cores unused, recoveries go on beside the search in a process of its own.
+When the targets leave cores unused, recoveries run beside the search in a process of their own.
 """
 
 import os

@@ -1,5 +1,5 @@
-"""Sensitivity: what each level of each slot costs in quality, measured for one or two levels and estimated
-for the others.
+"""Sensitivity: the loss of quality at each level of each slot. One or two levels are measured, the others
+are estimated.
 
 The measure is the probe's KL to the original with one thing changed. Other levels follow the error that the
 level database knows of them: within a kind (channels, bits, ranks, blocks) KL = a · errorᵇ, fitted to the

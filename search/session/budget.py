@@ -44,22 +44,22 @@ class Budget:
 
     @property
     def search_s(self) -> float | None:
-        """Everything but the finalists."""
+        """The time for everything but the finalists."""
         return None if self.total_s is None else self.search_share * self.total_s
 
     @property
     def sensitivity_s(self) -> float:
-        """At most so much for the sensitivity of every level."""
+        """The most time for the sensitivity of every level."""
         return TABLE_S if self.total_s is None else SENSITIVITY_SHARE * self.total_s
 
     @property
     def latency_s(self) -> float:
-        """At most so much for measurements of the latency table."""
+        """The most time for measurements of the latency table."""
         return TABLE_S if self.total_s is None else LATENCY_SHARE * self.total_s
 
     @property
     def recovery_s(self) -> float | None:
-        """For rungs r2 and r3."""
+        """The time for rungs r2 and r3."""
         if not self.recovery:
             return 0.0
         return None if self.total_s is None else RECOVERY_SHARE * self.total_s
@@ -112,7 +112,7 @@ class Ledger:
 
     @contextmanager
     def timed(self, activity: Activity) -> Iterator[None]:
-        """Counts what is done inside."""
+        """Counts the seconds of the block."""
         start = self.clock.elapsed_s
         try:
             yield
@@ -135,7 +135,7 @@ class Ledger:
         self.add(totals)
 
     def add_beside(self, stages: Mapping[str, float]) -> None:
-        """Counts what a second process did meanwhile: it is no part of the clock's time."""
+        """Counts the work of a second process, which is not part of the clock's time."""
         self.seconds[BESIDE] = self.seconds.get(BESIDE, 0.0) + sum(stages.values())
         self.directory.write_json(_FILE, self.seconds)
 

@@ -21,7 +21,7 @@ def drop_text(metric: MetricFacts, value: float) -> str:
 
 
 def front_row(point: Point, run: Run) -> FrontRow:
-    """A point as text, ratios against the original; of several targets the worst numbers."""
+    """A point as text, with ratios to the original; with several targets the worst numbers of all."""
     metric = run.facts.task.metric
     _, size, latency = run.vector(point)
     worst = max(run.measured(point).values(), key=lambda measured: measured.drop)
