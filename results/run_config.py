@@ -10,7 +10,7 @@ from typing import Any
 from ..errors import RunDirectoryError
 
 CONFIGURATION = "run.toml"
-_TARGETS = "target"
+_FORMAT, _TARGETS = "format", "target"
 _SUMMARIES = frozenset({"task definition", "profile"})  # they change with others, which tell more
 
 
@@ -63,8 +63,9 @@ class RunConfig:
             and _is_known(name, self.identity)
             and _is_known(name, other.identity)
         )
-        if _TARGETS in changed:  # what else differs comes of it
-            return (_TARGETS,)
+        for name in (_FORMAT, _TARGETS):
+            if name in changed:  # what else differs comes of it
+                return (name,)
         specific = tuple(name for name in changed if name not in _SUMMARIES)
         return specific or changed
 
