@@ -33,8 +33,10 @@ class Report:
     in_turn: PredictionError | None
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON value."""
-        return asdict(self)
+        """A JSON value for scripts, in which the candidates of earlier calibrations are `known`."""
+        value = asdict(self)
+        value["calibration"]["known"] = value["calibration"].pop("earlier")
+        return value
 
     def __str__(self) -> str:
         done = self.calibration
