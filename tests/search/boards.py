@@ -10,7 +10,7 @@ from autocompress.errors import StageError, TargetUnavailable
 from autocompress.profiles import Profile, TargetAddress
 from autocompress.targets.store import MeasurementStore
 from autocompress.targets.target import Target
-from autocompress.targets.transport import LocalTransport
+from autocompress.targets.transport import Transport
 
 GONE = "ssh: connect to host 10.0.0.5 port 22: No route to host."
 
@@ -46,7 +46,7 @@ class Board:
 class Cable:
     """The transport to a board: a real worker behind a plug."""
 
-    def __init__(self, worker: LocalTransport, board: Board):
+    def __init__(self, worker: Transport, board: Board):
         self._worker, self._board = worker, board
 
     def __enter__(self) -> Self:

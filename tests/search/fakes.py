@@ -3,20 +3,28 @@ anything.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
+from autocompress.compress.compressor import BuildResult
 from autocompress.compress.graph.channels import Exclusion, Group, Unit
 from autocompress.compress.graph.layers import Layer
-from autocompress.compress.graph.network import Cost, LayerCost
+from autocompress.compress.graph.network import Cost, LayerCost, Network
+from autocompress.compress.options import Int8Weights
 from autocompress.compress.recipe import Precision, Recipe
 from autocompress.evaluation.availability import Availability, Patience
+from autocompress.evaluation.bench import Progress
+from autocompress.evaluation.catching_up import CatchingUp
+from autocompress.evaluation.evaluate import Evaluator
 from autocompress.profiles import Profile
 from autocompress.results.limits import Constraints
+from autocompress.results.records.latency import Latency
 from autocompress.results.records.point import ArtifactFacts, Failure, Outcome, Point
 from autocompress.results.run_directory import RunConfig, RunDirectory, read_front
+from autocompress.search.finalists import Finalists
 from autocompress.search.looks import Look, LookKey
 from autocompress.search.queue import Queue
 from autocompress.search.run_writer import RunWriter
@@ -41,10 +49,13 @@ CONFIG = RunConfig(
 )
 
 
-class FakeNetwork:
-    """A chain of convolutions; layer i produces group i. The last layer's channels are the model's output."""
+class FakeNetwork(Network):
+    """A chain of convolutions; layer i produces group i. The last layer's channels are the model's output.
 
-    def __init__(self, channels: tuple[int, ...] = (16, 32, 32, 10), *, int8_weights: str = "int8"):
+    No model is traced: `module` and `channels` are missing.
+    """
+
+    def __init__(self, channels: tuple[int, ...] = (16, 32, 32, 10), *, int8_weights: Int8Weights = "int8"):
         self.widths, self.blocks, self.int8_weights = channels, (), int8_weights
         inputs = (3, *channels[:-1])
         self.layers = tuple(
@@ -72,7 +83,7 @@ class FakeNetwork:
         )
         self.excluded = (Exclusion(name=self.layers[-1].name, reason="it is the model's output"),)
 
-    def stored_as(self, int8_weights: str) -> "FakeNetwork":
+    def stored_as(self, int8_weights: Int8Weights) -> "FakeNetwork":
         return FakeNetwork(self.widths, int8_weights=int8_weights)
 
     def cost(self, recipe: Recipe) -> Cost:
@@ -142,9 +153,9 @@ class FakeEvaluator:
         recipe: Recipe,
         *,
         baseline: Point | None,
-        progress: Callable[[str], None],
-        built=None,
-    ):
+        progress: Progress,
+        built: BuildResult | None = None,
+    ) -> Point | Failure:
         self.evaluated.append(recipe.digest)
         if self.log is not None:
             with self.log.open("a") as file:
@@ -177,32 +188,42 @@ class FakeEvaluator:
         return Path(artifact.file)
 
 
-class FakeFinalists:
+class FakeFinalists(Finalists):
     """Finalists that confirm what was measured."""
 
     def __init__(self) -> None:
         self.looks: dict[LookKey, Look] = {}
         self.failures: list[Failure] = []
 
-    def look_at(self, points, *, baseline, progress, time_left) -> bool:
+    def look_at(
+        self,
+        points: Iterable[Point],
+        *,
+        baseline: Point,
+        progress: Progress,
+        time_left: Callable[[], bool],
+    ) -> bool:
         looked = False
         for item in points:
             for name, measured_there in item.measured.items():
-                key = measured_there.artifact.digest, name
+                key, latency = (measured_there.artifact.digest, name), measured_there.latency
                 if key not in self.looks:
-                    latency = measured_there.latency
+                    assert isinstance(latency, Latency)
                     self.looks[key] = Look(test=0.9, test_interval=(0.88, 0.92), latency=latency)
                     looked = True
         return looked
 
 
-class FakeCatchingUp:
+class FakeCatchingUp(CatchingUp):
     """Catches up on nothing."""
+
+    def __init__(self) -> None:
+        pass
 
     def restored(self, point: Point) -> Point:
         return point
 
-    def catch_up(self, points, *, progress, time_left) -> None:
+    def catch_up(self, points: list[Point], *, progress: Progress, time_left: Callable[[], bool]) -> None:
         pass
 
 
@@ -223,24 +244,27 @@ def make_search(
     limits = constraints or Constraints()
     by_target = {target.profile.name: limits for target in evaluator.targets}
     space = SearchSpace.of(evaluator.network, PROFILE, recovery=recovery)
+    evaluating = cast(Evaluator, evaluator)
     clock, finalists, interrupts = Clock(directory.elapsed), FakeFinalists(), Interrupts()
     study = SearchStudy.open(directory.study, sampler=sampler, seed=seed)
     state = SearchState(
         facts=run_facts(by_target), uniform_digest=space.uniform_int8().digest, looks=finalists.looks
     )
     latencies_s = {} if limits.max_latency_s is None else dict.fromkeys(by_target, limits.max_latency_s)
-    sizes = {} if limits.max_size_bytes is None else {"int8": limits.max_size_bytes}
+    sizes: dict[Int8Weights, int] = {}
+    if limits.max_size_bytes is not None:
+        sizes["int8"] = limits.max_size_bytes
     ledger, progress = Ledger.open(directory, clock), QuietProgress()
     made = Trials(
         space=space,
         study=study,
         state=state,
-        evaluator=evaluator,
+        evaluator=evaluating,
         screen=Screen(network=evaluator.network, latencies_s=latencies_s, sizes=sizes),
         queue=Queue(state, study, catching_up or FakeCatchingUp(), progress=progress, interrupts=interrupts),
         directory=directory,
         writer=RunWriter(
-            directory, state, evaluator=evaluator, finalists=finalists, clock=clock, ledger=ledger
+            directory, state, evaluator=evaluating, finalists=finalists, clock=clock, ledger=ledger
         ),
         clock=clock,
         options=Options(budget_s=budget_s, trials=trials),

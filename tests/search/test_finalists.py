@@ -4,10 +4,12 @@ import json
 import math
 from contextlib import nullcontext
 from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from autocompress.errors import StageError, TargetUnavailable
 from autocompress.evaluation.availability import Availability, Patience
+from autocompress.evaluation.stored_split import StoredSplit
 from autocompress.results.records.latency import Latency
 from autocompress.results.records.reading import Fields
 from autocompress.results.run_directory import RunDirectory
@@ -67,7 +69,7 @@ def looked_at(tmp_path, monkeypatch):
 
     def look(evaluator, points, *, time_left=math.inf):
         with RunDirectory.open(tmp_path / "run", CONFIG) as directory:
-            finalists = Finalists(directory, evaluator, None, batch=1)
+            finalists = Finalists(directory, evaluator, cast(StoredSplit, None), batch=1)
             ticks = iter(range(100))
             finalists.look_at(
                 points,

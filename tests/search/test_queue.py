@@ -10,7 +10,8 @@ from autocompress.search.session.interrupt import Interrupts
 from autocompress.search.session.progress import QuietProgress
 from autocompress.search.state import Objectives, SearchState
 from autocompress.search.study import SearchStudy
-from autocompress.tests.search.fakes import FakeCatchingUp, measured, point, run_facts
+from autocompress.tests.results.records import measured, point, run_facts
+from autocompress.tests.search.fakes import FakeCatchingUp
 
 AWAY = Failure(trial=0, stage="measure", kind="device", message="no route", retryable=True)
 

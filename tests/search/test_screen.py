@@ -6,6 +6,7 @@ import pytest
 from autocompress.compress.recipe import Recipe
 from autocompress.search.screen import Screen
 from autocompress.search.space.space import DEFAULT_RECOVERY
+from autocompress.tests.present import present
 from autocompress.tests.results.records import TARGET, on_two, point
 from autocompress.tests.search.fakes import FakeNetwork
 
@@ -19,7 +20,7 @@ def screen(**limits):
 def test_a_recipe_that_was_tried_is_screened_out():
     subject = screen()
     subject.learn(FAST)
-    assert subject.judge(FAST.recipe).reason == "duplicate"
+    assert present(subject.judge(FAST.recipe)).reason == "duplicate"
     assert subject.judge(Recipe(keep={"layer0": 8})) is None
 
 
@@ -35,7 +36,8 @@ def test_a_limit_on_size_is_compared_with_the_bytes_in_the_files_of_its_own_targ
     )
     limit = network.cost(recipe).weight_bytes // 2
     assert Screen(network=network, sizes={"int8": limit}).judge(recipe) is None
-    assert Screen(network=network, sizes={"int8": limit, "float32": limit}).judge(recipe).reason == "size"
+    both = Screen(network=network, sizes={"int8": limit, "float32": limit})
+    assert present(both.judge(recipe)).reason == "size"
 
 
 def test_what_is_no_smaller_than_a_model_that_is_too_slow_is_screened_out():

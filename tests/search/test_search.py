@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 from autocompress.compress.recipe import Recipe
-from autocompress.errors import StageError, TargetUnavailable, TaskError
+from autocompress.errors import FailureKind, StageError, TargetUnavailable, TaskError
 from autocompress.results.limits import Constraints
-from autocompress.results.records.point import Failure, Missing
+from autocompress.results.records.point import Failure, Measured, Missing
 from autocompress.results.run_directory import RunDirectory, read_front
 from autocompress.search.queue import Queue
 from autocompress.search.rungs.rung_search import RungSearch
 from autocompress.search.space.space import DEFAULT_RECOVERY
+from autocompress.tests.present import present
 from autocompress.tests.results.records import TARGET, latency, measured
 from autocompress.tests.search.fakes import (
     CONFIG,
@@ -29,7 +30,7 @@ from autocompress.tests.search.fakes import (
 from autocompress.tests.waiting import comes_true
 
 
-def failure(recipe: Recipe, *, kind: str = "error") -> Failure:
+def failure(recipe: Recipe, *, kind: FailureKind = "error") -> Failure:
     return Failure(trial=0, stage="export", kind=kind, message="no kernel", retryable=False)
 
 
@@ -202,6 +203,7 @@ class OnTwo(FakeEvaluator):
 
     def outcome(self, target, trial, recipe):
         there = super().outcome(target, trial, recipe)
+        assert isinstance(there, Measured)
         ratio = self.network.cost(recipe).macs / self.network.cost(Recipe()).macs
         return replace(there, latency=latency(ratio)) if target == "edge" else there
 
@@ -216,8 +218,10 @@ def test_a_search_on_two_targets_tells_the_study_the_worst_and_resumes(tmp_path)
 
 
 @pytest.mark.parametrize(("builds", "told"), [("same", False), ("nothing", True)])
-def test_files_of_the_front_that_are_gone_are_built_again_or_the_user_is_told(tmp_path, builds, told):
-    asked, notes = [], []
+def test_files_of_the_front_that_are_gone_are_built_again_or_the_user_is_told(
+    tmp_path, monkeypatch, builds, told
+):
+    asked, notes = list[str](), list[str]()
 
     class Builder(FakeEvaluator):
         def artifact_path(self, recipe, artifact):
@@ -228,10 +232,10 @@ def test_files_of_the_front_that_are_gone_are_built_again_or_the_user_is_told(tm
 
     with RunDirectory.open(tmp_path / "run", CONFIG) as directory:
         search = make_search(directory, Builder(FakeNetwork()), trials=4)
-        search.trials.progress.note = notes.append
+        monkeypatch.setattr(search.trials.progress, "note", notes.append)
         assert search.run() == "finished"
         run = search.trials.run
-        shown = {item.recipe.digest for item in (run.baseline, run.uniform_int8, *run.front)}
+        shown = {item.recipe.digest for item in (run.baseline, present(run.uniform_int8), *run.front)}
         assert set(asked) == shown
     there = run.baseline.measured[TARGET].artifact.file
     (tmp_path / "run" / there).write_bytes(b"it is there")
@@ -308,7 +312,7 @@ def test_kill_9_in_a_trial_repeats_no_finished_one_and_tries_the_interrupted_one
     after = starts(tmp_path)[len(before) :]
     assert after[0] == before[-1]  # the same number and the same recipe
     assert not set(before[:-1]) & set(after)
-    run = read_front(tmp_path / "run")
+    run = present(read_front(tmp_path / "run"))
     assert len(run.points) == 8 and run.failures == ()
     assert len({line.split()[1] for line in before + after}) == 8
 
@@ -318,7 +322,7 @@ def test_ctrl_c_writes_the_front_and_the_same_command_goes_on(tmp_path):
     assert comes_true(lambda: len(starts(tmp_path)) == 4)
     os.kill(child.pid, signal.SIGINT)
     assert child.communicate(timeout=60)[0].strip() == "interrupted"
-    run = read_front(tmp_path / "run")
+    run = present(read_front(tmp_path / "run"))
     assert run.status == "interrupted" and len(run.points) == 3
     interrupted = starts(tmp_path)[-1]
     assert start_child(tmp_path, trials=6).communicate(timeout=120)[0].strip() == "finished"

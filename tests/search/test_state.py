@@ -9,7 +9,7 @@ from autocompress.results.limits import Constraints
 from autocompress.results.records.point import Failure, LayerRow
 from autocompress.results.records.progress import SearchFacts
 from autocompress.results.records.run import Run
-from autocompress.search.looks import Look
+from autocompress.search.looks import Look, LookKey
 from autocompress.search.rungs.tables import corner_of
 from autocompress.search.state import Objectives, SearchState, affordable
 from autocompress.targets.layer_times import LayerTimes
@@ -53,7 +53,7 @@ def test_the_run_follows_what_is_measured_and_told():
 
 
 def test_a_finalists_longer_measurement_replaces_the_first_one():
-    looks = {}
+    looks: dict[LookKey, Look] = {}
     subject = state(point(0), FAST, looks=looks)
     assert not subject.run.point(1).measured[TARGET].finalist
     looks[FAST.measured[TARGET].artifact.digest, TARGET] = Look(test=0.88, latency=latency(0.55))

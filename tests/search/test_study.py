@@ -170,7 +170,7 @@ def test_a_correction_survives_a_kill_between_each_of_its_steps(path, step):
 
 
 def test_the_kill_of_the_test_above_comes_at_every_step_of_a_correction(path, monkeypatch):
-    study, reached = open_study(path), []
+    study, reached = open_study(path), list[str]()
     for number in (0, 1):
         completed(study, point(number))
     study.ask()

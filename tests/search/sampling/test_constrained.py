@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from autocompress.search.sampling.constrained import Bounds, constrained
 from autocompress.search.sampling.solve import Solver, additive_loss
+from autocompress.tests.present import present
 from autocompress.tests.search.sampling.problems import chain, every, random_losses, random_problem
 
 
@@ -28,8 +29,8 @@ def test_the_fastest_candidate_within_a_loss_is_found():
     problem = chain(40)
     losses = random_losses(problem, 8)
     limit = 0.2 * sum(loss[-1] for loss in losses)
-    found = constrained(Solver(problem), losses, Bounds(max_loss=limit), objective=(1e-6, 1.0, 1e-6))
-    assert 0.8 * limit < additive_loss(problem, losses, found) <= limit
+    levels = constrained(Solver(problem), losses, Bounds(max_loss=limit), objective=(1e-6, 1.0, 1e-6))
+    assert 0.8 * limit < additive_loss(problem, losses, present(levels)) <= limit
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -62,7 +62,7 @@ def test_gains_in_a_smaller_box_are_shares_of_it():
     sample = rng.random((200_000, 3)) * limits
     free = ~(front[None, :, :] <= sample[:, None, :][:5000]).all(axis=2).any(axis=1)
     share = (free & (vector <= sample[:5000]).all(axis=1)).mean()
-    assert BoxDecomposition(front, limits).gains(vector)[0] == pytest.approx(share, abs=0.02)
+    assert BoxDecomposition(front, limits.tolist()).gains(vector)[0] == pytest.approx(share, abs=0.02)
 
 
 @pytest.mark.parametrize("targets", [1, 3])

@@ -1,5 +1,7 @@
 """The front sampler in an Optuna study: whose parameters win, what is learned, and resuming."""
 
+from typing import cast
+
 import numpy as np
 import optuna
 import pytest
@@ -13,6 +15,7 @@ from autocompress.search.sampling.sampler import FrontSampler
 from autocompress.search.state import Objectives
 from autocompress.search.study import SearchStudy
 from autocompress.tests.search.sampling.problems import chain
+from optuna.distributions import BaseDistribution, IntDistribution
 from optuna.trial import TrialState
 
 PROBLEM = chain(6, 4)
@@ -62,8 +65,8 @@ def test_trials_have_new_levels_and_the_other_parameters_within_their_range():
 
 
 def test_a_corrected_trial_counts_with_its_new_values_as_if_it_had_had_them_from_the_start():
-    kept, corrected = [], []
-    for values, found in (((0.4, 0.5, 0.9), kept), ((0.1, 0.5, 0.3), corrected)):
+    learned = []
+    for values in ((0.4, 0.5, 0.9), (0.1, 0.5, 0.3)):
         made = sampler()
         study = study_of(made)
         made.proposer(study)
@@ -74,8 +77,9 @@ def test_a_corrected_trial_counts_with_its_new_values_as_if_it_had_had_them_from
             study.tell(trial, values if number == 3 else (0.2, 0.6, 0.6))
         made.correct(study.trials[3], (0.4, 0.5, 0.9))
         proposer = made.proposer(study)
-        found += [proposer._observations.measured().tolist(), proposer.curve._pairs]
-    assert corrected == kept and [0.4, 0.5, 0.9] in kept[0]
+        learned.append((proposer._observations.measured().tolist(), proposer.curve._pairs))
+    from_start, corrected = learned
+    assert corrected == from_start and [0.4, 0.5, 0.9] in from_start[0]
 
 
 def test_the_sampler_of_a_running_search_hears_of_a_correction(tmp_path):
@@ -155,7 +159,7 @@ def test_a_resumed_study_learns_every_trial_once_and_repeats_none(tmp_path):
 def test_trials_of_other_parameters_are_ignored():
     made = sampler()
     study = study_of(made)
-    other = {name: optuna.distributions.IntDistribution(0, 9) for name in ("width", "precision/0")}
+    other = dict.fromkeys(("width", "precision/0"), cast(BaseDistribution, IntDistribution(0, 9)))
     study.add_trial(
         optuna.create_trial(
             params={"width": 3, "precision/0": 9}, distributions=other, values=[0.1, 0.2, 0.3]

@@ -2,18 +2,21 @@
 
 from pathlib import Path
 from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from autocompress.errors import InputError
+from autocompress.results.activity import BESIDE
 from autocompress.results.run_directory import RunDirectory
 from autocompress.search.preparation.request import SearchRequest
-from autocompress.search.session.budget import BESIDE, Budget, Ledger
+from autocompress.search.session.budget import Budget, Ledger
+from autocompress.search.session.clock import Clock
 from autocompress.tests.search.fakes import CONFIG
 
 
 def test_stages_are_counted_by_activity_and_starting_a_measurement_is_other(tmp_path):
     with RunDirectory.open(tmp_path / "run", CONFIG) as directory:
-        ledger = Ledger.open(directory, SimpleNamespace(elapsed_s=20.0))
+        ledger = Ledger.open(directory, cast(Clock, SimpleNamespace(elapsed_s=20.0)))
         ledger.add_stages({"prune": 1.0, "timing loop": 5.0, "measure": 4.0, "inspect": 5.0})
         ledger.add_beside({"recover": 50.0})
         assert ledger.to_json() == {"build": 1.0, "timing loops": 5.0, BESIDE: 50.0, "other": 14.0}

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from autocompress.compress.recipe import Recipe
 from autocompress.results.limits import Constraints
-from autocompress.results.records.point import Failure, Missing
+from autocompress.results.records.point import Failure, Missing, Outcome
 from autocompress.results.records.run import Run
 from autocompress.search.session.interrupt import Interrupts
 from autocompress.search.session.progress import (
@@ -20,7 +20,7 @@ from autocompress.search.session.progress import (
     make_progress,
 )
 from autocompress.search.session.status import outcome_line, status_of
-from autocompress.tests.search.fakes import measured, point, run_facts
+from autocompress.tests.results.records import measured, point, run_facts
 from rich.console import Console
 
 FAST = point(1, drop=0.01, ratio=0.5, size=30_000)
@@ -53,9 +53,9 @@ def test_live_progress_shows_stage_time_left_and_front():
     progress.stage("trial 4: recover 10/250")
     with progress:
         progress.finished("trial 1: fine", STATUS)
-    console = Console(width=100, file=io.StringIO())
-    console.print(progress._render())
-    shown = console.file.getvalue()
+    stream = io.StringIO()
+    Console(width=100, file=stream).print(progress._render())
+    shown = stream.getvalue()
     assert all(
         text in shown for text in ("trial 4: recover 10/250", "1 min 30 s left", "91.00 %", "0.500", "0.250")
     )
@@ -66,7 +66,8 @@ def test_progress_is_plain_where_stderr_is_no_terminal():
 
 
 def test_a_long_front_is_thinned_evenly_and_keeps_its_ends():
-    assert _thinned(range(30)) == [0, 4, 8, 12, 17, 21, 25, 29]
+    rows = [replace(STATUS.front[0], trial=trial) for trial in range(30)]
+    assert [row.trial for row in _thinned(rows)] == [0, 4, 8, 12, 17, 21, 25, 29]
 
 
 def test_a_trials_line_tells_its_numbers_or_why_it_failed():
@@ -91,7 +92,7 @@ def of_two_targets():
         there = measured(
             Recipe(), ratio=min(1.0, 1.5 * ratio), drop=0.02 * trial, size=100_000 - 20_000 * trial
         )
-        outcomes = {"cpu": here, "edge": there}
+        outcomes: dict[str, Outcome] = {"cpu": here, "edge": there}
         if trial == 2:
             outcomes["edge"] = Missing(artifact=here.artifact, failure=away)
         points.append(point(trial, outcomes=outcomes))

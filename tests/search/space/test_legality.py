@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 from autocompress.compress.graph.network import Network
-from autocompress.compress.recipe import Recipe
+from autocompress.compress.recipe import Precision, Recipe
 from autocompress.profiles import load_profile, profile_names
 from autocompress.profiles.latency_table import LatencyTable
 from autocompress.search.latency.features import boundary_features, kernel_class
@@ -129,7 +129,7 @@ def test_latency_terms_say_the_same_as_the_predictor_for_every_mix_of_precisions
         predictor.learn(recipe, ratio, 0.005)
     problem = problem_of((predictor,))
     names = list(space.precisions)
-    choices = ("float32", "float16", "fp8", "int8", "int8_24")
+    choices: tuple[Precision, ...] = ("float32", "float16", "fp8", "int8", "int8_24")
     for shift in range(5):
         wanted = {name: choices[(at + shift) % 5] for at, name in enumerate(names)}
         mixed = Recipe(

@@ -98,10 +98,10 @@ def test_where_int8_does_not_pay_some_first_recipes_are_pruned_float32(space):
     assert any(recipe.keep and recipe.precision for recipe in recipes)
 
 
-def rich_space(name="attention", **profile):
+def rich_space(name="attention", *, storage_bits=(6, 4, 3, 2)):
     row = tiny_model(name)
-    fields = {"storage_bits": (6, 4, 3, 2), "block4": True, "channel_multiple": 8} | profile
-    return SearchSpace.of(Network.trace(row.build(), row.example_inputs()), replace(PROFILE, **fields))
+    profile = replace(PROFILE, storage_bits=storage_bits, block4=True, channel_multiple=8)
+    return SearchSpace.of(Network.trace(row.build(), row.example_inputs()), profile)
 
 
 def test_fewer_bits_come_right_after_uniform_int8_with_first_and_last_layer_in_int8():
