@@ -3,10 +3,8 @@
 import ast
 import re
 
-import pytest
 from autocompress.tests.package_modules import MODULES, ROOT, folders, inside
 
-UNTIL_REDESIGNED = pytest.mark.xfail(strict=False, reason="until the redesign is through")
 LARGEST_SHARE = 0.25  # of the package's lines, in one folder with what is below it
 MOST_MODULES = 14  # directly in a folder, besides its __init__
 MAP_LINES = 6  # of the docstring of a folder's __init__, at least
@@ -17,7 +15,6 @@ VAGUE = frozenset("found seen told own kept item left guide further several shap
 DICTIONARY = re.compile(r"\b(dict|Mapping|MutableMapping)\[str, Any\]")
 
 
-@UNTIL_REDESIGNED
 def test_no_folder_is_more_than_a_quarter_of_the_package():
     lines = {module.name: len(module.text.splitlines()) for module in MODULES.values()}
     total = sum(lines.values())
@@ -28,7 +25,6 @@ def test_no_folder_is_more_than_a_quarter_of_the_package():
     assert large == {}, f"of {total} lines"
 
 
-@UNTIL_REDESIGNED
 def test_a_folder_has_few_modules_of_its_own():
     counts = dict.fromkeys(folders(), 0)
     for module in MODULES.values():
@@ -37,7 +33,6 @@ def test_a_folder_has_few_modules_of_its_own():
     assert {folder: count for folder, count in counts.items() if count > MOST_MODULES} == {}
 
 
-@UNTIL_REDESIGNED
 def test_the_docstring_of_every_folder_is_a_map_of_it():
     short = {}
     for folder in folders():
@@ -47,7 +42,6 @@ def test_the_docstring_of_every_folder_is_a_map_of_it():
     assert short == {}, f"purpose, flow, reading order, what it does not know: at least {MAP_LINES} lines"
 
 
-@UNTIL_REDESIGNED
 def test_lines_are_short():
     long = [
         f"{module.path}:{number}"
@@ -58,7 +52,6 @@ def test_lines_are_short():
     assert long == [], f"{len(long)} lines of more than {LONGEST_LINE} characters"
 
 
-@UNTIL_REDESIGNED
 def test_parameters_are_records_and_no_dictionaries():
     dictionaries = [
         f"{module.path}:{node.lineno} {node.arg}"
@@ -69,7 +62,6 @@ def test_parameters_are_records_and_no_dictionaries():
     assert len(dictionaries) <= MOST_DICTIONARIES, "\n".join(dictionaries)
 
 
-@UNTIL_REDESIGNED
 def test_names_say_something():
     assigned = [
         (node.id, f"{module.path}:{node.lineno} {node.id}")
@@ -82,7 +74,6 @@ def test_names_say_something():
     assert share <= MOST_VAGUE, f"{share:.1%} of the assigned names are vague:\n" + "\n".join(vague)
 
 
-@UNTIL_REDESIGNED
 def test_what_contributing_names_exists():
     named = re.findall(r"`([\w./]+/[\w./]*)`", (ROOT / "CONTRIBUTING.md").read_text())
     assert len(named) > 20

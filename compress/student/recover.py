@@ -16,7 +16,7 @@ from torch.func import functional_call
 from ...errors import StageError
 from ...tasks.checkpoint import save_checkpoint
 from ...tasks.data import Batch
-from ..graph.graph import batch_norms, get_tensor, set_momentum, set_training
+from ..graph.graph import argument, batch_norms, get_tensor, set_momentum, set_training
 from ..graph.running import channels_last, mixed_precision
 from ..recipe import Recovery
 from .fake_quantize import GridWeights
@@ -44,10 +44,15 @@ def reestimate_statistics(module: fx.GraphModule, batches: Iterable[tuple[Tensor
                 module(*(channels_last(x) for x in inputs))
     set_momentum(module, DEFAULT_MOMENTUM)
     set_training(module, False)
-    for name in (str(node.args[index].target) for node in norms for index in (3, 4)):  # type: ignore[union-attr]
-        if not torch.isfinite(get_tensor(module, name)).all():
-            needed = "more training samples than one are needed, with finite values"
-            raise StageError(f"the statistics of {name} are not finite: {needed}", stage="reconstruct")
+    for node in norms:
+        for mean_or_variance in (argument(node, 3), argument(node, 4)):
+            _require_finite(module, str(mean_or_variance.target))
+
+
+def _require_finite(module: fx.GraphModule, name: str) -> None:
+    if not torch.isfinite(get_tensor(module, name)).all():
+        needed = "more training samples than one are needed, with finite values"
+        raise StageError(f"the statistics of {name} are not finite: {needed}", stage="reconstruct")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

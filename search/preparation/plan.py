@@ -85,7 +85,7 @@ class Plan:
     def to_json(self) -> dict[str, Any]:
         """A JSON value for `--dry-run --json`."""
         return asdict(self) | {
-            "ruled_out_by": {item.target: list(item.reasons) for item in self.ruled_out_by}
+            "ruled_out_by": {rule.target: list(rule.reasons) for rule in self.ruled_out_by}
         }
 
     def __str__(self) -> str:
@@ -183,8 +183,8 @@ def _part_lines(plan: Plan) -> list[str]:
     for target, levels in plan.ruled_out_levels.items():
         rules = f"Levels that target {target} rules out:"
         lines.append(rules if levels else f"Target {target} rules out no level.")
-        lines += [f"  {', '.join(item.levels)}: {item.reason}" for item in levels]
-    lines += [f"Target {item.target} rules out {'; '.join(item.reasons)}." for item in plan.ruled_out_by]
+        lines += [f"  {', '.join(rule.levels)}: {rule.reason}" for rule in levels]
+    lines += [f"Target {rule.target} rules out {'; '.join(rule.reasons)}." for rule in plan.ruled_out_by]
     if plan.blocks:
         lines += ["", "Blocks that can be removed:"]
         lines += [f"  {block.name}: {' '.join(block.layers)}" for block in plan.blocks]
@@ -192,7 +192,7 @@ def _part_lines(plan: Plan) -> list[str]:
         lines += ["", "Layers that can be a product of two, and its ranks:"]
         lines += [f"  {name}: {' '.join(map(str, ranks))}" for name, ranks in plan.ranks.items()]
     if plan.excluded:
-        lines += ["", "Left alone:", *(f"  {item.name}: {item.reason}" for item in plan.excluded)]
+        lines += ["", "Left alone:", *(f"  {each.name}: {each.reason}" for each in plan.excluded)]
     return lines
 
 

@@ -79,7 +79,7 @@ def facts_of(checked: CheckedRequest) -> RunFacts:
             )
             for group in space.groups
         ),
-        excluded=tuple(ExclusionFacts(name=item.name, reason=item.reason) for item in space.excluded),
+        excluded=tuple(ExclusionFacts(name=each.name, reason=each.reason) for each in space.excluded),
     )
 
 
