@@ -4,6 +4,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from autocompress.evaluation.answers import Examiner
 from autocompress.evaluation.availability import Availability, Patience
 from autocompress.evaluation.bench import Bench
 from autocompress.evaluation.evaluate import Evaluator
+from autocompress.evaluation.stored_split import StoredSplit
 from autocompress.profiles import SEARCH_TIMING
 from autocompress.tasks.task import accuracy
 from autocompress.tests.search.fakes import METRIC, PROFILE, FakeNetwork
@@ -78,9 +80,14 @@ class FakeTarget:
         return SimpleNamespace(loop_s=0.0, ratio=self.ratio)
 
 
+def stored_split(inputs: Path) -> StoredSplit:
+    """A split of which only the file's name and the targets are read."""
+    return cast(StoredSplit, SimpleNamespace(inputs=inputs, targets=TARGETS))
+
+
 def make_evaluator(folder, *targets, compressor=None, metric=None, network=None):
     """An evaluator on these targets, which waits for none; `Latency.of` must be replaced."""
-    split = SimpleNamespace(inputs=folder / "validation.npz", targets=TARGETS)
+    split = stored_split(folder / "validation.npz")
     examiner = Examiner(
         network=network or FakeNetwork(),
         metric=metric or replace(METRIC, function=accuracy),

@@ -4,7 +4,6 @@ measuring fails, and measured there later.
 
 import json
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 from autocompress.compress.options import FileFormat
@@ -17,12 +16,13 @@ from autocompress.results.records.reading import Fields
 from autocompress.results.run_directory import RunDirectory
 from autocompress.search.finalists import Finalists
 from autocompress.tests.evaluation.fake_targets import (
-    TARGETS,
     FakeCompressor,
     FakeTarget,
     evaluated,
     make_evaluator,
+    stored_split,
 )
+from autocompress.tests.present import present
 from autocompress.tests.results.records import latency
 from autocompress.tests.search.fakes import CONFIG, PROFILE, FakeNetwork
 
@@ -225,7 +225,7 @@ def test_what_was_measured_later_is_kept_in_the_run_directory(tmp_path):
 
 
 def test_a_finalist_is_looked_at_on_every_target_and_its_file_is_scored_once(tmp_path):
-    edge, split = FakeTarget(EDGE, 0.7), SimpleNamespace(inputs=tmp_path / "test.npz", targets=TARGETS)
+    edge, split = FakeTarget(EDGE, 0.7), stored_split(tmp_path / "test.npz")
     subject = evaluator(tmp_path, edge)
     original = evaluated(subject)
     with RunDirectory.open(tmp_path / "run", CONFIG) as directory:
@@ -236,4 +236,4 @@ def test_a_finalist_is_looked_at_on_every_target_and_its_file_is_scored_once(tmp
             )
             assert looked is expected
     look = finalists.looks[original.measured["edge"].artifact.digest, "edge"]
-    assert (look.latency.ratio, look.test, edge.asked) == (0.7, 1.0, 0)
+    assert (present(look.latency).ratio, look.test, edge.asked) == (0.7, 1.0, 0)

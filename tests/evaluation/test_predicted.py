@@ -12,10 +12,11 @@ import pytest
 from autocompress.compress.recipe import Recipe
 from autocompress.deploy.bundle import manifest_of, run_script
 from autocompress.errors import TargetUnavailable
+from autocompress.evaluation.predicted import LatencyModel
 from autocompress.evaluation.targets import FoundTarget
 from autocompress.profiles import PredictedLatency, parse_target
 from autocompress.profiles.latency_table import Coefficient, LatencyTable
-from autocompress.profiles.profile import Datasheet
+from autocompress.profiles.profile import Datasheet, Profile
 from autocompress.profiles.runtimes import runtime_folders
 from autocompress.results.limits import Limits
 from autocompress.results.pick import NothingMeets, limits_text, pick
@@ -28,9 +29,10 @@ from autocompress.results.table_files import front_records
 from autocompress.results.view import PointOn, RunOn
 from autocompress.results.why.summary import why_json, why_lines
 from autocompress.search.latency.model import LatencyPredictor
-from autocompress.search.latency.predict import FEWEST, model_of, predicted_if_away
+from autocompress.search.latency.predict import FEWEST, TableModel, model_of, predicted_if_away
 from autocompress.search.latency.roofline import Roofline
 from autocompress.search.space.space import SearchSpace
+from autocompress.tests.present import present
 from autocompress.tests.profiles.records import ENVIRONMENT
 from autocompress.tests.results.records import latency
 from autocompress.tests.search.fakes import PROFILE, FakeNetwork
@@ -92,10 +94,24 @@ def space() -> SearchSpace:
     return SearchSpace.of(NETWORK, PROFILE)
 
 
+def table_in(folder: Path) -> LatencyTable:
+    return LatencyTable.of_device(folder, profile_fingerprint=PROFILE.fingerprint, environment=ENVIRONMENT)
+
+
+def model_in(folder: Path, profile: Profile = PROFILE) -> LatencyModel:
+    """What the tables in the folder, or else the profile's data sheet, predict from."""
+    return present(model_of(profile, NETWORK, space(), batch=1, folder=folder))
+
+
+def table_model_in(folder: Path) -> TableModel:
+    model = model_in(folder)
+    assert isinstance(model, TableModel)
+    return model
+
+
 def calibrated(folder: Path, *, count: int = FEWEST, reference_s: float | None = 2e-3) -> None:
     """A table of the profile, in which every kept channel of layer0 takes its share of the time."""
-    known = LatencyTable.of_device(folder, profile_fingerprint=PROFILE.fingerprint, environment=ENVIRONMENT)
-    predictor = LatencyPredictor(NETWORK, space(), known)
+    predictor = LatencyPredictor(NETWORK, space(), table_in(folder))
     for number in range(count):
         keep = 8 if number % 2 else 16
         recipe = Recipe(keep={"layer1": keep})
@@ -104,7 +120,7 @@ def calibrated(folder: Path, *, count: int = FEWEST, reference_s: float | None =
 
 def test_a_calibrated_table_predicts_before_the_data_sheet_does(tmp_path):
     calibrated(tmp_path)
-    model = model_of(replace(PROFILE, datasheet=SHEET), NETWORK, space(), batch=1, folder=tmp_path)
+    model = model_in(tmp_path, replace(PROFILE, datasheet=SHEET))
     assert f"latency table of {FEWEST} measurements on {ENVIRONMENT.cpu_model}" in model.source
     assert model.seconds(Recipe()) == pytest.approx(2e-3)
     assert model.seconds(Recipe(keep={"layer1": 16})) == pytest.approx(1.2e-3, rel=0.05)
@@ -112,7 +128,7 @@ def test_a_calibrated_table_predicts_before_the_data_sheet_does(tmp_path):
 
 def test_the_error_of_a_table_is_that_of_measurements_predicted_from_those_before_them(tmp_path):
     calibrated(tmp_path, count=3 * FEWEST)
-    model = model_of(PROFILE, NETWORK, space(), batch=1, folder=tmp_path)
+    model = model_in(tmp_path)
     assert model.error is not None and model.error < 0.05
     assert "(median)" in model.source
 
@@ -122,44 +138,31 @@ def test_the_error_of_a_table_is_that_of_measurements_predicted_from_those_befor
 )
 def test_a_table_that_cannot_tell_seconds_leaves_it_to_the_data_sheet(tmp_path, options):
     calibrated(tmp_path, **options)
-    assert (
-        "roofline"
-        in model_of(replace(PROFILE, datasheet=SHEET), NETWORK, space(), batch=1, folder=tmp_path).source
-    )
+    assert "roofline" in model_in(tmp_path, replace(PROFILE, datasheet=SHEET)).source
     assert model_of(PROFILE, NETWORK, space(), batch=1, folder=tmp_path) is None
 
 
 def test_predicting_adds_nothing_to_the_tables_of_devices(tmp_path):
     calibrated(tmp_path)
     before = [path.read_bytes() for path in tmp_path.glob("*.json")]
-    model = model_of(PROFILE, NETWORK, space(), batch=1, folder=tmp_path)
-    model.predictor.learn(Recipe(keep={"layer0": 8}), 0.5, 0.01)
+    table_model_in(tmp_path).predictor.learn(Recipe(keep={"layer0": 8}), 0.5, 0.01)
     assert [path.read_bytes() for path in tmp_path.glob("*.json")] == before
 
 
 def test_another_table_or_data_sheet_is_another_identity(tmp_path):
     sheets = [replace(PROFILE, datasheet=replace(SHEET, overhead_s=overhead)) for overhead in (1e-6, 2e-6)]
-    one, two = (model_of(profile, NETWORK, space(), batch=1, folder=tmp_path).identity for profile in sheets)
+    identities = [model_in(tmp_path, profile).identity for profile in sheets]
     calibrated(tmp_path)
-    assert (
-        len(
-            {
-                json.dumps(item)
-                for item in (one, two, model_of(PROFILE, NETWORK, space(), batch=1, folder=tmp_path).identity)
-            }
-        )
-        == 3
-    )
+    identities.append(model_in(tmp_path).identity)
+    assert len({json.dumps(identity) for identity in identities}) == 3
 
 
 def test_what_other_models_have_told_the_table_is_part_of_its_identity(tmp_path):
     calibrated(tmp_path)
-    one = model_of(PROFILE, NETWORK, space(), batch=1, folder=tmp_path)
-    known = LatencyTable.of_device(tmp_path, profile_fingerprint=PROFILE.fingerprint, environment=ENVIRONMENT)
-    known.tell(
-        "another model", {name: Coefficient(mean=1e-9, deviation=1e-12) for name in one.predictor.terms.names}
-    )
-    two = model_of(PROFILE, NETWORK, space(), batch=1, folder=tmp_path)
+    one = table_model_in(tmp_path)
+    coefficient = Coefficient(mean=1e-9, deviation=1e-12)
+    table_in(tmp_path).tell("another model", dict.fromkeys(one.predictor.terms.names, coefficient))
+    two = table_model_in(tmp_path)
     assert one.seconds(INT8) != two.seconds(INT8) and one.identity != two.identity
 
 
@@ -206,7 +209,7 @@ def predicted_view() -> RunOn:
 def unmarked(text: str, view: RunOn) -> list[str]:
     """The latencies and ratios of the run's points that stand in the text without `~`."""
     bare: list[str] = []
-    for point in [view.baseline, view.uniform_int8, *view.front]:
+    for point in [view.baseline, present(view.uniform_int8), *view.front]:
         seconds, ratio = point.latency.seconds, point.latency.ratio
         for value in (f"{1e3 * seconds:.3f} ms", f"{1e3 * seconds:.3f} ±"):
             bare += re.findall(rf"(?<![~\d.]){re.escape(value)}", text)

@@ -15,6 +15,7 @@ from autocompress.cli.app import app
 from autocompress.profiles import TimingConfig
 from autocompress.results.run_directory import read_run
 from autocompress.targets.ssh.connection import Connection
+from autocompress.targets.ssh.reply import Reply
 from autocompress.tests.sshd import Sshd
 from typer.testing import CliRunner
 
@@ -31,7 +32,7 @@ def dropping(server: Sshd, monkeypatch: pytest.MonkeyPatch, *, times: int) -> It
     """
     call, asked, timers, dropped = Connection.call, itertools.count(1), list[threading.Timer](), list[int]()
 
-    def asking(self: Connection, op: str, **fields: Any) -> dict[str, Any]:
+    def asking(self: Connection, op: str, **fields: Any) -> Reply:
         if op == "request" and next(asked) % 3 == 0 and len(timers) < times:
             timers.append(threading.Timer(0.2, lambda: dropped.append(server.kill_connections())))
             timers[-1].start()

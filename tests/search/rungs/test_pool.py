@@ -1,8 +1,10 @@
 """What is known of rung r0 survives a kill."""
 
 from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
+from autocompress.results.run_directory import RunDirectory
 from autocompress.search.rungs.pool import Pool
 from autocompress.search.space.problem import LevelProblem, Slot, Term
 
@@ -12,7 +14,7 @@ PROBLEM = LevelProblem(slots=SLOTS, terms=(TERM,))
 
 
 def test_candidates_are_read_again_and_those_promoted_do_not_wait(tmp_path):
-    place = SimpleNamespace(path=tmp_path)
+    place = cast(RunDirectory, SimpleNamespace(path=tmp_path))
     pool = Pool.open(place, PROBLEM)
     pool.add((0, 3), 0.5)
     pool.add((2, 0), 0.0)
@@ -23,7 +25,7 @@ def test_candidates_are_read_again_and_those_promoted_do_not_wait(tmp_path):
 
 
 def test_a_half_written_line_and_levels_of_another_space_are_left_out(tmp_path):
-    place = SimpleNamespace(path=tmp_path)
+    place = cast(RunDirectory, SimpleNamespace(path=tmp_path))
     Pool.open(place, PROBLEM).add((1, 1), 0.25)
     with (tmp_path / "r0.jsonl").open("a") as file:
         file.write(

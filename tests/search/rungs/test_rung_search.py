@@ -17,6 +17,7 @@ from autocompress.search.rungs.rung_search import RungSearch
 from autocompress.search.rungs.sensitivity import Sensitivity, plan_changes
 from autocompress.search.rungs.tables import FrontTables, corner_of, level_labels
 from autocompress.search.space.space import DEFAULT_RECOVERY, SearchSpace
+from autocompress.tests.results.records import run_facts
 from autocompress.tests.search.fakes import (
     CONFIG,
     PROFILE,
@@ -24,7 +25,6 @@ from autocompress.tests.search.fakes import (
     FakeEvaluator,
     FakeNetwork,
     make_search,
-    run_facts,
     run_search,
 )
 
@@ -166,7 +166,7 @@ def test_a_candidate_that_a_queued_trial_came_before_still_goes_up(tmp_path):
     network = FakeNetwork(WIDTHS)
     queued = Recipe(keep={"layer1": 8})
 
-    made = []
+    made: list[FrontTables] = []
 
     def make(trials):
         tables = tables_maker(network, FakeScorer(network), made)(trials)
@@ -199,7 +199,7 @@ def test_limits_are_the_corner_of_the_box_that_counts(tmp_path):
 
 
 def test_a_board_that_comes_back_brings_its_limits_and_latencies_to_what_is_proposed(tmp_path):
-    network, made = FakeNetwork(WIDTHS), []
+    network, made = FakeNetwork(WIDTHS), list[FrontTables]()
     limit = network.cost(Recipe()).weight_bytes // 6
     gone = Failure(trial=0, stage="measure", kind="device", message="no route", retryable=True)
 

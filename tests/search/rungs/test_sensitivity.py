@@ -4,11 +4,11 @@ import itertools
 import math
 
 import pytest
-from autocompress.compress.recipe import Recipe
+from autocompress.compress.recipe import Precision, Recipe
 from autocompress.search.rungs.sensitivity import Sensitivity, measure_sensitivity, plan_changes
 from autocompress.search.space.space import GroupLevels, SearchSpace
 
-PRECISIONS = ("float32", "int8", "int6", "int4", "int3", "int2", "block4")
+PRECISIONS: tuple[Precision, ...] = ("float32", "int8", "int6", "int4", "int3", "int2", "block4")
 SPACE = SearchSpace(
     groups=tuple(GroupLevels(name=name, layers=(name,), levels=(8, 16, 24, 32)) for name in ("a", "b")),
     precisions={"a": PRECISIONS, "b": PRECISIONS, "c": ("float32", "int8")},

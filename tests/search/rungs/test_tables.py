@@ -1,23 +1,29 @@
 """The tables of a `front` search: each target learns its own latencies, and the worst one counts."""
 
 from contextlib import nullcontext
+from dataclasses import replace
 from types import SimpleNamespace
+from typing import cast
 
 import pytest
+from autocompress.compress.compressor import Compressor
 from autocompress.compress.recipe import Recipe
 from autocompress.errors import TargetUnavailable
+from autocompress.evaluation.evaluate import Evaluator
 from autocompress.profiles.latency_table import LatencyTable
 from autocompress.results.limits import Constraints
 from autocompress.results.records.facts import MetricFacts, RunFacts, RunTarget, TaskFacts
 from autocompress.results.records.latency import Latency, Predicted
 from autocompress.results.records.point import ArtifactFacts, Failure, Measured, Missing, Point, Quality
 from autocompress.results.records.run import Run
+from autocompress.results.run_directory import RunDirectory
 from autocompress.search.latency.calibrate import random_recipes
 from autocompress.search.latency.model import LatencyPredictor
 from autocompress.search.rungs.latency_tables import LatencyTables
 from autocompress.search.rungs.sensitivity import Sensitivity
 from autocompress.search.rungs.tables import FrontTables, corner_of, level_labels
 from autocompress.search.space.space import SearchSpace
+from autocompress.search.trials import Trials
 from autocompress.targets.target import Target
 from autocompress.tests.search.fakes import PROFILE, FakeNetwork
 
@@ -105,7 +111,7 @@ def tables_of(folder, *, run=None, targets=tuple(INT8_WORK), **options):
         losses=sensitivity.losses(SPACE),
         measured=sensitivity.known(SPACE),
         run=run or run_of(),
-        directory=SimpleNamespace(path=folder),
+        directory=cast(RunDirectory, SimpleNamespace(path=folder)),
         seed=0,
         **options,
     )
@@ -188,7 +194,7 @@ class FakeTarget(Target):
     """A target of which only the name is asked."""
 
     def __init__(self, name):
-        self.profile = SimpleNamespace(name=name, int8_weights="int8")
+        self.profile = replace(PROFILE, name=name)
 
 
 def opened_tables(monkeypatch, away):
@@ -218,8 +224,12 @@ def opened_tables(monkeypatch, away):
     evaluator = SimpleNamespace(
         target=FakeTarget, availability=SimpleNamespace(gone=lambda name, reason: events.gone.append(name))
     )
-    compressor = SimpleNamespace(network=NETWORK)
-    tables = LatencyTables(trials=trials, compressor=compressor, evaluator=evaluator, batch=1)
+    tables = LatencyTables(
+        trials=cast(Trials, trials),
+        compressor=cast(Compressor, SimpleNamespace(network=NETWORK)),
+        evaluator=cast(Evaluator, evaluator),
+        batch=1,
+    )
     return tables, events
 
 
