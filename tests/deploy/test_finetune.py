@@ -24,6 +24,7 @@ from autocompress.search.preparation.open_search import open_search
 from autocompress.search.preparation.prepare import prepare
 from autocompress.search.preparation.request import SearchRequest
 from autocompress.search.session.progress import QuietProgress
+from autocompress.tests.present import present
 from autocompress.tests.results.sample_run import sample_run, sample_run_of_two
 from autocompress.tests.targets.models import QUICK
 from autocompress.tests.test_cli import TASK
@@ -147,7 +148,7 @@ def test_the_real_training_leaves_a_checkpoint_and_takes_it_up(run_path, monkeyp
     monkeypatch.setattr("autocompress.compress.student.recover.CHECKPOINT_S", 0.0)
     run = read_run(run_path)
     with pytest.raises(KeyboardInterrupt):
-        finetune(run_path, run, run.uniform_int8, seconds=2.0, progress=Interrupting())
+        finetune(run_path, run, present(run.uniform_int8), seconds=2.0, progress=Interrupting())
     assert [file.suffix for file in (run_path / "finetuned").iterdir()] == [".ckpt"]
     tuned_of(run_path, seconds=2.0)
     assert [file.name for file in (run_path / "finetuned").iterdir()] == ["1.json"]
@@ -183,7 +184,7 @@ def trials(points) -> list[int]:
 def test_a_better_point_takes_the_place_of_its_trial_on_the_front(tmp_path):
     run = sample_run()
     joint, tuned = joined(run, tmp_path, drop=-0.001)
-    assert -1 in trials(joint.front) and tuned.finetuned.of in trials(joint.others)
+    assert -1 in trials(joint.front) and present(tuned.finetuned).of in trials(joint.others)
     assert len(joint.points) == len(run.points) + 1
 
 
@@ -196,7 +197,7 @@ def test_a_worse_point_and_one_that_breaks_a_limit_stay_off_the_front(tmp_path):
 
 def test_a_fine_tuned_point_and_its_trial_cannot_be_told_apart_by_latency(tmp_path):
     joint, tuned = joined(sample_run(), tmp_path, drop=-0.001)
-    origin = tuned.finetuned.of
+    origin = present(tuned.finetuned).of
     assert origin in joint.indistinguishable[-1] and -1 in joint.indistinguishable[origin]
 
 
@@ -204,7 +205,7 @@ def test_the_table_and_the_json_name_a_fine_tuned_point(tmp_path):
     joint, tuned = joined(sample_run(), tmp_path, drop=-0.001)
     console = Console(width=200, record=True, file=io.StringIO())
     console.print(front_table(joint))
-    assert f"{tuned.finetuned.of}, fine-tuned 30 min" in console.export_text()
+    assert f"{present(tuned.finetuned).of}, fine-tuned 30 min" in console.export_text()
     assert '"finetuned"' in front_json(joint)
 
 
@@ -213,7 +214,7 @@ def test_a_better_point_joins_the_front_of_every_target_and_the_joint_one(tmp_pa
     joint, tuned = joined(run, tmp_path, drop=-0.01)
     assert -1 in trials(joint.front) and all(-1 in front for front in joint.fronts.values())
     edge = joint.only("edge")
-    assert tuned.finetuned.of in edge.indistinguishable[-1]
+    assert present(tuned.finetuned).of in edge.indistinguishable[-1]
     assert len(edge.points) == len(run.points) + 1
 
 

@@ -6,6 +6,7 @@ import json
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -27,8 +28,10 @@ from autocompress.results.report.page import render
 from autocompress.results.run_directory import RunDirectory, read_run, write_run
 from autocompress.results.verify_words import bundle_lines, run_lines
 from autocompress.results.view import RunOn
+from autocompress.targets.target import TargetSession
 from autocompress.tests.deploy.small_run import PREDICTION, latency, small_run, target
 from autocompress.tests.deploy.test_verify_files import MEASURED, verification
+from autocompress.tests.present import present
 from autocompress.tests.search.predicting import QUICK, Desk, make_desk
 from typer.testing import CliRunner
 
@@ -166,7 +169,7 @@ def test_a_predicted_run_is_verified_on_the_board_and_an_interruption_loses_noth
     (value,) = json_for_scripts(whole)["targets"]
     (desk.run / "verify.json").write_text(json.dumps({**value, "schema_version": 1}))  # it knew one target
     assert "Verified on edge" in render(read_run(desk.run))
-    assert run_lines(read_run(desk.run).verification) == lines
+    assert run_lines(present(read_run(desk.run).verification)) == lines
     desk.board.measured = 0
     verified(desk)
     assert desk.board.measured == len(found.points) - 1  # a finished one is measured anew
@@ -218,12 +221,14 @@ def test_all_targets_of_a_run_are_verified_and_one_that_is_away_is_caught_up(des
         "Not verified on edge" in render(read_run(desk.run))
         and (desk.run / "verify-unfinished.json").exists()
     )
-    desk.board.plugged, before = True, read_run(desk.run).verification.targets[0]
+    desk.board.plugged, before = True, present(read_run(desk.run).verification).targets[0]
     with monkeypatch.context() as patch:
         patch.setattr(desk.other, "plugged", False)
         found = verified(desk)
     assert found.away == () and desk.board.measured > 0
-    assert read_run(desk.run).verification.targets[0] == before, "cpu was not measured again, and may be away"
+    assert present(read_run(desk.run).verification).targets[0] == before, (
+        "cpu was not measured again, and may be away"
+    )
     joint = {point.trial for point in run.front}
     for result, predicted in zip(found.targets, (False, True), strict=True):
         assert {point.predicted for point in result.points} == {predicted}
@@ -261,7 +266,7 @@ def test_targets_are_called_as_the_run_calls_them(asked, expected, tmp_path, mon
     monkeypatch.chdir(tmp_path)
     (tmp_path / "edge.toml").write_text('inherits = "cpu"\n')
     (tmp_path / "run.toml").write_text('[options]\ntarget = "edge.toml@me@board:2222,cpu@me@a,cpu@me@b"\n')
-    run, notes = small_run(tmp_path, target("edge"), target("cpu@a")), []
+    run, notes = small_run(tmp_path, target("edge"), target("cpu@a")), list[str]()
     found = asked_targets(tmp_path, run, asked, note=notes.append)
     assert {one.profile.name: str(one.address) for one in found} == expected
     assert [note for note in notes if "'cpu@b' has measured nothing yet" in note] == notes and bool(
@@ -354,5 +359,5 @@ def test_a_bundle_answers_what_its_model_says_where_fast_kernels_saturate(tmp_pa
     monkeypatch.setattr(
         "autocompress.deploy.verify_bundle.stand_in", Reference
     )  # whose sums are exact by its profile
-    found = _parity(Session(), tmp_path, tmp_path, Recipe(), batch=1)
+    found = _parity(cast(TargetSession, Session()), tmp_path, tmp_path, Recipe(), batch=1)
     assert asked == [True, False] and found.error == 0.0

@@ -17,6 +17,7 @@ from autocompress.errors import StageError
 from autocompress.search.rungs.recovery_messages import RecoveryConfig
 from autocompress.search.rungs.recovery_process import RecoveryProcess
 from autocompress.tasks.load import load_task
+from autocompress.tests.present import present
 from autocompress.tests.waiting import comes_true, ended
 
 SHORT = Recovery(steps=3, learning_rate=1e-3, temperature=4.0, weight=0.9)
@@ -128,7 +129,7 @@ def test_its_end_is_that_of_the_processes_which_it_started(process):
     child = subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, start_new_session=True
     )
-    grandchild = int(child.stdout.readline())
+    grandchild = int(present(child.stdout).readline())
     process._process = child
     process.cancel()
     assert comes_true(lambda: ended(grandchild))
