@@ -83,7 +83,7 @@ def test_it_answers_as_torch_does_and_tells_what_each_layer_ran_in(
 ):
     made = compressor(name)
     recipe = recipe_of(made.network, precision)
-    built = made.build(recipe, tmp_path)
+    built = made.build(recipe, tmp_path).only
     names = [layer.name for layer in made.network.layers]
     with target.session() as session:
         got, executed = (
@@ -125,7 +125,7 @@ def test_it_restores_every_packed_weight_of_a_linear_layer(target, tmp_path, sha
 @pytest.mark.parametrize("name", [row.name for row in TINY_MODELS])
 def test_it_reads_every_tiny_model(compressor, target, tmp_path, name):
     made = compressor(name)
-    built = made.build(Recipe(), tmp_path)
+    built = made.build(Recipe(), tmp_path).only
     names = [layer.name for layer in made.network.layers if not layer.name.startswith(RECURRENT)]
     with target.session() as session:
         check_outputs(answers(session, built, tmp_path), built.check)
@@ -134,7 +134,7 @@ def test_it_reads_every_tiny_model(compressor, target, tmp_path, name):
 
 def test_layers_are_timed_under_their_own_names(compressor, target, tmp_path):
     made = compressor("chain")
-    built = made.build(Recipe(precision={"1.0": "int8"}), tmp_path)
+    built = made.build(Recipe(precision={"1.0": "int8"}), tmp_path).only
     with target.session() as session:
         seen = session.profile_layers(built.artifact.path, ["0.0", "1.0", "2.0"], batch=64)
     assert seen.layers.keys() == {"0.0", "1.0", "2.0"} and min(seen.layers.values()) > 0 and seen.other_s > 0
@@ -176,7 +176,7 @@ def test_importing_it_tells_nobody(tmp_path):
 
 @pytest.mark.parametrize("packed", [False, True])
 def test_run_py_of_a_bundle_answers_with_openvino_and_nothing_of_this_package(compressor, tmp_path, packed):
-    built = compressor("chain").build(Recipe(), tmp_path)
+    built = compressor("chain").build(Recipe(), tmp_path).only
     openvino = replace(
         target_facts(PROFILE.name, runtime="openvino"), runtime_options=PROFILE.runtime_options
     )
