@@ -11,10 +11,23 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .models_convolutions import InvertedResidual, Recurrent, Upsampler, one_dimensional
+from .models_images import (
+    Concat,
+    Split,
+    SqueezeExcite,
+    TwoInputs,
+    chain,
+    depthwise,
+    flatten_linear,
+    grouped,
+    mlp,
+    projection,
+    residual,
+    zero_padded,
+)
 from .models_transformers import TOKENS, VOCABULARY, Decoder, Encoder, FusedAttention
 
 SIDE = 8
@@ -31,155 +44,6 @@ class TinyModel:
     macs: int
     parameters: int
     exercises: str
-
-
-class ConvNorm(nn.Sequential):
-    """Convolution (same padding, no bias) → BatchNorm → ReLU (unless `act` is False)."""
-
-    def __init__(
-        self, c_in: int, c_out: int, kernel: int = 3, *, stride: int = 1, groups: int = 1, act: bool = True
-    ):
-        convolution = nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2, groups=groups, bias=False)
-        super().__init__(convolution, nn.BatchNorm2d(c_out), nn.ReLU() if act else nn.Identity())
-
-
-class Head(nn.Module):
-    """Global average pooling → flatten → linear layer to 10 classes."""
-
-    def __init__(self, channels: int):
-        super().__init__()
-        self.linear = nn.Linear(channels, 10)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """N × C × H × W to N × 10."""
-        result: Tensor = self.linear(F.adaptive_avg_pool2d(x, 1).flatten(1))
-        return result
-
-
-class Residual(nn.Module):
-    """stem → relu(body(x) + shortcut(x)) → head."""
-
-    def __init__(self, stem: nn.Module, body: nn.Module, shortcut: nn.Module, head: nn.Module):
-        super().__init__()
-        self.stem, self.body, self.shortcut, self.head = stem, body, shortcut, head
-
-    def forward(self, x: Tensor) -> Tensor:
-        """N × 3 × 8 × 8 to N × 10."""
-        x = self.stem(x)
-        result: Tensor = self.head(F.relu(self.body(x) + self.shortcut(x)))
-        return result
-
-
-class ZeroPad(nn.Module):
-    """Stride-2 sampling and `pad` zero channels on either side, the parameter-free shortcut of CIFAR ResNets."""
-
-    def __init__(self, pad: int):
-        super().__init__()
-        self.pad = pad
-
-    def forward(self, x: Tensor) -> Tensor:
-        """N × C × H × W to N × (C + 2·pad) × H/2 × W/2."""
-        return F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, self.pad, self.pad))
-
-
-class Concat(nn.Module):
-    """Two branches of one input, concatenated; then the sum is concatenated with its own input (as in
-    DenseNet).
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.left, self.right = ConvNorm(3, 8), ConvNorm(3, 16, 1)
-        self.merge, self.head = ConvNorm(24, 16), Head(40)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """N × 3 × 8 × 8 to N × 10."""
-        x = torch.cat([self.left(x), self.right(x)], 1)
-        result: Tensor = self.head(torch.cat([x, self.merge(x)], 1))
-        return result
-
-
-class Split(nn.Module):
-    """Channels chunked in two halves, one convolved, joined again (as in ShuffleNet or C2f)."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.stem, self.branch, self.head = ConvNorm(3, 32), ConvNorm(16, 16), Head(32)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """N × 3 × 8 × 8 to N × 10."""
-        kept, changed = self.stem(x).chunk(2, 1)
-        result: Tensor = self.head(torch.cat([kept, self.branch(changed)], 1))
-        return result
-
-
-class SqueezeExcite(nn.Module):
-    """Channels scaled by a gate computed from their own means."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.stem, self.last, self.head = ConvNorm(3, 16), ConvNorm(16, 16), Head(16)
-        self.squeeze, self.excite = nn.Conv2d(16, 8, 1), nn.Conv2d(8, 16, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """N × 3 × 8 × 8 to N × 10."""
-        x = self.stem(x)
-        gate = torch.sigmoid(self.excite(F.relu(self.squeeze(F.adaptive_avg_pool2d(x, 1)))))
-        result: Tensor = self.head(self.last(x * gate))
-        return result
-
-
-class TwoInputs(nn.Module):
-    """An image and a vector of 5 numbers, joined before the classifier."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.image, self.vector, self.head = ConvNorm(3, 16), nn.Linear(5, 8), nn.Linear(24, 10)
-
-    def forward(self, image: Tensor, vector: Tensor) -> Tensor:
-        """N × 3 × 8 × 8 and N × 5 to N × 10."""
-        pooled = F.adaptive_avg_pool2d(self.image(image), 1).flatten(1)
-        result: Tensor = self.head(torch.cat([pooled, F.relu(self.vector(vector))], 1))
-        return result
-
-
-def _chain() -> nn.Module:
-    return nn.Sequential(ConvNorm(3, 16), ConvNorm(16, 24, stride=2), ConvNorm(24, 24), Head(24))
-
-
-def _residual() -> nn.Module:
-    return Residual(
-        ConvNorm(3, 16), nn.Sequential(ConvNorm(16, 24), ConvNorm(24, 16, act=False)), nn.Identity(), Head(16)
-    )
-
-
-def _projection() -> nn.Module:
-    body = nn.Sequential(ConvNorm(16, 32, stride=2), ConvNorm(32, 32, act=False))
-    return Residual(ConvNorm(3, 16), body, ConvNorm(16, 32, 1, stride=2, act=False), Head(32))
-
-
-def _zero_padded() -> nn.Module:
-    body = nn.Sequential(ConvNorm(16, 32, stride=2), ConvNorm(32, 32, act=False))
-    return Residual(ConvNorm(3, 16), body, ZeroPad(8), Head(32))
-
-
-def _depthwise() -> nn.Module:
-    body = nn.Sequential(ConvNorm(16, 48, 1), ConvNorm(48, 48, groups=48), ConvNorm(48, 16, 1, act=False))
-    return Residual(ConvNorm(3, 16), body, nn.Identity(), Head(16))
-
-
-def _grouped() -> nn.Module:
-    return nn.Sequential(ConvNorm(3, 16), ConvNorm(16, 32, groups=4), ConvNorm(32, 16), Head(16))
-
-
-def _flatten_linear() -> nn.Module:
-    convolutions = [nn.Conv2d(3, 16, 3, 1, 1), nn.ReLU(), nn.MaxPool2d(2)]
-    return nn.Sequential(*convolutions, nn.Flatten(), nn.Linear(256, 32), nn.ReLU(), nn.Linear(32, 10))
-
-
-def _mlp() -> nn.Module:
-    hidden = [nn.Linear(20, 32), nn.ReLU(), nn.Linear(32, 24), nn.BatchNorm1d(24), nn.ReLU()]
-    return nn.Sequential(*hidden, nn.Linear(24, 10))
 
 
 def _seeded(make: Callable[[], nn.Module]) -> Callable[[], nn.Module]:
@@ -244,28 +108,30 @@ _STEM = 9 * 3 * 16  # weights of a 3×3 convolution 3 → 16
 _QUARTER = PIXELS // 4  # pixels after a stride of 2
 
 # fmt: off
-# A convolution's MACs are its weights × output pixels; "+ 2·C" behind a weight count is BatchNorm's weight and bias.
+# A convolution's MACs are its weights × output pixels; "+ 2·C" behind a weight count is BatchNorm's weight
+# and bias.
 TINY_MODELS: tuple[TinyModel, ...] = (
     _row(
-        "chain", _chain, _IMAGE,
+        "chain", chain, _IMAGE,
         macs=_STEM * PIXELS + 9 * 16 * 24 * _QUARTER + 9 * 24 * 24 * _QUARTER + 24 * 10,
         parameters=(_STEM + 2 * 16) + (9 * 16 * 24 + 2 * 24) + (9 * 24 * 24 + 2 * 24) + (24 * 10 + 10),
         note="plain chain with a stride: each channel group has one producer and one consumer",
     ),
     _row(
-        "residual", _residual, _IMAGE,
+        "residual", residual, _IMAGE,
         macs=(_STEM + 9 * 16 * 24 + 9 * 24 * 16) * PIXELS + 16 * 10,
         parameters=(_STEM + 2 * 16) + (9 * 16 * 24 + 2 * 24) + (9 * 24 * 16 + 2 * 16) + (16 * 10 + 10),
         note="identity shortcut: the stem and the block's last convolution are one group",
     ),
     _row(
-        "residual_projection", _projection, _IMAGE,
+        "residual_projection", projection, _IMAGE,
         macs=_STEM * PIXELS + (9 * 16 * 32 + 9 * 32 * 32 + 16 * 32) * _QUARTER + 32 * 10,
-        parameters=(_STEM + 2 * 16) + (9 * 16 * 32 + 2 * 32) + (9 * 32 * 32 + 2 * 32) + (16 * 32 + 2 * 32) + 330,
+        parameters=(_STEM + 2 * 16) + (9 * 16 * 32 + 2 * 32) + (9 * 32 * 32 + 2 * 32)
+        + (16 * 32 + 2 * 32) + 330,
         note="1×1 convolution shortcut: two convolutions are coupled by their sum, the stem is free",
     ),
     _row(
-        "zero_padded_shortcut", _zero_padded, _IMAGE,
+        "zero_padded_shortcut", zero_padded, _IMAGE,
         macs=_STEM * PIXELS + (9 * 16 * 32 + 9 * 32 * 32) * _QUARTER + 32 * 10,
         parameters=(_STEM + 2 * 16) + (9 * 16 * 32 + 2 * 32) + (9 * 32 * 32 + 2 * 32) + 330,
         note="shortcut padded with zero channels: channel i of the stem meets channel i + 8 of the sum",
@@ -283,19 +149,19 @@ TINY_MODELS: tuple[TinyModel, ...] = (
         note="chunk and concatenation: halves of one convolution go different ways",
     ),
     _row(
-        "depthwise", _depthwise, _IMAGE,
+        "depthwise", depthwise, _IMAGE,
         macs=(_STEM + 16 * 48 + 9 * 48 + 48 * 16) * PIXELS + 16 * 10,
         parameters=(_STEM + 2 * 16) + (16 * 48 + 2 * 48) + (9 * 48 + 2 * 48) + (48 * 16 + 2 * 16) + 170,
         note="inverted residual: expansion and depthwise convolution are one group, `groups` shrinks with it",
     ),
     _row(
-        "grouped", _grouped, _IMAGE,
+        "grouped", grouped, _IMAGE,
         macs=(_STEM + 9 * 4 * 32 + 9 * 32 * 16) * PIXELS + 16 * 10,
         parameters=(_STEM + 2 * 16) + (9 * 4 * 32 + 2 * 32) + (9 * 32 * 16 + 2 * 16) + 170,
         note="grouped convolution: channels go in equal shares from all four groups, or not at all",
     ),
     _row(
-        "flatten_linear", _flatten_linear, _IMAGE,
+        "flatten_linear", flatten_linear, _IMAGE,
         macs=_STEM * PIXELS + 256 * 32 + 32 * 10,
         parameters=(_STEM + 16) + (256 * 32 + 32) + (32 * 10 + 10),
         note="flatten to linear: one channel is 16 columns of the linear layer; biases, no normalization",
@@ -309,7 +175,8 @@ TINY_MODELS: tuple[TinyModel, ...] = (
     _row(
         "attention", FusedAttention, (6, 12),
         macs=6 * (12 * 32 + 32 * 96 + 32 * 32 + 32 * 64 + 64 * 32) + 32 * 10,
-        parameters=(12 * 32 + 32) + (32 * 96 + 96) + (32 * 32 + 32) + (32 * 64 + 64) + (64 * 32 + 32) + 330 + 4 * 32,
+        parameters=(12 * 32 + 32) + (32 * 96 + 96) + (32 * 32 + 32) + (32 * 64 + 64) + (64 * 32 + 32)
+        + 330 + 4 * 32,
         note="transformer block: fused qkv, LayerNorm, residual stream, linear layers on tokens",
     ),
     _row(
@@ -322,13 +189,14 @@ TINY_MODELS: tuple[TinyModel, ...] = (
         "decoder", Decoder, (TOKENS,), below=VOCABULARY,
         macs=6 * (4 * 32 * 32 + 3 * 32 * 48 + 32 * 10),
         parameters=10 * 32 + 4 * 32 * 32 + 3 * 32 * 48 + 3 * 32,
-        note="language model: tied embedding, RMSNorm, rotary positions, causal mask, gated MLP; integers come in",
+        note="language model: tied embedding, RMSNorm, rotary positions, causal mask, gated MLP",
     ),
     _row(
         "inverted_residual", InvertedResidual, _IMAGE,
         macs=(_STEM + 16 * 48 + 9 * 48 + 48 * 16) * PIXELS + 48 * 8 + 8 * 48 + 16 * 10,
-        parameters=(_STEM + 16) + (16 * 48 + 48) + (9 * 48 + 2 * 48) + (48 * 16 + 16) + (48 * 8 + 8) + (8 * 48 + 48) + 170,
-        note="MobileNetV3's block: the gate joins the expanded channels with the excitation; hard-swish, ReLU6",
+        parameters=(_STEM + 16) + (16 * 48 + 48) + (9 * 48 + 2 * 48) + (48 * 16 + 16)
+        + (48 * 8 + 8) + (8 * 48 + 48) + 170,
+        note="MobileNetV3's block: the gate joins expanded channels with the excitation; hard-swish, ReLU6",
     ),
     _row(
         "upsampler", Upsampler, _IMAGE,
@@ -361,7 +229,7 @@ TINY_MODELS: tuple[TinyModel, ...] = (
         note="two inputs of different rank, concatenated as vectors",
     ),
     _row(
-        "mlp", _mlp, (20,),
+        "mlp", mlp, (20,),
         macs=20 * 32 + 32 * 24 + 24 * 10,
         parameters=(20 * 32 + 32) + (32 * 24 + 24 + 2 * 24) + (24 * 10 + 10),
         note="linear layers only, BatchNorm1d behind a linear layer with bias",

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 class InvertedResidual(nn.Module):
-    """MobileNetV3's block: expansion, depthwise convolution, squeeze and excitation, hard-swish; then ReLU6."""
+    """MobileNetV3's block: expansion, depthwise convolution, squeeze, excitation, hard-swish; then ReLU6."""
 
     def __init__(self) -> None:
         super().__init__()

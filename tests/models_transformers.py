@@ -47,7 +47,7 @@ class Encoder(nn.Module):
 
 
 class FusedAttention(nn.Module):
-    """One pre-norm transformer block with a fused qkv projection: 6 tokens of 12 numbers, width 32, 4 heads."""
+    """A pre-norm transformer block with a fused qkv projection: 6 tokens of 12 numbers, width 32, 4 heads."""
 
     heads = 4
 
@@ -86,7 +86,7 @@ class RootMeanSquare(nn.Module):
 
 
 class Decoder(nn.Module):
-    """A language model of one block: tied embedding, RMSNorm, rotary positions, causal mask, SiLU-gated MLP."""
+    """A language model of one block: tied embedding, RMSNorm, rotary positions, causal mask, gated MLP."""
 
     heads, width = 4, 32
 

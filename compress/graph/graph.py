@@ -171,9 +171,11 @@ def argument(node: fx.Node, index: int, default: Any = None) -> Any:
 
 def shape_of(node: Any) -> list[int]:
     """Shape of the node's tensor; the free batch size is that of the example."""
-    return [
-        int(size.node.hint if isinstance(size, torch.SymInt) else size) for size in node.meta["val"].shape
-    ]
+    return [_size(size) for size in node.meta["val"].shape]
+
+
+def _size(size: int | torch.SymInt) -> int:
+    return int(size.node.hint) if isinstance(size, torch.SymInt) else int(size)
 
 
 def set_training(module: fx.GraphModule, training: bool, *, dropout: bool = True) -> None:

@@ -150,15 +150,15 @@ class Network:
     def cost(self, recipe: Recipe) -> Cost:
         """Shapes, MACs and bytes under the recipe; nothing is built. Normalization counts as folded."""
         removed = {name for block in self.blocks if block.name in recipe.skip for name in block.layers}
-        layers = tuple(
-            _nothing(layer) if layer.name in removed else self._layer_cost(layer, recipe)
-            for layer in self.layers
-        )
+        layers = []
+        for layer in self.layers:
+            gone = layer.name in removed
+            layers.append(_nothing(layer) if gone else self._layer_cost(layer, recipe))
         return Cost(
             macs=sum(layer.macs for layer in layers),
             parameters=sum(layer.parameters for layer in layers),
             weight_bytes=sum(layer.bytes for layer in layers),
-            layers=layers,
+            layers=tuple(layers),
         )
 
     def _layer_cost(self, layer: Layer, recipe: Recipe) -> LayerCost:

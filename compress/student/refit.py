@@ -33,6 +33,7 @@ TENSOR_BYTES = 1 << 28
 RIDGE = 0.003  # of the mean second moment
 
 
+@torch.no_grad()
 def refit(
     module: fx.GraphModule,
     original: fx.GraphModule,
@@ -52,25 +53,24 @@ def refit(
     layers = {node: name for name, node in layer_nodes(module) if name in channels}
     fitted, reference = _Stepwise(module, inputs), _Stepwise(original, inputs)
     partners = {node.name: node for node in original.graph.nodes}
-    roundings, rounded = dict[str, Rounding](), dict[str, Tensor]()
-    with torch.no_grad():
-        for node in module.graph.nodes:
-            partner, name = partners.get(node.name), layers.get(node)
-            if partner is not None:
-                reference.run_until(partner)
-            if name is not None and partner is not None:
-                changed = name in bits or name in sparse
-                if _is_due(node, partner, fitted, reference, changed=changed):
-                    second = _fit(fitted, node, reference.values[partner], channels[name])
-                    weight = str(argument(node, 1).target)
-                    tensor = get_tensor(module, weight).detach()
-                    if name in sparse:
-                        rounded[weight] = sparse_weight(tensor, second)
-                    if name in bits:
-                        rounded[weight], roundings[name] = _rounded(tensor, second, bits[name], rounding)
-            fitted.run_until(node)
-            reference.forget()
-            fitted.forget()
+    roundings: dict[str, Rounding] = {}
+    rounded: dict[str, Tensor] = {}
+    for node in module.graph.nodes:
+        partner, name = partners.get(node.name), layers.get(node)
+        if partner is not None:
+            reference.run_until(partner)
+        changed = name in bits or name in sparse
+        if name and partner and _is_due(node, partner, fitted, reference, changed=changed):
+            second = _fit(fitted, node, reference.values[partner], channels[name])
+            weight = str(argument(node, 1).target)
+            tensor = get_tensor(module, weight).detach()
+            if name in sparse:
+                rounded[weight] = sparse_weight(tensor, second)
+            if name in bits:
+                rounded[weight], roundings[name] = _rounded(tensor, second, bits[name], rounding)
+        fitted.run_until(node)
+        reference.forget()
+        fitted.forget()
     for weight, values in rounded.items():
         set_tensor(module, weight, values)
     return roundings

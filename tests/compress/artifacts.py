@@ -27,17 +27,16 @@ def multiplications(model):
         value.type.tensor_type.ClearField("shape")
     inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True).graph
     values = (*inferred.value_info, *inferred.output)
-    sizes = {
-        value.name: math.prod(dim.dim_value for dim in value.type.tensor_type.shape.dim) for value in values
-    }
+    shapes = {value.name: value.type.tensor_type.shape.dim for value in values}
     weights = {tensor.name: tensor.dims for tensor in model.graph.initializer}
     total = 0
     for node in inferred.node:
         if node.op_type in ("Conv", "Gemm", "MatMul") and node.input[1] in weights:
             dims = weights[node.input[1]]
-            attributes = {item.name: item.i for item in node.attribute}
+            attributes = {attribute.name: attribute.i for attribute in node.attribute}
             columns = math.prod(dims[1:]) if node.op_type == "Conv" or attributes.get("transB") else dims[0]
-            total += sizes[node.output[0]] * columns
+            outputs = math.prod(dim.dim_value for dim in shapes[node.output[0]])
+            total += outputs * columns
     return total
 
 

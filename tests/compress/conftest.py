@@ -1,4 +1,4 @@
-"""Compressors of the tiny models, made once for all tests of this folder: tracing and exporting take seconds."""
+"""Compressors of the tiny models, made once for all tests of this folder: exporting takes seconds."""
 
 import pytest
 from autocompress.compress import Compressor, Network
@@ -22,7 +22,7 @@ def symmetric():
 
 @pytest.fixture(scope="session")
 def compressors_of_both(symmetric):
-    """A function from a tiny model's name to a compressor that writes ONNX Runtime's format and TensorRT's."""
+    """A function from a tiny model's name to a compressor for the formats of ONNX Runtime and TensorRT."""
     return made_once(CompressorOptions(formats=(FileFormat(), symmetric)))
 
 

@@ -13,12 +13,13 @@ class RandomInputs(Dataset):
 
     def __init__(self, model, examples, count, seed):
         generator = torch.Generator().manual_seed(seed)
-        self.inputs = [
-            torch.randn(count, *x.shape[1:], generator=generator)
-            if x.is_floating_point()
-            else torch.randint(int(x.max()) + 1, (count, *x.shape[1:]), generator=generator)
-            for x in examples
-        ]
+        self.inputs = []
+        for x in examples:
+            shape = (count, *x.shape[1:])
+            if x.is_floating_point():
+                self.inputs.append(torch.randn(shape, generator=generator))
+            else:
+                self.inputs.append(torch.randint(int(x.max()) + 1, shape, generator=generator))
         with torch.no_grad():
             self.targets = model(*self.inputs).argmax(1)
 

@@ -195,4 +195,4 @@ def test_a_keep_count_that_no_group_has_is_a_failure_of_pruning(keep, message, t
 def test_layers_that_stay_float32_say_why(name, layer, reason):
     row = tiny_model(name)
     network = Network.trace(row.build(), row.example_inputs())
-    assert reason in next(found.float_only for found in network.layers if found.name == layer)
+    assert reason in next(one.float_only for one in network.layers if one.name == layer)

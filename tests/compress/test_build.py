@@ -33,15 +33,15 @@ def run(path, inputs, optimized=None):
 
 @pytest.fixture(scope="module")
 def int8_bytes(compressors, tmp_path_factory):
-    folder, found = tmp_path_factory.mktemp("int8"), {}
+    folder, sizes = tmp_path_factory.mktemp("int8"), {}
 
     def size(name):
-        if name not in found:
+        if name not in sizes:
             compressor = compressors(name)
-            found[name] = compressor.build(
+            sizes[name] = compressor.build(
                 Recipe(precision=all_int8(compressor.network)), folder
             ).only.artifact.size_bytes
-        return found[name]
+        return sizes[name]
 
     return size
 

@@ -47,8 +47,10 @@ WRONG_FIELDS = {
     "NaN output": ({"model": Changed(lambda y: y / 0)}, "NaN or infinite"),
     "not a tensor": ({"model": Changed(lambda y: {"logits": y})}, "return a tensor or a tuple"),
     "batch is lost": ({"model": Changed(lambda y: y.mean(0))}, "dimension 0 must be the batch"),
-    "samples depend on each other": ({"model": Changed(lambda y: y - y.mean(0))}, "depends on the rest of its batch"),
-    "dropout": ({"model": Changed(lambda y: nn.functional.dropout(y.repeat(1, 50), 0.5))}, "differs between two runs"),
+    "samples depend on each other": ({"model": Changed(lambda y: y - y.mean(0))}, "on the rest of its batch"),
+    "dropout": (
+        {"model": Changed(lambda y: nn.functional.dropout(y.repeat(1, 50), 0.5))}, "differs between two runs"
+    ),
     "frozen": ({"model": nn.Linear(2, 2).requires_grad_(False)}, "requires_grad_"),
     "lone example": ({"example_inputs": torch.zeros(2, 2)}, r"write \(x,\)"),
     "scalar example": ({"example_inputs": (torch.tensor(1.0),)}, "batch dimension 0"),
@@ -57,21 +59,39 @@ WRONG_FIELDS = {
     "split missing": ({"test": None}, "test must be a map-style dataset"),
     "empty split": ({"validation": []}, "validation is empty"),
     "samples without target": ({"test": TensorDataset(torch.zeros(4, 2))}, "test.*pairs"),
-    "other inputs": ({"train": TensorDataset(torch.zeros(4, 3), torch.zeros(4))}, "train gives inputs of float32 3, but"),
-    "other types": ({"test": TensorDataset(torch.zeros(4, 2).double(), torch.zeros(4))}, "test gives inputs of float64 2"),
+    "other inputs": (
+        {"train": TensorDataset(torch.zeros(4, 3), torch.zeros(4))}, "train gives inputs of float32 3, but"
+    ),
+    "other types": (
+        {"test": TensorDataset(torch.zeros(4, 2).double(), torch.zeros(4))}, "test gives inputs of float64 2"
+    ),
     "loss not callable": ({"loss": 1}, "loss must be callable"),
     "loss per sample": ({"loss": nn.CrossEntropyLoss(reduction="none")}, "must return a scalar"),
     "loss NaN": ({"loss": lambda y, t: y.sum() * math.nan}, "loss is nan"),
     "loss is a float": ({"loss": lambda y, t: 1.0}, "loss must return a tensor"),
     "loss without gradient": ({"loss": lambda y, t: y.detach().sum()}, "no gradient"),
     "loss raises": ({"loss": lambda y: y}, "loss failed: TypeError"),
-    "augment changes the shape": ({"augment": lambda x, y: (x[:, :1], y)}, "augment gives inputs of float32 1"),
+    "augment changes the shape": (
+        {"augment": lambda x, y: (x[:, :1], y)}, "augment gives inputs of float32 1"
+    ),
     "metric is a function": ({"metric": accuracy}, "metric must be a Metric"),
-    "metric direction": ({"metric": Metric(name="m", function=accuracy, direction="up")}, "'up' must be"),  # type: ignore[arg-type]
-    "metric NaN": ({"metric": Metric(name="m", function=lambda y, t: math.nan)}, "'m' of the original.* on validation is nan"),
+    "metric direction": (
+        {"metric": Metric(name="m", function=accuracy, direction="up")},  # type: ignore[arg-type]
+        "'up' must be",
+    ),
+    "metric NaN": (
+        {"metric": Metric(name="m", function=lambda y, t: math.nan)},
+        "'m' of the original.* on validation is nan",
+    ),
     "metric in per cent": ({"metric": Metric(name="m", function=lambda y, t: 91.7)}, "no fraction"),
-    "metric raises": ({"metric": Metric(name="m", function=lambda y, t: {"y": 0.0}["x"])}, r"KeyError: 'x' \(.*test_check.py"),
-    "metric returns text": ({"metric": Metric(name="m", function=lambda y, t: "good")}, "metric failed: ValueError"),  # type: ignore[arg-type,return-value]
+    "metric raises": (
+        {"metric": Metric(name="m", function=lambda y, t: {"y": 0.0}["x"])},
+        r"KeyError: 'x' \(.*test_check.py",
+    ),
+    "metric returns text": (
+        {"metric": Metric(name="m", function=lambda y, t: "good")},  # type: ignore[arg-type,return-value]
+        "metric failed: ValueError",
+    ),
     "preprocessing": ({"preprocessing": {"mean": np.float32(1)}}, "preprocessing must be a mapping of JSON"),
     "seed": ({"seed": "1"}, "seed must be an int"),
 }  # fmt: skip
@@ -91,14 +111,16 @@ def test_the_same_object_as_two_splits_is_refused(task: Task) -> None:
 
 @pytest.mark.parametrize("loaders", [False, True], ids=["datasets", "loaders"])
 def test_splits_that_share_samples_are_refused(task: Task, loaders: bool) -> None:
-    leaking: Dataset[Any] = ConcatDataset([task.test, Subset(task.train, range(20))])  # type: ignore[list-item,arg-type]
+    shared = Subset(task.train, range(20))  # type: ignore[arg-type]
+    leaking: Dataset[Any] = ConcatDataset([task.test, shared])  # type: ignore[list-item]
     leaky = DataLoader(leaking, batch_size=7, shuffle=True) if loaders else leaking
     with pytest.raises(TaskError, match=r"train and test share 20 samples, 17% of test"):
         check_task(replace(task, test=leaky))
 
 
 def test_a_handful_of_equal_samples_is_only_remarked_on(task: Task) -> None:
-    mixed: Dataset[Any] = ConcatDataset([task.test, Subset(task.train, [3])])  # type: ignore[list-item,arg-type]
+    shared = Subset(task.train, [3])  # type: ignore[arg-type]
+    mixed: Dataset[Any] = ConcatDataset([task.test, shared])  # type: ignore[list-item]
     assert check_task(replace(task, test=mixed)).notes == ("train and test share 1 equal sample.",)
 
 
@@ -114,7 +136,8 @@ def test_validation_as_good_as_training_near_the_ceiling_is_called_out(task: Tas
 
 
 def test_a_small_validation_split_is_called_out(task: Task) -> None:
-    (note,) = check_task(replace(task, validation=Subset(task.validation, range(50)))).notes  # type: ignore[arg-type]
+    small = Subset(task.validation, range(50))  # type: ignore[arg-type]
+    (note,) = check_task(replace(task, validation=small)).notes
     assert note == "validation has only 50 samples: one of them is 2.00 percentage points."
 
 
@@ -151,7 +174,10 @@ def test_several_inputs_outputs_and_dictionary_targets_pass() -> None:
     task = Task(
         name="two", model=Two(), train=samples(0), validation=samples(100), test=samples(200),
         loss=lambda outputs, targets: nn.functional.cross_entropy(outputs[0], targets["y"]),
-        metric=Metric(name="mean", function=lambda outputs, targets: float(targets["y"].float().mean() + len(outputs)), unit=""),
+        metric=Metric(
+            name="mean", unit="",
+            function=lambda outputs, targets: float(targets["y"].float().mean() + len(outputs)),
+        ),
         example_inputs=(torch.zeros(2, 2), torch.zeros(2, 1)),
     )  # fmt: skip
     assert check_task(task).baseline == 2.5

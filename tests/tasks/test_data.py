@@ -103,9 +103,9 @@ def test_the_callers_generators_are_left_alone() -> None:
     torch.manual_seed(5)
     source = batches(Noisy(), batch_size=4, seed=0)
     next(source)
-    seen = [torch.rand(1)]
+    drawn = [torch.rand(1)]
     next(source)
-    assert torch.equal(torch.cat([*seen, torch.rand(1)]), expected)
+    assert torch.equal(torch.cat([*drawn, torch.rand(1)]), expected)
 
 
 def test_written_inputs_are_read_back_with_numbered_keys(tmp_path: Path) -> None:

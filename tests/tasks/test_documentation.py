@@ -41,7 +41,8 @@ def test_the_example_without_its_data_says_what_is_missing(tmp_path: Path) -> No
 @needs_data
 def test_the_mlperf_tiny_example_reads_and_augments_real_images() -> None:
     task = load_task(f"{ROOT / 'examples' / 'cifar10.py'}:resnet8", {"data": str(SHARED)})
-    assert [len(split) for split in (task.train, task.validation, task.test)] == [50_000, 5_000, 5_000]  # type: ignore[arg-type]
+    splits = (task.train, task.validation, task.test)
+    assert [len(split) for split in splits] == [50_000, 5_000, 5_000]  # type: ignore[arg-type]
     (inputs,), targets = next(batches(task.train, batch_size=64, seed=0, augment=task.augment))
     assert inputs.shape == (64, 3, 32, 32) and inputs.max() > 200 and targets.dtype == torch.int64
     with torch.inference_mode():

@@ -31,7 +31,10 @@ CHANGES: dict[str, Callable[[Task], Task]] = {
     "metric's direction": lambda task: replace(
         task, metric=Metric(name="accuracy", function=accuracy, direction="lower")
     ),
-    "number of samples": lambda task: replace(task, train=Subset(task.train, range(199))),  # type: ignore[arg-type]
+    "number of samples": lambda task: replace(
+        task,
+        train=Subset(task.train, range(199)),  # type: ignore[arg-type]
+    ),
     "targets": one_label_changed,
     "loss": lambda task: replace(task, loss=nn.functional.mse_loss),
 }
@@ -54,5 +57,6 @@ def test_an_activation_changes_the_digest_though_the_weights_are_equal(task: Tas
 
 
 def test_a_shuffling_loader_has_a_stable_digest(task: Task) -> None:
-    shuffled = replace(task, train=DataLoader(task.train, batch_size=8, shuffle=True))  # type: ignore[arg-type]
+    loader = DataLoader(task.train, batch_size=8, shuffle=True)  # type: ignore[arg-type]
+    shuffled = replace(task, train=loader)
     assert data_digest(shuffled) == data_digest(shuffled)

@@ -17,7 +17,8 @@ def _split(count): return TensorDataset(zeros(count, 2), zeros(count).long())
 def mine(size: int, name: str = "mine"):
     import helper_beside_it
     return Task(name=name, model=nn.Linear(2, 2), train=_split(size), validation=_split(2), test=_split(2),
-                loss=nn.functional.cross_entropy, metric=Metric(name="m", function=accuracy), example_inputs=(zeros(2, 2),))
+                loss=nn.functional.cross_entropy, metric=Metric(name="m", function=accuracy),
+                example_inputs=(zeros(2, 2),))
 
 def other(): return 5
 
@@ -81,7 +82,7 @@ def test_an_unfit_argument_is_named(arguments: dict[str, str], message: str) -> 
         ("{file}", "needs the name of one of its functions: write .*it has failing, mine, other"),
         ("{file}:mien", "has no function 'mien'.*it has failing, mine, other"),
         ("{file}:other", "returned a int: it must return a Task"),
-        ("{file}:failing", r"FileNotFoundError: no data here \(.*mine.py:16\)"),
+        ("{file}:failing", r"FileNotFoundError: no data here \(.*mine.py:17\)"),
     ],
 )
 def test_a_spec_that_gives_no_task_says_why(file: Path, spec: str, message: str) -> None:

@@ -135,9 +135,9 @@ def test_only_branches_that_nothing_else_reads_are_blocks(forward):
     module = traced(Sums(forward))
     for block in find_blocks(module):
         assert "b" not in block.layers
-        left = traced(Sums(forward))
-        remove_blocks(left, [block])
-        assert left(torch.randn(2, 3, 8, 8)).shape == module(torch.randn(2, 3, 8, 8)).shape
+        remaining = traced(Sums(forward))
+        remove_blocks(remaining, [block])
+        assert remaining(torch.randn(2, 3, 8, 8)).shape == module(torch.randn(2, 3, 8, 8)).shape
 
 
 def test_a_shortcut_of_another_shape_cannot_stand_for_the_sum():

@@ -49,46 +49,46 @@ def distance(module, network, x):
 
 
 def test_stitched_weights_answer_more_like_the_original_than_sliced_ones(network, inputs):
-    found = database(network, inputs)
-    removed = removed_units(network, found)
+    levels = database(network, inputs)
+    removed = removed_units(network, levels)
     sliced, stitched = (prune(network.module, network.channels, removed) for _ in range(2))
-    stitch(stitched, found, removed, {})
+    stitch(stitched, levels, removed, {})
     fresh = correlated(128, 1)
     assert distance(stitched, network, fresh) < 0.9 * distance(sliced, network, fresh)
 
 
 def test_refitted_weights_answer_more_like_the_original_than_stitched_ones(network, inputs):
-    found = database(network, inputs)
-    removed = removed_units(network, found)
+    levels = database(network, inputs)
+    removed = removed_units(network, levels)
     stitched, refitted = (prune(network.module, network.channels, removed) for _ in range(2))
     for module in (stitched, refitted):
-        stitch(module, found, removed, {})
-    kept = {layer.name: network.kept_outputs(layer.name, removed) for layer in network.layers}
-    refit(refitted, network.module, (inputs,), kept, {})
+        stitch(module, levels, removed, {})
+    channels = {layer.name: network.kept_outputs(layer.name, removed) for layer in network.layers}
+    refit(refitted, network.module, (inputs,), channels, {})
     fresh = correlated(128, 1)
     assert distance(refitted, network, fresh) < 0.9 * distance(stitched, network, fresh)
 
 
 def test_refitting_an_unchanged_model_changes_nothing(network, inputs):
     module = prune(network.module, network.channels, frozenset())
-    kept = {layer.name: network.kept_outputs(layer.name, frozenset()) for layer in network.layers}
-    refit(module, network.module, (inputs[:32],), kept, {})
+    channels = {layer.name: network.kept_outputs(layer.name, frozenset()) for layer in network.layers}
+    refit(module, network.module, (inputs[:32],), channels, {})
     assert all(
         torch.equal(value, network.module.state_dict()[name]) for name, value in module.state_dict().items()
     )
 
 
 def test_fewer_bits_and_fewer_channels_have_larger_errors(network, inputs):
-    found = database(network, inputs)
+    levels = database(network, inputs)
     layer = "body.1.0"
     assert (
         0
-        < found.level(layer, bits=6).error
-        < found.level(layer, bits=4).error
-        < found.level(layer, bits=2).error
+        < levels.level(layer, bits=6).error
+        < levels.level(layer, bits=4).error
+        < levels.level(layer, bits=2).error
         < 1
     )
-    some, more = (found.level(layer, channels=torch.arange(count)).error for count in (14, 8))
+    some, more = (levels.level(layer, channels=torch.arange(count)).error for count in (14, 8))
     assert 0 < some < more
 
 
@@ -114,11 +114,11 @@ def test_other_data_make_another_database(network, inputs, tmp_path):
 
 
 def test_the_database_stays_within_its_limit(network, inputs, tmp_path):
-    found = database(network, inputs, tmp_path)
+    levels = database(network, inputs, tmp_path)
     for layer in network.layers:
         for bits in (2, 3, 4, 6):
-            found.level(layer.name, bits=bits)
-    limit = found.size_bytes - 1
+            levels.level(layer.name, bits=bits)
+    limit = levels.size_bytes - 1
     smaller = database(network, inputs, tmp_path, limit_bytes=limit)
     smaller.level(network.layers[0].name, bits=8)
     assert smaller.size_bytes <= limit
@@ -134,9 +134,9 @@ def test_a_damaged_entry_is_made_again(network, inputs, tmp_path):
 
 def test_a_folder_that_cannot_be_written_is_done_without(network, inputs, tmp_path, caplog):
     (tmp_path / "levels").write_text("a file in the way")
-    found = database(network, inputs, tmp_path / "levels")
-    assert found.level("body.0.0", bits=4).error > 0
-    assert found.describe() == "in memory only" and "cannot be kept" in caplog.text
+    levels = database(network, inputs, tmp_path / "levels")
+    assert levels.level("body.0.0", bits=4).error > 0
+    assert levels.describe() == "in memory only" and "cannot be kept" in caplog.text
 
 
 def test_inputs_that_are_not_finite_are_named(network, inputs):

@@ -46,10 +46,10 @@ def test_output_error_is_that_of_explicit_inputs(layer):
 
 def test_compensated_weight_is_the_least_squares_solution_on_the_kept_columns(layer):
     x, weight, second = layer
-    kept = torch.tensor([0, 2, 3, 7, 8, 9, 11])
-    expected = torch.linalg.lstsq(x[:, kept], x @ weight[0].T).solution.T
-    found = compensated(weight, second, kept)[0]
-    assert float((x[:, kept] @ (found - expected).T).square().mean()) < 2e-3 * float(
+    columns = torch.tensor([0, 2, 3, 7, 8, 9, 11])
+    expected = torch.linalg.lstsq(x[:, columns], x @ weight[0].T).solution.T
+    reconstructed = compensated(weight, second, columns)[0]
+    assert float((x[:, columns] @ (reconstructed - expected).T).square().mean()) < 2e-3 * float(
         (x @ weight[0].T).square().mean()
     )
 
@@ -60,9 +60,9 @@ def test_removal_errors_are_those_of_the_compensated_weights(layer):
     removal = removal_order([GroupReader(weight=weight[0], second=second[0], columns=columns)], 6)
     energy = float((x @ weight[0].T).square().sum(1).mean())
     for gone in (1, 2, 4):
-        kept = columns[[unit for unit in range(6) if unit not in removal.order[:gone]]].flatten()
+        remaining = columns[[unit for unit in range(6) if unit not in removal.order[:gone]]].flatten()
         full = torch.zeros_like(weight)
-        full[..., kept] = compensated(weight, second, kept)
+        full[..., remaining] = compensated(weight, second, remaining)
         assert removal.errors[gone] == pytest.approx(
             true_error(weight, full, x) / energy, rel=0.15, abs=0.004
         )  # damping adds some

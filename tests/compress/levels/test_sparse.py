@@ -30,8 +30,8 @@ def layer():
 
 def two_largest(weight):
     fours = weight.reshape(ROWS, CHANNELS // 4, 4, TAPS)
-    kept = fours.abs().argsort(2).argsort(2) >= 2
-    return (fours * kept).reshape(weight.shape)
+    largest = fours.abs().argsort(2).argsort(2) >= 2
+    return (fours * largest).reshape(weight.shape)
 
 
 def test_without_statistics_the_two_largest_of_four_stay(layer):
@@ -43,10 +43,10 @@ def test_without_statistics_the_two_largest_of_four_stay(layer):
 
 def test_with_statistics_the_output_error_is_much_smaller(layer):
     weight, second = layer
-    found = sparse_weight(weight, second)
-    assert is_sparse(found)
+    sparse = sparse_weight(weight, second)
+    assert is_sparse(sparse)
     errors = [
-        output_error((weight - other).reshape(1, ROWS, -1), second) for other in (found, two_largest(weight))
+        output_error((weight - other).reshape(1, ROWS, -1), second) for other in (sparse, two_largest(weight))
     ]
     assert errors[0] < 0.6 * errors[1]
 
@@ -54,9 +54,9 @@ def test_with_statistics_the_output_error_is_much_smaller(layer):
 def test_groups_of_a_convolution_are_sparse_each_by_itself(layer):
     weight, second = layer
     both = torch.cat([second, 2 * second])
-    found = sparsify(weight.reshape(2, ROWS // 2, -1), both, TAPS)
-    assert is_sparse(found.reshape(weight.shape))
-    torch.testing.assert_close(found[0], sparsify(weight.reshape(2, ROWS // 2, -1)[:1], second, TAPS)[0])
+    sparse = sparsify(weight.reshape(2, ROWS // 2, -1), both, TAPS)
+    assert is_sparse(sparse.reshape(weight.shape))
+    torch.testing.assert_close(sparse[0], sparsify(weight.reshape(2, ROWS // 2, -1)[:1], second, TAPS)[0])
 
 
 def test_three_of_four_is_not_sparse():

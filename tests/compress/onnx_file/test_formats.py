@@ -34,11 +34,10 @@ RECOVERY = Recovery(steps=3, learning_rate=1e-3, temperature=2.0, weight=0.5)
 
 def uniform(network, precision):
     """Every layer that can have it in this precision."""
-    sparse = precision.endswith("_24")
-    layers = [
-        layer.name for layer in network.layers if not (sparse_refusal(layer) if sparse else layer.float_only)
-    ]
-    return dict.fromkeys(layers, precision)
+    layers = network.layers
+    if precision.endswith("_24"):
+        return {layer.name: precision for layer in layers if not sparse_refusal(layer)}
+    return {layer.name: precision for layer in layers if not layer.float_only}
 
 
 def mixed(network):
@@ -54,13 +53,13 @@ def halved(network):
 
 def recipes_of(network):
     """By name, a recipe of each precision, of neighbours that differ, and of half the channels."""
-    found = {
+    recipes = {
         "float32": Recipe(),
         "mixed": Recipe(precision=mixed(network)),
         "pruned": Recipe(keep=halved(network)),
     }
-    found["pruned int8"] = Recipe(keep=halved(network), precision=uniform(network, "int8"))
-    return found | {name: Recipe(precision=uniform(network, name)) for name in UNIFORM}
+    recipes["pruned int8"] = Recipe(keep=halved(network), precision=uniform(network, "int8"))
+    return recipes | {name: Recipe(precision=uniform(network, name)) for name in UNIFORM}
 
 
 def built_files(compressor, form, folder):
@@ -82,8 +81,10 @@ def test_every_precision_answers_like_torch_and_is_accepted_by_tensorrt(
     for result in built.values():
         check_outputs(run(result.artifact.path, result.check.inputs, plain=True), result.check)
     if importlib.util.find_spec("tensorrt_rtx") is not None:
-        found = dict(zip(built, acceptance([result.artifact.path for result in built.values()]), strict=True))
-        assert {name: item.messages for name, item in found.items() if not item.accepted} == {}
+        verdicts = dict(
+            zip(built, acceptance([result.artifact.path for result in built.values()]), strict=True)
+        )
+        assert {name: verdict.messages for name, verdict in verdicts.items() if not verdict.accepted} == {}
 
 
 @needs_builder
@@ -98,7 +99,7 @@ def test_the_builder_refuses_the_convention_of_onnx_runtime(compressors, tmp_pat
 def test_a_model_that_cannot_be_read_does_not_stop_the_next(compressors, tmp_path):
     (tmp_path / "broken.onnx").write_bytes(b"no model")
     good = compressors("mlp").build(Recipe(), tmp_path).only.artifact.path
-    assert [item.accepted for item in acceptance([tmp_path / "broken.onnx", good])] == [False, True]
+    assert [verdict.accepted for verdict in acceptance([tmp_path / "broken.onnx", good])] == [False, True]
 
 
 def assert_symmetric(model):

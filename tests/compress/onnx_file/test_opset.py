@@ -105,8 +105,8 @@ def test_an_operator_in_an_older_form_computes_the_same(model, fake):
     lower_opset(model, 16)
     onnx.checker.check_model(model, full_check=True)
     assert (model.opset_import[0].version, model.ir_version) == (16, 8)
-    for found, wanted in zip(answers(model), expected, strict=True):
-        np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
+    for output, wanted in zip(answers(model), expected, strict=True):
+        np.testing.assert_allclose(output, wanted, rtol=1e-5, atol=1e-5)
     assert as_eight_reads(fake, model, (8, 5)) == model
 
 
@@ -124,7 +124,7 @@ def test_what_is_not_lowered_would_be_misread_without_an_error(fake):
 
 def as_eight_reads(fake, model, numbers):
     """The model as the parser of TensorRT 8 understands it; AssertionError when it refuses a node."""
-    stored = {item.name: numpy_helper.to_array(item) for item in model.graph.initializer}
+    stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     assert [
         wrong for node in model.graph.node if (wrong := fake.refused_by_eight(node, stored, numbers))
     ] == []
@@ -151,8 +151,8 @@ def recipes(network):
     in_turn: tuple[Precision, ...] = ("int8", "float16", "float32")
     mixed = {name: in_turn[index % 3] for index, name in enumerate(names)}
     pruned = Recipe(keep=halved(network), precision=names)
-    found = {"int8": Recipe(precision=names), "mixed": Recipe(precision=mixed), "pruned int8": pruned}
-    return found | {"float32": Recipe(), "float16": Recipe(precision=uniform(network, "float16"))}
+    recipes = {"int8": Recipe(precision=names), "mixed": Recipe(precision=mixed), "pruned int8": pruned}
+    return recipes | {"float32": Recipe(), "float16": Recipe(precision=uniform(network, "float16"))}
 
 
 def quick_or_slow(model):
@@ -174,8 +174,8 @@ def test_every_file_for_tensorrt_8_answers_like_torch_and_is_read_as_it_is_writt
             check_outputs(run(built.artifact.path, built.check.inputs, plain=plain), built.check)
         paths.append(built.artifact.path)
     if importlib.util.find_spec("tensorrt_rtx") is not None:
-        found = acceptance(paths[:2])
-        assert [item.messages for item in found if not item.accepted] == []
+        verdicts = acceptance(paths[:2])
+        assert [verdict.messages for verdict in verdicts if not verdict.accepted] == []
 
 
 def test_integers_come_back_from_the_float32_that_stores_them(tmp_path):
@@ -186,22 +186,23 @@ def test_integers_come_back_from_the_float32_that_stores_them(tmp_path):
     recipe = Recipe(precision=uniform(compressor.network, "int8"))
     floats, integers = compressor.build(recipe, tmp_path).by_format.values()
     stored = {
-        item.name: numpy_helper.to_array(item) for item in onnx.load(integers.artifact.path).graph.initializer
+        tensor.name: numpy_helper.to_array(tensor)
+        for tensor in onnx.load(integers.artifact.path).graph.initializer
     }
     model = onnx.load(floats.artifact.path)
-    kept = {item.name: numpy_helper.to_array(item) for item in model.graph.initializer}
+    arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     pairs = {
         node.input[0]: node
         for node in model.graph.node
-        if node.op_type == "QuantizeLinear" and node.input[0] in kept
+        if node.op_type == "QuantizeLinear" and node.input[0] in arrays
     }
     assert set(pairs) == {f"{layer}.weight_f" for layer in recipe.precision}
     for name, node in pairs.items():
-        steps = kept[node.input[1]].reshape(-1, *[1] * (kept[name].ndim - 1))
+        steps = arrays[node.input[1]].reshape(-1, *[1] * (arrays[name].ndim - 1))
         np.testing.assert_array_equal(
-            np.rint(kept[name] / steps).astype(np.int8), stored[name.replace("_f", "_q")]
+            np.rint(arrays[name] / steps).astype(np.int8), stored[name.replace("_f", "_q")]
         )
-    weights = sum(kept[name].size for name in pairs)
+    weights = sum(arrays[name].size for name in pairs)
     costs = {form: network.stored_as(form).cost(recipe) for form in ("int8", "float32")}
     assert costs["float32"].weight_bytes - costs["int8"].weight_bytes == 3 * weights
     assert costs["float32"].weight_bytes <= floats.artifact.size_bytes

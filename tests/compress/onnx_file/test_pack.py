@@ -68,8 +68,8 @@ def test_what_the_user_called_like_the_table_or_a_constant_is_kept_apart():
     shorten_names(model, {})
     onnx.checker.check_model(model, full_check=True)
     feeds = {value.name: np.zeros(1, np.uint8) for value in given}
-    for found in onnxruntime.InferenceSession(model.SerializeToString()).run(None, feeds):
-        np.testing.assert_array_equal(found, integers)
+    for output in onnxruntime.InferenceSession(model.SerializeToString()).run(None, feeds):
+        np.testing.assert_array_equal(output, integers)
 
 
 def test_short_names_leave_out_those_of_the_user():

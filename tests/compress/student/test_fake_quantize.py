@@ -86,8 +86,8 @@ def test_folded_steps_give_the_same_integers(module):
     integers = (grid.rounded(module)[weight].detach() / step.reshape(-1, 1, 1, 1)).round()
     steps = grid.settle(module)
     folded = fold_batch_norms(module)
-    found = folded_steps(module, folded, steps)[LAYER].numpy()
-    again = np.rint(get_tensor(folded, weight).detach().numpy() / found.reshape(-1, 1, 1, 1))
+    actual = folded_steps(module, folded, steps)[LAYER].numpy()
+    again = np.rint(get_tensor(folded, weight).detach().numpy() / actual.reshape(-1, 1, 1, 1))
     assert np.array_equal(again, integers.numpy())
 
 

@@ -85,9 +85,9 @@ def pointwise_task():
     ],
     ids=["square", "wide", "transformer", "pointwise", "3x3", "grouped", "shared", "small", "smallest"],
 )
-def test_ranks_are_multiples_of_8_that_save_multiplications(item, ranks):
-    assert rank_levels(item) == ranks
-    assert all(saves(rank, item.channels_out, item.channels_in) for rank in ranks)
+def test_ranks_are_multiples_of_8_that_save_multiplications(layer, ranks):
+    assert rank_levels(layer) == ranks
+    assert all(saves(rank, layer.channels_out, layer.channels_in) for rank in ranks)
 
 
 def correlated(count, size, seed):
@@ -106,9 +106,9 @@ def test_factors_of_full_rank_reproduce_the_weight():
 
 def test_the_plain_factors_are_numpys_truncated_svd():
     weight = torch.randn(24, 40, generator=torch.Generator().manual_seed(0))
-    left, sizes, right = np.linalg.svd(weight.numpy().astype(np.float64), full_matrices=False)
+    u, sizes, right = np.linalg.svd(weight.numpy().astype(np.float64), full_matrices=False)
     up, down = low_rank_factors(weight, 6)
-    np.testing.assert_allclose((up @ down).numpy(), left[:, :6] * sizes[:6] @ right[:6], atol=1e-5)
+    np.testing.assert_allclose((up @ down).numpy(), u[:, :6] * sizes[:6] @ right[:6], atol=1e-5)
 
 
 def test_factors_that_know_the_inputs_have_the_smaller_output_error():
@@ -177,7 +177,7 @@ def compressors():
 
 
 def lowest_ranks(network):
-    return {item.name: rank_levels(item)[0] for item in network.layers if rank_levels(item)}
+    return {layer.name: rank_levels(layer)[0] for layer in network.layers if rank_levels(layer)}
 
 
 @pytest.mark.parametrize("name", ["pointwise", "attention", "flatten_linear"])
@@ -186,7 +186,7 @@ def test_the_factored_artifact_matches_torch_pruned_or_not_in_every_precision(
 ):
     network = compressors(name).network
     halves = {group.name: max(1, group.channels // 2) for group in network.groups}
-    int8 = {item.name: "int8" for item in network.layers}
+    int8 = {layer.name: "int8" for layer in network.layers}
     compressors(name).build(Recipe(), tmp_path)
     monkeypatch.setattr(
         "autocompress.compress.onnx_file.templates.export_template", lambda *_: pytest.fail("exported again")
