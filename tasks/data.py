@@ -108,7 +108,10 @@ def concatenated(parts: Sequence[Any]) -> Any:
     if isinstance(first, Tensor):
         return torch.cat([part.detach() for part in parts])
     if isinstance(first, dict):
-        return {key: concatenated([part[key] for part in parts]) for key in first}
+        joined = {}
+        for key in first:
+            joined[key] = concatenated([part[key] for part in parts])
+        return joined
     if isinstance(first, list | tuple) and first and not isinstance(first[0], str):
         return tuple(concatenated(part) for part in zip(*parts, strict=True))
     return list(chain.from_iterable(parts))

@@ -318,7 +318,7 @@ def fill_template(template: Template, folded: fx.GraphModule) -> onnx.ModelProto
         name, transposed = holders[tensor.name]
         array = flush_denormals(get_tensor(folded, name).detach().numpy())
         if array.ndim == 1 < len(tensor.dims):
-            array = array.reshape([-1 if size > 1 else 1 for size in tensor.dims])
+            array = array.reshape(*np.where(np.array(tensor.dims) > 1, -1, 1).tolist())
         array = np.ascontiguousarray(array.T if transposed else array)
         model.graph.initializer.append(numpy_helper.from_array(array, tensor.name))
     return model
