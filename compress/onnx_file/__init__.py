@@ -4,7 +4,7 @@ An export takes seconds, so that the original is exported once. `templates.Templ
 model of a candidate from that template: other initializers, edited constants, removed blocks, factored
 layers. Only where no edit leads there is the candidate exported anew.
 
-`encoding.encode` then gives each layer the numbers of its precision, and writes them: integers in
+`encoding.encoding.encode` then gives each layer the numbers of its precision, and writes them: integers in
 QuantizeLinear/DequantizeLinear pairs by one of two conventions (ONNX Runtime's, TensorRT's), packed weights
 of fewer bits, blocks of 4 bits, float16, fp8. It also computes with the same numbers in torch. These
 outputs are the check that a runtime must pass before anything is measured.
@@ -14,10 +14,8 @@ Reading order:
     templates.py, template_cache.py         a candidate's float32 model; templates on disk
     template_edit.py, restructure.py        constants that pruning changes; blocks and factors
     opset.py                                older opsets, for TensorRT 8
-    encoding.py                             which numbers each layer gets
-    quantize.py, qdq.py, pack.py            integers: plan and ranges, pairs, fewer than 8 bits
-    block4.py, half.py, fp8.py              the other precisions
-    fake_outputs.py, check.py               expected outputs, and their comparison
+    encoding/                               the numbers of each precision, with a map of its own
+    check.py                                expected outputs, and their comparison
 
 It does not know how the student was made, and no device: options.FileFormat is all that a target decides.
 """

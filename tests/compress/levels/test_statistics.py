@@ -28,7 +28,7 @@ from torch import nn
 )
 def test_moments_of_a_convolution_are_those_of_its_patches(convolution):
     x = torch.randn(4, 6, 9, 9, generator=torch.Generator().manual_seed(0))
-    found = input_moments(trace(nn.Sequential(convolution), (x,)), [(x[:2],), (x[2:],)])["0"]
+    moments = input_moments(trace(nn.Sequential(convolution), (x,)), [(x[:2],), (x[2:],)])["0"]
     patches = F.unfold(
         x, convolution.kernel_size, convolution.dilation, convolution.padding, convolution.stride
     )
@@ -37,27 +37,27 @@ def test_moments_of_a_convolution_are_those_of_its_patches(convolution):
         .reshape(-1, convolution.groups, patches.shape[1] // convolution.groups)
         .transpose(0, 1)
     )
-    torch.testing.assert_close(found.second, vectors.mT @ vectors / vectors.shape[1], rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(found.mean, vectors.mean(1), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(moments.second, vectors.mT @ vectors / vectors.shape[1], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(moments.mean, vectors.mean(1), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", [row.name for row in TINY_MODELS])
 def test_input_vectors_times_the_weight_are_the_outputs(name):
     row = tiny_model(name)
     module = trace(row.build(), row.example_inputs())
-    seen: dict[str, list] = {}
+    calls: dict[str, list] = {}
 
     class Watch(torch.fx.Interpreter):
         def run_node(self, n):
             if n in nodes:
-                seen[nodes[n]] = [self.env[argument] for argument in n.args[:2]] + [super().run_node(n), n]
-                return seen[nodes[n]][2]
+                calls[nodes[n]] = [self.env[argument] for argument in n.args[:2]] + [super().run_node(n), n]
+                return calls[nodes[n]][2]
             return super().run_node(n)
 
     nodes = {node: layer for layer, node in layer_nodes(module)}
     with torch.inference_mode():
         Watch(module).run(*row.example_inputs())
-    for layer, (x, weight, y, node) in seen.items():
+    for layer, (x, weight, y, node) in calls.items():
         generators = [torch.Generator().manual_seed(3) for _ in range(2)]
         vectors = input_vectors(node, x, weight, rows=50, generator=generators[0])
         bias = (
@@ -78,8 +78,8 @@ def test_paddings_given_by_name_are_understood(padding):
     patches = F.unfold(padded, 4).transpose(1, 2).reshape(-1, 48)
     with warnings.catch_warnings():  # torch says that an even kernel costs a copy
         warnings.simplefilter("ignore")
-        found = input_moments(trace(nn.Sequential(layer), (x,)), [(x,)])["0"]
-    torch.testing.assert_close(found.second[0], patches.T @ patches / len(patches), rtol=1e-4, atol=1e-4)
+        moments = input_moments(trace(nn.Sequential(layer), (x,)), [(x,)])["0"]
+    torch.testing.assert_close(moments.second[0], patches.T @ patches / len(patches), rtol=1e-4, atol=1e-4)
 
 
 def test_a_layers_sample_does_not_depend_on_which_others_are_asked_for():

@@ -42,13 +42,13 @@ def fake():
 
 def model_of(op_type, constants=(), *, outputs=1, **attributes):
     """A model of opset 18 with one operator, that reads a 2 × 4 × 6 input `x` and constants."""
-    names = [f"c{index}" if array is not None else "" for index, array in enumerate(constants)]
-    stored = [
-        numpy_helper.from_array(np.asarray(array), name)
-        for array, name in zip(constants, names, strict=True)
-        if name
-    ]
-    node = helper.make_node(op_type, ["x", *names], [f"y{index}" for index in range(outputs)], **attributes)
+    names, stored = [], []
+    for index, array in enumerate(constants):
+        names.append("" if array is None else f"c{index}")
+        if array is not None:
+            stored.append(numpy_helper.from_array(np.asarray(array), names[-1]))
+    results = [f"y{index}" for index in range(outputs)]
+    node = helper.make_node(op_type, ["x", *names], results, **attributes)
     read = helper.make_tensor_value_info("x", TensorProto.FLOAT, list(X.shape))
     made = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in node.output]
     graph = helper.make_graph([node], "g", [read], made, stored)

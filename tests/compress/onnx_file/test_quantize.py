@@ -116,9 +116,9 @@ def test_calibration_sees_the_smallest_and_largest_value():
     folded = fold_batch_norms(trace(model.build(), model.example_inputs()))
     x = torch.linspace(-2, 6, 32).repeat(8, 1)[:, : model.example_inputs()[0].shape[1]]
     first = next(node for node in folded.graph.nodes if node.op == "placeholder")
-    found = observe_ranges(folded, [first.name], [(x[:4],), (x[4:],)])[first.name]
-    assert found == pytest.approx((float(x.min()), float(x.max())))
-    assert scale_of_range(*found).scale == pytest.approx((float(x.max()) - float(x.min())) / 255)
+    observed = observe_ranges(folded, [first.name], [(x[:4],), (x[4:],)])[first.name]
+    assert observed == pytest.approx((float(x.min()), float(x.max())))
+    assert scale_of_range(*observed).scale == pytest.approx((float(x.max()) - float(x.min())) / 255)
 
 
 def test_plan_quantizes_the_operands_of_a_sum_between_int8_layers():

@@ -45,10 +45,10 @@ def count_nodes(monkeypatch):
 
 def single_changes(network):
     """A recipe for every group, two precisions and every block."""
-    found = [Recipe(keep={group.name: max(1, group.channels // 2)}) for group in network.groups]
+    recipes = [Recipe(keep={group.name: max(1, group.channels // 2)}) for group in network.groups]
     whole = [layer.name for layer in network.layers if not layer.float_only]
-    found += [Recipe(precision={name: bits}) for name in whole for bits in ("int8", "int2")]
-    return found + [Recipe(skip=(block.name,)) for block in network.blocks]
+    recipes += [Recipe(precision={name: bits}) for name in whole for bits in ("int8", "int2")]
+    return recipes + [Recipe(skip=(block.name,)) for block in network.blocks]
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -60,10 +60,12 @@ def test_the_original_itself_has_no_divergence(name, compressors):
 def test_sharing_the_prefix_changes_no_number(name, compressors):
     compressor = compressors(name)
     recipes = single_changes(compressor.network)
-    found = {recipe.digest: value for recipe, value in compressor.probe.sensitivities(recipes)}
-    assert found.keys() == {recipe.digest for recipe in recipes}
+    measured = {recipe.digest: value for recipe, value in compressor.probe.sensitivities(recipes)}
+    assert measured.keys() == {recipe.digest for recipe in recipes}
     for recipe in recipes:
-        assert found[recipe.digest] == pytest.approx(compressor.probe.kl(recipe), rel=1e-2, abs=1e-6), recipe
+        assert measured[recipe.digest] == pytest.approx(compressor.probe.kl(recipe), rel=1e-2, abs=1e-6), (
+            recipe
+        )
 
 
 def test_sharing_the_prefix_runs_fewer_nodes(compressors, count_nodes):
@@ -84,8 +86,8 @@ def test_fewer_bits_and_channels_diverge_more(compressors):
     compressor = compressors("residual")
     group = compressor.network.groups[0]
     bits = [compressor.probe.kl(Recipe(precision={"body.1.0": name})) for name in ("int8", "int4", "int2")]
-    kept = [compressor.probe.kl(Recipe(keep={group.name: count})) for count in (group.channels - 1, 4)]
-    assert 0 < bits[0] < bits[1] < bits[2] and 0 < kept[0] < kept[1]
+    divergences = [compressor.probe.kl(Recipe(keep={group.name: count})) for count in (group.channels - 1, 4)]
+    assert 0 < bits[0] < bits[1] < bits[2] and 0 < divergences[0] < divergences[1]
 
 
 def test_recovery_is_ignored(compressors):
@@ -101,16 +103,16 @@ def test_another_probe_of_the_task_tells_the_same(compressors):
 def test_block4_rounds_the_weights(compressors):
     compressor = compressors("encoder")
     layer = next(
-        found.name
-        for found in compressor.network.layers
-        if found.kind == "linear" and found.weight_shape[1] == 32
+        layer.name
+        for layer in compressor.network.layers
+        if layer.kind == "linear" and layer.weight_shape[1] == 32
     )
     assert compressor.probe.kl(Recipe(precision={layer: "block4"})) > 0
 
 
 def test_ranks_are_probed(compressors):
     compressor = compressors("encoder")
-    layer = next(found.name for found in compressor.network.layers if found.weight_shape == (64, 32))
+    layer = next(one.name for one in compressor.network.layers if one.weight_shape == (64, 32))
     few, more = (compressor.probe.kl(Recipe(rank={layer: rank})) for rank in (8, 16))
     assert 0 < more < few
 
@@ -118,8 +120,8 @@ def test_ranks_are_probed(compressors):
 def test_a_failing_recipe_is_left_out_and_the_others_go_on(compressors, caplog):
     probe = compressors("chain").probe
     good = Recipe(precision={"1.0": "int3"})
-    found = [*probe.sensitivities([Recipe(precision={"nothing": "int8"}), good])]
-    assert [recipe for recipe, _ in found] == [good] and "no such layer" in caplog.text
+    measured = [*probe.sensitivities([Recipe(precision={"nothing": "int8"}), good])]
+    assert [recipe for recipe, _ in measured] == [good] and "no such layer" in caplog.text
 
 
 def test_a_recipe_for_another_model_is_a_stage_error(compressors):
