@@ -71,7 +71,7 @@ def pointwise_task():
 
 
 @pytest.mark.parametrize(
-    ("item", "ranks"),
+    ("layer", "ranks"),
     [
         (layer(64, 64), (8, 16, 24)),
         (layer(96, 32), (8, 16)),
