@@ -4,7 +4,6 @@ A run has one target or more. A candidate is judged by its worst numbers of all 
 original; limits hold on each. `only` is the run on a single target, with that target's own front.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -304,8 +303,3 @@ class Run:
                 search=SearchFacts.from_json(fields.object("search")),
             )
         )
-
-
-def worst(excesses: Mapping[str, Excess]) -> float:
-    """The largest relative excess; -inf without limits."""
-    return max((excess.relative for excess in excesses.values()), default=-math.inf)
