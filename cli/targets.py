@@ -80,6 +80,7 @@ def measure(
         from ..targets import Target, measure_model, parse_shape
         from ..targets.held_clocks import ClocksOfTargets
         from ..targets.here import require_here
+        from ..targets.target import LEFT_OUT
 
         if "," in target:
             raise InputError(f"--target {target!r} names several targets: measure on one at a time.")
@@ -90,6 +91,13 @@ def measure(
         with ClocksOfTargets(wanted=set_clocks, say=say) as clocks:
             subject = Target(profile, shapes=shapes, address=address, clocks=clocks.of(profile, address))
             measurement = measure_model(model, subject, baseline=baseline, batch=batch)
+        files = {"model": model, "baseline": baseline}
+        for side, options in measurement.details.get(LEFT_OUT, {}).items():
+            if files[side] is not None:
+                say(
+                    f"Note: {files[side]} was not written by autocompress. It is measured with the runtime's "
+                    f"defaults, without {', '.join(options)}."
+                )
         print(json.dumps(measurement.to_json()) if as_json else f"{model}: {measurement}")
 
 

@@ -9,7 +9,10 @@ from .measurement import Timer
 from .runtimes import Activations, Int8Weights, RuntimeFacts, runtime_facts
 
 _UNMEASURED = frozenset(
-    {"name", "description", "python", "store_limit_bytes", "device", "datasheet", "channel_multiples"}
+    {
+        *("name", "description", "python", "store_limit_bytes", "device", "datasheet", "channel_multiples"),
+        "own_file_options",
+    }
 )
 _AS_BEFORE = {"int8_weights": "int8"}
 
@@ -38,16 +41,18 @@ class Profile:
     `architecture`: `x86_64` or `aarch64`; None: any. `python`: the interpreter on a device that is reached
     over SSH, `store_limit_bytes`: what files that were sent to it may take there. `int8_operators`,
     `float16_operators`, `fp8_operators`: what has kernels of that precision (of the legal ones).
-    `nm_sparsity`: whether 2:4 sparse weights have kernels of their own. `storage_bits`: the widths below 8 in
-    which an int8 layer's weights can be stored, if the runtime expands them when it loads. `block4`: whether
-    it has a kernel for linear layers with block-wise 4-bit weights. `activations`: the Q/DQ convention; with
-    `int8-symmetric` biases stay float32. `int8_weights`: how weights of int8 layers are stored; `float32`, in
-    four times the bytes, is what TensorRT 8 reads. `channel_multiple` is what pruning steps by.
-    `channel_multiples` are what the kernels of each precision want: the largest of the legal precisions is
-    the step, unless a file gives another. `runtime_options` are given to every session of the runtime, and
-    belong in whatever deploys an artifact. `memory_limit_bytes` bounds the address space that models may add
-    to a worker; None: no bound. `power_mode`: the one to measure in, as the board calls it. `device`: part of
-    the product name that the board reports.
+    `nm_sparsity`: whether 2:4 sparse weights have kernels of their own. `storage_bits`: the widths below 8
+    in which an int8 layer's weights can be stored, if the runtime expands them when it loads. `block4`:
+    whether it has a kernel for linear layers with block-wise 4-bit weights. `activations`: the Q/DQ
+    convention; with `int8-symmetric` biases stay float32. `int8_weights`: how weights of int8 layers are
+    stored; `float32`, in four times the bytes, is what TensorRT 8 reads. `channel_multiple` is what pruning
+    steps by. `channel_multiples` are what the kernels of each precision want: the largest of the legal
+    precisions is the step, unless a file gives another. `runtime_options` are given to every session of the
+    runtime, and belong in whatever deploys an artifact; `own_file_options` are the keys of those that suit
+    only files which this package wrote, so that a foreign file is measured without them.
+    `memory_limit_bytes` bounds the address space that models may add to a worker; None: no bound.
+    `power_mode`: the one to measure in, as the board calls it. `device`: part of the product name that the
+    board reports.
     """
 
     name: str
@@ -74,6 +79,7 @@ class Profile:
     device: str | None = None
     datasheet: Datasheet | None = None
     runtime_options: Mapping[str, str] = field(default_factory=dict)
+    own_file_options: tuple[str, ...] = ()
 
     @property
     def facts(self) -> RuntimeFacts:
@@ -91,8 +97,8 @@ class Profile:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of what decides a measurement or an artifact; names, datasheet, `python` and the store's
-        limit do not.
+        """SHA-256 of what decides a measurement of an artifact of ours, or the artifact; names, datasheet,
+        `python` and the store's limit do not.
 
         A key that is younger than measurements counts only where it differs from what was so before it: they
         stay valid.

@@ -55,7 +55,8 @@ def _resolved(path: Path, *, heirs: tuple[Path, ...]) -> dict[str, object]:
     """The file's keys over those of the profile that it inherits; tables are merged. `heirs` are the files
     that inherit from this one.
 
-    A file with `channel_multiples` of its own does not inherit the step that was made for others.
+    A file with `channel_multiples` of its own does not inherit the step that was made for others. An option
+    that a file gives a value counts for every model, whatever the inherited profile kept it for.
     """
     path = path.resolve()
     if path in heirs:
@@ -72,6 +73,9 @@ def _resolved(path: Path, *, heirs: tuple[Path, ...]) -> dict[str, object]:
     base = _resolved(_parent_path(parent, path), heirs=(*heirs, path))
     if "channel_multiples" in values:
         base.pop("channel_multiple", None)
+    given = values.get("runtime_options")
+    if isinstance(given, dict) and isinstance(own := base.get("own_file_options"), list):
+        base["own_file_options"] = [option for option in own if option not in given]
     both = [key for key in _TABLES if key in base and key in values]
     return {**base, **values, **{key: _merged(base[key], values[key]) for key in both}}
 

@@ -70,6 +70,9 @@ def problem(key: str, value: object) -> str | None:
             name in _ANY_PRECISION and _whole(count, 1) for name, count in value.items()
         )
         needed = f"a table of integers of at least 1 by precision ({', '.join(_ANY_PRECISION)})"
+    elif key == "own_file_options":
+        good = isinstance(value, list) and all(isinstance(option, str) for option in value)
+        needed = "a list of keys of runtime_options"
     elif key == "runtime_options":
         good = isinstance(value, dict) and all(isinstance(option, str) for option in value.values())
         needed = "a table whose values are strings"
@@ -105,6 +108,9 @@ def _of_the_runtime(profile: Profile) -> Iterator[str]:
         if profile.runtime_options.get(option.name) not in option.values:
             values = " or ".join(f'"{value}"' for value in option.values)
             yield f"{runtime} {option.otherwise}: set {option.name} = {values} as a runtime option"
+    for name in profile.own_file_options:
+        if name not in profile.runtime_options:
+            yield f"own_file_options has {name}, which is no key of runtime_options: remove it there"
     if profile.nm_sparsity and not facts.nm_sparsity:
         yield f"nm_sparsity is true, but {runtime} has no kernels for 2:4 sparse weights: remove it"
     if profile.int8_weights not in facts.int8_weights:

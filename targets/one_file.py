@@ -14,6 +14,8 @@ from onnx.external_data_helper import uses_external_data
 
 from ..errors import InputError
 
+# `producer_name` of a file that compress/onnx_file wrote, as protobuf stores it near the file's beginning.
+_OURS = b"\x12\x0cautocompress"
 LARGEST_BYTES = (1 << 31) - 1  # protobuf's, for one message
 
 
@@ -50,6 +52,12 @@ def in_one_file(path: Path, folder: Path) -> Path:
         problem = f"A copy of {path} that holds its weights cannot be written to {folder} ({error.strerror})"
         raise InputError(f"{problem}: free space there, or set TMPDIR to another folder.") from error
     return whole
+
+
+def is_foreign(path: Path) -> bool:
+    """Whether the ONNX file says that another program than this package wrote it."""
+    with path.open("rb") as file:
+        return _OURS not in file.read(64)
 
 
 def _weights(tensor: onnx.TensorProto, path: Path) -> bytes:

@@ -20,6 +20,7 @@ from ..profiles.profile import Profile
 from .control import Control
 from .lease import measuring
 from .on_device.board.state import Condition, State
+from .one_file import is_foreign
 from .session import TargetSession
 from .ssh.board import Board, BoardSettings
 from .ssh.transport import SshTransport
@@ -30,6 +31,7 @@ __all__ = ["Target", "TargetSession"]
 
 START_TIMEOUT_S = 60.0
 MEASURE_TIMEOUT_S = 120.0  # beyond twice the configured time: loading sessions of large models
+LEFT_OUT = "options_left_out"  # in requests and a measurement's details, by side: see on_device/timing.py
 BUILD_TIMEOUT_S = 600.0  # for each engine of a runtime that builds them
 
 
@@ -223,12 +225,14 @@ class Target:
         """A measurement taken now, without lease, control or store: those are the caller's. For benchmarks,
         too.
         """
+        foreign = self._left_out(model=model, baseline=baseline)
         request = {
             "op": "measure",
             "model": str(model.resolve()),
             "baseline": str(baseline.resolve()),
             "timing": asdict(timing),
             "critical": [critical_value(pairs - 1) for pairs in range(2, timing.pairs_max + 1)],
+            LEFT_OUT: foreign,
             **self.workload,
         }
         engines = 2 * timing.engine_builds if self.profile.facts.builds_engines else 0
@@ -247,9 +251,14 @@ class Target:
             baseline_digest=digests[1],
             baseline_reference_s=self._references.get((digests[1], timing.batch)) or _baseline_latency(pairs),
             peak_memory_bytes=result["peak_memory_bytes"],
-            details=result.get("details", {}),
+            details={**result.get("details", {}), **({LEFT_OUT: foreign} if foreign else {})},
             conditions=result.get("conditions", {}),
         )
+
+    def _left_out(self, **models: Path) -> dict[str, list[str]]:
+        """By side, the session options that suit only our own files, where the side's file is foreign."""
+        options = list(self.profile.own_file_options)
+        return {side: options for side, path in models.items() if options and is_foreign(path)}
 
     def _require_unchanged(self, environment: Environment) -> None:
         """TargetUnavailable when the device is not as it was when it was asked first: what it measured now is

@@ -61,7 +61,8 @@ def measure_pair(runtime: Runtime, request: Request, feeds: list[Feeds], *, numb
     timing, models = Timing.of(request), (request["baseline"], request["model"])
     request = {**request, "engine_build": number % timing.engine_builds}
     order = (0, 1) if number % 2 == 0 else (1, 0)
-    opened = {side: Subject(runtime, models[side], request, feeds[side]) for side in order}
+    requests = [of_side(request, "baseline"), of_side(request, "model")]
+    opened = {side: Subject(runtime, models[side], requests[side], feeds[side]) for side in order}
     subjects = [opened[0], opened[1]]
     started = time.perf_counter()
     warm_up(subjects, timing, full=number == 0)
@@ -82,6 +83,15 @@ def measure_pair(runtime: Runtime, request: Request, feeds: list[Feeds], *, numb
         "inference_wall_s": [single[index] for index in chosen],
         "loop_s": time.perf_counter() - started,
     }
+
+
+def of_side(request: Request, side: str) -> Request:
+    """The request without the session options that the file of a side (`model`, `baseline`) is measured
+    without.
+    """
+    left_out = request.get("options_left_out", {}).get(side, ())
+    options = {key: value for key, value in request.get("runtime_options", {}).items() if key not in left_out}
+    return {**request, "runtime_options": options}
 
 
 class Subject:

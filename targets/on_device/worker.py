@@ -38,7 +38,7 @@ try:
     import numpy as np
 
     from .inputs import feeds_of, require_batch, stored_arrays
-    from .timing import Timing, finished, measure_pair
+    from .timing import Timing, finished, measure_pair, of_side
 except ImportError as missing:
     MISSING: str | None = str(missing)
 else:
@@ -102,7 +102,7 @@ def measure(runtime: Runtime, request: Request) -> dict[str, Any]:
     started = time.perf_counter()
     feeds = input_feeds(runtime, request)
     if device is None:
-        memory = peak_memory(runtime, request, feeds[1])
+        memory = peak_memory(runtime, of_side(request, "model"), feeds[1])
     else:
         memory = device.peak_memory(request, feeds[1])
     pairs: list[dict[str, Any]] = []
@@ -139,7 +139,7 @@ def input_feeds(runtime: Runtime, request: Request) -> list[Feeds]:
     arrays = stored_arrays(request.get("inputs"))
     feeds = []
     for side in ("baseline", "model"):
-        session = runtime.open_session(request[side], request)
+        session = runtime.open_session(request[side], of_side(request, side))
         require_batch(session.inputs, batch, shapes)
         feeds.append(feeds_of(session.inputs, arrays, batch, shapes))
         session.run(feeds[-1])

@@ -10,6 +10,7 @@ from autocompress.compress.onnx_file.check import relative_error
 from autocompress.compress.options import CompressorOptions, FileFormat
 from autocompress.errors import StageError
 from autocompress.targets.on_device.runtimes.onnxruntime_cpu.graph import executed_precision
+from autocompress.targets.one_file import is_foreign
 from autocompress.tests.compress.tasks import tiny_task
 from autocompress.tests.models import TINY_MODELS
 from onnx import numpy_helper
@@ -70,6 +71,7 @@ def test_int8_artifact_answers_like_fake_quantized_torch(name, pruned, compresso
     keep = halved(compressor.network) if pruned else {}
     result = compressor.build(Recipe(keep=keep, precision=all_int8(compressor.network)), tmp_path).only
     check_outputs(run(result.artifact.path, result.check.inputs), result.check)
+    assert not is_foreign(result.artifact.path)  # `measure` gives it the options of our own files
     assert sum(
         t.data_type == onnx.TensorProto.INT8 and len(t.dims) > 1
         for t in onnx.load(result.artifact.path).graph.initializer

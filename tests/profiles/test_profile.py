@@ -152,6 +152,8 @@ def test_an_unknown_target_is_answered_with_the_nearest() -> None:
         ('inherits = "cpu"\nruntime = "tensorflow"', ["runtime = 'tensorflow'", "'onnxruntime'"]),
         ('inherits = "cpu"\nprecisions = ["int3"]', ["precisions", "float32, float16, int8, fp8"]),
         ('inherits = "cpu"\nruntime_options = { a = 1 }', ["runtime_options", "strings"]),
+        ('inherits = "cpu"\nown_file_options = ["x"]', ["own_file_options has x", "remove it"]),
+        ('inherits = "cpu"\nown_file_options = "x"', ["own_file_options", "a list of keys"]),
         ('inherits = "cpu"\nprecisions = ["int8"]', ["precisions leaves out float32", "add it"]),
         (
             'inherits = "cpu"\nprecisions = ["float32", "fp8"]',

@@ -168,6 +168,7 @@ def test_every_file_for_tensorrt_8_answers_like_torch_and_is_read_as_it_is_writt
         built = compressor.build(recipe, tmp_path).only
         model = onnx.load(built.artifact.path)
         onnx.checker.check_model(model, full_check=True)
+        assert model.producer_name == "autocompress"
         assert (model.opset_import[0].version, len(model.opset_import), model.ir_version) == (opset, 1, 8)
         assert as_eight_reads(fake, model, (8, 5 if opset == 16 else 6)) == model
         for plain in (True, False):  # False: the stand-in of searches with --allow-predicted
