@@ -1,10 +1,12 @@
 """The command line: one file for each group of commands. It parses, calls the package and prints.
 
-Flow. `app.main` is the command `autocompress`. A command reads its options into a record, does all imports of
-substance inside, and turns the project's errors into one sentence and an exit code (support.errors).
+Flow. `app.main` is the command `autocompress`: it listens for Ctrl-C, then runs the app. A command reads its
+options into a record, does all imports of substance inside, and turns the project's errors into one sentence
+and an exit code (support.errors).
 
 Reading order
-    app.py       the app, its groups of commands, `--version`, and `main`
+    app.py       `main`; interruption.py and streams.py: what holds from the first moment on
+    commands.py  the app, its groups of commands, `--version`
     support.py   what all commands share: exit codes, errors, option types, quantities from text
     search.py    `search`, `search --dry-run`
     front.py     `front` and `report`

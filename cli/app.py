@@ -1,55 +1,24 @@
-"""The command line: the app and its commands, one file a group of them.
-
-A command parses, calls one function of the package, prints; every import of substance happens inside it.
-Results go to stdout, everything else to stderr. Exit codes: 0 done; 1 nothing meets the limits; 2 bad input;
-3 the target cannot be used; 4 something regressed (`verify`); 130 interrupted, and the same command goes on.
-"""
+"""The entry point: what must hold before anything else is imported, and how the command ends."""
 
 import os
-from importlib.metadata import version
-from typing import Annotated
+import sys
 
-import typer
-
-from .front import front, report
-from .pick import pick
-from .search import search
-from .targets import measure, targets_app
-from .verify import verify
-
-app = typer.Typer(
-    name="autocompress",
-    help="Compress a trained PyTorch model for named hardware: search, measure, pick, ship.",
-    epilog="First steps: `autocompress search` (a built-in example, 3 minutes), "
-    "then `autocompress front runs/digits-cpu`.",
-    add_completion=False,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-)
-app.add_typer(targets_app, name="targets", invoke_without_command=True)
-for command in (measure, verify, search, front, pick, report):
-    app.command()(command)
-
-
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        print(f"autocompress {version('autocompress')}")
-        raise typer.Exit
-
-
-@app.callback()
-def _options(
-    *,
-    show_version: Annotated[
-        bool,
-        typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version),
-    ] = False,
-) -> None:
-    """Options of `autocompress` itself; their callbacks have done everything."""
+from .interruption import INTERRUPTED, Interruption
+from .streams import flushed, lenient_streams
 
 
 def main() -> None:
-    """The entry point of the `autocompress` command."""
-    # waiting threads would slow the worker beside us down
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    app()
+    """The `autocompress` command: runs the app of commands.py, and ends the process with its exit code."""
+    with Interruption() as interruption:  # the imports take seconds, in which Ctrl-C counts, too
+        lenient_streams()
+        # waiting threads would slow the worker beside us down
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        try:
+            from .commands import app
+
+            with flushed():
+                app()
+        except BaseException:  # in an import, Ctrl-C may arrive here as something else
+            if not interruption.requested:
+                raise
+            sys.exit(INTERRUPTED)

@@ -133,7 +133,6 @@ def _finetuned(path: Path, run: "Run", point: "Point", *, seconds: float, set_cl
     from ..results.report import write_report
     from ..results.run_directory import read_run
     from ..results.view import views_of
-    from ..search.session.interrupt import Interrupts
     from ..search.session.progress import make_progress
     from ..targets.held_clocks import ClocksOfTargets
 
@@ -141,8 +140,6 @@ def _finetuned(path: Path, run: "Run", point: "Point", *, seconds: float, set_cl
         with (
             make_progress(quiet=False) as progress,
             ClocksOfTargets(wanted=set_clocks, say=progress.note) as clocks,
-            Interrupts() as interrupts,
-            interrupts.allowed(),
         ):
             tuned = finetune(path, run, point, seconds=seconds, progress=progress, clocks=clocks)
     except KeyboardInterrupt:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from .front import print_front
+from .interruption import INTERRUPTED
 from .support import (
-    INTERRUPTED,
     NOTHING_MEETS,
     Batch,
     Json,
@@ -96,7 +96,7 @@ def search(
 ) -> None:
     """Search the Pareto front of compressed models: quality, latency on the target, size.
 
-    Ctrl-C stops safely; the same command continues the run.
+    Ctrl-C, SIGTERM and a closed terminal stop safely; the same command continues the run.
 
     Examples:
 
@@ -147,7 +147,7 @@ def _plan(request: "SearchRequest", *, as_json: bool) -> None:
 
     with make_progress(quiet=as_json) as progress:
         plan = plan_of(prepare(request, progress, planning=True))
-    print(json.dumps(plan.to_json(), indent=2, ensure_ascii=False) if as_json else plan)
+    print(json.dumps(plan.to_json(), indent=2) if as_json else plan)
 
 
 def _search(request: "SearchRequest", *, as_json: bool) -> None:

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import AutocompressError, InputError, TargetUnavailable
+from .interruption import INTERRUPTED
 
 if TYPE_CHECKING:
     from ..results.limits import Constraints
     from ..results.records.run import Run
 
-NOTHING_MEETS, BAD_INPUT, UNAVAILABLE, REGRESSED, INTERRUPTED = 1, 2, 3, 4, 130
+NOTHING_MEETS, BAD_INPUT, UNAVAILABLE, REGRESSED = 1, 2, 3, 4
 _DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM})
 
 TargetName = Annotated[

@@ -141,11 +141,7 @@ def targets_show(
         address = parse_target(name)
         profile = load_profile(address.profile)
         facts = {"timer": profile.timer, "fingerprint": profile.fingerprint, "address": asdict(address)}
-        print(
-            json.dumps({**profile.to_json(), **facts}, indent=2, ensure_ascii=False)
-            if as_json
-            else explain(profile, address)
-        )
+        print(json.dumps({**profile.to_json(), **facts}, indent=2) if as_json else explain(profile, address))
 
 
 @targets_app.command("doctor")
@@ -168,7 +164,7 @@ def targets_doctor(
         address = parse_target(name)
         findings = doctor(load_profile(address.profile), address)
         if as_json:
-            print(json.dumps([asdict(finding) for finding in findings], indent=2, ensure_ascii=False))
+            print(json.dumps([asdict(finding) for finding in findings], indent=2))
         else:
             for finding in findings:
                 missing = "MISSING" if finding.needed else "note"

@@ -90,7 +90,7 @@ def _show(verified: Verification | BundleVerification, *, as_json: bool) -> None
         value, lines, away = json_for_scripts(verified), run_lines(verified), bool(verified.away)
     else:
         value, lines, away = verified.to_json(), bundle_lines(verified), False
-    print(json.dumps(value, indent=2, ensure_ascii=False) if as_json else "\n".join(lines))
+    print(json.dumps(value, indent=2) if as_json else "\n".join(lines))
     if verified.regressed:
         raise typer.Exit(REGRESSED)
     if away:

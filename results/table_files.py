@@ -58,7 +58,7 @@ def front_json(run: Run) -> str:
     """
     views = views_of(run)
     value = _front_of_one(views[0]) if len(views) == 1 else _front_of_all(run)
-    return json.dumps(value, indent=2, ensure_ascii=False)
+    return json.dumps(value, indent=2)
 
 
 def _row(record: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Ctrl-C: the first one stops the search at a safe place, the second one at once."""
+"""Ctrl-C, SIGTERM and SIGHUP: the first one stops the search at a safe place, the second one at once."""
 
 import signal
 from collections.abc import Iterator
@@ -6,11 +6,16 @@ from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def signals_heeded() -> list[signal.Signals]:
+    """The signals that end a command; those that its parent has it ignore, as `nohup` does, are none."""
+    return [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
 
 
 class Interrupts:
-    """SIGINT and SIGTERM while a search runs. A context manager, for the main thread.
+    """SIGINT, SIGTERM and SIGHUP while a search runs. A context manager, for the main thread.
 
     The first signal raises KeyboardInterrupt at once inside `allowed()` (building, measuring), elsewhere
     (bookkeeping) at the next `allowed()`. Any further signal raises it wherever it comes: a run directory
@@ -23,7 +28,7 @@ class Interrupts:
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> "Interrupts":
-        self._previous = {number: signal.signal(number, self._on_signal) for number in _SIGNALS}
+        self._previous = {number: signal.signal(number, self._on_signal) for number in signals_heeded()}
         return self
 
     def __exit__(

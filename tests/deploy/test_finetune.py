@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import onnx
 import pytest
-from autocompress.cli.app import app
+from autocompress.cli.commands import app
 from autocompress.compress.compressor import Compressor
 from autocompress.deploy.finetune import finetune
 from autocompress.errors import InputError, RunDirectoryError

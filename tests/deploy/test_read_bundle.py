@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from autocompress.cli.app import app
+from autocompress.cli.commands import app
 from autocompress.deploy.bundle import write_bundle
 from autocompress.deploy.packed import pack
 from autocompress.deploy.read_bundle import is_bundle, read_manifest, restored_model

@@ -10,7 +10,7 @@ from typing import cast
 
 import numpy as np
 import pytest
-from autocompress.cli.app import app
+from autocompress.cli.commands import app
 from autocompress.compress.recipe import Recipe
 from autocompress.deploy.bundle import write_bundle
 from autocompress.deploy.read_bundle import is_bundle

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from autocompress.cli.app import app
+from autocompress.cli.commands import app
 from autocompress.deploy.unfinished import FILE, STORE, FileNow, TargetNow, Unfinished
 from autocompress.errors import RunDirectoryError
 from autocompress.results.records.reading import Fields, Unfit, seal

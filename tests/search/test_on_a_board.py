@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from autocompress.cli.app import app
+from autocompress.cli.commands import app
 from autocompress.profiles import TimingConfig
 from autocompress.results.run_directory import read_run
 from autocompress.targets.ssh.connection import Connection

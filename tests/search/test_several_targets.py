@@ -5,7 +5,7 @@ bundle.
 from pathlib import Path
 
 import pytest
-from autocompress.cli.app import app
+from autocompress.cli.commands import app
 from autocompress.results.run_directory import read_run
 from typer.testing import CliRunner
 

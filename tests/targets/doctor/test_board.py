@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from autocompress.cli.app import app
+from autocompress.cli.commands import app
 from autocompress.profiles import load_profile
 from autocompress.profiles.profile import Profile
 from autocompress.targets.doctor import doctor

@@ -1,0 +1,47 @@
+"""The command line: the app and its commands, one file a group of them.
+
+A command parses, calls one function of the package, prints; every import of substance happens inside it.
+Results go to stdout, everything else to stderr. Exit codes: 0 done; 1 nothing meets the limits; 2 bad input;
+3 the target cannot be used; 4 something regressed (`verify`); 130 interrupted, and the same command goes on.
+"""
+
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from .front import front, report
+from .pick import pick
+from .search import search
+from .targets import measure, targets_app
+from .verify import verify
+
+app = typer.Typer(
+    name="autocompress",
+    help="Compress a trained PyTorch model for named hardware: search, measure, pick, ship.",
+    epilog="First steps: `autocompress search` (a built-in example, 3 minutes), "
+    "then `autocompress front runs/digits-cpu`.",
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(targets_app, name="targets", invoke_without_command=True)
+for command in (measure, verify, search, front, pick, report):
+    app.command()(command)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"autocompress {version('autocompress')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    *,
+    show_version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version),
+    ] = False,
+) -> None:
+    """Options of `autocompress` itself; their callbacks have done everything."""

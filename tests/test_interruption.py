@@ -1,0 +1,98 @@
+"""Ctrl-C, SIGTERM and SIGHUP end a command at any moment, in the same way: one exit code, no traceback."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from autocompress.tests.waiting import comes_true
+
+SIGNALS = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+SWALLOWS = """
+import time
+from pathlib import Path
+
+count = 0
+def turn():
+    global count
+    count += 1
+    Path("turns").write_text(str(count))
+    time.sleep(0.05)
+
+try:
+    while True:
+        turn()
+except BaseException:  # as libraries do around an optional import
+    pass
+Path("swallowed").touch()
+while True:
+    turn()
+"""
+
+
+def started(
+    *arguments: str | Path, cwd: Path, before: tuple[str, ...] = (), **environment: str
+) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [*before, sys.executable, "-m", "autocompress", *map(str, arguments)],
+        cwd=cwd,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **environment},
+    )
+
+
+def ended_quietly(process: "subprocess.Popen[str]") -> bool:
+    """Whether it ends as after Ctrl-C, with nothing said but perhaps that it was interrupted."""
+    _, said = process.communicate(timeout=60)
+    return process.returncode == 130 and "Traceback" not in said and "Error" not in said
+
+
+def catches(process: "subprocess.Popen[str]", number: int) -> bool:
+    lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+    caught = next(line for line in lines if line.startswith("SigCgt:"))
+    return bool(int(caught.split()[1], 16) >> (number - 1) & 1)
+
+
+def has_mapped(process: "subprocess.Popen[str]", library: str) -> bool:
+    return library in Path(f"/proc/{process.pid}/maps").read_text()
+
+
+@SIGNALS
+def test_a_signal_that_an_import_swallows_ends_the_command_all_the_same(tmp_path, number):
+    (tmp_path / "task.py").write_text(SWALLOWS)
+    search = started("search", "task.py:make", cwd=tmp_path)
+    assert comes_true((tmp_path / "turns").exists)
+    search.send_signal(number)
+    assert ended_quietly(search) and (tmp_path / "swallowed").exists()
+
+
+@pytest.mark.parametrize("command", ["search", "targets calibrate cpu", "measure m.onnx", "targets doctor"])
+def test_a_signal_in_the_first_moment_of_any_command_is_heeded(tmp_path, command):
+    process = started(*command.split(), cwd=tmp_path)
+    assert comes_true(lambda: catches(process, signal.SIGTERM))
+    process.send_signal(signal.SIGINT)
+    assert ended_quietly(process)
+
+
+@SIGNALS
+def test_a_signal_while_torch_is_imported_is_heeded(tmp_path, number):
+    process = started("search", cwd=tmp_path)
+    assert comes_true(lambda: has_mapped(process, "libtorch_cpu"))
+    process.send_signal(number)
+    assert ended_quietly(process)
+
+
+def test_a_signal_that_the_parent_has_it_ignore_stays_ignored(tmp_path):
+    (tmp_path / "task.py").write_text(SWALLOWS)
+    search = started("search", "task.py:make", cwd=tmp_path, before=("nohup",))
+    turns = tmp_path / "turns"
+    assert comes_true(turns.exists)
+    search.send_signal(signal.SIGHUP)
+    before = turns.read_text()
+    assert comes_true(lambda: turns.read_text() not in (before, "")) and not (tmp_path / "swallowed").exists()
+    search.send_signal(signal.SIGTERM)
+    assert ended_quietly(search)
