@@ -1,13 +1,19 @@
-"""Files and identities: atomic writes, digests of canonical bytes, the cache folder. Standard library."""
+"""Files and identities: atomic writes, digests of canonical bytes, reading what may be damaged, the cache
+folder. Standard library.
+"""
 
 import hashlib
 import json
 import os
+import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+DIGEST = "digest"  # the key of a JSON file's own digest
+LARGEST_TEXT_BYTES = 1 << 28  # of a file of text that is ours
 
 
 def canonical_json(value: Any) -> bytes:
@@ -26,6 +32,36 @@ def digest_of_file(path: Path) -> str:
     """SHA-256 (64 hex digits) of the file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_text(path: Path) -> str:
+    """The UTF-8 text of a file that may be damaged. OSError when there is none; ValueError when it is no
+    file, too large to be ours, or not UTF-8.
+    """
+    facts = path.stat()  # a pipe would never end
+    if not stat.S_ISREG(facts.st_mode):
+        raise ValueError("it is no file")
+    if facts.st_size > LARGEST_TEXT_BYTES:
+        raise ValueError(f"it has {facts.st_size} bytes, at most {LARGEST_TEXT_BYTES} are expected")
+    return path.read_text(encoding="utf-8")
+
+
+def seal(value: Mapping[str, Any]) -> dict[str, Any]:
+    """The object with the SHA-256 of its canonical JSON, which `unsealed` checks."""
+    return {**value, DIGEST: digest_of(value)}
+
+
+def unsealed(text: str) -> dict[str, Any]:
+    """The object in the JSON text of what `seal` made. ValueError when it is damaged."""
+    try:
+        value = json.loads(text)
+        stated = value.pop(DIGEST)
+        actual = digest_of(value)
+    except (AttributeError, LookupError, TypeError, RecursionError) as error:
+        raise ValueError(f"{type(error).__name__}: {error}") from error
+    if stated != actual:
+        raise ValueError("its digest does not match its content")
+    return dict(value)
 
 
 @contextmanager

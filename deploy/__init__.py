@@ -10,7 +10,7 @@ Flow
 
 Reading order
     bundle.py           write_bundle: model, manifest.json, run.py, checksums; wholly or not at all
-                        (what run.py needs of a runtime is in the folder of that runtime)
+    run_script.py       run.py (what it needs of a runtime is in the folder of that runtime)
     packed.py           model.packed: the ONNX file entropy-coded, restored bit for bit
     read_bundle.py      a bundle read strictly: checksums, manifest, model
     verify.py           the points of a run on one target, then and now; what counts as regressed

@@ -8,7 +8,6 @@ on_device/       only for a runtime that builds engines (TensorRT): what run.py 
 SHA256SUMS       for `sha256sum --check SHA256SUMS`
 """
 
-import inspect
 import json
 import shutil
 import tempfile
@@ -24,49 +23,8 @@ from ..results.records.manifest import Manifest, ModelFacts, OriginalFacts, Tens
 from ..results.view import PointOn
 from ..targets.runtimes import script_of
 from ..targets.transport import WORKER
-from .packed import pack, unpack
-
-# What run.py is made of for every runtime; the runtime adds an import, how a model is opened and how it runs.
-HEAD = '''\
-"""Runs the model as manifest.json describes it: python run.py [INPUT.npy ...]
-
-Without files: random inputs, batch 1.
-"""
-import json
-import sys
-from pathlib import Path
-
-import numpy as np
-IMPORT
-
-here = Path(__file__).resolve().parent
-manifest = json.loads((here / "manifest.json").read_text(encoding="utf-8"))
-'''
-INPUTS = """
-inputs, files, random = manifest["inputs"], sys.argv[1:], np.random.default_rng(0)
-if files and len(files) != len(inputs):
-    names = ", ".join(i["name"] for i in inputs)
-    sys.exit(f"The model has {len(inputs)} inputs ({names}): give as many .npy files.")
-shapes = [[size if isinstance(size, int) else 1 for size in i["shape"]] for i in inputs]
-arrays = [np.load(file) for file in files] or [random.random(shape) for shape in shapes]
-feeds = {i["name"]: array.astype(i["dtype"]) for i, array in zip(inputs, arrays)}
-"""
-
-
-# What run.py has instead of a path to model.onnx.
-RESTORING = '''\
-def restored(file):
-    """The packed model's bytes; ends the program when they are not those of manifest.json."""
-    try:
-        model = unpack(file.read_bytes())
-    except (lzma.LZMAError, ValueError, IndexError, KeyError, EOFError) as error:
-        sys.exit(f"{file} is damaged, its model cannot be restored ({error}): copy the bundle again.")
-    if hashlib.sha256(model).hexdigest() != manifest["model"]["sha256"]:
-        sys.exit(f"{file} is not the model of manifest.json, its SHA-256 differs: copy the bundle again.")
-    return model
-
-
-'''
+from .packed import pack
+from .run_script import run_script
 
 
 def write_bundle(point: PointOn, artifact: Path, out: Path, *, packed: bool = False) -> Path:
@@ -114,20 +72,6 @@ def require_free(out: Path) -> None:
         raise InputError(
             f"{out} exists already and is not an empty directory: choose another one, or remove it."
         )
-
-
-def run_script(runtime: str, *, packed: bool) -> str:
-    """The content of run.py; for a packed model with `unpack` in it, so that the device needs nothing of this
-    package.
-    """
-    script = script_of(runtime)
-    head = HEAD.replace("IMPORT", script.imports)
-    body = script.opening + INPUTS + script.running
-    if not packed:
-        return head + body
-    head = head.replace("import json\nimport sys\n", "import hashlib\nimport json\nimport lzma\nimport sys\n")
-    body = body.replace('str(here / "model.onnx")', f'{script.restore}(here / "model.packed")')
-    return f"{head}\n\n{inspect.getsource(unpack)}\n\n{RESTORING}{script.restoring}{body}"
 
 
 def _copy_imported(runtime: str, folder: Path) -> None:
@@ -193,8 +137,11 @@ def _tensor(value: Any) -> TensorFacts:
     dimensions = [
         dim.dim_value if dim.HasField("dim_value") else dim.dim_param or "dynamic" for dim in tensor.shape.dim
     ]
-    dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)
-    return TensorFacts(name=value.name, shape=tuple(dimensions), dtype=dtype.name)
+    try:
+        dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type).name
+    except KeyError:
+        dtype = f"type {tensor.elem_type}"
+    return TensorFacts(name=value.name, shape=tuple(dimensions), dtype=dtype)
 
 
 def _checksums(folder: Path) -> str:

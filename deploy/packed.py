@@ -1,5 +1,5 @@
 """The packed model: the bytes of model.onnx entropy-coded, restored bit for bit by `unpack` (which stands in
-run.py as well).
+run.py as well). A packed file comes from anywhere: it is not believed in what it says of its size.
 
 Layout of the file: an .xz stream of [length of the plan, 4 bytes][plan, JSON][bytes]. The bytes are those of
 the weights, by type, and then the rest of the model. Weights of 4 bytes come first, their lowest bytes before
@@ -44,21 +44,46 @@ def pack(model: bytes) -> bytes:
         ]
     )
     packed = lzma.compress(content, filters=_filters(len(content)))
-    if unpack(packed) != model:
+    try:
+        same = unpack(packed, len(model)) == model
+    except ValueError:  # nearly nothing but zeros: nobody would believe its size
+        same = False
+    if not same:
         raise StageError(
             "The packed model is not restored bit for bit: ship the bundle without --packed.", stage="build"
         )
     return packed
 
 
-def unpack(packed: bytes) -> bytes:
-    """The model that was packed, bit for bit. lzma.LZMAError or ValueError when the file is damaged."""
-    content = lzma.decompress(packed)
-    start = 4 + int.from_bytes(content[:4], "little")
-    plan = json.loads(content[4:start])
-    body = np.frombuffer(content, np.uint8, offset=start).copy()
+def unpack(packed: bytes, size: int) -> bytes:
+    """The model of `size` bytes that was packed, bit for bit. ValueError when it is damaged.
+
+    Nothing larger than the model is made of the file, and no model that is too large for an ONNX file, or
+    that no weights pack to so few bytes.
+    """
+    try:
+        return expand(packed, size)
+    except (lzma.LZMAError, EOFError, LookupError, TypeError, OverflowError) as error:
+        raise ValueError(str(error)) from error
+    except (MemoryError, RecursionError) as error:
+        raise ValueError(type(error).__name__) from error
+
+
+def expand(packed: bytes, size: int) -> bytes:
+    """What `unpack` does; a damaged file raises whatever it leads to."""
+    if not 0 < size <= max(1 << 24, 256 * len(packed)) or size >= 1 << 31:
+        raise ValueError(f"{len(packed)} bytes are no packed model of {size}")
+    decoder = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=1 << 27)
+    length = int.from_bytes(decoder.decompress(packed, 4), "little")
+    if length > 64 + 2 * size:
+        raise ValueError("its plan is too long")
+    plan = json.loads(decoder.decompress(b"", length))
+    content = decoder.decompress(b"", size + 1)
+    if len(content) != size or not decoder.eof or decoder.unused_data:
+        raise ValueError("it holds another number of bytes")
+    body = np.frombuffer(content, np.uint8).copy()
     body[: plan["planes"]] = body[: plan["planes"]].reshape(4, -1).T.ravel()
-    model, rest, position = np.empty(len(body), np.uint8), np.ones(len(body), bool), 0
+    model, rest, position = np.empty(size, np.uint8), np.ones(size, bool), 0
     for offset, length in plan["ranges"]:
         model[offset : offset + length] = body[position : position + length]
         rest[offset : offset + length] = False

@@ -3,7 +3,6 @@
 Whoever has the bundle can copy it again, which is the remedy for everything here.
 """
 
-import lzma
 import re
 from pathlib import Path, PurePosixPath
 
@@ -11,14 +10,13 @@ from ..errors import InputError
 from ..files import digest_of_file
 from ..results.records.manifest import Manifest
 from ..results.run_directory import read_record
+from ..targets.one_file import require_whole
 from .bundle import signature_of
 from .packed import unpack
 
 MANIFEST, CHECKSUMS = "manifest.json", "SHA256SUMS"
 _REMEDY = "copy the bundle again"
 _LINE = re.compile(r"(?P<digest>[0-9a-f]{64})  (?P<name>\S.*)")
-# What a damaged file may make of unpack.
-_UNPACKING = (lzma.LZMAError, EOFError, ValueError, LookupError, TypeError, OverflowError, MemoryError)
 
 
 def is_bundle(path: Path) -> bool:
@@ -60,21 +58,25 @@ def _checked_files(path: Path) -> set[str]:
 
 
 def restored_model(path: Path, manifest: Manifest, folder: Path) -> Path:
-    """The ONNX file, restored to `folder` if it is packed. InputError when it is not the manifest's."""
-    file = path / manifest.model.file
-    if manifest.model.file == "model.packed":
+    """The ONNX file, restored to `folder` if it is packed. InputError when it is not the manifest's, or no
+    model with all of its weights.
+    """
+    facts = manifest.model
+    file = path / facts.file
+    stated = facts.size_bytes if facts.packed_bytes is None else facts.packed_bytes
+    if file.stat().st_size != stated:
+        raise InputError(f"{file} has another size than {path / MANIFEST} says: {_REMEDY}.")
+    if facts.packed_bytes is not None:
         try:
-            model = unpack(file.read_bytes())
-        except _UNPACKING as error:
+            model = unpack(file.read_bytes(), facts.size_bytes)
+        except ValueError as error:
             reason = f"is damaged, its model cannot be restored ({error})"
             raise InputError(f"{file} {reason}: {_REMEDY}.") from error
         file = folder / "model.onnx"
         file.write_bytes(model)
-    facts = manifest.model
-    if digest_of_file(file) != facts.sha256 or file.stat().st_size != facts.size_bytes:
-        raise InputError(
-            f"The model of {path} is not that of its manifest, its SHA-256 or size differs: {_REMEDY}."
-        )
+    if digest_of_file(file) != facts.sha256:
+        raise InputError(f"The model of {path} is not that of its manifest, its SHA-256 differs: {_REMEDY}.")
+    require_whole(file)
     if signature_of(file) != (manifest.inputs, manifest.outputs):
         raise InputError(f"{path / MANIFEST}: inputs and outputs are not those of the model: {_REMEDY}.")
     return file

@@ -12,11 +12,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..files import write_text
+from ..files import seal, write_text
 from ..profiles import Environment
 from ..results.records.facts import environment_from
 from ..results.records.latency import Latency
-from ..results.records.reading import Fields, seal
+from ..results.records.reading import Fields
 from ..results.run_directory import read_record
 
 FILE, STORE = "verify-unfinished.json", "verify.db"

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ProfileError
+from ..files import read_text
 from .profile import Datasheet, Profile
 from .profile_rules import contradiction, problem, unknown_key
 
@@ -62,8 +63,8 @@ def _resolved(path: Path, *, heirs: tuple[Path, ...]) -> dict[str, object]:
     if path in heirs:
         raise ProfileError(f"{path} inherits from itself: remove its `inherits` line.")
     try:
-        values: dict[str, object] = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        values: dict[str, object] = tomllib.loads(read_text(path))
+    except (OSError, ValueError, RecursionError) as error:
         raise ProfileError(f"The target file {path} cannot be read: {error}.") from error
     if wrong := unknown_key(values):
         raise ProfileError(f"{path}: {wrong}.")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import RunDirectoryError
+from ..files import read_text
 
 CONFIGURATION = "run.toml"
 _FORMAT, _TARGETS = "format", "target"
@@ -28,7 +29,7 @@ class RunConfig:
         """The configuration of the run in the directory `path`. RunDirectoryError when it is damaged."""
         file = path / CONFIGURATION
         try:
-            value = tomllib.loads(file.read_text(encoding="utf-8"))
+            value = tomllib.loads(read_text(file))
             identity, options = value.get("identity"), value.get("options")
         except (OSError, ValueError, RecursionError) as error:
             raise _unreadable(file, str(error)) from error

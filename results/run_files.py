@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..errors import RunDirectoryError
-from ..files import write_text
+from ..files import read_text, seal, write_text
 from .records.point import Point
-from .records.reading import Fields, Unfit, parse, seal
+from .records.reading import Fields, Unfit, parse
 from .records.run import SCHEMA_VERSION, Run
 from .records.verification import Verification
 from .records.verification_versions import read_verification
@@ -109,7 +109,7 @@ def read_record(path: Path, read: Callable[[Fields], T], *, remedy: str = _RESTO
 
 def _parsed(path: Path, remedy: str) -> Any | None:
     try:
-        value = parse(path.read_text(encoding="utf-8"))
+        value = parse(read_text(path))
     except FileNotFoundError:
         return None
     except Unfit as error:

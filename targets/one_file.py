@@ -25,17 +25,8 @@ def in_one_file(path: Path, folder: Path) -> Path:
     InputError if it is no ONNX file, a file of weights is missing, damaged or outside of the model's folder,
     both together exceed protobuf's 2 GB, or the copy does not fit on the disk.
     """
-    try:
-        if not path.is_file():
-            raise InputError(f"The model {path} does not exist: give the path of an ONNX file.")
-        model = onnx.load(path, load_external_data=False)
-    except (DecodeError, OSError) as error:
-        raise InputError(
-            f"The model {path} cannot be read ({error}): give an ONNX file of at most 2 GB."
-        ) from error
-    outside = [tensor for tensor in _tensors(model) if uses_external_data(tensor)]
-    if not model.HasField("graph"):
-        raise InputError(f"The model {path} is empty: give an ONNX file, complete.")
+    model = _read(path)
+    outside = _outside(model)
     if not outside:
         return path
     _require_small(path, sum(_length(tensor) for tensor in outside) + path.stat().st_size)
@@ -58,6 +49,37 @@ def is_foreign(path: Path) -> bool:
     """Whether the ONNX file says that another program than this package wrote it."""
     with path.open("rb") as file:
         return _OURS not in file.read(64)
+
+
+def require_whole(path: Path) -> None:
+    """InputError if it is no ONNX file, or one that keeps weights in other files."""
+    model = _read(path)
+    if outside := _outside(model):
+        raise InputError(
+            f"The model {path} keeps the weights {outside[0].name!r} in another file: a bundle or run has "
+            "them inside."
+        )
+
+
+def _read(path: Path) -> onnx.ModelProto:
+    try:
+        if not path.is_file():
+            raise InputError(f"The model {path} does not exist: give the path of an ONNX file.")
+        if path.stat().st_size > LARGEST_BYTES:
+            raise ValueError(f"it has {path.stat().st_size} bytes")
+        model = onnx.load(path, load_external_data=False)
+    except (DecodeError, OSError, ValueError, MemoryError) as error:
+        raise InputError(
+            f"The model {path} cannot be read ({error}): give an ONNX file of at most 2 GB."
+        ) from error
+    if not model.HasField("graph"):
+        raise InputError(f"The model {path} is empty: give an ONNX file, complete.")
+    return model
+
+
+def _outside(model: onnx.ModelProto) -> list[onnx.TensorProto]:
+    """The tensors whose values are in other files."""
+    return [tensor for tensor in _tensors(model) if uses_external_data(tensor)]
 
 
 def _weights(tensor: onnx.TensorProto, path: Path) -> bytes:
@@ -125,4 +147,4 @@ def _entries(tensor: onnx.TensorProto) -> dict[str, str]:
 def _length(tensor: onnx.TensorProto) -> int:
     """Bytes that the tensor takes; 0 if the model does not say."""
     text = _entries(tensor).get("length", "0")
-    return int(text) if text.isdecimal() else 0
+    return int(text) if text.isdecimal() and len(text) < 20 else 0

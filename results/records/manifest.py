@@ -16,6 +16,8 @@ from .reading import Fields, Unfit
 
 SCHEMA_VERSION = 1  # of manifest.json
 
+LARGEST_MODEL_BYTES = (1 << 31) - 1  # an ONNX file holds no more
+
 ModelName = Literal["model.onnx", "model.packed"]
 Shape = tuple[int | str, ...]
 
@@ -36,6 +38,8 @@ class ModelFacts:
             raise ValueError("sha256 must have 64 hexadecimal digits.")
         if (self.file == "model.packed") != (self.packed_bytes is not None):
             raise ValueError("packed_bytes must be there for model.packed, and only for it.")
+        if max(self.size_bytes, self.packed_bytes or 0) > LARGEST_MODEL_BYTES:
+            raise ValueError("size_bytes is more than the 2 GB that an ONNX file can hold.")
 
     def to_json(self) -> dict[str, Any]:
         """A JSON value from which `from_json` makes an equal record."""

@@ -6,15 +6,14 @@ text is the rest of a sentence that begins with the file: `points[3].drop is "a"
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
-from ...files import digest_of
+from ...files import DIGEST, digest_of
 
 T = TypeVar("T")
 Interval = tuple[float, float]
 
-DIGEST = "digest"  # the key of a file's own digest
 LONGEST_SHOWN = 60  # characters of a value in a message
 
 
@@ -30,24 +29,31 @@ def require_finite(**numbers: float | None) -> None:
 
 
 def parse(text: str) -> Any:
-    """The JSON value of a text. Unfit when it is no JSON, has NaN or a key twice, or is nested too deeply."""
+    """The JSON value of a text. Unfit when it is no JSON, has NaN, a number that no float holds or a key
+    twice, or is nested too deeply.
+    """
     try:
-        return json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_unique)
+        value = json.loads(
+            text, parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=_unique
+        )
+        if "\\ud" in text.lower():  # half a character cannot be written again
+            json.dumps(value, ensure_ascii=False).encode()
     except Unfit:
         raise
     except ValueError as error:
         raise Unfit(f"is no JSON ({error})") from error
     except RecursionError as error:
         raise Unfit("is nested too deeply") from error
-
-
-def seal(value: Mapping[str, Any]) -> dict[str, Any]:
-    """The object with the SHA-256 of its canonical JSON, which `Fields.sealed` checks."""
-    return {**value, DIGEST: digest_of(value)}
+    return value
 
 
 def _refuse_constant(name: str) -> Any:
     raise Unfit(f"has the number {name}, but every number must be finite")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    return value if math.isfinite(value) else _refuse_constant(text)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -1,7 +1,9 @@
 """The deployment bundle: whole or not at all, and runnable with nothing but onnxruntime and numpy."""
 
 import json
+import lzma
 import subprocess
+import sys
 import sysconfig
 import venv
 from pathlib import Path
@@ -124,7 +126,7 @@ def test_run_py_runs_on_random_inputs_without_files_and_refuses_too_many(bundle,
         [bare_python, "-I", bundle / "run.py", "a.npy", "b.npy"], capture_output=True, text=True, check=False
     )
     assert (
-        wrong.returncode == 1
+        wrong.returncode == 2
         and "The model has 1 inputs (x)" in wrong.stderr
         and "Traceback" not in wrong.stderr
     )
@@ -147,7 +149,7 @@ def test_a_packed_bundle_holds_no_other_model_and_says_both_sizes(packed, artifa
     model = json.loads((packed / "manifest.json").read_text())["model"]
     assert model["sha256"] == digest_of_file(artifact) and model["file"] == "model.packed"
     assert model["packed_bytes"] == (packed / "model.packed").stat().st_size
-    assert unpack((packed / "model.packed").read_bytes()) == artifact.read_bytes()
+    assert unpack((packed / "model.packed").read_bytes(), model["size_bytes"]) == artifact.read_bytes()
 
 
 def test_run_py_restores_a_packed_model_with_only_onnxruntime_and_numpy(packed, bare_python, tmp_path):
@@ -172,8 +174,37 @@ def test_run_py_refuses_a_packed_model_that_is_not_the_one_that_was_measured(
     file.write_bytes({"cut": file.read_bytes()[:-30], "changed": bytes(data), "another": pack(other)}[what])
     done = subprocess.run([bare_python, "-I", packed / "run.py"], capture_output=True, text=True, check=False)
     told = "its SHA-256 differs" if what == "another" else "is damaged, its model cannot be restored"
-    assert done.returncode == 1 and told in done.stderr and "copy the bundle again" in done.stderr
+    assert done.returncode == 2 and told in done.stderr and "copy the bundle again" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "manifest.json"])
+@pytest.mark.parametrize("what", ["cut", "changed", "empty", "another", "gone"])
+def test_run_py_says_in_one_line_that_a_file_is_damaged(bundle, name, what):
+    file = bundle / name
+    data = file.read_bytes()
+    changed = bytearray(data)
+    changed[len(data) // 2 if name == "model.onnx" else 0] ^= 1
+    contents = {"cut": data[:-30], "changed": bytes(changed), "empty": b"", "another": b"[1, 2]"}
+    file.unlink() if what == "gone" else file.write_bytes(contents[what])
+    done = subprocess.run([sys.executable, bundle / "run.py"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and done.stdout == "" and len(done.stderr.splitlines()) == 1
+    assert name in done.stderr
+
+
+@pytest.mark.parametrize("content", [b"no array", b"", b"PK\x03\x04"], ids=["text", "empty", "zip"])
+def test_run_py_says_in_one_line_that_an_input_is_no_array(bundle, tmp_path, content):
+    (tmp_path / "x.npy").write_bytes(content)
+    command = [sys.executable, bundle / "run.py", tmp_path / "x.npy"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
+
+
+def test_run_py_does_not_expand_what_the_manifest_does_not_expect(packed):
+    file = packed / "model.packed"
+    file.write_bytes(lzma.compress(bytes(64 << 20)))
+    done = subprocess.run([sys.executable, packed / "run.py"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and "its model cannot be restored" in done.stderr
 
 
 def test_an_existing_directory_with_something_in_it_is_left_alone(bundle, other, artifact):

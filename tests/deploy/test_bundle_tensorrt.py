@@ -20,7 +20,8 @@ def bundle(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
     """The bundle of y = 3 x; packed if the test's parameter says so."""
     artifact = models.linear(tmp_path / "artifact.onnx", width=4, scale=3.0)
     point = RunOn.of(small_run(tmp_path / "run", target("gpu", runtime="tensorrt")), "gpu").points[1]
-    facts = replace(point.artifact, digest=digest_of_file(artifact))
+    size = artifact.stat().st_size
+    facts = replace(point.artifact, digest=digest_of_file(artifact), size_bytes=size)
     point = replace(point, measured=replace(point.measured, artifact=facts))
     out = tmp_path / "bundle"
     write_bundle(point, artifact, out, packed=getattr(request, "param", False))
@@ -47,7 +48,7 @@ def test_run_py_builds_the_engine_once_and_runs_it(
 def test_run_py_says_what_is_missing(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     seen = run_py(bundle)
-    assert seen.returncode == 1 and "NVIDIA's driver" in seen.stderr and "Traceback" not in seen.stderr
+    assert seen.returncode == 2 and "NVIDIA's driver" in seen.stderr and "Traceback" not in seen.stderr
 
 
 def test_run_py_says_what_the_library_says(
@@ -56,7 +57,7 @@ def test_run_py_says_what_the_library_says(
     use_fake_gpu(monkeypatch, driver=fake_driver(tmp_path), cache=tmp_path / "cache")
     monkeypatch.setenv("FAKE_TENSORRT_START", "fail")
     seen = run_py(bundle)
-    assert seen.returncode == 1
+    assert seen.returncode == 2
     assert seen.stderr.strip() == "TensorRT does not start: CUDA initialization failure with error: 35."
 
 

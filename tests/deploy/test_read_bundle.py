@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import onnx
 import pytest
 from autocompress.cli.commands import app
 from autocompress.deploy.bundle import write_bundle
@@ -174,7 +175,8 @@ def test_a_damaged_packed_model_is_one_sentence(what, tmp_path):
     changed = data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
     file.write_bytes({"cut": data[:-30], "changed": changed, "empty": b"", "another": pack(other)}[what])
     reseal(bundle)
-    reason = "its SHA-256 or size differs" if what == "another" else "its model cannot be restored"
+    reasons = {"changed": "its model cannot be restored", "another": "its SHA-256 differs"}
+    reason = reasons.get(what, "has another size than")
     with pytest.raises(InputError, match=rf"{reason}.*copy the bundle again\.$"):
         restored_model(bundle, read_manifest(bundle), tmp_path)
 
@@ -186,4 +188,64 @@ def test_inputs_that_are_not_the_models_are_refused(tmp_path):
     (bundle / "manifest.json").write_text(json.dumps(value))
     reseal(bundle)
     with pytest.raises(InputError, match="inputs and outputs are not those of the model"):
+        restored_model(bundle, read_manifest(bundle), tmp_path)
+
+
+@pytest.mark.parametrize(("size", "reason"), [(10**12, "2 GB"), (1 << 30, "cannot be restored")])
+def test_a_size_that_no_model_has_is_refused(size, reason, tmp_path):
+    bundle = made_bundle(tmp_path, packed=True)
+    value = json.loads((bundle / "manifest.json").read_text())
+    value["model"]["size_bytes"] = size
+    value["metrics"]["size"]["bytes"] = size
+    value["metrics"]["size"]["ratio"] = size / value["metrics"]["size"]["original_bytes"]
+    (bundle / "manifest.json").write_text(json.dumps(value))
+    reseal(bundle)
+    with pytest.raises(InputError, match=reason):
+        restored_model(bundle, read_manifest(bundle), tmp_path)
+
+
+def with_model(bundle: Path, data: bytes) -> None:
+    """Puts another model into the bundle, and makes manifest and checksums fit it."""
+    (bundle / "model.onnx").write_bytes(data)
+    value = json.loads((bundle / "manifest.json").read_text())
+    value["model"] |= {"sha256": digest_of_file(bundle / "model.onnx"), "size_bytes": len(data)}
+    sizes = value["metrics"]["size"]
+    sizes |= {"bytes": len(data), "ratio": len(data) / sizes["original_bytes"]}
+    (bundle / "manifest.json").write_text(json.dumps(value))
+    reseal(bundle)
+
+
+def outside_model(location: str) -> bytes:
+    """A model whose weight is in another file."""
+    tensor = onnx.TensorProto(name="w", data_type=1, dims=[4, 3], data_location=1)
+    for key, text in {"location": location, "length": "48"}.items():
+        tensor.external_data.add(key=key, value=text)
+    graph = onnx.GraphProto(name="g", initializer=[tensor])
+    return onnx.ModelProto(ir_version=10, graph=graph).SerializeToString()
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"no model at all", "cannot be read"),
+        (b"\x08", "cannot be read"),
+        (b"\x08\x0a", "is empty"),
+        (outside_model("/etc/passwd"), "in another file"),
+        (outside_model("manifest.json"), "in another file"),
+    ],
+    ids=["text", "cut", "empty", "absolute", "beside"],
+)
+def test_a_model_that_is_none_or_reads_other_files_is_refused(data, reason, tmp_path):
+    bundle = made_bundle(tmp_path)
+    with_model(bundle, data)
+    with pytest.raises(InputError, match=reason):
+        restored_model(bundle, read_manifest(bundle), tmp_path)
+
+
+def test_a_dtype_that_no_array_has_is_refused(tmp_path):
+    bundle = made_bundle(tmp_path)
+    model = onnx.load(bundle / "model.onnx")
+    model.graph.input[0].type.tensor_type.elem_type = 99
+    with_model(bundle, model.SerializeToString())
+    with pytest.raises(InputError, match="inputs and outputs"):
         restored_model(bundle, read_manifest(bundle), tmp_path)

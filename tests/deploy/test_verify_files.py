@@ -8,7 +8,8 @@ import pytest
 from autocompress.cli.commands import app
 from autocompress.deploy.unfinished import FILE, STORE, FileNow, TargetNow, Unfinished
 from autocompress.errors import RunDirectoryError
-from autocompress.results.records.reading import Fields, Unfit, seal
+from autocompress.files import seal
+from autocompress.results.records.reading import Fields, Unfit
 from autocompress.results.records.verification import (
     AwayTarget,
     TargetVerification,

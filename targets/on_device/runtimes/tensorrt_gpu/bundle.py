@@ -22,13 +22,13 @@ model = str(here / "model.onnx")
 try:
     runtime = load_runtime(manifest["session"]["runtime"])
 except RefusedError as refusal:
-    sys.exit(str(refusal))
+    refuse(str(refusal))
 options["shapes"] = {name: list(array.shape) for name, array in feeds.items()}
 try:
     session = runtime.open_session(model, options)
     outputs = session.run(feeds)
 except (RefusedError, *runtime.ERRORS) as error:
-    sys.exit(str(error))
+    refuse(str(error))
 for output, value in zip(manifest["outputs"], outputs):
     print(output["name"], value.shape, value.dtype, value, sep="\\n")
 """,
