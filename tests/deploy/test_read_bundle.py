@@ -217,7 +217,7 @@ def with_model(bundle: Path, data: bytes) -> None:
 
 def outside_model(location: str) -> bytes:
     """A model whose weight is in another file."""
-    tensor = onnx.TensorProto(name="w", data_type=1, dims=[4, 3], data_location=1)
+    tensor = onnx.TensorProto(name="w", data_type=1, dims=[4, 3], data_location="EXTERNAL")
     for key, text in {"location": location, "length": "48"}.items():
         tensor.external_data.add(key=key, value=text)
     graph = onnx.GraphProto(name="g", initializer=[tensor])
