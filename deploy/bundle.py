@@ -106,6 +106,7 @@ def manifest_of(point: PointOn, artifact: Path, *, file: Path) -> Manifest:
         target=view.target,
         quality=point.quality,
         drop=point.drop,
+        drop_interval=point.measured.drop_interval,
         latency=point.latency,
         original=OriginalFacts(
             validation=original.quality.validation,

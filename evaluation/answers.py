@@ -4,7 +4,7 @@ import tempfile
 import time
 from collections.abc import Hashable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,29 +19,48 @@ from ..errors import StageError
 from ..results.records.point import LayerRow, Quality
 from ..results.records.reading import Interval
 from ..targets.target import TargetSession
-from ..tasks.quality import score
 from ..tasks.task import Metric
 from .predicted import AnyTarget, PredictedTarget
 from .stored_split import VALIDATION_BATCH, StoredSplit
-from .uncertainty import bootstrap_interval
+from .uncertainty import Scores, drop_interval, scores_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answers:
-    """The metric of a file, and its layers with the precision that they ran in."""
+    """The metric of a file with the interval of its drop, and its layers with the precision that they ran
+    in.
+    """
 
     quality: Quality
     layers: tuple[LayerRow, ...]
+    drop_interval: Interval | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scored:
+    """The metric of a file on a split, and its drop against the original; the latter None for the original
+    itself.
+    """
+
+    value: float
+    interval: Interval | None
+    drop: float | None = None
+    drop_interval: Interval | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Examiner:
-    """Asks files for their answers. `measured_batch` is the batch size of latencies."""
+    """Asks files for their answers. `measured_batch` is the batch size of latencies.
+
+    `originals` has the original's scores by target and split, for as long as the session lasts: all its
+    candidates are compared with them.
+    """
 
     network: Network
     metric: Metric
     validation: StoredSplit
     measured_batch: int
+    originals: dict[Hashable, Scores] = field(default_factory=dict)
 
     def answers(
         self,
@@ -50,17 +69,19 @@ class Examiner:
         build: BuiltFile,
         recipe: Recipe,
         *,
+        original: Path,
         seconds: MutableMapping[str, float],
     ) -> Answers:
         """What a built artifact answers on the target, checked against torch; stages' times go to `seconds`.
 
-        What a stand-in executes says nothing of the target. Raises StageError.
+        `original` is the file of the original, or this file where it is the original's own. What a stand-in
+        executes says nothing of the target. Raises StageError.
         """
         path = build.artifact.path
         with timed(seconds, "check"):
             _check(session, path, build.check, batch=self._batch(session, len(build.check.inputs[0])))
         with timed(seconds, "validate"):
-            value, interval = self.quality(session, path, self.validation)
+            scored = self.scored(target, session, path, self.validation, original=original)
         with timed(seconds, "inspect"):
             names = [layer.name for layer in self.network.layers]
             names += [factor_name(name) for name in recipe.rank]
@@ -69,18 +90,40 @@ class Examiner:
                 executed = session.executed_precision(path, names, batch=self.measured_batch)
         cost = self.network.stored_as(target.profile.int8_weights).cost(recipe)
         rows = layer_rows(self.network, cost, recipe, executed=executed)
-        return Answers(quality=Quality(validation=value, interval=interval), layers=rows)
+        quality = Quality(validation=scored.value, interval=scored.interval)
+        return Answers(quality=quality, layers=rows, drop_interval=scored.drop_interval)
 
-    def quality(
-        self, session: TargetSession, model: Path, split: StoredSplit
-    ) -> tuple[float, Interval | None]:
-        """The metric of an artifact on a split and its interval. StageError when it is no finite number."""
+    def scored(
+        self, target: AnyTarget, session: TargetSession, model: Path, split: StoredSplit, *, original: Path
+    ) -> Scored:
+        """The metric of an artifact on a split, and its drop against the file of the original.
+
+        StageError when it is no finite number.
+        """
+        key = answers_key(target, original.name), split.inputs
+        if model == original:
+            scores = self.originals[key] = self._scores(session, model, split)
+            return Scored(value=scores.value, interval=scores.interval(self.metric))
+        if key not in self.originals:  # an earlier session measured it
+            self.originals[key] = self._scores(session, original, split)
+        before = self.originals[key]
+        scores = self._scores(session, model, split, like=before)
+        return Scored(
+            value=scores.value,
+            interval=scores.interval(self.metric),
+            drop=self.metric.drop(scores.value, baseline=before.value),
+            drop_interval=drop_interval(self.metric, before, scores),
+        )
+
+    def _scores(
+        self, session: TargetSession, model: Path, split: StoredSplit, *, like: Scores | None = None
+    ) -> Scores:
         outputs = session.run(model, split.inputs, batch=self._batch(session, VALIDATION_BATCH))
-        value = score(self.metric, outputs, split.targets)
-        if not np.isfinite(value):
-            message = f"The metric {self.metric.name!r} of the artifact is {value}."
+        scores = scores_of(self.metric, outputs, split.targets, like=like)
+        if not np.isfinite(scores.value):
+            message = f"The metric {self.metric.name!r} of the artifact is {scores.value}."
             raise StageError(message, stage="run", kind="wrong-output")
-        return value, bootstrap_interval(self.metric, outputs, split.targets)
+        return scores
 
     def _batch(self, session: TargetSession, batch: int) -> int:
         return session.running_batch(batch, measured=self.measured_batch)

@@ -4,7 +4,7 @@ This is the one place that catches a StageError of a measurement and records it 
 """
 
 from collections.abc import Callable, Mapping, MutableMapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -14,6 +14,7 @@ from ..errors import StageError, TargetUnavailable
 from ..profiles import TimingConfig
 from ..results.records.latency import AnyLatency
 from ..results.records.point import ArtifactFacts, Failure, Measured, Missing, Outcome, Point
+from ..results.records.reading import Interval
 from ..targets.target import TargetSession
 from .answers import Answers, Examiner, answers_key, timed
 from .availability import Availability, is_away
@@ -92,7 +93,9 @@ class Bench:
                 if answers is None:
                     progress(f"validating{where}")
                     build = self._build(target, candidate)
-                    answers = self.examiner.answers(target, session, build, candidate.recipe, seconds=seconds)
+                    answers = self.examiner.answers(
+                        target, session, build, candidate.recipe, original=reference, seconds=seconds
+                    )
                 progress(f"measuring{where}")
                 latency = self._latency(target, session, candidate.recipe, (path, reference), seconds)
             self.availability.answered(name)
@@ -100,10 +103,12 @@ class Bench:
             if is_away(error):
                 self.availability.gone(name, str(error))
             return self._missing(target, candidate, answers, error), error
+        drop = self._drop(answers, original)
         measured = Measured(
             artifact=candidate.artifact(target),
             quality=answers.quality,
-            drop=self._drop(answers, original),
+            drop=drop,
+            drop_interval=_around(drop, answers.drop_interval),
             latency=latency,
             layers=answers.layers,
         )
@@ -158,19 +163,24 @@ class Bench:
             if outcome is None or outcome.quality is None:
                 continue
             if answers_key(other, outcome.artifact.digest) == wanted:
-                return Answers(quality=outcome.quality, layers=outcome.layers)
+                return Answers(
+                    quality=outcome.quality, layers=outcome.layers, drop_interval=outcome.drop_interval
+                )
         return None
 
     def _missing(
         self, target: AnyTarget, candidate: Candidate, answers: Answers | None, error: TargetError
     ) -> Missing:
-        original = candidate.original_on(target)
-        return Missing(
-            artifact=candidate.artifact(target),
-            failure=_failure(error, candidate.trial),
-            quality=answers.quality if answers else None,
-            drop=self._drop(answers, original) if answers else None,
-            layers=answers.layers if answers else (),
+        missing = Missing(artifact=candidate.artifact(target), failure=_failure(error, candidate.trial))
+        if answers is None:
+            return missing
+        drop = self._drop(answers, candidate.original_on(target))
+        return replace(
+            missing,
+            quality=answers.quality,
+            drop=drop,
+            drop_interval=_around(drop, answers.drop_interval),
+            layers=answers.layers,
         )
 
     def _drop(self, answers: Answers, original: Measured | None) -> float:
@@ -182,6 +192,11 @@ class Bench:
 def built_for(target: AnyTarget, build: BuildResult) -> BuiltFile:
     """The part of a build that is for the target: several formats are built at once."""
     return build.of(format_of(target.profile))
+
+
+def _around(drop: float, interval: Interval | None) -> Interval | None:
+    """The interval, widened where the original answered a little differently when it was measured."""
+    return None if interval is None else (min(drop, interval[0]), max(drop, interval[1]))
 
 
 def _failure(error: TargetError, trial: int) -> Failure:

@@ -26,6 +26,8 @@ class Look:
 
     test: float | None = None
     test_interval: Interval | None = None
+    test_drop: float | None = None
+    test_drop_interval: Interval | None = None
     latency: Latency | None = None
     times: LayerTimes | None = None
 
@@ -42,7 +44,13 @@ class Look:
         )
         return replace(
             measured,
-            quality=replace(measured.quality, test=self.test, test_interval=self.test_interval),
+            quality=replace(
+                measured.quality,
+                test=self.test,
+                test_interval=self.test_interval,
+                test_drop=self.test_drop,
+                test_drop_interval=self.test_drop_interval,
+            ),
             latency=self.latency or measured.latency,
             layers=layers,
             finalist=True,
@@ -60,6 +68,8 @@ class Look:
             lambda: cls(
                 test=fields.maybe("test", fields.number),
                 test_interval=fields.maybe("test_interval", fields.interval),
+                test_drop=fields.optional("test_drop", fields.number),
+                test_drop_interval=fields.optional("test_drop_interval", fields.interval),
                 latency=fields.maybe("latency", lambda key: Latency.from_json(fields.object(key))),
                 times=fields.maybe("times", lambda key: _times_from(fields.object(key))),
             )
@@ -103,21 +113,24 @@ def look_longer(
     On a predicted target there is nothing to measure: the score is all. A target that is away is no failure
     of the candidate: that error is raised. `scored` is a look whose score on the test split is taken over.
     """
-    look = Look()
-    if scored is not None:
-        look = replace(look, test=scored.test, test_interval=scored.test_interval)
+    look = Look() if scored is None else replace(scored, latency=None, times=None)
     target, bench = evaluator.target(target_name), evaluator.bench
     measured, original = point.measured[target_name], baseline.measured[target_name]
     try:
         path = bench.artifact_path(point.recipe, measured.artifact)
+        reference = bench.artifact_path(baseline.recipe, original.artifact)
         if scored is None:
             with target.session() as session:
-                value, interval = bench.examiner.quality(session, path, test)
-                look = replace(look, test=value, test_interval=interval)
+                scores = bench.examiner.scored(target, session, path, test, original=reference)
+            look = Look(
+                test=scores.value,
+                test_interval=scores.interval,
+                test_drop=scores.drop,
+                test_drop_interval=scores.drop_interval,
+            )
         if isinstance(target, PredictedTarget):
             return look, None
         with target.session() as session:
-            reference = bench.artifact_path(baseline.recipe, original.artifact)
             look = replace(look, latency=Latency.of(session.measure(path, reference, timing)))
         names = [layer.name for layer in bench.examiner.network.layers]
         with target.session() as session:

@@ -1,15 +1,14 @@
 """What does not change while a search runs: the task, the targets, the layers and groups of the model."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, get_args
 
 from ...profiles import Environment
 from ...profiles.units import parse_drop
 from ..limits import Constraints
 from .reading import Fields, Unfit
 
-T = TypeVar("T")
 Direction = Literal["higher", "lower"]
 Unit = Literal["fraction", ""]
 
@@ -176,19 +175,14 @@ def environment_from(fields: Fields) -> Environment:
             runtime_version=fields.text("runtime_version"),
             python_version=fields.text("python_version"),
             os=fields.text("os"),
-            load_1m=_optional(fields, "load_1m", fields.amount),
-            clock_mhz=_optional(fields, "clock_mhz", fields.amount),
-            device=_optional(fields, "device", fields.text),
-            machine=_optional(fields, "machine", fields.text),
-            power_mode=_optional(fields, "power_mode", fields.text),
+            load_1m=fields.optional("load_1m", fields.amount),
+            clock_mhz=fields.optional("clock_mhz", fields.amount),
+            device=fields.optional("device", fields.text),
+            machine=fields.optional("machine", fields.text),
+            power_mode=fields.optional("power_mode", fields.text),
             emulated=fields.flag("emulated") if fields.has("emulated") else False,
         )
     )
-
-
-def _optional(fields: Fields, key: str, read: Callable[[str], T]) -> T | None:
-    """The value of a key that older files do not have, or null in them."""
-    return fields.maybe(key, read) if fields.has(key) else None
 
 
 def _core(number: float, place: str) -> int:

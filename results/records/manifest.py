@@ -12,7 +12,7 @@ from ...compress.recipe import Recipe
 from .facts import MetricFacts, Prediction, RunTarget, TaskFacts, environment_from
 from .latency import AnyLatency, Predicted, latency_from_json
 from .point import LayerRow, Quality, recipe_from
-from .reading import Fields, Unfit
+from .reading import Fields, Interval, Unfit, require_inside
 
 SCHEMA_VERSION = 1  # of manifest.json
 
@@ -117,6 +117,10 @@ class Manifest:
     layer_times: str
     warnings: tuple[str, ...]
     command: str
+    drop_interval: Interval | None = None
+
+    def __post_init__(self) -> None:
+        require_inside(self.drop_interval, drop=self.drop)
 
     @property
     def name(self) -> str:
@@ -166,6 +170,7 @@ class Manifest:
                 "metric": self.task.metric.to_json(),
                 **asdict(self.quality),
                 "drop": self.drop,
+                "drop_interval": self.drop_interval,
                 "original_validation": original.validation,
             },
             "latency": {**self.latency.to_json(), key: original.latency_s},
@@ -208,6 +213,7 @@ def _manifest(fields: Fields) -> Manifest:
         size_bytes=size.whole("original_bytes", least=1),
     )
     metric, drop = MetricFacts.from_json(quality.object("metric")), quality.number("drop")
+    drop_interval = quality.optional("drop_interval", quality.interval)
     same: list[Any] = metrics.value("indistinguishable_from")
     if not isinstance(same, list) or any(type(number) is not int for number in same):
         raise Unfit("metrics.indistinguishable_from must be a list of trials")
@@ -222,6 +228,7 @@ def _manifest(fields: Fields) -> Manifest:
         target=_target(fields),
         quality=Quality.from_json(quality),
         drop=drop,
+        drop_interval=drop_interval,
         latency=latency_from_json(latency),
         original=original,
         indistinguishable_from=tuple(same),

@@ -8,7 +8,7 @@ from ...compress.artifact import Artifact
 from ...compress.recipe import Precision, Recipe, executes_as
 from ...errors import FailureKind, FailureStage, StageError
 from .latency import AnyLatency, latency_from_json
-from .reading import Fields, Interval, require_finite
+from .reading import Fields, Interval, require_finite, require_inside
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,16 +53,19 @@ class ArtifactFacts:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quality:
     """The metric on validation and, for finalists, on the test split, each with its interval where there is
-    one.
+    one. `test_drop` is the loss against the original there.
     """
 
     validation: float
     interval: Interval | None = None
     test: float | None = None
     test_interval: Interval | None = None
+    test_drop: float | None = None
+    test_drop_interval: Interval | None = None
 
     def __post_init__(self) -> None:
-        require_finite(validation=self.validation, test=self.test)
+        require_finite(validation=self.validation, test=self.test, test_drop=self.test_drop)
+        require_inside(self.test_drop_interval, test_drop=self.test_drop)
 
     @classmethod
     def from_json(cls, fields: Fields) -> "Quality":
@@ -73,6 +76,8 @@ class Quality:
                 interval=fields.maybe("interval", fields.interval),
                 test=fields.maybe("test", fields.number),
                 test_interval=fields.maybe("test_interval", fields.interval),
+                test_drop=fields.optional("test_drop", fields.number),
+                test_drop_interval=fields.optional("test_drop_interval", fields.interval),
             )
         )
 
@@ -168,7 +173,8 @@ class Failure:
 class Measured:
     """A candidate on a target that has a latency for it (measured, or predicted where it cannot be used).
 
-    `drop` is the loss against the original in the metric's unit. `finalist`: it was measured longer and
+    `drop` is the loss against the original in the metric's unit, with the interval of this difference where
+    there is one (evaluation/uncertainty.py). `finalist`: it was measured longer and
     scored on the test split. `other_time_s` is the profiler's time outside the layers.
     """
 
@@ -179,9 +185,11 @@ class Measured:
     layers: tuple[LayerRow, ...] = ()
     finalist: bool = False
     other_time_s: float | None = None
+    drop_interval: Interval | None = None
 
     def __post_init__(self) -> None:
         require_finite(drop=self.drop)
+        require_inside(self.drop_interval, drop=self.drop)
 
     def to_json(self) -> dict[str, Any]:
         """A JSON value from which `outcome_from_json` makes an equal record."""
@@ -201,6 +209,10 @@ class Missing:
     quality: Quality | None = None
     drop: float | None = None
     layers: tuple[LayerRow, ...] = ()
+    drop_interval: Interval | None = None
+
+    def __post_init__(self) -> None:
+        require_inside(self.drop_interval, drop=self.drop)
 
     def to_json(self) -> dict[str, Any]:
         """A JSON value from which `outcome_from_json` makes an equal record."""
@@ -222,6 +234,7 @@ def outcome_from_json(fields: Fields) -> Outcome:
                 quality=fields.maybe("quality", lambda key: Quality.from_json(fields.object(key))),
                 drop=fields.maybe("drop", fields.number),
                 layers=layers,
+                drop_interval=fields.optional("drop_interval", fields.interval),
             )
         )
     return fields.record(
@@ -233,6 +246,7 @@ def outcome_from_json(fields: Fields) -> Outcome:
             layers=layers,
             finalist=fields.flag("finalist"),
             other_time_s=fields.maybe("other_time_s", fields.amount),
+            drop_interval=fields.optional("drop_interval", fields.interval),
         )
     )
 

@@ -28,6 +28,13 @@ def require_finite(**numbers: float | None) -> None:
             raise ValueError(f"{name} is {value}, but must be a finite number.")
 
 
+def require_inside(interval: Interval | None, **numbers: float | None) -> None:
+    """Raises ValueError when the interval does not hold the number."""
+    for name, value in numbers.items():
+        if interval is not None and (value is None or not interval[0] <= value <= interval[1]):
+            raise ValueError(f"{name}_interval is {list(interval)}, which does not hold {name}, {value}.")
+
+
 def parse(text: str) -> Any:
     """The JSON value of a text. Unfit when it is no JSON, has NaN, a number that no float holds or a key
     twice, or is nested too deeply.
@@ -116,6 +123,10 @@ class Fields:
     def maybe(self, key: str, read: Callable[[str], T]) -> T | None:
         """What `read` makes of the key, None where the value is null."""
         return None if self.value(key) is None else read(key)
+
+    def optional(self, key: str, read: Callable[[str], T]) -> T | None:
+        """The same, and None where the key is missing: files of earlier versions do not have it."""
+        return self.maybe(key, read) if self.has(key) else None
 
     def text(self, key: str) -> str:
         """A text."""

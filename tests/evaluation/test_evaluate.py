@@ -5,17 +5,15 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
-import torch
 from autocompress.compress.recipe import Recipe
 from autocompress.errors import StageError
 from autocompress.evaluation import paced_training
-from autocompress.evaluation.uncertainty import bootstrap_interval
 from autocompress.results.records.latency import Latency
 from autocompress.results.records.point import Failure, Point
 from autocompress.results.records.reading import Fields
 from autocompress.results.records.run import Run
 from autocompress.results.view import RunOn
-from autocompress.tasks.task import Metric, accuracy
+from autocompress.tasks.task import Metric
 from autocompress.tests.evaluation.fake_targets import (
     OUTPUTS,
     FakeCompressor,
@@ -136,19 +134,33 @@ def test_training_lets_others_measure_from_time_to_time(monkeypatch):
     assert taken == ["taken", "let go", "taken", "let go"]
 
 
-def test_the_bootstrap_interval_of_an_accuracy_is_that_of_a_binomial():
-    targets = torch.arange(1000) % 10
-    outputs = torch.nn.functional.one_hot(
-        torch.where(torch.arange(1000) < 900, targets, (targets + 1) % 10), 10
-    ).float()
-    metric = Metric(name="accuracy", function=accuracy)
-    interval = bootstrap_interval(metric, [outputs.numpy()], targets)
-    assert interval == pytest.approx((0.9 - 1.96 * 0.0095, 0.9 + 1.96 * 0.0095), abs=0.006)
+FAULTY = np.eye(4, dtype=np.float32)[[0, 1, 2, 0]]
 
 
-def test_a_bootstrap_follows_nested_targets():
-    targets = ({"label": torch.arange(50)}, ["a"] * 50)
-    metric = Metric(
-        name="same", function=lambda outputs, t: float((outputs == t[0]["label"]).float().mean()) + len(t[1])
-    )
-    assert bootstrap_interval(metric, [np.arange(50)], targets) == pytest.approx((51.0, 51.0))
+class AnswersByFile(FakeTarget):
+    """Answers wrongly on one sample, but for the original."""
+
+    def run(self, model, inputs, *, batch, exact=False):
+        answer = super().run(model, inputs, batch=batch)
+        return answer if exact or model.name.startswith(Recipe().digest) else (FAULTY,)
+
+
+def test_a_drop_has_an_interval_of_its_own(tmp_path):
+    target = AnswersByFile()
+    subject = make_evaluator(tmp_path, target)
+    original = evaluated(subject)
+    made = evaluated(subject, Recipe(precision={"layer0": "int8"}), trial=1, baseline=original)
+    there, before = made.measured["fake"], original.measured["fake"]
+    assert before.drop_interval is None and there.drop == 0.25
+    assert there.drop_interval is not None and there.drop_interval[0] < 0.25 < there.drop_interval[1]
+
+
+def test_the_original_answers_once_in_a_session(tmp_path):
+    first = make_evaluator(tmp_path, AnswersByFile())
+    original = evaluated(first)
+    target = AnswersByFile()
+    later = make_evaluator(tmp_path, target)  # a continued session has the original's record alone
+    recipes = [Recipe(precision={f"layer{index}": "int8"}) for index in range(2)]
+    made = [evaluated(later, recipe, trial=1, baseline=original).measured["fake"] for recipe in recipes]
+    assert target.asked == 2 * 2 + 1  # a check and a validation each
+    assert made[0].drop_interval == made[1].drop_interval != None  # noqa: E711

@@ -8,6 +8,7 @@ from typing import cast
 
 import pytest
 from autocompress.errors import StageError, TargetUnavailable
+from autocompress.evaluation.answers import Scored
 from autocompress.evaluation.availability import Availability, Patience
 from autocompress.evaluation.stored_split import StoredSplit
 from autocompress.results.records.latency import Latency
@@ -48,15 +49,17 @@ class FakeEvaluator:
         self.availability, self.patience = Availability(), Patience(limit_s=0.0)
         self.bench = SimpleNamespace(
             artifact_path=lambda recipe, artifact: artifact.digest,
-            examiner=SimpleNamespace(network=FakeNetwork(), quality=self.quality),
+            examiner=SimpleNamespace(network=FakeNetwork(), scored=self.score),
         )
 
     def target(self, name):
         return next(target for target in self.targets if target.profile.name == name)
 
-    def quality(self, session, path, split):
+    def score(self, target, session, path, split, *, original):
         self.scored.append(path)
-        return 0.8, (0.7, 0.9)
+        if path == original:
+            return Scored(value=0.8, interval=(0.7, 0.9))
+        return Scored(value=0.79, interval=(0.7, 0.9), drop=0.01, drop_interval=(0.0, 0.02))
 
 
 def digest(item, target=TARGET):
