@@ -9,11 +9,16 @@ from typing import Any
 from ..errors import FailureKind, FailureStage, InputError, StageError, TargetUnavailable
 
 LONGEST_REPLY = 64 * 1024**2  # bytes in one line
+_FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)
 _MEMORY_WORDS = ("bad_alloc", "MemoryError", "Cannot allocate memory", "Failed to allocate")
 
 
 class RubbishError(StageError):
     """A reply that is none: whoever sent it cannot be trusted with another request."""
+
+
+class VanishedError(StageError):
+    """A worker that somebody killed or stopped: the end was none of its own."""
 
 
 def result_of(line: bytes, operation: str, *, number: int) -> dict[str, Any]:
@@ -64,11 +69,19 @@ def death(operation: str, *, code: int, tail: str, oom: bool) -> StageError:
     """
     if oom or any(word in tail for word in _MEMORY_WORDS):
         message = _sentence(operation, f"ran out of memory. {tail}")
-        return StageError(message, stage=stage_of(operation), kind="memory")
+        # the kernel kills the largest process, though another one may have taken the memory
+        return StageError(message, stage=stage_of(operation), kind="memory", retryable=oom)
     if "No space left on device" in tail:
         return failure(operation, "device", f"found the disk full. {tail}")
     how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+    if -code in _FROM_OUTSIDE:
+        return vanished(operation, f"was killed ({how}). {tail}")
     return failure(operation, "crash", f"crashed ({how}). {tail}")
+
+
+def vanished(operation: str, what: str) -> VanishedError:
+    """The error of a worker that somebody killed or stopped."""
+    return VanishedError(_sentence(operation, what), stage=stage_of(operation), kind="crash", retryable=True)
 
 
 def stage_of(operation: str) -> FailureStage:

@@ -25,7 +25,7 @@ from .session import TargetSession
 from .ssh.board import Board, BoardSettings
 from .ssh.transport import SshTransport
 from .store import MeasurementKey, MeasurementStore
-from .transport import LocalTransport, Transport
+from .transport import LastingWorker, LocalTransport, Transport
 
 __all__ = ["Target", "TargetSession"]
 
@@ -271,8 +271,8 @@ class Target:
             )
 
     def open_worker(self) -> Transport:
-        """A fresh worker process, configured by the profile; on a board, one that stood by if there is
-        one.
+        """A fresh worker process, configured by the profile; on a board, one that stood by if there is one.
+        It is replaced when somebody kills it.
         """
         if self._clocks is not None:
             self._clocks.ensure()
@@ -284,11 +284,12 @@ class Target:
             "runtime_options": dict(self.profile.runtime_options),
             "memory_limit_bytes": self.profile.memory_limit_bytes,
         }
-        return (
-            LocalTransport(config, python=self._python)
-            if self.board is None
-            else SshTransport(self.board, config)
-        )
+        return LastingWorker(partial(self._start_worker, config))
+
+    def _start_worker(self, config: Mapping[str, object]) -> Transport:
+        if self.board is not None:
+            return SshTransport(self.board, config)
+        return LocalTransport(config, python=self._python)
 
     def _probe(self, worker: Transport) -> Environment:
         try:

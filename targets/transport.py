@@ -13,18 +13,20 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, NoReturn, Protocol, Self
 
 from ..errors import StageError, TargetUnavailable
 from . import replies
+from .on_device.agent.process import LOOK_S, Stillness, oom_kills
 
 WORKER = Path(__file__).with_name("on_device")
 # The keys of a request that hold paths of this machine: what the worker reads, and what it writes.
 FILES_IN = ("model", "baseline", "inputs")
 FILES_OUT = ("outputs", "output")
+VANISHED_LIMIT = 3  # workers in a row that somebody kills while they are asked the same
 
 
 class Transport(Protocol):
@@ -77,7 +79,7 @@ class LocalTransport:
             raise TargetUnavailable(f"The worker's Python {python} cannot be started: {error}.") from error
         self._buffer = bytearray()
         self._requests = 0
-        self._oom_kills = _oom_kills()
+        self._oom_kills = oom_kills()
         assert self._process.stdout is not None
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._process.stdout, selectors.EVENT_READ)
@@ -117,11 +119,18 @@ class LocalTransport:
 
     def _line(self, operation: str, timeout_s: float) -> bytes:
         """The next line that the worker writes."""
-        deadline = time.monotonic() + timeout_s
+        left_s, stillness = timeout_s, Stillness(self._process.pid)
+        assert self._process.stdout is not None
         while b"\n" not in self._buffer:
-            if not self._selector.select(max(0.0, deadline - time.monotonic())):
-                self._fail(replies.timed_out(operation, timeout_s))
-            assert self._process.stdout is not None
+            wait_s, began_s = min(LOOK_S, max(0.0, left_s)), time.monotonic()
+            heard = self._selector.select(wait_s)
+            left_s -= min(wait_s, time.monotonic() - began_s)  # it is not to blame for a frozen machine
+            if not heard:
+                if left_s <= 0:
+                    self._fail(replies.timed_out(operation, timeout_s))
+                if still := stillness.look():
+                    self._fail(replies.vanished(operation, still))
+                continue
             chunk = os.read(self._process.stdout.fileno(), 1 << 16)
             if not chunk:
                 self._fail(self._death(operation))
@@ -135,7 +144,7 @@ class LocalTransport:
     def _death(self, operation: str) -> StageError:
         """The error of a worker that is gone, by what it left."""
         code = self._process.wait()
-        oom = code == -signal.SIGKILL and _oom_kills() > self._oom_kills
+        oom = code == -signal.SIGKILL and oom_kills() > self._oom_kills
         return replies.death(operation, code=code, tail=self._error_tail(), oom=oom)
 
     def _fail(self, error: StageError) -> NoReturn:
@@ -155,12 +164,38 @@ class LocalTransport:
             self._process.wait()
 
 
-def _oom_kills() -> int:
-    """How many processes this machine has killed for want of memory since its start; 0 where it does not
-    tell.
+class LastingWorker:
+    """A worker that is started again by `start`, and asked the same again, when somebody killed or stopped
+    it.
+
+    A request that loses VANISHED_LIMIT workers in a row is taken for the cause: StageError of the kind crash.
     """
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/vmstat").read_text(encoding="ascii").splitlines():
-            if line.startswith("oom_kill "):
-                return int(line.split()[1])
-    return 0
+
+    def __init__(self, start: Callable[[], Transport]):
+        self._start = start
+        self._worker = start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the worker."""
+        self._worker.close()
+
+    def send(self, request: Mapping[str, object], *, timeout_s: float) -> dict[str, Any]:
+        """See Transport."""
+        for _ in range(VANISHED_LIMIT - 1):
+            with contextlib.suppress(replies.VanishedError):
+                return self._worker.send(request, timeout_s=timeout_s)
+            self._worker.close()
+            self._worker = self._start()
+        try:
+            return self._worker.send(request, timeout_s=timeout_s)
+        except replies.VanishedError as error:
+            message = f"{error}, {VANISHED_LIMIT} times in a row"
+            raise StageError(message, stage=error.stage, kind="crash") from error

@@ -22,6 +22,7 @@ from pathlib import Path
 from ...errors import TargetUnavailable
 from ...files import digest_of_file
 from ...profiles.address import TargetAddress
+from ..on_device.agent.process import LOOK_S
 from ..transport import WORKER
 from .command import agent_command, on_board, ssh_command
 from .connection import Connection, ConnectionLost
@@ -35,7 +36,15 @@ _LOCK_POLL_S = 0.25
 _CALL_S = 60.0
 _UPLOAD_S = 86400.0  # a slow link is no reason to give up: silence is
 # Modules of on_device, in the order in which they are loaded.
-_AGENT = ("locks", "agent.lock", "agent.store", "agent.worker", "agent.sessions", "agent.agent")
+_AGENT = (
+    "locks",
+    "agent.lock",
+    "agent.store",
+    "agent.process",
+    "agent.worker",
+    "agent.sessions",
+    "agent.agent",
+)
 _BOOT = """
 import sys, types
 if sys.version_info < (3, 8):
@@ -58,7 +67,8 @@ sys.modules["on_device.agent.agent"].main(bundle["settings"])
 class BoardSettings:
     """What an agent is told. `folder` (None: ~/.cache/autocompress/device there) holds at most `limit_bytes`
     of files, those in use not counted, and leaves `reserve_bytes` of the disk free. After `silence_s` without
-    a sign of life the agent ends. `standby`: whether a worker is kept ready for the next session.
+    a sign of life the agent ends. `standby`: whether a worker is kept ready for the next session. Every
+    `look_s` the agent looks whether a worker that is being waited for stands still.
     """
 
     folder: str | None = None
@@ -66,6 +76,7 @@ class BoardSettings:
     reserve_bytes: int = 64 << 20
     silence_s: float = 60.0
     standby: bool = True
+    look_s: float = LOOK_S
 
 
 class Board:

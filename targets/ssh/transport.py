@@ -134,6 +134,8 @@ class SshTransport:
         match reply.kind:
             case "timeout":
                 raise replies.timed_out(operation, timeout_s)
+            case "still":
+                raise replies.vanished(operation, reply.tail)
             case "long":
                 raise replies.too_long(operation, replies.LONGEST_REPLY)
             case "died":

@@ -7,27 +7,30 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from autocompress.errors import FailureKind, StageError, TargetUnavailable
+from autocompress.targets.replies import VanishedError
 from autocompress.targets.ssh.board import Board
 from autocompress.targets.ssh.transport import SshTransport
-from autocompress.targets.transport import WORKER, LocalTransport, Transport
+from autocompress.targets.transport import WORKER, LastingWorker, LocalTransport, Transport
 from autocompress.tests.sshd import Sshd
 from autocompress.tests.targets.workers import changed_worker
 from autocompress.tests.waiting import comes_true, ended
 
 CONFIG = {"runtime": "onnxruntime", "cores": [0], "threads": 1, "timer": "thread-cpu", "runtime_options": {}}
 PROBE = {"op": "probe"}
+LOOK_S = 0.05  # between two looks at a worker that is being waited for
 Open = Callable[[Path], Transport]
 
 
 @pytest.fixture(scope="module")
 def board(ssh_server: Sshd) -> Iterator[Board]:
-    found = ssh_server.board()
+    found = ssh_server.board(look_s=LOOK_S)
     yield found
     found.close()
     ssh_server.wait_until_quiet()
@@ -41,6 +44,12 @@ def open_transport(request: pytest.FixtureRequest) -> Open:
         return lambda worker: LocalTransport(config, worker=worker)
     found: Board = request.getfixturevalue("board")
     return lambda worker: SshTransport(found, {**CONFIG, "cores": found.cores(1)}, worker=worker)
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looks at a worker here as often as at one on the board."""
+    monkeypatch.setattr("autocompress.targets.transport.LOOK_S", LOOK_S)
 
 
 def script(folder: Path, body: str) -> Path:
@@ -94,9 +103,86 @@ def test_a_killed_worker_stays_dead(open_transport: Open, tmp_path: Path) -> Non
                 worker.send(PROBE, timeout_s=20)
 
 
+def in_turn(open_transport: Open, folder: Path, *bodies: str) -> Iterator[Transport]:
+    """Workers that do these things, one after the other."""
+    for number, body in enumerate(bodies):
+        (folder / str(number)).mkdir()
+        yield open_transport(script(folder / str(number), body))
+
+
+ANSWER = "print(json.dumps({'id': request['id'], 'ok': True, 'result': {}}), flush=True)"
+
+
+def test_a_worker_that_somebody_kills_is_replaced_and_asked_again(
+    open_transport: Open, tmp_path: Path
+) -> None:
+    killed = "os.kill(os.getpid(), 9)"
+    workers = in_turn(open_transport, tmp_path, killed, killed, ANSWER)
+    with LastingWorker(lambda: next(workers)) as worker:
+        assert worker.send(PROBE, timeout_s=20) == {}
+
+
+def test_a_request_that_loses_every_worker_is_taken_for_the_cause(
+    open_transport: Open, tmp_path: Path
+) -> None:
+    workers = in_turn(open_transport, tmp_path, *["os.kill(os.getpid(), 15)"] * 3, ANSWER)
+    with LastingWorker(lambda: next(workers)) as worker:
+        with failing("crash"):
+            worker.send(PROBE, timeout_s=20)
+        assert worker.send(PROBE, timeout_s=20) == {}, "the next request gets a fresh one"
+
+
+def test_a_crash_of_its_own_is_not_repeated_with_another_worker(open_transport: Open, tmp_path: Path) -> None:
+    workers = in_turn(open_transport, tmp_path, "os.kill(os.getpid(), 11)", ANSWER)
+    with LastingWorker(lambda: next(workers)) as worker, failing("crash", retryable=True):
+        worker.send(PROBE, timeout_s=20)
+
+
+@pytest.mark.usefixtures("hasty")
+@pytest.mark.parametrize("still", ["os.kill(os.getpid(), 19)", "time.sleep(600)"], ids=["stopped", "hangs"])
+def test_a_worker_that_stands_still_is_given_up_long_before_its_time_is_over(
+    open_transport: Open, tmp_path: Path, still: str
+) -> None:
+    with open_transport(script(tmp_path, still)) as worker, pytest.raises(VanishedError) as failure:
+        worker.send(PROBE, timeout_s=600)
+    assert failure.value.kind == "crash" and failure.value.retryable
+
+
+@pytest.mark.usefixtures("hasty")
+@pytest.mark.parametrize(
+    "work", ["while time.monotonic() < end: pass", "while time.monotonic() < end: time.sleep(0.01)"]
+)
+def test_a_worker_that_works_or_wakes_now_and_then_is_waited_for(
+    open_transport: Open, tmp_path: Path, work: str
+) -> None:
+    busy = script(tmp_path, f"end = time.monotonic() + {20 * LOOK_S}\n{work}\n{ANSWER}")
+    with open_transport(busy) as worker:
+        assert worker.send(PROBE, timeout_s=60) == {}
+
+
+def test_a_frozen_machine_does_not_count_against_the_worker(tmp_path: Path) -> None:
+    worker = script(tmp_path, f"open({str(tmp_path / 'ready')!r}, 'w')\ntime.sleep(0.5)\n{ANSWER}")
+    code = (
+        f"from pathlib import Path; from autocompress.targets import transport; transport.LOOK_S = {LOOK_S}\n"
+        f"with transport.LocalTransport({CONFIG!r}, worker=Path({str(worker)!r})) as worker:\n"
+        " print(worker._process.pid, flush=True); print(worker.send({'op': 'probe'}, timeout_s=2.0))"
+    )
+    coordinator = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert coordinator.stdout is not None
+    everything = coordinator.pid, int(coordinator.stdout.readline())
+    assert comes_true((tmp_path / "ready").exists)
+    for pid in everything:
+        os.kill(pid, signal.SIGSTOP)
+    over = time.monotonic() + 2.5
+    assert comes_true(lambda: time.monotonic() > over), "more than the coordinator waits"
+    for pid in everything:
+        os.kill(pid, signal.SIGCONT)
+    assert coordinator.communicate()[0].strip() == "{}"
+
+
 def test_a_hanging_worker_times_out_and_is_killed(open_transport: Open, tmp_path: Path) -> None:
     reply = "{'id': request['id'], 'ok': True, 'result': {'pid': os.getpid()}}"
-    hang = script(tmp_path, f"print(json.dumps({reply}), flush=True)\ntime.sleep(600)")
+    hang = script(tmp_path, f"print(json.dumps({reply}), flush=True)\nwhile True: time.sleep(0.01)")
     with open_transport(hang) as worker:
         pid = int(worker.send(PROBE, timeout_s=60)["pid"])
         with failing("timeout", stage="measure", retryable=True):

@@ -20,7 +20,7 @@ from autocompress.targets.held_clocks import ClocksOfTargets, HeldClocks
 from autocompress.targets.on_device.board import state as care
 from autocompress.targets.ssh import transport
 from autocompress.targets.target import Target
-from autocompress.targets.transport import LocalTransport
+from autocompress.targets.transport import LastingWorker, LocalTransport
 from autocompress.tests import sshd
 from autocompress.tests.targets import models
 from autocompress.tests.targets.boards import Jetson
@@ -98,8 +98,9 @@ def test_clocks_whose_worker_died_are_set_again_before_the_next_worker(jetson: J
     held = HeldClocks(Target(profile).open_worker, power_mode="15W")
     subject = Target(profile, clocks=held)
     assert subject.probe().power_mode == "15W"
-    assert isinstance(held._worker, LocalTransport)
-    held._worker._process.kill()
+    assert isinstance(held._worker, LastingWorker)
+    assert isinstance(held._worker._worker, LocalTransport)
+    held._worker._worker._process.kill()
     assert comes_true(lambda: mode(jetson) == ("25W", False)), "the guard put them back"
     with subject.open_worker() as worker:
         assert worker.send({"op": "probe"}, timeout_s=60)["power_mode"] == "15W"

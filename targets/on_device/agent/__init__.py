@@ -13,7 +13,7 @@ Reading order
     store.py     files by their SHA-256: bounded, verified, pinned while they are used
     lock.py      the lock of the device: one measurement alone, other work together
     sessions.py  workers that answer requests; one stands by for the next session
-    worker.py    one worker process
+    worker.py    one worker process; process.py: whether it stands still
 
 What it does not know: models, runtimes, what a worker is asked. Standard library only, Python 3.8. Modules
 are loaded in the order that board.py lists, so they may import only those before them.

@@ -39,7 +39,7 @@ SIGNS = 12  # of life in `silence_s` while pings wait: during an upload, and whi
 
 class Agent:
     """The conversation with the coordinator. `settings`: python, folder, limit_bytes, reserve_bytes,
-    silence_s, standby.
+    silence_s, standby, look_s.
     """
 
     def __init__(self, settings: Facts):

@@ -35,11 +35,17 @@ class Job:
         self.request, self.line, self.outputs = request, line, outputs
         self.waits_until = time.monotonic() + STANDBY_WAIT_S
         self.started: float | None = None
+        self.look_at = 0.0  # the time of the next look at its worker
 
     @property
     def ends(self) -> float:
-        """When something must happen to it."""
+        """When its time is over."""
         return self.waits_until if self.started is None else self.started + float(self.request["timeout_s"])
+
+    @property
+    def next(self) -> float:
+        """When something must happen to it."""
+        return self.ends if self.started is None else min(self.ends, self.look_at)
 
 
 class Session:
@@ -158,6 +164,7 @@ class Sessions:
                 return
             self._take_standby([])
         job.started = time.monotonic()
+        job.look_at = job.started + self._settings["look_s"]
         session.worker.ask(job.line)
         self._relay(session)
 
@@ -256,7 +263,7 @@ class Sessions:
 
     def patience(self) -> float | None:
         """Seconds until the clock matters; None: never."""
-        ends = [session.job.ends for session in self._sessions.values() if session.job is not None]
+        ends = [session.job.next for session in self._sessions.values() if session.job is not None]
         return max(0.0, min(ends) - time.monotonic()) if ends else None
 
     def look_at_clock(self) -> None:
@@ -271,6 +278,10 @@ class Sessions:
                 self._begin(session, job)
             elif time.monotonic() > job.ends:
                 self._gone(session, "timeout", Death.by_us())
+            elif time.monotonic() > job.look_at:
+                job.look_at = time.monotonic() + self._settings["look_s"]
+                if still := session.worker.stillness.look():
+                    self._gone(session, "still", Death.by_us()._replace(tail=still))
 
 
 def _payload(line: bytes, paths: list[str]) -> Iterator[bytes]:

@@ -13,6 +13,8 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple, Sequence
 
+from .process import Stillness, oom_kills
+
 try:
     import ctypes
 
@@ -65,6 +67,7 @@ class Worker:
         )
         assert self._process.stdin is not None and self._process.stdout is not None
         self._stdin, self.stdout = self._process.stdin, self._process.stdout
+        self.stillness = Stillness(self._process.pid)
 
     def hear(self) -> bool:
         """Takes in what it wrote; False at the end of its output. The announcement is noted and not kept."""
@@ -78,6 +81,7 @@ class Worker:
 
     def ask(self, line: bytes) -> None:
         """Writes a request; one that ended meanwhile shows that at the end of its output."""
+        self.stillness = Stillness(self._process.pid)
         with contextlib.suppress(BrokenPipeError):
             os.write(self._stdin.fileno(), line)
 
@@ -115,17 +119,6 @@ class Worker:
         self._errors.seek(max(0, size - _TAIL))
         tail = " ".join(self._errors.read().decode(errors="replace").split())
         return Death(code, tail, oom=code == -signal.SIGKILL and oom_kills() > self._kills)
-
-
-def oom_kills() -> int:
-    """How many processes this machine has killed for want of memory since its start; 0 where it does not
-    tell.
-    """
-    with contextlib.suppress(OSError), Path("/proc/vmstat").open(encoding="ascii") as file:
-        for line in file:
-            if line.startswith("oom_kill "):
-                return int(line.split()[1])
-    return 0
 
 
 def _die_with_parent() -> None:

@@ -277,7 +277,7 @@ def test_files_that_arrive_slowly_are_waited_for(tmp_path: Path) -> None:
 # --- the worker
 
 
-def test_a_killed_worker_is_a_crash_and_the_next_one_works(
+def test_a_killed_worker_costs_nothing_and_another_one_measures(
     ssh_server: Sshd, board: Board, tmp_path: Path
 ) -> None:
     base, small = two_models(tmp_path)
@@ -290,11 +290,8 @@ def test_a_killed_worker_is_a_crash_and_the_next_one_works(
 
     with target.session() as session:
         session.executed_precision(base, ["conv0"])  # its worker is ready now
-        with in_the_middle(ssh_server, kill_workers), pytest.raises(StageError) as failure:
-            session.measure(small, base, LONG)
-    assert (failure.value.kind, failure.value.retryable) == ("crash", True)
-    with target.session() as session:
-        assert len(session.measure(small, base, LONG).pairs) == 4
+        with in_the_middle(ssh_server, kill_workers):
+            assert len(session.measure(small, base, LONG).pairs) == 4
 
 
 def test_a_frozen_worker_is_a_timeout_and_does_not_stay(
