@@ -1,5 +1,5 @@
-"""Files and identities: atomic writes, digests of canonical bytes, reading what may be damaged, the cache
-folder. Standard library.
+"""Files and identities: atomic writes, digests of canonical bytes, reading what may be damaged or lead
+elsewhere, the user's cache folder. Standard library.
 """
 
 import hashlib
@@ -9,11 +9,14 @@ import stat
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
+
+from .errors import InputError
 
 DIGEST = "digest"  # the key of a JSON file's own digest
 LARGEST_TEXT_BYTES = 1 << 28  # of a file of text that is ours
+LARGEST_BYTES = 4 << 30  # of a file of a run or bundle: an ONNX file has 2 GB at most
 
 
 def canonical_json(value: Any) -> bytes:
@@ -67,9 +70,10 @@ def unsealed(text: str) -> dict[str, Any]:
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yields a temporary path beside `path`, renamed to it on success and removed on error: never a
-    half-written file.
+    half-written file. A link in the place of either is replaced, and what it leads to stays as it is.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary.unlink(missing_ok=True)
     try:
         yield temporary
         temporary.replace(path)
@@ -87,6 +91,57 @@ def write_bytes(path: Path, data: bytes) -> None:
     """Writes `data` to `path` atomically."""
     with replacing(path) as temporary:
         temporary.write_bytes(data)
+
+
+def is_inside(name: str) -> bool:
+    """Whether a path that a file names is relative and stays below its folder, links aside."""
+    path = PurePosixPath(name)
+    return bool(path.parts) and not path.is_absolute() and ".." not in path.parts and name.isprintable()
+
+
+def file_below(folder: Path, name: str) -> Path:
+    """The path of the file that `name` says is in `folder`; it may be missing. InputError when it leads out
+    of the folder, be it by a link, is no regular file or larger than LARGEST_BYTES.
+    """
+    path = folder / name
+    if not is_inside(name) or not path.resolve().is_relative_to(folder.resolve()):
+        raise InputError(f"{name!r} leads out of {folder}: only what is below that folder is read.")
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path} is no regular file: put the file there, or remove it.")
+    if path.exists() and path.stat().st_size > LARGEST_BYTES:
+        raise InputError(f"{path} is larger than {LARGEST_BYTES >> 30} GB, which none of our files is.")
+    return path
+
+
+def require_closed(folder: Path) -> None:
+    """InputError when the folder holds anything but files and folders of its own: a link that leads out of it
+    or nowhere, a pipe, a device. What is read and written in it afterwards stays in it.
+    """
+    root = folder.resolve()
+    for parent, folders, files in os.walk(root):
+        for path in (Path(parent, name) for name in (*folders, *files)):
+            if problem := _problem(path, root):
+                raise InputError(
+                    f"{folder / path.relative_to(root)} {problem}: remove it, or put a copy of what it "
+                    "stands for in its place."
+                )
+
+
+def _problem(path: Path, root: Path) -> str:
+    """Why an entry does not belong in a folder, empty if it does, or is gone by now."""
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return ""
+    if stat.S_ISLNK(mode):
+        try:
+            stays = path.resolve(strict=True).is_relative_to(root)
+            mode = path.stat().st_mode
+        except (OSError, RuntimeError):  # it leads nowhere, or to itself
+            stays = False
+        if not stays:
+            return f"is a link that does not stay in {root.name}"
+    return "" if stat.S_ISREG(mode) or stat.S_ISDIR(mode) else "is neither a file nor a folder"
 
 
 def cache_folder() -> Path:

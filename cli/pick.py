@@ -111,14 +111,16 @@ def _bundle(
     `out/TARGET`.
     """
     from ..deploy.bundle import write_bundle
+    from ..files import file_below
+    from ..profiles.address import folder_name
     from ..results.formats import Formats, label_of
     from ..results.view import RunOn
 
     for name in targets:
         view = RunOn.of(run, name)
-        there, folder = view.on(point), out / name if len(targets) > 1 else out
+        there, folder = view.on(point), out / folder_name(name) if len(targets) > 1 else out
         formats = Formats.of(view)
-        file = write_bundle(there, path / there.artifact.file, folder, packed=packed)
+        file = write_bundle(there, file_below(path, there.artifact.file), folder, packed=packed)
         size = formats.size_of(there)
         size += f" (packed {formats.size(file.stat().st_size)})" if packed else ""
         numbers = f"{formats.quality_of(there)}, {formats.latency_of(there)}, {size}"

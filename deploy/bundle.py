@@ -21,6 +21,7 @@ from ..files import digest_of_file
 from ..results.formats import LAYER_TIMES_NOTE
 from ..results.records.manifest import Manifest, ModelFacts, OriginalFacts, TensorFacts
 from ..results.view import PointOn
+from ..targets.one_file import require_whole
 from ..targets.runtimes import script_of
 from ..targets.transport import WORKER
 from .packed import pack
@@ -45,6 +46,7 @@ def write_bundle(point: PointOn, artifact: Path, out: Path, *, packed: bool = Fa
             f"{artifact} is not the file that was measured: its SHA-256 is {digest}, "
             f"but the run says {point.artifact.digest}. Search again to rebuild it."
         )
+    require_whole(artifact)
     name = "model.packed" if packed else "model.onnx"
     try:
         with _directory_becoming(out) as folder:

@@ -4,10 +4,10 @@ Whoever has the bundle can copy it again, which is the remedy for everything her
 """
 
 import re
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from ..errors import InputError
-from ..files import digest_of_file
+from ..files import LARGEST_BYTES, digest_of_file, file_below, read_text, require_closed
 from ..results.records.manifest import Manifest
 from ..results.run_directory import read_record
 from ..targets.one_file import require_whole
@@ -26,6 +26,7 @@ def is_bundle(path: Path) -> bool:
 
 def read_manifest(path: Path) -> Manifest:
     """The manifest of the bundle `path`, whose files are those of SHA256SUMS. InputError when one is not."""
+    require_closed(path)
     names = _checked_files(path)
     manifest = read_record(path / MANIFEST, Manifest.from_json, remedy=_REMEDY)
     if manifest is None or {MANIFEST, manifest.model.file} - names:
@@ -35,22 +36,22 @@ def read_manifest(path: Path) -> Manifest:
 
 def _checked_files(path: Path) -> set[str]:
     """The names in SHA256SUMS, whose files have these digests."""
-    names = set()
+    names, size = set(), 0
     try:
-        lines = (path / CHECKSUMS).read_text(encoding="utf-8").splitlines()
+        lines = read_text(path / CHECKSUMS).splitlines()
         for number, line in enumerate(lines, 1):
             match = _LINE.fullmatch(line)
             if match is None or match["name"] in names:
                 raise InputError(
                     f"{path / CHECKSUMS}: line {number} is no SHA-256 and a file that comes once: {_REMEDY}."
                 )
-            name = match["name"]
-            file = PurePosixPath(name)  # on_device/ of a TensorRT bundle is inside
-            outside = file.is_absolute() or ".." in file.parts
-            if outside or digest_of_file(path / name) != match["digest"]:
-                raise InputError(
-                    f"{path / name} is not the file that was bundled, its SHA-256 differs: {_REMEDY}."
-                )
+            name = match["name"]  # on_device/ of a TensorRT bundle is inside
+            file = file_below(path, name)
+            size += file.stat().st_size
+            if size > LARGEST_BYTES:
+                raise InputError(f"{path} is larger than {LARGEST_BYTES >> 30} GB: {_REMEDY}.")
+            if digest_of_file(file) != match["digest"]:
+                raise InputError(f"{file} is not the file that was bundled, its SHA-256 differs: {_REMEDY}.")
             names.add(name)
     except (OSError, ValueError) as error:
         raise InputError(f"The bundle {path} cannot be read ({error}): {_REMEDY}.") from error

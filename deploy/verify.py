@@ -21,7 +21,7 @@ from ..errors import RunDirectoryError, StageError, TargetUnavailable, TaskError
 from ..evaluation.availability import is_away
 from ..evaluation.stored_split import VALIDATION_BATCH, StoredSplit
 from ..evaluation.targets import NamedTarget, target_at
-from ..files import digest_of_file
+from ..files import digest_of_file, file_below
 from ..profiles import TimingConfig
 from ..results.formats import label_of, ratio_interval_of
 from ..results.records.facts import MetricFacts, TaskFacts
@@ -31,6 +31,7 @@ from ..results.records.run import Run
 from ..results.records.verification import TargetVerification, VerifiedPoint
 from ..results.view import PointOn, RunOn
 from ..targets.here import require_here
+from ..targets.one_file import require_whole
 from ..targets.store import MeasurementStore
 from ..targets.target import Target, TargetSession
 from ..tasks.load import load_task
@@ -154,11 +155,15 @@ class Stated:
 
 
 def _file(path: Path, point: PointOn) -> Path:
-    """The point's file. RunDirectoryError when it is gone or is another one."""
-    file = path / point.artifact.file
-    if not file.is_file() or digest_of_file(file) != point.artifact.digest:
+    """The point's file. RunDirectoryError when it is gone or is another one, InputError when it is not the
+    run's.
+    """
+    facts, file = point.artifact, file_below(path, point.artifact.file)
+    same = file.is_file() and file.stat().st_size == facts.size_bytes
+    if not same or digest_of_file(file) != facts.digest:
         what = "is not the file that the run describes" if file.is_file() else "is gone"
         raise RunDirectoryError(f"{file} {what}: run the search's command again to rebuild it.")
+    require_whole(file)
     return file
 
 

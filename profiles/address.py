@@ -11,6 +11,7 @@ from ..errors import InputError
 
 _ADDRESS = re.compile(r"(?P<profile>.+?\.toml|[^@]*)(?:@(?:(?P<user>[^@]*)@)?(?P<host>[^@]*))?", re.DOTALL)
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+_TARGET_NAME = re.compile(r"[A-Za-z0-9._-]{1,100}(@[A-Za-z0-9._:%\[\]-]{1,150})?")
 _FORM = "write it like jetson@user@host or jetson@user@host:22"
 
 
@@ -50,6 +51,18 @@ class TargetAddress:
     def __str__(self) -> str:
         """The address as `parse_target` reads it."""
         return self.profile if self.local else f"{self.profile}@{self.place}"
+
+
+def is_target_name(text: str) -> bool:
+    """Whether a target can be called so: letters, digits, `.`, `_` and `-`; for one of several boards, `@`
+    and its host follow.
+    """
+    return bool(_TARGET_NAME.fullmatch(text)) and text not in (".", "..")
+
+
+def folder_name(target: str) -> str:
+    """What the folder of a target is called: what only an address has (`:`, brackets) becomes `+`."""
+    return re.sub(r"[^A-Za-z0-9._@-]", "+", target)
 
 
 def parse_target(text: str) -> TargetAddress:

@@ -25,7 +25,7 @@ from types import TracebackType
 from typing import IO, Any
 
 from ..errors import RunDirectoryError
-from ..files import write_text
+from ..files import require_closed, write_text
 from .run_config import CONFIGURATION, RunConfig
 from .run_files import (
     FINETUNED,
@@ -103,8 +103,10 @@ class RunDirectory:
         """The existing directory at `path`, whatever its identity, locked by this process; `by` tells others
         which command it is.
 
-        RunDirectoryError when somebody else holds it, or it cannot be written.
+        RunDirectoryError when somebody else holds it, or it cannot be written; InputError when something in
+        it leads out of it.
         """
+        require_closed(path)
         require_writable(path, elsewhere="make it writable")
         return cls(path, locked(path, by=by, remedy="wait for it, or stop it"), changed=(), resumed=True)
 
@@ -189,15 +191,17 @@ def existing_runs(path: Path) -> Iterator[Path]:
 
 
 def _is_run(path: Path) -> bool:
-    """Whether `path` holds a run; False for an empty directory. RunDirectoryError for anything else."""
-    if (path / CONFIGURATION).is_file():
-        return True
-    leftovers = {"run.lock", "artifacts", "elapsed"}
-    if path.is_dir() and all(
-        entry.name in leftovers or entry.name.endswith(".part") for entry in path.iterdir()
+    """Whether `path` holds a run; False for an empty directory. RunDirectoryError for anything else,
+    InputError when something in it leads out of it.
+    """
+    run, leftovers = (path / CONFIGURATION).is_file(), {"run.lock", "artifacts", "elapsed"}
+    if not run and not (
+        path.is_dir()
+        and all(entry.name in leftovers or entry.name.endswith(".part") for entry in path.iterdir())
     ):
-        return False
-    raise RunDirectoryError(f"{path} exists and is no run directory: give --out another directory.")
+        raise RunDirectoryError(f"{path} exists and is no run directory: give --out another directory.")
+    require_closed(path)
+    return run
 
 
 def _free(path: Path) -> Path:

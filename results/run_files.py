@@ -6,13 +6,14 @@ Unfit.
 """
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from ..errors import RunDirectoryError
-from ..files import read_text, seal, write_text
+from ..files import read_text, require_closed, seal, write_text
 from .records.point import Point
 from .records.reading import Fields, Unfit, parse
 from .records.run import SCHEMA_VERSION, Run
@@ -31,8 +32,10 @@ def read_run(path: Path) -> Run:
     """The run in the directory `path`, with its fine-tuned points and what the last `verify` measured.
 
     RunDirectoryError when `path` is no run directory, has no result yet, is damaged, or was made by another
-    version that this one does not read.
+    version that this one does not read; InputError when something in it leads out of it (files.py).
     """
+    if os.path.lexists(path / FRONT):
+        require_closed(path)
     run = read_record(path / FRONT, _run_of) if path.is_dir() else None
     if run is None:
         what = "has no front.json yet" if (path / CONFIGURATION).is_file() else "is no run directory"

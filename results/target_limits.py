@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from ..errors import InputError
 from ..profiles import Drop, TargetAddress, parse_target
+from ..profiles.address import is_target_name
 from .limits import Constraints
 
 T = TypeVar("T")
@@ -18,7 +19,7 @@ def target_addresses(text: str) -> dict[str, TargetAddress]:
 
     A target has the name of its profile; a TOML file has its name without folder and ending. Remote targets
     with the same name become `name@host`, or `name@host:port` when the host is the same too. InputError
-    when one is empty, written wrongly, or given twice.
+    when one is empty, written wrongly, called by what is no name, or given twice.
     """
     texts = tuple(part.strip() for part in text.split(","))
     if not all(texts):
@@ -33,6 +34,12 @@ def target_addresses(text: str) -> dict[str, TargetAddress]:
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise InputError(
             f"--target names {twice!r} twice: give each target once (a TOML file is called by its file name)."
+        )
+    files = [name for name, one in zip(names, addresses, strict=True) if one.profile.endswith(".toml")]
+    if odd := next((name for name in files if not is_target_name(name)), None):
+        raise InputError(
+            f"--target {text!r}: a target cannot be called {odd!r}: give its TOML file a name of letters, "
+            "digits, . _ and - only."
         )
     return dict(zip(names, addresses, strict=True))
 

@@ -129,7 +129,7 @@ class RunTarget:
         """The target that `to_json` described."""
         return fields.record(
             lambda: cls(
-                name=fields.text("name"),
+                name=fields.target("name"),
                 profile_fingerprint=fields.text("profile_fingerprint"),
                 threads=fields.whole("threads", least=1),
                 runtime=fields.text("runtime"),

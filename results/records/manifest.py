@@ -260,7 +260,7 @@ def _target(fields: Fields) -> RunTarget:
         predicted = Prediction.from_json(target.object("predicted"))
     made = target.record(
         lambda: RunTarget(
-            name=target.text("name"),
+            name=target.target("name"),
             profile_fingerprint=target.text("profile_fingerprint"),
             threads=target.whole("threads", least=1),
             runtime=target.text("runtime"),

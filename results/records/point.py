@@ -41,7 +41,7 @@ class ArtifactFacts:
         """The artifact that `asdict` described."""
         return fields.record(
             lambda: cls(
-                file=fields.text("file"),
+                file=fields.path("file"),
                 digest=fields.text("digest"),
                 size_bytes=fields.whole("size_bytes", least=1),
                 macs=fields.whole("macs"),

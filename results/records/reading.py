@@ -9,7 +9,8 @@ import math
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
-from ...files import DIGEST, digest_of
+from ...files import DIGEST, digest_of, is_inside
+from ...profiles.address import is_target_name
 
 T = TypeVar("T")
 Interval = tuple[float, float]
@@ -131,6 +132,16 @@ class Fields:
     def text(self, key: str) -> str:
         """A text."""
         return _text(self.value(key), self.at(key))
+
+    def target(self, key: str) -> str:
+        """The name of a target, which may become that of a folder."""
+        value = self.text(key)
+        return value if is_target_name(value) else self._refuse(key, "a name of letters, digits, . _ and -")
+
+    def path(self, key: str) -> str:
+        """The path of a file relative to the folder of the record's file; it stays below it."""
+        value = self.text(key)
+        return value if is_inside(value) else self._refuse(key, "a relative path without ..")
 
     def choice(self, key: str, choices: Iterable[T]) -> T:
         """One of `choices`."""

@@ -113,11 +113,11 @@ class TargetVerification:
         return fields.record(
             lambda: cls(
                 at=fields.text("at"),
-                target=fields.text("target"),
+                target=fields.target("target"),
                 address=fields.text("address"),
                 profile_fingerprint=fields.text("profile_fingerprint"),
                 environment=environment_from(fields.object("environment")),
-                earlier_target=fields.text("earlier_target"),
+                earlier_target=fields.target("earlier_target"),
                 prediction=fields.maybe("prediction", lambda key: Prediction.from_json(fields.object(key))),
                 batch=fields.whole("batch", least=1),
                 points=tuple(VerifiedPoint.from_json(point) for point in fields.objects("points")),
@@ -139,7 +139,7 @@ class AwayTarget:
         """The record that `asdict` described."""
         return fields.record(
             lambda: cls(
-                name=fields.text("name"), address=fields.text("address"), reason=fields.text("reason")
+                name=fields.target("name"), address=fields.text("address"), reason=fields.text("reason")
             )
         )
 

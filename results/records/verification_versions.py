@@ -105,11 +105,11 @@ def _target(fields: Fields) -> TargetVerification:
         fields.maybe(key, fields.number)
     where, earlier = fields.object("target"), fields.object("earlier")
     name, address, fingerprint = where.record(
-        lambda: (where.text("name"), where.text("address"), where.text("profile_fingerprint"))
+        lambda: (where.target("name"), where.text("address"), where.text("profile_fingerprint"))
     )
     earlier_target, prediction = earlier.record(
         lambda: (
-            earlier.text("target"),
+            earlier.target("target"),
             earlier.maybe("predicted", lambda key: Prediction.from_json(earlier.object(key))),
         )
     )

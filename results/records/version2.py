@@ -108,7 +108,7 @@ def _target(fields: Fields, *, beside: Fields) -> RunTarget:
     limits.maybe("max_drop_limit", limits.amount)
     return fields.record(
         lambda: RunTarget(
-            name=fields.text("name"),
+            name=fields.target("name"),
             profile_fingerprint=fields.text("profile_fingerprint"),
             threads=fields.whole("threads", least=1),
             runtime=fields.text("runtime"),

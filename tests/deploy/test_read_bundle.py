@@ -128,12 +128,10 @@ def test_a_manifest_that_contradicts_itself_is_refused(path, value, reason, tmp_
     [
         ("", "does not cover the model"),
         ("nonsense\n", "line 1 is no SHA-256"),
-        (f"{'0' * 64}  ../manifest.json\n", "is not the file that was bundled"),
-        (f"{'0' * 64}  /etc/passwd\n", "is not the file that was bundled"),
         (f"{'0' * 64}  gone\n", "cannot be read"),
         ("\xff", "cannot be read"),
     ],
-    ids=["empty", "no-line", "outside", "absolute", "gone", "not-utf-8"],
+    ids=["empty", "no-line", "gone", "not-utf-8"],
 )
 def test_damaged_checksums_are_one_sentence(lines, reason, tmp_path):
     bundle = made_bundle(tmp_path)
@@ -160,7 +158,7 @@ def test_the_files_of_a_bundle_may_lie_in_its_folders_but_not_outside(name, good
     if good:
         assert is_bundle(bundle) and read_manifest(bundle).name == "linear-cpu-trial-1"
     else:
-        with pytest.raises(InputError, match="is not the file that was bundled"):
+        with pytest.raises(InputError, match="leads out of"):
             read_manifest(bundle)
 
 
