@@ -1,8 +1,18 @@
-"""Weights and states in files. Only data are loaded: a checkpoint that could run code is refused."""
+"""Weights and states in files. Only data are loaded: a checkpoint that could run code is refused, and so is
+one that is damaged, as far as the file can tell.
 
+torch.save writes a zip archive with a checksum for each part. The format before torch 1.6 has none: such a
+file is loaded only if its name ends with its SHA-256, as those of torch.hub do. A .safetensors file has none
+either, and nothing better can be made of it: that its values are no numbers is all that can be noticed.
+"""
+
+import hashlib
 import io
+import logging
 import pickle
+import re
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,28 +24,35 @@ from torch import Tensor, nn
 
 from ..errors import TaskError
 from ..files import write_bytes
-from .quality import shape_text
+from .fitting import mismatches, widened
+
+log = logging.getLogger(__name__)
 
 # Exceptions of torch's unpickler on damaged bytes, beside UnpicklingError.
-_DAMAGED = (RuntimeError, EOFError, OSError, ValueError, LookupError, AttributeError, TypeError)
-_SHOWN = 3
+_DAMAGED = (RuntimeError, EOFError, OSError, ValueError, LookupError, AttributeError, TypeError, MemoryError)
+_ARCHIVE = (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError, ValueError, EOFError, zlib.error)
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
+_HUB_NAME = re.compile(r".*-(?P<digest>[0-9a-f]{8,64})")  # resnet50-0676ba61.pth
 
 
 def load_weights(model: nn.Module, path: Path) -> nn.Module:
     """The same model, in eval mode, with the weights of a `.safetensors` file or a torch checkpoint.
 
     A state dictionary may be wrapped as `{"state_dict": …}`, and its keys may carry DataParallel's "module."
-    prefix. Raises TaskError if the file is missing or damaged, could run code, or does not fit the model.
+    prefix. Narrower floats are widened. Raises TaskError if the file is missing or damaged, could run code,
+    or does not fit the model in keys, shapes or types.
     """
     path = Path(path)
     if not path.is_file():
         raise TaskError(f"There is no checkpoint {str(path)!r}.")
-    loaded = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
+    loaded = _read_safetensors(path) if path.suffix == ".safetensors" else load_checkpoint(path)
     state = _state(loaded, path)
-    problems = _mismatches(model.state_dict(), state)
+    wanted = model.state_dict()
+    problems = mismatches(wanted, state, parameters={name for name, _ in model.named_parameters()})
     if problems:
         raise TaskError(f"Checkpoint {path} does not fit the model: {'; '.join(problems)}.")
+    if names := widened(wanted, state):
+        log.warning("Checkpoint %s: %s, which lose nothing as what the model has.", path, names)
     model.load_state_dict(state)
     return model.eval()
 
@@ -47,7 +64,9 @@ def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
     write_bytes(path, content.getvalue())
 
 
-def _read_torch(path: Path) -> Any:
+def load_checkpoint(path: Path) -> Any:
+    """What torch.save wrote: tensors and plain values. TaskError when it is damaged, or could run code."""
+    _require_whole(path)
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -65,10 +84,47 @@ def _read_torch(path: Path) -> Any:
         raise TaskError(f"Checkpoint {path} cannot be read, it may be damaged: {reason}.") from error
 
 
+def _require_whole(path: Path) -> None:
+    """TaskError when a checksum of the archive does not match, or it expands to more than it is."""
+    if not zipfile.is_zipfile(path):
+        _require_named(path)
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            parts = archive.infolist()
+            if sum(part.file_size for part in parts) > path.stat().st_size:
+                raise zipfile.BadZipFile("its parts are larger than the file")
+            broken = archive.testzip()
+    except _ARCHIVE as error:
+        raise _damaged(path, str(error)) from error
+    if broken is not None:
+        raise _damaged(path, f"the checksum of {broken!r} differs")
+
+
+def _require_named(path: Path) -> None:
+    """TaskError for a file in torch's old format, unless its name says which SHA-256 it has."""
+    with path.open("rb") as file:
+        old = file.read(1) == b"\x80"
+        file.seek(0)
+        digest = hashlib.file_digest(file, "sha256").hexdigest() if old else ""
+    named = _HUB_NAME.fullmatch(path.stem)
+    if old and named is None:
+        raise TaskError(
+            f"Checkpoint {path} has the format of torch before 1.6, in which damage cannot be noticed: "
+            "where you trust it, save it again with torch.save(torch.load(path, weights_only=True), path)."
+        )
+    if old and named is not None and not digest.startswith(named["digest"]):
+        raise _damaged(path, "its SHA-256 is not that in its name")
+
+
+def _damaged(path: Path, reason: str) -> TaskError:
+    return TaskError(f"Checkpoint {path} is damaged, copy or save it again: {reason}.")
+
+
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, *_DAMAGED) as error:
         raise TaskError(f"Checkpoint {path} cannot be read, it may be damaged: {error}.") from error
 
 
@@ -77,28 +133,12 @@ def _state(loaded: Any, path: Path) -> dict[str, Tensor]:
     for wrapper in _WRAPPERS:
         if isinstance(loaded, Mapping) and isinstance(loaded.get(wrapper), Mapping):
             loaded = loaded[wrapper]
-    is_mapping = isinstance(loaded, Mapping) and len(loaded) > 0
-    if not is_mapping or not all(isinstance(value, Tensor) for value in loaded.values()):
+    good = isinstance(loaded, Mapping) and len(loaded) > 0
+    good = good and all(isinstance(key, str) and isinstance(each, Tensor) for key, each in loaded.items())
+    if not good:
         raise TaskError(
             f"Checkpoint {path} holds no state dictionary: save torch.save(model.state_dict(), path)."
         )
     if all(key.startswith("module.") for key in loaded):
         return {key.removeprefix("module."): value for key, value in loaded.items()}
     return dict(loaded)
-
-
-def _mismatches(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> list[str]:
-    """The first missing, unexpected and differently shaped keys, a phrase for each kind."""
-    missing = [key for key in wanted if key not in given]
-    unexpected = [key for key in given if key not in wanted]
-    misshaped = [
-        f"{key} is {shape_text(given[key])} instead of {shape_text(value)}"
-        for key, value in wanted.items()
-        if key in given and given[key].shape != value.shape
-    ]
-    kinds = {"missing": missing, "unexpected": unexpected, "of another shape": misshaped}
-    return [f"{len(keys)} {kind} ({_listed(keys)})" for kind, keys in kinds.items() if keys]
-
-
-def _listed(keys: list[str]) -> str:
-    return ", ".join(keys[:_SHOWN]) + (", …" if len(keys) > _SHOWN else "")

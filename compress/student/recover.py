@@ -1,6 +1,7 @@
 """Recovers accuracy: new statistics of batch normalization, and distillation from the original model."""
 
 import copy
+import logging
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -13,14 +14,16 @@ import torch.nn.functional as F
 from torch import Tensor, fx
 from torch.func import functional_call
 
-from ...errors import StageError
-from ...tasks.checkpoint import save_checkpoint
+from ...errors import StageError, TaskError
+from ...tasks.checkpoint import load_checkpoint, save_checkpoint
 from ...tasks.data import Batch
 from ..graph.graph import argument, batch_norms, get_tensor, set_momentum, set_training
 from ..graph.running import channels_last, mixed_precision
 from ..recipe import Recovery
 from .fake_quantize import GridWeights
 from .features import feature_loss, feature_nodes, with_features
+
+log = logging.getLogger(__name__)
 
 WARMUP_SHARE = 0.05
 CHECKPOINT_S = 60.0
@@ -174,15 +177,31 @@ class _Training:
         return total + (1 - recovery.weight) * self.loss(outputs, targets) + recovery.weight * soft
 
     def load(self, checkpoint: Path | None, best: "_Best") -> tuple[int, float]:
-        """Continues a killed training, if there is one; returns the steps done and the seconds spent."""
+        """Continues a killed training, if there is one; returns the steps done and the seconds spent.
+
+        A damaged file is removed, and the training starts anew.
+        """
         if checkpoint is None or not checkpoint.is_file():
             return 0, 0.0
-        state = torch.load(checkpoint, weights_only=True)
-        self.student.load_state_dict(state["student"])
-        self.grid.load_state_dict(state["grid"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        best.score, best.state = state["best"]
-        return state["step"], state["elapsed_s"]
+        before = copy.deepcopy((self.student.state_dict(), self.grid.state_dict()))
+        try:
+            state = load_checkpoint(checkpoint)
+            (score, best_state), step, elapsed_s = (
+                state["best"],
+                int(state["step"]),
+                float(state["elapsed_s"]),
+            )
+            self.student.load_state_dict(state["student"])
+            self.grid.load_state_dict(state["grid"])
+            self.optimizer.load_state_dict(state["optimizer"])
+        except (TaskError, LookupError, RuntimeError, TypeError, ValueError, AttributeError) as error:
+            log.warning("A training starts anew, its state cannot be read. %s", error)
+            checkpoint.unlink(missing_ok=True)
+            self.student.load_state_dict(before[0])
+            self.grid.load_state_dict(before[1])
+            return 0, 0.0
+        best.score, best.state = score, best_state
+        return step, elapsed_s
 
     def save(self, checkpoint: Path, best: "_Best", *, step: int, elapsed_s: float) -> None:
         """Writes the state atomically."""

@@ -1,10 +1,13 @@
 """Weights come from files that hold data only, and fit."""
 
+import random
+import zipfile
 from pathlib import Path
 
 import pytest
 import torch
 from autocompress.errors import TaskError
+from autocompress.files import digest_of_file
 from autocompress.tasks import load_weights
 from safetensors.torch import save_file
 from torch import nn
@@ -74,3 +77,93 @@ def test_other_content_and_a_missing_file_are_errors(tmp_path: Path) -> None:
         load_weights(nn.Linear(3, 2), tmp_path / "list.pt")
     with pytest.raises(TaskError, match="no checkpoint"):
         load_weights(nn.Linear(3, 2), tmp_path / "none.pt")
+
+
+def flipped(data: bytes, place: int, bit: int = 0) -> bytes:
+    """The bytes with one bit turned over."""
+    changed = bytearray(data)
+    changed[place] ^= 1 << bit
+    return bytes(changed)
+
+
+def test_a_flipped_bit_anywhere_is_refused_or_changes_nothing(tmp_path: Path) -> None:
+    source, draw = nn.Linear(40, 30), random.Random(0)
+    torch.save(source.state_dict(), tmp_path / "good.pt")
+    data = (tmp_path / "good.pt").read_bytes()
+    refused = 0
+    for _ in range(120):
+        (tmp_path / "bad.pt").write_bytes(flipped(data, draw.randrange(len(data)), draw.randrange(8)))
+        target = nn.Linear(40, 30)
+        try:
+            load_weights(target, tmp_path / "bad.pt")
+        except TaskError as error:
+            assert "bad.pt" in str(error) and "\n" not in str(error)
+            refused += 1
+        else:
+            assert torch.equal(target.weight, source.weight) and torch.equal(target.bias, source.bias)
+    assert refused > 90
+
+
+def test_a_checkpoint_that_expands_to_more_than_it_is_is_refused(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "bomb.pt", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", bytes(10**6))
+    with pytest.raises(TaskError, match="parts are larger than the file"):
+        load_weights(nn.Linear(3, 2), tmp_path / "bomb.pt")
+
+
+def test_the_old_format_is_loaded_only_under_its_digest(tmp_path: Path) -> None:
+    source, target, file = nn.Linear(3, 2), nn.Linear(3, 2), tmp_path / "weights.pt"
+    torch.save(source.state_dict(), file, _use_new_zipfile_serialization=False)
+    with pytest.raises(TaskError, match=r"torch before 1\.6.*save it again"):
+        load_weights(target, file)
+    named = tmp_path / f"weights-{digest_of_file(file)[:8]}.pth"
+    named.write_bytes(file.read_bytes())
+    load_weights(target, named)
+    assert torch.equal(target.weight, source.weight)
+    named.write_bytes(flipped(named.read_bytes(), -5))
+    with pytest.raises(TaskError, match="not that in its name"):
+        load_weights(target, named)
+
+
+@pytest.mark.parametrize(
+    ("weight", "reason"),
+    [
+        (torch.zeros(2, 3, dtype=torch.int8), "weight is int8 instead of float32"),
+        (torch.zeros(2, 3, dtype=torch.complex64), "weight is complex64 instead of float32"),
+        (torch.zeros(2, 3, dtype=torch.bool), "weight is bool instead of float32"),
+        (torch.full((2, 3), 0.1, dtype=torch.float64), r"more precise than the model \(weight is float64"),
+        (torch.zeros(2, 3).to_sparse(), "without an array of values"),
+        (torch.zeros(2, 3, device="meta"), "without an array of values"),
+        (torch.tensor([[1.0, 2.0, torch.nan]] * 2), "no numbers"),
+        (torch.tensor([[1.0, 2.0, torch.inf]] * 2), "no numbers"),
+    ],
+    ids=["int8", "complex", "bool", "float64", "sparse", "meta", "nan", "infinite"],
+)
+def test_a_tensor_of_another_type_is_refused(tmp_path: Path, weight: torch.Tensor, reason: str) -> None:
+    torch.save({"weight": weight, "bias": torch.zeros(2)}, tmp_path / "weights.pt")
+    with pytest.raises(TaskError, match=reason):
+        load_weights(nn.Linear(3, 2), tmp_path / "weights.pt")
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64], ids=str)
+def test_floats_that_lose_nothing_are_converted_and_named(
+    tmp_path: Path, dtype: torch.dtype, caplog: pytest.LogCaptureFixture
+) -> None:
+    source, target = nn.Linear(3, 2).to(dtype if dtype != torch.float64 else torch.float32), nn.Linear(3, 2)
+    torch.save(source.to(dtype).state_dict(), tmp_path / "weights.pt")
+    load_weights(target, tmp_path / "weights.pt")
+    assert torch.equal(target.weight.double(), source.weight.double())
+    assert f"2 tensors are {str(dtype).removeprefix('torch.')} (weight, bias)" in caplog.text
+
+
+def test_a_mask_of_infinities_may_be_a_buffer(tmp_path: Path) -> None:
+    model = nn.BatchNorm1d(2)
+    model.register_buffer("mask", torch.tensor([0.0, -torch.inf]))
+    torch.save(model.state_dict(), tmp_path / "weights.pt")
+    assert load_weights(model, tmp_path / "weights.pt") is model
+
+
+def test_keys_that_are_no_names_are_refused(tmp_path: Path) -> None:
+    torch.save({1: torch.zeros(2)}, tmp_path / "weights.pt")
+    with pytest.raises(TaskError, match="holds no state dictionary"):
+        load_weights(nn.Linear(3, 2), tmp_path / "weights.pt")

@@ -1,6 +1,7 @@
 """Recovery brings a damaged model back towards the original."""
 
 import itertools
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -109,6 +110,38 @@ def test_a_killed_training_goes_on_from_its_checkpoint(damaged, tmp_path, monkey
         progress=messages.append,
     )
     assert messages[0] == "recover 11/20" and len(messages) == 10
+
+
+def spoiled(state: Path, how: str) -> None:
+    """Damages the file of a training's state."""
+    data = state.read_bytes()
+    if how == "flipped":
+        state.write_bytes(data[:-20_000] + bytes([data[-20_000] ^ 1]) + data[-19_999:])
+    elif how == "another":
+        torch.save({"student": {}, "best": (0.0, None), "step": 3, "elapsed_s": 0.0}, state)
+    else:
+        state.write_bytes({"cut": data[: len(data) // 2], "empty": b"", "text": b"nothing"}[how])
+
+
+@pytest.mark.parametrize("how", ["flipped", "another", "cut", "empty", "text"])
+def test_a_training_with_a_damaged_state_starts_anew(damaged, tmp_path, monkeypatch, how, caplog):
+    task, original, student = damaged
+    monkeypatch.setattr("autocompress.compress.student.recover.CHECKPOINT_S", 0.0)
+    batch = (tuple(x[:64] for x in task.train.inputs), task.train.targets[:64])
+    state = tmp_path / "state.ckpt"
+
+    def trained(checkpoint):
+        copy = clone(student)
+        schedule = Schedule(steps=4, checkpoint=checkpoint)
+        distill(copy, original, task.loss, lambda _: iter([batch] * 4), RECOVERY, seed=0, schedule=schedule)
+        return copy.state_dict()
+
+    expected = trained(None)
+    trained(state)
+    spoiled(state, how)
+    again = trained(state)
+    assert all(torch.equal(again[name], expected[name]) for name in expected)
+    assert "starts anew" in caplog.text
 
 
 def test_a_training_of_some_seconds_ends_after_them(damaged, monkeypatch):
