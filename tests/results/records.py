@@ -17,6 +17,7 @@ from autocompress.results.records.point import (
     Point,
     Quality,
 )
+from autocompress.results.records.reading import Interval
 from autocompress.results.records.run import Run
 
 TARGET = "fake"
@@ -41,13 +42,22 @@ def latency(ratio: float, *, half_width: float = 0.005) -> Latency:
     )
 
 
-def measured(recipe: Recipe, *, drop: float = 0.0, ratio: float = 1.0, size: int = 100_000) -> Measured:
+def measured(
+    recipe: Recipe,
+    *,
+    drop: float = 0.0,
+    drop_interval: Interval | None = None,
+    ratio: float = 1.0,
+    size: int = 100_000,
+) -> Measured:
     """A candidate on a target with these numbers."""
     artifact = ArtifactFacts(
         file=f"artifacts/{recipe.digest}.onnx", digest=recipe.digest, size_bytes=size, macs=1, parameters=1
     )
     quality = Quality(validation=0.9 - drop, interval=(0.89 - drop, 0.91 - drop))
-    return Measured(artifact=artifact, quality=quality, drop=drop, latency=latency(ratio))
+    return Measured(
+        artifact=artifact, quality=quality, drop=drop, drop_interval=drop_interval, latency=latency(ratio)
+    )
 
 
 def point(
@@ -57,16 +67,18 @@ def point(
     seconds: Mapping[str, float] | None = None,
     outcomes: Mapping[str, Outcome] | None = None,
     drop: float = 0.0,
+    drop_interval: Interval | None = None,
     ratio: float = 1.0,
     size: int = 100_000,
 ) -> Point:
     """A candidate with these numbers on `fake`, or with these outcomes."""
     if recipe is None:
         recipe = Recipe(keep={"layer0": trial + 1}) if trial else Recipe()
+    there = measured(recipe, drop=drop, drop_interval=drop_interval, ratio=ratio, size=size)
     return Point(
         trial=trial,
         recipe=recipe,
-        outcomes=outcomes or {TARGET: measured(recipe, drop=drop, ratio=ratio, size=size)},
+        outcomes=outcomes or {TARGET: there},
         elapsed_s=float(trial),
         seconds=seconds or {"build": 0.1},
     )

@@ -10,7 +10,7 @@ from autocompress.profiles import parse_drop
 from autocompress.results.limits import Constraints
 from autocompress.results.records.facts import MetricFacts
 from autocompress.results.records.point import Failure, LayerRow, Point
-from autocompress.results.records.reading import Fields
+from autocompress.results.records.reading import Fields, Unfit
 from autocompress.results.records.run import Run
 from autocompress.results.view import RunOn
 from autocompress.tests.results.records import TARGET, on_two, point, run_of
@@ -216,3 +216,25 @@ def test_a_run_without_points_or_with_points_of_another_run_cannot_be():
         run_of()
     with pytest.raises(ValueError, match="names a target that the run does not have"):
         run_of(on_two(0))
+
+
+def test_a_run_of_before_drops_had_intervals_reads_without_them():
+    run = run_of(point(0), point(1, drop=0.01, drop_interval=(0.0, 0.02)))
+    value = json.loads(json.dumps(run.to_json()))
+    assert Run.from_json(Fields(value)) == run
+    for entry in value["points"]:
+        outcome = entry["outcomes"]["fake"]
+        del (
+            outcome["drop_interval"],
+            outcome["quality"]["test_drop"],
+            outcome["quality"]["test_drop_interval"],
+        )
+    earlier = Run.from_json(Fields(value)).point(1).measured["fake"]
+    assert (earlier.drop, earlier.drop_interval) == (0.01, None)
+
+
+def test_an_interval_that_does_not_hold_its_drop_is_refused():
+    value = json.loads(json.dumps(run_of(point(0), point(1, drop=0.01)).to_json()))
+    value["points"][1]["outcomes"]["fake"]["drop_interval"] = [0.02, 0.03]
+    with pytest.raises(Unfit, match=r"drop_interval is \[0.02, 0.03\], which does not hold drop, 0.01"):
+        Run.from_json(Fields(value))
