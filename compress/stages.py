@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ..errors import StageError
+from ..errors import FailureKind, StageError
 
 BuildStage = Literal["prune", "reconstruct", "recover", "calibrate", "build"]
 
@@ -26,6 +26,9 @@ class StageClock:
         except (RuntimeError, ValueError, MemoryError) as error:
             memory = isinstance(error, MemoryError) or "alloc" in str(error)
             message = f"{type(error).__name__}: {error}"[:400]
-            raise StageError(message, stage=name, kind="memory" if memory else "error") from error
+            # torch says so when somebody killed a process that loads data
+            again = "DataLoader worker" in message
+            kind: FailureKind = "memory" if memory else "error"
+            raise StageError(message, stage=name, kind=kind, retryable=again) from error
         finally:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start

@@ -74,9 +74,14 @@ def death(operation: str, *, code: int, tail: str, oom: bool) -> StageError:
     if "No space left on device" in tail:
         return failure(operation, "device", f"found the disk full. {tail}")
     how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-    if -code in _FROM_OUTSIDE:
+    if is_from_outside(code):
         return vanished(operation, f"was killed ({how}). {tail}")
     return failure(operation, "crash", f"crashed ({how}). {tail}")
+
+
+def is_from_outside(code: int) -> bool:
+    """Whether somebody else ended the process that has this exit code."""
+    return -code in _FROM_OUTSIDE
 
 
 def vanished(operation: str, what: str) -> VanishedError:

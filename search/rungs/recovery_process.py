@@ -2,7 +2,8 @@
 
 The child (`python -m autocompress.search.rungs.recovery_process CONFIG`) loads the task once and then builds
 one recipe after the other. It answers in JSON lines (`recovery_messages.py`), and ends when its input closes,
-so that a killed search leaves nothing behind.
+so that a killed search leaves nothing behind. A child that somebody kills or stops is replaced, and builds
+the same recipe from the beginning.
 """
 
 import contextlib
@@ -24,7 +25,12 @@ from ...compress.compressor import BuildResult, Compressor
 from ...compress.options import CompressorOptions
 from ...compress.recipe import Recipe
 from ...errors import StageError
+from ...targets.on_device.agent.process import LOOK_S, Stillness, oom_kills
+from ...targets.replies import is_from_outside
+from ...targets.transport import VANISHED_LIMIT
 from .recovery_messages import RecoveryConfig, failure_line, progress_line, read_reply, result_line
+
+_END_S = 2.0  # for a child that has closed its output
 
 
 class RecoveryProcess:
@@ -39,6 +45,9 @@ class RecoveryProcess:
         self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed in close()
         self._replies: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self.recipe: Recipe | None = None
+        self._lost = 0  # children in a row that somebody killed while they built this recipe
+        self._oom_kills = 0
+        self._look_at = 0.0
 
     def __enter__(self) -> "RecoveryProcess":
         return self
@@ -56,6 +65,10 @@ class RecoveryProcess:
     def start(self, recipe: Recipe) -> None:
         """Begins to build a recipe; `poll` tells when it is done."""
         assert self.recipe is None
+        self._lost = 0
+        self._ask(recipe)
+
+    def _ask(self, recipe: Recipe) -> None:
         process = self._running()
         assert process.stdin is not None
         self.recipe, self.stage = recipe, "starting"
@@ -75,18 +88,43 @@ class RecoveryProcess:
             try:
                 line = self._replies.get(timeout=left_s) if left_s > 0 else self._replies.get_nowait()
             except queue.Empty:
-                return None
-            if line is None:
-                return self._crashed()
-            try:
-                reply = read_reply(line)
-            except (OSError, ValueError, zipfile.BadZipFile):
-                return self._crashed()  # it died while it wrote the line, or the file of a check is gone
-            if not isinstance(reply, str):
+                if not self._stopped():
+                    return None
+                reply: str | BuildResult | StageError = self._crashed(self._end())
+            else:
+                reply = self._reply(line)
+            if isinstance(reply, str):
+                self.stage = reply
+            elif not self._tries_again(reply):
                 self.recipe = None
                 return reply
-            self.stage = reply
         return None
+
+    def _reply(self, line: str | None) -> str | BuildResult | StageError:
+        if line is not None:
+            with contextlib.suppress(OSError, ValueError, zipfile.BadZipFile):
+                return read_reply(line)
+        # it died, perhaps while it wrote the line, or the file of a check is gone
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            if self._process is not None:
+                self._process.wait(timeout=_END_S)
+        return self._crashed(self._end())
+
+    def _stopped(self) -> bool:
+        """Whether somebody stopped the child and forgot it; looked at now and then."""
+        if self._process is None or time.monotonic() < self._look_at:
+            return False
+        self._look_at = time.monotonic() + LOOK_S
+        return bool(self._stillness.look())
+
+    def _tries_again(self, reply: BuildResult | StageError) -> bool:
+        """Begins again with the recipe when its failure was none of its own."""
+        if isinstance(reply, BuildResult) or not reply.retryable or self._lost >= VANISHED_LIMIT - 1:
+            return False
+        assert self.recipe is not None
+        self._lost += 1
+        self._ask(self.recipe)
+        return True
 
     def cancel(self) -> None:
         """Gives the recipe up; the next one gets a fresh child."""
@@ -116,32 +154,38 @@ class RecoveryProcess:
                 start_new_session=True,
                 env=environment,
             )
-            self._replies = queue.SimpleQueue()
+            self._replies, self._oom_kills = queue.SimpleQueue(), oom_kills()
+            self._stillness = Stillness(self._process.pid, may_wait=True)
+            self._look_at = time.monotonic() + LOOK_S
             threading.Thread(target=_read, args=(self._process, self._replies), daemon=True).start()
         return self._process
 
-    def _crashed(self) -> StageError:
-        self._end()
-        self.recipe = None
+    def _crashed(self, code: int) -> StageError:
+        """The error of a child that ended with this exit code; retryable if that was none of its doing."""
+        oom = code == -signal.SIGKILL and oom_kills() > self._oom_kills
         size = self._errors.seek(0, os.SEEK_END)
         self._errors.seek(max(0, size - 400))
         tail = " ".join(self._errors.read().decode(errors="replace").split())
-        return StageError(
-            f"The recovery process ended. {tail}", stage="recover", kind="crash", retryable=True
-        )
+        again = oom or is_from_outside(code)
+        times = f" {VANISHED_LIMIT} times in a row" if again and self._lost == VANISHED_LIMIT - 1 else ""
+        message = f"The recovery process ended{times}. {tail}"
+        return StageError(message, stage="recover", kind="memory" if oom else "crash", retryable=again)
 
-    def _end(self) -> None:
+    def _end(self) -> int:
+        """Ends the child, if there is one; its exit code."""
+        code = 0
         if self._process is not None:
             try:  # its whole session: a task may load its data in processes
                 os.killpg(self._process.pid, signal.SIGKILL)
             except (ProcessLookupError, PermissionError):
                 self._process.kill()
-            self._process.wait()
+            code = self._process.wait()
             for stream in (self._process.stdin, self._process.stdout):
                 if stream is not None:
                     with contextlib.suppress(BrokenPipeError):
                         stream.close()
             self._process = None
+        return code
 
 
 def _read(process: "subprocess.Popen[str]", replies: "queue.SimpleQueue[str | None]") -> None:

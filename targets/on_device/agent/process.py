@@ -16,19 +16,19 @@ class Stillness:
     """Whether a process stands still. Looks are counted, not seconds: while this process, or the whole
     machine, is frozen nobody looks.
 
-    A process that waits for its disk counts as moving, and so does one that wakes up now and then. Where
-    there is no /proc, all do.
+    A process that waits for its disk counts as moving, and so does one that wakes up now and then. One that
+    `may_wait` for other processes may sleep for ever. Where there is no /proc, all move.
     """
 
-    def __init__(self, pid: int):
-        self._pid = pid
+    def __init__(self, pid: int, *, may_wait: bool = False):
+        self._pid, self._may_wait = pid, may_wait
         self._stopped = self._idle = 0
         self._computed: int | None = None
 
     def look(self) -> str:
         """What is wrong with the process; empty if nothing is. Call it every LOOK_S."""
         state, computed = state_of(self._pid), _computed_ns(self._pid)
-        idle = state == "S" and computed is not None and computed == self._computed
+        idle = not self._may_wait and state == "S" and computed is not None and computed == self._computed
         self._stopped = self._stopped + 1 if state in ("T", "t") else 0
         self._idle = self._idle + 1 if idle else 0
         self._computed = computed

@@ -14,6 +14,7 @@ from autocompress.compress.graph.network import Network
 from autocompress.compress.options import CompressorOptions, FileFormat
 from autocompress.compress.recipe import Recipe, Recovery
 from autocompress.errors import StageError
+from autocompress.search.rungs import recovery_process
 from autocompress.search.rungs.recovery_messages import RecoveryConfig
 from autocompress.search.rungs.recovery_process import RecoveryProcess
 from autocompress.tasks.load import load_task
@@ -75,15 +76,35 @@ def test_it_builds_what_would_be_built_here_and_goes_on_after_a_failure(process,
     assert again.check.inputs[0].shape == built.only.check.inputs[0].shape
 
 
-def test_a_killed_child_is_a_failure_that_may_be_tried_again(process):
+def test_a_child_that_is_killed_or_stopped_is_replaced_and_builds_the_same(process, monkeypatch):
+    monkeypatch.setattr(recovery_process, "LOOK_S", 0.01)
     process.start(Recipe(recovery=SHORT))
-    os.kill(process._process.pid, signal.SIGKILL)
+    for number in (signal.SIGKILL, signal.SIGSTOP):
+        child = process._process.pid
+        os.kill(child, number)
+        while process._process.pid == child:
+            assert process.poll(wait_s=0.01) is None
+    assert isinstance(result_of(process), BuildResult)
+
+
+def test_a_recipe_that_loses_every_child_is_taken_for_the_cause(process):
+    process.start(Recipe(recovery=SHORT))
+    children = set()
+    while (failed := process.poll(wait_s=0.01)) is None:
+        if process._process.pid not in children:
+            children.add(process._process.pid)
+            os.kill(process._process.pid, signal.SIGKILL)
+    assert (failed.stage, failed.kind, len(children)) == ("recover", "crash", 3)
+    assert "3 times in a row" in str(failed) and not process.busy
+
+
+def test_a_crash_of_the_childs_own_is_a_failure_at_once(process):
+    process.start(Recipe(recovery=SHORT))
+    child = process._process.pid
+    os.kill(child, signal.SIGSEGV)
     failed = result_of(process)
-    assert isinstance(failed, StageError) and (failed.stage, failed.kind, failed.retryable) == (
-        "recover",
-        "crash",
-        True,
-    )
+    assert isinstance(failed, StageError)
+    assert (failed.stage, failed.kind, failed.retryable) == ("recover", "crash", False)
 
 
 def told(process, *lines):
