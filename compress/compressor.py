@@ -15,7 +15,7 @@ from ..errors import StageError
 from ..files import write_bytes
 from ..tasks.task import Task
 from .artifact import Artifact
-from .graph.graph import argument, fold_batch_norms, get_tensor, layer_nodes
+from .graph.graph import argument, array_of, fold_batch_norms, get_tensor, layer_nodes
 from .graph.network import Network
 from .onnx_file.check import OutputCheck
 from .onnx_file.encoding.encoding import Encoding, Ranges, encode
@@ -212,8 +212,8 @@ class Compressor:
         inputs = tuple(x[: self.options.check_samples] for x in self._samples.calibration)
         expected = encoding.outputs(inputs)
         return OutputCheck(
-            inputs=tuple(x.numpy() for x in inputs),
-            expected=tuple(x.numpy() for x in expected),
+            inputs=tuple(array_of(x) for x in inputs),
+            expected=tuple(array_of(x) for x in expected),
             tolerance=encoding.tolerance,
         )
 

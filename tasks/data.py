@@ -75,7 +75,7 @@ def arrays(split: Split, *, limit: int | None = None) -> tuple[tuple[np.ndarray,
     if not pieces:
         raise TaskError("A split has no samples: train, validation and test all need some.")
     columns = zip(*[inputs for inputs, _ in pieces], strict=True)
-    inputs = tuple(torch.cat(column).numpy() for column in columns)
+    inputs = tuple(torch.cat(column).detach().numpy() for column in columns)
     return inputs, concatenated([targets for _, targets in pieces])
 
 

@@ -1,6 +1,6 @@
 """Reads the user's network: its graph, layers, coupled channels and residual blocks.
 
-Flow: `graph.trace` exports the model with torch.export into an ATen graph, in which parameters keep their
+Flow: `tracing.trace` exports the model with torch.export into an ATen graph, in which parameters keep their
 names. `layers.layers_of` lists what it multiplies with. `follow.follow_channels` walks through the graph
 once; a rule for each operation says how channels pass it, and fills a `channels.ChannelMap`. Channels that
 can only be removed together are a unit; units that touch the same parameters are a group.
@@ -8,7 +8,8 @@ can only be removed together are a unit; units that touch the same parameters ar
 MACs and bytes of any recipe without building anything.
 
 Reading order:
-    graph.py            traces, reads and edits an ATen graph; folds batch normalization
+    tracing/            from the user's module to an ATen graph
+    graph.py            reads and edits an ATen graph; folds batch normalization
     layers.py           layers and why some cannot be quantized
     channels.py         slot, unit, group: the model of coupled channels, with an example
     follow.py           the table of rules; follow_layers, follow_shapes and follow_attention hold the rules,
@@ -16,7 +17,6 @@ Reading order:
     blocks.py           residual blocks, and the graph without one
     factors.py          a layer as two of lower rank
     network.py          everything about one network, and costs
-    attention_form.py   torch's attention module in a form that can be followed
     running.py          memory layout and arithmetic that are fast on a CPU
 
 It does not know data, statistics, training or ONNX. It imports nothing of the other folders.

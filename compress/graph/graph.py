@@ -1,22 +1,19 @@
 """The traced model: an ATen graph (torch.export) that can be read, edited and run like any module.
 
-The graph keeps the parameters' names (state_dict keys): a layer here, its ONNX initializer and the user's
-module share one name. Batch normalization and dropout stay in the graph and can be switched between training
-and inference.
+`tracing.trace` makes it. The graph keeps the parameters' names (state_dict keys): a layer here, its ONNX
+initializer and the user's module share one name. Batch normalization and dropout stay in the graph and can
+be switched between training and inference.
 """
 
 import copy
-import importlib
-import inspect
 import warnings
 from collections.abc import Iterator
 from typing import Any, TypeVar
 
+import ml_dtypes
+import numpy as np
 import torch
 from torch import Tensor, fx, nn
-
-from ...errors import TaskError
-from .attention_form import use_plain_attention
 
 Module = TypeVar("Module", bound=nn.Module)
 CONVOLUTIONS = frozenset({"conv1d", "conv2d", "conv3d"})
@@ -24,77 +21,6 @@ TRANSPOSED = frozenset({"conv_transpose1d", "conv_transpose2d", "conv_transpose3
 RECURRENT = frozenset({"gru", "lstm", "rnn_tanh", "rnn_relu"})
 LAYERS = CONVOLUTIONS | {"linear"}
 _TRAINING_ARGUMENT = {"batch_norm": 5, "dropout": 2, "feature_dropout": 2}
-
-
-def load_exporter() -> None:
-    """Imports what `trace` needs. It takes two seconds, which a thread can spend while the data are read."""
-    importlib.import_module("torch._dynamo")
-
-
-def trace(model: nn.Module, example_inputs: tuple[Tensor, ...]) -> fx.GraphModule:
-    """The model in inference form as an ATen graph whose dimension 0 is a free batch size; the model is not
-    changed.
-
-    Raises TaskError when `torch.export` cannot follow the model (control flow that depends on data, a fixed
-    batch size).
-    """
-    model = clone(model).eval().requires_grad_(True)
-    use_plain_attention(model)
-    inputs = batch_of_two(example_inputs)
-    batch = tuple({0: torch.export.Dim.DYNAMIC} for _ in inputs)
-    try:
-        with warnings.catch_warnings():  # recurrent layers keep a second list of their weights
-            warnings.filterwarnings("ignore", "The tensor attributes? .*_flat_weights", UserWarning)
-            program = torch.export.export(
-                model, inputs, dynamic_shapes=dict(zip(_names(model), batch, strict=False))
-            )
-    except Exception as error:  # torch.export raises many types; all mean that this model cannot be exported
-        raise TaskError(
-            f"The model cannot be exported by torch.export ({type(error).__name__}: {_first_line(error)}): "
-            "remove control flow that depends on data, and let dimension 0 of every input be a free batch "
-            "size."
-        ) from error
-    module = program.module(check_guards=False)
-    assert isinstance(module, fx.GraphModule)
-    _drop_unused_parameters(module)
-    return module
-
-
-def batch_of_two(inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """The inputs, a single sample repeated: exporters take a batch of 1 for a constant."""
-    if all(len(x) > 1 for x in inputs):
-        return inputs
-    return tuple(x.repeat(2, *[1] * (x.dim() - 1)) for x in inputs)
-
-
-def _drop_unused_parameters(module: fx.GraphModule) -> None:
-    """Removes parameters that the graph does not read: second names, and layers that never run."""
-    module.graph.eliminate_dead_code()
-    read = {str(node.target) for node in module.graph.nodes if node.op == "get_attr"}
-    names = [name for name, _ in module.named_parameters(remove_duplicate=False)]
-    for name in names:
-        if name not in read:
-            path, _, leaf = name.rpartition(".")
-            del module.get_submodule(path)._parameters[leaf]
-    module.recompile()
-
-
-def unread_parameters(model: nn.Module, module: fx.GraphModule) -> list[str]:
-    """Names of the parameters of `model` that its traced form does not read under any of their names."""
-    names: dict[int, list[str]] = {}
-    for name, parameter in model.named_parameters(remove_duplicate=False):
-        names.setdefault(id(parameter), []).append(name)
-    read = dict(module.named_parameters()).keys()
-    return [tied[0] for tied in names.values() if read.isdisjoint(tied)]
-
-
-def _names(model: nn.Module) -> list[str]:
-    """Names of the positional parameters of `forward`."""
-    return list(inspect.signature(model.forward).parameters)
-
-
-def _first_line(error: BaseException) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), "no message")[:200]
 
 
 def clone(module: Module) -> Module:
@@ -137,6 +63,15 @@ def weight_matrices(node: fx.Node) -> list[fx.Node]:
     return [weight for weight in parameters if weight.op == "get_attr" and len(weight.meta["val"].shape) == 2]
 
 
+def varying_nodes(module: fx.GraphModule) -> set[fx.Node]:
+    """The nodes whose values depend on the model's inputs. The exporter may compute the others for good."""
+    varying: set[fx.Node] = set()
+    for node in module.graph.nodes:
+        if node.op == "placeholder" or not varying.isdisjoint(node.all_input_nodes):
+            varying.add(node)
+    return varying
+
+
 def layer_name(weight: str) -> str:
     """The layer's name from its weight's: `block.conv1.weight` → `block.conv1`."""
     return weight.removesuffix(".weight")
@@ -152,6 +87,14 @@ def get_tensor(module: nn.Module, name: str) -> Tensor:
     path, _, leaf = name.rpartition(".")
     value: Tensor = getattr(module.get_submodule(path), leaf)
     return value
+
+
+def array_of(tensor: Tensor) -> np.ndarray:
+    """The values of any tensor of a graph: a view of a parameter, bfloat16, a conjugation that is pending."""
+    plain = tensor.detach().resolve_conj().resolve_neg().contiguous()
+    if plain.dtype == torch.bfloat16:
+        return np.asarray(plain.view(torch.int16).numpy().view(ml_dtypes.bfloat16))
+    return np.asarray(plain.numpy())
 
 
 def set_tensor(module: nn.Module, name: str, value: Tensor) -> None:

@@ -6,13 +6,24 @@ from typing import Literal
 
 from torch import fx
 
-from .graph import RECURRENT, TRANSPOSED, argument, get_tensor, layer_name, operation, shape_of, weight_nodes
+from .graph import (
+    RECURRENT,
+    TRANSPOSED,
+    argument,
+    get_tensor,
+    layer_name,
+    operation,
+    shape_of,
+    varying_nodes,
+    weight_nodes,
+)
 
 LayerKind = Literal["conv", "linear", "transposed", "recurrent"]
 _FLOAT_ONLY = {
     "transposed": "a transposed convolution stays float32: ONNX Runtime has no int8 kernel for it",
     "recurrent": "a recurrent layer stays float32: ONNX Runtime has no kernel for static int8 there",
 }
+_CONSTANT = "it stays float32: what it reads does not depend on the model's inputs"
 _TIED = "it stays float32: its weight is also the table of an embedding"
 
 
@@ -52,14 +63,18 @@ def layers_of(module: fx.GraphModule) -> tuple[Layer, ...]:
     """The layers of a traced model in order of execution."""
     layers: dict[str, Layer] = {}
     tables = {argument(node, 0).target for node in module.graph.nodes if operation(node) == "embedding"}
+    varying = varying_nodes(module)
     for node in module.graph.nodes:
         for weight in weight_nodes(node):
             layer = _layer(module, node, str(weight.target))
+            if argument(node, 0) not in varying:
+                layer = replace(layer, float_only=_CONSTANT)
             if weight.target in tables:
                 layer = replace(layer, float_only=_TIED)
             if (before := layers.get(layer.name)) is not None:
                 read = layer.elements_in + before.elements_in
-                layer = replace(before, macs=layer.macs + before.macs, uses=before.uses + 1, elements_in=read)
+                macs, reason = layer.macs + before.macs, before.float_only or layer.float_only
+                layer = replace(before, macs=macs, uses=before.uses + 1, elements_in=read, float_only=reason)
             layers[layer.name] = layer
     return tuple(layers.values())
 

@@ -24,10 +24,9 @@ from .graph import (
     layer_name,
     make_norms_positive,
     operation,
-    trace,
-    unread_parameters,
 )
 from .layers import Layer, LayerKind, layers_of
+from .tracing.trace import trace, unread_parameters
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,7 +27,7 @@ from torch import Tensor
 from ...errors import StageError
 from ...files import digest_of, replacing
 from ..graph.channels import Group
-from ..graph.graph import get_tensor, layer_nodes
+from ..graph.graph import array_of, get_tensor, layer_nodes
 from ..graph.layers import Layer
 from ..graph.network import Network
 from ..options import RoundingMethod
@@ -98,7 +98,7 @@ class LevelDatabase:
         for batch in self._batches:
             tensors.extend(batch)
         for tensor in tensors:
-            hasher.update(tensor.detach().contiguous().numpy().tobytes())
+            hasher.update(array_of(tensor).tobytes())
         return hasher.hexdigest()
 
     def covers(self, layer: str) -> bool:

@@ -22,7 +22,8 @@ from onnx import numpy_helper
 from torch import Tensor, fx
 
 from ...errors import StageError
-from ..graph.graph import batch_of_two, clone, get_tensor
+from ..graph.graph import array_of, clone, get_tensor
+from ..graph.tracing.trace import batch_of_two
 from .opset import EXPORTED, lower_opset
 from .writer import attribute_of, initializers_of, keep_initializers
 
@@ -88,7 +89,7 @@ def export_template(folded: fx.GraphModule, inputs: tuple[Tensor, ...], opset: i
 
 
 def _digest(tensor: Tensor) -> str:
-    data = tensor.detach().contiguous().numpy().tobytes()
+    data = array_of(tensor.contiguous()).tobytes()
     return hashlib.sha256(f"{tuple(tensor.shape)}".encode() + data).hexdigest()
 
 
@@ -212,11 +213,13 @@ def _locate_parameters(model: onnx.ModelProto, folded: fx.GraphModule) -> dict[s
     arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     places = {}
     for name, tensor in folded.state_dict().items():
-        value = tensor.detach().numpy()
+        value = array_of(tensor)
         if name in arrays and np.array_equal(arrays[name], value):
             places[name] = Stored(initializer=name, transposed=False)
             continue
         for other, array in arrays.items():
+            if array.dtype != value.dtype:
+                continue
             if array.ndim == 2 and array.shape == value.shape[::-1] and np.array_equal(array, value.T):
                 places[name] = Stored(initializer=other, transposed=True)
             elif _holds(array, value):
@@ -259,7 +262,7 @@ def _locate_values(
     placeholders = [node.name for node in folded.graph.nodes if node.op == "placeholder"]
     places = {name: value.name for name, value in zip(placeholders, model.graph.input, strict=True)}
     for name, tensor in torch_values.by_node.items():
-        expected = tensor.numpy()
+        expected = array_of(tensor)
         if name in arrays and _close(arrays[name], expected):
             equal = [name]
         else:
@@ -269,8 +272,8 @@ def _locate_values(
     return places
 
 
-def _run_all_values(model: onnx.ModelProto, inputs: tuple[Tensor, ...]) -> dict[str, np.ndarray]:
-    """All tensors that the nodes of the model compute, without optimizations."""
+def _run_all_values(model: onnx.ModelProto, inputs: tuple[Tensor, ...]) -> dict[str, Any]:
+    """All values that the nodes of the model compute, without optimizations."""
     exposed = onnx.ModelProto()
     exposed.CopyFrom(model)
     names = list(dict.fromkeys(name for node in exposed.graph.node for name in node.output if name))
@@ -279,7 +282,7 @@ def _run_all_values(model: onnx.ModelProto, inputs: tuple[Tensor, ...]) -> dict[
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 3
-    feeds = {value.name: x.numpy() for value, x in zip(exposed.graph.input, inputs, strict=True)}
+    feeds = {value.name: array_of(x) for value, x in zip(exposed.graph.input, inputs, strict=True)}
     try:
         session = onnxruntime.InferenceSession(
             exposed.SerializeToString(), options, providers=["CPUExecutionProvider"]
@@ -290,8 +293,9 @@ def _run_all_values(model: onnx.ModelProto, inputs: tuple[Tensor, ...]) -> dict[
         raise StageError(message, stage="export") from error
 
 
-def _close(array: np.ndarray, expected: np.ndarray) -> bool:
-    if array.shape != expected.shape:
+def _close(array: Any, expected: np.ndarray) -> bool:
+    """Whether an ONNX value (it may be a sequence of tensors) equals that of a node."""
+    if not isinstance(array, np.ndarray) or array.shape != expected.shape:
         return False
     largest = float(np.abs(expected).max(initial=0))
     return np.allclose(array, expected, rtol=1e-3, atol=1e-3 * max(1e-6, largest))
@@ -316,7 +320,7 @@ def fill_template(template: Template, folded: fx.GraphModule) -> onnx.ModelProto
             model.graph.initializer.append(tensor)
             continue
         name, transposed = holders[tensor.name]
-        array = flush_denormals(get_tensor(folded, name).detach().numpy())
+        array = flush_denormals(array_of(get_tensor(folded, name)))
         if array.ndim == 1 < len(tensor.dims):
             array = array.reshape(*np.where(np.array(tensor.dims) > 1, -1, 1).tolist())
         array = np.ascontiguousarray(array.T if transposed else array)

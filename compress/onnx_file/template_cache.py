@@ -10,6 +10,7 @@ import torch
 from torch import fx
 
 from ...files import write_bytes, write_text
+from ..graph.graph import array_of
 from .export import Stored, Template
 
 TEMPLATE_VERSION = 3  # a new number whenever `export.py` makes other templates
@@ -20,7 +21,7 @@ def template_key(folded: fx.GraphModule, opset: int) -> str:
     hasher = hashlib.sha256(f"{TEMPLATE_VERSION} {torch.__version__} {opset}\n{folded.code}".encode())
     for name, tensor in sorted(folded.state_dict().items()):
         hasher.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-        hasher.update(tensor.detach().contiguous().numpy().tobytes())
+        hasher.update(array_of(tensor).tobytes())
     return hasher.hexdigest()
 
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ...compress.graph.graph import load_exporter
 from ...compress.graph.network import Network
+from ...compress.graph.tracing.trace import load_exporter
 from ...compress.options import Int8Weights
 from ...compress.recipe import Recipe
 from ...evaluation.targets import FoundTarget, NamedTarget, load_targets, require_one

@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from autocompress.compress import Compressor, Network, Recipe, Recovery, check_outputs
 from autocompress.compress.graph.blocks import find_blocks, remove_blocks
-from autocompress.compress.graph.graph import layer_nodes, trace
+from autocompress.compress.graph.graph import layer_nodes
+from autocompress.compress.graph.tracing.trace import trace
 from autocompress.compress.onnx_file.export import export_template
 from autocompress.errors import StageError
 from autocompress.tests.compress.artifacts import multiplications, run, weights_and_biases

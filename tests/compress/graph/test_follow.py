@@ -3,7 +3,8 @@
 import pytest
 import torch
 from autocompress.compress import Compressor, Network, Recipe, keep_counts
-from autocompress.compress.graph.graph import clone, get_tensor, trace
+from autocompress.compress.graph.graph import clone, get_tensor
+from autocompress.compress.graph.tracing.trace import trace
 from autocompress.compress.student.prune import prune
 from autocompress.tests.compress.tasks import tiny_task
 from autocompress.tests.models import tiny_model

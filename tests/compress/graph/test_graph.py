@@ -3,7 +3,8 @@
 import pytest
 import torch
 from autocompress.compress import Network, keep_counts
-from autocompress.compress.graph.graph import batch_norms, fold_batch_norms, set_training, trace
+from autocompress.compress.graph.graph import batch_norms, fold_batch_norms, set_training
+from autocompress.compress.graph.tracing.trace import trace
 from autocompress.errors import TaskError
 from autocompress.tests.models import TINY_MODELS, tiny_model
 from torch import nn

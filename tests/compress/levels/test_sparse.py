@@ -3,7 +3,8 @@
 import pytest
 import torch
 from autocompress.compress import Compressor, Network, Recipe
-from autocompress.compress.graph.graph import get_tensor, layer_nodes, trace, weight_nodes
+from autocompress.compress.graph.graph import get_tensor, layer_nodes, weight_nodes
+from autocompress.compress.graph.tracing.trace import trace
 from autocompress.compress.levels.reconstruct import output_error
 from autocompress.compress.levels.sparse import (
     is_sparse,

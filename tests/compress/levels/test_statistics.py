@@ -5,7 +5,8 @@ import warnings
 import pytest
 import torch
 import torch.nn.functional as F
-from autocompress.compress.graph.graph import layer_nodes, trace
+from autocompress.compress.graph.graph import layer_nodes
+from autocompress.compress.graph.tracing.trace import trace
 from autocompress.compress.levels.statistics import (
     columns_of,
     groups_of_layer,

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from autocompress.compress.graph.graph import fold_batch_norms, layer_nodes, trace
+from autocompress.compress.graph.graph import fold_batch_norms, layer_nodes
+from autocompress.compress.graph.tracing.trace import trace
 from autocompress.compress.onnx_file.encoding.quantize import (
     observe_ranges,
     plan_quantization,

@@ -8,9 +8,9 @@ from autocompress.compress.graph.graph import (
     get_tensor,
     layer_nodes,
     make_norms_positive,
-    trace,
     weight_nodes,
 )
+from autocompress.compress.graph.tracing.trace import trace
 from autocompress.compress.levels.reconstruct import Rounding
 from autocompress.compress.student.fake_quantize import GridWeights, folded_steps, near_grid, start_on_grid
 from autocompress.tests.models import tiny_model

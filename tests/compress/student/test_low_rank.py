@@ -11,7 +11,8 @@ import pytest
 import torch
 from autocompress.compress import Compressor, Layer, Network, Recipe, Recovery, check_outputs
 from autocompress.compress.graph.factors import factor_name, rank_levels, saves
-from autocompress.compress.graph.graph import fold_batch_norms, layer_nodes, trace
+from autocompress.compress.graph.graph import fold_batch_norms, layer_nodes
+from autocompress.compress.graph.tracing.trace import trace
 from autocompress.compress.student.low_rank import factorize, low_rank_factors
 from autocompress.errors import StageError
 from autocompress.tests.compress.artifacts import multiplications, run, weights_and_biases

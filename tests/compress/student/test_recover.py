@@ -7,7 +7,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 from autocompress.compress import Recovery
-from autocompress.compress.graph.graph import argument, batch_norms, clone, get_tensor, trace, weight_nodes
+from autocompress.compress.graph.graph import argument, batch_norms, clone, get_tensor, weight_nodes
+from autocompress.compress.graph.tracing.trace import trace
 from autocompress.compress.student import recover
 from autocompress.compress.student.features import feature_loss, feature_nodes, with_features
 from autocompress.compress.student.recover import Schedule, distill, reestimate_statistics, soft_loss

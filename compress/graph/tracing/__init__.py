@@ -1,0 +1,12 @@
+"""From the user's module to an ATen graph in which layers can be seen.
+
+Flow: `trace.trace` clones the model, gives torch's attention modules a plain form, exports it with
+torch.export, and stores what layers compute from parameters alone as parameters.
+
+Reading order:
+    trace.py            the export, and what the graph does not read
+    computed.py         weights and biases that the model computes from its parameters at each call
+    attention_form.py   torch's attention module in a form that can be followed
+
+It does not know layers, channels or blocks: those are read from the graph that it makes.
+"""

@@ -1,0 +1,98 @@
+"""From the user's module to an ATen graph, by torch.export."""
+
+import contextlib
+import importlib
+import inspect
+import warnings
+
+import torch
+from torch import Tensor, fx, nn
+
+from ....errors import TaskError
+from ..graph import clone
+from .attention_form import use_plain_attention
+from .computed import ABSORBED, store_computed_parameters
+
+
+def load_exporter() -> None:
+    """Imports what `trace` needs. It takes two seconds, which a thread can spend while the data are read."""
+    importlib.import_module("torch._dynamo")
+
+
+def trace(model: nn.Module, example_inputs: tuple[Tensor, ...]) -> fx.GraphModule:
+    """The model in inference form as an ATen graph whose dimension 0 is a free batch size; the model is not
+    changed.
+
+    Raises TaskError when `torch.export` cannot follow the model (control flow that depends on data, a fixed
+    batch size).
+    """
+    model = clone(model).eval().requires_grad_(True)
+    use_plain_attention(model)
+    program = _exported(model, batch_of_two(example_inputs))
+    module = program.module(check_guards=False)
+    assert isinstance(module, fx.GraphModule)
+    store_computed_parameters(module)
+    _drop_unused_parameters(module)
+    return module
+
+
+def _exported(model: nn.Module, inputs: tuple[Tensor, ...]) -> torch.export.ExportedProgram:
+    """The exported program, from a plain run, or else from the model's bytecode.
+
+    A plain run takes `len(x)` for a constant; reading the bytecode is slower, and refuses other things.
+    """
+    try:
+        return _export(model, inputs, strict=False)
+    except Exception as error:  # torch.export raises many types; all mean that this model cannot be exported
+        with contextlib.suppress(Exception):
+            return _export(model, inputs, strict=True)
+        raise TaskError(
+            f"The model cannot be exported by torch.export ({type(error).__name__}: {_first_line(error)}): "
+            "remove control flow that depends on data, and let dimension 0 of every input be a free batch "
+            "size."
+        ) from error
+
+
+def _export(model: nn.Module, inputs: tuple[Tensor, ...], *, strict: bool) -> torch.export.ExportedProgram:
+    batch = tuple({0: torch.export.Dim.DYNAMIC} for _ in inputs)
+    shapes = dict(zip(_names(model), batch, strict=False))
+    with warnings.catch_warnings():  # recurrent layers keep a second list of their weights
+        warnings.filterwarnings("ignore", "The tensor attributes? .*_flat_weights", UserWarning)
+        return torch.export.export(model, inputs, dynamic_shapes=shapes, strict=strict)
+
+
+def batch_of_two(inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """The inputs, a single sample repeated: exporters take a batch of 1 for a constant."""
+    if all(len(x) > 1 for x in inputs):
+        return inputs
+    return tuple(x.repeat(2, *[1] * (x.dim() - 1)) for x in inputs)
+
+
+def _drop_unused_parameters(module: fx.GraphModule) -> None:
+    """Removes parameters that the graph does not read: second names, and layers that never run."""
+    module.graph.eliminate_dead_code()
+    read = {str(node.target) for node in module.graph.nodes if node.op == "get_attr"}
+    names = [name for name, _ in module.named_parameters(remove_duplicate=False)]
+    for name in names:
+        if name not in read:
+            path, _, leaf = name.rpartition(".")
+            del module.get_submodule(path)._parameters[leaf]
+    module.recompile()
+
+
+def unread_parameters(model: nn.Module, module: fx.GraphModule) -> list[str]:
+    """Names of the parameters of `model` that its traced form does not read under any of their names."""
+    names: dict[int, list[str]] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        names.setdefault(id(parameter), []).append(name)
+    read = dict(module.named_parameters()).keys() | module.meta[ABSORBED]
+    return [tied[0] for tied in names.values() if read.isdisjoint(tied)]
+
+
+def _names(model: nn.Module) -> list[str]:
+    """Names of the positional parameters of `forward`."""
+    return list(inspect.signature(model.forward).parameters)
+
+
+def _first_line(error: BaseException) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), "no message")[:200]
