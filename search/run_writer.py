@@ -37,8 +37,8 @@ class RunWriter:
         self._written_at = 0.0
 
     def write(self, status: Status) -> None:
-        """Writes front.json."""
-        if not self._state.points:
+        """Writes front.json, but not as long as it would have fewer points than before."""
+        if len(self._state.points) < max(1, self._state.least):
             return
         self._state.learn_environments(self._environments())
         run = self._state.run_as(

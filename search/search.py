@@ -14,6 +14,7 @@ from ..results.records.point import Measured, Point
 from ..results.records.run import Status
 from ..results.run_directory import RunDirectory, read_front
 from .finalists import Finalists, by_contribution
+from .rebuild import rebuild
 from .study_file import storage_errors
 from .trials import Trials
 
@@ -82,6 +83,9 @@ class Search:
         before = read_front(trials.directory.path)
         if before is not None:
             state.take_over(before)
+            note = rebuild(trials.study, before, trials.space, trials.directory)
+            if note:
+                trials.note(note)
         for point in sorted(trials.study.points(), key=lambda point: point.elapsed_s):
             trials.learn(trials.queue.restored(point))
         state.failures.extend(trials.study.failures())
@@ -89,7 +93,7 @@ class Search:
         state.changed()
         trials.queue.correct()  # what a session killed in the middle of catching up had not told yet
         for trial in trials.records:
-            if trial.state.is_finished() and trial.user_attrs.get("screened") != "time":
+            if trial.params and trial.state.is_finished() and trial.user_attrs.get("screened") != "time":
                 recipe = trials.space.recipe_of(trial.params)
                 trials.tried.add(recipe.digest)
                 if trial.state == TrialState.FAIL:

@@ -18,7 +18,8 @@ class SearchState:
     """Points as they were measured, in order of their ends, the original first; and what belongs to them.
 
     `looks` are the finalists' (Finalists adds to the same mapping). `search` is what the strategy tells of
-    its work. Whoever changes a list or mapping here calls `changed`; the methods do it themselves.
+    its work, `least` how many points front.json had when the session began. Whoever changes a list or mapping
+    here calls `changed`; the methods do it themselves.
     """
 
     facts: RunFacts
@@ -27,6 +28,7 @@ class SearchState:
     points: list[Point] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     screened: int = 0
+    least: int = 0
     search: SearchFacts = field(default_factory=SearchFacts)
     _run: Run | None = None
 
@@ -73,7 +75,7 @@ class SearchState:
 
     def take_over(self, before: Run) -> None:
         """What the last session told of its work, and the environments of targets that are away now."""
-        self.search = before.search
+        self.search, self.least = before.search, len(before.points)
         here = {target.name for target in self.facts.targets if target.environment is not None}
         earlier: dict[str, Environment] = {}
         for target in before.facts.targets:

@@ -36,7 +36,7 @@ from .study_file import Correction, StudyFile, storage_errors
 T = TypeVar("T")
 
 MAX_ATTEMPTS = 3
-_POINT, _FAILURE, _SCREENED, _ATTEMPTS = "point", "failure", "screened", "attempts"  # user attributes
+POINT, FAILURE, _SCREENED, _ATTEMPTS = "point", "failure", "screened", "attempts"  # user attributes
 _FIXED = "fixed_params"  # Optuna's key for the parameters of an enqueued trial
 _POPULATION = 12
 
@@ -58,6 +58,11 @@ def make_sampler(name: str, seed: int) -> BaseSampler:
     if name in ("random", "front"):
         return RandomSampler(seed=seed)
     raise InputError(f"There is no sampler {name!r}: choose {', '.join(SAMPLERS)}.")
+
+
+def is_lost(trial: FrozenTrial) -> bool:
+    """Whether nothing but the number of a trial is left (rebuild.py)."""
+    return trial.state == TrialState.FAIL and not trial.params and FAILURE not in trial.user_attrs
 
 
 class SearchStudy:
@@ -129,7 +134,7 @@ class SearchStudy:
         for running in self._file.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             self._settle_recovery(running)
             trial = self._trial(running.number)
-            if _POINT in running.user_attrs:
+            if POINT in running.user_attrs:
                 on_measured(trial, self._point(running))
                 continue
             attempts = running.user_attrs.get(_ATTEMPTS, 1)
@@ -155,7 +160,7 @@ class SearchStudy:
         """Stores what was measured; the trial still has to be finished. From here on it is never measured
         again.
         """
-        self._trial(trial.number).set_user_attr(_POINT, point.to_json())
+        self._trial(trial.number).set_user_attr(POINT, point.to_json())
 
     def finish(self, trial: Trial, objectives: Objectives) -> None:
         """Ends a trial whose point is stored."""
@@ -175,7 +180,7 @@ class SearchStudy:
                 trial=point.trial,
                 values=objectives.values,
                 constraints=objectives.constraints,
-                user_attrs={_POINT: point.to_json()},
+                user_attrs={POINT: point.to_json()},
             )
             for point, objectives in points
         ]
@@ -186,10 +191,15 @@ class SearchStudy:
             for correction in corrections:
                 sampler.correct(before[correction.trial], correction.values)
 
+    def rewrite(self, change: Callable[[list[FrozenTrial]], list[FrozenTrial]]) -> None:
+        """Puts the trials that `change` returns in the place of all trials: all or none, as in `correct`."""
+        with storage_errors(self._file.path):
+            self._file = self._file.rewritten(change)
+
     def fail(self, trial: Trial, failure: Failure) -> None:
         """Ends a trial that has no measurement."""
         trial = self._trial(trial.number)
-        trial.set_user_attr(_FAILURE, failure.to_json())
+        trial.set_user_attr(FAILURE, failure.to_json())
         self._file.study.tell(trial, state=TrialState.FAIL)
 
     def screen(self, trial: Trial, screened: Screened) -> None:
@@ -206,8 +216,8 @@ class SearchStudy:
 
     def failures(self) -> list[Failure]:
         """Every failed candidate, by trial number."""
-        failed = (trial for trial in self.trials if trial.state == TrialState.FAIL)
-        return [self._read(trial, _FAILURE, Failure.from_json) for trial in failed]
+        failed = (trial for trial in self.trials if trial.state == TrialState.FAIL and not is_lost(trial))
+        return [self._read(trial, FAILURE, Failure.from_json) for trial in failed]
 
     def screened_count(self) -> int:
         """How many candidates were screened out."""
@@ -218,7 +228,7 @@ class SearchStudy:
         return Trial(self._file.study, self._file.trial_id(number))
 
     def _point(self, trial: FrozenTrial) -> Point:
-        return self._read(trial, _POINT, Point.from_json)
+        return self._read(trial, POINT, Point.from_json)
 
     def _read(self, trial: FrozenTrial, key: str, read: Callable[[Fields], T]) -> T:
         try:

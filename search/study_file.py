@@ -49,8 +49,19 @@ class StudyFile:
 
     @classmethod
     def open(cls, path: Path) -> "StudyFile":
-        """The study that counts, made when there is none; what a killed correction left is deleted."""
-        storage = RDBStorage(f"sqlite:///{path}", engine_kwargs={"creator": _connector(path)})
+        """The study that counts, made when there is none; what a killed correction left is deleted.
+
+        RunDirectoryError when another version of Optuna has made the file.
+        """
+        url = f"sqlite:///{path}"
+        try:
+            storage = RDBStorage(url, engine_kwargs={"creator": _connector(path)})
+        except RuntimeError as error:  # Optuna's, of an older or newer schema
+            raise RunDirectoryError(
+                f"The study {path} is of another version of Optuna than {optuna.__version__}: install that "
+                f"version, upgrade the file (`optuna storage upgrade --storage {url}`), or move it away, and "
+                "it is made anew of front.json."
+            ) from error
         names = _names(storage)
         complete = [name for name in names if name == _NAME or _is_complete(storage, name)]
         current = complete[-1] if complete else _NAME
@@ -73,19 +84,26 @@ class StudyFile:
         All corrections or none, whenever the process dies.
         """
         changes = {correction.trial: correction for correction in corrections}
+
+        def correct(trials: list[FrozenTrial]) -> list[FrozenTrial]:
+            return [
+                _corrected(trial, changes[trial.number]) if trial.number in changes else trial
+                for trial in trials
+            ]
+
+        return self.rewritten(correct)
+
+    def rewritten(self, change: Callable[[list[FrozenTrial]], list[FrozenTrial]]) -> "StudyFile":
+        """The file with a copy of the study in place of it that has the trials which `change` returns."""
         fresh = StudyFile.open(self.path)  # what other processes wrote since is read, too
         old = fresh.study
-        trials = [
-            _corrected(trial, changes[trial.number]) if trial.number in changes else trial
-            for trial in old.get_trials()
-        ]
         copy = optuna.create_study(
             storage=fresh.storage, study_name=_next_name(old.study_name), directions=old.directions
         )
         for key, value in old.user_attrs.items():
             if key != _COMPLETE:  # of a study that is a copy itself
                 copy.set_user_attr(key, value)
-        copy.add_trials(trials)
+        copy.add_trials(change(old.get_trials()))
         copy.set_user_attr(_COMPLETE, True)
         optuna.delete_study(study_name=old.study_name, storage=fresh.storage)
         copy.sampler = self.study.sampler
@@ -135,8 +153,8 @@ def storage_errors(path: Path) -> Iterator[None]:
     except (sqlite3.Error, SQLAlchemyError, StorageInternalError) as error:
         reason = str(error.__cause__ or error).partition("\n")[0]
         raise RunDirectoryError(
-            f"The study {path} cannot be used ({reason}): check the disk and its space, "
-            "or start anew with --fresh."
+            f"The study {path} cannot be used ({reason}): check the disk and its space, move the file away "
+            "if it is damaged (it is made anew of front.json), or start anew with --fresh."
         ) from error
 
 

@@ -81,7 +81,7 @@ class Trials:
     def failed_recipes(self) -> Iterator[Recipe]:
         """The recipes of the trials that failed."""
         for trial in self.records:
-            if trial.state == TrialState.FAIL:
+            if trial.state == TrialState.FAIL and trial.params:
                 yield self.space.recipe_of(trial.params)
 
     @property

@@ -173,7 +173,11 @@ class SearchSpace:
         Trials of a space without recovery answered `recover` with anything or not at all.
         """
         trained = all(name in parameters for name in ("steps", "learning_rate", "temperature", "weight"))
-        return replace(self, recovery=True).suggest(FixedTrial({**parameters, RECOVER: int(trained)}))
+        return self.trained().suggest(FixedTrial({**parameters, RECOVER: int(trained)}))
+
+    def trained(self) -> "SearchSpace":
+        """The same space, with recovery in any case."""
+        return replace(self, recovery=True)
 
     def canonical(self, recipe: Recipe) -> Recipe:
         """The same recipe without the levels of what its removed blocks take away, blocks inside them

@@ -315,3 +315,14 @@ def test_two_running_trials_are_both_adopted(path):
     study = open_study(path)
     numbers = [study.ask({"x": value}).number for value in (0, 1)]
     assert [trial.number for trial in open_study(path).adopt(never)] == numbers
+
+
+@pytest.mark.parametrize("version", ["v1.3.0.a", "v99.0.0.a"], ids=["older", "newer"])
+def test_the_study_of_another_optuna_is_named_as_such(path, version):
+    completed(open_study(path), point(0))
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = ?", (version,))
+    with pytest.raises(
+        RunDirectoryError, match=r"of another version of Optuna than .*`optuna storage upgrade"
+    ):
+        open_study(path)
