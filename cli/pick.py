@@ -14,7 +14,6 @@ from .support import (
     MaxSize,
     RunPath,
     SetClocks,
-    TargetOfRun,
     errors,
     limits_by_target,
     parsed,
@@ -23,11 +22,21 @@ from .support import (
 )
 
 if TYPE_CHECKING:
+    from ..deploy.asked_targets import Addresses
     from ..results.limits import Constraints
     from ..results.pick import Objective
     from ..results.records.point import Point
     from ..results.records.run import Run
 
+GivenTargets = Annotated[
+    str | None,
+    typer.Option(
+        "--target",
+        metavar="T[@user@host]",
+        help="One target of a run with several. With --finetune also where it is: an address or TOML file "
+        "that only the run names is not used.",
+    ),
+]
 Minimize = Annotated[str, typer.Option(help="What to minimize within the limits: latency, size or drop.")]
 FinetuneTime = Annotated[
     str | None, typer.Option(help="Train the point for this time, such as 30m, and measure it again.")
@@ -43,7 +52,7 @@ BundlePath = Annotated[
 def pick(
     run: RunPath,
     *,
-    target: TargetOfRun = None,
+    target: GivenTargets = None,
     max_drop: MaxDrop = None,
     max_latency: MaxLatency = None,
     max_size: MaxSize = None,
@@ -70,7 +79,9 @@ def pick(
         from ..results.run_directory import read_run
 
         whole = read_run(run)
-        content = part_of(whole, target)
+        given = _given_targets(run, whole, target)
+        names = tuple(given) or whole.target_names
+        content = part_of(whole, names[0] if len(names) == 1 else None)
         limits = limits_by_target(
             content.target_names, max_drop=max_drop, max_latency=max_latency, max_size=max_size
         )
@@ -78,9 +89,23 @@ def pick(
         require_free(out)
         point = whole.point(_picked_trial(content, limits, objective))
         if seconds is not None:
-            point = _finetuned(run, whole, point, seconds=seconds, set_clocks=set_clocks)
+            point = _finetuned(run, whole, point, targets=given, seconds=seconds, set_clocks=set_clocks)
             whole = read_run(run)
-        _bundle(run, whole, point, (target,) if target else whole.target_names, out, packed=packed)
+        _bundle(run, whole, point, names, out, packed=packed)
+
+
+def _given_targets(path: Path, run: "Run", text: str | None) -> "Addresses":
+    """The targets of `--target` as the run calls them: none, one or all. InputError for some of several."""
+    from ..deploy.asked_targets import addresses_of, called
+
+    if text is None:
+        return {}
+    given = called(text, addresses_of(path, run))
+    for name in given:
+        part_of(run, name)
+    if 1 < len(given) < len(run.target_names):
+        raise InputError(f"--target {text!r} names {len(given)} of the run's targets: give one, or all.")
+    return given
 
 
 def _objective(text: str) -> "Objective":
@@ -127,7 +152,9 @@ def _bundle(
         print(f"{folder}: {label_of(there, view)}, {numbers}")
 
 
-def _finetuned(path: Path, run: "Run", point: "Point", *, seconds: float, set_clocks: bool) -> "Point":
+def _finetuned(
+    path: Path, run: "Run", point: "Point", *, targets: "Addresses", seconds: float, set_clocks: bool
+) -> "Point":
     """The point after its fine-tuning; the unchanged point when that did not help."""
     from ..deploy.finetune import finetune
     from ..results.formats import Formats, label_of
@@ -143,7 +170,9 @@ def _finetuned(path: Path, run: "Run", point: "Point", *, seconds: float, set_cl
             make_progress(quiet=False) as progress,
             ClocksOfTargets(wanted=set_clocks, say=progress.note) as clocks,
         ):
-            tuned = finetune(path, run, point, seconds=seconds, progress=progress, clocks=clocks)
+            tuned = finetune(
+                path, run, point, seconds=seconds, progress=progress, targets=targets, clocks=clocks
+            )
     except KeyboardInterrupt:
         say("Interrupted: the same command goes on from here.")
         raise

@@ -13,6 +13,7 @@ Reading order
     run_script.py       run.py (what it needs of a runtime is in the folder of that runtime)
     packed.py           model.packed: the ONNX file entropy-coded, restored bit for bit
     read_bundle.py      a bundle read strictly: checksums, manifest, model
+    asked_targets.py    which targets are measured on: those that the user gives, or ours and here
     verify.py           the points of a run on one target, then and now; what counts as regressed
     unfinished.py       what an interrupted `verify RUN` has measured
     verify_run.py       `verify RUN`: all its targets

@@ -15,7 +15,6 @@ from ..results.formats import label_of
 from ..results.limits import Constraints
 from ..results.records.point import Failure, FineTuned, Measured, Point
 from ..results.records.run import Run
-from ..results.run_config import RunConfig
 from ..results.run_directory import FINETUNED, RunDirectory, write_finetuned
 from ..search.looks import Look, look_longer
 from ..search.preparation.open_search import make_compressor, make_evaluator, splits_folder
@@ -26,6 +25,7 @@ from ..search.session.progress import Progress
 from ..search.space.space import DEFAULT_RECOVERY
 from ..targets.held_clocks import ClocksOfTargets
 from ..targets.layer_times import LayerTimes
+from .asked_targets import Addresses, all_targets
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,13 +52,15 @@ def finetune(
     *,
     seconds: float,
     progress: Progress,
+    targets: Addresses | None = None,
     clocks: ClocksOfTargets | None = None,
 ) -> Point:
     """The point after `seconds` of recovery, measured like a finalist, and kept in the run directory `path`.
 
     A point that is already fine-tuned starts again from its trial. The same trial and seconds are never done
-    twice, and an interrupted call continues. `clocks` as in `prepare`. Raises InputError for the original
-    model, RunDirectoryError when task, data or environment have changed, StageError when the point cannot be
+    twice, and an interrupted call continues. `targets` are those that the user gives, as the run calls them;
+    `clocks` as in `prepare`. Raises InputError for the original model and for a target that the user has to
+    give, RunDirectoryError when task, data or environment have changed, StageError when the point cannot be
     measured.
     """
     origin = _origin(run, point)
@@ -66,7 +68,7 @@ def finetune(
     earlier = {each.finetuned: each for each in run.points if each.finetuned}
     if made_of in earlier:
         return earlier[made_of]
-    checked = prepare(_request(path, run), progress, clocks=clocks)
+    checked = prepare(_request(path, run, targets or {}), progress, clocks=clocks)
     with RunDirectory.reopen(path, config_of(checked)) as directory, splits_folder(directory) as splits:
         recipe = replace(origin.recipe, recovery=origin.recipe.recovery or DEFAULT_RECOVERY)
         checkpoint = _checkpoint(path, recipe, seconds)
@@ -129,14 +131,13 @@ def _times(original: Measured) -> Look:
     return Look(times=LayerTimes(layers=layers, other_s=original.other_time_s or 0.0))
 
 
-def _request(path: Path, run: Run) -> SearchRequest:
-    """The search that made the run, as far as it says what to load and where to measure."""
+def _request(path: Path, run: Run, given: Addresses) -> SearchRequest:
+    """The search that made the run, on its targets at the addresses that the user gives."""
     task, names = run.facts.task, run.facts.target_names
-    options = RunConfig.read(path).options
     return SearchRequest(
         task=task.spec,
         arguments=task.arguments,
-        target=str(options.get("target", ",".join(names))),
+        target=all_targets(path, run, given),
         constraints=dict.fromkeys(names, Constraints()),
         batch=run.targets[0].batch,
         allow_predicted=any(target.prediction for target in run.targets),

@@ -18,7 +18,7 @@ import numpy as np
 
 from ..compress.onnx_file.check import FLOAT_TOLERANCE, HALF_TOLERANCE, QUANTIZED_TOLERANCE, relative_error
 from ..compress.recipe import HALF, Recipe
-from ..errors import InputError, ProfileError, StageError
+from ..errors import InputError, StageError
 from ..evaluation.predicted import stand_in
 from ..evaluation.targets import NamedTarget, load_targets
 from ..profiles import FINALIST_TIMING, TimingConfig
@@ -27,6 +27,7 @@ from ..results.records.latency import Latency
 from ..results.records.manifest import Manifest
 from ..targets.held_clocks import ClocksOfTargets
 from ..targets.target import Target, TargetSession
+from .asked_targets import address_in, is_here
 from .read_bundle import read_manifest, restored_model
 from .verify import Say, Scorer, quality_fell, refuse_lost, scorer_or_reason, usable_target
 
@@ -44,8 +45,8 @@ def verify_bundle(
     timing: TimingConfig = FINALIST_TIMING,
     clocks: ClocksOfTargets | None = None,
 ) -> BundleVerification:
-    """What was measured. `target` None is the manifest's; `folder` is for temporary files, `clocks` for
-    `--set-clocks`.
+    """What was measured. `target` None is the manifest's, if it is ours and here; `folder` is for temporary
+    files, `clocks` for `--set-clocks`.
 
     InputError when the bundle is damaged, TargetUnavailable when the target cannot be used.
     """
@@ -103,17 +104,16 @@ def _measured(
 
 
 def _target(text: str | None, manifest: Manifest, clocks: ClocksOfTargets | None) -> NamedTarget:
-    """The target that was asked for, or that of the manifest. InputError when that is a profile of the user's
-    own.
+    """The target that was asked for, or that of the manifest when it is one of ours on this machine.
+    InputError when it is not.
     """
-    try:
-        targets = load_targets(text or manifest.target.name)
-    except ProfileError as error:
-        if text is not None:
-            raise
+    name = manifest.target.name
+    if text is None and not is_here(address_in(name)):
         raise InputError(
-            f"The bundle's target is not one of ours: give its TOML file with --target. {error}"
-        ) from error
+            f"The bundle's target '{name}' is no profile of ours on this machine: give its TOML file, or its "
+            "address, with --target, like jetson@user@host."
+        )
+    targets = load_targets(text or name)
     if len(targets) != 1:
         raise InputError(
             f"--target {text!r} names {len(targets)} targets, but a bundle is for one: verify one after the "

@@ -34,10 +34,11 @@ def away_lines(verification: Verification) -> list[str]:
             f"What `verify` found is of schema version {verification.unread_version}: it is shown by the "
             "version that wrote it."
         ]
-    return [
-        f"Not verified on {target.name}, the same command goes on with it: {target.reason}"
-        for target in verification.away
-    ]
+    lines = []
+    for target in verification.away:
+        again = ", the same command goes on with it" if target.address else ""
+        lines.append(f"Not verified on {target.name}{again}: {target.reason}")
+    return lines
 
 
 def columns(point: VerifiedPoint) -> tuple[str, ...]:

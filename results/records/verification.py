@@ -128,7 +128,7 @@ class TargetVerification:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AwayTarget:
-    """A target that could not be used, and why."""
+    """A target that could not be used, and why. `address` is empty where the user has to give it."""
 
     name: str
     address: str

@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 from autocompress.cli.commands import app
 from autocompress.compress.recipe import Recipe
+from autocompress.deploy.asked_targets import asked_targets
 from autocompress.deploy.bundle import write_bundle
 from autocompress.deploy.read_bundle import is_bundle
 from autocompress.deploy.unfinished import FileNow
 from autocompress.deploy.verify import ROOM, Stated, quality_fell, refuse_lost, regressions
 from autocompress.deploy.verify_bundle import SAMPLES, _parity, tolerance_of, verify_bundle
-from autocompress.deploy.verify_run import asked_targets, verify_run
+from autocompress.deploy.verify_run import verify_run
 from autocompress.errors import InputError, RunDirectoryError, StageError, TargetUnavailable
 from autocompress.results.limits import Constraints
 from autocompress.results.records.facts import MetricFacts
@@ -128,10 +129,18 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
     return make_desk(tmp_path, monkeypatch)
 
 
-def verified(desk: Desk, target: str | None = None):
+def verified(desk: Desk, others: str = ""):
+    """What `verify` says of the desk's run, on its board and on others."""
     folder = desk.folder / "temporary"
     folder.mkdir(exist_ok=True)
-    return verify_run(desk.run, target, folder=folder, say=silent, note=silent, timing=QUICK)
+    return verify_run(
+        desk.run,
+        others + str(desk.folder / "edge.toml"),
+        folder=folder,
+        say=silent,
+        note=silent,
+        timing=QUICK,
+    )
 
 
 @pytest.mark.serial
@@ -200,7 +209,7 @@ def check_bundle(desk: Desk, bundle: Path) -> None:
         *("quality_not_verified", "regressed"),
     ]
     assert "the manifest says ~" in "\n".join(bundle_lines(found))
-    with pytest.raises(InputError, match="give its TOML file with --target"):
+    with pytest.raises(InputError, match="give its TOML file, or its address, with"):
         seen(None)
     assert np.isfinite(now.latency.latency_s)
 
@@ -208,7 +217,7 @@ def check_bundle(desk: Desk, bundle: Path) -> None:
 @pytest.mark.serial
 def test_all_targets_of_a_run_are_verified_and_one_that_is_away_is_caught_up(desk, monkeypatch):
     run = desk.search(targets="cpu,edge.toml", trials=2)  # edge is unplugged: predicted
-    found = verified(desk)
+    found = verified(desk, "cpu,")
     assert [result.target for result in found.targets] == ["cpu"] and not found.regressed
     (away,) = found.away
     assert (away.name, "No route to host" in away.reason) == ("edge", True)
@@ -224,7 +233,7 @@ def test_all_targets_of_a_run_are_verified_and_one_that_is_away_is_caught_up(des
     desk.board.plugged, before = True, present(read_run(desk.run).verification).targets[0]
     with monkeypatch.context() as patch:
         patch.setattr(desk.other, "plugged", False)
-        found = verified(desk)
+        found = verified(desk, "cpu,")
     assert found.away == () and desk.board.measured > 0
     assert present(read_run(desk.run).verification).targets[0] == before, (
         "cpu was not measured again, and may be away"
@@ -255,8 +264,7 @@ def test_a_run_that_somebody_works_on_is_not_verified(tmp_path):
 @pytest.mark.parametrize(
     ("asked", "expected"),
     [
-        (None, {"edge": "edge.toml@me@board:2222", "cpu@a": "cpu@me@a"}),
-        ("edge,cpu@a", {"edge": "edge.toml@me@board:2222", "cpu@a": "cpu@me@a"}),
+        ("edge.toml@you@board:2222,cpu@a", {"edge": "edge.toml@you@board:2222", "cpu@a": "cpu@a"}),
         ("cpu@you@a", {"cpu@a": "cpu@you@a"}),
         ("edge.toml", {"edge": "edge.toml"}),
         ("cpu@elsewhere,cpu-2t", {"cpu": "cpu@elsewhere", "cpu-2t": "cpu-2t"}),
@@ -265,18 +273,16 @@ def test_a_run_that_somebody_works_on_is_not_verified(tmp_path):
 def test_targets_are_called_as_the_run_calls_them(asked, expected, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "edge.toml").write_text('inherits = "cpu"\n')
-    (tmp_path / "run.toml").write_text('[options]\ntarget = "edge.toml@me@board:2222,cpu@me@a,cpu@me@b"\n')
-    run, notes = small_run(tmp_path, target("edge"), target("cpu@a")), list[str]()
-    found = asked_targets(tmp_path, run, asked, note=notes.append)
-    assert {one.profile.name: str(one.address) for one in found} == expected
-    assert [note for note in notes if "'cpu@b' has measured nothing yet" in note] == notes and bool(
-        notes
-    ) == (asked is None)
+    (tmp_path / "run.toml").write_text(
+        '[identity]\n[options]\ntarget = "edge.toml@me@board:2222,cpu@me@a,cpu@me@b"\n'
+    )
+    found, away = asked_targets(tmp_path, small_run(tmp_path, target("edge"), target("cpu@a")), asked)
+    assert {one.profile.name: str(one.address) for one in found} == expected and not away
 
 
 def test_a_target_that_is_named_twice_is_refused(tmp_path):
     with pytest.raises(InputError, match="twice: give each target once"):
-        asked_targets(tmp_path, small_run(tmp_path), "cpu,cpu", note=silent)
+        asked_targets(tmp_path, small_run(tmp_path), "cpu,cpu")
 
 
 @pytest.mark.parametrize(
@@ -308,14 +314,6 @@ def test_a_bundle_inside_a_run_keeps_it_from_nothing(tmp_path):
     (tmp_path / "artifacts/1.onnx").unlink()
     with pytest.raises(RunDirectoryError, match="is gone: run the search's command again"):
         verify_run(tmp_path, "cpu", folder=tmp_path, say=silent, note=silent)
-
-
-def test_a_toml_file_of_the_search_that_is_not_found_from_here_is_one_sentence(tmp_path):
-    (tmp_path / "run.toml").write_text('[options]\ntarget = "boards/edge.toml@me@board"\n')
-    run = small_run(tmp_path, target("edge"))
-    for asked in (None, "edge"):
-        with pytest.raises(InputError, match=r"not found from here: .* --target path/edge\.toml@me@board\.$"):
-            asked_targets(tmp_path, run, asked, note=silent)
 
 
 def test_a_verify_json_of_a_newer_version_hides_nothing_else_of_the_run(tmp_path):
