@@ -4,13 +4,14 @@ import os
 import sys
 
 from .interruption import INTERRUPTED, Interruption
-from .streams import flushed, lenient_streams
+from .streams import flushed, lenient_streams, warnings_as_text
 
 
 def main() -> None:
     """The `autocompress` command: runs the app of commands.py, and ends the process with its exit code."""
     with Interruption() as interruption:  # the imports take seconds, in which Ctrl-C counts, too
         lenient_streams()
+        warnings_as_text()
         # waiting threads would slow the worker beside us down
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         try:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import InputError
-from .support import Json, RunPath, TargetOfRun, errors, part_of
+from ..text.printable import printable
+from .support import Json, RunPath, TargetOfRun, errors, part_of, show
 
 if TYPE_CHECKING:
     from ..results.records.run import Run
@@ -46,7 +47,7 @@ def report(
 
         path = out or run / "report.html"
         write_report(read_run(run), path)
-        print(path)
+        show(path)
 
 
 def print_front(run: "Run", *, as_json: bool, as_csv: bool = False) -> None:
@@ -69,7 +70,8 @@ def _print_tables(run: "Run") -> None:
     from ..results.view import views_of
     from ..results.why import why_lines
 
-    console = Console(width=None if sys.stdout.isatty() else 140, highlight=False)
+    width = None if sys.stdout.isatty() else 140
+    console = Console(width=width, highlight=False, markup=False, emoji=False)
     views = views_of(run)
     lines = [why_lines(view) for view in views]
     everywhere: list[str] = []
@@ -78,10 +80,10 @@ def _print_tables(run: "Run") -> None:
         everywhere = [line for line in lines[0] if all(line in other for other in lines)]
     for view, view_lines in zip(views, lines, strict=True):
         if len(views) > 1:
-            console.print(f"\n{view.target.name}")
+            console.print(f"\n{printable(view.target.name)}")
         console.print(front_table(view.run))
         for line in view_lines:
             if line not in everywhere:
-                console.print(line, markup=False)
+                console.print(printable(line))
     if everywhere:
-        console.print("\non all targets", *everywhere, sep="\n", markup=False)
+        console.print("\non all targets", *map(printable, everywhere), sep="\n")

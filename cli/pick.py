@@ -19,6 +19,7 @@ from .support import (
     parsed,
     part_of,
     say,
+    show,
 )
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ def _picked_trial(run: "Run", constraints: "Mapping[str, Constraints]", objectiv
     try:
         return pick(run, resolved(run, constraints), minimize=objective).trial
     except NothingMeets as error:
-        say(str(error))
+        say(*str(error).split("\n"))
         raise typer.Exit(NOTHING_MEETS) from None
 
 
@@ -149,7 +150,7 @@ def _bundle(
         size = formats.size_of(there)
         size += f" (packed {formats.size(file.stat().st_size)})" if packed else ""
         numbers = f"{formats.quality_of(there)}, {formats.latency_of(there)}, {size}"
-        print(f"{folder}: {label_of(there, view)}, {numbers}")
+        show(f"{folder}: {label_of(there, view)}, {numbers}")
 
 
 def _finetuned(

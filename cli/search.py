@@ -1,6 +1,5 @@
 """The command `search`."""
 
-import json
 import shlex
 import sys
 from pathlib import Path
@@ -8,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from ..text.printable import json_text
+from ..text.secrets import stored_words
 from .front import print_front
 from .interruption import INTERRUPTED
 from .support import (
@@ -135,7 +136,7 @@ def search(
             set_clocks=set_clocks,
             out=out,
             fresh=fresh,
-            command=shlex.join(["autocompress", *sys.argv[1:]]),
+            command=shlex.join(["autocompress", *stored_words(sys.argv[1:])]),
         )
         _plan(request, as_json=as_json) if dry_run else _search(request, as_json=as_json)
 
@@ -147,7 +148,7 @@ def _plan(request: "SearchRequest", *, as_json: bool) -> None:
 
     with make_progress(quiet=as_json) as progress:
         plan = plan_of(prepare(request, progress, planning=True))
-    print(json.dumps(plan.to_json(), indent=2) if as_json else plan)
+    print(json_text(plan.to_json(), indent=2) if as_json else plan)
 
 
 def _search(request: "SearchRequest", *, as_json: bool) -> None:
@@ -171,7 +172,7 @@ def _search(request: "SearchRequest", *, as_json: bool) -> None:
     write_report(run, directory / "report.html")
     print_front(run, as_json=as_json)
     say(f"Report: {directory / 'report.html'}")
-    say(f"Next:   autocompress pick {directory} --max-drop 1pp --out bundle")
+    say(f"Next:   autocompress pick {shlex.quote(str(directory))} --max-drop 1pp --out bundle")
     if status == "interrupted":
         raise typer.Exit(INTERRUPTED)
     if not run.front:
@@ -185,5 +186,5 @@ def _explain_misses(run: "Run") -> NoReturn:
     try:
         pick(run, run.limits)
     except NothingMeets as error:
-        say(str(error))
+        say(*str(error).split("\n"))
     raise typer.Exit(NOTHING_MEETS)

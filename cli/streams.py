@@ -7,12 +7,15 @@ closed, is no reason to end: what is written afterwards is dropped.
 import codecs
 import errno
 import io
+import logging
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO, cast
+
+from ..text.printable import printable
 
 _GONE = (errno.EPIPE, errno.EIO)
 _STDOUT = "Standard output"
@@ -29,6 +32,19 @@ def lenient_streams() -> None:
     """Replaces sys.stdout and sys.stderr."""
     codecs.register_error(_ERRORS, _plain)
     sys.stdout, sys.stderr = _lenient(sys.stdout), _lenient(sys.stderr)
+
+
+def warnings_as_text() -> None:
+    """Prints what is logged as a warning, here or in a library, to stderr. It may name anything."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setLevel(logging.WARNING)
+    handler.setFormatter(_TextFormatter())
+    logging.getLogger().addHandler(handler)
+
+
+class _TextFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
 
 
 @contextmanager

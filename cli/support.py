@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import AutocompressError, InputError, TargetUnavailable
+from ..text.printable import printable
 from .interruption import INTERRUPTED
 
 if TYPE_CHECKING:
@@ -37,7 +38,10 @@ TargetNames = Annotated[
 ]
 TaskArguments = Annotated[
     list[str] | None,
-    typer.Option(metavar="KEY=VALUE", help="An argument of the task's function; repeatable."),
+    typer.Option(
+        metavar="KEY=VALUE",
+        help="An argument of the task's function; repeatable. A token: KEY=env:NAME, from the environment.",
+    ),
 ]
 Batch = Annotated[int, typer.Option(help="The batch size that is measured.")]
 SetClocks = Annotated[
@@ -118,9 +122,16 @@ def part_of(run: "Run", target: str | None) -> "Run":
     return RunOn.of(run, target).run if target else run
 
 
-def say(text: str) -> None:
-    """Prints a line to stderr."""
-    print(text, file=sys.stderr)
+def show(*lines: object) -> None:
+    """Prints lines to stdout; whatever they say is text."""
+    for line in lines:
+        print(printable(line))
+
+
+def say(*lines: object) -> None:
+    """Prints lines to stderr; whatever they say is text."""
+    for line in lines:
+        print(printable(line), file=sys.stderr)
 
 
 @contextmanager

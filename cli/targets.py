@@ -1,6 +1,5 @@
 """The commands about targets: `measure`, and `targets list|show|doctor|calibrate`."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import InputError, StageError, TargetUnavailable
+from ..text.printable import json_text
 from .support import (
     UNAVAILABLE,
     Batch,
@@ -18,6 +18,7 @@ from .support import (
     errors,
     parsed,
     say,
+    show,
     task_arguments,
 )
 
@@ -98,7 +99,7 @@ def measure(
                     f"Note: {files[side]} was not written by autocompress. It is measured with the runtime's "
                     f"defaults, without {', '.join(options)}."
                 )
-        print(json.dumps(measurement.to_json()) if as_json else f"{model}: {measurement}")
+        show(json_text(measurement.to_json()) if as_json else f"{model}: {measurement}")
 
 
 @targets_app.callback()
@@ -122,7 +123,7 @@ def targets_list() -> None:
                 if (profile.device is not None) == boards:
                     aliases = [alias for alias, name in ALIASES.items() if name == profile.name]
                     also = f" (also called {', '.join(aliases)})" if aliases else ""
-                    print(f"  {profile.name:18} {profile.runtime:13} {profile.description}{also}")
+                    show(f"  {profile.name:18} {profile.runtime:13} {profile.description}{also}")
 
 
 @targets_app.command("show")
@@ -141,7 +142,7 @@ def targets_show(
         address = parse_target(name)
         profile = load_profile(address.profile)
         facts = {"timer": profile.timer, "fingerprint": profile.fingerprint, "address": asdict(address)}
-        print(json.dumps({**profile.to_json(), **facts}, indent=2) if as_json else explain(profile, address))
+        print(json_text({**profile.to_json(), **facts}, indent=2) if as_json else explain(profile, address))
 
 
 @targets_app.command("doctor")
@@ -164,14 +165,14 @@ def targets_doctor(
         address = parse_target(name)
         findings = doctor(load_profile(address.profile), address)
         if as_json:
-            print(json.dumps([asdict(finding) for finding in findings], indent=2))
+            print(json_text([asdict(finding) for finding in findings], indent=2))
         else:
             for finding in findings:
                 missing = "MISSING" if finding.needed else "note"
                 mark = "ok" if finding.ok else missing
-                print(f"{mark:7} {finding.name}: {finding.detail}")
+                show(f"{mark:7} {finding.name}: {finding.detail}")
                 if finding.remedy:
-                    print(f"        {finding.remedy}")
+                    show(f"        {finding.remedy}")
         if any(finding.needed and not finding.ok for finding in findings):
             raise typer.Exit(UNAVAILABLE)
 
@@ -213,7 +214,7 @@ def targets_calibrate(
         reports = _calibrated(request, check=check, quiet=as_json)
         values = [report.to_json() for report in reports]
         if as_json:
-            print(json.dumps(values[0] if len(values) == 1 else values, indent=2))
+            print(json_text(values[0] if len(values) == 1 else values, indent=2))
         else:
             print(*reports, sep="\n")
 

@@ -1,6 +1,5 @@
 """The command `verify`: a run's front, or a bundle, measured now."""
 
-import json
 import tempfile
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +11,8 @@ from ..results.records.bundle_verification import BundleVerification
 from ..results.records.verification import Verification
 from ..results.records.verification_versions import json_for_scripts
 from ..results.verify_words import bundle_lines, run_lines
-from .support import REGRESSED, UNAVAILABLE, Json, SetClocks, errors, say
+from ..text.printable import json_text
+from .support import REGRESSED, UNAVAILABLE, Json, SetClocks, errors, say, show
 
 VerifiedPath = Annotated[
     Path, typer.Argument(metavar="RUN|BUNDLE", help="A run directory, or a bundle that `pick` wrote.")
@@ -90,7 +90,10 @@ def _show(verified: Verification | BundleVerification, *, as_json: bool) -> None
         value, lines, away = json_for_scripts(verified), run_lines(verified), bool(verified.away)
     else:
         value, lines, away = verified.to_json(), bundle_lines(verified), False
-    print(json.dumps(value, indent=2) if as_json else "\n".join(lines))
+    if as_json:
+        print(json_text(value, indent=2))
+    else:
+        show(*lines)
     if verified.regressed:
         raise typer.Exit(REGRESSED)
     if away:

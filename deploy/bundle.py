@@ -8,7 +8,6 @@ on_device/       only for a runtime that builds engines (TensorRT): what run.py 
 SHA256SUMS       for `sha256sum --check SHA256SUMS`
 """
 
-import json
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -24,6 +23,7 @@ from ..results.view import PointOn
 from ..targets.one_file import require_whole
 from ..targets.runtimes import script_of
 from ..targets.transport import WORKER
+from ..text.printable import json_text
 from .packed import pack
 from .run_script import run_script
 
@@ -153,7 +153,7 @@ def _checksums(folder: Path) -> str:
 
 
 def _pretty(manifest: Manifest) -> str:
-    return json.dumps(manifest.to_json(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return json_text(manifest.to_json(), indent=2) + "\n"
 
 
 @contextmanager

@@ -26,9 +26,14 @@ import numpy as np
 IMPORT
 
 
+def shown(text):
+    """The text with escapes in place of control characters, which a terminal would obey."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
 def refuse(message):
     """Ends the program with one sentence."""
-    print(" ".join(message.split()), file=sys.stderr)
+    print(shown(" ".join(message.split())), file=sys.stderr)
     sys.exit(2)
 
 

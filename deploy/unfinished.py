@@ -5,7 +5,6 @@ It counts for the same targets only. What belongs to other targets, or to an old
 with its measurements (verify.db), which would answer for new ones.
 """
 
-import json
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -18,6 +17,7 @@ from ..results.records.facts import environment_from
 from ..results.records.latency import Latency
 from ..results.records.reading import Fields
 from ..results.run_directory import read_record
+from ..text.printable import json_text
 
 FILE, STORE = "verify-unfinished.json", "verify.db"
 SCHEMA_VERSION = 2  # 1 had no number
@@ -119,7 +119,7 @@ class Unfinished:
             "asked": list(self._asked),
             "targets": {target: each.to_json() for target, each in self._targets.items()},
         }
-        write_text(self._path / FILE, json.dumps(seal(value), indent=2, ensure_ascii=False, allow_nan=False))
+        write_text(self._path / FILE, json_text(seal(value), indent=2))
 
 
 def _content(fields: Fields) -> tuple[tuple[str, ...], dict[str, TargetNow]] | None:

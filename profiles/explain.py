@@ -3,6 +3,7 @@
 import textwrap
 from collections.abc import Iterator, Sequence
 
+from ..text.printable import printable
 from .address import TargetAddress
 from .profile import Datasheet, Profile
 from .units import format_latency, format_size
@@ -40,7 +41,7 @@ def explain(profile: Profile, address: TargetAddress) -> str:
             break_long_words=False,
             break_on_hyphens=False,
         )
-    return "\n".join(paragraphs)
+    return "\n".join(map(printable, paragraphs))
 
 
 def _facts(profile: Profile, address: TargetAddress) -> Iterator[tuple[str, str]]:

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Literal
 
 from ..errors import AutocompressError
+from ..text.printable import printable
 from .formats import Formats, label_of, mark_of
 from .limits import Constraints, Limits
 from .records.latency import Predicted
@@ -136,7 +137,7 @@ def _nothing_meets(run: Run, limits: Mapping[str, Limits]) -> NothingMeets:
     original = next(iter(run.measured(run.baseline).values()))
     which = "" if isinstance(original.latency, Predicted) else "measured "
     first = f"No {which}point has {limits_text(run, limits)}. The nearest misses:"
-    return NothingMeets("\n".join([first, *lines]), misses=misses)
+    return NothingMeets("\n".join(map(printable, [first, *lines])), misses=misses)
 
 
 def _miss_text(run: Run, point: Point, limits: Mapping[str, Limits]) -> str:

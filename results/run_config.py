@@ -95,5 +95,9 @@ def _toml(value: Any) -> str:
 
 
 def _quoted(text: str) -> str:
-    """A TOML basic string; JSON's escapes are a subset of TOML's, apart from DEL."""
-    return json.dumps(text, ensure_ascii=True).replace("\x7f", "\\u007f")
+    """A TOML basic string. JSON's escapes are a subset of TOML's; what cannot be seen is escaped, too, and a
+    byte of a path that is no UTF-8 is written as text, since TOML has no escape for it.
+    """
+    valid = text.encode("utf-8", "backslashreplace").decode()
+    quoted = json.dumps(valid, ensure_ascii=False)
+    return "".join(one if one.isprintable() else f"\\U{ord(one):08x}" for one in quoted)

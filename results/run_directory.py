@@ -26,6 +26,8 @@ from typing import IO, Any
 
 from ..errors import RunDirectoryError
 from ..files import require_closed, write_text
+from ..text.printable import json_text
+from ..text.secrets import without_secrets
 from .run_config import CONFIGURATION, RunConfig
 from .run_files import (
     FINETUNED,
@@ -142,14 +144,15 @@ class RunDirectory:
         return self.path / "elapsed"
 
     def log(self, event: str, **values: Any) -> None:
-        """Appends an event to log.jsonl."""
-        line = json.dumps({"event": event, **values}, ensure_ascii=False)
+        """Appends an event to log.jsonl, its messages without secrets."""
+        texts = {name: without_secrets(value) for name, value in values.items() if isinstance(value, str)}
+        line = json.dumps({"event": event, **values, **texts})
         with (self.path / "log.jsonl").open("a", encoding="utf-8") as file:
             file.write(line + "\n")
 
     def write_json(self, name: str, value: Any) -> None:
         """Writes a JSON file of the directory atomically; NaN is refused (ValueError)."""
-        write_text(self.path / name, json.dumps(value, ensure_ascii=False, allow_nan=False))
+        write_text(self.path / name, json_text(value))
 
     def read_json(self, name: str) -> dict[str, Any] | None:
         """The object in a JSON file of the directory, None when it is missing. RunDirectoryError when it is

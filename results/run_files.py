@@ -5,7 +5,6 @@ RunDirectoryError, one sentence that names the file, the place and the remedy. N
 Unfit.
 """
 
-import json
 import os
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,6 +13,7 @@ from typing import Any, TypeVar
 
 from ..errors import RunDirectoryError
 from ..files import read_text, require_closed, seal, write_text
+from ..text.printable import json_text
 from .records.point import Point
 from .records.reading import Fields, Unfit, parse
 from .records.run import SCHEMA_VERSION, Run
@@ -135,4 +135,4 @@ def _run_of(fields: Fields) -> Run:
 
 
 def _write(path: Path, value: dict[str, Any]) -> None:
-    write_text(path, json.dumps(seal(value), ensure_ascii=False, allow_nan=False))
+    write_text(path, json_text(seal(value)))

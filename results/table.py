@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ..text.printable import printable
 from .formats import (
     Formats,
     bits_text,
@@ -40,8 +41,8 @@ def front_table(run: Run) -> "Table":
     """A rich table of the front, the original and uniform int8, the fastest first; `★` is the point to look
     at.
     """
-    from rich.markup import escape
     from rich.table import Table
+    from rich.text import Text
 
     best, joint = recommended(run), len(run.target_names) > 1
     rule = (
@@ -52,7 +53,7 @@ def front_table(run: Run) -> "Table":
     table = Table(
         title="all targets" if joint else None,
         title_justify="left",
-        caption=escape("\n".join([f"★ {best.reason}. {rule}", *notes_below(run)])),
+        caption=Text("\n".join(map(printable, [f"★ {best.reason}. {rule}", *notes_below(run)]))),
         caption_justify="left",
         box=None,
         pad_edge=False,
@@ -63,12 +64,13 @@ def front_table(run: Run) -> "Table":
     for index, column in enumerate(shown):
         words = column.heading == "notes"
         table.add_column(
-            column.heading, justify="right" if index and not words else "left", no_wrap=not words
+            Text(column.heading), justify="right" if index and not words else "left", no_wrap=not words
         )
     for point in shown_points(run):
         star = point.trial == best.point.trial
         label, *numbers = (column.cell(point) for column in shown)
-        table.add_row(f"{'★' if star else ' '} {label}", *numbers, style="bold" if star else None)
+        cells = [f"{'★' if star else ' '} {label}", *numbers]
+        table.add_row(*(Text(printable(cell)) for cell in cells), style="bold" if star else None)
     return table
 
 
@@ -120,7 +122,7 @@ def columns(run: Run) -> list[Column]:
     return [
         Column(heading="trial", cell=lambda point: _short_name(point, run)),
         Column(
-            heading=f"{formats.metric_name}\n{formats.quality_unit}",
+            heading=f"{printable(formats.metric_name)}\n{formats.quality_unit}",
             cell=lambda point: _quality(first.on(point), formats),
         ),
         Column(
@@ -143,7 +145,7 @@ def _latency_columns(name: str, view: RunOn, formats: Formats, *, alone: bool) -
     """The latency on a target and its ratio. Beside other targets the column itself marks noisy ones."""
     return [
         Column(
-            heading=f"{name}\n{formats.latency_unit}",
+            heading=f"{printable(name)}\n{formats.latency_unit}",
             cell=lambda point: _latency(view.on(point), formats, alone=alone),
         ),
         Column(heading="×\n", cell=lambda point: speed_text(view.on(point).latency)[:-1]),

@@ -2,9 +2,9 @@
 
 import csv
 import io
-import json
 from typing import Any
 
+from ..text.printable import csv_cell, json_text
 from .formats import interval_of, label_of, mean_bits
 from .pick import recommended
 from .records.facts import RunTarget, constraints_json
@@ -46,7 +46,7 @@ def front_csv(run: Run) -> str:
     writer.writeheader()
     for view in views:
         for record in front_records(view):
-            writer.writerow(_row(record) | {"target": view.target.name})
+            writer.writerow(_row({"target": view.target.name, **record}))
     return text.getvalue()
 
 
@@ -58,13 +58,16 @@ def front_json(run: Run) -> str:
     """
     views = views_of(run)
     value = _front_of_one(views[0]) if len(views) == 1 else _front_of_all(run)
-    return json.dumps(value, indent=2)
+    return json_text(value, indent=2)
 
 
 def _row(record: dict[str, Any]) -> dict[str, Any]:
-    """The record with its lists as text, for CSV."""
+    """The record with its lists as text, for CSV. No text is a formula, and numbers stay numbers."""
     same = " ".join(map(str, record["indistinguishable_from"]))
-    return record | {"indistinguishable_from": same, "warnings": "; ".join(record["warnings"])}
+    texts = {name: value for name, value in record.items() if isinstance(value, str)}
+    texts["warnings"] = "; ".join(record["warnings"])
+    cells = {name: csv_cell(text) for name, text in texts.items()}
+    return record | {"indistinguishable_from": same} | cells
 
 
 def _front_of_one(view: RunOn) -> dict[str, Any]:

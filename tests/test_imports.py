@@ -51,7 +51,7 @@ def test_imports_run_one_way_between_the_folders():
         top = module.name.partition(".")[0]
         for name in imported_modules(module):
             other = name.partition(".")[0]
-            # errors and files are the first, and may know each other
+            # errors, files and text are the first, and may know each other
             if top and other != top and LEVELS.get(other, 99) >= max(LEVELS[top], 1):
                 wrong.append(f"{module.name} imports {name}")
     assert wrong == [], f"the order is {' <- '.join(', '.join(names) for names in ORDER)}"

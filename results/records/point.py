@@ -7,6 +7,7 @@ from typing import Any, get_args
 from ...compress.artifact import Artifact
 from ...compress.recipe import Precision, Recipe, executes_as
 from ...errors import FailureKind, FailureStage, StageError
+from ...text.secrets import without_secrets
 from .latency import AnyLatency, latency_from_json
 from .reading import Fields, Interval, require_finite, require_inside
 
@@ -143,6 +144,10 @@ class Failure:
     kind: FailureKind
     message: str
     retryable: bool
+
+    def __post_init__(self) -> None:
+        # the message of a library or of the user's code may repeat what it was given
+        object.__setattr__(self, "message", without_secrets(self.message))
 
     @classmethod
     def of(cls, error: StageError, *, trial: int) -> "Failure":

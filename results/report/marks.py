@@ -3,9 +3,9 @@
 import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from html import escape
 from typing import Any
 
+from ...text.printable import escape
 from ..formats import (
     Formats,
     grouped_warnings,

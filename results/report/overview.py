@@ -1,9 +1,9 @@
 """The top of the page: what was searched, and the chosen point beside the original and uniform int8."""
 
 from dataclasses import dataclass
-from html import escape
 
 from ...profiles.units import format_duration
+from ...text.printable import escape
 from ..formats import (
     Formats,
     grouped_warnings,

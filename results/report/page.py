@@ -3,12 +3,12 @@
 import json
 import re
 from dataclasses import dataclass
-from html import escape
 from importlib.resources import files as package_files
 from pathlib import Path
 from typing import Any
 
 from ...files import write_text
+from ...text.printable import escape, printable_strings
 from ..pick import recommended
 from ..records.run import Run
 from ..view import PointOn, RunOn, views_of
@@ -82,8 +82,9 @@ def _drawn(shown: _Shown) -> dict[str, Any]:
 
 
 def _json(value: Any) -> str:
-    """JSON that can stand inside a script element: `<` never appears."""
-    return json.dumps(value, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+    """JSON that can stand inside a script element: `<` never appears, and no text acts where it is shown."""
+    text = json.dumps(printable_strings(value), separators=(",", ":"), allow_nan=False)
+    return text.replace("<", "\\u003c")
 
 
 def _resource(name: str) -> str:

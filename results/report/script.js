@@ -19,8 +19,8 @@
   /** The figure with every `var(--name)` replaced by the style sheet's value, since Plotly cannot resolve them. */
   const themed = (figure) => {
     const style = getComputedStyle(document.documentElement);
-    const color = (_, name) => style.getPropertyValue(name).trim();
-    return JSON.parse(JSON.stringify(figure).replace(/var\((--[\w-]+)\)/g, color));
+    const color = (_, name) => JSON.stringify(style.getPropertyValue(name).trim());
+    return JSON.parse(JSON.stringify(figure).replace(/"var\((--[\w-]+)\)"/g, color));
   };
 
   const webgl = () => {

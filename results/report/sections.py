@@ -3,10 +3,10 @@
 import json
 from collections import Counter
 from collections.abc import Mapping
-from html import escape
 from typing import Any
 
 from ...profiles.units import format_duration
+from ...text.printable import escape
 from ..formats import (
     MISSING,
     Formats,

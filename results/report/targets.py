@@ -3,8 +3,8 @@ page shows.
 """
 
 from collections.abc import Sequence
-from html import escape
 
+from ...text.printable import escape
 from ..pick import recommended
 from ..records.point import Point
 from ..records.run import Run
@@ -19,8 +19,8 @@ def all_targets(run: Run) -> str:
         note = missing_note(run)
         return f'<section><p class="lead">{escape(note)}</p></section>' if note else ""
     best, shown = recommended(run), columns(run)
-    head = f"<th>{escape(shown[0].heading)}</th>" + "".join(
-        f'<th class="number">{escape(column.heading)}</th>' for column in shown[1:]
+    head = f"<th>{_heading(shown[0])}</th>" + "".join(
+        f'<th class="number">{_heading(column)}</th>' for column in shown[1:]
     )
     body = "".join(_row(point, shown, star=point is best.point) for point in shown_points(run))
     options = "".join(
@@ -49,6 +49,11 @@ def per_target(parts: Sequence[str]) -> str:
         f'<div data-target="{index}"{" hidden" if index else ""}>{part}</div>'
         for index, part in enumerate(parts)
     )
+
+
+def _heading(column: Column) -> str:
+    """The heading as HTML, its lines side by side."""
+    return escape(column.heading.replace("\n", " "))
 
 
 def _row(point: Point, shown: Sequence[Column], *, star: bool) -> str:

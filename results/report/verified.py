@@ -1,7 +1,6 @@
 """What the last `verify` measured: every point then and now, on each target."""
 
-from html import escape
-
+from ...text.printable import escape
 from ..records.run import Run
 from ..records.verification import TargetVerification
 from ..verify_words import COLUMNS, away_lines, columns, summary

@@ -4,9 +4,9 @@ can give.
 
 import re
 from collections.abc import Sequence
-from html import escape
 
 from ...profiles.units import format_duration
+from ...text.printable import escape
 from ..formats import Formats, label_of
 from ..records.latency import Latency
 from ..view import RunOn

@@ -11,6 +11,7 @@ from typing import Any
 from ...profiles.regression import PredictionError
 from ...profiles.units import format_duration
 from ...targets.target import Target
+from ...text.printable import printable
 from ..latency.calibrate import Calibration, calibrate, check, open_table, time_shares
 from ..latency.model import LatencyPredictor
 from ..latency.shape_models import TIMING, ShapeModels
@@ -53,7 +54,7 @@ class Report:
                 f"Predicted before any was measured: {self.before}",
                 f"Learning from each in turn: {self.in_turn}",
             ]
-        return "\n".join(lines)
+        return "\n".join(map(printable, lines))
 
 
 def calibrate_targets(

@@ -12,6 +12,7 @@ from ...compress.recipe import Precision, Recipe
 from ...profiles import SEARCH_TIMING, Profile, format_duration, format_size
 from ...results.run_directory import choose_run
 from ...tasks.data import sample_count
+from ...text.printable import printable
 from ..session.budget import Budget, budget_line
 from ..space.joint_space import RuledOut, ruled_out_by
 from ..space.legality import RuledOutLevels, ruled_out_levels
@@ -89,7 +90,7 @@ class Plan:
         }
 
     def __str__(self) -> str:
-        return "\n".join([*_space_lines(self), *_part_lines(self), "", *_time_lines(self)])
+        return "\n".join(map(printable, [*_space_lines(self), *_part_lines(self), "", *_time_lines(self)]))
 
 
 def plan_of(checked: CheckedRequest) -> Plan:

@@ -17,6 +17,7 @@ from rich.text import Text
 
 from ...profiles import format_duration
 from ...results.why.spent import time_words
+from ...text.printable import printable
 
 _ROWS = 8
 _BAR = 60
@@ -74,7 +75,7 @@ def _each(hypervolumes: Mapping[str, float]) -> str:
 
 class Progress(ABC):
     """Shows a search to a person. A context manager; all methods return at once and never raise for what they
-    show.
+    show: a text is one line, in which nothing acts.
     """
 
     def __enter__(self) -> "Progress":
@@ -122,11 +123,11 @@ class PlainProgress(Progress):
 
     def note(self, text: str) -> None:
         """The text as a line."""
-        print(text, file=self._stream, flush=True)
+        print(printable(text), file=self._stream, flush=True)
 
     def finished(self, line: str, status: Status) -> None:
         """The trial and the summary as a line."""
-        print(f"{line}  [{status.summary()}]", file=self._stream, flush=True)
+        print(printable(f"{line}  [{status.summary()}]"), file=self._stream, flush=True)
 
 
 class LiveProgress(Progress):
@@ -152,11 +153,11 @@ class LiveProgress(Progress):
 
     def stage(self, text: str) -> None:
         """Replaces the stage's line."""
-        self._stage = text
+        self._stage = printable(text)
 
     def note(self, text: str) -> None:
         """Prints the text above the display."""
-        self._console.print(text, markup=False, highlight=False)
+        self._console.print(Text(printable(text)))
 
     def finished(self, line: str, status: Status) -> None:
         """Redraws the front."""
@@ -170,7 +171,7 @@ class LiveProgress(Progress):
             if self._status.share is not None:
                 done = round(_BAR * min(1.0, self._status.share))
                 parts.append(Text("━" * done, style="green").append("━" * (_BAR - done), style="dim"))
-            parts += [Text(self._status.summary()), _front_table(self._status.front)]
+            parts += [Text(printable(self._status.summary())), _front_table(self._status.front)]
             if self._status.time:
                 parts.insert(-1, Text(f"time: {time_words(self._status.time)}", style="dim"))
         return Group(*parts)
@@ -181,7 +182,8 @@ def _front_table(rows: Sequence[FrontRow]) -> Table:
     for name in ("trial", "validation", "drop", "latency ×", "size ×"):
         table.add_column(name, justify="right")
     for row in _thinned(rows):
-        table.add_row(str(row.trial), row.quality, row.drop, row.latency, row.size)
+        cells = (str(row.trial), row.quality, row.drop, row.latency, row.size)
+        table.add_row(*(Text(printable(cell)) for cell in cells))
     return table
 
 

@@ -15,6 +15,6 @@ session = ort.InferenceSession(str(here / "model.onnx"), options, providers=["CP
 """,
     running="""\
 for output, value in zip(session.get_outputs(), session.run(None, feeds)):
-    print(output.name, value.shape, value.dtype, value, sep="\\n")
+    print(shown(output.name), value.shape, value.dtype, value, sep="\\n")
 """,
 )

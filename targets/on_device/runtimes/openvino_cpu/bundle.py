@@ -19,6 +19,6 @@ model = core.read_model(str(here / "model.onnx"))
 model.reshape({name: list(array.shape) for name, array in feeds.items()})
 results = core.compile_model(model, "CPU", options)(feeds)
 for output, value in results.items():
-    print(output.any_name, value.shape, value.dtype, value, sep="\\n")
+    print(shown(output.any_name), value.shape, value.dtype, value, sep="\\n")
 """,
 )

@@ -30,7 +30,7 @@ try:
 except (RefusedError, *runtime.ERRORS) as error:
     refuse(str(error))
 for output, value in zip(manifest["outputs"], outputs):
-    print(output["name"], value.shape, value.dtype, value, sep="\\n")
+    print(shown(output["name"]), value.shape, value.dtype, value, sep="\\n")
 """,
     restore="restored_path",
     restoring='''\

@@ -1,0 +1,16 @@
+"""Text on its way out: nothing that comes from outside acts, and no secret leaves the machine.
+
+Purpose: names of layers, tensors, metrics and tasks, messages of libraries and boards, and whatever is in a
+run directory or a bundle may be chosen by somebody else. They are shown as text, wherever they go. A token
+that was given to a task is in none of the files that ship.
+
+Reading order
+    printable.py   one line for a terminal; the same as HTML, as a cell of CSV, and JSON
+    secrets.py     what looks like a secret, and the same text without it
+
+Who writes calls it where the text leaves: the print functions of `cli/support.py`, the progress of a search,
+the tables, the report's `escape`, the files of a run. Nothing is cleaned when it is read: the records hold
+what the file says.
+
+It does not know what a text means, and needs the standard library alone.
+"""
