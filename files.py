@@ -20,12 +20,10 @@ LARGEST_BYTES = 4 << 30  # of a file of a run or bundle: an ONNX file has 2 GB a
 
 
 def canonical_json(value: Any) -> bytes:
-    """Canonical UTF-8 bytes of a JSON value: sorted keys, no spaces, no NaN (ValueError).
-
-    A lone surrogate, such as JSON can hold, has the bytes that UTF-8 would give it.
-    """
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
-    return text.encode("utf-8", "surrogatepass")
+    """Canonical UTF-8 bytes of a JSON value: sorted keys, no spaces, no NaN (ValueError)."""
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False
+    ).encode()
 
 
 def digest_of(value: Any) -> str:

@@ -25,6 +25,7 @@ from ..search.session.progress import Progress
 from ..search.space.space import DEFAULT_RECOVERY
 from ..targets.held_clocks import ClocksOfTargets
 from ..targets.layer_times import LayerTimes
+from ..tasks.arguments import again
 from .asked_targets import Addresses, all_targets
 
 
@@ -136,7 +137,7 @@ def _request(path: Path, run: Run, given: Addresses) -> SearchRequest:
     task, names = run.facts.task, run.facts.target_names
     return SearchRequest(
         task=task.spec,
-        arguments=task.arguments,
+        arguments=again(task.arguments, {}),
         target=all_targets(path, run, given),
         constraints=dict.fromkeys(names, Constraints()),
         batch=run.targets[0].batch,

@@ -34,6 +34,7 @@ from ..targets.here import require_here
 from ..targets.one_file import require_whole
 from ..targets.store import MeasurementStore
 from ..targets.target import Target, TargetSession
+from ..tasks.arguments import again
 from ..tasks.load import load_task
 from ..tasks.quality import score
 from ..tasks.task import Metric
@@ -64,7 +65,7 @@ def scorer_or_reason(facts: TaskFacts, folder: Path) -> tuple[Scorer | None, str
     writes to `folder`.
     """
     try:
-        task = load_task(facts.spec, facts.arguments)
+        task = load_task(facts.spec, again(facts.arguments, {}))
     except TaskError as error:
         return None, str(error)
     return Scorer(metric=task.metric, split=StoredSplit(task.validation, folder / "validation.npz")), ""

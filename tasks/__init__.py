@@ -17,6 +17,7 @@ Reading order:
     check.py, overlap.py         every field validated; samples that the splits share
     identity.py                  digests of model, data and metric, by which a run recognizes its task
     load.py, user_file.py        names to functions, and `--task-arg KEY=VALUE` to their arguments
+    arguments.py                 values from the environment, and those that a run does not store
     checkpoint.py, fitting.py    weights from files that hold only data, and fit the model
     digits.py, image_folder.py   the built-in tasks
     boundary.py                  exceptions of the user's code become one sentence

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import TaskError
+from .arguments import resolved
 from .boundary import user_code
 from .digits import digits
 from .image_folder import image_folder
@@ -22,9 +23,10 @@ def load_task(spec: str, arguments: Mapping[str, str]) -> Task:
     """The task that `spec` names: `digits`, `image-folder` or `path/to/file.py:function`.
 
     The function gets `arguments` by keyword. Its annotations say how each string is converted: str, int,
-    float, bool, Path, a tuple of those (`0.5,0.5`), or one of them with `| None`. The task is not checked yet
-    (`check_task` does that). Raises TaskError.
+    float, bool, Path, a tuple of those (`0.5,0.5`), or one of them with `| None`. `env:NAME` is the value of
+    that environment variable. The task is not checked yet (`check_task` does that). Raises TaskError.
     """
+    arguments = resolved(arguments)
     if spec in BUILT_IN:
         return _call(spec, BUILT_IN[spec], arguments)
     path, colon, name = spec.rpartition(":")

@@ -40,6 +40,9 @@ class SearchRequest:
     command: str = ""
 
     def __post_init__(self) -> None:
+        for text in (self.task, self.command, *self.arguments.values()):
+            if text.encode("utf-8", "replace").decode() != text:
+                raise InputError(f"{text!r} is no UTF-8, which the files of a run are: use another name.")
         if self.sampler not in SAMPLERS:
             raise InputError(f"There is no sampler {self.sampler!r}: choose {', '.join(SAMPLERS)}.")
         if self.warm_start is not None and self.sampler != "front":

@@ -2,11 +2,12 @@
 
 from typing import Any
 
-from ...files import canonical_json
 from ...results.records.facts import ExclusionFacts, GroupFacts, LayerFacts, MetricFacts, RunFacts, TaskFacts
 from ...results.records.run import SCHEMA_VERSION
 from ...results.run_directory import RunConfig
 from ...tasks.identity import data_digest, model_digest
+from ...text.printable import json_text
+from ...text.secrets import stored_arguments, without_secrets
 from .checked_request import CheckedRequest
 from .request import SearchRequest
 
@@ -34,14 +35,14 @@ def _options(request: SearchRequest) -> dict[str, Any]:
     options = {
         "spec": request.task,
         "target": request.target,
-        "arguments": canonical_json(dict(request.arguments)).decode(),
+        "arguments": json_text(stored_arguments(request.arguments)),
         "sampler": request.sampler,
         "recovery": request.recovery,
         "warm_start": None if request.warm_start is None else str(request.warm_start),
         "seed": request.seed,
         "budget_s": request.budget_s,
         "trials": request.trials,
-        "command": request.command,
+        "command": without_secrets(request.command),
     }
     for name, limits in request.constraints.items():
         options |= {
@@ -60,7 +61,7 @@ def facts_of(checked: CheckedRequest) -> RunFacts:
         targets=tuple(
             target.facts(constraints[target.profile.name], batch=request.batch) for target in checked.targets
         ),
-        command=request.command,
+        command=without_secrets(request.command),
         sampler=request.sampler,
         seed=request.seed,
         layers=tuple(
@@ -90,7 +91,7 @@ def _task_facts(checked: CheckedRequest) -> TaskFacts:
         name=task.name,
         metric=metric,
         spec=request.task,
-        arguments=dict(request.arguments),
+        arguments=stored_arguments(request.arguments),
         digest=checked.checked.digest,
         preprocessing=dict(task.preprocessing),
         notes=checked.checked.notes,
