@@ -36,12 +36,21 @@ def test_ordinary_text_stays_as_it_is(text):
     assert printable(text) == text
 
 
+class Elements(HTMLParser):
+    """Keeps the elements of a page and their attributes."""
+
+    def __init__(self):
+        super().__init__()
+        self.kept = []
+
+    def handle_starttag(self, tag, attrs):
+        self.kept.append((tag, attrs))
+
+
 def test_html_holds_the_text_and_no_element():
-    seen = []
-    parser = HTMLParser()
-    parser.handle_starttag = lambda tag, attributes: seen.append((tag, attributes))  # type: ignore[method-assign]
-    parser.feed(f'<p title="{escape(HOSTILE)}">{escape(HOSTILE)}</p>')
-    assert seen == [("p", [("title", printable(HOSTILE))])]
+    page = Elements()
+    page.feed(f'<p title="{escape(HOSTILE)}">{escape(HOSTILE)}</p>')
+    assert page.kept == [("p", [("title", printable(HOSTILE))])]
 
 
 @pytest.mark.parametrize("start", list("=+-@\t\r\n＝＋－＠"))
