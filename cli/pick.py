@@ -92,7 +92,7 @@ def pick(
         if seconds is not None:
             point = _finetuned(run, whole, point, targets=given, seconds=seconds, set_clocks=set_clocks)
             whole = read_run(run)
-        _bundle(run, whole, point, names, out, packed=packed)
+        _bundle(run, whole, point, {name: limits[name] for name in names}, out, packed=packed)
 
 
 def _given_targets(path: Path, run: "Run", text: str | None) -> "Addresses":
@@ -131,26 +131,26 @@ def _picked_trial(run: "Run", constraints: "Mapping[str, Constraints]", objectiv
 
 
 def _bundle(
-    path: Path, run: "Run", point: "Point", targets: tuple[str, ...], out: Path, *, packed: bool
+    path: Path, run: "Run", point: "Point", limits: "Mapping[str, Constraints]", out: Path, *, packed: bool
 ) -> None:
-    """Writes the point's bundle to `out` and prints what is in it; with several targets one for each, to
-    `out/TARGET`.
+    """Writes the point's bundle to `out` and prints what is in it; with limits of several targets one for
+    each, to `out/TARGET`.
     """
     from ..deploy.bundle import write_bundle
     from ..files import file_below
     from ..profiles.address import folder_name
-    from ..results.formats import Formats, label_of
+    from ..results.formats import Formats, label_of, meets_text
     from ..results.view import RunOn
 
-    for name in targets:
+    for name, limited in limits.items():
         view = RunOn.of(run, name)
-        there, folder = view.on(point), out / folder_name(name) if len(targets) > 1 else out
+        there, folder = view.on(point), out / folder_name(name) if len(limits) > 1 else out
         formats = Formats.of(view)
         file = write_bundle(there, file_below(path, there.artifact.file), folder, packed=packed)
         size = formats.size_of(there)
         size += f" (packed {formats.size(file.stat().st_size)})" if packed else ""
-        numbers = f"{formats.quality_of(there)}, {formats.latency_of(there)}, {size}"
-        show(f"{folder}: {label_of(there, view)}, {numbers}")
+        numbers = [formats.quality_of(there), meets_text(there, limited), formats.latency_of(there), size]
+        show(f"{folder}: {label_of(there, view)}, {', '.join(filter(None, numbers))}")
 
 
 def _finetuned(

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..profiles.units import format_duration
+from .limits import Constraints, Limits, chance_text
 from .records.latency import AnyLatency, Predicted
-from .records.point import Point
+from .records.point import Point, Quality
 from .records.reading import Interval
 from .records.run import Run
 from .view import PointOn, RunOn
@@ -80,11 +81,20 @@ class Formats:
         half = (interval[1] - interval[0]) / 2 / self.quality_scale
         return f"±{half:.2f}" if self.fraction else f"±{half:.2g}"
 
-    def drop(self, value: float) -> str:
-        """`0.42 pp`; negative where the point is better than the original model."""
-        if self.fraction:
-            return f"{_minus(f'{100 * value:.2f}')} pp"
-        return _minus(f"{value:.3g}")
+    def drop(self, value: float, interval: Interval | None = None) -> str:
+        """`0.42 pp`, or `0.42 ±0.28 pp`; negative where the point is better than the original model."""
+        return f"{self.bare_drop(value, interval)} pp" if self.fraction else self.bare_drop(value, interval)
+
+    def bare_drop(self, value: float, interval: Interval | None = None) -> str:
+        """The same without its unit."""
+        number = f"{100 * value:.2f}" if self.fraction else f"{value:.3g}"
+        return f"{_minus(number)} {self.quality_spread(interval)}".rstrip()
+
+    def test_spread(self, quality: Quality) -> str:
+        """`drop 0.42 ±0.28 pp` on the test split; the metric's own `±0.78` where no drop was computed."""
+        if quality.test_drop is None:
+            return self.quality_spread(quality.test_interval)
+        return f"drop {self.drop(quality.test_drop, quality.test_drop_interval)}"
 
     def latency(self, seconds: float) -> str:
         """The latency in the run's unit: `0.412 ms`."""
@@ -118,9 +128,18 @@ class Formats:
         return mark_of(point.latency) + self.latency(point.latency.seconds)
 
     def quality_of(self, point: PointOn) -> str:
-        """The validation metric of the point with its spread: `91.73 % ±0.78`."""
-        quality = point.quality
-        return f"{self.quality(quality.validation)} {self.quality_spread(quality.interval)}".rstrip()
+        """The validation metric of the point and its drop: `91.42 %, drop 0.31 ±0.28 pp`.
+
+        Where the drop has no interval, the metric with its own: `91.73 % ±0.78`.
+        """
+        value = self.quality(point.quality.validation)
+        if point.drop_interval is not None:
+            return f"{value}, drop {self.drop_of(point)}"
+        return f"{value} {self.quality_spread(point.quality.interval)}".rstrip()
+
+    def drop_of(self, point: PointOn) -> str:
+        """The drop of the point with its spread: `0.31 ±0.28 pp`."""
+        return self.drop(point.drop, point.drop_interval)
 
 
 def mark_of(latency: AnyLatency) -> str:
@@ -167,6 +186,19 @@ def prediction_note(run: RunOn) -> str:
         f"their error is {off}. {predicted.quality}. "
         f"`autocompress verify RUN --target {name}@user@host` measures them."
     )
+
+
+def meets_text(point: PointOn, constraints: Constraints | None = None) -> str:
+    """`meets 1pp with 97 %`: how likely the point keeps the limit of the drop, by default the run's; empty
+    without one.
+    """
+    target = point.view.target
+    limit = (constraints or target.constraints).max_drop
+    if limit is None:
+        return ""
+    resolved = Limits(drop=limit.limit(point.view.baseline.quality.validation))
+    chance = point.view.run.chance(point.point, {target.name: resolved})
+    return "" if chance is None else f"meets {limit} with {chance_text(chance)}"
 
 
 def ratio_text(value: float) -> str:

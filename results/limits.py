@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from statistics import NormalDist
 
 from ..errors import InputError
 from ..profiles import Drop, format_size
@@ -44,6 +45,24 @@ class Limits:
         """The excess on one scale, to be added up: drops in `drop_unit`, others as a share of the limit."""
         scale = {"drop": drop_unit, "latency": self.latency_s or 1.0, "size": float(self.size_bytes or 1)}
         return {name: value / scale[name] for name, value in excess.items()}
+
+
+def chance_below(limit: float, drop: float, interval: tuple[float, float]) -> float:
+    """How likely the drop is at most `limit`, 0..1, by the normal distribution of its 95 % interval.
+
+    An interval without width is certain.
+    """
+    deviation = (interval[1] - interval[0]) / (2 * 1.96)
+    if deviation == 0:
+        return float(drop <= limit)
+    return NormalDist(drop, deviation).cdf(limit)
+
+
+def chance_text(chance: float) -> str:
+    """`97 %`; no chance is called certain or impossible: `>99 %`, `<1 %`."""
+    if chance > 0.995:
+        return ">99 %"
+    return "<1 %" if chance < 0.005 else f"{100 * chance:.0f} %"
 
 
 def require_reachable_size(max_size_bytes: int | None, smallest_bytes: int) -> None:

@@ -12,7 +12,7 @@ from typing import Literal
 from ..errors import AutocompressError
 from ..text.printable import printable
 from .formats import Formats, label_of, mark_of
-from .limits import Constraints, Limits
+from .limits import Constraints, Limits, chance_text
 from .records.latency import Predicted
 from .records.point import Point
 from .records.run import Run
@@ -95,9 +95,17 @@ def recommended(run: Run) -> Recommendation:
         )
     if fastest.trial != run.baseline.trial:
         where = "on its slowest target " if len(run.target_names) > 1 else ""
-        return Recommendation(point=fastest, reason=f"{where}the fastest point with {words}")
-    reason = f"the smallest point with {words}; none is faster than the original"
-    return Recommendation(point=best(minimize="size"), reason=reason)
+        likely = _likely(run, fastest, limits)
+        return Recommendation(point=fastest, reason=f"{where}the fastest point with {words}{likely}")
+    smallest = best(minimize="size")
+    reason = f"the smallest point with {words}{_likely(run, smallest, limits)}"
+    return Recommendation(point=smallest, reason=f"{reason}; none is faster than the original")
+
+
+def _likely(run: Run, point: Point, limits: Mapping[str, Limits]) -> str:
+    """How likely the drop keeps its limit; empty where that is not known."""
+    chance = run.chance(point, limits)
+    return "" if chance is None else f" ({chance_text(chance)} likely)"
 
 
 def resolved(run: Run, constraints: Mapping[str, Constraints]) -> dict[str, Limits]:

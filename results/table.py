@@ -13,6 +13,7 @@ from .formats import (
     is_noisy,
     label_of,
     mark_of,
+    meets_text,
     notes_of,
     prediction_note,
     ratio_text,
@@ -20,6 +21,7 @@ from .formats import (
     speed_text,
     spread_of,
 )
+from .limits import chance_text
 from .pick import cost_of, recommended
 from .records.point import Point
 from .records.run import Run
@@ -27,6 +29,9 @@ from .view import PointOn, RunOn, views_of
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+
+SURE = 0.995  # more than that is not worth a note
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +120,7 @@ def columns(run: Run) -> list[Column]:
     """The columns of the table, the first one with the point's name."""
     formats, views = Formats.of(run), views_of(run)
     first, alone = views[0], len(views) == 1
+    paired = any(run.worst_drop(point).drop_interval for point in shown_points(run))
     named = [("latency", first)] if alone else [(view.target.name, view) for view in views]
     latencies = [
         column for name, view in named for column in _latency_columns(name, view, formats, alone=alone)
@@ -123,12 +129,13 @@ def columns(run: Run) -> list[Column]:
         Column(heading="trial", cell=lambda point: _short_name(point, run)),
         Column(
             heading=f"{printable(formats.metric_name)}\n{formats.quality_unit}",
-            cell=lambda point: _quality(first.on(point), formats),
+            cell=lambda point: _quality(first.on(point), formats, alone=not paired),
         ),
         Column(
             heading="drop\npp" if formats.fraction else "drop\n",
-            cell=lambda point: formats.drop(cost_of(run, point, "drop")).removesuffix(" pp"),
+            cell=lambda point: _drop(run, point, formats),
         ),
+        *([] if alone else _chance_columns(run)),
         *latencies,
         Column(
             heading=f"size\n{formats.size_unit}",
@@ -163,10 +170,29 @@ def _short_name(point: Point, run: Run) -> str:
     return label_of(point, run).removeprefix("trial ").removesuffix(" int8")
 
 
-def _quality(point: PointOn, formats: Formats) -> str:
-    quality = point.quality
-    number = formats.bare_quality(quality.validation)
-    return f"{number} {formats.quality_spread(quality.interval)}".rstrip()
+def _quality(point: PointOn, formats: Formats, *, alone: bool) -> str:
+    """The metric; `alone` with its own spread, since no drop has one."""
+    number = formats.bare_quality(point.quality.validation)
+    return f"{number} {formats.quality_spread(point.quality.interval)}".rstrip() if alone else number
+
+
+def _drop(run: Run, point: Point, formats: Formats) -> str:
+    """The drop on the target where it is largest, with its spread."""
+    worst = run.worst_drop(point)
+    return formats.bare_drop(worst.drop, worst.drop_interval)
+
+
+def _chance_columns(run: Run) -> list[Column]:
+    """How likely a point keeps the limit of the drop; no column without a limit, or in older runs."""
+    limit = run.targets[0].constraints.max_drop  # the same on all targets
+    if all(run.chance(point) is None for point in shown_points(run)):
+        return []
+
+    def cell(point: Point) -> str:
+        chance = run.chance(point)
+        return "" if chance is None else chance_text(chance).removesuffix(" %")
+
+    return [Column(heading=f"≤{limit}\n%", cell=cell)]
 
 
 def _largest(run: Run, point: Point) -> int:
@@ -179,4 +205,6 @@ def _macs(point: PointOn) -> str:
 
 def _notes(point: PointOn) -> str:
     notes, same = notes_of(point), same_text(point)
+    if point.chance is not None and point.chance < SURE:
+        notes = [meets_text(point), *notes]
     return ", ".join([*notes, *([f"≈{same.replace(', ', ' ≈')}"] if same else [])])

@@ -17,7 +17,8 @@ from .why import why_json
 
 RECORD_FIELDS = (
     *("trial", "label", "on_front", "chosen", "quality", "quality_low", "quality_high", "test_quality"),
-    *("drop", "latency_s", "latency_low_s", "latency_high_s", "latency_ratio", "p99_s", "noisy"),
+    *("drop", "drop_low", "drop_high", "drop_limit_chance", "test_drop"),
+    *("latency_s", "latency_low_s", "latency_high_s", "latency_ratio", "p99_s", "noisy"),
     *("size_bytes", "size_ratio"),
     *("predicted_latency_s", "predicted_latency_ratio", "prediction_source"),
     *("macs", "parameters", "peak_memory_bytes", "indistinguishable_from", "mean_bits", "recovery_steps"),
@@ -167,7 +168,11 @@ def _record(point: PointOn, *, chosen: bool) -> dict[str, Any]:
         "quality_low": quality.interval[0] if quality.interval else None,
         "quality_high": quality.interval[1] if quality.interval else None,
         "test_quality": quality.test,
+        "test_drop": quality.test_drop,
         "drop": point.drop,
+        "drop_low": point.drop_interval[0] if point.drop_interval else None,
+        "drop_high": point.drop_interval[1] if point.drop_interval else None,
+        "drop_limit_chance": point.chance,
         "latency_s": measured.latency_s if measured else None,
         "latency_low_s": interval[0] if interval else None,
         "latency_high_s": interval[1] if interval else None,

@@ -1,5 +1,6 @@
 """A run on one of its targets: RunOn, with points of type PointOn."""
 
+import math
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
@@ -10,6 +11,7 @@ from .limits import Limits
 from .records.facts import RunTarget, TaskFacts
 from .records.latency import AnyLatency, Predicted
 from .records.point import ArtifactFacts, FineTuned, LayerRow, Measured, Point, Quality
+from .records.reading import Interval
 from .records.run import Run
 
 
@@ -113,6 +115,39 @@ class PointOn:
         return self.measured.drop
 
     @property
+    def drop_interval(self) -> Interval | None:
+        """The interval of the drop; None for the original, and in older runs."""
+        return self.measured.drop_interval
+
+    @property
+    def quality_interval(self) -> Interval | None:
+        """The interval of the metric by itself, where the drop has none: that one tells more."""
+        return None if self.drop_interval else self.quality.interval
+
+    @property
+    def chance(self) -> float | None:
+        """How likely the drop keeps the run's limit; None without a limit or an interval."""
+        return self.view.run.chance(self.point)
+
+    def same_drop_as(self, other: "PointOn") -> bool:
+        """Whether the drops of two points cannot be told apart; False where one has no interval.
+
+        The intervals count as independent. Both compare with the original's answers, so that the difference
+        is known better than that.
+        """
+        halves = [point._half_drop for point in (self, other)]
+        known = [half for half in halves if half is not None]
+        return len(known) == 2 and abs(self.drop - other.drop) <= math.hypot(*known)
+
+    @property
+    def _half_drop(self) -> float | None:
+        """Half of the interval of the drop. That of the original is 0 by definition."""
+        if self.trial == self.view.run.baseline.trial:
+            return 0.0
+        interval = self.drop_interval
+        return None if interval is None else (interval[1] - interval[0]) / 2
+
+    @property
     def latency(self) -> AnyLatency:
         """Measured, or predicted."""
         return self.measured.latency
@@ -173,6 +208,7 @@ class PointOn:
         value |= {
             "feasible": self.feasible,
             "violations": self.violations,
+            "drop_limit_chance": self.chance,
             "indistinguishable_from": list(self.indistinguishable_from),
             "warnings": self.warnings,
             "seconds": dict(self.point.seconds),

@@ -214,6 +214,7 @@ def test_a_board_that_is_not_attached_is_predicted_picked_and_verified(task):
     run = task / "runs" / "tiny-board"
     picked = autocompress("pick", run, "--max-drop", "50pp", "--out", task / "bundle", cwd=task)
     assert picked.returncode == 0 and ", ~" in picked.stdout, picked.stderr
+    assert ", drop " in picked.stdout and " pp, meets 50pp with " in picked.stdout
     again = autocompress("verify", run, "--target", "board.toml", cwd=task)
     assert again.returncode == 3  # the board is not attached still
     verified = autocompress("verify", run, "--target", "cpu", "--json", cwd=task)

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any, Literal, get_args
 
 from ..front import drop_scale, hypervolume, non_dominated
-from ..limits import Limits
+from ..limits import Limits, chance_below
 from .facts import RunFacts, RunTarget
 from .latency import overlap
 from .point import Failure, Measured, Point
@@ -201,6 +201,22 @@ class Run:
     def violations(self, point: Point, limits: Mapping[str, Limits] | None = None) -> dict[str, Excess]:
         """The excess over each limit that the point breaks; empty when it keeps all."""
         return {name: excess for name, excess in self.excess(point, limits).items() if excess.value > 0}
+
+    def worst_drop(self, point: Point) -> Measured:
+        """The outcome on the target where the point loses most."""
+        return max(self.measured(point).values(), key=lambda outcome: outcome.drop)
+
+    def chance(self, point: Point, limits: Mapping[str, Limits] | None = None) -> float | None:
+        """How likely the point keeps the limit of the drop on the target where that is least likely.
+
+        None without such a limit, for the original, and where no drop has an interval.
+        """
+        chances = []
+        for target, measured in self.measured(point).items():
+            limit = (self.limits if limits is None else limits)[target].drop
+            if limit is not None and measured.drop_interval is not None:
+                chances.append(chance_below(limit, measured.drop, measured.drop_interval))
+        return min(chances, default=None)
 
     def feasible(self, point: Point) -> bool:
         """Whether the point breaks no limit and is missing on no target."""

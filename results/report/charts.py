@@ -7,7 +7,7 @@ from ...profiles.units import format_duration
 from ..formats import Formats
 from ..pick import Objective, recommended
 from ..view import PointOn, RunOn
-from .marks import Axis, axis_of, outline_of, roles_of, trace_of
+from .marks import Axis, axis_of, drawn_interval, outline_of, roles_of, trace_of
 
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 PLAIN_AXIS = {"gridcolor": "var(--grid)", "zeroline": False, "linecolor": "var(--line)"}
@@ -138,7 +138,7 @@ def quality_range(run: RunOn) -> tuple[float, float]:
     original, high = sign * run.baseline.quality.validation, max(values)
     worst = original - max(run.run.drop_scale, 1.15 * limit, chosen.drop)
     low = max(worst, min(*values, original - 1.15 * limit))
-    spreads = [point.quality.interval for point in important if point.quality.interval]
+    spreads = [interval for point in important if (interval := drawn_interval(point))]
     widest = max(((end - start) / 2 for start, end in spreads), default=0.0)
     # Spread bars may leave the view: on a small validation set they are longer than all the differences.
     margin = max(0.08 * (high - low), min(1.1 * widest, 0.3 * (high - low))) or 0.05 * abs(high) or 1.0

@@ -17,6 +17,7 @@ from ..formats import (
     speed_text,
 )
 from ..pick import Objective
+from ..records.reading import Interval
 from ..view import PointOn, RunOn
 
 HOVER_WIDTH = 46  # characters; fits a telephone
@@ -115,8 +116,19 @@ def axis_of(run: RunOn, cost: Objective) -> Axis:
     return Axis(
         title=f"{escape(name, quote=False)}{unit}",
         value=lambda point: point.quality.validation / formats.quality_scale,
-        interval=lambda point: _scaled(point.quality.interval, formats.quality_scale),
+        interval=lambda point: _scaled(drawn_interval(point), formats.quality_scale),
     )
+
+
+def drawn_interval(point: PointOn) -> Interval | None:
+    """Where the metric lies: by the interval of the drop, if the original's metric is taken as it is."""
+    if point.drop_interval is None:
+        return point.quality.interval
+    low, high = point.drop_interval
+    value, drop = point.quality.validation, point.drop
+    if Formats.of(point.view).lower_is_better:
+        return value + low - drop, value + high - drop
+    return value - (high - drop), value - (low - drop)
 
 
 def _scaled(interval: Sequence[float] | None, scale: float) -> list[float] | None:
@@ -159,12 +171,17 @@ def trace_of(role: Role, run: RunOn) -> dict[str, Any]:
     }
 
 
+def _quality_text(point: PointOn, formats: Formats) -> str:
+    text = formats.quality_of(point)
+    return text if point.drop_interval else f"{text}, drop {formats.drop_of(point)}"
+
+
 def hover_text(point: PointOn, run: RunOn, role: str) -> str:
     """The point's numbers and recipe in Plotly's small HTML."""
     formats, label = Formats.of(run), label_of(point, run)
     predicted = " (predicted)" if point.predicted else ""
     facts = [
-        f"{formats.metric_name} {formats.quality_of(point)}, drop {formats.drop(point.drop)}",
+        f"{formats.metric_name} {_quality_text(point, formats)}",
         f"latency {formats.latency_of(point)}, {speed_text(point.latency)}{predicted}",
         f"size {formats.size_of(point)}, {ratio_text(point.size_ratio)}",
     ]

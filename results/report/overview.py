@@ -143,7 +143,7 @@ def _quality_card(run: RunOn, chosen: PointOn, rows: list[tuple[str, PointOn]]) 
     quality = chosen.quality
     note = f"{formats.quality_of(chosen)} on validation"
     if quality.test is not None:
-        note += f", {formats.quality(quality.test)} {formats.quality_spread(quality.test_interval)} on test"
+        note += f"; {formats.quality(quality.test)} {formats.test_spread(quality)} on test"
     tick = limit / longest if limit is not None else None
     return _card(f"Drop of {formats.metric_name}", formats.drop(chosen.drop), note, bars, tick=tick)
 

@@ -16,6 +16,7 @@ from ..formats import (
     is_not_faster,
     label_of,
     mark_of,
+    meets_text,
     prediction_note,
     ratio_text,
     same_text,
@@ -48,8 +49,9 @@ def front_table(run: RunOn, *, chosen: PointOn) -> str:
     body = "".join(_front_row(point, chosen=chosen, columns=columns) for point in points)
     missing = "" if run.front else "No point meets the limits; the nearest miss is shown. "
     return (
-        f'<p class="lead">{missing}± is half of the 95 % interval. Points marked ≈ have overlapping '
-        "intervals: the measurements do not tell them apart.</p>"
+        f'<p class="lead">{missing}± is half of the 95 % interval; that of a drop is paired, because the '
+        "original answers the same samples. Points marked ≈ have overlapping latency intervals: the "
+        "measurements do not tell them apart.</p>"
         f'<div class="card scroll"><table class="front"><thead><tr><th>point</th>{head}</tr></thead>'
         f"<tbody>{body}</tbody></table></div>"
     )
@@ -151,9 +153,11 @@ def _front_cells(point: PointOn) -> dict[str, str]:
     formats, quality, latency = Formats.of(point.view), point.quality, point.latency
     noisy = '<em title="the interval stayed wider than ±1 %">noisy</em> ' if is_noisy(latency) else ""
     return {
-        "quality": _spread(formats.quality(quality.validation), formats.quality_spread(quality.interval)),
-        "test": _spread(formats.quality(quality.test), formats.quality_spread(quality.test_interval)),
-        "drop": escape(formats.drop(point.drop)),
+        "quality": _spread(
+            formats.quality(quality.validation), formats.quality_spread(point.quality_interval)
+        ),
+        "test": _spread(formats.quality(quality.test), formats.test_spread(quality)),
+        "drop": _spread(formats.drop_of(point), meets_text(point)),
         "latency": noisy + _spread(formats.seconds_of(point), spread_of(latency)),
         "times": _ratio(latency.ratio, mark=mark_of(latency)),
         "size": escape(formats.size_of(point)),

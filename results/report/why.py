@@ -130,7 +130,7 @@ def _strips(group: Group, run: RunOn) -> str:
         low, high = latency.ratio_interval
         place = f"left:{100 * (low - start) / width:.1f}%;width:{100 * (high - low) / width:.1f}%"
         middle = f"left:{100 * (latency.ratio - start) / width:.1f}%"
-        numbers = f"{formats.size_of(point)}, {formats.drop(point.drop)}"
+        numbers = f"{formats.size_of(point)}, {formats.drop_of(point)}"
         rows.append(
             f'<li><span>{escape(label_of(point, run))}</span><div class="strip"><i style="{place}"></i>'
             f'<s style="{middle}"></s></div><b>{escape(numbers)}</b></li>'

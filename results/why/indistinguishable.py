@@ -13,12 +13,13 @@ SHOWN_NAMES = 8
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
     """Trials with overlapping latency intervals, the fastest first; the smallest one and that with the least
-    drop; a sentence.
+    drop, and whether the drops of these two cannot be told apart either; a sentence.
     """
 
     trials: tuple[int, ...]
     smallest: int
     least_drop: int
+    same_drop: bool
     text: str
 
 
@@ -60,15 +61,26 @@ def _group(run: RunOn, members: Sequence[PointOn]) -> Group:
     low, high = ratio_text(_ratio(members[0])), ratio_text(_ratio(members[-1]))
     speed = low if low == high else f"{low[:-1]}–{high}"
     text = f"{_names(members, run)} cannot be told apart by latency ({speed}): "
-    size, drop = formats.size_of(smallest), formats.drop(best.drop)
+    size, drop = formats.size_of(smallest), formats.drop_of(best)
     if smallest is best:
         text += f"take {label_of(best, run)}, which is the smallest ({size}) and has the least drop ({drop})."
+    elif smallest.same_drop_as(best):
+        text += (
+            f"take {label_of(smallest, run)}, the smallest ({size}); its drop ({formats.drop_of(smallest)}) "
+            f"cannot be told apart from the least one ({label_of(best, run)}: {drop})."
+        )
     else:
         text += (
             f"choose by size ({label_of(smallest, run)}: {size}) or by drop ({label_of(best, run)}: {drop})."
         )
     trials = tuple(point.trial for point in members)
-    return Group(trials=trials, smallest=smallest.trial, least_drop=best.trial, text=text)
+    return Group(
+        trials=trials,
+        smallest=smallest.trial,
+        least_drop=best.trial,
+        same_drop=smallest.same_drop_as(best),
+        text=text,
+    )
 
 
 def _names(points: Sequence[PointOn], run: RunOn) -> str:

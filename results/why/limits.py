@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..formats import Formats, interval_of, label_of, ratio_interval_of, ratio_text, speed_text
+from ..formats import Formats, interval_of, label_of, meets_text, ratio_interval_of, ratio_text, speed_text
 from ..front import dominates
 from ..pick import Objective, amount_text
 from ..view import PointOn, RunOn
@@ -72,7 +72,7 @@ def binding_constraint(run: RunOn) -> Binding | None:
     remedy.
 
     The value is that of the fastest point, or of the smallest where nothing is faster without a limit;
-    without a limit on the drop it is the drop. A latency improves only beyond the spread of both
+    without a limit on the drop it is the drop. A latency or a drop improves only beyond the spread of both
     measurements, and no point counts that lies outside the objective space. When no limit binds or none was
     given, the sentence says what ends the front instead. None when nothing but the original was measured.
     """
@@ -125,11 +125,17 @@ def _gain(run: RunOn, name: str, objective: Objective) -> _Gain | None:
     better = min([best, *others], key=cost)
     scale = run.run.drop_scale if objective == "drop" else cost(best)
     share = (cost(best) - cost(better)) / scale
-    fast, now = ratio_interval_of(better.latency), ratio_interval_of(best.latency)
-    unclear = objective == "latency" and fast is not None and now is not None and fast[1] >= now[0]
-    if share < LEAST_GAIN or unclear:
+    if share < LEAST_GAIN or _unclear(better, best, objective):
         return None
     return _Gain(limit=name, objective=objective, best=best, better=better, share=share)
+
+
+def _unclear(better: PointOn, best: PointOn, objective: Objective) -> bool:
+    """Whether the measurements do not tell the two apart."""
+    if objective == "drop":
+        return better.same_drop_as(best)
+    fast, now = ratio_interval_of(better.latency), ratio_interval_of(best.latency)
+    return objective == "latency" and fast is not None and now is not None and fast[1] >= now[0]
 
 
 def _binding(run: RunOn, gain: _Gain) -> Binding:
@@ -161,7 +167,7 @@ def _unlimited(run: RunOn) -> Binding:
     beyond = sum(point.drop > scale and point.latency.seconds < last.latency.seconds for point in run.points)
     text = (
         f"No limit was given: the search looks at drops of up to {formats.drop(scale)}, and the fastest "
-        f"point there is {label_of(last, run)} ({speed_text(last.latency)}, drop {formats.drop(last.drop)})"
+        f"point there is {label_of(last, run)} ({speed_text(last.latency)}, drop {formats.drop_of(last)})"
     )
     rest = f"; {beyond} faster {'one loses' if beyond == 1 else 'ones lose'} more." if beyond else "."
     return Binding(text=text + rest, trial=last.trial)
@@ -195,11 +201,20 @@ def _reason(point: PointOn) -> MissReason:
         lacks[name] = Lack(absolute=excess, relative=excess / most if most else None)
     needed = " and ".join(_needed(point, name, lack) for name, lack in lacks.items())
     admits = " ".join(admitting(name, point) for name in lacks)
-    interval = interval_of(point.latency)
-    close = "latency" in lacks and interval is not None and interval[0] <= (limits.latency_s or 0.0)
-    text = f"{label_of(point, run)} ({_summary(point)}) would have needed {needed}"
-    text += ", which is within the spread of its latency" if close else ""
+    text = f"{label_of(point, run)} ({_summary(point)}) would have needed {needed}{_close(point)}"
     return MissReason(trial=point.trial, lacks=lacks, admit=admits, text=f"{text}: {admits} admits it.")
+
+
+def _close(point: PointOn) -> str:
+    """Says which limits lie within the interval of what breaks them."""
+    limits, broken = point.view.limits, point.violations
+    latency, drop = interval_of(point.latency), point.drop_interval
+    text = ""
+    if "latency" in broken and latency is not None and latency[0] <= (limits.latency_s or 0.0):
+        text += ", which is within the spread of its latency"
+    if "drop" in broken and drop is not None and drop[0] <= (limits.drop or 0.0):
+        text += f", which is within the interval of its drop ({meets_text(point)})"
+    return text
 
 
 def _needed(point: PointOn, name: str, lack: Lack) -> str:

@@ -74,7 +74,7 @@ def test_the_recommended_point_is_the_fastest_within_the_search_s_limits():
     run = sample_run()
     best = recommended(run)
     assert best.point == pick(run, on_cpu(drop=0.01))
-    assert best.reason == "the fastest point with drop ≤ 1.00 pp"
+    assert best.reason == "the fastest point with drop ≤ 1.00 pp (78 % likely)"
 
 
 def test_without_a_limit_on_the_drop_one_percentage_point_is_assumed():

@@ -184,6 +184,9 @@ def test_the_front_is_drawn_where_it_was_measured_with_its_spread():
     assert trace["error_x"]["array"][0] + trace["error_x"]["arrayminus"][0] == pytest.approx(
         1000 * (high - low)
     )
+    assert member.drop_interval is not None
+    below = member.drop_interval[1] - member.drop  # a larger drop is a lower metric
+    assert trace["error_y"]["arrayminus"][0] == pytest.approx(100 * below)
 
 
 def test_the_staircase_never_gets_worse_as_the_cost_grows():

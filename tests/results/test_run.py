@@ -238,3 +238,28 @@ def test_an_interval_that_does_not_hold_its_drop_is_refused():
     value["points"][1]["outcomes"]["fake"]["drop_interval"] = [0.02, 0.03]
     with pytest.raises(Unfit, match=r"drop_interval is \[0.02, 0.03\], which does not hold drop, 0.01"):
         Run.from_json(Fields(value))
+
+
+@pytest.mark.parametrize(
+    ("drop", "half", "chance"),
+    [(0.01, 0.003, 0.5), (0.007, 0.003, 0.975), (0.013, 0.003, 0.025), (0.009, 0.0, 1.0), (0.011, 0.0, 0.0)],
+)
+def test_the_chance_of_keeping_a_limit_follows_from_the_interval_of_the_drop(drop, half, chance):
+    run = limited(point(1, drop=drop, drop_interval=(drop - half, drop + half)), max_drop=parse_drop("1pp"))
+    assert run.chance(run.point(1)) == pytest.approx(chance, abs=1e-3)
+
+
+def test_without_a_limit_or_an_interval_there_is_no_chance():
+    interval = point(1, drop=0.01, drop_interval=(0.0, 0.02))
+    assert limited(interval).chance(interval) is None
+    run = limited(FAST, max_drop=parse_drop("1pp"))
+    assert run.chance(FAST) is None and run.chance(run.baseline) is None
+
+
+def test_whether_a_limit_is_kept_is_decided_by_the_drop_alone():
+    below, above = (
+        point(trial, drop=drop, drop_interval=(drop - 0.01, drop + 0.01))
+        for trial, drop in [(1, 0.0099), (2, 0.0101)]
+    )
+    run = limited(below, above, max_drop=parse_drop("1pp"))
+    assert run.feasible(below) and not run.feasible(above)

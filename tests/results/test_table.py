@@ -6,16 +6,19 @@ import json
 
 import pytest
 from autocompress.compress.recipe import Precision, Recipe
+from autocompress.profiles.units import parse_drop
 from autocompress.results.formats import (
     Formats,
     bits_text,
     grouped_warnings,
     mean_bits,
+    meets_text,
     ratio_text,
     recipe_lines,
     relative_spread,
     same_text,
 )
+from autocompress.results.limits import Constraints, chance_text
 from autocompress.results.records.facts import GroupFacts
 from autocompress.results.records.point import LayerRow
 from autocompress.results.table import front_table
@@ -53,9 +56,34 @@ def test_the_table_shows_every_number_of_a_point_with_its_spread_and_marks():
     run = sample_run()
     line = next(line for line in printed(run, width=120).splitlines() if line.startswith("★"))
     best = run.front[0].measured["cpu"]
-    assert f"{100 * best.quality.validation:.2f} ±0.80" in line
+    assert f"{100 * best.quality.validation:.2f} {100 * best.drop:.2f} ±0.41" in line
     assert f"{1000 * best.latency.seconds:.3f} ±0.8%" in line
     assert "noisy" in printed(run) and "≈19" in printed(run) and "original" in printed(run)
+
+
+def test_a_run_of_before_drops_had_intervals_shows_those_of_the_metric():
+    run = sample_run()
+    for one in run.points:
+        run = with_measured(run, one.trial, drop_interval=None)
+    line = next(line for line in printed(run, width=120).splitlines() if line.startswith("★"))
+    best = run.front[0].measured["cpu"]
+    assert f"{100 * best.quality.validation:.2f} ±0.80 {100 * best.drop:.2f} " in line
+    assert "meets" not in line
+
+
+def test_the_table_tells_how_likely_a_limit_of_the_drop_is_kept():
+    line = next(line for line in printed(sample_run(), width=120).splitlines() if line.startswith("★"))
+    assert "meets 1pp with 78 %" in line
+    joint = printed(sample_run_of_two(), width=140).splitlines()
+    assert "≤1pp" in joint[1] and " 78 " in joint[3]
+
+
+def test_the_json_and_the_csv_have_the_interval_of_the_drop():
+    view = sample_view()
+    front, rows = json.loads(front_json(view.run))["front"], front_records(view)
+    assert front[0]["drop_interval"] == list(view.front[0].drop_interval)
+    assert front[0]["drop_limit_chance"] == pytest.approx(0.78, abs=0.01) == rows[0]["drop_limit_chance"]
+    assert rows[0]["drop_low"] < rows[0]["drop"] < rows[0]["drop_high"] and rows[-1]["drop_low"] is None
 
 
 def test_the_csv_has_one_row_per_shown_point_and_reads_back():
@@ -131,6 +159,15 @@ def test_small_words():
     assert formats.quality(None) == "–"
     assert (ratio_text(0.31), ratio_text(0.0312)) == ("0.31×", "0.031×")
     assert relative_spread([0.99, 1.01]) == "±1.0 %"
+
+
+def test_a_point_is_told_with_its_drop_and_how_likely_that_keeps_a_limit():
+    best = sample_view().front[0]
+    assert Formats.of(best.view).quality_of(best) == "90.88 %, drop 0.84 ±0.41 pp"
+    assert meets_text(best) == "meets 1pp with 78 %"
+    assert meets_text(best, Constraints(max_drop=parse_drop("0.5pp"))) == "meets 0.5pp with 5 %"
+    assert meets_text(best, Constraints()) == meets_text(best.view.baseline) == ""
+    assert [chance_text(chance) for chance in (1.0, 0.996, 0.5, 0.004)] == [">99 %", ">99 %", "50 %", "<1 %"]
 
 
 def test_a_recipe_with_hundreds_of_groups_stays_readable():

@@ -21,7 +21,8 @@ def read(folder, file):
 def as_then(point):
     """The JSON of a point without the intervals of drops, which version 2 did not have: all None here."""
     value = json.loads(json.dumps(point.to_json()))
-    for entry, names in [(value, ["drop_interval"]), (value["quality"], ["test_drop", "test_drop_interval"])]:
+    added = ["drop_interval", "drop_limit_chance"]
+    for entry, names in [(value, added), (value["quality"], ["test_drop", "test_drop_interval"])]:
         assert [entry.pop(name) for name in names] == [None] * len(names)
     return value
 

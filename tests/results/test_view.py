@@ -7,6 +7,7 @@ from autocompress.errors import InputError
 from autocompress.results.records.point import Missing
 from autocompress.results.table import front_table, missing_note, shown_points
 from autocompress.results.view import RunOn
+from autocompress.tests.results.records import TARGET, point, run_of
 from autocompress.tests.results.sample_run import sample_run, sample_run_of_two
 
 
@@ -42,10 +43,27 @@ def test_a_target_that_was_away_from_the_start_asks_nothing_of_a_point_and_is_na
     run = sample_run_of_two(missing=4)
     failure = run.point(4).missing["edge"].failure
     points = []
-    for point in run.points:
-        away = Missing(artifact=point.measured["cpu"].artifact, failure=replace(failure, trial=point.trial))
-        points.append(replace(point, outcomes={"cpu": point.measured["cpu"], "edge": away}))
+    for one in run.points:
+        away = Missing(artifact=one.measured["cpu"].artifact, failure=replace(failure, trial=one.trial))
+        points.append(replace(one, outcomes={"cpu": one.measured["cpu"], "edge": away}))
     run = replace(run, points=tuple(points))
     assert run.target_names == ("cpu",) and run.waiting == {"edge": len(points)}
     assert "edge was away, 26 measurements are queued" in missing_note(run)
     assert run.front and front_table(run).row_count == len(shown_points(run))
+
+
+def test_drops_are_alike_within_their_intervals_together():
+    view = RunOn.of(
+        run_of(
+            point(0),
+            point(1, drop=0.001, drop_interval=(-0.001, 0.003)),
+            point(2, drop=0.0035, drop_interval=(0.0015, 0.0055)),
+            point(3, drop=0.006, drop_interval=(0.004, 0.008)),
+            point(4, drop=0.001),
+        ),
+        TARGET,
+    )
+    original, *points = view.points
+    assert points[0].same_drop_as(points[1]) and not points[0].same_drop_as(points[2])
+    assert original.same_drop_as(points[0]) and not points[1].same_drop_as(original)
+    assert not points[3].same_drop_as(points[0])  # nobody knows

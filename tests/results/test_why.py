@@ -50,8 +50,11 @@ def view_of(run):
     return RunOn.of(run, "cpu")
 
 
-def small_run(points, max_drop=None, **others):
-    """The original and points of (drop, latency ratio, size ratio), from trial 1, with spreads of ±0.5 %."""
+def small_run(points, max_drop=None, *, half=None, **others):
+    """The original and points of (drop, latency ratio, size ratio), from trial 1, with spreads of ±0.5 %.
+
+    Drops have an interval of ± `half`.
+    """
     run = sample_run()
     original = run.baseline
     run = with_points(run, [original, *(replace(original, trial=i + 1) for i in range(len(points)))])
@@ -62,6 +65,7 @@ def small_run(points, max_drop=None, **others):
             run,
             trial,
             drop=drop,
+            drop_interval=None if half is None else (drop - half, drop + half),
             artifact=replace(BASELINE.artifact, size_bytes=round(size * size_bytes)),
             latency=replace(
                 BASELINE_LATENCY,
@@ -289,6 +293,30 @@ def test_a_group_says_what_to_choose_by():
     )
     (group,) = indistinguishable_groups(small_run([(0.004, 0.4, 0.1), (0.008, 0.399, 0.2)]))
     assert "take trial 1, which is the smallest (106.8 KB) and has the least drop (0.40 pp)" in group.text
+
+
+def test_of_points_that_are_alike_in_latency_and_in_drop_the_smallest_is_taken():
+    points = [(0.004, 0.4, 0.2), (0.006, 0.401, 0.1)]
+    (group,) = indistinguishable_groups(small_run(points, half=0.002))
+    assert group.same_drop and group.text == (
+        "Trials 1 and 2 cannot be told apart by latency (0.40×): take trial 2, the smallest (106.8 KB); "
+        "its drop (0.60 ±0.20 pp) cannot be told apart from the least one (trial 1: 0.40 ±0.20 pp)."
+    )
+    (group,) = indistinguishable_groups(small_run(points, half=0.001))
+    assert not group.same_drop and "choose by size" in group.text
+
+
+def test_a_miss_whose_drop_may_keep_the_limit_says_how_likely():
+    (miss,) = miss_reasons(small_run([(0.005, 0.42, 0.2), (0.011, 0.31, 0.2)], half=0.0035, **DROP_1PP))
+    assert "which is within the interval of its drop (meets 1pp with 29 %)" in miss.text
+
+
+def test_a_limit_does_not_bind_for_a_drop_that_cannot_be_told_apart():
+    seconds = 0.4 * BASELINE_LATENCY.seconds
+    points = [(0.006, 0.3, 0.2), (0.004, 0.5, 0.2)]
+    assert present(binding_constraint(small_run(points, max_latency_s=seconds))).limit == "latency"
+    answer = present(binding_constraint(small_run(points, half=0.002, max_latency_s=seconds)))
+    assert answer.limit is None and "No limit binds" in answer.text
 
 
 def test_useless_points_are_in_no_group():
