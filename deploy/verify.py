@@ -8,8 +8,9 @@ What counts as regressed, for every point:
 - its latency was measured on a target of this name, and the interval of the new ratio to the original starts
   more than `ROOM` above the end of the old one: differences from hour to hour stay below that,
 - it met the search's latency limit, and the interval of the new latency starts above it,
-- its metric on validation is below the interval that the run states (`QUALITY_ROOM` of it where there is
-  none),
+- its drop against the original, scored again too, is above the interval of the drop that the run states;
+  where one of these is not known: its metric on validation is below the interval of the metric
+  (`QUALITY_ROOM` of it where there is none),
 - it cannot be built or run on the target.
 """
 
@@ -140,7 +141,11 @@ class Stated:
         """The points then and now. `reason` says why quality was not looked at, empty when it was."""
         profile, earlier = named.profile, self.view.target
         same = profile.name == earlier.name
-        points = (_verified(each, measured.files[each.artifact.digest], same=same) for each in self.points)
+        original = measured.files[self.points[0].artifact.digest].quality
+        points = [
+            _verified(each, measured.files[each.artifact.digest], original=original, same=same)
+            for each in self.points
+        ]
         return TargetVerification(
             at=measured.at,
             target=profile.name,
@@ -192,8 +197,10 @@ def refuse_lost(error: StageError, name: str) -> None:
         ) from error
 
 
-def _verified(point: PointOn, file: FileNow, *, same: bool) -> VerifiedPoint:
-    """A point then and now; `same`: it was measured on a target of this name before."""
+def _verified(point: PointOn, file: FileNow, *, original: float | None, same: bool) -> VerifiedPoint:
+    """A point then and now. `original` is the original's metric now; `same`: it was measured on a target of
+    this name before.
+    """
     return VerifiedPoint(
         trial=point.trial,
         label=label_of(point, point.view),
@@ -204,21 +211,32 @@ def _verified(point: PointOn, file: FileNow, *, same: bool) -> VerifiedPoint:
         earlier_quality_interval=point.quality.interval,
         latency=file.latency,
         quality=file.quality,
-        breaks=_breaks(point, file),
-        regressed=regressions(point, file, same=same),
+        breaks=_breaks(point, file, original),
+        regressed=regressions(point, file, original=original, same=same),
     )
 
 
-def _breaks(point: PointOn, file: FileNow) -> tuple[str, ...]:
+def _drop_now(point: PointOn, file: FileNow, original: float | None) -> float | None:
+    """The drop against the original as it is now, None where one of the two was not scored."""
+    if file.quality is None or original is None:
+        return None
+    return point.view.task.metric.drop(file.quality, baseline=original)
+
+
+def _breaks(point: PointOn, file: FileNow, original: float | None) -> tuple[str, ...]:
     """The limits that the point kept, and breaks now."""
-    drop, latency = point.drop, file.latency or point.latency
-    if file.quality is not None:
-        drop += point.view.task.metric.drop(file.quality, baseline=point.quality.validation)
+    drop, latency = _drop_now(point, file, original), file.latency or point.latency
+    if drop is None:
+        drop = point.drop
+        if file.quality is not None:
+            drop += point.view.task.metric.drop(file.quality, baseline=point.quality.validation)
     excess = point.view.limits.excess(drop=drop, latency_s=latency.seconds, size_bytes=point.size_bytes)
     return tuple(name for name, value in excess.items() if value > 0 and name not in point.violations)
 
 
-def regressions(point: PointOn, file: FileNow, *, same: bool) -> tuple[str, ...]:
+def regressions(
+    point: PointOn, file: FileNow, *, original: float | None = None, same: bool
+) -> tuple[str, ...]:
     """What is worse than the run states, in words; see the top of this file."""
     if file.latency is None:
         return (f"cannot be measured, {file.failure}",)
@@ -228,9 +246,16 @@ def regressions(point: PointOn, file: FileNow, *, same: bool) -> tuple[str, ...]
         worse.append("slower than was measured")
     if limit_s is not None and point.latency.seconds <= limit_s < low_s:
         worse.append("breaks the latency limit")
-    if file.quality is not None and quality_fell(point.quality, file.quality, point.view.task.metric):
+    if _loses(point, file, original):
         worse.append("loses quality")
     return tuple(worse)
+
+
+def _loses(point: PointOn, file: FileNow, original: float | None) -> bool:
+    drop, stated = _drop_now(point, file, original), point.drop_interval
+    if drop is not None and stated is not None:
+        return drop > stated[1]
+    return file.quality is not None and quality_fell(point.quality, file.quality, point.view.task.metric)
 
 
 def quality_fell(stated: Quality, value: float, metric: MetricFacts) -> bool:

@@ -61,6 +61,23 @@ def test_a_latency_is_regressed_only_beyond_its_interval_and_the_room(tmp_path):
         assert regressions(point, file, same=same) == expected
 
 
+@pytest.mark.parametrize(
+    ("original", "value", "regressed"),
+    [
+        (0.90, 0.884, ()),  # a drop of 1.6 points: 1 to 2 of them were stated
+        (0.90, 0.879, ("loses quality",)),
+        (0.88, 0.865, ()),  # another runtime answers both a little worse
+        (None, 0.881, ()),  # the metric alone is known far worse
+    ],
+)
+def test_a_drop_is_regressed_beyond_its_own_interval(tmp_path, original, value, regressed):
+    point = point_of(tmp_path)
+    low, high = point.drop - 0.005, point.drop + 0.01
+    point = replace(point, measured=replace(point.measured, drop_interval=(low, high)))
+    file = FileNow(latency=point.latency, quality=value)
+    assert regressions(point, file, original=original, same=True) == regressed
+
+
 def test_a_wrong_prediction_is_no_regression_unless_a_limit_breaks(tmp_path):
     file = FileNow(latency=latency(1.5))
     point = point_of(tmp_path, prediction=PREDICTION)

@@ -81,7 +81,7 @@ def test_the_table_tells_how_likely_a_limit_of_the_drop_is_kept():
 def test_the_json_and_the_csv_have_the_interval_of_the_drop():
     view = sample_view()
     front, rows = json.loads(front_json(view.run))["front"], front_records(view)
-    assert front[0]["drop_interval"] == list(view.front[0].drop_interval)
+    assert tuple(front[0]["drop_interval"]) == view.front[0].drop_interval
     assert front[0]["drop_limit_chance"] == pytest.approx(0.78, abs=0.01) == rows[0]["drop_limit_chance"]
     assert rows[0]["drop_low"] < rows[0]["drop"] < rows[0]["drop_high"] and rows[-1]["drop_low"] is None
 
