@@ -38,9 +38,10 @@ def executes_as(precision: Precision) -> Precision:
 class Recovery:
     """Distillation from the original model, with the loss
 
-        (1 - weight) · task loss + weight · T² · KL(teacher_T ‖ student_T)
+        (1 - weight) · task loss + weight · distance of the answers
 
-    With `hardness` h > 0 each sample's KL is weighted by its own size to the power h. `features` is the
+    where the distance of class scores is T² · KL(teacher_T ‖ student_T) (`student/distance.py`). With
+    `hardness` h > 0 each sample's distance is weighted by its own size to the power h. `features` is the
     weight of the relative squared error of residual sums, which is added (Romero et al., "FitNets", 2015).
     Layers with fewer than 8 bits are rounded in every step (`fake_quantize`).
 

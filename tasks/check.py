@@ -6,7 +6,7 @@ field and the remedy. Anything suspicious but usable becomes a note, which is sh
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -18,6 +18,8 @@ from ..files import canonical_json
 from .boundary import user_code
 from .data import Batch, Inputs, Randomness, batches, read, sample_count
 from .identity import task_digest
+from .output_kinds import output_kinds
+from .outputs import OutputKind
 from .overlap import overlap_notes
 from .quality import as_tuple, evaluate, outputs_of, shape_text
 from .task import Metric, Split, Task
@@ -30,8 +32,9 @@ _NEAR_CEILING = 0.01
 class CheckedTask:
     """A task that passed, its model in eval mode, with the metric of the original model.
 
-    `baseline` is the metric on validation, `train_metric_sample` that on at most 1,000 training samples; the
-    test split is not scored. `digest` identifies model, data and metric. `notes` are sentences for the user.
+    The task has `outputs`; `derived_outputs` says that they come from the loss, not from the user. `baseline`
+    is the metric on validation, `train_metric_sample` that on at most 1,000 training samples; the test split
+    is not scored. `digest` identifies model, data and metric. `notes` are sentences for the user.
     """
 
     task: Task
@@ -39,6 +42,12 @@ class CheckedTask:
     train_metric_sample: float
     notes: tuple[str, ...]
     digest: str
+    derived_outputs: bool
+
+    @property
+    def output_texts(self) -> tuple[str, ...]:
+        """What each output means, in words."""
+        return tuple(map(str, self.task.outputs or ()))
 
     def to_json(self) -> dict[str, Any]:
         """A JSON value with which `check_task(task, earlier=…)` skips expensive checks of the same task."""
@@ -64,16 +73,24 @@ def check_task(task: Task, *, earlier: Mapping[str, Any] | None = None) -> Check
     _check_loss(task)
     with user_code("Reading the data"):
         digest = task_digest(task)
-        if earlier is not None and (checked := _checked_before(task, digest, earlier)):
-            return checked
-        notes = overlap_notes(_splits(task))
-    baseline, train = _metric_of(task, "validation", None), _metric_of(task, "train", _TRAIN_SAMPLE)
-    notes += _metric_notes(task, baseline, train)
-    return CheckedTask(task=task, baseline=baseline, train_metric_sample=train, notes=notes, digest=digest)
+        scores = None if earlier is None else _scored_before(digest, earlier)
+        if scores is None:
+            notes = overlap_notes(_splits(task))
+    if scores is None:
+        baseline, train = _metric_of(task, "validation", None), _metric_of(task, "train", _TRAIN_SAMPLE)
+        scores = baseline, train, notes + _metric_notes(task, baseline, train)
+    return CheckedTask(
+        task=replace(task, outputs=task.outputs or output_kinds(task)),
+        baseline=scores[0],
+        train_metric_sample=scores[1],
+        notes=scores[2],
+        digest=digest,
+        derived_outputs=task.outputs is None,
+    )
 
 
-def _checked_before(task: Task, digest: str, earlier: Mapping[str, Any]) -> CheckedTask | None:
-    """The result of an earlier check; None if that was of another task, or is damaged."""
+def _scored_before(digest: str, earlier: Mapping[str, Any]) -> tuple[float, float, tuple[str, ...]] | None:
+    """The metrics and notes of an earlier check; None if that was of another task, or is damaged."""
     baseline, sample, notes = (earlier.get(key) for key in ("baseline", "train_metric_sample", "notes"))
     if earlier.get("digest") != digest or not isinstance(notes, list):
         return None
@@ -81,8 +98,7 @@ def _checked_before(task: Task, digest: str, earlier: Mapping[str, Any]) -> Chec
         return None
     if not math.isfinite(baseline) or not math.isfinite(sample):
         return None
-    texts = tuple(map(str, notes))
-    return CheckedTask(task=task, baseline=baseline, train_metric_sample=sample, notes=texts, digest=digest)
+    return baseline, sample, tuple(map(str, notes))
 
 
 def _splits(task: Task) -> list[tuple[str, Split]]:
@@ -160,6 +176,30 @@ def _check_model(task: Task) -> None:
         alone, again, together = (outputs_of(task.model, inputs) for inputs in (one, one, two))
     for index, (a, b, c) in enumerate(zip(alone, again, together, strict=True)):
         _check_output(f"model's output {index}", (a, b, c))
+    if task.outputs is not None:
+        _check_outputs(task.outputs, together)
+
+
+def _check_outputs(kinds: tuple[OutputKind, ...], outputs: tuple[Tensor, ...]) -> None:
+    """What the task says of its outputs fits them."""
+    _require(
+        isinstance(kinds, tuple) and all(isinstance(kind, OutputKind) for kind in kinds),
+        "outputs must be a tuple such as (classes(dim=1), values()), one entry for each output.",
+    )
+    _require(
+        len(kinds) == len(outputs),
+        f"outputs has {len(kinds)} entries, but the model has {len(outputs)} outputs: say what each means.",
+    )
+    for index, (kind, output) in enumerate(zip(kinds, outputs, strict=True)):
+        fits = kind.dim is None or (-output.ndim < kind.dim < output.ndim and kind.dim % output.ndim > 0)
+        _require(
+            fits,
+            f"outputs[{index}] is {kind}, but output {index} has {output.ndim} dimensions, the batch first: "
+            "name one behind it.",
+        )
+        shape = output.shape
+        enough = kind.meaning != "boxes" or (kind.dim is not None and shape[kind.dim] >= kind.coordinates)
+        _require(enough, f"outputs[{index}] is {kind}, but output {index} has shape {shape_text(output)}.")
 
 
 def _check_output(what: str, runs: tuple[Any, Any, Any]) -> None:

@@ -23,8 +23,10 @@ _DIGESTED_SAMPLES = 64
 def task_digest(task: Task) -> str:
     """SHA-256 of the model's weights and layer types, the metric, the loss, the inputs' form and the data."""
     metric = task.metric
+    stated = {} if task.outputs is None else {"outputs": list(map(str, task.outputs))}
     return digest_of(
         {
+            **stated,
             "data": data_digest(task),
             "metric": [metric.name, metric.direction, metric.unit, _source(metric.function)],
             "loss": _source(task.loss),

@@ -28,7 +28,7 @@ from ..levels.value_grids import round_to_blocks
 from ..recipe import Precision, Recipe
 from ..stages import StageClock
 from .fake_quantize import NEAREST
-from .recover import as_float32, soft_loss
+from .recover import as_float32
 from .refit import affordable_samples
 from .student import Student, StudentMaker
 
@@ -65,7 +65,8 @@ class _Suffix:
 
 
 class Probe:
-    """KL(original ‖ candidate) in nats, by recipe. Made once per task: it keeps samples and the original's
+    """The distance of a candidate's answers by recipe (distance.py): KL(original ‖ candidate) in nats for
+    classes, a relative squared error for values. Made once per task: it keeps samples and the original's
     outputs.
 
     There are `count` samples, or fewer if activations are large: at most BATCHES_AT_ONCE affordable batches.
@@ -77,11 +78,10 @@ class Probe:
         self.count = count
 
     def kl(self, recipe: Recipe) -> float:
-        """The mean divergence of the recipe's stitched model, ≥ 0; its recovery is ignored. Raises
+        """The mean distance of the recipe's stitched model, ≥ 0; its recovery is ignored. Raises
         StageError.
 
-        A single output column counts by its squared error relative to the original's variance. Several
-        outputs are summed.
+        Several outputs are added up, each in a unit of its own.
         """
         suffix = self._suffix(recipe)
         return self._divergence(suffix, [dict(reference.inputs) for reference in self._references])
@@ -159,7 +159,7 @@ class Probe:
             with StageClock().stage("reconstruct"):
                 outputs = _Run(suffix.module, reference.moments, suffix.channels)(dict(values))
                 size = len(next(iter(reference.inputs.values())))
-                total += size * _distance(outputs, reference.outputs)
+                total += size * self.students.distance.value(outputs, reference.outputs)
                 count += size
         if not math.isfinite(total):
             message = f"the stitched model's answers are not finite (divergence {total})"
@@ -327,12 +327,3 @@ def _first_change(module: fx.GraphModule, original: fx.GraphModule, changed: set
 def _definition(node: fx.Node) -> tuple[Any, ...]:
     named = fx.node.map_arg((node.args, node.kwargs), lambda source: f"%{source.name}")
     return node.target, named
-
-
-def _distance(outputs: Any, expected: Any) -> float:
-    """KL per sample of class scores; relative squared error of a single column; summed over outputs."""
-    if isinstance(outputs, (tuple, list)):
-        return math.fsum(_distance(ours, theirs) for ours, theirs in zip(outputs, expected, strict=True))
-    error = float(soft_loss(outputs, expected, 1.0))
-    regresses = outputs.dim() < 2 or outputs.shape[1] == 1
-    return error / max(float(expected.var(unbiased=False)), 1e-12) if regresses else error

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, fx
 from torch.func import functional_call
 
@@ -20,6 +19,7 @@ from ...tasks.data import Batch
 from ..graph.graph import argument, batch_norms, get_tensor, set_momentum, set_training
 from ..graph.running import channels_last, mixed_precision
 from ..recipe import Recovery
+from .distance import Distance
 from .fake_quantize import GridWeights
 from .features import feature_loss, feature_nodes, with_features
 
@@ -84,6 +84,7 @@ def distill(
     batches: Callable[[int], Iterator[Batch]],
     recovery: Recovery,
     *,
+    distance: Distance,
     seed: int,
     grid: GridWeights | None = None,
     schedule: Schedule | None = None,
@@ -94,13 +95,14 @@ def distill(
 
     The weights in `grid` are rounded in every forward pass (quantization-aware training), and their steps are
     learned. `batches` makes endless batches from the step at which the training starts or continues.
-    `validate` scores the student in inference form, larger is better; the best state is kept (early
-    stopping). Arithmetic is bfloat16 if the processor has it. `seed` decides dropout; the caller's generator
-    does not change. Raises StageError if the loss is no longer finite.
+    `distance` compares the answers of the two models. `validate` scores the student in inference form, larger
+    is better; the best state is kept (early stopping). Arithmetic is bfloat16 if the processor has it. `seed`
+    decides dropout; the caller's generator does not change. Raises StageError if the loss is no longer
+    finite.
     """
     schedule = schedule or Schedule(steps=recovery.steps)
     set_training(student, True)
-    training = _Training(student, teacher, loss, recovery, grid)
+    training = _Training(student, teacher, loss, recovery, distance=distance, grid=grid)
     best = _Best(validate)
     step, elapsed_s = training.load(schedule.checkpoint, best)
     began, saved, source = time.monotonic() - elapsed_s, time.monotonic(), batches(step)
@@ -134,9 +136,12 @@ class _Training:
         teacher: fx.GraphModule,
         loss: Callable[[Any, Any], Tensor],
         recovery: Recovery,
+        *,
+        distance: Distance,
         grid: GridWeights | None,
     ):
         self.student, self.teacher, self.loss, self.recovery = student, teacher, loss, recovery
+        self.distance = distance
         self.trained = student
         if recovery.features > 0:
             names = feature_nodes(student, teacher)
@@ -173,7 +178,9 @@ class _Training:
             (outputs, ours), (expected, theirs) = outputs, expected
             total = recovery.features * feature_loss(ours, theirs)
         outputs, expected = as_float32(outputs), as_float32(expected)
-        soft = soft_loss(outputs, expected, recovery.temperature, hardness=recovery.hardness)
+        soft = self.distance.loss(
+            outputs, expected, temperature=recovery.temperature, hardness=recovery.hardness
+        )
         return total + (1 - recovery.weight) * self.loss(outputs, targets) + recovery.weight * soft
 
     def load(self, checkpoint: Path | None, best: "_Best") -> tuple[int, float]:
@@ -264,29 +271,6 @@ def _rate(done: float) -> float:
     if done < WARMUP_SHARE:
         return (done + 0.1 * WARMUP_SHARE) / (1.1 * WARMUP_SHARE)
     return 0.5 * (1 + math.cos(math.pi * (done - WARMUP_SHARE) / (1 - WARMUP_SHARE)))
-
-
-def soft_loss(outputs: Any, expected: Any, temperature: float, *, hardness: float = 0.0) -> Tensor:
-    """T²·KL(expected ‖ outputs) of class scores (N × classes, …); squared error of a single column.
-
-    Several outputs are summed. With `hardness` h > 0 each sample is weighted by its own loss to the power h
-    (normalized to mean 1): hard samples count more.
-    """
-    if isinstance(outputs, (tuple, list)):
-        pairs = zip(outputs, expected, strict=True)
-        return torch.stack([soft_loss(o, e, temperature, hardness=hardness) for o, e in pairs]).sum()
-    if outputs.dim() < 2:
-        losses = (outputs - expected).square()
-    elif outputs.shape[1] == 1:
-        losses = (outputs - expected).square().flatten(1).mean(1)
-    else:
-        log_p, log_q = (F.log_softmax(x / temperature, dim=1) for x in (outputs, expected))
-        losses = F.kl_div(log_p, log_q, reduction="none", log_target=True).flatten(1).sum(1) * temperature**2
-    if hardness > 0:
-        weights = losses.detach().clamp_min(1e-12).pow(hardness)
-        losses = losses * weights / weights.mean()
-    mean: Tensor = losses.mean()
-    return mean
 
 
 def as_float32(outputs: Any) -> Any:

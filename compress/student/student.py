@@ -4,12 +4,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, fx
 
 from ...errors import StageError
-from ...tasks.quality import evaluate
+from ...tasks.output_kinds import output_kinds
+from ...tasks.quality import evaluate, outputs_of
 from ...tasks.task import Task
 from ..graph.blocks import Block, remove_blocks
 from ..graph.factors import factor_name
@@ -23,6 +25,7 @@ from ..levels.stitch import stitch
 from ..options import CompressorOptions
 from ..recipe import BITS, INTEGER, SPARSE, Precision, Recipe, Recovery
 from ..stages import StageClock
+from .distance import Distance
 from .fake_quantize import GridWeights, start_on_grid
 from .low_rank import factorize
 from .prune import prune, removed_units
@@ -31,6 +34,7 @@ from .refit import affordable_samples, refit, round_rest
 from .samples import Samples
 
 Say = Callable[[str], None]
+_DISTANCE_SAMPLES = 64  # from which scales and weights of a distance are taken
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,6 +165,23 @@ class StudentMaker:
         """The original with folded normalization."""
         return fold_batch_norms(self.network.module)
 
+    @cached_property
+    def distance(self) -> Distance:
+        """How far answers are from the original's, by what the task's outputs mean."""
+        return Distance.of(self.task.outputs or output_kinds(self.task), self._answers[0])
+
+    @cached_property
+    def distance_in_training(self) -> Distance:
+        """The same, weighted so that it means as much as the task's loss."""
+        return self.distance.weighted(self.task.loss, *self._answers)
+
+    @cached_property
+    def _answers(self) -> tuple[tuple[Tensor, ...], Any]:
+        """The original's answers to some training samples, and the targets."""
+        # a fixed seed: runs with any seed share the measured sensitivities
+        inputs, targets = next(self.samples.training(_DISTANCE_SAMPLES, seed=1))
+        return outputs_of(self.network.module, inputs), targets
+
     def blocks(self, recipe: Recipe) -> list[Block]:
         """The blocks that the recipe removes. ValueError for one that the model does not have."""
         by_name = {block.name: block for block in self.network.blocks}
@@ -256,6 +277,7 @@ class StudentMaker:
             self.task.loss,
             lambda step: self.samples.training(self.options.batch_size, seed + step),
             recovery,
+            distance=self.distance_in_training,
             seed=seed,
             grid=grid,
             schedule=schedule,

@@ -43,7 +43,10 @@ class MetricFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskFacts:
-    """What a run says of its task: how it is loaded again, and what identifies it."""
+    """What a run says of its task: how it is loaded again, and what identifies it.
+
+    `outputs` says what each output means, in words; empty in runs before that was known.
+    """
 
     name: str
     metric: MetricFacts
@@ -52,6 +55,7 @@ class TaskFacts:
     digest: str
     preprocessing: Mapping[str, Any]
     notes: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """A JSON value from which `from_json` makes an equal record."""
@@ -69,6 +73,7 @@ class TaskFacts:
                 digest=fields.text("digest"),
                 preprocessing=fields.each("preprocessing", lambda entries, name: entries.value(name)),
                 notes=fields.texts("notes"),
+                outputs=fields.texts("outputs") if fields.has("outputs") else (),
             )
         )
 

@@ -119,6 +119,7 @@ def environment(run: RunOn) -> str:
     facts = {
         **(run.target.environment.to_json() if run.target.environment else {}),
         "profile": run.target.profile_fingerprint,
+        "meaning of the outputs": "; ".join(run.task.outputs) or "unknown",
         "task digest": run.task.digest,
     }
     rows = "".join(

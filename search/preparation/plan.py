@@ -57,6 +57,8 @@ class Plan:
     """The search space of a request, what its targets rule out, and the time that it takes (estimated)."""
 
     task: str
+    outputs: tuple[str, ...]
+    derived_outputs: bool
     baseline: float
     target: str
     space_size: int
@@ -104,6 +106,8 @@ def plan_of(checked: CheckedRequest) -> Plan:
     budget = Budget(total_s=request.budget_s, recovery=request.recovery)
     return Plan(
         task=checked.checked.task.name,
+        outputs=checked.checked.output_texts,
+        derived_outputs=checked.checked.derived_outputs,
         baseline=checked.checked.baseline,
         target=checked.target_names,
         space_size=space.size,
@@ -170,11 +174,19 @@ def _space_lines(plan: Plan) -> list[str]:
     parts += [f"{len(plan.ranks)} layers with ranks"] if plan.ranks else []
     return [
         f"Task {plan.task} on target {plan.target}: the original scores {plan.baseline:.4g}.",
+        _outputs_line(plan),
         f"Search space: {count} recipes in {plan.dimensions} parameters ({', '.join(parts)}, recovery).",
         f"Weights: {format_size(plan.float32_bytes)} in float32, "
         f"at least {format_size(plan.smallest_bytes)} in any recipe.",
         "",
     ]
+
+
+def _outputs_line(plan: Plan) -> str:
+    """What the outputs mean, on which the distance of answers depends, and how to say it otherwise."""
+    source = "as the loss reacts; if that is wrong, say outputs=… in the task" if plan.derived_outputs else ""
+    texts = "; ".join(plan.outputs)
+    return f"Outputs: {texts}{f' ({source})' if source else ''}."
 
 
 def _part_lines(plan: Plan) -> list[str]:

@@ -95,4 +95,5 @@ def _task_facts(checked: CheckedRequest) -> TaskFacts:
         digest=checked.checked.digest,
         preprocessing=dict(task.preprocessing),
         notes=checked.checked.notes,
+        outputs=checked.checked.output_texts,
     )

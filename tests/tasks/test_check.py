@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from autocompress.errors import TaskError
-from autocompress.tasks import Metric, Task, accuracy, check_task
+from autocompress.tasks import Metric, Task, accuracy, boxes, check_task, classes, values
 from torch import Tensor, nn
 from torch.utils.data import ConcatDataset, DataLoader, Dataset, IterableDataset, Subset, TensorDataset
 
@@ -53,6 +53,10 @@ WRONG_FIELDS = {
     ),
     "frozen": ({"model": nn.Linear(2, 2).requires_grad_(False)}, "requires_grad_"),
     "lone example": ({"example_inputs": torch.zeros(2, 2)}, r"write \(x,\)"),
+    "outputs is no tuple": ({"outputs": "classes"}, r"outputs must be a tuple such as \(classes"),
+    "outputs of another model": ({"outputs": (classes(), values())}, "2 entries, but the model has 1 outputs"),
+    "classes of the batch": ({"outputs": (classes(dim=0),)}, "has 2 dimensions, the batch first"),
+    "too few coordinates": ({"outputs": (boxes(),)}, "boxes of 4 coordinates .*, but output 0 has shape 2×2"),
     "scalar example": ({"example_inputs": (torch.tensor(1.0),)}, "batch dimension 0"),
     "unequal batches": ({"example_inputs": (torch.zeros(2, 2), torch.zeros(3, 2))}, r"batch sizes \[2, 3\]"),
     "iterable dataset": ({"train": Stream()}, "train is an iterable dataset: wrap it"),

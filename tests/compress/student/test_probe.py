@@ -130,7 +130,7 @@ def test_a_recipe_for_another_model_is_a_stage_error(compressors):
 
 
 def test_answers_that_are_not_finite_are_a_stage_error(compressors, monkeypatch):
-    monkeypatch.setattr("autocompress.compress.student.probe._distance", lambda *_: math.nan)
+    monkeypatch.setattr("autocompress.compress.student.distance.Distance.value", lambda *_: math.nan)
     with pytest.raises(StageError, match="not finite"):
         compressors("chain").probe.kl(Recipe())
 

@@ -10,11 +10,14 @@ from autocompress.compress import Recovery
 from autocompress.compress.graph.graph import argument, batch_norms, clone, get_tensor, weight_nodes
 from autocompress.compress.graph.tracing.trace import trace
 from autocompress.compress.student import recover
+from autocompress.compress.student.distance import Distance, OutputDistance
 from autocompress.compress.student.features import feature_loss, feature_nodes, with_features
-from autocompress.compress.student.recover import Schedule, distill, reestimate_statistics, soft_loss
+from autocompress.compress.student.recover import Schedule, distill, reestimate_statistics
 from autocompress.errors import StageError
+from autocompress.tasks import classes
 from autocompress.tests.compress.tasks import tiny_task
 
+DISTANCE = Distance(outputs=(OutputDistance(kind=classes(), scale=1.0),))
 RECOVERY = Recovery(steps=150, learning_rate=1e-2, temperature=2.0, weight=1.0)
 
 
@@ -35,14 +38,14 @@ def damaged():
 def distance(student, original, task):
     inputs = task.validation.inputs
     with torch.inference_mode():
-        return float(soft_loss(student(*inputs), original(*inputs), 1.0))
+        return DISTANCE.value(student(*inputs), original(*inputs))
 
 
 def test_distillation_brings_the_student_closer_to_the_original(damaged):
     task, original, student = damaged
     before = distance(student, original, task)
     batches = iter([(tuple(x[:128] for x in task.train.inputs), task.train.targets[:128])] * RECOVERY.steps)
-    distill(student, original, task.loss, lambda _: batches, RECOVERY, seed=0)
+    distill(student, original, task.loss, lambda _: batches, RECOVERY, distance=DISTANCE, seed=0)
     assert distance(student, original, task) < 0.5 * before
 
 
@@ -59,22 +62,6 @@ def test_reestimated_statistics_are_those_of_the_data():
     torch.testing.assert_close(
         get_tensor(original, str(argument(first, 3).target)), expected.detach(), atol=0.02, rtol=0.05
     )
-
-
-def test_soft_loss_of_equal_answers_is_zero():
-    scores = torch.randn(8, 10)
-    assert float(soft_loss(scores, scores, 4.0)) == pytest.approx(0.0, abs=1e-6)
-
-
-def test_single_column_is_compared_by_squared_error():
-    assert float(soft_loss(torch.ones(4, 1), torch.zeros(4, 1), 4.0)) == 1.0
-
-
-def test_hardness_counts_the_samples_with_the_larger_loss_more():
-    scores, expected = torch.zeros(2, 3), torch.tensor([[0.1, 0.0, 0.0], [3.0, 0.0, 0.0]])
-    plain, hard = (float(soft_loss(scores, expected, 1.0, hardness=h)) for h in (0.0, 1.0))
-    largest = float(soft_loss(scores[1:], expected[1:], 1.0))
-    assert plain < hard <= largest * 1.001
 
 
 def test_a_killed_training_goes_on_from_its_checkpoint(damaged, tmp_path, monkeypatch):
@@ -94,6 +81,7 @@ def test_a_killed_training_goes_on_from_its_checkpoint(damaged, tmp_path, monkey
             task.loss,
             lambda _: iter([batch] * 20),
             RECOVERY,
+            distance=DISTANCE,
             seed=0,
             schedule=schedule,
             progress=killed,
@@ -106,6 +94,7 @@ def test_a_killed_training_goes_on_from_its_checkpoint(damaged, tmp_path, monkey
         task.loss,
         lambda _: iter([batch] * 20),
         RECOVERY,
+        distance=DISTANCE,
         seed=0,
         schedule=schedule,
         progress=messages.append,
@@ -159,6 +148,7 @@ def test_a_training_of_some_seconds_ends_after_them(damaged, monkeypatch):
         task.loss,
         lambda _: iter(lambda: batch, None),
         RECOVERY,
+        distance=DISTANCE,
         seed=0,
         schedule=schedule,
         progress=messages.append,
@@ -181,6 +171,7 @@ def test_the_best_look_is_kept_when_training_makes_the_model_worse(damaged):
         task.loss,
         lambda _: iter([batch] * 40),
         RECOVERY,
+        distance=DISTANCE,
         seed=0,
         schedule=Schedule(steps=40),
         validate=validate,
@@ -216,6 +207,7 @@ def test_features_are_the_sums_of_both_models_and_bring_them_together():
         lambda outputs, _: 0 * outputs.sum(),
         lambda _: iter([batch] * 40),
         recovery,
+        distance=DISTANCE,
         seed=0,
     )
     assert distance_of_features() < 0.7 * before
