@@ -72,7 +72,7 @@ class OutputDistance:
         assert kind.dim is not None
         sizes = [kind.coordinates, output.shape[kind.dim] - kind.coordinates]
         (ours, our_scores), (theirs, their_scores) = (
-            x.split(sizes, dim=kind.dim) for x in (output, expected)
+            torch.split(x, sizes, dim=kind.dim) for x in (output, expected)
         )
         places = _mean(((ours - theirs) / self.scale).square())
         return places + _independent(kind, our_scores, their_scores, temperature)

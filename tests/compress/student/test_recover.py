@@ -123,7 +123,16 @@ def test_a_training_with_a_damaged_state_starts_anew(damaged, tmp_path, monkeypa
     def trained(checkpoint):
         copy = clone(student)
         schedule = Schedule(steps=4, checkpoint=checkpoint)
-        distill(copy, original, task.loss, lambda _: iter([batch] * 4), RECOVERY, seed=0, schedule=schedule)
+        distill(
+            copy,
+            original,
+            task.loss,
+            lambda _: iter([batch] * 4),
+            RECOVERY,
+            distance=DISTANCE,
+            seed=0,
+            schedule=schedule,
+        )
         return copy.state_dict()
 
     expected = trained(None)
