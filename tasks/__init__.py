@@ -12,7 +12,7 @@ Flow:
 
 Reading order:
     task.py                      the records: Task, Metric; `accuracy`
-    outputs.py, output_kinds.py  what an output means: said by the task, or derived from its loss
+    outputs/                     what an output means: said by the task, or derived from its loss
     data.py                      splits as batches, arrays and files, from datasets or loaders; random states
     quality.py                   outputs of a torch model, the metric of a split
     check.py, overlap.py         every field validated; samples that the splits share
@@ -42,12 +42,12 @@ if TYPE_CHECKING:
     from .identity import data_digest as data_digest
     from .identity import task_digest as task_digest
     from .load import load_task as load_task
-    from .outputs import boxes as boxes
-    from .outputs import classes as classes
-    from .outputs import custom as custom
-    from .outputs import embeddings as embeddings
-    from .outputs import independent as independent
-    from .outputs import values as values
+    from .outputs.kinds import boxes as boxes
+    from .outputs.kinds import classes as classes
+    from .outputs.kinds import custom as custom
+    from .outputs.kinds import embeddings as embeddings
+    from .outputs.kinds import independent as independent
+    from .outputs.kinds import values as values
     from .quality import evaluate as evaluate
     from .quality import score as score
     from .task import Metric as Metric
@@ -60,7 +60,7 @@ _MODULES = {
     "data": ("arrays", "batches", "read", "sample_count", "write_inputs"),
     "identity": ("data_digest", "task_digest"),
     "load": ("load_task",),
-    "outputs": ("boxes", "classes", "custom", "embeddings", "independent", "values"),
+    "outputs.kinds": ("boxes", "classes", "custom", "embeddings", "independent", "values"),
     "quality": ("evaluate", "score"),
     "task": ("Metric", "Task", "accuracy"),
 }

@@ -18,8 +18,8 @@ from ..files import canonical_json
 from .boundary import user_code
 from .data import Batch, Inputs, Randomness, batches, read, sample_count
 from .identity import task_digest
-from .output_kinds import output_kinds
-from .outputs import OutputKind
+from .outputs.derive import output_kinds
+from .outputs.kinds import OutputKind
 from .overlap import overlap_notes
 from .quality import as_tuple, evaluate, outputs_of, shape_text
 from .task import Metric, Split, Task

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from .outputs import OutputKind
+from .outputs.kinds import OutputKind
 
 Split = Dataset[Any] | DataLoader[Any]
 Outputs = Tensor | tuple[Tensor, ...]
@@ -41,7 +41,7 @@ class Task:
     batches of the same form. `loss(outputs, targets)` is a scalar tensor. `example_inputs` is a tuple of
     tensors with a batch dimension 0. `augment(inputs, targets)` changes a training batch (for recovery only);
     it gets one input as a tensor, several as a tuple. `preprocessing` describes for the manifest how raw data
-    become an input. `outputs` says what each output means (outputs.py); None derives it from the loss.
+    become an input. `outputs` says what each output means (outputs/kinds.py); None derives it from the loss.
     """
 
     name: str

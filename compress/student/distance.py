@@ -28,7 +28,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...errors import StageError
-from ...tasks.outputs import OutputKind
+from ...tasks.outputs.kinds import OutputKind
 from ...tasks.quality import as_tuple
 
 _STEP = 0.1  # of an output's spread: the size of δ

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, fx
 
 from ...errors import StageError
-from ...tasks.output_kinds import output_kinds
+from ...tasks.outputs.derive import output_kinds
 from ...tasks.quality import evaluate, outputs_of
 from ...tasks.task import Task
 from ..graph.blocks import Block, remove_blocks

@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from autocompress.tasks import boxes, classes, custom, embeddings, independent, values
-from autocompress.tasks.output_kinds import derived_kinds
+from autocompress.tasks.outputs.derive import derived_kinds
 from torch import Tensor
 
 torch.manual_seed(0)

@@ -14,12 +14,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..errors import TaskError
-from .boundary import user_code
-from .data import batches
-from .outputs import OutputKind, classes, embeddings, independent, values
-from .quality import outputs_of
-from .task import Task
+from ...errors import TaskError
+from ..boundary import user_code
+from ..data import batches
+from ..quality import outputs_of
+from ..task import Task
+from .kinds import OutputKind, classes, embeddings, independent, values
 
 _SAME = 1e-4  # relative difference of two losses that counts as none
 _LIKE = 0.9  # cosine of two changes of a gradient that counts as alike

@@ -1,8 +1,4 @@
-"""What an output of a model means, which decides how far two answers are apart.
-
-A task may say it: `outputs=(classes(dim=1), values())`, one entry for each output. Where it does not,
-`output_kinds.py` derives it from how the task's loss reacts.
-"""
+"""The meanings of outputs: records, made by functions that a task calls."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

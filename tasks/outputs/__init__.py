@@ -1,0 +1,11 @@
+"""What an output of a model means, which decides how far two answers are apart.
+
+A task says it, one entry for each output: `outputs=(classes(dim=1), values())`. Where it does not, it is
+derived from how the task's loss reacts.
+
+Flow:
+    kinds.py    the meanings, as records
+    derive.py   derived_kinds(loss, outputs, targets) → a meaning for each output
+
+The distances themselves are in `compress/student/distance.py`.
+"""
