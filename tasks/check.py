@@ -21,6 +21,7 @@ from .identity import task_digest
 from .outputs.derive import output_kinds
 from .outputs.kinds import OutputKind
 from .overlap import overlap_notes
+from .plain.model import plain_model
 from .quality import as_tuple, evaluate, outputs_of, shape_text
 from .task import Metric, Split, Task
 
@@ -30,7 +31,7 @@ _NEAR_CEILING = 0.01
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckedTask:
-    """A task that passed, its model in eval mode, with the metric of the original model.
+    """A task that passed, its model a plain copy in eval mode, with the metric of the original model.
 
     The task has `outputs`; `derived_outputs` says that they come from the loss, not from the user. `baseline`
     is the metric on validation, `train_metric_sample` that on at most 1,000 training samples; the test split
@@ -60,13 +61,15 @@ class CheckedTask:
 
 
 def check_task(task: Task, *, earlier: Mapping[str, Any] | None = None) -> CheckedTask:
-    """The validated task; its model is put in eval mode. Raises TaskError.
+    """The validated task with a plain copy of its model, in eval mode; the user's stays as it is.
+
+    Raises TaskError.
 
     `earlier` is what `to_json()` wrote before. If its digest is that of the task, metric and notes are taken
     from it instead of being computed again, which takes a pass over the data.
     """
     _check_fields(task)
-    task.model.eval()
+    task = replace(task, model=plain_model(task.model))
     _check_model(task)
     for name, split in _splits(task):
         _check_split(task, name, split)

@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 # Exceptions of torch's unpickler on damaged bytes, beside UnpicklingError.
 _DAMAGED = (RuntimeError, EOFError, OSError, ValueError, LookupError, AttributeError, TypeError, MemoryError)
 _ARCHIVE = (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError, ValueError, EOFError, zlib.error)
+_WRAPPER_NAMES = ("module", "_orig_mod")  # DataParallel, AveragedModel; torch.compile
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
 _HUB_NAME = re.compile(r".*-(?P<digest>[0-9a-f]{8,64})")  # resnet50-0676ba61.pth
 
@@ -38,16 +39,17 @@ _HUB_NAME = re.compile(r".*-(?P<digest>[0-9a-f]{8,64})")  # resnet50-0676ba61.pt
 def load_weights(model: nn.Module, path: Path) -> nn.Module:
     """The same model, in eval mode, with the weights of a `.safetensors` file or a torch checkpoint.
 
-    A state dictionary may be wrapped as `{"state_dict": …}`, and its keys may carry DataParallel's "module."
-    prefix. Narrower floats are widened. Raises TaskError if the file is missing or damaged, could run code,
-    or does not fit the model in keys, shapes or types.
+    A state dictionary may be wrapped as `{"state_dict": …}`, and its keys may carry the names of wrappers:
+    DataParallel's and AveragedModel's "module.", the "_orig_mod." of torch.compile. Narrower floats are
+    widened. Raises TaskError if the file is missing or damaged, could run code, or does not fit the model in
+    keys, shapes or types.
     """
     path = Path(path)
     if not path.is_file():
         raise TaskError(f"There is no checkpoint {str(path)!r}.")
     loaded = _read_safetensors(path) if path.suffix == ".safetensors" else load_checkpoint(path)
-    state = _state(loaded, path)
     wanted = model.state_dict()
+    state = _named_as(wanted, _state(loaded, path))
     problems = mismatches(wanted, state, parameters={name for name, _ in model.named_parameters()})
     if problems:
         raise TaskError(f"Checkpoint {path} does not fit the model: {'; '.join(problems)}.")
@@ -139,6 +141,19 @@ def _state(loaded: Any, path: Path) -> dict[str, Tensor]:
         raise TaskError(
             f"Checkpoint {path} holds no state dictionary: save torch.save(model.state_dict(), path)."
         )
-    if all(key.startswith("module.") for key in loaded):
-        return {key.removeprefix("module."): value for key, value in loaded.items()}
     return dict(loaded)
+
+
+def _named_as(wanted: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The state under the model's own names: either side may have been wrapped, as a whole or in part."""
+    names = {_without_wrappers(name): name for name in wanted}
+    renamed = {names.get(_without_wrappers(name), name): value for name, value in state.items()}
+    if len(names) < len(wanted) or len(renamed) < len(state):  # "module" means something else here
+        return dict(state)
+    if "n_averaged" not in wanted:
+        renamed.pop("n_averaged", None)
+    return renamed
+
+
+def _without_wrappers(name: str) -> str:
+    return ".".join(part for part in name.split(".") if part not in _WRAPPER_NAMES)

@@ -85,7 +85,7 @@ class Network:
         module = trace(model, example_inputs)
         make_norms_positive(module)
         network = cls(module, example_inputs)
-        names = unread_parameters(model, network.module)
+        names = unread_parameters(network.module)
         unread = dict.fromkeys(name.rpartition(".")[0] or name for name in names)
         network.excluded += tuple(Exclusion(name=name, reason="the model never runs it") for name in unread)
         if not network.layers:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from autocompress.compress import Network
 from autocompress.errors import TaskError
 from autocompress.tasks import Metric, Task, accuracy, boxes, check_task, classes, values
 from torch import Tensor, nn
@@ -31,11 +32,35 @@ class Stream(IterableDataset[Any]):
 
 
 def test_a_good_task_passes_with_its_baseline_and_without_notes(task: Task) -> None:
-    task.model.train()
     checked = check_task(task)
     inputs, targets = task.validation[:]  # type: ignore[index]
     assert checked.baseline == accuracy(task.model(inputs), targets)
-    assert 0.85 < checked.train_metric_sample < 1 and checked.notes == () and not task.model.training
+    assert 0.85 < checked.train_metric_sample < 1 and checked.notes == ()
+
+
+def test_the_users_model_stays_as_it_is(task: Task) -> None:
+    calls: list[str] = []
+    model = nn.Sequential(nn.Linear(2, 8), nn.BatchNorm1d(8), nn.Dropout(0.1), nn.Linear(8, 2))
+    model.train()
+    model[1].eval()
+    model[0].requires_grad_(False)
+    model[3].register_forward_hook(lambda *_: calls.append("called"))
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    checked = check_task(replace(task, model=model))
+    Network.trace(model, task.example_inputs)
+    assert [module.training for module in model.modules()] == [True, True, False, True, True]
+    assert not any(module.training for module in checked.task.model.modules())
+    assert [parameter.requires_grad for parameter in model.parameters()] == [False, False] + 4 * [True]
+    assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
+    assert all(value.dtype == state[name].dtype for name, value in model.state_dict().items())
+    before = len(calls)
+    model(torch.zeros(2, 2))
+    assert len(calls) == before + 1 and all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_a_wrapped_model_is_checked_without_its_wrapper(task: Task) -> None:
+    wrapped = check_task(replace(task, model=nn.DataParallel(task.model)))
+    assert wrapped.digest == check_task(task).digest and type(wrapped.task.model) is type(task.model)
 
 
 WRONG_FIELDS = {
@@ -192,7 +217,8 @@ def test_known_results_of_the_same_task_are_not_computed_again(
 ) -> None:
     first = check_task(task)
     monkeypatch.setattr("autocompress.tasks.check.evaluate", None)
-    assert check_task(task, earlier=first.to_json()) == first
+    again = check_task(task, earlier=first.to_json())
+    assert again.to_json() == first.to_json()
 
 
 def test_known_results_of_another_task_are_computed_again(task: Task) -> None:

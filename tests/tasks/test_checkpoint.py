@@ -24,6 +24,12 @@ FORMS = {
     "plain": lambda state: state,
     "wrapped": lambda state: {"state_dict": state, "epoch": 3},
     "DataParallel": lambda state: {f"module.{key}": value for key, value in state.items()},
+    "torch.compile": lambda state: {f"_orig_mod.{key}": value for key, value in state.items()},
+    "both": lambda state: {f"module._orig_mod.{key}": value for key, value in state.items()},
+    "average of weights": lambda state: {
+        "n_averaged": torch.tensor(3),
+        **{f"module.{key}": value for key, value in state.items()},
+    },
 }
 
 
@@ -33,6 +39,15 @@ def test_the_usual_forms_of_checkpoints_are_loaded(tmp_path: Path, wrap: object)
     torch.save(wrap(source.state_dict()), tmp_path / "weights.pt")  # type: ignore[operator]
     loaded = load_weights(target, tmp_path / "weights.pt")
     assert torch.equal(target.weight, source.weight) and loaded is target and not target.training
+
+
+def test_a_checkpoint_of_a_wrapped_part_and_a_wrapped_model_are_loaded(tmp_path: Path) -> None:
+    source = nn.Sequential(nn.DataParallel(nn.Linear(3, 2)), nn.ReLU())
+    torch.save(source.state_dict(), tmp_path / "weights.pt")
+    for target in (nn.Sequential(nn.Linear(3, 2)), nn.DataParallel(nn.Sequential(nn.Linear(3, 2)))):
+        load_weights(target, tmp_path / "weights.pt")
+        (weight, _) = target.parameters()
+        assert torch.equal(weight, next(source.parameters()))
 
 
 def test_safetensors_are_loaded(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """From the user's module to an ATen graph in which layers can be seen.
 
-Flow: `trace.trace` clones the model, gives torch's attention modules a plain form, exports it with
-torch.export, and stores what layers compute from parameters alone as parameters.
+Flow: `trace.trace` takes a plain copy of the model (`tasks.plain`), gives torch's attention modules a plain
+form, exports it with torch.export, and stores what layers compute from parameters alone as parameters.
 
 Reading order:
     trace.py            the export, and what the graph does not read

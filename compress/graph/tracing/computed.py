@@ -12,24 +12,24 @@ from torch import Tensor, fx
 
 from ..graph import LAYERS, TRANSPOSED, argument, get_tensor, operation, set_tensor, varying_nodes
 
-ABSORBED = "parameters of computed weights"  # in the meta of a graph
 _PARAMETERS = dict.fromkeys(LAYERS | TRANSPOSED, (1, 2)) | {"batch_norm": (1, 2, 3, 4)}
 
 
-def store_computed_parameters(module: fx.GraphModule) -> None:
+def store_computed_parameters(module: fx.GraphModule) -> set[str]:
     """Replaces weights and biases that are computed from parameters alone by their values, in place.
 
     A value takes the name of the parameter of its shape that it was computed from, if nothing else reads it.
+    Returns the names of all parameters that values were computed from.
     """
     varying = varying_nodes(module)
-    absorbed = set(module.meta.get(ABSORBED, ()))
+    absorbed: set[str] = set()
     for node in list(module.graph.nodes):
         for index in _PARAMETERS.get(operation(node), ()):
             source = argument(node, index)
             if isinstance(source, fx.Node) and source.op == "call_function" and source not in varying:
                 absorbed |= _store(module, source)
-    module.meta[ABSORBED] = absorbed
     module.recompile()
+    return absorbed
 
 
 def _store(module: fx.GraphModule, source: fx.Node) -> set[str]:

@@ -4,14 +4,17 @@ import contextlib
 import importlib
 import inspect
 import warnings
+from collections.abc import Set
 
 import torch
 from torch import Tensor, fx, nn
 
 from ....errors import TaskError
-from ..graph import clone
+from ....tasks.plain.model import plain_model
 from .attention_form import use_plain_attention
-from .computed import ABSORBED, store_computed_parameters
+from .computed import store_computed_parameters
+
+_UNREAD = "unread parameters"  # in the meta of a traced model
 
 
 def load_exporter() -> None:
@@ -23,16 +26,17 @@ def trace(model: nn.Module, example_inputs: tuple[Tensor, ...]) -> fx.GraphModul
     """The model in inference form as an ATen graph whose dimension 0 is a free batch size; the model is not
     changed.
 
-    Raises TaskError when `torch.export` cannot follow the model (control flow that depends on data, a fixed
-    batch size).
+    `unread_parameters` of the graph are those that it never reads. Raises TaskError when `torch.export`
+    cannot follow the model (control flow that depends on data, a fixed batch size).
     """
-    model = clone(model).eval().requires_grad_(True)
+    model = plain_model(model).requires_grad_(True)
     use_plain_attention(model)
     program = _exported(model, batch_of_two(example_inputs))
     module = program.module(check_guards=False)
     assert isinstance(module, fx.GraphModule)
-    store_computed_parameters(module)
+    absorbed = store_computed_parameters(module)
     _drop_unused_parameters(module)
+    module.meta[_UNREAD] = _unread(model, dict(module.named_parameters()).keys() | absorbed)
     return module
 
 
@@ -80,13 +84,17 @@ def _drop_unused_parameters(module: fx.GraphModule) -> None:
     module.recompile()
 
 
-def unread_parameters(model: nn.Module, module: fx.GraphModule) -> list[str]:
-    """Names of the parameters of `model` that its traced form does not read under any of their names."""
+def unread_parameters(module: fx.GraphModule) -> tuple[str, ...]:
+    """Names of the model's parameters that its traced form does not read under any of their names."""
+    names: tuple[str, ...] = module.meta[_UNREAD]
+    return names
+
+
+def _unread(model: nn.Module, read: Set[str]) -> tuple[str, ...]:
     names: dict[int, list[str]] = {}
     for name, parameter in model.named_parameters(remove_duplicate=False):
         names.setdefault(id(parameter), []).append(name)
-    read = dict(module.named_parameters()).keys() | module.meta[ABSORBED]
-    return [tied[0] for tied in names.values() if read.isdisjoint(tied)]
+    return tuple(tied[0] for tied in names.values() if read.isdisjoint(tied))
 
 
 def _names(model: nn.Module) -> list[str]:
