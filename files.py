@@ -56,15 +56,28 @@ def seal(value: Mapping[str, Any]) -> dict[str, Any]:
 
 def unsealed(text: str) -> dict[str, Any]:
     """The object in the JSON text of what `seal` made. ValueError when it is damaged."""
+    value = json_object(text)
+    if DIGEST not in value:
+        raise ValueError("it has no digest")
+    stated = value.pop(DIGEST)
     try:
-        value = json.loads(text)
-        stated = value.pop(DIGEST)
         actual = digest_of(value)
-    except (AttributeError, LookupError, TypeError, RecursionError) as error:
-        raise ValueError(f"{type(error).__name__}: {error}") from error
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
     if stated != actual:
         raise ValueError("its digest does not match its content")
-    return dict(value)
+    return value
+
+
+def json_object(text: str) -> dict[str, Any]:
+    """The object in a JSON text. ValueError when there is none, whatever else there is."""
+    try:
+        value = json.loads(text)
+    except (RecursionError, TypeError) as error:
+        raise ValueError("it is no JSON, or nested too deeply") from error
+    if not isinstance(value, dict):
+        raise ValueError("it is no object")
+    return value
 
 
 @contextmanager

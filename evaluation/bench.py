@@ -11,6 +11,7 @@ from typing import Protocol
 from ..compress.compressor import BuildResult, BuiltFile
 from ..compress.recipe import Recipe
 from ..errors import StageError, TargetUnavailable
+from ..files import digest_of_file
 from ..profiles import TimingConfig
 from ..results.records.latency import AnyLatency
 from ..results.records.point import ArtifactFacts, Failure, Measured, Missing, Outcome, Point
@@ -120,11 +121,11 @@ class Bench:
         return Missing(artifact=candidate.artifact(target), failure=failure)
 
     def artifact_path(self, recipe: Recipe, artifact: ArtifactFacts) -> Path:
-        """The file of an artifact, built again when it is gone. Raises StageError."""
+        """The file of an artifact, built again when it is gone or damaged. Raises StageError."""
         path = self.artifacts / Path(artifact.file).name
-        if not path.is_file():
+        if not _is_whole(path, artifact):
             self.compressor.build(recipe, self.artifacts)
-        if not path.is_file():
+        if not _is_whole(path, artifact):
             message = f"{path} is gone, and what is built now is another file: use --fresh."
             raise StageError(message, stage="build")
         return path
@@ -197,6 +198,10 @@ def built_for(target: AnyTarget, build: BuildResult) -> BuiltFile:
 def _around(drop: float, interval: Interval | None) -> Interval | None:
     """The interval, widened where the original answered a little differently when it was measured."""
     return None if interval is None else (min(drop, interval[0]), max(drop, interval[1]))
+
+
+def _is_whole(path: Path, artifact: ArtifactFacts) -> bool:
+    return path.is_file() and digest_of_file(path) == artifact.digest
 
 
 def _failure(error: TargetError, trial: int) -> Failure:

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from ..results.records.point import Outcome, Point, outcome_from_json
 from ..results.records.reading import Fields
-from ..results.run_directory import RunDirectory, read_record
+from ..results.run_directory import RunDirectory, read_kept, write_kept
 from .availability import is_away
 from .bench import Candidate, Progress
 from .evaluate import Evaluator
@@ -41,7 +41,7 @@ class CatchingUp:
     def __init__(self, directory: RunDirectory, evaluator: Evaluator):
         self._directory = directory
         self._evaluator = evaluator
-        stored = read_record(directory.path / _FILE, _read)
+        stored = read_kept(directory.path / _FILE, _read)
         self._later = stored or {}
 
     def restored(self, point: Point) -> Point:
@@ -76,7 +76,7 @@ class CatchingUp:
             trial: {name: outcome.to_json() for name, outcome in outcomes.items()}
             for trial, outcomes in self._later.items()
         }
-        self._directory.write_json(_FILE, {"outcomes": value})
+        write_kept(self._directory.path / _FILE, {"outcomes": value})
 
 
 def _read(fields: Fields) -> dict[str, dict[str, Outcome]]:

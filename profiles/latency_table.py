@@ -19,10 +19,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..files import canonical_json, digest_of, write_text
+from ..files import DIGEST, canonical_json, digest_of, json_object, read_text, seal, unsealed, write_text
 from .environment import Environment
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+UNSEALED = 1  # a version that had no digest
 MOST_OBSERVATIONS = 500  # of one structure; the oldest go
 
 
@@ -107,7 +108,7 @@ class LatencyTable:
         tables = []
         for path in sorted(folder.glob("*.json")):
             try:
-                device = json.loads(path.read_text(encoding="utf-8"))["device"]
+                device = _content(path)["device"]
                 if device["profile"] == profile_fingerprint:
                     tables.append(cls(path, device=device))
             except (OSError, ValueError, TypeError, KeyError):
@@ -193,9 +194,7 @@ class LatencyTable:
         if self.path is None or not self.path.is_file():
             return {}
         try:
-            content = json.loads(self.path.read_text(encoding="utf-8"))
-            if content["schema_version"] != SCHEMA_VERSION:
-                raise ValueError(f"schema version {content['schema_version']}")
+            content = _content(self.path)
             return {name: _Structure.from_json(value) for name, value in content["structures"].items()}
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             self.note = f"The latency table {self.path} cannot be read ({error}): it is started again."
@@ -206,7 +205,23 @@ class LatencyTable:
             del model.observations[:-MOST_OBSERVATIONS]
         structures = {name: asdict(model) for name, model in self._structures.items()}
         content = {"schema_version": SCHEMA_VERSION, "device": dict(self.device), "structures": structures}
-        write_text(path, json.dumps(content, allow_nan=False))
+        write_text(path, json.dumps(seal(content), allow_nan=False))
+
+
+def _content(path: Path) -> dict[str, Any]:
+    """What a file holds. OSError, ValueError, TypeError or KeyError when it is damaged or of another
+    version.
+    """
+    text = read_text(path)
+    try:
+        content = unsealed(text)
+    except ValueError:
+        content = json_object(text)
+        if content["schema_version"] != UNSEALED or DIGEST in content:
+            raise
+    if content["schema_version"] not in (UNSEALED, SCHEMA_VERSION):
+        raise ValueError(f"schema version {content['schema_version']}")
+    return content
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ RunDirectoryError, one sentence that names the file, the place and the remedy. N
 Unfit.
 """
 
+import logging
 import os
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..errors import RunDirectoryError
-from ..files import read_text, require_closed, seal, write_text
+from ..files import DIGEST, read_text, require_closed, seal, write_text
 from ..text.printable import json_text
 from .records.point import Point
 from .records.reading import Fields, Unfit, parse
@@ -21,6 +22,8 @@ from .records.verification import Verification
 from .records.verification_versions import read_verification
 from .records.version2 import point_of_version_2, run_of_version_2
 from .run_config import CONFIGURATION
+
+log = logging.getLogger(__name__)
 
 FRONT, FINETUNED, VERIFIED = "front.json", "finetuned", "verify.json"
 _RESTORE = "restore it, or search again with --fresh"
@@ -108,6 +111,28 @@ def read_record(path: Path, read: Callable[[Fields], T], *, remedy: str = _RESTO
         return read(Fields(value))
     except Unfit as error:
         raise _damaged(path, str(error), remedy) from error
+
+
+def read_kept(path: Path, read: Callable[[Fields], T]) -> T | None:
+    """What `read` makes of a file that `write_kept` wrote; None when it is missing or damaged: what it had is
+    made again.
+    """
+    try:
+        return read_record(
+            path,
+            lambda fields: fields.sealed(read) if fields.has(DIGEST) else read(fields),
+            remedy="what it had is made again",
+        )
+    except RunDirectoryError as error:
+        log.warning("%s", error)
+        if path.is_dir():
+            path.rename(path.with_name(f"{path.name}.damaged"))
+        return None
+
+
+def write_kept(path: Path, value: dict[str, Any]) -> None:
+    """Writes what `read_kept` reads, atomically."""
+    _write(path, value)
 
 
 def _parsed(path: Path, remedy: str) -> Any | None:

@@ -17,7 +17,7 @@ from ..results.front import contributions
 from ..results.records.point import Failure, Point
 from ..results.records.reading import Fields
 from ..results.records.run import Vector
-from ..results.run_directory import RunDirectory, read_record
+from ..results.run_directory import RunDirectory, read_kept, write_kept
 from .looks import Look, LookKey, look_longer
 
 _FILE = "finalists.json"
@@ -31,7 +31,7 @@ class Finalists:
         self._evaluator = evaluator
         self._test = test
         self._timing: TimingConfig = FINALIST_TIMING.with_batch(batch)
-        self.looks: dict[LookKey, Look] = read_record(directory.path / _FILE, _read) or {}
+        self.looks: dict[LookKey, Look] = read_kept(directory.path / _FILE, _read) or {}
         self.failures: list[Failure] = []
 
     def look_at(
@@ -114,7 +114,7 @@ class Finalists:
             {"digest": digest, "target": target, "look": look.to_json()}
             for (digest, target), look in self.looks.items()
         ]
-        self._directory.write_json(_FILE, {"looks": looks})
+        write_kept(self._directory.path / _FILE, {"looks": looks})
 
 
 def _read(fields: Fields) -> dict[LookKey, Look]:

@@ -14,6 +14,7 @@ from optuna.trial import FixedTrial, FrozenTrial, TrialState, create_trial
 
 from ..compress.recipe import Recipe
 from ..errors import RunDirectoryError
+from ..files import seal
 from ..results.records.point import Failure, Point
 from ..results.records.run import Run
 from ..results.run_directory import RunDirectory
@@ -70,7 +71,7 @@ def _measured(point: Point, run: Run, space: SearchSpace, directory: RunDirector
         params=trial.params,
         distributions=trial.distributions,
         constraints=dict(objectives.constraints),
-        user_attrs={POINT: point.to_json()},
+        user_attrs={POINT: seal(point.to_json())},
     )
 
 

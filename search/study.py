@@ -24,6 +24,7 @@ from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from ..errors import InputError, RunDirectoryError
+from ..files import DIGEST, seal
 from ..results.records.point import Failure, Point
 from ..results.records.reading import Fields, Unfit
 from .preparation.request import SAMPLERS
@@ -160,7 +161,7 @@ class SearchStudy:
         """Stores what was measured; the trial still has to be finished. From here on it is never measured
         again.
         """
-        self._trial(trial.number).set_user_attr(POINT, point.to_json())
+        self._trial(trial.number).set_user_attr(POINT, seal(point.to_json()))
 
     def finish(self, trial: Trial, objectives: Objectives) -> None:
         """Ends a trial whose point is stored."""
@@ -180,7 +181,7 @@ class SearchStudy:
                 trial=point.trial,
                 values=objectives.values,
                 constraints=objectives.constraints,
-                user_attrs={POINT: point.to_json()},
+                user_attrs={POINT: seal(point.to_json())},
             )
             for point, objectives in points
         ]
@@ -228,7 +229,10 @@ class SearchStudy:
         return Trial(self._file.study, self._file.trial_id(number))
 
     def _point(self, trial: FrozenTrial) -> Point:
-        return self._read(trial, POINT, Point.from_json)
+        def read(fields: Fields) -> Point:  # an earlier version wrote no digest
+            return fields.sealed(Point.from_json) if fields.has(DIGEST) else Point.from_json(fields)
+
+        return self._read(trial, POINT, read)
 
     def _read(self, trial: FrozenTrial, key: str, read: Callable[[Fields], T]) -> T:
         try:

@@ -1,17 +1,21 @@
 """MeasurementStore: measurements in SQLite, so that nothing is measured twice."""
 
 import json
+import logging
+import os
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Self
 
 from ..errors import RunDirectoryError
-from ..files import digest_of
+from ..files import digest_of, seal, unsealed
 from ..profiles.measurement import Measurement, TimingConfig
 
+log = logging.getLogger(__name__)
+
+_DAMAGE = (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _TABLE = "CREATE TABLE IF NOT EXISTS measurements (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID"
 
 
@@ -43,50 +47,72 @@ class MeasurementKey:
 
 
 class MeasurementStore:
-    """Measurements by key in one SQLite file, made if it is missing. Several processes may use it at once."""
+    """Measurements by key in one SQLite file, made if it is missing. Several processes may use it at once.
+
+    A file that is damaged is put aside as `NAME.damaged`, a damaged measurement is forgotten: what is missing
+    is taken again. RunDirectoryError when the file cannot be read or written for another reason.
+    """
 
     def __init__(self, path: Path):
         self.path = path
-        with self._connected() as connection:
-            connection.execute(_TABLE)
+        self._execute("SELECT count(*) FROM measurements")
 
     def get(self, key: MeasurementKey) -> Measurement | None:
-        """The measurement of `key`, or None if there is none yet. RunDirectoryError if the file is
-        damaged.
-        """
-        with self._connected() as connection:
-            row = connection.execute("SELECT value FROM measurements WHERE key = ?", (key.digest,)).fetchone()
+        """The measurement of `key`, or None if there is none yet."""
+        row = self._execute("SELECT value FROM measurements WHERE key = ?", key.digest)
         if row is None:
             return None
         try:
-            return Measurement.from_json(json.loads(row[0]))
+            stored = Measurement.from_json(unsealed(row[0]))
+            if MeasurementKey.of(stored) != key:
+                raise ValueError("it belongs to another file or target")
         except (ValueError, TypeError, KeyError) as error:
-            raise RunDirectoryError(
-                f"{self.path} holds a damaged measurement ({error}): remove the file."
-            ) from error
+            log.warning("%s holds a damaged measurement (%s): it is taken again.", self.path, error)
+            self._execute("DELETE FROM measurements WHERE key = ?", key.digest)
+            return None
+        return stored
 
     def put(self, measurement: Measurement) -> Measurement:
         """The measurement that the store now holds for that key: the first one stays."""
-        value = json.dumps(measurement.to_json(), allow_nan=False)
+        value = json.dumps(seal(measurement.to_json()), allow_nan=False)
         key = MeasurementKey.of(measurement)
-        with self._connected() as connection:
-            connection.execute("INSERT OR IGNORE INTO measurements VALUES (?, ?)", (key.digest, value))
-        stored = self.get(key)
-        assert stored is not None
-        return stored
+        self._execute("INSERT OR IGNORE INTO measurements VALUES (?, ?)", key.digest, value)
+        return self.get(key) or measurement
 
-    @contextmanager
-    def _connected(self) -> Iterator[sqlite3.Connection]:
-        """A connection whose transaction is committed on success."""
+    def _execute(self, statement: str, *values: str) -> tuple[str, ...] | None:
+        """The first row of a statement, committed."""
         try:
-            connection = sqlite3.connect(self.path, timeout=30)
             try:
-                with connection:
-                    yield connection
-            finally:
-                connection.close()
-        except sqlite3.Error as error:
+                return self._executed(statement, values)
+            except sqlite3.Error as error:
+                if not self._is_damaged(error):
+                    raise
+                aside = self.path.with_name(f"{self.path.name}.damaged")
+                log.warning("%s is damaged (%s): it is put aside as %s.", self.path, error, aside.name)
+                self._put_aside(aside)
+                return self._executed(statement, values)
+        except (sqlite3.Error, OSError) as error:
             raise RunDirectoryError(
                 f"The measurements in {self.path} cannot be read or written ({error}): "
                 "remove the file if it is damaged, or free space on the disk."
             ) from error
+
+    def _executed(self, statement: str, values: tuple[str, ...]) -> tuple[str, ...] | None:
+        with closing(sqlite3.connect(self.path, timeout=30)) as connection, connection:
+            connection.execute(_TABLE)
+            row: tuple[str, ...] | None = connection.execute(statement, values).fetchone()
+            return row
+
+    def _is_damaged(self, error: sqlite3.Error) -> bool:
+        """Whether it is the file's fault, not that of the disk, of rights or of another process."""
+        if self.path.is_dir():
+            return True
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+        writable = os.access(self.path, os.W_OK) and os.access(self.path.parent, os.W_OK)
+        return code in _DAMAGE or (code == sqlite3.SQLITE_READONLY and writable)
+
+    def _put_aside(self, aside: Path) -> None:
+        for end in ("", "-journal", "-wal", "-shm"):  # a journal would be played into the new file
+            beside = self.path.with_name(self.path.name + end)
+            if beside.exists():
+                beside.replace(aside.with_name(aside.name + end))

@@ -2,7 +2,8 @@
 
 It is made once per task and kept on disk. Its key is the digest of the traced model, its weights and the
 calibration batches: all runs on a task share it, a killed run continues with it, and nothing stale is read.
-An entry is made when it is first needed. Each is one safetensors file:
+An entry is made when it is first needed. Each is one safetensors file with a SHA-256 of its content; one that
+is damaged is removed and made again:
 
     moments/<layer>     second moments and mean of the layer's inputs
     removal/<group>     the order in which the group's channels go, and the error after each
@@ -11,6 +12,7 @@ An entry is made when it is first needed. Each is one safetensors file:
 Source of the idea: Frantar, Alistarh, "SPDY" (2022), section 3.
 """
 
+import contextlib
 import hashlib
 import logging
 from collections import OrderedDict
@@ -20,12 +22,12 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from ...errors import StageError
-from ...files import digest_of, replacing
+from ...files import DIGEST, digest_of, replacing
 from ..graph.channels import Group
 from ..graph.graph import array_of, get_tensor, layer_nodes
 from ..graph.layers import Layer
@@ -45,7 +47,7 @@ from .statistics import InputMoments, columns_of, groups_of_layer, input_moments
 
 log = logging.getLogger(__name__)
 
-VERSION = 2
+VERSION = 3
 MOMENTS_IN_MEMORY_BYTES = 1 << 30  # more are collected in several passes
 LIMIT_BYTES = 2 << 30
 SHRINK_EVERY = 256  # entries
@@ -237,12 +239,25 @@ class LevelDatabase:
         return self.directory / folder / f"{stem}.safetensors" if self.directory else None
 
     def _load(self, name: str) -> dict[str, Tensor] | None:
-        """An entry; None if it is missing or damaged, or another process has just removed it."""
+        """An entry; None if it is missing, damaged, or another process has just removed it."""
         path = self._path(name)
-        try:
-            return load_file(path) if path and path.is_file() else None
-        except (OSError, SafetensorError):
+        if path is None or not path.is_file():
             return None
+        try:
+            with safe_open(path, framework="pt") as file:
+                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no mapping
+                stated = (file.metadata() or {}).get(DIGEST)
+            if stated == _digest_of(name, tensors):
+                return tensors
+            reason = "its digest does not match its content"
+        except FileNotFoundError:
+            return None
+        except (OSError, SafetensorError, ValueError, MemoryError) as error:
+            reason = str(error)
+        log.warning("%s is damaged (%s): it is made again.", path, reason)
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+        return None
 
     def _save(self, name: str, tensors: Mapping[str, Tensor]) -> None:
         path = self._path(name)
@@ -250,8 +265,9 @@ class LevelDatabase:
             return
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            stored = {key: value.contiguous() for key, value in tensors.items()}
             with replacing(path) as temporary:
-                save_file({key: value.contiguous() for key, value in tensors.items()}, temporary)
+                save_file(stored, temporary, metadata={DIGEST: _digest_of(name, stored)})
             if self._saved % SHRINK_EVERY == 0:
                 self._shrink()
         except (OSError, SafetensorError) as error:  # full disk, read-only folder: made again in the next run
@@ -269,6 +285,15 @@ class LevelDatabase:
                 return
             excess -= _size(path)
             path.unlink(missing_ok=True)
+
+
+def _digest_of(name: str, tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 of an entry: its name, and each tensor with its type and shape."""
+    hasher = hashlib.sha256(name.encode())
+    for key, tensor in sorted(tensors.items()):
+        hasher.update(f"{key} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        hasher.update(tensor.numpy().tobytes())
+    return hasher.hexdigest()
 
 
 def _size(path: Path) -> int:

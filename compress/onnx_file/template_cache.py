@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 from dataclasses import asdict
 from pathlib import Path
 
@@ -9,11 +10,13 @@ import onnx
 import torch
 from torch import fx
 
-from ...files import write_bytes, write_text
+from ...files import read_text, seal, unsealed, write_bytes, write_text
 from ..graph.graph import array_of
 from .export import Stored, Template
 
-TEMPLATE_VERSION = 3  # a new number whenever `export.py` makes other templates
+log = logging.getLogger(__name__)
+
+TEMPLATE_VERSION = 4  # a new number whenever `export.py` makes other templates
 
 
 def template_key(folded: fx.GraphModule, opset: int) -> str:
@@ -28,20 +31,31 @@ def template_key(folded: fx.GraphModule, opset: int) -> str:
 def save_template(template: Template, folder: Path, key: str) -> None:
     """Writes the template to `folder`; the model comes first, so that the places never lack their model."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_bytes(folder / f"template-{key}.onnx", template.model.SerializeToString())
-    parameters = {name: asdict(stored) for name, stored in template.parameters.items()}
-    places = {"parameters": parameters, "values": dict(template.values), "baked": dict(template.baked)}
-    write_text(folder / f"template-{key}.json", json.dumps(places))
+    data = template.model.SerializeToString()
+    write_bytes(folder / f"template-{key}.onnx", data)
+    places = {
+        "model": hashlib.sha256(data).hexdigest(),
+        "parameters": {name: asdict(stored) for name, stored in template.parameters.items()},
+        "values": dict(template.values),
+        "baked": dict(template.baked),
+    }
+    write_text(folder / f"template-{key}.json", json.dumps(seal(places)))
 
 
 def load_template(folder: Path, key: str) -> Template | None:
-    """The template saved under `key`, if there is one."""
-    places_path = folder / f"template-{key}.json"
+    """The template saved under `key`; None if there is none, or it is damaged."""
+    places_path, path = folder / f"template-{key}.json", folder / f"template-{key}.onnx"
     if not places_path.exists():
         return None
-    places = json.loads(places_path.read_text(encoding="utf-8"))
+    try:
+        places, data = unsealed(read_text(places_path)), path.read_bytes()
+        if hashlib.sha256(data).hexdigest() != places["model"]:
+            raise ValueError(f"{path.name} is another file")
+    except (OSError, ValueError, KeyError) as error:
+        log.warning("%s is damaged (%s): it is made again.", places_path, error)
+        return None
     return Template(
-        model=onnx.load(folder / f"template-{key}.onnx"),
+        model=onnx.load_from_string(data),
         parameters={name: Stored(**stored) for name, stored in places["parameters"].items()},
         values=places["values"],
         baked=places["baked"],

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from ...files import seal, unsealed
 from ...results.run_directory import RunDirectory
 from ..space.problem import LevelProblem, Levels
 
@@ -31,7 +32,7 @@ class Pool:
     def open(cls, directory: RunDirectory, problem: LevelProblem) -> "Pool":
         """The pool of the run so far; candidates of another space are left out."""
         path = directory.path / _FILE
-        text = path.read_text(encoding="utf-8") if path.is_file() else ""
+        text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
         if text and not text.endswith("\n"):  # a killed search was writing
             with path.open("a", encoding="utf-8") as file:
                 file.write("\n")
@@ -43,7 +44,7 @@ class Pool:
         pairs = zip(self.problem.slots, levels, strict=True)
         changed = {slot.name: level for slot, level in pairs if level != slot.original}
         with (self.directory.path / _FILE).open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"levels": changed, "kl": kl}) + "\n")
+            file.write(json.dumps(seal({"levels": changed, "kl": kl})) + "\n")
 
     def waiting(self) -> list[tuple[Levels, float]]:
         """Candidates that did not go up, with their KL."""
@@ -57,10 +58,15 @@ class Pool:
 def _readable(lines: list[str], problem: LevelProblem) -> Iterator[tuple[Levels, float]]:
     for line in lines:
         try:
-            value = json.loads(line)
+            value = unsealed(line)
             changed, kl = value["levels"], float(value["kl"])
             levels = tuple(int(changed.pop(slot.name, slot.original)) for slot in problem.slots)
-        except (ValueError, KeyError, TypeError, AttributeError):  # the line that a killed search was writing
+        except (
+            ValueError,
+            KeyError,
+            TypeError,
+            AttributeError,
+        ):  # damaged, or a killed search was writing it
             continue
         in_range = (0 <= level < slot.levels for level, slot in zip(levels, problem.slots, strict=True))
         if not changed and all(in_range):

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from ...compress.recipe import BITS, SPARSE, Precision, Recipe
-from ...files import write_text
+from ...files import read_text, seal, unsealed, write_text
 from ..space.space import GroupLevels, SearchSpace
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # 1 had no digest
 CHUNK = 32  # recipes that share one pass over the original
 SMALLEST = 1e-9  # of a KL or an error whose logarithm is taken
 STEEPEST = 3.0  # exponent of the error
@@ -199,7 +199,7 @@ class _Measured:
     def load(cls, path: Path) -> "_Measured":
         """What the file has; nothing for one that is missing, damaged or of another version."""
         try:
-            stored = json.loads(path.read_text(encoding="utf-8"))
+            stored = unsealed(read_text(path))
             if stored["schema_version"] != SCHEMA_VERSION:
                 return cls(path, {}, set())
             values = {str(digest): float(value) for digest, value in stored["measured"].items()}
@@ -230,7 +230,7 @@ class _Measured:
         stored = {"schema_version": SCHEMA_VERSION, "measured": self.values, "failed": sorted(self.failed)}
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            write_text(self.path, json.dumps(stored, allow_nan=False))
+            write_text(self.path, json.dumps(seal(stored), allow_nan=False))
         except OSError as error:  # a full disk, a read-only folder: the next run measures again
             log.warning("The sensitivity cannot be kept in %s: %s", self.path, error)
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 
 from ...profiles import format_duration
 from ...results.activity import BESIDE, Activity
-from ...results.run_directory import RunDirectory
+from ...results.records.reading import Fields
+from ...results.run_directory import RunDirectory, read_kept, write_kept
 from .clock import Clock
 
 SEARCH_SHARE = 0.85  # of the budget; the rest is for the finalists
@@ -108,7 +109,9 @@ class Ledger:
     @classmethod
     def open(cls, directory: RunDirectory, clock: Clock) -> "Ledger":
         """The ledger of the run so far."""
-        return cls(directory=directory, clock=clock, seconds=dict(directory.read_json(_FILE) or {}))
+        return cls(
+            directory=directory, clock=clock, seconds=read_kept(directory.path / _FILE, _seconds) or {}
+        )
 
     @contextmanager
     def timed(self, activity: Activity) -> Iterator[None]:
@@ -123,7 +126,7 @@ class Ledger:
         """Counts seconds, and writes the file."""
         for activity, value in seconds.items():
             self.seconds[activity] = self.seconds.get(activity, 0.0) + value
-        self.directory.write_json(_FILE, self.seconds)
+        write_kept(self.directory.path / _FILE, {"seconds": self.seconds})
 
     def add_stages(self, stages: Mapping[str, float]) -> None:
         """Counts the stages of an evaluation."""
@@ -137,7 +140,7 @@ class Ledger:
     def add_beside(self, stages: Mapping[str, float]) -> None:
         """Counts the work of a second process, which is not part of the clock's time."""
         self.seconds[BESIDE] = self.seconds.get(BESIDE, 0.0) + sum(stages.values())
-        self.directory.write_json(_FILE, self.seconds)
+        write_kept(self.directory.path / _FILE, {"seconds": self.seconds})
 
     def spent_s(self, activity: Activity) -> float:
         """Seconds so far."""
@@ -147,3 +150,7 @@ class Ledger:
         """Seconds by activity, what no activity accounts for as `other`."""
         here = sum(value for activity, value in self.seconds.items() if activity != BESIDE)
         return {**self.seconds, "other": max(0.0, self.clock.elapsed_s - here)}
+
+
+def _seconds(fields: Fields) -> dict[str, float]:
+    return fields.each("seconds", lambda entries, name: entries.amount(name))

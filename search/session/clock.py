@@ -1,11 +1,15 @@
 """Clock: seconds that a search has spent, over all of its sessions."""
 
+import logging
+import math
 import threading
 import time
 from pathlib import Path
 from types import TracebackType
 
-from ...files import write_text
+from ...files import digest_of, read_text, write_text
+
+log = logging.getLogger(__name__)
 
 HEARTBEAT_S = 2.0
 
@@ -49,14 +53,24 @@ class Clock:
         so.
         """
         try:
-            write_text(self._path, f"{self.elapsed_s:.3f}\n")
+            seconds = f"{self.elapsed_s:.3f}"
+            write_text(self._path, f"{seconds} {digest_of(seconds)}\n")
         except OSError:
             return
 
 
 def _stored(path: Path) -> float:
-    """Seconds of earlier sessions; 0 when there are none or the file is damaged."""
+    """Seconds of earlier sessions; 0 when there are none, or, with a note, when the file is damaged."""
     try:
-        return max(0.0, float(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError):
+        text = read_text(path)
+        seconds, _, digest = text.strip().partition(" ")
+        old = not digest and text.endswith("\n")  # of a version that wrote none
+        if (old or digest_of(seconds) == digest) and math.isfinite(float(seconds)):
+            return max(0.0, float(seconds))
+        reason = "its digest does not match its content"
+    except FileNotFoundError:
         return 0.0
+    except (OSError, ValueError) as error:
+        reason = str(error)
+    log.warning("%s is damaged (%s): the time of the search is counted from 0.", path, reason)
+    return 0.0

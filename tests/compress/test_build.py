@@ -206,6 +206,20 @@ def test_template_is_read_from_its_cache(tmp_path, monkeypatch):
     assert first.artifact.digest == again.artifact.digest
 
 
+@pytest.mark.parametrize("ending", ["onnx", "json"])
+def test_a_damaged_template_is_exported_again(tmp_path, ending, caplog):
+    task = tiny_task("mlp")
+    network = Network.trace(task.model, task.example_inputs)
+    first = Compressor(task, network, cache_dir=tmp_path / "cache").build(Recipe(), tmp_path).only
+    (file,) = (tmp_path / "cache").glob(f"template-*.{ending}")
+    data = file.read_bytes()
+    for changed in (data[:-30] + bytes([data[-30] ^ 1]) + data[-29:], data[:40], b"", b"[" * 100_000):
+        file.write_bytes(changed)
+        again = Compressor(task, network, cache_dir=tmp_path / "cache").build(Recipe(), tmp_path).only
+        assert again.artifact.digest == first.artifact.digest and "is made again" in caplog.text
+        assert file.read_bytes() == data
+
+
 def test_another_format_is_built_of_the_same_student(tmp_path, monkeypatch):
     other, task = FileFormat(opset=20), tiny_task("residual")
     compressor = Compressor(

@@ -1,5 +1,6 @@
 """A compressor and targets that answer at once, and an evaluator with them."""
 
+import hashlib
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -42,9 +43,10 @@ class FakeCompressor:
         }
         return BuildResult(by_format=files, seconds={"build": 0.1})
 
-    def _file(self, digest, out_dir):
+    def _file(self, content, out_dir):
+        digest = hashlib.sha256(content.encode()).hexdigest()
         path = Path(out_dir) / f"{digest}{self.ending}"
-        path.write_bytes(b"model")
+        path.write_text(content)
         artifact = Artifact(path=path, digest=digest, size_bytes=5, macs=1, parameters=1, precision={})
         check = OutputCheck(inputs=(np.zeros((4, 1)),), expected=(OUTPUTS,), tolerance=1e-3)
         return BuiltFile(artifact=artifact, check=check)

@@ -2,6 +2,7 @@
 
 import json
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from autocompress.tests.evaluation.fake_targets import (
     evaluated,
     make_evaluator,
 )
-from autocompress.tests.results.records import latency, point, run_facts
+from autocompress.tests.results.records import latency, run_facts
 
 
 @pytest.fixture(autouse=True)
@@ -40,11 +41,15 @@ def warnings(original):
 
 def test_a_measured_candidate_carries_its_numbers(tmp_path):
     recipe = Recipe(precision={"layer0": "int8"})
-    made = evaluated(make_evaluator(tmp_path), recipe, trial=3, baseline=point(0))
+    subject = make_evaluator(tmp_path)
+    original = evaluated(subject)
+    answered = original.measured["fake"]
+    answered = replace(answered, quality=replace(answered.quality, validation=0.9))
+    made = evaluated(subject, recipe, trial=3, baseline=replace(original, outcomes={"fake": answered}))
     measured = made.measured["fake"]
     assert (made.trial, measured.quality.validation, made.elapsed_s) == (3, 1.0, 12.0)
     assert measured.drop == pytest.approx(-0.1)
-    assert measured.artifact.file == f"artifacts/{recipe.digest}.onnx"
+    assert measured.artifact.file == f"artifacts/{measured.artifact.digest}.onnx"
     assert {"build", "check", "validate", "inspect", "measure"} <= made.seconds.keys()
     assert Point.from_json(Fields(json.loads(json.dumps(made.to_json())), "trial 3")) == made
 
@@ -108,6 +113,15 @@ def test_an_artifact_that_is_gone_is_built_again(tmp_path):
     assert subject.bench.artifact_path(made.recipe, artifact).is_file()
 
 
+def test_an_artifact_that_is_damaged_is_built_again(tmp_path):
+    subject = make_evaluator(tmp_path)
+    made = evaluated(subject)
+    artifact = made.measured["fake"].artifact
+    whole = subject.bench.artifact_path(made.recipe, artifact).read_bytes()
+    subject.bench.artifact_path(made.recipe, artifact).write_bytes(whole[:-1])
+    assert subject.bench.artifact_path(made.recipe, artifact).read_bytes() == whole
+
+
 def test_an_artifact_that_is_built_as_another_file_is_not_taken_for_it(tmp_path):
     subject = make_evaluator(tmp_path)
     made = evaluated(subject)
@@ -142,7 +156,7 @@ class AnswersByFile(FakeTarget):
 
     def run(self, model, inputs, *, batch, exact=False):
         answer = super().run(model, inputs, batch=batch)
-        return answer if exact or model.name.startswith(Recipe().digest) else (FAULTY,)
+        return answer if exact or model.read_text() == Recipe().digest else (FAULTY,)
 
 
 def test_a_drop_has_an_interval_of_its_own(tmp_path):

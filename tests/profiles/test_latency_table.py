@@ -73,6 +73,21 @@ def test_a_damaged_file_is_started_again_with_a_note(tmp_path, content):
     assert json.loads(path.read_text())["structures"]["model"]["observations"][0]["ratio"] == 0.5
 
 
+def test_a_changed_number_is_noticed(tmp_path):
+    path = path_of(table_in(tmp_path))
+    table_in(tmp_path).observe("model", {}, 0.5, 0.01)
+    path.write_text(path.read_text().replace("0.5", "0.7"))
+    assert "its digest does not match" in table_in(tmp_path).note
+    assert not LatencyTable.of_profile(tmp_path, profile_fingerprint="p")
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, '{"schema_version": ' + "9" * 5000 + "}"])
+def test_a_table_of_absurd_content_is_started_again(tmp_path, content):
+    path_of(table_in(tmp_path)).write_text(content)
+    assert "is started again" in table_in(tmp_path).note
+    assert not LatencyTable.of_profile(tmp_path, profile_fingerprint="p")
+
+
 def test_a_table_that_cannot_be_written_serves_this_process(tmp_path):
     (tmp_path / "file").write_text("")
     table = table_in(tmp_path / "file")

@@ -11,7 +11,14 @@ from dataclasses import replace
 
 import pytest
 from autocompress.errors import RunDirectoryError
-from autocompress.results.run_directory import RunConfig, RunDirectory, choose_run, read_run
+from autocompress.results.run_directory import (
+    RunConfig,
+    RunDirectory,
+    choose_run,
+    read_kept,
+    read_run,
+    write_kept,
+)
 from autocompress.search.session import clock
 from autocompress.search.session.clock import Clock
 from autocompress.tests.waiting import comes_true
@@ -207,13 +214,42 @@ def test_elapsed_time_adds_up_over_sessions(tmp_path):
             time.sleep(0.2)
         sessions_s += time.monotonic() - start
         time.sleep(0.2)  # does not count
-    stored_s = float((tmp_path / "elapsed").read_text())
+    stored_s = float((tmp_path / "elapsed").read_text().split()[0])
     assert 0.4 <= stored_s <= sessions_s + 0.01  # it is rounded
     assert Clock(tmp_path / "elapsed").elapsed_s >= stored_s
+
+
+@pytest.mark.parametrize("content", [b"", b"9", b"\xff", b"nan\n", b"1e999\n", b"60.000 " + b"0" * 64])
+def test_a_damaged_clock_says_that_it_counts_anew(tmp_path, content, caplog):
+    (tmp_path / "elapsed").write_bytes(content)
+    assert Clock(tmp_path / "elapsed").elapsed_s < 30
+    assert "elapsed is damaged" in caplog.text
+
+
+def test_the_clock_of_an_earlier_version_goes_on(tmp_path):
+    (tmp_path / "elapsed").write_text("60.000\n")
+    assert Clock(tmp_path / "elapsed").elapsed_s >= 60
+
+
+def test_a_kept_file_that_is_damaged_is_left_out_with_a_note(tmp_path, caplog):
+    path = tmp_path / "kept.json"
+
+    def read(fields):
+        return fields.number("seconds")
+
+    write_kept(path, {"seconds": 1.5})
+    assert read_kept(path, read) == 1.5
+    path.write_text(path.read_text().replace("1.5", "7.5"))
+    assert read_kept(path, read) is None and "what it had is made again" in caplog.text
+    path.unlink()
+    path.mkdir()
+    assert read_kept(path, read) is None
+    write_kept(path, {"seconds": 2.5})
+    assert read_kept(path, read) == 2.5
 
 
 def test_a_killed_session_loses_at_most_a_heartbeat(tmp_path, monkeypatch):
     monkeypatch.setattr(clock, "HEARTBEAT_S", 0.02)
     kept = tmp_path / "elapsed"
     with Clock(kept):
-        assert comes_true(lambda: kept.exists() and float(kept.read_text()) > 0.2)
+        assert comes_true(lambda: kept.exists() and float(kept.read_text().split()[0]) > 0.2)

@@ -132,6 +132,29 @@ def test_a_damaged_entry_is_made_again(network, inputs, tmp_path):
     assert torch.equal(database(network, inputs, tmp_path).level("body.0.0", bits=4).weight(), weight)
 
 
+def test_a_flipped_bit_in_an_entry_is_noticed(network, inputs, tmp_path, caplog):
+    first = database(network, inputs, tmp_path)
+    weight = first.level("body.0.0", bits=4).weight()
+    for path in tmp_path.rglob("*.safetensors"):
+        data = path.read_bytes()
+        path.write_bytes(data[:-9] + bytes([data[-9] ^ 64]) + data[-8:])
+    assert torch.equal(database(network, inputs, tmp_path).level("body.0.0", bits=4).weight(), weight)
+    assert "its digest does not match its content" in caplog.text
+
+
+def test_the_entry_of_another_layer_is_not_taken(network, inputs, tmp_path):
+    first, second = (layer.name for layer in network.layers[1:3])
+    levels = database(network, inputs, tmp_path)
+    expected = [levels.level(name, bits=4).weight() for name in (first, second)]
+    files = sorted(tmp_path.rglob("levels/*.safetensors"))
+    contents = [file.read_bytes() for file in files]
+    for file, content in zip(files, reversed(contents), strict=True):
+        file.write_bytes(content)
+    again = database(network, inputs, tmp_path)
+    for name, weight in zip((first, second), expected, strict=True):
+        assert torch.equal(again.level(name, bits=4).weight(), weight)
+
+
 def test_a_folder_that_cannot_be_written_is_done_without(network, inputs, tmp_path, caplog):
     (tmp_path / "levels").write_text("a file in the way")
     levels = database(network, inputs, tmp_path / "levels")

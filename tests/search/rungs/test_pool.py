@@ -36,3 +36,12 @@ def test_a_half_written_line_and_levels_of_another_space_are_left_out(tmp_path):
     assert pool.kls == {(1, 1): 0.25}
     pool.add((0, 0), 2.0)
     assert Pool.open(place, PROBLEM).kls == {(1, 1): 0.25, (0, 0): 2.0}
+
+
+def test_a_damaged_line_is_left_out(tmp_path):
+    place = cast(RunDirectory, SimpleNamespace(path=tmp_path))
+    for levels, kl in {(1, 1): 0.25, (0, 1): 0.5, (0, 0): 0.75}.items():
+        Pool.open(place, PROBLEM).add(levels, kl)
+    file = tmp_path / "r0.jsonl"
+    file.write_bytes(file.read_bytes().replace(b"0.25", b"0.35").replace(b"0.75", b"0.\xff5"))
+    assert Pool.open(place, PROBLEM).kls == {(0, 1): 0.5}

@@ -285,7 +285,10 @@ def test_recovery_beside_the_search_is_measured_when_it_is_ready(tmp_path):
     assert recovered and {recipe.digest for recipe in recovered} <= {
         recipe.digest for recipe in background.started
     }
-    assert json.loads((tmp_path / "run" / "time.json").read_text())["recovery beside the search"] >= 5.0
+    assert (
+        json.loads((tmp_path / "run" / "time.json").read_text())["seconds"]["recovery beside the search"]
+        >= 5.0
+    )
 
 
 def test_a_recovery_process_that_dies_fails_its_candidate_only(tmp_path):
@@ -303,14 +306,16 @@ def test_recoveries_that_fail_are_not_started_again_and_end_when_none_succeeds(t
     climb(tmp_path / "run", trials=20, background=again)
     bare = [replace(recipe, recovery=None).digest for recipe in background.started]
     assert len(bare) == len(set(bare)) == MAX_FAILURES and again.started == []
-    assert json.loads((tmp_path / "run" / "time.json").read_text())["recovery beside the search"] > 0
+    assert (
+        json.loads((tmp_path / "run" / "time.json").read_text())["seconds"]["recovery beside the search"] > 0
+    )
 
 
 def test_the_time_of_a_recovery_that_failed_here_counts_as_recovery(tmp_path):
     told = Failure(trial=0, stage="recover", kind="error", message="no memory", retryable=False)
     done = climb(tmp_path / "run", trials=16, broken=lambda recipe: told if recipe.recovery else None)
     assert len(done.run.failures) == MAX_FAILURES
-    assert json.loads((tmp_path / "run" / "time.json").read_text())["recovery"] > 0
+    assert json.loads((tmp_path / "run" / "time.json").read_text())["seconds"]["recovery"] > 0
 
 
 def test_an_interrupted_recovery_that_is_not_reached_counts_as_no_crash(tmp_path):
