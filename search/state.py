@@ -118,3 +118,9 @@ class Objectives:
 def affordable(run: Run, point: Point) -> bool:
     """Whether the point breaks no limit but that of the drop, which training may mend."""
     return all(excess.value <= 0 for name, excess in run.excess(point).items() if name != "drop")
+
+
+def clearly_loses(run: Run, point: Point) -> bool:
+    """Whether the drop can be told apart from none on any target; so it can where there is no interval."""
+    intervals = [outcome.drop_interval for outcome in run.measured(point).values()]
+    return any(interval is None or interval[0] > 0 for interval in intervals)

@@ -3,7 +3,7 @@ search.
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from optuna.trial import Trial
@@ -13,7 +13,7 @@ from ...errors import StageError
 from ...results.records.point import Failure, Point
 from ..screen import Screened
 from ..space.space import DEFAULT_RECOVERY, STEPS
-from ..state import affordable
+from ..state import affordable, clearly_loses
 from ..trials import Trials
 from .promotion import LOW_CORRELATION, RecoveryCurve, promoted, rank_correlation
 from .recovery_process import RecoveryProcess
@@ -135,8 +135,9 @@ class Recoveries:
         return fitting[-1] if fitting else None
 
     def _most_worth(self, steps: int) -> Point | None:
-        """The measured candidate that is expected to add most when it is trained for so long, bands of
-        latency taking turns.
+        """The measured candidate that is expected to add most when it is trained for so long.
+
+        What cannot be told apart from the original comes last: a gain could not be seen.
         """
         run, failures = self.trials.run, self._failures()
         state = (len(run.points), failures.total(), steps)
@@ -151,14 +152,19 @@ class Recoveries:
             and done.get(point.recipe.digest, 0) < steps
             and affordable(run, point)
         ]
-        curve, vectors = self._curve(), [run.vector(point) for point in candidates]
-        expected = [(curve.after(drop, steps), size, latency) for drop, size, latency in vectors]
-        front = [run.vector(point) for point in run.front]
-        index = promoted(expected, front, turn=self._turns)
-        chosen = None if index is None else candidates[index]
+        clear = [point for point in candidates if clearly_loses(run, point)]
+        chosen = self._promoted(clear, steps) or self._promoted(candidates, steps)
         self.trials.log("recovery", steps=steps, candidate=None if chosen is None else chosen.trial)
         self._nothing_at = state if chosen is None else None
         return chosen
+
+    def _promoted(self, candidates: Sequence[Point], steps: int) -> Point | None:
+        """The one that adds most, bands of latency taking turns; None when none is expected to add."""
+        run, curve = self.trials.run, self._curve()
+        vectors = [run.vector(point) for point in candidates]
+        expected = [(curve.after(drop, steps), size, latency) for drop, size, latency in vectors]
+        index = promoted(expected, [run.vector(point) for point in run.front], turn=self._turns)
+        return None if index is None else candidates[index]
 
     def _done(self) -> dict[str, int]:
         """The most steps that a candidate was trained for, by its digest without recovery."""

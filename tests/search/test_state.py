@@ -11,7 +11,7 @@ from autocompress.results.records.progress import SearchFacts
 from autocompress.results.records.run import Run
 from autocompress.search.looks import Look, LookKey
 from autocompress.search.rungs.tables import corner_of
-from autocompress.search.state import Objectives, SearchState, affordable
+from autocompress.search.state import Objectives, SearchState, affordable, clearly_loses
 from autocompress.targets.layer_times import LayerTimes
 from autocompress.tests.profiles.records import ENVIRONMENT
 from autocompress.tests.results.records import TARGET, latency, on_two, point, run_facts, run_of
@@ -145,6 +145,14 @@ def test_only_training_mends_a_drop():
     large = point(2, drop=0.0, ratio=0.5, size=60_000)
     run = run_of(point(0), FAST, large, constraints=limits)
     assert affordable(run, FAST) and not affordable(run, large)
+
+
+def test_a_drop_is_clear_when_its_interval_is_above_none_or_nobody_knows_it():
+    clear, unclear = (
+        point(trial, drop=0.004, drop_interval=(low, 0.008)) for trial, low in [(2, 0.001), (3, -0.001)]
+    )
+    run = run_of(point(0), FAST, clear, unclear)
+    assert [clearly_loses(run, one) for one in (FAST, clear, unclear)] == [True, True, False]
 
 
 def test_the_sampler_aims_at_the_tightest_limits_of_all_targets():

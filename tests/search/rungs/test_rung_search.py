@@ -146,6 +146,20 @@ def test_candidates_are_recovered_now_and_then_starting_with_the_known_settings(
         assert replace(recipe, recovery=None).digest in plain
 
 
+def test_what_cannot_be_told_apart_from_the_original_is_not_recovered(tmp_path, monkeypatch):
+    certain, half = FakeEvaluator.outcome, 0.02
+
+    def unsure(self, target, trial, recipe):
+        there = certain(self, target, trial, recipe)
+        return replace(there, drop_interval=(there.drop - half, there.drop + half)) if trial else there
+
+    monkeypatch.setattr(FakeEvaluator, "outcome", unsure)
+    done = climb(tmp_path / "run", trials=14)
+    drops = {point.recipe.digest: done.run.worst_drop(point).drop for point in done.run.points}
+    recovered = [replace(recipe, recovery=None) for recipe in recipes_of(done.run) if recipe.recovery]
+    assert recovered and all(drops[recipe.digest] > half for recipe in recovered)
+
+
 def test_without_recovery_nothing_is_trained_and_every_trial_says_so(tmp_path):
     done = climb(tmp_path / "run", trials=10, recovery=False)
     assert not any(recipe.recovery for recipe in recipes_of(done.run))
