@@ -17,6 +17,7 @@ from autocompress.search.rungs.rung_search import RungSearch
 from autocompress.search.rungs.sensitivity import Sensitivity, plan_changes
 from autocompress.search.rungs.tables import FrontTables, corner_of, level_labels
 from autocompress.search.space.space import DEFAULT_RECOVERY, SearchSpace
+from autocompress.tests.present import present
 from autocompress.tests.results.records import run_facts
 from autocompress.tests.search.fakes import (
     CONFIG,
@@ -151,7 +152,8 @@ def test_what_cannot_be_told_apart_from_the_original_is_not_recovered(tmp_path, 
 
     def unsure(self, target, trial, recipe):
         there = certain(self, target, trial, recipe)
-        return replace(there, drop_interval=(there.drop - half, there.drop + half)) if trial else there
+        drop = present(there.drop)
+        return replace(there, drop_interval=(drop - half, drop + half)) if trial else there
 
     monkeypatch.setattr(FakeEvaluator, "outcome", unsure)
     done = climb(tmp_path / "run", trials=14)
