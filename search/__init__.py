@@ -14,6 +14,7 @@ Reading order
     screen.py, finalists.py         what need not be built; which points are looked at longer
     queue.py, run_writer.py         measurements that wait for a board; front.json as the search goes on
     study.py, study_file.py         the trials on disk; how a killed search goes on; corrections
+    interruptions.py                why a search ended during a trial, and whether the trial is to blame
     rebuild.py                      a study that was lost, made again of front.json
     sequential.py                   the strategy that tries one candidate after the other
     rungs/                          the strategy of the sampler `front`: tables, rungs, recoveries

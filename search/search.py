@@ -15,10 +15,12 @@ from ..results.records.run import Status
 from ..results.run_directory import RunDirectory, read_front
 from .finalists import Finalists, by_contribution
 from .rebuild import rebuild
+from .session.crash import CrashNote
 from .study_file import storage_errors
 from .trials import Trials
 
 LEAST_FINALISTS = 3
+_CRASH = "crash.txt"
 
 
 class Strategy(Protocol):
@@ -56,9 +58,11 @@ class Search:
         trials = self.trials
         status: Status = "interrupted"
         away: TargetUnavailable | None = None
-        with storage_errors(trials.directory.study), trials.clock, trials.interrupts:
+        note = CrashNote(trials.directory.path / _CRASH)
+        with storage_errors(trials.directory.study), trials.clock, trials.interrupts, note:
             try:
-                self.strategy.search(trials, self._resume())
+                self.strategy.search(trials, self._resume(note.before))
+                trials.try_set_aside(self._time_left)
                 self._look_at_finalists()
                 self._rebuild()
                 status = "finished"
@@ -77,8 +81,10 @@ class Search:
             raise TargetUnavailable(text) from away
         return status
 
-    def _resume(self) -> list[Trial]:
-        """Takes up what earlier sessions left; the trials that they did not finish."""
+    def _resume(self, crash: str) -> list[Trial]:
+        """Takes up what earlier sessions left; the trials that they did not finish. `crash` is what a fatal
+        signal left.
+        """
         trials, state = self.trials, self.trials.state
         before = read_front(trials.directory.path)
         if before is not None:
@@ -98,11 +104,13 @@ class Search:
                 trials.tried.add(recipe.digest)
                 if trial.state == TrialState.FAIL:
                     trials.screen.learn_failure(recipe, trial.number)
-        interrupted = trials.study.adopt(trials.complete)
+        adopted = trials.study.adopt(trials.complete, crash=crash)
+        trials.set_aside.extend(adopted.set_aside)
+        trials.tried.update(trials.space.suggest(trial).digest for trial in adopted.set_aside)
         state.failures[:] = trials.study.failures()  # adopting gives up what crashed again and again
         state.changed()
         trials.queue.catch_up(lambda: True)  # a budget is for candidates: a board may be back without one
-        return interrupted
+        return adopted.first
 
     def _look_at_finalists(self) -> None:
         """The longer look at the original, the front and uniform int8; again while that changes the front."""
@@ -122,10 +130,12 @@ class Search:
             if not looked:
                 return
 
-    def _finalist_time_left(self) -> bool:
+    def _time_left(self) -> bool:
         budget_s = self.trials.options.budget_s
-        enough = len(self.finalists.looks) >= LEAST_FINALISTS
-        return budget_s is None or self.trials.elapsed_s < budget_s or not enough
+        return budget_s is None or self.trials.elapsed_s < budget_s
+
+    def _finalist_time_left(self) -> bool:
+        return self._time_left() or len(self.finalists.looks) < LEAST_FINALISTS
 
     def _shown(self) -> list[Point]:
         """The points that `verify` and bundles read the files of, as they were measured: the original, the

@@ -40,11 +40,7 @@ class Sequential:
         unfinished = list(interrupted)
         if self.sampler is not None:
             trials.use_sampler(self.sampler())
-        try:
-            trials.take_up(unfinished, trials.evaluate)
-        finally:
-            for trial in unfinished:
-                trials.release(trial)
+        trials.take_up(unfinished, trials.evaluate)
         screened, out_of_time = 0, 0
         while trials.time_left() and screened < MAX_SCREENED and out_of_time < MAX_OUT_OF_TIME:
             seed = self._next(trials)

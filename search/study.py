@@ -4,8 +4,8 @@ behind.
 Crash safety. Every step is a committed transaction, so that a `kill -9` leaves at most two trials RUNNING:
 one here, one whose recovery goes on beside. The next coordinator (there is only one: the run directory is
 locked) *adopts* them: the same numbers, the parameters already drawn, tried before anything new. If a point
-was stored but not told, it is told and not repeated. A trial that was interrupted MAX_ATTEMPTS times is taken
-for the cause of the crash and fails.
+was stored but not told, it is told and not repeated. A trial that is interrupted again and again waits until
+the others are done, and fails only when it is to blame (interruptions.py).
 
 States. COMPLETE is measured, feasible or not (Optuna's constraints tell which); FAIL has no measurement and
 samplers ignore it; PRUNED was screened out before it was built: TPE places it behind every complete trial,
@@ -16,6 +16,7 @@ measures it later. study_file.py says how a trial that has ended gets other valu
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -27,6 +28,7 @@ from ..errors import InputError, RunDirectoryError
 from ..files import DIGEST, seal
 from ..results.records.point import Failure, Point
 from ..results.records.reading import Fields, Unfit
+from .interruptions import Interruptions, Machine
 from .preparation.request import SAMPLERS
 from .sampling.sampler import FrontSampler
 from .screen import Screened
@@ -36,8 +38,8 @@ from .study_file import Correction, StudyFile, storage_errors
 
 T = TypeVar("T")
 
-MAX_ATTEMPTS = 3
-POINT, FAILURE, _SCREENED, _ATTEMPTS = "point", "failure", "screened", "attempts"  # user attributes
+POINT, FAILURE, _SCREENED = "point", "failure", "screened"  # user attributes
+_INTERRUPTIONS = "interruptions"  # another one
 _FIXED = "fixed_params"  # Optuna's key for the parameters of an enqueued trial
 _POPULATION = 12
 
@@ -59,6 +61,16 @@ def make_sampler(name: str, seed: int) -> BaseSampler:
     if name in ("random", "front"):
         return RandomSampler(seed=seed)
     raise InputError(f"There is no sampler {name!r}: choose {', '.join(SAMPLERS)}.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adopted:
+    """The trials of a dead coordinator: those to try `first`, and those that are `set_aside` until the others
+    are done.
+    """
+
+    first: list[Trial] = field(default_factory=list)
+    set_aside: list[Trial] = field(default_factory=list)
 
 
 def is_lost(trial: FrozenTrial) -> bool:
@@ -113,7 +125,16 @@ class SearchStudy:
             self._settle_recovery(trial)
         if parameters is not None and not waiting:
             self.enqueue(parameters)
-        return self._file.study.ask()
+        asked = self._file.study.ask()
+        self.begin(asked)
+        return asked
+
+    def begin(self, trial: Trial) -> None:
+        """Notes that work on a trial begins: if the search ends before it is told or released, that is an
+        interruption.
+        """
+        interruptions = self._interruptions(trial.number)
+        self._note(trial.number, replace(interruptions, since=Machine.now()))
 
     def enqueue(self, parameters: Parameters) -> None:
         """Makes the next trial one with these parameters."""
@@ -126,36 +147,56 @@ class SearchStudy:
             trial_id = self._file.trial_id(trial.number)
             self._file.storage.set_trial_system_attr(trial_id, _FIXED, {**fixed, RECOVER: 0})
 
-    def adopt(self, on_measured: Callable[[Trial, Point], None]) -> list[Trial]:
-        """The RUNNING trials that a dead coordinator left, with one more attempt counted.
+    def adopt(self, on_measured: Callable[[Trial, Point], None], *, crash: str = "") -> Adopted:
+        """The RUNNING trials that a dead coordinator left; an interruption of those that it worked on.
 
-        `on_measured` gets a trial whose point was stored before its end; it must tell it.
+        `on_measured` gets a trial whose point was stored before its end; it must tell it. `crash` is what a
+        fatal signal left.
         """
-        adopted = []
+        adopted, now = Adopted(), Machine.now()
         for running in self._file.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             self._settle_recovery(running)
             trial = self._trial(running.number)
             if POINT in running.user_attrs:
                 on_measured(trial, self._point(running))
                 continue
-            attempts = running.user_attrs.get(_ATTEMPTS, 1)
-            if attempts < MAX_ATTEMPTS or running.number == 0:
-                trial.set_user_attr(_ATTEMPTS, attempts + 1)
-                adopted.append(trial)
-                continue
-            message = f"the search ended {attempts} times while it tried this candidate"
-            failure = Failure(
-                trial=running.number, stage="build", kind="crash", message=message, retryable=False
-            )
-            self.fail(trial, failure)
+            interruptions = self._interruptions(running.number).adopted(now, crash=crash)
+            self._note(running.number, interruptions)
+            if running.number == 0 or not interruptions.set_aside:  # nothing can be done without the original
+                adopted.first.append(trial)
+            elif not interruptions.given_up:
+                adopted.set_aside.append(trial)
+            else:
+                self._give_up(trial, interruptions)
         return adopted
+
+    def _give_up(self, trial: Trial, interruptions: Interruptions) -> None:
+        reasons = ", ".join(dict.fromkeys(interruptions.against))
+        message = f"the search ended {interruptions.count} times while it tried this candidate: {reasons}"
+        self.fail(
+            trial,
+            Failure(trial=trial.number, stage="build", kind="crash", message=message, retryable=False),
+        )
 
     def release(self, trial: Trial) -> None:
         """Leaves a trial RUNNING for the next coordinator, without counting this attempt: the user stopped
         the search.
         """
-        trial = self._trial(trial.number)
-        trial.set_user_attr(_ATTEMPTS, trial.user_attrs.get(_ATTEMPTS, 1) - 1)
+        self._note(trial.number, replace(self._interruptions(trial.number), since=None))
+
+    def accuse(self, trial: Trial, reason: str) -> None:
+        """Leaves a trial RUNNING that ends the search."""
+        self._note(trial.number, self._interruptions(trial.number).accused(reason))
+
+    def _interruptions(self, number: int) -> Interruptions:
+        trial = self.trials[number]
+        if _INTERRUPTIONS not in trial.user_attrs:
+            return Interruptions()
+        return self._read(trial, _INTERRUPTIONS, Interruptions.from_json)
+
+    def _note(self, number: int, interruptions: Interruptions) -> None:
+        trial_id = self._file.trial_id(number)
+        self._file.storage.set_trial_user_attr(trial_id, _INTERRUPTIONS, interruptions.to_json())
 
     def store(self, trial: Trial, point: Point) -> None:
         """Stores what was measured; the trial still has to be finished. From here on it is never measured

@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from ..compress.compressor import BuildResult
 from ..compress.recipe import Recipe
-from ..errors import TargetUnavailable, TaskError
+from ..errors import AutocompressError, TargetUnavailable, TaskError
 from ..evaluation.evaluate import Evaluator
 from ..results.activity import Activity
 from ..results.records.point import Failure, Point
@@ -29,6 +29,8 @@ from .space.space import Parameters, SearchSpace
 from .state import Objectives, SearchState
 from .study import SearchStudy
 
+YARDSTICK = 1  # the trial of uniform int8, after the original
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
@@ -43,7 +45,9 @@ class Options:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trials:
-    """The trials of a search, for its strategy. `tried` are the digests of all recipes so far."""
+    """The trials of a search, for its strategy. `tried` are the digests of all recipes so far, `set_aside`
+    the trials that wait until the others are done (interruptions.py).
+    """
 
     space: SearchSpace
     study: SearchStudy
@@ -60,6 +64,7 @@ class Trials:
     progress: Progress
     interrupts: Interrupts
     tried: set[str] = field(default_factory=set)
+    set_aside: list[Trial] = field(default_factory=list)
 
     # --- what there is
 
@@ -96,6 +101,7 @@ class Trials:
     def time_left(self) -> bool:
         """Whether another candidate may be tried."""
         trials, done = self.options.trials, len(self.state.points) + len(self.state.failures)
+        done += len(self.set_aside)
         return (trials is None or done < trials) and (self.left_s() > 0 or not self.state.points)
 
     # --- asking and telling
@@ -123,8 +129,11 @@ class Trials:
                 outcome = self.evaluator.evaluate(
                     trial.number, recipe, baseline=original, progress=self._stage_of(trial), built=built
                 )
-        except (KeyboardInterrupt, TargetUnavailable):
+        except (KeyboardInterrupt, AutocompressError, OSError):
             self.study.release(trial)
+            raise
+        except Exception as error:
+            self.study.accuse(trial, f"{type(error).__name__}: {error}"[:200])
             raise
         if isinstance(outcome, Failure):
             self.fail(trial, recipe, outcome)
@@ -191,11 +200,22 @@ class Trials:
             if other or not self.time_left():
                 continue
             unfinished.remove(trial)
+            self.study.begin(trial)
             if recipe.digest in self.tried:
                 again = Screened(reason="duplicate", message="the same recipe as an earlier trial")
                 self.screen_out(trial, again)
             else:
                 measure(trial, recipe)
+
+    def try_set_aside(self, time_left: Callable[[], bool]) -> None:
+        """Measures the trials that were set aside: uniform int8 in any case, others while there is time."""
+        for trial in list(self.set_aside):
+            if trial.number > YARDSTICK and not time_left():
+                self.note(f"Trial {trial.number} was interrupted again and again; the next session tries it.")
+                continue
+            self.set_aside.remove(trial)
+            self.study.begin(trial)
+            self.evaluate(trial, self.space.suggest(trial))
 
     # --- telling a person and the files
 

@@ -38,11 +38,7 @@ class RungSearch:
         unfinished = list(interrupted)
         beside: AbstractContextManager[Any] = self.background or nullcontext()
         with beside, pinned(self.cores) if self.cores else nullcontext():
-            try:
-                self._climb(trials, unfinished)
-            finally:  # time over, or Ctrl-C: the next session goes on with them
-                for trial in unfinished:
-                    trials.release(trial)
+            self._climb(trials, unfinished)
 
     def _climb(self, trials: Trials, unfinished: list[Trial]) -> None:
         """Takes the trials that it tried out of `unfinished`."""

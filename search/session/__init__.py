@@ -6,6 +6,7 @@ shows their progress; it decides nothing about candidates.
 Reading order
     clock.py      the run's time over all sessions, kept on disk
     budget.py     how the time is divided among activities (Budget), and where it went (Ledger)
+    crash.py      what a fatal signal leaves for the next session
     interrupt.py  Ctrl-C ends a block that allows it, and nothing else
     status.py     the state of a search in words: one line for each trial, the front, the time left
     progress.py   how it is shown: live in a terminal, as plain lines, or not at all

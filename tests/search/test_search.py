@@ -14,6 +14,7 @@ from autocompress.errors import FailureKind, StageError, TargetUnavailable, Task
 from autocompress.results.limits import Constraints
 from autocompress.results.records.point import Failure, Measured, Missing
 from autocompress.results.run_directory import RunDirectory, read_front
+from autocompress.search.interruptions import GIVEN_UP, SET_ASIDE
 from autocompress.search.queue import Queue
 from autocompress.search.rungs.rung_search import RungSearch
 from autocompress.search.space.space import DEFAULT_RECOVERY
@@ -279,19 +280,27 @@ def test_the_budget_ends_the_search(tmp_path):
 
 
 _CHILD = """
-import sys, time
+import os, sys, time
 from pathlib import Path
 from autocompress.tests.search.fakes import FakeEvaluator, FakeNetwork, run_search
-path, trials, stays_in = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+path, trials, deed = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 evaluator = FakeEvaluator(FakeNetwork(), log=path / "log")
-evaluator.failing = lambda recipe: time.sleep(600 if len(evaluator.evaluated) == stays_in else 0)
+
+def failing(recipe):
+    number = int(evaluator.log.read_text().split()[-2])
+    return eval(deed, {"os": os, "time": time, "number": number, "count": len(evaluator.evaluated)})
+
+evaluator.failing = failing
 print(run_search(path / "run", evaluator, trials=trials, sampler="tpe").status)
 """
 
 
-def start_child(path: Path, *, trials: int, stays_in: int = 0) -> subprocess.Popen[str]:
-    """A search in a process of its own, which never ends the `stays_in`-th trial that it starts."""
-    command = [sys.executable, "-c", textwrap.dedent(_CHILD), str(path), str(trials), str(stays_in)]
+def start_child(path: Path, *, trials: int, stays_in: int = 0, deed: str = "") -> subprocess.Popen[str]:
+    """A search in a process of its own, which never ends the `stays_in`-th trial that it starts, or does
+    something else in a trial of that `number`.
+    """
+    deed = deed or f"time.sleep(600) if count == {stays_in} else None"
+    command = [sys.executable, "-c", textwrap.dedent(_CHILD), str(path), str(trials), deed]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
@@ -315,6 +324,65 @@ def test_kill_9_in_a_trial_repeats_no_finished_one_and_tries_the_interrupted_one
     run = present(read_front(tmp_path / "run"))
     assert len(run.points) == 8 and run.failures == ()
     assert len({line.split()[1] for line in before + after}) == 8
+
+
+class Killed(BaseException):
+    """What a test throws in place of a `kill -9`: nobody may notice it."""
+
+
+def ending_in(path, numbers, error):
+    """Starts a search whose evaluator raises `error` in the trials of these numbers; the numbers that it
+    started.
+    """
+    evaluator, log = FakeEvaluator(FakeNetwork(), log=path / "log"), path / "log"
+    log.write_text("")
+
+    def failing(recipe):
+        if int(log.read_text().split()[-2]) in numbers:
+            raise error
+
+    evaluator.failing = failing
+    try:
+        run_search(path / "run", evaluator, trials=5)
+    except type(error):
+        pass
+    return [int(line.split()[1]) for line in log.read_text().splitlines()]
+
+
+def test_uniform_int8_is_not_lost_to_kills_and_comes_last_when_they_do_not_end(tmp_path):
+    assert ending_in(tmp_path, {1}, Killed()) == [0, 1]
+    for _ in range(SET_ASIDE - 1):
+        assert ending_in(tmp_path, {1}, Killed()) == [1]
+    assert ending_in(tmp_path, {1, 3}, Killed()) == [2, 3]
+    assert ending_in(tmp_path, {1}, Killed()) == [3, 4, 1]
+    for _ in range(GIVEN_UP):
+        assert ending_in(tmp_path, {1}, Killed()) == [1]
+    assert ending_in(tmp_path, (), Killed()) == [1]
+    run = present(read_front(tmp_path / "run"))
+    assert run.uniform_trial == 1 and len(run.points) == 5 and run.failures == ()
+
+
+def test_a_bug_that_a_candidate_meets_ends_the_search_and_speaks_against_the_candidate(tmp_path):
+    assert ending_in(tmp_path, {2}, KeyError("bug")) == [0, 1, 2]
+    for _ in range(SET_ASIDE - 1):
+        assert ending_in(tmp_path, {2}, KeyError("bug")) == [2]
+    assert ending_in(tmp_path, {2}, KeyError("bug")) == [3, 4, 2]
+    for _ in range(GIVEN_UP - SET_ASIDE - 1):
+        assert ending_in(tmp_path, {2}, KeyError("bug")) == [2]
+    assert ending_in(tmp_path, {2}, KeyError("bug")) == []
+    run = present(read_front(tmp_path / "run"))
+    assert [(failed.trial, "KeyError: 'bug'" in failed.message) for failed in run.failures] == [(2, True)]
+    assert len(run.points) == 4 and run.status == "finished"
+
+
+def test_a_candidate_that_takes_the_search_down_leaves_a_note_against_it(tmp_path):
+    child = start_child(tmp_path, trials=4, deed="os.abort() if number == 2 else None")
+    child.communicate(timeout=120)
+    assert child.returncode == -signal.SIGABRT
+    done = run_search(tmp_path / "run", FakeEvaluator(FakeNetwork()), trials=4)
+    attributes = done.search.trials.records[2].user_attrs
+    assert attributes["interruptions"]["against"] == ["Fatal Python error: Aborted"]
+    assert len(done.run.points) == 4 and not (tmp_path / "run" / "crash.txt").exists()
 
 
 def test_ctrl_c_writes_the_front_and_the_same_command_goes_on(tmp_path):

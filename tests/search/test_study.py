@@ -8,9 +8,10 @@ import optuna
 import pytest
 from autocompress.errors import InputError, RunDirectoryError
 from autocompress.results.records.point import Failure
+from autocompress.search.interruptions import GIVEN_UP, SET_ASIDE, Machine
 from autocompress.search.screen import Screened
 from autocompress.search.state import Objectives
-from autocompress.search.study import MAX_ATTEMPTS, SearchStudy, make_sampler
+from autocompress.search.study import SearchStudy, make_sampler
 from autocompress.search.study_file import FIRST_VALUES
 from autocompress.tests.results.records import point
 from optuna.storages import RDBStorage
@@ -162,7 +163,7 @@ def test_a_correction_survives_a_kill_between_each_of_its_steps(path, step):
         [0.6, 1.0] if last == [0.6, 0.5] else [0.7, 0.7]
     )
     assert as_others_see_it(path).trials[0].values == again.trials[0].values
-    (adopted,) = again.adopt(never)
+    (adopted,) = again.adopt(never).first
     assert (adopted.number, adopted.suggest_int("x", 0, 3)) == (2, 2)
     again.correct(corrections)
     assert [trial.values for trial in again.trials[:2]] == [[0.2, 0.2, 0.7]] * 2
@@ -209,14 +210,14 @@ def test_a_running_trial_is_adopted_with_its_number_and_its_parameters(path):
     study = open_study(path)
     first = study.ask()
     value = first.suggest_float("x", 0.0, 1.0)
-    (adopted,) = open_study(path, seed=5).adopt(never)
+    (adopted,) = open_study(path, seed=5).adopt(never).first
     assert adopted.number == first.number
     assert adopted.suggest_float("x", 0.0, 1.0) == value
 
 
 def test_a_trial_killed_before_its_first_parameter_keeps_those_it_was_queued_with(path):
     open_study(path).ask({"x": 2})
-    (adopted,) = open_study(path).adopt(never)
+    (adopted,) = open_study(path).adopt(never).first
     assert adopted.suggest_int("x", 0, 3) == 2
 
 
@@ -238,30 +239,78 @@ def test_a_stored_evaluation_is_told_and_not_repeated(path):
         told.append((trial.number, measured))
         reopened.finish(trial, objectives(0, 0, 0))
 
-    assert reopened.adopt(tell) == []
+    assert reopened.adopt(tell).first == []
     assert told == [(0, point(0))] and reopened.trials[0].state == TrialState.COMPLETE
 
 
-def test_a_trial_that_ends_the_search_again_and_again_fails(path):
+def start_two(path):
+    """A session that works on trials 0 and 1."""
     study = open_study(path)
-    first = study.ask({"x": 0})
-    study.ask({"x": 1}).suggest_int("x", 0, 3)
-    study.finish(first, objectives(0, 0, 0))
-    for _ in range(MAX_ATTEMPTS - 1):
-        assert len(open_study(path).adopt(never)) == 1
-    last = open_study(path)
-    assert last.adopt(never) == []
-    assert last.failures()[0].trial == 1 and "ended 3 times" in last.failures()[0].message
+    for number in (0, 1):
+        study.ask({"x": number}).suggest_int("x", 0, 3)
+
+
+def next_session(path, *, crash=""):
+    """A session that works on all that the last one left; the study, the trials that come first, and those
+    that are set aside.
+    """
+    study = open_study(path)
+    adopted = study.adopt(never, crash=crash)
+    for trial in (*adopted.first, *adopted.set_aside):
+        study.begin(trial)
+    return study, [trial.number for trial in adopted.first], [trial.number for trial in adopted.set_aside]
+
+
+def test_kills_from_outside_never_fail_a_trial_but_let_others_come_first(path):
+    start_two(path)
+    for _ in range(SET_ASIDE - 1):
+        assert next_session(path)[1:] == ([0, 1], [])
+    for _ in range(2 * GIVEN_UP):
+        study, first, set_aside = next_session(path)
+        assert (first, set_aside) == ([0], [1]), "nothing can be done without the original"
+    assert study.failures() == []
+
+
+def test_a_trial_on_which_no_work_had_begun_is_not_interrupted(path):
+    start_two(path)
+    open_study(path).adopt(never)
+    for _ in range(2 * GIVEN_UP):
+        assert len(open_study(path).adopt(never).first) == 2
+
+
+@pytest.mark.parametrize(
+    ("later", "crash", "reason"),
+    [
+        (Machine(boot="b", oom_kills=0), "", "the machine went down"),
+        (Machine(boot="a", oom_kills=4), "", "the memory ran out"),
+        (Machine(boot="a", oom_kills=3), "Fatal Python error: Aborted", "Fatal Python error: Aborted"),
+    ],
+)
+def test_a_trial_fails_when_the_ends_speak_against_it(path, monkeypatch, later, crash, reason):
+    machines = itertools.cycle([Machine(boot="a", oom_kills=3)] * 2 + [later])  # two trials begin, one ends
+    monkeypatch.setattr(Machine, "now", lambda: next(machines))
+    start_two(path)
+    for _ in range(SET_ASIDE - 1):
+        assert next_session(path, crash=crash)[1:] == ([0, 1], [])
+    for _ in range(GIVEN_UP - SET_ASIDE):
+        assert next_session(path, crash=crash)[1:] == ([0], [1])
+    study, first, set_aside = next_session(path, crash=crash)
+    assert (first, set_aside) == ([0], [])
+    (failed,) = study.failures()
+    assert (failed.trial, failed.kind) == (1, "crash")
+    assert failed.message.endswith(f"ended {GIVEN_UP} times while it tried this candidate: {reason}")
 
 
 def test_a_trial_that_the_user_interrupted_is_not_counted_against(path):
-    study = open_study(path)
-    study.finish(study.ask({"x": 0}), objectives(0, 0, 0))
-    open_study(path).ask({"x": 1})
-    for _ in range(2 * MAX_ATTEMPTS):
+    start_two(path)
+    next_session(path)
+    for _ in range(2 * GIVEN_UP):
         study = open_study(path)
-        (trial,) = study.adopt(never)
-        study.release(trial)
+        adopted = study.adopt(never)
+        assert [trial.number for trial in adopted.first] == [0, 1]
+        for trial in adopted.first:
+            study.begin(trial)
+            study.release(trial)
 
 
 def test_failures_and_screened_trials_have_their_states(path):
@@ -314,7 +363,7 @@ def test_an_unknown_sampler_is_named_with_the_choices():
 def test_two_running_trials_are_both_adopted(path):
     study = open_study(path)
     numbers = [study.ask({"x": value}).number for value in (0, 1)]
-    assert [trial.number for trial in open_study(path).adopt(never)] == numbers
+    assert [trial.number for trial in open_study(path).adopt(never).first] == numbers
 
 
 @pytest.mark.parametrize("version", ["v1.3.0.a", "v99.0.0.a"], ids=["older", "newer"])
