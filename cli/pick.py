@@ -9,12 +9,15 @@ import typer
 from ..errors import InputError
 from .support import (
     NOTHING_MEETS,
+    GivenTaskSpec,
     MaxDrop,
     MaxLatency,
     MaxSize,
     RunPath,
     SetClocks,
+    TaskArguments,
     errors,
+    given_task,
     limits_by_target,
     parsed,
     part_of,
@@ -24,6 +27,7 @@ from .support import (
 
 if TYPE_CHECKING:
     from ..deploy.asked_targets import Addresses
+    from ..deploy.given_task import GivenTask
     from ..results.limits import Constraints
     from ..results.pick import Objective
     from ..results.records.point import Point
@@ -59,6 +63,8 @@ def pick(
     max_size: MaxSize = None,
     minimize: Minimize = "latency",
     finetune: FinetuneTime = None,
+    task: GivenTaskSpec = None,
+    task_arg: TaskArguments = None,
     set_clocks: SetClocks = False,
     packed: Packed = False,
     out: BundlePath = Path("bundle"),
@@ -74,6 +80,8 @@ def pick(
         autocompress pick runs/digits-cpu --max-drop 1pp --minimize size --out bundle
 
         autocompress pick runs/digits-cpu --max-drop 1pp --finetune 30m --packed
+
+        autocompress pick runs/mine-cpu --finetune 30m --task my_task.py:make
     """
     with errors():
         from ..deploy.bundle import require_free
@@ -86,11 +94,16 @@ def pick(
         limits = limits_by_target(
             content.target_names, max_drop=max_drop, max_latency=max_latency, max_size=max_size
         )
+        training = given_task(task, task_arg)
         seconds, objective = parsed("parse_duration", finetune), _objective(minimize)
+        if training is not None and seconds is None:
+            raise InputError("--task is for --finetune: give both, or none.")
         require_free(out)
         point = whole.point(_picked_trial(content, limits, objective))
         if seconds is not None:
-            point = _finetuned(run, whole, point, targets=given, seconds=seconds, set_clocks=set_clocks)
+            point = _finetuned(
+                run, whole, point, task=training, targets=given, seconds=seconds, set_clocks=set_clocks
+            )
             whole = read_run(run)
         _bundle(run, whole, point, {name: limits[name] for name in names}, out, packed=packed)
 
@@ -154,7 +167,14 @@ def _bundle(
 
 
 def _finetuned(
-    path: Path, run: "Run", point: "Point", *, targets: "Addresses", seconds: float, set_clocks: bool
+    path: Path,
+    run: "Run",
+    point: "Point",
+    *,
+    task: "GivenTask | None",
+    targets: "Addresses",
+    seconds: float,
+    set_clocks: bool,
 ) -> "Point":
     """The point after its fine-tuning; the unchanged point when that did not help."""
     from ..deploy.finetune import finetune
@@ -172,7 +192,14 @@ def _finetuned(
             ClocksOfTargets(wanted=set_clocks, say=progress.note) as clocks,
         ):
             tuned = finetune(
-                path, run, point, seconds=seconds, progress=progress, targets=targets, clocks=clocks
+                path,
+                run,
+                point,
+                seconds=seconds,
+                progress=progress,
+                task=task,
+                targets=targets,
+                clocks=clocks,
             )
     except KeyboardInterrupt:
         say("Interrupted: the same command goes on from here.")

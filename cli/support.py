@@ -14,6 +14,7 @@ from ..text.printable import printable
 from .interruption import INTERRUPTED
 
 if TYPE_CHECKING:
+    from ..deploy.given_task import GivenTask
     from ..results.limits import Constraints
     from ..results.records.run import Run
 
@@ -41,6 +42,15 @@ TaskArguments = Annotated[
     typer.Option(
         metavar="KEY=VALUE",
         help="An argument of the task's function; repeatable. A token: KEY=env:NAME, from the environment.",
+    ),
+]
+GivenTaskSpec = Annotated[
+    str | None,
+    typer.Option(
+        "--task",
+        metavar="TASK",
+        help="The search's task: path/to/file.py:function or a built-in one. Code and data that only the run "
+        "or bundle names are not loaded.",
     ),
 ]
 Batch = Annotated[int, typer.Option(help="The batch size that is measured.")]
@@ -86,6 +96,17 @@ def task_arguments(pairs: list[str]) -> dict[str, str]:
             raise InputError(f"--task-arg {key} is given twice: give it once.")
         arguments[key] = value
     return arguments
+
+
+def given_task(spec: str | None, pairs: list[str] | None) -> "GivenTask | None":
+    """The task of `--task` with its `--task-arg`s, None when it is not given. InputError for arguments of
+    none.
+    """
+    from ..deploy.given_task import GivenTask
+
+    if spec is None and pairs:
+        raise InputError("--task-arg is an argument of --task: give --task as well.")
+    return None if spec is None else GivenTask(spec=spec, arguments=task_arguments(pairs or []))
 
 
 def parsed(function: str, text: str | None) -> Any:

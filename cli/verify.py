@@ -2,7 +2,7 @@
 
 import tempfile
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,7 +12,21 @@ from ..results.records.verification import Verification
 from ..results.records.verification_versions import json_for_scripts
 from ..results.verify_words import bundle_lines, run_lines
 from ..text.printable import json_text
-from .support import REGRESSED, UNAVAILABLE, Json, SetClocks, errors, say, show
+from .support import (
+    REGRESSED,
+    UNAVAILABLE,
+    GivenTaskSpec,
+    Json,
+    SetClocks,
+    TaskArguments,
+    errors,
+    given_task,
+    say,
+    show,
+)
+
+if TYPE_CHECKING:
+    from ..deploy.given_task import GivenTask
 
 VerifiedPath = Annotated[
     Path, typer.Argument(metavar="RUN|BUNDLE", help="A run directory, or a bundle that `pick` wrote.")
@@ -20,9 +34,9 @@ VerifiedPath = Annotated[
 VerifiedTargets = Annotated[
     str | None,
     typer.Option(
-        metavar="T[,T…]",
-        help="The targets to measure on; all targets of the run, or that of the bundle, if not given. "
-        "A bundle has one.",
+        metavar="T[@user@host][,T…]",
+        help="The targets to measure on, with the address of a board. If not given: those of the run or "
+        "bundle that are ours and on this machine.",
     ),
 ]
 
@@ -31,13 +45,17 @@ def verify(
     path: VerifiedPath,
     *,
     target: VerifiedTargets = None,
+    task: GivenTaskSpec = None,
+    task_arg: TaskArguments = None,
     set_clocks: SetClocks = False,
     as_json: Json = False,
 ) -> None:
     """Measure a front (or a bundle) on a target now, and compare with what was predicted or measured before.
 
-    Targets that are away are left out and named. The exit code is 4 when something regressed, else 3 when a
-    target was away. After Ctrl-C, or when a target is back, the same command continues.
+    Quality is looked at with --task, or where the task is digits: a run or bundle may be somebody else's, and
+    its code is not run. Targets that are away are left out and named. The exit code is 4 when something
+    regressed, else 3 when a target was away. After Ctrl-C, or when a target is back, the same command
+    continues.
 
     Examples:
 
@@ -45,7 +63,7 @@ def verify(
 
         autocompress verify runs/digits-jetson --target jetson@user@10.0.0.5
 
-        autocompress verify bundle
+        autocompress verify bundle --task my_task.py:make
     """
     with errors():
         from ..deploy.read_bundle import is_bundle
@@ -57,7 +75,14 @@ def verify(
             )
         bundle = is_bundle(path)
         try:
-            verified = _verified(path, target, bundle=bundle, set_clocks=set_clocks, quiet=as_json)
+            verified = _verified(
+                path,
+                target,
+                given_task(task, task_arg),
+                bundle=bundle,
+                set_clocks=set_clocks,
+                quiet=as_json,
+            )
         except KeyboardInterrupt:
             say("Interrupted: the same command " + ("starts anew." if bundle else "goes on from here."))
             raise
@@ -65,7 +90,7 @@ def verify(
 
 
 def _verified(
-    path: Path, target: str | None, *, bundle: bool, set_clocks: bool, quiet: bool
+    path: Path, target: str | None, task: "GivenTask | None", *, bundle: bool, set_clocks: bool, quiet: bool
 ) -> Verification | BundleVerification:
     """What a run's or a bundle's models measure now."""
     from ..deploy.verify_bundle import verify_bundle
@@ -80,7 +105,13 @@ def _verified(
         ClocksOfTargets(wanted=set_clocks, say=progress.note) as clocks,
     ):
         return measure(
-            path, target, folder=Path(folder), say=progress.stage, note=progress.note, clocks=clocks
+            path,
+            target,
+            folder=Path(folder),
+            say=progress.stage,
+            note=progress.note,
+            task=task,
+            clocks=clocks,
         )
 
 

@@ -14,6 +14,8 @@ Reading order
     packed.py           model.packed: the ONNX file entropy-coded, restored bit for bit
     read_bundle.py      a bundle read strictly: checksums, manifest, model
     asked_targets.py    which targets are measured on: those that the user gives, or ours and here
+    given_task.py       the task that the user gives; why that of a file is not loaded
+    scoring.py          how quality is looked at
     verify.py           the points of a run on one target, then and now; what counts as regressed
     unfinished.py       what an interrupted `verify RUN` has measured
     verify_run.py       `verify RUN`: all its targets

@@ -25,8 +25,8 @@ from ..search.session.progress import Progress
 from ..search.space.space import DEFAULT_RECOVERY
 from ..targets.held_clocks import ClocksOfTargets
 from ..targets.layer_times import LayerTimes
-from ..tasks.arguments import again
 from .asked_targets import Addresses, all_targets
+from .given_task import GivenTask, task_to_load
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,15 +53,18 @@ def finetune(
     *,
     seconds: float,
     progress: Progress,
+    task: GivenTask | None = None,
     targets: Addresses | None = None,
     clocks: ClocksOfTargets | None = None,
 ) -> Point:
     """The point after `seconds` of recovery, measured like a finalist, and kept in the run directory `path`.
 
     A point that is already fine-tuned starts again from its trial. The same trial and seconds are never done
-    twice, and an interrupted call continues. `targets` are those that the user gives, as the run calls them;
-    `clocks` as in `prepare`. Raises InputError for the original model and for a target that the user has to
-    give, RunDirectoryError when task, data or environment have changed, StageError when the point cannot be
+    twice, and an interrupted call continues. `task` and `targets` are what the user gives, the targets as the
+    run calls them; `clocks` as in `prepare`.
+
+    Raises InputError for the original model, and for a task or a target that the user has to give,
+    RunDirectoryError when task, data or environment have changed, StageError when the point cannot be
     measured.
     """
     origin = _origin(run, point)
@@ -69,7 +72,7 @@ def finetune(
     earlier = {each.finetuned: each for each in run.points if each.finetuned}
     if made_of in earlier:
         return earlier[made_of]
-    checked = prepare(_request(path, run, targets or {}), progress, clocks=clocks)
+    checked = prepare(_request(path, run, task, targets or {}), progress, clocks=clocks)
     with RunDirectory.reopen(path, config_of(checked)) as directory, splits_folder(directory) as splits:
         recipe = replace(origin.recipe, recovery=origin.recipe.recovery or DEFAULT_RECOVERY)
         checkpoint = _checkpoint(path, recipe, seconds)
@@ -132,14 +135,14 @@ def _times(original: Measured) -> Look:
     return Look(times=LayerTimes(layers=layers, other_s=original.other_time_s or 0.0))
 
 
-def _request(path: Path, run: Run, given: Addresses) -> SearchRequest:
-    """The search that made the run, on its targets at the addresses that the user gives."""
-    task, names = run.facts.task, run.facts.target_names
+def _request(path: Path, run: Run, given: GivenTask | None, targets: Addresses) -> SearchRequest:
+    """The search that made the run, with the task and the addresses that the user gives."""
+    task = task_to_load(run.facts.task, given)
     return SearchRequest(
         task=task.spec,
-        arguments=again(task.arguments, {}),
-        target=all_targets(path, run, given),
-        constraints=dict.fromkeys(names, Constraints()),
+        arguments=task.arguments,
+        target=all_targets(path, run, targets),
+        constraints=dict.fromkeys(run.facts.target_names, Constraints()),
         batch=run.targets[0].batch,
         allow_predicted=any(target.prediction for target in run.targets),
         seed=run.facts.seed,

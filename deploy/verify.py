@@ -18,14 +18,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..errors import RunDirectoryError, StageError, TargetUnavailable, TaskError
+from ..errors import RunDirectoryError, StageError, TargetUnavailable
 from ..evaluation.availability import is_away
-from ..evaluation.stored_split import VALIDATION_BATCH, StoredSplit
 from ..evaluation.targets import NamedTarget, target_at
 from ..files import digest_of_file, file_below
 from ..profiles import TimingConfig
 from ..results.formats import label_of, ratio_interval_of
-from ..results.records.facts import MetricFacts, TaskFacts
+from ..results.records.facts import MetricFacts
 from ..results.records.latency import Latency
 from ..results.records.point import Quality
 from ..results.records.run import Run
@@ -34,42 +33,14 @@ from ..results.view import PointOn, RunOn
 from ..targets.here import require_here
 from ..targets.one_file import require_whole
 from ..targets.store import MeasurementStore
-from ..targets.target import Target, TargetSession
-from ..tasks.arguments import again
-from ..tasks.load import load_task
-from ..tasks.quality import score
-from ..tasks.task import Metric
+from ..targets.target import Target
+from .scoring import Scorer, Scoring
 from .unfinished import FileNow, TargetNow, now
 
 ROOM = 0.05  # relative, on the ratio of two latencies
 QUALITY_ROOM = 0.01  # relative, where the run states no interval
 
 Say = Callable[[str], None]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scorer:
-    """Scores files on the validation split of the task; `inputs` are what latencies are timed with."""
-
-    metric: Metric
-    split: StoredSplit
-
-    def score(self, session: TargetSession, model: Path, *, batch: int) -> float:
-        """The metric of a file on the session's target. Raises StageError."""
-        inputs = self.split.inputs
-        outputs = session.run(model, inputs, batch=session.running_batch(VALIDATION_BATCH, measured=batch))
-        return score(self.metric, outputs, self.split.targets)
-
-
-def scorer_or_reason(facts: TaskFacts, folder: Path) -> tuple[Scorer | None, str]:
-    """The scorer of the task that a run or manifest names, or None and why it cannot be loaded here. It
-    writes to `folder`.
-    """
-    try:
-        task = load_task(facts.spec, again(facts.arguments, {}))
-    except TaskError as error:
-        return None, str(error)
-    return Scorer(metric=task.metric, split=StoredSplit(task.validation, folder / "validation.npz")), ""
 
 
 def usable_target(named: NamedTarget, store: MeasurementStore | None, *, inputs: Path | None) -> Target:
@@ -137,8 +108,8 @@ class Stated:
                 measured = replace(measured, files={**measured.files, digest: file}, at=now())
                 yield measured
 
-    def compared(self, measured: TargetNow, named: NamedTarget, *, reason: str) -> TargetVerification:
-        """The points then and now. `reason` says why quality was not looked at, empty when it was."""
+    def compared(self, measured: TargetNow, named: NamedTarget, scoring: Scoring) -> TargetVerification:
+        """The points then and now."""
         profile, earlier = named.profile, self.view.target
         same = profile.name == earlier.name
         original = measured.files[self.points[0].artifact.digest].quality
@@ -156,7 +127,8 @@ class Stated:
             prediction=earlier.prediction,
             batch=earlier.batch,
             points=tuple(points),
-            quality_not_verified=reason or None,
+            quality_not_verified=scoring.reason,
+            task_differs=scoring.differs,
         )
 
 

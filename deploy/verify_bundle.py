@@ -1,14 +1,15 @@
 """`autocompress verify BUNDLE`: whether a bundle is whole, and does on a target what its manifest says.
 
 - SHA256SUMS, and the model's own digest; a packed model is restored first.
-- Answers: seeded inputs (the first validation samples where the task can be loaded) run on the target and in
+- Answers: seeded inputs (the first validation samples where the task is loaded) run on the target and in
   ONNX Runtime here, with exact int8 sums. The root mean square of the difference, relative to that of the
   answers, is at most 0.001 for a float32 model, 0.01 with float16, 0.05 with layers of 8 bits or fewer
   (compress/onnx_file/check.py).
 - Latency beside itself; regressed when the interval starts more than `ROOM` above the end of what the
   manifest states for a target of this name. Seconds differ more from day to day than ratios do, so that the
   room is wider than for a run.
-- The metric on validation, where the task can be loaded: regressed below the interval of the manifest.
+- The metric on validation, where the task is loaded (given_task.py): regressed below the interval of the
+  manifest.
 """
 
 from dataclasses import replace
@@ -28,8 +29,10 @@ from ..results.records.manifest import Manifest
 from ..targets.held_clocks import ClocksOfTargets
 from ..targets.target import Target, TargetSession
 from .asked_targets import address_in, is_here
+from .given_task import GivenTask
 from .read_bundle import read_manifest, restored_model
-from .verify import Say, Scorer, quality_fell, refuse_lost, scorer_or_reason, usable_target
+from .scoring import Scorer, Scoring, scoring_of
+from .verify import Say, quality_fell, refuse_lost, usable_target
 
 ROOM = 0.10  # relative, on seconds
 SAMPLES = 8
@@ -42,26 +45,27 @@ def verify_bundle(
     folder: Path,
     say: Say,
     note: Say,
+    task: GivenTask | None = None,
     timing: TimingConfig = FINALIST_TIMING,
     clocks: ClocksOfTargets | None = None,
 ) -> BundleVerification:
-    """What was measured. `target` None is the manifest's, if it is ours and here; `folder` is for temporary
-    files, `clocks` for `--set-clocks`.
+    """What was measured. `target` None is the manifest's, if it is ours and here; `task` is the one
+    that the user gives; `folder` is for temporary files, `clocks` for `--set-clocks`.
 
     InputError when the bundle is damaged, TargetUnavailable when the target cannot be used.
     """
     manifest = read_manifest(path)
     model = restored_model(path, manifest, folder)
     named = _target(target, manifest, clocks)
-    scorer, reason = scorer_or_reason(manifest.task, folder)
-    if reason:
-        note(f"Note: the task cannot be loaded here, so that its metric is not verified. {reason}")
-    name, inputs = named.profile.name, scorer.split.inputs if scorer else None
+    scoring = scoring_of(manifest.task, task, folder, identity={})
+    for text in scoring.notes:
+        note(text)
+    name = named.profile.name
     say(f"asking the target {name}")
-    subject = usable_target(named, None, inputs=inputs)
+    subject = usable_target(named, None, inputs=scoring.inputs)
     measured: BundleMeasured | None = None
     try:
-        measured = _measured(manifest, model, subject, scorer, reason, folder=folder, timing=timing, say=say)
+        measured = _measured(manifest, model, subject, scoring, folder=folder, timing=timing, say=say)
         regressed = _regressions(manifest, measured, same=manifest.target.name == name)
     except StageError as error:
         refuse_lost(error, name)
@@ -75,17 +79,14 @@ def _measured(
     manifest: Manifest,
     model: Path,
     target: Target,
-    scorer: Scorer | None,
-    reason: str,
+    scoring: Scoring,
     *,
     folder: Path,
     timing: TimingConfig,
     say: Say,
 ) -> BundleMeasured:
-    """What the target does with the model; `reason` says why there is no scorer. StageError when it cannot
-    run it.
-    """
-    batch = manifest.target.batch
+    """What the target does with the model. StageError when it cannot run it."""
+    batch, scorer = manifest.target.batch, scoring.scorer
     inputs = _inputs(manifest, scorer, folder / "parity.npz", count=max(batch, SAMPLES // batch * batch))
     with target.session() as session:
         say("comparing answers with ONNX Runtime")
@@ -99,7 +100,8 @@ def _measured(
         parity=parity,
         latency=latency,
         quality=quality,
-        quality_not_verified=reason or None,
+        quality_not_verified=scoring.reason,
+        task_differs=scoring.differs,
     )
 
 
@@ -142,7 +144,7 @@ def _random_inputs(manifest: Manifest, count: int) -> list[np.ndarray]:
         if len(sizes) != len(tensor.shape[1:]):
             raise InputError(
                 f"The input {tensor.name!r} has dynamic dimensions {list(tensor.shape)}: "
-                "make its task loadable here."
+                "give its task with --task."
             )
         kind, shape = np.dtype(tensor.dtype), (count, *sizes)
         try:
@@ -150,7 +152,7 @@ def _random_inputs(manifest: Manifest, count: int) -> list[np.ndarray]:
         except (MemoryError, ValueError, OverflowError) as error:
             raise InputError(
                 f"Samples of {list(shape)} for the input {tensor.name!r} do not fit into memory: copy the "
-                "bundle again, or make its task loadable here."
+                "bundle again, or give its task with --task."
             ) from error
         arrays.append(np.asarray(values, kind))
     return arrays

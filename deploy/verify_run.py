@@ -13,19 +13,19 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..errors import InputError, TargetUnavailable
+from ..errors import InputError, RunDirectoryError, TargetUnavailable
 from ..evaluation.targets import NamedTarget
 from ..files import digest_of
 from ..profiles import FINALIST_TIMING, TimingConfig
 from ..results.records.verification import AwayTarget, TargetVerification, Verification
-from ..results.run_directory import RunDirectory, read_run, write_verification
+from ..results.run_directory import RunConfig, RunDirectory, read_run, write_verification
 from ..targets.held_clocks import ClocksOfTargets
 from ..targets.store import MeasurementStore
 from .asked_targets import asked_targets
+from .given_task import GivenTask
+from .scoring import Scoring, scoring_of
 from .unfinished import STORE, Unfinished, now, remove
-from .verify import Say, Scorer, Stated, scorer_or_reason, usable_target
-
-_NO_TASK = "Note: the task cannot be loaded here, so that only latency is verified, with random inputs."
+from .verify import Say, Stated, usable_target
 
 _NOT_MEASURED = (
     "Target '{name}' has measured nothing yet, and is not verified: the search's command catches it up."
@@ -39,11 +39,13 @@ def verify_run(
     folder: Path,
     say: Say,
     note: Say,
+    task: GivenTask | None = None,
     timing: TimingConfig = FINALIST_TIMING,
     clocks: ClocksOfTargets | None = None,
 ) -> Verification:
     """What was measured; it is written to verify.json. `target` None means all targets of the run that are
-    ours and on this machine (asked_targets.py); `folder` for temporary files, `clocks` for --set-clocks.
+    ours and on this machine (asked_targets.py); `task` is the one that the user gives (given_task.py);
+    `folder` for temporary files, `clocks` for --set-clocks.
 
     Targets that cannot be used, are lost, or must be given are left out and named. InputError when the
     run, its files or a target's name are wrong, or somebody else works on the run; TargetUnavailable when no
@@ -57,13 +59,12 @@ def verify_run(
             if target is None and name not in run.target_names:
                 note(_NOT_MEASURED.format(name=name))
         stated = {one.profile.name: Stated.of(path, run, one.profile.name) for one in asked}
-        scorer, reason = scorer_or_reason(run.facts.task, folder)
-        if reason:
-            note(f"{_NO_TASK} {reason}")
+        scoring = scoring_of(run.facts.task, task, folder, identity=_identity(path))
+        for text in scoring.notes:
+            note(text)
         visit = _Visit(
             path=path,
-            scorer=scorer,
-            reason=reason,
+            scoring=scoring,
             timing=timing,
             say=say,
             clocks=clocks,
@@ -92,6 +93,14 @@ def _verified(visit: "_Visit", asked: Sequence[NamedTarget], stated: Mapping[str
     return Verification(at=now(), targets=tuple(measured), away=tuple(away))
 
 
+def _identity(path: Path) -> Mapping[str, str]:
+    """The identity of run.toml, empty when it cannot be read."""
+    try:
+        return RunConfig.read(path).identity
+    except RunDirectoryError:
+        return {}
+
+
 def _require_run(path: Path) -> None:
     """RunDirectoryError or InputError when `path` holds no run that has a result."""
     bundles = sorted(file.parent for file in path.glob("*/manifest.json"))
@@ -108,8 +117,7 @@ class _Visit:
     """What all targets of a call share."""
 
     path: Path
-    scorer: Scorer | None
-    reason: str
+    scoring: Scoring
     timing: TimingConfig
     say: Say
     clocks: ClocksOfTargets | None
@@ -119,23 +127,22 @@ class _Visit:
         """What was measured on one target. TargetUnavailable when it cannot be used or is lost before all of
         its points are measured.
         """
-        name, scorer = named.profile.name, self.scorer
+        name, scoring = named.profile.name, self.scoring
         self.say(f"asking the target {name}")
         if self.clocks is not None:
             named = replace(named, clocks=self.clocks.of(named.profile, named.address))
         timing = self.timing.with_batch(stated.view.target.batch)
-        key = digest_of([named.profile.fingerprint, scorer is None, timing.batch])
-        inputs = scorer.split.inputs if scorer else None
+        key = digest_of([named.profile.fingerprint, scoring.scorer and scoring.scorer.digest, timing.batch])
         try:
-            target = usable_target(named, MeasurementStore(self.path / STORE), inputs=inputs)
+            target = usable_target(named, MeasurementStore(self.path / STORE), inputs=scoring.inputs)
         except TargetUnavailable:
             measured = self.unfinished.complete(name, key, stated.digests)
             if measured is None:
                 raise
-            return stated.compared(measured, named, reason=self.reason)
+            return stated.compared(measured, named, scoring)
         with closing(target):
             measured = self.unfinished.target(name, key, target.probe())
-            for more in stated.measure(target, measured, scorer=scorer, timing=timing, say=self.say):
+            for more in stated.measure(target, measured, scorer=scoring.scorer, timing=timing, say=self.say):
                 measured = more
                 self.unfinished.keep(name, measured)
-            return stated.compared(measured, named, reason=self.reason)
+            return stated.compared(measured, named, scoring)

@@ -98,7 +98,7 @@ class RunDirectory:
         RunDirectoryError when somebody else holds it, or when its identity is not that of `config`: the error
         names what changed.
         """
-        if differs := _differences(path, config):
+        if differs := RunConfig.read(path).differences(config):
             raise RunDirectoryError(
                 f"{path} was made with another {', another '.join(differs)}: "
                 "restore what changed since, or search again."
@@ -182,7 +182,9 @@ def choose_run(path: Path, config: RunConfig, *, fresh: bool) -> tuple[Path, boo
     """
     changed: tuple[str, ...] = ()
     for candidate in existing_runs(path):
-        differs = _differences(candidate, config)
+        stored = RunConfig.read(candidate)
+        _require_task(candidate, stored, config)
+        differs = stored.differences(config)
         if not differs and not fresh:
             return candidate, True, ()
         changed = changed or differs
@@ -220,15 +222,11 @@ def _free(path: Path) -> Path:
     return candidate
 
 
-def _differences(path: Path, config: RunConfig) -> tuple[str, ...]:
-    """Names of the identity's entries that differ from the run's. RunDirectoryError when it belongs to
-    another task.
-    """
-    stored = RunConfig.read(path)
+def _require_task(path: Path, stored: RunConfig, config: RunConfig) -> None:
+    """RunDirectoryError when the run belongs to another task."""
     task, asked = stored.identity.get("task"), config.identity.get("task")
     if task != asked:
         raise RunDirectoryError(
             f"The run directory {path} belongs to the task {task!r}, not to {asked!r}: "
             "give --out another directory."
         )
-    return stored.differences(config)

@@ -77,7 +77,15 @@ def summary(target: TargetVerification) -> list[str]:
     lines.append(
         f"Limits that break now: {', '.join(broken)}." if broken else "No limit that held breaks now."
     )
+    if target.quality_not_verified:
+        lines.append(f"Quality was not looked at. {target.quality_not_verified}")
+    lines += _differs(target.task_differs)
     return [*lines, _regressed([point.label for point in target.points if point.regressed])]
+
+
+def _differs(differs: str | None) -> list[str]:
+    """That the metric is of another task, where it is."""
+    return [f"The metric is not of the task of the search: it has {differs}."] if differs else []
 
 
 def _regressed(names: list[str]) -> str:
@@ -96,7 +104,7 @@ def _measured_lines(verification: BundleVerification, now: BundleMeasured) -> li
     manifest, parity = verification.manifest, now.parity
     stated, name = manifest.latency, manifest.task.metric.name
     earlier = f"~{format_latency(stated.seconds)}" if isinstance(stated, Predicted) else _measured(stated)
-    quality = f"{name}  not verified"
+    quality = f"{name}  not looked at. {now.quality_not_verified}"
     if now.quality is not None:
         quality = f"{name}  {now.quality:.4g}, the manifest says {manifest.quality.validation:.4g}"
     return [
@@ -104,4 +112,5 @@ def _measured_lines(verification: BundleVerification, now: BundleMeasured) -> li
         f"{parity.tolerance:g} allowed",
         f"latency    {_measured(now.latency)}, the manifest says {earlier}",
         quality,
+        *_differs(now.task_differs),
     ]

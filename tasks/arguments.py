@@ -1,4 +1,6 @@
-"""The values of `--task-arg`: from the command line, from the environment, or those that a run stores."""
+"""The values of `--task-arg`: from the command line, or from the environment. Those that a run stores are not
+used (deploy/given_task.py).
+"""
 
 import os
 from collections.abc import Mapping
@@ -15,21 +17,9 @@ def resolved(arguments: Mapping[str, str]) -> dict[str, str]:
     return {name: _resolved(name, value) for name, value in arguments.items()}
 
 
-def again(stored: Mapping[str, str], given: Mapping[str, str]) -> dict[str, str]:
-    """The arguments that a run or bundle stores, and in their place those that this command gives.
-
-    TaskError for a stored secret that was not given again. A stored `env:NAME` is none of this command's
-    either: somebody else's run must not choose which variable a task gets.
-    """
-    for name, value in stored.items():
-        if name not in given and (is_mark(value) or is_reference(value)):
-            raise _missing(name, value if is_reference(value) else "…")
-    return {**stored, **given}
-
-
 def _resolved(name: str, value: str) -> str:
     if is_mark(value):
-        raise _missing(name, "…")
+        raise TaskError(f"The run does not store the value of {name}: give --task-arg {name}=…")
     if not is_reference(value):
         if is_secret(name, value):
             hide(value)
@@ -41,7 +31,3 @@ def _resolved(name: str, value: str) -> str:
         )
     hide(os.environ[variable])
     return os.environ[variable]
-
-
-def _missing(name: str, value: str) -> TaskError:
-    return TaskError(f"The run does not store the value of {name}: give --task-arg {name}={value}")

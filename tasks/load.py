@@ -17,6 +17,7 @@ from .task import Task
 from .user_file import function_of, importable
 
 BUILT_IN: Mapping[str, Callable[..., Task]] = {"digits": digits, "image-folder": image_folder}
+WITHOUT_ARGUMENTS = ("digits",)  # the built-in tasks that need none
 
 
 def load_task(spec: str, arguments: Mapping[str, str]) -> Task:

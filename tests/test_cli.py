@@ -217,7 +217,8 @@ def test_a_board_that_is_not_attached_is_predicted_picked_and_verified(task):
     assert ", drop " in picked.stdout and " pp, meets 50pp with " in picked.stdout
     again = autocompress("verify", run, "--target", "board.toml", cwd=task)
     assert again.returncode == 3  # the board is not attached still
-    verified = autocompress("verify", run, "--target", "cpu", "--json", cwd=task)
+    given = ("--target", "cpu", "--task", "task.py:make")
+    verified = autocompress("verify", run, *given, "--json", cwd=task)
     found = json.loads(verified.stdout)
     assert (
         verified.returncode == 0 and found["targets"][0]["points"][0]["predicted"] and not found["regressed"]

@@ -23,13 +23,16 @@ class Parity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BundleMeasured:
-    """What the target did with the model. `quality_not_verified` says why there is no metric."""
+    """What the target did with the model. `quality_not_verified` says why there is no metric, `task_differs`
+    how the task that it is of differs from the bundle's.
+    """
 
     environment: Environment
     parity: Parity
     latency: Latency
     quality: float | None
     quality_not_verified: str | None = None
+    task_differs: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,5 +68,6 @@ class BundleVerification:
                     "now": measured.quality,
                 },
                 "quality_not_verified": measured.quality_not_verified,
+                "task_differs": measured.task_differs,
             }
         return {**value, "regressed": list(self.regressed)}

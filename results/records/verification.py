@@ -78,7 +78,8 @@ class TargetVerification:
     """What was measured on one target. `earlier_target` is the run's target that it is compared with.
 
     `prediction` says how that one's latencies were predicted, None where they were measured.
-    `quality_not_verified` says why no metric was computed.
+    `quality_not_verified` says why no metric was computed, `task_differs` how the task that it is of differs
+    from the run's.
     """
 
     at: str
@@ -91,6 +92,7 @@ class TargetVerification:
     batch: int
     points: tuple[VerifiedPoint, ...]
     quality_not_verified: str | None = None
+    task_differs: str | None = None
 
     @property
     def regressed(self) -> bool:
@@ -122,6 +124,7 @@ class TargetVerification:
                 batch=fields.whole("batch", least=1),
                 points=tuple(VerifiedPoint.from_json(point) for point in fields.objects("points")),
                 quality_not_verified=fields.maybe("quality_not_verified", fields.text),
+                task_differs=fields.optional("task_differs", fields.text),
             )
         )
 

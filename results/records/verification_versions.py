@@ -57,6 +57,7 @@ def _target_json(target: TargetVerification) -> dict[str, Any]:
         "median_error": error.median,
         "p90_error": error.p90,
         "quality_not_verified": target.quality_not_verified,
+        "task_differs": target.task_differs,
         "regressed": target.regressed,
     }
 
@@ -125,6 +126,7 @@ def _target(fields: Fields) -> TargetVerification:
             batch=fields.whole("batch", least=1),
             points=tuple(_point(point) for point in fields.objects("points")),
             quality_not_verified=fields.maybe("quality_not_verified", fields.text),
+            task_differs=fields.optional("task_differs", fields.text),
         )
     )
     _require_same(fields, "count", made.prediction_error.count)

@@ -12,6 +12,7 @@ import pytest
 from autocompress.cli.commands import app
 from autocompress.compress.compressor import Compressor
 from autocompress.deploy.finetune import finetune
+from autocompress.deploy.given_task import GivenTask
 from autocompress.errors import InputError, RunDirectoryError
 from autocompress.files import digest_of_file
 from autocompress.results.formats import label_of
@@ -64,9 +65,14 @@ def run_path(finished, tmp_path):
     return tmp_path / "run"
 
 
+def task_of(run: Run) -> GivenTask:
+    """The run's own task, as its user gives it."""
+    return GivenTask(spec=run.facts.task.spec)
+
+
 def tuned_of(path, *, trial=1, seconds=1.0):
-    run = read_run(path)
-    return finetune(path, run, run.point(trial), seconds=seconds, progress=QuietProgress())
+    run, progress = read_run(path), QuietProgress()
+    return finetune(path, run, run.point(trial), seconds=seconds, progress=progress, task=task_of(run))
 
 
 def test_a_fine_tuned_point_is_measured_scored_and_joins_the_run(run_path):
@@ -99,6 +105,8 @@ def test_fine_tuning_measures_with_the_clocks_that_the_command_sets(run_path, mo
             "size",
             "--finetune",
             "1s",
+            "--task",
+            task_of(read_run(run_path)).spec,
             "--out",
             str(run_path / "out"),
             *options,
@@ -148,7 +156,8 @@ def test_the_real_training_leaves_a_checkpoint_and_takes_it_up(run_path, monkeyp
     monkeypatch.setattr("autocompress.compress.student.recover.CHECKPOINT_S", 0.0)
     run = read_run(run_path)
     with pytest.raises(KeyboardInterrupt):
-        finetune(run_path, run, present(run.uniform_int8), seconds=2.0, progress=Interrupting())
+        point = present(run.uniform_int8)
+        finetune(run_path, run, point, seconds=2.0, progress=Interrupting(), task=task_of(run))
     assert [file.suffix for file in (run_path / "finetuned").iterdir()] == [".ckpt"]
     tuned_of(run_path, seconds=2.0)
     assert [file.name for file in (run_path / "finetuned").iterdir()] == ["1.json"]

@@ -19,6 +19,8 @@ from autocompress.tests.deploy.strangers import (
     stranger_run,
 )
 
+FINETUNE = ("--finetune", "1s", "--task", "digits")
+
 
 @pytest.fixture(autouse=True)
 def ssh(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -58,9 +60,7 @@ def test_verify_of_a_run_connects_to_no_address_of_the_run(name, written, remedy
 def test_pick_finetune_connects_to_no_address_of_the_run(tmp_path, ssh):
     run = stranger_run(tmp_path, target("cpu"))
     say_where(run, "cpu@eve@evil.example")
-    require_sentence(
-        read_by("pick", run, "--finetune", "1s"), "Target 'cpu' is on another machine", "--target"
-    )
+    require_sentence(read_by("pick", run, *FINETUNE), "Target 'cpu' is on another machine", "--target")
     assert not ssh.exists()
 
 
@@ -101,7 +101,7 @@ def test_a_profile_that_the_run_names_is_not_read(absolute, tmp_path, monkeypatc
     run = stranger_run(tmp_path, target("edge"))
     say_where(run, str(tmp_path / "edge.toml") if absolute else "edge.toml")
     require_sentence(read_by("verify", run), "its TOML file is read if you give it: --target path/edge.toml")
-    require_sentence(read_by("pick", run, "--finetune", "1s"), "its TOML file is read if you give it")
+    require_sentence(read_by("pick", run, *FINETUNE), "its TOML file is read if you give it")
 
 
 def test_targets_that_are_ours_and_here_are_measured_and_the_others_named(tmp_path):

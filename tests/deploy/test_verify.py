@@ -14,6 +14,7 @@ from autocompress.cli.commands import app
 from autocompress.compress.recipe import Recipe
 from autocompress.deploy.asked_targets import asked_targets
 from autocompress.deploy.bundle import write_bundle
+from autocompress.deploy.given_task import GivenTask
 from autocompress.deploy.read_bundle import is_bundle
 from autocompress.deploy.unfinished import FileNow
 from autocompress.deploy.verify import ROOM, Stated, quality_fell, refuse_lost, regressions
@@ -156,6 +157,7 @@ def verified(desk: Desk, others: str = ""):
         folder=folder,
         say=silent,
         note=silent,
+        task=GivenTask(spec=f"{desk.folder / 'task.py'}:make"),
         timing=QUICK,
     )
 
@@ -213,7 +215,13 @@ def test_a_predicted_run_is_verified_on_the_board_and_an_interruption_loses_noth
 def check_bundle(desk: Desk, bundle: Path) -> None:
     def seen(target: str | None = "cpu-avx2"):
         return verify_bundle(
-            bundle, target, folder=desk.folder / "temporary", say=silent, note=silent, timing=QUICK
+            bundle,
+            target,
+            folder=desk.folder / "temporary",
+            say=silent,
+            note=silent,
+            task=GivenTask(spec=f"{desk.folder / 'task.py'}:make"),
+            timing=QUICK,
         )
 
     found = seen()
@@ -223,7 +231,7 @@ def check_bundle(desk: Desk, bundle: Path) -> None:
     assert found.to_json()["latency"]["stated"]["predicted_s"] == manifest.latency.seconds
     assert list(found.to_json()) == [
         *("schema_version", "bundle", "target", "checksums", "environment", "parity", "latency", "quality"),
-        *("quality_not_verified", "regressed"),
+        *("quality_not_verified", "task_differs", "regressed"),
     ]
     assert "the manifest says ~" in "\n".join(bundle_lines(found))
     with pytest.raises(InputError, match="give its TOML file, or its address, with"):
