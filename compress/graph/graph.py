@@ -7,7 +7,7 @@ be switched between training and inference.
 
 import copy
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from typing import Any, TypeVar
 
 import ml_dtypes
@@ -121,23 +121,16 @@ def _size(size: int | torch.SymInt) -> int:
     return int(size.node.hint) if isinstance(size, torch.SymInt) else int(size)
 
 
-def set_training(module: fx.GraphModule, training: bool, *, dropout: bool = True) -> None:
-    """Switches batch normalization, and dropout unless `dropout` is False, which stays off then.
+def set_training(module: fx.GraphModule, training: bool, *, frozen: Set[str] = frozenset()) -> None:
+    """Switches dropout and batch normalization, of which those in `frozen` stay in the form for inference.
 
     `module.train()` does not reach them in a graph.
     """
     for node in module.graph.nodes:
         position = _TRAINING_ARGUMENT.get(operation(node))
         if position is not None:
-            value = training and (dropout or operation(node) == "batch_norm")
+            value = training and node.name not in frozen
             node.args = (*node.args[:position], value, *node.args[position + 1 :])
-    module.recompile()
-
-
-def set_momentum(module: fx.GraphModule, momentum: float) -> None:
-    """Sets the share of a new batch in the running statistics of every batch normalization."""
-    for node in batch_norms(module):
-        node.args = (*node.args[:6], momentum, *node.args[7:])
     module.recompile()
 
 

@@ -1,13 +1,8 @@
 """Probe: the distance of a candidate's outputs from the original's, before it is fitted, trained or built.
 
 The candidate is stitched from the level database and run on augmented training samples; on plain ones, which
-the model has memorized, losses do not show. Its batch normalizations are adapted. Let mₒ, vₒ and m, v be the
-mean and variance of a normalization's input in the original and in the candidate, on the same samples; then
-
-    mean = running_mean + (m - mₒ),   variance = running_var · v / vₒ
-
-An unchanged part of the model computes exactly what it did, without noise from the choice of samples. Nodes
-in front of the first change have the original's values: `sensitivities` computes them once for all recipes.
+the model has memorized, losses do not show. Its batch normalizations are adapted (normalization.py). Nodes in
+front of the first change have the original's values: `sensitivities` computes them once for all recipes.
 """
 
 import logging
@@ -18,24 +13,21 @@ from functools import cached_property
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, fx
 
 from ...errors import StageError
-from ..graph.graph import argument, batch_norms, get_tensor, layer_nodes, operation, set_tensor
-from ..graph.running import channels_last, mixed_precision
+from ..graph.graph import argument, get_tensor, layer_nodes, set_tensor
+from ..graph.running import mixed_precision
 from ..levels.value_grids import round_to_blocks
 from ..recipe import Precision, Recipe
 from ..stages import StageClock
 from .fake_quantize import NEAREST
-from .recover import as_float32
+from .normalization import AdaptedRun, Moments, Values, inputs_by_name
 from .refit import affordable_samples
 from .student import Student, StudentMaker
 
 log = logging.getLogger(__name__)
 
-Values = dict[str, Any]  # by node name
-Moments = tuple[Tensor, Tensor]  # mean and variance of each channel
 CHUNK = 32  # students that are made before the nodes that they share are run
 BATCHES_AT_ONCE = 4  # of the largest size that is affordable
 
@@ -115,24 +107,9 @@ class Probe:
             _round(student)
             changed = _share(student.module, self.original)
         start = _first_change(student.module, self.original, changed)
-        return _Suffix(recipe=recipe, module=student.module, start=start, channels=self._remaining(student))
-
-    def _remaining(self, student: Student) -> dict[str, Tensor]:
-        """By running mean, the mask of the channels that remain, for normalizations that lost some."""
-        if not student.removed:
-            return {}
-        channels, masks = self.students.network.channels, {}
-        for use in channels.uses:
-            if use.parameter in self._running_means:
-                remains = channels.remaining(use.slots, student.removed)
-                if not remains.all():
-                    masks[use.parameter] = torch.from_numpy(remains)
-        return masks
-
-    @cached_property
-    def _running_means(self) -> frozenset[str]:
-        means = [argument(node, 3) for node in batch_norms(self.original)]
-        return frozenset(str(mean.target) for mean in means if mean is not None)
+        return _Suffix(
+            recipe=recipe, module=student.module, start=start, channels=self.students.remaining(student)
+        )
 
     @cached_property
     def _references(self) -> list[_Reference]:
@@ -147,9 +124,8 @@ class Probe:
             return [self._refer(batch) for batch in batches]
 
     def _refer(self, batch: tuple[Tensor, ...]) -> _Reference:
-        names = [node.name for node in self.original.graph.nodes if node.op == "placeholder"]
-        inputs: Values = dict(zip(names, map(channels_last, batch), strict=True))
-        run = _Run(self.original, {}, {})
+        inputs = inputs_by_name(self.original, batch)
+        run = AdaptedRun(self.original, {}, {})
         outputs = run(dict(inputs))
         return _Reference(inputs=inputs, outputs=outputs, moments=run.read)
 
@@ -157,7 +133,7 @@ class Probe:
         total, count = 0.0, 0
         for reference, values in zip(self._references, prefixes, strict=True):
             with StageClock().stage("reconstruct"):
-                outputs = _Run(suffix.module, reference.moments, suffix.channels)(dict(values))
+                outputs = AdaptedRun(suffix.module, reference.moments, suffix.channels)(dict(values))
                 size = len(next(iter(reference.inputs.values())))
                 total += size * self.students.distance.value(outputs, reference.outputs)
                 count += size
@@ -167,65 +143,13 @@ class Probe:
         return max(0.0, total / count)
 
 
-class _Run(fx.Interpreter):
-    """Runs the nodes that the output needs and whose values are not given.
-
-    Batch normalizations are adapted to `moments` of the original, of which `channels` remain. `read` has the
-    moments of what each one read here.
-    """
-
-    def __init__(
-        self, module: fx.GraphModule, moments: Mapping[str, Moments], channels: Mapping[str, Tensor]
-    ):
-        super().__init__(module, garbage_collect_values=False)
-        self.nodes = list(module.graph.nodes)
-        self.moments, self.channels = moments, channels
-        self.read: dict[str, Moments] = {}
-
-    def __call__(self, given: Values) -> Any:
-        """The outputs as float32. `given` has values of nodes by name, at least of the placeholders."""
-        output = self.nodes[-1]
-        needed = _needed(output, given)
-        self.env = {node: given[node.name] for node in self.nodes if node.name in given}
-        uses = {node: len(needed.intersection(node.users)) for node in (*needed, *self.env)}
-        with torch.no_grad(), mixed_precision():
-            for node in self.nodes[:-1]:
-                if node not in needed:
-                    continue
-                self.env[node] = self.run_node(node)
-                for source in node.all_input_nodes:
-                    uses[source] -= 1
-                    if not uses[source]:
-                        del self.env[source]
-            return as_float32(fx.node.map_arg(output.args[0], self.env.__getitem__))
-
-    def run_node(self, n: fx.Node) -> Any:
-        """The value of a node; a batch normalization is adapted to what it reads."""
-        if operation(n) != "batch_norm" or argument(n, 3) is None:
-            return super().run_node(n)
-        x, gamma, beta, mean, variance = (self._tensor(argument(n, index)) for index in range(5))
-        ours = self.read[n.name] = _moments(x)
-        if n.name in self.moments:
-            theirs = self.moments[n.name]
-            remaining = self.channels.get(str(argument(n, 3).target))
-            if remaining is not None:
-                theirs = theirs[0][remaining], theirs[1][remaining]
-            epsilon = argument(n, 7)
-            mean = mean + (ours[0] - theirs[0])
-            variance = variance * ((ours[1] + epsilon) / (theirs[1] + epsilon))
-        return F.batch_norm(x, mean, variance, gamma, beta, eps=argument(n, 7))
-
-    def _tensor(self, node: fx.Node | None) -> Any:
-        return None if node is None else self.env[node]
-
-
 class _Walk:
     """Runs the original node by node over one batch; drops values that no later node reads, but keeps the
     inputs.
     """
 
     def __init__(self, module: fx.GraphModule, inputs: Values):
-        self.run = _Run(module, {}, {})
+        self.run = AdaptedRun(module, {}, {})
         self.nodes = list(module.graph.nodes)
         self.last_use = {node: max(map(self.nodes.index, node.users), default=0) for node in self.nodes}
         self.values: Values = dict(inputs)
@@ -247,26 +171,6 @@ class _Walk:
 
     def _value(self, node: fx.Node) -> Any:
         return self.run.run_node(node) if node.op == "get_attr" else self.values[node.name]
-
-
-def _needed(output: fx.Node, given: Values) -> set[fx.Node]:
-    """The nodes to run for the output if these values are given."""
-    needed, waiting = {output}, [output]
-    while waiting:
-        new = [
-            node for node in waiting.pop().all_input_nodes if node.name not in given and node not in needed
-        ]
-        needed.update(new)
-        waiting.extend(new)
-    return needed
-
-
-def _moments(x: Tensor) -> Moments:
-    """Mean and variance of each channel (dimension 1), in float32."""
-    size = x.shape[1]
-    moments = torch.zeros(size), torch.zeros(size)
-    torch.batch_norm_update_stats(x, *moments, 1.0)
-    return moments
 
 
 def _round(student: Student) -> None:

@@ -1,10 +1,10 @@
-"""Recovers accuracy: new statistics of batch normalization, and distillation from the original model."""
+"""Recovers accuracy by distillation from the original model."""
 
 import copy
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from torch.func import functional_call
 from ...errors import StageError, TaskError
 from ...tasks.checkpoint import load_checkpoint, save_checkpoint
 from ...tasks.data import Batch
-from ..graph.graph import argument, batch_norms, get_tensor, set_momentum, set_training
+from ..graph.graph import get_tensor, set_training
 from ..graph.running import channels_last, mixed_precision
 from ..recipe import Recovery
 from .distance import Distance
@@ -28,34 +28,6 @@ log = logging.getLogger(__name__)
 WARMUP_SHARE = 0.05
 CHECKPOINT_S = 60.0
 VALIDATIONS = 5
-DEFAULT_MOMENTUM = 0.1
-
-
-def reestimate_statistics(module: fx.GraphModule, batches: Iterable[tuple[Tensor, ...]]) -> None:
-    """Replaces running means and variances of all batch normalizations by averages over `batches`, in place.
-
-    Dropout stays off. Raises StageError if a channel has a single value, or values that are not finite.
-    """
-    norms = batch_norms(module)
-    if not norms:
-        return
-    set_training(module, True, dropout=False)
-    with torch.no_grad():
-        for index, inputs in enumerate(batches):
-            set_momentum(module, 1 / (index + 1))
-            with mixed_precision():
-                module(*(channels_last(x) for x in inputs))
-    set_momentum(module, DEFAULT_MOMENTUM)
-    set_training(module, False)
-    for node in norms:
-        for mean_or_variance in (argument(node, 3), argument(node, 4)):
-            _require_finite(module, str(mean_or_variance.target))
-
-
-def _require_finite(module: fx.GraphModule, name: str) -> None:
-    if not torch.isfinite(get_tensor(module, name)).all():
-        needed = "more training samples than one are needed, with finite values"
-        raise StageError(f"the statistics of {name} are not finite: {needed}", stage="reconstruct")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +58,7 @@ def distill(
     *,
     distance: Distance,
     seed: int,
+    frozen: Set[str] = frozenset(),
     grid: GridWeights | None = None,
     schedule: Schedule | None = None,
     validate: Callable[[], float] | None = None,
@@ -95,14 +68,15 @@ def distill(
 
     The weights in `grid` are rounded in every forward pass (quantization-aware training), and their steps are
     learned. `batches` makes endless batches from the step at which the training starts or continues.
-    `distance` compares the answers of the two models. `validate` scores the student in inference form, larger
+    `distance` compares the answers of the two models. Batch normalizations in `frozen` keep their statistics.
+    `validate` scores the student in inference form, larger
     is better; the best state is kept (early stopping). Arithmetic is bfloat16 if the processor has it. `seed`
     decides dropout; the caller's generator does not change. Raises StageError if the loss is no longer
     finite.
     """
     schedule = schedule or Schedule(steps=recovery.steps)
-    set_training(student, True)
-    training = _Training(student, teacher, loss, recovery, distance=distance, grid=grid)
+    training = _Training(student, teacher, loss, recovery, distance=distance, grid=grid, frozen=frozen)
+    training.switch(True)
     best = _Best(validate)
     step, elapsed_s = training.load(schedule.checkpoint, best)
     began, saved, source = time.monotonic() - elapsed_s, time.monotonic(), batches(step)
@@ -117,7 +91,7 @@ def distill(
                 saved = time.monotonic()
             if progress is not None:
                 progress(_progress_text(step, done, schedule))
-    set_training(student, False)
+    training.switch(False)
     best.restore(training)
 
 
@@ -139,9 +113,10 @@ class _Training:
         *,
         distance: Distance,
         grid: GridWeights | None,
+        frozen: Set[str],
     ):
         self.student, self.teacher, self.loss, self.recovery = student, teacher, loss, recovery
-        self.distance = distance
+        self.distance, self.frozen = distance, frozen
         self.trained = student
         if recovery.features > 0:
             names = feature_nodes(student, teacher)
@@ -151,6 +126,10 @@ class _Training:
         groups = [{"params": list(student.parameters()), "weight_decay": 1e-4}]
         groups += [{"params": list(self.grid.parameters()), "weight_decay": 0.0}] if self.grid.bits else []
         self.optimizer = torch.optim.AdamW(groups, lr=recovery.learning_rate)
+
+    def switch(self, training: bool) -> None:
+        """Switches between the forms for training and for inference."""
+        set_training(self.student, training, frozen=self.frozen)
 
     def step(self, batch: Batch, rate: float, number: int) -> None:
         """One batch at `rate` times the learning rate. Raises StageError for a loss that is not finite."""
@@ -244,13 +223,13 @@ class _Best:
     def _score(self, training: _Training) -> None:
         assert self.validate is not None
         latent = {name: get_tensor(training.student, name) for name in training.grid.parameters_read}
-        set_training(training.student, False)
+        training.switch(False)
         training.grid.settle(training.student)
         score = self.validate()
         for name, tensor in latent.items():
             path, _, leaf = name.rpartition(".")
             training.student.get_submodule(path)._parameters[leaf] = tensor  # type: ignore[assignment]
-        set_training(training.student, True)
+        training.switch(True)
         if score > self.score:
             self.score = score
             self.state = copy.deepcopy((training.student.state_dict(), training.grid.state_dict()))
@@ -260,7 +239,7 @@ class _Best:
         if self.validate is None:
             return
         self._score(training)
-        set_training(training.student, False)
+        training.switch(False)
         if self.state is not None:
             training.student.load_state_dict(self.state[0])
             training.grid.load_state_dict(self.state[1])

@@ -1,6 +1,6 @@
 """From a recipe to the compressed torch model: prunes, removes blocks, factors, reconstructs, recovers."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +15,7 @@ from ...tasks.quality import evaluate, outputs_of
 from ...tasks.task import Task
 from ..graph.blocks import Block, remove_blocks
 from ..graph.factors import factor_name
-from ..graph.graph import fold_batch_norms
+from ..graph.graph import argument, batch_norms, fold_batch_norms
 from ..graph.network import Network, broken_values
 from ..levels.database import LevelDatabase
 from ..levels.importance import Scores, magnitude_scores, taylor_scores
@@ -28,8 +28,9 @@ from ..stages import StageClock
 from .distance import Distance
 from .fake_quantize import GridWeights, start_on_grid
 from .low_rank import factorize
+from .normalization import Moments, foreign_norms, moments_of, move_statistics
 from .prune import prune, removed_units
-from .recover import Schedule, distill, reestimate_statistics
+from .recover import Schedule, distill
 from .refit import affordable_samples, refit, round_rest
 from .samples import Samples
 
@@ -84,10 +85,10 @@ class StudentMaker:
         with clock.stage("reconstruct"):
             roundings = self._reconstruct(student, recipe)
             changed = roundings or student.sparse or self._only_stitched(recipe)
-            trained_briefly = recipe.recovery is not None and schedule is None
-            if changed and self.options.reconstruct and not trained_briefly:
-                samples = self.samples.augmented("statistics", self.options.statistics_samples)
-                reestimate_statistics(student.module, samples)
+            learned = recipe.recovery is not None and schedule is None and not self.foreign_norms
+            if changed and self.options.reconstruct and not learned and self._moments:
+                channels = self.remaining(student)
+                move_statistics(student.module, self._statistics(), self._moments, channels)
         if recipe.recovery is None:
             return _with_steps(student, roundings)
         with clock.stage("recover"):
@@ -181,6 +182,38 @@ class StudentMaker:
         # a fixed seed: runs with any seed share the measured sensitivities
         inputs, targets = next(self.samples.training(_DISTANCE_SAMPLES, seed=1))
         return outputs_of(self.network.module, inputs), targets
+
+    @cached_property
+    def foreign_norms(self) -> Set[str]:
+        """The normalizations whose statistics are not those of the training split: recovery keeps them."""
+        return foreign_norms(self.network.module, self._moments)
+
+    @cached_property
+    def _moments(self) -> list[Mapping[str, Moments]]:
+        """The original's moments of each batch of `_statistics`; empty without normalizations."""
+        if not batch_norms(self.network.module):
+            return []
+        return moments_of(self.network.module, self._statistics())
+
+    def _statistics(self) -> list[tuple[Tensor, ...]]:
+        return self.samples.augmented("statistics", self.options.statistics_samples)
+
+    def remaining(self, student: Student) -> dict[str, Tensor]:
+        """By running mean, the mask of the channels that remain, for normalizations that lost some."""
+        if not student.removed:
+            return {}
+        channels, masks = self.network.channels, {}
+        for use in channels.uses:
+            if use.parameter in self._running_means:
+                mask = channels.remaining(use.slots, student.removed)
+                if not mask.all():
+                    masks[use.parameter] = torch.from_numpy(mask)
+        return masks
+
+    @cached_property
+    def _running_means(self) -> frozenset[str]:
+        means = [argument(node, 3) for node in batch_norms(self.network.module)]
+        return frozenset(str(mean.target) for mean in means if mean is not None)
 
     def blocks(self, recipe: Recipe) -> list[Block]:
         """The blocks that the recipe removes. ValueError for one that the model does not have."""
@@ -279,6 +312,7 @@ class StudentMaker:
             recovery,
             distance=self.distance_in_training,
             seed=seed,
+            frozen=self.foreign_norms,
             grid=grid,
             schedule=schedule,
             validate=self._validate(module) if schedule is not None else None,

@@ -59,6 +59,7 @@ def open_search(
         _announce(directory, checked, progress)
         directory.write_json(CHECKED_TASK, checked.checked.to_json())
         compressor = make_compressor(checked, cache_dir=directory.path / "cache")
+        _note_foreign_norms(compressor, progress)
         _remove_checks(directory)
         with splits_folder(directory) as splits:
             clock = Clock(directory.elapsed)
@@ -94,6 +95,15 @@ def _remove_checks(directory: RunDirectory) -> None:
     """Removes the files of recoveries that nobody collected."""
     for file in (directory.path / "cache").glob(f"{CHECK_PREFIX}*"):
         file.unlink(missing_ok=True)
+
+
+def _note_foreign_norms(compressor: Compressor, progress: Progress) -> None:
+    """Tells of normalizations whose statistics recovery must not learn anew."""
+    if foreign := compressor.students.foreign_norms:
+        progress.note(
+            f"{len(foreign)} of the model's batch normalizations have statistics that are not those of the "
+            "training split: they stay frozen."
+        )
 
 
 def _announce(directory: RunDirectory, checked: CheckedRequest, progress: Progress) -> None:

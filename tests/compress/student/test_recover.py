@@ -7,13 +7,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 from autocompress.compress import Recovery
-from autocompress.compress.graph.graph import argument, batch_norms, clone, get_tensor, weight_nodes
+from autocompress.compress.graph.graph import clone
 from autocompress.compress.graph.tracing.trace import trace
 from autocompress.compress.student import recover
 from autocompress.compress.student.distance import Distance, OutputDistance
 from autocompress.compress.student.features import feature_loss, feature_nodes, with_features
-from autocompress.compress.student.recover import Schedule, distill, reestimate_statistics
-from autocompress.errors import StageError
+from autocompress.compress.student.recover import Schedule, distill
 from autocompress.tasks import classes
 from autocompress.tests.compress.tasks import tiny_task
 
@@ -47,21 +46,6 @@ def test_distillation_brings_the_student_closer_to_the_original(damaged):
     batches = iter([(tuple(x[:128] for x in task.train.inputs), task.train.targets[:128])] * RECOVERY.steps)
     distill(student, original, task.loss, lambda _: batches, RECOVERY, distance=DISTANCE, seed=0)
     assert distance(student, original, task) < 0.5 * before
-
-
-def test_reestimated_statistics_are_those_of_the_data():
-    task = tiny_task("residual")
-    original = trace(task.model, task.example_inputs)
-    inputs = task.train.inputs[0][:64]
-    first = batch_norms(original)[0]
-    weight = weight_nodes(first.all_input_nodes[0])[0].target
-    expected = torch.nn.functional.conv2d(inputs, get_tensor(original, str(weight)), padding=1).mean(
-        (0, 2, 3)
-    )
-    reestimate_statistics(original, [(inputs,)])
-    torch.testing.assert_close(
-        get_tensor(original, str(argument(first, 3).target)), expected.detach(), atol=0.02, rtol=0.05
-    )
 
 
 def test_a_killed_training_goes_on_from_its_checkpoint(damaged, tmp_path, monkeypatch):
@@ -220,10 +204,3 @@ def test_features_are_the_sums_of_both_models_and_bring_them_together():
         seed=0,
     )
     assert distance_of_features() < 0.7 * before
-
-
-def test_statistics_of_a_single_value_are_refused():
-    task = tiny_task("residual")
-    original = trace(task.model, task.example_inputs)
-    with pytest.raises(StageError, match="more training samples than one"):
-        reestimate_statistics(original, [(task.train.inputs[0][:64] * torch.nan,)])

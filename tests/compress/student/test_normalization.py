@@ -1,0 +1,99 @@
+"""Statistics of batch normalizations move by what compression changed, and frozen ones stay frozen."""
+
+import dataclasses
+
+import pytest
+import torch
+from autocompress.compress import Compressor, Network, Recipe, Recovery
+from autocompress.compress.graph.graph import argument, batch_norms, clone, get_tensor, weight_nodes
+from autocompress.compress.graph.tracing.trace import trace
+from autocompress.compress.stages import StageClock
+from autocompress.compress.student.normalization import foreign_norms, moments_of, move_statistics
+from autocompress.errors import StageError
+from autocompress.tests.compress.tasks import tiny_task
+
+
+def statistics(module):
+    names = [str(argument(node, index).target) for node in batch_norms(module) for index in (3, 4)]
+    return {name: get_tensor(module, name).clone() for name in names}
+
+
+@pytest.fixture
+def residual():
+    """A traced network with normalizations, whose statistics are its data's, and two batches."""
+    task = tiny_task("residual")
+    batches = [(x,) for x in task.train.inputs[0][:256].split(128)]
+    task.model.train()
+    with torch.no_grad():
+        for _ in range(30):
+            task.model(batches[0][0])
+    task.model.eval()
+    return trace(task.model, task.example_inputs), batches
+
+
+def moved_copy(original, change, batches):
+    student = clone(original)
+    with torch.no_grad():
+        change(student)
+    move_statistics(student, batches, moments_of(original, batches), {})
+    return student
+
+
+def test_an_unchanged_model_keeps_its_statistics_exactly(residual):
+    original, batches = residual
+    student = moved_copy(original, lambda _: None, batches)
+    before = statistics(original)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in statistics(student).items())
+
+
+def test_a_layer_that_doubles_moves_mean_and_variance_with_it(residual):
+    original, batches = residual
+    first = batch_norms(original)[0]
+    weight = str(weight_nodes(first.all_input_nodes[0])[0].target)
+    student = moved_copy(original, lambda module: get_tensor(module, weight).mul_(2), batches)
+    inputs = torch.cat([batch[0] for batch in batches])
+    layer = torch.nn.functional.conv2d(inputs, get_tensor(original, weight), padding=1).detach()
+    before, after = statistics(original), statistics(student)
+    mean, variance = (str(argument(first, index).target) for index in (3, 4))
+    torch.testing.assert_close(after[mean], before[mean] + layer.mean((0, 2, 3)), atol=1e-3, rtol=1e-2)
+    torch.testing.assert_close(after[variance], 4 * before[variance], rtol=1e-2, atol=1e-3)
+    with torch.inference_mode():  # all that was lost is the doubling, which the normalization takes back
+        torch.testing.assert_close(student(inputs), original(inputs), rtol=0.05, atol=0.05)
+
+
+def test_statistics_of_a_single_value_are_refused(residual):
+    original, batches = residual
+    with pytest.raises(StageError, match="more training samples than one"):
+        moved_copy(original, lambda _: None, [(batches[0][0] * torch.nan,)])
+
+
+def foreign_task():
+    """A task whose first normalization has statistics of other data."""
+    task = tiny_task("residual")
+    model = clone(task.model)
+    norms = [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    model.train()
+    with torch.no_grad():
+        for _ in range(50):
+            model(task.train.inputs[0][:128])
+        mean, variance = norms[0].get_buffer("running_mean"), norms[0].get_buffer("running_var")
+        mean.add_(3 * variance.sqrt())
+    return dataclasses.replace(task, model=model.eval())
+
+
+def test_foreign_statistics_are_recognized_and_stay_frozen_in_recovery():
+    task = foreign_task()
+    network = Network.trace(task.model, task.example_inputs)
+    students = Compressor(task, network).students
+    first = batch_norms(network.module)[0]
+    assert first.name in students.foreign_norms
+    mean = str(argument(first, 3).target)
+    recovery = Recovery(steps=10, learning_rate=1e-4, temperature=1.0, weight=0.9)
+    recipe = Recipe(precision={network.layers[-1].name: "int4"}, recovery=recovery)
+    student = students.make(recipe, StageClock(), lambda _: None, None)
+    torch.testing.assert_close(get_tensor(student.module, mean), get_tensor(network.module, mean))
+
+
+def test_statistics_of_the_data_are_not_foreign(residual):
+    original, batches = residual
+    assert foreign_norms(original, moments_of(original, batches)) == set()
