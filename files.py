@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from .errors import InputError
+from .scratch import locked_part
 
 DIGEST = "digest"  # the key of a JSON file's own digest
 LARGEST_TEXT_BYTES = 1 << 28  # of a file of text that is ours
@@ -84,12 +85,18 @@ def json_object(text: str) -> dict[str, Any]:
 def replacing(path: Path) -> Iterator[Path]:
     """Yields a temporary path beside `path`, renamed to it on success and removed on error: never a
     half-written file. A link in the place of either is replaced, and what it leads to stays as it is.
+
+    OSError, which names `path`, when it cannot be written.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    temporary.unlink(missing_ok=True)
     try:
-        yield temporary
-        temporary.replace(path)
+        with locked_part(temporary):
+            yield temporary
+            temporary.replace(path)
+    except OSError as error:
+        if error.errno is None or error.filename not in (None, str(temporary)):
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -12,8 +12,9 @@ def main() -> None:
     with Interruption() as interruption:  # the imports take seconds, in which Ctrl-C counts, too
         lenient_streams()
         warnings_as_text()
-        # waiting threads would slow the worker beside us down
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        # waiting threads would slow the worker beside us down; ONNX Runtime leaves a file in TMPDIR
+        for name, value in (("OMP_WAIT_POLICY", "PASSIVE"), ("ORT_DISABLE_TELEMETRY", "1")):
+            os.environ.setdefault(name, value)
         try:
             from .commands import app
 

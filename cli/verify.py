@@ -1,6 +1,5 @@
 """The command `verify`: a run's front, or a bundle, measured now."""
 
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -95,19 +94,20 @@ def _verified(
     """What a run's or a bundle's models measure now."""
     from ..deploy.verify_bundle import verify_bundle
     from ..deploy.verify_run import verify_run
+    from ..scratch import temporary_folder
     from ..search.session.progress import make_progress
     from ..targets.held_clocks import ClocksOfTargets
 
     measure = verify_bundle if bundle else verify_run
     with (
-        tempfile.TemporaryDirectory(prefix="autocompress-") as folder,
+        temporary_folder() as folder,
         make_progress(quiet=quiet) as progress,
         ClocksOfTargets(wanted=set_clocks, say=progress.note) as clocks,
     ):
         return measure(
             path,
             target,
-            folder=Path(folder),
+            folder=folder,
             say=progress.stage,
             note=progress.note,
             task=task,

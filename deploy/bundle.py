@@ -9,7 +9,6 @@ SHA256SUMS       for `sha256sum --check SHA256SUMS`
 """
 
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +19,7 @@ from ..files import digest_of_file
 from ..results.formats import LAYER_TIMES_NOTE
 from ..results.records.manifest import Manifest, ModelFacts, OriginalFacts, TensorFacts
 from ..results.view import PointOn
+from ..scratch import folder_in
 from ..targets.one_file import require_whole
 from ..targets.runtimes import script_of
 from ..targets.transport import WORKER
@@ -160,10 +160,8 @@ def _pretty(manifest: Manifest) -> str:
 def _directory_becoming(out: Path) -> Iterator[Path]:
     """Yields a temporary directory beside `out` that takes its place at the end, or is removed on error."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    try:
-        yield temporary
-        temporary.chmod(0o755)
-        temporary.rename(out)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with folder_in(out.parent) as folder:
+        (folder / "bundle").mkdir(mode=0o755)
+        yield folder / "bundle"
+        (folder / "bundle").chmod(0o755)
+        (folder / "bundle").rename(out)

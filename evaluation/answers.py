@@ -1,6 +1,5 @@
 """Answers: what a file answers in a runtime. Targets that run the same file alike share them."""
 
-import tempfile
 import time
 from collections.abc import Hashable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from ..compress.recipe import Precision, Recipe
 from ..errors import StageError
 from ..results.records.point import LayerRow, Quality
 from ..results.records.reading import Interval
+from ..scratch import temporary_folder
 from ..targets.target import TargetSession
 from ..tasks.task import Metric
 from .predicted import AnyTarget, PredictedTarget
@@ -176,8 +176,8 @@ def _slower(precisions: Sequence[Precision | None]) -> Precision | None:
 
 def _check(session: TargetSession, model: Path, check: OutputCheck, *, batch: int) -> None:
     """Raises StageError when the runtime's answers differ from those of the same model in torch."""
-    with tempfile.TemporaryDirectory(prefix="autocompress-") as folder:
-        inputs = Path(folder) / "check.npz"
+    with temporary_folder() as folder:
+        inputs = folder / "check.npz"
         arrays: dict[str, Any] = {str(index): array for index, array in enumerate(check.inputs)}
         np.savez(inputs, allow_pickle=False, **arrays)
         check_outputs(session.run(model, inputs, batch=batch, exact=True), check)

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from ..files import DIGEST, canonical_json, digest_of, json_object, read_text, seal, unsealed, write_text
+from ..scratch import sweep_parts
 from .environment import Environment
 
 SCHEMA_VERSION = 2
@@ -173,6 +174,7 @@ class LatencyTable:
             return
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
+            sweep_parts(self.path.parent)
             with _locked(self.path.with_suffix(".lock")):
                 for name, stored in self._read().items():
                     self._merge(name, stored, keep_coefficients=name == fitted)

@@ -19,6 +19,7 @@ run_config.py reads and writes run.toml, run_files.py front.json and its compani
 """
 
 import json
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +28,7 @@ from typing import IO, Any
 
 from ..errors import RunDirectoryError
 from ..files import require_closed, write_text
+from ..scratch import sweep_parts
 from ..text.printable import json_text
 from ..text.secrets import without_secrets
 from .run_config import CONFIGURATION, RunConfig
@@ -66,13 +68,19 @@ __all__ = [
 
 
 class RunDirectory:
-    """A run directory that this process owns until it is closed. A context manager; make it with `open`."""
+    """A run directory that this process owns until it is closed. A context manager; make it with `open`.
+
+    What a killed process left half-written in it is removed.
+    """
 
     def __init__(self, path: Path, lock: IO[str], *, changed: tuple[str, ...], resumed: bool):
         self.path = path
         self.changed = changed
         self.resumed = resumed
         self._lock = lock
+        for folder in (path, self.artifacts, path / "cache", path / FINETUNED):
+            sweep_parts(folder)
+        shutil.rmtree(self.inputs, ignore_errors=True)
 
     @classmethod
     def open(cls, path: Path, config: RunConfig, *, fresh: bool = False) -> "RunDirectory":
@@ -132,6 +140,11 @@ class RunDirectory:
     def artifacts(self) -> Path:
         """The folder of the built artifacts."""
         return self.path / "artifacts"
+
+    @property
+    def inputs(self) -> Path:
+        """The folder of the splits that workers read, of one session."""
+        return self.path / "inputs"
 
     @property
     def study(self) -> Path:

@@ -1,6 +1,5 @@
 """The measuring protocol on any ONNX model: what `autocompress measure` does."""
 
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import onnx
 
 from ..errors import InputError
 from ..profiles.measurement import FINALIST_TIMING, Measurement, TimingConfig
+from ..scratch import temporary_folder
 from .one_file import in_one_file
 from .target import Target
 
@@ -28,9 +28,9 @@ def measure_model(
     """
     if batch < 1:
         raise InputError(f"The batch size {batch} must be at least 1.")
-    with tempfile.TemporaryDirectory(prefix="autocompress-") as folder:
-        whole = in_one_file(model, Path(folder))
-        beside = in_one_file(baseline, Path(folder)) if baseline else whole
+    with temporary_folder() as folder:
+        whole = in_one_file(model, folder)
+        beside = in_one_file(baseline, folder) if baseline else whole
         _require_inputs(target.shapes, whole, beside)
         with target.session() as session:
             return session.measure(whole, beside, timing.with_batch(batch))

@@ -3,7 +3,6 @@
 import os
 import statistics
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict
@@ -17,6 +16,7 @@ from ..profiles.address import TargetAddress
 from ..profiles.environment import Environment
 from ..profiles.measurement import SEARCH_TIMING, Measurement, PairBlocks, TimingConfig, critical_value
 from ..profiles.profile import Profile
+from ..scratch import temporary_folder
 from .control import Control
 from .lease import measuring
 from .on_device.board.state import Condition, State
@@ -133,12 +133,12 @@ class Target:
     @contextmanager
     def session(self) -> Iterator[TargetSession]:
         """A fresh worker process for one candidate; it ends with the block."""
-        with self.open_worker() as worker, tempfile.TemporaryDirectory(prefix="autocompress-") as folder:
+        with self.open_worker() as worker, temporary_folder() as folder:
             if self._environment is None:
                 self._environment = self._probe(worker)
             yield TargetSession(
                 worker,
-                folder=Path(folder),
+                folder=folder,
                 runtime=self.profile.facts,
                 workload=self.workload,
                 saturates=self._environment.saturates,

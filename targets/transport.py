@@ -11,14 +11,14 @@ import selectors
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, NoReturn, Protocol, Self
+from typing import Any, NoReturn, Protocol, Self
 
 from ..errors import StageError, TargetUnavailable
+from ..scratch import temporary_folder
 from . import replies
 from .on_device.agent.process import LOOK_S, Stillness, oom_kills
 
@@ -64,7 +64,9 @@ class LocalTransport:
     """
 
     def __init__(self, config: Mapping[str, object], *, python: str = sys.executable, worker: Path = WORKER):
-        self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed in close()
+        self._open = contextlib.ExitStack()
+        folder = self._open.enter_context(temporary_folder())  # for what the runtime leaves, too
+        self._errors = self._open.enter_context((folder / "errors").open("w+b"))
         command = [python, "-P", str(worker), json.dumps(dict(config))]
         try:
             self._process = subprocess.Popen(
@@ -73,9 +75,10 @@ class LocalTransport:
                 stdout=subprocess.PIPE,
                 stderr=self._errors,
                 start_new_session=True,
+                env={**os.environ, "TMPDIR": str(folder)},
             )
         except OSError as error:
-            self._errors.close()
+            self._open.close()
             raise TargetUnavailable(f"The worker's Python {python} cannot be started: {error}.") from error
         self._buffer = bytearray()
         self._requests = 0
@@ -96,10 +99,11 @@ class LocalTransport:
         """Ends the worker and whatever it started."""
         self._kill()
         self._selector.close()
-        for stream in (self._process.stdin, self._process.stdout, self._errors):
+        for stream in (self._process.stdin, self._process.stdout):
             if stream is not None:
                 with contextlib.suppress(BrokenPipeError):
                     stream.close()
+        self._open.close()
 
     def send(self, request: Mapping[str, object], *, timeout_s: float) -> dict[str, Any]:
         """See Transport."""

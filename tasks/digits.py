@@ -13,6 +13,7 @@ from torch.utils.data import TensorDataset
 
 from ..errors import TaskError
 from ..files import cache_folder
+from ..scratch import sweep_parts
 from .checkpoint import load_weights, save_checkpoint
 from .data import batches
 from .task import Metric, Task, accuracy
@@ -128,6 +129,7 @@ def _trained(train: TensorDataset, path: Path) -> nn.Module:
     _fit(model, train)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        sweep_parts(path.parent)
         save_checkpoint(path, model.state_dict())
     except OSError as error:
         log.warning("The trained network of 'digits' is not kept, %s cannot be written: %s", path, error)

@@ -9,7 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 # What a folder or module may import: those before it, and those beside it only where they are one folder.
 ORDER = (
-    ("errors", "files", "text"),
+    ("errors", "files", "scratch", "text"),
     ("profiles", "tasks"),
     ("compress",),
     ("targets",),

@@ -1,13 +1,17 @@
 """Ctrl-C, SIGTERM and SIGHUP end a command at any moment, in the same way: one exit code, no traceback."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
-from autocompress.tests.waiting import comes_true
+from autocompress.results.run_directory import RunDirectory
+from autocompress.tests.test_cli import TASK
+from autocompress.tests.waiting import comes_true, ended
 
 SIGNALS = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 SWALLOWS = """
@@ -48,7 +52,8 @@ def started(
 def ended_quietly(process: "subprocess.Popen[str]") -> bool:
     """Whether it ends as after Ctrl-C, with nothing said but perhaps that it was interrupted."""
     _, said = process.communicate(timeout=60)
-    return process.returncode == 130 and "Traceback" not in said and "Error" not in said
+    assert "Traceback" not in said and "Error" not in said, said
+    return process.returncode == 130
 
 
 def catches(process: "subprocess.Popen[str]", number: int) -> bool:
@@ -96,3 +101,47 @@ def test_a_signal_that_the_parent_has_it_ignore_stays_ignored(tmp_path):
     assert comes_true(lambda: turns.read_text() not in (before, "")) and not (tmp_path / "swallowed").exists()
     search.send_signal(signal.SIGTERM)
     assert ended_quietly(search)
+
+
+def children(pid: int) -> list[int]:
+    tasks = Path(f"/proc/{pid}/task").glob("*/children")
+    return [int(child) for task in tasks for child in task.read_text().split()]
+
+
+def ours(temporary: Path) -> list[Path]:
+    """What is in a TMPDIR, but for what torch keeps there."""
+    return [path for path in temporary.iterdir() if not path.name.startswith("torch")]
+
+
+def measures(search: "subprocess.Popen[str]", run: Path, temporary: Path) -> bool:
+    """Whether a trial is under way, the original being measured, with a worker that has its folder."""
+    assert search.poll() is None, search.communicate()
+    log = run / "log.jsonl"
+    begun = log.is_file() and '"started"' in "".join(log.read_text().splitlines()[-1:])
+    measured = (run / "front.json").is_file()
+    return measured and begun and bool(children(search.pid)) and bool(ours(temporary))
+
+
+@pytest.mark.serial
+@pytest.mark.slow
+def test_nothing_is_left_behind_by_sessions_that_are_killed_or_hung_up(tmp_path):
+    (tmp_path / "task.py").write_text(textwrap.dedent(TASK))
+    temporary, run = tmp_path / "tmp", tmp_path / "runs" / "tiny-cpu"
+    temporary.mkdir()
+    command = ("search", "task.py:make", "--trials", "500", "--no-recovery")
+    killed = started(*command, cwd=tmp_path, TMPDIR=str(temporary))
+    assert comes_true(lambda: ours(temporary) and (run / "inputs").is_dir())
+    killed.kill()
+    killed.communicate()
+    assert ours(temporary)
+    again = started(*command, cwd=tmp_path, TMPDIR=str(temporary))
+    (run / "log.jsonl").write_text("")
+    assert comes_true(lambda: measures(again, run, temporary))
+    workers = children(again.pid)
+    again.send_signal(signal.SIGHUP)
+    assert ended_quietly(again) and all(map(ended, workers))
+    assert ours(temporary) == [] and not (run / "inputs").exists()
+    assert list(tmp_path.rglob("*.part")) == []
+    assert json.loads((run / "front.json").read_text())["status"] == "interrupted"
+    with RunDirectory.hold(run, by="a test"):
+        pass

@@ -28,6 +28,7 @@ from torch import Tensor
 
 from ...errors import StageError
 from ...files import DIGEST, digest_of, replacing
+from ...scratch import sweep_parts
 from ..graph.channels import Group
 from ..graph.graph import array_of, get_tensor, layer_nodes
 from ..graph.layers import Layer
@@ -278,6 +279,9 @@ class LevelDatabase:
     def _shrink(self) -> None:
         """Removes the oldest entries of all tasks beyond the limit; moments, slow to make, come last."""
         assert self.directory is not None
+        for pattern in ("*/", "*/*/"):
+            for folder in self.directory.parent.glob(pattern):
+                sweep_parts(folder)
         files = {path: _modified(path) for path in self.directory.parent.rglob("*.safetensors")}
         excess = sum(map(_size, files)) - self.limit_bytes
         for path in sorted(files, key=lambda path: (path.parent.name != "levels", files[path])):

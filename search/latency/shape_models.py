@@ -4,7 +4,6 @@ Weights are cut and rounded, never reconstructed. Measurements are shorter than 
 process serves several, and no A/A control vouches for them: who learns from one goes by its interval.
 """
 
-import tempfile
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from ...errors import StageError
 from ...evaluation.targets import format_of
 from ...files import digest_of_file
 from ...profiles.measurement import Measurement, TimingConfig
+from ...scratch import temporary_folder
 from ...targets.target import Target
 from ...targets.transport import Transport
 from ...tasks.task import Task
@@ -54,7 +54,7 @@ class ShapeModels:
         self._served = 0
 
     def __enter__(self) -> "ShapeModels":
-        self._folder = Path(self._open.enter_context(tempfile.TemporaryDirectory(prefix="autocompress-")))
+        self._folder = self._open.enter_context(temporary_folder())
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -83,12 +83,11 @@ def open_search(
 @contextmanager
 def splits_folder(directory: RunDirectory) -> Iterator[Path]:
     """A folder for the splits that workers read, gone at the end: they are as large as the data."""
-    splits = directory.path / "inputs"
-    splits.mkdir(exist_ok=True)
+    directory.inputs.mkdir(exist_ok=True)
     try:
-        yield splits
+        yield directory.inputs
     finally:
-        shutil.rmtree(splits, ignore_errors=True)
+        shutil.rmtree(directory.inputs, ignore_errors=True)
 
 
 def _remove_checks(directory: RunDirectory) -> None:

@@ -13,18 +13,17 @@ import queue
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 import zipfile
 from collections.abc import Callable
 from types import TracebackType
-from typing import IO
 
 from ...compress.compressor import BuildResult, Compressor
 from ...compress.options import CompressorOptions
 from ...compress.recipe import Recipe
 from ...errors import StageError
+from ...scratch import temporary_folder
 from ...targets.on_device.agent.process import LOOK_S, Stillness, oom_kills
 from ...targets.replies import is_from_outside
 from ...targets.transport import VANISHED_LIMIT
@@ -42,7 +41,9 @@ class RecoveryProcess:
         self.config = config
         self.stage = ""
         self._process: subprocess.Popen[str] | None = None
-        self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed in close()
+        self._open = contextlib.ExitStack()
+        self._folder = self._open.enter_context(temporary_folder())  # for what the user's task leaves, too
+        self._errors = self._open.enter_context((self._folder / "errors").open("w+b"))
         self._replies: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self.recipe: Recipe | None = None
         self._lost = 0  # children in a row that somebody killed while they built this recipe
@@ -134,7 +135,7 @@ class RecoveryProcess:
     def close(self) -> None:
         """Ends the child."""
         self._end()
-        self._errors.close()
+        self._open.close()
 
     def _running(self) -> "subprocess.Popen[str]":
         if self._process is None or self._process.poll() is not None:
@@ -144,6 +145,7 @@ class RecoveryProcess:
                 **os.environ,
                 "OMP_NUM_THREADS": str(len(self.config.cores)),
                 "OMP_WAIT_POLICY": "PASSIVE",
+                "TMPDIR": str(self._folder),
             }
             self._process = subprocess.Popen(
                 command,

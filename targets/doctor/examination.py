@@ -1,6 +1,5 @@
 """doctor: all findings on a target, from its connection to an A/A control."""
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -13,6 +12,7 @@ from ...errors import StageError, TargetUnavailable
 from ...profiles.address import TargetAddress
 from ...profiles.environment import Environment
 from ...profiles.profile import Profile
+from ...scratch import temporary_folder
 from ..here import require_here
 from ..lease import lease_folder
 from ..on_device.locks import VARIABLE
@@ -130,8 +130,8 @@ def _lease() -> Finding:
 
 def _control(target: Target) -> Finding:
     """An A/A measurement of a small convolution, about a millisecond long."""
-    with tempfile.TemporaryDirectory(prefix="autocompress-") as folder:
-        path = Path(folder) / "control.onnx"
+    with temporary_folder() as folder:
+        path = folder / "control.onnx"
         onnx.save(_convolution(), path)
         try:
             measurement = target.control(path)

@@ -13,7 +13,6 @@ import os
 import queue
 import signal
 import subprocess
-import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,6 +20,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
+from ...scratch import temporary_file
 from .reply import Hello, Message, Reply
 
 START_S = 60.0  # for the client, the login and the agent
@@ -58,7 +58,7 @@ class Connection:
     """
 
     def __init__(self, command: Sequence[str], agent: bytes):
-        self._stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed in close()
+        self._stderr: IO[bytes] = temporary_file()
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,

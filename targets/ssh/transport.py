@@ -3,13 +3,13 @@ only once.
 """
 
 import contextlib
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from ...errors import InputError, TargetUnavailable
+from ...scratch import temporary_folder
 from .. import replies
 from ..transport import FILES_IN, FILES_OUT, WORKER
 from .board import Board, package_name, package_of
@@ -168,8 +168,8 @@ class SshTransport:
                 return
             if reply.kind != "missing":
                 break
-            with tempfile.TemporaryDirectory(prefix="autocompress-") as folder:
-                path = Path(folder) / name
+            with temporary_folder() as folder:
+                path = folder / name
                 path.write_bytes(package)
                 self._board.put(connection, path, name)
         raise TargetUnavailable(

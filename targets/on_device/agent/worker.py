@@ -61,7 +61,7 @@ class Worker:
             stdout=subprocess.PIPE,
             stderr=self._errors,
             cwd=folder,
-            env=dict(os.environ, ORT_DISABLE_TELEMETRY="1"),
+            env=dict(os.environ, ORT_DISABLE_TELEMETRY="1", TMPDIR=str(folder)),
             preexec_fn=_die_with_parent,  # noqa: PLW1509 - the agent has no threads
             start_new_session=True,
         )
