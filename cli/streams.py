@@ -36,6 +36,7 @@ def lenient_streams() -> None:
 
 def warnings_as_text() -> None:
     """Prints what is logged as a warning, here or in a library, to stderr. It may name anything."""
+    logging.captureWarnings(True)
     handler = logging.StreamHandler(sys.stderr)
     handler.setLevel(logging.WARNING)
     handler.setFormatter(_TextFormatter())

@@ -78,7 +78,8 @@ def doctor(address: TargetAddress) -> str:
 def _host_key(text: str, _: int | None, address: TargetAddress, __: str) -> Trouble | None:
     if "Host key verification failed" not in text and "IDENTIFICATION HAS CHANGED" not in text:
         return None
-    match = re.search(r"host key (?:for|is known for) \[?([^\s\]]+)\]?(?::(\d+))?", text)
+    # a server's greeting is part of the text: only what is a host's name may stand in a command
+    match = re.search(r"host key (?:for|is known for) \[?(\w[\w.:%-]*)\]?(?::(\d+))?", text)
     host = match.group(1) if match else str(address.host)
     port = (match.group(2) if match else None) or address.port
     at = f"-p {port} {host}" if port and int(port) != 22 else host
