@@ -9,8 +9,12 @@ import shlex
 import subprocess
 import sys
 import unicodedata
+from dataclasses import replace
 
 import pytest
+import typer
+from autocompress.cli.support import errors
+from autocompress.errors import TargetUnavailable
 from autocompress.results.report import write_report
 from autocompress.results.run_directory import read_run
 from autocompress.tests.results.test_report_in_browser import CHROMIUM, seen_in_browser
@@ -58,7 +62,7 @@ ARGUMENTS = (
     "hub=env:HUB_PASS",
     f"--task-arg=url={SECRETS['url']}",
 )
-SEARCH = ("search", "task.py:make", *ARGUMENTS, "--sampler", "random", "--trials", "3", "--no-recovery")
+SEARCH = ("search", "task.py:make", *ARGUMENTS, "--sampler", "random", "--trials", "2", "--no-recovery")
 RUN = "a run's $(x)\x1b[31m"
 
 
@@ -234,6 +238,26 @@ def test_the_program_of_a_bundle_prints_names_as_text(searched):
     assert done.returncode == 2 and acting(done.stderr) == set() and "owned" in done.stderr
 
 
+def test_the_message_of_a_board_is_one_line(capsys):
+    with pytest.raises(typer.Exit) as ended, errors():
+        raise TargetUnavailable("board: said \x1b[2J\nError: all is well")
+    assert ended.value.exit_code == 3
+    assert capsys.readouterr().err == "Error: board: said \\x1b[2J\\nError: all is well\n"
+
+
+def test_a_warning_of_a_library_is_text():
+    code = "import logging, warnings; from autocompress.cli.streams import warnings_as_text; warnings_as_text(); "
+    code += r"logging.getLogger('x').warning('at %s', 'a\x1b]0;b'); warnings.warn('c\x1b[2J')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert acting(done.stderr) == set()
+    assert done.stderr.startswith("at a\\x1b]0;b\n") and "UserWarning: c\\x1b[2J" in done.stderr
+
+
+def test_a_search_of_a_file_that_no_text_can_name_is_refused(tmp_path):
+    done = autocompress(tmp_path, "search", b"caf\xe9.py:make")
+    assert done.returncode == 2 and "is no UTF-8" in done.stderr
+
+
 LOOK = """<script>setTimeout(() => {
   document.querySelector("tr[data-trial='1']").click();
   for (const row of document.querySelectorAll("tr[data-trial]")) row.click();
@@ -251,9 +275,12 @@ LOOK = """<script>setTimeout(() => {
 def test_no_name_acts_in_the_report(searched, tmp_path):
     """In a real browser: the heading, the layers and the axes show the names, and nothing of them ran."""
     run = read_run(searched[0] / RUN)
+    link = '<a href="javascript:x">y</a>'  # which a label of Plotly would follow
+    metric = replace(run.facts.task.metric, name=link)
+    run = replace(run, facts=replace(run.facts, task=replace(run.facts.task, metric=metric)))
     seen = seen_in_browser(tmp_path, width=1280, run=run, tell=LOOK)
     assert (seen["errors"], seen["owned"], seen["ready"]) == ([], None, "true")
     assert (seen["images"], seen["links"]) == (0, 0)
     assert seen["heading"].startswith("=tiny\\x1b]0;owned\\x07")
     assert any(name.startswith("\\x1b]0;owned\\x07") for name in seen["layers"])
-    assert seen["titles"][0].startswith("acc[/x]")
+    assert seen["titles"] == [f"{link}, %"]

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ...text.printable import escape
+from ...text.printable import escape, printable
 from ..formats import (
     Formats,
     grouped_warnings,
@@ -112,7 +112,9 @@ def axis_of(run: RunOn, cost: Objective) -> Axis:
             interval=lambda point: None,
         )
     unit = f", {formats.quality_unit}" if formats.quality_unit else ""
-    name = textwrap.shorten(formats.metric_name, TITLE_WIDTH, placeholder="…")
+    name = printable(formats.metric_name)
+    if len(name) > TITLE_WIDTH:
+        name = f"{name[: TITLE_WIDTH - 1].rstrip()}…"
     return Axis(
         title=f"{escape(name, quote=False)}{unit}",
         value=lambda point: point.quality.validation / formats.quality_scale,

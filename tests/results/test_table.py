@@ -3,9 +3,11 @@
 import csv
 import io
 import json
+import re
 
 import pytest
 from autocompress.compress.recipe import Precision, Recipe
+from autocompress.profiles import PredictedLatency
 from autocompress.profiles.units import parse_drop
 from autocompress.results.formats import (
     Formats,
@@ -20,6 +22,7 @@ from autocompress.results.formats import (
 )
 from autocompress.results.limits import Constraints, chance_text
 from autocompress.results.records.facts import GroupFacts
+from autocompress.results.records.latency import Predicted
 from autocompress.results.records.point import LayerRow
 from autocompress.results.table import front_table
 from autocompress.results.table_files import RECORD_FIELDS, front_csv, front_json, front_records
@@ -107,6 +110,23 @@ def test_the_json_holds_the_front_and_what_is_needed_to_read_it():
     assert value.keys() >= {"task", "target", "environment", "constraints", "baseline", "uniform_int8"}
     assert value["constraints"]["max_drop_limit"] == 0.01 and value["chosen"]["trial"] == 4
     assert value["why"] == json.loads(json.dumps(why_json(view)))
+
+
+def test_a_name_with_markup_or_escapes_is_text_in_the_table():
+    run = with_metric(sample_run(), "acc[/x] :smile: \x1b[31m\nd")
+    console = Console(width=160, file=io.StringIO(), force_terminal=True)
+    console.print(front_table(run))
+    text = re.sub(r"\x1b\[\d*m", "", console.file.getvalue())  # type: ignore[attr-defined]
+    assert r"acc[/x] :smile: \x1b[31m\nd" in text and "\x1b" not in text
+
+
+def test_a_text_of_the_csv_is_no_formula_and_a_negative_number_stays_one():
+    run = sample_run()
+    better = run.front[0].measured["cpu"]
+    guess = Predicted(latency=PredictedLatency(seconds=1e-3, source="=HYPERLINK(1)\x1b"), ratio=0.8)
+    run = with_measured(run, run.front[0].trial, latency=guess, drop=-0.25)
+    row = next(row for row in csv.DictReader(io.StringIO(front_csv(run))) if row["drop"] == "-0.25")
+    assert row["prediction_source"] == r"'=HYPERLINK(1)\x1b" and row["file"] == better.artifact.file
 
 
 def test_the_table_of_several_targets_has_a_latency_column_for_each():

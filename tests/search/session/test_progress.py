@@ -61,6 +61,31 @@ def test_live_progress_shows_stage_time_left_and_front():
     )
 
 
+ATTACK = "acc[/x] \x1b]0;owned\x07:smile:\u202e"
+SHOWN = "acc[/x] \\x1b]0;owned\\x07:smile:\\u202e"
+
+
+def test_plain_progress_shows_a_name_as_text():
+    stream = io.StringIO()
+    PlainProgress(stream).note(f"{ATTACK}\nError: none")
+    PlainProgress(stream).finished(ATTACK, replace(STATUS, queued={ATTACK: 2}))
+    note, line = stream.getvalue().splitlines()
+    assert note == rf"{SHOWN}\nError: none" and line.startswith(SHOWN) and f"2 queued for {SHOWN}" in line
+
+
+def test_live_progress_shows_a_name_as_text(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "200")
+    row = replace(STATUS.front[0], quality=ATTACK)
+    with LiveProgress() as progress:
+        progress.stage(ATTACK)
+        progress.note(f"noted {ATTACK}")
+        progress.finished("trial 1: fine", replace(STATUS, queued={ATTACK: 2}, front=[row]))
+        stream = io.StringIO()
+        Console(width=200, file=stream).print(progress._render())
+    assert stream.getvalue().count(SHOWN) == 3
+    assert f"noted {SHOWN}" in capsys.readouterr().err
+
+
 def test_progress_is_plain_where_stderr_is_no_terminal():
     assert isinstance(make_progress(quiet=False), PlainProgress)
 

@@ -581,6 +581,13 @@ def test_a_missing_timeout_is_told_whatever_the_login_shell(told: str, code: int
     )
 
 
+def test_what_a_server_says_is_not_part_of_a_command_to_type() -> None:
+    address = TargetAddress(profile="cpu", host="board")
+    told = "host key for $(touch${IFS}x) and host key for ;reboot\nHost key verification failed."
+    trouble = trouble_of(told, code=255, address=address, python="python3")
+    assert "run ssh-keyscan board >>" in trouble.remedy
+
+
 def test_a_login_shell_may_talk_before_the_agent_does(ssh_server: Sshd, tmp_path: Path) -> None:
     noisy = ssh_server.folder / "noisy"
     noisy.write_text(f'#!/bin/sh\necho Welcome to the board\nexec {ssh_server.python} "$@"\n')
