@@ -15,7 +15,6 @@ import pytest
 import typer
 from autocompress.cli.support import errors
 from autocompress.errors import TargetUnavailable
-from autocompress.results.report import write_report
 from autocompress.results.run_directory import read_run
 from autocompress.tests.results.test_report_in_browser import CHROMIUM, seen_in_browser
 
@@ -140,10 +139,11 @@ def test_a_command_shows_text_from_outside_as_text(searched, arguments, code):
 @pytest.mark.slow
 @pytest.mark.serial
 @pytest.mark.parametrize("path", [RUN, "bundle"])
-def test_verify_shows_text_from_outside_as_text(searched, path):
-    done = autocompress(searched[0], "verify", path)
+def test_verify_shows_text_from_outside_as_text_and_stores_no_secret(searched, path):
+    done = autocompress(searched[0], "verify", path, "--task", "task.py:make", *ARGUMENTS)
     assert done.returncode in (0, 4), done.stderr
     assert_nothing_acts_and_no_secret_is_told(done)
+    assert leaks(searched[0]) == []
 
 
 def test_a_front_on_a_terminal_is_styled_and_nothing_else(searched, monkeypatch):
@@ -171,27 +171,33 @@ def test_csv_keeps_numbers_as_numbers(searched):
     )
 
 
+def leaks(folder):
+    """The files below the run and the bundle that hold a secret, with its name."""
+    files = [path for name in (RUN, "bundle") for path in (folder / name).rglob("*") if path.is_file()]
+    parts = {**SECRETS, "password": "hunter2hunter2"}
+    return [
+        (path.name, name)
+        for path in files
+        for name, secret in parts.items()
+        if secret.encode() in path.read_bytes()
+    ]
+
+
 def test_no_file_of_a_run_or_bundle_holds_a_secret(searched):
     folder, _, _ = searched
-    write_report(read_run(folder / RUN), folder / RUN / "report.html")
-    files = [path for name in (RUN, "bundle") for path in (folder / name).rglob("*") if path.is_file()]
-    names = {path.name for path in files}
+    files = {path.name for path in (folder / RUN).iterdir()} | {
+        path.name for path in (folder / "bundle").iterdir()
+    }
     assert {
         "run.toml",
         "front.json",
         "log.jsonl",
         "task.json",
         "study.db",
-        "manifest.json",
         "report.html",
-    } <= names
-    leaks = [
-        (path.name, name)
-        for path in files
-        for name, secret in SECRETS.items()
-        if secret.encode() in path.read_bytes() or b"hunter2hunter2" in path.read_bytes()
-    ]
-    assert leaks == []
+        "manifest.json",
+    } <= files
+    assert leaks(folder) == []
 
 
 def test_the_text_files_of_a_run_and_bundle_show_no_control_character(searched):
@@ -211,12 +217,15 @@ def test_the_same_search_with_another_token_continues_the_run(searched):
     assert_nothing_acts_and_no_secret_is_told(plan)
 
 
-def test_a_task_is_not_loaded_with_a_token_that_the_run_does_not_store(searched):
-    done = autocompress(searched[0], "pick", RUN, "--minimize", "size", "--finetune", "1s", "--out", "tuned")
-    assert (
-        done.returncode == 2
-        and "The run does not store the value of token: give --task-arg token=…" in done.stderr
-    )
+def test_a_token_that_the_run_does_not_store_is_asked_for(searched):
+    tune = ("pick", RUN, "--minimize", "size", "--finetune", "1s", "--out", "tuned")
+    done = autocompress(searched[0], *tune)
+    asked = "--task task.py:make --task-arg token=… --task-arg hub=… --task-arg url=…"
+    assert done.returncode == 2 and asked in done.stderr
+    stored = ("--task", "task.py:make", "--task-arg", "token=<kept out: token>")
+    done = autocompress(searched[0], *tune, *stored)
+    assert done.returncode == 2
+    assert "The run does not store the value of token: give --task-arg token=…" in done.stderr
 
 
 def test_the_program_of_a_bundle_prints_names_as_text(searched):
