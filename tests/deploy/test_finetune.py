@@ -179,6 +179,7 @@ def test_the_original_has_nothing_to_recover(run_path):
 def joined(run: Run, folder, **changes) -> tuple[Run, Point]:
     """The run with its first front member fine-tuned, read from `folder`; and that point."""
     origin = run.front[0]
+    changes = {"drop_interval": None, **changes}
     outcomes = {name: replace(measured, **changes) for name, measured in origin.measured.items()}
     tuned = replace(origin, trial=-1, outcomes=outcomes, finetuned=FineTuned(of=origin.trial, seconds=1800.0))
     write_run(folder, run)
