@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 NOTHING_MEETS, BAD_INPUT, UNAVAILABLE, REGRESSED = 1, 2, 3, 4
 _DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM})
+_IN_THE_WAY = frozenset({errno.EISDIR, errno.ENOTDIR, errno.EEXIST})  # a folder for a file, or a file for one
 
 TargetName = Annotated[
     str,
@@ -157,7 +158,9 @@ def say(*lines: object) -> None:
 
 @contextmanager
 def errors() -> Iterator[None]:
-    """Turns the project's errors, full disks and Ctrl-C into one sentence on stderr and an exit code."""
+    """Turns the project's errors, files that cannot be written and Ctrl-C into one sentence on stderr and an
+    exit code.
+    """
     try:
         yield
     except AutocompressError as error:
@@ -166,8 +169,9 @@ def errors() -> Iterator[None]:
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
     except OSError as error:
-        if error.errno not in _DISK_ERRORS:
+        if error.errno not in _DISK_ERRORS | _IN_THE_WAY:
             raise
-        what = f"{error.filename or 'The disk'} cannot be written ({error.strerror})"
-        say(f"Error: {what}: free space or choose another place.")
+        what = f"{error.filename2 or error.filename or 'The disk'} cannot be written ({error.strerror})"
+        remedy = "remove it" if error.errno in _IN_THE_WAY else "free space or choose another place"
+        say(f"Error: {what}: {remedy}.")
         raise typer.Exit(BAD_INPUT) from error

@@ -11,6 +11,7 @@ from typing import Protocol, cast
 
 import onnx
 
+from ..errors import InputError
 from ..profiles.runtimes import runtime_folders
 from .on_device.runtimes.finding import RuntimeDoctor
 from .on_device.runtimes.script import RunScript
@@ -46,4 +47,8 @@ def graph_reader_of(runtime: str) -> GraphReader:
 
 
 def _module(runtime: str, name: str) -> ModuleType:
-    return import_module(f".on_device.runtimes.{runtime_folders()[runtime]}.{name}", __package__)
+    """A module of the runtime. InputError when there is none of this name: a run or manifest may name any."""
+    folders = runtime_folders()
+    if runtime not in folders:
+        raise InputError(f"There is no runtime {runtime!r}: it is one of {', '.join(folders)}.")
+    return import_module(f".on_device.runtimes.{folders[runtime]}.{name}", __package__)

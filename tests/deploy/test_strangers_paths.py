@@ -220,6 +220,23 @@ def test_a_huge_file_in_the_place_of_a_model_is_not_read(tmp_path):
         require_sentence(read_by(command, path), "is larger than 4 GB")
 
 
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [("front.json", "front"), ("report.html", "report"), ("run.lock", "verify"), ("verify.db", "verify")],
+)
+def test_a_folder_in_the_place_of_a_file_is_one_sentence(name, command, tmp_path):
+    run = stranger_run(tmp_path)
+    (run / name).unlink(missing_ok=True)
+    (run / name).mkdir()
+    require_sentence(read_by(command, run), name)
+
+
+def test_the_name_of_a_runtime_is_no_module(tmp_path):
+    run = stranger_run(tmp_path)
+    edit(run / "front.json", lambda value: value["targets"][0].update(runtime="..evil"))
+    require_sentence(read_by("pick", run), "There is no runtime '..evil'")
+
+
 def test_a_run_that_the_user_reaches_by_a_link_is_read(tmp_path):
     run = stranger_run(tmp_path)
     (tmp_path / "link").symlink_to(run)
