@@ -20,13 +20,18 @@ FRACTION_SCALE = 0.05
 _REFERENCE = np.ones(3)
 
 
-def drop_scale(unit: str, baseline: float) -> float:
+def drop_scale(unit: str, baseline: float, *, limit: float | None = None) -> float:
     """The drop that ends the objective space, in the metric's unit, > 0: 5 points of a fraction, else 5 % of
     |baseline|.
 
-    A baseline of 0 has no percentage; there it is 1 in the metric's own unit.
+    Where |baseline| is less than the `limit` of the drop, a share of it says nothing, and the limit is the
+    end. A baseline of 0 without a limit has 1 in the metric's own unit.
     """
-    return FRACTION_SCALE if unit == "fraction" else FRACTION_SCALE * abs(baseline) or 1.0
+    if unit == "fraction":
+        return FRACTION_SCALE
+    if limit is not None and abs(baseline) < limit:
+        return limit
+    return FRACTION_SCALE * abs(baseline) or 1.0
 
 
 def dominates(first: Sequence[float], second: Sequence[float]) -> bool:

@@ -1,6 +1,6 @@
 """How good a model is on a split: outputs, then the task's metric."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -42,13 +42,20 @@ def score(metric: Metric, outputs: Sequence[Any], targets: Any) -> float:
 
 def evaluate(model: nn.Module, split: Split, metric: Metric, *, limit: int | None = None) -> float:
     """The metric of a torch model, in its present mode, on a split or on `limit` samples of it."""
+    outputs, targets = _answers(model, split, limit)
+    return score(metric, outputs, targets)
+
+
+def evaluate_mismatched(model: nn.Module, split: Split, metric: Metric, *, limit: int) -> float:
+    """The same when every sample gets the answer to another one: what a useless model scores."""
+    outputs, targets = _answers(model, split, limit)
+    return score(metric, [output.roll(len(output) // 2, 0) for output in outputs], targets)
+
+
+def _answers(model: nn.Module, split: Split, limit: int | None) -> tuple[tuple[Tensor, ...], Any]:
+    """The outputs and the targets of the split, each of all samples."""
     outputs, targets = [], []
-    for batch_outputs, batch_targets in _answers(model, split, limit):
-        outputs.append(batch_outputs)
+    for inputs, batch_targets in Randomness(0).drawing(read(split, limit=limit)):
+        outputs.append(outputs_of(model, inputs))
         targets.append(batch_targets)
-    return score(metric, concatenated(outputs), concatenated(targets))
-
-
-def _answers(model: nn.Module, split: Split, limit: int | None) -> Iterator[tuple[tuple[Tensor, ...], Any]]:
-    for inputs, targets in Randomness(0).drawing(read(split, limit=limit)):
-        yield outputs_of(model, inputs), targets
+    return concatenated(outputs), concatenated(targets)

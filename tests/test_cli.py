@@ -240,6 +240,19 @@ def test_front_prints_a_table_json_and_csv(run):
     assert autocompress("front", run, "--csv").stdout.startswith("trial,")
 
 
+def test_an_original_without_error_needs_a_limit_before_anything_is_written(task):
+    text = TASK.replace("labels = model(data).argmax(1)\n    labels[:40] = 0", "labels = model(data)")
+    text = text.replace("nn.functional.cross_entropy", "nn.functional.mse_loss")
+    text = text.replace("function=accuracy", "function=lambda a, b: float((a - b).square().mean()), unit=''")
+    text = text.replace("unit=''", "direction='lower', unit=''")
+    (task / "task.py").write_text(text)
+    for more in ([], ["--dry-run"]):
+        seen = autocompress("search", "task.py:make", "--trials", "2", *more, cwd=task)
+        assert seen.returncode == 2 and seen.stdout == "", seen.stderr
+        assert "so that no share of it says what a large drop is" in seen.stderr
+        assert not (task / "runs").exists()
+
+
 def test_pick_without_a_fitting_point_is_exit_code_1_and_writes_nothing(run, tmp_path):
     seen = autocompress("pick", run, "--max-latency", "1ns", "--out", tmp_path / "bundle")
     assert seen.returncode == 1 and "nearest misses" in seen.stderr

@@ -144,8 +144,11 @@ class Run:
     @cached_property
     def drop_scale(self) -> float:
         """The drop that ends the objective space, in the metric's unit."""
+        limits = [limits.drop for limits in self.limits.values() if limits.drop is not None]
         return drop_scale(
-            self.facts.task.metric.unit, self._original(self.target_names[0]).quality.validation
+            self.facts.task.metric.unit,
+            self._original(self.target_names[0]).quality.validation,
+            limit=max(limits, default=None),
         )
 
     @cached_property

@@ -34,6 +34,7 @@ from ..state import SearchState
 from ..study import SearchStudy
 from ..trials import Options, Trials
 from .checked_request import CHECKED_TASK, CheckedRequest
+from .drop_scale import require_drop_scale
 from .run_facts import config_of, facts_of
 from .strategy import StrategyMaker, strategy_of
 
@@ -53,6 +54,7 @@ def open_search(
     `finalists` nothing is looked at longer at the end.
     """
     request = checked.request
+    require_drop_scale(checked)
     budget = budget or Budget(total_s=request.budget_s, recovery=request.recovery)
     options = Options(budget_s=request.budget_s, trials=request.trials, finalists=finalists)
     with RunDirectory.open(checked.directory, config_of(checked), fresh=request.fresh) as directory:

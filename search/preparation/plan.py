@@ -19,6 +19,7 @@ from ..space.legality import RuledOutLevels, ruled_out_levels
 from ..space.seeds import first_recipes
 from ..space.space import STEPS, Excluded
 from .checked_request import CheckedRequest
+from .drop_scale import require_drop_scale
 from .open_search import make_compressor
 from .run_facts import config_of
 
@@ -98,6 +99,7 @@ class Plan:
 def plan_of(checked: CheckedRequest) -> Plan:
     """The plan of a request whose task, targets and limits were found to be good."""
     request, space, network = checked.request, checked.space, checked.network
+    require_drop_scale(checked)
     candidate_s = estimated_seconds(checked)
     trials = request.trials
     if trials is None and request.budget_s:

@@ -90,8 +90,16 @@ def test_a_dominated_point_contributes_nothing():
 
 
 @pytest.mark.parametrize(
-    ("unit", "baseline", "scale"),
-    [("fraction", 0.9, 0.05), ("", 20.0, 1.0), ("", -20.0, 1.0), ("", 0.0, 1.0)],
+    ("unit", "baseline", "limit", "scale"),
+    [
+        ("fraction", 0.9, None, 0.05),
+        ("fraction", 0.0, 0.1, 0.05),
+        ("", 20.0, None, 1.0),
+        ("", -20.0, 2.0, 1.0),
+        ("", 0.0, None, 1.0),
+        ("", 0.0, 0.3, 0.3),
+        ("", 8.6e-14, 0.3, 0.3),
+    ],
 )
-def test_the_drop_that_ends_the_objective_space(unit, baseline, scale):
-    assert drop_scale(unit, baseline) == pytest.approx(scale)
+def test_the_drop_that_ends_the_objective_space(unit, baseline, limit, scale):
+    assert drop_scale(unit, baseline, limit=limit) == pytest.approx(scale)
