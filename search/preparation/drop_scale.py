@@ -30,7 +30,6 @@ def require_drop_scale(checked: CheckedRequest) -> None:
     if baseline == 0 or abs(baseline) < NEARLY_NOTHING * span:
         example = f"{FRACTION_SCALE * span:.1g}" if math.isfinite(span) and span > 0 else "0.1"
         raise InputError(
-            f"The metric {task.metric.name!r} of the original model is {baseline:.3g}, so that no share of it "
-            "says what a large drop is: give one in the metric's own unit, such as "
-            f"--max-drop {example}abs."
+            f"The metric {task.metric.name!r} of the original model is {baseline:.3g}, so that no share of "
+            f"it says what a large drop is: give one in its own unit, such as --max-drop {example}abs."
         )

@@ -43,7 +43,9 @@ def checked(*, metric: Metric = MSE, error: float = 0.0, max_drop: str | None = 
 @pytest.mark.parametrize("max_drop", [None, "1%", "0abs"])
 @pytest.mark.parametrize("error", [0.0, 1e-4])
 def test_a_perfect_original_needs_a_limit_in_the_metric_s_own_unit(error, max_drop):
-    with pytest.raises(InputError, match=r"says what a large drop is.* such as --max-drop 0\.0\dabs\.$"):
+    with pytest.raises(
+        InputError, match=r"says what a large drop is.* its own unit, such as --max-drop 0\.0\dabs\.$"
+    ):
         require_drop_scale(checked(error=error, max_drop=max_drop))
 
 
