@@ -11,6 +11,7 @@ from ..targets.session import TargetSession
 from ..tasks.boundary import user_code
 from ..tasks.identity import task_digest
 from ..tasks.load import load_task
+from ..tasks.plain.plain_task import plain_task
 from ..tasks.quality import score
 from ..tasks.task import Metric
 from .given_task import GivenTask, difference, task_to_load
@@ -62,7 +63,7 @@ def scoring_of(
     """
     try:
         named = task_to_load(facts, given)
-        task = load_task(named.spec, named.arguments)
+        task = plain_task(load_task(named.spec, named.arguments))
         with user_code("Reading the data"):
             digest = task_digest(task)
         differs = difference(task, facts, digest=digest, identity=identity)

@@ -21,9 +21,10 @@ from .identity import task_digest
 from .outputs.derive import output_kinds
 from .outputs.kinds import OutputKind
 from .overlap import overlap_notes
-from .plain.model import plain_model
+from .plain.call import form_of
+from .plain.plain_task import plain_task
 from .quality import as_tuple, evaluate, outputs_of, shape_text
-from .task import Metric, Split, Task
+from .task import ExampleInputs, Metric, Split, Task
 
 _TRAIN_SAMPLE = 1_000
 _NEAR_CEILING = 0.01
@@ -69,7 +70,8 @@ def check_task(task: Task, *, earlier: Mapping[str, Any] | None = None) -> Check
     from it instead of being computed again, which takes a pass over the data.
     """
     _check_fields(task)
-    task = replace(task, model=plain_model(task.model))
+    _check_parameters(task)
+    task = plain_task(task)
     _check_model(task)
     for name, split in _splits(task):
         _check_split(task, name, split)
@@ -150,20 +152,27 @@ def _check_metric(metric: Metric) -> None:
     _require(metric.unit in ("fraction", ""), f"metric.unit {metric.unit!r} must be 'fraction' or ''.")
 
 
-def _check_example(example: tuple[Tensor, ...]) -> None:
-    tensors = isinstance(example, tuple) and all(isinstance(x, Tensor) and x.ndim for x in example)
+def _check_example(example: ExampleInputs) -> None:
+    named = isinstance(example, Mapping)
     _require(
-        tensors and example,
-        "example_inputs must be a tuple of tensors with a batch dimension 0; for one input write (x,).",
+        not named or all(isinstance(name, str) and name.isidentifier() for name in example),
+        "example_inputs must have the names of the model's parameters as keys.",
     )
-    sizes = [len(x) for x in example]
+    values = list(example.values()) if isinstance(example, Mapping) else example
+    tensors = isinstance(values, tuple | list) and all(isinstance(x, Tensor) and x.ndim for x in values)
+    _require(
+        tensors and values and (named or isinstance(example, tuple)),
+        "example_inputs must be a tuple of tensors with a batch dimension 0, or a dictionary of such: "
+        "for one input write (x,).",
+    )
+    sizes = [len(x) for x in values]
     _require(
         min(sizes) > 0 and len(set(sizes)) == 1,
         f"example_inputs have batch sizes {sizes}: they must be equal, ≥ 1.",
     )
 
 
-def _check_model(task: Task) -> None:
+def _check_parameters(task: Task) -> None:
     for name, parameter in task.model.named_parameters():
         _require(parameter.device.type == "cpu", f"model is on {parameter.device}: move it with model.cpu().")
         _require(
@@ -173,12 +182,17 @@ def _check_model(task: Task) -> None:
     _require(
         any(True for _ in task.model.parameters()), "model has no parameters: there is nothing to compress."
     )
-    one = tuple(tensor[:1] for tensor in task.example_inputs)
-    two = tuple(torch.cat([tensor[:1], tensor[-1:]]) for tensor in task.example_inputs)
+
+
+def _check_model(task: Task) -> None:
+    one = tuple(tensor[:1] for tensor in task.inputs)
+    two = tuple(torch.cat([tensor[:1], tensor[-1:]]) for tensor in task.inputs)
     with user_code("model", remedy="It must run on example_inputs with batch sizes 1 and 2"):
         alone, again, together = (outputs_of(task.model, inputs) for inputs in (one, one, two))
+    form = form_of(task.model)
     for index, (a, b, c) in enumerate(zip(alone, again, together, strict=True)):
-        _check_output(f"model's output {index}", (a, b, c))
+        name = repr(form.outputs[index]) if form and form.named and form.outputs else f"{index}"
+        _check_output(f"model's output {name}", (a, b, c))
     if task.outputs is not None:
         _check_outputs(task.outputs, together)
 
@@ -213,7 +227,8 @@ def _check_output(what: str, runs: tuple[Any, Any, Any]) -> None:
     )
     _require(
         one.ndim > 0 and len(one) == 1 and len(two) == 2,
-        f"{what} has shape {shape_text(two)} for a batch of 2: dimension 0 must be the batch.",
+        f"{what} has shape {shape_text(two)} for a batch of 2: dimension 0 must be the batch; "
+        "return other values in training mode only.",
     )
     _require(
         bool(one.isfinite().all() and two.isfinite().all()),
@@ -240,7 +255,7 @@ def _check_split(task: Task, name: str, split: Split) -> None:
         batch = _first_batch(name, split)
     if batch is None:
         raise TaskError(f"{name} is empty: all three splits need samples.")
-    _require_like_example(name, batch[0], task.example_inputs)
+    _require_like_example(name, batch[0], task.inputs)
 
 
 def _first_batch(name: str, split: Split) -> Batch | None:
@@ -268,7 +283,7 @@ def _check_loss(task: Task) -> None:
     """The loss of one (augmented) training batch is a finite scalar with finite gradients."""
     with user_code("augment" if task.augment else "Reading train"):
         inputs, targets = next(batches(task.train, batch_size=8, seed=task.seed, augment=task.augment))
-    _require_like_example("augment" if task.augment else "train", inputs, task.example_inputs)
+    _require_like_example("augment" if task.augment else "train", inputs, task.inputs)
     trained = [parameter for parameter in task.model.parameters() if parameter.requires_grad]
     _require(
         trained, "model has only frozen parameters: call model.requires_grad_(True), recovery trains them."

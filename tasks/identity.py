@@ -31,7 +31,7 @@ def task_digest(task: Task) -> str:
             "metric": [metric.name, metric.direction, metric.unit, _source(metric.function)],
             "loss": _source(task.loss),
             "model": model_digest(task.model),
-            "inputs": [[str(tensor.dtype), list(tensor.shape[1:])] for tensor in task.example_inputs],
+            "inputs": [[str(tensor.dtype), list(tensor.shape[1:])] for tensor in task.inputs],
         }
     )
 
@@ -64,6 +64,7 @@ def input_hashes(split: Split, limit: int) -> Iterator[bytes]:
 
 def _source(function: Callable[..., Any]) -> str:
     """The function's source, or its name where there is none (built in, or an object that is called)."""
+    function = inspect.unwrap(function)
     try:
         return inspect.getsource(function)
     except (OSError, TypeError):

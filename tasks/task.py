@@ -12,6 +12,7 @@ from .outputs.kinds import OutputKind
 
 Split = Dataset[Any] | DataLoader[Any]
 Outputs = Tensor | tuple[Tensor, ...]
+ExampleInputs = tuple[Tensor, ...] | Mapping[str, Tensor]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,9 +40,11 @@ class Task:
 
     Splits are map-style datasets of `(input, target)` (several inputs: `((a, b), target)`) or loaders of
     batches of the same form. `loss(outputs, targets)` is a scalar tensor. `example_inputs` is a tuple of
-    tensors with a batch dimension 0. `augment(inputs, targets)` changes a training batch (for recovery only);
-    it gets one input as a tensor, several as a tuple. `preprocessing` describes for the manifest how raw data
-    become an input. `outputs` says what each output means (outputs/kinds.py); None derives it from the loss.
+    tensors with a batch dimension 0, or a dictionary of them: then the inputs of samples are dictionaries
+    with the same names, and the model is called with keywords. `augment(inputs, targets)` changes a training
+    batch (for recovery only); it gets one input as a tensor, several as a tuple, named ones as a dictionary.
+    `preprocessing` describes for the manifest how raw data become an input. `outputs` says what each output
+    means (outputs/kinds.py); None derives it from the loss.
     """
 
     name: str
@@ -51,11 +54,17 @@ class Task:
     test: Split
     loss: Callable[[Any, Any], Tensor]
     metric: Metric
-    example_inputs: tuple[Tensor, ...]
+    example_inputs: ExampleInputs
     augment: Callable[[Any, Any], tuple[Any, Any]] | None = None
     preprocessing: Mapping[str, Any] = field(default_factory=dict)
     outputs: tuple[OutputKind, ...] | None = None
     seed: int = 0
+
+    @property
+    def inputs(self) -> tuple[Tensor, ...]:
+        """The example inputs in their order, without names."""
+        example = self.example_inputs
+        return tuple(example.values()) if isinstance(example, Mapping) else example
 
 
 def accuracy(outputs: Tensor, targets: Tensor) -> float:

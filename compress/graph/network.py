@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from ...errors import TaskError
+from ...tasks.task import ExampleInputs
 from ..options import Int8Weights
 from ..recipe import BITS, BLOCK, HALF, INTEGER, Precision, Recipe
 from .blocks import Block, find_blocks
@@ -26,7 +27,7 @@ from .graph import (
     operation,
 )
 from .layers import Layer, LayerKind, layers_of
-from .tracing.trace import trace, unread_parameters
+from .tracing.trace import example_tensors, trace, unread_parameters
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +77,7 @@ class Network:
         self.blocks: tuple[Block, ...] = find_blocks(module)
 
     @classmethod
-    def trace(cls, model: nn.Module, example_inputs: tuple[Tensor, ...]) -> "Network":
+    def trace(cls, model: nn.Module, example_inputs: ExampleInputs) -> "Network":
         """The network of a model.
 
         Raises TaskError when it cannot be exported, has nothing to compress, or weights that are not finite.
@@ -84,7 +85,7 @@ class Network:
         _require_finite(model)
         module = trace(model, example_inputs)
         make_norms_positive(module)
-        network = cls(module, example_inputs)
+        network = cls(module, example_tensors(example_inputs))
         names = unread_parameters(network.module)
         unread = dict.fromkeys(name.rpartition(".")[0] or name for name in names)
         network.excluded += tuple(Exclusion(name=name, reason="the model never runs it") for name in unread)

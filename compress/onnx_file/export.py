@@ -23,9 +23,9 @@ from torch import Tensor, fx
 
 from ...errors import StageError
 from ..graph.graph import array_of, clone, get_tensor
-from ..graph.tracing.trace import batch_of_two
+from ..graph.tracing.trace import batch_of_two, output_names
 from .opset import EXPORTED, lower_opset
-from .writer import attribute_of, initializers_of, keep_initializers
+from .writer import attribute_of, initializers_of, keep_initializers, name_outputs
 
 IR_VERSION = 10
 _STATE = vars(onnxruntime.capi.onnxruntime_pybind11_state)
@@ -77,6 +77,8 @@ def export_template(folded: fx.GraphModule, inputs: tuple[Tensor, ...], opset: i
         if opset < EXPORTED:
             lower_opset(model, opset)
         _tie(model)
+        if (names := output_names(folded)) is not None:
+            name_outputs(model, names)
         parameters = _locate_parameters(model, marked)
         lost = folded.state_dict().keys() - parameters.keys()
         if lost <= baked:

@@ -1,6 +1,6 @@
 """Edits an ONNX model: adds and drops initializers, adds nodes, shares constants, orders nodes."""
 
-from collections.abc import Set
+from collections.abc import Sequence, Set
 from typing import Any
 
 import numpy as np
@@ -69,6 +69,28 @@ def attribute_of(node: onnx.NodeProto, name: str, default: Any) -> Any:
         if attribute.name == name:
             return helper.get_attribute_value(attribute)
     return default
+
+
+def name_outputs(model: onnx.ModelProto, names: Sequence[str]) -> None:
+    """Renames the outputs. What is inside and has one of their names gets another; an input keeps its own."""
+    writer, graph = ModelWriter(model), model.graph
+    inputs = {value.name for value in graph.input}
+    names = [f"{name}_output" if name in inputs else name for name in names]
+    inside = {name for node in graph.node for name in node.output}
+    renamed: dict[str, str] = {}
+    for output, name in zip(graph.output, names, strict=True):
+        if output.name not in inside or output.name in renamed:  # an input, a parameter, an output twice
+            copied = writer.free_name(f"{name}_copy")
+            graph.node.append(helper.make_node("Identity", [output.name], [copied]))
+            output.name = copied
+        renamed[output.name] = name
+    for taken in set(names) - renamed.keys():
+        renamed[taken] = writer.free_name(taken)
+    for node in graph.node:
+        node.input[:] = [renamed.get(name, name) for name in node.input]
+        node.output[:] = [renamed.get(name, name) for name in node.output]
+    for value in (*graph.output, *graph.initializer, *graph.value_info):
+        value.name = renamed.get(value.name, value.name)
 
 
 def drop_dead_nodes(model: onnx.ModelProto) -> None:

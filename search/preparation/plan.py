@@ -155,7 +155,7 @@ def _groups(checked: CheckedRequest) -> tuple[PlannedGroup, ...]:
 def estimated_seconds(checked: CheckedRequest) -> float:
     """A rough prediction of the seconds that an average candidate takes, from one timed forward pass."""
     task = checked.checked.task
-    inputs = tuple(tensor.repeat(32, *[1] * (tensor.dim() - 1))[:32] for tensor in task.example_inputs)
+    inputs = tuple(tensor.repeat(32, *[1] * (tensor.dim() - 1))[:32] for tensor in task.inputs)
     with torch.inference_mode():
         task.model(*inputs)
         start = time.perf_counter()

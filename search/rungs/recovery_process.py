@@ -237,9 +237,10 @@ def _compressor(config: RecoveryConfig) -> Compressor:
 
     from ...compress.graph.network import Network
     from ...tasks.load import load_task
+    from ...tasks.plain.plain_task import plain_task
 
     torch.set_num_threads(len(config.cores))
-    task = load_task(config.task, config.arguments)
+    task = plain_task(load_task(config.task, config.arguments))
     network = Network.trace(task.model, task.example_inputs)  # its costs in bytes are not asked for here
     options = CompressorOptions(formats=tuple(config.formats), seed=config.seed)
     return Compressor(task, network, options, cache_dir=config.cache_dir, levels_dir=config.levels_dir)

@@ -70,7 +70,7 @@ WRONG_FIELDS = {
     "half precision": ({"model": nn.Linear(2, 2).half()}, r"torch.float16: convert with model.float"),
     "model of another shape": ({"model": nn.Linear(3, 2)}, r"model failed: RuntimeError.*example_inputs"),
     "NaN output": ({"model": Changed(lambda y: y / 0)}, "NaN or infinite"),
-    "not a tensor": ({"model": Changed(lambda y: {"logits": y})}, "return a tensor or a tuple"),
+    "not a tensor": ({"model": Changed(lambda y: {"logits": y.tolist()})}, "returns a dict without a tensor"),
     "batch is lost": ({"model": Changed(lambda y: y.mean(0))}, "dimension 0 must be the batch"),
     "samples depend on each other": ({"model": Changed(lambda y: y - y.mean(0))}, "on the rest of its batch"),
     "dropout": (

@@ -4,17 +4,19 @@ import contextlib
 import importlib
 import inspect
 import warnings
-from collections.abc import Set
+from collections.abc import Mapping, Set
 
 import torch
 from torch import Tensor, fx, nn
 
 from ....errors import TaskError
+from ....tasks.plain.call import form_of, input_form, set_plain_call
 from ....tasks.plain.model import plain_model
+from ....tasks.task import ExampleInputs
 from .attention_form import use_plain_attention
 from .computed import store_computed_parameters
 
-_UNREAD = "unread parameters"  # in the meta of a traced model
+_UNREAD, _OUTPUTS = "unread parameters", "names of outputs"  # in the meta of a traced model
 
 
 def load_exporter() -> None:
@@ -22,7 +24,7 @@ def load_exporter() -> None:
     importlib.import_module("torch._dynamo")
 
 
-def trace(model: nn.Module, example_inputs: tuple[Tensor, ...]) -> fx.GraphModule:
+def trace(model: nn.Module, example_inputs: ExampleInputs) -> fx.GraphModule:
     """The model in inference form as an ATen graph whose dimension 0 is a free batch size; the model is not
     changed.
 
@@ -31,13 +33,27 @@ def trace(model: nn.Module, example_inputs: tuple[Tensor, ...]) -> fx.GraphModul
     """
     model = plain_model(model).requires_grad_(True)
     use_plain_attention(model)
-    program = _exported(model, batch_of_two(example_inputs))
+    form = form_of(model) or input_form(model, example_inputs)
+    set_plain_call(model, form)
+    program = _exported(model, batch_of_two(example_tensors(example_inputs)))
     module = program.module(check_guards=False)
     assert isinstance(module, fx.GraphModule)
     absorbed = store_computed_parameters(module)
     _drop_unused_parameters(module)
+    module.meta[_OUTPUTS] = form.outputs if form.named else None
     module.meta[_UNREAD] = _unread(model, dict(module.named_parameters()).keys() | absorbed)
     return module
+
+
+def example_tensors(example_inputs: ExampleInputs) -> tuple[Tensor, ...]:
+    """The example inputs in their order, without names."""
+    return tuple(example_inputs.values()) if isinstance(example_inputs, Mapping) else example_inputs
+
+
+def output_names(module: fx.GraphModule) -> tuple[str, ...] | None:
+    """The names that the user's model gives its outputs, if it gives any."""
+    names: tuple[str, ...] | None = module.meta.get(_OUTPUTS)
+    return names
 
 
 def _exported(model: nn.Module, inputs: tuple[Tensor, ...]) -> torch.export.ExportedProgram:

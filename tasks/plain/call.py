@@ -1,0 +1,110 @@
+"""The model takes tensors by position and returns tensors, whatever its `forward` takes and returns."""
+
+import inspect
+import types
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ...errors import TaskError
+from ..boundary import user_code
+from ..task import ExampleInputs
+
+_FORM = "autocompress_form"  # an attribute of a model
+_INNER = "autocompress_inner"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallForm:
+    """How the user's model is called and what it returns.
+
+    `inputs` are the names of its inputs, which it takes as keywords if `keywords`. `outputs` are the names of
+    its output tensors, None if they were not looked at. `named` outputs are a dictionary for loss and metric.
+    """
+
+    inputs: tuple[str, ...]
+    keywords: bool
+    outputs: tuple[str, ...] | None = None
+    named: bool = False
+
+
+def form_of(model: nn.Module) -> CallForm | None:
+    """How the model inside is called, if `set_plain_call` changed the model."""
+    form: CallForm | None = vars(model).get(_FORM)
+    return form
+
+
+def call_form(model: nn.Module, example: ExampleInputs) -> CallForm:
+    """How this model is called with inputs like the example, and what it returns. It runs once.
+
+    Raises TaskError if it fails, or returns no tensor.
+    """
+    form = input_form(model, example)
+    with user_code("model", remedy="It must run on example_inputs"), torch.inference_mode():
+        outputs = model(**example) if isinstance(example, Mapping) else model(*example)
+    names = tuple(name for name, _ in named_tensors(outputs))
+    if not names:
+        raise TaskError(
+            f"model returns a {type(outputs).__name__} without a tensor: "
+            "return a tensor, a tuple of tensors or a dictionary of tensors."
+        )
+    named = isinstance(outputs, Mapping) or is_dataclass(outputs)
+    return CallForm(inputs=form.inputs, keywords=form.keywords, outputs=names, named=named)
+
+
+def input_form(model: nn.Module, example: ExampleInputs) -> CallForm:
+    """How this model is called with inputs like the example; it does not run."""
+    if isinstance(example, Mapping):
+        return CallForm(inputs=tuple(example), keywords=True)
+    names = []
+    for parameter in inspect.signature(model.forward).parameters.values():
+        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
+            names.append(parameter.name)
+    names += [f"input_{index}" for index in range(len(names), len(example))]
+    return CallForm(inputs=tuple(names[: len(example)]), keywords=False)
+
+
+def set_plain_call(model: nn.Module, form: CallForm) -> None:
+    """Gives the model, in place, a `forward` from tensors by position to a tensor or a tuple of tensors."""
+    if form_of(model) is not None:
+        return
+    inner = vars(model).pop("forward", None)  # a forward of the object's own, not of its class
+    model.forward = types.MethodType(_plain_forward(form), model)
+    setattr(model, _INNER, inner)
+    setattr(model, _FORM, form)
+
+
+def _plain_forward(form: CallForm) -> Callable[..., Any]:
+    """A method that holds no model, so that a copied model calls itself."""
+
+    def forward(self: nn.Module, *inputs: Tensor) -> Any:
+        call = vars(self)[_INNER] or types.MethodType(type(self).forward, self)
+        outputs = call(**dict(zip(form.inputs, inputs, strict=True))) if form.keywords else call(*inputs)
+        if isinstance(outputs, Tensor):
+            return outputs
+        tensors = tuple(tensor for _, tensor in named_tensors(outputs))
+        return tensors[0] if len(tensors) == 1 else tensors
+
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    parameters = [inspect.Parameter(name, kind) for name in ("self", *form.inputs)]
+    forward.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return forward
+
+
+def named_tensors(value: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
+    """The tensors of nested outputs with their names (`logits`, `hidden.0`); anything else is left out."""
+    if isinstance(value, Tensor):
+        yield name or "output", value
+        return
+    parts: Iterator[tuple[Any, Any]] = iter(())
+    if isinstance(value, Mapping):
+        parts = iter(value.items())
+    elif is_dataclass(value):
+        parts = ((field.name, getattr(value, field.name)) for field in fields(value))
+    elif isinstance(value, list | tuple):
+        parts = enumerate(value)
+    for key, part in parts:
+        yield from named_tensors(part, f"{name}.{key}" if name else str(key))

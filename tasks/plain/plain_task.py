@@ -1,0 +1,66 @@
+"""A task whose model, data, loss and metric are in the plain form that all other code knows."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from ..quality import as_tuple
+from ..task import Task
+from .call import CallForm, call_form, form_of, set_plain_call
+from .model import plain_model
+from .splits import InputOrder, ordered_split
+
+
+def plain_task(task: Task) -> Task:
+    """The task with a plain copy of its model, which takes tensors by position and returns tensors.
+
+    Splits give tuples of inputs, and `example_inputs` is a tuple. Loss and metric still see a dictionary
+    where the user's model returns one, `augment` where it takes one. A plain task stays as it is but for the
+    copy. Raises TaskError.
+    """
+    model = plain_model(task.model)
+    if form_of(model) is not None:
+        return replace(task, model=model)
+    form = call_form(model, task.example_inputs)
+    set_plain_call(model, form)
+    task = replace(task, model=model)
+    if isinstance(task.example_inputs, Mapping):
+        task = _with_ordered_inputs(task, task.example_inputs, form)
+    if form.named and form.outputs:
+        loss = _NamedOutputs(task.loss, form.outputs)
+        metric = replace(task.metric, function=_NamedOutputs(task.metric.function, form.outputs))
+        task = replace(task, loss=loss, metric=metric)
+    return task
+
+
+def _with_ordered_inputs(task: Task, example: Mapping[str, Any], form: CallForm) -> Task:
+    augment = task.augment and _NamedInputs(task.augment, InputOrder("augment gives", form.inputs))
+    return replace(
+        task,
+        example_inputs=tuple(example.values()),
+        augment=augment,
+        train=ordered_split("train", task.train, form.inputs),
+        validation=ordered_split("validation", task.validation, form.inputs),
+        test=ordered_split("test", task.test, form.inputs),
+    )
+
+
+class _NamedOutputs:
+    """A loss or metric that gets its outputs as a dictionary."""
+
+    def __init__(self, function: Callable[[Any, Any], Any], names: tuple[str, ...]):
+        self.__wrapped__, self._names = function, names
+
+    def __call__(self, outputs: Any, targets: Any) -> Any:
+        return self.__wrapped__(dict(zip(self._names, as_tuple(outputs), strict=True)), targets)
+
+
+class _NamedInputs:
+    """An `augment` that gets and returns its inputs as a dictionary."""
+
+    def __init__(self, function: Callable[[Any, Any], tuple[Any, Any]], order: InputOrder):
+        self.__wrapped__, self._order = function, order
+
+    def __call__(self, inputs: Any, targets: Any) -> tuple[Any, Any]:
+        changed: tuple[Any, Any] = self._order.ordered(self.__wrapped__(self._order.named(inputs), targets))
+        return changed
