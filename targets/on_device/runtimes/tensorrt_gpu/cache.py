@@ -20,6 +20,9 @@ from ...runtime import RefusedError
 
 LIMIT_BYTES = 2 * 1024**3
 _TIMINGS_LIMIT = 64 * 1024**2  # a timing cache that has grown beyond is begun anew
+_DIGEST = "sha256"  # in the head of a kept engine
+# What reading a damaged file may raise.
+_DAMAGE = (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError)
 
 
 class EngineFacts(NamedTuple):
@@ -68,7 +71,7 @@ def declared_inputs(model_digest: str) -> list[Any] | None:
     is none.
     """
     for path in cache_folder().glob(f"{model_digest}-*.engine"):
-        with contextlib.suppress(OSError, ValueError, KeyError), path.open("rb") as file:
+        with contextlib.suppress(*_DAMAGE), path.open("rb") as file:
             inputs: list[Any] = json.loads(file.readline())["inputs"]
             return inputs
     return None
@@ -86,10 +89,12 @@ def file_digest(path: str) -> str:
 def load_engine(name: str) -> tuple[bytes, EngineFacts] | None:
     """A kept engine and what is known of it, marked as used; None if none is kept whole."""
     path = cache_folder() / f"{name}.engine"
-    with contextlib.suppress(OSError, ValueError, TypeError):  # another version's, or damaged
+    with contextlib.suppress(*_DAMAGE):  # or another version's
         head, _, plan = path.read_bytes().partition(b"\n")
-        facts = EngineFacts(**json.loads(head))
-        if facts.engine_bytes == len(plan):
+        values = json.loads(head)
+        stated = values.pop(_DIGEST, None)  # None: kept before there was one
+        facts = EngineFacts(**values)
+        if facts.engine_bytes == len(plan) and stated in (None, _digest(facts, plan)):
             os.utime(path)
             return plan, facts
     return None
@@ -98,8 +103,16 @@ def load_engine(name: str) -> tuple[bytes, EngineFacts] | None:
 def keep_engine(name: str, plan: bytes, facts: EngineFacts) -> None:
     """Keeps an engine with what is known of it, and forgets those that were not used for the longest time."""
     folder = cache_folder()
-    _write(folder / f"{name}.engine", json.dumps(facts._asdict()).encode() + b"\n" + plan)
+    head = {**facts._asdict(), _DIGEST: _digest(facts, plan)}
+    _write(folder / f"{name}.engine", json.dumps(head).encode() + b"\n" + plan)
     _shrink(folder)
+
+
+def _digest(facts: EngineFacts, plan: bytes) -> str:
+    """SHA-256 of an engine and what is known of it."""
+    digest = hashlib.sha256(json.dumps(facts._asdict(), sort_keys=True).encode())
+    digest.update(plan)
+    return digest.hexdigest()
 
 
 def load_blob(kind: str, device: str, version: str) -> bytes:

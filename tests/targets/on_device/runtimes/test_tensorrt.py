@@ -172,14 +172,22 @@ def test_a_damaged_engine_is_built_again(target: Opener, tmp_path: Path) -> None
     with target().session() as session:
         session.run(model, x, batch=2)
         (path,) = kept_engines(tmp_path / "cache")
-        path.write_bytes(path.read_bytes()[:-100])
-        (y,) = session.run(model, x, batch=2)
-    np.testing.assert_array_equal(y, 1)
+        whole = path.read_bytes()
+        for damaged in (
+            whole[:-100],
+            whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:],
+            b"[]\n",
+            b"[" * 10**5,
+        ):
+            path.write_bytes(damaged)
+            (y,) = session.run(model, x, batch=2)
+            np.testing.assert_array_equal(y, 1)
+            assert path.read_bytes() != damaged
 
 
 def test_the_engines_that_were_used_last_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(tensorrt_cache, "LIMIT_BYTES", 500)
+    monkeypatch.setattr(tensorrt_cache, "LIMIT_BYTES", 800)
     facts = tensorrt_cache.EngineFacts(build_s=1.0, flags=[], engine_bytes=80, inputs=[], outputs=[])
     for number, key in enumerate("abcd"):
         tensorrt_cache.keep_engine(key, b"x" * 80, facts)
