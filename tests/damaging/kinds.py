@@ -68,7 +68,7 @@ class Kind:
     """
 
     name: str
-    make: Callable[[Path], None]
+    make: Callable[[Path], object]
     use: Callable[[Path], object]
     files: tuple[str, ...] = ("*",)
     ways: tuple[Callable[..., bytes], ...] = TEXT
@@ -395,7 +395,7 @@ KINDS = (
     Kind(name="checkpoint before torch 1.6", make=make_old, use=old_weights, ways=BINARY),
     Kind(
         name="target (TOML)",
-        make=lambda folder: [(folder / "board.toml").write_text(TOML), None][1],
+        make=lambda folder: (folder / "board.toml").write_text(TOML),
         use=lambda folder: said("targets", "show", folder / "board.toml", "--json"),
         faithful=says_what_the_file_says,
     ),
