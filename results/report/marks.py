@@ -126,11 +126,11 @@ def drawn_interval(point: PointOn) -> Interval | None:
     """Where the metric lies: by the interval of the drop, if the original's metric is taken as it is."""
     if point.drop_interval is None:
         return point.quality.interval
-    low, high = point.drop_interval
-    value, drop = point.quality.validation, point.drop
-    if Formats.of(point.view).lower_is_better:
-        return value + low - drop, value + high - drop
-    return value - (high - drop), value - (low - drop)
+    formats, value = Formats.of(point.view), point.quality.validation
+    low, high = (value + end - point.drop for end in point.drop_interval)
+    if not formats.lower_is_better:
+        low, high = 2 * value - high, 2 * value - low
+    return (max(0.0, low), min(1.0, high)) if formats.fraction else (low, high)
 
 
 def _scaled(interval: Sequence[float] | None, scale: float) -> list[float] | None:

@@ -11,9 +11,11 @@ from autocompress.results.limits import Constraints
 from autocompress.results.pick import recommended
 from autocompress.results.records.facts import ExclusionFacts
 from autocompress.results.records.latency import Latency
+from autocompress.results.records.point import Quality
 from autocompress.results.records.progress import Rungs, SearchFacts
 from autocompress.results.report import write_report
 from autocompress.results.report.charts import plane, quality_range, space
+from autocompress.results.report.marks import drawn_interval
 from autocompress.results.report.page import render
 from autocompress.results.view import RunOn
 from autocompress.tests.present import present
@@ -187,6 +189,24 @@ def test_the_front_is_drawn_where_it_was_measured_with_its_spread():
     assert member.drop_interval is not None
     below = member.drop_interval[1] - member.drop  # a larger drop is a lower metric
     assert trace["error_y"]["arrayminus"][0] == pytest.approx(100 * below)
+
+
+@pytest.mark.parametrize(
+    ("direction", "unit", "drawn"),
+    [
+        ("higher", "fraction", (0.96, 1.0)),
+        ("lower", "fraction", (0.97, 1.0)),
+        ("higher", "", (0.96, 1.01)),
+        ("lower", "", (0.97, 1.02)),
+    ],
+)
+def test_a_metric_is_drawn_with_the_interval_of_its_drop_and_a_fraction_inside_0_and_1(
+    direction, unit, drawn
+):
+    run = with_metric(sample_run(), "metric", direction=direction, unit=unit)
+    quality = Quality(validation=0.99, interval=(0.9, 1.0))
+    run = with_measured(run, 4, quality=quality, drop=0.01, drop_interval=(-0.01, 0.04))
+    assert drawn_interval(RunOn.of(run, "cpu").on(run.point(4))) == pytest.approx(drawn)
 
 
 def test_the_staircase_never_gets_worse_as_the_cost_grows():
