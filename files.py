@@ -5,10 +5,11 @@ elsewhere, the user's cache folder. Standard library.
 import hashlib
 import json
 import os
+import secrets
 import stat
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -18,6 +19,7 @@ from .scratch import locked_part
 DIGEST = "digest"  # the key of a JSON file's own digest
 LARGEST_TEXT_BYTES = 1 << 28  # of a file of text that is ours
 LARGEST_BYTES = 4 << 30  # of a file of a run or bundle: an ONNX file has 2 GB at most
+_KEY_BYTES = 32
 
 
 def canonical_json(value: Any) -> bytes:
@@ -171,3 +173,22 @@ def cache_folder() -> Path:
     if sys.platform == "darwin":
         return Path.home() / "Library" / "Caches" / "autocompress"
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "autocompress"
+
+
+def user_key() -> str:
+    """A random text that only this user's files have, kept in the cache folder; where it cannot be kept, a
+    new one each time.
+    """
+    path = cache_folder() / "key"
+    with suppress(OSError, ValueError):
+        key = read_text(path)
+        if len(key) == 2 * _KEY_BYTES:
+            return key
+    key = secrets.token_hex(_KEY_BYTES)
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as temporary:
+            temporary.touch()
+            temporary.chmod(0o600)
+            temporary.write_text(key, encoding="utf-8")
+    return key

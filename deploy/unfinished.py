@@ -1,8 +1,8 @@
 """Unfinished: what an interrupted `verify RUN` has measured (verify-unfinished.json). The next call
 continues from it.
 
-It counts for the same targets only. What belongs to other targets, or to an older format, is removed together
-with its measurements (verify.db), which would answer for new ones.
+It counts for the same targets and the same user only. What belongs to others, or to an older format, is
+removed together with its measurements (verify.db), which would answer for new ones.
 """
 
 import time

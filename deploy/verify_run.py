@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ..errors import InputError, RunDirectoryError, TargetUnavailable
 from ..evaluation.targets import NamedTarget
-from ..files import digest_of
+from ..files import digest_of, user_key
 from ..profiles import FINALIST_TIMING, TimingConfig
 from ..results.records.verification import AwayTarget, TargetVerification, Verification
 from ..results.run_directory import RunConfig, RunDirectory, read_run, write_verification
@@ -68,7 +68,7 @@ def verify_run(
             timing=timing,
             say=say,
             clocks=clocks,
-            unfinished=Unfinished.open(path, [f"{one.profile.name} {one.address}" for one in asked]),
+            unfinished=Unfinished.open(path, [_mine(path), *(_asked(one) for one in asked)]),
         )
         verification = _verified(visit, asked, stated)
         if not verification.away:
@@ -91,6 +91,15 @@ def _verified(visit: "_Visit", asked: Sequence[NamedTarget], stated: Mapping[str
     if not measured:
         raise TargetUnavailable(" ".join(target.reason for target in away))
     return Verification(at=now(), targets=tuple(measured), away=tuple(away))
+
+
+def _mine(path: Path) -> str:
+    """What only this user knows of this folder: an unfinished `verify` of somebody else is not continued."""
+    return digest_of([user_key(), str(path.resolve())])
+
+
+def _asked(target: NamedTarget) -> str:
+    return f"{target.profile.name} {target.address}"
 
 
 def _identity(path: Path) -> Mapping[str, str]:

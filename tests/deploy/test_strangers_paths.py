@@ -6,13 +6,14 @@ from pathlib import Path
 
 import onnx
 import pytest
+from autocompress.deploy.unfinished import TargetNow, Unfinished
 from autocompress.errors import InputError
-from autocompress.files import digest_of_file, file_below, require_closed, write_text
+from autocompress.files import digest_of, digest_of_file, file_below, require_closed, user_key, write_text
 from autocompress.profiles.address import folder_name, is_target_name
 from autocompress.results.run_config import RunConfig
 from autocompress.results.run_directory import RunDirectory, choose_run, read_run
 from autocompress.results.target_limits import target_addresses
-from autocompress.tests.deploy.small_run import linear, target
+from autocompress.tests.deploy.small_run import ENVIRONMENT, linear, target
 from autocompress.tests.deploy.strangers import (
     READERS,
     edit,
@@ -253,3 +254,32 @@ def test_what_stays_in_its_folder_and_what_does_not(tmp_path):
             file_below(tmp_path, name)
     with pytest.raises(InputError, match="loop is a link"):
         require_closed(tmp_path)
+
+
+def test_an_interrupted_verify_of_a_stranger_is_not_continued(tmp_path, monkeypatch):
+    """Its measurements would pass for new ones."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    run, remains = stranger_run(tmp_path), []
+
+    def interrupted(*_, **__):
+        remains.append((run / "verify-unfinished.json").exists())
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("autocompress.deploy.verify_run.usable_target", interrupted)
+    for key in ("mine", "mine", "another user's"):
+        if key != "mine":
+            (tmp_path / "cache/autocompress/key").unlink()
+        mark = digest_of([user_key(), str(run.resolve())])
+        if not remains:
+            measured = TargetNow(key="k", environment=ENVIRONMENT, at="now")
+            Unfinished.open(run, [mark, "cpu cpu"]).keep("cpu", measured)
+        assert read_by("verify", run).exit_code == 130
+    assert remains == [True, True, False]
+
+
+def test_the_key_of_a_user_is_random_private_and_kept(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    key, file = user_key(), tmp_path / "autocompress/key"
+    assert user_key() == key and len(key) == 64 and file.stat().st_mode & 0o777 == 0o600
+    file.write_text("")
+    assert user_key() not in ("", key)
