@@ -34,9 +34,10 @@ class Block:
 def find_blocks(module: fx.GraphModule) -> tuple[Block, ...]:
     """The removable residual blocks, in order of execution; names are unique.
 
-    A branch reads one tensor, which the shortcut reads too. Nothing but the sum reads what the branch
-    computes, and the branch has a layer that shares its weight with no other. If all blocks together held
-    every layer of the model, the first ones are left out.
+    A branch reads one tensor, which the shortcut reads too; others only if no parameter stands before them (a
+    padding mask). Nothing but the sum reads what the branch computes, and the branch has a layer that shares
+    its weight with no other. If all blocks together held every layer of the model, a container of others is
+    left out, or else the first ones.
     """
     layers_of = {node: _layers_at(node) for node in module.graph.nodes}
     computed = _computed_from_inputs(module)
@@ -100,7 +101,7 @@ def _cone(total: fx.Node, branch: int) -> set[fx.Node]:
 
 def _removable(total: fx.Node, shortcut: fx.Node, cone: set[fx.Node], computed: set[fx.Node]) -> bool:
     """Whether the shortcut can replace the sum, and the branch reads one tensor, which the shortcut reads
-    too.
+    too, beside tensors without parameters before them.
     """
     reading = [node for node in cone if operation(node) != "sym_size"]
     starts = {
@@ -109,9 +110,14 @@ def _removable(total: fx.Node, shortcut: fx.Node, cone: set[fx.Node], computed: 
         for source in node.all_input_nodes
         if source in computed and source not in cone
     }
-    if len(starts) != 1 or not starts <= _ancestors(shortcut) or not _alike(shortcut, total):
+    main = {source for source in starts if _has_parameters(source)} or starts
+    if len(main) != 1 or not main <= _ancestors(shortcut) or not _alike(shortcut, total):
         return False
     return all(weight in cone for node in cone for weight in weight_nodes(node))
+
+
+def _has_parameters(node: fx.Node) -> bool:
+    return any(source.op == "get_attr" for source in _ancestors(node))
 
 
 def _alike(one: fx.Node, other: fx.Node) -> bool:
@@ -148,14 +154,24 @@ def _ancestors(node: fx.Node) -> set[fx.Node]:
 def _leaving_a_layer(
     module: fx.GraphModule, blocks: Sequence[Block], layers_of: Mapping[fx.Node, tuple[str, ...]]
 ) -> list[Block]:
-    """The blocks, without those at the front whose removal would leave an output without any layer."""
+    """The blocks, without those whose removal would leave an output without any layer: first the containers
+    of others, then those at the front.
+    """
     removable = list(blocks)
     outputs = next(node for node in module.graph.nodes if node.op == "output").all_input_nodes
     for output in outputs:
         upstream = {name for node in _ancestors(output) for name in layers_of[node]}
         while upstream and upstream <= {layer for block in removable for layer in block.layers}:
-            removable.remove(next(block for block in removable if not upstream.isdisjoint(block.layers)))
+            concerned = [block for block in removable if not upstream.isdisjoint(block.layers)]
+            removable.remove(_container(concerned) or concerned[0])
     return removable
+
+
+def _container(blocks: Sequence[Block]) -> Block | None:
+    """The largest block that contains another one, such as a sum around the whole network."""
+    largest = max(blocks, key=lambda block: len(block.layers))
+    contains = any(set(block.layers) < set(largest.layers) for block in blocks)
+    return largest if contains else None
 
 
 def _prefix(layers: Sequence[str]) -> str:

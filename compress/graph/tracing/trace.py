@@ -13,9 +13,11 @@ from ....errors import TaskError
 from ....tasks.plain.call import form_of, input_form, set_plain_call
 from ....tasks.plain.model import plain_model
 from ....tasks.task import ExampleInputs
+from ..graph import operation
 from .attention_form import use_plain_attention
 from .computed import store_computed_parameters
 
+_ASSERTIONS = ("_assert", "sym_constrain_range")
 _UNREAD, _OUTPUTS = "unread parameters", "names of outputs"  # in the meta of a traced model
 
 
@@ -90,6 +92,7 @@ def batch_of_two(inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
 
 def _drop_unused_parameters(module: fx.GraphModule) -> None:
     """Removes parameters that the graph does not read: second names, and layers that never run."""
+    _drop_assertions(module)
     module.graph.eliminate_dead_code()
     read = {str(node.target) for node in module.graph.nodes if node.op == "get_attr"}
     names = [name for name, _ in module.named_parameters(remove_duplicate=False)]
@@ -98,6 +101,13 @@ def _drop_unused_parameters(module: fx.GraphModule) -> None:
             path, _, leaf = name.rpartition(".")
             del module.get_submodule(path)._parameters[leaf]
     module.recompile()
+
+
+def _drop_assertions(module: fx.GraphModule) -> None:
+    """Removes the exporter's checks of types and sizes, which would count as readers of a tensor."""
+    for node in reversed(module.graph.nodes):
+        if operation(node).startswith(_ASSERTIONS) and not node.users:
+            module.graph.erase_node(node)
 
 
 def unread_parameters(module: fx.GraphModule) -> tuple[str, ...]:

@@ -264,3 +264,70 @@ def test_a_recovered_model_without_its_block_matches_torch(compressors, tmp_path
 def test_an_unknown_block_is_a_failure_that_names_the_known_ones(compressors, tmp_path):
     with pytest.raises(StageError, match="no residual block 'layer9': its blocks are body"):
         compressors("residual").build(Recipe(skip=("layer9",)), tmp_path)
+
+
+class Restoration(nn.Module):
+    """Four residual blocks between a first and a last convolution, and a sum around all of it (EDSR)."""
+
+    def __init__(self, *, long_skip=False):
+        super().__init__()
+        self.long_skip = long_skip
+        self.head, self.last = nn.Conv2d(1, 4, 3, 1, 1), nn.Conv2d(4, 1, 3, 1, 1)
+        self.body = nn.Sequential(*(Block() for _ in range(4)))
+
+    def forward(self, x):
+        h = self.head(x)
+        y = self.body(h)
+        return x + self.last(h + y if self.long_skip else y)
+
+
+@pytest.mark.parametrize("long_skip", [False, True])
+def test_a_sum_around_the_whole_network_leaves_its_inner_blocks(long_skip):
+    blocks = find_blocks(traced(Restoration(long_skip=long_skip), 1, 8, 8))
+    names = [block.name for block in blocks]
+    assert [f"body.{index}" for index in range(4)] == names[:4]
+    assert not any("head" in layer for block in blocks for layer in block.layers)
+
+
+class Masked(nn.Module):
+    """Attention and a perceptron over tokens, of which zeros are padding."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding, self.out = nn.Embedding(20, 8), nn.Linear(8, 3)
+        self.query, self.key, self.value, self.project = (nn.Linear(8, 8) for _ in range(4))
+        self.mlp = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 8))
+
+    def forward(self, tokens):
+        x = self.embedding(tokens)
+        mask = (tokens == 0)[:, None, :].to(x.dtype) * -1e4
+        scores = self.query(x) @ self.key(x).mT + mask
+        values = scores.float().softmax(-1).to(x.dtype) @ self.value(x)
+        x = x + self.project(values)
+        return self.out((x + self.mlp(x)).mean(1))
+
+
+def test_a_padding_mask_does_not_hide_the_branch_of_an_attention():
+    tokens = torch.randint(0, 20, (2, 6), generator=torch.Generator().manual_seed(0))
+    blocks = find_blocks(trace(Masked(), (tokens,)))
+    assert [set(block.layers) for block in blocks] == [
+        {"query", "key", "value", "project"},
+        {"mlp.0", "mlp.2"},
+    ]
+
+
+def test_a_branch_that_reads_other_features_is_no_block():
+    def two_sources(model, x):
+        return x + model.b(x) * model.a(model.c(x)).detach()
+
+    def across(model, x):
+        y = model.a(x)
+        return x + model.b(y + x) + y
+
+    assert [set(block.layers) for block in blocks_of(two_sources)] == [{"a", "b", "c"}]
+    assert all("a" not in block.layers for block in blocks_of(across))
+
+
+def test_the_exporters_checks_of_types_read_nothing():
+    graph = trace(Masked(), (torch.randint(0, 20, (2, 6)),)).graph
+    assert not [node.name for node in graph.nodes if "assert" in node.name]
