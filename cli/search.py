@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from ..text.printable import json_text
-from ..text.secrets import stored_words
 from .front import print_front
 from .interruption import INTERRUPTED
 from .support import (
@@ -136,7 +135,7 @@ def search(
             set_clocks=set_clocks,
             out=out,
             fresh=fresh,
-            command=shlex.join(["autocompress", *stored_words(sys.argv[1:])]),
+            command=shlex.join(["autocompress", *sys.argv[1:]]),
         )
         _plan(request, as_json=as_json) if dry_run else _search(request, as_json=as_json)
 

@@ -9,8 +9,8 @@ Reading order
     secrets.py     what looks like a secret, and the same text without it
 
 Who writes calls it where the text leaves: the print functions of `cli/support.py`, the progress of a search,
-the tables, the report's `escape`, the files of a run. Nothing is cleaned when it is read: the records hold
-what the file says.
+the tables, the report's `escape`, the files of a run. Names are not changed when they are read: the records
+hold what the file says. But a record of a run holds no secret, even of a file that does.
 
 It does not know what a text means, and needs the standard library alone.
 """

@@ -6,7 +6,8 @@ out of files, as `<kept out: token>`, without a digest that could be tried again
 
 import itertools
 import re
-from collections.abc import Iterable, Mapping
+import shlex
+from collections.abc import Mapping
 
 SHORTEST = 8  # characters of a value that is looked for in messages; a shorter one is in too many words
 _MARK = re.compile(r"<kept out: [^<>]*>")
@@ -87,9 +88,14 @@ def stored_arguments(arguments: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def stored_words(words: Iterable[str]) -> list[str]:
-    """A command line as files hold it: `token=hf_…` becomes `token=<kept out: token>`."""
-    return [_stored_word(word) for word in words]
+def stored_command(command: str) -> str:
+    """A command line as files hold it: `token=hf_…` becomes `'token=<kept out: token>'`."""
+    try:
+        words = shlex.split(command)
+    except ValueError:  # a quotation that does not end: no shell would take it
+        return without_secrets(command)
+    stored = [_stored_word(word) for word in words]
+    return command if stored == words else shlex.join(stored)
 
 
 def _stored_word(word: str) -> str:

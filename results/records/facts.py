@@ -6,6 +6,7 @@ from typing import Any, Literal, get_args
 
 from ...profiles import Environment
 from ...profiles.units import parse_drop
+from ...text.secrets import stored_arguments, stored_command
 from ..limits import Constraints
 from .reading import Fields, Unfit
 
@@ -45,7 +46,8 @@ class MetricFacts:
 class TaskFacts:
     """What a run says of its task: how it is loaded again, and what identifies it.
 
-    `outputs` says what each output means, in words; empty in runs before that was known.
+    `outputs` says what each output means, in words; empty in runs before that was known. `arguments` hold no
+    secret.
     """
 
     name: str
@@ -56,6 +58,9 @@ class TaskFacts:
     preprocessing: Mapping[str, Any]
     notes: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "arguments", stored_arguments(self.arguments))
 
     def to_json(self) -> dict[str, Any]:
         """A JSON value from which `from_json` makes an equal record."""
@@ -272,6 +277,7 @@ class RunFacts:
         names = [target.name for target in self.targets]
         if not names or len(set(names)) < len(names):
             raise ValueError("targets must hold at least one target, each name once.")
+        object.__setattr__(self, "command", stored_command(self.command))
 
     @property
     def target_names(self) -> tuple[str, ...]:

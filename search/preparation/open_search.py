@@ -20,6 +20,7 @@ from ...files import cache_folder
 from ...profiles import SEARCH_TIMING, Environment
 from ...results.run_directory import RunDirectory
 from ...targets.store import MeasurementStore
+from ...text.secrets import stored_command
 from ..finalists import Finalists
 from ..queue import Queue
 from ..run_writer import RunWriter
@@ -120,7 +121,10 @@ def _announce(directory: RunDirectory, checked: CheckedRequest, progress: Progre
         changed = ", ".join(directory.changed)
         progress.note(f"{old} cannot be continued ({changed} changed): starting {directory.path}.")
     directory.log(
-        "opened", resumed=directory.resumed, changed=directory.changed, command=checked.request.command
+        "opened",
+        resumed=directory.resumed,
+        changed=directory.changed,
+        command=stored_command(checked.request.command),
     )
 
 

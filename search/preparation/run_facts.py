@@ -7,7 +7,7 @@ from ...results.records.run import SCHEMA_VERSION
 from ...results.run_directory import RunConfig
 from ...tasks.identity import data_digest, model_digest
 from ...text.printable import json_text
-from ...text.secrets import stored_arguments, without_secrets
+from ...text.secrets import stored_arguments, stored_command
 from .checked_request import CheckedRequest
 from .request import SearchRequest
 
@@ -42,7 +42,7 @@ def _options(request: SearchRequest) -> dict[str, Any]:
         "seed": request.seed,
         "budget_s": request.budget_s,
         "trials": request.trials,
-        "command": without_secrets(request.command),
+        "command": stored_command(request.command),
     }
     for name, limits in request.constraints.items():
         options |= {
@@ -61,7 +61,7 @@ def facts_of(checked: CheckedRequest) -> RunFacts:
         targets=tuple(
             target.facts(constraints[target.profile.name], batch=request.batch) for target in checked.targets
         ),
-        command=without_secrets(request.command),
+        command=request.command,
         sampler=request.sampler,
         seed=request.seed,
         layers=tuple(
@@ -91,7 +91,7 @@ def _task_facts(checked: CheckedRequest) -> TaskFacts:
         name=task.name,
         metric=metric,
         spec=request.task,
-        arguments=stored_arguments(request.arguments),
+        arguments=request.arguments,
         digest=checked.checked.digest,
         preprocessing=dict(task.preprocessing),
         notes=checked.checked.notes,

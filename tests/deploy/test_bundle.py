@@ -13,7 +13,9 @@ import pytest
 from autocompress.deploy.bundle import write_bundle
 from autocompress.deploy.packed import pack, unpack
 from autocompress.errors import InputError, RunDirectoryError
-from autocompress.files import digest_of_file
+from autocompress.files import digest_of_file, seal, write_text
+from autocompress.results.report import write_report
+from autocompress.results.run_directory import read_run
 from autocompress.results.view import RunOn
 from autocompress.tests.deploy.small_run import PREDICTION, small_run, target
 
@@ -81,6 +83,19 @@ def test_the_manifest_says_what_the_model_takes_gives_and_measured(bundle, point
     assert manifest["preprocessing"] == run.task.preprocessing
     assert manifest["environment"] == json.loads(json.dumps(run.target.environment.to_json()))
     assert manifest["reproduce"] == {"command": run.run.facts.command, "trial": point.trial}
+
+
+def test_a_token_that_an_older_run_stored_does_not_ship(artifact, tmp_path):
+    run = small_run(tmp_path / "run")
+    value = run.to_json()
+    value["task"]["arguments"] = {"token": "open sesame"}
+    value["command"] = "autocompress search task.py:make --task-arg 'token=open sesame'"
+    write_text(tmp_path / "run" / "front.json", json.dumps(seal(value)))
+    write_bundle(RunOn.of(read_run(tmp_path / "run"), "cpu").baseline, artifact, tmp_path / "bundle")
+    write_report(read_run(tmp_path / "run"), tmp_path / "bundle" / "report.html")
+    texts = [path.read_text(encoding="utf-8") for path in (tmp_path / "bundle").glob("*.[jh]*")]
+    assert len(texts) == 2 and not any("sesame" in text for text in texts)
+    assert all("kept out: token" in text for text in texts)
 
 
 def test_the_keys_of_a_manifest_stay_as_they_are(bundle):

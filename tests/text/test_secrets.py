@@ -1,11 +1,13 @@
 """What looks like a secret is kept out, and what does not look like one is not."""
 
+import shlex
+
 import pytest
 from autocompress.text.secrets import (
     hide,
     is_secret,
     stored_arguments,
-    stored_words,
+    stored_command,
     without_secrets,
 )
 
@@ -106,20 +108,18 @@ def test_only_the_secret_of_an_address_is_kept_out(text, expected):
 
 
 def test_a_command_line_is_stored_without_its_secrets():
-    words = [
-        "search",
-        "t.py:make",
-        "--task-arg",
-        "token=swordfish",
-        "--task-arg=api_key=x",
-        "--out",
-        "runs/a",
-        HF,
-    ]
-    assert stored_words(words) == [
+    command = f"search t.py:make --task-arg token=swordfish --task-arg='api_key=x y' --out 'a b' {HF}"
+    stored = stored_command(command)
+    assert shlex.split(stored) == [
         *("search", "t.py:make", "--task-arg", "token=<kept out: token>"),
-        *("--task-arg=api_key=<kept out: api_key>", "--out", "runs/a", "<kept out: secret>"),
+        *("--task-arg=api_key=<kept out: api_key>", "--out", "a b", "<kept out: secret>"),
     ]
+    assert stored_command(stored) == stored
+
+
+@pytest.mark.parametrize("command", ['search  t.py --out "a b"', "it's no command"])
+def test_a_command_line_without_secrets_is_stored_as_it_is(command):
+    assert stored_command(command) == command
 
 
 def test_a_hidden_value_is_in_no_text_and_a_short_one_is_let_be(monkeypatch):
