@@ -96,11 +96,13 @@ def replacing(path: Path) -> Iterator[Path]:
             yield temporary
             temporary.replace(path)
     except OSError as error:
-        if error.errno is None or error.filename not in (None, str(temporary)):
+        ours = error.filename is None or os.fspath(error.filename) == str(temporary)
+        if error.errno is None or not ours:
             raise
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
 
 
 def write_text(path: Path, text: str) -> None:
@@ -167,12 +169,19 @@ def _problem(path: Path, root: Path) -> str:
 
 
 def cache_folder() -> Path:
-    """The user's cache folder for autocompress, by the platform's convention; the one place that reads it."""
+    """The user's cache folder for autocompress, by the platform's convention; the one place that reads it.
+
+    A user without a home has one that cannot be written.
+    """
+    try:
+        home = Path.home()
+    except RuntimeError:
+        home = Path(os.devnull)
     if os.name == "nt":
-        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")) / "autocompress"
+        return Path(os.environ.get("LOCALAPPDATA", home / "AppData" / "Local")) / "autocompress"
     if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "autocompress"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "autocompress"
+        return home / "Library" / "Caches" / "autocompress"
+    return Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache") / "autocompress"
 
 
 def user_key() -> str:

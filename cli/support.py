@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from ..results.records.run import Run
 
 NOTHING_MEETS, BAD_INPUT, UNAVAILABLE, REGRESSED = 1, 2, 3, 4
-_DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM})
+_DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO})
 _IN_THE_WAY = frozenset({errno.EISDIR, errno.ENOTDIR, errno.EEXIST})  # a folder for a file, or a file for one
+_NOT_THERE = frozenset({errno.ENOENT, errno.ENAMETOOLONG, errno.ELOOP})
 
 TargetName = Annotated[
     str,
@@ -169,9 +170,12 @@ def errors() -> Iterator[None]:
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
     except OSError as error:
-        if error.errno not in _DISK_ERRORS | _IN_THE_WAY:
+        named = error.filename2 or error.filename
+        if error.errno in _DISK_ERRORS | _IN_THE_WAY:
+            remedy = "remove it" if error.errno in _IN_THE_WAY else "free space or choose another place"
+            say(f"Error: {named or 'The disk'} cannot be written ({error.strerror}): {remedy}.")
+        elif error.errno in _NOT_THERE and named:
+            say(f"Error: {named} cannot be used ({error.strerror}): choose another place.")
+        else:
             raise
-        what = f"{error.filename2 or error.filename or 'The disk'} cannot be written ({error.strerror})"
-        remedy = "remove it" if error.errno in _IN_THE_WAY else "free space or choose another place"
-        say(f"Error: {what}: {remedy}.")
         raise typer.Exit(BAD_INPUT) from error

@@ -45,7 +45,7 @@ from .run_files import (
     write_run,
     write_verification,
 )
-from .run_lock import locked, require_writable, unwritable
+from .run_lock import disk_errors, locked, require_writable, unwritable
 
 __all__ = [
     "FINETUNED",
@@ -53,6 +53,7 @@ __all__ = [
     "RunConfig",
     "RunDirectory",
     "choose_run",
+    "disk_errors",
     "existing_runs",
     "read_front",
     "read_json",

@@ -4,6 +4,8 @@ import errno
 import fcntl
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -24,8 +26,8 @@ def require_writable(path: Path, *, elsewhere: str) -> None:
     except OSError as error:
         raise unwritable(path, error, elsewhere=elsewhere) from error
     finally:
-        if probe.parent.is_dir():
-            probe.unlink(missing_ok=True)
+        with suppress(OSError):
+            probe.unlink()
     if free < NEEDED_BYTES:
         raise RunDirectoryError(
             f"The disk of {path} has only {free // 1024**2} MB left: free {NEEDED_BYTES // 1024**2} MB."
@@ -37,6 +39,18 @@ def unwritable(path: Path, error: OSError, *, elsewhere: str) -> RunDirectoryErr
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)
     remedy = "free some space and run the same command again" if full else elsewhere
     return RunDirectoryError(f"{path} cannot be written ({error.strerror or error}): {remedy}.")
+
+
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turns a full or read-only disk into the RunDirectoryError of the run directory on it."""
+    try:
+        yield
+    except OSError as error:
+        inside = error.filename is None or Path(os.fsdecode(error.filename)).is_relative_to(path)
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS) or not inside:
+            raise
+        raise unwritable(path, error, elsewhere="make it writable") from error
 
 
 def locked(path: Path, *, by: str, remedy: str) -> IO[str]:

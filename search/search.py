@@ -12,7 +12,7 @@ from optuna.trial import Trial, TrialState
 from ..errors import StageError, TargetUnavailable
 from ..results.records.point import Measured, Point
 from ..results.records.run import Status
-from ..results.run_directory import RunDirectory, read_front
+from ..results.run_directory import RunDirectory, disk_errors, read_front
 from .finalists import Finalists, by_contribution
 from .rebuild import rebuild
 from .session.crash import CrashNote
@@ -59,7 +59,8 @@ class Search:
         status: Status = "interrupted"
         away: TargetUnavailable | None = None
         note = CrashNote(trials.directory.path / _CRASH)
-        with storage_errors(trials.directory.study), trials.clock, trials.interrupts, note:
+        disk = disk_errors(trials.directory.path)
+        with disk, storage_errors(trials.directory.study), trials.clock, trials.interrupts, note:
             try:
                 self.strategy.search(trials, self._resume(note.before))
                 trials.try_set_aside(self._time_left)

@@ -38,6 +38,8 @@ def result_of(line: bytes, operation: str, *, number: int) -> dict[str, Any]:
         raise TargetUnavailable(message)
     if kind == "input":
         raise InputError(message)
+    if kind == "full":
+        raise failure(operation, "device", f"found no space left in {message}; free space there,")
     if kind not in ("error", "memory", "wrong-output", "noisy"):
         raise rubbish(operation, f"answered rubbish: {line[:80]!r}")
     raise StageError(message, stage=stage_of(operation), kind=kind, retryable=kind == "noisy")

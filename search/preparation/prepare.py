@@ -10,6 +10,7 @@ from ...compress.graph.network import Network
 from ...compress.graph.tracing.trace import load_exporter
 from ...compress.options import Int8Weights
 from ...compress.recipe import Recipe
+from ...errors import RunDirectoryError
 from ...evaluation.targets import FoundTarget, NamedTarget, load_targets, require_one
 from ...profiles import Profile
 from ...results.limits import Constraints, require_reachable_size
@@ -78,7 +79,7 @@ def _checked(request: SearchRequest, named: Sequence[NamedTarget], progress: Pro
     progress.stage(f"loading the task {request.task}")
     task = load_task(request.task, request.arguments)
     progress.stage("checking the task")
-    checked = check_task(task, earlier=_earlier_check(request.directory(task.name, names)))
+    checked = check_task(task, earlier=_earlier_check(request.directory(task.name, names), progress))
     for note in checked.notes:
         progress.note(f"Note: {note}")
     for limits in request.constraints.values():
@@ -87,10 +88,14 @@ def _checked(request: SearchRequest, named: Sequence[NamedTarget], progress: Pro
     return checked
 
 
-def _earlier_check(path: Path) -> dict[str, Any] | None:
+def _earlier_check(path: Path, progress: Progress) -> dict[str, Any] | None:
     """What an earlier session found out about its task; it is used only if the digest is still the same."""
     for run in existing_runs(path):
-        earlier = read_json(run / CHECKED_TASK)
+        try:
+            earlier = read_json(run / CHECKED_TASK)
+        except RunDirectoryError:
+            progress.note(f"Note: {run / CHECKED_TASK} is damaged: the task is checked again.")
+            continue
         if earlier is not None:
             return earlier
     return None

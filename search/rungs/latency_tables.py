@@ -91,3 +91,5 @@ class LatencyTables:
             compressor.task, compressor.network, target, timing=timing, cache_dir=compressor.cache_dir
         ) as candidates:
             calibrate(predictor, candidates, time_left=left_s, progress=self.trials.stage)
+        if predictor.table.note:
+            self.trials.note(f"Note: {predictor.table.note}")

@@ -14,14 +14,17 @@ per kernel), condition (temperatures, clocks, throttling: board/state.py), set_c
 from __future__ import annotations
 
 import contextlib
+import errno
 import gc
 import json
 import os
 import queue
 import statistics
 import sys
+import tempfile
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 # BLAS pools of numpy would only cost start-up time and address space here.
@@ -154,6 +157,7 @@ OPERATIONS = {
 }
 # The first line of a worker that is asked to announce itself (`announce` in its configuration).
 READY = '{"ready": true}'
+FULL, LEAST_BYTES = (errno.ENOSPC, errno.EDQUOT), 1 << 14
 SHORT = ("bad_alloc", "Failed to allocate", "bad allocation", "out of memory", "OutOfMemory")
 
 
@@ -170,9 +174,30 @@ def answer(request: Request) -> dict[str, Any]:
         return {"ok": False, "kind": refusal.kind, "message": str(refusal)}
     except MemoryError as error:
         return {"ok": False, "kind": "memory", "message": f"Not enough memory: {error}"}
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        return {"ok": False, "kind": "full", "message": error.filename or place_of(request)}
     except errors as error:
+        if is_full(place_of(request)):  # a runtime says no more than that it could not write
+            return {"ok": False, "kind": "full", "message": place_of(request)}
         short = any(word in str(error) for word in SHORT)
         return {"ok": False, "kind": "memory" if short else "error", "message": str(error)}
+
+
+def place_of(request: Request) -> str:
+    """The folder that an operation writes to."""
+    written = request.get("output") or request.get("outputs")
+    return str(Path(written).parent) if written else tempfile.gettempdir()
+
+
+def is_full(folder: str) -> bool:
+    """Whether no file fits into a folder."""
+    try:
+        disk = os.statvfs(folder)
+    except OSError:
+        return False
+    return disk.f_blocks > 0 and disk.f_bavail * disk.f_frsize < LEAST_BYTES
 
 
 def read_requests(requests: queue.SimpleQueue[str]) -> None:

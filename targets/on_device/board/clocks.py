@@ -289,7 +289,7 @@ def restore_left_behind(request: Request) -> None:
     """
     try:
         Clocks(state_folder(), root=request.get("root", "/")).restore_left_behind()
-    except (CannotSetError, OSError) as error:
+    except (CannotSetError, OSError, RuntimeError) as error:  # the last one: a user without a home
         print(f"The clocks could not be put back: {error}", file=sys.stderr, flush=True)
 
 
