@@ -171,6 +171,13 @@ def test_a_changed_model_is_refused_by_its_name(run_path):
         tuned_of(run_path)
 
 
+def test_another_task_than_that_of_the_run_is_refused_by_what_differs(run_path):
+    run, point = read_run(run_path), read_run(run_path).point(1)
+    other = replace(task_of(run), arguments={"seed": "1"})
+    with pytest.raises(RunDirectoryError, match="was made with another model, another data"):
+        finetune(run_path, run, point, seconds=1.0, progress=QuietProgress(), task=other)
+
+
 def test_the_original_has_nothing_to_recover(run_path):
     with pytest.raises(InputError, match="nothing to recover"):
         tuned_of(run_path, trial=0)
