@@ -11,19 +11,19 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, IterableDataset
 
 from ..errors import TaskError
 from ..files import canonical_json
 from .boundary import user_code
-from .data import Batch, Inputs, Randomness, batches, read, sample_count
+from .data import batches, sample_count
 from .identity import task_digest
 from .outputs.derive import output_kinds
 from .outputs.kinds import OutputKind
-from .overlap import overlap_notes
 from .plain.call import form_of
 from .plain.plain_task import plain_task
 from .quality import as_tuple, evaluate, outputs_of, shape_text
+from .splits.overlap import overlap_notes
+from .splits.shapes import check_split, require_like_example
 from .task import ExampleInputs, Metric, Split, Task
 
 _TRAIN_SAMPLE = 1_000
@@ -74,7 +74,7 @@ def check_task(task: Task, *, earlier: Mapping[str, Any] | None = None) -> Check
     task = plain_task(task)
     _check_model(task)
     for name, split in _splits(task):
-        _check_split(task, name, split)
+        check_split(name, split, task.inputs)
     _check_loss(task)
     with user_code("Reading the data"):
         digest = task_digest(task)
@@ -243,47 +243,11 @@ def _check_output(what: str, runs: tuple[Any, Any, Any]) -> None:
     )
 
 
-def _check_split(task: Task, name: str, split: Split) -> None:
-    if isinstance(split, IterableDataset):
-        raise TaskError(f"{name} is an iterable dataset: wrap it in a DataLoader.")
-    readable = isinstance(split, DataLoader) or (hasattr(split, "__len__") and hasattr(split, "__getitem__"))
-    _require(readable, f"{name} must be a map-style dataset or a DataLoader, not {type(split).__name__}.")
-    with user_code(
-        f"Reading {name}", remedy="Each sample must be (input, target), with tensors or numbers in it"
-    ):
-        _require(sample_count(split) != 0, f"{name} is empty: all three splits need samples.")
-        batch = _first_batch(name, split)
-    if batch is None:
-        raise TaskError(f"{name} is empty: all three splits need samples.")
-    _require_like_example(name, batch[0], task.inputs)
-
-
-def _first_batch(name: str, split: Split) -> Batch | None:
-    try:
-        with Randomness(0):
-            return next(read(split, batch_size=2), None)
-    except TaskError as error:
-        raise TaskError(f"{name}: {error}") from error
-
-
-def _require_like_example(name: str, inputs: Inputs, example: Inputs) -> None:
-    given, wanted = _described(inputs), _described(example)
-    _require(
-        given == wanted,
-        f"{name} gives inputs of {given}, but example_inputs have {wanted} (without the batch).",
-    )
-
-
-def _described(inputs: Inputs) -> str:
-    """Types and shapes of one sample: `float32 3×32×32, int64 scalar`."""
-    return ", ".join(f"{str(x.dtype).removeprefix('torch.')} {shape_text(x[0])}" for x in inputs)
-
-
 def _check_loss(task: Task) -> None:
     """The loss of one (augmented) training batch is a finite scalar with finite gradients."""
     with user_code("augment" if task.augment else "Reading train"):
         inputs, targets = next(batches(task.train, batch_size=8, seed=task.seed, augment=task.augment))
-    _require_like_example("augment" if task.augment else "train", inputs, task.inputs)
+    require_like_example("augment" if task.augment else "train", inputs, task.inputs)
     trained = [parameter for parameter in task.model.parameters() if parameter.requires_grad]
     _require(
         trained, "model has only frozen parameters: call model.requires_grad_(True), recovery trains them."

@@ -7,7 +7,7 @@ batches.
 """
 
 import random
-from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from itertools import chain
 from pathlib import Path
 from types import TracebackType
@@ -42,7 +42,7 @@ def fetch(dataset: Dataset[Any], indices: Sequence[int]) -> Batch:
     """The batch of these samples of a map-style dataset."""
     many = getattr(dataset, "__getitems__", None)
     samples = many(list(indices)) if callable(many) else [dataset[index] for index in indices]
-    return _batch(default_collate(samples))
+    return batch_of(default_collate(samples))
 
 
 def chosen(count: int, limit: int | None) -> list[int]:
@@ -60,7 +60,7 @@ def read(split: Split, *, batch_size: int = 256, limit: int | None = None) -> It
     the first ones of a loader. A loader keeps its own batch size.
     """
     if isinstance(split, DataLoader):
-        yield from _first(map(_batch, split), limit)
+        yield from _first(map(batch_of, split), limit)
         return
     indices = chosen(len(cast(Sized, split)), limit)
     for start in range(0, len(indices), batch_size):
@@ -75,7 +75,7 @@ def arrays(split: Split, *, limit: int | None = None) -> tuple[tuple[np.ndarray,
     if not pieces:
         raise TaskError("A split has no samples: train, validation and test all need some.")
     columns = zip(*[inputs for inputs, _ in pieces], strict=True)
-    inputs = tuple(torch.cat(column).detach().numpy() for column in columns)
+    inputs = tuple(joined_tensors(column, "inputs").numpy() for column in columns)
     return inputs, concatenated([targets for _, targets in pieces])
 
 
@@ -106,7 +106,7 @@ def concatenated(parts: Sequence[Any]) -> Any:
     """One value from those of several batches: tensors joined along dimension 0, containers part by part."""
     first = parts[0]
     if isinstance(first, Tensor):
-        return torch.cat([part.detach() for part in parts])
+        return joined_tensors(parts, "outputs or targets")
     if isinstance(first, dict):
         joined = {}
         for key in first:
@@ -115,6 +115,19 @@ def concatenated(parts: Sequence[Any]) -> Any:
     if isinstance(first, list | tuple) and first and not isinstance(first[0], str):
         return tuple(concatenated(part) for part in zip(*parts, strict=True))
     return list(chain.from_iterable(parts))
+
+
+def joined_tensors(parts: Sequence[Tensor], what: str) -> Tensor:
+    """The tensors of several batches joined along dimension 0. TaskError if their shapes differ."""
+    first = parts[0]
+    for part in parts:
+        if part.shape[1:] != first.shape[1:]:
+            shapes = " and ".join("×".join(map(str, one.shape)) for one in (first, part))
+            raise TaskError(
+                f"Batches have {what} of the shapes {shapes}, which cannot be joined: "
+                "pad or crop all samples to one shape."
+            )
+    return torch.cat([part.detach() for part in parts])
 
 
 class Randomness:
@@ -158,7 +171,7 @@ def _endless(split: Split, batch_size: int, augment: Augment | None) -> Iterator
     while True:
         given = False
         for inputs, targets in (
-            map(_batch, split) if isinstance(split, DataLoader) else _shuffled(split, batch_size)
+            map(batch_of, split) if isinstance(split, DataLoader) else _shuffled(split, batch_size)
         ):
             given = True
             yield augmented(augment, inputs, targets) if augment else (inputs, targets)
@@ -177,7 +190,7 @@ def _shuffled(dataset: Dataset[Any], batch_size: int) -> Iterator[Batch]:
 
 def augmented(augment: Augment, inputs: Inputs, targets: Any) -> Batch:
     """The batch that `augment` makes; it sees a single input as a tensor, several as a tuple."""
-    return _batch(augment(inputs[0] if len(inputs) == 1 else inputs, targets))
+    return batch_of(augment(inputs[0] if len(inputs) == 1 else inputs, targets))
 
 
 def _first(source: Iterable[Batch], limit: int | None) -> Iterator[Batch]:
@@ -206,11 +219,14 @@ def cut(value: Any, count: int) -> Any:
     return value[:count]
 
 
-def _batch(value: Any) -> Batch:
+def batch_of(value: Any) -> Batch:
     """(inputs, targets) of a collated pair; raises TaskError when it is none, or an input is no tensor."""
     if not isinstance(value, list | tuple) or len(value) != 2:
         raise TaskError(f"A split must give pairs (input, target), but gives {_shape_of(value)}.")
     raw, targets = value
+    if isinstance(raw, Mapping):
+        names = ", ".join(map(str, raw))
+        raise TaskError(f"The inputs of a split have names ({names}): give example_inputs these names too.")
     inputs = tuple(raw) if isinstance(raw, list | tuple) else (raw,)
     for x in inputs:
         if not isinstance(x, Tensor):

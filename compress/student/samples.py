@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ...files import digest_of
-from ...tasks.data import Batch, Randomness, batches, read
+from ...tasks.data import Batch, Randomness, batches, joined_tensors, read
 from ...tasks.task import Task
 from ..options import CompressorOptions
 
@@ -23,7 +23,7 @@ class Samples:
         """The first inputs of the split, not augmented; fewer if it has fewer."""
         source = read(self.task.train, limit=count)
         parts = [inputs for inputs, _ in Randomness(self.options.seed).drawing(source)]
-        return tuple(torch.cat(column)[:count] for column in zip(*parts, strict=True))
+        return tuple(joined_tensors(column, "inputs")[:count] for column in zip(*parts, strict=True))
 
     @cached_property
     def calibration(self) -> tuple[Tensor, ...]:

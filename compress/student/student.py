@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, fx
 
 from ...errors import StageError
+from ...tasks.data import joined_tensors
 from ...tasks.outputs.derive import output_kinds
 from ...tasks.quality import evaluate, outputs_of
 from ...tasks.task import Task
@@ -290,7 +291,7 @@ class StudentMaker:
     def _refit_inputs(self) -> tuple[Tensor, ...]:
         count = min(self.options.refit_samples, affordable_samples(self.network.module))
         drawn = self.samples.augmented("refit", count)
-        return tuple(torch.cat(column)[:count] for column in zip(*drawn, strict=True))
+        return tuple(joined_tensors(column, "inputs")[:count] for column in zip(*drawn, strict=True))
 
     def _recover(
         self,

@@ -39,9 +39,9 @@ def _with_ordered_inputs(task: Task, example: Mapping[str, Any], form: CallForm)
         task,
         example_inputs=tuple(example.values()),
         augment=augment,
-        train=ordered_split("train", task.train, form.inputs),
-        validation=ordered_split("validation", task.validation, form.inputs),
-        test=ordered_split("test", task.test, form.inputs),
+        train=ordered_split(task.train, form.inputs),
+        validation=ordered_split(task.validation, form.inputs),
+        test=ordered_split(task.test, form.inputs),
     )
 
 

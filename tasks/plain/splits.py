@@ -9,12 +9,12 @@ from ...errors import TaskError
 from ..task import Split
 
 
-def ordered_split(name: str, split: Split, inputs: tuple[str, ...]) -> Split:
+def ordered_split(split: Split, inputs: tuple[str, ...]) -> Split:
     """The split with its dictionaries of inputs as tuples in the order of `inputs`.
 
-    Reading raises TaskError, with the split's `name`, where a sample has other inputs.
+    Reading raises TaskError where a sample has other inputs.
     """
-    order = InputOrder(f"{name} gives", inputs)
+    order = InputOrder("its samples have", inputs)
     if isinstance(split, DataLoader):
         return _OrderedLoader(split, order)
     readable = hasattr(split, "__len__") and hasattr(split, "__getitem__")
@@ -74,6 +74,7 @@ class _OrderedLoader(DataLoader[Any]):
     def __init__(self, loader: DataLoader[Any], order: InputOrder):
         self.__dict__.update(vars(loader))
         self.__dict__.update(_loader=loader, _order=order)
+        self.collate_fn = lambda samples: order.ordered(loader.collate_fn(samples))
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         return map(self._order.ordered, self._loader)

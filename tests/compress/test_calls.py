@@ -153,11 +153,11 @@ def test_any_number_of_inputs_and_nested_outputs_are_flattened(tmp_path):
 WRONG = {
     "other names": (
         lambda task: rows(8, 3) and [({"input_ids": torch.zeros(6).long()}, 0)] * 8,
-        "train gives inputs named input_ids, but example_inputs has attention_mask, input_ids",
+        "train: its samples have inputs named input_ids, but example_inputs has attention_mask, input_ids",
     ),
     "no names": (
         lambda task: [((torch.zeros(6), torch.zeros(6)), 0)] * 8,
-        "train gives inputs without names",
+        "train: its samples have inputs without names",
     ),
 }
 

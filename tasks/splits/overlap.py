@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from ..errors import TaskError
-from .data import Randomness, read, sample_count
-from .identity import input_hashes
-from .task import Split
+from ...errors import TaskError
+from ..data import Randomness, read, sample_count
+from ..identity import input_hashes
+from ..task import Split
 
 _MOST_SAMPLES = 60_000
 _MOST_BYTES = 2**30
