@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 _OPERATORS = {"conv": "Conv", "linear": "Gemm"}
 _LAYERS = {"Conv": "convolutions", "Gemm": "linear layers"}
 _PACKED: tuple[Precision, ...] = ("int6", "int4", "int3", "int2")
+_EXACT_SUMS = "session.x64quantprecision"
 _DENSE: tuple[Precision, ...] = ("float16", "fp8", "int8")
 
 
@@ -32,8 +33,8 @@ def legal_precisions(layer: "Layer", profile: Profile) -> tuple[Precision, ...]:
         return tuple(levels)
     operator = _OPERATORS[layer.kind]
     dense = [name for name in _DENSE if operator in profile.operators(name)]
-    if layer.uses > 1:  # with 8 bits a layer has the scale of one input
-        dense = [name for name in dense if name == "float16"]
+    if layer.uses > 1 and _takes_a_weight_once(profile):
+        dense = [name for name in dense if name != "int8"]
     levels += dense
     if profile.nm_sparsity and not sparse_refusal(layer):
         sparse: dict[Precision, Precision] = {"float16": "float16_24", "int8": "int8_24"}
@@ -53,12 +54,22 @@ def float32_reason(layer: "Layer", profile: Profile) -> str | None:
         return layer.float_only
     if set(legal_precisions(layer, profile)) - {"float32", "block4"}:
         return None
-    if layer.uses > 1:
-        return f"it is called {layer.uses} times, and its integer bias fits the scale of one input only"
+    if layer.uses > 1 and _takes_a_weight_once(profile):
+        return (
+            f"it is called {layer.uses} times, and with {_EXACT_SUMS} ONNX Runtime loads no int8 weight "
+            "that is read more than once"
+        )
     others = [name for name in profile.precisions if name != "float32"]
     if not others:
         return f"target '{profile.name}' runs no int8"
     return f"target '{profile.name}' runs {_OPERATORS[layer.kind]} in float32 only"
+
+
+def _takes_a_weight_once(profile: Profile) -> bool:
+    """Whether ONNX Runtime (1.32) refuses files in which several nodes read one int8 weight ("Attempt to
+    replace the existing tensor").
+    """
+    return profile.runtime_options.get(_EXACT_SUMS) == "1"
 
 
 def ruled_out_levels(profile: Profile) -> tuple[RuledOutLevels, ...]:

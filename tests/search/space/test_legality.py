@@ -50,10 +50,13 @@ def test_a_layer_whose_channels_make_no_groups_of_four_is_not_sparse():
         assert legal_precisions(layer, JETSON) == ("float32", "float16", "int8")
 
 
-def test_a_layer_that_is_called_twice_can_be_float16_but_has_one_scale_too_few_for_8_bits():
+def test_a_layer_that_is_called_twice_has_all_levels_but_where_the_runtime_refuses_its_file():
     shared = replace(LAYER, uses=2)
-    assert legal_precisions(shared, RTX) == ("float32", "float16", "float16_24")
-    assert "called 2 times" in (float32_reason(shared, CPU) or "")
+    for profile in (CPU, JETSON, RTX):
+        assert legal_precisions(shared, profile) == legal_precisions(LAYER, profile)
+    exact = load_profile("cpu-avx2")
+    assert legal_precisions(shared, exact) == ("float32",)
+    assert "called 2 times" in (float32_reason(shared, exact) or "")
 
 
 def test_a_layer_that_nothing_can_compress_has_its_own_reason_on_every_target():
