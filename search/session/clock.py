@@ -12,13 +12,15 @@ from ...files import digest_of, read_text, write_text
 log = logging.getLogger(__name__)
 
 HEARTBEAT_S = 2.0
+FROZEN_S = 30.0  # without a heartbeat, and hardly a computation: the process or its machine was frozen
 
 
 class Clock:
     """Elapsed seconds, kept in a file every HEARTBEAT_S so that a killed search loses no more than that. A
     context manager.
 
-    Time is monotonic within a session; the time between sessions does not count.
+    Time is monotonic within a session; the time between sessions does not count, nor does that for which the
+    process was frozen (SIGSTOP, a virtual machine that is put to sleep).
     """
 
     def __init__(self, path: Path):
@@ -45,7 +47,12 @@ class Clock:
         self._write()
 
     def _beat(self) -> None:
+        last, computed_s = time.monotonic(), time.process_time()
         while not self._stop.wait(HEARTBEAT_S):
+            gap_s = time.monotonic() - last - HEARTBEAT_S
+            if gap_s > FROZEN_S and time.process_time() - computed_s < 0.1 * gap_s:
+                self._start += gap_s
+            last, computed_s = time.monotonic(), time.process_time()
             self._write()
 
     def _write(self) -> None:

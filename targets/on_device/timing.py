@@ -14,6 +14,8 @@ import numpy as np
 from .runtime import Feeds, Request, Runtime
 
 INFERENCES_KEPT = 200  # single inference times that are kept of each pair, for percentiles
+FROZEN_S = 1.0  # beyond ten times what it should take, and a block tells of a machine that stood still
+TRIES = 3  # of a block
 SETTLED = 0.02  # relative difference of block medians below which warm-up is over
 
 
@@ -82,6 +84,7 @@ def measure_pair(runtime: Runtime, request: Request, feeds: list[Feeds], *, numb
         **times,
         "inference_wall_s": [single[index] for index in chosen],
         "loop_s": time.perf_counter() - started,
+        "frozen_s": sum(subject.frozen_s for subject in subjects),
     }
 
 
@@ -104,14 +107,22 @@ class Subject:
         self.block_s: float = request["timing"]["block_s"]
         self.bound.once()  # the first inference allocates
         self.inference_s = min(self.bound.once(), self.bound.once())
+        self.frozen_s = 0.0  # spent in blocks during which this process or the machine was frozen
 
     def block(self) -> tuple[float, float, list[float]]:
         """Seconds per inference of one block (timer, wall-clock) and the wall-clock seconds of each
-        inference.
+        inference. A block in which this process or the machine was frozen is measured again.
         """
         count = max(1, round(self.block_s / self.inference_s))
-        self.refill()
-        return self.bound.block(count)
+        for attempt in range(TRIES):
+            self.refill()
+            began = time.perf_counter()
+            times = self.bound.block(count)
+            took = time.perf_counter() - began
+            if took < FROZEN_S + 10 * count * self.inference_s or attempt == TRIES - 1:
+                break
+            self.frozen_s += took
+        return times
 
     def refill(self) -> None:
         """Untimed inferences after a switch of sides: caches fill, the other side's threads go to sleep."""

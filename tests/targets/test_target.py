@@ -1,7 +1,10 @@
 """A target measures once, refers all candidates to one baseline latency, and says what is missing."""
 
 import os
+import signal
 import statistics
+import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -17,10 +20,11 @@ from autocompress.targets.protocol import measure_model, parse_shape
 from autocompress.targets.runtimes import doctor_of
 from autocompress.targets.store import MeasurementStore
 from autocompress.targets.target import Target, default_cores
-from autocompress.targets.transport import LocalTransport
+from autocompress.targets.transport import LastingWorker, LocalTransport
 from autocompress.tests.profiles.records import ENVIRONMENT
 from autocompress.tests.targets import models
 from autocompress.tests.targets.models import QUICK
+from autocompress.tests.waiting import comes_true, cpu_s
 
 pytestmark = pytest.mark.usefixtures("quiet_machine")
 
@@ -133,6 +137,31 @@ def test_two_threads_are_timed_by_the_wall_clock(tmp_path: Path) -> None:
         for own, wall in zip(pair.candidate_s, pair.candidate_wall_s, strict=True)
     ]
     assert statistics.median(blocks) == pytest.approx(1, rel=0.05)
+
+
+def test_a_block_during_which_the_worker_was_frozen_is_measured_again(tmp_path: Path) -> None:
+    base, small = two_models(tmp_path)
+    target = Target(load_profile("cpu"))
+    long = replace(QUICK, pairs_min=6, pairs_max=6, pair_s=0.2, half_width=1e-9)
+    with target.open_worker() as worker:
+        worker.send({"op": "probe"}, timeout_s=60)
+        assert isinstance(worker, LastingWorker) and isinstance(worker._worker, LocalTransport)
+        pid = worker._worker._process.pid
+        before = cpu_s(pid)
+
+        def freeze() -> None:
+            assert comes_true(lambda: cpu_s(pid) - before > 0.4)
+            os.kill(pid, signal.SIGSTOP)
+            over = time.monotonic() + 2.0
+            assert comes_true(lambda: time.monotonic() > over)
+            os.kill(pid, signal.SIGCONT)
+
+        thread = threading.Thread(target=freeze)
+        thread.start()
+        seen = target.measure_once(worker, small, base, timing=long, digests=("s", "b"))
+        thread.join()
+    blocks = [wall for pair in seen.pairs for wall in (*pair.baseline_wall_s, *pair.candidate_wall_s)]
+    assert max(blocks) / statistics.median(blocks) * QUICK.block_s < 1.0, "seconds of the longest block"
 
 
 def test_any_model_is_measured_beside_itself_or_a_baseline(tmp_path: Path) -> None:
