@@ -1,9 +1,12 @@
 """Each kind of input: real files of it, what uses them, and what of that must be as without damage."""
 
 import functools
+import gc
 import json
+import sqlite3
 import tomllib
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -317,6 +320,9 @@ def spent(folder: Path) -> object:
     return {**Ledger.open(place(folder), clock).seconds, "near": clock.elapsed_s < 60}
 
 
+TOLD = Objectives(values=(0.1, 0.2, 0.5), constraints={})
+
+
 def make_study(folder: Path) -> None:
     """A study with two points."""
     study = SearchStudy.open(folder / "study.db", sampler="random", seed=0)
@@ -324,13 +330,17 @@ def make_study(folder: Path) -> None:
         trial = study.ask({"x": number})
         trial.suggest_int("x", 0, 3)
         study.store(trial, point(number))
-        study.finish(trial, Objectives(values=(0.1, 0.2, 0.5), constraints={}))
+        study.finish(trial, TOLD)
+    del study, trial
+    gc.collect()  # closes its connections
+    with closing(sqlite3.connect(folder / "study.db")) as connection:
+        assert connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0
 
 
 def points(folder: Path) -> object:
     """What the study knows."""
     study = SearchStudy.open(folder / "study.db", sampler="random", seed=0)
-    assert not study.adopt(lambda trial, told: None)
+    study.adopt(lambda trial, told: study.finish(trial, TOLD))
     known = study.points()
     return {"points": known} if known else {}  # a lost study is rebuilt from front.json
 
