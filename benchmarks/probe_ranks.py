@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from autocompress.compress import Compressor, Network, Recipe
 from autocompress.results.run_directory import read_run
-from autocompress.search.preparation.open_search import levels_folder
+from autocompress.search.preparation.deterministic import levels_folder
 from autocompress.tasks.load import load_task
 from scipy.stats import spearmanr
 

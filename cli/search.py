@@ -63,6 +63,13 @@ WarmStart = Annotated[
     ),
 ]
 Seed = Annotated[int, typer.Option(help="Seed of the sampler and of the training.")]
+Deterministic = Annotated[
+    bool,
+    typer.Option(
+        "--deterministic",
+        help="With --trials: the same candidates each time on the same machine; no clock decides any.",
+    ),
+]
 RunDirectoryPath = Annotated[
     Path | None, typer.Option(metavar="DIR", help="The run directory; runs/TASK-TARGET if not given.")
 ]
@@ -88,6 +95,7 @@ def search(
     allow_predicted: AllowPredicted = False,
     warm_start: WarmStart = None,
     seed: Seed = 0,
+    deterministic: Deterministic = False,
     set_clocks: SetClocks = False,
     out: RunDirectoryPath = None,
     fresh: Fresh = False,
@@ -132,6 +140,7 @@ def search(
             allow_predicted=allow_predicted,
             warm_start=warm_start,
             seed=seed,
+            deterministic=deterministic,
             set_clocks=set_clocks,
             out=out,
             fresh=fresh,

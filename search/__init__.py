@@ -13,6 +13,7 @@ Reading order
     state.py, looks.py              what was measured so far, as a Run; the longer look at a finalist
     screen.py, finalists.py         what need not be built; which points are looked at longer
     queue.py, run_writer.py         measurements that wait for a board; front.json as the search goes on
+    replay.py                       how a deterministic search goes through its trials again
     study.py, study_file.py         the trials on disk; how a killed search goes on; corrections
     interruptions.py                why a search ended during a trial, and whether the trial is to blame
     rebuild.py                      a study that was lost, made again of front.json

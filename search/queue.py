@@ -12,7 +12,7 @@ from ..evaluation.catching_up import CatchingUp
 from ..results.records.point import Point
 from .session.interrupt import Interrupts
 from .session.progress import Progress
-from .state import Objectives, SearchState
+from .state import SearchState
 from .study import SearchStudy
 
 SPARE = 20.0  # so many times as long as it took, no other correction is made
@@ -72,7 +72,7 @@ class Queue:
         ]
         if not later:
             return
-        run, started_s = self._state.run, time.monotonic()
-        self._study.correct([(point, Objectives.of(run, point)) for point in later])
+        started_s = time.monotonic()
+        self._study.correct([(point, self._state.objectives(point)) for point in later])
         ended_s = time.monotonic()
         self._next_correction_s = ended_s + SPARE * (ended_s - started_s)

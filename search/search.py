@@ -90,7 +90,7 @@ class Search:
         before = read_front(trials.directory.path)
         if before is not None:
             state.take_over(before)
-            note = rebuild(trials.study, before, trials.space, trials.directory)
+            note = rebuild(trials.study.stored, before, trials.space, trials.directory)
             if note:
                 trials.note(note)
         for point in sorted(trials.study.points(), key=lambda point: point.elapsed_s):
@@ -142,7 +142,7 @@ class Search:
         """The points that `verify` and bundles read the files of, as they were measured: the original, the
         front, what adds most first, the fronts of single targets, and uniform int8.
         """
-        run = self.trials.run
+        run = self.trials.state.run
         order = [0, *(point.trial for point in by_contribution(run.front, run.vector))]
         order += [trial for front in run.fronts.values() for trial in front]
         order += [] if run.uniform_trial is None else [run.uniform_trial]

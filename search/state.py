@@ -1,6 +1,6 @@
 """SearchState: what a search has measured so far, and the Run that this makes."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from ..profiles import Environment
@@ -18,8 +18,8 @@ class SearchState:
     """Points as they were measured, in order of their ends, the original first; and what belongs to them.
 
     `looks` are the finalists' (Finalists adds to the same mapping). `search` is what the strategy tells of
-    its work, `least` how many points front.json had when the session began. Whoever changes a list or mapping
-    here calls `changed`; the methods do it themselves.
+    its work, `least` how many points front.json had when the session began. `judge` makes of a run what the
+    strategy goes by. Whoever changes a list or mapping here calls `changed`; the methods do it themselves.
     """
 
     facts: RunFacts
@@ -30,7 +30,9 @@ class SearchState:
     screened: int = 0
     least: int = 0
     search: SearchFacts = field(default_factory=SearchFacts)
+    judge: Callable[[Run], Run] | None = None
     _run: Run | None = None
+    _judged: Run | None = None
 
     @property
     def run(self) -> Run:
@@ -38,6 +40,20 @@ class SearchState:
         if self._run is None:
             self._run = self.run_as("running", elapsed_s=0.0)
         return self._run
+
+    @property
+    def judged(self) -> Run:
+        """The run that the strategy goes by: the same, or with latencies that no clock decides."""
+        if self.judge is None:
+            return self.run
+        if self._judged is None:
+            self._judged = self.judge(self.run)
+        return self._judged
+
+    def objectives(self, point: Point) -> "Objectives":
+        """What a study is told of one of the points."""
+        run = self.judged
+        return Objectives.of(run, point if self.judge is None else run.point(point.trial))
 
     def run_as(self, status: Status, *, elapsed_s: float, look_failures: tuple[Failure, ...] = ()) -> Run:
         """The same, with what is known only when it is written."""
@@ -56,7 +72,7 @@ class SearchState:
 
     def changed(self) -> None:
         """To be called when points or looks were changed from outside."""
-        self._run = None
+        self._run = self._judged = None
 
     def add(self, point: Point) -> None:
         """A measured candidate."""

@@ -18,12 +18,13 @@ measures it later. study_file.py says how a trial that has ended gets other valu
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Self, TypeVar
 
 import optuna
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from ..compress.recipe import Recipe
 from ..errors import InputError, RunDirectoryError
 from ..files import DIGEST, seal
 from ..results.records.point import Failure, Point
@@ -88,7 +89,7 @@ class SearchStudy:
         self._file = file
 
     @classmethod
-    def open(cls, path: Path, *, sampler: str, seed: int) -> "SearchStudy":
+    def open(cls, path: Path, *, sampler: str, seed: int) -> Self:
         """The study in the SQLite file, made when it is missing. RunDirectoryError when it is damaged.
 
         The sampler's seed moves on with the number of trials, so that a continued search does not draw the
@@ -135,6 +136,29 @@ class SearchStudy:
         """
         interruptions = self._interruptions(trial.number)
         self._note(trial.number, replace(interruptions, since=Machine.now()))
+
+    @property
+    def stored(self) -> "SearchStudy":
+        """The study on disk: this one, unless it replays another (replay.py)."""
+        return self
+
+    def drawn(self, trial: Trial) -> None:
+        """To be called when a trial has its parameters."""
+
+    def known(self, trial: Trial, recipe: Recipe) -> Point | Failure | None:
+        """What an earlier session found out about a trial that was just drawn."""
+        return None
+
+    def add(self, trial: FrozenTrial) -> None:
+        """Adds a trial as it is."""
+        self._file.study.add_trial(trial)
+
+    def outcome(self, number: int) -> Point | Failure | None:
+        """What came of a trial of this number; None if there is none, or nothing came of it yet."""
+        trial = self.trials[number] if number < len(self.trials) else None
+        if trial is not None and FAILURE in trial.user_attrs:
+            return self._read(trial, FAILURE, Failure.from_json)
+        return self._point(trial) if trial is not None and POINT in trial.user_attrs else None
 
     def enqueue(self, parameters: Parameters) -> None:
         """Makes the next trial one with these parameters."""

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import optuna
 from optuna.exceptions import StorageInternalError
-from optuna.storages import RDBStorage
+from optuna.storages import BaseStorage, RDBStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy.exc import SQLAlchemyError
@@ -44,7 +44,7 @@ class StudyFile:
     """A study in its SQLite file. `path` is the file."""
 
     path: Path
-    storage: RDBStorage
+    storage: BaseStorage
     study: Study
 
     @classmethod

@@ -26,21 +26,23 @@ from .session.interrupt import Interrupts
 from .session.progress import Progress
 from .session.status import outcome_line, status_of
 from .space.space import Parameters, SearchSpace
-from .state import Objectives, SearchState
+from .state import SearchState
 from .study import SearchStudy
 
 YARDSTICK = 1  # the trial of uniform int8, after the original
+UNCERTAIN = frozenset({"noisy", "device", "timeout"})  # kinds of failures that another hour may not see
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     """When to stop: `budget_s` seconds over all sessions, `trials` candidates measured or failed; None is no
-    limit. `finalists`: whether they are looked at longer.
+    limit. `finalists`: whether they are looked at longer. `deterministic`: no clock decides what is tried.
     """
 
     budget_s: float | None
     trials: int | None
     finalists: bool = True
+    deterministic: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,8 +72,8 @@ class Trials:
 
     @property
     def run(self) -> Run:
-        """What was measured so far; there must be something."""
-        return self.state.run
+        """What was measured so far, as the strategy goes by it; there must be something."""
+        return self.state.judged
 
     @property
     def points(self) -> Sequence[Point]:
@@ -115,13 +117,18 @@ class Trials:
         comes before.
         """
         trial = self.study.ask(parameters)
-        return trial, self.space.suggest(trial)
+        recipe = self.space.suggest(trial)
+        self.study.drawn(trial)
+        return trial, recipe
 
     def evaluate(self, trial: Trial, recipe: Recipe, *, built: BuildResult | None = None) -> Point | None:
         """Builds (unless it is `built`), measures and tells a candidate; None when it failed, which the study
         knows then.
         """
         self.tried.add(recipe.digest)
+        known = self.study.known(trial, recipe)
+        if known is not None:
+            return self._replay(trial, recipe, known)
         original = self.state.points[0] if trial.number > 0 else None
         self.log("started", trial=trial.number, recipe=recipe.to_json(), elapsed_s=self.elapsed_s)
         try:
@@ -129,6 +136,7 @@ class Trials:
                 outcome = self.evaluator.evaluate(
                     trial.number, recipe, baseline=original, progress=self._stage_of(trial), built=built
                 )
+            self._require_certain(outcome)
         except (KeyboardInterrupt, AutocompressError, OSError):
             self.study.release(trial)
             raise
@@ -148,10 +156,32 @@ class Trials:
             self.queue.catch_up(self.time_left)
         return outcome
 
+    def _replay(self, trial: Trial, recipe: Recipe, known: Point | Failure) -> Point | None:
+        """Tells what an earlier session found out."""
+        if isinstance(known, Failure):
+            self.study.fail(trial, known)
+            self.state.fail(known)
+            self.screen.learn_failure(recipe, trial.number)
+            return None
+        self.study.store(trial, known)
+        self.complete(trial, self.queue.restored(known))
+        return known
+
+    def _require_certain(self, outcome: Point | Failure) -> None:
+        """TargetUnavailable where a deterministic search would go on with what only the moment decided."""
+        waiting = isinstance(outcome, Point) and outcome.waiting
+        uncertain = waiting or (isinstance(outcome, Failure) and outcome.kind in UNCERTAIN)
+        if self.options.deterministic and uncertain and outcome.trial > 0:
+            why = f": {outcome.message}" if isinstance(outcome, Failure) else "."
+            raise TargetUnavailable(
+                f"Trial {outcome.trial} could not be measured now, and a deterministic search leaves out no "
+                f"candidate because of that{why}"
+            )
+
     def complete(self, trial: Trial, point: Point) -> None:
         """Ends a trial whose point is stored."""
         self.learn(point)
-        self.study.finish(trial, Objectives.of(self.run, point))
+        self.study.finish(trial, self.state.objectives(point))
 
     def learn(self, point: Point) -> None:
         """Takes note of a measured candidate."""
@@ -164,7 +194,7 @@ class Trials:
         if trial.number == 0:
             self.study.release(trial)
             text = f"The original model cannot be measured, {failure.stage} failed: {failure.message}"
-            if failure.kind in ("noisy", "device", "timeout"):
+            if failure.kind in UNCERTAIN:
                 raise TargetUnavailable(text)
             raise TaskError(text)
         self.study.fail(trial, failure)
@@ -250,13 +280,14 @@ class Trials:
 
     def _show(self, outcome: Point | Failure) -> None:
         options, elapsed_s = self.options, self.elapsed_s
+        run = self.state.run
         status = status_of(
-            self.run,
+            run,
             elapsed_s=elapsed_s,
             budget_s=options.budget_s,
             trials=options.trials,
             time=self.ledger.to_json(),
         )
-        self.progress.finished(outcome_line(outcome, self.run), status)
+        self.progress.finished(outcome_line(outcome, run), status)
         self.log("finished", trial=outcome.trial, elapsed_s=elapsed_s, failed=isinstance(outcome, Failure))
         self.writer.write_now_and_then()

@@ -104,6 +104,7 @@ def test_version_is_that_of_the_package():
         pytest.param(
             ["search", "--task-arg", "a=1", "--task-arg", "a=2"], "is given twice", id="task-arg-twice"
         ),
+        pytest.param(["search", "--deterministic"], "--deterministic needs --trials N", id="deterministic"),
         pytest.param(["search", "digit"], "did you mean 'digits'?", id="task"),
         pytest.param(["search", "nowhere.py:make"], "There is no task file", id="no-file"),
         pytest.param(["search", "task.py:mak"], "has no function 'mak'", id="no-function"),

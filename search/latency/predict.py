@@ -188,12 +188,25 @@ def predictor_of(
     """
     if isinstance(target.model, TableModel):
         return LatencyPredictor(network, space, target.model.predictor.table.copy(), batch=batch)
+    return learned_from(target.model, network, space, batch=batch, time_left=lambda: 1.0, progress=progress)
+
+
+def learned_from(
+    model: LatencyModel,
+    network: Network,
+    space: SearchSpace,
+    *,
+    batch: int,
+    time_left: Callable[[], float],
+    progress: Callable[[str], None] = lambda text: None,
+) -> LatencyPredictor:
+    """A predictor whose table, in memory, has learned from LEARNED predictions of the model."""
     table = LatencyTable()
     predictor = LatencyPredictor(network, space, table, batch=batch)
     calibrate(
         predictor,
-        PredictedCandidates(model=target.model),
-        time_left=lambda: 1.0,
+        PredictedCandidates(model=model),
+        time_left=time_left,
         enough=LEARNED,
         progress=progress,
     )

@@ -16,13 +16,13 @@ from ...evaluation.catching_up import CatchingUp
 from ...evaluation.evaluate import Evaluator
 from ...evaluation.stored_split import StoredSplit
 from ...evaluation.targets import environment_identity, format_of
-from ...files import cache_folder
 from ...profiles import SEARCH_TIMING, Environment
 from ...results.run_directory import RunDirectory
 from ...targets.store import MeasurementStore
 from ...text.secrets import stored_command
 from ..finalists import Finalists
 from ..queue import Queue
+from ..replay import ReplayedStudy
 from ..run_writer import RunWriter
 from ..rungs.recovery_messages import CHECK_PREFIX
 from ..screen import Screen
@@ -35,6 +35,7 @@ from ..state import SearchState
 from ..study import SearchStudy
 from ..trials import Options, Trials
 from .checked_request import CHECKED_TASK, CheckedRequest
+from .deterministic import fixed_latencies, levels_folder, same_sums
 from .drop_scale import require_drop_scale
 from .run_facts import config_of, facts_of
 from .strategy import StrategyMaker, strategy_of
@@ -57,8 +58,16 @@ def open_search(
     request = checked.request
     require_drop_scale(checked)
     budget = budget or Budget(total_s=request.budget_s, recovery=request.recovery)
-    options = Options(budget_s=request.budget_s, trials=request.trials, finalists=finalists)
-    with RunDirectory.open(checked.directory, config_of(checked), fresh=request.fresh) as directory:
+    options = Options(
+        budget_s=request.budget_s,
+        trials=request.trials,
+        finalists=finalists,
+        deterministic=request.deterministic,
+    )
+    with (
+        same_sums(wanted=request.deterministic),
+        RunDirectory.open(checked.directory, config_of(checked), fresh=request.fresh) as directory,
+    ):
         _announce(directory, checked, progress)
         directory.write_json(CHECKED_TASK, checked.checked.to_json())
         compressor = make_compressor(checked, cache_dir=directory.path / "cache")
@@ -134,14 +143,10 @@ def make_compressor(checked: CheckedRequest, *, cache_dir: Path | None) -> Compr
     """
     formats = tuple(dict.fromkeys(format_of(target.profile) for target in checked.targets))
     options = CompressorOptions(formats=formats, seed=checked.request.seed)
+    levels_dir = levels_folder(deterministic=checked.request.deterministic)
     return Compressor(
-        checked.checked.task, checked.network, options, cache_dir=cache_dir, levels_dir=levels_folder()
+        checked.checked.task, checked.network, options, cache_dir=cache_dir, levels_dir=levels_dir
     )
-
-
-def levels_folder() -> Path:
-    """Where the level databases of all tasks are: runs on the same task share one."""
-    return cache_folder() / "levels"
 
 
 def make_evaluator(
@@ -207,9 +212,14 @@ def _trials(
     progress: Progress,
 ) -> Trials:
     request, interrupts = checked.request, Interrupts()
-    study = SearchStudy.open(directory.study, sampler=request.sampler, seed=request.seed)
+    kind = ReplayedStudy if request.deterministic else SearchStudy
+    study = kind.open(directory.study, sampler=request.sampler, seed=request.seed)
+    fixed = fixed_latencies(checked)
     state = SearchState(
-        facts=facts_of(checked), uniform_digest=checked.space.uniform_int8().digest, looks=finalists.looks
+        facts=facts_of(checked),
+        uniform_digest=checked.space.uniform_int8().digest,
+        looks=finalists.looks,
+        judge=fixed.judged if fixed else None,
     )
     ledger = Ledger.open(directory, clock)
     return Trials(
@@ -221,7 +231,12 @@ def _trials(
         queue=Queue(state, study, CatchingUp(directory, evaluator), progress=progress, interrupts=interrupts),
         directory=directory,
         writer=RunWriter(
-            directory, state, evaluator=evaluator, finalists=finalists, clock=clock, ledger=ledger
+            directory,
+            state,
+            evaluator=evaluator,
+            finalists=finalists,
+            clock=clock,
+            ledger=ledger,
         ),
         clock=clock,
         options=options,
@@ -237,7 +252,7 @@ def _screen(checked: CheckedRequest) -> Screen:
     sizes: dict[Int8Weights, int] = {}
     for profile in checked.profiles:
         limits = checked.constraints[profile.name]
-        if limits.max_latency_s is not None:
+        if limits.max_latency_s is not None and not checked.request.deterministic:
             latencies_s[profile.name] = limits.max_latency_s
         if limits.max_size_bytes is not None:
             tightest = sizes.get(profile.int8_weights, limits.max_size_bytes)

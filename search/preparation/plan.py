@@ -23,6 +23,10 @@ from .drop_scale import require_drop_scale
 from .open_search import make_compressor
 from .run_facts import config_of
 
+DETERMINISTIC = (
+    "Deterministic: candidates are chosen by fixed latencies, one after the other, the same each time on "
+    "this machine. The front is made of measured latencies; a limit on the latency judges it alone."
+)
 _FIXED_S = 1.5  # worker process, build, bookkeeping
 _TRAINING_BATCH = 128
 _STEP_COST = 4.0  # a training step in forward passes: teacher, student, backward
@@ -82,6 +86,7 @@ class Plan:
     estimated_s: float
     estimated_trials: int | None
     plan: Mapping[str, float | None]
+    deterministic: bool
     level_database: str
     directory: str
     continues: bool
@@ -131,7 +136,8 @@ def plan_of(checked: CheckedRequest) -> Plan:
         candidate_s=candidate_s,
         estimated_s=request.budget_s or (trials or 0) * candidate_s,
         estimated_trials=trials,
-        plan=budget.to_json() if request.sampler == "front" else {},
+        plan=budget.to_json() if request.sampler == "front" and not request.deterministic else {},
+        deterministic=request.deterministic,
         level_database=make_compressor(checked, cache_dir=None).students.database.describe(),
         directory=str(directory),
         continues=continues,
@@ -218,6 +224,7 @@ def _time_lines(plan: Plan) -> list[str]:
         f"~{plan.estimated_trials} candidates in ~{format_duration(plan.estimated_s)} "
         f"(the original, uniform int8 and {plan.first_recipes - 2} chosen ones first).",
         *([f"Plan: {budget_line(plan.plan)}."] if plan.plan else []),
+        *([DETERMINISTIC] if plan.deterministic else []),
         f"Level database: {plan.level_database}.",
         f"The run in {plan.directory} would be continued." if plan.continues else place,
     ]

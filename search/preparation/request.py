@@ -18,8 +18,8 @@ class SearchRequest:
 
     `target` may be several, separated by commas; `constraints` are the limits by target name, and a target
     without an entry has none. `set_clocks`: whether boards' power modes are set and their clocks fixed
-    meanwhile. `warm_start` is the directory of an earlier run whose front is tried first. `allow_predicted`:
-    targets that cannot be used are predicted.
+    meanwhile. `deterministic`: no clock decides what is tried. `warm_start` is the directory of an earlier
+    run whose front is tried first. `allow_predicted`: targets that cannot be used are predicted.
     """
 
     task: str
@@ -37,6 +37,7 @@ class SearchRequest:
     set_clocks: bool = False
     out: Path | None = None
     fresh: bool = False
+    deterministic: bool = False
     command: str = ""
 
     def __post_init__(self) -> None:
@@ -55,6 +56,11 @@ class SearchRequest:
         if self.trials is not None and self.trials < 1:
             raise InputError(
                 f"--trials {self.trials} is too few: give 1 or more (the original model counts)."
+            )
+        if self.deterministic and (self.trials is None or self.budget_s is not None):
+            raise InputError(
+                "--deterministic needs --trials N and no --budget: where a clock ends a search, each ends "
+                "elsewhere."
             )
         if not 0 <= self.seed < 1 << 32:
             raise InputError(f"--seed {self.seed} is no seed: give a whole number from 0 to {(1 << 32) - 1}.")

@@ -8,6 +8,7 @@ from ...results.run_directory import RunConfig
 from ...tasks.identity import data_digest, model_digest
 from ...text.printable import json_text
 from ...text.secrets import stored_arguments, stored_command
+from . import deterministic
 from .checked_request import CheckedRequest
 from .request import SearchRequest
 
@@ -28,6 +29,7 @@ def config_of(checked: CheckedRequest) -> RunConfig:
     }
     for target in checked.targets:
         identity |= dict(target.identity())
+    identity |= deterministic.identity(checked)
     return RunConfig(identity=identity, options=_options(request))
 
 
@@ -42,6 +44,7 @@ def _options(request: SearchRequest) -> dict[str, Any]:
         "seed": request.seed,
         "budget_s": request.budget_s,
         "trials": request.trials,
+        "deterministic": request.deterministic,
         "command": stored_command(request.command),
     }
     for name, limits in request.constraints.items():

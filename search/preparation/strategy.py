@@ -16,6 +16,7 @@ from ..rungs.tables import make_tables
 from ..search import Strategy
 from ..sequential import Sequential
 from .checked_request import CheckedRequest
+from .deterministic import fixed_latencies
 
 StrategyMaker = Callable[[CheckedRequest, Compressor, Evaluator, RunDirectory], Strategy]
 
@@ -27,7 +28,8 @@ def strategy_of(
     request = checked.request
     if request.sampler != "front":
         return Sequential()
-    background = recovery_process(checked, compressor, evaluator, directory)
+    fixed = fixed_latencies(checked)
+    background = None if fixed else recovery_process(checked, compressor, evaluator, directory)
     return RungSearch(
         make_tables=partial(
             make_tables,
@@ -36,6 +38,7 @@ def strategy_of(
             directory=directory,
             batch=request.batch,
             seed=request.seed,
+            fixed=fixed,
         ),
         background=background,
         cores=os.sched_getaffinity(0) - set(background.config.cores) if background else (),

@@ -18,8 +18,9 @@ class Pool:
     """Every candidate of rung r0 with its KL in nats. Each candidate is a line, so that a killed search
     loses only the one that it was working on.
 
-    `guessed` are those that could not be stitched, with what the table expects; a later session tries to
-    stitch them again.
+    `known` are those of earlier sessions that a deterministic search has not proposed again yet; `guessed`
+    are those that could not be stitched, with what the table expects; a later session tries to stitch them
+    again.
     """
 
     directory: RunDirectory
@@ -27,20 +28,28 @@ class Pool:
     kls: dict[Levels, float] = field(default_factory=dict)
     promoted: set[Levels] = field(default_factory=set)
     guessed: dict[Levels, float] = field(default_factory=dict)
+    known: dict[Levels, float] = field(default_factory=dict)
 
     @classmethod
-    def open(cls, directory: RunDirectory, problem: LevelProblem) -> "Pool":
-        """The pool of the run so far; candidates of another space are left out."""
+    def open(cls, directory: RunDirectory, problem: LevelProblem, *, replayed: bool = False) -> "Pool":
+        """The pool of the run so far; candidates of another space are left out. A `replayed` one begins
+        empty.
+        """
         path = directory.path / _FILE
         text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
         if text and not text.endswith("\n"):  # a killed search was writing
             with path.open("a", encoding="utf-8") as file:
                 file.write("\n")
-        return cls(directory=directory, problem=problem, kls=dict(_readable(text.splitlines(), problem)))
+        stored = dict(_readable(text.splitlines(), problem))
+        if replayed:
+            return cls(directory=directory, problem=problem, known=stored)
+        return cls(directory=directory, problem=problem, kls=stored)
 
     def add(self, levels: Levels, kl: float) -> None:
         """Adds a candidate."""
         self.kls[levels] = kl
+        if self.known.pop(levels, None) is not None:
+            return
         pairs = zip(self.problem.slots, levels, strict=True)
         changed = {slot.name: level for slot, level in pairs if level != slot.original}
         with (self.directory.path / _FILE).open("a", encoding="utf-8") as file:

@@ -18,6 +18,7 @@ from ...results.records.point import Point
 from ...results.records.progress import SearchFacts, SlotSensitivity, TableError
 from ...results.records.run import Run
 from ...results.run_directory import RunDirectory
+from ..latency.fixed import FixedLatencies
 from ..latency.model import LatencyPredictor, problem_of
 from ..sampling.losses import LossTable
 from ..sampling.proposals import Proposer
@@ -30,6 +31,7 @@ from .pool import Pool
 from .promotion import RecoveryCurve, Vector
 from .sensitivity import Sensitivity, measure_sensitivity
 
+SENSITIVITIES = 256  # of a deterministic search, which has no time for them
 Losses = Mapping[str, list[float]]
 
 
@@ -86,13 +88,17 @@ class FrontTables:
         seed: int,
         switches: bool = True,
         probing: bool = True,
+        replayed: bool = False,
     ) -> "FrontTables":
-        """The tables of a search whose original was measured. There is at least one predictor."""
+        """The tables of a search whose original was measured. There is at least one predictor.
+
+        `replayed`: what earlier sessions did is gone through again (../replay.py).
+        """
         original_bytes = {name: _original_bytes(run, name) for name in predictors}
         problem = problem_of([*predictors.values()], original_bytes=[*original_bytes.values()])
         table = LossTable(problem, losses)
         proposer = Proposer(problem, table, limits=_box(run, space), seed=seed, switches=switches)
-        pool = Pool.open(directory, problem)
+        pool = Pool.open(directory, problem, replayed=replayed)
         for levels, kl in pool.kls.items():
             proposer.observe(levels, loss=kl)
         tables = cls(
@@ -130,7 +136,9 @@ class FrontTables:
             expected = self.proposer.losses.loss(levels)
             self.pool.add(levels, expected)
             return expected
-        kl = self.scorer.kl(self.recipe(levels))
+        kl = self.pool.known.get(levels)
+        if kl is None:
+            kl = self.scorer.kl(self.recipe(levels))
         self.pool.add(levels, kl)
         self.proposer.observe(levels, loss=kl)
         return kl
@@ -227,27 +235,32 @@ def make_tables(
     seed: int,
     switches: bool = True,
     probing: bool = True,
+    fixed: FixedLatencies | None = None,
 ) -> FrontTables:
     """The tables of a search whose original was measured.
 
     What an earlier run on the task or the device knows is not measured again. Without `switches` proposals
-    come from dynamic programming alone, without `probing` nothing is stitched.
+    come from dynamic programming alone, without `probing` nothing is stitched. With `fixed` latencies no
+    clock decides anything: no latency is measured here, and as many sensitivities as are ever looked at.
     """
-    space = trials.space
-    sensitivity = _sensitivity(trials, compressor, directory)
+    space, most = trials.space, None if fixed is None else SENSITIVITIES
+    sensitivity = _sensitivity(trials, compressor, directory, most=most)
     latency_tables = LatencyTables(trials=trials, compressor=compressor, evaluator=evaluator, batch=batch)
+    # How many errors the database knows depends on what was built before.
+    database = compressor.students.database if fixed is None else None
     return FrontTables.of(
         space,
         scorer=compressor.probe,
-        predictors=latency_tables.calibrated(trials.run.target_names),
-        open_predictor=latency_tables.predictor,
-        losses=sensitivity.losses(space, compressor.students.database),
+        predictors=fixed.predictors if fixed else latency_tables.calibrated(trials.run.target_names),
+        open_predictor=fixed.predictor if fixed else latency_tables.predictor,
+        losses=sensitivity.losses(space, database),
         measured=sensitivity.known(space),
         run=trials.run,
         directory=directory,
         seed=seed,
         switches=switches,
         probing=probing,
+        replayed=fixed is not None,
     )
 
 
@@ -287,8 +300,12 @@ def level_labels(space: SearchSpace) -> dict[str, list[str]]:
     return labels | {f"rank/{name}": [*map(str, ranks), "whole"] for name, ranks in space.ranks.items()}
 
 
-def _sensitivity(trials: Trials, compressor: Compressor, directory: RunDirectory) -> Sensitivity:
-    """What can be measured in time, kept beside the task's level database; typical values otherwise."""
+def _sensitivity(
+    trials: Trials, compressor: Compressor, directory: RunDirectory, *, most: int | None
+) -> Sensitivity:
+    """What can be measured in time, or the first `most`, kept beside the task's level database; typical
+    values otherwise.
+    """
     folder = compressor.students.database.directory or directory.path
     left_s = share_left(trials, trials.budget.sensitivity_s)
     try:
@@ -297,8 +314,9 @@ def _sensitivity(trials: Trials, compressor: Compressor, directory: RunDirectory
                 trials.space,
                 compressor.probe,
                 folder / "sensitivity.json",
-                time_left=lambda: left_s() > 0,
+                time_left=lambda: most is not None or left_s() > 0,
                 progress=trials.stage,
+                most=most,
             )
     except StageError as error:
         trials.note(

@@ -25,8 +25,10 @@ from autocompress.results.records.latency import Latency
 from autocompress.results.records.point import ArtifactFacts, Failure, Outcome, Point
 from autocompress.results.run_directory import RunConfig, RunDirectory, read_front
 from autocompress.search.finalists import Finalists
+from autocompress.search.latency.fixed import FixedLatencies
 from autocompress.search.looks import Look, LookKey
 from autocompress.search.queue import Queue
+from autocompress.search.replay import ReplayedStudy
 from autocompress.search.run_writer import RunWriter
 from autocompress.search.screen import Screen
 from autocompress.search.search import Search, Strategy
@@ -239,6 +241,7 @@ def make_search(
     recovery: bool = True,
     strategy: Strategy | None = None,
     catching_up: FakeCatchingUp | None = None,
+    deterministic: bool = False,
 ) -> Search:
     """A search over the evaluator's network in an open run directory; the limits hold on every target."""
     limits = constraints or Constraints()
@@ -246,11 +249,18 @@ def make_search(
     space = SearchSpace.of(evaluator.network, PROFILE, recovery=recovery)
     evaluating = cast(Evaluator, evaluator)
     clock, finalists, interrupts = Clock(directory.elapsed), FakeFinalists(), Interrupts()
-    study = SearchStudy.open(directory.study, sampler=sampler, seed=seed)
+    kind = ReplayedStudy if deterministic else SearchStudy
+    study = kind.open(directory.study, sampler=sampler, seed=seed)
+    fixed = FixedLatencies.of([PROFILE], evaluator.network, space, batch=1)
     state = SearchState(
-        facts=run_facts(by_target), uniform_digest=space.uniform_int8().digest, looks=finalists.looks
+        facts=run_facts(by_target),
+        uniform_digest=space.uniform_int8().digest,
+        looks=finalists.looks,
+        judge=fixed.judged if deterministic else None,
     )
-    latencies_s = {} if limits.max_latency_s is None else dict.fromkeys(by_target, limits.max_latency_s)
+    latencies_s: dict[str, float] = {}
+    if limits.max_latency_s is not None and not deterministic:
+        latencies_s = dict.fromkeys(by_target, limits.max_latency_s)
     sizes: dict[Int8Weights, int] = {}
     if limits.max_size_bytes is not None:
         sizes["int8"] = limits.max_size_bytes
@@ -267,7 +277,7 @@ def make_search(
             directory, state, evaluator=evaluating, finalists=finalists, clock=clock, ledger=ledger
         ),
         clock=clock,
-        options=Options(budget_s=budget_s, trials=trials),
+        options=Options(budget_s=budget_s, trials=trials, deterministic=deterministic),
         budget=Budget(total_s=budget_s, recovery=recovery),
         ledger=ledger,
         progress=progress,
