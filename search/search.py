@@ -73,6 +73,7 @@ class Search:
                 if not trials.points:
                     raise
                 away = error
+            trials.study.release_all()
             trials.writer.write(status)
         trials.log("ended", status=status, elapsed_s=trials.elapsed_s)
         if away is not None:

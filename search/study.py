@@ -208,6 +208,12 @@ class SearchStudy:
         """
         self._note(trial.number, replace(self._interruptions(trial.number), since=None))
 
+    def release_all(self) -> None:
+        """The same for every trial that is under way."""
+        for trial in self.trials:
+            if trial.state == TrialState.RUNNING and self._interruptions(trial.number).since is not None:
+                self._note(trial.number, replace(self._interruptions(trial.number), since=None))
+
     def accuse(self, trial: Trial, reason: str) -> None:
         """Leaves a trial RUNNING that ends the search."""
         self._note(trial.number, self._interruptions(trial.number).accused(reason))

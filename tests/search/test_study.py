@@ -310,7 +310,7 @@ def test_a_trial_that_the_user_interrupted_is_not_counted_against(path):
         assert [trial.number for trial in adopted.first] == [0, 1]
         for trial in adopted.first:
             study.begin(trial)
-            study.release(trial)
+        study.release_all()
 
 
 def test_failures_and_screened_trials_have_their_states(path):
