@@ -8,6 +8,7 @@ import torch
 from autocompress.evaluation import uncertainty
 from autocompress.evaluation.uncertainty import drop_interval, scores_of
 from autocompress.tasks.task import Metric, accuracy
+from autocompress.tests.present import present
 from torch import Tensor
 
 TOP1 = Metric(name="accuracy", function=accuracy)
@@ -182,3 +183,13 @@ def test_a_resample_follows_nested_targets():
     )
     scores = scores_of(metric, [np.arange(50)], targets)
     assert scores.resampled is not None and set(scores.resampled) == {100.0}
+
+
+def test_a_call_that_is_held_up_does_not_cost_the_samples_of_the_interval(monkeypatch):
+    seconds = iter([0.0, 9.0, *[1e-4] * 8])  # of the whole split, then of a sample
+    monkeypatch.setattr(uncertainty, "_timed", lambda call: (call(), next(seconds)))
+    scores = scores_of(TOP1, *answers(right_on(500, 40)))
+    assert scores.parts is not None and len(scores.parts) == 500
+    targets, (said,) = noisy(100, 0.1)
+    seconds = iter([9.0, 1e-3, 9.0])
+    assert len(present(scores_of(CORRELATION, [said.numpy()], targets).resampled)) == 200
