@@ -15,6 +15,7 @@ from ..profiles.measurement import Measurement, TimingConfig
 
 log = logging.getLogger(__name__)
 
+_LONGEST_REASON = 60
 _DAMAGE = (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _TABLE = "CREATE TABLE IF NOT EXISTS measurements (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID"
 
@@ -88,7 +89,8 @@ class MeasurementStore:
                 if not self._is_damaged(error):
                     raise
                 aside = self.path.with_name(f"{self.path.name}.damaged")
-                log.warning("%s is damaged (%s): it is put aside as %s.", self.path, error, aside.name)
+                reason = str(error)[:_LONGEST_REASON]  # it may quote a whole measurement
+                log.warning("%s is damaged (%s): it is put aside as %s.", self.path, reason, aside.name)
                 self._put_aside(aside)
                 return self._executed(statement, values)
         except (sqlite3.Error, OSError) as error:
