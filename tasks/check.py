@@ -20,6 +20,7 @@ from .identity import task_digest
 from .outputs.derive import output_kinds
 from .outputs.kinds import OutputKind
 from .plain.call import form_of
+from .plain.dynamic import free_dims, smaller
 from .plain.plain_task import plain_task
 from .quality import as_tuple, evaluate, outputs_of, shape_text
 from .splits.overlap import overlap_notes
@@ -123,6 +124,8 @@ def _check_fields(task: Task) -> None:
         )
     _check_metric(task.metric)
     _check_example(task.example_inputs)
+    by_dim = isinstance(task.dynamic, Mapping) and all(isinstance(x, Mapping) for x in task.dynamic.values())
+    _require(by_dim, 'dynamic must name dimensions by input and dimension, as in {"tokens": {1: "length"}}.')
     _require(isinstance(task.seed, int), f"seed must be an int, not {task.seed!r}.")
     try:
         canonical_json(dict(task.preprocessing))
@@ -193,6 +196,10 @@ def _check_model(task: Task) -> None:
     for index, (a, b, c) in enumerate(zip(alone, again, together, strict=True)):
         name = repr(form.outputs[index]) if form and form.named and form.outputs else f"{index}"
         _check_output(f"model's output {name}", (a, b, c))
+    dims = free_dims(task.dynamic, [str(index) for index in range(len(one))], one)
+    if any(dims):
+        with user_code("model", remedy="Dimensions in dynamic may have any size, also half of the example's"):
+            outputs_of(task.model, smaller(one, dims))
     if task.outputs is not None:
         _check_outputs(task.outputs, together)
 

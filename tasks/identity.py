@@ -23,7 +23,9 @@ _DIGESTED_SAMPLES = 64
 def task_digest(task: Task) -> str:
     """SHA-256 of the model's weights and layer types, the metric, the loss, the inputs' form and the data."""
     metric = task.metric
-    stated = {} if task.outputs is None else {"outputs": list(map(str, task.outputs))}
+    stated: dict[str, Any] = {} if task.outputs is None else {"outputs": list(map(str, task.outputs))}
+    if task.dynamic:
+        stated["dynamic"] = [[key, list(dims.items())] for key, dims in task.dynamic.items()]
     return digest_of(
         {
             **stated,

@@ -13,6 +13,7 @@ from .outputs.kinds import OutputKind
 Split = Dataset[Any] | DataLoader[Any]
 Outputs = Tensor | tuple[Tensor, ...]
 ExampleInputs = tuple[Tensor, ...] | Mapping[str, Tensor]
+Dynamic = Mapping[str | int, Mapping[int, str]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +45,8 @@ class Task:
     with the same names, and the model is called with keywords. `augment(inputs, targets)` changes a training
     batch (for recovery only); it gets one input as a tensor, several as a tuple, named ones as a dictionary.
     `preprocessing` describes for the manifest how raw data become an input. `outputs` says what each output
-    means (outputs/kinds.py); None derives it from the loss.
+    means (outputs/kinds.py); None derives it from the loss. `dynamic` names dimensions that are free in the
+    file, by input (its name or position) and dimension: `{"tokens": {1: "length"}}`.
     """
 
     name: str
@@ -58,6 +60,7 @@ class Task:
     augment: Callable[[Any, Any], tuple[Any, Any]] | None = None
     preprocessing: Mapping[str, Any] = field(default_factory=dict)
     outputs: tuple[OutputKind, ...] | None = None
+    dynamic: Dynamic = field(default_factory=dict)
     seed: int = 0
 
     @property

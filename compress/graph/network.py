@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from ...errors import TaskError
-from ...tasks.task import ExampleInputs
+from ...tasks.task import Dynamic, ExampleInputs
 from ..options import Int8Weights
 from ..recipe import BITS, BLOCK, HALF, INTEGER, Precision, Recipe
 from .blocks import Block, find_blocks
@@ -77,13 +77,15 @@ class Network:
         self.blocks: tuple[Block, ...] = find_blocks(module)
 
     @classmethod
-    def trace(cls, model: nn.Module, example_inputs: ExampleInputs) -> "Network":
+    def trace(
+        cls, model: nn.Module, example_inputs: ExampleInputs, dynamic: Dynamic | None = None
+    ) -> "Network":
         """The network of a model.
 
         Raises TaskError when it cannot be exported, has nothing to compress, or weights that are not finite.
         """
         _require_finite(model)
-        module = trace(model, example_inputs)
+        module = trace(model, example_inputs, dynamic)
         make_norms_positive(module)
         network = cls(module, example_tensors(example_inputs))
         names = unread_parameters(network.module)

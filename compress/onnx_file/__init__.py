@@ -11,6 +11,7 @@ outputs are the check that a runtime must pass before anything is measured.
 
 Reading order:
     export.py, writer.py                    the template; edits of an ONNX model
+    run.py, free_dims.py                    the export against torch; dimensions that stay free
     templates.py, template_cache.py         a candidate's float32 model; templates on disk
     template_edit.py, restructure.py        constants that pruning changes; blocks and factors
     opset.py                                older opsets, for TensorRT 8

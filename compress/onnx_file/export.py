@@ -16,22 +16,19 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 from onnx import numpy_helper
 from torch import Tensor, fx
 
 from ...errors import StageError
 from ..graph.graph import array_of, clone, get_tensor
-from ..graph.tracing.trace import batch_of_two, output_names
+from ..graph.tracing.trace import batch_of_two, dims_of, dynamic_shapes, output_names
+from .free_dims import name_free_dims, require_same_when_smaller
 from .opset import EXPORTED, lower_opset
+from .run import answers
 from .writer import attribute_of, initializers_of, keep_initializers, name_outputs
 
 IR_VERSION = 10
-_STATE = vars(onnxruntime.capi.onnxruntime_pybind11_state)
-RUNTIME_ERRORS = tuple(  # ONNX Runtime's exceptions share no base class but Exception
-    kind for kind in _STATE.values() if isinstance(kind, type) and issubclass(kind, Exception)
-)
 FLUSH_BELOW = float(np.finfo(np.float32).tiny)
 
 
@@ -73,6 +70,7 @@ def export_template(folded: fx.GraphModule, inputs: tuple[Tensor, ...], opset: i
         marked = _marked(folded, baked)
         model = _export(marked, inputs, max(opset, EXPORTED))
         _strip(model)
+        name_free_dims(model, dims_of(folded))
         _flatten_and_pool(model)
         if opset < EXPORTED:
             lower_opset(model, opset)
@@ -85,6 +83,7 @@ def export_template(folded: fx.GraphModule, inputs: tuple[Tensor, ...], opset: i
             break
         baked |= lost
     values = _locate_values(model, marked, inputs)
+    require_same_when_smaller(model, marked, inputs)
     del model.graph.value_info[:]
     digests = {name: _digest(folded.state_dict()[name]) for name in sorted(lost)}
     return Template(model=model, parameters=parameters, values=values, baked=digests)
@@ -110,7 +109,6 @@ def _marked(folded: fx.GraphModule, exact: Set[str]) -> fx.GraphModule:
 
 
 def _export(folded: fx.GraphModule, inputs: tuple[Tensor, ...], opset: int) -> onnx.ModelProto:
-    shapes = tuple({0: torch.export.Dim.DYNAMIC} for _ in inputs)
     with quiet_exporter():
         try:
             program = torch.onnx.export(
@@ -118,7 +116,7 @@ def _export(folded: fx.GraphModule, inputs: tuple[Tensor, ...], opset: int) -> o
                 batch_of_two(inputs),
                 dynamo=True,
                 opset_version=opset,
-                dynamic_shapes=shapes,
+                dynamic_shapes=dynamic_shapes(dims_of(folded)),
                 verbose=False,
             )
         except torch.onnx.errors.OnnxExporterError as error:
@@ -281,18 +279,7 @@ def _run_all_values(model: onnx.ModelProto, inputs: tuple[Tensor, ...]) -> dict[
     names = list(dict.fromkeys(name for node in exposed.graph.node for name in node.output if name))
     del exposed.graph.output[:]
     exposed.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 3
-    feeds = {value.name: array_of(x) for value, x in zip(exposed.graph.input, inputs, strict=True)}
-    try:
-        session = onnxruntime.InferenceSession(
-            exposed.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
-        return dict(zip(names, session.run(names, feeds), strict=True))
-    except RUNTIME_ERRORS as error:
-        message = f"ONNX Runtime cannot run the exported model: {error}"[:400]
-        raise StageError(message, stage="export") from error
+    return dict(zip(names, answers(exposed, inputs), strict=True))
 
 
 def _close(array: Any, expected: np.ndarray) -> bool:

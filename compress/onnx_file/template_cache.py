@@ -12,7 +12,7 @@ from torch import fx
 
 from ...files import read_text, seal, unsealed, write_bytes, write_text
 from ..graph.graph import array_of
-from ..graph.tracing.trace import output_names
+from ..graph.tracing.trace import dims_of, output_names
 from .export import Stored, Template
 
 log = logging.getLogger(__name__)
@@ -23,7 +23,7 @@ TEMPLATE_VERSION = 4  # a new number whenever `export.py` makes other templates
 def template_key(folded: fx.GraphModule, opset: int) -> str:
     """SHA-256 of what decides the template: the graph, its weights, the opset and the version of torch."""
     hasher = hashlib.sha256(f"{TEMPLATE_VERSION} {torch.__version__} {opset}\n{folded.code}".encode())
-    hasher.update(f"{output_names(folded)}".encode())
+    hasher.update(f"{output_names(folded)} {dims_of(folded)}".encode())
     for name, tensor in sorted(folded.state_dict().items()):
         hasher.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
         hasher.update(array_of(tensor).tobytes())

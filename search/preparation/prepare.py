@@ -106,7 +106,7 @@ def _traced(task: Task, profiles: Sequence[Profile]) -> Network:
     largest: Int8Weights = "int8"
     if any(profile.int8_weights == "float32" for profile in profiles):
         largest = "float32"
-    return Network.trace(task.model, task.example_inputs).stored_as(largest)
+    return Network.trace(task.model, task.example_inputs, task.dynamic).stored_as(largest)
 
 
 def _predicted(

@@ -241,7 +241,7 @@ def _compressor(config: RecoveryConfig) -> Compressor:
 
     torch.set_num_threads(len(config.cores))
     task = plain_task(load_task(config.task, config.arguments))
-    network = Network.trace(task.model, task.example_inputs)  # its costs in bytes are not asked for here
+    network = Network.trace(task.model, task.example_inputs, task.dynamic)  # nobody asks for bytes here
     options = CompressorOptions(formats=tuple(config.formats), seed=config.seed)
     return Compressor(task, network, options, cache_dir=config.cache_dir, levels_dir=config.levels_dir)
 

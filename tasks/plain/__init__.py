@@ -9,6 +9,7 @@ Reading order:
     plain_task.py   the task
     call.py         keywords, dictionaries and nested outputs
     splits.py       samples with named inputs
+    dynamic.py      dimensions that stay free in the file
     model.py        the copy of the model, and the order of the steps
     wrappers.py     modules that stand around another one
     weights.py      parametrizations and hooks that make a weight; what cannot be resolved is refused

@@ -7,6 +7,7 @@ from typing import Any
 from ..quality import as_tuple
 from ..task import Task
 from .call import CallForm, call_form, form_of, set_plain_call
+from .dynamic import free_dims
 from .model import plain_model
 from .splits import InputOrder, ordered_split
 
@@ -23,7 +24,8 @@ def plain_task(task: Task) -> Task:
         return replace(task, model=model)
     form = call_form(model, task.example_inputs)
     set_plain_call(model, form)
-    task = replace(task, model=model)
+    dims = free_dims(task.dynamic, form.inputs, task.inputs)
+    task = replace(task, model=model, dynamic={index: names for index, names in enumerate(dims) if names})
     if isinstance(task.example_inputs, Mapping):
         task = _with_ordered_inputs(task, task.example_inputs, form)
     if form.named and form.outputs:

@@ -5,20 +5,23 @@ import importlib
 import inspect
 import warnings
 from collections.abc import Mapping, Set
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
 from ....errors import TaskError
 from ....tasks.plain.call import form_of, input_form, set_plain_call
+from ....tasks.plain.dynamic import FreeDims, free_dims
 from ....tasks.plain.model import plain_model
-from ....tasks.task import ExampleInputs
+from ....tasks.task import Dynamic, ExampleInputs
 from ..graph import operation
 from .attention_form import use_plain_attention
 from .computed import store_computed_parameters
 
 _ASSERTIONS = ("_assert", "sym_constrain_range")
-_UNREAD, _OUTPUTS = "unread parameters", "names of outputs"  # in the meta of a traced model
+# In the meta of a traced model:
+_UNREAD, _OUTPUTS, _FREE = "unread parameters", "names of outputs", "free dimensions"
 
 
 def load_exporter() -> None:
@@ -26,7 +29,7 @@ def load_exporter() -> None:
     importlib.import_module("torch._dynamo")
 
 
-def trace(model: nn.Module, example_inputs: ExampleInputs) -> fx.GraphModule:
+def trace(model: nn.Module, example_inputs: ExampleInputs, dynamic: Dynamic | None = None) -> fx.GraphModule:
     """The model in inference form as an ATen graph whose dimension 0 is a free batch size; the model is not
     changed.
 
@@ -37,11 +40,14 @@ def trace(model: nn.Module, example_inputs: ExampleInputs) -> fx.GraphModule:
     use_plain_attention(model)
     form = form_of(model) or input_form(model, example_inputs)
     set_plain_call(model, form)
-    program = _exported(model, batch_of_two(example_tensors(example_inputs)))
+    inputs = example_tensors(example_inputs)
+    dims = free_dims(dynamic or {}, form.inputs, inputs)
+    program = _exported(model, batch_of_two(inputs), dims)
     module = program.module(check_guards=False)
     assert isinstance(module, fx.GraphModule)
     absorbed = store_computed_parameters(module)
     _drop_unused_parameters(module)
+    module.meta[_FREE] = dims
     module.meta[_OUTPUTS] = form.outputs if form.named else None
     module.meta[_UNREAD] = _unread(model, dict(module.named_parameters()).keys() | absorbed)
     return module
@@ -58,26 +64,44 @@ def output_names(module: fx.GraphModule) -> tuple[str, ...] | None:
     return names
 
 
-def _exported(model: nn.Module, inputs: tuple[Tensor, ...]) -> torch.export.ExportedProgram:
+def dims_of(module: fx.GraphModule) -> FreeDims:
+    """The dimensions besides the batch that are free, of each input."""
+    dims: FreeDims = module.meta[_FREE]
+    return dims
+
+
+def dynamic_shapes(dims: FreeDims) -> tuple[dict[int, Any], ...]:
+    """The same for torch's exporters, with the batch."""
+    free = torch.export.Dim.DYNAMIC
+    return tuple({0: free} | dict.fromkeys(names, free) for names in dims)
+
+
+def _exported(model: nn.Module, inputs: tuple[Tensor, ...], dims: FreeDims) -> torch.export.ExportedProgram:
     """The exported program, from a plain run, or else from the model's bytecode.
 
     A plain run takes `len(x)` for a constant; reading the bytecode is slower, and refuses other things.
     """
     try:
-        return _export(model, inputs, strict=False)
+        return _export(model, inputs, dims, strict=False)
     except Exception as error:  # torch.export raises many types; all mean that this model cannot be exported
         with contextlib.suppress(Exception):
-            return _export(model, inputs, strict=True)
+            return _export(model, inputs, dims, strict=True)
         raise TaskError(
             f"The model cannot be exported by torch.export ({type(error).__name__}: {_first_line(error)}): "
             "remove control flow that depends on data, and let dimension 0 of every input be a free batch "
-            "size."
+            f"size.{_dynamic_remedy(dims)}"
         ) from error
 
 
-def _export(model: nn.Module, inputs: tuple[Tensor, ...], *, strict: bool) -> torch.export.ExportedProgram:
-    batch = tuple({0: torch.export.Dim.DYNAMIC} for _ in inputs)
-    shapes = dict(zip(_names(model), batch, strict=False))
+def _dynamic_remedy(dims: FreeDims) -> str:
+    names = {name for one in dims for name in one.values()}
+    return f" If the model fixes {' or '.join(sorted(names))}, leave it out of dynamic." if names else ""
+
+
+def _export(
+    model: nn.Module, inputs: tuple[Tensor, ...], dims: FreeDims, *, strict: bool
+) -> torch.export.ExportedProgram:
+    shapes = dict(zip(_names(model), dynamic_shapes(dims), strict=False))
     with warnings.catch_warnings():  # recurrent layers keep a second list of their weights
         warnings.filterwarnings("ignore", "The tensor attributes? .*_flat_weights", UserWarning)
         return torch.export.export(model, inputs, dynamic_shapes=shapes, strict=strict)
