@@ -7,7 +7,7 @@ Student's t over the pairs, because sessions differ from each other by more than
 
 import math
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from typing import Any, Literal
@@ -28,7 +28,8 @@ class TimingConfig:
     Measuring stops once the relative half-width of the ratio's interval is ≤ `half_width`, after `pairs_max`
     pairs, or after `max_s` seconds (two pairs are always completed). `batch` samples go into one inference.
     `engine_builds`: how many engines a runtime that builds them (TensorRT) makes of the model, whose pairs
-    they share: no two builds choose quite the same kernels. Other runtimes have nothing to build.
+    they share: no two builds choose quite the same kernels. Other runtimes have nothing to build. `round`:
+    the how manieth measurement of the same this is, when one was not enough.
     """
 
     pairs_min: int = 3
@@ -40,6 +41,7 @@ class TimingConfig:
     max_s: float = 10.0
     batch: int = 1
     engine_builds: int = 1
+    round: int = 1
 
     def __post_init__(self) -> None:
         if not 2 <= self.pairs_min <= self.pairs_max or self.batch < 1 or self.engine_builds < 1:
@@ -53,6 +55,7 @@ class TimingConfig:
 
 
 SEARCH_TIMING = TimingConfig()
+GOOD_HALF_WIDTH = 0.02  # of a finalist; a wider one is measured again
 FINALIST_TIMING = TimingConfig(pairs_min=5, pairs_max=8, pair_s=0.8, engine_builds=3)
 
 
@@ -232,6 +235,20 @@ class PredictedLatency:
     def __str__(self) -> str:
         """Marked with `~`."""
         return f"~{format_latency(self.seconds)}"
+
+
+def rounds_half_width(rounds: Sequence[tuple[float, ...]]) -> float:
+    """Half the width of the 95 % interval of the mean of all pairs' ratios, relative to it.
+
+    It is Student's t over the pairs. But pairs of one round share an hour and a process: where rounds differ
+    from each other by more than their pairs say, the standard error is that of the rounds' means.
+    """
+    ratios = [ratio for pairs in rounds for ratio in pairs]
+    error = statistics.stdev(ratios) / math.sqrt(len(ratios))
+    if len(rounds) > 1:
+        means = [statistics.fmean(pairs) for pairs in rounds]
+        error = max(error, statistics.stdev(means) / math.sqrt(len(means)))
+    return critical_value(len(ratios) - 1) * error / statistics.fmean(ratios)
 
 
 def relative_half_width(ratios: tuple[float, ...]) -> float:

@@ -168,6 +168,16 @@ def spread_of(latency: AnyLatency) -> str:
     return "" if interval is None else relative_spread(interval)
 
 
+def load_sentence(latency: AnyLatency) -> str:
+    """`±6 %: other processes used 1.4 of 2 cores while it was measured`, of a noisy latency; empty of any
+    other, or where the load is not known.
+    """
+    if isinstance(latency, Predicted) or not latency.noisy or latency.others_cores is None:
+        return ""
+    used = f"other processes used {latency.others_cores:.1f} of {latency.cores} cores"
+    return f"±{100 * latency.half_width:.2g} %: {used} while it was measured"
+
+
 def is_noisy(latency: AnyLatency) -> bool:
     """Whether the latency was measured, and its interval stayed wider than was asked for."""
     return not isinstance(latency, Predicted) and latency.noisy

@@ -1,7 +1,8 @@
 """Finalists: points of the front, measured longer in fresh processes, timed by layer, and scored once on the
 test split.
 
-What the looks said is in `finalists.json`: a continued search never looks at an artifact twice.
+What the looks said is in `finalists.json`: a continued search never looks at an artifact twice. What came out
+too wide is measured again, in turns, while there is time.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -13,14 +14,16 @@ from ..evaluation.bench import Progress
 from ..evaluation.evaluate import Evaluator
 from ..evaluation.stored_split import StoredSplit
 from ..profiles import FINALIST_TIMING, TimingConfig
+from ..profiles.measurement import GOOD_HALF_WIDTH
 from ..results.front import contributions
 from ..results.records.point import Failure, Point
 from ..results.records.reading import Fields
 from ..results.records.run import Vector
 from ..results.run_directory import RunDirectory, read_kept, write_kept
-from .looks import Look, LookKey, look_longer
+from .looks import Look, LookKey, look_again, look_longer
 
 _FILE = "finalists.json"
+MOST_ROUNDS = 4  # of measurements of one finalist
 
 
 class Finalists:
@@ -57,6 +60,56 @@ class Finalists:
                 self._write()
                 looked = True
         return looked
+
+    def look_again(
+        self,
+        points: Sequence[Point],
+        *,
+        baseline: Point,
+        progress: Progress,
+        time_left: Callable[[], bool],
+    ) -> bool:
+        """Measures again what is not known within ±GOOD_HALF_WIDTH, until it is or the time is over; whether
+        anything was.
+
+        In rounds: each measures all that are still too wide, the widest first, so that what disturbs an hour
+        disturbs all of them alike. A look is written after each, so that nothing is measured twice.
+        """
+        again = False
+        for number in range(2, MOST_ROUNDS + 1):
+            for point, name in self._wide(points, number):
+                if not time_left():
+                    return again
+                where = f" on {name}" if len(self._evaluator.targets) > 1 else ""
+                progress(f"finalist: trial {point.trial}{where}, measured for the {number}. time")
+                again = self._again(point, name, baseline, progress) or again
+        return again
+
+    def _wide(self, points: Iterable[Point], number: int) -> list[tuple[Point, str]]:
+        """The points and targets to measure in this round, the widest first."""
+        wide = [
+            (look.half_width, point, name)
+            for point in points
+            for name, measured in point.measured.items()
+            if (look := self.looks.get((measured.artifact.digest, name))) is not None
+            and look.half_width > GOOD_HALF_WIDTH
+            and look.rounds < number
+            and self._evaluator.availability.may_ask(name)
+        ]
+        return [(point, name) for _, point, name in sorted(wide, key=lambda item: -item[0])]
+
+    def _again(self, point: Point, name: str, baseline: Point, progress: Progress) -> bool:
+        """Whether it was measured again."""
+        key = point.measured[name].artifact.digest, name
+        try:
+            self.looks[key] = look_again(
+                self._evaluator, point, name, baseline=baseline, timing=self._timing, look=self.looks[key]
+            )
+        except (StageError, TargetUnavailable) as error:
+            self._evaluator.availability.gone(name, str(error))
+            return False
+        self._write()
+        return True
 
     def _due(self, points: Iterable[Point], baseline: Point) -> Iterator[tuple[Point, str]]:
         """The points and targets to look at, asked for one by one: what is away changes meanwhile."""

@@ -21,7 +21,7 @@ LookKey = tuple[str, str]  # the artifact's digest, and the target's name
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
     """What the longer look at an artifact said. `latency` and `times` are None where measuring failed, or
-    where nothing can be measured.
+    where nothing can be measured. `rounds` is how often the latency was measured.
     """
 
     test: float | None = None
@@ -30,6 +30,12 @@ class Look:
     test_drop_interval: Interval | None = None
     latency: Latency | None = None
     times: LayerTimes | None = None
+    rounds: int = 1
+
+    @property
+    def half_width(self) -> float:
+        """That of its latency, relative; 0 without one."""
+        return 0.0 if self.latency is None else self.latency.half_width
 
     def applied(self, measured: Measured, original: "Look | None") -> Measured:
         """The candidate as the look found it: its test quality, its longer latency, its times by layer.
@@ -72,6 +78,7 @@ class Look:
                 test_drop_interval=fields.optional("test_drop_interval", fields.interval),
                 latency=fields.maybe("latency", lambda key: Latency.from_json(fields.object(key))),
                 times=fields.maybe("times", lambda key: _times_from(fields.object(key))),
+                rounds=fields.optional("rounds", lambda key: fields.whole(key, least=1)) or 1,
             )
         )
 
@@ -140,3 +147,31 @@ def look_longer(
             raise
         return look, Failure.of(error, trial=point.trial)
     return look, None
+
+
+def look_again(
+    evaluator: Evaluator,
+    point: Point,
+    target_name: str,
+    *,
+    baseline: Point,
+    timing: TimingConfig,
+    look: Look,
+) -> Look:
+    """The look with one more measurement: its latency is that of all rounds, of which the store has the
+    earlier ones. A measurement that fails leaves the latency as it is. Raises what says that the target is
+    away.
+    """
+    target, bench = evaluator.target(target_name), evaluator.bench
+    measured, original = point.measured[target_name], baseline.measured[target_name]
+    numbers = range(1, look.rounds + 2)
+    try:
+        path = bench.artifact_path(point.recipe, measured.artifact)
+        reference = bench.artifact_path(baseline.recipe, original.artifact)
+        with target.session() as session:
+            rounds = [session.measure(path, reference, replace(timing, round=number)) for number in numbers]
+    except StageError as error:
+        if is_away(error):
+            raise
+        return replace(look, rounds=look.rounds + 1)
+    return replace(look, latency=Latency.of_rounds(rounds), rounds=len(rounds))

@@ -3,13 +3,15 @@
 `study.py` explains what a kill leaves behind and how it is taken up again.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from optuna.trial import Trial, TrialState
 
 from ..errors import StageError, TargetUnavailable
+from ..evaluation.bench import Progress
+from ..results.formats import load_sentence
 from ..results.records.point import Measured, Point
 from ..results.records.run import Status
 from ..results.run_directory import RunDirectory, disk_errors, read_front
@@ -21,6 +23,21 @@ from .trials import Trials
 
 LEAST_FINALISTS = 3
 _CRASH = "crash.txt"
+
+
+class Look(Protocol):
+    """A kind of look at finalists: Finalists.look_at or .look_again."""
+
+    def __call__(
+        self,
+        points: Sequence[Point],
+        *,
+        baseline: Point,
+        progress: Progress,
+        time_left: Callable[[], bool],
+    ) -> bool:
+        """Whether there was anything to look at."""
+        ...
 
 
 class Strategy(Protocol):
@@ -115,22 +132,39 @@ class Search:
         return adopted.first
 
     def _look_at_finalists(self) -> None:
-        """The longer look at the original, the front and uniform int8; again while that changes the front."""
-        trials = self.trials
+        """The longer look at the original, the front and uniform int8; again while that changes the front.
+
+        Then what is still too wide is measured again.
+        """
+        trials, finalists = self.trials, self.finalists
         trials.evaluator.availability.ask_all()
         trials.queue.catch_up(self._finalist_time_left)
         trials.queue.correct()
         for _ in range(3 if trials.options.finalists else 0):
-            with trials.interruptible(), trials.timed("finalists"):
-                looked = self.finalists.look_at(
-                    self._shown(),
-                    baseline=trials.state.points[0],
-                    progress=trials.stage,
-                    time_left=self._finalist_time_left,
-                )
-            trials.state.changed()
-            if not looked:
-                return
+            looked = self._looked(finalists.look_at, self._finalist_time_left)
+            if not looked and not self._looked(finalists.look_again, self._time_left):
+                break
+        self._tell_noisy()
+
+    def _looked(self, look: Look, time_left: Callable[[], bool]) -> bool:
+        """Whether a kind of look was taken at any point."""
+        trials = self.trials
+        with trials.interruptible(), trials.timed("finalists"):
+            looked = look(
+                self._shown(),
+                baseline=trials.state.points[0],
+                progress=trials.stage,
+                time_left=time_left,
+            )
+        trials.state.changed()
+        return looked
+
+    def _tell_noisy(self) -> None:
+        """Notes which points of the front are not known well, and how busy the machine was."""
+        for point in self.trials.state.run.front:
+            for measured in point.measured.values():
+                if said := load_sentence(measured.latency):
+                    self.trials.note(f"Note: the latency of trial {point.trial} is noisy, {said}.")
 
     def _time_left(self) -> bool:
         budget_s = self.trials.options.budget_s

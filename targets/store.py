@@ -44,7 +44,10 @@ class MeasurementKey:
     @property
     def digest(self) -> str:
         """SHA-256 of the canonical bytes."""
-        return digest_of(asdict(self))
+        value = asdict(self)
+        if self.timing.round == 1:  # younger than measurements, which stay valid
+            del value["timing"]["round"]
+        return digest_of(value)
 
 
 class MeasurementStore:

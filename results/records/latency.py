@@ -2,16 +2,22 @@
 other.
 """
 
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from ...profiles import Measurement, PredictedLatency
+from ...profiles.measurement import GOOD_HALF_WIDTH, rounds_half_width
 from .reading import Fields, Interval, require_finite
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Latency:
-    """A measured latency in numbers; its raw blocks stay in the run's measurement store."""
+    """A measured latency in numbers; its raw blocks stay in the run's measurement store.
+
+    `others_cores` is how many of the machine's `cores` other processes used on average meanwhile; None where
+    that is not known.
+    """
 
     latency_s: float
     interval_s: Interval
@@ -24,6 +30,8 @@ class Latency:
     timer: str
     pairs: int
     peak_memory_bytes: int | None
+    cores: int | None = None
+    others_cores: float | None = None
 
     def __post_init__(self) -> None:
         require_finite(latency_s=self.latency_s, ratio=self.ratio, p99_s=self.p99_s)
@@ -49,6 +57,26 @@ class Latency:
             timer=measurement.timer,
             pairs=len(measurement.pairs),
             peak_memory_bytes=measurement.peak_memory_bytes,
+            cores=measurement.conditions.get("cores"),
+            others_cores=measurement.conditions.get("others_cores"),
+        )
+
+    @classmethod
+    def of_rounds(cls, rounds: Sequence[Measurement]) -> "Latency":
+        """The numbers of several measurements of the same, all of their pairs together; the load is that of
+        the busiest one.
+        """
+        pairs = tuple(pair for measurement in rounds for pair in measurement.pairs)
+        together = replace(rounds[0], pairs=pairs)
+        half_width = rounds_half_width([measurement.pair_ratios for measurement in rounds])
+        low, high = (max(0.0, together.ratio * (1 + sign * half_width)) for sign in (-1, 1))
+        reference_s = together.baseline_reference_s
+        busiest = max(rounds, key=lambda measurement: measurement.conditions.get("others_cores", 0.0))
+        return replace(
+            cls.of(replace(together, conditions=busiest.conditions)),
+            ratio_interval=(low, high),
+            interval_s=(low * reference_s, high * reference_s),
+            noisy=half_width > GOOD_HALF_WIDTH if len(rounds) > 1 else together.noisy,
         )
 
     @property
@@ -63,8 +91,12 @@ class Latency:
         return (high - low) / (high + low)
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON value from which `latency_from_json` makes an equal latency."""
-        return asdict(self)
+        """A JSON value from which `latency_from_json` makes an equal latency; without a load that is not
+        known.
+        """
+        load = {"cores": self.cores, "others_cores": self.others_cores}
+        unknown = {key for key, value in load.items() if value is None}
+        return {key: value for key, value in asdict(self).items() if key not in unknown}
 
     @classmethod
     def from_json(cls, fields: Fields) -> "Latency":
@@ -82,6 +114,8 @@ class Latency:
                 timer=fields.text("timer"),
                 pairs=fields.whole("pairs", least=1),
                 peak_memory_bytes=fields.maybe("peak_memory_bytes", fields.whole),
+                cores=fields.optional("cores", fields.whole),
+                others_cores=fields.optional("others_cores", fields.amount),
             )
         )
 

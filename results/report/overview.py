@@ -9,6 +9,7 @@ from ..formats import (
     grouped_warnings,
     is_noisy,
     label_of,
+    load_sentence,
     prediction_note,
     ratio_text,
     speed_text,
@@ -73,7 +74,8 @@ def chosen_point(run: RunOn, chosen: PointOn, *, reason: str) -> str:
     )
     warnings = grouped_warnings(chosen)
     if is_noisy(chosen.latency):
-        warnings.insert(0, "its latency is noisy: the interval stayed wider than ±1 %")
+        load = load_sentence(chosen.latency)
+        warnings.insert(0, "its latency is noisy: " + (load or "the interval stayed wider than ±1 %"))
     listed = "".join(f"<li>{escape(warning)}</li>" for warning in warnings)
     return (
         f'<section class="chosen" aria-label="Chosen point"><div class="title"><h2><b>★</b> '

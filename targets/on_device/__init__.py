@@ -15,7 +15,7 @@ Reading order
     timing.py    the ABBA timing loop
     inputs.py    what a model is run with: stored samples, or random ones
     memory.py    peak memory, and a bound for it
-    machine.py   what the machine says of itself
+    machine.py   what the machine says of itself; load.py: what others use of its processors
     board/       power mode, clocks, temperatures, throttling; setting the clocks
     agent/       the long-lived process on a board behind SSH
     locks.py     where processes of one machine meet

@@ -32,6 +32,7 @@ os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", ORT_DISABLE_TEL
 
 from .board.clocks import condition, restore_clocks, restore_left_behind, set_clocks
 from .board.throttling import Watch
+from .load import Load
 from .machine import is_emulated, machine_facts
 from .memory import limit_memory, peak_memory
 from .runtime import DeviceRuntime, Feeds, RefusedError, Request, Runtime
@@ -111,7 +112,7 @@ def measure(runtime: Runtime, request: Request) -> dict[str, Any]:
     pairs: list[dict[str, Any]] = []
     ratios: list[float] = []
     frozen_s = 0.0
-    watch = Watch(request.get("root", "/"))
+    watch, load = Watch(request.get("root", "/")), Load(request.get("root", "/"))
     gc.collect()
     gc.disable()
     try:
@@ -130,7 +131,7 @@ def measure(runtime: Runtime, request: Request) -> dict[str, Any]:
         "pairs": pairs,
         "peak_memory_bytes": memory,
         "environment": probe(runtime, request),
-        "conditions": watch.conditions(),
+        "conditions": {**watch.conditions(), **load.conditions()},
         "details": {} if device is None else device.details(request, feeds[1]),
     }
 

@@ -3,7 +3,7 @@ anything.
 """
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -214,6 +214,16 @@ class FakeFinalists(Finalists):
                     self.looks[key] = Look(test=0.9, test_interval=(0.88, 0.92), latency=latency)
                     looked = True
         return looked
+
+    def look_again(
+        self,
+        points: Sequence[Point],
+        *,
+        baseline: Point,
+        progress: Progress,
+        time_left: Callable[[], bool],
+    ) -> bool:
+        return False
 
 
 class FakeCatchingUp(CatchingUp):

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from autocompress.profiles.measurement import FINALIST_TIMING
+from autocompress.profiles.measurement import FINALIST_TIMING, TimingConfig
 from autocompress.targets.store import MeasurementKey, MeasurementStore
 from autocompress.tests.profiles.records import ENVIRONMENT, measurement
 
@@ -24,9 +24,10 @@ def test_a_stored_measurement_is_found_by_another_process(tmp_path: Path) -> Non
         {"baseline_digest": "z"},
         {"profile_fingerprint": "z"},
         {"timing": FINALIST_TIMING},
+        {"timing": TimingConfig(round=2)},
         {"environment": replace(ENVIRONMENT, threads=2)},
     ],
-    ids=lambda change: next(iter(change)),
+    ids=["artifact", "baseline", "profile", "timing", "round", "environment"],
 )
 def test_a_measurement_of_something_else_is_not_found(tmp_path: Path, change: dict[str, object]) -> None:
     store = MeasurementStore(tmp_path / "m.db")
