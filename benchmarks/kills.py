@@ -158,7 +158,8 @@ class Searches:
         mark = f"TMPDIR={self.folder / 'tmp'}".encode()
         for entry in Path("/proc").iterdir():
             with contextlib.suppress(OSError):
-                if entry.name.isdigit() and mark in (entry / "environ").read_bytes().split(b"\0"):
+                variables = (entry / "environ").read_bytes() if entry.name.isdigit() else b""
+                if mark in variables:
                     yield (
                         int(entry.name),
                         (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()[:200],
