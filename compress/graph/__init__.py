@@ -15,6 +15,7 @@ Reading order:
     follow.py           the table of rules; follow_layers, follow_shapes and follow_attention hold the rules,
                         follower.py the state that they share
     blocks.py           residual blocks, and the graph without one
+    rest.py             what the file stores beside the layers, and why it is no layer
     factors.py          a layer as two of lower rank
     network.py          everything about one network, and costs
     running.py          memory layout and arithmetic that are fast on a CPU

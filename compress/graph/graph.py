@@ -7,6 +7,7 @@ be switched between training and inference.
 
 import copy
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Set
 from typing import Any, TypeVar
 
@@ -145,18 +146,25 @@ def fold_batch_norms(module: fx.GraphModule) -> fx.GraphModule:
     w' = w·γ/√(σ²+ε), b' = β + (b-μ)·γ/√(σ²+ε). Others (behind a sum, or in front of a layer) stay.
     """
     module = clone(module)
-    for node in batch_norms(module):
-        layer = argument(node, 0)
-        if not _foldable(layer):
-            continue
-        weight = argument(layer, 1).target
-        weights = [n for n in module.graph.nodes if n.op == "get_attr" and n.target == weight]
-        if len(weights) == 1 and len(weights[0].users) == 1:
-            _fold(module, layer, node)
+    for node in folded_norms(module):
+        _fold(module, argument(node, 0), node)
     module.graph.eliminate_dead_code()
     module.delete_all_unused_submodules()
     module.recompile()
     return module
+
+
+def folded_norms(module: fx.GraphModule) -> list[fx.Node]:
+    """The batch normalizations that `fold_batch_norms` folds, in order of execution."""
+    readers: Counter[str] = Counter()
+    for node in module.graph.nodes:
+        if node.op == "get_attr":
+            readers[str(node.target)] += len(node.users)
+    return [
+        node
+        for node in batch_norms(module)
+        if _foldable(argument(node, 0)) and readers[str(argument(argument(node, 0), 1).target)] == 1
+    ]
 
 
 def make_norms_positive(module: fx.GraphModule) -> None:

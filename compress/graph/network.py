@@ -1,5 +1,6 @@
 """Network: a traced model with its layers, groups and blocks, and the cost of any recipe."""
 
+import math
 from collections.abc import Mapping, Set
 from copy import copy
 from dataclasses import dataclass
@@ -18,15 +19,13 @@ from .channels import ChannelMap, Exclusion, Group, groups_of
 from .factors import saves
 from .follow import follow_channels
 from .graph import (
-    LAYERS,
-    TRANSPOSED,
     argument,
-    batch_norms,
+    folded_norms,
     layer_name,
     make_norms_positive,
-    operation,
 )
 from .layers import Layer, LayerKind, layers_of
+from .rest import Remainder, read_without, remainders_of
 from .tracing.trace import example_tensors, trace, unread_parameters
 
 
@@ -52,7 +51,10 @@ class LayerCost:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """What a recipe leaves, from shapes alone. `weight_bytes` is a lower bound of the file's size."""
+    """What a recipe leaves, from shapes alone, of layers and of all else that the file stores.
+
+    `weight_bytes` is a lower bound of the file's size. MACs are those of the layers.
+    """
 
     macs: int
     parameters: int
@@ -75,6 +77,8 @@ class Network:
         names = {layer.weight: layer.name for layer in self.layers}
         self.groups, self.excluded = groups_of(self.channels, names)
         self.blocks: tuple[Block, ...] = find_blocks(module)
+        self.rest: tuple[Remainder, ...] = remainders_of(module, self.layers)
+        self._read: dict[tuple[str, ...], frozenset[str]] = {}
 
     @classmethod
     def trace(
@@ -91,6 +95,11 @@ class Network:
         names = unread_parameters(network.module)
         unread = dict.fromkeys(name.rpartition(".")[0] or name for name in names)
         network.excluded += tuple(Exclusion(name=name, reason="the model never runs it") for name in unread)
+        network.excluded += tuple(
+            Exclusion(name=layer_name(one.names[0]), reason=f"it stays float32: {one.reason}")
+            for one in network.rest
+            if one.reason and one.trained
+        )
         if not network.layers:
             raise TaskError(
                 "The model has no convolution and no linear layer with a weight of its own: "
@@ -156,12 +165,33 @@ class Network:
         for layer in self.layers:
             gone = layer.name in removed
             layers.append(_nothing(layer) if gone else self._layer_cost(layer, recipe))
+        rest_parameters, rest_bytes = self._rest_cost(recipe)
         return Cost(
             macs=sum(layer.macs for layer in layers),
-            parameters=sum(layer.parameters for layer in layers),
-            weight_bytes=sum(layer.bytes for layer in layers),
+            parameters=sum(layer.parameters for layer in layers) + rest_parameters,
+            weight_bytes=sum(layer.bytes for layer in layers) + rest_bytes,
             layers=tuple(layers),
         )
+
+    def _rest_cost(self, recipe: Recipe) -> tuple[int, int]:
+        """Parameters and bytes outside the layers. Beside layers of 16 bits floats may have 16, too."""
+        halved = not HALF.isdisjoint(recipe.precision.values())
+        read = self._read_without(recipe.skip)
+        parameters = stored = 0
+        for one in self.rest:
+            if read.isdisjoint(one.names):
+                continue
+            sizes = [self._size(one.names[0], dim, size, recipe) for dim, size in enumerate(one.shape)]
+            count = int(math.prod(sizes) * one.share)
+            parameters += count * one.trained
+            stored += count * (2 if halved and one.item_bytes == 4 else one.item_bytes)
+        return parameters, stored
+
+    def _read_without(self, skip: tuple[str, ...]) -> frozenset[str]:
+        if skip not in self._read:
+            removed = [block for block in self.blocks if block.name in skip]
+            self._read[skip] = read_without(self.module, removed)
+        return self._read[skip]
 
     def _layer_cost(self, layer: Layer, recipe: Recipe) -> LayerCost:
         return self.layer_cost(
@@ -218,10 +248,12 @@ class Network:
 
     def _remaining(self, layer: Layer, dim: int, recipe: Recipe) -> int:
         """The size of a dimension of the layer's weight under the recipe."""
-        size = layer.weight_shape[dim]
+        return self._size(layer.weight, dim, layer.weight_shape[dim], recipe)
+
+    def _size(self, parameter: str, dim: int, size: int, recipe: Recipe) -> int:
         for name, count in recipe.keep.items():
             removed = self.group_by_name[name].channels - count
-            size -= removed * self._indices_per_unit.get((name, layer.weight, dim), 0)
+            size -= removed * self._indices_per_unit.get((name, parameter, dim), 0)
         return size
 
     @cached_property
@@ -235,12 +267,8 @@ class Network:
     @cached_property
     def _normalized(self) -> frozenset[str]:
         """Layers that get a bias when the batch normalization behind them is folded."""
-        layers = [argument(node, 0) for node in batch_norms(self.module)]
-        return frozenset(
-            layer_name(str(argument(node, 1).target))
-            for node in layers
-            if operation(node) in LAYERS | TRANSPOSED
-        )
+        layers = [argument(node, 0) for node in folded_norms(self.module)]
+        return frozenset(layer_name(str(argument(node, 1).target)) for node in layers)
 
 
 def broken_values(model: nn.Module) -> list[str]:

@@ -204,8 +204,8 @@ def problem_of(
     learned.
 
     There is a predictor for each target, all of the same space. `original_bytes` are the sizes of the
-    original's artifact by target: what is not in its layers counts in every candidate. Without them, layers
-    are all there is.
+    original's artifact by target: what is not in its layers counts in every candidate. Without them, the
+    weights are all there is.
     """
     bytes_by_target = [None] * len(predictors) if original_bytes is None else original_bytes
     targets = [_costs_on(*pair) for pair in zip(predictors, bytes_by_target, strict=True)]
@@ -218,8 +218,9 @@ def problem_of(
 
 def _costs_on(predictor: LatencyPredictor, original_bytes: int | None) -> list[tuple[np.ndarray, np.ndarray]]:
     """By part the sizes and the latencies over the levels of its scope, on one target."""
-    layers = predictor.network.cost(Recipe()).weight_bytes
-    total = max(layers, original_bytes or layers)
+    cost = predictor.network.cost(Recipe())
+    layers = sum(layer.bytes for layer in cost.layers)
+    total = max(cost.weight_bytes, original_bytes or 0)
     costs = []
     for at, part in enumerate(predictor.terms.parts):
         size = part.sizes[part.states] / total if part.sizes.any() else np.zeros(part.states.shape)

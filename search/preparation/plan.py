@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from ...compress.graph.graph import layer_name
+from ...compress.graph.network import Network
 from ...compress.recipe import Precision, Recipe
 from ...profiles import SEARCH_TIMING, Profile, format_duration, format_size
 from ...results.run_directory import choose_run
@@ -27,6 +29,7 @@ DETERMINISTIC = (
     "Deterministic: candidates are chosen by fixed latencies, one after the other, the same each time on "
     "this machine. The front is made of measured latencies; a limit on the latency judges it alone."
 )
+MOST_NAMED = 6  # of what is not compressed; all reasons follow below
 _FIXED_S = 1.5  # worker process, build, bookkeeping
 _TRAINING_BATCH = 128
 _STEP_COST = 4.0  # a training step in forward passes: teacher, student, backward
@@ -58,6 +61,14 @@ class PlannedBlock:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NotCompressed:
+    """What keeps its float32 bytes in every recipe that leaves it in."""
+
+    name: str
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """The search space of a request, what its targets rule out, and the time that it takes (estimated)."""
 
@@ -72,6 +83,7 @@ class Plan:
     parameters: int
     float32_bytes: int
     smallest_bytes: int
+    not_compressed: tuple[NotCompressed, ...]
     groups: tuple[PlannedGroup, ...]
     ruled_out_reason: str
     ruled_out_levels: Mapping[str, tuple[RuledOutLevels, ...]]
@@ -123,6 +135,7 @@ def plan_of(checked: CheckedRequest) -> Plan:
         parameters=network.parameters,
         float32_bytes=network.cost(Recipe()).weight_bytes,
         smallest_bytes=space.smallest_bytes(network),
+        not_compressed=not_compressed(network, space.precisions),
         groups=_groups(checked),
         ruled_out_reason=_multiples(checked.profiles),
         ruled_out_levels={profile.name: ruled_out_levels(profile) for profile in checked.profiles},
@@ -142,6 +155,24 @@ def plan_of(checked: CheckedRequest) -> Plan:
         directory=str(directory),
         continues=continues,
     )
+
+
+def not_compressed(
+    network: Network, precisions: Mapping[str, tuple[Precision, ...]]
+) -> tuple[NotCompressed, ...]:
+    """Layers without another precision and weights that are no layer's, the largest first; then the vectors
+    and buffers together.
+    """
+    sizes = {
+        layer.name: layer.bytes for layer in network.cost(Recipe()).layers if layer.name not in precisions
+    }
+    sizes |= {layer_name(one.names[0]): one.bytes for one in network.rest if one.reason and one.trained}
+    listed = [NotCompressed(name=name, bytes=size) for name, size in sizes.items()]
+    listed.sort(key=lambda one: -one.bytes)
+    small = sum(one.bytes for one in network.rest if not (one.reason and one.trained))
+    if small:
+        listed.append(NotCompressed(name="vectors and buffers outside the layers", bytes=small))
+    return tuple(listed)
 
 
 def _groups(checked: CheckedRequest) -> tuple[PlannedGroup, ...]:
@@ -186,8 +217,19 @@ def _space_lines(plan: Plan) -> list[str]:
         f"Search space: {count} recipes in {plan.dimensions} parameters ({', '.join(parts)}, recovery).",
         f"Weights: {format_size(plan.float32_bytes)} in float32, "
         f"at least {format_size(plan.smallest_bytes)} in any recipe.",
+        *_not_compressed_lines(plan),
         "",
     ]
+
+
+def _not_compressed_lines(plan: Plan) -> list[str]:
+    if not plan.not_compressed:
+        return []
+    parts = [f"{format_size(one.bytes)} in {one.name}" for one in plan.not_compressed[:MOST_NAMED]]
+    others = plan.not_compressed[MOST_NAMED:]
+    if others:
+        parts.append(f"{format_size(sum(one.bytes for one in others))} in {len(others)} more")
+    return [f"Not compressed: {', '.join(parts)}."]
 
 
 def _outputs_line(plan: Plan) -> str:

@@ -252,8 +252,11 @@ class SearchSpace:
         costs = []
         for precision in sorted(precisions):
             named = {name: precision for name, choices in self.precisions.items() if precision in choices}
-            costs.append(network.cost(replace(smallest, precision=named)).layers)
-        return sum(min(cost.bytes for cost in layer) for layer in zip(*costs, strict=True))
+            costs.append(network.cost(replace(smallest, precision=named)))
+        by_layer = zip(*(cost.layers for cost in costs), strict=True)
+        rest = min(cost.weight_bytes - sum(layer.bytes for layer in cost.layers) for cost in costs)
+        total: int = rest + sum(min(cost.bytes for cost in layer) for layer in by_layer)
+        return total
 
 
 def thinned(levels: tuple[int, ...]) -> tuple[int, ...]:

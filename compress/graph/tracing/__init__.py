@@ -6,6 +6,7 @@ form, exports it with torch.export, and stores what layers compute from paramete
 Reading order:
     trace.py            the export, and what the graph does not read
     computed.py         weights and biases that the model computes from its parameters at each call
+    origin.py           the line of the user's code that an operation comes from
     attention_form.py   torch's attention module in a form that can be followed
 
 It does not know layers, channels or blocks: those are read from the graph that it makes.

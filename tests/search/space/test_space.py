@@ -6,7 +6,9 @@ import pytest
 from autocompress.compress.graph.network import Network
 from autocompress.compress.recipe import Recipe
 from autocompress.errors import InputError
+from autocompress.profiles import load_profile
 from autocompress.results.limits import require_reachable_size
+from autocompress.search.preparation.plan import not_compressed
 from autocompress.search.space.seeds import first_recipes, nearest_level, spare_block
 from autocompress.search.space.space import DEFAULT_RECOVERY, STEPS, GroupLevels, SearchSpace
 from autocompress.tests.models import tiny_model
@@ -151,3 +153,13 @@ def test_a_block_inside_a_removed_one_is_no_entry_of_the_recipe():
 @pytest.mark.parametrize(("share", "level"), [(0.75, 24), (0.5, 16), (0.9, 32), (0.01, 8), (0.625, 24)])
 def test_the_nearest_level_is_the_higher_one_of_two(share, level):
     assert nearest_level(GroupLevels(name="g", layers=("g",), levels=(8, 16, 24, 32)), share) == level
+
+
+def test_a_plan_names_what_keeps_its_bytes_by_size():
+    row = tiny_model("decoder")
+    network = Network.trace(row.build(), row.example_inputs())
+    space = SearchSpace.of(network, load_profile("cpu"))
+    listed = not_compressed(network, space.precisions)
+    assert [one.name for one in listed] == ["head", "vectors and buffers outside the layers"]
+    assert listed[1].bytes == 4 * (3 * 32 + 2 * 6 * 8)
+    assert space.smallest_bytes(network) > sum(one.bytes for one in listed)
