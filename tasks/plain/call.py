@@ -2,9 +2,9 @@
 
 import inspect
 import types
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields, is_dataclass
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -21,12 +21,13 @@ _INNER = "autocompress_inner"
 class CallForm:
     """How the user's model is called and what it returns.
 
-    `inputs` are the names of its inputs, which it takes as keywords if `keywords`. `outputs` are the names of
-    its output tensors, None if they were not looked at. `named` outputs are a dictionary for loss and metric.
+    `inputs` are the names of its inputs, which it takes by position, as keywords or in one dictionary.
+    `outputs` are the names of its output tensors, None if they were not looked at. `named` outputs are a
+    dictionary for loss and metric.
     """
 
     inputs: tuple[str, ...]
-    keywords: bool
+    style: Literal["positions", "keywords", "dictionary"]
     outputs: tuple[str, ...] | None = None
     named: bool = False
 
@@ -43,8 +44,9 @@ def call_form(model: nn.Module, example: ExampleInputs) -> CallForm:
     Raises TaskError if it fails, or returns no tensor.
     """
     form = input_form(model, example)
+    tensors = tuple(example.values()) if isinstance(example, Mapping) else example
     with user_code("model", remedy="It must run on example_inputs"), torch.inference_mode():
-        outputs = model(**example) if isinstance(example, Mapping) else model(*example)
+        outputs = _called(model, form, tensors)
     names = tuple(name for name, _ in named_tensors(outputs))
     if not names:
         raise TaskError(
@@ -52,19 +54,38 @@ def call_form(model: nn.Module, example: ExampleInputs) -> CallForm:
             "return a tensor, a tuple of tensors or a dictionary of tensors."
         )
     named = isinstance(outputs, Mapping) or is_dataclass(outputs)
-    return CallForm(inputs=form.inputs, keywords=form.keywords, outputs=names, named=named)
+    return replace(form, outputs=names, named=named)
 
 
 def input_form(model: nn.Module, example: ExampleInputs) -> CallForm:
     """How this model is called with inputs like the example; it does not run."""
+    signature = inspect.signature(model.forward)
     if isinstance(example, Mapping):
-        return CallForm(inputs=tuple(example), keywords=True)
+        as_keywords = _takes(signature, **example) or not _takes(signature, dict(example))
+        return CallForm(inputs=tuple(example), style="keywords" if as_keywords else "dictionary")
     names = []
-    for parameter in inspect.signature(model.forward).parameters.values():
+    for parameter in signature.parameters.values():
         if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
             names.append(parameter.name)
     names += [f"input_{index}" for index in range(len(names), len(example))]
-    return CallForm(inputs=tuple(names[: len(example)]), keywords=False)
+    return CallForm(inputs=tuple(names[: len(example)]), style="positions")
+
+
+def _takes(signature: inspect.Signature, *arguments: Any, **keywords: Any) -> bool:
+    """Whether a function with this signature can be called so."""
+    try:
+        signature.bind(*arguments, **keywords)
+    except TypeError:
+        return False
+    return True
+
+
+def _called(call: Callable[..., Any], form: CallForm, inputs: Sequence[Tensor]) -> Any:
+    """What the model returns for tensors by position."""
+    if form.style == "positions":
+        return call(*inputs)
+    named = dict(zip(form.inputs, inputs, strict=True))
+    return call(named) if form.style == "dictionary" else call(**named)
 
 
 def set_plain_call(model: nn.Module, form: CallForm) -> None:
@@ -82,7 +103,7 @@ def _plain_forward(form: CallForm) -> Callable[..., Any]:
 
     def forward(self: nn.Module, *inputs: Tensor) -> Any:
         call = vars(self)[_INNER] or types.MethodType(type(self).forward, self)
-        outputs = call(**dict(zip(form.inputs, inputs, strict=True))) if form.keywords else call(*inputs)
+        outputs = _called(call, form, inputs)
         if isinstance(outputs, Tensor):
             return outputs
         tensors = tuple(tensor for _, tensor in named_tensors(outputs))

@@ -1,7 +1,7 @@
 """Models with keyword inputs, dictionaries and nested outputs: checked, built and scored like others."""
 
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import onnx
@@ -120,6 +120,27 @@ def test_a_direct_trace_takes_named_inputs_too():
     assert [layer.name for layer in Network.trace(task.model, task.example_inputs).layers] == ["up", "head"]
 
 
+class OfOneDictionary(Text):
+    """Takes the dictionary itself."""
+
+    def forward(self, batch: dict[str, Tensor]) -> Any:  # type: ignore[override]
+        """As above."""
+        return super().forward(**batch)
+
+
+def test_a_forward_that_takes_one_dictionary_gets_it(tmp_path):
+    task = text_task(lambda y, h: {"logits": y})
+    model = OfOneDictionary(task.model.give)
+    model.load_state_dict(task.model.state_dict())
+    checked = check_task(replace(task, model=model)).task
+    compressor = Compressor(checked, Network.trace(checked.model, checked.example_inputs))
+    built = compressor.build(Recipe(), tmp_path).only
+    answer = run(str(built.artifact.path), built.check.inputs)[0]
+    ids, mask = (torch.from_numpy(x) for x in built.check.inputs)
+    expected = task.model.eval()(input_ids=ids, attention_mask=mask)["logits"]
+    assert relative_error(answer, expected.detach().numpy()) < 1e-4
+
+
 class Several(nn.Module):
     """Any number of inputs, nested outputs."""
 
@@ -164,13 +185,11 @@ WRONG = {
 
 @pytest.mark.parametrize(("samples", "message"), WRONG.values(), ids=WRONG.keys())
 def test_inputs_with_other_names_are_refused(samples, message):
-    from dataclasses import replace
-
     task = text_task(lambda y, h: {"logits": y})
     with pytest.raises(TaskError, match=message):
         check_task(replace(task, train=samples(task)))
 
 
 def test_an_output_without_a_batch_is_named():
-    with pytest.raises(TaskError, match="output 'auxiliary' has shape scalar for a batch of 2"):
+    with pytest.raises(TaskError, match="output 'auxiliary' has shape scalar for a batch of 1"):
         check_task(text_task(lambda y, h: {"logits": y, "auxiliary": y.mean()}))
