@@ -92,7 +92,7 @@ class Finalists:
             for point in points
             for name, measured in point.measured.items()
             if (look := self.looks.get((measured.artifact.digest, name))) is not None
-            and look.half_width > GOOD_HALF_WIDTH
+            and look.half_width > max(GOOD_HALF_WIDTH, self._timing.half_width)
             and look.rounds < number
             and self._evaluator.availability.may_ask(name)
         ]

@@ -98,7 +98,8 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shared: Path) -> SimpleNamespace:
     """A desk of the test's own; finalists, which cost most, are not looked at (test_finalists.py does)."""
-    monkeypatch.setattr("autocompress.search.finalists.Finalists.look_at", lambda *_, **__: False)
+    for look in ("look_at", "look_again"):
+        monkeypatch.setattr(f"autocompress.search.finalists.Finalists.{look}", lambda *_, **__: False)
     return desk_in(tmp_path, monkeypatch, shared=shared)
 
 
