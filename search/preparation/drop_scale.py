@@ -8,14 +8,15 @@ from ...tasks.quality import evaluate_mismatched
 from .checked_request import CheckedRequest
 
 NEARLY_NOTHING = 1e-4  # of what answers to other samples would change
+SMALL = 1e-3  # a larger metric is not about 0: perplexities explode with wrong answers
 SAMPLES = 256
 
 
 def require_drop_scale(checked: CheckedRequest) -> None:
     """Raises InputError when the original's metric is about 0, and no limit says which drops are of interest.
 
-    About 0 is what is tiny beside the metric of answers to other samples, as a useless model would give them.
-    A fraction has percentage points.
+    About 0 is what is small, and tiny beside the metric of answers to other samples, as a useless model would
+    give them. A fraction has percentage points.
     """
     task, baseline = checked.checked.task, checked.checked.baseline
     drops = [limits.max_drop for limits in checked.constraints.values()]
@@ -27,7 +28,8 @@ def require_drop_scale(checked: CheckedRequest) -> None:
     except TaskError:
         useless = math.nan
     span = abs(useless - baseline)
-    if baseline == 0 or abs(baseline) < NEARLY_NOTHING * span:
+    size = abs(baseline)
+    if size == 0 or (size < SMALL and size < NEARLY_NOTHING * span):
         example = f"{FRACTION_SCALE * span:.1g}" if math.isfinite(span) and span > 0 else "0.1"
         raise InputError(
             f"The metric {task.metric.name!r} of the original model is {baseline:.3g}, so that no share of "

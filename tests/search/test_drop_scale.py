@@ -20,6 +20,11 @@ def mse(outputs: Tensor, targets: Tensor) -> float:
     return float((outputs - targets).square().mean())
 
 
+def exponential(outputs: Tensor, targets: Tensor) -> float:
+    """Like a perplexity: 1 for perfect answers, huge for wrong ones."""
+    return float((outputs - targets).abs().mean().mul(50).exp())
+
+
 MSE = Metric(name="mse", function=mse, direction="lower", unit="")
 
 
@@ -51,8 +56,16 @@ def test_a_perfect_original_needs_a_limit_in_the_metric_s_own_unit(error, max_dr
 
 @pytest.mark.parametrize(
     "options",
-    [{"error": 0.1}, {"max_drop": "0.02abs"}, {"metric": Metric(name="accuracy", function=accuracy)}],
-    ids=["a usual error", "a limit", "a fraction"],
+    [
+        {"error": 0.1},
+        {"max_drop": "0.02abs"},
+        {"metric": Metric(name="accuracy", function=accuracy)},
+        {
+            "metric": Metric(name="perplexity", function=exponential, direction="lower", unit=""),
+            "error": 0.05,
+        },
+    ],
+    ids=["a usual error", "a limit", "a fraction", "a perplexity"],
 )
 def test_other_searches_need_none(options):
     require_drop_scale(checked(**options))
