@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from autocompress.results.run_directory import write_run
 from autocompress.tests.results.sample_run import sample_run, sample_run_of_two
+from autocompress.tests.targets.models import linear
 from autocompress.tests.waiting import comes_true, computed
 
 TASK = """
@@ -175,6 +176,15 @@ def test_a_board_that_is_not_attached_is_exit_code_3_and_names_the_flag(task):
     seen = autocompress("search", "task.py:make", "--target", board(task), cwd=task)
     assert seen.returncode == 3 and "--allow-predicted" in seen.stderr and "board@user@host" in seen.stderr
     assert not (task / "runs").exists()
+
+
+def test_measure_says_that_a_foreign_file_is_measured_with_the_runtimes_defaults(tmp_path):
+    model = linear(tmp_path / "foreign.onnx")
+    seen = autocompress("measure", model, "--json")
+    said = " ".join(seen.stderr.split())
+    assert seen.returncode == 0 and "foreign.onnx was not written by autocompress" in said
+    assert "without optimization.disable_specified_optimizers, session.set_denormal_as_zero" in said
+    assert json.loads(seen.stdout)["details"]["options_left_out"]["model"]
 
 
 @pytest.mark.parametrize(
