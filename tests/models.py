@@ -28,6 +28,7 @@ from .models_images import (
     residual,
     zero_padded,
 )
+from .models_products import Gpt, Products
 from .models_transformers import TOKENS, VOCABULARY, Decoder, Encoder, FusedAttention
 
 SIDE = 8
@@ -190,6 +191,18 @@ TINY_MODELS: tuple[TinyModel, ...] = (
         macs=6 * (4 * 32 * 32 + 3 * 32 * 48 + 32 * 10),
         parameters=10 * 32 + 4 * 32 * 32 + 3 * 32 * 48 + 3 * 32,
         note="language model: tied embedding, RMSNorm, rotary positions, causal mask, gated MLP",
+    ),
+    _row(
+        "gpt", Gpt, (TOKENS,), below=VOCABULARY,
+        macs=6 * (4 * 32 * 32 + 2 * 32 * 64 + 32 * 10),
+        parameters=(10 + 8 + 10) * 32 + 4 * (32 * 32 + 32) + (32 * 64 + 64) + (64 * 32 + 32) + 6 * 32,
+        note="GPT-2 as transformers writes it: addmm with weights in × out, split, mask, positions",
+    ),
+    _row(
+        "products", Products, (6, 12),
+        macs=6 * (12 * 16 + 16 * 24 + 24 * 16) + 6 * 8 * 16 + 8 * 2 * 16 * 32 + 16 * 10,
+        parameters=12 * 16 + 16 + 2 * 24 * 16 + 8 * 6 + 2 * 16 * 32 + 170,
+        note="linear layers that are written as @, bmm and einsum with a parameter",
     ),
     _row(
         "inverted_residual", InvertedResidual, _IMAGE,

@@ -7,6 +7,8 @@ from torch import nn
 
 each_model = pytest.mark.parametrize("row", TINY_MODELS, ids=lambda row: row.name)
 
+WITHOUT_MODULES = ("gpt", "products")  # they multiply with parameters that no module of torch holds
+
 
 def counted_macs(row: TinyModel) -> int:
     """Products with each weight matrix or kernel, seen by hooks on one forward pass."""
@@ -30,7 +32,9 @@ def counted_macs(row: TinyModel) -> int:
     return total
 
 
-@each_model
+@pytest.mark.parametrize(
+    "row", [row for row in TINY_MODELS if row.name not in WITHOUT_MODULES], ids=lambda row: row.name
+)
 def test_hand_computed_macs_equal_those_counted_by_hooks(row: TinyModel) -> None:
     assert counted_macs(row) == row.macs
 

@@ -17,14 +17,14 @@ Rule = Callable[[Follower, fx.Node], Layout | None]
 _SAME = frozenset(
     "relu relu6 gelu silu mish sigmoid tanh hardtanh hardsigmoid hardswish leaky_relu elu selu celu softplus "
     "exp neg abs sqrt rsqrt pow clamp clamp_min clamp_max dropout feature_dropout alpha_dropout "
-    "clone contiguous detach alias to _to_copy".split()
+    "clone contiguous detach alias to _to_copy roll".split()
 )
 _POOLING = frozenset(
     "max_pool1d max_pool2d max_pool3d avg_pool1d avg_pool2d avg_pool3d "
     "adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d adaptive_max_pool2d "
     "upsample_nearest2d upsample_bilinear2d".split()
 )
-_BINARY = frozenset(["add", "sub", "mul", "div", "maximum", "minimum"])
+_BINARY = frozenset("add sub rsub mul div maximum minimum where masked_fill".split())
 
 
 def follow_channels(module: fx.GraphModule) -> ChannelMap:

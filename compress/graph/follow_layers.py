@@ -147,7 +147,7 @@ def binary(follower: Follower, node: fx.Node) -> Layout | None:
     rank = rank_of(node)
     operands = [
         value
-        for value in node.args[:2]
+        for value in node.args
         if isinstance(value, fx.Node) and "val" in value.meta and _is_tensor(value)
     ]
     aligned: list[Layout] = []

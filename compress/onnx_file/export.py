@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import io
 import logging
+import math
 import warnings
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field
@@ -164,14 +165,16 @@ def _flatten_and_pool(model: onnx.ModelProto) -> None:
     """
     constants = initializers_of(model)
     values_known = (*model.graph.value_info, *model.graph.input)
-    ranks = {value.name: len(value.type.tensor_type.shape.dim) for value in values_known}
+    shapes = {value.name: [*value.type.tensor_type.shape.dim] for value in values_known}
+    ranks = {name: len(dims) for name, dims in shapes.items()}
     for node in model.graph.node:
         second = constants.get(node.input[1]) if len(node.input) > 1 else None
         if second is None:
             continue
         values, rank = numpy_helper.to_array(second).tolist(), ranks.get(node.input[0], 0)
         if node.op_type == "Reshape" and rank > 2 and ranks.get(node.output[0]) == 2:
-            if len(values) == 2 and values[0] == -1 and values[1] > 0:
+            behind = math.prod(dim.dim_value for dim in shapes[node.input[0]][1:])
+            if len(values) == 2 and values[0] == -1 and values[1] == behind:
                 _become(node, "Flatten", axis=1)
         elif node.op_type == "ReduceMean" and rank == 4 and attribute_of(node, "keepdims", 1) == 1:
             over_image = sorted(dim % 4 for dim in values) == [2, 3]

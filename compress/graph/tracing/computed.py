@@ -18,7 +18,7 @@ _PARAMETERS = dict.fromkeys(LAYERS | TRANSPOSED, (1, 2)) | {"batch_norm": (1, 2,
 def store_computed_parameters(module: fx.GraphModule) -> set[str]:
     """Replaces weights and biases that are computed from parameters alone by their values, in place.
 
-    A value takes the name of the parameter of its shape that it was computed from, if nothing else reads it.
+    A value takes the name of the parameter of its size that it was computed from, if nothing else reads it.
     Returns the names of all parameters that values were computed from.
     """
     varying = varying_nodes(module)
@@ -46,7 +46,7 @@ def _store(module: fx.GraphModule, source: fx.Node) -> set[str]:
     module.graph.eliminate_dead_code()
     still_read = {node.target for node in module.graph.nodes if node.op == "get_attr"}
     for free in read:
-        if free not in still_read and get_tensor(module, free).shape == value.shape:
+        if free not in still_read and get_tensor(module, free).numel() == value.numel():
             set_tensor(module, free, value)
             stored.target = free
             break
