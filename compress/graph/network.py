@@ -181,11 +181,27 @@ class Network:
         for one in self.rest:
             if read.isdisjoint(one.names):
                 continue
-            sizes = [self._size(one.names[0], dim, size, recipe) for dim, size in enumerate(one.shape)]
-            count = int(math.prod(sizes) * one.share)
+            count = self._rest_count(one, recipe.keep)
             parameters += count * one.trained
             stored += count * (2 if halved and one.item_bytes == 4 else one.item_bytes)
         return parameters, stored
+
+    def rest_bytes(self, one: Remainder, keep: Mapping[str, int]) -> int:
+        """The bytes of a tensor beside the layers when the groups have that many units."""
+        return self._rest_count(one, keep) * one.item_bytes
+
+    def groups_of_rest(self, one: Remainder) -> list[str]:
+        """The groups whose units are along a dimension of the tensor."""
+        return [name for name, parameter, _ in self._indices_per_unit if parameter == one.names[0]]
+
+    def blocks_with(self, one: Remainder) -> list[str]:
+        """The blocks without which nothing reads the tensor."""
+        names = [block.name for block in self.blocks]
+        return [name for name in names if self._read_without((name,)).isdisjoint(one.names)]
+
+    def _rest_count(self, one: Remainder, keep: Mapping[str, int]) -> int:
+        sizes = [self._size(one.names[0], dim, size, keep) for dim, size in enumerate(one.shape)]
+        return int(math.prod(sizes) * one.share)
 
     def _read_without(self, skip: tuple[str, ...]) -> frozenset[str]:
         if skip not in self._read:
@@ -248,10 +264,10 @@ class Network:
 
     def _remaining(self, layer: Layer, dim: int, recipe: Recipe) -> int:
         """The size of a dimension of the layer's weight under the recipe."""
-        return self._size(layer.weight, dim, layer.weight_shape[dim], recipe)
+        return self._size(layer.weight, dim, layer.weight_shape[dim], recipe.keep)
 
-    def _size(self, parameter: str, dim: int, size: int, recipe: Recipe) -> int:
-        for name, count in recipe.keep.items():
+    def _size(self, parameter: str, dim: int, size: int, keep: Mapping[str, int]) -> int:
+        for name, count in keep.items():
             removed = self.group_by_name[name].channels - count
             size -= removed * self._indices_per_unit.get((name, parameter, dim), 0)
         return size

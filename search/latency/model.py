@@ -219,13 +219,16 @@ def problem_of(
 def _costs_on(predictor: LatencyPredictor, original_bytes: int | None) -> list[tuple[np.ndarray, np.ndarray]]:
     """By part the sizes and the latencies over the levels of its scope, on one target."""
     cost = predictor.network.cost(Recipe())
-    layers = sum(layer.bytes for layer in cost.layers)
     total = max(cost.weight_bytes, original_bytes or 0)
+    slots, changing = predictor.terms.slots, 0.0
+    for part in predictor.terms.parts:
+        state = part.states[tuple(slots[slot].original for slot in part.scope)]
+        changing += float(part.sizes[state])
     costs = []
     for at, part in enumerate(predictor.terms.parts):
         size = part.sizes[part.states] / total if part.sizes.any() else np.zeros(part.states.shape)
         costs.append((size, predictor.costs(at)[part.states]))
-    costs[0] = (np.array((total - layers) / total), costs[0][1])
+    costs[0] = (np.array((total - changing) / total), costs[0][1])
     return costs
 
 

@@ -1,10 +1,10 @@
 """What a candidate's latency adds up from: parts of the model, the slots that each depends on, and numbers
 that describe it.
 
-A *part* is a layer, the boundary between two layers that run one after the other, or what remains of every
-candidate. Its *states* are what it can be (removed; 16 to 32 channels in int8; …), each a row of features: a
-kernel, elements, multiplications, rounded up to whole vectors as kernels do. A feature has a name, which
-different models share. `search/latency/model.py` learns what each costs.
+A *part* is a layer, the boundary between two layers that run one after the other, tensors beside the layers,
+or what remains of every candidate. Its *states* are what it can be (removed; 16 to 32 channels in int8; …),
+each a row of features: a kernel, elements, multiplications, rounded up to whole vectors as kernels do. A
+feature has a name, which different models share. `search/latency/model.py` learns what each costs.
 
 Boundaries: where precision changes, tensors are converted and kernels cannot be fused; a residual sum runs in
 int8 only between int8 layers. When blocks are removed, the layers on both sides meet; up to `JUMPS` removed
@@ -25,6 +25,7 @@ from ...compress.recipe import Precision
 from ..space.problem import Slot
 from ..space.space import SearchSpace
 from .features import boundary_features, kernel_class, layer_features, output_elements, tensor_class
+from .rest_terms import rest_sizes
 
 LARGEST_SCOPE = 20_000
 JUMPS = 2
@@ -125,6 +126,11 @@ class _Reader:
         ]
         parts += [self._layer(layer) for layer in self.layers]
         parts += [part for at in range(len(self.layers)) for part in self._boundaries(at)]
+        for scope, sizes in rest_sizes(self.network, self.space, self.slots, largest_scope=LARGEST_SCOPE):
+            states = np.arange(sizes.size).reshape(sizes.shape)
+            parts.append(
+                self._part("rest", scope, states=states, rows=[{}] * sizes.size, sizes=sizes.ravel().tolist())
+            )
         return LatencyTerms(slots=self.slots, parts=tuple(parts), names=tuple(self.names))
 
     def _part(
