@@ -137,7 +137,8 @@ class Recoveries:
     def _most_worth(self, steps: int) -> Point | None:
         """The measured candidate that is expected to add most when it is trained for so long.
 
-        What cannot be told apart from the original comes last: a gain could not be seen.
+        What cannot be told apart from the original comes last: a gain could not be seen. Not in a
+        deterministic search, since whether a slow metric has an interval is a matter of time.
         """
         run, failures = self.trials.run, self._failures()
         state = (len(run.points), failures.total(), steps)
@@ -153,6 +154,8 @@ class Recoveries:
             and affordable(run, point)
         ]
         clear = [point for point in candidates if clearly_loses(run, point)]
+        if self.trials.options.deterministic:
+            clear = []
         chosen = self._promoted(clear, steps) or self._promoted(candidates, steps)
         self.trials.log("recovery", steps=steps, candidate=None if chosen is None else chosen.trial)
         self._nothing_at = state if chosen is None else None
