@@ -227,7 +227,7 @@ TINY_MODELS: tuple[TinyModel, ...] = (
         "gru", lambda: Recurrent(nn.GRU), (6, 12),
         macs=6 * (12 * 16 + 16 * 24 + 3 * 16 * (24 + 16)) + 16 * 10,
         parameters=(12 * 16 + 16) + (16 * 24 + 24) + 3 * 16 * (24 + 16 + 2) + 170,
-        note="recurrent layer with three gates: it stays whole, and so does what enters it",
+        note="recurrent layer with three gates: its state stays whole, what enters it can lose channels",
     ),
     _row(
         "lstm", lambda: Recurrent(nn.LSTM), (6, 12),

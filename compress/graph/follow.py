@@ -21,10 +21,11 @@ _SAME = frozenset(
 )
 _POOLING = frozenset(
     "max_pool1d max_pool2d max_pool3d avg_pool1d avg_pool2d avg_pool3d "
-    "adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d adaptive_max_pool2d "
+    "adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d "
+    "adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d "
     "upsample_nearest2d upsample_bilinear2d".split()
 )
-_BINARY = frozenset("add sub rsub mul div maximum minimum where masked_fill".split())
+_BINARY = frozenset("add sub rsub mul div maximum minimum where masked_fill gt ge lt le eq ne".split())
 
 
 def follow_channels(module: fx.GraphModule) -> ChannelMap:
@@ -43,6 +44,12 @@ def follow_channels(module: fx.GraphModule) -> ChannelMap:
         elif node.op == "output":
             follower.pin_inputs(node, "it is the model's output")
     return follower.map
+
+
+def _extreme(follower: Follower, node: fx.Node) -> Layout | None:
+    """`max` and `min` of two tensors, or of one along a dimension."""
+    pair = len(node.all_input_nodes) > 1
+    return layers.binary(follower, node) if pair else shapes.reduce(follower, node)
 
 
 _RULES: dict[str, Rule] = {
@@ -65,7 +72,13 @@ _RULES: dict[str, Rule] = {
     "split_with_sizes": shapes.split,
     "chunk": shapes.split,
     "getitem": shapes.getitem,
-    "mean": shapes.mean,
+    **dict.fromkeys("mean sum amax amin var std".split(), shapes.reduce),
+    **dict.fromkeys(["max", "min"], _extreme),
+    "stack": shapes.stack,
+    "expand": shapes.expand,
+    "repeat_interleave": shapes.repeat_interleave,
+    "pixel_shuffle": shapes.pixel_shuffle,
+    "index": shapes.table_rows,
     **dict.fromkeys(["view", "reshape", "_unsafe_view", "flatten", "unflatten"], attention.view),
     **dict.fromkeys(["permute", "transpose"], attention.permute),
     **dict.fromkeys(["matmul", "bmm"], attention.matmul),

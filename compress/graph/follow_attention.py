@@ -6,9 +6,11 @@ values join their heads. Flattened again, head i is D columns of the output proj
 head computes what the original would with these columns set to zero.
 """
 
+import itertools
 import math
 from typing import Any
 
+import numpy as np
 from torch import fx
 
 from .channels import Edit, Layout, Slots
@@ -33,7 +35,7 @@ def view(follower: Follower, node: fx.Node) -> Layout | None:
             start = position
             break
     if start < 0:
-        return unfollowed(follower, node)
+        return _merge_with_front(follower, node, layout)
     if after[start] % len(slots) == 0:
         return _merge(follower, node, layout, start)
     stop = next(
@@ -53,10 +55,27 @@ def _merge(follower: Follower, node: fx.Node, layout: Layout, dim: int) -> Layou
     return dim, merged
 
 
+def _merge_with_front(follower: Follower, node: fx.Node, layout: Layout) -> Layout | None:
+    """Channels that are merged with dimensions before them (permute and flatten) come once for each entry
+    there.
+    """
+    before, after, (channel, slots) = shape_of(argument(node, 0)), shape_of(node), layout
+    for start, stop in itertools.product(range(1, channel), range(channel + 1, len(before) + 1)):
+        merged = np.tile(
+            slots.repeat(math.prod(before[channel + 1 : stop])), math.prod(before[start:channel])
+        )
+        for dim, size in enumerate(after):
+            if size == len(merged) and math.prod(after[:dim]) == math.prod(before[:start]):
+                follower.map.edits.append(Edit(node.name, "view", dim, (merged,)))
+                return dim, merged
+    return unfollowed(follower, node)
+
+
 def _split(follower: Follower, node: fx.Node, slots: Slots, dims: tuple[int, int]) -> Layout | None:
     """One of the new dimensions stays removable, the channels along the others are joined."""
     shape = shape_of(node)
-    free = next((dim for dim in range(*dims) if shape[dim] > 1 and not _is_indexed(node, dim)), None)
+    choices = range(*dims)[::-1] if _is_shuffled(node, dims) else range(*dims)
+    free = next((dim for dim in choices if shape[dim] > 1 and not _is_indexed(node, dim)), None)
     if free is None:
         return unfollowed(follower, node)
     rows = slots.reshape(shape[dims[0] : dims[1]])
@@ -80,6 +99,21 @@ def _is_indexed(node: fx.Node, dim: int) -> bool:
         elif name in ("clone", "contiguous") and _is_indexed(user, dim):
             return True
     return False
+
+
+def _is_shuffled(node: fx.Node, dims: tuple[int, int]) -> bool:
+    """Whether the two new dimensions change places and are merged again: a shuffle of channels."""
+    if dims[1] - dims[0] != 2 or len(node.users) != 1:
+        return False
+    user = next(iter(node.users))
+    if operation(user) not in ("permute", "transpose") or len(user.users) != 1:
+        return False
+    order, merged = permutation(user), next(iter(user.users))
+    while operation(merged) in ("clone", "contiguous") and len(merged.users) == 1:
+        merged = next(iter(merged.users))
+    swapped = order[dims[0]] == dims[0] + 1 and order[dims[0] + 1] == dims[0]
+    is_merged = operation(merged) in ("view", "reshape", "flatten", "_unsafe_view")
+    return swapped and is_merged and rank_of(merged) == rank_of(node) - 1
 
 
 def permutation(node: fx.Node) -> list[int]:

@@ -1,11 +1,17 @@
 """Rules for layers and elementwise operations."""
 
+import math
+from typing import Any
+
 import torch
 from torch import fx
 
 from .channels import Edit, Layout, Slots
 from .follower import Follower, rank_of, unfollowed
 from .graph import argument, get_tensor, operation, shape_of, weight_matrices
+from .tracing.origin import named
+
+_VIEWS = frozenset("unsqueeze view reshape slice alias detach clone contiguous to".split())
 
 
 def same(follower: Follower, node: fx.Node) -> Layout | None:
@@ -17,7 +23,7 @@ def spatial(follower: Follower, node: fx.Node) -> Layout | None:
     """Pooling and convolutions have their channels in dimension 1; channels elsewhere are pinned."""
     layout = follower.layout(argument(node, 0))
     if layout is not None and layout[0] != 1:
-        follower.map.pin(layout[1], f"{operation(node)} works across these channels")
+        follower.map.pin(layout[1], f"{named(node)} works across these channels")
         return None
     return layout
 
@@ -68,7 +74,7 @@ def linear(follower: Follower, node: fx.Node) -> Layout | None:
     if into is not None and into[0] == last:
         follower.map.use(weight, 1, into[1], writes=False)
     elif into is not None:
-        follower.map.pin(into[1], "a linear layer mixes another dimension than its channels")
+        follower.map.pin(into[1], f"{named(node)} mixes another dimension than its channels")
     made = follower.map.new(get_tensor(follower.module, weight).shape[0])
     follower.map.use(weight, 0, made, writes=True)
     _use_bias(follower, node, made)
@@ -118,18 +124,37 @@ def prelu(follower: Follower, node: fx.Node) -> Layout | None:
 
 def normalized(follower: Follower, node: fx.Node) -> Layout | None:
     """Statistics over the channels would change with every removed channel: all are pinned."""
-    follower.pin_inputs(node, f"{operation(node)} takes statistics over these channels")
+    follower.pin_inputs(node, f"{named(node)} takes statistics over these channels")
     return None
 
 
 def recurrent(follower: Follower, node: fx.Node) -> Layout | None:
-    """GRU, LSTM and RNN stay whole: each channel of the state affects all others at the next step."""
-    follower.pin_inputs(node, f"its channels enter a recurrent layer ({operation(node)}), which stays whole")
+    """The state of GRU, LSTM and RNN stays whole, since each channel affects all others at the next step.
+
+    Channels that enter are columns of the first layer's matrices.
+    """
+    inputs, layout = _input_matrices(node), follower.layout(argument(node, 0))
+    if layout is not None and layout[0] == rank_of(argument(node, 0)) - 1 and inputs:
+        for weight in inputs:
+            follower.map.use(str(weight.target), 1, layout[1], writes=False)
+    else:
+        follower.pin_inputs(node, f"its channels enter {named(node)}, which stays whole")
     for weight in weight_matrices(node):
         rows = follower.map.new(shape_of(weight)[0])
-        follower.map.pin(rows, f"a recurrent layer ({operation(node)}) stays whole")
+        follower.map.pin(rows, f"the state of {named(node)} stays whole")
         follower.map.use(str(weight.target), 0, rows, writes=True)
     return None
+
+
+def _input_matrices(node: fx.Node) -> list[fx.Node]:
+    """The matrices that multiply the input: one of each direction of the first layer."""
+    parameters: Any = argument(node, 2)
+    is_packed = not isinstance(argument(node, 3), bool)
+    if is_packed or any(weight.op != "get_attr" for weight in parameters):
+        return []
+    directions = 2 if argument(node, 7, False) else 1
+    step = len(parameters) // (int(argument(node, 4)) * directions)
+    return [parameters[step * direction] for direction in range(directions)]
 
 
 def batch_norm(follower: Follower, node: fx.Node) -> Layout | None:
@@ -173,10 +198,31 @@ def _align(follower: Follower, node: fx.Node, operand: fx.Node, dim: int, slots:
     size = shape_of(operand)[operand_dim] if operand_dim >= 0 else 1
     if layout is not None and layout[0] == operand_dim and size == len(slots):
         follower.map.join(slots, layout[1])
-    elif operand.op == "get_attr" and size == len(slots):
-        follower.map.use(str(operand.target), operand_dim, slots, writes=True)
-    elif size != 1 or layout is not None:
-        reason = f"its channels meet other ones in {operation(node)}"
+        return
+    fits = layout is None and operand_dim >= 0 and size == len(slots)
+    if fits and _use_parameter(follower, operand, operand_dim, slots):
+        return
+    if size != 1 or layout is not None:
+        reason = f"its channels meet other ones in {named(node)}"
         follower.map.pin(slots, reason)
         if layout is not None:
             follower.map.pin(layout[1], reason)
+
+
+def _use_parameter(follower: Follower, operand: fx.Node, dim: int, slots: Slots) -> bool:
+    """Whether the operand is a parameter, or a vector seen with dimensions of size 1: then it is used."""
+    if operand.op == "get_attr":
+        follower.map.use(str(operand.target), dim, slots, writes=True)
+        return True
+    views, node = [], operand
+    while operation(node) in _VIEWS and math.prod(shape_of(node)) == len(slots):
+        if operation(node) in ("view", "reshape"):
+            views.append(node)
+        node = argument(node, 0)
+    if node.op != "get_attr" or shape_of(node).count(1) < rank_of(node) - 1:
+        return False
+    for view in views:
+        at = shape_of(view).index(len(slots))
+        follower.map.edits.append(Edit(view.name, "view", at, (slots,)))
+    follower.map.use(str(node.target), shape_of(node).index(len(slots)), slots, writes=True)
+    return True

@@ -5,10 +5,13 @@ from typing import Any
 import numpy as np
 from torch import fx
 
-from .channels import Edit, Layout
+from .channels import Edit, Layout, Slots
 from .follower import Follower, dims_of, rank_of, unfollowed
 from .graph import argument, operation, shape_of
+from .tracing.origin import named
 
+# Operations whose first result, and the places that it was taken from, have the channels of their input.
+_WITH_PLACES = frozenset("max min adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d".split())
 _TAKEN_APART = frozenset({"split", "split_with_sizes", "chunk", "unbind"})
 
 
@@ -83,48 +86,120 @@ def _clipped(position: int, size: int) -> int:
 
 
 def split(follower: Follower, node: fx.Node) -> Layout | None:
-    """Equal parts along the channels are joined, so that they stay equal; parts of other sizes pin them."""
+    """Equal parts along the channels are joined, so that they stay equal; sizes that are named may differ."""
     source = argument(node, 0)
     layout = follower.layout(source)
     if layout is None or argument(node, 2, 0) % rank_of(source) != layout[0]:
         return layout
-    sizes = [int(part.shape[layout[0]]) for part in node.meta["val"]]
-    if len(set(sizes)) > 1:
+    parts = _parts(node, layout)
+    named_sizes = isinstance(argument(node, 1), (list, tuple))
+    if len({len(part) for part in parts}) == 1:
+        for part in parts[1:]:
+            follower.map.join(parts[0], part)
+    elif not named_sizes:
         return unfollowed(follower, node)
-    parts = layout[1].reshape(len(sizes), -1)
-    for part in parts[1:]:
-        follower.map.join(parts[0], part)
     if operation(node) != "chunk":
-        follower.map.edits.append(Edit(node.name, "split", layout[0], (parts[0],)))
+        edited = tuple(parts) if named_sizes else (parts[0],)
+        follower.map.edits.append(Edit(node.name, "split", layout[0], edited))
     return layout
+
+
+def _parts(node: fx.Node, layout: Layout) -> list[Slots]:
+    """The slots of each part of a tensor that is split along its channels."""
+    sizes = [int(part.shape[layout[0]]) for part in node.meta["val"]]
+    return np.split(layout[1], np.cumsum(sizes)[:-1])
 
 
 def getitem(follower: Follower, node: fx.Node) -> Layout | None:
     """One part of a split or unbound tensor."""
     source, index = argument(node, 0), argument(node, 1)
     layout = follower.layout(source)
-    if layout is None or not isinstance(source, fx.Node) or operation(source) not in _TAKEN_APART:
+    if layout is None or not isinstance(source, fx.Node):
         return unfollowed(follower, node)
-    if operation(source) == "unbind":
+    if operation(source) == "unbind" or operation(source) in _WITH_PLACES:
         return layout
+    if operation(source) not in _TAKEN_APART:
+        return unfollowed(follower, node)
     if argument(source, 2, 0) % len(source.meta["val"][0].shape) != layout[0]:
         return layout
     assert isinstance(index, int)
-    return layout[0], layout[1].reshape(len(source.meta["val"]), -1)[index]
+    return layout[0], _parts(source, layout)[index]
 
 
-def mean(follower: Follower, node: fx.Node) -> Layout | None:
-    """The channels stay unless they are averaged themselves."""
+def reduce(follower: Follower, node: fx.Node) -> Layout | None:
+    """Means, sums and maxima: the channels stay unless they are reduced themselves."""
     source, layout = argument(node, 0), follower.layout(argument(node, 0))
     if layout is None:
         return None
     dims = dims_of(argument(node, 1) or range(rank_of(source)), rank_of(source))
     if layout[0] in dims:
-        follower.map.pin(layout[1], "their mean is taken (an RMSNorm, for example)")
+        follower.map.pin(layout[1], f"{named(node)} works over all of these channels, as RMSNorm does")
         return None
-    if argument(node, 2, False):  # the averaged dimensions stay, with size 1
+    if argument(node, 2, node.kwargs.get("keepdim", False)):  # the averaged dimensions stay, with size 1
         return layout
     return layout[0] - sum(dim < layout[0] for dim in dims), layout[1]
+
+
+def stack(follower: Follower, node: fx.Node) -> Layout | None:
+    """The operands' channels are joined; the new dimension may push them one further."""
+    sources: Any = argument(node, 0)
+    layouts = [follower.layout(source) for source in sources]
+    first = layouts[0]
+    if first is None:
+        return unfollowed(follower, node)
+    for layout in layouts:
+        if layout is None or layout[0] != first[0]:
+            return unfollowed(follower, node)
+        follower.map.join(first[1], layout[1])
+    added = int(argument(node, 1, 0)) % rank_of(node)
+    return first[0] + (added <= first[0]), first[1]
+
+
+def expand(follower: Follower, node: fx.Node) -> Layout | None:
+    """Copies along other dimensions; new ones may come in front."""
+    layout = follower.layout(argument(node, 0))
+    if layout is None:
+        return None
+    dim = layout[0] + rank_of(node) - rank_of(argument(node, 0))
+    if shape_of(node)[dim] != len(layout[1]):
+        return unfollowed(follower, node)
+    follower.map.edits.append(Edit(node.name, "view", dim, (layout[1],)))
+    return dim, layout[1]
+
+
+def repeat_interleave(follower: Follower, node: fx.Node) -> Layout | None:
+    """Each channel becomes several neighbours, as a key of grouped queries; or there are copies elsewhere."""
+    layout, copies = follower.layout(argument(node, 0)), argument(node, 1)
+    dim = argument(node, 2, node.kwargs.get("dim"))
+    if layout is None or not isinstance(copies, int) or dim is None:
+        return unfollowed(follower, node)
+    if int(dim) % rank_of(node) != layout[0]:
+        return layout
+    repeated = layout[1].repeat(copies)
+    follower.map.edits.append(Edit(node.name, "repeat", layout[0], (repeated,)))
+    return layout[0], repeated
+
+
+def pixel_shuffle(follower: Follower, node: fx.Node) -> Layout | None:
+    """The r² channels that become one image are one unit."""
+    layout, factor = follower.layout(argument(node, 0)), int(argument(node, 1))
+    if layout is None or layout[0] != rank_of(node) - 3:
+        return unfollowed(follower, node)
+    rows = layout[1].reshape(-1, factor * factor)
+    for column in rows.T[1:]:
+        follower.map.join(rows[:, 0], column)
+    follower.map.edits.append(Edit(node.name, "repeat", layout[0], (rows[:, 0],)))
+    return layout[0], rows[:, 0]
+
+
+def table_rows(follower: Follower, node: fx.Node) -> Layout | None:
+    """Rows of a table of parameters, such as biases of positions: its columns are new channels."""
+    table, places = argument(node, 0), argument(node, 1)
+    if table.op != "get_attr" or rank_of(table) != 2 or len(places) != 1 or follower.layout(places[0]):
+        return unfollowed(follower, node)
+    made = follower.map.new(shape_of(table)[1])
+    follower.map.use(str(table.target), 1, made, writes=True)
+    return rank_of(node) - 1, made
 
 
 def squeeze(follower: Follower, node: fx.Node) -> Layout | None:

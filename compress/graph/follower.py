@@ -6,7 +6,7 @@ from typing import Any
 from torch import fx
 
 from .channels import ChannelMap, Layout
-from .graph import operation
+from .tracing.origin import named
 
 
 class Follower:
@@ -31,7 +31,7 @@ class Follower:
 
 def unfollowed(follower: Follower, node: fx.Node) -> Layout | None:
     """The rule of an operation that cannot be followed: it pins what enters it."""
-    follower.pin_inputs(node, f"its channels enter {operation(node)}, which cannot lose any")
+    follower.pin_inputs(node, f"its channels enter {named(node)}, which cannot lose any")
     return None
 
 

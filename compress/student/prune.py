@@ -83,8 +83,8 @@ def _edit_slice(node: fx.Node, dim: int, counts: tuple[int, ...]) -> None:
 
 
 def _edit_split(node: fx.Node, dim: int, counts: tuple[int, ...]) -> None:
-    sizes: Any = argument(node, 1)
-    _with_argument(node, 1, [counts[0]] * len(sizes) if isinstance(sizes, (list, tuple)) else counts[0])
+    is_list = isinstance(argument(node, 1), (list, tuple))
+    _with_argument(node, 1, list(counts) if is_list else counts[0])
 
 
 def _edit_view(node: fx.Node, dim: int, counts: tuple[int, ...]) -> None:
@@ -99,10 +99,15 @@ def _edit_view(node: fx.Node, dim: int, counts: tuple[int, ...]) -> None:
         _with_argument(node, position, [*shape[: dim - first], counts[0], *shape[dim - first + 1 :]])
 
 
+def _edit_repeat(node: fx.Node, dim: int, counts: tuple[int, ...]) -> None:
+    """Nothing changes here; the exported file may count these channels."""
+
+
 _EDITS: Mapping[str, Callable[[fx.Node, int, tuple[int, ...]], None]] = {
     "groups": _edit_groups,
     "pad": _edit_pad,
     "slice": _edit_slice,
     "split": _edit_split,
+    "repeat": _edit_repeat,
     "view": _edit_view,
 }

@@ -1,0 +1,186 @@
+"""Operations that channels pass: what is removed, and that a file without it answers like torch."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from autocompress.compress import Network
+from autocompress.compress.graph.graph import clone, get_tensor
+from autocompress.compress.student.prune import prune
+from autocompress.tests.compress.kinds import assert_builds_answer_like_torch
+from torch import Tensor, nn
+
+
+class Attention(nn.Module):
+    """8 query heads of 2 key and value heads; `form` is how heads are repeated, and whether one layer makes all."""
+
+    def __init__(self, form):
+        super().__init__()
+        self.embed, self.form, self.out, self.head = (
+            nn.Linear(12, 32),
+            form,
+            nn.Linear(32, 32),
+            nn.Linear(32, 10),
+        )
+        sizes = {"qkv": 48} if form == "split" else {"q": 32, "k": 8, "v": 8}
+        for name, size in sizes.items():
+            self.add_module(name, nn.Linear(32, size))
+        angles = torch.arange(6)[:, None] / 10 ** torch.arange(2)
+        self.cos: Tensor
+        self.sin: Tensor
+        self.register_buffer("cos", angles.cos())
+        self.register_buffer("sin", angles.sin())
+
+    def rotate(self, x):
+        a, b = x[..., 0::2], x[..., 1::2]
+        return torch.stack((a * self.cos - b * self.sin, a * self.sin + b * self.cos), -1).flatten(-2)
+
+    def repeated(self, x):
+        if self.form == "expand":
+            return x[:, :, None].expand(-1, -1, 4, -1, -1).reshape(x.shape[0], 8, 6, 4)
+        return x.repeat_interleave(4, 1)
+
+    def forward(self, x):
+        x = F.gelu(self.embed(x))
+        made = [layer(x) for name, layer in self.named_children() if name in ("q", "k", "v", "qkv")]
+        parts = made[0].split([32, 8, 8], -1) if self.form == "split" else made
+        q, k, v = (part.view(*part.shape[:2], -1, 4).transpose(1, 2) for part in parts)
+        k, v = self.repeated(self.rotate(k)), self.repeated(v)
+        mixed = F.scaled_dot_product_attention(self.rotate(q), k, v, is_causal=True)
+        x = x + self.out(mixed.transpose(1, 2).reshape(x.shape[0], 6, -1))
+        return self.head(F.layer_norm(x, (32,)).mean(1))
+
+
+class Window(nn.Module):
+    """Swin's block: rolled tokens, windows, a table of biases of positions."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed, self.qkv, self.proj = nn.Conv2d(3, 16, 2, 2), nn.Linear(16, 48), nn.Linear(16, 16)
+        self.norm, self.up, self.down, self.head = (
+            nn.LayerNorm(16),
+            nn.Linear(16, 24),
+            nn.Linear(24, 16),
+            nn.Linear(16, 10),
+        )
+        self.index: Tensor
+        self.table = nn.Parameter(torch.randn(9, 4))
+        places = torch.stack(torch.meshgrid(torch.arange(2), torch.arange(2), indexing="ij")).flatten(1)
+        offset = (places[:, :, None] - places[:, None]).permute(1, 2, 0) + 1
+        self.register_buffer("index", offset[..., 0] * 3 + offset[..., 1])
+
+    def forward(self, x):
+        x = self.embed(x).permute(0, 2, 3, 1)
+        y = torch.roll(self.norm(x), (-1, -1), (1, 2))
+        y = y.view(-1, 2, 2, 2, 2, 16).permute(0, 1, 3, 2, 4, 5).reshape(-1, 4, 16)
+        q, k, v = self.qkv(y).reshape(-1, 4, 3, 4, 4).permute(2, 0, 3, 1, 4).unbind(0)
+        bias = self.table[self.index.view(-1)].view(4, 4, -1).permute(2, 0, 1).contiguous()
+        y = ((q * 0.5) @ k.transpose(-2, -1) + bias.unsqueeze(0)).softmax(-1) @ v
+        y = self.proj(y.transpose(1, 2).reshape(-1, 4, 16))
+        y = y.view(-1, 2, 2, 2, 2, 16).permute(0, 1, 3, 2, 4, 5).reshape(-1, 4, 4, 16)
+        x = x + torch.roll(y, (1, 1), (1, 2))
+        return self.head((x + self.down(F.gelu(self.up(self.norm(x))))).mean((1, 2)))
+
+
+class Shuffled(nn.Module):
+    """A shuffle of channels, depth to space, layer scale, a gate of 1 - x, and a flattened permutation."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Conv2d(3, 16, 3, padding=1), nn.Conv2d(16, 16, 3, padding=1)
+        self.up, self.c = nn.Conv2d(16, 32, 1), nn.Conv2d(8, 12, 3, 4, 1)
+        self.gamma, self.gate, self.head = nn.Parameter(torch.rand(8)), nn.Conv2d(8, 8, 1), nn.Linear(192, 10)
+
+    def forward(self, x):
+        x = F.relu(self.a(x))
+        x = F.relu(self.b(x.view(-1, 2, 8, 8, 8).transpose(1, 2).reshape(-1, 16, 8, 8)))
+        x = self.gamma[:, None, None] * F.pixel_shuffle(self.up(x), 2)
+        x = x * (1 - torch.sigmoid(self.gate(x)))
+        return self.head(F.relu(self.c(x)).permute(0, 2, 3, 1).flatten(1))
+
+
+class Tuples(nn.Module):
+    """Results that come with their places; a GRU that reads channels."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Conv1d(4, 16, 3, padding=1), nn.Conv1d(16, 12, 1)
+        self.pool, self.gru, self.head = (
+            nn.AdaptiveMaxPool1d(6, return_indices=True),
+            nn.GRU(12, 8, batch_first=True),
+            nn.Linear(20, 10),
+        )
+
+    def forward(self, x):
+        x = self.b(F.relu(self.pool(self.a(x))[0]))
+        best = x.max(2)[0]
+        return self.head(torch.cat((self.gru(x.transpose(1, 2))[0][:, -1], best), 1))
+
+
+TOKENS, IMAGE = (6, 12), (3, 8, 8)
+CASES = {
+    "repeat_interleave": (lambda: Attention("repeat_interleave"), TOKENS, {"q": 2}),
+    "expand": (lambda: Attention("expand"), TOKENS, {"q": 2}),
+    "split": (lambda: Attention("split"), TOKENS, {"qkv": 2}),
+    "window": (Window, IMAGE, {"qkv": 4, "up": 24}),
+    "shuffled": (Shuffled, IMAGE, {"a": 8, "b": 16, "up": 8, "c": 12}),
+    "tuples": (Tuples, (4, 12), {"a": 16, "b": 12}),
+}
+
+
+@pytest.fixture(params=CASES)
+def case(request):
+    torch.manual_seed(0)
+    make, shape, groups = CASES[request.param]
+    return make().eval(), torch.randn(2, *shape), groups
+
+
+def test_the_channels_are_groups(case):
+    model, x, groups = case
+    network = Network.trace(model, (x,))
+    assert {group.name: group.channels for group in network.groups} == groups
+
+
+def test_a_removed_unit_is_what_zeros_in_its_readers_leave(case):
+    """Readers of a removed channel find 0: those columns are set to zero in the original."""
+    model, x, _ = case
+    network = Network.trace(model, (x,))
+    for group in network.groups:
+        unit = group.units[1]
+        pruned, expected = prune(network.module, network.channels, {unit.number}), clone(network.module)
+        with torch.no_grad():
+            for use in network.channels.uses:
+                gone = torch.from_numpy(network.channels.roots(use.slots) == unit.number)
+                if not use.writes and gone.any():
+                    get_tensor(expected, use.parameter).index_fill_(use.dim, gone.nonzero().flatten(), 0.0)
+        torch.testing.assert_close(pruned(x), expected(x), atol=1e-5, rtol=1e-4)
+        assert not torch.allclose(pruned(x), network.module(x), atol=1e-4)
+
+
+def test_files_without_half_of_the_channels_answer_like_torch(case, tmp_path):
+    model, x, _ = case
+    assert_builds_answer_like_torch(lambda: model, x.repeat(32, *[1] * (x.dim() - 1)), folder=tmp_path)
+
+
+class Unfollowed(nn.Module):
+    """Channels that are sorted, in a part of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(12, 8), nn.Linear(8, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        return self.second(torch.sort(x, -1)[0])
+
+
+def test_a_reason_names_the_operation_and_the_line_of_the_users_code():
+    network = Network.trace(nn.Sequential(nn.Identity(), Unfollowed()), (torch.randn(2, 12),))
+    reason = next(each.reason for each in network.excluded if each.name == "1.first")
+    line = next(
+        n
+        for n, text in enumerate(Path(__file__).read_text().splitlines(), 1)
+        if "torch.sort(x, -1)[0]" in text
+    )
+    assert reason == f"its channels enter sort (test_followed.py:{line} in 1), which cannot lose any"
