@@ -13,6 +13,7 @@ from autocompress.compress.compressor import BuildResult
 from autocompress.compress.graph.channels import Exclusion, Group, Unit
 from autocompress.compress.graph.layers import Layer
 from autocompress.compress.graph.network import Cost, LayerCost, Network
+from autocompress.compress.graph.rest import Remainder
 from autocompress.compress.options import Int8Weights
 from autocompress.compress.recipe import Precision, Recipe
 from autocompress.evaluation.availability import Availability, Patience
@@ -83,6 +84,7 @@ class FakeNetwork(Network):
             )
             for layer in self.layers[:-1]
         )
+        self.rest: tuple[Remainder, ...] = ()
         self.excluded = (Exclusion(name=self.layers[-1].name, reason="it is the model's output"),)
 
     def stored_as(self, int8_weights: Int8Weights) -> "FakeNetwork":
