@@ -27,6 +27,7 @@ from autocompress.tasks.load import load_task
 from autocompress.tests.compress.artifacts import run
 from autocompress.tests.compress.graph.test_followed import CASES
 from autocompress.tests.compress.kinds import kind_task
+from autocompress.tests.compress.onnx_file.test_parameter_tensors import ConvNext, VisionTransformer
 from autocompress.tests.models import TINY_MODELS
 from torch import Tensor, nn
 
@@ -64,6 +65,8 @@ def architectures(data: Path, cases: Path) -> Iterator[tuple[str, Callable[[], M
         yield row.name, lambda row=row: (row.build(), row.example_inputs())  # type: ignore[misc]
     for name, (make, shape, _) in CASES.items():
         yield f"followed {name}", lambda make=make, shape=shape: (make(), (torch.randn(2, *shape),))  # type: ignore[misc]
+    for make in (VisionTransformer, ConvNext):
+        yield make.__name__, lambda make=make: (make(), (torch.randn(2, 3, 8, 8),))  # type: ignore[misc]
     if (data / "nets.py").exists():
         sys.path.insert(0, str(data))
         nets = importlib.import_module("nets")
