@@ -203,10 +203,15 @@ def _align(follower: Follower, node: fx.Node, operand: fx.Node, dim: int, slots:
     if fits and _use_parameter(follower, operand, operand_dim, slots):
         return
     if size != 1 or layout is not None:
-        reason = f"its channels meet other ones in {named(node)}"
+        others = "other ones" if layout is not None else f"those of {_origin(operand)}, which stay whole,"
+        reason = f"its channels meet {others} in {named(node)}"
         follower.map.pin(slots, reason)
         if layout is not None:
             follower.map.pin(layout[1], reason)
+
+
+def _origin(operand: fx.Node) -> str:
+    return "the model's input" if operand.op == "placeholder" else operation(operand)
 
 
 def _use_parameter(follower: Follower, operand: fx.Node, dim: int, slots: Slots) -> bool:

@@ -184,3 +184,23 @@ def test_a_reason_names_the_operation_and_the_line_of_the_users_code():
         if "torch.sort(x, -1)[0]" in text
     )
     assert reason == f"its channels enter sort (test_followed.py:{line} in 1), which cannot lose any"
+
+
+class AfterNorm(nn.Module):
+    """A sum with what a normalization has made, as in BERT."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm, self.layer, self.head = nn.LayerNorm(8), nn.Linear(8, 8), nn.Linear(8, 3)
+
+    def forward(self, x):
+        x = self.norm(x)
+        return self.head(x + self.layer(x))
+
+
+def test_a_sum_with_whole_channels_says_where_those_come_from():
+    network = Network.trace(AfterNorm(), (torch.randn(2, 8),))
+    reason = next(each.reason for each in network.excluded if each.name == "layer")
+    assert reason.startswith(
+        "its channels meet those of layer_norm, which stay whole, in add (test_followed.py:"
+    )
