@@ -29,6 +29,7 @@ from autocompress.tests.compress.graph.test_followed import CASES
 from autocompress.tests.compress.kinds import kind_task
 from autocompress.tests.compress.onnx_file.test_parameter_tensors import ConvNext, VisionTransformer
 from autocompress.tests.models import TINY_MODELS
+from onnxruntime.capi.onnxruntime_pybind11_state import Fail as OrtFailure
 from torch import Tensor, nn
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -100,7 +101,7 @@ def row_of(name: str, model: nn.Module, inputs: tuple[Tensor, ...]) -> Row:
                 built = compressor.build(recipe, Path(folder)).only
                 check_outputs(run(str(built.artifact.path), built.check.inputs), built.check)
             builds[build] = f"{build}:ok"
-        except AutocompressError as error:
+        except (AutocompressError, AssertionError, OrtFailure) as error:
             builds[build] = f"{build}:FAILED ({str(error)[:80]})"
     reasons = tuple(dict.fromkeys(f"{each.name}: {each.reason}" for each in network.excluded))
     counts = (len(network.groups), len(network.blocks), len(_all(network, "int8")))
@@ -119,7 +120,8 @@ def _recipes(network: Network) -> dict[str, Recipe]:
 
 
 def _all(network: Network, precision: Precision) -> dict[str, Precision]:
-    return {layer.name: precision for layer in network.layers if not layer.float_only}
+    """Layers that are called twice stay float32: ONNX Runtime with exact sums refuses their file."""
+    return {layer.name: precision for layer in network.layers if not layer.float_only and layer.uses == 1}
 
 
 def _shares(network: Network) -> tuple[float, float, float]:
