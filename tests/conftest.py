@@ -3,6 +3,7 @@
 import atexit
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,10 @@ from pathlib import Path
 import pytest
 from autocompress.targets.on_device.locks import VARIABLE
 from autocompress.tests import sshd
+
+# a shell ignores Ctrl-C in what it runs in the background, and `nohup` a hang-up; children inherit that
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 if VARIABLE not in os.environ:  # two runs of the tests on one machine do not wait for each other
     os.environ[VARIABLE] = tempfile.mkdtemp(prefix="autocompress-locks-")
