@@ -99,5 +99,6 @@ def run_script(runtime: str, *, packed: bool) -> str:
     else:
         parts = WHOLE
         opening = opening.replace(model, 'str(whole(here / "model.onnx"))')
-    body = textwrap.indent(opening + INPUTS + script.running, "    ")
+    parts_of_main = (opening, INPUTS, script.running)
+    body = textwrap.indent("".join(part.rstrip("\n") + "\n" for part in parts_of_main), "    ").rstrip("\n")
     return f"{HEAD.replace('IMPORT', script.imports)}{parts}def main():\n{body}{END}"

@@ -46,7 +46,8 @@ def call_form(model: nn.Module, example: ExampleInputs) -> CallForm:
     form = input_form(model, example)
     tensors = tuple(example.values()) if isinstance(example, Mapping) else example
     with user_code("model", remedy="It must run on example_inputs"), torch.inference_mode():
-        outputs = _called(model, form, tensors)
+        positional, keywords = _arguments(form, tensors)
+        outputs = model(*positional, **keywords)
     names = tuple(name for name, _ in named_tensors(outputs))
     if not names:
         raise TaskError(
@@ -80,12 +81,12 @@ def _takes(signature: inspect.Signature, *arguments: Any, **keywords: Any) -> bo
     return True
 
 
-def _called(call: Callable[..., Any], form: CallForm, inputs: Sequence[Tensor]) -> Any:
-    """What the model returns for tensors by position."""
+def _arguments(form: CallForm, inputs: Sequence[Tensor]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Positional and keyword arguments of the model for tensors by position."""
     if form.style == "positions":
-        return call(*inputs)
+        return tuple(inputs), {}
     named = dict(zip(form.inputs, inputs, strict=True))
-    return call(named) if form.style == "dictionary" else call(**named)
+    return ((named,), {}) if form.style == "dictionary" else ((), named)
 
 
 def set_plain_call(model: nn.Module, form: CallForm) -> None:
@@ -102,8 +103,11 @@ def _plain_forward(form: CallForm) -> Callable[..., Any]:
     """A method that holds no model, so that a copied model calls itself."""
 
     def forward(self: nn.Module, *inputs: Tensor) -> Any:
-        call = vars(self)[_INNER] or types.MethodType(type(self).forward, self)
-        outputs = _called(call, form, inputs)
+        inner, (positional, keywords) = vars(self)[_INNER], _arguments(form, inputs)
+        if inner is None:  # not as a bound method, which torch.export cannot follow
+            outputs = type(self).forward(self, *positional, **keywords)
+        else:
+            outputs = inner(*positional, **keywords)
         if isinstance(outputs, Tensor):
             return outputs
         tensors = tuple(tensor for _, tensor in named_tensors(outputs))

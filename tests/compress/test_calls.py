@@ -99,7 +99,7 @@ def test_named_inputs_and_outputs_are_checked_and_built(give, names, tmp_path):
     checked = check_task(task).task
     network = Network.trace(checked.model, checked.example_inputs)
     compressor = Compressor(checked, network)
-    assert [group.name for group in network.groups] == ["up"]
+    assert "up" in [group.name for group in network.groups]
     for recipe in (Recipe(), Recipe(precision={"up": "int8", "head": "int8"}), Recipe(keep={"up": 16})):
         built = compressor.build(recipe, tmp_path).only
         answers = run(str(built.artifact.path), built.check.inputs)

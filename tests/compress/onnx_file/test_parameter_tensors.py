@@ -120,7 +120,7 @@ def test_layer_scale_and_normalization_over_channels_build_like_torch(tmp_path):
 
 def test_tensors_of_every_kind_build_like_torch(tmp_path):
     network, _ = assert_builds_answer_like_torch(AllKindsOfTensors, ROWS, folder=tmp_path)
-    assert [layer.name for layer in network.layers] == ["a", "b", "head"]
+    assert {"a", "b", "head"} < {layer.name for layer in network.layers}  # and the product with u @ v
 
 
 def test_weights_that_are_computed_from_parameters_are_layers(tmp_path):

@@ -132,7 +132,7 @@ with target.Target(profile).session() as session:
     seen["runtime"] = session.measure(model, model, models.QUICK).environment.runtime
 run = small_run(folder / "run", described("reference", runtime="reference"))
 point = RunOn.of(run, "reference").points[1]
-facts = replace(point.artifact, digest=digest_of_file(model))
+facts = replace(point.artifact, digest=digest_of_file(model), size_bytes=model.stat().st_size)
 point = replace(point, measured=replace(point.measured, artifact=facts))
 write_bundle(point, model, folder / "bundle")
 print(json.dumps(seen))
