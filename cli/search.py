@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 TaskSpec = Annotated[
     str,
     typer.Argument(
-        metavar="[TASK]", help="A built-in task (digits, image-folder) or path/to/file.py:function."
+        metavar="[TASK]", help="A built-in task (digits, image-folder, exported) or path/to/file.py:function."
     ),
 ]
 Budget = Annotated[

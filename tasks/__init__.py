@@ -1,6 +1,6 @@
 """What the user brings: a trained model, its data, a loss and a metric.
 
-A `Task` is data only. It comes from a built-in function (`digits`, `image-folder`) or from a function in
+A `Task` is data only. It comes from a built-in function (`digits`, `exported`) or from a function in
 the user's own file. It is checked as a whole before any work. Then `compress` takes training batches and
 calibration samples from it, and `search` scores artifacts on its validation split.
 
@@ -21,7 +21,8 @@ Reading order:
     load.py, user_file.py        names to functions, and `--task-arg KEY=VALUE` to their arguments
     arguments.py                 values from the environment, and those that a run does not store
     checkpoint.py, fitting.py    weights from files that hold only data, and fit the model
-    digits.py, image_folder.py   the built-in tasks
+    digits.py, image_folder.py   built-in tasks
+    sources/                     those without Python code, or from another library
     boundary.py                  exceptions of the user's code become one sentence
 
 It does not know channel groups, recipes, artifacts, devices or the search. It writes no files except by

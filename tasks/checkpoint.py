@@ -68,7 +68,7 @@ def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
 
 def load_checkpoint(path: Path) -> Any:
     """What torch.save wrote: tensors and plain values. TaskError when it is damaged, or could run code."""
-    _require_whole(path)
+    require_whole(path)
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -86,7 +86,7 @@ def load_checkpoint(path: Path) -> Any:
         raise TaskError(f"Checkpoint {path} cannot be read, it may be damaged: {reason}.") from error
 
 
-def _require_whole(path: Path) -> None:
+def require_whole(path: Path) -> None:
     """TaskError when a checksum of the archive does not match, or it expands to more than it is."""
     if not zipfile.is_zipfile(path):
         _require_named(path)

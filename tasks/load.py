@@ -13,15 +13,20 @@ from .arguments import resolved
 from .boundary import user_code
 from .digits import digits
 from .image_folder import image_folder
+from .sources.exported import exported
 from .task import Task
 from .user_file import function_of, importable
 
-BUILT_IN: Mapping[str, Callable[..., Task]] = {"digits": digits, "image-folder": image_folder}
+BUILT_IN: Mapping[str, Callable[..., Task]] = {
+    "digits": digits,
+    "image-folder": image_folder,
+    "exported": exported,
+}
 WITHOUT_ARGUMENTS = ("digits",)  # the built-in tasks that need none
 
 
 def load_task(spec: str, arguments: Mapping[str, str]) -> Task:
-    """The task that `spec` names: `digits`, `image-folder` or `path/to/file.py:function`.
+    """The task that `spec` names: a built-in one or `path/to/file.py:function`.
 
     The function gets `arguments` by keyword. Its annotations say how each string is converted: str, int,
     float, bool, Path, a tuple of those (`0.5,0.5`), or one of them with `| None`. `env:NAME` is the value of

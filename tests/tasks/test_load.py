@@ -76,7 +76,7 @@ def test_an_unfit_argument_is_named(arguments: dict[str, str], message: str) -> 
     [
         (
             "digts",
-            r"no task 'digts' \(did you mean 'digits'\?\): give a built-in one \(digits, image-folder\)",
+            r"no task 'digts' \(did you mean 'digits'\?\): give a built-in one \(digits, image-folder, exported",
         ),
         ("nowhere.py:f", "no task file 'nowhere.py'"),
         ("{file}", "needs the name of one of its functions: write .*it has failing, mine, other"),

@@ -1,0 +1,13 @@
+"""Tasks from files and libraries that people have already, without Python code of their own.
+
+Flow: `load.load_task` calls the function of the named source with the values of `--task-arg`; it returns a
+`Task` like any other, which is checked as a whole afterwards.
+
+Reading order:
+    exported.py        a model that torch.export.save wrote, with its data in an .npz file
+    array_splits.py    the splits in that file
+    named_measures.py  losses and metrics that are chosen by name
+
+A library that is not among our dependencies is imported when its source is named. Nothing is downloaded. It
+knows nothing of graphs.
+"""

@@ -1,0 +1,118 @@
+"""The built-in task `exported`: a model that torch.export.save wrote, its data in an .npz file."""
+
+import importlib
+import warnings
+import zipfile
+from pathlib import Path
+from typing import cast
+
+import torch
+from torch import Tensor, fx
+from torch.export import ExportedProgram
+
+from ...errors import TaskError
+from ..boundary import user_code
+from ..checkpoint import require_whole
+from ..task import Task
+from .array_splits import array_splits
+from .named_measures import measures
+
+_TRAINING_ARGUMENT = {"aten.batch_norm.default": 5, "aten.dropout.default": 2}
+
+
+def exported(model: Path, data: Path, metric: str, *, loss: str | None = None, seed: int = 0) -> Task:
+    """The task: the program in `model` (.pt2), the arrays in `data` (.npz), loss and metric by name.
+
+    Without `loss` it is the one that goes with the metric. Loading a .pt2 file can run code, as importing a
+    Python file does: torch evaluates expressions in it. Raises TaskError.
+    """
+    chosen = measures(metric, loss)
+    program = _program(model)
+    network = _module(program, model)
+    inputs = _inputs(program, model)
+    train, validation, test = array_splits(data, {name: tensor.dtype for name, tensor in inputs.items()})
+    for split in (train, validation, test):
+        for name, tensor in inputs.items():
+            _require_fit(split.inputs[name], tensor, f"{name} in {data}")
+    example = validation.rows(slice(2))
+    return Task(
+        name=f"exported-{model.stem}",
+        model=network,
+        train=train,
+        validation=validation,
+        test=test,
+        loss=chosen.loss,
+        metric=chosen.metric,
+        example_inputs=(example,) if isinstance(example, Tensor) else example,
+        seed=seed,
+    )
+
+
+def _program(path: Path) -> ExportedProgram:
+    """The program; TaskError if the file is missing, damaged or of another kind."""
+    if not path.is_file():
+        raise TaskError(f"There is no model {str(path)!r}: give a .pt2 file, as torch.export.save writes it.")
+    if not zipfile.is_zipfile(path):
+        raise TaskError(f"{path} is no .pt2 file: write one with torch.export.save(program, path).")
+    require_whole(path)
+    importlib.import_module("torch._dynamo")  # torch.export.load would, beside the thread of the search
+    remedy = f"Write it with torch.export.save of torch {torch.__version__.partition('+')[0]}"
+    with user_code(f"Loading {path}", remedy=remedy), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return torch.export.load(path)
+
+
+def _module(program: ExportedProgram, path: Path) -> fx.GraphModule:
+    """The program as a plain module: tensors by position, a tuple of tensors, and eval() and train() work."""
+    if len(program.graph_signature.user_outputs) != 1:
+        raise TaskError(
+            f"{path} has {len(program.graph_signature.user_outputs)} outputs, and a loss by name takes one: "
+            "export a model that returns one tensor, or write a task in Python (docs/tasks.md)."
+        )
+    lifted = program.module(check_guards=False)
+    graph = lifted.graph
+    for node in graph.nodes:
+        position = _TRAINING_ARGUMENT.get(str(node.target))
+        if position is not None and node.args[position]:
+            raise TaskError(
+                f"{path} holds the model in training form ({node.name}): export it after model.eval()."
+            )
+    graph.set_codegen(fx.graph.CodeGen())
+    return fx.GraphModule(lifted, graph, "Exported").eval()
+
+
+def _inputs(program: ExportedProgram, path: Path) -> dict[str, Tensor]:
+    """The inputs by name, as tensors without values. A single one is called x, whatever the program says."""
+    values = {node.name: node.meta["val"] for node in program.graph.find_nodes(op="placeholder")}
+    inputs = {str(name): values.get(str(name)) for name in program.graph_signature.user_inputs}
+    if len(inputs) == 1:
+        inputs = {"x": next(iter(inputs.values()))}
+    for name, value in inputs.items():
+        if not isinstance(value, Tensor) or name == "y":
+            raise TaskError(
+                f"The input {name!r} of {path} is no tensor, or called y as the targets are: export a model "
+                "that takes tensors alone, with other names."
+            )
+        if not value.ndim or isinstance(value.shape[0], int):
+            raise TaskError(
+                f"{path} was exported for one batch size: leave it free with torch.export.export(model, "
+                "inputs, dynamic_shapes=({0: torch.export.Dim.AUTO},)), one such dictionary for each input, "
+                "and inputs of a batch of 2."
+            )
+    return cast(dict[str, Tensor], inputs)
+
+
+def _require_fit(array: Tensor, wanted: Tensor, what: str) -> None:
+    """TaskError when the samples have not the shape that the program takes; free dimensions fit all."""
+    free = [not isinstance(size, int) for size in wanted.shape]
+    if array.ndim == len(free) and all(
+        free[index] or array.shape[index] == wanted.shape[index] for index in range(array.ndim)
+    ):
+        return
+    sizes = "×".join(
+        "N" if any_size else str(size) for size, any_size in zip(wanted.shape, free, strict=True)
+    )
+    raise TaskError(
+        f"{what} is {'×'.join(map(str, array.shape))}, but the model takes {sizes} (N: any size): "
+        "store the arrays in that shape."
+    )
