@@ -202,7 +202,8 @@ def estimated_seconds(checked: CheckedRequest) -> float:
     pair_s = SEARCH_TIMING.pair_s + 2 * SEARCH_TIMING.warmup_s
     measure_s = len(checked.targets) * SEARCH_TIMING.pairs_min * pair_s
     steps = sum(STEPS) / len(STEPS) / 2  # half of the candidates recover
-    return _FIXED_S + validate_s + measure_s + steps * _TRAINING_BATCH * sample_s * _STEP_COST
+    batch = min(_TRAINING_BATCH, sample_count(task.train) or _TRAINING_BATCH)
+    return _FIXED_S + validate_s + measure_s + steps * batch * sample_s * _STEP_COST
 
 
 def _space_lines(plan: Plan) -> list[str]:
