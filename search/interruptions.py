@@ -88,7 +88,7 @@ class Interruptions:
 
     def to_json(self) -> dict[str, Any]:
         """A JSON value whose keys are the fields."""
-        return asdict(self)
+        return {**asdict(self), "against": list(self.against)}  # a study in memory keeps it as it is
 
     @classmethod
     def from_json(cls, fields: Fields) -> Self:
