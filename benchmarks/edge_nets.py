@@ -44,7 +44,7 @@ def right(outputs: Tensor, targets: Tensor) -> float:
     return float((torch.as_tensor(outputs).argmax(-1) == torch.as_tensor(targets)).float().mean())
 
 
-def _task(name: str, data: Path, seed: int, *, loss, metric: Metric) -> Task:  # type: ignore[no-untyped-def]
+def _task(name: str, data: Path, seed: int, *, loss, metric: Metric) -> Task:
     spec = importlib.util.spec_from_file_location("nets", data / "nets.py")
     assert spec is not None
     assert spec.loader is not None
