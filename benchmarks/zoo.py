@@ -1,19 +1,22 @@
 """Coverage: what of many small architectures can be pruned, quantized and removed, and why the rest cannot.
 
     python benchmarks/zoo.py [--only REGEX] [--data ../shared/data] [--cases ../shared/cases]
+        [--markdown docs/models.md]
 
 For each architecture: traced, built as it is, in int8, in 4 bits, with half of every group and without its first
 block, each file checked against torch. Shares are of the weights in layers and tables. The reasons follow the
-table. Some of timm are tried where it is installed, with random weights.
+table. Architectures of timm, torchvision and transformers (`zoo_families`) are tried where these are installed.
 """
 
 import argparse
-import importlib.util
+import importlib
 import logging
 import re
+import statistics
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,36 +26,49 @@ from autocompress.compress.graph.graph import get_tensor
 from autocompress.compress.graph.tracing.trace import example_tensors
 from autocompress.compress.recipe import Precision
 from autocompress.errors import AutocompressError
+from autocompress.files import write_text
 from autocompress.tasks.load import load_task
 from autocompress.tests.compress.artifacts import run
 from autocompress.tests.compress.graph.test_followed import CASES
 from autocompress.tests.compress.kinds import kind_task
 from autocompress.tests.compress.onnx_file.test_parameter_tensors import ConvNext, VisionTransformer
 from autocompress.tests.models import TINY_MODELS
-from onnxruntime.capi.onnxruntime_pybind11_state import Fail as OrtFailure
 from torch import Tensor, nn
+from zoo_families import families, versions
 
 ROOT = Path(__file__).resolve().parents[1]
-TIMM = (
-    "resnet18",
-    "convnext_atto",
-    "mobilenetv3_small_050",
-    "vit_tiny_patch16_224",
-    "efficientnet_b0",
-    "regnetx_002",
-)
+# Where in the user's code a reason points to.
+_PLACE = re.compile(r" \(\S+\.py:\d+[^)]*\)")
+_PAGE = """# Models that were tried
+
+What autocompress can do to common architectures, with random weights, few layers and small inputs ({versions}).
+Written by `python benchmarks/zoo.py --only '^(timm|torchvision|hf)' --markdown docs/models.md`.
+
+{count} architectures: {summary}.
+
+Groups are sets of channels or heads of which some can be removed, blocks are residual branches that can be
+removed, int8 counts layers that can have 8 and fewer bits. Shares are of the weights in layers and tables; small
+models have large tables and heads, so that the shares of full-size ones are higher. Builds: the original, every
+layer in int8, every layer in 4 bits, half of every group, and without the first block; each file's answers are
+compared with torch.
+
+| architecture | groups | blocks | int8 | prunable | quantizable | removable | builds like torch |
+|---|--:|--:|--:|--:|--:|--:|---|
+"""
 Made = tuple[nn.Module, tuple[Tensor, ...]]
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One architecture: counts, shares of the weights, and by build whether it answers like torch."""
+    """One architecture: counts, shares of the weights, and by build whether it answers like torch;
+    layers with what keeps them whole.
+    """
 
     name: str
     counts: tuple[int, int, int]
     shares: tuple[float, float, float]
     builds: dict[str, str]
-    reasons: tuple[str, ...]
+    reasons: tuple[tuple[str, str], ...]
 
     def __str__(self) -> str:
         numbers = " ".join(f"{count:6}" for count in self.counts)
@@ -78,10 +94,7 @@ def architectures(data: Path, cases: Path) -> Iterator[tuple[str, Callable[[], M
     for path in sorted(cases.glob("*.py")):
         if "def task(" in path.read_text():
             yield f"case {path.stem}", lambda path=path: _of_task(path)  # type: ignore[misc]
-    if importlib.util.find_spec("timm"):
-        timm = importlib.import_module("timm")
-        for name in TIMM:
-            yield f"timm {name}", lambda name=name: (timm.create_model(name), (torch.randn(2, 3, 224, 224),))  # type: ignore[misc]
+    yield from families()
 
 
 def _of_task(path: Path) -> Made:
@@ -92,7 +105,7 @@ def _of_task(path: Path) -> Made:
 def row_of(name: str, model: nn.Module, inputs: tuple[Tensor, ...]) -> Row:
     """Traces and builds one architecture."""
     network = Network.trace(model.eval(), inputs)
-    batch = tuple(torch.cat([x] * -(-64 // len(x)))[:64] for x in inputs)
+    batch = tuple(torch.cat([x] * -(-16 // len(x)))[:16] for x in inputs)
     compressor = Compressor(kind_task(model, batch), network)
     builds = {}
     for build, recipe in _recipes(network).items():
@@ -101,11 +114,15 @@ def row_of(name: str, model: nn.Module, inputs: tuple[Tensor, ...]) -> Row:
                 built = compressor.build(recipe, Path(folder)).only
                 check_outputs(run(str(built.artifact.path), built.check.inputs), built.check)
             builds[build] = f"{build}:ok"
-        except (AutocompressError, AssertionError, OrtFailure) as error:
-            builds[build] = f"{build}:FAILED ({str(error)[:80]})"
-    reasons = tuple(dict.fromkeys(f"{each.name}: {each.reason}" for each in network.excluded))
+        except Exception as error:  # the other builds are still of interest
+            builds[build] = f"{build}:FAILED ({type(error).__name__}: {_line(error)})"
+    reasons = tuple(dict.fromkeys((each.name, each.reason) for each in network.excluded))
     counts = (len(network.groups), len(network.blocks), len(_all(network, "int8")))
     return Row(name, counts, _shares(network), builds, reasons)
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
 
 
 def _recipes(network: Network) -> dict[str, Recipe]:
@@ -145,28 +162,71 @@ def _shares(network: Network) -> tuple[float, float, float]:
     return prunable, fewer_bits, gone
 
 
+def _page(rows: Sequence[Row], refused: Mapping[str, str]) -> str:
+    """The table and the reasons as Markdown."""
+    lines = [
+        _PAGE.rstrip().format(versions=versions(), count=len(rows) + len(refused), summary=_summary(rows))
+    ]
+    for row in rows:
+        failed = [text for text in row.builds.values() if not text.endswith(":ok")]
+        shares = " | ".join(f"{share:.0%}" for share in row.shares)
+        counts = " | ".join(str(count) for count in row.counts)
+        lines.append(f"| {row.name} | {counts} | {shares} | {'; '.join(failed) or 'all'} |")
+    lines += [
+        "",
+        "## What stays whole or float32, and why",
+        "",
+        "| architectures | layers | reason |",
+        "|--:|--:|---|",
+    ]
+    reasons = Counter(re.sub(_PLACE, "", reason) for row in rows for _, reason in row.reasons)
+    for reason, layers in reasons.most_common():
+        owners = [row for row in rows if any(re.sub(_PLACE, "", text) == reason for _, text in row.reasons)]
+        lines.append(f"| {len(owners)} | {layers} | {reason} |")
+    lines += ["", "## What is refused", ""]
+    lines += [f"- {name}: {message}" for name, message in refused.items()] or ["Nothing of these."]
+    return "\n".join(lines) + "\n"
+
+
+def _summary(rows: Sequence[Row]) -> str:
+    good = sum(all(text.endswith(":ok") for text in row.builds.values()) for row in rows)
+    middles = [statistics.median(column) for column in zip(*(row.shares for row in rows), strict=True)]
+    names = ("prunable", "quantizable", "removable")
+    shares = ", ".join(f"{name} {share:.0%}" for name, share in zip(names, middles, strict=True))
+    return f"{good} of {len(rows)} that were traced answer like torch in every build; medians of shares: {shares}"
+
+
 def main() -> None:
     """Prints a line for each architecture, then the reasons."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", default="", help="a regular expression of names")
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
     parser.add_argument("--cases", type=Path, default=ROOT.parent / "shared" / "cases")
+    parser.add_argument(
+        "--markdown", type=Path, help="a page to write with the table, such as docs/models.md"
+    )
     arguments = parser.parse_args()
+    torch.manual_seed(0)
     logging.disable(logging.WARNING)
     print(f"{'':28} groups blocks   int8   prune   quant  remove  builds")
-    rows = []
+    rows, refused = [], {}
     for name, make in architectures(arguments.data, arguments.cases):
         if re.search(arguments.only, name):
             try:
                 rows.append(row_of(name, *make()))
-            except AutocompressError as error:
-                print(f"{name:28} REFUSED: {str(error)[:200]}", flush=True)
+            except Exception as error:  # a table of all, also of what crashes
+                word = (
+                    "REFUSED" if isinstance(error, AutocompressError) else f"CRASHED {type(error).__name__}"
+                )
+                refused[name] = f"{word}: {_line(error)}"
+                print(f"{name:28} {refused[name]}", flush=True)
                 continue
             print(rows[-1], flush=True)
-    middles = [sorted(column)[len(rows) // 2] for column in zip(*(row.shares for row in rows), strict=True)]
-    print(f"\n{len(rows)} architectures; median shares: " + ", ".join(f"{share:.0%}" for share in middles))
+    print(f"\n{len(rows) + len(refused)} architectures: {_summary(rows)}")
     for row in rows:
-        print(f"\n{row.name}", *(f"  {reason}" for reason in row.reasons), sep="\n")
+        print(f"\n{row.name}", *(f"  {name}: {reason}" for name, reason in row.reasons), sep="\n")
+    if arguments.markdown:
+        write_text(arguments.markdown, _page(rows, refused))
 
 
 if __name__ == "__main__":
