@@ -1,7 +1,7 @@
 """Coverage: what of many small architectures can be pruned, quantized and removed, and why the rest cannot.
 
     python benchmarks/zoo.py [--only REGEX] [--data ../shared/data] [--cases ../shared/cases]
-        [--markdown docs/models.md]
+        [--trace-only] [--markdown docs/models.md]
 
 For each architecture: traced, built as it is, in int8, in 4 bits, with half of every group and without its first
 block, each file checked against torch. Shares are of the weights in layers and tables. The reasons follow the
@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from autocompress.benchmarks.zoo_families import families, versions
 from autocompress.compress import Compressor, Network, Recipe, check_outputs
 from autocompress.compress.graph.graph import get_tensor
 from autocompress.compress.graph.tracing.trace import example_tensors
@@ -34,7 +35,6 @@ from autocompress.tests.compress.kinds import kind_task
 from autocompress.tests.compress.onnx_file.test_parameter_tensors import ConvNext, VisionTransformer
 from autocompress.tests.models import TINY_MODELS
 from torch import Tensor, nn
-from zoo_families import families, versions
 
 ROOT = Path(__file__).resolve().parents[1]
 # Where in the user's code a reason points to.
@@ -102,20 +102,20 @@ def _of_task(path: Path) -> Made:
     return task.model, example_tensors(task.example_inputs)
 
 
-def row_of(name: str, model: nn.Module, inputs: tuple[Tensor, ...]) -> Row:
-    """Traces and builds one architecture."""
+def row_of(name: str, model: nn.Module, inputs: tuple[Tensor, ...], *, build: bool) -> Row:
+    """Traces one architecture, and builds it in several ways."""
     network = Network.trace(model.eval(), inputs)
     batch = tuple(torch.cat([x] * -(-16 // len(x)))[:16] for x in inputs)
     compressor = Compressor(kind_task(model, batch), network)
     builds = {}
-    for build, recipe in _recipes(network).items():
+    for form, recipe in _recipes(network).items() if build else ():
         try:
             with tempfile.TemporaryDirectory() as folder:
                 built = compressor.build(recipe, Path(folder)).only
                 check_outputs(run(str(built.artifact.path), built.check.inputs), built.check)
-            builds[build] = f"{build}:ok"
+            builds[form] = f"{form}:ok"
         except Exception as error:  # the other builds are still of interest
-            builds[build] = f"{build}:FAILED ({type(error).__name__}: {_line(error)})"
+            builds[form] = f"{form}:FAILED ({type(error).__name__}: {_line(error)})"
     reasons = tuple(dict.fromkeys((each.name, each.reason) for each in network.excluded))
     counts = (len(network.groups), len(network.blocks), len(_all(network, "int8")))
     return Row(name, counts, _shares(network), builds, reasons)
@@ -171,7 +171,7 @@ def _page(rows: Sequence[Row], refused: Mapping[str, str]) -> str:
         failed = [text for text in row.builds.values() if not text.endswith(":ok")]
         shares = " | ".join(f"{share:.0%}" for share in row.shares)
         counts = " | ".join(str(count) for count in row.counts)
-        lines.append(f"| {row.name} | {counts} | {shares} | {'; '.join(failed) or 'all'} |")
+        lines.append(f"| {row.name} | {counts} | {shares} | {'; '.join(failed) or _all_or_none(row)} |")
     lines += [
         "",
         "## What stays whole or float32, and why",
@@ -188,12 +188,20 @@ def _page(rows: Sequence[Row], refused: Mapping[str, str]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _all_or_none(row: Row) -> str:
+    return "all" if row.builds else "not built"
+
+
 def _summary(rows: Sequence[Row]) -> str:
-    good = sum(all(text.endswith(":ok") for text in row.builds.values()) for row in rows)
+    built = [row for row in rows if row.builds]
+    good = sum(all(text.endswith(":ok") for text in row.builds.values()) for row in built)
     middles = [statistics.median(column) for column in zip(*(row.shares for row in rows), strict=True)]
     names = ("prunable", "quantizable", "removable")
     shares = ", ".join(f"{name} {share:.0%}" for name, share in zip(names, middles, strict=True))
-    return f"{good} of {len(rows)} that were traced answer like torch in every build; medians of shares: {shares}"
+    return (
+        f"{len(rows)} could be traced, {good} of the {len(built)} that were built answer like torch in every "
+        f"build; medians of shares: {shares}"
+    )
 
 
 def main() -> None:
@@ -213,7 +221,7 @@ def main() -> None:
     for name, make in architectures(arguments.data, arguments.cases):
         if re.search(arguments.only, name):
             try:
-                rows.append(row_of(name, *make()))
+                rows.append(row_of(name, *make(), build=not arguments.trace_only))
             except Exception as error:  # a table of all, also of what crashes
                 word = (
                     "REFUSED" if isinstance(error, AutocompressError) else f"CRASHED {type(error).__name__}"

@@ -17,7 +17,7 @@ Rule = Callable[[Follower, fx.Node], Layout | None]
 _SAME = frozenset(
     "relu relu6 gelu silu mish sigmoid tanh hardtanh hardsigmoid hardswish leaky_relu elu selu celu softplus "
     "exp neg abs sqrt rsqrt pow clamp clamp_min clamp_max dropout feature_dropout alpha_dropout "
-    "clone contiguous detach alias to _to_copy roll".split()
+    "clone contiguous detach alias to type_as _to_copy roll".split()
 )
 _POOLING = frozenset(
     "max_pool1d max_pool2d max_pool3d avg_pool1d avg_pool2d avg_pool3d "

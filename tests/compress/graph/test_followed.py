@@ -118,11 +118,23 @@ class Tuples(nn.Module):
         return self.head(torch.cat((self.gru(x.transpose(1, 2))[0][:, -1], best), 1))
 
 
+class OtherType(nn.Module):
+    """EVA's rotary positions: computed in another type, which `type_as` turns back."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.head = nn.Linear(12, 16), nn.Linear(16, 10)
+
+    def forward(self, x):
+        return self.head((self.a(x).double() * 0.5).type_as(x).relu().mean(1))
+
+
 TOKENS, IMAGE = (6, 12), (3, 8, 8)
 CASES = {
     "repeat_interleave": (lambda: Attention("repeat_interleave"), TOKENS, {"q": 2}),
     "expand": (lambda: Attention("expand"), TOKENS, {"q": 2}),
     "split": (lambda: Attention("split"), TOKENS, {"qkv": 2}),
+    "other type": (OtherType, TOKENS, {"a": 16}),
     "window": (Window, IMAGE, {"qkv": 4, "up": 24}),
     "shuffled": (Shuffled, IMAGE, {"a": 8, "b": 16, "up": 8, "c": 12}),
     "tuples": (Tuples, (4, 12), {"a": 16, "b": 12}),
