@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 TaskSpec = Annotated[
     str,
     typer.Argument(
-        metavar="[TASK]", help="A built-in task (digits, image-folder, exported) or path/to/file.py:function."
+        metavar="[TASK]",
+        help="A built-in task (digits, image-folder, exported, timm:NAME) or path/to/file.py:function.",
     ),
 ]
 Budget = Annotated[

@@ -1,7 +1,8 @@
 """The built-in task `image-folder`: images in class folders, a model factory and a checkpoint."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,6 +15,9 @@ from .boundary import user_code
 from .checkpoint import load_weights
 from .task import Metric, Task, accuracy
 from .user_file import load_function
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 _SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm"})
 _SPLITS = ("train", "validation", "test")
@@ -28,24 +32,32 @@ _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class ImageFolder(Dataset[tuple[Tensor, int]]):
-    """Images under `root/CLASS/…`: shorter side resized and center cropped to `size`, normalized per channel.
-
-    A sample is (float32 3 × size × size, index of its class in `classes`).
+    """Images under `root/CLASS/…`: a sample is what `prepare` makes of the RGB image (float32 3 × height ×
+    width), and the index of its class in `classes`.
     """
 
-    def __init__(
-        self, root: Path, classes: Sequence[str], *, size: int, mean: Sequence[float], std: Sequence[float]
-    ):
+    def __init__(self, root: Path, classes: Sequence[str], prepare: "Callable[[Image], Tensor]"):
         self.files = [(path, index) for index, name in enumerate(classes) for path in _images(root / name)]
-        self.size = size
-        self.mean, self.std = (torch.tensor(values).view(3, 1, 1) for values in (mean, std))
+        self.prepare = prepare
 
     def __len__(self) -> int:
         return len(self.files)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         path, label = self.files[index]
-        return (_pixels(path, self.size) - self.mean) / self.std, label
+        return self.prepare(_opened(path)), label
+
+
+class Cropped:
+    """The shorter side of an image resized to `size`, the center cropped, pixels normalized per channel."""
+
+    def __init__(self, *, size: int, mean: Sequence[float], std: Sequence[float]):
+        self.size = size
+        self.mean, self.std = (torch.tensor(values).view(3, 1, 1) for values in (mean, std))
+
+    def __call__(self, image: "Image") -> Tensor:
+        """Float32 3 × size × size."""
+        return (_pixels(image, self.size) - self.mean) / self.std
 
 
 def image_folder(
@@ -67,10 +79,8 @@ def image_folder(
     if size < 1 or len(mean) != 3 or len(std) != 3 or min(std) <= 0:
         needed = "size ≥ 1, three means and three positive deviations are needed."
         raise TaskError(f"size={size}, mean={mean}, std={std}: {needed}")
-    classes = _classes(root)
-    train, validation, test = (
-        _images_of(root / split, classes, size=size, mean=mean, std=std) for split in _SPLITS
-    )
+    classes = class_names(root)
+    train, validation, test = image_splits(root, classes, Cropped(size=size, mean=mean, std=std))
     factory = load_function(model)
     with user_code(f"Making the model by {model}", remedy="The factory is called without arguments"):
         network = factory()
@@ -90,14 +100,18 @@ def image_folder(
     )
 
 
-def _images_of(
-    folder: Path, classes: Sequence[str], *, size: int, mean: Sequence[float], std: Sequence[float]
-) -> ImageFolder:
-    """The images of one split; TaskError if there are none."""
-    images = ImageFolder(folder, classes, size=size, mean=mean, std=std)
-    if not len(images):
-        raise TaskError(f"There are no images under {folder}: put them in {folder / classes[0]} and so on.")
-    return images
+def image_splits(
+    root: Path, classes: Sequence[str], prepare: "Callable[[Image], Tensor]"
+) -> tuple[ImageFolder, ImageFolder, ImageFolder]:
+    """Training, validation and test; TaskError if one has no images."""
+    train, validation, test = (ImageFolder(root / split, classes, prepare) for split in _SPLITS)
+    for split, images in zip(_SPLITS, (train, validation, test), strict=True):
+        if not len(images):
+            folder = root / split
+            raise TaskError(
+                f"There are no images under {folder}: put them in {folder / classes[0]} and so on."
+            )
+    return train, validation, test
 
 
 def flipped(inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -106,12 +120,12 @@ def flipped(inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     return torch.where(chosen, inputs.flip(3), inputs), targets
 
 
-def _classes(root: Path) -> list[str]:
+def class_names(root: Path) -> list[str]:
     """The class folders of `root/train`, sorted; the other splits must not have more."""
     for split in _SPLITS:
         if not (root / split).is_dir():
             raise TaskError(
-                f"There is no folder {root / split}: image-folder needs {', '.join(_SPLITS)} under root."
+                f"There is no folder {root / split}: the task needs {', '.join(_SPLITS)} under root."
             )
     names = {split: _folders(root / split) for split in _SPLITS}
     if not names["train"]:
@@ -135,18 +149,23 @@ def _images(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES)
 
 
-def _pixels(path: Path, size: int) -> Tensor:
-    """Float32 3 × size × size in 0..1. Raises TaskError for a file that is no image."""
+def _opened(path: Path) -> "Image":
+    """The image as RGB. Raises TaskError for a file that is none."""
     from PIL import Image, UnidentifiedImageError
 
     try:
         with Image.open(path) as opened:
-            image = opened.convert("RGB")
+            return opened.convert("RGB")
     except (UnidentifiedImageError, OSError) as error:
         raise TaskError(f"{path} cannot be read as an image: {error}.") from error
+
+
+def _pixels(image: "Image", size: int) -> Tensor:
+    """Float32 3 × size × size in 0..1."""
+    from PIL.Image import Resampling
+
     scale = size / min(image.size)
     width, height = (max(size, round(side * scale)) for side in image.size)
     x, y = (width - size) // 2, (height - size) // 2
-    resized = image.resize((width, height), Image.Resampling.BILINEAR)
-    cropped = resized.crop((x, y, x + size, y + size))
+    cropped = image.resize((width, height), Resampling.BILINEAR).crop((x, y, x + size, y + size))
     return torch.from_numpy(np.array(cropped)).permute(2, 0, 1).float().div(255)

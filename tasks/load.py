@@ -1,6 +1,7 @@
 """Loads a task by its name on the command line: a built-in one, or a function in the user's own file."""
 
 import difflib
+import functools
 import inspect
 import types
 import typing
@@ -14,6 +15,7 @@ from .boundary import user_code
 from .digits import digits
 from .image_folder import image_folder
 from .sources.exported import exported
+from .sources.timm_images import timm_images
 from .task import Task
 from .user_file import function_of, importable
 
@@ -22,6 +24,7 @@ BUILT_IN: Mapping[str, Callable[..., Task]] = {
     "image-folder": image_folder,
     "exported": exported,
 }
+FAMILIES: Mapping[str, Callable[..., Task]] = {"timm": timm_images}  # `timm:NAME`: the name comes first
 WITHOUT_ARGUMENTS = ("digits",)  # the built-in tasks that need none
 
 
@@ -35,11 +38,16 @@ def load_task(spec: str, arguments: Mapping[str, str]) -> Task:
     arguments = resolved(arguments)
     if spec in BUILT_IN:
         return _call(spec, BUILT_IN[spec], arguments)
+    family, _, member = spec.partition(":")
+    if family in FAMILIES:
+        if not member:
+            raise TaskError(f"{spec} needs the name of a model: write {family}:NAME.")
+        return _call(spec, functools.partial(FAMILIES[family], member), arguments)
     path, colon, name = spec.rpartition(":")
     if not colon and not spec.endswith(".py"):
         near = difflib.get_close_matches(spec, BUILT_IN, n=1)
         hint = f" (did you mean {near[0]!r}?)" if near else ""
-        remedy = f"give a built-in one ({', '.join(BUILT_IN)}) or path/to/file.py:function."
+        remedy = f"give a built-in one ({', '.join(BUILT_IN)}, timm:NAME) or path/to/file.py:function."
         raise TaskError(f"There is no task {spec!r}{hint}: {remedy}")
     file = Path(path if colon else spec)
     if not file.is_file():

@@ -7,6 +7,7 @@ Reading order:
     exported.py        a model that torch.export.save wrote, with its data in an .npz file
     array_splits.py    the splits in that file
     named_measures.py  losses and metrics that are chosen by name
+    timm_images.py     a model of timm by its name, with a local checkpoint and class folders of images
 
 A library that is not among our dependencies is imported when its source is named. Nothing is downloaded. It
 knows nothing of graphs.
