@@ -138,11 +138,15 @@ class Sshd:
         return len(serving)
 
     def processes(self, *, having: str = "") -> list[int]:
-        """What runs for boards of this server (agents, workers, shells) and has `having` in its command line."""
+        """What runs for boards of this server (agents, workers, shells) and has `having` in its command line.
+
+        A worker's TMPDIR is a folder of its own in that of its agent.
+        """
         mark, found = f"TMPDIR={self.folder}/tmp".encode(), []
         for entry in Path("/proc").iterdir():
             try:
-                if entry.name.isdecimal() and mark in (entry / "environ").read_bytes().split(b"\0"):
+                variables = (entry / "environ").read_bytes().split(b"\0") if entry.name.isdecimal() else []
+                if any(one == mark or one.startswith(mark + b"/") for one in variables):
                     found += (
                         [int(entry.name)]
                         if any(having in word for word in command_of(int(entry.name)))

@@ -330,7 +330,7 @@ def test_work_whose_worker_dies_while_it_waits_leaves_the_line(
     failures: list[BaseException] = []
 
     def work() -> None:
-        with pytest.raises(StageError, match="crashed") as failure:
+        with pytest.raises(StageError, match="was killed") as failure:
             other.send({"op": "run", "sleep_s": 0}, timeout_s=20)
         failures.append(failure.value)
 
