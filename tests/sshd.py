@@ -140,13 +140,13 @@ class Sshd:
     def processes(self, *, having: str = "") -> list[int]:
         """What runs for boards of this server (agents, workers, shells) and has `having` in its command line.
 
-        A worker's TMPDIR is a folder of its own in that of its agent.
+        They are known by the folder of locks, which all of them have.
         """
-        mark, found = f"TMPDIR={self.folder}/tmp".encode(), []
+        mark, found = f"AUTOCOMPRESS_LOCKS={self.folder}/locks".encode(), []
         for entry in Path("/proc").iterdir():
             try:
                 variables = (entry / "environ").read_bytes().split(b"\0") if entry.name.isdecimal() else []
-                if any(one == mark or one.startswith(mark + b"/") for one in variables):
+                if mark in variables:
                     found += (
                         [int(entry.name)]
                         if any(having in word for word in command_of(int(entry.name)))
