@@ -16,15 +16,11 @@ def stat(root: Path, *, user: int, idle: int, stolen: int = 0) -> Path:
     return path
 
 
-def test_a_busy_loop_beside_shows(tmp_path: Path) -> None:
-    before = busy_seconds(Path("/proc/stat"))
-    assert before is not None
+def test_a_busy_loop_beside_shows() -> None:
     with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as loop:
         try:
             beside = Load()
-            busy = before + load.own_seconds()
-            assert comes_true(lambda: (busy_seconds(Path("/proc/stat")) or 0.0) - busy > 0.5)
-            assert beside.conditions()["others_cores"] > 0.05
+            assert comes_true(lambda: beside.conditions()["others_cores"] > 0.05)
         finally:
             loop.kill()
 
