@@ -1,27 +1,31 @@
 """Coverage: what of many small architectures can be pruned, quantized and removed, and why the rest cannot.
 
     python benchmarks/zoo.py [--only REGEX] [--data ../shared/data] [--cases ../shared/cases]
-        [--trace-only] [--markdown docs/models.md]
+        [--trace-only] [--rows DIR [--again]] [--markdown docs/models.md]
 
 For each architecture: traced, built as it is, in int8, in 4 bits, with half of every group and without its first
 block, each file checked against torch. Shares are of the weights in layers and tables. The reasons follow the
 table. Architectures of timm, torchvision and transformers (`zoo_families`) are tried where these are installed.
+
+The whole takes hours. `--rows DIR` keeps a file for each architecture in DIR, and takes what is there instead of
+building it again: run parts with different `--only`, then all of them with `--markdown`, which only writes the page.
+After a mend, `--again` makes the rows that failed anew (or delete the files of those to repeat). A row that was only
+traced is made anew when builds are asked for. The seed is the same for each architecture, whatever ran before.
 """
 
 import argparse
 import importlib
 import logging
 import re
-import statistics
 import sys
 import tempfile
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeGuard
 
 import torch
-from autocompress.benchmarks.zoo_families import families, versions
+from autocompress.benchmarks.zoo_families import families
+from autocompress.benchmarks.zoo_rows import Row, page, save_row, saved_row, summary
 from autocompress.compress import Compressor, Network, Recipe, check_outputs
 from autocompress.compress.graph.graph import get_tensor
 from autocompress.compress.graph.tracing.trace import example_tensors
@@ -37,43 +41,7 @@ from autocompress.tests.models import TINY_MODELS
 from torch import Tensor, nn
 
 ROOT = Path(__file__).resolve().parents[1]
-# Where in the user's code a reason points to.
-_PLACE = re.compile(r" \(\S+\.py:\d+[^)]*\)")
-_PAGE = """# Models that were tried
-
-What autocompress can do to common architectures, with random weights, few layers and small inputs ({versions}).
-Written by `python benchmarks/zoo.py --only '^(timm|torchvision|hf)' --markdown docs/models.md`.
-
-{count} architectures: {summary}.
-
-Groups are sets of channels or heads of which some can be removed, blocks are residual branches that can be
-removed, int8 counts layers that can have 8 and fewer bits. Shares are of the weights in layers and tables; small
-models have large tables and heads, so that the shares of full-size ones are higher. Builds: the original, every
-layer in int8, every layer in 4 bits, half of every group, and without the first block; each file's answers are
-compared with torch.
-
-| architecture | groups | blocks | int8 | prunable | quantizable | removable | builds like torch |
-|---|--:|--:|--:|--:|--:|--:|---|
-"""
 Made = tuple[nn.Module, tuple[Tensor, ...]]
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One architecture: counts, shares of the weights, and by build whether it answers like torch;
-    layers with what keeps them whole.
-    """
-
-    name: str
-    counts: tuple[int, int, int]
-    shares: tuple[float, float, float]
-    builds: dict[str, str]
-    reasons: tuple[tuple[str, str], ...]
-
-    def __str__(self) -> str:
-        numbers = " ".join(f"{count:6}" for count in self.counts)
-        shares = " ".join(f"{share:7.0%}" for share in self.shares)
-        return f"{self.name:28} {numbers} {shares}  {' '.join(self.builds.values())}"
 
 
 def architectures(data: Path, cases: Path) -> Iterator[tuple[str, Callable[[], Made]]]:
@@ -107,18 +75,18 @@ def row_of(name: str, model: nn.Module, inputs: tuple[Tensor, ...], *, build: bo
     network = Network.trace(model.eval(), inputs)
     batch = tuple(torch.cat([x] * -(-16 // len(x)))[:16] for x in inputs)
     compressor = Compressor(kind_task(model, batch), network)
-    builds = {}
+    builds = []
     for form, recipe in _recipes(network).items() if build else ():
         try:
             with tempfile.TemporaryDirectory() as folder:
                 built = compressor.build(recipe, Path(folder)).only
                 check_outputs(run(str(built.artifact.path), built.check.inputs), built.check)
-            builds[form] = f"{form}:ok"
+            builds.append(f"{form}:ok")
         except Exception as error:  # the other builds are still of interest
-            builds[form] = f"{form}:FAILED ({type(error).__name__}: {_line(error)})"
+            builds.append(f"{form}:FAILED ({type(error).__name__}: {_line(error)})")
     reasons = tuple(dict.fromkeys((each.name, each.reason) for each in network.excluded))
     counts = (len(network.groups), len(network.blocks), len(_all(network, "int8")))
-    return Row(name, counts, _shares(network), builds, reasons)
+    return Row(name, counts, _shares(network), tuple(builds), reasons)
 
 
 def _line(error: Exception) -> str:
@@ -162,79 +130,59 @@ def _shares(network: Network) -> tuple[float, float, float]:
     return prunable, fewer_bits, gone
 
 
-def _page(rows: Sequence[Row], refused: Mapping[str, str]) -> str:
-    """The table and the reasons as Markdown."""
-    lines = [
-        _PAGE.rstrip().format(versions=versions(), count=len(rows) + len(refused), summary=_summary(rows))
-    ]
-    for row in rows:
-        failed = [text for text in row.builds.values() if not text.endswith(":ok")]
-        shares = " | ".join(f"{share:.0%}" for share in row.shares)
-        counts = " | ".join(str(count) for count in row.counts)
-        lines.append(f"| {row.name} | {counts} | {shares} | {'; '.join(failed) or _all_or_none(row)} |")
-    lines += [
-        "",
-        "## What stays whole or float32, and why",
-        "",
-        "| architectures | layers | reason |",
-        "|--:|--:|---|",
-    ]
-    reasons = Counter(re.sub(_PLACE, "", reason) for row in rows for _, reason in row.reasons)
-    for reason, layers in reasons.most_common():
-        owners = [row for row in rows if any(re.sub(_PLACE, "", text) == reason for _, text in row.reasons)]
-        lines.append(f"| {len(owners)} | {layers} | {reason} |")
-    lines += ["", "## What is refused", ""]
-    lines += [f"- {name}: {message}" for name, message in refused.items()] or ["Nothing of these."]
-    return "\n".join(lines) + "\n"
+def _made_or_refused(name: str, make: Callable[[], Made], *, build: bool) -> Row:
+    torch.manual_seed(0)  # the same row, whatever was tried before
+    try:
+        return row_of(name, *make(), build=build)
+    except Exception as error:  # a table of all, also of what crashes
+        word = "REFUSED" if isinstance(error, AutocompressError) else f"CRASHED {type(error).__name__}"
+        return Row(name, refused=f"{word}: {_line(error)}")
 
 
-def _all_or_none(row: Row) -> str:
-    return "all" if row.builds else "not built"
+def _is_done(row: Row | None, arguments: argparse.Namespace) -> TypeGuard[Row]:
+    """Whether the kept row answers what is asked now."""
+    if row is None or (arguments.again and (row.failures or row.refused)):
+        return False
+    return bool(row.builds or row.refused or arguments.trace_only)
 
 
-def _summary(rows: Sequence[Row]) -> str:
-    built = [row for row in rows if row.builds]
-    good = sum(all(text.endswith(":ok") for text in row.builds.values()) for row in built)
-    middles = [statistics.median(column) for column in zip(*(row.shares for row in rows), strict=True)]
-    names = ("prunable", "quantizable", "removable")
-    shares = ", ".join(f"{name} {share:.0%}" for name, share in zip(names, middles, strict=True))
-    return (
-        f"{len(rows)} could be traced, {good} of the {len(built)} that were built answer like torch in every "
-        f"build; medians of shares: {shares}"
-    )
-
-
-def main() -> None:
-    """Prints a line for each architecture, then the reasons."""
+def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", default="", help="a regular expression of names")
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
     parser.add_argument("--cases", type=Path, default=ROOT.parent / "shared" / "cases")
+    parser.add_argument("--trace-only", action="store_true", help="build nothing")
+    parser.add_argument(
+        "--rows", type=Path, help="a folder with a file for each architecture: none is made twice"
+    )
+    parser.add_argument("--again", action="store_true", help="of the kept rows, make those anew that failed")
     parser.add_argument(
         "--markdown", type=Path, help="a page to write with the table, such as docs/models.md"
     )
-    arguments = parser.parse_args()
-    torch.manual_seed(0)
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Prints a line for each architecture, then the reasons."""
+    arguments = _arguments()
     logging.disable(logging.WARNING)
     print(f"{'':28} groups blocks   int8   prune   quant  remove  builds")
-    rows, refused = [], {}
+    rows: list[Row] = []
     for name, make in architectures(arguments.data, arguments.cases):
-        if re.search(arguments.only, name):
-            try:
-                rows.append(row_of(name, *make(), build=not arguments.trace_only))
-            except Exception as error:  # a table of all, also of what crashes
-                word = (
-                    "REFUSED" if isinstance(error, AutocompressError) else f"CRASHED {type(error).__name__}"
-                )
-                refused[name] = f"{word}: {_line(error)}"
-                print(f"{name:28} {refused[name]}", flush=True)
-                continue
-            print(rows[-1], flush=True)
-    print(f"\n{len(rows) + len(refused)} architectures: {_summary(rows)}")
+        if not re.search(arguments.only, name):
+            continue
+        row = saved_row(name, arguments.rows) if arguments.rows else None
+        if not _is_done(row, arguments):
+            row = _made_or_refused(name, make, build=not arguments.trace_only)
+            if arguments.rows:
+                save_row(row, arguments.rows)
+        rows.append(row)
+        print(row, flush=True)
+    print(f"\n{len(rows)} architectures: {summary(rows)}")
     for row in rows:
         print(f"\n{row.name}", *(f"  {name}: {reason}" for name, reason in row.reasons), sep="\n")
     if arguments.markdown:
-        write_text(arguments.markdown, _page(rows, refused))
+        write_text(arguments.markdown, page(rows))
 
 
 if __name__ == "__main__":

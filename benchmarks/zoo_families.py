@@ -47,7 +47,7 @@ TIMM: dict[str, dict[str, Any]] = {
     "mobilevit_xxs": {},
     "mobilevitv2_050": {},
     "repvit_m0_9": {},
-        "levit_128s": {"img_size": 64},
+    "levit_128s": {"img_size": 64},
     "vit_tiny_patch16_224": _VIT,
     "deit_tiny_distilled_patch16_224": _VIT,
     "eva02_tiny_patch14_224": {"img_size": 56, "depth": 2},
