@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from autocompress.results.run_directory import write_run
+from autocompress.tests.restless import measuring, restless
 from autocompress.tests.results.sample_run import sample_run, sample_run_of_two
 from autocompress.tests.targets.models import linear
 from autocompress.tests.waiting import comes_true, computed
@@ -218,7 +219,7 @@ def test_a_board_that_is_not_attached_is_predicted_picked_and_verified(task):
         "--trials",
         "3",
     )
-    seen = autocompress(*command, cwd=task)
+    seen = measuring(*command, cwd=task)
     assert seen.returncode == 0, seen.stderr
     assert "are predicted, not measured" in seen.stderr and "latency ~" in seen.stderr
     assert "~1.00 " in seen.stdout and "± 95 %" in seen.stdout
@@ -226,10 +227,10 @@ def test_a_board_that_is_not_attached_is_predicted_picked_and_verified(task):
     picked = autocompress("pick", run, "--max-drop", "50pp", "--out", task / "bundle", cwd=task)
     assert picked.returncode == 0 and ", ~" in picked.stdout, picked.stderr
     assert ", drop " in picked.stdout and " pp, meets 50pp with " in picked.stdout
-    again = autocompress("verify", run, "--target", "board.toml", cwd=task)
+    again = measuring("verify", run, "--target", "board.toml", cwd=task)
     assert again.returncode == 3  # the board is not attached still
     given = ("--target", "cpu", "--task", "task.py:make")
-    verified = autocompress("verify", run, *given, "--json", cwd=task)
+    verified = measuring("verify", run, *given, "--json", cwd=task)
     found = json.loads(verified.stdout)
     assert (
         verified.returncode == 0 and found["targets"][0]["points"][0]["predicted"] and not found["regressed"]
@@ -294,11 +295,11 @@ def test_targets_calibrate_keeps_a_table_and_tells_its_error(task, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(task / "cache"))
     monkeypatch.setenv("LOCALAPPDATA", str(task / "cache"))
     command = ("targets", "calibrate", "cpu", "task.py:make", "--budget", "3s", "--check", "2")
-    seen = autocompress(*command, "--json", cwd=task)
+    seen = measuring(*command, "--json", cwd=task)
     assert seen.returncode == 0, seen.stderr
     report = json.loads(seen.stdout)
     assert report["before"]["count"] == 2 and report["calibration"]["measured"] >= 1
-    again = autocompress(*command[:-2], cwd=task)
+    again = measuring(*command[:-2], cwd=task)
     assert (
         f"{report['calibration']['measured'] + 2} known before" in again.stdout and "Table: " in again.stdout
     )
@@ -361,7 +362,7 @@ def test_a_search_on_two_targets_from_the_task_to_a_bundle_for_each(task):
         'inherits = "cpu"\nmemory_limit_bytes = 536870912\nstorage_bits = [4]\nopset = 22\n'
     )
     command = ("search", "task.py:make", "--target", "cpu,edge.toml", "--trials", "2", "--json")
-    seen = autocompress(*command, "--max-latency", "cpu=1s,edge=2s", cwd=task)
+    seen = measuring(*command, "--max-latency", "cpu=1s,edge=2s", cwd=task)
     assert seen.returncode == 0, seen.stderr
     value, directory = json.loads(seen.stdout), task / "runs" / "tiny-cpu-edge"
     assert [target["constraints"]["max_latency_s"] for target in value["targets"]] == [1.0, 2.0]
@@ -384,7 +385,7 @@ def test_a_search_on_two_targets_from_the_task_to_a_bundle_for_each(task):
 @pytest.mark.serial
 def test_a_search_from_the_task_to_the_bundle(task):
     command = ("search", "task.py:make", "--trials", "2", "--max-drop", "5pp", "--json")
-    seen = autocompress(*command, cwd=task)
+    seen = measuring(*command, cwd=task)
     assert seen.returncode == 0, seen.stderr
     assert json.loads(seen.stdout)["uniform_int8"]["trial"] == 1
     directory = task / "runs" / "tiny-cpu"
@@ -401,7 +402,7 @@ def test_a_search_from_the_task_to_the_bundle(task):
         "pick", directory, "--max-drop", "50pp", "--minimize", "size", "--out", task / "bundle"
     )
     assert picked.returncode == 0 and (task / "bundle" / "manifest.json").is_file()
-    again = autocompress(*command, cwd=task)
+    again = measuring(*command, cwd=task)
     assert json.loads(again.stdout)["trials"] == json.loads(seen.stdout)["trials"]
     events = [json.loads(line) for line in (directory / "log.jsonl").read_text().splitlines()]
     assert [event["event"] for event in events].count("started") == 2
@@ -425,14 +426,14 @@ def numbers(directory: Path, kind: str) -> list[object]:
 @pytest.mark.slow  # tests/search/test_search.py kills with -9, too
 def test_kill_9_in_a_real_trial_and_the_same_command_goes_on(task):
     arguments, directory = ["search", "task.py:make", "--trials", "4"], task / "runs" / "tiny-cpu"
-    command, quiet = [sys.executable, "-m", "autocompress", *arguments], subprocess.DEVNULL
+    command, quiet = restless(*arguments), subprocess.DEVNULL
     killed = subprocess.Popen(command, cwd=task, stdout=quiet, stderr=quiet, start_new_session=True)
     assert comes_true(lambda: killed.poll() is not None or in_a_trial(killed.pid, directory), timeout_s=120)
     os.killpg(killed.pid, signal.SIGKILL)
     killed.wait()
     before = numbers(directory, "started")
     assert before[-1] in (2, 3) and numbers(directory, "finished") == before[:-1]
-    again = autocompress(*arguments, cwd=task)
+    again = measuring(*arguments, cwd=task)
     assert again.returncode == 0, again.stderr
     assert numbers(directory, "started") == [*before, *range(before[-1], 4)] and numbers(
         directory, "finished"

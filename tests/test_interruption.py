@@ -37,10 +37,14 @@ while True:
 
 
 def started(
-    *arguments: str | Path, cwd: Path, before: tuple[str, ...] = (), **environment: str
+    *arguments: str | Path,
+    cwd: Path,
+    before: tuple[str, ...] = (),
+    module: str = "autocompress",
+    **environment: str,
 ) -> "subprocess.Popen[str]":
     return subprocess.Popen(
-        [*before, sys.executable, "-m", "autocompress", *map(str, arguments)],
+        [*before, sys.executable, "-m", module, *map(str, arguments)],
         cwd=cwd,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -129,12 +133,12 @@ def test_nothing_is_left_behind_by_sessions_that_are_killed_or_hung_up(tmp_path)
     temporary, run = tmp_path / "tmp", tmp_path / "runs" / "tiny-cpu"
     temporary.mkdir()
     command = ("search", "task.py:make", "--trials", "500", "--no-recovery")
-    killed = started(*command, cwd=tmp_path, TMPDIR=str(temporary))
+    killed = started(*command, cwd=tmp_path, module="autocompress.tests.restless", TMPDIR=str(temporary))
     assert comes_true(lambda: ours(temporary) and (run / "inputs").is_dir())
     killed.kill()
     killed.communicate()
     assert ours(temporary)
-    again = started(*command, cwd=tmp_path, TMPDIR=str(temporary))
+    again = started(*command, cwd=tmp_path, module="autocompress.tests.restless", TMPDIR=str(temporary))
     (run / "log.jsonl").write_text("")
     assert comes_true(lambda: measures(again, run, temporary))
     workers = children(again.pid)

@@ -16,6 +16,7 @@ import typer
 from autocompress.cli.support import errors
 from autocompress.errors import TargetUnavailable
 from autocompress.results.run_directory import read_run
+from autocompress.tests.restless import measuring
 from autocompress.tests.results.test_report_in_browser import CHROMIUM, seen_in_browser
 
 ATTACK = "\x1b]0;owned\x07\x9b31m[/x][b]:smile:</script><img src=x onerror=window['owned']=1>\u202e|`"
@@ -66,11 +67,7 @@ RUN = "a run's $(x)\x1b[31m"
 
 
 def autocompress(folder, *arguments):
-    command = [sys.executable, "-m", "autocompress", *arguments]
-    environment = {**os.environ, "HUB_PASS": SECRETS["hub"]}
-    return subprocess.run(
-        command, capture_output=True, text=True, cwd=folder, timeout=240, check=False, env=environment
-    )
+    return measuring(*arguments, cwd=folder, env={**os.environ, "HUB_PASS": SECRETS["hub"]})
 
 
 def acting(text):

@@ -16,6 +16,7 @@ from autocompress.files import cache_folder
 from autocompress.profiles import load_profile
 from autocompress.results.run_directory import RunDirectory, write_run
 from autocompress.targets import Target
+from autocompress.tests.restless import measuring
 from autocompress.tests.results.sample_run import sample_run
 from autocompress.tests.search.fakes import CONFIG, FakeEvaluator, FakeNetwork, run_search
 from autocompress.tests.targets import models
@@ -152,7 +153,7 @@ def test_without_cache_and_temporary_folder_and_in_ascii_a_target_is_calibrated(
         "PYTHONIOENCODING": "ascii",
     }.items():
         monkeypatch.setenv(name, value)
-    seen = autocompress("targets", "calibrate", "cpu", "task.py:make", "--budget", "1s", cwd=tmp_path)
+    seen = measuring("targets", "calibrate", "cpu", "task.py:make", "--budget", "1s", cwd=tmp_path)
     assert seen.returncode == 0, seen.stderr
     assert "cannot be kept in /proc/nowhere" in seen.stdout and "Traceback" not in seen.stderr
     assert (seen.stdout + seen.stderr).isascii() and "Table: " in seen.stdout

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from autocompress.benchmarks.same_digests import digests
 from autocompress.results.run_directory import write_run
+from autocompress.tests.restless import measuring
 from autocompress.tests.results.sample_run import sample_run
 from autocompress.tests.test_cli import TASK
 
@@ -18,10 +19,7 @@ def searched(folder: Path, name: str, *, hashes: str) -> Path:
     run = folder / name
     options = ["--trials", "6", "--deterministic", "--out", str(run)]
     environment = {**os.environ, "XDG_CACHE_HOME": str(folder / f"cache-{name}"), "PYTHONHASHSEED": hashes}
-    command = [sys.executable, "-m", "autocompress", "search", "task.py:make", *options]
-    done = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=500, check=False
-    )
+    done = measuring("search", "task.py:make", *options, cwd=folder, env=environment, timeout_s=500)
     assert done.returncode == 0, done.stderr
     return run
 
