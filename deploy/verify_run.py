@@ -67,6 +67,7 @@ def verify_run(
             scoring=scoring,
             timing=timing,
             say=say,
+            note=note,
             clocks=clocks,
             unfinished=Unfinished.open(path, [_mine(path), *(_asked(one) for one in asked)]),
         )
@@ -129,6 +130,7 @@ class _Visit:
     scoring: Scoring
     timing: TimingConfig
     say: Say
+    note: Say
     clocks: ClocksOfTargets | None
     unfinished: Unfinished
 
@@ -151,7 +153,9 @@ class _Visit:
             return stated.compared(measured, named, scoring)
         with closing(target):
             measured = self.unfinished.target(name, key, target.probe())
-            for more in stated.measure(target, measured, scorer=scoring.scorer, timing=timing, say=self.say):
+            for more in stated.measure(
+                target, measured, scorer=scoring.scorer, timing=timing, say=self.say, note=self.note
+            ):
                 measured = more
                 self.unfinished.keep(name, measured)
             return stated.compared(measured, named, scoring)

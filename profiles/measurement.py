@@ -176,6 +176,14 @@ class Measurement:
         return low * self.baseline_reference_s, high * self.baseline_reference_s
 
     @property
+    def drift_s(self) -> Interval:
+        """From the candidate's fastest pair to its slowest (medians of their blocks): how far the machine
+        drifted since the reference was measured. Another hour may be further off.
+        """
+        times = [self.latency_s, *(statistics.median(pair.candidate_s) for pair in self.pairs)]
+        return min(times), max(times)
+
+    @property
     def p50_s(self) -> float:
         """Median wall-clock seconds of a single inference, load of the machine included."""
         return self._percentile(0.50)
@@ -217,10 +225,11 @@ class Measurement:
         return cls(**{**value, "pairs": pairs, "timing": timing, "environment": environment})
 
     def __str__(self) -> str:
-        """Latency with its spread, and the ratio: `1.234 ms ± 0.6 % (0.531 × the baseline)`."""
+        """`1.234 ms (1.21 to 1.30 ms while measuring), 0.531 × the baseline ± 0.6 %`."""
         mark = ", noisy" if self.noisy else ""
-        spread = f"± {100 * self.half_width:.1f} %"
-        return f"{format_latency(self.latency_s)} {spread} ({self.ratio:.3f} × the baseline{mark})"
+        ratio = f"{self.ratio:.3f} × the baseline ± {100 * self.half_width:.1f} %{mark}"
+        drift = " to ".join(map(format_latency, self.drift_s))
+        return f"{format_latency(self.latency_s)} ({drift} while measuring), {ratio}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

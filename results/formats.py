@@ -115,13 +115,16 @@ class Formats:
         return self.size(point.size_bytes)
 
     def latency_of(self, point: PointOn) -> str:
-        """The latency of the point with its spread: `0.412 ms ±0.7 %`, and `noisy` where the protocol gave
-        up.
+        """The latency of the point and its ratio to the original's with the spread, `0.412 ms, 0.31× ±0.7 %`;
+        `noisy` where the protocol gave up.
 
-        A predicted one has no spread: `~0.412 ms`.
+        The spread is the ratio's: seconds are those of the hour of the search, and drift with the machine.
+        A predicted latency has none, `~0.412 ms, ~0.31×`; the original is told in seconds alone.
         """
         noisy = " noisy" if is_noisy(point.latency) else ""
-        return f"{self.seconds_of(point)} {spread_of(point.latency)}{noisy}".rstrip()
+        if point.trial == point.view.baseline.trial:
+            return f"{self.seconds_of(point)}{noisy}"
+        return f"{self.seconds_of(point)}, {ratio_of(point)}{noisy}"
 
     def seconds_of(self, point: PointOn) -> str:
         """The latency of the point without its spread, a predicted one with `~`."""
@@ -158,14 +161,23 @@ def ratio_interval_of(latency: AnyLatency) -> Interval | None:
 
 
 def interval_of(latency: AnyLatency) -> Interval | None:
-    """The interval of a measured latency in seconds; None for a prediction, which has none."""
+    """The interval of a measured latency in seconds, among the candidates of its run (the machine's drift is
+    not in it); None for a prediction, which has none.
+    """
     return None if isinstance(latency, Predicted) else latency.interval_s
 
 
 def spread_of(latency: AnyLatency) -> str:
-    """`±0.7 %` of a measured latency; empty for a prediction."""
-    interval = interval_of(latency)
+    """`±0.7 %` of a measured ratio; empty for a prediction."""
+    interval = ratio_interval_of(latency)
     return "" if interval is None else relative_spread(interval)
+
+
+def ratio_of(point: PointOn) -> str:
+    """`0.31× ±0.7 %`: the latency relative to the original's; the original's own, 1, has no spread."""
+    latency = point.latency
+    spread = "" if point.trial == point.view.baseline.trial else spread_of(latency)
+    return f"{speed_text(latency)} {spread}".rstrip()
 
 
 def load_sentence(latency: AnyLatency) -> str:

@@ -16,10 +16,9 @@ from .formats import (
     meets_text,
     notes_of,
     prediction_note,
+    ratio_of,
     ratio_text,
     same_text,
-    speed_text,
-    spread_of,
 )
 from .limits import chance_text
 from .pick import cost_of, recommended
@@ -155,7 +154,7 @@ def _latency_columns(name: str, view: RunOn, formats: Formats, *, alone: bool) -
             heading=f"{printable(name)}\n{formats.latency_unit}",
             cell=lambda point: _latency(view.on(point), formats, alone=alone),
         ),
-        Column(heading="×\n", cell=lambda point: speed_text(view.on(point).latency)[:-1]),
+        Column(heading="×\n", cell=lambda point: _ratio(view.on(point))),
     ]
 
 
@@ -163,7 +162,13 @@ def _latency(point: PointOn, formats: Formats, *, alone: bool) -> str:
     latency = point.latency
     number = mark_of(latency) + formats.bare_latency(latency.seconds)
     noisy = " noisy" if is_noisy(latency) and not alone else ""
-    return f"{number} {spread_of(latency).replace(' ', '')}{noisy}".rstrip()
+    return f"{number}{noisy}"
+
+
+def _ratio(point: PointOn) -> str:
+    """`0.31 ±0.7%`; the original's has no spread."""
+    number, _, spread = ratio_of(point).partition("× ")
+    return f"{number.rstrip('×')} {spread.replace(' ', '')}".rstrip()
 
 
 def _short_name(point: Point, run: Run) -> str:

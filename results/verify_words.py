@@ -48,8 +48,9 @@ def columns(point: VerifiedPoint) -> tuple[str, ...]:
     remarks = "; ".join([*point.regressed, *(f"{name} limit broken" for name in point.breaks)])
     if latency is None or point.error is None:
         return point.label, earlier, "–", "–", "–", "–", remarks
-    now = f"{_measured(latency)}{' noisy' if latency.noisy else ''}"
-    ratio = f"{mark}{ratio_text(point.earlier_ratio)} → {ratio_text(latency.ratio)}"
+    now = f"{format_latency(latency.latency_s)}{' noisy' if latency.noisy else ''}"
+    spread = relative_spread(latency.ratio_interval)
+    ratio = f"{mark}{ratio_text(point.earlier_ratio)} → {ratio_text(latency.ratio)} {spread}"
     metric = "–" if point.quality is None else f"{point.earlier_quality:.4g} → {point.quality:.4g}"
     return point.label, earlier, now, f"{100 * point.error:+.1f} %", ratio, metric, remarks
 
@@ -62,7 +63,7 @@ def _measured(latency: Latency) -> str:
 def summary(target: TargetVerification) -> list[str]:
     """Error, rank correlation, and what regressed."""
     lines, error = [], target.prediction_error
-    kind = f"Latencies measured before on {target.earlier_target}"
+    kind = f"Ratios to the original, measured before on {target.earlier_target},"
     if target.prediction:
         kind = "Predictions"
         lines.append(f"Predicted from the {target.prediction.source}.")

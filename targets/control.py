@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from typing import TypeVar
 
 from ..errors import StageError
 from ..profiles.measurement import Measurement
@@ -10,6 +11,10 @@ TOLERANCE = 0.01
 MEASUREMENTS_COVERED = 10
 SECONDS_COVERED = 300.0
 PAUSES_S = (1.0, 3.0)  # between the tries of a failing control
+PATIENCE_S = 120.0  # how long a command waits for a restless machine
+REST_S = 5.0  # between its tries
+
+Result = TypeVar("Result")
 
 
 class Control:
@@ -61,3 +66,27 @@ class Control:
             kind="noisy",
             retryable=True,
         )
+
+
+def patiently(
+    measure: Callable[[], Result],
+    note: Callable[[str], None],
+    *,
+    patience_s: float = PATIENCE_S,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Result:
+    """What `measure` gives, asked again for at most `patience_s` while the machine is too restless, which is
+    noted once. StageError of the kind noisy when it stays so.
+    """
+    began, waits = clock(), False
+    while True:
+        try:
+            return measure()
+        except StageError as error:
+            if error.kind != "noisy" or clock() - began >= patience_s:
+                raise
+            if not waits:
+                note(f"The machine is restless: waiting up to {patience_s / 60:.2g} min for it. {error}")
+            waits = True
+        sleep(REST_S)

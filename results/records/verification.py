@@ -46,8 +46,19 @@ class VerifiedPoint:
 
     @property
     def error(self) -> float | None:
-        """The earlier latency relative to the measured one, minus 1."""
-        return None if self.latency is None else self.earlier_s / self.latency.seconds - 1
+        """The earlier latency relative to the measured one, minus 1: seconds that were predicted, ratios that
+        were measured (the machine's drift is not in them).
+        """
+        if self.latency is None:
+            return None
+        before, now = self.compared(self.latency)
+        return before / now - 1
+
+    def compared(self, latency: Latency) -> tuple[float, float]:
+        """What is compared, then and now: seconds that were predicted, ratios that were measured."""
+        if self.predicted:
+            return self.earlier_s, latency.seconds
+        return self.earlier_ratio, latency.ratio
 
     def to_json(self) -> dict[str, Any]:
         """A JSON value from which `from_json` makes an equal record."""
@@ -102,8 +113,8 @@ class TargetVerification:
     @property
     def prediction_error(self) -> PredictionError:
         """How far the earlier latencies are from those measured now."""
-        pairs = [(point.earlier_s, point.latency.seconds) for point in self.points if point.latency]
-        return PredictionError.of([earlier for earlier, _ in pairs], [now for _, now in pairs])
+        pairs = [point.compared(point.latency) for point in self.points if point.latency]
+        return PredictionError.of([before for before, _ in pairs], [now for _, now in pairs])
 
     def to_json(self) -> dict[str, Any]:
         """A JSON value from which `from_json` makes an equal record."""

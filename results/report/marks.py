@@ -14,7 +14,6 @@ from ..formats import (
     ratio_text,
     recipe_lines,
     same_text,
-    speed_text,
 )
 from ..pick import Objective
 from ..records.reading import Interval
@@ -184,7 +183,7 @@ def hover_text(point: PointOn, run: RunOn, role: str) -> str:
     predicted = " (predicted)" if point.predicted else ""
     facts = [
         f"{formats.metric_name} {_quality_text(point, formats)}",
-        f"latency {formats.latency_of(point)}, {speed_text(point.latency)}{predicted}",
+        f"latency {formats.latency_of(point)}{predicted}",
         f"size {formats.size_of(point)}, {ratio_text(point.size_ratio)}",
     ]
     if same := same_text(point):

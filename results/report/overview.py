@@ -11,9 +11,8 @@ from ..formats import (
     label_of,
     load_sentence,
     prediction_note,
+    ratio_of,
     ratio_text,
-    speed_text,
-    spread_of,
 )
 from ..pick import limits_text
 from ..records.latency import Predicted
@@ -101,13 +100,12 @@ def _latency_card(run: RunOn, chosen: PointOn, rows: list[tuple[str, PointOn]]) 
     if isinstance(chosen.latency, Predicted):
         return _card(
             "Latency, predicted",
-            speed_text(chosen.latency),
+            ratio_of(chosen),
             f"{formats.seconds_of(chosen)}, not measured",
             bars,
         )
     p99 = formats.latency(chosen.latency.p99_s)
-    note = f"{formats.seconds_of(chosen)} {spread_of(chosen.latency)}, p99 {p99}"
-    return _card("Latency", speed_text(chosen.latency), note, bars)
+    return _card("Latency", ratio_of(chosen), f"{formats.seconds_of(chosen)}, p99 {p99}", bars)
 
 
 def _size_card(run: RunOn, chosen: PointOn, rows: list[tuple[str, PointOn]]) -> str:

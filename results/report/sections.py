@@ -159,8 +159,8 @@ def _front_cells(point: PointOn) -> dict[str, str]:
         ),
         "test": _spread(formats.quality(quality.test), formats.test_spread(quality)),
         "drop": _spread(formats.drop_of(point), meets_text(point)),
-        "latency": noisy + _spread(formats.seconds_of(point), spread_of(latency)),
-        "times": _ratio(latency.ratio, mark=mark_of(latency)),
+        "latency": noisy + escape(formats.seconds_of(point)),
+        "times": _spread_ratio(point),
         "size": escape(formats.size_of(point)),
         "times-size": _ratio(point.size_ratio),
         "macs": escape(count_text(point.artifact.macs)),
@@ -177,6 +177,13 @@ def _distilled(point: PointOn) -> str:
 
 def _spread(value: str, spread: str) -> str:
     return f"{escape(value)} <small>{escape(spread)}</small>" if spread else escape(value)
+
+
+def _spread_ratio(point: PointOn) -> str:
+    """The ratio of latencies; that of the original has no spread."""
+    bar = _ratio(point.latency.ratio, mark=mark_of(point.latency))
+    spread = "" if point.trial == point.view.baseline.trial else spread_of(point.latency)
+    return f"{bar} <small>{escape(spread)}</small>" if spread else bar
 
 
 def _ratio(value: float, *, mark: str = "") -> str:

@@ -17,7 +17,7 @@ from autocompress.deploy.bundle import write_bundle
 from autocompress.deploy.given_task import GivenTask
 from autocompress.deploy.read_bundle import is_bundle
 from autocompress.deploy.unfinished import FileNow
-from autocompress.deploy.verify import ROOM, Stated, quality_fell, refuse_lost, regressions
+from autocompress.deploy.verify import ROOM, Stated, looked_at, quality_fell, refuse_lost, regressions
 from autocompress.deploy.verify_bundle import SAMPLES, _parity, tolerance_of, verify_bundle
 from autocompress.deploy.verify_run import verify_run
 from autocompress.errors import InputError, RunDirectoryError, StageError, TargetUnavailable
@@ -34,6 +34,7 @@ from autocompress.targets.target import TargetSession
 from autocompress.tests.deploy.small_run import PREDICTION, latency, small_run, target
 from autocompress.tests.deploy.test_verify_files import MEASURED, verification
 from autocompress.tests.present import present
+from autocompress.tests.profiles.records import measurement
 from autocompress.tests.search.predicting import QUICK, Desk, make_desk
 from typer.testing import CliRunner
 
@@ -86,6 +87,29 @@ def test_a_wrong_prediction_is_no_regression_unless_a_limit_breaks(tmp_path):
     limit = Constraints(max_latency_s=1.1 * point.latency.seconds)
     point = point_of(tmp_path, prediction=PREDICTION, constraints=limit)
     assert regressions(point, file, same=True) == ("breaks the latency limit",)
+
+
+def test_an_hour_in_which_the_machine_is_slow_breaks_no_limit(tmp_path):
+    limit = Constraints(max_latency_s=0.52e-3)
+    point = point_of(tmp_path, constraints=limit)
+    slow = replace(latency(0.5), latency_s=1e-3, interval_s=(0.9e-3, 1.1e-3))
+    assert regressions(point, FileNow(latency=slow), same=True) == ()
+    assert regressions(point, FileNow(latency=slow), same=False) == ("breaks the latency limit",)
+    assert regressions(point, FileNow(latency=latency(0.53)), same=True) == ("breaks the latency limit",)
+
+
+def test_what_seems_slower_is_measured_again_and_once_more():
+    asked, seen = [], [measurement(1.0, 1.0), measurement(0.5, 0.5), measurement(1.0, 1.0)]
+
+    def measure(timing):
+        asked.append(timing.round)
+        return seen[timing.round - 1]
+
+    stated = (0.49, 0.51)
+    assert looked_at(measure, QUICK, stated=stated, note=silent).ratio == 0.5 and asked == [1, 2]
+    seen[1] = seen[0]
+    assert looked_at(measure, QUICK, stated=stated, note=silent).ratio == 1.0 and asked == [1, 2, 1, 2, 3]
+    assert looked_at(measure, QUICK, stated=None, note=silent).ratio == 1.0 and asked[5:] == [1]
 
 
 def test_a_file_that_cannot_be_run_is_regressed(tmp_path):

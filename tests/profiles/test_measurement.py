@@ -49,6 +49,14 @@ def test_a_wide_interval_is_marked_noisy_in_the_value_and_in_print() -> None:
     assert not measurement(0.5, 0.5, 0.5).noisy
 
 
+def test_the_time_is_told_with_the_machines_drift_and_the_interval_with_the_ratio() -> None:
+    slow, fast = (replace(pair(0.5), candidate_s=(seconds,)) for seconds in (0.006, 0.0045))
+    seen = measurement(0.5, 0.5, pairs=(slow, fast))
+    assert seen.drift_s == (min(seen.latency_s, 0.0045), max(seen.latency_s, 0.006))
+    told = str(seen)
+    assert " while measuring), " in told and "× the baseline ± " in told and "s ±" not in told
+
+
 def test_the_95_percent_interval_covers_the_truth_in_95_percent_of_the_cases() -> None:
     rng = np.random.default_rng(0)
     inside = 0

@@ -15,6 +15,7 @@ from autocompress.results.formats import (
     grouped_warnings,
     mean_bits,
     meets_text,
+    ratio_interval_of,
     ratio_text,
     recipe_lines,
     relative_spread,
@@ -24,10 +25,12 @@ from autocompress.results.limits import Constraints, chance_text
 from autocompress.results.records.facts import GroupFacts
 from autocompress.results.records.latency import Predicted
 from autocompress.results.records.point import LayerRow
+from autocompress.results.report.page import render
 from autocompress.results.table import front_table
 from autocompress.results.table_files import RECORD_FIELDS, front_csv, front_json, front_records
 from autocompress.results.view import RunOn
 from autocompress.results.why import why_json
+from autocompress.tests.present import present
 from autocompress.tests.results.sample_run import (
     point,
     sample_run,
@@ -52,7 +55,9 @@ def printed(run, *, width=80):
 def test_the_table_fits_eighty_columns_without_cutting_a_number():
     text = printed(sample_run())
     assert "…" not in text
-    assert len([line for line in text.splitlines() if "±0." in line]) == len(sample_run().front) + 1
+    assert len([line for line in text.splitlines() if re.search(r"±\d\.\d%", line)]) == len(
+        sample_run().front
+    )
 
 
 def test_the_table_shows_every_number_of_a_point_with_its_spread_and_marks():
@@ -60,7 +65,7 @@ def test_the_table_shows_every_number_of_a_point_with_its_spread_and_marks():
     line = next(line for line in printed(run, width=120).splitlines() if line.startswith("★"))
     best = run.front[0].measured["cpu"]
     assert f"{100 * best.quality.validation:.2f} {100 * best.drop:.2f} ±0.41" in line
-    assert f"{1000 * best.latency.seconds:.3f} ±0.8%" in line
+    assert re.search(rf"{1000 * best.latency.seconds:.3f} +{best.latency.ratio:.2f} ±0.8%", line)
     assert "noisy" in printed(run) and "≈19" in printed(run) and "original" in printed(run)
 
 
@@ -179,6 +184,16 @@ def test_small_words():
     assert formats.quality(None) == "–"
     assert (ratio_text(0.31), ratio_text(0.0312)) == ("0.31×", "0.031×")
     assert relative_spread([0.99, 1.01]) == "±1.0 %"
+
+
+def test_an_interval_stands_beside_the_ratio_and_never_beside_seconds():
+    best = sample_view().front[0]
+    spread = relative_spread(present(ratio_interval_of(best.latency)))
+    told = Formats.of(best.view).latency_of(best)
+    assert told == f"{1e3 * best.latency.seconds:.3f} ms, {best.latency.ratio:.2f}× {spread}"
+    assert "±" not in Formats.of(best.view).latency_of(best.view.baseline)
+    shown = "\n".join([told, printed(sample_run(), width=160), render(sample_run())])
+    assert "±" in shown and not re.search(r"\d (s|ms|µs) (<small>)?±", shown)
 
 
 def test_a_point_is_told_with_its_drop_and_how_likely_that_keeps_a_limit():

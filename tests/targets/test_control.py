@@ -1,8 +1,8 @@
 """An A/A control vouches for a while; a failing one is repeated and then refuses the candidate."""
 
 import pytest
-from autocompress.errors import StageError
-from autocompress.targets.control import Control
+from autocompress.errors import FailureKind, StageError
+from autocompress.targets.control import PATIENCE_S, Control, patiently
 from autocompress.tests.profiles.records import measurement
 
 
@@ -56,3 +56,32 @@ def test_three_failing_controls_refuse_the_candidate_and_say_what_was_seen() -> 
         checked.run("baseline", lambda: next(tries))
     assert (failure.value.kind, failure.value.retryable) == ("noisy", True)
     assert not checked.covers("baseline")
+
+
+def restless() -> StageError:
+    return StageError("It is restless.", stage="measure", kind="noisy")
+
+
+def test_a_restless_machine_is_waited_for_and_that_is_said_once() -> None:
+    answers, notes, time = [restless(), restless(), "measured"], list[str](), Time()
+
+    def measure() -> object:
+        answer = answers.pop(0)
+        if isinstance(answer, StageError):
+            raise answer
+        return answer
+
+    assert patiently(measure, notes.append, clock=lambda: time.now, sleep=time.sleep) == "measured"
+    assert time.slept == [5.0, 5.0] and len(notes) == 1 and "waiting up to 2 min" in notes[0]
+
+
+@pytest.mark.parametrize(("kind", "waits"), [("noisy", True), ("crash", False)])
+def test_patience_ends_and_is_for_nothing_else(kind: FailureKind, waits: bool) -> None:
+    time = Time()
+
+    def measure() -> None:
+        raise StageError("It is.", stage="measure", kind=kind)
+
+    with pytest.raises(StageError, match="It is"):
+        patiently(measure, lambda text: None, clock=lambda: sum(time.slept), sleep=time.sleep)
+    assert sum(time.slept) == (PATIENCE_S if waits else 0.0)
