@@ -51,6 +51,7 @@ CalibrationTime = Annotated[
     str,
     typer.Option(help="Time for measuring, such as 2m. Measurements are kept; the next call adds to them."),
 ]
+Raw = Annotated[bool, typer.Option("--raw", help="With --json: also the raw times of every block, as `raw`.")]
 CheckCount = Annotated[
     int, typer.Option(metavar="N", help="Also measure N random candidates, and print the table's error.")
 ]
@@ -65,6 +66,7 @@ def measure(
     shape: Shapes = None,
     set_clocks: SetClocks = False,
     as_json: Json = False,
+    raw: Raw = False,
 ) -> None:
     """Measure the latency of any ONNX model as a search does: fresh processes, paired blocks, an interval.
 
@@ -85,6 +87,8 @@ def measure(
 
         if "," in target:
             raise InputError(f"--target {target!r} names several targets: measure on one at a time.")
+        if raw and not as_json:
+            raise InputError("--raw is for --json: give both, or none.")
         shapes, address = dict(parse_shape(text) for text in shape or []), parse_target(target)
         profile = load_profile(address.profile)
         if address.local:
@@ -99,7 +103,11 @@ def measure(
                     f"Note: {files[side]} was not written by autocompress. It is measured with the runtime's "
                     f"defaults, without {', '.join(options)}."
                 )
-        show(json_text(measurement.to_json()) if as_json else f"{model}: {measurement}")
+        if as_json:
+            blocks = {"raw": measurement.to_json()} if raw else {}
+            print(json_text(measurement.summary_json() | blocks, indent=2))
+        else:
+            show(f"{model}: {measurement}")
 
 
 @targets_app.callback()

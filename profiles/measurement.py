@@ -208,6 +208,21 @@ class Measurement:
         high = min(low + 1, len(times) - 1)
         return times[low] + (times[high] - times[low]) * (position - low)
 
+    def summary_json(self) -> dict[str, Any]:
+        """A JSON value for scripts: the ratio, percentiles and intervals first, and no raw blocks."""
+        return {
+            "ratio": self.ratio,
+            "ratio_interval": self.ratio_interval,
+            "p50_s": self.p50_s,
+            "p90_s": self.p90_s,
+            "p99_s": self.p99_s,
+            "latency_s": self.latency_s,
+            "drift_s": self.drift_s,
+            "noisy": self.noisy,
+            "session_pairs": len(self.pairs),
+            **{name: value for name, value in self.to_json().items() if name != "pairs"},
+        }
+
     def to_json(self) -> dict[str, Any]:
         """A JSON value from which `from_json` makes an equal measurement; raw values included."""
         return {**asdict(self), "environment": self.environment.to_json()}

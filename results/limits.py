@@ -21,6 +21,17 @@ class Constraints:
         drop = None if self.max_drop is None else self.max_drop.limit(baseline)
         return Limits(drop=drop, latency_s=self.max_latency_s, size_bytes=self.max_size_bytes)
 
+    def require_unit(self, metric: str, unit: str) -> None:
+        """Raises InputError for percentage points of a metric that is no fraction: 1pp of an R² or of an
+        error in pixels means nothing.
+        """
+        if self.max_drop is not None and self.max_drop.kind == "pp" and unit != "fraction":
+            raise InputError(
+                f"--max-drop {self.max_drop} counts percentage points, but the metric {metric!r} is no "
+                f"fraction: give a share of the original's value, such as {self.max_drop.value:.12g}%, or a "
+                "number in the metric's own unit, such as 0.1abs."
+            )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:

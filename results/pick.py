@@ -110,9 +110,11 @@ def _likely(run: Run, point: Point, limits: Mapping[str, Limits]) -> str:
 
 def resolved(run: Run, constraints: Mapping[str, Constraints]) -> dict[str, Limits]:
     """By target, the limits in the metric's unit, seconds and bytes. InputError for a percentage of a
-    baseline of 0.
+    baseline of 0, and for percentage points of a metric that is no fraction.
     """
-    original = run.baseline.measured
+    original, metric = run.baseline.measured, run.facts.task.metric
+    for limits in constraints.values():
+        limits.require_unit(metric.name, metric.unit)
     return {name: constraints[name].limits(original[name].quality.validation) for name in run.target_names}
 
 

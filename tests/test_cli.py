@@ -35,14 +35,14 @@ class Net(nn.Module):
         return self.head(self.body(x).mean((2, 3)))
 
 
-def make(seed: int = 0, broken: bool = False):
+def make(seed: int = 0, broken: bool = False, unit: str = "fraction"):
     torch.manual_seed(seed)
     model, data = Net().eval(), torch.randn(256, 3, 8, 8)
     with torch.no_grad():
         labels = model(data).argmax(1)
     labels[:40] = 0
     splits = [TensorDataset(data[a:b], labels[a:b]) for a, b in ((0, 96), (96, 176), (176, 256))]
-    metric = Metric(name="accuracy", function=accuracy)
+    metric = Metric(name="accuracy", function=accuracy, unit=unit)
     example = torch.randn(2, 5 if broken else 3, 8, 8)
     return Task(name="tiny", model=model, train=splits[0], validation=splits[1], test=splits[2],
                 loss=nn.functional.cross_entropy, metric=metric, example_inputs=(example,))
@@ -116,6 +116,12 @@ def test_version_is_that_of_the_package():
         pytest.param(
             ["search", "task.py:make", "--task-arg", "broken=true"], "model failed", id="broken-example"
         ),
+        pytest.param(
+            ["search", "task.py:make", "--task-arg", "unit=", "--max-drop", "1pp"],
+            "give a share of the original's value, such as 1%, or a number in the metric's own unit",
+            id="points-of-no-fraction",
+        ),
+        pytest.param(["measure", "m.onnx", "--raw"], "--raw is for --json", id="raw-alone"),
         pytest.param(
             ["search", "task.py:make", "--max-size", "1B"], "--max-size 1 B cannot be reached", id="size"
         ),

@@ -83,6 +83,7 @@ def _checked(request: SearchRequest, named: Sequence[NamedTarget], progress: Pro
     for note in checked.notes:
         progress.note(f"Note: {note}")
     for limits in request.constraints.values():
+        limits.require_unit(task.metric.name, task.metric.unit)
         limits.limits(checked.baseline)
     progress.stage(f"asking the target {names}")
     return checked

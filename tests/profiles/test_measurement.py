@@ -57,6 +57,15 @@ def test_the_time_is_told_with_the_machines_drift_and_the_interval_with_the_rati
     assert " while measuring), " in told and "× the baseline ± " in told and "s ±" not in told
 
 
+def test_the_summary_leads_with_the_ratio_and_has_no_raw_blocks() -> None:
+    seen = measurement(0.49, 0.51)
+    summary = seen.summary_json()
+    assert list(summary)[:5] == ["ratio", "ratio_interval", "p50_s", "p90_s", "p99_s"]
+    assert summary["ratio_interval"] == seen.ratio_interval and summary["p99_s"] == seen.p99_s
+    assert summary["session_pairs"] == 2 and "pairs" not in summary
+    assert summary.keys() >= seen.to_json().keys() - {"pairs"} and len(str(summary)) < 2500
+
+
 def test_the_95_percent_interval_covers_the_truth_in_95_percent_of_the_cases() -> None:
     rng = np.random.default_rng(0)
     inside = 0

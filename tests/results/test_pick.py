@@ -3,9 +3,10 @@
 from dataclasses import replace
 
 import pytest
+from autocompress.errors import InputError
 from autocompress.profiles.units import parse_drop
 from autocompress.results.limits import Constraints, Limits
-from autocompress.results.pick import NothingMeets, cost_of, limits_text, pick, recommended
+from autocompress.results.pick import NothingMeets, cost_of, limits_text, pick, recommended, resolved
 from autocompress.tests.present import present
 from autocompress.tests.results.sample_run import (
     UNCHANGED,
@@ -44,6 +45,13 @@ def test_limits_wider_than_the_search_s_own_may_pick_a_point_that_the_search_cal
     picked = pick(run, on_cpu(drop=0.05))
     assert not run.feasible(picked)
     assert cost_of(run, picked, "latency") == min(cost_of(run, p, "latency") for p in run.points)
+
+
+def test_percentage_points_of_a_metric_that_is_no_fraction_are_refused_with_the_remedy():
+    run, limits = with_metric(sample_run(), "R²"), {"cpu": Constraints(max_drop=parse_drop("1pp"))}
+    with pytest.raises(InputError, match=r"--max-drop 1pp .*'R²' is no fraction: .* 1%, .* 0\.1abs"):
+        resolved(run, limits)
+    assert resolved(sample_run(), limits)["cpu"].drop == 0.01
 
 
 def test_a_limit_that_is_met_exactly_is_met():
