@@ -68,13 +68,14 @@ def image_folder(
     size: int = 224,
     mean: tuple[float, ...] = _IMAGENET_MEAN,
     std: tuple[float, ...] = _IMAGENET_STD,
+    flip: bool = True,
     seed: int = 0,
 ) -> Task:
     """The task: root/train, root/validation and root/test each hold one folder of images per class.
 
     `model` is `path/to/file.py:factory`, a function without arguments; its outputs are N × classes, in the
     alphabetical order of the folders. Pixels are scaled to 0..1, then `(x - mean) / std` (ImageNet's by
-    default). Raises TaskError.
+    default). `flip`: recovery mirrors half of the training images. Raises TaskError.
     """
     if size < 1 or len(mean) != 3 or len(std) != 3 or min(std) <= 0:
         needed = "size ≥ 1, three means and three positive deviations are needed."
@@ -93,7 +94,7 @@ def image_folder(
         loss=F.cross_entropy,
         metric=Metric(name="top-1 accuracy", function=accuracy),
         example_inputs=(torch.stack([validation[0][0]] * 2),),
-        augment=flipped,
+        augment=flipped if flip else None,
         preprocessing=_PREPROCESSING
         | {"size": [size, size], "mean": list(mean), "std": list(std), "classes": classes},
         seed=seed,

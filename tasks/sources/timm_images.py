@@ -26,13 +26,14 @@ def timm_images(
     mean: tuple[float, ...] | None = None,
     std: tuple[float, ...] | None = None,
     crop: float | None = None,
+    flip: bool = True,
     seed: int = 0,
 ) -> Task:
     """The task: `name` is timm's (`resnet18`, `resnet18.a1_in1k`), folders are those of `image-folder`.
 
     `checkpoint` is a file of this machine; nothing is downloaded. Images are prepared as timm does for this
     model, unless `size`, `mean`, `std` or `crop` (the share of the shorter side that is kept) say otherwise.
-    Raises TaskError.
+    `flip`: recovery mirrors half of the training images. Raises TaskError.
     """
     _require_numbers(size, mean, std, crop)
     classes = class_names(root)
@@ -58,7 +59,7 @@ def timm_images(
         loss=F.cross_entropy,
         metric=Metric(name="top-1 accuracy", function=accuracy),
         example_inputs=(validation[0][0].repeat(2, 1, 1, 1),),
-        augment=flipped,
+        augment=flipped if flip else None,
         preprocessing={
             "layout": "NCHW",
             "channels": "RGB",
