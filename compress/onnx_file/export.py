@@ -169,7 +169,7 @@ def _flatten_and_pool(model: onnx.ModelProto) -> None:
     ranks = {name: len(dims) for name, dims in shapes.items()}
     for node in model.graph.node:
         second = constants.get(node.input[1]) if len(node.input) > 1 else None
-        if second is None:
+        if second is None or node.op_type not in ("Reshape", "ReduceMean"):
             continue
         values, rank = numpy_helper.to_array(second).tolist(), ranks.get(node.input[0], 0)
         if node.op_type == "Reshape" and rank > 2 and ranks.get(node.output[0]) == 2:
@@ -247,7 +247,7 @@ class _Values(fx.Interpreter):
     def run_node(self, n: fx.Node) -> Any:
         result = super().run_node(n)
         if n.op == "call_function" and isinstance(result, Tensor):
-            self.by_node[n.name] = result
+            self.by_node[n.name] = result.clone()  # a later operation may write into it
         return result
 
 

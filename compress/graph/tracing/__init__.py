@@ -1,11 +1,12 @@
 """From the user's module to an ATen graph in which layers can be seen.
 
 Flow: `trace.trace` takes a plain copy of the model (`tasks.plain`), gives torch's attention modules a plain
-form, exports it with torch.export, makes linear layers of products with parameters, and stores what layers
-compute from parameters alone as parameters.
+form, exports it with torch.export, lets no operation write into its input, makes linear layers of products
+with parameters, and stores what layers compute from parameters alone as parameters.
 
 Reading order:
     trace.py            the export, and what the graph does not read
+    in_place.py         operations that write into their input
     products.py         products with a parameter as linear layers
     computed.py         weights and biases that the model computes from its parameters at each call
     origin.py           the line of the user's code that an operation comes from

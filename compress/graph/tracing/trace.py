@@ -18,6 +18,7 @@ from ....tasks.task import Dynamic, ExampleInputs
 from ..graph import operation
 from .attention_form import use_plain_attention
 from .computed import store_computed_parameters
+from .in_place import keep_inputs
 from .products import make_linear
 
 _ASSERTIONS = ("_assert", "sym_constrain_range")
@@ -46,6 +47,7 @@ def trace(model: nn.Module, example_inputs: ExampleInputs, dynamic: Dynamic | No
     program = _exported(model, batch_of_two(inputs), dims)
     module = program.module(check_guards=False)
     assert isinstance(module, fx.GraphModule)
+    keep_inputs(module)
     make_linear(module)
     absorbed = store_computed_parameters(module)
     _drop_unused_parameters(module)
