@@ -13,6 +13,7 @@ from .interruption import INTERRUPTED
 from .support import (
     NOTHING_MEETS,
     Batch,
+    FreeShapes,
     Json,
     MaxDrop,
     MaxLatency,
@@ -86,6 +87,7 @@ def search(
     target: TargetNames = "cpu",
     task_arg: TaskArguments = None,
     batch: Batch = 1,
+    shape: FreeShapes = None,
     budget: Budget = None,
     trials: Trials = None,
     max_drop: MaxDrop = None,
@@ -133,6 +135,7 @@ def search(
             arguments=task_arguments(task_arg or []),
             target=target,
             batch=batch,
+            shapes=tuple(shape or ()),
             budget_s=parsed("parse_duration", budget),
             trials=trials,
             constraints=constraints,

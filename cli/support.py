@@ -56,6 +56,15 @@ GivenTaskSpec = Annotated[
     ),
 ]
 Batch = Annotated[int, typer.Option(help="The batch size that is measured.")]
+FreeShapes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--shape",
+        metavar="NAME=SIZE",
+        help="Size of a dimension that the task leaves free, at which latency is measured, such as "
+        "tokens=128; several with how often each occurs: tokens=32:0.7,128:0.3.",
+    ),
+]
 SetClocks = Annotated[
     bool,
     typer.Option(

@@ -11,6 +11,7 @@ from ..text.printable import json_text
 from .support import (
     UNAVAILABLE,
     Batch,
+    FreeShapes,
     Json,
     SetClocks,
     TargetName,
@@ -192,6 +193,7 @@ def targets_calibrate(
     *,
     task_arg: TaskArguments = None,
     batch: Batch = 1,
+    shape: FreeShapes = None,
     budget: CalibrationTime = "2m",
     check: CheckCount = 0,
     set_clocks: SetClocks = False,
@@ -215,6 +217,7 @@ def targets_calibrate(
             arguments=task_arguments(task_arg or []),
             target=name,
             batch=batch,
+            shapes=tuple(shape or ()),
             budget_s=parsed("parse_duration", budget),
             sampler="random",
             set_clocks=set_clocks,

@@ -144,6 +144,7 @@ def _request(path: Path, run: Run, given: GivenTask | None, targets: Addresses) 
         target=all_targets(path, run, targets),
         constraints=dict.fromkeys(run.facts.target_names, Constraints()),
         batch=run.targets[0].batch,
+        shapes=tuple(run.targets[0].sizes.text.split()) if run.targets[0].sizes else (),
         allow_predicted=any(target.prediction for target in run.targets),
         seed=run.facts.seed,
         out=path,

@@ -55,7 +55,9 @@ def usable_target(named: NamedTarget, store: MeasurementStore | None, *, inputs:
     try:
         if named.address.local:
             require_here(named.profile)
-        target = target_at(named.profile, named.address, store, inputs=inputs, clocks=named.clocks)
+        target = target_at(
+            named.profile, named.address, store, inputs=inputs, sizes=named.sizes, clocks=named.clocks
+        )
         target.probe()
     except TargetUnavailable as error:
         raise TargetUnavailable(f"Target '{named.profile.name}': {error}") from error

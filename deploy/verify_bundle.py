@@ -60,7 +60,7 @@ def verify_bundle(
     scoring = scoring_of(manifest.task, task, folder, identity={})
     for text in scoring.notes:
         note(text)
-    name = named.profile.name
+    named, name = replace(named, sizes=manifest.target.sizes), named.profile.name
     say(f"asking the target {name}")
     subject = usable_target(named, None, inputs=scoring.inputs)
     measured: BundleMeasured | None = None
@@ -139,8 +139,10 @@ def _inputs(manifest: Manifest, scorer: Scorer | None, path: Path, *, count: int
 def _random_inputs(manifest: Manifest, count: int) -> list[np.ndarray]:
     """Random samples for each input. InputError for dimensions that nobody knows, or that are too large."""
     random, arrays = np.random.default_rng(0), []
+    free = manifest.target.sizes.usual if manifest.target.sizes else {}
     for tensor in manifest.inputs:
-        sizes = [size for size in tensor.shape[1:] if isinstance(size, int)]
+        stated = [free.get(size, size) if isinstance(size, str) else size for size in tensor.shape[1:]]
+        sizes = [size for size in stated if isinstance(size, int)]
         if len(sizes) != len(tensor.shape[1:]):
             raise InputError(
                 f"The input {tensor.name!r} has dynamic dimensions {list(tensor.shape)}: "

@@ -142,6 +142,7 @@ class _Visit:
         self.say(f"asking the target {name}")
         if self.clocks is not None:
             named = replace(named, clocks=self.clocks.of(named.profile, named.address))
+        named = replace(named, sizes=stated.view.target.sizes)
         timing = self.timing.with_batch(stated.view.target.batch)
         key = digest_of([named.profile.fingerprint, scoring.scorer and scoring.scorer.digest, timing.batch])
         try:

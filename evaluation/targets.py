@@ -8,6 +8,7 @@ from ..compress.options import FileFormat
 from ..errors import TargetUnavailable
 from ..profiles import Environment, Profile, TargetAddress, load_profile
 from ..profiles.environment import CIRCUMSTANCES
+from ..profiles.sizes import Sizes
 from ..results.limits import Constraints
 from ..results.records.facts import Prediction, RunTarget
 from ..results.target_limits import target_addresses
@@ -27,11 +28,15 @@ STAND_IN_QUALITY = "ONNX Runtime on the searching machine ran the same files for
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NamedTarget:
-    """A target as it was asked for: its profile, called by the target's name, and where it is."""
+    """A target as it was asked for: its profile, called by the target's name, and where it is.
+
+    `sizes` are those of the model's free dimensions that are measured, None where it has none.
+    """
 
     profile: Profile
     address: TargetAddress
     clocks: HeldClocks | None = None
+    sizes: Sizes | None = None
 
     def probe(self) -> "FoundTarget":
         """The target, asked for its environment; one that cannot be used is away."""
@@ -48,6 +53,7 @@ class NamedTarget:
             profile=self.profile,
             address=self.address,
             clocks=self.clocks,
+            sizes=self.sizes,
             environment=environment,
             away=away,
         )
@@ -64,6 +70,7 @@ class FoundTarget:
     address: TargetAddress
     environment: Environment | None
     clocks: HeldClocks | None = None
+    sizes: Sizes | None = None
     away: str = ""
     prediction: LatencyModel | None = None
 
@@ -89,7 +96,13 @@ class FoundTarget:
             return PredictedTarget(profile=self.profile, model=self.prediction)
         inputs = validation.inputs if validation else None
         target = target_at(
-            self.profile, self.address, store, inputs=inputs, recognize=recognize, clocks=self.clocks
+            self.profile,
+            self.address,
+            store,
+            inputs=inputs,
+            sizes=self.sizes,
+            recognize=recognize,
+            clocks=self.clocks,
         )
         if not patient:
             for board in (target.board, self.clocks.board if self.clocks else None):
@@ -114,6 +127,7 @@ class FoundTarget:
             runtime=profile.runtime,
             runtime_options=dict(profile.runtime_options),
             batch=batch,
+            sizes=self.sizes,
             environment=self.environment,
             constraints=constraints,
             prediction=prediction,
@@ -169,8 +183,11 @@ def target_at(
     store: MeasurementStore | None = None,
     *,
     inputs: Path | None = None,
+    sizes: Sizes | None = None,
     recognize: Callable[[Environment], None] | None = None,
     clocks: HeldClocks | None = None,
 ) -> Target:
     """A target on this machine, or on the device behind the address."""
-    return Target(profile, store, inputs=inputs, recognize=recognize, address=address, clocks=clocks)
+    return Target(
+        profile, store, inputs=inputs, sizes=sizes, recognize=recognize, address=address, clocks=clocks
+    )

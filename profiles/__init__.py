@@ -17,6 +17,7 @@ Reading order
     profile_rules.py  what such a file may say, and what contradicts what
     explain.py        a profile in words, for `targets show`
     address.py        `jetson@user@host:22`: a profile, and where the device is
+    sizes.py          Sizes of free dimensions that are measured: `tokens=32:0.7,128:0.3`
     environment.py    Environment: the machine and software that a measurement was taken on
     measurement.py    Measurement: raw times of a candidate beside its baseline; ratio, interval, percentiles
     latency_table.py  LatencyTable: what was measured on one device, kept for later runs

@@ -29,7 +29,8 @@ class TimingConfig:
     pairs, or after `max_s` seconds (two pairs are always completed). `batch` samples go into one inference.
     `engine_builds`: how many engines a runtime that builds them (TensorRT) makes of the model, whose pairs
     they share: no two builds choose quite the same kernels. Other runtimes have nothing to build. `round`:
-    the how manieth measurement of the same this is, when one was not enough.
+    the how manieth measurement of the same this is, when one was not enough. `sizes`: those of the free
+    dimensions (`Sizes.text`), empty where there are none.
     """
 
     pairs_min: int = 3
@@ -42,6 +43,7 @@ class TimingConfig:
     batch: int = 1
     engine_builds: int = 1
     round: int = 1
+    sizes: str = ""
 
     def __post_init__(self) -> None:
         if not 2 <= self.pairs_min <= self.pairs_max or self.batch < 1 or self.engine_builds < 1:

@@ -93,7 +93,7 @@ class TargetSession:
             "model": str(model.resolve()),
             "output": str(output),
             "batch": batch,
-            "shapes": self._workload["shapes"],
+            **{key: value for key, value in self._workload.items() if key != "inputs"},
         }
         result = self._worker.send(request, timeout_s=RUN_TIMEOUT_S)
         if self._runtime.precision_from == "report":

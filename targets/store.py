@@ -47,6 +47,8 @@ class MeasurementKey:
         value = asdict(self)
         if self.timing.round == 1:  # younger than measurements, which stay valid
             del value["timing"]["round"]
+        if not self.timing.sizes:
+            del value["timing"]["sizes"]
         return digest_of(value)
 
 

@@ -5,7 +5,7 @@ import statistics
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -16,6 +16,7 @@ from ..profiles.address import TargetAddress
 from ..profiles.environment import Environment
 from ..profiles.measurement import SEARCH_TIMING, Measurement, PairBlocks, TimingConfig, critical_value
 from ..profiles.profile import Profile
+from ..profiles.sizes import Sizes
 from ..scratch import temporary_folder
 from .control import Control
 from .lease import measuring
@@ -49,9 +50,10 @@ class Target:
     user's own.
 
     `inputs` is an .npz file ("0", "1" …) or a folder of .npy files whose first samples are timed with;
-    without it, random ones are, and `shapes` says the sizes of dynamic dimensions by input name. `recognize`
-    is told the environment when it is first known, and may refuse it (TargetUnavailable). `clocks` are
-    ensured before each worker (held_clocks.py).
+    without it, random ones are, and `shapes` says the sizes of dynamic dimensions by input name. `sizes` are
+    those of free dimensions by their names; stored samples are cut or repeated to them. `recognize` is told
+    the environment when it is first known, and may refuse it (TargetUnavailable). `clocks` are ensured before
+    each worker (held_clocks.py).
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class Target:
         *,
         inputs: Path | None = None,
         shapes: Mapping[str, Sequence[int]] | None = None,
+        sizes: Sizes | None = None,
         cores: Sequence[int] | None = None,
         python: str = sys.executable,
         recognize: Callable[[Environment], None] | None = None,
@@ -81,7 +84,9 @@ class Target:
         self.workload: dict[str, object] = {
             "inputs": str(inputs) if inputs else None,
             "shapes": self.shapes,
+            **({"sizes": sizes.request()} if sizes else {}),
         }
+        self._sizes = sizes.text if sizes else ""
         self._python = python
         self._recognize = recognize
         self._clocks = clocks
@@ -167,6 +172,7 @@ class Target:
     def measure(self, worker: Transport, model: Path, baseline: Path, timing: TimingConfig) -> Measurement:
         """See TargetSession.measure."""
         self.refuse_emulation()
+        timing = replace(timing, sizes=self._sizes)
         digests = digest_of_file(model), digest_of_file(baseline)
         if (stored := self._stored(digests, timing)) is not None:
             return stored
@@ -203,7 +209,7 @@ class Target:
         """Sees to a valid control, and to the baseline's reference latency, which the first passed control
         sets.
         """
-        timing = SEARCH_TIMING.with_batch(batch)
+        timing = replace(SEARCH_TIMING, batch=batch, sizes=self._sizes)
         subject = (digest, batch)
         if subject not in self._references and (stored := self._stored((digest, digest), timing)) is not None:
             self._references[subject] = stored.baseline_reference_s
@@ -225,6 +231,7 @@ class Target:
         """A measurement taken now, without lease, control or store: those are the caller's. For benchmarks,
         too.
         """
+        timing = replace(timing, sizes=self._sizes)
         foreign = self._left_out(model=model, baseline=baseline)
         request = {
             "op": "measure",

@@ -20,7 +20,7 @@ from .identity import task_digest
 from .outputs.derive import output_kinds
 from .outputs.kinds import OutputKind
 from .plain.call import form_of
-from .plain.dynamic import free_dims, smaller
+from .plain.dynamic import dims_of_task, smaller
 from .plain.plain_task import plain_task
 from .quality import as_tuple, evaluate, outputs_of, shape_text
 from .splits.overlap import overlap_notes
@@ -196,7 +196,7 @@ def _check_model(task: Task) -> None:
     for index, (a, b, c) in enumerate(zip(alone, again, together, strict=True)):
         name = repr(form.outputs[index]) if form and form.named and form.outputs else f"{index}"
         _check_output(f"model's output {name}", (a, b, c))
-    dims = free_dims(task.dynamic, [str(index) for index in range(len(one))], one)
+    dims = dims_of_task(task)
     if any(dims):
         with user_code("model", remedy="Dimensions in dynamic may have any size, also half of the example's"):
             outputs_of(task.model, smaller(one, dims))

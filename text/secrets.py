@@ -60,6 +60,9 @@ def is_secret(name: str, value: str) -> bool:
     return any(form.search(value) for form in _FORMS) or _is_random(words, value)
 
 
+_SHAPE = "--shape"
+
+
 def is_reference(value: str) -> bool:
     """Whether the value is `env:NAME`."""
     return re.fullmatch(r"env:[A-Za-z_]\w*", value) is not None
@@ -94,7 +97,10 @@ def stored_command(command: str) -> str:
         words = shlex.split(command)
     except ValueError:  # a quotation that does not end: no shell would take it
         return without_secrets(command)
-    stored = [_stored_word(word) for word in words]
+    stored = []
+    for before, word in zip(["", *words], words, strict=False):
+        sizes = word.startswith(_SHAPE) or before == _SHAPE  # of dimensions, as in tokens=128
+        stored.append(word if sizes else _stored_word(word))
     return command if stored == words else shlex.join(stored)
 
 

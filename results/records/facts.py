@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
 from ...profiles import Environment
+from ...profiles.sizes import Place, Sizes
 from ...profiles.units import parse_drop
 from ...text.secrets import stored_arguments, stored_command
 from ..limits import Constraints
@@ -107,7 +108,8 @@ class Prediction:
 class RunTarget:
     """One target of a run. `environment` is None while it was away from the start.
 
-    With a `prediction` nothing was measured on it.
+    With a `prediction` nothing was measured on it. `sizes` are those of the inputs' free dimensions, None
+    where there are none.
     """
 
     name: str
@@ -116,6 +118,7 @@ class RunTarget:
     runtime: str
     runtime_options: Mapping[str, str]
     batch: int
+    sizes: Sizes | None = None
     environment: Environment | None = None
     constraints: Constraints = field(default_factory=Constraints)
     prediction: Prediction | None = None
@@ -129,6 +132,7 @@ class RunTarget:
             "runtime": self.runtime,
             "runtime_options": dict(self.runtime_options),
             "batch": self.batch,
+            **({"sizes": self.sizes.to_json()} if self.sizes else {}),
             "environment": self.environment.to_json() if self.environment else None,
             "constraints": constraints_json(self.constraints),
             "prediction": asdict(self.prediction) if self.prediction else None,
@@ -145,11 +149,27 @@ class RunTarget:
                 runtime=fields.text("runtime"),
                 runtime_options=fields.each("runtime_options", lambda entries, name: entries.text(name)),
                 batch=fields.whole("batch", least=1),
+                sizes=sizes_from(fields.object("sizes")) if fields.has("sizes") else None,
                 environment=fields.maybe("environment", lambda key: environment_from(fields.object(key))),
                 constraints=constraints_from(fields.object("constraints")),
                 prediction=fields.maybe("prediction", lambda key: Prediction.from_json(fields.object(key))),
             )
         )
+
+    @property
+    def inference(self) -> str:
+        """What goes into one inference, in words: `batch 1, tokens=128`."""
+        return f"batch {self.batch}" + (f", {self.sizes.text}" if self.sizes else "")
+
+
+def sizes_from(fields: Fields) -> Sizes:
+    """The sizes that `Sizes.to_json` described."""
+    places = [_place(place) for place in fields.objects("places")]
+    return fields.record(lambda: Sizes(text=fields.text("text"), places=tuple(places)))
+
+
+def _place(fields: Fields) -> Place:
+    return fields.record(lambda: (fields.whole("input"), fields.whole("dim", least=1), fields.text("name")))
 
 
 def constraints_json(constraints: Constraints) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, get_args
 
 from ...compress.recipe import Recipe
-from .facts import MetricFacts, Prediction, RunTarget, TaskFacts, environment_from
+from .facts import MetricFacts, Prediction, RunTarget, TaskFacts, environment_from, sizes_from
 from .latency import AnyLatency, Predicted, latency_from_json
 from .point import LayerRow, Quality, recipe_from
 from .reading import Fields, Interval, Unfit, require_inside
@@ -266,6 +266,7 @@ def _target(fields: Fields) -> RunTarget:
             runtime=target.text("runtime"),
             runtime_options=target.each("runtime_options", lambda entries, name: entries.text(name)),
             batch=target.whole("batch", least=1),
+            sizes=sizes_from(target.object("sizes")) if target.has("sizes") else None,
             prediction=predicted,
         )
     )

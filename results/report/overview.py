@@ -39,7 +39,7 @@ def header(run: RunOn) -> str:
     kind = "predicted" if prediction_note(run) else "measured"
     facts = {
         "Task": f"{task.spec}{arguments}",
-        "Target": f"{target.name}: {target.runtime} {version}, {threads}, batch {target.batch}",
+        "Target": f"{target.name}: {target.runtime} {version}, {threads}, {target.inference}",
         "Processor": environment.cpu_model if environment else "unknown",
         "Limits": limits_text(whole, whole.limits),
         "Trials": f"{finished} {kind}, {len(whole.failures)} failed, {whole.screened} screened out",

@@ -7,6 +7,7 @@ Reading order
     request.py           SearchRequest: what was asked for, parsed; light, no torch
     checked_request.py   CheckedRequest: the same with its task, targets, network and space
     prepare.py           prepare: SearchRequest → CheckedRequest, without writing anything
+    measured_sizes.py    the sizes of free dimensions that latency is measured at
     drop_scale.py        whether the original's metric says what a large drop is
     run_facts.py         what must not change to continue a run; what never changes in front.json
     strategy.py          which strategy a request asks for, and the process for recoveries

@@ -26,6 +26,7 @@ from ..space.joint_space import space_of
 from ..space.space import SearchSpace
 from ..space.warm import warm_recipes
 from .checked_request import CHECKED_TASK, CheckedRequest
+from .measured_sizes import at_sizes, measured_sizes
 from .request import SearchRequest
 
 
@@ -46,7 +47,9 @@ def prepare(
     exporter = threading.Thread(target=load_exporter, daemon=True)
     exporter.start()
     checked = _checked(request, named, progress)
-    targets = tuple(target.probe() for target in named)
+    sizes = measured_sizes(checked.task, request.shapes, [target.profile for target in named])
+    checked = replace(checked, task=at_sizes(checked.task, sizes))
+    targets = tuple(replace(target, sizes=sizes).probe() for target in named)
     if not (planning or request.allow_predicted):
         require_one(targets)
     progress.stage("reading the model")

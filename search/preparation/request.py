@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ...errors import InputError
+from ...profiles.sizes import asked_sizes
 from ...results.limits import Constraints
 
 SAMPLERS = ("front", "tpe", "nsga2", "gp", "random")
@@ -19,13 +20,15 @@ class SearchRequest:
     `target` may be several, separated by commas; `constraints` are the limits by target name, and a target
     without an entry has none. `set_clocks`: whether boards' power modes are set and their clocks fixed
     meanwhile. `deterministic`: no clock decides what is tried. `warm_start` is the directory of an earlier
-    run whose front is tried first. `allow_predicted`: targets that cannot be used are predicted.
+    run whose front is tried first. `allow_predicted`: targets that cannot be used are predicted. `shapes`
+    are the sizes of free dimensions that are measured, such as `tokens=128` (profiles/sizes.py).
     """
 
     task: str
     arguments: Mapping[str, str] = field(default_factory=dict)
     target: str = "cpu"
     batch: int = 1
+    shapes: tuple[str, ...] = ()
     budget_s: float | None = None
     trials: int | None = None
     constraints: Mapping[str, Constraints] = field(default_factory=dict)
@@ -53,6 +56,7 @@ class SearchRequest:
             )
         if self.batch < 1:
             raise InputError(f"--batch {self.batch} is no batch size: give 1 or more.")
+        asked_sizes(self.shapes)
         if self.trials is not None and self.trials < 1:
             raise InputError(
                 f"--trials {self.trials} is too few: give 1 or more (the original model counts)."

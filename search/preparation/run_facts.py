@@ -27,6 +27,8 @@ def config_of(checked: CheckedRequest) -> RunConfig:
         "target": checked.target_names,
         "batch": str(request.batch),
     }
+    if (sizes := checked.targets[0].sizes) is not None:
+        identity["shape"] = sizes.text
     for target in checked.targets:
         identity |= dict(target.identity())
     identity |= deterministic.identity(checked)

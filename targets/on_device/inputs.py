@@ -8,7 +8,15 @@ from typing import Any, Sequence
 
 import numpy as np
 
-from .runtime import Feeds, Input, RefusedError
+from .runtime import Feeds, Input, RefusedError, Request
+
+Size = Sequence[Sequence[int]]  # [input, dimension, size] of each free dimension
+
+
+def sizes_of(request: Request) -> list[tuple[float, Size]]:
+    """The sizes of free dimensions that a request asks for, each with its weight; the heaviest first."""
+    asked = [(weight, size) for weight, size in request.get("sizes") or [[1.0, []]]]
+    return sorted(asked, key=lambda one: -one[0])
 
 
 def require_batch(inputs: Sequence[Input], batch: int, shapes: dict[str, list[int]]) -> None:
@@ -25,13 +33,16 @@ def require_batch(inputs: Sequence[Input], batch: int, shapes: dict[str, list[in
             )
 
 
-def random_feeds(inputs: Sequence[Input], batch: int, shapes: dict[str, list[int]]) -> Feeds:
-    """Seeded random arrays for every input: dynamic dimension 0 is the batch, others must be named in
-    `shapes`.
+def random_feeds(inputs: Sequence[Input], batch: int, shapes: dict[str, list[int]], size: Size = ()) -> Feeds:
+    """Seeded random arrays for every input: dynamic dimension 0 is the batch, others must be in `size`, or
+    their input named in `shapes`.
     """
     rng, feeds = np.random.default_rng(0), {}
-    for declared in inputs:
-        shape = shapes.get(declared.name) or ([batch, *declared.shape[1:]] if declared.shape else [])
+    for index, declared in enumerate(inputs):
+        shape = list(shapes.get(declared.name) or ([batch, *declared.shape[1:]] if declared.shape else []))
+        for at, dim, length in size:
+            if at == index:
+                shape[dim] = length
         if not all(isinstance(size, int) for size in shape):
             example = ",".join(str(size) if isinstance(size, int) else "32" for size in shape)
             raise RefusedError(
@@ -74,14 +85,31 @@ def stored_shapes(path: str | None) -> list[tuple[int, ...]] | None:
 
 
 def feeds_of(
-    inputs: Sequence[Input], arrays: list[Any] | None, batch: int, shapes: dict[str, list[int]]
+    inputs: Sequence[Input],
+    arrays: list[Any] | None,
+    batch: int,
+    shapes: dict[str, list[int]],
+    size: Size = (),
 ) -> Feeds:
-    """One batch for every input: the first stored samples, or random ones where nothing is stored."""
+    """One batch for every input: the first stored samples, or random ones where nothing is stored.
+
+    Stored samples are cut to `size`, or repeated up to it.
+    """
     if arrays is None:
-        return random_feeds(inputs, batch, shapes)
+        return random_feeds(inputs, batch, shapes, size)
     if len(arrays) != len(inputs):
         raise ValueError(f"{len(inputs)} inputs, but {len(arrays)} arrays")
-    return {declared.name: first_samples(array, batch) for declared, array in zip(inputs, arrays)}
+    rows = [first_samples(array, batch) for array in arrays]
+    for index, dim, length in size:
+        places = np.arange(length) % rows[index].shape[dim]
+        rows[index] = np.ascontiguousarray(np.take(rows[index], places, axis=dim))
+    return {declared.name: array for declared, array in zip(inputs, rows)}
+
+
+def asked_feeds(inputs: Sequence[Input], arrays: list[Any] | None, request: Request) -> Feeds:
+    """The feeds of a request for one batch (`batch`, `shapes`), of the heaviest of its sizes."""
+    size = sizes_of(request)[0][1]
+    return feeds_of(inputs, arrays, request["batch"], request.get("shapes") or {}, size)
 
 
 def first_samples(array: Any, batch: int) -> Any:

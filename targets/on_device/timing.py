@@ -7,15 +7,16 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from typing import Any, NamedTuple
+from typing import Any, List, NamedTuple, Sequence, Tuple
 
 import numpy as np
 
-from .runtime import Feeds, Request, Runtime
+from .runtime import Bound, Feeds, Request, Runtime
 
 INFERENCES_KEPT = 200  # single inference times that are kept of each pair, for percentiles
 FROZEN_S = 1.0  # beyond ten times what it should take, and a block tells of a machine that stood still
 TRIES = 3  # of a block
+WeightedFeeds = List[Tuple[float, Feeds]]  # of each size that is measured, with its weight
 SETTLED = 0.02  # relative difference of block medians below which warm-up is over
 
 
@@ -54,7 +55,9 @@ def finished(ratios: list[float], timing: Timing, elapsed: float) -> bool:
     return bool(spread / statistics.fmean(ratios) <= timing.half_width)
 
 
-def measure_pair(runtime: Runtime, request: Request, feeds: list[Feeds], *, number: int) -> dict[str, Any]:
+def measure_pair(
+    runtime: Runtime, request: Request, feeds: list[WeightedFeeds], *, number: int
+) -> dict[str, Any]:
     """One fresh pair of sessions: ABBA blocks. Which side is opened and timed first alternates from pair to
     pair.
 
@@ -102,8 +105,8 @@ class Subject:
     inference.
     """
 
-    def __init__(self, runtime: Runtime, model: str, request: Request, feeds: Feeds):
-        self.bound = runtime.open_session(model, request).bind(feeds)
+    def __init__(self, runtime: Runtime, model: str, request: Request, feeds: WeightedFeeds):
+        self.bound = bound_to(runtime, model, request, feeds)
         self.block_s: float = request["timing"]["block_s"]
         self.bound.once()  # the first inference allocates
         self.inference_s = min(self.bound.once(), self.bound.once())
@@ -129,6 +132,34 @@ class Subject:
         spent = self.bound.once()
         while spent < 0.05 * self.block_s:
             spent += self.bound.once()
+
+
+def bound_to(runtime: Runtime, model: str, request: Request, feeds: WeightedFeeds) -> Bound:
+    """The model with inputs of one size, or of several."""
+    session = runtime.open_session(model, request)
+    bounds = [session.bind(one) for _, one in feeds]
+    return bounds[0] if len(bounds) == 1 else Mixed(bounds, [weight for weight, _ in feeds])
+
+
+class Mixed:
+    """A Bound whose inferences have several sizes: each time is the weighted mean over them."""
+
+    def __init__(self, bounds: Sequence[Bound], weights: Sequence[float]):
+        self._bounds, self._weights = bounds, weights
+
+    def once(self) -> float:
+        """See Bound."""
+        return self._mean([bound.once() for bound in self._bounds])
+
+    def block(self, count: int) -> tuple[float, float, list[float]]:
+        """See Bound. Sizes come in the frequency of their weights, each at least once."""
+        counts = [max(1, round(weight * count)) for weight in self._weights]
+        blocks = [bound.block(often) for bound, often in zip(self._bounds, counts)]
+        timer, wall = self._mean([block[0] for block in blocks]), self._mean([block[1] for block in blocks])
+        return timer, wall, [single for block in blocks for single in block[2]]
+
+    def _mean(self, times: Sequence[float]) -> float:
+        return sum(weight * time for weight, time in zip(self._weights, times))
 
 
 def warm_up(subjects: list[Subject], timing: Timing, *, full: bool) -> None:

@@ -41,8 +41,8 @@ from .runtimes.listed import lacking, load_runtime
 try:
     import numpy as np
 
-    from .inputs import feeds_of, require_batch, stored_arrays
-    from .timing import Timing, finished, measure_pair, of_side
+    from .inputs import feeds_of, require_batch, sizes_of, stored_arrays
+    from .timing import Timing, WeightedFeeds, finished, measure_pair, of_side
 except ImportError as missing:
     MISSING: str | None = str(missing)
 else:
@@ -106,9 +106,9 @@ def measure(runtime: Runtime, request: Request) -> dict[str, Any]:
     started = time.perf_counter()
     feeds = input_feeds(runtime, request)
     if device is None:
-        memory = peak_memory(runtime, of_side(request, "model"), feeds[1])
+        memory = peak_memory(runtime, of_side(request, "model"), largest(feeds[1]))
     else:
-        memory = device.peak_memory(request, feeds[1])
+        memory = device.peak_memory(request, feeds[1][0][1])
     pairs: list[dict[str, Any]] = []
     ratios: list[float] = []
     frozen_s = 0.0
@@ -132,12 +132,12 @@ def measure(runtime: Runtime, request: Request) -> dict[str, Any]:
         "peak_memory_bytes": memory,
         "environment": probe(runtime, request),
         "conditions": {**watch.conditions(), **load.conditions()},
-        "details": {} if device is None else device.details(request, feeds[1]),
+        "details": {} if device is None else device.details(request, feeds[1][0][1]),
     }
 
 
-def input_feeds(runtime: Runtime, request: Request) -> list[Feeds]:
-    """The inputs that the baseline and the model are timed with.
+def input_feeds(runtime: Runtime, request: Request) -> list[WeightedFeeds]:
+    """The inputs that the baseline and the model are timed with, for each size that is asked for.
 
     Running both once here also pages in the runtime's code, before anything is measured.
     """
@@ -147,9 +147,17 @@ def input_feeds(runtime: Runtime, request: Request) -> list[Feeds]:
     for side in ("baseline", "model"):
         session = runtime.open_session(request[side], of_side(request, side))
         require_batch(session.inputs, batch, shapes)
-        feeds.append(feeds_of(session.inputs, arrays, batch, shapes))
-        session.run(feeds[-1])
+        sized = []
+        for weight, size in sizes_of(request):
+            sized.append((weight, feeds_of(session.inputs, arrays, batch, shapes, size)))
+            session.run(sized[-1][1])
+        feeds.append(sized)
     return feeds
+
+
+def largest(feeds: WeightedFeeds) -> Feeds:
+    """Those with most bytes."""
+    return max((one for _, one in feeds), key=lambda one: sum(array.nbytes for array in one.values()))
 
 
 # --- the conversation

@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 
+import torch
 from torch import Tensor
 
 from ...errors import TaskError
-from ..task import Dynamic
+from ..task import Dynamic, Task
 
 FreeDims = tuple[Mapping[int, str], ...]  # for each input, names by dimension
 
@@ -29,6 +30,11 @@ def free_dims(dynamic: Dynamic, names: Sequence[str], inputs: Sequence[Tensor]) 
     return tuple(by_position)
 
 
+def dims_of_task(task: Task) -> FreeDims:
+    """The free dimensions of a plain task, whose inputs have no names."""
+    return free_dims(task.dynamic, [str(index) for index in range(len(task.inputs))], task.inputs)
+
+
 def _require_dim(key: str | int, dim: int, name: str, x: Tensor) -> None:
     place = f"dynamic[{key!r}][{dim!r}]"
     if not isinstance(dim, int) or not 0 < dim < x.ndim:
@@ -39,12 +45,27 @@ def _require_dim(key: str | int, dim: int, name: str, x: Tensor) -> None:
         raise TaskError(f"{place} has the size {x.shape[dim]} in example_inputs: give it 2 or more there.")
 
 
+def sizes_in(inputs: Sequence[Tensor], dims: FreeDims) -> dict[str, int]:
+    """By name, the sizes that the free dimensions have."""
+    sizes = {}
+    for x, names in zip(inputs, dims, strict=True):
+        for dim, name in names.items():
+            sizes[name] = x.shape[dim]
+    return sizes
+
+
+def resized(inputs: Sequence[Tensor], dims: FreeDims, sizes: Mapping[str, int]) -> tuple[Tensor, ...]:
+    """The inputs with their free dimensions cut to these sizes, or repeated up to them."""
+    changed = []
+    for x, names in zip(inputs, dims, strict=True):
+        other = x
+        for dim, name in names.items():
+            other = other.index_select(dim, torch.arange(sizes[name]) % x.shape[dim])
+        changed.append(other)
+    return tuple(changed)
+
+
 def smaller(inputs: Sequence[Tensor], dims: FreeDims) -> tuple[Tensor, ...]:
     """The inputs with the first half of each free dimension, at least 2."""
-    cut = []
-    for x, names in zip(inputs, dims, strict=True):
-        shorter = x
-        for dim in names:
-            shorter = shorter.narrow(dim, 0, max(2, x.shape[dim] // 2))
-        cut.append(shorter)
-    return tuple(cut)
+    half = {name: max(2, size // 2) for name, size in sizes_in(inputs, dims).items()}
+    return resized(inputs, dims, half)

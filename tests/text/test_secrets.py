@@ -127,3 +127,10 @@ def test_a_hidden_value_is_in_no_text_and_a_short_one_is_let_be(monkeypatch):
     hide("correct horse")
     hide("con")
     assert without_secrets("conv: no entry for 'correct horse'") == "conv: no entry for '<kept out: secret>'"
+
+
+@pytest.mark.parametrize("option", ["--shape tokens=32:0.7,128:0.3", "--shape=tokens=128"])
+def test_a_dimension_that_is_called_tokens_is_no_secret(option: str) -> None:
+    command = f"autocompress search text.py:make {option} --task-arg"
+    assert stored_command(f"{command} n=1") == f"{command} n=1"
+    assert "hunter2" not in stored_command(f"{command} token=hunter2")

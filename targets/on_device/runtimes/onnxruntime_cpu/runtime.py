@@ -13,7 +13,7 @@ import numpy as np  # noqa: F401 - missing numpy is told like a missing runtime
 import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_state
 
-from ...inputs import feeds_of
+from ...inputs import asked_feeds
 from ...runtime import PROFILE_WARM_UP, Feeds, HostTimed, Input, Request, refused_option, repeated
 
 _NAMES = (
@@ -127,9 +127,7 @@ def profile(request: Request, arrays: Any) -> dict[str, Any]:
         options.enable_profiling = True
         options.profile_file_prefix = str(Path(folder) / "profile")
         session = _session(request["model"], request, options)
-        feeds = feeds_of(
-            OrtSession(session, request).inputs, arrays, request["batch"], request.get("shapes") or {}
-        )
+        feeds = asked_feeds(OrtSession(session, request).inputs, arrays, request)
         for _ in range(PROFILE_WARM_UP):
             session.run(None, feeds)
         runs = repeated(partial(session.run, None, feeds), request["profile_s"])

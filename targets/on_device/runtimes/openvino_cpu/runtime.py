@@ -17,7 +17,7 @@ sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 import openvino as ov
 
-from ...inputs import feeds_of
+from ...inputs import asked_feeds
 from ...runtime import PROFILE_WARM_UP, Feeds, HostTimed, Input, Request, refused_option, repeated
 from .layers import kernel_sums, mark, precisions
 
@@ -140,4 +140,4 @@ def _marked(request: Request, arrays: Any) -> tuple[Any, Feeds]:
     model = CORE.read_model(request["model"])
     inputs = [_input(port) for port in model.inputs]
     mark(model)
-    return model, feeds_of(inputs, arrays, request["batch"], request.get("shapes") or {})
+    return model, asked_feeds(inputs, arrays, request)

@@ -27,19 +27,22 @@ class EngineError(RuntimeError):
 
 
 class Shapes(NamedTuple):
-    """Sizes of dynamic dimensions: `named` whole inputs first, then `batch` for dimension 0, then those of
-    stored samples.
+    """Sizes of dynamic dimensions: `named` whole inputs first, then `batch` for dimension 0, then `asked`
+    ([input, dimension, size]), then those of stored samples.
     """
 
     batch: int
     named: Mapping[str, Sequence[int]]
     stored: Sequence[Sequence[int]] | None
+    asked: Sequence[Sequence[int]] = ()
 
     @classmethod
-    def of(cls, request: Request, stored: Sequence[Sequence[int]] | None) -> Shapes:
+    def of(
+        cls, request: Request, stored: Sequence[Sequence[int]] | None, asked: Sequence[Sequence[int]] = ()
+    ) -> Shapes:
         """What a request asks for; `stored` are the shapes of its samples."""
         batch = request["timing"]["batch"] if "timing" in request else request.get("batch", 1)
-        return cls(batch, request.get("shapes") or {}, stored)
+        return cls(batch, request.get("shapes") or {}, stored, asked)
 
     def sizes(self, name: str, shape: Sequence[int], index: int) -> list[int]:
         """The sizes of input `index`, -1 in `shape` replaced. RefusedError when one is not known."""
@@ -48,6 +51,9 @@ class Shapes(NamedTuple):
         sizes = list(shape)
         if sizes and sizes[0] < 0:
             sizes[0] = self.batch
+        for at, dim, size in self.asked:
+            if at == index:
+                sizes[dim] = size
         if self.stored is not None and index < len(self.stored):
             stored = self.stored[index]
             dynamic = [axis for axis, size in enumerate(sizes) if size < 0 and axis < len(stored)]

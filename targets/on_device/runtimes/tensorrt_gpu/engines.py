@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ...inputs import feeds_of, stored_shapes
+from ...inputs import asked_feeds, sizes_of, stored_shapes
 from ...runtime import PROFILE_LEAST, PROFILE_MOST, PROFILE_WARM_UP, Feeds, Request
 from . import cache
 from .build import EngineError, Shapes, build, created, logger_of, read_options
@@ -120,7 +120,7 @@ class TensorRT:
     def profile(self, request: Request, arrays: Any) -> dict[str, Any]:
         """See Runtime. Kernels have the names of their first ONNX nodes."""
         session = self.open_session(request["model"], request)
-        session.run(feeds_of(session.inputs, arrays, request["batch"], request.get("shapes") or {}))
+        session.run(asked_feeds(session.inputs, arrays, request))
         profiler = _profiler(self._trt)
         session.context.profiler = profiler
         for _ in range(PROFILE_WARM_UP):
@@ -148,7 +148,7 @@ class TensorRT:
         the timing cache, which would choose the same tactics again. `anew`: built now, whatever is kept.
         """
         cuda, options = self._cuda, read_options(request)
-        shapes = Shapes.of(request, stored_shapes(request.get("inputs")))
+        shapes = Shapes.of(request, stored_shapes(request.get("inputs")), sizes_of(request)[0][1])
         alone = request.get("timing", {}).get("engine_builds", 1) > 1
         device, version = self._device_and_version()
         digest = cache.file_digest(model)

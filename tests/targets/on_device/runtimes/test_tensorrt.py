@@ -117,7 +117,7 @@ def test_pairs_take_the_builds_in_turn() -> None:
     request = {"timing": asdict(THREE_BUILDS), "critical": [], "baseline": "b", "model": "m"}
     runtime: Any = Runtime()
     for number in range(4):
-        timing.measure_pair(runtime, request, [{}, {}], number=number)
+        timing.measure_pair(runtime, request, [[(1.0, {})], [(1.0, {})]], number=number)
     assert opened == [0, 0, 1, 1, 2, 2, 0, 0]
 
 

@@ -1,0 +1,60 @@
+"""The sizes of free dimensions at which latency is measured: what the user asked for, else the task's own."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from ...errors import InputError
+from ...profiles import Profile
+from ...profiles.sizes import Sizes, asked_sizes
+from ...tasks.boundary import user_code
+from ...tasks.plain.dynamic import dims_of_task, resized, sizes_in
+from ...tasks.quality import outputs_of
+from ...tasks.task import Task
+
+
+def measured_sizes(task: Task, shapes: Sequence[str], profiles: Sequence[Profile]) -> Sizes | None:
+    """The sizes for `--shape`, those of the example where it says nothing; None without free dimensions.
+
+    `task` is a checked one. InputError for names that it does not have, and sizes that cannot be measured.
+    """
+    dims, stated = dims_of_task(task), asked_sizes(shapes)
+    usual = sizes_in(task.inputs, dims)
+    _require_names(stated, usual)
+    if not usual:
+        return None
+    words = {name: f"{name}={size}" for name, size in usual.items()}
+    words |= {text.partition("=")[0]: text for text in shapes}
+    places = tuple(
+        (index, dim, name) for index, names in enumerate(dims) for dim, name in sorted(names.items())
+    )
+    sizes = Sizes(text=" ".join(words.values()), places=places)
+    _require_measurable(sizes, profiles)
+    for one in sizes.each:
+        text = ", ".join(f"{name}={size}" for name, size in one.sizes.items())
+        with user_code(f"model with inputs of {text}", remedy="Give sizes with --shape that it can take"):
+            outputs_of(task.model, resized(task.inputs, dims, one.sizes))
+    return sizes
+
+
+def at_sizes(task: Task, sizes: Sizes | None) -> Task:
+    """The task with an example of the usual size, whose MACs are counted; at least 2 of each dimension."""
+    if sizes is None:
+        return task
+    least = {name: max(2, size) for name, size in sizes.usual.items()}
+    return replace(task, example_inputs=resized(task.inputs, dims_of_task(task), least))
+
+
+def _require_names(stated: Mapping[str, object], usual: Mapping[str, int]) -> None:
+    for name in stated:
+        if name not in usual:
+            has = f"has {', '.join(usual)}" if usual else "names none (dynamic={...})"
+            raise InputError(f"--shape names the dimension {name!r}, but the task {has}: name a free one.")
+
+
+def _require_measurable(sizes: Sizes, profiles: Sequence[Profile]) -> None:
+    for profile in profiles:
+        if len(sizes.each) > 1 and profile.facts.builds_engines:
+            raise InputError(
+                f"--shape gives several sizes, but the target '{profile.name}' builds engines for one size: "
+                "give one."
+            )
