@@ -159,7 +159,8 @@ def _bundle(
         view = RunOn.of(run, name)
         there, folder = view.on(point), out / folder_name(name) if len(limits) > 1 else out
         formats = Formats.of(view)
-        file = write_bundle(there, file_below(path, there.artifact.file), folder, packed=packed)
+        files = (file_below(path, one.artifact.file) for one in (there, view.baseline))
+        file = write_bundle(there, next(files), folder, original=next(files), packed=packed, note=say)
         size = formats.size_of(there)
         size += f" (packed {formats.size(file.stat().st_size)})" if packed else ""
         numbers = [formats.quality_of(there), meets_text(there, limited), formats.latency_of(there), size]

@@ -9,9 +9,10 @@ Flow
               verify_bundle.py: read_bundle.py -> the target
 
 Reading order
-    bundle.py           write_bundle: model, manifest.json, run.py, checksums; wholly or not at all
+    bundle.py           write_bundle: model, reference, manifest.json, run.py, checksums; wholly or not at all
     run_script.py       run.py (what it needs of a runtime is in the folder of that runtime)
     packed.py           model.packed: the ONNX file entropy-coded, restored bit for bit
+    reference.py        what a bundle is compared with: the original, or a workload
     read_bundle.py      a bundle read strictly: checksums, manifest, model
     asked_targets.py    which targets are measured on: those that the user gives, or ours and here
     given_task.py       the task that the user gives; why that of a file is not loaded

@@ -3,11 +3,13 @@
 model.onnx       the file that was measured, byte for byte; or, packed,
 model.packed     the same, entropy-coded: run.py restores it bit for bit in memory (packed.py)
 manifest.json    recipe, digests, metrics with spreads, inputs, outputs, preprocessing, environment, command
+reference.onnx   what `verify` compares its latency with (reference.py)
 run.py           loads and runs it with nothing but the runtime and numpy
 on_device/       only for a runtime that builds engines (TensorRT): what run.py imports
 SHA256SUMS       for `sha256sum --check SHA256SUMS`
 """
 
+import logging
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +19,7 @@ from typing import Any
 from ..errors import InputError, RunDirectoryError
 from ..files import digest_of_file
 from ..results.formats import LAYER_TIMES_NOTE
-from ..results.records.manifest import Manifest, ModelFacts, OriginalFacts, TensorFacts
+from ..results.records.manifest import Manifest, ModelFacts, OriginalFacts, ReferenceFacts, TensorFacts
 from ..results.view import PointOn
 from ..scratch import folder_in
 from ..targets.one_file import require_whole
@@ -25,11 +27,25 @@ from ..targets.runtimes import script_of
 from ..targets.transport import WORKER
 from ..text.printable import json_text
 from .packed import pack
+from .reference import FILE as REFERENCE
+from .reference import reference_of
 from .run_script import run_script
+from .verify import Say
+
+log = logging.getLogger(__name__)
 
 
-def write_bundle(point: PointOn, artifact: Path, out: Path, *, packed: bool = False) -> Path:
+def write_bundle(
+    point: PointOn,
+    artifact: Path,
+    out: Path,
+    *,
+    original: Path | None = None,
+    packed: bool = False,
+    note: Say = log.info,
+) -> Path:
     """Writes the bundle of `point`, whose file is `artifact`, to the directory `out`: wholly or not at all.
+    `original` is the file that its latency was measured beside.
 
     Returns the model's file in it: model.onnx, or model.packed. InputError when `out` is a file, holds
     anything or cannot be written; RunDirectoryError when the artifact is missing or is not the file that was
@@ -54,7 +70,10 @@ def write_bundle(point: PointOn, artifact: Path, out: Path, *, packed: bool = Fa
                 (folder / name).write_bytes(pack(artifact.read_bytes()))
             else:
                 shutil.copyfile(artifact, folder / name)
-            described = manifest_of(point, artifact, file=folder / name)
+            inputs, _ = signature_of(artifact)
+            files = (artifact, original or folder / "none")
+            reference = reference_of(point, files, folder, inputs, note=note)
+            described = manifest_of(point, artifact, file=folder / name, reference=reference)
             (folder / "manifest.json").write_text(_pretty(described), encoding="utf-8")
             runtime = point.view.target.runtime
             (folder / "run.py").write_text(run_script(packed=packed, runtime=runtime), encoding="utf-8")
@@ -86,7 +105,7 @@ def _copy_imported(runtime: str, folder: Path) -> None:
                 shutil.copyfile(path, copy)
 
 
-def manifest_of(point: PointOn, artifact: Path, *, file: Path) -> Manifest:
+def manifest_of(point: PointOn, artifact: Path, *, file: Path, reference: ReferenceFacts | str) -> Manifest:
     """What manifest.json says of the point. `file` is the model in the bundle, `artifact` the ONNX file."""
     view, original = point.view, point.view.baseline
     inputs, outputs = signature_of(artifact)
@@ -120,6 +139,7 @@ def manifest_of(point: PointOn, artifact: Path, *, file: Path) -> Manifest:
         layer_times=LAYER_TIMES_NOTE,
         warnings=tuple(point.warnings),
         command=view.run.facts.command,
+        reference=reference,
     )
 
 
@@ -148,7 +168,8 @@ def _tensor(value: Any) -> TensorFacts:
 
 
 def _checksums(folder: Path) -> str:
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    """The files that have to be there; reference.onnx may be left out on a device."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != REFERENCE)
     return "".join(f"{digest_of_file(path)}  {path.relative_to(folder).as_posix()}\n" for path in files)
 
 

@@ -5,14 +5,16 @@
   ONNX Runtime here, with exact int8 sums. The root mean square of the difference, relative to that of the
   answers, is at most 0.001 for a float32 model, 0.01 with float16, 0.05 with layers of 8 bits or fewer
   (compress/onnx_file/check.py).
-- Latency beside itself; regressed when the interval starts more than `ROOM` above the end of what the
-  manifest states for a target of this name. Seconds differ more from day to day than ratios do, so that the
-  room is wider than for a run.
+- Latency beside the bundle's reference (reference.py); regressed when the interval of the ratio starts more
+  than `verify.ROOM` above the end of what the manifest states for a target of this name, three times in a
+  row. Without a reference the model is measured beside itself, and nothing is compared: seconds differ from
+  hour to hour.
 - The metric on validation, where the task is loaded (given_task.py): regressed below the interval of the
   manifest.
 """
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,16 +27,16 @@ from ..evaluation.targets import NamedTarget, load_targets
 from ..profiles import FINALIST_TIMING, TimingConfig
 from ..results.records.bundle_verification import BundleMeasured, BundleVerification, Parity
 from ..results.records.latency import Latency
-from ..results.records.manifest import Manifest
+from ..results.records.manifest import Manifest, ReferenceFacts
 from ..targets.held_clocks import ClocksOfTargets
 from ..targets.target import Target, TargetSession
 from .asked_targets import address_in, is_here
 from .given_task import GivenTask
 from .read_bundle import read_manifest, restored_model
+from .reference import reference_file
 from .scoring import Scorer, Scoring, scoring_of
-from .verify import Say, quality_fell, refuse_lost, usable_target
+from .verify import Say, looked_at, quality_fell, refuse_lost, slower, usable_target
 
-ROOM = 0.10  # relative, on seconds
 SAMPLES = 8
 
 
@@ -65,8 +67,11 @@ def verify_bundle(
     subject = usable_target(named, None, inputs=scoring.inputs)
     measured: BundleMeasured | None = None
     try:
-        measured = _measured(manifest, model, subject, scoring, folder=folder, timing=timing, say=say)
-        regressed = _regressions(manifest, measured, same=manifest.target.name == name)
+        reference = _reference(path, manifest, folder, same=manifest.target.name == name)
+        measured = _measured(
+            manifest, (model, reference), subject, scoring, folder=folder, timing=timing, say=say, note=note
+        )
+        regressed = _regressions(manifest, measured)
     except StageError as error:
         refuse_lost(error, name)
         regressed = (f"cannot be run, {error.stage}: {error}",)
@@ -75,30 +80,51 @@ def verify_bundle(
     )
 
 
+def _reference(path: Path, manifest: Manifest, folder: Path, *, same: bool) -> Path | str:
+    """What the model is measured beside, or why its ratio cannot be compared. InputError when that is
+    damaged.
+    """
+    facts = manifest.reference
+    if isinstance(facts, str):
+        return facts
+    if not same:
+        return f"it was measured on another target, {manifest.target.name}"
+    return reference_file(path, facts, manifest.inputs, folder)
+
+
 def _measured(
     manifest: Manifest,
-    model: Path,
+    files: tuple[Path, Path | str],
     target: Target,
     scoring: Scoring,
     *,
     folder: Path,
     timing: TimingConfig,
     say: Say,
+    note: Say,
 ) -> BundleMeasured:
-    """What the target does with the model. StageError when it cannot run it."""
-    batch, scorer = manifest.target.batch, scoring.scorer
+    """What the target does with the model, the first file, beside the second if there is one. StageError
+    when it cannot run it.
+    """
+    batch, scorer, (model, reference) = manifest.target.batch, scoring.scorer, files
+    beside, stated, missing = model, None, reference if isinstance(reference, str) else None
+    if isinstance(reference, Path) and isinstance(manifest.reference, ReferenceFacts):
+        beside, stated = reference, manifest.reference.ratio_interval
     inputs = _inputs(manifest, scorer, folder / "parity.npz", count=max(batch, SAMPLES // batch * batch))
     with target.session() as session:
         say("comparing answers with ONNX Runtime")
         parity = _parity(session, model, inputs, manifest.recipe, batch=batch)
         say("measuring")
-        latency = Latency.of(session.measure(model, model, timing.with_batch(batch)))
+        measure = partial(session.measure, model, beside)
+        seen = looked_at(measure, timing.with_batch(batch), stated=stated, note=note)
         say("validating")
         quality = scorer.score(session, model, batch=batch) if scorer else None
     return BundleMeasured(
         environment=target.probe(),
         parity=parity,
-        latency=latency,
+        latency=Latency.of(seen),
+        drift_s=seen.drift_s,
+        not_compared=missing,
         quality=quality,
         quality_not_verified=scoring.reason,
         task_differs=scoring.differs,
@@ -177,12 +203,13 @@ def tolerance_of(recipe: Recipe) -> float:
     return HALF_TOLERANCE if asked else FLOAT_TOLERANCE
 
 
-def _regressions(manifest: Manifest, now: BundleMeasured, *, same: bool) -> tuple[str, ...]:
-    """What is worse than the manifest says; `same`: it was measured on a target of this name."""
-    worse, stated = [], manifest.latency
+def _regressions(manifest: Manifest, now: BundleMeasured) -> tuple[str, ...]:
+    """What is worse than the manifest says."""
+    worse, stated = [], manifest.reference
     if now.parity.error > now.parity.tolerance:
         worse.append("other answers than ONNX Runtime here")
-    if same and isinstance(stated, Latency) and now.latency.interval_s[0] > stated.interval_s[1] * (1 + ROOM):
+    compared = None if isinstance(stated, str) or now.not_compared else stated.ratio_interval
+    if compared is not None and slower(now.latency.ratio_interval, compared):
         worse.append("slower than was measured")
     if now.quality is not None and quality_fell(manifest.quality, now.quality, manifest.task.metric):
         worse.append("loses quality")

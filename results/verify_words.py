@@ -4,8 +4,10 @@ from ..profiles.units import format_latency
 from .formats import ratio_text, relative_spread
 from .records.bundle_verification import BundleMeasured, BundleVerification
 from .records.latency import Latency, Predicted
+from .records.manifest import Manifest, ReferenceFacts
 from .records.verification import TargetVerification, Verification, VerifiedPoint
 
+_TOLD = ("cpu_model", "device", "runtime_version", "threads", "governor", "power_mode")
 COLUMNS = ("point", "earlier", "measured", "error", "×", "quality", "remarks")
 
 
@@ -55,11 +57,6 @@ def columns(point: VerifiedPoint) -> tuple[str, ...]:
     return point.label, earlier, now, f"{100 * point.error:+.1f} %", ratio, metric, remarks
 
 
-def _measured(latency: Latency) -> str:
-    """`0.412 ms ±0.7 %`."""
-    return f"{format_latency(latency.latency_s)} {relative_spread(latency.interval_s)}"
-
-
 def summary(target: TargetVerification) -> list[str]:
     """Error, rank correlation, and what regressed."""
     lines, error = [], target.prediction_error
@@ -97,21 +94,57 @@ def bundle_lines(verification: BundleVerification) -> list[str]:
     """What was measured of a bundle."""
     lines = [f"{verification.manifest.name} on {verification.target}", "checksums  ok"]
     if verification.measured:
+        lines += _machine(verification.manifest, verification.measured)
         lines += _measured_lines(verification, verification.measured)
     return [*lines, _regressed(list(verification.regressed))]
 
 
+def _machine(manifest: Manifest, now: BundleMeasured) -> list[str]:
+    """What differs from the machine that the manifest tells of."""
+    stated = manifest.target.environment
+    changed = stated.differences(now.environment) if stated and isinstance(manifest.latency, Latency) else {}
+    named = [f"{name} was {changed[name][0]}, is {changed[name][1]}" for name in _TOLD if name in changed]
+    return [f"machine    {'; '.join(named)}"] if named else []
+
+
 def _measured_lines(verification: BundleVerification, now: BundleMeasured) -> list[str]:
     manifest, parity = verification.manifest, now.parity
-    stated, name = manifest.latency, manifest.task.metric.name
-    earlier = f"~{format_latency(stated.seconds)}" if isinstance(stated, Predicted) else _measured(stated)
+    name = manifest.task.metric.name
     quality = f"{name}  not looked at. {now.quality_not_verified}"
     if now.quality is not None:
         quality = f"{name}  {now.quality:.4g}, the manifest says {manifest.quality.validation:.4g}"
     return [
         f"answers    differ by {parity.error:.2g} of their size from ONNX Runtime's here, "
         f"{parity.tolerance:g} allowed",
-        f"latency    {_measured(now.latency)}, the manifest says {earlier}",
+        *_latency_lines(manifest, now),
         quality,
         *_differs(now.task_differs),
     ]
+
+
+def _latency_lines(manifest: Manifest, now: BundleMeasured) -> list[str]:
+    """The ratio to the reference then and now, or why it is not compared; seconds with the drift."""
+    stated, latency, reference = manifest.latency, now.latency, manifest.reference
+    seconds, drift = format_latency(latency.latency_s), " to ".join(map(format_latency, now.drift_s))
+    mark = "~" if isinstance(stated, Predicted) else ""
+    then = f"the manifest says {mark}{format_latency(stated.seconds)}"
+    if isinstance(reference, str) or now.not_compared is not None:
+        why = now.not_compared or reference
+        return [
+            f"latency    {seconds} ({drift} while measuring), {then}. These are times of two hours, and are "
+            f"not compared: {why}."
+        ]
+    beside = "the original" if reference.kind == "original" else "the reference workload"
+    lines = [f"latency    {_ratio(latency)} of {beside}, the manifest says {_ratio(reference)}"]
+    then_s = manifest.original.latency_s
+    if reference.kind == "original":
+        now_s = latency.latency_s / latency.ratio
+        then += (
+            f"; the original took {format_latency(now_s)} and {format_latency(then_s)}: the machine's drift"
+        )
+    return [*lines, f"           {seconds} now ({drift} while measuring), {then}"]
+
+
+def _ratio(measured: Latency | ReferenceFacts) -> str:
+    """`0.531× ±0.9 %`."""
+    return f"{measured.ratio:.3f}× {relative_spread(measured.ratio_interval)}"

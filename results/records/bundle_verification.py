@@ -6,8 +6,9 @@ from typing import Any
 from ...profiles import Environment
 from .latency import Latency
 from .manifest import Manifest
+from .reading import Interval
 
-SCHEMA_VERSION = 1  # of what `verify BUNDLE --json` prints
+SCHEMA_VERSION = 2  # of what `verify BUNDLE --json` prints
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,13 +24,16 @@ class Parity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BundleMeasured:
-    """What the target did with the model. `quality_not_verified` says why there is no metric, `task_differs`
-    how the task that it is of differs from the bundle's.
+    """What the target did with the model. `drift_s` is between which seconds the machine drifted meanwhile,
+    `not_compared` says why the ratio cannot be compared with the manifest's, `quality_not_verified` why there
+    is no metric, `task_differs` how the task that it is of differs from the bundle's.
     """
 
     environment: Environment
     parity: Parity
     latency: Latency
+    drift_s: Interval
+    not_compared: str | None
     quality: float | None
     quality_not_verified: str | None = None
     task_differs: str | None = None
@@ -62,6 +66,9 @@ class BundleVerification:
                 "environment": measured.environment.to_json(),
                 "parity": asdict(measured.parity),
                 "latency": {"stated": metrics["latency"], "now": measured.latency.to_json()},
+                "reference": self.manifest.to_json()["reference"],
+                "drift_s": measured.drift_s,
+                "not_compared": measured.not_compared,
                 "quality": {
                     "metric": self.manifest.task.metric.name,
                     "stated": self.manifest.quality.validation,

@@ -12,13 +12,15 @@ from ...compress.recipe import Recipe
 from .facts import MetricFacts, Prediction, RunTarget, TaskFacts, environment_from, sizes_from
 from .latency import AnyLatency, Predicted, latency_from_json
 from .point import LayerRow, Quality, recipe_from
-from .reading import Fields, Interval, Unfit, require_inside
+from .reading import Fields, Interval, Unfit, require_finite, require_inside
 
-SCHEMA_VERSION = 1  # of manifest.json
+SCHEMA_VERSION = 2  # of manifest.json
+_OLD = "the bundle is of a version of autocompress that wrote none"  # of schema version 1: no reference
 
 LARGEST_MODEL_BYTES = (1 << 31) - 1  # an ONNX file holds no more
 
 ModelName = Literal["model.onnx", "model.packed"]
+ReferenceKind = Literal["original", "workload"]
 Shape = tuple[int | str, ...]
 
 
@@ -86,6 +88,36 @@ def _shape(fields: Fields) -> Shape:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReferenceFacts:
+    """What the model's latency is compared with (deploy/reference.py), and its ratio to that."""
+
+    kind: ReferenceKind
+    sha256: str
+    size_bytes: int
+    ratio: float
+    ratio_interval: Interval
+
+    def __post_init__(self) -> None:
+        require_finite(ratio=self.ratio)
+        low, high = self.ratio_interval
+        if not 0 <= low <= self.ratio <= high or self.ratio <= 0:
+            raise ValueError(f"ratio {self.ratio} must be above 0 and in {list(self.ratio_interval)}.")
+
+    @classmethod
+    def from_json(cls, fields: Fields) -> "ReferenceFacts":
+        """The record that `asdict` described."""
+        return fields.record(
+            lambda: cls(
+                kind=fields.choice("kind", get_args(ReferenceKind)),
+                sha256=fields.text("sha256"),
+                size_bytes=fields.whole("size_bytes", least=1),
+                ratio=fields.positive("ratio"),
+                ratio_interval=fields.interval("ratio_interval"),
+            )
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OriginalFacts:
     """The original model on the same target. `latency_s` is predicted where the point's own latency is."""
 
@@ -98,7 +130,8 @@ class OriginalFacts:
 class Manifest:
     """What manifest.json says of a point. The task has no notes here and the target no limits.
 
-    `layer_times` says in a sentence what the times of the layers are.
+    `layer_times` says in a sentence what the times of the layers are. Without a `reference` it is a sentence
+    that says why.
     """
 
     trial: int
@@ -117,6 +150,7 @@ class Manifest:
     layer_times: str
     warnings: tuple[str, ...]
     command: str
+    reference: ReferenceFacts | str
     drop_interval: Interval | None = None
 
     def __post_init__(self) -> None:
@@ -139,6 +173,7 @@ class Manifest:
             "outputs": [asdict(tensor) for tensor in self.outputs],
             "preprocessing": dict(task.preprocessing),
             "session": self._session(),
+            "reference": self._reference(),
             "metrics": self._metrics(),
             "recipe": self.recipe.to_json(),
             "layers": [asdict(layer) for layer in self.layers],
@@ -154,6 +189,11 @@ class Manifest:
             "environment": environment,
             "reproduce": {"command": self.command, "trial": self.trial},
         }
+
+    def _reference(self) -> dict[str, Any]:
+        if isinstance(self.reference, str):
+            return {"missing": self.reference}
+        return asdict(self.reference)
 
     def _session(self) -> dict[str, Any]:
         target = self.target
@@ -185,8 +225,8 @@ class Manifest:
     @classmethod
     def from_json(cls, fields: Fields) -> "Manifest":
         """The record that `to_json` described, of this schema version. Unfit when it contradicts itself."""
-        fields.choice("schema_version", (SCHEMA_VERSION,))
-        made = fields.record(lambda: _manifest(fields))
+        version = fields.choice("schema_version", (SCHEMA_VERSION, 1))
+        made = fields.record(lambda: _manifest(fields, version))
         derived = made.to_json()
         for key in ("name", "session"):
             if fields.value(key) != derived[key]:
@@ -200,7 +240,7 @@ def _original_key(latency: AnyLatency) -> str:
     return "original_predicted_s" if isinstance(latency, Predicted) else "original_s"
 
 
-def _manifest(fields: Fields) -> Manifest:
+def _manifest(fields: Fields, version: int) -> Manifest:
     fields.text("name"), fields.object("session")  # what they say is derived
     reproduce, metrics = fields.object("reproduce"), fields.object("metrics")
     quality, latency, size = (metrics.object(key) for key in ("quality", "latency", "size"))
@@ -236,7 +276,14 @@ def _manifest(fields: Fields) -> Manifest:
         layer_times=fields.text("layer_times"),
         warnings=fields.texts("warnings"),
         command=command,
+        reference=_OLD if version == 1 else _reference(fields.object("reference")),
     )
+
+
+def _reference(fields: Fields) -> ReferenceFacts | str:
+    if fields.has("missing"):
+        return fields.record(lambda: fields.text("missing"))
+    return ReferenceFacts.from_json(fields)
 
 
 def _task(fields: Fields, metric: MetricFacts) -> TaskFacts:

@@ -101,8 +101,18 @@ def test_a_token_that_an_older_run_stored_does_not_ship(artifact, tmp_path):
 def test_the_keys_of_a_manifest_stay_as_they_are(bundle):
     manifest = json.loads((bundle / "manifest.json").read_text())
     assert list(manifest) == [
-        *("schema_version", "name", "model", "inputs", "outputs", "preprocessing", "session", "metrics"),
-        *("recipe", "layers", "layer_times", "warnings", "task", "target", "environment", "reproduce"),
+        *("schema_version", "name", "model", "inputs", "outputs", "preprocessing", "session", "reference"),
+        *(
+            "metrics",
+            "recipe",
+            "layers",
+            "layer_times",
+            "warnings",
+            "task",
+            "target",
+            "environment",
+            "reproduce",
+        ),
     ]
     assert list(manifest["metrics"]) == ["quality", "latency", "size", "indistinguishable_from"]
     assert list(manifest["target"]) == [

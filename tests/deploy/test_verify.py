@@ -254,8 +254,16 @@ def check_bundle(desk: Desk, bundle: Path) -> None:
     assert manifest.latency.seconds > 0 and now.quality == pytest.approx(manifest.quality.validation)
     assert found.to_json()["latency"]["stated"]["predicted_s"] == manifest.latency.seconds
     assert list(found.to_json()) == [
-        *("schema_version", "bundle", "target", "checksums", "environment", "parity", "latency", "quality"),
-        *("quality_not_verified", "task_differs", "regressed"),
+        *("schema_version", "bundle", "target", "checksums", "environment", "parity", "latency"),
+        *(
+            "reference",
+            "drift_s",
+            "not_compared",
+            "quality",
+            "quality_not_verified",
+            "task_differs",
+            "regressed",
+        ),
     ]
     assert "the manifest says ~" in "\n".join(bundle_lines(found))
     with pytest.raises(InputError, match="give its TOML file, or its address, with"):
