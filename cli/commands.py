@@ -5,7 +5,6 @@ Results go to stdout, everything else to stderr. Exit codes: 0 done; 1 nothing m
 3 the target cannot be used; 4 something regressed (`verify`); 130 interrupted, and the same command goes on.
 """
 
-from importlib.metadata import version
 from typing import Annotated
 
 import typer
@@ -32,6 +31,8 @@ for command in (measure, verify, search, front, pick, report):
 
 def _print_version(wanted: bool) -> None:
     if wanted:
+        from importlib.metadata import version
+
         print(f"autocompress {version('autocompress')}")
         raise typer.Exit
 

@@ -94,10 +94,10 @@ def pick(
         limits = limits_by_target(
             content.target_names, max_drop=max_drop, max_latency=max_latency, max_size=max_size
         )
+        if task is not None and finetune is None:
+            raise InputError("--task is for --finetune: give both, or none.")
         training = given_task(task, task_arg)
         seconds, objective = parsed("parse_duration", finetune), _objective(minimize)
-        if training is not None and seconds is None:
-            raise InputError("--task is for --finetune: give both, or none.")
         require_free(out)
         point = whole.point(_picked_trial(content, limits, objective))
         if seconds is not None:

@@ -150,7 +150,14 @@ def search(
             fresh=fresh,
             command=shlex.join(["autocompress", *sys.argv[1:]]),
         )
+        _check(request, planning=dry_run)
         _plan(request, as_json=as_json) if dry_run else _search(request, as_json=as_json)
+
+
+def _check(request: "SearchRequest", *, planning: bool) -> None:
+    from ..search.preparation.early import check_early
+
+    check_early(request, planning=planning)
 
 
 def _plan(request: "SearchRequest", *, as_json: bool) -> None:

@@ -111,13 +111,18 @@ def task_arguments(pairs: list[str]) -> dict[str, str]:
 
 def given_task(spec: str | None, pairs: list[str] | None) -> "GivenTask | None":
     """The task of `--task` with its `--task-arg`s, None when it is not given. InputError for arguments of
-    none.
+    none, and for a name that no task has.
     """
     from ..deploy.given_task import GivenTask
+    from ..tasks.names import require_task
 
     if spec is None and pairs:
         raise InputError("--task-arg is an argument of --task: give --task as well.")
-    return None if spec is None else GivenTask(spec=spec, arguments=task_arguments(pairs or []))
+    if spec is None:
+        return None
+    given = GivenTask(spec=spec, arguments=task_arguments(pairs or []))
+    require_task(spec)
+    return given
 
 
 def parsed(function: str, text: str | None) -> Any:

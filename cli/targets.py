@@ -210,8 +210,11 @@ def targets_calibrate(
         autocompress targets calibrate jetson@user@10.0.0.5 my_task.py:make
     """
     with errors():
+        from ..search.preparation.early import check_early
         from ..search.preparation.request import SearchRequest
 
+        if check < 0:
+            raise InputError(f"--check {check} is no number of candidates: give 0 or more.")
         request = SearchRequest(
             task=task,
             arguments=task_arguments(task_arg or []),
@@ -222,6 +225,7 @@ def targets_calibrate(
             sampler="random",
             set_clocks=set_clocks,
         )
+        check_early(request)
         reports = _calibrated(request, check=check, quiet=as_json)
         values = [report.to_json() for report in reports]
         if as_json:
@@ -237,8 +241,6 @@ def _calibrated(request: "SearchRequest", *, check: int, quiet: bool) -> "Sequen
     from ..search.session.progress import make_progress
     from ..targets.held_clocks import ClocksOfTargets
 
-    if check < 0:
-        raise InputError(f"--check {check} is no number of candidates: give 0 or more.")
     with (
         make_progress(quiet=quiet) as progress,
         ClocksOfTargets(wanted=request.set_clocks, say=progress.note) as clocks,

@@ -6,10 +6,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import InputError
-from ..results.records.bundle_verification import BundleVerification
-from ..results.records.verification import Verification
-from ..results.records.verification_versions import json_for_scripts
-from ..results.verify_words import bundle_lines, run_lines
 from ..text.printable import json_text
 from .support import (
     REGRESSED,
@@ -26,6 +22,8 @@ from .support import (
 
 if TYPE_CHECKING:
     from ..deploy.given_task import GivenTask
+    from ..results.records.bundle_verification import BundleVerification
+    from ..results.records.verification import Verification
 
 VerifiedPath = Annotated[
     Path, typer.Argument(metavar="RUN|BUNDLE", help="A run directory, or a bundle that `pick` wrote.")
@@ -73,11 +71,13 @@ def verify(
                 "`pick`."
             )
         bundle = is_bundle(path)
+        given = given_task(task, task_arg)
+        _check_early(path, target, bundle=bundle)
         try:
             verified = _verified(
                 path,
                 target,
-                given_task(task, task_arg),
+                given,
                 bundle=bundle,
                 set_clocks=set_clocks,
                 quiet=as_json,
@@ -88,9 +88,21 @@ def verify(
         _show(verified, as_json=as_json)
 
 
+def _check_early(path: Path, target: str | None, *, bundle: bool) -> None:
+    """Raises InputError for what can be refused before torch is imported, which takes seconds."""
+    from ..deploy.asked_targets import asked_targets
+    from ..deploy.read_bundle import read_manifest
+    from ..results.run_directory import read_run
+
+    if bundle:
+        read_manifest(path)
+    else:
+        asked_targets(path, read_run(path), target)
+
+
 def _verified(
     path: Path, target: str | None, task: "GivenTask | None", *, bundle: bool, set_clocks: bool, quiet: bool
-) -> Verification | BundleVerification:
+) -> "Verification | BundleVerification":
     """What a run's or a bundle's models measure now."""
     from ..deploy.verify_bundle import verify_bundle
     from ..deploy.verify_run import verify_run
@@ -115,8 +127,12 @@ def _verified(
         )
 
 
-def _show(verified: Verification | BundleVerification, *, as_json: bool) -> None:
+def _show(verified: "Verification | BundleVerification", *, as_json: bool) -> None:
     """Prints what was measured, and exits with its code."""
+    from ..results.records.verification import Verification
+    from ..results.records.verification_versions import json_for_scripts
+    from ..results.verify_words import bundle_lines, run_lines
+
     if isinstance(verified, Verification):
         value, lines, away = json_for_scripts(verified), run_lines(verified), bool(verified.away)
     else:

@@ -8,13 +8,15 @@ arguments is loaded without any, whatever the run says.
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from ..errors import TaskError
 from ..results.records.facts import TaskFacts
 from ..tasks.boundary import user_code
-from ..tasks.identity import data_digest, model_digest
-from ..tasks.load import WITHOUT_ARGUMENTS
-from ..tasks.task import Task
+from ..tasks.names import WITHOUT_ARGUMENTS
+
+if TYPE_CHECKING:
+    from ..tasks.task import Task
 
 _LONGEST = 200  # characters of a task's name in a message
 
@@ -44,13 +46,15 @@ def task_to_load(facts: TaskFacts, given: GivenTask | None) -> GivenTask:
     )
 
 
-def difference(task: Task, facts: TaskFacts, *, digest: str, identity: Mapping[str, str]) -> str | None:
+def difference(task: "Task", facts: TaskFacts, *, digest: str, identity: Mapping[str, str]) -> str | None:
     """How a task with this digest differs from the one that a run or manifest describes, in words; None when
     it is the same.
 
     `identity` is that of run.toml, empty where there is none. TaskError when the metric is another one, so
     that nothing could be compared.
     """
+    from ..tasks.identity import data_digest, model_digest  # with torch, which `pick` needs not wait for
+
     mine, stated = task.metric, facts.metric
     if (mine.name, mine.direction, mine.unit) != (stated.name, stated.direction, stated.unit):
         raise TaskError(

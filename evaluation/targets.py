@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..compress.options import FileFormat
 from ..errors import TargetUnavailable
@@ -17,7 +18,9 @@ from ..targets.here import require_here
 from ..targets.store import MeasurementStore
 from ..targets.target import Target
 from .predicted import AnyTarget, LatencyModel, PredictedTarget
-from .stored_split import StoredSplit
+
+if TYPE_CHECKING:
+    from .stored_split import StoredSplit
 
 HINT = (
     "`search --allow-predicted` goes on without it, with latencies predicted from its calibrated table "
@@ -82,7 +85,7 @@ class FoundTarget:
     def open(
         self,
         store: MeasurementStore | None = None,
-        validation: StoredSplit | None = None,
+        validation: "StoredSplit | None" = None,
         *,
         recognize: Callable[[Environment], None] | None = None,
         patient: bool = True,
@@ -169,7 +172,25 @@ def named_targets(addresses: Mapping[str, TargetAddress]) -> tuple[NamedTarget, 
 def require_one(targets: Sequence[FoundTarget]) -> None:
     """Raises TargetUnavailable when all targets are away; the message names the first and the remedy."""
     if all(target.away for target in targets):
-        raise TargetUnavailable(f"Target '{targets[0].profile.name}': {targets[0].away} {HINT}")
+        raise _nothing_to_use(targets[0].profile, targets[0].away)
+
+
+def require_one_possible(targets: Sequence[NamedTarget]) -> None:
+    """Raises TargetUnavailable when each is to be on this machine, which is other hardware. Asks none."""
+    reasons = []
+    for target in targets:
+        try:
+            if not target.address.local:
+                return
+            require_here(target.profile)
+        except TargetUnavailable as error:
+            reasons.append(str(error))
+    if len(reasons) == len(targets):
+        raise _nothing_to_use(targets[0].profile, reasons[0])
+
+
+def _nothing_to_use(profile: Profile, reason: str) -> TargetUnavailable:
+    return TargetUnavailable(f"Target '{profile.name}': {reason} {HINT}")
 
 
 def format_of(profile: Profile) -> FileFormat:

@@ -1,31 +1,20 @@
 """Loads a task by its name on the command line: a built-in one, or a function in the user's own file."""
 
-import difflib
 import functools
 import inspect
 import types
 import typing
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from ..errors import TaskError
 from .arguments import resolved
 from .boundary import user_code
-from .digits import digits
-from .image_folder import image_folder
-from .sources.exported import exported
-from .sources.timm_images import timm_images
+from .names import BUILT_IN, FAMILIES, file_and_function, require_task
 from .task import Task
 from .user_file import function_of, importable
-
-BUILT_IN: Mapping[str, Callable[..., Task]] = {
-    "digits": digits,
-    "image-folder": image_folder,
-    "exported": exported,
-}
-FAMILIES: Mapping[str, Callable[..., Task]] = {"timm": timm_images}  # `timm:NAME`: the name comes first
-WITHOUT_ARGUMENTS = ("digits",)  # the built-in tasks that need none
 
 
 def load_task(spec: str, arguments: Mapping[str, str]) -> Task:
@@ -36,26 +25,20 @@ def load_task(spec: str, arguments: Mapping[str, str]) -> Task:
     that environment variable. The task is not checked yet (`check_task` does that). Raises TaskError.
     """
     arguments = resolved(arguments)
+    require_task(spec)
     if spec in BUILT_IN:
-        return _call(spec, BUILT_IN[spec], arguments)
+        return _call(spec, _function(*BUILT_IN[spec]), arguments)
     family, _, member = spec.partition(":")
     if family in FAMILIES:
-        if not member:
-            raise TaskError(f"{spec} needs the name of a model: write {family}:NAME.")
-        return _call(spec, functools.partial(FAMILIES[family], member), arguments)
-    path, colon, name = spec.rpartition(":")
-    if not colon and not spec.endswith(".py"):
-        near = difflib.get_close_matches(spec, BUILT_IN, n=1)
-        hint = f" (did you mean {near[0]!r}?)" if near else ""
-        remedy = f"give a built-in one ({', '.join(BUILT_IN)}, timm:NAME) or path/to/file.py:function."
-        raise TaskError(f"There is no task {spec!r}{hint}: {remedy}")
-    file = Path(path if colon else spec)
-    if not file.is_file():
-        raise TaskError(
-            f"There is no task file {str(file)!r}: give the path of a Python file and one of its functions."
-        )
+        return _call(spec, functools.partial(_function(*FAMILIES[family]), member), arguments)
+    file, name = file_and_function(spec)
     with importable(file.resolve().parent):
-        return _call(spec, function_of(file, name if colon else ""), arguments)
+        return _call(spec, function_of(file, name), arguments)
+
+
+def _function(module: str, name: str) -> Callable[..., Any]:
+    """A function of a module in this folder, which is imported only now: each needs libraries of its own."""
+    return cast(Callable[..., Any], getattr(import_module(f".{module}", __package__), name))
 
 
 def _call(spec: str, function: Callable[..., Any], arguments: Mapping[str, str]) -> Task:

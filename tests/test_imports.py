@@ -4,9 +4,12 @@ import graphlib
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from autocompress.results.run_directory import write_run
 from autocompress.tests.package_modules import MODULES, ORDER, imported_modules, inside
+from autocompress.tests.results.sample_run import sample_run
 
 LEVELS = {name: level for level, names in enumerate(ORDER) for name in names}
 HEAVY = ("torch", "optuna", "onnxruntime", "onnx", "plotly", "scipy", "numpy", "pandas", "sklearn")
@@ -19,6 +22,27 @@ for name in sys.argv[1:]:
     if "torch" in sys.modules:
         sys.exit(f"autocompress.{name} imports torch, itself or by what it imports")
 """
+# Runs command lines one after the other in one process; prints the exit code and the heavy modules of each.
+RUN_ALL = """
+import sys
+from autocompress.cli.app import main
+for line in sys.argv[2:]:
+    sys.argv[1:] = line.split()
+    try:
+        main()
+    except SystemExit as end:
+        code = end.code or 0
+    loaded = [name for name in HEAVY if name in sys.modules]
+    print(f"{code} {','.join(loaded)}", file=sys.__stdout__, flush=True)
+"""
+SEEN_BEFORE_TORCH = (
+    "front nowhere", "report nowhere", "pick nowhere", "verify nowhere", "search --target cpuu",
+    "search digit", "search timm:", "search nowhere.py:make", "search --from nowhere", "search --budget 2",
+    "search --task-arg data=env:NOT_SET", "search --max-drop -1pp", "search --trials 0", "targets show cpuu",
+    "targets doctor cpuu", "targets calibrate cpuu", "targets calibrate cpu digit", "measure nowhere.onnx",
+    "targets calibrate --check -1", "pick run --minimize cost", "pick run --target cpuu --finetune 1m",
+    "verify run --target cpuu", "verify run --task digit", "pick run --finetune 1m --task nowhere.py:make",
+)  # fmt: skip
 
 
 def test_every_import_of_the_package_is_one_of_its_modules():
@@ -100,3 +124,24 @@ def test_public_names_load_on_first_use_and_others_are_refused():
     assert {name for name in autocompress.__all__ if getattr(autocompress, name) is None} == set()
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = autocompress.nothing
+
+
+def loaded_by(heavy: tuple[str, ...], lines: tuple[str, ...], folder: Path) -> list[str]:
+    """`EXIT-CODE MODULES` of each command line, the modules those of `heavy` that are loaded by then."""
+    code = RUN_ALL.replace("HEAVY", repr(heavy))
+    command = [sys.executable, "-c", code, "autocompress", *lines]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=folder)
+    return [line for line in done.stdout.splitlines() if line[:2] in ("0 ", "2 ")]
+
+
+def test_help_and_a_wrong_option_need_no_heavy_module(tmp_path):
+    lines = ("--help", "search --help", "pick --help", "search --bugdet 3m", "serach")
+    assert loaded_by(HEAVY, lines, tmp_path) == ["0 ", "0 ", "0 ", "2 ", "2 "]
+
+
+def test_what_needs_no_torch_is_refused_before_torch_is_imported(tmp_path):
+    (tmp_path / "run").mkdir()
+    write_run(tmp_path / "run", sample_run())
+    heavy = ("torch", "optuna", "onnxruntime", "scipy", "sklearn", "plotly", "pandas")
+    exits = loaded_by(heavy, SEEN_BEFORE_TORCH, tmp_path)
+    assert dict(zip(SEEN_BEFORE_TORCH, exits, strict=True)) == dict.fromkeys(SEEN_BEFORE_TORCH, "2 ")

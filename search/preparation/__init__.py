@@ -5,6 +5,7 @@ model, and refuses what cannot work with one sentence; then it opens the run dir
 
 Reading order
     request.py           SearchRequest: what was asked for, parsed; light, no torch
+    early.py             what can be refused before torch is imported
     checked_request.py   CheckedRequest: the same with its task, targets, network and space
     prepare.py           prepare: SearchRequest → CheckedRequest, without writing anything
     measured_sizes.py    the sizes of free dimensions that latency is measured at

@@ -16,7 +16,8 @@ from autocompress.results.records.verification_versions import json_for_scripts
 from autocompress.results.run_directory import read_run, write_verification
 from autocompress.results.verify_words import bundle_lines, run_lines
 from autocompress.tasks.identity import data_digest, model_digest, task_digest
-from autocompress.tasks.load import BUILT_IN, WITHOUT_ARGUMENTS, load_task
+from autocompress.tasks.load import load_task
+from autocompress.tasks.names import BUILT_IN, WITHOUT_ARGUMENTS
 from autocompress.tests.deploy.strangers import (
     edit,
     read_by,
