@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import RunDirectoryError, StageError, TargetUnavailable
 from ..evaluation.availability import is_away
@@ -40,8 +41,10 @@ from ..targets.here import require_here
 from ..targets.one_file import require_whole
 from ..targets.store import MeasurementStore
 from ..targets.target import Target
-from .scoring import Scorer, Scoring
 from .unfinished import FileNow, TargetNow, now
+
+if TYPE_CHECKING:
+    from .scoring import Scorer, Scoring
 
 ROOM = 0.05  # relative, on the ratio of two latencies
 LOOKS = 3  # at what seems slower
@@ -99,7 +102,7 @@ class Stated:
         target: Target,
         measured: TargetNow,
         *,
-        scorer: Scorer | None,
+        scorer: "Scorer | None",
         timing: TimingConfig,
         say: Say,
         note: Say,
@@ -121,7 +124,7 @@ class Stated:
                 measured = replace(measured, files={**measured.files, digest: file}, at=now())
                 yield measured
 
-    def compared(self, measured: TargetNow, named: NamedTarget, scoring: Scoring) -> TargetVerification:
+    def compared(self, measured: TargetNow, named: NamedTarget, scoring: "Scoring") -> TargetVerification:
         """The points then and now."""
         profile, earlier = named.profile, self.view.target
         same = profile.name == earlier.name
@@ -183,7 +186,7 @@ def slower(now: Interval, stated: Interval) -> bool:
 def _measured(
     target: Target,
     files: tuple[Path, Path],
-    scorer: Scorer | None,
+    scorer: "Scorer | None",
     *,
     stated: Interval | None,
     timing: TimingConfig,
