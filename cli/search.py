@@ -36,7 +36,7 @@ TaskSpec = Annotated[
     str,
     typer.Argument(
         metavar="[TASK]",
-        help="A built-in task (digits, image-folder, exported, timm:NAME) or path/to/file.py:function.",
+        help="A built-in task (digits, image-folder, exported, onnx, timm:NAME) or path/to/file.py:function.",
     ),
 ]
 Budget = Annotated[

@@ -11,6 +11,7 @@ BUILT_IN: Mapping[str, tuple[str, str]] = {
     "digits": ("digits", "digits"),
     "image-folder": ("image_folder", "image_folder"),
     "exported": ("sources.exported", "exported"),
+    "onnx": ("sources.onnx_file", "onnx_file"),
 }
 FAMILIES: Mapping[str, tuple[str, str]] = {  # `timm:NAME`: the name comes first
     "timm": ("sources.timm_images", "timm_images"),

@@ -5,7 +5,9 @@ Flow: `load.load_task` calls the function of the named source with the values of
 
 Reading order:
     exported.py        a model that torch.export.save wrote, with its data in an .npz file
-    array_splits.py    the splits in that file
+    onnx_file.py       a model in an .onnx file, with the same data
+    onnx_reader/       that file as a module of torch
+    array_splits.py    the splits in an .npz file
     named_measures.py  losses and metrics that are chosen by name
     timm_images.py     a model of timm by its name, with a local checkpoint and class folders of images
 

@@ -2,7 +2,7 @@
 
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,19 @@ def array_splits(path: Path, types: Types) -> tuple[ArraySplit, ArraySplit, Arra
         )
     train, validation, test = (_split(path, arrays, types, f"{split}_") for split in _SPLITS)
     return train, validation, test
+
+
+def require_fit(array: Tensor, wanted: Sequence[int | None], what: str) -> None:
+    """TaskError when the samples have not the shape that the model takes; None fits any size."""
+    if array.ndim == len(wanted) and all(
+        size is None or array.shape[index] == size for index, size in enumerate(wanted)
+    ):
+        return
+    sizes = "×".join("N" if size is None else str(size) for size in wanted)
+    raise TaskError(
+        f"{what} is {'×'.join(map(str, array.shape))}, but the model takes {sizes} (N: any size): "
+        "store the arrays in that shape."
+    )
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:

@@ -14,7 +14,7 @@ from ...errors import TaskError
 from ..boundary import user_code
 from ..checkpoint import require_whole
 from ..task import Task
-from .array_splits import array_splits
+from .array_splits import array_splits, require_fit
 from .named_measures import measures
 
 _TRAINING_ARGUMENT = {"aten.batch_norm.default": 5, "aten.dropout.default": 2}
@@ -33,7 +33,8 @@ def exported(model: Path, data: Path, metric: str, *, loss: str | None = None, s
     train, validation, test = array_splits(data, {name: tensor.dtype for name, tensor in inputs.items()})
     for split in (train, validation, test):
         for name, tensor in inputs.items():
-            _require_fit(split.inputs[name], tensor, f"{name} in {data}")
+            sizes = [size if isinstance(size, int) else None for size in tensor.shape]
+            require_fit(split.inputs[name], sizes, f"{name} in {data}")
     example = validation.rows(slice(2))
     return Task(
         name=f"exported-{model.stem}",
@@ -100,19 +101,3 @@ def _inputs(program: ExportedProgram, path: Path) -> dict[str, Tensor]:
                 "and inputs of a batch of 2."
             )
     return cast(dict[str, Tensor], inputs)
-
-
-def _require_fit(array: Tensor, wanted: Tensor, what: str) -> None:
-    """TaskError when the samples have not the shape that the program takes; free dimensions fit all."""
-    free = [not isinstance(size, int) for size in wanted.shape]
-    if array.ndim == len(free) and all(
-        free[index] or array.shape[index] == wanted.shape[index] for index in range(array.ndim)
-    ):
-        return
-    sizes = "×".join(
-        "N" if any_size else str(size) for size, any_size in zip(wanted.shape, free, strict=True)
-    )
-    raise TaskError(
-        f"{what} is {'×'.join(map(str, array.shape))}, but the model takes {sizes} (N: any size): "
-        "store the arrays in that shape."
-    )

@@ -10,7 +10,9 @@ from ..graph import operation
 
 _FRAME = re.compile(r'File "([^"]+)", line (\d+)')
 _TORCH = Path(torch.__file__).parent.as_posix()
-_OURS = tuple((Path(__file__).parents[3] / part).as_posix() for part in ("tasks/plain", "compress"))
+_OURS = tuple(
+    (Path(__file__).parents[3] / part).as_posix() for part in ("tasks/plain", "tasks/sources", "compress")
+)
 
 
 def named(node: fx.Node) -> str:
