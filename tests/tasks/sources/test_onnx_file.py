@@ -1,8 +1,8 @@
 """The built-in task `onnx`: an .onnx file, an .npz file, loss and metric by name."""
 
 import warnings
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -44,8 +44,10 @@ class Net(nn.Module):
 def network() -> nn.Module:
     torch.manual_seed(0)
     net = Net()
-    net.stem[1].running_mean.normal_()
-    net.stem[1].weight.data.uniform_(0.5, 2)
+    norm = net.stem[1]
+    assert isinstance(norm, nn.BatchNorm2d) and norm.running_mean is not None
+    norm.running_mean.normal_()
+    norm.weight.data.uniform_(0.5, 2)
     return net.eval()
 
 
@@ -106,7 +108,7 @@ def test_weights_have_the_names_of_the_model_and_can_be_trained(exports: Path, m
 
 # --- single operators against ONNX Runtime
 
-OPERATORS = {
+OPERATORS: dict[str, tuple[str, list[Any], dict[str, Any], tuple[int, ...]]] = {
     "Gemm": ("Gemm", [(4, 3)], {"alpha": 0.5, "transB": 0}, (4,)),
     "LeakyRelu": ("LeakyRelu", [], {"alpha": 0.2}, (4,)),
     "HardSigmoid": ("HardSigmoid", [], {"alpha": 0.3}, (4,)),
@@ -134,7 +136,9 @@ OPERATORS = {
 }
 
 
-def write_operator(path: Path, kind: str, inputs: Sequence[object], attributes: dict, shape: tuple) -> None:
+def write_operator(
+    path: Path, kind: str, inputs: list[Any], attributes: dict[str, Any], shape: tuple[int, ...]
+) -> None:
     """A file with this one operator, its other inputs random tensors of a shape, or given arrays."""
     arrays = [
         NOISE.normal(size=one).astype(np.float32) if isinstance(one, tuple) else np.asarray(one)
@@ -162,7 +166,7 @@ def test_an_operator_answers_like_onnx_runtime(tmp_path: Path, name: str) -> Non
         for split in ("train", "validation", "test")
         for key, array in (("x", x), ("y", x))
     }
-    np.savez(tmp_path / "data.npz", **splits)
+    np.savez(tmp_path / "data.npz", allow_pickle=True, **splits)
     assert load(tmp_path, "one.onnx", metric="mse").model(torch.from_numpy(x)).shape[0] == count
 
 
@@ -206,8 +210,8 @@ def test_answers_that_contain_one_batch_are_refused(tmp_path: Path) -> None:
         helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9),
         tmp_path / "one.onnx",
     )
-    x = NOISE.normal(size=(20, 4)).astype(np.float32)
-    np.savez(tmp_path / "data.npz", x=x, y=x)
+    samples = NOISE.normal(size=(20, 4)).astype(np.float32)
+    np.savez(tmp_path / "data.npz", x=samples, y=samples)
     with pytest.raises(
         TaskError, match=r"answers differ by .* from those of ONNX Runtime. Export it with a free"
     ):
