@@ -175,6 +175,7 @@ def _search(request: "SearchRequest", *, as_json: bool) -> None:
     from ..results.run_directory import read_run
     from ..search.preparation.open_search import open_search
     from ..search.preparation.prepare import prepare
+    from ..search.session.budget import larger_budget
     from ..search.session.progress import make_progress
     from ..targets.held_clocks import ClocksOfTargets
 
@@ -196,6 +197,9 @@ def _search(request: "SearchRequest", *, as_json: bool) -> None:
         raise typer.Exit(INTERRUPTED)
     if not run.front:
         _explain_misses(run)
+    if len(run.points) == 1 and not run.failures and request.trials != 1:
+        say(larger_budget(run))
+        raise typer.Exit(NOTHING_MEETS)
 
 
 def _explain_misses(run: "Run") -> NoReturn:

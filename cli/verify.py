@@ -108,13 +108,16 @@ def _verified(
     from ..deploy.verify_run import verify_run
     from ..scratch import temporary_folder
     from ..search.session.progress import make_progress
+    from ..search.session.waits import WaitsShown
     from ..targets.held_clocks import ClocksOfTargets
+    from ..targets.lease import WAITS
 
     measure = verify_bundle if bundle else verify_run
     with (
         temporary_folder() as folder,
         make_progress(quiet=quiet) as progress,
         ClocksOfTargets(wanted=set_clocks, say=progress.note) as clocks,
+        WAITS.told(f"verify {path.resolve()}", WaitsShown(progress)),
     ):
         return measure(
             path,

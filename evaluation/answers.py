@@ -1,6 +1,5 @@
 """Answers: what a file answers in a runtime. Targets that run the same file alike share them."""
 
-import time
 from collections.abc import Hashable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from ..errors import StageError
 from ..results.records.point import LayerRow, Quality
 from ..results.records.reading import Interval
 from ..scratch import temporary_folder
+from ..targets.lease import own_s
 from ..targets.target import TargetSession
 from ..tasks.task import Metric
 from .predicted import AnyTarget, PredictedTarget
@@ -139,9 +139,9 @@ def answers_key(target: AnyTarget, digest: str) -> Hashable:
 @contextmanager
 def timed(seconds: MutableMapping[str, float], name: str) -> Iterator[None]:
     """Adds the time of the block to `seconds`."""
-    start = time.perf_counter()
+    start = own_s()
     yield
-    seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - start
+    seconds[name] = seconds.get(name, 0.0) + own_s() - start
 
 
 def layer_rows(

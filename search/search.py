@@ -11,18 +11,23 @@ from optuna.trial import Trial, TrialState
 
 from ..errors import StageError, TargetUnavailable
 from ..evaluation.bench import Progress
+from ..profiles import format_duration
 from ..results.formats import load_sentence
 from ..results.records.point import Measured, Point
 from ..results.records.run import Status
 from ..results.run_directory import RunDirectory, disk_errors, read_front
+from ..targets.lease import WAITS
 from .finalists import Finalists, by_contribution
 from .rebuild import rebuild
 from .session.crash import CrashNote
+from .session.waits import WaitsShown, search_in
 from .study_file import storage_errors
 from .trials import Trials
 
 LEAST_FINALISTS = 3
 _CRASH = "crash.txt"
+_WORTH_TELLING_S = 5.0
+_UNCOUNTED = " The time does not count for the budget."
 
 
 class Look(Protocol):
@@ -77,7 +82,8 @@ class Search:
         away: TargetUnavailable | None = None
         note = CrashNote(trials.directory.path / _CRASH)
         disk = disk_errors(trials.directory.path)
-        with disk, storage_errors(trials.directory.study), trials.clock, trials.interrupts, note:
+        waits = WAITS.told(search_in(trials.directory.path), WaitsShown(trials.progress, remark=_UNCOUNTED))
+        with waits, disk, storage_errors(trials.directory.study), trials.clock, trials.interrupts, note:
             try:
                 self.strategy.search(trials, self._resume(note.before))
                 trials.try_set_aside(self._time_left)
@@ -92,6 +98,9 @@ class Search:
                 away = error
             trials.study.release_all()
             trials.writer.write(status)
+        if WAITS.seconds >= _WORTH_TELLING_S:
+            waited = format_duration(WAITS.seconds)
+            trials.note(f"Waited {waited} for other processes that measured here, beside the budget.")
         trials.log("ended", status=status, elapsed_s=trials.elapsed_s)
         if away is not None:
             text = (

@@ -7,15 +7,19 @@ out for ever, because at the gate both stand in one line. Training that is pinne
 so that it goes on beside a measurement on others (`benchmarks/measuring.py` shows what that does to an A/A
 control). The kernel drops the locks of a killed process.
 
-All processes of a user meet in one folder, whatever their TMPDIR (`on_device/locks.py`).
+All processes of a user meet in one folder, whatever their TMPDIR (`on_device/locks.py`). A holder writes into
+the lock file who it is, and `WAITS` of the one that waits tells its user, and counts the time: waiting is no
+work, and no part of a budget.
 """
 
 import os
 import stat
 import threading
-from collections.abc import Collection, Iterator
-from contextlib import ExitStack, contextmanager
+import time
+from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from ..errors import TargetUnavailable
 
@@ -30,6 +34,62 @@ except ImportError as error:  # pragma: no cover - Windows
 
 _held = threading.local()
 _EVERYWHERE = "lease.lock"  # measurements, and training on whatever core it gets
+_LONGEST = 400  # bytes of what a holder says
+
+
+class Waits:
+    """What this process says to others that wait for it, and how long it has waited for them.
+
+    A process that does the same (`who`: the recovery of one search beside its measurements) is no other: time
+    spent waiting for it is time of the search.
+    """
+
+    def __init__(self) -> None:
+        self.who = ""
+        self._tell: Callable[[str], None] = lambda holder: None
+        self._over_s = 0.0
+        self._since_s: float | None = None
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of all waits so far, of one that goes on, too."""
+        return self._over_s + (0.0 if self._since_s is None else time.monotonic() - self._since_s)
+
+    @contextmanager
+    def told(self, who: str, tell: Callable[[str], None]) -> Iterator[None]:
+        """A block in which this process does `who`, such as `search runs/mine`. `tell` gets who is waited
+        for, and an empty text when that is over.
+        """
+        before = self.who, self._tell
+        self.who, self._tell = who, tell
+        try:
+            yield
+        finally:
+            self.who, self._tell = before
+
+    @contextmanager
+    def waiting(self, holder: str) -> Iterator[None]:
+        """A block that does nothing but wait for `holder`, as it wrote its name."""
+        process, _, who = holder.partition(" ")
+        if (who and who == self.who) or self._since_s is not None:
+            yield
+            return
+        named = f"process {process}" + (f" ({who})" if who else "") if process.isdigit() else holder
+        self._since_s = time.monotonic()
+        self._tell(named or "another process")
+        try:
+            yield
+        finally:
+            self._over_s, self._since_s = self.seconds, None
+            self._tell("")
+
+
+WAITS = Waits()
+
+
+def own_s() -> float:
+    """Seconds of a monotonic clock that stands still while this process waits for others."""
+    return time.monotonic() - WAITS.seconds
 
 
 @contextmanager
@@ -91,11 +151,31 @@ def _lease(folder: Path | None, mode: int, names: Collection[str]) -> Iterator[N
     folder = folder or lease_folder()
     with ExitStack() as locks:
         with (folder / "gate.lock").open("a") as gate:
-            fcntl.flock(gate, fcntl.LOCK_EX)
+            _locked(gate, fcntl.LOCK_EX, folder / _EVERYWHERE)
             for name in names:
-                fcntl.flock(locks.enter_context((folder / name).open("a")), mode)
+                lock = locks.enter_context((folder / name).open("a"))
+                _locked(lock, mode, folder / name)
+                _note(lock, f"{os.getpid()} {WAITS.who}")
         _held.lease = True
         try:
             yield
         finally:
             _held.lease = False
+
+
+def _locked(lock: IO[str], mode: int, holder: Path) -> None:
+    """Waits for a lock; `holder` is the file that says who has it."""
+    try:
+        fcntl.flock(lock, mode | fcntl.LOCK_NB)
+    except BlockingIOError:
+        with WAITS.waiting(holder.read_text(errors="replace")[:_LONGEST] if holder.exists() else ""):
+            fcntl.flock(lock, mode)
+
+
+def _note(lock: IO[str], who: str) -> None:
+    """Writes who has a lock into it; of several that share it, the last one. A full disk is no reason not to
+    work.
+    """
+    with suppress(OSError):
+        os.ftruncate(lock.fileno(), 0)
+        os.write(lock.fileno(), who.encode(errors="replace")[:_LONGEST])

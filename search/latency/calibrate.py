@@ -12,7 +12,6 @@ a table of its own; several share the time (`time_shares`).
 """
 
 import random
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -24,6 +23,7 @@ from ...errors import StageError
 from ...files import cache_folder
 from ...profiles.latency_table import LatencyTable
 from ...profiles.regression import PredictionError
+from ...targets.lease import own_s
 from ...targets.target import Target
 from ..space.space import SearchSpace
 from .model import LatencyPredictor
@@ -94,14 +94,14 @@ def calibrate(
 
     A candidate that fails is left out; StageError when three in a row do.
     """
-    start, before, failures, failed = time.monotonic(), predictor.count, 0, 0
+    start, before, failures, failed = own_s(), predictor.count, 0, 0
     proposals = _proposals(predictor.space, random.Random(seed))
     first = predictor.space.uniform_int8() if predictor.count == 0 else Recipe()
     longest = 0.0
     while predictor.count < enough and time_left() > longest:
         progress(f"calibrating the latency table: {predictor.count} of {enough} candidates")
         recipe = first if first.precision else next_recipe(predictor, proposals)
-        began, first = time.monotonic(), Recipe()
+        began, first = own_s(), Recipe()
         if recipe is None:
             break
         try:
@@ -111,11 +111,11 @@ def calibrate(
             failures, failed = failures + 1, failed + 1
             if failures >= _PATIENCE:
                 raise
-        longest = 0.8 * longest + 0.2 * (time.monotonic() - began) if longest else time.monotonic() - began
+        longest = 0.8 * longest + 0.2 * (own_s() - began) if longest else own_s() - began
     if predictor.count > before:
         predictor.tell()
     return Calibration(
-        measured=predictor.count - before, earlier=before, failed=failed, seconds=time.monotonic() - start
+        measured=predictor.count - before, earlier=before, failed=failed, seconds=own_s() - start
     )
 
 

@@ -2,7 +2,6 @@
 predicts.
 """
 
-import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict, dataclass
@@ -10,6 +9,7 @@ from typing import Any
 
 from ...profiles.regression import PredictionError
 from ...profiles.units import format_duration
+from ...targets.lease import own_s
 from ...targets.target import Target
 from ...text.printable import printable
 from ..latency.calibrate import Calibration, calibrate, check, open_table, time_shares
@@ -65,8 +65,8 @@ def calibrate_targets(
     Calibrating takes about `budget_s` at most, of which several targets get a share each. The connection to a
     board ends with its calibration. Raises StageError when one candidate after the other fails.
     """
-    start = time.monotonic()
-    shares = time_shares(lambda: budget_s - (time.monotonic() - start), len(checked.targets))
+    start = own_s()
+    shares = time_shares(lambda: budget_s - (own_s() - start), len(checked.targets))
     reports = []
     for asked, left_s in zip(checked.targets, shares, strict=True):
         target = asked.open()

@@ -24,9 +24,11 @@ from ...compress.options import CompressorOptions
 from ...compress.recipe import Recipe
 from ...errors import StageError
 from ...scratch import temporary_folder
+from ...targets.lease import WAITS
 from ...targets.on_device.agent.process import LOOK_S, Stillness, oom_kills
 from ...targets.replies import is_from_outside
 from ...targets.transport import VANISHED_LIMIT
+from ..session.waits import search_in
 from .recovery_messages import RecoveryConfig, failure_line, progress_line, read_reply, result_line
 
 _END_S = 2.0  # for a child that has closed its output
@@ -218,12 +220,13 @@ def main() -> None:
         replies.write(line + "\n")
         replies.flush()
 
-    while True:
-        recipe = Recipe.from_json(json.loads(requests.get()))
-        try:
-            say(_built(compressor, recipe, config, say))
-        except StageError as error:
-            say(failure_line(error))
+    with WAITS.told(search_in(config.out_dir.parent), lambda holder: None):
+        while True:
+            recipe = Recipe.from_json(json.loads(requests.get()))
+            try:
+                say(_built(compressor, recipe, config, say))
+            except StageError as error:
+                say(failure_line(error))
 
 
 def _read_requests(requests: "queue.SimpleQueue[str]") -> None:

@@ -8,6 +8,7 @@ Reading order
     budget.py     how the time is divided among activities (Budget), and where it went (Ledger)
     crash.py      what a fatal signal leaves for the next session
     interrupt.py  Ctrl-C ends a block that allows it, and nothing else
+    waits.py      who is waited for, which is no part of the budget
     status.py     the state of a search in words: one line for each trial, the front, the time left
     progress.py   how it is shown: live in a terminal, as plain lines, or not at all
 

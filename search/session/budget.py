@@ -4,6 +4,7 @@ The shares are those of the `front` sampler. What an activity does not use is le
 limit of its own.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from dataclasses import dataclass, field
 from ...profiles import format_duration
 from ...results.activity import BESIDE, Activity
 from ...results.records.reading import Fields
+from ...results.records.run import Run
 from ...results.run_directory import RunDirectory, read_kept, write_kept
 from .clock import Clock
 
@@ -18,6 +20,8 @@ SEARCH_SHARE = 0.85  # of the budget; the rest is for the finalists
 SENSITIVITY_SHARE = 0.12
 LATENCY_SHARE = 0.10
 RECOVERY_SHARE = 0.40
+_FOR_CANDIDATES = SEARCH_SHARE - SENSITIVITY_SHARE - LATENCY_SHARE
+_CANDIDATES = 3  # that a budget must have room for, to be called enough
 TABLE_S = 60.0  # for each table of a search whose end is a number of trials
 _FILE = "time.json"
 _STAGES: Mapping[str, Activity | None] = {  # of an evaluation
@@ -77,6 +81,20 @@ class Budget:
             "recovery_s": self.recovery_s,
             "finalists_s": None if self.total_s is None else (1 - self.search_share) * self.total_s,
         }
+
+
+def larger_budget(run: Run) -> str:
+    """Why nothing but the original was measured, and a budget that would have been enough: the original, the
+    tables and some candidates that take as long as the original.
+    """
+    original = run.points[0]
+    needed_s = (original.elapsed_s + _CANDIDATES * sum(original.seconds.values())) / _FOR_CANDIDATES
+    minutes = math.ceil(max(needed_s, 1.0) / 60)
+    return (
+        f"Nothing but the original was measured: with it {format_duration(original.elapsed_s)} of the budget "
+        f"had passed. About {minutes} min would have been enough: the same command with --budget {minutes}m "
+        "goes on from here."
+    )
 
 
 def budget_line(plan: Mapping[str, float | None]) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 
 from ...files import digest_of, read_text, write_text
+from ...targets.lease import own_s
 
 log = logging.getLogger(__name__)
 
@@ -20,20 +21,21 @@ class Clock:
     context manager.
 
     Time is monotonic within a session; the time between sessions does not count, nor does that for which the
-    process was frozen (SIGSTOP, a virtual machine that is put to sleep).
+    process was frozen (SIGSTOP, a virtual machine that is put to sleep) or waited for another one that
+    measured (targets/lease.py).
     """
 
     def __init__(self, path: Path):
         self._path = path
         self._before = _stored(path)
-        self._start = time.monotonic()
+        self._start = own_s()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="autocompress-clock", daemon=True)
 
     @property
     def elapsed_s(self) -> float:
         """Seconds of all sessions together."""
-        return self._before + time.monotonic() - self._start
+        return self._before + own_s() - self._start
 
     def __enter__(self) -> "Clock":
         self._thread.start()

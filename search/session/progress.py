@@ -90,6 +90,10 @@ class Progress(ABC):
     def stage(self, text: str) -> None:
         """What is being done now."""
 
+    def waiting(self, text: str) -> None:
+        """That nothing is done but waiting, shown in place of the stage until an empty text ends it."""
+        return None
+
     @abstractmethod
     def note(self, text: str) -> None:
         """Something that should stay readable: a warning, a failure."""
@@ -134,7 +138,7 @@ class LiveProgress(Progress):
     """The current stage, the time and the front so far, redrawn in place."""
 
     def __init__(self) -> None:
-        self._stage = "starting"
+        self._stage, self._waiting = "starting", ""
         self._status: Status | None = None
         self._spinner = Spinner("dots")
         self._console = Console(stderr=True)
@@ -155,6 +159,10 @@ class LiveProgress(Progress):
         """Replaces the stage's line."""
         self._stage = printable(text)
 
+    def waiting(self, text: str) -> None:
+        """Stands in place of the stage while there is one."""
+        self._waiting = printable(text)
+
     def note(self, text: str) -> None:
         """Prints the text above the display."""
         self._console.print(Text(printable(text)))
@@ -165,7 +173,7 @@ class LiveProgress(Progress):
         self._live.refresh()
 
     def _render(self) -> RenderableType:
-        self._spinner.update(text=Text(self._stage))
+        self._spinner.update(text=Text(self._waiting or self._stage))
         parts: list[RenderableType] = [self._spinner]
         if self._status is not None:
             if self._status.share is not None:

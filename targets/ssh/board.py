@@ -22,6 +22,7 @@ from pathlib import Path
 from ...errors import TargetUnavailable
 from ...files import digest_of_file
 from ...profiles.address import TargetAddress
+from ..lease import WAITS
 from ..on_device.agent.process import LOOK_S
 from ..transport import WORKER
 from .command import agent_command, on_board, ssh_command
@@ -254,14 +255,17 @@ class Board:
         wait_s = LOCK_WAIT_S if self.patient else min(LOCK_WAIT_S, BUSY_WAIT_S)
         deadline, waited = time.monotonic() + wait_s, False
         try:
-            while not (reply := ask()).ok and reply.kind == "busy":
-                waited = True
-                if time.monotonic() > deadline:
-                    raise TargetUnavailable(
-                        f"{where(self.address)} is busy: {reply.message} there, and {wait_s:g} s were not "
-                        "enough. Wait for it, or end it."
-                    )
-                time.sleep(_LOCK_POLL_S)
+            with contextlib.ExitStack() as waits:
+                while not (reply := ask()).ok and reply.kind == "busy":
+                    if not waited:
+                        waits.enter_context(WAITS.waiting(f"{reply.message} on {where(self.address)}"))
+                    waited = True
+                    if time.monotonic() > deadline:
+                        raise TargetUnavailable(
+                            f"{where(self.address)} is busy: {reply.message} there, and {wait_s:g} s were "
+                            "not enough. Wait for it, or end it."
+                        )
+                    time.sleep(_LOCK_POLL_S)
         except BaseException:
             _leave(connection)
             raise

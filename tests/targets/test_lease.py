@@ -5,15 +5,18 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 from autocompress.errors import TargetUnavailable
+from autocompress.targets import lease
 from autocompress.targets.lease import lease_folder, measuring, training
 from autocompress.targets.on_device import locks
 from autocompress.targets.on_device.locks import VARIABLE, opened, shared_folder
+from autocompress.tests.present import present
 from autocompress.tests.waiting import PATIENCE_S, comes_true
 
 Lease = Callable[[Path], AbstractContextManager[None]]
@@ -204,3 +207,55 @@ def test_two_measurements_on_different_cores_still_take_turns(tmp_path: Path) ->
     release.set()
     assert second.wait(PATIENCE_S)
     done.set()
+
+
+_HOLDER = """
+import os, sys; from pathlib import Path
+from autocompress.targets.lease import WAITS, measuring
+with WAITS.told("search /runs/a", print), measuring(Path(sys.argv[1]), cores=[0]):
+    print(os.getpid(), flush=True)
+    sys.stdin.readline()
+"""
+
+
+@pytest.mark.parametrize("who", ["search /runs/b", "search /runs/a"], ids=["another", "its own recovery"])
+def test_a_wait_says_for_whom_and_is_no_time_of_this_process(tmp_path: Path, who: str) -> None:
+    command = [sys.executable, "-c", _HOLDER, str(tmp_path)]
+    holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    process = present(holder.stdout).readline().strip()
+    waits, said, began = lease.Waits(), list[str](), list[float]()
+
+    def tell(text: str) -> None:
+        said.append(text)
+        began.append(time.monotonic())
+
+    def release() -> None:
+        assert comes_true(lambda: gate_is_held(tmp_path))
+        until = time.monotonic() + 0.3
+        assert comes_true(lambda: time.monotonic() > until)
+        holder.communicate("\n")
+
+    helper = threading.Thread(target=release)
+    helper.start()
+    with pytest.MonkeyPatch.context() as patch, waits.told(who, tell):
+        patch.setattr(lease, "WAITS", waits)
+        start, owned = time.monotonic(), lease.own_s()
+        with measuring(tmp_path, cores=[0]):
+            took_s, own = time.monotonic() - start, lease.own_s() - owned
+    helper.join()
+    if who == "search /runs/a":
+        assert said == [] and waits.seconds == 0.0 and own == pytest.approx(took_s, abs=0.2)
+    else:
+        assert said == [f"process {process} (search /runs/a)", ""]
+        assert 0.3 <= waits.seconds <= took_s and own < 0.2
+
+
+def test_a_disk_that_is_full_keeps_nobody_from_measuring(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.ftruncate", full)
+    with measuring(tmp_path):
+        assert (tmp_path / "lease.lock").read_text() == ""

@@ -1,5 +1,6 @@
 """Where the time goes, and what is asked for that cannot be."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -9,8 +10,10 @@ from autocompress.errors import InputError
 from autocompress.results.activity import BESIDE
 from autocompress.results.run_directory import RunDirectory
 from autocompress.search.preparation.request import SearchRequest
-from autocompress.search.session.budget import Budget, Ledger
+from autocompress.search.session.budget import Budget, Ledger, larger_budget
 from autocompress.search.session.clock import Clock
+from autocompress.tests.present import present
+from autocompress.tests.results.sample_run import sample_run, with_points
 from autocompress.tests.search.fakes import CONFIG
 
 
@@ -33,3 +36,13 @@ def test_a_warm_start_with_a_sampler_that_cannot_use_it_is_an_error_with_a_remed
     with pytest.raises(InputError, match=r"--from needs the sampler 'front'; 'tpe' cannot.*leave out one"):
         SearchRequest(task="digits", sampler="tpe", warm_start=Path("runs/before"))
     assert SearchRequest(task="digits", warm_start=Path("runs/before")).sampler == "front"
+
+
+def test_a_budget_for_nothing_but_the_original_says_what_would_have_been_enough():
+    original = replace(sample_run().points[0], elapsed_s=100.0, seconds={"measure": 20.0, "validate": 10.0})
+    told = larger_budget(with_points(sample_run(), [original]))
+    assert "with it 1 min 40 s of the budget had passed" in told
+    enough = Budget(total_s=6 * 60.0)
+    assert "About 6 min would have been enough: the same command with --budget 6m" in told
+    left_s = present(enough.search_s) - enough.sensitivity_s - enough.latency_s
+    assert 100 + 3 * 30 <= left_s < 100 + 3 * 30 + 60 * 0.85

@@ -20,6 +20,7 @@ from autocompress.search.session.progress import (
     make_progress,
 )
 from autocompress.search.session.status import outcome_line, status_of
+from autocompress.search.session.waits import WaitsShown
 from autocompress.tests.results.records import measured, point, run_facts
 from rich.console import Console
 
@@ -205,3 +206,26 @@ def test_live_progress_shows_where_the_time_went():
     console = Console(width=100, record=True, file=io.StringIO())
     console.print(progress._render())
     assert "time: recovery 80 %, validation 20 %" in console.export_text()
+
+
+def shown(progress: LiveProgress) -> str:
+    stream = io.StringIO()
+    Console(width=100, file=stream).print(progress._render())
+    return stream.getvalue()
+
+
+def test_a_wait_is_noted_once_for_each_process_and_shown_in_place_of_the_stage():
+    stream = io.StringIO()
+    tell = WaitsShown(PlainProgress(stream), remark=" It does not count.")
+    for holder in ("process 7 (search /runs/b)", "", "process 7 (search /runs/b)", "", "process 8", ""):
+        tell(holder)
+    assert stream.getvalue().splitlines() == [
+        "Waiting for process 7 (search /runs/b), which measures or trains. It does not count.",
+        "Waiting for process 8, which measures or trains. It does not count.",
+    ]
+    live = LiveProgress()
+    live.stage("trial 3: measuring")
+    live.waiting("waiting for process 7")
+    assert "waiting for process 7" in shown(live) and "trial 3" not in shown(live)
+    live.waiting("")
+    assert "trial 3: measuring" in shown(live)
