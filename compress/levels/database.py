@@ -48,7 +48,7 @@ from .statistics import InputMoments, columns_of, groups_of_layer, input_moments
 
 log = logging.getLogger(__name__)
 
-VERSION = 3
+VERSION = 4
 MOMENTS_IN_MEMORY_BYTES = 1 << 30  # more are collected in several passes
 LIMIT_BYTES = 2 << 30
 SHRINK_EVERY = 256  # entries

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ..options import RoundingMethod
 
+BLOCK = 128  # columns that GPTQ rounds before the others compensate
 DAMPING = 0.01  # of the mean diagonal of H, added to the diagonal
 
 
@@ -157,21 +158,34 @@ def round_compensating(weight: Tensor, second: Tensor, scale: Tensor, bits: int)
     error.
 
     Columns go in order of falling diag(H): the most used inputs are rounded first, while most others can
-    still compensate.
+    still compensate. Those behind a block of columns compensate for all its errors at once.
     """
     low, high = grid_limits(bits)
     order = second.diagonal(dim1=-2, dim2=-1).argsort(-1, descending=True)
     back = order.argsort(-1)
     hessian = torch.stack([h[o][:, o] for h, o in zip(damped(second.double()), order, strict=True)])
-    factor = torch.linalg.cholesky(torch.linalg.inv(hessian), upper=True).float()
+    factor = _inverse_factor(hessian).float()
     ordered = torch.stack([w[:, o] for w, o in zip(weight, order, strict=True)])
-    integers = torch.empty_like(ordered)
-    for column in range(ordered.shape[-1]):
-        value = ordered[..., column]
-        integers[..., column] = (value / scale).round().clamp(low, high)
-        error = (value - integers[..., column] * scale) / factor[:, column, column, None]
-        ordered[..., column + 1 :] -= error.unsqueeze(-1) * factor[:, None, column, column + 1 :]
+    integers, errors = torch.empty_like(ordered), torch.empty_like(ordered)
+    for start in range(0, ordered.shape[-1], BLOCK):
+        end = min(start + BLOCK, ordered.shape[-1])
+        for column in range(start, end):
+            value = ordered[..., column]
+            integers[..., column] = (value / scale).round().clamp(low, high)
+            errors[..., column] = (value - integers[..., column] * scale) / factor[:, column, column, None]
+            within = factor[:, None, column, column + 1 : end]
+            ordered[..., column + 1 : end] -= errors[..., column, None] * within
+        ordered[..., end:] -= errors[..., start:end] @ factor[:, start:end, end:]
     return torch.stack([q[:, o] for q, o in zip(integers, back, strict=True)])
+
+
+def _inverse_factor(hessian: Tensor) -> Tensor:
+    """The upper triangular U with UᵀU = H⁻¹: the inverse of the factor of H with its rows and columns in
+    reverse, which takes a quarter of the time of inverting H.
+    """
+    reverse = torch.linalg.cholesky(hessian.flip(-1, -2)).flip(-1, -2)
+    eye = torch.eye(hessian.shape[-1], dtype=hessian.dtype).expand_as(hessian)
+    return torch.linalg.solve_triangular(reverse, eye, upper=True)
 
 
 def round_adaptively(

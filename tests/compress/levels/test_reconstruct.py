@@ -5,6 +5,7 @@ import torch
 from autocompress.compress.levels.reconstruct import (
     GroupReader,
     compensated,
+    damped,
     grid_limits,
     optimal_scale,
     output_error,
@@ -104,6 +105,24 @@ def test_reconstructing_rounding_beats_rounding_to_nearest(layer, bits, rounding
         true_error(weight, q * scale.unsqueeze(-1), x) for q in (integers, nearest(weight, scale, bits))
     ]
     assert errors[0] < 0.9 * errors[1]
+
+
+def test_rounding_in_blocks_is_rounding_column_by_column():
+    generator = torch.Generator().manual_seed(2)
+    x, weight = torch.randn(500, 160, generator=generator), torch.randn(1, 5, 160, generator=generator)
+    x = x @ torch.randn(160, 160, generator=generator) * torch.linspace(3, 1, 160)
+    second = (x.T @ x / len(x)).unsqueeze(0)
+    scale = optimal_scale(weight, second.diagonal(dim1=-2, dim2=-1), 4)
+    remaining, columns = weight[0].double(), second[0].diagonal().argsort(descending=True)
+    expected = torch.empty_like(remaining)
+    while len(columns):  # optimal brain surgery: the inverse of what is not rounded yet, each time anew
+        column = columns[0]
+        expected[:, column] = (remaining[:, column] / scale[0]).round().clamp(-8, 7)
+        error = remaining[:, column] - expected[:, column] * scale[0]
+        inverse = torch.linalg.inv(damped(second.double())[0][columns][:, columns])
+        remaining[:, columns] -= error[:, None] * inverse[0] / inverse[0, 0]
+        columns = columns[1:]
+    assert (round_compensating(weight, second, scale, 4)[0] != expected).float().mean() < 0.01
 
 
 def test_inputs_that_never_occur_do_no_harm():
