@@ -26,7 +26,7 @@ from typing import TypeGuard
 import torch
 from autocompress.benchmarks.zoo_families import families
 from autocompress.benchmarks.zoo_rows import Row, page, save_row, saved_row, summary
-from autocompress.compress import Compressor, Network, Recipe, check_outputs
+from autocompress.compress import Compressor, CompressorOptions, Network, Recipe, check_outputs
 from autocompress.compress.graph.graph import get_tensor
 from autocompress.compress.graph.tracing.trace import example_tensors
 from autocompress.compress.recipe import Precision
@@ -41,6 +41,8 @@ from autocompress.tests.models import TINY_MODELS
 from torch import Tensor, nn
 
 ROOT = Path(__file__).resolve().parents[1]
+# Sixteen samples say nothing more often than once.
+OPTIONS = CompressorOptions(database_samples=64, refit_samples=64, statistics_samples=64)
 Made = tuple[nn.Module, tuple[Tensor, ...]]
 
 
@@ -74,7 +76,7 @@ def row_of(name: str, model: nn.Module, inputs: tuple[Tensor, ...], *, build: bo
     """Traces one architecture, and builds it in several ways."""
     network = Network.trace(model.eval(), inputs)
     batch = tuple(torch.cat([x] * -(-16 // len(x)))[:16] for x in inputs)
-    compressor = Compressor(kind_task(model, batch), network)
+    compressor = Compressor(kind_task(model, batch), network, OPTIONS)
     builds = []
     for form, recipe in _recipes(network).items() if build else ():
         try:

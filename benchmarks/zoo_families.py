@@ -8,45 +8,15 @@ from types import ModuleType
 from typing import Any
 
 import torch
+from autocompress.benchmarks import zoo_convolutions, zoo_own
+from autocompress.benchmarks.zoo_convolutions import Made, of_timm
 from torch import Tensor, nn
 
 LIBRARIES = ("timm", "torchvision", "transformers")
-Made = tuple[nn.Module, tuple[Tensor, ...]]
 
-# By name: what `timm.create_model` gets beside the name. Images have 64 × 64 pixels if `img_size` is not there.
+# Transformers and mixers, by name: what `timm.create_model` gets beside the name.
 _VIT = {"img_size": 64, "depth": 2}
 TIMM: dict[str, dict[str, Any]] = {
-    "resnet18": {},
-    "resnext50_32x4d": {"layers": (1, 1, 1, 1)},
-    "seresnet18": {},
-    "res2net50_26w_4s": {"layers": (1, 1, 1, 1)},
-    "resnest14d": {},
-    "densenet121": {"block_config": (2, 2, 2, 2)},
-    "regnetx_002": {},
-    "regnety_002": {},
-    "repvgg_a0": {},
-    "mobilenetv2_050": {},
-    "mobilenetv3_small_050": {},
-    "mobilenetv4_conv_small_050": {},
-    "mnasnet_050": {},
-    "efficientnet_b0": {},
-    "tf_efficientnet_lite0": {},
-    "ghostnet_050": {},
-    "lcnet_050": {},
-    "rexnet_100": {},
-    "cs3darknet_s": {},
-    "test_nfnet": {},
-    "hrnet_w18_small": {},
-    "dla46_c": {},
-    "convnext_atto": {},
-    "convnextv2_atto": {},
-    "inception_next_atto": {},
-    "mambaout_femto": {},
-    "poolformer_s12": {"depths": (1, 1, 1, 1)},
-    "edgenext_xx_small": {},
-    "mobilevit_xxs": {},
-    "mobilevitv2_050": {},
-    "repvit_m0_9": {},
     "levit_128s": {"img_size": 64},
     "vit_tiny_patch16_224": _VIT,
     "deit_tiny_distilled_patch16_224": _VIT,
@@ -57,10 +27,7 @@ TIMM: dict[str, dict[str, Any]] = {
     "mixer_s16_224": {"img_size": 64},
     "resmlp_12_224": {"img_size": 64},
     "gmlp_ti16_224": {"img_size": 64},
-    "test_convnext2": {},
 }  # fmt: skip
-TORCHVISION = ("shufflenet_v2_x0_5", "squeezenet1_1", "vgg11_bn", "googlenet")
-
 _SMALL = {
     "hidden_size": 64,
     "num_hidden_layers": 2,
@@ -132,10 +99,11 @@ TRANSFORMERS: dict[str, tuple[str, str, dict[str, Any]]] = {
 
 def families() -> Iterator[tuple[str, Callable[[], Made]]]:
     """Names, and what makes the model and a batch of inputs, of the libraries that are installed."""
-    for name, options in TIMM.items() if _installed("timm") else ():
-        yield f"timm {name}", lambda name=name, options=options: _of_timm(name, options)  # type: ignore[misc]
-    for name in TORCHVISION if _installed("torchvision") else ():
-        yield f"torchvision {name}", lambda name=name: _of_torchvision(name)  # type: ignore[misc]
+    for name, options in (TIMM | zoo_convolutions.TIMM).items() if _installed("timm") else ():
+        yield f"timm {name}", lambda name=name, options=options: _trained_like(*of_timm(name, options))  # type: ignore[misc]
+    for name, (build, shapes) in (zoo_convolutions.MADE | zoo_own.MADE).items():
+        if name.startswith("own") or _installed(name.split()[0]):
+            yield name, lambda build=build, shapes=shapes: _of_shapes(build, shapes)  # type: ignore[misc]
     for name, (kind, form, options) in TRANSFORMERS.items() if _installed("transformers") else ():
         make = lambda kind=kind, form=form, options=options: _of_transformers(kind, form, options)  # noqa: E731
         yield f"hf {name}", make
@@ -151,22 +119,14 @@ def _installed(name: str) -> bool:
     return importlib.util.find_spec(name) is not None
 
 
-def _of_timm(name: str, options: dict[str, Any]) -> Made:
-    timm = importlib.import_module("timm")
-    size = options.get("img_size", 64)
-    return _trained_like(timm.create_model(name, **options)), (torch.randn(2, 3, size, size),)
-
-
-def _of_torchvision(name: str) -> Made:
-    models = importlib.import_module("torchvision.models")
-    options: dict[str, Any] = {"init_weights": True, "aux_logits": False} if name == "googlenet" else {}
-    return _trained_like(getattr(models, name)(**options)), (torch.randn(2, 3, 64, 64),)
-
-
 def _of_transformers(kind: str, form: str, options: dict[str, Any]) -> Made:
     transformers: ModuleType = importlib.import_module("transformers")
     owner = getattr(transformers, kind)
-    return _trained_like(owner(owner.config_class(**options))), _inputs(form)
+    return _trained_like(owner(owner.config_class(**options)), _inputs(form))
+
+
+def _of_shapes(build: Callable[[], nn.Module], shapes: zoo_own.Shapes) -> Made:
+    return _trained_like(build(), tuple(torch.randn(2, *shape) for shape in shapes))
 
 
 def _inputs(form: str) -> tuple[Tensor, ...]:
@@ -179,10 +139,10 @@ def _inputs(form: str) -> tuple[Tensor, ...]:
     return (tokens,) if form == "tokens" else (torch.randn(*shapes[form]),)
 
 
-def _trained_like(model: nn.Module) -> nn.Module:
+def _trained_like(model: nn.Module, inputs: tuple[Tensor, ...]) -> Made:
     """The model with no scale, bias or matrix that is still what it starts from: zeros hide what is wrong."""
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.dim() < 2 or not parameter.any():
                 parameter.add_(0.1 * torch.randn_like(parameter))
-    return model
+    return model, inputs

@@ -18,7 +18,7 @@ _PAGE = """# Models that were tried
 
 What autocompress can do to common architectures, with random weights, few layers and small inputs
 ({versions}).
-Written by `python benchmarks/zoo.py --only '^(timm|torchvision|hf)' --rows DIR --markdown docs/models.md`.
+Written by `python benchmarks/zoo.py --only '^(timm|torchvision|hf|own)' --rows DIR --markdown docs/models.md`.
 
 {count} architectures: {summary}.
 

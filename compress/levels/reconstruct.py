@@ -185,7 +185,8 @@ def _inverse_factor(hessian: Tensor) -> Tensor:
     """
     reverse = torch.linalg.cholesky(hessian.flip(-1, -2)).flip(-1, -2)
     eye = torch.eye(hessian.shape[-1], dtype=hessian.dtype).expand_as(hessian)
-    return torch.linalg.solve_triangular(reverse, eye, upper=True)
+    factor: Tensor = torch.linalg.solve_triangular(reverse, eye, upper=True)
+    return factor
 
 
 def round_adaptively(
