@@ -20,7 +20,7 @@ from autocompress.search.preparation.open_search import open_search
 from autocompress.search.preparation.prepare import prepare
 from autocompress.search.preparation.request import SearchRequest
 from autocompress.search.sequential import Sequential
-from autocompress.search.session.progress import make_progress
+from autocompress.search.session.progress import QuietProgress
 from autocompress.search.space.space import SearchSpace
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -51,7 +51,7 @@ def main() -> None:
             command="benchmarks/candidate_cost.py",
         )
         with (
-            make_progress(quiet=True) as progress,
+            QuietProgress() as progress,
             open_search(prepare(request, progress), progress, strategy=strategy, finalists=False) as search,
         ):
             search.run()

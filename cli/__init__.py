@@ -7,6 +7,7 @@ and an exit code (support.errors).
 Reading order
     app.py       `main`; interruption.py and streams.py: what holds from the first moment on
     commands.py  the app, its groups of commands, `--version`
+    log.py       what is said beside the result: `--quiet`, `--log-format`
     support.py   what all commands share: exit codes, errors, option types, quantities from text
     search.py    `search`, `search --dry-run`
     front.py     `front` and `report`

@@ -50,7 +50,7 @@ def report(
         show(path)
 
 
-def print_front(run: "Run", *, as_json: bool, as_csv: bool = False) -> None:
+def print_front(run: "Run", *, as_json: bool = False, as_csv: bool = False) -> None:
     """Prints the front to stdout: as JSON, as CSV, or as tables with the reasons below."""
     from ..results.table_files import front_csv, front_json
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import InputError
+from .log import LogFormat, LogFormatOption, Quiet, make_progress, say, say_error
 from .support import (
     NOTHING_MEETS,
     GivenTaskSpec,
@@ -21,7 +22,6 @@ from .support import (
     limits_by_target,
     parsed,
     part_of,
-    say,
     show,
 )
 
@@ -68,6 +68,8 @@ def pick(
     set_clocks: SetClocks = False,
     packed: Packed = False,
     out: BundlePath = Path("bundle"),
+    quiet: Quiet = False,
+    log_format: LogFormatOption = LogFormat.text,
 ) -> None:
     """Write the deployment bundle of one point: model.onnx, manifest.json, run.py, SHA256SUMS.
 
@@ -139,7 +141,7 @@ def _picked_trial(run: "Run", constraints: "Mapping[str, Constraints]", objectiv
     try:
         return pick(run, resolved(run, constraints), minimize=objective).trial
     except NothingMeets as error:
-        say(*str(error).split("\n"))
+        say_error(*str(error).split("\n"))
         raise typer.Exit(NOTHING_MEETS) from None
 
 
@@ -184,12 +186,11 @@ def _finetuned(
     from ..results.report import write_report
     from ..results.run_directory import read_run
     from ..results.view import views_of
-    from ..search.session.progress import make_progress
     from ..targets.held_clocks import ClocksOfTargets
 
     try:
         with (
-            make_progress(quiet=False) as progress,
+            make_progress() as progress,
             ClocksOfTargets(wanted=set_clocks, say=progress.note) as clocks,
         ):
             tuned = finetune(

@@ -10,11 +10,11 @@ import typer
 from ..text.printable import json_text
 from .front import print_front
 from .interruption import INTERRUPTED
+from .log import LogFormat, LogFormatOption, Quiet, make_progress, say, say_error
 from .support import (
     NOTHING_MEETS,
     Batch,
     FreeShapes,
-    Json,
     MaxDrop,
     MaxLatency,
     MaxSize,
@@ -24,7 +24,6 @@ from .support import (
     errors,
     limits_by_target,
     parsed,
-    say,
     task_arguments,
 )
 
@@ -76,6 +75,13 @@ RunDirectoryPath = Annotated[
     Path | None, typer.Option(metavar="DIR", help="The run directory; runs/TASK-TARGET if not given.")
 ]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Start a new run beside an existing one.")]
+Events = Annotated[
+    bool,
+    typer.Option(
+        "--json",
+        help="Print events to stdout while it searches, one JSON object a line; the last is the front.",
+    ),
+]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Print the search space and the plan of the time, then stop.")
 ]
@@ -103,7 +109,9 @@ def search(
     out: RunDirectoryPath = None,
     fresh: Fresh = False,
     dry_run: DryRun = False,
-    as_json: Json = False,
+    as_json: Events = False,
+    quiet: Quiet = False,
+    log_format: LogFormatOption = LogFormat.text,
 ) -> None:
     """Search the Pareto front of compressed models: quality, latency on the target, size.
 
@@ -163,9 +171,8 @@ def _check(request: "SearchRequest", *, planning: bool) -> None:
 def _plan(request: "SearchRequest", *, as_json: bool) -> None:
     from ..search.preparation.plan import plan_of
     from ..search.preparation.prepare import prepare
-    from ..search.session.progress import make_progress
 
-    with make_progress(quiet=as_json) as progress:
+    with make_progress(silent=as_json) as progress:
         plan = plan_of(prepare(request, progress, planning=True))
     print(json_text(plan.to_json(), indent=2) if as_json else plan)
 
@@ -173,14 +180,14 @@ def _plan(request: "SearchRequest", *, as_json: bool) -> None:
 def _search(request: "SearchRequest", *, as_json: bool) -> None:
     from ..results.report import write_report
     from ..results.run_directory import read_run
+    from ..results.table_files import front_value
     from ..search.preparation.open_search import open_search
     from ..search.preparation.prepare import prepare
     from ..search.session.budget import larger_budget
-    from ..search.session.progress import make_progress
     from ..targets.held_clocks import ClocksOfTargets
 
     with (
-        make_progress(quiet=as_json) as progress,
+        make_progress(events=as_json) as progress,
         ClocksOfTargets(wanted=request.set_clocks, say=progress.note) as clocks,
     ):
         checked = prepare(request, progress, clocks=clocks)
@@ -190,7 +197,10 @@ def _search(request: "SearchRequest", *, as_json: bool) -> None:
         raise typer.Exit(INTERRUPTED)
     run = read_run(directory)
     write_report(run, directory / "report.html")
-    print_front(run, as_json=as_json)
+    if as_json:
+        print(json_text({"event": "result", "run": str(directory), **front_value(run)}))
+    else:
+        print_front(run)
     say(f"Report: {directory / 'report.html'}")
     say(f"Next:   autocompress pick {shlex.quote(str(directory))} --max-drop 1pp --out bundle")
     if status == "interrupted":
@@ -209,5 +219,5 @@ def _explain_misses(run: "Run") -> NoReturn:
     try:
         pick(run, run.limits)
     except NothingMeets as error:
-        say(*str(error).split("\n"))
+        say_error(*str(error).split("\n"))
     raise typer.Exit(NOTHING_MEETS)

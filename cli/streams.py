@@ -15,14 +15,27 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO, cast
 
-from ..text.printable import printable
+from .log import log_line
 
 _GONE = (errno.EPIPE, errno.EIO)
 _STDOUT = "Standard output"
 _ERRORS = "autocompress-plain"
 _PLAIN = {
     **{"×": "x", "±": "+/-", "★": "*", "≤": "<=", "≥": ">=", "≈": "~", "→": "->", "⇄": "<->", "…": "..."},
-    **{"–": "-", "—": "-", "−": "-", "─": "-", "━": "=", "│": "|", "├": "|", "└": "|", "·": "."},
+    **{
+        "–": "-",
+        "—": "-",
+        "−": "-",
+        "─": "-",
+        "━": "=",
+        "│": "|",
+        "█": "#",
+        "░": ".",
+        "├": "|",
+        "└": "|",
+        "·": ".",
+    },
+    **{"█": "#", "░": "."},
     **{"µ": "u", "μ": "u", "²": "^2", "°": " deg ", "’": "'", "“": '"', "”": '"', "Σ": "sum"},
     **{chr(code): "*" for code in range(0x2800, 0x2900)},  # a spinner's dots
 }
@@ -45,7 +58,7 @@ def warnings_as_text() -> None:
 
 class _TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        return printable(super().format(record))
+        return log_line("warning", super().format(record))
 
 
 @contextmanager

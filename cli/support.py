@@ -1,7 +1,6 @@
 """What every command shares: exit codes, errors as one sentence, quantities from text."""
 
 import errno
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +11,7 @@ import typer
 from ..errors import AutocompressError, InputError, TargetUnavailable
 from ..text.printable import printable
 from .interruption import INTERRUPTED
+from .log import say_error
 
 if TYPE_CHECKING:
     from ..deploy.given_task import GivenTask
@@ -165,12 +165,6 @@ def show(*lines: object) -> None:
         print(printable(line))
 
 
-def say(*lines: object) -> None:
-    """Prints lines to stderr; whatever they say is text."""
-    for line in lines:
-        print(printable(line), file=sys.stderr)
-
-
 @contextmanager
 def errors() -> Iterator[None]:
     """Turns the project's errors, files that cannot be written and Ctrl-C into one sentence on stderr and an
@@ -179,7 +173,7 @@ def errors() -> Iterator[None]:
     try:
         yield
     except AutocompressError as error:
-        say(f"Error: {error}")
+        say_error(f"Error: {error}")
         raise typer.Exit(UNAVAILABLE if isinstance(error, TargetUnavailable) else BAD_INPUT) from error
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
@@ -187,9 +181,9 @@ def errors() -> Iterator[None]:
         named = error.filename2 or error.filename
         if error.errno in _DISK_ERRORS | _IN_THE_WAY:
             remedy = "remove it" if error.errno in _IN_THE_WAY else "free space or choose another place"
-            say(f"Error: {named or 'The disk'} cannot be written ({error.strerror}): {remedy}.")
+            say_error(f"Error: {named or 'The disk'} cannot be written ({error.strerror}): {remedy}.")
         elif error.errno in _NOT_THERE and named:
-            say(f"Error: {named} cannot be used ({error.strerror}): choose another place.")
+            say_error(f"Error: {named} cannot be used ({error.strerror}): choose another place.")
         else:
             raise
         raise typer.Exit(BAD_INPUT) from error

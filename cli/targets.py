@@ -8,6 +8,7 @@ import typer
 
 from ..errors import InputError, StageError, TargetUnavailable
 from ..text.printable import json_text
+from .log import LogFormat, LogFormatOption, Quiet, make_progress, say
 from .support import (
     UNAVAILABLE,
     Batch,
@@ -18,7 +19,6 @@ from .support import (
     TaskArguments,
     errors,
     parsed,
-    say,
     show,
     task_arguments,
 )
@@ -67,6 +67,8 @@ def measure(
     shape: Shapes = None,
     set_clocks: SetClocks = False,
     as_json: Json = False,
+    quiet: Quiet = False,
+    log_format: LogFormatOption = LogFormat.text,
     raw: Raw = False,
 ) -> None:
     """Measure the latency of any ONNX model as a search does: fresh processes, paired blocks, an interval.
@@ -198,6 +200,8 @@ def targets_calibrate(
     check: CheckCount = 0,
     set_clocks: SetClocks = False,
     as_json: Json = False,
+    quiet: Quiet = False,
+    log_format: LogFormatOption = LogFormat.text,
 ) -> None:
     """Measure a target's latency table. Later searches predict from it how fast a candidate is.
 
@@ -238,11 +242,10 @@ def _calibrated(request: "SearchRequest", *, check: int, quiet: bool) -> "Sequen
     """What the calibration of each target did. TargetUnavailable when one cannot be calibrated."""
     from ..search.preparation.calibrate_target import calibrate_targets
     from ..search.preparation.prepare import prepare
-    from ..search.session.progress import make_progress
     from ..targets.held_clocks import ClocksOfTargets
 
     with (
-        make_progress(quiet=quiet) as progress,
+        make_progress(silent=quiet) as progress,
         ClocksOfTargets(wanted=request.set_clocks, say=progress.note) as clocks,
     ):
         checked = prepare(request, progress, clocks=clocks)

@@ -7,6 +7,7 @@ import typer
 
 from ..errors import InputError
 from ..text.printable import json_text
+from .log import LogFormat, LogFormatOption, Quiet, make_progress, say
 from .support import (
     REGRESSED,
     UNAVAILABLE,
@@ -16,7 +17,6 @@ from .support import (
     TaskArguments,
     errors,
     given_task,
-    say,
     show,
 )
 
@@ -46,6 +46,8 @@ def verify(
     task_arg: TaskArguments = None,
     set_clocks: SetClocks = False,
     as_json: Json = False,
+    quiet: Quiet = False,
+    log_format: LogFormatOption = LogFormat.text,
 ) -> None:
     """Measure a front (or a bundle) on a target now, and compare with what was predicted or measured before.
 
@@ -107,7 +109,6 @@ def _verified(
     from ..deploy.verify_bundle import verify_bundle
     from ..deploy.verify_run import verify_run
     from ..scratch import temporary_folder
-    from ..search.session.progress import make_progress
     from ..search.session.waits import WaitsShown
     from ..targets.held_clocks import ClocksOfTargets
     from ..targets.lease import WAITS
@@ -115,7 +116,7 @@ def _verified(
     measure = verify_bundle if bundle else verify_run
     with (
         temporary_folder() as folder,
-        make_progress(quiet=quiet) as progress,
+        make_progress(silent=quiet) as progress,
         ClocksOfTargets(wanted=set_clocks, say=progress.note) as clocks,
         WAITS.told(f"verify {path.resolve()}", WaitsShown(progress)),
     ):

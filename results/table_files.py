@@ -52,14 +52,17 @@ def front_csv(run: Run) -> str:
 
 
 def front_json(run: Run) -> str:
-    """The front and what is needed to read it (task, targets, environments, constraints, baselines), as
-    indented JSON.
+    """`front_value` as indented JSON."""
+    return json_text(front_value(run), indent=2)
+
+
+def front_value(run: Run) -> dict[str, Any]:
+    """The front and what is needed to read it: task, targets, environments, constraints, baselines.
 
     With one target it is flat and has an entry `why`. With several, each point has an entry for each target.
     """
     views = views_of(run)
-    value = _front_of_one(views[0]) if len(views) == 1 else _front_of_all(run)
-    return json_text(value, indent=2)
+    return _front_of_one(views[0]) if len(views) == 1 else _front_of_all(run)
 
 
 def _row(record: dict[str, Any]) -> dict[str, Any]:

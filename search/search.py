@@ -85,7 +85,9 @@ class Search:
         waits = WAITS.told(search_in(trials.directory.path), WaitsShown(trials.progress, remark=_UNCOUNTED))
         with waits, disk, storage_errors(trials.directory.study), trials.clock, trials.interrupts, note:
             try:
-                self.strategy.search(trials, self._resume(note.before))
+                unfinished = self._resume(note.before)
+                trials.begin()
+                self.strategy.search(trials, unfinished)
                 trials.try_set_aside(self._time_left)
                 self._look_at_finalists()
                 self._rebuild()

@@ -23,7 +23,7 @@ from .screen import Screen, Screened
 from .session.budget import Budget, Ledger
 from .session.clock import Clock
 from .session.interrupt import Interrupts
-from .session.progress import Progress
+from .session.progress import Progress, Status
 from .session.status import outcome_line, status_of
 from .space.space import Parameters, SearchSpace
 from .state import SearchState
@@ -278,16 +278,23 @@ class Trials:
     def _stage_of(self, trial: Trial) -> Callable[[str], None]:
         return lambda text: self.progress.stage(f"trial {trial.number}: {text}")
 
-    def _show(self, outcome: Point | Failure) -> None:
-        options, elapsed_s = self.options, self.elapsed_s
-        run = self.state.run
-        status = status_of(
-            run,
-            elapsed_s=elapsed_s,
-            budget_s=options.budget_s,
-            trials=options.trials,
+    def begin(self) -> None:
+        """Shows where the search begins, or goes on."""
+        self.progress.began(self._status(None), lambda: self.elapsed_s)
+
+    def _status(self, trial: int | None) -> Status:
+        return status_of(
+            self.state.run if self.state.points else None,
+            elapsed_s=self.elapsed_s,
+            budget_s=self.options.budget_s,
+            trials=self.options.trials,
             time=self.ledger.to_json(),
+            trial=trial,
         )
-        self.progress.finished(outcome_line(outcome, run), status)
-        self.log("finished", trial=outcome.trial, elapsed_s=elapsed_s, failed=isinstance(outcome, Failure))
+
+    def _show(self, outcome: Point | Failure) -> None:
+        status = self._status(outcome.trial)
+        self.progress.finished(outcome_line(outcome, self.state.run), status)
+        failed = isinstance(outcome, Failure)
+        self.log("finished", trial=outcome.trial, elapsed_s=status.elapsed_s, failed=failed)
         self.writer.write_now_and_then()

@@ -370,7 +370,7 @@ def test_a_search_on_two_targets_from_the_task_to_a_bundle_for_each(task):
     command = ("search", "task.py:make", "--target", "cpu,edge.toml", "--trials", "2", "--json")
     seen = measuring(*command, "--max-latency", "cpu=1s,edge=2s", cwd=task)
     assert seen.returncode == 0, seen.stderr
-    value, directory = json.loads(seen.stdout), task / "runs" / "tiny-cpu-edge"
+    value, directory = json.loads(seen.stdout.splitlines()[-1]), task / "runs" / "tiny-cpu-edge"
     assert [target["constraints"]["max_latency_s"] for target in value["targets"]] == [1.0, 2.0]
     entries = value["baseline"]["targets"]
     assert all(entry["latency"]["latency_s"] > 0 and entry["finalist"] for entry in entries.values())
@@ -393,7 +393,10 @@ def test_a_search_from_the_task_to_the_bundle(task):
     command = ("search", "task.py:make", "--trials", "2", "--max-drop", "5pp", "--json")
     seen = measuring(*command, cwd=task)
     assert seen.returncode == 0, seen.stderr
-    assert json.loads(seen.stdout)["uniform_int8"]["trial"] == 1
+    told = [json.loads(line) for line in seen.stdout.splitlines()]
+    assert [event["trial"] for event in told if event["event"] == "trial"] == [0, 1]
+    assert told[0]["event"] == "stage" and told[-1]["event"] == "result" and seen.stderr.count("\n") == 2
+    assert told[-1]["uniform_int8"]["trial"] == 1 and "began" in {event["event"] for event in told}
     directory = task / "runs" / "tiny-cpu"
     assert {
         "run.toml",
@@ -409,7 +412,7 @@ def test_a_search_from_the_task_to_the_bundle(task):
     )
     assert picked.returncode == 0 and (task / "bundle" / "manifest.json").is_file()
     again = measuring(*command, cwd=task)
-    assert json.loads(again.stdout)["trials"] == json.loads(seen.stdout)["trials"]
+    assert json.loads(again.stdout.splitlines()[-1])["trials"] == told[-1]["trials"]
     events = [json.loads(line) for line in (directory / "log.jsonl").read_text().splitlines()]
     assert [event["event"] for event in events].count("started") == 2
     assert [event["resumed"] for event in events if event["event"] == "opened"] == [False, True]

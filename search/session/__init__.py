@@ -10,7 +10,9 @@ Reading order
     interrupt.py  Ctrl-C ends a block that allows it, and nothing else
     waits.py      who is waited for, which is no part of the budget
     status.py     the state of a search in words: one line for each trial, the front, the time left
-    progress.py   how it is shown: live in a terminal, as plain lines, or not at all
+    progress.py   how it is shown: as plain lines, or not at all
+    live.py       redrawn in a terminal
+    events.py     as JSON, for programs
 
 What it does not know: what is tried next, how a candidate is measured.
 """

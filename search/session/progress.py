@@ -1,37 +1,28 @@
-"""Progress: what a person sees on stderr while a search runs; live on a terminal, one line per trial
-elsewhere, or nothing.
+"""Progress: what is shown of a search while it runs; here one line per trial, or nothing. live.py shows it on
+a terminal, events.py to a program.
 """
 
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import TextIO
 
-from rich.console import Console, Group, RenderableType
-from rich.live import Live
-from rich.spinner import Spinner
-from rich.table import Table
-from rich.text import Text
-
 from ...profiles import format_duration
-from ...results.why.spent import time_words
 from ...text.printable import printable
-
-_ROWS = 8
-_BAR = 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrontRow:
-    """A point of the front so far, its numbers as text."""
+    """A point of the front so far, its numbers as text; `numbers` are the same for a program."""
 
     trial: int
     quality: str
     drop: str
     latency: str
     size: str
+    numbers: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +31,7 @@ class Status:
     is known.
 
     `hypervolumes` are those of each target alone where there are several. `time` are the seconds by activity
-    so far, `queued` the measurements that wait for a target, by its name.
+    so far, `queued` the measurements that wait for a target, by its name; `trial` is the last that ended.
     """
 
     finished: int
@@ -54,6 +45,20 @@ class Status:
     time: Mapping[str, float] = field(default_factory=dict)
     queued: Mapping[str, int] = field(default_factory=dict)
     hypervolumes: Mapping[str, float] = field(default_factory=dict)
+    trial: int | None = None
+
+    def after(self, passed_s: float) -> "Status":
+        """The search `passed_s` later, in which no trial ended: the time left and the share go on evenly."""
+        if self.share is None or self.left_s is None:
+            return replace(self, elapsed_s=self.elapsed_s + passed_s)
+        left_s = max(0.0, self.left_s - passed_s)
+        done = 1 - left_s / self.left_s if self.left_s else 1.0
+        return replace(
+            self,
+            elapsed_s=self.elapsed_s + passed_s,
+            left_s=left_s,
+            share=self.share + done * (1 - self.share),
+        )
 
     def summary(self) -> str:
         """One line: trials, front, hypervolume, what is queued, time left."""
@@ -74,9 +79,12 @@ def _each(hypervolumes: Mapping[str, float]) -> str:
 
 
 class Progress(ABC):
-    """Shows a search to a person. A context manager; all methods return at once and never raise for what they
-    show: a text is one line, in which nothing acts.
+    """Shows a search. A context manager; all methods return at once and never raise for what they show: a
+    text is one line, in which nothing acts.
     """
+
+    _status: Status | None = None
+    _elapsed: Callable[[], float] | None = None
 
     def __enter__(self) -> "Progress":
         return self
@@ -85,6 +93,16 @@ class Progress(ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         return None
+
+    def began(self, status: Status, elapsed: Callable[[], float]) -> None:
+        """The search begins, or goes on, with this status; `elapsed` says how many seconds it took."""
+        self._status, self._elapsed = status, elapsed
+
+    def now(self) -> Status | None:
+        """The status at this moment; None before the search begins."""
+        if self._status is None or self._elapsed is None:
+            return self._status
+        return self._status.after(max(0.0, self._elapsed() - self._status.elapsed_s))
 
     @abstractmethod
     def stage(self, text: str) -> None:
@@ -132,78 +150,3 @@ class PlainProgress(Progress):
     def finished(self, line: str, status: Status) -> None:
         """The trial and the summary as a line."""
         print(printable(f"{line}  [{status.summary()}]"), file=self._stream, flush=True)
-
-
-class LiveProgress(Progress):
-    """The current stage, the time and the front so far, redrawn in place."""
-
-    def __init__(self) -> None:
-        self._stage, self._waiting = "starting", ""
-        self._status: Status | None = None
-        self._spinner = Spinner("dots")
-        self._console = Console(stderr=True)
-        self._live = Live(
-            console=self._console, refresh_per_second=4, transient=True, get_renderable=self._render
-        )
-
-    def __enter__(self) -> "LiveProgress":
-        self._live.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._live.stop()
-
-    def stage(self, text: str) -> None:
-        """Replaces the stage's line."""
-        self._stage = printable(text)
-
-    def waiting(self, text: str) -> None:
-        """Stands in place of the stage while there is one."""
-        self._waiting = printable(text)
-
-    def note(self, text: str) -> None:
-        """Prints the text above the display."""
-        self._console.print(Text(printable(text)))
-
-    def finished(self, line: str, status: Status) -> None:
-        """Redraws the front."""
-        self._status = status
-        self._live.refresh()
-
-    def _render(self) -> RenderableType:
-        self._spinner.update(text=Text(self._waiting or self._stage))
-        parts: list[RenderableType] = [self._spinner]
-        if self._status is not None:
-            if self._status.share is not None:
-                done = round(_BAR * min(1.0, self._status.share))
-                parts.append(Text("━" * done, style="green").append("━" * (_BAR - done), style="dim"))
-            parts += [Text(printable(self._status.summary())), _front_table(self._status.front)]
-            if self._status.time:
-                parts.insert(-1, Text(f"time: {time_words(self._status.time)}", style="dim"))
-        return Group(*parts)
-
-
-def _front_table(rows: Sequence[FrontRow]) -> Table:
-    table = Table(title="front so far", title_justify="left", box=None, padding=(0, 2, 0, 0))
-    for name in ("trial", "validation", "drop", "latency ×", "size ×"):
-        table.add_column(name, justify="right")
-    for row in _thinned(rows):
-        cells = (str(row.trial), row.quality, row.drop, row.latency, row.size)
-        table.add_row(*(Text(printable(cell)) for cell in cells))
-    return table
-
-
-def _thinned(rows: Sequence[FrontRow]) -> Sequence[FrontRow]:
-    """At most _ROWS rows, evenly chosen, the ends kept."""
-    if len(rows) <= _ROWS:
-        return rows
-    return [rows[round(index * (len(rows) - 1) / (_ROWS - 1))] for index in range(_ROWS)]
-
-
-def make_progress(*, quiet: bool) -> Progress:
-    """Live on a terminal, plain lines elsewhere, nothing when `quiet`."""
-    if quiet:
-        return QuietProgress()
-    return LiveProgress() if sys.stderr.isatty() else PlainProgress()

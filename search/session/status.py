@@ -31,6 +31,12 @@ def front_row(point: Point, run: Run) -> FrontRow:
         drop=drop_text(metric, worst.drop),
         latency=f"{_mark(point)}{latency:.3f}",
         size=f"{size:.3f}",
+        numbers={
+            "quality": worst.quality.validation,
+            "drop": worst.drop,
+            "latency_ratio": latency,
+            "size_ratio": size,
+        },
     )
 
 
@@ -60,32 +66,36 @@ def outcome_line(outcome: Point | Failure, run: Run) -> str:
 
 
 def status_of(
-    run: Run,
+    run: Run | None,
     *,
     elapsed_s: float,
     budget_s: float | None,
     trials: int | None,
     time: Mapping[str, float],
+    trial: int | None = None,
 ) -> Status:
-    """The search at this moment; without a budget the time left follows from the trials so far."""
-    done = len(run.points) + len(run.failures)
+    """The search at this moment, `run` None before anything is measured; `trial` is the last that ended.
+    Without a budget the time left follows from the trials so far.
+    """
+    done = len(run.points) + len(run.failures) if run else 0
     shares = [elapsed_s / budget_s] if budget_s else []
     shares += [done / trials] if trials else []
     lefts = [budget_s - elapsed_s] if budget_s else []
     lefts += [elapsed_s / done * (trials - done)] if trials and done else []
     by_target: dict[str, float] = {}
-    if len(run.target_names) > 1:
+    if run and len(run.target_names) > 1:
         by_target = {name: run.only(name).hypervolume for name in run.target_names}
     return Status(
-        finished=len(run.points),
-        failed=len(run.failures),
-        screened=run.screened,
-        hypervolume=run.hypervolume,
+        finished=len(run.points) if run else 0,
+        failed=len(run.failures) if run else 0,
+        screened=run.screened if run else 0,
+        hypervolume=run.hypervolume if run else 0.0,
         hypervolumes=by_target,
         elapsed_s=elapsed_s,
         share=min(1.0, max(shares)) if shares else None,
         left_s=max(0.0, min(lefts)) if lefts else None,
-        front=[front_row(point, run) for point in run.front],
+        front=[front_row(point, run) for point in run.front] if run else [],
         time=time,
-        queued=run.waiting,
+        queued=run.waiting if run else {},
+        trial=trial,
     )

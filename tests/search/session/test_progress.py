@@ -6,19 +6,15 @@ import signal
 from dataclasses import replace
 
 import pytest
+from autocompress.cli.log import make_progress
 from autocompress.compress.recipe import Recipe
+from autocompress.profiles import format_duration
 from autocompress.results.limits import Constraints
 from autocompress.results.records.point import Failure, Missing, Outcome
 from autocompress.results.records.run import Run
 from autocompress.search.session.interrupt import Interrupts
-from autocompress.search.session.progress import (
-    FrontRow,
-    LiveProgress,
-    PlainProgress,
-    Status,
-    _thinned,
-    make_progress,
-)
+from autocompress.search.session.live import LiveProgress, _thinned
+from autocompress.search.session.progress import FrontRow, PlainProgress, Status
 from autocompress.search.session.status import outcome_line, status_of
 from autocompress.search.session.waits import WaitsShown
 from autocompress.tests.results.records import measured, point, run_facts
@@ -62,6 +58,36 @@ def test_live_progress_shows_stage_time_left_and_front():
     )
 
 
+def drawn(progress: LiveProgress) -> str:
+    """What a terminal without colour shows."""
+    stream = io.StringIO()
+    Console(width=100, file=stream).print(progress._render())
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("passed_s", "shown"),
+    [
+        (0.0, "█" * 30 + "░" * 30 + "  50 %"),
+        (45.0, "█" * 45 + "░" * 15 + "  75 %"),
+        (200.0, "█" * 60 + " 100 %"),
+    ],
+)
+def test_the_bar_and_the_time_left_move_between_trials(passed_s, shown):
+    progress = LiveProgress()
+    progress.began(STATUS, lambda: STATUS.elapsed_s + passed_s)
+    assert shown in drawn(progress)
+    assert f", {format_duration(max(0.0, 90.0 - passed_s))} left" in drawn(progress)
+
+
+def test_a_search_shows_its_time_left_before_the_first_trial_ends():
+    progress = LiveProgress()
+    nothing = status_of(None, elapsed_s=0.0, budget_s=60.0, trials=None, time={})
+    progress.began(nothing, lambda: 15.0)
+    assert "█" * 15 + "░" * 45 + "  25 %" in drawn(progress) and "45 s left" in drawn(progress)
+    assert "front so far" not in drawn(progress)
+
+
 ATTACK = "acc[/x] \x1b]0;owned\x07:smile:\u202e"
 SHOWN = "acc[/x] \\x1b]0;owned\\x07:smile:\\u202e"
 
@@ -88,7 +114,7 @@ def test_live_progress_shows_a_name_as_text(monkeypatch, capsys):
 
 
 def test_progress_is_plain_where_stderr_is_no_terminal():
-    assert isinstance(make_progress(quiet=False), PlainProgress)
+    assert isinstance(make_progress(), PlainProgress)
 
 
 def test_a_long_front_is_thinned_evenly_and_keeps_its_ends():
