@@ -10,6 +10,7 @@ Reading order
     log.py       what is said beside the result: `--quiet`, `--log-format`
     support.py   what all commands share: exit codes, errors, option types, quantities from text
     search.py    `search`, `search --dry-run`
+    runs.py      `runs`
     front.py     `front` and `report`
     pick.py      `pick` and `pick --finetune`
     verify.py    `verify`

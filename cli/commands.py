@@ -11,6 +11,7 @@ import typer
 
 from .front import front, report
 from .pick import pick
+from .runs import runs
 from .search import search
 from .targets import measure, targets_app
 from .verify import verify
@@ -25,7 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(targets_app, name="targets", invoke_without_command=True)
-for command in (measure, verify, search, front, pick, report):
+for command in (measure, verify, search, runs, front, pick, report):
     app.command()(command)
 
 

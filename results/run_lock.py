@@ -53,6 +53,38 @@ def disk_errors(path: Path) -> Iterator[None]:
         raise unwritable(path, error, elsewhere="make it writable") from error
 
 
+def holder(path: Path) -> str:
+    """Who works on the run in `path` now, such as `search (process 71)`; empty when nobody does.
+
+    The lock is tried only while the process that took it last exists, so that nobody who takes it meanwhile
+    is disturbed.
+    """
+    try:
+        with (path / "run.lock").open(encoding="utf-8", errors="replace") as lock:
+            process, _, command = lock.read(200).strip().partition(" ")
+            if not _exists(process):
+                return ""
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return f"{command} (process {process})"
+    except OSError:  # none was there yet, or none that may be read
+        return ""
+    return ""
+
+
+def _exists(process: str) -> bool:
+    """Whether there is a process of this number."""
+    if not process.isdecimal():
+        return False
+    try:
+        os.kill(int(process), 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
 def locked(path: Path, *, by: str, remedy: str) -> IO[str]:
     """The open lock file; the lock ends with the process, however it ends. RunDirectoryError when another
     holds it.

@@ -68,7 +68,8 @@ class Status:
         parts += [f"{len(self.front)} on the front", f"hypervolume {self.hypervolume:.3f}"]
         parts[-1] += _each(self.hypervolumes)
         parts += [f"{count} queued for {name}" for name, count in self.queued.items()]
-        parts += [f"{format_duration(self.left_s)} left"] if self.left_s is not None else []
+        if self.left_s is not None:
+            parts.append(f"{format_duration(round(self.left_s))} left" if self.left_s >= 1 else "finishing")
         return ", ".join(parts)
 
 

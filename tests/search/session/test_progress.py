@@ -8,7 +8,6 @@ from dataclasses import replace
 import pytest
 from autocompress.cli.log import make_progress
 from autocompress.compress.recipe import Recipe
-from autocompress.profiles import format_duration
 from autocompress.results.limits import Constraints
 from autocompress.results.records.point import Failure, Missing, Outcome
 from autocompress.results.records.run import Run
@@ -66,18 +65,18 @@ def drawn(progress: LiveProgress) -> str:
 
 
 @pytest.mark.parametrize(
-    ("passed_s", "shown"),
+    ("passed_s", "done", "share", "left"),
     [
-        (0.0, "█" * 30 + "░" * 30 + "  50 %"),
-        (45.0, "█" * 45 + "░" * 15 + "  75 %"),
-        (200.0, "█" * 60 + " 100 %"),
+        (0.0, 30, " 50 %", "1 min 30 s left"),
+        (45.2, 45, " 75 %", "45 s left"),
+        (200.0, 60, "100 %", "finishing"),
     ],
 )
-def test_the_bar_and_the_time_left_move_between_trials(passed_s, shown):
+def test_the_bar_and_the_time_left_move_between_trials(passed_s, done, share, left):
     progress = LiveProgress()
     progress.began(STATUS, lambda: STATUS.elapsed_s + passed_s)
-    assert shown in drawn(progress)
-    assert f", {format_duration(max(0.0, 90.0 - passed_s))} left" in drawn(progress)
+    shown = drawn(progress)
+    assert f"{'█' * done}{'░' * (60 - done)} {share}" in shown and f"0.200, {left}" in shown
 
 
 def test_a_search_shows_its_time_left_before_the_first_trial_ends():
