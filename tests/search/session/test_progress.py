@@ -233,12 +233,6 @@ def test_live_progress_shows_where_the_time_went():
     assert "time: recovery 80 %, validation 20 %" in console.export_text()
 
 
-def shown(progress: LiveProgress) -> str:
-    stream = io.StringIO()
-    Console(width=100, file=stream).print(progress._render())
-    return stream.getvalue()
-
-
 def test_a_wait_is_noted_once_for_each_process_and_shown_in_place_of_the_stage():
     stream = io.StringIO()
     tell = WaitsShown(PlainProgress(stream), remark=" It does not count.")
@@ -251,6 +245,6 @@ def test_a_wait_is_noted_once_for_each_process_and_shown_in_place_of_the_stage()
     live = LiveProgress()
     live.stage("trial 3: measuring")
     live.waiting("waiting for process 7")
-    assert "waiting for process 7" in shown(live) and "trial 3" not in shown(live)
+    assert "waiting for process 7" in drawn(live) and "trial 3" not in drawn(live)
     live.waiting("")
-    assert "trial 3: measuring" in shown(live)
+    assert "trial 3: measuring" in drawn(live)
