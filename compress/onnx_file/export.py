@@ -254,7 +254,8 @@ class _Values(fx.Interpreter):
 def _locate_values(
     model: onnx.ModelProto, folded: fx.GraphModule, inputs: tuple[Tensor, ...]
 ) -> dict[str, str]:
-    """The ONNX value of each graph node: the equal one of the same name, or else the only equal one.
+    """The ONNX value of each graph node: the equal one of the same name, or else the only equal one, or the
+    one at the same place among as many equal ones as nodes.
 
     Values are equal if both models compute the same from the example; names alone are not trusted.
     """
@@ -264,6 +265,7 @@ def _locate_values(
         torch_values.run(*inputs)
     placeholders = [node.name for node in folded.graph.nodes if node.op == "placeholder"]
     places = {name: value.name for name, value in zip(placeholders, model.graph.input, strict=True)}
+    ambiguous: dict[tuple[str, ...], list[str]] = {}
     for name, tensor in torch_values.by_node.items():
         expected = array_of(tensor)
         if name in arrays and _close(arrays[name], expected):
@@ -272,6 +274,11 @@ def _locate_values(
             equal = [value for value, array in arrays.items() if _close(array, expected)]
         if len(equal) == 1:
             places.setdefault(name, equal[0])
+        else:
+            ambiguous.setdefault(tuple(equal), []).append(name)
+    for equal_values, names in ambiguous.items():
+        if len(names) == len(equal_values):  # a pooling of 1 × 1 pixels: both models run in the same order
+            places |= dict(zip(names, equal_values, strict=True))
     return places
 
 
