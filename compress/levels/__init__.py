@@ -12,6 +12,7 @@ writes levels into a pruned module: a candidate's weights in milliseconds.
 Reading order:
     statistics.py    moments of layer inputs
     reconstruct.py   the formulas, on plain tensors
+    wide.py          the same for layers with too many columns, block by block
     sparse.py        2:4 sparsity
     value_grids.py   rounding to fp8, and to 4 bits with a scale per block
     database.py      levels by layer, on disk by content

@@ -34,17 +34,10 @@ from ..graph.graph import array_of, get_tensor, layer_nodes
 from ..graph.layers import Layer
 from ..graph.network import Network
 from ..options import RoundingMethod
-from .reconstruct import (
-    ROUNDINGS,
-    GroupReader,
-    Removal,
-    compensated,
-    optimal_scale,
-    output_error,
-    removal_order,
-)
+from .reconstruct import GroupReader, Removal, removal_order
 from .sparse import sparsify
 from .statistics import InputMoments, columns_of, groups_of_layer, input_moments
+from .wide import block_count, compensated_parts, dense, error_of, parts_of, rounded_parts
 
 log = logging.getLogger(__name__)
 
@@ -134,8 +127,8 @@ class LevelDatabase:
 
     def removal(self, group: Group) -> Removal | None:
         """The order in which the group's channels are removed; None if no layer with moments reads them."""
-        if (stored := self._load(f"removal/{group.name}")) is not None:
-            return Removal(order=tuple(stored["order"].tolist()), errors=tuple(stored["errors"].tolist()))
+        if (earlier := self.known_removal(group)) is not None:
+            return earlier
         inputs = [parameter for parameter, dim in group.units[0].indices if dim == 1]
         readers = [reader for parameter in inputs if (reader := self._reader(group, parameter))]
         if not readers:
@@ -144,6 +137,13 @@ class LevelDatabase:
         order, errors = torch.tensor(removal.order), torch.tensor(removal.errors, dtype=torch.float64)
         self._save(f"removal/{group.name}", {"order": order, "errors": errors})
         return removal
+
+    def known_removal(self, group: Group) -> Removal | None:
+        """The same; None if that order has not been made yet."""
+        stored = self._load(f"removal/{group.name}")
+        if stored is None:
+            return None
+        return Removal(order=tuple(stored["order"].tolist()), errors=tuple(stored["errors"].tolist()))
 
     def _reader(self, group: Group, parameter: str) -> GroupReader | None:
         layer = next((layer for layer in self._layers.values() if layer.weight == parameter), None)
@@ -156,7 +156,7 @@ class LevelDatabase:
             for unit in group.units
         ]
         return GroupReader(
-            weight=weight.flatten(1), second=self.moments[layer.name].second[0], columns=torch.stack(columns)
+            weight=weight.flatten(1), second=self.moments[layer.name].second, columns=torch.stack(columns)
         )
 
     def level(
@@ -204,23 +204,23 @@ class LevelDatabase:
         node, second = self._nodes[layer], self.moments[layer].second
         tensor = get_tensor(self.network.module, self._layers[layer].weight).detach()
         original = columns_of(tensor, groups_of_layer(node))
-        weight, columns = original, torch.arange(original.shape[-1])
+        values, columns, step = original, torch.arange(original.shape[-1]), None
+        taps = tensor[0, 0].numel()
         if channels is not None:
-            taps = tensor[0, 0].numel()
             columns = (channels[:, None] * taps + torch.arange(taps)).reshape(-1)
-            weight, second = compensated(original, second, columns), second[:, columns][:, :, columns]
+        parts = parts_of(second, columns, original.shape[-1])
+        if channels is not None:
+            values = compensated_parts(original, parts)
         if sparse:
-            weight = sparsify(weight, second, tensor[0, 0].numel())
-        step = None if bits is None else optimal_scale(weight, second.diagonal(dim1=-2, dim2=-1), bits)
-        values = weight
-        if bits is not None and step is not None:
-            values = ROUNDINGS[self.rounding](weight, second, step, bits).to(torch.int8)
+            values = sparsify(values, dense(second, original.shape[-1])[:, columns][:, :, columns], taps)
+        if bits is not None:
+            seconds = [part.second_left for part in parts]
+            integers, step = rounded_parts(values, seconds, bits, self.rounding)
+            values = integers.to(torch.int8)
         level = Level(values=values.contiguous(), step=step, error=0.0)
         change = original.clone()
         change[..., columns] -= level.weight()
-        energy = output_error(original, self.moments[layer].second)
-        error = output_error(change, self.moments[layer].second) / max(energy, 1e-30)
-        return replace(level, error=error)
+        return replace(level, error=error_of(change, second) / max(error_of(original, second), 1e-30))
 
     def describe(self) -> str:
         """Its size and place: `11.5 MB of at most 2048 MB in /home/…/levels/ab12…`."""
@@ -320,8 +320,9 @@ def _chunks(layers: Iterable[Layer], limit: int) -> Iterator[list[str]]:
     chunk: list[str] = []
     total = 0
     for layer in layers:
-        columns = layer.weight_numel // layer.weight_shape[0]
-        size = 4 * columns**2 * (layer.channels_in // layer.weight_shape[1])
+        columns, channels = layer.weight_numel // layer.weight_shape[0], layer.weight_shape[1]
+        groups = layer.channels_in // channels
+        size = 4 * columns**2 * groups // block_count(channels, columns // channels, groups)
         if chunk and total + size > limit:
             yield chunk
             chunk, total = [], 0

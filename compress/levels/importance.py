@@ -1,6 +1,6 @@
 """How important each removable channel is; the least important ones of a group are removed first."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,8 +9,33 @@ from torch import Tensor, fx
 
 from ..graph.channels import ChannelMap, Group
 from ..graph.graph import get_tensor
+from .reconstruct import Removal
 
-Scores = dict[int, float]
+Scores = Mapping[int, float]
+
+
+class RemovalScores:
+    """A channel's place in the order of removal of its group; its magnitude where no layer reads it.
+
+    A group gets its order when it is first asked for: making it takes a while.
+    """
+
+    def __init__(
+        self, groups: Sequence[Group], magnitudes: Scores, removal: Callable[[Group], Removal | None]
+    ):
+        self._groups = {group.name: group for group in groups}
+        self._removal = removal
+        self._scores = dict(magnitudes)
+
+    def of(self, groups: Collection[str]) -> Scores:
+        """The scores of all channels of these groups; those of others may be magnitudes."""
+        for name in [name for name in groups if name in self._groups]:
+            group = self._groups[name]
+            removal = self._removal(group)
+            for place, unit in enumerate(removal.order if removal else ()):
+                self._scores[group.units[unit].number] = float(place)
+            del self._groups[name]
+        return self._scores
 
 
 def magnitude_scores(module: fx.GraphModule, groups: Iterable[Group]) -> Scores:

@@ -48,7 +48,8 @@ def compensated(weight: Tensor, second: Tensor, columns: Tensor) -> Tensor:
 class GroupReader:
     """A layer that reads the channels of a group.
 
-    `weight` is rows × columns, `second` columns × columns, `columns` units × m: the columns of each unit.
+    `weight` is rows × columns, `second` 1 × columns × columns, or blocks × size × size of a wide layer
+    (wide.py), `columns` units × m: the columns of each unit.
     """
 
     weight: Tensor
@@ -71,22 +72,21 @@ def removal_order(readers: Sequence[GroupReader], count: int, *, steps: int = 12
     and downdates H⁻¹. Errors are relative to each reader's output energy and summed, so that layers of any
     scale count alike. With more units than `steps`, one step removes several.
     """
-    states = [_State(reader) for reader in readers]
+    states = [_WideState(reader) if len(reader.second) > 1 else _State(reader) for reader in readers]
     alive, total = torch.ones(count, dtype=torch.bool), 0.0
     order: list[int] = []
     errors = [0.0]
     while alive.any():
-        alive_count = int(alive.sum())
         costs = torch.stack([state.costs() for state in states]).sum(0).masked_fill(~alive, torch.inf)
-        chosen = costs.topk(min(alive_count, max(1, count // steps)), largest=False)
+        chosen = costs.topk(min(int(alive.sum()), max(1, count // steps)), largest=False)
         for unit, cost in zip(chosen.indices.tolist(), chosen.values.tolist(), strict=True):
             total += max(0.0, cost)
             order.append(unit)
             errors.append(total)
-            alive[unit] = False
-            if alive_count > 1:
-                for state in states:
-                    state.remove(unit)
+        alive[chosen.indices] = False
+        if alive.any():
+            for state in states:
+                state.remove(chosen.indices)
     return Removal(order=tuple(order), errors=tuple(errors))
 
 
@@ -94,7 +94,7 @@ class _State:
     """A reader while the columns of one unit after the other are removed."""
 
     def __init__(self, reader: GroupReader):
-        hessian = damped(reader.second.double())
+        hessian = damped(reader.second[0].double())
         self.weight = reader.weight.double().clone()
         self.inverse = torch.linalg.inv(hessian)
         self.columns = reader.columns
@@ -104,21 +104,48 @@ class _State:
     def costs(self) -> Tensor:
         """The relative error that each unit's removal would add."""
         blocks = self.inverse[self.columns[:, :, None], self.columns[:, None, :]]
-        weights = self.weight[:, self.columns].movedim(1, 0)  # units × rows × m
         eye = torch.eye(blocks.shape[-1], dtype=blocks.dtype)
         gone = self.gone[self.columns].any(1)
-        solved: Tensor = torch.linalg.solve(torch.where(gone[:, None, None], eye, blocks), weights.mT)
-        return (weights.mT * solved).sum((1, 2)).div(self.energy)
+        blocks = torch.where(gone[:, None, None], eye, blocks)
+        return _removal_costs(self.weight[:, self.columns], blocks) / self.energy
 
-    def remove(self, unit: int) -> None:
-        """Compensates for the unit's columns and removes them from H⁻¹."""
-        at = self.columns[unit]
+    def remove(self, units: Tensor) -> None:
+        """Compensates for the units' columns and removes them from H⁻¹."""
+        at = self.columns[units].flatten()
         rows = self.inverse[at].clone()
         factor = torch.linalg.solve(rows[:, at], rows)
         self.weight -= self.weight[:, at] @ factor
-        self.inverse -= rows.mT @ factor
+        self.inverse.addmm_(rows.mT, factor, alpha=-1)
         self.gone[at] = True
         self.weight[:, at] = 0
+
+
+class _WideState:
+    """A wide reader: each unit costs what its removal alone would add, whatever went before."""
+
+    def __init__(self, reader: GroupReader):
+        hessian = damped(reader.second.double())
+        weight, size = reader.weight.double(), hessian.shape[-1]
+        block, place = reader.columns // size, reader.columns % size
+        inverse = torch.linalg.inv(hessian)[block[:, :, None], place[:, :, None], place[:, None, :]]
+        inverse *= block[:, :, None] == block[:, None, :]
+        parts = weight.reshape(len(weight), -1, size).movedim(1, 0)  # blocks × rows × size
+        energy = float(torch.einsum("gri,gij,grj->", parts, hessian, parts)) or 1.0
+        self._costs = _removal_costs(weight[:, reader.columns], inverse) / energy
+
+    def costs(self) -> Tensor:
+        """The relative error that each unit's removal would add."""
+        return self._costs
+
+    def remove(self, units: Tensor) -> None:
+        """Nothing: the others' costs stay as they are."""
+
+
+def _removal_costs(weights: Tensor, inverse: Tensor) -> Tensor:
+    """tr(W_S ([H⁻¹]_SS)⁻¹ W_Sᵀ) of each unit: `weights` rows × units × m, `inverse` units × m × m."""
+    columns = weights.movedim(1, 0).mT
+    solved: Tensor = torch.linalg.solve(inverse, columns)
+    return (columns * solved).sum((1, 2))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,13 +15,16 @@ from torch import Tensor, fx
 
 from ..graph.graph import CONVOLUTIONS, argument, layer_nodes, operation
 from ..graph.running import channels_last
+from .wide import affordable_rows, blocks_of, second_sum
 
 ROWS_PER_BATCH = 8192  # of each layer and batch; patches overlap, so that a sample of them is enough
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InputMoments:
-    """Moments of one layer, float32: `second` groups × columns × columns, `mean` groups × columns."""
+    """Moments of one layer, float32: `second` groups × columns × columns (of a wide layer in blocks:
+    wide.py), `mean` groups × columns.
+    """
 
     second: Tensor
     mean: Tensor
@@ -94,11 +97,13 @@ class _Collector(fx.Interpreter):
     def run_node(self, n: fx.Node) -> Any:
         if (name := self.layers.get(n)) is not None:
             x, weight = (self.env[argument(n, index)] for index in (0, 1))
-            self._add(name, input_vectors(n, x, weight, rows=ROWS_PER_BATCH, generator=self.generators[name]))
+            rows = affordable_rows(ROWS_PER_BATCH, weight[0].numel())
+            vectors = input_vectors(n, x, weight, rows=rows, generator=self.generators[name])
+            self._add(name, vectors, blocks_of(weight, groups_of_layer(n)))
         return super().run_node(n)
 
-    def _add(self, name: str, vectors: Tensor) -> None:
-        second, mean, count = vectors.mT @ vectors, vectors.sum(1), vectors.shape[1]
+    def _add(self, name: str, vectors: Tensor, blocks: int) -> None:
+        second, mean, count = second_sum(vectors, blocks), vectors.sum(1), vectors.shape[1]
         if name in self.sums:
             total = self.sums[name]
             second, mean, count = total[0].add_(second), total[1].add_(mean), total[2] + count

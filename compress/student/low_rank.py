@@ -49,11 +49,11 @@ def low_rank_factors(matrix: Tensor, rank: int, second_moment: Tensor | None = N
     """
     values = matrix.double()
     if second_moment is None:
-        root = torch.eye(values.shape[1], dtype=values.dtype)
+        u, sizes, down = torch.linalg.svd(values, full_matrices=False)
     else:
         moment = second_moment.double()
         ridge = RIDGE * moment.diagonal().mean().clamp_min(torch.finfo(torch.float32).tiny)
         root = torch.linalg.cholesky(moment + ridge * torch.eye(len(moment), dtype=values.dtype))
-    u, sizes, vh = torch.linalg.svd(values @ root, full_matrices=False)
-    down = torch.linalg.solve_triangular(root, vh[:rank], upper=False, left=False)
-    return (u[:, :rank] * sizes[:rank]).to(matrix.dtype), down.to(matrix.dtype)
+        u, sizes, vh = torch.linalg.svd(values @ root, full_matrices=False)
+        down = torch.linalg.solve_triangular(root, vh[:rank], upper=False, left=False)
+    return (u[:, :rank] * sizes[:rank]).to(matrix.dtype), down[:rank].to(matrix.dtype)

@@ -23,9 +23,10 @@ from torch import Tensor, fx
 
 from ..graph.graph import argument, get_tensor, layer_nodes, operation, set_tensor
 from ..graph.running import channels_last, mixed_precision
-from ..levels.reconstruct import ROUNDINGS, Rounding, optimal_scale
+from ..levels.reconstruct import Rounding
 from ..levels.sparse import sparse_weight
 from ..levels.statistics import columns_of, groups_of_layer, input_vectors, output_vectors
+from ..levels.wide import affordable_rows, blocks_of, dense, parts_of, rounded_parts, second_sum
 from ..options import RoundingMethod
 
 ROWS = 16384  # vectors that a layer is fitted to
@@ -65,7 +66,7 @@ def refit(
             weight = str(argument(node, 1).target)
             tensor = get_tensor(module, weight).detach()
             if name in sparse:
-                rounded[weight] = sparse_weight(tensor, second)
+                rounded[weight] = sparse_weight(tensor, dense(second, tensor[0].numel()))
             if name in bits:
                 rounded[weight], roundings[name] = _rounded(tensor, second, bits[name], rounding)
         fitted.run_until(node)
@@ -141,26 +142,25 @@ def _is_due(
 
 
 def _fit(run: _Stepwise, node: fx.Node, target: Tensor, channels: Tensor) -> Tensor:
-    """Fits one layer to some channels of `target`; the second moments of its inputs, groups × columns ×
-    columns.
-    """
+    """Fits one layer to some channels of `target`; the second moments of its inputs (levels/wide.py)."""
     weight_node = argument(node, 1)
     name, groups = str(weight_node.target), groups_of_layer(node)
     tensor = get_tensor(run.module, name).detach()
     inputs, seeded = run.values[argument(node, 0)], torch.Generator().manual_seed
-    x = input_vectors(node, inputs, tensor, rows=ROWS, generator=seeded(0))
-    y = output_vectors(node, target, rows=ROWS, generator=seeded(0))[:, channels]
+    rows, blocks = affordable_rows(ROWS, tensor[0].numel()), blocks_of(tensor, groups)
+    x = input_vectors(node, inputs, tensor, rows=rows, generator=seeded(0))
+    y = output_vectors(node, target, rows=rows, generator=seeded(0))[:, channels]
     y = y.reshape(len(y), groups, -1).transpose(0, 1)
     place = _place_of_mean(node)
     mean_x, mean_y = torch.zeros(()), torch.zeros(())
     if place is not None:
         mean_x, mean_y = x.mean(1, keepdim=True), y.mean(1, keepdim=True)
-    weight = _least_squares(x - mean_x, y - mean_y, columns_of(tensor, groups))
+    weight = _fitted(x - mean_x, y - mean_y, columns_of(tensor, groups), blocks)
     set_tensor(run.module, name, weight.reshape(tensor.shape).contiguous())
     run.renew(weight_node)
     if place is not None:
         _set_mean(run, place, (x @ weight.mT).mean(1).flatten(), mean_y.flatten())
-    return x.mT @ x / x.shape[1]
+    return second_sum(x, blocks) / x.shape[1]
 
 
 def round_rest(module: fx.GraphModule, bits: Mapping[str, int]) -> dict[str, Rounding]:
@@ -170,7 +170,8 @@ def round_rest(module: fx.GraphModule, bits: Mapping[str, int]) -> dict[str, Rou
         if name in bits:
             weight = str(argument(node, 1).target)
             tensor = get_tensor(module, weight).detach()
-            second = torch.eye(tensor[0].numel()).expand(groups_of_layer(node), -1, -1)
+            parts = max(groups := groups_of_layer(node), blocks_of(tensor, groups))
+            second = torch.eye(tensor.numel() // len(tensor) * groups // parts).expand(parts, -1, -1)
             rounded, roundings[name] = _rounded(tensor, second, bits[name], "gptq")
             set_tensor(module, weight, rounded)
     return roundings
@@ -178,10 +179,26 @@ def round_rest(module: fx.GraphModule, bits: Mapping[str, int]) -> dict[str, Rou
 
 def _rounded(weight: Tensor, second: Tensor, bits: int, method: RoundingMethod) -> tuple[Tensor, Rounding]:
     """The rounded weight, and how."""
-    columns = columns_of(weight, len(second))
-    step = optimal_scale(columns, second.diagonal(dim1=-2, dim2=-1), bits)
-    values = ROUNDINGS[method](columns, second, step, bits) * step.unsqueeze(-1)
+    total = weight[0].numel()
+    columns = columns_of(weight, len(second) if second.shape[-1] == total else 1)
+    parts = parts_of(second, torch.arange(total), total)
+    integers, step = rounded_parts(columns, [part.second for part in parts], bits, method)
+    values = integers * step.unsqueeze(-1)
     return values.reshape(weight.shape), Rounding(step=step.flatten(), weight=weight)
+
+
+def _fitted(x: Tensor, y: Tensor, start: Tensor, blocks: int) -> Tensor:
+    """The least-squares weight; of a wide layer one block of columns after the other, each fitted to what the
+    others leave (Gauss-Seidel).
+    """
+    if blocks == 1:
+        return _least_squares(x, y, start)
+    weight, size = start.clone(), start.shape[-1] // blocks
+    for first in range(0, start.shape[-1], size):
+        here = slice(first, first + size)
+        left = y - x @ weight.mT + x[..., here] @ weight[..., here].mT
+        weight[..., here] = _least_squares(x[..., here], left, weight[..., here])
+    return weight
 
 
 def _least_squares(x: Tensor, y: Tensor, start: Tensor) -> Tensor:

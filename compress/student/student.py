@@ -1,6 +1,6 @@
 """From a recipe to the compressed torch model: prunes, removes blocks, factors, reconstructs, recovers."""
 
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Collection, Mapping, Set
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +19,7 @@ from ..graph.factors import factor_name
 from ..graph.graph import argument, batch_norms, fold_batch_norms
 from ..graph.network import Network, broken_values
 from ..levels.database import LevelDatabase
-from ..levels.importance import Scores, magnitude_scores, taylor_scores
+from ..levels.importance import RemovalScores, Scores, magnitude_scores, taylor_scores
 from ..levels.reconstruct import Rounding
 from ..levels.sparse import require_fours, sparsify_rest
 from ..levels.stitch import stitch
@@ -117,7 +117,7 @@ class StudentMaker:
         """A copy of the model without channels and blocks, its layers factored, nothing rounded yet."""
         with clock.stage("prune"):
             removed = removed_units(
-                self.network.group_by_name, recipe.keep, self.scores if recipe.keep else {}
+                self.network.group_by_name, recipe.keep, self.scores(recipe.keep) if recipe.keep else {}
             )
             module = prune(self.network.module, self.network.channels, removed)
             remove_blocks(module, self.blocks(recipe))
@@ -143,24 +143,24 @@ class StudentMaker:
         """Whether any recipe needed the level database."""
         return "database" in vars(self)
 
-    @cached_property
-    def scores(self) -> Scores:
-        """Importance of every removable channel, by the chosen method.
+    def scores(self, groups: Collection[str]) -> Scores:
+        """Importance of every removable channel of these groups, by the chosen method."""
+        if self.options.importance == "reconstruction":
+            return self._removals.of(groups)
+        return self._scores
 
-        With "reconstruction" it is the order of removal; magnitude where no layer reads the channels.
-        """
+    @cached_property
+    def _removals(self) -> RemovalScores:
+        return RemovalScores(self.network.groups, self._scores, self.database.removal)
+
+    @cached_property
+    def _scores(self) -> Scores:
         network = self.network
         if self.options.importance == "taylor":
             source = self.samples.training(64, self.samples.seed_for("importance"))
             batches = [next(source) for _ in range(8)]
             return taylor_scores(network.module, network.channels, self.task.loss, batches)
-        scores = magnitude_scores(network.module, network.groups)
-        if self.options.importance == "reconstruction":
-            for group in network.groups:
-                removal = self.database.removal(group)
-                for place, unit in enumerate(removal.order if removal else ()):
-                    scores[group.units[unit].number] = float(place)
-        return scores
+        return magnitude_scores(network.module, network.groups)
 
     @cached_property
     def teacher(self) -> fx.GraphModule:
@@ -226,14 +226,19 @@ class StudentMaker:
         return [by_name[name] for name in recipe.skip]
 
     def second_moments(self, recipe: Recipe, removed: frozenset[int]) -> dict[str, Tensor]:
-        """E[x xᵀ] of the inputs of the layers to factor, in the original model, for channels that remain."""
+        """E[x xᵀ] of the inputs of the layers to factor, in the original model, for channels that remain.
+
+        Not of wide layers, whose moments are in blocks.
+        """
         if not self.options.reconstruct:
             return {}
         moments = {}
         for name in self._ranks(recipe):
             if name not in self.database.moments:
                 raise ValueError(f"{name!r} is no layer that can be factored")
-            second = self.database.moments[name].second[0]
+            second, *blocks = self.database.moments[name].second
+            if blocks:
+                continue
             inputs = self.network.kept_inputs(name, removed)
             moments[name] = second if inputs is None else second[inputs][:, inputs]
         return moments

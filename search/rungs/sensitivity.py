@@ -287,7 +287,9 @@ def _curve(
 
 
 def _channel_errors(group: GroupLevels, database: "LevelDatabase | None") -> list[float]:
-    removal = database.removal(database.network.group_by_name[group.name]) if database is not None else None
+    removal = None
+    if database is not None:  # making an order takes time that belongs to candidates
+        removal = database.known_removal(database.network.group_by_name[group.name])
     if removal is None:
         return [1 - level / group.channels for level in group.levels]
     return [removal.errors[group.channels - level] for level in group.levels]

@@ -4,7 +4,8 @@ import pytest
 import torch
 from autocompress.compress import Network
 from autocompress.compress.graph.graph import get_tensor
-from autocompress.compress.levels.importance import magnitude_scores, taylor_scores
+from autocompress.compress.levels.importance import RemovalScores, magnitude_scores, taylor_scores
+from autocompress.compress.levels.reconstruct import Removal
 from autocompress.tests.models import tiny_model
 
 DEAD = 5
@@ -40,3 +41,22 @@ def test_taylor_score_of_a_dead_channel_is_zero_and_gradients_are_gone(network):
     assert lowest(scores, network.groups[0]) == DEAD
     assert scores[network.groups[0].units[DEAD].number] == 0.0
     assert all(parameter.grad is None for parameter in network.module.parameters())
+
+
+def test_a_group_gets_its_order_of_removal_when_it_is_first_asked_for():
+    row = tiny_model("residual")
+    network = Network.trace(row.build(), row.example_inputs())
+    asked = []
+
+    def removal(group):
+        asked.append(group.name)
+        return Removal(order=tuple(range(group.channels)), errors=(0.0,) * (group.channels + 1))
+
+    first, second, *_ = network.groups
+    scores = RemovalScores(network.groups, magnitude_scores(network.module, network.groups), removal)
+    for _ in range(2):
+        order = scores.of([first.name])
+    assert asked == [first.name]
+    assert [order[unit.number] for unit in first.units] == [*range(first.channels)]
+    scores.of([second.name, "no such group"])
+    assert asked == [first.name, second.name]

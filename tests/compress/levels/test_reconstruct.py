@@ -4,6 +4,7 @@ import pytest
 import torch
 from autocompress.compress.levels.reconstruct import (
     GroupReader,
+    _State,
     compensated,
     damped,
     grid_limits,
@@ -58,7 +59,7 @@ def test_compensated_weight_is_the_least_squares_solution_on_the_kept_columns(la
 def test_removal_errors_are_those_of_the_compensated_weights(layer):
     x, weight, second = layer
     columns = torch.arange(COLUMNS).reshape(6, 2)
-    removal = removal_order([GroupReader(weight=weight[0], second=second[0], columns=columns)], 6)
+    removal = removal_order([GroupReader(weight=weight[0], second=second, columns=columns)], 6)
     energy = float((x @ weight[0].T).square().sum(1).mean())
     for gone in (1, 2, 4):
         remaining = columns[[unit for unit in range(6) if unit not in removal.order[:gone]]].flatten()
@@ -74,9 +75,22 @@ def test_a_channel_that_another_one_repeats_goes_first():
     x[:, 4] = 2 * x[:, 1]
     second = x.T @ x / SAMPLES
     weight = torch.ones(3, 5)
-    removal = removal_order([GroupReader(weight=weight, second=second, columns=torch.arange(5)[:, None])], 5)
+    removal = removal_order(
+        [GroupReader(weight=weight, second=second[None], columns=torch.arange(5)[:, None])], 5
+    )
     assert removal.order[0] in (1, 4) and removal.errors[1] < 0.01 < removal.errors[2]
     assert list(removal.errors) == sorted(removal.errors) and sorted(removal.order) == [*range(5)]
+
+
+def test_channels_that_go_together_leave_the_same_weight_as_one_after_the_other(layer):
+    _, weight, second = layer
+    columns = torch.arange(COLUMNS).reshape(6, 2)
+    together, in_turns = (_State(GroupReader(weight=weight[0], second=second, columns=columns)) for _ in "ab")
+    together.remove(torch.tensor([1, 4]))
+    for unit in (1, 4):
+        in_turns.remove(torch.tensor([unit]))
+    torch.testing.assert_close(together.weight, in_turns.weight)
+    torch.testing.assert_close(together.costs(), in_turns.costs())
 
 
 @pytest.mark.parametrize("bits", [2, 3, 4, 8])

@@ -2,8 +2,13 @@
 
 import itertools
 import math
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
+from autocompress.compress.graph.network import Network
+from autocompress.compress.levels.database import LevelDatabase
+from autocompress.compress.levels.reconstruct import Removal
 from autocompress.compress.recipe import Precision, Recipe
 from autocompress.search.rungs.sensitivity import Sensitivity, measure_sensitivity, plan_changes
 from autocompress.search.space.space import GroupLevels, SearchSpace
@@ -81,6 +86,29 @@ def test_no_time_at_all_measures_nothing_and_still_has_losses(tmp_path):
     probe = FakeProbe()
     found = measured(probe, tmp_path / "sensitivity.json", Limited(0))
     assert not probe.asked and not found.measured and min(found.losses(SPACE)["precision/a"][1:]) > 0
+
+
+class FewOrders(LevelDatabase):
+    """A level database that has made the order of removal of group `a` alone."""
+
+    def __init__(self):
+        self.network = cast(Network, SimpleNamespace(group_by_name={"a": "a", "b": "b"}))
+
+    def known_removal(self, group):
+        errors = tuple((count / 32) ** 2 for count in range(33))
+        return Removal(order=tuple(range(32)), errors=errors) if group == "a" else None
+
+    def removal(self, group):
+        pytest.fail("made an order of removal")
+
+    def covers(self, layer):
+        return False
+
+
+def test_losses_need_no_order_of_removal_that_was_not_made():
+    unmeasured = Sensitivity(measured={}, complete=False)
+    losses = unmeasured.losses(SPACE, FewOrders())
+    assert losses["keep/a"][1] < losses["keep/b"][1] == unmeasured.losses(SPACE)["keep/b"][1]
 
 
 @pytest.mark.parametrize(
