@@ -25,7 +25,9 @@ _POOLING = frozenset(
     "adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d "
     "upsample_nearest2d upsample_bilinear2d".split()
 )
-_BINARY = frozenset("add sub rsub mul div maximum minimum where masked_fill gt ge lt le eq ne".split())
+_BINARY = frozenset(
+    "add sub rsub mul div maximum minimum addcmul addcdiv lerp where masked_fill gt ge lt le eq ne".split()
+)
 
 
 def follow_channels(module: fx.GraphModule) -> ChannelMap:
@@ -72,14 +74,16 @@ _RULES: dict[str, Rule] = {
     "split_with_sizes": shapes.split,
     "chunk": shapes.split,
     "getitem": shapes.getitem,
-    **dict.fromkeys("mean sum amax amin var std".split(), shapes.reduce),
+    **dict.fromkeys("mean sum amax amin var std norm linalg_vector_norm".split(), shapes.reduce),
     **dict.fromkeys(["max", "min"], _extreme),
     "stack": shapes.stack,
     "expand": shapes.expand,
+    "expand_as": shapes.expand_as,
     "repeat_interleave": shapes.repeat_interleave,
     "pixel_shuffle": shapes.pixel_shuffle,
     "index": shapes.table_rows,
     **dict.fromkeys(["view", "reshape", "_unsafe_view", "flatten", "unflatten"], attention.view),
+    **dict.fromkeys(["view_as", "reshape_as"], attention.view_as),
     **dict.fromkeys(["permute", "transpose"], attention.permute),
     **dict.fromkeys(["matmul", "bmm"], attention.matmul),
     **dict.fromkeys(["softmax", "_softmax", "log_softmax"], attention.softmax),

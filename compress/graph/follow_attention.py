@@ -8,12 +8,12 @@ head computes what the original would with these columns set to zero.
 
 import itertools
 import math
-from typing import Any
 
 import numpy as np
 from torch import fx
 
 from .channels import Edit, Layout, Slots
+from .follow_layers import align
 from .follower import Follower, dims_of, rank_of, unfollowed
 from .graph import argument, operation, shape_of
 
@@ -42,6 +42,14 @@ def view(follower: Follower, node: fx.Node) -> Layout | None:
         (i for i in range(start + 1, len(after) + 1) if math.prod(after[start:i]) == len(slots)), None
     )
     return unfollowed(follower, node) if stop is None else _split(follower, node, slots, (start, stop))
+
+
+def view_as(follower: Follower, node: fx.Node) -> Layout | None:
+    """A view in the shape of another tensor, which has the same channels."""
+    layout = view(follower, node)
+    if layout is not None:
+        align(follower, node, argument(node, 1), layout)
+    return layout
 
 
 def _merge(follower: Follower, node: fx.Node, layout: Layout, dim: int) -> Layout | None:
@@ -151,21 +159,27 @@ def matmul(follower: Follower, node: fx.Node) -> Layout | None:
 
 
 def dot_product_attention(follower: Follower, node: fx.Node) -> Layout | None:
-    """Query, key and value of a head go together."""
+    """Query, key and value of a head go together, with the head's own mask or bias of positions.
+
+    Several heads of queries may share one key and value. Where there is one head, single channels are
+    followed: those of the query go with those of the key.
+    """
     layouts = [follower.layout(value) for value in node.args[:3]]
-    followed = [layout for layout in layouts if layout is not None]
-    if len(followed) < 3 or len({(dim, len(slots)) for dim, slots in followed}) > 1:
+    query, key, value = layouts
+    if query is None or key is None or value is None or query[0] != key[0] or query[0] != value[0]:
         return unfollowed(follower, node)
-    dim, slots = followed[0]
-    if dim >= rank_of(node) - 2:
+    if query[0] == rank_of(node) - 1 and node.kwargs.get("scale") is not None:
+        follower.map.join(query[1], key[1])
+        return value
+    shared = len(query[1]) // len(key[1])
+    if query[0] >= rank_of(node) - 2 or len(key[1]) != len(value[1]) or len(query[1]) % len(key[1]):
         return unfollowed(follower, node)
-    mask: Any = argument(node, 3)
-    mask_dim = -1 if mask is None else dim - rank_of(node) + rank_of(mask)
-    if mask_dim >= 0 and shape_of(mask)[mask_dim] != 1:
-        return unfollowed(follower, node)
-    for _, other in followed[1:]:
-        follower.map.join(slots, other)
-    return dim, slots
+    for _, other in (key, value):
+        follower.map.join(query[1], other.repeat(shared))
+    mask = argument(node, 3)
+    if mask is not None:
+        align(follower, node, mask, query)
+    return query
 
 
 def softmax(follower: Follower, node: fx.Node) -> Layout | None:

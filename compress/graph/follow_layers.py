@@ -51,7 +51,7 @@ def _couple_convolution_groups(follower: Follower, node: fx.Node, into: Layout |
     weight, groups = str(node.all_input_nodes[1].target), int(argument(node, 6, 1))
     per_group = get_tensor(follower.module, weight).shape[1]
     if into is None:
-        follower.map.pin(made, "its groups read the model's input")
+        follower.map.pin(made, f"its groups read {_origin(argument(node, 0))}, which stays whole")
     elif per_group == 1:
         for copies in made.reshape(groups, -1).T:
             follower.map.join(into[1], copies)
@@ -125,7 +125,7 @@ def prelu(follower: Follower, node: fx.Node) -> Layout | None:
 def normalized(follower: Follower, node: fx.Node) -> Layout | None:
     """Statistics over the channels would change with every removed channel: all are pinned."""
     follower.pin_inputs(node, f"{named(node)} takes statistics over these channels")
-    return None
+    return follower.layout(argument(node, 0))
 
 
 def recurrent(follower: Follower, node: fx.Node) -> Layout | None:
@@ -185,7 +185,7 @@ def binary(follower: Follower, node: fx.Node) -> Layout | None:
     slots: Slots
     dim, slots = max(aligned, key=lambda layout: len(layout[1]))
     for operand in operands:
-        _align(follower, node, operand, dim, slots)
+        align(follower, node, operand, (dim, slots))
     return dim, slots
 
 
@@ -193,14 +193,16 @@ def _is_tensor(value: fx.Node) -> bool:
     return isinstance(value.meta["val"], torch.Tensor)
 
 
-def _align(follower: Follower, node: fx.Node, operand: fx.Node, dim: int, slots: Slots) -> None:
+def align(follower: Follower, node: fx.Node, operand: fx.Node, onto: Layout) -> None:
+    """Joins the channels of an operand that is broadcast to the node's tensor, or pins what does not fit."""
+    dim, slots = onto
     layout, operand_dim = follower.layout(operand), dim - (rank_of(node) - rank_of(operand))
     size = shape_of(operand)[operand_dim] if operand_dim >= 0 else 1
     if layout is not None and layout[0] == operand_dim and size == len(slots):
         follower.map.join(slots, layout[1])
         return
     fits = layout is None and operand_dim >= 0 and size == len(slots)
-    if fits and _use_parameter(follower, operand, operand_dim, slots):
+    if fits and use_parameter(follower, operand, operand_dim, slots):
         return
     if size != 1 or layout is not None:
         others = "other ones" if layout is not None else f"those of {_origin(operand)}, which stay whole,"
@@ -214,8 +216,15 @@ def _origin(operand: fx.Node) -> str:
     return "the model's input" if operand.op == "placeholder" else operation(operand)
 
 
-def _use_parameter(follower: Follower, operand: fx.Node, dim: int, slots: Slots) -> bool:
+def use_parameter(follower: Follower, operand: fx.Node, dim: int, slots: Slots) -> bool:
     """Whether the operand is a parameter, or a vector seen with dimensions of size 1: then it is used."""
+    while operation(operand) == "expand":
+        source = argument(operand, 0)
+        dim_there = dim + rank_of(source) - rank_of(operand)
+        if dim_there < 0 or shape_of(source)[dim_there] != len(slots):
+            return False
+        follower.map.edits.append(Edit(operand.name, "view", dim, (slots,)))
+        operand, dim = source, dim_there
     if operand.op == "get_attr":
         follower.map.use(str(operand.target), dim, slots, writes=True)
         return True

@@ -6,6 +6,7 @@ import numpy as np
 from torch import fx
 
 from .channels import Edit, Layout, Slots
+from .follow_layers import align, use_parameter
 from .follower import Follower, dims_of, rank_of, unfollowed
 from .graph import argument, operation, shape_of
 from .tracing.origin import named
@@ -13,10 +14,14 @@ from .tracing.origin import named
 # Operations whose first result, and the places that it was taken from, have the channels of their input.
 _WITH_PLACES = frozenset("max min adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d".split())
 _TAKEN_APART = frozenset({"split", "split_with_sizes", "chunk", "unbind"})
+_NORMS = frozenset({"norm", "linalg_vector_norm"})  # their second argument is the exponent
 
 
 def cat(follower: Follower, node: fx.Node) -> Layout | None:
-    """Along the channels their slots are concatenated; along another dimension the operands are joined."""
+    """Along the channels their slots are concatenated; along another dimension the operands are joined.
+
+    An operand may be a parameter, such as the token of a class.
+    """
     sources: Any = argument(node, 0)
     dim = int(argument(node, 1, 0)) % rank_of(node)
     layouts = [follower.layout(source) for source in sources]
@@ -27,10 +32,12 @@ def cat(follower: Follower, node: fx.Node) -> Layout | None:
     if any(layout[0] != channel for layout in followed):
         return unfollowed(follower, node)
     if channel != dim:
-        if len(followed) < len(layouts):
-            return unfollowed(follower, node)
-        for layout in followed[1:]:
-            follower.map.join(followed[0][1], layout[1])
+        slots = followed[0][1]
+        for source, source_layout in zip(sources, layouts, strict=True):
+            if source_layout is not None:
+                follower.map.join(slots, source_layout[1])
+            elif not use_parameter(follower, source, channel, slots):
+                return unfollowed(follower, node)
         return followed[0]
     parts = []
     for source, source_layout in zip(sources, layouts, strict=True):
@@ -38,7 +45,7 @@ def cat(follower: Follower, node: fx.Node) -> Layout | None:
             parts.append(source_layout[1])
             continue
         fresh = follower.map.new(shape_of(source)[dim])
-        follower.map.pin(fresh, "it is concatenated with the model's input")
+        follower.map.pin(fresh, f"it is concatenated in {named(node)} with what stays whole")
         parts.append(fresh)
     return dim, np.concatenate(parts)
 
@@ -131,11 +138,12 @@ def reduce(follower: Follower, node: fx.Node) -> Layout | None:
     source, layout = argument(node, 0), follower.layout(argument(node, 0))
     if layout is None:
         return None
-    dims = dims_of(argument(node, 1) or range(rank_of(source)), rank_of(source))
+    first = 2 if operation(node) in _NORMS else 1
+    dims = dims_of(argument(node, first) or range(rank_of(source)), rank_of(source))
     if layout[0] in dims:
-        follower.map.pin(layout[1], f"{named(node)} works over all of these channels, as RMSNorm does")
+        follower.map.pin(layout[1], f"{named(node)} works over all of these channels")
         return None
-    if argument(node, 2, node.kwargs.get("keepdim", False)):  # the averaged dimensions stay, with size 1
+    if argument(node, first + 1, node.kwargs.get("keepdim", False)):  # they stay, with size 1
         return layout
     return layout[0] - sum(dim < layout[0] for dim in dims), layout[1]
 
@@ -167,6 +175,14 @@ def expand(follower: Follower, node: fx.Node) -> Layout | None:
     return dim, layout[1]
 
 
+def expand_as(follower: Follower, node: fx.Node) -> Layout | None:
+    """Copies along other dimensions, up to the shape of another tensor, which has the same channels."""
+    layout = expand(follower, node)
+    if layout is not None:
+        align(follower, node, argument(node, 1), layout)
+    return layout
+
+
 def repeat_interleave(follower: Follower, node: fx.Node) -> Layout | None:
     """Each channel becomes several neighbours, as a key of grouped queries; or there are copies elsewhere."""
     layout, copies = follower.layout(argument(node, 0)), argument(node, 1)
@@ -193,13 +209,15 @@ def pixel_shuffle(follower: Follower, node: fx.Node) -> Layout | None:
 
 
 def table_rows(follower: Follower, node: fx.Node) -> Layout | None:
-    """Rows of a table of parameters, such as biases of positions: its columns are new channels."""
+    """Entries of a table of parameters, such as biases of positions: its other dimension has new channels."""
     table, places = argument(node, 0), argument(node, 1)
-    if table.op != "get_attr" or rank_of(table) != 2 or len(places) != 1 or follower.layout(places[0]):
+    indexed = [place for place in places if place is not None]
+    if table.op != "get_attr" or rank_of(table) != 2 or len(indexed) != 1 or follower.layout(indexed[0]):
         return unfollowed(follower, node)
-    made = follower.map.new(shape_of(table)[1])
-    follower.map.use(str(table.target), 1, made, writes=True)
-    return rank_of(node) - 1, made
+    channel = 0 if places[0] is None else 1
+    made = follower.map.new(shape_of(table)[channel])
+    follower.map.use(str(table.target), channel, made, writes=True)
+    return channel * (rank_of(node) - 1), made
 
 
 def squeeze(follower: Follower, node: fx.Node) -> Layout | None:

@@ -22,7 +22,7 @@ from onnx import numpy_helper
 from torch import Tensor, fx
 
 from ...errors import StageError
-from ..graph.graph import array_of, clone, get_tensor
+from ..graph.graph import array_of, clone, get_tensor, operation
 from ..graph.tracing.trace import batch_of_two, dims_of, dynamic_shapes, output_names
 from .free_dims import name_free_dims, require_same_when_smaller
 from .opset import EXPORTED, lower_opset
@@ -101,12 +101,25 @@ def _marked(folded: fx.GraphModule, exact: Set[str]) -> fx.GraphModule:
     Those in `exact` keep their values: they cannot be filled in later.
     """
     marked, generator = clone(folded), torch.Generator().manual_seed(0)
+    _fix_memory_layouts(marked)
     with torch.no_grad():
         for name, parameter in marked.named_parameters():
             if parameter.is_floating_point() and name not in exact:
                 spread = 0.05 * float(parameter.abs().mean()) + 1e-4
                 parameter.add_(spread * torch.randn(parameter.shape, generator=generator))
     return marked
+
+
+def _fix_memory_layouts(module: fx.GraphModule) -> None:
+    """Copies what attention gives: its strides depend on the kernel, and the exporter takes views by them."""
+    for node in module.graph.nodes:
+        if operation(node) == "scaled_dot_product_attention":
+            with module.graph.inserting_after(node):
+                copied = module.graph.call_function(torch.ops.aten.clone.default, (node,))
+            copied.meta["val"] = node.meta["val"]
+            copied.kwargs = {"memory_format": torch.contiguous_format}
+            node.replace_all_uses_with(copied, delete_user_cb=lambda user, copied=copied: user is not copied)
+    module.recompile()
 
 
 def _export(folded: fx.GraphModule, inputs: tuple[Tensor, ...], opset: int) -> onnx.ModelProto:

@@ -88,8 +88,8 @@ def _edit_split(node: fx.Node, dim: int, counts: tuple[int, ...]) -> None:
 
 
 def _edit_view(node: fx.Node, dim: int, counts: tuple[int, ...]) -> None:
-    """Sizes of a view; -1 is inferred, and `flatten` has no sizes."""
-    if operation(node) == "flatten":
+    """Sizes of a view; -1 is inferred, and `flatten` and the like have no sizes."""
+    if operation(node) in ("flatten", "view_as", "reshape_as", "expand_as"):
         return
     position, first = 1, 0
     if operation(node) == "unflatten":

@@ -1,4 +1,4 @@
-"""A plain form of torch's own attention module.
+"""Forms of attention that can be followed: torch's own module in plain operations, and scales written out.
 
 `nn.MultiheadAttention` merges its heads with the batch dimension (`view(T, N·H, D)`), where heads and samples
 cannot be told apart. The same self-attention in plain views and products can be followed
@@ -10,7 +10,9 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
+
+from ..graph import argument, operation, shape_of
 
 
 def use_plain_attention(model: nn.Module) -> None:
@@ -18,6 +20,18 @@ def use_plain_attention(model: nn.Module) -> None:
     for module in model.modules():
         if type(module) is nn.MultiheadAttention and _is_simple(module):
             module.forward = types.MethodType(_forward, module)  # type: ignore[method-assign]
+
+
+def write_scales(module: fx.GraphModule) -> None:
+    """Gives attention with one head the scale that it takes from the width of the head, in place.
+
+    Single channels of such a head can be removed, which must not change the scale.
+    """
+    for node in module.graph.nodes:
+        if operation(node) == "scaled_dot_product_attention" and node.kwargs.get("scale") is None:
+            shape = shape_of(argument(node, 0))
+            if len(shape) == 3 or shape[-3] == 1:
+                node.kwargs = {**node.kwargs, "scale": shape[-1] ** -0.5}
 
 
 def _is_simple(module: nn.MultiheadAttention) -> bool:

@@ -16,7 +16,7 @@ from ....tasks.plain.dynamic import FreeDims, free_dims
 from ....tasks.plain.model import plain_model
 from ....tasks.task import Dynamic, ExampleInputs
 from ..graph import operation
-from .attention_form import use_plain_attention
+from .attention_form import use_plain_attention, write_scales
 from .computed import store_computed_parameters
 from .in_place import keep_inputs
 from .products import make_linear
@@ -49,6 +49,7 @@ def trace(model: nn.Module, example_inputs: ExampleInputs, dynamic: Dynamic | No
     assert isinstance(module, fx.GraphModule)
     keep_inputs(module)
     make_linear(module)
+    write_scales(module)
     absorbed = store_computed_parameters(module)
     _drop_unused_parameters(module)
     module.meta[_FREE] = dims
