@@ -15,15 +15,15 @@ from torch import Tensor, nn
 LIBRARIES = ("timm", "torchvision", "transformers")
 
 # Transformers and mixers, by name: what `timm.create_model` gets beside the name.
-_VIT = {"img_size": 64, "depth": 2}
+_VIT = {"img_size": 64, "depth": 2, "embed_dim": 64, "num_heads": 4}
 TIMM: dict[str, dict[str, Any]] = {
-    "levit_128s": {"img_size": 64},
+    "levit_128s": {"img_size": 64, "embed_dim": (32, 48, 64), "key_dim": 8, "depth": (1, 1, 1)},
     "vit_tiny_patch16_224": _VIT,
     "deit_tiny_distilled_patch16_224": _VIT,
-    "eva02_tiny_patch14_224": {"img_size": 56, "depth": 2},
+    "eva02_tiny_patch14_224": _VIT | {"img_size": 56},
     "beit_base_patch16_224": _VIT,
-    "swin_tiny_patch4_window7_224": {"img_size": 64, "window_size": 4, "embed_dim": 48, "depths": (2, 2, 2)},
-    "pvt_v2_b0": {},
+    "swin_tiny_patch4_window7_224": {"img_size": 64, "window_size": 4, "embed_dim": 24, "depths": (2, 2)},
+    "pvt_v2_b0": {"depths": (1, 1, 1, 1), "embed_dims": (16, 32, 40, 64)},
     "mixer_s16_224": {"img_size": 64},
     "resmlp_12_224": {"img_size": 64},
     "gmlp_ti16_224": {"img_size": 64},
