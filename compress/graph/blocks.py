@@ -34,10 +34,10 @@ class Block:
 def find_blocks(module: fx.GraphModule) -> tuple[Block, ...]:
     """The removable residual blocks, in order of execution; names are unique.
 
-    A branch reads one tensor, which the shortcut reads too; others only if no parameter stands before them (a
-    padding mask). Nothing but the sum reads what the branch computes, and the branch has a layer that shares
-    its weight with no other. If all blocks together held every layer of the model, a container of others is
-    left out, or else the first ones.
+    A branch reads one tensor, which the shortcut reads too; others only if no layer stands before them (a
+    padding mask, a bias of positions). Nothing but the sum reads what the branch computes, and the branch has
+    a layer that shares its weight with no other. If all blocks together held every layer of the model, a
+    container of others is left out, or else the first ones.
     """
     layers_of = {node: _layers_at(node) for node in module.graph.nodes}
     computed = _computed_from_inputs(module)
@@ -101,7 +101,7 @@ def _cone(total: fx.Node, branch: int) -> set[fx.Node]:
 
 def _removable(total: fx.Node, shortcut: fx.Node, cone: set[fx.Node], computed: set[fx.Node]) -> bool:
     """Whether the shortcut can replace the sum, and the branch reads one tensor, which the shortcut reads
-    too, beside tensors without parameters before them.
+    too, beside tensors without layers before them.
     """
     reading = [node for node in cone if operation(node) != "sym_size"]
     starts = {
@@ -110,10 +110,16 @@ def _removable(total: fx.Node, shortcut: fx.Node, cone: set[fx.Node], computed: 
         for source in node.all_input_nodes
         if source in computed and source not in cone
     }
-    main = {source for source in starts if _has_parameters(source)} or starts
-    if len(main) != 1 or not main <= _ancestors(shortcut) or not _alike(shortcut, total):
+    shared = starts & _ancestors(shortcut)
+    with_layers = {source for source in starts if _has_layers(source)}
+    main = with_layers or {source for source in shared if _has_parameters(source)} or shared
+    if len(main) != 1 or not main <= shared or not _alike(shortcut, total):
         return False
     return all(weight in cone for node in cone for weight in weight_nodes(node))
+
+
+def _has_layers(node: fx.Node) -> bool:
+    return any(weight_nodes(source) for source in _ancestors(node))
 
 
 def _has_parameters(node: fx.Node) -> bool:

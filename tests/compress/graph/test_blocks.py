@@ -15,6 +15,7 @@ from autocompress.compress.graph.tracing.trace import trace
 from autocompress.compress.onnx_file.export import export_template
 from autocompress.errors import StageError
 from autocompress.tests.compress.artifacts import multiplications, run, weights_and_biases
+from autocompress.tests.compress.graph.test_followed import Positions
 from autocompress.tests.compress.tasks import tiny_task
 from autocompress.tests.models import tiny_model
 from torch import nn
@@ -314,6 +315,11 @@ def test_a_padding_mask_does_not_hide_the_branch_of_an_attention():
         {"query", "key", "value", "project"},
         {"mlp.0", "mlp.2"},
     ]
+
+
+def test_a_bias_of_positions_that_two_attentions_share_does_not_hide_their_branches():
+    blocks = find_blocks(traced(Positions(), 6, 12))
+    assert [block.name for block in blocks] == ["layers.0-out.0", "layers.1-out.1", "layers.2-out.2"]
 
 
 def test_a_branch_that_reads_other_features_is_no_block():
