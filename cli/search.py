@@ -35,7 +35,8 @@ TaskSpec = Annotated[
     str,
     typer.Argument(
         metavar="[TASK]",
-        help="A built-in task (digits, image-folder, exported, onnx, timm:NAME) or path/to/file.py:function.",
+        help="A built-in task (digits, image-folder, exported, onnx, timm:NAME, hf:DIRECTORY) "
+        "or path/to/file.py:function.",
     ),
 ]
 Budget = Annotated[

@@ -15,6 +15,11 @@ BUILT_IN: Mapping[str, tuple[str, str]] = {
 }
 FAMILIES: Mapping[str, tuple[str, str]] = {  # `timm:NAME`: the name comes first
     "timm": ("sources.timm_images", "timm_images"),
+    "hf": ("sources.hf.models", "hf"),
+}
+MEMBERS: Mapping[str, tuple[str, str]] = {
+    "timm": ("the name of a model", "NAME"),
+    "hf": ("a directory", "DIRECTORY"),
 }
 WITHOUT_ARGUMENTS = ("digits",)  # the built-in tasks that need none
 
@@ -26,12 +31,13 @@ def require_task(spec: str) -> None:
     family, _, member = spec.partition(":")
     if family in FAMILIES:
         if not member:
-            raise TaskError(f"{spec} needs the name of a model: write {family}:NAME.")
+            what, word = MEMBERS[family]
+            raise TaskError(f"{spec} needs {what}: write {family}:{word}.")
         return
     if ":" not in spec and not spec.endswith(".py"):
         near = difflib.get_close_matches(spec, BUILT_IN, n=1)
         hint = f" (did you mean {near[0]!r}?)" if near else ""
-        names = ", ".join([*BUILT_IN, *(f"{name}:NAME" for name in FAMILIES)])
+        names = ", ".join([*BUILT_IN, *(f"{name}:{word}" for name, (_, word) in MEMBERS.items())])
         raise TaskError(
             f"There is no task {spec!r}{hint}: give a built-in one ({names}) or path/to/file.py:function."
         )

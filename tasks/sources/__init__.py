@@ -10,6 +10,7 @@ Reading order:
     array_splits.py    the splits in an .npz file
     named_measures.py  losses and metrics that are chosen by name
     timm_images.py     a model of timm by its name, with a local checkpoint and class folders of images
+    hf/                a directory of transformers, with texts or images
 
 A library that is not among our dependencies is imported when its source is named. Nothing is downloaded. It
 knows nothing of graphs.
