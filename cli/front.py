@@ -26,11 +26,17 @@ def front(
     With several targets: first the front of all targets together, then the front of each.
     """
     with errors():
+        from ..results.choosing.words import next_command
         from ..results.run_directory import read_run
 
         if as_json and as_csv:
             raise InputError("--json and --csv exclude each other: give one of the two.")
-        print_front(part_of(read_run(run), target), as_json=as_json, as_csv=as_csv)
+        whole = read_run(run)
+        part = part_of(whole, target)
+        print_front(part, as_json=as_json, as_csv=as_csv)
+        command = next_command(part, str(run), of_several=part is not whole)
+        if command and not (as_json or as_csv):
+            show(f"Next:   {command}")
 
 
 def report(
@@ -46,7 +52,7 @@ def report(
         from ..results.run_directory import read_run
 
         path = out or run / "report.html"
-        write_report(read_run(run), path)
+        write_report(read_run(run), path, directory=run)
         show(path)
 
 
@@ -66,6 +72,7 @@ def _print_tables(run: "Run") -> None:
     """With several targets: the front of all, then that of each; what holds on all of them comes last."""
     from rich.console import Console
 
+    from ..results.choosing.words import recommendation_lines
     from ..results.table import front_table
     from ..results.view import views_of
     from ..results.why import why_lines
@@ -77,11 +84,13 @@ def _print_tables(run: "Run") -> None:
     everywhere: list[str] = []
     if len(views) > 1:
         console.print(front_table(run))
+        show(*recommendation_lines(run))
         everywhere = [line for line in lines[0] if all(line in other for other in lines)]
     for view, view_lines in zip(views, lines, strict=True):
         if len(views) > 1:
             console.print(f"\n{printable(view.target.name)}")
         console.print(front_table(view.run))
+        show(*recommendation_lines(view.run))
         for line in view_lines:
             if line not in everywhere:
                 console.print(printable(line))

@@ -42,7 +42,19 @@ GivenTargets = Annotated[
         "that only the run names is not used.",
     ),
 ]
-Minimize = Annotated[str, typer.Option(help="What to minimize within the limits: latency, size or drop.")]
+Minimize = Annotated[
+    str | None,
+    typer.Option(help="What to minimize within the limits: latency (the default), size or drop."),
+]
+TrialNumber = Annotated[
+    int | None, typer.Option("--trial", metavar="N", help="Take this trial, as `front` numbers them.")
+]
+AllowSlower = Annotated[
+    bool,
+    typer.Option(
+        "--allow-slower", help="Also take what is not shown to be at least as fast as the original."
+    ),
+]
 FinetuneTime = Annotated[
     str | None, typer.Option(help="Train the point for this time, such as 30m, and measure it again.")
 ]
@@ -61,7 +73,9 @@ def pick(
     max_drop: MaxDrop = None,
     max_latency: MaxLatency = None,
     max_size: MaxSize = None,
-    minimize: Minimize = "latency",
+    minimize: Minimize = None,
+    trial: TrialNumber = None,
+    allow_slower: AllowSlower = False,
     finetune: FinetuneTime = None,
     task: GivenTaskSpec = None,
     task_arg: TaskArguments = None,
@@ -73,13 +87,19 @@ def pick(
 ) -> None:
     """Write the deployment bundle of one point: model.onnx, manifest.json, run.py, SHA256SUMS.
 
-    With several targets, --target picks the best point for that one. Without it, one point is picked for all
-    of them, and each gets a bundle. With --finetune the trained point joins the run, and is bundled if it is
+    Without limits it is the point that `front` marks with ★. A limit that is not given is the search's;
+    without one on the drop, 1pp. Of points that latency does not tell apart the most accurate is taken. With
+    several targets, --target picks the best point for that one. Without it, one point is picked for all of
+    them, and each gets a bundle. With --finetune the trained point joins the run, and is bundled if it is
     better. After Ctrl-C the same command continues.
 
     Examples:
 
-        autocompress pick runs/digits-cpu --max-drop 1pp --minimize size --out bundle
+        autocompress pick runs/digits-cpu --out bundle
+
+        autocompress pick runs/digits-cpu --max-drop 0.5pp --minimize size --out bundle
+
+        autocompress pick runs/digits-cpu --trial 12 --out bundle
 
         autocompress pick runs/digits-cpu --max-drop 1pp --finetune 30m --packed
 
@@ -99,12 +119,22 @@ def pick(
         if task is not None and finetune is None:
             raise InputError("--task is for --finetune: give both, or none.")
         training = given_task(task, task_arg)
-        seconds, objective = parsed("parse_duration", finetune), _objective(minimize)
+        seconds, objective = parsed("parse_duration", finetune), _objective(minimize or "latency")
+        if trial is not None and (max_drop or max_latency or max_size or minimize):
+            raise InputError("--trial names the point: leave out the limits and --minimize, or --trial.")
         require_free(out)
-        point = whole.point(_picked_trial(content, limits, objective))
+        picked = _picked_trial(content, limits, objective, trial=trial, allow_slower=allow_slower)
+        point = whole.point(picked)
         if seconds is not None:
             point = _finetuned(
-                run, whole, point, task=training, targets=given, seconds=seconds, set_clocks=set_clocks
+                run,
+                whole,
+                point,
+                task=training,
+                targets=given,
+                seconds=seconds,
+                set_clocks=set_clocks,
+                allow_slower=allow_slower,
             )
             whole = read_run(run)
         _bundle(run, whole, point, {name: limits[name] for name in names}, out, packed=packed)
@@ -132,17 +162,32 @@ def _objective(text: str) -> "Objective":
     return objectives[text]
 
 
-def _picked_trial(run: "Run", constraints: "Mapping[str, Constraints]", objective: "Objective") -> int:
-    """The trial of the best point within the limits. Without one, prints the nearest misses and exits with
-    code 1.
+def _picked_trial(
+    run: "Run",
+    constraints: "Mapping[str, Constraints]",
+    objective: "Objective",
+    *,
+    trial: int | None,
+    allow_slower: bool,
+) -> int:
+    """The trial that was named, or that of the best point within the limits. Without one, prints the nearest
+    misses and exits with code 1. Says so where it is the original.
     """
-    from ..results.pick import NothingMeets, pick, resolved
+    from ..results.choosing.choose import limits_for
+    from ..results.pick import NothingMeets, limits_text, pick, resolved, trial_to_take
 
+    limits = limits_for(run, resolved(run, constraints))
+    if trial is not None:
+        return trial_to_take(run, trial, allow_slower=allow_slower).trial
     try:
-        return pick(run, resolved(run, constraints), minimize=objective).trial
+        point = pick(run, limits, minimize=objective, allow_slower=allow_slower)
     except NothingMeets as error:
         say_error(*str(error).split("\n"))
         raise typer.Exit(NOTHING_MEETS) from None
+    if point.trial == run.baseline.trial:
+        words = limits_text(run, limits)
+        say(f"This is the original: no compressed point with {words} is shown to be no slower.")
+    return point.trial
 
 
 def _bundle(
@@ -178,14 +223,14 @@ def _finetuned(
     targets: "Addresses",
     seconds: float,
     set_clocks: bool,
+    allow_slower: bool,
 ) -> "Point":
-    """The point after its fine-tuning; the unchanged point when that did not help."""
+    """The point after its fine-tuning; the unchanged point when that did not help, or made it slower than the
+    original.
+    """
     from ..deploy.finetune import finetune
-    from ..results.formats import Formats, label_of
-    from ..results.pick import cost_of
     from ..results.report import write_report
     from ..results.run_directory import read_run
-    from ..results.view import views_of
     from ..targets.held_clocks import ClocksOfTargets
 
     try:
@@ -209,9 +254,23 @@ def _finetuned(
     run = read_run(path)
     if (path / "report.html").is_file():
         write_report(run, path / "report.html")
+    part = run.only(*targets) if len(targets) == 1 else run
+    return _better_of(part, tuned, point, allow_slower=allow_slower)
+
+
+def _better_of(run: "Run", tuned: "Point", point: "Point", *, allow_slower: bool) -> "Point":
+    """The fine-tuned point, or the point that it was made of where that is better; says which and why."""
+    from ..results.choosing.choose import not_slower
+    from ..results.formats import Formats, label_of
+    from ..results.pick import cost_of
+    from ..results.view import views_of
+
     view = views_of(run)[0]
     formats, names = Formats.of(run), (label_of(tuned, run), label_of(point, run))
     after, before = formats.quality_of(view.on(tuned)), formats.quality_of(view.on(point))
+    if not (allow_slower or not_slower(run, tuned)):
+        say(f"{names[0]} is not shown to be no slower than the original (--allow-slower): {names[1]} stays.")
+        return point
     if tuned.trial == point.trial or cost_of(run, tuned, "drop") < cost_of(run, point, "drop"):
         say(f"{names[0]}: {after}; before: {before}")
         return tuned

@@ -179,6 +179,7 @@ def _plan(request: "SearchRequest", *, as_json: bool) -> None:
 
 
 def _search(request: "SearchRequest", *, as_json: bool) -> None:
+    from ..results.choosing.words import next_command
     from ..results.report import write_report
     from ..results.run_directory import read_run
     from ..results.table_files import front_value
@@ -203,7 +204,8 @@ def _search(request: "SearchRequest", *, as_json: bool) -> None:
     else:
         print_front(run)
     say(f"Report: {directory / 'report.html'}")
-    say(f"Next:   autocompress pick {shlex.quote(str(directory))} --max-drop 1pp --out bundle")
+    if command := next_command(run, str(directory)):
+        say(f"Next:   {command}")
     if status == "interrupted":
         raise typer.Exit(INTERRUPTED)
     if not run.front:

@@ -13,7 +13,8 @@ Reading order
     front.py          dominance, hypervolume and contributions of objective vectors
     limits.py         Constraints as the user gave them, Limits in the metric's unit, seconds and bytes
     target_limits.py  several targets and their limits as text: `--max-latency cpu=2ms,edge=9ms`
-    pick.py           one point within limits; the recommended one
+    choosing/         which point to take: one rule for the star, the named points and `pick`
+    pick.py           one point within limits, and what is said when nothing meets them
     formats.py        the words for numbers: one unit per quantity, every measured number with its spread
     table.py, table_files.py  the front for a terminal; as CSV and JSON
     why/              why a run came out as it did: sentences with numbers

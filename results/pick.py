@@ -4,15 +4,14 @@ With several targets one point is picked for all of them: the limits hold on eac
 number of a point counts. For the best point on one target give `run.only(name)`.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from ..errors import AutocompressError
+from ..errors import AutocompressError, InputError
 from ..text.printable import printable
-from .formats import Formats, label_of, mark_of
-from .limits import Constraints, Limits, chance_text
+from .choosing.choose import choose, not_slower, within
+from .formats import Formats, label_of, mark_of, ratio_of
+from .limits import Constraints, Limits
 from .records.latency import Predicted
 from .records.point import Point
 from .records.run import Run
@@ -30,32 +29,40 @@ class NothingMeets(AutocompressError):  # noqa: N818 - an outcome (exit code 1),
         self.misses = misses
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recommendation:
-    """The point that a reader should see first, and in half a sentence why."""
-
-    point: Point
-    reason: str
-
-
-def pick(run: Run, limits: Mapping[str, Limits], *, minimize: Objective = "latency") -> Point:
-    """The point with the least `minimize` among those within the limits of each target; ties go to the
-    smaller drop, then the front.
+def pick(
+    run: Run,
+    limits: Mapping[str, Limits],
+    *,
+    minimize: Objective = "latency",
+    allow_slower: bool = False,
+) -> Point:
+    """The best point within the limits of each target by the rule of `choosing.choose`: nothing that may be
+    slower than the original, unless `allow_slower`; the original where nothing else is left.
 
     A limit holds for the measured value, not for the far end of its interval. Raises NothingMeets.
     """
-    meeting = [point for point in run.points if run.complete(point) and not run.violations(point, limits)]
-    if not meeting:
+    choice = choose(run, limits, minimize, allow_slower=allow_slower)
+    if choice is None:
         raise _nothing_meets(run, limits)
-    front = {point.trial for point in run.front}
-    return min(
-        meeting,
-        key=lambda point: (
-            cost_of(run, point, minimize),
-            cost_of(run, point, "drop"),
-            point.trial not in front,
-        ),
-    )
+    return choice.point
+
+
+def trial_to_take(run: Run, trial: int, *, allow_slower: bool = False) -> Point:
+    """The point of a trial that the user names. InputError when it was not measured on every target, or may
+    be slower than the original.
+    """
+    point = next((point for point in run.points if point.trial == trial), None)
+    if point is None:
+        raise InputError(f"The run has no measured trial {trial}: `autocompress front RUN` lists its front.")
+    if missing := [name for name in run.target_names if name not in point.measured]:
+        raise InputError(f"Trial {trial} has no latency on {missing[0]}: name another target or trial.")
+    if not (allow_slower or not_slower(run, point)):
+        ratios = [ratio_of(view.on(point)) for view in views_of(run)]
+        raise InputError(
+            f"Trial {trial} is not shown to be no slower than the original ({', '.join(ratios)} of its "
+            "latency): add --allow-slower to take it all the same, or take another one."
+        )
+    return point
 
 
 def cost_of(run: Run, point: Point, objective: Objective) -> float:
@@ -72,40 +79,6 @@ def cost_of(run: Run, point: Point, objective: Objective) -> float:
         return latency if objective == "latency" else size
     (measure,) = measured.values()
     return measure.latency.seconds if objective == "latency" else float(measure.artifact.size_bytes)
-
-
-def recommended(run: Run) -> Recommendation:
-    """The point that a reader should see first.
-
-    It is the fastest one within the search's own limits; a search without a limit on the drop gets 1 pp (or 1
-    % of the original metric). When nothing there is faster than the original, it is the smallest, and when
-    nothing meets the limits the nearest miss; the sentence says so.
-    """
-    limits = {
-        name: limit if limit.drop is not None else replace(limit, drop=run.drop_scale / 5)
-        for name, limit in run.limits.items()
-    }
-    words = limits_text(run, limits)
-    best = partial(pick, run, limits)
-    try:
-        fastest = best(minimize="latency")
-    except NothingMeets as error:
-        return Recommendation(
-            point=error.misses[0], reason=f"nothing meets {words}; this is the nearest miss"
-        )
-    if fastest.trial != run.baseline.trial:
-        where = "on its slowest target " if len(run.target_names) > 1 else ""
-        likely = _likely(run, fastest, limits)
-        return Recommendation(point=fastest, reason=f"{where}the fastest point with {words}{likely}")
-    smallest = best(minimize="size")
-    reason = f"the smallest point with {words}{_likely(run, smallest, limits)}"
-    return Recommendation(point=smallest, reason=f"{reason}; none is faster than the original")
-
-
-def _likely(run: Run, point: Point, limits: Mapping[str, Limits]) -> str:
-    """How likely the drop keeps its limit; empty where that is not known."""
-    chance = run.chance(point, limits)
-    return "" if chance is None else f" ({chance_text(chance)} likely)"
 
 
 def resolved(run: Run, constraints: Mapping[str, Constraints]) -> dict[str, Limits]:
@@ -142,12 +115,23 @@ def limits_text(run: Run, limits: Mapping[str, Limits]) -> str:
 
 
 def _nothing_meets(run: Run, limits: Mapping[str, Limits]) -> NothingMeets:
+    if slower := within(run, limits):
+        return _all_slower(run, limits, slower)
     misses = run.nearest_misses(limits, count=MISSES)
     lines = [f"  {label_of(point, run)}: {_miss_text(run, point, limits)}" for point in misses]
     original = next(iter(run.measured(run.baseline).values()))
     which = "" if isinstance(original.latency, Predicted) else "measured "
     first = f"No {which}point has {limits_text(run, limits)}. The nearest misses:"
     return NothingMeets("\n".join(map(printable, [first, *lines])), misses=misses)
+
+
+def _all_slower(run: Run, limits: Mapping[str, Limits], slower: Sequence[Point]) -> NothingMeets:
+    """Points meet the limits, but none of them is shown to be no slower than the original."""
+    nearest = sorted(slower, key=lambda point: cost_of(run, point, "latency"))[:MISSES]
+    words = f"No point with {limits_text(run, limits)} is shown to be no slower than the original"
+    lines = [f"  {label_of(point, run)}: {_miss_text(run, point, limits)}" for point in nearest]
+    text = [f"{words}. --allow-slower takes one of these:", *lines]
+    return NothingMeets("\n".join(map(printable, text)), misses=tuple(nearest))
 
 
 def _miss_text(run: Run, point: Point, limits: Mapping[str, Limits]) -> str:

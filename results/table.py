@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..text.printable import printable
+from .choosing.recommended import named_points, recommended
 from .formats import (
     Formats,
     bits_text,
     is_noisy,
     label_of,
+    load_sentence,
     mark_of,
     meets_text,
     notes_of,
@@ -21,7 +23,7 @@ from .formats import (
     same_text,
 )
 from .limits import chance_text
-from .pick import cost_of, recommended
+from .pick import cost_of
 from .records.point import Point
 from .records.run import Run
 from .view import PointOn, RunOn, views_of
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
+SHOWN_LOADS, LONG_NAME = 3, 10
 SURE = 0.995  # more than that is not worth a note
 
 
@@ -79,20 +82,35 @@ def front_table(run: Run) -> "Table":
 
 
 def shown_points(run: Run) -> list[Point]:
-    """The front (without one: the nearest miss), the original model and uniform int8, the fastest first.
+    """The front with the recommended points (without one: the nearest miss), the original model and uniform
+    int8, the fastest first.
 
     With several targets the order is that of the worst latency ratio of all targets.
     """
-    members = run.front or (recommended(run).point,)
-    shown = {point.trial for point in (*members, run.baseline, run.uniform_int8) if point is not None}
+    advised = (recommended(run).point, *(named.point for named in named_points(run)))
+    members = (*run.front, *advised, run.baseline, run.uniform_int8)
+    shown = {point.trial for point in members if point is not None}
     points = [point for point in run.points if point.trial in shown and run.complete(point)]
     return sorted(points, key=lambda point: cost_of(run, point, "latency"))
 
 
 def notes_below(run: Run) -> list[str]:
-    """What could not be measured, and which targets are predicted: one sentence each."""
-    notes = [missing_note(run), *(prediction_note(view) for view in views_of(run))]
+    """What could not be measured, which targets are predicted, and what else used the machine while noisy
+    points were measured: one sentence each.
+    """
+    views = views_of(run)
+    notes = [missing_note(run), *map(prediction_note, views), *map(load_note, views)]
     return [note for note in notes if note]
+
+
+def load_note(view: RunOn) -> str:
+    """`Noisy: trial 7 ±6 %: other processes used 1.4 of 2 cores while it was measured; …` of the shown
+    points; empty where the load of none is known.
+    """
+    shown = [view.on(point) for point in shown_points(view.run)]
+    loads = [f"{label_of(point, view)} {load}" for point in shown if (load := load_sentence(point.latency))]
+    more = f"; {len(loads) - SHOWN_LOADS} more" if len(loads) > SHOWN_LOADS else ""
+    return f"Noisy: {'; '.join(loads[:SHOWN_LOADS])}{more}." if loads else ""
 
 
 def missing_note(run: Run) -> str:
@@ -119,6 +137,8 @@ def columns(run: Run) -> list[Column]:
     """The columns of the table, the first one with the point's name."""
     formats, views = Formats.of(run), views_of(run)
     first, alone = views[0], len(views) == 1
+    tested = _test_columns(run, formats)
+    counted = alone and not tested  # a terminal has no room for both
     paired = any(run.worst_drop(point).drop_interval for point in shown_points(run))
     named = [("latency", first)] if alone else [(view.target.name, view) for view in views]
     latencies = [
@@ -127,13 +147,14 @@ def columns(run: Run) -> list[Column]:
     return [
         Column(heading="trial", cell=lambda point: _short_name(point, run)),
         Column(
-            heading=f"{printable(formats.metric_name)}\n{formats.quality_unit}",
+            heading=_quality_heading(formats),
             cell=lambda point: _quality(first.on(point), formats, alone=not paired),
         ),
         Column(
             heading="drop\npp" if formats.fraction else "drop\n",
             cell=lambda point: _drop(run, point, formats),
         ),
+        *tested,
         *([] if alone else _chance_columns(run)),
         *latencies,
         Column(
@@ -141,7 +162,7 @@ def columns(run: Run) -> list[Column]:
             cell=lambda point: f"{_largest(run, point) / formats.size_scale:,.1f}",
         ),
         Column(heading="×\n", cell=lambda point: ratio_text(run.vector(point)[1])[:-1]),
-        *([Column(heading="MACs\n×", cell=lambda point: _macs(first.on(point)))] if alone else []),
+        *([Column(heading="MACs\n×", cell=lambda point: _macs(first.on(point)))] if counted else []),
         Column(heading="bits\nmean", cell=lambda point: bits_text(first.on(point))),
         *([Column(heading="notes", cell=lambda point: _notes(first.on(point)))] if alone else []),
     ]
@@ -175,6 +196,15 @@ def _short_name(point: Point, run: Run) -> str:
     return label_of(point, run).removeprefix("trial ").removesuffix(" int8")
 
 
+def _quality_heading(formats: Formats) -> str:
+    """`accuracy` above its unit; a long name in two lines, since its numbers are short."""
+    name = printable(formats.metric_name)
+    first, space, last = name.rpartition(" ")
+    if space and len(name) > LONG_NAME:
+        return f"{first}\n{last} {formats.quality_unit}".rstrip()
+    return f"{name}\n{formats.quality_unit}"
+
+
 def _quality(point: PointOn, formats: Formats, *, alone: bool) -> str:
     """The metric; `alone` with its own spread, since no drop has one."""
     number = formats.bare_quality(point.quality.validation)
@@ -185,6 +215,17 @@ def _drop(run: Run, point: Point, formats: Formats) -> str:
     """The drop on the target where it is largest, with its spread."""
     worst = run.worst_drop(point)
     return formats.bare_drop(worst.drop, worst.drop_interval)
+
+
+def _test_columns(run: Run, formats: Formats) -> list[Column]:
+    """The metric on the test split, of the worst target; no column where nothing was scored there."""
+    scored = any(run.worst_drop(point).quality.test is not None for point in shown_points(run))
+
+    def cell(point: Point) -> str:
+        quality = run.worst_drop(point).quality
+        return "" if quality.test is None else formats.bare_quality(quality.test)
+
+    return [Column(heading=f"test\n{formats.quality_unit}", cell=cell)] if scored else []
 
 
 def _chance_columns(run: Run) -> list[Column]:

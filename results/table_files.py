@@ -5,8 +5,8 @@ import io
 from typing import Any
 
 from ..text.printable import csv_cell, json_text
+from .choosing.recommended import recommended
 from .formats import interval_of, label_of, mean_bits
-from .pick import recommended
 from .records.facts import RunTarget, constraints_json
 from .records.latency import Predicted
 from .records.point import Point

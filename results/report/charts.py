@@ -1,14 +1,17 @@
 """The figures as Plotly JSON. Colors are names of the style sheet."""
 
+import math
 from dataclasses import replace
 from typing import Any
 
 from ...profiles.units import format_duration
+from ..choosing.recommended import recommended
 from ..formats import Formats
-from ..pick import Objective, recommended
+from ..pick import Objective
 from ..view import PointOn, RunOn
 from .marks import Axis, axis_of, drawn_interval, outline_of, roles_of, trace_of
 
+MOST_TICKS = 9
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 PLAIN_AXIS = {"gridcolor": "var(--grid)", "zeroline": False, "linecolor": "var(--line)"}
 PLAIN_AXIS_3D = {
@@ -19,7 +22,7 @@ PLAIN_AXIS_3D = {
     "showspikes": False,
 }
 VIEW = {
-    "camera": {"eye": {"x": -1.1, "y": -1.72, "z": 0.72}, "center": {"x": 0, "y": 0, "z": -0.2}},
+    "camera": {"eye": {"x": -0.92, "y": -1.44, "z": 0.6}, "center": {"x": 0, "y": 0, "z": -0.2}},
     "aspectmode": "manual",
     "aspectratio": {"x": 1.25, "y": 1.1, "z": 0.9},
     "dragmode": "turntable",
@@ -49,9 +52,7 @@ def plane(run: RunOn, cost: Objective, *, chosen: PointOn) -> dict[str, Any]:
         )
     _draw_limits(figure, run, cost)
     figure.update_layout(_layout(), hovermode="closest")
-    figure.update_xaxes(
-        title=_title(across.title), range=[0, 1.06 * _widest(run, across)], nticks=7, **PLAIN_AXIS
-    )
+    figure.update_xaxes(title=_title(across.title), **(_extent(run, across, cost) | PLAIN_AXIS))
     figure.update_yaxes(title=_title(up.title), range=quality_range(run), nticks=7, **PLAIN_AXIS)
     return _json(figure)
 
@@ -85,8 +86,8 @@ def space(run: RunOn, *, chosen: PointOn) -> dict[str, Any]:
             **trace_of(shown, run),
         )
     axes = {
-        "xaxis": {"title": {"text": latency.title}, "range": [0, 1.06 * _widest(run, latency)]},
-        "yaxis": {"title": {"text": size.title}, "range": [0, 1.06 * _widest(run, size)]},
+        "xaxis": {"title": {"text": latency.title}, **_extent(run, latency, "latency")},
+        "yaxis": {"title": {"text": size.title}, **_extent(run, size, "size")},
         "zaxis": {"title": {"text": up.title}, "range": [floor, ceiling]},
     }
     scene = {name: {**axis, **PLAIN_AXIS_3D} for name, axis in axes.items()}
@@ -99,10 +100,10 @@ def history(run: RunOn) -> dict[str, Any]:
     import plotly.graph_objects as go
 
     rows = run.run.history
-    minutes = bool(rows) and rows[-1].elapsed_s >= 180
+    unit, scale = _time_unit(rows[-1].elapsed_s if rows else 0.0)
     figure = go.Figure(layout=_layout())
     figure.add_scatter(
-        x=[row.elapsed_s / (60 if minutes else 1) for row in rows],
+        x=[row.elapsed_s / scale for row in rows],
         y=[row.hypervolume for row in rows],
         mode="lines+markers",
         line={"shape": "hv", "color": "var(--front)", "width": 2},
@@ -117,7 +118,6 @@ def history(run: RunOn) -> dict[str, Any]:
         customdata=[row.trial for row in rows],
     )
     figure.update_layout(dragmode=False)
-    unit, scale = ("minutes", 60) if minutes else ("seconds", 1)
     end = 1.03 * max((row.elapsed_s for row in rows), default=1.0) / scale
     figure.update_xaxes(title=_title(unit), range=[0, end], **PLAIN_AXIS)
     figure.update_yaxes(title=_title("hypervolume"), rangemode="tozero", **PLAIN_AXIS)
@@ -162,8 +162,38 @@ def _staircase(run: RunOn, across: Axis, up: Axis) -> dict[str, Any]:
     }
 
 
-def _widest(run: RunOn, axis: Axis) -> float:
-    return max(axis.value(point) for point in (*run.front, run.baseline, run.uniform_int8) if point)
+def _extent(run: RunOn, axis: Axis, cost: Objective) -> dict[str, Any]:
+    """Range and ticks of a cost. Latency begins at 0. Sizes differ by factors, so theirs is logarithmic."""
+    shown = [point for point in (*run.front, run.baseline, run.uniform_int8) if point]
+    highest = max(axis.value(point) for point in shown)
+    if cost != "size":
+        return {"range": [0, 1.06 * highest], "nticks": 7}
+    low = 0.85 * min(axis.value(point) for point in run.points)
+    high = 1.18 * highest
+    ticks = _log_ticks(low, high)
+    return {
+        "type": "log",
+        "range": [math.log10(low), math.log10(high)],
+        "tickvals": ticks,
+        "ticktext": [f"{tick:,.10g}" for tick in ticks],
+    }
+
+
+def _log_ticks(low: float, high: float) -> list[float]:
+    """1, 2, 5, 10 … between the ends; the powers of ten alone where these are too many."""
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    inside = [
+        step * 10.0**power for power in powers for step in (1, 2, 5) if low <= step * 10.0**power <= high
+    ]
+    few = [tick for tick in inside if math.log10(tick).is_integer()]
+    return inside if len(inside) <= MOST_TICKS else few
+
+
+def _time_unit(seconds: float) -> tuple[str, float]:
+    """The unit in which such a time is drawn, and its seconds."""
+    if seconds >= 3 * 3600:
+        return "hours", 3600.0
+    return ("minutes", 60.0) if seconds >= 180 else ("seconds", 1.0)
 
 
 def _draw_limits(figure: Any, run: RunOn, cost: Objective) -> None:
@@ -182,9 +212,18 @@ def _draw_limits(figure: Any, run: RunOn, cost: Objective) -> None:
         "drop": (None, 1),
     }[cost]
     if value is not None:
-        figure.add_vline(
-            value / scale, annotation_text="limit", annotation_position="top right", **line, **words
-        )
+        # on a logarithmic axis Plotly takes lines by their value, but notes by its logarithm
+        place = math.log10(value / scale) if cost == "size" else value / scale
+        note = {
+            "text": "limit",
+            "showarrow": False,
+            "xanchor": "left",
+            "yanchor": "top",
+            "yref": "paper",
+            "y": 1,
+        }
+        figure.add_vline(value / scale, **line)
+        figure.add_annotation(x=place, font={"color": "var(--limit)", "size": 11}, **note)
 
 
 def _title(text: str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from ..records.point import LayerRow
 from ..records.run import Run
 from ..table import shown_points
 from ..view import PointOn, RunOn
+from .advice import Command
 
 TIMES_NOTE = (
     "Times are those of ONNX Runtime's profiler, which slows every kernel down: they show where the time "
@@ -16,14 +17,17 @@ TIMES_NOTE = (
 )
 
 
-def layer_view(run: RunOn, chosen: PointOn) -> dict[str, Any]:
-    """The points to choose from (the fastest first) with recipe, warnings and layers, and the one to show
-    first.
+def layer_view(run: RunOn, chosen: PointOn, command: Command) -> dict[str, Any]:
+    """The points to choose from (the fastest first) with recipe, warnings, layers and the command that takes
+    each, and the one to show first.
     """
     points = [run.on(point) for point in shown_points(run.run)]
     if all(point.trial != chosen.trial for point in points):
         points = [chosen, *points]
-    return {"first": chosen.trial, "points": [_view(point, run, chosen) for point in points]}
+    return {
+        "first": chosen.trial,
+        "points": [_view(point, run, chosen) | {"command": command(point.point)} for point in points],
+    }
 
 
 def _view(point: PointOn, run: RunOn, chosen: PointOn) -> dict[str, Any]:

@@ -42,7 +42,7 @@ def header(run: RunOn) -> str:
         "Target": f"{target.name}: {target.runtime} {version}, {threads}, {target.inference}",
         "Processor": environment.cpu_model if environment else "unknown",
         "Limits": limits_text(whole, whole.limits),
-        "Trials": f"{finished} {kind}, {len(whole.failures)} failed, {whole.screened} screened out",
+        "Models tried": f"{finished} {kind}, {len(whole.failures)} failed, {whole.screened} ruled out",
         "Time": format_duration(whole.elapsed_s),
     }
     rows = "".join(f"<div><dt>{name}</dt><dd>{escape(value)}</dd></div>" for name, value in facts.items())
@@ -105,7 +105,8 @@ def _latency_card(run: RunOn, chosen: PointOn, rows: list[tuple[str, PointOn]]) 
             bars,
         )
     p99 = formats.latency(chosen.latency.p99_s)
-    return _card("Latency", ratio_of(chosen), f"{formats.seconds_of(chosen)}, p99 {p99}", bars)
+    note = f"{formats.seconds_of(chosen)}; 99 of 100 within {p99}, load of the machine included"
+    return _card("Latency", ratio_of(chosen), note, bars)
 
 
 def _size_card(run: RunOn, chosen: PointOn, rows: list[tuple[str, PointOn]]) -> str:
@@ -141,14 +142,18 @@ def _quality_card(run: RunOn, chosen: PointOn, rows: list[tuple[str, PointOn]]) 
         for kind, point in rows
     ]
     quality = chosen.quality
-    note = f"{formats.quality_of(chosen)} on validation"
+    note = f"{formats.quality(quality.validation)} on validation"
+    if chosen.drop_interval is None:
+        note = f"{formats.quality_of(chosen)} on validation"
     if quality.test is not None:
         note += f"; {formats.quality(quality.test)} {formats.test_spread(quality)} on test"
     tick = limit / longest if limit is not None else None
-    return _card(f"Drop of {formats.metric_name}", formats.drop(chosen.drop), note, bars, tick=tick)
+    return _card(f"Drop of {formats.metric_name}", formats.drop_of(chosen), note, bars, tick=tick)
 
 
 def _card(title: str, figure: str, note: str, bars: list[Bar], *, tick: float | None = None) -> str:
+    number, sign, spread = figure.partition(" ±")
+    shown = escape(number) + (f" <small>{sign.strip()}{escape(spread)}</small>" if sign else "")
     mark = f'<s style="left:{100 * tick:.1f}%" title="limit"></s>' if tick is not None else ""
     rows = "".join(
         f'<li class="{bar.kind}"><span>{escape(bar.label)}</span>'
@@ -157,7 +162,7 @@ def _card(title: str, figure: str, note: str, bars: list[Bar], *, tick: float | 
         for bar in bars
     )
     return (
-        f'<article class="card"><h3>{escape(title)}</h3><p class="figure">{escape(figure)}</p>'
+        f'<article class="card"><h3>{escape(title)}</h3><p class="figure">{shown}</p>'
         f'<p class="note">{escape(note)}</p><ul class="bars">{rows}</ul></article>'
     )
 

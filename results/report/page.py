@@ -3,20 +3,23 @@
 import json
 import re
 from dataclasses import dataclass
+from functools import partial
 from importlib.resources import files as package_files
 from pathlib import Path
 from typing import Any
 
 from ...files import write_text
 from ...text.printable import escape, printable_strings
-from ..pick import recommended
+from ..choosing.recommended import recommended
+from ..choosing.words import pick_command
 from ..records.run import Run
 from ..view import PointOn, RunOn, views_of
 from . import charts, overview, sections
+from .advice import Command, advice
 from .layers import layer_view, legend
 from .targets import all_targets, per_target
 from .verified import verified_section
-from .why import why_section
+from .why import expert_cards, why_section
 
 _SLOT = re.compile(r"<!--slot:(\w+)-->|/\*slot:(\w+)\*/")
 
@@ -28,28 +31,35 @@ class _Shown:
     view: RunOn
     chosen: PointOn
     reason: str
+    command: Command
 
 
-def write_report(run: Run, path: Path) -> None:
-    """Writes the report of the run to `path`, atomically, as one self-contained file."""
-    write_text(path, render(run))
+def write_report(run: Run, path: Path, *, directory: Path | None = None) -> None:
+    """Writes the report of the run to `path`, atomically, as one self-contained file.
+
+    `directory` is the run's, as the commands on the page name it; that of the file if not given.
+    """
+    write_text(path, render(run, str(directory or path.parent)))
 
 
-def render(run: Run) -> str:
-    """The page as HTML."""
+def render(run: Run, directory: str = "RUN") -> str:
+    """The page as HTML; its commands name the run's `directory`."""
     from plotly.offline import get_plotlyjs
 
-    shown = [_shown(view) for view in views_of(run)]
+    several = len(run.target_names) > 1
+    shown = [_shown(view, directory, of_several=several) for view in views_of(run)]
     drawn = [_drawn(each) for each in shown]
     slots = {
         "title": escape(f"{run.facts.task.name} on {', '.join(run.target_names)}"),
         "style": _resource("style.css"),
         "header": per_target([overview.header(each.view) for each in shown]),
-        "targets": all_targets(run),
+        "targets": all_targets(run, partial(pick_command, run, directory=directory)),
         "chosen": per_target(
             [overview.chosen_point(each.view, each.chosen, reason=each.reason) for each in shown]
         ),
+        "advice": per_target([advice(each.view.run, each.command) for each in shown]),
         "why": per_target([why_section(each.view) for each in shown]),
+        "experts": per_target([expert_cards(each.view) for each in shown]),
         "outside": per_target([sections.outside_note(each.view) for each in shown]),
         "front": per_target([sections.front_table(each.view, chosen=each.chosen) for each in shown]),
         "kernels": legend(run),
@@ -64,9 +74,10 @@ def render(run: Run) -> str:
     return _SLOT.sub(lambda match: slots[match[1] or match[2]], _resource("template.html"))
 
 
-def _shown(view: RunOn) -> _Shown:
+def _shown(view: RunOn, directory: str, *, of_several: bool) -> _Shown:
     best = recommended(view.run)
-    return _Shown(view=view, chosen=view.on(best.point), reason=best.reason)
+    command = partial(pick_command, view.run, directory=directory, of_several=of_several)
+    return _Shown(view=view, chosen=view.on(best.point), reason=best.reason, command=command)
 
 
 def _drawn(shown: _Shown) -> dict[str, Any]:
@@ -78,7 +89,7 @@ def _drawn(shown: _Shown) -> dict[str, Any]:
         "space": charts.space(view, chosen=chosen),
         "history": charts.history(view),
     }
-    return {"figures": figures, "layers": layer_view(view, chosen)}
+    return {"figures": figures, "layers": layer_view(view, chosen, shown.command)}
 
 
 def _json(value: Any) -> str:

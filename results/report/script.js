@@ -41,7 +41,7 @@
       const figure = themed(data.figures[name]);
       if (narrow && name === "space") {
         const { eye } = figure.layout.scene.camera;
-        for (const axis of ["x", "y", "z"]) eye[axis] *= 1.32;
+        for (const axis of ["x", "y", "z"]) eye[axis] *= 1.58;
       }
       // On a telephone a finger that moves over a flat chart scrolls the page.
       if (narrow && name !== "space") {
@@ -122,13 +122,14 @@
     if (!point) return;
     document.getElementById("point").value = String(trial);
     document.getElementById("recipe").replaceChildren(...point.recipe.map((line) => element("li", { textContent: line })));
+    document.getElementById("command").textContent = point.command;
     const warnings = document.getElementById("warnings");
     warnings.hidden = point.warnings.length === 0;
     warnings.replaceChildren(...point.warnings.map((line) => element("li", { textContent: line })));
     document.getElementById("layer-rows").replaceChildren(...point.layers.map(row));
     document.getElementById("other-rows").replaceChildren(...(point.other ? [otherRow(point.other)] : []));
     document.getElementById("times-note").textContent = point.note;
-    for (const line of document.querySelectorAll("tr[data-trial]")) {
+    for (const line of document.querySelectorAll("[data-trial]")) {
       line.classList.toggle("selected", line.dataset.trial === String(trial));
     }
     ring(trial);
@@ -139,7 +140,7 @@
     ...data.layers.points.map((point) => element("option", { value: point.trial, textContent: point.label })));
   fill();
   select.addEventListener("change", () => show(Number(select.value)));
-  for (const line of document.querySelectorAll("tr[data-trial]")) {
+  for (const line of document.querySelectorAll("[data-trial]")) {
     line.addEventListener("click", () => show(Number(line.dataset.trial)));
   }
   const target = document.getElementById("target");

@@ -24,7 +24,7 @@ from ..formats import (
 )
 from ..records.facts import GroupFacts
 from ..records.run import Run
-from ..table import shown_points
+from ..table import load_note, shown_points
 from ..view import PointOn, RunOn
 from .charts import quality_range
 
@@ -47,13 +47,14 @@ def front_table(run: RunOn, *, chosen: PointOn) -> str:
         del columns["test"]
     head = "".join(f'<th class="number">{escape(name)}</th>' for name in columns.values())
     body = "".join(_front_row(point, chosen=chosen, columns=columns) for point in points)
+    load = f'<p class="lead">{escape(note)}</p>' if (note := load_note(run)) else ""
     missing = "" if run.front else "No point meets the limits; the nearest miss is shown. "
     return (
         f'<p class="lead">{missing}± is half of the 95 % interval; that of a drop is paired, because the '
         "original answers the same samples. Points marked ≈ have overlapping latency intervals: the "
         "measurements do not tell them apart.</p>"
         f'<div class="card scroll"><table class="front"><thead><tr><th>point</th>{head}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div>"
+        f"<tbody>{body}</tbody></table></div>{load}"
     )
 
 

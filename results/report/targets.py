@@ -5,13 +5,14 @@ page shows.
 from collections.abc import Sequence
 
 from ...text.printable import escape
-from ..pick import recommended
+from ..choosing.recommended import recommended
 from ..records.point import Point
 from ..records.run import Run
 from ..table import Column, columns, missing_note, notes_below, shown_points
+from .advice import Command, advice
 
 
-def all_targets(run: Run) -> str:
+def all_targets(run: Run, command: Command) -> str:
     """The section with the joint front and the chooser. Of a run with one target only what waits for others
     that are away.
     """
@@ -33,7 +34,7 @@ def all_targets(run: Run) -> str:
         "on this front when no other is as good in its worst drop, size and latency ×. A click shows "
         "its layers.</p>"
         f'<div class="card scroll"><table class="joint"><thead><tr>{head}</tr></thead><tbody>{body}</tbody>'
-        f"</table></div>{note}"
+        f"</table></div>{note}</section>{advice(run, command)}<section>"
         '<div class="chooser"><label for="target">Everything below is on</label>'
         f'<select id="target">{options}</select></div></section>'
     )

@@ -32,17 +32,22 @@ _OBJECTIVES = {
 def why_section(run: RunOn) -> str:
     """The section of the page; empty when there is nothing to tell."""
     why = Why.of(run)
-    cards = [
-        _limits_card(why.binding, why.misses, run),
-        _layers_card(why.sensitive),
-        _alike_card(why.indistinguishable, run),
-        _time_card(why.time),
-        _trust_card(why.predicted_latency, why.rungs),
-    ]
+    cards = [_limits_card(why.binding, why.misses, run), _alike_card(why.indistinguishable, run)]
     if not any(cards):
         return ""
     answers = f'<div class="answers">{"".join(cards)}</div>'
     return f'<section class="why" aria-label="Why"><h2>Why</h2>{answers}</section>'
+
+
+def expert_cards(run: RunOn) -> str:
+    """The answers for who knows how a search works; empty when there is none."""
+    why = Why.of(run)
+    cards = [
+        _layers_card(why.sensitive),
+        _time_card(why.time),
+        _trust_card(why.predicted_latency, why.rungs),
+    ]
+    return f'<div class="answers why">{"".join(cards)}</div>' if any(cards) else ""
 
 
 def _limits_card(binding: Binding | None, misses: Sequence[MissReason], run: RunOn) -> str:

@@ -66,8 +66,8 @@ def _group(run: RunOn, members: Sequence[PointOn]) -> Group:
         text += f"take {label_of(best, run)}, which is the smallest ({size}) and has the least drop ({drop})."
     elif smallest.same_drop_as(best):
         text += (
-            f"take {label_of(smallest, run)}, the smallest ({size}); its drop ({formats.drop_of(smallest)}) "
-            f"cannot be told apart from the least one ({label_of(best, run)}: {drop})."
+            f"take {label_of(best, run)} for the least drop ({drop}), or {label_of(smallest, run)} for its "
+            f"size ({size}); their drops cannot be told apart either."
         )
     else:
         text += (

@@ -101,8 +101,9 @@ def test_fine_tuning_measures_with_the_clocks_that_the_command_sets(run_path, mo
         command = [
             "pick",
             str(run_path),
-            "--minimize",
-            "size",
+            "--trial",
+            "1",
+            "--allow-slower",
             "--finetune",
             "1s",
             "--task",

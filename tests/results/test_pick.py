@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 from autocompress.errors import InputError
 from autocompress.profiles.units import parse_drop
+from autocompress.results.choosing.recommended import recommended
 from autocompress.results.limits import Constraints, Limits
-from autocompress.results.pick import NothingMeets, cost_of, limits_text, pick, recommended, resolved
+from autocompress.results.pick import NothingMeets, cost_of, limits_text, pick, resolved
 from autocompress.tests.present import present
 from autocompress.tests.results.sample_run import (
     UNCHANGED,
@@ -14,7 +15,6 @@ from autocompress.tests.results.sample_run import (
     sample_run,
     sample_run_of_two,
     with_constraints,
-    with_latency,
     with_measured,
     with_metric,
     with_points,
@@ -87,13 +87,6 @@ def test_the_recommended_point_is_the_fastest_within_the_search_s_limits():
 
 def test_without_a_limit_on_the_drop_one_percentage_point_is_assumed():
     assert recommended(sample_run(max_drop=None)).point.measured["cpu"].drop <= 0.01
-
-
-def test_when_nothing_is_faster_than_the_original_the_smallest_is_shown():
-    run = with_latency(sample_run(), 0, latency_s=1e-6, interval_s=(1e-6, 1e-6))
-    best = recommended(run)
-    assert best.point == pick(run, on_cpu(drop=0.01), minimize="size")
-    assert "none is faster than the original" in best.reason
 
 
 def test_when_nothing_meets_the_search_s_limits_the_nearest_miss_is_shown_as_such():

@@ -1,14 +1,16 @@
 """The report: one file that says the truth about a run, whatever the run looks like."""
 
 import json
+import math
 import re
 from dataclasses import replace
+from html import unescape
 from html.parser import HTMLParser
 
 import pytest
 from autocompress.profiles.units import parse_drop
+from autocompress.results.choosing.recommended import named_points, recommended
 from autocompress.results.limits import Constraints
-from autocompress.results.pick import recommended
 from autocompress.results.records.facts import ExclusionFacts
 from autocompress.results.records.latency import Latency
 from autocompress.results.records.point import Quality
@@ -120,23 +122,96 @@ def why_of(run):
     return found[0] if found else None
 
 
+def experts_of(run):
+    """The section for experts as HTML."""
+    return present(
+        re.search(r'<section class="experts".*?</section>\s*</main>', without_plotly(render(run)), re.DOTALL)
+    )[0]
+
+
 def titles(section):
     return re.findall(r"<h3>(.*?)</h3>", section)
 
 
 def test_the_page_says_why_in_a_card_per_answer():
-    section = why_of(sample_run())
-    assert titles(section) == [
-        *(
-            "What limits the result",
-            "The most sensitive layers",
-            "Cannot be told apart",
-            "Where the time went",
-        ),
+    section, experts = why_of(sample_run()), experts_of(sample_run())
+    assert titles(section) == ["What limits the result", "Cannot be told apart"]
+    assert titles(experts)[:4] == [
+        *("Progress of the search", "The most sensitive layers", "Where the time went"),
         "How good the predictions were",
     ]
     assert "<code>--max-drop 1pp</code> binds: without it trial 25" in section and "with it</span>" in section
-    assert "80 % of 19 min 47 s" in section and "Kendall&#x27;s τ = 0.94" in section
+    assert "80 % of 19 min 47 s" in experts and "Kendall&#x27;s τ = 0.94" in experts
+
+
+def test_what_decides_comes_first_and_what_experts_read_is_closed_at_the_end():
+    page = without_plotly(render(sample_run()))
+    marks = ['class="chosen"', 'class="advice"', 'id="chart-latency"', 'id="front"', 'class="why"']
+    marks += [
+        'id="layers"',
+        "<h2>Failures",
+        'class="experts">\n<details>',
+        'id="chart-history"',
+        "KL divergence",
+    ]
+    places = [page.index(mark) for mark in marks]
+    assert places == sorted(places)
+    first_screen = page[page.index("<main>") : places[2]]
+    assert not re.search(r"hypervolume|rung|screened|p99|KL", first_screen)
+
+
+def test_each_point_has_the_command_that_takes_it():
+    run = sample_run()
+    page = without_plotly(render(run, "runs/my run"))
+    commands = re.findall(r'<code class="command">(.*?)</code>', page)
+    trials = [each.point.trial for each in named_points(run)]
+    assert [unescape(text) for text in commands] == [
+        f"autocompress pick 'runs/my run' --trial {trial} --out bundle" for trial in trials
+    ]
+    layers = embedded(page)["layers"]["points"]
+    assert all(f" --trial {each['trial']} " in each["command"] for each in layers) and len(layers) > 5
+
+
+def test_each_target_and_all_together_have_recommendations():
+    page = without_plotly(render(sample_run_of_two(), "RUN"))
+    assert page.count("<h2>Which one to take</h2>") == 3
+    assert page.count("autocompress pick RUN --target edge --trial") == len(
+        named_points(sample_run_of_two().only("edge"))
+    ) + len(embedded(page)["others"][0]["layers"]["points"])
+
+
+def test_an_original_that_nothing_beats_is_said_with_its_command():
+    page = without_plotly(render(with_latency(sample_run(), 4, ratio_interval=(0.2, 1.01))))
+    assert "★</b> Fastest" in page
+    run = with_points(sample_run(), [sample_run().baseline])
+    assert "The original: no compressed point with drop" in render(run)
+
+
+def test_sizes_are_drawn_on_a_logarithmic_axis_with_plain_numbers():
+    run = sample_view(max_drop="1pp")
+    limited = RunOn.of(
+        with_constraints(run.run, Constraints(max_drop=parse_drop("1pp"), max_size_bytes=512 * 1024)), "cpu"
+    )
+    layout = plane(limited, "size", chosen=chosen_of(limited))["layout"]
+    axis = layout["xaxis"]
+    assert axis["type"] == "log" and list(axis["ticktext"]) == ["200", "500", "1,000"]
+    low, high = (10**end for end in axis["range"])
+    assert low < min(point.size_bytes for point in run.points) / 1024 and high > 1067
+    (note,) = [each for each in layout["annotations"] if each["text"] == "limit"]
+    assert note["x"] == pytest.approx(math.log10(512))
+    assert "type" not in plane(limited, "latency", chosen=chosen_of(limited))["layout"]["xaxis"]
+
+
+def test_the_front_tells_what_else_used_the_machine_while_a_noisy_point_was_measured():
+    run = with_latency(sample_run(), 19, noisy=True, cores=2, others_cores=1.4)
+    page = without_plotly(render(run))
+    assert "Noisy: trial 19 ±0.81 %: other processes used 1.4 of 2 cores while it was measured." in page
+    assert "Noisy: " not in without_plotly(render(sample_run()))
+
+
+def test_the_drop_stands_with_its_interval_at_the_top():
+    page = without_plotly(render(sample_run()))
+    assert '<p class="figure">0.84 <small>±0.41 pp</small></p>' in page
 
 
 def test_an_answer_that_the_run_cannot_give_has_no_card():
@@ -145,16 +220,17 @@ def test_an_answer_that_the_run_cannot_give_has_no_card():
         ratio = member.measured["cpu"].latency.ratio
         run = with_latency(run, member.trial, ratio_interval=(ratio, ratio))
     assert titles(why_of(run)) == ["What limits the result"]
+    assert titles(experts_of(run))[0] == "Progress of the search" and "KL" not in experts_of(run)
 
 
 def test_the_stack_of_the_time_is_full_and_begins_with_what_judges_candidates():
-    stack = present(re.search(r'<div class="stack">(.*?)</div>', why_of(sample_run())))[1]
+    stack = present(re.search(r'<div class="stack">(.*?)</div>', experts_of(sample_run())))[1]
     assert sum(map(float, re.findall(r"width:([\d.]+)%", stack))) == pytest.approx(100, abs=0.1)
     assert re.findall(r'class="(\w+)"', stack)[:4] == ["work1", "work2", "work3", "rest1"]
 
 
 def test_the_longest_bar_of_each_kind_of_sensitivity_is_full():
-    bars = re.findall(r'<ul class="bars sensitive">.*?width:([\d.]+)%', why_of(sample_run()), re.DOTALL)
+    bars = re.findall(r'<ul class="bars sensitive">.*?width:([\d.]+)%', experts_of(sample_run()), re.DOTALL)
     assert bars == ["100.0", "100.0", "100.0"]
 
 

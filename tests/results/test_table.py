@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+from dataclasses import replace
 
 import pytest
 from autocompress.compress.recipe import Precision, Recipe
@@ -69,6 +70,27 @@ def test_the_table_shows_every_number_of_a_point_with_its_spread_and_marks():
     assert "noisy" in printed(run) and "≈19" in printed(run) and "original" in printed(run)
 
 
+def test_the_table_has_the_metric_on_the_test_split_where_it_was_scored():
+    run = sample_run()
+    line = next(line for line in printed(run, width=120).splitlines() if line.startswith("★"))
+    assert f" {100 * present(run.front[0].measured['cpu'].quality.test):.2f} " in line
+    for one in run.points:
+        quality = replace(one.measured["cpu"].quality, test=None, test_interval=None)
+        run = with_measured(run, one.trial, quality=replace(quality, test_drop=None, test_drop_interval=None))
+    assert "test" in printed(sample_run()).splitlines()[0] and "test" not in printed(run).splitlines()[0]
+
+
+def test_a_long_name_of_a_metric_leaves_room_for_the_numbers():
+    first, second, *_ = printed(with_metric(sample_run(), "top-1 accuracy", unit="fraction")).splitlines()
+    assert " top-1 " in first and " accuracy % " in second
+
+
+def test_below_the_table_stands_what_else_used_the_machine_while_a_noisy_point_was_measured():
+    run = with_latency(sample_run(), 19, noisy=True, cores=2, others_cores=1.4)
+    text = " ".join(printed(run, width=100).split())
+    assert "Noisy: trial 19 ±0.81 %: other processes used 1.4 of 2 cores while it was measured." in text
+
+
 def test_a_run_of_before_drops_had_intervals_shows_those_of_the_metric():
     run = sample_run()
     for one in run.points:
@@ -118,11 +140,11 @@ def test_the_json_holds_the_front_and_what_is_needed_to_read_it():
 
 
 def test_a_name_with_markup_or_escapes_is_text_in_the_table():
-    run = with_metric(sample_run(), "acc[/x] :smile: \x1b[31m\nd")
+    run = with_metric(sample_run(), "acc[/x]:smile:\x1b[31m\nd")
     console = Console(width=160, file=io.StringIO(), force_terminal=True)
     console.print(front_table(run))
     text = re.sub(r"\x1b\[\d*m", "", console.file.getvalue())  # type: ignore[attr-defined]
-    assert r"acc[/x] :smile: \x1b[31m\nd" in text and "\x1b" not in text
+    assert r"acc[/x]:smile:\x1b[31m\nd" in text and "\x1b" not in text
 
 
 def test_a_text_of_the_csv_is_no_formula_and_a_negative_number_stays_one():

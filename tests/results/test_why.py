@@ -299,8 +299,8 @@ def test_of_points_that_are_alike_in_latency_and_in_drop_the_smallest_is_taken()
     points = [(0.004, 0.4, 0.2), (0.006, 0.401, 0.1)]
     (group,) = indistinguishable_groups(small_run(points, half=0.002))
     assert group.same_drop and group.text == (
-        "Trials 1 and 2 cannot be told apart by latency (0.40×): take trial 2, the smallest (106.8 KB); "
-        "its drop (0.60 ±0.20 pp) cannot be told apart from the least one (trial 1: 0.40 ±0.20 pp)."
+        "Trials 1 and 2 cannot be told apart by latency (0.40×): take trial 1 for the least drop "
+        "(0.40 ±0.20 pp), or trial 2 for its size (106.8 KB); their drops cannot be told apart either."
     )
     (group,) = indistinguishable_groups(small_run(points, half=0.001))
     assert not group.same_drop and "choose by size" in group.text
