@@ -9,6 +9,7 @@ Reading order
     commands.py  the app, its groups of commands, `--version`
     log.py       what is said beside the result: `--quiet`, `--log-format`
     support.py   what all commands share: exit codes, errors, option types, quantities from text
+    init.py      `init`
     search.py    `search`, `search --dry-run`
     runs.py      `runs`
     front.py     `front` and `report`

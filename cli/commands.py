@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from .front import front, report
+from .init import init
 from .pick import pick
 from .runs import runs
 from .search import search
@@ -26,7 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(targets_app, name="targets", invoke_without_command=True)
-for command in (measure, verify, search, runs, front, pick, report):
+for command in (measure, verify, init, search, runs, front, pick, report):
     app.command()(command)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..errors import AutocompressError, TaskError
 
+RECIPE = 'docs/tasks.md has a recipe of ten lines: "A model of Hugging Face".'
 _PACKAGE = Path(__file__).resolve().parent
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ..errors import TaskError
 from ..files import canonical_json
-from .boundary import user_code
+from .boundary import RECIPE, user_code
 from .data import batches, sample_count
 from .identity import task_digest
 from .outputs.derive import output_kinds
@@ -22,6 +22,7 @@ from .outputs.kinds import OutputKind
 from .plain.call import form_of
 from .plain.dynamic import dims_of_task, smaller
 from .plain.plain_task import plain_task
+from .plain.weights import refuse_prepared
 from .quality import as_tuple, evaluate, outputs_of, shape_text
 from .splits.overlap import overlap_notes
 from .splits.shapes import check_split, require_like_example
@@ -71,6 +72,7 @@ def check_task(task: Task, *, earlier: Mapping[str, Any] | None = None) -> Check
     from it instead of being computed again, which takes a pass over the data.
     """
     _check_fields(task)
+    refuse_prepared(task.model)
     _check_parameters(task)
     task = plain_task(task)
     _check_model(task)
@@ -261,7 +263,7 @@ def _check_loss(task: Task) -> None:
     _require(
         trained, "model has only frozen parameters: call model.requires_grad_(True), recovery trains them."
     )
-    with user_code("loss", remedy="It is called as loss(outputs, targets) on a batch"):
+    with user_code("loss", remedy=f"It is called as loss(outputs, targets) on a batch{_named_outputs(task)}"):
         outputs = as_tuple(task.model(*inputs))
         value = task.loss(outputs[0] if len(outputs) == 1 else outputs, targets)
     _require(isinstance(value, Tensor), f"loss must return a tensor, but returned a {type(value).__name__}.")
@@ -273,6 +275,15 @@ def _check_loss(task: Task) -> None:
     gradients = torch.autograd.grad(value, trained, allow_unused=True)
     finite = all(bool(gradient.isfinite().all()) for gradient in gradients if gradient is not None)
     _require(finite, "loss has NaN or infinite gradients on a training batch.")
+
+
+def _named_outputs(task: Task) -> str:
+    """What the outputs are, where the model gives them names."""
+    form = form_of(task.model)
+    if form is None or not form.named:
+        return ""
+    names = ", ".join(form.outputs)
+    return f', outputs a dictionary with {names}: take one, as in outputs["{form.outputs[0]}"]. {RECIPE[:-1]}'
 
 
 def _metric_of(task: Task, name: str, limit: int | None) -> float:

@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, default_colla
 
 from ..errors import TaskError
 from ..files import replacing
+from .boundary import RECIPE
 from .task import Split
 
 Inputs = tuple[Tensor, ...]
@@ -222,11 +223,14 @@ def cut(value: Any, count: int) -> Any:
 def batch_of(value: Any) -> Batch:
     """(inputs, targets) of a collated pair; raises TaskError when it is none, or an input is no tensor."""
     if not isinstance(value, list | tuple) or len(value) != 2:
-        raise TaskError(f"A split must give pairs (input, target), but gives {_shape_of(value)}.")
+        recipe = f" {RECIPE}" if isinstance(value, Mapping) else ""
+        raise TaskError(f"A split must give pairs (input, target), but gives {_shape_of(value)}.{recipe}")
     raw, targets = value
     if isinstance(raw, Mapping):
         names = ", ".join(map(str, raw))
-        raise TaskError(f"The inputs of a split have names ({names}): give example_inputs these names too.")
+        raise TaskError(
+            f"The inputs of a split have names ({names}): give example_inputs these names too. {RECIPE}"
+        )
     inputs = tuple(raw) if isinstance(raw, list | tuple) else (raw,)
     for x in inputs:
         if not isinstance(x, Tensor):

@@ -6,6 +6,7 @@ from typing import Any, cast
 from torch.utils.data import DataLoader, Dataset
 
 from ...errors import TaskError
+from ..boundary import RECIPE
 from ..task import Split
 
 
@@ -34,12 +35,14 @@ class InputOrder:
         inputs, target = sample
         if not isinstance(inputs, Mapping):
             raise TaskError(
-                f"{self.source} inputs without names, but example_inputs has names: give a dictionary."
+                f"{self.source} inputs without names, but example_inputs has names: give a dictionary. "
+                f"{RECIPE}"
             )
         if set(inputs) != set(self.names):
             given, wanted = (", ".join(map(str, sorted(names))) for names in (inputs, self.names))
             raise TaskError(
-                f"{self.source} inputs named {given}, but example_inputs has {wanted}: make them the same."
+                f"{self.source} inputs named {given}, but example_inputs has {wanted}: make them the same. "
+                f"{RECIPE}"
             )
         return tuple(inputs[name] for name in self.names), target
 

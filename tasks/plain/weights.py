@@ -31,7 +31,10 @@ def refuse_prepared(model: nn.Module) -> None:
             else f"model is a {type(module).__name__}"
         )
         if isinstance(module, torch.jit.ScriptModule):
-            raise TaskError(f"{place}: give the Python module that it was made from.")
+            raise TaskError(
+                f"{place}, a program of torch.jit, which cannot be changed: give the Python module that it "
+                "was made from, with the same weights."
+            )
         if isinstance(module, FakeQuantizeBase | ObserverBase) or _is_quantized(module):
             raise TaskError(
                 f"{place}: it was prepared for quantization by torch. Give the float32 model, without "

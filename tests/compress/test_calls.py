@@ -172,6 +172,10 @@ def test_any_number_of_inputs_and_nested_outputs_are_flattened(tmp_path):
 
 
 WRONG = {
+    "no pairs": (
+        lambda task: [{"input_ids": torch.zeros(6), "label": 0}] * 8,
+        "train: .*gives a dict of 2. docs/tasks.md has a recipe of ten lines",
+    ),
     "other names": (
         lambda task: rows(8, 3) and [({"input_ids": torch.zeros(6).long()}, 0)] * 8,
         "train: its samples have inputs named input_ids, but example_inputs has attention_mask, input_ids",
@@ -188,6 +192,12 @@ def test_inputs_with_other_names_are_refused(samples, message):
     task = text_task(lambda y, h: {"logits": y})
     with pytest.raises(TaskError, match=message):
         check_task(replace(task, train=samples(task)))
+
+
+def test_a_loss_that_takes_the_named_outputs_for_a_tensor_is_told_their_names():
+    task = replace(text_task(lambda y, h: {"logits": y}), loss=F.cross_entropy)
+    with pytest.raises(TaskError, match=r'a dictionary with logits: take one, as in outputs\["logits"\]'):
+        check_task(task)
 
 
 def test_an_output_without_a_batch_is_named():

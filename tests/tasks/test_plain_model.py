@@ -1,11 +1,13 @@
 """Wrappers and computed weights are taken off a copy of the model; the user's own stays as it is."""
 
 import copy
+from dataclasses import replace
 from typing import cast
 
 import pytest
 import torch
 from autocompress.errors import TaskError
+from autocompress.tasks import check_task
 from autocompress.tasks.identity import model_digest
 from autocompress.tasks.plain.model import plain_model
 from torch import Tensor, nn
@@ -148,9 +150,17 @@ def test_the_wrapped_model_is_the_same_task_as_the_plain_one():
     assert model_digest(plain_model(nn.DataParallel(model))) == model_digest(plain_model(model))
 
 
+def traced() -> nn.Module:
+    return torch.jit.trace(nn.Linear(2, 2), torch.zeros(1, 2))
+
+
 REFUSED = {
     "fake quantization": (lambda: nn.Sequential(nn.Linear(2, 2), FakeQuantize()), "Give the float32 model"),
     "scripted": (lambda: torch.jit.script(nn.Linear(2, 2)), "give the Python module"),
+    "a part is traced": (
+        lambda: nn.Sequential(traced(), nn.ReLU()),
+        "TopLevelTracedModule at '0', a program of",
+    ),
     "lazy": (lambda: nn.Sequential(nn.LazyLinear(2)), "run the model once"),
 }
 
@@ -160,6 +170,13 @@ REFUSED = {
 def test_what_is_no_trained_float_model_is_refused_with_its_remedy(make, message):
     with pytest.raises(TaskError, match=message):
         plain_model(make())
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_frozen_program_of_torch_jit_is_called_one_though_it_has_no_parameters(task):
+    frozen = torch.jit.freeze(torch.jit.script(nn.Linear(2, 2).eval()))
+    with pytest.raises(TaskError, match=r"a program of torch\.jit, which cannot be changed"):
+        check_task(replace(task, model=frozen))
 
 
 def test_stubs_for_a_later_quantization_do_nothing_and_pass():

@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from autocompress.cli.commands import app
 from autocompress.compress.graph.tracing.trace import trace
 from autocompress.errors import TaskError
 from autocompress.tasks import Task, check_task, load_task
 from torch import Tensor, nn
+from typer.testing import CliRunner
 
 FREE = {0: torch.export.Dim.AUTO}
 NOISE = np.random.default_rng(0)
@@ -66,6 +68,13 @@ def load(folder: Path, **changed: str) -> Task:
 def test_a_program_with_one_set_of_arrays_becomes_a_valid_task(folder: Path) -> None:
     task = check_task(load(folder)).task
     assert [len(split) for split in (task.train, task.validation, task.test)] == [36, 12, 12]  # type: ignore[arg-type]
+
+
+def test_the_template_of_init_gives_it_a_metric_of_the_user(folder: Path) -> None:
+    CliRunner().invoke(app, ["init", "file", str(folder / "mine.py")])
+    arguments = {"model": str(folder / "net.pt2"), "data": str(folder / "data.npz")}
+    result = check_task(load_task(f"{folder / 'mine.py'}:task", arguments))
+    assert result.task.metric.name == "top-2 accuracy" and 0.3 < result.baseline <= 1.0
 
 
 def test_the_program_answers_and_names_its_weights_like_the_model(folder: Path) -> None:
