@@ -280,7 +280,7 @@ def _check_loss(task: Task) -> None:
 def _named_outputs(task: Task) -> str:
     """What the outputs are, where the model gives them names."""
     form = form_of(task.model)
-    if form is None or not form.named:
+    if form is None or not form.named or not form.outputs:
         return ""
     names = ", ".join(form.outputs)
     return f', outputs a dictionary with {names}: take one, as in outputs["{form.outputs[0]}"]. {RECIPE[:-1]}'
