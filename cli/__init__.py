@@ -8,6 +8,7 @@ Reading order
     app.py       `main`; interruption.py and streams.py: what holds from the first moment on
     commands.py  the app, its groups of commands, `--version`
     log.py       what is said beside the result: `--quiet`, `--log-format`
+    completion.py  what the shell completes
     support.py   what all commands share: exit codes, errors, option types, quantities from text
     init.py      `init`
     search.py    `search`, `search --dry-run`

@@ -22,12 +22,11 @@ app = typer.Typer(
     help="Compress a trained PyTorch model for named hardware: search, measure, pick, ship.",
     epilog="First steps: `autocompress search` (a built-in example, 3 minutes), "
     "then `autocompress front runs/digits-cpu`.",
-    add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
 app.add_typer(targets_app, name="targets", invoke_without_command=True)
-for command in (measure, verify, init, search, runs, front, pick, report):
+for command in (init, search, runs, front, report, pick, verify, measure):
     app.command()(command)
 
 

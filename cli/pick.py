@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import InputError
+from .completion import complete_target
 from .log import LogFormat, LogFormatOption, Quiet, make_progress, say, say_error
 from .support import (
     NOTHING_MEETS,
@@ -37,6 +38,7 @@ GivenTargets = Annotated[
     str | None,
     typer.Option(
         "--target",
+        autocompletion=complete_target,
         metavar="T[@user@host]",
         help="One target of a run with several. With --finetune also where it is: an address or TOML file "
         "that only the run names is not used.",

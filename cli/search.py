@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from ..text.printable import json_text
+from .completion import complete_task
 from .front import print_front
 from .interruption import INTERRUPTED
 from .log import LogFormat, LogFormatOption, Quiet, make_progress, say, say_error
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 TaskSpec = Annotated[
     str,
     typer.Argument(
+        autocompletion=complete_task,
         metavar="[TASK]",
         help="A built-in task (digits, image-folder, exported, onnx, timm:NAME, hf:DIRECTORY) "
         "or path/to/file.py:function.",

@@ -10,6 +10,7 @@ import typer
 
 from ..errors import AutocompressError, InputError, TargetUnavailable
 from ..text.printable import printable
+from .completion import complete_run, complete_target, complete_task
 from .interruption import INTERRUPTED
 from .log import say_error
 
@@ -27,6 +28,7 @@ TargetName = Annotated[
     str,
     typer.Option(
         "--target",
+        autocompletion=complete_target,
         metavar="T[@user@host[:port]]",
         help="A target's name (`autocompress targets`) or TOML file, with the device's address.",
     ),
@@ -35,6 +37,7 @@ TargetNames = Annotated[
     str,
     typer.Option(
         "--target",
+        autocompletion=complete_target,
         metavar="T[,T…]",
         help="Targets by name (`autocompress targets`) or TOML file, over SSH T@user@host[:port].",
     ),
@@ -50,6 +53,7 @@ GivenTaskSpec = Annotated[
     str | None,
     typer.Option(
         "--task",
+        autocompletion=complete_task,
         metavar="TASK",
         help="The search's task: path/to/file.py:function or a built-in one. Code and data that only the run "
         "or bundle names are not loaded.",
@@ -75,7 +79,11 @@ SetClocks = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print JSON to stdout, nothing else.")]
 RunPath = Annotated[
     Path,
-    typer.Argument(metavar="RUN", help="The run directory that `search` wrote, such as runs/digits-cpu."),
+    typer.Argument(
+        autocompletion=complete_run,
+        metavar="RUN",
+        help="The run directory that `search` wrote, such as runs/digits-cpu.",
+    ),
 ]
 MaxDrop = Annotated[
     str | None,

@@ -8,6 +8,7 @@ import typer
 
 from ..errors import InputError, StageError, TargetUnavailable
 from ..text.printable import json_text
+from .completion import complete_target, complete_task
 from .log import LogFormat, LogFormatOption, Quiet, make_progress, say
 from .support import (
     UNAVAILABLE,
@@ -36,17 +37,26 @@ Shapes = Annotated[
     list[str] | None, typer.Option(metavar="NAME=1,3,32,32", help="Shape of a dynamic input; repeatable.")
 ]
 TargetArgument = Annotated[
-    str, typer.Argument(metavar="T[@user@host[:port]]", help="A target's name or TOML file.")
+    str,
+    typer.Argument(
+        autocompletion=complete_target, metavar="T[@user@host[:port]]", help="A target's name or TOML file."
+    ),
 ]
 DeviceArgument = Annotated[
     str,
     typer.Argument(
-        metavar="T[@user@host[:port]]", help="A target's name or TOML file, with the device's address."
+        autocompletion=complete_target,
+        metavar="T[@user@host[:port]]",
+        help="A target's name or TOML file, with the device's address.",
     ),
 ]
 TaskOfModel = Annotated[
     str,
-    typer.Argument(metavar="[TASK]", help="Whose model is measured: a built-in task or file.py:function."),
+    typer.Argument(
+        autocompletion=complete_task,
+        metavar="[TASK]",
+        help="Whose model is measured: a built-in task or file.py:function.",
+    ),
 ]
 CalibrationTime = Annotated[
     str,

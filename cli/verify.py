@@ -7,6 +7,7 @@ import typer
 
 from ..errors import InputError
 from ..text.printable import json_text
+from .completion import complete_run, complete_target
 from .log import LogFormat, LogFormatOption, Quiet, make_progress, say
 from .support import (
     REGRESSED,
@@ -26,11 +27,17 @@ if TYPE_CHECKING:
     from ..results.records.verification import Verification
 
 VerifiedPath = Annotated[
-    Path, typer.Argument(metavar="RUN|BUNDLE", help="A run directory, or a bundle that `pick` wrote.")
+    Path,
+    typer.Argument(
+        autocompletion=complete_run,
+        metavar="RUN|BUNDLE",
+        help="A run directory, or a bundle that `pick` wrote.",
+    ),
 ]
 VerifiedTargets = Annotated[
     str | None,
     typer.Option(
+        autocompletion=complete_target,
         metavar="T[@user@host][,T…]",
         help="The targets to measure on, with the address of a board. If not given: those of the run or "
         "bundle that are ours and on this machine.",
