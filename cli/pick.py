@@ -120,7 +120,7 @@ def pick(
         )
         if task is not None and finetune is None:
             raise InputError("--task is for --finetune: give both, or none.")
-        training = given_task(task, task_arg)
+        training = given_task(task, task_arg, run=run)
         seconds, objective = parsed("parse_duration", finetune), _objective(minimize or "latency")
         if trial is not None and (max_drop or max_latency or max_size or minimize):
             raise InputError("--trial names the point: leave out the limits and --minimize, or --trial.")

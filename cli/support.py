@@ -12,7 +12,7 @@ from ..errors import AutocompressError, InputError, TargetUnavailable
 from ..text.printable import printable
 from .completion import complete_run, complete_target, complete_task
 from .interruption import INTERRUPTED
-from .log import say_error
+from .log import say, say_error
 
 if TYPE_CHECKING:
     from ..deploy.given_task import GivenTask
@@ -117,11 +117,12 @@ def task_arguments(pairs: list[str]) -> dict[str, str]:
     return arguments
 
 
-def given_task(spec: str | None, pairs: list[str] | None) -> "GivenTask | None":
-    """The task of `--task` with its `--task-arg`s, None when it is not given. InputError for arguments of
-    none, and for a name that no task has.
+def given_task(spec: str | None, pairs: list[str] | None, *, run: Path) -> "GivenTask | None":
+    """The task of `--task` with its `--task-arg`s, None when it is not given; paths that are not here are
+    taken from where the search of the run ran. InputError for arguments of none, and for a name that no task
+    has.
     """
-    from ..deploy.given_task import GivenTask
+    from ..deploy.given_task import GivenTask, from_search_folder
     from ..tasks.names import require_task
 
     if spec is None and pairs:
@@ -129,7 +130,10 @@ def given_task(spec: str | None, pairs: list[str] | None) -> "GivenTask | None":
     if spec is None:
         return None
     given = GivenTask(spec=spec, arguments=task_arguments(pairs or []))
-    require_task(spec)
+    given, note = from_search_folder(given, run)
+    if note:
+        say(note)
+    require_task(given.spec)
     return given
 
 

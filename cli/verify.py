@@ -45,6 +45,11 @@ VerifiedTargets = Annotated[
 ]
 
 
+Strict = Annotated[
+    bool, typer.Option("--strict", help="Exit code 4, too, when a check was skipped or a target was away.")
+]
+
+
 def verify(
     path: VerifiedPath,
     *,
@@ -52,6 +57,7 @@ def verify(
     task: GivenTaskSpec = None,
     task_arg: TaskArguments = None,
     set_clocks: SetClocks = False,
+    strict: Strict = False,
     as_json: Json = False,
     quiet: Quiet = False,
     log_format: LogFormatOption = LogFormat.text,
@@ -80,7 +86,7 @@ def verify(
                 "`pick`."
             )
         bundle = is_bundle(path)
-        given = given_task(task, task_arg)
+        given = given_task(task, task_arg, run=path)
         _check_early(path, target, bundle=bundle)
         try:
             verified = _verified(
@@ -94,7 +100,7 @@ def verify(
         except KeyboardInterrupt:
             say("Interrupted: the same command " + ("starts anew." if bundle else "goes on from here."))
             raise
-        _show(verified, as_json=as_json)
+        _show(verified, as_json=as_json, strict=strict)
 
 
 def _check_early(path: Path, target: str | None, *, bundle: bool) -> None:
@@ -138,7 +144,7 @@ def _verified(
         )
 
 
-def _show(verified: "Verification | BundleVerification", *, as_json: bool) -> None:
+def _show(verified: "Verification | BundleVerification", *, as_json: bool, strict: bool) -> None:
     """Prints what was measured, and exits with its code."""
     from ..results.records.verification import Verification
     from ..results.records.verification_versions import json_for_scripts
@@ -152,7 +158,7 @@ def _show(verified: "Verification | BundleVerification", *, as_json: bool) -> No
         print(json_text(value, indent=2))
     else:
         show(*lines)
-    if verified.regressed:
+    if verified.regressed or (strict and (verified.skipped or away)):
         raise typer.Exit(REGRESSED)
     if away:
         raise typer.Exit(UNAVAILABLE)

@@ -8,10 +8,12 @@ arguments is loaded without any, whatever the run says.
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import TaskError
+from ..errors import RunDirectoryError, TaskError
 from ..results.records.facts import TaskFacts
+from ..results.run_config import RunConfig
 from ..tasks.boundary import user_code
 from ..tasks.names import WITHOUT_ARGUMENTS
 
@@ -27,6 +29,37 @@ class GivenTask:
 
     spec: str
     arguments: Mapping[str, str] = field(default_factory=dict)
+
+
+def from_search_folder(given: GivenTask, run: Path) -> tuple[GivenTask, str]:
+    """The task with paths that are not here, but where this user's search of the run ran; and a note of them,
+    empty without any.
+    """
+    try:
+        folder = RunConfig.read(run).search_folder
+    except RunDirectoryError:
+        folder = None
+    if folder is None or folder == Path.cwd():
+        return given, ""
+    path, colon, function = given.spec.rpartition(":")
+    file, texts = (path, f":{function}") if colon else (given.spec, "")
+    changed = {
+        text: str(folder / text) for text in (file, *given.arguments.values()) if _only_in(folder, text)
+    }
+    if not changed:
+        return given, ""
+    arguments = {name: changed.get(text, text) for name, text in given.arguments.items()}
+    note = f"Note: taken from {folder}, where the search ran: {', '.join(changed)}."
+    return GivenTask(spec=changed.get(file, file) + texts, arguments=arguments), note
+
+
+def _only_in(folder: Path, text: str) -> bool:
+    """Whether a relative path names something in the folder, and nothing here."""
+    try:
+        relative = bool(text) and not Path(text).is_absolute()
+        return relative and not Path(text).exists() and (folder / text).exists()
+    except (OSError, ValueError):  # a text that no path can be
+        return False
 
 
 def task_to_load(facts: TaskFacts, given: GivenTask | None) -> GivenTask:

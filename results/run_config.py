@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import RunDirectoryError
-from ..files import read_text
+from ..files import digest_of, read_text, user_key
 
 CONFIGURATION = "run.toml"
 _FORMAT, _TARGETS = "format", "target"
@@ -38,6 +38,14 @@ class RunConfig:
         if not isinstance(options, dict):
             raise _unreadable(file, "[options] must be there")
         return cls(identity=identity, options=options)
+
+    @property
+    def search_folder(self) -> Path | None:
+        """Where the search ran; None where that is not known, or somebody else says so."""
+        folder = self.options.get("folder")
+        if not isinstance(folder, str) or self.options.get("folder_mark") != _mark(folder):
+            return None
+        return Path(folder)
 
     def to_toml(self) -> str:
         """The content of run.toml."""
@@ -69,6 +77,15 @@ class RunConfig:
                 return (name,)
         specific = tuple(name for name in changed if name not in _SUMMARIES)
         return specific or changed
+
+
+def folder_options(folder: Path) -> dict[str, str]:
+    """Where a search ran, for [options]; with a mark that only this user can make."""
+    return {"folder": str(folder), "folder_mark": _mark(str(folder))}
+
+
+def _mark(folder: str) -> str:
+    return digest_of([user_key(), folder])
 
 
 def _unreadable(file: Path, reason: str) -> RunDirectoryError:

@@ -1,5 +1,7 @@
 """What `verify` measured, as plain lines for a person; predicted numbers have a `~`."""
 
+from collections.abc import Sequence
+
 from ..profiles.units import format_latency
 from .formats import ratio_text, relative_spread
 from .records.bundle_verification import BundleMeasured, BundleVerification
@@ -16,7 +18,7 @@ def run_lines(verification: Verification) -> list[str]:
     away.
     """
     targets, away = verification.targets, away_lines(verification)
-    lines: list[str] = []
+    lines = skipped_line(verification.skipped)
     for target in targets:
         rows = [COLUMNS, *(columns(point) for point in target.points)]
         widths = [max(len(row[index]) for row in rows) for index in range(len(COLUMNS))]
@@ -78,7 +80,7 @@ def summary(target: TargetVerification) -> list[str]:
     if target.quality_not_verified:
         lines.append(f"Quality was not looked at. {target.quality_not_verified}")
     lines += _differs(target.task_differs)
-    return [*lines, _regressed([point.label for point in target.points if point.regressed])]
+    return [*lines, _regressed([point.label for point in target.points if point.regressed], target.skipped)]
 
 
 def _differs(differs: str | None) -> list[str]:
@@ -86,17 +88,27 @@ def _differs(differs: str | None) -> list[str]:
     return [f"The metric is not of the task of the search: it has {differs}."] if differs else []
 
 
-def _regressed(names: list[str]) -> str:
-    return f"Regressed: {', '.join(names)}." if names else "Nothing regressed."
+def skipped_line(skipped: Sequence[str]) -> list[str]:
+    """What was not checked, to stand above everything else; the reasons stand where the numbers would."""
+    return [f"Not checked: {', '.join(skipped)}."] if skipped else []
+
+
+def _regressed(names: Sequence[str], skipped: Sequence[str]) -> str:
+    if names:
+        return f"Regressed: {', '.join(names)}."
+    if skipped:
+        return f"Nothing that was checked regressed. Not checked: {', '.join(skipped)}."
+    return "Nothing regressed."
 
 
 def bundle_lines(verification: BundleVerification) -> list[str]:
     """What was measured of a bundle."""
-    lines = [f"{verification.manifest.name} on {verification.target}", "checksums  ok"]
+    lines = skipped_line(verification.skipped)
+    lines += [f"{verification.manifest.name} on {verification.target}", "checksums  ok"]
     if verification.measured:
         lines += _machine(verification.manifest, verification.measured)
         lines += _measured_lines(verification, verification.measured)
-    return [*lines, _regressed(list(verification.regressed))]
+    return [*lines, _regressed(verification.regressed, verification.skipped)]
 
 
 def _machine(manifest: Manifest, now: BundleMeasured) -> list[str]:

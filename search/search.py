@@ -19,12 +19,12 @@ from ..results.run_directory import RunDirectory, disk_errors, read_front
 from ..targets.lease import WAITS
 from .finalists import Finalists, by_contribution
 from .rebuild import rebuild
+from .session.budget import LEAST_FINALISTS
 from .session.crash import CrashNote
 from .session.waits import WaitsShown, search_in
 from .study_file import storage_errors
 from .trials import Trials
 
-LEAST_FINALISTS = 3
 _CRASH = "crash.txt"
 _WORTH_TELLING_S = 5.0
 _UNCOUNTED = " The time does not count for the budget."

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from statistics import fmean
 from typing import Any
 
 from optuna.samplers import BaseSampler
@@ -98,7 +99,12 @@ class Trials:
 
     def left_s(self) -> float:
         """Seconds left for candidates."""
-        return 1e9 if self.budget.search_s is None else self.budget.search_s - self.elapsed_s
+        measured = [
+            point.seconds.get("timing loop", 0.0) + point.seconds.get("measure", 0.0)
+            for point in self.state.points
+        ]
+        end_s = self.budget.candidates_s(fmean(measured) if measured else 0.0)
+        return 1e9 if end_s is None else end_s - self.elapsed_s
 
     def time_left(self) -> bool:
         """Whether another candidate may be tried."""

@@ -52,6 +52,15 @@ class BundleVerification:
     measured: BundleMeasured | None
     regressed: tuple[str, ...]
 
+    @property
+    def skipped(self) -> tuple[str, ...]:
+        """What was not compared with the manifest."""
+        now = self.measured
+        if now is None:
+            return ()
+        parts = {"latency": now.not_compared, "quality": now.quality_not_verified}
+        return tuple(name for name, reason in parts.items() if reason is not None)
+
     def to_json(self) -> dict[str, Any]:
         """What `verify BUNDLE --json` prints."""
         value = {
@@ -77,4 +86,4 @@ class BundleVerification:
                 "quality_not_verified": measured.quality_not_verified,
                 "task_differs": measured.task_differs,
             }
-        return {**value, "regressed": list(self.regressed)}
+        return {**value, "regressed": list(self.regressed), "skipped": list(self.skipped)}

@@ -111,6 +111,13 @@ class TargetVerification:
         return any(point.regressed for point in self.points)
 
     @property
+    def skipped(self) -> tuple[str, ...]:
+        """What was not compared with the run."""
+        elsewhere = self.target != self.earlier_target and self.prediction is None
+        quality = self.quality_not_verified is not None
+        return (*(["latency"] if elsewhere else []), *(["quality"] if quality else []))
+
+    @property
     def prediction_error(self) -> PredictionError:
         """How far the earlier latencies are from those measured now."""
         pairs = [point.compared(point.latency) for point in self.points if point.latency]
@@ -175,6 +182,11 @@ class Verification:
     def regressed(self) -> bool:
         """Whether anything is worse than the run says."""
         return any(target.regressed for target in self.targets)
+
+    @property
+    def skipped(self) -> tuple[str, ...]:
+        """What was not compared with the run, and on which target."""
+        return tuple(f"{what} on {target.target}" for target in self.targets for what in target.skipped)
 
     def to_json(self) -> dict[str, Any]:
         """The value of verify.json without its digest, from which `from_json` makes an equal record."""

@@ -33,6 +33,7 @@ def json_for_scripts(verification: Verification) -> dict[str, Any]:
         "targets": [_target_json(target) for target in verification.targets],
         "away": [asdict(target) for target in verification.away],
         "regressed": verification.regressed,
+        "skipped": list(verification.skipped),
     }
 
 
@@ -89,6 +90,7 @@ def _of_version_1(fields: Fields) -> Verification:
 
 def _of_version_2(fields: Fields) -> Verification:
     fields.value("regressed")  # checked below
+    fields.optional("skipped", fields.texts)  # follows from the rest
     made = fields.record(
         lambda: Verification(
             at=fields.text("at"),

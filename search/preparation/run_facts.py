@@ -1,10 +1,11 @@
 """What a run is: what must not change to continue it (run.toml); what is known before its first candidate."""
 
+from pathlib import Path
 from typing import Any
 
 from ...results.records.facts import ExclusionFacts, GroupFacts, LayerFacts, MetricFacts, RunFacts, TaskFacts
 from ...results.records.run import SCHEMA_VERSION
-from ...results.run_directory import RunConfig
+from ...results.run_config import RunConfig, folder_options
 from ...tasks.identity import data_digest, model_digest
 from ...text.printable import json_text
 from ...text.secrets import stored_arguments, stored_command
@@ -48,6 +49,7 @@ def _options(request: SearchRequest) -> dict[str, Any]:
         "trials": request.trials,
         "deterministic": request.deterministic,
         "command": stored_command(request.command),
+        **folder_options(Path.cwd()),
     }
     for name, limits in request.constraints.items():
         options |= {

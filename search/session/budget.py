@@ -17,6 +17,9 @@ from ...results.run_directory import RunDirectory, read_kept, write_kept
 from .clock import Clock
 
 SEARCH_SHARE = 0.85  # of the budget; the rest is for the finalists
+LEAST_FINALISTS = 3  # that are looked at longer, whatever the time
+_LOOK = 3.0  # times as long as a candidate is measured, a finalist is looked at
+_MOST_FOR_FINALISTS = 1 / 3  # of a budget that is small for what a look takes
 SENSITIVITY_SHARE = 0.12
 LATENCY_SHARE = 0.10
 RECOVERY_SHARE = 0.40
@@ -51,6 +54,15 @@ class Budget:
     def search_s(self) -> float | None:
         """The time for everything but the finalists."""
         return None if self.total_s is None else self.search_share * self.total_s
+
+    def candidates_s(self, measure_s: float) -> float | None:
+        """The time for everything but the finalists, where a candidate takes `measure_s` to measure: a small
+        budget leaves more to the least finalists than its usual share.
+        """
+        if self.total_s is None or self.search_s is None or self.search_share == 1.0:
+            return self.search_s
+        looks_s = min(LEAST_FINALISTS * _LOOK * measure_s, _MOST_FOR_FINALISTS * self.total_s)
+        return min(self.search_s, self.total_s - looks_s)
 
     @property
     def sensitivity_s(self) -> float:

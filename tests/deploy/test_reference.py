@@ -94,7 +94,7 @@ def test_a_machine_that_is_slower_now_regresses_nothing(tmp_path):
     told = lines_of(manifest, measured(0.5, slow=1.5))
     assert "0.500× ±1.0 % of the original, the manifest says 0.500× ±1.0 %" in told
     assert "the original took 1.500 ms and 1.000 ms: the machine's drift" in told
-    assert told.endswith("Nothing regressed.")
+    assert told.endswith("Nothing that was checked regressed. Not checked: quality.")
 
 
 @pytest.mark.parametrize(("ratio", "regressed"), [(0.52, ()), (0.6, ("slower than was measured",))])
@@ -118,7 +118,7 @@ def test_without_a_reference_nothing_is_compared_and_that_is_said(case, tmp_path
     assert isinstance(manifest.reference, str) and why in manifest.reference
     told = lines_of(manifest, measured(1.0, slow=9.0, not_compared=manifest.reference))
     assert "not compared: " in told and why in told and "8.100 ms to 10.80 ms while measuring" in told
-    assert told.endswith("Nothing regressed.")
+    assert told.endswith("Nothing that was checked regressed. Not checked: latency, quality.")
 
 
 def test_an_original_that_is_too_large_is_replaced_by_a_workload(tmp_path, monkeypatch):

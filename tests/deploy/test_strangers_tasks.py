@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 from autocompress.cli.commands import app
-from autocompress.deploy.given_task import GivenTask, task_to_load
+from autocompress.deploy.given_task import GivenTask, from_search_folder, task_to_load
 from autocompress.deploy.scoring import Scoring, scoring_of
 from autocompress.deploy.verify_bundle import verify_bundle
 from autocompress.deploy.verify_run import verify_run
 from autocompress.errors import TargetUnavailable, TaskError
 from autocompress.results.records.facts import MetricFacts, TaskFacts
 from autocompress.results.records.verification_versions import json_for_scripts
+from autocompress.results.run_config import RunConfig, folder_options
 from autocompress.results.run_directory import read_run, write_verification
 from autocompress.results.verify_words import bundle_lines, run_lines
 from autocompress.tasks.identity import data_digest, model_digest, task_digest
@@ -113,6 +114,49 @@ def test_a_warm_start_does_not_import_the_code_that_the_run_names(evil, tmp_path
     assert not (tmp_path / "acted").exists()
 
 
+def run_searched_in(folder: Path, run: Path, *, mark: str | None = None) -> None:
+    """A run.toml of a search that ran in the folder; `mark` is a stranger's."""
+    options = folder_options(folder) | ({} if mark is None else {"folder_mark": mark})
+    run.mkdir()
+    (run / "run.toml").write_text(RunConfig(identity={}, options=options).to_toml())
+
+
+def test_a_task_that_is_not_here_is_that_of_the_folder_of_the_users_own_search(tmp_path, monkeypatch):
+    project, here = tmp_path / "project", tmp_path / "here"
+    (project / "data").mkdir(parents=True), here.mkdir()
+    (project / "mine.py").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.chdir(here)
+    run_searched_in(project, tmp_path / "run")
+    run_searched_in(project, tmp_path / "strange", mark="0" * 64)
+    given = GivenTask(spec="mine.py:make", arguments={"data": "data", "seed": "3"})
+    task, note = from_search_folder(given, tmp_path / "run")
+    assert task.spec == f"{project / 'mine.py'}:make"
+    assert task.arguments == {"data": str(project / "data"), "seed": "3"}
+    assert note == f"Note: taken from {project}, where the search ran: mine.py, data."
+    assert from_search_folder(given, tmp_path / "strange") == (given, "")
+    assert from_search_folder(given, tmp_path) == (given, "")
+    (here / "mine.py").write_text(""), (here / "data").mkdir()
+    assert from_search_folder(given, tmp_path / "run") == (given, "")
+
+
+def test_what_was_not_checked_is_the_first_line_and_exit_code_4_on_request(tmp_path, monkeypatch):
+    whole = verification(replace(MEASURED, regressed=()))
+    target = replace(whole.targets[0], quality_not_verified="No task.")
+    skipping = replace(whole, targets=(target,), away=())
+    assert skipping.skipped == (f"quality on {target.target}",)
+    lines = run_lines(skipping)
+    assert lines[0] == f"Not checked: quality on {target.target}."
+    assert "Nothing that was checked regressed. Not checked: quality." in lines
+    assert "Nothing regressed." not in lines
+    monkeypatch.setattr("autocompress.deploy.verify_run.verify_run", lambda *_, **__: skipping)
+    monkeypatch.setattr("autocompress.cli.verify._check_early", lambda *_, **__: None)
+    codes = [
+        CliRunner().invoke(app, ["verify", str(tmp_path), *more]).exit_code for more in ([], ["--strict"])
+    ]
+    assert codes == [0, 4]
+
+
 @pytest.mark.serial
 def test_verify_does_what_it_can_and_says_what_it_left_out(evil, tmp_path, monkeypatch):
     monkeypatch.setattr("autocompress.targets.control.TOLERANCE", 100.0)
@@ -129,6 +173,7 @@ def test_verify_does_what_it_can_and_says_what_it_left_out(evil, tmp_path, monke
         of_bundle.to_json()["quality_not_verified"] == told and of_bundle.to_json()["quality"]["now"] is None
     )
     assert f"accuracy  not looked at. {told}" in bundle_lines(of_bundle)
+    assert bundle_lines(of_bundle)[0] == "Not checked: latency, quality."
     assert of_bundle.measured is not None and of_bundle.measured.parity.error < 1e-5
     assert read_run(run).verification == of_run and not (tmp_path / "acted").exists()
 

@@ -263,6 +263,7 @@ def check_bundle(desk: Desk, bundle: Path) -> None:
             "quality_not_verified",
             "task_differs",
             "regressed",
+            "skipped",
         ),
     ]
     assert "the manifest says ~" in "\n".join(bundle_lines(found))
@@ -352,6 +353,7 @@ def test_a_target_that_is_away_is_exit_code_3_unless_something_regressed(
     names = tuple(AwayTarget(name=name, address=name, reason="No route to host.") for name in away)
     found = replace(verification(target_of), away=names)
     monkeypatch.setattr("autocompress.deploy.verify_run.verify_run", lambda *_, **__: found)
+    monkeypatch.setattr("autocompress.cli.verify._check_early", lambda *_, **__: None)
     ended = CliRunner().invoke(app, ["verify", str(tmp_path), "--json"])
     assert ended.exit_code == code
     assert json.loads(ended.stdout) == json.loads(json.dumps(json_for_scripts(found)))

@@ -32,6 +32,14 @@ def test_a_budget_without_finalists_leaves_all_the_time_to_candidates():
     assert Budget(total_s=100.0).search_s == 85.0
 
 
+def test_a_small_budget_leaves_time_for_the_least_finalists():
+    assert Budget(total_s=1000.0).candidates_s(4.0) == 850.0
+    assert Budget(total_s=120.0).candidates_s(4.0) == 120.0 - 36.0
+    assert Budget(total_s=90.0).candidates_s(20.0) == 60.0
+    assert Budget(total_s=90.0, search_share=1.0).candidates_s(20.0) == 90.0
+    assert Budget(total_s=None).candidates_s(20.0) is None
+
+
 def test_a_warm_start_with_a_sampler_that_cannot_use_it_is_an_error_with_a_remedy():
     with pytest.raises(InputError, match=r"--from needs the sampler 'front'; 'tpe' cannot.*leave out one"):
         SearchRequest(task="digits", sampler="tpe", warm_start=Path("runs/before"))
