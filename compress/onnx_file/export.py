@@ -11,6 +11,7 @@ import io
 import logging
 import math
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,7 +23,7 @@ from onnx import numpy_helper
 from torch import Tensor, fx
 
 from ...errors import StageError
-from ..graph.graph import array_of, clone, get_tensor, operation
+from ..graph.graph import argument, array_of, batch_norms, clone, get_tensor, operation
 from ..graph.tracing.trace import batch_of_two, dims_of, dynamic_shapes, output_names
 from .free_dims import name_free_dims, require_same_when_smaller
 from .opset import EXPORTED, lower_opset
@@ -66,9 +67,9 @@ def export_template(folded: fx.GraphModule, inputs: tuple[Tensor, ...], opset: i
     """The template of a folded graph. Raises StageError if the exporter, the opset or ONNX Runtime refuses
     it.
     """
-    baked: frozenset[str] = frozenset()
+    distinct = _markable(folded)
     while True:
-        marked = _marked(folded, baked)
+        marked = _marked(folded, distinct)
         model = _export(marked, inputs, max(opset, EXPORTED))
         _strip(model)
         name_free_dims(model, dims_of(folded))
@@ -80,9 +81,9 @@ def export_template(folded: fx.GraphModule, inputs: tuple[Tensor, ...], opset: i
             name_outputs(model, names)
         parameters = _locate_parameters(model, marked)
         lost = folded.state_dict().keys() - parameters.keys()
-        if lost <= baked:
+        if lost.isdisjoint(distinct):
             break
-        baked |= lost
+        distinct -= lost  # they cannot be filled in later: they keep their values
     values = _locate_values(model, marked, inputs)
     require_same_when_smaller(model, marked, inputs)
     del model.graph.value_info[:]
@@ -95,18 +96,25 @@ def _digest(tensor: Tensor) -> str:
     return hashlib.sha256(f"{tuple(tensor.shape)}".encode() + data).hexdigest()
 
 
-def _marked(folded: fx.GraphModule, exact: Set[str]) -> fx.GraphModule:
-    """A copy in which all parameters differ: the exporter drops zero biases and merges equal parameters.
+def _markable(folded: fx.GraphModule) -> set[str]:
+    """The parameters and statistics that a candidate may change."""
+    names = {name for name, tensor in folded.named_parameters() if tensor.is_floating_point()}
+    return names | {str(argument(norm, index).target) for norm in batch_norms(folded) for index in (3, 4)}
 
-    Those in `exact` keep their values: they cannot be filled in later.
+
+def _marked(folded: fx.GraphModule, names: Set[str]) -> fx.GraphModule:
+    """A copy in which all tensors of these names differ: the exporter drops zero biases and merges what is
+    equal, such as the statistics of two normalizations that never saw data.
     """
     marked, generator = clone(folded), torch.Generator().manual_seed(0)
     _fix_memory_layouts(marked)
+    parameters = dict(marked.named_parameters())
     with torch.no_grad():
-        for name, parameter in marked.named_parameters():
-            if parameter.is_floating_point() and name not in exact:
-                spread = 0.05 * float(parameter.abs().mean()) + 1e-4
-                parameter.add_(spread * torch.randn(parameter.shape, generator=generator))
+        for name in (*(name for name in parameters if name in names), *sorted(names - parameters.keys())):
+            tensor = get_tensor(marked, name)
+            spread = 0.05 * float(tensor.abs().mean()) + 1e-4
+            draw = torch.randn if name in parameters else torch.rand  # a variance stays positive
+            tensor.add_(spread * draw(tensor.shape, generator=generator))
     return marked
 
 
@@ -222,7 +230,7 @@ def _become(node: onnx.NodeProto, op_type: str, **attributes: int) -> None:
 
 
 def _locate_parameters(model: onnx.ModelProto, folded: fx.GraphModule) -> dict[str, Stored]:
-    """Where each parameter is: under its own name, or found by its value.
+    """Where each parameter is: under its own name, or found by its value. Not those that share one place.
 
     The exporter transposes weights of linear layers and gives them other names.
     """
@@ -240,7 +248,8 @@ def _locate_parameters(model: onnx.ModelProto, folded: fx.GraphModule) -> dict[s
                 places[name] = Stored(initializer=other, transposed=True)
             elif _holds(array, value):
                 places[name] = Stored(initializer=other, transposed=False)
-    return places
+    holders = Counter(stored.initializer for stored in places.values())
+    return {name: stored for name, stored in places.items() if holders[stored.initializer] == 1}
 
 
 def _holds(array: np.ndarray, value: np.ndarray) -> bool:

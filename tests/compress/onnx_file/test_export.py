@@ -1,10 +1,37 @@
 """Which value of the exported model is which node of the graph."""
 
 import torch
-from autocompress.compress.graph.graph import fold_batch_norms, operation
+from autocompress.compress.graph.graph import fold_batch_norms, get_tensor, operation
 from autocompress.compress.graph.tracing.trace import trace
-from autocompress.compress.onnx_file.export import export_template
+from autocompress.compress.onnx_file.export import export_template, fill_template
+from onnx import numpy_helper
 from torch import nn
+
+
+class EqualTensors(nn.Module):
+    """Two normalizations that never saw data, and two equal buffers, in front of a layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.other, self.layer = nn.BatchNorm2d(3), nn.BatchNorm2d(3), nn.Conv2d(3, 2, 1)
+        self.register_buffer("shift", torch.full((3, 1, 1), 0.5))
+        self.register_buffer("second", torch.full((3, 1, 1), 0.5))
+
+    def forward(self, x):
+        return self.layer(self.other(self.one(x).relu() + self.shift).relu() + self.second)
+
+
+def test_equal_statistics_are_filled_one_by_one_and_equal_buffers_not_at_all():
+    folded = fold_batch_norms(trace(EqualTensors().eval(), (torch.randn(4, 3, 5, 5),)))
+    template = export_template(folded, (torch.randn(4, 3, 5, 5),), 21)
+    assert {"shift", "second"} <= template.baked.keys()
+    get_tensor(folded, "one.running_mean").add_(1)
+    assert template.serves(folded)
+    names = {tensor.name: tensor for tensor in fill_template(template, folded).graph.initializer}
+    one, other = (names[template.parameters[f"{norm}.running_mean"].initializer] for norm in ("one", "other"))
+    assert (numpy_helper.to_array(one) == 1).all() and (numpy_helper.to_array(other) == 0).all()
+    get_tensor(folded, "second").add_(1)
+    assert not template.serves(folded)
 
 
 def test_a_pooling_of_one_pixel_is_told_from_its_input():
