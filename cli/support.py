@@ -153,15 +153,9 @@ def limits_by_target(
     max_size: Sequence[str] | None,
 ) -> "dict[str, Constraints]":
     """The limits of each target from the options' texts. InputError says what is wrong with one."""
-    from ..profiles.units import parse_duration, parse_size
-    from ..results.target_limits import by_target, constraints_by_target
+    from ..results.target_limits import limits_of
 
-    return constraints_by_target(
-        targets,
-        max_drop=parsed("parse_drop", max_drop),
-        max_latency=by_target("--max-latency", max_latency or (), parse_duration, targets=targets),
-        max_size=by_target("--max-size", max_size or (), parse_size, targets=targets),
-    )
+    return limits_of(targets, max_drop=max_drop, max_latency=max_latency, max_size=max_size)
 
 
 def part_of(run: "Run", target: str | None) -> "Run":

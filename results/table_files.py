@@ -31,7 +31,7 @@ def front_records(run: RunOn) -> list[dict[str, Any]]:
     None.
     """
     best = recommended(run.run).point.trial
-    return [_record(run.on(point), chosen=point.trial == best) for point in shown_points(run.run)]
+    return [record_of(run.on(point), chosen=point.trial == best) for point in shown_points(run.run)]
 
 
 def front_csv(run: Run) -> str:
@@ -157,7 +157,8 @@ def _queued(run: Run, target: str, count: int) -> dict[str, Any]:
     return {"count": count, "reason": waiting[-1].failure.message}
 
 
-def _record(point: PointOn, *, chosen: bool) -> dict[str, Any]:
+def record_of(point: PointOn, *, chosen: bool) -> dict[str, Any]:
+    """The numbers of a point as a flat record with the keys of RECORD_FIELDS."""
     view, quality, artifact = point.view, point.quality, point.artifact
     predicted = point.latency if isinstance(point.latency, Predicted) else None
     measured = None if isinstance(point.latency, Predicted) else point.latency

@@ -9,6 +9,7 @@ from typing import TypeVar
 from ..errors import InputError
 from ..profiles import Drop, TargetAddress, parse_target
 from ..profiles.address import is_target_name
+from ..profiles.units import parse_drop, parse_duration, parse_size
 from .limits import Constraints
 
 T = TypeVar("T")
@@ -78,6 +79,22 @@ def by_target(
             )
         limits_so_far |= limits
     return everywhere | of_one
+
+
+def limits_of(
+    targets: Sequence[str],
+    *,
+    max_drop: str | None,
+    max_latency: Sequence[str] | None,
+    max_size: Sequence[str] | None,
+) -> dict[str, Constraints]:
+    """The limits of each target from texts with units. InputError says what is wrong with one."""
+    return constraints_by_target(
+        targets,
+        max_drop=None if max_drop is None else parse_drop(max_drop),
+        max_latency=by_target("--max-latency", max_latency or (), parse_duration, targets=targets),
+        max_size=by_target("--max-size", max_size or (), parse_size, targets=targets),
+    )
 
 
 def constraints_by_target(

@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import sqlite3
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -50,6 +51,27 @@ class MeasurementKey:
         if not self.timing.sizes:
             del value["timing"]["sizes"]
         return digest_of(value)
+
+
+def measurements_in(path: Path) -> Iterator[Measurement]:
+    """All measurements of a store, in no particular order; nothing is written to it. Damaged ones are left
+    out.
+
+    RunDirectoryError when the file cannot be read.
+    """
+    try:
+        with closing(
+            sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=30)
+        ) as connection:
+            for (value,) in connection.execute("SELECT value FROM measurements"):
+                try:
+                    yield Measurement.from_json(unsealed(value))
+                except (ValueError, TypeError, KeyError) as error:
+                    log.warning("%s holds a damaged measurement (%s): it is left out.", path, error)
+    except sqlite3.Error as error:
+        raise RunDirectoryError(
+            f"The measurements in {path} cannot be read ({error}): restore the file."
+        ) from error
 
 
 class MeasurementStore:

@@ -17,6 +17,7 @@ ORDER = (
     ("evaluation",),
     ("search",),
     ("deploy",),
+    ("api",),
     ("cli",),
     ("__main__",),
 )

@@ -180,13 +180,3 @@ AnyLatency = Latency | Predicted
 def latency_from_json(fields: Fields) -> AnyLatency:
     """The measured or predicted latency that `to_json` described."""
     return Predicted.from_json(fields) if fields.has("predicted_s") else Latency.from_json(fields)
-
-
-def overlap(first: AnyLatency, second: AnyLatency) -> bool:
-    """Whether the intervals of two measured ratios overlap; a prediction has none, so it overlaps with
-    nothing.
-    """
-    if isinstance(first, Predicted) or isinstance(second, Predicted):
-        return False
-    (low_1, high_1), (low_2, high_2) = first.ratio_interval, second.ratio_interval
-    return low_1 <= high_2 and low_2 <= high_1

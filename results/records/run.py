@@ -12,10 +12,10 @@ from typing import Any, Literal, get_args
 from ..front import drop_scale, hypervolume, non_dominated
 from ..limits import Limits, chance_below
 from .facts import RunFacts, RunTarget
-from .latency import overlap
+from .latency import Predicted
 from .point import Failure, Measured, Point
 from .progress import SearchFacts
-from .reading import Fields
+from .reading import Fields, Interval
 from .verification import Verification
 
 SCHEMA_VERSION = 3  # of front.json
@@ -260,17 +260,25 @@ class Run:
     @cached_property
     def indistinguishable(self) -> dict[int, tuple[int, ...]]:
         """By trial, the other trials whose latency intervals overlap its own on every target of both."""
-        return {
-            point.trial: tuple(
-                other.trial for other in self.points if other is not point and self._alike(point, other)
-            )
-            for point in self.points
-        }
+        ranges = {name: self._ratio_intervals(name) for name in self.target_names}
+        order = {point.trial: place for place, point in enumerate(self.points)}
+        alike: dict[int, tuple[int, ...]] = {}
+        for point in self.points:
+            shared, apart = set[int](), {point.trial}
+            for name in self.measured(point):
+                shared |= ranges[name].keys()
+                apart |= _apart(point.trial, ranges[name])
+            alike[point.trial] = tuple(sorted(shared - apart, key=order.__getitem__))
+        return alike
 
-    def _alike(self, first: Point, second: Point) -> bool:
-        one, two = self.measured(first), self.measured(second)
-        shared = one.keys() & two.keys()
-        return bool(shared) and all(overlap(one[name].latency, two[name].latency) for name in shared)
+    def _ratio_intervals(self, target: str) -> dict[int, Interval | None]:
+        """By trial, the interval of the ratio on a target; None for a prediction, which is like nothing."""
+        intervals: dict[int, Interval | None] = {}
+        for point in self.points:
+            if target in point.measured:
+                latency = point.measured[target].latency
+                intervals[point.trial] = None if isinstance(latency, Predicted) else latency.ratio_interval
+        return intervals
 
     # --- hypervolume
 
@@ -326,3 +334,12 @@ class Run:
                 search=SearchFacts.from_json(fields.object("search")),
             )
         )
+
+
+def _apart(trial: int, intervals: Mapping[int, Interval | None]) -> set[int]:
+    """The trials whose intervals do not overlap that of this one."""
+    own = intervals[trial]
+    if own is None:
+        return set(intervals)
+    low, high = own
+    return {other for other, of in intervals.items() if of is None or of[0] > high or of[1] < low}

@@ -34,19 +34,21 @@ def prepare(
     request: SearchRequest,
     progress: Progress,
     *,
+    task: Task | None = None,
     planning: bool = False,
     clocks: ClocksOfTargets | None = None,
 ) -> CheckedRequest:
     """The request, checked without writing anything. Raises InputError or TargetUnavailable; a plan needs no
     target to answer.
 
+    `task` is one that exists already, instead of that of the request's text.
     `clocks`, which outlive the search, set those of each target before anything is asked of it
     (`--set-clocks`).
     """
     named = _named(request, clocks)
     exporter = threading.Thread(target=load_exporter, daemon=True)
     exporter.start()
-    checked = _checked(request, named, progress)
+    checked = _checked(request, named, progress, task)
     sizes = measured_sizes(checked.task, request.shapes, [target.profile for target in named])
     checked = replace(checked, task=at_sizes(checked.task, sizes))
     targets = tuple(replace(target, sizes=sizes).probe() for target in named)
@@ -76,11 +78,14 @@ def _named(request: SearchRequest, clocks: ClocksOfTargets | None) -> tuple[Name
     return tuple(replace(target, clocks=clocks.of(target.profile, target.address)) for target in named)
 
 
-def _checked(request: SearchRequest, named: Sequence[NamedTarget], progress: Progress) -> CheckedTask:
+def _checked(
+    request: SearchRequest, named: Sequence[NamedTarget], progress: Progress, task: Task | None
+) -> CheckedTask:
     """The task, loaded and checked, and the limits checked against it."""
     names = ",".join(target.profile.name for target in named)
-    progress.stage(f"loading the task {request.task}")
-    task = load_task(request.task, request.arguments)
+    if task is None:
+        progress.stage(f"loading the task {request.task}")
+        task = load_task(request.task, request.arguments)
     progress.stage("checking the task")
     checked = check_task(task, earlier=_earlier_check(request.directory(task.name, names), progress))
     for note in checked.notes:

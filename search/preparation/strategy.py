@@ -49,11 +49,14 @@ def strategy_of(
 def recovery_process(
     checked: CheckedRequest, compressor: Compressor, evaluator: Evaluator, directory: RunDirectory
 ) -> RecoveryProcess | None:
-    """The process for recoveries, on the cores that no measurement uses; None where there are none."""
+    """The process for recoveries, on the cores that no measurement uses; None where there are none, and
+    for a task that only this process has."""
     request, levels_dir = checked.request, compressor.students.levels_dir
     measured = {core for target in evaluator.targets if _is_here(target) for core in target.cores}
     spare = spare_cores(measured)
     if not request.recovery or not spare or compressor.cache_dir is None or levels_dir is None:
+        return None
+    if not request.task:  # a task of this process, which another one cannot load
         return None
     config = RecoveryConfig(
         task=request.task,

@@ -1,6 +1,7 @@
 """Ctrl-C, SIGTERM and SIGHUP: the first one stops the search at a safe place, the second one at once."""
 
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
@@ -15,7 +16,8 @@ def signals_heeded() -> list[signal.Signals]:
 
 
 class Interrupts:
-    """SIGINT, SIGTERM and SIGHUP while a search runs. A context manager, for the main thread.
+    """SIGINT, SIGTERM and SIGHUP while a search runs. A context manager; Python gives signals to the main
+    thread, and in another one nothing is heeded.
 
     The first signal raises KeyboardInterrupt at once inside `allowed()` (building, measuring), elsewhere
     (bookkeeping) at the next `allowed()`. Any further signal raises it wherever it comes: a run directory
@@ -28,7 +30,8 @@ class Interrupts:
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> "Interrupts":
-        self._previous = {number: signal.signal(number, self._on_signal) for number in signals_heeded()}
+        if threading.current_thread() is threading.main_thread():
+            self._previous = {number: signal.signal(number, self._on_signal) for number in signals_heeded()}
         return self
 
     def __exit__(

@@ -21,7 +21,7 @@ from autocompress.profiles.profile import Datasheet, Profile
 from autocompress.profiles.runtimes import runtime_folders
 from autocompress.results.limits import Limits
 from autocompress.results.pick import NothingMeets, limits_text, pick
-from autocompress.results.records.latency import Latency, Predicted, latency_from_json, overlap
+from autocompress.results.records.latency import Latency, Predicted, latency_from_json
 from autocompress.results.records.reading import Fields
 from autocompress.results.records.run import Run
 from autocompress.results.report.page import render
@@ -193,11 +193,6 @@ def test_a_predicted_latency_shares_no_key_with_a_measured_one():
 @pytest.mark.parametrize("value", [PREDICTED, latency(0.5)], ids=["predicted", "measured"])
 def test_a_latency_of_either_kind_comes_back_from_json_as_what_it_was(value):
     assert latency_from_json(Fields(json.loads(json.dumps(value.to_json())), "latency")) == value
-
-
-def test_a_prediction_has_no_interval_that_could_overlap():
-    assert not overlap(PREDICTED, PREDICTED)
-    assert overlap(latency(0.5), latency(0.5))
 
 
 # --- everything that shows a run

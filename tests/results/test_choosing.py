@@ -14,7 +14,7 @@ from autocompress.results.choosing.words import next_command, pick_command, reco
 from autocompress.results.limits import Constraints, Limits
 from autocompress.results.pick import NothingMeets, pick, trial_to_take
 from autocompress.results.records.facts import MetricFacts
-from autocompress.results.records.latency import Latency, Predicted, overlap
+from autocompress.results.records.latency import Latency, Predicted
 from autocompress.results.records.point import Point
 from autocompress.results.records.run import Run
 from autocompress.tests.results.records import TARGET, latency, on_two, point, run_of
@@ -101,7 +101,8 @@ def test_the_star_is_the_best_of_those_that_cannot_be_told_apart_from_each_other
     ]
     if name == TARGET:
         equal = unbeaten(inside)
-        assert all(overlap(a.measured[name].latency, b.measured[name].latency) for a in equal for b in equal)
+        alike = {one.trial: {one.trial, *run.indistinguishable[one.trial]} for one in equal}
+        assert all(alike[one.trial] >= alike.keys() for one in equal)
         assert recommended(run).point.measured[name].drop == min(one.measured[name].drop for one in equal)
         assert len(equal) > 1
     chosen = {each: names.point for names in named_points(run) for each in names.names}

@@ -6,9 +6,10 @@ from dataclasses import replace
 import pytest
 from autocompress.compress.recipe import Recipe
 from autocompress.errors import InputError
-from autocompress.profiles import parse_drop
+from autocompress.profiles import PredictedLatency, parse_drop
 from autocompress.results.limits import Constraints
 from autocompress.results.records.facts import MetricFacts
+from autocompress.results.records.latency import Predicted
 from autocompress.results.records.point import Failure, LayerRow, Point
 from autocompress.results.records.reading import Fields, Unfit
 from autocompress.results.records.run import Run
@@ -49,6 +50,15 @@ def test_without_a_feasible_point_the_nearest_misses_are_listed_nearest_first():
 def test_points_whose_intervals_overlap_are_indistinguishable():
     near = point(7, ratio=0.502)
     assert limited(FAST, near, WORSE).indistinguishable == {0: (), 1: (7,), 7: (1,), 2: ()}
+
+
+def test_a_predicted_point_has_no_interval_that_could_overlap():
+    latency = Predicted(latency=PredictedLatency(seconds=1e-3, source="a leaflet"), ratio=0.5, error=0.1)
+    guessed = [
+        replace(each, outcomes={TARGET: replace(each.measured[TARGET], latency=latency)})
+        for each in (point(8), point(9))
+    ]
+    assert limited(FAST, *guessed).indistinguishable == {0: (), 1: (), 8: (), 9: ()}
 
 
 def test_the_history_grows_and_a_run_comes_back_from_json():
