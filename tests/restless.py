@@ -6,6 +6,7 @@ What a measurement says is not judged by these tests. That a restless machine is
 tests/targets/test_target.py.
 """
 
+import os
 import runpy
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from autocompress.targets import control
 
 def restless(*arguments: str | Path) -> list[str]:
     """The command that runs autocompress with these arguments, whatever else this machine does."""
-    return [sys.executable, "-m", __name__, *map(str, arguments)]
+    return [sys.executable, "-m", __name__, *map(os.fsdecode, arguments)]
 
 
 def measuring(

@@ -215,7 +215,7 @@ def test_the_same_search_with_another_token_continues_the_run(searched):
 
 
 def test_a_token_that_the_run_does_not_store_is_asked_for(searched):
-    tune = ("pick", RUN, "--minimize", "size", "--finetune", "1s", "--out", "tuned")
+    tune = ("pick", RUN, "--trial", "1", "--allow-slower", "--finetune", "1s", "--out", "tuned")
     done = autocompress(searched[0], *tune)
     asked = "--task task.py:make --task-arg token=… --task-arg hub=… --task-arg url=…"
     assert done.returncode == 2 and asked in done.stderr

@@ -24,9 +24,11 @@ def pick_command(run: Run, point: Point, directory: str, *, of_several: bool = F
 
 
 def next_command(run: Run, directory: str, *, of_several: bool = False) -> str | None:
-    """The command for the star; None where nothing meets the limits, or the star is the original."""
+    """The command for the star; None where nothing meets the limits, or nothing but the original was
+    measured.
+    """
     star = recommended(run)
-    if not star.meets or star.point.trial == run.baseline.trial:
+    if not star.meets or len(run.points) == 1:
         return None
     return pick_command(run, star.point, directory, of_several=of_several)
 
