@@ -5,7 +5,7 @@ import io
 from typing import Any
 
 from ..text.printable import csv_cell, json_text
-from .choosing.recommended import recommended
+from .choosing.recommended import named_points, recommended
 from .formats import interval_of, label_of, mean_bits
 from .records.facts import RunTarget, constraints_json
 from .records.latency import Predicted
@@ -133,7 +133,10 @@ def _progress(run: Run) -> dict[str, Any]:
         "status": run.status,
         "elapsed_s": run.elapsed_s,
         "trials": {"finished": finished, "failed": len(run.failures), "screened": run.screened},
-        "chosen": {"trial": best.point.trial, "reason": best.reason},
+        "chosen": {"trial": best.point.trial, "reason": best.reason, "meets_limits": best.meets},
+        "recommended": [
+            {"trial": named.point.trial, "names": list(named.names)} for named in named_points(run)
+        ],
     }
 
 

@@ -1,16 +1,17 @@
 """The report of a run: one HTML file that opens anywhere, without a network.
 
 Purpose: what people look at first. It answers, from top to bottom: which model do I get, at what cost (the
-chosen point against the original and uniform int8); why not a better one; what else could I have (three views
-of the front, the front as a table); what was done to it (its layers); how the search went (hypervolume,
-failures, space); on what was it measured.
+chosen point against the original and uniform int8); which others are recommended, with the command for each;
+what else could I have (three views of the front, the front as a table); why not a better one; what was done
+to it (its layers); what failed; on what was it measured. How the search went (hypervolume, sensitivities,
+predictions, space) is closed at the end, for experts.
 
 Flow: a Run → its view on each target (RunOn) → `charts.py` (Plotly figures of the marks in `marks.py`),
-`overview.py`, `why.py` and `sections.py`, `verified.py` (HTML fragments), `layers.py` (what each layer
-became, as JSON) → `page.py` puts them, the style sheet, the script and plotly.js into `template.html`.
+`overview.py`, `advice.py`, `why.py` and `sections.py`, `verified.py` (HTML fragments), `layers.py` (what each
+layer became, as JSON) → `page.py` puts them, the style sheet, the script and plotly.js into `template.html`.
 
-Reading order: `page.py`, `template.html`, `overview.py`, `why.py`, `sections.py`, `charts.py`, `marks.py`,
-`layers.py`, `script.js`, `style.css`.
+Reading order: `page.py`, `template.html`, `overview.py`, `advice.py`, `why.py`, `sections.py`, `charts.py`,
+`marks.py`, `layers.py`, `script.js`, `style.css`.
 
 Rules: every text that comes from a user goes through `escape`, or is set by the script as text. Colors live
 in `style.css` only; a figure names them (`var(--front)`), and the script resolves the names for the light or

@@ -23,8 +23,9 @@ FLAGS = (
 LISTEN = """<script>window.seen = [];
 addEventListener("error", (event) => seen.push(event.message));
 addEventListener("securitypolicyviolation", (event) => seen.push(event.blockedURI));</script>"""
-# The last one: click a row, then tell the page around it what is there.
-TELL = """<script>setTimeout(() => {
+# The last one: open what is closed, click a row, then tell the page around it what is there.
+TELL = """<script>setTimeout(() => { document.querySelector(".experts details").open = true; }, 1000);
+setTimeout(() => {
   const root = document.documentElement, charts = [...document.querySelectorAll(".chart")];
   document.querySelector("tr[data-trial='1']").click();
   parent.postMessage({
@@ -35,6 +36,8 @@ TELL = """<script>setTimeout(() => {
     layers: document.querySelectorAll("#layer-rows tr").length,
     first: document.querySelector("#layer-rows .chip").textContent,
     selected: document.querySelector("#point").value,
+    command: document.querySelector("#command").textContent,
+    history: document.querySelector("#chart-history .main-svg").getBoundingClientRect().width,
     connections: performance.getEntriesByType("resource").map((entry) => entry.name),
   }, "*");
 }, 3000);</script>"""
@@ -80,6 +83,8 @@ def test_the_report_draws_everything_within_the_width_of_the_screen(tmp_path, wi
     assert seen["width"] == width and seen["content"] <= width and seen["widest"] <= width
     assert seen["drawn"] == 4 and seen["layers"] == 20
     assert (seen["selected"], seen["first"]) == ("1", "int8")
+    assert seen["command"].endswith(" --trial 1 --out bundle")
+    assert 300 < seen["history"] <= width  # it was drawn while its section was closed
     assert seen["connections"] == []
 
 

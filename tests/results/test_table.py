@@ -136,6 +136,8 @@ def test_the_json_holds_the_front_and_what_is_needed_to_read_it():
     assert value["front"] == json.loads(json.dumps([member.to_json() for member in view.front]))
     assert value.keys() >= {"task", "target", "environment", "constraints", "baseline", "uniform_int8"}
     assert value["constraints"]["max_drop_limit"] == 0.01 and value["chosen"]["trial"] == 4
+    assert value["chosen"]["meets_limits"] is True
+    assert value["recommended"][0] == {"trial": 4, "names": ["fastest"]}
     assert value["why"] == json.loads(json.dumps(why_json(view)))
 
 
