@@ -1,5 +1,6 @@
 """Limits: what the user demands of a point, and by how much a point exceeds it."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import NormalDist
@@ -45,9 +46,9 @@ class Limits:
         """By name of each limit that is set: value - limit; positive means that it is broken."""
         excess: dict[str, float] = {}
         if self.drop is not None:
-            excess["drop"] = drop - self.drop
+            excess["drop"] = _over(drop, self.drop)
         if self.latency_s is not None:
-            excess["latency"] = latency_s - self.latency_s
+            excess["latency"] = _over(latency_s, self.latency_s)
         if self.size_bytes is not None:
             excess["size"] = float(size_bytes - self.size_bytes)
         return excess
@@ -56,6 +57,11 @@ class Limits:
         """The excess on one scale, to be added up: drops in `drop_unit`, others as a share of the limit."""
         scale = {"drop": drop_unit, "latency": self.latency_s or 1.0, "size": float(self.size_bytes or 1)}
         return {name: value / scale[name] for name, value in excess.items()}
+
+
+def _over(value: float, limit: float) -> float:
+    """value - limit; 0 where the two are equal but for rounding: 0.90 - 0.89 is no more than 0.01."""
+    return 0.0 if math.isclose(value, limit, rel_tol=1e-9) else value - limit
 
 
 def chance_below(limit: float, drop: float, interval: tuple[float, float]) -> float:

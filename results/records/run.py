@@ -20,7 +20,6 @@ from .verification import Verification
 
 SCHEMA_VERSION = 3  # of front.json
 NEAREST_MISSES = 5
-ROUNDING = 1e-9  # of a limit, or of the drop that ends the objective space
 
 Status = Literal["running", "finished", "interrupted"]
 Vector = tuple[float, float, float]
@@ -203,11 +202,8 @@ class Run:
         return worst
 
     def violations(self, point: Point, limits: Mapping[str, Limits] | None = None) -> dict[str, Excess]:
-        """The excess over each limit that the point breaks; empty when it keeps all. A limit that is met
-        exactly but for rounding is met: 0.90 - 0.89 is no more than 0.01.
-        """
-        excesses = self.excess(point, limits)
-        return {name: excess for name, excess in excesses.items() if excess.relative > ROUNDING}
+        """The excess over each limit that the point breaks; empty when it keeps all."""
+        return {name: excess for name, excess in self.excess(point, limits).items() if excess.value > 0}
 
     def worst_drop(self, point: Point) -> Measured:
         """The outcome on the target where the point loses most."""
