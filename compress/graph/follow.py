@@ -82,6 +82,7 @@ _RULES: dict[str, Rule] = {
     "repeat_interleave": shapes.repeat_interleave,
     "pixel_shuffle": shapes.pixel_shuffle,
     "index": shapes.table_rows,
+    "gather": attention.gather,
     **dict.fromkeys(["view", "reshape", "_unsafe_view", "flatten", "unflatten"], attention.view),
     **dict.fromkeys(["view_as", "reshape_as"], attention.view_as),
     **dict.fromkeys(["permute", "transpose"], attention.permute),

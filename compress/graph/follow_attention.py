@@ -104,6 +104,12 @@ def _is_indexed(node: fx.Node, dim: int) -> bool:
         elif name in ("permute", "transpose"):
             if _is_indexed(user, permutation(user).index(dim)):
                 return True
+        elif name == "unsqueeze":
+            if _is_indexed(user, dim + (int(argument(user, 1)) % (rank + 1) <= dim)):
+                return True
+        elif name == "squeeze" and len(user.args) > 1:
+            if _is_indexed(user, dim - sum(one < dim for one in dims_of(argument(user, 1), rank))):
+                return True
         elif name in ("clone", "contiguous") and _is_indexed(user, dim):
             return True
     return False
@@ -180,6 +186,22 @@ def dot_product_attention(follower: Follower, node: fx.Node) -> Layout | None:
     if mask is not None:
         align(follower, node, mask, query)
     return query
+
+
+def gather(follower: Follower, node: fx.Node) -> Layout | None:
+    """The channels stay where each finds the same places, which are copied for it."""
+    layout, places = follower.layout(argument(node, 0)), argument(node, 2)
+    if layout is None:
+        return None
+    dim, slots = layout
+    along, source = int(argument(node, 1)) % rank_of(node), argument(places, 0)
+    if dim == along or operation(places) != "expand" or len(places.users) > 1:
+        return unfollowed(follower, node)
+    there = dim + rank_of(source) - rank_of(places)
+    if there >= 0 and shape_of(source)[there] != 1:
+        return unfollowed(follower, node)
+    follower.map.edits.append(Edit(places.name, "view", dim, (slots,)))
+    return layout
 
 
 def softmax(follower: Follower, node: fx.Node) -> Layout | None:

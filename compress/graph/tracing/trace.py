@@ -17,9 +17,11 @@ from ....tasks.plain.model import plain_model
 from ....tasks.task import Dynamic, ExampleInputs
 from ..graph import operation
 from .attention_form import use_plain_attention, write_scales
+from .bounded import bound_numbers
 from .computed import store_computed_parameters
 from .in_place import keep_inputs
 from .products import make_linear
+from .unfolded import unfold_heads
 
 _ASSERTIONS = ("_assert", "sym_constrain_range")
 # In the meta of a traced model:
@@ -49,7 +51,9 @@ def trace(model: nn.Module, example_inputs: ExampleInputs, dynamic: Dynamic | No
     assert isinstance(module, fx.GraphModule)
     keep_inputs(module)
     make_linear(module)
+    unfold_heads(module)
     write_scales(module)
+    bound_numbers(module)
     absorbed = store_computed_parameters(module)
     _drop_unused_parameters(module)
     module.meta[_FREE] = dims

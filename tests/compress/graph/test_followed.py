@@ -176,8 +176,40 @@ class OneHead(nn.Module):
         return self.head(x[:, 0])
 
 
+class Merged(nn.Module):
+    """Heads in the batch dimension: torch's attention with padding, then DeBERTa's with relative positions."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed, self.head = nn.Linear(12, 16), nn.Linear(16, 10)
+        self.attention = nn.MultiheadAttention(16, 4, batch_first=True)
+        self.q, self.k, self.v, self.far, self.out = (nn.Linear(16, 16) for _ in range(5))
+        self.distances = nn.Parameter(torch.randn(1, 11, 16))
+        self.places: Tensor
+        self.register_buffer("places", torch.arange(6)[:, None] - torch.arange(6) + 5)
+
+    def heads(self, x):
+        x = x.view(*x.shape[:2], 4, 4)
+        return x.permute(0, 2, 1, 3).contiguous().view(-1, x.size(1), 4)
+
+    def forward(self, x):
+        padding = (x[:, :, 0] < -0.5) & (torch.arange(6) > 0)
+        x = self.embed(x)
+        x = x + self.attention(x, x, x, key_padding_mask=padding)[0]
+        y = F.layer_norm(x, (16,))
+        q, k, v = (self.heads(layer(y)) for layer in (self.q, self.k, self.v))
+        far = self.heads(self.far(self.distances)).repeat(x.shape[0], 1, 1)
+        far = torch.bmm(q, far.transpose(-1, -2)).gather(-1, self.places[None].expand(q.size(0), -1, -1))
+        scores = (torch.bmm(q, k.transpose(-1, -2) / 2) + far).view(-1, 4, 6, 6)
+        scores = scores.masked_fill(padding[:, None, None], torch.finfo(x.dtype).min).softmax(-1)
+        mixed = torch.bmm(scores.view(-1, 6, 6), v).view(-1, 4, 6, 4)
+        x = x + self.out(mixed.permute(0, 2, 1, 3).reshape(-1, 6, 16))
+        return self.head(F.layer_norm(x, (16,)).mean(1))
+
+
 TOKENS, IMAGE = (6, 12), (3, 8, 8)
 CASES = {
+    "merged": (Merged, TOKENS, {"attention.in_proj_weight": 4, "q": 4}),
     "positions": (Positions, TOKENS, {"layers.0": 4, "layers.2": 4}),
     "one head": (OneHead, TOKENS, {"embed": 16, "q": 8}),
     "repeat_interleave": (lambda: Attention("repeat_interleave"), TOKENS, {"q": 2}),

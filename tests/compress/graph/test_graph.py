@@ -82,3 +82,21 @@ def test_levels_are_multiples_and_the_whole():
     assert keep_counts(group, 8) == (8, 16, 24)
     assert keep_counts(group, 16) == (16, 24)
     assert keep_counts(group, 100) == (24,)
+
+
+class Forbidding(nn.Module):
+    """A softmax of which negative inputs are no part, with the number that transformers take for it."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(4, 4)
+
+    def forward(self, x):
+        return self.layer(x).masked_fill(x < 0, torch.finfo(torch.float32).min).softmax(-1)
+
+
+def test_a_number_that_bfloat16_cannot_hold_is_bounded():
+    module = trace(Forbidding(), (torch.randn(2, 4),))
+    with torch.autocast("cpu", torch.bfloat16):
+        answer = module(-torch.ones(2, 4))
+    torch.testing.assert_close(answer.float(), torch.full((2, 4), 0.25))
