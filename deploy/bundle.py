@@ -1,6 +1,6 @@
 """The deployment bundle of one point: the model, what it is, how to run it, and checksums.
 
-model.onnx       the file that was measured, byte for byte; or, packed,
+model.onnx       the file that was measured, byte for byte, and metadata after it (shipped.py); or, packed,
 model.packed     the same, entropy-coded: run.py restores it bit for bit in memory (packed.py)
 manifest.json    recipe, digests, metrics with spreads, inputs, outputs, preprocessing, environment, command
 reference.onnx   what `verify` compares its latency with (reference.py)
@@ -9,10 +9,12 @@ on_device/       only for a runtime that builds engines (TensorRT): what run.py 
 SHA256SUMS       for `sha256sum --check SHA256SUMS`
 """
 
+import hashlib
 import logging
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,7 @@ from .packed import pack
 from .reference import FILE as REFERENCE
 from .reference import reference_of
 from .run_script import run_script
+from .shipped import shipped
 from .verify import Say
 
 log = logging.getLogger(__name__)
@@ -66,14 +69,14 @@ def write_bundle(
     name = "model.packed" if packed else "model.onnx"
     try:
         with _directory_becoming(out) as folder:
-            if packed:
-                (folder / name).write_bytes(pack(artifact.read_bytes()))
-            else:
-                shutil.copyfile(artifact, folder / name)
             inputs, _ = signature_of(artifact)
             files = (artifact, original or folder / "none")
             reference = reference_of(point, files, folder, inputs, note=note)
-            described = manifest_of(point, artifact, file=folder / name, reference=reference)
+            model = artifact.read_bytes()
+            described = manifest_of(point, artifact, packed=packed, reference=reference)
+            model = shipped(model, point, described)
+            (folder / name).write_bytes(pack(model) if packed else model)
+            described = replace(described, model=_shipped_facts(described.model, model, folder / name))
             (folder / "manifest.json").write_text(_pretty(described), encoding="utf-8")
             runtime = point.view.target.runtime
             (folder / "run.py").write_text(run_script(packed=packed, runtime=runtime), encoding="utf-8")
@@ -105,11 +108,24 @@ def _copy_imported(runtime: str, folder: Path) -> None:
                 shutil.copyfile(path, copy)
 
 
-def manifest_of(point: PointOn, artifact: Path, *, file: Path, reference: ReferenceFacts | str) -> Manifest:
-    """What manifest.json says of the point. `file` is the model in the bundle, `artifact` the ONNX file."""
+def _shipped_facts(facts: ModelFacts, model: bytes, file: Path) -> ModelFacts:
+    """The facts of the measured model as those of the one that is shipped in `file`."""
+    return replace(
+        facts,
+        sha256=hashlib.sha256(model).hexdigest(),
+        size_bytes=len(model),
+        measured_sha256=facts.sha256,
+        measured_bytes=facts.size_bytes,
+        packed_bytes=None if facts.packed_bytes is None else file.stat().st_size,
+    )
+
+
+def manifest_of(
+    point: PointOn, artifact: Path, *, reference: ReferenceFacts | str, packed: bool = False
+) -> Manifest:
+    """What manifest.json says of the point and of `artifact`, the ONNX file that was measured."""
     view, original = point.view, point.view.baseline
     inputs, outputs = signature_of(artifact)
-    packed = file.suffix != ".onnx"
     return Manifest(
         trial=point.trial,
         model=ModelFacts(
@@ -118,7 +134,7 @@ def manifest_of(point: PointOn, artifact: Path, *, file: Path, reference: Refere
             size_bytes=point.artifact.size_bytes,
             macs=point.artifact.macs,
             parameters=point.artifact.parameters,
-            packed_bytes=file.stat().st_size if packed else None,
+            packed_bytes=point.artifact.size_bytes if packed else None,
         ),
         inputs=inputs,
         outputs=outputs,

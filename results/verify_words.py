@@ -147,7 +147,8 @@ def _latency_lines(manifest: Manifest, now: BundleMeasured) -> list[str]:
             f"not compared: {why}."
         ]
     beside = "the original" if reference.kind == "original" else "the reference workload"
-    lines = [f"latency    {_ratio(latency)} of {beside}, the manifest says {_ratio(reference)}"]
+    noisy = " noisy" if latency.noisy else ""
+    lines = [f"latency    {_ratio(latency)}{noisy} of {beside}, the manifest says {_ratio(reference)}"]
     then_s = manifest.original.latency_s
     if reference.kind == "original":
         now_s = latency.latency_s / latency.ratio

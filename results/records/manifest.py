@@ -26,7 +26,11 @@ Shape = tuple[int | str, ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelFacts:
-    """The model's file in the bundle. The numbers are of the ONNX file, `packed_bytes` of the packed one."""
+    """The model's file in the bundle. The numbers are of the ONNX file, `packed_bytes` of the packed one.
+
+    `measured_sha256` is of its first `measured_bytes` bytes: the file that was measured, after which metadata
+    follow (deploy/shipped.py). None in bundles of before there were any.
+    """
 
     file: ModelName
     sha256: str
@@ -34,14 +38,24 @@ class ModelFacts:
     macs: int
     parameters: int
     packed_bytes: int | None = None
+    measured_sha256: str | None = None
+    measured_bytes: int | None = None
 
     def __post_init__(self) -> None:
-        if not re.fullmatch("[0-9a-f]{64}", self.sha256):
+        digests = (self.sha256, self.measured_sha256 or self.sha256)
+        if not all(re.fullmatch("[0-9a-f]{64}", digest) for digest in digests):
             raise ValueError("sha256 must have 64 hexadecimal digits.")
+        if self.judged_bytes > self.size_bytes:
+            raise ValueError("measured_bytes must be at most size_bytes.")
         if (self.file == "model.packed") != (self.packed_bytes is not None):
             raise ValueError("packed_bytes must be there for model.packed, and only for it.")
         if max(self.size_bytes, self.packed_bytes or 0) > LARGEST_MODEL_BYTES:
             raise ValueError("size_bytes is more than the 2 GB that an ONNX file can hold.")
+
+    @property
+    def judged_bytes(self) -> int:
+        """The size that the search measured and judged."""
+        return self.size_bytes if self.measured_bytes is None else self.measured_bytes
 
     def to_json(self) -> dict[str, Any]:
         """A JSON value from which `from_json` makes an equal record."""
@@ -59,6 +73,8 @@ class ModelFacts:
                 macs=fields.whole("macs"),
                 parameters=fields.whole("parameters"),
                 packed_bytes=fields.whole("packed_bytes", least=1) if packed else None,
+                measured_sha256=fields.optional("measured_sha256", fields.text),
+                measured_bytes=fields.optional("measured_bytes", lambda key: fields.whole(key, least=1)),
             )
         )
 
@@ -215,8 +231,8 @@ class Manifest:
             },
             "latency": {**self.latency.to_json(), key: original.latency_s},
             "size": {
-                "bytes": self.model.size_bytes,
-                "ratio": self.model.size_bytes / original.size_bytes,
+                "bytes": self.model.judged_bytes,
+                "ratio": self.model.judged_bytes / original.size_bytes,
                 "original_bytes": original.size_bytes,
             },
             "indistinguishable_from": list(self.indistinguishable_from),

@@ -9,11 +9,14 @@ import venv
 from pathlib import Path
 
 import numpy as np
+import onnx
+import onnxruntime
 import pytest
 from autocompress.deploy.bundle import write_bundle
 from autocompress.deploy.packed import pack, unpack
+from autocompress.deploy.read_bundle import read_manifest
 from autocompress.errors import InputError, RunDirectoryError
-from autocompress.files import digest_of_file, seal, write_text
+from autocompress.files import digest_of, digest_of_file, seal, write_text
 from autocompress.results.report import write_report
 from autocompress.results.run_directory import read_run
 from autocompress.results.view import RunOn
@@ -64,7 +67,7 @@ def test_the_bundle_holds_the_measured_file_and_its_checksums(bundle, artifact):
         "model.onnx",
         "run.py",
     ]
-    assert (bundle / "model.onnx").read_bytes() == artifact.read_bytes()
+    assert (bundle / "model.onnx").read_bytes().startswith(artifact.read_bytes())
     sums = [line.split("  ") for line in (bundle / "SHA256SUMS").read_text().splitlines()]
     assert {name: digest for digest, name in sums} == {
         name: digest_of_file(bundle / name) for name in ("manifest.json", "model.onnx", "run.py")
@@ -96,6 +99,26 @@ def test_a_token_that_an_older_run_stored_does_not_ship(artifact, tmp_path):
     texts = [path.read_text(encoding="utf-8") for path in (tmp_path / "bundle").glob("*.[jh]*")]
     assert len(texts) == 2 and not any("sesame" in text for text in texts)
     assert all("kept out: token" in text for text in texts)
+
+
+def test_the_file_says_what_it_is_and_holds_every_byte_that_was_measured(bundle, artifact, point):
+    manifest = read_manifest(bundle)
+    session = onnxruntime.InferenceSession(bundle / "model.onnx", providers=["CPUExecutionProvider"])
+    told = session.get_modelmeta().custom_metadata_map
+    assert session.get_modelmeta().producer_name == onnx.load(artifact).producer_name
+    assert told["autocompress.task"] == "linear" and told["autocompress.producer"].startswith("autocompress")
+    assert told["autocompress.recipe_digest"] == point.recipe.digest
+    assert json.loads(told["autocompress.metrics"]) == {"accuracy": 0.9, "drop": 0.0, "latency_ratio": 1.0}
+    written = json.loads((bundle / "manifest.json").read_text())
+    assert told["autocompress.manifest_digest"] == digest_of(
+        {key: value for key, value in written.items() if key != "model"}
+    )
+    facts = manifest.model
+    measured = (bundle / "model.onnx").read_bytes()[: facts.measured_bytes]
+    assert measured == artifact.read_bytes() and facts.measured_sha256 == digest_of_file(artifact)
+    assert facts.sha256 == digest_of_file(bundle / "model.onnx")
+    size = json.loads((bundle / "manifest.json").read_text())["metrics"]["size"]
+    assert size["bytes"] == artifact.stat().st_size
 
 
 def test_the_keys_of_a_manifest_stay_as_they_are(bundle):
@@ -172,9 +195,10 @@ def test_a_packed_bundle_holds_no_other_model_and_says_both_sizes(packed, artifa
         "run.py",
     ]
     model = json.loads((packed / "manifest.json").read_text())["model"]
-    assert model["sha256"] == digest_of_file(artifact) and model["file"] == "model.packed"
+    assert model["measured_sha256"] == digest_of_file(artifact) and model["file"] == "model.packed"
     assert model["packed_bytes"] == (packed / "model.packed").stat().st_size
-    assert unpack((packed / "model.packed").read_bytes(), model["size_bytes"]) == artifact.read_bytes()
+    restored = unpack((packed / "model.packed").read_bytes(), model["size_bytes"])
+    assert restored.startswith(artifact.read_bytes()) and model["measured_bytes"] == artifact.stat().st_size
 
 
 def test_run_py_restores_a_packed_model_with_only_onnxruntime_and_numpy(packed, bare_python, tmp_path):
@@ -189,13 +213,12 @@ def test_run_py_restores_a_packed_model_with_only_onnxruntime_and_numpy(packed, 
 
 
 @pytest.mark.parametrize("what", ["cut", "changed", "another"])
-def test_run_py_refuses_a_packed_model_that_is_not_the_one_that_was_measured(
-    packed, bare_python, artifact, what
-):
+def test_run_py_refuses_a_packed_model_that_is_not_the_one_that_was_measured(packed, bare_python, what):
     file = packed / "model.packed"
     data = bytearray(file.read_bytes())
     data[len(data) // 2] ^= 1
-    other = artifact.read_bytes().replace(b"linear", b"lineal")
+    size = json.loads((packed / "manifest.json").read_text())["model"]["size_bytes"]
+    other = unpack(file.read_bytes(), size).replace(b"linear", b"lineal")
     file.write_bytes({"cut": file.read_bytes()[:-30], "changed": bytes(data), "another": pack(other)}[what])
     done = subprocess.run([bare_python, "-I", packed / "run.py"], capture_output=True, text=True, check=False)
     told = "its SHA-256 differs" if what == "another" else "is damaged, its model cannot be restored"
@@ -259,7 +282,7 @@ def test_a_bundle_that_cannot_be_written_leaves_nothing(point, artifact, tmp_pat
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("shutil.copyfile", full)
+    monkeypatch.setattr("pathlib.Path.write_bytes", full)
     with pytest.raises(InputError, match="No space left on device"):
         write_bundle(point, artifact, tmp_path / "out/bundle")
     assert list((tmp_path / "out").iterdir()) == []

@@ -292,7 +292,7 @@ def manifest_in(folder: Path, point: PointOn) -> dict[str, Any]:
     value = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1])
     graph = onnx.helper.make_graph([onnx.helper.make_node("Identity", ["x"], ["y"])], "g", [value], [])
     onnx.save(onnx.helper.make_model(graph), folder / "model.onnx")
-    return manifest_of(point, folder / "model.onnx", file=folder / "model.onnx", reference="none").to_json()
+    return manifest_of(point, folder / "model.onnx", reference="none").to_json()
 
 
 # --- whole searches
