@@ -151,16 +151,18 @@ def _export(folded: fx.GraphModule, inputs: tuple[Tensor, ...], opset: int) -> o
 
 @contextlib.contextmanager
 def quiet_exporter() -> Iterator[None]:
-    """Hides the exporter's notices (torchvision is missing, deprecated internals) from the user."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    """Hides the exporter's notices (torchvision is missing, what it could not fold) from the user."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def _strip(model: onnx.ModelProto) -> None:
