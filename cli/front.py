@@ -52,6 +52,10 @@ def report(
         from ..results.run_directory import read_run
 
         path = out or run / "report.html"
+        if path.is_dir():
+            raise InputError(
+                f"--out {path} is a folder: give the name of a file, such as {path}/report.html."
+            )
         write_report(read_run(run), path, directory=run)
         show(path)
 

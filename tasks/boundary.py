@@ -25,7 +25,7 @@ def user_code(what: str, *, remedy: str = "") -> Iterator[None]:
         raise
     except (Exception, SystemExit) as error:
         ending = f". {remedy}" if remedy else ""
-        raise TaskError(f"{what} failed: {described(error)}{ending}") from error
+        raise TaskError(f"{what} failed: {described(error).rstrip('.')}{ending}") from error
 
 
 def described(error: BaseException) -> str:

@@ -118,7 +118,8 @@ def _check_fields(task: Task) -> None:
     _require(isinstance(task.name, str) and task.name.strip(), "name is empty: give the task a name.")
     _require(
         isinstance(task.model, nn.Module),
-        f"model must be a torch.nn.Module, not {type(task.model).__name__}.",
+        f"model must be a torch.nn.Module, not {type(task.model).__name__}: make the network, and load its "
+        "weights with load_weights(network, path).",
     )
     for name, part in [("loss", task.loss), ("augment", task.augment or len)]:
         _require(
@@ -179,6 +180,7 @@ def _check_example(example: ExampleInputs) -> None:
 
 def _check_parameters(task: Task) -> None:
     for name, parameter in task.model.named_parameters():
+        _require(not parameter.is_meta, "model is on the device meta, without values: load its weights.")
         _require(parameter.device.type == "cpu", f"model is on {parameter.device}: move it with model.cpu().")
         _require(
             parameter.dtype == torch.float32,
@@ -242,7 +244,7 @@ def _check_output(what: str, runs: tuple[Any, Any, Any]) -> None:
         )
     _require(
         bool(one.isfinite().all() and two.isfinite().all()),
-        f"{what} has NaN or infinite values on example_inputs.",
+        f"{what} has NaN or infinite values on example_inputs: look at its weights, and at the example.",
     )
     _require(torch.equal(one, again), f"{what} differs between two runs in eval mode: is dropout always on?")
     alone, beside = one[0].double(), two[0].double()
@@ -266,7 +268,10 @@ def _check_loss(task: Task) -> None:
     with user_code("loss", remedy=f"It is called as loss(outputs, targets) on a batch{_named_outputs(task)}"):
         outputs = as_tuple(task.model(*inputs))
         value = task.loss(outputs[0] if len(outputs) == 1 else outputs, targets)
-    _require(isinstance(value, Tensor), f"loss must return a tensor, but returned a {type(value).__name__}.")
+    _require(
+        isinstance(value, Tensor),
+        f"loss must return a tensor, but returned a {type(value).__name__}: leave out float() or item().",
+    )
     _require(
         value.ndim == 0, f"loss must return a scalar, but returned shape {shape_text(value)}: take its mean."
     )

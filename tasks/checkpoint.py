@@ -46,13 +46,15 @@ def load_weights(model: nn.Module, path: Path) -> nn.Module:
     """
     path = Path(path)
     if not path.is_file():
-        raise TaskError(f"There is no checkpoint {str(path)!r}.")
+        raise TaskError(f"There is no checkpoint {str(path)!r}: give a .safetensors or .pt file.")
     loaded = _read_safetensors(path) if path.suffix == ".safetensors" else load_checkpoint(path)
     wanted = model.state_dict()
     state = _named_as(wanted, _state(loaded, path))
     problems = mismatches(wanted, state, parameters={name for name, _ in model.named_parameters()})
     if problems:
-        raise TaskError(f"Checkpoint {path} does not fit the model: {'; '.join(problems)}.")
+        raise TaskError(
+            f"Checkpoint {path} does not fit the model: {'; '.join(problems)}. Give those of this network."
+        )
     if names := widened(wanted, state):
         log.warning("Checkpoint %s: %s, which lose nothing as what the model has.", path, names)
     model.load_state_dict(state)

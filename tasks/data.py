@@ -191,7 +191,10 @@ def _shuffled(dataset: Dataset[Any], batch_size: int) -> Iterator[Batch]:
 
 def augmented(augment: Augment, inputs: Inputs, targets: Any) -> Batch:
     """The batch that `augment` makes; it sees a single input as a tensor, several as a tuple."""
-    return batch_of(augment(inputs[0] if len(inputs) == 1 else inputs, targets))
+    batch = augment(inputs[0] if len(inputs) == 1 else inputs, targets)
+    if not isinstance(batch, list | tuple) or len(batch) != 2:
+        raise TaskError(f"augment must return a pair (inputs, targets), but returned {_shape_of(batch)}.")
+    return batch_of(batch)
 
 
 def _first(source: Iterable[Batch], limit: int | None) -> Iterator[Batch]:

@@ -45,7 +45,11 @@ def call_form(model: nn.Module, example: ExampleInputs) -> CallForm:
     """
     form = input_form(model, example)
     tensors = tuple(example.values()) if isinstance(example, Mapping) else example
-    with user_code("model", remedy="It must run on example_inputs"), torch.inference_mode():
+    remedy = "It must run on example_inputs"
+    if form.style == "dictionary":
+        parameters = ", ".join(inspect.signature(model.forward).parameters)
+        remedy += f", whose names are those of its parameters ({parameters}) unless it takes a dictionary"
+    with user_code("model", remedy=remedy), torch.inference_mode():
         positional, keywords = _arguments(form, tensors)
         outputs = model(*positional, **keywords)
     names = tuple(name for name, _ in named_tensors(outputs))

@@ -1,6 +1,7 @@
 """The built-in task `exported`: a model that torch.export.save wrote, its data in an .npz file."""
 
 import importlib
+import logging
 import warnings
 import zipfile
 from pathlib import Path
@@ -55,12 +56,30 @@ def _program(path: Path) -> ExportedProgram:
         raise TaskError(f"There is no model {str(path)!r}: give a .pt2 file, as torch.export.save writes it.")
     if not zipfile.is_zipfile(path):
         raise TaskError(f"{path} is no .pt2 file: write one with torch.export.save(program, path).")
+    _refuse_jit(path)
     require_whole(path)
     importlib.import_module("torch._dynamo")  # torch.export.load would, beside the thread of the search
     remedy = f"Write it with torch.export.save of torch {torch.__version__.partition('+')[0]}"
-    with user_code(f"Loading {path}", remedy=remedy), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return torch.export.load(path)
+    log = logging.getLogger("torch.export")  # it would print the traceback of what is in our sentence
+    level = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        with user_code(f"Loading {path}", remedy=remedy), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return torch.export.load(path)
+    finally:
+        log.setLevel(level)
+
+
+def _refuse_jit(path: Path) -> None:
+    """TaskError for what torch.jit.save wrote: its archive has code."""
+    with user_code(f"Reading {path}"), zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+    if any(name.split("/")[1:2] == ["code"] for name in names):
+        raise TaskError(
+            f"{path} is a program of torch.jit, which cannot be changed: export the Python module that it "
+            "was made from with torch.export.save(torch.export.export(model, …), path)."
+        )
 
 
 def _module(program: ExportedProgram, path: Path) -> fx.GraphModule:

@@ -44,7 +44,8 @@ def require_like_example(name: str, inputs: Inputs, example: Inputs) -> None:
     given, wanted = described(inputs), described(example)
     if given != wanted:
         raise TaskError(
-            f"{name} gives inputs of {given}, but example_inputs have {wanted} (without the batch)."
+            f"{name} gives inputs of {given}, but example_inputs have {wanted} (without the batch): "
+            "make them the same."
         )
 
 
