@@ -86,11 +86,16 @@ class Screen:
         return statistics.median(self._step_s) if self._step_s else None
 
     def seconds(self, recipe: Recipe) -> float | None:
-        """How long the recipe will take, from the medians so far; None while nothing comparable was seen."""
+        """How long the recipe will take, from the medians so far; None while nothing comparable was seen.
+
+        The original, which comes first, is exported as well: it counts only while it is alone.
+        """
         if not self._fixed_s or (recipe.recovery is not None and not self._step_s):
             return None
         steps = recipe.recovery.steps if recipe.recovery is not None else 0
-        return statistics.median(self._fixed_s) + (steps * statistics.median(self._step_s) if steps else 0.0)
+        return statistics.median(self._fixed_s[1:] or self._fixed_s) + (
+            steps * statistics.median(self._step_s) if steps else 0.0
+        )
 
     def _size(self, recipe: Recipe) -> Screened | None:
         for form, limit in self.sizes.items():

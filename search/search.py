@@ -25,6 +25,7 @@ from .session.waits import WaitsShown, search_in
 from .study_file import storage_errors
 from .trials import Trials
 
+MOST = 1.1  # of the budget, for the first LEAST_FINALISTS
 _CRASH = "crash.txt"
 _WORTH_TELLING_S = 5.0
 _UNCOUNTED = " The time does not count for the budget."
@@ -55,6 +56,26 @@ class Strategy(Protocol):
         RUNNING. What front.json tells of its own work goes to `trials.tell`.
         """
         ...
+
+
+@dataclass(slots=True, kw_only=True)
+class Fits:
+    """Whether one more of many like tasks ends within the budget, as long as the longest so far takes. It is
+    asked before each of them.
+    """
+
+    budget_s: float | None
+    elapsed_s: Callable[[], float]
+    _longest_s: float = 0.0
+    _since_s: float | None = None
+
+    def __call__(self, share: float = 1.0) -> bool:
+        """Whether it ends within this share of the budget."""
+        now_s = self.elapsed_s()
+        if self._since_s is not None:
+            self._longest_s = max(self._longest_s, now_s - self._since_s)
+        self._since_s = now_s
+        return self.budget_s is None or now_s + self._longest_s < share * self.budget_s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,11 +170,15 @@ class Search:
         """
         trials, finalists = self.trials, self.finalists
         trials.evaluator.availability.ask_all()
-        trials.queue.catch_up(self._finalist_time_left)
+        budget_s = trials.options.budget_s
+        caught_up, fits = (Fits(budget_s=budget_s, elapsed_s=lambda: trials.elapsed_s) for _ in range(2))
+        trials.queue.catch_up(lambda: caught_up(MOST))
         trials.queue.correct()
         for _ in range(3 if trials.options.finalists else 0):
-            looked = self._looked(finalists.look_at, self._finalist_time_left)
-            if not looked and not self._looked(finalists.look_again, self._time_left):
+            looked = self._looked(
+                finalists.look_at, lambda: fits(MOST if len(finalists.looks) < LEAST_FINALISTS else 1.0)
+            )
+            if not looked and not self._looked(finalists.look_again, fits):
                 break
         self._tell_noisy()
 
@@ -180,9 +205,6 @@ class Search:
     def _time_left(self) -> bool:
         budget_s = self.trials.options.budget_s
         return budget_s is None or self.trials.elapsed_s < budget_s
-
-    def _finalist_time_left(self) -> bool:
-        return self._time_left() or len(self.finalists.looks) < LEAST_FINALISTS
 
     def _shown(self) -> list[Point]:
         """The points that `verify` and bundles read the files of, as they were measured: the original, the

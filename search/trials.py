@@ -112,6 +112,11 @@ class Trials:
         done += len(self.set_aside)
         return (trials is None or done < trials) and (self.left_s() > 0 or not self.state.points)
 
+    def another_fits(self) -> bool:
+        """Whether one more candidate without recovery is expected to end in time, by those so far."""
+        needed_s = self.screen.seconds(Recipe())
+        return needed_s is None or needed_s <= self.left_s()
+
     # --- asking and telling
 
     def use_sampler(self, sampler: BaseSampler) -> None:

@@ -78,7 +78,7 @@ class Climber:
         recoveries.collect()
         if recoveries.start(due=self._exhausted):
             return True
-        if self._exhausted:  # nothing but to wait for a recovery
+        if self._exhausted or not self._trials.another_fits():  # nothing but to wait for a recovery
             waited = recoveries.busy
             recoveries.collect(wait_s=1.0)
             return waited

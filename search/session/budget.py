@@ -17,7 +17,7 @@ from ...results.run_directory import RunDirectory, read_kept, write_kept
 from .clock import Clock
 
 SEARCH_SHARE = 0.85  # of the budget; the rest is for the finalists
-LEAST_FINALISTS = 3  # that are looked at longer, whatever the time
+LEAST_FINALISTS = 3  # that are looked at longer, even where that exceeds the budget a little
 _LOOK = 3.0  # times as long as a candidate is measured, a finalist is looked at
 _MOST_FOR_FINALISTS = 1 / 3  # of a budget that is small for what a look takes
 SENSITIVITY_SHARE = 0.12

@@ -57,6 +57,16 @@ def test_a_recovery_that_does_not_fit_into_the_time_left_is_screened_out():
     assert subject.judge(Recipe(keep={"layer0": 8}), left_s=20.0) is None
 
 
+def test_the_export_of_the_original_is_not_expected_of_other_candidates():
+    subject = screen()
+    subject.learn(replace(FAST, seconds={"build": 45.0, "measure": 20.0}))
+    assert subject.seconds(Recipe(keep={"layer0": 8})) == pytest.approx(65.0)
+    for build_s in (4.0, 6.0):
+        recipe = Recipe(keep={"layer0": int(build_s)})
+        subject.learn(replace(FAST, recipe=recipe, seconds={"build": build_s, "measure": 20.0}))
+    assert subject.seconds(Recipe(keep={"layer0": 8})) == pytest.approx(25.0)
+
+
 def test_what_is_too_slow_on_one_target_is_not_built_larger():
     subject = screen(latencies_s={"edge": 0.5e-3})
     subject.learn(on_two(1, recipe=Recipe(keep={"layer0": 8}), ratio=0.1, edge=0.9))

@@ -17,6 +17,7 @@ from autocompress.results.run_directory import RunDirectory, read_front
 from autocompress.search.interruptions import GIVEN_UP, SET_ASIDE
 from autocompress.search.queue import Queue
 from autocompress.search.rungs.rung_search import RungSearch
+from autocompress.search.search import Fits
 from autocompress.search.space.space import DEFAULT_RECOVERY
 from autocompress.tests.present import present
 from autocompress.tests.results.records import TARGET, latency, measured
@@ -277,6 +278,18 @@ def test_the_budget_ends_the_search(tmp_path):
     assert done.status == "finished" and done.run.elapsed_s > 1.5
     assert len(evaluator.evaluated) <= 2.0 / 0.05
     assert done.run.front[0].measured[TARGET].finalist
+
+
+def test_one_more_look_is_taken_only_if_the_longest_so_far_fits():
+    times = iter([70.0, 82.0, 87.0, 89.0, 95.0, 109.0])
+    fits = Fits(budget_s=100.0, elapsed_s=lambda: next(times))
+    assert fits() and fits()  # at 82 with a longest of 12
+    assert fits() and not fits()  # 89 + 12
+    assert fits(1.1) and not fits(1.1)  # 95 + 12, 109 + 14
+
+
+def test_without_a_budget_every_look_is_taken():
+    assert Fits(budget_s=None, elapsed_s=lambda: 1e9)()
 
 
 _CHILD = """

@@ -268,6 +268,13 @@ def test_a_small_space_ends_by_itself(tmp_path):
     assert done.status == "finished" and done.run.elapsed_s < 50
 
 
+def test_no_candidate_is_begun_that_would_not_end_in_time(tmp_path, monkeypatch):
+    monkeypatch.setattr("autocompress.search.screen.Screen.seconds", lambda *_: 55.0)
+    done = climb(tmp_path / "run", trials=None, budget_s=60.0, recovery=False)
+    assert done.status == "finished" and done.run.elapsed_s < 50
+    assert len(done.evaluator.evaluated) == 2  # the original and uniform int8
+
+
 class FakeBackground:
     """A recovery process that needs three looks for each recipe."""
 
