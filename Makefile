@@ -31,7 +31,8 @@ test: install check
 	$(BIN)/python -m pytest -m "serial and not slow and not gpu"
 
 slow: install
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "slow and not serial and not gpu"
+	$(BIN)/python -m pytest -m "slow and serial and not gpu"
 
 clean:
 	rm -rf $(VENV) runs

@@ -131,8 +131,8 @@ def test_both_conventions_of_one_student_answer_like_torch(name, compressors_of_
     assert len({built.artifact.digest for built in result.by_format.values()}) == 2
 
 
-def test_one_layer_alone_may_be_int8_whatever_joins_it_in_a_sum(symmetric, tmp_path):
-    compressor = made_once(CompressorOptions(formats=(symmetric,)))("residual_projection")
+def test_one_layer_alone_may_be_int8_whatever_joins_it_in_a_sum(symmetric, exports, tmp_path):
+    compressor = made_once(CompressorOptions(formats=(symmetric,)), exports)("residual_projection")
     for layer in compressor.network.layers:
         built = compressor.build(Recipe(precision={layer.name: "int8"}), tmp_path).only
         check_outputs(run(built.artifact.path, built.check.inputs, plain=True), built.check)
