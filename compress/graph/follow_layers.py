@@ -205,7 +205,9 @@ def align(follower: Follower, node: fx.Node, operand: fx.Node, onto: Layout) -> 
     if fits and use_parameter(follower, operand, operand_dim, slots):
         return
     if size != 1 or layout is not None:
-        others = "other ones" if layout is not None else f"those of {_origin(operand)}, which stay whole,"
+        others = f"those of {_origin(operand)}, which stay whole,"
+        if layout is not None:
+            others = "other ones" if layout[0] == operand_dim else "those along another dimension"
         reason = f"its channels meet {others} in {named(node)}"
         follower.map.pin(slots, reason)
         if layout is not None:
