@@ -296,3 +296,26 @@ def test_a_sum_with_whole_channels_says_where_those_come_from():
     assert reason.startswith(
         "its channels meet those of layer_norm, which stay whole, in add (test_followed.py:"
     )
+
+
+class Mixed(nn.Module):
+    """ConvNeXt's stem, whose normalization a depthwise convolution reads; then positions are mixed (Mixer)."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.norm = nn.Conv2d(3, 8, 2, 2), nn.LayerNorm(8)
+        self.depthwise = nn.Conv2d(8, 8, 3, padding=1, groups=8)
+        self.mix, self.head = nn.Linear(16, 16), nn.Linear(8, 3)
+
+    def forward(self, x):
+        x = self.norm(self.stem(x).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        x = self.depthwise(x).flatten(2)
+        return self.head((x + self.mix(x)).mean(2))
+
+
+def test_reasons_are_those_of_the_normalization_and_of_the_mixed_positions():
+    network = Network.trace(Mixed(), (torch.randn(2, 3, 8, 8),))
+    reasons = {each.name: each.reason for each in network.excluded}
+    assert reasons["stem"].startswith("layer_norm (test_followed.py:")
+    assert reasons["depthwise"] == reasons["stem"]
+    assert reasons["mix"].startswith("its channels meet those along another dimension in add (test_followed")
