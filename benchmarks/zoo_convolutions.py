@@ -22,7 +22,6 @@ TIMM: dict[str, dict[str, Any]] = {
     "densenet121": {"block_config": (2, 2, 2, 2)},
     "regnetx_002": {},
     "regnety_002": {},
-    "repvgg_a0": {},
     "mobilenetv2_050": {},
     "mobilenetv3_small_050": {},
     "mobilenetv4_conv_small_050": {},
@@ -97,6 +96,15 @@ def _poolformer() -> nn.Module:
     return model
 
 
+def _repvgg() -> nn.Module:
+    byobnet = importlib.import_module("timm.models.byobnet")
+    blocks = [byobnet.ByoBlockCfg(type="rep", d=2, c=width, s=2) for width in (16, 32, 48)]
+    model: nn.Module = byobnet.ByobNet(
+        byobnet.ByoModelCfg(blocks=tuple(blocks), stem_type="rep", stem_chs=16), num_classes=10
+    )
+    return model
+
+
 def _fcos() -> nn.Module:
     features = _named("mobilenet_v2", width_mult=0.35).features
     layers = {"3": "0", "6": "1", "13": "2"}
@@ -123,6 +131,7 @@ _IMAGES = ((3, 64, 64),)
 # By name: what makes the model, and the shapes of its inputs.
 MADE: dict[str, tuple[Callable[[], nn.Module], Shapes]] = {
     "timm poolformer_s12": (_poolformer, _IMAGES),
+    "timm repvgg_a0": (_repvgg, _IMAGES),
     "torchvision shufflenet_v2_x0_5": (lambda: _named("shufflenet_v2_x0_5"), _IMAGES),
     "torchvision squeezenet1_1": (lambda: _named("squeezenet1_1"), _IMAGES),
     "torchvision vgg_bn": (_vgg, _IMAGES),
