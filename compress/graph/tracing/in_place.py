@@ -18,12 +18,13 @@ _RETURN_THEIR_INPUT = ("dropout", "feature_dropout", "alpha_dropout")  # in the 
 def keep_inputs(module: fx.GraphModule) -> None:
     """Replaces operations that write into their first input.
 
-    One stays if another tensor shows the change: `x[:, :2] += 1` changes `x`.
+    One stays if another tensor shows the change (`x[:, :2] += 1` changes `x`), or if types differ: the result
+    has that of `x` only in place.
     """
     nodes, memory = list(module.graph.nodes), _memory_of(module)
     for index, node in enumerate(nodes):
         plain = _plain_form(node)
-        if plain is None or node.args[0].op == "get_attr":
+        if plain is None or node.args[0].op == "get_attr" or len(_types(node)) > 1:
             continue
         source, later = node.args[0], set(nodes[index + 1 :])
         others = [one for one in nodes[:index] if memory[one] is memory[source] and one is not source]
@@ -31,6 +32,11 @@ def keep_inputs(module: fx.GraphModule) -> None:
             node.target, memory[node] = plain, node
             source.replace_all_uses_with(node, delete_user_cb=later.__contains__)
     module.recompile()
+
+
+def _types(node: fx.Node) -> set[torch.dtype]:
+    values = [source.meta.get("val") for source in node.all_input_nodes]
+    return {value.dtype for value in values if isinstance(value, Tensor)}
 
 
 def _memory_of(module: fx.GraphModule) -> dict[fx.Node, object]:

@@ -62,7 +62,16 @@ def dropped_out(x):
     return x.mean((2, 3)) + y.amax((2, 3))
 
 
-@pytest.mark.parametrize("change", [part_changes, view_shows_it, read_again, dropped_out])
+def in_another_type(x):
+    y = x.mean((2, 3)).half()
+    y += x.amax((2, 3))
+    return y
+
+
+CHANGES = [part_changes, view_shows_it, read_again, dropped_out, in_another_type]
+
+
+@pytest.mark.parametrize("change", CHANGES)
 def test_what_a_model_changes_in_place_stays_changed(change):
     model = Changes(change).eval()
     expected = copy.deepcopy(model)(X.clone())
