@@ -183,7 +183,7 @@ def measured(target: Target, path: Path, network: str, *, batch: int) -> Seen:
         return Seen(**{**asdict(base), "failure": str(error)})
     counts = {name: list(executed.values()).count(name) for name in sorted(set(executed.values()))}
     facts = {
-        "accuracy": 100 * float((outputs.argmax(1) == targets).mean()),
+        "accuracy": 100 * float((np.argmax(outputs, 1) == targets).mean()),
         "ratio": seen.ratio,
         "half_width": seen.half_width,
     }

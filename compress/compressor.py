@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 import onnx
-from torch import fx
+from torch import Tensor, fx
 
 from ..errors import StageError
 from ..files import write_bytes
@@ -36,10 +36,11 @@ from .student.student import Student, StudentMaker
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuiltFile:
-    """An artifact, and the check that its runtime must pass."""
+    """An artifact, and the check that its runtime must pass; also those with inputs of other shapes."""
 
     artifact: Artifact
     check: OutputCheck
+    more_checks: tuple[OutputCheck, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,8 +125,8 @@ class Compressor:
             encoding.write(model, template, self._weight_of, int8_weights=form.int8_weights)
             shorten_names(model, _weight_holders(folded, template, encoding))
             artifact = self._save(model, recipe, out_dir)
-            check = self._check(encoding)
-        return BuiltFile(artifact=artifact, check=check)
+            first, *others = [self._check(encoding, inputs) for inputs in self._samples.of_extreme_shapes]
+        return BuiltFile(artifact=artifact, check=first, more_checks=tuple(others))
 
     @cached_property
     def probe(self) -> Probe:
@@ -134,7 +135,7 @@ class Compressor:
 
     @cached_property
     def _templates(self) -> Templates:
-        return Templates(self.students.teacher, lambda: self._samples.first(4), self.cache_dir)
+        return Templates(self.students.teacher, self._samples.examples, self.cache_dir)
 
     def _encoding(
         self, student: Student, folded: fx.GraphModule, recipe: Recipe, form: FileFormat
@@ -208,8 +209,8 @@ class Compressor:
             precision={layer.name: layer.precision for layer in cost.layers},
         )
 
-    def _check(self, encoding: Encoding) -> OutputCheck:
-        inputs = tuple(x[: self.options.check_samples] for x in self._samples.calibration)
+    def _check(self, encoding: Encoding, inputs: tuple[Tensor, ...]) -> OutputCheck:
+        inputs = tuple(x[: self.options.check_samples] for x in inputs)
         expected = encoding.outputs(inputs)
         return OutputCheck(
             inputs=tuple(array_of(x) for x in inputs),

@@ -155,7 +155,8 @@ def _inputs(manifest: Manifest, scorer: Scorer | None, path: Path, *, count: int
     """`count` samples: the first ones of validation, or seeded random ones."""
     if scorer is not None:
         with np.load(scorer.split.inputs, allow_pickle=False) as archive:
-            arrays = [archive[key][:count] for key in sorted(archive.files, key=int)]
+            of_one_shape = sorted(filter(str.isdigit, archive.files), key=int)
+            arrays = [archive[key][:count] for key in of_one_shape]
     else:
         arrays = _random_inputs(manifest, count)
     np.savez(path, allow_pickle=False, **{str(index): array for index, array in enumerate(arrays)})

@@ -79,7 +79,8 @@ class Examiner:
         """
         path = build.artifact.path
         with timed(seconds, "check"):
-            _check(session, path, build.check, batch=self._batch(session, len(build.check.inputs[0])))
+            for check in (build.check, *build.more_checks):
+                _check(session, path, check, batch=self._batch(session, len(check.inputs[0])))
         with timed(seconds, "validate"):
             scored = self.scored(target, session, path, self.validation, original=original)
         with timed(seconds, "inspect"):

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ..errors import TaskError
 from ..results.records.reading import Interval
-from ..tasks.quality import score
+from ..tasks.quality import as_tensors, score
 from ..tasks.task import Metric
 
 Z = 1.96  # standard deviations on each side of a 95 % interval
@@ -87,14 +87,14 @@ def drop_interval(metric: Metric, original: Scores, candidate: Scores) -> Interv
 
 
 def scores_of(
-    metric: Metric, outputs: Sequence[Array], targets: Any, *, like: Scores | None = None
+    metric: Metric, outputs: Sequence[Array | list[Array]], targets: Any, *, like: Scores | None = None
 ) -> Scores:
     """The metric of a whole split, and of its parts or resamples: always the same ones.
 
     `like` are the original's scores, which decide how many. The value may be NaN. TaskError when the metric
     raises.
     """
-    answers = _Answers(metric, tuple(map(torch.as_tensor, outputs)), targets)
+    answers = _Answers(metric, tuple(map(as_tensors, outputs)), targets)
     value, took_s = _timed(lambda: score(metric, outputs, targets))
     scores = Scores(value=value, samples=answers.samples)
     if not math.isfinite(value):
@@ -117,7 +117,7 @@ class _Answers:
     """A metric, and outputs and targets of a whole split."""
 
     metric: Metric
-    outputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor | list[Tensor], ...]
     targets: Any
 
     @property
@@ -127,7 +127,7 @@ class _Answers:
     def score(self, positions: Positions) -> float:
         """The metric of these samples alone; NaN where it raises."""
         try:
-            chosen = [output[positions] for output in self.outputs]
+            chosen = [chosen_samples(output, positions) for output in self.outputs]
             return score(self.metric, chosen, chosen_samples(self.targets, positions))
         except TaskError:
             return math.nan

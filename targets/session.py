@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
+from itertools import chain
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,6 +18,7 @@ from .precision import reported_precision
 from .runtimes import graph_reader_of
 from .transport import Transport
 
+Output = np.ndarray[Any, Any] | list[np.ndarray[Any, Any]]  # a list of samples where shapes differ
 RUN_TIMEOUT_S = 600.0
 PROFILE_S = 0.2  # of inferences under the profiler
 
@@ -50,10 +52,10 @@ class TargetSession:
 
     def run(
         self, model: Path, inputs: Path, *, batch: int, exact: bool = False, timeout_s: float = RUN_TIMEOUT_S
-    ) -> tuple[np.ndarray[Any, Any], ...]:
+    ) -> tuple[Output, ...]:
         """The model's outputs for all stored samples, each concatenated along dimension 0.
 
-        `inputs`: an .npz file with the keys "0", "1" …, or a folder of .npy files (read in parts, for data
+        `inputs`: an .npz file (`tasks.data.write_inputs`), or a folder of .npy files (read in parts, for data
         larger than memory). `exact`: what the model says, with slower kernels where this machine's fast ones
         let integer sums saturate. StageError of the kind wrong-output if an output holds NaN.
         """
@@ -67,13 +69,15 @@ class TargetSession:
             request["exact"] = True
         self._worker.send({**request, "outputs": str(outputs), "batch": batch}, timeout_s=timeout_s)
         with np.load(outputs, allow_pickle=False) as archive:
-            arrays = tuple(archive[key] for key in sorted(archive.files, key=int))
+            parts: dict[int, list[np.ndarray[Any, Any]]] = {}
+            for key in sorted(archive.files, key=lambda key: tuple(map(int, key.split("_")))):
+                parts.setdefault(int(key.split("_")[0]), []).append(archive[key])
         outputs.unlink()
-        for index, array in enumerate(arrays):
-            if array.dtype.kind == "f" and np.isnan(array).any():
+        for index, arrays in parts.items():
+            if any(array.dtype.kind == "f" and np.isnan(array).any() for array in arrays):
                 message = f"Output {index} of {model.name} holds NaN."
                 raise StageError(message, stage="run", kind="wrong-output")
-        return arrays
+        return tuple(arrays[0] if len(arrays) == 1 else list(chain(*arrays)) for arrays in parts.values())
 
     def running_batch(self, batch: int, *, measured: int) -> int:
         """The batch size to run a model with that is measured with `measured`: building an engine for another

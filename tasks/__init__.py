@@ -15,7 +15,7 @@ Reading order:
     outputs/                     what an output means: said by the task, or derived from its loss
     data.py                      splits as batches, arrays and files, from datasets or loaders; random states
     quality.py                   outputs of a torch model, the metric of a split
-    check.py, splits/            every field validated; shapes of samples, and those that the splits share
+    check.py, splits/            every field validated; shapes of samples, what varies, what the splits share
     plain/                       a copy of the model without wrappers, its weights plain parameters
     identity.py                  digests of model, data and metric, by which a run recognizes its task
     names.py                     what a task may be called

@@ -24,12 +24,15 @@ from .plain.dynamic import dims_of_task, smaller
 from .plain.plain_task import plain_task
 from .plain.weights import refuse_prepared
 from .quality import as_tuple, evaluate, outputs_of, shape_text
+from .splits.grouping import Inputs
 from .splits.overlap import overlap_notes
-from .splits.shapes import check_split, require_like_example
+from .splits.shapes import looks_at, require_like_example
+from .splits.varying import names_that_vary, require_all_sizes, size_notes, with_varying_dims
 from .task import ExampleInputs, Metric, Split, Task
 
 _TRAIN_SAMPLE = 1_000
 _NEAR_CEILING = 0.01
+_BATCHES = 4  # whose loss is looked at where sizes vary
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +41,8 @@ class CheckedTask:
 
     The task has `outputs`; `derived_outputs` says that they come from the loss, not from the user. `baseline`
     is the metric on validation, `train_metric_sample` that on at most 1,000 training samples; the test split
-    is not scored. `digest` identifies model, data and metric. `notes` are sentences for the user.
+    is not scored. `digest` identifies model, data and metric. `notes` are sentences for the user. `varying`
+    are the names of the free dimensions whose size differs between samples.
     """
 
     task: Task
@@ -47,6 +51,7 @@ class CheckedTask:
     notes: tuple[str, ...]
     digest: str
     derived_outputs: bool
+    varying: tuple[str, ...] = ()
 
     @property
     def output_texts(self) -> tuple[str, ...]:
@@ -76,9 +81,13 @@ def check_task(task: Task, *, earlier: Mapping[str, Any] | None = None) -> Check
     _check_parameters(task)
     task = plain_task(task)
     _check_model(task)
-    for name, split in _splits(task):
-        check_split(name, split, task.inputs)
-    _check_loss(task)
+    looks = [look for name, split in _splits(task) for look in looks_at(name, split)]
+    sized = with_varying_dims(task, looks)
+    for look in looks:
+        require_like_example(look.split, look.inputs, sized.inputs, dims_of_task(sized))
+    require_all_sizes(sized, looks)
+    varying = names_that_vary(sized, looks)
+    _check_loss(sized, batches_checked=_BATCHES if varying else 1)
     with user_code("Reading the data"):
         digest = task_digest(task)
         scores = None if earlier is None else _scored_before(digest, earlier)
@@ -88,12 +97,13 @@ def check_task(task: Task, *, earlier: Mapping[str, Any] | None = None) -> Check
         baseline, train = _metric_of(task, "validation", None), _metric_of(task, "train", _TRAIN_SAMPLE)
         scores = baseline, train, notes + _metric_notes(task, baseline, train)
     return CheckedTask(
-        task=replace(task, outputs=task.outputs or output_kinds(task)),
+        task=replace(sized, outputs=task.outputs or output_kinds(task)),
         baseline=scores[0],
         train_metric_sample=scores[1],
-        notes=scores[2],
+        notes=tuple(dict.fromkeys(scores[2] + size_notes(sized, looks))),
         digest=digest,
         derived_outputs=task.outputs is None,
+        varying=tuple(varying),
     )
 
 
@@ -256,15 +266,22 @@ def _check_output(what: str, runs: tuple[Any, Any, Any]) -> None:
     )
 
 
-def _check_loss(task: Task) -> None:
-    """The loss of one (augmented) training batch is a finite scalar with finite gradients."""
-    with user_code("augment" if task.augment else "Reading train"):
-        inputs, targets = next(batches(task.train, batch_size=8, seed=task.seed, augment=task.augment))
-    require_like_example("augment" if task.augment else "train", inputs, task.inputs)
+def _check_loss(task: Task, *, batches_checked: int) -> None:
+    """The loss of (augmented) training batches is a finite scalar with finite gradients."""
+    source = batches(task.train, batch_size=8, seed=task.seed, augment=task.augment)
     trained = [parameter for parameter in task.model.parameters() if parameter.requires_grad]
     _require(
         trained, "model has only frozen parameters: call model.requires_grad_(True), recovery trains them."
     )
+    for _ in range(batches_checked):
+        with user_code("augment" if task.augment else "Reading train"):
+            inputs, targets = next(source)
+        dims = dims_of_task(task)
+        require_like_example("augment" if task.augment else "train", inputs, task.inputs, dims)
+        _check_loss_of(task, inputs, targets, trained)
+
+
+def _check_loss_of(task: Task, inputs: Inputs, targets: Any, trained: list[nn.Parameter]) -> None:
     with user_code("loss", remedy=f"It is called as loss(outputs, targets) on a batch{_named_outputs(task)}"):
         outputs = as_tuple(task.model(*inputs))
         value = task.loss(outputs[0] if len(outputs) == 1 else outputs, targets)

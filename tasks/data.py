@@ -1,7 +1,8 @@
 """Reads splits: the same few functions for map-style datasets and for loaders.
 
 A sample is `(input, target)`; with several inputs it is `((a, b), target)`. Here the inputs of a batch are
-always a tuple of tensors. Targets are what the split gives, batched along dimension 0: a tensor, or tuples
+always a tuple of tensors, and all its samples have one shape: samples of several shapes come in several
+batches (splits/grouping.py). Targets are what the split gives, batched along dimension 0: a tensor, or tuples
 and dictionaries of tensors. A dataset with `__getitems__(indices) -> list of samples` is read in whole
 batches.
 """
@@ -16,14 +17,14 @@ from typing import Any, cast
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, IterableDataset, default_collate
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from ..errors import TaskError
 from ..files import replacing
 from .boundary import RECIPE
+from .splits.grouping import Inputs, Pools, by_shape, collated, concatenated, form_of_sample
 from .task import Split
 
-Inputs = tuple[Tensor, ...]
 Batch = tuple[Inputs, Any]
 Augment = Callable[[Any, Any], tuple[Any, Any]]
 
@@ -39,11 +40,11 @@ def sample_count(split: Split) -> int | None:
     return count - count % cast(int, split.batch_size) if split.drop_last else count
 
 
-def fetch(dataset: Dataset[Any], indices: Sequence[int]) -> Batch:
-    """The batch of these samples of a map-style dataset."""
+def fetch(dataset: Dataset[Any], indices: Sequence[int]) -> list[Batch]:
+    """The batch of these samples of a map-style dataset; one for each shape where samples differ."""
     many = getattr(dataset, "__getitems__", None)
     samples = many(list(indices)) if callable(many) else [dataset[index] for index in indices]
-    return batch_of(default_collate(samples))
+    return [batch_of(batch) for batch in collated(samples)]
 
 
 def chosen(count: int, limit: int | None) -> list[int]:
@@ -65,28 +66,32 @@ def read(split: Split, *, batch_size: int = 256, limit: int | None = None) -> It
         return
     indices = chosen(len(cast(Sized, split)), limit)
     for start in range(0, len(indices), batch_size):
-        yield fetch(split, indices[start : start + batch_size])
+        yield from fetch(split, indices[start : start + batch_size])
 
 
-def arrays(split: Split, *, limit: int | None = None) -> tuple[tuple[np.ndarray, ...], Any]:
-    """A split in memory: one array per input, and the targets; `limit` as in `read`. TaskError if it is
-    empty.
+def arrays(split: Split, *, limit: int | None = None) -> tuple[list[tuple[np.ndarray, ...]], Any]:
+    """A split in memory: one array per input for each shape of inputs, the shape of most samples first; and
+    the targets in the same order. `limit` as in `read`. TaskError if it is empty.
     """
-    pieces = list(Randomness(0).drawing(read(split, limit=limit)))
-    if not pieces:
+    groups: dict[Any, list[Batch]] = {}
+    for inputs, targets in Randomness(0).drawing(read(split, limit=limit)):
+        groups.setdefault(form_of_sample(inputs, batched=True), []).append((inputs, targets))
+    if not groups:
         raise TaskError("A split has no samples: train, validation and test all need some.")
-    columns = zip(*[inputs for inputs, _ in pieces], strict=True)
-    inputs = tuple(joined_tensors(column, "inputs").numpy() for column in columns)
-    return inputs, concatenated([targets for _, targets in pieces])
+    ordered = sorted(groups.values(), key=lambda group: -sum(len(inputs[0]) for inputs, _ in group))
+    batches = list(chain.from_iterable(ordered))
+    inputs_of_groups = by_shape(inputs for inputs, _ in batches)
+    stored = [tuple(x.numpy() for x in inputs) for inputs in inputs_of_groups]
+    return stored, concatenated([targets for _, targets in batches])
 
 
 def batches(split: Split, *, batch_size: int, seed: int, augment: Augment | None = None) -> Iterator[Batch]:
     """Endless training batches, shuffled anew at each pass; the same for the same seed.
 
     The incomplete last batch of a pass is dropped (BatchNorm cannot train on one sample) unless it is the
-    only one. A loader keeps its own batch size and order. `seed` also seeds what the dataset, the loader and
-    `augment` draw from the global generators of torch, numpy and random; the caller's generators do not
-    change.
+    only one. Where shapes differ, samples of one shape are collected into a batch. A loader keeps its own
+    batch size and order. `seed` also seeds what the dataset, the loader and `augment` draw from the global
+    generators of torch, numpy and random; the caller's generators do not change.
     """
     return Randomness(seed).drawing(_endless(split, batch_size, augment))
 
@@ -95,40 +100,17 @@ def write_inputs(split: Split, path: Path, *, limit: int | None = None) -> Any:
     """Writes the inputs of a split to `path`, an uncompressed .npz with the keys "0", "1", …; returns the
     targets.
 
-    The whole split is in memory meanwhile. Raises TaskError if it is empty.
+    Inputs of another shape have the keys "1_0", "1_1", …, those of a third "2_0" and so on. The whole split
+    is in memory meanwhile. Raises TaskError if it is empty.
     """
-    inputs, targets = arrays(split, limit=limit)
+    groups, targets = arrays(split, limit=limit)
+    named = {}
+    for number, inputs in enumerate(groups):
+        for index, array in enumerate(inputs):
+            named[f"{number}_{index}" if number else str(index)] = array
     with replacing(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, allow_pickle=False, **{str(index): array for index, array in enumerate(inputs)})
+        np.savez(file, allow_pickle=False, **named)
     return targets
-
-
-def concatenated(parts: Sequence[Any]) -> Any:
-    """One value from those of several batches: tensors joined along dimension 0, containers part by part."""
-    first = parts[0]
-    if isinstance(first, Tensor):
-        return joined_tensors(parts, "outputs or targets")
-    if isinstance(first, dict):
-        joined = {}
-        for key in first:
-            joined[key] = concatenated([part[key] for part in parts])
-        return joined
-    if isinstance(first, list | tuple) and first and not isinstance(first[0], str):
-        return tuple(concatenated(part) for part in zip(*parts, strict=True))
-    return list(chain.from_iterable(parts))
-
-
-def joined_tensors(parts: Sequence[Tensor], what: str) -> Tensor:
-    """The tensors of several batches joined along dimension 0. TaskError if their shapes differ."""
-    first = parts[0]
-    for part in parts:
-        if part.shape[1:] != first.shape[1:]:
-            shapes = " and ".join("×".join(map(str, one.shape)) for one in (first, part))
-            raise TaskError(
-                f"Batches have {what} of the shapes {shapes}, which cannot be joined: "
-                "pad or crop all samples to one shape."
-            )
-    return torch.cat([part.detach() for part in parts])
 
 
 class Randomness:
@@ -185,8 +167,15 @@ def _endless(split: Split, batch_size: int, augment: Augment | None) -> Iterator
 def _shuffled(dataset: Dataset[Any], batch_size: int) -> Iterator[Batch]:
     count = len(cast(Sized, dataset))
     order = torch.randperm(count).tolist()
+    pools = Pools(batch_size)
     for start in range(0, max(count - batch_size + 1, min(count, 1)), batch_size):
-        yield fetch(dataset, order[start : start + batch_size])
+        batches = fetch(dataset, order[start : start + batch_size])
+        if len(batches) == 1:
+            yield batches[0]
+        else:
+            for inputs, targets in batches:
+                yield from pools.filled(inputs, targets)
+    yield from pools.rest()
 
 
 def augmented(augment: Augment, inputs: Inputs, targets: Any) -> Batch:

@@ -84,7 +84,8 @@ def _digest_of_samples(split: Split) -> str:
         indices = chosen(len(dataset), _DIGESTED_SAMPLES)  # type: ignore[arg-type]
         if isinstance(split, DataLoader) and split.collate_fn is not None:
             return _digest_of_value([split.collate_fn([dataset[index]]) for index in indices])
-        return _digest_of_value(fetch(dataset, indices))
+        batches = fetch(dataset, indices)
+        return _digest_of_value(batches[0] if len(batches) == 1 else batches)
 
 
 def _digest_of_value(value: Any) -> str:

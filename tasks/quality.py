@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from .boundary import user_code
-from .data import Inputs, Randomness, concatenated, read
+from .data import Randomness, read
+from .splits.grouping import Inputs, concatenated
 from .task import Metric, Outputs, Split
 
 
@@ -30,14 +31,21 @@ def shape_text(tensor: Tensor) -> str:
 def score(metric: Metric, outputs: Sequence[Any], targets: Any) -> float:
     """The metric of the outputs of a whole split: a sequence of tensors or arrays, one per output.
 
-    The metric sees a single output as a tensor, several as a tuple. The value may be NaN. An exception of the
-    metric becomes a TaskError.
+    The metric sees a single output as a tensor, several as a tuple; one whose shape differs from sample to
+    sample is a list with a tensor for each. The value may be NaN. An exception of the metric becomes a
+    TaskError.
     """
-    tensors = tuple(torch.as_tensor(output) for output in outputs)
-    with user_code(
-        "The metric", remedy="metric.function(outputs, targets) sees a whole split and returns a float"
-    ):
+    tensors = tuple(map(as_tensors, outputs))
+    remedy = "metric.function(outputs, targets) sees a whole split and returns a float"
+    if any(isinstance(one, list) for one in (*tensors, targets)):
+        remedy += ". Where shapes differ from sample to sample it gets a list with one tensor for each"
+    with user_code("The metric", remedy=remedy):
         return float(metric.function(tensors[0] if len(tensors) == 1 else tensors, targets))
+
+
+def as_tensors(output: Any) -> Tensor | list[Tensor]:
+    """An output of a whole split: a tensor, or a list of one for each sample."""
+    return [torch.as_tensor(one) for one in output] if isinstance(output, list) else torch.as_tensor(output)
 
 
 def evaluate(model: nn.Module, split: Split, metric: Metric, *, limit: int | None = None) -> float:
@@ -49,10 +57,17 @@ def evaluate(model: nn.Module, split: Split, metric: Metric, *, limit: int | Non
 def evaluate_mismatched(model: nn.Module, split: Split, metric: Metric, *, limit: int) -> float:
     """The same when every sample gets the answer to another one: what a useless model scores."""
     outputs, targets = _answers(model, split, limit)
-    return score(metric, [output.roll(len(output) // 2, 0) for output in outputs], targets)
+    return score(metric, [_rolled(output) for output in outputs], targets)
 
 
-def _answers(model: nn.Module, split: Split, limit: int | None) -> tuple[tuple[Tensor, ...], Any]:
+def _rolled(output: Tensor | list[Tensor]) -> Tensor | list[Tensor]:
+    half = len(output) // 2
+    return output.roll(half, 0) if isinstance(output, Tensor) else output[half:] + output[:half]
+
+
+def _answers(
+    model: nn.Module, split: Split, limit: int | None
+) -> tuple[tuple[Tensor | list[Tensor], ...], Any]:
     """The outputs and the targets of the split, each of all samples."""
     outputs, targets = [], []
     for inputs, batch_targets in Randomness(0).drawing(read(split, limit=limit)):

@@ -18,8 +18,8 @@ Dynamic = Mapping[str | int, Mapping[int, str]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metric:
-    """A quality: `function(outputs, targets)` over a whole split, both concatenated along dimension 0,
-    returns a float.
+    """A quality: `function(outputs, targets)` over a whole split, both concatenated along dimension 0 (lists
+    of samples where their shapes differ), returns a float.
 
     `unit` "fraction" prints 0.9173 as 91.73 % and counts drops in percentage points; "" prints the bare
     number.
@@ -46,7 +46,7 @@ class Task:
     batch (for recovery only); it gets one input as a tensor, several as a tuple, named ones as a dictionary.
     `preprocessing` describes for the manifest how raw data become an input. `outputs` says what each output
     means (outputs/kinds.py); None derives it from the loss. `dynamic` names dimensions that are free in the
-    file, by input (its name or position) and dimension: `{"tokens": {1: "length"}}`.
+    file, by input (its name or position) and dimension: `{"tokens": {1: "length"}}`; others are found.
     """
 
     name: str

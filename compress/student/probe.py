@@ -16,7 +16,6 @@ import torch
 from torch import Tensor, fx
 
 from ...errors import StageError
-from ...tasks.data import joined_tensors
 from ..graph.graph import argument, get_tensor, layer_nodes, set_tensor
 from ..graph.running import mixed_precision
 from ..levels.value_grids import round_to_blocks
@@ -117,10 +116,11 @@ class Probe:
         affordable = affordable_samples(self.original)
         count = min(self.count, BATCHES_AT_ONCE * affordable)
         # A fixed seed: runs with any seed share the measured sensitivities.
-        drawn = self.students.samples.augmented("probe", count, seed=1)
-        inputs = tuple(joined_tensors(column, "inputs")[:count] for column in zip(*drawn, strict=True))
-        parts = -(-count // min(self.students.options.batch_size, affordable))
-        batches = zip(*(torch.chunk(x, parts) for x in inputs), strict=True)
+        largest = min(self.students.options.batch_size, affordable)
+        batches: list[tuple[Tensor, ...]] = []
+        for inputs in self.students.samples.augmented_by_shape("probe", count, seed=1):
+            parts = -(-len(inputs[0]) // largest)
+            batches += zip(*(torch.chunk(x, parts) for x in inputs), strict=True)
         with StageClock().stage("reconstruct"):
             return [self._refer(batch) for batch in batches]
 

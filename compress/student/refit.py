@@ -15,14 +15,15 @@ ridge towards W₀ added.
 """
 
 import math
-from collections.abc import Mapping, Set
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 import torch
 from torch import Tensor, fx
 
-from ..graph.graph import argument, get_tensor, layer_nodes, operation, set_tensor
+from ..graph.graph import argument, get_tensor, layer_nodes, operation, set_tensor, shape_of
 from ..graph.running import channels_last, mixed_precision
+from ..graph.tracing.trace import dims_of
 from ..levels.reconstruct import Rounding
 from ..levels.sparse import sparse_weight
 from ..levels.statistics import columns_of, groups_of_layer, input_vectors, output_vectors
@@ -38,7 +39,7 @@ RIDGE = 0.003  # of the mean second moment
 def refit(
     module: fx.GraphModule,
     original: fx.GraphModule,
-    inputs: tuple[Tensor, ...],
+    inputs: Sequence[tuple[Tensor, ...]],
     channels: Mapping[str, Tensor],
     bits: Mapping[str, int],
     *,
@@ -47,12 +48,13 @@ def refit(
 ) -> dict[str, Rounding]:
     """Fits the layers of `module` in place; returns how the layers in `bits` were rounded, by name.
 
+    `inputs` are those of each shape; all count together.
     Nodes of both models have the same names. `channels` are the indices of each layer's output channels that
     remain in `module`; other layers are not fitted. Layers whose inputs are still those of the original are
     fitted only if they are in `bits` or `sparse` (those become 2:4).
     """
     layers = {node: name for name, node in layer_nodes(module) if name in channels}
-    fitted, reference = _Stepwise(module, inputs), _Stepwise(original, inputs)
+    fitted, reference = _SideBySide(module, inputs), _SideBySide(original, inputs)
     partners = {node.name: node for node in original.graph.nodes}
     roundings: dict[str, Rounding] = {}
     rounded: dict[str, Tensor] = {}
@@ -62,7 +64,7 @@ def refit(
             reference.run_until(partner)
         changed = name in bits or name in sparse
         if name and partner and _is_due(node, partner, fitted, reference, changed=changed):
-            second = _fit(fitted, node, reference.values[partner], channels[name])
+            second = _fit(fitted, node, reference.values(partner), channels[name])
             weight = str(argument(node, 1).target)
             tensor = get_tensor(module, weight).detach()
             if name in sparse:
@@ -83,6 +85,8 @@ def affordable_samples(module: fx.GraphModule) -> int:
     for node in module.graph.nodes:
         if isinstance(node.meta.get("val"), Tensor):
             sizes = [int(size) for size in node.meta["val"].shape[1:] if not isinstance(size, torch.SymInt)]
+            if any(dims_of(module)):
+                sizes = shape_of(node)[1:]
             largest = max(largest, math.prod(sizes))
     return max(1, TENSOR_BYTES // (4 * largest))
 
@@ -132,25 +136,55 @@ class _Stepwise:
             self.values[node] = get_tensor(self.module, str(node.target))
 
 
+class _SideBySide:
+    """The same graph, step by step, on the inputs of each shape."""
+
+    def __init__(self, module: fx.GraphModule, inputs: Sequence[tuple[Tensor, ...]]):
+        self.module = module
+        self._runs = [_Stepwise(module, each) for each in inputs]
+
+    def values(self, node: fx.Node) -> list[Any]:
+        """The node's value for the inputs of each shape."""
+        return [run.values[node] for run in self._runs]
+
+    def run_until(self, node: fx.Node) -> None:
+        """See _Stepwise."""
+        for run in self._runs:
+            run.run_until(node)
+
+    def forget(self) -> None:
+        """See _Stepwise."""
+        for run in self._runs:
+            run.forget()
+
+    def renew(self, node: fx.Node) -> None:
+        """See _Stepwise."""
+        for run in self._runs:
+            run.renew(node)
+
+
 def _is_due(
-    node: fx.Node, partner: fx.Node, fitted: _Stepwise, reference: _Stepwise, *, changed: bool
+    node: fx.Node, partner: fx.Node, fitted: _SideBySide, reference: _SideBySide, *, changed: bool
 ) -> bool:
     if len(argument(node, 1).users) > 1:
         return False  # one weight cannot be fitted to several calls
-    ours, theirs = fitted.values[argument(node, 0)], reference.values[argument(partner, 0)]
-    return changed or ours.shape != theirs.shape or not torch.equal(ours, theirs)
+    both = zip(fitted.values(argument(node, 0)), reference.values(argument(partner, 0)), strict=True)
+    return changed or not all(torch.equal(ours, theirs) for ours, theirs in both)
 
 
-def _fit(run: _Stepwise, node: fx.Node, target: Tensor, channels: Tensor) -> Tensor:
-    """Fits one layer to some channels of `target`; the second moments of its inputs (levels/wide.py)."""
+def _fit(run: _SideBySide, node: fx.Node, targets: Sequence[Tensor], channels: Tensor) -> Tensor:
+    """Fits one layer to some channels of `targets`; the second moments of its inputs (levels/wide.py)."""
     weight_node = argument(node, 1)
     name, groups = str(weight_node.target), groups_of_layer(node)
-    tensor = get_tensor(run.module, name).detach()
-    inputs, seeded = run.values[argument(node, 0)], torch.Generator().manual_seed
+    tensor, seeded = get_tensor(run.module, name).detach(), torch.Generator().manual_seed
     rows, blocks = affordable_rows(ROWS, tensor[0].numel()), blocks_of(tensor, groups)
-    x = input_vectors(node, inputs, tensor, rows=rows, generator=seeded(0))
-    y = output_vectors(node, target, rows=rows, generator=seeded(0))[:, channels]
-    y = y.reshape(len(y), groups, -1).transpose(0, 1)
+    rows = max(1, rows // len(targets))
+    vectors = []
+    for inputs, target in zip(run.values(argument(node, 0)), targets, strict=True):
+        x = input_vectors(node, inputs, tensor, rows=rows, generator=seeded(0))
+        y = output_vectors(node, target, rows=rows, generator=seeded(0))[:, channels]
+        vectors.append((x, y.reshape(len(y), groups, -1).transpose(0, 1)))
+    x, y = (torch.cat(each, dim=1) for each in zip(*vectors, strict=True))
     place = _place_of_mean(node)
     mean_x, mean_y = torch.zeros(()), torch.zeros(())
     if place is not None:
@@ -221,7 +255,7 @@ def _place_of_mean(node: fx.Node) -> fx.Node | None:
     return bias
 
 
-def _set_mean(run: _Stepwise, place: fx.Node, actual: Tensor, wanted: Tensor) -> None:
+def _set_mean(run: _SideBySide, place: fx.Node, actual: Tensor, wanted: Tensor) -> None:
     """`actual` is the mean of W x, `wanted` that of the original's outputs, its bias included."""
     old = get_tensor(run.module, str(place.target)).detach()
     is_bias = any(argument(user, 2) is place and operation(user) != "batch_norm" for user in place.users)

@@ -2,14 +2,17 @@
 
 from collections.abc import Iterator
 from functools import cached_property
+from itertools import islice
 
 import torch
-from torch import Tensor
 
 from ...files import digest_of
-from ...tasks.data import Batch, Randomness, batches, joined_tensors, read
+from ...tasks.data import Batch, Randomness, batches, read
+from ...tasks.splits.grouping import Inputs, by_shape, spread
 from ...tasks.task import Task
 from ..options import CompressorOptions
+
+_TRIES = 8
 
 
 class Samples:
@@ -19,33 +22,59 @@ class Samples:
         self.task = task
         self.options = options
 
-    def first(self, count: int) -> tuple[Tensor, ...]:
-        """The first inputs of the split, not augmented; fewer if it has fewer."""
+    def first(self, count: int) -> list[Inputs]:
+        """The first inputs of the split, not augmented; those of equal shapes are joined."""
         source = read(self.task.train, limit=count)
-        parts = [inputs for inputs, _ in Randomness(self.options.seed).drawing(source)]
-        return tuple(joined_tensors(column, "inputs")[:count] for column in zip(*parts, strict=True))
+        return by_shape(inputs for inputs, _ in Randomness(self.options.seed).drawing(source))
 
     @cached_property
-    def calibration(self) -> tuple[Tensor, ...]:
-        """The inputs on which ranges of activations are observed."""
+    def calibration(self) -> list[Inputs]:
+        """The inputs on which ranges of activations are observed, by shape."""
         return self.first(self.options.calibration_samples)
 
-    def calibration_batches(self, count: int, size: int = 64) -> list[tuple[Tensor, ...]]:
-        """The first `count` of the calibration inputs in batches."""
-        inputs = tuple(x[:count] for x in self.calibration)
-        return list(zip(*(torch.split(x, size) for x in inputs), strict=True))
+    def calibration_batches(self, count: int, size: int = 64) -> list[Inputs]:
+        """About `count` of the calibration inputs in batches."""
+        batches: list[Inputs] = []
+        for inputs in spread(self.calibration, count):
+            batches += zip(*(torch.split(x, size) for x in inputs), strict=True)
+        return batches
 
-    def augmented(self, purpose: str, count: int, *, seed: int | None = None) -> list[tuple[Tensor, ...]]:
+    def examples(self) -> Inputs:
+        """A few inputs of one shape."""
+        return tuple(x[:4] for x in self.first(4)[0])
+
+    @cached_property
+    def of_extreme_shapes(self) -> list[Inputs]:
+        """The calibration inputs of the first shape, and of the smallest and the largest other one."""
+        first, *others = self.calibration
+        others.sort(key=lambda inputs: sum(x[0].numel() for x in inputs))
+        return [first, *(others if len(others) < 3 else (others[0], others[-1]))]
+
+    def largest(self, size: int, seed: int) -> Batch:
+        """A batch for training of that size; the largest of a few where shapes vary."""
+        source = islice(self.training(size, seed), _TRIES)
+        chosen = next(source)
+        for batch in source:
+            if len(chosen[0][0]) >= size:
+                break
+            chosen = max(chosen, batch, key=lambda one: len(one[0][0]))
+        return chosen
+
+    def augmented(self, purpose: str, count: int, *, seed: int | None = None) -> list[Inputs]:
         """Batches of at least `count` inputs in total, augmented as in training.
 
         Plain training images are memorized by the model: statistics taken from them cost a ResNet-20 three
         points of accuracy.
         """
         source = self.training(self.options.batch_size, self.seed_for(purpose) if seed is None else seed)
-        drawn: list[tuple[Tensor, ...]] = []
+        drawn: list[Inputs] = []
         while sum(len(inputs[0]) for inputs in drawn) < count:  # a loader decides the size of its batches
             drawn.append(next(source)[0])
         return drawn
+
+    def augmented_by_shape(self, purpose: str, count: int, *, seed: int | None = None) -> list[Inputs]:
+        """The same, `count` or a few more, those of equal shapes joined."""
+        return spread(by_shape(self.augmented(purpose, count, seed=seed)), count)
 
     def training(self, size: int, seed: int) -> Iterator[Batch]:
         """Endless augmented batches with targets."""

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, fx
 
 from ...errors import StageError
-from ...tasks.data import joined_tensors
 from ...tasks.outputs.derive import output_kinds
 from ...tasks.quality import evaluate, outputs_of
 from ...tasks.task import Task
@@ -181,7 +180,7 @@ class StudentMaker:
     def _answers(self) -> tuple[tuple[Tensor, ...], Any]:
         """The original's answers to some training samples, and the targets."""
         # a fixed seed: runs with any seed share the measured sensitivities
-        inputs, targets = next(self.samples.training(_DISTANCE_SAMPLES, seed=1))
+        inputs, targets = self.samples.largest(_DISTANCE_SAMPLES, seed=1)
         return outputs_of(self.network.module, inputs), targets
 
     @cached_property
@@ -293,10 +292,9 @@ class StudentMaker:
         return recipe.changes_layers and self.options.refit_samples == 0 and self.options.reconstruct
 
     @cached_property
-    def _refit_inputs(self) -> tuple[Tensor, ...]:
+    def _refit_inputs(self) -> list[tuple[Tensor, ...]]:
         count = min(self.options.refit_samples, affordable_samples(self.network.module))
-        drawn = self.samples.augmented("refit", count)
-        return tuple(joined_tensors(column, "inputs")[:count] for column in zip(*drawn, strict=True))
+        return self.samples.augmented_by_shape("refit", count)
 
     def _recover(
         self,

@@ -7,17 +7,19 @@ from ...errors import InputError
 from ...profiles import Profile
 from ...profiles.sizes import Sizes, asked_sizes
 from ...tasks.boundary import user_code
+from ...tasks.check import CheckedTask
 from ...tasks.plain.dynamic import dims_of_task, resized, sizes_in
 from ...tasks.quality import outputs_of
 from ...tasks.task import Task
 
 
-def measured_sizes(task: Task, shapes: Sequence[str], profiles: Sequence[Profile]) -> Sizes | None:
+def measured_sizes(checked: CheckedTask, shapes: Sequence[str], profiles: Sequence[Profile]) -> Sizes | None:
     """The sizes for `--shape`, those of the example where it says nothing; None without free dimensions.
 
-    `task` is a checked one. InputError for names that it does not have, and sizes that cannot be measured.
+    InputError for names that the task does not have, and for sizes that a target cannot run.
     """
-    dims, stated = dims_of_task(task), asked_sizes(shapes)
+    task, stated = checked.task, asked_sizes(shapes)
+    dims = dims_of_task(task)
     usual = sizes_in(task.inputs, dims)
     _require_names(stated, usual)
     if not usual:
@@ -28,7 +30,7 @@ def measured_sizes(task: Task, shapes: Sequence[str], profiles: Sequence[Profile
         (index, dim, name) for index, names in enumerate(dims) for dim, name in sorted(names.items())
     )
     sizes = Sizes(text=" ".join(words.values()), places=places)
-    _require_measurable(sizes, profiles)
+    _require_measurable(checked, sizes, profiles)
     for one in sizes.each:
         text = ", ".join(f"{name}={size}" for name, size in one.sizes.items())
         with user_code(f"model with inputs of {text}", remedy="Give sizes with --shape that it can take"):
@@ -51,8 +53,13 @@ def _require_names(stated: Mapping[str, object], usual: Mapping[str, int]) -> No
             raise InputError(f"--shape names the dimension {name!r}, but the task {has}: name a free one.")
 
 
-def _require_measurable(sizes: Sizes, profiles: Sequence[Profile]) -> None:
+def _require_measurable(checked: CheckedTask, sizes: Sizes, profiles: Sequence[Profile]) -> None:
     for profile in profiles:
+        if checked.varying and profile.facts.builds_engines:
+            raise InputError(
+                f"The size of {' and '.join(checked.varying)} varies in the data, but the target "
+                f"'{profile.name}' builds engines for one size: pad or crop all samples to one."
+            )
         if len(sizes.each) > 1 and profile.facts.builds_engines:
             raise InputError(
                 f"--shape gives several sizes, but the target '{profile.name}' builds engines for one size: "

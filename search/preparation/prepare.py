@@ -49,7 +49,7 @@ def prepare(
     exporter = threading.Thread(target=load_exporter, daemon=True)
     exporter.start()
     checked = _checked(request, named, progress, task)
-    sizes = measured_sizes(checked.task, request.shapes, [target.profile for target in named])
+    sizes = measured_sizes(checked, request.shapes, [target.profile for target in named])
     checked = replace(checked, task=at_sizes(checked.task, sizes))
     targets = tuple(replace(target, sizes=sizes).probe() for target in named)
     if not (planning or request.allow_predicted):

@@ -58,6 +58,7 @@ def recovery_process(
         return None
     if not request.task:  # a task of this process, which another one cannot load
         return None
+    sizes = checked.targets[0].sizes
     config = RecoveryConfig(
         task=request.task,
         arguments=request.arguments,
@@ -67,6 +68,7 @@ def recovery_process(
         levels_dir=levels_dir,
         out_dir=directory.artifacts,
         cores=spare,
+        dynamic=sizes.places if sizes else (),
     )
     return RecoveryProcess(config)
 

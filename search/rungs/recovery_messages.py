@@ -29,7 +29,7 @@ CHECK_PREFIX = "check-"  # of the files with the arrays of a check
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecoveryConfig:
     """What the child needs: the task as on the command line, the formats of the files, the compressor's
-    folders, its cores.
+    folders, its cores. `dynamic` are the free dimensions: an input, one of its dimensions, the name.
     """
 
     task: str
@@ -40,6 +40,7 @@ class RecoveryConfig:
     levels_dir: Path
     out_dir: Path
     cores: Sequence[int]
+    dynamic: Sequence[tuple[int, int, str]] = ()
 
     def to_json(self) -> str:
         """One line for the child's command line."""
@@ -60,6 +61,7 @@ class RecoveryConfig:
             levels_dir=Path(fields.text("levels_dir")),
             out_dir=Path(fields.text("out_dir")),
             cores=fields.value("cores"),
+            dynamic=tuple((index, dim, name) for index, dim, name in fields.value("dynamic")),
         )
 
 
@@ -85,14 +87,18 @@ def result_line(built: BuildResult, folder: Path) -> str:
 
 
 def _file_json(form: FileFormat, built: BuiltFile, folder: Path) -> dict[str, Any]:
-    artifact, check = built.artifact, built.check
+    facts = {**asdict(built.artifact), "path": str(built.artifact.path)}
+    checks = [_check_json(check, folder) for check in (built.check, *built.more_checks)]
+    return {"format": asdict(form), "artifact": facts, "checks": checks}
+
+
+def _check_json(check: OutputCheck, folder: Path) -> dict[str, Any]:
     handle, name = tempfile.mkstemp(suffix=".npz", prefix=CHECK_PREFIX, dir=folder)
     arrays = {f"input{index:03}": array for index, array in enumerate(check.inputs)}
     arrays |= {f"expected{index:03}": array for index, array in enumerate(check.expected)}
     with os.fdopen(handle, "wb") as file:
         np.savez(file, allow_pickle=False, **arrays)
-    facts = {**asdict(artifact), "path": str(artifact.path)}
-    return {"format": asdict(form), "artifact": facts, "check": name, "tolerance": check.tolerance}
+    return {"file": name, "tolerance": check.tolerance}
 
 
 # --- read by the search
@@ -120,13 +126,18 @@ def read_reply(line: str) -> str | BuildResult | StageError:
 
 
 def _read_file(fields: Fields) -> tuple[FileFormat, BuiltFile]:
-    path = Path(fields.text("check"))
+    first, *others = [_read_check(check) for check in fields.objects("checks")]
+    artifact = Artifact(**fields.value("artifact"))
+    artifact = replace(artifact, path=Path(artifact.path))
+    built = BuiltFile(artifact=artifact, check=first, more_checks=tuple(others))
+    return FileFormat(**fields.value("format")), built
+
+
+def _read_check(fields: Fields) -> OutputCheck:
+    path = Path(fields.text("file"))
     with np.load(path, allow_pickle=False) as arrays:
         names = sorted(arrays.files)
         inputs = tuple(arrays[name] for name in names if name.startswith("input"))
         expected = tuple(arrays[name] for name in names if name.startswith("expected"))
     path.unlink()
-    check = OutputCheck(inputs=inputs, expected=expected, tolerance=fields.number("tolerance"))
-    artifact = Artifact(**fields.value("artifact"))
-    artifact = replace(artifact, path=Path(artifact.path))
-    return FileFormat(**fields.value("format")), BuiltFile(artifact=artifact, check=check)
+    return OutputCheck(inputs=inputs, expected=expected, tolerance=fields.number("tolerance"))

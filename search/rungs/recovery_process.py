@@ -17,6 +17,7 @@ import threading
 import time
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from types import TracebackType
 
 from ...compress.compressor import BuildResult, Compressor
@@ -244,6 +245,10 @@ def _compressor(config: RecoveryConfig) -> Compressor:
 
     torch.set_num_threads(len(config.cores))
     task = plain_task(load_task(config.task, config.arguments))
+    dynamic: dict[str | int, dict[int, str]] = {}
+    for index, dim, name in config.dynamic:  # also those that the search found in the data
+        dynamic.setdefault(index, {})[dim] = name
+    task = replace(task, dynamic=dynamic)
     network = Network.trace(task.model, task.example_inputs, task.dynamic)  # nobody asks for bytes here
     options = CompressorOptions(formats=tuple(config.formats), seed=config.seed)
     return Compressor(task, network, options, cache_dir=config.cache_dir, levels_dir=config.levels_dir)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from pathlib import Path
-from typing import Any, Sequence
+from typing import Any, Iterator, Sequence
 
 import numpy as np
 
@@ -58,7 +58,7 @@ def random_feeds(inputs: Sequence[Input], batch: int, shapes: dict[str, list[int
 
 def stored_arrays(path: str | None) -> list[Any] | None:
     """The input arrays "0", "1" … of an .npz file, or of a folder of .npy files (mapped, not read). None
-    without a path.
+    without a path. Of a file with samples of several shapes, those of the first.
     """
     if not path:
         return None
@@ -66,7 +66,18 @@ def stored_arrays(path: str | None) -> list[Any] | None:
         files = sorted(Path(path).glob("*.npy"), key=lambda file: int(file.stem))
         return [np.load(file, mmap_mode="r", allow_pickle=False) for file in files]
     with np.load(path, allow_pickle=False) as archive:
-        return [archive[key] for key in sorted(archive.files, key=int)]
+        return [archive[key] for key in sorted(filter(str.isdigit, archive.files), key=int)]
+
+
+def stored_groups(path: str) -> Iterator[list[Any]]:
+    """The input arrays of each shape: after those of `stored_arrays` "1_0", "1_1" …, "2_0" and so on."""
+    yield stored_arrays(path) or []
+    if Path(path).is_dir():
+        return
+    with np.load(path, allow_pickle=False) as archive:
+        keys = sorted(tuple(map(int, key.split("_"))) for key in archive.files if "_" in key)
+        for number in sorted({number for number, _ in keys}):
+            yield [archive[f"{one}_{index}"] for one, index in keys if one == number]
 
 
 def stored_shapes(path: str | None) -> list[tuple[int, ...]] | None:
@@ -78,6 +89,8 @@ def stored_shapes(path: str | None) -> list[tuple[int, ...]] | None:
     shapes = {}
     with zipfile.ZipFile(path) as archive:
         for name in archive.namelist():
+            if not Path(name).stem.isdigit():
+                continue  # samples of another shape
             with archive.open(name) as file:
                 header = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}
                 shapes[int(Path(name).stem)] = header[np.lib.format.read_magic(file)[0]](file)[0]

@@ -25,7 +25,7 @@ import tempfile
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Iterator
 
 # BLAS pools of numpy would only cost start-up time and address space here.
 os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", ORT_DISABLE_TELEMETRY="1")
@@ -35,13 +35,13 @@ from .board.throttling import Watch
 from .load import Load
 from .machine import is_emulated, machine_facts
 from .memory import limit_memory, peak_memory
-from .runtime import DeviceRuntime, Feeds, RefusedError, Request, Runtime
+from .runtime import DeviceRuntime, Feeds, RefusedError, Request, Runtime, Session
 from .runtimes.listed import lacking, load_runtime
 
 try:
     import numpy as np
 
-    from .inputs import feeds_of, require_batch, sizes_of, stored_arrays
+    from .inputs import feeds_of, require_batch, sizes_of, stored_arrays, stored_groups
     from .timing import Timing, WeightedFeeds, finished, measure_pair, of_side
 except ImportError as missing:
     MISSING: str | None = str(missing)
@@ -59,29 +59,38 @@ def probe(runtime: Runtime, request: Request) -> dict[str, Any]:
 
 def run(runtime: Runtime, request: Request) -> dict[str, Any]:
     """Outputs of all stored samples, written as .npz with keys "0", "1" …; a fixed batch size is padded up
-    to.
+    to. An output whose shape differs from batch to batch has the keys "0_0", "0_1" …, one for each batch.
     """
     session = runtime.open_session(request["model"], request)
-    arrays = stored_arrays(request["inputs"]) or []
+    collected: list[list[Any]] = []
+    for arrays in stored_groups(request["inputs"]):
+        collected += outputs_of(session, arrays, request["batch"])
+    named: dict[str, Any] = {}
+    for index, parts in enumerate(zip(*collected)):
+        if len({part.shape[1:] for part in parts}) == 1:
+            named[str(index)] = np.concatenate(parts)
+        else:
+            named.update({f"{index}_{number}": part for number, part in enumerate(parts)})
+    np.savez(request["outputs"], **named)
+    return {"samples": sum(len(outputs[0]) for outputs in collected)}
+
+
+def outputs_of(session: Session, arrays: list[Any], batch: int) -> Iterator[list[Any]]:
+    """The outputs of samples of one shape, batch by batch."""
     inputs = session.inputs
     if len(arrays) != len(inputs):
         raise RefusedError(
             f"The model has {len(inputs)} inputs, but {len(arrays)} arrays were given.", kind="wrong-output"
         )
     fixed = inputs[0].shape[0] if inputs[0].shape and isinstance(inputs[0].shape[0], int) else None
-    batch, total = fixed or request["batch"], len(arrays[0])
-    collected = []
-    for start in range(0, total, batch):
+    batch = fixed or batch
+    for start in range(0, len(arrays[0]), batch):
         rows = [np.ascontiguousarray(array[start : start + batch]) for array in arrays]
         count = len(rows[0])
         if fixed and count < fixed:
             rows = [np.resize(row, (fixed, *row.shape[1:])) for row in rows]
         outputs = session.run({declared.name: row for declared, row in zip(inputs, rows)})
-        collected.append([output[:count] for output in outputs])
-    joined = [np.concatenate(parts) for parts in zip(*collected)]
-    named: dict[str, Any] = {str(index): array for index, array in enumerate(joined)}
-    np.savez(request["outputs"], **named)
-    return {"samples": total}
+        yield [output[:count] for output in outputs]
 
 
 def optimized(runtime: Runtime, request: Request) -> dict[str, Any]:

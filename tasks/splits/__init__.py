@@ -1,10 +1,12 @@
 """What must hold of the samples of the splits, checked before any work.
 
-Flow: `check.check_task` calls `check_split` for each split, and later `overlap_notes` for all of them.
+Flow: `check.check_task` looks at each split (`looks_at`), finds what varies, and later calls `overlap_notes`.
 
 Reading order:
-    shapes.py    every split can be read, and all samples have the shape of the example
+    grouping.py  batches of one shape each, where samples differ
+    shapes.py    every split can be read; samples have the shape of the example but for free dimensions
+    varying.py   dimensions whose size differs between samples
     overlap.py   samples that the splits share
 
-It does not know the model, the loss or the metric.
+It does not know the loss or the metric.
 """

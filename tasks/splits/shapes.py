@@ -1,73 +1,84 @@
-"""Every split can be read, and all samples have the types and shapes of the example.
+"""Every split can be read, and all samples have the types and shapes of the example, but for free dimensions.
 
-Answers of a whole split are one tensor, and so are the samples that calibrate and reconstruct: a length that
-varies between batches is refused here, before any work. Samples all over the split are looked at, since the
-first ones may happen to be equal.
+Samples all over the split are looked at, since the first ones may happen to be equal.
 """
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any, cast
 
-from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from ...errors import TaskError
 from ..boundary import user_code
-from ..data import Batch, Inputs, Randomness, batch_of, chosen, fetch, read, sample_count
-from ..quality import shape_text
+from ..data import Batch, Randomness, batch_of, chosen, fetch, read, sample_count
+from ..plain.dynamic import FreeDims, sizes_in
 from ..task import Split
+from .grouping import Inputs
 
 _SAMPLES = 64
 _BATCHES = 8
 
 
-def check_split(name: str, split: Split, example: Inputs) -> None:
-    """Raises TaskError for a split that cannot be read, is empty, or has samples of other shapes."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """A shape that was seen in a split: one sample, and in how many batches."""
+
+    split: str
+    inputs: Inputs
+    count: int
+
+
+def looks_at(name: str, split: Split) -> list[Look]:
+    """Looks at samples all over the split. Raises TaskError for one that cannot be read, or is empty."""
     if isinstance(split, IterableDataset):
         raise TaskError(f"{name} is an iterable dataset: wrap it in a DataLoader.")
     if not isinstance(split, DataLoader) and not (
         hasattr(split, "__len__") and hasattr(split, "__getitem__")
     ):
         raise TaskError(f"{name} must be a map-style dataset or a DataLoader, not {type(split).__name__}.")
+    samples: dict[str, Inputs] = {}
+    counts: Counter[str] = Counter()
     with user_code(
         f"Reading {name}", remedy="Each sample must be (input, target), with tensors or numbers in it"
     ):
-        inputs = None if sample_count(split) == 0 else _inputs_of_one_shape(name, split)
-    if inputs is None:
+        if sample_count(split) != 0:
+            for inputs, _ in _named(name, _spread(split)):
+                samples.setdefault(described(inputs), tuple(x[:1].clone() for x in inputs))
+                counts[described(inputs)] += 1
+    if not samples:
         raise TaskError(f"{name} is empty: all three splits need samples.")
-    require_like_example(name, inputs, example)
+    return [Look(split=name, inputs=inputs, count=counts[text]) for text, inputs in samples.items()]
 
 
-def require_like_example(name: str, inputs: Inputs, example: Inputs) -> None:
-    """Raises TaskError if the inputs have not the types and shapes of the example."""
-    given, wanted = described(inputs), described(example)
+def require_like_example(name: str, inputs: Inputs, example: Inputs, dims: FreeDims) -> None:
+    """Raises TaskError if the inputs have not the types and shapes of the example but for free dimensions."""
+    given, wanted = described(inputs, dims), described(example, dims)
     if given != wanted:
         raise TaskError(
             f"{name} gives inputs of {given}, but example_inputs have {wanted} (without the batch): "
             "make them the same."
         )
-
-
-def described(inputs: Inputs) -> str:
-    """Types and shapes of one sample: `float32 3×32×32, int64 scalar`."""
-    return ", ".join(f"{str(x.dtype).removeprefix('torch.')} {shape_text(x[0])}" for x in inputs)
-
-
-def _inputs_of_one_shape(name: str, split: Split) -> Inputs | None:
-    """The first inputs. Raises TaskError that names two shapes, where inputs or targets have several."""
-    first = None
-    shapes: dict[str, str] = {}
-    for inputs, targets in _named(name, _spread(split)):
-        first = first or inputs
-        for what, text in (("inputs", described(inputs)), ("targets", described(tuple(_tensors(targets))))):
-            if text != shapes.setdefault(what, text):
-                two = " and of ".join(sorted((shapes[what], text)))
+    for x, names in zip(inputs, dims, strict=True):
+        for dim, size_name in names.items():
+            wanted_size = sizes_in(inputs, dims)[size_name]
+            if x.shape[dim] != wanted_size:
                 raise TaskError(
-                    f"{name} gives {what} of {two} (without the batch): all samples need one shape, "
-                    "so pad or crop them to one, in the dataset or its collate function."
+                    f"{name} gives inputs whose dimensions {size_name!r} have the sizes {x.shape[dim]} and "
+                    f"{wanted_size}: one name has one size in a sample."
                 )
-    return first
+
+
+def described(inputs: Inputs, dims: FreeDims = ()) -> str:
+    """Types and shapes of one sample: `float32 3×32×32, int64 scalar`; free dimensions by their names."""
+    parts = []
+    for index, x in enumerate(inputs):
+        names = dims[index] if index < len(dims) else {}
+        sizes = [str(names.get(dim, size)) for dim, size in enumerate(x.shape)][1:]
+        parts.append(f"{str(x.dtype).removeprefix('torch.')} {'×'.join(sizes) or 'scalar'}")
+    return ", ".join(parts)
 
 
 def _named(name: str, batches: Iterator[Batch]) -> Iterator[Batch]:
@@ -88,23 +99,10 @@ def _spread(split: Split) -> Iterator[Batch]:
 def _samples(split: Split) -> Iterator[Batch]:
     if not isinstance(split, DataLoader):
         for index in chosen(len(cast(Any, split)), _SAMPLES):
-            yield fetch(split, [index])
+            yield from fetch(split, [index])
         return
     yield from islice(read(split), _BATCHES)
     dataset: Dataset[Any] = split.dataset
     if split.batch_size is not None and not isinstance(dataset, IterableDataset):
         for index in chosen(len(cast(Any, dataset)), _SAMPLES):
             yield batch_of(split.collate_fn([dataset[index]]))
-
-
-def _tensors(targets: Any) -> Iterator[Tensor]:
-    """The tensors of batched targets."""
-    if isinstance(targets, Tensor):
-        if targets.ndim and len(targets):
-            yield targets
-    elif isinstance(targets, Mapping):
-        for part in targets.values():
-            yield from _tensors(part)
-    elif isinstance(targets, list | tuple):
-        for part in targets:
-            yield from _tensors(part)

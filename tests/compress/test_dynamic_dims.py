@@ -1,16 +1,26 @@
 """Dimensions that a task calls dynamic stay free in every file, and answers are those of torch at any size."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 import torch
 import torch.nn.functional as F
-from autocompress.compress import Compressor, Network, Recipe, check_outputs
+from autocompress.compress import (
+    Compressor,
+    CompressorOptions,
+    Network,
+    Precision,
+    Recipe,
+    Recovery,
+    check_outputs,
+)
 from autocompress.compress.onnx_file.check import relative_error
 from autocompress.errors import TaskError
 from autocompress.tasks import check_task
+from autocompress.tasks.task import Dynamic
 from autocompress.tests.compress.artifacts import run
 from autocompress.tests.compress.kinds import kind_task
 from torch import Tensor, nn
@@ -55,8 +65,9 @@ def texts(length: int) -> tuple[Tensor, ...]:
     return torch.randint(60, (64, length)), mask
 
 
+WORDS: Dynamic = {"tokens": {1: "tokens"}, "mask": {1: "tokens"}}
 MODELS = {
-    "text": (TextClassifier, texts, {"tokens": {1: "tokens"}, "mask": {1: "tokens"}}),
+    "text": (TextClassifier, texts, WORDS),
     "sound": (spectrogram, lambda length: (torch.randn(64, 8, length),), {0: {2: "frames"}}),
 }
 
@@ -111,3 +122,25 @@ def test_a_wrong_dynamic_dimension_is_refused(dynamic, message):
     task = replace(kind_task(TextClassifier(), texts(LENGTH)), dynamic=dynamic)
     with pytest.raises(TaskError, match=message):
         check_task(task)
+
+
+def test_a_candidate_of_data_whose_lengths_vary_answers_like_torch_at_the_extremes(tmp_path):
+    torch.manual_seed(0)
+    model = TextClassifier().eval()
+    samples: Any = [(tuple(x[0] for x in texts(3 + number % 6)), number % 4) for number in range(120)]
+    task = replace(kind_task(model, texts(5)), train=samples, dynamic=WORDS, loss=F.cross_entropy)
+    options = CompressorOptions(batch_size=16)
+    compressor = Compressor(task, Network.trace(model, task.example_inputs, task.dynamic), options)
+    groups = {group.name: group.channels // 2 for group in compressor.network.groups}
+    recovery = Recovery(steps=2, learning_rate=1e-4, temperature=2.0, weight=0.5)
+    int4: dict[str, Precision] = {
+        layer.name: "int4" for layer in compressor.network.layers if not layer.float_only
+    }
+    for recipe in (Recipe(precision=int4), Recipe(keep=groups, recovery=recovery)):
+        built = compressor.build(recipe, tmp_path).only
+        checks = (built.check, *built.more_checks)
+        lengths = [check.inputs[0].shape[1] for check in checks]
+        assert (min(lengths), max(lengths)) == (3, 8)
+        for check in checks:
+            check_outputs(run(str(built.artifact.path), check.inputs), check)
+    assert compressor.probe.kl(Recipe(keep=groups)) > 0

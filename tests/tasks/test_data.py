@@ -9,7 +9,7 @@ import pytest
 import torch
 from autocompress.errors import TaskError
 from autocompress.tasks import arrays, batches, read, sample_count, write_inputs
-from autocompress.tasks.data import concatenated
+from autocompress.tasks.splits.grouping import concatenated
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
@@ -54,14 +54,14 @@ def drawn(split: Any, count: int, **options: Any) -> Tensor:
 
 @pytest.mark.parametrize("split", [TEN, DataLoader(TEN, batch_size=3)], ids=["dataset", "loader"])
 def test_arrays_are_the_samples_in_order(split: Any) -> None:
-    (inputs,), targets = arrays(split)
+    [(inputs,)], targets = arrays(split)
     assert inputs.dtype == np.float32 and inputs[:, 0].tolist() == list(range(10)) == targets.tolist()
 
 
 @pytest.mark.parametrize("split", [TEN, DataLoader(TEN, batch_size=3)], ids=["dataset", "loader"])
 def test_a_limit_reads_that_many_samples_always_the_same(split: Any) -> None:
-    (first,), targets = arrays(split, limit=4)
-    (second,), _ = arrays(split, limit=4)
+    [(first,)], targets = arrays(split, limit=4)
+    [(second,)], _ = arrays(split, limit=4)
     assert first.shape == (4, 1) and np.array_equal(first, second) and np.array_equal(first[:, 0], targets)
 
 

@@ -1,4 +1,4 @@
-"""All samples of a split have one shape; where they do not, a sentence names two of them."""
+"""Samples have the shape of the example, or several that the model can take; else a sentence names one."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -8,7 +8,6 @@ import pytest
 import torch
 from autocompress.errors import TaskError
 from autocompress.tasks import Task, check_task
-from autocompress.tasks.data import arrays
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
@@ -51,17 +50,18 @@ SPLITS = {
 
 @pytest.mark.parametrize("name", ["train", "validation", "test"])
 @pytest.mark.parametrize("make", SPLITS.values(), ids=SPLITS.keys())
-def test_lengths_that_vary_are_refused_with_two_of_them(task: Task, make: Any, name: str) -> None:
-    message = rf"{name} gives inputs of float32 2 and of float32 3 \(without the batch\).*pad or crop"
+def test_a_length_that_the_model_cannot_take_is_refused(task: Task, make: Any, name: str) -> None:
+    message = f"model with inputs of length=3 failed: .* {name} has samples of this size: pad or crop"
     with pytest.raises(TaskError, match=message):
         check_task(replace(task, **{name: make()}))
 
 
-def test_targets_that_vary_are_refused(task: Task) -> None:
-    with pytest.raises(TaskError, match="train gives targets of float32 2 and of float32 3"):
-        check_task(replace(task, train=Lengths(290, targets=True)))
+def test_a_metric_that_cannot_take_targets_of_several_shapes_is_a_sentence(task: Task) -> None:
+    message = "metric failed: .* from sample to sample it gets a list with one tensor for each"
+    with pytest.raises(TaskError, match=message):
+        check_task(replace(task, train=Lengths(290, targets=True), loss=lambda outputs, _: outputs.sum()))
 
 
-def test_a_length_that_was_overlooked_is_a_sentence_later() -> None:
-    with pytest.raises(TaskError, match="inputs of the shapes 10×2 and 10×3, which cannot be joined: pad"):
-        arrays(DataLoader(Lengths(290), batch_size=10, collate_fn=padded))
+def test_two_splits_of_different_lengths_are_a_mistake(task: Task) -> None:
+    with pytest.raises(TaskError, match="test gives inputs of float32 3, but example_inputs have float32 2"):
+        check_task(replace(task, test=Lengths(0)))
