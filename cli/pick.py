@@ -176,7 +176,8 @@ def _picked_trial(
     misses and exits with code 1. Says so where it is the original.
     """
     from ..results.choosing.choose import limits_for
-    from ..results.pick import NothingMeets, limits_text, pick, resolved, trial_to_take
+    from ..results.choosing.recommended import original_reason
+    from ..results.pick import NothingMeets, pick, resolved, trial_to_take
 
     limits = limits_for(run, resolved(run, constraints))
     if trial is not None:
@@ -187,8 +188,7 @@ def _picked_trial(
         say_error(*str(error).split("\n"))
         raise typer.Exit(NOTHING_MEETS) from None
     if point.trial == run.baseline.trial:
-        words = limits_text(run, limits)
-        say(f"This is the original: no compressed point with {words} is shown to be no slower.")
+        say(f"This is the original: {original_reason(run, limits)}.")
     return point.trial
 
 

@@ -99,18 +99,20 @@ def notes_below(run: Run) -> list[str]:
     points were measured: one sentence each.
     """
     views = views_of(run)
-    notes = [missing_note(run), *map(prediction_note, views), *map(load_note, views)]
+    notes = [missing_note(run), *map(prediction_note, views)]
+    notes += [load_note(view, several=len(views) > 1) for view in views]
     return [note for note in notes if note]
 
 
-def load_note(view: RunOn) -> str:
+def load_note(view: RunOn, *, several: bool = False) -> str:
     """`Noisy: trial 7 ±6 %: other processes used 1.4 of 2 cores while it was measured; …` of the shown
     points; empty where the load of none is known.
     """
     shown = [view.on(point) for point in shown_points(view.run)]
     loads = [f"{label_of(point, view)} {load}" for point in shown if (load := load_sentence(point.latency))]
     more = f"; {len(loads) - SHOWN_LOADS} more" if len(loads) > SHOWN_LOADS else ""
-    return f"Noisy: {'; '.join(loads[:SHOWN_LOADS])}{more}." if loads else ""
+    where = f" on {view.target.name}" if several else ""
+    return f"Noisy{where}: {'; '.join(loads[:SHOWN_LOADS])}{more}." if loads else ""
 
 
 def missing_note(run: Run) -> str:

@@ -49,7 +49,7 @@ def recommended(run: Run) -> Recommendation:
     if choice is None:
         return _nearest_miss(run, limits)
     if choice.point.trial == run.baseline.trial:
-        return Recommendation(point=run.baseline, reason=_original_reason(run, limits))
+        return Recommendation(point=run.baseline, reason=original_reason(run, limits))
     return Recommendation(point=choice.point, reason=_reason(run, choice, limits))
 
 
@@ -75,8 +75,10 @@ def _reason(run: Run, choice: Choice, limits: Mapping[str, Limits]) -> str:
     return f"{what}: latency does not tell {1 + len(choice.alike)} points apart, and it is the most accurate"
 
 
-def _original_reason(run: Run, limits: Mapping[str, Limits]) -> str:
-    """No compressed point is shown to be at most as slow; names the smallest of those that may be slower."""
+def original_reason(run: Run, limits: Mapping[str, Limits]) -> str:
+    """Why it is the original that is taken; names the smallest of the points that may be slower."""
+    if len(run.points) == 1:
+        return "nothing but the original was measured"
     reason = f"no compressed point with {limits_text(run, limits)} is shown to be no slower"
     smallest = choose(run, limits, "size", allow_slower=True)
     if smallest is None or smallest.point.trial == run.baseline.trial:

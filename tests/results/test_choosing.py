@@ -139,7 +139,9 @@ def test_nothing_is_taken_that_is_not_shown_to_be_as_fast_as_the_original():
         "(--allow-slower)"
     )
     assert pick(run, limits_for(run)).trial == 0 and "--trial 0" in str(next_command(run, "runs/x"))
-    assert next_command(run_of(point()), "runs/x") is None
+    alone = run_of(point())
+    assert next_command(alone, "runs/x") is None
+    assert recommended(alone).reason == "nothing but the original was measured"
     assert pick(run, limits_for(run), minimize="size", allow_slower=True).trial == 1
 
 

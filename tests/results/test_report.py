@@ -184,7 +184,7 @@ def test_an_original_that_nothing_beats_is_said_with_its_command():
     page = without_plotly(render(with_latency(sample_run(), 4, ratio_interval=(0.2, 1.01))))
     assert "★</b> Fastest" in page
     run = with_points(sample_run(), [sample_run().baseline])
-    assert "The original: no compressed point with drop" in render(run)
+    assert "The original: nothing but the original was measured." in render(run)
 
 
 def test_sizes_are_drawn_on_a_logarithmic_axis_with_plain_numbers():

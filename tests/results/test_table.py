@@ -89,6 +89,9 @@ def test_below_the_table_stands_what_else_used_the_machine_while_a_noisy_point_w
     run = with_latency(sample_run(), 19, noisy=True, cores=2, others_cores=1.4)
     text = " ".join(printed(run, width=100).split())
     assert "Noisy: trial 19 ±0.81 %: other processes used 1.4 of 2 cores while it was measured." in text
+    two = with_latency(sample_run_of_two(), 19, noisy=True, cores=2, others_cores=1.4)
+    text = " ".join(printed(two, width=140).split())
+    assert "Noisy on cpu: trial 19 ±" in text and "Noisy on edge: trial 19 ±" in text
 
 
 def test_a_run_of_before_drops_had_intervals_shows_those_of_the_metric():
