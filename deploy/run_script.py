@@ -12,14 +12,23 @@ from . import packed as packing
 
 # What run.py is made of for every runtime; the runtime adds an import, how a model is opened and how it runs.
 HEAD = '''\
-"""Runs the model as manifest.json describes it: python run.py [INPUT.npy ...]
+"""Runs the model as manifest.json describes it.
 
-Without files: random inputs, batch 1.
+    python run.py [INPUT ...] [--benchmark [SECONDS]]
+
+INPUT: one .npy file for each input of the model, prepared as the model takes it; or, for a model of images,
+one image (which needs Pillow), prepared as manifest.json says. Without any: random inputs, batch 1.
+--benchmark times them: wall-clock seconds of single inferences.
+
+In a program: `from run import predict`, then `predict(image)`.
 """
+import argparse
 import hashlib
 import json
 import lzma
+import os
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +41,9 @@ def shown(text):
 
 
 def refuse(message):
-    """Ends the program with one sentence."""
+    """Ends the program with one sentence; a program that imports this one gets it as a ValueError."""
+    if __name__ != "__main__":
+        raise ValueError(shown(message))
     print(shown(" ".join(message.split())), file=sys.stderr)
     sys.exit(2)
 
@@ -44,7 +55,9 @@ try:
     size = int(manifest["model"]["size_bytes"])
     names = [str(i["name"]) for i in inputs]
     dtypes = [np.dtype(i["dtype"]) for i in inputs]
-    shapes = [[n if isinstance(n, int) else 1 for n in i["shape"]] for i in inputs]
+    shapes = [list(i["shape"]) for i in inputs]
+    outputs = [str(o["name"]) for o in manifest["outputs"]]
+    how = dict(manifest["preprocessing"])
 except Exception as error:
     refuse(f"{here / 'manifest.json'} cannot be read ({error!r}): copy the bundle again.")
 
@@ -72,20 +85,158 @@ def restored(file):
 
 
 '''
-INPUTS = """\
-files, random = sys.argv[1:], np.random.default_rng(0)
-if files and len(files) != len(inputs):
-    refuse(f"The model has {len(inputs)} inputs ({', '.join(names)}): give as many .npy files.")
-arrays = [np.load(file) for file in files] or [random.random(shape) for shape in shapes]
-feeds = {name: array.astype(dtype) for name, array, dtype in zip(names, arrays, dtypes)}
-"""
-END = """
+PREDICTING = '''\
+opened = []
 
-try:
-    main()
-except Exception as error:
-    refuse(f"The model cannot be run ({error}): give inputs, options and a runtime as in manifest.json.")
+
+def run(feeds):
+    """The outputs for the inputs, by name; the model is opened once."""
+    if not opened:
+        opened.append(open_model())
+    return dict(zip(outputs, opened[0](feeds)))
+
+
+def checked(arrays, sources=None):
+    """The arrays by input. A wrong number, rank, shape or type is refused in a sentence."""
+    if len(arrays) != len(names):
+        plural = "" if len(names) == 1 else "s"
+        refuse(f"The model has {len(names)} input{plural} ({', '.join(names)}), not {len(arrays)}.")
+    feeds, free = {}, {}
+    for name, dtype, shape, array, source in zip(names, dtypes, shapes, arrays, sources or arrays):
+        array = np.asarray(array)
+        fits = len(shape) == array.ndim
+        for wanted, there in zip(shape, array.shape):
+            known = there if wanted == "dynamic" else free.setdefault(wanted, there)
+            fits = fits and there == (wanted if isinstance(wanted, int) else known)
+        if not fits or not (array.dtype == dtype or np.can_cast(array.dtype, dtype, "same_kind")):
+            there = f"{list(array.shape)} of {array.dtype}"
+            file = f"{source}: " if sources else ""
+            refuse(f"{file}input {name} takes [{', '.join(map(str, shape))}] of {dtype}, not {there}.")
+        feeds[name] = np.ascontiguousarray(array, dtype)
+    return feeds
+
+
+def prepared(image):
+    """A batch of one for an image, height x width (x channels): resized, cropped and scaled as manifest.json
+    says.
+    """
+    image = np.asarray(image)
+    image = image[..., None] if image.ndim == 2 else image
+    height, width = how.get("size", image.shape[:2])
+    if image.shape[:2] != (height, width):
+        image = resized(image, height, width)
+    pixels = image.astype(np.float32) * np.float32(how.get("scale", 1)) + np.float32(how.get("offset", 0))
+    pixels = (pixels - np.float32(how.get("mean", 0))) / np.float32(how.get("std", 1))
+    pixels = np.moveaxis(pixels, -1, 0) if how.get("layout") == "NCHW" else pixels
+    return pixels[None].astype(dtypes[0])
+
+
+def resized(image, height, width):
+    """An image of bytes: the shorter side resized, the center cropped."""
+    if image.dtype != np.uint8:
+        pixels = f"{image.shape[0]} x {image.shape[1]} pixels of {image.dtype}"
+        refuse(f"The image has {pixels}: give uint8, which can be resized, or {height} x {width} pixels.")
+    pil = pillow()
+    one = pil.fromarray(image[..., 0] if image.shape[2] == 1 else image)
+    kind = getattr(pil.Resampling, str(how.get("interpolation", "bilinear")).upper(), pil.Resampling.BILINEAR)
+    scale = int(min(height, width) / float(how.get("crop_pct", 1))) / min(one.size)
+    wide, high = max(width, round(one.width * scale)), max(height, round(one.height * scale))
+    x, y = (wide - width) // 2, (high - height) // 2
+    cropped = np.asarray(one.resize((wide, high), kind).crop((x, y, x + width, y + height)))
+    return cropped[..., None] if cropped.ndim == 2 else cropped
+
+
+def pillow():
+    try:
+        from PIL import Image
+    except ImportError:
+        refuse("Images need Pillow (pip install pillow), or give .npy files of prepared inputs.")
+    return Image
+
+
+def predict(*raw):
+    """The outputs by name: of one image, which is prepared, or of an array for each input, as the model
+    takes it.
+    """
+    image = len(raw) == 1 and how.get("layout") in ("NCHW", "NHWC") and np.ndim(raw[0]) in (2, 3)
+    return run(checked([prepared(raw[0])] if image else raw))
+
+
+def classes_of(array):
+    """The name of the class with the largest value for each sample; None where the task has no names."""
+    listed = how.get("classes")
+    if not isinstance(listed, list) or array.ndim != 2 or array.shape[1] != len(listed):
+        return None
+    return [(str(listed[row.argmax()]), float(row.max())) for row in array]
+
+
+def benchmark(feeds, seconds):
+    """Prints wall-clock times of single inferences, and how far the machine drifts meanwhile."""
+    for _ in range(3):
+        run(feeds)
+    times, end = [], time.perf_counter() + seconds
+    while len(times) < 30 or time.perf_counter() < end:
+        began = time.perf_counter()
+        run(feeds)
+        times.append(time.perf_counter() - began)
+    p50, p90, p99 = np.percentile(times, [50, 90, 99]) * 1e3
+    parts = [np.median(part) * 1e3 for part in np.array_split(times, 10)]
+    print(f"{len(times)} inferences of batch {len(next(iter(feeds.values())))}, wall-clock")
+    print(f"p50 {p50:.4g} ms, p90 {p90:.4g} ms, p99 {p99:.4g} ms")
+    print(f"medians of ten parts: {min(parts):.4g} to {max(parts):.4g} ms (the machine's drift)")
+
+
+def read(file):
+    """The array of an .npy file, or an image."""
+    try:
+        if file.suffix.lower() == ".npy":
+            return np.load(file, allow_pickle=False)
+        if len(names) > 1 or how.get("layout") not in ("NCHW", "NHWC"):
+            refuse(f"{file} is no .npy file, and the manifest does not say how an image becomes an input.")
+        gray = str(how.get("channels", "RGB")).lower() in ("gray", "grey", "l")
+        return prepared(np.asarray(pillow().open(file).convert("L" if gray else "RGB")))
+    except (OSError, ValueError, EOFError) as error:
+        refuse(f"{file} cannot be read ({error}): give .npy files, or an image to a model of images.")
+
+
+def main():
+    form = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
+    parser.add_argument("inputs", nargs="*", type=Path, metavar="INPUT", help="a .npy file, or an image")
+    timing = {"nargs": "?", "type": float, "const": 3.0, "metavar": "SECONDS"}
+    parser.add_argument("--benchmark", help="time the model, for 3 s if not given", **timing)
+    asked = parser.parse_args()
+    if asked.inputs and len(asked.inputs) != len(names):
+        refuse(f"The model has the inputs {', '.join(names)}: give {len(names)} files, or none.")
+    random = np.random.default_rng(0)
+    sizes = [[n if isinstance(n, int) else 1 for n in shape] for shape in shapes]
+    arrays = [read(file) for file in asked.inputs] or [
+        random.random(shape).astype(dtype) for shape, dtype in zip(sizes, dtypes)
+    ]
+    feeds = checked(arrays, [str(file) for file in asked.inputs])
+    if asked.benchmark is not None:
+        return benchmark(feeds, asked.benchmark)
+    for name, value in run(feeds).items():
+        print(shown(name), value.shape, value.dtype, value, sep="\\n")
+        for label, score in classes_of(value) or []:
+            print(f"class: {shown(label)} ({score:.4g})")
+
+
+'''
+END = """\
+if __name__ == "__main__":
+    try:
+        main()
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever reads has enough, as in `run.py | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    except Exception as error:
+        refuse(f"The model cannot be run ({error}): give inputs, options and a runtime as in manifest.json.")
 """
+OPENING = '''\
+def open_model():
+    """A function from the inputs by name to the outputs in their order."""
+'''
 
 
 def run_script(runtime: str, *, packed: bool) -> str:
@@ -99,6 +250,5 @@ def run_script(runtime: str, *, packed: bool) -> str:
     else:
         parts = WHOLE
         opening = opening.replace(model, 'str(whole(here / "model.onnx"))')
-    parts_of_main = (opening, INPUTS, script.running)
-    body = textwrap.indent("".join(part.rstrip("\n") + "\n" for part in parts_of_main), "    ").rstrip("\n")
-    return f"{HEAD.replace('IMPORT', script.imports)}{parts}def main():\n{body}{END}"
+    body = textwrap.indent("".join(part.rstrip("\n") + "\n" for part in (opening, script.running)), "    ")
+    return f"{HEAD.replace('IMPORT', script.imports)}{parts}{OPENING}{body}\n\n{PREDICTING}{END}"

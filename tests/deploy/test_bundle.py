@@ -175,7 +175,7 @@ def test_run_py_runs_on_random_inputs_without_files_and_refuses_too_many(bundle,
     )
     assert (
         wrong.returncode == 2
-        and "The model has 1 inputs (x)" in wrong.stderr
+        and "The model has the inputs x: give 1 files, or none." in wrong.stderr
         and "Traceback" not in wrong.stderr
     )
 

@@ -14,7 +14,6 @@ for key, value in manifest["session"]["options"].items():
 session = ort.InferenceSession(str(here / "model.onnx"), options, providers=["CPUExecutionProvider"])
 """,
     running="""\
-for output, value in zip(session.get_outputs(), session.run(None, feeds)):
-    print(shown(output.name), value.shape, value.dtype, value, sep="\\n")
+return lambda feeds: session.run(None, feeds)
 """,
 )

@@ -187,7 +187,7 @@ def test_run_py_of_a_bundle_answers_with_openvino_and_nothing_of_this_package(co
     write_bundle(point, built.artifact.path, tmp_path / "bundle", packed=packed)
     np.save(tmp_path / "input.npy", built.check.inputs[0][:1])
     code = (
-        "import runpy, sys; path, sys.argv[1:] = sys.argv[1], sys.argv[2:]; runpy.run_path(path)\n"
+        "import runpy, sys; path, sys.argv[1:] = sys.argv[1], sys.argv[2:]; runpy.run_path(path, run_name='__main__')\n"
         "print([m for m in ('onnxruntime', 'torch', 'onnx', 'autocompress') if m in sys.modules])"
     )
     command = [sys.executable, "-I", "-c", code, tmp_path / "bundle/run.py", tmp_path / "input.npy"]
