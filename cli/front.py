@@ -1,5 +1,6 @@
 """The commands `front` and `report`: what a run found, as tables, JSON, CSV and a page."""
 
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -8,6 +9,7 @@ import typer
 
 from ..errors import InputError
 from ..text.printable import printable
+from .log import say
 from .support import Json, RunPath, TargetOfRun, errors, part_of, show
 
 if TYPE_CHECKING:
@@ -45,6 +47,10 @@ def report(
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="The HTML file; RUN/report.html if not given.")
     ] = None,
+    study: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.log", help="Also write an Optuna study for people, for optuna-dashboard."),
+    ] = None,
 ) -> None:
     """Write the report of a run: one HTML file that needs no network."""
     with errors():
@@ -56,8 +62,15 @@ def report(
             raise InputError(
                 f"--out {path} is a folder: give the name of a file, such as {path}/report.html."
             )
-        write_report(read_run(run), path, directory=run)
+        content = read_run(run)
+        write_report(content, path, directory=run)
         show(path)
+        if study is not None:
+            from ..results.report.study import write_study
+
+            write_study(content, study)
+            show(study)
+            say(f"Next:   optuna-dashboard {shlex.quote(str(study))}  (pip install optuna-dashboard)")
 
 
 def print_front(run: "Run", *, as_json: bool = False, as_csv: bool = False) -> None:

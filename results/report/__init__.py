@@ -17,7 +17,9 @@ Rules: every text that comes from a user goes through `escape`, or is set by the
 in `style.css` only; a figure names them (`var(--front)`), and the script resolves the names for the light or
 dark theme. The page's content security policy forbids every connection.
 
-It does not know models, studies or measuring, only the run's numbers.
+`study.py` writes the run as an Optuna study for optuna-dashboard (`report --study`).
+
+It does not know models, the search's study or measuring, only the run's numbers.
 """
 
 from .page import write_report
