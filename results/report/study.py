@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 
 def write_study(run: Run, path: Path) -> None:
-    """Writes the study as a journal of Optuna, in place of one that is there: an SQLite file takes 100 times as
-    long. With several targets values are the worst of all.
+    """Writes the study as a journal of Optuna, in place of one that is there: an SQLite file takes 100 times
+    as long. With several targets values are the worst of all.
     """
     import optuna
     from optuna.storages import JournalStorage
@@ -95,7 +95,7 @@ def _parameters(run: Run, point: Point) -> dict[str, Any]:
 
 
 def _channels_of(group: str, channels: int) -> str:
-    return f"{group}: of {channels} channels"
+    return f"{group}: channels (of {channels})"
 
 
 def _attributes(run: Run, point: Point, *, on_front: bool) -> dict[str, Any]:
@@ -105,6 +105,10 @@ def _attributes(run: Run, point: Point, *, on_front: bool) -> dict[str, Any]:
     for view in views:
         of_target = f" on {view.target.name}" if len(views) > 1 else ""
         values |= {f"{name}{of_target}": text for name, text in _numbers(view, point).items()}
+    widths = {group.name: group.channels for group in run.facts.groups}
+    if point.recipe.keep:
+        counts = (f"{name}: {count} of {widths.get(name, '?')}" for name, count in point.recipe.keep.items())
+        values["channels"] = ", ".join(counts)
     if point.recipe.skip:
         values["blocks removed"] = ", ".join(point.recipe.skip)
     if point.recipe.rank:

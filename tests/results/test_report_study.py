@@ -47,7 +47,7 @@ def test_values_are_points_and_ratios_and_parameters_channels_and_precisions(stu
     assert trial.values == pytest.approx([100 * cost_of(RUN, point, "drop"), size, latency])
     group = RUN.facts.groups[0]
     count = point.recipe.keep.get(group.name, group.channels)
-    assert trial.params[f"{group.name}: of {group.channels} channels"] == count
+    assert trial.params[f"{group.name}: channels (of {group.channels})"] == count
     layer = RUN.facts.layers[0].name
     assert trial.params[f"{layer}: precision"] == point.recipe.precision.get(layer, "float32")
 
@@ -55,6 +55,9 @@ def test_values_are_points_and_ratios_and_parameters_channels_and_precisions(stu
 def test_what_front_shows_is_an_attribute_each(study):
     attributes = trial_of(study, RUN.front[0].trial).user_attrs
     assert attributes["on the front"] is True and attributes["drop"].endswith("pp")
+    pruned = next(point for point in RUN.points if point.recipe.keep)
+    name, count = next(iter(pruned.recipe.keep.items()))
+    assert f"{name}: {count} of " in trial_of(study, pruned.trial).user_attrs["channels"]
     assert {"what", "quality", "latency", "size"} <= attributes.keys()
     failed = [trial for trial in study.get_trials() if trial.state == TrialState.FAIL]
     assert [trial.user_attrs["message"] for trial in failed] == [one.message for one in RUN.failures]
