@@ -6,7 +6,8 @@
     │   ├── ProfileError        a target's name or TOML file
     │   └── RunDirectoryError   a run directory of another task, in use, read-only or damaged
     ├── TargetUnavailable       exit 3: the target cannot be used now (no runtime, no connection, too noisy)
-    └── StageError              one candidate failed in a stage; becomes a Failure, never ends the search
+    ├── StageError              one candidate failed in a stage; becomes a Failure, never ends the search
+    └── OutOfTime               the time is over while something is made for a candidate; ends no search
 
 Anything else that escapes (TypeError, KeyError …) is a bug and propagates.
 """
@@ -39,6 +40,10 @@ class RunDirectoryError(InputError):
 
 class TargetUnavailable(AutocompressError):  # noqa: N818 - a state of the target, not a mistake
     """The target cannot be used now (exit code 3)."""
+
+
+class OutOfTime(AutocompressError):  # noqa: N818 - nothing is wrong
+    """The time for candidates is over, and what is being made for one takes too long to wait for."""
 
 
 class StageError(AutocompressError):

@@ -4,12 +4,14 @@
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
 from optuna.trial import Trial, TrialState
 
-from ..errors import StageError, TargetUnavailable
+from ..compress.student.student import StudentMaker
+from ..errors import OutOfTime, StageError, TargetUnavailable
 from ..evaluation.bench import Progress
 from ..profiles import format_duration
 from ..results.formats import load_sentence
@@ -80,11 +82,12 @@ class Fits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Search:
-    """A search that is ready to run."""
+    """A search that is ready to run. `students` are those of its compressor."""
 
     trials: Trials
     strategy: Strategy
     finalists: Finalists
+    students: StudentMaker | None = None
 
     @property
     def directory(self) -> RunDirectory:
@@ -108,7 +111,8 @@ class Search:
             try:
                 unfinished = self._resume(note.before)
                 trials.begin()
-                self.strategy.search(trials, unfinished)
+                with self._ending_in_time():
+                    self.strategy.search(trials, unfinished)
                 trials.try_set_aside(self._time_left)
                 self._look_at_finalists()
                 self._rebuild()
@@ -131,6 +135,20 @@ class Search:
             )
             raise TargetUnavailable(text) from away
         return status
+
+    @contextmanager
+    def _ending_in_time(self) -> Iterator[None]:
+        """Ends the block where the level database works on when the time for candidates is over."""
+        if self.students is None:
+            yield
+            return
+        self.students.between = self.trials.require_time
+        try:
+            yield
+        except OutOfTime:
+            self.trials.note("The time was over before the level database had all that a candidate needs.")
+        finally:
+            self.students.between = lambda: None
 
     def _resume(self, crash: str) -> list[Trial]:
         """Takes up what earlier sessions left; the trials that they did not finish. `crash` is what a fatal

@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from ..compress.compressor import BuildResult
 from ..compress.recipe import Recipe
-from ..errors import AutocompressError, TargetUnavailable, TaskError
+from ..errors import AutocompressError, OutOfTime, TargetUnavailable, TaskError
 from ..evaluation.evaluate import Evaluator
 from ..results.activity import Activity
 from ..results.records.point import Failure, Point
@@ -30,6 +30,7 @@ from .space.space import Parameters, SearchSpace
 from .state import SearchState
 from .study import SearchStudy
 
+OVERTIME = 0.03  # of the budget: a candidate that was begun may end
 YARDSTICK = 1  # the trial of uniform int8, after the original
 UNCERTAIN = frozenset({"noisy", "device", "timeout"})  # kinds of failures that another hour may not see
 
@@ -116,6 +117,11 @@ class Trials:
         """Whether one more candidate without recovery is expected to end in time, by those so far."""
         needed_s = self.screen.seconds(Recipe())
         return needed_s is None or needed_s <= self.left_s()
+
+    def require_time(self) -> None:
+        """Raises OutOfTime when the time for candidates was over a while ago."""
+        if self.state.points and self.left_s() < -OVERTIME * (self.budget.total_s or 0.0):
+            raise OutOfTime("The time for candidates is over.")
 
     # --- asking and telling
 

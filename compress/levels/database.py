@@ -65,7 +65,10 @@ class Level:
 
 
 class LevelDatabase:
-    """The levels of one network under one calibration set. `directory` None keeps them in memory only."""
+    """The levels of one network under one calibration set. `directory` None keeps them in memory only.
+
+    `between` is called while something is made that takes long, and may raise.
+    """
 
     def __init__(
         self,
@@ -75,10 +78,12 @@ class LevelDatabase:
         directory: Path | None = None,
         rounding: RoundingMethod = "gptq",
         limit_bytes: int = LIMIT_BYTES,
+        between: Callable[[], None] = lambda: None,
     ):
         self.network = network
         self.rounding = rounding
         self.limit_bytes = limit_bytes
+        self._between = between
         self._batches = [*batches()]
         self.key = self._digest()
         self.directory = directory / self.key[:32] if directory else None
@@ -112,7 +117,7 @@ class LevelDatabase:
             else:
                 missing.append(layer)
         for chunk in _chunks(missing, MOMENTS_IN_MEMORY_BYTES):
-            for name, moments in input_moments(self.network.module, self._batches, layers=chunk).items():
+            for name, moments in input_moments(self.network.module, self._each_batch(), layers=chunk).items():
                 if not torch.isfinite(moments.second).all():
                     message = f"the inputs of layer {name} are not finite on the calibration set"
                     raise StageError(message, stage="reconstruct")
@@ -120,6 +125,11 @@ class LevelDatabase:
                 by_layer[name] = self._stored_moments(name) or moments
         self._batches.clear()
         return by_layer
+
+    def _each_batch(self) -> Iterator[tuple[Tensor, ...]]:
+        for batch in self._batches:
+            self._between()
+            yield batch
 
     def _stored_moments(self, layer: str) -> InputMoments | None:
         stored = self._load(f"moments/{layer}")
@@ -133,6 +143,7 @@ class LevelDatabase:
         readers = [reader for parameter in inputs if (reader := self._reader(group, parameter))]
         if not readers:
             return None
+        self._between()
         removal = removal_order(readers, group.channels)
         order, errors = torch.tensor(removal.order), torch.tensor(removal.errors, dtype=torch.float64)
         self._save(f"removal/{group.name}", {"order": order, "errors": errors})
@@ -172,6 +183,7 @@ class LevelDatabase:
             return self._in_memory[name]
         level = self._stored_level(name)
         if level is None:
+            self._between()
             level = self._make(layer, channels, bits, sparse)
             tensors = {"values": level.values, "error": torch.tensor(level.error, dtype=torch.float64)}
             if level.step is not None:

@@ -78,6 +78,7 @@ class StudentMaker:
     ):
         self.task, self.network, self.options, self.samples = task, network, options, samples
         self.levels_dir = levels_dir
+        self.between: Callable[[], None] = lambda: None  # called while the level database makes something
 
     def make(self, recipe: Recipe, clock: StageClock, say: Say, schedule: Schedule | None) -> Student:
         """The student of a recipe; a `schedule` replaces the recipe's steps. Raises StageError."""
@@ -135,6 +136,7 @@ class StudentMaker:
             lambda: self.samples.augmented("database", samples, seed=0),  # runs with any seed share it
             directory=self.levels_dir,
             rounding=self.options.rounding,
+            between=lambda: self.between(),  # noqa: PLW0108 - it changes
         )
 
     @property

@@ -85,7 +85,7 @@ def open_search(
                 checked, directory, evaluator, looks, clock, options=options, budget=budget, progress=progress
             )
             try:
-                yield Search(trials=trials, strategy=made, finalists=looks)
+                yield Search(trials=trials, strategy=made, finalists=looks, students=compressor.students)
             finally:
                 evaluator.close()
         if compressor.students.uses_database:

@@ -7,9 +7,12 @@ import sys
 import textwrap
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from autocompress.compress.recipe import Recipe
+from autocompress.compress.student.student import StudentMaker
 from autocompress.errors import FailureKind, StageError, TargetUnavailable, TaskError
 from autocompress.results.limits import Constraints
 from autocompress.results.records.point import Failure, Measured, Missing
@@ -286,6 +289,30 @@ def test_one_more_look_is_taken_only_if_the_longest_so_far_fits():
     assert fits() and fits()  # at 82 with a longest of 12
     assert fits() and not fits()  # 89 + 12
     assert fits(1.1) and not fits(1.1)  # 95 + 12, 109 + 14
+
+
+class Making:
+    """A strategy in which the level database is at work for ever."""
+
+    def __init__(self, students):
+        self.students = students
+
+    def search(self, trials, interrupted):
+        trials.evaluate(*trials.ask(trials.space.parameters(Recipe())))
+        while True:
+            self.students.between()
+
+
+def test_a_search_ends_in_time_though_the_level_database_is_still_at_work(tmp_path):
+    students = SimpleNamespace(between=None)
+    with RunDirectory.open(tmp_path / "run", CONFIG) as directory:
+        search = make_search(
+            directory, FakeEvaluator(FakeNetwork()), trials=None, budget_s=0.5, strategy=Making(students)
+        )
+        assert replace(search, students=cast(StudentMaker, students)).run() == "finished"
+    done = present(read_front(tmp_path / "run"))
+    assert 0.3 < done.elapsed_s < 10 and len(done.points) == 1
+    students.between()  # now a file that is gone may be built again
 
 
 def test_without_a_budget_every_look_is_taken():

@@ -9,7 +9,7 @@ from autocompress.compress.levels.database import LevelDatabase
 from autocompress.compress.levels.stitch import stitch
 from autocompress.compress.student.prune import prune
 from autocompress.compress.student.refit import refit
-from autocompress.errors import StageError
+from autocompress.errors import OutOfTime, StageError
 from autocompress.tests.models import tiny_model
 
 
@@ -55,6 +55,21 @@ def test_stitched_weights_answer_more_like_the_original_than_sliced_ones(network
     stitch(stitched, levels, removed, {})
     fresh = correlated(128, 1)
     assert distance(stitched, network, fresh) < 0.9 * distance(sliced, network, fresh)
+
+
+def test_what_is_made_can_be_ended_between_two_batches_and_taken_up_again(network, inputs):
+    calls = []
+
+    def between():
+        calls.append(1)
+        if len(calls) == 2:
+            raise OutOfTime("The time is over.")
+
+    levels = database(network, inputs, between=between)
+    with pytest.raises(OutOfTime):
+        levels.removal(network.groups[0])
+    whole = database(network, inputs)
+    assert levels.removal(network.groups[0]) == whole.removal(network.groups[0])
 
 
 def test_refitted_weights_answer_more_like_the_original_than_stitched_ones(network, inputs):
