@@ -4,10 +4,13 @@ import runpy
 import shlex
 from pathlib import Path
 
+import nbformat
 import pytest
 from autocompress.cli.commands import app
+from nbclient import NotebookClient
 from typer.testing import CliRunner
 
+NOTEBOOK = Path(__file__).parents[1] / "examples" / "first_search.ipynb"
 OWN_IMAGES = Path(__file__).parents[1] / "examples" / "own_images.py"
 
 
@@ -22,3 +25,13 @@ def test_the_example_of_own_images_prints_the_command_that_searches_them(
     planned = CliRunner().invoke(app, [*arguments, "--out", str(tmp_path / "run"), "--dry-run"])
     assert planned.exit_code == 0, planned.output
     assert "image-folder-mine" in planned.output
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")  # jupyter_client warns of its own event loop
+def test_the_notebook_runs_from_the_first_cell_to_the_bundle(tmp_path: Path) -> None:
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    done = NotebookClient(notebook, timeout=280, resources={"metadata": {"path": tmp_path}}).execute()
+    shown = [output for cell in done.cells for output in cell.get("outputs", ()) if "data" in output]
+    assert "<svg" in shown[0]["data"]["text/html"] and "latency_ratio" in shown[1]["data"]["text/html"]
+    assert (tmp_path / "digits-bundle" / "manifest.json").is_file()
