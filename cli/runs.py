@@ -69,14 +69,14 @@ class Entry:
 
     @property
     def best(self) -> "dict[str, Point]":
-        """The fastest and the smallest point of the front, with a run."""
-        if self.run is None or not self.run.front:
+        """The recommended points by their names; the original where nothing else is. Empty without a run."""
+        from ..results.choosing.recommended import named_points, recommended
+
+        if self.run is None:
             return {}
-        vector = self.run.vector
-        return {
-            "fastest": min(self.run.front, key=lambda point: vector(point)[2]),
-            "smallest": min(self.run.front, key=lambda point: vector(point)[1]),
-        }
+        star = recommended(self.run)
+        originals = dict.fromkeys(("fastest", "smallest"), star.point) if star.meets else {}
+        return {name: each.point for each in named_points(self.run) for name in each.names} or originals
 
     def to_json(self) -> dict[str, Any]:
         """The entry for a program; `best` are ratios to the original, the drop in the metric's unit."""

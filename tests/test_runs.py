@@ -8,6 +8,7 @@ from typing import Literal
 
 import pytest
 from autocompress.cli.commands import app
+from autocompress.results.choosing.recommended import named_points
 from autocompress.results.run_directory import write_run
 from autocompress.results.run_lock import holder, locked
 from autocompress.tests.results.sample_run import sample_run, sample_run_of_two
@@ -45,8 +46,8 @@ def test_runs_below_a_folder_are_listed_with_their_state(folder: Path) -> None:
     assert first["task"] == RUN.facts.task.name and first["targets"] == ["cpu"]
     assert first["trials"]["measured"] == len(RUN.points) and first["trials"]["failed"] == len(RUN.failures)
     assert first["size_bytes"] == (folder / "a" / "front.json").stat().st_size
-    fastest = min(RUN.front, key=lambda point: RUN.vector(point)[2])
-    assert first["best"]["fastest"]["trial"] == fastest.trial
+    named = {name: each.point.trial for each in named_points(RUN) for name in each.names}
+    assert {name: best["trial"] for name, best in first["best"].items()} == named and "fastest" in named
     assert "front.json" in entries[str(folder / "d")]["problem"]
 
 
