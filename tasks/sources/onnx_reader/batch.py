@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from .graph import Node
@@ -21,7 +22,7 @@ class FixedBatch:
         """The values of a node, with sizes for this batch.
 
         Reshaping keeps the order of the entries, which says where the batch went. A constant that is joined
-        with samples, or is their state, is repeated for each.
+        with samples, or is their state, is repeated for each. Indices of a mask's entries are for each.
         """
         x = values[0] if values else None
         if node.kind == "Reshape" and isinstance(x, Tensor) and node.outputs[0] in self.reshapes:
@@ -32,6 +33,8 @@ class FixedBatch:
         if node.kind == "Concat" and node.attributes["axis"] and self.size == 1:
             alone = [_is_one(value, 0) for value in values]
             return values if all(alone) else [_repeated(value, 0, batch) for value in values]
+        if node.kind == "GatherND" and self.size == 1 and _is_one(values[1], 0) and not _is_one(x, 0):
+            return [x, _rows_of_each(values[1], batch)]
         if node.kind in ("LSTM", "GRU", "RNN") and self.size == 1:
             return values[:5] + [_repeated(value, 1, batch) for value in values[5:]]
         return values
@@ -59,6 +62,13 @@ def scaled(before: Sequence[int], after: Sequence[int], now: list[Any]) -> list[
             if not (isinstance(now[index], int) and now[index] == before[index]):
                 sizes[start] = sizes[start] * now[index] // before[index]
     return sizes
+
+
+def _rows_of_each(indices: Tensor, batch: Any) -> Tensor:
+    """Indices into the only sample, 1 × … × dimensions, for each sample."""
+    rows = torch.arange(batch).reshape(-1, *[1] * (indices.dim() - 1))
+    sizes = (batch, *indices.shape[1:-1])
+    return torch.cat([rows.expand(*sizes, 1), indices[..., 1:].expand(*sizes, -1)], -1)
 
 
 def _is_one(value: Value, axis: int) -> bool:

@@ -248,3 +248,18 @@ def test_samples_of_another_shape_are_told(exports: Path, tmp_path: Path) -> Non
     np.savez(tmp_path / "data.npz", x=np.zeros((20, 3, 8), np.float32), y=np.arange(20))
     with pytest.raises(TaskError, match=r"x in .* is 12×3×8, but the model takes N×3×"):
         load(exports, "fixed.onnx", data=str(tmp_path / "data.npz"))
+
+
+def test_entries_of_a_mask_are_taken_for_each_sample_where_the_file_has_one(tmp_path: Path) -> None:
+    """As in transformers that torch's newer exporter wrote for one sample."""
+    indices = numpy_helper.from_array(np.array([[[0, 2], [0, 0], [0, 1]]]), "indices")
+    node = helper.make_node("GatherND", ["x", "indices"], ["y"])
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 4])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 3])
+    graph = helper.make_graph([node], "mask", [x], [y], [indices])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    onnx.save(model, tmp_path / "mask.onnx")
+    samples = NOISE.normal(size=(20, 4)).astype(np.float32)
+    np.savez(tmp_path / "data.npz", x=samples, y=samples[:, [2, 0, 1]])
+    network = load(tmp_path, "mask.onnx", metric="mse").model
+    np.testing.assert_array_equal(network(torch.from_numpy(samples)).detach(), samples[:, [2, 0, 1]])
