@@ -11,9 +11,9 @@ from ..view import PointOn, RunOn
 from .advice import Command
 
 TIMES_NOTE = (
-    "Times are those of ONNX Runtime's profiler, which slows every kernel down: they show where the time "
-    "goes, and before and after compare, but their sum is more than the latency. The thin dark line is the "
-    "original's time."
+    "The runtime's profiler says how an inference is shared among layers. It slows every kernel down, short "
+    "ones the most, so each model's times are scaled: together they are its measured latency. Those of short "
+    "layers still have some of the profiler's cost in them. The thin dark line is the original's time."
 )
 
 
@@ -51,6 +51,7 @@ def _rows(point: PointOn, run: RunOn) -> list[dict[str, Any]]:
     most_bytes = max((layer.bytes for layer in original.values()), default=1) or 1
     widest = max((layer.channels_out_original for layer in point.layers), default=1)
     longest, warnings = _longest(point), point.warnings
+    scale, before = scale_of(point), scale_of(run.baseline)
     return [
         {
             "name": layer.name,
@@ -71,7 +72,7 @@ def _rows(point: PointOn, run: RunOn) -> list[dict[str, Any]]:
             "bytes": format_size(layer.bytes),
             "bytes_share": layer.bytes / most_bytes,
             "bytes_before": original.get(layer.name, layer).bytes / most_bytes,
-            **_time(layer.time_s, layer.time_original_s, longest),
+            **_time(_times(scale, layer.time_s), _times(before, layer.time_original_s), longest),
         }
         for layer in point.layers
     ]
@@ -113,22 +114,47 @@ def _chip(layer: LayerRow) -> str:
 
 def _other(point: PointOn) -> dict[str, Any] | None:
     """The time outside the layers; None where the point was not profiled."""
-    time_s, original_s = point.measured.other_time_s, point.view.baseline.measured.other_time_s
+    original = point.view.baseline
+    time_s = _times(scale_of(point), point.measured.other_time_s)
+    original_s = _times(scale_of(original), original.measured.other_time_s)
     return None if time_s is None else _time(time_s, original_s, _longest(point))
+
+
+def scale_of(point: PointOn) -> float:
+    """The measured latency relative to the sum of the profiler's times; 1 where one of them is not known."""
+    other_s = point.measured.other_time_s
+    profiled_s = sum(layer.time_s or 0.0 for layer in point.layers) + (other_s or 0.0)
+    known = other_s is not None and profiled_s > 0 and not point.predicted
+    return point.latency.seconds / profiled_s if known else 1.0
+
+
+def _times(scale: float, seconds: float | None) -> float | None:
+    return None if seconds is None else scale * seconds
 
 
 def _longest(point: PointOn) -> float:
     """The longest time of a layer of the point or the original, which is as long as a bar gets."""
-    times = [layer.time_s for one in (point.view.baseline, point) for layer in one.layers]
-    return max((time for time in times if time), default=1.0)
+    times = [
+        scale_of(one) * layer.time_s
+        for one in (point.view.baseline, point)
+        for layer in one.layers
+        if layer.time_s
+    ]
+    return max(times, default=1.0)
 
 
 def _time(time_s: float | None, original_s: float | None, longest: float) -> dict[str, Any]:
     """A time in words with that of the original, and both as shares of the longest bar."""
-    texts = [MISSING if value is None else f"{1e6 * value:.0f}" for value in (time_s, original_s)]
+    texts = [MISSING if value is None else _microseconds(value) for value in (time_s, original_s)]
     return {
         "time": f"{texts[0]} µs" if time_s is not None else MISSING,
         "time_title": f"{texts[1]} µs in the original" if original_s is not None else "",
         "time_share": min(1.0, (time_s or 0.0) / longest),
         "time_before": min(1.0, (original_s or 0.0) / longest),
     }
+
+
+def _microseconds(seconds: float) -> str:
+    """`150`; two digits below ten."""
+    value = 1e6 * seconds
+    return f"{value:.0f}" if value >= 9.95 else f"{value:.2g}"

@@ -376,13 +376,26 @@ def test_a_layer_whose_execution_was_not_seen_is_shown_as_asked_only():
 def test_the_layers_show_times_before_and_after_and_whose_they_are():
     run = sample_run()
     layer, view = first_layers(run)[3], shown_first(run)
-    rows = [row for p in (run.baseline, run.front[0]) for row in p.measured["cpu"].layers]
-    longest = max(present(row.time_s) for row in rows)
-    shown = view["layers"][3]
-    assert shown["time"] == f"{1e6 * layer.time_s:.0f} µs" and shown["time_share"] == layer.time_s / longest
-    assert shown["time_before"] == layer.time_original_s / longest
+    scales, longest = [], 0.0
+    for one in (run.front[0], run.baseline):
+        measured = one.measured["cpu"]
+        times = [present(row.time_s) for row in measured.layers]
+        scales.append(measured.latency.seconds / (sum(times) + present(measured.other_time_s)))
+        longest = max(longest, scales[-1] * max(times))
+    shown, (now, before) = view["layers"][3], scales
+    assert shown["time_share"] == pytest.approx(now * present(layer.time_s) / longest)
+    assert shown["time_before"] == pytest.approx(before * present(layer.time_original_s) / longest)
     assert "in the original" in shown["time_title"]
-    assert view["other"]["time"] == "150 µs" and "profiler" in view["note"]
+    assert view["other"]["time"] == f"{1e6 * now * 150e-6:.0f} µs" and "profiler" in view["note"]
+
+
+def test_the_times_of_layers_add_up_to_the_measured_latency():
+    run = sample_run()
+    view = shown_first(run)
+    shown = [row["time"] for row in [*view["layers"], view["other"]] if row["time"] != "–"]
+    total_us = sum(float(text.removesuffix(" µs")) for text in shown)
+    latency_us = 1e6 * run.front[0].measured["cpu"].latency.seconds
+    assert total_us == pytest.approx(latency_us, abs=0.6 * len(shown))
 
 
 def test_a_point_that_was_not_profiled_has_no_times():
