@@ -319,3 +319,22 @@ def test_reasons_are_those_of_the_normalization_and_of_the_mixed_positions():
     assert reasons["stem"].startswith("layer_norm (test_followed.py:")
     assert reasons["depthwise"] == reasons["stem"]
     assert reasons["mix"].startswith("its channels meet those along another dimension in add (test_followed")
+
+
+class Across(nn.Module):
+    """torch's attention of one tensor to another."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.head = nn.Linear(12, 16), nn.Linear(12, 16), nn.Linear(16, 10)
+        self.attention = nn.MultiheadAttention(16, 4, batch_first=True)
+
+    def forward(self, x):
+        return self.head(self.attention(self.first(x), self.second(x), self.second(x))[0])
+
+
+def test_torchs_attention_of_one_tensor_to_another_loses_whole_heads():
+    network = Network.trace(Across(), (torch.randn(2, 6, 12),))
+    heads = next(group for group in network.groups if group.channels == 4)
+    lost = sorted(len(index) for index in heads.units[0].indices.values())
+    assert lost == [4] * 7  # rows of query, key and value, their biases; columns of the output
