@@ -108,10 +108,11 @@ def pick(
         autocompress pick runs/mine-cpu --finetune 30m --task my_task.py:make
     """
     with errors():
-        from ..deploy.bundle import require_free
         from ..results.run_directory import read_run
 
         whole = read_run(run)
+        from ..deploy.bundle import require_free
+
         given = _given_targets(run, whole, target)
         names = tuple(given) or whole.target_names
         content = part_of(whole, names[0] if len(names) == 1 else None)

@@ -78,13 +78,13 @@ def verify(
         autocompress verify bundle --task my_task.py:make
     """
     with errors():
-        from ..deploy.read_bundle import is_bundle
-
         if not path.is_dir():
             raise InputError(
                 f"{path} is no directory: give a run that `search` wrote, such as runs/NAME, or a bundle of "
                 "`pick`."
             )
+        from ..deploy.read_bundle import is_bundle
+
         bundle = is_bundle(path)
         given = given_task(task, task_arg, run=path)
         _check_early(path, target, bundle=bundle)

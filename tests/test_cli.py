@@ -196,8 +196,8 @@ def test_front_prints_a_table_json_and_csv(run):
 def test_an_original_without_error_needs_a_limit_before_anything_is_written(task):
     text = TASK.replace("labels = model(data).argmax(1)\n    labels[:40] = 0", "labels = model(data)")
     text = text.replace("nn.functional.cross_entropy", "nn.functional.mse_loss")
-    text = text.replace("function=accuracy", "function=lambda a, b: float((a - b).square().mean()), unit=''")
-    text = text.replace("unit=''", "direction='lower', unit=''")
+    error = "function=lambda a, b: float((a - b).square().mean()), direction='lower', unit=''"
+    text = text.replace("function=accuracy, unit=unit", error)
     (task / "task.py").write_text(text)
     for more in ([], ["--dry-run"]):
         seen = autocompress("search", "task.py:make", "--trials", "2", *more, cwd=task)

@@ -72,8 +72,8 @@ class LiveProgress(Progress):
 def _bar(share: float) -> Text:
     """What is done and what is not, which look different without colour, too."""
     done = round(_BAR * min(1.0, share))
-    bar = Text(_DONE * done, style="green").append(_LEFT * (_BAR - done), style="dim")
-    return bar.append(f" {100 * min(1.0, share):3.0f} %", style="default")
+    bar = Text().append(_DONE * done, style="green").append(_LEFT * (_BAR - done), style="dim")
+    return bar.append(f" {100 * min(1.0, share):3.0f} %")
 
 
 def _front_table(rows: Sequence[FrontRow]) -> Table:

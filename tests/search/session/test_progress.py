@@ -87,6 +87,16 @@ def test_a_search_shows_its_time_left_before_the_first_trial_ends():
     assert "front so far" not in drawn(progress)
 
 
+@pytest.mark.parametrize("no_color", [True, False])
+def test_no_color_is_honoured(no_color, monkeypatch):
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("NO_COLOR", "1" if no_color else "")
+    progress, stream = LiveProgress(), io.StringIO()
+    progress.began(STATUS, lambda: STATUS.elapsed_s)
+    Console(width=100, file=stream, force_terminal=True).print(progress._render())
+    assert ("\x1b[32m█" in stream.getvalue()) != no_color and "\x1b[2m░" in stream.getvalue()
+
+
 ATTACK = "acc[/x] \x1b]0;owned\x07:smile:\u202e"
 SHOWN = "acc[/x] \\x1b]0;owned\\x07:smile:\\u202e"
 
