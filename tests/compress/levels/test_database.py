@@ -79,7 +79,7 @@ def test_refitted_weights_answer_more_like_the_original_than_stitched_ones(netwo
     for module in (stitched, refitted):
         stitch(module, levels, removed, {})
     channels = {layer.name: network.kept_outputs(layer.name, removed) for layer in network.layers}
-    refit(refitted, network.module, (inputs,), channels, {})
+    refit(refitted, network.module, [(inputs,)], channels, {})
     fresh = correlated(128, 1)
     assert distance(refitted, network, fresh) < 0.9 * distance(stitched, network, fresh)
 
@@ -87,7 +87,7 @@ def test_refitted_weights_answer_more_like_the_original_than_stitched_ones(netwo
 def test_refitting_an_unchanged_model_changes_nothing(network, inputs):
     module = prune(network.module, network.channels, frozenset())
     channels = {layer.name: network.kept_outputs(layer.name, frozenset()) for layer in network.layers}
-    refit(module, network.module, (inputs[:32],), channels, {})
+    refit(module, network.module, [(inputs[:32],)], channels, {})
     assert all(
         torch.equal(value, network.module.state_dict()[name]) for name, value in module.state_dict().items()
     )

@@ -111,7 +111,7 @@ def test_refitted_wide_layers_answer_more_like_the_original_than_stitched_ones(n
     for module in (stitched, fitted):
         stitch(module, levels, removed, {})
     channels = {layer.name: network.kept_outputs(layer.name, removed) for layer in network.layers}
-    roundings = refit(fitted, network.module, (sounds(COUNT, 1),), channels, {"out": 6})
+    roundings = refit(fitted, network.module, [(sounds(COUNT, 1),)], channels, {"out": 6})
     assert distance(fitted, network) < 0.9 * distance(stitched, network)
     assert roundings["out"].step.shape == (4,)
 
