@@ -18,7 +18,7 @@ needs_data = pytest.mark.skipif(
 
 
 def test_the_own_task_in_the_documentation_runs_as_written(tmp_path: Path) -> None:
-    (block,) = re.findall(
+    block, *_ = re.findall(
         r"```python\n(.*?)```", (ROOT / "docs" / "tasks.md").read_text(encoding="utf-8"), re.DOTALL
     )
     (tmp_path / "shapes.py").write_text(block, encoding="utf-8")
