@@ -108,8 +108,8 @@ def _repvgg() -> nn.Module:
 def _fcos() -> nn.Module:
     features = _named("mobilenet_v2", width_mult=0.35).features
     layers = {"3": "0", "6": "1", "13": "2"}
-    backbone = _torchvision("detection.backbone_utils").BackboneWithFPN(features, layers, [8, 16, 32], 32)
-    return Detector(backbone, _torchvision("detection.fcos").FCOSHead(32, 1, 5, num_convs=2))
+    backbone = _torchvision("detection.backbone_utils").BackboneWithFPN(features, layers, [8, 16, 32], 64)
+    return Detector(backbone, _torchvision("detection.fcos").FCOSHead(64, 1, 5, num_convs=2))
 
 
 def _ssdlite() -> nn.Module:

@@ -278,8 +278,8 @@ class _Values(fx.Interpreter):
 def _locate_values(
     model: onnx.ModelProto, folded: fx.GraphModule, inputs: tuple[Tensor, ...]
 ) -> dict[str, str]:
-    """The ONNX value of each graph node: the equal one of the same name, or else the only equal one, or the
-    one at the same place among as many equal ones as nodes.
+    """The ONNX value of each graph node: the only equal one, or the one at the same place among as many equal
+    ones as nodes, or else the equal one of the same name.
 
     Values are equal if both models compute the same from the example; names alone are not trusted.
     """
@@ -289,20 +289,18 @@ def _locate_values(
         torch_values.run(*inputs)
     placeholders = [node.name for node in folded.graph.nodes if node.op == "placeholder"]
     places = {name: value.name for name, value in zip(placeholders, model.graph.input, strict=True)}
-    ambiguous: dict[tuple[str, ...], list[str]] = {}
+    nodes: dict[tuple[str, ...], list[str]] = {}
     for name, tensor in torch_values.by_node.items():
         expected = array_of(tensor)
-        if name in arrays and _close(arrays[name], expected):
-            equal = [name]
-        else:
-            equal = [value for value, array in arrays.items() if _close(array, expected)]
+        equal = tuple(value for value, array in arrays.items() if _close(array, expected))
+        nodes.setdefault(equal, []).append(name)
+    for equal, names in nodes.items():
         if len(equal) == 1:
-            places.setdefault(name, equal[0])
+            places |= dict.fromkeys(names, equal[0])
+        elif len(equal) == len(names):  # a pooling of 1 × 1 pixels, dead ReLUs: both run in the same order
+            places |= dict(zip(names, equal, strict=True))
         else:
-            ambiguous.setdefault(tuple(equal), []).append(name)
-    for equal_values, names in ambiguous.items():
-        if len(names) == len(equal_values):  # a pooling of 1 × 1 pixels: both models run in the same order
-            places |= dict(zip(names, equal_values, strict=True))
+            places |= {name: name for name in names if name in equal}
     return places
 
 

@@ -17,7 +17,7 @@ from .export import Stored, Template
 
 log = logging.getLogger(__name__)
 
-TEMPLATE_VERSION = 5  # a new number whenever `export.py` makes other templates
+TEMPLATE_VERSION = 6  # a new number whenever `export.py` makes other templates
 
 
 def template_key(folded: fx.GraphModule, opset: int) -> str:

@@ -47,3 +47,18 @@ def test_a_pooling_of_one_pixel_is_told_from_its_input():
         for name in ("conv2d", "relu", "adaptive_avg_pool2d")
     }
     assert kinds == {"conv2d": "Conv", "relu": "Relu", "adaptive_avg_pool2d": "GlobalAveragePool"}
+
+
+def test_dead_activations_are_told_apart_by_their_order():
+    torch.manual_seed(0)
+    first, second = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 1)
+    for layer in (first, second):
+        nn.init.constant_(layer.get_parameter("bias"), -100)
+    model = nn.Sequential(first, nn.ReLU(inplace=True), second, nn.ReLU())
+    folded = fold_batch_norms(trace(model.eval(), (x := torch.randn(4, 3, 5, 5),)))
+    template = export_template(folded, (x,), 21)
+    inputs = {node.output[0]: node.input[0] for node in template.model.graph.node if node.op_type == "Relu"}
+    relus = [node for node in folded.graph.nodes if operation(node) == "relu"]
+    assert [inputs[template.values[node.name]] for node in relus] == [
+        template.values[node.args[0].name] for node in relus
+    ]
