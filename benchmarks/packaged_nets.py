@@ -295,9 +295,9 @@ def table(name: str, out: Path) -> str:
     """The front of a run, and uniform int8: drop with its interval, size and latency against the original."""
     run = read_run(out)
     view = RunOn.of(run, run.target_names[0])
-    points = [*view.front, *([view.uniform_int8] if view.uniform_int8 else [])]
+    points = {point.trial: point for point in (*view.front, view.uniform_int8) if point is not None}
     lines = [f"{name}: {view.baseline.quality.validation:.4f}, {view.baseline.size_bytes / 1000:,.1f} KB"]
-    for point in points:
+    for point in points.values():
         low, high = point.drop_interval or (point.drop, point.drop)
         lines.append(
             f"  trial {point.trial:3}  drop {100 * point.drop:6.2f} pp ({100 * low:.2f} to {100 * high:.2f})"
