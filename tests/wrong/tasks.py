@@ -97,7 +97,7 @@ def no_pairs(): return changed(lambda image, label: image)
 def dictionaries(): return changed(lambda image, label: {"pixel_values": image, "label": label})
 def named_inputs(): return changed(lambda image, label: ({"pixel_values": image}, label))
 def arrays(): return changed(lambda image, label: (image.numpy().tolist(), label))
-def two_shapes(): return changed(lambda image, label: (image[:, : 8 - label % 2], label))
+def two_shapes(): return changed(lambda image, label: (image[0] if label % 2 else image, label))
 def other_shape(): return changed(lambda image, label: (image.repeat(1, 2, 2), label))
 def bytes_as_pixels(): return changed(lambda image, label: (image.byte(), label))
 def class_too_many(): return changed(lambda image, label: (image, label + 1))
@@ -174,7 +174,7 @@ SAID = {
     "dictionaries": "A model of Hugging Face",
     "named_inputs": "A model of Hugging Face",
     "arrays": "train",
-    "two_shapes": "one shape",
+    "two_shapes": "train gives inputs of",
     "other_shape": "make them the same",
     "bytes_as_pixels": "train",
     "class_too_many": "loss",
