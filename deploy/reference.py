@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from ..errors import AutocompressError, InputError
+from ..errors import AutocompressError, InputError, RunDirectoryError
 from ..evaluation.targets import load_targets
 from ..files import digest_of_file, file_below
 from ..profiles import FINALIST_TIMING
@@ -41,15 +41,20 @@ def reference_of(
     note: Say,
 ) -> ReferenceFacts | str:
     """The reference of a point, or why it has none. `files` are those of the point and of the original, which
-    is copied to `bundle`.
+    is copied to `bundle`. RunDirectoryError when the original's is another file.
     """
     latency, facts = point.latency, point.view.baseline.artifact
     if isinstance(latency, Predicted):
         return "its latency is predicted, not measured"
     if facts.size_bytes > LARGEST_BYTES:
         return _beside_workload(point, files[0], bundle, inputs, note=note)
-    if not files[1].is_file() or digest_of_file(files[1]) != facts.digest:
+    if not files[1].is_file():
         return "the original's file was gone when the bundle was written"
+    if digest_of_file(files[1]) != facts.digest:
+        raise RunDirectoryError(
+            f"{files[1]} is not the original that was measured: its SHA-256 is not that of the run. "
+            "Search again to rebuild it, or remove it: the bundle then has no reference."
+        )
     shutil.copyfile(files[1], bundle / FILE)
     return ReferenceFacts(
         kind="original",

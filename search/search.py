@@ -106,6 +106,7 @@ class Search:
         away: TargetUnavailable | None = None
         note = CrashNote(trials.directory.path / _CRASH)
         disk = disk_errors(trials.directory.path)
+        waited_before_s = WAITS.seconds
         waits = WAITS.told(search_in(trials.directory.path), WaitsShown(trials.progress, remark=_UNCOUNTED))
         with waits, disk, storage_errors(trials.directory.study), trials.clock, trials.interrupts, note:
             try:
@@ -125,8 +126,9 @@ class Search:
                 away = error
             trials.study.release_all()
             trials.writer.write(status)
-        if WAITS.seconds >= _WORTH_TELLING_S:
-            waited = format_duration(WAITS.seconds)
+        waited_s = WAITS.seconds - waited_before_s
+        if waited_s >= _WORTH_TELLING_S:
+            waited = format_duration(waited_s)
             trials.note(f"Waited {waited} for other processes that measured here, beside the budget.")
         trials.log("ended", status=status, elapsed_s=trials.elapsed_s)
         if away is not None:

@@ -13,7 +13,7 @@ from autocompress.deploy.bundle import write_bundle
 from autocompress.deploy.read_bundle import read_manifest
 from autocompress.deploy.reference import FILE, reference_file, reference_of, workload
 from autocompress.deploy.verify_bundle import _regressions, verify_bundle
-from autocompress.errors import InputError
+from autocompress.errors import InputError, RunDirectoryError
 from autocompress.files import digest_of_file
 from autocompress.results.records.bundle_verification import BundleMeasured, BundleVerification, Parity
 from autocompress.results.records.manifest import Manifest, ReferenceFacts, TensorFacts
@@ -38,6 +38,14 @@ def bundle_of(folder: Path, *, gone: bool = False) -> Path:
         original.unlink()
     write_bundle(point, folder / "run" / point.artifact.file, folder / "bundle", original=original)
     return folder / "bundle"
+
+
+def test_an_original_that_is_another_file_is_refused_and_no_bundle_is_left(tmp_path):
+    point = RunOn.of(small_run(tmp_path / "run"), "cpu").points[1]
+    other = tmp_path / "run" / point.artifact.file
+    with pytest.raises(RunDirectoryError, match="is not the original that was measured"):
+        write_bundle(point, other, tmp_path / "bundle", original=other)
+    assert not (tmp_path / "bundle").exists()
 
 
 def measured(ratio: float, *, slow: float = 1.0, not_compared: str | None = None) -> BundleMeasured:

@@ -29,7 +29,7 @@ def test_commands_print_json_that_any_terminal_can_show():
 
 def test_commands_print_what_is_printable():
     """Lines go through `show` and `say`. A bare `print` is for what is made of printable lines."""
-    safe = r"print\((json_text|front_json|front_csv|printable|f\"\{title\}:\"|f\"autocompress |\*reports|f\"Error: \{_STDOUT)"
+    safe = r"print\((json_text|front_json|front_csv|printable|log_line|f\"\{title\}:\"|f\"autocompress |\*reports|f\"Error: \{_STDOUT)"
     bare = [
         f"{module.name}: {line.strip()}"
         for module in MODULES.values()
