@@ -19,7 +19,7 @@ def test_a_search_on_two_targets_measures_on_both_and_makes_a_bundle_for_each(
 ) -> None:
     monkeypatch.setattr("autocompress.targets.control.TOLERANCE", 100.0)  # beside other work
     path, names = tmp_path / "run", targets.split(",")
-    command = ["search", "digits", "--target", targets, "--trials", "5", "--out", str(path)]
+    command = ["search", "digits", "--target", targets, "--trials", "4", "--out", str(path), "--no-recovery"]
     done = CliRunner().invoke(app, command)
     assert done.exit_code == 0, done.output
     run = read_run(path)

@@ -19,6 +19,7 @@ from ..graph import operation
 from .attention_form import use_plain_attention, write_scales
 from .bounded import bound_numbers
 from .computed import store_computed_parameters
+from .conversions import drop_conversions
 from .in_place import keep_inputs
 from .products import make_linear
 from .unfolded import unfold_heads
@@ -49,6 +50,7 @@ def trace(model: nn.Module, example_inputs: ExampleInputs, dynamic: Dynamic | No
     program = _exported(model, batch_of_two(inputs), dims)
     module = program.module(check_guards=False)
     assert isinstance(module, fx.GraphModule)
+    drop_conversions(module)
     keep_inputs(module)
     make_linear(module)
     unfold_heads(module)

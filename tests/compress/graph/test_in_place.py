@@ -94,3 +94,26 @@ def test_a_sensitivity_is_the_same_whatever_was_probed_before():
     recipes = [Recipe(precision={"shortcut": bits}) for bits in ("int2", "int4")]
     for recipe, divergence in probe.sensitivities(recipes):
         assert divergence == pytest.approx(probe.kl(recipe), rel=1e-4)
+
+
+class Converts(nn.Module):
+    """A network that is ready for other types, as those of transformers are."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(3, 8, 3, 2), nn.Linear(8, 3)
+
+    def forward(self, x):
+        y = F.relu(self.conv(x.to(dtype=self.conv.weight.dtype))).to(torch.float32)
+        kept = y.to(torch.float32, copy=True)
+        kept += 1
+        return self.head((y * kept.type_as(x)).mean((2, 3)))
+
+
+def test_a_conversion_to_the_type_that_is_there_is_no_operation(tmp_path):
+    model = Converts().eval()
+    traced = trace(model, (X[:2],))
+    names = [str(node.target) for node in traced.graph.nodes]
+    assert sum(".to." in name or "type_as" in name for name in names) == 1  # the copy
+    torch.testing.assert_close(traced(X), model(X))
+    assert_builds_answer_like_torch(lambda: model, X, folder=tmp_path)
