@@ -41,7 +41,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     point = RunOn.of(run, "cpu").baseline
     facts = replace(point.artifact, digest=digest_of_file(file), size_bytes=file.stat().st_size)
     point = replace(point, measured=replace(point.measured, artifact=facts))
-    write_bundle(point, file, folder / "bundle", original=file)
+    write_bundle(point, file, folder / "bundle")
     return folder / "bundle"
 
 
