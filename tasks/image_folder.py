@@ -1,13 +1,14 @@
 """The built-in task `image-folder`: images in class folders, a model factory and a checkpoint."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from ..errors import TaskError
@@ -81,13 +82,27 @@ def image_folder(
         needed = "size ≥ 1, three means and three positive deviations are needed."
         raise TaskError(f"size={size}, mean={mean}, std={std}: {needed}")
     classes = class_names(root)
-    train, validation, test = image_splits(root, classes, Cropped(size=size, mean=mean, std=std))
+    splits = image_splits(root, classes, Cropped(size=size, mean=mean, std=std))
     factory = load_function(model)
     with user_code(f"Making the model by {model}", remedy="The factory is called without arguments"):
         network = factory()
+    name = f"image-folder-{root.resolve().name}"
+    task = image_task(name, load_weights(network, checkpoint), splits, flip=flip, seed=seed)
+    shown = {"size": [size, size], "mean": list(mean), "std": list(std), "classes": classes}
+    return replace(task, preprocessing=_PREPROCESSING | shown)
+
+
+def image_task(
+    name: str, model: nn.Module, splits: "Sequence[ImageFolder]", *, flip: bool = True, seed: int
+) -> Task:
+    """The task of a classifier of images in class folders: training, validation and test.
+
+    `flip`: recovery mirrors half of the training images. How they are prepared is added by whoever knows.
+    """
+    train, validation, test = splits
     return Task(
-        name=f"image-folder-{root.resolve().name}",
-        model=load_weights(network, checkpoint),
+        name=name,
+        model=model,
         train=train,
         validation=validation,
         test=test,
@@ -95,8 +110,6 @@ def image_folder(
         metric=Metric(name="top-1 accuracy", function=accuracy),
         example_inputs=(torch.stack([validation[0][0]] * 2),),
         augment=flipped if flip else None,
-        preprocessing=_PREPROCESSING
-        | {"size": [size, size], "mean": list(mean), "std": list(std), "classes": classes},
         seed=seed,
     )
 

@@ -7,10 +7,11 @@ Reading order:
     exported.py        a model that torch.export.save wrote, with its data in an .npz file
     onnx_file.py       a model in an .onnx file, with the same data
     onnx_reader/       that file as a module of torch
-    array_splits.py    the splits in an .npz file
+    array_splits.py    the splits in an .npz file, and a task of them
     named_measures.py  losses and metrics that are chosen by name
     timm_images.py     a model of timm by its name, with a local checkpoint and class folders of images
     hf/                a directory of transformers, with texts or images
+    extra_library.py   libraries that only some sources need
 
 A library that is not among our dependencies is imported when its source is named. Nothing is downloaded. It
 knows nothing of graphs.

@@ -1,17 +1,20 @@
-"""Splits from the arrays of one .npz file."""
+"""Splits from the arrays of one .npz file, and tasks of them."""
 
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from ...errors import TaskError
+from ..task import Task
+from .named_measures import Measures
 
 Types = Mapping[str, torch.dtype]
 
@@ -19,6 +22,14 @@ _SPLITS = ("train", "validation", "test")
 _TRAINING, _VALIDATION = 0.6, 0.2  # shares of one set; the rest is for the test
 _FEWEST = 10  # samples of one set that is split
 _DAMAGED = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, NotImplementedError)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What a model's input wants: its type, and its sizes, None where any will do."""
+
+    dtype: torch.dtype
+    sizes: Sequence[int | None]
 
 
 class ArraySplit(Dataset[Any]):
@@ -39,12 +50,20 @@ class ArraySplit(Dataset[Any]):
         return chosen["x"] if list(chosen) == ["x"] else chosen
 
 
-def array_splits(path: Path, types: Types) -> tuple[ArraySplit, ArraySplit, ArraySplit]:
-    """Training, validation and test from an .npz file; `types` are those of the model's inputs.
+def array_splits(path: Path, inputs: Mapping[str, Wanted]) -> tuple[ArraySplit, ArraySplit, ArraySplit]:
+    """Training, validation and test from an .npz file, for a model with these inputs.
 
     Its arrays are called `train_x`, `train_y`, `validation_x` and so on. Where it has only `x` and `y`, they
     are one set: a fixed random choice of 60 % of it trains, 20 % validate. Raises TaskError.
     """
+    splits = _stored(path, {name: wanted.dtype for name, wanted in inputs.items()})
+    for split in splits:
+        for name, wanted in inputs.items():
+            _require_fit(split.inputs[name], wanted.sizes, f"{name} in {path}")
+    return splits
+
+
+def _stored(path: Path, types: Types) -> tuple[ArraySplit, ArraySplit, ArraySplit]:
     arrays = _arrays(path)
     names = [*types, "y"]
     if set(names) <= set(arrays):
@@ -60,7 +79,26 @@ def array_splits(path: Path, types: Types) -> tuple[ArraySplit, ArraySplit, Arra
     return train, validation, test
 
 
-def require_fit(array: Tensor, wanted: Sequence[int | None], what: str) -> None:
+def array_task(
+    name: str, network: nn.Module, splits: Sequence[ArraySplit], measures: Measures, *, seed: int
+) -> Task:
+    """The task of a network on arrays: training, validation and test, loss and metric by name."""
+    train, validation, test = splits
+    example = validation.rows(slice(2))
+    return Task(
+        name=name,
+        model=network,
+        train=train,
+        validation=validation,
+        test=test,
+        loss=measures.loss,
+        metric=measures.metric,
+        example_inputs=(example,) if isinstance(example, Tensor) else example,
+        seed=seed,
+    )
+
+
+def _require_fit(array: Tensor, wanted: Sequence[int | None], what: str) -> None:
     """TaskError when the samples have not the shape that the model takes; None fits any size."""
     if array.ndim == len(wanted) and all(
         size is None or array.shape[index] == size for index, size in enumerate(wanted)

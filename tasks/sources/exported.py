@@ -15,7 +15,7 @@ from ...errors import TaskError
 from ..boundary import user_code
 from ..checkpoint import require_whole
 from ..task import Task
-from .array_splits import array_splits, require_fit
+from .array_splits import Wanted, array_splits, array_task
 from .named_measures import measures
 
 _TRAINING_ARGUMENT = {"aten.batch_norm.default": 5, "aten.dropout.default": 2}
@@ -31,23 +31,13 @@ def exported(model: Path, data: Path, metric: str, *, loss: str | None = None, s
     program = _program(model)
     network = _module(program, model)
     inputs = _inputs(program, model)
-    train, validation, test = array_splits(data, {name: tensor.dtype for name, tensor in inputs.items()})
-    for split in (train, validation, test):
-        for name, tensor in inputs.items():
-            sizes = [size if isinstance(size, int) else None for size in tensor.shape]
-            require_fit(split.inputs[name], sizes, f"{name} in {data}")
-    example = validation.rows(slice(2))
-    return Task(
-        name=f"exported-{model.stem}",
-        model=network,
-        train=train,
-        validation=validation,
-        test=test,
-        loss=chosen.loss,
-        metric=chosen.metric,
-        example_inputs=(example,) if isinstance(example, Tensor) else example,
-        seed=seed,
-    )
+    splits = array_splits(data, {name: _wanted(tensor) for name, tensor in inputs.items()})
+    return array_task(f"exported-{model.stem}", network, splits, chosen, seed=seed)
+
+
+def _wanted(tensor: Tensor) -> Wanted:
+    sizes = [size if isinstance(size, int) else None for size in tensor.shape]
+    return Wanted(dtype=tensor.dtype, sizes=sizes)
 
 
 def _program(path: Path) -> ExportedProgram:

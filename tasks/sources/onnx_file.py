@@ -13,7 +13,7 @@ from torch import Tensor
 from ...errors import TaskError
 from ..boundary import user_code
 from ..task import Task
-from .array_splits import ArraySplit, array_splits, require_fit
+from .array_splits import ArraySplit, Wanted, array_splits, array_task
 from .named_measures import measures
 from .onnx_reader.graph import Graph, read_model
 from .onnx_reader.network import OnnxNetwork
@@ -37,28 +37,18 @@ def onnx_file(
         graph = _with_input_x(graph)
     with _running(model):
         network = OnnxNetwork(graph, output, model)
-    types = {one.name: torch.from_numpy(np.zeros(1, one.dtype)).dtype for one in graph.inputs}
-    train, validation, test = array_splits(data, types)
-    for split in (train, validation, test):
-        for one in graph.inputs:
-            require_fit(split.inputs[one.name], (None, *one.shape[1:]), f"{one.name} in {data}")
+    wanted = {
+        one.name: Wanted(dtype=torch.from_numpy(np.zeros(1, one.dtype)).dtype, sizes=(None, *one.shape[1:]))
+        for one in graph.inputs
+    }
+    splits = array_splits(data, wanted)
+    _, validation, _ = splits
     with _running(model):
         answers = _answers(network, validation)
     _require_same(
         model, output, answers, _runtime_answers(model, output, validation, graph.inputs[0].shape[0])
     )
-    example = validation.rows(slice(2))
-    return Task(
-        name=f"onnx-{model.stem}",
-        model=network,
-        train=train,
-        validation=validation,
-        test=test,
-        loss=chosen.loss,
-        metric=chosen.metric,
-        example_inputs=(example,) if isinstance(example, Tensor) else example,
-        seed=seed,
-    )
+    return array_task(f"onnx-{model.stem}", network, splits, chosen, seed=seed)
 
 
 def _running(path: Path) -> AbstractContextManager[None]:

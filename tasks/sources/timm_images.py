@@ -1,18 +1,18 @@
 """The built-in tasks `timm:NAME`: a model of timm with a local checkpoint, images in class folders."""
 
 import difflib
-import importlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch.nn.functional as F
 from torch import nn
 
 from ...errors import TaskError
 from ..boundary import user_code
 from ..checkpoint import load_weights
-from ..image_folder import class_names, flipped, image_splits
-from ..task import Metric, Task, accuracy
+from ..image_folder import class_names, image_splits, image_task
+from ..task import Task
+from .extra_library import extra_library
 
 _DESCRIBED = ("mean", "std", "interpolation", "crop_pct", "crop_mode")
 
@@ -49,17 +49,10 @@ def timm_images(
             {key: value for key, value in given.items() if value is not None}, model=network
         )
         prepare = timm.data.create_transform(**config, is_training=False)
-    train, validation, test = image_splits(root, classes, prepare)
-    return Task(
-        name=f"timm-{name}",
-        model=load_weights(network, checkpoint),
-        train=train,
-        validation=validation,
-        test=test,
-        loss=F.cross_entropy,
-        metric=Metric(name="top-1 accuracy", function=accuracy),
-        example_inputs=(validation[0][0].repeat(2, 1, 1, 1),),
-        augment=flipped if flip else None,
+    splits = image_splits(root, classes, prepare)
+    task = image_task(f"timm-{name}", load_weights(network, checkpoint), splits, flip=flip, seed=seed)
+    return replace(
+        task,
         preprocessing={
             "layout": "NCHW",
             "channels": "RGB",
@@ -69,7 +62,6 @@ def timm_images(
             "classes": classes,
             **{key: config[key] for key in _DESCRIBED},
         },
-        seed=seed,
     )
 
 
@@ -93,17 +85,9 @@ def _require_numbers(
 
 def _library(name: str) -> Any:
     """The module timm; TaskError if it is not installed, or has no model `name`."""
-    try:
-        with user_code("Importing timm", remedy="Install a torchvision that fits torch"):
-            timm = importlib.import_module("timm")
-            importlib.import_module("timm.data")
-    except TaskError as error:
-        if isinstance(error.__cause__, ImportError):
-            raise TaskError(
-                f"The task timm:{name} needs timm, which cannot be imported ({error.__cause__}): "
-                "pip install 'autocompress[timm]'."
-            ) from error
-        raise
+    timm = extra_library(
+        "timm", "timm.data", task=f"The task timm:{name}", remedy="Install a torchvision that fits torch"
+    )
     if not timm.is_model(name):
         near = difflib.get_close_matches(name, timm.list_models(), n=1)
         hint = f" (did you mean {near[0]!r}?)" if near else ""

@@ -1,6 +1,5 @@
 """A directory as `save_pretrained` writes it: config.json, safetensors, a tokenizer. No code, no network."""
 
-import importlib
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -13,6 +12,7 @@ from torch import nn
 
 from ....errors import TaskError
 from ...boundary import user_code
+from ..extra_library import extra_library
 
 Kind = Literal["text", "tokens", "language", "images"]
 
@@ -92,16 +92,7 @@ def _json(path: Path) -> Any:
 def library() -> Any:
     """The module transformers, which must not ask the network; TaskError if it is not installed."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    try:
-        with user_code("Importing transformers"):
-            transformers = importlib.import_module("transformers")
-    except TaskError as error:
-        if isinstance(error.__cause__, ImportError):
-            raise TaskError(
-                f"A task hf:DIRECTORY needs transformers, which cannot be imported ({error.__cause__}): "
-                "pip install 'autocompress[hf]'."
-            ) from error
-        raise
+    transformers = extra_library("transformers", task="A task hf:DIRECTORY", extra="hf")
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     return transformers

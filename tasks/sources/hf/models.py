@@ -1,7 +1,7 @@
 """`hf`: the task of a directory, by the kind of its model."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ....errors import TaskError
 from ...boundary import user_code
-from ...image_folder import class_names, flipped, image_splits
+from ...image_folder import class_names, image_splits, image_task
 from ...outputs.kinds import classes
 from ...task import Metric, Task
 from . import token_measures as measured
@@ -145,18 +145,12 @@ def _image_task(given: Pretrained, data: Path, metric: Metric, seed: int) -> Tas
             pixels: Tensor = processor(images=image, return_tensors="pt")["pixel_values"][0]
         return pixels
 
-    train, validation, test = image_splits(data, names, prepare)
-    return Task(
-        name=f"hf-{given.path.resolve().name}",
-        model=model,
-        train=train,
-        validation=validation,
-        test=test,
+    task = image_task(f"hf-{given.path.resolve().name}", model, image_splits(data, names, prepare), seed=seed)
+    (example,) = task.inputs
+    return replace(
+        task,
         loss=measured.class_loss,
         metric=metric,
-        example_inputs=(validation[0][0].repeat(2, 1, 1, 1),),
         outputs=(classes(dim=1),),
-        augment=flipped,
-        preprocessing={**_PREPROCESSING, "size": list(validation[0][0].shape[1:]), "classes": names},
-        seed=seed,
+        preprocessing={**_PREPROCESSING, "size": list(example.shape[2:]), "classes": names},
     )
