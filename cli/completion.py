@@ -7,6 +7,7 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
+RUN_FILES = frozenset({"run.toml", "front.json"})  # of which each run directory has one at least
 _RUNS = Path("runs")
 
 
@@ -32,8 +33,7 @@ def complete_task(incomplete: str) -> list[str]:
 
 def complete_run(incomplete: str) -> list[str]:
     """The run directories below `runs`, and folders."""
-    marks = ("front.json", "run.toml")
-    runs = [str(path) for path in _folders(_RUNS) if any((path / mark).is_file() for mark in marks)]
+    runs = [str(path) for path in _folders(_RUNS) if any((path / name).is_file() for name in RUN_FILES)]
     others = [name for name in _files(incomplete, None) if name.rstrip("/") not in runs]
     return [name for name in [*runs, *others] if name.startswith(incomplete)]
 

@@ -111,7 +111,7 @@ def pick(
         from ..results.run_directory import read_run
 
         whole = read_run(run)
-        from ..deploy.bundle import require_free
+        from ..deploy.bundle import require_free  # imports torch, for which a missing run need not wait
 
         given = _given_targets(run, whole, target)
         names = tuple(given) or whole.target_names
@@ -209,8 +209,8 @@ def _bundle(
         view = RunOn.of(run, name)
         there, folder = view.on(point), out / folder_name(name) if len(limits) > 1 else out
         formats = Formats.of(view)
-        files = (file_below(path, one.artifact.file) for one in (there, view.baseline))
-        file = write_bundle(there, next(files), folder, original=next(files), packed=packed, note=say)
+        artifact, original = (file_below(path, one.artifact.file) for one in (there, view.baseline))
+        file = write_bundle(there, artifact, folder, original=original, packed=packed, note=say)
         size = formats.size_of(there)
         size += f" (packed {formats.size(file.stat().st_size)})" if packed else ""
         numbers = [formats.quality_of(there), meets_text(there, limited), formats.latency_of(there), size]

@@ -12,6 +12,7 @@ import typer
 
 from ..errors import InputError
 from ..text.printable import json_text, printable, printable_strings
+from .completion import RUN_FILES
 from .support import Json, errors
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ class Entry:
 def run_directories(folder: Path) -> Iterator[Path]:
     """The run directories in and below the folder, by path. Links are not followed."""
     for path, folders, files in os.walk(folder):
-        if {"run.toml", "front.json"} & set(files):
+        if RUN_FILES & set(files):
             folders.clear()
             yield Path(path)
         folders.sort()

@@ -70,8 +70,7 @@ def write_bundle(
     try:
         with _directory_becoming(out) as folder:
             inputs, _ = signature_of(artifact)
-            files = (artifact, original or folder / "none")
-            reference = reference_of(point, files, folder, inputs, note=note)
+            reference = reference_of(point, artifact, original, folder, inputs, note=note)
             model = artifact.read_bytes()
             described = manifest_of(point, artifact, packed=packed, reference=reference)
             model = shipped(model, point, described)

@@ -34,28 +34,29 @@ SIDE, PRODUCTS = 256, 8  # of the workload's matrices
 
 def reference_of(
     point: PointOn,
-    files: tuple[Path, Path],
+    artifact: Path,
+    original: Path | None,
     bundle: Path,
     inputs: tuple[TensorFacts, ...],
     *,
     note: Say,
 ) -> ReferenceFacts | str:
-    """The reference of a point, or why it has none. `files` are those of the point and of the original, which
-    is copied to `bundle`. RunDirectoryError when the original's is another file.
+    """The reference of a point, or why it has none. `artifact` is its file; `original`, if it is there, is
+    copied to `bundle`. RunDirectoryError when the original's is another file.
     """
     latency, facts = point.latency, point.view.baseline.artifact
     if isinstance(latency, Predicted):
         return "its latency is predicted, not measured"
     if facts.size_bytes > LARGEST_BYTES:
-        return _beside_workload(point, files[0], bundle, inputs, note=note)
-    if not files[1].is_file():
+        return _beside_workload(point, artifact, bundle, inputs, note=note)
+    if original is None or not original.is_file():
         return "the original's file was gone when the bundle was written"
-    if digest_of_file(files[1]) != facts.digest:
+    if digest_of_file(original) != facts.digest:
         raise RunDirectoryError(
-            f"{files[1]} is not the original that was measured: its SHA-256 is not that of the run. "
+            f"{original} is not the original that was measured: its SHA-256 is not that of the run. "
             "Search again to rebuild it, or remove it: the bundle then has no reference."
         )
-    shutil.copyfile(files[1], bundle / FILE)
+    shutil.copyfile(original, bundle / FILE)
     return ReferenceFacts(
         kind="original",
         sha256=facts.digest,

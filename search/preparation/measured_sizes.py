@@ -6,10 +6,9 @@ from dataclasses import replace
 from ...errors import InputError
 from ...profiles import Profile
 from ...profiles.sizes import Sizes, asked_sizes
-from ...tasks.boundary import user_code
 from ...tasks.check import CheckedTask
 from ...tasks.plain.dynamic import dims_of_task, resized, sizes_in
-from ...tasks.quality import outputs_of
+from ...tasks.splits.varying import require_size
 from ...tasks.task import Task
 
 
@@ -32,9 +31,8 @@ def measured_sizes(checked: CheckedTask, shapes: Sequence[str], profiles: Sequen
     sizes = Sizes(text=" ".join(words.values()), places=places)
     _require_measurable(checked, sizes, profiles)
     for one in sizes.each:
-        text = ", ".join(f"{name}={size}" for name, size in one.sizes.items())
-        with user_code(f"model with inputs of {text}", remedy="Give sizes with --shape that it can take"):
-            outputs_of(task.model, resized(task.inputs, dims, one.sizes))
+        inputs = resized(task.inputs, dims, one.sizes)
+        require_size(task, inputs, one.sizes, remedy="Give sizes with --shape that it can take")
     return sizes
 
 

@@ -12,6 +12,7 @@ from ..plain.call import form_of
 from ..plain.dynamic import FreeDims, dims_of_task, resized, sizes_in
 from ..quality import outputs_of
 from ..task import Task
+from .grouping import Inputs
 from .shapes import Look
 
 
@@ -61,11 +62,15 @@ def require_all_sizes(task: Task, looks: Sequence[Look]) -> None:
         return
     ordered = sorted(looks, key=lambda look: prod(sizes_in(look.inputs, dims).values()))
     for look in (ordered[0], ordered[-1]):
-        sizes = sizes_in(look.inputs, dims)
-        text = ", ".join(f"{name}={size}" for name, size in sizes.items())
         remedy = f"{look.split} has samples of this size: pad or crop all to one, or make the model take any"
-        with user_code(f"model with inputs of {text}", remedy=remedy):
-            outputs_of(task.model, look.inputs)
+        require_size(task, look.inputs, sizes_in(look.inputs, dims), remedy=remedy)
+
+
+def require_size(task: Task, inputs: Inputs, sizes: Mapping[str, int], *, remedy: str) -> None:
+    """Raises TaskError, which names these sizes and the remedy, unless the model runs on the inputs."""
+    text = ", ".join(f"{name}={size}" for name, size in sizes.items())
+    with user_code(f"model with inputs of {text}", remedy=remedy):
+        outputs_of(task.model, inputs)
 
 
 def _median(looks: Sequence[Look], dims: FreeDims) -> Mapping[str, int]:

@@ -160,10 +160,10 @@ def test_an_original_that_is_too_large_is_replaced_by_a_workload(tmp_path, monke
 def test_a_workload_for_a_target_elsewhere_is_not_measured(tmp_path, monkeypatch):
     monkeypatch.setattr(reference, "LARGEST_BYTES", 10)
     point = RunOn.of(small_run(tmp_path, target("cpu@far")), "cpu@far").points[1]
-    why = reference_of(point, (tmp_path, tmp_path), tmp_path, (), note=silent)
+    why = reference_of(point, tmp_path, tmp_path, tmp_path, (), note=silent)
     assert "its target 'cpu@far' is not this machine" in str(why)
     point = RunOn.of(small_run(tmp_path, target(prediction=PREDICTION)), "cpu").points[1]
-    assert "predicted" in str(reference_of(point, (tmp_path, tmp_path), tmp_path, (), note=silent))
+    assert "predicted" in str(reference_of(point, tmp_path, tmp_path, tmp_path, (), note=silent))
 
 
 def test_the_workload_takes_the_inputs_of_the_model_and_is_always_the_same():
