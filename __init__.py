@@ -1,25 +1,33 @@
 """autocompress: hardware-aware compression of trained PyTorch models. See README.md for the map.
 
-The public names load on first use, so that `import autocompress` and the command line start at once: `Task`,
-`Metric`, `accuracy` (tasks), `Recipe`, `Recovery` (compress), `Profile`, `Measurement`, `load_profile`
-(profiles).
+    >>> import autocompress as ac
+    >>> run = ac.search("digits", budget="2m", max_drop="1pp")
+
+The public names load on first use, so that `import autocompress` and the command line start at once:
+`search`, `Run`, `Point`, `Table`, `Event` (api), `Task`, `Metric`, `accuracy` (tasks), `Recipe`, `Recovery`
+(compress), `Profile`, `Measurement`, `load_profile` (profiles).
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .api import Event, Point, Run, Table, search
     from .compress.recipe import Recipe, Recovery
     from .profiles import Measurement, Profile, load_profile
     from .tasks.task import Metric, Task, accuracy
 
 _HOME = {
+    **dict.fromkeys(("Event", "Point", "Run", "Table", "search"), "api"),
     **dict.fromkeys(("Task", "Metric", "accuracy"), "tasks.task"),
     **dict.fromkeys(("Recipe", "Recovery"), "compress.recipe"),
     **dict.fromkeys(("Measurement", "Profile", "load_profile"), "profiles"),
 }
 
-__all__ = ["Measurement", "Metric", "Profile", "Recipe", "Recovery", "Task", "accuracy", "load_profile"]
+__all__ = [
+    "Event", "Measurement", "Metric", "Point", "Profile", "Recipe", "Recovery", "Run", "Table", "Task",
+    "accuracy", "load_profile", "search",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

@@ -1,6 +1,6 @@
 """The Python API: a search as a function, a run and its points as objects.
 
-    >>> import autocompress.api as ac
+    >>> import autocompress as ac
     >>> run = ac.search("digits", budget="2m", max_drop="1pp")
     >>> run.bundle(run.pick(max_drop="1pp"), "bundle")
 

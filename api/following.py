@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Literal
 
-from ..search.session.progress import PlainProgress, Progress, QuietProgress, Status
+from ..explore.session.progress import PlainProgress, Progress, QuietProgress, Status
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

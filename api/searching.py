@@ -51,11 +51,11 @@ def search(
     at a safe place and raises KeyboardInterrupt; what was measured is in the run directory. Raises InputError
     or TargetUnavailable before any work, where something is wrong.
     """
+    from ..explore.preparation.early import check_early
+    from ..explore.preparation.open_search import open_search
+    from ..explore.preparation.prepare import prepare
+    from ..explore.preparation.request import SearchRequest
     from ..results.report import write_report
-    from ..search.preparation.early import check_early
-    from ..search.preparation.open_search import open_search
-    from ..search.preparation.prepare import prepare
-    from ..search.preparation.request import SearchRequest
 
     limits = limits_of(
         list(target_addresses(target)),
@@ -80,7 +80,7 @@ def search(
         deterministic=deterministic,
         out=_directory(out),
         fresh=fresh,
-        command="autocompress.api.search",
+        command="autocompress.search",
     )
     if request.task:
         check_early(request)

@@ -15,13 +15,13 @@ import tempfile
 from pathlib import Path
 
 from autocompress.compress import Precision, Recipe
+from autocompress.explore.preparation.open_search import open_search
+from autocompress.explore.preparation.prepare import prepare
+from autocompress.explore.preparation.request import SearchRequest
+from autocompress.explore.sequential import Sequential
+from autocompress.explore.session.progress import QuietProgress
+from autocompress.explore.space.space import SearchSpace
 from autocompress.results.run_directory import read_run
-from autocompress.search.preparation.open_search import open_search
-from autocompress.search.preparation.prepare import prepare
-from autocompress.search.preparation.request import SearchRequest
-from autocompress.search.sequential import Sequential
-from autocompress.search.session.progress import QuietProgress
-from autocompress.search.space.space import SearchSpace
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ("prune", "calibrate", "build")

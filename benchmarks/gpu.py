@@ -121,7 +121,7 @@ def export(network_name: str, folder: Path, *, data: Path, images: int, target: 
     from autocompress.compress.graph.channels import keep_counts
     from autocompress.compress.options import CompressorOptions
     from autocompress.evaluation.targets import format_of
-    from autocompress.search.space.legality import legal_precisions
+    from autocompress.explore.space.legality import legal_precisions
     from autocompress.tasks.data import write_inputs
     from autocompress.tasks.load import load_task
 

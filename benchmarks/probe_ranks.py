@@ -10,8 +10,8 @@ from pathlib import Path
 
 import torch
 from autocompress.compress import Compressor, Network, Recipe
+from autocompress.explore.preparation.deterministic import levels_folder
 from autocompress.results.run_directory import read_run
-from autocompress.search.preparation.deterministic import levels_folder
 from autocompress.tasks.load import load_task
 from scipy.stats import spearmanr
 

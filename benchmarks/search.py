@@ -38,10 +38,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from autocompress.compress.compressor import Compressor
     from autocompress.evaluation.evaluate import Evaluator
+    from autocompress.explore.preparation.checked_request import CheckedRequest
+    from autocompress.explore.search import Strategy
     from autocompress.results.records.run import Run
     from autocompress.results.run_directory import RunDirectory
-    from autocompress.search.preparation.checked_request import CheckedRequest
-    from autocompress.search.search import Strategy
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "search"
@@ -91,12 +91,12 @@ def prepare_process(core: int | None, folder: Path) -> None:
 def searched(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """A search of so many minutes."""
     import torch
+    from autocompress.explore.preparation.open_search import open_search
+    from autocompress.explore.preparation.prepare import prepare
+    from autocompress.explore.preparation.request import SearchRequest
+    from autocompress.explore.session.budget import Budget
+    from autocompress.explore.session.progress import PlainProgress
     from autocompress.results.run_directory import read_run
-    from autocompress.search.preparation.open_search import open_search
-    from autocompress.search.preparation.prepare import prepare
-    from autocompress.search.preparation.request import SearchRequest
-    from autocompress.search.session.budget import Budget
-    from autocompress.search.session.progress import PlainProgress
 
     torch.set_num_threads(1)
     progress = PlainProgress(sys.stderr)
@@ -162,10 +162,10 @@ def rival_strategy(
 ) -> "Strategy":
     """The strategy of the product, or of a rival, which does without the product's first recipes."""
     from autocompress.compress.recipe import Recipe
-    from autocompress.search.preparation.strategy import strategy_of
-    from autocompress.search.rungs.rung_search import RungSearch
-    from autocompress.search.rungs.tables import make_tables
-    from autocompress.search.sequential import Sequential
+    from autocompress.explore.preparation.strategy import strategy_of
+    from autocompress.explore.rungs.rung_search import RungSearch
+    from autocompress.explore.rungs.tables import make_tables
+    from autocompress.explore.sequential import Sequential
 
     if arguments.sampler == "front":
         return strategy_of(checked, compressor, evaluator, directory)
@@ -189,7 +189,7 @@ def rival_strategy(
 
 def sampler_of(arguments: argparse.Namespace) -> Any:
     """The rival's sampler."""
-    from autocompress.search.study import make_sampler
+    from autocompress.explore.study import make_sampler
     from optuna.samplers import TPESampler
 
     if arguments.sampler == "jitter":

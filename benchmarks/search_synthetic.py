@@ -24,11 +24,11 @@ from pathlib import Path
 
 import numpy as np
 import optuna
+from autocompress.explore.sampling.losses import LossTable
+from autocompress.explore.sampling.proposals import Proposer
+from autocompress.explore.sampling.sampler import FrontSampler
+from autocompress.explore.space.problem import LevelProblem, Slot, Term
 from autocompress.results.front import hypervolume
-from autocompress.search.sampling.losses import LossTable
-from autocompress.search.sampling.proposals import Proposer
-from autocompress.search.sampling.sampler import FrontSampler
-from autocompress.search.space.problem import LevelProblem, Slot, Term
 from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
 
 LAYERS, LEVELS = 120, 6

@@ -1,13 +1,13 @@
 """Ctrl-C, SIGTERM and SIGHUP from the first moment of a command on: all three end it in the same way.
 
-A search has its own handling while it runs (search/session/interrupt.py), since it has something to save.
+A search has its own handling while it runs (explore/session/interrupt.py), since it has something to save.
 """
 
 import signal
 import sys
 from types import FrameType, TracebackType
 
-from ..search.session.interrupt import signals_heeded
+from ..explore.session.interrupt import signals_heeded
 
 INTERRUPTED = 130  # the exit code, as the shell has it after Ctrl-C
 _AGAIN_S = 0.3

@@ -29,8 +29,8 @@ from .support import (
 )
 
 if TYPE_CHECKING:
+    from ..explore.preparation.request import SearchRequest
     from ..results.records.run import Run
-    from ..search.preparation.request import SearchRequest
 
 TaskSpec = Annotated[
     str,
@@ -135,8 +135,8 @@ def search(
         autocompress search my_task.py:make --target jetson@user@10.0.0.5
     """
     with errors():
+        from ..explore.preparation.request import SearchRequest
         from ..results.target_limits import target_addresses
-        from ..search.preparation.request import SearchRequest
 
         constraints = limits_by_target(
             list(target_addresses(target)), max_drop=max_drop, max_latency=max_latency, max_size=max_size
@@ -166,14 +166,14 @@ def search(
 
 
 def _check(request: "SearchRequest", *, planning: bool) -> None:
-    from ..search.preparation.early import check_early
+    from ..explore.preparation.early import check_early
 
     check_early(request, planning=planning)
 
 
 def _plan(request: "SearchRequest", *, as_json: bool) -> None:
-    from ..search.preparation.plan import plan_of
-    from ..search.preparation.prepare import prepare
+    from ..explore.preparation.plan import plan_of
+    from ..explore.preparation.prepare import prepare
 
     with make_progress(silent=as_json) as progress:
         plan = plan_of(prepare(request, progress, planning=True))
@@ -181,13 +181,13 @@ def _plan(request: "SearchRequest", *, as_json: bool) -> None:
 
 
 def _search(request: "SearchRequest", *, as_json: bool) -> None:
+    from ..explore.preparation.open_search import open_search
+    from ..explore.preparation.prepare import prepare
+    from ..explore.session.budget import larger_budget
     from ..results.choosing.words import next_command
     from ..results.report import write_report
     from ..results.run_directory import read_run
     from ..results.table_files import front_value
-    from ..search.preparation.open_search import open_search
-    from ..search.preparation.prepare import prepare
-    from ..search.session.budget import larger_budget
     from ..targets.held_clocks import ClocksOfTargets
 
     with (

@@ -25,8 +25,8 @@ from .support import (
 )
 
 if TYPE_CHECKING:
-    from ..search.preparation.calibrate_target import Report
-    from ..search.preparation.request import SearchRequest
+    from ..explore.preparation.calibrate_target import Report
+    from ..explore.preparation.request import SearchRequest
 
 targets_app = typer.Typer(help="Targets: list them, show what one can do, find what is missing to use one.")
 
@@ -224,8 +224,8 @@ def targets_calibrate(
         autocompress targets calibrate jetson@user@10.0.0.5 my_task.py:make
     """
     with errors():
-        from ..search.preparation.early import check_early
-        from ..search.preparation.request import SearchRequest
+        from ..explore.preparation.early import check_early
+        from ..explore.preparation.request import SearchRequest
 
         if check < 0:
             raise InputError(f"--check {check} is no number of candidates: give 0 or more.")
@@ -250,8 +250,8 @@ def targets_calibrate(
 
 def _calibrated(request: "SearchRequest", *, check: int, quiet: bool) -> "Sequence[Report]":
     """What the calibration of each target did. TargetUnavailable when one cannot be calibrated."""
-    from ..search.preparation.calibrate_target import calibrate_targets
-    from ..search.preparation.prepare import prepare
+    from ..explore.preparation.calibrate_target import calibrate_targets
+    from ..explore.preparation.prepare import prepare
     from ..targets.held_clocks import ClocksOfTargets
 
     with (

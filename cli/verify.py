@@ -121,8 +121,8 @@ def _verified(
     """What a run's or a bundle's models measure now."""
     from ..deploy.verify_bundle import verify_bundle
     from ..deploy.verify_run import verify_run
+    from ..explore.session.waits import WaitsShown
     from ..scratch import temporary_folder
-    from ..search.session.waits import WaitsShown
     from ..targets.held_clocks import ClocksOfTargets
     from ..targets.lease import WAITS
 

@@ -9,6 +9,13 @@ from ..errors import InputError, StageError
 from ..evaluation.bench import Progress as Say
 from ..evaluation.evaluate import Evaluator
 from ..evaluation.stored_split import StoredSplit
+from ..explore.looks import Look, look_longer
+from ..explore.preparation.open_search import make_compressor, make_evaluator, splits_folder
+from ..explore.preparation.prepare import prepare
+from ..explore.preparation.request import SearchRequest
+from ..explore.preparation.run_facts import config_of
+from ..explore.session.progress import Progress
+from ..explore.space.space import DEFAULT_RECOVERY
 from ..files import digest_of
 from ..profiles import FINALIST_TIMING, format_duration
 from ..results.formats import label_of
@@ -16,13 +23,6 @@ from ..results.limits import Constraints
 from ..results.records.point import Failure, FineTuned, Measured, Point
 from ..results.records.run import Run
 from ..results.run_directory import FINETUNED, RunDirectory, write_finetuned
-from ..search.looks import Look, look_longer
-from ..search.preparation.open_search import make_compressor, make_evaluator, splits_folder
-from ..search.preparation.prepare import prepare
-from ..search.preparation.request import SearchRequest
-from ..search.preparation.run_facts import config_of
-from ..search.session.progress import Progress
-from ..search.space.space import DEFAULT_RECOVERY
 from ..targets.held_clocks import ClocksOfTargets
 from ..targets.layer_times import LayerTimes
 from .asked_targets import Addresses, all_targets

@@ -4,7 +4,7 @@ One JSON file per device, that is per profile and environment: `latency/<digest>
 caller gives. Observations are grouped by *structure*, a digest of the model's layers: a candidate is any JSON
 value that the caller can read again, its ratio is relative to the original model, whose seconds are kept
 beside it. *Coefficients*, by the name of a feature, are what the observations of one structure say about the
-device: another model starts from them (`search/latency/model.py` makes and reads them).
+device: another model starts from them (`explore/latency/model.py` makes and reads them).
 
 Several processes may write: each merges what it has into the file under a lock. A damaged file is started
 again; `note` says so.

@@ -15,7 +15,7 @@ ORDER = (
     ("targets",),
     ("results",),
     ("evaluation",),
-    ("search",),
+    ("explore",),
     ("deploy",),
     ("api",),
     ("cli",),
@@ -25,7 +25,7 @@ ORDER = (
 
 @dataclass(frozen=True)
 class Module:
-    """`name` is dotted and starts below `autocompress`, such as "search.study"; a folder's name is its
+    """`name` is dotted and starts below `autocompress`, such as "explore.study"; a folder's name is its
     `__init__`.
     """
 

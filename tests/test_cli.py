@@ -367,7 +367,7 @@ def numbers(directory: Path, kind: str) -> list[object]:
 
 
 @pytest.mark.serial
-@pytest.mark.slow  # tests/search/test_search.py kills with -9, too
+@pytest.mark.slow  # tests/explore/test_search.py kills with -9, too
 def test_kill_9_in_a_real_trial_and_the_same_command_goes_on(task):
     arguments, directory = ["search", "task.py:make", "--trials", "4"], task / "runs" / "tiny-cpu"
     command, quiet = restless(*arguments), subprocess.DEVNULL

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 from autocompress.results.run_directory import RunDirectory
-from autocompress.tests.targets.models import linear
 from autocompress.tests.test_cli import TASK
 from autocompress.tests.waiting import comes_true, ended
 
@@ -80,14 +79,21 @@ def test_a_signal_that_an_import_swallows_ends_the_command_all_the_same(tmp_path
     assert ended_quietly(search) and (tmp_path / "swallowed").exists()
 
 
-@pytest.mark.parametrize(
-    "command", ["search", "targets calibrate cpu", "measure m.onnx", "targets doctor cpu"]
-)
-def test_a_signal_in_the_first_moment_of_any_command_is_heeded(tmp_path, command):
-    linear(tmp_path / "m.onnx")
-    process = started(*command.split(), cwd=tmp_path)
-    assert comes_true(lambda: catches(process, signal.SIGTERM))
-    process.send_signal(signal.SIGINT)
+IMPORTED_FOREVER = """
+import time
+from pathlib import Path
+
+Path("imported").touch()
+time.sleep(600)
+"""
+
+
+@SIGNALS
+def test_a_signal_in_the_first_moment_of_a_command_is_heeded(tmp_path, number):
+    (tmp_path / "typer.py").write_text(IMPORTED_FOREVER)  # is found in its place: `-m` looks here first
+    process = started("search", cwd=tmp_path)
+    assert comes_true((tmp_path / "imported").exists)
+    process.send_signal(number)
     assert ended_quietly(process)
 
 

@@ -4,8 +4,8 @@ import json
 
 from autocompress.cli.commands import app
 from autocompress.cli.log import make_progress
-from autocompress.search.session.events import EventProgress
-from autocompress.search.session.progress import QuietProgress
+from autocompress.explore.session.events import EventProgress
+from autocompress.explore.session.progress import QuietProgress
 from typer.testing import CliRunner, Result
 
 NO_MODEL = ["measure", "nowhere.onnx"]

@@ -16,9 +16,9 @@ from autocompress.files import cache_folder
 from autocompress.profiles import load_profile
 from autocompress.results.run_directory import RunDirectory, write_run
 from autocompress.targets import Target
+from autocompress.tests.explore.fakes import CONFIG, FakeEvaluator, FakeNetwork, run_search
 from autocompress.tests.restless import measuring
 from autocompress.tests.results.sample_run import sample_run
-from autocompress.tests.search.fakes import CONFIG, FakeEvaluator, FakeNetwork, run_search
 from autocompress.tests.targets import models
 from autocompress.tests.test_cli import TASK, autocompress
 

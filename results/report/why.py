@@ -1,4 +1,4 @@
-"""Why the run came out as it did: pictures and sentences of `search/why`, one card per answer that the run
+"""Why the run came out as it did: pictures and sentences of `explore/why`, one card per answer that the run
 can give.
 """
 

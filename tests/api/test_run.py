@@ -5,7 +5,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import autocompress.api as ac
+import autocompress as ac
 import pytest
 from autocompress.errors import InputError, RunDirectoryError
 from autocompress.results.pick import NothingMeets

@@ -5,11 +5,11 @@ import signal
 import textwrap
 from pathlib import Path
 
-import autocompress.api as ac
+import autocompress as ac
 import pytest
 from autocompress.api.following import BarProgress, Following, progress_of
 from autocompress.errors import InputError
-from autocompress.search.session.progress import QuietProgress, Status
+from autocompress.explore.session.progress import QuietProgress, Status
 from autocompress.tests.test_cli import TASK
 
 

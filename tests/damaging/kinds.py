@@ -22,6 +22,12 @@ from autocompress.deploy.bundle import write_bundle
 from autocompress.deploy.read_bundle import read_manifest, restored_model
 from autocompress.deploy.unfinished import Unfinished
 from autocompress.errors import AutocompressError, TargetUnavailable
+from autocompress.explore.rungs.pool import Pool
+from autocompress.explore.rungs.sensitivity import _Measured
+from autocompress.explore.session.budget import Ledger
+from autocompress.explore.session.clock import Clock
+from autocompress.explore.state import Objectives
+from autocompress.explore.study import SearchStudy
 from autocompress.files import digest_of_file
 from autocompress.profiles.latency_table import LatencyTable
 from autocompress.profiles.measurement import SEARCH_TIMING
@@ -35,22 +41,16 @@ from autocompress.results.run_directory import (
     write_verification,
 )
 from autocompress.results.view import RunOn
-from autocompress.search.rungs.pool import Pool
-from autocompress.search.rungs.sensitivity import _Measured
-from autocompress.search.session.budget import Ledger
-from autocompress.search.session.clock import Clock
-from autocompress.search.state import Objectives
-from autocompress.search.study import SearchStudy
 from autocompress.targets import measure_model
 from autocompress.targets.store import MeasurementKey, MeasurementStore
 from autocompress.tasks import load_weights
 from autocompress.tests.damaging.damage import BINARY, TEXT
 from autocompress.tests.deploy.small_run import small_run
 from autocompress.tests.deploy.test_verify_files import ALL
+from autocompress.tests.explore.rungs.test_pool import PROBLEM
 from autocompress.tests.models import tiny_model
 from autocompress.tests.profiles.records import ENVIRONMENT, measurement
 from autocompress.tests.results.records import point
-from autocompress.tests.search.rungs.test_pool import PROBLEM
 from autocompress.tests.targets import models
 from torch import nn
 from typer.testing import CliRunner

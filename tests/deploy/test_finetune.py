@@ -14,6 +14,10 @@ from autocompress.compress.compressor import Compressor
 from autocompress.deploy.finetune import finetune
 from autocompress.deploy.given_task import GivenTask
 from autocompress.errors import InputError, RunDirectoryError
+from autocompress.explore.preparation.open_search import open_search
+from autocompress.explore.preparation.prepare import prepare
+from autocompress.explore.preparation.request import SearchRequest
+from autocompress.explore.session.progress import QuietProgress
 from autocompress.files import digest_of_file
 from autocompress.results.formats import label_of
 from autocompress.results.records.point import FineTuned, Point
@@ -21,10 +25,6 @@ from autocompress.results.records.run import Run
 from autocompress.results.run_directory import read_run, write_finetuned, write_run
 from autocompress.results.table import front_table
 from autocompress.results.table_files import front_json
-from autocompress.search.preparation.open_search import open_search
-from autocompress.search.preparation.prepare import prepare
-from autocompress.search.preparation.request import SearchRequest
-from autocompress.search.session.progress import QuietProgress
 from autocompress.tests.present import present
 from autocompress.tests.results.sample_run import sample_run, sample_run_of_two
 from autocompress.tests.targets.models import QUICK
@@ -39,8 +39,8 @@ def quick():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("autocompress.targets.control.TOLERANCE", 100.0)
         patch.setattr("autocompress.targets.target.SEARCH_TIMING", QUICK)
-        patch.setattr("autocompress.search.preparation.open_search.SEARCH_TIMING", QUICK)
-        patch.setattr("autocompress.search.finalists.FINALIST_TIMING", QUICK)
+        patch.setattr("autocompress.explore.preparation.open_search.SEARCH_TIMING", QUICK)
+        patch.setattr("autocompress.explore.finalists.FINALIST_TIMING", QUICK)
         patch.setattr("autocompress.deploy.finetune.FINALIST_TIMING", QUICK)
         yield
 

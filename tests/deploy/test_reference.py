@@ -22,8 +22,8 @@ from autocompress.results.view import RunOn
 from autocompress.targets import control
 from autocompress.tests.deploy.small_run import ENVIRONMENT, PREDICTION, latency, small_run, target
 from autocompress.tests.deploy.test_read_bundle import made_bundle, reseal
+from autocompress.tests.explore.predicting import QUICK
 from autocompress.tests.profiles.records import measurement
-from autocompress.tests.search.predicting import QUICK
 
 
 def silent(text: str) -> None:

@@ -33,9 +33,9 @@ from autocompress.results.view import RunOn
 from autocompress.targets.target import TargetSession
 from autocompress.tests.deploy.small_run import PREDICTION, latency, small_run, target
 from autocompress.tests.deploy.test_verify_files import MEASURED, verification
+from autocompress.tests.explore.predicting import QUICK, Desk, make_desk
 from autocompress.tests.present import present
 from autocompress.tests.profiles.records import measurement
-from autocompress.tests.search.predicting import QUICK, Desk, make_desk
 from typer.testing import CliRunner
 
 

@@ -21,7 +21,7 @@ from autocompress.evaluation.evaluate import Evaluator
 from autocompress.evaluation.stored_split import StoredSplit
 from autocompress.profiles import SEARCH_TIMING
 from autocompress.tasks.task import accuracy
-from autocompress.tests.search.fakes import METRIC, PROFILE, FakeNetwork
+from autocompress.tests.explore.fakes import METRIC, PROFILE, FakeNetwork
 
 OUTPUTS, TARGETS = np.eye(4, dtype=np.float32), torch.arange(4)
 OTHER_FORMAT = FileFormat(opset=22)

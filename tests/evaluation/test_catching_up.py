@@ -10,11 +10,11 @@ from autocompress.compress.options import FileFormat
 from autocompress.compress.recipe import Recipe
 from autocompress.errors import StageError, TargetUnavailable
 from autocompress.evaluation.catching_up import CatchingUp, caught_up
+from autocompress.explore.finalists import Finalists
 from autocompress.results.records.latency import Latency
 from autocompress.results.records.point import Failure, Measured, Missing, Point
 from autocompress.results.records.reading import Fields
 from autocompress.results.run_directory import RunDirectory
-from autocompress.search.finalists import Finalists
 from autocompress.tests.evaluation.fake_targets import (
     FakeCompressor,
     FakeTarget,
@@ -22,9 +22,9 @@ from autocompress.tests.evaluation.fake_targets import (
     make_evaluator,
     stored_split,
 )
+from autocompress.tests.explore.fakes import CONFIG, PROFILE, FakeNetwork
 from autocompress.tests.present import present
 from autocompress.tests.results.records import latency
-from autocompress.tests.search.fakes import CONFIG, PROFILE, FakeNetwork
 
 CPU = replace(PROFILE, name="cpu")
 EDGE = replace(PROFILE, name="edge", memory_limit_bytes=1 << 29)

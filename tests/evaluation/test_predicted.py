@@ -15,6 +15,10 @@ from autocompress.deploy.run_script import run_script
 from autocompress.errors import TargetUnavailable
 from autocompress.evaluation.predicted import LatencyModel
 from autocompress.evaluation.targets import FoundTarget
+from autocompress.explore.latency.model import LatencyPredictor
+from autocompress.explore.latency.predict import FEWEST, TableModel, model_of, predicted_if_away
+from autocompress.explore.latency.roofline import Roofline
+from autocompress.explore.space.space import SearchSpace
 from autocompress.profiles import PredictedLatency, parse_target
 from autocompress.profiles.latency_table import Coefficient, LatencyTable
 from autocompress.profiles.profile import Datasheet, Profile
@@ -29,15 +33,11 @@ from autocompress.results.table import columns, front_table
 from autocompress.results.table_files import front_records
 from autocompress.results.view import PointOn, RunOn
 from autocompress.results.why.summary import why_json, why_lines
-from autocompress.search.latency.model import LatencyPredictor
-from autocompress.search.latency.predict import FEWEST, TableModel, model_of, predicted_if_away
-from autocompress.search.latency.roofline import Roofline
-from autocompress.search.space.space import SearchSpace
+from autocompress.tests.explore.fakes import PROFILE, FakeNetwork
+from autocompress.tests.explore.predicting import Desk, make_desk, predicted_run
 from autocompress.tests.present import present
 from autocompress.tests.profiles.records import ENVIRONMENT
 from autocompress.tests.results.records import latency
-from autocompress.tests.search.fakes import PROFILE, FakeNetwork
-from autocompress.tests.search.predicting import Desk, make_desk, predicted_run
 from rich.console import Console
 
 SHEET = Datasheet(

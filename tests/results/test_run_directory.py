@@ -11,6 +11,8 @@ from dataclasses import replace
 
 import pytest
 from autocompress.errors import RunDirectoryError
+from autocompress.explore.session import clock
+from autocompress.explore.session.clock import Clock
 from autocompress.results.run_directory import (
     RunConfig,
     RunDirectory,
@@ -19,8 +21,6 @@ from autocompress.results.run_directory import (
     read_run,
     write_kept,
 )
-from autocompress.search.session import clock
-from autocompress.search.session.clock import Clock
 from autocompress.tests.waiting import comes_true
 
 CONFIG = RunConfig(identity={"task": "fake", "model": "m", "data": "d"}, options={})

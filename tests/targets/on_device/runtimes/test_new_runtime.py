@@ -103,7 +103,7 @@ from autocompress.files import digest_of_file
 from autocompress.profiles import load_profile, parse_target
 from autocompress.profiles.explain import explain
 from autocompress.results.view import RunOn
-from autocompress.search.space.legality import legal_precisions, ruled_out_levels
+from autocompress.explore.space.legality import legal_precisions, ruled_out_levels
 from autocompress.targets import control, target
 from autocompress.targets.doctor import doctor, examination
 from autocompress.tests.deploy.small_run import small_run

@@ -1,0 +1,165 @@
+"""Recovery in a process of its own: the same artifact as here, its failures, its end."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+
+import pytest
+from autocompress.compress.compressor import BuildResult, Compressor
+from autocompress.compress.graph.network import Network
+from autocompress.compress.options import CompressorOptions, FileFormat
+from autocompress.compress.recipe import Recipe, Recovery
+from autocompress.errors import StageError
+from autocompress.explore.rungs import recovery_process
+from autocompress.explore.rungs.recovery_messages import RecoveryConfig
+from autocompress.explore.rungs.recovery_process import RecoveryProcess
+from autocompress.tasks.load import load_task
+from autocompress.tests.present import present
+from autocompress.tests.waiting import comes_true, ended
+
+SHORT = Recovery(steps=3, learning_rate=1e-3, temperature=4.0, weight=0.9)
+
+
+@pytest.fixture
+def process(tmp_path):
+    for name in ("cache", "levels", "out"):
+        (tmp_path / name).mkdir()
+    config = RecoveryConfig(
+        task="digits",
+        arguments={},
+        formats=[FileFormat()],
+        seed=0,
+        cache_dir=tmp_path / "cache",
+        levels_dir=tmp_path / "levels",
+        out_dir=tmp_path / "out",
+        cores=sorted(os.sched_getaffinity(0))[:1],
+    )
+    with RecoveryProcess(config) as process:
+        yield process
+
+
+def result_of(process: RecoveryProcess) -> BuildResult | StageError:
+    end = time.monotonic() + 200
+    while (found := process.poll(wait_s=1.0)) is None:
+        assert time.monotonic() < end, process.stage
+    return found
+
+
+def test_the_child_reads_the_configuration_that_the_search_wrote(process):
+    config = replace(process.config, dynamic=((0, 1, "tokens"),))
+    assert RecoveryConfig.from_json(config.to_json()) == config
+
+
+def test_it_builds_what_would_be_built_here_and_goes_on_after_a_failure(process, tmp_path):
+    process.start(Recipe(skip=("nowhere",)))
+    failed = result_of(process)
+    assert isinstance(failed, StageError) and failed.stage == "prune" and not process.busy
+    process.start(Recipe(recovery=SHORT))
+    assert process.busy
+    built = result_of(process)
+    assert (
+        isinstance(built, BuildResult) and built.seconds["recover"] > 0 and built.only.artifact.path.is_file()
+    )
+    assert [*(tmp_path / "cache").glob("check-*")] == []
+    task = load_task("digits", {})
+    here = Compressor(
+        task,
+        Network.trace(task.model, task.example_inputs),
+        CompressorOptions(seed=0),
+        levels_dir=tmp_path / "levels",
+    )
+    again = here.build(Recipe(recovery=SHORT), tmp_path / "out").only
+    assert again.artifact.precision == built.only.artifact.precision
+    assert again.check.inputs[0].shape == built.only.check.inputs[0].shape
+
+
+def test_a_child_that_is_killed_or_stopped_is_replaced_and_builds_the_same(process, monkeypatch):
+    monkeypatch.setattr(recovery_process, "LOOK_S", 0.01)
+    process.start(Recipe(recovery=SHORT))
+    for number in (signal.SIGKILL, signal.SIGSTOP):
+        child = process._process.pid
+        os.kill(child, number)
+        while process._process.pid == child:
+            assert process.poll(wait_s=0.01) is None
+    assert isinstance(result_of(process), BuildResult)
+
+
+def test_a_recipe_that_loses_every_child_is_taken_for_the_cause(process):
+    process.start(Recipe(recovery=SHORT))
+    children = set()
+    while (failed := process.poll(wait_s=0.01)) is None:
+        if process._process.pid not in children:
+            children.add(process._process.pid)
+            os.kill(process._process.pid, signal.SIGKILL)
+    assert (failed.stage, failed.kind, len(children)) == ("recover", "crash", 3)
+    assert "3 times in a row" in str(failed) and not process.busy
+
+
+def test_a_crash_of_the_childs_own_is_a_failure_at_once(process):
+    process.start(Recipe(recovery=SHORT))
+    child = process._process.pid
+    os.kill(child, signal.SIGSEGV)
+    failed = result_of(process)
+    assert isinstance(failed, StageError)
+    assert (failed.stage, failed.kind, failed.retryable) == ("recover", "crash", False)
+
+
+def told(process, *lines):
+    """The process as if its child had written these lines to begin with."""
+    process.recipe = Recipe()
+    for line in lines:
+        process._replies.put(line)
+
+
+def test_looking_takes_no_longer_than_it_may_though_progress_is_told_all_the_time(process):
+    told(process, '{"progress": "step"}\n')
+    done = threading.Event()
+
+    def talk():
+        while not done.wait(0.02):
+            process._replies.put('{"progress": "step"}\n')
+
+    talker = threading.Thread(target=talk)
+    talker.start()
+    start = time.monotonic()
+    assert process.poll(wait_s=0.3) is None and process.stage == "step"
+    assert time.monotonic() - start < 60.0
+    done.set()
+    talker.join()
+
+
+ANSWER = {"seconds": {}, "builds": [{"check": "/nowhere/check.npz"}]}
+
+
+@pytest.mark.parametrize(
+    "line", ['{"seconds": {"bui', json.dumps(ANSWER)], ids=["half-a-line", "no-check-file"]
+)
+def test_an_answer_that_cannot_be_read_is_a_crash(process, line):
+    told(process, line)
+    failed = process.poll()
+    assert isinstance(failed, StageError) and failed.kind == "crash" and not process.busy
+
+
+def test_its_end_is_that_of_the_processes_which_it_started(process):
+    code = (
+        "import subprocess, time; print(subprocess.Popen(['sleep', '100']).pid, flush=True); time.sleep(100)"
+    )
+    child = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    grandchild = int(present(child.stdout).readline())
+    process._process = child
+    process.cancel()
+    assert comes_true(lambda: ended(grandchild))
+
+
+def test_a_cancelled_recipe_leaves_no_process(process):
+    process.start(Recipe(recovery=SHORT))
+    child = process._process
+    process.cancel()
+    assert child.poll() is not None and not process.busy and process.poll() is None
