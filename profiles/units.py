@@ -14,6 +14,7 @@ _DROP_KINDS: Mapping[str, "DropKind"] = {"pp": "pp", "%": "percent", "abs": "abs
 _QUANTITY = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*([^\d\s.]*)")
 
 DropKind = Literal["pp", "percent", "absolute"]
+QuantityKind = Literal["duration", "size", "drop"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +63,18 @@ def parse_drop(text: str) -> Drop:
     if value < 0:
         raise InputError(f"The drop {text!r} is negative: give how much may be lost, for example 1pp.")
     return Drop(kind=_DROP_KINDS[unit], value=value)
+
+
+def quantity_kind(text: str) -> QuantityKind | None:
+    """What the unit of `text` measures; None where it is no number with a unit that is known here."""
+    match = _QUANTITY.fullmatch(text.strip())
+    if match is None:
+        return None
+    kinds: Mapping[QuantityKind, Mapping[str, object]]
+    kinds = {"duration": _SECONDS, "size": _BYTES, "drop": _DROP_KINDS}
+    return next(
+        (kind for kind, units in kinds.items() if match[2].lower() in {unit.lower() for unit in units}), None
+    )
 
 
 def format_duration(seconds: float) -> str:

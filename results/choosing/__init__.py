@@ -8,7 +8,10 @@ Flow: a Run and limits → `choose.py` (the best point for an aim; what the meas
 by quality, then by size; nothing slower than the original) → `recommended.py` (the star with its reason, and
 the named points) → `words.py` (them as lines and commands).
 
-Reading order: `choose.py`, `recommended.py`, `words.py`.
+A `Policy` (`policy.py`) is such a choice in a user's words, for comparing runs and for what is deployed each
+night: an aim and limits, parsed from `smallest within 1pp and 2ms`.
+
+Reading order: `choose.py`, `recommended.py`, `words.py`, `policy.py`.
 
 It does not know the command line, files, or how anything was measured.
 """

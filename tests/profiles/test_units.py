@@ -10,6 +10,7 @@ from autocompress.profiles.units import (
     parse_drop,
     parse_duration,
     parse_size,
+    quantity_kind,
 )
 
 
@@ -97,3 +98,16 @@ def test_durations_are_printed_for_people(seconds: float, text: str) -> None:
 @pytest.mark.parametrize(("size", "text"), [(87, "87 B"), (1088 * 1024, "1,088.0 KB"), (50 << 20, "50.0 MB")])
 def test_sizes_are_printed_for_people(size: int, text: str) -> None:
     assert format_size(size) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [("2ms", "duration"), ("1 h", "duration"), ("200kb", "size"), ("1pp", "drop"), ("0.1abs", "drop")],
+)
+def test_the_unit_tells_what_a_quantity_is(text: str, kind: str) -> None:
+    assert quantity_kind(text) == kind
+
+
+@pytest.mark.parametrize("text", ["", "2", "5kg", "ms", "one pp"])
+def test_a_text_without_a_known_unit_is_no_quantity(text: str) -> None:
+    assert quantity_kind(text) is None
