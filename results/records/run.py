@@ -227,9 +227,20 @@ class Run:
 
     @cached_property
     def front(self) -> tuple[Point, ...]:
-        """The feasible points that no feasible one dominates, the fastest first."""
-        members = non_dominated([point for point in self.points if self.feasible(point)], self.vector)
-        return tuple(sorted(members, key=lambda point: self.vector(point)[2]))
+        """The feasible points that no feasible one dominates, the fastest first.
+
+        Recipes that came to the same files, as by a recovery that brought nothing, are one point: the first.
+        """
+        feasible = [point for point in self.points if self.feasible(point)]
+        by_files: dict[tuple[str, ...], Point] = {}
+        for point in non_dominated(feasible, self.vector):
+            by_files.setdefault(self._files(point), point)
+        return tuple(sorted(by_files.values(), key=lambda point: self.vector(point)[2]))
+
+    def _files(self, point: Point) -> tuple[str, ...]:
+        """The digests of its files, in the order of the targets."""
+        measured = self.measured(point)
+        return tuple(measured[name].artifact.digest for name in self.target_names if name in measured)
 
     @cached_property
     def fronts(self) -> dict[str, tuple[int, ...]]:

@@ -35,6 +35,11 @@ def test_the_front_holds_what_nothing_dominates_the_fastest_first():
     assert trials(limited(FAST, WORSE).front) == [1, 0]
 
 
+def test_of_recipes_that_came_to_the_same_file_the_front_holds_the_first():
+    recovered = replace(FAST, trial=3, elapsed_s=3.0)
+    assert trials(limited(FAST, recovered, WORSE).front) == [1, 0]
+
+
 def test_a_limit_takes_points_off_the_front_and_tells_by_how_much():
     run = limited(FAST, WORSE, max_drop=parse_drop("0.5pp"))
     assert trials(run.front) == [0] and trials(run.others) == [1, 2]
