@@ -5,10 +5,9 @@ options into a record, does all imports of substance inside, and turns the proje
 and an exit code (support.errors).
 
 Reading order
-    app.py       `main`; interruption.py and streams.py: what holds from the first moment on
+    app.py       `main`
     commands.py  the app, its groups of commands, `--version`
-    log.py       what is said beside the result: `--quiet`, `--log-format`
-    completion.py  what the shell completes
+    console/     Ctrl-C, streams, what is said beside the result, what the shell completes
     support.py   what all commands share: exit codes, errors, option types, quantities from text
     init.py      `init`
     search.py    `search`, `search --dry-run`

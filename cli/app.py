@@ -3,8 +3,8 @@
 import os
 import sys
 
-from .interruption import INTERRUPTED, Interruption
-from .streams import flushed, lenient_streams, warnings_as_text
+from .console.interruption import INTERRUPTED, Interruption
+from .console.streams import flushed, lenient_streams, warnings_as_text
 
 
 def main() -> None:

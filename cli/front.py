@@ -9,7 +9,7 @@ import typer
 
 from ..errors import InputError
 from ..text.printable import printable
-from .log import say
+from .console.log import say
 from .support import Json, RunPath, TargetOfRun, errors, part_of, show
 
 if TYPE_CHECKING:

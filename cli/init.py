@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ..errors import InputError
-from .log import say
+from .console.log import say
 from .support import errors, show
 
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import InputError
-from .completion import complete_target
-from .log import LogFormat, LogFormatOption, Quiet, make_progress, say, say_error
+from .console.completion import complete_target
+from .console.log import LogFormat, LogFormatOption, Quiet, make_progress, say, say_error
 from .support import (
     NOTHING_MEETS,
     GivenTaskSpec,

@@ -12,7 +12,7 @@ import typer
 
 from ..errors import InputError
 from ..text.printable import json_text, printable, printable_strings
-from .completion import RUN_FILES
+from .console.completion import RUN_FILES
 from .support import Json, errors
 
 if TYPE_CHECKING:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from ..text.printable import json_text
-from .completion import complete_task
+from .console.completion import complete_task
+from .console.interruption import INTERRUPTED
+from .console.log import LogFormat, LogFormatOption, Quiet, make_progress, say, say_error
 from .front import print_front
-from .interruption import INTERRUPTED
-from .log import LogFormat, LogFormatOption, Quiet, make_progress, say, say_error
 from .support import (
     NOTHING_MEETS,
     Batch,

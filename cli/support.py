@@ -10,9 +10,9 @@ import typer
 
 from ..errors import AutocompressError, InputError, TargetUnavailable
 from ..text.printable import printable
-from .completion import complete_run, complete_target, complete_task
-from .interruption import INTERRUPTED
-from .log import say, say_error
+from .console.completion import complete_run, complete_target, complete_task
+from .console.interruption import INTERRUPTED
+from .console.log import say, say_error
 
 if TYPE_CHECKING:
     from ..deploy.given_task import GivenTask

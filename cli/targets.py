@@ -8,8 +8,8 @@ import typer
 
 from ..errors import InputError, StageError, TargetUnavailable
 from ..text.printable import json_text
-from .completion import complete_target, complete_task
-from .log import LogFormat, LogFormatOption, Quiet, make_progress, say
+from .console.completion import complete_target, complete_task
+from .console.log import LogFormat, LogFormatOption, Quiet, make_progress, say
 from .support import (
     UNAVAILABLE,
     Batch,

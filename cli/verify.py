@@ -7,8 +7,8 @@ import typer
 
 from ..errors import InputError
 from ..text.printable import json_text
-from .completion import complete_run, complete_target
-from .log import LogFormat, LogFormatOption, Quiet, make_progress, say
+from .console.completion import complete_run, complete_target
+from .console.log import LogFormat, LogFormatOption, Quiet, make_progress, say
 from .support import (
     REGRESSED,
     UNAVAILABLE,

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from autocompress.cli.completion import complete_run, complete_target, complete_task
+from autocompress.cli.console.completion import complete_run, complete_target, complete_task
 from autocompress.results.run_directory import write_run
 from autocompress.tests.results.sample_run import sample_run
 

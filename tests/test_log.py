@@ -3,7 +3,7 @@
 import json
 
 from autocompress.cli.commands import app
-from autocompress.cli.log import make_progress
+from autocompress.cli.console.log import make_progress
 from autocompress.explore.session.events import EventProgress
 from autocompress.explore.session.progress import QuietProgress
 from typer.testing import CliRunner, Result

@@ -252,7 +252,7 @@ def test_the_message_of_a_board_is_one_line(capsys):
 
 
 def test_a_warning_of_a_library_is_text():
-    code = "import logging, warnings; from autocompress.cli.streams import warnings_as_text; warnings_as_text(); "
+    code = "import logging, warnings; from autocompress.cli.console.streams import warnings_as_text; warnings_as_text(); "
     code += r"logging.getLogger('x').warning('at %s', 'a\x1b]0;b'); warnings.warn('c\x1b[2J')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert acting(done.stderr) == set()

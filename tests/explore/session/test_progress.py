@@ -6,7 +6,7 @@ import signal
 from dataclasses import replace
 
 import pytest
-from autocompress.cli.log import make_progress
+from autocompress.cli.console.log import make_progress
 from autocompress.compress.recipe import Recipe
 from autocompress.explore.session.interrupt import Interrupts
 from autocompress.explore.session.live import LiveProgress, _thinned

@@ -7,7 +7,7 @@ import signal
 import sys
 from types import FrameType, TracebackType
 
-from ..explore.session.interrupt import signals_heeded
+from ...explore.session.interrupt import signals_heeded
 
 INTERRUPTED = 130  # the exit code, as the shell has it after Ctrl-C
 _AGAIN_S = 0.3

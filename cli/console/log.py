@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..text.printable import json_text, printable
+from ...text.printable import json_text, printable
 
 if TYPE_CHECKING:
-    from ..explore.session.progress import Progress
+    from ...explore.session.progress import Progress
 
 
 class LogFormat(StrEnum):
@@ -76,9 +76,9 @@ def make_progress(*, silent: bool = False, events: bool = False) -> "Progress":
     """The display that the user chose: live on a terminal, plain lines elsewhere. `silent`: none. `events`:
     JSON on stdout.
     """
-    from ..explore.session.events import EventProgress
-    from ..explore.session.live import LiveProgress
-    from ..explore.session.progress import PlainProgress, QuietProgress
+    from ...explore.session.events import EventProgress
+    from ...explore.session.live import LiveProgress
+    from ...explore.session.progress import PlainProgress, QuietProgress
 
     if events and not _quiet.get():
         return EventProgress(sys.stdout)

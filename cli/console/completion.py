@@ -13,7 +13,7 @@ _RUNS = Path("runs")
 
 def complete_target(incomplete: str) -> list[str]:
     """The built-in targets and TOML files; of `cpu,ed` the last."""
-    from ..profiles import ALIASES, profile_names
+    from ...profiles import ALIASES, profile_names
 
     before, comma, last = incomplete.rpartition(",")
     names = [*profile_names(), *ALIASES, *_files(last, ".toml")]
@@ -22,7 +22,7 @@ def complete_target(incomplete: str) -> list[str]:
 
 def complete_task(incomplete: str) -> list[str]:
     """The built-in tasks, Python files, and behind `file.py:` the functions in it."""
-    from ..tasks.names import BUILT_IN, FAMILIES, file_and_function
+    from ...tasks.names import BUILT_IN, FAMILIES, file_and_function
 
     if ".py:" in incomplete:
         file, start = file_and_function(incomplete)
