@@ -18,6 +18,7 @@ ORDER = (
     ("explore",),
     ("deploy",),
     ("api",),
+    ("nightly",),
     ("cli",),
     ("__main__",),
 )
