@@ -10,9 +10,7 @@ Flow
 
 Reading order
     bundle.py           write_bundle: model, reference, manifest.json, run.py, checksums; wholly or not at all
-    run_script.py       run.py (what it needs of a runtime is in the folder of that runtime)
-    shipped.py          the metadata that are appended to the model
-    packed.py           model.packed: the ONNX file entropy-coded, restored bit for bit
+    bundled/            what its files hold: run.py, the model's metadata, the packed model
     reference.py        what a bundle is compared with: the original, or a workload
     read_bundle.py      a bundle read strictly: checksums, manifest, model
     asked_targets.py    which targets are measured on: those that the user gives, or ours and here

@@ -1,7 +1,7 @@
 """The deployment bundle of one point: the model, what it is, how to run it, and checksums.
 
-model.onnx       the file that was measured, byte for byte, and metadata after it (shipped.py); or, packed,
-model.packed     the same, entropy-coded: run.py restores it bit for bit in memory (packed.py)
+model.onnx       the file that was measured, byte for byte, and metadata after it; or, packed,
+model.packed     the same, entropy-coded: run.py restores it bit for bit in memory (bundled/ has both)
 manifest.json    recipe, digests, metrics with spreads, inputs, outputs, preprocessing, environment, command
 reference.onnx   what `verify` compares its latency with (reference.py)
 run.py           loads and runs it with nothing but the runtime and numpy
@@ -28,11 +28,11 @@ from ..targets.one_file import require_whole
 from ..targets.runtimes import script_of
 from ..targets.transport import WORKER
 from ..text.printable import json_text
-from .packed import pack
+from .bundled.packed import pack
+from .bundled.run_script import run_script
+from .bundled.shipped import shipped
 from .reference import FILE as REFERENCE
 from .reference import reference_of
-from .run_script import run_script
-from .shipped import shipped
 from .verify import Say
 
 log = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from ..results.records.manifest import Manifest
 from ..results.run_directory import read_record
 from ..targets.one_file import require_whole
 from .bundle import signature_of
-from .packed import unpack
+from .bundled.packed import unpack
 
 MANIFEST, CHECKSUMS = "manifest.json", "SHA256SUMS"
 _REMEDY = "copy the bundle again"

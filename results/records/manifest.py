@@ -29,7 +29,7 @@ class ModelFacts:
     """The model's file in the bundle. The numbers are of the ONNX file, `packed_bytes` of the packed one.
 
     `measured_sha256` is of its first `measured_bytes` bytes: the file that was measured, after which metadata
-    follow (deploy/shipped.py). None in bundles of before there were any.
+    follow (deploy/bundled/shipped.py). None in bundles of before there were any.
     """
 
     file: ModelName

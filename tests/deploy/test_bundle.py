@@ -13,7 +13,7 @@ import onnx
 import onnxruntime
 import pytest
 from autocompress.deploy.bundle import write_bundle
-from autocompress.deploy.packed import pack, unpack
+from autocompress.deploy.bundled.packed import pack, unpack
 from autocompress.deploy.read_bundle import read_manifest
 from autocompress.errors import InputError, RunDirectoryError
 from autocompress.files import digest_of, digest_of_file, seal, write_text

@@ -7,7 +7,7 @@ import onnx
 import pytest
 from autocompress.cli.commands import app
 from autocompress.deploy.bundle import write_bundle
-from autocompress.deploy.packed import pack, unpack
+from autocompress.deploy.bundled.packed import pack, unpack
 from autocompress.deploy.read_bundle import is_bundle, read_manifest, restored_model
 from autocompress.errors import InputError, TargetUnavailable
 from autocompress.files import digest_of_file

@@ -11,7 +11,7 @@ import onnx
 import pytest
 from autocompress.compress.recipe import Recipe
 from autocompress.deploy.bundle import manifest_of
-from autocompress.deploy.run_script import run_script
+from autocompress.deploy.bundled.run_script import run_script
 from autocompress.errors import TargetUnavailable
 from autocompress.evaluation.predicted import LatencyModel
 from autocompress.evaluation.targets import FoundTarget

@@ -1,4 +1,4 @@
-"""RunScript: what a runtime adds to the run.py of a bundle (deploy/bundle.py puts it together)."""
+"""RunScript: what a runtime adds to the run.py of a bundle (deploy/bundled/run_script.py)."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..errors import StageError
+from ...errors import StageError
 
 _LEAST_BYTES = 16  # of a tensor that is worth an entry in the plan
 _DICTIONARY_BYTES = 1 << 26

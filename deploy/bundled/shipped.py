@@ -8,11 +8,11 @@ from importlib.metadata import PackageNotFoundError, version
 
 import onnx
 
-from ..files import digest_of
-from ..results.formats import recipe_lines
-from ..results.records.manifest import Manifest
-from ..results.view import PointOn
-from ..text.printable import json_text
+from ...files import digest_of
+from ...results.formats import recipe_lines
+from ...results.records.manifest import Manifest
+from ...results.view import PointOn
+from ...text.printable import json_text
 
 
 def shipped(model: bytes, point: PointOn, manifest: Manifest) -> bytes:

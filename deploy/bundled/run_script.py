@@ -7,7 +7,7 @@ and says what is wrong in one sentence, with exit code 2.
 import inspect
 import textwrap
 
-from ..targets.runtimes import script_of
+from ...targets.runtimes import script_of
 from . import packed as packing
 
 # What run.py is made of for every runtime; the runtime adds an import, how a model is opened and how it runs.

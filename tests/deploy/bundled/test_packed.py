@@ -7,7 +7,7 @@ import tracemalloc
 import ml_dtypes
 import numpy as np
 import pytest
-from autocompress.deploy.packed import pack, unpack
+from autocompress.deploy.bundled.packed import pack, unpack
 from autocompress.errors import StageError
 from onnx import TensorProto, helper, numpy_helper
 

@@ -1,0 +1,9 @@
+"""What the files of a bundle hold. `bundle.py` above writes them, `read_bundle.py` reads them.
+
+Reading order
+    run_script.py   run.py (what it needs of a runtime is in the folder of that runtime)
+    shipped.py      the metadata that are appended to the model
+    packed.py       model.packed: the ONNX file entropy-coded, restored bit for bit
+
+What it does not know: which point is bundled, and where the bundle goes.
+"""
