@@ -120,14 +120,19 @@ class Run:
         best = pick(self.record, within, minimize=minimize, allow_slower=allow_slower)
         return self._by_trial[best.trial]
 
-    def bundle(self, point: Point, out: str | Path, *, packed: bool = False) -> Path:
+    def bundle(
+        self, point: Point, out: str | Path, *, packed: bool = False, sign: str | Path | None = None
+    ) -> Path:
         """Writes the deployment bundle of a point for its target to a new or empty folder, and returns the
-        model's file there. InputError or RunDirectoryError says why it cannot be written.
+        model's file there. `sign` is a private key of OpenSSH that signs it. InputError or
+        RunDirectoryError says why it cannot be written.
         """
         from ..deploy.bundle import write_bundle
 
-        original = self.original.on(point.target)
-        return write_bundle(point.view, point.path, Path(out), original=original.path, packed=packed)
+        original, key = self.original.on(point.target), None if sign is None else Path(sign)
+        return write_bundle(
+            point.view, point.path, Path(out), original=original.path, packed=packed, sign=key
+        )
 
     def report(self, out: str | Path | None = None) -> Path:
         """Writes the report (one HTML file; report.html of the run if `out` is not given) and returns its

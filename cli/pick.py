@@ -63,6 +63,14 @@ FinetuneTime = Annotated[
 Packed = Annotated[
     bool, typer.Option("--packed", help="Entropy-code the model; run.py restores it bit for bit.")
 ]
+Signing = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="KEY",
+        help="Sign the bundle with this private key of OpenSSH, such as ~/.ssh/id_ed25519; `verify --signer` "
+        "checks it.",
+    ),
+]
 BundlePath = Annotated[
     Path, typer.Option(metavar="DIR", help="The bundle's directory; must be new or empty.")
 ]
@@ -83,6 +91,7 @@ def pick(
     task_arg: TaskArguments = None,
     set_clocks: SetClocks = False,
     packed: Packed = False,
+    sign: Signing = None,
     out: BundlePath = Path("bundle"),
     quiet: Quiet = False,
     log_format: LogFormatOption = LogFormat.text,
@@ -106,6 +115,8 @@ def pick(
         autocompress pick runs/digits-cpu --max-drop 1pp --finetune 30m --packed
 
         autocompress pick runs/mine-cpu --finetune 30m --task my_task.py:make
+
+        autocompress pick runs/digits-cpu --sign ~/.ssh/id_ed25519 --out bundle
     """
     with errors():
         from ..results.run_directory import read_run
@@ -126,6 +137,10 @@ def pick(
         if trial is not None and (max_drop or max_latency or max_size or minimize):
             raise InputError("--trial names the point: leave out the limits and --minimize, or --trial.")
         require_free(out)
+        if sign is not None:
+            from ..deploy.bundled.signature import require_key
+
+            require_key(sign)
         picked = _picked_trial(content, limits, objective, trial=trial, allow_slower=allow_slower)
         point = whole.point(picked)
         if seconds is not None:
@@ -140,7 +155,7 @@ def pick(
                 allow_slower=allow_slower,
             )
             whole = read_run(run)
-        _bundle(run, whole, point, {name: limits[name] for name in names}, out, packed=packed)
+        _bundle(run, whole, point, {name: limits[name] for name in names}, out, packed=packed, sign=sign)
 
 
 def _given_targets(path: Path, run: "Run", text: str | None) -> "Addresses":
@@ -194,7 +209,14 @@ def _picked_trial(
 
 
 def _bundle(
-    path: Path, run: "Run", point: "Point", limits: "Mapping[str, Constraints]", out: Path, *, packed: bool
+    path: Path,
+    run: "Run",
+    point: "Point",
+    limits: "Mapping[str, Constraints]",
+    out: Path,
+    *,
+    packed: bool,
+    sign: Path | None,
 ) -> None:
     """Writes the point's bundle to `out` and prints what is in it; with limits of several targets one for
     each, to `out/TARGET`.
@@ -210,7 +232,7 @@ def _bundle(
         there, folder = view.on(point), out / folder_name(name) if len(limits) > 1 else out
         formats = Formats.of(view)
         artifact, original = (file_below(path, one.artifact.file) for one in (there, view.baseline))
-        file = write_bundle(there, artifact, folder, original=original, packed=packed, note=say)
+        file = write_bundle(there, artifact, folder, original=original, packed=packed, sign=sign, note=say)
         size = formats.size_of(there)
         size += f" (packed {formats.size(file.stat().st_size)})" if packed else ""
         numbers = [formats.quality_of(there), meets_text(there, limited), formats.latency_of(there), size]

@@ -44,7 +44,14 @@ VerifiedTargets = Annotated[
     ),
 ]
 
-
+Signer = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="A public key, or a file of allowed signers (ssh-keygen): the bundle must be signed by one of "
+        "them, before anything else of it is read.",
+    ),
+]
 Strict = Annotated[
     bool, typer.Option("--strict", help="Exit code 4, too, when a check was skipped or a target was away.")
 ]
@@ -58,6 +65,7 @@ def verify(
     task_arg: TaskArguments = None,
     set_clocks: SetClocks = False,
     strict: Strict = False,
+    signer: Signer = None,
     as_json: Json = False,
     quiet: Quiet = False,
     log_format: LogFormatOption = LogFormat.text,
@@ -76,6 +84,8 @@ def verify(
         autocompress verify runs/digits-jetson --target jetson@user@10.0.0.5
 
         autocompress verify bundle --task my_task.py:make
+
+        autocompress verify bundle --signer ann.pub
     """
     with errors():
         if not path.is_dir():
@@ -86,6 +96,7 @@ def verify(
         from ..deploy.read_bundle import is_bundle
 
         bundle = is_bundle(path)
+        who = _signed_by(path, signer, bundle=bundle)
         given = given_task(task, task_arg, run=path)
         _check_early(path, target, bundle=bundle)
         try:
@@ -100,7 +111,24 @@ def verify(
         except KeyboardInterrupt:
             say("Interrupted: the same command " + ("starts anew." if bundle else "goes on from here."))
             raise
-        _show(verified, as_json=as_json, strict=strict)
+        _show(verified, as_json=as_json, strict=strict, signed_by=who)
+
+
+def _signed_by(path: Path, signer: Path | None, *, bundle: bool) -> str | None:
+    """Who signed the bundle, None where nobody asks. InputError for another signature, and for a file that
+    it does not cover.
+    """
+    from ..deploy.bundled.signature import require_signed
+
+    if signer is None:
+        return None
+    if not bundle:
+        raise InputError(f"--signer is for bundles, and {path} is none: leave it out.")
+    who = require_signed(path, signer)
+    from ..deploy.read_bundle import require_nothing_else  # imports torch
+
+    require_nothing_else(path)
+    return who
 
 
 def _check_early(path: Path, target: str | None, *, bundle: bool) -> None:
@@ -144,7 +172,9 @@ def _verified(
         )
 
 
-def _show(verified: "Verification | BundleVerification", *, as_json: bool, strict: bool) -> None:
+def _show(
+    verified: "Verification | BundleVerification", *, as_json: bool, strict: bool, signed_by: str | None
+) -> None:
     """Prints what was measured, and exits with its code."""
     from ..results.records.verification import Verification
     from ..results.records.verification_versions import json_for_scripts
@@ -154,6 +184,8 @@ def _show(verified: "Verification | BundleVerification", *, as_json: bool, stric
         value, lines, away = json_for_scripts(verified), run_lines(verified), bool(verified.away)
     else:
         value, lines, away = verified.to_json(), bundle_lines(verified), False
+        value["signed_by"] = signed_by
+        lines = [f"signed by {signed_by}", *lines] if signed_by else lines
     if as_json:
         print(json_text(value, indent=2))
     else:

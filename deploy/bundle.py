@@ -7,6 +7,7 @@ reference.onnx   what `verify` compares its latency with (reference.py)
 run.py           loads and runs it with nothing but the runtime and numpy
 on_device/       only for a runtime that builds engines (TensorRT): what run.py imports
 SHA256SUMS       for `sha256sum --check SHA256SUMS`
+SHA256SUMS.sig   on request, who signed that (bundled/signature.py)
 """
 
 import hashlib
@@ -31,6 +32,7 @@ from ..text.printable import json_text
 from .bundled.packed import pack
 from .bundled.run_script import run_script
 from .bundled.shipped import shipped
+from .bundled.signature import CHECKSUMS, SIGNATURE, signed
 from .reference import FILE as REFERENCE
 from .reference import reference_of
 from .verify import Say
@@ -45,14 +47,15 @@ def write_bundle(
     *,
     original: Path | None = None,
     packed: bool = False,
+    sign: Path | None = None,
     note: Say = log.info,
 ) -> Path:
     """Writes the bundle of `point`, whose file is `artifact`, to the directory `out`: wholly or not at all.
-    `original` is the file that its latency was measured beside.
+    `original` is the file that its latency was measured beside, `sign` the private key that signs the bundle.
 
     Returns the model's file in it: model.onnx, or model.packed. InputError when `out` is a file, holds
-    anything or cannot be written; RunDirectoryError when the artifact is missing or is not the file that was
-    measured.
+    anything or cannot be written, or the key does not sign; RunDirectoryError when the artifact is missing or
+    is not the file that was measured.
     """
     require_free(out)
     if not artifact.is_file():
@@ -80,7 +83,10 @@ def write_bundle(
             runtime = point.view.target.runtime
             (folder / "run.py").write_text(run_script(packed=packed, runtime=runtime), encoding="utf-8")
             _copy_imported(runtime, folder)
-            (folder / "SHA256SUMS").write_text(_checksums(folder), encoding="utf-8")
+            listed = _checksums(folder).encode()
+            (folder / CHECKSUMS).write_bytes(listed)
+            if sign is not None:
+                (folder / SIGNATURE).write_bytes(signed(listed, sign))
     except OSError as error:
         raise InputError(
             f"The bundle cannot be written to {out} ({error.strerror or error}): free space, or choose "

@@ -3,6 +3,7 @@
 Whoever has the bundle can copy it again, which is the remedy for everything here.
 """
 
+import os
 import re
 from pathlib import Path
 
@@ -13,8 +14,10 @@ from ..results.run_directory import read_record
 from ..targets.one_file import require_whole
 from .bundle import signature_of
 from .bundled.packed import unpack
+from .bundled.signature import CHECKSUMS, SIGNATURE
+from .reference import FILE as REFERENCE
 
-MANIFEST, CHECKSUMS = "manifest.json", "SHA256SUMS"
+MANIFEST = "manifest.json"
 _REMEDY = "copy the bundle again"
 _LINE = re.compile(r"(?P<digest>[0-9a-f]{64})  (?P<name>\S.*)")
 
@@ -32,6 +35,21 @@ def read_manifest(path: Path) -> Manifest:
     if manifest is None or {MANIFEST, manifest.model.file} - names:
         raise InputError(f"{path / CHECKSUMS} does not cover the model and its manifest: {_REMEDY}.")
     return manifest
+
+
+def require_nothing_else(path: Path) -> None:
+    """InputError when the signed bundle `path`, whose files were checked, holds a file that its signature
+    does not cover: one that SHA256SUMS does not list, and that is not the manifest's reference.
+    """
+    names = _checked_files(path) | {CHECKSUMS, SIGNATURE}
+    manifest = read_manifest(path)
+    for parent, folders, files in os.walk(path):
+        links = [name for name in folders if Path(parent, name).is_symlink()]
+        for file in (Path(parent, name) for name in (*files, *links)):
+            name = file.relative_to(path).as_posix()
+            stated = None if isinstance(manifest.reference, str) else manifest.reference.sha256
+            if name not in names and not (name == REFERENCE and digest_of_file(file) == stated):
+                raise InputError(f"{file} is not covered by the signature: remove it, or {_REMEDY}.")
 
 
 def _checked_files(path: Path) -> set[str]:

@@ -4,6 +4,7 @@ Reading order
     run_script.py   run.py (what it needs of a runtime is in the folder of that runtime)
     shipped.py      the metadata that are appended to the model
     packed.py       model.packed: the ONNX file entropy-coded, restored bit for bit
+    signature.py    SHA256SUMS.sig: who signed the bundle
 
 What it does not know: which point is bundled, and where the bundle goes.
 """
