@@ -14,6 +14,7 @@ Reading order
     runs.py      `runs`
     front.py     `front` and `report`
     pick.py      `pick` and `pick --finetune`
+    push.py      `push`
     verify.py    `verify`
     targets.py   `targets list, show, doctor, calibrate` and `measure`
 

@@ -12,6 +12,7 @@ import typer
 from .front import front, report
 from .init import init
 from .pick import pick
+from .push import push
 from .runs import runs
 from .search import search
 from .targets import measure, targets_app
@@ -26,7 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(targets_app, name="targets", invoke_without_command=True)
-for command in (init, search, runs, front, report, pick, verify, measure):
+for command in (init, search, runs, front, report, pick, push, verify, measure):
     app.command()(command)
 
 

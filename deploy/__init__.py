@@ -20,6 +20,7 @@ Reading order
     unfinished.py       what an interrupted `verify RUN` has measured
     verify_run.py       `verify RUN`: all its targets
     verify_bundle.py    `verify BUNDLE`
+    registry/           `push`: a bundle as a version in MLflow or in a folder
     finetune.py         `pick --finetune`: a point recovered for longer, measured like a finalist
 
 The records that are written and read here (Manifest, Verification, BundleVerification) are in
