@@ -4,29 +4,29 @@
     >>> run = ac.search("digits", budget="2m", max_drop="1pp")
 
 The public names load on first use, so that `import autocompress` and the command line start at once:
-`search`, `Run`, `Point`, `Table`, `Event` (api), `Task`, `Metric`, `accuracy` (tasks), `Recipe`, `Recovery`
-(compress), `Profile`, `Measurement`, `load_profile` (profiles).
+`search`, `Run`, `Point`, `Comparison`, `Table`, `Event` (api), `Task`, `Metric`, `accuracy` (tasks),
+`Recipe`, `Recovery` (compress), `Profile`, `Measurement`, `load_profile` (profiles).
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .api import Event, Point, Run, Table, search
+    from .api import Comparison, Event, Point, Run, Table, search
     from .compress.recipe import Recipe, Recovery
     from .profiles import Measurement, Profile, load_profile
     from .tasks.task import Metric, Task, accuracy
 
 _HOME = {
-    **dict.fromkeys(("Event", "Point", "Run", "Table", "search"), "api"),
+    **dict.fromkeys(("Comparison", "Event", "Point", "Run", "Table", "search"), "api"),
     **dict.fromkeys(("Task", "Metric", "accuracy"), "tasks.task"),
     **dict.fromkeys(("Recipe", "Recovery"), "compress.recipe"),
     **dict.fromkeys(("Measurement", "Profile", "load_profile"), "profiles"),
 }
 
 __all__ = [
-    "Event", "Measurement", "Metric", "Point", "Profile", "Recipe", "Recovery", "Run", "Table", "Task",
-    "accuracy", "load_profile", "search",
+    "Comparison", "Event", "Measurement", "Metric", "Point", "Profile", "Recipe", "Recovery", "Run", "Table",
+    "Task", "accuracy", "load_profile", "search",
 ]  # fmt: skip
 
 

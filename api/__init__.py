@@ -8,9 +8,10 @@ Purpose. What the command line does, for scripts and notebooks. The rules are th
 run directories, limits as text with units (`1pp`, `2ms`, `200KB`), the same errors (`autocompress.errors`),
 and a search that is called again continues.
 
-Reading order: `run.py` (Run: open, front, pick, bundle, report), `point.py` (Point: the numbers of one
-candidate), `tables.py` (rows for pandas), `searching.py` (search), `following.py` (progress as a callback or
-a bar), `showing.py` (how runs and points show themselves in a notebook). docs/api.md has examples.
+Reading order: `run.py` (Run: open, front, pick, bundle, report, compare), `point.py` (Point: the numbers of
+one candidate), `comparing.py` (runs beside each other), `tables.py` (rows for pandas), `searching.py`
+(search), `following.py` (progress as a callback or a bar), `showing.py` (how runs and points show themselves
+in a notebook). docs/api.md has examples.
 
 Nothing heavy is imported before it is used: no torch to look at a run, no pandas without a table.
 """
@@ -19,15 +20,23 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .comparing import Comparison
     from .following import Event
     from .point import Point
     from .run import Run
     from .searching import search
     from .tables import Table
 
-__all__ = ["Event", "Point", "Run", "Table", "search"]
+__all__ = ["Comparison", "Event", "Point", "Run", "Table", "search"]
 
-_HOME = {"Event": "following", "Point": "point", "Run": "run", "Table": "tables", "search": "searching"}
+_HOME = {
+    "Comparison": "comparing",
+    "Event": "following",
+    "Point": "point",
+    "Run": "run",
+    "Table": "tables",
+    "search": "searching",
+}
 
 
 def __getattr__(name: str) -> Any:

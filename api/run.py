@@ -1,6 +1,6 @@
 """Run: a run directory, opened to be looked at."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,11 +11,13 @@ from ..files import file_below
 from ..profiles.measurement import Measurement
 from ..results.choosing.choose import limits_for
 from ..results.choosing.recommended import recommended
+from ..results.compare import Side
 from ..results.pick import Objective, pick, resolved
 from ..results.records.point import Point as PointRecord
 from ..results.records.run import Run as RunRecord
 from ..results.run_directory import read_run
 from ..results.target_limits import limits_of
+from .comparing import Comparison
 from .point import Point
 from .showing import run_html
 from .tables import Table, layers_table, points_table
@@ -143,6 +145,21 @@ class Run:
         path = self.path / "report.html" if out is None else Path(out)
         write_report(self.record, path)
         return path
+
+    def compare(
+        self, *others: "Run | str | Path", policies: Sequence[str] = (), tolerance: Sequence[str] = ()
+    ) -> Comparison:
+        """This run beside later ones, in the order of time; the last is judged against each earlier one.
+        Others are runs or the paths of runs or bundles; policies and tolerances are texts as the command
+        `compare` takes them. InputError for what does not fit.
+        """
+        from ..deploy.sides import side_at
+
+        sides = [
+            Side(label=str(other.path), run=other.record) if isinstance(other, Run) else side_at(Path(other))
+            for other in (self, *others)
+        ]
+        return Comparison.of(sides, policies, tolerance)
 
     def table(self) -> Table:
         """A row for each point and target: numbers with their intervals, and what the recipe does."""

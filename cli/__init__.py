@@ -13,6 +13,7 @@ Reading order
     search.py    `search`, `search --dry-run`
     runs.py      `runs`
     front.py     `front` and `report`
+    compare.py   `compare`
     pick.py      `pick` and `pick --finetune`
     push.py      `push`
     verify.py    `verify`

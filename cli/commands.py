@@ -2,13 +2,15 @@
 
 A command parses, calls one function of the package, prints; every import of substance happens inside it.
 Results go to stdout, everything else to stderr. Exit codes: 0 done; 1 nothing meets the limits; 2 bad input;
-3 the target cannot be used; 4 something regressed (`verify`); 130 interrupted, and the same command goes on.
+3 the target cannot be used; 4 something regressed (`verify`, `compare`); 130 interrupted, and the same
+command goes on.
 """
 
 from typing import Annotated
 
 import typer
 
+from .compare import compare
 from .front import front, report
 from .init import init
 from .pick import pick
@@ -27,7 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(targets_app, name="targets", invoke_without_command=True)
-for command in (init, search, runs, front, report, pick, push, verify, measure):
+for command in (init, search, runs, front, report, compare, pick, push, verify, measure):
     app.command()(command)
 
 

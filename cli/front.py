@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,10 +10,12 @@ import typer
 
 from ..errors import InputError
 from ..text.printable import printable
+from .console.completion import complete_run
 from .console.log import say
 from .support import Json, RunPath, TargetOfRun, errors, part_of, show
 
 if TYPE_CHECKING:
+    from ..results.compare import Comparison
     from ..results.records.run import Run
 
 
@@ -47,6 +50,14 @@ def report(
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="The HTML file; RUN/report.html if not given.")
     ] = None,
+    against: Annotated[
+        list[Path] | None,
+        typer.Option(
+            autocompletion=complete_run,
+            metavar="RUN|BUNDLE",
+            help="Also show the run beside an earlier one, as `compare` does; repeatable, the oldest first.",
+        ),
+    ] = None,
     study: Annotated[
         Path | None,
         typer.Option(metavar="FILE.log", help="Also write an Optuna study for people, for optuna-dashboard."),
@@ -63,7 +74,7 @@ def report(
                 f"--out {path} is a folder: give the name of a file, such as {path}/report.html."
             )
         content = read_run(run)
-        write_report(content, path, directory=run)
+        write_report(content, path, directory=run, against=_against(run, content, against or []))
         show(path)
         if study is not None:
             from ..results.report.study import write_study
@@ -71,6 +82,16 @@ def report(
             write_study(content, study)
             show(study)
             say(f"Next:   optuna-dashboard {shlex.quote(str(study))}  (pip install optuna-dashboard)")
+
+
+def _against(path: Path, run: "Run", earlier: Sequence[Path]) -> "Comparison | None":
+    """The run beside the earlier ones; None without any."""
+    from ..deploy.sides import side_at
+    from ..results.compare import Side, compare
+
+    if not earlier:
+        return None
+    return compare([*map(side_at, earlier), Side(label=str(path), run=run)])
 
 
 def print_front(run: "Run", *, as_json: bool = False, as_csv: bool = False) -> None:

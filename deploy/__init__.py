@@ -13,6 +13,7 @@ Reading order
     bundled/            what its files hold: run.py, the model's metadata, the packed model
     reference.py        what a bundle is compared with: the original, or a workload
     read_bundle.py      a bundle read strictly: checksums, manifest, model
+    sides.py            a run or a bundle as a side of a comparison (results/compare/)
     asked_targets.py    which targets are measured on: those that the user gives, or ours and here
     given_task.py       the task that the user gives; why that of a file is not loaded
     scoring.py          how quality is looked at

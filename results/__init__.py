@@ -19,6 +19,7 @@ Reading order
     table.py, table_files.py  the front for a terminal; as CSV and JSON
     why/              why a run came out as it did: sentences with numbers
     report/           the report: one HTML file
+    compare/          runs beside each other: fronts, policies then and now, what got worse
     verify_words.py   what `verify` measured, in words
     run_directory.py  who may work in a run directory and continue it; run_config.py (run.toml), run_lock.py
     run_files.py      front.json, finetuned/N.json and verify.json as records; damage is one sentence

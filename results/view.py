@@ -135,13 +135,13 @@ class PointOn:
         The intervals count as independent. Both compare with the original's answers, so that the difference
         is known better than that.
         """
-        halves = [point._half_drop for point in (self, other)]
+        halves = [point.half_drop for point in (self, other)]
         known = [half for half in halves if half is not None]
         return len(known) == 2 and abs(self.drop - other.drop) <= math.hypot(*known)
 
     @property
-    def _half_drop(self) -> float | None:
-        """Half of the interval of the drop. That of the original is 0 by definition."""
+    def half_drop(self) -> float | None:
+        """Half of the interval of the drop; 0 of the original by definition, None where it has none."""
         if self.trial == self.view.run.baseline.trial:
             return 0.0
         interval = self.drop_interval

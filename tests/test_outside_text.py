@@ -16,8 +16,9 @@ import typer
 from autocompress.cli.support import errors
 from autocompress.errors import TargetUnavailable
 from autocompress.results.run_directory import read_run
+from autocompress.tests.browser import NEEDS_BROWSER
 from autocompress.tests.restless import measuring
-from autocompress.tests.results.test_report_in_browser import CHROMIUM, seen_in_browser
+from autocompress.tests.results.test_report_in_browser import seen_in_browser
 
 ATTACK = "\x1b]0;owned\x07\x9b31m[/x][b]:smile:</script><img src=x onerror=window['owned']=1>\u202e|`"
 TASK = f"""
@@ -277,7 +278,7 @@ LOOK = """<script>setTimeout(() => {
 }, 3000);</script>"""
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt-get install chromium un-skips this")
+@NEEDS_BROWSER
 def test_no_name_acts_in_the_report(searched, tmp_path):
     """In a real browser: the heading, the layers and the axes show the names, and nothing of them ran."""
     run = read_run(searched[0] / RUN)

@@ -17,6 +17,9 @@ Rules: every text that comes from a user goes through `escape`, or is set by the
 in `style.css` only; a figure names them (`var(--front)`), and the script resolves the names for the light or
 dark theme. The page's content security policy forbids every connection.
 
+`compared.py` is a comparison of runs (results/compare/): a section of the report (`report --against`), or a
+page of its own (`compare --html`). `resources.py` has the files beside it and the slots of templates.
+
 `study.py` writes the run as an Optuna study for optuna-dashboard (`report --study`).
 
 It does not know models, the search's study or measuring, only the run's numbers.

@@ -1,10 +1,8 @@
 """Putting the page together."""
 
 import json
-import re
 from dataclasses import dataclass
 from functools import partial
-from importlib.resources import files as package_files
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +10,17 @@ from ...files import write_text
 from ...text.printable import escape, printable_strings
 from ..choosing.recommended import recommended
 from ..choosing.words import pick_command
+from ..compare import Comparison
 from ..records.run import Run
 from ..view import PointOn, RunOn, views_of
 from . import charts, overview, sections
 from .advice import Command, advice
+from .compared import comparison_section
 from .layers import layer_view, legend
+from .resources import filled, resource
 from .targets import all_targets, per_target
 from .verified import verified_section
 from .why import expert_cards, why_section
-
-_SLOT = re.compile(r"<!--slot:(\w+)-->|/\*slot:(\w+)\*/")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,15 +33,18 @@ class _Shown:
     command: Command
 
 
-def write_report(run: Run, path: Path, *, directory: Path | None = None) -> None:
+def write_report(
+    run: Run, path: Path, *, directory: Path | None = None, against: Comparison | None = None
+) -> None:
     """Writes the report of the run to `path`, atomically, as one self-contained file.
 
-    `directory` is the run's, as the commands on the page name it; that of the file if not given.
+    `directory` is the run's, as the commands on the page name it; that of the file if not given. `against` is
+    a comparison of earlier runs with this one, which the page then shows as well.
     """
-    write_text(path, render(run, str(directory or path.parent)))
+    write_text(path, render(run, str(directory or path.parent), against=against))
 
 
-def render(run: Run, directory: str = "RUN") -> str:
+def render(run: Run, directory: str = "RUN", *, against: Comparison | None = None) -> str:
     """The page as HTML; its commands name the run's `directory`."""
     from plotly.offline import get_plotlyjs
 
@@ -51,12 +53,13 @@ def render(run: Run, directory: str = "RUN") -> str:
     drawn = [_drawn(each) for each in shown]
     slots = {
         "title": escape(f"{run.facts.task.name} on {', '.join(run.target_names)}"),
-        "style": _resource("style.css"),
+        "style": resource("style.css"),
         "header": per_target([overview.header(each.view) for each in shown]),
         "targets": all_targets(run, partial(pick_command, run, directory=directory)),
         "chosen": per_target(
             [overview.chosen_point(each.view, each.chosen, reason=each.reason) for each in shown]
         ),
+        "compared": comparison_section(against),
         "advice": per_target([advice(each.view.run, each.command) for each in shown]),
         "why": per_target([why_section(each.view) for each in shown]),
         "experts": per_target([expert_cards(each.view) for each in shown]),
@@ -69,9 +72,9 @@ def render(run: Run, directory: str = "RUN") -> str:
         "environment": per_target([sections.environment(each.view) for each in shown]),
         "data": _json({**drawn[0], "others": drawn[1:]}),
         "plotly": get_plotlyjs(),
-        "script": _resource("script.js"),
+        "script": resource("script.js"),
     }
-    return _SLOT.sub(lambda match: slots[match[1] or match[2]], _resource("template.html"))
+    return filled(resource("template.html"), slots)
 
 
 def _shown(view: RunOn, directory: str, *, of_several: bool) -> _Shown:
@@ -96,7 +99,3 @@ def _json(value: Any) -> str:
     """JSON that can stand inside a script element: `<` never appears, and no text acts where it is shown."""
     text = json.dumps(printable_strings(value), separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c")
-
-
-def _resource(name: str) -> str:
-    return (package_files(__package__) / name).read_text(encoding="utf-8")

@@ -15,7 +15,7 @@ def test_the_examples_of_the_page_run_in_their_order(
 ) -> None:
     monkeypatch.setattr("autocompress.targets.control.TOLERANCE", 100.0)
     monkeypatch.chdir(tmp_path)
-    assert len(EXAMPLES) == 4
+    assert len(EXAMPLES) == 5
     for example in EXAMPLES:
         exec(compile(example, str(PAGE), "exec"), {})
     printed = capsys.readouterr().out

@@ -1,28 +1,10 @@
 """The report in a real browser: it draws, fits the screen, follows a click, and connects to nothing."""
 
-import json
-import os
-import re
-import shutil
-import subprocess
-from html import unescape
-
 import pytest
 from autocompress.results.report import write_report
-from autocompress.tests.present import present
+from autocompress.tests.browser import NEEDS_BROWSER, brightness_of_corner, told_in_frame
 from autocompress.tests.results.sample_run import sample_run, sample_run_of_two
-from PIL import Image
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = (
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--hide-scrollbars"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-    *("--enable-unsafe-swiftshader", "--virtual-time-budget=8000"),
-)
-# The first script of the page: errors and refused connections are kept for the second one.
-LISTEN = """<script>window.seen = [];
-addEventListener("error", (event) => seen.push(event.message));
-addEventListener("securitypolicyviolation", (event) => seen.push(event.blockedURI));</script>"""
 # The last one: open what is closed, click a row, then tell the page around it what is there.
 TELL = """<script>setTimeout(() => { document.querySelector(".experts details").open = true; }, 1000);
 setTimeout(() => {
@@ -42,38 +24,13 @@ setTimeout(() => {
   }, "*");
 }, 3000);</script>"""
 
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="no Chromium: apt-get install chromium un-skips this"
-)
-
-
-def chromium(tmp_path, *arguments):
-    command = [CHROMIUM, *FLAGS, f"--user-data-dir={tmp_path / 'profile'}", *arguments]
-    short = {
-        **os.environ,
-        "TMPDIR": "/tmp",
-    }  # of its socket, without which it aborts: TMPDIR may be too long for that
-    return subprocess.run(command, capture_output=True, text=True, timeout=240, check=True, env=short).stdout
+pytestmark = NEEDS_BROWSER
 
 
 def seen_in_browser(tmp_path, *, width, run=None, tell=TELL):
-    """What the report says of itself in a frame of `width` pixels; Chromium's own windows are at least 500
-    wide.
-    """
+    """What the report says of itself in a frame of `width` pixels."""
     write_report(run or sample_run(), tmp_path / "report.html")
-    page = (tmp_path / "report.html").read_text(encoding="utf-8").replace("<style>", LISTEN + "<style>", 1)
-    (tmp_path / "told.html").write_text(page.replace("</body>", tell + "</body>"), encoding="utf-8")
-    frame = (
-        f'<body><iframe src="told.html" style="border:0;width:{width}px;height:3000px"></iframe><pre></pre>'
-    )
-    hear = (
-        'addEventListener("message", (e) => '
-        '{ document.querySelector("pre").textContent = JSON.stringify(e.data); });'
-    )
-    (tmp_path / "frame.html").write_text(f"{frame}<script>{hear}</script></body>", encoding="utf-8")
-    document = chromium(tmp_path, "--dump-dom", "--window-size=1400,3000", (tmp_path / "frame.html").as_uri())
-    sent = present(re.search(r"<pre>(.*?)</pre>", document, re.DOTALL))[1]
-    return json.loads(unescape(sent))
+    return told_in_frame(tmp_path, tmp_path / "report.html", width=width, tell=tell)
 
 
 @pytest.mark.parametrize("width", [1280, 400])
@@ -90,22 +47,8 @@ def test_the_report_draws_everything_within_the_width_of_the_screen(tmp_path, wi
 
 def test_the_report_looks_different_in_the_dark(tmp_path):
     write_report(sample_run(), tmp_path / "report.html")
-    corners = []
-    for scheme in (1, 0):
-        target = tmp_path / f"{scheme}.png"
-        settings = (
-            f"--screenshot={target}",
-            "--window-size=1280,1400",
-            f"--blink-settings=preferredColorScheme={scheme}",
-        )
-        chromium(tmp_path, *settings, (tmp_path / "report.html").as_uri())
-        image = Image.open(target).convert("RGB")
-        colors, corner = image.getcolors(1 << 21), image.getpixel((5, 5))
-        assert image.size == (1280, 1400) and colors is not None and len(colors) > 200
-        assert isinstance(corner, tuple)
-        corners.append(sum(corner))
-    assert corners[0] > 600
-    assert corners[1] < 150
+    light, dark = brightness_of_corner(tmp_path, tmp_path / "report.html")
+    assert light > 600 and dark < 150
 
 
 CHOOSE = """<script>setTimeout(() => {
