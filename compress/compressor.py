@@ -112,9 +112,7 @@ class Compressor:
         """The student as a file of one format."""
         folded = fold_batch_norms(student.module)
         self._assert_shapes(folded, recipe)
-        with clock.stage("calibrate"):
-            encoding = self._encoding(student, folded, recipe, form)
-        with clock.stage("build"):
+        with clock.stage("build"):  # with the weights as they are: a template holds those of a GRU in its own
             model, template = self._templates.model_of(
                 folded,
                 changed_edits(self.network.channels, student.removed),
@@ -122,6 +120,9 @@ class Compressor:
                 factored=student.factored,
                 opset=form.opset,
             )
+        with clock.stage("calibrate"):
+            encoding = self._encoding(student, folded, recipe, form)
+        with clock.stage("build"):
             encoding.write(model, template, self._weight_of, int8_weights=form.int8_weights)
             shorten_names(model, _weight_holders(folded, template, encoding))
             artifact = self._save(model, recipe, out_dir)

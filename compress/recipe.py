@@ -1,10 +1,16 @@
 """Recipe: what to do to a model. Data only; its digest is its identity.
 
-Precisions: `int8` has weights and activations of 8 bits. `int6` to `int2` store weights in fewer bits; the
-runtime expands them when it loads the file, and computes in int8. `block4` is a linear layer with float32
-activations whose weights have 4 bits and one scale per block of 32. `float16` and `fp8` (E4M3) are
-floating-point weights and activations of 16 and 8 bits. `int8_24` and `float16_24` are sparse 2:4: of four
-neighbouring input channels at most two weights are not zero.
+A precision says two things: how a layer's weights are stored (`BITS`), and in what it computes
+(`executes_as`).
+
+    stored in             computed in int8                     computed in float32
+    8, 6, 4, 3, 2 bits    int8, int6, int4, int3, int2         w8, w6, w4, w3, w2
+    blocks of 4 bits                                           block4
+
+The runtime expands what has other bits than it computes in when it loads the file. Only `block4`, linear
+layers with 4 bits and one scale per block of 32, is expanded in every inference. `float16` and `fp8` (E4M3)
+are floating-point weights and activations of 16 and 8 bits. `int8_24` and `float16_24` are sparse 2:4: of
+four neighbouring input channels at most two weights are not zero.
 """
 
 import math
@@ -15,14 +21,17 @@ from typing import Any, Literal
 from ..files import digest_of
 
 Precision = Literal[
-    "float32", "int8", "int6", "int4", "int3", "int2", "block4", "float16", "fp8", "float16_24", "int8_24"
-]
+    "float32", "int8", "int6", "int4", "int3", "int2", "block4", "float16", "fp8", "float16_24", "int8_24",
+    "w8", "w6", "w4", "w3", "w2",
+]  # fmt: skip
 BITS: Mapping[Precision, int] = {
     **{"float32": 32, "int8": 8, "int6": 6, "int4": 4, "int3": 3, "int2": 2, "block4": 4},
     **{"float16": 16, "fp8": 8, "float16_24": 16, "int8_24": 8},
+    **{"w8": 8, "w6": 6, "w4": 4, "w3": 3, "w2": 2},
 }
 BLOCK = 32  # weights that share a scale in block4
 INTEGER: frozenset[Precision] = frozenset({"int8", "int6", "int4", "int3", "int2", "int8_24"})
+STORED: frozenset[Precision] = frozenset({"w8", "w6", "w4", "w3", "w2"})
 HALF: frozenset[Precision] = frozenset({"float16", "float16_24"})
 SPARSE: frozenset[Precision] = frozenset({"float16_24", "int8_24"})
 
@@ -31,6 +40,8 @@ def executes_as(precision: Precision) -> Precision:
     """The precision in which a layer should compute, whether stored in fewer bits or sparse."""
     if precision in HALF:
         return "float16"
+    if precision in STORED:
+        return "float32"
     return "int8" if precision in INTEGER else precision
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from ..compress.onnx_file.check import FLOAT_TOLERANCE, HALF_TOLERANCE, QUANTIZED_TOLERANCE, relative_error
-from ..compress.recipe import HALF, Recipe
+from ..compress.recipe import HALF, STORED, Recipe
 from ..errors import InputError, StageError
 from ..evaluation.predicted import stand_in
 from ..evaluation.targets import NamedTarget, load_targets
@@ -198,7 +198,7 @@ def _parity(session: TargetSession, model: Path, inputs: Path, recipe: Recipe, *
 
 def tolerance_of(recipe: Recipe) -> float:
     """The relative error that answers of a recipe may have."""
-    asked = set(recipe.precision.values()) - {"float32", "block4"}
+    asked = set(recipe.precision.values()) - {"float32", "block4"} - STORED
     if asked - HALF:
         return QUANTIZED_TOLERANCE
     return HALF_TOLERANCE if asked else FLOAT_TOLERANCE

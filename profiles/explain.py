@@ -60,6 +60,12 @@ def _facts(profile: Profile, address: TargetAddress) -> Iterator[tuple[str, str]
             "Fewer bits",
             f"weights of {bits} bits are stored packed, expanded when the model loads, and computed in int8",
         )
+    if profile.float_storage_bits:
+        bits = _listed([str(bits) for bits in sorted(profile.float_storage_bits)])
+        yield (
+            "Stored bits",
+            f"weights of {bits} bits are stored packed, expanded when the model loads, and run in float32",
+        )
     if profile.block4:
         yield (
             "block4",

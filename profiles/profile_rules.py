@@ -24,6 +24,7 @@ _LISTS: Mapping[str, tuple[object, ...]] = {
     "float16_operators": _OPERATORS,
     "fp8_operators": _OPERATORS,
     "storage_bits": (6, 4, 3, 2),
+    "float_storage_bits": (8, 6, 4, 3, 2),
 }
 _REFUSES = {
     "uint8-asymmetric": "refuses zero points and integer biases",
@@ -58,7 +59,7 @@ def problem(key: str, value: object) -> str | None:
     elif key in _LISTS:
         good = (
             isinstance(value, list)
-            and bool(value or key == "storage_bits")
+            and bool(value or key.endswith("storage_bits"))
             and all(entry in _LISTS[key] for entry in value)
         )
         needed = f"a list out of {', '.join(map(str, _LISTS[key]))}"
@@ -118,8 +119,9 @@ def _of_the_runtime(profile: Profile) -> Iterator[str]:
         yield f"{needed}, {runtime} takes integers: remove it"
     if profile.activations not in facts.activations:
         yield f'{runtime} {_REFUSES[profile.activations]}: set activations = "{facts.activations[0]}"'
-    if profile.storage_bits and not facts.packed_weights:
-        yield f"{runtime} does not expand packed weights: set storage_bits = []"
+    packed = [key for key in ("storage_bits", "float_storage_bits") if getattr(profile, key)]
+    if packed and not facts.packed_weights:
+        yield f"{runtime} does not expand packed weights: set {packed[0]} = []"
     if profile.block4 and not facts.block4:
         yield f"{runtime} does not know MatMulNBits: set block4 = false"
 
@@ -134,8 +136,9 @@ def _newest_opset() -> int:
 def _opsets_needed(profile: Profile) -> Mapping[str, int]:
     """The least opset of what the profile allows, by what it says of it."""
     needed = {"precisions has fp8": 19} if "fp8" in profile.precisions else {}
-    if 4 in profile.storage_bits:
-        needed["storage_bits has 4"] = 21  # INT4
+    for key in ("storage_bits", "float_storage_bits"):
+        if 4 in getattr(profile, key):
+            needed[f"{key} has 4"] = 21  # INT4
     return needed
 
 

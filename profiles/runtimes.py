@@ -46,10 +46,11 @@ class RuntimeFacts:
 
     `gpu`: it runs on an NVIDIA GPU, whose memory and time are measured. `builds_engines`: it builds an engine
     for each model and batch size, which takes minutes. `precisions`: what it has kernels for. `activations`
-    and `int8_weights`: the Q/DQ conventions that it takes. `packed_weights`: it expands int8 weights that are
-    stored in fewer bits when it loads a model. `exact_sums_option`: the runtime option that, set to "1",
-    keeps int8 sums from saturating on x86 without VNNI; None: there is no such option. `precision_from`:
-    whether it reports the precision of each layer, or writes the graph that it optimized.
+    and `int8_weights`: the Q/DQ conventions that it takes. `packed_weights`: it expands weights that are
+    stored in fewer bits than they are computed in, once, when it loads a model. `exact_sums_option`: the
+    runtime option that, set to "1", keeps int8 sums from saturating on x86 without VNNI; None: there is no
+    such option. `precision_from`: whether it reports the precision of each layer, or writes the graph that it
+    optimized.
     """
 
     name: str

@@ -9,6 +9,7 @@ import copy
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Set
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import ml_dtypes
@@ -62,6 +63,27 @@ def weight_matrices(node: fx.Node) -> list[fx.Node]:
     """The parameters of a recurrent call with two dimensions (its biases have one)."""
     parameters: Any = argument(node, 2)
     return [weight for weight in parameters if weight.op == "get_attr" and len(weight.meta["val"].shape) == 2]
+
+
+@dataclass(frozen=True, slots=True)
+class Weight:
+    """A weight that a node of the graph multiplies with."""
+
+    layer: str
+    parameter: str
+    operation: str
+
+    @property
+    def out_dim(self) -> int:
+        """The dimension that has the output channels."""
+        return 1 if self.operation in TRANSPOSED else 0
+
+
+def weights_of(module: fx.GraphModule) -> Iterator[Weight]:
+    """The weights of all layers in order of execution; that of a layer with several calls comes as often."""
+    for node in module.graph.nodes:
+        for weight in weight_nodes(node):
+            yield Weight(layer_name(str(weight.target)), str(weight.target), operation(node))
 
 
 def varying_nodes(module: fx.GraphModule) -> set[fx.Node]:

@@ -6,6 +6,7 @@ from typing import Literal
 
 from torch import fx
 
+from ..recipe import STORED, Precision
 from .graph import (
     RECURRENT,
     TRANSPOSED,
@@ -20,19 +21,20 @@ from .graph import (
 
 LayerKind = Literal["conv", "linear", "transposed", "recurrent"]
 _FLOAT_ONLY = {
-    "transposed": "a transposed convolution stays float32: ONNX Runtime has no int8 kernel for it",
-    "recurrent": "a recurrent layer stays float32: ONNX Runtime has no kernel for static int8 there",
+    "transposed": "a transposed convolution computes in float32: ONNX Runtime has no int8 kernel for it",
+    "recurrent": "a recurrent layer computes in float32: ONNX Runtime has no kernel for static int8 there",
 }
 _CONSTANT = "it stays float32: what it reads does not depend on the model's inputs"
-_TIED = "it stays float32: its weight is also the table of an embedding"
+_TIED = "it computes in float32: its weight is also the table of an embedding"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layer:
     """A layer with a weight. `macs` are of one sample; `uses` counts its calls (a shared module has several).
 
-    Each matrix of a GRU or LSTM is a layer. `float_only` says why a layer cannot be quantized, and is empty
-    if it can. `elements_in` counts the elements that all calls read of one sample.
+    Each matrix of a GRU or LSTM is a layer. `float_only` says why a layer computes in float32, and is empty
+    if it can do otherwise; `unstorable` why its weight cannot be stored in fewer bits either. `elements_in`
+    counts the elements that all calls read of one sample.
     """
 
     name: str
@@ -46,7 +48,12 @@ class Layer:
     parameters: int
     uses: int
     float_only: str = ""
+    unstorable: str = ""
     elements_in: int = 0
+
+    def refusal(self, precision: Precision) -> str:
+        """Why the layer cannot have the precision; empty if it can."""
+        return self.unstorable if precision in STORED else self.float_only
 
     @property
     def out_dim(self) -> int:
@@ -68,13 +75,14 @@ def layers_of(module: fx.GraphModule) -> tuple[Layer, ...]:
         for weight in weight_nodes(node):
             layer = _layer(module, node, str(weight.target))
             if argument(node, 0) not in varying:
-                layer = replace(layer, float_only=_CONSTANT)
+                layer = replace(layer, float_only=_CONSTANT, unstorable=_CONSTANT)
             if weight.target in tables:
                 layer = replace(layer, float_only=_TIED)
             if (before := layers.get(layer.name)) is not None:
                 read = layer.elements_in + before.elements_in
                 macs, reason = layer.macs + before.macs, before.float_only or layer.float_only
                 layer = replace(before, macs=macs, uses=before.uses + 1, elements_in=read, float_only=reason)
+                layer = replace(layer, unstorable=before.unstorable or layer.unstorable)
             layers[layer.name] = layer
     return tuple(layers.values())
 

@@ -13,7 +13,7 @@ from torch import Tensor, fx, nn
 from ...errors import TaskError
 from ...tasks.task import Dynamic, ExampleInputs
 from ..options import Int8Weights
-from ..recipe import BITS, BLOCK, HALF, INTEGER, Precision, Recipe
+from ..recipe import BITS, BLOCK, HALF, INTEGER, STORED, Precision, Recipe
 from .blocks import Block, find_blocks
 from .channels import ChannelMap, Exclusion, Group, groups_of
 from .factors import saves
@@ -235,6 +235,8 @@ class Network:
         stored += _graph_bytes(layer.kind, precision, has_bias=has_bias)
         if precision == "block4":
             stored += 2 * -(-weights // BLOCK)
+        elif precision in STORED:
+            stored += 2 * scales
         elif precision in INTEGER or precision == "fp8":
             stored += 4 * scales
         return LayerCost(
@@ -308,6 +310,8 @@ def _graph_bytes(kind: LayerKind, precision: Precision, *, has_bias: bool) -> in
     if precision in INTEGER:
         total += 120 + (85 if has_bias and kind == "conv" else 0)
         total += {8: 0, 4: 25}.get(BITS[precision], 170)
+    if precision in STORED:
+        total += {8: 140, 4: 140}.get(BITS[precision], 260)
     return total
 
 

@@ -1,4 +1,4 @@
-"""Rounds weights to fp8, and to 4 bits with one scale for each block of inputs.
+"""Rounds weights to nearest: to fp8, to integers, and to 4 bits with one scale for each block of inputs.
 
 fp8 is E4M3 without infinities: each output channel has a scale, and its largest magnitude becomes 448.
 
@@ -15,6 +15,7 @@ from torch import Tensor, fx
 
 from ..graph.graph import argument, get_tensor, layer_nodes, set_tensor
 from ..recipe import BLOCK
+from .reconstruct import grid_limits, optimal_scale
 
 LARGEST_FP8 = 448.0
 _SHRINKS = np.linspace(1.0, 0.7, 16)
@@ -32,6 +33,25 @@ def rounded_weight(weight: Tensor) -> Tensor:
     """The weight as fp8 has it, in float32."""
     values, scale = round_weight(weight)
     return values.float() * scale.reshape(-1, *[1] * (weight.dim() - 1))
+
+
+def steps_of(weight: Tensor, bits: int, *, axis: int = 0) -> Tensor:
+    """The step of each index along `axis` for rounding to nearest: 8 bits reach to the largest magnitude,
+    fewer have the steps of least squared error.
+    """
+    rows = weight.movedim(axis, 0).flatten(1)
+    if bits == 8:
+        largest = rows.abs().amax(1)
+        return torch.where(largest > 0, largest / 127, 1.0)
+    return optimal_scale(rows.unsqueeze(0), torch.ones(1, rows.shape[1]), bits).squeeze(0)
+
+
+def rounded_to_bits(weight: Tensor, bits: int, *, axis: int = 0) -> Tensor:
+    """The weight rounded to nearest in so many bits, with one step for each index along `axis`."""
+    step = steps_of(weight, bits, axis=axis).reshape(
+        [-1 if dim == axis else 1 for dim in range(weight.dim())]
+    )
+    return (weight / step).round().clamp(*grid_limits(bits)) * step
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,22 +1,24 @@
 """Weights on a grid while they are trained: straight-through rounding with a learned step per output channel.
 
 Only the weights are rounded: their integers are exactly those of the file. Activations have 8 bits and are
-calibrated after training. Sparse weights keep their zeros. float16 and fp8 weights are rounded to nearest and
-have no step to learn. Normalization stays in the graph; folding it later scales the steps.
+calibrated after training. Sparse weights keep their zeros. float16 and fp8 weights, and the stored bits of
+transposed convolutions and recurrent layers, are rounded to nearest and have no step to learn. Normalization
+stays in the graph; folding it later scales the steps.
 
 Source: Esser et al., "Learned Step Size Quantization" (2020), equations 1 to 4; per output channel.
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
-from ..graph.graph import argument, batch_norms, get_tensor, layer_nodes, set_tensor
+from ..graph.graph import LAYERS, argument, batch_norms, get_tensor, layer_nodes, set_tensor, weights_of
 from ..levels.reconstruct import Rounding, grid_limits
-from ..levels.value_grids import rounded_weight
-from ..recipe import HALF, SPARSE, Precision
+from ..levels.value_grids import rounded_to_bits, rounded_weight
+from ..recipe import BITS, HALF, SPARSE, STORED, Precision
 
 NEAREST: Mapping[Precision, Callable[[Tensor], Tensor]] = {
     **dict.fromkeys(HALF, lambda weight: weight.half().to(weight.dtype)),
@@ -44,6 +46,7 @@ class GridWeights(nn.Module):
         self.bits = dict(bits)
         self.masks: dict[str, Tensor] = {}
         self.nearest: dict[str, Callable[[Tensor], Tensor]] = {}
+        self.stored = stored_elsewhere(module, precision or {})
         self.weights: dict[str, str] = {}
         self.gammas: list[str] = []
         gamma_behind = {argument(node, 0): argument(node, 1) for node in batch_norms(module)}
@@ -67,7 +70,7 @@ class GridWeights(nn.Module):
             for (name, weight), step in zip(self.weights.items(), self.steps, strict=True)
         }
         values |= {weight: get_tensor(module, weight) * mask for weight, mask in self.masks.items()}
-        for weight, rounding in self.nearest.items():
+        for weight, rounding in {**self.nearest, **self.stored}.items():
             value = values.get(weight, get_tensor(module, weight))
             values[weight] = value + (rounding(value.detach()) - value.detach())
         return values
@@ -75,7 +78,7 @@ class GridWeights(nn.Module):
     @property
     def parameters_read(self) -> list[str]:
         """The parameters that `rounded` replaces."""
-        return [*dict.fromkeys([*self.weights.values(), *self.masks, *self.nearest])]
+        return [*dict.fromkeys([*self.weights.values(), *self.masks, *self.nearest, *self.stored])]
 
     def keep_signs(self, module: fx.GraphModule) -> None:
         """Keeps the γ behind these layers positive: folding a negative one would turn -2..1 into -1..2."""
@@ -84,13 +87,31 @@ class GridWeights(nn.Module):
                 get_tensor(module, name).clamp_(min=SMALLEST_GAMMA)
 
     def settle(self, module: fx.GraphModule) -> dict[str, Tensor]:
-        """Writes the rounded weights into the module and returns the steps by layer."""
+        """Writes the rounded weights into the module and returns the steps by layer.
+
+        Those in `stored` stay as they are: the file's encoding rounds them in the same way, and rounding
+        twice would choose another step.
+        """
         for weight, value in self.rounded(module).items():
-            set_tensor(module, weight, value)
+            if weight not in self.stored:
+                set_tensor(module, weight, value)
         return {
             name: step.detach().abs().clamp_min(1e-9)
             for name, step in zip(self.weights, self.steps, strict=True)
         }
+
+
+def stored_elsewhere(
+    module: fx.GraphModule, precision: Mapping[str, Precision]
+) -> dict[str, Callable[[Tensor], Tensor]]:
+    """By parameter the rounding to nearest of stored weights that no grid is learned for: those of transposed
+    convolutions and recurrent layers.
+    """
+    return {
+        weight.parameter: partial(rounded_to_bits, bits=BITS[precision[weight.layer]], axis=weight.out_dim)
+        for weight in weights_of(module)
+        if weight.operation not in LAYERS and precision.get(weight.layer) in STORED
+    }
 
 
 def start_on_grid(

@@ -21,7 +21,7 @@ from ..graph.running import mixed_precision
 from ..levels.value_grids import round_to_blocks
 from ..recipe import Precision, Recipe
 from ..stages import StageClock
-from .fake_quantize import NEAREST
+from .fake_quantize import NEAREST, stored_elsewhere
 from .normalization import AdaptedRun, Moments, Values, inputs_by_name
 from .refit import affordable_samples
 from .student import Student, StudentMaker
@@ -184,6 +184,8 @@ def _round(student: Student) -> None:
         if (rounding := _ROUNDINGS.get(student.precision.get(name, "float32"))) is not None:
             target = str(argument(node, 1).target)
             set_tensor(student.module, target, rounding(get_tensor(student.module, target).detach()))
+    for target, rounding in stored_elsewhere(student.module, student.precision).items():
+        set_tensor(student.module, target, rounding(get_tensor(student.module, target).detach()))
 
 
 def _round_to_int8(weight: Tensor) -> Tensor:
@@ -194,6 +196,7 @@ def _round_to_int8(weight: Tensor) -> Tensor:
 _ROUNDINGS: Mapping[Precision, Callable[[Tensor], Tensor]] = {
     "int8": _round_to_int8,
     "int8_24": _round_to_int8,
+    "w8": _round_to_int8,
     **NEAREST,
 }
 

@@ -23,7 +23,7 @@ from ..levels.reconstruct import Rounding
 from ..levels.sparse import require_fours, sparsify_rest
 from ..levels.stitch import stitch
 from ..options import CompressorOptions
-from ..recipe import BITS, INTEGER, SPARSE, Precision, Recipe, Recovery
+from ..recipe import BITS, INTEGER, SPARSE, STORED, Precision, Recipe, Recovery
 from ..stages import StageClock
 from .distance import Distance
 from .fake_quantize import GridWeights, start_on_grid
@@ -44,7 +44,7 @@ class Student:
 
     `removed` are the units that it lost, `factored` the layers that became two. `precision` has the layers
     that are not float32, `bits` those of fewer than 8 bits, `sparse` those that are 2:4. `steps` are the
-    steps of the layers in `bits`, empty until they are rounded.
+    steps of the convolutions and linear layers in `bits`, empty until they are rounded.
     """
 
     module: fx.GraphModule
@@ -56,7 +56,7 @@ class Student:
     @property
     def bits(self) -> dict[str, int]:
         """The widths of the layers whose weights lie on a grid of fewer than 8 bits."""
-        integers = {name: BITS[kind] for name, kind in self.precision.items() if kind in INTEGER}
+        integers = {name: BITS[kind] for name, kind in self.precision.items() if kind in INTEGER | STORED}
         return {name: bits for name, bits in integers.items() if bits < 8}
 
     @property
@@ -254,9 +254,9 @@ class StudentMaker:
 
     def _precision(self, recipe: Recipe, factored: tuple[str, ...]) -> dict[str, Precision]:
         """Precisions of the layers that remain; both factors of a layer have the layer's precision."""
-        reasons = {layer.name: layer.float_only for layer in self.network.layers}
+        layers = {layer.name: layer for layer in self.network.layers}
         for name, kind in recipe.precision.items():
-            reason = reasons.get(name, "the model has no such layer")
+            reason = layers[name].refusal(kind) if name in layers else "the model has no such layer"
             if reason:
                 raise StageError(f"{name!r} cannot be {kind}: {reason}", stage="calibrate")
         gone = self._layers_of_blocks(recipe)

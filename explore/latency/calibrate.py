@@ -12,13 +12,13 @@ a table of its own; several share the time (`time_shares`).
 """
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from ...compress.recipe import Precision, Recipe
+from ...compress.recipe import STORED, Precision, Recipe
 from ...errors import StageError
 from ...files import cache_folder
 from ...profiles.latency_table import LatencyTable
@@ -30,6 +30,7 @@ from .model import LatencyPredictor
 
 ENOUGH = 40
 PROPOSALS = 20
+STORED_SHARE = 0.2  # of the layers of a mix that are not float32
 _PATIENCE = 3  # candidates in a row that fail
 
 
@@ -182,7 +183,7 @@ def _mix(space: SearchSpace, draw: random.Random) -> Recipe:
     quantized, pruned = draw.choice((0.2, 0.5, 0.8, 1.0)), draw.random()
     skipped, factored = 0.6 * draw.random(), draw.random()
     precision: dict[str, Precision] = {
-        name: draw.choice(choices[1:])
+        name: _drawn(choices[1:], draw)
         for name, choices in space.precisions.items()
         if draw.random() < quantized
     }
@@ -192,6 +193,13 @@ def _mix(space: SearchSpace, draw: random.Random) -> Recipe:
         rank={name: draw.choice(ranks) for name, ranks in space.ranks.items() if draw.random() < factored},
         skip=tuple(sorted(name for name in space.blocks if draw.random() < skipped)),
     )
+
+
+def _drawn(choices: Sequence[Precision], draw: random.Random) -> Precision:
+    """A precision, seldom one that runs float32 kernels: all of those together teach no more than one."""
+    stored = [name for name in choices if name in STORED]
+    others = [name for name in choices if name not in STORED]
+    return draw.choice(stored if stored and (not others or draw.random() < STORED_SHARE) else others)
 
 
 def check(

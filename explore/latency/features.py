@@ -11,9 +11,10 @@ from collections import Counter
 from collections.abc import Mapping
 
 from ...compress.graph.layers import Layer
-from ...compress.recipe import INTEGER, SPARSE, Precision, executes_as
+from ...compress.recipe import INTEGER, SPARSE, STORED, Precision, executes_as
 
 VECTOR = 16
+STORED_KERNEL = "stored weight kernel"
 _CHANGES: Mapping[tuple[str, str], str] = {("float32", "int8"): "quantize", ("int8", "float32"): "dequantize"}
 
 
@@ -42,9 +43,11 @@ def boundary_features(before: str, after: str, first: str | None, elements: floa
 
 
 def kernel_class(precision: Precision) -> Precision:
-    """Which kernels a precision runs: weights of fewer than 8 bits run those of int8; sparse ones have their
-    own.
+    """Which kernels a precision runs: weights of fewer than 8 bits run those of 8 bits; sparse ones have
+    their own.
     """
+    if precision in STORED:
+        return "w8"
     return "int8" if precision in INTEGER - SPARSE else precision
 
 
@@ -59,10 +62,15 @@ def output_elements(layer: Layer) -> int:
     return layer.macs // max(1, layer.weight_numel // layer.weight_shape[layer.out_dim])
 
 
-def layer_features(layer: Layer, out: int, into: int, kernels: str) -> dict[str, float]:
+def layer_features(layer: Layer, out: int, into: int, kernels: Precision) -> dict[str, float]:
     """What a layer of these sizes (of its weight) is for its kernels; places and elements in 10⁴,
     multiplications in 10⁶.
+
+    Weights that are only stored in fewer bits run float32 kernels; what that costs besides is a feature of
+    its own.
     """
+    if kernels in STORED:
+        return layer_features(layer, out, into, "float32") | {STORED_KERNEL: 1.0}
     kernel = layer.weight_numel // (layer.weight_shape[0] * layer.weight_shape[1])
     places = output_elements(layer) / layer.weight_shape[layer.out_dim]
     depthwise = layer.channels_in > layer.weight_shape[1 - layer.out_dim]

@@ -28,6 +28,7 @@ from ...profiles.measurement import PredictedLatency
 from ...profiles.regression import Posterior, PredictionError, Prior
 from ..space.problem import LevelProblem, Levels, Term
 from ..space.space import SearchSpace
+from .features import STORED_KERNEL
 from .terms import LatencyTerms
 
 PART_DEVIATION = 0.2  # standard deviation of a part's own cost, relative to that of the shared one
@@ -48,6 +49,8 @@ SHARES: Mapping[
     "kernel": (0.06, 0.06),
     "constant": (0.03, 0.03),
 }
+# Weights that a session expands when it loads run float32 kernels; only a measurement can tell otherwise.
+STORED_SPREAD = 0.01
 # Of the mean, not of the deviation: some CPUs gain nothing from int8.
 SPEEDS: Mapping[str, float] = {"int8": 0.5, "float16": 0.6, "fp8": 0.5, "int8_24": 0.45, "float16_24": 0.55}
 
@@ -247,7 +250,9 @@ def _guess(names: Sequence[str], original: np.ndarray) -> tuple[np.ndarray, np.n
     for at, name in enumerate(names):
         key = _measure_of(name)
         share, spread = SHARES[key]
-        if "quantize" in name or "sum" in name or " to " in name:
+        if name == STORED_KERNEL:
+            share, spread = 0.0, STORED_SPREAD
+        elif "quantize" in name or "sum" in name or " to " in name:
             share, spread = 0.6 * share, 0.9 * spread
         else:
             share *= SPEEDS.get(name.partition(" ")[0], 1.0)

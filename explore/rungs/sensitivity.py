@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from ...compress.recipe import BITS, SPARSE, Precision, Recipe
+from ...compress.recipe import BITS, SPARSE, STORED, Precision, Recipe
 from ...files import read_text, seal, unsealed, write_text
 from ..space.space import GroupLevels, SearchSpace
 
@@ -38,6 +38,9 @@ _ERRORS: Mapping[Precision, float] = {
     "float16_24": 0.05,
     "int8_24": 0.05,
 }
+_AS_INTEGERS: Mapping[Precision, Precision] = {
+    "w8": "int8", "w6": "int6", "w4": "int4", "w3": "int3", "w2": "int2"
+}  # fmt: skip
 TYPICAL = {
     "keep": 0.1,
     "precision": 0.01,
@@ -77,7 +80,7 @@ def _changes(space: SearchSpace) -> Iterator[list[Recipe]]:
         yield [Recipe(keep={group.name: level}) for level in dict.fromkeys((half, group.levels[0]))]
     for layer, choices in space.precisions.items():
         fewest = min((name for name in choices if name not in SPARSE), key=BITS.__getitem__)
-        middle = [name for name in choices if name not in ("float32", "int8") and BITS[name] == 4]
+        middle = [name for name in choices if BITS[name] == 4 and measured_as(name, choices) == name]
         sparse = [name for name in choices if name in SPARSE][-1:]
         yield [
             Recipe(precision={layer: name})
@@ -268,7 +271,10 @@ def _curves(space: SearchSpace, database: "LevelDatabase | None") -> Iterator[_C
         )
     for layer, choices in space.precisions.items():
         order = sorted(range(len(choices)), key=lambda level: _coarseness(choices[level]))
-        changed = [None if name == "float32" else Recipe(precision={layer: name}) for name in choices]
+        changed = [
+            None if name == "float32" else Recipe(precision={layer: measured_as(name, choices)})
+            for name in choices
+        ]
         yield _curve(
             f"precision/{layer}", changed, [_bit_error(layer, name, database) for name in choices], order
         )
@@ -295,11 +301,20 @@ def _channel_errors(group: GroupLevels, database: "LevelDatabase | None") -> lis
     return [removal.errors[group.channels - level] for level in group.levels]
 
 
-def _coarseness(precision: Precision) -> tuple[bool, int, bool, bool]:
-    """Orders precisions from fine to coarse: sparse ones lose half of the weights; fp8 has fewer digits than
-    int8.
+def measured_as(precision: Precision, choices: Sequence[Precision]) -> Precision:
+    """The precision whose KL stands for this one: the probe sees how weights are rounded, not that
+    activations are.
     """
-    return precision in SPARSE, -BITS[precision], precision == "fp8", precision != "block4"
+    as_integers = _AS_INTEGERS.get(precision, precision)
+    return as_integers if as_integers in choices else precision
+
+
+def _coarseness(precision: Precision) -> tuple[bool, int, bool, bool, bool]:
+    """Orders precisions from fine to coarse: sparse ones lose half of the weights; fp8 has fewer digits than
+    int8; with float32 activations nothing else is lost.
+    """
+    integers = precision not in STORED
+    return precision in SPARSE, -BITS[precision], precision == "fp8", precision != "block4", integers
 
 
 def _bit_error(layer: str, precision: Precision, database: "LevelDatabase | None") -> float:

@@ -52,6 +52,7 @@ def common_profile(profiles: Sequence[Profile]) -> Profile:
         fp8_operators=_common([profile.fp8_operators for profile in profiles]),
         nm_sparsity=all(profile.nm_sparsity for profile in profiles),
         storage_bits=_common([profile.storage_bits for profile in profiles]),
+        float_storage_bits=_common([profile.float_storage_bits for profile in profiles]),
         block4=all(profile.block4 for profile in profiles),
         channel_multiple=math.lcm(*(profile.channel_multiple for profile in profiles)),
     )

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 _OPERATORS = {"conv": "Conv", "linear": "Gemm"}
 _LAYERS = {"Conv": "convolutions", "Gemm": "linear layers"}
 _PACKED: tuple[Precision, ...] = ("int6", "int4", "int3", "int2")
+_STORED: tuple[Precision, ...] = ("w8", "w6", "w4", "w3", "w2")
 _EXACT_SUMS = "session.x64quantprecision"
 _DENSE: tuple[Precision, ...] = ("float16", "fp8", "int8")
 
@@ -27,10 +28,15 @@ class RuledOutLevels:
 
 
 def legal_precisions(layer: "Layer", profile: Profile) -> tuple[Precision, ...]:
-    """The layer's precisions on the target, float32 first."""
-    levels: list[Precision] = ["float32"]
-    if layer.float_only:
-        return tuple(levels)
+    """The layer's precisions on the target, float32 first; those that only store other bits come last."""
+    computed = () if layer.float_only else _computed(layer, profile)
+    stored = [name for name in _STORED if BITS[name] in profile.float_storage_bits and not layer.unstorable]
+    return "float32", *computed, *stored
+
+
+def _computed(layer: "Layer", profile: Profile) -> list[Precision]:
+    """The precisions other than float32 that the layer may compute in, or expands in every inference."""
+    levels: list[Precision] = []
     operator = _OPERATORS[layer.kind]
     dense = [name for name in _DENSE if operator in profile.operators(name)]
     if layer.uses > 1 and _takes_a_weight_once(profile):
@@ -43,17 +49,17 @@ def legal_precisions(layer: "Layer", profile: Profile) -> tuple[Precision, ...]:
         levels += [name for name in _PACKED if BITS[name] in profile.storage_bits]
     if layer.kind == "linear" and profile.block4 and layer.weight_shape[1] % BLOCK == 0:
         levels.append("block4")
-    return tuple(levels)
+    return levels
 
 
 def float32_reason(layer: "Layer", profile: Profile) -> str | None:
-    """Why the layer can be neither float16 nor fp8 nor int8 on the target; None where it can be one of
-    them.
+    """Why the layer can be neither float16 nor fp8 nor int8 on the target, nor its weights be stored in
+    fewer bits; None where one of these can be.
     """
-    if layer.float_only:
-        return layer.float_only
     if set(legal_precisions(layer, profile)) - {"float32", "block4"}:
         return None
+    if layer.float_only:
+        return layer.float_only
     if layer.uses > 1 and _takes_a_weight_once(profile):
         return (
             f"it is called {layer.uses} times, and with {_EXACT_SUMS} ONNX Runtime loads no int8 weight "
@@ -101,6 +107,11 @@ def _ruled_out(profile: Profile) -> Iterator[RuledOutLevels]:
         if profile.facts.packed_weights:
             reason = f"the profile of target '{profile.name}' leaves them out"
         yield RuledOutLevels(levels=packed, reason=reason)
+    if stored := tuple(name for name in _STORED if BITS[name] not in profile.float_storage_bits):
+        reason = f"{runtime} would expand float32 weights in every inference"
+        if profile.facts.packed_weights:
+            reason = f"the profile of target '{profile.name}' leaves them out"
+        yield RuledOutLevels(levels=stored, reason=reason)
     if not profile.block4:
         yield RuledOutLevels(
             levels=("block4",), reason=f"target '{profile.name}' has no kernel for layers with 4-bit weights"

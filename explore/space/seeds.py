@@ -1,5 +1,6 @@
 """The first candidates: the original, uniform int8 (on GPUs float16, fp8 and sparse int8, too), fewer bits,
-then keep levels in int8 with and without recovery.
+then keep levels in int8 with and without recovery. Where int8 does not pay, fewer bits are only stored, and
+computed in float32.
 
 They come before the sampler because a plain sampler on the raw per-layer space does not beat them for its
 first hundred trials. *Inner* groups (the channels between two layers) come before all groups: a channel of a
@@ -23,15 +24,17 @@ def first_recipes(space: SearchSpace, *, int8_pays: bool = True) -> list[Recipe]
     """At most 14 recipes in the order to try them: trial 0 is the original, trial 1 uniform int8; no two are
     equal.
 
-    Where int8 does not pay on the target (tiny layers), every other one of those that lose channels or a
-    block is in float32.
+    Where int8 does not pay on the target (tiny layers, depthwise ones), every other one of those that lose
+    channels or a block is in float32, the others store their weights in 4 bits if they can.
     """
+    stored = {} if int8_pays else space.uniform("w4").precision
     pruned = [
-        replace(recipe, precision={}) if index % 2 == 0 and not int8_pays else recipe
-        for index, recipe in enumerate(_uniform_levels(space))
+        recipe if int8_pays else replace(recipe, precision={} if at % 2 == 0 else stored or recipe.precision)
+        for at, recipe in enumerate(_uniform_levels(space))
     ]
     uniform = [space.uniform(precision) for precision in _OTHERS]
-    recipes = [Recipe(), space.uniform_int8(), *uniform, *_fewer_bits(space), *pruned]
+    fewer = _fewer_stored_bits(space) if stored else _fewer_bits(space)
+    recipes = [Recipe(), space.uniform_int8(), *uniform, *fewer, *pruned]
     return list({recipe.digest: recipe for recipe in recipes}.values())[:MOST]
 
 
@@ -48,6 +51,18 @@ def _fewer_bits(space: SearchSpace) -> Iterator[Recipe]:
             yield replace(
                 space.uniform_int8(), precision={**space.uniform_int8().precision, **fewer}, recovery=recovery
             )
+
+
+def _fewer_stored_bits(space: SearchSpace) -> Iterator[Recipe]:
+    """The same of weights that are only stored in fewer bits, all layers in 8 bits first."""
+    wide = space.uniform("w8").precision
+    yield Recipe(precision=wide)
+    plans: tuple[tuple[Precision, Recovery | None], ...]
+    plans = (("w6", None), ("w4", None), ("w4", SHORT), ("w3", DEFAULT_RECOVERY))
+    for precision, recovery in plans:
+        fewer = dict.fromkeys([*wide][1:-1], precision)
+        if fewer:
+            yield Recipe(precision={**wide, **fewer}, recovery=recovery)
 
 
 def _uniform_levels(space: SearchSpace) -> Iterator[Recipe]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import replace
 
-from ...compress.recipe import BITS, INTEGER, Precision, Recipe
+from ...compress.recipe import BITS, INTEGER, STORED, Precision, Recipe
 from ...results.front import Vector, hypervolume
 from ...results.records.point import Point
 from ...results.records.run import Run
@@ -68,9 +68,12 @@ def _nearest(ranks: Iterable[int], wanted: int) -> int:
 
 
 def _nearest_precision(wanted: Precision, choices: Iterable[Precision]) -> Precision:
-    """The choice of the same arithmetic (integer or not) with the nearest number of bits."""
+    """The choice of the same arithmetic (integer or not, only stored in fewer bits or not) with the nearest
+    number of bits.
+    """
 
-    def distance(choice: Precision) -> tuple[bool, int]:
-        return (choice in INTEGER) != (wanted in INTEGER), abs(BITS[choice] - BITS[wanted])
+    def distance(choice: Precision) -> tuple[bool, bool, int]:
+        bits = abs(BITS[choice] - BITS[wanted])
+        return (choice in INTEGER) != (wanted in INTEGER), (choice in STORED) != (wanted in STORED), bits
 
     return min(choices, key=distance)

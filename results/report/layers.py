@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from ...compress.recipe import STORED, executes_as
 from ...profiles.units import format_size
 from ..formats import MISSING, Formats, count_text, grouped_warnings, label_of, recipe_lines
 from ..records.point import LayerRow
@@ -91,13 +92,8 @@ def _kernel(layer: LayerRow) -> str:
     was not seen.
     """
     ran = layer.precision_executed or layer.precision_asked
-    return {
-        "float32": "float32",
-        "block4": "float32",
-        "float16": "float16",
-        "float16_24": "float16",
-        "fp8": "fp8",
-    }.get(ran, "int8")
+    colors = {name: name for name in ("float32", "float16", "fp8")} | {"block4": "float32"}
+    return colors.get(executes_as(ran), "int8")
 
 
 def _chip(layer: LayerRow) -> str:
@@ -109,7 +105,8 @@ def _chip(layer: LayerRow) -> str:
         return "removed"
     if ran in (None, asked):
         return str(asked)
-    return f"{layer.bits} bits, ran {ran}" if layer.bits < 8 else f"asked {asked}, ran {ran}"
+    stored = not layer.differs and (layer.bits < 8 or asked in STORED)
+    return f"{layer.bits} bits, ran {ran}" if stored else f"asked {asked}, ran {ran}"
 
 
 def _other(point: PointOn) -> dict[str, Any] | None:

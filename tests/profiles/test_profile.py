@@ -173,6 +173,12 @@ def test_an_unknown_target_is_answered_with_the_nearest() -> None:
             'inherits = "gpu"\nstorage_bits = [4]',
             ["tensorrt does not expand packed weights", "storage_bits = []"],
         ),
+        (
+            'inherits = "gpu"\nopset = 21\nfloat_storage_bits = [4]',
+            ["tensorrt does not expand packed weights", "float_storage_bits = []"],
+        ),
+        ('inherits = "cpu"\nfloat_storage_bits = [5]', ["float_storage_bits", "8, 6, 4, 3, 2"]),
+        ('inherits = "cpu"\nopset = 18\nstorage_bits = []', ["float_storage_bits has 4", "opset = 21"]),
         ('inherits = "gpu"\nblock4 = true', ["tensorrt does not know MatMulNBits", "block4 = false"]),
         (
             'inherits = "gpu"\nchannel_multiples = { int4 = 8 }',

@@ -410,6 +410,11 @@ def test_a_point_that_was_not_profiled_has_no_times():
     ("changes", "chip"),
     [
         ({"precision_asked": "int4", "precision_executed": "int8", "bits": 4}, "4 bits, ran int8"),
+        ({"precision_asked": "w8", "precision_executed": "float32", "bits": 8}, "8 bits, ran float32"),
+        (
+            {"precision_asked": "int4", "precision_executed": "float32", "bits": 4},
+            "asked int4, ran float32",
+        ),
         ({"precision_asked": "int8", "precision_executed": "int8", "bits": 8}, "int8"),
         ({"channels_out": 0, "channels_in": 0, "macs": 0, "bytes": 0, "precision_executed": None}, "removed"),
     ],

@@ -6,8 +6,9 @@ and in which ranges, writes what each precision needs, and says what the outputs
 Reading order
     quantize.py      int8: activation ranges from calibration samples, integers of weights and biases
     qdq.py           the QuantizeLinear and DequantizeLinear nodes of int8 layers
-    pack.py          6, 4, 3 and 2 bits: integers packed into planes or ONNX's small types
+    pack.py          6, 4, 3 and 2 bits: integers packed into planes or ONNX's small types, and expanded
     block4.py        linear layers whose weights have 4 bits and one scale for each block
+    stored.py        weights in 8 or fewer bits of layers that compute in float32
     half.py, fp8.py  float16 and E4M3
     fake_outputs.py  the same roundings in torch: what the runtime must answer
     encoding.py      all of it for one candidate

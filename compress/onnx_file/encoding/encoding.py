@@ -12,7 +12,7 @@ from torch import Tensor, fx
 from ...graph.graph import argument, layer_nodes
 from ...levels.value_grids import BlockQuantized, round_to_blocks
 from ...options import Activations, Int8Weights
-from ...recipe import HALF, INTEGER, Precision
+from ...recipe import HALF, INTEGER, STORED, Precision
 from ..check import FLOAT_TOLERANCE, HALF_TOLERANCE, QUANTIZED_TOLERANCE
 from ..export import Template
 from .block4 import write_blocks
@@ -21,6 +21,7 @@ from .fp8 import Fp8Layer, round_to_fp8, round_values, write_fp8
 from .half import round_to_half, write_half
 from .qdq import write_qdq
 from .quantize import Plan, QuantizedLayer, Scale, plan_quantization, quantize_layers, scale_of_range
+from .stored import StoredWeight, round_stored, write_stored
 
 Ranges = Mapping[str, tuple[float, float]]
 
@@ -35,6 +36,7 @@ class Encoding:
     quantized: Mapping[str, QuantizedLayer]
     blocks: Mapping[str, BlockQuantized]
     fp8: Mapping[str, Fp8Layer]
+    stored: Mapping[str, StoredWeight]
     half: frozenset[str]
 
     def write(
@@ -50,6 +52,7 @@ class Encoding:
         write_qdq(model, template, self.plan, self.scales, integers, int8_weights=int8_weights)
         write_blocks(model, template, {name: (weight_of(name), layer) for name, layer in self.blocks.items()})
         write_fp8(model, template, {name: (weight_of(name), layer) for name, layer in self.fp8.items()})
+        write_stored(model, template, {name: (weight_of(name), one) for name, one in self.stored.items()})
         write_half(model, template, {name: weight_of(name) for name in sorted(self.half)})
 
     def outputs(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -84,12 +87,12 @@ def encode(
 ) -> Encoding:
     """The encoding of a folded graph; weights that do not become integers are rounded in place.
 
-    `ranges_of` gives the ranges of nodes, `steps` the steps of integer layers whose weights are on a grid
-    already.
+    `ranges_of` gives the ranges of nodes, `steps` the steps of layers whose weights are on a grid already.
     """
     half = frozenset(name for name, kind in precision.items() if kind in HALF)
     integers = {name for name, kind in precision.items() if kind in INTEGER}
     blocks = round_to_blocks(folded, {name for name, kind in precision.items() if kind == "block4"})
+    stored = round_stored(folded, {name: kind for name, kind in precision.items() if kind in STORED}, steps)
     round_to_half(folded, half)
     plan = plan_quantization(folded, integers, activations)
     inputs = {
@@ -101,7 +104,14 @@ def encode(
     scales = {name: scale_of_range(*ranges[name], activations) for name in set(plan.tensors.values())}
     quantized = quantize_layers(folded, plan, scales, precision, steps)
     return Encoding(
-        folded=folded, plan=plan, scales=scales, quantized=quantized, blocks=blocks, fp8=fp8, half=half
+        folded=folded,
+        plan=plan,
+        scales=scales,
+        quantized=quantized,
+        blocks=blocks,
+        fp8=fp8,
+        stored=stored,
+        half=half,
     )
 
 

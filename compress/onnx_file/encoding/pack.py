@@ -1,7 +1,10 @@
-"""Weights of fewer than 8 bits in an ONNX file, and the nodes that expand them to int8 when a session loads.
+"""Weights of 8 and fewer bits in an ONNX file, and the nodes that expand them when a session loads.
 
 ONNX Runtime and OpenVINO fold nodes with constant inputs before they look for quantized layers: a packed
 weight is expanded once, and runs in the same integer kernel as a weight that is stored in int8.
+
+Expanded to float32, 8 and 4 bits pass through int32: an INT8 or INT4 constant that is cast to float32 and
+multiplied is what OpenVINO (2026.4) keeps as a compressed weight, and expands in every inference.
 
 4 bits are ONNX's INT4. ONNX has no 3 and 6 bits, and its INT2 needs opset 25, which older runtimes refuse.
 Those weights are stored as bit planes: of n bytes in plane p, byte j holds bit p of the weights j, n + j … 7n
@@ -15,16 +18,22 @@ from onnx import TensorProto
 from ..writer import ModelWriter
 
 
-def write_integers(writer: ModelWriter, name: str, integers: np.ndarray, bits: int) -> str:
-    """Stores an int8 array under `name` in `bits` bits per element; returns the name of the int8 tensor."""
+def write_integers(
+    writer: ModelWriter, name: str, integers: np.ndarray, bits: int, *, to: int = TensorProto.INT8
+) -> str:
+    """Stores an int8 array under `name` in `bits` bits per element; returns the name of the tensor that a
+    session makes of it, of the type `to` (INT8 or FLOAT).
+    """
     integers = np.ascontiguousarray(integers)
-    if bits == 8:
-        return writer.add_initializer(integers, name)
-    if bits == 4:
-        packed = writer.add_initializer(integers.astype(ml_dtypes.int4), name)
-        return writer.add_node("Cast", [packed], f"{name}1", to=TensorProto.INT8)
-    packed = writer.add_initializer(bit_planes(integers, bits), name)
-    return _write_unpacking(writer, packed, integers.shape, bits)
+    if bits not in (4, 8):
+        packed = writer.add_initializer(bit_planes(integers, bits), name)
+        return _write_unpacking(writer, packed, integers.shape, bits, to)
+    stored = writer.add_initializer(integers.astype(ml_dtypes.int4) if bits == 4 else integers, name)
+    if to == TensorProto.FLOAT:
+        stored = writer.add_node("Cast", [stored], f"{name}0", to=TensorProto.INT32)
+    elif bits == 8:
+        return stored
+    return writer.add_node("Cast", [stored], f"{name}1", to=to)
 
 
 def bit_planes(integers: np.ndarray, bits: int) -> np.ndarray:
@@ -35,7 +44,7 @@ def bit_planes(integers: np.ndarray, bits: int) -> np.ndarray:
     return planes
 
 
-def _write_unpacking(writer: ModelWriter, packed: str, shape: tuple[int, ...], bits: int) -> str:
+def _write_unpacking(writer: ModelWriter, packed: str, shape: tuple[int, ...], bits: int, to: int) -> str:
     """Looks up the bits of each byte in a table, and multiplies the planes by their coefficients.
 
     BitShift and BitwiseAnd would need no table, but OpenVINO 2026.4 folds neither, and it computes BitShift
@@ -47,7 +56,7 @@ def _write_unpacking(writer: ModelWriter, packed: str, shape: tuple[int, ...], b
     of_elements = writer.add_node("Gather", [_table(writer), indices], f"{packed}2", axis=1)
     weighed = [of_elements, writer.constant(coefficients.reshape(bits, 1), "_c")]
     values = writer.add_node("MatMulInteger", weighed, f"{packed}3")  # int32, 8 × bytes × 1
-    values = writer.add_node("Cast", [values], f"{packed}4", to=TensorProto.INT8)
+    values = writer.add_node("Cast", [values], f"{packed}4", to=to)
     count = int(np.prod(shape))
     if count % 8:
         values = writer.add_node("Reshape", [values, writer.constant(np.array([-1]), "_c")], f"{packed}5")

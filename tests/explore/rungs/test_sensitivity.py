@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import cast
 
@@ -54,6 +55,17 @@ def measured(probe, path, time_left=lambda: True):
 def slot_of(recipe):
     (kind, changed) = next((kind, value) for kind, value in recipe.to_json().items() if value)
     return kind, next(iter(changed))
+
+
+def test_bits_that_are_computed_in_float32_lose_what_the_same_bits_lose_in_int8():
+    space = replace(
+        SPACE, precisions={"a": ("float32", "int8", "int4", "w8", "w4"), "b": ("float32", "w4", "w2")}
+    )
+    asked = [dict(recipe.precision) for recipe in plan_changes(space) if recipe.precision]
+    assert sorted(map(str, asked)) == ["{'a': 'int4'}", "{'b': 'w2'}", "{'b': 'w4'}"]
+    kl = {Recipe(precision={"a": "int4"}).digest: 0.5}
+    losses = Sensitivity(measured=kl, complete=False).losses(space)["precision/a"]
+    assert losses[2] == losses[4] == 0.5 and losses[1] == losses[3] < 0.5
 
 
 def test_every_slot_has_its_first_change_before_any_has_its_second():

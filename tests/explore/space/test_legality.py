@@ -21,13 +21,14 @@ from optuna.trial import FixedTrial
 CPU, JETSON, RTX = (load_profile(name) for name in ("cpu", "jetson", "gpu-rtx"))
 LAYER = FakeNetwork().layers[1]  # a convolution of 16 channels
 PACKED = ("int6", "int4", "int3", "int2")
+STORED = ("w8", "w6", "w4", "w3", "w2")
 
 
 @pytest.mark.parametrize(
     ("target", "levels"),
     [
-        ("cpu", ("float32", "int8", *PACKED)),
-        ("cpu-openvino", ("float32", "int8", *PACKED)),
+        ("cpu", ("float32", "int8", *PACKED, *STORED)),
+        ("cpu-openvino", ("float32", "int8", *PACKED, *STORED)),
         ("jetson", ("float32", "float16", "int8", "float16_24", "int8_24")),
         ("gpu-rtx", ("float32", "float16", "fp8", "int8", "float16_24", "int8_24")),
     ],
@@ -55,19 +56,28 @@ def test_a_layer_that_is_called_twice_has_all_levels_but_where_the_runtime_refus
     for profile in (CPU, JETSON, RTX):
         assert legal_precisions(shared, profile) == legal_precisions(LAYER, profile)
     exact = load_profile("cpu-avx2")
-    assert legal_precisions(shared, exact) == ("float32",)
-    assert "called 2 times" in (float32_reason(shared, exact) or "")
+    assert legal_precisions(shared, exact) == ("float32", *STORED)
+    without = replace(exact, float_storage_bits=())
+    assert "called 2 times" in (float32_reason(shared, without) or "")
 
 
 def test_a_layer_that_nothing_can_compress_has_its_own_reason_on_every_target():
-    layer = replace(LAYER, float_only="it stays float32: its weight is also the table of an embedding")
+    layer = replace(LAYER, float_only="it reads a constant", unstorable="it reads a constant")
     assert {legal_precisions(layer, profile) for profile in (CPU, JETSON)} == {("float32",)}
     assert float32_reason(layer, JETSON) == layer.float_only
 
 
+def test_a_layer_that_computes_in_float32_may_store_fewer_bits_where_the_runtime_expands_them_once():
+    recurrent = replace(LAYER, kind="recurrent", float_only="it computes in float32")
+    assert legal_precisions(recurrent, CPU) == ("float32", *STORED)
+    assert float32_reason(recurrent, CPU) is None
+    assert legal_precisions(recurrent, JETSON) == ("float32",)
+    assert float32_reason(recurrent, JETSON) == recurrent.float_only
+
+
 def test_every_level_is_legal_on_a_target_or_ruled_out_with_a_reason():
     linear = replace(LAYER, kind="linear", weight_shape=(32, 64))
-    every = {"float16", "fp8", "int8", "float16_24", "int8_24", *PACKED, "block4"}
+    every = {"float16", "fp8", "int8", "float16_24", "int8_24", *PACKED, "block4", *STORED}
     for name in profile_names():
         profile = load_profile(name)
         out = {level for found in ruled_out_levels(profile) for level in found.levels}

@@ -100,9 +100,17 @@ def test_where_int8_does_not_pay_some_first_recipes_are_pruned_float32(space):
     assert any(recipe.keep and recipe.precision for recipe in recipes)
 
 
+def test_where_int8_does_not_pay_first_recipes_store_fewer_bits():
+    recipes = first_recipes(rich_space(), int8_pays=False)
+    assert set(recipes[2].precision.values()) == {"w8"} and len(recipes[2].precision) > 1
+    assert recipes[4].precision["qkv"] == "w4" and recipes[4].precision["head"] == "w8"
+    assert any(recipe.keep and set(recipe.precision.values()) == {"w4"} for recipe in recipes)
+
+
 def rich_space(name="attention", *, storage_bits=(6, 4, 3, 2)):
     row = tiny_model(name)
-    profile = replace(PROFILE, storage_bits=storage_bits, block4=True, channel_multiple=8)
+    profile = replace(PROFILE, storage_bits=storage_bits, float_storage_bits=(8, 6, 4, 3, 2))
+    profile = replace(profile, block4=True, channel_multiple=8)
     return SearchSpace.of(Network.trace(row.build(), row.example_inputs()), profile)
 
 
@@ -158,8 +166,10 @@ def test_the_nearest_level_is_the_higher_one_of_two(share, level):
 def test_a_plan_names_what_keeps_its_bytes_by_size():
     row = tiny_model("decoder")
     network = Network.trace(row.build(), row.example_inputs())
-    space = SearchSpace.of(network, load_profile("cpu"))
+    space = SearchSpace.of(network, replace(load_profile("cpu"), float_storage_bits=()))
     listed = not_compressed(network, space.precisions)
     assert [one.name for one in listed] == ["head", "vectors and buffers outside the layers"]
     assert listed[1].bytes == 4 * (3 * 32 + 2 * 6 * 8)
+    stored = SearchSpace.of(network, load_profile("cpu"))
+    assert not_compressed(network, stored.precisions) == listed[1:]
     assert space.smallest_bytes(network) > listed[0].bytes

@@ -1,0 +1,89 @@
+"""Weights stored in 8 to 2 bits and computed in float32: the file answers like torch, sessions fold what
+expands it, and it is as small as its bits.
+"""
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from autocompress.compress import Recipe, Recovery, check_outputs
+from autocompress.compress.onnx_file.encoding.stored import stored_weight
+from autocompress.compress.recipe import STORED
+from autocompress.tests.compress.artifacts import run
+from autocompress.tests.models import TINY_MODELS
+
+QUICK = ("depthwise", "decoder", "upsampler", "lstm")
+RECOVERY = Recovery(steps=3, learning_rate=1e-3, temperature=2.0, weight=0.5)
+
+
+def uniform(network, precision):
+    """Every layer that can have it in this precision."""
+    return {layer.name: precision for layer in network.layers if not layer.unstorable}
+
+
+def quick_or_slow(model):
+    return pytest.param(model.name, marks=() if model.name in QUICK else pytest.mark.slow)
+
+
+def operators_in_onnxruntime(path, folder):
+    """What a session runs, sorted."""
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath, options.log_severity_level = str(folder / "optimized.onnx"), 3
+    onnxruntime.InferenceSession(path, options)
+    return sorted(node.op_type for node in onnx.load(folder / "optimized.onnx").graph.node)
+
+
+def operators_in_openvino(path):
+    """What a compiled model runs, sorted; constants and copies between memory layouts aside."""
+    openvino = pytest.importorskip("openvino")
+    core = openvino.Core()
+    compiled = core.compile_model(core.read_model(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    kinds = [op.get_rt_info()["layerType"].astype(str) for op in compiled.get_runtime_model().get_ops()]
+    return sorted(kind for kind in kinds if kind not in ("Const", "Reorder", "Reshape", "Transpose"))
+
+
+@pytest.mark.parametrize("name", [quick_or_slow(model) for model in TINY_MODELS])
+def test_stored_bits_answer_like_torch_and_run_the_nodes_of_float32(name, compressors, tmp_path):
+    compressor = compressors(name)
+    original = compressor.build(Recipe(), tmp_path).only.artifact.path
+    for precision in ("w4", "w3") if name in QUICK else sorted(STORED):
+        recipe = Recipe(precision=uniform(compressor.network, precision))
+        built = compressor.build(recipe, tmp_path).only
+        check_outputs(run(built.artifact.path, built.check.inputs), built.check)
+        assert built.artifact.size_bytes >= compressor.network.cost(recipe).weight_bytes
+        operators = operators_in_onnxruntime(built.artifact.path, tmp_path)
+        assert operators == operators_in_onnxruntime(original, tmp_path)
+
+
+def test_openvino_expands_stored_bits_when_it_compiles(compressors, tmp_path):
+    compressor = compressors("depthwise")
+    original = operators_in_openvino(compressor.build(Recipe(), tmp_path).only.artifact.path)
+    for precision in ("w8", "w4", "w3"):
+        recipe = Recipe(precision=uniform(compressor.network, precision))
+        assert operators_in_openvino(compressor.build(recipe, tmp_path).only.artifact.path) == original
+
+
+def test_a_weight_on_a_grid_keeps_its_integers_and_its_steps_are_halves():
+    integers = np.random.default_rng(0).integers(-4, 4, (5, 7))
+    steps = np.array([0.01, 0.02, 0.3, 4.0, 0.5], np.float32)
+    stored = stored_weight((integers * steps[:, None]).astype(np.float32), 3, steps=steps)
+    assert stored.steps.dtype == np.float16 and (stored.integers == integers).all()
+    np.testing.assert_allclose(stored.values(), integers * steps[:, None], rtol=2**-11)
+
+
+def test_steps_that_float16_cannot_hold_are_float32():
+    weight = np.array([[1.0, -2.0], [1e-7, 2e-7]], np.float32)
+    stored = stored_weight(weight, 8)
+    assert stored.steps.dtype == np.float32
+    assert (np.abs(stored.values() - weight).max(axis=1) < [0.01, 1e-9]).all()
+
+
+def test_a_trained_recurrent_layer_is_stored_as_it_was_trained(compressors, tmp_path):
+    compressor = compressors("lstm")
+    recipe = Recipe(precision=uniform(compressor.network, "w3"), recovery=RECOVERY)
+    built = compressor.build(recipe, tmp_path).only
+    check_outputs(run(built.artifact.path, built.check.inputs), built.check)
+    (matrix,) = (
+        tensor for tensor in onnx.load(built.artifact.path).graph.initializer if "hh_l0.weight" in tensor.name
+    )
+    assert matrix.data_type == onnx.TensorProto.UINT8 and matrix.dims[1] == 3
