@@ -17,6 +17,7 @@ Reading order
     pick.py      `pick` and `pick --finetune`
     push.py      `push`
     verify.py    `verify`
+    nightly.py   `nightly`, `rollback`, `gc`
     targets.py   `targets list, show, doctor, calibrate` and `measure`
 
 What it does not know: how anything is computed. Results go to stdout, everything else to stderr.

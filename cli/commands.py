@@ -2,8 +2,8 @@
 
 A command parses, calls one function of the package, prints; every import of substance happens inside it.
 Results go to stdout, everything else to stderr. Exit codes: 0 done; 1 nothing meets the limits; 2 bad input;
-3 the target cannot be used; 4 something regressed (`verify`, `compare`); 130 interrupted, and the same
-command goes on.
+3 the target cannot be used; 4 something regressed (`verify`, `compare`, `nightly`); 130 interrupted, and the
+same command goes on.
 """
 
 from typing import Annotated
@@ -13,6 +13,7 @@ import typer
 from .compare import compare
 from .front import front, report
 from .init import init
+from .nightly import gc, nightly, rollback
 from .pick import pick
 from .push import push
 from .runs import runs
@@ -31,6 +32,8 @@ app = typer.Typer(
 app.add_typer(targets_app, name="targets", invoke_without_command=True)
 for command in (init, search, runs, front, report, compare, pick, push, verify, measure):
     app.command()(command)
+for of_nights in (nightly, rollback, gc):
+    app.command()(of_nights)
 
 
 def _print_version(wanted: bool) -> None:

@@ -8,6 +8,12 @@ Reading order
     config.py, config_file.py   NightlyConfig, and nightly.toml as one, read strictly
     records/                    what a night writes down; whoever shows nights needs nothing else
     places.py                   the folder: where what is, who may work in it, the records as files
+    night_run.py                run_night: models in their order, the window, tries, each step written down
+    steps/                      search, compare, verify, in turns, deploy
+    work.py, commands.py        what each step needs; autocompress's own commands as child processes
+    judge.py, telling.py        what counts as a change; sentences for it
+    plan.py, summary.py         what `--dry-run` shows; a night for a terminal
+    disk.py                     what is kept: `gc`
 
 The folder, `nightly/` beside the file unless it says otherwise:
     nights/2026-11-29/night.json       the record, written after every step

@@ -9,6 +9,7 @@ from ...text.secrets import without_secrets
 
 Kind = Literal[
     "regression",  # something is worse, twice in a row beyond its tolerance
+    "improved",  # something is better beyond its tolerance
     "found-less",  # the search found less than in the reference night; what is deployed is not affected
     "environment",  # the machine, its software or the task is another than in the reference night
     "canary",  # what the next version of a runtime does to the deployed artifact

@@ -111,6 +111,7 @@ COMMAND_LINES = (
     line("search digits extra", "extra"),
     line("search digit", "did you mean 'digits'?"),
     line("search timm:", "needs the name of a model"),
+    line("nightly", "There is no file nightly.toml"),
     line("search nowhere.py:make", "There is no task file"),
     line("search exported", "Missing task argument"),
     line(
@@ -233,6 +234,17 @@ FILES = (
     with_file("report run --against nowhere", "nowhere is no directory", _RUN, _run),
     with_file("report run --out run", "is a folder: give the name of a file", _RUN, _run),
     with_file("verify bundle", "copy the bundle again", "bundle/manifest.json", b"{}"),
+    with_file("nightly", "unknown key 'kep': did you mean 'keep'?", "nightly.toml", b"kep = 3\n"),
+    with_file("nightly", "it names no model", "nightly.toml", b""),
+    with_file("nightly", "nightly.toml cannot be read", "nightly.toml", b"[model"),
+    with_file("nightly", "a percentage", "nightly.toml", b"[model.a]\ntask = 'x'\ntrials = 1\nmargin = '2'"),
+    with_file(
+        "nightly", "nowhere.py", "nightly.toml", b"[model.a]\ntask = 'nowhere.py:make'\nbudget = '1m'\n"
+    ),
+    with_file(
+        "rollback a", "Nothing of the model 'a' is", "nightly.toml", b"[model.a]\ntask = 'digits'\ntrials = 1"
+    ),
+    with_file("gc", "There are no nights", "nightly.toml", b"[model.a]\ntask = 'digits'\ntrials = 1"),
     with_file(f"{_IMAGES}net.pt", "net.pt", "net.pt", _other_weights),
     with_file(f"{_IMAGES}net.pt", "net.pt", "net.pt", _whole_model),
     with_file(f"{_IMAGES}text.pt", "There is no checkpoint 'text.pt': give", "net.pt", _other_weights),

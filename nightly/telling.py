@@ -1,0 +1,60 @@
+"""The sentences of events: what got worse, by how much, and why that is likely."""
+
+from collections.abc import Sequence
+
+from ..results.records.reading import Interval
+from .records.model_night import PolicyChange
+from .records.seen import EnvironmentChange, InTurns
+
+# What explains a difference best, first: the rest of the environment changes more often without an effect.
+_TELLING = ("model", "data", "task definition", "runtime option", "runtime_version", "runtime", "device")
+
+
+def cause_of(changes: Sequence[EnvironmentChange], target: str) -> str | None:
+    """The likely cause of a difference on a target: what is another there, or in the task, the most telling
+    first. None when nothing is known to have changed.
+    """
+    there = [change for change in changes if change.target in ("", target)]
+    # the profile's digest and the options that it holds change together, and the options tell more
+    if any(change.what.startswith("runtime option") for change in there):
+        there = [change for change in there if change.what != "profile"]
+    there.sort(key=lambda change: _rank(change.what))
+    return ", ".join(map(str, there)) or None
+
+
+def _rank(what: str) -> int:
+    ranks = [place for place, name in enumerate(_TELLING) if what.startswith(name)]
+    return min(ranks, default=len(_TELLING))
+
+
+def percent(interval: Interval) -> str:
+    """The interval of a quotient as `+4.1 to +5.9 %`."""
+    low, high = (f"{100 * (end - 1):+.1f}" for end in interval)
+    return f"{low} to {high} %"
+
+
+def told_change(change: PolicyChange) -> str:
+    """What a policy picks now instead of what it picked before."""
+    if change.now is None or change.before is None:
+        return (
+            f"Nothing that was measured tonight meets the policy {change.policy!r}, as before something did."
+        )
+    if change.quantity == "drop":
+        numbers = f"a loss of {change.now:.4g} instead of {change.before:.4g}"
+    else:
+        of = "time" if change.quantity == "latency" else "size"
+        numbers = f"{change.now:.3f} instead of {change.before:.3f} × the {of} of the original"
+    again = f", measured beside each other {percent(change.again)}" if change.again else ""
+    return f"{change.policy!r} picks a point with {numbers}{again}."
+
+
+def told_turns(seen: InTurns) -> str:
+    """What another version or setting of a runtime does to an artifact."""
+    if seen.ratio is None or seen.ratio_interval is None:
+        return f"{seen.package} {seen.new} and {seen.old} could not be compared: {seen.failure}"
+    change = 100 * (seen.ratio - 1)
+    words = f"{abs(change):.1f} % {'slower' if change > 0 else 'faster'}"
+    return (
+        f"The same artifact is {words} in {seen.package} {seen.new} than in {seen.old} "
+        f"({percent(seen.ratio_interval)}, measured in turns)."
+    )
