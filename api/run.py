@@ -100,13 +100,14 @@ class Run:
         max_drop: str | None = None,
         max_latency: str | None = None,
         max_size: str | None = None,
+        max_energy: str | None = None,
         minimize: Objective = "latency",
         allow_slower: bool = False,
     ) -> Point:
         """The best point within limits, by the rule of the command: texts like `1pp`, `2ms` or
-        `cpu=2ms,edge=9ms`, `200KB`. A limit that is not given is the search's; without one on the drop, 1 pp.
-        Of points that latency does not tell apart the most accurate is taken, and none that may be slower
-        than the original (`allow_slower`: any).
+        `cpu=2ms,edge=9ms`, `200KB`, `5mJ`. A limit that is not given is the search's; without one on the
+        drop, 1 pp. Of points that latency does not tell apart the most accurate is taken, and none that may
+        be slower than the original (`allow_slower`: any).
 
         InputError for a limit without a unit, NothingMeets (`results.pick`) when nothing meets them.
         """
@@ -117,6 +118,7 @@ class Run:
             max_drop=max_drop,
             max_latency=[max_latency] if max_latency else [],
             max_size=[max_size] if max_size else [],
+            max_energy=[max_energy] if max_energy else [],
         )
         within = limits_for(self.record, resolved(self.record, limits))
         best = pick(self.record, within, minimize=minimize, allow_slower=allow_slower)

@@ -28,6 +28,7 @@ def search(
     max_drop: str | None = None,
     max_latency: str | None = None,
     max_size: str | None = None,
+    max_energy: str | None = None,
     batch: int = 1,
     shapes: Sequence[str] = (),
     sampler: str = "front",
@@ -44,8 +45,8 @@ def search(
 
     `task` is a built-in task, `path/to/file.py:function`, or a Task; `arguments` are those of its function. A
     Task cannot be made again in another process, so that recovery works in this one, in turns with the rest
-    of the search. `budget`, limits and sizes are texts with units: `20m`, `1pp`, `2ms`, `200KB`; `shapes` are
-    like `tokens=128`. `progress` is True (a bar or lines), False, or a function of an `Event`.
+    of the search. `budget`, limits and sizes are texts with units: `20m`, `1pp`, `2ms`, `200KB`, `5mJ`;
+    `shapes` are like `tokens=128`. `progress` is True (a bar or lines), False, or a function of an `Event`.
 
     The same call continues a run that was interrupted. Ctrl-C, or a notebook's stop button, ends the search
     at a safe place and raises KeyboardInterrupt; what was measured is in the run directory. Raises InputError
@@ -62,6 +63,7 @@ def search(
         max_drop=max_drop,
         max_latency=[max_latency] if max_latency else [],
         max_size=[max_size] if max_size else [],
+        max_energy=[max_energy] if max_energy else [],
     )
     request = SearchRequest(
         task=task if isinstance(task, str) else "",

@@ -13,6 +13,7 @@ from .support import (
     NOTHING_MEETS,
     GivenTaskSpec,
     MaxDrop,
+    MaxEnergy,
     MaxLatency,
     MaxSize,
     RunPath,
@@ -83,6 +84,7 @@ def pick(
     max_drop: MaxDrop = None,
     max_latency: MaxLatency = None,
     max_size: MaxSize = None,
+    max_energy: MaxEnergy = None,
     minimize: Minimize = None,
     trial: TrialNumber = None,
     allow_slower: AllowSlower = False,
@@ -128,13 +130,17 @@ def pick(
         names = tuple(given) or whole.target_names
         content = part_of(whole, names[0] if len(names) == 1 else None)
         limits = limits_by_target(
-            content.target_names, max_drop=max_drop, max_latency=max_latency, max_size=max_size
+            content.target_names,
+            max_drop=max_drop,
+            max_latency=max_latency,
+            max_size=max_size,
+            max_energy=max_energy,
         )
         if task is not None and finetune is None:
             raise InputError("--task is for --finetune: give both, or none.")
         training = given_task(task, task_arg, run=run)
         seconds, objective = parsed("parse_duration", finetune), _objective(minimize or "latency")
-        if trial is not None and (max_drop or max_latency or max_size or minimize):
+        if trial is not None and (max_drop or max_latency or max_size or max_energy or minimize):
             raise InputError("--trial names the point: leave out the limits and --minimize, or --trial.")
         require_free(out)
         if sign is not None:

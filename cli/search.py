@@ -17,6 +17,7 @@ from .support import (
     Batch,
     FreeShapes,
     MaxDrop,
+    MaxEnergy,
     MaxLatency,
     MaxSize,
     SetClocks,
@@ -102,6 +103,7 @@ def search(
     max_drop: MaxDrop = None,
     max_latency: MaxLatency = None,
     max_size: MaxSize = None,
+    max_energy: MaxEnergy = None,
     sampler: Sampler = "front",
     recovery: MayTrain = True,
     allow_predicted: AllowPredicted = False,
@@ -139,7 +141,11 @@ def search(
         from ..results.target_limits import target_addresses
 
         constraints = limits_by_target(
-            list(target_addresses(target)), max_drop=max_drop, max_latency=max_latency, max_size=max_size
+            list(target_addresses(target)),
+            max_drop=max_drop,
+            max_latency=max_latency,
+            max_size=max_size,
+            max_energy=max_energy,
         )
         request = SearchRequest(
             task=task,

@@ -99,6 +99,13 @@ MaxSize = Annotated[
     list[str] | None,
     typer.Option(metavar="[T=]SIZE", help="Largest size of the file, such as 200KB (1 KB = 1024 B)."),
 ]
+MaxEnergy = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="[T=]ENERGY",
+        help="Most energy of one inference, such as 5mJ, where a sensor counts it (`targets doctor`).",
+    ),
+]
 TargetOfRun = Annotated[
     str | None, typer.Option("--target", metavar="T", help="One target of a run with several.")
 ]
@@ -151,11 +158,14 @@ def limits_by_target(
     max_drop: str | None,
     max_latency: Sequence[str] | None,
     max_size: Sequence[str] | None,
+    max_energy: Sequence[str] | None = None,
 ) -> "dict[str, Constraints]":
     """The limits of each target from the options' texts. InputError says what is wrong with one."""
     from ..results.target_limits import limits_of
 
-    return limits_of(targets, max_drop=max_drop, max_latency=max_latency, max_size=max_size)
+    return limits_of(
+        targets, max_drop=max_drop, max_latency=max_latency, max_size=max_size, max_energy=max_energy
+    )
 
 
 def part_of(run: "Run", target: str | None) -> "Run":

@@ -83,6 +83,8 @@ def measure(
 ) -> None:
     """Measure the latency of any ONNX model as a search does: fresh processes, paired blocks, an interval.
 
+    Where a sensor counts energy, that of an inference is told beside it.
+
     Examples:
 
         autocompress measure model.onnx
@@ -93,6 +95,8 @@ def measure(
     """
     with errors():
         from ..profiles import load_profile, parse_target
+        from ..results.records.energy import Energy
+        from ..results.words.energies import energy_sentence
         from ..targets import Target, measure_model, parse_shape
         from ..targets.held_clocks import ClocksOfTargets
         from ..targets.here import require_here
@@ -109,6 +113,7 @@ def measure(
         with ClocksOfTargets(wanted=set_clocks, say=say) as clocks:
             subject = Target(profile, shapes=shapes, address=address, clocks=clocks.of(profile, address))
             measurement = measure_model(model, subject, baseline=baseline, batch=batch)
+        energy = Energy.of([measurement])
         files = {"model": model, "baseline": baseline}
         for side, options in measurement.details.get(LEFT_OUT, {}).items():
             if files[side] is not None:
@@ -117,10 +122,14 @@ def measure(
                     f"defaults, without {', '.join(options)}."
                 )
         if as_json:
-            blocks = {"raw": measurement.to_json()} if raw else {}
+            blocks: dict[str, object] = {"raw": measurement.to_json()} if raw else {}
+            if energy is not None:
+                blocks["energy"] = energy.to_json()
             print(json_text(measurement.summary_json() | blocks, indent=2))
         else:
             show(f"{model}: {measurement}")
+            if energy is not None:
+                show(f"{model}: {energy_sentence(energy)}")
 
 
 @targets_app.callback()

@@ -178,7 +178,7 @@ def _show(
     """Prints what was measured, and exits with its code."""
     from ..results.records.verification import Verification
     from ..results.records.verification_versions import json_for_scripts
-    from ..results.verify_words import bundle_lines, run_lines
+    from ..results.words.verified import bundle_lines, run_lines
 
     if isinstance(verified, Verification):
         value, lines, away = json_for_scripts(verified), run_lines(verified), bool(verified.away)

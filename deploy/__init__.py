@@ -25,7 +25,7 @@ Reading order
     finetune.py         `pick --finetune`: a point recovered for longer, measured like a finalist
 
 The records that are written and read here (Manifest, Verification, BundleVerification) are in
-results/records/; their words for people are in results/verify_words.py.
+results/records/; their words for people are in results/words/verified.py.
 
 What it does not know: how candidates are found, and the command line.
 """

@@ -1,12 +1,13 @@
 """The targets of a search: as they were asked for, as they answered, and ready to measure."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..compress.options import FileFormat
-from ..errors import TargetUnavailable
+from ..errors import InputError, TargetUnavailable
 from ..profiles import Environment, Profile, TargetAddress, load_profile
 from ..profiles.environment import CIRCUMSTANCES
 from ..profiles.sizes import Sizes
@@ -173,6 +174,26 @@ def require_one(targets: Sequence[FoundTarget]) -> None:
     """Raises TargetUnavailable when all targets are away; the message names the first and the remedy."""
     if all(target.away for target in targets):
         raise _nothing_to_use(targets[0].profile, targets[0].away)
+
+
+def require_energy(target: NamedTarget) -> None:
+    """InputError when the target answers, and no sensor counts energy there that may be read. One that is
+    away is not asked: its limits are open.
+    """
+    name = target.profile.name
+    try:
+        if target.address.local:
+            require_here(target.profile)
+        with closing(target_at(target.profile, target.address, clocks=target.clocks)) as asked:
+            answer = asked.energy_sensor()
+    except TargetUnavailable:
+        return
+    if not answer["sensor"]:
+        remedy = f"run `{answer['remedy']}` there" if answer["remedy"] else "leave it out"
+        raise InputError(
+            f"--max-energy needs a sensor of energy on the target '{name}': {answer['problem']}. "
+            f"To go on, {remedy}."
+        )
 
 
 def require_one_possible(targets: Sequence[NamedTarget]) -> None:

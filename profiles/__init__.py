@@ -39,7 +39,17 @@ from .measurement import (
 )
 from .profile import Datasheet, Profile
 from .profile_file import ALIASES, load_profile, profile_names
-from .units import Drop, format_duration, format_latency, format_size, parse_drop, parse_duration, parse_size
+from .units import (
+    Drop,
+    format_duration,
+    format_energy,
+    format_latency,
+    format_size,
+    parse_drop,
+    parse_duration,
+    parse_energy,
+    parse_size,
+)
 
 __all__ = [
     "ALIASES",
@@ -55,11 +65,13 @@ __all__ = [
     "TargetAddress",
     "TimingConfig",
     "format_duration",
+    "format_energy",
     "format_latency",
     "format_size",
     "load_profile",
     "parse_drop",
     "parse_duration",
+    "parse_energy",
     "parse_size",
     "parse_target",
     "profile_names",

@@ -68,7 +68,8 @@ class PairBlocks:
 
     `baseline_s` and `candidate_s` are in the measurement's timer, `*_wall_s` in wall-clock time.
     `inference_wall_s` are wall-clock times of single candidate inferences, evenly thinned to a few hundred.
-    `loop_s` is the wall-clock time that warming up and timing took.
+    `loop_s` is the wall-clock time that warming up and timing took. `baseline_j` and `candidate_j` are joules
+    per inference of blocks that are neighbours in time; empty where no sensor counts them.
     """
 
     baseline_s: tuple[float, ...]
@@ -77,6 +78,8 @@ class PairBlocks:
     candidate_wall_s: tuple[float, ...]
     inference_wall_s: tuple[float, ...] = ()
     loop_s: float = 0.0
+    baseline_j: tuple[float, ...] = ()
+    candidate_j: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         blocks = (self.baseline_s, self.candidate_s, self.baseline_wall_s, self.candidate_wall_s)
@@ -86,6 +89,15 @@ class PairBlocks:
             )
         if not all(value > 0 and math.isfinite(value) for block in blocks for value in block):
             raise ValueError("Block times must be positive and finite.")
+        energies = (self.baseline_j, self.candidate_j)
+        if len(self.baseline_j) != len(self.candidate_j) or any(
+            joules and sum(joules) <= 0 for joules in energies
+        ):
+            raise ValueError(
+                "A pair needs as many energies of the baseline as of the candidate, some above 0."
+            )
+        if not all(value >= 0 and math.isfinite(value) for joules in energies for value in joules):
+            raise ValueError("Energies must be at least 0 and finite.")
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "PairBlocks":
@@ -98,14 +110,22 @@ class PairBlocks:
         """Median over neighbouring blocks of candidate time / baseline time."""
         return statistics.median(c / b for b, c in zip(self.baseline_s, self.candidate_s, strict=True))
 
+    @property
+    def energy_ratio(self) -> float | None:
+        """Candidate energy / baseline energy of all blocks: a counter's steps are too coarse for single ones.
+        None without a sensor.
+        """
+        return sum(self.candidate_j) / sum(self.baseline_j) if self.baseline_j else None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measurement:
     """What was seen of one artifact beside its baseline; immutable, raw values kept, statistics derived.
 
     `baseline_reference_s` is the baseline's latency in this environment, measured once for all candidates of
-    a run. `details` are what the runtime tells beside it (size of an engine, seconds to build it),
-    `conditions` the board's state meanwhile (temperatures, clocks, pairs dropped because it throttled).
+    a run; `baseline_reference_j` its energy, where a sensor counts it. `details` are what the runtime tells
+    beside it (size of an engine, seconds to build it), `conditions` the board's state meanwhile
+    (temperatures, clocks, pairs dropped because it throttled, the watts of the idle machine).
     `peak_memory_bytes` is what loading and running the candidate added to the worker's resident memory; None
     where the system does not tell.
     """
@@ -121,6 +141,7 @@ class Measurement:
     peak_memory_bytes: int | None
     details: Mapping[str, Any] = field(default_factory=dict)
     conditions: Mapping[str, Any] = field(default_factory=dict)
+    baseline_reference_j: float | None = None
     schema_version: int = SCHEMA_VERSION
 
     def __post_init__(self) -> None:
@@ -137,6 +158,12 @@ class Measurement:
     def pair_ratios(self) -> tuple[float, ...]:
         """Each pair's median block ratio, candidate / baseline."""
         return tuple(pair.ratio for pair in self.pairs)
+
+    @property
+    def energy_ratios(self) -> tuple[float, ...]:
+        """Each pair's energy, candidate / baseline; empty unless a sensor counted all of them."""
+        ratios = [ratio for pair in self.pairs if (ratio := pair.energy_ratio) is not None]
+        return tuple(ratios) if len(ratios) == len(self.pairs) else ()
 
     @property
     def ratio(self) -> float:

@@ -1,4 +1,4 @@
-"""Quantities as people write them: durations, sizes and allowed quality drops, always with a unit."""
+"""Quantities as people write them: durations, sizes, energies, allowed quality drops, always with a unit."""
 
 import math
 import re
@@ -9,12 +9,13 @@ from typing import Literal, assert_never
 from ..errors import InputError
 
 _SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+_JOULES = {"nJ": 1e-9, "uJ": 1e-6, "µJ": 1e-6, "mJ": 1e-3, "J": 1.0}
 _BYTES = {"B": 1, "KB": 1024, "MB": 1024**2, "GB": 1024**3}
 _DROP_KINDS: Mapping[str, "DropKind"] = {"pp": "pp", "%": "percent", "abs": "absolute"}
 _QUANTITY = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*([^\d\s.]*)")
 
 DropKind = Literal["pp", "percent", "absolute"]
-QuantityKind = Literal["duration", "size", "drop"]
+QuantityKind = Literal["duration", "size", "energy", "drop"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +58,12 @@ def parse_size(text: str) -> int:
     return int(_positive(value * _BYTES[unit], text, "size"))
 
 
+def parse_energy(text: str) -> float:
+    """Joules, > 0, of `5mJ`, `800µJ` or `1.5J`. InputError without a unit."""
+    value, unit = _quantity(text, "energy", units=_JOULES, example="5mJ")
+    return _positive(value * _JOULES[unit], text, "energy")
+
+
 def parse_drop(text: str) -> Drop:
     """The drop of `1pp` (percentage points), `1%` (of the baseline) or `0.1abs` (the metric's unit), ≥ 0."""
     value, unit = _quantity(text, "drop", units=_DROP_KINDS, example="1pp")
@@ -71,7 +78,7 @@ def quantity_kind(text: str) -> QuantityKind | None:
     if match is None:
         return None
     kinds: Mapping[QuantityKind, Mapping[str, object]]
-    kinds = {"duration": _SECONDS, "size": _BYTES, "drop": _DROP_KINDS}
+    kinds = {"duration": _SECONDS, "size": _BYTES, "energy": _JOULES, "drop": _DROP_KINDS}
     return next(
         (kind for kind, units in kinds.items() if match[2].lower() in {unit.lower() for unit in units}), None
     )
@@ -97,6 +104,14 @@ def format_latency(seconds: float) -> str:
         if abs(seconds) >= scale:
             return f"{_significant(seconds / scale)} {unit}"
     return "0 s" if seconds == 0 else f"{_significant(seconds / 1e-9)} ns"
+
+
+def format_energy(joules: float) -> str:
+    """Four significant digits in the fitting unit: `3.142 mJ`, `812.5 µJ`."""
+    for unit, scale in (("J", 1.0), ("mJ", 1e-3), ("µJ", 1e-6)):
+        if abs(joules) >= scale:
+            return f"{_significant(joules / scale)} {unit}"
+    return f"{_significant(joules / 1e-9)} nJ"
 
 
 def format_size(size_bytes: int) -> str:

@@ -20,7 +20,7 @@ Reading order
     why/              why a run came out as it did: sentences with numbers
     report/           the report: one HTML file
     compare/          runs beside each other: fronts, policies then and now, what got worse
-    verify_words.py   what `verify` measured, in words
+    words/            words for energies, and for what `verify` measured
     run_directory.py  who may work in a run directory and continue it; run_config.py (run.toml), run_lock.py
     run_files.py      front.json, finetuned/N.json and verify.json as records; damage is one sentence
     activity.py       what a search spends its time on

@@ -16,11 +16,19 @@ class Constraints:
     max_drop: Drop | None = None
     max_latency_s: float | None = None
     max_size_bytes: int | None = None
+    max_energy_j: float | None = None
 
     def limits(self, baseline: float) -> "Limits":
-        """The limits in the metric's unit, seconds and bytes. InputError for a share of a baseline of 0."""
+        """The limits in the metric's unit, seconds, bytes and joules. InputError for a share of a baseline of
+        0.
+        """
         drop = None if self.max_drop is None else self.max_drop.limit(baseline)
-        return Limits(drop=drop, latency_s=self.max_latency_s, size_bytes=self.max_size_bytes)
+        return Limits(
+            drop=drop,
+            latency_s=self.max_latency_s,
+            size_bytes=self.max_size_bytes,
+            energy_j=self.max_energy_j,
+        )
 
     def require_unit(self, metric: str, unit: str) -> None:
         """Raises InputError for percentage points of a metric that is no fraction: 1pp of an R² or of an
@@ -36,14 +44,19 @@ class Constraints:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Resolved limits: quality drop in the metric's unit, seconds, bytes."""
+    """Resolved limits: quality drop in the metric's unit, seconds, bytes, joules."""
 
     drop: float | None = None
     latency_s: float | None = None
     size_bytes: int | None = None
+    energy_j: float | None = None
 
-    def excess(self, *, drop: float, latency_s: float, size_bytes: int) -> dict[str, float]:
-        """By name of each limit that is set: value - limit; positive means that it is broken."""
+    def excess(
+        self, *, drop: float, latency_s: float, size_bytes: int, energy_j: float | None = None
+    ) -> dict[str, float]:
+        """By name of each limit that is set: value - limit; positive means that it is broken. An energy that
+        nobody counted exceeds nothing, and keeps no limit either (Run.feasible).
+        """
         excess: dict[str, float] = {}
         if self.drop is not None:
             excess["drop"] = _over(drop, self.drop)
@@ -51,11 +64,14 @@ class Limits:
             excess["latency"] = _over(latency_s, self.latency_s)
         if self.size_bytes is not None:
             excess["size"] = float(size_bytes - self.size_bytes)
+        if self.energy_j is not None and energy_j is not None:
+            excess["energy"] = _over(energy_j, self.energy_j)
         return excess
 
     def relative(self, excess: Mapping[str, float], *, drop_unit: float) -> dict[str, float]:
         """The excess on one scale, to be added up: drops in `drop_unit`, others as a share of the limit."""
         scale = {"drop": drop_unit, "latency": self.latency_s or 1.0, "size": float(self.size_bytes or 1)}
+        scale["energy"] = self.energy_j or 1.0
         return {name: value / scale[name] for name, value in excess.items()}
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from ..errors import AutocompressError, InputError
+from ..profiles import format_energy
 from ..text.printable import printable
 from .choosing.choose import choose, not_slower, within
 from .formats import Formats, label_of, mark_of, ratio_of
@@ -82,12 +83,18 @@ def cost_of(run: Run, point: Point, objective: Objective) -> float:
 
 
 def resolved(run: Run, constraints: Mapping[str, Constraints]) -> dict[str, Limits]:
-    """By target, the limits in the metric's unit, seconds and bytes. InputError for a percentage of a
-    baseline of 0, and for percentage points of a metric that is no fraction.
+    """By target, the limits in the metric's unit, seconds, bytes and joules. InputError for a percentage of a
+    baseline of 0, for percentage points of a metric that is no fraction, and for energies that nobody
+    counted.
     """
     original, metric = run.baseline.measured, run.facts.task.metric
-    for limits in constraints.values():
+    for name, limits in constraints.items():
         limits.require_unit(metric.name, metric.unit)
+        if limits.max_energy_j is not None and name in original and original[name].latency.energy is None:
+            raise InputError(
+                f"The run has no energies on {name}, where no sensor counted them: leave out --max-energy "
+                f"(`autocompress targets doctor {name}` says what a search there would need)."
+            )
     return {name: constraints[name].limits(original[name].quality.validation) for name in run.target_names}
 
 
@@ -100,10 +107,12 @@ def limits_text(run: Run, limits: Mapping[str, Limits]) -> str:
     drops = {name: limit.drop for name, limit in limits.items()}
     latencies = {name: limit.latency_s for name, limit in limits.items()}
     sizes = {name: limit.size_bytes for name, limit in limits.items()}
+    energies = {name: limit.energy_j for name, limit in limits.items()}
     for what, values, text in (
         ("drop", drops, formats.drop),
         ("latency", latencies, formats.latency),
         ("size", sizes, formats.size),
+        ("energy", energies, format_energy),
     ):
         given = {name: f"{what} ≤ {text(value)}" for name, value in values.items() if value is not None}
         if len(given) == len(limits) and len(set(given.values())) == 1:
@@ -154,7 +163,9 @@ def describe_excess(point: PointOn, excess: Mapping[str, float]) -> str:
 
 
 def amount_text(point: PointOn, name: str, value: float) -> str:
-    """A value of the limit `name` in words: `0.20 pp`, `0.031 ms` (`~` where predicted), `12.0 KB`."""
+    """A value of the limit `name` in words: `0.20 pp`, `0.031 ms` (`~` if predicted), `12.0 KB`, `1.2 mJ`."""
+    if name == "energy":
+        return format_energy(value)
     formats = Formats.of(point.view)
     if name == "latency":
         return mark_of(point.latency) + formats.latency(value)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from ..text.printable import printable
 from .choosing.recommended import named_points, recommended
 from .formats import (
+    MISSING,
     Formats,
     bits_text,
     is_noisy,
@@ -27,6 +28,7 @@ from .pick import cost_of
 from .records.point import Point
 from .records.run import Run
 from .view import PointOn, RunOn, views_of
+from .words.energies import bare_energy, energy_note, energy_of, energy_ratio, energy_unit
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -95,12 +97,13 @@ def shown_points(run: Run) -> list[Point]:
 
 
 def notes_below(run: Run) -> list[str]:
-    """What could not be measured, which targets are predicted, and what else used the machine while noisy
-    points were measured: one sentence each.
+    """What could not be measured, which targets are predicted, what else used the machine while noisy points
+    were measured, and what energies are of: one sentence each.
     """
     views = views_of(run)
     notes = [missing_note(run), *map(prediction_note, views)]
     notes += [load_note(view, several=len(views) > 1) for view in views]
+    notes += map(energy_note, views)
     return [note for note in notes if note]
 
 
@@ -164,6 +167,7 @@ def columns(run: Run) -> list[Column]:
             cell=lambda point: f"{_largest(run, point) / formats.size_scale:,.1f}",
         ),
         Column(heading="×\n", cell=lambda point: ratio_text(run.vector(point)[1])[:-1]),
+        *(_energy_columns(first) if alone else []),
         *([Column(heading="MACs\n×", cell=lambda point: _macs(first.on(point)))] if counted else []),
         Column(heading="bits\nmean", cell=lambda point: bits_text(first.on(point))),
         *([Column(heading="notes", cell=lambda point: _notes(first.on(point)))] if alone else []),
@@ -179,6 +183,24 @@ def _latency_columns(name: str, view: RunOn, formats: Formats, *, alone: bool) -
         ),
         Column(heading="×\n", cell=lambda point: _ratio(view.on(point))),
     ]
+
+
+def _energy_columns(view: RunOn) -> list[Column]:
+    """Joules per inference and their ratio; no columns where no sensor counted them."""
+    unit = energy_unit(view)
+    if unit is None:
+        return []
+
+    def joules(point: Point) -> str:
+        energy = energy_of(view.on(point))
+        return MISSING if energy is None else bare_energy(energy.energy_j, unit[1])
+
+    def ratio(point: Point) -> str:
+        energy = energy_of(view.on(point))
+        words = "" if energy is None else energy_ratio(energy, original=point.trial == view.baseline.trial)
+        return words.replace("×", "").replace(" %", "%")
+
+    return [Column(heading=f"energy\n{unit[0]}", cell=joules), Column(heading="×\n", cell=ratio)]
 
 
 def _latency(point: PointOn, formats: Formats, *, alone: bool) -> str:

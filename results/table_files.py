@@ -20,6 +20,7 @@ RECORD_FIELDS = (
     *("drop", "drop_low", "drop_high", "drop_limit_chance", "test_drop"),
     *("latency_s", "latency_low_s", "latency_high_s", "latency_ratio", "p99_s", "noisy"),
     *("size_bytes", "size_ratio"),
+    *("energy_j", "energy_low_j", "energy_high_j", "energy_ratio"),
     *("predicted_latency_s", "predicted_latency_ratio", "prediction_source"),
     *("macs", "parameters", "peak_memory_bytes", "indistinguishable_from", "mean_bits", "recovery_steps"),
     *("warnings", "file"),
@@ -165,7 +166,7 @@ def record_of(point: PointOn, *, chosen: bool) -> dict[str, Any]:
     view, quality, artifact = point.view, point.quality, point.artifact
     predicted = point.latency if isinstance(point.latency, Predicted) else None
     measured = None if isinstance(point.latency, Predicted) else point.latency
-    interval, recovery = interval_of(point.latency), point.recipe.recovery
+    interval, recovery, energy = interval_of(point.latency), point.recipe.recovery, point.latency.energy
     return {
         "trial": point.trial,
         "label": label_of(point, view),
@@ -191,6 +192,10 @@ def record_of(point: PointOn, *, chosen: bool) -> dict[str, Any]:
         "prediction_source": predicted.source if predicted else None,
         "size_bytes": artifact.size_bytes,
         "size_ratio": point.size_ratio,
+        "energy_j": energy.energy_j if energy else None,
+        "energy_low_j": energy.interval_j[0] if energy else None,
+        "energy_high_j": energy.interval_j[1] if energy else None,
+        "energy_ratio": energy.ratio if energy else None,
         "macs": artifact.macs,
         "parameters": artifact.parameters,
         "peak_memory_bytes": measured.peak_memory_bytes if measured else None,

@@ -9,7 +9,7 @@ from typing import TypeVar
 from ..errors import InputError
 from ..profiles import Drop, TargetAddress, parse_target
 from ..profiles.address import is_target_name
-from ..profiles.units import parse_drop, parse_duration, parse_size
+from ..profiles.units import parse_drop, parse_duration, parse_energy, parse_size
 from .limits import Constraints
 
 T = TypeVar("T")
@@ -87,6 +87,7 @@ def limits_of(
     max_drop: str | None,
     max_latency: Sequence[str] | None,
     max_size: Sequence[str] | None,
+    max_energy: Sequence[str] | None = None,
 ) -> dict[str, Constraints]:
     """The limits of each target from texts with units. InputError says what is wrong with one."""
     return constraints_by_target(
@@ -94,6 +95,7 @@ def limits_of(
         max_drop=None if max_drop is None else parse_drop(max_drop),
         max_latency=by_target("--max-latency", max_latency or (), parse_duration, targets=targets),
         max_size=by_target("--max-size", max_size or (), parse_size, targets=targets),
+        max_energy=by_target("--max-energy", max_energy or (), parse_energy, targets=targets),
     )
 
 
@@ -103,11 +105,15 @@ def constraints_by_target(
     max_drop: Drop | None,
     max_latency: Mapping[str, float],
     max_size: Mapping[str, int],
+    max_energy: Mapping[str, float],
 ) -> dict[str, Constraints]:
     """The limits of each target. The limit on the drop is the same on all."""
     return {
         name: Constraints(
-            max_drop=max_drop, max_latency_s=max_latency.get(name), max_size_bytes=max_size.get(name)
+            max_drop=max_drop,
+            max_latency_s=max_latency.get(name),
+            max_size_bytes=max_size.get(name),
+            max_energy_j=max_energy.get(name),
         )
         for name in targets
     }

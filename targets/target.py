@@ -91,7 +91,7 @@ class Target:
         self._clocks = clocks
         self._environment: Environment | None = None
         self._control = Control()
-        self._references: dict[tuple[str, int], float] = {}
+        self._references: dict[tuple[str, int], tuple[float, float | None]] = {}  # seconds, joules
 
     @property
     def cores(self) -> tuple[int, ...]:
@@ -128,6 +128,15 @@ class Target:
         with self.open_worker() as worker:
             reply = worker.send({"op": "condition"}, timeout_s=START_TIMEOUT_S)
         return Condition(**{**reply, "state": State(**reply["state"])})
+
+    def energy_sensor(self) -> dict[str, str]:
+        """What counts energy there: {"sensor", "problem", "remedy"}, all texts; `sensor` is empty without
+        one.
+        """
+        with self.open_worker() as worker:
+            reply = worker.send({"op": "energy"}, timeout_s=START_TIMEOUT_S)
+        sensor = f"{reply['sensor']}: {', '.join(reply['parts'])}" if reply["sensor"] else ""
+        return {"sensor": sensor, "problem": reply["problem"], "remedy": reply["remedy"]}
 
     @property
     def environment(self) -> Environment | None:
@@ -211,12 +220,12 @@ class Target:
         timing = replace(SEARCH_TIMING, batch=batch, sizes=self._sizes)
         subject = (digest, batch)
         if subject not in self._references and (stored := self._stored((digest, digest), timing)) is not None:
-            self._references[subject] = stored.baseline_reference_s
+            self._references[subject] = _reference_of(stored)
         if not self._control.covers(subject):
             control = self._controlled(baseline, timing)
             if subject not in self._references:
                 reference = self._store.put(control) if self._store else control
-                self._references[subject] = reference.baseline_reference_s
+                self._references[subject] = _reference_of(reference)
 
     def measure_once(
         self,
@@ -247,6 +256,7 @@ class Target:
         environment = Environment.from_json(result["environment"])
         self._require_unchanged(environment)
         pairs = tuple(PairBlocks.from_json(pair) for pair in result["pairs"])
+        seconds, joules = self._references.get((digests[1], timing.batch)) or (_baseline_latency(pairs), None)
         return Measurement(
             pairs=pairs,
             timer=self.profile.timer,
@@ -255,7 +265,8 @@ class Target:
             profile_fingerprint=self.profile.fingerprint,
             artifact_digest=digests[0],
             baseline_digest=digests[1],
-            baseline_reference_s=self._references.get((digests[1], timing.batch)) or _baseline_latency(pairs),
+            baseline_reference_s=seconds,
+            baseline_reference_j=_baseline_energy(pairs) if joules is None else joules,
             peak_memory_bytes=result["peak_memory_bytes"],
             details={**result.get("details", {}), **({LEFT_OUT: foreign} if foreign else {})},
             conditions=result.get("conditions", {}),
@@ -328,3 +339,13 @@ def _baseline_latency(pairs: Sequence[PairBlocks]) -> float:
     return statistics.median(
         statistics.median(blocks) for pair in pairs for blocks in (pair.baseline_s, pair.candidate_s)
     )
+
+
+def _baseline_energy(pairs: Sequence[PairBlocks]) -> float | None:
+    """The median over sessions of the mean energy of a baseline's inference; None without a sensor."""
+    means = [statistics.fmean(pair.baseline_j) for pair in pairs if pair.baseline_j]
+    return statistics.median(means) if means else None
+
+
+def _reference_of(measurement: Measurement) -> tuple[float, float | None]:
+    return measurement.baseline_reference_s, measurement.baseline_reference_j

@@ -61,4 +61,6 @@ def _latency(manifest: Manifest) -> dict[str, float | None]:
         "latency_ratio_high": high,
         "p99_s": latency.p99_s,
         "peak_memory_bytes": latency.peak_memory_bytes,
+        "energy_j": latency.energy.energy_j if latency.energy else None,
+        "energy_ratio": latency.energy.ratio if latency.energy else None,
     }

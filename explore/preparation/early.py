@@ -24,3 +24,9 @@ def check_early(request: SearchRequest, *, planning: bool = False) -> None:
         from ...evaluation.targets import load_targets, require_one_possible
 
         require_one_possible(load_targets(request.target))
+    if limited := [name for name, limits in request.constraints.items() if limits.max_energy_j is not None]:
+        from ...evaluation.targets import load_targets, require_energy
+
+        for target in load_targets(request.target):
+            if target.profile.name in limited:
+                require_energy(target)

@@ -56,6 +56,7 @@ def _options(request: SearchRequest) -> dict[str, Any]:
             f"{name} max_drop": None if limits.max_drop is None else str(limits.max_drop),
             f"{name} max_latency_s": limits.max_latency_s,
             f"{name} max_size_bytes": limits.max_size_bytes,
+            f"{name} max_energy_j": limits.max_energy_j,
         }
     return options
 

@@ -45,7 +45,7 @@ def choose(run: Run, limits: Mapping[str, Limits], aim: Aim, *, allow_slower: bo
 
 def within(run: Run, limits: Mapping[str, Limits]) -> list[Point]:
     """The points that keep the limits on every target; a limit holds for the measured value."""
-    return [point for point in run.points if run.complete(point) and not run.violations(point, limits)]
+    return [point for point in run.points if run.feasible(point, limits)]
 
 
 def not_slower(run: Run, point: Point) -> bool:
@@ -68,6 +68,7 @@ def limits_for(run: Run, given: Mapping[str, Limits] | None = None) -> dict[str,
             drop=next(drop for drop in drops if drop is not None),
             latency_s=searched.latency_s if asked.latency_s is None else asked.latency_s,
             size_bytes=searched.size_bytes if asked.size_bytes is None else asked.size_bytes,
+            energy_j=searched.energy_j if asked.energy_j is None else asked.energy_j,
         )
     return limits
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ...errors import InputError
-from ...profiles.units import parse_drop, parse_duration, parse_size, quantity_kind
+from ...profiles.units import parse_drop, parse_duration, parse_energy, parse_size, quantity_kind
 from ...text.printable import printable
 from ..limits import Constraints, Limits
 from ..records.run import Run
@@ -110,11 +110,13 @@ def _constraints(parts: list[str], text: str) -> Constraints:
         wrong = parts[kinds.index(None)]
         raise InputError(
             f"The policy {text!r} has the limit {wrong!r}, which is no number with a unit "
-            f"of a drop (1pp, 1%, 0.1abs), a latency (2ms) or a size (200KB): write it {_WRITTEN}."
+            f"of a drop (1pp, 1%, 0.1abs), a latency (2ms), a size (200KB) or an energy (5mJ): "
+            f"write it {_WRITTEN}."
         )
     given = dict(zip(kinds, parts, strict=True))
     return Constraints(
         max_drop=parse_drop(given["drop"]) if "drop" in given else None,
         max_latency_s=parse_duration(given["duration"]) if "duration" in given else None,
         max_size_bytes=parse_size(given["size"]) if "size" in given else None,
+        max_energy_j=parse_energy(given["energy"]) if "energy" in given else None,
     )

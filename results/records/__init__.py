@@ -6,6 +6,7 @@ reports, picks, verification). A record that exists is valid: its `__post_init__
 Reading order
     reading.py       Fields: strict reading of JSON; every refusal names its place
     latency.py       Latency (measured) and Predicted: two types, so that none passes for the other
+    energy.py        Energy: joules per inference, where a sensor counted them
     point.py         Point, and what it is on each target: Measured or Missing; Failure, LayerRow, Quality
     facts.py         RunFacts: task, targets and model, known before the first candidate
     progress.py      SearchFacts: sensitivities, latency tables, rungs, where the time went

@@ -178,6 +178,7 @@ def constraints_json(constraints: Constraints) -> dict[str, Any]:
         "max_drop": None if constraints.max_drop is None else str(constraints.max_drop),
         "max_latency_s": constraints.max_latency_s,
         "max_size_bytes": constraints.max_size_bytes,
+        **({} if constraints.max_energy_j is None else {"max_energy_j": constraints.max_energy_j}),
     }
 
 
@@ -188,6 +189,7 @@ def constraints_from(fields: Fields) -> Constraints:
             max_drop=fields.maybe("max_drop", lambda key: parse_drop(fields.text(key))),
             max_latency_s=fields.maybe("max_latency_s", fields.positive),
             max_size_bytes=fields.maybe("max_size_bytes", lambda key: fields.whole(key, least=1)),
+            max_energy_j=fields.optional("max_energy_j", fields.positive),
         )
     )
 

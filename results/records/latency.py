@@ -8,6 +8,7 @@ from typing import Any
 
 from ...profiles import Measurement, PredictedLatency
 from ...profiles.measurement import GOOD_HALF_WIDTH, rounds_half_width
+from .energy import Energy
 from .reading import Fields, Interval, require_finite
 
 
@@ -16,7 +17,7 @@ class Latency:
     """A measured latency in numbers; its raw blocks stay in the run's measurement store.
 
     `others_cores` is how many of the machine's `cores` other processes used on average meanwhile; None where
-    that is not known.
+    that is not known. `energy` is what a sensor counted beside it.
     """
 
     latency_s: float
@@ -32,6 +33,7 @@ class Latency:
     peak_memory_bytes: int | None
     cores: int | None = None
     others_cores: float | None = None
+    energy: Energy | None = None
 
     def __post_init__(self) -> None:
         require_finite(latency_s=self.latency_s, ratio=self.ratio, p99_s=self.p99_s)
@@ -59,6 +61,7 @@ class Latency:
             peak_memory_bytes=measurement.peak_memory_bytes,
             cores=measurement.conditions.get("cores"),
             others_cores=measurement.conditions.get("others_cores"),
+            energy=Energy.of([measurement]),
         )
 
     @classmethod
@@ -76,6 +79,7 @@ class Latency:
             cls.of(replace(together, conditions=busiest.conditions)),
             ratio_interval=(low, high),
             interval_s=(low * reference_s, high * reference_s),
+            energy=Energy.of(rounds),
             noisy=half_width > GOOD_HALF_WIDTH if len(rounds) > 1 else together.noisy,
         )
 
@@ -91,11 +95,11 @@ class Latency:
         return (high - low) / (high + low)
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON value from which `latency_from_json` makes an equal latency; without a load that is not
-        known.
+        """A JSON value from which `latency_from_json` makes an equal latency; without a load or an energy
+        that is not known.
         """
-        load = {"cores": self.cores, "others_cores": self.others_cores}
-        unknown = {key for key, value in load.items() if value is None}
+        known = {"cores": self.cores, "others_cores": self.others_cores, "energy": self.energy}
+        unknown = {key for key, value in known.items() if value is None}
         return {key: value for key, value in asdict(self).items() if key not in unknown}
 
     @classmethod
@@ -116,6 +120,7 @@ class Latency:
                 peak_memory_bytes=fields.maybe("peak_memory_bytes", fields.whole),
                 cores=fields.optional("cores", fields.whole),
                 others_cores=fields.optional("others_cores", fields.amount),
+                energy=fields.optional("energy", lambda key: Energy.from_json(fields.object(key))),
             )
         )
 
@@ -149,6 +154,11 @@ class Predicted:
     def seconds(self) -> float:
         """Seconds per inference, for whoever compares latencies of both kinds."""
         return self.latency.seconds
+
+    @property
+    def energy(self) -> None:
+        """None: an energy is never predicted."""
+        return None
 
     @property
     def source(self) -> str:

@@ -153,7 +153,7 @@ class Run:
 
     @cached_property
     def limits(self) -> dict[str, Limits]:
-        """By target, the user's limits in the metric's unit, seconds and bytes."""
+        """By target, the user's limits in the metric's unit, seconds, bytes and joules."""
         return {
             target.name: target.constraints.limits(self._original(target.name).quality.validation)
             for target in self.targets
@@ -190,10 +190,12 @@ class Run:
         worst: dict[str, Excess] = {}
         for target, measured in self.measured(point).items():
             limited = (self.limits if limits is None else limits)[target]
+            energy = measured.latency.energy
             values = limited.excess(
                 drop=measured.drop,
                 latency_s=measured.latency.seconds,
                 size_bytes=measured.artifact.size_bytes,
+                energy_j=energy.energy_j if energy else None,
             )
             relative = limited.relative(values, drop_unit=self.drop_scale)
             for name, value in values.items():
@@ -221,9 +223,17 @@ class Run:
                 chances.append(chance_below(limit, measured.drop, measured.drop_interval))
         return min(chances, default=None)
 
-    def feasible(self, point: Point) -> bool:
-        """Whether the point breaks no limit and is missing on no target."""
-        return self.complete(point) and not self.violations(point)
+    def feasible(self, point: Point, limits: Mapping[str, Limits] | None = None) -> bool:
+        """Whether the point breaks no limit and is missing on no target. A limit of energy is not kept where
+        no sensor counted it.
+        """
+        asked = self.limits if limits is None else limits
+        counted = all(
+            measured.latency.energy is not None
+            for name, measured in self.measured(point).items()
+            if asked[name].energy_j is not None
+        )
+        return self.complete(point) and counted and not self.violations(point, limits)
 
     @cached_property
     def front(self) -> tuple[Point, ...]:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from ...profiles.units import format_duration
+from ...profiles.units import format_duration, format_energy
 from ...text.printable import escape
 from ..formats import (
     Formats,
@@ -17,6 +17,7 @@ from ..formats import (
 from ..pick import limits_text
 from ..records.latency import Predicted
 from ..view import PointOn, RunOn
+from ..words.energies import energy_note, energy_of, energy_ratio
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,15 +63,16 @@ def _predicted(run: RunOn) -> str:
 
 
 def chosen_point(run: RunOn, chosen: PointOn, *, reason: str) -> str:
-    """Three cards (latency, size, quality): the chosen point beside the original and uniform int8."""
+    """Three cards (latency, size, quality), and one of energy where a sensor counted it: the chosen point
+    beside the original and uniform int8.
+    """
     rows = [("original", run.baseline)]
     if run.uniform_int8:
         rows.append(("uniform", run.uniform_int8))
     if all(chosen.trial != point.trial for _, point in rows):
         rows.append(("chosen", chosen))
-    cards = (
-        _latency_card(run, chosen, rows) + _size_card(run, chosen, rows) + _quality_card(run, chosen, rows)
-    )
+    cards = _latency_card(run, chosen, rows) + _size_card(run, chosen, rows)
+    cards += _quality_card(run, chosen, rows) + _energy_card(run, chosen, rows)
     warnings = grouped_warnings(chosen)
     if is_noisy(chosen.latency):
         load = load_sentence(chosen.latency)
@@ -125,6 +127,27 @@ def _size_card(run: RunOn, chosen: PointOn, rows: list[tuple[str, PointOn]]) -> 
         ratio_text(chosen.size_ratio),
         f"{Formats.of(run).size_of(chosen)}, exact",
         bars,
+    )
+
+
+def _energy_card(run: RunOn, chosen: PointOn, rows: list[tuple[str, PointOn]]) -> str:
+    energy = energy_of(chosen)
+    counted = [(kind, point, there) for kind, point in rows if (there := energy_of(point)) is not None]
+    if energy is None:
+        return ""
+    largest = max(there.energy_j for _, _, there in counted)
+    bars = [
+        Bar(
+            kind=kind,
+            label=_name(kind, point, run),
+            value=format_energy(there.energy_j),
+            share=there.energy_j / largest,
+        )
+        for kind, point, there in counted
+    ]
+    figure = energy_ratio(energy, original=chosen.trial == run.baseline.trial)
+    return _card(
+        "Energy of an inference", figure, f"{format_energy(energy.energy_j)}. {energy_note(run)}", bars
     )
 
 

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from ...profiles.units import format_duration
+from ...profiles.units import format_duration, format_energy
 from ...text.printable import escape
 from ..formats import (
     MISSING,
@@ -26,6 +26,7 @@ from ..records.facts import GroupFacts
 from ..records.run import Run
 from ..table import load_note, shown_points
 from ..view import PointOn, RunOn
+from ..words.energies import energy_of, energy_ratio, energy_unit
 from .charts import quality_range
 
 SHOWN_FAILURES = 200
@@ -42,6 +43,7 @@ def front_table(run: RunOn, *, chosen: PointOn) -> str:
         "latency": "latency",
         "times": "×",
     }
+    columns |= {} if energy_unit(run) is None else {"energy": "energy"}
     columns |= {"size": "size", "times-size": "×", "macs": "MACs", "bits": "bits", "distilled": "distilled"}
     if all(point.quality.test is None for point in points):
         del columns["test"]
@@ -162,12 +164,21 @@ def _front_cells(point: PointOn) -> dict[str, str]:
         "drop": _spread(formats.drop_of(point), meets_text(point)),
         "latency": noisy + escape(formats.seconds_of(point)),
         "times": _spread_ratio(point),
+        "energy": _energy(point),
         "size": escape(formats.size_of(point)),
         "times-size": _ratio(point.size_ratio),
         "macs": escape(count_text(point.artifact.macs)),
         "bits": bits_text(point),
         "distilled": _distilled(point),
     }
+
+
+def _energy(point: PointOn) -> str:
+    energy = energy_of(point)
+    if energy is None:
+        return MISSING
+    ratio = energy_ratio(energy, original=point.trial == point.view.baseline.trial)
+    return _spread(format_energy(energy.energy_j), ratio)
 
 
 def _distilled(point: PointOn) -> str:

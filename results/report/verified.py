@@ -3,7 +3,7 @@
 from ...text.printable import escape
 from ..records.run import Run
 from ..records.verification import TargetVerification
-from ..verify_words import COLUMNS, away_lines, columns, summary
+from ..words.verified import COLUMNS, away_lines, columns, summary
 
 
 def verified_section(run: Run) -> str:

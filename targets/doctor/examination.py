@@ -77,6 +77,7 @@ def _started(profile: Profile, target: Target) -> list[Finding]:
     if len(usable) < len(of_runtime):
         return findings + [finding for finding in of_runtime if _forbids(finding)]
     findings += condition_findings(profile, target.condition())
+    findings.append(_energy(target))
     here = [_peak_memory(profile), _lease()] if target.board is None else []
     control = [] if any(map(_forbids, here)) else [_control(target)]
     return [*findings, *here, *control]
@@ -118,6 +119,16 @@ def _peak_memory(profile: Profile) -> Finding:
     remedy = "peak memory will be coarse or missing; use Linux to measure it"
     detail = "this system has no /proc/self/clear_refs"
     return Finding(name="peak memory", ok=False, detail=detail, remedy=remedy)
+
+
+def _energy(target: Target) -> Finding:
+    """Whether a sensor counts energy there. None is needed: a search goes without."""
+    answer = target.energy_sensor()
+    if answer["sensor"]:
+        return Finding(name="energy", ok=True, detail=answer["sensor"])
+    if answer["remedy"]:
+        return Finding(name="energy", ok=False, detail=answer["problem"], remedy=answer["remedy"])
+    return Finding(name="energy", ok=True, detail="no sensor: it is not told, and never estimated")
 
 
 def _lease() -> Finding:

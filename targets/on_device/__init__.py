@@ -15,6 +15,7 @@ Reading order
     timing.py    the ABBA timing loop
     inputs.py    what a model is run with: stored samples, or random ones
     memory.py    peak memory, and a bound for it
+    energy.py    joules, where a sensor counts them
     machine.py   what the machine says of itself; load.py: what others use of its processors
     board/       power mode, clocks, temperatures, throttling; setting the clocks
     agent/       the long-lived process on a board behind SSH

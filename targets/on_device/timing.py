@@ -7,15 +7,17 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from typing import Any, List, NamedTuple, Sequence, Tuple
+from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
 
 import numpy as np
 
+from .energy import Meter, block_seconds
 from .runtime import Bound, Feeds, Request, Runtime
 
 INFERENCES_KEPT = 200  # single inference times that are kept of each pair, for percentiles
 FROZEN_S = 1.0  # beyond ten times what it should take, and a block tells of a machine that stood still
 TRIES = 3  # of a block
+Pair = Dict[str, Any]  # see measure_pair, and PairBlocks of the package
 WeightedFeeds = List[Tuple[float, Feeds]]  # of each size that is measured, with its weight
 SETTLED = 0.02  # relative difference of block medians below which warm-up is over
 
@@ -56,39 +58,61 @@ def finished(ratios: list[float], timing: Timing, elapsed: float) -> bool:
 
 
 def measure_pair(
-    runtime: Runtime, request: Request, feeds: list[WeightedFeeds], *, number: int
-) -> dict[str, Any]:
+    runtime: Runtime, request: Request, feeds: list[WeightedFeeds], *, number: int, meter: Meter = None
+) -> Pair:
     """One fresh pair of sessions: ABBA blocks. Which side is opened and timed first alternates from pair to
     pair.
 
-    Where a model is built several times, pairs take the builds in turn.
+    Where a model is built several times, pairs take the builds in turn. With a `meter`, joules per inference
+    of the same blocks, or of longer ones behind them where the meter cannot be read in between.
     """
     timing, models = Timing.of(request), (request["baseline"], request["model"])
     request = {**request, "engine_build": number % timing.engine_builds}
     order = (0, 1) if number % 2 == 0 else (1, 0)
     requests = [of_side(request, "baseline"), of_side(request, "model")]
-    opened = {side: Subject(runtime, models[side], requests[side], feeds[side]) for side in order}
+    inline = meter if meter is not None and meter.inline else None
+    opened = {side: Subject(runtime, models[side], requests[side], feeds[side], inline) for side in order}
     subjects = [opened[0], opened[1]]
     started = time.perf_counter()
     warm_up(subjects, timing, full=number == 0)
     block_s = sum(max(timing.block_s, subject.inference_s) for subject in subjects) / 2
     names = ("baseline_s", "candidate_s", "baseline_wall_s", "candidate_wall_s")
     times: dict[str, list[float]] = {name: [] for name in names}
+    joules: tuple[list[float], list[float]] = ([], [])
     single: list[float] = []
     for _ in range(max(1, round(timing.pair_s / (4 * block_s)))):
         for side in [*order, *reversed(order)]:
             timer, wall, stamps = subjects[side].block()
             times[names[side]].append(timer)
             times[names[side + 2]].append(wall)
+            joules[side].append(subjects[side].block_j)
             if side == 1:
                 single.extend(stamps)
+    if meter is not None and not meter.inline:
+        joules = longer_blocks(subjects, meter, order)
     chosen = np.random.default_rng(number).permutation(len(single))[:INFERENCES_KEPT]
     return {
         **times,
         "inference_wall_s": [single[index] for index in chosen],
         "loop_s": time.perf_counter() - started,
         "frozen_s": sum(subject.frozen_s for subject in subjects),
+        **({} if meter is None else {"baseline_j": joules[0], "candidate_j": joules[1]}),
     }
+
+
+def longer_blocks(
+    subjects: list[Subject], meter: Meter, order: Sequence[int]
+) -> tuple[list[float], list[float]]:
+    """Joules per inference of both sides in turn, of blocks that the meter resolves."""
+    joules: tuple[list[float], list[float]] = ([], [])
+    length = block_seconds(meter, 0.0)
+    with meter:
+        for side in [*order, *reversed(order)]:
+            inferences, began, before = 0, time.perf_counter(), meter.joules()
+            while time.perf_counter() - began < length:
+                inferences += len(subjects[side].block()[2])
+            joules[side].append((meter.joules() - before) / inferences)
+    return joules
 
 
 def of_side(request: Request, side: str) -> Request:
@@ -105,7 +129,10 @@ class Subject:
     inference.
     """
 
-    def __init__(self, runtime: Runtime, model: str, request: Request, feeds: WeightedFeeds):
+    def __init__(
+        self, runtime: Runtime, model: str, request: Request, feeds: WeightedFeeds, meter: Meter = None
+    ):
+        self._meter, self.block_j = meter, 0.0  # joules per inference of the last block
         self.bound = bound_to(runtime, model, request, feeds)
         self.block_s: float = request["timing"]["block_s"]
         self.bound.once()  # the first inference allocates
@@ -119,13 +146,18 @@ class Subject:
         count = max(1, round(self.block_s / self.inference_s))
         for attempt in range(TRIES):
             self.refill()
+            before = self._joules()
             began = time.perf_counter()
             times = self.bound.block(count)
             took = time.perf_counter() - began
+            self.block_j = (self._joules() - before) / len(times[2])
             if took < FROZEN_S + 10 * count * self.inference_s or attempt == TRIES - 1:
                 break
             self.frozen_s += took
         return times
+
+    def _joules(self) -> float:
+        return 0.0 if self._meter is None else float(self._meter.joules())
 
     def refill(self) -> None:
         """Untimed inferences after a switch of sides: caches fill, the other side's threads go to sleep."""

@@ -7,8 +7,8 @@ libraries print goes to standard error. A reply is {"id", "ok": true, "result"} 
 
 Operations: probe (the environment), run (outputs of a model), optimized (what the runtime really executes),
 measure (a candidate beside its baseline: the protocol is described in docs/measuring.md), profile (seconds
-per kernel), condition (temperatures, clocks, throttling: board/state.py), set_clocks and restore_clocks
-(board/clocks.py).
+per kernel), energy (which sensor counts it), condition (temperatures, clocks, throttling: board/state.py),
+set_clocks and restore_clocks (board/clocks.py).
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", ORT_DISABLE_TEL
 
 from .board.clocks import condition, restore_clocks, restore_left_behind, set_clocks
 from .board.throttling import Watch
+from .energy import Meter, block_seconds, energy, find_meter, idle_watts
 from .load import Load
 from .machine import is_emulated, machine_facts
 from .memory import limit_memory, peak_memory
@@ -42,7 +43,7 @@ try:
     import numpy as np
 
     from .inputs import feeds_of, require_batch, sizes_of, stored_arrays, stored_groups
-    from .timing import Timing, WeightedFeeds, finished, measure_pair, of_side
+    from .timing import Pair, Timing, WeightedFeeds, finished, measure_pair, of_side
 except ImportError as missing:
     MISSING: str | None = str(missing)
 else:
@@ -107,8 +108,12 @@ def measure(runtime: Runtime, request: Request) -> dict[str, Any]:
     """Block times of fresh session pairs, peak memory of the candidate, and the environment at the end.
 
     Pairs during which the device throttled are repeated while there is time. RefusedError of the kind noisy
-    if that leaves fewer than two.
+    if that leaves fewer than two. Where a sensor counts energy, joules are measured beside the times.
     """
+    meter = find_meter(request.get("root", "/"))
+    if meter is not None and meter.inline:
+        longer = block_seconds(meter, request["timing"]["block_s"])
+        request = {**request, "timing": {**request["timing"], "block_s": longer}}
     timing, device = Timing.of(request), runtime if isinstance(runtime, DeviceRuntime) else None
     if device is not None:
         device.prepare(request)
@@ -118,15 +123,16 @@ def measure(runtime: Runtime, request: Request) -> dict[str, Any]:
         memory = peak_memory(runtime, of_side(request, "model"), largest(feeds[1]))
     else:
         memory = device.peak_memory(request, feeds[1][0][1])
-    pairs: list[dict[str, Any]] = []
+    pairs: list[Pair] = []
     ratios: list[float] = []
     frozen_s = 0.0
+    idle_w = None if meter is None else idle_watts(meter)
     watch, load = Watch(request.get("root", "/")), Load(request.get("root", "/"))
     gc.collect()
     gc.disable()
     try:
         while not finished(ratios, timing, time.perf_counter() - started - frozen_s):
-            pair = measure_pair(runtime, request, feeds, number=len(pairs))
+            pair = measure_pair(runtime, request, feeds, number=len(pairs), meter=meter)
             frozen_s += pair.pop("frozen_s")
             if watch.throttled():
                 watch.rest(timing.max_s - (time.perf_counter() - started - frozen_s), pairs=len(pairs))
@@ -140,9 +146,24 @@ def measure(runtime: Runtime, request: Request) -> dict[str, Any]:
         "pairs": pairs,
         "peak_memory_bytes": memory,
         "environment": probe(runtime, request),
-        "conditions": {**watch.conditions(), **load.conditions()},
+        "conditions": {**watch.conditions(), **load.conditions(), **counted(pairs, meter, idle_w)},
         "details": {} if device is None else device.details(request, feeds[1][0][1]),
     }
+
+
+def counted(pairs: list[Pair], meter: Meter, idle_w: float | None) -> dict[str, Any]:
+    """What the conditions say of energy. A counter that stood still during a pair counts nothing: its blocks
+    are taken out of all pairs.
+    """
+    if meter is None or idle_w is None:
+        return {}
+    sensor = f"{meter.kind}: {', '.join(meter.parts)}"
+    still = any(sum(pair.get(side, [1])) <= 0 for pair in pairs for side in ("baseline_j", "candidate_j"))
+    if not still:
+        return {"energy_sensor": sensor, "idle_w": round(idle_w, 3)}
+    for pair in pairs:
+        del pair["baseline_j"], pair["candidate_j"]
+    return {"energy_missing": f"{sensor} stood still"}
 
 
 def input_feeds(runtime: Runtime, request: Request) -> list[WeightedFeeds]:
@@ -173,7 +194,7 @@ def largest(feeds: WeightedFeeds) -> Feeds:
 
 OPERATIONS = {
     **{"probe": probe, "run": run, "optimized": optimized, "measure": measure, "profile": profile},
-    **{"set_clocks": set_clocks, "restore_clocks": restore_clocks, "condition": condition},
+    **{"energy": energy, "set_clocks": set_clocks, "restore_clocks": restore_clocks, "condition": condition},
 }
 # The first line of a worker that is asked to announce itself (`announce` in its configuration).
 READY = '{"ready": true}'

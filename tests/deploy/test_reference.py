@@ -17,8 +17,8 @@ from autocompress.errors import InputError, RunDirectoryError
 from autocompress.files import digest_of_file
 from autocompress.results.records.bundle_verification import BundleMeasured, BundleVerification, Parity
 from autocompress.results.records.manifest import Manifest, ReferenceFacts, TensorFacts
-from autocompress.results.verify_words import bundle_lines
 from autocompress.results.view import RunOn
+from autocompress.results.words.verified import bundle_lines
 from autocompress.targets import control
 from autocompress.tests.deploy.small_run import ENVIRONMENT, PREDICTION, latency, small_run, target
 from autocompress.tests.deploy.test_read_bundle import made_bundle, reseal

@@ -15,7 +15,7 @@ from autocompress.results.records.facts import MetricFacts, TaskFacts
 from autocompress.results.records.verification_versions import json_for_scripts
 from autocompress.results.run_config import RunConfig, folder_options
 from autocompress.results.run_directory import read_run, write_verification
-from autocompress.results.verify_words import bundle_lines, run_lines
+from autocompress.results.words.verified import bundle_lines, run_lines
 from autocompress.tasks.identity import data_digest, model_digest, task_digest
 from autocompress.tasks.load import load_task
 from autocompress.tasks.names import BUILT_IN, WITHOUT_ARGUMENTS

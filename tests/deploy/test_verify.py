@@ -28,8 +28,8 @@ from autocompress.results.records.verification import AwayTarget
 from autocompress.results.records.verification_versions import json_for_scripts
 from autocompress.results.report.page import render
 from autocompress.results.run_directory import RunDirectory, read_run, write_run
-from autocompress.results.verify_words import bundle_lines, run_lines
 from autocompress.results.view import RunOn
+from autocompress.results.words.verified import bundle_lines, run_lines
 from autocompress.targets.target import TargetSession
 from autocompress.tests.deploy.small_run import PREDICTION, latency, small_run, target
 from autocompress.tests.deploy.test_verify_files import MEASURED, verification

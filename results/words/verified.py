@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
-from ..profiles.units import format_latency
-from .formats import ratio_text, relative_spread
-from .records.bundle_verification import BundleMeasured, BundleVerification
-from .records.latency import Latency, Predicted
-from .records.manifest import Manifest, ReferenceFacts
-from .records.verification import TargetVerification, Verification, VerifiedPoint
+from ...profiles.units import format_latency
+from ..formats import ratio_text, relative_spread
+from ..records.bundle_verification import BundleMeasured, BundleVerification
+from ..records.latency import Latency, Predicted
+from ..records.manifest import Manifest, ReferenceFacts
+from ..records.verification import TargetVerification, Verification, VerifiedPoint
 
 _TOLD = ("cpu_model", "device", "runtime_version", "threads", "governor", "power_mode")
 COLUMNS = ("point", "earlier", "measured", "error", "×", "quality", "remarks")
