@@ -18,6 +18,7 @@ Reading order
     push.py      `push`
     verify.py    `verify`
     nightly.py   `nightly`, `rollback`, `gc`
+    nights.py    `nights`, and whom `nightly` tells
     targets.py   `targets list, show, doctor, calibrate` and `measure`
 
 What it does not know: how anything is computed. Results go to stdout, everything else to stderr.

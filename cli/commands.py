@@ -14,6 +14,7 @@ from .compare import compare
 from .front import front, report
 from .init import init
 from .nightly import gc, nightly, rollback
+from .nights import nights
 from .pick import pick
 from .push import push
 from .runs import runs
@@ -32,7 +33,7 @@ app = typer.Typer(
 app.add_typer(targets_app, name="targets", invoke_without_command=True)
 for command in (init, search, runs, front, report, compare, pick, push, verify, measure):
     app.command()(command)
-for of_nights in (nightly, rollback, gc):
+for of_nights in (nightly, nights, rollback, gc):
     app.command()(of_nights)
 
 

@@ -9,6 +9,7 @@ import typer
 from ..errors import InputError
 from ..text.printable import json_text
 from .console.log import LogFormat, LogFormatOption, Quiet, say
+from .nights import tell_of
 from .support import Json, errors, show
 
 if TYPE_CHECKING:
@@ -89,6 +90,7 @@ def _run(config: "NightlyConfig", *, as_json: bool) -> None:
     except KeyboardInterrupt:
         say("Interrupted: the same command continues the night.")
         raise
+    tell_of(config, night)
     code = exit_code(night.all_events)
     if as_json:
         value = {"reason": reasons(night.all_events), "exit_code": code, **night.to_json()}

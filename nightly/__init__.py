@@ -14,6 +14,7 @@ Reading order
     judge.py, telling.py        what counts as a change; sentences for it
     plan.py, summary.py         what `--dry-run` shows; a night for a terminal
     disk.py                     what is kept: `gc`
+    pages/                      what people and programs see: a page, JSON, JUnit XML, Markdown, messages
 
 The folder, `nightly/` beside the file unless it says otherwise:
     nights/2026-11-29/night.json       the record, written after every step
@@ -22,6 +23,7 @@ The folder, `nightly/` beside the file unless it says otherwise:
     deployed/MODEL                     a link to the bundle that is deployed
     deployed/MODEL.json                its versions
     deployed/.versions/MODEL/          their bundles
+    index.html, summary.json, junit.xml, summary.md    all nights and the last one, made of the records
 
 What it does not know: torch, how a latency is taken, what a bundle is made of. It runs the commands that a
 user would.

@@ -127,6 +127,7 @@ COMMAND_LINES = (
     line("front nowhere --json --csv", "--json and --csv exclude each other"),
     line("report nowhere", "nowhere is no run directory"),
     line("runs nowhere", "There is no folder nowhere"),
+    line("nights nowhere.toml", "There is no file nowhere.toml"),
     line("compare", "Missing argument"),
     line("compare nowhere", "nowhere is no directory"),
     line("compare nowhere there --policy best", "The policy 'best' is none: write it like"),
