@@ -93,4 +93,5 @@ _RULES: dict[str, Rule] = {
     "squeeze": shapes.squeeze,
     "unsqueeze": shapes.unsqueeze,
     "sym_size": shapes.read_size,
+    **dict.fromkeys(["new_empty", "new_full", "new_ones", "new_zeros"], shapes.read_type),
 }

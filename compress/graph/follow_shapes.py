@@ -244,6 +244,11 @@ def unsqueeze(follower: Follower, node: fx.Node) -> Layout | None:
     return layout[0] + (added <= layout[0]), layout[1]
 
 
+def read_type(follower: Follower, node: fx.Node) -> Layout | None:
+    """A new tensor of the same type: nothing else of the one that is given matters."""
+    return None
+
+
 def read_size(follower: Follower, node: fx.Node) -> Layout | None:
     """The number of channels must not change once the model reads it; other sizes do not matter."""
     layout = follower.layout(argument(node, 0))

@@ -234,3 +234,24 @@ def test_layers_that_take_tokens_for_channels_leave_the_channels_whole(middle):
     network = traced(Mixer(middle).eval(), torch.randn(2, 8, 12))
     assert not [group for group in network.groups if "embed" in group.layers]
     assert "across these channels" in next(e.reason for e in network.excluded if e.name == "embed")
+
+
+class Placed(nn.Module):
+    """Places in an image beside its features: `new_full` takes the type of a tensor, and nothing else."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 2, 1)
+
+    def forward(self, x):
+        y = self.first(x)
+        return self.last(y).flatten(2) * y.new_full((16, 1), 4.0).transpose(0, 1)
+
+
+def test_a_new_tensor_of_the_same_type_leaves_channels_free():
+    x = torch.randn(2, 3, 4, 4)
+    network = traced(Placed().eval(), x)
+    (group,) = network.groups
+    assert group.units and len(group.units) == 8
+    pruned = prune(network.module, network.channels, {group.units[0].number})
+    assert pruned(x).shape == (2, 2, 16)
