@@ -74,8 +74,12 @@ class OutputDistance:
         (ours, our_scores), (theirs, their_scores) = (
             torch.split(x, sizes, dim=kind.dim) for x in (output, expected)
         )
-        places = _mean(((ours - theirs) / self.scale).square())
-        return places + _independent(kind, our_scores, their_scores, temperature)
+        there = their_scores if kind.probabilities else their_scores.sigmoid()
+        there = there.amax(kind.dim) if there.shape[kind.dim] else torch.ones_like(theirs.select(kind.dim, 0))
+        objects = _total(there).clamp_min(1)
+        places = ((ours - theirs) / self.scale).square().mean(kind.dim) * there
+        scores = _outcomes(kind, our_scores, their_scores, temperature)
+        return (_total(places) + _total(scores)) / objects
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,18 +148,28 @@ def _classes(kind: OutputKind, output: Tensor, expected: Tensor, temperature: fl
 
 
 def _independent(kind: OutputKind, output: Tensor, expected: Tensor, temperature: float) -> Tensor:
+    return _mean(_outcomes(kind, output, expected, temperature))
+
+
+def _outcomes(kind: OutputKind, output: Tensor, expected: Tensor, temperature: float) -> Tensor:
+    """The divergence of each entry's yes or no, times T²."""
     if kind.probabilities:
         output, expected = (torch.logit(x, eps=_TINY) for x in (output, expected))
     ours, theirs = output / temperature, expected / temperature
     yes = theirs.sigmoid()
     divergence = yes * (F.logsigmoid(theirs) - F.logsigmoid(ours))
     divergence = divergence + (1 - yes) * (F.logsigmoid(-theirs) - F.logsigmoid(-ours))
-    return _mean(divergence) * temperature**2
+    return divergence * temperature**2
 
 
 def _mean(entries: Tensor) -> Tensor:
     """The mean of each sample; an output of one dimension has one entry a sample."""
     return entries if entries.dim() < 2 else entries.flatten(1).mean(1)
+
+
+def _total(entries: Tensor) -> Tensor:
+    """The sum of each sample."""
+    return entries if entries.dim() < 2 else entries.flatten(1).sum(1)
 
 
 def _scale(kind: OutputKind, answer: Tensor) -> float:
@@ -202,7 +216,7 @@ def _curvature_ratio(
 ) -> float | None:
     """The weight of one output; None where the loss has no curvature there."""
     answer = answers[index]
-    spread = float(answer.std(correction=0)) or 1.0
+    steps = _steps(one, answer)
     generator = torch.Generator().manual_seed(index)
 
     def lost(output: Tensor) -> float:
@@ -213,12 +227,42 @@ def _curvature_ratio(
     with torch.no_grad():
         before = lost(answer)
         for _ in range(_DRAWS):
-            change = _STEP * spread * torch.randn(answer.shape, generator=generator)
-            plus, minus = answer + change, answer - change
-            if one.kind.probabilities:
-                plus, minus = plus.clamp(0, 1), minus.clamp(0, 1)
+            change = steps * torch.randn(answer.shape, generator=generator)
+            plus, minus = (_moved(one.kind, answer, sign * change) for sign in (1, -1))
             losses.append((lost(plus) + lost(minus)) / 2 - before)
             distances.append(float(one.per_sample(plus, answer).mean()))
     moved, curved = math.fsum(distances), math.fsum(losses)
     usable = math.isfinite(curved) and moved > 0 and curved > 1e-5 * max(abs(before), 1e-3)
     return curved / moved if usable else None
+
+
+def _steps(one: OutputDistance, answer: Tensor) -> Tensor | float:
+    """The size of δ at each entry: coordinates of boxes and their scores have units of their own."""
+    kind = one.kind
+    if kind.meaning != "boxes":
+        return _STEP * (float(answer.std(correction=0)) or 1.0)
+    assert kind.dim is not None
+    scores = _scores_of_boxes(kind, answer)
+    scores = torch.logit(scores, eps=_TINY) if kind.probabilities else scores
+    steps = torch.full_like(answer, _STEP * one.scale)
+    _scores_of_boxes(kind, steps).fill_(_STEP * (float(scores.std(correction=0)) if scores.numel() else 1.0))
+    return steps
+
+
+def _moved(kind: OutputKind, answer: Tensor, change: Tensor) -> Tensor:
+    """The answer with this change; probabilities stay in 0..1, those beside boxes by a change of their
+    scores.
+    """
+    moved = answer + change
+    if kind.probabilities and kind.meaning == "boxes":
+        scores, changes = (_scores_of_boxes(kind, x) for x in (answer, change))
+        _scores_of_boxes(kind, moved).copy_((torch.logit(scores, eps=_TINY) + changes).sigmoid())
+    elif kind.probabilities:
+        moved = moved.clamp(0, 1)
+    return moved
+
+
+def _scores_of_boxes(kind: OutputKind, answer: Tensor) -> Tensor:
+    """A view of the scores behind the coordinates."""
+    assert kind.dim is not None
+    return answer.narrow(kind.dim, kind.coordinates, answer.shape[kind.dim] - kind.coordinates)

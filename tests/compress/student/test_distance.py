@@ -21,6 +21,7 @@ KINDS = {
     "independent probabilities": independent(probabilities=True),
     "values": values(),
     "boxes": boxes(coordinates=4),
+    "boxes and probabilities": boxes(coordinates=4, probabilities=True),
     "embeddings": embeddings(),
     "custom": custom(per_sample),
 }
@@ -29,6 +30,8 @@ KINDS = {
 def answers_of(name):
     if name == "probabilities":
         return ANSWERS.softmax(1)
+    if name == "boxes and probabilities":
+        return torch.cat([ANSWERS[:, :4], ANSWERS[:, 4:].sigmoid()], dim=1)
     return ANSWERS.sigmoid() if name == "independent probabilities" else ANSWERS
 
 
@@ -120,3 +123,36 @@ def test_hard_samples_count_more():
     )
     largest = float(distance.loss(outputs[1:], answers[1:], temperature=1.0))
     assert plain < hard <= largest * 1.001
+
+
+def detector(probabilities):
+    """Answers at 2 × 5 positions of which only the first of each sample sees something."""
+    answers = torch.rand(2, 4 + 3, 5) * 50
+    answers[:, 4:] = -8
+    answers[:, 5, 0] = 3
+    answers[:, 4:] = answers[:, 4:].sigmoid() if probabilities else answers[:, 4:]
+    return answers
+
+
+@pytest.mark.parametrize("probabilities", [False, True])
+def test_a_box_counts_where_there_is_an_object(probabilities):
+    answers = detector(probabilities)
+    distance = Distance.of((boxes(scale=1.0, probabilities=probabilities),), answers)
+    here, elsewhere = answers.clone(), answers.clone()
+    here[:, :4, 0] += 1
+    elsewhere[:, :4, 1:] += 1
+    assert distance.value(here, answers) == pytest.approx(0.95, abs=0.01)  # the probability of the object
+    assert 0 < distance.value(elsewhere, answers) < 0.01
+
+
+def test_a_loss_of_boxes_and_probabilities_weighs_what_it_adds_up():
+    answers = detector(probabilities=True)
+    kind, seen = boxes(scale=1.0, probabilities=True), answers[:, 4:].clone()
+    there = seen.amax(1, keepdim=True)
+
+    def loss(outputs, targets):
+        places = ((outputs[:, :4] - targets[:, :4]).square().mean(1, keepdim=True) * there).sum((1, 2))
+        scores = F.binary_cross_entropy(outputs[:, 4:], seen, reduction="none").sum((1, 2))
+        return (3 * (places + scores)).mean()
+
+    assert weight_of(kind, answers, loss, answers) == pytest.approx(3, rel=0.05)
