@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ..errors import TaskError
 from ..results.records.reading import Interval
-from ..tasks.quality import as_tensors, score
+from ..tasks.quality import prepared, score_prepared
 from ..tasks.task import Metric
 
 Z = 1.96  # standard deviations on each side of a 95 % interval
@@ -94,8 +94,8 @@ def scores_of(
     `like` are the original's scores, which decide how many. The value may be NaN. TaskError when the metric
     raises.
     """
-    answers = _Answers(metric, tuple(map(as_tensors, outputs)), targets)
-    value, took_s = _timed(lambda: score(metric, outputs, targets))
+    answers = _Answers(metric, prepared(metric, outputs, targets), targets)
+    value, took_s = _timed(answers.whole)
     scores = Scores(value=value, samples=answers.samples)
     if not math.isfinite(value):
         return scores
@@ -105,7 +105,7 @@ def scores_of(
         if parts is not None:
             return Scores(value=value, samples=answers.samples, parts=parts)
         if _affordable(RESAMPLES, took_s) < RESAMPLES[0]:  # the first call may have been held up
-            took_s = min(took_s, *(_timed(lambda: score(metric, outputs, targets))[1] for _ in range(2)))
+            took_s = min(took_s, *(_timed(answers.whole)[1] for _ in range(2)))
         count = _affordable(RESAMPLES, took_s)
         if like is not None and like.resampled is not None:
             count = len(like.resampled)
@@ -114,7 +114,7 @@ def scores_of(
 
 @dataclass(frozen=True, slots=True)
 class _Answers:
-    """A metric, and outputs and targets of a whole split."""
+    """A metric, and targets and outputs of a whole split, the latter prepared for the metric's function."""
 
     metric: Metric
     outputs: tuple[Tensor | list[Tensor], ...]
@@ -124,11 +124,15 @@ class _Answers:
     def samples(self) -> int:
         return len(self.outputs[0])
 
+    def whole(self) -> float:
+        """The metric of all samples. TaskError where it raises."""
+        return score_prepared(self.metric, self.outputs, self.targets)
+
     def score(self, positions: Positions) -> float:
         """The metric of these samples alone; NaN where it raises."""
         try:
-            chosen = [chosen_samples(output, positions) for output in self.outputs]
-            return score(self.metric, chosen, chosen_samples(self.targets, positions))
+            chosen = tuple(chosen_samples(output, positions) for output in self.outputs)
+            return score_prepared(self.metric, chosen, chosen_samples(self.targets, positions))
         except TaskError:
             return math.nan
 

@@ -160,7 +160,8 @@ def _check_metric(metric: Metric) -> None:
         isinstance(metric, Metric),
         f"metric must be a Metric(name=…, function=…), not {type(metric).__name__}.",
     )
-    _require(callable(metric.function), "metric.function must be callable as function(outputs, targets).")
+    for name, part in (("function", metric.function), ("prepare", metric.prepare or len)):
+        _require(callable(part), f"metric.{name} must be callable as {name}(outputs, targets).")
     _require(
         metric.direction in ("higher", "lower"),
         f"metric.direction {metric.direction!r} must be 'higher' or 'lower'.",

@@ -24,6 +24,8 @@ def task_digest(task: Task) -> str:
     """SHA-256 of the model's weights and layer types, the metric, the loss, the inputs' form and the data."""
     metric = task.metric
     stated: dict[str, Any] = {} if task.outputs is None else {"outputs": list(map(str, task.outputs))}
+    if metric.prepare is not None:
+        stated["prepare"] = _source(metric.prepare)
     if task.dynamic:
         stated["dynamic"] = [[key, list(dims.items())] for key, dims in task.dynamic.items()]
     return digest_of(

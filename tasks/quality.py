@@ -35,12 +35,35 @@ def score(metric: Metric, outputs: Sequence[Any], targets: Any) -> float:
     sample is a list with a tensor for each. The value may be NaN. An exception of the metric becomes a
     TaskError.
     """
+    return score_prepared(metric, prepared(metric, outputs, targets), targets)
+
+
+def prepared(metric: Metric, outputs: Sequence[Any], targets: Any) -> tuple[Tensor | list[Tensor], ...]:
+    """What the metric's function gets of the outputs of a whole split: them, or what `prepare` makes of them.
+
+    TaskError where that raises, or has not an entry for each sample.
+    """
     tensors = tuple(map(as_tensors, outputs))
+    if metric.prepare is None:
+        return tensors
+    with user_code("The metric", remedy="metric.prepare(outputs, targets) returns one entry for each sample"):
+        entries = as_tensors(metric.prepare(_single(tensors), targets))
+        if len(entries) != len(tensors[0]):
+            raise ValueError(f"prepare made {len(entries)} entries of {len(tensors[0])} samples")
+    return (entries,)
+
+
+def score_prepared(metric: Metric, tensors: tuple[Tensor | list[Tensor], ...], targets: Any) -> float:
+    """The metric of what `prepared` returned, or of the same samples of it and of the targets."""
     remedy = "metric.function(outputs, targets) sees a whole split and returns a float"
     if any(isinstance(one, list) for one in (*tensors, targets)):
         remedy += ". Where shapes differ from sample to sample it gets a list with one tensor for each"
     with user_code("The metric", remedy=remedy):
-        return float(metric.function(tensors[0] if len(tensors) == 1 else tensors, targets))
+        return float(metric.function(_single(tensors), targets))
+
+
+def _single(tensors: tuple[Any, ...]) -> Any:
+    return tensors[0] if len(tensors) == 1 else tensors
 
 
 def as_tensors(output: Any) -> Tensor | list[Tensor]:

@@ -21,6 +21,10 @@ class Metric:
     """A quality: `function(outputs, targets)` over a whole split, both concatenated along dimension 0 (lists
     of samples where their shapes differ), returns a float.
 
+    `prepare(outputs, targets)` is for what takes long and looks at one sample after the other, such as the
+    suppression of boxes: it returns one tensor (or list) with an entry for each sample, which `function` then
+    gets instead of the outputs. Intervals resample a split hundreds of times, and prepare it once.
+
     `unit` "fraction" prints 0.9173 as 91.73 % and counts drops in percentage points; "" prints the bare
     number.
     """
@@ -29,6 +33,7 @@ class Metric:
     function: Callable[[Any, Any], float]
     direction: Literal["higher", "lower"] = "higher"
     unit: Literal["fraction", ""] = "fraction"
+    prepare: Callable[[Any, Any], Any] | None = None
 
     def drop(self, value: float, *, baseline: float) -> float:
         """How much worse `value` is than `baseline`, in the metric's own unit; negative means better."""

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..quality import as_tuple
-from ..task import Task
+from ..task import Metric, Task
 from .call import CallForm, call_form, form_of, set_plain_call
 from .dynamic import free_dims
 from .model import plain_model
@@ -30,8 +30,7 @@ def plain_task(task: Task) -> Task:
         task = _with_ordered_inputs(task, task.example_inputs, form)
     if form.named and form.outputs:
         loss = _NamedOutputs(task.loss, form.outputs)
-        metric = replace(task.metric, function=_NamedOutputs(task.metric.function, form.outputs))
-        task = replace(task, loss=loss, metric=metric)
+        task = replace(task, loss=loss, metric=_of_named_outputs(task.metric, form.outputs))
     return task
 
 
@@ -45,6 +44,12 @@ def _with_ordered_inputs(task: Task, example: Mapping[str, Any], form: CallForm)
         validation=ordered_split(task.validation, form.inputs),
         test=ordered_split(task.test, form.inputs),
     )
+
+
+def _of_named_outputs(metric: Metric, names: tuple[str, ...]) -> Metric:
+    if metric.prepare is not None:  # it is the one that sees outputs
+        return replace(metric, prepare=_NamedOutputs(metric.prepare, names))
+    return replace(metric, function=_NamedOutputs(metric.function, names))
 
 
 class _NamedOutputs:

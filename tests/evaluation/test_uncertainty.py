@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from autocompress.errors import TaskError
 from autocompress.evaluation import uncertainty
 from autocompress.evaluation.uncertainty import drop_interval, scores_of
 from autocompress.tasks.task import Metric, accuracy
@@ -193,3 +194,29 @@ def test_a_call_that_is_held_up_does_not_cost_the_samples_of_the_interval(monkey
     targets, (said,) = noisy(100, 0.1)
     seconds = iter([9.0, 1e-3, 9.0])
     assert len(present(scores_of(CORRELATION, [said.numpy()], targets).resampled)) == 200
+
+
+def test_what_a_metric_prepares_is_prepared_once_and_resampled():
+    calls = []
+
+    def said_and_true(outputs: Tensor, targets: Tensor) -> Tensor:
+        calls.append(len(outputs))
+        return torch.stack([outputs.flatten() > 0, targets > 0], dim=1)
+
+    def of_pairs(pairs: Tensor, targets: Tensor) -> float:
+        return f1(pairs[:, 0].float() - 0.5, targets)
+
+    targets = torch.tensor([1, 0, 0, 1] * 50)
+    outputs = [torch.randn(200, 1, generator=torch.Generator().manual_seed(0)).numpy()]
+    prepared = Metric(name="f1", function=of_pairs, prepare=said_and_true)
+    fast, plain = scores_of(prepared, outputs, targets), scores_of(F1, outputs, targets)
+    assert calls == [200] and fast.value == plain.value
+    assert fast.resampled is not None and np.array_equal(fast.resampled, present(plain.resampled))
+
+
+def test_a_metric_that_prepares_too_few_entries_is_refused():
+    short = Metric(
+        name="short", function=lambda outputs, targets: 0.0, prepare=lambda outputs, targets: outputs[1:]
+    )
+    with pytest.raises(TaskError, match="prepare made 3 entries of 4 samples"):
+        scores_of(short, [np.zeros((4, 1))], torch.zeros(4))
