@@ -38,8 +38,8 @@ TaskSpec = Annotated[
     typer.Argument(
         autocompletion=complete_task,
         metavar="[TASK]",
-        help="A built-in task (digits, image-folder, exported, onnx, timm:NAME, hf:DIRECTORY) "
-        "or path/to/file.py:function.",
+        help="A built-in task (digits, image-folder, exported, onnx, timm:NAME, hf:DIRECTORY, "
+        "ultralytics:FILE.pt) or path/to/file.py:function.",
     ),
 ]
 Budget = Annotated[

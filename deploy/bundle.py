@@ -81,7 +81,9 @@ def write_bundle(
             described = replace(described, model=_shipped_facts(described.model, model, folder / name))
             (folder / "manifest.json").write_text(_pretty(described), encoding="utf-8")
             runtime = point.view.target.runtime
-            (folder / "run.py").write_text(run_script(packed=packed, runtime=runtime), encoding="utf-8")
+            detector = "boxes" in described.task.preprocessing
+            script = run_script(packed=packed, runtime=runtime, detector=detector)
+            (folder / "run.py").write_text(script, encoding="utf-8")
             _copy_imported(runtime, folder)
             listed = _checksums(folder).encode()
             (folder / CHECKSUMS).write_bytes(listed)

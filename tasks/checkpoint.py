@@ -48,8 +48,16 @@ def load_weights(model: nn.Module, path: Path) -> nn.Module:
     if not path.is_file():
         raise TaskError(f"There is no checkpoint {str(path)!r}: give a .safetensors or .pt file.")
     loaded = _read_safetensors(path) if path.suffix == ".safetensors" else load_checkpoint(path)
+    return loaded_state(model, _state(loaded, path), path)
+
+
+def loaded_state(model: nn.Module, state: Mapping[str, Tensor], path: Path) -> nn.Module:
+    """The same model, in eval mode, with these tensors, which are those of the file `path`.
+
+    Raises TaskError if they do not fit the model in keys, shapes or types.
+    """
     wanted = model.state_dict()
-    state = _named_as(wanted, _state(loaded, path))
+    state = _named_as(wanted, state)
     problems = mismatches(wanted, state, parameters={name for name, _ in model.named_parameters()})
     if problems:
         raise TaskError(

@@ -20,7 +20,7 @@ from .user_file import load_function
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm"})
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm"})
 _SPLITS = ("train", "validation", "test")
 _PREPROCESSING = {
     "layout": "NCHW",
@@ -46,7 +46,7 @@ class ImageFolder(Dataset[tuple[Tensor, int]]):
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         path, label = self.files[index]
-        return self.prepare(_opened(path)), label
+        return self.prepare(opened(path)), label
 
 
 class Cropped:
@@ -160,10 +160,10 @@ def _folders(folder: Path) -> set[str]:
 def _images(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES)
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
 
 
-def _opened(path: Path) -> "Image":
+def opened(path: Path) -> "Image":
     """The image as RGB. Raises TaskError for a file that is none."""
     from PIL import Image, UnidentifiedImageError
 

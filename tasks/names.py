@@ -16,10 +16,12 @@ BUILT_IN: Mapping[str, tuple[str, str]] = {
 FAMILIES: Mapping[str, tuple[str, str]] = {  # `timm:NAME`: the name comes first
     "timm": ("sources.timm_images", "timm_images"),
     "hf": ("sources.hf.models", "hf"),
+    "ultralytics": ("sources.detection.models", "ultralytics"),
 }
 MEMBERS: Mapping[str, tuple[str, str]] = {
     "timm": ("the name of a model", "NAME"),
     "hf": ("a directory", "DIRECTORY"),
+    "ultralytics": ("a model", "FILE.pt"),
 }
 WITHOUT_ARGUMENTS = ("digits",)  # the built-in tasks that need none
 

@@ -30,6 +30,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     [
         ("di", ["digits"]),
         ("ti", ["timm:"]),
+        ("ul", ["ultralytics:"]),
         ("m", ["mine.py"]),
         ("mine.py:m", ["mine.py:make", "mine.py:many"]),
         ("ru", ["runs/"]),

@@ -8,6 +8,7 @@ import inspect
 import textwrap
 
 from ...targets.runtimes import script_of
+from ...tasks.sources.detection import geometry
 from . import packed as packing
 
 # What run.py is made of for every runtime; the runtime adds an import, how a model is opened and how it runs.
@@ -223,6 +224,51 @@ def main():
 
 
 '''
+# For a model of boxes: an image is not cropped, and what it shows is told in its own pixels.
+CROPPED, WHOLE_IMAGE = "resized(image, height, width)", "in_square(image, height)"
+SHOWN = """\
+        for label, score in classes_of(value) or []:
+            print(f"class: {shown(label)} ({score:.4g})")
+"""
+SHOWN_BOXES = """\
+        picture = asked.inputs and asked.inputs[0].suffix.lower() != ".npy"
+        for row in objects_of(value, *(pillow().open(asked.inputs[0]).size if picture else ())):
+            print(row_text(row))
+"""
+DETECTING = '''\
+def in_square(image, size):
+    """An image of bytes, as a whole in a square."""
+    if image.dtype != np.uint8:
+        refuse(f"The image has pixels of {image.dtype}: give uint8, or {size} x {size} pixels.")
+    one = pillow().fromarray(image[..., 0] if image.shape[2] == 1 else image)
+    return letterboxed(one, size, int(how["fill"]))
+
+
+def objects_of(array, width=None, height=None, least=0.25):
+    """The objects in the answer to one image, the most certain first: the name of the class, the probability,
+    left, top, right and bottom; in pixels of the image if its size is given, else of the input.
+    """
+    boxes, scores, classes = kept_boxes(np.asarray(array[0], np.float32), least=least)
+    if width is not None:
+        wide, high, left, top = fitted(width, height, int(how["size"][0]))
+        boxes = (boxes - (left, top, left, top)) * np.tile((width / wide, height / high), 2)
+        boxes = boxes.clip(0, (width, height, width, height))
+    listed = [str(name) for name in how["classes"]]
+    return [(listed[c], float(s), *b.tolist()) for b, s, c in zip(boxes, scores, classes)]
+
+
+def detect(image):
+    """The objects in an image (height x width x 3 of uint8), in its pixels, as objects_of gives them."""
+    (answer,) = predict(image).values()
+    return objects_of(answer, image.shape[1], image.shape[0])
+
+
+def row_text(row):
+    name, score, *sides = row
+    return f"object: {shown(name)} ({score:.2f}) " + " ".join(f"{side:.1f}" for side in sides)
+
+
+'''
 END = """\
 if __name__ == "__main__":
     try:
@@ -239,8 +285,11 @@ def open_model():
 '''
 
 
-def run_script(runtime: str, *, packed: bool) -> str:
-    """The content of run.py; for a packed model with `unpack` in it."""
+def run_script(runtime: str, *, packed: bool, detector: bool = False) -> str:
+    """The content of run.py; of a packed model with `unpack` in it, of a `detector` with what tells objects.
+
+    The task of a detector says so by the entry `boxes` of its preprocessing.
+    """
     script = script_of(runtime)
     opening, model = script.opening, 'str(here / "model.onnx")'
     if packed:
@@ -251,4 +300,12 @@ def run_script(runtime: str, *, packed: bool) -> str:
         parts = WHOLE
         opening = opening.replace(model, 'str(whole(here / "model.onnx"))')
     body = textwrap.indent("".join(part.rstrip("\n") + "\n" for part in (opening, script.running)), "    ")
-    return f"{HEAD.replace('IMPORT', script.imports)}{parts}{OPENING}{body}\n\n{PREDICTING}{END}"
+    predicting = _of_detector() if detector else PREDICTING
+    return f"{HEAD.replace('IMPORT', script.imports)}{parts}{OPENING}{body}\n\n{predicting}{END}"
+
+
+def _of_detector() -> str:
+    parts = (geometry.fitted, geometry.letterboxed, geometry.kept_boxes, geometry.corners, geometry.overlaps)
+    sources = "\n\n".join(inspect.getsource(part) for part in parts)
+    changed = PREDICTING.replace(CROPPED, WHOLE_IMAGE, 1).replace(SHOWN, SHOWN_BOXES)
+    return f"{sources}\n\n{DETECTING}{changed}"

@@ -115,6 +115,8 @@ COMMAND_LINES = (
     line("search digit", "did you mean 'digits'?"),
     line("search timm:", "needs the name of a model"),
     line("nightly", "There is no file nightly.toml"),
+    line("search ultralytics:", "needs a model: write ultralytics:FILE.pt"),
+    line("search ultralytics:nowhere.pt --task-arg data=d.yaml", "There is no model 'nowhere.pt'"),
     line("search nowhere.py:make", "There is no task file"),
     line("search exported", "Missing task argument"),
     line(
