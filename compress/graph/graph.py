@@ -67,23 +67,29 @@ def weight_matrices(node: fx.Node) -> list[fx.Node]:
 
 @dataclass(frozen=True, slots=True)
 class Weight:
-    """A weight that a node of the graph multiplies with."""
+    """A weight that a node of the graph multiplies with, or a table from which it takes rows."""
 
     layer: str
     parameter: str
     operation: str
 
     @property
-    def out_dim(self) -> int:
-        """The dimension that has the output channels."""
+    def step_dim(self) -> int:
+        """The dimension along which each index has a step of its own when the weight is rounded."""
         return 1 if self.operation in TRANSPOSED else 0
 
 
 def weights_of(module: fx.GraphModule) -> Iterator[Weight]:
-    """The weights of all layers in order of execution; that of a layer with several calls comes as often."""
+    """The weights of all layers in order of execution, a weight as often as it is read."""
     for node in module.graph.nodes:
-        for weight in weight_nodes(node):
+        for weight in [*weight_nodes(node), *table_nodes(node)]:
             yield Weight(layer_name(str(weight.target)), str(weight.target), operation(node))
+
+
+def table_nodes(node: fx.Node) -> list[fx.Node]:
+    """The parameter from which an embedding takes rows."""
+    is_table = operation(node) == "embedding" and argument(node, 0).op == "get_attr"
+    return [argument(node, 0)] if is_table else []
 
 
 def varying_nodes(module: fx.GraphModule) -> set[fx.Node]:

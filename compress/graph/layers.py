@@ -15,11 +15,13 @@ from .graph import (
     layer_name,
     operation,
     shape_of,
+    table_nodes,
     varying_nodes,
     weight_nodes,
 )
+from .tracing.origin import named
 
-LayerKind = Literal["conv", "linear", "transposed", "recurrent"]
+LayerKind = Literal["conv", "linear", "transposed", "recurrent", "embedding"]
 _FLOAT_ONLY = {
     "transposed": "a transposed convolution computes in float32: ONNX Runtime has no int8 kernel for it",
     "recurrent": "a recurrent layer computes in float32: ONNX Runtime has no kernel for static int8 there",
@@ -32,9 +34,10 @@ _TIED = "it computes in float32: its weight is also the table of an embedding"
 class Layer:
     """A layer with a weight. `macs` are of one sample; `uses` counts its calls (a shared module has several).
 
-    Each matrix of a GRU or LSTM is a layer. `float_only` says why a layer computes in float32, and is empty
-    if it can do otherwise; `unstorable` why its weight cannot be stored in fewer bits either. `elements_in`
-    counts the elements that all calls read of one sample.
+    Each matrix of a GRU or LSTM is a layer, and so is the table of an embedding (rows × columns; its outputs
+    are the columns), unless it is also the weight of another layer. `float_only` says why a layer computes in
+    float32, and is empty if it can do otherwise; `unstorable` why its weight cannot be stored in fewer bits
+    either. `elements_in` counts the elements that all calls read of one sample (of an embedding: rows).
     """
 
     name: str
@@ -58,7 +61,7 @@ class Layer:
     @property
     def out_dim(self) -> int:
         """Which dimension of the weight has the output channels."""
-        return 1 if self.kind == "transposed" else 0
+        return 1 if self.kind in ("transposed", "embedding") else 0
 
     @property
     def weight_numel(self) -> int:
@@ -71,20 +74,34 @@ def layers_of(module: fx.GraphModule) -> tuple[Layer, ...]:
     layers: dict[str, Layer] = {}
     tables = {argument(node, 0).target for node in module.graph.nodes if operation(node) == "embedding"}
     varying = varying_nodes(module)
+    multiplied = {weight.target for node in module.graph.nodes for weight in weight_nodes(node)}
     for node in module.graph.nodes:
+        tables_alone = [table for table in table_nodes(node) if table.target not in multiplied]
+        if tables_alone and argument(node, 1) in varying:
+            layer = _embedding(module, node, str(tables_alone[0].target))
+            layers[layer.name] = _joined(layers.get(layer.name), layer)
         for weight in weight_nodes(node):
             layer = _layer(module, node, str(weight.target))
             if argument(node, 0) not in varying:
                 layer = replace(layer, float_only=_CONSTANT, unstorable=_CONSTANT)
             if weight.target in tables:
                 layer = replace(layer, float_only=_TIED)
-            if (before := layers.get(layer.name)) is not None:
-                read = layer.elements_in + before.elements_in
-                macs, reason = layer.macs + before.macs, before.float_only or layer.float_only
-                layer = replace(before, macs=macs, uses=before.uses + 1, elements_in=read, float_only=reason)
-                layer = replace(layer, unstorable=before.unstorable or layer.unstorable)
-            layers[layer.name] = layer
+            layers[layer.name] = _joined(layers.get(layer.name), layer)
     return tuple(layers.values())
+
+
+def _joined(before: Layer | None, call: Layer) -> Layer:
+    """The layer with one more call."""
+    if before is None:
+        return call
+    return replace(
+        before,
+        macs=before.macs + call.macs,
+        uses=before.uses + 1,
+        elements_in=before.elements_in + call.elements_in,
+        float_only=before.float_only or call.float_only,
+        unstorable=before.unstorable or call.unstorable,
+    )
 
 
 def _layer(module: fx.GraphModule, node: fx.Node, weight: str) -> Layer:
@@ -106,6 +123,25 @@ def _layer(module: fx.GraphModule, node: fx.Node, weight: str) -> Layer:
         uses=1,
         float_only=_FLOAT_ONLY.get(kind, ""),
         elements_in=_per_sample(node, math.prod(shape_of(argument(node, 0)))),
+    )
+
+
+def _embedding(module: fx.GraphModule, node: fx.Node, table: str) -> Layer:
+    """One call of an embedding: it copies rows."""
+    rows, columns = get_tensor(module, table).shape
+    return Layer(
+        name=layer_name(table),
+        kind="embedding",
+        weight=table,
+        bias=None,
+        weight_shape=(rows, columns),
+        channels_in=rows,
+        channels_out=columns,
+        macs=0,
+        parameters=rows * columns,
+        uses=1,
+        float_only=f"it stays float32: it is a table from which {named(node)} takes rows",
+        elements_in=_per_sample(node, math.prod(shape_of(argument(node, 1)))),
     )
 
 

@@ -224,7 +224,7 @@ class Network:
         """The cost of a layer whose weight has these sizes along its output and its input dimension."""
         kernel = layer.weight_numel // (layer.weight_shape[0] * layer.weight_shape[1])
         weights, has_bias = out * into * kernel, layer.bias is not None or layer.name in self._normalized
-        scales = out
+        scales = into if layer.kind == "embedding" else out
         if rank is not None and saves(rank, out, into):
             weights, scales = rank * (out + into), out + rank
         bias_bytes = (2 if precision in HALF else 4) * out * has_bias

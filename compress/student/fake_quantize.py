@@ -108,7 +108,7 @@ def stored_elsewhere(
     convolutions and recurrent layers.
     """
     return {
-        weight.parameter: partial(rounded_to_bits, bits=BITS[precision[weight.layer]], axis=weight.out_dim)
+        weight.parameter: partial(rounded_to_bits, bits=BITS[precision[weight.layer]], axis=weight.step_dim)
         for weight in weights_of(module)
         if weight.operation not in LAYERS and precision.get(weight.layer) in STORED
     }

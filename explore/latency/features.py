@@ -69,6 +69,9 @@ def layer_features(layer: Layer, out: int, into: int, kernels: Precision) -> dic
     Weights that are only stored in fewer bits run float32 kernels; what that costs besides is a feature of
     its own.
     """
+    if layer.kind == "embedding":
+        elements = 1e-4 * layer.elements_in * out
+        return {f"{kernels} embedding kernel": 1.0, f"{kernels} embedding elements": elements}
     if kernels in STORED:
         return layer_features(layer, out, into, "float32") | {STORED_KERNEL: 1.0}
     kernel = layer.weight_numel // (layer.weight_shape[0] * layer.weight_shape[1])

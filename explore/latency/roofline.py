@@ -59,8 +59,10 @@ class Roofline:
 
     def _weight_bytes(self, layer: Layer, cost: LayerCost) -> float:
         """The weight as kernels read it: fewer bits than 8 were expanded when the model was loaded, 4-bit
-        blocks were not.
+        blocks were not. Of a table only some rows are read.
         """
+        if layer.kind == "embedding":
+            return self.batch * layer.elements_in * cost.channels_out * BITS["float32"] / 8
         stored = BITS["block4"] if cost.precision == "block4" else BITS[executes_as(cost.precision)]
         return layer.uses * cost.parameters * stored / 8 * SPARSE_BYTES.get(cost.precision, 1.0)
 

@@ -40,7 +40,7 @@ class Level:
     def words(self) -> str:
         """`at 2 bits`, `with 16 of 64 channels`, `removed`, `at rank 8`."""
         if self.kind == "precision":
-            bits = re.fullmatch(r"int(\d+)", self.label)
+            bits = re.fullmatch(r"(?:int|w)(\d+)", self.label)
             return f"at {bits[1]} bits" if bits else f"in {self.label}"
         if self.kind == "keep":
             return f"with {self.label} of {self.original} channels"

@@ -117,7 +117,11 @@ def test_named_inputs_and_outputs_are_checked_and_built(give, names, tmp_path):
 
 def test_a_direct_trace_takes_named_inputs_too():
     task = text_task(lambda y, h: {"logits": y})
-    assert [layer.name for layer in Network.trace(task.model, task.example_inputs).layers] == ["up", "head"]
+    assert [layer.name for layer in Network.trace(task.model, task.example_inputs).layers] == [
+        "embed",
+        "up",
+        "head",
+    ]
 
 
 class OfOneDictionary(Text):

@@ -5,10 +5,11 @@ the steps, all of constants: ONNX Runtime and OpenVINO fold them when a session 
 run that run the original. A DequantizeLinear in their place is not folded: it takes 1.1 to 5.6 times as long
 as the whole float32 layer (ONNX Runtime 1.32).
 
-Steps are float16 where that holds them with all its digits.
+Steps are float16 where that holds them with all its digits. A table from which only rows are taken is not
+folded: rows of integers are taken, and these are expanded.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -23,7 +24,7 @@ from ...levels.reconstruct import grid_limits
 from ...levels.value_grids import steps_of
 from ...recipe import BITS, Precision
 from ..export import Template
-from ..writer import ModelWriter, initializers_of
+from ..writer import ModelWriter, attribute_of, initializers_of
 from .pack import write_integers
 
 _HALF = np.finfo(np.float16)
@@ -77,7 +78,7 @@ def round_stored(
         if weight.layer not in precision or weight.layer in stored:
             continue
         before, bits = array_of(get_tensor(module, weight.parameter)), BITS[precision[weight.layer]]
-        rounded = stored_weight(before, bits, axis=weight.out_dim, steps=steps.get(weight.layer))
+        rounded = stored_weight(before, bits, axis=weight.step_dim, steps=steps.get(weight.layer))
         set_tensor(module, weight.parameter, torch.from_numpy(rounded.values()))
         stored[weight.layer] = replace(rounded, rows=before) if weight.operation in RECURRENT else rounded
     return stored
@@ -102,6 +103,10 @@ def write_stored(
             raise StageError(f"{problem}: it cannot be stored in fewer bits", stage="build")
         place = template.parameters[parameter]
         writer.dropped.add(place.initializer)
+        readers = [node for node in model.graph.node if place.initializer in node.input]
+        if all(node.op_type == "Gather" and not attribute_of(node, "axis", 0) for node in readers):
+            _expand_rows(writer, name, weight, readers)
+            continue
         turned = replace(weight, integers=weight.integers.T, steps=weight.steps.T)
         _expand(writer, name, turned if place.transposed else weight, place.initializer)
     writer.finish()
@@ -115,6 +120,24 @@ def _expand(writer: ModelWriter, name: str, weight: StoredWeight, output: str) -
     if weight.steps.dtype == np.float16:
         steps = writer.add_node("Cast", [steps], f"{steps}f", to=TensorProto.FLOAT)
     return writer.add_node("Mul", [values, steps], output)
+
+
+def _expand_rows(
+    writer: ModelWriter, name: str, weight: StoredWeight, readers: Sequence[onnx.NodeProto]
+) -> None:
+    """Makes nodes that take rows of a table take rows of integers: only what is read is expanded to float32.
+
+    A session expands fewer than 8 bits to int8 when it loads.
+    """
+    table = write_integers(writer, writer.free_name(f"{name}.weight_q"), weight.integers, weight.bits)
+    steps = writer.add_initializer(weight.steps, writer.free_name(f"_w{len(writer.model.graph.initializer)}"))
+    for reader in readers:
+        output, rows = reader.output[0], reader.input[1]
+        parts = []
+        for suffix, source in (("q", table), ("s", steps)):
+            taken = writer.add_node("Gather", [source, rows], f"{output}.{suffix}")
+            parts.append(writer.add_node("Cast", [taken], f"{taken}f", to=TensorProto.FLOAT))
+        reader.CopyFrom(onnx.helper.make_node("Mul", parts, [output]))
 
 
 def _write_recurrent(writer: ModelWriter, layers: Mapping[str, StoredWeight]) -> None:

@@ -6,11 +6,14 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from autocompress.compress import Recipe, Recovery, check_outputs
+import torch
+from autocompress.compress import Compressor, Network, Recipe, Recovery, check_outputs
 from autocompress.compress.onnx_file.encoding.stored import stored_weight
-from autocompress.compress.recipe import STORED
+from autocompress.compress.recipe import BITS, STORED
 from autocompress.tests.compress.artifacts import run
+from autocompress.tests.compress.kinds import kind_task
 from autocompress.tests.models import TINY_MODELS
+from torch import nn
 
 QUICK = ("depthwise", "decoder", "upsampler", "lstm")
 RECOVERY = Recovery(steps=3, learning_rate=1e-3, temperature=2.0, weight=0.5)
@@ -61,6 +64,37 @@ def test_openvino_expands_stored_bits_when_it_compiles(compressors, tmp_path):
     for precision in ("w8", "w4", "w3"):
         recipe = Recipe(precision=uniform(compressor.network, precision))
         assert operators_in_openvino(compressor.build(recipe, tmp_path).only.artifact.path) == original
+
+
+class Words(nn.Module):
+    """Two calls of one table, and positions that do not depend on the tokens."""
+
+    def __init__(self):
+        super().__init__()
+        self.words, self.places, self.out = nn.Embedding(200, 24), nn.Embedding(8, 24), nn.Linear(24, 5)
+
+    def forward(self, tokens):
+        x = self.words(tokens) + self.places(torch.arange(tokens.shape[1])) + self.words(tokens[:, :1])
+        return self.out(x.mean(1))
+
+
+@pytest.mark.parametrize("precision", ["w8", "w4", "w3"])
+def test_of_a_table_only_the_rows_that_are_read_become_floats(precision, tmp_path):
+    tokens = torch.randint(200, (8, 8), generator=torch.Generator().manual_seed(0))
+    model = Words().eval()
+    network = Network.trace(model, (tokens[:2],))
+    assert [(layer.name, layer.uses) for layer in network.layers] == [("words", 2), ("out", 1)]
+    compressor = Compressor(kind_task(model, (tokens,)), network)
+    recipe = Recipe(keep={"words": 12}, precision={"words": precision})
+    built = compressor.build(recipe, tmp_path).only
+    check_outputs(run(built.artifact.path, built.check.inputs), built.check)
+    size, bits = built.artifact.size_bytes, BITS[precision]
+    assert network.cost(recipe).weight_bytes <= size < 200 * 12 * bits / 8 + 200 * 2 + 2500
+    assert operators_in_onnxruntime(built.artifact.path, tmp_path).count("Gather") == 2 * 2
+    assert not any(
+        tensor.data_type == onnx.TensorProto.FLOAT and tensor.dims[0] == 200
+        for tensor in onnx.load(tmp_path / "optimized.onnx").graph.initializer
+    )
 
 
 def test_a_weight_on_a_grid_keeps_its_integers_and_its_steps_are_halves():

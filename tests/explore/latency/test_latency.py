@@ -11,9 +11,10 @@ from typing import cast
 import numpy as np
 import pytest
 from autocompress.compress.graph.network import Network
-from autocompress.compress.recipe import Recipe
+from autocompress.compress.recipe import STORED, Recipe
 from autocompress.explore.latency.calibrate import (
     Candidates,
+    _mix,
     calibrate,
     next_recipe,
     open_table,
@@ -83,6 +84,26 @@ def test_forty_candidates_of_a_device_that_adds_up_tell_the_others():
 
 def test_the_original_has_ratio_one_from_the_start():
     assert fake_predictor().ratio(Recipe()) == pytest.approx(1.0, abs=0.01)
+
+
+def test_stored_weights_cost_what_float32_costs_until_a_measurement_says_otherwise():
+    network = FakeNetwork()
+    space = SearchSpace.of(network, replace(PROFILE, float_storage_bits=(8, 4)))
+    predictor = LatencyPredictor(network, space, LatencyTable())
+    assert predictor.ratio(space.uniform("w4")) == pytest.approx(predictor.ratio(Recipe()), abs=1e-6)
+    for precision in ("w4", "w8"):  # the same nodes run
+        predictor.learn(space.uniform(precision), 1.2, 0.002)
+    assert predictor.ratio(space.uniform("w4")) == pytest.approx(1.2, abs=0.05)
+    assert predictor.ratio(Recipe()) == pytest.approx(1.0, abs=0.02)
+
+
+def test_mixes_of_a_calibration_seldom_store_fewer_bits():
+    row = tiny_model("residual")
+    space = SearchSpace.of(Network.trace(row.build(), row.example_inputs()), load_profile("cpu"))
+    draw = random.Random(0)
+    drawn = [name for _ in range(200) for name in _mix(space, draw).precision.values()]
+    share = sum(name in STORED for name in drawn) / len(drawn)
+    assert 0.1 < share < 0.3
 
 
 def test_the_error_is_of_predictions_made_before_learning():
