@@ -15,6 +15,7 @@ from .differences import same_data, same_metric
 Quantity = Literal["latency", "size", "drop"]
 Verdict = Literal["better", "worse", "same", "unknown"]
 _SHARES = ("latency", "size")
+_LARGEST = 1e100  # of a number that is computed here: what strangers wrote may be near the end of floats
 _LEAST_DROP = Drop(kind="percent", value=0.1)
 
 
@@ -147,20 +148,25 @@ def half_drop(point: PointOn) -> float | None:
     return (point.quality.interval[1] - point.quality.interval[0]) / 2
 
 
+def bounded(value: float) -> float:
+    """The value, at most 1e100 in size."""
+    return min(max(value, -_LARGEST), _LARGEST)
+
+
 def _latency(old: PointOn, new: PointOn, tolerance: Tolerance) -> Change:
     """The ratio of two ratios. Their relative errors are independent: two runs, two hours."""
     before, after = latency_ratio(old), latency_ratio(new)
     halves = [relative_half_width(point) for point in (old, new)]
     known = [half for half in halves if half is not None]
-    change, interval = after / before - 1, None
+    times, interval = bounded(after / before), None
     if len(known) == 2:
         factor = math.exp(math.hypot(*known))
-        interval = (after / before / factor - 1, after / before * factor - 1)
+        interval = (times / factor - 1, times * factor - 1)
     return Change(
         quantity="latency",
         old=before,
         new=after,
-        change=change,
+        change=times - 1,
         interval=interval,
         tolerance=tolerance.of("latency", new),
     )
@@ -168,7 +174,7 @@ def _latency(old: PointOn, new: PointOn, tolerance: Tolerance) -> Change:
 
 def _size(old: PointOn, new: PointOn, tolerance: Tolerance) -> Change:
     """Sizes are exact."""
-    change = new.size_ratio / old.size_ratio - 1
+    change = bounded(new.size_ratio / old.size_ratio) - 1
     return Change(
         quantity="size",
         old=old.size_ratio,
@@ -183,12 +189,12 @@ def _drop(old: PointOn, new: PointOn, tolerance: Tolerance) -> Change:
     """Both drops are against an original on the same samples, which makes their errors alike: taken as
     independent, the interval is rather too wide than too narrow.
     """
-    change, interval = new.drop - old.drop, None
+    change, interval = bounded(new.drop - old.drop), None
     same = paired(old, new)
     halves = [0.0, 0.0] if same else [half_drop(old), half_drop(new)]
     known = [half for half in halves if half is not None]
     if len(known) == 2:
-        half = math.hypot(*known)
+        half = bounded(math.hypot(*known))
         interval = (change - half, change + half)
     return Change(
         quantity="drop",

@@ -12,7 +12,7 @@ from typing import Literal
 from ...text.printable import escape
 from ..formats import Formats, ratio_text
 from ..view import PointOn
-from .change import half_drop, latency_ratio, relative_half_width
+from .change import bounded, half_drop, latency_ratio, relative_half_width
 from .comparison import Pair
 
 Across = Literal["latency", "size"]
@@ -53,7 +53,7 @@ def front_chart(pair: Pair, across: Across) -> str:
     horizontal = _Scale(
         low=0.0, high=1.06 * max(_cost(one, across) for one in shown), start=_LEFT, end=_WIDTH - _RIGHT
     )
-    vertical = _drop_scale(shown, formats)
+    vertical = _drop_scale(shown)
     parts = [_axes(horizontal, vertical, formats, across)]
     for front, color, old in ((fronts[0], _THEN, True), (fronts[1], _NOW, False)):
         parts.append(_staircase(front, across, (horizontal, vertical), color, dashed=old))
@@ -65,9 +65,9 @@ def front_chart(pair: Pair, across: Across) -> str:
     )
 
 
-def _drop_scale(points: Sequence[PointOn], formats: Formats) -> _Scale:
-    """Drops in the written unit, the least on top, with the widest spread that fits in half of the range."""
-    drops = [point.drop / formats.quality_scale for point in points]
+def _drop_scale(points: Sequence[PointOn]) -> _Scale:
+    """Drops in the written unit, the least on top."""
+    drops = [_written(point) for point in points]
     low, high = min(drops), max(drops)
     margin = 0.12 * (high - low) or 0.1 * abs(high) or 1.0
     return _Scale(low=low - margin, high=high + margin, start=_TOP, end=_HEIGHT - _BOTTOM)
@@ -148,11 +148,11 @@ def _spread(point: PointOn, across: Across, scales: tuple[_Scale, _Scale], color
 
 
 def _cost(point: PointOn, across: Across) -> float:
-    return latency_ratio(point) if across == "latency" else point.size_ratio
+    return bounded(latency_ratio(point) if across == "latency" else point.size_ratio)
 
 
 def _written(point: PointOn) -> float:
-    return point.drop / Formats.of(point.view).quality_scale
+    return bounded(point.drop / Formats.of(point.view).quality_scale)
 
 
 def _line(x1: float, y1: float, x2: float, y2: float, color: str, *, opacity: float = 1.0) -> str:

@@ -1,6 +1,5 @@
 """Two fronts: their hypervolume in a common box, and which points of one are dominated by the other."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -9,7 +8,7 @@ import numpy as np
 
 from ..front import dominates, hypervolume
 from ..view import PointOn, RunOn
-from .change import Tolerance, changes, half_drop, latency_ratio, relative_half_width
+from .change import Tolerance, bounded, changes, half_drop, latency_ratio, relative_half_width
 from .differences import same_metric
 
 DRAWS = 200  # of the measurements within their intervals, for the spread of a hypervolume
@@ -106,9 +105,12 @@ class _Cloud:
 
     @classmethod
     def of(cls, points: Sequence[PointOn], drop_scale: float) -> "_Cloud":
-        vectors = [(one.drop / drop_scale, one.size_ratio, latency_ratio(one)) for one in points]
+        vectors = [
+            (bounded(one.drop / drop_scale), one.size_ratio, bounded(latency_ratio(one))) for one in points
+        ]
         halves = [
-            (_half(half_drop(one)) / drop_scale, 0.0, _half(relative_half_width(one))) for one in points
+            (bounded(_half(half_drop(one)) / drop_scale), 0.0, _half(relative_half_width(one)))
+            for one in points
         ]
         return cls(vectors=np.array(vectors), deviations=np.array(halves) / _Z)
 
@@ -124,7 +126,7 @@ class _Cloud:
 
 
 def _half(value: float | None) -> float:
-    return 0.0 if value is None or not math.isfinite(value) else value
+    return 0.0 if value is None else bounded(value)
 
 
 def _vector(row: np.ndarray) -> tuple[float, float, float]:

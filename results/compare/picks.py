@@ -160,7 +160,13 @@ def _may_meet(point: PointOn, limits: Limits) -> bool:
     half = relative_half_width(point) or 0.0
     drop = point.drop - (half_drop(point) or 0.0)
     low_s = point.latency.seconds * (1 - half)
-    excess = limits.excess(drop=drop, latency_s=low_s, size_bytes=point.size_bytes)
+    energy = point.latency.energy
+    excess = limits.excess(
+        drop=drop,
+        latency_s=low_s,
+        size_bytes=point.size_bytes,
+        energy_j=energy.interval_j[0] if energy else None,
+    )
     return latency_ratio(point) * (1 - half) <= 1.0 and all(value <= 0 for value in excess.values())
 
 

@@ -118,4 +118,5 @@ def _latency_of_original(point: AnyLatency, seconds: float) -> AnyLatency:
         p90_s=seconds,
         p99_s=seconds,
         noisy=False,
+        energy=None,  # the manifest counts only the point's
     )

@@ -6,12 +6,14 @@ import pytest
 from autocompress.errors import InputError
 from autocompress.results.choosing.policy import Policy
 from autocompress.results.compare import Comparison, Side, Tolerance, compare
+from autocompress.results.compare.view import comparison_html
 from autocompress.results.compare.words import differences_lines, verdict_line
 from autocompress.results.records.facts import MetricFacts
 from autocompress.results.records.run import Run
 from autocompress.tests.results.compare.later import measured_again, with_other_samples
 from autocompress.tests.results.records import point, run_of
 from autocompress.tests.results.sample_run import sample_run, sample_run_of_two, with_facts
+from autocompress.text.printable import json_text
 
 RUN = sample_run()
 
@@ -168,3 +170,13 @@ def test_runs_without_a_common_target_are_refused():
 def test_one_run_is_nothing_to_compare():
     with pytest.raises(InputError, match="at least two"):
         beside(RUN)
+
+
+@pytest.mark.parametrize("odd", [1e308, -1e308, 1e-300])
+def test_numbers_at_the_end_of_floats_are_compared_and_shown(odd: float):
+    """What strangers wrote may hold any finite number."""
+    one = point(1, ratio=abs(odd), drop=odd, drop_interval=(min(odd, 0.0), max(odd, 0.0)))
+    strange, plain = run_of(point(), one), run_of(point(), point(1, ratio=0.5))
+    for runs in ((strange, plain), (plain, strange), (strange, strange)):
+        comparison = beside(*runs)
+        assert "inf" not in json_text(comparison.to_json()) and "<svg" in comparison_html(comparison)
