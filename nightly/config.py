@@ -20,8 +20,9 @@ class ModelConfig:
 
     `task` to `set_clocks` are the options of `autocompress search` of the same names, texts with units as the
     command takes them. `policies` say which points are looked at from night to night, the first may be
-    deployed (`deploy`). A new bundle replaces the deployed one only if what its policy minimizes is better by
-    `margin`, relative: 0.02 means 2 %. Models with a higher `priority` come first.
+    deployed (`deploy`), and what is deployed goes to the registry `push`. A new bundle replaces the deployed
+    one only if what its policy minimizes is better by `margin`, relative: 0.02 means 2 %. Models with a
+    higher `priority` come first.
     """
 
     name: str
@@ -33,6 +34,7 @@ class ModelConfig:
     max_drop: str | None = None
     max_latency: tuple[str, ...] = ()
     max_size: tuple[str, ...] = ()
+    max_energy: tuple[str, ...] = ()
     batch: int = 1
     shapes: tuple[str, ...] = ()
     sampler: str = "front"
@@ -42,6 +44,7 @@ class ModelConfig:
     set_clocks: bool = False
     policies: tuple[Policy, ...]
     deploy: bool = True
+    push: str | None = None
     margin: float = 0.02
     priority: int = 0
 

@@ -10,6 +10,7 @@ from datetime import time
 from pathlib import Path
 from typing import TypeVar, get_args
 
+from ..deploy.registry.address import parse_registry
 from ..errors import InputError
 from ..files import read_text
 from ..profiles.units import parse_drop, parse_duration
@@ -27,9 +28,10 @@ _SHARE = re.compile(r"(\d+(?:\.\d+)?)\s*%")
 _VARIABLE = re.compile(r"env:([A-Za-z_]\w*)")
 _TOP = ("folder", "order", "until", "keep", "retry", "retry_wait", "model", "tolerance", "canary", "notify")
 _MODEL = (
-    "task", "task_arg", "target", "budget", "trials", "max_drop", "max_latency", "max_size", "batch",
-    "shape", "sampler", "seed", "recovery", "allow_predicted", "set_clocks", "policies", "deploy", "margin",
-    "priority",
+    "task", "task_arg", "target", "budget", "trials", "max_drop", "max_latency", "max_size", "max_energy",
+    "batch",
+    "shape", "sampler", "seed", "recovery", "allow_predicted", "set_clocks", "policies", "deploy", "push",
+    "margin", "priority",
 )  # fmt: skip
 _CANARY = ("onnxruntime", "openvino")
 
@@ -93,6 +95,7 @@ def _model(models: Fields, name: str) -> ModelConfig:
             max_drop=table.get("max_drop", read.text, None),
             max_latency=table.get("max_latency", table.texts, ()),
             max_size=table.get("max_size", table.texts, ()),
+            max_energy=table.get("max_energy", table.texts, ()),
             batch=table.get("batch", lambda key: read.whole(key, least=1), 1),
             shapes=table.get("shape", table.texts, ()),
             sampler=table.get("sampler", lambda key: read.choice(key, SAMPLERS), "front"),
@@ -102,6 +105,7 @@ def _model(models: Fields, name: str) -> ModelConfig:
             set_clocks=table.get("set_clocks", read.flag, False),
             policies=tuple(map(Policy.parse, table.get("policies", table.texts, POLICIES))),
             deploy=table.get("deploy", read.flag, True),
+            push=table.get("push", read.text, None),
             margin=table.get("margin", lambda key: _share(read.text(key), read.at(key)), 0.02),
             priority=table.get("priority", lambda key: _whole(read.value(key), read.at(key)), 0),
         )
@@ -119,7 +123,12 @@ def _require_sensible(model: ModelConfig) -> None:
         max_drop=model.max_drop,
         max_latency=model.max_latency,
         max_size=model.max_size,
+        max_energy=model.max_energy,
     )
+    if model.push is not None:
+        parse_registry(model.push)
+        if len(target_addresses(model.target)) > 1:
+            raise Unfit(f"{model.name} has several targets, and push is for a model of one")
 
 
 def require_names_differ(names: list[str]) -> None:

@@ -10,7 +10,8 @@ Reading order
     verify_step.py     `autocompress verify` of what is deployed; verifying.py: its judgement
     turns_step.py      one artifact in two versions or settings of its runtime; other_runtimes.py makes them,
                        in_turns.py measures
-    deploy_step.py     a better bundle takes the place of the old one; deploying.py: links, versions, rollback
+    deploy_step.py     a better bundle takes the place of the old one; deploying.py: links, versions,
+                       rollback; pushing.py: the registry
     beside.py          two artifacts measured beside each other now: the second look at a difference
 
 What is deployed is verified even where the search failed or had no time: that is what people use. What they

@@ -19,6 +19,7 @@ from ..work import Work, addresses
 from .beside import beside
 from .comparing import QUANTITIES
 from .deploying import new_version, of_another_model, put, remove_half_written, version_name, why_not
+from .pushing import push
 from .verify_step import deployed_bundles
 
 
@@ -42,8 +43,9 @@ def deploy(work: Work, model: ModelConfig, state: ModelNight) -> ModelNight:
         put(work.places, model.name, version)
         deployment = Deployment(action="deployed", version=version.name, reason=_better(pick, deployed))
         event = _event(work, model, deployment)
+    pushed = push(work, model)
     step = Step(name="deploy", at=work.at, seconds=round(time.monotonic() - began, 3))
-    return state.with_step(step, deployment=deployment, events=(*state.events, event))
+    return state.with_step(step, deployment=deployment, events=(*state.events, event, *pushed))
 
 
 def _already(work: Work, pick: Pick, deployed: Deployed) -> bool:

@@ -31,7 +31,12 @@ def search_words(model: ModelConfig, run: Path, warm_start: Path | None) -> list
     }
     for option, value in once.items():
         words += [] if value is None else [option, str(value)]
-    several = {"--max-latency": model.max_latency, "--max-size": model.max_size, "--shape": model.shapes}
+    several = {
+        "--max-latency": model.max_latency,
+        "--max-size": model.max_size,
+        "--max-energy": model.max_energy,
+        "--shape": model.shapes,
+    }
     for option, texts in several.items():
         words += [word for text in texts for word in (option, text)]
     words += [] if model.recovery else ["--no-recovery"]
