@@ -6,7 +6,6 @@ from typing import Any
 
 from ...errors import InputError
 from ..choosing.policy import Policy, default_policies
-from ..records.run import Run
 from ..view import RunOn
 from .change import Tolerance
 from .differences import Difference, differences, same_metric
@@ -114,11 +113,6 @@ def compare(
         _pair(side, last, names, asked, room) for side in earlier for names in target_pairs(side, last)
     )
     return Comparison(sides=tuple(sides), policies=asked, tolerance=room, pairs=pairs)
-
-
-def compare_runs(old: Run, new: Run, *, labels: tuple[str, str] = ("then", "now")) -> Comparison:
-    """Two runs by the default policies and tolerances."""
-    return compare([Side(label=label, run=run) for label, run in zip(labels, (old, new), strict=True)])
 
 
 def _pair(
