@@ -12,7 +12,8 @@ Flow:
 
 Reading order:
     task.py                      the records: Task, Metric; `accuracy`
-    outputs/                     what an output means: said by the task, or derived from its loss
+    outputs/                     what an output means: said by the task, or derived from its loss; the model's
+                                 answers to its example
     data.py                      splits as batches, arrays and files, from datasets or loaders; random states
     quality.py                   outputs of a torch model, the metric of a split
     check.py, splits/            every field validated; shapes of samples, what varies, what the splits share

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from ..errors import TaskError
 from ..files import canonical_json
@@ -18,17 +19,17 @@ from .boundary import RECIPE, user_code
 from .data import batches, sample_count
 from .identity import task_digest
 from .outputs.derive import output_kinds
-from .outputs.kinds import OutputKind
+from .outputs.model_check import batch_notes, check_model
 from .plain.call import form_of
-from .plain.dynamic import dims_of_task, smaller
+from .plain.dynamic import dims_of_task
 from .plain.plain_task import plain_task
 from .plain.weights import refuse_prepared
-from .quality import as_tuple, evaluate, outputs_of, shape_text
+from .quality import as_tuple, evaluate, shape_text
 from .splits.grouping import Inputs
 from .splits.overlap import overlap_notes
 from .splits.shapes import looks_at, require_like_example
 from .splits.varying import names_that_vary, require_all_sizes, size_notes, with_varying_dims
-from .task import ExampleInputs, Metric, Split, Task
+from .task import Metric, Split, Task
 
 _TRAIN_SAMPLE = 1_000
 _NEAR_CEILING = 0.01
@@ -80,7 +81,7 @@ def check_task(task: Task, *, earlier: Mapping[str, Any] | None = None) -> Check
     refuse_prepared(task.model)
     _check_parameters(task)
     task = plain_task(task)
-    _check_model(task)
+    check_model(task)
     looks = [look for name, split in _splits(task) for look in looks_at(name, split)]
     sized = with_varying_dims(task, looks)
     for look in looks:
@@ -100,7 +101,7 @@ def check_task(task: Task, *, earlier: Mapping[str, Any] | None = None) -> Check
         task=replace(sized, outputs=task.outputs or output_kinds(task)),
         baseline=scores[0],
         train_metric_sample=scores[1],
-        notes=tuple(dict.fromkeys(scores[2] + size_notes(sized, looks))),
+        notes=tuple(dict.fromkeys(scores[2] + batch_notes(task) + size_notes(sized, looks))),
         digest=digest,
         derived_outputs=task.outputs is None,
         varying=tuple(varying),
@@ -136,7 +137,8 @@ def _check_fields(task: Task) -> None:
             callable(part), f"{name} must be callable as {name}(…, targets), but is {type(part).__name__}."
         )
     _check_metric(task.metric)
-    _check_example(task.example_inputs)
+    _check_batch(task)
+    _check_example(task)
     by_dim = isinstance(task.dynamic, Mapping) and all(isinstance(x, Mapping) for x in task.dynamic.values())
     _require(by_dim, 'dynamic must name dimensions by input and dimension, as in {"tokens": {1: "length"}}.')
     _require(isinstance(task.seed, int), f"seed must be an int, not {task.seed!r}.")
@@ -169,19 +171,40 @@ def _check_metric(metric: Metric) -> None:
     _require(metric.unit in ("fraction", ""), f"metric.unit {metric.unit!r} must be 'fraction' or ''.")
 
 
-def _check_example(example: ExampleInputs) -> None:
+def _check_batch(task: Task) -> None:
+    size = task.batch
+    _require(
+        size is None or size == "free" or (type(size) is int and size > 0),
+        f"batch must be 'free', the only batch size that the model takes, or None, not {size!r}.",
+    )
+    for name, split in _splits(task):
+        single = isinstance(split, DataLoader) and split.batch_size is None and split.batch_sampler is None
+        _require(
+            size is not None or not single,
+            f"{name} is a loader that gives single samples: give its dataset, or a loader with batch_size=1.",
+        )
+
+
+def _check_example(task: Task) -> None:
+    example = task.example_inputs
     named = isinstance(example, Mapping)
     _require(
         not named or all(isinstance(name, str) and name.isidentifier() for name in example),
         "example_inputs must have the names of the model's parameters as keys.",
     )
     values = list(example.values()) if isinstance(example, Mapping) else example
-    tensors = isinstance(values, tuple | list) and all(isinstance(x, Tensor) and x.ndim for x in values)
+    batched = task.batch is not None
+    tensors = isinstance(values, tuple | list) and all(
+        isinstance(x, Tensor) and (x.ndim or not batched) for x in values
+    )
+    what = "with a batch dimension 0" if batched else "of one sample"
     _require(
         tensors and values and (named or isinstance(example, tuple)),
-        "example_inputs must be a tuple of tensors with a batch dimension 0, or a dictionary of such: "
-        "for one input write (x,).",
+        f"example_inputs must be a tuple of tensors {what}, or a dictionary of such: for one input write "
+        "(x,).",
     )
+    if not batched:
+        return
     sizes = [len(x) for x in values]
     _require(
         min(sizes) > 0 and len(set(sizes)) == 1,
@@ -199,71 +222,6 @@ def _check_parameters(task: Task) -> None:
         )
     _require(
         any(True for _ in task.model.parameters()), "model has no parameters: there is nothing to compress."
-    )
-
-
-def _check_model(task: Task) -> None:
-    one = tuple(tensor[:1] for tensor in task.inputs)
-    two = tuple(torch.cat([tensor[:1], tensor[-1:]]) for tensor in task.inputs)
-    with user_code("model", remedy="It must run on example_inputs with any batch size, here 1 and 2"):
-        alone, again, together = (outputs_of(task.model, inputs) for inputs in (one, one, two))
-    form = form_of(task.model)
-    for index, (a, b, c) in enumerate(zip(alone, again, together, strict=True)):
-        name = repr(form.outputs[index]) if form and form.named and form.outputs else f"{index}"
-        _check_output(f"model's output {name}", (a, b, c))
-    dims = dims_of_task(task)
-    if any(dims):
-        with user_code("model", remedy="Dimensions in dynamic may have any size, also half of the example's"):
-            outputs_of(task.model, smaller(one, dims))
-    if task.outputs is not None:
-        _check_outputs(task.outputs, together)
-
-
-def _check_outputs(kinds: tuple[OutputKind, ...], outputs: tuple[Tensor, ...]) -> None:
-    """What the task says of its outputs fits them."""
-    _require(
-        isinstance(kinds, tuple) and all(isinstance(kind, OutputKind) for kind in kinds),
-        "outputs must be a tuple such as (classes(dim=1), values()), one entry for each output.",
-    )
-    _require(
-        len(kinds) == len(outputs),
-        f"outputs has {len(kinds)} entries, but the model has {len(outputs)} outputs: say what each means.",
-    )
-    for index, (kind, output) in enumerate(zip(kinds, outputs, strict=True)):
-        fits = kind.dim is None or (-output.ndim < kind.dim < output.ndim and kind.dim % output.ndim > 0)
-        _require(
-            fits,
-            f"outputs[{index}] is {kind}, but output {index} has {output.ndim} dimensions, the batch first: "
-            "name one behind it.",
-        )
-        shape = output.shape
-        enough = kind.meaning != "boxes" or (kind.dim is not None and shape[kind.dim] >= kind.coordinates)
-        _require(enough, f"outputs[{index}] is {kind}, but output {index} has shape {shape_text(output)}.")
-
-
-def _check_output(what: str, runs: tuple[Any, Any, Any]) -> None:
-    """Checks an output of a batch of 1, of the same again, and of a batch of 2 with the same first sample."""
-    one, again, two = runs
-    _require(
-        isinstance(one, Tensor), f"{what} is a {type(one).__name__}: return a tensor or a tuple of tensors."
-    )
-    for size, output in ((1, one), (2, two)):
-        _require(
-            output.ndim > 0 and len(output) == size,
-            f"{what} has shape {shape_text(output)} for a batch of {size}: dimension 0 must be the batch, "
-            "which may have any size; leave out what has none.",
-        )
-    _require(
-        bool(one.isfinite().all() and two.isfinite().all()),
-        f"{what} has NaN or infinite values on example_inputs: look at its weights, and at the example.",
-    )
-    _require(torch.equal(one, again), f"{what} differs between two runs in eval mode: is dropout always on?")
-    alone, beside = one[0].double(), two[0].double()
-    scale = 1e-3 * (1 + float(alone.abs().max())) if alone.numel() else 1.0
-    same = alone.shape == beside.shape and torch.allclose(alone, beside, rtol=0.0, atol=scale)
-    _require(
-        same,
-        f"{what} of a sample depends on the rest of its batch: samples must be independent of each other.",
     )
 
 

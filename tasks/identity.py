@@ -26,6 +26,8 @@ def task_digest(task: Task) -> str:
     stated: dict[str, Any] = {} if task.outputs is None else {"outputs": list(map(str, task.outputs))}
     if metric.prepare is not None:
         stated["prepare"] = _source(metric.prepare)
+    if task.batch != "free":
+        stated["batch"] = task.batch
     if task.dynamic:
         stated["dynamic"] = [[key, list(dims.items())] for key, dims in task.dynamic.items()]
     return digest_of(

@@ -8,14 +8,17 @@ from torch import Tensor, nn
 
 from .boundary import user_code
 from .data import Randomness, read
+from .plain.parts import fixed_batch, in_parts
 from .splits.grouping import Inputs, concatenated
 from .task import Metric, Outputs, Split
 
 
 def outputs_of(model: nn.Module, inputs: Inputs) -> tuple[Tensor, ...]:
-    """The model's outputs as a tuple, without gradients, in its present mode."""
+    """The model's outputs as a tuple, without gradients, in its present mode; a traced model that takes one
+    batch size gets parts of that size.
+    """
     with torch.inference_mode():
-        return as_tuple(model(*inputs))
+        return as_tuple(in_parts(model, inputs, fixed_batch(model)))
 
 
 def as_tuple(outputs: Outputs | list[Tensor]) -> tuple[Tensor, ...]:

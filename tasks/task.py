@@ -14,6 +14,7 @@ Split = Dataset[Any] | DataLoader[Any]
 Outputs = Tensor | tuple[Tensor, ...]
 ExampleInputs = tuple[Tensor, ...] | Mapping[str, Tensor]
 Dynamic = Mapping[str | int, Mapping[int, str]]
+BatchSize = int | Literal["free"] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +53,8 @@ class Task:
     `preprocessing` describes for the manifest how raw data become an input. `outputs` says what each output
     means (outputs/kinds.py); None derives it from the loss. `dynamic` names dimensions that are free in the
     file, by input (its name or position) and dimension: `{"tokens": {1: "length"}}`; others are found.
+    `batch` is the only batch size that the model takes, "free" if it takes any, and None if it takes one
+    sample without a batch dimension; `example_inputs` are then such a sample.
     """
 
     name: str
@@ -66,6 +69,7 @@ class Task:
     preprocessing: Mapping[str, Any] = field(default_factory=dict)
     outputs: tuple[OutputKind, ...] | None = None
     dynamic: Dynamic = field(default_factory=dict)
+    batch: BatchSize = "free"
     seed: int = 0
 
     @property

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, fx
 
+from ...tasks.plain.parts import fixed_batch, in_parts
 from ..graph.channels import ChannelMap, Group
 from ..graph.graph import get_tensor
 from .reconstruct import Removal
@@ -76,7 +77,8 @@ def taylor_scores(
     totals = np.zeros(len(channels.parents))
     for inputs, targets in batches:
         module.zero_grad(set_to_none=True)
-        loss(module(*inputs), targets).backward()  # type: ignore[no-untyped-call]
+        outputs = in_parts(module, inputs, fixed_batch(module))
+        loss(outputs, targets).backward()  # type: ignore[no-untyped-call]
         change = np.zeros(len(channels.parents))
         for use, units in roots:
             tensor = get_tensor(module, use.parameter)

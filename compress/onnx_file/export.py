@@ -23,6 +23,7 @@ from onnx import numpy_helper
 from torch import Tensor, fx
 
 from ...errors import StageError
+from ...tasks.plain.parts import fixed_batch
 from ..graph.graph import argument, array_of, batch_norms, clone, get_tensor, operation
 from ..graph.tracing.trace import batch_of_two, dims_of, dynamic_shapes, output_names
 from .free_dims import name_free_dims, require_same_when_smaller
@@ -131,14 +132,15 @@ def _fix_memory_layouts(module: fx.GraphModule) -> None:
 
 
 def _export(folded: fx.GraphModule, inputs: tuple[Tensor, ...], opset: int) -> onnx.ModelProto:
+    batch = fixed_batch(folded)
     with quiet_exporter():
         try:
             program = torch.onnx.export(
                 folded,
-                batch_of_two(inputs),
+                inputs if batch else batch_of_two(inputs),
                 dynamo=True,
                 opset_version=opset,
-                dynamic_shapes=dynamic_shapes(dims_of(folded)),
+                dynamic_shapes=dynamic_shapes(dims_of(folded), batch),
                 verbose=False,
             )
         except torch.onnx.errors.OnnxExporterError as error:
@@ -197,7 +199,8 @@ def _flatten_and_pool(model: onnx.ModelProto) -> None:
         values, rank = numpy_helper.to_array(second).tolist(), ranks.get(node.input[0], 0)
         if node.op_type == "Reshape" and rank > 2 and ranks.get(node.output[0]) == 2:
             behind = math.prod(dim.dim_value for dim in shapes[node.input[0]][1:])
-            if len(values) == 2 and values[0] == -1 and values[1] == behind:
+            first = shapes[node.input[0]][0].dim_value  # 0 where the batch is free
+            if len(values) == 2 and values[0] in (-1, first) and values[1] in (-1, behind):
                 _become(node, "Flatten", axis=1)
         elif node.op_type == "ReduceMean" and rank == 4 and attribute_of(node, "keepdims", 1) == 1:
             over_image = sorted(dim % 4 for dim in values) == [2, 3]

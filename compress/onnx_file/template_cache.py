@@ -11,19 +11,20 @@ import torch
 from torch import fx
 
 from ...files import read_text, seal, unsealed, write_bytes, write_text
+from ...tasks.plain.parts import fixed_batch
 from ..graph.graph import array_of
 from ..graph.tracing.trace import dims_of, output_names
 from .export import Stored, Template
 
 log = logging.getLogger(__name__)
 
-TEMPLATE_VERSION = 6  # a new number whenever `export.py` makes other templates
+TEMPLATE_VERSION = 7  # a new number whenever `export.py` makes other templates
 
 
 def template_key(folded: fx.GraphModule, opset: int) -> str:
     """SHA-256 of what decides the template: the graph, its weights, the opset and the version of torch."""
     hasher = hashlib.sha256(f"{TEMPLATE_VERSION} {torch.__version__} {opset}\n{folded.code}".encode())
-    hasher.update(f"{output_names(folded)} {dims_of(folded)}".encode())
+    hasher.update(f"{output_names(folded)} {dims_of(folded)} {fixed_batch(folded)}".encode())
     for name, tensor in sorted(folded.state_dict().items()):
         hasher.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
         hasher.update(array_of(tensor).tobytes())

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, fx
 
 from ...errors import StageError
+from ...tasks.plain.parts import fixed_batch
 from ..graph.graph import argument, batch_norms, get_tensor, operation, set_tensor
 from ..graph.running import channels_last, mixed_precision
 from .recover import as_float32
@@ -64,7 +65,7 @@ class AdaptedRun(fx.Interpreter):
         if operation(n) != "batch_norm" or argument(n, 3) is None:
             return super().run_node(n)
         x, gamma, beta, mean, variance = (self._tensor(argument(n, index)) for index in range(5))
-        ours = self.read[n.name] = _moments(x)
+        ours = self.read[n.name] = _moments(x, alone=fixed_batch(self.module) == 1)
         if n.name in self.moments:
             theirs = remaining(self.moments[n.name], self.channels.get(str(argument(n, 3).target)))
             mean, variance = moved((mean, variance), ours, theirs, epsilon=argument(n, 7))
@@ -165,9 +166,11 @@ def _needed(output: fx.Node, given: Values) -> set[fx.Node]:
     return needed
 
 
-def _moments(x: Tensor) -> Moments:
-    """Mean and variance of each channel (dimension 1), in float32."""
+def _moments(x: Tensor, *, alone: bool) -> Moments:
+    """Mean and variance of each channel (dimension 1), in float32; a value that comes `alone` varies by 0."""
     size = x.shape[1]
+    if alone and x.numel() == size:
+        return x.reshape(size).float(), torch.zeros(size)
     moments = torch.zeros(size), torch.zeros(size)
     torch.batch_norm_update_stats(x, *moments, 1.0)
     return moments

@@ -119,7 +119,7 @@ class Probe:
         largest = min(self.students.options.batch_size, affordable)
         batches: list[tuple[Tensor, ...]] = []
         for inputs in self.students.samples.augmented_by_shape("probe", count, seed=1):
-            parts = -(-len(inputs[0]) // largest)
+            parts = 1 if self.students.samples.fixed_batch else -(-len(inputs[0]) // largest)
             batches += zip(*(torch.chunk(x, parts) for x in inputs), strict=True)
         with StageClock().stage("reconstruct"):
             return [self._refer(batch) for batch in batches]

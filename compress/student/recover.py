@@ -16,6 +16,7 @@ from torch.func import functional_call
 from ...errors import StageError, TaskError
 from ...tasks.checkpoint import load_checkpoint, save_checkpoint
 from ...tasks.data import Batch
+from ...tasks.plain.parts import fixed_batch, in_parts
 from ..graph.graph import get_tensor, set_training
 from ..graph.running import channels_last, mixed_precision
 from ..recipe import Recovery
@@ -116,7 +117,7 @@ class _Training:
         frozen: Set[str],
     ):
         self.student, self.teacher, self.loss, self.recovery = student, teacher, loss, recovery
-        self.distance, self.frozen = distance, frozen
+        self.distance, self.frozen, self.fixed_batch = distance, frozen, fixed_batch(student)
         self.trained = student
         if recovery.features > 0:
             names = feature_nodes(student, teacher)
@@ -150,8 +151,11 @@ class _Training:
         inputs, targets = tuple(channels_last(x) for x in batch[0]), batch[1]
         with mixed_precision():
             with torch.no_grad():
-                expected = self.teacher(*inputs)
-            outputs = functional_call(self.trained, self.grid.rounded(self.student), inputs)
+                expected = in_parts(self.teacher, inputs, self.fixed_batch)
+            rounded = self.grid.rounded(self.student)
+            outputs = in_parts(
+                lambda *part: functional_call(self.trained, rounded, part), inputs, self.fixed_batch
+            )
         total = torch.zeros(())
         if recovery.features > 0:
             (outputs, ours), (expected, theirs) = outputs, expected

@@ -1,4 +1,7 @@
-"""Samples of the training split: plain ones to calibrate, augmented ones to reconstruct and train."""
+"""Samples of the training split: plain ones to calibrate, augmented ones to reconstruct and train.
+
+Batches for training have any size. All others have that of the model, where it takes only one.
+"""
 
 from collections.abc import Iterator
 from functools import cached_property
@@ -8,10 +11,12 @@ import torch
 
 from ...files import digest_of
 from ...tasks.data import Batch, Randomness, batches, read
+from ...tasks.plain.parts import parts_of
 from ...tasks.splits.grouping import Inputs, by_shape, spread
 from ...tasks.task import Task
 from ..options import CompressorOptions
 
+IN_PARTS = 32  # samples of a training batch where each takes a call of its own: that is slow
 _TRIES = 8
 
 
@@ -21,11 +26,24 @@ class Samples:
     def __init__(self, task: Task, options: CompressorOptions):
         self.task = task
         self.options = options
+        self.fixed_batch = task.batch if isinstance(task.batch, int) else None
 
     def first(self, count: int) -> list[Inputs]:
         """The first inputs of the split, not augmented; those of equal shapes are joined."""
         source = read(self.task.train, limit=count)
-        return by_shape(inputs for inputs, _ in Randomness(self.options.seed).drawing(source))
+        return self._fitting(by_shape(inputs for inputs, _ in Randomness(self.options.seed).drawing(source)))
+
+    def _fitting(self, groups: list[Inputs]) -> list[Inputs]:
+        """The same, in parts of the batch size that the model takes, if it takes only one."""
+        if self.fixed_batch is None:
+            return groups
+        return [part for inputs in groups for part in parts_of(inputs, self.fixed_batch)]
+
+    def _some(self, groups: list[Inputs], count: int) -> list[Inputs]:
+        """About `count` of the samples, from all over."""
+        if self.fixed_batch is None:
+            return spread(groups, count)
+        return groups[:: max(1, len(groups) * self.fixed_batch // count)]
 
     @cached_property
     def calibration(self) -> list[Inputs]:
@@ -35,13 +53,13 @@ class Samples:
     def calibration_batches(self, count: int, size: int = 64) -> list[Inputs]:
         """About `count` of the calibration inputs in batches."""
         batches: list[Inputs] = []
-        for inputs in spread(self.calibration, count):
-            batches += zip(*(torch.split(x, size) for x in inputs), strict=True)
+        for inputs in self._some(self.calibration, count):
+            batches += zip(*(torch.split(x, self.fixed_batch or size) for x in inputs), strict=True)
         return batches
 
     def examples(self) -> Inputs:
         """A few inputs of one shape."""
-        return tuple(x[:4] for x in self.first(4)[0])
+        return tuple(x[: self.fixed_batch or 4] for x in self.first(4)[0])
 
     @cached_property
     def of_extreme_shapes(self) -> list[Inputs]:
@@ -70,14 +88,17 @@ class Samples:
         drawn: list[Inputs] = []
         while sum(len(inputs[0]) for inputs in drawn) < count:  # a loader decides the size of its batches
             drawn.append(next(source)[0])
-        return drawn
+        return self._fitting(drawn)
 
     def augmented_by_shape(self, purpose: str, count: int, *, seed: int | None = None) -> list[Inputs]:
         """The same, `count` or a few more, those of equal shapes joined."""
-        return spread(by_shape(self.augmented(purpose, count, seed=seed)), count)
+        drawn = self.augmented(purpose, count, seed=seed)
+        return self._some(drawn if self.fixed_batch else by_shape(drawn), count)
 
     def training(self, size: int, seed: int) -> Iterator[Batch]:
-        """Endless augmented batches with targets."""
+        """Endless augmented batches with targets, smaller where the model takes them in parts."""
+        if self.fixed_batch:
+            size = max(1, min(size, IN_PARTS) // self.fixed_batch) * self.fixed_batch
         return batches(self.task.train, batch_size=size, seed=seed, augment=self.task.augment)
 
     def seed_for(self, purpose: str) -> int:

@@ -86,7 +86,7 @@ class StudentMaker:
         with clock.stage("reconstruct"):
             roundings = self._reconstruct(student, recipe)
             changed = roundings or student.sparse or self._only_stitched(recipe)
-            learned = recipe.recovery is not None and schedule is None and not self.foreign_norms
+            learned = recipe.recovery is not None and schedule is None and not self.frozen_norms
             if changed and self.options.reconstruct and not learned and self._moments:
                 channels = self.remaining(student)
                 move_statistics(student.module, self._statistics(), self._moments, channels)
@@ -187,8 +187,17 @@ class StudentMaker:
 
     @cached_property
     def foreign_norms(self) -> Set[str]:
-        """The normalizations whose statistics are not those of the training split: recovery keeps them."""
+        """The normalizations whose statistics are not those of the training split."""
         return foreign_norms(self.network.module, self._moments)
+
+    @property
+    def frozen_norms(self) -> Set[str]:
+        """The normalizations whose statistics recovery keeps: foreign ones; all where the model takes one
+        batch size only, which may be too small to learn any.
+        """
+        if self.samples.fixed_batch:
+            return {node.name for node in batch_norms(self.network.module)}
+        return self.foreign_norms
 
     @cached_property
     def _moments(self) -> list[Mapping[str, Moments]]:
@@ -318,7 +327,7 @@ class StudentMaker:
             recovery,
             distance=self.distance_in_training,
             seed=seed,
-            frozen=self.foreign_norms,
+            frozen=self.frozen_norms,
             grid=grid,
             schedule=schedule,
             validate=self._validate(module) if schedule is not None else None,

@@ -11,6 +11,7 @@ import torch
 from ...compress.graph.graph import layer_name
 from ...compress.graph.network import Network
 from ...compress.recipe import Precision, Recipe
+from ...compress.student.samples import IN_PARTS
 from ...profiles import SEARCH_TIMING, Profile, format_duration, format_size
 from ...results.run_directory import choose_run
 from ...tasks.data import sample_count
@@ -202,7 +203,8 @@ def estimated_seconds(checked: CheckedRequest) -> float:
     pair_s = SEARCH_TIMING.pair_s + 2 * SEARCH_TIMING.warmup_s
     measure_s = len(checked.targets) * SEARCH_TIMING.pairs_min * pair_s
     steps = sum(STEPS) / len(STEPS) / 2  # half of the candidates recover
-    batch = min(_TRAINING_BATCH, sample_count(task.train) or _TRAINING_BATCH)
+    most = IN_PARTS if isinstance(task.batch, int) else _TRAINING_BATCH
+    batch = min(most, sample_count(task.train) or most)
     return _FIXED_S + validate_s + measure_s + steps * batch * sample_s * _STEP_COST
 
 

@@ -10,7 +10,7 @@ from ...compress.graph.network import Network
 from ...compress.graph.tracing.trace import load_exporter
 from ...compress.options import Int8Weights
 from ...compress.recipe import Recipe
-from ...errors import RunDirectoryError
+from ...errors import InputError, RunDirectoryError
 from ...evaluation.targets import FoundTarget, NamedTarget, load_targets, require_one
 from ...profiles import Profile
 from ...results.limits import Constraints, require_reachable_size
@@ -49,6 +49,7 @@ def prepare(
     exporter = threading.Thread(target=load_exporter, daemon=True)
     exporter.start()
     checked = _checked(request, named, progress, task)
+    request = _at_batch(request, checked.task)
     sizes = measured_sizes(checked, request.shapes, [target.profile for target in named])
     checked = replace(checked, task=at_sizes(checked.task, sizes))
     targets = tuple(replace(target, sizes=sizes).probe() for target in named)
@@ -95,6 +96,18 @@ def _checked(
         limits.limits(checked.baseline)
     progress.stage(f"asking the target {names}")
     return checked
+
+
+def _at_batch(request: SearchRequest, task: Task) -> SearchRequest:
+    """The request with the batch size of a model that takes one only. InputError if it asks for another."""
+    if not isinstance(task.batch, int) or request.batch == task.batch:
+        return request
+    if request.batch != 1:
+        raise InputError(
+            f"--batch {request.batch} cannot be measured, the model takes batches of {task.batch} only: "
+            "leave --batch out."
+        )
+    return replace(request, batch=task.batch)
 
 
 def _earlier_check(path: Path, progress: Progress) -> dict[str, Any] | None:

@@ -9,6 +9,7 @@ Reading order:
     plain_task.py   the task
     call.py         keywords, dictionaries and nested outputs
     splits.py       samples with named inputs
+    parts.py        models that take one batch size, or single samples
     dynamic.py      dimensions that stay free in the file
     model.py        the copy of the model, and the order of the steps
     wrappers.py     modules that stand around another one

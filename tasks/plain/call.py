@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ...errors import TaskError
 from ..boundary import user_code
 from ..task import ExampleInputs
+from .parts import in_parts
 
 _FORM = "autocompress_form"  # an attribute of a model
 _INNER = "autocompress_inner"
@@ -23,13 +24,16 @@ class CallForm:
 
     `inputs` are the names of its inputs, which it takes by position, as keywords or in one dictionary.
     `outputs` are the names of its output tensors, None if they were not looked at. `named` outputs are a
-    dictionary for loss and metric.
+    dictionary for loss and metric. `batch` is the only batch size that it takes, None if it takes any; a
+    model that is `unbatched` takes one sample without a batch dimension.
     """
 
     inputs: tuple[str, ...]
     style: Literal["positions", "keywords", "dictionary"]
     outputs: tuple[str, ...] | None = None
     named: bool = False
+    batch: int | None = None
+    unbatched: bool = False
 
 
 def form_of(model: nn.Module) -> CallForm | None:
@@ -107,15 +111,21 @@ def _plain_forward(form: CallForm) -> Callable[..., Any]:
     """A method that holds no model, so that a copied model calls itself."""
 
     def forward(self: nn.Module, *inputs: Tensor) -> Any:
-        inner, (positional, keywords) = vars(self)[_INNER], _arguments(form, inputs)
-        if inner is None:  # not as a bound method, which torch.export cannot follow
-            outputs = type(self).forward(self, *positional, **keywords)
-        else:
-            outputs = inner(*positional, **keywords)
-        if isinstance(outputs, Tensor):
-            return outputs
-        tensors = tuple(tensor for _, tensor in named_tensors(outputs))
-        return tensors[0] if len(tensors) == 1 else tensors
+        inner = vars(self)[_INNER]
+
+        def called(*inputs: Tensor) -> Any:
+            given = tuple(x.squeeze(0) for x in inputs) if form.unbatched else inputs
+            positional, keywords = _arguments(form, given)
+            if inner is None:  # not as a bound method, which torch.export cannot follow
+                outputs = type(self).forward(self, *positional, **keywords)
+            else:
+                outputs = inner(*positional, **keywords)
+            tensors = tuple(tensor for _, tensor in named_tensors(outputs))
+            if form.unbatched:
+                tensors = tuple(tensor.unsqueeze(0) for tensor in tensors)
+            return tensors[0] if len(tensors) == 1 else tensors
+
+        return in_parts(called, inputs, form.batch)
 
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
     parameters = [inspect.Parameter(name, kind) for name in ("self", *form.inputs)]

@@ -206,6 +206,9 @@ FILES = (
     with_file("search task.py", "needs the name of one of its functions", "task.py", b"def make(): ...\n"),
     with_file("search task.ipynb:make", "task.ipynb", "task.ipynb", b"{}"),
     with_file("search wrong.py:fine --max-size 1B", "--max-size 1 B cannot be reached", "wrong.py", _SOURCE),
+    with_file(
+        "search wrong.py:takes_five --batch 8", "takes batches of 5 only: leave --batch", "wrong.py", _SOURCE
+    ),
     with_file("search wrong.py:fine --task-arg sed=1", "Unknown task argument 'sed'", "wrong.py", _SOURCE),
     with_file(
         "search wrong.py:no_fraction --max-drop 1pp",

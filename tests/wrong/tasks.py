@@ -33,6 +33,11 @@ class Squeezing(Net):
         return super().forward(x).mean(0)
 
 
+class OneSize(Net):
+    def forward(self, x):
+        return super().forward(x).view(5, 4)
+
+
 class Endless(IterableDataset):
     def __iter__(self):
         return iter([(torch.zeros(3, 8, 8), 0)] * 9)
@@ -84,6 +89,10 @@ def frozen(): return base(model=Net().requires_grad_(False))
 def lazy(): return base(model=nn.Sequential(nn.Flatten(), nn.LazyLinear(4)))
 def not_a_number(): return base(model=nn.Sequential(nn.Flatten(), nn.Linear(192, 4)).apply(ruin))
 def no_batch(): return base(model=Squeezing().eval())
+def one_size(): return base(model=OneSize().eval(), example_inputs=(torch.randn(5, 3, 8, 8),))
+def takes_five(): return replace(one_size(), batch=5)
+def one_sample(): return base(example_inputs=(torch.randn(3, 8, 8),))
+def batch_as_text(): return base(batch="5")
 def example_tensor(): return base(example_inputs=torch.randn(2, 3, 8, 8))
 def example_channels(): return base(example_inputs=(torch.randn(2, 5, 8, 8),))
 def example_sizes(): return base(example_inputs=(torch.randn(2, 3, 8, 8), torch.randn(3, 3, 8, 8)))
@@ -161,6 +170,9 @@ SAID = {
     "lazy": "run the model once",
     "not_a_number": "look at its weights",
     "no_batch": "batch",
+    "one_size": "give the task batch=5",
+    "one_sample": "batch=None",
+    "batch_as_text": "batch must be",
     "example_tensor": "write (x,)",
     "example_channels": "model failed",
     "example_sizes": "batch sizes",

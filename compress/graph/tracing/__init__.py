@@ -9,6 +9,7 @@ Reading order:
     trace.py            the export, and what the graph does not read
     conversions.py      conversions to the type that a tensor has
     in_place.py         operations that write into their input
+    unbatched.py        layers of a model that takes single samples
     products.py         products with a parameter as linear layers
     computed.py         weights and biases that the model computes from its parameters at each call
     origin.py           the line of the user's code that an operation comes from

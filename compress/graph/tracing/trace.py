@@ -14,6 +14,7 @@ from ....errors import TaskError
 from ....tasks.plain.call import form_of, input_form, set_plain_call
 from ....tasks.plain.dynamic import FreeDims, free_dims
 from ....tasks.plain.model import plain_model
+from ....tasks.plain.parts import fix_batch
 from ....tasks.task import Dynamic, ExampleInputs
 from ..graph import operation
 from .attention_form import use_plain_attention, write_scales
@@ -22,6 +23,7 @@ from .computed import store_computed_parameters
 from .conversions import drop_conversions
 from .in_place import keep_inputs
 from .products import make_linear
+from .unbatched import give_batches
 from .unfolded import unfold_heads
 
 _ASSERTIONS = ("_assert", "sym_constrain_range")
@@ -35,11 +37,11 @@ def load_exporter() -> None:
 
 
 def trace(model: nn.Module, example_inputs: ExampleInputs, dynamic: Dynamic | None = None) -> fx.GraphModule:
-    """The model in inference form as an ATen graph whose dimension 0 is a free batch size; the model is not
-    changed.
+    """The model in inference form as an ATen graph; the model is not changed.
 
+    Dimension 0 is a free batch size, or the only one that a plain model takes (`fixed_batch` of the graph).
     `unread_parameters` of the graph are those that it never reads. Raises TaskError when `torch.export`
-    cannot follow the model (control flow that depends on data, a fixed batch size).
+    cannot follow the model (control flow that depends on data, a batch size that its code fixes).
     """
     model = plain_model(model).requires_grad_(True)
     use_plain_attention(model)
@@ -47,11 +49,13 @@ def trace(model: nn.Module, example_inputs: ExampleInputs, dynamic: Dynamic | No
     set_plain_call(model, form)
     inputs = example_tensors(example_inputs)
     dims = free_dims(dynamic or {}, form.inputs, inputs)
-    program = _exported(model, batch_of_two(inputs), dims)
+    program = _exported(model, inputs if form.batch else batch_of_two(inputs), dims, form.batch)
     module = program.module(check_guards=False)
     assert isinstance(module, fx.GraphModule)
     drop_conversions(module)
     keep_inputs(module)
+    if form.batch == 1:
+        give_batches(module)
     make_linear(module)
     unfold_heads(module)
     write_scales(module)
@@ -59,6 +63,7 @@ def trace(model: nn.Module, example_inputs: ExampleInputs, dynamic: Dynamic | No
     absorbed = store_computed_parameters(module)
     _drop_unused_parameters(module)
     module.meta[_FREE] = dims
+    fix_batch(module, form.batch)
     module.meta[_OUTPUTS] = form.outputs if form.named else None
     module.meta[_UNREAD] = _unread(model, dict(module.named_parameters()).keys() | absorbed)
     return module
@@ -81,27 +86,41 @@ def dims_of(module: fx.GraphModule) -> FreeDims:
     return dims
 
 
-def dynamic_shapes(dims: FreeDims) -> tuple[dict[int, Any], ...]:
-    """The same for torch's exporters, with the batch."""
+def dynamic_shapes(dims: FreeDims, batch: int | None) -> tuple[dict[int, Any], ...]:
+    """The same for torch's exporters, with the batch unless it has this one size."""
     free = torch.export.Dim.DYNAMIC
-    return tuple({0: free} | dict.fromkeys(names, free) for names in dims)
+    first: dict[int, Any] = {} if batch else {0: free}
+    return tuple(first | dict.fromkeys(names, free) for names in dims)
 
 
-def _exported(model: nn.Module, inputs: tuple[Tensor, ...], dims: FreeDims) -> torch.export.ExportedProgram:
+def _exported(
+    model: nn.Module, inputs: tuple[Tensor, ...], dims: FreeDims, batch: int | None
+) -> torch.export.ExportedProgram:
     """The exported program, from a plain run, or else from the model's bytecode.
 
     A plain run takes `len(x)` for a constant; reading the bytecode is slower, and refuses other things.
     """
     try:
-        return _export(model, inputs, dims, strict=False)
+        return _export(model, inputs, dims, batch, strict=False)
     except Exception as error:  # torch.export raises many types; all mean that this model cannot be exported
         with contextlib.suppress(Exception):
-            return _export(model, inputs, dims, strict=True)
+            return _export(model, inputs, dims, batch, strict=True)
         raise TaskError(
             f"The model cannot be exported by torch.export ({type(error).__name__}: {_first_line(error)}): "
-            "remove control flow that depends on data, and let dimension 0 of every input be a free batch "
-            f"size.{_dynamic_remedy(dims)}"
+            f"{_remedy(model, inputs, dims, batch)}.{_dynamic_remedy(dims)}"
         ) from error
+
+
+def _remedy(model: nn.Module, inputs: tuple[Tensor, ...], dims: FreeDims, batch: int | None) -> str:
+    if batch is not None:
+        return "remove control flow that depends on data"
+    with contextlib.suppress(Exception):
+        _export(model, inputs, dims, len(inputs[0]), strict=False)
+        return (
+            "its code depends on the batch size. Let dimension 0 of every input be free, or give the task "
+            "the batch size that the file shall have, as in batch=1"
+        )
+    return "remove control flow that depends on data, and let dimension 0 of every input be a free batch size"
 
 
 def _dynamic_remedy(dims: FreeDims) -> str:
@@ -110,9 +129,9 @@ def _dynamic_remedy(dims: FreeDims) -> str:
 
 
 def _export(
-    model: nn.Module, inputs: tuple[Tensor, ...], dims: FreeDims, *, strict: bool
+    model: nn.Module, inputs: tuple[Tensor, ...], dims: FreeDims, batch: int | None, *, strict: bool
 ) -> torch.export.ExportedProgram:
-    shapes = dict(zip(_names(model), dynamic_shapes(dims), strict=False))
+    shapes = dict(zip(_names(model), dynamic_shapes(dims, batch), strict=False))
     with warnings.catch_warnings():  # recurrent layers keep a second list of their weights
         warnings.filterwarnings("ignore", "The tensor attributes? .*_flat_weights", UserWarning)
         return torch.export.export(model, inputs, dynamic_shapes=shapes, strict=strict)
