@@ -78,6 +78,11 @@ class QuantizedLayer:
         """A bias as int32 in the scale of the sums of products, for a call with an input of this scale."""
         return np.asarray(np.rint(bias / self.bias_scale(input_scale)), np.int32)
 
+    def rounded_bias(self, bias: np.ndarray, input_scale: float) -> np.ndarray:
+        """The bias that those integers stand for."""
+        integers = self.quantized_bias(bias, input_scale)
+        return np.asarray(integers * self.bias_scale(input_scale), np.float32)
+
 
 def plan_quantization(
     module: fx.GraphModule, layers: Set[str], activations: Activations = "uint8-asymmetric"
