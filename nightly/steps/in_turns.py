@@ -3,23 +3,35 @@
 Two versions of a library cannot be in one process, so that a worker of each stands beside the other. A round
 asks the old one, the new one, the new one, the old one (ABBA), each for a short time in fresh sessions, and
 gives one ratio of latencies, new / old: what drifts over seconds falls out of it. Rounds go on, each with
-fresh processes, until the 95 % interval of their mean (Student's t) is narrow. All of it is under the lease.
+fresh processes, until the 95 % interval of their mean (Student's t) is narrow. All of it is under the lease,
+after an A/A control.
 """
 
+import logging
 import statistics
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ...errors import StageError, TargetUnavailable
-from ...profiles.measurement import PairBlocks, TimingConfig, critical_value, relative_half_width
+from ...profiles.measurement import (
+    SEARCH_TIMING,
+    PairBlocks,
+    TimingConfig,
+    critical_value,
+    relative_half_width,
+)
+from ...targets.control import patiently
 from ...targets.lease import measuring
 from ...targets.target import MEASURE_TIMEOUT_S, START_TIMEOUT_S, Target
 from ...targets.transport import LocalTransport
 
-ROUNDS_MIN, ROUNDS_MAX = 4, 10
+log = logging.getLogger(__name__)
+
+ROUNDS_MIN, ROUNDS_MAX = 4, 12
 HALF_WIDTH = 0.008  # of the interval, relative, that is narrow enough
 TIMING = TimingConfig(pairs_min=2, pairs_max=2, pair_s=0.12, warmup_s=0.1)
 
@@ -69,11 +81,12 @@ def measure_in_turns(
     with.
 
     TargetUnavailable when a worker does not start there or the target is on a board, StageError when the
-    model cannot be run.
+    model cannot be run, of the kind noisy when the machine is too restless.
     """
     if target.board is not None:
         raise TargetUnavailable("Two versions of a runtime are measured in turns on this machine only.")
     versions = tuple(_version(target, setting) for setting in (old, new))
+    patiently(partial(target.control, model, SEARCH_TIMING.with_batch(timing.batch)), log.info)
     ratios: list[float] = []
     with measuring(cores=target.cores):
         while len(ratios) < ROUNDS_MAX:

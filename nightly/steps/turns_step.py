@@ -21,6 +21,7 @@ from .other_runtimes import PACKAGES, Compared, in_turns, installed, not_compare
 from .verify_step import deployed_bundles
 
 _OPTION = "runtime option "
+_UNSURE = 0.05  # a slow-down that the interval does not rule out, of which people should know
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,6 +156,9 @@ def _told(work: Work, model: ModelConfig, seen: InTurns) -> Event:
             return work.event("canary", "warning", f"{sentence} Do not upgrade yet.", **where)
         return work.event("canary", "note", sentence, **where)
     if seen.failure is not None:
+        return work.event("not-checked", "warning", sentence, **where)
+    if not seen.worse and seen.ratio_interval and seen.ratio_interval[1] > 1 + _UNSURE:
+        sentence += " The machine was too restless to tell more."
         return work.event("not-checked", "warning", sentence, **where)
     if not seen.worse:
         return work.event("environment", "note", sentence, **where)
