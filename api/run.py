@@ -135,7 +135,7 @@ class Run:
 
         original, key = self.original.on(point.target), None if sign is None else Path(sign)
         return write_bundle(
-            point.view, point.path, Path(out), original=original.path, packed=packed, sign=key
+            point.view, point.path, Path(out), original=original.path, packed=packed, sign=key, run=self.path
         )
 
     def report(self, out: str | Path | None = None) -> Path:

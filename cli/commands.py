@@ -2,8 +2,8 @@
 
 A command parses, calls one function of the package, prints; every import of substance happens inside it.
 Results go to stdout, everything else to stderr. Exit codes: 0 done; 1 nothing meets the limits; 2 bad input;
-3 the target cannot be used; 4 something regressed (`verify`, `compare`, `nightly`); 130 interrupted, and the
-same command goes on.
+3 the target cannot be used; 4 something regressed (`verify`, `compare`, `nightly`, `drift`); 130 interrupted,
+and the same command goes on.
 """
 
 from typing import Annotated
@@ -20,7 +20,7 @@ from .push import push
 from .runs import runs
 from .search import search
 from .targets import measure, targets_app
-from .verify import verify
+from .verify import drift, verify
 
 app = typer.Typer(
     name="autocompress",
@@ -31,7 +31,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(targets_app, name="targets", invoke_without_command=True)
-for command in (init, search, runs, front, report, compare, pick, push, verify, measure):
+for command in (init, search, runs, front, report, compare, pick, push, verify, drift, measure):
     app.command()(command)
 for of_nights in (nightly, nights, rollback, gc):
     app.command()(of_nights)

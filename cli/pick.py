@@ -238,7 +238,9 @@ def _bundle(
         there, folder = view.on(point), out / folder_name(name) if len(limits) > 1 else out
         formats = Formats.of(view)
         artifact, original = (file_below(path, one.artifact.file) for one in (there, view.baseline))
-        file = write_bundle(there, artifact, folder, original=original, packed=packed, sign=sign, note=say)
+        file = write_bundle(
+            there, artifact, folder, original=original, packed=packed, sign=sign, run=path, note=say
+        )
         size = formats.size_of(there)
         size += f" (packed {formats.size(file.stat().st_size)})" if packed else ""
         numbers = [formats.quality_of(there), meets_text(there, limited), formats.latency_of(there), size]

@@ -1,4 +1,4 @@
-"""The command `verify`: a run's front, or a bundle, measured now."""
+"""The commands `verify` and `drift`: a run's front, or a bundle, measured now; a bundle in use."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import InputError
-from ..text.printable import json_text
+from ..text.printable import json_text, printable_strings
 from .console.completion import complete_run, complete_target
 from .console.log import LogFormat, LogFormatOption, Quiet, make_progress, say
 from .support import (
@@ -18,6 +18,7 @@ from .support import (
     TaskArguments,
     errors,
     given_task,
+    parsed,
     show,
 )
 
@@ -194,3 +195,40 @@ def _show(
         raise typer.Exit(REGRESSED)
     if away:
         raise typer.Exit(UNAVAILABLE)
+
+
+Logs = Annotated[
+    list[Path],
+    typer.Argument(metavar="LOGS…", help="Logs of the bundle's monitor, or folders of *.jsonl files."),
+]
+Bundle = Annotated[Path, typer.Argument(metavar="BUNDLE", help="The bundle that `pick` wrote.")]
+LatencyLimit = Annotated[
+    str | None, typer.Option("--max-latency", metavar="TIME", help="Also when p99 is above it, such as 2ms.")
+]
+
+
+def drift(bundle: Bundle, logs: Logs, *, max_latency: LatencyLimit = None, as_json: Json = False) -> None:
+    """Say what changed where a bundle is used: its inputs, its answers, its latency; and which claims still
+    hold.
+
+    The logs come from `python bundle/run.py … --monitor LOG.jsonl`, or from `monitor("LOG.jsonl")` in a
+    program. The exit code is 4 when a claim of the manifest no longer holds. Nothing of the bundle is run.
+
+    Examples:
+
+        autocompress drift bundle log.jsonl
+
+        autocompress drift bundle logs/ --max-latency 2ms --json
+    """
+    with errors():
+        limit_s = parsed("parse_duration", max_latency)
+        from ..deploy.drift.judge import drift_of
+        from ..deploy.drift.words import drift_lines
+
+        seen = drift_of(bundle, logs, limit_s=limit_s)
+        if as_json:
+            print(json_text(printable_strings(seen.to_json()), indent=2))
+        else:
+            show(*drift_lines(seen))
+        if seen.broken:
+            raise typer.Exit(REGRESSED)

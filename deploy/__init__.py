@@ -22,6 +22,7 @@ Reading order
     verify_run.py       `verify RUN`: all its targets
     verify_bundle.py    `verify BUNDLE`
     registry/           `push`: a bundle as a version in MLflow or in a folder
+    drift/              `drift BUNDLE LOGS`: what the monitor of a bundle counted, beside its claims
     finetune.py         `pick --finetune`: a point recovered for longer, measured like a finalist
 
 The records that are written and read here (Manifest, Verification, BundleVerification) are in

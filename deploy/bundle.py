@@ -4,6 +4,7 @@ model.onnx       the file that was measured, byte for byte, and metadata after i
 model.packed     the same, entropy-coded: run.py restores it bit for bit in memory (bundled/ has both)
 manifest.json    recipe, digests, metrics with spreads, inputs, outputs, preprocessing, environment, command
 reference.onnx   what `verify` compares its latency with (reference.py)
+monitor.py       sums up on request what the model is given and answers (bundled/monitor.py)
 run.py           loads and runs it with nothing but the runtime and numpy
 on_device/       only for a runtime that builds engines (TensorRT): what run.py imports
 SHA256SUMS       for `sha256sum --check SHA256SUMS`
@@ -11,6 +12,7 @@ SHA256SUMS.sig   on request, who signed that (bundled/signature.py)
 """
 
 import hashlib
+import inspect
 import logging
 import shutil
 from collections.abc import Iterator
@@ -20,15 +22,18 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, RunDirectoryError
+from ..evaluation.sample_statistics import StatisticsFolder
 from ..files import digest_of_file
 from ..results.formats import LAYER_TIMES_NOTE
 from ..results.records.manifest import Manifest, ModelFacts, OriginalFacts, ReferenceFacts, TensorFacts
+from ..results.records.statistics import SampleStatistics
 from ..results.view import PointOn
 from ..scratch import folder_in
 from ..targets.one_file import require_whole
 from ..targets.runtimes import script_of
 from ..targets.transport import WORKER
 from ..text.printable import json_text
+from .bundled import monitor
 from .bundled.packed import pack
 from .bundled.run_script import run_script
 from .bundled.shipped import shipped
@@ -48,10 +53,12 @@ def write_bundle(
     original: Path | None = None,
     packed: bool = False,
     sign: Path | None = None,
+    run: Path | None = None,
     note: Say = log.info,
 ) -> Path:
     """Writes the bundle of `point`, whose file is `artifact`, to the directory `out`: wholly or not at all.
-    `original` is the file that its latency was measured beside, `sign` the private key that signs the bundle.
+    `original` is the file that its latency was measured beside, `sign` the private key that signs the bundle,
+    `run` the run directory, whose statistics of samples the monitor needs.
 
     Returns the model's file in it: model.onnx, or model.packed. InputError when `out` is a file, holds
     anything or cannot be written, or the key does not sign; RunDirectoryError when the artifact is missing or
@@ -76,6 +83,7 @@ def write_bundle(
             reference = reference_of(point, artifact, original, folder, inputs, note=note)
             model = artifact.read_bytes()
             described = manifest_of(point, artifact, packed=packed, reference=reference)
+            described = replace(described, statistics=_statistics(described, run))
             model = shipped(model, point, described)
             (folder / name).write_bytes(pack(model) if packed else model)
             described = replace(described, model=_shipped_facts(described.model, model, folder / name))
@@ -84,6 +92,7 @@ def write_bundle(
             detector = "boxes" in described.task.preprocessing
             script = run_script(packed=packed, runtime=runtime, detector=detector)
             (folder / "run.py").write_text(script, encoding="utf-8")
+            (folder / "monitor.py").write_text(inspect.getsource(monitor), encoding="utf-8")
             _copy_imported(runtime, folder)
             listed = _checksums(folder).encode()
             (folder / CHECKSUMS).write_bytes(listed)
@@ -103,6 +112,16 @@ def require_free(out: Path) -> None:
         raise InputError(
             f"{out} exists already and is not an empty directory: choose another one, or remove it."
         )
+
+
+def _statistics(manifest: Manifest, run: Path | None) -> SampleStatistics | str:
+    """What the run kept of its samples, or why there is nothing."""
+    if run is None:
+        return "the bundle was made without its run directory"
+    names = {"inputs": manifest.inputs, "outputs": manifest.outputs}
+    return StatisticsFolder.of_run(run).read(
+        manifest.model.sha256, **{key: [one.name for one in tensors] for key, tensors in names.items()}
+    )
 
 
 def _copy_imported(runtime: str, folder: Path) -> None:

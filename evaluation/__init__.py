@@ -10,6 +10,7 @@ Reading order
     availability.py     boards that are away: when to ask again, when to wait
     catching_up.py      what was missing is measured later
     predicted.py        PredictedTarget: latencies computed, never taken for measured ones
+    sample_statistics.py    how inputs and answers are distributed, for the monitor of a bundle
     uncertainty.py      the interval of a metric, and of a drop: paired by samples
     stored_split.py, paced_training.py   samples on disk for workers; training that lets others measure
 

@@ -21,6 +21,7 @@ from ..targets.lease import own_s
 from ..targets.target import TargetSession
 from ..tasks.task import Metric
 from .predicted import AnyTarget, PredictedTarget
+from .sample_statistics import StatisticsFolder
 from .stored_split import VALIDATION_BATCH, StoredSplit
 from .uncertainty import Scores, drop_interval, scores_of
 
@@ -53,7 +54,7 @@ class Examiner:
     """Asks files for their answers. `measured_batch` is the batch size of latencies.
 
     `originals` has the original's scores by target and split, for as long as the session lasts: all its
-    candidates are compared with them.
+    candidates are compared with them. What each file answered is summed up in `statistics`.
     """
 
     network: Network
@@ -61,6 +62,7 @@ class Examiner:
     validation: StoredSplit
     measured_batch: int
     originals: dict[Hashable, Scores] = field(default_factory=dict)
+    statistics: StatisticsFolder | None = None
 
     def answers(
         self,
@@ -120,6 +122,8 @@ class Examiner:
         self, session: TargetSession, model: Path, split: StoredSplit, *, like: Scores | None = None
     ) -> Scores:
         outputs = session.run(model, split.inputs, batch=self._batch(session, VALIDATION_BATCH))
+        if self.statistics is not None and split is self.validation:
+            self.statistics.keep_outputs(model.stem, outputs)
         scores = scores_of(self.metric, outputs, split.targets, like=like)
         if not np.isfinite(scores.value):
             message = f"The metric {self.metric.name!r} of the artifact is {scores.value}."

@@ -8,6 +8,7 @@
     elapsed          seconds spent; time.json: seconds by activity; task.json: what the task's check says
     finetuned/       points of `pick --finetune`: 1.json, 2.json …; the checkpoint of an interrupted one
     verify.json      what the last `verify` found; verify-unfinished.json and verify.db: one that goes on
+    statistics/      how calibration inputs, and each artifact's answers are distributed, for `drift`
     crash.txt        while a search goes on, and after one that ended by a fatal signal: what it did then
     run.lock         held (flock) by who works on the run: `search`, `verify`, `pick --finetune`
 

@@ -2,6 +2,7 @@
 
 Reading order
     run_script.py   run.py (what it needs of a runtime is in the folder of that runtime)
+    monitor.py      monitor.py of a bundle: what the model is given and answers, summed up in a log
     shipped.py      the metadata that are appended to the model
     packed.py       model.packed: the ONNX file entropy-coded, restored bit for bit
     signature.py    SHA256SUMS.sig: who signed the bundle

@@ -15,13 +15,16 @@ from . import packed as packing
 HEAD = '''\
 """Runs the model as manifest.json describes it.
 
-    python run.py [INPUT ...] [--benchmark [SECONDS]]
+    python run.py [INPUT ...] [--benchmark [SECONDS]] [--monitor LOG]
 
 INPUT: one .npy file for each input of the model, prepared as the model takes it; or, for a model of images,
 one image (which needs Pillow), prepared as manifest.json says. Without any: random inputs, batch 1.
 --benchmark times them: wall-clock seconds of single inferences.
 
-In a program: `from run import predict`, then `predict(image)`.
+--monitor sums up in LOG what the model is given and answers: counts, no inputs.
+
+In a program: `from run import predict`, then `predict(image)`. Before that, `from run import monitor`, then
+`monitor("LOG.jsonl")` does what --monitor does.
 """
 import argparse
 import hashlib
@@ -30,6 +33,7 @@ import lzma
 import os
 import sys
 import time
+import types
 from pathlib import Path
 
 import numpy as np
@@ -87,14 +91,34 @@ def restored(file):
 
 '''
 PREDICTING = '''\
-opened = []
+opened, monitors = [], []
 
 
 def run(feeds):
     """The outputs for the inputs, by name; the model is opened once."""
     if not opened:
         opened.append(open_model())
-    return dict(zip(outputs, opened[0](feeds)))
+    if not monitors:
+        return dict(zip(outputs, opened[0](feeds)))
+    watching = monitors[0]
+    began = time.perf_counter()
+    answers = dict(zip(outputs, opened[0](feeds)))
+    took = time.perf_counter() - began
+    watching.took.append(took if len(feeds[names[0]]) == watching.batch else -took)
+    if len(watching.took) >= watching.due:
+        watching.look(feeds, answers)
+    return answers
+
+
+def monitor(log, **options):
+    """From now on sums up in the file `log` what the model is given and answers, and returns the Monitor of
+    monitor.py, whose `close()` writes at once. The options are its, such as every_s=60.
+    """
+    file = here / "monitor.py"
+    module = types.ModuleType("monitor of " + here.name)
+    exec(compile(file.read_text(encoding="utf-8"), str(file), "exec"), module.__dict__)
+    monitors[:] = [module.Monitor(log, manifest, **options)]
+    return monitors[0]
 
 
 def checked(arrays, sources=None):
@@ -206,6 +230,7 @@ def main():
     parser.add_argument("inputs", nargs="*", type=Path, metavar="INPUT", help="a .npy file, or an image")
     timing = {"nargs": "?", "type": float, "const": 3.0, "metavar": "SECONDS"}
     parser.add_argument("--benchmark", help="time the model, for 3 s if not given", **timing)
+    parser.add_argument("--monitor", metavar="LOG", help="sum up in this file what the model does")
     asked = parser.parse_args()
     if asked.inputs and len(asked.inputs) != len(names):
         refuse(f"The model has the inputs {', '.join(names)}: give {len(names)} files, or none.")
@@ -215,6 +240,8 @@ def main():
         random.random(shape).astype(dtype) for shape, dtype in zip(sizes, dtypes)
     ]
     feeds = checked(arrays, [str(file) for file in asked.inputs])
+    if asked.monitor:
+        monitor(asked.monitor)
     if asked.benchmark is not None:
         return benchmark(feeds, asked.benchmark)
     for name, value in run(feeds).items():

@@ -14,6 +14,7 @@ from ...evaluation.availability import Availability, Patience
 from ...evaluation.bench import Bench, Builder
 from ...evaluation.catching_up import CatchingUp
 from ...evaluation.evaluate import Evaluator
+from ...evaluation.sample_statistics import StatisticsFolder
 from ...evaluation.stored_split import StoredSplit
 from ...evaluation.targets import environment_identity, format_of
 from ...profiles import SEARCH_TIMING, Environment
@@ -72,6 +73,10 @@ def open_search(
         directory.write_json(CHECKED_TASK, checked.checked.to_json())
         compressor = make_compressor(checked, cache_dir=directory.path / "cache")
         _note_foreign_norms(compressor, progress)
+        StatisticsFolder.of_run(directory.path).keep_inputs(
+            [tuple(x.numpy() for x in inputs) for inputs in compressor.students.samples.calibration],
+            layout=checked.checked.task.preprocessing.get("layout"),
+        )
         _remove_checks(directory)
         with splits_folder(directory) as splits:
             clock = Clock(directory.elapsed)
@@ -179,6 +184,7 @@ def make_evaluator(
             metric=task.metric,
             validation=validation,
             measured_batch=timing.batch,
+            statistics=StatisticsFolder.of_run(directory.path),
         ),
         artifacts=directory.artifacts,
         timing=timing,

@@ -13,9 +13,10 @@ from .facts import MetricFacts, Prediction, RunTarget, TaskFacts, environment_fr
 from .latency import AnyLatency, Predicted, latency_from_json
 from .point import LayerRow, Quality, recipe_from
 from .reading import Fields, Interval, Unfit, require_finite, require_inside
+from .statistics import SampleStatistics
 
-SCHEMA_VERSION = 2  # of manifest.json
-_OLD = "the bundle is of a version of autocompress that wrote none"  # of schema version 1: no reference
+SCHEMA_VERSION = 3  # of manifest.json
+_OLD = "the bundle is of a version of autocompress that wrote none"  # no reference in 1, no statistics in 2
 
 LARGEST_MODEL_BYTES = (1 << 31) - 1  # an ONNX file holds no more
 
@@ -146,8 +147,8 @@ class OriginalFacts:
 class Manifest:
     """What manifest.json says of a point. The task has no notes here and the target no limits.
 
-    `layer_times` says in a sentence what the times of the layers are. Without a `reference` it is a sentence
-    that says why.
+    `layer_times` says in a sentence what the times of the layers are. Without a `reference` or
+    `statistics` of samples it is a sentence that says why.
     """
 
     trial: int
@@ -167,6 +168,7 @@ class Manifest:
     warnings: tuple[str, ...]
     command: str
     reference: ReferenceFacts | str
+    statistics: SampleStatistics | str = _OLD
     drop_interval: Interval | None = None
 
     def __post_init__(self) -> None:
@@ -190,6 +192,9 @@ class Manifest:
             "preprocessing": dict(task.preprocessing),
             "session": self._session(),
             "reference": self._reference(),
+            "statistics": {"missing": self.statistics}
+            if isinstance(self.statistics, str)
+            else self.statistics.to_json(),
             "metrics": self._metrics(),
             "recipe": self.recipe.to_json(),
             "layers": [asdict(layer) for layer in self.layers],
@@ -241,7 +246,7 @@ class Manifest:
     @classmethod
     def from_json(cls, fields: Fields) -> "Manifest":
         """The record that `to_json` described, of this schema version. Unfit when it contradicts itself."""
-        version = fields.choice("schema_version", (SCHEMA_VERSION, 1))
+        version = fields.choice("schema_version", (SCHEMA_VERSION, 2, 1))
         made = fields.record(lambda: _manifest(fields, version))
         derived = made.to_json()
         for key in ("name", "session"):
@@ -293,7 +298,14 @@ def _manifest(fields: Fields, version: int) -> Manifest:
         warnings=fields.texts("warnings"),
         command=command,
         reference=_OLD if version == 1 else _reference(fields.object("reference")),
+        statistics=_OLD if version < 3 else _statistics(fields.object("statistics")),
     )
+
+
+def _statistics(fields: Fields) -> SampleStatistics | str:
+    if fields.has("missing"):
+        return fields.record(lambda: fields.text("missing"))
+    return SampleStatistics.from_json(fields)
 
 
 def _reference(fields: Fields) -> ReferenceFacts | str:

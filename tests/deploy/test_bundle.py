@@ -65,12 +65,14 @@ def test_the_bundle_holds_the_measured_file_and_its_checksums(bundle, artifact):
         "SHA256SUMS",
         "manifest.json",
         "model.onnx",
+        "monitor.py",
         "run.py",
     ]
     assert (bundle / "model.onnx").read_bytes().startswith(artifact.read_bytes())
     sums = [line.split("  ") for line in (bundle / "SHA256SUMS").read_text().splitlines()]
     assert {name: digest for digest, name in sums} == {
-        name: digest_of_file(bundle / name) for name in ("manifest.json", "model.onnx", "run.py")
+        name: digest_of_file(bundle / name)
+        for name in ("manifest.json", "model.onnx", "monitor.py", "run.py")
     }
     assert list(bundle.parent.iterdir()) == [bundle]
 
@@ -125,6 +127,7 @@ def test_the_keys_of_a_manifest_stay_as_they_are(bundle):
     manifest = json.loads((bundle / "manifest.json").read_text())
     assert list(manifest) == [
         *("schema_version", "name", "model", "inputs", "outputs", "preprocessing", "session", "reference"),
+        "statistics",
         *(
             "metrics",
             "recipe",
@@ -192,6 +195,7 @@ def test_a_packed_bundle_holds_no_other_model_and_says_both_sizes(packed, artifa
         "SHA256SUMS",
         "manifest.json",
         "model.packed",
+        "monitor.py",
         "run.py",
     ]
     model = json.loads((packed / "manifest.json").read_text())["model"]
