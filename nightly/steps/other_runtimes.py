@@ -48,8 +48,18 @@ def python_with(folder: Path, package: str, version: str, *, log: Path) -> Path:
         return python
     asked = package if version == "latest" else f"{package}=={version}"
     log.parent.mkdir(parents=True, exist_ok=True)
-    pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--upgrade", asked]
-    make = [sys.executable, "-m", "venv", "--clear", str(place)]
+    pip = [
+        str(python),
+        "-P",
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--upgrade",
+        asked,
+    ]
+    make = [sys.executable, "-P", "-m", "venv", "--clear", str(place)]
     for command in ([] if ready.is_file() else [make], [pip]):
         for words in command:
             _run(words, log, what=f"{package} {version}")
@@ -60,7 +70,9 @@ def python_with(folder: Path, package: str, version: str, *, log: Path) -> Path:
 def version_in(python: Path, package: str) -> str:
     """The version of a package that a Python has. TargetUnavailable when it has none."""
     code = f"import importlib.metadata as m; print(m.version({package!r}))"
-    done = subprocess.run([str(python), "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(
+        [str(python), "-P", "-c", code], capture_output=True, text=True, check=False, timeout=60
+    )
     version = done.stdout.strip()
     if done.returncode != 0 or re.fullmatch(r"\d[\w.+-]*", version) is None:
         raise TargetUnavailable(f"{python} has no {package}.")
