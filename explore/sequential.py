@@ -17,7 +17,6 @@ from .trials import Trials
 MAX_SCREENED = 200  # in a row: the space is exhausted
 MAX_OUT_OF_TIME = 20  # in a row: nothing that the sampler wants fits into the time left
 LONGEST_SHARE = 0.25  # of the budget, for one candidate
-INT8_PAYS = 0.95  # uniform int8 has at most this latency ratio
 
 
 class FirstRecipes(Protocol):
@@ -63,17 +62,11 @@ class Sequential:
 
     def _next(self, trials: Trials) -> Recipe | None:
         """The next of the first candidates, None when all were tried."""
-        for recipe in self.first(trials.space, int8_pays=_int8_pays(trials)):
+        for recipe in self.first(trials.space, int8_pays=trials.int8_pays):
             possible = trials.space.recovery or recipe.recovery is None
             if possible and recipe.digest not in trials.tried:
                 return recipe
         return None
-
-
-def _int8_pays(trials: Trials) -> bool:
-    """Whether uniform int8 is faster than the original, as far as that is known."""
-    uniform = trials.run.uniform_int8 if trials.points else None
-    return uniform is None or trials.run.vector(uniform)[2] < INT8_PAYS
 
 
 def _longest_s(trials: Trials) -> float:

@@ -32,6 +32,7 @@ from .study import SearchStudy
 
 OVERTIME = 0.03  # of the budget: a candidate that was begun may end
 YARDSTICK = 1  # the trial of uniform int8, after the original
+INT8_PAYS = 0.95  # uniform int8 has at most this latency ratio
 UNCERTAIN = frozenset({"noisy", "device", "timeout"})  # kinds of failures that another hour may not see
 
 
@@ -81,6 +82,12 @@ class Trials:
     def points(self) -> Sequence[Point]:
         """The measured candidates, in order of their ends; empty before the original is measured."""
         return self.run.points if self.state.points else ()
+
+    @property
+    def int8_pays(self) -> bool:
+        """Whether uniform int8 is faster than the original, as far as that is known."""
+        uniform = self.run.uniform_int8 if self.points else None
+        return uniform is None or self.run.vector(uniform)[2] < INT8_PAYS
 
     @property
     def records(self) -> Sequence[FrozenTrial]:

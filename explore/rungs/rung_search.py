@@ -13,6 +13,7 @@ import torch
 from optuna.trial import Trial
 
 from ...compress.recipe import Recipe
+from ..space.seeds import stored_recipes
 from ..trials import Trials
 from .climber import WINDOW, Climber
 from .recovery_process import RecoveryProcess
@@ -43,9 +44,9 @@ class RungSearch:
     def _climb(self, trials: Trials, unfinished: list[Trial]) -> None:
         """Takes the trials that it tried out of `unfinished`."""
         trials.take_up(unfinished, trials.evaluate, recovered=False)
-        for recipe in (Recipe(), trials.space.uniform_int8()):
-            if recipe.digest not in trials.tried and trials.time_left():
-                trials.evaluate(*trials.ask(trials.space.parameters(recipe)))
+        _try(trials, [Recipe(), trials.space.uniform_int8()])
+        if not trials.int8_pays:
+            _try(trials, stored_recipes(trials.space))
         if not trials.time_left():
             return
         if not trials.space.has_levels:
@@ -54,6 +55,13 @@ class RungSearch:
         tables = self.make_tables(trials)
         climber = Climber(trials, tables, background=self.background, window=self.window)
         climber.climb(unfinished, self.warm)
+
+
+def _try(trials: Trials, recipes: Sequence[Recipe]) -> None:
+    """Evaluates those that were not, as long as there is time."""
+    for recipe in recipes:
+        if recipe.digest not in trials.tried and trials.time_left():
+            trials.evaluate(*trials.ask(trials.space.parameters(recipe)))
 
 
 @contextmanager

@@ -38,6 +38,17 @@ def first_recipes(space: SearchSpace, *, int8_pays: bool = True) -> list[Recipe]
     return list({recipe.digest: recipe for recipe in recipes}.values())[:MOST]
 
 
+def stored_recipes(space: SearchSpace) -> list[Recipe]:
+    """All weights stored in 8 bits and computed in float32; the same with those between the first and the
+    last layer in 4 bits. Empty where the target does not expand such weights.
+    """
+    wide = space.uniform("w8").precision
+    if not wide:
+        return []
+    narrow: dict[str, Precision] = dict.fromkeys([*wide][1:-1], "w4")
+    return [Recipe(precision=wide), Recipe(precision={**wide, **narrow})]
+
+
 def _fewer_bits(space: SearchSpace) -> Iterator[Recipe]:
     """Four bits as they are and with a short recovery, which tells what a training step costs, so that later
     ones can be fitted into the budget; three bits never do without.
@@ -54,11 +65,11 @@ def _fewer_bits(space: SearchSpace) -> Iterator[Recipe]:
 
 
 def _fewer_stored_bits(space: SearchSpace) -> Iterator[Recipe]:
-    """The same of weights that are only stored in fewer bits, all layers in 8 bits first."""
+    """The same of weights that are only stored in fewer bits, without recovery first."""
+    yield from stored_recipes(space)
     wide = space.uniform("w8").precision
-    yield Recipe(precision=wide)
     plans: tuple[tuple[Precision, Recovery | None], ...]
-    plans = (("w6", None), ("w4", None), ("w4", SHORT), ("w3", DEFAULT_RECOVERY))
+    plans = (("w6", None), ("w4", SHORT), ("w3", DEFAULT_RECOVERY))
     for precision, recovery in plans:
         fewer = dict.fromkeys([*wide][1:-1], precision)
         if fewer:

@@ -254,16 +254,17 @@ def make_search(
     strategy: Strategy | None = None,
     catching_up: FakeCatchingUp | None = None,
     deterministic: bool = False,
+    profile: Profile = PROFILE,
 ) -> Search:
     """A search over the evaluator's network in an open run directory; the limits hold on every target."""
     limits = constraints or Constraints()
     by_target = {target.profile.name: limits for target in evaluator.targets}
-    space = SearchSpace.of(evaluator.network, PROFILE, recovery=recovery)
+    space = SearchSpace.of(evaluator.network, profile, recovery=recovery)
     evaluating = cast(Evaluator, evaluator)
     clock, finalists, interrupts = Clock(directory.elapsed), FakeFinalists(), Interrupts()
     kind = ReplayedStudy if deterministic else SearchStudy
     study = kind.open(directory.study, sampler=sampler, seed=seed)
-    fixed = FixedLatencies.of([PROFILE], evaluator.network, space, batch=1)
+    fixed = FixedLatencies.of([profile], evaluator.network, space, batch=1)
     state = SearchState(
         facts=run_facts(by_target),
         uniform_digest=space.uniform_int8().digest,

@@ -15,7 +15,7 @@ from autocompress.explore.rungs.tables import FrontTables, corner_of, level_labe
 from autocompress.explore.space.space import DEFAULT_RECOVERY, SearchSpace
 from autocompress.profiles.latency_table import LatencyTable
 from autocompress.results.limits import Constraints
-from autocompress.results.records.point import Failure, Missing
+from autocompress.results.records.point import Failure, Measured, Missing
 from autocompress.results.run_directory import RunDirectory
 from autocompress.tests.explore.fakes import (
     CONFIG,
@@ -27,7 +27,7 @@ from autocompress.tests.explore.fakes import (
     run_search,
 )
 from autocompress.tests.present import present
-from autocompress.tests.results.records import run_facts
+from autocompress.tests.results.records import latency, run_facts
 
 WIDTHS = (16, 32, 32, 10)
 
@@ -78,12 +78,31 @@ def never(recipe):
     return None
 
 
+class SlowInt8(FakeEvaluator):
+    """Int8 is slower than float32."""
+
+    def outcome(self, target, trial, recipe):
+        outcome = super().outcome(target, trial, recipe)
+        if isinstance(outcome, Measured) and "int8" in recipe.precision.values():
+            return replace(outcome, latency=latency(1.2))
+        return outcome
+
+
 def climb(
-    path, *, widths=WIDTHS, failing=never, broken=never, background=None, warm=(), tables=None, **options
+    path,
+    *,
+    widths=WIDTHS,
+    failing=never,
+    broken=never,
+    background=None,
+    warm=(),
+    tables=None,
+    measured_by=FakeEvaluator,
+    **options,
 ):
     """Searches, and returns the outcome of `run_search` with the evaluator and the scorer."""
     network = FakeNetwork(widths)
-    evaluator, scorer = FakeEvaluator(network, failing=broken), FakeScorer(network, failing)
+    evaluator, scorer = measured_by(network, failing=broken), FakeScorer(network, failing)
     make = tables or tables_maker(network, scorer)
     strategy = RungSearch(make_tables=make, background=background, warm=warm)
     done = run_search(path, evaluator, strategy=strategy, sampler="front", **options)
@@ -103,6 +122,18 @@ def test_the_original_and_uniform_int8_come_first_then_what_went_up_from_r0(tmp_
     measured = [trial for trial in done.search.trials.records if trial.number > 1]
     assert all("kl" in trial.user_attrs for trial in measured)
     assert done.run.history[-1].hypervolume > done.run.history[1].hypervolume
+
+
+@pytest.mark.parametrize(
+    ("measured_by", "stored"), [(SlowInt8, [{"w8"}, {"w8", "w4"}]), (FakeEvaluator, [])], ids=["slow", "fast"]
+)
+def test_where_int8_is_slow_weights_that_are_only_stored_in_fewer_bits_come_next(
+    tmp_path, measured_by, stored
+):
+    profile = replace(PROFILE, float_storage_bits=(8, 4))
+    done = climb(tmp_path / "run", trials=4, recovery=False, measured_by=measured_by, profile=profile)
+    uniform = [set(recipe.precision.values()) for recipe in recipes_of(done.run)[2:4] if not recipe.keep]
+    assert [precisions for precisions in uniform if precisions <= {"w8", "w4"}] == stored
 
 
 def test_nothing_is_measured_or_probed_twice_over_two_sessions(tmp_path):
@@ -369,9 +400,9 @@ def test_a_small_space_that_is_exhausted_is_recovered_as_long_as_that_is_worth_i
     assert any(recipe.recovery for recipe in recipes_of(done.run))
 
 
-def test_a_space_without_levels_ends_with_a_note(tmp_path, monkeypatch):
-    monkeypatch.setattr("autocompress.tests.explore.fakes.PROFILE", replace(PROFILE, precisions=("float32",)))
-    done = climb(tmp_path / "run", widths=(10,), trials=5)
+def test_a_space_without_levels_ends_with_a_note(tmp_path):
+    profile = replace(PROFILE, precisions=("float32",))
+    done = climb(tmp_path / "run", widths=(10,), trials=5, profile=profile)
     assert done.status == "finished" and done.evaluator.evaluated == [Recipe().digest]
 
 
