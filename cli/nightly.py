@@ -82,7 +82,7 @@ def _only(config: "NightlyConfig", names: list[str]) -> "NightlyConfig":
 def _run(config: "NightlyConfig", *, as_json: bool) -> None:
     from ..nightly.commands import Commands
     from ..nightly.night_run import run_night
-    from ..nightly.records.event import exit_code, reasons
+    from ..nightly.records.event import exit_code
     from ..nightly.summary import night_lines
 
     try:
@@ -93,7 +93,7 @@ def _run(config: "NightlyConfig", *, as_json: bool) -> None:
     tell_of(config, night)
     code = exit_code(night.all_events)
     if as_json:
-        value = {"reason": reasons(night.all_events), "exit_code": code, **night.to_json()}
+        value = {"reason": night.reason, "exit_code": code, **night.to_json()}
         print(json_text(value, indent=2))
     else:
         show(*night_lines(night))

@@ -20,9 +20,9 @@ class ModelConfig:
 
     `task` to `set_clocks` are the options of `autocompress search` of the same names, texts with units as the
     command takes them. `policies` say which points are looked at from night to night, the first may be
-    deployed (`deploy`), and what is deployed goes to the registry `push`. A new bundle replaces the deployed
-    one only if what its policy minimizes is better by `margin`, relative: 0.02 means 2 %. Models with a
-    higher `priority` come first.
+    deployed (`deploy`), and what is deployed goes to the registry `push`. `drift` is where its monitor logs
+    are, a file or a folder. A new bundle replaces the deployed one only if what its policy minimizes is
+    better by `margin`, relative: 0.02 means 2 %. Models with a higher `priority` come first.
     """
 
     name: str
@@ -45,6 +45,7 @@ class ModelConfig:
     policies: tuple[Policy, ...]
     deploy: bool = True
     push: str | None = None
+    drift: str | None = None
     margin: float = 0.02
     priority: int = 0
 

@@ -29,9 +29,8 @@ _VARIABLE = re.compile(r"env:([A-Za-z_]\w*)")
 _TOP = ("folder", "order", "until", "keep", "retry", "retry_wait", "model", "tolerance", "canary", "notify")
 _MODEL = (
     "task", "task_arg", "target", "budget", "trials", "max_drop", "max_latency", "max_size", "max_energy",
-    "batch",
-    "shape", "sampler", "seed", "recovery", "allow_predicted", "set_clocks", "policies", "deploy", "push",
-    "margin", "priority",
+    "batch", "shape", "sampler", "seed", "recovery", "allow_predicted", "set_clocks", "policies", "deploy",
+    "push", "drift", "margin", "priority",
 )  # fmt: skip
 _CANARY = ("onnxruntime", "openvino")
 
@@ -106,6 +105,7 @@ def _model(models: Fields, name: str) -> ModelConfig:
             policies=tuple(map(Policy.parse, table.get("policies", table.texts, POLICIES))),
             deploy=table.get("deploy", read.flag, True),
             push=table.get("push", read.text, None),
+            drift=table.get("drift", read.text, None),
             margin=table.get("margin", lambda key: _share(read.text(key), read.at(key)), 0.02),
             priority=table.get("priority", lambda key: _whole(read.value(key), read.at(key)), 0),
         )
@@ -127,8 +127,9 @@ def _require_sensible(model: ModelConfig) -> None:
     )
     if model.push is not None:
         parse_registry(model.push)
-        if len(target_addresses(model.target)) > 1:
-            raise Unfit(f"{model.name} has several targets, and push is for a model of one")
+    for key in ("push", "drift"):
+        if getattr(model, key) is not None and len(target_addresses(model.target)) > 1:
+            raise Unfit(f"{model.name} has several targets, and {key} is for a model of one")
 
 
 def require_names_differ(names: list[str]) -> None:

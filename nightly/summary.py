@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 
-from .records.event import reasons
 from .records.model_night import ModelNight
 from .records.night import Night
 
@@ -19,7 +18,7 @@ _STATES = {
 
 def night_lines(night: Night) -> list[str]:
     """The lines; the first one says why the exit code is what it is."""
-    lines = [reasons(night.all_events), f"Night {night.name}, {night.status}:"]
+    lines = [night.reason, f"Night {night.name}, {night.status}:"]
     lines += [f"  {_MARKS[event.severity]} {event}" for event in night.events]
     for model in night.models:
         lines += _model_lines(model)

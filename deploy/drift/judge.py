@@ -108,6 +108,7 @@ class Drift:
             "schema_version": SCHEMA_VERSION,
             "bundle": self.manifest.name,
             "logs": seen.logs,
+            "other_logs": seen.other_logs,
             "lines": seen.lines,
             "torn_lines": seen.torn,
             "calls": seen.calls,

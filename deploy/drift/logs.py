@@ -1,7 +1,8 @@
 """The logs of monitor.py, read strictly: each line is a window, and their counts are added up.
 
 Half a line, as a process leaves it that is killed while it writes, is left out and counted. Any other line
-that does not fit is an InputError: it is of something else.
+that does not fit is an InputError: it is of something else. Of a folder, the logs of other models are left
+out and counted: a bundle that is replaced leaves its own there.
 """
 
 from collections import Counter
@@ -34,6 +35,7 @@ class Observed:
     """
 
     logs: int = 0
+    other_logs: int = 0
     lines: int = 0
     torn: int = 0
     calls: int = 0
@@ -59,12 +61,15 @@ class Observed:
 
 
 def read_logs(paths: Sequence[Path], manifest: Manifest) -> Observed:
-    """The logs added up; a folder stands for the *.jsonl* files in it. InputError when there is none, or one
-    is not of this bundle's model.
+    """The logs added up; a folder stands for the *.jsonl* files in it that are of this bundle's model.
+    InputError when there is none, or a file that is given is not.
     """
     observed = Observed()
     for log in _files(paths):
         try:
+            if log not in paths and _is_of_another(log, manifest):
+                observed.other_logs += 1
+                continue
             if log.stat().st_size > LARGEST_TEXT_BYTES:
                 raise InputError(f"{log} has more than {LARGEST_TEXT_BYTES >> 20} MB, which no log has.")
             with log.open("rb") as file:
@@ -97,6 +102,16 @@ def _files(paths: Sequence[Path]) -> list[Path]:
     if len(files) > MOST_LOGS:
         raise InputError(f"{len(files)} logs are too many: give {MOST_LOGS} at most.")
     return files
+
+
+def _is_of_another(log: Path, manifest: Manifest) -> bool:
+    """Whether the first line of a log names another model."""
+    with log.open("rb") as file:
+        line = file.readline(LARGEST_LINE_BYTES)
+    try:
+        return Fields(parse(line.decode("utf-8"))).text("model") != manifest.model.sha256
+    except (Unfit, UnicodeDecodeError):
+        return False  # whoever reads the line says what is wrong with it
 
 
 def _add_lines(observed: Observed, log: Path, lines: Iterator[bytes], manifest: Manifest) -> None:

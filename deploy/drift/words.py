@@ -33,6 +33,8 @@ def _read(drift: Drift) -> Iterator[str]:
         f"{_time(seen.end_s)}, {seen.looks:,} looked at ({_many(seen.logs, 'log')}, "
         f"{_many(seen.lines, 'line')})"
     )
+    if seen.other_logs:
+        yield f"           {_many(seen.other_logs, 'log')} of other models left out"
     if seen.torn:
         yield f"           {_many(seen.torn, 'line')} cut off and left out"
     environment = manifest.target.environment

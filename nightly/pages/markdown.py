@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from ...results.formats import ratio_text
 from ...text.printable import escape
-from ..records.event import Event, reasons
+from ..records.event import Event
 from ..records.model_night import ModelNight, PolicyChange
 from ..records.night import Night
 
@@ -19,7 +19,7 @@ def night_markdown(night: Night) -> str:
     lines = [
         f"## autocompress nightly {markdown(night.name)}",
         "",
-        f"**{markdown(reasons(night.all_events))}**",
+        f"**{markdown(night.reason)}**",
         "",
         "| model | night | policy | then | now | deployed |",
         "|---|---|---|---|---|---|",

@@ -6,7 +6,7 @@ from importlib.resources import files as package_files
 from ...results.formats import ratio_text, relative_spread
 from ...results.report.resources import filled, resource
 from ...text.printable import escape
-from ..records.event import Event, exit_code, reasons
+from ..records.event import Event, exit_code
 from ..records.model_night import ModelNight
 from ..records.night import Night
 from .chart import legend, title_of, trend_chart
@@ -26,7 +26,7 @@ def nights_page(nights: Sequence[Night]) -> str:
         "name": escape(last.name),
         "status": last.status,
         "kind": "bad" if exit_code(last.all_events) else "fine",
-        "reason": escape(reasons(last.all_events)),
+        "reason": escape(last.reason),
         "style": resource("style.css"),
         "nights_style": _text("nights.css"),
         "events": _events(last.all_events),
@@ -130,7 +130,7 @@ def _nights(nights: Sequence[Night]) -> str:
     rows = []
     for night in reversed(nights):
         states = ", ".join(f"{model.name} {model.state}" for model in night.models)
-        result = reasons(night.all_events)
+        result = night.reason
         rows.append(_row(night.name, {"status": night.status, "models": states, "result": result}))
     return _table("night", ("status", "models", "result"), rows)
 

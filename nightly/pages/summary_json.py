@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from ..records.event import exit_code, reasons
+from ..records.event import exit_code
 from ..records.model_night import ModelNight
 from ..records.night import Night
 from .trends import model_names, trend_of
@@ -19,7 +19,7 @@ def summary_json(nights: Sequence[Night]) -> dict[str, Any]:
         "night": last.name,
         "status": last.status,
         "exit_code": exit_code(last.all_events),
-        "reason": reasons(last.all_events),
+        "reason": last.reason,
         "events": [event.to_json() for event in last.all_events],
         "models": [_model(model) for model in last.models],
         "trends": [trend_of(nights, name).to_json() for name in model_names(nights)],

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, get_args
 
 from ...results.records.reading import Fields
-from .event import Event
+from .event import DONE, Event, exit_code, reasons
 from .model_night import ModelNight
 
 SCHEMA_VERSION = 1  # of night.json
@@ -40,6 +40,15 @@ class Night:
     def all_events(self) -> tuple[Event, ...]:
         """The events of the night and of its models."""
         return (*self.events, *(event for model in self.models for event in model.events))
+
+    @property
+    def reason(self) -> str:
+        """The first line of what is shown of it: the bad events, else that nothing got worse as far as it
+        went.
+        """
+        if self.status == "running" and exit_code(self.all_events) == DONE:
+            return "Nothing got worse so far: the night is not finished."
+        return reasons(self.all_events)
 
     def model(self, name: str) -> ModelNight | None:
         """A model's night by its name, None where it was not part of it."""

@@ -7,7 +7,8 @@ the last step that is done, and a step that was killed is done again and changes
 Reading order
     search_step.py     `autocompress search`, warm-started from the last good night
     compare_step.py    tonight's run against that of the reference night; comparing.py: the comparison itself
-    verify_step.py     `autocompress verify` of what is deployed; verifying.py: its judgement
+    verify_step.py     `autocompress verify` of what is deployed; verifying.py: its judgement,
+                       in_use.py: `autocompress drift` of what its monitor logged
     turns_step.py      one artifact in two versions or settings of its runtime; other_runtimes.py makes them,
                        in_turns.py measures
     deploy_step.py     a better bundle takes the place of the old one; deploying.py: links, versions,

@@ -1,4 +1,6 @@
-"""Verify: the bundle that is deployed, on each of its targets, twice where it seems worse."""
+"""Verify: the bundle that is deployed, on each of its targets, twice where it seems worse; and what it logged
+in use.
+"""
 
 import time
 from dataclasses import dataclass, replace
@@ -14,6 +16,7 @@ from ..records.model_night import ModelNight, Step
 from ..records.seen import Check
 from ..telling import cause_of
 from ..work import Work, addresses, task_words
+from .in_use import drift_events
 from .verifying import judged, read_check, with_reference
 
 COMPARED, REGRESSED = 0, 4  # exit codes of `verify` after which it has printed what it saw
@@ -69,6 +72,7 @@ def verify(work: Work, model: ModelConfig, state: ModelNight) -> ModelNight:
             return replace(state, state="away", events=(*state.events, event))
         checks.append(check)
         events += _told(work, model, check, state)
+        events += drift_events(work, model, bundle.folder, version=bundle.version, target=bundle.target)
     step = Step(name="verify", at=work.at, seconds=round(time.monotonic() - began, 3))
     return state.with_step(step, checks=tuple(checks), events=(*state.events, *events))
 

@@ -1,6 +1,7 @@
 """Records of nights: written and read again, strictly, and what follows from them."""
 
 import json
+from dataclasses import replace
 from datetime import datetime
 
 import pytest
@@ -42,6 +43,13 @@ def test_a_night_of_a_newer_version_is_refused(tmp_path):
     file.write_text(json.dumps({**json.loads(file.read_text()), "schema_version": 2}))
     with pytest.raises(RunDirectoryError, match="schema_version"):
         places.read_nights()
+
+
+def test_a_night_that_is_not_finished_does_not_say_that_nothing_got_worse():
+    fine = night(models=(), status="finished")
+    assert fine.reason == "Nothing got worse."
+    assert replace(fine, status="running").reason == "Nothing got worse so far: the night is not finished."
+    assert "Nothing" not in replace(fine, status="running", events=(event(),)).reason
 
 
 def test_the_gravest_event_gives_the_exit_code():

@@ -166,6 +166,14 @@ def changed(log: Path, **changes: object) -> str:
     return json.dumps(json.loads(log.read_text()) | changes) + "\n"
 
 
+def test_of_a_folder_the_logs_of_other_models_are_left_out(bundle, log, tmp_path):
+    (tmp_path / "now.jsonl").write_bytes(log.read_bytes())
+    (tmp_path / "before.jsonl").write_text(changed(log, model="0" * 64))
+    seen = drift(bundle, tmp_path)
+    assert seen.exit_code == 0 and "1,500 inferences" in seen.stdout
+    assert "1 log of other models left out" in seen.stdout
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
