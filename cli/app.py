@@ -4,7 +4,6 @@ import os
 import sys
 
 from .console.interruption import INTERRUPTED, Interruption
-from .console.streams import flushed, lenient_streams, warnings_as_text
 
 PREFERRED = {
     "OMP_WAIT_POLICY": "PASSIVE",  # waiting threads would slow the worker beside us down
@@ -17,11 +16,13 @@ PREFERRED = {
 def main() -> None:
     """The `autocompress` command: runs the app of commands.py, and ends the process with its exit code."""
     with Interruption() as interruption:  # the imports take seconds, in which Ctrl-C counts, too
-        lenient_streams()
-        warnings_as_text()
         for name, value in PREFERRED.items():
             os.environ.setdefault(name, value)
         try:
+            from .console.streams import flushed, lenient_streams, warnings_as_text
+
+            lenient_streams()
+            warnings_as_text()
             from .commands import app
 
             with flushed():

@@ -19,7 +19,7 @@ from .boundary import RECIPE, user_code
 from .data import batches, sample_count
 from .identity import task_digest
 from .outputs.derive import output_kinds
-from .outputs.model_check import batch_notes, check_model
+from .outputs.model_check import batch_notes, check_model, with_batch_hint
 from .plain.call import form_of
 from .plain.dynamic import dims_of_task
 from .plain.plain_task import plain_task
@@ -80,7 +80,8 @@ def check_task(task: Task, *, earlier: Mapping[str, Any] | None = None) -> Check
     _check_fields(task)
     refuse_prepared(task.model)
     _check_parameters(task)
-    task = plain_task(task)
+    with with_batch_hint(task):
+        task = plain_task(task)
     check_model(task)
     looks = [look for name, split in _splits(task) for look in looks_at(name, split)]
     sized = with_varying_dims(task, looks)

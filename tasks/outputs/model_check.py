@@ -31,7 +31,7 @@ def check_model(task: Task) -> None:
         one, other = tuple(x[:1] for x in inputs), tuple(torch.cat([x[:1], x[-1:]]) for x in inputs)
     else:
         one, other = inputs, tuple(torch.cat([x[:1], x[1:].flip(0)]) for x in inputs)
-    with _told(task):
+    with with_batch_hint(task):
         with user_code("model", remedy=_FREE if size is None else f"It must run on a batch of {size}"):
             alone, again, beside = (outputs_of(task.model, part) for part in (one, one, other))
         form = form_of(task.model)
@@ -47,7 +47,7 @@ def check_model(task: Task) -> None:
 
 
 @contextmanager
-def _told(task: Task) -> Iterator[None]:
+def with_batch_hint(task: Task) -> Iterator[None]:
     """Adds to an error of the model what to write as `batch`, where that is seen to help."""
     try:
         yield

@@ -118,7 +118,7 @@ def test_without_a_reference_nothing_is_compared_and_that_is_said(case, tmp_path
         bundle = bundle_of(tmp_path, gone=case == "gone")
     if case == "old":
         value = json.loads((bundle / "manifest.json").read_text()) | {"schema_version": 1}
-        del value["reference"]
+        del value["reference"], value["statistics"]
         (bundle / "manifest.json").write_text(json.dumps(value))
         reseal(bundle)
     manifest = read_manifest(bundle)
@@ -146,7 +146,7 @@ def test_an_original_that_is_too_large_is_replaced_by_a_workload(tmp_path, monke
     bundle = bundle_of(tmp_path)
     manifest = read_manifest(bundle)
     assert sorted(path.name for path in bundle.iterdir()) == [
-        *("SHA256SUMS", "manifest.json", "model.onnx", "run.py")
+        *("SHA256SUMS", "manifest.json", "model.onnx", "monitor.py", "run.py")
     ]
     facts = manifest.reference
     assert isinstance(facts, ReferenceFacts) and asked == ["1.onnx", "workload.onnx"]

@@ -66,7 +66,7 @@ def small_run(points, max_drop=None, *, half=None, **others):
             trial,
             drop=drop,
             drop_interval=None if half is None else (drop - half, drop + half),
-            artifact=replace(BASELINE.artifact, size_bytes=round(size * size_bytes)),
+            artifact=replace(BASELINE.artifact, digest=f"{trial:064x}", size_bytes=round(size * size_bytes)),
             latency=replace(
                 BASELINE_LATENCY,
                 latency_s=ratio * seconds,

@@ -195,7 +195,16 @@ def test_the_doctor_checks_runtime_machine_and_noise() -> None:
     checked = [
         name for name in findings if name not in ("temperature", "throttling")
     ]  # which not every machine tells
-    assert checked == ["runtime", "int8 kernels", "clock", "load", "peak memory", "lease", "A/A control"]
+    assert checked == [
+        "runtime",
+        "int8 kernels",
+        "clock",
+        "load",
+        "energy",
+        "peak memory",
+        "lease",
+        "A/A control",
+    ]
     assert findings["runtime"].ok and findings["A/A control"].ok
     assert all(finding.ok or finding.remedy for finding in findings.values())
 

@@ -103,7 +103,7 @@ def test_where_int8_does_not_pay_some_first_recipes_are_pruned_float32(space):
 def test_where_int8_does_not_pay_first_recipes_store_fewer_bits():
     recipes = first_recipes(rich_space(), int8_pays=False)
     assert set(recipes[2].precision.values()) == {"w8"} and len(recipes[2].precision) > 1
-    assert recipes[4].precision["qkv"] == "w4" and recipes[4].precision["head"] == "w8"
+    assert recipes[3].precision["qkv"] == "w4" and recipes[3].precision["head"] == "w8"
     assert any(recipe.keep and set(recipe.precision.values()) == {"w4"} for recipe in recipes)
 
 

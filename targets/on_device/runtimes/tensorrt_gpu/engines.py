@@ -4,6 +4,7 @@ workers.
 
 from __future__ import annotations
 
+import gc
 import importlib
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,7 @@ class TensorRT:
         outputs.
         """
         cuda = self._cuda
+        gc.collect()  # what earlier sessions left must not be freed meanwhile
         before = cuda.free_memory()
         session = self.open_session(request["model"], request)
         session.run(feeds)

@@ -200,7 +200,7 @@ def test_a_session_tells_precisions_and_times_and_measures(journey: tuple[dict[s
 
 def test_its_bundle_runs_by_itself(journey: tuple[dict[str, Any], Path]) -> None:
     bundle = journey[1] / "bundle"
-    files = {"SHA256SUMS", "manifest.json", "model.onnx", "run.py"}
+    files = {"SHA256SUMS", "manifest.json", "model.onnx", "monitor.py", "run.py"}
     assert {path.name for path in bundle.iterdir()} == files
     done = subprocess.run(
         [sys.executable, str(bundle / "run.py")], capture_output=True, text=True, check=True
