@@ -1,6 +1,7 @@
 """Bundles in a real MLflow, whose server is a file of SQLite."""
 
 import json
+import shutil
 import warnings
 from dataclasses import replace
 
@@ -16,10 +17,21 @@ from typer.testing import CliRunner
 pytest.importorskip("mlflow", reason="install the extra mlflow: pip install 'autocompress[mlflow]'")
 
 
+@pytest.fixture(scope="module")
+def empty_database(tmp_path_factory):
+    """A database of MLflow with its tables, which take seconds to make."""
+    file = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+        client(f"sqlite:///{file}").search_experiments()
+    return file
+
+
 @pytest.fixture
-def server(tmp_path, monkeypatch):
+def server(tmp_path, monkeypatch, empty_database):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+    shutil.copy(empty_database, tmp_path / "mlflow.db")
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     made = client(uri)
     with warnings.catch_warnings():
