@@ -59,8 +59,8 @@ def test_a_search_over_a_line_that_keeps_dropping_loses_no_candidate(
 ) -> None:
     monkeypatch.setattr("autocompress.targets.control.TOLERANCE", 100.0)  # beside other tests
     for place in (
-        "search.preparation.open_search.SEARCH_TIMING",
-        "search.finalists.FINALIST_TIMING",
+        "explore.preparation.open_search.SEARCH_TIMING",
+        "explore.finalists.FINALIST_TIMING",
         "targets.target.SEARCH_TIMING",
     ):
         monkeypatch.setattr(f"autocompress.{place}", SHORT)

@@ -16,6 +16,7 @@ from autocompress.tests.models import TINY_MODELS
 from torch import nn
 
 QUICK = ("depthwise", "upsampler")
+ROWS_OF_A_TABLE = ("Cast", "Cast", "Gather", "Mul")  # integers and steps of the tokens' rows become floats
 RECOVERY = Recovery(steps=3, learning_rate=1e-3, temperature=2.0, weight=0.5)
 
 
@@ -55,7 +56,8 @@ def test_stored_bits_answer_like_torch_and_run_the_nodes_of_float32(name, compre
         check_outputs(run(built.artifact.path, built.check.inputs), built.check)
         assert built.artifact.size_bytes >= compressor.network.cost(recipe).weight_bytes
         operators = operators_in_onnxruntime(built.artifact.path, tmp_path)
-        assert operators == operators_in_onnxruntime(original, tmp_path)
+        rows = ROWS_OF_A_TABLE if name == "gpt" else ()
+        assert operators == sorted((*operators_in_onnxruntime(original, tmp_path), *rows))
 
 
 def test_openvino_expands_stored_bits_when_it_compiles(compressors, tmp_path):

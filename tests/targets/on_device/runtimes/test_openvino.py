@@ -126,7 +126,8 @@ def test_it_restores_every_packed_weight_of_a_linear_layer(target, tmp_path, sha
 def test_it_reads_every_tiny_model(compressor, target, tmp_path, name):
     made = compressor(name)
     built = made.build(Recipe(), tmp_path).only
-    names = [layer.name for layer in made.network.layers if not layer.name.startswith(RECURRENT)]
+    computing = [layer for layer in made.network.layers if layer.kind != "embedding"]
+    names = [layer.name for layer in computing if not layer.name.startswith(RECURRENT)]
     with target.session() as session:
         check_outputs(answers(session, built, tmp_path), built.check)
         assert session.executed_precision(built.artifact.path, names) == dict.fromkeys(names, "float32")
