@@ -52,7 +52,8 @@ def with_batch_hint(task: Task) -> Iterator[None]:
     try:
         yield
     except TaskError as error:
-        hint = _hint(task) if task.batch == "free" else None
+        tensors = all(isinstance(x, Tensor) and x.ndim for x in task.inputs)
+        hint = _hint(task) if task.batch == "free" and tensors else None
         if hint is None:
             raise
         raise TaskError(f"{str(error).rstrip('.')}. {hint}") from error
@@ -69,7 +70,7 @@ def _hint(task: Task) -> str | None:
         outputs = outputs_of(task.model, task.inputs)
     except Exception:  # the user's code may raise anything, and has told its first error
         return None
-    if all(output.ndim and len(output) == count for output in outputs):
+    if all(isinstance(output, Tensor) and output.ndim and len(output) == count for output in outputs):
         samples = f"the {count} samples" if count > 1 else "the sample"
         return (
             f"It runs on {samples} of example_inputs: if it takes no other batch size, give the task "
