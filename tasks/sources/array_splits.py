@@ -15,12 +15,11 @@ from torch.utils.data import Dataset
 from ...errors import TaskError
 from ..task import Task
 from .named_measures import Measures
+from .one_set import parts_of_one_set
 
 Types = Mapping[str, torch.dtype]
 
 _SPLITS = ("train", "validation", "test")
-_TRAINING, _VALIDATION = 0.6, 0.2  # shares of one set; the rest is for the test
-_FEWEST = 10  # samples of one set that is split
 _DAMAGED = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, NotImplementedError)
 
 
@@ -166,13 +165,8 @@ def _tensor(path: Path, name: str, array: np.ndarray) -> Tensor:
 
 def _parts(path: Path, whole: ArraySplit) -> tuple[ArraySplit, ArraySplit, ArraySplit]:
     """The set, split by a fixed permutation."""
-    count = len(whole)
-    if count < _FEWEST:
-        raise TaskError(f"{path} has {count} samples, too few to split: give at least {_FEWEST}.")
-    order = torch.randperm(count, generator=torch.Generator().manual_seed(0))
-    ends = int(_TRAINING * count), int((_TRAINING + _VALIDATION) * count)
     train, validation, test = (
         ArraySplit({name: array[rows] for name, array in whole.inputs.items()}, whole.targets[rows])
-        for rows in torch.tensor_split(order, ends)
+        for rows in parts_of_one_set(len(whole), seed=0, source=str(path), of="samples")
     )
     return train, validation, test

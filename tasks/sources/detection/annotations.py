@@ -8,10 +8,10 @@ from typing import TypeAlias
 import torch
 
 from ....errors import TaskError
+from ...data import chosen
+from ..one_set import parts_of_one_set
 
 SPLITS = ("train", "validation", "test")
-_TRAINING, _VALIDATION = 0.6, 0.2  # shares of one set; the rest is for the test
-_FEWEST = 10  # images of one set
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,11 +62,7 @@ def require_box(label: int, shares: Sequence[float], classes: int, where: str) -
 
 def parted(images: Annotated, seed: int, source: str) -> tuple[Annotated, Annotated, Annotated]:
     """One set as training, validation and test, 60 : 20 : 20 at random."""
-    if len(images) < _FEWEST:
-        raise TaskError(f"{source} has {len(images)} images, too few to split: give at least {_FEWEST}.")
-    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed)).tolist()
-    first, second = int(_TRAINING * len(images)), int((_TRAINING + _VALIDATION) * len(images))
-    train, validation, test = order[:first], order[first:second], order[second:]
+    train, validation, test = parts_of_one_set(len(images), seed=seed, source=source, of="images")
     return [images[i] for i in train], [images[i] for i in validation], [images[i] for i in test]
 
 
@@ -86,15 +82,10 @@ def cut_splits(annotations: Annotations, limit: int | None) -> Annotations:
     for name, split in zip(SPLITS, annotations.splits, strict=True):
         if not split:
             raise TaskError(f"The split {name} has no images.")
-    train, validation, test = (_drawn(split, limit) for split in annotations.splits)
+    train, validation, test = (
+        [split[index] for index in chosen(len(split), limit)] for split in annotations.splits
+    )
     return Annotations(names=annotations.names, splits=(train, validation, test))
-
-
-def _drawn(images: Annotated, limit: int | None) -> Annotated:
-    if limit is None or limit >= len(images):
-        return images
-    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
-    return [images[i] for i in order[:limit].sort().values.tolist()]
 
 
 def existing(candidates: Sequence[Path], missing: Callable[[], str]) -> Path:

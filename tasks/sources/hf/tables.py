@@ -7,16 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import torch
-
 from ....errors import TaskError
+from ..one_set import parts_of_one_set
 
 Row: TypeAlias = Mapping[str, Any]
 Splits: TypeAlias = tuple[list[Row], list[Row], list[Row]]
 
 SPLITS = ("train", "validation", "test")
-_TRAINING, _VALIDATION = 0.6, 0.2  # shares of one file; the rest is for the test
-_FEWEST = 10
 _SUFFIXES = (".csv", ".tsv", ".jsonl", ".json", ".parquet", ".txt")
 
 
@@ -29,13 +26,10 @@ def table_splits(data: Path, columns: Sequence[str], seed: int) -> Splits:
         train, validation, test = (_rows(_split_file(data, name), columns) for name in SPLITS)
         return train, validation, test
     rows = _rows(data, columns)
-    if len(rows) < _FEWEST:
-        raise TaskError(f"{data} has {len(rows)} rows, too few to split: give at least {_FEWEST}.")
-    order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed)).tolist()
-    if data.suffix == ".txt":  # neighbours belong together
-        order.sort()
-    first, second = int(_TRAINING * len(rows)), int((_TRAINING + _VALIDATION) * len(rows))
-    parts = (order[:first], order[first:second], order[second:])
+    neighbours_belong_together = data.suffix == ".txt"
+    parts = parts_of_one_set(
+        len(rows), seed=None if neighbours_belong_together else seed, source=str(data), of="rows"
+    )
     train, validation, test = ([rows[index] for index in part] for part in parts)
     return train, validation, test
 
