@@ -6,6 +6,7 @@ that was given to a task is in none of the files that ship.
 
 Reading order
     printable.py   one line for a terminal; the same as HTML, as a cell of CSV, and JSON
+    svg.py         texts and round numbers of charts
     secrets.py     what looks like a secret, and the same text without it
 
 Who writes calls it where the text leaves: the print functions of `cli/support.py`, the progress of a search,

@@ -1,9 +1,9 @@
 """A quantity over the nights as SVG, with the nights marked in which the environment changed. No script."""
 
-import math
 from collections.abc import Sequence
 
 from ...text.printable import escape
+from ...text.svg import round_numbers, svg_text
 from .trends import Changed, Quantity, Series, Trend
 
 _WIDTH, _HEIGHT = 470, 210
@@ -72,30 +72,21 @@ def _y(value: float, extent: tuple[float, float]) -> float:
 
 def _axis(low: float, high: float) -> str:
     parts = []
-    for tick in _ticks(low, high):
+    for tick in round_numbers(low, high, most=_TICKS):
         y = _y(tick, (low, high))
         parts.append(
             f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}" stroke="var(--grid)"/>'
         )
-        parts.append(_text(_LEFT - 8, y + 4, f"{tick:.4g}".replace("-", "−"), anchor="end"))
+        parts.append(svg_text(_LEFT - 8, y + 4, f"{tick:.4g}".replace("-", "−"), anchor="end"))
     return "".join(parts)
-
-
-def _ticks(low: float, high: float) -> list[float]:
-    """Round numbers between the ends; none where the values are too close for numbers to tell apart."""
-    rough = (high - low) / _TICKS
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough)
-    first, last = math.ceil(low / step), math.floor(high / step)
-    return [step * number for number in range(first, min(last, first + 2 * _TICKS) + 1)]
 
 
 def _dates(trend: Trend) -> str:
     y = _HEIGHT - 10
     if len(trend.nights) == 1:
-        return _text(_x(trend, 0), y, trend.nights[0])
+        return svg_text(_x(trend, 0), y, trend.nights[0])
     last = len(trend.nights) - 1
-    return _text(_LEFT, y, trend.nights[0], anchor="start") + _text(
+    return svg_text(_LEFT, y, trend.nights[0], anchor="start") + svg_text(
         _x(trend, last), y, trend.nights[last], anchor="end"
     )
 
@@ -141,7 +132,3 @@ def _path(steps: str, number: int) -> str:
 
 def _color(number: int) -> str:
     return _COLORS[number % len(_COLORS)]
-
-
-def _text(x: float, y: float, text: str, *, anchor: str = "middle") -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="var(--soft)">{escape(text)}</text>'

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from importlib.resources import files as package_files
 
 from ...results.formats import ratio_text, relative_spread
-from ...results.report.resources import filled, resource
+from ...results.report.resources import filled, still_page
 from ...text.printable import escape
 from ..records.event import Event, exit_code
 from ..records.model_night import ModelNight
@@ -22,18 +22,16 @@ def nights_page(nights: Sequence[Night]) -> str:
     """The page as HTML; `nights` are in the order of time, at least one."""
     shown, last = nights[-SHOWN_NIGHTS:], nights[-1]
     slots = {
-        "title": f"Night {escape(last.name)}",
         "name": escape(last.name),
         "status": last.status,
         "kind": "bad" if exit_code(last.all_events) else "fine",
         "reason": escape(last.reason),
-        "style": resource("style.css"),
-        "nights_style": _text("nights.css"),
         "events": _events(last.all_events),
         "models": "".join(_model(shown, name) for name in model_names(shown)),
         "nights": _nights(shown),
     }
-    return filled(_text("index.html"), slots)
+    body = filled(_text("index.html"), slots)
+    return still_page(f"Night {escape(last.name)}", body, style=_text("nights.css"))
 
 
 def _events(events: Iterable[Event]) -> str:

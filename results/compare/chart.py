@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ...text.printable import escape
+from ...text.svg import round_numbers, svg_text
 from ..formats import Formats, ratio_text
 from ..view import PointOn
 from .change import bounded, half_drop, latency_ratio, relative_half_width
@@ -20,7 +21,7 @@ _WIDTH, _HEIGHT = 470, 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 62, 14, 14, 46
 _MOST_TICKS = 6
 _THEN, _NOW = "var(--soft, #6b7a89)", "var(--front, #0b66c3)"
-_INK, _GRID, _PICK = "var(--soft, #6b7a89)", "var(--grid, #d8dee5)", "var(--chosen, #d1450b)"
+_GRID, _PICK = "var(--grid, #d8dee5)", "var(--chosen, #d1450b)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,11 +39,7 @@ class _Scale:
 
     def ticks(self) -> list[float]:
         """Round numbers between the ends."""
-        rough = (self.high - self.low) / _MOST_TICKS
-        power = 10.0 ** math.floor(math.log10(rough))
-        step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough)
-        first = math.ceil(self.low / step)
-        return [step * number for number in range(first, math.floor(self.high / step) + 1)]
+        return round_numbers(self.low, self.high, most=_MOST_TICKS)
 
 
 def front_chart(pair: Pair, across: Across) -> str:
@@ -79,15 +76,15 @@ def _axes(horizontal: _Scale, vertical: _Scale, formats: Formats, across: Across
     for tick in horizontal.ticks():
         x = horizontal(tick)
         parts.append(_line(x, _TOP, x, bottom, _GRID))
-        parts.append(_text(x, bottom + 17, f"{tick:.3g}"))
+        parts.append(svg_text(x, bottom + 17, f"{tick:.3g}"))
     for tick in vertical.ticks():
         y = vertical(tick)
         parts.append(_line(_LEFT, y, right, y, _GRID))
-        parts.append(_text(_LEFT - 8, y + 4, f"{tick:.3g}".replace("-", "−"), anchor="end"))
+        parts.append(svg_text(_LEFT - 8, y + 4, f"{tick:.3g}".replace("-", "−"), anchor="end"))
     unit = "points" if formats.fraction else formats.metric_name
-    parts.append(_text((_LEFT + right) / 2, _HEIGHT - 10, f"{across} relative to the original"))
+    parts.append(svg_text((_LEFT + right) / 2, _HEIGHT - 10, f"{across} relative to the original"))
     middle = (_TOP + bottom) / 2
-    title = f'<g transform="rotate(-90 14 {middle:.0f})">{_text(14, middle, f"drop in {unit}")}</g>'
+    title = f'<g transform="rotate(-90 14 {middle:.0f})">{svg_text(14, middle, f"drop in {unit}")}</g>'
     return "".join([*parts, title])
 
 
@@ -158,7 +155,3 @@ def _written(point: PointOn) -> float:
 def _line(x1: float, y1: float, x2: float, y2: float, color: str, *, opacity: float = 1.0) -> str:
     ends = f'x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"'
     return f'<line {ends} stroke="{color}" stroke-opacity="{opacity}"/>'
-
-
-def _text(x: float, y: float, text: str, *, anchor: str = "middle") -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="{_INK}">{escape(text)}</text>'

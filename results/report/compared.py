@@ -6,7 +6,7 @@ from ...files import write_text
 from ...text.printable import escape
 from ..compare import Comparison
 from ..compare.view import comparison_html
-from .resources import filled, resource
+from .resources import still_page
 
 
 def write_comparison(comparison: Comparison, path: Path) -> None:
@@ -17,12 +17,12 @@ def write_comparison(comparison: Comparison, path: Path) -> None:
 def comparison_page(comparison: Comparison) -> str:
     """The page as HTML."""
     names = [side.label for side in comparison.sides]
-    slots = {
-        "title": escape(f"{', '.join(names[:-1])} against {names[-1]}"),
-        "style": resource("style.css"),
-        "comparison": comparison_html(comparison),
-    }
-    return filled(resource("compared.html"), slots)
+    title = escape(f"{', '.join(names[:-1])} against {names[-1]}")
+    body = (
+        f'<header><p class="brand">autocompress</p><h1>{title}</h1></header>\n<section class="comparison">'
+        f"<h2>What each policy picks</h2>{comparison_html(comparison)}</section>"
+    )
+    return still_page(title, body)
 
 
 def comparison_section(comparison: Comparison | None) -> str:
