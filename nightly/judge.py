@@ -11,6 +11,7 @@ import statistics
 from collections.abc import Sequence
 
 from ..profiles.measurement import critical_value
+from ..results.records.facts import MetricFacts
 from ..results.records.reading import Interval
 
 REFERENCE_NIGHTS = 5  # the first ones after a deployment, whose mean the later ones are compared with
@@ -36,6 +37,13 @@ def beyond(interval: Interval, tolerance: float) -> bool:
 def below(interval: Interval, tolerance: float) -> bool:
     """Whether a quotient is smaller than 1 by more than the tolerance, with its whole interval."""
     return interval[1] < 1 - tolerance
+
+
+def whole_of(metric: MetricFacts, original: float) -> float:
+    """What the whole of a quality is in the metric's unit, of which a tolerance is a share: 1 of a fraction,
+    else the size of the original's metric.
+    """
+    return 1.0 if metric.unit == "fraction" else abs(original) or 1.0
 
 
 def together(values: Sequence[float], intervals: Sequence[Interval]) -> tuple[float, Interval]:

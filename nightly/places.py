@@ -1,7 +1,5 @@
 """The nightly folder: where what is, who may work in it, and the records as files."""
 
-import fcntl
-import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,7 +12,7 @@ from ..errors import InputError
 from ..files import seal, write_text
 from ..results.records.reading import Fields
 from ..results.run_files import read_record
-from ..results.run_lock import require_writable
+from ..results.run_lock import locked, require_writable
 from ..text.printable import json_text
 from .config import is_model_name
 from .records.deployed import Deployed
@@ -104,22 +102,11 @@ class Places:
 
 @contextmanager
 def working_in(places: Places, *, command: str) -> Iterator[None]:
-    """A block in which nobody else works in the folder, however this process ends. InputError when somebody
-    does, RunDirectoryError when it cannot be written.
+    """A block in which nobody else works in the folder, however this process ends. RunDirectoryError when
+    somebody does, or when it cannot be written.
     """
     require_writable(places.folder, elsewhere="choose another folder in nightly.toml")
-    with (places.folder / "nightly.lock").open("a+", encoding="utf-8", errors="replace") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            lock.seek(0)
-            process, _, other = lock.read(200).strip().partition(" ")
-            raise InputError(
-                f"{places.folder} is in use by autocompress {other} (process {process}): wait until it ends."
-            ) from error
-        lock.truncate(0)
-        lock.write(f"{os.getpid()} {command}")
-        lock.flush()
+    with locked(places.folder, by=command, remedy="wait until it ends", name="nightly.lock"):
         yield
 
 

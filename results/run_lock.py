@@ -85,16 +85,16 @@ def _exists(process: str) -> bool:
     return True
 
 
-def locked(path: Path, *, by: str, remedy: str) -> IO[str]:
-    """The open lock file; the lock ends with the process, however it ends. RunDirectoryError when another
-    holds it.
+def locked(path: Path, *, by: str, remedy: str, name: str = "run.lock") -> IO[str]:
+    """The open lock file `name` of the directory; the lock ends with the process, however it ends.
+    RunDirectoryError when another holds it.
     """
-    lock = (path / "run.lock").open("a+", encoding="utf-8", errors="replace")
+    lock = (path / name).open("a+", encoding="utf-8", errors="replace")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         lock.seek(0)
-        process, _, command = lock.read().strip().partition(" ")
+        process, _, command = lock.read(200).strip().partition(" ")
         lock.close()
         who = f"autocompress {command}".strip() + (f" (process {process})" if process else "")
         raise RunDirectoryError(f"{path} is in use by {who}: {remedy}.") from error

@@ -163,8 +163,8 @@ class InTurns:
     the next).
 
     `ratio` is latency in `new` divided by latency in `old`, with its interval: 1.05 means 5 % slower.
-    `answers` is the largest relative difference of the two's answers. `worse`: whether this and an immediate
-    second measurement left the tolerance. `failure`: why nothing was measured; then there are no numbers.
+    `worse`: whether this and an immediate second measurement left the tolerance. `failure`: why nothing was
+    measured; then there are no numbers.
     """
 
     reason: str
@@ -175,7 +175,6 @@ class InTurns:
     digest: str
     ratio: float | None = None
     ratio_interval: Interval | None = None
-    answers: float | None = None
     worse: bool = False
     failure: str | None = None
 
@@ -196,7 +195,6 @@ class InTurns:
                 digest=fields.text("digest"),
                 ratio=fields.maybe("ratio", fields.positive),
                 ratio_interval=fields.maybe("ratio_interval", fields.interval),
-                answers=fields.maybe("answers", fields.amount),
                 worse=fields.flag("worse"),
                 failure=fields.maybe("failure", fields.text),
             )

@@ -6,20 +6,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ...errors import RunDirectoryError, TargetUnavailable
-from ...files import file_below
 from ...results.choosing.policy import Policy
 from ...results.records.run import Run
 from ...results.run_config import RunConfig
 from ...results.run_files import read_run
 from ..config import ModelConfig
-from ..judge import beyond
+from ..judge import beyond, whole_of
 from ..records.event import Event
 from ..records.model_night import ModelNight, PolicyChange, Step
 from ..records.seen import EnvironmentChange, Pick
 from ..telling import cause_of, told_change
 from ..work import Work, addresses
 from .beside import beside
-from .comparing import Facts, changes, picked, policy_change
+from .comparing import Facts, artifact_of, changes, picked, policy_change
 from .search_step import reference_of
 
 
@@ -106,7 +105,7 @@ def _looked_at(
         return change
     facts = next(target for target in now[1].targets if target.name == change.target)
     files = [
-        _artifact(path, run, one, change.target)
+        artifact_of(path, run, one, change.target)
         for path, run, one in ((*now, pick), (reference.path, reference.facts.run, before))
     ]
     try:
@@ -119,19 +118,9 @@ def _looked_at(
 
 
 def quality_unit(run: Run) -> float:
-    """What the whole of a quality is in the metric's unit: 1 of a fraction, else the original's metric."""
-    if run.facts.task.metric.unit == "fraction":
-        return 1.0
+    """The whole of a quality, on the target where the original's metric is largest."""
     values = [abs(one.quality.validation) for one in run.measured(run.baseline).values()]
-    return max(values, default=0.0) or 1.0
-
-
-def _artifact(path: Path, run: Run, pick: Pick, target: str) -> Path:
-    """The file of a pick. RunDirectoryError when it is gone."""
-    file = file_below(path, run.point(pick.trial).measured[target].artifact.file)
-    if not file.is_file():
-        raise RunDirectoryError(f"{file} is gone, so that it cannot be measured again.")
-    return file
+    return whole_of(run.facts.task.metric, max(values, default=0.0))
 
 
 def _missing(work: Work, model: ModelConfig, policy: Policy) -> Event:

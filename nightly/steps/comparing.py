@@ -3,7 +3,10 @@
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
+from ...errors import RunDirectoryError
+from ...files import file_below
 from ...results.choosing.choose import Aim
 from ...results.choosing.policy import Policy
 from ...results.formats import label_of
@@ -50,6 +53,14 @@ def pick_of(run: Run, point: Point, policy: str) -> Pick:
         original=point.trial == run.baseline.trial,
         targets={name: _numbers(run, point, name) for name in run.measured(point)},
     )
+
+
+def artifact_of(path: Path, run: Run, pick: Pick, target: str) -> Path:
+    """The file of a pick of the run in the directory `path`. RunDirectoryError when it is gone."""
+    file = file_below(path, run.point(pick.trial).measured[target].artifact.file)
+    if not file.is_file():
+        raise RunDirectoryError(f"{file} is gone: search again with --fresh to make it anew.")
+    return file
 
 
 def _numbers(run: Run, point: Point, target: str) -> PickOn:
@@ -124,8 +135,8 @@ def policy_change(
         policy=policy.text,
         quantity=quantity,
         target="",
-        before=_value_of(before, quantity),
-        now=_value_of(now, quantity),
+        before=None if before is None else largest(before, quantity),
+        now=None if now is None else largest(now, quantity),
         interval=None,
         again=None,
         verdict="worse" if before is not None and now is None else "unknown",
@@ -153,9 +164,9 @@ def _verdict(quantity: Quantity, interval: Interval, tolerance: Tolerance, unit:
     return "worse" if beyond(interval, room) else "better" if below(interval, room) else "same"
 
 
-def _value_of(pick: Pick | None, quantity: Quantity) -> float | None:
+def largest(pick: Pick, quantity: Quantity) -> float:
     """The quantity of a pick on the target where it is worst."""
-    return None if pick is None else _value(pick, quantity, _worst(pick, quantity))
+    return {"latency": pick.ratio, "size": pick.size_ratio, "drop": pick.drop}[quantity]
 
 
 def _worst(pick: Pick, quantity: Quantity) -> str:

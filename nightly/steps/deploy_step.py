@@ -5,8 +5,6 @@ import time
 from pathlib import Path
 
 from ...errors import RunDirectoryError, TargetUnavailable
-from ...files import file_below
-from ...results.records.run import Run
 from ...results.run_files import read_run
 from ..config import ModelConfig
 from ..judge import below
@@ -17,7 +15,7 @@ from ..records.seen import Pick
 from ..telling import percent
 from ..work import Work, addresses
 from .beside import beside
-from .comparing import QUANTITIES
+from .comparing import QUANTITIES, artifact_of
 from .deploying import new_version, of_another_model, put, remove_half_written, version_name, why_not
 from .pushing import push
 from .verify_step import deployed_bundles
@@ -67,7 +65,7 @@ def _not_better(work: Work, model: ModelConfig, pick: Pick, path: Path, state: M
         if facts is None or not bundle.model.is_file():
             continue
         work.say(f"{model.name}: trial {pick.trial} beside what is deployed on {bundle.target}")
-        new = _artifact(path, run, pick, bundle.target)
+        new = artifact_of(path, run, pick, bundle.target)
         try:
             ratio = beside(new, bundle.model, facts, addresses(model)[bundle.target], say=work.say)
         except TargetUnavailable as error:
@@ -78,13 +76,6 @@ def _not_better(work: Work, model: ModelConfig, pick: Pick, path: Path, state: M
                 f"{bundle.target}, and the margin is {100 * model.margin:g} %"
             )
     return None
-
-
-def _artifact(path: Path, run: Run, pick: Pick, target: str) -> Path:
-    file = file_below(path, run.point(pick.trial).measured[target].artifact.file)
-    if not file.is_file():
-        raise RunDirectoryError(f"{file} is gone: search again with --fresh to make it anew.")
-    return file
 
 
 def _write(work: Work, model: ModelConfig, pick: Pick, path: Path) -> None:

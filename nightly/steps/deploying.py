@@ -15,7 +15,7 @@ from ..config import ModelConfig
 from ..places import Places
 from ..records.deployed import Deployed, Version
 from ..records.seen import EnvironmentChange, Pick
-from .comparing import QUANTITIES
+from .comparing import QUANTITIES, largest
 
 
 def version_name(night: str, pick: Pick) -> str:
@@ -54,7 +54,8 @@ def why_not(
 
 def _within_margin(model: ModelConfig, now: Pick, pick: Pick) -> str | None:
     """That the pick is not better than the deployed one by the margin; None when it is."""
-    before, after = _value(model, now), _value(model, pick)
+    quantity = QUANTITIES[model.policies[0].aim]
+    before, after = largest(now, quantity), largest(pick, quantity)
     if model.policies[0].aim == "drop":
         better = before - after > model.margin
         return None if better else f"tonight's pick loses {after:.4g}, the deployed one {before:.4g}"
@@ -63,11 +64,6 @@ def _within_margin(model: ModelConfig, now: Pick, pick: Pick) -> str | None:
     change = 100 * (1 - after / before)
     words = f"better by {change:.1f} %" if change > 0 else "not better"
     return f"tonight's pick is {words}, and the margin is {100 * model.margin:g} %"
-
-
-def _value(model: ModelConfig, pick: Pick) -> float:
-    quantity = QUANTITIES[model.policies[0].aim]
-    return {"latency": pick.ratio, "size": pick.size_ratio, "drop": pick.drop}[quantity]
 
 
 def _digest(pick: Pick) -> str:

@@ -11,6 +11,7 @@ from ...results.records.manifest import Manifest
 from ...results.run_files import read_record
 from ..commands import UNAVAILABLE
 from ..config import ModelConfig
+from ..judge import whole_of
 from ..records.event import Event
 from ..records.model_night import ModelNight, Step
 from ..records.seen import Check
@@ -108,8 +109,7 @@ def _metric(bundle: Bundle) -> tuple[bool, float]:
     if manifest is None:
         return True, 1.0
     metric = manifest.task.metric
-    whole = 1.0 if metric.unit == "fraction" else abs(manifest.original.validation) or 1.0
-    return metric.direction == "higher", whole
+    return metric.direction == "higher", whole_of(metric, manifest.original.validation)
 
 
 def _told(work: Work, model: ModelConfig, check: Check, state: ModelNight) -> list[Event]:

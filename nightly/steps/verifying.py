@@ -10,6 +10,7 @@ from ..config import Tolerance
 from ..judge import REFERENCE_NIGHTS, beyond, quotient, together
 from ..records.night import Night
 from ..records.seen import Check
+from ..telling import percent
 
 
 def check_of(text: dict[str, object], *, target: str, version: str) -> Check:
@@ -114,8 +115,7 @@ def _slower(check: Check, tolerance: Tolerance) -> list[str]:
     change = quotient(ratio, interval, stated, stated_interval)
     if not beyond(change, tolerance.latency):
         return []
-    low, high = (f"{100 * (end - 1):+.1f}" for end in change)
-    return [f"it is slower by {100 * (ratio / stated - 1):.1f} % ({low} to {high} %) beside its reference"]
+    return [f"it is slower by {100 * (ratio / stated - 1):.1f} % ({percent(change)}) beside its reference"]
 
 
 def read_check(printed: dict[str, object], *, target: str, version: str) -> Check:

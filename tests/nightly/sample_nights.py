@@ -104,7 +104,6 @@ def model_night(name: str = "digits", **values) -> ModelNight:
                     digest="a" * 64,
                     ratio=1.05,
                     ratio_interval=(1.04, 1.06),
-                    answers=0.0,
                     worse=True,
                 ),
             ),
