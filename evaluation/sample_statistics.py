@@ -46,11 +46,14 @@ class StatisticsFolder:
         """Keeps what the inputs of calibration are like: for each shape of samples an array for each input.
         `layout` is that of the task's preprocessing.
         """
-        parts = zip(*groups, strict=True)
-        self._keep("inputs", [tensor_statistics(list(part), layout=layout) for part in parts])
+        if not self._file("inputs").exists():
+            parts = zip(*groups, strict=True)
+            self._keep("inputs", [tensor_statistics(list(part), layout=layout) for part in parts])
 
     def keep_outputs(self, digest: str, outputs: Sequence[Array | list[Array]]) -> None:
         """Keeps what the artifact with this digest answered."""
+        if self._file(digest).exists():
+            return
         parts = [
             [sample[None] for sample in output[:SAMPLES]] if isinstance(output, list) else [output]
             for output in outputs
@@ -64,14 +67,15 @@ class StatisticsFolder:
             return "the run is of a version of autocompress that kept none"
         return SampleStatistics(inputs=of_inputs or (), outputs=of_outputs or ())
 
+    def _file(self, name: str) -> Path:
+        return self.path / f"{name}.json"
+
     def _keep(self, name: str, statistics: Sequence[TensorStatistics | None]) -> None:
-        file = self.path / f"{name}.json"
-        if not file.exists():
-            self.path.mkdir(exist_ok=True)
-            write_kept(file, {"tensors": [one and asdict(one) for one in statistics]})
+        self.path.mkdir(exist_ok=True)
+        write_kept(self._file(name), {"tensors": [one and asdict(one) for one in statistics]})
 
     def _named(self, name: str, names: Sequence[str]) -> tuple[TensorStatistics, ...] | None:
-        stored = read_kept(self.path / f"{name}.json", _read)
+        stored = read_kept(self._file(name), _read)
         if stored is None or len(stored) != len(names):
             return None
         return tuple(replace(one, name=name) for one, name in zip(stored, names, strict=True) if one)

@@ -174,16 +174,17 @@ def _channels(
         if not counted.sum():
             continue
         used, calibrated = shares_of(counted), np.asarray(channel.shares)
+        apart, distance = psi(calibrated, used, samples=min(samples)), ks(calibrated, used)
         beyond = float(used[0] + used[-1])
         unlikely = excess(beyond, samples=samples) < CHANCE / comparisons
         yield Comparison(
             kind=kind,
             name=tensor.name,
             channel=index if len(tensor.channels) > 1 else None,
-            psi=psi(calibrated, used, samples=min(samples)),
-            ks=ks(calibrated, used),
+            psi=apart,
+            ks=distance,
             beyond=beyond,
-            moved=_moved(calibrated, used, samples, comparisons),
+            moved=_has_moved(apart, distance, (calibrated, used), samples, comparisons),
             exceeds=kind == "input" and beyond > BEYOND and unlikely,
         )
 
@@ -202,15 +203,19 @@ def _classes(tensor: TensorStatistics, counted: Any, comparisons: int) -> Iterat
         psi=apart,
         ks=half,
         beyond=None,
-        moved=(apart >= PSI or half >= KS)
-        and chance(calibrated, used, samples=samples) < CHANCE / comparisons,
+        moved=_has_moved(apart, half, (calibrated, used), samples, comparisons),
         exceeds=False,
     )
 
 
-def _moved(calibrated: Any, used: Any, samples: tuple[float, float], comparisons: int) -> bool:
-    far = psi(calibrated, used, samples=min(samples)) >= PSI or ks(calibrated, used) >= KS
-    return far and chance(calibrated, used, samples=samples) < CHANCE / comparisons
+def _has_moved(
+    apart: float, distance: float, shares: tuple[Any, Any], samples: tuple[float, float], comparisons: int
+) -> bool:
+    """Whether the PSI `apart` or the distance (KS, of classes total variation) is at its threshold, and that
+    is no chance.
+    """
+    far = apart >= PSI or distance >= KS
+    return far and chance(*shares, samples=samples) < CHANCE / comparisons
 
 
 def _latency(manifest: Manifest, observed: Observed, limit_s: float | None) -> LatencyInUse | None:
