@@ -42,11 +42,16 @@ def stored_recipes(space: SearchSpace) -> list[Recipe]:
     """All weights stored in 8 bits and computed in float32; the same with those between the first and the
     last layer in 4 bits. Empty where the target does not expand such weights.
     """
-    wide = space.uniform("w8").precision
-    if not wide:
+    if not space.uniform("w8").precision:
         return []
-    narrow: dict[str, Precision] = dict.fromkeys([*wide][1:-1], "w4")
-    return [Recipe(precision=wide), Recipe(precision={**wide, **narrow})]
+    return [_stored(space, inside="w8"), _stored(space, inside="w4")]
+
+
+def _stored(space: SearchSpace, *, inside: Precision) -> Recipe:
+    """All weights stored in 8 bits, but those between the first and the last layer as `inside` says."""
+    wide = space.uniform("w8").precision
+    narrow: dict[str, Precision] = dict.fromkeys([*wide][1:-1], inside)
+    return Recipe(precision={**wide, **narrow})
 
 
 def _fewer_bits(space: SearchSpace) -> Iterator[Recipe]:
@@ -67,13 +72,11 @@ def _fewer_bits(space: SearchSpace) -> Iterator[Recipe]:
 def _fewer_stored_bits(space: SearchSpace) -> Iterator[Recipe]:
     """The same of weights that are only stored in fewer bits, without recovery first."""
     yield from stored_recipes(space)
-    wide = space.uniform("w8").precision
     plans: tuple[tuple[Precision, Recovery | None], ...]
     plans = (("w6", None), ("w4", SHORT), ("w3", DEFAULT_RECOVERY))
-    for precision, recovery in plans:
-        fewer = dict.fromkeys([*wide][1:-1], precision)
-        if fewer:
-            yield Recipe(precision={**wide, **fewer}, recovery=recovery)
+    if len(space.uniform("w8").precision) > 2:
+        for precision, recovery in plans:
+            yield replace(_stored(space, inside=precision), recovery=recovery)
 
 
 def _uniform_levels(space: SearchSpace) -> Iterator[Recipe]:

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from autocompress.deploy.bundled import monitor
-from autocompress.tests.deploy.drift.used import bundle_of, imported, used
+from autocompress.tests.deploy.bundled.program import imported
+from autocompress.tests.deploy.drift.used import bundle_of, used
 
 
 @pytest.fixture(scope="module")

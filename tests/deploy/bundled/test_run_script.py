@@ -1,13 +1,11 @@
 """run.py of a bundle: its options, its sentences, and what it makes of an image."""
 
-import importlib.util
 import os
 import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -21,6 +19,7 @@ from autocompress.tasks.image_folder import _PREPROCESSING, Cropped
 from autocompress.tasks.sources.detection.annotations import AnnotatedImage
 from autocompress.tasks.sources.detection.images import ObjectImages
 from autocompress.tasks.sources.detection.models import _PREPROCESSING as DETECTOR
+from autocompress.tests.deploy.bundled.program import imported
 from autocompress.tests.deploy.small_run import TASK, small_run
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
@@ -76,15 +75,6 @@ def bundled(graph: onnx.GraphProto, how: Mapping[str, Any], folder: Path) -> Pat
     point = replace(point, measured=replace(point.measured, artifact=facts))
     write_bundle(point, file, folder / "bundle")
     return folder / "bundle"
-
-
-def imported(bundle: Path) -> ModuleType:
-    """run.py as a program imports it."""
-    spec = importlib.util.spec_from_file_location("bundle_run", bundle / "run.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def run_py(bundle: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

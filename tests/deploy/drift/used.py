@@ -1,16 +1,15 @@
 """A bundle in use: a real one, its run.py imported with the monitor on, and inputs of one's choice."""
 
-import importlib.util
 import json
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 from autocompress.deploy.bundle import write_bundle
 from autocompress.evaluation.sample_statistics import StatisticsFolder
 from autocompress.results.view import RunOn
+from autocompress.tests.deploy.bundled.program import imported
 from autocompress.tests.deploy.small_run import WEIGHT, small_run
 from autocompress.tests.deploy.strangers import edit, reseal
 
@@ -38,15 +37,6 @@ def claim(bundle: Path, change: Callable[[dict[str, Any]], None]) -> None:
     """Changes the manifest and its checksum."""
     edit(bundle / "manifest.json", change)
     reseal(bundle)
-
-
-def imported(bundle: Path) -> ModuleType:
-    """run.py as a program imports it."""
-    spec = importlib.util.spec_from_file_location("bundle_run", bundle / "run.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def used(bundle: Path, log: Path, inputs: Inputs = normal, *, count: int = 1500, seed: int = 2) -> list[dict]:
