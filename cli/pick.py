@@ -293,7 +293,7 @@ def _finetuned(
 
 def _better_of(run: "Run", tuned: "Point", point: "Point", *, allow_slower: bool) -> "Point":
     """The fine-tuned point, or the point that it was made of where that is better; says which and why."""
-    from ..results.choosing.choose import not_slower
+    from ..results.choosing.slower import not_slower
     from ..results.formats import Formats, label_of
     from ..results.pick import cost_of
     from ..results.view import views_of

@@ -10,7 +10,8 @@ from typing import Literal
 from ..errors import AutocompressError, InputError
 from ..profiles import format_energy
 from ..text.printable import printable
-from .choosing.choose import choose, not_slower, within
+from .choosing.choose import choose, within
+from .choosing.slower import not_slower, original_words
 from .formats import Formats, label_of, mark_of, ratio_of
 from .limits import Constraints, Limits
 from .records.latency import Predicted
@@ -60,8 +61,9 @@ def trial_to_take(run: Run, trial: int, *, allow_slower: bool = False) -> Point:
     if not (allow_slower or not_slower(run, point)):
         ratios = [ratio_of(view.on(point)) for view in views_of(run)]
         raise InputError(
-            f"Trial {trial} is not shown to be no slower than the original ({', '.join(ratios)} of its "
-            "latency): add --allow-slower to take it all the same, or take another one."
+            f"Trial {trial} is not shown to be no slower than {original_words(run)} "
+            f"({', '.join(ratios)} of the original's latency on the same target): add --allow-slower to take "
+            "it all the same, or take another one."
         )
     return point
 
@@ -137,7 +139,7 @@ def _nothing_meets(run: Run, limits: Mapping[str, Limits]) -> NothingMeets:
 def _all_slower(run: Run, limits: Mapping[str, Limits], slower: Sequence[Point]) -> NothingMeets:
     """Points meet the limits, but none of them is shown to be no slower than the original."""
     nearest = sorted(slower, key=lambda point: cost_of(run, point, "latency"))[:MISSES]
-    words = f"No point with {limits_text(run, limits)} is shown to be no slower than the original"
+    words = f"No point with {limits_text(run, limits)} is shown to be no slower than {original_words(run)}"
     lines = [f"  {label_of(point, run)}: {_miss_text(run, point, limits)}" for point in nearest]
     text = [f"{words}. --allow-slower takes one of these:", *lines]
     return NothingMeets("\n".join(map(printable, text)), misses=tuple(nearest))

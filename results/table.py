@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..text.printable import printable
 from .choosing.recommended import named_points, recommended
+from .choosing.slower import fastest_original_notes
 from .formats import (
     MISSING,
     Formats,
@@ -103,7 +104,7 @@ def notes_below(run: Run) -> list[str]:
     views = views_of(run)
     notes = [missing_note(run), *map(prediction_note, views)]
     notes += [load_note(view, several=len(views) > 1) for view in views]
-    notes += map(energy_note, views)
+    notes += [*map(energy_note, views), *fastest_original_notes(run)]
     return [note for note in notes if note]
 
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ..limits import Limits
-from ..records.latency import AnyLatency, Predicted
 from ..records.point import Point
 from ..records.reading import Interval
 from ..records.run import Run
+from .slower import not_slower, ratio_range
 
 Aim = Literal["latency", "size", "drop", "balance"]
 
@@ -24,8 +24,9 @@ class Choice:
 def choose(run: Run, limits: Mapping[str, Limits], aim: Aim, *, allow_slower: bool = False) -> Choice | None:
     """The best point for the aim among those within the limits, on several targets by its worst number.
 
-    Only points count whose latency is shown to be at most the original's (`allow_slower`: all). The original
-    is the choice where no other point is left and it is within the limits; else None.
+    Only points count whose latency is shown to be at most the original's in its best float32 runtime on the
+    device (`allow_slower`: all). The original is the choice where no other point is left and it is within the
+    limits; else None.
 
     Latency: of the points that none is shown to be faster than, the one with the least drop, then the
     smallest. Drop and size: the least measured value; of equals the faster. Balance: the point that alone
@@ -48,14 +49,6 @@ def within(run: Run, limits: Mapping[str, Limits]) -> list[Point]:
     return [point for point in run.points if run.feasible(point, limits)]
 
 
-def not_slower(run: Run, point: Point) -> bool:
-    """Whether the point's latency is shown to be at most the original's on every target: the whole interval
-    of a measured ratio, a prediction with its known error. The original is not slower than itself.
-    """
-    latencies = [measured.latency for measured in run.measured(point).values()]
-    return point.trial == run.baseline.trial or all(ratio_range(one)[1] <= 1.0 for one in latencies)
-
-
 def limits_for(run: Run, given: Mapping[str, Limits] | None = None) -> dict[str, Limits]:
     """By target, the limits of a choice: each that is given, else the search's own. Without a limit on the
     drop in either, 1 pp, or 1 % of the original's metric.
@@ -71,14 +64,6 @@ def limits_for(run: Run, given: Mapping[str, Limits] | None = None) -> dict[str,
             energy_j=searched.energy_j if asked.energy_j is None else asked.energy_j,
         )
     return limits
-
-
-def ratio_range(latency: AnyLatency) -> Interval:
-    """Where the latency's ratio to the original's lies; around a prediction by its median error, if known."""
-    if isinstance(latency, Predicted):
-        error = latency.error or 0.0
-        return latency.ratio * (1 - error), latency.ratio * (1 + error)
-    return latency.ratio_interval
 
 
 def _fastest(run: Run, points: Sequence[Point]) -> Choice:

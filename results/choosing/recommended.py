@@ -9,6 +9,7 @@ from ..pick import limits_text
 from ..records.point import Point
 from ..records.run import Run
 from .choose import Aim, Choice, choose, limits_for
+from .slower import fastest_original, original_words
 
 NAMES: dict[Aim, str] = {
     "latency": "fastest",
@@ -79,11 +80,17 @@ def original_reason(run: Run, limits: Mapping[str, Limits]) -> str:
     """Why it is the original that is taken; names the smallest of the points that may be slower."""
     if len(run.points) == 1:
         return "nothing but the original was measured"
-    reason = f"no compressed point with {limits_text(run, limits)} is shown to be no slower"
+    than = f" than {original_words(run)}" if _faster_elsewhere(run) else ""
+    reason = f"no compressed point with {limits_text(run, limits)} is shown to be no slower{than}"
     smallest = choose(run, limits, "size", allow_slower=True)
     if smallest is None or smallest.point.trial == run.baseline.trial:
         return reason
     return f"{reason}; the smallest is {label_of(smallest.point, run)} (--allow-slower)"
+
+
+def _faster_elsewhere(run: Run) -> bool:
+    """Whether the original is faster in another runtime of the device."""
+    return any(fastest_original(run, name) is not None for name in run.target_names)
 
 
 def _nearest_miss(run: Run, limits: Mapping[str, Limits]) -> Recommendation:
@@ -91,7 +98,9 @@ def _nearest_miss(run: Run, limits: Mapping[str, Limits]) -> Recommendation:
     words = limits_text(run, limits)
     slower = choose(run, limits, "latency", allow_slower=True)
     if slower is not None:
-        reason = f"nothing with {words} is shown to be no slower than the original; this is the fastest"
+        reason = (
+            f"nothing with {words} is shown to be no slower than {original_words(run)}; this is the fastest"
+        )
         return Recommendation(point=slower.point, reason=reason, meets=False)
     (miss,) = run.nearest_misses(limits, count=1)
     return Recommendation(point=miss, reason=f"nothing meets {words}; this is the nearest miss", meets=False)

@@ -6,8 +6,8 @@ from ..formats import Formats, label_of, ratio_text, speed_text
 from ..records.point import Point
 from ..records.run import Run
 from ..view import views_of
-from .choose import not_slower
 from .recommended import named_points, recommended
+from .slower import not_slower
 
 
 def pick_command(run: Run, point: Point, directory: str, *, of_several: bool = False) -> str:

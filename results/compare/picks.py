@@ -6,6 +6,7 @@ from typing import Any
 
 from ..choosing.choose import Aim
 from ..choosing.policy import Policy
+from ..choosing.slower import slowdown
 from ..formats import label_of
 from ..limits import Limits
 from ..view import PointOn, RunOn
@@ -16,7 +17,6 @@ from .change import (
     Verdict,
     changes,
     half_drop,
-    latency_ratio,
     paired,
     relative_half_width,
 )
@@ -167,7 +167,8 @@ def _may_meet(point: PointOn, limits: Limits) -> bool:
         size_bytes=point.size_bytes,
         energy_j=energy.interval_j[0] if energy else None,
     )
-    return latency_ratio(point) * (1 - half) <= 1.0 and all(value <= 0 for value in excess.values())
+    may_be_as_fast = slowdown(point.view.run, point.point, point.view.target.name)[0] <= 1.0
+    return may_be_as_fast and all(value <= 0 for value in excess.values())
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -13,6 +13,7 @@ from ..front import drop_scale, hypervolume, non_dominated
 from ..limits import Limits, chance_below
 from .facts import RunFacts, RunTarget
 from .latency import Predicted
+from .originals import OriginalOn
 from .point import Failure, Measured, Point
 from .progress import SearchFacts
 from .reading import Fields, Interval
@@ -53,7 +54,8 @@ class Run:
     """The measured points of a run, the original first, and all that is needed to read them.
 
     `uniform_int8` is the trial in which every layer is int8. `search` holds facts about the strategy's work.
-    `verification` is what the last `verify` measured; it has a file of its own.
+    `verification` is what the last `verify` measured; it has a file of its own. `elsewhere` is the original
+    on targets that `only` left out; no file has it.
     """
 
     facts: RunFacts
@@ -65,6 +67,7 @@ class Run:
     failures: tuple[Failure, ...] = ()
     search: SearchFacts = field(default_factory=SearchFacts)
     verification: Verification | None = None
+    elsewhere: tuple[OriginalOn, ...] = ()
 
     def __post_init__(self) -> None:
         trials = [point.trial for point in self.points]
@@ -137,7 +140,14 @@ class Run:
             facts=replace(self.facts, targets=(alone,)),
             points=tuple(p for p in points if p.finetuned is None or p.finetuned.of in there),
             uniform_trial=self.uniform_trial if self.uniform_trial in there else None,
+            elsewhere=self.originals_beside(target),
         )
+
+    def originals_beside(self, target: str) -> tuple[OriginalOn, ...]:
+        """The original in other float32 runtimes of this target's device, as far as the run measured it."""
+        here = next(facts for facts in self.facts.targets if facts.name == target)
+        own = (OriginalOn(target=one, measured=self._original(one.name)) for one in self.targets)
+        return tuple(one for one in (*own, *self.elsewhere) if one.competes_on(here))
 
     # --- rules
 

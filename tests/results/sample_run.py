@@ -98,7 +98,10 @@ def sample_run_of_two(*, max_latency_s: float | None = None, missing: int | None
     run = sample_run()
     (target,) = run.facts.targets
     constraints = replace(target.constraints, max_latency_s=max_latency_s)
-    targets = tuple(replace(target, name=name, constraints=constraints) for name in ("cpu", "edge"))
+    targets = tuple(
+        replace(target, name=name, constraints=constraints, environment=replace(environment(), machine=name))
+        for name in ("cpu", "edge")
+    )
     points = []
     for one in run.points:
         measured = one.measured["cpu"]

@@ -3,20 +3,24 @@
 import random
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from autocompress.errors import InputError
 from autocompress.profiles import PredictedLatency
 from autocompress.profiles.units import parse_drop
-from autocompress.results.choosing.choose import choose, limits_for, not_slower
+from autocompress.results.choosing.choose import choose, limits_for
 from autocompress.results.choosing.recommended import named_points, recommended
+from autocompress.results.choosing.slower import not_slower, slowdown
 from autocompress.results.choosing.words import next_command, pick_command, recommendation_lines
 from autocompress.results.limits import Constraints, Limits
 from autocompress.results.pick import NothingMeets, pick, trial_to_take
 from autocompress.results.records.facts import MetricFacts
 from autocompress.results.records.latency import Latency, Predicted
-from autocompress.results.records.point import Point
+from autocompress.results.records.point import Measured, Point
 from autocompress.results.records.run import Run
+from autocompress.results.table import notes_below
+from autocompress.tests.profiles.records import ENVIRONMENT
 from autocompress.tests.results.records import TARGET, latency, on_two, point, run_of
 from autocompress.tests.results.sample_run import sample_run, sample_run_of_two
 
@@ -214,3 +218,74 @@ def test_what_the_command_takes_is_the_star_of_every_aim_and_target():
         assert choice is not None and choice.point == recommended(part).point
         assert pick(part, limits_for(part)) == recommended(part).point
         assert len(recommendation_lines(part)) == len(named_points(part)) > 1
+
+
+def two_runtimes(*points: Point, device: dict[str, Any] | None = None, **openvino: Any) -> Run:
+    """A run whose targets `cpu` and `edge` are runtimes of one device; `device` changes that of `edge`."""
+    run = run_of(*points, constraints=TWO)
+    first, second = run.facts.targets
+    here = replace(ENVIRONMENT, machine="a" * 64)
+    targets = (
+        replace(first, environment=here),
+        replace(second, environment=replace(here, runtime="other", **(device or {})), **openvino),
+    )
+    return replace(run, facts=replace(run.facts, targets=targets))
+
+
+def on_each(trial: int, *, cpu: float, edge: float, original_on_edge: float) -> Point:
+    """A point with its ratios to the original on each target; that takes `original_on_edge` ms on `edge`."""
+    made = on_two(trial, ratio=cpu, edge=edge)
+    there = made.measured["edge"]
+    return replace(
+        made, outcomes={**made.outcomes, "edge": replace(there, latency=scaled(there, original_on_edge))}
+    )
+
+
+def scaled(there: Measured, factor: float) -> Latency:
+    one = there.latency
+    assert isinstance(one, Latency)
+    low, high = one.interval_s
+    seconds = {name: getattr(one, name) * factor for name in ("latency_s", "p50_s", "p90_s", "p99_s")}
+    return replace(one, **seconds, interval_s=(low * factor, high * factor))
+
+
+def test_nothing_is_taken_that_may_be_slower_than_the_original_in_another_runtime_of_the_device():
+    original = on_each(0, cpu=1.0, edge=1.0, original_on_edge=0.7)
+    point_ = on_each(1, cpu=0.8, edge=0.9, original_on_edge=0.7)
+    alone = two_runtimes(original, point_).only("cpu")
+    assert not not_slower(alone, alone.point(1)) and star(alone) == 0
+    assert slowdown(alone, alone.point(1), "cpu")[0] > 1.05
+    assert "no slower than the original on edge, where it is fastest" in recommended(alone).reason
+    with pytest.raises(InputError, match=r"Trial 1 .* than the original on edge, where it is fastest"):
+        trial_to_take(alone, 1)
+    assert trial_to_take(alone, 1, allow_slower=True).trial == 1
+    assert star(two_runtimes(original, point_).only("edge")) == 1
+    assert "the original is fastest on edge (0.70 × its time)" in " ".join(notes_below(alone))
+
+
+@pytest.mark.parametrize("share, taken", [(0.65, True), (0.68, False)])
+def test_seconds_of_two_runtimes_count_as_uncertain_by_five_percent(share, taken):
+    original = on_each(0, cpu=1.0, edge=1.0, original_on_edge=0.7)
+    run = two_runtimes(original, on_each(1, cpu=share, edge=0.5, original_on_edge=0.7)).only("cpu")
+    assert not_slower(run, run.point(1)) is taken
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"device": {"machine": "b" * 64}}, {"device": {"device": "a GPU"}}, {"threads": 4}, {"batch": 8}],
+    ids=["another machine", "its GPU", "more threads", "another batch"],
+)
+def test_the_original_on_another_device_or_with_more_threads_is_no_rival(other):
+    original = on_each(0, cpu=1.0, edge=1.0, original_on_edge=0.1)
+    run = two_runtimes(original, on_each(1, cpu=0.8, edge=0.8, original_on_edge=0.1), **other).only("cpu")
+    assert not_slower(run, run.point(1))
+
+
+def test_an_original_that_does_not_compute_in_float32_is_no_rival():
+    original = on_each(0, cpu=1.0, edge=1.0, original_on_edge=0.5)
+    layer = sample_run().baseline.measured["cpu"].layers[0]
+    row = replace(layer, precision_executed="float16")
+    edge = replace(original.measured["edge"], layers=(row,))
+    original = replace(original, outcomes={**original.outcomes, "edge": edge})
+    run = two_runtimes(original, on_each(1, cpu=0.8, edge=0.8, original_on_edge=0.5)).only("cpu")
+    assert not_slower(run, run.point(1))
