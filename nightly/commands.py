@@ -83,7 +83,7 @@ class Commands:
             code, stopped = self._wait(words, output, errors, seconds)
             took = time.monotonic() - began
             errors.seek(start)
-            message = _error_in(errors.read().decode(errors="replace"))
+            message = error_in(errors.read().decode(errors="replace"))
             errors.write(f"exit code {code} after {took:.1f} s\n\n".encode())
             output.seek(0)
             text = output.read(_LARGEST_OUTPUT).decode(errors="replace")
@@ -101,7 +101,7 @@ class Commands:
             stdout=output,
             stderr=errors,
             start_new_session=True,  # Ctrl-C in a terminal reaches the night alone, which passes it on
-            preexec_fn=lambda: _end_with(night),  # noqa: PLW1509 - it calls one function of the C library
+            preexec_fn=lambda: end_with(night),  # noqa: PLW1509 - it calls one function of the C library
         )
         try:
             try:
@@ -119,7 +119,7 @@ class Commands:
             raise
 
 
-def _end_with(parent: int) -> None:
+def end_with(parent: int) -> None:
     """Asks the system to end this process when its parent ends; ends it at once if that was before."""
     if _LIBC is not None:
         _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
@@ -127,7 +127,7 @@ def _end_with(parent: int) -> None:
             os._exit(INTERRUPTED)
 
 
-def _error_in(text: str) -> str:
+def error_in(text: str) -> str:
     """The last error that a command printed, without its beginning `Error: `; of a bug the last line."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     errors = [line.removeprefix("Error: ") for line in lines if line.startswith("Error: ")]

@@ -19,6 +19,7 @@ ORDER = (
     ("deploy",),
     ("api",),
     ("nightly",),
+    ("service",),
     ("cli",),
     ("__main__",),
 )

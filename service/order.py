@@ -1,0 +1,125 @@
+"""Order: what a search is asked to do, with the options of `autocompress search`."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+from ..explore.preparation.request import SearchRequest
+from ..files import digest_of
+from ..profiles import load_profile
+from ..profiles.units import parse_duration
+from ..results.target_limits import limits_of, target_addresses
+from ..text.secrets import is_reference, is_secret
+
+_LONGEST = 1000  # characters of a value
+_MOST = 50  # arguments, limits, labels
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """A search by the name of a registered task. Texts have units, as on the command line.
+
+    `labels` are what a worker must have; of two waiting jobs the one with the higher `priority` goes first.
+    InputError, in the words of the command line, for what `search` would refuse before any work.
+    """
+
+    task: str = "digits"
+    arguments: Mapping[str, str] = field(default_factory=dict)
+    target: str = "cpu"
+    budget: str | None = None
+    trials: int | None = None
+    max_drop: str | None = None
+    max_latency: tuple[str, ...] = ()
+    max_size: tuple[str, ...] = ()
+    max_energy: tuple[str, ...] = ()
+    batch: int = 1
+    shapes: tuple[str, ...] = ()
+    sampler: str = "front"
+    recovery: bool = True
+    allow_predicted: bool = False
+    seed: int = 0
+    deterministic: bool = False
+    labels: tuple[str, ...] = ()
+    priority: int = 0
+
+    def __post_init__(self) -> None:
+        self._require_short()
+        for name, value in self.arguments.items():
+            if is_reference(value) or is_secret(name, value):
+                raise InputError(
+                    f"The argument {name!r} is a secret, or names a variable of the worker: the "
+                    "administrator gives such arguments in serve.toml."
+                )
+        addresses = target_addresses(self.target)
+        for address in addresses.values():
+            if address.profile.endswith(".toml"):
+                raise InputError(f"The target {address.profile!r} is a file: name one of `targets list`.")
+            load_profile(address.profile)
+        SearchRequest(
+            task=self.task,
+            arguments=self.arguments,
+            target=self.target,
+            batch=self.batch,
+            shapes=self.shapes,
+            budget_s=None if self.budget is None else parse_duration(self.budget),
+            trials=self.trials,
+            constraints=limits_of(
+                list(addresses),
+                max_drop=self.max_drop,
+                max_latency=self.max_latency,
+                max_size=self.max_size,
+                max_energy=self.max_energy,
+            ),
+            sampler=self.sampler,
+            seed=self.seed,
+            deterministic=self.deterministic,
+        )
+
+    def _require_short(self) -> None:
+        lists = (self.max_latency, self.max_size, self.max_energy, self.shapes, self.labels)
+        texts = [self.task, self.target, self.budget or "", self.max_drop or "", *self.arguments.values()]
+        if any(len(values) > _MOST for values in (self.arguments, *lists)):
+            raise InputError(f"An order has at most {_MOST} arguments, limits or labels of a kind.")
+        if any(len(text) > _LONGEST for text in (*texts, *(text for values in lists for text in values))):
+            raise InputError(f"A value of an order has at most {_LONGEST} characters.")
+        if not -1000 <= self.priority <= 1000:
+            raise InputError(f"The priority {self.priority} is none: give -1000 to 1000.")
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, object]) -> "Order":
+        """The order that `to_json` wrote."""
+        values: dict[str, Any] = {
+            name: tuple(one) if isinstance(one, list) else one for name, one in value.items()
+        }
+        return cls(**values)
+
+    def to_json(self) -> dict[str, Any]:
+        """The order as JSON."""
+        return {name: list(one) if isinstance(one, tuple) else one for name, one in asdict(self).items()}
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of its JSON."""
+        return digest_of(self.to_json())
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """The addresses of the boards that it measures on; empty for the worker's own machine."""
+        addresses = target_addresses(self.target).values()
+        return tuple(sorted({replace(one, user=None).place for one in addresses if not one.local}))
+
+    def words(self, spec: str, arguments: Mapping[str, str], out: Path) -> list[str]:
+        """The command `search` of the task `spec` with all its `arguments`, in the run directory `out`."""
+        words = ["search", spec, "--target", self.target, "--out", str(out), "--json"]
+        words += [word for name, text in arguments.items() for word in ("--task-arg", f"{name}={text}")]
+        texts = {"--budget": self.budget, "--trials": self.trials, "--max-drop": self.max_drop}
+        texts |= {"--batch": self.batch, "--sampler": self.sampler, "--seed": self.seed}
+        words += [f"{option}={value}" for option, value in texts.items() if value is not None]
+        lists = {"--max-latency": self.max_latency, "--max-size": self.max_size}
+        lists |= {"--max-energy": self.max_energy, "--shape": self.shapes}
+        words += [f"{option}={value}" for option, values in lists.items() for value in values]
+        words += [] if self.recovery else ["--no-recovery"]
+        words += ["--allow-predicted"] if self.allow_predicted else []
+        return words + (["--deterministic"] if self.deterministic else [])
