@@ -54,7 +54,7 @@ class Recovery:
     where the distance of class scores is T² · KL(teacher_T ‖ student_T) (`student/distance.py`). With
     `hardness` h > 0 each sample's distance is weighted by its own size to the power h. `features` is the
     weight of the relative squared error of residual sums, which is added (Romero et al., "FitNets", 2015).
-    Layers with fewer than 8 bits are rounded in every step (`fake_quantize`).
+    Layers whose weights are integers are rounded in every step (`fake_quantize`).
 
     Source: Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network" (2015), section 2.
     """

@@ -181,7 +181,8 @@ def _round(student: Student) -> None:
     blocks = {name for name, precision in student.precision.items() if precision == "block4"}
     round_to_blocks(student.module, blocks)
     for name, node in layer_nodes(student.module):
-        if (rounding := _ROUNDINGS.get(student.precision.get(name, "float32"))) is not None:
+        rounding = _ROUNDINGS.get(student.precision.get(name, "float32"))
+        if rounding is not None and name not in student.steps:
             target = str(argument(node, 1).target)
             set_tensor(student.module, target, rounding(get_tensor(student.module, target).detach()))
     for target, rounding in stored_elsewhere(student.module, student.precision).items():

@@ -21,7 +21,7 @@ from ..levels.database import LevelDatabase
 from ..levels.importance import RemovalScores, Scores, magnitude_scores, taylor_scores
 from ..levels.reconstruct import Rounding
 from ..levels.sparse import require_fours, sparsify_rest
-from ..levels.stitch import stitch
+from ..levels.stitch import shift_running_means, stitch
 from ..options import CompressorOptions
 from ..recipe import BITS, INTEGER, SPARSE, STORED, Precision, Recipe, Recovery
 from ..stages import StageClock
@@ -43,8 +43,8 @@ class Student:
     """A compressed model with its normalization still in the graph.
 
     `removed` are the units that it lost, `factored` the layers that became two. `precision` has the layers
-    that are not float32, `bits` those of fewer than 8 bits, `sparse` those that are 2:4. `steps` are the
-    steps of the convolutions and linear layers in `bits`, empty until they are rounded.
+    that are not float32, `bits` those whose weights are integers, `sparse` those that are 2:4. `steps` are
+    the steps of the convolutions and linear layers in `bits`, empty until they are rounded.
     """
 
     module: fx.GraphModule
@@ -55,9 +55,9 @@ class Student:
 
     @property
     def bits(self) -> dict[str, int]:
-        """The widths of the layers whose weights lie on a grid of fewer than 8 bits."""
-        integers = {name: BITS[kind] for name, kind in self.precision.items() if kind in INTEGER | STORED}
-        return {name: bits for name, bits in integers.items() if bits < 8}
+        """The widths of the layers whose weights become integers, but for sparse ones."""
+        kinds = (INTEGER | STORED) - SPARSE
+        return {name: BITS[kind] for name, kind in self.precision.items() if kind in kinds}
 
     @property
     def sparse(self) -> frozenset[str]:
@@ -85,8 +85,11 @@ class StudentMaker:
         student = self._restructured(recipe, clock)
         with clock.stage("reconstruct"):
             roundings = self._reconstruct(student, recipe)
-            changed = roundings or student.sparse or self._only_stitched(recipe)
+            coarse = any(student.bits[name] < 8 for name in roundings)
+            changed = coarse or student.sparse or self._only_stitched(recipe)
             learned = recipe.recovery is not None and schedule is None and not self.frozen_norms
+            if roundings and not changed and not recipe.changes_layers:
+                shift_running_means(student.module, self.database, roundings)
             if changed and self.options.reconstruct and not learned and self._moments:
                 channels = self.remaining(student)
                 move_statistics(student.module, self._statistics(), self._moments, channels)
@@ -346,8 +349,11 @@ class StudentMaker:
 
 
 def _round_others(student: Student, roundings: Mapping[str, Rounding]) -> dict[str, Rounding]:
-    """Rounds, or makes sparse, the layers that reconstruction left out; returns how they were rounded."""
-    others = {name: bits for name, bits in student.bits.items() if name not in roundings}
+    """Rounds, or makes sparse, the layers that reconstruction left out; returns how they were rounded.
+
+    8 bits are rounded to nearest where they are written.
+    """
+    others = {name: bits for name, bits in student.bits.items() if bits < 8 and name not in roundings}
     rounded = round_rest(student.module, others)
     sparsify_rest(student.module, student.sparse)
     return rounded

@@ -3,6 +3,8 @@
 import pytest
 import torch
 from autocompress.compress import Recipe
+from autocompress.compress.graph.graph import argument, clone, get_tensor, layer_nodes, set_tensor
+from autocompress.compress.levels.value_grids import rounded_to_bits
 from autocompress.compress.options import CompressorOptions
 from autocompress.compress.stages import StageClock
 from autocompress.compress.student.samples import Samples
@@ -48,3 +50,21 @@ def test_a_tied_embedding_keeps_its_table_when_the_classifiers_inputs_are_pruned
     keep = {group.name: max(1, group.channels // 2) for group in network.groups}
     student = compressor.students.make(Recipe(keep=keep), StageClock(), lambda _: None, None)
     assert torch.equal(student.module.get_parameter(tied.weight), network.module.get_parameter(tied.weight))
+
+
+@pytest.mark.parametrize("name", ["depthwise", "chain"])
+@pytest.mark.parametrize("precision", ["int8", "w8"])
+def test_eight_bit_weights_answer_more_like_the_original_than_the_nearest_ones(name, precision, compressors):
+    students = compressors(name).students
+    recipe = Recipe(precision=dict.fromkeys([layer.name for layer in students.network.layers], precision))
+    made = students.make(recipe, StageClock(), lambda _: None, None).module
+    nearest = clone(students.network.module)
+    for _, node in layer_nodes(nearest):
+        weight = str(argument(node, 1).target)
+        tensor = get_tensor(nearest, weight).detach()
+        set_tensor(nearest, weight, rounded_to_bits(tensor, bits=8, axis=0))
+    (inputs,) = students.samples.first(128)
+    with torch.no_grad():
+        expected = students.network.module(*inputs)
+        errors = [float((module(*inputs) - expected).square().mean()) for module in (made, nearest)]
+    assert 0 < errors[0] < 0.7 * errors[1]
