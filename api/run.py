@@ -11,7 +11,6 @@ from ..files import file_below
 from ..profiles.measurement import Measurement
 from ..results.choosing.choose import limits_for
 from ..results.choosing.recommended import recommended
-from ..results.compare import Side
 from ..results.pick import Objective, pick, resolved
 from ..results.records.point import Point as PointRecord
 from ..results.records.run import Run as RunRecord
@@ -155,10 +154,10 @@ class Run:
         Others are runs or the paths of runs or bundles; policies and tolerances are texts as the command
         `compare` takes them. InputError for what does not fit.
         """
-        from ..deploy.sides import side_at
+        from ..deploy.sides import side_at, side_of_run
 
         sides = [
-            Side(label=str(other.path), run=other.record) if isinstance(other, Run) else side_at(Path(other))
+            side_of_run(other.path, other.record) if isinstance(other, Run) else side_at(Path(other))
             for other in (self, *others)
         ]
         return Comparison.of(sides, policies, tolerance)

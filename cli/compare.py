@@ -37,8 +37,8 @@ Tolerances = Annotated[
     typer.Option(
         "--tolerance",
         metavar="[WHAT=]AMOUNT",
-        help="What is no loss even where it is certain: latency=5%, size=1%, drop=0.1% are the defaults; "
-        "2% is for latency and size, 0.1pp for the drop. Repeatable.",
+        help="What is no loss even where it is certain: latency=5%, size=1%, energy=5%, "
+        "drop=0.3% are the defaults; 2% is for all but the drop, 0.1pp for the drop. Repeatable.",
     ),
 ]
 

@@ -86,12 +86,12 @@ def report(
 
 def _against(path: Path, run: "Run", earlier: Sequence[Path]) -> "Comparison | None":
     """The run beside the earlier ones; None without any."""
-    from ..deploy.sides import side_at
-    from ..results.compare import Side, compare
+    from ..deploy.sides import side_at, side_of_run
+    from ..results.compare import compare
 
     if not earlier:
         return None
-    return compare([*map(side_at, earlier), Side(label=str(path), run=run)])
+    return compare([*map(side_at, earlier), side_of_run(path, run)])
 
 
 def print_front(run: "Run", *, as_json: bool = False, as_csv: bool = False) -> None:

@@ -4,6 +4,8 @@ from pathlib import Path
 
 from ..errors import InputError
 from ..results.compare.side import Side, side_of_bundle
+from ..results.records.run import Run
+from ..results.run_config import CONFIGURATION, RunConfig
 from ..results.run_directory import read_run
 from .read_bundle import is_bundle, read_manifest
 
@@ -19,4 +21,12 @@ def side_at(path: Path) -> Side:
         )
     if is_bundle(path):
         return side_of_bundle(str(path), read_manifest(path))
-    return Side(label=str(path), run=read_run(path))
+    return side_of_run(path, read_run(path))
+
+
+def side_of_run(path: Path, run: Run) -> Side:
+    """The run, which was read in the directory `path`, with what its run.toml says that it is; without that
+    where it is missing: a run is whole without it.
+    """
+    identity = RunConfig.read(path).identity if (path / CONFIGURATION).is_file() else {}
+    return Side(label=str(path), run=run, identity=identity)

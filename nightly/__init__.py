@@ -11,7 +11,7 @@ Reading order
     night_run.py                run_night: models in their order, the window, tries, each step written down
     steps/                      search, compare, verify, in turns, deploy
     work.py, commands.py        what each step needs; autocompress's own commands as child processes
-    judge.py, telling.py        what counts as a change; sentences for it
+    telling.py                  sentences for what changed; what counts as worse is results/compare/
     plan.py, summary.py         what `--dry-run` shows; a night for a terminal
     disk.py                     what is kept: `gc`
     pages/                      what people and programs see: a page, JSON, JUnit XML, Markdown, messages

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from ..results.choosing.policy import Policy
+from ..results.compare.tolerance import Tolerance
 
 Order = Literal["listed", "priority"]
 Told = Literal["worse", "changed", "always"]
@@ -39,6 +40,7 @@ class ModelConfig:
     shapes: tuple[str, ...] = ()
     sampler: str = "front"
     seed: int = 0
+    deterministic: bool = False
     recovery: bool = True
     allow_predicted: bool = False
     set_clocks: bool = False
@@ -56,26 +58,10 @@ class ModelConfig:
             raise ValueError("policies must name at least one.")
         if self.budget is None and self.trials is None:
             raise ValueError("budget or trials must say when the search ends.")
+        if self.deterministic and (self.trials is None or self.budget is not None):
+            raise ValueError("deterministic needs trials and no budget: a time depends on the clock.")
         if not 0 <= self.margin < 1:
             raise ValueError("margin must be from 0% to below 100%.")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tolerance:
-    """Differences that nobody needs to know of. `latency` and `size` are relative, `quality` is in points of
-    a hundred (of the original's metric where that is no fraction): 0.003 means 0.3. `runtime` is relative,
-    of one artifact in two versions of its runtime that were timed in turns.
-    """
-
-    latency: float = 0.05
-    quality: float = 0.003
-    size: float = 0.02
-    runtime: float = 0.02
-
-    def __post_init__(self) -> None:
-        for name in ("latency", "quality", "size", "runtime"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name} must be from 0% to below 100%.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,18 +8,19 @@ from contextlib import contextmanager
 from dataclasses import fields
 from datetime import time
 from pathlib import Path
-from typing import TypeVar, get_args
+from typing import Any, TypeVar, get_args
 
 from ..deploy.registry.address import parse_registry
 from ..errors import InputError
 from ..files import read_text
 from ..profiles.units import parse_drop, parse_duration
 from ..results.choosing.policy import Policy
+from ..results.compare.tolerance import Tolerance
 from ..results.records.reading import Fields, Unfit
 from ..results.target_limits import limits_of, target_addresses
 from ..tasks.names import require_task
 from ..text.secrets import is_secret
-from .config import ModelConfig, NightlyConfig, Notify, Order, Told, Tolerance, is_model_name
+from .config import ModelConfig, NightlyConfig, Notify, Order, Told, is_model_name
 
 T = TypeVar("T")
 SAMPLERS = ("front", "tpe", "nsga2", "gp", "random")
@@ -29,8 +30,8 @@ _VARIABLE = re.compile(r"env:([A-Za-z_]\w*)")
 _TOP = ("folder", "order", "until", "keep", "retry", "retry_wait", "model", "tolerance", "canary", "notify")
 _MODEL = (
     "task", "task_arg", "target", "budget", "trials", "max_drop", "max_latency", "max_size", "max_energy",
-    "batch", "shape", "sampler", "seed", "recovery", "allow_predicted", "set_clocks", "policies", "deploy",
-    "push", "drift", "margin", "priority",
+    "batch", "shape", "sampler", "seed", "deterministic", "recovery", "allow_predicted", "set_clocks",
+    "policies", "deploy", "push", "drift", "margin", "priority",
 )  # fmt: skip
 _CANARY = ("onnxruntime", "openvino")
 
@@ -99,6 +100,7 @@ def _model(models: Fields, name: str) -> ModelConfig:
             shapes=table.get("shape", table.texts, ()),
             sampler=table.get("sampler", lambda key: read.choice(key, SAMPLERS), "front"),
             seed=table.get("seed", read.whole, 0),
+            deterministic=table.get("deterministic", read.flag, False),
             recovery=table.get("recovery", read.flag, True),
             allow_predicted=table.get("allow_predicted", read.flag, False),
             set_clocks=table.get("set_clocks", read.flag, False),
@@ -167,18 +169,14 @@ def _arguments(read: Fields, place: str) -> dict[str, str]:
 
 def _tolerance(table: "_Table") -> Tolerance:
     read = table.fields
-    shares = {
-        name: _share(read.text(name), read.at(name))
-        for name in ("latency", "size", "runtime")
-        if table.has(name)
-    }
-    if table.has("quality"):
-        drop = parse_drop(read.text("quality"))
-        if drop.kind == "absolute":
-            raise Unfit("tolerance.quality is in a metric's own unit, but holds for all models: write 0.3pp")
-        shares["quality"] = drop.value / 100
-    with _at("tolerance"):
+    names = [one.name for one in fields(Tolerance) if one.name != "drop" and table.has(one.name)]
+    shares: dict[str, Any] = {name: _share(read.text(name), read.at(name)) for name in names}
+    if not table.has("drop"):
         return Tolerance(**shares)
+    drop = parse_drop(read.text("drop"))
+    if drop.kind == "absolute":
+        raise Unfit("tolerance.drop is in a metric's own unit, but holds for all models: write 0.3% or 0.3pp")
+    return Tolerance(drop=drop, **shares)
 
 
 def _canary(value: object) -> dict[str, str]:

@@ -7,7 +7,8 @@ from .records.model_night import PolicyChange
 from .records.seen import EnvironmentChange, InTurns
 
 # What explains a difference best, first: the rest of the environment changes more often without an effect.
-_TELLING = ("model", "data", "task definition", "runtime option", "runtime_version", "runtime", "device")
+_TELLING = ("original", "data", "metric", "task", "option")  # kinds
+_THEN = ("runtime version", "runtime", "device")  # what
 
 
 def cause_of(changes: Sequence[EnvironmentChange], target: str) -> str | None:
@@ -15,21 +16,20 @@ def cause_of(changes: Sequence[EnvironmentChange], target: str) -> str | None:
     first. None when nothing is known to have changed.
     """
     there = [change for change in changes if change.target in ("", target)]
-    # the profile's digest and the options that it holds change together, and the options tell more
-    if any(change.what.startswith("runtime option") for change in there):
-        there = [change for change in there if change.what != "profile"]
-    there.sort(key=lambda change: _rank(change.what))
+    there.sort(key=_rank)
     return ", ".join(map(str, there)) or None
 
 
-def _rank(what: str) -> int:
-    ranks = [place for place, name in enumerate(_TELLING) if what.startswith(name)]
-    return min(ranks, default=len(_TELLING))
+def _rank(change: EnvironmentChange) -> int:
+    if change.kind in _TELLING:
+        return _TELLING.index(change.kind)
+    place = _THEN.index(change.what) if change.what in _THEN else len(_THEN)
+    return len(_TELLING) + place
 
 
 def percent(interval: Interval) -> str:
-    """The interval of a quotient as `+4.1 to +5.9 %`."""
-    low, high = (f"{100 * (end - 1):+.1f}" for end in interval)
+    """The interval of a relative change as `+4.1 to +5.9 %`."""
+    low, high = (f"{100 * end:+.1f}" for end in interval)
     return f"{low} to {high} %"
 
 
@@ -42,7 +42,7 @@ def told_change(change: PolicyChange) -> str:
     if change.quantity == "drop":
         numbers = f"a loss of {change.now:.4g} instead of {change.before:.4g}"
     else:
-        of = "time" if change.quantity == "latency" else "size"
+        of = {"latency": "time"}.get(change.quantity, change.quantity)
         numbers = f"{change.now:.3f} instead of {change.before:.3f} × the {of} of the original"
     again = f", measured beside each other {percent(change.again)}" if change.again else ""
     return f"{change.policy!r} picks a point with {numbers}{again}."
@@ -56,5 +56,5 @@ def told_turns(seen: InTurns) -> str:
     words = f"{abs(change):.1f} % {'slower' if change > 0 else 'faster'}"
     return (
         f"The same artifact is {words} in {seen.package} {seen.new} than in {seen.old} "
-        f"({percent(seen.ratio_interval)}, measured in turns)."
+        f"({percent((seen.ratio_interval[0] - 1, seen.ratio_interval[1] - 1))}, measured in turns)."
     )

@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, get_args
 
 from ...profiles import Environment
+from ...results.compare.change import Verdict
+from ...results.compare.tolerance import Quantity
 from ...results.records.facts import environment_from
 from ...results.records.reading import Fields, Interval
 from .event import Event
@@ -12,8 +14,6 @@ from .seen import Check, EnvironmentChange, InTurns, Pick
 
 State = Literal["waiting", "running", "done", "away", "failed", "skipped"]
 StepName = Literal["search", "compare", "verify", "in turns", "deploy"]
-Quantity = Literal["latency", "size", "drop"]
-Verdict = Literal["better", "same", "worse", "unknown"]
 Action = Literal["deployed", "kept", "none"]
 
 
@@ -43,13 +43,14 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyChange:
-    """What a policy picks tonight, against what it picked in the reference night, in the quantity that it is
-    about on the target where that is worst.
+    """What a policy picks tonight, against what it picks of the reference night's run, on the target where
+    that came out worst, and there in the quantity that decides (`results.compare.picks`).
 
-    `before` and `now` are ratios to the original (latency, size) or a loss in the metric's unit (drop).
-    `interval` is that of now divided by before (drop: now minus before), by the two runs. `again` is that of
-    the immediate second measurement, the two artifacts beside each other; None where none was needed.
-    `verdict` is `worse` only if both leave the tolerance, `unknown` where the two cannot be compared.
+    `before` and `now` are ratios to the original (latency, size) or a loss in the metric's unit (drop), None
+    where nothing met the policy. `interval` is that of the change (0.05: 5 % more; of a drop a difference),
+    by the two runs. `again` is that of the immediate second measurement, the two artifacts beside each other;
+    None where none was needed. `verdict` is `worse` only if both leave the tolerance, `unknown` where the two
+    cannot be compared; `reason` says why in words.
     """
 
     policy: str
@@ -60,6 +61,7 @@ class PolicyChange:
     interval: Interval | None
     again: Interval | None
     verdict: Verdict
+    reason: str = ""
 
     @classmethod
     def from_json(cls, fields: Fields) -> "PolicyChange":
@@ -74,6 +76,7 @@ class PolicyChange:
                 interval=fields.maybe("interval", fields.interval),
                 again=fields.maybe("again", fields.interval),
                 verdict=fields.choice("verdict", get_args(Verdict)),
+                reason=fields.text("reason") if fields.has("reason") else "",
             )
         )
 

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ...profiles import Environment
+from ...results.compare.differences import Difference
 from ...results.records.facts import environment_from
 from ...results.records.reading import Fields, Interval, require_finite, require_inside
 
@@ -203,21 +204,34 @@ class InTurns:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnvironmentChange:
-    """What is another than in the reference night: a field of Environment (`runtime_version`, `os` with the
-    kernel, `governor` …), `profile`, or of the task `model`, `data`, `metric`. `before` and `now` are texts.
-    `target` is empty for what is the task's.
+    """What is another than in the reference night, as `results.compare.differences` names it (`runtime
+    version`, `system` with the kernel, `data` …). `before` and `now` are texts. `target` is empty for what is
+    the task's. `kind` is empty in records of before it was kept.
     """
 
     target: str
     what: str
     before: str
     now: str
+    kind: str = ""
+
+    @classmethod
+    def of(cls, difference: Difference, target: str) -> "EnvironmentChange":
+        """A difference of two runs on a target."""
+        of_task = difference.kind in ("task", "metric", "data", "original")
+        return cls(
+            target="" if of_task else target,
+            what=difference.what,
+            before=difference.old,
+            now=difference.new,
+            kind=difference.kind,
+        )
 
     def __str__(self) -> str:
-        """`runtime_version 1.23.2 → 1.24.0`."""
-        if len(self.before) > 40 and len(self.now) > 40 and " " not in self.before + self.now:
-            return f"another {self.what}"  # digests
-        return f"{self.what} {self.before} → {self.now}"
+        """`runtime version 1.23.2 → 1.24.0`; of what is known by digests `another original model`."""
+        if self.kind in ("original", "data") or self.what in ("profile", "machine"):
+            return f"another {self.what}"
+        return f"{'runtime option ' * (self.kind == 'option')}{self.what} {self.before} → {self.now}"
 
     @classmethod
     def from_json(cls, fields: Fields) -> "EnvironmentChange":
@@ -228,5 +242,6 @@ class EnvironmentChange:
                 what=fields.text("what"),
                 before=fields.text("before"),
                 now=fields.text("now"),
+                kind=fields.text("kind") if fields.has("kind") else "",
             )
         )

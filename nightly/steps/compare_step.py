@@ -7,18 +7,20 @@ from pathlib import Path
 
 from ...errors import RunDirectoryError, TargetUnavailable
 from ...results.choosing.policy import Policy
+from ...results.compare.change import change_beside
+from ...results.compare.fronts import hypervolume_change
 from ...results.records.run import Run
 from ...results.run_config import RunConfig
 from ...results.run_files import read_run
+from ...results.view import RunOn
 from ..config import ModelConfig
-from ..judge import beyond, whole_of
 from ..records.event import Event
 from ..records.model_night import ModelNight, PolicyChange, Step
 from ..records.seen import EnvironmentChange, Pick
 from ..telling import cause_of, told_change
 from ..work import Work, addresses
 from .beside import beside
-from .comparing import Facts, artifact_of, changes, picked, policy_change
+from .comparing import Facts, artifact_of, changes, pick_of, picked, policy_change
 from .search_step import reference_of
 
 
@@ -52,6 +54,7 @@ def compare(work: Work, model: ModelConfig, state: ModelNight) -> ModelNight:
             change = _looked_at(work, model, policy, pick, reference=reference, now=(path, now.run))
             compared.append(change)
             events += _told(work, model, change, changed)
+        events += _hypervolume_events(work, model, reference.facts, now, changed)
     return state.with_step(
         Step(name="compare", at=work.at, seconds=round(time.monotonic() - began, 3)),
         reference=reference_name(work, model),
@@ -99,8 +102,9 @@ def _looked_at(
     """What became of a policy; a latency that seems worse is measured again, both artifacts beside each
     other.
     """
-    before = reference.night.pick(policy.text)
-    change = policy_change(policy, before, pick, tolerance=work.config.tolerance, unit=quality_unit(now[1]))
+    choice = policy.choose(reference.facts.run)
+    before = None if choice is None else pick_of(reference.facts.run, choice.point, policy.text)
+    change = policy_change(policy, reference.facts.run, now[1], work.config.tolerance)
     if change.verdict != "worse" or change.quantity != "latency" or pick is None or before is None:
         return change
     facts = next(target for target in now[1].targets if target.name == change.target)
@@ -113,14 +117,33 @@ def _looked_at(
     except (TargetUnavailable, RunDirectoryError) as error:
         work.say(f"{model.name}: {error}")
         return replace(change, verdict="unknown")
-    confirmed = beyond(again, work.config.tolerance.latency)
-    return replace(change, again=again, verdict="worse" if confirmed else "same")
+    looked = change_beside(again, work.config.tolerance.latency)
+    if looked.verdict == "worse":
+        return replace(change, again=looked.interval)
+    reason = "it was not slower when both were measured beside each other"
+    return replace(change, again=looked.interval, verdict="same", reason=reason)
 
 
-def quality_unit(run: Run) -> float:
-    """The whole of a quality, on the target where the original's metric is largest."""
-    values = [abs(one.quality.validation) for one in run.measured(run.baseline).values()]
-    return whole_of(run.facts.task.metric, max(values, default=0.0))
+def _hypervolume_events(
+    work: Work, model: ModelConfig, before: Facts, now: Facts, changed: Sequence[EnvironmentChange]
+) -> list[Event]:
+    """For each target a warning where the search as a whole found less, beyond the spread of both runs'
+    measurements and the tolerance. It is no regression: what is used is the policies' picks.
+    """
+    events = []
+    for name in [name for name in now.run.target_names if name in before.run.target_names]:
+        volume = hypervolume_change(RunOn.of(before.run, name), RunOn.of(now.run, name))
+        if volume.drop_scale is None or not volume.lost(work.config.tolerance.hypervolume):
+            continue
+        sentence = (
+            f"The hypervolume of what the search found is {volume.new:.3f} instead of {volume.old:.3f}, and "
+            f"the spread of the measurements alone makes ±{volume.half_width:.3f}."
+        )
+        cause = cause_of(changed, name)
+        events.append(
+            work.event("found-less", "warning", sentence, model=model.name, target=name, cause=cause)
+        )
+    return events
 
 
 def _missing(work: Work, model: ModelConfig, policy: Policy) -> Event:

@@ -1,22 +1,23 @@
 """Tonight's run against that of the reference night: environments, what policies pick."""
 
-import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from ...errors import RunDirectoryError
 from ...files import file_below
-from ...results.choosing.choose import Aim
+from ...results.choosing.choose import Aim, Choice
 from ...results.choosing.policy import Policy
+from ...results.compare.change import Verdict, latency_ratio
+from ...results.compare.differences import differences
+from ...results.compare.picks import PickChange, change_of_picks
+from ...results.compare.tolerance import Quantity, Tolerance
 from ...results.formats import label_of
 from ...results.records.point import Point
-from ...results.records.reading import Interval
 from ...results.records.run import Run
 from ...results.run_config import RunConfig
-from ..config import Tolerance
-from ..judge import below, beyond, quotient
-from ..records.model_night import PolicyChange, Quantity, Verdict
+from ...results.view import PointOn, RunOn
+from ..records.model_night import PolicyChange
 from ..records.seen import EnvironmentChange, Pick, PickOn
 
 QUANTITIES: Mapping[Aim, Quantity] = {
@@ -25,7 +26,7 @@ QUANTITIES: Mapping[Aim, Quantity] = {
     "drop": "drop",
     "balance": "latency",
 }
-_OF_TASK = ("model", "data", "task definition", "batch", "shape")
+_ORDER: tuple[Verdict, ...] = ("better", "same", "unknown", "worse")  # the last one decides
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,111 +82,88 @@ def _numbers(run: Run, point: Point, target: str) -> PickOn:
 
 
 def changes(before: Facts, now: Facts) -> tuple[EnvironmentChange, ...]:
-    """What is another than in the reference run: of the task, of each target's profile and environment."""
-    return (*_task_changes(before.config, now.config), *_target_changes(before.run, now.run))
+    """What is another than in the reference run: of the task, of each target and its environment."""
+    found: dict[EnvironmentChange, None] = {}
+    identities = (before.config.identity, now.config.identity)
+    for name in _shared(before.run, now.run):
+        pair = (RunOn.of(before.run, name), RunOn.of(now.run, name))
+        found |= dict.fromkeys(EnvironmentChange.of(one, name) for one in differences(*pair, identities))
+    return tuple(found)
 
 
-def _task_changes(before: RunConfig, now: RunConfig) -> Iterator[EnvironmentChange]:
-    changed = [name for name in _OF_TASK if before.identity.get(name) != now.identity.get(name)]
-    if len(changed) > 1 and "task definition" in changed:
-        changed.remove("task definition")  # it changes with the others, which tell more
-    for name in changed:
-        texts = (config.identity.get(name, "none") for config in (before, now))
-        yield EnvironmentChange(target="", what=name, before=next(texts), now=next(texts))
-
-
-def _target_changes(before: Run, now: Run) -> Iterator[EnvironmentChange]:
-    earlier = {target.name: target for target in before.targets}
-    for target in now.targets:
-        other = earlier.get(target.name)
-        if other is None:
-            continue
-        options = {*other.runtime_options, *target.runtime_options}
-        for name in sorted(options):
-            was, is_now = (str(one.runtime_options.get(name, "not set")) for one in (other, target))
-            if was != is_now:
-                yield EnvironmentChange(
-                    target=target.name, what=f"runtime option {name}", before=was, now=is_now
-                )
-        if other.profile_fingerprint != target.profile_fingerprint:
-            yield EnvironmentChange(
-                target=target.name,
-                what="profile",
-                before=other.profile_fingerprint,
-                now=target.profile_fingerprint,
-            )
-        if other.environment is not None and target.environment is not None:
-            for what, pair in other.environment.differences(target.environment).items():
-                texts = (_text(value) for value in pair)
-                yield EnvironmentChange(target=target.name, what=what, before=next(texts), now=next(texts))
-
-
-def _text(value: object) -> str:
-    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
-
-
-def policy_change(
-    policy: Policy, before: Pick | None, now: Pick | None, *, tolerance: Tolerance, unit: float
-) -> PolicyChange:
-    """What a policy picks tonight against what it picked before, by the two runs alone. `unit` is what a
-    tolerance of the whole quality stands for in the metric's unit: 1 of a fraction.
+def policy_change(policy: Policy, before: Run, now: Run, tolerance: Tolerance) -> PolicyChange:
+    """What a policy picks tonight against what it picks of the run before, by the two runs alone. A pick is
+    one for all targets; the change is that of the target where it came out worst.
     """
-    quantity = QUANTITIES[policy.aim]
-    unknown = PolicyChange(
-        policy=policy.text,
+    picks = [policy.choose(run) for run in (before, now)]
+    names = _shared(before, now)
+    if not names:
+        return _unknown(policy, "the runs have no target in common")
+    judged = [(name, _change_on(policy, name, (before, now), picks, tolerance)) for name in names]
+    target, change = max(judged, key=lambda one: _ORDER.index(one[1].verdict))
+    return _recorded(target, change)
+
+
+def _shared(before: Run, now: Run) -> list[str]:
+    """The targets that both runs have measured the original on."""
+    return [name for name in now.target_names if name in before.target_names]
+
+
+def _change_on(
+    policy: Policy,
+    target: str,
+    runs: tuple[Run, Run],
+    picks: Sequence[Choice | None],
+    tolerance: Tolerance,
+) -> PickChange:
+    views = [RunOn.of(run, target) for run in runs]
+    there = [
+        None if choice is None else view.on(choice.point) for view, choice in zip(views, picks, strict=True)
+    ]
+    return change_of_picks(policy, there[0], there[1], views[1], tolerance)
+
+
+def _recorded(target: str, change: PickChange) -> PolicyChange:
+    """The change as a record, in the quantity that decides."""
+    judged = [name for name in change.judged if name in change.changes]
+    judged.sort(key=lambda name: name == "latency")  # last: what else is worse needs no second look
+    decisive = next((name for name in judged if change.changes[name].verdict == change.verdict), None)
+    quantity = decisive or change.judged[0]
+    moved = change.changes.get(quantity)
+    values = [None if point is None else _value_of(point, quantity) for point in (change.old, change.new)]
+    return PolicyChange(
+        policy=change.policy.text,
         quantity=quantity,
+        target=target if moved is not None else "",
+        before=values[0],
+        now=values[1],
+        interval=None if moved is None else moved.interval,
+        again=None,
+        verdict=change.verdict,
+        reason=change.reason,
+    )
+
+
+def _value_of(point: PointOn, quantity: Quantity) -> float:
+    if quantity == "drop":
+        return point.drop
+    return latency_ratio(point) if quantity == "latency" else point.size_ratio
+
+
+def _unknown(policy: Policy, reason: str) -> PolicyChange:
+    return PolicyChange(
+        policy=policy.text,
+        quantity=QUANTITIES[policy.aim],
         target="",
-        before=None if before is None else largest(before, quantity),
-        now=None if now is None else largest(now, quantity),
+        before=None,
+        now=None,
         interval=None,
         again=None,
-        verdict="worse" if before is not None and now is None else "unknown",
+        verdict="unknown",
+        reason=reason,
     )
-    if before is None or now is None or before.targets.keys() != now.targets.keys():
-        return unknown
-    target = _worst(now, quantity)
-    interval = _interval(before.targets[target], now.targets[target], quantity)
-    same = before.targets[target].digest == now.targets[target].digest
-    return replace(
-        unknown,
-        target=target,
-        before=_value(before, quantity, target),
-        now=_value(now, quantity, target),
-        interval=interval,
-        verdict="same" if same else _verdict(quantity, interval, tolerance, unit),
-    )
-
-
-def _verdict(quantity: Quantity, interval: Interval, tolerance: Tolerance, unit: float) -> Verdict:
-    if quantity == "drop":
-        room = tolerance.quality * unit
-        return "worse" if interval[0] > room else "better" if interval[1] < -room else "same"
-    room = tolerance.latency if quantity == "latency" else tolerance.size
-    return "worse" if beyond(interval, room) else "better" if below(interval, room) else "same"
 
 
 def largest(pick: Pick, quantity: Quantity) -> float:
     """The quantity of a pick on the target where it is worst."""
     return {"latency": pick.ratio, "size": pick.size_ratio, "drop": pick.drop}[quantity]
-
-
-def _worst(pick: Pick, quantity: Quantity) -> str:
-    """The target where the quantity is largest."""
-    return max(pick.targets, key=lambda name: _value(pick, quantity, name))
-
-
-def _value(pick: Pick, quantity: Quantity, target: str) -> float:
-    there = pick.targets[target]
-    return {"latency": there.ratio, "size": there.size_ratio, "drop": there.drop}[quantity]
-
-
-def _interval(before: PickOn, now: PickOn, quantity: Quantity) -> Interval:
-    """Of now divided by before; of drops now minus before."""
-    if quantity == "size":
-        return now.size_ratio / before.size_ratio, now.size_ratio / before.size_ratio
-    if quantity == "latency":
-        then, today = (one.ratio_interval or (one.ratio, one.ratio) for one in (before, now))
-        return quotient(now.ratio, today, before.ratio, then)
-    ends = [one.drop_interval or (one.drop, one.drop) for one in (before, now)]
-    spread = math.hypot(*((high - low) / 2 for low, high in ends))
-    return now.drop - before.drop - spread, now.drop - before.drop + spread

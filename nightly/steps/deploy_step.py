@@ -5,9 +5,9 @@ import time
 from pathlib import Path
 
 from ...errors import RunDirectoryError, TargetUnavailable
+from ...results.compare.change import change_beside
 from ...results.run_files import read_run
 from ..config import ModelConfig
-from ..judge import below
 from ..records.deployed import Deployed
 from ..records.event import Event
 from ..records.model_night import Deployment, ModelNight, Step
@@ -70,10 +70,11 @@ def _not_better(work: Work, model: ModelConfig, pick: Pick, path: Path, state: M
             ratio = beside(new, bundle.model, facts, addresses(model)[bundle.target], say=work.say)
         except TargetUnavailable as error:
             return f"it could not be compared with what is deployed. {error}"
-        if not below(ratio, model.margin):
+        change = change_beside(ratio, model.margin)
+        if change.verdict != "better" and change.interval is not None:
             return (
-                f"beside what is deployed, tonight's pick differs by {percent(ratio)} in latency on "
-                f"{bundle.target}, and the margin is {100 * model.margin:g} %"
+                f"beside what is deployed, tonight's pick differs by {percent(change.interval)} in latency "
+                f"on {bundle.target}, and the margin is {100 * model.margin:g} %"
             )
     return None
 

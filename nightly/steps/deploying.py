@@ -27,7 +27,7 @@ def of_another_model(changes: Sequence[EnvironmentChange]) -> bool:
     """Whether the original is another than in the reference night: what is deployed was made of the old
     one.
     """
-    return any(change.what == "model" for change in changes)
+    return any(change.kind == "original" for change in changes)
 
 
 def why_not(

@@ -12,9 +12,9 @@ from ...errors import AutocompressError, TargetUnavailable
 from ...evaluation.targets import load_targets, target_at
 from ...files import digest_of_file, write_text
 from ...profiles.sizes import Sizes
+from ...results.compare.change import change_beside
+from ...results.compare.tolerance import Tolerance
 from ...targets.target import Target
-from ..config import Tolerance
-from ..judge import beyond
 from ..records.seen import InTurns
 from .in_turns import TIMING, Setting, Turns, measure_in_turns
 
@@ -108,10 +108,10 @@ def in_turns(
     try:
         target, timing = _target(compared), TIMING.with_batch(compared.batch)
         seen = measure_in_turns(compared.model, target, old, new, timing=timing)
-        worse = beyond(seen.ratio_interval, tolerance.runtime)
+        worse = change_beside(seen.ratio_interval, tolerance.runtime).verdict == "worse"
         if worse:
             seen = measure_in_turns(compared.model, target, old, new, timing=timing)
-            worse = beyond(seen.ratio_interval, tolerance.runtime)
+            worse = change_beside(seen.ratio_interval, tolerance.runtime).verdict == "worse"
     except AutocompressError as error:
         return not_compared(compared, versions, str(error))
     return _record(compared, versions, seen=seen, worse=worse)

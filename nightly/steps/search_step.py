@@ -39,6 +39,7 @@ def search_words(model: ModelConfig, run: Path, warm_start: Path | None) -> list
     }
     for option, texts in several.items():
         words += [word for text in texts for word in (option, text)]
+    words += ["--deterministic"] if model.deterministic else []
     words += [] if model.recovery else ["--no-recovery"]
     words += ["--allow-predicted"] if model.allow_predicted else []
     words += ["--set-clocks"] if model.set_clocks else []

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ...errors import TargetUnavailable
 from ...profiles.sizes import Sizes
+from ...results.compare.differences import NOT_SET
 from ...results.run_files import read_run
 from ..config import ModelConfig
 from ..records.event import Event
@@ -20,7 +21,6 @@ from .in_turns import Setting
 from .other_runtimes import PACKAGES, Compared, in_turns, installed, not_compared, python_with, version_in
 from .verify_step import deployed_bundles
 
-_OPTION = "runtime option "
 _UNSURE = 0.05  # a slow-down that the interval does not rule out, of which people should know
 
 
@@ -76,9 +76,9 @@ def _subjects(work: Work, model: ModelConfig, state: ModelNight) -> Iterator[Sub
 def _compared(work: Work, model: ModelConfig, subject: Subject, state: ModelNight) -> Iterator[InTurns]:
     there = [change for change in state.changes if change.target == subject.target]
     for change in there:
-        if change.what == "runtime_version":
+        if change.what == "runtime version":
             yield _upgrade(work, model, subject, change)
-    options = [change for change in there if change.what.startswith(_OPTION)]
+    options = [change for change in there if change.kind == "option"]
     if options:
         yield _options(work, model, subject, options)
     wanted = work.config.canary.get(subject.runtime)
@@ -118,13 +118,11 @@ def _options(
 ) -> InTurns:
     """The session options of the reference night against those of now."""
     texts = [
-        ", ".join(
-            f"{one.what.removeprefix(_OPTION)} = {value}" for one, value in zip(options, values, strict=True)
-        )
+        ", ".join(f"{one.what} = {value}" for one, value in zip(options, values, strict=True))
         for values in ([one.before for one in options], [one.now for one in options])
     ]
-    before = {one.what.removeprefix(_OPTION): one.before for one in options if one.before != "not set"}
-    removed = {one.what.removeprefix(_OPTION) for one in options}
+    before = {one.what: one.before for one in options if one.before != NOT_SET}
+    removed = {one.what for one in options}
     work.say(f"{model.name}: {texts[0]} against {texts[1]} on {subject.target}")
     old = Setting(changed=before, removed=frozenset(removed))
     return in_turns(

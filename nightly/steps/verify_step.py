@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ...profiles.address import folder_name
+from ...results.records.facts import MetricFacts
 from ...results.records.manifest import Manifest
 from ...results.run_files import read_record
 from ..commands import UNAVAILABLE
 from ..config import ModelConfig
-from ..judge import whole_of
 from ..records.event import Event
 from ..records.model_night import ModelNight, Step
 from ..records.seen import Check
@@ -20,6 +20,7 @@ from ..work import Work, addresses, task_words
 from .in_use import drift_events
 from .verifying import judged, read_check, with_reference
 
+_UNKNOWN_METRIC = MetricFacts(name="quality", direction="higher", unit="fraction")
 COMPARED, REGRESSED = 0, 4  # exit codes of `verify` after which it has printed what it saw
 
 
@@ -96,20 +97,18 @@ def _look(work: Work, model: ModelConfig, bundle: Bundle) -> tuple[Check, str]:
         return Check(target=bundle.target, version=bundle.version, failure=ended.reason), ended.reason
     if ended.exit_code not in (COMPARED, REGRESSED):
         failed = Check(target=bundle.target, version=bundle.version, failure=ended.reason)
-        return judged(failed, work.config.tolerance), ""
+        return _judged(work, bundle, failed), ""
     check = read_check(ended.last_object, target=bundle.target, version=bundle.version)
     check = with_reference(check, work.earlier, model.name)
-    higher, unit = _metric(bundle)
-    return judged(check, work.config.tolerance, higher_is_better=higher, unit=unit), ""
+    return _judged(work, bundle, check), ""
 
 
-def _metric(bundle: Bundle) -> tuple[bool, float]:
-    """Whether more of the metric is better, and what the whole of it is in its unit."""
+def _judged(work: Work, bundle: Bundle, check: Check) -> Check:
+    """The check with what is worse, by the metric of the bundle's task."""
     manifest = bundle.manifest
-    if manifest is None:
-        return True, 1.0
-    metric = manifest.task.metric
-    return metric.direction == "higher", whole_of(metric, manifest.original.validation)
+    if manifest is None:  # nothing states a quality then
+        return judged(check, work.config.tolerance, _UNKNOWN_METRIC, 1.0)
+    return judged(check, work.config.tolerance, manifest.task.metric, manifest.original.validation)
 
 
 def _told(work: Work, model: ModelConfig, check: Check, state: ModelNight) -> list[Event]:

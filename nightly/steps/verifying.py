@@ -1,16 +1,21 @@
 """The deployed bundle on each target tonight, against what it was: answers, latency, quality."""
 
+import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import replace
 
 from ...profiles.environment import Environment
-from ...results.records.facts import environment_from
-from ...results.records.reading import Fields, Unfit
-from ..config import Tolerance
-from ..judge import REFERENCE_NIGHTS, beyond, quotient, together
+from ...profiles.measurement import critical_value
+from ...results.compare.change import change_of_ratios, change_on_same_samples
+from ...results.compare.tolerance import Tolerance
+from ...results.records.facts import MetricFacts, environment_from
+from ...results.records.reading import Fields, Interval, Unfit
 from ..records.night import Night
 from ..records.seen import Check
 from ..telling import percent
+
+REFERENCE_NIGHTS = 5  # the first ones after a deployment, whose mean the later ones are compared with
 
 
 def check_of(text: dict[str, object], *, target: str, version: str) -> Check:
@@ -78,10 +83,21 @@ def _fingerprint(environment: Environment | None) -> str:
     return "" if environment is None else environment.fingerprint
 
 
-def judged(check: Check, tolerance: Tolerance, *, higher_is_better: bool = True, unit: float = 1.0) -> Check:
-    """The check with what is worse in words. `unit` is what a tolerance of the whole quality stands for in
-    the metric's unit: 1 of a fraction.
+def together(values: Sequence[float], intervals: Sequence[Interval]) -> tuple[float, Interval]:
+    """The mean of what several nights measured of the same, and its interval: that of their own spread, where
+    that is wider than what each of them says.
     """
+    mean, count = statistics.fmean(values), len(values)
+    halves = [(high - low) / 2 / value for value, (low, high) in zip(values, intervals, strict=True)]
+    inside, between = math.hypot(*halves) / count, 0.0
+    if count > 2:
+        between = critical_value(count - 1) * statistics.stdev(values) / math.sqrt(count) / mean
+    spread = max(inside, between)
+    return mean, (mean * (1 - spread), mean * (1 + spread))
+
+
+def judged(check: Check, tolerance: Tolerance, metric: MetricFacts, original: float) -> Check:
+    """The check with what is worse in words. `original` is the value of the metric that the original has."""
     worse = []
     if check.failure is not None:
         return replace(check, regressed=(f"it cannot be run: {check.failure}",))
@@ -91,20 +107,19 @@ def judged(check: Check, tolerance: Tolerance, *, higher_is_better: bool = True,
             f"where {check.parity_tolerance:.2g} is tolerated"
         )
     worse += _slower(check, tolerance)
-    if check.quality is not None and check.stated_quality is not None:
-        lost = check.stated_quality - check.quality
-        lost = lost if higher_is_better else -lost
-        if lost > tolerance.quality * unit:
-            worse.append(
-                f"it lost {_lost_text(lost, unit)}: its quality on validation was "
-                f"{check.stated_quality:.4g} and is {check.quality:.4g}"
-            )
+    worse += _less_accurate(check, tolerance, metric, original)
     return replace(check, regressed=tuple(worse))
 
 
-def _lost_text(lost: float, unit: float) -> str:
-    """`0.50 pp`; of a metric that is no fraction a share of the whole: `0.50 %`."""
-    return f"{100 * lost / unit:.2f} {'pp' if unit == 1.0 else '%'}"
+def _less_accurate(check: Check, tolerance: Tolerance, metric: MetricFacts, original: float) -> list[str]:
+    now, stated = check.quality, check.stated_quality
+    if now is None or stated is None:
+        return []
+    lost = metric.drop(now, baseline=stated)
+    if change_on_same_samples(0.0, lost, tolerance.of("drop", metric, original)).verdict != "worse":
+        return []
+    text = f"{100 * lost:.2f} pp" if metric.unit == "fraction" else f"{lost:.4g}"
+    return [f"it lost {text}: its quality on validation was {stated:.4g} and is {now:.4g}"]
 
 
 def _slower(check: Check, tolerance: Tolerance) -> list[str]:
@@ -112,10 +127,10 @@ def _slower(check: Check, tolerance: Tolerance) -> list[str]:
     ratio, interval, stated, stated_interval = numbers
     if ratio is None or interval is None or stated is None or stated_interval is None:
         return []
-    change = quotient(ratio, interval, stated, stated_interval)
-    if not beyond(change, tolerance.latency):
+    change = change_of_ratios((stated, stated_interval), (ratio, interval), tolerance.latency)
+    if change.verdict != "worse" or change.interval is None:
         return []
-    return [f"it is slower by {100 * (ratio / stated - 1):.1f} % ({percent(change)}) beside its reference"]
+    return [f"it is slower by {100 * change.change:.1f} % ({percent(change.interval)}) beside its reference"]
 
 
 def read_check(printed: dict[str, object], *, target: str, version: str) -> Check:

@@ -1,81 +1,30 @@
-"""Change: one quantity of a point then and of another now, with the interval of both together."""
+"""Change: one quantity of a point then and of another now, with the interval of both together.
+
+The one rule of what is worse: the whole 95 % interval lies beyond the tolerance. Comparisons of runs, the
+checks of a night and what it measures beside each other all make a Change.
+"""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
-from ...errors import InputError
-from ...profiles import Drop, parse_drop
 from ..records.latency import Predicted
 from ..records.reading import Interval
 from ..view import PointOn
 from .differences import same_data, same_metric
+from .tolerance import Quantity, Tolerance
 
-Quantity = Literal["latency", "size", "drop"]
 Verdict = Literal["better", "worse", "same", "unknown"]
-_SHARES = ("latency", "size")
 _LARGEST = 1e100  # of a number that is computed here: what strangers wrote may be near the end of floats
-_LEAST_DROP = Drop(kind="percent", value=0.1)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tolerance:
-    """What is no loss even where it is certain: shares of latency and size, and a drop."""
-
-    latency: float = 0.05  # differences from hour to hour stay below that, as in `verify`
-    size: float = 0.01
-    drop: Drop = _LEAST_DROP
-
-    def __post_init__(self) -> None:
-        if min(self.latency, self.size) < 0:
-            raise ValueError("A tolerance must be at least 0.")
-
-    @classmethod
-    def parse(cls, texts: Iterable[str]) -> "Tolerance":
-        """The tolerances of texts such as `latency=2%`, `size=0%` and `drop=0.1pp`; without a name `2%` is
-        that of latency and size, `0.1pp` that of the drop. InputError says what is wrong with one.
-        """
-        given: dict[str, Drop] = {}
-        for text in texts:
-            name, named, amount = text.strip().rpartition("=")
-            parsed = parse_drop(amount)
-            names = [name] if named else ["drop"] if parsed.kind != "percent" else list(_SHARES)
-            if named and name not in get_args(Quantity):
-                raise InputError(f"--tolerance {text!r} names {name!r}: choose latency, size or drop.")
-            if named and name in _SHARES and parsed.kind != "percent":
-                raise InputError(f"--tolerance {text!r} must be a share: write it like {name}=2%.")
-            if twice := next((each for each in names if each in given), None):
-                raise InputError(f"--tolerance gives {twice} twice: give it once.")
-            given |= dict.fromkeys(names, parsed)
-        plain = cls()
-        return cls(
-            latency=given["latency"].value / 100 if "latency" in given else plain.latency,
-            size=given["size"].value / 100 if "size" in given else plain.size,
-            drop=given.get("drop", plain.drop),
-        )
-
-    def of(self, quantity: Quantity, point: PointOn) -> float:
-        """The tolerance of a change: a share of latency or size, a drop in the metric's unit. InputError for
-        percentage points of a metric that is no fraction.
-        """
-        if quantity != "drop":
-            return self.latency if quantity == "latency" else self.size
-        metric, original = point.view.task.metric, point.view.baseline.quality.validation
-        if self.drop.kind == "pp" and metric.unit != "fraction":
-            raise InputError(
-                f"--tolerance {self.drop} counts percentage points, but the metric {metric.name!r} is no "
-                "fraction: write drop=0.1% (of the original's value) or drop=0.1abs (its own unit)."
-            )
-        return 0.0 if self.drop.kind == "percent" and original == 0 else self.drop.limit(original)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """A quantity then and now. Latency and size are ratios to each one's original, a drop is in the metric's
-    unit; upwards is worse.
+    """A quantity then and now. Latency, size and energy are ratios to each one's original, a drop is in the
+    metric's unit; upwards is worse.
 
-    `change` is relative for latency and size (0.05: 5 % more), a difference for the drop. `interval` is that
+    `change` is relative (0.05: 5 % more), of a drop a difference. `interval` is that
     of the change, 95 %, both measurements together; None where one has none. `paired`: the same artifact
     answered the same samples, so that the difference is exact there.
     """
@@ -108,12 +57,56 @@ class Change:
 
 def changes(old: PointOn, new: PointOn, tolerance: Tolerance) -> dict[Quantity, Change]:
     """By quantity, what changed from a point of one run to a point of another. No drop where the metrics
-    differ: then it means two things.
+    differ: then it means two things. An energy where both have one.
     """
-    made = {"latency": _latency(old, new, tolerance), "size": _size(old, new, tolerance)}
+    made = [_latency(old, new, tolerance), _size(old, new, tolerance)]
     if same_metric(old.view, new.view):
-        made["drop"] = _drop(old, new, tolerance)
-    return {change.quantity: change for change in made.values()}
+        made.append(_drop(old, new, tolerance))
+    energy = _energy(old, new, tolerance)
+    return {change.quantity: change for change in [*made, *([energy] if energy else [])]}
+
+
+def change_of_ratios(
+    old: tuple[float, Interval],
+    new: tuple[float, Interval],
+    tolerance: float,
+    *,
+    quantity: Quantity = "latency",
+) -> Change:
+    """The change from a ratio with its interval to another that was measured at another time."""
+    halves = [_relative_half(interval) for _, interval in (old, new)]
+    return _of_ratios(quantity, (old[0], new[0]), halves, tolerance)
+
+
+def change_beside(interval: Interval, tolerance: float) -> Change:
+    """The change of a latency of which the two were measured beside each other, with the interval of new
+    divided by old.
+    """
+    low, high = interval[0] - 1, interval[1] - 1
+    middle = (low + high) / 2
+    return Change(
+        quantity="latency",
+        old=1.0,
+        new=1 + middle,
+        change=middle,
+        interval=(low, high),
+        tolerance=tolerance,
+        paired=True,
+    )
+
+
+def change_on_same_samples(old: float, new: float, tolerance: float) -> Change:
+    """The change of a drop of one file that answered the same samples twice: exact."""
+    change = new - old
+    return Change(
+        quantity="drop",
+        old=old,
+        new=new,
+        change=change,
+        interval=(change, change),
+        tolerance=tolerance,
+        paired=True,
+    )
 
 
 def paired(old: PointOn, new: PointOn) -> bool:
@@ -126,17 +119,16 @@ def relative_half_width(point: PointOn) -> float | None:
     """Half of the interval of the ratio to the original, as a share of it; 0 of the original by definition,
     None of a prediction.
     """
-    if point.trial == point.view.baseline.trial:
+    if _is_original(point):
         return 0.0
     if isinstance(point.latency, Predicted):
         return None
-    low, high = point.latency.ratio_interval
-    return (high - max(low, 0.0)) / (high + max(low, 0.0))
+    return _relative_half(point.latency.ratio_interval)
 
 
 def latency_ratio(point: PointOn) -> float:
     """The latency as a ratio to the original's; that of the original is 1 by definition."""
-    return 1.0 if point.trial == point.view.baseline.trial else point.latency.ratio
+    return 1.0 if _is_original(point) else point.latency.ratio
 
 
 def half_drop(point: PointOn) -> float | None:
@@ -153,23 +145,55 @@ def bounded(value: float) -> float:
     return min(max(value, -_LARGEST), _LARGEST)
 
 
-def _latency(old: PointOn, new: PointOn, tolerance: Tolerance) -> Change:
+def _is_original(point: PointOn) -> bool:
+    return point.trial == point.view.baseline.trial
+
+
+def _room(tolerance: Tolerance, quantity: Quantity, point: PointOn) -> float:
+    return tolerance.of(quantity, point.view.task.metric, point.view.baseline.quality.validation)
+
+
+def _relative_half(interval: Interval) -> float:
+    """Half of an interval as a share of its middle."""
+    low, high = (max(end, 0.0) for end in interval)
+    return (high - low) / (high + low) if high + low > 0 else 0.0
+
+
+def _of_ratios(
+    quantity: Quantity, ratios: tuple[float, float], halves: Sequence[float | None], tolerance: float
+) -> Change:
     """The ratio of two ratios. Their relative errors are independent: two runs, two hours."""
-    before, after = latency_ratio(old), latency_ratio(new)
-    halves = [relative_half_width(point) for point in (old, new)]
     known = [half for half in halves if half is not None]
-    times, interval = bounded(after / before), None
+    times, interval = bounded(ratios[1] / ratios[0]), None
     if len(known) == 2:
         factor = math.exp(math.hypot(*known))
         interval = (times / factor - 1, times * factor - 1)
     return Change(
-        quantity="latency",
-        old=before,
-        new=after,
+        quantity=quantity,
+        old=ratios[0],
+        new=ratios[1],
         change=times - 1,
         interval=interval,
-        tolerance=tolerance.of("latency", new),
+        tolerance=tolerance,
     )
+
+
+def _latency(old: PointOn, new: PointOn, tolerance: Tolerance) -> Change:
+    halves = [relative_half_width(point) for point in (old, new)]
+    ratios = (latency_ratio(old), latency_ratio(new))
+    return _of_ratios("latency", ratios, halves, _room(tolerance, "latency", new))
+
+
+def _energy(old: PointOn, new: PointOn, tolerance: Tolerance) -> Change | None:
+    """None where one has no energy. Ratios to each one's original, as latencies are."""
+    then, now = (point.latency.energy for point in (old, new))
+    if then is None or now is None:
+        return None
+    ratios = [
+        (1.0, (1.0, 1.0)) if _is_original(point) else (energy.ratio, energy.ratio_interval)
+        for point, energy in ((old, then), (new, now))
+    ]
+    return change_of_ratios(ratios[0], ratios[1], _room(tolerance, "energy", new), quantity="energy")
 
 
 def _size(old: PointOn, new: PointOn, tolerance: Tolerance) -> Change:
@@ -181,7 +205,7 @@ def _size(old: PointOn, new: PointOn, tolerance: Tolerance) -> Change:
         new=new.size_ratio,
         change=change,
         interval=(change, change),
-        tolerance=tolerance.of("size", new),
+        tolerance=_room(tolerance, "size", new),
     )
 
 
@@ -202,6 +226,6 @@ def _drop(old: PointOn, new: PointOn, tolerance: Tolerance) -> Change:
         new=new.drop,
         change=change,
         interval=interval,
-        tolerance=tolerance.of("drop", new),
+        tolerance=_room(tolerance, "drop", new),
         paired=same,
     )

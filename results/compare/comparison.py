@@ -7,11 +7,11 @@ from typing import Any
 from ...errors import InputError
 from ..choosing.policy import Policy, default_policies
 from ..view import RunOn
-from .change import Tolerance
 from .differences import Difference, differences, same_metric
 from .fronts import Domination, HypervolumeChange, domination, hypervolume_change
 from .picks import PickChange, pick_change
 from .side import Side, target_pairs
+from .tolerance import Tolerance
 
 SCHEMA_VERSION = 1  # of what `compare --json` prints
 
@@ -90,6 +90,7 @@ class Comparison:
                 "latency": self.tolerance.latency,
                 "size": self.tolerance.size,
                 "drop": str(self.tolerance.drop),
+                "energy": self.tolerance.energy,
             },
             "worse": self.worse,
             "comparisons": [pair.to_json() for pair in self.pairs],
@@ -124,7 +125,7 @@ def _pair(
         sides=(earlier, last),
         old=old,
         new=new,
-        differences=differences(old, new),
+        differences=differences(old, new, (earlier.identity, last.identity)),
         hypervolume=hypervolume_change(old, new),
         old_dominated=domination(old.front, new.front) if alike else None,
         new_dominated=domination(new.front, old.front) if alike else None,

@@ -8,8 +8,9 @@ import numpy as np
 
 from ..front import dominates, hypervolume
 from ..view import PointOn, RunOn
-from .change import Tolerance, bounded, changes, half_drop, latency_ratio, relative_half_width
+from .change import bounded, changes, half_drop, latency_ratio, relative_half_width
 from .differences import same_metric
+from .tolerance import Tolerance
 
 DRAWS = 200  # of the measurements within their intervals, for the spread of a hypervolume
 _EXACT = Tolerance(latency=0.0, size=0.0)
@@ -28,6 +29,10 @@ class HypervolumeChange:
     new: float
     half_width: float
     drop_scale: float | None
+
+    def lost(self, tolerance: float) -> bool:
+        """Whether the new one is smaller by more than this share of the old one, and than the spread."""
+        return self.old - self.new > self.half_width + tolerance * self.old
 
     def to_json(self) -> dict[str, Any]:
         """A JSON value whose keys are the fields."""
@@ -85,7 +90,7 @@ def _dominance(point: PointOn, other: PointOn) -> int:
     """
     if not dominates(_numbers(other), _numbers(point)):
         return 0
-    moved = changes(point, other, _EXACT).values()
+    moved = [change for name, change in changes(point, other, _EXACT).items() if name != "energy"]
     beyond = any(change.interval is not None and change.interval[1] < 0 for change in moved)
     return 2 if beyond else 1
 

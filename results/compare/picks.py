@@ -10,16 +10,8 @@ from ..choosing.slower import slowdown
 from ..formats import label_of
 from ..limits import Limits
 from ..view import PointOn, RunOn
-from .change import (
-    Change,
-    Quantity,
-    Tolerance,
-    Verdict,
-    changes,
-    half_drop,
-    paired,
-    relative_half_width,
-)
+from .change import Change, Verdict, changes, half_drop, paired, relative_half_width
+from .tolerance import Quantity, Tolerance
 
 _AIMED: Mapping[Aim, tuple[Quantity, ...]] = {
     "latency": ("latency",),
@@ -67,6 +59,13 @@ def pick_change(policy: Policy, old: RunOn, new: RunOn, tolerance: Tolerance) ->
     judged quantity has no interval, or none is there.
     """
     before, after = (_pick(policy, view) for view in (old, new))
+    return change_of_picks(policy, before, after, new, tolerance)
+
+
+def change_of_picks(
+    policy: Policy, before: PointOn | None, after: PointOn | None, new: RunOn, tolerance: Tolerance
+) -> PickChange:
+    """The verdict on two points, as `pick_change` gives it, that were picked for several targets together."""
     moved = changes(before, after, tolerance) if before and after else {}
     aimed = _AIMED[policy.aim]
     judged = tuple(dict.fromkeys([*aimed, "drop"]))
@@ -137,7 +136,7 @@ def _as_good(policy: Policy, before: PointOn, new: RunOn, tolerance: Tolerance) 
     judged: set[Quantity] = {*_AIMED[policy.aim], "drop"}
     for point in again:
         moved = changes(before, point, tolerance)
-        if not any(moved[name].verdict == "worse" for name in judged | _limited(policy)):
+        if not any(moved[name].verdict == "worse" for name in (judged | _limited(policy)) & moved.keys()):
             return point
     limits = policy.limits(new.run)[new.target.name]
     for point in [] if again else others:
@@ -151,7 +150,11 @@ def _as_good(policy: Policy, before: PointOn, new: RunOn, tolerance: Tolerance) 
 def _limited(policy: Policy) -> set[Quantity]:
     """The quantities that the policy limits besides the drop."""
     limits = policy.constraints
-    given: dict[Quantity, object] = {"latency": limits.max_latency_s, "size": limits.max_size_bytes}
+    given: dict[Quantity, object] = {
+        "latency": limits.max_latency_s,
+        "size": limits.max_size_bytes,
+        "energy": limits.max_energy_j,
+    }
     return {name for name, value in given.items() if value is not None}
 
 

@@ -1,6 +1,7 @@
 """Side: a run of a comparison, with its name. A bundle is one as well: its original and its point."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from ...compress.recipe import Recipe
@@ -20,11 +21,14 @@ UNKNOWN_DIGEST = ""  # of an original that its bundle does not carry
 
 @dataclass(frozen=True, kw_only=True)
 class Side:
-    """A run and what it is called here, such as its path. That of a bundle has two points."""
+    """A run and what it is called here, such as its path. That of a bundle has two points. `identity` is
+    that of its run.toml, empty where that is not known.
+    """
 
     label: str
     run: Run
     kind: Literal["run", "bundle"] = "run"
+    identity: Mapping[str, str] = field(default_factory=dict)
 
     def on(self, target: str) -> RunOn:
         """The run on one of its targets."""

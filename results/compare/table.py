@@ -8,7 +8,7 @@ from ..view import PointOn
 from .change import latency_ratio
 from .comparison import Comparison, Pair
 from .side import Side
-from .words import change_text, pick_text, trend_rows, verdict_text
+from .words import change_text, pick_text, quantities, trend_rows, verdict_text
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -16,12 +16,11 @@ if TYPE_CHECKING:
 
 def picks_table(pair: Pair) -> "Table":
     """For each policy both picks, what changed from one to the other, and the verdict."""
-    table = _table(
-        "policy", "", "pick", "latency", "size", "drop", "verdict", right=("latency", "size", "drop")
-    )
+    shown = quantities(pair)
+    table = _table("policy", "", "pick", *shown, "verdict", right=shown)
     for pick in pair.picks:
-        changed = [change_text(pair, pick.changes.get(name)) for name in ("latency", "size", "drop")]
-        _add(table, pick.policy.name, "then", pick_text(pair, pick.old, new=False), "", "", "", "")
+        changed = [change_text(pair, pick.changes.get(name)) for name in shown]
+        _add(table, pick.policy.name, "then", pick_text(pair, pick.old, new=False), *("" for _ in shown), "")
         _add(table, "", "now", pick_text(pair, pick.new, new=True), *changed, verdict_text(pick))
     return table
 

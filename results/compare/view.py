@@ -8,14 +8,13 @@ from collections.abc import Iterable
 from ...text.printable import escape
 from ..formats import Formats, ratio_of, ratio_text
 from ..view import PointOn
-from .change import Quantity, latency_ratio
+from .change import latency_ratio
 from .chart import front_chart
 from .comparison import Comparison, Pair
 from .picks import PickChange
 from .side import Side
-from .words import change_text, pair_lines, pick_text, title_of, trend_rows, verdict_line
+from .words import change_text, pair_lines, pick_text, quantities, title_of, trend_rows, verdict_line
 
-_QUANTITIES: tuple[Quantity, ...] = ("latency", "size", "drop")
 _WORDS = {"better": "better", "worse": "worse", "same": "not worse", "unknown": "unknown"}
 
 
@@ -46,14 +45,14 @@ def _pair(pair: Pair) -> str:
 
 def _picks(pair: Pair) -> str:
     rows = "".join(_pick_row(pair, pick) for pick in pair.picks)
-    return _table(("policy", "then", "now", *_QUANTITIES, "verdict"), rows, kind="compared")
+    return _table(("policy", "then", "now", *quantities(pair), "verdict"), rows, kind="compared")
 
 
 def _pick_row(pair: Pair, pick: PickChange) -> str:
     cells = [
         _cell("then", pick_text(pair, pick.old, new=False)),
         _cell("now", pick_text(pair, pick.new, new=True)),
-        *(_cell(name, change_text(pair, pick.changes.get(name)), number=True) for name in _QUANTITIES),
+        *(_cell(name, change_text(pair, pick.changes.get(name)), number=True) for name in quantities(pair)),
     ]
     chip = f'<b class="{pick.verdict}">{_WORDS[pick.verdict]}</b> <small>{escape(pick.reason)}</small>'
     return (

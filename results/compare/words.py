@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator
 
+from ...profiles import format_energy
 from ..formats import Formats, ratio_text
 from ..view import PointOn
 from .change import Change
 from .comparison import Comparison, Pair
 from .fronts import Domination
 from .picks import PickChange
+from .tolerance import Quantity
 
 _SHOWN_DIFFERENCES = 8
 
@@ -64,6 +66,12 @@ def domination_lines(pair: Pair) -> list[str]:
     ]
 
 
+def quantities(pair: Pair) -> tuple[Quantity, ...]:
+    """The quantities of which a pick's changes are shown; energy where any pick has one on both sides."""
+    counted = any("energy" in pick.changes for pick in pair.picks)
+    return ("latency", "size", "drop", "energy") if counted else ("latency", "size", "drop")
+
+
 def pick_text(pair: Pair, point: PointOn | None, *, new: bool) -> str:
     """`trial 8: drop 0.56 ±0.94 pp, 0.27× latency, 0.12× size`, of a pick then or now; with seconds and
     bytes where they compare.
@@ -73,9 +81,13 @@ def pick_text(pair: Pair, point: PointOn | None, *, new: bool) -> str:
     formats, side = Formats.of(point.view), pair.sides[1 if new else 0]
     numbers = [f"drop {formats.drop_of(point)}", f"{ratio_text(point.latency.ratio)} latency"]
     numbers.append(f"{ratio_text(point.size_ratio)} size")
+    energy = point.latency.energy
     if pair.absolute:
         numbers[1] += f" ({formats.seconds_of(point)})"
         numbers[2] += f" ({formats.size_of(point)})"
+    if energy is not None:
+        amount = f" ({format_energy(energy.energy_j)})" if pair.absolute else ""
+        numbers.append(f"{ratio_text(energy.ratio)} energy{amount}")
     return f"{side.name_of(point)}: {', '.join(numbers)}"
 
 

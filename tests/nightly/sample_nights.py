@@ -78,7 +78,7 @@ def model_night(name: str = "digits", **values) -> ModelNight:
             "front_size": 5,
             "environments": {"cpu": environment("1.24.0")},
             "changes": (
-                EnvironmentChange(target="cpu", what="runtime_version", before="1.23.2", now="1.24.0"),
+                EnvironmentChange(target="cpu", what="runtime version", before="1.23.2", now="1.24.0"),
             ),
             "picks": (pick(),),
             "policies": (
@@ -88,7 +88,7 @@ def model_night(name: str = "digits", **values) -> ModelNight:
                     target="cpu",
                     before=0.5,
                     now=0.5,
-                    interval=(0.97, 1.03),
+                    interval=(-0.03, 0.03),
                     again=None,
                     verdict="same",
                 ),
@@ -108,7 +108,7 @@ def model_night(name: str = "digits", **values) -> ModelNight:
                 ),
             ),
             "deployment": Deployment(action="kept", version="2026-11-28-7", reason="nothing is better."),
-            "events": (event(model=name, target="cpu", cause="runtime_version 1.23.2 → 1.24.0"),),
+            "events": (event(model=name, target="cpu", cause="runtime version 1.23.2 → 1.24.0"),),
             **values,
         }
     )

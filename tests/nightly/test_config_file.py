@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from autocompress.errors import InputError
 from autocompress.nightly.config_file import read_config, require_tasks
+from autocompress.nightly.steps.search_step import search_words
 
 MODEL = '[model.digits]\ntask = "digits"\nbudget = "3m"\n'
 
@@ -29,14 +30,15 @@ def test_everything_that_can_be_said_is_read(tmp_path):
     config = read(
         tmp_path,
         f"""folder = "out"\nuntil = "07:00"\nkeep = 5\nretry = 2\nretry_wait = "5m"\norder = "priority"
-[tolerance]\nlatency = "3%"\nquality = "0.2pp"\n[canary]\nonnxruntime = "latest"
+[tolerance]\nlatency = "3%"\ndrop = "0.2pp"\nhypervolume = "7%"\n[canary]\nonnxruntime = "latest"
 [notify]\naddresses = "env:TOLD"\nwhen = "changed"\n{MODEL}max_drop = "1pp"\nmax_latency = "2ms"
 policies = ["smallest within 0.5pp"]\nmargin = "5%"\ntask_arg = {{ data = "env:DATA" }}
 [model.second]\ntask = "x.py:make"\ntrials = 3\npriority = 1\n""",
     )
     assert config.until == time(7)
     assert [model.name for model in config.in_order] == ["second", "digits"]
-    assert (config.tolerance.latency, config.tolerance.quality) == (0.03, 0.002)
+    assert (config.tolerance.latency, config.tolerance.hypervolume) == (0.03, 0.07)
+    assert str(config.tolerance.drop) == "0.2pp"
     assert (config.notify.addresses, config.canary) == ("TOLD", {"onnxruntime": "latest"})
     digits = config.models[0]
     assert (digits.margin, digits.max_latency, digits.arguments) == (0.05, ("2ms",), {"data": "env:DATA"})
@@ -54,6 +56,7 @@ policies = ["smallest within 0.5pp"]\nmargin = "5%"\ntask_arg = {{ data = "env:D
         ("[model.x]\nbudget = '1m'", "model.x.task is missing"),
         ("[model.x]\ntask = 'digits'", "budget or trials must say when the search ends"),
         ("[model.'../x']\ntask = 'digits'", "cannot be called so"),
+        (MODEL + "deterministic = true", "deterministic needs trials and no budget"),
         (MODEL + 'max_drop = "1"', "model.digits: The drop '1' has no unit"),
         (MODEL + 'policies = ["best"]', "The policy 'best' is none"),
         (MODEL + 'policies = ["fastest within 1pp", "fastest within 1pp"]', "is there twice"),
@@ -62,7 +65,7 @@ policies = ["smallest within 0.5pp"]\nmargin = "5%"\ntask_arg = {{ data = "env:D
         (MODEL + 'task_arg = { token = "hf_0123456789abcdefghij" }', "this file is no place for one"),
         (MODEL + '[canary]\nonnxruntime = "-r x.txt"', 'must be "latest" or a version'),
         (MODEL + '[notify]\naddresses = "mailto://a:b@c.d"', "must not be here in the clear"),
-        (MODEL + '[tolerance]\nquality = "0.3abs"', "write 0.3pp"),
+        (MODEL + '[tolerance]\ndrop = "0.3abs"', "write 0.3% or 0.3pp"),
         (MODEL + "[tolerance]\nlatency = 3", "tolerance.latency is 3, but must be a text"),
         ("[[model]]\nx = 1", "model is a list, but must be an object"),
         ("model", "cannot be read"),
@@ -86,3 +89,9 @@ def test_tasks_are_looked_for_beside_the_file(tmp_path):
         require_tasks(config)
     (tmp_path / "mine.py").write_text("def make():\n    return None\n")
     require_tasks(config)
+
+
+def test_a_deterministic_search_is_asked_for_as_such(tmp_path):
+    config = read(tmp_path, '[model.x]\ntask = "digits"\ntrials = 3\ndeterministic = true')
+    words = search_words(config.models[0], tmp_path / "run", None)
+    assert "--deterministic" in words and "--budget" not in words

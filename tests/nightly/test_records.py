@@ -54,11 +54,11 @@ def test_a_night_that_is_not_finished_does_not_say_that_nothing_got_worse():
 
 def test_the_gravest_event_gives_the_exit_code():
     away = event("target-away", sentence="cpu is away.", model="a")
-    worse = event(model="b", target="cpu", cause="runtime_version 1 → 2")
+    worse = event(model="b", target="cpu", cause="runtime version 1 → 2")
     failed = event("search-failed", sentence="It failed.")
     assert [exit_code(events) for events in ((), (failed,), (failed, away), (away, worse))] == [0, 1, 3, 4]
     assert exit_code([event("canary", "warning")]) == 0
-    line = "b on cpu: It is slower. Likely cause: runtime_version 1 → 2. a: cpu is away."
+    line = "b on cpu: It is slower. Likely cause: runtime version 1 → 2. a: cpu is away."
     assert reasons([away, worse]) == line
     assert reasons([event("deployed", "note")]) == "Nothing got worse."
 

@@ -4,10 +4,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from autocompress.nightly.judge import beyond, quotient, together
 from autocompress.nightly.records.event import exit_code, reasons
+from autocompress.nightly.records.seen import EnvironmentChange
 from autocompress.nightly.steps import compare_step, turns_step
 from autocompress.nightly.steps.in_turns import Turns
+from autocompress.nightly.steps.verifying import together
+from autocompress.nightly.telling import cause_of
 from autocompress.tests.nightly.stand_in import (
     CONFIG,
     SMALL,
@@ -18,6 +20,7 @@ from autocompress.tests.nightly.stand_in import (
     with_environment,
     with_options,
 )
+from autocompress.tests.results.sample_run import with_measured
 
 LESS = replace(SMALL, points=SMALL.points[:2], failures=())  # the original and uniform int8
 
@@ -79,7 +82,7 @@ def test_a_slower_artifact_is_a_regression_with_what_changed_as_its_cause(made):
     commands.verified = [verification(ratio=0.56)]
     (event,) = bad(a_night(config, commands))
     assert "slower by 12.0 %" in event.sentence
-    assert event.cause.startswith("os ")
+    assert event.cause.startswith("system ")
     assert event.cause.endswith("→ Linux-9.9")
 
 
@@ -174,10 +177,41 @@ def test_a_search_that_found_less_is_a_regression_where_nothing_is_deployed(tmp_
     assert exit_code(a_night(config, commands).all_events) == 0
 
 
-def test_a_quotient_adds_both_uncertainties():
-    assert quotient(1.0, (0.97, 1.03), 2.0, (1.92, 2.08)) == pytest.approx((0.475, 0.525))
-    assert beyond((1.051, 1.2), 0.05)
-    assert not beyond((1.049, 1.2), 0.05)
+def test_a_search_whose_points_are_worth_less_is_a_warning_with_both_hypervolumes(made):
+    config, commands = made
+    commands.found = lambda task: LESS
+    events = [event for event in a_night(config, commands).all_events if "hypervolume" in event.sentence]
+    (event,) = events
+    assert (event.kind, event.severity, event.target) == ("found-less", "warning", "cpu")
+    commands.found = lambda task: SMALL
+    assert "hypervolume" not in str(a_night(config, commands).all_events)
+
+
+def test_a_pick_that_lost_quality_is_a_regression_without_a_second_look(tmp_path, monkeypatch):
+    text = CONFIG.replace("budget", "deploy = false\nbudget").replace(
+        '"fastest within 1pp", "smallest within 1pp"', '"fastest within 5pp"'
+    )
+    config, commands = configured(tmp_path, text), StandIn(tmp_path)
+    first = a_night(config, commands)
+    taken = first.models[0].picks[0].trial
+    worse = SMALL.point(taken).measured["cpu"].drop + 0.03
+    commands.found = lambda task: with_measured(
+        SMALL, taken, drop=worse, drop_interval=(worse - 0.005, worse + 0.005)
+    )
+    monkeypatch.setattr(compare_step, "beside", lambda *_, **__: pytest.fail("a loss is exact"))
+    (change,) = a_night(config, commands).models[0].policies
+    assert (change.quantity, change.verdict) == ("drop", "worse")
+    assert change.interval[0] > 0.02
+
+
+def test_a_model_that_was_trained_anew_is_the_first_cause_and_an_upgrade_the_next():
+    changes = [
+        EnvironmentChange(target="cpu", what="system", before="a", now="b", kind="environment"),
+        EnvironmentChange(target="cpu", what="runtime version", before="1", now="2", kind="environment"),
+        EnvironmentChange(target="", what="original model", before="c", now="d", kind="original"),
+        EnvironmentChange(target="edge", what="threads", before="1", now="2", kind="environment"),
+    ]
+    assert cause_of(changes, "cpu") == "another original model, runtime version 1 → 2, system a → b"
 
 
 def test_nights_that_differ_widen_the_reference():

@@ -138,7 +138,7 @@ COMMAND_LINES = (
     line("compare nowhere there --policy best", "The policy 'best' is none: write it like"),
     line("compare nowhere there --policy fastest", 'write "fastest within 1pp"'),
     line("compare nowhere there --tolerance 2", "has no unit"),
-    line("compare nowhere there --tolerance speed=2%", "choose latency, size or drop"),
+    line("compare nowhere there --tolerance speed=2%", "choose latency, size, drop or energy"),
     line("init classifier task.txt", "must end in .py"),
     line("verify nowhere", "a run that `search` wrote, such as runs/NAME, or a bundle"),
     line("measure nowhere.onnx", "The model nowhere.onnx does not exist"),

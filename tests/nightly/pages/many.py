@@ -24,7 +24,7 @@ def many_nights(count: int = 30, seed: int = 0) -> tuple[Night, ...]:
 def _night(place: int, name: str, draw: random.Random) -> Night:
     slower = 1.06 if place >= UPGRADED else 1.0
     ratio = 0.5 * slower * draw.gauss(1.0, 0.008)
-    upgrade = EnvironmentChange(target="cpu", what="runtime_version", before="1.23.2", now="1.24.0")
+    upgrade = EnvironmentChange(target="cpu", what="runtime version", before="1.23.2", now="1.24.0")
     model = model_night(
         reference=None if place == 0 else "the night before",
         hypervolume=0.41 + 0.002 * draw.random(),

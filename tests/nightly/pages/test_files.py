@@ -36,7 +36,7 @@ def test_a_trend_has_the_numbers_of_each_night_and_where_the_environment_changed
     picked = [present(one.model("digits")).picks[0].targets["cpu"].ratio for one in NIGHTS]
     assert [value.value for value in latency["fastest within 1pp"].values] == picked
     assert [(one.night, one.what) for one in trend.changed] == [
-        (UPGRADED, ("runtime_version 1.23.2 → 1.24.0",))
+        (UPGRADED, ("runtime version 1.23.2 → 1.24.0",))
     ]
 
 
@@ -50,7 +50,7 @@ def test_the_page_begins_with_the_reason_and_the_gravest_event():
     page = nights_page(NIGHTS)
     assert page.index("jetson does not answer") < page.index("The night went on") < page.index("<h2>digits")
     assert page.count("<svg viewBox") == 4 and "<script" not in page
-    assert page.count('class="changed"') == 4 and "runtime_version 1.23.2 → 1.24.0" in page
+    assert page.count('class="changed"') == 4 and "runtime version 1.23.2 → 1.24.0" in page
 
 
 def test_the_summary_says_the_same_to_programs():

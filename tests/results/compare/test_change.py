@@ -8,7 +8,8 @@ import pytest
 from autocompress.errors import InputError
 from autocompress.profiles import PredictedLatency
 from autocompress.profiles.units import parse_drop
-from autocompress.results.compare.change import Change, Tolerance, changes
+from autocompress.results.compare.change import Change, changes
+from autocompress.results.compare.tolerance import Tolerance
 from autocompress.results.records.facts import MetricFacts
 from autocompress.results.records.latency import Predicted
 from autocompress.results.records.point import Point
@@ -58,9 +59,9 @@ def test_drops_of_two_runs_have_the_interval_of_both():
 
 
 def test_the_drop_of_the_same_file_on_the_same_samples_is_exact():
-    old, new = (point(1, drop=drop, drop_interval=(drop - 0.01, drop + 0.01)) for drop in (0.004, 0.006))
+    old, new = (point(1, drop=drop, drop_interval=(drop - 0.01, drop + 0.01)) for drop in (0.004, 0.008))
     change = changes(on(old), on(new), Tolerance())["drop"]
-    assert change.paired and change.interval == pytest.approx((0.002, 0.002)) and change.verdict == "worse"
+    assert change.paired and change.interval == pytest.approx((0.004, 0.004)) and change.verdict == "worse"
 
 
 def test_the_original_has_no_spread_of_its_own():
@@ -92,7 +93,7 @@ def test_an_interval_that_reaches_below_zero_is_no_error():
     ("texts", "tolerance"),
     [
         ([], Tolerance()),
-        (["2%"], Tolerance(latency=0.02, size=0.02)),
+        (["2%"], Tolerance(latency=0.02, size=0.02, energy=0.02)),
         (["0.2pp"], Tolerance(drop=parse_drop("0.2pp"))),
         (["latency=3%", "drop=1%"], Tolerance(latency=0.03, drop=parse_drop("1%"))),
         (["size=0%"], Tolerance(size=0.0)),
@@ -106,7 +107,7 @@ def test_tolerances_are_read_with_their_units(texts, tolerance):
     ("texts", "says"),
     [
         (["2"], "has no unit"),
-        (["speed=2%"], "choose latency, size or drop"),
+        (["speed=2%"], "choose latency, size, drop or energy"),
         (["latency=1pp"], "must be a share: write it like latency=2%"),
         (["2%", "size=1%"], "gives size twice"),
         (["drop=-1pp"], "is negative"),

@@ -7,10 +7,11 @@ from autocompress.errors import InputError
 from autocompress.results.choosing.policy import Policy
 from autocompress.results.compare import Comparison, Side, Tolerance, compare
 from autocompress.results.compare.view import comparison_html
-from autocompress.results.compare.words import differences_lines, verdict_line
+from autocompress.results.compare.words import differences_lines, quantities, verdict_line
 from autocompress.results.records.facts import MetricFacts
 from autocompress.results.records.run import Run
 from autocompress.tests.results.compare.later import measured_again, with_other_samples
+from autocompress.tests.results.energies import with_energies
 from autocompress.tests.results.records import point, run_of
 from autocompress.tests.results.sample_run import sample_run, sample_run_of_two, with_facts
 from autocompress.text.printable import json_text
@@ -113,6 +114,38 @@ def test_what_makes_only_ratios_comparable_is_named():
     assert differences_lines(pair) == [
         "Only ratios are compared: clock governor: unknown, now powersave; runtime version: 1.31.1, now 1.32.0."
     ]
+
+
+def test_the_model_and_the_data_are_told_apart_where_both_run_toml_are_known():
+    other = with_facts(RUN, task=replace(RUN.facts.task, digest="f" * 64))
+    first = Side(label="mon", run=RUN, identity={"model": "a", "data": "b"})
+    retrained = Side(label="tue", run=other, identity={"model": "c", "data": "b"})
+    unknown = Side(label="wed", run=other)
+    kinds = [
+        [one.kind for pair in compare([first, last]).pairs for one in pair.differences]
+        for last in (retrained, unknown)
+    ]
+    assert kinds == [["original"], ["data"]]
+
+
+def test_another_option_of_the_runtime_is_named_and_the_profile_that_has_it_is_not():
+    (target,) = RUN.facts.targets
+    changed = replace(target, runtime_options={"graph": "1"}, profile_fingerprint="0" * 64)
+    (pair,) = beside(RUN, with_facts(RUN, targets=(changed,))).pairs
+    assert "runtime option graph: not set, now 1" in differences_lines(pair)[0]
+    assert "profile" not in differences_lines(pair)[0]
+
+
+def test_energies_have_a_column_where_both_runs_counted_them():
+    bare_run = run_of(point(), point(1, ratio=0.5))
+    old, new = (with_energies(bare_run, {0: 1.0, 1: ratio}) for ratio in (0.5, 0.6))
+    comparison = beside(old, new, policies=("fastest within 1pp",))
+    (pair,) = comparison.pairs
+    change = pair.picks[0].changes["energy"]
+    assert (round(change.change, 3), change.verdict, pair.picks[0].verdict) == (0.2, "worse", "same")
+    assert quantities(pair)[-1] == "energy" and ">energy</th>" in comparison_html(comparison)
+    (bare,) = beside(old, bare_run, policies=("fastest within 1pp",)).pairs
+    assert "energy" not in quantities(bare)
 
 
 def test_drops_of_two_metrics_are_not_compared_and_nobody_dominates():
