@@ -17,10 +17,10 @@ from ..tasks.task import Task
 from .artifact import Artifact
 from .graph.graph import argument, array_of, fold_batch_norms, get_tensor, layer_nodes
 from .graph.network import Network
+from .levels.activations import observe
 from .onnx_file.check import OutputCheck
 from .onnx_file.encoding.encoding import Encoding, Ranges, encode
 from .onnx_file.encoding.qdq import shorten_names
-from .onnx_file.encoding.quantize import observe_ranges, plan_quantization
 from .onnx_file.export import Template
 from .onnx_file.templates import Templates
 from .options import CompressorOptions, FileFormat
@@ -145,9 +145,9 @@ class Compressor:
 
         def ranges_of(nodes: Sequence[str]) -> Ranges:
             if original:
-                return self._original_ranges
+                return self.students.original_ranges
             batches = self._samples.calibration_batches(self.options.pruned_calibration_samples)
-            return observe_ranges(folded, nodes, batches)
+            return observe(folded, nodes, batches)
 
         steps = folded_steps(student.module, folded, student.steps)
         return encode(
@@ -157,24 +157,6 @@ class Compressor:
             ranges_of=ranges_of,
             steps={name: step.numpy() for name, step in steps.items()},
         )
-
-    @cached_property
-    def _original_ranges(self) -> Ranges:
-        """Ranges of all tensors that recipes of precisions alone can need, from one pass over the calibration
-        set.
-
-        A layer that is int8 alone may need a tensor that all layers together do not: the other operand of a
-        sum in which nothing else is int8.
-        """
-        teacher = self.students.teacher
-        layers = [layer.name for layer in self.network.layers]
-        nodes: set[str] = set()
-        for activations in {form.activations for form in self.options.formats}:
-            for names in (set(layers), *({name} for name in layers)):
-                plan = plan_quantization(teacher, names, activations)
-                nodes.update(plan.tensors, plan.tensors.values())
-        batches = self._samples.calibration_batches(self.options.calibration_samples)
-        return observe_ranges(teacher, sorted(nodes), batches)
 
     def _assert_shapes(self, folded: fx.GraphModule, recipe: Recipe) -> None:
         """Raises StageError when a planned removal did not happen."""

@@ -18,6 +18,7 @@ Reading order:
     rest.py             what the file stores beside the layers, and why it is no layer
     factors.py          a layer as two of lower rank
     network.py          everything about one network, and costs
+    quantized.py        which tensors are quantized when some layers run in int8
     running.py          memory layout and arithmetic that are fast on a CPU
 
 It does not know data, statistics, training or ONNX. It imports nothing of the other folders.

@@ -9,6 +9,7 @@ def channels_last(x: Tensor) -> Tensor:
     return x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x
 
 
-def mixed_precision() -> torch.autocast:
-    """bfloat16 arithmetic where the processor has instructions for it."""
-    return torch.autocast("cpu", torch.bfloat16, enabled=bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()))
+def mixed_precision(*, wanted: bool = True) -> torch.autocast:
+    """bfloat16 arithmetic where it is wanted and the processor has instructions for it."""
+    enabled = wanted and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return torch.autocast("cpu", torch.bfloat16, enabled=enabled)

@@ -17,6 +17,7 @@ Reading order:
     value_grids.py   rounding to fp8, and to 4 bits with a scale per block
     database.py      levels by layer, on disk by content
     stitch.py        levels into a module
+    activations.py   ranges and scales of activations
     importance.py    which channels of a group go first
 
 It does not know recipes, training, ONNX or the user's task: samples come in as batches of tensors.

@@ -17,8 +17,9 @@ Reading order:
     refit.py           sequential least squares
     recover.py         statistics, distillation, checkpoints; features.py compares intermediate values
     fake_quantize.py   training on a grid with learned steps
+    rounded_activations.py   how the file will round activations
+    effort.py          how many samples models are compared on, and in which arithmetic
     probe.py           the divergence of a stitched student
 
-It does not know ONNX, file formats or devices. Integers of 8 bits and activations are decided later, in
-onnx_file.
+It does not know ONNX, file formats or devices.
 """

@@ -9,7 +9,7 @@ An unchanged part of the model computes exactly what it did, without noise from 
 statistics that are not those of the training split (frozen ones, of a pretrained backbone) stay such.
 """
 
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from typing import Any
 
 import torch
@@ -23,6 +23,7 @@ from ..graph.running import channels_last, mixed_precision
 from .recover import as_float32
 
 Values = dict[str, Any]  # by node name
+Change = Callable[[Tensor], Tensor]
 Moments = tuple[Tensor, Tensor]  # mean and variance of each channel
 FOREIGN_SHIFT = 0.5  # in standard deviations
 FOREIGN_SCALE = 2.0  # of variances
@@ -32,24 +33,32 @@ class AdaptedRun(fx.Interpreter):
     """Runs the nodes that the output needs and whose values are not given.
 
     Batch normalizations are adapted to `moments` of the original, of which `channels` remain (masks by the
-    name of the running mean). `read` has the moments of what each one read here.
+    name of the running mean). `read` has the moments of what each one read here. `rounded` changes the values
+    of nodes, given ones too. Without `mixed` the arithmetic is float32.
     """
 
     def __init__(
-        self, module: fx.GraphModule, moments: Mapping[str, Moments], channels: Mapping[str, Tensor]
+        self,
+        module: fx.GraphModule,
+        moments: Mapping[str, Moments],
+        channels: Mapping[str, Tensor],
+        *,
+        rounded: Mapping[str, Change] | None = None,
+        mixed: bool = True,
     ):
         super().__init__(module, garbage_collect_values=False)
         self.nodes = list(module.graph.nodes)
         self.moments, self.channels = moments, channels
+        self.rounded, self.mixed = rounded or {}, mixed
         self.read: dict[str, Moments] = {}
 
     def __call__(self, given: Values) -> Any:
         """The outputs as float32. `given` has values of nodes by name, at least of the placeholders."""
         output = self.nodes[-1]
         needed = _needed(output, given)
-        self.env = {node: given[node.name] for node in self.nodes if node.name in given}
+        self.env = {node: self._changed(node, given[node.name]) for node in self.nodes if node.name in given}
         uses = {node: len(needed.intersection(node.users)) for node in (*needed, *self.env)}
-        with torch.no_grad(), mixed_precision():
+        with torch.no_grad(), mixed_precision(wanted=self.mixed):
             for node in self.nodes[:-1]:
                 if node not in needed:
                     continue
@@ -62,6 +71,13 @@ class AdaptedRun(fx.Interpreter):
 
     def run_node(self, n: fx.Node) -> Any:
         """The value of a node; a batch normalization is adapted to what it reads."""
+        return self._changed(n, self._value(n))
+
+    def _changed(self, node: fx.Node, value: Any) -> Any:
+        change = self.rounded.get(node.name)
+        return value if change is None else change(value)
+
+    def _value(self, n: fx.Node) -> Any:
         if operation(n) != "batch_norm" or argument(n, 3) is None:
             return super().run_node(n)
         x, gamma, beta, mean, variance = (self._tensor(argument(n, index)) for index in range(5))
@@ -81,11 +97,13 @@ def inputs_by_name(module: fx.GraphModule, inputs: tuple[Tensor, ...]) -> Values
     return dict(zip(names, map(channels_last, inputs), strict=True))
 
 
-def moments_of(module: fx.GraphModule, batches: Iterable[tuple[Tensor, ...]]) -> list[Mapping[str, Moments]]:
+def moments_of(
+    module: fx.GraphModule, batches: Iterable[tuple[Tensor, ...]], *, mixed: bool = True
+) -> list[Mapping[str, Moments]]:
     """For each batch, the moments of what each normalization reads in the original."""
     read: list[Mapping[str, Moments]] = []
     for inputs in batches:
-        run = AdaptedRun(module, {}, {})
+        run = AdaptedRun(module, {}, {}, mixed=mixed)
         run(inputs_by_name(module, inputs))
         read.append(run.read)
     return read
@@ -96,15 +114,19 @@ def move_statistics(
     batches: Iterable[tuple[Tensor, ...]],
     original: Sequence[Mapping[str, Moments]],
     channels: Mapping[str, Tensor],
+    *,
+    rounded: Mapping[str, Change] | None = None,
+    mixed: bool = True,
 ) -> None:
     """Moves the statistics of all normalizations by their difference to the original's, in place.
 
     `original` has the original's moments on the same batches; of its channels those in `channels` remain.
+    `rounded` and `mixed`: see AdaptedRun.
     Raises StageError if a channel has a single value, or values that are not finite.
     """
     ours: list[Mapping[str, Moments]] = []
     for inputs, theirs in zip(batches, original, strict=True):
-        run = AdaptedRun(module, theirs, channels)
+        run = AdaptedRun(module, theirs, channels, rounded=rounded, mixed=mixed)
         run(inputs_by_name(module, inputs))
         ours.append(run.read)
     for node in batch_norms(module):

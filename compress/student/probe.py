@@ -7,7 +7,7 @@ front of the first change have the original's values: `sensitivities` computes t
 
 import logging
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -21,8 +21,9 @@ from ..graph.running import mixed_precision
 from ..levels.value_grids import round_to_blocks
 from ..recipe import Precision, Recipe
 from ..stages import StageClock
+from .effort import samples_within
 from .fake_quantize import NEAREST, stored_elsewhere
-from .normalization import AdaptedRun, Moments, Values, inputs_by_name
+from .normalization import AdaptedRun, Change, Moments, Values, inputs_by_name
 from .refit import affordable_samples
 from .student import Student, StudentMaker
 
@@ -47,13 +48,15 @@ class _Reference:
 class _Suffix:
     """The part of a candidate's graph that differs: from the original's node number `start` to the end.
 
-    `channels` are the indices that remain in normalizations that lost some, by running mean.
+    `channels` are the indices that remain in normalizations that lost some, by running mean. `rounded` has
+    the roundings of activations, by node.
     """
 
     recipe: Recipe
     module: fx.GraphModule
     start: int
     channels: Mapping[str, Tensor]
+    rounded: Mapping[str, Change]
 
 
 class Probe:
@@ -61,7 +64,10 @@ class Probe:
     classes, a relative squared error for values. Made once per task: it keeps samples and the original's
     outputs.
 
-    There are `count` samples, or fewer if activations are large: at most BATCHES_AT_ONCE affordable batches.
+    Activations of integer layers are rounded as in the file of the first format of the options.
+
+    There are `count` samples, or fewer if activations are large (at most BATCHES_AT_ONCE affordable batches)
+    or the model is; effort.py says how many, and in which arithmetic.
     """
 
     def __init__(self, students: StudentMaker, *, count: int = 512):
@@ -85,7 +91,9 @@ class Probe:
         change. It is meant for recipes that each change one thing.
         """
         for first in range(0, len(recipes), CHUNK):
-            walks = [_Walk(self.original, reference.inputs) for reference in self._references]
+            walks = [
+                _Walk(self.original, each.inputs, mixed=self.students.mixed) for each in self._references
+            ]
             suffixes = self._suffixes(recipes[first : first + CHUNK])
             for suffix in sorted(suffixes, key=lambda suffix: suffix.start):
                 try:
@@ -106,15 +114,15 @@ class Probe:
         with StageClock().stage("reconstruct"):
             _round(student)
             changed = _share(student.module, self.original)
-        start = _first_change(student.module, self.original, changed)
-        return _Suffix(
-            recipe=recipe, module=student.module, start=start, channels=self.students.remaining(student)
-        )
+            rounded = self.students.rounded_activations(student, recipe)
+        start = _first_change(student.module, self.original, changed, rounded)
+        channels = self.students.remaining(student)
+        return _Suffix(recipe=recipe, module=student.module, start=start, channels=channels, rounded=rounded)
 
     @cached_property
     def _references(self) -> list[_Reference]:
         affordable = affordable_samples(self.original)
-        count = min(self.count, BATCHES_AT_ONCE * affordable)
+        count = min(samples_within(self.students.network, self.count), BATCHES_AT_ONCE * affordable)
         # A fixed seed: runs with any seed share the measured sensitivities.
         largest = min(self.students.options.batch_size, affordable)
         batches: list[tuple[Tensor, ...]] = []
@@ -126,7 +134,7 @@ class Probe:
 
     def _refer(self, batch: tuple[Tensor, ...]) -> _Reference:
         inputs = inputs_by_name(self.original, batch)
-        run = AdaptedRun(self.original, {}, {})
+        run = AdaptedRun(self.original, {}, {}, mixed=self.students.mixed)
         outputs = run(dict(inputs))
         return _Reference(inputs=inputs, outputs=outputs, moments=run.read)
 
@@ -134,7 +142,14 @@ class Probe:
         total, count = 0.0, 0
         for reference, values in zip(self._references, prefixes, strict=True):
             with StageClock().stage("reconstruct"):
-                outputs = AdaptedRun(suffix.module, reference.moments, suffix.channels)(dict(values))
+                run = AdaptedRun(
+                    suffix.module,
+                    reference.moments,
+                    suffix.channels,
+                    rounded=suffix.rounded,
+                    mixed=self.students.mixed,
+                )
+                outputs = run(dict(values))
                 size = len(next(iter(reference.inputs.values())))
                 total += size * self.students.distance.value(outputs, reference.outputs)
                 count += size
@@ -149,8 +164,8 @@ class _Walk:
     inputs.
     """
 
-    def __init__(self, module: fx.GraphModule, inputs: Values):
-        self.run = AdaptedRun(module, {}, {})
+    def __init__(self, module: fx.GraphModule, inputs: Values, *, mixed: bool):
+        self.run, self.mixed = AdaptedRun(module, {}, {}), mixed
         self.nodes = list(module.graph.nodes)
         self.last_use = {node: max(map(self.nodes.index, node.users), default=0) for node in self.nodes}
         self.values: Values = dict(inputs)
@@ -159,7 +174,7 @@ class _Walk:
 
     def until(self, start: int) -> Values:
         """By name, the values of earlier nodes that nodes from `start` on read; `start` must not decrease."""
-        with torch.no_grad(), mixed_precision():
+        with torch.no_grad(), mixed_precision(wanted=self.mixed):
             for index, node in enumerate(self.nodes[self.position : start], self.position):
                 if node.op == "call_function":
                     self.run.env = {source: self._value(source) for source in node.all_input_nodes}
@@ -175,9 +190,7 @@ class _Walk:
 
 
 def _round(student: Student) -> None:
-    """Rounds weights to nearest, in place, that are not on a grid yet. Activations stay: 8 bits cost next to
-    nothing.
-    """
+    """Rounds weights to nearest, in place, that are not on a grid yet."""
     blocks = {name for name, precision in student.precision.items() if precision == "block4"}
     round_to_blocks(student.module, blocks)
     for name, node in layer_nodes(student.module):
@@ -217,9 +230,11 @@ def _share(module: fx.GraphModule, original: fx.GraphModule) -> set[str]:
     return changed
 
 
-def _first_change(module: fx.GraphModule, original: fx.GraphModule, changed: set[str]) -> int:
+def _first_change(
+    module: fx.GraphModule, original: fx.GraphModule, changed: set[str], rounded: Collection[str]
+) -> int:
     """The position of the original's first node that `module` lacks or computes from other tensors or
-    arguments.
+    arguments, or whose input is rounded.
     """
     ours = {node.name: node for node in module.graph.nodes}
     for position, node in enumerate(original.graph.nodes):
@@ -228,7 +243,10 @@ def _first_change(module: fx.GraphModule, original: fx.GraphModule, changed: set
             continue
         if twin is None or _definition(twin) != _definition(node):
             return position
-        if any(source.op == "get_attr" and str(source.target) in changed for source in node.all_input_nodes):
+        sources = node.all_input_nodes
+        if any(source.op == "get_attr" and str(source.target) in changed for source in sources):
+            return position
+        if any(source.name in rounded for source in sources):
             return position
     return len(original.graph.nodes) - 1
 

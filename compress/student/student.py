@@ -17,6 +17,7 @@ from ..graph.blocks import Block, remove_blocks
 from ..graph.factors import factor_name
 from ..graph.graph import argument, batch_norms, fold_batch_norms
 from ..graph.network import Network, broken_values
+from ..levels.activations import Observed
 from ..levels.database import LevelDatabase
 from ..levels.importance import RemovalScores, Scores, magnitude_scores, taylor_scores
 from ..levels.reconstruct import Rounding
@@ -26,12 +27,14 @@ from ..options import CompressorOptions
 from ..recipe import BITS, INTEGER, SPARSE, STORED, Precision, Recipe, Recovery
 from ..stages import StageClock
 from .distance import Distance
+from .effort import LEAST, answers_the_same_in_bfloat16, samples_within
 from .fake_quantize import GridWeights, start_on_grid
 from .low_rank import factorize
-from .normalization import Moments, foreign_norms, moments_of, move_statistics
+from .normalization import Change, Moments, foreign_norms, moments_of, move_statistics
 from .prune import prune, removed_units
 from .recover import Schedule, distill
 from .refit import affordable_samples, refit, round_rest
+from .rounded_activations import observed_in_original, rounded_activations
 from .samples import Samples
 
 Say = Callable[[str], None]
@@ -88,11 +91,18 @@ class StudentMaker:
             coarse = any(student.bits[name] < 8 for name in roundings)
             changed = coarse or student.sparse or self._only_stitched(recipe)
             learned = recipe.recovery is not None and schedule is None and not self.frozen_norms
-            if roundings and not changed and not recipe.changes_layers:
+            rounded = {} if learned or not roundings else self.rounded_activations(student, recipe)
+            if roundings and not changed and not rounded and not recipe.changes_layers:
                 shift_running_means(student.module, self.database, roundings)
-            if changed and self.options.reconstruct and not learned and self._moments:
-                channels = self.remaining(student)
-                move_statistics(student.module, self._statistics(), self._moments, channels)
+            if (changed or rounded) and self.options.reconstruct and not learned and self._moments:
+                move_statistics(
+                    student.module,
+                    self._statistics(),
+                    self._moments,
+                    self.remaining(student),
+                    rounded=rounded,
+                    mixed=self.mixed,
+                )
         if recipe.recovery is None:
             return _with_steps(student, roundings)
         with clock.stage("recover"):
@@ -172,6 +182,32 @@ class StudentMaker:
         return fold_batch_norms(self.network.module)
 
     @cached_property
+    def original_ranges(self) -> Mapping[str, Observed]:
+        """By node of the teacher, the values of all tensors that recipes of precisions alone can need."""
+        names = [layer.name for layer in self.network.layers]
+        batches = self.samples.calibration_batches(self.options.calibration_samples)
+        conventions = {form.activations for form in self.options.formats}
+        return observed_in_original(self.teacher, names, conventions, batches)
+
+    def rounded_activations(self, student: Student, recipe: Recipe) -> dict[str, Change]:
+        """By node, how the file of the first format rounds its values: with the ranges of the original where
+        shapes stay.
+        """
+        layers = [name for name, kind in student.precision.items() if kind in INTEGER]
+        if not layers:
+            return {}
+        known = {} if recipe.changes_layers else self.original_ranges
+        return rounded_activations(student.module, layers, self.options.formats[0].activations, known)
+
+    @cached_property
+    def mixed(self) -> bool:
+        """Whether answers and statistics may be compared in bfloat16."""
+        inputs, _ = self.samples.largest(LEAST, seed=1)
+        fixed = self.samples.fixed_batch or LEAST
+        inputs = tuple(x[:fixed] for x in inputs)
+        return answers_the_same_in_bfloat16(self.network.module, inputs, self.distance)
+
+    @cached_property
     def distance(self) -> Distance:
         """How far answers are from the original's, by what the task's outputs mean."""
         return Distance.of(self.task.outputs or output_kinds(self.task), self._answers[0])
@@ -207,10 +243,11 @@ class StudentMaker:
         """The original's moments of each batch of `_statistics`; empty without normalizations."""
         if not batch_norms(self.network.module):
             return []
-        return moments_of(self.network.module, self._statistics())
+        return moments_of(self.network.module, self._statistics(), mixed=self.mixed)
 
     def _statistics(self) -> list[tuple[Tensor, ...]]:
-        return self.samples.augmented("statistics", self.options.statistics_samples)
+        count = samples_within(self.network, self.options.statistics_samples)
+        return self.samples.augmented("statistics", count)
 
     def remaining(self, student: Student) -> dict[str, Tensor]:
         """By running mean, the mask of the channels that remain, for normalizations that lost some."""

@@ -5,11 +5,13 @@ The measure is the probe's KL to the original with one thing changed. Other leve
 level database knows of them: within a kind (channels, bits, ranks, blocks) KL = a · errorᵇ, fitted to the
 logarithms of what was measured, and each slot's curve is moved onto its own measurements. Measurements are
 kept in a file, so that runs on a task share them.
+
+Rounding a layer's activations costs the same whatever the bits of its weights: where weights can be stored in
+fewer bits without it, too (`w4`), that loss is measured once, with 8 bits, and added to that of each width.
 """
 
-import json
-import logging
 import math
+import statistics
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,15 +20,12 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from ...compress.recipe import BITS, SPARSE, STORED, Precision, Recipe
-from ...files import read_text, seal, unsealed, write_text
 from ..space.space import GroupLevels, SearchSpace
+from .sensitivity_file import MeasuredLosses
 
 if TYPE_CHECKING:
     from ...compress.levels.database import LevelDatabase
 
-log = logging.getLogger(__name__)
-
-SCHEMA_VERSION = 2  # 1 had no digest
 CHUNK = 32  # recipes that share one pass over the original
 SMALLEST = 1e-9  # of a KL or an error whose logarithm is taken
 STEEPEST = 3.0  # exponent of the error
@@ -38,8 +37,8 @@ _ERRORS: Mapping[Precision, float] = {
     "float16_24": 0.05,
     "int8_24": 0.05,
 }
-_AS_INTEGERS: Mapping[Precision, Precision] = {
-    "w8": "int8", "w6": "int6", "w4": "int4", "w3": "int3", "w2": "int2"
+_STORED_AS: Mapping[Precision, Precision] = {
+    "int8": "w8", "int6": "w6", "int4": "w4", "int3": "w3", "int2": "w2"
 }  # fmt: skip
 TYPICAL = {
     "keep": 0.1,
@@ -66,8 +65,8 @@ def plan_changes(space: SearchSpace) -> list[Recipe]:
     """
     planned: tuple[list[Recipe], list[Recipe]] = ([], [])
     for changes in _changes(space):
-        for recipes, recipe in zip(planned, changes, strict=False):
-            recipes.append(recipe)
+        for index, recipe in enumerate(changes):
+            planned[min(index, 1)].append(recipe)
     return [recipe for recipes in planned for recipe in _scattered(recipes)]
 
 
@@ -79,14 +78,14 @@ def _changes(space: SearchSpace) -> Iterator[list[Recipe]]:
         half = min(group.levels[:-1], key=lambda level: abs(level - group.channels / 2))
         yield [Recipe(keep={group.name: level}) for level in dict.fromkeys((half, group.levels[0]))]
     for layer, choices in space.precisions.items():
-        fewest = min((name for name in choices if name not in SPARSE), key=BITS.__getitem__)
-        middle = [name for name in choices if BITS[name] == 4 and measured_as(name, choices) == name]
-        sparse = [name for name in choices if name in SPARSE][-1:]
-        yield [
-            Recipe(precision={layer: name})
-            for name in dict.fromkeys((fewest, *middle, *sparse))
-            if name != "float32"
-        ]
+        weights = [name for name in choices if weights_as(name, choices) == name]
+        fewest = min((name for name in weights if name not in SPARSE), key=BITS.__getitem__)
+        middle = [name for name in weights if BITS[name] == 4]
+        sparse = [name for name in weights if name in SPARSE][-1:]
+        kinds = [name for name in dict.fromkeys((fewest, *middle, *sparse)) if name != "float32"]
+        first, *others = [Recipe(precision={layer: name}) for name in kinds[:2]]
+        activations = _activations_of(layer, choices)
+        yield [first, *([activations] if activations else []), *others]
     for layer, ranks in space.ranks.items():
         yield [Recipe(rank={layer: level}) for level in dict.fromkeys((ranks[0], ranks[-1]))]
 
@@ -115,14 +114,45 @@ class Sensitivity:
         """
         curves = [*_curves(space, database)]
         laws = {kind: self._law(kind, [curve for curve in curves if curve.kind == kind]) for kind in TYPICAL}
-        return {curve.parameter: self._filled(curve, *laws[curve.kind]) for curve in curves}
+        losses = {curve.parameter: self._filled(curve, *laws[curve.kind]) for curve in curves}
+        return losses | self._with_activations(space, losses)
+
+    def _with_activations(
+        self, space: SearchSpace, losses: Mapping[str, list[float]]
+    ) -> dict[str, list[float]]:
+        """The losses of precisions, those of integer layers with the rounding of their activations.
+
+        Where it was not measured, the median of the measured layers stands for it.
+        """
+        added: dict[str, float | None] = {}
+        for layer, choices in space.precisions.items():
+            if (recipe := _activations_of(layer, choices)) is not None:
+                both, weights = self.measured.get(recipe.digest), losses[f"precision/{layer}"]
+                added[layer] = None if both is None else max(0.0, both - weights[choices.index("w8")])
+        known = [loss for loss in added.values() if loss is not None]
+        typical = statistics.median(known) if known else 0.0
+        return {
+            f"precision/{layer}": [
+                loss + (typical if more is None else more) * (name in _STORED_AS)
+                for name, loss in zip(space.precisions[layer], losses[f"precision/{layer}"], strict=True)
+            ]
+            for layer, more in added.items()
+        }
 
     def known(self, space: SearchSpace) -> dict[str, list[bool]]:
         """By parameter name, which levels' KL was measured; that of the others is an estimate."""
-        return {
+        known = {
             curve.parameter: [recipe is None or recipe.digest in self.measured for recipe in curve.recipes]
             for curve in _curves(space, None)
         }
+        for layer, choices in space.precisions.items():
+            if (recipe := _activations_of(layer, choices)) is not None:
+                weights, measured = known[f"precision/{layer}"], recipe.digest in self.measured
+                known[f"precision/{layer}"] = [
+                    measured and (told or name == "int8") if name in _STORED_AS else told
+                    for name, told in zip(choices, weights, strict=True)
+                ]
+        return known
 
     def _law(self, kind: str, curves: Sequence["_Curve"]) -> tuple[float, float]:
         """(log a, b) of KL = a · errorᵇ, by least squares over all levels of a kind that were measured; b in
@@ -178,7 +208,7 @@ def measure_sensitivity(
     failed are kept as well and not tried again. A damaged file is started anew.
     """
     planned = plan_changes(space)[:most]
-    measured = _Measured.load(path)
+    measured = MeasuredLosses.load(path)
     due = [recipe for recipe in planned if recipe.digest not in measured]
     for first in range(0, len(due), CHUNK):
         chunk = due[first : first + CHUNK]
@@ -193,52 +223,6 @@ def measure_sensitivity(
     if most is not None:
         values = {r.digest: values[r.digest] for r in planned if r.digest in values}
     return Sensitivity(measured=values, complete=all(recipe.digest in measured for recipe in planned))
-
-
-class _Measured:
-    """The file of what was measured: KL by recipe digest, and the digests of recipes that failed."""
-
-    def __init__(self, path: Path, values: dict[str, float], failed: set[str]):
-        self.path, self.values, self.failed = path, values, failed
-
-    @classmethod
-    def load(cls, path: Path) -> "_Measured":
-        """What the file has; nothing for one that is missing, damaged or of another version."""
-        try:
-            stored = unsealed(read_text(path))
-            if stored["schema_version"] != SCHEMA_VERSION:
-                return cls(path, {}, set())
-            values = {str(digest): float(value) for digest, value in stored["measured"].items()}
-            if not all(math.isfinite(value) and value >= 0 for value in values.values()):
-                raise ValueError("a KL is finite and not negative")
-            return cls(path, values, {str(digest) for digest in stored["failed"]})
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            if path.exists():
-                log.warning("%s is damaged (%s): its measurements are made again.", path, error)
-            return cls(path, {}, set())
-
-    def __contains__(self, digest: str) -> bool:
-        return digest in self.values or digest in self.failed
-
-    def add(self, recipe: Recipe, value: float) -> None:
-        """Keeps a measurement."""
-        self.values[recipe.digest] = value
-        self._write()
-
-    def add_failed(self, recipes: Iterable[Recipe]) -> None:
-        """Keeps that these cannot be measured."""
-        before = len(self.failed)
-        self.failed.update(recipe.digest for recipe in recipes)
-        if len(self.failed) > before:
-            self._write()
-
-    def _write(self) -> None:
-        stored = {"schema_version": SCHEMA_VERSION, "measured": self.values, "failed": sorted(self.failed)}
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            write_text(self.path, json.dumps(seal(stored), allow_nan=False))
-        except OSError as error:  # a full disk, a read-only folder: the next run measures again
-            log.warning("The sensitivity cannot be kept in %s: %s", self.path, error)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -272,7 +256,7 @@ def _curves(space: SearchSpace, database: "LevelDatabase | None") -> Iterator[_C
     for layer, choices in space.precisions.items():
         order = sorted(range(len(choices)), key=lambda level: _coarseness(choices[level]))
         changed = [
-            None if name == "float32" else Recipe(precision={layer: measured_as(name, choices)})
+            None if name == "float32" else Recipe(precision={layer: weights_as(name, choices)})
             for name in choices
         ]
         yield _curve(
@@ -301,12 +285,17 @@ def _channel_errors(group: GroupLevels, database: "LevelDatabase | None") -> lis
     return [removal.errors[group.channels - level] for level in group.levels]
 
 
-def measured_as(precision: Precision, choices: Sequence[Precision]) -> Precision:
-    """The precision whose KL stands for this one: the probe sees how weights are rounded, not that
-    activations are.
+def weights_as(precision: Precision, choices: Sequence[Precision]) -> Precision:
+    """The precision that rounds the weights in the same way, and the activations not, if there is one."""
+    stored = _STORED_AS.get(precision, precision)
+    return stored if stored in choices and "w8" in choices else precision
+
+
+def _activations_of(layer: str, choices: Sequence[Precision]) -> Recipe | None:
+    """The recipe that tells what rounding the layer's activations costs; None where no level has the weights
+    alone.
     """
-    as_integers = _AS_INTEGERS.get(precision, precision)
-    return as_integers if as_integers in choices else precision
+    return Recipe(precision={layer: "int8"}) if {"int8", "w8"} <= set(choices) else None
 
 
 def _coarseness(precision: Precision) -> tuple[bool, int, bool, bool, bool]:

@@ -23,7 +23,7 @@ from autocompress.deploy.read_bundle import read_manifest, restored_model
 from autocompress.deploy.unfinished import Unfinished
 from autocompress.errors import AutocompressError, TargetUnavailable
 from autocompress.explore.rungs.pool import Pool
-from autocompress.explore.rungs.sensitivity import _Measured
+from autocompress.explore.rungs.sensitivity_file import MeasuredLosses
 from autocompress.explore.session.budget import Ledger
 from autocompress.explore.session.clock import Clock
 from autocompress.explore.state import Objectives
@@ -291,7 +291,7 @@ def observed(folder: Path) -> object:
 
 def make_sensitivity(folder: Path) -> None:
     """Sensitivities."""
-    kept = _Measured(folder / "s.json", {"a" * 64: 0.25, "b" * 64: 0.5}, {"c" * 64})
+    kept = MeasuredLosses(folder / "s.json", {"a" * 64: 0.25, "b" * 64: 0.5}, {"c" * 64})
     kept._write()
 
 
@@ -418,7 +418,7 @@ KINDS = (
     Kind(
         name="sensitivity",
         make=make_sensitivity,
-        use=lambda folder: _Measured.load(folder / "s.json").values,
+        use=lambda folder: MeasuredLosses.load(folder / "s.json").values,
         parts=True,
     ),
     Kind(

@@ -1,10 +1,11 @@
 """How numbers are stored in the file: the bits of each layer, in torch and as nodes of ONNX.
 
-Flow. `encoding.encode` takes a folded torch model and its template. It asks `quantize` which tensors are int8
-and in which ranges, writes what each precision needs, and says what the outputs must be (`fake_outputs`).
+Flow. `encoding.encode` takes a folded torch model and its template. It asks `graph/quantized.py` which
+tensors are int8 and `levels/activations.py` how they are rounded, writes what each precision needs, and says
+what the outputs must be (`fake_outputs`).
 
 Reading order
-    quantize.py      int8: activation ranges from calibration samples, integers of weights and biases
+    quantize.py      int8: integers of weights and biases
     qdq.py           the QuantizeLinear and DequantizeLinear nodes of int8 layers
     pack.py          6, 4, 3 and 2 bits: integers packed into planes or ONNX's small types, and expanded
     block4.py        linear layers whose weights have 4 bits and one scale for each block

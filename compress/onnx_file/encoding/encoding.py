@@ -10,6 +10,8 @@ import onnx
 from torch import Tensor, fx
 
 from ...graph.graph import argument, layer_nodes
+from ...graph.quantized import Plan, plan_quantization
+from ...levels.activations import Observed, Scale
 from ...levels.value_grids import BlockQuantized, round_to_blocks
 from ...options import Activations, Int8Weights
 from ...recipe import HALF, INTEGER, STORED, Precision
@@ -20,10 +22,10 @@ from .fake_outputs import Change, fake_quantized_outputs
 from .fp8 import Fp8Layer, round_to_fp8, round_values, write_fp8
 from .half import round_to_half, write_half
 from .qdq import write_qdq
-from .quantize import Plan, QuantizedLayer, Scale, plan_quantization, quantize_layers, scale_of_range
+from .quantize import QuantizedLayer, quantize_layers
 from .stored import StoredWeight, round_stored, write_stored
 
-Ranges = Mapping[str, tuple[float, float]]
+Ranges = Mapping[str, Observed]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,8 +102,9 @@ def encode(
     }
     wanted = sorted({*plan.tensors.values(), *inputs.values()})
     ranges = ranges_of(wanted) if wanted else {}
-    fp8 = round_to_fp8(folded, {name: ranges[node] for name, node in inputs.items()})
-    scales = {name: scale_of_range(*ranges[name], activations) for name in set(plan.tensors.values())}
+    ends = {name: (ranges[node].low, ranges[node].high) for name, node in inputs.items()}
+    fp8 = round_to_fp8(folded, ends)
+    scales = {name: ranges[name].scale(activations) for name in set(plan.tensors.values())}
     quantized = quantize_layers(folded, plan, scales, precision, steps)
     return Encoding(
         folded=folded,

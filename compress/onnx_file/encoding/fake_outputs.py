@@ -16,7 +16,9 @@ from ...graph.graph import (
     set_tensor,
     shape_of,
 )
-from .quantize import Plan, QuantizedLayer, Scale
+from ...graph.quantized import Plan
+from ...levels.activations import Scale
+from .quantize import QuantizedLayer
 
 Change = Callable[[Tensor], Tensor]
 
@@ -52,7 +54,7 @@ class _FakeQuantized(fx.Interpreter):
         scale = self.scales.get(n.name)
         if scale is None:
             return result
-        return torch.fake_quantize_per_tensor_affine(result, scale.scale, scale.zero_point, *scale.limits)
+        return scale.rounded(result)
 
 
 def fake_quantized_outputs(

@@ -18,11 +18,13 @@ import onnx
 from onnx import helper, numpy_helper
 
 from ....errors import StageError
+from ...graph.quantized import Plan
+from ...levels.activations import Scale
 from ...options import Int8Weights
 from ..export import Stored, Template
 from ..writer import ModelWriter, drop_dead_nodes
 from .pack import write_integers
-from .quantize import Plan, QuantizedLayer, Scale
+from .quantize import QuantizedLayer
 
 
 def write_qdq(

@@ -4,13 +4,10 @@ import numpy as np
 import pytest
 import torch
 from autocompress.compress.graph.graph import fold_batch_norms, layer_nodes
+from autocompress.compress.graph.quantized import layer_ends, plan_quantization
 from autocompress.compress.graph.tracing.trace import trace
-from autocompress.compress.onnx_file.encoding.quantize import (
-    observe_ranges,
-    plan_quantization,
-    quantize_layer,
-    scale_of_range,
-)
+from autocompress.compress.levels.activations import Observed, observe, scale_of_range
+from autocompress.compress.onnx_file.encoding.quantize import quantize_layer
 from autocompress.tests.models import tiny_model
 
 
@@ -117,9 +114,36 @@ def test_calibration_sees_the_smallest_and_largest_value():
     folded = fold_batch_norms(trace(model.build(), model.example_inputs()))
     x = torch.linspace(-2, 6, 32).repeat(8, 1)[:, : model.example_inputs()[0].shape[1]]
     first = next(node for node in folded.graph.nodes if node.op == "placeholder")
-    observed = observe_ranges(folded, [first.name], [(x[:4],), (x[4:],)])[first.name]
-    assert observed == pytest.approx((float(x.min()), float(x.max())))
-    assert scale_of_range(*observed).scale == pytest.approx((float(x.max()) - float(x.min())) / 255)
+    observed = observe(folded, [first.name], [(x[:4],), (x[4:],)])[first.name]
+    assert (observed.low, observed.high) == pytest.approx((float(x.min()), float(x.max())))
+    assert observed.scale().scale == pytest.approx((float(x.max()) - float(x.min())) / 255, rel=0.1)
+
+
+@pytest.mark.parametrize("activations", ["uint8-asymmetric", "int8-symmetric"])
+def test_a_range_with_outliers_is_cut_where_the_error_is_least(activations):
+    values = torch.randn(200_000, generator=torch.Generator().manual_seed(0))
+    values[7] = 7.0
+    observed = Observed.of(values)
+    whole = scale_of_range(observed.low, observed.high, activations)
+    errors = [
+        float((one.rounded(values) - values).square().mean()) for one in (observed.scale(activations), whole)
+    ]
+    assert errors[0] < 0.95 * errors[1]
+
+
+def test_a_range_without_outliers_reaches_to_its_ends():
+    observed = Observed.of(torch.linspace(-1, 3, 4000))
+    assert observed.scale() == scale_of_range(-1.0, 3.0)
+
+
+@pytest.mark.parametrize("name", ["residual", "depthwise", "zero_padded_shortcut", "mlp"])
+def test_a_graph_and_its_folded_form_quantize_the_same_tensors(name):
+    model = tiny_model(name)
+    graph = trace(model.build(), model.example_inputs())
+    ends = {norm.name: layer.name for layer, norm in layer_ends(graph).items()}
+    layers = {layer for layer, _ in layer_nodes(graph)}
+    plans = [plan_quantization(one, layers) for one in (graph, fold_batch_norms(graph))]
+    assert {ends.get(one, one) for one in plans[0].tensors} == plans[1].tensors.keys()
 
 
 def test_plan_quantizes_the_operands_of_a_sum_between_int8_layers():

@@ -57,15 +57,21 @@ def slot_of(recipe):
     return kind, next(iter(changed))
 
 
-def test_bits_that_are_computed_in_float32_lose_what_the_same_bits_lose_in_int8():
-    space = replace(
-        SPACE, precisions={"a": ("float32", "int8", "int4", "w8", "w4"), "b": ("float32", "w4", "w2")}
+def test_the_activations_of_a_layer_cost_the_same_whatever_the_bits_of_its_weights():
+    choices: tuple[Precision, ...] = ("float32", "int8", "int4", "w8", "w4")
+    space = replace(SPACE, precisions={"a": choices, "b": choices, "c": ("float32", "w4", "w2")})
+    asked = [str(dict(recipe.precision)) for recipe in plan_changes(space) if recipe.precision]
+    expected = ["{'a': 'int8'}", "{'a': 'w4'}", "{'b': 'int8'}", "{'b': 'w4'}", "{'c': 'w2'}", "{'c': 'w4'}"]
+    assert sorted(asked) == expected
+    values = {Recipe(precision={"a": "w4"}).digest: 0.5, Recipe(precision={"a": "int8"}).digest: 0.3}
+    found = Sensitivity(measured=values, complete=False)
+    _, int8, int4, w8, w4 = found.losses(space)["precision/a"]
+    assert w4 == 0.5 and int8 == pytest.approx(0.3) and int4 - w4 == pytest.approx(int8 - w8) and w8 < int8
+    assert found.known(space)["precision/a"] == [True, True, True, False, True]
+    _, int8, _, w8, _ = found.losses(space)["precision/b"]
+    assert int8 - w8 == pytest.approx(
+        found.losses(space)["precision/a"][1] - found.losses(space)["precision/a"][3]
     )
-    asked = [dict(recipe.precision) for recipe in plan_changes(space) if recipe.precision]
-    assert sorted(map(str, asked)) == ["{'a': 'int4'}", "{'b': 'w2'}", "{'b': 'w4'}"]
-    kl = {Recipe(precision={"a": "int4"}).digest: 0.5}
-    losses = Sensitivity(measured=kl, complete=False).losses(space)["precision/a"]
-    assert losses[2] == losses[4] == 0.5 and losses[1] == losses[3] < 0.5
 
 
 def test_every_slot_has_its_first_change_before_any_has_its_second():

@@ -1,0 +1,133 @@
+"""Grids of activations: what a tensor's values are on calibration samples, and the scale that suits them.
+
+A range that reaches to the largest value spends its 255 steps on outliers. `Observed.scale` tries shorter
+ones, and takes that with the least mean squared error of the rounded values: where nothing is gained it
+reaches to the ends. Zero is always inside.
+
+Source: Banner et al., "Post Training 4-bit Quantization of Convolutional Networks" (2019), section 3; by
+search over a sample of the values instead of their distribution.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, fx
+
+from ..options import Activations
+
+SAMPLE = 8192  # values of a tensor and batch that are looked at
+SHORTEST = 0.3  # of a range that is tried
+TRIED = 29  # shares of each end, from 1 to SHORTEST
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scale:
+    """Affine quantization: x ≈ scale · (q - zero_point), q in 0..255, or in -128..127 if `signed`."""
+
+    scale: float
+    zero_point: int
+    signed: bool = False
+
+    @property
+    def limits(self) -> tuple[int, int]:
+        """The smallest and largest q."""
+        return (-128, 127) if self.signed else (0, 255)
+
+    def rounded(self, x: Tensor) -> Tensor:
+        """The values that the integers of `x` (float32) stand for."""
+        return torch.fake_quantize_per_tensor_affine(x, self.scale, self.zero_point, *self.limits)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Observed:
+    """The smallest and largest value of a tensor of so many, and some of them."""
+
+    low: float
+    high: float
+    count: int
+    values: Tensor
+    _scales: dict[Activations, Scale] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def of(cls, tensor: Tensor) -> "Observed":
+        """What one batch shows."""
+        smallest, largest = map(float, torch.aminmax(tensor.detach()))
+        return cls(min(0.0, smallest), max(0.0, largest), tensor.numel(), _some(tensor))
+
+    def joined(self, other: "Observed") -> "Observed":
+        """With what another batch shows."""
+        values = torch.cat([self.values, other.values])
+        count = self.count + other.count
+        return Observed(min(self.low, other.low), max(self.high, other.high), count, values)
+
+    def scale(self, activations: Activations = "uint8-asymmetric") -> Scale:
+        """The scale of least squared error. ValueError for values that are not finite."""
+        if activations not in self._scales:
+            low, _ = self._best([(self.low * share, self.high) for share in _shares(self.low)], activations)
+            ends = self._best([(low, self.high * share) for share in _shares(self.high)], activations)
+            self._scales[activations] = scale_of_range(*ends, activations)
+        return self._scales[activations]
+
+    def _best(self, ranges: list[tuple[float, float]], activations: Activations) -> tuple[float, float]:
+        """The range of least error, of equals the first. Both ends count once: the sample may lack them."""
+        extremes, errors = torch.tensor([self.low, self.high]), []
+        for ends in ranges:
+            scale = scale_of_range(*ends, activations)
+            mean = (scale.rounded(self.values) - self.values).square().mean()
+            cut = (scale.rounded(extremes) - extremes).square().sum() / self.count
+            errors.append(float(mean + cut))
+        return ranges[errors.index(min(errors))]
+
+
+def _shares(end: float) -> list[float]:
+    """The shares of an end of a range that are tried; an end at zero stays."""
+    return np.linspace(1.0, SHORTEST, TRIED).tolist() if end else [1.0]
+
+
+def _some(tensor: Tensor) -> Tensor:
+    """Up to SAMPLE of the values, from all over."""
+    values = tensor.detach().flatten().float()
+    return values[:: max(1, values.numel() // SAMPLE)].clone()
+
+
+class _Observer(fx.Interpreter):
+    """Runs a graph and observes the named nodes."""
+
+    def __init__(self, module: fx.GraphModule, observed: dict[str, Observed | None]):
+        super().__init__(module)
+        self.observed = observed
+
+    def run_node(self, n: fx.Node) -> Any:
+        result = super().run_node(n)
+        if n.name in self.observed:
+            new, before = Observed.of(result), self.observed[n.name]
+            if not np.isfinite(new.low) or not np.isfinite(new.high):
+                raise ValueError(f"the values of {n.name} are not finite on the calibration set")
+            self.observed[n.name] = new if before is None else before.joined(new)
+        return result
+
+
+def observe(
+    module: fx.GraphModule, nodes: Iterable[str], inputs: Iterable[tuple[Tensor, ...]]
+) -> dict[str, Observed]:
+    """What the nodes' values are over all batches of `inputs`."""
+    observed: dict[str, Observed | None] = dict.fromkeys(nodes)
+    observer = _Observer(module, observed)
+    with torch.inference_mode():
+        for batch in inputs:
+            observer.run(*batch)
+    return {name: Observed.of(torch.zeros(1)) if one is None else one for name, one in observed.items()}
+
+
+def scale_of_range(low: float, high: float, activations: Activations = "uint8-asymmetric") -> Scale:
+    """The scale of a range; raises ValueError for a range that is not finite."""
+    low, high = min(low, 0.0), max(high, 0.0)
+    if not np.isfinite(low) or not np.isfinite(high):
+        raise ValueError(f"the activations' range is not finite: {low} to {high}")
+    if activations == "int8-symmetric":
+        return Scale(scale=float(np.float32(max(-low, high) / 127)) or 1.0, zero_point=0, signed=True)
+    scale = float(np.float32((high - low) / 255)) or 1.0
+    return Scale(scale=scale, zero_point=int(np.clip(round(-low / scale), 0, 255)))
