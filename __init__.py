@@ -5,7 +5,7 @@
 
 The public names load on first use, so that `import autocompress` and the command line start at once:
 `search`, `Run`, `Point`, `Comparison`, `Table`, `Event` (api), `Task`, `Metric`, `accuracy` (tasks),
-`Recipe`, `Recovery` (compress), `Profile`, `Measurement`, `load_profile` (profiles).
+`Recipe`, `Recovery` (compress), `Profile`, `Measurement`, `load_profile` (profiles), `Client` (service).
 """
 
 from importlib import import_module
@@ -15,17 +15,19 @@ if TYPE_CHECKING:
     from .api import Comparison, Event, Point, Run, Table, search
     from .compress.recipe import Recipe, Recovery
     from .profiles import Measurement, Profile, load_profile
+    from .service.client import Client
     from .tasks.task import Metric, Task, accuracy
 
 _HOME = {
     **dict.fromkeys(("Comparison", "Event", "Point", "Run", "Table", "search"), "api"),
     **dict.fromkeys(("Task", "Metric", "accuracy"), "tasks.task"),
     **dict.fromkeys(("Recipe", "Recovery"), "compress.recipe"),
+    "Client": "service.client",
     **dict.fromkeys(("Measurement", "Profile", "load_profile"), "profiles"),
 }
 
 __all__ = [
-    "Comparison", "Event", "Measurement", "Metric", "Point", "Profile", "Recipe", "Recovery", "Run", "Table",
+    "Client", "Comparison", "Event", "Measurement", "Metric", "Point", "Profile", "Recipe", "Recovery", "Run", "Table",
     "Task", "accuracy", "load_profile", "search",
 ]  # fmt: skip
 

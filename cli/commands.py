@@ -19,6 +19,7 @@ from .pick import pick
 from .push import push
 from .runs import runs
 from .search import search
+from .service import serve, submit, worker
 from .targets import measure, targets_app
 from .verify import drift, verify
 
@@ -33,6 +34,8 @@ app = typer.Typer(
 app.add_typer(targets_app, name="targets", invoke_without_command=True)
 for command in (init, search, runs, front, report, compare, pick, push, verify, drift, measure):
     app.command()(command)
+for of_service in (serve, submit, worker):
+    app.command()(of_service)
 for of_nights in (nightly, nights, rollback, gc):
     app.command()(of_nights)
 

@@ -1,14 +1,13 @@
 """nightly.toml, read strictly: an unknown key, a wrong type or a text without its unit is one sentence."""
 
-import difflib
 import re
 import tomllib
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields
 from datetime import time
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, get_args
 
 from ..deploy.registry.address import parse_registry
 from ..errors import InputError
@@ -21,8 +20,8 @@ from ..results.target_limits import limits_of, target_addresses
 from ..tasks.names import require_task
 from ..text.secrets import is_secret
 from .config import ModelConfig, NightlyConfig, Notify, Order, Told, is_model_name
+from .strict_table import StrictTable
 
-T = TypeVar("T")
 SAMPLERS = ("front", "tpe", "nsga2", "gp", "random")
 POLICIES: tuple[str, ...] = ("fastest within 1pp",)
 _SHARE = re.compile(r"(\d+(?:\.\d+)?)\s*%")
@@ -55,11 +54,11 @@ def read_config(file: Path) -> NightlyConfig:
 
 
 def _config(value: dict[str, object], file: Path) -> NightlyConfig:
-    top = _Table(value, "", _TOP)
+    top = StrictTable(value, "", _TOP)
     models = top.fields.each("model", _model) if top.has("model") else {}
     if top.has("tolerance"):
         tolerance = _tolerance(
-            _Table(value["tolerance"], "tolerance", [one.name for one in fields(Tolerance)])
+            StrictTable(value["tolerance"], "tolerance", [one.name for one in fields(Tolerance)])
         )
     else:
         tolerance = Tolerance()
@@ -82,7 +81,7 @@ def _model(models: Fields, name: str) -> ModelConfig:
     place = models.at(name)
     if not is_model_name(name):
         raise Unfit(f"the model {name!r} cannot be called so: its name has letters, digits, _ and -")
-    table = _Table(models.value(name), place, _MODEL)
+    table = StrictTable(models.value(name), place, _MODEL)
     read = table.fields
     with _at(place):
         model = ModelConfig(
@@ -167,7 +166,7 @@ def _arguments(read: Fields, place: str) -> dict[str, str]:
     return arguments
 
 
-def _tolerance(table: "_Table") -> Tolerance:
+def _tolerance(table: "StrictTable") -> Tolerance:
     read = table.fields
     names = [one.name for one in fields(Tolerance) if one.name != "drop" and table.has(one.name)]
     shares: dict[str, Any] = {name: _share(read.text(name), read.at(name)) for name in names}
@@ -180,7 +179,7 @@ def _tolerance(table: "_Table") -> Tolerance:
 
 
 def _canary(value: object) -> dict[str, str]:
-    table = _Table(value, "canary", _CANARY)
+    table = StrictTable(value, "canary", _CANARY)
     wanted = {name: table.fields.text(name) for name in _CANARY if table.has(name)}
     for name, version in wanted.items():
         if re.fullmatch(r"latest|\d+(\.\w+)+", version) is None:
@@ -189,7 +188,7 @@ def _canary(value: object) -> dict[str, str]:
 
 
 def _notify(value: object) -> Notify:
-    table = _Table(value, "notify", ("addresses", "when"))
+    table = StrictTable(value, "notify", ("addresses", "when"))
     match = _VARIABLE.fullmatch(table.fields.text("addresses"))
     if match is None:
         raise Unfit(
@@ -222,32 +221,6 @@ def _whole(value: object, place: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
         raise Unfit(f"{place} must be a whole number")
     return value
-
-
-class _Table:
-    """A table of the file that has no other keys than `allowed`. Unfit names the nearest of them."""
-
-    def __init__(self, value: object, place: str, allowed: Collection[str]):
-        self.fields = Fields(value, place)
-        keys = list(value) if isinstance(value, dict) else []
-        for key in keys:
-            if key not in allowed:
-                near = difflib.get_close_matches(key, sorted(allowed), n=1)
-                hint = f"did you mean {near[0]!r}? " if near else ""
-                raise Unfit(f"unknown key {self.fields.at(key)!r}: {hint}Allowed are {', '.join(allowed)}")
-
-    def has(self, key: str) -> bool:
-        """Whether the key is there."""
-        return self.fields.has(key)
-
-    def get(self, key: str, read: Callable[[str], T], default: T) -> T:
-        """What `read` makes of the key; the default where it is not there."""
-        return read(key) if self.has(key) else default
-
-    def texts(self, key: str) -> tuple[str, ...]:
-        """A list of texts; one text is a list of one."""
-        value = self.fields.value(key)
-        return (value,) if isinstance(value, str) else self.fields.texts(key)
 
 
 @contextmanager

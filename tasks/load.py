@@ -1,18 +1,16 @@
 """Loads a task by its name on the command line: a built-in one, or a function in the user's own file."""
 
 import functools
-import inspect
-import types
-import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib import import_module
-from pathlib import Path
 from typing import Any, cast
 
 from ..errors import TaskError
 from .arguments import resolved
 from .boundary import user_code
 from .names import BUILT_IN, FAMILIES, file_and_function, require_task
+from .signature import converted
 from .task import Task
 from .user_file import function_of, importable
 
@@ -25,15 +23,23 @@ def load_task(spec: str, arguments: Mapping[str, str]) -> Task:
     that environment variable. The task is not checked yet (`check_task` does that). Raises TaskError.
     """
     arguments = resolved(arguments)
+    with task_function(spec) as function:
+        return _call(spec, function, arguments)
+
+
+@contextmanager
+def task_function(spec: str) -> Iterator[Callable[..., Any]]:
+    """The function of a task; what lies beside its file can be imported meanwhile. Raises TaskError."""
     require_task(spec)
-    if spec in BUILT_IN:
-        return _call(spec, _function(*BUILT_IN[spec]), arguments)
     family, _, member = spec.partition(":")
-    if family in FAMILIES:
-        return _call(spec, functools.partial(_function(*FAMILIES[family]), member), arguments)
-    file, name = file_and_function(spec)
-    with importable(file.resolve().parent):
-        return _call(spec, function_of(file, name), arguments)
+    if spec in BUILT_IN:
+        yield _function(*BUILT_IN[spec])
+    elif family in FAMILIES:
+        yield functools.partial(_function(*FAMILIES[family]), member)
+    else:
+        file, name = file_and_function(spec)
+        with importable(file.resolve().parent):
+            yield function_of(file, name)
 
 
 def _function(module: str, name: str) -> Callable[..., Any]:
@@ -50,52 +56,3 @@ def _call(spec: str, function: Callable[..., Any], arguments: Mapping[str, str])
             f"{spec} returned a {type(task).__name__}: it must return a Task (autocompress.tasks.Task)."
         )
     return task
-
-
-def converted(spec: str, function: Callable[..., Any], arguments: Mapping[str, str]) -> dict[str, Any]:
-    """The keyword arguments of `function`, converted from strings.
-
-    Raises TaskError that names an unknown, missing or wrong argument.
-    """
-    with user_code(f"Reading the signature of {spec}"):
-        parameters = inspect.signature(function, eval_str=True).parameters
-    by_keyword = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    accepted = {name: one for name, one in parameters.items() if one.kind in by_keyword}
-    signature = f"{spec} takes {', '.join(accepted) or 'no arguments'}"
-    for name in arguments:
-        if name not in accepted:
-            raise TaskError(f"Unknown task argument {name!r}: {signature}.")
-    missing = [name for name, one in accepted.items() if one.default is one.empty and name not in arguments]
-    if missing:
-        hints = " ".join(f"--task-arg {name}=…" for name in missing)
-        listed = ", ".join(map(repr, missing))
-        raise TaskError(f"Missing task argument {listed}: {signature}; add {hints}.")
-    return {name: _convert(name, text, accepted[name].annotation) for name, text in arguments.items()}
-
-
-def _convert(name: str, text: str, annotation: Any) -> Any:
-    choices = [one for one in typing.get_args(annotation) if one is not types.NoneType]
-    if isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is typing.Union:
-        return _convert(name, text, choices[0])
-    if typing.get_origin(annotation) is tuple:
-        return tuple(_convert(name, part.strip(), choices[0]) for part in text.split(","))
-    kind = str if annotation in (inspect.Parameter.empty, Any) else annotation
-    converter = _CONVERTERS.get(kind)
-    if converter is None:
-        raise TaskError(
-            f"Task argument {name!r} has the type {annotation}: annotate it as str, int, float, bool or Path."
-        )
-    try:
-        return converter(text)
-    except ValueError:
-        raise TaskError(f"Task argument {name}={text!r} is no {kind.__name__}.") from None
-
-
-def _truth(text: str) -> bool:
-    values = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-    if text.lower() not in values:
-        raise ValueError(text)
-    return values[text.lower()]
-
-
-_CONVERTERS: Mapping[Any, Callable[[str], Any]] = {str: str, int: int, float: float, Path: Path, bool: _truth}

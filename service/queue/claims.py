@@ -93,6 +93,11 @@ class Claims:
             row.version += 1
             return Job.of(row, _owner(session, row))
 
+    def require(self, job_id: str, attempt: int) -> None:
+        """LeaseLostError when the attempt is not the job's."""
+        with self._database.reading() as session:
+            _held(session, job_id, attempt)
+
     def expire(self) -> int:
         """Queues again what workers have that are silent for too long; how many there were."""
         with self._database.writing() as session:

@@ -1,0 +1,160 @@
+"""Client: a service from Python. `ac.Client(url, token=…)`; needs nothing of the extra `service`."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+from ..errors import TargetUnavailable
+from .order import Order
+from .work.connection import Connection
+
+_OVER = ("finished", "failed", "cancelled", "paused")
+
+
+class Client:
+    """A service at `url`, such as http://127.0.0.1:8700, asked with a token.
+
+    Errors are those of the commands: InputError in the service's words, TargetUnavailable when it is away.
+    """
+
+    def __init__(self, url: str, *, token: str):
+        self.connection = Connection(url, token)
+
+    def submit(
+        self,
+        task: str = "digits",
+        *,
+        arguments: Mapping[str, object] | None = None,
+        target: str = "cpu",
+        budget: str | None = None,
+        trials: int | None = None,
+        max_drop: str | None = None,
+        max_latency: str | None = None,
+        max_size: str | None = None,
+        seed: int = 0,
+        labels: Sequence[str] = (),
+        priority: int = 0,
+        key: str | None = None,
+    ) -> "Search":
+        """Submits a search of a registered task; the same `key` with the same order gives the same search."""
+        order = Order(
+            task=task,
+            arguments={name: str(value) for name, value in (arguments or {}).items()},
+            target=target,
+            budget=budget,
+            trials=trials,
+            max_drop=max_drop,
+            max_latency=(max_latency,) if max_latency else (),
+            max_size=(max_size,) if max_size else (),
+            seed=seed,
+            labels=tuple(labels),
+            priority=priority,
+        )
+        return self.submit_order(order, key=key)
+
+    def submit_order(self, order: Order, *, key: str | None = None) -> "Search":
+        """Submits an order."""
+        headers = {"Idempotency-Key": key} if key else {}
+        answer = self.connection.ask("POST", "/v1/searches", order.to_json(), headers=headers)
+        return Search(self.connection, str(answer["id"]))
+
+    def search(self, search_id: str) -> "Search":
+        """A search by its id. InputError when there is none that the token may see."""
+        search = Search(self.connection, search_id)
+        search.refresh()
+        return search
+
+    def searches(self, **filters: str) -> Iterator["Search"]:
+        """The searches, the newest first; filters are state, task, owner and text."""
+        before: dict[str, str] = {}
+        while True:
+            page = self.connection.get(f"/v1/searches?{urlencode({**filters, **before})}")
+            yield from (Search(self.connection, str(one["id"])) for one in page["searches"])
+            if page["next"] is None:
+                return
+            before = {"before": page["next"]}
+
+
+class Search:
+    """A search of a service."""
+
+    def __init__(self, connection: Connection, search_id: str):
+        self._connection = connection
+        self.id = search_id
+        self._path = f"/v1/searches/{search_id}"
+
+    def __repr__(self) -> str:
+        return f"<Search {self.page}>"
+
+    @property
+    def page(self) -> str:
+        """The address of its page."""
+        return f"{self._connection.url}/searches/{self.id}"
+
+    def refresh(self) -> dict[str, Any]:
+        """The search as it is now: state, progress, order …"""
+        state: dict[str, Any] = self._connection.get(self._path)
+        return state
+
+    def pause(self) -> None:
+        """Stops it at a safe place."""
+        self._connection.ask("POST", f"{self._path}/pause")
+
+    def resume(self) -> None:
+        """Lets it go on."""
+        self._connection.ask("POST", f"{self._path}/resume")
+
+    def cancel(self) -> None:
+        """Stops it for good."""
+        self._connection.ask("POST", f"{self._path}/cancel")
+
+    def change_budget(self, *, budget: str | None = None, trials: int | None = None) -> None:
+        """Gives it another budget."""
+        self._connection.ask("PUT", f"{self._path}/budget", {"budget": budget, "trials": trials})
+
+    def follow(self, tell: Callable[[str], object]) -> str:
+        """Calls `tell` with each line of the log until the search is over or paused; returns its state. A
+        connection that breaks is taken up again where it was.
+        """
+        last, tries = "", 0
+        while True:
+            try:
+                for number, kind, value in self._connection.events(f"{self._path}/events", last=last):
+                    tries = 0
+                    if kind == "log":
+                        last = number
+                        tell(str(value["text"]))
+                    elif kind == "end":
+                        return str(value["state"])
+            except TargetUnavailable:
+                tries += 1
+                if tries > 5:
+                    raise
+
+    def front(self) -> dict[str, Any]:
+        """The front, as `front --json` prints it."""
+        front: dict[str, Any] = self._connection.get(f"{self._path}/front")
+        return front
+
+    def points(self) -> list[dict[str, Any]]:
+        """All measured points with their numbers."""
+        points: list[dict[str, Any]] = self._connection.get(f"{self._path}/points")
+        return points
+
+    def pick(self, **limits: str) -> dict[str, Any]:
+        """The best point within max_drop, max_latency, max_size, and its neighbours."""
+        picked: dict[str, Any] = self._connection.get(f"{self._path}/pick?{urlencode(limits)}")
+        return picked
+
+    def bundle(self, trial: int, out: str | Path) -> Path:
+        """Writes the bundle of a point to the ZIP file `out`, and checks its SHA-256."""
+        from ..errors import InputError
+        from ..files import digest_of_file
+
+        made = self._connection.ask("POST", f"{self._path}/bundles", {"trial": trial})
+        path = Path(out)
+        self._connection.fetch(made["url"], path)
+        if digest_of_file(path) != made["sha256"]:
+            raise InputError(f"{path} arrived with another SHA-256 than the service says: fetch it again.")
+        return path

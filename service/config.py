@@ -1,0 +1,136 @@
+"""serve.toml: what the administrator allows, read strictly. Without it only `digits` can be searched."""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+from ..files import read_text
+from ..nightly.strict_table import StrictTable
+from ..profiles.units import parse_size
+from ..results.records.reading import Fields, Unfit
+from ..results.target_limits import target_addresses
+from ..tasks.names import require_task
+
+_TOP = ("task", "device", "data", "environment", "hosts", "limits")
+_LIMITS = (
+    "live_jobs", "running_jobs", "memory", "file_size", "open_files", "cpus", "body", "requests_per_second"
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskSource:
+    """A registered task: what the command `search` calls it, and arguments that the administrator fixed."""
+
+    name: str
+    spec: str
+    arguments: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServeLimits:
+    """`live_jobs` and `running_jobs` are of one user; `memory_bytes` (of data, without what is mapped),
+    `file_bytes`, `open_files` and `cpus` of one search; `body_bytes` of a request.
+    """
+
+    live_jobs: int = 1000
+    running_jobs: int = 100
+    memory_bytes: int | None = None
+    file_bytes: int | None = None
+    open_files: int = 4096
+    cpus: tuple[int, ...] = ()
+    body_bytes: int = 1 << 20
+    requests_per_second: float = 50.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServeConfig:
+    """`devices` are the boards that may be named, as `--target` writes them; `data` the folders that
+    arguments may lead to; `environment` the variables that searches get besides the usual ones; `hosts` the
+    names under which the service may be asked for.
+    """
+
+    tasks: Mapping[str, TaskSource]
+    devices: tuple[str, ...] = ()
+    data: tuple[Path, ...] = ()
+    environment: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
+    limits: ServeLimits = field(default_factory=ServeLimits)
+
+
+DIGITS = TaskSource(name="digits", spec="digits")
+
+
+def read_serve_config(file: Path | None) -> ServeConfig:
+    """The configuration in a file, or that without one. InputError names the file, the key and the remedy."""
+    if file is None:
+        return ServeConfig(tasks={DIGITS.name: DIGITS})
+    try:
+        value = tomllib.loads(read_text(file))
+        return _config(value, file.resolve().parent)
+    except FileNotFoundError as error:
+        raise InputError(f"There is no file {file}: docs/service.md begins with one.") from error
+    except (Unfit, InputError, ValueError, OSError, RecursionError) as error:
+        raise InputError(f"{file}: {str(error).rstrip('.')}.") from error
+
+
+def _config(value: Mapping[str, Any], folder: Path) -> ServeConfig:
+    top = StrictTable(value, "", _TOP)
+    tasks = (
+        top.fields.each("task", lambda all_tasks, name: _task(all_tasks, name, folder))
+        if top.has("task")
+        else {}
+    )
+    nothing: tuple[str, ...] = ()
+    devices = top.get("device", top.texts, nothing)
+    for device in devices:
+        target_addresses(device)
+    return ServeConfig(
+        tasks={DIGITS.name: DIGITS, **tasks},
+        devices=devices,
+        data=tuple((folder / one).resolve() for one in top.get("data", top.texts, nothing)),
+        environment=top.get("environment", top.texts, nothing),
+        hosts=top.get("hosts", top.texts, nothing),
+        limits=_limits(StrictTable(value["limits"], "limits", _LIMITS))
+        if top.has("limits")
+        else ServeLimits(),
+    )
+
+
+def _task(tasks: Fields, name: str, folder: Path) -> TaskSource:
+    table = StrictTable(tasks.value(name), tasks.at(name), ("task", "arguments"))
+    spec = table.fields.text("task")
+    path, colon, function = spec.rpartition(":")
+    if path.endswith(".py"):
+        spec = f"{(folder / path).resolve()}{colon}{function}"
+    require_task(spec)
+    arguments = (
+        table.fields.each("arguments", lambda entries, key: entries.text(key))
+        if table.has("arguments")
+        else {}
+    )
+    return TaskSource(name=name, spec=spec, arguments=arguments)
+
+
+def _limits(table: StrictTable) -> ServeLimits:
+    read, usual = table.fields, ServeLimits()
+
+    def whole(key: str) -> int:
+        return read.whole(key, least=1)
+
+    def size(key: str) -> int:
+        return parse_size(read.text(key))
+
+    cpus = tuple(int(one) for one in read.numbers("cpus")) if table.has("cpus") else ()
+    return ServeLimits(
+        live_jobs=table.get("live_jobs", whole, usual.live_jobs),
+        running_jobs=table.get("running_jobs", whole, usual.running_jobs),
+        memory_bytes=table.get("memory", size, None),
+        file_bytes=table.get("file_size", size, None),
+        open_files=table.get("open_files", whole, usual.open_files),
+        cpus=cpus,
+        body_bytes=table.get("body", size, usual.body_bytes),
+        requests_per_second=table.get("requests_per_second", read.positive, usual.requests_per_second),
+    )

@@ -1,0 +1,95 @@
+"""The registered tasks: what may be searched, with which arguments, on which boards."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+from ..results.target_limits import target_addresses
+from ..tasks.signature import converted
+from .config import DIGITS, ServeConfig
+from .order import Order
+from .signatures import Parameter, stub
+
+_PATIENCE_S = 300
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tasks:
+    """`parameters` are those of each task by its name, without the ones that the administrator fixed."""
+
+    config: ServeConfig
+    parameters: Mapping[str, tuple[Parameter, ...]]
+
+    @classmethod
+    def of(cls, config: ServeConfig) -> "Tasks":
+        """Asks the functions what they take; their code runs in a process of its own. InputError when one
+        cannot be used.
+        """
+        others = [one for one in config.tasks.values() if one.spec != DIGITS.spec]
+        answers = _asked([one.spec for one in others]) if others else []
+        parameters: dict[str, tuple[Parameter, ...]] = {
+            name: () for name, one in config.tasks.items() if one.spec == DIGITS.spec
+        }
+        for source, answer in zip(others, answers, strict=True):
+            if isinstance(answer, str):
+                raise InputError(f"The task {source.name!r} of serve.toml cannot be used: {answer}")
+            given = [Parameter(**one) for one in answer]
+            parameters[source.name] = tuple(one for one in given if one.name not in source.arguments)
+        return cls(config=config, parameters=parameters)
+
+    def require(self, order: Order) -> None:
+        """InputError for a task that is not registered, arguments that its function does not take or that
+        lead elsewhere than allowed, and a board that is not listed.
+        """
+        if order.task not in self.parameters:
+            names = ", ".join(sorted(self.parameters))
+            raise InputError(f"There is no registered task {order.task!r}: choose {names}.")
+        parameters = self.parameters[order.task]
+        values = converted(order.task, stub(parameters), order.arguments)
+        for one in parameters:
+            if one.kind == "Path" and one.name in values:
+                for path in values[one.name] if one.many else (values[one.name],):
+                    self._require_inside(one.name, path)
+        listed = {
+            str(address) for device in self.config.devices for address in target_addresses(device).values()
+        }
+        for address in target_addresses(order.target).values():
+            if not address.local and str(address) not in listed:
+                boards = ", ".join(sorted(listed)) or "there is none"
+                raise InputError(
+                    f"{address} is no board of this service ({boards}): the administrator lists it."
+                )
+
+    def _require_inside(self, name: str, path: Path) -> None:
+        resolved = path.resolve()
+        if not path.is_absolute() or not any(resolved.is_relative_to(one) for one in self.config.data):
+            folders = ", ".join(map(str, self.config.data)) or "there is none"
+            raise InputError(
+                f"The argument {name}={str(path)!r} is not below a folder for data ({folders}): "
+                "give an absolute path below one."
+            )
+
+
+def _asked(specs: list[str]) -> list[list[dict[str, Any]] | str]:
+    command = [sys.executable, "-P", "-m", "autocompress.service.signatures", *specs]
+    try:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=_PATIENCE_S,
+            check=False,
+        )
+        answers: list[list[dict[str, Any]] | str] = json.loads(done.stdout.strip().splitlines()[-1])
+    except subprocess.TimeoutExpired as error:
+        raise InputError(f"The tasks of serve.toml cannot be loaded within {_PATIENCE_S} s.") from error
+    except (ValueError, IndexError) as error:
+        last = (done.stderr.strip().splitlines() or ["they printed nothing"])[-1]
+        raise InputError(f"The tasks of serve.toml cannot be loaded: {last}.") from error
+    return answers

@@ -1,0 +1,214 @@
+"""What goes in and out over HTTP. OpenAPI, and with it docs/rest.md, is made of these."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from ..order import Order
+from ..queue.events import Line
+from ..queue.job import Job, State
+
+Text = Annotated[str, Field(max_length=1000, pattern=r"^[^\x00]*$")]
+Texts = Annotated[list[Text], Field(max_length=50)]
+
+
+def _whole(value: object) -> object:
+    """A whole number, be it written as 1.0: for JSON the two are one."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Whole = Annotated[int, BeforeValidator(_whole)]
+
+
+class _In(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class OrderIn(_In):
+    """A search: the options of `autocompress search`, texts with their units."""
+
+    task: Text = Field(default="digits", description="The name of a registered task.")
+    arguments: Annotated[dict[Text, Text], Field(max_length=50)] = {}
+    target: Text = Field(default="cpu", description="Targets by name, separated by commas.")
+    budget: Text | None = Field(default=None, description="Such as 20m.")
+    trials: Annotated[Whole, Field(ge=1, le=1_000_000)] | None = None
+    max_drop: Text | None = Field(default=None, description="Such as 1pp.")
+    max_latency: Texts = Field(default=[], description="Such as 2ms, or T=2ms on one target.")
+    max_size: Texts = []
+    max_energy: Texts = []
+    batch: Annotated[Whole, Field(ge=1, le=1_000_000)] = 1
+    shapes: Texts = []
+    sampler: Literal["front", "tpe", "nsga2", "gp", "random"] = "front"
+    recovery: bool = True
+    allow_predicted: bool = False
+    seed: Annotated[Whole, Field(ge=0, lt=1 << 32)] = 0
+    deterministic: bool = False
+    labels: Texts = Field(default=[], description="What a worker must have.")
+    priority: Annotated[Whole, Field(ge=-1000, le=1000)] = 0
+
+    def order(self) -> Order:
+        """The order. InputError in the words of the command line."""
+        return Order.from_json(self.model_dump())
+
+
+class BudgetIn(_In):
+    """Another budget: a time, a number of trials, or both."""
+
+    budget: Text | None = None
+    trials: Annotated[Whole, Field(ge=1, le=1_000_000)] | None = None
+
+
+class SearchOut(BaseModel):
+    """A search as it is now. `progress` is what it said of itself last: stage, share, left_s, front …"""
+
+    id: str
+    owner: str
+    state: State
+    wanted: str = Field(description="What is asked of a running search: run, again, pause, cancel.")
+    order: dict[str, Any]
+    created: str
+    started: str | None
+    ended: str | None
+    worker: str | None
+    attempt: int
+    exit_code: int | None
+    message: str
+    progress: dict[str, Any]
+    version: int
+
+    @classmethod
+    def of(cls, job: Job) -> "SearchOut":
+        """A job as it goes out."""
+        return cls(
+            id=job.id,
+            owner=job.owner,
+            state=job.state,
+            wanted=job.wanted,
+            order=job.order.to_json(),
+            created=when(job.created) or "",
+            started=when(job.started),
+            ended=when(job.ended),
+            worker=job.worker,
+            attempt=job.attempt,
+            exit_code=job.exit_code,
+            message=job.message,
+            progress=dict(job.progress),
+            version=job.version,
+        )
+
+
+class SearchesOut(BaseModel):
+    """A page of searches, the newest first. `next` is the `before` of the following page."""
+
+    searches: list[SearchOut]
+    next: str | None
+
+
+class LineOut(BaseModel):
+    """A line of a search's log."""
+
+    id: int
+    at: str
+    kind: str
+    text: str
+
+    @classmethod
+    def of(cls, number: int, line: Line) -> "LineOut":
+        """A line as it goes out."""
+        return cls(id=number, at=when(line.at) or "", kind=line.kind, text=line.text)
+
+
+class PickOut(BaseModel):
+    """The point that is picked, and those beside it on the front by latency; null at the ends."""
+
+    trial: int
+    faster: int | None
+    slower: int | None
+    points: list[dict[str, Any]]
+
+
+class BundleIn(_In):
+    """Which point to bundle, on a run of several targets for which one."""
+
+    trial: Annotated[Whole, Field(ge=0, le=10**9)]
+    target: Text | None = None
+
+
+class BundleOut(BaseModel):
+    """A bundle as a ZIP file, to be fetched at `url`."""
+
+    name: str
+    url: str
+    size_bytes: int
+    sha256: str
+
+
+class TaskOut(BaseModel):
+    """A registered task and what its function takes."""
+
+    name: str
+    parameters: list[dict[str, Any]]
+
+
+class WorkerIn(_In):
+    """A worker that asks for a job."""
+
+    worker: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+    labels: Texts = []
+
+
+class LineIn(_In):
+    """A line of a log; `number` counts those of an attempt."""
+
+    number: Annotated[Whole, Field(ge=1, lt=1 << 31)]
+    at: Annotated[float, Field(ge=0, le=1e11)]
+    kind: Annotated[str, Field(max_length=20, pattern=r"^[a-z]+$")]
+    text: Annotated[str, Field(max_length=4000)]
+
+    def line(self) -> Line:
+        """The line."""
+        return Line(number=self.number, at=self.at, kind=self.kind, text=self.text.replace("\x00", ""))
+
+
+class BeatIn(_In):
+    """A heartbeat of an attempt, with what is new."""
+
+    attempt: Annotated[Whole, Field(ge=1, lt=1 << 31)]
+    lines: Annotated[list[LineIn], Field(max_length=1000)] = []
+    progress: dict[str, Any] = {}
+
+
+class EndIn(BeatIn):
+    """How the command of an attempt ended."""
+
+    exit_code: Annotated[Whole, Field(ge=-256, le=256)]
+    message: Annotated[str, Field(max_length=4000)] = ""
+
+
+class BeatOut(BaseModel):
+    """What is wanted of the job: run, again, pause, cancel."""
+
+    wanted: str
+
+
+class ClaimOut(BaseModel):
+    """A job that is the worker's now; the lease is renewed by each heartbeat."""
+
+    id: str
+    attempt: int
+    lease_s: float
+    order: dict[str, Any]
+
+
+class FilesOut(BaseModel):
+    """The files of a run that the service has."""
+
+    files: list[str]
+
+
+def when(seconds: float | None) -> str | None:
+    """The time as ISO 8601 in UTC."""
+    return (
+        None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+    )

@@ -1,0 +1,62 @@
+"""What the routes share, and the runs of jobs as they are on disk."""
+
+import threading
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+from ...errors import InputError
+from ...results.records.run import Run
+from ...results.run_directory import existing_runs, read_run
+from ..access.rates import Rates
+from ..access.tokens import Access
+from ..database.opened import Database
+from ..queue.claims import Claims
+from ..queue.jobs import Jobs
+from ..tasks import Tasks
+
+
+@dataclass(frozen=True, kw_only=True)
+class Service:
+    """`data` is the service's folder; `stopping` is set when no stream should go on; `secure`: cookies go
+    over TLS alone.
+    """
+
+    data: Path
+    database: Database
+    access: Access
+    jobs: Jobs
+    claims: Claims
+    tasks: Tasks
+    rates: Rates
+    logins: Rates = field(default_factory=lambda: Rates(0.2, 10))
+    stopping: threading.Event = field(default_factory=threading.Event)
+    secure: bool = False
+
+    @property
+    def runs(self) -> Path:
+        """The folder of the runs, each called as its job."""
+        return self.data / "runs"
+
+    def run_folder(self, job_id: str) -> Path:
+        """Where the newest run of a job is."""
+        return next(existing_runs(self.runs / job_id), self.runs / job_id)
+
+    def run(self, job_id: str) -> Run:
+        """The run of a job. NoRunError before anything was measured."""
+        folder = self.run_folder(job_id)
+        front = folder / "front.json"
+        try:
+            facts = front.stat()
+        except OSError as error:
+            raise NoRunError("The search has measured nothing yet: look again when it has.") from error
+        return _read(folder, facts.st_mtime_ns, facts.st_size)
+
+
+class NoRunError(InputError):
+    """The search has no front yet."""
+
+
+@lru_cache(maxsize=32)
+def _read(folder: Path, _changed_ns: int, _size: int) -> Run:
+    return read_run(folder)

@@ -1,0 +1,108 @@
+"""REST for workers: claim, heartbeat, end, and the files of a run."""
+
+import hashlib
+from pathlib import Path as FilePath
+from typing import Annotated
+
+from fastapi import APIRouter, Header, HTTPException, Path, Query, Request, Response
+from fastapi.responses import FileResponse
+from starlette.concurrency import run_in_threadpool
+
+from ...files import file_below, replacing
+from ..queue.claims import Told
+from ..work.syncing import files_of, may_be_sent
+from .callers import InService, Worker
+from .problems import PROBLEMS
+from .schemas import BeatIn, BeatOut, ClaimOut, EndIn, FilesOut, WorkerIn
+from .searches import SearchId
+from .state import Service
+
+router = APIRouter(prefix="/v1/work", tags=["workers"], responses=PROBLEMS)
+Attempt = Annotated[int, Query(ge=1, lt=1 << 31)]
+FileName = Annotated[str, Path(max_length=250)]
+LARGEST_FILE = 4 << 30
+
+
+@router.post("/began", status_code=204)
+def began(worker: WorkerIn, service: InService, caller: Worker) -> None:
+    """A worker began: what one of its name had before is queued again."""
+    service.claims.began(worker.worker, worker.labels)
+
+
+@router.post("/claim")
+def claim(worker: WorkerIn, service: InService, caller: Worker) -> ClaimOut | None:
+    """A job for the worker; null when there is none."""
+    job = service.claims.claim(worker.worker, worker.labels)
+    if job is None:
+        return None
+    return ClaimOut(id=job.id, attempt=job.attempt, lease_s=service.claims.lease_s, order=job.order.to_json())
+
+
+@router.post("/{search_id}/beat")
+def beat(search_id: SearchId, told: BeatIn, service: InService, caller: Worker) -> BeatOut:
+    """Renews the lease. 409 when another attempt has the job: its command must stop."""
+    return BeatOut(wanted=service.claims.beat(search_id, told.attempt, _told(told)))
+
+
+@router.post("/{search_id}/end", status_code=204)
+def end(search_id: SearchId, told: EndIn, service: InService, caller: Worker) -> None:
+    """How the command ended."""
+    message = told.message.replace("\x00", "")
+    service.claims.end(search_id, told.attempt, _told(told), exit_code=told.exit_code, message=message)
+
+
+@router.get("/{search_id}/files")
+def files(search_id: SearchId, attempt: Attempt, service: InService, caller: Worker) -> FilesOut:
+    """The names of the files that the service has of the run."""
+    service.claims.require(search_id, attempt)
+    return FilesOut(files=list(files_of(service.run_folder(search_id))))
+
+
+@router.get("/{search_id}/files/{name:path}", response_class=FileResponse)
+def fetch(
+    *, search_id: SearchId, name: FileName, attempt: Attempt, service: InService, caller: Worker
+) -> FileResponse:
+    """A file of the run."""
+    service.claims.require(search_id, attempt)
+    path = _path(service, search_id, name)
+    if not path.is_file():
+        raise HTTPException(404, f"The run has no file {name!r}.")
+    return FileResponse(path, media_type="application/octet-stream")
+
+
+@router.put("/{search_id}/files/{name:path}", status_code=204)
+async def send(
+    *,
+    search_id: SearchId,
+    name: FileName,
+    attempt: Attempt,
+    service: InService,
+    caller: Worker,
+    request: Request,
+    x_sha256: Annotated[str, Header(pattern=r"^[0-9a-f]{64}$")],
+) -> Response:
+    """Stores a file of the run, when it arrived as a whole."""
+    await run_in_threadpool(service.claims.require, search_id, attempt)
+    path = _path(service, search_id, name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    digest, size = hashlib.sha256(), 0
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size > LARGEST_FILE:
+                raise HTTPException(413, "A file of a run has at most 4 GB.")
+            digest.update(chunk)
+            await run_in_threadpool(file.write, chunk)
+        if digest.hexdigest() != x_sha256:
+            raise HTTPException(422, f"{name} arrived with another SHA-256: send it again.")
+    return Response(status_code=204)
+
+
+def _path(service: Service, search_id: str, name: str) -> FilePath:
+    if not may_be_sent(name):
+        raise HTTPException(422, f"{name!r} is no file of a run that goes between machines.")
+    return file_below(service.runs / search_id, name)
+
+
+def _told(told: BeatIn) -> Told:
+    return Told(lines=[line.line() for line in told.lines], progress=told.progress)
