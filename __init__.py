@@ -27,8 +27,8 @@ _HOME = {
 }
 
 __all__ = [
-    "Client", "Comparison", "Event", "Measurement", "Metric", "Point", "Profile", "Recipe", "Recovery", "Run", "Table",
-    "Task", "accuracy", "load_profile", "search",
+    "Client", "Comparison", "Event", "Measurement", "Metric", "Point", "Profile", "Recipe", "Recovery", "Run",
+    "Table", "Task", "accuracy", "load_profile", "search",
 ]  # fmt: skip
 
 

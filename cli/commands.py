@@ -19,7 +19,9 @@ from .pick import pick
 from .push import push
 from .runs import runs
 from .search import search
-from .service import serve, submit, worker
+from .service.serve import serve
+from .service.submit import submit
+from .service.worker import worker
 from .targets import measure, targets_app
 from .verify import drift, verify
 

@@ -4,7 +4,6 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from ..errors import InputError
 from ..files import read_text
@@ -76,7 +75,7 @@ def read_serve_config(file: Path | None) -> ServeConfig:
         raise InputError(f"{file}: {str(error).rstrip('.')}.") from error
 
 
-def _config(value: Mapping[str, Any], folder: Path) -> ServeConfig:
+def _config(value: object, folder: Path) -> ServeConfig:
     top = StrictTable(value, "", _TOP)
     tasks = (
         top.fields.each("task", lambda all_tasks, name: _task(all_tasks, name, folder))
@@ -93,7 +92,7 @@ def _config(value: Mapping[str, Any], folder: Path) -> ServeConfig:
         data=tuple((folder / one).resolve() for one in top.get("data", top.texts, nothing)),
         environment=top.get("environment", top.texts, nothing),
         hosts=top.get("hosts", top.texts, nothing),
-        limits=_limits(StrictTable(value["limits"], "limits", _LIMITS))
+        limits=_limits(StrictTable(top.fields.value("limits"), "limits", _LIMITS))
         if top.has("limits")
         else ServeLimits(),
     )

@@ -109,6 +109,7 @@ def _listening(settings: Serving) -> socket.socket:
         listening = socket.socket(family, socket.SOCK_STREAM)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((settings.host, settings.port))
+        listening.listen()  # what comes before the server is ready waits
     except OSError as error:
         listening.close()
         raise InputError(

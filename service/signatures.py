@@ -53,7 +53,7 @@ def _parameter(one: inspect.Parameter) -> Parameter:
 
 
 def stub(parameters: Iterable[Parameter]) -> Callable[..., None]:
-    """A function of nothing that takes these parameters, as `tasks.signature.converted` looks at one."""
+    """A function of nothing that takes these parameters, as `tasks.arguments.converted` looks at one."""
 
     def function(**_values: object) -> None:
         return None

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..errors import InputError
 from ..results.target_limits import target_addresses
-from ..tasks.signature import converted
+from ..tasks.arguments import converted
 from .config import DIGITS, ServeConfig
 from .order import Order
 from .signatures import Parameter, stub

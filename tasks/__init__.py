@@ -20,8 +20,7 @@ Reading order:
     plain/                       a copy of the model without wrappers, its weights plain parameters
     identity.py                  digests of model, data and metric, by which a run recognizes its task
     names.py                     what a task may be called
-    load.py, user_file.py        names to functions
-    signature.py                 `--task-arg KEY=VALUE` to the arguments of a function
+    load.py, user_file.py        names to functions, and `--task-arg KEY=VALUE` to their arguments
     arguments.py                 values from the environment, and those that a run does not store
     checkpoint.py, fitting.py    weights from files that hold only data, and fit the model
     digits.py, image_folder.py   built-in tasks

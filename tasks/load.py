@@ -7,10 +7,9 @@ from importlib import import_module
 from typing import Any, cast
 
 from ..errors import TaskError
-from .arguments import resolved
+from .arguments import converted, resolved
 from .boundary import user_code
 from .names import BUILT_IN, FAMILIES, file_and_function, require_task
-from .signature import converted
 from .task import Task
 from .user_file import function_of, importable
 

@@ -1,6 +1,7 @@
 """One job on a worker: the command is started, watched, stopped when that is wanted, and its end is told."""
 
 import json
+import re
 import signal
 import subprocess
 import threading
@@ -40,14 +41,33 @@ class Place:
     shares_disk: bool = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claimed:
+    """A job that is this worker's as long as it reports within `lease_s`."""
+
+    id: str
+    attempt: int
+    lease_s: float
+    order: Order
+
+    @classmethod
+    def from_json(cls, value: Any) -> "Claimed":
+        """The answer to a claim. RefusedError when it is none."""
+        try:
+            order = Order.from_json(value["order"])
+            if re.fullmatch(r"[0-9a-f]{1,24}", value["id"]) is None:
+                raise ValueError("its id is none")
+            lease_s = float(value["lease_s"])
+            return cls(id=value["id"], attempt=int(value["attempt"]), lease_s=lease_s, order=order)
+        except (KeyError, TypeError, ValueError) as error:
+            raise RefusedError(f"The service sent a job that is none ({error}).", status=502) from error
+
+
 class Searching:
     """A job that this worker has. `ends` is set when the worker should end."""
 
-    def __init__(
-        self, job: Mapping[str, Any], place: Place, connection: Connection, *, ends: Callable[[], bool]
-    ):
-        self._id, self._attempt, self._lease_s = str(job["id"]), int(job["attempt"]), float(job["lease_s"])
-        self._order = Order.from_json(job["order"])
+    def __init__(self, job: Claimed, place: Place, connection: Connection, *, ends: Callable[[], bool]):
+        self._id, self._attempt, self._lease_s, self._order = job.id, job.attempt, job.lease_s, job.order
         self._place, self._connection, self._ends = place, connection, ends
         self._run = place.folder / self._id
         self._lost = False

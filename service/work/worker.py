@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 from ...errors import TargetUnavailable
 from .connection import Connection, RefusedError
-from .searching import Place, Searching
+from .searching import Claimed, Place, Searching
 
 _POLL_S = 1.0
 _LONGEST_WAIT_S = 30.0
@@ -44,5 +44,6 @@ def work(
         if job is None:
             ends.wait(wait_s)
             continue
-        say(f"search {job['id']}: {job['order']['task']} on {job['order']['target']}")
-        Searching(job, place, connection, ends=ends.is_set).run()
+        claimed = Claimed.from_json(job)
+        say(f"search {claimed.id}: {claimed.order.task} on {claimed.order.target}")
+        Searching(claimed, place, connection, ends=ends.is_set).run()

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 from autocompress.errors import TaskError
+from autocompress.tasks.arguments import converted
 from autocompress.tasks.load import load_task
-from autocompress.tasks.signature import converted
 
 GOOD = """
 import helper_beside_it
