@@ -207,7 +207,26 @@ LatencyLimit = Annotated[
 ]
 
 
-def drift(bundle: Bundle, logs: Logs, *, max_latency: LatencyLimit = None, as_json: Json = False) -> None:
+Since = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TIME",
+        help="Only what was logged from then on: 2026-11-28, 2026-11-28T06:30 (local time) or 24h, back from "
+        "now.",
+    ),
+]
+Page = Annotated[Path | None, typer.Option(metavar="FILE", help="Also write a page of it.")]
+
+
+def drift(
+    bundle: Bundle,
+    logs: Logs,
+    *,
+    max_latency: LatencyLimit = None,
+    since: Since = None,
+    html: Page = None,
+    as_json: Json = False,
+) -> None:
     """Say what changed where a bundle is used: its inputs, its answers, its latency; and which claims still
     hold.
 
@@ -218,17 +237,28 @@ def drift(bundle: Bundle, logs: Logs, *, max_latency: LatencyLimit = None, as_js
 
         autocompress drift bundle log.jsonl
 
-        autocompress drift bundle logs/ --max-latency 2ms --json
+        autocompress drift bundle logs/ --since 24h --max-latency 2ms --html drift.html
     """
     with errors():
         limit_s = parsed("parse_duration", max_latency)
         from ..deploy.drift.judge import drift_of
         from ..deploy.drift.words import drift_lines
+        from ..profiles.units import parse_since
 
-        seen = drift_of(bundle, logs, limit_s=limit_s)
+        if html is not None and html.is_dir():
+            raise InputError(
+                f"--html {html} is a folder: give the name of a file, such as {html}/drift.html."
+            )
+        seen = drift_of(bundle, logs, limit_s=limit_s, since_s=None if since is None else parse_since(since))
         if as_json:
             print(json_text(printable_strings(seen.to_json()), indent=2))
         else:
             show(*drift_lines(seen))
+        if html is not None:
+            from ..deploy.drift.page import write_drift
+
+            write_drift(seen, html)
+            if not as_json:
+                show(html)
         if seen.broken:
             raise typer.Exit(REGRESSED)

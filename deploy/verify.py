@@ -29,6 +29,7 @@ from ..evaluation.targets import NamedTarget, target_at
 from ..files import digest_of_file, file_below
 from ..profiles import Measurement, TimingConfig
 from ..results.formats import label_of, ratio_interval_of
+from ..results.records.energy import Energy
 from ..results.records.facts import MetricFacts
 from ..results.records.latency import AnyLatency, Latency
 from ..results.records.point import Quality
@@ -248,6 +249,17 @@ def _comparable_s(point: PointOn, latency: AnyLatency, ratio: float, *, same: bo
     return ratio * beside.seconds / beside.ratio
 
 
+def _comparable_j(point: PointOn, energy: Energy, *, same: bool) -> tuple[float, float]:
+    """The joules of an energy that was counted now, the lower end of its interval first: on the target of the
+    run beside the original as it was then, as seconds are; otherwise as counted.
+    """
+    then = point.latency.energy
+    if not same or then is None:
+        return energy.interval_j[0], energy.energy_j
+    reference = then.energy_j / then.ratio
+    return energy.ratio_interval[0] * reference, energy.ratio * reference
+
+
 def _breaks(point: PointOn, file: FileNow, original: float | None, *, same: bool) -> tuple[str, ...]:
     """The limits that the point kept, and breaks now."""
     drop, latency = _drop_now(point, file, original), file.latency or point.latency
@@ -256,7 +268,10 @@ def _breaks(point: PointOn, file: FileNow, original: float | None, *, same: bool
         if file.quality is not None:
             drop += point.view.task.metric.drop(file.quality, baseline=point.quality.validation)
     latency_s = _comparable_s(point, latency, latency.ratio, same=same)
-    excess = point.view.limits.excess(drop=drop, latency_s=latency_s, size_bytes=point.size_bytes)
+    energy = None if latency.energy is None else _comparable_j(point, latency.energy, same=same)[1]
+    excess = point.view.limits.excess(
+        drop=drop, latency_s=latency_s, size_bytes=point.size_bytes, energy_j=energy
+    )
     return tuple(name for name, value in excess.items() if value > 0 and name not in point.violations)
 
 
@@ -273,9 +288,21 @@ def regressions(
         worse.append("slower than was measured")
     if limit_s is not None and point.latency.seconds <= limit_s < low_s:
         worse.append("breaks the latency limit")
+    if _uses_more(point, file.latency, same=same):
+        worse.append("breaks the energy limit")
     if _loses(point, file, original):
         worse.append("loses quality")
     return tuple(worse)
+
+
+def _uses_more(point: PointOn, now: Latency, *, same: bool) -> bool:
+    """Whether it kept the limit of energy then, and is shown to break it now. False where no sensor counts
+    now: `Run.feasible` names no point that was not counted.
+    """
+    limit_j, then = point.view.limits.energy_j, point.latency.energy
+    if limit_j is None or then is None or now.energy is None:
+        return False
+    return then.energy_j <= limit_j < _comparable_j(point, now.energy, same=same)[0]
 
 
 def _loses(point: PointOn, file: FileNow, original: float | None) -> bool:

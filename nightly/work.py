@@ -1,7 +1,7 @@
 """Work: what every step of a night needs, and the time that is left."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -77,9 +77,16 @@ class Work:
         )
 
 
-def addresses(model: ModelConfig) -> dict[str, str]:
-    """The targets of a model as runs call them, and each as `--target` takes it."""
-    return {name: str(address) for name, address in target_addresses(model.target).items()}
+def addresses(work: Work, model: ModelConfig) -> dict[str, str]:
+    """The targets of a model as runs call them, and each as `--target` takes it in any folder: a profile that
+    is a file stands beside nightly.toml.
+    """
+    return {
+        name: str(replace(address, profile=str(work.config.place / address.profile)))
+        if address.profile.endswith(".toml")
+        else str(address)
+        for name, address in target_addresses(model.target).items()
+    }
 
 
 def task_words(model: ModelConfig, *, option: bool) -> list[str]:

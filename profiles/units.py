@@ -3,7 +3,9 @@
 import math
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal, assert_never
 
 from ..errors import InputError
@@ -50,6 +52,20 @@ def parse_duration(text: str) -> float:
     """Seconds, > 0, of `2ms`, `1.5s`, `30m` or `2h`. InputError without a unit."""
     value, unit = _quantity(text, "duration", units=_SECONDS, example="2ms")
     return _positive(value * _SECONDS[unit], text, "duration")
+
+
+def parse_since(text: str, *, now: datetime | None = None) -> float:
+    """Seconds since 1970 of `2026-11-28`, `2026-11-28T06:30` (local time unless it names another) or `24h`,
+    back from now. InputError for anything else.
+    """
+    with suppress(ValueError):
+        return datetime.fromisoformat(text.strip()).astimezone().timestamp()
+    if quantity_kind(text) != "duration":
+        raise InputError(
+            f"The time {text!r} is none: write a date and time, such as 2026-11-28T06:30, or how long ago, "
+            "such as 24h."
+        )
+    return (now or datetime.now().astimezone()).timestamp() - parse_duration(text)
 
 
 def parse_size(text: str) -> int:

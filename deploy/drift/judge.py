@@ -111,6 +111,8 @@ class Drift:
             "other_logs": seen.other_logs,
             "lines": seen.lines,
             "torn_lines": seen.torn,
+            "since_s": seen.since_s,
+            "earlier_lines": seen.earlier,
             "calls": seen.calls,
             "looks": seen.looks,
             "start_s": seen.start_s,
@@ -125,15 +127,18 @@ class Drift:
         }
 
 
-def drift_of(bundle: Path, logs: Sequence[Path], *, limit_s: float | None = None) -> Drift:
-    """What the logs say of the bundle. `limit_s` is the longest latency that the user wants.
+def drift_of(
+    bundle: Path, logs: Sequence[Path], *, limit_s: float | None = None, since_s: float | None = None
+) -> Drift:
+    """What the logs say of the bundle, as far as they began at `since_s` (seconds since 1970) or later.
+    `limit_s` is the longest latency that the user wants.
 
     InputError when the bundle is damaged or a log is not of it.
     """
     if not is_bundle(bundle):
         raise InputError(f"{bundle} is no bundle: give a folder that `pick` wrote.")
     manifest = read_manifest(bundle)
-    observed = read_logs(logs, manifest)
+    observed = read_logs(logs, manifest, since_s=since_s)
     why = _not_compared(manifest, observed)
     comparisons = () if why else tuple(_comparisons(manifest, observed))
     return Drift(

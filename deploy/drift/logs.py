@@ -30,12 +30,15 @@ Counts = np.ndarray[Any, np.dtype[np.int64]]
 
 @dataclass(slots=True, kw_only=True)
 class Observed:
-    """What all lines say together. `inputs` and `outputs` have an array of counts for each channel, by name;
+    """What all lines say together; `earlier` lines began before `since_s` (seconds since 1970) and do not
+    count. `inputs` and `outputs` have an array of counts for each channel, by name;
     `top` how often each class had the largest value.
     """
 
+    since_s: float | None = None
     logs: int = 0
     other_logs: int = 0
+    earlier: int = 0
     lines: int = 0
     torn: int = 0
     calls: int = 0
@@ -60,11 +63,12 @@ class Observed:
         return None
 
 
-def read_logs(paths: Sequence[Path], manifest: Manifest) -> Observed:
-    """The logs added up; a folder stands for the *.jsonl* files in it that are of this bundle's model.
-    InputError when there is none, or a file that is given is not.
+def read_logs(paths: Sequence[Path], manifest: Manifest, *, since_s: float | None = None) -> Observed:
+    """The logs added up, as far as their lines began at `since_s` or later; a folder stands for the *.jsonl*
+    files in it that are of this bundle's model. InputError when there is none, or a file that is given is
+    not.
     """
-    observed = Observed()
+    observed = Observed(since_s=since_s)
     for log in _files(paths):
         try:
             if log not in paths and _is_of_another(log, manifest):
@@ -79,6 +83,11 @@ def read_logs(paths: Sequence[Path], manifest: Manifest) -> Observed:
                 f"The log {log} cannot be read ({error.strerror}): give a readable file."
             ) from error
         observed.logs += 1
+    if not observed.calls and observed.earlier:
+        raise InputError(
+            f"All {observed.earlier} lines in {', '.join(map(str, paths))} began before --since: give an "
+            "earlier time."
+        )
     if not observed.calls:
         raise InputError(
             f"There is no inference in {', '.join(map(str, paths))}: let the monitor run for longer."
@@ -125,9 +134,17 @@ def _add_lines(observed: Observed, log: Path, lines: Iterator[bytes], manifest: 
             observed.torn += 1
             continue
         try:
-            _add(observed, Fields(parse(whole.decode("utf-8"))), manifest)
+            _add_line(observed, Fields(parse(whole.decode("utf-8"))), manifest)
         except (Unfit, UnicodeDecodeError) as error:
             raise InputError(f"{log}, line {number}: {error}: give a log of run.py.") from error
+
+
+def _add_line(observed: Observed, fields: Fields, manifest: Manifest) -> None:
+    """Adds a line, or counts it among the earlier ones. Unfit when it does not fit the manifest."""
+    if observed.since_s is not None and fields.number("start") < observed.since_s:
+        observed.earlier += 1
+    else:
+        _add(observed, fields, manifest)
         observed.lines += 1
 
 

@@ -11,7 +11,7 @@ MOST_NAMED = 10  # channels
 
 def drift_lines(drift: Drift) -> list[str]:
     """The lines for a person; the verdict is the last one."""
-    return [*_read(drift), *_latency(drift.latency), *_distributions(drift), verdict(drift)]
+    return [*read_lines(drift), *latency_lines(drift.latency), *_distributions(drift), verdict(drift)]
 
 
 def verdict(drift: Drift) -> str:
@@ -26,7 +26,8 @@ def verdict(drift: Drift) -> str:
     return f"What {drift.manifest.name} claims still holds.{rest}"
 
 
-def _read(drift: Drift) -> Iterator[str]:
+def read_lines(drift: Drift) -> Iterator[str]:
+    """Which logs were read, and of what."""
     seen, manifest = drift.observed, drift.manifest
     yield (
         f"{manifest.name}: {_many(seen.calls, 'inference')} from {_time(seen.start_s)} to "
@@ -35,6 +36,8 @@ def _read(drift: Drift) -> Iterator[str]:
     )
     if seen.other_logs:
         yield f"           {_many(seen.other_logs, 'log')} of other models left out"
+    if seen.since_s is not None:
+        yield f"           since {_time(seen.since_s)}; {_many(seen.earlier, 'earlier line')} left out"
     if seen.torn:
         yield f"           {_many(seen.torn, 'line')} cut off and left out"
     environment = manifest.target.environment
@@ -43,7 +46,8 @@ def _read(drift: Drift) -> Iterator[str]:
         yield f"runtime    {manifest.target.runtime} {used}, the claims are of {environment.runtime_version}"
 
 
-def _latency(latency: LatencyInUse | None) -> Iterator[str]:
+def latency_lines(latency: LatencyInUse | None) -> Iterator[str]:
+    """The percentiles in use, beside the claim and the limit."""
     if latency is None:
         yield "latency    no inference of the claimed batch size was timed"
         return
@@ -84,7 +88,6 @@ def _distributions(drift: Drift) -> Iterator[str]:
 
 
 def _moved(one: Comparison) -> str:
-    name = one.name if one.channel is None else f"{one.name}, channel {one.channel}"
     texts = []
     if one.moved:
         distance = "share in other classes" if one.kind == "class" else "KS"
@@ -93,7 +96,12 @@ def _moved(one: Comparison) -> str:
         texts.append(
             f"{one.beyond:.1%} of the values are beyond what calibration saw (more than {BEYOND:.0%})"
         )
-    return f"{name} {'; '.join(texts)}"
+    return f"{name_of(one)} {'; '.join(texts)}"
+
+
+def name_of(one: Comparison) -> str:
+    """`x, channel 1`; of a tensor with one channel its name alone."""
+    return one.name if one.channel is None else f"{one.name}, channel {one.channel}"
 
 
 def _many(count: int, what: str) -> str:

@@ -113,7 +113,7 @@ def _looked_at(
         for path, run, one in ((*now, pick), (reference.path, reference.facts.run, before))
     ]
     try:
-        again = beside(files[0], files[1], facts, addresses(model)[change.target], say=work.say)
+        again = beside(files[0], files[1], facts, addresses(work, model)[change.target], say=work.say)
     except (TargetUnavailable, RunDirectoryError) as error:
         work.say(f"{model.name}: {error}")
         return replace(change, verdict="unknown")

@@ -67,7 +67,7 @@ def _not_better(work: Work, model: ModelConfig, pick: Pick, path: Path, state: M
         work.say(f"{model.name}: trial {pick.trial} beside what is deployed on {bundle.target}")
         new = artifact_of(path, run, pick, bundle.target)
         try:
-            ratio = beside(new, bundle.model, facts, addresses(model)[bundle.target], say=work.say)
+            ratio = beside(new, bundle.model, facts, addresses(work, model)[bundle.target], say=work.say)
         except TargetUnavailable as error:
             return f"it could not be compared with what is deployed. {error}"
         change = change_beside(ratio, model.margin)

@@ -86,12 +86,12 @@ def _compared(work: Work, model: ModelConfig, subject: Subject, state: ModelNigh
         yield from _canary(work, model, subject, wanted)
 
 
-def _as(reason: str, model: ModelConfig, subject: Subject) -> Compared:
+def _as(reason: str, work: Work, model: ModelConfig, subject: Subject) -> Compared:
     return Compared(
         reason=reason,
         package=subject.runtime,
         target=subject.target,
-        address=addresses(model)[subject.target],
+        address=addresses(work, model)[subject.target],
         model=subject.model,
         batch=subject.batch,
         sizes=subject.sizes,
@@ -100,7 +100,7 @@ def _as(reason: str, model: ModelConfig, subject: Subject) -> Compared:
 
 def _upgrade(work: Work, model: ModelConfig, subject: Subject, change: EnvironmentChange) -> InTurns:
     """The version of the reference night against the one that is installed now."""
-    compared, versions = _as("upgrade", model, subject), (change.before, change.now)
+    compared, versions = _as("upgrade", work, model, subject), (change.before, change.now)
     if subject.runtime not in PACKAGES:
         reason = f"{subject.runtime} is no package that pip could install a second time here."
         return not_compared(compared, versions, reason)
@@ -126,13 +126,17 @@ def _options(
     work.say(f"{model.name}: {texts[0]} against {texts[1]} on {subject.target}")
     old = Setting(changed=before, removed=frozenset(removed))
     return in_turns(
-        _as("upgrade", model, subject), old, Setting(), work.config.tolerance, versions=(texts[0], texts[1])
+        _as("upgrade", work, model, subject),
+        old,
+        Setting(),
+        work.config.tolerance,
+        versions=(texts[0], texts[1]),
     )
 
 
 def _canary(work: Work, model: ModelConfig, subject: Subject, wanted: str) -> Iterator[InTurns]:
     """The installed version against the next one; nothing where that is the installed one."""
-    compared, ours = _as("canary", model, subject), installed(subject.runtime)
+    compared, ours = _as("canary", work, model, subject), installed(subject.runtime)
     try:
         python = python_with(work.places.canaries, subject.runtime, wanted, log=work.log(model.name))
         next_version = version_in(python, subject.runtime)

@@ -56,7 +56,7 @@ def deployed_bundles(work: Work, model: ModelConfig) -> tuple[Bundle, ...]:
             version=version.name,
         )
         for target in targets
-        if target in addresses(model)
+        if target in addresses(work, model)
     )
 
 
@@ -90,7 +90,7 @@ def _looked_at(work: Work, model: ModelConfig, bundle: Bundle) -> tuple[Check, s
 
 
 def _look(work: Work, model: ModelConfig, bundle: Bundle) -> tuple[Check, str]:
-    words = ["verify", str(bundle.folder), "--target", addresses(model)[bundle.target]]
+    words = ["verify", str(bundle.folder), "--target", addresses(work, model)[bundle.target]]
     words += [*task_words(model, option=True), "--json"]
     ended = work.commands.run(words, log=work.log(model.name))
     if ended.exit_code == UNAVAILABLE:

@@ -36,6 +36,7 @@ from autocompress.tests.deploy.test_verify_files import MEASURED, verification
 from autocompress.tests.explore.predicting import QUICK, Desk, make_desk
 from autocompress.tests.present import present
 from autocompress.tests.profiles.records import measurement
+from autocompress.tests.results.energies import energy
 from typer.testing import CliRunner
 
 
@@ -96,6 +97,22 @@ def test_an_hour_in_which_the_machine_is_slow_breaks_no_limit(tmp_path):
     assert regressions(point, FileNow(latency=slow), same=True) == ()
     assert regressions(point, FileNow(latency=slow), same=False) == ("breaks the latency limit",)
     assert regressions(point, FileNow(latency=latency(0.53)), same=True) == ("breaks the latency limit",)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "expected"),
+    [(0.5, ()), (0.51, ()), (0.6, ("breaks the energy limit",))],
+    ids=["as stated", "within its interval", "more"],
+)
+def test_an_energy_above_the_limit_that_was_kept_is_a_regression(tmp_path, ratio, expected):
+    point = point_of(tmp_path, constraints=Constraints(max_energy_j=2.02e-3))
+    counted = replace(point.latency, energy=energy(0.5))
+    point = replace(point, measured=replace(point.measured, latency=counted))
+    warm = energy(ratio, original_j=9e-3)  # the machine uses more of everything tonight
+    file = FileNow(latency=replace(point.latency, energy=warm))
+    assert regressions(point, file, same=True) == expected
+    assert regressions(point, file, same=False) == ("breaks the energy limit",)
+    assert regressions(point, FileNow(latency=latency(0.5)), same=True) == ()
 
 
 def test_what_seems_slower_is_measured_again_and_once_more():

@@ -7,6 +7,7 @@ import sys
 import pytest
 from autocompress.nightly.config_file import read_config
 from autocompress.nightly.places import Places
+from autocompress.results.run_files import read_run
 
 # what is measured may differ as it likes on a busy machine: other tests are about that
 CONFIG = """[tolerance]
@@ -14,7 +15,7 @@ latency = "99%"
 runtime = "99%"
 [model.digits]
 task = "digits"
-trials = 2
+trials = 4
 recovery = false
 max_drop = "5pp"
 policies = ["fastest within 5pp"]
@@ -54,3 +55,10 @@ def test_a_killed_night_goes_on_and_does_nothing_twice(tmp_path):
     second = places.read_nights()[-1].models[0]
     assert (second.reference, len(second.checks)) == (night.name, 1)
     assert second.checks[0].ratio is not None
+    first_run, second_run = (read_run(places.folder / str(one.run)) for one in (model, second))
+    assert (
+        f"--from {places.folder / str(model.run)}"
+        in places.log(places.read_nights()[-1].name, "digits").read_text()
+    )
+    front = {point.recipe.digest for point in first_run.front if point.trial > 1}
+    assert front and front <= {point.recipe.digest for point in second_run.points}

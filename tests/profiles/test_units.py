@@ -1,5 +1,7 @@
 """Quantities are read with their unit or refused by name."""
 
+from datetime import UTC, datetime
+
 import pytest
 from autocompress.errors import InputError
 from autocompress.profiles.units import (
@@ -9,6 +11,7 @@ from autocompress.profiles.units import (
     format_size,
     parse_drop,
     parse_duration,
+    parse_since,
     parse_size,
     quantity_kind,
 )
@@ -111,3 +114,11 @@ def test_the_unit_tells_what_a_quantity_is(text: str, kind: str) -> None:
 @pytest.mark.parametrize("text", ["", "2", "5kg", "ms", "one pp"])
 def test_a_text_without_a_known_unit_is_no_quantity(text: str) -> None:
     assert quantity_kind(text) is None
+
+
+def test_a_time_is_a_date_or_how_long_ago():
+    now = datetime(2026, 11, 29, 12, tzinfo=UTC)
+    assert parse_since("24h", now=now) == now.timestamp() - 86400
+    assert parse_since("2026-11-28T06:30+00:00") == datetime(2026, 11, 28, 6, 30, tzinfo=UTC).timestamp()
+    with pytest.raises(InputError, match="such as 24h"):
+        parse_since("1pp")

@@ -78,6 +78,33 @@ def test_inputs_that_moved_are_found_and_the_metric_no_longer_holds(bundle, tmp_
     assert seen.stdout.splitlines()[-1] == "What linear-cpu-trial-1 claims no longer holds: accuracy."
 
 
+def test_only_what_was_logged_since_a_time_counts(bundle, log, tmp_path):
+    used(bundle, tmp_path / "log.jsonl", lambda random: normal(random) + 3)
+    (tmp_path / "log.jsonl").write_text(at(tmp_path / "log.jsonl", 1e9) + at(log, 2e9))
+    whole, later = drift(bundle, tmp_path), drift(bundle, tmp_path, "--since", "2030-01-01")
+    assert (whole.exit_code, later.exit_code) == (4, 0), later.output
+    assert "since 2030-01-01" in later.stdout and "1 earlier line left out" in later.stdout
+    nothing = drift(bundle, tmp_path, "--since", "2099-01-01")
+    assert nothing.exit_code == 2 and "All 2 lines" in nothing.output
+    wrong = drift(bundle, tmp_path, "--since", "yesterday")
+    assert wrong.exit_code == 2 and "such as 24h" in wrong.output
+
+
+def at(log: Path, start: float) -> str:
+    """The one line of a log as of another time."""
+    return json.dumps(json.loads(log.read_text()) | {"start": start, "end": start + 60}) + "\n"
+
+
+def test_the_page_says_what_moved_and_has_no_script(bundle, tmp_path):
+    used(bundle, tmp_path / "log.jsonl", shifted)
+    seen = drift(bundle, tmp_path / "log.jsonl", "--html", tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text()
+    assert seen.exit_code == 4 and seen.stdout.splitlines()[-1] == str(tmp_path / "page.html")
+    assert "claims no longer holds: accuracy." in page and "<script" not in page
+    assert page.index("input x, channel 1: PSI") < page.index("input x, channel 0: PSI")
+    assert page.count("<svg") == 6 and page.count("<tr>") == 1 + 4 + 3 + 1
+
+
 def test_classes_that_come_more_often_are_found(bundle, tmp_path):
     used(bundle, tmp_path / "log.jsonl", lambda random: np.abs(normal(random)))
     value = json.loads(drift(bundle, tmp_path, "--json").stdout)
