@@ -60,6 +60,7 @@ class Climber:
         trials.use_sampler(self._tables.sampler)
         try:
             trials.take_up(unfinished, self._recoveries.recover, recovered=True)
+            self._begin()
             for recipe in warm:
                 if recipe.digest not in trials.tried and trials.time_left():
                     self._measure(*trials.ask(trials.space.parameters(recipe)))
@@ -69,6 +70,22 @@ class Climber:
         finally:
             self._recoveries.release()
             self._tell()
+
+    def _begin(self) -> None:
+        """What was measured before there were tables teaches the curve from KL to drop; the fastest islands
+        are the first candidates of r0.
+        """
+        trials, tables = self._trials, self._tables
+        for point in trials.points:
+            untold = point.trial not in self._kls and point.recipe.recovery is None
+            if not untold or point.recipe == Recipe() or not trials.time_left():
+                continue
+            if (kl := tables.kl(point.recipe)) is not None:
+                tables.teach(point.recipe, kl)
+                self._kls[point.trial] = kl
+        for levels in tables.islands():
+            if trials.time_left() and trials.screen.judge(tables.recipe(levels)) is None:
+                self._look(levels)
 
     def _step(self) -> bool:
         """One thing: collect or start a recovery, one candidate of r0, or one that goes up; False when
@@ -104,15 +121,20 @@ class Climber:
             self._screened += 1
             return True
         self._screened = 0
+        self._look(levels)
+        self._since_promotion += 1
+        return True
+
+    def _look(self, levels: Levels) -> None:
+        """The KL of a candidate."""
+        trials, tables = self._trials, self._tables
         trials.stage(f"rung r0: candidate {len(tables.pool.kls) + 1}")
         try:
             with trials.interruptible(), trials.timed("rung r0"):
                 tables.probe(levels)
         except StageError as error:
-            trials.log("failed at r0", recipe=recipe.to_json(), message=str(error))
+            trials.log("failed at r0", recipe=tables.recipe(levels).to_json(), message=str(error))
             tables.guess(levels)
-        self._since_promotion += 1
-        return True
 
     def _promote(self) -> None:
         """The best of the pool becomes a trial and is measured; of those that could not be stitched only when

@@ -19,7 +19,7 @@ Vector = tuple[float, float, float]
 BANDS = 3  # of latency, which take turns
 LOW_CORRELATION = 0.5
 LEAST_PAIRS = 5  # to judge a correlation by
-_PRIOR_WEIGHT = 3.0  # recoveries that the prior of the curve counts for
+_PRIOR_WEIGHT = 1.0  # recoveries that the prior of the curve counts for
 
 
 def promoted(

@@ -3,7 +3,7 @@ sampler that reads it.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -23,7 +23,9 @@ from ..latency.model import LatencyPredictor, problem_of
 from ..sampling.losses import LossTable
 from ..sampling.proposals import Proposer
 from ..sampling.sampler import FrontSampler
+from ..space.islands import Islands
 from ..space.problem import Levels
+from ..space.seeds import of_several_bits
 from ..space.space import DEFAULT_RECOVERY, RECOVER, SearchSpace
 from ..trials import Trials
 from .latency_tables import LatencyTables, share_left
@@ -97,7 +99,10 @@ class FrontTables:
         original_bytes = {name: _original_bytes(run, name) for name in predictors}
         problem = problem_of([*predictors.values()], original_bytes=[*original_bytes.values()])
         table = LossTable(problem, losses)
-        proposer = Proposer(problem, table, limits=_box(run, space), seed=seed, switches=switches)
+        islands = Islands.of(problem, space.precisions)
+        proposer = Proposer(
+            problem, table, limits=_box(run, space), seed=seed, switches=switches, islands=islands
+        )
         pool = Pool.open(directory, problem, replayed=replayed)
         for levels, kl in pool.kls.items():
             proposer.observe(levels, loss=kl)
@@ -142,6 +147,17 @@ class FrontTables:
         self.pool.add(levels, kl)
         self.proposer.observe(levels, loss=kl)
         return kl
+
+    def islands(self) -> list[Levels]:
+        """The fastest runs of integer layers, by the latency tables, of weights in several bits."""
+        problem = self.proposer.problem
+        bases = [problem.levels_of(self.space.parameters(recipe)) for recipe in of_several_bits(self.space)]
+        return self.proposer.fastest_islands([problem.canonical(base) for base in bases])
+
+    def teach(self, recipe: Recipe, kl: float) -> None:
+        """Takes note of the KL of a recipe that was tried before there were tables."""
+        levels = self.proposer.problem.levels_of(self.space.parameters(replace(recipe, recovery=None)))
+        self.proposer.observe(levels, loss=kl)
 
     def guess(self, levels: Levels) -> None:
         """Takes note of a candidate that cannot be stitched: what the table expects stands for its KL."""

@@ -21,6 +21,8 @@ from ..space.problem import LevelProblem, Levels
 SPREAD = 0.5  # standard deviation of log losses in a sensitivity table: the prior of θ
 NOISE = 0.1  # of log KL about the model: interactions that it cannot express
 _THETA = 2.5  # largest |θ|
+PRIOR_SPREAD = 0.7  # of the log drop about the curve before a task was looked at: a factor of two
+_SPREAD_PAIRS, _SLOPE_PAIRS = 1.0, 0.5  # what the prior of the spread and of the exponent weigh
 
 
 class LossTable:
@@ -119,11 +121,11 @@ class LossTable:
 class DropCurve:
     """From KL to the normalized drop, ascending: a power law, and a correction by the observed pairs.
 
-    Until pairs are observed, drop = (KL / 0.25)^0.75, as on a ResNet-20. The law is fitted by ridge
-    regression in the log domain, the rest is a smooth local mean of the residuals, shrunken where few pairs
-    lie. A
-    candidate behind closed gates (a removed block) loses less than its stitched KL says, since the layers
-    that are left are fitted anew: a factor, learned as well.
+    Until pairs are observed, drop = (KL / 0.25)^0.75, uncertain by a factor of e^PRIOR_SPREAD: a task's own
+    candidates decide. The law is fitted by ridge regression in the log domain, the rest is a smooth local
+    mean of the residuals, shrunken where few pairs lie. A candidate behind closed gates (a removed block)
+    loses less than its stitched KL says, since the layers that are left are fitted anew: a factor, learned as
+    well.
     """
 
     _FLOOR = 0.01  # drops below are noise
@@ -135,7 +137,7 @@ class DropCurve:
         self._pairs: list[tuple[float, float, float]] = []
         self._fitted: tuple[np.ndarray, float, float] | None = (
             0.75 * (self._GRID - np.log(0.25)),
-            0.3,
+            PRIOR_SPREAD,
             self._CLOSED,
         )
 
@@ -203,9 +205,9 @@ class DropCurve:
     def _fit(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, float]:
         features = np.stack([np.ones_like(x), x - np.log(0.25)])
         informative = np.where((y > np.log(2 * self._FLOOR)) & (y < np.log(10.0)), 1.0, 0.1)
-        precision = (features * informative) @ features.T + np.diag([0.1, 2.0])
+        precision = (features * informative) @ features.T + np.diag([0.1, _SLOPE_PAIRS])
         intercept, slope = np.linalg.solve(
-            precision, (features * informative) @ y + np.array([0.0, 2.0 * 0.75])
+            precision, (features * informative) @ y + np.array([0.0, _SLOPE_PAIRS * 0.75])
         )
         slope = max(slope, 0.2)
         law = intercept + slope * (self._GRID - np.log(0.25))
@@ -214,4 +216,5 @@ class DropCurve:
         curve = law + near @ residual / (near.sum(axis=1) + 1.0)
         curve = np.maximum.accumulate(curve) + 1e-3 * (self._GRID - self._GRID[0])
         rest = (y - np.interp(x, self._GRID, curve))[informative == 1.0]
-        return curve, float(np.sqrt(((rest**2).sum() + 3 * 0.3**2) / (len(rest) + 3)))
+        squares = (rest**2).sum() + _SPREAD_PAIRS * PRIOR_SPREAD**2
+        return curve, float(np.sqrt(squares / (len(rest) + _SPREAD_PAIRS)))

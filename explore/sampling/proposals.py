@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..space.islands import Islands
 from ..space.problem import LevelProblem, Levels
 from .box_decomposition import BoxDecomposition
 from .constrained import Bounds, constrained
@@ -29,6 +30,7 @@ _SHORTLIST = 100  # candidates of a pool that are scored again for its later pro
 _TRADEOFFS = 24
 _PARENTS = 8
 _CHILDREN = 100
+_ISLANDS = 30  # children in which a run of layers computes in another way
 _QUADRATURE = (
     (-1.732, 1 / 6),
     (0.0, 2 / 3),
@@ -69,10 +71,11 @@ class Proposer:
         limits: Sequence[float] = (1.0, 1.0, 1.0),
         seed: int = 0,
         switches: bool = True,
+        islands: Islands | None = None,
     ):
         self.losses, self.curve = losses, DropCurve()
         self.limits = np.maximum(np.asarray(limits, dtype=float), _LEAST)
-        self._switches = switches
+        self._switches, self._islands = switches, islands
         self._rng = np.random.default_rng(seed)
         self._observations = Observations()
         self._taken: set[Levels] = set()
@@ -137,6 +140,19 @@ class Proposer:
         self._measured = self._covered = None
         if entry.loss is not None and not entry.recovered:
             self.curve.correct(entry.loss, before[0], after[0], closed=entry.closed)
+
+    def fastest_islands(self, bases: Sequence[Levels]) -> list[Levels]:
+        """For each of `bases`, its bits kept, the run of integer layers that is expected to be fastest; fewer
+        where two are the same, or no run is faster than none.
+        """
+        if self._islands is None or not len(self._islands):
+            return []
+        found: dict[Levels, None] = {}
+        for base in bases:
+            rows = self._islands.all_of(np.array(base))
+            latencies = self._costs.many(rows)[:, 1]
+            found[self.problem.canonical(tuple(map(int, rows[latencies.argmin()])))] = None
+        return [levels for levels in found if levels not in self._taken]
 
     def propose(self) -> Levels | None:
         """Canonical levels that were neither proposed nor observed before; None when there are none left."""
@@ -319,6 +335,8 @@ class Proposer:
             weights = entries[parent].weights
             weights = self._prices(1)[0] if weights is None else weights
             made = neighbours(levels[row], changes[row], weights[[0, 2, 1]], _CHILDREN, self._rng)
+            if self._islands is not None:
+                made = np.concatenate([made, self._islands.flipped(levels[row], _ISLANDS, self._rng)])
             pools.append(self._pooled(made, parent, weights))
         return pools
 

@@ -47,6 +47,19 @@ def stored_recipes(space: SearchSpace) -> list[Recipe]:
     return [_stored(space, inside="w8"), _stored(space, inside="w4")]
 
 
+def of_several_bits(space: SearchSpace) -> list[Recipe]:
+    """All layers in 8 bits, and those between the first and the last in 6 and in 4: stored ones where the
+    target has them, otherwise in int8. Islands are made of them.
+    """
+    kinds: tuple[Precision, ...] = ("w8", "w6", "w4")
+    stored = [_stored(space, inside=inside) for inside in kinds] if stored_recipes(space) else []
+    made = [space.uniform_int8()]
+    for recipe in stored:
+        legal = {name: kind for name, kind in recipe.precision.items() if kind in space.precisions[name]}
+        made.append(Recipe(precision=legal))
+    return made
+
+
 def _stored(space: SearchSpace, *, inside: Precision) -> Recipe:
     """All weights stored in 8 bits, but those between the first and the last layer as `inside` says."""
     wide = space.uniform("w8").precision
