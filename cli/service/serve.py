@@ -52,7 +52,7 @@ def serve(
     lasts: TokenLasts = None,
     quiet: Quiet = False,
 ) -> None:
-    """Serve searches by REST, for a team.
+    """Serve searches by REST and web pages, for a team.
 
     Without options it listens on this machine alone, prints a token at the first start, and runs searches one
     after the other. A second start goes on with what ran. Ctrl-C and SIGTERM stop safely.

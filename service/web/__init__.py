@@ -1,4 +1,4 @@
-"""HTTP: REST below /v1, streams, and what protects them.
+"""HTTP: REST below /v1, pages for people, streams, and what protects them.
 
 Flow. `app.make_app` puts it together. A request passes `protection.py` (host, body, rate, time, headers),
 then `callers.py` says who asks and whether the token allows it, then a route calls `queue/`, `access/` or
@@ -13,6 +13,7 @@ Reading order
     streams.py     server-sent events
     work_routes.py the workers' side
     operations.py  health and metrics
+    pages/         HTML
 
 What it does not know: how jobs are kept, and that there is a process behind a search.
 """

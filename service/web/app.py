@@ -1,4 +1,4 @@
-"""The app: routes and protection."""
+"""The app: routes, pages, protection."""
 
 from importlib.metadata import version
 
@@ -41,7 +41,10 @@ def make_api(service: Service | None = None) -> FastAPI:
 
 def make_app(service: Service, *, host: str = "127.0.0.1") -> ASGIApp:
     """The whole app behind its protection; `host` is what it is bound to."""
+    from .pages.routes import add_pages
+
     app, config = make_api(service), service.tasks.config
+    add_pages(app)
     return Protection(
         app=app,
         rates=service.rates,

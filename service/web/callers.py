@@ -46,13 +46,17 @@ async def _require_own_page(request: Request, expected: str) -> None:
         "application/x-www-form-urlencoded"
     ):
         given = str((await request.form()).get("csrf", ""))
-    site = request.headers.get("sec-fetch-site", "same-origin")
-    if site not in ("same-origin", "none") or not secrets.compare_digest(
-        (given or "").encode(), expected.encode()
-    ):
+    same_site(request)
+    if not secrets.compare_digest((given or "").encode(), expected.encode()):
         raise HTTPException(
             403, "The form is not from a page of this service, or is too old: load the page again."
         )
+
+
+def same_site(request: Request) -> None:
+    """403 for a form that a browser says another site sent."""
+    if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+        raise HTTPException(403, "The form is from another site: open a page of this service.")
 
 
 def _needing(scope: Scope) -> Callable[[Caller], Awaitable[Caller]]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
@@ -74,23 +74,33 @@ def _methods(request: Request) -> str:
     return ", ".join(sorted(methods))
 
 
+def _answer(
+    request: Request, status: int, detail: str, *, headers: Mapping[str, str] | None = None
+) -> Response:
+    """The error as a page for whoever looks at pages, else as a problem."""
+    made: Response | None = None
+    if (as_page := getattr(request.app.state, "error_page", None)) is not None:
+        made = as_page(request, status, detail)
+    return problem(status, detail, headers=headers) if made is None else made
+
+
 def add_handlers(app: FastAPI) -> None:
     """Turns every error of a route into a problem. A bug is one without its details, which are in the log."""
 
     @app.exception_handler(AutocompressError)
-    async def _ours(_request: Request, error: AutocompressError) -> JSONResponse:
-        return problem(status_of(error), str(error))
+    async def _ours(request: Request, error: AutocompressError) -> Response:
+        return _answer(request, status_of(error), str(error))
 
     @app.exception_handler(RequestValidationError)
-    async def _invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
+    async def _invalid(request: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"] if part != "body") or "the body"
-        return problem(422, f"{place}: {first['msg']}.")
+        return _answer(request, 422, f"{place}: {first['msg']}.")
 
     @app.exception_handler(HTTPException)
-    async def _http(request: Request, error: HTTPException) -> JSONResponse:
+    async def _http(request: Request, error: HTTPException) -> Response:
         headers = {"Allow": _methods(request)} if error.status_code == 405 else error.headers
-        return problem(error.status_code, str(error.detail), headers=headers)
+        return _answer(request, error.status_code, str(error.detail), headers=headers)
 
     @app.exception_handler(Exception)
     async def _bug(request: Request, error: Exception) -> JSONResponse:

@@ -22,7 +22,7 @@ from .connection import Connection, RefusedError
 from .said import Said
 from .syncing import Syncing
 
-_BAD_INPUT = 2
+_BAD_INPUT, _INTERRUPTED = 2, 130
 _PATIENCE_S = 300.0  # from a request to stop until it is killed
 _LARGEST_LOG = 1 << 20
 _GONE = (404, 409, 410)
@@ -87,8 +87,9 @@ class Searching:
             words = self._words()
             if self._syncing is not None:
                 self._syncing.fetch()
-            self._wait_for_the_lock(said)
-            code, message = self._command(words, output, errors, said)
+            code, message = _INTERRUPTED, ""
+            if self._has_the_run(said):
+                code, message = self._command(words, output, errors, said)
         except AutocompressError as error:
             code, message = _BAD_INPUT, str(error)
         self._tell_end(said, code, message)
@@ -102,14 +103,15 @@ class Searching:
             )
         return self._order.words(source.spec, {**self._order.arguments, **source.arguments}, self._run)
 
-    def _wait_for_the_lock(self, said: Said) -> None:
-        """Until the search of an earlier worker, which was told to end, has ended."""
+    def _has_the_run(self, said: Said) -> bool:
+        """Waits until the search of an earlier worker, which was told to end, has ended; whether it has."""
         began = time.monotonic()
         while (who := holder(self._run)) and time.monotonic() - began < _PATIENCE_S:
             if self._beat(said) != "run" or self._ends():
-                return
+                return False
             said.progress["stage"] = f"waiting until {who} has ended"
             time.sleep(self._place.beat_s)
+        return not holder(self._run)
 
     def _command(self, words: list[str], output: Path, errors: Path, said: Said) -> tuple[int, str]:
         """The exit code of the command, and its error in one sentence."""

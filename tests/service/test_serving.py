@@ -107,7 +107,7 @@ def test_the_first_start_needs_nothing_and_a_search_goes_on_over_kills_and_start
         before = measured(search)
         assert first.end() == ""  # no second token, nothing else on stdout
     assert before >= 1
-    assert not [pid for pid in Path("/proc").glob("[0-9]*") if _is_of(pid, data)]
+    assert comes_true(lambda: not [pid for pid in Path("/proc").glob("[0-9]*") if _is_of(pid, data)])
     with serving(data, token=token) as second:
         again = second.client.search(search.id)
         assert comes_true(lambda: state_of(again) == "finished", timeout_s=150), again.refresh()

@@ -1,0 +1,297 @@
+"""The pages."""
+
+from pathlib import Path as FilePath
+from typing import Annotated, Any
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, FastAPI, HTTPException, Query, Request
+from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from pydantic import ValidationError
+from starlette.concurrency import run_in_threadpool
+
+from ....api.run import Run
+from ....errors import AutocompressError, InputError
+from ....results.report.compared import comparison_section
+from ...access.caller import Caller
+from ...queue.job import STATES, Job
+from ...queue.jobs import Listed
+from ..bundles import bundle_of, note_bundle
+from ..callers import COOKIE, InService, Origin, Reader, Submitter, same_site
+from ..results import picked
+from ..schemas import OrderIn
+from ..searches import SearchId
+from ..state import NoRunError, Service
+from . import parts
+from .resources import STATIC, page, static_file
+
+router = APIRouter(include_in_schema=False)
+Text = Annotated[str, Query(max_length=200)]
+_ROWS = 50
+_ACTIONS = ("pause", "resume", "cancel")
+
+
+def add_pages(app: FastAPI) -> None:
+    """Adds the pages, and has errors of pages shown as pages."""
+    app.include_router(router)
+    app.state.error_page = error_page
+
+
+def error_page(request: Request, status: int, detail: str) -> Response | None:
+    """An error as a page; None for a request that wants none. Without a session the login comes first."""
+    path = request.url.path
+    if path.startswith("/v1/") or "text/html" not in request.headers.get("accept", ""):
+        return None
+    if status == 401:
+        return RedirectResponse(f"/login?{urlencode({'next': path})}", status_code=303)
+    return HTMLResponse(
+        page("error.html", None, title="That did not work", detail=detail), status_code=status
+    )
+
+
+@router.get("/static/{name}")
+def static(name: str) -> Response:
+    """Style and scripts, which a browser may keep for a day."""
+    if name not in STATIC:
+        raise HTTPException(404, f"There is no file {name!r}.")
+    content, media = static_file(name)
+    return Response(content, media_type=media, headers={"Cache-Control": "public, max-age=86400"})
+
+
+@router.get("/favicon.ico")
+def favicon() -> Response:
+    """None: browsers ask for it."""
+    return Response(status_code=204)
+
+
+@router.get("/login")
+def login_form(next: Text = "/searches") -> HTMLResponse:
+    """Asks for a token."""
+    return HTMLResponse(page("login.html", None, title="Log in", following=_own(next), wrong=""))
+
+
+@router.post("/login")
+async def login(request: Request, service: InService, origin: Origin) -> Response:
+    """Turns a token into a cookie."""
+    same_site(request)
+    form = await request.form()
+    following = _own(str(form.get("next", "")))
+    if wait_s := service.logins.wait_s(origin):
+        wrong = f"Too many tries: wait {wait_s:.0f} s."
+    else:
+        session = await run_in_threadpool(service.access.log_in, str(form.get("token", "")).strip())
+        if session is not None:
+            answer = RedirectResponse(following, status_code=303)
+            answer.set_cookie(
+                COOKIE,
+                session.cookie,
+                max_age=12 * 3600,
+                httponly=True,
+                samesite="strict",
+                secure=service.secure,
+            )
+            return answer
+        wrong = "There is no such token, or it is over. A worker's token opens no pages."
+    html = page("login.html", None, title="Log in", following=following, wrong=wrong)
+    return HTMLResponse(html, status_code=403)
+
+
+@router.post("/logout")
+def logout(request: Request, service: InService, caller: Reader) -> Response:
+    """Ends the session."""
+    service.access.log_out(request.cookies.get(COOKIE, ""))
+    answer = RedirectResponse("/login", status_code=303)
+    answer.delete_cookie(COOKIE)
+    return answer
+
+
+@router.get("/")
+def home() -> Response:
+    """The list."""
+    return RedirectResponse("/searches", status_code=303)
+
+
+@router.get("/searches")
+def searches(
+    *,
+    service: InService,
+    caller: Reader,
+    state: Text = "",
+    owner: Text = "",
+    text: Text = "",
+    before: Text = "",
+) -> HTMLResponse:
+    """The list with its filters, and the form of a new search."""
+    known = next((one for one in STATES if one == state), None)
+    which = Listed(state=known, owner=owner or None, text=text or None, before=before or None, limit=_ROWS)
+    jobs = service.jobs.listed(which, caller)
+    older = (
+        {"state": state, "owner": owner, "text": text, "before": jobs[-1].id} if len(jobs) == _ROWS else None
+    )
+    html = page(
+        "searches.html",
+        caller,
+        title="Searches",
+        rows=[parts.row_of(job) for job in jobs],
+        states=STATES,
+        asked={"state": state, "owner": owner, "text": text},
+        older=urlencode(older) if older else "",
+        tasks=sorted(service.tasks.parameters),
+    )
+    return HTMLResponse(html)
+
+
+@router.post("/searches")
+async def submit(request: Request, service: InService, caller: Submitter, origin: Origin) -> Response:
+    """Submits the form of a new search; what is wrong comes back with the form's words."""
+    form = {name: str(value).strip() for name, value in (await request.form()).items()}
+    given: dict[str, Any] = {
+        name: form[name] for name in ("task", "target", "budget", "max_drop") if form.get(name)
+    }
+    given |= {name: [form[name]] for name in ("max_latency", "max_size") if form.get(name)}
+    given |= {"trials": int(form["trials"])} if form.get("trials", "").isdecimal() else {}
+    given["arguments"] = parts.arguments_of(form.get("arguments", ""))
+    try:
+        order = OrderIn(**given).order()
+    except ValidationError as error:
+        raise InputError(f"{error.errors()[0]['loc'][0]}: {error.errors()[0]['msg']}.") from error
+    await run_in_threadpool(service.tasks.require, order)
+    job, _ = await run_in_threadpool(
+        lambda: service.jobs.submit(order, caller, key=form.get("key") or None, origin=origin)
+    )
+    return RedirectResponse(f"/searches/{job.id}", status_code=303)
+
+
+@router.get("/searches/{search_id}")
+def search(search_id: SearchId, service: InService, caller: Reader) -> HTMLResponse:
+    """One search: how far it is, its front, the pick, its log."""
+    job = service.jobs.get(search_id, caller)
+    html = page(
+        "search.html",
+        caller,
+        title=f"{job.order.task} on {job.order.target}",
+        **_parts_of(service, job, caller),
+    )
+    return HTMLResponse(html)
+
+
+@router.get("/searches/{search_id}/part/{name}")
+def part(search_id: SearchId, name: str, service: InService, caller: Reader) -> HTMLResponse:
+    """A part of the page that changes while a search runs."""
+    if name not in ("progress", "front"):
+        raise HTTPException(404, f"There is no part {name!r}.")
+    job = service.jobs.get(search_id, caller)
+    return HTMLResponse(page(f"{name}.html", caller, title="", **_parts_of(service, job, caller)))
+
+
+@router.get("/searches/{search_id}/charts")
+def charts(search_id: SearchId, service: InService, caller: Reader) -> JSONResponse:
+    """The report's charts, as Plotly takes them; none before anything was measured."""
+    service.jobs.get(search_id, caller)
+    try:
+        return JSONResponse(parts.charts_of(service.run(search_id)))
+    except NoRunError:
+        return JSONResponse({})
+
+
+@router.get("/searches/{search_id}/picked")
+def pick(
+    *,
+    search_id: SearchId,
+    service: InService,
+    caller: Reader,
+    max_drop: Text = "",
+    max_latency: Text = "",
+    max_size: Text = "",
+) -> HTMLResponse:
+    """What the sliders pick, and its neighbours."""
+    job = service.jobs.get(search_id, caller)
+    context: dict[str, Any] = {"job": job, "why": "", "picks": []}
+    try:
+        chosen = picked(service, search_id, (max_drop, max_latency, max_size), "latency")
+        context["picks"] = parts.pick_rows(service.run(search_id), chosen)
+    except AutocompressError as error:
+        context["why"] = str(error).splitlines()[0]
+    return HTMLResponse(page("picked.html", caller, title="", **context))
+
+
+@router.post("/searches/{search_id}/bundle")
+async def bundle(
+    search_id: SearchId, request: Request, service: InService, caller: Submitter, origin: Origin
+) -> Response:
+    """Makes the bundle of a point and leads to its file."""
+    await run_in_threadpool(service.jobs.get, search_id, caller)
+    trial = str((await request.form()).get("trial", ""))
+    if not trial.isdecimal():
+        raise HTTPException(422, "The bundle is of no trial: choose a point.")
+    made = await run_in_threadpool(bundle_of, service, search_id, int(trial), None)
+    await run_in_threadpool(note_bundle, service, f"{search_id} trial {trial}", caller, origin)
+    return RedirectResponse(f"/v1/searches/{search_id}/bundles/{made.path.name}", status_code=303)
+
+
+@router.post("/searches/{search_id}/budget")
+async def budget(
+    search_id: SearchId, request: Request, service: InService, caller: Submitter, origin: Origin
+) -> Response:
+    """Gives it another budget."""
+    given = str((await request.form()).get("budget", "")).strip()
+    await run_in_threadpool(
+        lambda: service.jobs.change_budget(
+            search_id, caller, budget=given or None, trials=None, origin=origin
+        )
+    )
+    return RedirectResponse(f"/searches/{search_id}", status_code=303)
+
+
+@router.post("/searches/{search_id}/{action}")
+def act(search_id: SearchId, action: str, service: InService, caller: Submitter, origin: Origin) -> Response:
+    """Pauses, resumes or cancels it."""
+    if action not in _ACTIONS:
+        raise HTTPException(404, f"There is nothing called {action!r} to do.")
+    getattr(service.jobs, action)(search_id, caller, origin=origin)
+    return RedirectResponse(f"/searches/{search_id}", status_code=303)
+
+
+@router.get("/compare")
+def compare(service: InService, caller: Reader, old: Text = "", new: Text = "") -> HTMLResponse:
+    """Two searches beside each other, as `autocompress compare` does it."""
+    compared, why = "", ""
+    if old and new:
+        try:
+            sides = [_run(service, service.jobs.get(one, caller)) for one in (old, new)]
+            compared = comparison_section(sides[0].compare(sides[1]).record)
+        except AutocompressError as error:
+            why = str(error)
+    finished = service.jobs.listed(Listed(state="finished", limit=200), caller)
+    html = page(
+        "compare.html",
+        caller,
+        title="Compare",
+        rows=[parts.row_of(job) for job in finished],
+        old=old,
+        new=new,
+        compared=compared,
+        why=why,
+    )
+    return HTMLResponse(html)
+
+
+@router.get("/machines")
+def machines(service: InService, caller: Reader) -> HTMLResponse:
+    """Workers, boards, and the disk."""
+    return HTMLResponse(page("machines.html", caller, title="Machines", **parts.machines(service, caller)))
+
+
+def _parts_of(service: Service, job: Job, caller: Caller) -> dict[str, Any]:
+    lines = [line for _, line in service.jobs.log(job.id, caller, after=0)]
+    front = parts.front_of(service, job.id)
+    return {"job": job, "row": parts.row_of(job), "lines": lines[-200:], "front": front}
+
+
+def _run(service: Service, job: Job) -> Run:
+    record = service.run(job.id)
+    return Run(path=FilePath(f"{job.order.task} {job.id[-6:]}"), record=record)
+
+
+def _own(path: str) -> str:
+    """The path of a page of this service; the list for anything else."""
+    return path if path.startswith("/searches") and "\\" not in path and "//" not in path else "/searches"
