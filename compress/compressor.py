@@ -93,8 +93,8 @@ class Compressor:
         candidate fails.
 
         With `recovery_s` the recovery takes so many seconds instead of the recipe's steps. It keeps the state
-        of the second half that scores best on the validation split, and saves its own to `checkpoint`, from
-        which the next call continues after a kill.
+        of the second half that does best on training samples that were held back, and saves its own to
+        `checkpoint`, from which the next call continues after a kill.
         """
         clock = StageClock()
         schedule = None

@@ -168,6 +168,12 @@ def batch_norms(module: fx.GraphModule) -> list[fx.Node]:
     return [node for node in module.graph.nodes if operation(node) == "batch_norm"]
 
 
+def running_statistics(module: fx.GraphModule) -> list[str]:
+    """The names of the running means and variances of the batch normalizations that have some."""
+    statistics = [argument(node, index) for node in batch_norms(module) for index in (3, 4)]
+    return list(dict.fromkeys(str(one.target) for one in statistics if one is not None))
+
+
 def fold_batch_norms(module: fx.GraphModule) -> fx.GraphModule:
     """A copy in which each batch normalization right behind a layer has become part of the layer's weights.
 

@@ -1,4 +1,8 @@
-"""Recovers accuracy by distillation from the original model."""
+"""Recovers accuracy by distillation from the original model.
+
+Every other step learns from inputs between two samples (`samples.mixed`), where only the original's answers
+count. Their moments are not those of samples, so that normalizations learn no statistics from them.
+"""
 
 import copy
 import logging
@@ -17,12 +21,14 @@ from ...errors import StageError, TaskError
 from ...tasks.checkpoint import load_checkpoint, save_checkpoint
 from ...tasks.data import Batch
 from ...tasks.plain.parts import fixed_batch, in_parts
-from ..graph.graph import get_tensor, set_training
+from ...tasks.splits.grouping import Inputs
+from ..graph.graph import get_tensor, running_statistics, set_training
 from ..graph.running import channels_last, mixed_precision
 from ..recipe import Recovery
 from .distance import Distance
 from .fake_quantize import GridWeights
 from .features import feature_loss, feature_nodes, with_features
+from .samples import mixed
 
 log = logging.getLogger(__name__)
 
@@ -70,10 +76,9 @@ def distill(
     The weights in `grid` are rounded in every forward pass (quantization-aware training), and their steps are
     learned. `batches` makes endless batches from the step at which the training starts or continues.
     `distance` compares the answers of the two models. Batch normalizations in `frozen` keep their statistics.
-    `validate` scores the student in inference form, larger
-    is better; the best state is kept (early stopping). Arithmetic is bfloat16 if the processor has it. `seed`
-    decides dropout; the caller's generator does not change. Raises StageError if the loss is no longer
-    finite.
+    `validate` scores the student in inference form, larger is better; the best state is kept (early
+    stopping). Arithmetic is bfloat16 if the processor has it. `seed` decides dropout and mixtures; the
+    caller's generator does not change. Raises StageError if the loss is no longer finite.
     """
     schedule = schedule or Schedule(steps=recovery.steps)
     training = _Training(student, teacher, loss, recovery, distance=distance, grid=grid, frozen=frozen)
@@ -116,12 +121,15 @@ class _Training:
         grid: GridWeights | None,
         frozen: Set[str],
     ):
-        self.student, self.teacher, self.loss, self.recovery = student, teacher, loss, recovery
-        self.distance, self.frozen, self.fixed_batch = distance, frozen, fixed_batch(student)
+        self.student, self.teacher, self.recovery = student, teacher, recovery
+        self.objective = Objective(recovery=recovery, distance=distance, task_loss=loss)
+        self.frozen, self.fixed_batch = frozen, fixed_batch(student)
         self.trained = student
         if recovery.features > 0:
             names = feature_nodes(student, teacher)
             self.trained, self.teacher = with_features(student, names), with_features(teacher, names)
+        self.statistics = running_statistics(student)
+        self.mixes = recovery.weight > 0  # mixtures have no targets
         self.grid = grid or GridWeights(student, {}, {})
         self.parameters = [*student.parameters(), *self.grid.parameters()]
         groups = [{"params": list(student.parameters()), "weight_decay": 1e-4}]
@@ -136,7 +144,7 @@ class _Training:
         """One batch at `rate` times the learning rate. Raises StageError for a loss that is not finite."""
         for group in self.optimizer.param_groups:
             group["lr"] = self.recovery.learning_rate * rate
-        total = self._loss(batch)
+        total = self._loss(batch, mixed(batch[0]) if self.mixes and number % 2 else None)
         if not torch.isfinite(total):
             where = f"at step {number}: learning rate {self.recovery.learning_rate:g}"
             raise StageError(f"the loss became {total.item()} {where}", stage="recover")
@@ -146,25 +154,27 @@ class _Training:
         self.optimizer.step()
         self.grid.keep_signs(self.student)
 
-    def _loss(self, batch: Batch) -> Tensor:
+    def _loss(self, batch: Batch, mixtures: Inputs | None) -> Tensor:
+        """The loss of a batch; that of the mixtures alone where there are some."""
         recovery = self.recovery
-        inputs, targets = tuple(channels_last(x) for x in batch[0]), batch[1]
+        inputs = tuple(channels_last(x) for x in mixtures or batch[0])
         with mixed_precision():
             with torch.no_grad():
                 expected = in_parts(self.teacher, inputs, self.fixed_batch)
-            rounded = self.grid.rounded(self.student)
+            state = self.grid.rounded(self.student)
+            if mixtures is not None:
+                state |= {name: get_tensor(self.student, name).clone() for name in self.statistics}
             outputs = in_parts(
-                lambda *part: functional_call(self.trained, rounded, part), inputs, self.fixed_batch
+                lambda *part: functional_call(self.trained, state, part), inputs, self.fixed_batch
             )
         total = torch.zeros(())
         if recovery.features > 0:
             (outputs, ours), (expected, theirs) = outputs, expected
             total = recovery.features * feature_loss(ours, theirs)
         outputs, expected = as_float32(outputs), as_float32(expected)
-        soft = self.distance.loss(
-            outputs, expected, temperature=recovery.temperature, hardness=recovery.hardness
-        )
-        return total + (1 - recovery.weight) * self.loss(outputs, targets) + recovery.weight * soft
+        if mixtures is not None:
+            return total + self.objective.of_mixtures(outputs, expected)
+        return total + self.objective.of_samples(outputs, expected, batch[1])
 
     def load(self, checkpoint: Path | None, best: "_Best") -> tuple[int, float]:
         """Continues a killed training, if there is one; returns the steps done and the seconds spent.
@@ -247,6 +257,26 @@ class _Best:
         if self.state is not None:
             training.student.load_state_dict(self.state[0])
             training.grid.load_state_dict(self.state[1])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Objective:
+    """What a recovery minimizes (`Recovery`), the features aside. Outputs are in float32, losses scalars."""
+
+    recovery: Recovery
+    distance: Distance
+    task_loss: Callable[[Any, Any], Tensor]
+
+    def of_samples(self, outputs: Any, expected: Any, targets: Any) -> Tensor:
+        """The loss of outputs whose targets are known."""
+        weight = self.recovery.weight
+        return (1 - weight) * self.task_loss(outputs, targets) + self.of_mixtures(outputs, expected)
+
+    def of_mixtures(self, outputs: Any, expected: Any) -> Tensor:
+        """The part of it that needs no targets."""
+        temperature, hardness = self.recovery.temperature, self.recovery.hardness
+        soft = self.distance.loss(outputs, expected, temperature=temperature, hardness=hardness)
+        return self.recovery.weight * soft
 
 
 def _rate(done: float) -> float:

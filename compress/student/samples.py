@@ -1,22 +1,33 @@
 """Samples of the training split: plain ones to calibrate, augmented ones to reconstruct and train.
 
 Batches for training have any size. All others have that of the model, where it takes only one.
+
+`mixed` makes inputs between those of two samples, for distillation. Only the original's answers count for
+them, since they have no target. A teacher that answers to points between the samples says more of its
+function than by its answers to a few hundred samples. Source: Beyer et al., "Knowledge distillation: A good
+teacher is patient and consistent" (CVPR 2022), section 3, with the mixtures of Zhang et al., "mixup: Beyond
+Empirical Risk Minimization" (ICLR 2018).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from functools import cached_property
 from itertools import islice
+from typing import cast
 
 import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Subset
 
 from ...files import digest_of
-from ...tasks.data import Batch, Randomness, batches, read
+from ...tasks.data import Batch, Randomness, batches, chosen, read, sample_count
 from ...tasks.plain.parts import parts_of
 from ...tasks.splits.grouping import Inputs, by_shape, spread
-from ...tasks.task import Task
+from ...tasks.task import Split, Task
 from ..options import CompressorOptions
 
 IN_PARTS = 32  # samples of a training batch where each takes a call of its own: that is slow
+MOST_HELD_BACK = 512
+FEW = 20  # samples of a training split of which none are held back
 _TRIES = 8
 
 
@@ -97,10 +108,72 @@ class Samples:
 
     def training(self, size: int, seed: int) -> Iterator[Batch]:
         """Endless augmented batches with targets, smaller where the model takes them in parts."""
+        return self._batches(self.task.train, size, seed)
+
+    def recovery(self, size: int, seed: int) -> Iterator[Batch]:
+        """The same without the samples that are held back."""
+        return self._batches(self._recovery_split, size, seed)
+
+    def _batches(self, split: Split, size: int, seed: int) -> Iterator[Batch]:
         if self.fixed_batch:
             size = max(1, min(size, IN_PARTS) // self.fixed_batch) * self.fixed_batch
-        return batches(self.task.train, batch_size=size, seed=seed, augment=self.task.augment)
+        return batches(split, batch_size=size, seed=seed, augment=self.task.augment)
+
+    def held_back(self) -> Iterator[Batch]:
+        """Samples of the training split that recovery does not see, to judge it by, not augmented.
+
+        A tenth, at most MOST_HELD_BACK. It does see those of a loader, which cannot leave out any, and of a
+        tiny split.
+        """
+        source = read(self.task.train, batch_size=self.options.batch_size, limit=self._held_back_count)
+        yield from Randomness(self.options.seed).drawing(source)
+
+    @cached_property
+    def _recovery_split(self) -> Split:
+        split = self.task.train
+        if isinstance(split, DataLoader):
+            return split
+        count = len(cast(Sized, split))
+        if count < FEW:
+            return split
+        held_back = set(chosen(count, self._held_back_count))
+        return Subset(split, [index for index in range(count) if index not in held_back])
+
+    @cached_property
+    def _held_back_count(self) -> int:
+        count = sample_count(self.task.train)
+        if count is None:
+            return MOST_HELD_BACK
+        return min(count if count < FEW else count // 10, MOST_HELD_BACK)
 
     def seed_for(self, purpose: str) -> int:
         """The seed of a purpose."""
         return int(digest_of([self.options.seed, purpose])[:8], 16)
+
+
+def mixed(inputs: Inputs) -> Inputs | None:
+    """As many inputs, each made of two samples of the batch; None where none can be made.
+
+    Floating-point inputs are averaged, with weights drawn for each sample. Sequences of integers (N × T × …)
+    are one sample's up to a position and another's from there on. Draws from torch's generator.
+    """
+    count = len(inputs[0])
+    if count < 2 or any(len(x) != count for x in inputs):
+        return None
+    other = torch.randperm(count)
+    if all(x.is_floating_point() for x in inputs):
+        weights = torch.rand(count)
+        return tuple(torch.lerp(x[other], x, _along(x, weights)) for x in inputs)
+    if all(x.dim() > 1 and x.shape[1] > 1 for x in inputs):
+        share = float(torch.rand(()))
+        return tuple(_spliced(x, x[other], 1 + int(share * (x.shape[1] - 1))) for x in inputs)
+    return None
+
+
+def _along(x: Tensor, weights: Tensor) -> Tensor:
+    """N weights in a form that multiplies N × …."""
+    return weights.to(x.dtype).view(-1, *[1] * (x.dim() - 1))
+
+
+def _spliced(first: Tensor, second: Tensor, position: int) -> Tensor:
+    return torch.cat([first[:, :position], second[:, position:]], dim=1)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping, Set
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from torch import Tensor, fx
 
 from ...errors import StageError
 from ...tasks.outputs.derive import output_kinds
-from ...tasks.quality import evaluate, outputs_of
+from ...tasks.quality import outputs_of
 from ...tasks.task import Task
 from ..graph.blocks import Block, remove_blocks
 from ..graph.factors import factor_name
@@ -29,10 +29,11 @@ from ..stages import StageClock
 from .distance import Distance
 from .effort import LEAST, answers_the_same_in_bfloat16, samples_within
 from .fake_quantize import GridWeights, start_on_grid
+from .judging import Judge
 from .low_rank import factorize
 from .normalization import Change, Moments, foreign_norms, moments_of, move_statistics
 from .prune import prune, removed_units
-from .recover import Schedule, distill
+from .recover import Objective, Schedule, distill
 from .refit import affordable_samples, refit, round_rest
 from .rounded_activations import observed_in_original, rounded_activations
 from .samples import Samples
@@ -363,14 +364,14 @@ class StudentMaker:
             module,
             self.teacher,
             self.task.loss,
-            lambda step: self.samples.training(self.options.batch_size, seed + step),
+            lambda step: self.samples.recovery(self.options.batch_size, seed + step),
             recovery,
             distance=self.distance_in_training,
             seed=seed,
             frozen=self.frozen_norms,
             grid=grid,
             schedule=schedule,
-            validate=self._validate(module) if schedule is not None else None,
+            validate=None if schedule is None else partial(self._judge(recovery), module),
             progress=say,
         )
         steps = grid.settle(module)
@@ -379,10 +380,9 @@ class StudentMaker:
             raise StageError(f"recovery left values that are not finite in {broken[0]}", stage="recover")
         return steps
 
-    def _validate(self, module: fx.GraphModule) -> Callable[[], float]:
-        """The metric of the module on the validation split, negated where lower is better."""
-        sign = 1 if self.task.metric.direction == "higher" else -1
-        return lambda: sign * evaluate(module, self.task.validation, self.task.metric)
+    def _judge(self, recovery: Recovery) -> Judge:
+        objective = Objective(recovery=recovery, distance=self.distance_in_training, task_loss=self.task.loss)
+        return Judge(self.network.module, self.samples.held_back(), objective)
 
 
 def _round_others(student: Student, roundings: Mapping[str, Rounding]) -> dict[str, Rounding]:

@@ -1,13 +1,14 @@
 """Recovery brings a damaged model back towards the original."""
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 from autocompress.compress import Recovery
-from autocompress.compress.graph.graph import clone
+from autocompress.compress.graph.graph import clone, get_tensor, running_statistics
 from autocompress.compress.graph.tracing.trace import trace
 from autocompress.compress.student import recover
 from autocompress.compress.student.distance import Distance, OutputDistance
@@ -171,6 +172,35 @@ def test_the_best_look_is_kept_when_training_makes_the_model_worse(damaged):
     )
     assert len(states) == 7
     assert all(torch.equal(value, student.state_dict()[name]) for name, value in states[0].items())
+
+
+def test_normalizations_learn_statistics_from_samples_not_from_mixtures(monkeypatch):
+    task = tiny_task("depthwise")
+    original = trace(task.model, task.example_inputs)
+    batch = (tuple(x[:64] for x in task.train.inputs), task.train.targets[:64])
+
+    def statistics_after_two_steps(mixtures):
+        monkeypatch.setattr(recover, "mixed", lambda _: mixtures)
+        student = clone(original)
+        distill(
+            student,
+            original,
+            task.loss,
+            lambda _: iter([batch] * 2),
+            replace(RECOVERY, learning_rate=1e-12),
+            distance=DISTANCE,
+            seed=0,
+            schedule=Schedule(steps=2),
+        )
+        return torch.cat([get_tensor(student, name) for name in running_statistics(student)])
+
+    start = torch.cat([get_tensor(original, name) for name in running_statistics(original)])
+    learned = statistics_after_two_steps(None) - start
+    beside_mixtures = statistics_after_two_steps(tuple(100 * x for x in batch[0])) - start
+    assert learned.abs().max() > 0.01
+    torch.testing.assert_close(
+        1.9 * beside_mixtures, learned, rtol=1e-2, atol=1e-3
+    )  # momentum 0.1, once of twice
 
 
 def test_features_are_the_sums_of_both_models_and_bring_them_together():
