@@ -8,13 +8,14 @@ Flow:
     levels/     for each level of a layer, weights reconstructed from statistics of the layer's inputs
     student/    the compressed torch model: pruned, stitched from the levels, fitted, trained
     onnx_file/  the ONNX file: a template of the original, edited; numbers encoded as the format wants them
+    litert_file/  the same graph as a .tflite file
     compressor.py puts them together; its `probe` predicts losses without building anything
 
-Imports run `graph <- levels <- student, onnx_file <- compressor`; student and onnx_file do not know each
-other (`tests/compress/test_folders.py`). All of them may import the records in recipe.py, options.py,
+Imports run `graph <- levels <- student, onnx_file, litert_file <- compressor`; the last three do not know
+each other (`tests/compress/test_folders.py`). All of them may import the records in recipe.py, options.py,
 artifact.py and stages.py. Recipe and artifact need no torch.
 
-Reading order: recipe.py, then the maps in the four folders' `__init__`, then compressor.py.
+Reading order: recipe.py, then the maps in the folders' `__init__`, then compressor.py.
 
 It knows no device, no runtime's timing and no search. It reads the user's data only through `tasks`.
 """

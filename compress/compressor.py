@@ -11,13 +11,15 @@ from pathlib import Path
 import onnx
 from torch import Tensor, fx
 
-from ..errors import StageError
+from ..errors import InputError, StageError
 from ..files import write_bytes
 from ..tasks.task import Task
 from .artifact import Artifact
 from .graph.graph import argument, array_of, fold_batch_norms, get_tensor, layer_nodes
 from .graph.network import Network
 from .levels.activations import observe
+from .litert_file.convert import litert_from_onnx
+from .litert_file.emitter import UnsupportedError
 from .onnx_file.check import OutputCheck
 from .onnx_file.encoding.encoding import Encoding, Ranges, encode
 from .onnx_file.encoding.qdq import shorten_names
@@ -89,7 +91,7 @@ class Compressor:
         recovery_s: float | None = None,
         checkpoint: Path | None = None,
     ) -> BuildResult:
-        """The artifacts of a recipe, each written to `out_dir/<digest>.onnx`. Raises StageError when the
+        """The artifacts of a recipe, each written to `out_dir/<digest>.<container>`. StageError when the
         candidate fails.
 
         With `recovery_s` the recovery takes so many seconds instead of the recipe's steps. It keeps the state
@@ -105,6 +107,21 @@ class Compressor:
             form: self._built(student, recipe, out_dir, clock, form) for form in self.options.formats
         }
         return BuildResult(by_format=by_format, seconds=clock.seconds)
+
+    def require_writable(self) -> None:
+        """InputError where the original cannot be written in one of the formats; it names the operator."""
+        for form in self.options.formats:
+            if form.container == "onnx":
+                continue
+            opset, teacher = form.opset, self.students.teacher
+            model, _ = self._templates.model_of(teacher, {}, blocks=(), factored=(), opset=opset)
+            try:
+                _file_of(model, form)
+            except UnsupportedError as error:
+                raise InputError(
+                    f"{error}. Choose a target with another runtime, such as 'cpu', or leave the operator "
+                    "out of the model."
+                ) from error
 
     def _built(
         self, student: Student, recipe: Recipe, out_dir: Path, clock: StageClock, form: FileFormat
@@ -125,7 +142,7 @@ class Compressor:
         with clock.stage("build"):
             encoding.write(model, template, self._weight_of, int8_weights=form.int8_weights)
             shorten_names(model, _weight_holders(folded, template, encoding))
-            artifact = self._save(model, recipe, out_dir)
+            artifact = self._save(_file_of(model, form), recipe, out_dir, form)
             first, *others = [self._check(encoding, inputs) for inputs in self._samples.of_extreme_shapes]
         return BuiltFile(artifact=artifact, check=first, more_checks=tuple(others))
 
@@ -177,10 +194,9 @@ class Compressor:
                 return layer.weight
         return f"{name}.weight"
 
-    def _save(self, model: onnx.ModelProto, recipe: Recipe, out_dir: Path) -> Artifact:
-        data = model.SerializeToString(deterministic=True)
+    def _save(self, data: bytes, recipe: Recipe, out_dir: Path, form: FileFormat) -> Artifact:
         digest = hashlib.sha256(data).hexdigest()
-        path = out_dir / f"{digest}.onnx"
+        path = out_dir / f"{digest}.{form.container}"
         write_bytes(path, data)
         cost = self.network.cost(recipe)
         return Artifact(
@@ -200,6 +216,14 @@ class Compressor:
             expected=tuple(array_of(x) for x in expected),
             tolerance=encoding.tolerance,
         )
+
+
+def _file_of(model: onnx.ModelProto, form: FileFormat) -> bytes:
+    """The bytes of an encoded model in the container of a format. Raises StageError (unsupported)."""
+    if form.container == "tflite":
+        return litert_from_onnx(model)
+    content: bytes = model.SerializeToString(deterministic=True)
+    return content
 
 
 def _weight_holders(folded: fx.GraphModule, template: Template, encoding: Encoding) -> dict[str, str]:

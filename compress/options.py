@@ -5,7 +5,8 @@ from typing import Literal
 
 Importance = Literal["reconstruction", "magnitude", "taylor"]
 RoundingMethod = Literal["gptq", "adaround"]
-Activations = Literal["uint8-asymmetric", "int8-symmetric"]
+Activations = Literal["uint8-asymmetric", "int8-symmetric", "int8-asymmetric"]
+Container = Literal["onnx", "tflite"]
 Int8Weights = Literal["int8", "float32"]
 
 
@@ -13,12 +14,14 @@ Int8Weights = Literal["int8", "float32"]
 class FileFormat:
     """The format of a file, which the target decides; targets with equal formats share one artifact.
 
-    `activations` is the convention of quantized tensors (`quantize`): ONNX Runtime's, or TensorRT's int8
-    without zero points. `int8_weights` is how weights of int8 layers are stored (`qdq`): as integers, or as
-    float32 in four times the bytes. Legal precisions and channel counts are no part of it: the search space
-    has what all targets allow.
+    `container` is the kind of file: ONNX, or LiteRT's, which is written from the same encoded ONNX graph
+    (`litert_file`). `activations` is the convention of quantized tensors (`quantize`): ONNX Runtime's,
+    TensorRT's int8 without zero points, or LiteRT's. `int8_weights` is how weights of int8 layers are stored
+    (`qdq`): as integers, or as float32 in four times the bytes. Legal precisions and channel counts are no
+    part of it: the search space has what all targets allow.
     """
 
+    container: Container = "onnx"
     opset: int = 21
     activations: Activations = "uint8-asymmetric"
     int8_weights: Int8Weights = "int8"

@@ -1,6 +1,7 @@
 """The deployment bundle of one point: the model, what it is, how to run it, and checksums.
 
-model.onnx       the file that was measured, byte for byte, and metadata after it; or, packed,
+model.onnx       the file that was measured, byte for byte, and metadata after it (for LiteRT model.tflite,
+                 without metadata); or, packed,
 model.packed     the same, entropy-coded: run.py restores it bit for bit in memory (bundled/ has both)
 manifest.json    recipe, digests, metrics with spreads, inputs, outputs, preprocessing, environment, command
 reference.onnx   what `verify` compares its latency with (reference.py)
@@ -21,15 +22,24 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ..compress.litert_file.read import is_litert, litert_signature
 from ..errors import InputError, RunDirectoryError
 from ..evaluation.sample_statistics import StatisticsFolder
 from ..files import digest_of_file
 from ..results.formats import LAYER_TIMES_NOTE
-from ..results.records.manifest import Manifest, ModelFacts, OriginalFacts, ReferenceFacts, TensorFacts
+from ..results.records.manifest import (
+    Manifest,
+    ModelFacts,
+    ModelName,
+    OriginalFacts,
+    ReferenceFacts,
+    TensorFacts,
+    model_name,
+)
 from ..results.records.statistics import SampleStatistics
 from ..results.view import PointOn
 from ..scratch import folder_in
-from ..targets.one_file import require_whole
+from ..targets.model_files.one_file import require_whole
 from ..targets.runtimes import script_of
 from ..targets.transport import WORKER
 from ..text.printable import json_text
@@ -38,7 +48,7 @@ from .bundled.packed import pack
 from .bundled.run_script import run_script
 from .bundled.shipped import shipped
 from .bundled.signature import CHECKSUMS, SIGNATURE, signed
-from .reference import FILE as REFERENCE
+from .reference import STEM as REFERENCE
 from .reference import reference_of
 from .verify import Say
 
@@ -60,9 +70,9 @@ def write_bundle(
     `original` is the file that its latency was measured beside, `sign` the private key that signs the bundle,
     `run` the run directory, whose statistics of samples the monitor needs.
 
-    Returns the model's file in it: model.onnx, or model.packed. InputError when `out` is a file, holds
-    anything or cannot be written, or the key does not sign; RunDirectoryError when the artifact is missing or
-    is not the file that was measured.
+    Returns the model's file in it: model.onnx, model.tflite or model.packed. InputError when `out` is a file,
+    holds anything or cannot be written, or the key does not sign; RunDirectoryError when the artifact is
+    missing or is not the file that was measured.
     """
     require_free(out)
     if not artifact.is_file():
@@ -76,7 +86,7 @@ def write_bundle(
             f"but the run says {point.artifact.digest}. Search again to rebuild it."
         )
     require_whole(artifact)
-    name = "model.packed" if packed else "model.onnx"
+    name = _model_name(point, packed=packed)
     try:
         with _directory_becoming(out) as folder:
             inputs, _ = signature_of(artifact)
@@ -84,7 +94,8 @@ def write_bundle(
             model = artifact.read_bytes()
             described = manifest_of(point, artifact, packed=packed, reference=reference)
             described = replace(described, statistics=_statistics(described, run))
-            model = shipped(model, point, described)
+            if described.target.container == "onnx":
+                model = shipped(model, point, described)
             (folder / name).write_bytes(pack(model) if packed else model)
             described = replace(described, model=_shipped_facts(described.model, model, folder / name))
             (folder / "manifest.json").write_text(_pretty(described), encoding="utf-8")
@@ -104,6 +115,12 @@ def write_bundle(
             "another --out."
         ) from error
     return out / name
+
+
+def _model_name(point: PointOn, *, packed: bool) -> ModelName:
+    if packed:
+        return "model.packed"
+    return model_name(point.view.target.runtime)
 
 
 def require_free(out: Path) -> None:
@@ -149,13 +166,13 @@ def _shipped_facts(facts: ModelFacts, model: bytes, file: Path) -> ModelFacts:
 def manifest_of(
     point: PointOn, artifact: Path, *, reference: ReferenceFacts | str, packed: bool = False
 ) -> Manifest:
-    """What manifest.json says of the point and of `artifact`, the ONNX file that was measured."""
+    """What manifest.json says of the point and of `artifact`, the file that was measured."""
     view, original = point.view, point.view.baseline
     inputs, outputs = signature_of(artifact)
     return Manifest(
         trial=point.trial,
         model=ModelFacts(
-            file="model.packed" if packed else "model.onnx",
+            file=_model_name(point, packed=packed),
             sha256=point.artifact.digest,
             size_bytes=point.artifact.size_bytes,
             macs=point.artifact.macs,
@@ -186,13 +203,19 @@ def manifest_of(
 
 
 def signature_of(artifact: Path) -> tuple[tuple[TensorFacts, ...], tuple[TensorFacts, ...]]:
-    """The inputs and outputs of an ONNX file: a dynamic dimension is its name (or `dynamic`)."""
+    """The inputs and outputs of a model's file: a dynamic dimension is its name (or `dynamic`)."""
     import onnx
 
+    if is_litert(artifact):
+        inputs, outputs = (
+            tuple(TensorFacts(name=name, shape=shape, dtype=dtype) for name, shape, dtype in side)
+            for side in litert_signature(artifact)
+        )
+        return inputs, outputs
     graph = onnx.load(artifact, load_external_data=False).graph
     stored = {initializer.name for initializer in graph.initializer}
-    inputs = tuple(_tensor(value) for value in graph.input if value.name not in stored)
-    return inputs, tuple(_tensor(value) for value in graph.output)
+    taken = tuple(_tensor(value) for value in graph.input if value.name not in stored)
+    return taken, tuple(_tensor(value) for value in graph.output)
 
 
 def _tensor(value: Any) -> TensorFacts:
@@ -210,8 +233,8 @@ def _tensor(value: Any) -> TensorFacts:
 
 
 def _checksums(folder: Path) -> str:
-    """The files that have to be there; reference.onnx may be left out on a device."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != REFERENCE)
+    """The files that have to be there; the reference may be left out on a device."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.stem != REFERENCE)
     return "".join(f"{digest_of_file(path)}  {path.relative_to(folder).as_posix()}\n" for path in files)
 
 

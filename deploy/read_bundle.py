@@ -9,13 +9,13 @@ from pathlib import Path
 
 from ..errors import InputError
 from ..files import LARGEST_BYTES, digest_of_file, file_below, read_text, require_closed
-from ..results.records.manifest import Manifest
+from ..results.records.manifest import Manifest, model_name
 from ..results.run_directory import read_record
-from ..targets.one_file import require_whole
+from ..targets.model_files.one_file import require_whole
 from .bundle import signature_of
 from .bundled.packed import unpack
 from .bundled.signature import CHECKSUMS, SIGNATURE
-from .reference import FILE as REFERENCE
+from .reference import STEM as REFERENCE
 
 MANIFEST = "manifest.json"
 _REMEDY = "copy the bundle again"
@@ -48,7 +48,7 @@ def require_nothing_else(path: Path) -> None:
         for file in (Path(parent, name) for name in (*files, *links)):
             name = file.relative_to(path).as_posix()
             stated = None if isinstance(manifest.reference, str) else manifest.reference.sha256
-            if name not in names and not (name == REFERENCE and digest_of_file(file) == stated):
+            if name not in names and not (Path(name).stem == REFERENCE and digest_of_file(file) == stated):
                 raise InputError(f"{file} is not covered by the signature: remove it, or {_REMEDY}.")
 
 
@@ -77,7 +77,7 @@ def _checked_files(path: Path) -> set[str]:
 
 
 def restored_model(path: Path, manifest: Manifest, folder: Path) -> Path:
-    """The ONNX file, restored to `folder` if it is packed. InputError when it is not the manifest's, or no
+    """The model's file, restored to `folder` if it is packed. InputError when it is not the manifest's, or no
     model with all of its weights.
     """
     facts = manifest.model
@@ -91,7 +91,7 @@ def restored_model(path: Path, manifest: Manifest, folder: Path) -> Path:
         except ValueError as error:
             reason = f"is damaged, its model cannot be restored ({error})"
             raise InputError(f"{file} {reason}: {_REMEDY}.") from error
-        file = folder / "model.onnx"
+        file = folder / model_name(manifest.target.runtime)
         file.write_bytes(model)
     if digest_of_file(file) != facts.sha256:
         raise InputError(f"The model of {path} is not that of its manifest, its SHA-256 differs: {_REMEDY}.")

@@ -1,11 +1,12 @@
 """What a bundle's latency is compared with, so that `verify BUNDLE` compares ratios and not hours.
 
-It is the original's file, `reference.onnx`, beside which the search measured the model. An original larger
-than `LARGEST_BYTES` is not copied into the bundle: the model is measured once more, where the target is this
-machine, beside a small workload that is made from nothing but the model's inputs: products of matrices whose
-numbers come from the first input. `verify` makes the same file again, and knows it by its digest.
+It is the original's file, `reference.onnx` (or `.tflite`), beside which the search measured the model. An
+original larger than `LARGEST_BYTES` is not copied into the bundle: the model is measured once more, where the
+target is this machine, beside a small workload that is made from nothing but the model's inputs: products of
+matrices whose numbers come from the first input. `verify` makes the same file again, and knows it by its
+digest.
 
-run.py does not need the reference: reference.onnx may be left out on a device.
+run.py does not need the reference: the reference may be left out on a device.
 """
 
 import shutil
@@ -19,15 +20,17 @@ from ..errors import AutocompressError, InputError, RunDirectoryError
 from ..evaluation.targets import load_targets
 from ..files import digest_of_file, file_below
 from ..profiles import FINALIST_TIMING
+from ..profiles.runtimes import Container
 from ..results.records.latency import Latency, Predicted
 from ..results.records.manifest import ReferenceFacts, TensorFacts
 from ..results.view import PointOn
 from ..targets.control import patiently
-from ..targets.one_file import require_whole
+from ..targets.model_files.container import contained
+from ..targets.model_files.one_file import require_whole
 from .asked_targets import address_in, is_here
 from .verify import Say, usable_target
 
-FILE = "reference.onnx"
+STEM = "reference"
 LARGEST_BYTES = 32 << 20  # of an original that a bundle carries
 SIDE, PRODUCTS = 256, 8  # of the workload's matrices
 
@@ -56,7 +59,7 @@ def reference_of(
             f"{original} is not the original that was measured: its SHA-256 is not that of the run. "
             "Search again to rebuild it, or remove it: the bundle then has no reference."
         )
-    shutil.copyfile(original, bundle / FILE)
+    shutil.copyfile(original, bundle / f"{STEM}{original.suffix}")
     return ReferenceFacts(
         kind="original",
         sha256=facts.digest,
@@ -70,12 +73,13 @@ def _beside_workload(
     point: PointOn, artifact: Path, bundle: Path, inputs: tuple[TensorFacts, ...], *, note: Say
 ) -> ReferenceFacts | str:
     """The point measured now beside the workload, or why it is not."""
-    name, file = point.view.target.name, bundle / "workload.onnx"
+    name, container = point.view.target.name, point.view.target.container
+    file = bundle / f"workload.{container}"
     large = f"the original has more than {LARGEST_BYTES >> 20} MB"
     if not is_here(address_in(name)):
         return f"{large}, and its target '{name}' is not this machine, where a workload could be measured"
     try:
-        file.write_bytes(workload(inputs))
+        file.write_bytes(contained(workload(inputs), container))
         timing = FINALIST_TIMING.with_batch(point.view.target.batch)
         (named,) = load_targets(name)
         with usable_target(named, None, inputs=None).session() as session:
@@ -95,28 +99,34 @@ def _beside_workload(
 
 
 def reference_file(
-    bundle: Path, facts: ReferenceFacts, inputs: tuple[TensorFacts, ...], folder: Path
+    bundle: Path,
+    facts: ReferenceFacts,
+    inputs: tuple[TensorFacts, ...],
+    folder: Path,
+    *,
+    container: Container = "onnx",
 ) -> Path | str:
     """The reference's file, in the bundle or made again in `folder`; or why there is none now. InputError
     when it is another file.
     """
     if facts.kind == "workload":
-        file = folder / "workload.onnx"
-        file.write_bytes(workload(inputs))
+        file = folder / f"workload.{container}"
+        file.write_bytes(contained(workload(inputs), container))
         same = digest_of_file(file) == facts.sha256
         return file if same else "this version of autocompress makes another workload than the bundle's"
-    if not (bundle / FILE).exists():
-        return f"its {FILE} was left out"
-    file = file_below(bundle, FILE)
+    name = f"{STEM}.{container}"
+    if not (bundle / name).exists():
+        return f"its {name} was left out"
+    file = file_below(bundle, name)
     if file.stat().st_size != facts.size_bytes or digest_of_file(file) != facts.sha256:
         raise InputError(f"{file} is not the reference that was bundled: copy the bundle again.")
     require_whole(file)
     return file
 
 
-def workload(inputs: tuple[TensorFacts, ...]) -> bytes:
+def workload(inputs: tuple[TensorFacts, ...]) -> onnx.ModelProto:
     """The workload for a model with these inputs: PRODUCTS products of SIDE × SIDE matrices, the same bytes
-    each time.
+    each time it is written.
     """
     taken = [
         helper.make_tensor_value_info(
@@ -146,5 +156,4 @@ def workload(inputs: tuple[TensorFacts, ...]) -> bytes:
         graph, producer_name="autocompress", opset_imports=[helper.make_opsetid("", 17)], ir_version=8
     )
     onnx.checker.check_model(model)
-    content: bytes = model.SerializeToString(deterministic=True)
-    return content
+    return model

@@ -39,7 +39,7 @@ from ..results.records.verification import TargetVerification, VerifiedPoint
 from ..results.view import PointOn, RunOn
 from ..targets.control import patiently
 from ..targets.here import require_here
-from ..targets.one_file import require_whole
+from ..targets.model_files.one_file import require_whole
 from ..targets.store import MeasurementStore
 from ..targets.target import Target
 from .unfinished import FileNow, TargetNow, now

@@ -1,10 +1,10 @@
 """`autocompress verify BUNDLE`: whether a bundle is whole, and does on a target what its manifest says.
 
 - SHA256SUMS, and the model's own digest; a packed model is restored first.
-- Answers: seeded inputs (the first validation samples where the task is loaded) run on the target and in
-  ONNX Runtime here, with exact int8 sums. The root mean square of the difference, relative to that of the
-  answers, is at most 0.001 for a float32 model, 0.01 with float16, 0.05 with layers of 8 bits or fewer
-  (compress/onnx_file/check.py).
+- Answers: seeded inputs (the first validation samples where the task is loaded) run on the target and here,
+  in ONNX Runtime with exact int8 sums, or a .tflite file in LiteRT. The root mean square of the difference,
+  relative to that of the answers, is at most 0.001 for a float32 model, 0.01 with float16, 0.05 with layers
+  of 8 bits or fewer (compress/onnx_file/check.py).
 - Latency beside the bundle's reference (reference.py); regressed when the interval of the ratio starts more
   than `verify.ROOM` above the end of what the manifest states for a target of this name, three times in a
   row. Without a reference the model is measured beside itself, and nothing is compared: seconds differ from
@@ -25,6 +25,7 @@ from ..errors import InputError, StageError
 from ..evaluation.predicted import stand_in
 from ..evaluation.targets import NamedTarget, load_targets
 from ..profiles import FINALIST_TIMING, TimingConfig
+from ..profiles.runtimes import Container
 from ..results.records.bundle_verification import BundleMeasured, BundleVerification, Parity
 from ..results.records.latency import Latency
 from ..results.records.manifest import Manifest, ReferenceFacts
@@ -89,7 +90,7 @@ def _reference(path: Path, manifest: Manifest, folder: Path, *, same: bool) -> P
         return facts
     if not same:
         return f"it was measured on another target, {manifest.target.name}"
-    return reference_file(path, facts, manifest.inputs, folder)
+    return reference_file(path, facts, manifest.inputs, folder, container=manifest.target.container)
 
 
 def _measured(
@@ -112,8 +113,9 @@ def _measured(
         beside, stated = reference, manifest.reference.ratio_interval
     inputs = _inputs(manifest, scorer, folder / "parity.npz", count=max(batch, SAMPLES // batch * batch))
     with target.session() as session:
-        say("comparing answers with ONNX Runtime")
-        parity = _parity(session, model, inputs, manifest.recipe, batch=batch)
+        say(f"comparing answers with {manifest.answering}")
+        container = manifest.target.container
+        parity = _parity(session, model, inputs, manifest.recipe, batch=batch, container=container)
         say("measuring")
         measure = partial(session.measure, model, beside)
         seen = looked_at(measure, timing.with_batch(batch), stated=stated, note=note)
@@ -187,10 +189,18 @@ def _random_inputs(manifest: Manifest, count: int) -> list[np.ndarray]:
     return arrays
 
 
-def _parity(session: TargetSession, model: Path, inputs: Path, recipe: Recipe, *, batch: int) -> Parity:
-    """The largest difference of any output to ONNX Runtime's here, and what is tolerated."""
+def _parity(
+    session: TargetSession,
+    model: Path,
+    inputs: Path,
+    recipe: Recipe,
+    *,
+    batch: int,
+    container: Container = "onnx",
+) -> Parity:
+    """The largest difference of any output to those of a runtime here, and what is tolerated."""
     here = session.run(model, inputs, batch=session.running_batch(SAMPLES, measured=batch), exact=True)
-    with stand_in().session() as reference:
+    with stand_in(container).session() as reference:
         expected = reference.run(model, inputs, batch=SAMPLES)
     error = max(relative_error(output, wanted) for output, wanted in zip(here, expected, strict=True))
     return Parity(error=min(error, 1e9), tolerance=tolerance_of(recipe), samples=len(expected[0]))
@@ -208,7 +218,7 @@ def _regressions(manifest: Manifest, now: BundleMeasured) -> tuple[str, ...]:
     """What is worse than the manifest says."""
     worse, stated = [], manifest.reference
     if now.parity.error > now.parity.tolerance:
-        worse.append("other answers than ONNX Runtime here")
+        worse.append(f"other answers than {manifest.answering} here")
     compared = None if isinstance(stated, str) or now.not_compared else stated.ratio_interval
     if compared is not None and slower(now.latency.ratio_interval, compared):
         worse.append("slower than was measured")

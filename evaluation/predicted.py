@@ -1,13 +1,14 @@
 """PredictedTarget: a target that cannot be used now. Its latencies are computed from recipes, its answers
 come from a stand-in.
 
-The stand-in is ONNX Runtime on this machine, which runs the same file: quality is that of the file there.
-What precision the target's runtime would execute, its time by layer and its memory are not known, and nothing
-is said of them.
+The stand-in is ONNX Runtime on this machine, or LiteRT for a target with LiteRT, which runs the same file:
+quality is that of the file there. What precision the target's runtime would execute, its time by layer and
+its memory are not known, and nothing is said of them.
 """
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,11 +16,13 @@ from typing import Any, Protocol
 from ..compress.recipe import Recipe
 from ..files import digest_of
 from ..profiles import Environment, PredictedLatency, Profile, TimingConfig, load_profile
+from ..profiles.runtimes import Container
 from ..results.records.latency import AnyLatency, Latency, Predicted
 from ..targets.target import Target, TargetSession
 
 RUNTIME = "predicted"  # of the environment: what differs from every measured one
-STAND_IN = "cpu-avx2"  # whose int8 sums are exact on every processor
+# By container of the file; int8 sums of both are exact on every processor.
+STAND_INS: Mapping[Container, str] = {"onnx": "cpu-avx2", "tflite": "cpu-litert"}
 
 
 class LatencyModel(Protocol):
@@ -43,9 +46,9 @@ class LatencyModel(Protocol):
         ...
 
 
-def stand_in() -> Target:
-    """ONNX Runtime on this machine."""
-    return Target(load_profile(STAND_IN))
+def stand_in(container: Container = "onnx") -> Target:
+    """What runs files of a container on this machine: ONNX Runtime, or LiteRT."""
+    return Target(load_profile(STAND_INS[container]))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +57,11 @@ class PredictedTarget:
 
     profile: Profile
     model: LatencyModel
-    stand_in: Target = field(default_factory=stand_in)
+
+    @cached_property
+    def stand_in(self) -> Target:
+        """What runs its files here."""
+        return stand_in(self.profile.facts.container)
 
     @property
     def cores(self) -> tuple[int, ...]:

@@ -27,7 +27,7 @@ HINT = (
     "`search --allow-predicted` goes on without it, with latencies predicted from its calibrated table "
     "or its data sheet."
 )
-STAND_IN_QUALITY = "ONNX Runtime on the searching machine ran the same files for quality"
+STAND_IN_QUALITY = "{runtime} on the searching machine ran the same files for quality"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +123,9 @@ class FoundTarget:
         profile, model = self.profile, self.prediction
         prediction = None
         if model is not None:
-            prediction = Prediction(source=model.source, error=model.error, quality=STAND_IN_QUALITY)
+            answering = "LiteRT" if profile.facts.container == "tflite" else "ONNX Runtime"
+            quality = STAND_IN_QUALITY.format(runtime=answering)
+            prediction = Prediction(source=model.source, error=model.error, quality=quality)
         return RunTarget(
             name=profile.name,
             profile_fingerprint=profile.fingerprint,
@@ -216,7 +218,12 @@ def _nothing_to_use(profile: Profile, reason: str) -> TargetUnavailable:
 
 def format_of(profile: Profile) -> FileFormat:
     """What the profile decides about an artifact's file."""
-    return FileFormat(opset=profile.opset, activations=profile.activations, int8_weights=profile.int8_weights)
+    return FileFormat(
+        container=profile.facts.container,
+        opset=profile.opset,
+        activations=profile.activations,
+        int8_weights=profile.int8_weights,
+    )
 
 
 def target_at(

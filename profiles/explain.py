@@ -19,6 +19,8 @@ _TIMERS = {
 }
 _CONVENTIONS = {
     "uint8-asymmetric": "uint8 activations with a zero point, int8 weights by channel, int32 biases",
+    "int8-asymmetric": "int8 activations with a zero point, also behind every int8 layer, int8 weights by "
+    "channel, int32 biases",
     "int8-symmetric": "int8 activations without a zero point, int8 weights by channel, float32 biases: "
     "TensorRT refuses others",
 }

@@ -13,7 +13,7 @@ _OPERATORS = ("Conv", "Gemm", "MatMul")
 _CHOICES: Mapping[str, tuple[object, ...]] = {
     "runtime": tuple(runtime_folders()),
     "architecture": ("x86_64", "aarch64"),
-    "activations": ("uint8-asymmetric", "int8-symmetric"),
+    "activations": ("uint8-asymmetric", "int8-symmetric", "int8-asymmetric"),
     "int8_weights": ("int8", "float32"),
     "nm_sparsity": (False, True),
     "block4": (False, True),
@@ -29,6 +29,7 @@ _LISTS: Mapping[str, tuple[object, ...]] = {
 _REFUSES = {
     "uint8-asymmetric": "refuses zero points and integer biases",
     "int8-symmetric": "needs activations with a zero point",
+    "int8-asymmetric": "needs no grid behind every int8 layer",
 }
 # The exporter writes 18 and later; compress/onnx_file/opset.py takes that down by two.
 _KNOWN_OPSET = 21  # every onnx that we allow has it
@@ -118,12 +119,19 @@ def _of_the_runtime(profile: Profile) -> Iterator[str]:
         needed = f"int8_weights = {profile.int8_weights!r} is what TensorRT 8 needs"
         yield f"{needed}, {runtime} takes integers: remove it"
     if profile.activations not in facts.activations:
-        yield f'{runtime} {_REFUSES[profile.activations]}: set activations = "{facts.activations[0]}"'
+        yield f'{runtime} {_refuses(profile)}: set activations = "{facts.activations[0]}"'
     packed = [key for key in ("storage_bits", "float_storage_bits") if getattr(profile, key)]
     if packed and not facts.packed_weights:
         yield f"{runtime} does not expand packed weights: set {packed[0]} = []"
     if profile.block4 and not facts.block4:
         yield f"{runtime} does not know MatMulNBits: set block4 = false"
+
+
+def _refuses(profile: Profile) -> str:
+    """Why the runtime does not take the profile's convention of activations."""
+    if profile.facts.activations == ("int8-asymmetric",):
+        return "needs a grid behind every int8 layer"
+    return _REFUSES[profile.activations]
 
 
 def _newest_opset() -> int:

@@ -11,8 +11,9 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-Activations = Literal["uint8-asymmetric", "int8-symmetric"]
+Activations = Literal["uint8-asymmetric", "int8-symmetric", "int8-asymmetric"]
 Int8Weights = Literal["int8", "float32"]
+Container = Literal["onnx", "tflite"]
 
 FOLDER = Path(__file__).parents[1] / "targets" / "on_device" / "runtimes"
 
@@ -44,13 +45,13 @@ class RuntimeFacts:
     """One runtime. `title` is its name for people, `module` the Python module that a device needs, `pip` and
     `system_installs` what installs it.
 
-    `gpu`: it runs on an NVIDIA GPU, whose memory and time are measured. `builds_engines`: it builds an engine
-    for each model and batch size, which takes minutes. `precisions`: what it has kernels for. `activations`
-    and `int8_weights`: the Q/DQ conventions that it takes. `packed_weights`: it expands weights that are
-    stored in fewer bits than they are computed in, once, when it loads a model. `exact_sums_option`: the
-    runtime option that, set to "1", keeps int8 sums from saturating on x86 without VNNI; None: there is no
-    such option. `precision_from`: whether it reports the precision of each layer, or writes the graph that it
-    optimized.
+    `container`: the kind of file that it reads, and the ending of its name. `gpu`: it runs on an NVIDIA GPU,
+    whose memory and time are measured. `builds_engines`: it builds an engine for each model and batch size,
+    which takes minutes. `precisions`: what it has kernels for. `activations` and `int8_weights`: the Q/DQ
+    conventions that it takes. `packed_weights`: it expands weights that are stored in fewer bits than they
+    are computed in, once, when it loads a model. `exact_sums_option`: the runtime option that, set to "1",
+    keeps int8 sums from saturating on x86 without VNNI; None: there is no such option. `precision_from`:
+    whether it reports the precision of each layer, or writes the graph that it optimized.
     """
 
     name: str
@@ -61,6 +62,7 @@ class RuntimeFacts:
     activations: tuple[Activations, ...]
     int8_weights: tuple[Int8Weights, ...] = ("int8",)
     system_installs: tuple[SystemInstall, ...] = ()
+    container: Container = "onnx"
     gpu: bool = False
     builds_engines: bool = False
     packed_weights: bool = False
@@ -101,3 +103,8 @@ def runtime_facts(name: str) -> RuntimeFacts:
             "required_options": tuple(RequiredOption(**entry) for entry in options),
         }
     )
+
+
+def container_of(runtime: str) -> Container:
+    """The kind of file that a runtime reads; ONNX for one that this version does not know."""
+    return runtime_facts(runtime).container if runtime in runtime_folders() else "onnx"

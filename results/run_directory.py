@@ -1,7 +1,7 @@
 """RunDirectory: where a search lives, who may continue it, and what must be unchanged for that.
 
     run.toml         the resolved configuration; its [identity] must be unchanged for a run to be continued
-    study.db         the Optuna study; measurements.db: raw measurements; artifacts/<digest>.onnx
+    study.db         the Optuna study; measurements.db: raw measurements; artifacts/<digest>.onnx (.tflite)
     front.json       the result so far (`status` says how far)
     r0.jsonl         candidates of rung r0 with their KL; caught_up.json: what was measured later
     finalists.json   what the longer measurement and the test split said; log.jsonl: events

@@ -1,8 +1,8 @@
 """Where an artifact runs: worker processes, the timing loop, and the lease that keeps other work away
 meanwhile.
 
-Purpose. Given an ONNX file and a Profile: its outputs, the precision that each layer really executes, and its
-latency beside a baseline, as a Measurement that keeps raw values.
+Purpose. Given a model's file and a Profile: its outputs, the precision that each layer really executes, and
+its latency beside a baseline, as a Measurement that keeps raw values.
 
 Flow. Target.session() starts one worker (on_device, a process without torch or this package) behind a
 Transport: a child process here, or one on a board over SSH. TargetSession.run, .executed_precision and
@@ -20,7 +20,8 @@ Reading order
     store.py        MeasurementStore: nothing is measured twice
     runtimes.py     what a runtime brings along for this machine: doctor, bundle, reader of graphs
     precision.py    the executed precision by layer; layer_times.py: seconds by layer
-    protocol.py     measure_model: the protocol on any model; one_file.py: with the weights beside it
+    protocol.py     measure_model: the protocol on any model
+    model_files/    a model in one file, in the container that a runtime reads
     held_clocks.py  `--set-clocks`, for as long as a search takes
     here.py         whether this machine is the hardware of a profile
     doctor/         what is missing to use a target, and what mends it

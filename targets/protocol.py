@@ -3,12 +3,11 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-import onnx
-
 from ..errors import InputError
 from ..profiles.measurement import FINALIST_TIMING, Measurement, TimingConfig
 from ..scratch import temporary_folder
-from .one_file import in_one_file
+from .model_files.container import as_taken, names_of_inputs
+from .model_files.one_file import in_one_file
 from .target import Target
 
 
@@ -29,20 +28,17 @@ def measure_model(
     if batch < 1:
         raise InputError(f"The batch size {batch} must be at least 1.")
     with temporary_folder() as folder:
-        whole = in_one_file(model, folder)
-        beside = in_one_file(baseline, folder) if baseline else whole
+        whole, beside = (in_one_file(path, folder) for path in (model, baseline or model))
         _require_inputs(target.shapes, whole, beside)
+        container = target.profile.facts.container
+        whole, beside = (as_taken(path, container, folder) for path in (whole, beside))
         with target.session() as session:
             return session.measure(whole, beside, timing.with_batch(batch))
 
 
 def _require_inputs(shapes: Iterable[str], *models: Path) -> None:
     """InputError for a name in `shapes` that is no input of any of the models."""
-    graphs = (
-        [onnx.load(path, load_external_data=False).graph for path in dict.fromkeys(models)] if shapes else []
-    )
-    weights = {tensor.name for graph in graphs for tensor in graph.initializer}
-    inputs = {value.name for graph in graphs for value in graph.input} - weights
+    inputs = {name for path in dict.fromkeys(models) for name in names_of_inputs(path)} if shapes else set()
     for name in shapes:
         if name not in inputs:
             raise InputError(

@@ -51,7 +51,13 @@ class TargetSession:
         self._measure_beside = measure_beside
 
     def run(
-        self, model: Path, inputs: Path, *, batch: int, exact: bool = False, timeout_s: float = RUN_TIMEOUT_S
+        self,
+        model: Path,
+        inputs: Path,
+        *,
+        batch: int,
+        exact: bool = False,
+        timeout_s: float = RUN_TIMEOUT_S,
     ) -> tuple[Output, ...]:
         """The model's outputs for all stored samples, each concatenated along dimension 0.
 

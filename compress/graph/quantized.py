@@ -8,6 +8,10 @@ ReLU. The output of a linear layer is quantized only if a ReLU follows, which ON
 compute with it in float32. Around a residual sum, operations that only move values (slice, pad, pooling)
 carry the quantization of their input, so that the sum runs in int8 too.
 
+`int8-asymmetric` (LiteRT): the same, and the output of every int8 layer is quantized, because LiteRT's
+integer kernels write integers. The ONNX graph has uint8; LiteRT's file has the same numbers less 128
+(`litert_file`).
+
 `int8-symmetric` (TensorRT): activations are int8 with zero point 0, biases float32. Inputs of int8 layers are
 quantized. Outputs are not: TensorRT fuses a layer with all that follows up to the next pair. Of a residual
 sum each operand is quantized, except one that an int8 convolution makes only for the sum: TensorRT fuses the
@@ -47,14 +51,14 @@ def plan_quantization(
 ) -> Plan:
     """The plan by which `layers` of a graph run in int8."""
     tensors: dict[str, str] = {}
-    asymmetric = activations == "uint8-asymmetric"
+    asymmetric, outputs = activations != "int8-symmetric", activations == "int8-asymmetric"
     ends = layer_ends(module)
     for name, node in layer_nodes(module):
         if name in layers:
             _mark(argument(node, 0), tensors)
             end = ends.get(node, node)
             output = _after_activation(end)
-            if asymmetric and (operation(node) in CONVOLUTIONS or output is not end):
+            if asymmetric and (operation(node) in CONVOLUTIONS or output is not end or outputs):
                 _mark(output, tensors)
     if asymmetric:
         _mark_operands(module, tensors)

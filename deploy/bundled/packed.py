@@ -17,6 +17,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ...compress.litert_file.flat import IDENTIFIER
+from ...compress.litert_file.read import litert_constants
 from ...errors import StageError
 
 _LEAST_BYTES = 16  # of a tensor that is worth an entry in the plan
@@ -24,7 +26,7 @@ _DICTIONARY_BYTES = 1 << 26
 
 
 def pack(model: bytes) -> bytes:
-    """The packed file of a serialized ONNX model. StageError when it would not be restored bit for bit."""
+    """The packed file of a model, ONNX or LiteRT's. StageError when it would not be restored bit for bit."""
     words, others = _weight_ranges(model)
     weights = b"".join(model[start : start + length] for start, length in words)
     planes = np.frombuffer(weights, np.uint8).reshape(-1, 4).T.tobytes()
@@ -98,19 +100,28 @@ def _weight_ranges(model: bytes) -> tuple[list[tuple[int, int]], list[tuple[int,
 
     Found by content, so that a wrong place could only compress worse: what is restored does not depend on it.
     """
-    import onnx
-
     by_type: dict[int, list[tuple[int, int]]] = {}
+    wide, weights = _weights(model)
     position = 0
-    for tensor in onnx.load_from_string(model).graph.initializer:
-        raw = tensor.raw_data
+    for kind, raw in weights:
         start = model.find(raw, position) if len(raw) >= _LEAST_BYTES else -1
         if start >= 0:
             position = start + len(raw)
-            by_type.setdefault(tensor.data_type, []).append((start, len(raw)))
-    wide = {onnx.TensorProto.FLOAT, onnx.TensorProto.INT32}
+            by_type.setdefault(kind, []).append((start, len(raw)))
     words = [span for kind in sorted(by_type) if kind in wide for span in by_type[kind]]
     return words, [span for kind in sorted(by_type) if kind not in wide for span in by_type[kind]]
+
+
+def _weights(model: bytes) -> tuple[set[int], list[tuple[int, bytes]]]:
+    """Which types have 4 bytes, and the stored values in the file's order, each with its type."""
+    import onnx
+
+    if model[4:8] == IDENTIFIER:
+        found = litert_constants(model)
+        return {0, 2}, sorted(found, key=lambda one: model.find(one[1]))  # float32, int32
+    tensors = onnx.load_from_string(model).graph.initializer
+    wide = {int(onnx.TensorProto.FLOAT), int(onnx.TensorProto.INT32)}
+    return wide, [(tensor.data_type, tensor.raw_data) for tensor in tensors]
 
 
 def _filters(size: int) -> Sequence[dict[str, int]]:

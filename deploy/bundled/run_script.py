@@ -7,6 +7,7 @@ and says what is wrong in one sentence, with exit code 2.
 import inspect
 import textwrap
 
+from ...results.records.manifest import model_name
 from ...targets.runtimes import script_of
 from ...tasks.sources.detection import geometry
 from . import packed as packing
@@ -318,14 +319,15 @@ def run_script(runtime: str, *, packed: bool, detector: bool = False) -> str:
     The task of a detector says so by the entry `boxes` of its preprocessing.
     """
     script = script_of(runtime)
-    opening, model = script.opening, 'str(here / "model.onnx")'
+    name = model_name(runtime)
+    opening, model = script.opening, f'str(here / "{name}")'
     if packed:
         sources = [inspect.getsource(part) for part in (packing.unpack, packing.expand)]
         parts = "\n\n".join([*sources, RESTORED]) + script.restoring
         opening = opening.replace(model, f'{script.restore}(here / "model.packed")')
     else:
         parts = WHOLE
-        opening = opening.replace(model, 'str(whole(here / "model.onnx"))')
+        opening = opening.replace(model, f'str(whole(here / "{name}"))')
     body = textwrap.indent("".join(part.rstrip("\n") + "\n" for part in (opening, script.running)), "    ")
     predicting = _of_detector() if detector else PREDICTING
     return f"{HEAD.replace('IMPORT', script.imports)}{parts}{OPENING}{body}\n\n{predicting}{END}"

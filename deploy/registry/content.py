@@ -10,7 +10,7 @@ from ...files import digest_of, digest_of_file, file_below, read_text
 from ...results.records.manifest import Manifest, ReferenceFacts
 from ..bundled.signature import CHECKSUMS, SIGNATURE
 from ..read_bundle import is_bundle, read_manifest
-from ..reference import FILE as REFERENCE
+from ..reference import STEM as REFERENCE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,8 +47,9 @@ def content_of(bundle: Path, folder: Path) -> BundleContent:
     manifest = read_manifest(bundle)
     digests = {name: digest for digest, name in map(_entry, read_text(bundle / CHECKSUMS).splitlines())}
     digests[CHECKSUMS] = digest_of_file(bundle / CHECKSUMS)
-    if isinstance(manifest.reference, ReferenceFacts) and (bundle / REFERENCE).is_file():
-        digests[REFERENCE] = manifest.reference.sha256
+    reference = f"{REFERENCE}.{manifest.target.container}"
+    if isinstance(manifest.reference, ReferenceFacts) and (bundle / reference).is_file():
+        digests[reference] = manifest.reference.sha256
     if (bundle / SIGNATURE).is_file():
         digests[SIGNATURE] = digest_of_file(file_below(bundle, SIGNATURE))
     for name, digest in digests.items():

@@ -145,7 +145,7 @@ def predicted_if_away(
         return target
     model = model_of(target.profile, network, space, batch=batch)
     if model is not None:
-        environment = predicted_environment(stand_in().probe(), model)
+        environment = predicted_environment(stand_in(target.profile.facts.container).probe(), model)
         return replace(target, environment=environment, prediction=model, away="")
     if not needed:
         return target

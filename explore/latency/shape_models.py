@@ -83,7 +83,7 @@ class ShapeModels:
 
     @property
     def _baseline(self) -> Path:
-        path = self._folder / "original.onnx"
+        path = self._folder / f"original.{self._target.profile.facts.container}"
         if not path.is_file():
             self._compressor.build(Recipe(), self._folder).only.artifact.path.replace(path)
         return path

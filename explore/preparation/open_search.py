@@ -72,6 +72,7 @@ def open_search(
         _announce(directory, checked, progress)
         directory.write_json(CHECKED_TASK, checked.checked.to_json())
         compressor = make_compressor(checked, cache_dir=directory.path / "cache")
+        compressor.require_writable()
         _note_foreign_norms(compressor, progress)
         StatisticsFolder.of_run(directory.path).keep_inputs(
             [tuple(x.numpy() for x in inputs) for inputs in compressor.students.samples.calibration],

@@ -35,7 +35,8 @@ class Bundle:
     @property
     def model(self) -> Path:
         """The artifact."""
-        return self.folder / "model.onnx"
+        manifest = self.manifest
+        return self.folder / ("model.onnx" if manifest is None else manifest.model.file)
 
     @property
     def manifest(self) -> Manifest | None:

@@ -96,7 +96,11 @@ def _original(manifest: Manifest) -> dict[str, Measured]:
     if isinstance(reference, ReferenceFacts) and reference.kind == "original":
         digest = reference.sha256
     artifact = ArtifactFacts(
-        file="reference.onnx", digest=digest, size_bytes=stated.size_bytes, macs=0, parameters=0
+        file=f"reference.{manifest.target.container}",
+        digest=digest,
+        size_bytes=stated.size_bytes,
+        macs=0,
+        parameters=0,
     )
     measured = Measured(
         artifact=artifact,

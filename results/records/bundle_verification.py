@@ -13,8 +13,8 @@ SCHEMA_VERSION = 2  # of what `verify BUNDLE --json` prints
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parity:
-    """The largest relative difference of answers to ONNX Runtime's here, what is tolerated, and of how many
-    samples.
+    """The largest relative difference of answers to another runtime's here (`Manifest.answering`), what is
+    tolerated, and of how many samples.
     """
 
     error: float

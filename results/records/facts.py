@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
 from ...profiles import Environment
+from ...profiles.runtimes import Container, container_of
 from ...profiles.sizes import Place, Sizes
 from ...profiles.units import parse_drop
 from ...text.secrets import stored_arguments, stored_command
@@ -122,6 +123,11 @@ class RunTarget:
     environment: Environment | None = None
     constraints: Constraints = field(default_factory=Constraints)
     prediction: Prediction | None = None
+
+    @property
+    def container(self) -> Container:
+        """The kind of file that its runtime reads."""
+        return container_of(self.runtime)
 
     def to_json(self) -> dict[str, Any]:
         """A JSON value from which `from_json` makes an equal record."""

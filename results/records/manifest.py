@@ -5,10 +5,12 @@ size in bytes. They are derived here, and checked when a manifest is read.
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, get_args
 
 from ...compress.recipe import Recipe
+from ...profiles.runtimes import Container, container_of
 from .facts import MetricFacts, Prediction, RunTarget, TaskFacts, environment_from, sizes_from
 from .latency import AnyLatency, Predicted, latency_from_json
 from .point import LayerRow, Quality, recipe_from
@@ -20,14 +22,20 @@ _OLD = "the bundle is of a version of autocompress that wrote none"  # no refere
 
 LARGEST_MODEL_BYTES = (1 << 31) - 1  # an ONNX file holds no more
 
-ModelName = Literal["model.onnx", "model.packed"]
+ModelName = Literal["model.onnx", "model.tflite", "model.packed"]
+_FILES: Mapping[Container, ModelName] = {"onnx": "model.onnx", "tflite": "model.tflite"}
 ReferenceKind = Literal["original", "workload"]
 Shape = tuple[int | str, ...]
 
 
+def model_name(runtime: str) -> ModelName:
+    """What the model's file is called that a runtime reads, unless it is packed."""
+    return _FILES[container_of(runtime)]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelFacts:
-    """The model's file in the bundle. The numbers are of the ONNX file, `packed_bytes` of the packed one.
+    """The model's file in the bundle. The numbers are of the file itself, `packed_bytes` of the packed one.
 
     `measured_sha256` is of its first `measured_bytes` bytes: the file that was measured, after which metadata
     follow (deploy/bundled/shipped.py). None in bundles of before there were any.
@@ -173,6 +181,11 @@ class Manifest:
 
     def __post_init__(self) -> None:
         require_inside(self.drop_interval, drop=self.drop)
+
+    @property
+    def answering(self) -> str:
+        """The runtime whose answers, on the machine that verifies, the model's are compared with."""
+        return "LiteRT" if self.target.container == "tflite" else "ONNX Runtime"
 
     @property
     def name(self) -> str:

@@ -126,7 +126,7 @@ def _measured_lines(verification: BundleVerification, now: BundleMeasured) -> li
     if now.quality is not None:
         quality = f"{name}  {now.quality:.4g}, the manifest says {manifest.quality.validation:.4g}"
     return [
-        f"answers    differ by {parity.error:.2g} of their size from ONNX Runtime's here, "
+        f"answers    differ by {parity.error:.2g} of their size from {manifest.answering}'s here, "
         f"{parity.tolerance:g} allowed",
         *_latency_lines(manifest, now),
         quality,

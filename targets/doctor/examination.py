@@ -8,13 +8,14 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from ...errors import StageError, TargetUnavailable
+from ...errors import InputError, StageError, TargetUnavailable
 from ...profiles.address import TargetAddress
 from ...profiles.environment import Environment
 from ...profiles.profile import Profile
 from ...scratch import temporary_folder
 from ..here import require_here
 from ..lease import lease_folder
+from ..model_files.container import contained
 from ..on_device.locks import VARIABLE
 from ..on_device.runtimes.finding import Finding
 from ..on_device.runtimes.listed import install_hint
@@ -142,15 +143,23 @@ def _lease() -> Finding:
 def _control(target: Target) -> Finding:
     """An A/A measurement of a small convolution, about a millisecond long."""
     with temporary_folder() as folder:
-        path = folder / "control.onnx"
-        onnx.save(_convolution(), path)
         try:
+            path = _control_file(target.profile, folder)
             measurement = target.control(path)
+        except InputError as error:  # what writes the file is missing on this machine
+            return Finding(name="A/A control", ok=False, detail=str(error), needed=True)
         except (StageError, TargetUnavailable) as error:
             remedy = "end other work on this machine"
             return Finding(name="A/A control", ok=False, detail=str(error), remedy=remedy)
     detail = f"a model beside itself took {measurement.ratio:.4f} times as long"
     return Finding(name="A/A control", ok=True, detail=detail)
+
+
+def _control_file(profile: Profile, folder: Path) -> Path:
+    container = profile.facts.container
+    path = folder / f"control.{container}"
+    path.write_bytes(contained(_convolution(), container))
+    return path
 
 
 def _convolution() -> onnx.ModelProto:

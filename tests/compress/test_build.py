@@ -9,8 +9,8 @@ from autocompress.compress import Compressor, Network, Recipe, Recovery, check_o
 from autocompress.compress.onnx_file.check import relative_error
 from autocompress.compress.options import CompressorOptions, FileFormat
 from autocompress.errors import StageError
+from autocompress.targets.model_files.one_file import is_foreign
 from autocompress.targets.on_device.runtimes.onnxruntime_cpu.graph import executed_precision
-from autocompress.targets.one_file import is_foreign
 from autocompress.tests.compress.tasks import tiny_task
 from autocompress.tests.models import TINY_MODELS
 from onnx import numpy_helper

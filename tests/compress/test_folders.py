@@ -13,6 +13,7 @@ ALLOWED = {
     "levels": RECORDS | {"graph"},
     "student": RECORDS | {"graph", "levels"},
     "onnx_file": RECORDS | {"graph", "levels"},
+    "litert_file": set(),
 }
 
 

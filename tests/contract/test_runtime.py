@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 from autocompress.profiles import load_profile
+from autocompress.targets.model_files.container import as_taken
 from autocompress.targets.transport import WORKER
 from autocompress.tests.targets import models
 from onnx import helper
 
-PROFILES = {"onnxruntime": "cpu", "openvino": "cpu-openvino"}
+PROFILES = {"onnxruntime": "cpu", "openvino": "cpu-openvino", "litert": "cpu-litert"}
+MODULES = {name: load_profile(profile).facts.module for name, profile in PROFILES.items()}
 WEIGHTS = {
     "fc.weight": np.arange(12, dtype=np.float32).reshape(4, 3),
     "fc.bias": np.array([1.0, 2.0, 3.0], np.float32),
@@ -25,8 +27,8 @@ WEIGHTS = {
 @pytest.fixture(params=sorted(PROFILES))
 def name(request: pytest.FixtureRequest) -> str:
     """The runtime's name."""
-    if importlib.util.find_spec(request.param) is None:
-        pytest.skip(f"pip install {request.param}")
+    if importlib.util.find_spec(MODULES[request.param]) is None:
+        pytest.skip(load_profile(PROFILES[request.param]).facts.pip)
     return str(request.param)
 
 
@@ -43,6 +45,7 @@ def request_(name: str, tmp_path: Path) -> dict[str, Any]:
     profile = load_profile(PROFILES[name])
     node = helper.make_node("Gemm", ["x", "fc.weight", "fc.bias"], ["y"], name="fc")
     model = models.save(tmp_path / "m.onnx", [node], inputs={"x": ["batch", 4]}, weights=WEIGHTS)
+    model = as_taken(model, profile.facts.container, tmp_path)
     options = {"threads": 1, "timer": profile.timer, "runtime_options": dict(profile.runtime_options)}
     return {
         **options,
@@ -70,6 +73,7 @@ BAD_OPTIONS = {
         ("", "1", "key is empty"),
         ("optimization.minimal_build_optimizations", "x", "Invalid value"),
     ],
+    "litert": [("num_threads", "2", "it has no runtime options")],
     "openvino": [
         ("NO_SUCH", "1", "there are CPU_DENORMALS_OPTIMIZATION,.*NUM_STREAMS"),
         ("FULL_DEVICE_NAME", "mine", "none of this name that can be set"),
@@ -132,11 +136,12 @@ def test_a_block_tells_timer_and_wall_clock_of_each_inference(runtime: Any, requ
 
 
 def test_with_one_thread_the_calling_thread_does_the_work(
-    runtime: Any, request_: dict[str, Any], tmp_path: Path
+    name: str, runtime: Any, request_: dict[str, Any], tmp_path: Path
 ) -> None:
     weight = {"fc.weight": np.ones((1024, 1024), np.float32)}
     node = helper.make_node("MatMul", ["x", "fc.weight"], ["y"], name="fc")
     model = models.save(tmp_path / "big.onnx", [node], inputs={"x": ["batch", 1024]}, weights=weight)
+    model = as_taken(model, load_profile(PROFILES[name]).facts.container, tmp_path)
     bound = runtime.open_session(str(model), request_).bind({"x": np.ones((64, 1024), np.float32)})
     bound.block(3)
     before = time.thread_time(), time.process_time()
@@ -168,7 +173,7 @@ def test_an_option_that_it_does_not_know_is_one_of_its_errors_or_ignored(
     runtime: Any, request_: dict[str, Any], name: str
 ) -> None:
     request_["runtime_options"]["NO_SUCH_OPTION"] = "1"
-    if name == "onnxruntime":
+    if name in ("onnxruntime", "litert"):
         runtime.open_session(request_["model"], request_).run(feeds(2))
         return
     with pytest.raises(runtime.ERRORS, match="NO_SUCH_OPTION"):
@@ -182,7 +187,10 @@ def test_a_module_that_is_missing_is_named_with_what_installs_it(
     seam = importlib.import_module("on_device.runtimes.listed")
     module = f"on_device.runtimes.{seam.folder_of(name)}.runtime"
     monkeypatch.delitem(sys.modules, module, raising=False)
-    monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(seam.RefusedError, match=f"pip install {name} numpy") as refused:
+    facts = load_profile(PROFILES[name]).facts
+    for loaded in [one for one in sys.modules if one.startswith(f"{facts.module}.")]:
+        monkeypatch.delitem(sys.modules, loaded)
+    monkeypatch.setitem(sys.modules, facts.module, None)
+    with pytest.raises(seam.RefusedError, match=facts.pip) as refused:
         seam.load_runtime(name)
     assert refused.value.kind == "unavailable"

@@ -11,7 +11,7 @@ import pytest
 from autocompress.deploy import reference
 from autocompress.deploy.bundle import write_bundle
 from autocompress.deploy.read_bundle import read_manifest
-from autocompress.deploy.reference import FILE, reference_file, reference_of, workload
+from autocompress.deploy.reference import reference_file, reference_of, workload
 from autocompress.deploy.verify_bundle import _regressions, verify_bundle
 from autocompress.errors import InputError, RunDirectoryError
 from autocompress.files import digest_of_file
@@ -20,6 +20,7 @@ from autocompress.results.records.manifest import Manifest, ReferenceFacts, Tens
 from autocompress.results.view import RunOn
 from autocompress.results.words.verified import bundle_lines
 from autocompress.targets import control
+from autocompress.targets.model_files.container import contained
 from autocompress.tests.deploy.small_run import ENVIRONMENT, PREDICTION, latency, small_run, target
 from autocompress.tests.deploy.test_read_bundle import made_bundle, reseal
 from autocompress.tests.explore.predicting import QUICK
@@ -81,9 +82,13 @@ def test_a_bundle_carries_the_original_which_a_device_may_leave_out(tmp_path):
     facts = read_manifest(bundle).reference
     assert isinstance(facts, ReferenceFacts) and facts.kind == "original"
     assert (facts.ratio, facts.ratio_interval) == (0.5, latency(0.5).ratio_interval)
-    assert digest_of_file(bundle / FILE) == facts.sha256 == digest_of_file(tmp_path / "run/artifacts/0.onnx")
+    assert (
+        digest_of_file(bundle / "reference.onnx")
+        == facts.sha256
+        == digest_of_file(tmp_path / "run/artifacts/0.onnx")
+    )
     manifest = read_manifest(bundle)
-    (bundle / FILE).unlink()
+    (bundle / "reference.onnx").unlink()
     assert read_manifest(bundle) == manifest
     assert "left out" in str(reference_file(bundle, facts, manifest.inputs, tmp_path))
 
@@ -92,7 +97,7 @@ def test_another_reference_is_refused(tmp_path):
     bundle = bundle_of(tmp_path)
     manifest = read_manifest(bundle)
     assert isinstance(manifest.reference, ReferenceFacts)
-    (bundle / FILE).write_bytes(b"another")
+    (bundle / "reference.onnx").write_bytes(b"another")
     with pytest.raises(InputError, match="not the reference that was bundled: copy the bundle again"):
         reference_file(bundle, manifest.reference, manifest.inputs, tmp_path)
 
@@ -171,7 +176,7 @@ def test_the_workload_takes_the_inputs_of_the_model_and_is_always_the_same():
         TensorFacts(name="tokens", shape=("batch", "length"), dtype="int64"),
         TensorFacts(name="mask", shape=("batch", 7), dtype="bool"),
     )
-    first, again = workload(inputs), workload(inputs)
+    first, again = (contained(workload(inputs), "onnx") for _ in range(2))
     assert first == again and len(first) < 300_000
     session = onnxruntime.InferenceSession(first, providers=["CPUExecutionProvider"])
     feeds = {"tokens": np.full((2, 3), 2, np.int64), "mask": np.ones((2, 7), bool)}

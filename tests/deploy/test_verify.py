@@ -431,7 +431,7 @@ def test_a_bundle_answers_what_its_model_says_where_fast_kernels_saturate(tmp_pa
             yield Session()
 
     monkeypatch.setattr(
-        "autocompress.deploy.verify_bundle.stand_in", Reference
+        "autocompress.deploy.verify_bundle.stand_in", lambda _: Reference()
     )  # whose sums are exact by its profile
     found = _parity(cast(TargetSession, Session()), tmp_path, tmp_path, Recipe(), batch=1)
     assert asked == [True, False] and found.error == 0.0

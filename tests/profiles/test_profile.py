@@ -15,11 +15,28 @@ def toml(folder: Path, text: str, name: str = "board.toml") -> str:
     return str(folder / name)
 
 
-BOARDS = ("jetson-agx-orin", "jetson-orin-nano", "jetson-orin-nx", "raspberry-pi-4", "raspberry-pi-5")
+BOARDS = (
+    "jetson-agx-orin",
+    "jetson-orin-nano",
+    "jetson-orin-nx",
+    "raspberry-pi-4",
+    "raspberry-pi-5",
+    "raspberry-pi-5-litert",
+)
 
 
 def test_the_built_in_profiles_load() -> None:
-    local = ("cpu", "cpu-2t", "cpu-4t", "cpu-avx2", "cpu-openvino", "cpu-openvino-bf16", "gpu", "gpu-rtx")
+    local = (
+        "cpu",
+        "cpu-2t",
+        "cpu-4t",
+        "cpu-avx2",
+        "cpu-litert",
+        "cpu-openvino",
+        "cpu-openvino-bf16",
+        "gpu",
+        "gpu-rtx",
+    )
     assert profile_names() == tuple(sorted((*local, *BOARDS)))
     assert [load_profile(name).threads for name in ("cpu", "cpu-2t", "cpu-4t", "raspberry-pi-5")] == [
         1,

@@ -14,7 +14,7 @@ import pytest
 from autocompress.errors import InputError
 from autocompress.files import digest_of_file
 from autocompress.profiles import load_profile
-from autocompress.targets.one_file import in_one_file
+from autocompress.targets.model_files.one_file import in_one_file
 from autocompress.targets.protocol import measure_model
 from autocompress.targets.store import MeasurementStore
 from autocompress.targets.target import Target

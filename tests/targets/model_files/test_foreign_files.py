@@ -9,7 +9,7 @@ from typing import Any
 import onnx
 import pytest
 from autocompress.profiles import load_profile
-from autocompress.targets.one_file import is_foreign
+from autocompress.targets.model_files.one_file import is_foreign
 from autocompress.targets.protocol import measure_model
 from autocompress.targets.target import LEFT_OUT, Target
 from autocompress.targets.transport import WORKER

@@ -12,7 +12,9 @@ import onnx
 from google.protobuf.message import DecodeError, EncodeError
 from onnx.external_data_helper import uses_external_data
 
-from ..errors import InputError
+from ...compress.litert_file.read import is_litert
+from ...errors import InputError
+from .container import require_litert
 
 # `producer_name` of a file that compress/onnx_file wrote, as protobuf stores it near the file's beginning.
 _OURS = b"\x12\x0cautocompress"
@@ -25,6 +27,9 @@ def in_one_file(path: Path, folder: Path) -> Path:
     InputError if it is no ONNX file, a file of weights is missing, damaged or outside of the model's folder,
     both together exceed protobuf's 2 GB, or the copy does not fit on the disk.
     """
+    if _is_litert(path):
+        require_litert(path)
+        return path
     model = _read(path)
     outside = _outside(model)
     if not outside:
@@ -46,19 +51,28 @@ def in_one_file(path: Path, folder: Path) -> Path:
 
 
 def is_foreign(path: Path) -> bool:
-    """Whether the ONNX file says that another program than this package wrote it."""
+    """Whether the file says that another program than this package wrote it; options for LiteRT there are
+    none.
+    """
     with path.open("rb") as file:
         return _OURS not in file.read(64)
 
 
 def require_whole(path: Path) -> None:
-    """InputError if it is no ONNX file, or one that keeps weights in other files."""
+    """InputError if it is no file of a model, or one that keeps weights in other files."""
+    if _is_litert(path):
+        require_litert(path)
+        return
     model = _read(path)
     if outside := _outside(model):
         raise InputError(
             f"The model {path} keeps the weights {outside[0].name!r} in another file: a bundle or run has "
             "them inside."
         )
+
+
+def _is_litert(path: Path) -> bool:
+    return path.is_file() and is_litert(path)
 
 
 def _read(path: Path) -> onnx.ModelProto:
