@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from .records.model_night import ModelNight
 from .records.night import Night
+from .telling import drop_words
 
 _MARKS = {"bad": "✗", "warning": "!", "good": "✓", "note": "·"}
 _STATES = {
@@ -30,7 +31,8 @@ def _model_lines(model: ModelNight) -> Iterator[str]:
     volume = "" if model.hypervolume is None else f", hypervolume {model.hypervolume:.3f}"
     yield f"  {model.name}: {_STATES[model.state]}{compared}{volume}"
     for pick in model.picks:
-        numbers = f"{pick.ratio:.3f} × time, {pick.size_ratio:.3f} × size, drop {pick.drop:.4g}"
+        drop = drop_words(pick.drop, model.metric)
+        numbers = f"{pick.ratio:.3f} × time, {pick.size_ratio:.3f} × size, drop {drop}"
         yield f"    {pick.policy}: {pick.label}, {numbers}"
     for event in model.events:
         yield f"    {_MARKS[event.severity]} {event}"

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from ..results.records.facts import MetricFacts
 from ..results.records.reading import Interval
 from .records.model_night import PolicyChange
 from .records.seen import EnvironmentChange, InTurns
@@ -33,14 +34,27 @@ def percent(interval: Interval) -> str:
     return f"{low} to {high} %"
 
 
-def told_change(change: PolicyChange) -> str:
+def quality_words(value: float, metric: MetricFacts | None) -> str:
+    """`98.61 %` of a fraction, else four digits in the metric's unit."""
+    fraction = metric is not None and metric.unit == "fraction"
+    return f"{100 * value:.2f} %" if fraction else f"{value:.4g}"
+
+
+def drop_words(value: float, metric: MetricFacts | None) -> str:
+    """`0.56 pp` of a fraction, else three digits in the metric's unit."""
+    fraction = metric is not None and metric.unit == "fraction"
+    return f"{100 * value:.2f} pp" if fraction else f"{value:.3g}"
+
+
+def told_change(change: PolicyChange, metric: MetricFacts | None) -> str:
     """What a policy picks now instead of what it picked before."""
     if change.now is None or change.before is None:
         return (
             f"Nothing that was measured tonight meets the policy {change.policy!r}, as before something did."
         )
     if change.quantity == "drop":
-        numbers = f"a loss of {change.now:.4g} instead of {change.before:.4g}"
+        now, before = (drop_words(value, metric) for value in (change.now, change.before))
+        numbers = f"a loss of {now} instead of {before}"
     else:
         of = {"latency": "time"}.get(change.quantity, change.quantity)
         numbers = f"{change.now:.3f} instead of {change.before:.3f} × the {of} of the original"

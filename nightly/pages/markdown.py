@@ -4,10 +4,12 @@ import re
 from collections.abc import Iterator
 
 from ...results.formats import ratio_text
+from ...results.records.facts import MetricFacts
 from ...text.printable import escape
 from ..records.event import Event
 from ..records.model_night import ModelNight, PolicyChange
 from ..records.night import Night
+from ..telling import drop_words
 
 _ACTING = re.compile(r"([\\`*_{}\[\]()#+!|~:@])")
 _MARKS = {"bad": "❌", "warning": "⚠️", "good": "✅", "note": "▫️"}
@@ -52,14 +54,17 @@ def _then_and_now(model: ModelNight, policy: str, change: PolicyChange | None) -
     if change is None:
         return "", f"{ratio_text(pick.ratio)} latency, {ratio_text(pick.size_ratio)} size" if pick else ""
     verdict = "" if change.verdict in ("same", "unknown") else f", {change.verdict}"
-    return change_value(change, change.before), f"{change_value(change, change.now)}{verdict}"
+    before, now = (change_value(change, value, model.metric) for value in (change.before, change.now))
+    return before, f"{now}{verdict}"
 
 
-def change_value(change: PolicyChange, value: float | None) -> str:
-    """`0.31× latency`, `drop 0.0042`; `nothing` where the policy took none."""
+def change_value(change: PolicyChange, value: float | None, metric: MetricFacts | None) -> str:
+    """`0.31× latency`, `drop 0.42 pp`; `nothing` where the policy took none."""
     if value is None:
         return "nothing"
-    return f"drop {value:.3g}" if change.quantity == "drop" else f"{ratio_text(value)} {change.quantity}"
+    if change.quantity == "drop":
+        return f"drop {drop_words(value, metric)}"
+    return f"{ratio_text(value)} {change.quantity}"
 
 
 def _event(event: Event) -> str:

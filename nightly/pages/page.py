@@ -9,6 +9,7 @@ from ...text.printable import escape
 from ..records.event import Event, exit_code
 from ..records.model_night import ModelNight
 from ..records.night import Night
+from ..telling import drop_words, quality_words
 from .chart import legend, title_of, trend_chart
 from .markdown import change_value
 from .trends import QUANTITIES, Trend, model_names, trend_of
@@ -70,14 +71,18 @@ def _policies(model: ModelNight) -> str:
     rows = []
     for pick in model.picks:
         change = changes.get(pick.policy)
-        verdict = "" if change is None else f"{change_value(change, change.before)}, now {change.verdict}"
+        verdict = (
+            ""
+            if change is None
+            else f"{change_value(change, change.before, model.metric)}, now {change.verdict}"
+        )
         for target, there in pick.targets.items():
             spread = relative_spread(there.ratio_interval) if there.ratio_interval else "predicted"
             cells = {
                 "target": target,
                 "pick": pick.label,
-                "quality": f"{there.quality:.4g}",
-                "drop": f"{there.drop:.3g}",
+                "quality": quality_words(there.quality, model.metric),
+                "drop": drop_words(there.drop, model.metric),
                 "latency": f"{ratio_text(there.ratio)} {spread}",
                 "size": ratio_text(there.size_ratio),
                 "before": verdict,
@@ -91,7 +96,9 @@ def _checks(model: ModelNight) -> str:
     rows = []
     for check in model.checks:
         latency = ratio_text(check.ratio) if check.ratio is not None else check.not_compared or "not measured"
-        quality = f"{check.quality:.4g}" if check.quality is not None else check.quality_not_verified or ""
+        quality = check.quality_not_verified or ""
+        if check.quality is not None:
+            quality = quality_words(check.quality, model.metric)
         stated = ratio_text(check.stated_ratio) if check.stated_ratio is not None else ""
         cells = {
             "target": check.target,

@@ -28,8 +28,19 @@ def summary_json(nights: Sequence[Night]) -> dict[str, Any]:
 
 def _model(model: ModelNight) -> dict[str, Any]:
     value = model.to_json()
-    names = ("name", "state", "run", "reference", "hypervolume", "front_size", "policies", "deployment")
+    names = (
+        "name",
+        "state",
+        "run",
+        "reference",
+        "metric",
+        "hypervolume",
+        "front_size",
+        "policies",
+        "deployment",
+    )
     return {name: value[name] for name in names} | {
+        "deployment": value["deployment"],
         "picks": value["picks"],
         "checks": value["checks"],
         "in_turns": value["in_turns"],

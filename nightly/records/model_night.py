@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 from ...profiles import Environment
 from ...results.compare.change import Verdict
 from ...results.compare.tolerance import Quantity
-from ...results.records.facts import environment_from
+from ...results.records.facts import MetricFacts, environment_from
 from ...results.records.reading import Fields, Interval
 from .event import Event
 from .seen import Check, EnvironmentChange, InTurns, Pick
@@ -110,7 +110,8 @@ class ModelNight:
 
     `run` is the run directory, None before the search has begun. `reference` is the name of the night that
     this one is compared with: the last one in which this model's search was done; None in the first.
-    `hypervolume` is that of the run (of `front_size` points), None before the search is done.
+    `metric` says what qualities and drops mean; None before the search is done, and in records of before it
+    was kept. `hypervolume` is that of the run (of `front_size` points), None before the search is done.
     `environments` are those of the run by target, `changes` what is another than in the reference night.
     `picks` are the points of the policies, in the order of nightly.toml. `policies` compare them with those
     of the reference night. `checks` are of the deployed bundle, one for each target, `in_turns` of two
@@ -123,6 +124,7 @@ class ModelNight:
     steps: tuple[Step, ...] = ()
     run: str | None = None
     reference: str | None = None
+    metric: MetricFacts | None = None
     hypervolume: float | None = None
     front_size: int | None = None
     environments: Mapping[str, Environment] = field(default_factory=dict)
@@ -168,6 +170,7 @@ class ModelNight:
                 steps=tuple(map(Step.from_json, fields.objects("steps"))),
                 run=fields.maybe("run", fields.path),
                 reference=fields.maybe("reference", fields.path),
+                metric=fields.optional("metric", lambda key: MetricFacts.from_json(fields.object(key))),
                 hypervolume=fields.maybe("hypervolume", fields.amount),
                 front_size=fields.maybe("front_size", fields.whole),
                 environments=fields.each(

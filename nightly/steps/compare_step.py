@@ -9,6 +9,7 @@ from ...errors import RunDirectoryError, TargetUnavailable
 from ...results.choosing.policy import Policy
 from ...results.compare.change import change_beside
 from ...results.compare.fronts import hypervolume_change
+from ...results.records.facts import MetricFacts
 from ...results.records.run import Run
 from ...results.run_config import RunConfig
 from ...results.run_files import read_run
@@ -53,11 +54,12 @@ def compare(work: Work, model: ModelConfig, state: ModelNight) -> ModelNight:
         for policy, pick in chosen.items():
             change = _looked_at(work, model, policy, pick, reference=reference, now=(path, now.run))
             compared.append(change)
-            events += _told(work, model, change, changed)
+            events += _told(work, model, change, changed, now.run.facts.task.metric)
         events += _hypervolume_events(work, model, reference.facts, now, changed)
     return state.with_step(
         Step(name="compare", at=work.at, seconds=round(time.monotonic() - began, 3)),
         reference=reference_name(work, model),
+        metric=now.run.facts.task.metric,
         hypervolume=now.run.hypervolume,
         front_size=len(now.run.front),
         environments={
@@ -163,11 +165,15 @@ def _environment_events(work: Work, model: ModelConfig, changed: Sequence[Enviro
 
 
 def _told(
-    work: Work, model: ModelConfig, change: PolicyChange, changed: Sequence[EnvironmentChange]
+    work: Work,
+    model: ModelConfig,
+    change: PolicyChange,
+    changed: Sequence[EnvironmentChange],
+    metric: MetricFacts,
 ) -> list[Event]:
     if change.verdict not in ("worse", "better"):
         return []
-    sentence, where = told_change(change), {"model": model.name, "target": change.target}
+    sentence, where = told_change(change, metric), {"model": model.name, "target": change.target}
     if change.verdict == "better":
         return [work.event("improved", "good", sentence, **where)]
     cause = cause_of(changed, change.target)

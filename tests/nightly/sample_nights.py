@@ -6,6 +6,7 @@ from autocompress.nightly.records.model_night import Deployment, ModelNight, Pol
 from autocompress.nightly.records.night import Night
 from autocompress.nightly.records.seen import Check, EnvironmentChange, InTurns, Pick, PickOn
 from autocompress.profiles import Environment
+from autocompress.results.records.facts import MetricFacts
 
 AT = "2026-11-29T01:00:00+00:00"
 POLICY = "fastest within 1pp"
@@ -74,6 +75,7 @@ def model_night(name: str = "digits", **values) -> ModelNight:
             "steps": (Step(name="search", at=AT, seconds=180.0, exit_code=0),),
             "run": f"nights/2026-11-29/{name}",
             "reference": "2026-11-28",
+            "metric": MetricFacts(name="accuracy", direction="higher", unit="fraction"),
             "hypervolume": 0.41,
             "front_size": 5,
             "environments": {"cpu": environment("1.24.0")},

@@ -14,6 +14,7 @@ from autocompress.nightly.pages.summary_json import summary_json
 from autocompress.nightly.pages.trends import trend_of
 from autocompress.nightly.pages.write import append_summary, write_pages
 from autocompress.nightly.records.night import Night
+from autocompress.results.records.facts import MetricFacts
 from autocompress.tests.nightly.pages.many import UPGRADED, many_nights
 from autocompress.tests.nightly.sample_nights import event, model_night, night, pick
 from autocompress.tests.present import present
@@ -123,3 +124,13 @@ def test_the_summary_of_a_ci_job_keeps_what_others_wrote(tmp_path: Path):
     assert path.read_text().startswith(
         "# Build\n## autocompress nightly 2026\\-11\\-30"
     ) or path.read_text().startswith("# Build\n## autocompress nightly 2026-11-30")
+
+
+def test_qualities_and_drops_have_the_unit_of_the_metric():
+    last = night()
+    page = nights_page([last])
+    assert "98.00 %" in page and "pp" in page
+    other = replace(last.models[0], metric=MetricFacts(name="pixels", direction="lower", unit=""))
+    assert "98.00 %" not in nights_page([replace(last, models=(other,))])
+    unknown = replace(last.models[0], metric=None)
+    assert ">0.98<" in nights_page([replace(last, models=(unknown,))])
