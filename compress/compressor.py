@@ -24,6 +24,7 @@ from .onnx_file.check import OutputCheck
 from .onnx_file.encoding.encoding import Encoding, Ranges, encode
 from .onnx_file.encoding.qdq import shorten_names
 from .onnx_file.export import Template
+from .onnx_file.fusing.fuse import fuse
 from .onnx_file.templates import Templates
 from .options import CompressorOptions, FileFormat
 from .recipe import Recipe
@@ -141,6 +142,8 @@ class Compressor:
             encoding = self._encoding(student, folded, recipe, form)
         with clock.stage("build"):
             encoding.write(model, template, self._weight_of, int8_weights=form.int8_weights)
+            if recipe.fused and form.fused_operators:
+                fuse(model)
             shorten_names(model, _weight_holders(folded, template, encoding))
             artifact = self._save(_file_of(model, form), recipe, out_dir, form)
             first, *others = [self._check(encoding, inputs) for inputs in self._samples.of_extreme_shapes]

@@ -17,14 +17,16 @@ class FileFormat:
     `container` is the kind of file: ONNX, or LiteRT's, which is written from the same encoded ONNX graph
     (`litert_file`). `activations` is the convention of quantized tensors (`quantize`): ONNX Runtime's,
     TensorRT's int8 without zero points, or LiteRT's. `int8_weights` is how weights of int8 layers are stored
-    (`qdq`): as integers, or as float32 in four times the bytes. Legal precisions and channel counts are no
-    part of it: the search space has what all targets allow.
+    (`qdq`): as integers, or as float32 in four times the bytes. `fused_operators`: a recipe
+    that is `fused` is so in this format (`fusing/`). Legal precisions and channel counts are no part of it:
+    the search space has what all targets allow.
     """
 
     container: Container = "onnx"
     opset: int = 21
     activations: Activations = "uint8-asymmetric"
     int8_weights: Int8Weights = "int8"
+    fused_operators: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -89,12 +89,15 @@ class Recipe:
 
     `keep` names only groups that lose channels, `precision` only layers that are not float32, `rank` only
     layers that become a product of two (in → rank → out). `skip` are the residual blocks to remove, sorted.
+    `fused`: what the target has one kernel for (attention, normalizations) is one node in its file; the
+    function is the same.
     """
 
     keep: Mapping[str, int] = field(default_factory=dict)
     precision: Mapping[str, Precision] = field(default_factory=dict)
     rank: Mapping[str, int] = field(default_factory=dict)
     skip: tuple[str, ...] = ()
+    fused: bool = False
     recovery: Recovery | None = None
 
     def __post_init__(self) -> None:
@@ -108,10 +111,13 @@ class Recipe:
         for index, block in enumerate(self.skip):
             if not isinstance(block, str):
                 raise ValueError(f"skip[{index}] is {block!r}, but must be the name of a block")
+        if not isinstance(self.fused, bool):
+            raise ValueError(f"fused is {self.fused!r}, but must be true or false")
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON value from which `from_json` makes an equal recipe."""
-        return {
+        """A JSON value from which `from_json` makes an equal recipe. It has no `fused` where nothing is."""
+        fused = {"fused": True} if self.fused else {}  # recipes of earlier versions keep their digests
+        return fused | {
             "keep": dict(self.keep),
             "precision": dict(self.precision),
             "rank": dict(self.rank),
@@ -125,7 +131,10 @@ class Recipe:
 
         ValueError for what is missing, unknown, of another type or out of range; its text names the place.
         """
-        parts = _object("recipe", value, [one.name for one in fields(cls)])
+        names = [one.name for one in fields(cls) if one.name != "fused"]
+        if isinstance(value, dict) and "fused" in value:
+            names.append("fused")
+        parts = _object("recipe", value, names)
         for place in ("keep", "precision", "rank"):
             if not isinstance(parts[place], dict):
                 raise ValueError(f"{place} is {parts[place]!r}, but must be an object")

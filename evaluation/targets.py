@@ -223,6 +223,7 @@ def format_of(profile: Profile) -> FileFormat:
         opset=profile.opset,
         activations=profile.activations,
         int8_weights=profile.int8_weights,
+        fused_operators=profile.fused_operators,
     )
 
 

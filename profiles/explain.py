@@ -74,6 +74,11 @@ def _facts(profile: Profile, address: TargetAddress) -> Iterator[tuple[str, str]
             "linear layers with float32 activations and 4-bit weights, a scale for every 32: small, seldom "
             "faster",
         )
+    if profile.fused_operators:
+        yield (
+            "Fused",
+            "attention, rotary positions and root mean square normalizations run as one kernel each",
+        )
     yield (
         "Q/DQ convention",
         _CONVENTIONS[profile.activations] + _FLOAT_WEIGHTS * (profile.int8_weights == "float32"),

@@ -17,6 +17,7 @@ _CHOICES: Mapping[str, tuple[object, ...]] = {
     "int8_weights": ("int8", "float32"),
     "nm_sparsity": (False, True),
     "block4": (False, True),
+    "fused_operators": (False, True),
 }
 _LISTS: Mapping[str, tuple[object, ...]] = {
     "precisions": _ANY_PRECISION,
@@ -120,11 +121,19 @@ def _of_the_runtime(profile: Profile) -> Iterator[str]:
         yield f"{needed}, {runtime} takes integers: remove it"
     if profile.activations not in facts.activations:
         yield f'{runtime} {_refuses(profile)}: set activations = "{facts.activations[0]}"'
+    yield from _of_kernels(profile)
+
+
+def _of_kernels(profile: Profile) -> Iterator[str]:
+    """Storage and operators that the runtime does not know."""
+    runtime, facts = profile.runtime, profile.facts
     packed = [key for key in ("storage_bits", "float_storage_bits") if getattr(profile, key)]
     if packed and not facts.packed_weights:
         yield f"{runtime} does not expand packed weights: set {packed[0]} = []"
     if profile.block4 and not facts.block4:
         yield f"{runtime} does not know MatMulNBits: set block4 = false"
+    if profile.fused_operators and not facts.fused_operators:
+        yield f"{runtime} has no kernels for whole attentions in ONNX: set fused_operators = false"
 
 
 def _refuses(profile: Profile) -> str:
@@ -147,6 +156,8 @@ def _opsets_needed(profile: Profile) -> Mapping[str, int]:
     for key in ("storage_bits", "float_storage_bits"):
         if 4 in getattr(profile, key):
             needed[f"{key} has 4"] = 21  # INT4
+    if profile.fused_operators:
+        needed["fused_operators is true"] = 18  # from there to 23 the operators mean the same
     return needed
 
 

@@ -67,6 +67,7 @@ class RuntimeFacts:
     builds_engines: bool = False
     packed_weights: bool = False
     block4: bool = False
+    fused_operators: bool = False
     nm_sparsity: bool = False
     exact_sums_option: str | None = None
     required_options: tuple[RequiredOption, ...] = ()

@@ -1,6 +1,7 @@
 """Layers: the weights that a traced model multiplies with, and which of them can be quantized."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -8,6 +9,7 @@ from torch import fx
 
 from ..recipe import STORED, Precision
 from .graph import (
+    LAYERS,
     RECURRENT,
     TRANSPOSED,
     argument,
@@ -27,6 +29,8 @@ _FLOAT_ONLY = {
     "recurrent": "a recurrent layer computes in float32: ONNX Runtime has no kernel for static int8 there",
 }
 _CONSTANT = "it stays float32: what it reads does not depend on the model's inputs"
+_ATTENTION = "scaled_dot_product_attention"
+_PRODUCTS = frozenset({"matmul", "bmm"})
 _TIED = "it computes in float32: its weight is also the table of an embedding"
 
 
@@ -171,3 +175,44 @@ def _rows(node: fx.Node, kind: LayerKind, shape: tuple[int, ...]) -> int:
 def _per_sample(node: fx.Node, total: int) -> int:
     """The total divided by the batch size of the example."""
     return total // shape_of(next(n for n in node.graph.nodes if n.op == "placeholder"))[0]
+
+
+def attention_readers(module: fx.GraphModule) -> tuple[str, ...]:
+    """By attention, in order of execution, the layer that reads what it mixes (its output projection)."""
+    found = (_next_layer(node) for node in module.graph.nodes if _mixes(node))
+    return tuple(dict.fromkeys(name for name in found if name is not None))
+
+
+def has_fusable(module: fx.GraphModule) -> bool:
+    """Whether there may be attention or a root mean square normalization."""
+    operations = {operation(node) for node in module.graph.nodes}
+    return bool({"rsqrt", "rms_norm"} & operations) or any(_mixes(node) for node in module.graph.nodes)
+
+
+def _mixes(node: fx.Node) -> bool:
+    """Whether the node is an attention, or the softmax of one."""
+    if operation(node) == _ATTENTION:
+        return True
+    readers = (operation(user) for user in node.users)
+    return operation(node) in ("softmax", "_softmax") and any(name in _PRODUCTS for name in readers)
+
+
+def _next_layer(node: fx.Node) -> str | None:
+    """The first layer behind a node."""
+    return next((_name(one) for one in _behind(node) if operation(one) in LAYERS), None)
+
+
+def _name(layer: fx.Node) -> str | None:
+    weight = argument(layer, 1)
+    return layer_name(str(weight.target)) if weight.op == "get_attr" else None
+
+
+def _behind(node: fx.Node) -> Iterator[fx.Node]:
+    """The nodes that read it, and those that read them, the nearest first."""
+    waiting, seen = [*node.users], set[fx.Node]()
+    while waiting:
+        current = waiting.pop(0)
+        if current not in seen:
+            seen.add(current)
+            yield current
+            waiting += current.users

@@ -24,7 +24,7 @@ from .graph import (
     layer_name,
     make_norms_positive,
 )
-from .layers import Layer, LayerKind, layers_of
+from .layers import Layer, LayerKind, attention_readers, has_fusable, layers_of
 from .rest import Remainder, read_without, remainders_of
 from .tracing.trace import example_tensors, trace, unread_parameters
 
@@ -78,6 +78,8 @@ class Network:
         self.groups, self.excluded = groups_of(self.channels, names)
         self.blocks: tuple[Block, ...] = find_blocks(module)
         self.rest: tuple[Remainder, ...] = remainders_of(module, self.layers)
+        self.fusable = has_fusable(module)
+        self.attention_readers = attention_readers(module)
         self._read: dict[tuple[str, ...], frozenset[str]] = {}
 
     @classmethod

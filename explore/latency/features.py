@@ -15,6 +15,7 @@ from ...compress.recipe import INTEGER, SPARSE, STORED, Precision, executes_as
 
 VECTOR = 16
 STORED_KERNEL = "stored weight kernel"
+FUSED_ATTENTION, FUSED_REST = "fused attention kernel", "fused rest kernel"  # what they save, below 0
 _CHANGES: Mapping[tuple[str, str], str] = {("float32", "int8"): "quantize", ("int8", "float32"): "dequantize"}
 
 

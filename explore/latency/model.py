@@ -28,7 +28,7 @@ from ...profiles.measurement import PredictedLatency
 from ...profiles.regression import Posterior, PredictionError, Prior
 from ..space.problem import LevelProblem, Levels, Term
 from ..space.space import SearchSpace
-from .features import STORED_KERNEL
+from .features import FUSED_ATTENTION, FUSED_REST, STORED_KERNEL
 from .terms import LatencyTerms
 
 PART_DEVIATION = 0.2  # standard deviation of a part's own cost, relative to that of the shared one
@@ -51,6 +51,7 @@ SHARES: Mapping[
 }
 # Weights that a session expands when it loads run float32 kernels; only a measurement can tell otherwise.
 STORED_SPREAD = 0.05
+FUSED_SHARES: Mapping[str, tuple[float, float]] = {FUSED_ATTENTION: (-0.25, 0.3), FUSED_REST: (-0.1, 0.2)}
 # Of the mean, not of the deviation: some CPUs gain nothing from int8.
 SPEEDS: Mapping[str, float] = {"int8": 0.5, "float16": 0.6, "fp8": 0.5, "int8_24": 0.45, "float16_24": 0.55}
 
@@ -248,6 +249,9 @@ def _guess(names: Sequence[str], original: np.ndarray) -> tuple[np.ndarray, np.n
     totals = {key: max(_total(names, original, key), 1e-9) for key in SHARES}
     mean, deviation = np.zeros(len(names)), np.zeros(len(names))
     for at, name in enumerate(names):
+        if name in FUSED_SHARES:
+            mean[at], deviation[at] = FUSED_SHARES[name]
+            continue
         key = _measure_of(name)
         share, spread = SHARES[key]
         if name == STORED_KERNEL:

@@ -23,8 +23,16 @@ from ...compress.graph.layers import Layer
 from ...compress.graph.network import Network
 from ...compress.recipe import Precision
 from ..space.problem import Slot
-from ..space.space import SearchSpace
-from .features import boundary_features, kernel_class, layer_features, output_elements, tensor_class
+from ..space.space import FUSED, SearchSpace
+from .features import (
+    FUSED_ATTENTION,
+    FUSED_REST,
+    boundary_features,
+    kernel_class,
+    layer_features,
+    output_elements,
+    tensor_class,
+)
 from .rest_terms import rest_sizes
 
 LARGEST_SCOPE = 20_000
@@ -95,6 +103,8 @@ def slots_of(space: SearchSpace) -> tuple[Slot, ...]:
         Slot(name=f"rank/{name}", levels=len(ranks) + 1, original=len(ranks), gates=gates((name,)))
         for name, ranks in space.ranks.items()
     ]
+    if space.fusable:
+        slots.append(Slot(name=FUSED, levels=2, original=0))
     return tuple(slots)
 
 
@@ -126,6 +136,7 @@ class _Reader:
         ]
         parts += [self._layer(layer) for layer in self.layers]
         parts += [part for at in range(len(self.layers)) for part in self._boundaries(at)]
+        parts += list(self._fused()) if self.space.fusable else []
         for scope, sizes in rest_sizes(self.network, self.space, self.slots, largest_scope=LARGEST_SCOPE):
             states = np.arange(sizes.size).reshape(sizes.shape)
             parts.append(
@@ -299,3 +310,29 @@ class _Reader:
             return np.zeros(shape, int)
         positions = [self.classes.index(tensor_class(name)) for name in self.space.precisions[layer]]
         return np.asarray(np.array(positions, int)[grid])
+
+    def _fused(self) -> Iterator[Part]:
+        """What fusing adds: for each attention, by its heads, and for all the rest."""
+        fused = self.index[FUSED]
+        readers = [layer for layer in self.layers if layer.name in self.network.attention_readers]
+        for layer in readers:
+            along = self.network.groups_along(layer, 1 - layer.out_dim)
+            fixed = [fused, *(self.index[f"skip/{name}"] for name in self.blocks_of[layer.name])]
+            changing, held = self._affordable(fixed, [along])
+            scope = tuple(sorted([*fixed, *(self.index[f"keep/{name}"] for name in changing)]))
+            grids, shape = self._grids(scope), tuple(self.slots[slot].levels for slot in scope)
+            whole = layer.weight_shape[1 - layer.out_dim]
+            lost = sum((self._lost(name, grids) * along[name] for name in changing), np.zeros(shape, int))
+            there = self._there(grids, shape, self.blocks_of[layer.name], ()) & (grids[fused] == 1)
+            counts, states = np.unique(np.where(there, whole - lost, 0), return_inverse=True)
+            rows = [{FUSED_ATTENTION: float(count) / whole / len(readers)} for count in counts]
+            yield self._part(
+                f"fused {layer.name}",
+                scope,
+                states=states.reshape(shape),
+                rows=rows,
+                sizes=[0] * len(rows),
+                held=held,
+            )
+        rows = [{}, {FUSED_REST: 1.0}]
+        yield self._part("fused rest", (fused,), states=np.arange(2), rows=rows, sizes=[0, 0])

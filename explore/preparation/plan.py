@@ -93,6 +93,7 @@ class Plan:
     precisions: Mapping[str, tuple[Precision, ...]]
     blocks: tuple[PlannedBlock, ...]
     ranks: Mapping[str, tuple[int, ...]]
+    fusable: bool
     excluded: tuple[Excluded, ...]
     first_recipes: int
     candidate_s: float
@@ -145,6 +146,7 @@ def plan_of(checked: CheckedRequest) -> Plan:
         precisions=space.precisions,
         blocks=tuple(PlannedBlock(name=name, layers=layers) for name, layers in space.blocks.items()),
         ranks=space.ranks,
+        fusable=space.fusable,
         excluded=space.excluded,
         first_recipes=len(first_recipes(space)),
         candidate_s=candidate_s,
@@ -257,6 +259,11 @@ def _part_lines(plan: Plan) -> list[str]:
     if plan.ranks:
         lines += ["", "Layers that can be a product of two, and its ranks:"]
         lines += [f"  {name}: {' '.join(map(str, ranks))}" for name, ranks in plan.ranks.items()]
+    if plan.fusable:
+        lines += [
+            "",
+            "Attention, rotary positions and root mean square normalizations may be one node each (fused).",
+        ]
     if plan.excluded:
         lines += ["", "Left alone:", *(f"  {each.name}: {each.reason}" for each in plan.excluded)]
     return lines

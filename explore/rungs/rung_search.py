@@ -44,9 +44,10 @@ class RungSearch:
     def _climb(self, trials: Trials, unfinished: list[Trial]) -> None:
         """Takes the trials that it tried out of `unfinished`."""
         trials.take_up(unfinished, trials.evaluate, recovered=False)
-        _try(trials, [Recipe(), trials.space.uniform_int8()])
+        space = trials.space
+        _try(trials, [Recipe(), space.uniform_int8(), space.fastest(Recipe())])
         if not trials.int8_pays:
-            _try(trials, stored_recipes(trials.space))
+            _try(trials, [space.fastest(recipe) for recipe in stored_recipes(space)])
         if not trials.time_left():
             return
         if not trials.space.has_levels:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from ...compress.recipe import BITS, SPARSE, STORED, Precision, Recipe
-from ..space.space import GroupLevels, SearchSpace
+from ..space.space import FUSED, GroupLevels, SearchSpace
 from .sensitivity_file import MeasuredLosses
 
 if TYPE_CHECKING:
@@ -115,7 +115,8 @@ class Sensitivity:
         curves = [*_curves(space, database)]
         laws = {kind: self._law(kind, [curve for curve in curves if curve.kind == kind]) for kind in TYPICAL}
         losses = {curve.parameter: self._filled(curve, *laws[curve.kind]) for curve in curves}
-        return losses | self._with_activations(space, losses)
+        same = {FUSED: [0.0, 0.0]} if space.fusable else {}  # the same function
+        return losses | self._with_activations(space, losses) | same
 
     def _with_activations(
         self, space: SearchSpace, losses: Mapping[str, list[float]]

@@ -26,7 +26,7 @@ from ..sampling.sampler import FrontSampler
 from ..space.islands import Islands
 from ..space.problem import Levels
 from ..space.seeds import of_several_bits
-from ..space.space import DEFAULT_RECOVERY, RECOVER, SearchSpace
+from ..space.space import DEFAULT_RECOVERY, FUSED, RECOVER, SearchSpace
 from ..trials import Trials
 from .latency_tables import LatencyTables, share_left
 from .pool import Pool
@@ -151,7 +151,8 @@ class FrontTables:
     def islands(self) -> list[Levels]:
         """The fastest runs of integer layers, by the latency tables, of weights in several bits."""
         problem = self.proposer.problem
-        bases = [problem.levels_of(self.space.parameters(recipe)) for recipe in of_several_bits(self.space)]
+        recipes = [self.space.fastest(recipe) for recipe in of_several_bits(self.space)]
+        bases = [problem.levels_of(self.space.parameters(recipe)) for recipe in recipes]
         return self.proposer.fastest_islands([problem.canonical(base) for base in bases])
 
     def teach(self, recipe: Recipe, kl: float) -> None:
@@ -204,6 +205,7 @@ class FrontTables:
                 losses=tuple(losses), labels=tuple(labels[name]), measured=tuple(self.measured[name])
             )
             for name, losses in self.losses.items()
+            if name != FUSED  # the same function
         }
         tables = {}
         for target, predictor in self.predictors.items():

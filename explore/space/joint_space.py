@@ -54,6 +54,9 @@ def common_profile(profiles: Sequence[Profile]) -> Profile:
         storage_bits=_common([profile.storage_bits for profile in profiles]),
         float_storage_bits=_common([profile.float_storage_bits for profile in profiles]),
         block4=all(profile.block4 for profile in profiles),
+        fused_operators=any(
+            profile.fused_operators for profile in profiles
+        ),  # the others' files stay as they are
         channel_multiple=math.lcm(*(profile.channel_multiple for profile in profiles)),
     )
 

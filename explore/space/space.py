@@ -2,8 +2,9 @@
 
 Parameters of a trial: `skip/<block>` (1: the residual block is removed), `keep/<group>` (index into the
 group's keep levels, ascending), `precision/<layer>` (index into the layer's precisions, float32 first),
-`rank/<layer>` (index into its ranks, ascending, the last is the whole layer), `recover` (0 or 1), and, only
-with `recover` = 1: `steps` (index into STEPS), `learning_rate`, `temperature`, `weight`. A space without
+`rank/<layer>` (index into its ranks, ascending, the last is the whole layer), `fused` (1: one node where a
+runtime has one kernel), `recover` (0 or 1), and, only with `recover` = 1: `steps` (index into STEPS),
+`learning_rate`, `temperature`, `weight`. A space without
 recovery asks for `recover` as well, so that a run may go on with it, but trains nothing whatever the answer.
 """
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from ...compress.graph.network import Network
 
 RECOVER = "recover"
+FUSED = "fused"
 STEPS = (100, 250, 600, 1500, 4000)
 LEARNING_RATE = (1e-4, 1e-2)
 TEMPERATURE = (1.0, 8.0)
@@ -71,7 +73,8 @@ class SearchSpace:
     """What may be chosen: keep levels per group, precisions and ranks per layer, blocks, recovery.
 
     `precisions` has the layers with more than float32, `ranks` those that can be factored, `blocks` the
-    removable residual blocks with their layers. `excluded` is what may not be chosen, with reasons.
+    removable residual blocks with their layers. `fusable`: whether there is anything that some target has one
+    kernel for. `excluded` is what may not be chosen, with reasons.
     `ruled_out` tells by group how many channel counts the target's channel multiple takes away. Without
     `recovery` no candidate is trained.
     """
@@ -80,6 +83,7 @@ class SearchSpace:
     precisions: Mapping[str, tuple[Precision, ...]]
     ranks: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     blocks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    fusable: bool = False
     excluded: tuple[Excluded, ...] = ()
     ruled_out: Mapping[str, int]
     recovery: bool = True
@@ -112,6 +116,7 @@ class SearchSpace:
             precisions={name: choices for name, choices in precisions.items() if len(choices) > 1},
             ranks={name: choices for name, choices in ranks.items() if choices},
             blocks={block.name: block.layers for block in network.blocks},
+            fusable=profile.fused_operators and network.fusable,
             excluded=tuple(excluded),
             ruled_out=ruled_out,
             recovery=recovery,
@@ -125,7 +130,7 @@ class SearchSpace:
     @property
     def has_levels(self) -> bool:
         """Whether there is anything to choose but the recovery."""
-        return bool(self.blocks or self.groups or self.precisions or self.ranks)
+        return bool(self.blocks or self.groups or self.precisions or self.ranks or self.fusable)
 
     @property
     def size(self) -> int:
@@ -135,15 +140,14 @@ class SearchSpace:
         levels = math.prod(len(group.levels) for group in self.groups)
         precisions = math.prod(len(choices) for choices in self.precisions.values())
         ranks = math.prod(len(choices) + 1 for choices in self.ranks.values())
-        depth: int = 2 ** len(self.blocks)
+        depth: int = 2 ** (len(self.blocks) + self.fusable)
         return levels * precisions * ranks * depth * (1 + len(STEPS) * self.recovery)
 
     @property
     def dimensions(self) -> int:
         """How many parameters a trial has at most."""
-        return (
-            len(self.blocks) + len(self.groups) + len(self.precisions) + len(self.ranks) + 5 * self.recovery
-        )
+        levels = len(self.blocks) + len(self.groups) + len(self.precisions) + len(self.ranks)
+        return levels + self.fusable + 5 * self.recovery
 
     def suggest(self, trial: Suggester) -> Recipe:
         """The recipe of a trial; asks for each parameter in a fixed order. Levels of removed layers are
@@ -163,8 +167,9 @@ class SearchSpace:
         for layer, ranks in self.ranks.items():
             if (level := trial.suggest_int(f"rank/{layer}", 0, len(ranks))) < len(ranks):
                 rank[layer] = ranks[level]
+        fused = bool(self.fusable and trial.suggest_int(FUSED, 0, 1))
         recovery = _suggest_recovery(trial) if trial.suggest_int(RECOVER, 0, 1) and self.recovery else None
-        recipe = Recipe(keep=keep, precision=precision, rank=rank, skip=skip, recovery=recovery)
+        recipe = Recipe(keep=keep, precision=precision, rank=rank, skip=skip, fused=fused, recovery=recovery)
         return self.canonical(recipe)
 
     def recipe_of(self, parameters: Parameters) -> Recipe:
@@ -214,6 +219,8 @@ class SearchSpace:
         }
         for name, ranks in self.ranks.items():
             values[f"rank/{name}"] = ranks.index(recipe.rank[name]) if name in recipe.rank else len(ranks)
+        if self.fusable:
+            values[FUSED] = int(recipe.fused)
         values[RECOVER] = int(self.recovery and recipe.recovery is not None)
         if self.recovery and recipe.recovery is not None:
             values["steps"] = STEPS.index(recipe.recovery.steps)
@@ -221,6 +228,10 @@ class SearchSpace:
             values["temperature"] = recipe.recovery.temperature
             values["weight"] = recipe.recovery.weight
         return values
+
+    def fastest(self, recipe: Recipe) -> Recipe:
+        """The same function with whatever kernels the targets have for several operations at once."""
+        return replace(recipe, fused=True) if self.fusable else recipe
 
     def uniform(self, precision: Precision) -> Recipe:
         """Every layer in a precision that can be, nothing else."""

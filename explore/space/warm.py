@@ -59,7 +59,9 @@ def _translated(recipe: Recipe, run: Run, space: SearchSpace) -> Recipe:
             rank[name] = _nearest(ranks, recipe.rank[name])
     skip = tuple(sorted(name for name in recipe.skip if name in space.blocks))
     return space.canonical(
-        replace(recipe, keep=keep, precision=precision, rank=rank, skip=skip, recovery=None)
+        replace(
+            recipe, keep=keep, precision=precision, rank=rank, skip=skip, fused=space.fusable, recovery=None
+        )
     )
 
 

@@ -335,6 +335,6 @@ class Point:
 
 def recipe_from(fields: Fields) -> Recipe:
     """The recipe that `Recipe.to_json` described."""
-    names = ("keep", "precision", "rank", "skip", "recovery")
+    names = ("keep", "precision", "rank", "skip", "fused", "recovery")
     value = {name: fields.value(name) for name in names if fields.has(name)}
     return fields.record(lambda: Recipe.from_json(value))

@@ -200,3 +200,33 @@ def test_where_int8_is_stored_in_float32_the_smallest_file_is_one_of_float16():
         <= network.cost(smallest).weight_bytes
         < network.cost(space.smallest()).weight_bytes
     )
+
+
+def test_fusing_is_a_level_where_a_target_has_the_kernels_and_the_model_the_operations():
+    row = tiny_model("decoder")
+    network = Network.trace(row.build(), row.example_inputs())
+    space = SearchSpace.of(network, CPU)
+    fused = space.fastest(Recipe())
+    assert fused == space.suggest(FixedTrial(space.parameters(fused))) == Recipe(fused=True)
+    assert first_recipes(space)[0] == Recipe()
+    assert all(recipe.fused for recipe in first_recipes(space)[2:])
+    openvino = load_profile("cpu-openvino")
+    assert not SearchSpace.of(network, openvino).fusable
+    assert space_of(network, [CPU, openvino]).fusable  # the other target's file stays as it is
+    assert not SearchSpace.of(FakeNetwork(), CPU).fusable
+
+
+def test_what_fusing_saves_is_learned_by_heads():
+    row = tiny_model("decoder")
+    network = Network.trace(row.build(), row.example_inputs())
+    space = SearchSpace.of(network, replace(CPU, channel_multiple=1))
+    (heads,) = (group for group in space.groups if "q" in group.layers)
+    predictor = LatencyPredictor(network, space, LatencyTable())
+    for recipe, ratio in ((Recipe(fused=True), 0.5), (Recipe(keep={heads.name: 1}), 0.8)):
+        predictor.learn(recipe, ratio, 0.01)
+    assert predictor.ratio(Recipe()) == pytest.approx(1.0, abs=0.02)
+    assert predictor.ratio(Recipe(fused=True)) == pytest.approx(0.5, abs=0.05)
+    saved = predictor.ratio(Recipe(keep={heads.name: 1})) - predictor.ratio(
+        Recipe(keep={heads.name: 1}, fused=True)
+    )
+    assert 0 < saved < 0.45
