@@ -77,7 +77,8 @@ class Protection:
     async def _guarded(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
         host = headers.get("host", "").rpartition(":")[0] or headers.get("host", "")
-        if self.hosts and host.lower() not in self.hosts:
+        probed = scope["path"] in ("/healthz", "/readyz")  # by addresses that nobody lists
+        if self.hosts and not probed and host.lower() not in self.hosts:
             refusal = problem(400, f"{host!r} is no name of this service: list it as `hosts` in serve.toml.")
             return await refusal(scope, receive, send)
         key = headers.get("authorization") or (scope["client"][0] if scope.get("client") else "")

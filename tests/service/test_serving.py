@@ -94,7 +94,8 @@ def measured(search) -> int:
     return int(search.refresh()["progress"].get("measured", 0))
 
 
-@pytest.mark.timeout(280)
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_the_first_start_needs_nothing_and_a_search_goes_on_over_kills_and_starts(tmp_path):
     data = tmp_path / "data"
     with serving(data, "--lease", "5s") as first:

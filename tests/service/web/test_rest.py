@@ -197,7 +197,7 @@ def test_oversized_bodies_strange_hosts_and_too_many_requests_are_refused(site, 
     assert site.ask("POST", "/v1/searches", large, token=token, Content_Type="application/json").status == 413
     chunks = iter([b"x" * 70_000] * 20)
     assert site.ask("POST", "/v1/searches", chunks, token=token).status == 413
-    assert site.ask("GET", "/healthz", Host="evil.example").status == 400
+    assert site.ask("GET", "/v1/tasks", token=token, Host="evil.example").status == 400
     with served(tmp_path, rates=Rates(0.01, 2)) as other:
         statuses = [other.ask("GET", "/v1/searches", token="t").status for _ in range(3)]
     assert statuses == [401, 401, 429]
