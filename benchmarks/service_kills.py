@@ -106,7 +106,7 @@ def main() -> None:
     site, kills = Site(folder), Counter[str]()
     for number in range(asked.jobs):
         order = Order(trials=3, recovery=False, seed=number)
-        site.client.submit_order(order, key=f"job {number}")
+        site.client.submit_order(order, key=f"job-{number}")
     for _ in range(asked.kills):
         time.sleep(draw.uniform(2, 12))
         victim = draw.choice(("service", "worker", "database" if site.database else "worker"))

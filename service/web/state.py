@@ -44,13 +44,25 @@ class Service:
 
     def run(self, job_id: str) -> Run:
         """The run of a job. NoRunError before anything was measured."""
+        return run_of(self.front_state(job_id))
+
+    def front_state(self, job_id: str) -> "FrontState":
+        """Which front the run of a job has now. NoRunError before anything was measured."""
         folder = self.run_folder(job_id)
-        front = folder / "front.json"
         try:
-            facts = front.stat()
+            facts = (folder / "front.json").stat()
         except OSError as error:
             raise NoRunError("The search has measured nothing yet: look again when it has.") from error
-        return _read(folder, facts.st_mtime_ns, facts.st_size)
+        return FrontState(folder=folder, changed_ns=facts.st_mtime_ns, size=facts.st_size)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrontState:
+    """A front.json as it is now; another one has another state. What is made of a front is kept by it."""
+
+    folder: Path
+    changed_ns: int
+    size: int
 
 
 class NoRunError(InputError):
@@ -58,5 +70,6 @@ class NoRunError(InputError):
 
 
 @lru_cache(maxsize=32)
-def _read(folder: Path, _changed_ns: int, _size: int) -> Run:
-    return read_run(folder)
+def run_of(state: FrontState) -> Run:
+    """The run with this front."""
+    return read_run(state.folder)

@@ -1,8 +1,10 @@
 """What the pages show of a search, a run and the machines."""
 
+import json
 import shutil
 import time
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from markupsafe import Markup
@@ -15,11 +17,12 @@ from ....results.records.run import Run
 from ....results.report import charts
 from ....results.report.sections import failures, front_table
 from ....results.view import RunOn, views_of
+from ....text.printable import printable_strings
 from ...access.caller import Caller
 from ...database.tables import DeviceRow, JobRow, WorkerRow
 from ...queue.job import Job
 from ..schemas import PickOut, when
-from ..state import NoRunError, Service
+from ..state import FrontState, NoRunError, Service, run_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,9 +81,14 @@ def row_of(job: Job) -> Row:
 def front_of(service: Service, job_id: str) -> Front | None:
     """The front of a job's run; None before anything was measured."""
     try:
-        run = service.run(job_id)
+        return _front(service.front_state(job_id))
     except NoRunError:
         return None
+
+
+@lru_cache(maxsize=64)
+def _front(state: FrontState) -> Front:
+    run = run_of(state)
     view = views_of(run)[0]
     chosen = view.on(recommended(view.run).point)
     return Front(
@@ -134,15 +142,17 @@ def pick_rows(run: Run, chosen: PickOut) -> list[dict[str, Any]]:
     ]
 
 
-def charts_of(run: Run) -> dict[str, Any]:
-    """The report's charts of the first target."""
-    view = views_of(run)[0]
+@lru_cache(maxsize=64)
+def charts_of(state: FrontState) -> bytes:
+    """The report's charts of the first target, as JSON."""
+    view = views_of(run_of(state))[0]
     chosen = view.on(recommended(view.run).point)
-    return {
+    figures = {
         "latency": charts.plane(view, "latency", chosen=chosen),
         "size": charts.plane(view, "size", chosen=chosen),
         "history": charts.history(view),
     }
+    return json.dumps(printable_strings(figures), allow_nan=False).encode()
 
 
 def arguments_of(text: str) -> dict[str, str]:

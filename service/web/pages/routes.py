@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, FastAPI, HTTPException, Query, Request
-from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 
@@ -184,13 +184,14 @@ def part(search_id: SearchId, name: str, service: InService, caller: Reader) -> 
 
 
 @router.get("/searches/{search_id}/charts")
-def charts(search_id: SearchId, service: InService, caller: Reader) -> JSONResponse:
+def charts(search_id: SearchId, service: InService, caller: Reader) -> Response:
     """The report's charts, as Plotly takes them; none before anything was measured."""
     service.jobs.get(search_id, caller)
     try:
-        return JSONResponse(parts.charts_of(service.run(search_id)))
+        content = parts.charts_of(service.front_state(search_id))
     except NoRunError:
-        return JSONResponse({})
+        content = b"{}"
+    return Response(content, media_type="application/json")
 
 
 @router.get("/searches/{search_id}/picked")
