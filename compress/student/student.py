@@ -143,8 +143,12 @@ class StudentMaker:
 
     @cached_property
     def database(self) -> LevelDatabase:
-        """The level database of the task; entries are read from disk, or made when they are needed."""
+        """The level database of the task; entries are read from disk, or made when they are needed.
+
+        Of a large model half of the samples are enough: each gives many vectors.
+        """
         samples = self.options.database_samples
+        samples = max(samples // 2, samples_within(self.network, samples))
         return LevelDatabase(
             self.network,
             lambda: self.samples.augmented("database", samples, seed=0),  # runs with any seed share it

@@ -17,8 +17,9 @@ from ..trials import Trials
 
 
 def share_left(trials: Trials, share_s: float) -> Callable[[], float]:
-    """The seconds left of a share of the budget that begins now, and of the search."""
+    """The seconds left of a table's share of the budget that begins now, and of the search."""
     start_s = trials.elapsed_s
+    share_s *= trials.budget.of_tables(min(sum(point.seconds.values()) for point in trials.points))
     return lambda: min(share_s - (trials.elapsed_s - start_s), trials.left_s())
 
 

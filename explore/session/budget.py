@@ -22,6 +22,8 @@ _LOOK = 3.0  # times as long as a candidate is measured, a finalist is looked at
 _MOST_FOR_FINALISTS = 1 / 3  # of a budget that is small for what a look takes
 SENSITIVITY_SHARE = 0.12
 LATENCY_SHARE = 0.10
+CHEAP = 0.01  # of the budget: where a candidate takes less, candidates teach as much as tables do
+CHEAP_TABLES = 0.6  # of the shares of the tables then: 13 % of the budget
 RECOVERY_SHARE = 0.40
 _FOR_CANDIDATES = SEARCH_SHARE - SENSITIVITY_SHARE - LATENCY_SHARE
 _CANDIDATES = 3  # that a budget must have room for, to be called enough
@@ -73,6 +75,11 @@ class Budget:
     def latency_s(self) -> float:
         """The most time for measurements of the latency table."""
         return TABLE_S if self.total_s is None else LATENCY_SHARE * self.total_s
+
+    def of_tables(self, candidate_s: float) -> float:
+        """The share of both that is spent where a candidate takes so long to evaluate."""
+        cheap = self.total_s is not None and candidate_s < CHEAP * self.total_s
+        return CHEAP_TABLES if cheap else 1.0
 
     @property
     def recovery_s(self) -> float | None:

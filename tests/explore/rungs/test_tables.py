@@ -15,6 +15,7 @@ from autocompress.explore.latency.model import LatencyPredictor
 from autocompress.explore.rungs.latency_tables import LatencyTables
 from autocompress.explore.rungs.sensitivity import Sensitivity
 from autocompress.explore.rungs.tables import FrontTables, corner_of, level_labels
+from autocompress.explore.session.budget import Budget
 from autocompress.explore.space.space import SearchSpace
 from autocompress.explore.trials import Trials
 from autocompress.profiles.latency_table import LatencyTable
@@ -213,7 +214,8 @@ def opened_tables(monkeypatch, away):
     monkeypatch.setattr(LatencyTables, "_measure", measure)
     trials = SimpleNamespace(
         space=SPACE,
-        budget=SimpleNamespace(latency_s=60.0),
+        budget=Budget(total_s=600.0),
+        points=[SimpleNamespace(seconds={"build": 4.0, "timing loop": 20.0})],
         elapsed_s=0.0,
         left_s=lambda: 1000.0,
         timed=lambda activity: nullcontext(),

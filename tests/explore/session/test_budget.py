@@ -54,3 +54,10 @@ def test_a_budget_for_nothing_but_the_original_says_what_would_have_been_enough(
     assert "About 6 min would have been enough: the same command with --budget 6m" in told
     left_s = present(enough.search_s) - enough.sensitivity_s - enough.latency_s
     assert 100 + 3 * 30 <= left_s < 100 + 3 * 30 + 60 * 0.85
+
+
+def test_tables_take_less_than_15_percent_of_the_budget_where_candidates_are_cheap():
+    budget = Budget(total_s=600.0)
+    both = budget.sensitivity_s + budget.latency_s
+    assert budget.of_tables(5.0) * both < 0.15 * 600 < budget.of_tables(60.0) * both
+    assert Budget(total_s=None).of_tables(0.1) == 1.0
