@@ -28,7 +28,7 @@ from .onnx_file.fusing.fuse import fuse
 from .onnx_file.templates import Templates
 from .options import CompressorOptions, FileFormat
 from .recipe import Recipe
-from .stages import StageClock
+from .stages import StageClock, in_time
 from .student.fake_quantize import folded_steps
 from .student.probe import Probe
 from .student.prune import changed_edits
@@ -78,7 +78,7 @@ class Compressor:
     ):
         self.task = task
         self.network = network
-        self.options = options or CompressorOptions()
+        self.options = (options or CompressorOptions()).affordable(network.macs)
         self.cache_dir = cache_dir
         self._samples = Samples(task, self.options)
         self.students = StudentMaker(task, network, self.options, self._samples, levels_dir)
@@ -167,7 +167,7 @@ class Compressor:
             if original:
                 return self.students.original_ranges
             batches = self._samples.calibration_batches(self.options.pruned_calibration_samples)
-            return observe(folded, nodes, batches)
+            return observe(folded, nodes, in_time(batches, self.students.between))
 
         steps = folded_steps(student.module, folded, student.steps)
         return encode(

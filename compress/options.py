@@ -1,6 +1,6 @@
 """Options of a build: what the target decides about the file, and what the user decides."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 Importance = Literal["reconstruction", "magnitude", "taylor"]
@@ -8,6 +8,10 @@ RoundingMethod = Literal["gptq", "adaround"]
 Activations = Literal["uint8-asymmetric", "int8-symmetric", "int8-asymmetric"]
 Container = Literal["onnx", "tflite"]
 Int8Weights = Literal["int8", "float32"]
+
+PASS_MACS = 10**12  # of all samples together, for moments: once for a task
+CANDIDATE_MACS = PASS_MACS // 4  # for ranges, and in what is done for every candidate
+FEWEST = 32  # samples
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,3 +58,19 @@ class CompressorOptions:
     def __post_init__(self) -> None:
         if not self.formats:
             raise ValueError("formats is empty: at least one file format is needed")
+
+    def affordable(self, macs: int) -> "CompressorOptions":
+        """The same with fewer samples where a network has many multiply-accumulates (`macs` for one sample).
+
+        No clock decides, so that a rebuilt candidate is the same file. Samples of large networks have many
+        positions (pixels, tokens), each of which counts as a vector in the moments of a layer. What is
+        compared with the original (student/effort.py) needs fewer still.
+        """
+        once, often = (max(FEWEST, limit // max(1, macs)) for limit in (PASS_MACS, CANDIDATE_MACS))
+        return replace(
+            self,
+            database_samples=min(self.database_samples, once),
+            calibration_samples=min(self.calibration_samples, often),
+            pruned_calibration_samples=min(self.pruned_calibration_samples, often),
+            refit_samples=min(self.refit_samples, often),
+        )

@@ -1,13 +1,14 @@
 """The stages of a build: times each, and says in which an error happened."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, TypeVar
 
 from ..errors import FailureKind, StageError
 
+T = TypeVar("T")
 BuildStage = Literal["prune", "reconstruct", "recover", "calibrate", "build"]
 
 
@@ -32,3 +33,10 @@ class StageClock:
             raise StageError(message, stage=name, kind=kind, retryable=again) from error
         finally:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+
+
+def in_time(batches: Iterable[T], between: Callable[[], None]) -> Iterator[T]:
+    """The same batches; `between`, called in front of each, looks at the clock and may raise."""
+    for batch in batches:
+        between()
+        yield batch

@@ -24,7 +24,7 @@ from .plain.call import form_of
 from .plain.dynamic import dims_of_task
 from .plain.plain_task import plain_task
 from .plain.weights import refuse_prepared
-from .quality import as_tuple, evaluate, shape_text
+from .quality import as_tuple, evaluate, samples_within, shape_text
 from .splits.grouping import Inputs
 from .splits.overlap import overlap_notes
 from .splits.shapes import looks_at, require_like_example
@@ -32,6 +32,7 @@ from .splits.varying import names_that_vary, require_all_sizes, size_notes, with
 from .task import Metric, Split, Task
 
 _TRAIN_SAMPLE = 1_000
+_VALIDATION_S, _TRAIN_S = 20.0, 10.0  # at most about so long, the original is scored in torch
 _NEAR_CEILING = 0.01
 _BATCHES = 4  # whose loss is looked at where sizes vary
 
@@ -96,8 +97,7 @@ def check_task(task: Task, *, earlier: Mapping[str, Any] | None = None) -> Check
         if scores is None:
             notes = overlap_notes(_splits(task))
     if scores is None:
-        baseline, train = _metric_of(task, "validation", None), _metric_of(task, "train", _TRAIN_SAMPLE)
-        scores = baseline, train, notes + _metric_notes(task, baseline, train)
+        scores = _scored(task, notes)
     return CheckedTask(
         task=replace(sized, outputs=task.outputs or output_kinds(task)),
         baseline=scores[0],
@@ -107,6 +107,21 @@ def check_task(task: Task, *, earlier: Mapping[str, Any] | None = None) -> Check
         derived_outputs=task.outputs is None,
         varying=tuple(varying),
     )
+
+
+def _scored(task: Task, notes: tuple[str, ...]) -> tuple[float, float, tuple[str, ...]]:
+    """The metrics of the original, each on as many samples as there is time for, and the notes."""
+    with user_code("Running the model on validation"):
+        part = samples_within(task.model, task.validation, seconds=_VALIDATION_S)
+    with user_code("Running the model on train"):
+        seen = samples_within(task.model, task.train, seconds=_TRAIN_S)
+    sample = _TRAIN_SAMPLE if seen is None else min(seen, _TRAIN_SAMPLE)
+    baseline, train = _metric_of(task, "validation", part), _metric_of(task, "train", sample)
+    if part is not None:
+        count = sample_count(task.validation)
+        text = f"The original was scored on {part} of {count or 'the'} validation samples so far"
+        notes += (f"{text}: its file is scored on all of them, when the search begins.",)
+    return baseline, train, notes + _metric_notes(task, baseline, train)
 
 
 def _scored_before(digest: str, earlier: Mapping[str, Any]) -> tuple[float, float, tuple[str, ...]] | None:

@@ -1,16 +1,24 @@
 """How good a model is on a split: outputs, then the task's metric."""
 
+import math
+import time
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from .boundary import user_code
-from .data import Randomness, read
+from .data import Randomness, read, sample_count
 from .plain.parts import fixed_batch, in_parts
 from .splits.grouping import Inputs, concatenated
 from .task import Metric, Outputs, Split
+
+_TIMED = 8  # samples whose time tells that of others
+_LEAST = 32  # samples that are looked at, whatever they take
+_NUMBERS = 1 << 23  # of inputs that are run at once
+_BATCH = 256
 
 
 def outputs_of(model: nn.Module, inputs: Inputs) -> tuple[Tensor, ...]:
@@ -80,6 +88,30 @@ def evaluate(model: nn.Module, split: Split, metric: Metric, *, limit: int | Non
     return score(metric, outputs, targets)
 
 
+def samples_within(model: nn.Module, split: Split, *, seconds: float) -> int | None:
+    """How many samples of a split the model can answer in so many seconds, at least a few; None where these
+    are all. A few are run, to tell.
+    """
+    took = []
+    for _ in range(2):  # the first time, memory is allocated
+        start = time.perf_counter()
+        for inputs, _targets in Randomness(0).drawing(read(split, limit=_TIMED)):
+            outputs_of(model, inputs)
+        took.append(time.perf_counter() - start)
+    fitting = max(_LEAST, int(_TIMED * seconds / max(took[-1], 1e-6)))
+    count = sample_count(split)
+    return None if (math.inf if count is None else count) <= fitting else fitting
+
+
+def _fitting(split: Split) -> int:
+    """How many samples are run at once, fewer where they are large; a loader has a batch size of its own."""
+    if isinstance(split, DataLoader):
+        return _BATCH
+    first = next(Randomness(0).drawing(read(split, limit=1)), None)
+    numbers = 0 if first is None else sum(x.numel() for x in first[0])
+    return max(1, min(_BATCH, _NUMBERS // max(1, numbers)))
+
+
 def evaluate_mismatched(model: nn.Module, split: Split, metric: Metric, *, limit: int) -> float:
     """The same when every sample gets the answer to another one: what a useless model scores."""
     outputs, targets = _answers(model, split, limit)
@@ -96,7 +128,7 @@ def _answers(
 ) -> tuple[tuple[Tensor | list[Tensor], ...], Any]:
     """The outputs and the targets of the split, each of all samples."""
     outputs, targets = [], []
-    for inputs, batch_targets in Randomness(0).drawing(read(split, limit=limit)):
+    for inputs, batch_targets in Randomness(0).drawing(read(split, limit=limit, batch_size=_fitting(split))):
         outputs.append(outputs_of(model, inputs))
         targets.append(batch_targets)
     return concatenated(outputs), concatenated(targets)

@@ -4,13 +4,14 @@ A *level* is a layer on some of its input channels, rounded to some bits, or spa
 alone would cost accuracy. The other weights can compensate if it is known how the layer's inputs correlate:
 that is the second moment E[x xᵀ], collected once on calibration samples.
 
-Flow: `statistics.input_moments` runs the original and sums the moments. `database.LevelDatabase` makes a
+Flow: `moments.Moments` runs the original and sums the moments. `database.LevelDatabase` makes a
 level when it is first needed, by the methods of `reconstruct` (least squares and Optimal Brain Surgeon for
 channels, GPTQ or AdaRound for bits) and `sparse` (SparseGPT for 2:4), and keeps it on disk. `stitch.stitch`
 writes levels into a pruned module: a candidate's weights in milliseconds.
 
 Reading order:
     statistics.py    moments of layer inputs
+    moments.py       those of all layers, collected in passes and kept on disk
     reconstruct.py   the formulas, on plain tensors
     wide.py          the same for layers with too many columns, block by block
     sparse.py        2:4 sparsity

@@ -16,9 +16,8 @@ import contextlib
 import hashlib
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -26,26 +25,24 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ...errors import StageError
 from ...files import DIGEST, digest_of, replacing
 from ...scratch import sweep_parts
 from ..graph.channels import Group
 from ..graph.graph import array_of, get_tensor, layer_nodes
-from ..graph.layers import Layer
 from ..graph.network import Network
 from ..options import RoundingMethod
+from .moments import Moments
 from .reconstruct import GroupReader, Removal, removal_order
 from .sparse import sparsify
-from .statistics import InputMoments, columns_of, groups_of_layer, input_moments
-from .wide import block_count, compensated_parts, dense, error_of, parts_of, rounded_parts
+from .statistics import columns_of, groups_of_layer
+from .wide import compensated_parts, dense, error_of, parts_of, rounded_parts
 
 log = logging.getLogger(__name__)
 
-VERSION = 4
-MOMENTS_IN_MEMORY_BYTES = 1 << 30  # more are collected in several passes
+VERSION = 5
 LIMIT_BYTES = 2 << 30
 SHRINK_EVERY = 256  # entries
-IN_MEMORY_LEVELS = 1024
+IN_MEMORY_BYTES = 1 << 29  # of levels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +59,11 @@ class Level:
     def weight(self) -> Tensor:
         """The weight as floats."""
         return self.values if self.step is None else self.values.float() * self.step.unsqueeze(-1)
+
+    @property
+    def bytes(self) -> int:
+        """What it takes in memory."""
+        return self.values.numel() * self.values.element_size()
 
 
 class LevelDatabase:
@@ -84,19 +86,20 @@ class LevelDatabase:
         self.rounding = rounding
         self.limit_bytes = limit_bytes
         self._between = between
-        self._batches = [*batches()]
-        self.key = self._digest()
+        self.key = self._digest(batches())
         self.directory = directory / self.key[:32] if directory else None
         self._nodes = dict(layer_nodes(network.module))
         self._layers = {layer.name: layer for layer in network.layers if layer.name in self._nodes}
         self._in_memory: OrderedDict[str, Level] = OrderedDict()
+        self._in_memory_bytes = 0
         self._saved = 0
+        self.moments = Moments(network.module, self._layers, batches, self, between=between)
 
-    def _digest(self) -> str:
+    def _digest(self, batches: Iterable[tuple[Tensor, ...]]) -> str:
         """SHA-256 of what decides every entry."""
         hasher = hashlib.sha256(f"{VERSION} {torch.__version__}\n{self.network.module.code}".encode())
         tensors = [tensor for _, tensor in sorted(self.network.module.state_dict().items())]
-        for batch in self._batches:
+        for batch in batches:
             tensors.extend(batch)
         for tensor in tensors:
             hasher.update(array_of(tensor).tobytes())
@@ -106,35 +109,6 @@ class LevelDatabase:
         """Whether the weight can be reconstructed: a convolution or linear layer that ran on the samples."""
         return layer in self._layers and layer in self.moments
 
-    @cached_property
-    def moments(self) -> Mapping[str, InputMoments]:
-        """Input moments by layer; runs the calibration set for those that are not on disk."""
-        by_layer = {}
-        missing = []
-        for name, layer in self._layers.items():
-            if (stored := self._stored_moments(name)) is not None:
-                by_layer[name] = stored
-            else:
-                missing.append(layer)
-        for chunk in _chunks(missing, MOMENTS_IN_MEMORY_BYTES):
-            for name, moments in input_moments(self.network.module, self._each_batch(), layers=chunk).items():
-                if not torch.isfinite(moments.second).all():
-                    message = f"the inputs of layer {name} are not finite on the calibration set"
-                    raise StageError(message, stage="reconstruct")
-                self._save(f"moments/{name}", {"second": moments.second, "mean": moments.mean})
-                by_layer[name] = self._stored_moments(name) or moments
-        self._batches.clear()
-        return by_layer
-
-    def _each_batch(self) -> Iterator[tuple[Tensor, ...]]:
-        for batch in self._batches:
-            self._between()
-            yield batch
-
-    def _stored_moments(self, layer: str) -> InputMoments | None:
-        stored = self._load(f"moments/{layer}")
-        return InputMoments(second=stored["second"], mean=stored["mean"]) if stored else None
-
     def removal(self, group: Group) -> Removal | None:
         """The order in which the group's channels are removed; None if no layer with moments reads them."""
         if (earlier := self.known_removal(group)) is not None:
@@ -143,15 +117,14 @@ class LevelDatabase:
         readers = [reader for parameter in inputs if (reader := self._reader(group, parameter))]
         if not readers:
             return None
-        self._between()
-        removal = removal_order(readers, group.channels)
+        removal = removal_order(readers, group.channels, between=self._between)
         order, errors = torch.tensor(removal.order), torch.tensor(removal.errors, dtype=torch.float64)
-        self._save(f"removal/{group.name}", {"order": order, "errors": errors})
+        self.save(f"removal/{group.name}", {"order": order, "errors": errors})
         return removal
 
     def known_removal(self, group: Group) -> Removal | None:
         """The same; None if that order has not been made yet."""
-        stored = self._load(f"removal/{group.name}")
+        stored = self.load(f"removal/{group.name}")
         if stored is None:
             return None
         return Removal(order=tuple(stored["order"].tolist()), errors=tuple(stored["errors"].tolist()))
@@ -188,14 +161,15 @@ class LevelDatabase:
             tensors = {"values": level.values, "error": torch.tensor(level.error, dtype=torch.float64)}
             if level.step is not None:
                 tensors["step"] = level.step
-            self._save(f"levels/{name}", tensors)
+            self.save(f"levels/{name}", tensors)
         self._in_memory[name] = level
-        while len(self._in_memory) > IN_MEMORY_LEVELS:
-            self._in_memory.popitem(last=False)
+        self._in_memory_bytes += level.bytes
+        while self._in_memory_bytes > IN_MEMORY_BYTES and len(self._in_memory) > 1:
+            self._in_memory_bytes -= self._in_memory.popitem(last=False)[1].bytes
         return level
 
     def _stored_level(self, name: str) -> Level | None:
-        stored = self._load(f"levels/{name}")
+        stored = self.load(f"levels/{name}")
         if stored is None:
             return None
         return Level(values=stored["values"], step=stored.get("step"), error=float(stored["error"]))
@@ -209,7 +183,7 @@ class LevelDatabase:
         name = self._level_name(layer, None, bits, sparse)
         if name in self._in_memory:
             return self._in_memory[name].error
-        stored = self._load(f"levels/{name}")
+        stored = self.load(f"levels/{name}")
         return None if stored is None else float(stored["error"])
 
     def _make(self, layer: str, channels: Tensor | None, bits: int | None, sparse: bool) -> Level:
@@ -251,7 +225,7 @@ class LevelDatabase:
         stem = stem if folder == "levels" else hashlib.sha256(stem.encode()).hexdigest()
         return self.directory / folder / f"{stem}.safetensors" if self.directory else None
 
-    def _load(self, name: str) -> dict[str, Tensor] | None:
+    def load(self, name: str) -> dict[str, Tensor] | None:
         """An entry; None if it is missing, damaged, or another process has just removed it."""
         path = self._path(name)
         if path is None or not path.is_file():
@@ -272,10 +246,11 @@ class LevelDatabase:
             path.unlink(missing_ok=True)
         return None
 
-    def _save(self, name: str, tensors: Mapping[str, Tensor]) -> None:
+    def save(self, name: str, tensors: Mapping[str, Tensor]) -> bool:
+        """Whether the entry is on disk now."""
         path = self._path(name)
         if path is None:
-            return
+            return False
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             stored = {key: value.contiguous() for key, value in tensors.items()}
@@ -287,6 +262,7 @@ class LevelDatabase:
             log.warning("The level database cannot be kept in %s: %s", self.directory, error)
             self.directory = None
         self._saved += 1
+        return self.directory is not None
 
     def _shrink(self) -> None:
         """Removes the oldest entries of all tasks beyond the limit; moments, slow to make, come last."""
@@ -325,20 +301,3 @@ def _modified(path: Path) -> float:
         return path.stat().st_mtime
     except FileNotFoundError:
         return 0.0
-
-
-def _chunks(layers: Iterable[Layer], limit: int) -> Iterator[list[str]]:
-    """Lists of names of layers whose moments together fit into `limit` bytes."""
-    chunk: list[str] = []
-    total = 0
-    for layer in layers:
-        columns, channels = layer.weight_numel // layer.weight_shape[0], layer.weight_shape[1]
-        groups = layer.channels_in // channels
-        size = 4 * columns**2 * groups // block_count(channels, columns // channels, groups)
-        if chunk and total + size > limit:
-            yield chunk
-            chunk, total = [], 0
-        chunk.append(layer.name)
-        total += size
-    if chunk:
-        yield chunk

@@ -19,6 +19,8 @@ from ..options import RoundingMethod
 
 BLOCK = 128  # columns that GPTQ rounds before the others compensate
 DAMPING = 0.01  # of the mean diagonal of H, added to the diagonal
+COMPACT = 1024  # columns, above which those that are gone are cut while others are removed
+Between = Callable[[], None]
 
 
 def damped(second: Tensor, share: float = DAMPING) -> Tensor:
@@ -65,33 +67,47 @@ class Removal:
     errors: tuple[float, ...]
 
 
-def removal_order(readers: Sequence[GroupReader], count: int, *, steps: int = 128) -> Removal:
+def removal_order(
+    readers: Sequence[GroupReader], count: int, *, steps: int = 128, between: Between = lambda: None
+) -> Removal:
     """Greedy structured OBS: each step removes the units that add the least error to the compensated readers.
 
     Cost of a unit with columns S: tr(W_S ([H⁻¹]_SS)⁻¹ W_Sᵀ). Its removal sets W -= W_S ([H⁻¹]_SS)⁻¹ [H⁻¹]_S:
     and downdates H⁻¹. Errors are relative to each reader's output energy and summed, so that layers of any
-    scale count alike. With more units than `steps`, one step removes several.
+    scale count alike. With more units than `steps`, one step removes several. `between` is called in front of
+    each step, and may raise.
     """
-    states = [_WideState(reader) if len(reader.second) > 1 else _State(reader) for reader in readers]
-    alive, total = torch.ones(count, dtype=torch.bool), 0.0
+    states: list[_State | _WideState] = []
+    for reader in readers:
+        between()
+        states.append(_WideState(reader) if len(reader.second) > 1 else _State(reader))
+    alive, total = torch.arange(count), 0.0
     order: list[int] = []
     errors = [0.0]
-    while alive.any():
-        costs = torch.stack([state.costs() for state in states]).sum(0).masked_fill(~alive, torch.inf)
-        chosen = costs.topk(min(int(alive.sum()), max(1, count // steps)), largest=False)
-        for unit, cost in zip(chosen.indices.tolist(), chosen.values.tolist(), strict=True):
+    while len(alive):
+        between()
+        costs = torch.stack([state.costs(alive) for state in states]).sum(0)
+        chosen = costs.topk(min(len(alive), max(1, count // steps)), largest=False)
+        units = alive[chosen.indices]
+        for unit, cost in zip(units.tolist(), chosen.values.tolist(), strict=True):
             total += max(0.0, cost)
             order.append(unit)
             errors.append(total)
-        alive[chosen.indices] = False
-        if alive.any():
+        left = torch.ones(len(alive), dtype=torch.bool)
+        left[chosen.indices] = False
+        alive = alive[left]
+        if len(alive):
             for state in states:
-                state.remove(chosen.indices)
+                state.remove(units)
     return Removal(order=tuple(order), errors=tuple(errors))
 
 
 class _State:
-    """A reader while the columns of one unit after the other are removed."""
+    """A reader while the columns of one unit after the other are removed.
+
+    `columns` are the places of each unit's columns in what is left of the weight and of H⁻¹, from which gone
+    columns are cut now and then.
+    """
 
     def __init__(self, reader: GroupReader):
         hessian = damped(reader.second[0].double())
@@ -101,13 +117,15 @@ class _State:
         self.energy = float(torch.einsum("ri,ij,rj->", self.weight, hessian, self.weight)) or 1.0
         self.gone = torch.zeros(len(hessian), dtype=torch.bool)
 
-    def costs(self) -> Tensor:
-        """The relative error that each unit's removal would add."""
-        blocks = self.inverse[self.columns[:, :, None], self.columns[:, None, :]]
-        eye = torch.eye(blocks.shape[-1], dtype=blocks.dtype)
-        gone = self.gone[self.columns].any(1)
-        blocks = torch.where(gone[:, None, None], eye, blocks)
-        return _removal_costs(self.weight[:, self.columns], blocks) / self.energy
+    def costs(self, units: Tensor) -> Tensor:
+        """The relative error that the removal of each of these units would add."""
+        columns = self.columns[units]
+        if columns.shape[1] == 1:
+            at = columns[:, 0]
+            alone: Tensor = self.weight[:, at].square().sum(0) / self.inverse.diagonal()[at] / self.energy
+            return alone
+        blocks = self.inverse[columns[:, :, None], columns[:, None, :]]
+        return _removal_costs(self.weight[:, columns], blocks) / self.energy
 
     def remove(self, units: Tensor) -> None:
         """Compensates for the units' columns and removes them from H⁻¹."""
@@ -118,27 +136,58 @@ class _State:
         self.inverse.addmm_(rows.mT, factor, alpha=-1)
         self.gone[at] = True
         self.weight[:, at] = 0
+        if len(self.gone) > COMPACT and int(self.gone.sum()) > len(self.gone) // 4:
+            self._compact()
+
+    def _compact(self) -> None:
+        """Cuts what is gone: a step takes time with the square of the columns. Only units that are left are
+        asked for.
+        """
+        left = ~self.gone
+        self.inverse = self.inverse[left][:, left]
+        self.weight = self.weight[:, left]
+        self.columns = (left.cumsum(0) - 1).clamp_min(0)[self.columns]
+        self.gone = self.gone[left]
 
 
 class _WideState:
-    """A wide reader: each unit costs what its removal alone would add, whatever went before."""
+    """A wide reader: a state for each block of columns, between which nothing compensates.
+
+    A unit's columns are in one block, since a block has whole channels.
+    """
 
     def __init__(self, reader: GroupReader):
-        hessian = damped(reader.second.double())
-        weight, size = reader.weight.double(), hessian.shape[-1]
-        block, place = reader.columns // size, reader.columns % size
-        inverse = torch.linalg.inv(hessian)[block[:, :, None], place[:, :, None], place[:, None, :]]
-        inverse *= block[:, :, None] == block[:, None, :]
-        parts = weight.reshape(len(weight), -1, size).movedim(1, 0)  # blocks × rows × size
-        energy = float(torch.einsum("gri,gij,grj->", parts, hessian, parts)) or 1.0
-        self._costs = _removal_costs(weight[:, reader.columns], inverse) / energy
+        size = reader.second.shape[-1]
+        self.block = reader.columns[:, 0] // size
+        self.states = [
+            _State(
+                GroupReader(
+                    weight=reader.weight[:, number * size : (number + 1) * size],
+                    second=second[None],
+                    columns=reader.columns % size,
+                )
+            )
+            for number, second in enumerate(reader.second)
+        ]
+        energy = sum(state.energy for state in self.states)
+        for state in self.states:
+            state.energy = energy
 
-    def costs(self) -> Tensor:
-        """The relative error that each unit's removal would add."""
-        return self._costs
+    def costs(self, units: Tensor) -> Tensor:
+        """The relative error that the removal of each of these units would add."""
+        costs = torch.zeros(len(units), dtype=torch.float64)
+        for number, state in enumerate(self.states):
+            here = self.block[units] == number
+            if here.any():
+                costs[here] = state.costs(units[here])
+        return costs
 
     def remove(self, units: Tensor) -> None:
-        """Nothing: the others' costs stay as they are."""
+        """See _State."""
+        for number, state in enumerate(self.states):
+            here = units[self.block[units] == number]
+            if len(here):
+                state.remove(here)
 
 
 def _removal_costs(weights: Tensor, inverse: Tensor) -> Tensor:

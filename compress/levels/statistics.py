@@ -5,7 +5,7 @@ convolution's input, or rows of a linear layer's. `InputMoments.second` is E[x x
 layer's squared output error), `mean` is E[x].
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,11 +38,35 @@ def input_moments(
     seed: int = 0,
 ) -> dict[str, InputMoments]:
     """The moments of the named layers (None: of all) that ran; all calls of a layer count together."""
-    collector = _Collector(module, layers, seed)
-    with torch.inference_mode():
-        for inputs in batches:
-            collector.run(*(channels_last(x) for x in inputs))
-    return collector.moments()
+    collecting = Collecting(module, batches, layers=layers, seed=seed)
+    return collecting.finished()
+
+
+class Collecting:
+    """`input_moments` that may be interrupted: what the batches so far gave is kept."""
+
+    def __init__(
+        self,
+        module: fx.GraphModule,
+        batches: Iterable[tuple[Tensor, ...]],
+        *,
+        layers: Collection[str] | None,
+        seed: int = 0,
+    ):
+        self._collector = _Collector(module, layers, seed)
+        self._batches = iter(batches)
+
+    def finished(self, between: Callable[[], None] = lambda: None) -> dict[str, InputMoments]:
+        """The moments after all batches. `between` is called in front of each and may raise: the next call
+        goes on there.
+        """
+        while True:
+            between()
+            inputs = next(self._batches, None)
+            if inputs is None:
+                return self._collector.moments()
+            with torch.inference_mode():
+                self._collector.run(*(channels_last(x) for x in inputs))
 
 
 def columns_of(weight: Tensor, groups: int) -> Tensor:

@@ -30,6 +30,8 @@ from .student import Student, StudentMaker
 log = logging.getLogger(__name__)
 
 CHUNK = 32  # students that are made before the nodes that they share are run
+CHUNK_MACS = 10**9  # a network with more has smaller chunks: time may be over before one has an answer
+SMALL_CHUNK = 4
 BATCHES_AT_ONCE = 4  # of the largest size that is affordable
 
 
@@ -74,6 +76,7 @@ class Probe:
         self.students = students
         self.original = students.network.module
         self.count = count
+        self.chunk = CHUNK if students.network.macs < CHUNK_MACS else SMALL_CHUNK
 
     def kl(self, recipe: Recipe) -> float:
         """The mean distance of the recipe's stitched model, ≥ 0; its recovery is ignored. Raises
@@ -90,11 +93,11 @@ class Probe:
         It runs the nodes that all recipes of a CHUNK share once, and yields them in the order of their first
         change. It is meant for recipes that each change one thing.
         """
-        for first in range(0, len(recipes), CHUNK):
+        for first in range(0, len(recipes), self.chunk):
             walks = [
                 _Walk(self.original, each.inputs, mixed=self.students.mixed) for each in self._references
             ]
-            suffixes = self._suffixes(recipes[first : first + CHUNK])
+            suffixes = self._suffixes(recipes[first : first + self.chunk])
             for suffix in sorted(suffixes, key=lambda suffix: suffix.start):
                 try:
                     prefixes = [walk.until(suffix.start) for walk in walks]
@@ -125,14 +128,13 @@ class Probe:
         count = min(samples_within(self.students.network, self.count), BATCHES_AT_ONCE * affordable)
         # A fixed seed: runs with any seed share the measured sensitivities.
         largest = min(self.students.options.batch_size, affordable)
-        batches: list[tuple[Tensor, ...]] = []
-        for inputs in self.students.samples.augmented_by_shape("probe", count, seed=1):
-            parts = 1 if self.students.samples.fixed_batch else -(-len(inputs[0]) // largest)
-            batches += zip(*(torch.chunk(x, parts) for x in inputs), strict=True)
+        samples = self.students.samples
+        batches = samples.in_parts(samples.augmented_by_shape("probe", count, seed=1), most=largest)
         with StageClock().stage("reconstruct"):
             return [self._refer(batch) for batch in batches]
 
     def _refer(self, batch: tuple[Tensor, ...]) -> _Reference:
+        self.students.between()
         inputs = inputs_by_name(self.original, batch)
         run = AdaptedRun(self.original, {}, {}, mixed=self.students.mixed)
         outputs = run(dict(inputs))
@@ -141,6 +143,7 @@ class Probe:
     def _divergence(self, suffix: _Suffix, prefixes: Sequence[Values]) -> float:
         total, count = 0.0, 0
         for reference, values in zip(self._references, prefixes, strict=True):
+            self.students.between()
             with StageClock().stage("reconstruct"):
                 run = AdaptedRun(
                     suffix.module,

@@ -15,7 +15,7 @@ ridge towards W₀ added.
 """
 
 import math
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any
 
 import torch
@@ -45,13 +45,15 @@ def refit(
     *,
     sparse: Set[str] = frozenset(),
     rounding: RoundingMethod = "gptq",
+    between: Callable[[], None] = lambda: None,
 ) -> dict[str, Rounding]:
     """Fits the layers of `module` in place; returns how the layers in `bits` were rounded, by name.
 
     `inputs` are those of each shape; all count together.
     Nodes of both models have the same names. `channels` are the indices of each layer's output channels that
     remain in `module`; other layers are not fitted. Layers whose inputs are still those of the original are
-    fitted only if they are in `bits` or `sparse` (those become 2:4).
+    fitted only if they are in `bits` or `sparse` (those become 2:4). `between` is called in front of each
+    layer, and may raise.
     """
     layers = {node: name for name, node in layer_nodes(module) if name in channels}
     fitted, reference = _SideBySide(module, inputs), _SideBySide(original, inputs)
@@ -62,6 +64,8 @@ def refit(
         partner, name = partners.get(node.name), layers.get(node)
         if partner is not None:
             reference.run_until(partner)
+        if name:
+            between()
         changed = name in bits or name in sparse
         if name and partner and _is_due(node, partner, fitted, reference, changed=changed):
             second = _fit(fitted, node, reference.values(partner), channels[name])

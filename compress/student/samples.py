@@ -101,6 +101,14 @@ class Samples:
             drawn.append(next(source)[0])
         return self._fitting(drawn)
 
+    def in_parts(self, batches: list[Inputs], *, most: int) -> list[Inputs]:
+        """The batches in equal parts of at most so many samples, where the model takes any number."""
+        parts: list[Inputs] = []
+        for inputs in batches:
+            count = 1 if self.fixed_batch else -(-len(inputs[0]) // most)
+            parts += zip(*(torch.chunk(x, count) for x in inputs), strict=True)
+        return parts
+
     def augmented_by_shape(self, purpose: str, count: int, *, seed: int | None = None) -> list[Inputs]:
         """The same, `count` or a few more, those of equal shapes joined."""
         drawn = self.augmented(purpose, count, seed=seed)

@@ -12,6 +12,7 @@ from torch import Tensor, fx
 from ...errors import StageError
 from ...tasks.outputs.derive import output_kinds
 from ...tasks.quality import outputs_of
+from ...tasks.splits.grouping import Inputs
 from ...tasks.task import Task
 from ..graph.blocks import Block, remove_blocks
 from ..graph.factors import factor_name
@@ -25,7 +26,7 @@ from ..levels.sparse import require_fours, sparsify_rest
 from ..levels.stitch import shift_running_means, stitch
 from ..options import CompressorOptions
 from ..recipe import BITS, INTEGER, SPARSE, STORED, Precision, Recipe, Recovery
-from ..stages import StageClock
+from ..stages import StageClock, in_time
 from .distance import Distance
 from .effort import LEAST, answers_the_same_in_bfloat16, samples_within
 from .fake_quantize import GridWeights, start_on_grid
@@ -82,7 +83,7 @@ class StudentMaker:
     ):
         self.task, self.network, self.options, self.samples = task, network, options, samples
         self.levels_dir = levels_dir
-        self.between: Callable[[], None] = lambda: None  # called while the level database makes something
+        self.between: Callable[[], None] = lambda: None  # called in the middle of long work; it may raise
 
     def make(self, recipe: Recipe, clock: StageClock, say: Say, schedule: Schedule | None) -> Student:
         """The student of a recipe; a `schedule` replaces the recipe's steps. Raises StageError."""
@@ -98,7 +99,7 @@ class StudentMaker:
             if (changed or rounded) and self.options.reconstruct and not learned and self._moments:
                 move_statistics(
                     student.module,
-                    self._statistics(),
+                    in_time(self._statistics(), self.between),
                     self._moments,
                     self.remaining(student),
                     rounded=rounded,
@@ -151,7 +152,7 @@ class StudentMaker:
         samples = max(samples // 2, samples_within(self.network, samples))
         return LevelDatabase(
             self.network,
-            lambda: self.samples.augmented("database", samples, seed=0),  # runs with any seed share it
+            lambda: self._parts(self.samples.augmented("database", samples, seed=0)),  # for any seed
             directory=self.levels_dir,
             rounding=self.options.rounding,
             between=lambda: self.between(),  # noqa: PLW0108 - it changes
@@ -192,7 +193,7 @@ class StudentMaker:
         names = [layer.name for layer in self.network.layers]
         batches = self.samples.calibration_batches(self.options.calibration_samples)
         conventions = {form.activations for form in self.options.formats}
-        return observed_in_original(self.teacher, names, conventions, batches)
+        return observed_in_original(self.teacher, names, conventions, in_time(batches, self.between))
 
     def rounded_activations(self, student: Student, recipe: Recipe) -> dict[str, Change]:
         """By node, how the file of the first format rounds its values: with the ranges of the original where
@@ -248,11 +249,15 @@ class StudentMaker:
         """The original's moments of each batch of `_statistics`; empty without normalizations."""
         if not batch_norms(self.network.module):
             return []
-        return moments_of(self.network.module, self._statistics(), mixed=self.mixed)
+        batches = in_time(self._statistics(), self.between)
+        return moments_of(self.network.module, batches, mixed=self.mixed)
 
-    def _statistics(self) -> list[tuple[Tensor, ...]]:
+    def _statistics(self) -> list[Inputs]:
         count = samples_within(self.network, self.options.statistics_samples)
-        return self.samples.augmented("statistics", count)
+        return self._parts(self.samples.augmented("statistics", count))
+
+    def _parts(self, batches: list[Inputs]) -> list[Inputs]:
+        return self.samples.in_parts(batches, most=affordable_samples(self.network.module))
 
     def remaining(self, student: Student) -> dict[str, Tensor]:
         """By running mean, the mask of the channels that remain, for normalizations that lost some."""
@@ -342,6 +347,7 @@ class StudentMaker:
             student.bits,
             sparse=student.sparse,
             rounding=self.options.rounding,
+            between=self.between,
         )
 
     def _only_stitched(self, recipe: Recipe) -> bool:

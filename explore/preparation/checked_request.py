@@ -18,7 +18,10 @@ CHECKED_TASK = "task.json"  # in a run directory: what the check of the task fou
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckedRequest:
-    """A request that can be searched. `warm` are the recipes of an earlier run's front, tried first."""
+    """A request that can be searched. `warm` are the recipes of an earlier run's front, tried first.
+
+    The check of the task began at `began_s` (`lease.own_s`): it counts for the budget.
+    """
 
     request: SearchRequest
     checked: CheckedTask
@@ -26,6 +29,7 @@ class CheckedRequest:
     network: Network
     space: SearchSpace
     warm: tuple[Recipe, ...] = ()
+    began_s: float | None = None
 
     @property
     def profiles(self) -> tuple[Profile, ...]:

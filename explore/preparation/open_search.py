@@ -73,14 +73,16 @@ def open_search(
         directory.write_json(CHECKED_TASK, checked.checked.to_json())
         compressor = make_compressor(checked, cache_dir=directory.path / "cache")
         compressor.require_writable()
-        _note_foreign_norms(compressor, progress)
+        if request.recovery:
+            progress.stage("looking at normalizations")
+            _note_foreign_norms(compressor, progress)
         StatisticsFolder.of_run(directory.path).keep_inputs(
             [tuple(x.numpy() for x in inputs) for inputs in compressor.students.samples.calibration],
             layout=checked.checked.task.preprocessing.get("layout"),
         )
         _remove_checks(directory)
         with splits_folder(directory) as splits:
-            clock = Clock(directory.elapsed)
+            clock = Clock(directory.elapsed, began_s=checked.began_s)
             evaluator = make_evaluator(
                 checked, directory, splits, compressor, elapsed=lambda: clock.elapsed_s, progress=progress
             )

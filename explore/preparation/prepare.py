@@ -17,6 +17,7 @@ from ...results.limits import Constraints, require_reachable_size
 from ...results.run_directory import existing_runs, read_json, read_run
 from ...targets.doctor.condition import power_mode_note, saturation_note
 from ...targets.held_clocks import ClocksOfTargets
+from ...targets.lease import own_s
 from ...tasks.check import CheckedTask, check_task
 from ...tasks.load import load_task
 from ...tasks.task import Task
@@ -45,6 +46,7 @@ def prepare(
     `clocks`, which outlive the search, set those of each target before anything is asked of it
     (`--set-clocks`).
     """
+    began_s = own_s()
     named = _named(request, clocks)
     exporter = threading.Thread(target=load_exporter, daemon=True)
     exporter.start()
@@ -66,7 +68,13 @@ def prepare(
         _note_state(target, progress, planning=planning)
     warm = _warm(request, space, progress)
     prepared = CheckedRequest(
-        request=request, checked=checked, targets=targets, network=network, space=space, warm=warm
+        request=request,
+        checked=checked,
+        targets=targets,
+        network=network,
+        space=space,
+        warm=warm,
+        began_s=began_s,
     )
     _require_sizes(prepared)
     return prepared

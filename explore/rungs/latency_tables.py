@@ -1,10 +1,12 @@
 """The latency tables of a search: one for each target, calibrated before the first proposal."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from ...compress.compressor import Compressor
-from ...errors import StageError, TargetUnavailable
+from ...compress.student.student import StudentMaker
+from ...errors import OutOfTime, StageError, TargetUnavailable
 from ...evaluation.availability import is_away
 from ...evaluation.evaluate import Evaluator
 from ...evaluation.predicted import PredictedTarget
@@ -21,6 +23,23 @@ def share_left(trials: Trials, share_s: float) -> Callable[[], float]:
     start_s = trials.elapsed_s
     share_s *= trials.budget.of_tables(min(sum(point.seconds.values()) for point in trials.points))
     return lambda: min(share_s - (trials.elapsed_s - start_s), trials.left_s())
+
+
+@contextmanager
+def ending(students: StudentMaker, over: Callable[[], bool]) -> Iterator[None]:
+    """A block in which long work of the students raises OutOfTime when its time is `over`."""
+    before = students.between
+
+    def between() -> None:
+        before()
+        if over():
+            raise OutOfTime("The time for this part of the search is over.")
+
+    students.between = between
+    try:
+        yield
+    finally:
+        students.between = before
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,7 @@ Rounding a layer's activations costs the same whatever the bits of its weights: 
 fewer bits without it, too (`w4`), that loss is measured once, with 8 bits, and added to that of each width.
 """
 
+import contextlib
 import math
 import statistics
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from ...compress.recipe import BITS, SPARSE, STORED, Precision, Recipe
+from ...errors import OutOfTime
 from ..space.space import FUSED, GroupLevels, SearchSpace
 from .sensitivity_file import MeasuredLosses
 
@@ -206,20 +208,23 @@ def measure_sensitivity(
     once.
 
     With `most` it is about so many recipes at most, and what else `path` knows is left out. Recipes that
-    failed are kept as well and not tried again. A damaged file is started anew.
+    failed are kept as well and not tried again. A damaged file is started anew. OutOfTime in the middle of a
+    measurement ends them, too.
     """
     planned = plan_changes(space)[:most]
     measured = MeasuredLosses.load(path)
     due = [recipe for recipe in planned if recipe.digest not in measured]
-    for first in range(0, len(due), CHUNK):
-        chunk = due[first : first + CHUNK]
-        kls = probe.sensitivities(chunk)
-        while (alive := time_left()) and (pair := next(kls, None)) is not None:
-            measured.add(pair[0], pair[1])
-            progress(f"sensitivity {sum(recipe.digest in measured for recipe in planned)}/{len(planned)}")
-        if not alive:
-            break
-        measured.add_failed(recipe for recipe in chunk if recipe.digest not in measured)
+    with contextlib.suppress(OutOfTime):
+        for first in range(0, len(due), CHUNK):
+            chunk = due[first : first + CHUNK]
+            kls = probe.sensitivities(chunk)
+            while (alive := time_left()) and (pair := next(kls, None)) is not None:
+                measured.add(pair[0], pair[1])
+                known = sum(recipe.digest in measured for recipe in planned)
+                progress(f"sensitivity {known}/{len(planned)}")
+            if not alive:
+                break
+            measured.add_failed(recipe for recipe in chunk if recipe.digest not in measured)
     values = dict(measured.values)
     if most is not None:
         values = {r.digest: values[r.digest] for r in planned if r.digest in values}
@@ -316,9 +321,8 @@ def _bit_error(layer: str, precision: Precision, database: "LevelDatabase | None
         return 0.0
     if precision in _ERRORS:
         return _ERRORS[precision]
-    if database is None or not database.covers(layer):
-        return float(4.0**-bits)
-    error = database.known_error(layer, bits)  # making a level takes time that belongs to candidates
+    # making a level takes time that belongs to candidates
+    error = None if database is None else database.known_error(layer, bits)
     return float(4.0**-bits) if error is None else error
 
 

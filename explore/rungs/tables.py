@@ -28,7 +28,7 @@ from ..space.problem import Levels
 from ..space.seeds import of_several_bits
 from ..space.space import DEFAULT_RECOVERY, FUSED, RECOVER, SearchSpace
 from ..trials import Trials
-from .latency_tables import LatencyTables, share_left
+from .latency_tables import LatencyTables, ending, share_left
 from .pool import Pool
 from .promotion import RecoveryCurve, Vector
 from .sensitivity import Sensitivity, measure_sensitivity
@@ -326,8 +326,9 @@ def _sensitivity(
     """
     folder = compressor.students.database.directory or directory.path
     left_s = share_left(trials, trials.budget.sensitivity_s)
+    work = ending(compressor.students, lambda: most is None and left_s() <= 0)
     try:
-        with trials.timed("sensitivity"), trials.interruptible():
+        with trials.timed("sensitivity"), trials.interruptible(), work:
             return measure_sensitivity(
                 trials.space,
                 compressor.probe,

@@ -22,13 +22,13 @@ class Clock:
 
     Time is monotonic within a session; the time between sessions does not count, nor does that for which the
     process was frozen (SIGSTOP, a virtual machine that is put to sleep) or waited for another one that
-    measured (targets/lease.py).
+    measured (targets/lease.py). The session began at `began_s` by `own_s`, or else now.
     """
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, *, began_s: float | None = None):
         self._path = path
         self._before = _stored(path)
-        self._start = own_s()
+        self._start = own_s() if began_s is None else began_s
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="autocompress-clock", daemon=True)
 

@@ -224,3 +224,18 @@ def test_known_results_of_the_same_task_are_not_computed_again(
 def test_known_results_of_another_task_are_computed_again(task: Task) -> None:
     other = check_task(replace(task, validation=task.train, train=task.validation)).to_json()
     assert check_task(task, earlier=other).digest != other["digest"]
+
+
+def test_a_slow_model_is_scored_on_a_part_of_a_large_split(
+    task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("autocompress.tasks.check._VALIDATION_S", 0.0)
+    scored: list[int] = []
+
+    def size(outputs: Any, targets: Tensor) -> float:
+        scored.append(len(targets))
+        return 0.5
+
+    checked = check_task(replace(task, metric=Metric(name="half", function=size)))
+    assert scored == [32, 200]  # validation, training samples
+    assert any("scored on 32 of" in note for note in checked.notes)

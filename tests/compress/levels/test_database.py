@@ -6,6 +6,7 @@ import pytest
 import torch
 from autocompress.compress.graph.network import Network
 from autocompress.compress.levels.database import LevelDatabase
+from autocompress.compress.levels.statistics import _Collector
 from autocompress.compress.levels.stitch import stitch
 from autocompress.compress.student.prune import prune
 from autocompress.compress.student.refit import refit
@@ -72,6 +73,39 @@ def test_what_is_made_can_be_ended_between_two_batches_and_taken_up_again(networ
     assert levels.removal(network.groups[0]) == whole.removal(network.groups[0])
 
 
+def test_moments_that_were_interrupted_go_on_with_the_next_batch(network, inputs, monkeypatch):
+    whole = dict(database(network, inputs).moments)
+    ran, run, errors = [], _Collector.run, [OutOfTime("The time is over.")]
+
+    def counted(self, *x):
+        ran.append(1)
+        return run(self, *x)
+
+    monkeypatch.setattr(_Collector, "run", counted)
+
+    def between():
+        if len(ran) == 2 and errors:
+            raise errors.pop()
+
+    levels = database(network, inputs, between=between)
+    with pytest.raises(OutOfTime):
+        len(levels.moments)
+    assert all(torch.equal(levels.moments[name].second, whole[name].second) for name in whole)
+    assert len(ran) == 4  # batches, none of them twice
+
+
+def test_moments_beyond_what_stays_in_memory_are_read_from_disk_again(network, inputs, tmp_path, monkeypatch):
+    monkeypatch.setattr("autocompress.compress.levels.moments.IN_MEMORY_BYTES", 1)
+    first, *others = database(network, inputs, tmp_path).moments.items()
+    levels = database(network, inputs, tmp_path)
+    for name, moments in (first, *others, first):
+        assert torch.equal(levels.moments[name].second, moments.second)
+    for file in tmp_path.rglob("moments/*.safetensors"):
+        file.unlink()
+    again = [levels.moments[name].second for name, _ in others]  # made again
+    assert all(torch.equal(one, moments.second) for one, (_, moments) in zip(again, others, strict=True))
+
+
 def test_refitted_weights_answer_more_like_the_original_than_stitched_ones(network, inputs):
     levels = database(network, inputs)
     removed = removed_units(network, levels)
@@ -115,7 +149,7 @@ def test_entries_are_read_from_disk_by_the_next_run(network, inputs, tmp_path, m
     second = database(network, inputs, tmp_path)
     monkeypatch.setattr(LevelDatabase, "_make", lambda *_: pytest.fail("made again"))
     monkeypatch.setattr(
-        "autocompress.compress.levels.database.input_moments", lambda *_, **__: pytest.fail("collected again")
+        "autocompress.compress.levels.moments.Collecting", lambda *_, **__: pytest.fail("collected again")
     )
     for layer in network.layers:
         ours, theirs = made[layer.name], second.level(layer.name, bits=4)
@@ -184,7 +218,7 @@ def test_inputs_that_are_not_finite_are_named(network, inputs):
 
 def test_moments_that_exceed_the_memory_are_collected_in_several_passes(network, inputs, monkeypatch):
     whole = database(network, inputs).moments
-    monkeypatch.setattr("autocompress.compress.levels.database.MOMENTS_IN_MEMORY_BYTES", 1)
+    monkeypatch.setattr("autocompress.compress.levels.moments.IN_PASS_BYTES", 1)
     parts = database(network, inputs).moments
     assert whole.keys() == parts.keys()
     assert all(torch.allclose(whole[name].second, parts[name].second, rtol=1e-3, atol=1e-4) for name in whole)

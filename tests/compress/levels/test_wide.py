@@ -96,6 +96,19 @@ def test_moments_of_a_wide_layer_are_the_diagonal_blocks_of_all_of_them(network,
     assert dense(blocks.second, 24).shape == (1, 24, 24)
 
 
+def test_the_order_of_a_wide_layer_is_that_of_its_blocks_together():
+    generator = torch.Generator().manual_seed(3)
+    mixed = torch.randn(3, 12, 40, generator=generator)
+    second, weight = mixed @ mixed.mT / 40, torch.randn(5, 36, generator=generator)
+    columns = torch.arange(36).reshape(12, 3)
+    blocks, whole = (
+        removal_order([GroupReader(weight=weight, second=each, columns=columns)], 12)
+        for each in (second, torch.block_diag(*second)[None])
+    )
+    # the damping differs a little: it is a share of the mean of each block
+    assert blocks.order[:6] == whole.order[:6] and blocks.errors == pytest.approx(whole.errors, rel=0.05)
+
+
 def test_stitched_wide_layers_answer_more_like_the_original_than_sliced_ones(network, narrow):
     levels = levels_of(network)
     removed = half(network, levels)
@@ -144,7 +157,7 @@ def test_of_a_wide_layers_channels_one_that_is_silent_or_repeated_goes_first():
         weight=torch.ones(3, 8), second=second_sum(x, 2) / COUNT, columns=torch.arange(8)[:, None]
     )
     removal = removal_order([reader], 8)
-    assert set(removal.order[:3]) == {2, 3, 6}
+    assert set(removal.order[:2]) in ({6, 2}, {6, 3})  # one of the two that are alike is needed
     assert list(removal.errors) == sorted(removal.errors)
 
 

@@ -11,6 +11,7 @@ from autocompress.compress.graph.network import Network
 from autocompress.compress.levels.database import LevelDatabase
 from autocompress.compress.levels.reconstruct import Removal
 from autocompress.compress.recipe import Precision, Recipe
+from autocompress.errors import OutOfTime
 from autocompress.explore.rungs.sensitivity import Sensitivity, measure_sensitivity, plan_changes
 from autocompress.explore.space.space import GroupLevels, SearchSpace
 
@@ -106,6 +107,20 @@ def test_no_time_at_all_measures_nothing_and_still_has_losses(tmp_path):
     assert not probe.asked and not found.measured and min(found.losses(SPACE)["precision/a"][1:]) > 0
 
 
+class Interrupted(FakeProbe):
+    """A probe for whose second recipe time runs out in the middle."""
+
+    def sensitivities(self, recipes):
+        yield next(super().sensitivities(recipes))
+        raise OutOfTime("The time is over.")
+
+
+def test_what_was_measured_when_time_ran_out_inside_a_measurement_is_kept(tmp_path):
+    found = measured(Interrupted(), tmp_path / "sensitivity.json")
+    assert len(found.measured) == 1 and not found.complete
+    assert measured(FakeProbe(), tmp_path / "sensitivity.json").complete
+
+
 class FewOrders(LevelDatabase):
     """A level database that has made the order of removal of group `a` alone."""
 
@@ -119,8 +134,8 @@ class FewOrders(LevelDatabase):
     def removal(self, group):
         pytest.fail("made an order of removal")
 
-    def covers(self, layer):
-        return False
+    def known_error(self, layer, bits, *, sparse=False):
+        return None
 
 
 def test_losses_need_no_order_of_removal_that_was_not_made():
