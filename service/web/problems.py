@@ -9,6 +9,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel
+from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
@@ -101,6 +102,11 @@ def add_handlers(app: FastAPI) -> None:
     async def _http(request: Request, error: HTTPException) -> Response:
         headers = {"Allow": _methods(request)} if error.status_code == 405 else error.headers
         return _answer(request, error.status_code, str(error.detail), headers=headers)
+
+    @app.exception_handler(OperationalError)
+    async def _no_database(request: Request, error: OperationalError) -> Response:
+        logging.getLogger("autocompress.service").error("%s", error.orig)
+        return _answer(request, 503, "The database cannot be reached: try again when it is back.")
 
     @app.exception_handler(Exception)
     async def _bug(request: Request, error: Exception) -> JSONResponse:
