@@ -80,8 +80,7 @@ class Climber:
             untold = point.trial not in self._kls and point.recipe.recovery is None
             if not untold or point.recipe == Recipe() or not trials.time_left():
                 continue
-            if (kl := tables.kl(point.recipe)) is not None:
-                tables.teach(point.recipe, kl)
+            if (kl := tables.kl_of_tried(point.recipe)) is not None:
                 self._kls[point.trial] = kl
         for levels in tables.islands():
             if trials.time_left() and trials.screen.judge(tables.recipe(levels)) is None:

@@ -3,7 +3,7 @@ sampler that reads it.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -155,10 +155,18 @@ class FrontTables:
         bases = [problem.levels_of(self.space.parameters(recipe)) for recipe in recipes]
         return self.proposer.fastest_islands([problem.canonical(base) for base in bases])
 
-    def teach(self, recipe: Recipe, kl: float) -> None:
-        """Takes note of the KL of a recipe that was tried before there were tables."""
-        levels = self.proposer.problem.levels_of(self.space.parameters(replace(recipe, recovery=None)))
-        self.proposer.observe(levels, loss=kl)
+    def kl_of_tried(self, recipe: Recipe) -> float | None:
+        """The KL of a recipe that was measured before there were tables, which the pool and the proposer take
+        note of; None where it cannot be told.
+        """
+        problem = self.proposer.problem
+        levels = problem.canonical(problem.levels_of(self.space.parameters(recipe)))
+        try:
+            kl = self.pool.kls[levels] if levels in self.pool.kls else self.probe(levels)
+        except StageError:
+            return None
+        self.pool.promoted.add(levels)
+        return kl
 
     def guess(self, levels: Levels) -> None:
         """Takes note of a candidate that cannot be stitched: what the table expects stands for its KL."""
