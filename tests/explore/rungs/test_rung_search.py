@@ -222,7 +222,7 @@ def test_a_candidate_that_a_queued_trial_came_before_still_goes_up(tmp_path):
 
     done = climb(tmp_path / "run", trials=5, recovery=False, tables=make)
     assert recipes_of(done.run)[2] == queued
-    up = {recipe.digest for recipe in recipes_of(done.run)[2:]}
+    up = {recipe.digest for recipe in recipes_of(done.run)}
     assert {made[0].recipe(levels).digest for levels in made[0].pool.promoted} <= up
 
 
