@@ -69,7 +69,7 @@ CheckCount = Annotated[
 
 
 def measure(
-    model: Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="Any ONNX model.")],
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="Any ONNX model, or .tflite.")],
     *,
     target: TargetName = "cpu",
     baseline: Baseline = None,
@@ -88,6 +88,8 @@ def measure(
     Examples:
 
         autocompress measure model.onnx
+
+        autocompress measure model.tflite --target cpu-litert
 
         autocompress measure int8.onnx --baseline model.onnx --target jetson@user@10.0.0.5
 

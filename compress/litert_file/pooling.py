@@ -29,7 +29,8 @@ def write_pooling(emitter: Emitter, node: onnx.NodeProto) -> None:
     average = node.op_type == "AveragePool"
     if average and not taps.pads and tuple(source.shape[2:]) == taps.kernel:
         return _write_reduction(emitter, node, "MEAN", [2, 3], keep=True)
-    form = Form(last=True, grid=source.native.grid)
+    # XNNPACK averages windows in float32 only: LiteRT's own int8 kernel would take longer.
+    form = Form(last=True, grid=None if average else source.native.grid)
     tensor, padding = padded(
         emitter, emitter.in_form(source, form), taps, lowest=not average and source.least < 0
     )

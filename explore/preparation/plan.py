@@ -119,6 +119,8 @@ def plan_of(checked: CheckedRequest) -> Plan:
     """The plan of a request whose task, targets and limits were found to be good."""
     request, space, network = checked.request, checked.space, checked.network
     require_drop_scale(checked)
+    compressor = make_compressor(checked, cache_dir=None)
+    compressor.require_writable()
     candidate_s = estimated_seconds(checked)
     trials = request.trials
     if trials is None and request.budget_s:
@@ -154,7 +156,7 @@ def plan_of(checked: CheckedRequest) -> Plan:
         estimated_trials=trials,
         plan=budget.to_json() if request.sampler == "front" and not request.deterministic else {},
         deterministic=request.deterministic,
-        level_database=make_compressor(checked, cache_dir=None).students.database.describe(),
+        level_database=compressor.students.database.describe(),
         directory=str(directory),
         continues=continues,
     )
