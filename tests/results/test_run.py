@@ -10,7 +10,7 @@ from autocompress.profiles import PredictedLatency, parse_drop
 from autocompress.results.limits import Constraints
 from autocompress.results.records.facts import MetricFacts
 from autocompress.results.records.latency import Predicted
-from autocompress.results.records.point import Failure, LayerRow, Point
+from autocompress.results.records.point import Failure, LayerRow, Point, recipe_from
 from autocompress.results.records.reading import Fields, Unfit
 from autocompress.results.records.run import Run
 from autocompress.results.view import RunOn
@@ -278,3 +278,8 @@ def test_whether_a_limit_is_kept_is_decided_by_the_drop_alone():
     )
     run = limited(below, above, max_drop=parse_drop("1pp"))
     assert run.feasible(below) and not run.feasible(above)
+
+
+def test_a_fused_recipe_comes_back_from_a_run():
+    recipe = Recipe(fused=True)
+    assert recipe_from(Fields(json.loads(json.dumps(recipe.to_json())), "recipe")) == recipe
