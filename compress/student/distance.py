@@ -121,16 +121,21 @@ class Distance:
         parts = zip(self.outputs, as_tuple(outputs), as_tuple(expected), strict=True)
         return math.fsum(float(one.per_sample(ours, theirs).mean()) for one, ours, theirs in parts)
 
-    def loss(self, outputs: Any, expected: Any, *, temperature: float, hardness: float = 0.0) -> Tensor:
-        """The weighted mean over samples for training, with a gradient.
-
-        With `hardness` h > 0 each sample counts by its own distance to the power h (normalized to mean 1).
-        """
+    def per_sample(self, outputs: Any, expected: Any, *, temperature: float) -> Tensor:
+        """The weighted distance of each sample, N values ≥ 0."""
         total: Tensor | None = None
         for one, ours, theirs in zip(self.outputs, as_tuple(outputs), as_tuple(expected), strict=True):
             distances = one.weight * one.per_sample(ours, theirs, temperature)
             total = distances if total is None else total + distances
         assert total is not None
+        return total
+
+    def loss(self, outputs: Any, expected: Any, *, temperature: float, hardness: float = 0.0) -> Tensor:
+        """The weighted mean over samples for training, with a gradient.
+
+        With `hardness` h > 0 each sample counts by its own distance to the power h (normalized to mean 1).
+        """
+        total = self.per_sample(outputs, expected, temperature=temperature)
         if hardness > 0:
             shares = total.detach().clamp_min(1e-12).pow(hardness)
             total = total * shares / shares.mean()

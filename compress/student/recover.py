@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 WARMUP_SHARE = 0.05
 CHECKPOINT_S = 60.0
 VALIDATIONS = 5
+SURE = 2.0  # standard errors
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +69,7 @@ def distill(
     frozen: Set[str] = frozenset(),
     grid: GridWeights | None = None,
     schedule: Schedule | None = None,
-    validate: Callable[[], float] | None = None,
+    validate: Callable[[], Tensor] | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> None:
     """Trains `student` in place: AdamW, a short linear warm-up, then a cosine to zero.
@@ -76,9 +77,10 @@ def distill(
     The weights in `grid` are rounded in every forward pass (quantization-aware training), and their steps are
     learned. `batches` makes endless batches from the step at which the training starts or continues.
     `distance` compares the answers of the two models. Batch normalizations in `frozen` keep their statistics.
-    `validate` scores the student in inference form, larger is better; the best state is kept (early
-    stopping). Arithmetic is bfloat16 if the processor has it. `seed` decides dropout and mixtures; the
-    caller's generator does not change. Raises StageError if the loss is no longer finite.
+    `validate` scores the student in inference form, a number for each sample, larger is better: the last
+    state is kept unless an earlier one is shown to be better (early stopping). Arithmetic is bfloat16 if the
+    processor has it. `seed` decides dropout and mixtures; the caller's generator does not change. Raises
+    StageError if the loss is no longer finite.
     """
     schedule = schedule or Schedule(steps=recovery.steps)
     training = _Training(student, teacher, loss, recovery, distance=distance, grid=grid, frozen=frozen)
@@ -122,7 +124,7 @@ class _Training:
         frozen: Set[str],
     ):
         self.student, self.teacher, self.recovery = student, teacher, recovery
-        self.objective = Objective(recovery=recovery, distance=distance, task_loss=loss)
+        self.task_loss, self.distance = loss, distance
         self.frozen, self.fixed_batch = frozen, fixed_batch(student)
         self.trained = student
         if recovery.features > 0:
@@ -172,9 +174,13 @@ class _Training:
             (outputs, ours), (expected, theirs) = outputs, expected
             total = recovery.features * feature_loss(ours, theirs)
         outputs, expected = as_float32(outputs), as_float32(expected)
+        soft = self.distance.loss(
+            outputs, expected, temperature=recovery.temperature, hardness=recovery.hardness
+        )
+        total = total + recovery.weight * soft
         if mixtures is not None:
-            return total + self.objective.of_mixtures(outputs, expected)
-        return total + self.objective.of_samples(outputs, expected, batch[1])
+            return total
+        return total + (1 - recovery.weight) * self.task_loss(outputs, batch[1])
 
     def load(self, checkpoint: Path | None, best: "_Best") -> tuple[int, float]:
         """Continues a killed training, if there is one; returns the steps done and the seconds spent.
@@ -186,11 +192,13 @@ class _Training:
         before = copy.deepcopy((self.student.state_dict(), self.grid.state_dict()))
         try:
             state = load_checkpoint(checkpoint)
-            (score, best_state), step, elapsed_s = (
+            (scores, best_state), step, elapsed_s = (
                 state["best"],
                 int(state["step"]),
                 float(state["elapsed_s"]),
             )
+            if scores is not None and not isinstance(scores, Tensor):
+                raise TypeError("it is of an earlier version")
             self.student.load_state_dict(state["student"])
             self.grid.load_state_dict(state["grid"])
             self.optimizer.load_state_dict(state["optimizer"])
@@ -200,7 +208,7 @@ class _Training:
             self.student.load_state_dict(before[0])
             self.grid.load_state_dict(before[1])
             return 0, 0.0
-        best.score, best.state = score, best_state
+        best.scores, best.state = scores, best_state
         return step, elapsed_s
 
     def save(self, checkpoint: Path, best: "_Best", *, step: int, elapsed_s: float) -> None:
@@ -209,7 +217,7 @@ class _Training:
             "student": self.student.state_dict(),
             "grid": self.grid.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "best": (best.score, best.state),
+            "best": (best.scores, best.state),
             "step": step,
             "elapsed_s": elapsed_s,
         }
@@ -217,66 +225,57 @@ class _Training:
 
 
 class _Best:
-    """Early stopping: the state with the best score at the start, at some times of the second half, and at
-    the end.
+    """Early stopping: looks at some times of the second half and at the end. The best of the earlier states
+    replaces the last one where it is better by more than SURE standard errors of their difference, sample by
+    sample: with few samples the best of several looks is mostly chance.
+
+    The start does not count: its layers were fitted to these samples too, so that it looks better than it is.
     """
 
-    def __init__(self, validate: Callable[[], float] | None):
+    def __init__(self, validate: Callable[[], Tensor] | None):
         self.validate = validate
-        self.score = -math.inf
+        self.scores: Tensor | None = None
         self.state: tuple[dict[str, Any], dict[str, Any]] | None = None
-        self.due = [0.0, *(0.5 + 0.5 * index / VALIDATIONS for index in range(VALIDATIONS))]
+        self.due = [0.5 + 0.5 * index / VALIDATIONS for index in range(VALIDATIONS)]
 
     def consider(self, training: _Training, done: float) -> None:
         """Scores the student if a validation is due."""
         passed = [share for share in self.due if share <= done]
         if self.validate is not None and passed:
             self.due = self.due[len(passed) :]
-            self._score(training)
+            scores = self._scores(training)
+            if self.scores is None or scores.mean() > self.scores.mean():
+                self.scores = scores
+                self.state = copy.deepcopy((training.student.state_dict(), training.grid.state_dict()))
 
-    def _score(self, training: _Training) -> None:
+    def _scores(self, training: _Training) -> Tensor:
         assert self.validate is not None
         latent = {name: get_tensor(training.student, name) for name in training.grid.parameters_read}
         training.switch(False)
         training.grid.settle(training.student)
-        score = self.validate()
+        scores = self.validate()
         for name, tensor in latent.items():
             path, _, leaf = name.rpartition(".")
             training.student.get_submodule(path)._parameters[leaf] = tensor  # type: ignore[assignment]
         training.switch(True)
-        if score > self.score:
-            self.score = score
-            self.state = copy.deepcopy((training.student.state_dict(), training.grid.state_dict()))
+        return scores
 
     def restore(self, training: _Training) -> None:
-        """Scores the last state too, and restores the best one."""
+        """Scores the last state, and restores the best one if that is shown to be better."""
         if self.validate is None:
             return
-        self._score(training)
+        last = self._scores(training)
         training.switch(False)
-        if self.state is not None:
+        if self.state is not None and self.scores is not None and _shown_better(self.scores, last):
             training.student.load_state_dict(self.state[0])
             training.grid.load_state_dict(self.state[1])
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Objective:
-    """What a recovery minimizes (`Recovery`), the features aside. Outputs are in float32, losses scalars."""
-
-    recovery: Recovery
-    distance: Distance
-    task_loss: Callable[[Any, Any], Tensor]
-
-    def of_samples(self, outputs: Any, expected: Any, targets: Any) -> Tensor:
-        """The loss of outputs whose targets are known."""
-        weight = self.recovery.weight
-        return (1 - weight) * self.task_loss(outputs, targets) + self.of_mixtures(outputs, expected)
-
-    def of_mixtures(self, outputs: Any, expected: Any) -> Tensor:
-        """The part of it that needs no targets."""
-        temperature, hardness = self.recovery.temperature, self.recovery.hardness
-        soft = self.distance.loss(outputs, expected, temperature=temperature, hardness=hardness)
-        return self.recovery.weight * soft
+def _shown_better(scores: Tensor, others: Tensor) -> bool:
+    """Whether scores are higher than others of the same samples by more than SURE standard errors."""
+    difference = (scores - others).double()
+    error = difference.std(correction=1) / math.sqrt(len(difference)) if len(difference) > 1 else math.inf
+    return bool(difference.mean() > SURE * error)
 
 
 def _rate(done: float) -> float:

@@ -34,7 +34,7 @@ from .judging import Judge
 from .low_rank import factorize
 from .normalization import Change, Moments, foreign_norms, moments_of, move_statistics
 from .prune import prune, removed_units
-from .recover import Objective, Schedule, distill
+from .recover import Schedule, distill
 from .refit import affordable_samples, refit, round_rest
 from .rounded_activations import observed_in_original, rounded_activations
 from .samples import Samples
@@ -391,8 +391,8 @@ class StudentMaker:
         return steps
 
     def _judge(self, recovery: Recovery) -> Judge:
-        objective = Objective(recovery=recovery, distance=self.distance_in_training, task_loss=self.task.loss)
-        return Judge(self.network.module, self.samples.held_back(), objective)
+        held_back, distance = self.samples.held_back(), self.distance_in_training
+        return Judge(self.network.module, held_back, distance, temperature=recovery.temperature)
 
 
 def _round_others(student: Student, roundings: Mapping[str, Rounding]) -> dict[str, Rounding]:

@@ -4,19 +4,15 @@ from dataclasses import replace
 
 import pytest
 import torch
-from autocompress.compress import Recovery
 from autocompress.compress.graph.graph import clone
 from autocompress.compress.graph.tracing.trace import trace
 from autocompress.compress.options import CompressorOptions
 from autocompress.compress.student.distance import Distance, OutputDistance
 from autocompress.compress.student.judging import Judge
-from autocompress.compress.student.recover import Objective
 from autocompress.compress.student.samples import MOST_HELD_BACK, Samples
 from autocompress.tasks import classes
 from autocompress.tests.compress.tasks import tiny_task
 from torch.utils.data import DataLoader, TensorDataset
-
-RECOVERY = Recovery(steps=1, learning_rate=1e-3, temperature=2.0, weight=0.5)
 
 
 def samples_of(count, *, loader=False):
@@ -54,12 +50,8 @@ def test_few_samples_and_those_of_a_loader_serve_both(samples):
 def test_a_student_scores_less_the_more_it_differs_and_the_original_best():
     task = tiny_task("mlp")
     original = trace(task.model, task.example_inputs)
-    objective = Objective(
-        recovery=replace(RECOVERY, weight=1.0),
-        distance=Distance(outputs=(OutputDistance(kind=classes(), scale=1.0),)),
-        task_loss=task.loss,
-    )
-    judge = Judge(original, Samples(task, CompressorOptions()).held_back(), objective)
+    distance = Distance(outputs=(OutputDistance(kind=classes(), scale=1.0),))
+    judge = Judge(original, Samples(task, CompressorOptions()).held_back(), distance, temperature=2.0)
     scores = []
     for noise in (0.0, 0.1, 1.0):
         student = clone(original)
@@ -68,6 +60,7 @@ def test_a_student_scores_less_the_more_it_differs_and_the_original_best():
                 parameter.add_(
                     noise * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0))
                 )
-        scores.append(judge(student))
+        assert judge(student).shape == (25,)
+        scores.append(float(judge(student).mean()))
     assert scores[0] == pytest.approx(0, abs=1e-6)
     assert scores == sorted(scores, reverse=True) and scores[1] > scores[2]
