@@ -272,7 +272,12 @@ class _Best:
 
 
 def _shown_better(scores: Tensor, others: Tensor) -> bool:
-    """Whether scores are higher than others of the same samples by more than SURE standard errors."""
+    """Whether scores are higher than others of the same samples by more than SURE standard errors.
+
+    Any finite ones are better than such that are not: the training has diverged.
+    """
+    if not torch.isfinite(others).all():
+        return bool(torch.isfinite(scores).all())
     difference = (scores - others).double()
     error = difference.std(correction=1) / math.sqrt(len(difference)) if len(difference) > 1 else math.inf
     return bool(difference.mean() > SURE * error)
