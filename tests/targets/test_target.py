@@ -227,6 +227,28 @@ def test_the_doctor_says_how_to_mend_a_target_that_cannot_start() -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "version", "warned"),
+    [
+        ("cpu", "1.22.1", True),
+        ("cpu", "1.23.0", False),
+        ("cpu", "2.0", False),
+        ("cpu-openvino", "1.0", False),
+    ],
+)
+def test_the_doctor_says_that_a_runtime_is_too_old_for_fused_operators(
+    name: str, version: str, warned: bool
+) -> None:
+    profile, machine = load_profile(name), replace(ENVIRONMENT, runtime_version=version)
+    findings = [
+        finding
+        for finding in doctor_of(profile.runtime).findings(profile, machine)
+        if finding.name == "fused operators"
+    ]
+    assert bool(findings) == warned
+    assert all(not one.ok and "fused_operators = false" in one.remedy for one in findings)
+
+
+@pytest.mark.parametrize(
     ("name", "flags", "told"),
     [
         ("cpu", ["avx2"], {"int8 kernels": "int8 sums saturate here"}),
