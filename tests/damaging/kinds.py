@@ -250,19 +250,21 @@ def stored(folder: Path) -> object:
 
 
 @functools.cache
-def levels_of(folder: Path) -> LevelDatabase:
-    """A level database on a small network."""
+def network_of_levels() -> Network:
+    """A small network, traced once."""
     row = tiny_model("residual")
-    network = Network.trace(row.build(), row.example_inputs())
+    return Network.trace(row.build(), row.example_inputs())
+
+
+def levels_of(folder: Path) -> LevelDatabase:
+    """A level database of it that has read nothing yet."""
     inputs = torch.randn(64, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-    return LevelDatabase(network, lambda: [(inputs,)], directory=folder)
+    return LevelDatabase(network_of_levels(), lambda: [(inputs,)], directory=folder)
 
 
 def levels(folder: Path) -> object:
     """Weights of two levels, read anew."""
     database = levels_of(folder)
-    database._in_memory.clear()
-    database.__dict__.pop("moments", None)
     names = [layer.name for layer in database.network.layers][:2]
     return [database.level(name, bits=4).weight().numpy().tobytes() for name in names]
 
