@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from ...text.secrets import hide
 
 _TIMEOUT_S = 30.0
 _CHUNK = 1 << 20
+_TOO_MANY, _TRIES, _LONGEST_WAIT_S = 429, 6, 10.0
 _LARGEST_ANSWER = 256 << 20
 
 
@@ -28,7 +30,8 @@ class RefusedError(InputError):
 
 class Connection:
     """A service at an address such as http://127.0.0.1:8700, asked with a token. Errors: RefusedError in the
-    service's words; TargetUnavailable when it cannot be reached or answers as no service does.
+    service's words; TargetUnavailable when it cannot be reached or answers as no service does. A request that
+    comes too soon after many others is made again after the time that the service says.
     """
 
     def __init__(self, url: str, token: str, *, timeout_s: float = _TIMEOUT_S):
@@ -95,16 +98,27 @@ class Connection:
     def _answer(
         self, method: str, path: str, body: Any, headers: Mapping[str, str]
     ) -> Iterator[http.client.HTTPResponse]:
+        for tries_left in reversed(range(_TRIES)):
+            with self._asked(method, path, body, headers) as answer:
+                if answer.status != _TOO_MANY or not tries_left:
+                    if answer.status >= 400:
+                        raise RefusedError(_reason(answer), status=answer.status)
+                    yield answer
+                    return
+                wait_s = _wait_s(answer)
+            time.sleep(wait_s)
+
+    @contextmanager
+    def _asked(
+        self, method: str, path: str, body: Any, headers: Mapping[str, str]
+    ) -> Iterator[http.client.HTTPResponse]:
         parts = self._parts
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         connection = kind(str(parts.hostname), parts.port, timeout=self._timeout_s)
         try:
             sent = {"Authorization": f"Bearer {self._token}", "Accept": "application/json", **headers}
             connection.request(method, parts.path.rstrip("/") + path, body=body, headers=sent)
-            answer = connection.getresponse()
-            if answer.status >= 400:
-                raise RefusedError(_reason(answer), status=answer.status)
-            yield answer
+            yield connection.getresponse()
         except (OSError, http.client.HTTPException) as error:
             reason = printable(error) or type(error).__name__
             raise TargetUnavailable(
@@ -112,6 +126,12 @@ class Connection:
             ) from error
         finally:
             connection.close()
+
+
+def _wait_s(answer: http.client.HTTPResponse) -> float:
+    """The seconds of `Retry-After`, 1 without them."""
+    text = answer.headers.get("Retry-After", "1")
+    return min(float(text), _LONGEST_WAIT_S) if text.isdecimal() else 1.0
 
 
 def _reason(answer: http.client.HTTPResponse) -> str:
