@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +28,20 @@ INTERRUPTED, BAD_INPUT, UNAVAILABLE = 130, 2, 3
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 _LARGEST_OUTPUT = 64 << 20
+
+
+def option_words(options: Mapping[str, object]) -> list[str]:
+    """Options as words of a command: once for each value of a tuple, alone for True, not at all for None and
+    False.
+    """
+    words: list[str] = []
+    for option, value in options.items():
+        if value is True:
+            words.append(option)
+        elif value is not None and value is not False:
+            values = value if isinstance(value, tuple) else (value,)
+            words += [word for one in values for word in (option, str(one))]
+    return words
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ from typing import Any
 from ..errors import InputError
 from ..explore.preparation.request import SearchRequest
 from ..files import digest_of
+from ..nightly.commands import option_words
 from ..profiles import load_profile
 from ..profiles.units import parse_duration
 from ..results.target_limits import limits_of, target_addresses
@@ -112,14 +113,22 @@ class Order:
 
     def words(self, spec: str, arguments: Mapping[str, str], out: Path) -> list[str]:
         """The command `search` of the task `spec` with all its `arguments`, in the run directory `out`."""
-        words = ["search", spec, "--target", self.target, "--out", str(out), "--json"]
-        words += [word for name, text in arguments.items() for word in ("--task-arg", f"{name}={text}")]
-        texts = {"--budget": self.budget, "--trials": self.trials, "--max-drop": self.max_drop}
-        texts |= {"--batch": self.batch, "--sampler": self.sampler, "--seed": self.seed}
-        words += [f"{option}={value}" for option, value in texts.items() if value is not None]
-        lists = {"--max-latency": self.max_latency, "--max-size": self.max_size}
-        lists |= {"--max-energy": self.max_energy, "--shape": self.shapes}
-        words += [f"{option}={value}" for option, values in lists.items() for value in values]
-        words += [] if self.recovery else ["--no-recovery"]
-        words += ["--allow-predicted"] if self.allow_predicted else []
-        return words + (["--deterministic"] if self.deterministic else [])
+        options = {
+            "--target": self.target,
+            "--out": out,
+            "--task-arg": tuple(f"{name}={text}" for name, text in arguments.items()),
+            "--budget": self.budget,
+            "--trials": self.trials,
+            "--max-drop": self.max_drop,
+            "--batch": self.batch,
+            "--sampler": self.sampler,
+            "--seed": self.seed,
+            "--max-latency": self.max_latency,
+            "--max-size": self.max_size,
+            "--max-energy": self.max_energy,
+            "--shape": self.shapes,
+            "--no-recovery": not self.recovery,
+            "--allow-predicted": self.allow_predicted,
+            "--deterministic": self.deterministic,
+        }
+        return ["search", spec, *option_words(options), "--json"]

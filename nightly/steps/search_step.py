@@ -8,7 +8,7 @@ from ...errors import RunDirectoryError
 from ...profiles.units import parse_duration
 from ...results.run_files import read_run
 from ...results.run_lock import holder
-from ..commands import BAD_INPUT, UNAVAILABLE
+from ..commands import BAD_INPUT, UNAVAILABLE, option_words
 from ..config import ModelConfig
 from ..records.model_night import ModelNight, Step
 from ..records.night import Night
@@ -19,8 +19,9 @@ _ORPHAN_S = 1800.0  # how long a search is waited for whose night was killed
 
 def search_words(model: ModelConfig, run: Path, warm_start: Path | None) -> list[str]:
     """The words of `autocompress search` for a model."""
-    words = ["search", *task_words(model, option=False), "--target", model.target, "--out", str(run)]
-    once = {
+    options = {
+        "--target": model.target,
+        "--out": run,
         "--budget": model.budget,
         "--trials": model.trials,
         "--max-drop": model.max_drop,
@@ -28,22 +29,16 @@ def search_words(model: ModelConfig, run: Path, warm_start: Path | None) -> list
         "--batch": None if model.batch == 1 else model.batch,
         "--sampler": None if model.sampler == "front" else model.sampler,
         "--seed": model.seed or None,
-    }
-    for option, value in once.items():
-        words += [] if value is None else [option, str(value)]
-    several = {
         "--max-latency": model.max_latency,
         "--max-size": model.max_size,
         "--max-energy": model.max_energy,
         "--shape": model.shapes,
+        "--deterministic": model.deterministic,
+        "--no-recovery": not model.recovery,
+        "--allow-predicted": model.allow_predicted,
+        "--set-clocks": model.set_clocks,
     }
-    for option, texts in several.items():
-        words += [word for text in texts for word in (option, text)]
-    words += ["--deterministic"] if model.deterministic else []
-    words += [] if model.recovery else ["--no-recovery"]
-    words += ["--allow-predicted"] if model.allow_predicted else []
-    words += ["--set-clocks"] if model.set_clocks else []
-    return [*words, "--json"]
+    return ["search", *task_words(model, option=False), *option_words(options), "--json"]
 
 
 def reference_of(earlier: tuple[Night, ...], model: str) -> tuple[Night, ModelNight] | None:
