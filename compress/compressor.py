@@ -95,9 +95,9 @@ class Compressor:
         """The artifacts of a recipe, each written to `out_dir/<digest>.<container>`. StageError when the
         candidate fails.
 
-        With `recovery_s` the recovery takes so many seconds instead of the recipe's steps. It keeps the state
-        of the second half that does best on training samples that were held back, and saves its own to
-        `checkpoint`, from which the next call continues after a kill.
+        With `recovery_s` the recovery takes so many seconds instead of the recipe's steps. It keeps its last
+        state unless an earlier one is shown to be better on training samples that were held back, and saves
+        its own to `checkpoint`, from which the next call continues after a kill.
         """
         clock = StageClock()
         schedule = None

@@ -21,9 +21,9 @@ class FileFormat:
     `container` is the kind of file: ONNX, or LiteRT's, which is written from the same encoded ONNX graph
     (`litert_file`). `activations` is the convention of quantized tensors (`quantize`): ONNX Runtime's,
     TensorRT's int8 without zero points, or LiteRT's. `int8_weights` is how weights of int8 layers are stored
-    (`qdq`): as integers, or as float32 in four times the bytes. `fused_operators`: a recipe
-    that is `fused` is so in this format (`fusing/`). Legal precisions and channel counts are no part of it:
-    the search space has what all targets allow.
+    (`qdq`): as integers, or as float32 in four times the bytes. `fused_operators`: a recipe that is `fused`
+    is so in this format (`fusing/`). Legal precisions and channel counts are no part of it: the search space
+    has what all targets allow.
     """
 
     container: Container = "onnx"

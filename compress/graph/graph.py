@@ -168,10 +168,19 @@ def batch_norms(module: fx.GraphModule) -> list[fx.Node]:
     return [node for node in module.graph.nodes if operation(node) == "batch_norm"]
 
 
+def running_means(module: fx.GraphModule) -> list[str]:
+    """The names of the running means of the batch normalizations that have some."""
+    return _read_by_norms(module, 3)
+
+
 def running_statistics(module: fx.GraphModule) -> list[str]:
-    """The names of the running means and variances of the batch normalizations that have some."""
-    statistics = [argument(node, index) for node in batch_norms(module) for index in (3, 4)]
-    return list(dict.fromkeys(str(one.target) for one in statistics if one is not None))
+    """The names of their running means, and then of their variances."""
+    return running_means(module) + _read_by_norms(module, 4)
+
+
+def _read_by_norms(module: fx.GraphModule, index: int) -> list[str]:
+    tensors = [argument(node, index) for node in batch_norms(module)]
+    return list(dict.fromkeys(str(one.target) for one in tensors if one is not None))
 
 
 def fold_batch_norms(module: fx.GraphModule) -> fx.GraphModule:

@@ -16,7 +16,7 @@ from ...tasks.splits.grouping import Inputs
 from ...tasks.task import Task
 from ..graph.blocks import Block, remove_blocks
 from ..graph.factors import factor_name
-from ..graph.graph import argument, batch_norms, fold_batch_norms
+from ..graph.graph import batch_norms, fold_batch_norms, running_means
 from ..graph.network import Network, broken_values
 from ..levels.activations import Observed
 from ..levels.database import LevelDatabase
@@ -273,8 +273,7 @@ class StudentMaker:
 
     @cached_property
     def _running_means(self) -> frozenset[str]:
-        means = [argument(node, 3) for node in batch_norms(self.network.module)]
-        return frozenset(str(mean.target) for mean in means if mean is not None)
+        return frozenset(running_means(self.network.module))
 
     def blocks(self, recipe: Recipe) -> list[Block]:
         """The blocks that the recipe removes. ValueError for one that the model does not have."""

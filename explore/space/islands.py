@@ -14,8 +14,6 @@ import numpy as np
 from ...compress.recipe import INTEGER, SPARSE, STORED, Precision
 from .problem import LevelProblem
 
-NOWHERE = -1
-
 
 @dataclass(frozen=True, slots=True)
 class Islands:

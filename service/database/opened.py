@@ -26,11 +26,6 @@ class Database:
         self._engine = engine
         self._writing = engine.execution_options(**{_IMMEDIATE: True})
 
-    @property
-    def on_sqlite(self) -> bool:
-        """Whether it is SQLite: one writer at a time, on one machine."""
-        return self._engine.dialect.name == "sqlite"
-
     @contextmanager
     def reading(self) -> Iterator[Session]:
         """A transaction that only looks."""

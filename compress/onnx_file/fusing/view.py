@@ -44,10 +44,6 @@ class GraphView:
         tensor = self._constants.get(name)
         return tuple(tensor.dims) if tensor is not None else self._shapes.get(name)
 
-    def is_input(self, name: str) -> bool:
-        """Whether it is an input of the model."""
-        return any(value.name == name for value in self.model.graph.input)
-
     def array(self, name: str) -> np.ndarray | None:
         """The value of a constant; None for other tensors."""
         tensor = self._constants.get(name)
