@@ -28,7 +28,8 @@ def front(
 ) -> None:
     """Show the front of a run as a table with the spread of every number.
 
-    With several targets: first the front of all targets together, then the front of each.
+    With several targets: first the front of all targets together, then the front of each. Of a search over
+    --runtimes: one front, each point with its runtime; --target shows that of one.
     """
     with errors():
         from ..results.choosing.words import next_command
@@ -117,6 +118,10 @@ def _print_tables(run: "Run") -> None:
 
     width = None if sys.stdout.isatty() else 140
     console = Console(width=width, highlight=False, markup=False, emoji=False)
+    if run.device is not None:
+        console.print(front_table(run))
+        show(*recommendation_lines(run))
+        return
     views = views_of(run)
     lines = [why_lines(view) for view in views]
     everywhere: list[str] = []

@@ -103,8 +103,9 @@ def pick(
     Without limits it is the point that `front` marks with ★. A limit that is not given is the search's;
     without one on the drop, 1pp. Of points that latency does not tell apart the most accurate is taken. With
     several targets, --target picks the best point for that one. Without it, one point is picked for all of
-    them, and each gets a bundle. With --finetune the trained point joins the run, and is bundled if it is
-    better. After Ctrl-C the same command continues.
+    them, and each gets a bundle. Of a search over --runtimes the point is one file for one runtime. With
+    --finetune the trained point joins the run, and is bundled if it is better. After Ctrl-C the same command
+    continues.
 
     Examples:
 
@@ -147,8 +148,10 @@ def pick(
             from ..deploy.bundled.signature import require_key
 
             require_key(sign)
-        picked = _picked_trial(content, limits, objective, trial=trial, allow_slower=allow_slower)
-        point = whole.point(picked)
+        picked = _picked(content, limits, objective, trial=trial, allow_slower=allow_slower)
+        if content.device is not None:
+            names = tuple(content.measured(picked))
+        point = whole.point(picked.trial)
         if seconds is not None:
             point = _finetuned(
                 run,
@@ -186,16 +189,16 @@ def _objective(text: str) -> "Objective":
     return objectives[text]
 
 
-def _picked_trial(
+def _picked(
     run: "Run",
     constraints: "Mapping[str, Constraints]",
     objective: "Objective",
     *,
     trial: int | None,
     allow_slower: bool,
-) -> int:
-    """The trial that was named, or that of the best point within the limits. Without one, prints the nearest
-    misses and exits with code 1. Says so where it is the original.
+) -> "Point":
+    """The point of the trial that was named, or the best one within the limits. Without one, prints the
+    nearest misses and exits with code 1. Says so where it is the original.
     """
     from ..results.choosing.choose import limits_for
     from ..results.choosing.recommended import original_reason
@@ -203,7 +206,7 @@ def _picked_trial(
 
     limits = limits_for(run, resolved(run, constraints))
     if trial is not None:
-        return trial_to_take(run, trial, allow_slower=allow_slower).trial
+        return trial_to_take(run, trial, allow_slower=allow_slower)
     try:
         point = pick(run, limits, minimize=objective, allow_slower=allow_slower)
     except NothingMeets as error:
@@ -211,7 +214,7 @@ def _picked_trial(
         raise typer.Exit(NOTHING_MEETS) from None
     if point.trial == run.baseline.trial:
         say(f"This is the original: {original_reason(run, limits)}.")
-    return point.trial
+    return point
 
 
 def _bundle(

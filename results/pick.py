@@ -56,10 +56,11 @@ def trial_to_take(run: Run, trial: int, *, allow_slower: bool = False) -> Point:
     point = next((point for point in run.points if point.trial == trial), None)
     if point is None:
         raise InputError(f"The run has no measured trial {trial}: `autocompress front RUN` lists its front.")
-    if missing := [name for name in run.target_names if name not in point.measured]:
+    missing = [name for name in run.target_names if name not in point.measured]
+    if missing and run.device is None:
         raise InputError(f"Trial {trial} has no latency on {missing[0]}: name another target or trial.")
     if not (allow_slower or not_slower(run, point)):
-        ratios = [ratio_of(view.on(point)) for view in views_of(run)]
+        ratios = [ratio_of(view.on(point)) for view in views_of(run) if view.target.name in point.measured]
         raise InputError(
             f"Trial {trial} is not shown to be no slower than {original_words(run)} "
             f"({', '.join(ratios)} of the original's latency on the same target): add --allow-slower to take "
@@ -147,15 +148,16 @@ def _all_slower(run: Run, limits: Mapping[str, Limits], slower: Sequence[Point])
 
 def _miss_text(run: Run, point: Point, limits: Mapping[str, Limits]) -> str:
     """The numbers of the point on each target, and which limits it exceeds there."""
-    formats, views = Formats.of(run), views_of(run)
+    formats, there = Formats.of(run), run.measured(point)
+    views = [view for view in views_of(run) if view.target.name in there]
     texts = []
     for view in views:
-        there, name = view.on(point), view.target.name
-        excess = there.excess_over(limits[name])
-        text = f"{formats.latency_of(there)}, {formats.size_of(there)}"
-        text += f" — exceeds {describe_excess(there, excess)}" if excess else ""
-        texts.append(text if len(views) == 1 else f"{name} {text}")
-    separator = ", " if len(views) == 1 else "; "
+        place, name = view.on(point), view.target.name
+        excess = place.excess_over(limits[name])
+        text = f"{formats.latency_of(place)}, {formats.size_of(place)}"
+        text += f" — exceeds {describe_excess(place, excess)}" if excess else ""
+        texts.append(text if len(run.target_names) == 1 else f"{name} {text}")
+    separator = ", " if len(run.target_names) == 1 else "; "
     return separator.join([formats.quality_of(views[0].on(point)), "; ".join(texts)])
 
 

@@ -1,5 +1,5 @@
 """The front as a table for a terminal. With several targets it is the front of all together, and each target
-has a latency column.
+has a latency column. Of the runtimes of one device each line is a candidate in one of them.
 """
 
 from collections.abc import Callable
@@ -26,6 +26,7 @@ from .formats import (
 )
 from .limits import chance_text
 from .pick import cost_of
+from .placed import common_ratio, left_out_notes, originals_note, place_of, placed
 from .records.point import Point
 from .records.run import Run
 from .view import PointOn, RunOn, views_of
@@ -55,15 +56,10 @@ def front_table(run: Run) -> "Table":
     from rich.text import Text
 
     best, joint = recommended(run), len(run.target_names) > 1
-    rule = (
-        "A point is on this front when no other is as good in its worst drop, size and latency ×. ± 95 %."
-        if joint
-        else "≈ intervals overlap, cannot be told apart. ± 95 %; drop and × against the original."
-    )
     table = Table(
-        title="all targets" if joint else None,
+        title="all targets" if joint and run.device is None else None,
         title_justify="left",
-        caption=Text("\n".join(map(printable, [f"★ {best.reason}. {rule}", *notes_below(run)]))),
+        caption=Text("\n".join(map(printable, [f"★ {best.reason}. {_rule(run)}", *notes_below(run)]))),
         caption_justify="left",
         box=None,
         pad_edge=False,
@@ -77,24 +73,57 @@ def front_table(run: Run) -> "Table":
             Text(column.heading), justify="right" if index and not words else "left", no_wrap=not words
         )
     for point in shown_points(run):
-        star = point.trial == best.point.trial
+        star = same_place(run, point, best.point)
         label, *numbers = (column.cell(point) for column in shown)
         cells = [f"{'★' if star else ' '} {label}", *numbers]
         table.add_row(*(Text(printable(cell)) for cell in cells), style="bold" if star else None)
     return table
 
 
+def _rule(run: Run) -> str:
+    """What is on the front, and what the numbers are."""
+    if run.device is not None:
+        return (
+            "A point is a candidate in one runtime. ± 95 %; × against the original in the runtime where that "
+            "is fastest."
+        )
+    if len(run.target_names) > 1:
+        return (
+            "A point is on this front when no other is as good in its worst drop, size and latency ×. ± 95 %."
+        )
+    return "≈ intervals overlap, cannot be told apart. ± 95 %; drop and × against the original."
+
+
+def same_place(run: Run, one: Point, other: Point) -> bool:
+    """Whether two points are the same candidate, and of alternatives in the same runtime."""
+    return one.trial == other.trial and run.measured(one).keys() == run.measured(other).keys()
+
+
 def shown_points(run: Run) -> list[Point]:
     """The front with the recommended points (without one: the nearest miss), the original model and uniform
     int8, the fastest first.
 
-    With several targets the order is that of the worst latency ratio of all targets.
+    With several targets the order is that of the worst latency ratio of all targets; of alternatives the
+    original is shown in each runtime.
     """
+    if run.device is not None:
+        return _shown_placements(run)
     advised = (recommended(run).point, *(named.point for named in named_points(run)))
     members = (*run.front, *advised, run.baseline, run.uniform_int8)
     shown = {point.trial for point in members if point is not None}
     points = [point for point in run.points if point.trial in shown and run.complete(point)]
     return sorted(points, key=lambda point: cost_of(run, point, "latency"))
+
+
+def _shown_placements(run: Run) -> list[Point]:
+    advised = [recommended(run).point, *(named.point for named in named_points(run))]
+    originals = [run.baseline.on(name) for name in run.target_names]
+    uniform = [run.uniform_int8] if run.uniform_int8 else []
+    shown: dict[tuple[int, str], Point] = {}
+    for point in (*run.front, *advised, *originals, *uniform):
+        name = place_of(run, point)
+        shown.setdefault((point.trial, name), run.point(point.trial).on(name))
+    return sorted(shown.values(), key=lambda point: cost_of(run, point, "latency"))
 
 
 def notes_below(run: Run) -> list[str]:
@@ -104,7 +133,12 @@ def notes_below(run: Run) -> list[str]:
     views = views_of(run)
     notes = [missing_note(run), *map(prediction_note, views)]
     notes += [load_note(view, several=len(views) > 1) for view in views]
-    notes += [*map(energy_note, views), *fastest_original_notes(run)]
+    notes += [
+        *map(energy_note, views),
+        *fastest_original_notes(run),
+        originals_note(run),
+        *left_out_notes(run),
+    ]
     return [note for note in notes if note]
 
 
@@ -124,7 +158,8 @@ def missing_note(run: Run) -> str:
     Empty when none is missing.
     """
     counts = {
-        name: sum(name not in point.measured for point in run.points) for name in run.facts.target_names
+        name: sum(name not in {*point.measured, *point.left_out} for point in run.points)
+        for name in run.facts.target_names
     }
     parts = [
         f"{counts[name]} point{'s' if counts[name] > 1 else ''} could not be measured on {name}"
@@ -134,13 +169,15 @@ def missing_note(run: Run) -> str:
     parts += [
         f"{name} was away, {counts[name]} measurements are queued for it and its limits are open"
         for name in run.facts.target_names
-        if name not in run.target_names
+        if name not in {*run.target_names, *run.baseline.left_out}
     ]
     return f"{', '.join(parts)}: the next session tries again." if parts else ""
 
 
 def columns(run: Run) -> list[Column]:
     """The columns of the table, the first one with the point's name."""
+    if run.device is not None:
+        return _placement_columns(run)
     formats, views = Formats.of(run), views_of(run)
     first, alone = views[0], len(views) == 1
     tested = _test_columns(run, formats)
@@ -172,6 +209,41 @@ def columns(run: Run) -> list[Column]:
         *([Column(heading="MACs\n×", cell=lambda point: _macs(first.on(point)))] if counted else []),
         Column(heading="bits\nmean", cell=lambda point: bits_text(first.on(point))),
         *([Column(heading="notes", cell=lambda point: _notes(first.on(point)))] if alone else []),
+    ]
+
+
+def _placement_columns(run: Run) -> list[Column]:
+    """Those of a front over the runtimes of a device."""
+    formats = Formats.of(run)
+    paired = any(run.worst_drop(point).drop_interval for point in shown_points(run))
+
+    def there(point: Point) -> PointOn:
+        return placed(run, point)
+
+    return [
+        Column(heading="trial", cell=lambda point: _short_name(point, run)),
+        Column(heading="target", cell=lambda point: place_of(run, point)),
+        Column(
+            heading=_quality_heading(formats),
+            cell=lambda point: _quality(there(point), formats, alone=not paired),
+        ),
+        Column(
+            heading="drop\npp" if formats.fraction else "drop\n",
+            cell=lambda point: _drop(run, point, formats),
+        ),
+        *_test_columns(run, formats),
+        Column(
+            heading=f"latency\n{formats.latency_unit}",
+            cell=lambda point: _latency(there(point), formats, alone=True),
+        ),
+        Column(heading="×\n", cell=lambda point: _bare_ratio(common_ratio(run, point))),
+        Column(
+            heading=f"size\n{formats.size_unit}",
+            cell=lambda point: f"{_largest(run, point) / formats.size_scale:,.1f}",
+        ),
+        Column(heading="×\n", cell=lambda point: ratio_text(run.vector(point)[1])[:-1]),
+        Column(heading="bits\nmean", cell=lambda point: bits_text(there(point))),
+        Column(heading="notes", cell=lambda point: _notes(there(point))),
     ]
 
 
@@ -213,7 +285,11 @@ def _latency(point: PointOn, formats: Formats, *, alone: bool) -> str:
 
 def _ratio(point: PointOn) -> str:
     """`0.31 ±0.7%`; the original's has no spread."""
-    number, _, spread = ratio_of(point).partition("× ")
+    return _bare_ratio(ratio_of(point))
+
+
+def _bare_ratio(text: str) -> str:
+    number, _, spread = text.partition("× ")
     return f"{number.rstrip('×')} {spread.replace(' ', '')}".rstrip()
 
 

@@ -7,11 +7,12 @@ from typing import Any
 from ..text.printable import csv_cell, json_text
 from .choosing.recommended import named_points, recommended
 from .formats import interval_of, label_of, mean_bits
+from .placed import place_of, placed, placement_json, ratio_to_onnxruntime, reference_target
 from .records.facts import RunTarget, constraints_json
 from .records.latency import Predicted
 from .records.point import Point
 from .records.run import SCHEMA_VERSION, Run
-from .table import shown_points
+from .table import same_place, shown_points
 from .view import PointOn, RunOn, views_of
 from .why import why_json
 
@@ -25,6 +26,8 @@ RECORD_FIELDS = (
     *("macs", "parameters", "peak_memory_bytes", "indistinguishable_from", "mean_bits", "recovery_steps"),
     *("warnings", "file"),
 )
+
+DEVICE_FIELDS = ("target", "ratio", "ratio_to_onnxruntime")  # relative to the fastest original; see placed.py
 
 
 def front_records(run: RunOn) -> list[dict[str, Any]]:
@@ -40,8 +43,11 @@ def front_csv(run: Run) -> str:
     by semicolons.
 
     With several targets one front comes after the other, and the first column says which target a line is of.
+    Of the runtimes of one device there is one front, and DEVICE_FIELDS follow the target.
     """
     views = views_of(run)
+    if run.device is not None:
+        return _device_csv(run)
     first = ("target",) if len(views) > 1 else ()
     text = io.StringIO()
     writer = csv.DictWriter(text, (*first, *RECORD_FIELDS), extrasaction="ignore", lineterminator="\n")
@@ -49,6 +55,21 @@ def front_csv(run: Run) -> str:
     for view in views:
         for record in front_records(view):
             writer.writerow(_row({"target": view.target.name, **record}))
+    return text.getvalue()
+
+
+def _device_csv(run: Run) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, (*DEVICE_FIELDS, *RECORD_FIELDS), lineterminator="\n")
+    writer.writeheader()
+    best, front = recommended(run).point, run.front
+    for point in shown_points(run):
+        there = placed(run, point)
+        record = record_of(there, chosen=same_place(run, point, best))
+        record["on_front"] = any(same_place(run, point, other) for other in front)
+        ratios = run.vector(point)[2], ratio_to_onnxruntime(run, point)
+        own = dict(zip(DEVICE_FIELDS, (there.view.target.name, *ratios), strict=True))
+        writer.writerow(_row({**own, **record, "size_ratio": run.vector(point)[1]}))
     return text.getvalue()
 
 
@@ -60,9 +81,12 @@ def front_json(run: Run) -> str:
 def front_value(run: Run) -> dict[str, Any]:
     """The front and what is needed to read it: task, targets, environments, constraints, baselines.
 
-    With one target it is flat and has an entry `why`. With several, each point has an entry for each target.
+    With one target it is flat and has an entry `why`. With several, each point has an entry for each target;
+    of the runtimes of one device, each point is flat and says its target.
     """
     views = views_of(run)
+    if run.device is not None:
+        return _front_of_device(run, views)
     return _front_of_one(views[0]) if len(views) == 1 else _front_of_all(run)
 
 
@@ -111,6 +135,39 @@ def _front_of_all(run: Run) -> dict[str, Any]:
     }
 
 
+def _front_of_device(run: Run, views: list[RunOn]) -> dict[str, Any]:
+    device, misses = run.device, () if run.front else run.nearest_misses()
+    assert device is not None
+    reference = reference_target(run)
+    originals = {
+        name: {
+            "ratio": run.scale(name).ratio,
+            "ratio_interval": [
+                run.scale(name).ratio * (1 + sign * run.scale(name).half_width) for sign in (-1, 1)
+            ],
+            "ratio_to_onnxruntime": device.scale(name, to=reference).ratio if reference else None,
+            "timed_in_turns": name in run.in_turns,
+            "latency_s": run.baseline.measured[name].latency.seconds,
+            "size_bytes": run.baseline.measured[name].artifact.size_bytes,
+        }
+        for name in run.target_names
+    }
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "task": run.facts.task.to_json(),
+        "alternatives": [_target(view.target) | _circumstances(view) for view in views],
+        "left_out": dict(run.baseline.left_out),
+        **_progress(run),
+        "originals": originals,
+        "baseline": placement_json(run, run.placements[0]),
+        "uniform_int8": placement_json(run, run.uniform_int8) if run.uniform_int8 else None,
+        "front": [placement_json(run, point) for point in run.front],
+        "fronts": {name: list(trials) for name, trials in run.fronts.items()},
+        "nearest_misses": [_miss(run, point) | {"target": place_of(run, point)} for point in misses],
+        "queued": {name: _queued(run, name, count) for name, count in run.waiting.items()},
+    }
+
+
 def _target(target: RunTarget) -> dict[str, Any]:
     """The target without its environment and limits; `predicted` when its latencies are predicted."""
     value = target.to_json()
@@ -134,11 +191,21 @@ def _progress(run: Run) -> dict[str, Any]:
         "status": run.status,
         "elapsed_s": run.elapsed_s,
         "trials": {"finished": finished, "failed": len(run.failures), "screened": run.screened},
-        "chosen": {"trial": best.point.trial, "reason": best.reason, "meets_limits": best.meets},
+        "chosen": {
+            "trial": best.point.trial,
+            **_place(run, best.point),
+            "reason": best.reason,
+            "meets_limits": best.meets,
+        },
         "recommended": [
-            {"trial": named.point.trial, "names": list(named.names)} for named in named_points(run)
+            {"trial": named.point.trial, **_place(run, named.point), "names": list(named.names)}
+            for named in named_points(run)
         ],
     }
+
+
+def _place(run: Run, point: Point) -> dict[str, str]:
+    return {} if run.device is None else {"target": place_of(run, point)}
 
 
 def _point(point: Point, views: list[RunOn]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from ..limits import Limits
 from ..records.point import Point
 from ..records.reading import Interval
 from ..records.run import Run
-from .slower import not_slower, ratio_range
+from .slower import not_slower
 
 Aim = Literal["latency", "size", "drop", "balance"]
 
@@ -38,15 +38,18 @@ def choose(run: Run, limits: Mapping[str, Limits], aim: Aim, *, allow_slower: bo
     if not allow_slower:
         compressed = [point for point in compressed if not_slower(run, point)]
     if not compressed:
-        return Choice(point=run.baseline) if run.baseline in inside else None
+        original = run.placements[0]
+        return Choice(point=original) if original in inside else None
     if aim == "latency":
         return _fastest(run, compressed)
     return Choice(point=min(compressed, key=lambda point: _cost(run, point, aim)))
 
 
 def within(run: Run, limits: Mapping[str, Limits]) -> list[Point]:
-    """The points that keep the limits on every target; a limit holds for the measured value."""
-    return [point for point in run.points if run.feasible(point, limits)]
+    """The points (of alternatives, placements) that keep the limits on every target; a limit holds for the
+    measured value.
+    """
+    return [point for point in run.placements if run.feasible(point, limits)]
 
 
 def limits_for(run: Run, given: Mapping[str, Limits] | None = None) -> dict[str, Limits]:
@@ -72,16 +75,16 @@ def _fastest(run: Run, points: Sequence[Point]) -> Choice:
     No other interval ends before theirs begin. They all hold the least end of all, so that each pair of them
     overlaps.
     """
-    ranges = {point.trial: _worst_range(run, point) for point in points}
-    end = min(high for _, high in ranges.values())
-    equal = [point for point in points if ranges[point.trial][0] <= end]
+    ranges = [_worst_range(run, point) for point in points]
+    end = min(high for _, high in ranges)
+    equal = [point for point, (low, _) in zip(points, ranges, strict=True) if low <= end]
     best = min(equal, key=run.vector)
     return Choice(point=best, alike=tuple(point.trial for point in equal if point is not best))
 
 
 def _worst_range(run: Run, point: Point) -> Interval:
     """The range of the ratio on the target where it is worst."""
-    ranges = [ratio_range(measured.latency) for measured in run.measured(point).values()]
+    ranges = [run.ratio_range(name, measured) for name, measured in run.measured(point).items()]
     return max(low for low, _ in ranges), max(high for _, high in ranges)
 
 

@@ -50,7 +50,7 @@ def recommended(run: Run) -> Recommendation:
     if choice is None:
         return _nearest_miss(run, limits)
     if choice.point.trial == run.baseline.trial:
-        return Recommendation(point=run.baseline, reason=original_reason(run, limits))
+        return Recommendation(point=choice.point, reason=original_reason(run, limits))
     return Recommendation(point=choice.point, reason=_reason(run, choice, limits))
 
 
@@ -59,17 +59,21 @@ def named_points(run: Run) -> tuple[NamedPoint, ...]:
     which is the first. Empty where the star is the original or a miss.
     """
     limits = limits_for(run)
-    names: dict[int, list[str]] = {}
+    names: dict[tuple[int, str], list[str]] = {}
+    points: dict[tuple[int, str], Point] = {}
     for aim, name in NAMES.items():
         choice = choose(run, limits, aim)
         if choice is None or choice.point.trial == run.baseline.trial:
             return ()
-        names.setdefault(choice.point.trial, []).append(name)
-    return tuple(NamedPoint(point=run.point(trial), names=tuple(each)) for trial, each in names.items())
+        key = choice.point.trial, ",".join(run.measured(choice.point))
+        points[key] = choice.point
+        names.setdefault(key, []).append(name)
+    return tuple(NamedPoint(point=points[key], names=tuple(each)) for key, each in names.items())
 
 
 def _reason(run: Run, choice: Choice, limits: Mapping[str, Limits]) -> str:
-    where = "on its slowest target " if len(run.target_names) > 1 else ""
+    several = len(run.target_names) > 1 and run.device is None
+    where = "on its slowest target " if several else ""
     what = f"{where}the fastest point with {limits_text(run, limits)}{_likely(run, choice.point, limits)}"
     if not choice.alike:
         return what
@@ -90,6 +94,8 @@ def original_reason(run: Run, limits: Mapping[str, Limits]) -> str:
 
 def _faster_elsewhere(run: Run) -> bool:
     """Whether the original is faster in another runtime of the device."""
+    if run.device is not None:
+        return True
     return any(fastest_original(run, name) is not None for name in run.target_names)
 
 

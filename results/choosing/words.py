@@ -2,7 +2,8 @@
 
 import shlex
 
-from ..formats import Formats, label_of, ratio_text, speed_text
+from ..formats import Formats, ratio_text, speed_text
+from ..placed import common_ratio, placed, placed_label
 from ..records.point import Point
 from ..records.run import Run
 from ..view import views_of
@@ -17,6 +18,8 @@ def pick_command(run: Run, point: Point, directory: str, *, of_several: bool = F
     words = ["autocompress", "pick", directory]
     if of_several:
         words += ["--target", run.target_names[0]]
+    elif run.device is not None:
+        words += ["--target", *run.measured(point)]
     words += ["--trial", str(point.trial)]
     if not not_slower(run, point):
         words.append("--allow-slower")
@@ -35,10 +38,10 @@ def next_command(run: Run, directory: str, *, of_several: bool = False) -> str |
 
 def recommendation_lines(run: Run) -> list[str]:
     """`★ fastest: trial 7: 91.42 %, drop 0.31 pp, …`: one line for each named point, the star first."""
-    star = recommended(run).point.trial
+    star = recommended(run).point
     return [
-        f"{'★' if named.point.trial == star else ' '} {', '.join(named.names)}: "
-        f"{label_of(named.point, run)}, {numbers_of(run, named.point)}"
+        f"{'★' if named.point == star else ' '} {', '.join(named.names)}: "
+        f"{placed_label(run, named.point)}, {numbers_of(run, named.point)}"
         for named in named_points(run)
     ]
 
@@ -48,6 +51,10 @@ def numbers_of(run: Run, point: Point) -> str:
     latency on each.
     """
     formats, views = Formats.of(run), views_of(run)
+    if run.device is not None:
+        there = placed(run, point)
+        latency = f"{formats.seconds_of(there)}, {common_ratio(run, point)}"
+        return f"{formats.quality_of(there)}, {latency}, {formats.size_of(there)}"
     if len(views) == 1:
         there = views[0].on(point)
         return f"{formats.quality_of(there)}, {formats.latency_of(there)}, {formats.size_of(there)}"

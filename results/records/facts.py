@@ -290,7 +290,11 @@ class ExclusionFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFacts:
-    """Everything of a run that is known before its first candidate. There is at least one target."""
+    """Everything of a run that is known before its first candidate. There is at least one target.
+
+    `alternatives`: the targets are runtimes of one device, of which a candidate takes the best. Otherwise it
+    has to serve all targets.
+    """
 
     task: TaskFacts
     targets: tuple[RunTarget, ...]
@@ -300,6 +304,7 @@ class RunFacts:
     layers: tuple[LayerFacts, ...] = ()
     groups: tuple[GroupFacts, ...] = ()
     excluded: tuple[ExclusionFacts, ...] = ()
+    alternatives: bool = False
 
     def __post_init__(self) -> None:
         names = [target.name for target in self.targets]
@@ -323,6 +328,7 @@ class RunFacts:
             "layers": [asdict(layer) for layer in self.layers],
             "groups": [asdict(group) for group in self.groups],
             "excluded": [asdict(exclusion) for exclusion in self.excluded],
+            **({"alternatives": True} if self.alternatives else {}),
         }
 
     @classmethod
@@ -337,4 +343,5 @@ class RunFacts:
             layers=tuple(LayerFacts.from_json(layer) for layer in fields.objects("layers")),
             groups=tuple(GroupFacts.from_json(group) for group in fields.objects("groups")),
             excluded=tuple(ExclusionFacts.from_json(layer) for layer in fields.objects("excluded")),
+            alternatives=fields.has("alternatives") and fields.flag("alternatives"),
         )

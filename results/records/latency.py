@@ -187,6 +187,20 @@ class Predicted:
 AnyLatency = Latency | Predicted
 
 
+def ratio_range(latency: AnyLatency) -> Interval:
+    """Where the latency's ratio to the original's lies; around a prediction by its median error, if known."""
+    if isinstance(latency, Predicted):
+        error = latency.error or 0.0
+        return latency.ratio * (1 - error), latency.ratio * (1 + error)
+    return latency.ratio_interval
+
+
+def half_width_of(interval: Interval) -> float:
+    """Half of an interval, relative to its middle."""
+    low, high = interval
+    return (high - low) / (high + low)
+
+
 def latency_from_json(fields: Fields) -> AnyLatency:
     """The measured or predicted latency that `to_json` described."""
     return Predicted.from_json(fields) if fields.has("predicted_s") else Latency.from_json(fields)

@@ -1,7 +1,7 @@
 """Point: a measured candidate of a run. On each target it is Measured or Missing."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, get_args
 
 from ...compress.artifact import Artifact
@@ -274,7 +274,8 @@ class Point:
     """A candidate with its recipe and its outcome on each target. It has a latency on at least one.
 
     `elapsed_s` is the run's time when it was finished, `seconds` what it cost by stage. A fine-tuned point
-    has a trial number below zero.
+    has a trial number below zero. `left_out` says why, by runtime of a device, it was not tried there: that
+    is neither a failure nor missing.
     """
 
     trial: int
@@ -283,12 +284,19 @@ class Point:
     elapsed_s: float = 0.0
     seconds: Mapping[str, float] = field(default_factory=dict)
     finetuned: FineTuned | None = None
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not any(isinstance(outcome, Measured) for outcome in self.outcomes.values()):
             raise ValueError(f"Trial {self.trial} has a latency on no target.")
         if (self.trial < 0) != (self.finetuned is not None):
             raise ValueError(f"Trial {self.trial}: fine-tuned points, and only they, have numbers below 0.")
+        if both := self.outcomes.keys() & self.left_out.keys():
+            raise ValueError(f"Trial {self.trial} is left out on {min(both)}, and has an outcome there.")
+
+    def on(self, target: str) -> "Point":
+        """The same as if this were its only target. KeyError when it has no outcome there."""
+        return replace(self, outcomes={target: self.outcomes[target]}, left_out={})
 
     @property
     def measured(self) -> dict[str, Measured]:
@@ -314,6 +322,7 @@ class Point:
             "elapsed_s": self.elapsed_s,
             "seconds": dict(self.seconds),
             "finetuned": asdict(self.finetuned) if self.finetuned else None,
+            **({"left_out": dict(self.left_out)} if self.left_out else {}),
         }
 
     @classmethod
@@ -329,8 +338,13 @@ class Point:
                 elapsed_s=fields.amount("elapsed_s"),
                 seconds=fields.each("seconds", lambda entries, name: entries.amount(name)),
                 finetuned=fields.maybe("finetuned", lambda key: FineTuned.from_json(fields.object(key))),
+                left_out=_left_out(fields) if fields.has("left_out") else {},
             )
         )
+
+
+def _left_out(fields: Fields) -> dict[str, str]:
+    return fields.each("left_out", lambda entries, name: entries.text(name))
 
 
 def recipe_from(fields: Fields) -> Recipe:

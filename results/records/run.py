@@ -2,6 +2,11 @@
 
 A run has one target or more. A candidate is judged by its worst numbers of all targets that measured the
 original; limits hold on each. `only` is the run on a single target, with that target's own front.
+
+Targets may also be *alternatives*: runtimes of one device. Then what is judged is a placement, a candidate on
+one of them, which is a Point with this one outcome (`Point.on`). Its latency and size are relative to those
+of the original in the runtime where that is fastest. A point with several outcomes counts where it is
+fastest.
 """
 
 from collections.abc import Mapping
@@ -12,8 +17,8 @@ from typing import Any, Literal, get_args
 from ..front import drop_scale, hypervolume, non_dominated
 from ..limits import Limits, chance_below
 from .facts import RunFacts, RunTarget
-from .latency import Predicted
-from .originals import OriginalOn
+from .latency import Predicted, ratio_range
+from .originals import InTurns, OneDevice, OriginalOn, Scale
 from .point import Failure, Measured, Point
 from .progress import SearchFacts
 from .reading import Fields, Interval
@@ -55,7 +60,8 @@ class Run:
 
     `uniform_int8` is the trial in which every layer is int8. `search` holds facts about the strategy's work.
     `verification` is what the last `verify` measured; it has a file of its own. `elsewhere` is the original
-    on targets that `only` left out; no file has it.
+    on targets that `only` left out; no file has it. `in_turns` is how the original's latencies on
+    alternatives compare, by target.
     """
 
     facts: RunFacts
@@ -68,6 +74,7 @@ class Run:
     search: SearchFacts = field(default_factory=SearchFacts)
     verification: Verification | None = None
     elsewhere: tuple[OriginalOn, ...] = ()
+    in_turns: Mapping[str, InTurns] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         trials = [point.trial for point in self.points]
@@ -76,7 +83,7 @@ class Run:
         if self.uniform_trial is not None and self.uniform_trial not in trials:
             raise ValueError(f"uniform_trial {self.uniform_trial} is no trial of the points.")
         for point in self.points:
-            if set(point.outcomes) - set(self.facts.target_names):
+            if {*point.outcomes, *point.left_out} - set(self.facts.target_names):
                 raise ValueError(f"trial {point.trial} names a target that the run does not have.")
             if point.finetuned and point.finetuned.of not in trials:
                 raise ValueError(f"trial {point.trial} was made of a trial that the run does not have.")
@@ -129,25 +136,59 @@ class Run:
         if self.facts.target_names == (target,):
             return self
         alone = next(facts for facts in self.facts.targets if facts.name == target)
-        points = tuple(
-            replace(point, outcomes={target: point.outcomes[target]})
-            for point in self.points
-            if target in point.measured
-        )
+        points = tuple(point.on(target) for point in self.points if target in point.measured)
         there = {point.trial for point in points}
         return replace(
             self,
-            facts=replace(self.facts, targets=(alone,)),
+            facts=replace(self.facts, targets=(alone,), alternatives=False),
             points=tuple(p for p in points if p.finetuned is None or p.finetuned.of in there),
             uniform_trial=self.uniform_trial if self.uniform_trial in there else None,
             elsewhere=self.originals_beside(target),
+            in_turns={},
         )
 
     def originals_beside(self, target: str) -> tuple[OriginalOn, ...]:
         """The original in other float32 runtimes of this target's device, as far as the run measured it."""
         here = next(facts for facts in self.facts.targets if facts.name == target)
+        if self.device is not None:
+            return self.device.beside(target)
         own = (OriginalOn(target=one, measured=self._original(one.name)) for one in self.targets)
-        return tuple(one for one in (*own, *self.elsewhere) if one.competes_on(here))
+        return tuple(one for one in (*own, *self.elsewhere) if one.beside or one.competes_on(here))
+
+    # --- alternatives
+
+    @cached_property
+    def device(self) -> OneDevice | None:
+        """How the original compares on the runtimes of the device; None where a candidate serves all targets,
+        or there is one.
+        """
+        if not self.facts.alternatives or len(self.target_names) < 2:
+            return None
+        originals = {
+            one.name: OriginalOn(target=one, measured=self._original(one.name)) for one in self.targets
+        }
+        return OneDevice(originals=originals, in_turns=self.in_turns)
+
+    @cached_property
+    def placements(self) -> tuple[Point, ...]:
+        """What may be on the front: the points; of alternatives each point on each target that measured it,
+        and the original where it is fastest.
+        """
+        if self.device is None:
+            return self.points
+        here = set(self.target_names)
+        first = self.baseline.on(self.device.baseline)
+        return (first, *(p.on(name) for p in self.points[1:] for name in p.measured if name in here))
+
+    def scale(self, target: str) -> Scale:
+        """What a latency ratio on the target is multiplied with: of alternatives by the original's latency
+        there, relative to where it is fastest.
+        """
+        return Scale(ratio=1.0) if self.device is None else self.device.scale(target, to=self.device.baseline)
+
+    def ratio_range(self, target: str, measured: Measured) -> Interval:
+        """Where the latency relative to the original's lies; of alternatives, to the fastest original's."""
+        return self.scale(target).scaled(measured.latency) if self.device else ratio_range(measured.latency)
 
     # --- rules
 
@@ -173,12 +214,23 @@ class Run:
         return self.baseline.measured[target]
 
     def measured(self, point: Point) -> dict[str, Measured]:
-        """The outcomes with a latency, on the targets that have measured the original."""
-        return {name: outcome for name, outcome in point.measured.items() if name in self.baseline.measured}
+        """The outcomes with a latency that count: on the targets that have measured the original; of
+        alternatives the one where the point is fastest, and the original's on the baseline.
+        """
+        there = {name: each for name, each in point.measured.items() if name in self.baseline.measured}
+        if self.device is None or len(there) < 2:
+            return there
+        fastest = self.device.baseline
+        if point.trial != self.baseline.trial:
+            fastest = min(there, key=lambda name: there[name].latency.ratio * self.scale(name).ratio)
+        return {fastest: there[fastest]}
 
     def complete(self, point: Point) -> bool:
-        """Whether the point has a latency on every target that measured the original."""
-        return len(self.measured(point)) == len(self.target_names)
+        """Whether the point has a latency on every target that measured the original; on one of
+        alternatives.
+        """
+        wanted = len(self.target_names) if self.device is None else 1
+        return len(self.measured(point)) == wanted
 
     def vector(self, point: Point) -> Vector:
         """(normalized drop, size ratio, latency ratio), minimized; each on the target where it is worst."""
@@ -186,12 +238,15 @@ class Run:
         return (
             max(outcome.drop for outcome in measured.values()) / self.drop_scale,
             max(self.size_ratio(outcome, name) for name, outcome in measured.items()),
-            max(outcome.latency.ratio for outcome in measured.values()),
+            max(outcome.latency.ratio * self.scale(name).ratio for name, outcome in measured.items()),
         )
 
     def size_ratio(self, measured: Measured, target: str) -> float:
-        """The size of a file relative to the original's on the same target."""
-        return measured.artifact.size_bytes / self._original(target).artifact.size_bytes
+        """The size of a file relative to the original's on the same target; of alternatives, to that of the
+        baseline.
+        """
+        there = target if self.device is None else self.device.baseline
+        return measured.artifact.size_bytes / self._original(there).artifact.size_bytes
 
     def excess(self, point: Point, limits: Mapping[str, Limits] | None = None) -> dict[str, Excess]:
         """By name of each limit that is set, the excess on the target where it is worst. `limits` replaces
@@ -251,16 +306,17 @@ class Run:
 
         Recipes that came to the same files, as by a recovery that brought nothing, are one point: the first.
         """
-        feasible = [point for point in self.points if self.feasible(point)]
+        feasible = [point for point in self.placements if self.feasible(point)]
         by_files: dict[tuple[str, ...], Point] = {}
         for point in non_dominated(feasible, self.vector):
             by_files.setdefault(self._files(point), point)
         return tuple(sorted(by_files.values(), key=lambda point: self.vector(point)[2]))
 
     def _files(self, point: Point) -> tuple[str, ...]:
-        """The digests of its files, in the order of the targets."""
+        """The digests of its files, in the order of the targets; of alternatives, the runtime, too."""
         measured = self.measured(point)
-        return tuple(measured[name].artifact.digest for name in self.target_names if name in measured)
+        digests = tuple(measured[name].artifact.digest for name in self.target_names if name in measured)
+        return digests if self.device is None else (*measured, *digests)
 
     @cached_property
     def fronts(self) -> dict[str, tuple[int, ...]]:
@@ -269,9 +325,9 @@ class Run:
 
     @property
     def others(self) -> tuple[Point, ...]:
-        """The points that are not on the front, in order of their trials."""
-        members = {point.trial for point in self.front}
-        return tuple(point for point in self.points if point.trial not in members)
+        """The points (of alternatives, placements) that are not on the front, in order of their trials."""
+        members = {(point.trial, *self.measured(point)) for point in self.front}
+        return tuple(p for p in self.placements if (p.trial, *self.measured(p)) not in members)
 
     def nearest_misses(
         self, limits: Mapping[str, Limits] | None = None, *, count: int = NEAREST_MISSES
@@ -312,18 +368,21 @@ class Run:
     @cached_property
     def hypervolume(self) -> float:
         """The normalized hypervolume of all complete points, limits aside."""
-        return hypervolume(self.vector(point) for point in self.points if self.complete(point))
+        return hypervolume(self.vector(point) for point in self.placements if self.complete(point))
 
     @cached_property
     def history(self) -> tuple[HistoryEntry, ...]:
         """The hypervolume after each trial of the search; fine-tuned points came later and are left out."""
         vectors: list[Vector] = []
+        by_trial: dict[int, list[Vector]] = {}
+        for place in self.placements:
+            if self.complete(place):
+                by_trial.setdefault(place.trial, []).append(self.vector(place))
         entries = []
         for point in self.points:
             if point.finetuned:
                 continue
-            if self.complete(point):
-                vectors.append(self.vector(point))
+            vectors += by_trial.get(point.trial, [])
             entries.append(
                 HistoryEntry(elapsed_s=point.elapsed_s, trial=point.trial, hypervolume=hypervolume(vectors))
             )
@@ -333,6 +392,7 @@ class Run:
 
     def to_json(self) -> dict[str, Any]:
         """The value of front.json, from which `from_json` makes an equal run; `verification` is not in it."""
+        turns = self.in_turns.items()
         return {
             "schema_version": SCHEMA_VERSION,
             **self.facts.to_json(),
@@ -343,6 +403,7 @@ class Run:
             "screened": self.screened,
             "failures": [failure.to_json() for failure in self.failures],
             "search": self.search.to_json(),
+            **({"in_turns": {name: one.to_json() for name, one in turns}} if turns else {}),
         }
 
     @classmethod
@@ -359,8 +420,13 @@ class Run:
                 screened=fields.whole("screened"),
                 failures=tuple(Failure.from_json(failure) for failure in fields.objects("failures")),
                 search=SearchFacts.from_json(fields.object("search")),
+                in_turns=_in_turns(fields) if fields.has("in_turns") else {},
             )
         )
+
+
+def _in_turns(fields: Fields) -> dict[str, InTurns]:
+    return fields.each("in_turns", lambda entries, name: InTurns.from_json(entries.object(name)))
 
 
 def _apart(trial: int, intervals: Mapping[int, Interval | None]) -> set[int]:
