@@ -8,11 +8,7 @@ Reading order
     state.py       what the routes share
     callers.py     tokens, cookies, forms that prove where they come from
     schemas.py     what goes in and out: OpenAPI is made of it
-    searches.py    jobs: submit, list, pause, resume, cancel, budget
-    results.py     the front, points, layers, picks, bundles of a job
-    streams.py     server-sent events
-    work_routes.py the workers' side
-    operations.py  health and metrics
+    routes/        REST
     pages/         HTML
 
 What it does not know: how jobs are kept, and that there is a process behind a search.

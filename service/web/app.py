@@ -6,14 +6,14 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from starlette.types import ASGIApp
 
-from .operations import router as operations
 from .problems import add_handlers
 from .protection import Protection, names_of
-from .results import router as results
-from .searches import router as searches
+from .routes.operations import router as operations
+from .routes.results import router as results
+from .routes.searches import router as searches
+from .routes.streams import router as streams
+from .routes.work import router as work
 from .state import Service
-from .streams import router as streams
-from .work_routes import router as work
 
 _ABOUT = (
     "Searches by REST. Every request but /healthz and /readyz needs `Authorization: Bearer TOKEN`. "

@@ -14,7 +14,8 @@ from ...results.records.run import Run
 from ...results.view import RunOn, views_of
 from ..access.audit import record
 from ..access.caller import Caller
-from .state import Service
+from ..queue.job import ConflictError
+from .state import NotThereError, Service
 
 _PATIENCE_S = 600.0
 _one_at_a_time = threading.Lock()
@@ -39,8 +40,11 @@ class Bundled:
 
 
 def view_of(run: Run, target: str | None) -> RunOn:
-    """The run on a target, the first one where none is named. InputError for an unknown one."""
-    return views_of(run)[0] if target is None else RunOn.of(run, target)
+    """The run on a target, the first one where none is named. NotThereError for an unknown one."""
+    try:
+        return views_of(run)[0] if target is None else RunOn.of(run, target)
+    except InputError as error:
+        raise NotThereError(str(error)) from error
 
 
 def note_bundle(service: Service, subject: str, caller: Caller, origin: str) -> None:
@@ -50,11 +54,13 @@ def note_bundle(service: Service, subject: str, caller: Caller, origin: str) -> 
 
 
 def bundle_of(service: Service, search_id: str, trial: int, target: str | None) -> Bundled:
-    """The bundle of a point. InputError in the words of `pick` when there is none."""
+    """The bundle of a point. NotThereError without the point, ConflictError in the words of `pick` when its
+    file is gone.
+    """
     view = view_of(service.run(search_id), target)
     point = next((one for one in view.points if one.trial == trial), None)
     if point is None:
-        raise InputError(f"The search has no measured trial {trial}: /points lists them.")
+        raise NotThereError(f"The search has no measured trial {trial}: /points lists them.")
     name = digest_of([trial, point.artifact.file, view.target.name])[:16]
     path = service.data / "bundles" / search_id / f"{name}.zip"
     with _one_at_a_time:
@@ -73,7 +79,7 @@ def _make(service: Service, search_id: str, trial: int, target: str | None, path
         log = service.data / "logs" / f"{search_id}.pick.log"
         done = Commands(service.data).run(words, log=log, seconds=_PATIENCE_S)
         if done.exit_code != 0:
-            raise InputError(f"The bundle cannot be made: {done.reason}")
+            raise ConflictError(f"The bundle cannot be made: {done.reason}")
         with replacing(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as packed:
             for file in sorted(one for one in out.rglob("*") if one.is_file()):
                 packed.write(file, f"bundle/{file.relative_to(out).as_posix()}")

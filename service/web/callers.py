@@ -5,12 +5,15 @@ from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 from fastapi import Depends, HTTPException, Request
+from fastapi.security import APIKeyCookie, HTTPBearer
 from starlette.concurrency import run_in_threadpool
 
 from ..access.caller import Caller, Scope
 from .state import Service
 
 COOKIE = "autocompress_session"
+_BEARER = HTTPBearer(auto_error=False, description="A token.")  # these two tell OpenAPI
+_SESSION = APIKeyCookie(name=COOKIE, auto_error=False, description="A browser that logged in.")
 _SAFE = ("GET", "HEAD", "OPTIONS")
 
 
@@ -20,7 +23,11 @@ def service_of(request: Request) -> Service:
     return service
 
 
-async def caller_of(request: Request) -> Caller:
+async def caller_of(
+    request: Request,
+    _bearer: Annotated[object, Depends(_BEARER)],
+    _cookie: Annotated[object, Depends(_SESSION)],
+) -> Caller:
     """Who asks. 401 without a token or a session that holds; 403 for a form of another site."""
     service = service_of(request)
     kind, _, token = request.headers.get("authorization", "").partition(" ")

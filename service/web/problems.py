@@ -17,12 +17,12 @@ from ...errors import AutocompressError, InputError, TargetUnavailable
 from ...results.pick import NothingMeets
 from ...text.printable import printable
 from ..queue.job import ConflictError, NoJobError, TooManyError
-from .state import NoRunError
+from .state import NotThereError
 
 MEDIA = "application/problem+json"
 _STATUS: tuple[tuple[type[Exception], int], ...] = (
     (NoJobError, 404),
-    (NoRunError, 404),
+    (NotThereError, 404),
     (ConflictError, 409),
     (TooManyError, 429),
     (NothingMeets, 409),

@@ -3,22 +3,12 @@
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from ..order import Order
 from ..queue.events import Line
 from ..queue.job import Job, State
-
-Text = Annotated[str, Field(max_length=1000, pattern=r"^[^\x00]*$")]
-Texts = Annotated[list[Text], Field(max_length=50)]
-
-
-def _whole(value: object) -> object:
-    """A whole number, be it written as 1.0: for JSON the two are one."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-Whole = Annotated[int, BeforeValidator(_whole)]
+from .fields import Count, Drop, Duration, ExitCode, Priority, Seed, Text, Texts, Trial, Trials
 
 
 class _In(BaseModel):
@@ -31,21 +21,21 @@ class OrderIn(_In):
     task: Text = Field(default="digits", description="The name of a registered task.")
     arguments: Annotated[dict[Text, Text], Field(max_length=50)] = {}
     target: Text = Field(default="cpu", description="Targets by name, separated by commas.")
-    budget: Text | None = Field(default=None, description="Such as 20m.")
-    trials: Annotated[Whole, Field(ge=1, le=1_000_000)] | None = None
-    max_drop: Text | None = Field(default=None, description="Such as 1pp.")
+    budget: Duration | None = Field(default=None, description="Such as 20m.")
+    trials: Trials | None = None
+    max_drop: Drop | None = Field(default=None, description="Such as 1pp.")
     max_latency: Texts = Field(default=[], description="Such as 2ms, or T=2ms on one target.")
     max_size: Texts = []
     max_energy: Texts = []
-    batch: Annotated[Whole, Field(ge=1, le=1_000_000)] = 1
+    batch: Trials = 1
     shapes: Texts = []
     sampler: Literal["front", "tpe", "nsga2", "gp", "random"] = "front"
     recovery: bool = True
     allow_predicted: bool = False
-    seed: Annotated[Whole, Field(ge=0, lt=1 << 32)] = 0
+    seed: Seed = 0
     deterministic: bool = False
     labels: Texts = Field(default=[], description="What a worker must have.")
-    priority: Annotated[Whole, Field(ge=-1000, le=1000)] = 0
+    priority: Priority = 0
 
     def order(self) -> Order:
         """The order. InputError in the words of the command line."""
@@ -55,8 +45,8 @@ class OrderIn(_In):
 class BudgetIn(_In):
     """Another budget: a time, a number of trials, or both."""
 
-    budget: Text | None = None
-    trials: Annotated[Whole, Field(ge=1, le=1_000_000)] | None = None
+    budget: Duration | None = None
+    trials: Trials | None = None
 
 
 class SearchOut(BaseModel):
@@ -131,7 +121,7 @@ class PickOut(BaseModel):
 class BundleIn(_In):
     """Which point to bundle, on a run of several targets for which one."""
 
-    trial: Annotated[Whole, Field(ge=0, le=10**9)]
+    trial: Trial
     target: Text | None = None
 
 
@@ -161,7 +151,7 @@ class WorkerIn(_In):
 class LineIn(_In):
     """A line of a log; `number` counts those of an attempt."""
 
-    number: Annotated[Whole, Field(ge=1, lt=1 << 31)]
+    number: Count
     at: Annotated[float, Field(ge=0, le=1e11)]
     kind: Annotated[str, Field(max_length=20, pattern=r"^[a-z]+$")]
     text: Annotated[str, Field(max_length=4000)]
@@ -174,7 +164,7 @@ class LineIn(_In):
 class BeatIn(_In):
     """A heartbeat of an attempt, with what is new."""
 
-    attempt: Annotated[Whole, Field(ge=1, lt=1 << 31)]
+    attempt: Count
     lines: Annotated[list[LineIn], Field(max_length=1000)] = []
     progress: dict[str, Any] = {}
 
@@ -182,7 +172,7 @@ class BeatIn(_In):
 class EndIn(BeatIn):
     """How the command of an attempt ended."""
 
-    exit_code: Annotated[Whole, Field(ge=-256, le=256)]
+    exit_code: ExitCode
     message: Annotated[str, Field(max_length=4000)] = ""
 
 

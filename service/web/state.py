@@ -65,7 +65,11 @@ class FrontState:
     size: int
 
 
-class NoRunError(InputError):
+class NotThereError(InputError):
+    """A search has nothing of this name: a point, a target, a file."""
+
+
+class NoRunError(NotThereError):
     """The search has no front yet."""
 
 

@@ -17,9 +17,9 @@ from ...queue.job import STATES, Job
 from ...queue.jobs import Listed
 from ..bundles import bundle_of, note_bundle
 from ..callers import COOKIE, InService, Origin, Reader, Submitter, same_site
-from ..results import picked
+from ..routes.results import picked
+from ..routes.searches import SearchId
 from ..schemas import OrderIn
-from ..searches import SearchId
 from ..state import NoRunError, Service
 from . import parts
 from .resources import STATIC, page, static_file

@@ -8,11 +8,11 @@ from fastapi.responses import PlainTextResponse
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from sqlalchemy import func, select
 
-from ..database.tables import DeviceRow, JobRow, WorkerRow
-from ..queue.job import STATES
-from .callers import InService, Reader
-from .problems import PROBLEMS
-from .state import Service
+from ...database.tables import DeviceRow, JobRow, WorkerRow
+from ...queue.job import STATES
+from ..callers import InService, Reader
+from ..problems import PROBLEMS
+from ..state import Service
 
 router = APIRouter(tags=["operations"], responses=PROBLEMS)
 _HEARD_S = 120.0

@@ -8,14 +8,14 @@ from fastapi import APIRouter, Header, HTTPException, Path, Query, Request, Resp
 from fastapi.responses import FileResponse
 from starlette.concurrency import run_in_threadpool
 
-from ...files import file_below, replacing
-from ..queue.claims import Told
-from ..work.syncing import files_of, may_be_sent
-from .callers import InService, Worker
-from .problems import PROBLEMS
-from .schemas import BeatIn, BeatOut, ClaimOut, EndIn, FilesOut, WorkerIn
+from ....files import file_below, replacing
+from ...queue.claims import Told
+from ...work.syncing import files_of, may_be_sent
+from ..callers import InService, Worker
+from ..problems import PROBLEMS
+from ..schemas import BeatIn, BeatOut, ClaimOut, EndIn, FilesOut, WorkerIn
+from ..state import Service
 from .searches import SearchId
-from .state import Service
 
 router = APIRouter(prefix="/v1/work", tags=["workers"], responses=PROBLEMS)
 Attempt = Annotated[int, Query(ge=1, lt=1 << 31)]
@@ -100,7 +100,7 @@ async def send(
 
 def _path(service: Service, search_id: str, name: str) -> FilePath:
     if not may_be_sent(name):
-        raise HTTPException(422, f"{name!r} is no file of a run that goes between machines.")
+        raise HTTPException(403, f"{name!r} is no file of a run that goes between machines.")
     return file_below(service.runs / search_id, name)
 
 

@@ -7,21 +7,21 @@ from fastapi import APIRouter, HTTPException, Path, Query
 from fastapi.responses import FileResponse, HTMLResponse
 from starlette.concurrency import run_in_threadpool
 
-from ...api.run import Run
-from ...results.choosing.recommended import recommended
-from ...results.report.page import render
-from ...results.table_files import front_value, record_of
-from ...results.view import views_of
-from .bundles import Bundled, bundle_of, note_bundle, view_of
-from .callers import InService, Origin, Reader, Submitter
-from .problems import PROBLEMS
-from .schemas import BundleIn, BundleOut, PickOut
+from ....api.run import Run
+from ....results.choosing.recommended import recommended
+from ....results.report.page import render
+from ....results.table_files import front_value, record_of
+from ....results.view import views_of
+from ..bundles import Bundled, bundle_of, note_bundle, view_of
+from ..callers import InService, Origin, Reader, Submitter
+from ..fields import DropAsked, DurationAsked, SizeAsked, Text
+from ..problems import PROBLEMS
+from ..schemas import BundleIn, BundleOut, PickOut
+from ..state import Service
 from .searches import SearchId
-from .state import Service
 
 Texts = tuple[str | None, str | None, str | None]  # limits of drop, latency, size
 router = APIRouter(prefix="/v1/searches/{search_id}", tags=["results"], responses=PROBLEMS)
-Limit = Annotated[str | None, Query(max_length=100, pattern=r"^[^\x00]*$")]
 # The report is one file with its own script: it runs in a sandbox without the service's cookie.
 REPORT_POLICY = (
     "sandbox allow-scripts allow-downloads; default-src 'none'; script-src 'unsafe-inline'; "
@@ -57,7 +57,7 @@ def layers(
     trial: Annotated[int, Path(ge=0, le=10**9)],
     service: InService,
     caller: Reader,
-    target: Limit = None,
+    target: Annotated[Text | None, Query()] = None,
 ) -> list[dict[str, Any]]:
     """What became of each layer in a point."""
     service.jobs.get(search_id, caller)
@@ -74,9 +74,9 @@ def pick(
     search_id: SearchId,
     service: InService,
     caller: Reader,
-    max_drop: Limit = None,
-    max_latency: Limit = None,
-    max_size: Limit = None,
+    max_drop: DropAsked | None = None,
+    max_latency: DurationAsked | None = None,
+    max_size: SizeAsked | None = None,
     minimize: Literal["latency", "size", "drop"] = "latency",
 ) -> PickOut:
     """The best point within limits such as `1pp`, `2ms`, `200KB`, and its neighbours on the front. 409 when

@@ -9,13 +9,13 @@ from fastapi import APIRouter, Header, HTTPException, Request
 from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
-from ..access.caller import Caller
-from ..queue.job import Job
-from .callers import InService, Reader
-from .problems import PROBLEMS
-from .schemas import LineOut, SearchOut
+from ...access.caller import Caller
+from ...queue.job import Job
+from ..callers import InService, Reader
+from ..problems import PROBLEMS
+from ..schemas import LineOut, SearchOut
+from ..state import Service
 from .searches import SearchId
-from .state import Service
 
 router = APIRouter(prefix="/v1", tags=["searches"], responses=PROBLEMS)
 _LOOK_S, _QUIET_S = 1.0, 15.0

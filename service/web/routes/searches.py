@@ -4,11 +4,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, HTTPException, Path, Query, Response
 
-from ..queue.job import Job, State
-from ..queue.jobs import Listed
-from .callers import InService, Origin, Reader, Submitter
-from .problems import PROBLEMS
-from .schemas import BudgetIn, LineOut, OrderIn, SearchesOut, SearchOut, TaskOut
+from ...queue.job import Job, State
+from ...queue.jobs import Listed
+from ..callers import InService, Origin, Reader, Submitter
+from ..problems import PROBLEMS
+from ..schemas import BudgetIn, LineOut, OrderIn, SearchesOut, SearchOut, TaskOut
 
 router = APIRouter(prefix="/v1", tags=["searches"], responses=PROBLEMS)
 SearchId = Annotated[str, Path(pattern=r"^[0-9a-f]{22}$", description="The search's id.")]
