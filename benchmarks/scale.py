@@ -39,6 +39,7 @@ COUNTS = {"train": 256, "validation": 100, "test": 50}
 HEAD: dict[str, Any] = {"num_labels": 10}
 TOKENS = 128
 _BATCH = 25
+_NORM_SAMPLES = 75
 
 
 class Answers(nn.Module):
@@ -140,16 +141,18 @@ def _prepare(model: nn.Module, architecture: Architecture, file: Path) -> None:
             norm.momentum = None  # the mean of all batches
             norm.reset_running_stats()
         model.train()
-        _answers(model, architecture.inputs(COUNTS["train"], 0))
+        _answers(model, architecture.inputs(_NORM_SAMPLES, 0))
         model.eval()
     head = [module for module in model.modules() if isinstance(module, nn.Linear)][-1]
-    logits = _answers(model, architecture.inputs(COUNTS["train"], 0))
-    spread = logits.std(0).mean()
-    head.weight /= spread / 3
-    head.bias.copy_((head.bias - logits.mean(0)) / (spread / 3))
+    logits = {
+        split: _answers(model, architecture.inputs(count, seed))
+        for seed, (split, count) in enumerate(COUNTS.items())
+    }
+    mean, spread = logits["train"].mean(0), logits["train"].std(0).mean() / 3
+    head.weight /= spread
+    head.bias.copy_((head.bias - mean) / spread)
     tensors = dict(model.state_dict())
-    for seed, (split, count) in enumerate(COUNTS.items()):
-        tensors[f"labels.{split}"] = _answers(model, architecture.inputs(count, seed)).argmax(1)
+    tensors |= {f"labels.{split}": (each - mean).argmax(1) for split, each in logits.items()}
     file.parent.mkdir(parents=True, exist_ok=True)
     save_file({key: value.contiguous() for key, value in tensors.items()}, file)
 

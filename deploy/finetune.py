@@ -10,6 +10,7 @@ from ..evaluation.bench import Progress as Say
 from ..evaluation.evaluate import Evaluator
 from ..evaluation.stored_split import StoredSplit
 from ..explore.looks import Look, look_longer
+from ..explore.preparation.deterministic import templates_folder
 from ..explore.preparation.open_search import make_compressor, make_evaluator, splits_folder
 from ..explore.preparation.prepare import prepare
 from ..explore.preparation.request import SearchRequest
@@ -79,7 +80,7 @@ def finetune(
         continued = ", continued" if checkpoint.exists() else ""
         what = f"{label_of(origin, run)} for {format_duration(seconds)}{continued}"
         progress.note(f"Fine-tuning {what}. Ctrl-C loses a minute at most.")
-        compressor = make_compressor(checked, cache_dir=directory.path / "cache")
+        compressor = make_compressor(checked, cache_dir=templates_folder())
         longer = LongRecovery(compressor=compressor, recovery_s=seconds, checkpoint=checkpoint)
         evaluator = make_evaluator(
             checked, directory, splits, longer, elapsed=lambda: run.elapsed_s, progress=progress

@@ -47,6 +47,7 @@ class Stored:
 class Template:
     """A float32 ONNX model, where it stores each parameter, and the ONNX value of each graph node.
 
+    The initializers of parameters have shapes and no numbers: a template is small, whatever the model weighs.
     `baked` has the digests of parameters that the exporter stored in another form (a GRU's gates in another
     order): the template serves only models with equal ones.
     """
@@ -88,8 +89,19 @@ def export_template(folded: fx.GraphModule, inputs: tuple[Tensor, ...], opset: i
     values = _locate_values(model, marked, inputs)
     require_same_when_smaller(model, marked, inputs)
     del model.graph.value_info[:]
+    _empty(model, {stored.initializer for stored in parameters.values()})
     digests = {name: _digest(folded.state_dict()[name]) for name in sorted(lost)}
     return Template(model=model, parameters=parameters, values=values, baked=digests)
+
+
+def _empty(model: onnx.ModelProto, names: Set[str]) -> None:
+    """Takes the numbers out of these initializers."""
+    for tensor in model.graph.initializer:
+        if tensor.name in names:
+            name, dims, data_type = tensor.name, list(tensor.dims), tensor.data_type
+            tensor.Clear()
+            tensor.name, tensor.data_type = name, data_type
+            tensor.dims.extend(dims)
 
 
 def _digest(tensor: Tensor) -> str:

@@ -67,6 +67,7 @@ def edit_structure(
             if name in state and stored.initializer in initializers
         },
         values={node: value for node, value in values.items() if node in nodes},
+        baked={name: digest for name, digest in template.baked.items() if name in state},
     )
 
 

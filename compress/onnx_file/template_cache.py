@@ -1,8 +1,12 @@
-"""Keeps exported templates on disk, so that a resumed run does not wait for the exporter again."""
+"""Keeps exported templates on disk, so that only the first search on a task waits for the exporter.
+
+The oldest go first when there are more than LIMIT_BYTES of them.
+"""
 
 import hashlib
 import json
 import logging
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -18,7 +22,8 @@ from .export import Stored, Template
 
 log = logging.getLogger(__name__)
 
-TEMPLATE_VERSION = 7  # a new number whenever `export.py` makes other templates
+LIMIT_BYTES = 256 << 20
+TEMPLATE_VERSION = 8  # a new number whenever `export.py` makes other templates
 
 
 def template_key(folded: fx.GraphModule, opset: int) -> str:
@@ -32,7 +37,17 @@ def template_key(folded: fx.GraphModule, opset: int) -> str:
 
 
 def save_template(template: Template, folder: Path, key: str) -> None:
-    """Writes the template to `folder`; the model comes first, so that the places never lack their model."""
+    """Writes the template to `folder`, where that is possible; the model comes first, so that the places
+    never lack their model.
+    """
+    try:
+        _write(template, folder, key)
+        _shrink(folder)
+    except OSError as error:  # a full disk, a read-only folder: exported again in the next run
+        log.warning("The template cannot be kept in %s: %s", folder, error)
+
+
+def _write(template: Template, folder: Path, key: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     data = template.model.SerializeToString()
     write_bytes(folder / f"template-{key}.onnx", data)
@@ -43,6 +58,20 @@ def save_template(template: Template, folder: Path, key: str) -> None:
         "baked": dict(template.baked),
     }
     write_text(folder / f"template-{key}.json", json.dumps(seal(places)))
+
+
+def _shrink(folder: Path) -> None:
+    """Removes the oldest templates beyond LIMIT_BYTES; another process may do the same."""
+    facts = {}
+    for path in folder.glob("template-*"):
+        with suppress(FileNotFoundError):
+            facts[path] = path.stat()
+    excess = sum(each.st_size for each in facts.values()) - LIMIT_BYTES
+    for path in sorted(facts, key=lambda path: facts[path].st_mtime):
+        if excess <= 0:
+            return
+        excess -= facts[path].st_size
+        path.unlink(missing_ok=True)
 
 
 def load_template(folder: Path, key: str) -> Template | None:

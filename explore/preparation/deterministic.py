@@ -41,6 +41,11 @@ def levels_folder(*, deterministic: bool = False) -> Path:
     return cache_folder() / "levels"
 
 
+def templates_folder() -> Path:
+    """Where exported templates of all tasks are."""
+    return cache_folder() / "templates"
+
+
 def fixed_latencies(checked: CheckedRequest) -> FixedLatencies | None:
     """What a deterministic search goes by; None for any other."""
     request = checked.request

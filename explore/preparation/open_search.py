@@ -36,7 +36,7 @@ from ..state import SearchState
 from ..study import SearchStudy
 from ..trials import Options, Trials
 from .checked_request import CHECKED_TASK, CheckedRequest
-from .deterministic import fixed_latencies, levels_folder, same_sums
+from .deterministic import fixed_latencies, levels_folder, same_sums, templates_folder
 from .drop_scale import require_drop_scale
 from .run_facts import config_of, facts_of
 from .strategy import StrategyMaker, strategy_of
@@ -71,7 +71,7 @@ def open_search(
     ):
         _announce(directory, checked, progress)
         directory.write_json(CHECKED_TASK, checked.checked.to_json())
-        compressor = make_compressor(checked, cache_dir=directory.path / "cache")
+        compressor = make_compressor(checked, cache_dir=templates_folder())
         compressor.require_writable()
         if request.recovery:
             progress.stage("looking at normalizations")

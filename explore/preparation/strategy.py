@@ -65,6 +65,7 @@ def recovery_process(
         formats=compressor.options.formats,
         seed=compressor.options.seed,
         cache_dir=compressor.cache_dir,
+        checks_dir=directory.path / "cache",
         levels_dir=levels_dir,
         out_dir=directory.artifacts,
         cores=spare,

@@ -29,7 +29,8 @@ CHECK_PREFIX = "check-"  # of the files with the arrays of a check
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecoveryConfig:
     """What the child needs: the task as on the command line, the formats of the files, the compressor's
-    folders, its cores. `dynamic` are the free dimensions: an input, one of its dimensions, the name.
+    folders and that of checks, its cores. `dynamic` are the free dimensions: an input, one of its dimensions,
+    the name.
     """
 
     task: str
@@ -37,6 +38,7 @@ class RecoveryConfig:
     formats: Sequence[FileFormat]
     seed: int
     cache_dir: Path
+    checks_dir: Path
     levels_dir: Path
     out_dir: Path
     cores: Sequence[int]
@@ -44,7 +46,9 @@ class RecoveryConfig:
 
     def to_json(self) -> str:
         """One line for the child's command line."""
-        paths = {name: str(getattr(self, name)) for name in ("cache_dir", "levels_dir", "out_dir")}
+        paths = {
+            name: str(getattr(self, name)) for name in ("cache_dir", "checks_dir", "levels_dir", "out_dir")
+        }
         formats = [asdict(form) for form in self.formats]
         return json.dumps({**asdict(self), **paths, "formats": formats, "cores": list(self.cores)})
 
@@ -58,6 +62,7 @@ class RecoveryConfig:
             formats=[FileFormat(**form) for form in fields.value("formats")],
             seed=fields.value("seed"),
             cache_dir=Path(fields.text("cache_dir")),
+            checks_dir=Path(fields.text("checks_dir")),
             levels_dir=Path(fields.text("levels_dir")),
             out_dir=Path(fields.text("out_dir")),
             cores=fields.value("cores"),

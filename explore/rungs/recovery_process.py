@@ -260,7 +260,7 @@ def _built(compressor: Compressor, recipe: Recipe, config: RecoveryConfig, say: 
 
     with PacedTraining(lambda stage: say(progress_line(stage)), cores=config.cores) as paced:
         built = compressor.build(recipe, config.out_dir, progress=paced)
-    return result_line(built, config.cache_dir)
+    return result_line(built, config.checks_dir)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """Built artifacts, run by the real ONNX Runtime, answer what the same model answers in torch."""
 
+import os
+
 import numpy as np
 import onnx
 import onnxruntime
@@ -204,6 +206,28 @@ def test_template_is_read_from_its_cache(tmp_path, monkeypatch):
     )
     again = Compressor(task, network, cache_dir=tmp_path / "cache").build(Recipe(), tmp_path).only
     assert first.artifact.digest == again.artifact.digest
+
+
+def test_a_template_on_disk_has_none_of_the_weights(tmp_path):
+    task = tiny_task("mlp")
+    network = Network.trace(task.model, task.example_inputs)
+    Compressor(task, network, cache_dir=tmp_path / "cache").build(Recipe(), tmp_path)
+    (file,) = (tmp_path / "cache").glob("template-*.onnx")
+    stored = {tensor.name: tensor for tensor in onnx.load(file).graph.initializer}
+    held = [stored[name] for name in task.model.state_dict() if name in stored]
+    assert held and all(tensor.dims and not tensor.raw_data for tensor in held)
+
+
+def test_the_oldest_templates_go(tmp_path, monkeypatch):
+    monkeypatch.setattr("autocompress.compress.onnx_file.template_cache.LIMIT_BYTES", 1500)
+    task = tiny_task("mlp")
+    old = tmp_path / "cache" / "template-old.onnx"
+    old.parent.mkdir()
+    old.write_bytes(bytes(1400))
+    os.utime(old, (1, 1))
+    network = Network.trace(task.model, task.example_inputs)
+    Compressor(task, network, cache_dir=tmp_path / "cache").build(Recipe(), tmp_path)
+    assert not old.exists()
 
 
 @pytest.mark.parametrize("ending", ["onnx", "json"])

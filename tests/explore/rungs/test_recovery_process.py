@@ -35,6 +35,7 @@ def process(tmp_path):
         formats=[FileFormat()],
         seed=0,
         cache_dir=tmp_path / "cache",
+        checks_dir=tmp_path / "cache",
         levels_dir=tmp_path / "levels",
         out_dir=tmp_path / "out",
         cores=sorted(os.sched_getaffinity(0))[:1],
