@@ -16,7 +16,7 @@ import contextlib
 import hashlib
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -39,7 +39,7 @@ from .wide import compensated_parts, dense, error_of, parts_of, rounded_parts
 
 log = logging.getLogger(__name__)
 
-VERSION = 5
+VERSION = 6
 LIMIT_BYTES = 2 << 30
 SHRINK_EVERY = 256  # entries
 IN_MEMORY_BYTES = 1 << 29  # of levels
@@ -75,7 +75,7 @@ class LevelDatabase:
     def __init__(
         self,
         network: Network,
-        batches: Callable[[], Iterable[tuple[Tensor, ...]]],
+        batches: Callable[[], Sequence[tuple[Tensor, ...]]],
         *,
         directory: Path | None = None,
         rounding: RoundingMethod = "gptq",
@@ -90,6 +90,7 @@ class LevelDatabase:
         self.directory = directory / self.key[:32] if directory else None
         self._nodes = dict(layer_nodes(network.module))
         self._layers = {layer.name: layer for layer in network.layers if layer.name in self._nodes}
+        self._energies: dict[str, float] = {}  # of each layer's outputs
         self._in_memory: OrderedDict[str, Level] = OrderedDict()
         self._in_memory_bytes = 0
         self._saved = 0
@@ -206,7 +207,9 @@ class LevelDatabase:
         level = Level(values=values.contiguous(), step=step, error=0.0)
         change = original.clone()
         change[..., columns] -= level.weight()
-        return replace(level, error=error_of(change, second) / max(error_of(original, second), 1e-30))
+        if layer not in self._energies:
+            self._energies[layer] = max(error_of(original, second), 1e-30)
+        return replace(level, error=error_of(change, second) / self._energies[layer])
 
     def describe(self) -> str:
         """Its size and place: `11.5 MB of at most 2048 MB in /home/…/levels/ab12…`."""

@@ -6,7 +6,7 @@ Where nothing can be saved, all stay.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 import torch
@@ -43,7 +43,7 @@ class Moments(Mapping[str, InputMoments]):
         self,
         module: fx.GraphModule,
         layers: Mapping[str, Layer],
-        batches: Callable[[], Iterable[tuple[Tensor, ...]]],
+        batches: Callable[[], Sequence[tuple[Tensor, ...]]],
         store: Store,
         *,
         between: Callable[[], None],

@@ -5,7 +5,7 @@ convolution's input, or rows of a linear layer's. `InputMoments.second` is E[x x
 layer's squared output error), `mean` is E[x].
 """
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from torch import Tensor, fx
 
 from ..graph.graph import CONVOLUTIONS, argument, layer_nodes, operation
 from ..graph.running import channels_last
-from .wide import affordable_rows, blocks_of, second_sum
+from .wide import affordable_rows, blocks_of, rows_for_moments, second_sum
 
 ROWS_PER_BATCH = 8192  # of each layer and batch; patches overlap, so that a sample of them is enough
 
@@ -32,7 +32,7 @@ class InputMoments:
 
 def input_moments(
     module: fx.GraphModule,
-    batches: Iterable[tuple[Tensor, ...]],
+    batches: Sequence[tuple[Tensor, ...]],
     *,
     layers: Collection[str] | None = None,
     seed: int = 0,
@@ -48,12 +48,12 @@ class Collecting:
     def __init__(
         self,
         module: fx.GraphModule,
-        batches: Iterable[tuple[Tensor, ...]],
+        batches: Sequence[tuple[Tensor, ...]],
         *,
         layers: Collection[str] | None,
         seed: int = 0,
     ):
-        self._collector = _Collector(module, layers, seed)
+        self._collector = _Collector(module, layers, seed, batches=len(batches))
         self._batches = iter(batches)
 
     def finished(self, between: Callable[[], None] = lambda: None) -> dict[str, InputMoments]:
@@ -108,8 +108,9 @@ def output_vectors(node: fx.Node, y: Tensor, *, rows: int, generator: torch.Gene
 class _Collector(fx.Interpreter):
     """Sums x xᵀ and x of each layer while it runs the graph."""
 
-    def __init__(self, module: fx.GraphModule, layers: Collection[str] | None, seed: int):
+    def __init__(self, module: fx.GraphModule, layers: Collection[str] | None, seed: int, *, batches: int):
         super().__init__(module)
+        self.batches = batches
         self.layers = {node: name for name, node in layer_nodes(module) if layers is None or name in layers}
         # Each layer has its own generator: its sample does not depend on which other layers are wanted.
         self.generators = {
@@ -121,9 +122,12 @@ class _Collector(fx.Interpreter):
     def run_node(self, n: fx.Node) -> Any:
         if (name := self.layers.get(n)) is not None:
             x, weight = (self.env[argument(n, index)] for index in (0, 1))
-            rows = affordable_rows(ROWS_PER_BATCH, weight[0].numel())
-            vectors = input_vectors(n, x, weight, rows=rows, generator=self.generators[name])
-            self._add(name, vectors, blocks_of(weight, groups_of_layer(n)))
+            columns, blocks = weight[0].numel(), blocks_of(weight, groups_of_layer(n))
+            rows = min(ROWS_PER_BATCH, -(-rows_for_moments(columns, blocks) // self.batches))
+            vectors = input_vectors(
+                n, x, weight, rows=affordable_rows(rows, columns), generator=self.generators[name]
+            )
+            self._add(name, vectors, blocks)
         return super().run_node(n)
 
     def _add(self, name: str, vectors: Tensor, blocks: int) -> None:

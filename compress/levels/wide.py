@@ -21,6 +21,8 @@ from .reconstruct import ROUNDINGS, compensated, optimal_scale, output_error
 WIDE = 4096  # columns
 BLOCK = 1024  # columns at most in a block, if the channels divide so
 NUMBERS = 1 << 26  # of input vectors that are looked at together
+MULTIPLICATIONS = 1 << 33  # for the second moments of one layer
+LEAST_ROWS = 3  # vectors for each column that moments have in common
 
 
 def block_count(channels: int, taps: int, groups: int = 1) -> int:
@@ -39,6 +41,16 @@ def blocks_of(weight: Tensor, groups: int) -> int:
 def affordable_rows(rows: int, columns: int) -> int:
     """`rows` vectors of so many columns, or as many as fit into NUMBERS."""
     return min(rows, max(1, NUMBERS // columns))
+
+
+def rows_for_moments(columns: int, blocks: int) -> int:
+    """How many vectors of so many columns the second moments of a layer are made of.
+
+    As many as MULTIPLICATIONS allow. A layer with many columns has fewer, but enough that its moments have
+    full rank: 2,304 columns (256 channels × 9 taps) 6,912 vectors, 576 columns 25,890.
+    """
+    size = columns // blocks
+    return max(LEAST_ROWS * size, MULTIPLICATIONS // (columns * size))
 
 
 def second_sum(vectors: Tensor, blocks: int) -> Tensor:

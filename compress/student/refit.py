@@ -27,7 +27,15 @@ from ..graph.tracing.trace import dims_of
 from ..levels.reconstruct import Rounding
 from ..levels.sparse import sparse_weight
 from ..levels.statistics import columns_of, groups_of_layer, input_vectors, output_vectors
-from ..levels.wide import affordable_rows, blocks_of, dense, parts_of, rounded_parts, second_sum
+from ..levels.wide import (
+    affordable_rows,
+    blocks_of,
+    dense,
+    parts_of,
+    rounded_parts,
+    rows_for_moments,
+    second_sum,
+)
 from ..options import RoundingMethod
 
 ROWS = 16384  # vectors that a layer is fitted to
@@ -181,7 +189,8 @@ def _fit(run: _SideBySide, node: fx.Node, targets: Sequence[Tensor], channels: T
     weight_node = argument(node, 1)
     name, groups = str(weight_node.target), groups_of_layer(node)
     tensor, seeded = get_tensor(run.module, name).detach(), torch.Generator().manual_seed
-    rows, blocks = affordable_rows(ROWS, tensor[0].numel()), blocks_of(tensor, groups)
+    columns, blocks = tensor[0].numel(), blocks_of(tensor, groups)
+    rows = affordable_rows(min(ROWS, rows_for_moments(columns, blocks)), columns)
     rows = max(1, rows // len(targets))
     vectors = []
     for inputs, target in zip(run.values(argument(node, 0)), targets, strict=True):

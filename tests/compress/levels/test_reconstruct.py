@@ -117,6 +117,20 @@ def test_optimal_scale_loses_no_more_than_the_largest_magnitude(layer, bits):
     assert lost[0] <= lost[1] * 1.001
 
 
+@pytest.mark.parametrize("bits", [4, 8])
+def test_the_step_of_a_long_row_is_found_by_a_part_of_it(bits):
+    draw = torch.Generator().manual_seed(5)
+    weight = torch.randn(1, 8, 4608, generator=draw) * torch.rand(4608, generator=draw)
+    importance = torch.rand(1, 4608, generator=draw)
+    found = optimal_scale(weight, importance, bits)
+    tried = torch.linspace(0.3, 1.5, 61)[:, None, None] * found
+    lost = [
+        ((nearest(weight, s, bits) * s.unsqueeze(-1) - weight).square() * importance).sum(-1)[0]
+        for s in (found, *tried)
+    ]
+    assert (lost[0] <= 1.1 * torch.stack(lost[1:]).amin(0)).all()
+
+
 @pytest.mark.parametrize("rounding", [round_compensating, round_adaptively])
 @pytest.mark.parametrize("bits", [2, 3, 4])
 def test_reconstructing_rounding_beats_rounding_to_nearest(layer, bits, rounding):

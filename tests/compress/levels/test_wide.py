@@ -5,6 +5,7 @@ import torch
 from autocompress.compress.graph.network import Network
 from autocompress.compress.levels.database import LevelDatabase
 from autocompress.compress.levels.reconstruct import GroupReader, removal_order
+from autocompress.compress.levels.statistics import input_moments
 from autocompress.compress.levels.stitch import stitch
 from autocompress.compress.levels.wide import (
     affordable_rows,
@@ -14,6 +15,7 @@ from autocompress.compress.levels.wide import (
     error_of,
     parts_of,
     rounded_parts,
+    rows_for_moments,
     second_sum,
 )
 from autocompress.compress.student.low_rank import low_rank_factors
@@ -172,3 +174,25 @@ def test_factors_without_moments_are_those_of_the_singular_values():
     matrix = torch.randn(6, 9, generator=torch.Generator().manual_seed(0))
     up, down = low_rank_factors(matrix, 6)
     torch.testing.assert_close(up @ down, matrix)
+
+
+@pytest.mark.parametrize(("columns", "blocks"), [(576, 1), (2304, 1), (3072, 1), (4608, 8), (65536, 64)])
+def test_moments_of_many_columns_are_of_fewer_vectors_than_of_few_but_of_full_rank(columns, blocks):
+    vectors = rows_for_moments(columns, blocks)
+    assert 3 * columns // blocks <= vectors < rows_for_moments(64, 1)
+    assert vectors * columns * columns // blocks <= 3 * 4096**3
+
+
+def test_a_layer_is_looked_at_in_as_many_vectors_in_one_batch_as_in_several(monkeypatch):
+    monkeypatch.setattr("autocompress.compress.levels.wide.MULTIPLICATIONS", 6 * 6 * 40)
+    counts = []
+
+    def counted(vectors, blocks):
+        counts.append(vectors.shape[1])
+        return second_sum(vectors, blocks)
+
+    monkeypatch.setattr("autocompress.compress.levels.statistics.second_sum", counted)
+    module = Network.trace(nn.Sequential(nn.Conv1d(2, 4, 3)).eval(), (sounds(2, 0),)).module
+    for size in (128, 512):
+        input_moments(module, [(x,) for x in sounds(COUNT, 1).split(size)])
+    assert counts == [10, 10, 10, 10, 40]
