@@ -5,7 +5,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from optuna.trial import Trial, TrialState
@@ -21,7 +21,7 @@ from ..results.run_directory import RunDirectory, disk_errors, read_front
 from ..targets.lease import WAITS
 from .finalists import Finalists, by_contribution
 from .rebuild import rebuild
-from .session.budget import LEAST_FINALISTS
+from .session.budget import LEAST_FINALISTS, look_s
 from .session.crash import CrashNote
 from .session.waits import WaitsShown, search_in
 from .study_file import storage_errors
@@ -62,22 +62,22 @@ class Strategy(Protocol):
 
 @dataclass(slots=True, kw_only=True)
 class Fits:
-    """Whether one more of many like tasks ends within the budget, as long as the longest so far takes. It is
-    asked before each of them.
+    """Whether one more of many like tasks ends within the budget, as long as the longest so far takes, the
+    first `longest_s`. It is asked before each of them.
     """
 
     budget_s: float | None
     elapsed_s: Callable[[], float]
-    _longest_s: float = 0.0
+    longest_s: float = 0.0
     _since_s: float | None = None
 
     def __call__(self, share: float = 1.0) -> bool:
         """Whether it ends within this share of the budget."""
         now_s = self.elapsed_s()
         if self._since_s is not None:
-            self._longest_s = max(self._longest_s, now_s - self._since_s)
+            self.longest_s = max(self.longest_s, now_s - self._since_s)
         self._since_s = now_s
-        return self.budget_s is None or now_s + self._longest_s < share * self.budget_s
+        return self.budget_s is None or now_s + self.longest_s < share * self.budget_s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,7 +191,8 @@ class Search:
         trials, finalists = self.trials, self.finalists
         trials.evaluator.availability.ask_all()
         budget_s = trials.options.budget_s
-        caught_up, fits = (Fits(budget_s=budget_s, elapsed_s=lambda: trials.elapsed_s) for _ in range(2))
+        caught_up = Fits(budget_s=budget_s, elapsed_s=lambda: trials.elapsed_s)
+        fits = replace(caught_up, longest_s=look_s(trials.points))
         trials.queue.catch_up(lambda: caught_up(MOST))
         trials.queue.correct()
         for _ in range(3 if trials.options.finalists else 0):

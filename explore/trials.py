@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from statistics import fmean
 from typing import Any
 
 from optuna.samplers import BaseSampler
@@ -21,7 +20,7 @@ from ..results.run_directory import RunDirectory
 from .queue import Queue
 from .run_writer import RunWriter
 from .screen import Screen, Screened
-from .session.budget import Budget, Ledger
+from .session.budget import Budget, Ledger, look_s
 from .session.clock import Clock
 from .session.interrupt import Interrupts
 from .session.progress import Progress, Status
@@ -107,11 +106,7 @@ class Trials:
 
     def left_s(self) -> float:
         """Seconds left for candidates."""
-        measured = [
-            point.seconds.get("timing loop", 0.0) + point.seconds.get("measure", 0.0)
-            for point in self.state.points
-        ]
-        end_s = self.budget.candidates_s(fmean(measured) if measured else 0.0)
+        end_s = self.budget.candidates_s(look_s(self.state.points))
         return 1e9 if end_s is None else end_s - self.elapsed_s
 
     def time_left(self) -> bool:

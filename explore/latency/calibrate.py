@@ -88,17 +88,17 @@ def calibrate(
     time_left: Callable[[], float],
     enough: int = ENOUGH,
     seed: int = 0,
+    longest: float = 0.0,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Calibration:
     """Measures candidates until the table has `enough` of this model or no time is left; what it has already
-    counts.
+    counts. The first is expected to take `longest` seconds.
 
     A candidate that fails is left out; StageError when three in a row do.
     """
     start, before, failures, failed = own_s(), predictor.count, 0, 0
     proposals = _proposals(predictor.space, random.Random(seed))
     first = predictor.space.uniform_int8() if predictor.count == 0 else Recipe()
-    longest = 0.0
     while predictor.count < enough and time_left() > longest:
         progress(f"calibrating the latency table: {predictor.count} of {enough} candidates")
         recipe = first if first.precision else next_recipe(predictor, proposals)
@@ -112,7 +112,8 @@ def calibrate(
             failures, failed = failures + 1, failed + 1
             if failures >= _PATIENCE:
                 raise
-        longest = 0.8 * longest + 0.2 * (own_s() - began) if longest else own_s() - began
+        took = own_s() - began
+        longest = 0.8 * longest + 0.2 * took if predictor.count > before + 1 else took
     if predictor.count > before:
         predictor.tell()
     return Calibration(

@@ -1,28 +1,24 @@
 """Plan: what `autocompress search --dry-run` shows, without building or writing anything."""
 
-import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import torch
-
 from ...compress.graph.graph import layer_name
 from ...compress.graph.network import Network
 from ...compress.recipe import Precision, Recipe
-from ...compress.student.samples import IN_PARTS
-from ...profiles import SEARCH_TIMING, Profile, format_duration, format_size
+from ...profiles import Profile, format_duration, format_size
 from ...results.run_directory import choose_run
-from ...tasks.data import sample_count
 from ...text.printable import printable
 from ..session.budget import Budget, budget_line
 from ..space.joint_space import RuledOut, ruled_out_by
 from ..space.legality import RuledOutLevels, ruled_out_levels
 from ..space.seeds import first_recipes
-from ..space.space import STEPS, Excluded
+from ..space.space import Excluded
 from .checked_request import CheckedRequest
 from .drop_scale import require_drop_scale
+from .estimate import estimate
 from .open_search import make_compressor
 from .run_facts import config_of
 
@@ -31,9 +27,6 @@ DETERMINISTIC = (
     "this machine. The front is made of measured latencies; a limit on the latency judges it alone."
 )
 MOST_NAMED = 6  # of what is not compressed; all reasons follow below
-_FIXED_S = 1.5  # worker process, build, bookkeeping
-_TRAINING_BATCH = 128
-_STEP_COST = 4.0  # a training step in forward passes: teacher, student, backward
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +91,7 @@ class Plan:
     first_recipes: int
     candidate_s: float
     estimated_s: float
-    estimated_trials: int | None
+    estimated_trials: int
     plan: Mapping[str, float | None]
     deterministic: bool
     level_database: str
@@ -121,12 +114,10 @@ def plan_of(checked: CheckedRequest) -> Plan:
     require_drop_scale(checked)
     compressor = make_compressor(checked, cache_dir=None)
     compressor.require_writable()
-    candidate_s = estimated_seconds(checked)
-    trials = request.trials
-    if trials is None and request.budget_s:
-        trials = int(request.budget_s / candidate_s)
-    directory, continues, _ = choose_run(checked.directory, config_of(checked), fresh=request.fresh)
+    estimated = estimate(checked, compressor)
     budget = Budget(total_s=request.budget_s, recovery=request.recovery)
+    trials = request.trials or estimated.trials(budget) or 0
+    directory, continues, _ = choose_run(checked.directory, config_of(checked), fresh=request.fresh)
     return Plan(
         task=checked.checked.task.name,
         outputs=checked.checked.output_texts,
@@ -151,8 +142,8 @@ def plan_of(checked: CheckedRequest) -> Plan:
         fusable=space.fusable,
         excluded=space.excluded,
         first_recipes=len(first_recipes(space)),
-        candidate_s=candidate_s,
-        estimated_s=request.budget_s or (trials or 0) * candidate_s,
+        candidate_s=estimated.candidate_s,
+        estimated_s=request.budget_s or estimated.seconds(trials, recovery=request.recovery),
         estimated_trials=trials,
         plan=budget.to_json() if request.sampler == "front" and not request.deterministic else {},
         deterministic=request.deterministic,
@@ -192,24 +183,6 @@ def _groups(checked: CheckedRequest) -> tuple[PlannedGroup, ...]:
         )
         for group in space.groups
     )
-
-
-def estimated_seconds(checked: CheckedRequest) -> float:
-    """A rough prediction of the seconds that an average candidate takes, from one timed forward pass."""
-    task = checked.checked.task
-    inputs = tuple(tensor.repeat(32, *[1] * (tensor.dim() - 1))[:32] for tensor in task.inputs)
-    with torch.inference_mode():
-        task.model(*inputs)
-        start = time.perf_counter()
-        task.model(*inputs)
-    sample_s = (time.perf_counter() - start) / len(inputs[0])
-    validate_s = sample_s * (sample_count(task.validation) or 1000)
-    pair_s = SEARCH_TIMING.pair_s + 2 * SEARCH_TIMING.warmup_s
-    measure_s = len(checked.targets) * SEARCH_TIMING.pairs_min * pair_s
-    steps = sum(STEPS) / len(STEPS) / 2  # half of the candidates recover
-    most = IN_PARTS if isinstance(task.batch, int) else _TRAINING_BATCH
-    batch = min(most, sample_count(task.train) or most)
-    return _FIXED_S + validate_s + measure_s + steps * batch * sample_s * _STEP_COST
 
 
 def _space_lines(plan: Plan) -> list[str]:

@@ -8,6 +8,7 @@ training are trained, shortly (r2), and longer in the last part of the time (r3)
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from statistics import median
 
 from optuna.trial import Trial
 
@@ -51,6 +52,7 @@ class Climber:
         self._learned = {point.trial: set(point.measured) for point in trials.points}
         self._since_promotion = 0
         self._screened = 0
+        self._look_s: list[float] = []
         self._turns = 0
         self._exhausted = False
 
@@ -98,13 +100,22 @@ class Climber:
             waited = recoveries.busy
             recoveries.collect(wait_s=1.0)
             return waited
-        window = max(1, self._window // 2) if self._poor() else self._window
-        if self._since_promotion < window and self._rung0():
+        if self._since_promotion < self._looks_due() and self._rung0():
             return True
         self._promote()
         return True
 
     # --- r0 and r1
+
+    def _looks_due(self) -> int:
+        """How many looks there are for one candidate that goes up: fewer where they say little, and where
+        they would take longer than the candidate itself, as with a large network.
+        """
+        window = max(1, self._window // 2) if self._poor() else self._window
+        candidate_s = self._trials.screen.seconds(Recipe())
+        if candidate_s is None or not self._look_s or self._trials.options.deterministic:
+            return window
+        return min(window, max(1, int(candidate_s / median(self._look_s))))
 
     def _rung0(self) -> bool:
         """One more candidate of r0; False when the sampler has nothing left to propose."""
@@ -128,12 +139,14 @@ class Climber:
         """The KL of a candidate."""
         trials, tables = self._trials, self._tables
         trials.stage(f"rung r0: candidate {len(tables.pool.kls) + 1}")
+        began_s = trials.elapsed_s
         try:
             with trials.interruptible(), trials.timed("rung r0"):
                 tables.probe(levels)
         except StageError as error:
             trials.log("failed at r0", recipe=tables.recipe(levels).to_json(), message=str(error))
             tables.guess(levels)
+        self._look_s.append(trials.elapsed_s - began_s)
 
     def _promote(self) -> None:
         """The best of the pool becomes a trial and is measured; of those that could not be stitched only when

@@ -105,11 +105,19 @@ class LatencyTables:
                 "measured candidates will teach it."
             )
 
+    @property
+    def _shape_s(self) -> float:
+        """What building and measuring took at least: a candidate of which only shapes count takes as long."""
+        parts = ("prune", "build", "measure", "timing loop")
+        return min(sum(point.seconds.get(part, 0.0) for part in parts) for point in self.trials.points)
+
     def _measure(self, predictor: LatencyPredictor, target: Target, left_s: Callable[[], float]) -> None:
         compressor, timing = self.compressor, TIMING.with_batch(self.batch)
         with ShapeModels(
             compressor.task, compressor.network, target, timing=timing, cache_dir=compressor.cache_dir
         ) as candidates:
-            calibrate(predictor, candidates, time_left=left_s, progress=self.trials.stage)
+            calibrate(
+                predictor, candidates, time_left=left_s, longest=self._shape_s, progress=self.trials.stage
+            )
         if predictor.table.note:
             self.trials.note(f"Note: {predictor.table.note}")

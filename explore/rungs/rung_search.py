@@ -45,9 +45,11 @@ class RungSearch:
         """Takes the trials that it tried out of `unfinished`."""
         trials.take_up(unfinished, trials.evaluate, recovered=False)
         space = trials.space
-        _try(trials, [Recipe(), space.uniform_int8(), space.fastest(Recipe())])
+        _try(trials, [Recipe(), space.uniform_int8()], trials.time_left)
+        more = [space.fastest(Recipe())]
         if not trials.int8_pays:
-            _try(trials, [space.fastest(recipe) for recipe in stored_recipes(space)])
+            more += [space.fastest(recipe) for recipe in stored_recipes(space)]
+        _try(trials, more, lambda: trials.time_left() and trials.another_fits())
         if not trials.time_left():
             return
         if not trials.space.has_levels:
@@ -58,10 +60,10 @@ class RungSearch:
         climber.climb(unfinished, self.warm)
 
 
-def _try(trials: Trials, recipes: Sequence[Recipe]) -> None:
+def _try(trials: Trials, recipes: Sequence[Recipe], time_left: Callable[[], bool]) -> None:
     """Evaluates those that were not, as long as there is time."""
     for recipe in recipes:
-        if recipe.digest not in trials.tried and trials.time_left():
+        if recipe.digest not in trials.tried and time_left():
             trials.evaluate(*trials.ask(trials.space.parameters(recipe)))
 
 

@@ -5,12 +5,14 @@ limit of its own.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from statistics import fmean
 
 from ...profiles import format_duration
 from ...results.activity import BESIDE, Activity
+from ...results.records.point import Point
 from ...results.records.reading import Fields
 from ...results.records.run import Run
 from ...results.run_directory import RunDirectory, read_kept, write_kept
@@ -24,6 +26,8 @@ SENSITIVITY_SHARE = 0.12
 LATENCY_SHARE = 0.10
 CHEAP = 0.01  # of the budget: where a candidate takes less, candidates teach as much as tables do
 CHEAP_TABLES = 0.6  # of the shares of the tables then: 13 % of the budget
+DEAR = 0.08  # of the budget: where a candidate takes more, few are measured, and tables would take their time
+DEAR_TABLES = 0.5
 RECOVERY_SHARE = 0.40
 _FOR_CANDIDATES = SEARCH_SHARE - SENSITIVITY_SHARE - LATENCY_SHARE
 _CANDIDATES = 3  # that a budget must have room for, to be called enough
@@ -57,13 +61,13 @@ class Budget:
         """The time for everything but the finalists."""
         return None if self.total_s is None else self.search_share * self.total_s
 
-    def candidates_s(self, measure_s: float) -> float | None:
-        """The time for everything but the finalists, where a candidate takes `measure_s` to measure: a small
-        budget leaves more to the least finalists than its usual share.
+    def candidates_s(self, look_s: float) -> float | None:
+        """The time for everything but the finalists, of which one takes `look_s`: a small budget leaves more
+        to the least finalists than its usual share.
         """
         if self.total_s is None or self.search_s is None or self.search_share == 1.0:
             return self.search_s
-        looks_s = min(LEAST_FINALISTS * _LOOK * measure_s, _MOST_FOR_FINALISTS * self.total_s)
+        looks_s = min(LEAST_FINALISTS * look_s, _MOST_FOR_FINALISTS * self.total_s)
         return min(self.search_s, self.total_s - looks_s)
 
     @property
@@ -78,8 +82,11 @@ class Budget:
 
     def of_tables(self, candidate_s: float) -> float:
         """The share of both that is spent where a candidate takes so long to evaluate."""
-        cheap = self.total_s is not None and candidate_s < CHEAP * self.total_s
-        return CHEAP_TABLES if cheap else 1.0
+        if self.total_s is None:
+            return 1.0
+        if candidate_s > DEAR * self.total_s:
+            return DEAR_TABLES
+        return CHEAP_TABLES if candidate_s < CHEAP * self.total_s else 1.0
 
     @property
     def recovery_s(self) -> float | None:
@@ -100,6 +107,17 @@ class Budget:
             "recovery_s": self.recovery_s,
             "finalists_s": None if self.total_s is None else (1 - self.search_share) * self.total_s,
         }
+
+
+def look_s(points: Sequence[Point]) -> float:
+    """How long a look at a finalist will take by what candidates took, 0 without any: it is measured _LOOK
+    times as long, and scored on the test split, which has about as many samples as validation.
+    """
+    if not points:
+        return 0.0
+    stages = [point.seconds for point in points]
+    measured = [each.get("timing loop", 0.0) + each.get("measure", 0.0) for each in stages]
+    return _LOOK * fmean(measured) + fmean(each.get("validate", 0.0) for each in stages)
 
 
 def larger_budget(run: Run) -> str:

@@ -8,7 +8,7 @@ from typing import cast
 import pytest
 from autocompress.errors import InputError
 from autocompress.explore.preparation.request import SearchRequest
-from autocompress.explore.session.budget import Budget, Ledger, larger_budget
+from autocompress.explore.session.budget import Budget, Ledger, larger_budget, look_s
 from autocompress.explore.session.clock import Clock
 from autocompress.results.activity import BESIDE
 from autocompress.results.run_directory import RunDirectory
@@ -33,11 +33,20 @@ def test_a_budget_without_finalists_leaves_all_the_time_to_candidates():
 
 
 def test_a_small_budget_leaves_time_for_the_least_finalists():
-    assert Budget(total_s=1000.0).candidates_s(4.0) == 850.0
-    assert Budget(total_s=120.0).candidates_s(4.0) == 120.0 - 36.0
-    assert Budget(total_s=90.0).candidates_s(20.0) == 60.0
-    assert Budget(total_s=90.0, search_share=1.0).candidates_s(20.0) == 90.0
-    assert Budget(total_s=None).candidates_s(20.0) is None
+    assert Budget(total_s=1000.0).candidates_s(12.0) == 850.0
+    assert Budget(total_s=120.0).candidates_s(12.0) == 120.0 - 36.0
+    assert Budget(total_s=90.0).candidates_s(60.0) == 60.0
+    assert Budget(total_s=90.0, search_share=1.0).candidates_s(60.0) == 90.0
+    assert Budget(total_s=None).candidates_s(60.0) is None
+
+
+def test_a_look_at_a_finalist_measures_three_times_as_long_as_a_candidate_and_scores_a_split():
+    point = replace(
+        sample_run().points[0],
+        seconds={"measure": 2.0, "timing loop": 3.0, "validate": 10.0, "recover": 70.0},
+    )
+    assert look_s([point, point]) == 3 * 5.0 + 10.0
+    assert look_s([]) == 0.0
 
 
 def test_a_warm_start_with_a_sampler_that_cannot_use_it_is_an_error_with_a_remedy():
@@ -59,5 +68,6 @@ def test_a_budget_for_nothing_but_the_original_says_what_would_have_been_enough(
 def test_tables_take_less_than_15_percent_of_the_budget_where_candidates_are_cheap():
     budget = Budget(total_s=600.0)
     both = budget.sensitivity_s + budget.latency_s
-    assert budget.of_tables(5.0) * both < 0.15 * 600 < budget.of_tables(60.0) * both
+    assert budget.of_tables(5.0) * both < 0.15 * 600 < budget.of_tables(30.0) * both
+    assert budget.of_tables(60.0) == 0.5  # ten candidates are all that there is time for
     assert Budget(total_s=None).of_tables(0.1) == 1.0
