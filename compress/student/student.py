@@ -16,7 +16,7 @@ from ...tasks.splits.grouping import Inputs
 from ...tasks.task import Task
 from ..graph.blocks import Block, remove_blocks
 from ..graph.factors import factor_name
-from ..graph.graph import batch_norms, fold_batch_norms, running_means
+from ..graph.graph import batch_norms, fold_batch_norms, get_tensor, running_means, set_tensor
 from ..graph.network import Network, broken_values
 from ..levels.activations import Observed
 from ..levels.database import LevelDatabase
@@ -97,6 +97,7 @@ class StudentMaker:
             if roundings and not changed and not rounded and not recipe.changes_layers:
                 shift_running_means(student.module, self.database, roundings)
             if (changed or rounded) and self.options.reconstruct and not learned and self._moments:
+                self._restore_running_means(student)
                 move_statistics(
                     student.module,
                     in_time(self._statistics(), self.between),
@@ -270,6 +271,15 @@ class StudentMaker:
                 if not mask.all():
                     masks[use.parameter] = torch.from_numpy(mask)
         return masks
+
+    def _restore_running_means(self, student: Student) -> None:
+        """Undoes what fitting the layers moved: all of the difference to the original is measured again, in
+        the finished model.
+        """
+        masks, original = self.remaining(student), self.network.module
+        for name in running_means(student.module):
+            mean = get_tensor(original, name).detach()
+            set_tensor(student.module, name, mean[masks[name]] if name in masks else mean.clone())
 
     @cached_property
     def _running_means(self) -> frozenset[str]:

@@ -3,7 +3,14 @@
 import pytest
 import torch
 from autocompress.compress import Recipe
-from autocompress.compress.graph.graph import argument, clone, get_tensor, layer_nodes, set_tensor
+from autocompress.compress.graph.graph import (
+    argument,
+    batch_norms,
+    clone,
+    get_tensor,
+    layer_nodes,
+    set_tensor,
+)
 from autocompress.compress.levels.value_grids import rounded_to_bits
 from autocompress.compress.options import CompressorOptions
 from autocompress.compress.stages import StageClock
@@ -67,3 +74,28 @@ def test_eight_bit_weights_answer_more_like_the_original_than_the_nearest_ones(n
         expected = students.network.module(*inputs)
         errors = [float((module(*inputs) - expected).square().mean()) for module in (made, nearest)]
     assert 0 < errors[0] < 0.7 * errors[1]
+
+
+@pytest.mark.parametrize("name", ["depthwise", "chain", "residual"])
+def test_the_means_of_a_pruned_models_normalizations_move_once(name, compressors):
+    students = compressors(name).students
+    network = students.network
+    keep = {group.name: max(1, group.channels // 2) for group in network.groups[:1]}
+    recipe = Recipe(keep=keep, precision={network.layers[0].name: "w6"})
+    student = students.make(recipe, StageClock(), lambda _: None, None)
+    masks, (inputs,) = students.remaining(student), students._parts(students.samples.first(256))
+    for node in batch_norms(student.module):
+        mean = str(argument(node, 3).target)
+        wide, narrow = (read_by(module, node.name, inputs) for module in (network.module, student.module))
+        mask = masks.get(mean, torch.ones(len(wide), dtype=torch.bool))
+        old, new = get_tensor(network.module, mean)[mask], get_tensor(student.module, mean)
+        spread = (wide[mask] - narrow).abs().max() + 0.01
+        torch.testing.assert_close(new - old, narrow - wide[mask], atol=0.3 * float(spread), rtol=0)
+
+
+def read_by(module, norm, inputs):
+    """The mean of each channel that a normalization reads."""
+    run = torch.fx.Interpreter(module, garbage_collect_values=False)
+    run.run(*inputs)
+    node = next(node for node in module.graph.nodes if node.name == norm)
+    return run.env[argument(node, 0)].detach().transpose(0, 1).flatten(1).mean(1)
