@@ -18,7 +18,7 @@ from .showing import point_html
 @dataclass(frozen=True, eq=False)
 class Point:
     """A candidate. Of several targets its numbers are those of the one on which it is slowest, beside the
-    original.
+    original; of the runtimes of one device those of the one in which it is fastest.
 
     `on(target)` has those of another.
     """
@@ -92,8 +92,10 @@ class Point:
 
     @property
     def latency_ratio(self) -> float:
-        """The latency relative to the original's, measured in turns."""
-        return self.view.latency.ratio
+        """The latency relative to the original's, measured in turns; of a search over the runtimes of a
+        device, to the original's in the runtime where that is fastest.
+        """
+        return self.view.latency.ratio * self.run.scale(self.target).ratio
 
     @property
     def predicted(self) -> bool:
@@ -107,10 +109,10 @@ class Point:
 
     @property
     def size_ratio(self) -> float:
-        """The size relative to the original's."""
-        return self.view.size_ratio
+        """The size relative to the original's, of the same one."""
+        return self.run.size_ratio(self.view.measured, self.target)
 
     @property
     def path(self) -> Path:
-        """The ONNX file in the run directory. RunDirectoryError when the run names one outside of it."""
+        """The model's file in the run directory. RunDirectoryError when the run names one outside of it."""
         return file_below(self.directory, self.view.artifact.file)

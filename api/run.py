@@ -74,8 +74,10 @@ class Run:
 
     @property
     def front(self) -> tuple[Point, ...]:
-        """Those that no other one dominates and that meet the search's limits, the fastest first."""
-        return tuple(self._by_trial[record.trial] for record in self.record.front)
+        """Those that no other one dominates and that meet the search's limits, the fastest first. Of a search
+        over the runtimes of a device a point is in one of them, and a trial may be there twice.
+        """
+        return tuple(self._shown(record) for record in self.record.front)
 
     @property
     def original(self) -> Point:
@@ -85,7 +87,7 @@ class Run:
     @property
     def recommended(self) -> Point:
         """The point that `front` marks with ★."""
-        return self._by_trial[recommended(self.record).point.trial]
+        return self._shown(recommended(self.record).point)
 
     def point(self, trial: int) -> Point:
         """The candidate of a trial. InputError when it was not measured."""
@@ -121,7 +123,7 @@ class Run:
         )
         within = limits_for(self.record, resolved(self.record, limits))
         best = pick(self.record, within, minimize=minimize, allow_slower=allow_slower)
-        return self._by_trial[best.trial]
+        return self._shown(best)
 
     def bundle(
         self, point: Point, out: str | Path, *, packed: bool = False, sign: str | Path | None = None
@@ -181,6 +183,10 @@ class Run:
         file = file_below(self.path, "measurements.db")
         if file.is_file():
             yield from measurements_in(file)
+
+    def _shown(self, record: PointRecord) -> Point:
+        """The point of a record; of a placement the candidate in that runtime."""
+        return self._by_trial[record.trial] if self.record.device is None else self._point(record)
 
     def _point(self, record: PointRecord) -> Point:
         measured = self.record.measured(record)

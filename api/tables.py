@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..compress.recipe import Recipe
 from ..results.choosing.recommended import recommended
+from ..results.placed import ratio_to_onnxruntime
 from ..results.records.run import Run
 from ..results.table_files import record_of
 from ..results.view import PointOn, views_of
@@ -48,8 +49,17 @@ def points_table(run: Run) -> Table:
         best = recommended(view.run).point.trial
         for point in view.points:
             record = record_of(point, chosen=point.trial == best)
-            rows.append({"target": view.target.name, **record, **_of_recipe(point.recipe)})
+            own = _of_device(run, point) | _of_recipe(point.recipe)
+            rows.append({"target": view.target.name, **record, **own})
     return Table(tuple(rows))
+
+
+def _of_device(run: Run, point: PointOn) -> dict[str, Any]:
+    """Of the runtimes of a device, the latency relative to the fastest original's, and to ONNX Runtime's."""
+    if run.device is None:
+        return {}
+    there = point.point.on(point.view.target.name)
+    return {"ratio": run.vector(there)[2], "ratio_to_onnxruntime": ratio_to_onnxruntime(run, there)}
 
 
 def layers_table(point: PointOn) -> Table:

@@ -1,16 +1,19 @@
 """What a search reaches on networks that people ship: hypervolume, smallest and fastest point within 1 pp.
 
     python benchmarks/nets.py dscnn mobilenet stories resnet20 --minutes 20 --seed 0 --core 0 [--no-recovery]
+    python benchmarks/nets.py dscnn mobilenet --minutes 20 --seed 0 --core 0 --runtimes all
     python benchmarks/nets.py --run RUN [RUN ...]
 
 Each network of ../shared/data is searched for so many minutes on one core with a cache of its own, so that
 tables and database are paid for; with `--run` finished runs are read instead. A row has the normalized
 hypervolume (design section 5), the smallest and the fastest point of the front that lose at most 1 pp on
-validation, and uniform int8. Sizes and latencies are ratios to the float32 original in the same runtime, timed
-in turns. Only ratios within one run compare: hosts and neighbours differ.
+validation, and uniform int8. Sizes and latencies are ratios to the float32 original in the same runtime,
+timed in turns. With `--runtimes` a point is in the runtime where it is best, latencies are ratios to the
+float32 original in ONNX Runtime, and the hypervolume counts from the original in its fastest runtime. Only
+ratios within one run compare: hosts and neighbours differ.
 
-Takes the minutes for each network and about one more. Searches do not wait for others on the machine: beside load
-let only runs that shared it compare.
+Takes the minutes for each network and about one more. Searches do not wait for others on the machine:
+beside load let only runs that shared it compare.
 """
 
 import argparse
@@ -21,10 +24,10 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from autocompress.results.records.latency import Latency
+from autocompress.results.placed import originals_note, place_of, ratio_to_onnxruntime
+from autocompress.results.records.point import Point
 from autocompress.results.records.run import Run
 from autocompress.results.run_directory import read_run
-from autocompress.results.view import PointOn, RunOn
 
 ROOT = Path(__file__).resolve().parent.parent
 TASKS = {
@@ -48,6 +51,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--core", type=int, required="--run" not in sys.argv)
     parser.add_argument("--no-recovery", action="store_true")
+    parser.add_argument("--runtimes", help="runtimes of the CPU, or all")
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
     parser.add_argument("--out", type=Path, default=ROOT / "runs", help="the folder of the runs")
     parser.add_argument("--run", type=Path, nargs="+", default=[])
@@ -68,6 +72,7 @@ def searched(network: str, arguments: argparse.Namespace) -> Path:
     file, function = TASKS[network].split(":")
     options = [f"{ROOT / file}:{function}", "--task-arg", f"data={arguments.data}", "--fresh", "--quiet"]
     options += ["--budget", f"{60 * arguments.minutes:g}s", "--seed", str(arguments.seed), "--out", str(out)]
+    options += ["--runtimes", arguments.runtimes] if arguments.runtimes else []
     options += ["--max-drop", "1pp", *(["--no-recovery"] if arguments.no_recovery else [])]
     with tempfile.TemporaryDirectory(prefix="nets-") as cache:
         environment = {**os.environ, "XDG_CACHE_HOME": cache, "AUTOCOMPRESS_LOCKS": cache}
@@ -82,29 +87,28 @@ HEADER = f"{'network':12} {'volume':>6} {'points':>6}  {'smallest within 1 pp':2
 
 def row(name: str, run: Run) -> str:
     """The figures of a run; `-` where no point of the front is within 1 pp."""
-    view = RunOn.of(run, run.target_names[0])
-    within = [point for point in view.front if point.drop <= WITHIN and point.trial != 0]
+    if run.device is None:
+        run = run.only(run.target_names[0])
+    within = [point for point in run.front if run.worst_drop(point).drop <= WITHIN and point.trial != 0]
     uniform = run.uniform_int8
     cells = (
-        described(sorted(within, key=lambda point: point.size_ratio)[:1]),
-        described(sorted(within, key=lambda point: latency_of(point).ratio)[:1]),
-        described([] if uniform is None else [view.on(uniform)]),
+        described(run, sorted(within, key=lambda point: run.vector(point)[1])[:1]),
+        described(run, sorted(within, key=lambda point: run.vector(point)[2])[:1]),
+        described(run, [] if uniform is None else [uniform]),
     )
-    return f"{name:12} {run.hypervolume:6.3f} {len(run.points):6}  {cells[0]:26} {cells[1]:26} {cells[2]}"
+    lines = [f"{name:12} {run.hypervolume:6.3f} {len(run.points):6}  {cells[0]:26} {cells[1]:26} {cells[2]}"]
+    return "\n".join([*lines, *([f"{'':12} {originals_note(run)}"] if run.device else [])])
 
 
-def described(points: Sequence[PointOn]) -> str:
+def described(run: Run, points: Sequence[Point]) -> str:
     """Size, latency and drop of the one point, or `-`."""
     if not points:
         return "-"
     (point,) = points
-    return f"{point.size_ratio:.3f}, {latency_of(point).ratio:.2f} ×, {100 * point.drop:+.2f} pp"
-
-
-def latency_of(point: PointOn) -> Latency:
-    """What was measured: benchmarks predict nothing."""
-    assert isinstance(point.latency, Latency)
-    return point.latency
+    _, size, latency = run.vector(point)
+    there, where = ratio_to_onnxruntime(run, point), f", {place_of(run, point)}" if run.device else ""
+    ratio = latency if there is None else there
+    return f"{size:.3f}, {ratio:.2f} ×, {100 * run.worst_drop(point).drop:+.2f} pp{where}"
 
 
 if __name__ == "__main__":

@@ -162,6 +162,7 @@ def pick(
                 seconds=seconds,
                 set_clocks=set_clocks,
                 allow_slower=allow_slower,
+                runtime=names[0] if content.device is not None else None,
             )
             whole = read_run(run)
         _bundle(run, whole, point, {name: limits[name] for name in names}, out, packed=packed, sign=sign)
@@ -260,9 +261,10 @@ def _finetuned(
     seconds: float,
     set_clocks: bool,
     allow_slower: bool,
+    runtime: str | None,
 ) -> "Point":
     """The point after its fine-tuning; the unchanged point when that did not help, or made it slower than the
-    original.
+    original. Of the runtimes of a device, the target of one is judged.
     """
     from ..deploy.finetune import finetune
     from ..results.report import write_report
@@ -291,6 +293,7 @@ def _finetuned(
     if (path / "report.html").is_file():
         write_report(run, path / "report.html")
     part = run.only(*targets) if len(targets) == 1 else run
+    part = part if runtime is None else run.only(runtime)
     return _better_of(part, tuned, point, allow_slower=allow_slower)
 
 

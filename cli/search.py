@@ -33,6 +33,13 @@ if TYPE_CHECKING:
     from ..explore.preparation.request import SearchRequest
     from ..results.records.run import Run
 
+Runtimes = Annotated[
+    str | None,
+    typer.Option(
+        metavar="R[,R…]|all",
+        help="Runtimes of the device, such as onnxruntime,litert: one front, each point in the best.",
+    ),
+]
 TaskSpec = Annotated[
     str,
     typer.Argument(
@@ -95,6 +102,7 @@ def search(
     task: TaskSpec = "digits",
     *,
     target: TargetNames = "cpu",
+    runtimes: Runtimes = None,
     task_arg: TaskArguments = None,
     batch: Batch = 1,
     shape: FreeShapes = None,
@@ -135,11 +143,15 @@ def search(
         autocompress search my_task.py:make --target cpu,edge.toml --max-latency cpu=2ms,edge=9ms
 
         autocompress search my_task.py:make --target jetson@user@10.0.0.5
+
+        autocompress search my_task.py:make --target cpu --runtimes all
     """
     with errors():
         from ..explore.preparation.request import SearchRequest
+        from ..profiles.alternatives import targets_of_runtimes
         from ..results.target_limits import target_addresses
 
+        target = target if runtimes is None else targets_of_runtimes(target, runtimes)
         constraints = limits_by_target(
             list(target_addresses(target)),
             max_drop=max_drop,
@@ -162,6 +174,7 @@ def search(
             warm_start=warm_start,
             seed=seed,
             deterministic=deterministic,
+            alternatives=runtimes is not None and "," in target,
             set_clocks=set_clocks,
             out=out,
             fresh=fresh,

@@ -3,7 +3,7 @@ made once per task.
 """
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -89,11 +89,12 @@ class Compressor:
         out_dir: Path,
         *,
         progress: Callable[[str], None] | None = None,
+        formats: Collection[FileFormat] | None = None,
         recovery_s: float | None = None,
         checkpoint: Path | None = None,
     ) -> BuildResult:
-        """The artifacts of a recipe, each written to `out_dir/<digest>.<container>`. StageError when the
-        candidate fails.
+        """The artifacts of a recipe, each written to `out_dir/<digest>.<container>`, in all formats or those
+        that are given. StageError when the candidate fails.
 
         With `recovery_s` the recovery takes so many seconds instead of the recipe's steps. It keeps its last
         state unless an earlier one is shown to be better on training samples that were held back, and saves
@@ -104,13 +105,31 @@ class Compressor:
         if recovery_s is not None:
             schedule = Schedule(steps=0, seconds=recovery_s, checkpoint=checkpoint)
         student = self.students.make(recipe, clock, progress or (lambda _: None), schedule)
-        by_format = {
-            form: self._built(student, recipe, out_dir, clock, form) for form in self.options.formats
-        }
+        by_format: dict[FileFormat, BuiltFile] = {}
+        refused: list[UnsupportedError] = []
+        for form in self.options.formats if formats is None else formats:
+            try:
+                by_format[form] = self._built(student, recipe, out_dir, clock, form)
+            except UnsupportedError as error:
+                refused.append(error)
+        if refused and not (self.options.optional and by_format):
+            raise refused[0]
         return BuildResult(by_format=by_format, seconds=clock.seconds)
 
     def require_writable(self) -> None:
-        """InputError where the original cannot be written in one of the formats; it names the operator."""
+        """InputError where the original cannot be written in one of the formats; it names the operator. Of
+        `optional` ones, where it can be written in none.
+        """
+        unwritable = self.unwritable()
+        if unwritable and not (self.options.optional and len(unwritable) < len(self.options.formats)):
+            raise InputError(
+                f"{next(iter(unwritable.values()))}. Choose a target with another runtime, such as 'cpu', or "
+                "leave the operator out of the model."
+            )
+
+    def unwritable(self) -> dict[FileFormat, str]:
+        """Why the original cannot be written, by format that has no place for it."""
+        reasons: dict[FileFormat, str] = {}
         for form in self.options.formats:
             if form.container == "onnx":
                 continue
@@ -119,10 +138,8 @@ class Compressor:
             try:
                 _file_of(model, form)
             except UnsupportedError as error:
-                raise InputError(
-                    f"{error}. Choose a target with another runtime, such as 'cpu', or leave the operator "
-                    "out of the model."
-                ) from error
+                reasons[form] = str(error)
+        return reasons
 
     def _built(
         self, student: Student, recipe: Recipe, out_dir: Path, clock: StageClock, form: FileFormat

@@ -35,7 +35,8 @@ class FileFormat:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompressorOptions:
-    """Every recipe is built in each of `formats`, of which there is at least one.
+    """Every recipe is built in each of `formats`, of which there is at least one. `optional`: one of several
+    that cannot hold a recipe is left out.
 
     Counts are samples of the training split. Without `refit_samples` the layers are not fitted after
     stitching. Without `reconstruct` weights are cut and rounded, nothing more: enough to measure latency,
@@ -43,6 +44,7 @@ class CompressorOptions:
     """
 
     formats: tuple[FileFormat, ...] = (FileFormat(),)
+    optional: bool = False
     importance: Importance = "reconstruction"
     rounding: RoundingMethod = "gptq"
     database_samples: int = 1024

@@ -1,9 +1,11 @@
 """Fine-tuning: a point of a finished run is trained much longer than in a search, then measured again."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..compress.compressor import BuildResult, Compressor
+from ..compress.options import FileFormat
 from ..compress.recipe import Recipe
 from ..errors import InputError, StageError
 from ..evaluation.bench import Progress as Say
@@ -40,11 +42,35 @@ class LongRecovery:
     recovery_s: float
     checkpoint: Path
 
-    def build(self, recipe: Recipe, out_dir: Path, *, progress: Say | None = None) -> BuildResult:
+    def build(
+        self,
+        recipe: Recipe,
+        out_dir: Path,
+        *,
+        progress: Say | None = None,
+        formats: Collection[FileFormat] | None = None,
+    ) -> BuildResult:
         """See Compressor.build."""
         return self.compressor.build(
-            recipe, out_dir, progress=progress, recovery_s=self.recovery_s, checkpoint=self.checkpoint
+            recipe,
+            out_dir,
+            progress=progress,
+            formats=formats,
+            recovery_s=self.recovery_s,
+            checkpoint=self.checkpoint,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class OnlyOn:
+    """Places a point in the runtimes where it was measured."""
+
+    measured: tuple[str, ...]
+    every: tuple[str, ...]
+
+    def left_out(self, recipe: Recipe) -> dict[str, str]:
+        """See Placing."""
+        return {name: "not tried there before" for name in self.every if name not in self.measured}
 
 
 def finetune(
@@ -86,6 +112,8 @@ def finetune(
             checked, directory, splits, longer, elapsed=lambda: run.elapsed_s, progress=progress
         )
         test = StoredSplit(checked.checked.task.test, splits / "test.npz")
+        if checked.request.alternatives:
+            evaluator = replace(evaluator, placing=OnlyOn(tuple(origin.measured), run.facts.target_names))
         tuned = _tuned(origin.trial, recipe, run, evaluator, test=test, progress=progress)
         tuned = replace(tuned, trial=-1 - len(earlier), finetuned=made_of)
         write_finetuned(path, tuned)
@@ -118,11 +146,12 @@ def _tuned(
     point = evaluator.evaluate(trial, recipe, baseline=run.baseline, progress=progress.stage)
     if isinstance(point, Failure):
         raise StageError(f"Fine-tuning failed in {point.stage}: {point.message}", stage="recover")
-    if missing := [name for name in run.target_names if name not in point.measured]:
+    wanted = [name for name in run.target_names if name not in point.left_out]
+    if missing := [name for name in wanted if name not in point.measured]:
         raise StageError(f"It could not be measured on {missing[0]}: run the command again.", stage="measure")
     progress.stage("scoring the test split, measuring by layer")
     outcomes = dict(point.outcomes)
-    for name in run.target_names:
+    for name in wanted:
         look, failure = look_longer(evaluator, point, name, baseline=run.baseline, test=test, timing=timing)
         outcomes[name] = look.applied(point.measured[name], _times(run.baseline.measured[name]))
         if failure:
@@ -148,6 +177,7 @@ def _request(path: Path, run: Run, given: GivenTask | None, targets: Addresses) 
         shapes=tuple(run.targets[0].sizes.text.split()) if run.targets[0].sizes else (),
         allow_predicted=any(target.prediction for target in run.targets),
         seed=run.facts.seed,
+        alternatives=run.facts.alternatives,
         out=path,
         command=run.facts.command,
     )

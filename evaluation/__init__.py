@@ -8,6 +8,8 @@ Reading order
     bench.py            Bench: one candidate on one target; a StageError becomes Missing
     answers.py          the metric of a file and the precision of its layers; who shares them
     availability.py     boards that are away: when to ask again, when to wait
+    placing.py          of runtimes of one device: where a candidate is not tried
+    originals.py        the original in all of them, timed in turns
     catching_up.py      what was missing is measured later
     predicted.py        PredictedTarget: latencies computed, never taken for measured ones
     sample_statistics.py    how inputs and answers are distributed, for the monitor of a bundle

@@ -3,12 +3,13 @@
 This is the one place that catches a StageError of a measurement and records it as Missing.
 """
 
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Collection, Mapping, MutableMapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
 from ..compress.compressor import BuildResult, BuiltFile
+from ..compress.options import FileFormat
 from ..compress.recipe import Recipe
 from ..errors import StageError, TargetUnavailable
 from ..files import digest_of_file
@@ -29,8 +30,15 @@ TargetError = StageError | TargetUnavailable
 class Builder(Protocol):
     """What measuring needs of a Compressor."""
 
-    def build(self, recipe: Recipe, out_dir: Path, *, progress: Progress | None = None) -> BuildResult:
-        """The artifact of a recipe, in `out_dir`. Raises StageError."""
+    def build(
+        self,
+        recipe: Recipe,
+        out_dir: Path,
+        *,
+        progress: Progress | None = None,
+        formats: Collection[FileFormat] | None = None,
+    ) -> BuildResult:
+        """The artifact of a recipe, in `out_dir`, in all formats or in these. Raises StageError."""
         ...
 
 

@@ -1,35 +1,44 @@
 """Evaluator: builds a candidate once, then has it measured on every target.
 
 A candidate that cannot be built fails. One that cannot be measured on a target is *missing* there and stays
-measured on the others; where the reason may pass, it is caught up later (catching_up.py). One that no target
-measured fails. The original may be missing only on targets that are away; everything else is missing there
-too until it is caught up, since nothing can be compared without it.
+measured on the others; where the reason may pass, it is caught up later (catching_up.py). One that no
+target measured fails. The original may be missing only on targets that are away; everything else is missing
+there too until it is caught up, since nothing can be compared without it.
 
-A StageError becomes a Failure here; everything else that is raised is a bug or the user's business, and ends
-the search.
+Of targets that are alternatives, a candidate is tried on those that a Placing leaves in, and files are
+built for these. A runtime that cannot run the original is left out of everything.
+
+A StageError becomes a Failure here; everything else that is raised is a bug or the user's business, and
+ends the search.
 """
 
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 
 from ..compress.compressor import BuildResult
+from ..compress.options import FileFormat
 from ..compress.recipe import Recipe
 from ..errors import StageError
 from ..results.records.point import Failure, Measured, Outcome, Point
 from .availability import Availability, Patience, is_away
 from .bench import Bench, Candidate, Progress, TargetError
 from .paced_training import PacedTraining
+from .placing import Placing
 from .predicted import AnyTarget
+from .targets import format_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluator:
-    """Evaluates candidates of one run on one target or more. `elapsed` tells the run's time in seconds."""
+    """Evaluates candidates of one run on one target or more. `elapsed` tells the run's time in seconds. With
+    a `placing` the targets are alternatives.
+    """
 
     bench: Bench
     elapsed: Callable[[], float]
     patience: Patience = field(default_factory=Patience)
+    placing: Placing | None = None
 
     @property
     def targets(self) -> tuple[AnyTarget, ...]:
@@ -78,14 +87,28 @@ class Evaluator:
             return Failure.of(error, trial=trial)
 
     def _attempt(self, candidate: Candidate, progress: Progress) -> Point:
+        left_out = self._left_out(candidate)
+        wanted = [target for target in self.targets if target.profile.name not in left_out]
+        if not wanted:
+            raise StageError(f"No runtime takes it: {'; '.join(left_out.values())}", stage="build")
         build = candidate.build
         if build is None:
+            formats = None if self.placing is None else {format_of(target.profile): None for target in wanted}
             with PacedTraining(progress) as paced:
-                build = self.bench.compressor.build(candidate.recipe, self.bench.artifacts, progress=paced)
+                build = self._built(candidate.recipe, paced, formats)
+        for target in wanted:
+            if format_of(target.profile) not in build.by_format:
+                left_out[target.profile.name] = f"{target.profile.facts.title} has no operator for it"
         seconds = dict(build.seconds)
         outcomes = self.patience.until_back(
-            partial(self._on_all, replace(candidate, build=build), seconds=seconds, progress=progress),
-            name=",".join(target.profile.name for target in self.targets),
+            partial(
+                self._on_all,
+                replace(candidate, build=build),
+                left_out=left_out,
+                seconds=seconds,
+                progress=progress,
+            ),
+            name=",".join(target.profile.name for target in wanted),
             say=progress,
         )
         return Point(
@@ -94,12 +117,34 @@ class Evaluator:
             outcomes=outcomes,
             elapsed_s=self.elapsed(),
             seconds=seconds,
+            left_out=left_out,
         )
 
+    def _left_out(self, candidate: Candidate) -> dict[str, str]:
+        """By target where the candidate is not tried, the reason."""
+        if self.placing is None:
+            return {}
+        of_original = {} if candidate.original is None else candidate.original.left_out
+        return {**self.placing.left_out(candidate.recipe), **of_original}
+
+    def _built(
+        self, recipe: Recipe, progress: Progress, formats: Mapping[FileFormat, None] | None
+    ) -> BuildResult:
+        compressor, artifacts = self.bench.compressor, self.bench.artifacts
+        if formats is None:
+            return compressor.build(recipe, artifacts, progress=progress)
+        return compressor.build(recipe, artifacts, progress=progress, formats=[*formats])
+
     def _on_all(
-        self, candidate: Candidate, *, seconds: MutableMapping[str, float], progress: Progress
+        self,
+        candidate: Candidate,
+        *,
+        left_out: MutableMapping[str, str],
+        seconds: MutableMapping[str, float],
+        progress: Progress,
     ) -> dict[str, Outcome]:
-        """By target, what a built candidate is there. Raises the first error when no target measured it.
+        """By target, what a built candidate is there. Raises the first error when no target measured it. Of
+        alternatives, those that cannot run the original join `left_out`.
 
         Targets that were away when they were last asked come last, and are asked only when no other measures.
         """
@@ -107,6 +152,8 @@ class Evaluator:
         errors: list[TargetError] = []
         for target in sorted(self.targets, key=self._is_away):
             name = target.profile.name
+            if name in left_out:
+                continue
             settled = _measured(outcomes) or not all(is_away(error) for error in errors)
             if settled and self._is_away(target):
                 reason = self.availability.reason(name) or ""
@@ -116,11 +163,16 @@ class Evaluator:
                 target, replace(candidate, outcomes=outcomes), seconds=seconds, progress=progress
             )
             if error is not None and candidate.original is None and not is_away(error):
-                raise self._of_the_original(error, name)
+                if self.placing is None:
+                    raise self._of_the_original(error, name)
+                if isinstance(error, StageError) and not error.retryable:
+                    del outcomes[name]
+                    left_out[name] = f"{target.profile.facts.title} cannot run the original model: {error}"
             errors += [] if error is None else [error]
         if not _measured(outcomes):
             raise next((error for error in errors if not is_away(error)), errors[0])
-        return {target.profile.name: outcomes[target.profile.name] for target in self.targets}
+        names = (target.profile.name for target in self.targets)
+        return {name: outcomes[name] for name in names if name in outcomes}
 
     def _is_away(self, target: AnyTarget) -> bool:
         return self.availability.reason(target.profile.name) is not None

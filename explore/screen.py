@@ -1,7 +1,7 @@
 """Screening: candidates that cannot matter are told apart before anything is built."""
 
 import statistics
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from ..compress.graph.network import Cost, Network
@@ -17,7 +17,7 @@ _NO_TIME_S = 1e9
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Screened:
-    """A candidate that was not built: `reason` is duplicate, size, latency or time.
+    """A candidate that was not built: `reason` is duplicate, runtime, size, latency or time.
 
     `excess` is relative to the limit and tells a sampler how far off it is, 0 where nothing is to be learned.
     """
@@ -42,12 +42,14 @@ class Screen:
     """What is known of the candidates so far, to judge the next one by, and the limits of the user.
 
     `latencies_s` are the latency limits of those targets that have one. `sizes` are the tightest ones in
-    bytes, by how files store the weights of int8 layers.
+    bytes, by how files store the weights of int8 layers. `refusal`: why no runtime of a device takes a
+    recipe, None where one does.
     """
 
     network: Network
     latencies_s: Mapping[str, float] = field(default_factory=dict)
     sizes: Mapping[Int8Weights, int] = field(default_factory=dict)
+    refusal: Callable[[Recipe], str | None] = lambda recipe: None
     _tried: dict[str, int] = field(default_factory=dict)
     _too_slow: list[TooSlow] = field(default_factory=list)
     _step_s: list[float] = field(default_factory=list)
@@ -78,6 +80,8 @@ class Screen:
             return Screened(
                 reason="duplicate", message=f"the same recipe as trial {self._tried[recipe.digest]}"
             )
+        if refused := self.refusal(recipe):
+            return Screened(reason="runtime", message=refused)
         return self._size(recipe) or self._latency(self.network.cost(recipe)) or self._time(recipe, left_s)
 
     @property

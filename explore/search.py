@@ -16,7 +16,7 @@ from ..evaluation.bench import Progress
 from ..profiles import format_duration
 from ..results.formats import load_sentence
 from ..results.records.point import Measured, Point
-from ..results.records.run import Status
+from ..results.records.run import Run, Status
 from ..results.run_directory import RunDirectory, disk_errors, read_front
 from ..targets.lease import WAITS
 from .finalists import Finalists, by_contribution
@@ -112,6 +112,7 @@ class Search:
             try:
                 unfinished = self._resume(note.before)
                 trials.begin()
+                trials.time_originals()
                 with self._ending_in_time():
                     self.strategy.search(trials, unfinished)
                 trials.try_set_aside(self._time_left)
@@ -195,6 +196,7 @@ class Search:
         fits = replace(caught_up, longest_s=look_s(trials.points))
         trials.queue.catch_up(lambda: caught_up(MOST))
         trials.queue.correct()
+        trials.time_originals(longer=True)
         for _ in range(3 if trials.options.finalists else 0):
             looked = self._looked(
                 finalists.look_at, lambda: fits(MOST if len(finalists.looks) < LEAST_FINALISTS else 1.0)
@@ -232,11 +234,22 @@ class Search:
         front, what adds most first, the fronts of single targets, and uniform int8.
         """
         run = self.trials.state.run
+        if run.device is not None:
+            return self._placements(run)
         order = [0, *(point.trial for point in by_contribution(run.front, run.vector))]
         order += [trial for front in run.fronts.values() for trial in front]
         order += [] if run.uniform_trial is None else [run.uniform_trial]
         by_trial = {point.trial: point for point in self.trials.state.points}
         return [by_trial[trial] for trial in dict.fromkeys(order)]
+
+    def _placements(self, run: Run) -> list[Point]:
+        """The same of alternatives, as they were measured: the original in all, others where they count."""
+        by_trial = {point.trial: point for point in self.trials.state.points}
+        front = sorted(run.front, key=lambda point: run.vector(point)[2])
+        uniform = [] if run.uniform_int8 is None else [run.uniform_int8]
+        keys = [(point.trial, name) for point in (*front, *uniform) for name in run.measured(point)]
+        original = by_trial[run.baseline.trial]
+        return [original, *(by_trial[trial].on(name) for trial, name in dict.fromkeys(keys) if trial)]
 
     def _rebuild(self) -> None:
         """Builds files again that somebody deleted."""

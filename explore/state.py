@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from ..profiles import Environment
 from ..results.records.facts import RunFacts
+from ..results.records.originals import InTurns
 from ..results.records.point import Failure, Point
 from ..results.records.progress import SearchFacts
 from ..results.records.run import Run, Status, Vector
@@ -17,7 +18,8 @@ WORTH = "worth"  # the name of the constraint that keeps samplers away from usel
 class SearchState:
     """Points as they were measured, in order of their ends, the original first; and what belongs to them.
 
-    `looks` are the finalists' (Finalists adds to the same mapping). `search` is what the strategy tells of
+    `looks` are the finalists' (Finalists adds to the same mapping), `in_turns` how the original's latencies
+    compare (Originals adds to it). `search` is what the strategy tells of
     its work, `least` how many points front.json had when the session began. `judge` makes of a run what the
     strategy goes by. Whoever changes a list or mapping here calls `changed`; the methods do it themselves.
     """
@@ -25,6 +27,7 @@ class SearchState:
     facts: RunFacts
     uniform_digest: str
     looks: Mapping[LookKey, Look] = field(default_factory=dict)
+    in_turns: Mapping[str, InTurns] = field(default_factory=dict)
     points: list[Point] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     screened: int = 0
@@ -68,6 +71,7 @@ class SearchState:
             screened=self.screened,
             failures=(*self.failures, *look_failures),
             search=self.search,
+            in_turns=dict(self.in_turns),
         )
 
     def changed(self) -> None:

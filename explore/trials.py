@@ -12,6 +12,7 @@ from ..compress.compressor import BuildResult
 from ..compress.recipe import Recipe
 from ..errors import AutocompressError, OutOfTime, TargetUnavailable, TaskError
 from ..evaluation.evaluate import Evaluator
+from ..evaluation.originals import Originals
 from ..results.activity import Activity
 from ..results.records.point import Failure, Point
 from ..results.records.progress import SearchFacts
@@ -67,6 +68,7 @@ class Trials:
     ledger: Ledger
     progress: Progress
     interrupts: Interrupts
+    originals: Originals | None = None
     tried: set[str] = field(default_factory=set)
     set_aside: list[Trial] = field(default_factory=list)
 
@@ -167,6 +169,8 @@ class Trials:
             return None
         self.study.store(trial, outcome)
         self.complete(trial, outcome)
+        if trial.number == 0:
+            self.time_originals()
         stages = outcome.seconds.items()
         beside = built.seconds if built is not None else {}
         self.ledger.add_stages({stage: value for stage, value in stages if stage not in beside})
@@ -201,6 +205,21 @@ class Trials:
         """Ends a trial whose point is stored."""
         self.learn(point)
         self.study.finish(trial, self.state.objectives(point))
+
+    def time_originals(self, *, longer: bool = False) -> None:
+        """Times the original in all runtimes of a device in turns, where that was not done yet."""
+        if self.originals is None or not self.state.points:
+            return
+        budget_s = self.options.budget_s
+        with self.interruptible():
+            timed = self.originals.time(
+                self.state.points[0],
+                longer=longer,
+                progress=self.stage,
+                time_left=lambda: budget_s is None or self.elapsed_s < budget_s,
+            )
+        if timed:
+            self.state.changed()
 
     def learn(self, point: Point) -> None:
         """Takes note of a measured candidate."""

@@ -14,6 +14,7 @@ Reading order
     profile.py        Profile: what a target can do; Datasheet: what its maker says
     runtimes.py       RuntimeFacts: what is known of a runtime, read as data from its folder
     profile_file.py   profiles from devices/*.toml, or from a user's file that inherits from one of them
+    alternatives.py   which profiles are runtimes of one device: `--runtimes`
     profile_rules.py  what such a file may say, and what contradicts what
     explain.py        a profile in words, for `targets show`
     address.py        `jetson@user@host:22`: a profile, and where the device is

@@ -11,7 +11,7 @@ from .runtimes import Activations, Int8Weights, RuntimeFacts, runtime_facts
 _UNMEASURED = frozenset(
     {
         *("name", "description", "python", "store_limit_bytes", "device", "datasheet", "channel_multiples"),
-        *("own_file_options", "float_storage_bits", "fused_operators"),
+        *("own_file_options", "float_storage_bits", "fused_operators", "same_device_as"),
     }
 )
 _AS_BEFORE = {"int8_weights": "int8"}
@@ -54,7 +54,8 @@ class Profile:
     only files which this package wrote, so that a foreign file is measured without them.
     `memory_limit_bytes` bounds the address space that models may add to a worker; None: no bound.
     `power_mode`: the one to measure in, as the board calls it. `device`: part of the product name that the
-    board reports.
+    board reports. `same_device_as`: the profile of the same hardware with another runtime
+    (alternatives.py).
     """
 
     name: str
@@ -81,6 +82,7 @@ class Profile:
     memory_limit_bytes: int | None = None
     power_mode: str | None = None
     device: str | None = None
+    same_device_as: str | None = None
     datasheet: Datasheet | None = None
     runtime_options: Mapping[str, str] = field(default_factory=dict)
     own_file_options: tuple[str, ...] = ()

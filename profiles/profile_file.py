@@ -56,8 +56,9 @@ def _resolved(path: Path, *, heirs: tuple[Path, ...]) -> dict[str, object]:
     """The file's keys over those of the profile that it inherits; tables are merged. `heirs` are the files
     that inherit from this one.
 
-    A file with `channel_multiples` of its own does not inherit the step that was made for others. An option
-    that a file gives a value counts for every model, whatever the inherited profile kept it for.
+    Whether it is the same device as another is not inherited. A file with `channel_multiples` of its own does
+    not inherit the step that was made for others. An option that a file gives a value counts for every model,
+    whatever the inherited profile kept it for.
     """
     path = path.resolve()
     if path in heirs:
@@ -72,6 +73,7 @@ def _resolved(path: Path, *, heirs: tuple[Path, ...]) -> dict[str, object]:
     if parent is None:
         return values
     base = _resolved(_parent_path(parent, path), heirs=(*heirs, path))
+    base.pop("same_device_as", None)
     if "channel_multiples" in values:
         base.pop("channel_multiple", None)
     given = values.get("runtime_options")

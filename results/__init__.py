@@ -14,6 +14,7 @@ Reading order
     limits.py         Constraints as the user gave them, Limits in the metric's unit, seconds and bytes
     target_limits.py  several targets and their limits as text: `--max-latency cpu=2ms,edge=9ms`
     choosing/         which point to take: one rule for the star, the named points and `pick`
+    placed.py         a candidate in one of the runtimes of a device, in words and for programs
     pick.py           one point within limits, and what is said when nothing meets them
     formats.py        the words for numbers: one unit per quantity, every measured number with its spread
     table.py, table_files.py  the front for a terminal; as CSV and JSON

@@ -20,6 +20,7 @@ Reading order
     store.py        MeasurementStore: nothing is measured twice
     runtimes.py     what a runtime brings along for this machine: doctor, bundle, reader of graphs
     precision.py    the executed precision by layer; layer_times.py: seconds by layer
+    turns.py        models timed in turns: other runtimes, or other versions of one
     protocol.py     measure_model: the protocol on any model
     model_files/    a model in one file, in the container that a runtime reads
     held_clocks.py  `--set-clocks`, for as long as a search takes

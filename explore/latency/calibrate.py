@@ -97,8 +97,8 @@ def calibrate(
     A candidate that fails is left out; StageError when three in a row do.
     """
     start, before, failures, failed = own_s(), predictor.count, 0, 0
-    proposals = _proposals(predictor.space, random.Random(seed))
-    first = predictor.space.uniform_int8() if predictor.count == 0 else Recipe()
+    proposals = _proposals(predictor.drawable, random.Random(seed))
+    first = predictor.drawable.uniform_int8() if predictor.count == 0 else Recipe()
     while predictor.count < enough and time_left() > longest:
         progress(f"calibrating the latency table: {predictor.count} of {enough} candidates")
         recipe = first if first.precision else next_recipe(predictor, proposals)

@@ -58,11 +58,20 @@ SPEEDS: Mapping[str, float] = {"int8": 0.5, "float16": 0.6, "fp8": 0.5, "int8_24
 
 class LatencyPredictor:
     """Predicts the latency ratio of any recipe of a space, and learns from what is measured. `batch` is the
-    measured one.
+    measured one. `drawable`: the part of the space that the target has, from which a calibration draws.
     """
 
-    def __init__(self, network: Network, space: SearchSpace, table: LatencyTable, *, batch: int = 1):
+    def __init__(
+        self,
+        network: Network,
+        space: SearchSpace,
+        table: LatencyTable,
+        *,
+        batch: int = 1,
+        drawable: SearchSpace | None = None,
+    ):
         self.network, self.space, self.table, self.batch = network, space, table, batch
+        self.drawable = drawable or space
         self.terms = LatencyTerms.of(network, space)
         self.structure = structure_digest(network, batch)
         self._levels = LevelProblem(slots=self.terms.slots, terms=())
@@ -202,22 +211,29 @@ class LatencyPredictor:
 
 
 def problem_of(
-    predictors: Sequence[LatencyPredictor], *, original_bytes: Sequence[int] | None = None
+    predictors: Sequence[LatencyPredictor],
+    *,
+    original_bytes: Sequence[int] | None = None,
+    scales: Sequence[tuple[float, float]] | None = None,
 ) -> LevelProblem:
     """The problem of a space with the present costs on each target; call it again when a predictor has
     learned.
 
     There is a predictor for each target, all of the same space. `original_bytes` are the sizes of the
     original's artifact by target: what is not in its layers counts in every candidate. Without them, the
-    weights are all there is.
+    weights are all there is. `scales` multiply (sizes, latencies) on each target, which makes the targets
+    alternatives: all are relative to one original then.
     """
     bytes_by_target = [None] * len(predictors) if original_bytes is None else original_bytes
     targets = [_costs_on(*pair) for pair in zip(predictors, bytes_by_target, strict=True)]
     terms = []
     for part, costs in zip(predictors[0].terms.parts, zip(*targets, strict=True), strict=True):
-        sizes, latencies = zip(*costs, strict=True)
+        factors = scales or [(1.0, 1.0)] * len(costs)
+        sizes = [size * factor for (size, _), (factor, _) in zip(costs, factors, strict=True)]
+        latencies = [latency * factor for (_, latency), (_, factor) in zip(costs, factors, strict=True)]
         terms.append(Term(scope=part.scope, size=np.stack(sizes), latency=np.stack(latencies)))
-    return LevelProblem(slots=predictors[0].terms.slots, terms=tuple(terms))
+    slots = predictors[0].terms.slots
+    return LevelProblem(slots=slots, terms=tuple(terms), alternatives=scales is not None)
 
 
 def _costs_on(predictor: LatencyPredictor, original_bytes: int | None) -> list[tuple[np.ndarray, np.ndarray]]:

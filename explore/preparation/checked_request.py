@@ -10,6 +10,7 @@ from ...evaluation.targets import FoundTarget
 from ...profiles import Profile
 from ...results.limits import Constraints
 from ...tasks.check import CheckedTask
+from ..space.runtimes import RuntimeSpaces
 from ..space.space import SearchSpace
 from .request import SearchRequest
 
@@ -18,7 +19,8 @@ CHECKED_TASK = "task.json"  # in a run directory: what the check of the task fou
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckedRequest:
-    """A request that can be searched. `warm` are the recipes of an earlier run's front, tried first.
+    """A request that can be searched. `runtimes` are the spaces of alternatives, None where a candidate
+    serves all targets. `warm` are the recipes of an earlier run's front, tried first.
 
     The check of the task began at `began_s` (`lease.own_s`): it counts for the budget.
     """
@@ -28,6 +30,7 @@ class CheckedRequest:
     targets: tuple[FoundTarget, ...]
     network: Network
     space: SearchSpace
+    runtimes: RuntimeSpaces | None = None
     warm: tuple[Recipe, ...] = ()
     began_s: float | None = None
 

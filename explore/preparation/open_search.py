@@ -14,6 +14,7 @@ from ...evaluation.availability import Availability, Patience
 from ...evaluation.bench import Bench, Builder
 from ...evaluation.catching_up import CatchingUp
 from ...evaluation.evaluate import Evaluator
+from ...evaluation.originals import Originals
 from ...evaluation.sample_statistics import StatisticsFolder
 from ...evaluation.stored_split import StoredSplit
 from ...evaluation.targets import environment_identity, format_of
@@ -32,6 +33,7 @@ from ..session.budget import Budget, Ledger
 from ..session.clock import Clock
 from ..session.interrupt import Interrupts
 from ..session.progress import Progress
+from ..space.runtime_choice import RuntimeChoice
 from ..state import SearchState
 from ..study import SearchStudy
 from ..trials import Options, Trials
@@ -86,6 +88,9 @@ def open_search(
             evaluator = make_evaluator(
                 checked, directory, splits, compressor, elapsed=lambda: clock.elapsed_s, progress=progress
             )
+            if isinstance(evaluator.placing, RuntimeChoice):
+                for reason in evaluator.placing.unusable.values():
+                    progress.note(f"Left out: {reason}.")
             made = strategy(checked, compressor, evaluator, directory)
             test = StoredSplit(checked.checked.task.test, splits / "test.npz")
             looks = Finalists(directory, evaluator, test, batch=request.batch)
@@ -150,7 +155,9 @@ def make_compressor(checked: CheckedRequest, *, cache_dir: Path | None) -> Compr
     folder.
     """
     formats = tuple(dict.fromkeys(format_of(target.profile) for target in checked.targets))
-    options = CompressorOptions(formats=formats, seed=checked.request.seed)
+    options = CompressorOptions(
+        formats=formats, optional=checked.request.alternatives, seed=checked.request.seed
+    )
     levels_dir = levels_folder(deterministic=checked.request.deterministic)
     return Compressor(
         checked.checked.task, checked.network, options, cache_dir=cache_dir, levels_dir=levels_dir
@@ -194,7 +201,25 @@ def make_evaluator(
         availability=availability,
     )
     returning = any(target.may_return for target in checked.targets)
-    return Evaluator(bench=bench, elapsed=elapsed, patience=Patience(limit_s=None if returning else 0.0))
+    return Evaluator(
+        bench=bench,
+        elapsed=elapsed,
+        patience=Patience(limit_s=None if returning else 0.0),
+        placing=runtime_choice(checked, compressor) if isinstance(compressor, Compressor) else None,
+    )
+
+
+def runtime_choice(checked: CheckedRequest, compressor: Compressor) -> RuntimeChoice | None:
+    """What decides in which runtimes of a device candidates are tried; None where they serve all targets."""
+    if checked.runtimes is None:
+        return None
+    unwritable = compressor.unwritable()
+    unusable = {
+        profile.name: f"{profile.facts.title}: {unwritable[format_of(profile)]}"
+        for profile in checked.profiles
+        if format_of(profile) in unwritable
+    }
+    return RuntimeChoice(spaces=checked.runtimes, unusable=unusable)
 
 
 def _recognize(directory: RunDirectory, name: str, environment: Environment) -> None:
@@ -231,12 +256,16 @@ def _trials(
         judge=fixed.judged if fixed else None,
     )
     ledger = Ledger.open(directory, clock)
+    originals = None
+    if request.alternatives:
+        originals = Originals(directory, evaluator, batch=request.batch)
+        state.in_turns = originals.in_turns
     return Trials(
         space=checked.space,
         study=study,
         state=state,
         evaluator=evaluator,
-        screen=_screen(checked),
+        screen=_screen(checked, evaluator),
         queue=Queue(state, study, CatchingUp(directory, evaluator), progress=progress, interrupts=interrupts),
         directory=directory,
         writer=RunWriter(
@@ -253,12 +282,15 @@ def _trials(
         ledger=ledger,
         progress=progress,
         interrupts=interrupts,
+        originals=originals,
     )
 
 
-def _screen(checked: CheckedRequest) -> Screen:
+def _screen(checked: CheckedRequest, evaluator: Evaluator) -> Screen:
     latencies_s: dict[str, float] = {}
     sizes: dict[Int8Weights, int] = {}
+    if isinstance(evaluator.placing, RuntimeChoice):  # a limit that one runtime breaks another may keep
+        return Screen(network=checked.network, refusal=evaluator.placing.refusal)
     for profile in checked.profiles:
         limits = checked.constraints[profile.name]
         if limits.max_latency_s is not None and not checked.request.deterministic:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ...compress.compressor import Compressor
 from ...compress.graph.graph import layer_name
 from ...compress.graph.network import Network
 from ...compress.recipe import Precision, Recipe
@@ -19,7 +20,7 @@ from ..space.space import Excluded
 from .checked_request import CheckedRequest
 from .drop_scale import require_drop_scale
 from .estimate import estimate
-from .open_search import make_compressor
+from .open_search import make_compressor, runtime_choice
 from .run_facts import config_of
 
 DETERMINISTIC = (
@@ -64,7 +65,11 @@ class NotCompressed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """The search space of a request, what its targets rule out, and the time that it takes (estimated)."""
+    """The search space of a request, what its targets rule out, and the time that it takes (estimated).
+
+    `runtimes` are those of one device by target, with the reason of one that is left out; empty of targets
+    which a candidate has to serve all.
+    """
 
     task: str
     outputs: tuple[str, ...]
@@ -97,6 +102,7 @@ class Plan:
     level_database: str
     directory: str
     continues: bool
+    runtimes: Mapping[str, str]
 
     def to_json(self) -> dict[str, Any]:
         """A JSON value for `--dry-run --json`."""
@@ -134,7 +140,7 @@ def plan_of(checked: CheckedRequest) -> Plan:
         groups=_groups(checked),
         ruled_out_reason=_multiples(checked.profiles),
         ruled_out_levels={profile.name: ruled_out_levels(profile) for profile in checked.profiles},
-        ruled_out_by=tuple(ruled_out_by(network, checked.profiles)),
+        ruled_out_by=() if checked.runtimes else tuple(ruled_out_by(network, checked.profiles)),
         int8_layers=space.quantizable,
         precisions=space.precisions,
         blocks=tuple(PlannedBlock(name=name, layers=layers) for name, layers in space.blocks.items()),
@@ -150,7 +156,17 @@ def plan_of(checked: CheckedRequest) -> Plan:
         level_database=compressor.students.database.describe(),
         directory=str(directory),
         continues=continues,
+        runtimes=_runtimes(checked, compressor),
     )
+
+
+def _runtimes(checked: CheckedRequest, compressor: Compressor) -> dict[str, str]:
+    choice = runtime_choice(checked, compressor)
+    if choice is None:
+        return {}
+    away = {target.profile.name: f"away: {target.away}" for target in checked.targets if target.away}
+    reasons = away | {name: f"left out: {reason}" for name, reason in choice.unusable.items()}
+    return {profile.name: reasons.get(profile.name, profile.facts.title) for profile in checked.profiles}
 
 
 def not_compressed(
@@ -193,6 +209,7 @@ def _space_lines(plan: Plan) -> list[str]:
     parts += [f"{len(plan.ranks)} layers with ranks"] if plan.ranks else []
     return [
         f"Task {plan.task} on target {plan.target}: the original scores {plan.baseline:.4g}.",
+        *_runtime_lines(plan),
         _outputs_line(plan),
         f"Search space: {count} recipes in {plan.dimensions} parameters ({', '.join(parts)}, recovery).",
         f"Weights: {format_size(plan.float32_bytes)} in float32, "
@@ -200,6 +217,14 @@ def _space_lines(plan: Plan) -> list[str]:
         *_not_compressed_lines(plan),
         "",
     ]
+
+
+def _runtime_lines(plan: Plan) -> list[str]:
+    """Which runtimes take part."""
+    if not plan.runtimes:
+        return []
+    parts = ", ".join(f"{name} ({what})" for name, what in plan.runtimes.items())
+    return [f"One device, one front: {parts}. A candidate is measured in the runtimes that may win."]
 
 
 def _not_compressed_lines(plan: Plan) -> list[str]:

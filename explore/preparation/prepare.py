@@ -24,6 +24,7 @@ from ...tasks.task import Task
 from ..latency.predict import predicted_if_away
 from ..session.progress import Progress
 from ..space.joint_space import space_of
+from ..space.runtimes import RuntimeSpaces
 from ..space.space import SearchSpace
 from ..space.warm import warm_recipes
 from .checked_request import CHECKED_TASK, CheckedRequest
@@ -61,7 +62,10 @@ def prepare(
     exporter.join()
     profiles = tuple(target.profile for target in targets)
     network = _traced(checked.task, profiles)
-    space = space_of(network, profiles, recovery=request.recovery)
+    runtimes = None
+    if request.alternatives:
+        runtimes = RuntimeSpaces.of(network, profiles, recovery=request.recovery)
+    space = runtimes.widest if runtimes else space_of(network, profiles, recovery=request.recovery)
     if request.allow_predicted:
         targets = _predicted(targets, network, space, batch=request.batch, planning=planning)
     for target in targets:
@@ -73,6 +77,7 @@ def prepare(
         targets=targets,
         network=network,
         space=space,
+        runtimes=runtimes,
         warm=warm,
         began_s=began_s,
     )

@@ -17,7 +17,8 @@ DEFAULT_BUDGET_S = 180.0
 class SearchRequest:
     """A search as it was asked for. With neither `budget_s` nor `trials` the budget is DEFAULT_BUDGET_S.
 
-    `target` may be several, separated by commas; `constraints` are the limits by target name, and a target
+    `target` may be several, separated by commas; with `alternatives` they are runtimes of one device, of
+    which each candidate takes the best. `constraints` are the limits by target name, and a target
     without an entry has none. `set_clocks`: whether boards' power modes are set and their clocks fixed
     meanwhile. `deterministic`: no clock decides what is tried. `warm_start` is the directory of an earlier
     run whose front is tried first. `allow_predicted`: targets that cannot be used are predicted. `shapes`
@@ -41,6 +42,7 @@ class SearchRequest:
     out: Path | None = None
     fresh: bool = False
     deterministic: bool = False
+    alternatives: bool = False
     command: str = ""
 
     def __post_init__(self) -> None:
@@ -65,6 +67,11 @@ class SearchRequest:
             raise InputError(
                 "--deterministic needs --trials N and no --budget: where a clock ends a search, each ends "
                 "elsewhere."
+            )
+        if self.deterministic and self.alternatives:
+            raise InputError(
+                "--deterministic goes by latencies that no clock decides, and those do not tell runtimes "
+                "apart: leave out --runtimes, or name one."
             )
         if not 0 <= self.seed < 1 << 32:
             raise InputError(f"--seed {self.seed} is no seed: give a whole number from 0 to {(1 << 32) - 1}.")

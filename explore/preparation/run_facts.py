@@ -32,6 +32,8 @@ def config_of(checked: CheckedRequest) -> RunConfig:
         identity["shape"] = sizes.text
     for target in checked.targets:
         identity |= dict(target.identity())
+    if request.alternatives:
+        identity["targets are"] = "runtimes of one device"
     identity |= deterministic.identity(checked)
     return RunConfig(identity=identity, options=_options(request))
 
@@ -89,6 +91,7 @@ def facts_of(checked: CheckedRequest) -> RunFacts:
             for group in space.groups
         ),
         excluded=tuple(ExclusionFacts(name=each.name, reason=each.reason) for each in space.excluded),
+        alternatives=request.alternatives,
     )
 
 

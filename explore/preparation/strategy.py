@@ -15,6 +15,7 @@ from ..rungs.rung_search import RungSearch
 from ..rungs.tables import make_tables
 from ..search import Strategy
 from ..sequential import Sequential
+from ..space.runtime_choice import RuntimeChoice
 from .checked_request import CheckedRequest
 from .deterministic import fixed_latencies
 
@@ -39,6 +40,7 @@ def strategy_of(
             batch=request.batch,
             seed=request.seed,
             fixed=fixed,
+            runtimes=evaluator.placing if isinstance(evaluator.placing, RuntimeChoice) else None,
         ),
         background=background,
         cores=os.sched_getaffinity(0) - set(background.config.cores) if background else (),

@@ -15,6 +15,7 @@ from ..latency.calibrate import calibrate, open_table, time_shares
 from ..latency.model import LatencyPredictor
 from ..latency.predict import predictor_of
 from ..latency.shape_models import TIMING, ShapeModels
+from ..space.runtimes import RuntimeSpaces
 from ..trials import Trials
 
 
@@ -44,12 +45,15 @@ def ending(students: StudentMaker, over: Callable[[], bool]) -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LatencyTables:
-    """Opens and calibrates the latency tables of a search's targets."""
+    """Opens and calibrates the latency tables of a search's targets; of alternatives each draws candidates
+    from the space of its runtime.
+    """
 
     trials: Trials
     compressor: Compressor
     evaluator: Evaluator
     batch: int
+    runtimes: RuntimeSpaces | None = None
 
     def calibrated(self, targets: Sequence[str]) -> dict[str, LatencyPredictor]:
         """The predictor of each target, calibrated in its share of the time for latency tables.
@@ -80,7 +84,10 @@ class LatencyTables:
         network = self.compressor.network.stored_as(opened.profile.int8_weights)
         if isinstance(opened, PredictedTarget):
             return predictor_of(opened, network, trials.space, batch=self.batch, progress=trials.stage)
-        return LatencyPredictor(network, trials.space, open_table(opened), batch=self.batch)
+        drawable = None if self.runtimes is None else self.runtimes.own[target]
+        return LatencyPredictor(
+            network, trials.space, open_table(opened), batch=self.batch, drawable=drawable
+        )
 
     def _calibrate(
         self, predictor: LatencyPredictor, target: str, left_s: Callable[[], float], *, patient: bool

@@ -250,7 +250,9 @@ def _compressor(config: RecoveryConfig) -> Compressor:
         dynamic.setdefault(index, {})[dim] = name
     task = replace(task, dynamic=dynamic)
     network = Network.trace(task.model, task.example_inputs, task.dynamic)  # nobody asks for bytes here
-    options = CompressorOptions(formats=tuple(config.formats), seed=config.seed)
+    options = CompressorOptions(
+        formats=tuple(config.formats), optional=len(config.formats) > 1, seed=config.seed
+    )
     return Compressor(task, network, options, cache_dir=config.cache_dir, levels_dir=config.levels_dir)
 
 

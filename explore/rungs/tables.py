@@ -3,7 +3,7 @@ sampler that reads it.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -24,7 +24,8 @@ from ..sampling.losses import LossTable
 from ..sampling.proposals import Proposer
 from ..sampling.sampler import FrontSampler
 from ..space.islands import Islands
-from ..space.problem import Levels
+from ..space.problem import LevelProblem, Levels
+from ..space.runtime_choice import Expected, RuntimeChoice
 from ..space.seeds import of_several_bits
 from ..space.space import DEFAULT_RECOVERY, FUSED, RECOVER, SearchSpace
 from ..trials import Trials
@@ -60,7 +61,8 @@ class FrontTables:
     `levels` are indices over the problem's slots; their recipes have no recovery. `losses` are the KL of
     every level, by trial parameter; `measured` tells which of them are no estimates. `predictors` are by
     target.
-    Without `probing` the loss that the table expects stands for a candidate's KL.
+    Without `probing` the loss that the table expects stands for a candidate's KL. With `runtimes` the targets
+    are alternatives, whose sizes and latencies are multiplied by `scales`.
     """
 
     space: SearchSpace
@@ -74,6 +76,8 @@ class FrontTables:
     sampler: FrontSampler
     pool: Pool
     probing: bool = True
+    runtimes: RuntimeChoice | None = None
+    scales: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -91,13 +95,15 @@ class FrontTables:
         switches: bool = True,
         probing: bool = True,
         replayed: bool = False,
+        runtimes: RuntimeChoice | None = None,
     ) -> "FrontTables":
         """The tables of a search whose original was measured. There is at least one predictor.
 
         `replayed`: what earlier sessions did is gone through again (../replay.py).
         """
         original_bytes = {name: _original_bytes(run, name) for name in predictors}
-        problem = problem_of([*predictors.values()], original_bytes=[*original_bytes.values()])
+        scales = {} if runtimes is None else {name: scales_of(run, name) for name in predictors}
+        problem = _problem(predictors, original_bytes, scales, runtimes)
         table = LossTable(problem, losses)
         islands = Islands.of(problem, space.precisions)
         proposer = Proposer(
@@ -118,7 +124,11 @@ class FrontTables:
             sampler=FrontSampler(lambda: proposer, seed=seed),
             pool=pool,
             probing=probing,
+            runtimes=runtimes,
+            scales=scales,
         )
+        if runtimes is not None:
+            runtimes.expected = tables.expected
         tried = {point.recipe.digest for point in run.points}
         pool.promoted.update(levels for levels in pool.kls if tables.recipe(levels).digest in tried)
         return tables
@@ -184,6 +194,19 @@ class FrontTables:
         vectors = self.proposer.vectors(np.array(levels), np.array(kls))
         return [(drop, size, latency) for drop, size, latency in vectors.tolist()]
 
+    def expected(self, recipe: Recipe) -> dict[str, Expected]:
+        """What is expected of a recipe on each target that is an alternative."""
+        recipe = replace(recipe, recovery=None)
+        levels = self.proposer.problem.levels_of(self.space.parameters(recipe))
+        problem, by_target = self.proposer.problem, {}
+        sizes, latencies = problem.sizes(levels), problem.latencies(levels)
+        pairs = zip(sizes.tolist(), latencies.tolist(), strict=True)
+        for (name, predictor), (size, latency) in zip(self.predictors.items(), pairs, strict=True):
+            ratios, deviations = predictor.ratio_and_deviation([recipe])
+            deviation = float(deviations[0]) / max(float(ratios[0]), 0.02)
+            by_target[name] = Expected(size=size, latency=latency, deviation=deviation)
+        return by_target
+
     def forget(self, recipe: Recipe) -> None:
         """A candidate that failed at r1 says nothing of its neighbours."""
         problem = self.proposer.problem
@@ -197,6 +220,8 @@ class FrontTables:
         for target in run.target_names:
             if target not in self.predictors:
                 self._join(run, target)
+        if self.scales:
+            self.scales = {target: scales_of(run, target) for target in self.predictors}
         self.proposer.limit(_box(run, self.space))
 
     def learn(self, point: Point) -> None:
@@ -247,8 +272,9 @@ class FrontTables:
         self._update_problem()
 
     def _update_problem(self) -> None:
-        sizes = [self.original_bytes[target] for target in self.predictors]
-        self.proposer.update_problem(problem_of([*self.predictors.values()], original_bytes=sizes))
+        self.proposer.update_problem(
+            _problem(self.predictors, self.original_bytes, self.scales, self.runtimes)
+        )
 
 
 def make_tables(
@@ -262,6 +288,7 @@ def make_tables(
     switches: bool = True,
     probing: bool = True,
     fixed: FixedLatencies | None = None,
+    runtimes: RuntimeChoice | None = None,
 ) -> FrontTables:
     """The tables of a search whose original was measured.
 
@@ -271,7 +298,13 @@ def make_tables(
     """
     space, most = trials.space, None if fixed is None else SENSITIVITIES
     sensitivity = _sensitivity(trials, compressor, directory, most=most)
-    latency_tables = LatencyTables(trials=trials, compressor=compressor, evaluator=evaluator, batch=batch)
+    latency_tables = LatencyTables(
+        trials=trials,
+        compressor=compressor,
+        evaluator=evaluator,
+        batch=batch,
+        runtimes=runtimes.spaces if runtimes else None,
+    )
     # How many errors the database knows depends on what was built before.
     database = compressor.students.database if fixed is None else None
     return FrontTables.of(
@@ -287,6 +320,7 @@ def make_tables(
         switches=switches,
         probing=probing,
         replayed=fixed is not None,
+        runtimes=runtimes if trials.run.device else None,
     )
 
 
@@ -294,16 +328,37 @@ def corner_of(run: Run) -> Vector:
     """The user's limits as the corner of the objective space that counts, at most 1 in each direction.
 
     A vector is (normalized drop, size, latency ratio). Of several targets the tightest limits count, since a
-    candidate counts with its worst numbers.
+    candidate counts with its worst numbers; of alternatives the loosest.
     """
-    corner = (1.0, 1.0, 1.0)
+    corners = []
     for target, limits in run.limits.items():
-        original = run.baseline.measured[target]
+        original = run.baseline.measured[run.device.baseline if run.device else target]
         drop = 1.0 if limits.drop is None else limits.drop / run.drop_scale
         size = 1.0 if limits.size_bytes is None else limits.size_bytes / original.artifact.size_bytes
         latency = 1.0 if limits.latency_s is None else limits.latency_s / original.latency.seconds
-        corner = (min(corner[0], drop), min(corner[1], size), min(corner[2], latency))
-    return corner
+        corners.append((drop, size, latency))
+    drop, size, latency = (max(axis) if run.device else min(axis) for axis in zip(*corners, strict=True))
+    return min(1.0, drop), min(1.0, size), min(1.0, latency)
+
+
+def scales_of(run: Run, target: str) -> tuple[float, float]:
+    """What sizes and latencies on an alternative, relative to its own original's, are multiplied with."""
+    own = run.baseline.measured[target]
+    return run.size_ratio(own, target), run.scale(target).ratio
+
+
+def _problem(
+    predictors: Mapping[str, LatencyPredictor],
+    original_bytes: Mapping[str, int],
+    scales: Mapping[str, tuple[float, float]],
+    runtimes: RuntimeChoice | None,
+) -> LevelProblem:
+    """The problem with the costs as they are known now, of all targets or of alternatives."""
+    ordered, sizes = [*predictors.values()], [original_bytes[name] for name in predictors]
+    if runtimes is None:
+        return problem_of(ordered, original_bytes=sizes)
+    problem = problem_of(ordered, original_bytes=sizes, scales=[scales[name] for name in predictors])
+    return runtimes.spaces.with_refusals(problem, [*predictors])
 
 
 def _box(run: Run, space: SearchSpace) -> Vector:

@@ -13,6 +13,9 @@ Levels are discrete, so that the two sides may differ: where layers are alike, t
 share leads to a mix of them. Therefore shares start at random for every proposal, few steps are taken, and
 the best solution of them is improved by single changes as long as these lower the left side. Every solution
 is a candidate. With one target its share is 1: nothing is drawn, and the solver's solution is the answer.
+
+Of alternatives a candidate counts with its best target, and min_x min_t c_t(x) = min_t min_x c_t(x): the
+solutions of each target alone are exact.
 """
 
 import numpy as np
@@ -34,6 +37,8 @@ def worst_case_solutions(
     targets = solver.problem.target_count
     if targets == 1:
         return solver.minimize(losses, weights, rng=rng), weights
+    if solver.problem.alternatives:
+        return _of_each(solver, losses, weights, rng=rng), np.tile(weights, (targets, 1))
     shares = rng.dirichlet(np.ones(targets), (len(weights), 2))  # N × (latency, size) × targets
     solutions: list[Levels] = []
     for _ in range(1 + _STEPS):
@@ -46,6 +51,17 @@ def worst_case_solutions(
     rows = _best(solver, losses, weights, solutions)
     solutions += [tuple(row) for row in _improved(costs, losses, weights, rows).tolist()]
     return solutions, np.tile(weights, (2 + _STEPS, 1))
+
+
+def _of_each(
+    solver: Solver, losses: Losses, weights: np.ndarray, *, rng: np.random.Generator
+) -> list[Levels]:
+    """The solutions for the prices on each target alone, one target after the other."""
+    solutions: list[Levels] = []
+    for alone in np.eye(solver.problem.target_count):
+        prices = np.concatenate([weights[:, :1], weights[:, 1:2] * alone, weights[:, 2:] * alone], axis=1)
+        solutions += solver.minimize(losses, prices, rng=rng)
+    return solutions
 
 
 def _best(solver: Solver, losses: Losses, weights: np.ndarray, solutions: list[Levels]) -> np.ndarray:

@@ -17,7 +17,7 @@ MOST = 4  # slots that a move changes
 class Costs:
     """Size and latency of many candidates at once, and of every single change of one.
 
-    Both are those of the worst target, where nothing else is said.
+    Both are those of the target that counts (`LevelProblem.counted`), where nothing else is said.
     """
 
     def __init__(self, problem: LevelProblem):
@@ -41,7 +41,7 @@ class Costs:
 
     def many(self, levels: np.ndarray) -> np.ndarray:
         """N × (size, latency) of N × slots levels."""
-        return np.asarray(self.by_target(levels).max(axis=2))
+        return self._problem.counted(self.by_target(levels))
 
     def by_target(self, levels: np.ndarray) -> np.ndarray:
         """N × (size, latency) × targets of N × slots levels."""
@@ -67,9 +67,9 @@ class Costs:
         """
         table = self.changes_by_target(levels, losses)
         costs = self.by_target(levels)
-        behind = costs - costs.max(axis=2, keepdims=True)  # a target may overtake the one that is worst now
-        worst = table[..., 1:].reshape(*table.shape[:3], *behind.shape[1:]) + behind[:, None, None]
-        return np.concatenate([table[..., :1], worst.max(axis=4)], axis=3)
+        changed = table[..., 1:].reshape(*table.shape[:3], *costs.shape[1:]) + costs[:, None, None]
+        counted = self._problem.counted(changed)  # another target may count after the change
+        return np.concatenate([table[..., :1], counted - self.many(levels)[:, None, None]], axis=3)
 
     def changes_by_target(self, levels: np.ndarray, losses: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
         """The same with the loss, the size on each target and the latency on each as the last axis."""

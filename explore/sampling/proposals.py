@@ -282,7 +282,8 @@ class Proposer:
         if half < len(weights):
             more, their_prices = self._solved(self.losses.drawn(self._rng), weights[half:])
             levels, prices = [*levels, *more], np.concatenate([prices, their_prices])
-        if not self._taken and (self.limits < 1.0).any():
+        limited = (self.limits < 1.0).any() and not self.problem.alternatives
+        if not self._taken and limited:
             limit = constrained(self._solver, self.losses.losses, self._bounds(), rounds=1)
             if limit is not None:
                 levels, prices = [*levels, limit], np.concatenate([prices, weights[:1]])

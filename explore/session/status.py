@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from ...profiles import format_duration
+from ...results.placed import place_of
 from ...results.records.facts import MetricFacts
 from ...results.records.latency import Predicted
 from ...results.records.point import Failure, Point
@@ -57,11 +58,12 @@ def outcome_line(outcome: Point | Failure, run: Run) -> str:
         name = " (uniform int8)"
     violations = run.violations(outcome)
     broken = f", exceeds {' and '.join(violations)}" if violations else ""
+    where = f" on {place_of(run, outcome)}" if run.device is not None else ""
     missing = f", not measured on {' and '.join(outcome.missing)}" if outcome.missing else ""
     cost = format_duration(sum(outcome.seconds.values()))
     return (
         f"trial {row.trial}{name}: {run.facts.task.metric.name} {row.quality} (drop {row.drop}), "
-        f"latency {row.latency}×, size {row.size}×{broken}{missing}, took {cost}"
+        f"latency {row.latency}×{where}, size {row.size}×{broken}{missing}, took {cost}"
     )
 
 
@@ -83,7 +85,7 @@ def status_of(
     lefts = [budget_s - elapsed_s] if budget_s else []
     lefts += [elapsed_s / done * (trials - done)] if trials and done else []
     by_target: dict[str, float] = {}
-    if run and len(run.target_names) > 1:
+    if run and len(run.target_names) > 1 and run.device is None:
         by_target = {name: run.only(name).hypervolume for name in run.target_names}
     return Status(
         finished=len(run.points) if run else 0,

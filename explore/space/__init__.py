@@ -7,6 +7,7 @@ Reading order
     space.py         SearchSpace: which parameters a trial has, and what recipe they mean
     legality.py      which precisions a target allows a layer, and why not the others
     joint_space.py   what all targets of a search allow
+    runtimes.py      what any runtime of a device allows; runtime_choice.py: where a candidate is tried
     seeds.py         the first candidates, before a sampler is asked
     warm.py          the front of an earlier run in the terms of this space
     problem.py       LevelProblem: slots and terms for dynamic programming; numpy alone

@@ -3,7 +3,8 @@ target. No torch, no Optuna.
 
 A candidate is a tuple of levels, one per slot. Every term depends on a few slots only (a layer: the channels
 on both of its sides, its precision, the blocks whose removal takes it away), so that a sum over terms can be
-minimized by dynamic programming. A candidate counts with its worst target: the largest of the sums.
+minimized by dynamic programming. A candidate counts with its worst target: the largest of the sums. Of
+alternatives (runtimes of one device) it counts with the one where its latency is least.
 """
 
 from collections.abc import Mapping, Sequence
@@ -53,13 +54,14 @@ class Term:
 
 @dataclass(frozen=True)
 class LevelProblem:
-    """Slots, and the terms of one or more targets.
+    """Slots, and the terms of one or more targets, which may be `alternatives`.
 
     `terms` may be exchanged (`dataclasses.replace`) when a latency table learns something.
     """
 
     slots: tuple[Slot, ...]
     terms: tuple[Term, ...]
+    alternatives: bool = False
 
     @cached_property
     def index(self) -> Mapping[str, int]:
@@ -77,12 +79,21 @@ class LevelProblem:
         return len(self.terms[0].size) if self.terms else 1
 
     def size(self, levels: Levels) -> float:
-        """The size of a candidate relative to the original's, on the target where that is largest."""
-        return float(self.sizes(levels).max())
+        """The size of a candidate relative to the original's, on the target that counts."""
+        return float(self.counted(np.stack([self.sizes(levels), self.latencies(levels)]))[0])
 
     def latency(self, levels: Levels) -> float:
-        """The predicted latency relative to the original's, on the target where that is largest."""
-        return float(self.latencies(levels).max())
+        """The predicted latency relative to the original's, on the target that counts."""
+        return float(self.counted(np.stack([self.sizes(levels), self.latencies(levels)]))[1])
+
+    def counted(self, costs: np.ndarray) -> np.ndarray:
+        """… × (size, latency) of … × (size, latency) × targets: the largest of each; of alternatives, both
+        where the latency is least.
+        """
+        if not self.alternatives:
+            return np.asarray(costs.max(axis=-1))
+        fastest = costs[..., 1:, :].argmin(axis=-1, keepdims=True)
+        return np.take_along_axis(costs, fastest, axis=-1)[..., 0]
 
     def sizes(self, levels: Levels) -> np.ndarray:
         """The size of a candidate by target, relative to the original's."""

@@ -15,8 +15,9 @@ from ...profiles.sizes import Sizes
 from ...results.compare.change import change_beside
 from ...results.compare.tolerance import Tolerance
 from ...targets.target import Target
+from ...targets.turns import TIMING
 from ..records.seen import InTurns
-from .in_turns import TIMING, Setting, Turns, measure_in_turns
+from .in_turns import Setting, Turns, measure_in_turns
 
 PACKAGES = ("onnxruntime", "openvino")  # runtimes that are a package of pip of the same name
 _INSTALL_S = 1800.0

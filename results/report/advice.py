@@ -7,6 +7,7 @@ from ..choosing.choose import limits_for
 from ..choosing.recommended import NamedPoint, named_points, recommended
 from ..formats import Formats, label_of, ratio_of, ratio_text, speed_text
 from ..pick import limits_text
+from ..placed import common_ratio, place_of, placed
 from ..records.point import Point
 from ..records.run import Run
 from ..view import views_of
@@ -58,6 +59,10 @@ def _numbers(run: Run, point: Point) -> dict[str, str]:
     formats, views, worst = Formats.of(run), views_of(run), run.worst_drop(point)
     drop = formats.drop(worst.drop, worst.drop_interval)
     size = ratio_text(run.vector(point)[1])
+    if run.device is not None:
+        there = placed(run, point)
+        latency = f"{common_ratio(run, point)}, {formats.seconds_of(there)}, {place_of(run, point)}"
+        return {"latency": latency, "size": f"{size}, {formats.size_of(there)}", "drop": drop}
     if len(views) > 1:
         latency = ", ".join(f"{speed_text(view.on(point).latency)} {view.target.name}" for view in views)
         return {"latency": latency, "size": size, "drop": drop}

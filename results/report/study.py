@@ -101,9 +101,9 @@ def _channels_of(group: str, channels: int) -> str:
 def _attributes(run: Run, point: Point, *, on_front: bool) -> dict[str, Any]:
     """What `front` shows of a point, by target where there are several."""
     values: dict[str, Any] = {"trial": point.trial, "what": label_of(point, run), "on the front": on_front}
-    views = views_of(run)
+    views = [view for view in views_of(run) if view.target.name in point.measured]
     for view in views:
-        of_target = f" on {view.target.name}" if len(views) > 1 else ""
+        of_target = f" on {view.target.name}" if len(run.target_names) > 1 else ""
         values |= {f"{name}{of_target}": text for name, text in _numbers(view, point).items()}
     widths = {group.name: group.channels for group in run.facts.groups}
     if point.recipe.keep:

@@ -1,5 +1,5 @@
-"""Several targets on one page: the joint front as a table, and a chooser of the target that the rest of the
-page shows.
+"""Several targets on one page: the joint front as a table (of the runtimes of a device, their front), and a
+chooser of the target that the rest of the page shows.
 """
 
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from ...text.printable import escape
 from ..choosing.recommended import recommended
 from ..records.point import Point
 from ..records.run import Run
-from ..table import Column, columns, missing_note, notes_below, shown_points
+from ..table import Column, columns, missing_note, notes_below, same_place, shown_points
 from .advice import Command, advice
 
 
@@ -23,20 +23,32 @@ def all_targets(run: Run, command: Command) -> str:
     head = f"<th>{_heading(shown[0])}</th>" + "".join(
         f'<th class="number">{_heading(column)}</th>' for column in shown[1:]
     )
-    body = "".join(_row(point, shown, star=point is best.point) for point in shown_points(run))
+    body = "".join(_row(point, shown, star=same_place(run, point, best.point)) for point in shown_points(run))
     options = "".join(
         f'<option value="{index}">{escape(name)}</option>' for index, name in enumerate(run.target_names)
     )
+    title, meaning = _words(run)
     note = "".join(f'<p class="lead">{escape(text)}</p>' for text in notes_below(run))
     return (
-        '<section aria-labelledby="targets"><h2 id="targets">All targets</h2>'
-        f'<p class="lead"><b>★</b> {escape(best.reason)}. One compression serves all targets; a point is '
-        "on this front when no other is as good in its worst drop, size and latency ×. A click shows "
-        "its layers.</p>"
+        f'<section aria-labelledby="targets"><h2 id="targets">{title}</h2>'
+        f'<p class="lead"><b>★</b> {escape(best.reason)}. {meaning} A click shows its layers.</p>'
         f'<div class="card scroll"><table class="joint"><thead><tr>{head}</tr></thead><tbody>{body}</tbody>'
         f"</table></div>{note}</section>{advice(run, command)}<section>"
         '<div class="chooser"><label for="target">Everything below is on</label>'
         f'<select id="target">{options}</select></div></section>'
+    )
+
+
+def _words(run: Run) -> tuple[str, str]:
+    """The title of the front, and what is on it."""
+    if run.device is not None:
+        return "All runtimes", (
+            "A point is a candidate in one runtime of the device, and × is relative to the original in the "
+            "runtime where that is fastest."
+        )
+    return "All targets", (
+        "One compression serves all targets; a point is on this front when no other is as good in its worst "
+        "drop, size and latency ×."
     )
 
 

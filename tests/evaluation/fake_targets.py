@@ -33,7 +33,7 @@ class FakeCompressor:
     def __init__(self, *errors, other=OTHER_FORMAT):
         self.errors, self.other, self.builds, self.ending = list(errors), other, 0, ".onnx"
 
-    def build(self, recipe, out_dir, *, progress=None):
+    def build(self, recipe, out_dir, *, progress=None, formats=None):
         self.builds += 1
         if self.errors:
             raise self.errors.pop(0)
