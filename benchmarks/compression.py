@@ -31,6 +31,7 @@ from autocompress.compress.student.prune import prune, removed_units
 from autocompress.evaluation.stored_split import StoredSplit
 from autocompress.files import write_text
 from autocompress.profiles import FINALIST_TIMING, load_profile
+from autocompress.targets.session import joined
 from autocompress.targets.target import Target
 from autocompress.tasks.load import load_task
 from autocompress.tasks.quality import score
@@ -231,7 +232,8 @@ class Bench:
         with target.session() as session:
             splits = {name: self._split(row.model, name) for name in ("validation", "test")}
             ran = {
-                name: session.run(artifact.path, split.inputs, batch=250) for name, split in splits.items()
+                name: joined([outputs for outputs, _ in split.answered(session, artifact.path, batch=250)])
+                for name, split in splits.items()
             }
         accuracy = {
             name: 100 * score(compressor.task.metric, ran[name], splits[name].targets) for name in splits
@@ -250,7 +252,7 @@ class Bench:
 
     def _split(self, model: str, name: str) -> StoredSplit:
         return StoredSplit(
-            getattr(self.compressor(model).task, name), self.work / "inputs" / f"{model}-{name}.npz"
+            getattr(self.compressor(model).task, name), self.work / "inputs" / f"{model}-{name}"
         )
 
     def measure(self, chosen: Iterable[Row]) -> None:
@@ -366,7 +368,7 @@ def small_models(work: Path) -> str:
             ("half int8", Recipe(keep=half, precision=int8)),
         ):
             built = compressor.build(recipe, work / "artifacts").only
-            inputs = StoredSplit(task.validation, work / "inputs" / f"{name}.npz")
+            inputs = StoredSplit(task.validation, work / "inputs" / name)
             with target.session() as session:
                 outputs = session.run(built.artifact.path, inputs.inputs, batch=64)
                 ratio = session.measure(built.artifact.path, original).ratio

@@ -29,6 +29,7 @@ from autocompress.compress.recipe import Precision
 from autocompress.evaluation.stored_split import StoredSplit
 from autocompress.evaluation.uncertainty import Scores, drop_interval, scores_of
 from autocompress.profiles import load_profile
+from autocompress.targets.session import joined
 from autocompress.targets.target import Target
 from autocompress.tasks.load import load_task
 from autocompress.tasks.task import Metric, accuracy
@@ -100,7 +101,10 @@ def resnet(data: Path, folder: Path) -> Network:
     def ran(recipe: Recipe) -> Tensor:
         path = compressor.build(recipe, folder).only.artifact.path
         with Target(load_profile("cpu")).session() as session:
-            parts = [session.run(path, split.inputs, batch=250)[0] for split in splits]
+            parts = [
+                joined([outputs for outputs, _ in split.answered(session, path, batch=250)])[0]
+                for split in splits
+            ]
         return torch.cat([torch.from_numpy(part) for part in parts])
 
     names = [layer.name for layer in compressor.network.layers]

@@ -37,6 +37,7 @@ import statistics
 import sys
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from autocompress.errors import StageError, TargetUnavailable
@@ -122,7 +123,7 @@ def export(network_name: str, folder: Path, *, data: Path, images: int, target: 
     from autocompress.compress.options import CompressorOptions
     from autocompress.evaluation.targets import format_of
     from autocompress.explore.space.legality import legal_precisions
-    from autocompress.tasks.data import write_inputs
+    from autocompress.tasks.data import arrays
     from autocompress.tasks.load import load_task
 
     profile, out = load_profile(target), folder / network_name
@@ -131,7 +132,10 @@ def export(network_name: str, folder: Path, *, data: Path, images: int, target: 
     network = Network.trace(task.model, task.example_inputs)
     compressor = Compressor(task, network, CompressorOptions(formats=(format_of(profile),)))
     assert task.test is not None
-    np.save(out / "targets.npy", np.asarray(write_inputs(task.test, out / "inputs.npz", limit=images)))
+    [(inputs,)], targets = arrays(task.test, limit=images)
+    stored: dict[str, Any] = {"0": inputs}
+    np.savez(out / "inputs.npz", **stored)
+    np.save(out / "targets.npy", np.asarray(targets))
     legal = {layer.name: legal_precisions(layer, profile) for layer in network.layers}
     for precision in sorted({name for names in legal.values() for name in names}):
         chosen = {

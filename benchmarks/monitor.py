@@ -23,6 +23,7 @@ from autocompress.evaluation.sample_statistics import StatisticsFolder
 from autocompress.files import digest_of_file
 from autocompress.results.view import RunOn
 from autocompress.tests.deploy.small_run import small_run
+from autocompress.tests.present import present
 from onnx import TensorProto, helper, numpy_helper
 
 PAIRS, BLOCK_S = 200, 0.025
@@ -90,7 +91,9 @@ def _bundled(folder: Path, products: int) -> ModuleType:
     random = np.random.default_rng(1)
     kept = StatisticsFolder.of_run(folder / "run")
     kept.keep_inputs([(random.standard_normal((256, *SHAPE)).astype(np.float32),)], layout="NCHW")
-    kept.keep_outputs(facts.digest, [random.standard_normal((256, 10)).astype(np.float32)])
+    answers = present(kept.outputs(facts.digest, samples=256))
+    answers.add([random.standard_normal((256, 10)).astype(np.float32)])
+    answers.done()
     write_bundle(point, file, folder / "bundle", run=folder / "run")
     spec = importlib.util.spec_from_file_location("bundle_run", folder / "bundle/run.py")
     assert spec is not None and spec.loader is not None

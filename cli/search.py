@@ -82,6 +82,14 @@ Deterministic = Annotated[
         help="With --trials: the same candidates each time on the same machine; no clock decides any.",
     ),
 ]
+ValidationSamples = Annotated[
+    int | None,
+    typer.Option(
+        "--validation-samples",
+        metavar="N",
+        help="Score candidates on at most N samples of validation: for slow boards and large data.",
+    ),
+]
 RunDirectoryPath = Annotated[
     Path | None, typer.Option(metavar="DIR", help="The run directory; runs/TASK-TARGET if not given.")
 ]
@@ -118,6 +126,7 @@ def search(
     warm_start: WarmStart = None,
     seed: Seed = 0,
     deterministic: Deterministic = False,
+    validation_samples: ValidationSamples = None,
     set_clocks: SetClocks = False,
     out: RunDirectoryPath = None,
     fresh: Fresh = False,
@@ -175,6 +184,7 @@ def search(
             seed=seed,
             deterministic=deterministic,
             alternatives=runtimes is not None and "," in target,
+            validation_samples=validation_samples,
             set_clocks=set_clocks,
             out=out,
             fresh=fresh,

@@ -111,9 +111,9 @@ def finetune(
         evaluator = make_evaluator(
             checked, directory, splits, longer, elapsed=lambda: run.elapsed_s, progress=progress
         )
-        test = StoredSplit(checked.checked.task.test, splits / "test.npz")
         if checked.request.alternatives:
             evaluator = replace(evaluator, placing=OnlyOn(tuple(origin.measured), run.facts.target_names))
+        test = StoredSplit(checked.checked.task.test, splits / "test")
         tuned = _tuned(origin.trial, recipe, run, evaluator, test=test, progress=progress)
         tuned = replace(tuned, trial=-1 - len(earlier), finetuned=made_of)
         write_finetuned(path, tuned)
@@ -178,6 +178,7 @@ def _request(path: Path, run: Run, given: GivenTask | None, targets: Addresses) 
         allow_predicted=any(target.prediction for target in run.targets),
         seed=run.facts.seed,
         alternatives=run.facts.alternatives,
+        validation_samples=run.facts.task.validation_samples,
         out=path,
         command=run.facts.command,
     )

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import TaskError
-from ..evaluation.stored_split import VALIDATION_BATCH, StoredSplit
+from ..evaluation.stored_split import StoredSplit
 from ..results.records.facts import TaskFacts
 from ..targets.session import TargetSession
 from ..tasks.boundary import user_code
 from ..tasks.identity import task_digest
 from ..tasks.load import load_task
+from ..tasks.metrics.accumulate import accumulator_of
 from ..tasks.plain.plain_task import plain_task
-from ..tasks.quality import score
 from ..tasks.task import Metric
 from .given_task import GivenTask, difference, task_to_load
 
@@ -27,9 +27,11 @@ class Scorer:
 
     def score(self, session: TargetSession, model: Path, *, batch: int) -> float:
         """The metric of a file on the session's target. Raises StageError."""
-        inputs = self.split.inputs
-        outputs = session.run(model, inputs, batch=session.running_batch(VALIDATION_BATCH, measured=batch))
-        return score(self.metric, outputs, self.split.targets)
+        accumulator = accumulator_of(self.metric)
+        running = session.running_batch(self.split.batch, measured=batch)
+        for outputs, targets in self.split.answered(session, model, batch=running):
+            accumulator.add(outputs, targets)
+        return accumulator.value()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +44,7 @@ class Scoring:
 
     @property
     def inputs(self) -> Path | None:
-        """The file with the samples of validation, which latencies are timed with."""
+        """A folder with samples of validation, which latencies are timed with."""
         return self.scorer.split.inputs if self.scorer else None
 
     @property
@@ -71,5 +73,5 @@ def scoring_of(
         if given is not None:
             raise
         return Scoring(scorer=None, reason=str(error))
-    split = StoredSplit(task.validation, folder / "validation.npz")
+    split = StoredSplit(task.validation, folder / "validation", limit=facts.validation_samples)
     return Scoring(scorer=Scorer(metric=task.metric, split=split, digest=digest), differs=differs)

@@ -30,6 +30,7 @@ from ..results.records.bundle_verification import BundleMeasured, BundleVerifica
 from ..results.records.latency import Latency
 from ..results.records.manifest import Manifest, ReferenceFacts
 from ..targets.held_clocks import ClocksOfTargets
+from ..targets.on_device.inputs import stored_arrays
 from ..targets.target import Target, TargetSession
 from .asked_targets import address_in, is_here
 from .given_task import GivenTask
@@ -156,9 +157,7 @@ def _target(text: str | None, manifest: Manifest, clocks: ClocksOfTargets | None
 def _inputs(manifest: Manifest, scorer: Scorer | None, path: Path, *, count: int) -> Path:
     """`count` samples: the first ones of validation, or seeded random ones."""
     if scorer is not None:
-        with np.load(scorer.split.inputs, allow_pickle=False) as archive:
-            of_one_shape = sorted(filter(str.isdigit, archive.files), key=int)
-            arrays = [archive[key][:count] for key in of_one_shape]
+        arrays = [array[:count] for array in stored_arrays(str(scorer.split.inputs)) or []]
     else:
         arrays = _random_inputs(manifest, count)
     np.savez(path, allow_pickle=False, **{str(index): array for index, array in enumerate(arrays)})

@@ -19,11 +19,12 @@ from ..results.records.reading import Interval
 from ..scratch import temporary_folder
 from ..targets.lease import own_s
 from ..targets.target import TargetSession
+from ..tasks.metrics.accumulate import accumulator_of
 from ..tasks.task import Metric
 from .predicted import AnyTarget, PredictedTarget
 from .sample_statistics import StatisticsFolder
-from .stored_split import VALIDATION_BATCH, StoredSplit
-from .uncertainty import Scores, drop_interval, scores_of
+from .stored_split import StoredSplit
+from .uncertainty import Scores, drop_interval, scores_from
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,10 +122,16 @@ class Examiner:
     def _scores(
         self, session: TargetSession, model: Path, split: StoredSplit, *, like: Scores | None = None
     ) -> Scores:
-        outputs = session.run(model, split.inputs, batch=self._batch(session, VALIDATION_BATCH))
+        accumulator, told = accumulator_of(self.metric), None
         if self.statistics is not None and split is self.validation:
-            self.statistics.keep_outputs(model.stem, outputs)
-        scores = scores_of(self.metric, outputs, split.targets, like=like)
+            told = self.statistics.outputs(model.stem, samples=split.samples)
+        for outputs, targets in split.answered(session, model, batch=self._batch(session, split.batch)):
+            accumulator.add(outputs, targets)
+            if told is not None:
+                told.add(outputs)
+        if told is not None:
+            told.done()
+        scores = scores_from(accumulator, like=like)
         if not np.isfinite(scores.value):
             message = f"The metric {self.metric.name!r} of the artifact is {scores.value}."
             raise StageError(message, stage="run", kind="wrong-output")

@@ -5,8 +5,9 @@ answered to the validation split. They are quantiles and shares; no sample is ke
 manifest (deploy/bundle.py), and `drift` compares.
 """
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,8 @@ from ..results.run_directory import read_kept, write_kept
 FOLDER = "statistics"
 BINS = 20
 VALUES = 256  # of a channel of one sample
-SAMPLES = 2000  # at most
+MOST_VALUES = 8192  # of a sample, of all its channels
+SAMPLES = 2000  # at most, about
 _ROOM = 1e-4  # of the range: a value that is computed a little otherwise falls between the same edges
 
 Array = np.ndarray[Any, Any]
@@ -50,15 +52,13 @@ class StatisticsFolder:
             parts = zip(*groups, strict=True)
             self._keep("inputs", [tensor_statistics(list(part), layout=layout) for part in parts])
 
-    def keep_outputs(self, digest: str, outputs: Sequence[Array | list[Array]]) -> None:
-        """Keeps what the artifact with this digest answered."""
-        if self._file(digest).exists():
-            return
-        parts = [
-            [sample[None] for sample in output[:SAMPLES]] if isinstance(output, list) else [output]
-            for output in outputs
-        ]
-        self._keep(digest, [tensor_statistics(part, top=True) for part in parts])
+    def outputs(self, digest: str, *, samples: int) -> "SampledOutputs | None":
+        """What to tell the answers of the artifact with this digest to, so many samples; None where they are
+        known.
+        """
+        file = self._file(digest)
+        keep = partial(self._keep, digest)
+        return None if file.exists() else SampledOutputs(samples=samples, keep=keep)
 
     def read(self, digest: str, *, inputs: Sequence[str], outputs: Sequence[str]) -> SampleStatistics | str:
         """What is kept of the inputs and of the artifact's answers, by these names; or why there is none."""
@@ -88,38 +88,93 @@ def _read(fields: Fields) -> list[TensorStatistics | None]:
     return [None if one is None else TensorStatistics.from_json(Fields(one, "tensors")) for one in tensors]
 
 
+@dataclass(slots=True, kw_only=True)
+class SampledOutputs:
+    """The outputs of an artifact, as they come; `keep` gets their statistics in the end."""
+
+    samples: int
+    keep: Callable[[Sequence[TensorStatistics | None]], None]
+    _tensors: list["SampledTensor"] = field(default_factory=list)
+
+    def add(self, outputs: Sequence[Array | list[Array]]) -> None:
+        """Takes the outputs of some samples; a list has an array for each."""
+        if not self._tensors:
+            self._tensors = [SampledTensor(samples=self.samples, top=True) for _ in outputs]
+        for tensor, output in zip(self._tensors, outputs, strict=True):
+            for part in [one[None] for one in output] if isinstance(output, list) else [output]:
+                tensor.add(part)
+
+    def done(self) -> None:
+        """To be called when all were added."""
+        self.keep([tensor.statistics() for tensor in self._tensors])
+
+
 def tensor_statistics(
     parts: Sequence[Array], *, layout: str | None = None, top: bool = False
 ) -> TensorStatistics | None:
     """What the values of a tensor are like, given as one array of samples for each shape; None where there is
     no number. `top`: also which value is the largest.
     """
-    if parts[0].dtype.kind not in "fiub":
-        return None
-    axis = _channel_axis(parts, layout)
-    samples, chosen, random = 0, [], np.random.default_rng(0)
+    tensor = SampledTensor(samples=sum(map(len, parts)), layout=layout, top=top)
     for part in parts:
-        few = part if len(part) <= SAMPLES else part[random.choice(len(part), SAMPLES, replace=False)]
-        samples += len(few)
-        chosen.append(_values_by_channel(few, axis, random))
-    values = np.concatenate(chosen, axis=1)
-    if not values.size:
-        return None
-    channels = tuple(_channel(channel) for channel in values.astype(np.float64))
-    classes = _classes(parts) if top else None
-    return TensorStatistics(name="", axis=axis, samples=samples, channels=channels, top=classes)
+        tensor.add(part)
+    return tensor.statistics()
 
 
-def _channel_axis(parts: Sequence[Array], layout: str | None) -> int | None:
-    """The axis of the channels: the second, or the last where the task says so; None where it has several
-    sizes, more than MOST_CHANNELS, or whole numbers such as those of words.
+class SampledTensor:
+    """Values of a tensor of `samples` samples, chosen as they come."""
+
+    def __init__(self, *, samples: int, layout: str | None = None, top: bool = False):
+        self._share, self._layout = SAMPLES / max(1, samples), layout
+        self._counts: Array | None = np.zeros(0, int) if top else None
+        self._random = np.random.default_rng(0)
+        self._samples, self._values = 0, list[Array]()
+        self._axes: set[tuple[int, int | None]] = set()
+
+    def add(self, part: Array) -> None:
+        """Takes some samples of one shape."""
+        self._count(part)
+        few = part if self._share >= 1 else part[self._random.random(len(part)) < self._share]
+        if part.dtype.kind in "fiub" and len(few):
+            axis = _channel_axis(part, self._layout)
+            self._axes.add((part.ndim, axis))
+            self._samples += len(few)
+            self._values.append(_values_by_channel(few, axis, self._random))
+
+    def statistics(self) -> TensorStatistics | None:
+        """What was seen; None where there was no number. Without channels where parts differ in them."""
+        if not self._values or not any(values.size for values in self._values):
+            return None
+        alike = len(self._axes) == 1 and len({len(values) for values in self._values}) == 1
+        values = np.concatenate([x if alike else x.reshape(1, -1) for x in self._values], axis=1)
+        channels = tuple(_channel(channel) for channel in values.astype(np.float64))
+        axis = next(iter(self._axes))[1] if alike else None
+        counts = self._counts
+        top = None
+        if counts is not None and len(counts):
+            top = tuple(np.round(counts / counts.sum(), 6).tolist())
+        return TensorStatistics(name="", axis=axis, samples=self._samples, channels=channels, top=top)
+
+    def _count(self, part: Array) -> None:
+        """How often each class has the largest value, where the tensor has one value for each."""
+        if self._counts is None:
+            return
+        classes = part.shape[1] if part.ndim == 2 else 0
+        if not 2 <= classes <= MOST_CLASSES or len(self._counts) not in (0, classes):
+            self._counts = None
+            return
+        counted = np.bincount(part.argmax(1), minlength=classes)
+        self._counts = counted if not len(self._counts) else self._counts + counted
+
+
+def _channel_axis(part: Array, layout: str | None) -> int | None:
+    """The axis of the channels: the second, or the last where the task says so; None where there are more
+    than MOST_CHANNELS, or whole numbers such as those of words.
     """
-    dimensions = {part.ndim for part in parts}
-    if dimensions != {parts[0].ndim} or parts[0].ndim < 2 or parts[0].dtype.kind != "f":
+    if part.ndim < 2 or part.dtype.kind != "f":
         return None
-    axis = parts[0].ndim - 1 if layout == "NHWC" else 1
-    sizes = {part.shape[axis] for part in parts}
-    return axis if len(sizes) == 1 and 1 <= max(sizes) <= MOST_CHANNELS else None
+    axis = part.ndim - 1 if layout == "NHWC" else 1
+    return axis if 1 <= part.shape[axis] <= MOST_CHANNELS else None
 
 
 def _values_by_channel(part: Array, axis: int | None, random: np.random.Generator) -> Array:
@@ -128,9 +183,9 @@ def _values_by_channel(part: Array, axis: int | None, random: np.random.Generato
     if axis is not None:
         moved = np.moveaxis(part, axis, 1)
         by_channel = moved.reshape(len(part), moved.shape[1], -1)
-    places = np.arange(by_channel.shape[2])
-    if len(places) > VALUES:
-        places = random.choice(places, VALUES, replace=False)
+    places, most = np.arange(by_channel.shape[2]), max(1, min(VALUES, MOST_VALUES // by_channel.shape[1]))
+    if len(places) > most:
+        places = random.choice(places, most, replace=False)
     return np.moveaxis(by_channel[:, :, places], 1, 0).reshape(by_channel.shape[1], -1)
 
 
@@ -145,13 +200,3 @@ def _channel(values: Array) -> ChannelStatistics:
     counts = np.bincount(np.searchsorted(edges, values), minlength=len(edges) + 1)
     shares = counts / counts.sum()
     return ChannelStatistics(edges=tuple(edges.tolist()), shares=tuple(np.round(shares, 6).tolist()))
-
-
-def _classes(parts: Sequence[Array]) -> tuple[float, ...] | None:
-    """How often each class has the largest value, where the tensor has one value for each."""
-    shapes = {part.shape[1:] for part in parts}
-    shape = next(iter(shapes))
-    if len(shapes) > 1 or len(shape) != 1 or not 2 <= shape[0] <= MOST_CLASSES:
-        return None
-    counts = sum(np.bincount(part.argmax(1), minlength=shape[0]) for part in parts)
-    return tuple(np.round(counts / np.sum(counts), 6).tolist())

@@ -23,6 +23,7 @@ from .predicted import AnyTarget, LatencyModel, PredictedTarget
 if TYPE_CHECKING:
     from .stored_split import StoredSplit
 
+_SHARE_OF_STORE = 0.75  # of a board, for samples: artifacts and engines need room, too
 HINT = (
     "`search --allow-predicted` goes on without it, with latencies predicted from its calibrated table "
     "or its data sheet."
@@ -98,6 +99,8 @@ class FoundTarget:
         """
         if self.prediction is not None:
             return PredictedTarget(profile=self.profile, model=self.prediction)
+        if validation is not None and not self.address.local:
+            self._require_room(validation)
         inputs = validation.inputs if validation else None
         target = target_at(
             self.profile,
@@ -117,6 +120,19 @@ class FoundTarget:
                 "The target's environment changed while the task was loaded: run the command again."
             )
         return target
+
+    def _require_room(self, validation: "StoredSplit") -> None:
+        """InputError when the samples do not fit into what a board keeps: each candidate would send them all
+        again.
+        """
+        limit_bytes, needed = self.profile.store_limit_bytes, validation.size_bytes
+        if needed > _SHARE_OF_STORE * limit_bytes:
+            fitting = int(_SHARE_OF_STORE * limit_bytes * validation.samples / needed)
+            raise InputError(
+                f"The validation split takes {needed / 1e9:.1f} GB, but '{self.profile.name}' keeps "
+                f"{limit_bytes / 1e9:.1f} GB of what is sent: give --validation-samples {fitting}, or raise "
+                "store_limit_bytes in the target's TOML file."
+            )
 
     def facts(self, constraints: Constraints, *, batch: int) -> RunTarget:
         """What a run tells of it."""

@@ -2,18 +2,21 @@
 
 A metric that is the mean over samples, such as an accuracy, is taken apart into its samples: then the spread
 of their differences says how sure the drop is. Any other metric is computed on resampled splits (the
-bootstrap); the same ones for original and candidate.
+bootstrap); the same ones for original and candidate. Where only statistics are kept that add up, these are
+resampled, by sample or by groups of samples. A torchmetrics.Metric is computed without each of GROUPS groups
+of samples (the jackknife), the same ones again.
 
 Sources. Shares of samples: Wilson, "Probable Inference" (1927). Their differences: Agresti and Min, "Simple
 improved confidence intervals for comparing matched proportions" (2005). Bootstrap: Efron and Tibshirani, "An
-Introduction to the Bootstrap" (1993), section 12.2.
+Introduction to the Bootstrap" (1993), section 12.2. Groups that are left out: Shao and Tu, "The Jackknife and
+Bootstrap" (1995), section 2.2.
 """
 
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,7 +25,8 @@ from torch import Tensor
 
 from ..errors import TaskError
 from ..results.records.reading import Interval
-from ..tasks.quality import prepared, score_prepared
+from ..tasks.metrics.accumulate import GROUPS, Collected, Grouped, Totals, accumulator_of, score_prepared
+from ..tasks.splits.grouping import chosen_samples
 from ..tasks.task import Metric
 
 Z = 1.96  # standard deviations on each side of a 95 % interval
@@ -33,6 +37,9 @@ _FEW_PARTS = 8  # are enough to see that most metrics are no mean over samples
 _TRIES = 9  # the quickest of these says how long one takes on a busy machine
 _ROUNDING = 1e-5  # relative, of a mean in float32
 
+_STUDENT = 2.093  # standard deviations on each side of a 95 % interval, known from GROUPS groups
+
+AnyAccumulator = Collected | Totals | Grouped
 Array = np.ndarray[Any, Any]
 Positions = slice | Tensor
 
@@ -89,27 +96,65 @@ def drop_interval(metric: Metric, original: Scores, candidate: Scores) -> Interv
 def scores_of(
     metric: Metric, outputs: Sequence[Array | list[Array]], targets: Any, *, like: Scores | None = None
 ) -> Scores:
-    """The metric of a whole split, and of its parts or resamples: always the same ones.
+    """The scores of a whole split; see `scores_from`."""
+    accumulator = accumulator_of(metric)
+    accumulator.add(outputs, targets)
+    return scores_from(accumulator, like=like)
+
+
+def scores_from(accumulator: AnyAccumulator, *, like: Scores | None = None) -> Scores:
+    """The metric of all that was taken, and of its parts or resamples: always the same ones.
 
     `like` are the original's scores, which decide how many. The value may be NaN. TaskError when the metric
     raises.
     """
-    answers = _Answers(metric, prepared(metric, outputs, targets), targets)
-    value, took_s = _timed(answers.whole)
-    scores = Scores(value=value, samples=answers.samples)
+    value, took_s = _timed(accumulator.value)
+    scores = Scores(value=value, samples=accumulator.samples)
     if not math.isfinite(value):
         return scores
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of a metric about parts without some class
-        parts = None if like is not None and like.parts is None else _parts(answers, value, like)
-        if parts is not None:
-            return Scores(value=value, samples=answers.samples, parts=parts)
-        if _affordable(RESAMPLES, took_s) < RESAMPLES[0]:  # the first call may have been held up
-            took_s = min(took_s, *(_timed(answers.whole)[1] for _ in range(2)))
-        count = _affordable(RESAMPLES, took_s)
-        if like is not None and like.resampled is not None:
-            count = len(like.resampled)
-        return Scores(value=value, samples=answers.samples, resampled=_resampled(answers, count))
+        if isinstance(accumulator, Totals):
+            return _of_totals(accumulator, scores, took_s, like)
+        if isinstance(accumulator, Grouped):
+            return _of_groups(accumulator, scores, took_s, like)
+        return _of_answers(accumulator, scores, took_s, like)
+
+
+def _of_totals(totals: Totals, scores: Scores, took_s: float, like: Scores | None) -> Scores:
+    """A mean has its samples; of others, rows of statistics are drawn and added up."""
+    if totals.metric.compute is None and not totals.grouped:
+        return replace(scores, parts=totals.rows[:, 0])
+    rows = totals.rows
+    count = _affordable(RESAMPLES, took_s)
+    if like is not None and like.resampled is not None:
+        count = len(like.resampled)
+    drawn = (np.bincount(index.numpy(), minlength=len(rows)) for index in _indices(len(rows), count))
+    values = np.array([totals.value_of(times @ rows) for times in drawn])
+    return replace(scores, resampled=values if count and np.isfinite(values).all() else None)
+
+
+def _of_groups(grouped: Grouped, scores: Scores, took_s: float, like: Scores | None) -> Scores:
+    """The metric without each group in turn, spread so that its standard deviation is the jackknife's."""
+    wanted = GROUPS * took_s <= BUDGET_S if like is None else like.resampled is not None
+    values = grouped.without_each() if wanted else None
+    if values is None or not np.isfinite(values).all():
+        return scores
+    spread = (GROUPS - 1) / math.sqrt(GROUPS) * _STUDENT / Z
+    return replace(scores, resampled=scores.value + spread * (values - values.mean()))
+
+
+def _of_answers(answers: Collected, scores: Scores, took_s: float, like: Scores | None) -> Scores:
+    asked = _Answers(answers.metric, answers.outputs, answers.targets)
+    parts = None if like is not None and like.parts is None else _parts(asked, scores.value, like)
+    if parts is not None:
+        return replace(scores, parts=parts)
+    if _affordable(RESAMPLES, took_s) < RESAMPLES[0]:  # the first call may have been held up
+        took_s = min(took_s, *(_timed(asked.whole)[1] for _ in range(2)))
+    count = _affordable(RESAMPLES, took_s)
+    if like is not None and like.resampled is not None:
+        count = len(like.resampled)
+    return replace(scores, resampled=_resampled(asked, count))
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,21 +213,6 @@ def _indices(samples: int, count: int) -> Iterator[Tensor]:
     generator = torch.Generator().manual_seed(0)
     for _ in range(count):
         yield torch.randint(samples, (samples,), generator=generator)
-
-
-def chosen_samples(targets: Any, positions: Positions) -> Any:
-    """The batched targets at these positions: tensors by dimension 0, containers part by part, lists item by
-    item.
-    """
-    if isinstance(targets, Tensor):
-        return targets[positions]
-    if isinstance(targets, Mapping):
-        return {key: chosen_samples(part, positions) for key, part in targets.items()}
-    if isinstance(targets, tuple):
-        return tuple(chosen_samples(part, positions) for part in targets)
-    if isinstance(positions, slice):
-        return targets[positions]
-    return [targets[position] for position in positions.tolist()]
 
 
 # --- intervals

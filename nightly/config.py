@@ -41,6 +41,7 @@ class ModelConfig:
     sampler: str = "front"
     seed: int = 0
     deterministic: bool = False
+    validation_samples: int | None = None
     recovery: bool = True
     allow_predicted: bool = False
     set_clocks: bool = False

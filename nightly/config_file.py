@@ -29,8 +29,8 @@ _VARIABLE = re.compile(r"env:([A-Za-z_]\w*)")
 _TOP = ("folder", "order", "until", "keep", "retry", "retry_wait", "model", "tolerance", "canary", "notify")
 _MODEL = (
     "task", "task_arg", "target", "budget", "trials", "max_drop", "max_latency", "max_size", "max_energy",
-    "batch", "shape", "sampler", "seed", "deterministic", "recovery", "allow_predicted", "set_clocks",
-    "policies", "deploy", "push", "drift", "margin", "priority",
+    "batch", "shape", "sampler", "seed", "deterministic", "validation_samples", "recovery", "allow_predicted",
+    "set_clocks", "policies", "deploy", "push", "drift", "margin", "priority",
 )  # fmt: skip
 _CANARY = ("onnxruntime", "openvino")
 
@@ -100,6 +100,7 @@ def _model(models: Fields, name: str) -> ModelConfig:
             sampler=table.get("sampler", lambda key: read.choice(key, SAMPLERS), "front"),
             seed=table.get("seed", read.whole, 0),
             deterministic=table.get("deterministic", read.flag, False),
+            validation_samples=table.get("validation_samples", lambda key: read.whole(key, least=1), None),
             recovery=table.get("recovery", read.flag, True),
             allow_predicted=table.get("allow_predicted", read.flag, False),
             set_clocks=table.get("set_clocks", read.flag, False),

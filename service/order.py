@@ -42,6 +42,7 @@ class Order:
     allow_predicted: bool = False
     seed: int = 0
     deterministic: bool = False
+    validation_samples: int | None = None
     labels: tuple[str, ...] = ()
     priority: int = 0
 
@@ -76,6 +77,7 @@ class Order:
             sampler=self.sampler,
             seed=self.seed,
             deterministic=self.deterministic,
+            validation_samples=self.validation_samples,
         )
 
     def _require_short(self) -> None:
@@ -129,6 +131,7 @@ class Order:
             "--shape": self.shapes,
             "--no-recovery": not self.recovery,
             "--allow-predicted": self.allow_predicted,
+            "--validation-samples": self.validation_samples,
             "--deterministic": self.deterministic,
         }
         return ["search", spec, *option_words(options), "--json"]

@@ -8,7 +8,7 @@ Flow:
     load_task(spec, arguments) → Task
     check_task(task) → CheckedTask: the metric of the original, notes for the user, a digest
     batches(task.train, …) for recovery; arrays(task.train, limit=…) for calibration
-    write_inputs(task.validation, path) once, then score(task.metric, outputs, targets) for each artifact
+    read(task.validation) once, then score(task.metric, outputs, targets) for each artifact
 
 Reading order:
     task.py                      the records: Task, Metric; `accuracy`
@@ -27,8 +27,8 @@ Reading order:
     sources/                     those without Python code, or from another library
     boundary.py                  exceptions of the user's code become one sentence
 
-It does not know channel groups, recipes, artifacts, devices or the search. It writes no files except by
-`write_inputs`, and the cached weights of `digits`.
+It does not know channel groups, recipes, artifacts, devices or the search. It writes no files except the
+cached weights of `digits`.
 """
 
 from importlib import import_module
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from .data import batches as batches
     from .data import read as read
     from .data import sample_count as sample_count
-    from .data import write_inputs as write_inputs
     from .identity import data_digest as data_digest
     from .identity import task_digest as task_digest
     from .load import load_task as load_task
@@ -61,7 +60,7 @@ if TYPE_CHECKING:
 _MODULES = {
     "check": ("CheckedTask", "check_task"),
     "checkpoint": ("load_weights",),
-    "data": ("arrays", "batches", "read", "sample_count", "write_inputs"),
+    "data": ("arrays", "batches", "read", "sample_count"),
     "identity": ("data_digest", "task_digest"),
     "load": ("load_task",),
     "outputs.kinds": ("boxes", "classes", "custom", "embeddings", "independent", "values"),
@@ -73,7 +72,7 @@ _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 __all__ = [
     "CheckedTask", "Metric", "Task", "accuracy", "arrays", "batches", "boxes", "check_task", "classes",
     "custom", "data_digest", "embeddings", "evaluate", "independent", "load_task", "load_weights", "read",
-    "sample_count", "score", "task_digest", "values", "write_inputs",
+    "sample_count", "score", "task_digest", "values",
 ]  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from ..files import canonical_json
 from .boundary import RECIPE, user_code
 from .data import batches, sample_count
 from .identity import task_digest
+from .metrics.from_torchmetrics import is_torchmetric
 from .outputs.derive import output_kinds
 from .outputs.model_check import batch_notes, check_model, with_batch_hint
 from .plain.call import form_of
@@ -176,10 +177,23 @@ def _check_fields(task: Task) -> None:
 def _check_metric(metric: Metric) -> None:
     _require(
         isinstance(metric, Metric),
-        f"metric must be a Metric(name=…, function=…), not {type(metric).__name__}.",
+        f"metric must be a Metric(name=…, function=…) or a torchmetrics.Metric, not {type(metric).__name__}.",
     )
-    for name, part in (("function", metric.function), ("prepare", metric.prepare or len)):
-        _require(callable(part), f"metric.{name} must be callable as {name}(outputs, targets).")
+    ways = [metric.function, metric.update, metric.torchmetric]
+    _require(
+        sum(way is not None for way in ways) == 1,
+        "metric must have one of function=…, update=… (with compute=…) and torchmetric=….",
+    )
+    _require(
+        metric.torchmetric is None or is_torchmetric(metric.torchmetric),
+        f"metric.torchmetric must be a torchmetrics.Metric, not {type(metric.torchmetric).__name__}.",
+    )
+    for name in ("function", "prepare", "update", "arguments"):
+        part = getattr(metric, name)
+        _require(
+            part is None or callable(part), f"metric.{name} must be callable as {name}(outputs, targets)."
+        )
+    _require(metric.compute is None or callable(metric.compute), "metric.compute must be callable.")
     _require(
         metric.direction in ("higher", "lower"),
         f"metric.direction {metric.direction!r} must be 'higher' or 'lower'.",

@@ -10,7 +10,6 @@ batches.
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from itertools import chain
-from pathlib import Path
 from types import TracebackType
 from typing import Any, cast
 
@@ -20,10 +19,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from ..errors import TaskError
-from ..files import replacing
 from .boundary import RECIPE
 from .splits.grouping import Inputs, Pools, by_shape, collated, concatenated, form_of_sample
 from .task import Split
+
+_FIRST, _BATCH, _BATCH_BYTES = 16, 256, 1 << 25  # samples of a first batch and of later ones; their bytes
 
 Batch = tuple[Inputs, Any]
 Augment = Callable[[Any, Any], tuple[Any, Any]]
@@ -55,34 +55,47 @@ def chosen(count: int, limit: int | None) -> list[int]:
     return cast(list[int], order[:limit].sort().values.tolist())
 
 
-def read(split: Split, *, batch_size: int = 256, limit: int | None = None) -> Iterator[Batch]:
+def read(split: Split, *, batch_size: int | None = None, limit: int | None = None) -> Iterator[Batch]:
     """The batches of one pass over a split, in its order.
 
     With `limit`, that many samples: a fixed random choice from a dataset (which may be sorted by class), or
-    the first ones of a loader. A loader keeps its own batch size.
+    the first ones of a loader. A loader keeps its own batch size; without a `batch_size` as many samples of a
+    dataset as have about 32 MB, 256 at most.
     """
     if isinstance(split, DataLoader):
         yield from _first(map(batch_of, split), limit)
         return
     indices = chosen(len(cast(Sized, split)), limit)
-    for start in range(0, len(indices), batch_size):
-        yield from fetch(split, indices[start : start + batch_size])
+    start, size = 0, batch_size or _FIRST
+    while start < len(indices):
+        batches = fetch(split, indices[start : start + size])
+        yield from batches
+        start += size
+        if batch_size is None:
+            bytes_ = sum(x.numel() * x.element_size() for inputs, _ in batches for x in inputs)
+            size = max(1, min(_BATCH, _BATCH_BYTES * size // max(1, bytes_)))
 
 
 def arrays(split: Split, *, limit: int | None = None) -> tuple[list[tuple[np.ndarray, ...]], Any]:
-    """A split in memory: one array per input for each shape of inputs, the shape of most samples first; and
-    the targets in the same order. `limit` as in `read`. TaskError if it is empty.
+    """A split in memory, as `grouped` has it. `limit` as in `read`. TaskError if it is empty."""
+    batches = list(Randomness(0).drawing(read(split, limit=limit)))
+    if not batches:
+        raise TaskError("A split has no samples: train, validation and test all need some.")
+    return grouped(batches)
+
+
+def grouped(batches: Sequence[Batch]) -> tuple[list[tuple[np.ndarray, ...]], Any]:
+    """The samples of all batches: one array per input for each shape of inputs, the shape of most samples
+    first; and the targets in the same order.
     """
     groups: dict[Any, list[Batch]] = {}
-    for inputs, targets in Randomness(0).drawing(read(split, limit=limit)):
+    for inputs, targets in batches:
         groups.setdefault(form_of_sample(inputs, batched=True), []).append((inputs, targets))
-    if not groups:
-        raise TaskError("A split has no samples: train, validation and test all need some.")
-    ordered = sorted(groups.values(), key=lambda group: -sum(len(inputs[0]) for inputs, _ in group))
-    batches = list(chain.from_iterable(ordered))
-    inputs_of_groups = by_shape(inputs for inputs, _ in batches)
+    sized = sorted(groups.values(), key=lambda group: -sum(len(inputs[0]) for inputs, _ in group))
+    ordered = list(chain.from_iterable(sized))
+    inputs_of_groups = by_shape(inputs for inputs, _ in ordered)
     stored = [tuple(x.numpy() for x in inputs) for inputs in inputs_of_groups]
-    return stored, concatenated([targets for _, targets in batches])
+    return stored, concatenated([targets for _, targets in ordered])
 
 
 def batches(split: Split, *, batch_size: int, seed: int, augment: Augment | None = None) -> Iterator[Batch]:
@@ -94,23 +107,6 @@ def batches(split: Split, *, batch_size: int, seed: int, augment: Augment | None
     generators of torch, numpy and random; the caller's generators do not change.
     """
     return Randomness(seed).drawing(_endless(split, batch_size, augment))
-
-
-def write_inputs(split: Split, path: Path, *, limit: int | None = None) -> Any:
-    """Writes the inputs of a split to `path`, an uncompressed .npz with the keys "0", "1", …; returns the
-    targets.
-
-    Inputs of another shape have the keys "1_0", "1_1", …, those of a third "2_0" and so on. The whole split
-    is in memory meanwhile. Raises TaskError if it is empty.
-    """
-    groups, targets = arrays(split, limit=limit)
-    named = {}
-    for number, inputs in enumerate(groups):
-        for index, array in enumerate(inputs):
-            named[f"{number}_{index}" if number else str(index)] = array
-    with replacing(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, allow_pickle=False, **named)
-    return targets
 
 
 class Randomness:

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from ..files import digest_of
 from .data import Randomness, chosen, fetch, read, sample_count
-from .task import Split, Task
+from .task import Metric, Split, Task
 
 _DIGESTED_SAMPLES = 64
 
@@ -34,12 +34,25 @@ def task_digest(task: Task) -> str:
         {
             **stated,
             "data": data_digest(task),
-            "metric": [metric.name, metric.direction, metric.unit, _source(metric.function)],
+            "metric": [metric.name, metric.direction, metric.unit, *_metric_sources(metric)],
             "loss": _source(task.loss),
             "model": model_digest(task.model),
             "inputs": [[str(tensor.dtype), list(tensor.shape[1:])] for tensor in task.inputs],
         }
     )
+
+
+def _metric_sources(metric: Metric) -> list[Any]:
+    """What is told apart of the metric's functions, and of a torchmetrics.Metric its settings."""
+    sources: list[Any] = [] if metric.function is None else [_source(metric.function)]
+    functions = {"update": metric.update, "compute": metric.compute, "arguments": metric.arguments}
+    sources += [[name, _source(function)] for name, function in functions.items() if function is not None]
+    if metric.torchmetric is not None:
+        settings = vars(metric.torchmetric).items()
+        plain = {key: value for key, value in settings if isinstance(value, str | int | float | None)}
+        public = {key: repr(value) for key, value in plain.items() if not key.startswith("_")}
+        sources.append([type(metric.torchmetric).__qualname__, public])
+    return sources
 
 
 def model_digest(model: nn.Module) -> str:

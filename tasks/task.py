@@ -8,7 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from .metrics.from_torchmetrics import is_torchmetric, stated_by
 from .outputs.kinds import OutputKind
+from .splits.streams import readable_splits
 
 Split = Dataset[Any] | DataLoader[Any]
 Outputs = Tensor | tuple[Tensor, ...]
@@ -19,22 +21,31 @@ BatchSize = int | Literal["free"] | None
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metric:
-    """A quality: `function(outputs, targets)` over a whole split, both concatenated along dimension 0 (lists
-    of samples where their shapes differ), returns a float.
+    """A quality, in one of three ways.
 
-    `prepare(outputs, targets)` is for what takes long and looks at one sample after the other, such as the
-    suppression of boxes: it returns one tensor (or list) with an entry for each sample, which `function` then
-    gets instead of the outputs. Intervals resample a split hundreds of times, and prepare it once.
+    - `function(outputs, targets)` over a whole split, both concatenated along dimension 0 (lists of samples
+      where their shapes differ), returns a float. `prepare(outputs, targets)` is for what takes long and
+      looks at one sample after the other, such as the suppression of boxes: it returns one tensor (or list)
+      with an entry for each sample, which `function` then gets instead of the outputs.
+    - `update(outputs, targets)` of a batch returns statistics that add up: a tensor, or a tuple or dictionary
+      of tensors, with an entry for each sample. `compute` makes the metric of their sum over all samples;
+      without it the metric is the mean. No outputs are kept.
+    - `torchmetric` is a torchmetrics.Metric. It gets `arguments(outputs, targets)`, a tuple (by default both
+      as they are), and `compute` may choose one number of its result.
 
     `unit` "fraction" prints 0.9173 as 91.73 % and counts drops in percentage points; "" prints the bare
     number.
     """
 
     name: str
-    function: Callable[[Any, Any], float]
+    function: Callable[[Any, Any], float] | None = None
     direction: Literal["higher", "lower"] = "higher"
     unit: Literal["fraction", ""] = "fraction"
     prepare: Callable[[Any, Any], Any] | None = None
+    update: Callable[[Any, Any], Any] | None = None
+    compute: Callable[[Any], Any] | None = None
+    torchmetric: Any = None
+    arguments: Callable[[Any, Any], tuple[Any, ...]] | None = None
 
     def drop(self, value: float, *, baseline: float) -> float:
         """How much worse `value` is than `baseline`, in the metric's own unit; negative means better."""
@@ -45,14 +56,16 @@ class Metric:
 class Task:
     """A trained model, its data and its metric.
 
-    Splits are map-style datasets of `(input, target)` (several inputs: `((a, b), target)`) or loaders of
-    batches of the same form. `loss(outputs, targets)` is a scalar tensor. `example_inputs` is a tuple of
-    tensors with a batch dimension 0, or a dictionary of them: then the inputs of samples are dictionaries
-    with the same names, and the model is called with keywords. `augment(inputs, targets)` changes a training
-    batch (for recovery only); it gets one input as a tensor, several as a tuple, named ones as a dictionary.
+    Splits are datasets of `(input, target)` (several inputs: `((a, b), target)`), map-style or iterable, or
+    loaders of batches of the same form. `loss(outputs, targets)` is a scalar tensor. `example_inputs` is a
+    tuple of tensors with a batch dimension 0, or a dictionary of them: then the inputs of samples are
+    dictionaries with the same names, and the model is called with keywords. `augment(inputs, targets)`
+    changes a training batch (for recovery only); it gets one input as a tensor, several as a tuple, named
+    ones as a dictionary.
     `preprocessing` describes for the manifest how raw data become an input. `outputs` says what each output
     means (outputs/kinds.py); None derives it from the loss. `dynamic` names dimensions that are free in the
     file, by input (its name or position) and dimension: `{"tokens": {1: "length"}}`; others are found.
+    `metric` may be a torchmetrics.Metric that says which direction is better.
     `batch` is the only batch size that the model takes, "free" if it takes any, and None if it takes one
     sample without a batch dimension; `example_inputs` are then such a sample.
     """
@@ -71,6 +84,13 @@ class Task:
     dynamic: Dynamic = field(default_factory=dict)
     batch: BatchSize = "free"
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        splits = readable_splits((self.train, self.validation, self.test))
+        for name, split in zip(("train", "validation", "test"), splits, strict=True):
+            object.__setattr__(self, name, split)
+        if not isinstance(self.metric, Metric) and is_torchmetric(self.metric):
+            object.__setattr__(self, "metric", Metric(**stated_by(self.metric)))
 
     @property
     def inputs(self) -> tuple[Tensor, ...]:

@@ -7,7 +7,17 @@ import typer
 from ...errors import InputError
 from ...text.printable import json_text
 from ..console.log import Quiet, say
-from ..search import AllowPredicted, Budget, Deterministic, MayTrain, Sampler, Seed, TaskSpec, Trials
+from ..search import (
+    AllowPredicted,
+    Budget,
+    Deterministic,
+    MayTrain,
+    Sampler,
+    Seed,
+    TaskSpec,
+    Trials,
+    ValidationSamples,
+)
 from ..support import (
     Batch,
     FreeShapes,
@@ -44,6 +54,7 @@ def submit(
     allow_predicted: AllowPredicted = False,
     seed: Seed = 0,
     deterministic: Deterministic = False,
+    validation_samples: ValidationSamples = None,
     label: Annotated[list[str] | None, typer.Option(help="What the worker must have; repeatable.")] = None,
     priority: Annotated[int, typer.Option(help="Searches with a higher one go first.")] = 0,
     idempotency_key: Annotated[
@@ -84,6 +95,7 @@ def submit(
             allow_predicted=allow_predicted,
             seed=seed,
             deterministic=deterministic,
+            validation_samples=validation_samples,
             labels=tuple(label or ()),
             priority=priority,
         )

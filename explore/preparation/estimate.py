@@ -63,7 +63,7 @@ def estimate(checked: CheckedRequest, compressor: Compressor) -> Estimate:
     targets_s = 0.0
     for profile in checked.profiles:
         latency_s = checked.request.batch * cpu_s / profile.threads
-        validate_s = (sample_count(task.validation) or 1000) * cpu_s / profile.threads
+        validate_s = _validated(checked) * cpu_s / profile.threads
         pair_s = max(SEARCH_TIMING.pair_s, _LEAST_INFERENCES * latency_s) + 2 * SEARCH_TIMING.warmup_s
         targets_s += _FIXED_S + validate_s + SEARCH_TIMING.pairs_min * (pair_s + weights_s)
     fitted_s = _FORWARDS * min(options.refit_samples, options.pruned_calibration_samples * 2) * sample_s
@@ -77,6 +77,12 @@ def estimate(checked: CheckedRequest, compressor: Compressor) -> Estimate:
         candidate_s=evaluated_s + looks_s,
         recovery_s=sum(STEPS) / len(STEPS) * batch * sample_s * _STEP_COST,
     )
+
+
+def _validated(checked: CheckedRequest) -> int:
+    """How many samples of validation a candidate answers, as far as that is known."""
+    count = sample_count(checked.checked.task.validation) or 1000
+    return min(count, checked.request.validation_samples or count)
 
 
 def _sample_s(model: nn.Module, inputs: Inputs, *, least: int) -> float:

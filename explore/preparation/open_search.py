@@ -92,7 +92,7 @@ def open_search(
                 for reason in evaluator.placing.unusable.values():
                     progress.note(f"Left out: {reason}.")
             made = strategy(checked, compressor, evaluator, directory)
-            test = StoredSplit(checked.checked.task.test, splits / "test.npz")
+            test = StoredSplit(checked.checked.task.test, splits / "test")
             looks = Finalists(directory, evaluator, test, batch=request.batch)
             trials = _trials(
                 checked, directory, evaluator, looks, clock, options=options, budget=budget, progress=progress
@@ -176,7 +176,7 @@ def make_evaluator(
     """The evaluator of a run's candidates; it keeps artifacts and measurements in the run directory."""
     task, timing = checked.checked.task, SEARCH_TIMING.with_batch(checked.request.batch)
     progress.stage("reading the validation split")
-    validation = StoredSplit(task.validation, splits / "validation.npz")
+    validation = StoredSplit(task.validation, splits / "validation", limit=checked.request.validation_samples)
     store, alone = MeasurementStore(directory.measurements), len(checked.targets) == 1
     availability = Availability()
     opened = []

@@ -11,6 +11,7 @@ from ...results.limits import Constraints
 
 SAMPLERS = ("front", "tpe", "nsga2", "gp", "random")
 DEFAULT_BUDGET_S = 180.0
+LEAST_SAMPLES = 32  # of validation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +24,7 @@ class SearchRequest:
     meanwhile. `deterministic`: no clock decides what is tried. `warm_start` is the directory of an earlier
     run whose front is tried first. `allow_predicted`: targets that cannot be used are predicted. `shapes`
     are the sizes of free dimensions that are measured, such as `tokens=128` (profiles/sizes.py).
+    `validation_samples`: at most so many of them score candidates.
     """
 
     task: str
@@ -43,6 +45,7 @@ class SearchRequest:
     fresh: bool = False
     deterministic: bool = False
     alternatives: bool = False
+    validation_samples: int | None = None
     command: str = ""
 
     def __post_init__(self) -> None:
@@ -62,6 +65,10 @@ class SearchRequest:
         if self.trials is not None and self.trials < 1:
             raise InputError(
                 f"--trials {self.trials} is too few: give 1 or more (the original model counts)."
+            )
+        if self.validation_samples is not None and self.validation_samples < LEAST_SAMPLES:
+            raise InputError(
+                f"--validation-samples {self.validation_samples} is too few: give {LEAST_SAMPLES} or more."
             )
         if self.deterministic and (self.trials is None or self.budget_s is not None):
             raise InputError(

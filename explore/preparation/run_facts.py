@@ -30,6 +30,8 @@ def config_of(checked: CheckedRequest) -> RunConfig:
     }
     if (sizes := checked.targets[0].sizes) is not None:
         identity["shape"] = sizes.text
+    if request.validation_samples is not None:
+        identity["validation samples"] = str(request.validation_samples)
     for target in checked.targets:
         identity |= dict(target.identity())
     if request.alternatives:
@@ -107,4 +109,5 @@ def _task_facts(checked: CheckedRequest) -> TaskFacts:
         preprocessing=dict(task.preprocessing),
         notes=checked.checked.notes,
         outputs=checked.checked.output_texts,
+        validation_samples=request.validation_samples,
     )

@@ -33,6 +33,7 @@ def search_words(model: ModelConfig, run: Path, warm_start: Path | None) -> list
         "--max-size": model.max_size,
         "--max-energy": model.max_energy,
         "--shape": model.shapes,
+        "--validation-samples": model.validation_samples,
         "--deterministic": model.deterministic,
         "--no-recovery": not model.recovery,
         "--allow-predicted": model.allow_predicted,

@@ -49,7 +49,7 @@ class TaskFacts:
     """What a run says of its task: how it is loaded again, and what identifies it.
 
     `outputs` says what each output means, in words; empty in runs before that was known. `arguments` hold no
-    secret.
+    secret. `validation_samples` is the number that was asked for, None for all.
     """
 
     name: str
@@ -60,13 +60,17 @@ class TaskFacts:
     preprocessing: Mapping[str, Any]
     notes: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
+    validation_samples: int | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "arguments", stored_arguments(self.arguments))
 
     def to_json(self) -> dict[str, Any]:
         """A JSON value from which `from_json` makes an equal record."""
-        return asdict(self)
+        value = asdict(self)
+        if self.validation_samples is None:  # as earlier versions wrote it
+            del value["validation_samples"]
+        return value
 
     @classmethod
     def from_json(cls, fields: Fields) -> "TaskFacts":
@@ -81,6 +85,7 @@ class TaskFacts:
                 preprocessing=fields.each("preprocessing", lambda entries, name: entries.value(name)),
                 notes=fields.texts("notes"),
                 outputs=fields.texts("outputs") if fields.has("outputs") else (),
+                validation_samples=fields.optional("validation_samples", fields.whole),
             )
         )
 

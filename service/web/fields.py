@@ -8,6 +8,8 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
+from ...explore.preparation.request import LEAST_SAMPLES
+
 PLAIN = r"^[^\x00]*$"
 _NUMBER = "[1-9][0-9]{0,5}([.][0-9]{1,6})?"
 _DURATION, _SIZE = f"^{_NUMBER}(us|ms|s|m|h)$", f"^{_NUMBER}(B|KB|MB|GB)$"
@@ -37,6 +39,7 @@ DropAsked = Annotated[
 ]
 
 # limits stand before the validator, or OpenAPI would not have them
+Samples = Annotated[int, Field(ge=LEAST_SAMPLES, le=1_000_000_000), BeforeValidator(_whole)]
 Trials = Annotated[int, Field(ge=1, le=1_000_000), BeforeValidator(_whole)]
 Trial = Annotated[int, Field(ge=0, le=10**9), BeforeValidator(_whole)]
 Count = Annotated[int, Field(ge=1, lt=1 << 31), BeforeValidator(_whole)]

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from ..order import Order
 from ..queue.events import Line
 from ..queue.job import Job, State
-from .fields import Count, Drop, Duration, ExitCode, Priority, Seed, Text, Texts, Trial, Trials
+from .fields import Count, Drop, Duration, ExitCode, Priority, Samples, Seed, Text, Texts, Trial, Trials
 
 
 class _In(BaseModel):
@@ -34,6 +34,7 @@ class OrderIn(_In):
     allow_predicted: bool = False
     seed: Seed = 0
     deterministic: bool = False
+    validation_samples: Samples | None = None
     labels: Texts = Field(default=[], description="What a worker must have.")
     priority: Priority = 0
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from pathlib import Path
-from typing import Any, Iterator, Sequence
+from typing import Any, Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -58,26 +58,53 @@ def random_feeds(inputs: Sequence[Input], batch: int, shapes: dict[str, list[int
 
 def stored_arrays(path: str | None) -> list[Any] | None:
     """The input arrays "0", "1" … of an .npz file, or of a folder of .npy files (mapped, not read). None
-    without a path. Of a file with samples of several shapes, those of the first.
+    without a path. Of samples of several shapes, those of the first.
     """
-    if not path:
-        return None
-    if Path(path).is_dir():
-        files = sorted(Path(path).glob("*.npy"), key=lambda file: int(file.stem))
-        return [np.load(file, mmap_mode="r", allow_pickle=False) for file in files]
-    with np.load(path, allow_pickle=False) as archive:
-        return [archive[key] for key in sorted(filter(str.isdigit, archive.files), key=int)]
+    return next(stored_groups(path)) if path else None
 
 
 def stored_groups(path: str) -> Iterator[list[Any]]:
     """The input arrays of each shape: after those of `stored_arrays` "1_0", "1_1" …, "2_0" and so on."""
-    yield stored_arrays(path) or []
     if Path(path).is_dir():
+        files = {file.stem: file for file in Path(path).glob("*.npy")}
+        for names in named_groups(files):
+            yield [np.load(files[name], mmap_mode="r", allow_pickle=False) for name in names]
         return
     with np.load(path, allow_pickle=False) as archive:
-        keys = sorted(tuple(map(int, key.split("_"))) for key in archive.files if "_" in key)
-        for number in sorted({number for number, _ in keys}):
-            yield [archive[f"{one}_{index}"] for one, index in keys if one == number]
+        for names in named_groups(archive.files):
+            yield [archive[name] for name in names]
+
+
+def named_groups(names: Iterable[str]) -> list[list[str]]:
+    """Those of the names that are an input's, in the order of the inputs, for each shape of samples."""
+    places: dict[tuple[int, int], str] = {}
+    for name in names:
+        group, _, index = name.rpartition("_")
+        if index.isdigit() and (not group or group.isdigit()):
+            places[int(group or 0), int(index)] = name
+    groups = sorted({group for group, _ in places})
+    return [[places[place] for place in sorted(places) if place[0] == group] for group in groups]
+
+
+class Picked:
+    """Which samples of a split are asked for: those whose number, times the golden ratio, has a fractional
+    part from `low` up to `high`, both in units of 2⁻³².
+
+    So each range takes its share of every stretch of the split, whatever its order and length; ranges from 0
+    are nested. (Multiples of the golden ratio are spread most evenly: Knuth, The Art of Computer Programming,
+    volume 3, section 6.4, theorem S.)
+    """
+
+    STEP, WHOLE = 2654435769, 1 << 32
+
+    def __init__(self, low: int, high: int, *, first: int = 0):
+        self._low, self._high, self._first = low, high, first
+
+    def rows(self, start: int, count: int) -> Any:
+        """The places of those among `count` samples, of which the first has the number `start` here."""
+        numbers = np.arange(self._first + start, self._first + start + count, dtype=np.uint64)
+        parts = numbers * np.uint64(self.STEP) % np.uint64(self.WHOLE)
+        return np.flatnonzero((parts >= np.uint64(self._low)) & (parts < np.uint64(self._high)))
 
 
 def stored_shapes(path: str | None) -> list[tuple[int, ...]] | None:

@@ -42,7 +42,7 @@ from .runtimes.listed import lacking, load_runtime
 try:
     import numpy as np
 
-    from .inputs import feeds_of, require_batch, sizes_of, stored_arrays, stored_groups
+    from .inputs import Picked, feeds_of, require_batch, sizes_of, stored_arrays, stored_groups
     from .timing import Pair, Timing, WeightedFeeds, finished, measure_pair, of_side
 except ImportError as missing:
     MISSING: str | None = str(missing)
@@ -59,39 +59,81 @@ def probe(runtime: Runtime, request: Request) -> dict[str, Any]:
 
 
 def run(runtime: Runtime, request: Request) -> dict[str, Any]:
-    """Outputs of all stored samples, written as .npz with keys "0", "1" …; a fixed batch size is padded up
-    to. An output whose shape differs from batch to batch has the keys "0_0", "0_1" …, one for each batch.
+    """Outputs of stored samples, written as .npz with keys "0", "1" …; a fixed batch size is padded up to.
+    An output whose shape differs from batch to batch has the keys "0_0", "0_1" …, one for each batch.
+
+    `pick` asks for a part of the samples (see Picked). The first `start` of what is asked for are left out.
+    Once there are `most_bytes` of outputs, or `most_s` are over, `next` says where to go on; otherwise it is
+    None. What is left of a file of several parts is asked of the same session.
     """
-    session = runtime.open_session(request["model"], request)
+    session, ends = kept_session(runtime, request), time.monotonic() + request.get("most_s", 1e9)
     collected: list[list[Any]] = []
-    for arrays in stored_groups(request["inputs"]):
-        collected += outputs_of(session, arrays, request["batch"])
+    start, samples, written, more = request.get("start", 0), 0, 0, False
+    for arrays in asked_samples(request, start, session):
+        if collected and (written >= request.get("most_bytes", 1 << 62) or time.monotonic() > ends):
+            more = True
+            break
+        collected.append(outputs_of(session, arrays))
+        samples += len(arrays[0])
+        written += sum(output.nbytes for output in collected[-1])
+    np.savez(request["outputs"], **named_outputs(collected))
+    return {"samples": samples, "next": start + samples if more else None}
+
+
+def kept_session(runtime: Runtime, request: Request) -> Session:
+    """The session of the last request, if that was to run the same model."""
+    key = request["model"], bool(request.get("exact")), request["batch"]
+    if key not in KEPT:
+        KEPT.clear()
+        KEPT[key] = runtime.open_session(request["model"], request)
+    return KEPT[key]
+
+
+def named_outputs(collected: list[list[Any]]) -> dict[str, Any]:
+    """The outputs of all batches by their keys."""
     named: dict[str, Any] = {}
     for index, parts in enumerate(zip(*collected)):
         if len({part.shape[1:] for part in parts}) == 1:
             named[str(index)] = np.concatenate(parts)
         else:
             named.update({f"{index}_{number}": part for number, part in enumerate(parts)})
-    np.savez(request["outputs"], **named)
-    return {"samples": sum(len(outputs[0]) for outputs in collected)}
+    return named
 
 
-def outputs_of(session: Session, arrays: list[Any], batch: int) -> Iterator[list[Any]]:
-    """The outputs of samples of one shape, batch by batch."""
-    inputs = session.inputs
+def asked_samples(request: Request, start: int, session: Session) -> Iterator[list[Any]]:
+    """The samples that are asked for but the first `start`, in batches of one shape each."""
+    pick = request.get("pick")
+    picked = None if pick is None else Picked(pick["low"], pick["high"], first=pick["first"])
+    batch, number = fixed_batch(session) or request["batch"], 0
+    for arrays in stored_groups(request["inputs"]):
+        count = len(arrays[0])
+        rows = np.arange(count) if picked is None else picked.rows(number, count)
+        number += count
+        rows, start = rows[start:], max(0, start - len(rows))
+        for first in range(0, len(rows), batch):
+            chosen = rows[first : first + batch]
+            whole = slice(chosen[0], chosen[-1] + 1)
+            yield [array[whole if picked is None else chosen] for array in arrays]
+
+
+def fixed_batch(session: Session) -> int | None:
+    """The only batch size that the model takes; None where it takes any."""
+    shape = session.inputs[0].shape if session.inputs else ()
+    return shape[0] if shape and isinstance(shape[0], int) else None
+
+
+def outputs_of(session: Session, arrays: list[Any]) -> list[Any]:
+    """The outputs of a batch."""
+    inputs, fixed, count = session.inputs, fixed_batch(session), len(arrays[0])
     if len(arrays) != len(inputs):
         raise RefusedError(
             f"The model has {len(inputs)} inputs, but {len(arrays)} arrays were given.", kind="wrong-output"
         )
-    fixed = inputs[0].shape[0] if inputs[0].shape and isinstance(inputs[0].shape[0], int) else None
-    batch = fixed or batch
-    for start in range(0, len(arrays[0]), batch):
-        rows = [np.ascontiguousarray(array[start : start + batch]) for array in arrays]
-        count = len(rows[0])
-        if fixed and count < fixed:
-            rows = [np.resize(row, (fixed, *row.shape[1:])) for row in rows]
-        outputs = session.run({declared.name: row for declared, row in zip(inputs, rows)})
-        yield [output[:count] for output in outputs]
+    rows = [np.ascontiguousarray(array) for array in arrays]
+    if fixed and count < fixed:
+        rows = [np.resize(row, (fixed, *row.shape[1:])) for row in rows]
+    outputs = session.run({declared.name: row for declared, row in zip(inputs, rows)})
+    return [output[:count] for output in outputs]
 
 
 def optimized(runtime: Runtime, request: Request) -> dict[str, Any]:
@@ -196,6 +238,7 @@ OPERATIONS = {
     **{"probe": probe, "run": run, "optimized": optimized, "measure": measure, "profile": profile},
     **{"energy": energy, "set_clocks": set_clocks, "restore_clocks": restore_clocks, "condition": condition},
 }
+KEPT: dict[tuple[str, bool, int], Session] = {}  # at most one
 # The first line of a worker that is asked to announce itself (`announce` in its configuration).
 READY = '{"ready": true}'
 FULL, LEAST_BYTES = (errno.ENOSPC, errno.EDQUOT), 1 << 14
@@ -210,6 +253,8 @@ def answer(request: Request) -> dict[str, Any]:
             raise lacking(request["runtime"], MISSING)
         runtime = load_runtime(request["runtime"])
         errors = runtime.ERRORS
+        if request["op"] != "run":
+            KEPT.clear()  # it must not stand beside what is measured
         return {"ok": True, "result": OPERATIONS[request["op"]](runtime, request)}
     except RefusedError as refusal:
         return {"ok": False, "kind": refusal.kind, "message": str(refusal)}

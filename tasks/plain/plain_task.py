@@ -79,7 +79,16 @@ def _with_ordered_inputs(task: Task, example: Mapping[str, Any], form: CallForm)
 def _of_named_outputs(metric: Metric, names: tuple[str, ...]) -> Metric:
     if metric.prepare is not None:  # it is the one that sees outputs
         return replace(metric, prepare=_NamedOutputs(metric.prepare, names))
+    if metric.torchmetric is not None:
+        return replace(metric, arguments=_NamedOutputs(metric.arguments or _both, names))
+    if metric.update is not None:
+        return replace(metric, update=_NamedOutputs(metric.update, names))
+    assert metric.function is not None
     return replace(metric, function=_NamedOutputs(metric.function, names))
+
+
+def _both(outputs: Any, targets: Any) -> tuple[Any, Any]:
+    return outputs, targets
 
 
 class _NamedOutputs:

@@ -3,6 +3,7 @@
 Flow: `check.check_task` looks at each split (`looks_at`), finds what varies, and later calls `overlap_notes`.
 
 Reading order:
+    streams.py   iterable datasets become loaders
     grouping.py  batches of one shape each, where samples differ
     shapes.py    every split can be read; samples have the shape of the example but for free dimensions
     varying.py   dimensions whose size differs between samples

@@ -60,6 +60,37 @@ def spread(groups: Sequence[Inputs], count: int) -> list[Inputs]:
     return [tuple(x[: max(1, len(x) * count // total)] for x in group) for group in chosen]
 
 
+def rejoined(parts: Sequence[Any]) -> Any:
+    """One value from several that `concatenated` returned: where one is a list of samples, a list."""
+    first = parts[0]
+    if isinstance(first, dict):
+        whole = {}
+        for key in first:
+            whole[key] = rejoined([part[key] for part in parts])
+        return whole
+    if isinstance(first, tuple):
+        return tuple(rejoined(column) for column in zip(*parts, strict=True))
+    tensors = [part for part in parts if isinstance(part, Tensor)]
+    if len(tensors) == len(parts) and len({part.shape[1:] for part in tensors}) == 1:
+        return torch.cat(tensors)
+    return list(chain.from_iterable(parts))
+
+
+def chosen_samples(targets: Any, positions: slice | Tensor) -> Any:
+    """The batched targets at these positions: tensors by dimension 0, containers part by part, lists item by
+    item.
+    """
+    if isinstance(targets, Tensor):
+        return targets[positions]
+    if isinstance(targets, Mapping):
+        return {key: chosen_samples(part, positions) for key, part in targets.items()}
+    if isinstance(targets, tuple):
+        return tuple(chosen_samples(part, positions) for part in targets)
+    if isinstance(positions, slice):
+        return targets[positions]
+    return [targets[position] for position in positions.tolist()]
+
+
 def concatenated(parts: Sequence[Any]) -> Any:
     """One value from those of several batches: tensors joined along dimension 0, or a list of all samples
     where their shapes differ; containers part by part.

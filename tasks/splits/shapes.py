@@ -33,12 +33,10 @@ class Look:
 
 def looks_at(name: str, split: Split) -> list[Look]:
     """Looks at samples all over the split. Raises TaskError for one that cannot be read, or is empty."""
-    if isinstance(split, IterableDataset):
-        raise TaskError(f"{name} is an iterable dataset: wrap it in a DataLoader.")
     if not isinstance(split, DataLoader) and not (
         hasattr(split, "__len__") and hasattr(split, "__getitem__")
     ):
-        raise TaskError(f"{name} must be a map-style dataset or a DataLoader, not {type(split).__name__}.")
+        raise TaskError(f"{name} must be a dataset or a DataLoader, not {type(split).__name__}.")
     samples: dict[str, Inputs] = {}
     counts: Counter[str] = Counter()
     with user_code(

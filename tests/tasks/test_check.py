@@ -12,7 +12,7 @@ from autocompress.compress import Network
 from autocompress.errors import TaskError
 from autocompress.tasks import Metric, Task, accuracy, boxes, check_task, classes, values
 from torch import Tensor, nn
-from torch.utils.data import ConcatDataset, DataLoader, Dataset, IterableDataset, Subset, TensorDataset
+from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset, TensorDataset
 
 
 class Changed(nn.Module):
@@ -24,11 +24,6 @@ class Changed(nn.Module):
 
     def forward(self, x: Tensor) -> Any:
         return self.change(self.linear(x))
-
-
-class Stream(IterableDataset[Any]):
-    def __iter__(self) -> Any:
-        return iter([(torch.zeros(2), 0)])
 
 
 def test_a_good_task_passes_with_its_baseline_and_without_notes(task: Task) -> None:
@@ -84,8 +79,7 @@ WRONG_FIELDS = {
     "too few coordinates": ({"outputs": (boxes(),)}, "boxes of 4 coordinates .*, but output 0 has shape 2×2"),
     "scalar example": ({"example_inputs": (torch.tensor(1.0),)}, "batch dimension 0"),
     "unequal batches": ({"example_inputs": (torch.zeros(2, 2), torch.zeros(3, 2))}, r"batch sizes \[2, 3\]"),
-    "iterable dataset": ({"train": Stream()}, "train is an iterable dataset: wrap it"),
-    "split missing": ({"test": None}, "test must be a map-style dataset"),
+    "split missing": ({"test": None}, "test must be a dataset or a DataLoader"),
     "empty split": ({"validation": []}, "validation is empty"),
     "samples without target": ({"test": TensorDataset(torch.zeros(4, 2))}, "test.*pairs"),
     "other inputs": (
@@ -104,6 +98,10 @@ WRONG_FIELDS = {
         {"augment": lambda x, y: (x[:, :1], y)}, "augment gives inputs of float32 1"
     ),
     "metric is a function": ({"metric": accuracy}, "metric must be a Metric"),
+    "metric in two ways": (
+        {"metric": Metric(name="m", function=accuracy, update=accuracy)}, "metric must have one of"
+    ),
+    "metric of no library": ({"metric": Metric(name="m", torchmetric=3)}, "must be a torchmetrics.Metric"),
     "metric direction": (
         {"metric": Metric(name="m", function=accuracy, direction="up")},  # type: ignore[arg-type]
         "'up' must be",

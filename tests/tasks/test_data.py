@@ -1,14 +1,13 @@
 """Splits are read the same from datasets and loaders."""
 
 import random
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from autocompress.errors import TaskError
-from autocompress.tasks import arrays, batches, read, sample_count, write_inputs
+from autocompress.tasks import arrays, batches, read, sample_count
 from autocompress.tasks.splits.grouping import concatenated
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, TensorDataset
@@ -106,16 +105,6 @@ def test_the_callers_generators_are_left_alone() -> None:
     drawn = [torch.rand(1)]
     next(source)
     assert torch.equal(torch.cat([*drawn, torch.rand(1)]), expected)
-
-
-def test_written_inputs_are_read_back_with_numbered_keys(tmp_path: Path) -> None:
-    split = [((torch.full((2,), float(i)), torch.tensor([i])), -i) for i in range(5)]
-    targets = write_inputs(split, tmp_path / "inputs.npz")  # type: ignore[arg-type]
-    with np.load(tmp_path / "inputs.npz") as file:
-        assert sorted(file) == ["0", "1"] and file["0"].shape == (5, 2) and file["1"].dtype == np.int64
-    assert targets.tolist() == [0, -1, -2, -3, -4] and [path.name for path in tmp_path.iterdir()] == [
-        "inputs.npz"
-    ]
 
 
 def test_the_number_of_samples_follows_the_loader() -> None:

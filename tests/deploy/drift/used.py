@@ -12,6 +12,7 @@ from autocompress.results.view import RunOn
 from autocompress.tests.deploy.bundled.program import imported
 from autocompress.tests.deploy.small_run import WEIGHT, small_run
 from autocompress.tests.deploy.strangers import edit, reseal
+from autocompress.tests.present import present
 
 Inputs = Callable[[np.random.Generator], np.ndarray]
 
@@ -28,7 +29,9 @@ def bundle_of(folder: Path, *, samples: int = 1000, statistics: bool = True) -> 
     if statistics:
         kept = StatisticsFolder.of_run(folder / "run")
         kept.keep_inputs([(values,)], layout=None)
-        kept.keep_outputs(point.artifact.digest, [values @ (2 * WEIGHT)])
+        answers = present(kept.outputs(point.artifact.digest, samples=len(values)))
+        answers.add([values @ (2 * WEIGHT)])
+        answers.done()
     write_bundle(point, folder / "run" / point.artifact.file, folder / "bundle", run=folder / "run")
     return folder / "bundle"
 

@@ -11,6 +11,7 @@ from autocompress.cli.commands import app
 from autocompress.compress.graph.tracing.trace import trace
 from autocompress.errors import TaskError
 from autocompress.tasks import Task, check_task, load_task
+from autocompress.tests.present import present
 from torch import Tensor, nn
 from typer.testing import CliRunner
 
@@ -131,7 +132,7 @@ def test_binary_accuracy_counts_signs_of_logits(folder: Path) -> None:
     write_arrays(folder / "data.npz", x=features(40), y=np.arange(40) % 2 == 0)
     task = load(folder, metric="binary-accuracy")
     logits, targets = torch.tensor([[2.0], [-1.0], [3.0], [-2.0]]), torch.tensor([1.0, 0.0, 0.0, 0.0])
-    assert task.metric.function(logits, targets) == 0.75 and 0 <= check_task(task).baseline <= 1
+    assert present(task.metric.function)(logits, targets) == 0.75 and 0 <= check_task(task).baseline <= 1
 
 
 @pytest.mark.parametrize(

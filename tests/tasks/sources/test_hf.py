@@ -14,9 +14,10 @@ import pytest
 import torch
 from autocompress.compress.graph.tracing.trace import trace
 from autocompress.errors import TaskError
-from autocompress.tasks import Task, check_task, load_task
+from autocompress.tasks import Metric, Task, check_task, load_task
 from autocompress.tasks.sources.hf.directory import library
-from autocompress.tasks.sources.hf.token_measures import perplexity, tag_f1
+from autocompress.tasks.sources.hf.token_measures import PERPLEXITY, tag_f1
+from autocompress.tests.present import present
 from PIL import Image
 
 needs_transformers = pytest.mark.skipif(
@@ -292,13 +293,17 @@ def test_a_spec_without_a_directory_says_what_to_write() -> None:
 # --- metrics
 
 
+def summed(metric: Metric, logits: torch.Tensor, targets: torch.Tensor) -> float:
+    return present(metric.compute)(present(metric.update)({"logits": logits}, targets).sum(0))
+
+
 def test_perplexity_is_the_exponential_of_the_mean_loss_over_tokens_that_count() -> None:
     logits = torch.zeros(2, 3, 5)
     targets = torch.tensor([[0, 1, -100], [2, -100, -100]])
-    assert perplexity({"logits": logits}, targets) == pytest.approx(5.0)
+    assert summed(PERPLEXITY, logits, targets) == pytest.approx(5.0)
 
 
 def test_token_f1_counts_tags_and_not_the_tokens_outside() -> None:
     targets = torch.tensor([[0, 1, 2, 1, -100]])
     logits = torch.nn.functional.one_hot(torch.tensor([[0, 1, 1, 0, 2]]), 3).float()
-    assert tag_f1(0).function({"logits": logits}, targets) == pytest.approx(2 * 1 / (2 + 3))
+    assert summed(tag_f1(0), logits, targets) == pytest.approx(2 * 1 / (2 + 3))

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from autocompress.tasks.quality import prepared, score
+from autocompress.tasks.metrics.accumulate import prepared
+from autocompress.tasks.quality import score
 from autocompress.tasks.sources.detection.average_precision import METRICS, matched_boxes
 from autocompress.tasks.sources.detection.geometry import kept_boxes, overlaps
 from torch import Tensor
