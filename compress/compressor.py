@@ -82,6 +82,7 @@ class Compressor:
         self.cache_dir = cache_dir
         self._samples = Samples(task, self.options)
         self.students = StudentMaker(task, network, self.options, self._samples, levels_dir)
+        self._templates: dict[StudentMaker, Templates] = {}
 
     def build(
         self,
@@ -104,7 +105,8 @@ class Compressor:
         schedule = None
         if recovery_s is not None:
             schedule = Schedule(steps=0, seconds=recovery_s, checkpoint=checkpoint)
-        student = self.students.make(recipe, clock, progress or (lambda _: None), schedule)
+        students = self.students.at(recipe.resolution)
+        student = students.make(recipe, clock, progress or (lambda _: None), schedule)
         by_format: dict[FileFormat, BuiltFile] = {}
         refused: list[UnsupportedError] = []
         for form in self.options.formats if formats is None else formats:
@@ -134,7 +136,9 @@ class Compressor:
             if form.container == "onnx":
                 continue
             opset, teacher = form.opset, self.students.teacher
-            model, _ = self._templates.model_of(teacher, {}, blocks=(), factored=(), opset=opset)
+            model, _ = self._templates_of(self.students).model_of(
+                teacher, {}, blocks=(), factored=(), opset=opset
+            )
             try:
                 _file_of(model, form)
             except UnsupportedError as error:
@@ -145,13 +149,14 @@ class Compressor:
         self, student: Student, recipe: Recipe, out_dir: Path, clock: StageClock, form: FileFormat
     ) -> BuiltFile:
         """The student as a file of one format."""
+        students = self.students.at(recipe.resolution)
         folded = fold_batch_norms(student.module)
         self._assert_shapes(folded, recipe)
         with clock.stage("build"):  # with the weights as they are: a template holds those of a GRU in its own
-            model, template = self._templates.model_of(
+            model, template = self._templates_of(students).model_of(
                 folded,
-                changed_edits(self.network.channels, student.removed),
-                blocks=self.students.blocks(recipe),
+                changed_edits(students.network.channels, student.removed),
+                blocks=students.blocks(recipe),
                 factored=student.factored,
                 opset=form.opset,
             )
@@ -171,9 +176,12 @@ class Compressor:
         """Predicts how far a candidate's outputs will be from the original's, without building it."""
         return Probe(self.students)
 
-    @cached_property
-    def _templates(self) -> Templates:
-        return Templates(self.students.teacher, self._samples.examples, self.cache_dir)
+    def _templates_of(self, students: StudentMaker) -> Templates:
+        """The templates of the original on images of a size."""
+        if students not in self._templates:
+            templates = Templates(students.teacher, self._samples.examples, self.cache_dir)
+            self._templates[students] = templates
+        return self._templates[students]
 
     def _encoding(
         self, student: Student, folded: fx.GraphModule, recipe: Recipe, form: FileFormat
@@ -182,7 +190,7 @@ class Compressor:
 
         def ranges_of(nodes: Sequence[str]) -> Ranges:
             if original:
-                return self.students.original_ranges
+                return self.students.at(recipe.resolution).original_ranges
             batches = self._samples.calibration_batches(self.options.pruned_calibration_samples)
             return observe(folded, nodes, in_time(batches, self.students.between))
 

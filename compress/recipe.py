@@ -34,6 +34,7 @@ INTEGER: frozenset[Precision] = frozenset({"int8", "int6", "int4", "int3", "int2
 STORED: frozenset[Precision] = frozenset({"w8", "w6", "w4", "w3", "w2"})
 HALF: frozenset[Precision] = frozenset({"float16", "float16_24"})
 SPARSE: frozenset[Precision] = frozenset({"float16_24", "int8_24"})
+_OPTIONAL = ("fused", "resolution")  # fields of a recipe that JSON may lack
 
 
 def executes_as(precision: Precision) -> Precision:
@@ -90,7 +91,7 @@ class Recipe:
     `keep` names only groups that lose channels, `precision` only layers that are not float32, `rank` only
     layers that become a product of two (in → rank → out). `skip` are the residual blocks to remove, sorted.
     `fused`: what the target has one kernel for (attention, normalizations) is one node in its file; the
-    function is the same.
+    function is the same. `resolution` is the height and width to which the model first resizes its images.
     """
 
     keep: Mapping[str, int] = field(default_factory=dict)
@@ -98,6 +99,7 @@ class Recipe:
     rank: Mapping[str, int] = field(default_factory=dict)
     skip: tuple[str, ...] = ()
     fused: bool = False
+    resolution: tuple[int, int] | None = None
     recovery: Recovery | None = None
 
     def __post_init__(self) -> None:
@@ -113,11 +115,20 @@ class Recipe:
                 raise ValueError(f"skip[{index}] is {block!r}, but must be the name of a block")
         if not isinstance(self.fused, bool):
             raise ValueError(f"fused is {self.fused!r}, but must be true or false")
+        if self.resolution is not None:
+            if not isinstance(self.resolution, tuple) or len(self.resolution) != 2:
+                raise ValueError(f"resolution is {self.resolution!r}, but must be a height and a width")
+            for index, size in enumerate(self.resolution):
+                _require_count(f"resolution[{index}]", size)
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON value from which `from_json` makes an equal recipe. It has no `fused` where nothing is."""
-        fused = {"fused": True} if self.fused else {}  # recipes of earlier versions keep their digests
-        return fused | {
+        """A JSON value from which `from_json` makes an equal recipe. It has `fused` and `resolution` only
+        where they say something.
+        """
+        added: dict[str, Any] = {"fused": True} if self.fused else {}  # earlier recipes keep their digests
+        if self.resolution is not None:
+            added["resolution"] = list(self.resolution)
+        return added | {
             "keep": dict(self.keep),
             "precision": dict(self.precision),
             "rank": dict(self.rank),
@@ -131,15 +142,19 @@ class Recipe:
 
         ValueError for what is missing, unknown, of another type or out of range; its text names the place.
         """
-        names = [one.name for one in fields(cls) if one.name != "fused"]
-        if isinstance(value, dict) and "fused" in value:
-            names.append("fused")
+        names = [one.name for one in fields(cls) if one.name not in _OPTIONAL]
+        if isinstance(value, dict):
+            names += [name for name in _OPTIONAL if name in value]
         parts = _object("recipe", value, names)
         for place in ("keep", "precision", "rank"):
             if not isinstance(parts[place], dict):
                 raise ValueError(f"{place} is {parts[place]!r}, but must be an object")
         if not isinstance(parts["skip"], list):
             raise ValueError(f"skip is {parts['skip']!r}, but must be a list of block names")
+        if "resolution" in parts:
+            if not isinstance(parts["resolution"], list):
+                raise ValueError(f"resolution is {parts['resolution']!r}, but must be [height, width]")
+            parts = {**parts, "resolution": tuple(parts["resolution"])}
         recovery = None if parts["recovery"] is None else Recovery.from_json(parts["recovery"])
         return cls(**{**parts, "skip": tuple(parts["skip"]), "recovery": recovery})
 

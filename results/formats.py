@@ -325,6 +325,8 @@ def recipe_lines(point: PointOn, *, limit: int = 6) -> list[str]:
         lines.append(f"blocks removed: {_listed(recipe.skip, limit)}")
     if recipe.rank:
         lines.append(f"rank: {_listed([f'{name} {rank}' for name, rank in recipe.rank.items()], limit)}")
+    if recipe.resolution:
+        lines.append(f"images: resized to {recipe.resolution[0]} × {recipe.resolution[1]}")
     if recipe.fused:
         lines.append("fused: what the runtime has one kernel for is one node")
     lines.append(_training_line(point))

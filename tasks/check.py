@@ -158,6 +158,11 @@ def _check_fields(task: Task) -> None:
     _check_example(task)
     by_dim = isinstance(task.dynamic, Mapping) and all(isinstance(x, Mapping) for x in task.dynamic.values())
     _require(by_dim, 'dynamic must name dimensions by input and dimension, as in {"tokens": {1: "length"}}.')
+    _require(
+        isinstance(task.resolutions, tuple) and all(map(_is_resolution, task.resolutions)),
+        f"resolutions must be a tuple of shares between 0 and 1, or of (height, width), as in (0.75, 0.5), "
+        f"not {task.resolutions!r}.",
+    )
     _require(isinstance(task.seed, int), f"seed must be an int, not {task.seed!r}.")
     try:
         canonical_json(dict(task.preprocessing))
@@ -199,6 +204,12 @@ def _check_metric(metric: Metric) -> None:
         f"metric.direction {metric.direction!r} must be 'higher' or 'lower'.",
     )
     _require(metric.unit in ("fraction", ""), f"metric.unit {metric.unit!r} must be 'fraction' or ''.")
+
+
+def _is_resolution(value: object) -> bool:
+    if isinstance(value, tuple):
+        return len(value) == 2 and all(type(size) is int and size > 0 for size in value)
+    return isinstance(value, float) and 0 < value < 1
 
 
 def _check_batch(task: Task) -> None:

@@ -28,6 +28,8 @@ def task_digest(task: Task) -> str:
         stated["prepare"] = _source(metric.prepare)
     if task.batch != "free":
         stated["batch"] = task.batch
+    if task.resolutions:
+        stated["resolutions"] = list(task.resolutions)
     if task.dynamic:
         stated["dynamic"] = [[key, list(dims.items())] for key, dims in task.dynamic.items()]
     return digest_of(

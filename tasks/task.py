@@ -67,7 +67,9 @@ class Task:
     file, by input (its name or position) and dimension: `{"tokens": {1: "length"}}`; others are found.
     `metric` may be a torchmetrics.Metric that says which direction is better.
     `batch` is the only batch size that the model takes, "free" if it takes any, and None if it takes one
-    sample without a batch dimension; `example_inputs` are then such a sample.
+    sample without a batch dimension; `example_inputs` are then such a sample. `resolutions` are smaller sizes
+    of images that a search may try, as shares (0.75, 0.5) of height and width or as (height, width): the
+    model's input stays as it is, and the file resizes it first.
     """
 
     name: str
@@ -83,6 +85,7 @@ class Task:
     outputs: tuple[OutputKind, ...] | None = None
     dynamic: Dynamic = field(default_factory=dict)
     batch: BatchSize = "free"
+    resolutions: tuple[float | tuple[int, int], ...] = ()
     seed: int = 0
 
     def __post_init__(self) -> None:

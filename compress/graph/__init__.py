@@ -19,7 +19,7 @@ Reading order:
     factors.py          a layer as two of lower rank
     network.py          everything about one network, and costs
     quantized.py        which tensors are quantized when some layers run in int8
-    running.py          memory layout and arithmetic that are fast on a CPU
+    resolution.py       the same network on smaller images
 
 It does not know data, statistics, training or ONNX. It imports nothing of the other folders.
 """

@@ -1,9 +1,9 @@
 """Network: a traced model with its layers, groups and blocks, and the cost of any recipe."""
 
 import math
-from collections.abc import Mapping, Set
+from collections.abc import Mapping, Sequence, Set
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -25,6 +25,7 @@ from .graph import (
     make_norms_positive,
 )
 from .layers import Layer, LayerKind, attention_readers, has_fusable, layers_of
+from .resolution import Resolution, all_resized, resized
 from .rest import Remainder, read_without, remainders_of
 from .tracing.trace import example_tensors, trace, unread_parameters
 
@@ -65,7 +66,8 @@ class Cost:
 class Network:
     """A traced model, read once: `layers`, `groups`, what is excluded, and the cost of any recipe.
 
-    `int8_weights` is that of the files in which costs are counted (`options.FileFormat`).
+    `int8_weights` is that of the files in which costs are counted (`options.FileFormat`). `resolutions` are
+    the smaller images on which it works, of those that were wished for, the largest first.
     """
 
     def __init__(self, module: fx.GraphModule, example_inputs: tuple[Tensor, ...]):
@@ -80,13 +82,20 @@ class Network:
         self.rest: tuple[Remainder, ...] = remainders_of(module, self.layers)
         self.fusable = has_fusable(module)
         self.attention_readers = attention_readers(module)
+        self.resolutions: tuple[Resolution, ...] = ()
         self._read: dict[tuple[str, ...], frozenset[str]] = {}
+        self._resized: dict[Resolution, Network] = {}
 
     @classmethod
     def trace(
-        cls, model: nn.Module, example_inputs: ExampleInputs, dynamic: Dynamic | None = None
+        cls,
+        model: nn.Module,
+        example_inputs: ExampleInputs,
+        dynamic: Dynamic | None = None,
+        *,
+        resolutions: Sequence[float | Resolution] = (),
     ) -> "Network":
-        """The network of a model.
+        """The network of a model; `resolutions` that it cannot have (see Task) are excluded.
 
         Raises TaskError when it cannot be exported, has nothing to compress, or weights that are not finite.
         """
@@ -107,7 +116,19 @@ class Network:
                 "The model has no convolution and no linear layer with a weight of its own: "
                 "there is nothing to compress."
             )
+        possible, impossible = all_resized(module, resolutions)
+        network._resized = {size: cls(small, network.example_inputs) for size, small in possible.items()}
+        network.resolutions = tuple(possible)
+        network.excluded += impossible
         return network
+
+    def at(self, resolution: Resolution | None) -> "Network":
+        """The network on images that it first resizes; itself for None. ResolutionError where it cannot."""
+        if resolution is None:
+            return self
+        if resolution not in self._resized:
+            self._resized[resolution] = Network(resized(self.module, resolution), self.example_inputs)
+        return self._resized[resolution].stored_as(self.int8_weights)
 
     def stored_as(self, int8_weights: Int8Weights) -> "Network":
         """The same network with costs in the bytes and bits of another format."""
@@ -162,6 +183,8 @@ class Network:
 
     def cost(self, recipe: Recipe) -> Cost:
         """Shapes, MACs and bytes under the recipe; nothing is built. Normalization counts as folded."""
+        if recipe.resolution is not None:
+            return self.at(recipe.resolution).cost(replace(recipe, resolution=None))
         removed = {name for block in self.blocks if block.name in recipe.skip for name in block.layers}
         layers = []
         for layer in self.layers:

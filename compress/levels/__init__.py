@@ -11,6 +11,7 @@ writes levels into a pruned module: a candidate's weights in milliseconds.
 
 Reading order:
     statistics.py    moments of layer inputs
+    running.py       memory layout and arithmetic that are fast on a CPU
     moments.py       those of all layers, collected in passes and kept on disk
     reconstruct.py   the formulas, on plain tensors
     wide.py          the same for layers with too many columns, block by block

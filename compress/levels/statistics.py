@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, fx
 
 from ..graph.graph import CONVOLUTIONS, argument, layer_nodes, operation
-from ..graph.running import channels_last
+from .running import channels_last
 from .wide import affordable_rows, blocks_of, rows_for_moments, second_sum
 
 ROWS_PER_BATCH = 8192  # of each layer and batch; patches overlap, so that a sample of them is enough

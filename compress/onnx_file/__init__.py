@@ -14,6 +14,7 @@ Reading order:
     run.py, free_dims.py                    the export against torch; dimensions that stay free
     templates.py, template_cache.py         a candidate's float32 model; templates on disk
     template_edit.py, restructure.py        constants that pruning changes; blocks and factors
+    known_sizes.py                          a resize by scales
     opset.py                                older opsets, for TensorRT 8
     encoding/                               the numbers of each precision, with a map of its own
     check.py                                expected outputs, and their comparison

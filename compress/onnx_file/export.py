@@ -27,6 +27,7 @@ from ...tasks.plain.parts import fixed_batch
 from ..graph.graph import argument, array_of, batch_norms, clone, get_tensor, operation
 from ..graph.tracing.trace import batch_of_two, dims_of, dynamic_shapes, output_names
 from .free_dims import name_free_dims, require_same_when_smaller
+from .known_sizes import use_known_sizes
 from .opset import EXPORTED, lower_opset
 from .run import answers
 from .writer import attribute_of, initializers_of, keep_initializers, name_outputs
@@ -75,6 +76,7 @@ def export_template(folded: fx.GraphModule, inputs: tuple[Tensor, ...], opset: i
         model = _export(marked, inputs, max(opset, EXPORTED))
         _strip(model)
         name_free_dims(model, dims_of(folded))
+        use_known_sizes(model)
         _flatten_and_pool(model)
         if opset < EXPORTED:
             lower_opset(model, opset)

@@ -19,7 +19,7 @@ from torch import Tensor, fx
 from ...errors import StageError
 from ...tasks.plain.parts import fixed_batch
 from ..graph.graph import argument, batch_norms, get_tensor, operation, set_tensor
-from ..graph.running import channels_last, mixed_precision
+from ..levels.running import channels_last, mixed_precision
 from .recover import as_float32
 
 Values = dict[str, Any]  # by node name

@@ -8,7 +8,7 @@ front of the first change have the original's values: `sensitivities` computes t
 import logging
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -17,7 +17,8 @@ from torch import Tensor, fx
 
 from ...errors import StageError
 from ..graph.graph import argument, get_tensor, layer_nodes, set_tensor
-from ..graph.running import mixed_precision
+from ..graph.resolution import Resolution
+from ..levels.running import mixed_precision
 from ..levels.value_grids import round_to_blocks
 from ..recipe import Precision, Recipe
 from ..stages import StageClock
@@ -76,6 +77,7 @@ class Probe:
         self.students = students
         self.original = students.network.module
         self.count = count
+        self._resized: dict[Resolution, Probe] = {}
         self.chunk = CHUNK if students.network.macs < CHUNK_MACS else SMALL_CHUNK
 
     def kl(self, recipe: Recipe) -> float:
@@ -84,8 +86,16 @@ class Probe:
 
         Several outputs are added up, each in a unit of its own.
         """
+        if recipe.resolution is not None:
+            return self._at(recipe.resolution).kl(replace(recipe, resolution=None))
         suffix = self._suffix(recipe)
         return self._divergence(suffix, [dict(reference.inputs) for reference in self._references])
+
+    def _at(self, resolution: Resolution) -> "Probe":
+        """The probe of students on smaller images."""
+        if resolution not in self._resized:
+            self._resized[resolution] = Probe(self.students.at(resolution), count=self.count)
+        return self._resized[resolution]
 
     def sensitivities(self, recipes: Sequence[Recipe]) -> Iterator[tuple[Recipe, float]]:
         """`kl` of every recipe; a recipe that fails is logged and left out.
@@ -104,9 +114,20 @@ class Probe:
                     yield suffix.recipe, self._divergence(suffix, prefixes)
                 except StageError as error:
                     log.warning("No sensitivity of %s: %s", suffix.recipe.to_json(), error)
+            yield from self._of_smaller_images(recipes[first : first + self.chunk])
+
+    def _of_smaller_images(self, recipes: Sequence[Recipe]) -> Iterator[tuple[Recipe, float]]:
+        for recipe in recipes:
+            if recipe.resolution is not None:
+                try:
+                    yield recipe, self.kl(recipe)
+                except StageError as error:
+                    log.warning("No sensitivity of %s: %s", recipe.to_json(), error)
 
     def _suffixes(self, recipes: Sequence[Recipe]) -> Iterator[_Suffix]:
         for recipe in recipes:
+            if recipe.resolution is not None:
+                continue
             try:
                 yield self._suffix(recipe)
             except StageError as error:
@@ -138,6 +159,10 @@ class Probe:
         inputs = inputs_by_name(self.original, batch)
         run = AdaptedRun(self.original, {}, {}, mixed=self.students.mixed)
         outputs = run(dict(inputs))
+        reference = self.students.reference
+        if reference is not self.students:
+            whole = AdaptedRun(reference.network.module, {}, {}, mixed=self.students.mixed)
+            outputs = whole(inputs_by_name(reference.network.module, batch))
         return _Reference(inputs=inputs, outputs=outputs, moments=run.read)
 
     def _divergence(self, suffix: _Suffix, prefixes: Sequence[Values]) -> float:

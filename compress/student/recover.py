@@ -23,7 +23,7 @@ from ...tasks.data import Batch
 from ...tasks.plain.parts import fixed_batch, in_parts
 from ...tasks.splits.grouping import Inputs
 from ..graph.graph import get_tensor, running_statistics, set_training
-from ..graph.running import channels_last, mixed_precision
+from ..levels.running import channels_last, mixed_precision
 from ..recipe import Recovery
 from .distance import Distance
 from .fake_quantize import GridWeights

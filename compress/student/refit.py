@@ -22,9 +22,9 @@ import torch
 from torch import Tensor, fx
 
 from ..graph.graph import argument, get_tensor, layer_nodes, operation, set_tensor, shape_of
-from ..graph.running import channels_last, mixed_precision
 from ..graph.tracing.trace import dims_of
 from ..levels.reconstruct import Rounding
+from ..levels.running import channels_last, mixed_precision
 from ..levels.sparse import sparse_weight
 from ..levels.statistics import columns_of, groups_of_layer, input_vectors, output_vectors
 from ..levels.wide import (

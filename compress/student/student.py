@@ -16,8 +16,9 @@ from ...tasks.splits.grouping import Inputs
 from ...tasks.task import Task
 from ..graph.blocks import Block, remove_blocks
 from ..graph.factors import factor_name
-from ..graph.graph import batch_norms, fold_batch_norms, get_tensor, running_means, set_tensor
+from ..graph.graph import batch_norms, clone, fold_batch_norms, get_tensor, running_means, set_tensor
 from ..graph.network import Network, broken_values
+from ..graph.resolution import Resolution, ResolutionError
 from ..levels.activations import Observed
 from ..levels.database import LevelDatabase
 from ..levels.importance import RemovalScores, Scores, magnitude_scores, taylor_scores
@@ -71,7 +72,10 @@ class Student:
 
 
 class StudentMaker:
-    """Makes the students of one task."""
+    """Makes the students of one task, from `network`: the original, or the original on smaller images (`at`).
+
+    The answers that count are those of the original on whole images, `reference`.
+    """
 
     def __init__(
         self,
@@ -80,10 +84,41 @@ class StudentMaker:
         options: CompressorOptions,
         samples: Samples,
         levels_dir: Path | None,
+        *,
+        reference: "StudentMaker | None" = None,
     ):
         self.task, self.network, self.options, self.samples = task, network, options, samples
         self.levels_dir = levels_dir
         self.between: Callable[[], None] = lambda: None  # called in the middle of long work; it may raise
+        self.reference = reference or self
+        self._resized: dict[Resolution, StudentMaker] = {}
+
+    def at(self, resolution: Resolution | None) -> "StudentMaker":
+        """The maker of students on smaller images, itself for None. Its normalizations have the statistics of
+        smaller images. Raises StageError.
+        """
+        if resolution is None:
+            return self
+        if resolution not in self._resized:
+            with StageClock().stage("reconstruct"):
+                network = self._on_smaller_images(resolution)
+                options, samples = self.options, self.samples
+                maker = StudentMaker(self.task, network, options, samples, self.levels_dir, reference=self)
+                maker.between = lambda: self.between()  # noqa: PLW0108 - it changes
+                self._resized[resolution] = maker
+        return self._resized[resolution]
+
+    def _on_smaller_images(self, resolution: Resolution) -> Network:
+        try:
+            small = self.network.at(resolution)
+        except ResolutionError as error:
+            raise StageError(f"no images of {resolution}: {error}", stage="reconstruct") from error
+        if not (self.options.reconstruct and self._moments):
+            return small
+        module = clone(small.module)
+        batches = in_time(self._statistics(), self.between)
+        move_statistics(module, batches, self._moments, {}, mixed=self.mixed)
+        return Network(module, small.example_inputs).stored_as(small.int8_weights)
 
     def make(self, recipe: Recipe, clock: StageClock, say: Say, schedule: Schedule | None) -> Student:
         """The student of a recipe; a `schedule` replaces the recipe's steps. Raises StageError."""
@@ -209,6 +244,8 @@ class StudentMaker:
     @cached_property
     def mixed(self) -> bool:
         """Whether answers and statistics may be compared in bfloat16."""
+        if self.reference is not self:
+            return self.reference.mixed
         inputs, _ = self.samples.largest(LEAST, seed=1)
         fixed = self.samples.fixed_batch or LEAST
         inputs = tuple(x[:fixed] for x in inputs)
@@ -217,11 +254,15 @@ class StudentMaker:
     @cached_property
     def distance(self) -> Distance:
         """How far answers are from the original's, by what the task's outputs mean."""
+        if self.reference is not self:
+            return self.reference.distance
         return Distance.of(self.task.outputs or output_kinds(self.task), self._answers[0])
 
     @cached_property
     def distance_in_training(self) -> Distance:
         """The same, weighted so that it means as much as the task's loss."""
+        if self.reference is not self:
+            return self.reference.distance_in_training
         return self.distance.weighted(self.task.loss, *self._answers)
 
     @cached_property
@@ -234,6 +275,8 @@ class StudentMaker:
     @cached_property
     def foreign_norms(self) -> Set[str]:
         """The normalizations whose statistics are not those of the training split."""
+        if self.reference is not self:
+            return self.reference.foreign_norms
         return foreign_norms(self.network.module, self._moments)
 
     @property
@@ -379,9 +422,11 @@ class StudentMaker:
     ) -> dict[str, Tensor]:
         """Trains the module in place; returns the steps of rounded layers."""
         seed = self.samples.seed_for(recipe.digest)
+        if self.reference is not self and recovery.features > 0:
+            recovery = replace(recovery, features=0.0)  # sums have other sizes on smaller images
         distill(
             module,
-            self.teacher,
+            self.reference.teacher,
             self.task.loss,
             lambda step: self.samples.recovery(self.options.batch_size, seed + step),
             recovery,
@@ -401,7 +446,7 @@ class StudentMaker:
 
     def _judge(self, recovery: Recovery) -> Judge:
         held_back, distance = self.samples.held_back(), self.distance_in_training
-        return Judge(self.network.module, held_back, distance, temperature=recovery.temperature)
+        return Judge(self.reference.network.module, held_back, distance, temperature=recovery.temperature)
 
 
 def _round_others(student: Student, roundings: Mapping[str, Rounding]) -> dict[str, Rounding]:

@@ -26,6 +26,8 @@ def parameters_of(manifest: Manifest) -> dict[str, str]:
         "recovery_steps": recovery.steps if recovery else 0,
         "command": manifest.command,
     }
+    if manifest.recipe.resolution is not None:
+        values["images"] = "{} × {}".format(*manifest.recipe.resolution)
     if target.environment is not None:
         values["runtime_version"] = target.environment.runtime_version
         values["processor"] = target.environment.cpu_model

@@ -158,11 +158,16 @@ def _proposals(space: SearchSpace, draw: random.Random) -> Iterator[Recipe]:
 
 
 def _single_change(space: SearchSpace, draw: random.Random) -> Recipe:
-    """A run of layers in float32, a block less, or a group at another level; of the int8 model, or now and
-    then of the original.
+    """A run of layers in float32, a block less, a group at another level, or smaller images; of the int8
+    model, or now and then of the original.
     """
     recipe = space.uniform_int8() if draw.random() < 0.7 else Recipe()
-    possible = {"float32": recipe.precision, "skip": space.blocks, "keep": space.groups}
+    possible = {
+        "float32": recipe.precision,
+        "skip": space.blocks,
+        "keep": space.groups,
+        "resolution": space.resolutions,
+    }
     kinds = [kind for kind, subjects in possible.items() if subjects]
     match draw.choice(kinds or ["nothing"]):
         case "float32":
@@ -175,6 +180,8 @@ def _single_change(space: SearchSpace, draw: random.Random) -> Recipe:
         case "keep":
             group = draw.choice(space.groups)
             return replace(recipe, keep={group.name: draw.choice(group.levels[:-1])})
+        case "resolution":
+            return replace(recipe, resolution=draw.choice(space.resolutions))
     return recipe
 
 
@@ -202,6 +209,7 @@ def _mix(space: SearchSpace, draw: random.Random) -> Recipe:
         precision=precision,
         rank={name: draw.choice(ranks) for name, ranks in space.ranks.items() if draw.random() < factored},
         skip=tuple(sorted(name for name in space.blocks if draw.random() < skipped)),
+        resolution=draw.choice((None, *space.resolutions)) if space.resolutions else None,
     )
 
 

@@ -43,6 +43,11 @@ def boundary_features(before: str, after: str, first: str | None, elements: floa
     return kernels | {f"{name} elements": elements * count for name, count in counts.items()}
 
 
+def resize_features(elements: float) -> dict[str, float]:
+    """A resize that makes so many elements (in 10⁴)."""
+    return {"resize kernel": 1.0, "resize elements": elements}
+
+
 def kernel_class(precision: Precision) -> Precision:
     """Which kernels a precision runs: weights of fewer than 8 bits run those of 8 bits; sparse ones have
     their own.

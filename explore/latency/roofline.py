@@ -37,7 +37,8 @@ class Roofline:
 
     def seconds(self, recipe: Recipe) -> float:
         """The least seconds of one inference of what the recipe leaves."""
-        costs = zip(self.network.layers, self.network.cost(recipe).layers, strict=True)
+        layers = self.network.at(recipe.resolution).layers
+        costs = zip(layers, self.network.cost(recipe).layers, strict=True)
         return sum(
             self._layer_s(layer, cost, recipe.rank.get(layer.name))
             for layer, cost in costs

@@ -2,9 +2,10 @@
 that describe it.
 
 A *part* is a layer, the boundary between two layers that run one after the other, tensors beside the layers,
-or what remains of every candidate. Its *states* are what it can be (removed; 16 to 32 channels in int8; …),
-each a row of features: a kernel, elements, multiplications, rounded up to whole vectors as kernels do. A
-feature has a name, which different models share. `explore/latency/model.py` learns what each costs.
+a resize of the images, or what remains of every candidate. Its *states* are what it can be (removed; 16 to
+32 channels in int8; …), each a row of features: a kernel, elements, multiplications, rounded up to whole
+vectors as kernels do. A feature has a name, which different models share. `explore/latency/model.py` learns
+what each costs.
 
 Boundaries: where precision changes, tensors are converted and kernels cannot be fused; a residual sum runs in
 int8 only between int8 layers. When blocks are removed, the layers on both sides meet; up to `JUMPS` removed
@@ -23,7 +24,7 @@ from ...compress.graph.layers import Layer
 from ...compress.graph.network import Network
 from ...compress.recipe import Precision
 from ..space.problem import Slot
-from ..space.space import FUSED, SearchSpace
+from ..space.space import FUSED, RESOLUTION, SearchSpace
 from .features import (
     FUSED_ATTENTION,
     FUSED_REST,
@@ -31,6 +32,7 @@ from .features import (
     kernel_class,
     layer_features,
     output_elements,
+    resize_features,
     tensor_class,
 )
 from .rest_terms import rest_sizes
@@ -105,6 +107,8 @@ def slots_of(space: SearchSpace) -> tuple[Slot, ...]:
     ]
     if space.fusable:
         slots.append(Slot(name=FUSED, levels=2, original=0))
+    if space.resolutions:
+        slots.append(Slot(name=RESOLUTION, levels=1 + len(space.resolutions), original=0))
     return tuple(slots)
 
 
@@ -123,6 +127,10 @@ class _Reader:
         self.groups = {group.name: group for group in space.groups}
         self.names: dict[str, int] = {}
         self.layers = network.layers
+        self.networks = [network.at(size) for size in (None, *space.resolutions)]
+        self.forms = {  # of each layer on images of all sizes
+            forms[0].name: forms for forms in zip(*(one.layers for one in self.networks), strict=True)
+        }
         self.blocks_of: dict[str, tuple[str, ...]] = {}
         for layer in self.layers:
             self.blocks_of[layer.name] = tuple(n for n, gone in space.blocks.items() if layer.name in gone)
@@ -137,6 +145,7 @@ class _Reader:
         parts += [self._layer(layer) for layer in self.layers]
         parts += [part for at in range(len(self.layers)) for part in self._boundaries(at)]
         parts += list(self._fused()) if self.space.fusable else []
+        parts += [self._resize()] if self.space.resolutions else []
         for scope, sizes in rest_sizes(self.network, self.space, self.slots, largest_scope=LARGEST_SCOPE):
             states = np.arange(sizes.size).reshape(sizes.shape)
             parts.append(
@@ -179,6 +188,7 @@ class _Reader:
             if name in self.index
         ]
         changing, held = self._affordable(fixed, along)
+        fixed += self._resolution_of(layer)
         scope = tuple(sorted([*fixed, *(self.index[f"keep/{name}"] for name in changing)]))
         grids, shape = self._grids(scope), tuple(self.slots[slot].levels for slot in scope)
         columns = []
@@ -189,12 +199,26 @@ class _Reader:
             grids.get(self.index.get(f"{kind}/{layer.name}", _GONE), np.zeros(shape, int))
             for kind in ("precision", "rank")
         ]
+        columns.append(grids.get(self.index.get(RESOLUTION, _GONE), np.zeros(shape, int)))
         there = self._there(grids, shape, self.blocks_of[layer.name], ())
         stacked = np.stack([np.where(there, column, _GONE).ravel() for column in columns], axis=1)
         unique, inverse = np.unique(stacked, axis=0, return_inverse=True)
-        states = [self._state(layer, *map(int, row)) for row in unique]
+        forms = self.forms[layer.name]
+        states = [self._state(forms[max(0, size)], *map(int, row)) for *row, size in unique]
         rows, sizes = [row for row, _ in states], [size for _, size in states]
         return self._part(layer.name, scope, states=inverse.reshape(shape), rows=rows, sizes=sizes, held=held)
+
+    def _resolution_of(self, *layers: Layer) -> list[int]:
+        """The slot of the resolution, if any of these layers depends on it."""
+        depends = any(len(set(self.forms[layer.name])) > 1 for layer in layers)
+        return [self.index[RESOLUTION]] if RESOLUTION in self.index and depends else []
+
+    def _resize(self) -> Part:
+        """The resize that stands in front, for images of each size."""
+        channels = self.network.example_inputs[0].shape[1]
+        rows = [resize_features(1e-4 * channels * math.prod(size)) for size in self.space.resolutions]
+        scope, count = (self.index[RESOLUTION],), 1 + len(rows)
+        return self._part("resize", scope, states=np.arange(count), rows=[{}, *rows], sizes=[0] * count)
 
     def _grids(self, scope: tuple[int, ...]) -> dict[int, np.ndarray]:
         """By slot, its level at each entry of an array over the scope."""
@@ -287,18 +311,19 @@ class _Reader:
         if not layers:
             return None
         parameters = {f"skip/{name}" for name in blocks | jumped} | {f"precision/{name}" for name in layers}
-        scope = tuple(sorted(self.index[name] for name in parameters))
+        scope = tuple(sorted([*(self.index[name] for name in parameters), *self._resolution_of(layer)]))
         grids, shape = self._grids(scope), tuple(self.slots[slot].levels for slot in scope)
         there = self._there(grids, shape, blocks, jumped)
         codes, count = np.zeros(shape, int), len(self.classes)
         for name in ends:
             codes = codes * count + self._class_of(name, grids, shape)
-        elements = 1e-4 * output_elements(layer)
-        meetings = itertools.product(self.classes, repeat=len(ends))
         rows = []
-        for before, after, *other_operand in meetings:
-            operand = other_operand[0] if other_operand else None
-            rows.append(boundary_features(before, after, operand, elements))
+        for form in self.forms[layer.name] if self._resolution_of(layer) else (layer,):
+            elements = 1e-4 * output_elements(form)
+            for before, after, *other_operand in itertools.product(self.classes, repeat=len(ends)):
+                operand = other_operand[0] if other_operand else None
+                rows.append(boundary_features(before, after, operand, elements))
+        codes += count ** len(ends) * grids.get(self.index.get(RESOLUTION, _GONE), np.zeros(shape, int))
         states = np.where(there, 1 + codes, 0)
         name = f"{layer.name} > {other.name}"
         return self._part(name, scope, states=states, rows=[{}, *rows], sizes=[0] * (1 + len(rows)))

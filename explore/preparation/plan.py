@@ -92,6 +92,7 @@ class Plan:
     blocks: tuple[PlannedBlock, ...]
     ranks: Mapping[str, tuple[int, ...]]
     fusable: bool
+    resolutions: tuple[tuple[int, int], ...]
     excluded: tuple[Excluded, ...]
     first_recipes: int
     candidate_s: float
@@ -146,6 +147,7 @@ def plan_of(checked: CheckedRequest) -> Plan:
         blocks=tuple(PlannedBlock(name=name, layers=layers) for name, layers in space.blocks.items()),
         ranks=space.ranks,
         fusable=space.fusable,
+        resolutions=space.resolutions,
         excluded=space.excluded,
         first_recipes=len(first_recipes(space)),
         candidate_s=estimated.candidate_s,
@@ -264,6 +266,9 @@ def _part_lines(plan: Plan) -> list[str]:
             "",
             "Attention, rotary positions and root mean square normalizations may be one node each (fused).",
         ]
+    if plan.resolutions:
+        sizes = ", ".join(f"{height} × {width}" for height, width in plan.resolutions)
+        lines += ["", f"Images may be resized in the file, in front of the model, to {sizes}."]
     if plan.excluded:
         lines += ["", "Left alone:", *(f"  {each.name}: {each.reason}" for each in plan.excluded)]
     return lines

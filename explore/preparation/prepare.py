@@ -141,7 +141,8 @@ def _traced(task: Task, profiles: Sequence[Profile]) -> Network:
     largest: Int8Weights = "int8"
     if any(profile.int8_weights == "float32" for profile in profiles):
         largest = "float32"
-    return Network.trace(task.model, task.example_inputs, task.dynamic).stored_as(largest)
+    network = Network.trace(task.model, task.example_inputs, task.dynamic, resolutions=task.resolutions)
+    return network.stored_as(largest)
 
 
 def _predicted(

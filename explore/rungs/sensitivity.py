@@ -22,7 +22,7 @@ import numpy as np
 
 from ...compress.recipe import BITS, SPARSE, STORED, Precision, Recipe
 from ...errors import OutOfTime
-from ..space.space import FUSED, GroupLevels, SearchSpace
+from ..space.space import FUSED, RESOLUTION, GroupLevels, SearchSpace
 from .sensitivity_file import MeasuredLosses
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ TYPICAL = {
     "precision": 0.01,
     "rank": 0.1,
     "skip": 0.3,
+    "resolution": 0.3,
 }  # KL where nothing of the kind was measured
 
 
@@ -74,6 +75,8 @@ def plan_changes(space: SearchSpace) -> list[Recipe]:
 
 def _changes(space: SearchSpace) -> Iterator[list[Recipe]]:
     """The recipes of each slot, the most informative first."""
+    if space.resolutions:
+        yield [Recipe(resolution=size) for size in space.resolutions]
     for block in space.blocks:
         yield [Recipe(skip=(block,))]
     for group in space.groups:
@@ -244,11 +247,19 @@ class _Curve:
 
     @property
     def kind(self) -> str:
-        """keep, precision, rank or skip."""
+        """keep, precision, rank, skip or resolution."""
         return self.parameter.partition("/")[0]
 
 
 def _curves(space: SearchSpace, database: "LevelDatabase | None") -> Iterator[_Curve]:
+    if space.resolutions:
+        pixels = [math.prod(size) for size in space.resolutions]
+        yield _curve(
+            RESOLUTION,
+            [None, *(Recipe(resolution=size) for size in space.resolutions)],
+            [0.0, *(1 / count for count in pixels)],
+            range(1 + len(pixels)),
+        )
     for block in space.blocks:
         yield _curve(f"skip/{block}", [None, Recipe(skip=(block,))], [0.0, 1.0], [0, 1])
     for group in space.groups:

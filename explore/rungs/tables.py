@@ -27,7 +27,7 @@ from ..space.islands import Islands
 from ..space.problem import LevelProblem, Levels
 from ..space.runtime_choice import Expected, RuntimeChoice
 from ..space.seeds import of_several_bits
-from ..space.space import DEFAULT_RECOVERY, FUSED, RECOVER, SearchSpace
+from ..space.space import DEFAULT_RECOVERY, FUSED, RECOVER, RESOLUTION, SearchSpace
 from ..trials import Trials
 from .latency_tables import LatencyTables, ending, share_left
 from .pool import Pool
@@ -374,10 +374,12 @@ def _original_bytes(run: Run, target: str) -> int:
 
 
 def level_labels(space: SearchSpace) -> dict[str, list[str]]:
-    """By trial parameter, what each level is called: `16`, `int4`, `24` (a rank), `removed`."""
+    """By trial parameter, what each level is called: `16`, `int4`, `24` (a rank), `removed`, `168 × 168`."""
     labels = {f"skip/{name}": ["kept", "removed"] for name in space.blocks}
     labels |= {f"keep/{group.name}": [*map(str, group.levels)] for group in space.groups}
     labels |= {f"precision/{name}": list(choices) for name, choices in space.precisions.items()}
+    if space.resolutions:
+        labels[RESOLUTION] = ["whole", *(f"{height} × {width}" for height, width in space.resolutions)]
     return labels | {f"rank/{name}": [*map(str, ranks), "whole"] for name, ranks in space.ranks.items()}
 
 

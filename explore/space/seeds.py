@@ -34,9 +34,16 @@ def first_recipes(space: SearchSpace, *, int8_pays: bool = True) -> list[Recipe]
     ]
     uniform = [space.uniform(precision) for precision in _OTHERS]
     fewer = _fewer_stored_bits(space) if stored else _fewer_bits(space)
-    others = [space.fastest(recipe) for recipe in (Recipe(), *uniform, *fewer, *pruned)]
+    images = _smaller_images(space, precision=space.uniform_int8().precision if int8_pays else stored)
+    others = [space.fastest(recipe) for recipe in (Recipe(), *uniform, *fewer, *images, *pruned)]
     recipes = [Recipe(), space.uniform_int8(), *others]
     return list({recipe.digest: recipe for recipe in recipes}.values())[:MOST]
+
+
+def _smaller_images(space: SearchSpace, *, precision: Mapping[str, Precision]) -> Iterator[Recipe]:
+    """The two largest of the smaller sizes of images, trained: without that they say little."""
+    for size in space.resolutions[:2]:
+        yield Recipe(precision=precision, resolution=size, recovery=DEFAULT_RECOVERY)
 
 
 def stored_recipes(space: SearchSpace) -> list[Recipe]:

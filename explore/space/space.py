@@ -3,9 +3,10 @@
 Parameters of a trial: `skip/<block>` (1: the residual block is removed), `keep/<group>` (index into the
 group's keep levels, ascending), `precision/<layer>` (index into the layer's precisions, float32 first),
 `rank/<layer>` (index into its ranks, ascending, the last is the whole layer), `fused` (1: one node where a
-runtime has one kernel), `recover` (0 or 1), and, only with `recover` = 1: `steps` (index into STEPS),
-`learning_rate`, `temperature`, `weight`. A space without
-recovery asks for `recover` as well, so that a run may go on with it, but trains nothing whatever the answer.
+runtime has one kernel), `resolution` (0: whole images, then smaller ones, the largest first), `recover` (0
+or 1), and, only with `recover` = 1: `steps` (index into STEPS), `learning_rate`, `temperature`, `weight`. A
+space without recovery asks for `recover` as well, so that a run may go on with it, but trains nothing
+whatever the answer.
 """
 
 import math
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 RECOVER = "recover"
 FUSED = "fused"
+RESOLUTION = "resolution"
 STEPS = (100, 250, 600, 1500, 4000)
 LEARNING_RATE = (1e-4, 1e-2)
 TEMPERATURE = (1.0, 8.0)
@@ -74,7 +76,8 @@ class SearchSpace:
 
     `precisions` has the layers with more than float32, `ranks` those that can be factored, `blocks` the
     removable residual blocks with their layers. `fusable`: whether there is anything that some target has one
-    kernel for. `excluded` is what may not be chosen, with reasons.
+    kernel for. `resolutions` are smaller images, the largest first. `excluded` is what may not be chosen, and
+    why.
     `ruled_out` tells by group how many channel counts the target's channel multiple takes away. Without
     `recovery` no candidate is trained.
     """
@@ -84,6 +87,7 @@ class SearchSpace:
     ranks: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     blocks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     fusable: bool = False
+    resolutions: tuple[tuple[int, int], ...] = ()
     excluded: tuple[Excluded, ...] = ()
     ruled_out: Mapping[str, int]
     recovery: bool = True
@@ -117,6 +121,7 @@ class SearchSpace:
             ranks={name: choices for name, choices in ranks.items() if choices},
             blocks={block.name: block.layers for block in network.blocks},
             fusable=profile.fused_operators and network.fusable,
+            resolutions=network.resolutions,
             excluded=tuple(excluded),
             ruled_out=ruled_out,
             recovery=recovery,
@@ -130,7 +135,8 @@ class SearchSpace:
     @property
     def has_levels(self) -> bool:
         """Whether there is anything to choose but the recovery."""
-        return bool(self.blocks or self.groups or self.precisions or self.ranks or self.fusable)
+        layers = self.blocks or self.groups or self.precisions or self.ranks
+        return bool(layers or self.fusable or self.resolutions)
 
     @property
     def size(self) -> int:
@@ -141,13 +147,14 @@ class SearchSpace:
         precisions = math.prod(len(choices) for choices in self.precisions.values())
         ranks = math.prod(len(choices) + 1 for choices in self.ranks.values())
         depth: int = 2 ** (len(self.blocks) + self.fusable)
-        return levels * precisions * ranks * depth * (1 + len(STEPS) * self.recovery)
+        images = 1 + len(self.resolutions)
+        return levels * precisions * ranks * depth * images * (1 + len(STEPS) * self.recovery)
 
     @property
     def dimensions(self) -> int:
         """How many parameters a trial has at most."""
         levels = len(self.blocks) + len(self.groups) + len(self.precisions) + len(self.ranks)
-        return levels + self.fusable + 5 * self.recovery
+        return levels + self.fusable + bool(self.resolutions) + 5 * self.recovery
 
     def suggest(self, trial: Suggester) -> Recipe:
         """The recipe of a trial; asks for each parameter in a fixed order. Levels of removed layers are
@@ -168,9 +175,21 @@ class SearchSpace:
             if (level := trial.suggest_int(f"rank/{layer}", 0, len(ranks))) < len(ranks):
                 rank[layer] = ranks[level]
         fused = bool(self.fusable and trial.suggest_int(FUSED, 0, 1))
+        resolution = None
+        if self.resolutions and (level := trial.suggest_int(RESOLUTION, 0, len(self.resolutions))):
+            resolution = self.resolutions[level - 1]
         recovery = _suggest_recovery(trial) if trial.suggest_int(RECOVER, 0, 1) and self.recovery else None
-        recipe = Recipe(keep=keep, precision=precision, rank=rank, skip=skip, fused=fused, recovery=recovery)
-        return self.canonical(recipe)
+        return self.canonical(
+            Recipe(
+                keep=keep,
+                precision=precision,
+                rank=rank,
+                skip=skip,
+                fused=fused,
+                resolution=resolution,
+                recovery=recovery,
+            )
+        )
 
     def recipe_of(self, parameters: Parameters) -> Recipe:
         """The recipe of a finished trial, with its recovery even where this space has none any more.
@@ -221,6 +240,8 @@ class SearchSpace:
             values[f"rank/{name}"] = ranks.index(recipe.rank[name]) if name in recipe.rank else len(ranks)
         if self.fusable:
             values[FUSED] = int(recipe.fused)
+        if self.resolutions or recipe.resolution:
+            values[RESOLUTION] = (None, *self.resolutions).index(recipe.resolution)
         values[RECOVER] = int(self.recovery and recipe.recovery is not None)
         if self.recovery and recipe.recovery is not None:
             values["steps"] = STEPS.index(recipe.recovery.steps)

@@ -1,7 +1,6 @@
 """Warm start: the front of an earlier run, translated to this search's space."""
 
 from collections.abc import Iterable
-from dataclasses import replace
 
 from ...compress.recipe import BITS, INTEGER, STORED, Precision, Recipe
 from ...results.front import Vector, hypervolume
@@ -59,8 +58,13 @@ def _translated(recipe: Recipe, run: Run, space: SearchSpace) -> Recipe:
             rank[name] = _nearest(ranks, recipe.rank[name])
     skip = tuple(sorted(name for name in recipe.skip if name in space.blocks))
     return space.canonical(
-        replace(
-            recipe, keep=keep, precision=precision, rank=rank, skip=skip, fused=space.fusable, recovery=None
+        Recipe(
+            keep=keep,
+            precision=precision,
+            rank=rank,
+            skip=skip,
+            fused=space.fusable,
+            resolution=recipe.resolution if recipe.resolution in space.resolutions else None,
         )
     )
 

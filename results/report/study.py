@@ -113,6 +113,8 @@ def _attributes(run: Run, point: Point, *, on_front: bool) -> dict[str, Any]:
         values["blocks removed"] = ", ".join(point.recipe.skip)
     if point.recipe.fused:
         values["fused"] = "what the runtime has one kernel for is one node"
+    if point.recipe.resolution:
+        values["images"] = "resized to {} × {}".format(*point.recipe.resolution)
     if point.recipe.rank:
         values["ranks"] = ", ".join(f"{layer} {rank}" for layer, rank in point.recipe.rank.items())
     return {printable(name): printable_strings(value) for name, value in values.items()}

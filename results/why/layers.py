@@ -10,7 +10,8 @@ from statistics import median_low
 from ..records.progress import SlotSensitivity
 from ..view import RunOn
 
-KINDS = ("precision", "keep", "skip", "rank")
+KINDS = ("precision", "keep", "skip", "rank", "resolution")
+_ORIGINAL_FIRST = ("precision", "skip", "resolution")  # the others' last level is the original's
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,22 +29,24 @@ class Level:
 
     @property
     def kind(self) -> str:
-        """`precision`, `keep`, `skip` or `rank`."""
+        """`precision`, `keep`, `skip`, `rank` or `resolution`."""
         return self.slot.partition("/")[0]
 
     @property
     def name(self) -> str:
-        """The layer, group or block."""
-        return self.slot.partition("/")[2]
+        """The layer, group or block; `images` of their resolution."""
+        return self.slot.partition("/")[2] or "images"
 
     @property
     def words(self) -> str:
-        """`at 2 bits`, `with 16 of 64 channels`, `removed`, `at rank 8`."""
+        """`at 2 bits`, `with 16 of 64 channels`, `removed`, `at rank 8`, `of 168 × 168`."""
         if self.kind == "precision":
             bits = re.fullmatch(r"(?:int|w)(\d+)", self.label)
             return f"at {bits[1]} bits" if bits else f"in {self.label}"
         if self.kind == "keep":
             return f"with {self.label} of {self.original} channels"
+        if self.kind == "resolution":
+            return f"of {self.label}"
         return "removed" if self.kind == "skip" else f"at rank {self.label}"
 
 
@@ -79,7 +82,7 @@ def sensitive_layers(run: RunOn) -> SensitiveLayers | None:
     slots = _slots(run.run.search.sensitivity)
     chosen = []
     for kind in KINDS:
-        levels_by_slot = {slot: levels for slot, levels in slots.items() if slot.startswith(f"{kind}/")}
+        levels_by_slot = {slot: levels for slot, levels in slots.items() if slot.partition("/")[0] == kind}
         if not levels_by_slot:
             continue
         share = _comparable(levels_by_slot, _used(run, kind))
@@ -96,7 +99,7 @@ def _slots(sensitivity: Mapping[str, SlotSensitivity]) -> dict[str, list[Level]]
     slots = {}
     for slot, values in sensitivity.items():
         kind = slot.partition("/")[0]
-        original = values.labels[0] if kind in ("precision", "skip") else values.labels[-1]
+        original = values.labels[0] if kind in _ORIGINAL_FIRST else values.labels[-1]
         levels = [
             Level(
                 slot=slot,
@@ -121,7 +124,7 @@ def _share(kind: str, index: int, labels: Sequence[str]) -> float:
     if kind == "precision":
         digits = re.search(r"\d+", labels[index])
         return int(digits[0]) / 32 if digits else 1.0
-    if kind == "skip":
+    if kind in ("skip", "resolution"):
         return 1.0 - index / (len(labels) - 1)
     if labels[index].isdigit() and labels[-1].isdigit():
         return int(labels[index]) / int(labels[-1])
@@ -145,6 +148,10 @@ def _used(run: RunOn, kind: str) -> set[tuple[str, str]]:
         if kind == "skip":
             slots = [f"skip/{name}" for name in recipe.skip]
             used |= {(slot, sensitivity[slot].labels[-1]) for slot in slots if slot in sensitivity}
+            continue
+        if kind == "resolution":
+            if recipe.resolution is not None:
+                used.add((kind, " × ".join(map(str, recipe.resolution))))
             continue
         parts = {"precision": recipe.precision, "keep": recipe.keep, "rank": recipe.rank}
         used |= {(f"{kind}/{name}", str(value)) for name, value in parts[kind].items()}
