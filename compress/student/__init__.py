@@ -10,7 +10,7 @@ estimated anew; `recover` distills the original into the student, with weights o
 gives the search its sensitivities.
 
 Reading order:
-    samples.py         which samples are used for what
+    samples.py         which samples are used for what, and inputs between them
     student.py         the stages in their order
     prune.py           real removal of channels
     low_rank.py        factors that know the layer's inputs

@@ -1,7 +1,7 @@
 """Recovers accuracy by distillation from the original model.
 
-Every other step learns from inputs between two samples (`samples.mixed`), where only the original's answers
-count. Their moments are not those of samples, so that normalizations learn no statistics from them.
+Two of three steps learn from inputs between two samples (`samples.mixtures`), where only the original's
+answers count. Their moments are not those of samples, so that normalizations learn no statistics from them.
 """
 
 import copy
@@ -28,7 +28,7 @@ from ..recipe import Recovery
 from .distance import Distance
 from .fake_quantize import GridWeights
 from .features import feature_loss, feature_nodes, with_features
-from .samples import mixed
+from .samples import mixtures
 
 log = logging.getLogger(__name__)
 
@@ -146,7 +146,7 @@ class _Training:
         """One batch at `rate` times the learning rate. Raises StageError for a loss that is not finite."""
         for group in self.optimizer.param_groups:
             group["lr"] = self.recovery.learning_rate * rate
-        total = self._loss(batch, mixed(batch[0]) if self.mixes and number % 2 else None)
+        total = self._loss(batch, mixtures(batch[0], number) if self.mixes else None)
         if not torch.isfinite(total):
             where = f"at step {number}: learning rate {self.recovery.learning_rate:g}"
             raise StageError(f"the loss became {total.item()} {where}", stage="recover")

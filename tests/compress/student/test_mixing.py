@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from autocompress.compress.student.samples import mixed
+from autocompress.compress.student.samples import mixed, mixtures, spliced
 
 
 def mixture_of(*inputs):
@@ -55,4 +55,32 @@ def test_sequences_of_tokens_are_spliced_at_one_position():
     ids=["one sample", "numbers", "sequences of one", "other counts"],
 )
 def test_what_cannot_be_mixed_is_not(inputs):
-    assert mixed(inputs) is None
+    assert mixed(inputs) is None and spliced(inputs) is None
+
+
+def test_a_splice_of_images_has_whole_rows_or_columns_of_one_other_sample():
+    images = torch.arange(5.0)[:, None, None, None].expand(5, 2, 6, 8).contiguous()  # sample k is all k
+    for seed in range(20):
+        torch.manual_seed(seed)
+        (made,) = spliced((images,)) or ()
+        rows = made[:, :, :, :1].expand_as(made)
+        columns = made[:, :, :1].expand_as(made)
+        assert torch.equal(made, rows) or torch.equal(made, columns)
+        for own, one in enumerate(made):
+            values = one.unique().tolist()
+            assert own in values and len(values) <= 2
+        assert not torch.equal(made, images)
+
+
+def test_inputs_without_positions_are_averaged_instead():
+    x = torch.rand(6, 4)
+    torch.manual_seed(0)
+    made = spliced((x,))
+    torch.manual_seed(0)
+    assert made is not None and torch.equal(made[0], mixture_of(x)[0])
+
+
+def test_samples_averages_and_splices_take_turns():
+    x = torch.rand(6, 1, 9)
+    kinds = [mixtures((x,), step) for step in range(6)]
+    assert [kind is None for kind in kinds] == [True, False, False] * 2
