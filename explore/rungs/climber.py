@@ -2,7 +2,9 @@
 
 Rung r0 is the stitched KL of each proposal of the `front` sampler and takes about a second. The best of
 every few go up to r1: the artifact is built, validated and measured. The candidates that gain most from
-training are trained, shortly (r2), and longer in the last part of the time (r3).
+training are trained, shortly (r2), and longer in the last part of the time (r3). Therefore every other
+candidate is sought for what it is expected to be after training: one that loses ten points before and one
+point after would otherwise never go up.
 """
 
 import math
@@ -16,11 +18,12 @@ from ...compress.recipe import Recipe
 from ...errors import StageError
 from ...results.records.progress import Rungs
 from ...results.records.run import Vector
+from ..sampling.proposals import Mending
 from ..space.problem import Levels
 from ..space.space import STEPS
 from ..trials import Trials
 from .promotion import LOW_CORRELATION, promoted, rank_correlation
-from .recoveries import Recoveries
+from .recoveries import Recoveries, trained
 from .recovery_process import RecoveryProcess
 from .tables import FrontTables
 
@@ -54,6 +57,7 @@ class Climber:
         self._screened = 0
         self._look_s: list[float] = []
         self._turns = 0
+        self._mending: Mending | None = None
         self._exhausted = False
 
     def climb(self, unfinished: list[Trial], warm: Sequence[Recipe]) -> None:
@@ -171,10 +175,19 @@ class Climber:
             chosen = volumes.index(min(volumes))
         self._since_promotion, self._turns = 0, self._turns + 1
         self._go_up(*waiting[chosen])
+        self._aim()
+
+    def _aim(self) -> None:
+        """Every other candidate is one that is to be trained, as long as a further recovery is possible."""
+        self._mending = self._recoveries.mending() if self._turns % 2 else None
+        self._tables.proposer.aim(self._mending)
 
     def _best(self, vectors: Sequence[Vector]) -> int | None:
         run = self._trials.run
         front = [run.vector(point) for point in run.front]
+        if self._mending is not None:
+            bare = [run.vector(point) for point in run.points if point.recipe.recovery is None]
+            front += trained(bare, self._mending)
         return promoted(vectors, front, turn=self._turns, limits=self._tables.proposer.limits)
 
     def _go_up(self, levels: Levels, kl: float) -> None:

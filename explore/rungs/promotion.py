@@ -6,7 +6,7 @@ of latency take turns, so that one lucky corner does not get everything.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,6 +19,7 @@ Vector = tuple[float, float, float]
 BANDS = 3  # of latency, which take turns
 LOW_CORRELATION = 0.5
 LEAST_PAIRS = 5  # to judge a correlation by
+_FLOOR = 0.01  # normalized drops below are noise
 _PRIOR_WEIGHT = 1.0  # recoveries that the prior of the curve counts for
 
 
@@ -84,17 +85,18 @@ class RecoveryCurve:
 
     def after(self, before: float, steps: int) -> float:
         """The expected normalized drop; never more than before."""
-        if before <= 0:
-            return before
-        coefficients = self._coefficients()
-        return min(before, math.exp(float(_features(before, steps) @ coefficients)))
+        return float(self.mending(steps)(np.array([before]))[0])
 
-    def before(self, after: float, steps: int) -> float:
-        """The drop that `steps` of recovery are expected to reduce to `after`; never less than `after`."""
-        if after <= 0:
-            return after
+    def mending(self, steps: int) -> Callable[[np.ndarray], np.ndarray]:
+        """`after` for many drops at once, as the curve is now."""
         offset, slope, longer = self._coefficients()
-        return max(after, math.exp((math.log(after) - offset - longer * math.log(steps / 250)) / slope))
+        longer *= math.log(steps / 250)
+
+        def mended(drops: np.ndarray) -> np.ndarray:
+            left = np.exp(offset + slope * np.log(np.maximum(drops, _FLOOR)) + longer)
+            return np.asarray(np.where(drops > 0, np.minimum(left, drops), drops))
+
+        return mended
 
     def _coefficients(self) -> np.ndarray:
         prior = np.array(self.prior)
@@ -102,10 +104,10 @@ class RecoveryCurve:
         if not lossy:
             return prior
         rows = np.array([_features(before, steps) for before, _, steps in lossy])
-        logs = np.log([max(after, 0.01) for _, after, _ in lossy])
+        logs = np.log([max(after, _FLOOR) for _, after, _ in lossy])
         system = rows.T @ rows + _PRIOR_WEIGHT * np.diag([1.0, 4.0, 4.0])
         return prior + np.linalg.solve(system, rows.T @ (logs - rows @ prior))
 
 
 def _features(before: float, steps: int) -> np.ndarray:
-    return np.array([1.0, math.log(max(before, 0.01)), math.log(steps / 250)])
+    return np.array([1.0, math.log(max(before, _FLOOR)), math.log(steps / 250)])

@@ -6,11 +6,14 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 from optuna.trial import Trial
 
 from ...compress.recipe import Recipe
 from ...errors import StageError
 from ...results.records.point import Failure, Point
+from ...results.records.run import Vector
+from ..sampling.proposals import Mending
 from ..screen import Screened
 from ..space.space import DEFAULT_RECOVERY, STEPS
 from ..state import affordable, clearly_loses
@@ -84,6 +87,13 @@ class Recoveries:
         self._turns += 1
         self.recover(*trials.ask(parameters))
         return True
+
+    def mending(self) -> Mending | None:
+        """What is expected to be left of drops by a recovery of the length that is usual now; None when no
+        further one is possible.
+        """
+        steps = self._steps() if self._possible() else None
+        return None if steps is None else self._curve().mending(steps)
 
     @property
     def _recovered(self) -> list[Point]:
@@ -163,9 +173,8 @@ class Recoveries:
 
     def _promoted(self, candidates: Sequence[Point], steps: int) -> Point | None:
         """The one that adds most, bands of latency taking turns; None when none is expected to add."""
-        run, curve = self.trials.run, self._curve()
-        vectors = [run.vector(point) for point in candidates]
-        expected = [(curve.after(drop, steps), size, latency) for drop, size, latency in vectors]
+        run = self.trials.run
+        expected = trained([run.vector(point) for point in candidates], self._curve().mending(steps))
         index = promoted(expected, [run.vector(point) for point in run.front], turn=self._turns)
         return None if index is None else candidates[index]
 
@@ -255,6 +264,12 @@ class Recoveries:
     def _poor(self) -> bool:
         correlation = self.correlation()
         return correlation is not None and correlation < LOW_CORRELATION
+
+
+def trained(vectors: Sequence[Vector], mending: Mending) -> list[Vector]:
+    """The vectors with the drops that a recovery is expected to leave."""
+    drops = mending(np.array([drop for drop, _, _ in vectors])).tolist()
+    return [(drop, size, latency) for drop, (_, size, latency) in zip(drops, vectors, strict=True)]
 
 
 def bare(recipe: Recipe) -> Recipe:

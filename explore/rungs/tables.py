@@ -27,11 +27,11 @@ from ..space.islands import Islands
 from ..space.problem import LevelProblem, Levels
 from ..space.runtime_choice import Expected, RuntimeChoice
 from ..space.seeds import of_several_bits
-from ..space.space import DEFAULT_RECOVERY, FUSED, RECOVER, RESOLUTION, SearchSpace
+from ..space.space import FUSED, RECOVER, RESOLUTION, SearchSpace
 from ..trials import Trials
 from .latency_tables import LatencyTables, ending, share_left
 from .pool import Pool
-from .promotion import RecoveryCurve, Vector
+from .promotion import Vector
 from .sensitivity import Sensitivity, measure_sensitivity
 
 SENSITIVITIES = 256  # of a deterministic search, which has no time for them
@@ -107,7 +107,7 @@ class FrontTables:
         table = LossTable(problem, losses)
         islands = Islands.of(problem, space.precisions)
         proposer = Proposer(
-            problem, table, limits=_box(run, space), seed=seed, switches=switches, islands=islands
+            problem, table, limits=corner_of(run), seed=seed, switches=switches, islands=islands
         )
         pool = Pool.open(directory, problem, replayed=replayed)
         for levels, kl in pool.kls.items():
@@ -222,7 +222,7 @@ class FrontTables:
                 self._join(run, target)
         if self.scales:
             self.scales = {target: scales_of(run, target) for target in self.predictors}
-        self.proposer.limit(_box(run, self.space))
+        self.proposer.limit(corner_of(run))
 
     def learn(self, point: Point) -> None:
         """Corrects the latency tables by a measured candidate; a predicted latency has nothing to teach."""
@@ -359,14 +359,6 @@ def _problem(
         return problem_of(ordered, original_bytes=sizes)
     problem = problem_of(ordered, original_bytes=sizes, scales=[scales[name] for name in predictors])
     return runtimes.spaces.with_refusals(problem, [*predictors])
-
-
-def _box(run: Run, space: SearchSpace) -> Vector:
-    """The corner of what is worth a look: beyond the limit of the drop what a recovery can mend."""
-    drop, size, latency = corner_of(run)
-    if space.recovery:
-        drop = min(1.0, RecoveryCurve().before(drop, DEFAULT_RECOVERY.steps))
-    return drop, size, latency
 
 
 def _original_bytes(run: Run, target: str) -> int:

@@ -5,10 +5,11 @@ size gives whole candidates; switches (`moves.py`) change one to four levels of 
 stays matched. What a neighbour would measure is predicted from its parent's *observed* loss and drop plus the
 table's difference, so that errors of the table that both share cancel. All are scored by the hypervolume that
 they are expected to add inside the box of the limits (`box_decomposition.py`). Sizes and latencies are those
-of the worst target.
+of the worst target. Candidates that are to be trained are sought with `aim`: they are scored by the drops
+that a recovery is expected to leave, beside a front of which all are trained.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,6 +39,7 @@ _QUADRATURE = (
 )  # Gauss-Hermite: the expectation over a normal error
 _ENUMERATED = 20_000
 _DECADES = 3.0
+Mending = Callable[[np.ndarray], np.ndarray]  # from normalized drops to those after a recovery
 
 
 @dataclass(slots=True, eq=False)
@@ -82,6 +84,7 @@ class Proposer:
         self._weights: dict[Levels, np.ndarray] = {}
         self._good: list[np.ndarray] = []
         self._surprise = 0.2**2  # mean squared error of log KL, predicted against measured
+        self._mending: Mending | None = None
         self._measured: BoxDecomposition | None = None
         self._covered: BoxDecomposition | None = None
         self.update_problem(problem)
@@ -102,6 +105,15 @@ class Proposer:
             self.limits = corner
             self._pool, self._refill_in = self._empty(), 0
             self._measured = self._covered = None
+
+    def aim(self, mending: Mending | None) -> None:
+        """Later proposals will be trained, which leaves of their drops what `mending` tells; with None they
+        will not.
+        """
+        if (mending is None) != (self._mending is None):
+            self._pool, self._refill_in = self._empty(), 0
+        self._mending = mending
+        self._covered = None
 
     def observe(
         self,
@@ -182,8 +194,14 @@ class Proposer:
         return self.curve.drop(loss, closed=self._closed(levels)), *self._cost(levels)
 
     def vectors(self, rows: np.ndarray, losses: np.ndarray) -> np.ndarray:
-        """The expected vectors of N × slots canonical levels whose KL were measured, N × 3."""
-        return np.column_stack([self.curve.many(losses, self.problem.closed(rows)), self._costs.many(rows)])
+        """The expected vectors of N × slots canonical levels whose KL were measured, N × 3; trained ones, if
+        these are aimed at.
+        """
+        drops = self._mended(self.curve.many(losses, self.problem.closed(rows)))
+        return np.column_stack([drops, self._costs.many(rows)])
+
+    def _mended(self, drops: np.ndarray) -> np.ndarray:
+        return drops if self._mending is None else self._mending(drops)
 
     def value(self, levels: Levels, *, loss: float | None = None) -> float:
         """The hypervolume that it is expected to add to the measured front, as a share of the box."""
@@ -222,9 +240,7 @@ class Proposer:
 
     def _gains(self, vectors: np.ndarray) -> np.ndarray:
         """Expected gains over the measured front and what is predicted of candidates of the first rung."""
-        self._covered = self._covered or BoxDecomposition(
-            self._observations.vectors(self.curve)[1], self.limits
-        )
+        self._covered = self._covered or BoxDecomposition(self._known()[1], self.limits)
         return self._expected(self._covered, vectors, self._error)
 
     def _scores(self, pool: _Pool) -> np.ndarray:
@@ -247,7 +263,14 @@ class Proposer:
             if entry.vector is not None and not entry.recovered and entry.vector[0] > 0.05:
                 expected = self.curve.drop(entry.loss, closed=entry.closed)
                 factor[rows] = np.clip(entry.vector[0] / expected, 0.5, 2.0)
-        return np.asarray(self.curve.many(kl, self.problem.closed(pool.levels)) * factor)
+        return self._mended(self.curve.many(kl, self.problem.closed(pool.levels)) * factor)
+
+    def _known(self) -> tuple[np.ndarray, np.ndarray]:
+        """Indices and vectors of what was observed; trained ones, if these are aimed at."""
+        rows, vectors = self._observations.vectors(self.curve)
+        bare = np.array([not self._observations.entries[row].recovered for row in rows], dtype=bool)
+        vectors[bare, 0] = self._mended(vectors[bare, 0])
+        return rows, vectors
 
     @staticmethod
     def _expected(undominated: BoxDecomposition, vectors: np.ndarray, error: float) -> np.ndarray:
@@ -314,7 +337,7 @@ class Proposer:
 
     def _parents(self) -> list[int]:
         """Indices of candidates to change: of the front, and of the first rung's that would add to it."""
-        rows, vectors = self._observations.vectors(self.curve)
+        rows, vectors = self._known()
         front = front_rows(vectors)
         inside = [row for row in front if (vectors[row] < self.limits).all()]
         chosen = inside or front

@@ -65,3 +65,11 @@ def test_recoveries_that_leave_less_than_expected_are_learned():
     for before in (0.5, 1.0, 2.0, 3.0, 1.5, 0.8):
         curve.learn(before, 0.2 * before, 250)
     assert curve.after(1.0, 250) < 0.8 * expected
+
+
+def test_many_drops_are_mended_as_single_ones_are():
+    curve = RecoveryCurve()
+    curve.learn(2.0, 0.3, 600)
+    drops = np.array([-0.1, 0.0, 0.005, 0.3, 2.0, 9.0])
+    assert curve.mending(600)(drops).tolist() == [curve.after(drop, 600) for drop in drops.tolist()]
+    assert (curve.mending(600)(drops) <= drops).all()

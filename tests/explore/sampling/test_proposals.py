@@ -236,3 +236,16 @@ def test_the_front_of_known_candidates_is_a_naive_one(seed):
     naive = {tuple(v) for v in vectors if not any((w <= v).all() and (w < v).any() for w in vectors)}
     found = front_rows(vectors)
     assert {tuple(vectors[row]) for row in found} == naive and len(found) == len(naive)
+
+
+def test_candidates_to_be_trained_may_lose_more_than_the_limit_before():
+    def drops(mending):
+        problem = chain(10)
+        losses = small_losses(problem, 0, total=2.0)
+        made = proposer(problem, losses, limits=(0.2, 1.0, 1.0))
+        made.aim(mending)
+        return np.array([drop for drop, *_ in searched(made, problem, losses, 40)][20:])
+
+    assert np.median(drops(None)) <= 0.2
+    trained = drops(lambda drops: 0.1 * drops)
+    assert np.median(trained) > 0.4 and np.median(0.1 * trained) <= 0.2
