@@ -18,8 +18,9 @@ from torch import Tensor, fx
 
 from ...errors import StageError
 from ...tasks.plain.parts import fixed_batch
-from ..graph.graph import argument, batch_norms, get_tensor, operation, set_tensor
+from ..graph.graph import argument, batch_norms, clone, get_tensor, operation, set_tensor, set_training
 from ..levels.running import channels_last, mixed_precision
+from .distance import Distance
 from .recover import as_float32
 
 Values = dict[str, Any]  # by node name
@@ -158,6 +159,16 @@ def foreign_norms(module: fx.GraphModule, moments: Sequence[Mapping[str, Moments
         if float(shift) > FOREIGN_SHIFT or float(scale) > FOREIGN_SCALE:
             names.add(node.name)
     return names
+
+
+def relearning(module: fx.GraphModule, inputs: tuple[Tensor, ...], distance: Distance) -> float:
+    """How far answers go where normalizations take the statistics of these inputs instead of their own."""
+    other = clone(module)
+    norms = {node.name for node in batch_norms(other)}
+    set_training(other, True, frozen={node.name for node in other.graph.nodes} - norms)
+    values = tuple(channels_last(x) for x in inputs)
+    with torch.no_grad():
+        return distance.value(as_float32(other(*values)), as_float32(module(*values)))
 
 
 def remaining(moments: Moments, mask: Tensor | None) -> Moments:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, fx
 
 from ...errors import StageError
+from ...tasks.data import sample_count
 from ...tasks.outputs.derive import output_kinds
 from ...tasks.quality import outputs_of
 from ...tasks.splits.grouping import Inputs
@@ -33,7 +34,7 @@ from .effort import LEAST, answers_the_same_in_bfloat16, samples_within
 from .fake_quantize import GridWeights, start_on_grid
 from .judging import Judge
 from .low_rank import factorize
-from .normalization import Change, Moments, foreign_norms, moments_of, move_statistics
+from .normalization import Change, Moments, foreign_norms, moments_of, move_statistics, relearning
 from .prune import prune, removed_units
 from .recover import Schedule, distill
 from .refit import affordable_samples, refit, round_rest
@@ -41,6 +42,8 @@ from .rounded_activations import observed_in_original, rounded_activations
 from .samples import Samples
 
 Say = Callable[[str], None]
+FEW_BATCHES = 10  # over so many running statistics average
+RELEARNED = 0.01  # of a distance: what the least drop that can be told shows
 _DISTANCE_SAMPLES = 64  # from which scales and weights of a distance are taken
 
 
@@ -279,14 +282,23 @@ class StudentMaker:
             return self.reference.foreign_norms
         return foreign_norms(self.network.module, self._moments)
 
-    @property
+    @cached_property
     def frozen_norms(self) -> Set[str]:
-        """The normalizations whose statistics recovery keeps: foreign ones; all where the model takes one
-        batch size only, which may be too small to learn any.
+        """The normalizations whose statistics recovery keeps: foreign ones, or all.
+
+        All where the training split has few batches and the original answers otherwise with the statistics
+        of one: recovery would have to repair that first. All where the model takes one batch size only,
+        which may be too small to learn any.
         """
-        if self.samples.fixed_batch:
-            return {node.name for node in batch_norms(self.network.module)}
-        return self.foreign_norms
+        norms = {node.name for node in batch_norms(self.network.module)}
+        if not norms or self.samples.fixed_batch:
+            return norms
+        count, size = sample_count(self.task.train), self.options.batch_size
+        if count is None or count >= FEW_BATCHES * size:
+            return self.foreign_norms
+        inputs, _ = self.samples.largest(size, seed=1)
+        changed = relearning(self.network.module, inputs, self.distance) > RELEARNED
+        return norms if changed else self.foreign_norms
 
     @cached_property
     def _moments(self) -> list[Mapping[str, Moments]]:

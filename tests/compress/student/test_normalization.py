@@ -5,12 +5,27 @@ import dataclasses
 import pytest
 import torch
 from autocompress.compress import Compressor, Network, Recipe, Recovery
-from autocompress.compress.graph.graph import argument, batch_norms, clone, get_tensor, weight_nodes
+from autocompress.compress.graph.graph import (
+    argument,
+    batch_norms,
+    clone,
+    get_tensor,
+    set_training,
+    weight_nodes,
+)
 from autocompress.compress.graph.tracing.trace import trace
 from autocompress.compress.stages import StageClock
-from autocompress.compress.student.normalization import foreign_norms, moments_of, move_statistics
+from autocompress.compress.student.distance import Distance, OutputDistance
+from autocompress.compress.student.normalization import (
+    foreign_norms,
+    moments_of,
+    move_statistics,
+    relearning,
+)
 from autocompress.errors import StageError
+from autocompress.tasks.outputs.kinds import OutputKind
 from autocompress.tests.compress.tasks import tiny_task
+from torch.utils.data import TensorDataset
 
 
 def statistics(module):
@@ -67,18 +82,25 @@ def test_statistics_of_a_single_value_are_refused(residual):
         moved_copy(original, lambda _: None, [(batches[0][0] * torch.nan,)])
 
 
-def foreign_task():
-    """A task whose first normalization has statistics of other data."""
-    task = tiny_task("residual")
+def settled(task):
+    """The task's model with the statistics of its first training batch, and its normalizations."""
     model = clone(task.model)
     norms = [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)]
     model.train()
     with torch.no_grad():
         for _ in range(50):
             model(task.train.inputs[0][:128])
+    return model.eval(), norms
+
+
+def foreign_task(shift=3.0):
+    """A task whose first normalization has statistics of other data, `shift` standard deviations away."""
+    task = tiny_task("residual")
+    model, norms = settled(task)
+    with torch.no_grad():
         mean, variance = norms[0].get_buffer("running_mean"), norms[0].get_buffer("running_var")
-        mean.add_(3 * variance.sqrt())
-    return dataclasses.replace(task, model=model.eval())
+        mean.add_(shift * variance.sqrt())
+    return dataclasses.replace(task, model=model)
 
 
 def test_foreign_statistics_are_recognized_and_stay_frozen_in_recovery():
@@ -97,3 +119,33 @@ def test_foreign_statistics_are_recognized_and_stay_frozen_in_recovery():
 def test_statistics_of_the_data_are_not_foreign(residual):
     original, batches = residual
     assert foreign_norms(original, moments_of(original, batches)) == set()
+
+
+def students_of(task):
+    return Compressor(task, Network.trace(task.model, task.example_inputs)).students
+
+
+@pytest.mark.parametrize(("shift", "count"), [(0.0, 500), (0.4, 2000)], ids=["as in a batch", "many samples"])
+def test_statistics_are_learned_in_recovery_where_a_batch_has_them_too_or_samples_are_many(shift, count):
+    task = foreign_task(shift=shift)
+    inputs, targets = task.train.inputs[0], torch.zeros(count, dtype=torch.long)
+    samples = inputs[:128].repeat(-(-count // 128), 1, 1, 1)[:count]
+    students = students_of(dataclasses.replace(task, train=TensorDataset(samples, targets)))
+    assert students.frozen_norms == set()
+
+
+def test_all_statistics_are_frozen_where_samples_are_few_and_those_of_a_batch_change_the_answers():
+    students = students_of(foreign_task(shift=0.4))
+    assert students.frozen_norms == {node.name for node in batch_norms(students.network.module)}
+    assert students.foreign_norms < students.frozen_norms
+
+
+def test_relearning_is_the_distance_of_the_answers_in_the_form_for_training(residual):
+    original, ((inputs,), *_) = residual
+    training = clone(original)
+    set_training(training, True)
+    squares = OutputDistance(kind=OutputKind(meaning="values"), scale=1.0)
+    with torch.no_grad():
+        expected = (training(inputs) - original(inputs)).square().mean()
+    found = relearning(original, (inputs,), Distance(outputs=(squares,)))
+    assert found == pytest.approx(float(expected), rel=1e-4) and found > 0
