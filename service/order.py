@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from ..errors import InputError
 from ..explore.preparation.request import SearchRequest
 from ..files import digest_of
 from ..nightly.commands import option_words
-from ..profiles import load_profile
+from ..profiles import TargetAddress, load_profile
 from ..profiles.units import parse_duration
 from ..results.target_limits import limits_of, target_addresses
 from ..text.secrets import is_reference, is_secret
@@ -54,11 +55,7 @@ class Order:
                     f"The argument {name!r} is a secret, or names a variable of the worker: the "
                     "administrator gives such arguments in serve.toml."
                 )
-        addresses = target_addresses(self.target)
-        for address in addresses.values():
-            if address.profile.endswith(".toml"):
-                raise InputError(f"The target {address.profile!r} is a file: name one of `targets list`.")
-            load_profile(address.profile)
+        addresses = _known_targets(self.target)
         SearchRequest(
             task=self.task,
             arguments=self.arguments,
@@ -135,3 +132,14 @@ class Order:
             "--deterministic": self.deterministic,
         }
         return ["search", spec, *option_words(options), "--json"]
+
+
+@lru_cache(maxsize=256)
+def _known_targets(text: str) -> dict[str, TargetAddress]:
+    """The targets by their names, of profiles that come with the package. InputError for others."""
+    addresses = target_addresses(text)
+    for address in addresses.values():
+        if address.profile.endswith(".toml"):
+            raise InputError(f"The target {address.profile!r} is a file: name one of `targets list`.")
+        load_profile(address.profile)
+    return addresses

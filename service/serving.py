@@ -26,6 +26,7 @@ from .queue.claims import Claims
 from .queue.jobs import Jobs
 from .tasks import Tasks
 from .web.app import make_app
+from .web.drawing.drawn import Drawings
 from .web.state import Service
 
 Say = Callable[[str], None]
@@ -72,6 +73,7 @@ def serve(settings: Serving, *, say: Say, show: Say) -> None:
             show(f"Token (shown once): {service.access.make(_LOGIN, 'admin')}")
         say(f"autocompress serves at {_address(settings, listening)}, data in {settings.data}")
         _run(settings, service, listening, say)
+        service.drawings.close()
         service.database.close()
 
 
@@ -98,6 +100,7 @@ def _service(settings: Serving) -> Service:
         claims=Claims(database, lease_s=settings.lease_s, most_running=limits.running_jobs),
         tasks=Tasks.of(settings.config),
         rates=Rates(limits.requests_per_second, 4 * limits.requests_per_second),
+        drawings=Drawings(settings.data / "drawn"),
         secure=settings.certificate is not None,
     )
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Double, ForeignKey, Integer, String, Text, UniqueConstraint
+from sqlalchemy import JSON, BigInteger, Double, ForeignKey, Index, Integer, String, Text, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 Key = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts INTEGER alone by itself
@@ -48,13 +48,17 @@ class BrowserSession(Base):
 
 class JobRow(Base):
     """A search. `attempt` counts the claims and fences off workers that lost theirs; `version` counts the
-    changes; `wanted` is run, pause or cancel; `progress` is the last that the search said of itself.
+    changes; `wanted` is run, pause or cancel; `progress` is the last that the search said of itself;
+    `disk_bytes` is what its run takes, as it was looked at last.
     """
 
     __tablename__ = "jobs"
-    __table_args__ = (UniqueConstraint("owner_id", "idempotency_key"),)
+    __table_args__ = (
+        UniqueConstraint("owner_id", "idempotency_key"),
+        Index("ix_jobs_owner_id_id", "owner_id", "id"),
+    )
     id: Mapped[str] = mapped_column(String(24), primary_key=True)
-    owner_id: Mapped[int] = mapped_column(ForeignKey("users.id"), index=True)
+    owner_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
     idempotency_key: Mapped[str | None] = mapped_column(String(200))
     order_digest: Mapped[str] = mapped_column(String(64))
     order: Mapped[dict[str, Any]]
@@ -76,6 +80,7 @@ class JobRow(Base):
     message: Mapped[str] = mapped_column(Text)
     progress: Mapped[dict[str, Any]]
     version: Mapped[int]
+    disk_bytes: Mapped[int] = mapped_column(BigInteger, server_default="0")
 
 
 class JobEvent(Base):
@@ -108,6 +113,47 @@ class WorkerRow(Base):
     name: Mapped[str] = mapped_column(String(100), primary_key=True)
     labels: Mapped[list[str]]
     seen: Mapped[float]
+
+
+class Delivery(Base):
+    """Something to tell by the webhook called `hook`: waiting, sent, or given up. `due` is the time of the
+    next try, `said` how the last one ended.
+    """
+
+    __tablename__ = "deliveries"
+    id: Mapped[int] = mapped_column(Key, primary_key=True)
+    hook: Mapped[str] = mapped_column(String(100))
+    event: Mapped[str] = mapped_column(String(20))
+    subject: Mapped[str] = mapped_column(String(200))
+    body: Mapped[dict[str, Any]]
+    created: Mapped[float]
+    state: Mapped[str] = mapped_column(String(10), index=True)
+    tries: Mapped[int]
+    due: Mapped[float]
+    said: Mapped[str] = mapped_column(Text)
+
+
+class Deployment(Base):
+    """A point of a search that somebody deployed; `place` is a registry by its name in serve.toml, None for a mark."""
+
+    __tablename__ = "deployments"
+    id: Mapped[int] = mapped_column(Key, primary_key=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), index=True)
+    trial: Mapped[int]
+    at: Mapped[float]
+    by: Mapped[str] = mapped_column(String(100))
+    place: Mapped[str | None] = mapped_column(String(100))
+    alias: Mapped[str | None] = mapped_column(String(200))
+    version: Mapped[int | None]
+    digest: Mapped[str] = mapped_column(String(64))
+
+
+class StageSeconds(Base):
+    """How long searches were in a stage, all of them together."""
+
+    __tablename__ = "stage_seconds"
+    stage: Mapped[str] = mapped_column(String(40), primary_key=True)
+    seconds: Mapped[float]
 
 
 class AuditEntry(Base):

@@ -15,7 +15,8 @@ from ...results.view import RunOn, views_of
 from ..access.audit import record
 from ..access.caller import Caller
 from ..queue.job import ConflictError
-from .state import NotThereError, Service
+from .front_state import NotThereError
+from .state import Service
 
 _PATIENCE_S = 600.0
 _one_at_a_time = threading.Lock()

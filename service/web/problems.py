@@ -17,7 +17,7 @@ from ...errors import AutocompressError, InputError, TargetUnavailable
 from ...results.pick import NothingMeets
 from ...text.printable import printable
 from ..queue.job import ConflictError, NoJobError, TooManyError
-from .state import NotThereError
+from .front_state import NotThereError
 
 MEDIA = "application/problem+json"
 _STATUS: tuple[tuple[type[Exception], int], ...] = (

@@ -2,18 +2,18 @@
 
 import threading
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 
-from ...errors import InputError
 from ...results.records.run import Run
-from ...results.run_directory import existing_runs, read_run
+from ...results.run_directory import existing_runs
 from ..access.rates import Rates
 from ..access.tokens import Access
 from ..database.opened import Database
 from ..queue.claims import Claims
 from ..queue.jobs import Jobs
 from ..tasks import Tasks
+from .drawing.drawn import Drawings, Drawn
+from .front_state import FrontState, run_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +29,7 @@ class Service:
     claims: Claims
     tasks: Tasks
     rates: Rates
+    drawings: Drawings
     logins: Rates = field(default_factory=lambda: Rates(0.2, 10))
     stopping: threading.Event = field(default_factory=threading.Event)
     secure: bool = False
@@ -46,34 +47,10 @@ class Service:
         """The run of a job. NoRunError before anything was measured."""
         return run_of(self.front_state(job_id))
 
-    def front_state(self, job_id: str) -> "FrontState":
+    def front_state(self, job_id: str) -> FrontState:
         """Which front the run of a job has now. NoRunError before anything was measured."""
-        folder = self.run_folder(job_id)
-        try:
-            facts = (folder / "front.json").stat()
-        except OSError as error:
-            raise NoRunError("The search has measured nothing yet: look again when it has.") from error
-        return FrontState(folder=folder, changed_ns=facts.st_mtime_ns, size=facts.st_size)
+        return FrontState.of(self.run_folder(job_id))
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FrontState:
-    """A front.json as it is now; another one has another state. What is made of a front is kept by it."""
-
-    folder: Path
-    changed_ns: int
-    size: int
-
-
-class NotThereError(InputError):
-    """A search has nothing of this name: a point, a target, a file."""
-
-
-class NoRunError(NotThereError):
-    """The search has no front yet."""
-
-
-@lru_cache(maxsize=32)
-def run_of(state: FrontState) -> Run:
-    """The run with this front."""
-    return read_run(state.folder)
+    def drawn(self, job_id: str) -> Drawn | None:
+        """What is drawn of a job's front; None before anything is. NoRunError before a measurement."""
+        return self.drawings.of(job_id, self.front_state(job_id))

@@ -19,6 +19,7 @@ from autocompress.service.queue.claims import Claims
 from autocompress.service.queue.jobs import Jobs
 from autocompress.service.tasks import Tasks
 from autocompress.service.web.app import make_app
+from autocompress.service.web.drawing.drawn import Drawings
 from autocompress.service.web.state import Service
 
 
@@ -78,6 +79,7 @@ def served(data: Path, config: ServeConfig | None = None, **settings: Any):
         jobs=Jobs(database),
         claims=Claims(database, lease_s=settings.pop("lease_s", 60.0)),
         tasks=Tasks.of(config),
+        drawings=Drawings(data / "drawn"),
         rates=settings.pop("rates", Rates(1e6, 1e6)),
         logins=Rates(1e6, 1e6),
     )
@@ -97,4 +99,5 @@ def served(data: Path, config: ServeConfig | None = None, **settings: Any):
         service.stopping.set()
         server.should_exit = True
         thread.join(20)
+        service.drawings.close()
         database.close()

@@ -1,28 +1,21 @@
 """What the pages show of a search, a run and the machines."""
 
-import json
 import shutil
 import time
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
-from markupsafe import Markup
 from sqlalchemy import select
 
 from ....errors import InputError
-from ....results.choosing.recommended import recommended
 from ....results.formats import Formats, ratio_text
 from ....results.records.run import Run
-from ....results.report import charts
-from ....results.report.sections import failures, front_table
-from ....results.view import RunOn, views_of
-from ....text.printable import printable_strings
+from ....results.view import views_of
 from ...access.caller import Caller
 from ...database.tables import DeviceRow, JobRow, WorkerRow
 from ...queue.job import Job
 from ..schemas import PickOut, when
-from ..state import FrontState, NoRunError, Service, run_of
+from ..state import Service
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,27 +34,6 @@ class Row:
         return self.job.state not in ("queued", "running")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Slider:
-    """A limit that is chosen by hand: from `least`, which the best point has, to `most` in `unit`."""
-
-    name: str
-    label: str
-    least: float
-    most: float
-    unit: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Front:
-    """The front of a run as HTML, its failures, and the limits that can be chosen."""
-
-    table: Markup
-    failures: Markup
-    sliders: tuple[Slider, ...]
-    targets: str
-
-
 def row_of(job: Job) -> Row:
     """The line of a search in the list."""
     front = job.progress.get("front") or []
@@ -76,50 +48,6 @@ def row_of(job: Job) -> Row:
         left_s=float(left) if running and isinstance(left, int | float) else None,
         best="" if fastest is None else f"{len(front)} points, fastest {ratio_text(fastest)}",
     )
-
-
-def front_of(service: Service, job_id: str) -> Front | None:
-    """The front of a job's run; None before anything was measured."""
-    try:
-        return _front(service.front_state(job_id))
-    except NoRunError:
-        return None
-
-
-@lru_cache(maxsize=64)
-def _front(state: FrontState) -> Front:
-    run = run_of(state)
-    view = views_of(run)[0]
-    chosen = view.on(recommended(view.run).point)
-    return Front(
-        table=Markup(front_table(view, chosen=chosen)),
-        failures=Markup(failures(run)),
-        sliders=_sliders(view),
-        targets=", ".join(run.target_names),
-    )
-
-
-def _sliders(view: RunOn) -> tuple[Slider, ...]:
-    """Limits between the best and the worst of the points."""
-    points = [point for point in view.points if point.measured]
-    seconds = [1e6 * _seconds(point.latency) for point in points]
-    sizes = [point.artifact.size_bytes / 1024 for point in points]
-    made = [
-        _slider("max_latency", "Latency at most", seconds, "us"),
-        _slider("max_size", "Size at most", sizes, "KB"),
-    ]
-    if view.task.metric.unit == "fraction":
-        drops = [max(0.0, 100 * point.drop) for point in points]
-        made.insert(0, _slider("max_drop", "Drop at most", [0.0, *drops], "pp"))
-    return tuple(made)
-
-
-def _seconds(latency: Any) -> float:
-    return float(getattr(latency, "latency_s", None) or latency.seconds)
-
-
-def _slider(name: str, label: str, values: list[float], unit: str) -> Slider:
-    return Slider(name=name, label=label, least=min(values), most=max(values) or 1.0, unit=unit)
 
 
 def pick_rows(run: Run, chosen: PickOut) -> list[dict[str, Any]]:
@@ -140,19 +68,6 @@ def pick_rows(run: Run, chosen: PickOut) -> list[dict[str, Any]]:
         for point in view.points
         if trial is not None and point.trial == trial
     ]
-
-
-@lru_cache(maxsize=64)
-def charts_of(state: FrontState) -> bytes:
-    """The report's charts of the first target, as JSON."""
-    view = views_of(run_of(state))[0]
-    chosen = view.on(recommended(view.run).point)
-    figures = {
-        "latency": charts.plane(view, "latency", chosen=chosen),
-        "size": charts.plane(view, "size", chosen=chosen),
-        "history": charts.history(view),
-    }
-    return json.dumps(printable_strings(figures), allow_nan=False).encode()
 
 
 def arguments_of(text: str) -> dict[str, str]:

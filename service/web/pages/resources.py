@@ -39,6 +39,12 @@ _environment.filters["duration"] = lambda seconds: (
 _environment.filters["size"] = format_size
 
 
+def compile_templates() -> None:
+    """Reads all templates, which the first page of each would wait for."""
+    for name in _environment.list_templates():
+        _environment.get_template(name)
+
+
 def page(template: str, caller: Caller | None, **values: Any) -> str:
     """A template filled for a caller; None before a login."""
     return _environment.get_template(template).render(caller=caller, **values)

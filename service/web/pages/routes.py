@@ -17,12 +17,13 @@ from ...queue.job import STATES, Job
 from ...queue.jobs import Listed
 from ..bundles import bundle_of, note_bundle
 from ..callers import COOKIE, InService, Origin, Reader, Submitter, same_site
+from ..front_state import NoRunError
 from ..routes.results import picked
 from ..routes.searches import SearchId
 from ..schemas import OrderIn
-from ..state import NoRunError, Service
+from ..state import Service
 from . import parts
-from .resources import STATIC, page, static_file
+from .resources import STATIC, compile_templates, page, static_file
 
 router = APIRouter(include_in_schema=False)
 Text = Annotated[str, Query(max_length=200)]
@@ -33,6 +34,7 @@ _ACTIONS = ("pause", "resume", "cancel")
 def add_pages(app: FastAPI) -> None:
     """Adds the pages, and has errors of pages shown as pages."""
     app.include_router(router)
+    compile_templates()
     app.state.error_page = error_page
 
 
@@ -187,11 +189,11 @@ def part(search_id: SearchId, name: str, service: InService, caller: Reader) -> 
 def charts(search_id: SearchId, service: InService, caller: Reader) -> Response:
     """The report's charts, as Plotly takes them; none before anything was measured."""
     service.jobs.get(search_id, caller)
-    try:
-        content = parts.charts_of(service.front_state(search_id))
-    except NoRunError:
-        content = b"{}"
-    return Response(content, media_type="application/json")
+    return Response(
+        service.drawings.charts(search_id),
+        media_type="application/json",
+        headers={"X-Drawn": "newest" if _front_of(service, search_id)["newest"] else "older"},
+    )
 
 
 @router.get("/searches/{search_id}/picked")
@@ -284,8 +286,16 @@ def machines(service: InService, caller: Reader) -> HTMLResponse:
 
 def _parts_of(service: Service, job: Job, caller: Caller) -> dict[str, Any]:
     lines = [line for _, line in service.jobs.log(job.id, caller, after=0)]
-    front = parts.front_of(service, job.id)
-    return {"job": job, "row": parts.row_of(job), "lines": lines[-200:], "front": front}
+    return {"job": job, "row": parts.row_of(job), "lines": lines[-200:], **_front_of(service, job.id)}
+
+
+def _front_of(service: Service, search_id: str) -> dict[str, Any]:
+    """What is drawn of a search's front, and whether a newer one is being drawn."""
+    try:
+        drawn = service.drawn(search_id)
+    except NoRunError:
+        return {"front": None, "newest": True}
+    return {"front": drawn, "newest": drawn is not None and drawn.newest}
 
 
 def _run(service: Service, job: Job) -> Run:

@@ -1,6 +1,7 @@
 """REST for workers: claim, heartbeat, end, and the files of a run."""
 
 import hashlib
+from contextlib import suppress
 from pathlib import Path as FilePath
 from typing import Annotated
 
@@ -12,6 +13,7 @@ from ....files import file_below, replacing
 from ...queue.claims import Told
 from ...work.syncing import files_of, may_be_sent
 from ..callers import InService, Worker
+from ..front_state import NoRunError
 from ..problems import PROBLEMS
 from ..schemas import BeatIn, BeatOut, ClaimOut, EndIn, FilesOut, WorkerIn
 from ..state import Service
@@ -49,6 +51,8 @@ def end(search_id: SearchId, told: EndIn, service: InService, caller: Worker) ->
     """How the command ended."""
     message = told.message.replace("\x00", "")
     service.claims.end(search_id, told.attempt, _told(told), exit_code=told.exit_code, message=message)
+    with suppress(NoRunError):
+        service.drawn(search_id)
 
 
 @router.get("/{search_id}/files")

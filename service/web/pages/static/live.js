@@ -12,16 +12,26 @@
     return JSON.parse(JSON.stringify(figure).replace(/"var\((--[\w-]+)\)"/g, color));
   };
 
+  let again = 0;
   const draw = async () => {
     const answer = await fetch(`${base}/charts`);
     if (!answer.ok) return;
+    const newest = answer.headers.get("X-Drawn") === "newest";
+    clearTimeout(again);
+    if (!newest) again = setTimeout(redraw, 700);  // the service draws it meanwhile
     const figures = await answer.json();
     if (!figures.latency) return;
     for (const [name, figure] of Object.entries(figures)) {
       const { data, layout } = themed(figure);
       await Plotly.react(byId(`chart-${name}`), data, layout, { displayModeBar: false, responsive: true });
     }
-    root.dataset.drawn = "yes";
+    root.dataset.drawn = newest ? "newest" : "older";
+  };
+
+  const redraw = async () => {
+    if (!byId("front").contains(document.activeElement)) await refresh("front");
+    await draw();
+    await pick();
   };
 
   const refresh = async (name) => {
@@ -65,9 +75,7 @@
     const now = JSON.stringify(state.progress.front || []);
     if (now === front) return;
     front = now;
-    if (!byId("front").contains(document.activeElement)) await refresh("front");
-    await draw();
-    await pick();
+    await redraw();
   };
 
   const follow = () => {
