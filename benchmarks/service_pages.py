@@ -13,6 +13,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+from autocompress.results.records.latency import Latency
 from autocompress.results.records.point import Quality
 from autocompress.results.records.run import Run
 from autocompress.results.run_directory import write_run
@@ -66,6 +67,7 @@ def large_run() -> Run:
         share = n / (2 * POINTS)
         drop, seconds = 0.2 * share, original.latency.seconds * (1 - share)
         quality = Quality(validation=original.quality.validation - drop)
+        assert isinstance(measured.latency, Latency)
         latency = replace(
             measured.latency, latency_s=seconds, interval_s=(seconds, seconds), ratio=1 - share,
             ratio_interval=(1 - share, 1 - share), p50_s=seconds, p90_s=seconds, p99_s=seconds,

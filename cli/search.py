@@ -12,6 +12,7 @@ from .console.completion import complete_task
 from .console.interruption import INTERRUPTED
 from .console.log import LogFormat, LogFormatOption, Quiet, make_progress, say, say_error
 from .front import print_front
+from .recipes import given_or, recipe_named
 from .support import (
     NOTHING_MEETS,
     Batch,
@@ -90,6 +91,14 @@ ValidationSamples = Annotated[
         help="Score candidates on at most N samples of validation: for slow boards and large data.",
     ),
 ]
+RecipeName = Annotated[
+    str | None,
+    typer.Option(
+        "--recipe",
+        metavar="NAME",
+        help="A usual wish by its name, such as smallest-within-1pp; options that are given replace its own.",
+    ),
+]
 RunDirectoryPath = Annotated[
     Path | None, typer.Option(metavar="DIR", help="The run directory; runs/TASK-TARGET if not given.")
 ]
@@ -107,6 +116,7 @@ DryRun = Annotated[
 
 
 def search(
+    context: typer.Context,
     task: TaskSpec = "digits",
     *,
     target: TargetNames = "cpu",
@@ -128,6 +138,7 @@ def search(
     deterministic: Deterministic = False,
     validation_samples: ValidationSamples = None,
     set_clocks: SetClocks = False,
+    recipe: RecipeName = None,
     out: RunDirectoryPath = None,
     fresh: Fresh = False,
     dry_run: DryRun = False,
@@ -154,12 +165,22 @@ def search(
         autocompress search my_task.py:make --target jetson@user@10.0.0.5
 
         autocompress search my_task.py:make --target cpu --runtimes all
+
+        autocompress search my_task.py:make --recipe smallest-within-1pp --budget 20m
     """
     with errors():
         from ..explore.preparation.request import SearchRequest
         from ..profiles.alternatives import targets_of_runtimes
         from ..results.target_limits import target_addresses
 
+        wish = None if recipe is None else recipe_named(recipe)
+        if wish is not None:
+            target = given_or(context, "target", target, wish.target)
+            budget = budget or (None if trials else wish.budget)
+            trials = trials or (None if budget else wish.trials)
+            max_drop = max_drop or wish.max_drop
+            max_latency = max_latency or list(wish.max_latency)
+            max_size, max_energy = max_size or list(wish.max_size), max_energy or list(wish.max_energy)
         target = target if runtimes is None else targets_of_runtimes(target, runtimes)
         constraints = limits_by_target(
             list(target_addresses(target)),
@@ -191,7 +212,10 @@ def search(
             command=shlex.join(["autocompress", *sys.argv[1:]]),
         )
         _check(request, planning=dry_run)
-        _plan(request, as_json=as_json) if dry_run else _search(request, as_json=as_json)
+        if dry_run:
+            _plan(request, as_json=as_json)
+        else:
+            _search(request, as_json=as_json, policy=None if wish is None else wish.policy)
 
 
 def _check(request: "SearchRequest", *, planning: bool) -> None:
@@ -209,7 +233,7 @@ def _plan(request: "SearchRequest", *, as_json: bool) -> None:
     print(json_text(plan.to_json(), indent=2) if as_json else plan)
 
 
-def _search(request: "SearchRequest", *, as_json: bool) -> None:
+def _search(request: "SearchRequest", *, as_json: bool, policy: str | None) -> None:
     from ..explore.preparation.open_search import open_search
     from ..explore.preparation.prepare import prepare
     from ..explore.session.budget import larger_budget
@@ -234,6 +258,8 @@ def _search(request: "SearchRequest", *, as_json: bool) -> None:
         print(json_text({"event": "result", "run": str(directory), **front_value(run)}))
     else:
         print_front(run)
+    if policy is not None:
+        _say_choice(run, policy)
     say(f"Report: {directory / 'report.html'}")
     if command := next_command(run, str(directory)):
         say(f"Next:   {command}")
@@ -244,6 +270,14 @@ def _search(request: "SearchRequest", *, as_json: bool) -> None:
     if len(run.points) == 1 and not run.failures and request.trials != 1:
         say(larger_budget(run))
         raise typer.Exit(NOTHING_MEETS)
+
+
+def _say_choice(run: "Run", policy: str) -> None:
+    """Says which point the recipe's policy takes."""
+    from ..results.choosing.policy import Policy
+
+    choice = Policy.parse(policy).choose(run)
+    say(f"Recipe: {policy}: {'no point yet' if choice is None else f'trial {choice.point.trial}'}")
 
 
 def _explain_misses(run: "Run") -> NoReturn:

@@ -12,6 +12,7 @@ Reading order
     steps/                      search, compare, verify, in turns, deploy
     work.py, commands.py        what each step needs; autocompress's own commands as child processes
     telling.py                  sentences for what changed; what counts as worse is results/compare/
+    search_recipe.py      a name for target, limits and policy, for `search` and the service
     plan.py, summary.py         what `--dry-run` shows; a night for a terminal
     disk.py                     what is kept: `gc`
     pages/                      what people and programs see: a page, JSON, JUnit XML, Markdown, messages

@@ -79,16 +79,17 @@ class Notify:
 class NightlyConfig:
     """The whole of nightly.toml. `file` is where it was read, `folder` where everything is kept.
 
-    `until`: the local time after which no search begins, and at which the one that runs is stopped. `keep`:
-    how many nights stay on disk. `retry`: how often a search that failed or whose target was away is tried
-    again in the same call, `retry_wait_s` after the others are done. `canary` maps a package to the version
-    that is tried beforehand.
+    `at`: the local time at which a service begins the night each day. `until`: the local time after which no
+    search begins, and at which the one that runs is stopped. `keep`: how many nights stay on disk. `retry`:
+    how often a search that failed or whose target was away is tried again in the same call, `retry_wait_s`
+    after the others are done. `canary` maps a package to the version that is tried beforehand.
     """
 
     file: Path
     folder: Path
     models: tuple[ModelConfig, ...]
     order: Order = "listed"
+    at: time | None = None
     until: time | None = None
     keep: int = 14
     retry: int = 1

@@ -26,7 +26,9 @@ SAMPLERS = ("front", "tpe", "nsga2", "gp", "random")
 POLICIES: tuple[str, ...] = ("fastest within 1pp",)
 _SHARE = re.compile(r"(\d+(?:\.\d+)?)\s*%")
 _VARIABLE = re.compile(r"env:([A-Za-z_]\w*)")
-_TOP = ("folder", "order", "until", "keep", "retry", "retry_wait", "model", "tolerance", "canary", "notify")
+_TOP = (
+    "folder", "order", "at", "until", "keep", "retry", "retry_wait", "model", "tolerance", "canary", "notify"
+)  # fmt: skip
 _MODEL = (
     "task", "task_arg", "target", "budget", "trials", "max_drop", "max_latency", "max_size", "max_energy",
     "batch", "shape", "sampler", "seed", "deterministic", "validation_samples", "recovery", "allow_predicted",
@@ -67,7 +69,8 @@ def _config(value: dict[str, object], file: Path) -> NightlyConfig:
         folder=file.parent / top.get("folder", top.fields.text, "nightly"),
         models=tuple(models.values()),
         order=top.get("order", lambda key: top.fields.choice(key, get_args(Order)), "listed"),
-        until=top.get("until", lambda key: _clock(top.fields.value(key)), None),
+        at=top.get("at", lambda key: _clock(top.fields.value(key), key), None),
+        until=top.get("until", lambda key: _clock(top.fields.value(key), key), None),
         keep=top.get("keep", top.fields.whole, 14),
         retry=top.get("retry", top.fields.whole, 1),
         retry_wait_s=top.get("retry_wait", lambda key: parse_duration(top.fields.text(key)), 60.0),
@@ -202,13 +205,13 @@ def _notify(value: object) -> Notify:
     )
 
 
-def _clock(value: object) -> time:
+def _clock(value: object, key: str) -> time:
     if isinstance(value, time):
         return value
     try:
         return time.fromisoformat(str(value))
     except ValueError as error:
-        raise Unfit(f'until is {str(value)!r}, but must be a time of day such as "07:00"') from error
+        raise Unfit(f'{key} is {str(value)!r}, but must be a time of day such as "07:00"') from error
 
 
 def _share(text: str, place: str) -> float:

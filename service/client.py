@@ -35,6 +35,7 @@ class Client:
         seed: int = 0,
         labels: Sequence[str] = (),
         priority: int = 0,
+        policy: str | None = None,
         key: str | None = None,
     ) -> "Search":
         """Submits a search of a registered task; the same `key` with the same order gives the same search."""
@@ -50,6 +51,7 @@ class Client:
             seed=seed,
             labels=tuple(labels),
             priority=priority,
+            policy=policy,
         )
         return self.submit_order(order, key=key)
 

@@ -7,15 +7,21 @@ from pathlib import Path
 
 from ..errors import InputError
 from ..files import read_text
+from ..nightly.search_recipe import BUILT_IN, SearchRecipe, recipes_in
 from ..nightly.strict_table import StrictTable
 from ..profiles.units import parse_size
 from ..results.records.reading import Fields, Unfit
 from ..results.target_limits import target_addresses
 from ..tasks.names import require_task
+from .listed import Listed, read_listed
 
-_TOP = ("task", "device", "data", "environment", "hosts", "limits")
+_TOP = (
+    "task", "device", "data", "environment", "hosts", "limits", "webhook", "notify", "registry", "nightly",
+    "recipe",
+)  # fmt: skip
 _LIMITS = (
-    "live_jobs", "running_jobs", "memory", "file_size", "open_files", "cpus", "body", "requests_per_second"
+    "live_jobs", "running_jobs", "disk", "memory", "file_size", "open_files", "cpus", "body",
+    "requests_per_second",
 )  # fmt: skip
 
 
@@ -30,12 +36,13 @@ class TaskSource:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServeLimits:
-    """`live_jobs` and `running_jobs` are of one user; `memory_bytes` (of data, without what is mapped),
-    `file_bytes`, `open_files` and `cpus` of one search; `body_bytes` of a request.
+    """`live_jobs`, `running_jobs` and `disk_bytes` are of one user; `memory_bytes` (of data, without what is
+    mapped), `file_bytes`, `open_files` and `cpus` of one search; `body_bytes` of a request.
     """
 
     live_jobs: int = 1000
     running_jobs: int = 100
+    disk_bytes: int | None = None
     memory_bytes: int | None = None
     file_bytes: int | None = None
     open_files: int = 4096
@@ -48,7 +55,7 @@ class ServeLimits:
 class ServeConfig:
     """`devices` are the boards that may be named, as `--target` writes them; `data` the folders that
     arguments may lead to; `environment` the variables that searches get besides the usual ones; `hosts` the
-    names under which the service may be asked for.
+    names under which the service may be asked for; `listed` what has a name besides tasks.
     """
 
     tasks: Mapping[str, TaskSource]
@@ -57,6 +64,8 @@ class ServeConfig:
     environment: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ()
     limits: ServeLimits = field(default_factory=ServeLimits)
+    listed: Listed = field(default_factory=Listed)
+    recipes: Mapping[str, SearchRecipe] = field(default_factory=lambda: BUILT_IN)
 
 
 DIGITS = TaskSource(name="digits", spec="digits")
@@ -95,6 +104,8 @@ def _config(value: object, folder: Path) -> ServeConfig:
         limits=_limits(StrictTable(top.fields.value("limits"), "limits", _LIMITS))
         if top.has("limits")
         else ServeLimits(),
+        listed=read_listed(top, folder),
+        recipes={**BUILT_IN, **recipes_in(top.fields)},
     )
 
 
@@ -126,6 +137,7 @@ def _limits(table: StrictTable) -> ServeLimits:
     return ServeLimits(
         live_jobs=table.get("live_jobs", whole, usual.live_jobs),
         running_jobs=table.get("running_jobs", whole, usual.running_jobs),
+        disk_bytes=table.get("disk", size, None),
         memory_bytes=table.get("memory", size, None),
         file_bytes=table.get("file_size", size, None),
         open_files=table.get("open_files", whole, usual.open_files),

@@ -12,6 +12,7 @@ from ..files import digest_of
 from ..nightly.commands import option_words
 from ..profiles import TargetAddress, load_profile
 from ..profiles.units import parse_duration
+from ..results.choosing.policy import Policy
 from ..results.target_limits import limits_of, target_addresses
 from ..text.secrets import is_reference, is_secret
 
@@ -23,8 +24,9 @@ _MOST = 50  # arguments, limits, labels
 class Order:
     """A search by the name of a registered task. Texts have units, as on the command line.
 
-    `labels` are what a worker must have; of two waiting jobs the one with the higher `priority` goes first.
-    InputError, in the words of the command line, for what `search` would refuse before any work.
+    `labels` are what a worker must have; of two waiting jobs the one with the higher `priority` goes first;
+    `policy` says which point is wanted. InputError, in the words of the command line, for what `search` would
+    refuse before any work.
     """
 
     task: str = "digits"
@@ -46,6 +48,7 @@ class Order:
     validation_samples: int | None = None
     labels: tuple[str, ...] = ()
     priority: int = 0
+    policy: str | None = None
 
     def __post_init__(self) -> None:
         self._require_short()
@@ -55,6 +58,8 @@ class Order:
                     f"The argument {name!r} is a secret, or names a variable of the worker: the "
                     "administrator gives such arguments in serve.toml."
                 )
+        if self.policy is not None:
+            Policy.parse(self.policy)
         addresses = _known_targets(self.target)
         SearchRequest(
             task=self.task,
@@ -79,7 +84,8 @@ class Order:
 
     def _require_short(self) -> None:
         lists = (self.max_latency, self.max_size, self.max_energy, self.shapes, self.labels)
-        texts = [self.task, self.target, self.budget or "", self.max_drop or "", *self.arguments.values()]
+        texts = [self.task, self.target, self.budget or "", self.max_drop or "", self.policy or ""]
+        texts += self.arguments.values()
         if any(len(values) > _MOST for values in (self.arguments, *lists)):
             raise InputError(f"An order has at most {_MOST} arguments, limits or labels of a kind.")
         if any(len(text) > _LONGEST for text in (*texts, *(text for values in lists for text in values))):
@@ -101,8 +107,10 @@ class Order:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of its JSON."""
-        return digest_of(self.to_json())
+        """SHA-256 of its JSON. Without a policy it is that of the versions before there were any."""
+        return digest_of(
+            {name: one for name, one in self.to_json().items() if (name, one) != ("policy", None)}
+        )
 
     @property
     def devices(self) -> tuple[str, ...]:

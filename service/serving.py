@@ -18,16 +18,21 @@ import uvicorn
 from ..errors import InputError
 from ..nightly.commands import PROGRAM, end_with
 from ..results.run_lock import locked, require_writable
+from ..text.secrets import hide
 from .access.rates import Rates
 from .access.tokens import Access
 from .config import ServeConfig
 from .database.opened import open_database
+from .nights.files import NightFiles
+from .nights.runner import NightRunner
 from .queue.claims import Claims
 from .queue.jobs import Jobs
 from .tasks import Tasks
+from .telling.sender import Sender
 from .web.app import make_app
 from .web.drawing.drawn import Drawings
 from .web.state import Service
+from .work.child import environment
 
 Say = Callable[[str], None]
 _PATIENCE_S = 330.0  # a search stops at a safe place
@@ -72,7 +77,12 @@ def serve(settings: Serving, *, say: Say, show: Say) -> None:
                 )
             show(f"Token (shown once): {service.access.make(_LOGIN, 'admin')}")
         say(f"autocompress serves at {_address(settings, listening)}, data in {settings.data}")
+        sender = Sender(service.database, settings.config.listed, _secrets(settings.config))
+        sender.start()
+        service.night_runner.start()
         _run(settings, service, listening, say)
+        service.night_runner.stop()
+        sender.stop()
         service.drawings.close()
         service.database.close()
 
@@ -92,17 +102,49 @@ def _service(settings: Serving) -> Service:
     (settings.data / "logs").mkdir(exist_ok=True)
     database = open_database(settings.database, data=settings.data)
     limits = settings.config.limits
+    tasks = Tasks.of(settings.config)
+    night_files = NightFiles(settings.config.listed.nightly, tasks)
     return Service(
+        night_files=night_files,
+        night_runner=NightRunner(
+            night_files,
+            database,
+            settings.config.listed,
+            data=settings.data,
+            variables=environment(os.environ, settings.config.environment),
+        ),
         data=settings.data,
         database=database,
         access=Access(database),
-        jobs=Jobs(database, most_live=limits.live_jobs),
-        claims=Claims(database, lease_s=settings.lease_s, most_running=limits.running_jobs),
-        tasks=Tasks.of(settings.config),
+        jobs=Jobs(
+            database,
+            most_live=limits.live_jobs,
+            most_bytes=limits.disk_bytes,
+            tells=settings.config.listed.events,
+        ),
+        claims=Claims(
+            database,
+            lease_s=settings.lease_s,
+            most_running=limits.running_jobs,
+            tells=settings.config.listed.events,
+        ),
+        tasks=tasks,
         rates=Rates(limits.requests_per_second, 4 * limits.requests_per_second),
         drawings=Drawings(settings.data / "drawn"),
         secure=settings.certificate is not None,
     )
+
+
+def _secrets(config: ServeConfig) -> dict[str, str]:
+    """The variables that webhooks and messages need. InputError for one that is not set."""
+    names = [hook.secret for hook in config.listed.hooks.values()]
+    names += [] if config.listed.notify is None else [config.listed.notify.addresses]
+    if missing := next((name for name in names if not os.environ.get(name)), None):
+        raise InputError(f"serve.toml names the environment variable {missing}, which is not set: set it.")
+    for name in names:
+        for word in os.environ[name].split():
+            hide(word)
+    return {name: os.environ[name] for name in names}
 
 
 def _listening(settings: Serving) -> socket.socket:

@@ -30,7 +30,7 @@ TokenFor = Annotated[
     str | None, typer.Option(metavar="USER", help="Make a token for this user, print it, and serve nothing.")
 ]
 TokenScope = Annotated[
-    str, typer.Option("--scope", help="What that token allows: read, submit, admin or work.")
+    str, typer.Option("--scope", help="What that token allows: read, submit, deploy, admin or work.")
 ]
 TokenLasts = Annotated[str | None, typer.Option("--lasts", help="How long that token holds, such as 720h.")]
 

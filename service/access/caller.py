@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 from typing import Literal
 
-Scope = Literal["read", "submit", "admin", "work"]
-SCOPES: tuple[Scope, ...] = ("read", "submit", "admin", "work")
+Scope = Literal["read", "submit", "deploy", "admin", "work"]
+SCOPES: tuple[Scope, ...] = ("read", "submit", "deploy", "admin", "work")
 _ALLOWS = {
     "read": {"read"},
     "submit": {"read", "submit"},
-    "admin": {"read", "submit", "admin", "work"},
+    "deploy": {"read", "submit", "deploy"},
+    "admin": {"read", "submit", "deploy", "admin", "work"},
     "work": {"work"},
 }
 

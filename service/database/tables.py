@@ -134,7 +134,7 @@ class Delivery(Base):
 
 
 class Deployment(Base):
-    """A point of a search that somebody deployed; `place` is a registry by its name in serve.toml, None for a mark."""
+    """A point of a search that somebody deployed; `place` is the name of a registry, None for a mark."""
 
     __tablename__ = "deployments"
     id: Mapped[int] = mapped_column(Key, primary_key=True)

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from ..database.opened import Database
 from ..database.tables import JobRow, User, WorkerRow
+from ..telling.outbox import Subscribers, tell_of_job
 from . import devices, events
 from .job import Job, LeaseLostError, Wanted
 
@@ -28,7 +29,7 @@ class Told:
 
 class Claims:
     """`lease_s` is how long a worker may be silent; `clock` is seconds since 1970; `most_running` is how many
-    jobs of one user run at the same time.
+    jobs of one user run at the same time; `tells` says who wants to know of what.
     """
 
     def __init__(
@@ -37,11 +38,13 @@ class Claims:
         *,
         lease_s: float = 60.0,
         most_running: int = 1000,
+        tells: Subscribers | None = None,
         clock: Callable[[], float] = time.time,
     ):
         self._database = database
         self.lease_s = lease_s
         self._most_running = most_running
+        self._tells = tells or {}
         self._clock = clock
 
     def claim(self, worker: str, labels: Sequence[str]) -> Job | None:
@@ -67,6 +70,8 @@ class Claims:
                 row.attempt, row.lease_until = row.attempt + 1, now + self.lease_s
                 row.started, row.ended = row.started or now, None
                 row.version += 1
+                if row.attempt == 1:
+                    self._tell(session, row, "started")
                 return Job.of(row, _owner(session, row))
         return None
 
@@ -91,6 +96,7 @@ class Claims:
             devices.free(session, row.id)
             row.lease_until = None
             row.version += 1
+            self._tell(session, row, row.state)
             return Job.of(row, _owner(session, row))
 
     def require(self, job_id: str, attempt: int) -> None:
@@ -125,6 +131,7 @@ class Claims:
             self._requeue(row)
             devices.free(session, row.id)
             row.version += 1
+            self._tell(session, row, row.state)
         return len(rows)
 
     def _settle(self, session: Session, row: JobRow) -> None:
@@ -172,6 +179,9 @@ class Claims:
             if set(needed) <= labels and running.get(owner, 0) < self._most_running
         ]
         return [job_id for _, _, job_id in sorted(fitting)]
+
+    def _tell(self, session: Session, row: JobRow, event: str) -> None:
+        tell_of_job(session, self._tells, event, row, _owner(session, row), at=self._clock())
 
     def _seen(self, session: Session, name: str, labels: Sequence[str]) -> None:
         session.merge(WorkerRow(name=name, labels=list(labels), seen=self._clock()))

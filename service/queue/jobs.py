@@ -8,11 +8,13 @@ from dataclasses import dataclass, replace
 from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
+from ...profiles.units import format_size
 from ..access.audit import record
 from ..access.caller import Caller
 from ..database.opened import Database
 from ..database.tables import JobRow, User
 from ..order import Order
+from ..telling.outbox import Subscribers, tell_of_job
 from . import devices, events
 from .job import ConflictError, Job, NoJobError, State, TooManyError, Wanted
 
@@ -34,11 +36,22 @@ class Listed:
 
 
 class Jobs:
-    """`most_live` is how many jobs a user may have that are not over. `clock` is seconds since 1970."""
+    """`most_live` is how many jobs a user may have that are not over, `most_bytes` what their runs may take.
+    `tells` says who wants to know of what. `clock` is seconds since 1970.
+    """
 
-    def __init__(self, database: Database, *, most_live: int = 1000, clock: Callable[[], float] = time.time):
+    def __init__(
+        self,
+        database: Database,
+        *,
+        most_live: int = 1000,
+        most_bytes: int | None = None,
+        tells: Subscribers | None = None,
+        clock: Callable[[], float] = time.time,
+    ):
         self._database = database
-        self._most_live = most_live
+        self._most_live, self._most_bytes = most_live, most_bytes
+        self._tells = tells or {}
         self._clock = clock
 
     def submit(self, order: Order, caller: Caller, *, key: str | None, origin: str) -> tuple[Job, bool]:
@@ -60,6 +73,7 @@ class Jobs:
             session.add(row)
             session.flush()
             record(session, caller, "submit", row.id, origin=origin)
+            tell_of_job(session, self._tells, "submitted", row, caller.name, at=self._clock())
             return Job.of(row, caller.name), True
 
     def _require_room(self, session: Session, caller: Caller) -> None:
@@ -69,6 +83,13 @@ class Jobs:
         if (live or 0) >= self._most_live:
             raise TooManyError(
                 f"{caller.name} has {live} jobs that are not over, which is the limit: cancel one, or wait."
+            )
+        of_user = select(func.sum(JobRow.disk_bytes)).where(JobRow.owner_id == caller.user_id)
+        taken, most = int(session.scalar(of_user) or 0), self._most_bytes
+        if most is not None and taken >= most:
+            raise TooManyError(
+                f"The runs of {caller.name} take {format_size(taken)}, and {format_size(most)} is the limit: "
+                "remove the files of one that is over (`DELETE /v1/searches/ID/files`)."
             )
 
     def get(self, job_id: str, caller: Caller) -> Job:
@@ -160,6 +181,7 @@ class Jobs:
                 row.wanted = wanted
             else:
                 row.state, row.wanted, row.ended = waiting, "run", self._clock()
+                tell_of_job(session, self._tells, waiting, row, name, at=self._clock())
             row.version += 1
             record(session, caller, wanted, job_id, origin=origin)
             return Job.of(row, name)

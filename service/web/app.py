@@ -8,6 +8,7 @@ from starlette.types import ASGIApp
 
 from .problems import add_handlers
 from .protection import Protection, names_of
+from .routes.nights import router as nights
 from .routes.operations import router as operations
 from .routes.results import router as results
 from .routes.searches import router as searches
@@ -33,7 +34,7 @@ def make_api(service: Service | None = None) -> FastAPI:
         generate_unique_id_function=_name_of,
     )
     app.state.service = service
-    for router in (searches, streams, results, work, operations):
+    for router in (searches, streams, results, nights, work, operations):
         app.include_router(router)
     add_handlers(app)
     return app

@@ -16,6 +16,7 @@ from starlette.routing import Match
 from ...errors import AutocompressError, InputError, TargetUnavailable
 from ...results.pick import NothingMeets
 from ...text.printable import printable
+from ..nights.files import ChangedError
 from ..queue.job import ConflictError, NoJobError, TooManyError
 from .front_state import NotThereError
 
@@ -23,6 +24,7 @@ MEDIA = "application/problem+json"
 _STATUS: tuple[tuple[type[Exception], int], ...] = (
     (NoJobError, 404),
     (NotThereError, 404),
+    (ChangedError, 412),
     (ConflictError, 409),
     (TooManyError, 429),
     (NothingMeets, 409),
@@ -45,7 +47,7 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
         "description": http.HTTPStatus(status).phrase,
         "content": {MEDIA: {"schema": Problem.model_json_schema()}},
     }
-    for status in (400, 401, 403, 404, 405, 409, 412, 413, 422, 429, 503)
+    for status in (400, 401, 403, 404, 405, 409, 412, 413, 422, 428, 429, 503)
 }
 
 

@@ -1,10 +1,14 @@
 """What goes in and out over HTTP. OpenAPI, and with it docs/rest.md, is made of these."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from ...nightly.search_recipe import SearchRecipe, named_recipe
+from ..database.tables import Deployment
+from ..nights.files import NightFile
 from ..order import Order
 from ..queue.events import Line
 from ..queue.job import Job, State
@@ -37,10 +41,20 @@ class OrderIn(_In):
     validation_samples: Samples | None = None
     labels: Texts = Field(default=[], description="What a worker must have.")
     priority: Priority = 0
+    recipe: Text | None = Field(default=None, description="What is not given is that of `/v1/recipes`.")
+    policy: Text | None = Field(default=None, description="Which point is wanted: smallest within 1pp.")
 
-    def order(self) -> Order:
-        """The order. InputError in the words of the command line."""
-        return Order.from_json(self.model_dump())
+    def order(self, recipes: Mapping[str, SearchRecipe]) -> Order:
+        """The order, with what the recipe says where nothing else is given. InputError in the words of the
+        command line.
+        """
+        values = self.model_dump(exclude={"recipe"})
+        if self.recipe is not None:
+            wish = named_recipe(recipes, self.recipe)
+            given = {"budget", "trials"} if {"budget", "trials"} & self.model_fields_set else set()
+            said = {**wish.options, "policy": wish.policy}
+            values |= {name: one for name, one in said.items() if name not in self.model_fields_set | given}
+        return Order.from_json(values)
 
 
 class BudgetIn(_In):
@@ -133,6 +147,114 @@ class BundleOut(BaseModel):
     url: str
     size_bytes: int
     sha256: str
+
+
+class DeploymentIn(_In):
+    """A point to be deployed: marked, and pushed where a registry of serve.toml is named."""
+
+    trial: Trial
+    target: Text | None = None
+    registry: Text | None = Field(default=None, description="By its name in serve.toml; null marks alone.")
+    alias: Annotated[str, Field(pattern="^[A-Za-z][A-Za-z._-]{0,99}$")] | None = None
+
+
+class DeploymentOut(BaseModel):
+    """A point that somebody deployed; `version` is that in the registry, `sha256` that of the bundle."""
+
+    trial: int
+    at: str
+    by: str
+    registry: str | None
+    alias: str | None
+    version: int | None
+    sha256: str
+
+    @classmethod
+    def of(cls, row: Deployment) -> "DeploymentOut":
+        """A deployment as it goes out."""
+        return cls(
+            trial=row.trial,
+            at=when(row.at) or "",
+            by=row.by,
+            registry=row.place,
+            alias=row.alias,
+            version=row.version,
+            sha256=row.digest,
+        )
+
+
+class NightlyIn(_In):
+    """The new text of nightly.toml."""
+
+    text: Annotated[str, Field(max_length=256 << 10, pattern=r"^[^\x00]*$")]
+
+
+class NightOut(BaseModel):
+    """A night: running, waiting or finished, and why somebody should look."""
+
+    name: str
+    began: str
+    ended: str | None
+    status: str
+    reason: str
+    models: dict[str, str] = Field(description="What became of each model.")
+
+
+class NightlyOut(BaseModel):
+    """A file of nightly runs, when its nights begin, and the last ones; `wrong` is why it cannot be used."""
+
+    name: str
+    at: str | None
+    running: bool
+    wrong: str
+    text: str
+    etag: str
+    nights: list[NightOut]
+
+    @classmethod
+    def of(cls, file: NightFile, *, running: bool) -> "NightlyOut":
+        """A file as it goes out."""
+        return cls(
+            name=file.name,
+            at=None if file.config is None or file.config.at is None else f"{file.config.at:%H:%M}",
+            running=running,
+            wrong=file.wrong,
+            text=file.text,
+            etag=file.etag,
+            nights=[
+                NightOut(
+                    name=one.name,
+                    began=one.began_at,
+                    ended=one.ended_at,
+                    status=one.status,
+                    reason=one.reason,
+                    models={model.name: model.state for model in one.models},
+                )
+                for one in reversed(file.nights[-30:])
+            ],
+        )
+
+
+class DeliveryOut(BaseModel):
+    """Something that is told by a webhook or a message: waiting, sent, given up; `said` by the last try."""
+
+    id: int
+    hook: str
+    event: str
+    subject: str
+    at: str
+    state: str
+    tries: int
+    said: str
+
+
+class RecipeOut(BaseModel):
+    """A name for target, limits, budget and policy."""
+
+    name: str
+    about: str
+    policy: str
+    options: dict[str, Any]
 
 
 class TaskOut(BaseModel):

@@ -9,6 +9,8 @@ from ...results.run_directory import existing_runs
 from ..access.rates import Rates
 from ..access.tokens import Access
 from ..database.opened import Database
+from ..nights.files import NightFiles
+from ..nights.runner import NightRunner
 from ..queue.claims import Claims
 from ..queue.jobs import Jobs
 from ..tasks import Tasks
@@ -30,6 +32,8 @@ class Service:
     tasks: Tasks
     rates: Rates
     drawings: Drawings
+    night_files: NightFiles
+    night_runner: NightRunner
     logins: Rates = field(default_factory=lambda: Rates(0.2, 10))
     stopping: threading.Event = field(default_factory=threading.Event)
     secure: bool = False

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import os
 import threading
 import time
 from contextlib import contextmanager
@@ -11,10 +12,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import uvicorn
+from autocompress.nightly.commands import PROGRAM
 from autocompress.service.access.rates import Rates
 from autocompress.service.access.tokens import Access
 from autocompress.service.config import ServeConfig, read_serve_config
 from autocompress.service.database.opened import open_database
+from autocompress.service.nights.files import NightFiles
+from autocompress.service.nights.runner import NightRunner
 from autocompress.service.queue.claims import Claims
 from autocompress.service.queue.jobs import Jobs
 from autocompress.service.tasks import Tasks
@@ -72,13 +76,20 @@ def served(data: Path, config: ServeConfig | None = None, **settings: Any):
     config = config or read_serve_config(None)
     database = open_database(settings.pop("database", None), data=data)
     (data / "logs").mkdir(exist_ok=True)
+    tasks = Tasks.of(config)
+    night_files = NightFiles(config.listed.nightly, tasks)
+    program = settings.pop("program", PROGRAM)
     service = Service(
+        night_files=night_files,
+        night_runner=NightRunner(
+            night_files, database, config.listed, data=data, variables=os.environ, program=program
+        ),
         data=data,
         database=database,
         access=Access(database),
-        jobs=Jobs(database),
-        claims=Claims(database, lease_s=settings.pop("lease_s", 60.0)),
-        tasks=Tasks.of(config),
+        jobs=Jobs(database, tells=config.listed.events, most_bytes=config.limits.disk_bytes),
+        claims=Claims(database, tells=config.listed.events, lease_s=settings.pop("lease_s", 60.0)),
+        tasks=tasks,
         drawings=Drawings(data / "drawn"),
         rates=settings.pop("rates", Rates(1e6, 1e6)),
         logins=Rates(1e6, 1e6),
@@ -100,4 +111,5 @@ def served(data: Path, config: ServeConfig | None = None, **settings: Any):
         server.should_exit = True
         thread.join(20)
         service.drawings.close()
+        service.night_runner.stop()
         database.close()

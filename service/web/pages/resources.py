@@ -11,6 +11,7 @@ from ....profiles.units import format_duration, format_size
 from ....results.report.resources import resource
 from ....text.printable import printable
 from ...access.caller import Caller
+from ..schemas import when
 
 STATIC = {
     "style.css": "text/css",
@@ -37,6 +38,7 @@ _environment.filters["duration"] = lambda seconds: (
     format_duration(round(seconds)) if seconds >= 1 else "a moment"
 )
 _environment.filters["size"] = format_size
+_environment.filters["when"] = lambda seconds: (when(seconds) or "")[:16].replace("T", " ")
 
 
 def compile_templates() -> None:

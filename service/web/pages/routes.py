@@ -16,13 +16,14 @@ from ...access.caller import Caller
 from ...queue.job import STATES, Job
 from ...queue.jobs import Listed
 from ..bundles import bundle_of, note_bundle
-from ..callers import COOKIE, InService, Origin, Reader, Submitter, same_site
+from ..callers import COOKIE, Deployer, InService, Origin, Reader, Submitter, same_site
+from ..deploying import Wanted, deploy, deployments_of
 from ..front_state import NoRunError
-from ..routes.results import picked
+from ..routes.results import picked, picked_by
 from ..routes.searches import SearchId
 from ..schemas import OrderIn
 from ..state import Service
-from . import parts
+from . import night_pages, parts
 from .resources import STATIC, compile_templates, page, static_file
 
 router = APIRouter(include_in_schema=False)
@@ -34,6 +35,7 @@ _ACTIONS = ("pause", "resume", "cancel")
 def add_pages(app: FastAPI) -> None:
     """Adds the pages, and has errors of pages shown as pages."""
     app.include_router(router)
+    app.include_router(night_pages.router)
     compile_templates()
     app.state.error_page = error_page
 
@@ -138,6 +140,7 @@ def searches(
         asked={"state": state, "owner": owner, "text": text},
         older=urlencode(older) if older else "",
         tasks=sorted(service.tasks.parameters),
+        recipes=service.tasks.config.recipes.values(),
     )
     return HTMLResponse(html)
 
@@ -147,13 +150,13 @@ async def submit(request: Request, service: InService, caller: Submitter, origin
     """Submits the form of a new search; what is wrong comes back with the form's words."""
     form = {name: str(value).strip() for name, value in (await request.form()).items()}
     given: dict[str, Any] = {
-        name: form[name] for name in ("task", "target", "budget", "max_drop") if form.get(name)
+        name: form[name] for name in ("task", "target", "budget", "max_drop", "recipe") if form.get(name)
     }
     given |= {name: [form[name]] for name in ("max_latency", "max_size") if form.get(name)}
     given |= {"trials": int(form["trials"])} if form.get("trials", "").isdecimal() else {}
     given["arguments"] = parts.arguments_of(form.get("arguments", ""))
     try:
-        order = OrderIn(**given).order()
+        order = OrderIn(**given).order(service.tasks.config.recipes)
     except ValidationError as error:
         raise InputError(f"{error.errors()[0]['loc'][0]}: {error.errors()[0]['msg']}.") from error
     await run_in_threadpool(service.tasks.require, order)
@@ -208,9 +211,14 @@ def pick(
 ) -> HTMLResponse:
     """What the sliders pick, and its neighbours."""
     job = service.jobs.get(search_id, caller)
-    context: dict[str, Any] = {"job": job, "why": "", "picks": []}
+    registries = list(service.tasks.config.listed.registries)
+    context: dict[str, Any] = {"job": job, "why": "", "picks": [], "registries": registries}
     try:
-        chosen = picked(service, search_id, (max_drop, max_latency, max_size), "latency")
+        limits = (max_drop, max_latency, max_size)
+        if job.order.policy and not any(limits):
+            chosen = picked_by(service, search_id, job.order.policy)
+        else:
+            chosen = picked(service, search_id, limits, "latency")
         context["picks"] = parts.pick_rows(service.run(search_id), chosen)
     except AutocompressError as error:
         context["why"] = str(error).splitlines()[0]
@@ -229,6 +237,21 @@ async def bundle(
     made = await run_in_threadpool(bundle_of, service, search_id, int(trial), None)
     await run_in_threadpool(note_bundle, service, f"{search_id} trial {trial}", caller, origin)
     return RedirectResponse(f"/v1/searches/{search_id}/bundles/{made.path.name}", status_code=303)
+
+
+@router.post("/searches/{search_id}/deploy")
+async def deploy_point(
+    search_id: SearchId, request: Request, service: InService, caller: Deployer, origin: Origin
+) -> Response:
+    """Marks a point as deployed, and pushes it where a registry is chosen."""
+    await run_in_threadpool(service.jobs.get, search_id, caller)
+    form = await request.form()
+    trial, registry = str(form.get("deploy", "")), str(form.get("registry", ""))
+    if not trial.isdecimal():
+        raise HTTPException(422, "No trial is to be deployed: choose a point.")
+    wanted = Wanted(trial=int(trial), registry=registry or None)
+    await run_in_threadpool(lambda: deploy(service, search_id, wanted, caller, origin=origin))
+    return RedirectResponse(f"/searches/{search_id}", status_code=303)
 
 
 @router.post("/searches/{search_id}/budget")
@@ -286,7 +309,9 @@ def machines(service: InService, caller: Reader) -> HTMLResponse:
 
 def _parts_of(service: Service, job: Job, caller: Caller) -> dict[str, Any]:
     lines = [line for _, line in service.jobs.log(job.id, caller, after=0)]
-    return {"job": job, "row": parts.row_of(job), "lines": lines[-200:], **_front_of(service, job.id)}
+    return {"job": job, "row": parts.row_of(job), "lines": lines[-200:], **_front_of(service, job.id)} | {
+        "deployments": deployments_of(service, job.id)
+    }
 
 
 def _front_of(service: Service, search_id: str) -> dict[str, Any]:

@@ -8,10 +8,11 @@ from fastapi.responses import PlainTextResponse
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from sqlalchemy import func, select
 
-from ...database.tables import DeviceRow, JobRow, WorkerRow
+from ...database.tables import Delivery, DeviceRow, JobRow, WorkerRow
 from ...queue.job import STATES
-from ..callers import InService, Reader
+from ..callers import Administrator, InService, Reader
 from ..problems import PROBLEMS
+from ..schemas import DeliveryOut, when
 from ..state import Service
 
 router = APIRouter(tags=["operations"], responses=PROBLEMS)
@@ -35,6 +36,26 @@ def readyz(service: InService) -> str:
     if service.stopping.is_set():
         raise HTTPException(503, "The service is about to end.")
     return "ok\n"
+
+
+@router.get("/v1/deliveries")
+def deliveries(service: InService, caller: Administrator) -> list[DeliveryOut]:
+    """The last 200 webhooks and messages, the newest first."""
+    with service.database.reading() as session:
+        rows = session.scalars(select(Delivery).order_by(Delivery.id.desc()).limit(200)).all()
+    return [
+        DeliveryOut(
+            id=one.id,
+            hook=one.hook,
+            event=one.event,
+            subject=one.subject,
+            at=when(one.created) or "",
+            state=one.state,
+            tries=one.tries,
+            said=one.said,
+        )
+        for one in rows
+    ]
 
 
 @router.get("/metrics", response_class=PlainTextResponse)

@@ -8,18 +8,23 @@ from fastapi.responses import FileResponse, HTMLResponse
 from starlette.concurrency import run_in_threadpool
 
 from ....api.run import Run
+from ....results.choosing.policy import Policy
 from ....results.choosing.recommended import recommended
+from ....results.records.run import Run as RunRecord
 from ....results.report.page import render
 from ....results.table_files import front_value, record_of
 from ....results.view import views_of
+from ...queue.job import ConflictError
 from ..bundles import Bundled, bundle_of, note_bundle, view_of
-from ..callers import InService, Origin, Reader, Submitter
+from ..callers import Deployer, InService, Origin, Reader, Submitter
+from ..deploying import Wanted, deploy, deployments_of
 from ..fields import DropAsked, DurationAsked, SizeAsked, Text
 from ..problems import PROBLEMS
-from ..schemas import BundleIn, BundleOut, PickOut
+from ..schemas import BundleIn, BundleOut, DeploymentIn, DeploymentOut, PickOut
 from ..state import Service
 from .searches import SearchId
 
+POLICY = "^$|^(fastest|smallest|balanced|most accurate) within [1-9]pp$"
 Texts = tuple[str | None, str | None, str | None]  # limits of drop, latency, size
 router = APIRouter(prefix="/v1/searches/{search_id}", tags=["results"], responses=PROBLEMS)
 # The report is one file with its own script: it runs in a sandbox without the service's cookie.
@@ -78,11 +83,14 @@ def pick(
     max_latency: DurationAsked | None = None,
     max_size: SizeAsked | None = None,
     minimize: Literal["latency", "size", "drop"] = "latency",
+    policy: Annotated[str | None, Query(max_length=200, json_schema_extra={"pattern": POLICY})] = None,
 ) -> PickOut:
-    """The best point within limits such as `1pp`, `2ms`, `200KB`, and its neighbours on the front. 409 when
-    nothing meets them.
+    """The best point within limits such as `1pp`, `2ms`, `200KB`, and its neighbours on the front; or that of
+    a policy such as `smallest within 1pp`. 409 when nothing meets them.
     """
     service.jobs.get(search_id, caller)
+    if policy:
+        return picked_by(service, search_id, policy)
     return picked(service, search_id, (max_drop, max_latency, max_size), minimize)
 
 
@@ -126,6 +134,24 @@ def fetch_bundle(
     return FileResponse(path, media_type="application/zip", filename=name, headers={"Repr-Digest": digest})
 
 
+@router.post("/deployments", status_code=201)
+async def deploy_point(
+    *, search_id: SearchId, wanted: DeploymentIn, service: InService, caller: Deployer, origin: Origin
+) -> DeploymentOut:
+    """Marks a point as deployed, and pushes its bundle to a registry, as `autocompress push` does."""
+    await run_in_threadpool(service.jobs.get, search_id, caller)
+    point = Wanted(trial=wanted.trial, target=wanted.target, registry=wanted.registry, alias=wanted.alias)
+    row = await run_in_threadpool(lambda: deploy(service, search_id, point, caller, origin=origin))
+    return DeploymentOut.of(row)
+
+
+@router.get("/deployments")
+def deployments(search_id: SearchId, service: InService, caller: Reader) -> list[DeploymentOut]:
+    """What was deployed of the search, the last one first."""
+    service.jobs.get(search_id, caller)
+    return [DeploymentOut.of(row) for row in deployments_of(service, search_id)]
+
+
 def picked(
     service: Service, search_id: str, limits: Texts, minimize: Literal["latency", "size", "drop"]
 ) -> PickOut:
@@ -134,16 +160,30 @@ def picked(
     run = Run(path=service.run_folder(search_id), record=record)
     drop, latency, size = (text or None for text in limits)
     best = run.pick(max_drop=drop, max_latency=latency, max_size=size, minimize=minimize)
+    return _beside(record, best.trial)
+
+
+def picked_by(service: Service, search_id: str, policy: str) -> PickOut:
+    """The point that a policy takes. ConflictError when there is none."""
+    record = service.run(search_id)
+    choice = Policy.parse(policy).choose(record)
+    if choice is None:
+        raise ConflictError(f"No point meets {policy!r}: give it wider limits.")
+    return _beside(record, choice.point.trial)
+
+
+def _beside(record: RunRecord, trial: int) -> PickOut:
+    """A point and its neighbours on the front."""
     trials = [point.trial for point in record.front]
-    place = trials.index(best.trial) if best.trial in trials else None
+    place = trials.index(trial) if trial in trials else None
     faster = trials[place - 1] if place else None
     slower = trials[place + 1] if place is not None and place + 1 < len(trials) else None
     view = views_of(record)[0]
-    shown = [trial for trial in (faster, best.trial, slower) if trial is not None]
+    shown = [one for one in (faster, trial, slower) if one is not None]
     rows = [
-        record_of(point, chosen=point.trial == best.trial)
-        for trial in shown
+        record_of(point, chosen=point.trial == trial)
+        for one in shown
         for point in view.points
-        if point.trial == trial
+        if point.trial == one
     ]
-    return PickOut(trial=best.trial, faster=faster, slower=slower, points=rows)
+    return PickOut(trial=trial, faster=faster, slower=slower, points=rows)

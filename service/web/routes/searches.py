@@ -8,7 +8,7 @@ from ...queue.job import Job, State
 from ...queue.jobs import Listed
 from ..callers import InService, Origin, Reader, Submitter
 from ..problems import PROBLEMS
-from ..schemas import BudgetIn, LineOut, OrderIn, SearchesOut, SearchOut, TaskOut
+from ..schemas import BudgetIn, LineOut, OrderIn, RecipeOut, SearchesOut, SearchOut, TaskOut
 
 router = APIRouter(prefix="/v1", tags=["searches"], responses=PROBLEMS)
 SearchId = Annotated[str, Path(pattern=r"^[0-9a-f]{22}$", description="The search's id.")]
@@ -32,6 +32,15 @@ def tasks(service: InService, caller: Reader) -> list[TaskOut]:
     ]
 
 
+@router.get("/recipes")
+def recipes(service: InService, caller: Reader) -> list[RecipeOut]:
+    """The recipes: a name for target, limits, budget and policy."""
+    return [
+        RecipeOut(name=one.name, about=one.about, policy=one.policy, options=one.options)
+        for one in service.tasks.config.recipes.values()
+    ]
+
+
 @router.post("/searches", status_code=201, responses={200: {"model": SearchOut}})
 def submit(
     *,
@@ -43,7 +52,7 @@ def submit(
     idempotency_key: Key = None,
 ) -> SearchOut:
     """Submits a search. The same `Idempotency-Key` with the same order gives the same search (200)."""
-    asked = order.order()
+    asked = order.order(service.tasks.config.recipes)
     service.tasks.require(asked)
     job, new = service.jobs.submit(asked, caller, key=idempotency_key, origin=origin)
     response.status_code = 201 if new else 200

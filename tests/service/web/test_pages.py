@@ -9,8 +9,10 @@ from urllib.parse import urlencode
 
 import pytest
 from autocompress.results.run_directory import write_run
+from autocompress.service.config import read_serve_config
 from autocompress.tests.browser import NEEDS_BROWSER
 from autocompress.tests.chromium_pages import chromium_page
+from autocompress.tests.deploy.small_run import small_run
 from autocompress.tests.present import present
 from autocompress.tests.results.sample_run import sample_run
 from autocompress.tests.service.served import served
@@ -21,7 +23,13 @@ HTML = "text/html"
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
-    with served(tmp_path_factory.mktemp("service")) as site:
+    folder = tmp_path_factory.mktemp("service")
+    (folder / "nightly.toml").write_text('at = "02:00"\n[model.digits]\ntask = "digits"\ntrials = 3\n')
+    (folder / "serve.toml").write_text(
+        f'[nightly.team]\nfile = "nightly.toml"\n[registry.models]\naddress = "dir:{folder}/registry/digits"\n'
+    )
+    (folder / "data").mkdir()
+    with served(folder / "data", read_serve_config(folder / "serve.toml")) as site:
         yield site
 
 
@@ -135,8 +143,36 @@ def axe(page) -> list[str]:
 
 
 @NEEDS_BROWSER
+def test_a_nightly_file_is_edited_on_its_page_and_a_point_is_deployed_from_the_pick(site, tmp_path):
+    token = site.token("root", "admin")
+    search = found_search(site, token)
+    write_run(site.service.run_folder(search), small_run(site.service.run_folder(search)))
+    with chromium_page(tmp_path) as page:
+        page.go(f"{site.url}/nights")
+        page.submit(
+            f"document.querySelector('[name=token]').value = '{token}';"
+            "document.querySelector('main form').requestSubmit()"
+        )
+        page.go(f"{site.url}/nights")
+        page.run("document.querySelector('details').open = true")
+        page.submit(
+            "const text = document.querySelector('textarea'); text.value = text.value.replace('02:00', '04:45');"
+            "text.form.requestSubmit()"
+        )
+        assert "04:45" in page.run("document.body.innerText")
+        page.go(f"{site.url}/searches/{search}")
+        page.until("document.querySelectorAll('#picked [name=deploy]').length > 0")
+        page.run("document.querySelector('#picked [name=registry]').value = 'models'")
+        page.submit("document.querySelector('#picked .chosen [name=deploy]').click()")
+        page.until("document.getElementById('deployed')?.parentElement.innerText.includes('models')")
+        assert page.errors == []
+    (row,) = site.ask("GET", f"/v1/searches/{search}/deployments", token=token).json
+    assert (row["registry"], row["version"], row["by"]) == ("models", 1, "root")
+
+
+@NEEDS_BROWSER
 def test_a_search_is_submitted_followed_picked_from_and_its_pages_serve_everybody(site, tmp_path):
-    token, worker = site.token("cleo"), site.token("w", "work")
+    token, worker = site.token("cleo", "admin"), site.token("w", "work")
     with chromium_page(tmp_path) as page:
         page.go(f"{site.url}/")
         assert axe(page) == []
@@ -174,6 +210,7 @@ def test_a_search_is_submitted_followed_picked_from_and_its_pages_serve_everybod
                 "/searches",
                 f"/searches/{search}",
                 "/machines",
+                "/nights",
                 f"/compare?old={other}&new={search}",
             ):
                 page.go(site.url + path, width=width)

@@ -94,6 +94,20 @@ def test_an_order_that_is_wrong_is_a_problem_with_a_sentence(site, token, order,
     assert words in answer.json["detail"] and answer.json["status"] == 422
 
 
+def test_a_recipe_fills_in_what_is_not_given_and_its_policy_picks(site, token, found):
+    names = [one["name"] for one in site.ask("GET", "/v1/recipes", token=token).json]
+    assert {"jetson-30fps", "smallest-within-1pp"} <= set(names)
+    asked = {"recipe": "smallest-within-1pp", "max_drop": "2pp", "trials": 3}
+    order = site.ask("POST", "/v1/searches", asked, token=token).json["order"]
+    assert (order["max_drop"], order["policy"], order["trials"]) == ("2pp", "smallest within 1pp", 3)
+    wrong = site.ask("POST", "/v1/searches", {"recipe": "x"}, token=token)
+    assert wrong.status == 422 and "choose fastest-within-1pp" in wrong.json["detail"]
+    picked = site.ask("GET", f"{found}/pick?policy=smallest+within+1pp", token=token).json["trial"]
+    points = {one.trial: one.measured["cpu"] for one in sample_run().points}
+    within = {trial: one.artifact.size_bytes for trial, one in points.items() if one.drop <= 0.01}
+    assert within[picked] == min(within.values())
+
+
 def test_nothing_is_open_without_a_token_that_holds(site, found):
     paths = site.ask("GET", "/v1/openapi.json").json["paths"]
     for path, methods in paths.items():
@@ -250,6 +264,29 @@ def test_arguments_lead_only_to_the_folders_for_data(tmp_path):
         assert "Missing task argument 'data'" in submit().json["detail"]
         listed = site.ask("GET", "/v1/tasks", token=token).json
     assert [one["name"] for one in listed] == ["digits", "mine"]
+
+
+def test_a_point_is_deployed_by_who_may_to_a_registry_that_is_listed(tmp_path):
+    (tmp_path / "serve.toml").write_text(f'[registry.models]\naddress = "dir:{tmp_path}/models/digits"\n')
+    (tmp_path / "data").mkdir()
+    with served(tmp_path / "data", read_serve_config(tmp_path / "serve.toml")) as site:
+        ana, deployer = site.token("ana"), site.token("ana", "deploy")
+        search = site.ask("POST", "/v1/searches", ORDER, token=ana).json["id"]
+        folder = site.service.runs / search
+        folder.mkdir(parents=True)
+        (folder / "run.toml").touch()
+        write_run(folder, small_run(folder))
+        path = f"/v1/searches/{search}/deployments"
+        wanted = {"trial": 1, "registry": "models", "alias": "champion"}
+        assert site.ask("POST", path, wanted, token=ana).status == 403
+        assert site.ask("POST", path, {**wanted, "registry": "dir:/etc"}, token=deployer).status == 404
+        assert site.ask("POST", path, wanted, token=site.token("eve", "deploy")).status == 404
+        made = site.ask("POST", path, wanted, token=deployer)
+        assert made.status == 201 and made.json["version"] == 1, made.json
+        assert json.loads((tmp_path / "models/digits/index.json").read_text())["aliases"] == {"champion": 1}
+        marked = site.ask("POST", path, {"trial": 0}, token=deployer).json
+        assert (marked["registry"], marked["version"]) == (None, None)
+        assert [one["trial"] for one in site.ask("GET", path, token=ana).json] == [0, 1]
 
 
 def test_a_bundle_comes_as_a_zip_in_parts_and_with_its_checksum(site, token, tmp_path):

@@ -29,8 +29,8 @@
   };
 
   const redraw = async () => {
+    await draw();  // first: what it says is drawn, the part has, too
     if (!byId("front").contains(document.activeElement)) await refresh("front");
-    await draw();
     await pick();
   };
 
@@ -95,6 +95,6 @@
     events.addEventListener("end", () => { events.close(); refresh("progress"); });
   };
 
-  draw().then(pick);
+  redraw();
   if (!root.dataset.over) follow();
 })();
