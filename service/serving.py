@@ -77,6 +77,7 @@ def serve(settings: Serving, *, say: Say, show: Say) -> None:
                 )
             show(f"Token (shown once): {service.access.make(_LOGIN, 'admin')}")
         say(f"autocompress serves at {_address(settings, listening)}, data in {settings.data}")
+        service.claims.renew_all()
         sender = Sender(service.database, settings.config.listed, _secrets(settings.config))
         sender.start()
         service.night_runner.start()

@@ -35,7 +35,15 @@ TokenScope = Annotated[
 TokenLasts = Annotated[str | None, typer.Option("--lasts", help="How long that token holds, such as 720h.")]
 
 
+Action = Annotated[
+    str | None, typer.Argument(metavar="[ACTION]", help="backup or restore, with FILE; serve without one.")
+]
+Archive = Annotated[Path | None, typer.Argument(metavar="[FILE]", help="The archive: service.tar.gz.")]
+
+
 def serve(
+    action: Action = None,
+    file: Archive = None,
     *,
     data: Data = None,
     config: ConfigFile = None,
@@ -64,11 +72,16 @@ def serve(
         autocompress serve --token-for ana --scope submit --lasts 720h
 
         autocompress serve --database postgresql://autocompress@db/autocompress --host 0.0.0.0 --no-worker
+
+        autocompress serve backup service.tar.gz
     """
     with errors():
         folder = data_folder(data)
-        file = config_file(config, folder)
-        settings = config_of(file)
+        if action is not None:
+            _save(action, file, folder, database)
+            return
+        configured = config_file(config, folder)
+        settings = config_of(configured)
         try:
             from ...service.serving import Serving, make_token
             from ...service.serving import serve as serve_until_signal
@@ -85,7 +98,7 @@ def serve(
         serving = Serving(
             data=folder,
             config=settings,
-            config_file=file,
+            config_file=configured,
             host=host,
             port=port,
             database=database,
@@ -96,3 +109,17 @@ def serve(
             proxies=proxies,
         )
         serve_until_signal(serving, say=say_now, show=show_now)
+
+
+def _save(action: str, file: Path | None, data: Path, database: str | None) -> None:
+    """Writes a backup, or puts one back."""
+    from ...profiles.units import format_size
+
+    if action not in ("backup", "restore") or file is None:
+        raise InputError("Write `autocompress serve backup FILE` or `autocompress serve restore FILE`.")
+    try:
+        from ...service.saving import backup, restore
+    except ImportError as error:
+        raise InputError(f"The service needs {error.name}: pip install 'autocompress[service]'.") from error
+    done = backup(data, database, file) if action == "backup" else restore(file, data, database)
+    show(f"{done.path}: {done.files} files, {format_size(done.size_bytes)}")

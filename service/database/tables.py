@@ -148,14 +148,6 @@ class Deployment(Base):
     digest: Mapped[str] = mapped_column(String(64))
 
 
-class StageSeconds(Base):
-    """How long searches were in a stage, all of them together."""
-
-    __tablename__ = "stage_seconds"
-    stage: Mapped[str] = mapped_column(String(40), primary_key=True)
-    seconds: Mapped[float]
-
-
 class AuditEntry(Base):
     """Who did what, when and from where. The database refuses to change or remove an entry."""
 

@@ -1,13 +1,13 @@
 """Claims: the workers' side of the queue. A lease, renewed by heartbeats, says who has a job."""
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.orm import Session
 
+from ..clock import SteadyClock
 from ..database.opened import Database
 from ..database.tables import JobRow, User, WorkerRow
 from ..telling.outbox import Subscribers, tell_of_job
@@ -17,6 +17,7 @@ from .job import Job, LeaseLostError, Wanted
 INTERRUPTED = 130
 MOST_CRASHES = 3  # in a row, without a measurement between them
 _MOST_LOOKED_AT = 1000
+_MOST_STAGES = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +29,8 @@ class Told:
 
 
 class Claims:
-    """`lease_s` is how long a worker may be silent; `clock` is seconds since 1970; `most_running` is how many
+    """`lease_s` is how long a worker may be silent; `clock` is seconds since 1970, which nobody
+    sets back; `most_running` is how many
     jobs of one user run at the same time; `tells` says who wants to know of what.
     """
 
@@ -39,13 +41,14 @@ class Claims:
         lease_s: float = 60.0,
         most_running: int = 1000,
         tells: Subscribers | None = None,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] | None = None,
     ):
         self._database = database
         self.lease_s = lease_s
         self._most_running = most_running
         self._tells = tells or {}
-        self._clock = clock
+        self._clock = clock or SteadyClock()
+        self.stage_seconds: dict[str, float] = {}  # of this process, for /metrics
 
     def claim(self, worker: str, labels: Sequence[str]) -> Job | None:
         """A queued job that this worker can do, which is its own now; None when there is none.
@@ -82,15 +85,21 @@ class Claims:
         """
         with self._database.writing() as session:
             row = _held(session, job_id, attempt)
+            self._count(row)
             row.lease_until = self._clock() + self.lease_s
             self._store(session, row, told)
             return cast(Wanted, row.wanted)
 
-    def end(self, job_id: str, attempt: int, told: Told, *, exit_code: int, message: str) -> Job:
-        """How the command of an attempt ended. LeaseLostError when the attempt is not the job's."""
+    def end(
+        self, job_id: str, attempt: int, told: Told, *, exit_code: int, message: str, disk_bytes: int = 0
+    ) -> Job:
+        """How the command of an attempt ended, and what its run takes of the disk. LeaseLostError when the
+        attempt is not the job's.
+        """
         with self._database.writing() as session:
             row = _held(session, job_id, attempt)
             self._store(session, row, told)
+            row.disk_bytes = disk_bytes
             row.exit_code, row.message, row.ended = exit_code, message, self._clock()
             self._settle(session, row)
             devices.free(session, row.id)
@@ -103,6 +112,12 @@ class Claims:
         """LeaseLostError when the attempt is not the job's."""
         with self._database.reading() as session:
             _held(session, job_id, attempt)
+
+    def renew_all(self) -> None:
+        """Gives every worker a whole lease from now on: the service was away, or its clock was set."""
+        with self._database.writing() as session:
+            running = update(JobRow).where(JobRow.state == "running", JobRow.lease_until.is_not(None))
+            session.execute(running.values(lease_until=self._clock() + self.lease_s))
 
     def expire(self) -> int:
         """Queues again what workers have that are silent for too long; how many there were."""
@@ -180,11 +195,27 @@ class Claims:
         ]
         return [job_id for _, _, job_id in sorted(fitting)]
 
+    def _count(self, row: JobRow) -> None:
+        """Counts the time since the last heartbeat for the stage that was told then."""
+        if row.lease_until is not None and (text := str(row.progress.get("stage", ""))):
+            seconds = min(max(0.0, self._clock() + self.lease_s - row.lease_until), self.lease_s)
+            kind = stage_kind(text)
+            if kind not in self.stage_seconds and len(self.stage_seconds) >= _MOST_STAGES:
+                kind = "other"
+            self.stage_seconds[kind] = self.stage_seconds.get(kind, 0.0) + seconds
+
     def _tell(self, session: Session, row: JobRow, event: str) -> None:
         tell_of_job(session, self._tells, event, row, _owner(session, row), at=self._clock())
 
     def _seen(self, session: Session, name: str, labels: Sequence[str]) -> None:
         session.merge(WorkerRow(name=name, labels=list(labels), seen=self._clock()))
+
+
+def stage_kind(text: str) -> str:
+    """What a stage is about, without names and numbers: `trial 7: measuring x` is `measuring`."""
+    _, colon, rest = text.partition(": ")
+    words = (rest if colon and text.startswith("trial ") else text).split(":")[0].split()
+    return " ".join(word for word in words[:2] if word.isalpha())[:40] or "other"
 
 
 def _held(session: Session, job_id: str, attempt: int) -> JobRow:

@@ -161,6 +161,17 @@ class Jobs:
             record(session, caller, "budget", job_id, origin=origin)
             return Job.of(row, name)
 
+    def give_up_files(self, job_id: str, caller: Caller, *, origin: str) -> Job:
+        """Counts nothing of the disk for it any more. ConflictError while it may still need its files."""
+        with self._database.writing() as session:
+            row, name = _visible(session, job_id, caller, lock=True)
+            if row.state in _LIVE:
+                raise ConflictError(f"The job is {row.state} and needs its files: cancel it first.")
+            row.disk_bytes = 0
+            row.version += 1
+            record(session, caller, "remove", job_id, origin=origin)
+            return Job.of(row, name)
+
     def log(
         self, job_id: str, caller: Caller, *, after: int, limit: int = 500
     ) -> list[tuple[int, events.Line]]:

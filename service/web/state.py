@@ -1,5 +1,6 @@
 """What the routes share, and the runs of jobs as they are on disk."""
 
+import shutil
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,6 +47,24 @@ class Service:
     def run_folder(self, job_id: str) -> Path:
         """Where the newest run of a job is."""
         return next(existing_runs(self.runs / job_id), self.runs / job_id)
+
+    def disk_of(self, job_id: str) -> int:
+        """The bytes of all that is kept of a job."""
+        return sum(
+            path.lstat().st_size
+            for place in self._places(job_id)
+            for path in place.rglob("*")
+            if path.is_file() and not path.is_symlink()
+        )
+
+    def remove_files(self, job_id: str) -> None:
+        """Removes all that is kept of a job on disk; its row and its log stay."""
+        for place in self._places(job_id):
+            shutil.rmtree(place, ignore_errors=True)
+
+    def _places(self, job_id: str) -> tuple[Path, ...]:
+        beside = sorted(self.runs.glob(f"{job_id}-*"))
+        return (self.runs / job_id, *beside, self.data / "bundles" / job_id, self.data / "drawn" / job_id)
 
     def run(self, job_id: str) -> Run:
         """The run of a job. NoRunError before anything was measured."""

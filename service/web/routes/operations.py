@@ -60,7 +60,7 @@ def deliveries(service: InService, caller: Administrator) -> list[DeliveryOut]:
 
 @router.get("/metrics", response_class=PlainTextResponse)
 def metrics(service: InService, caller: Reader) -> PlainTextResponse:
-    """Counts for Prometheus: jobs by state, workers, devices, failures by exit code, free disk."""
+    """For Prometheus: searches by state, workers, boards, failures by exit code, seconds by stage, disk."""
     return PlainTextResponse(
         generate_latest(_collected(service)).decode(), media_type="text/plain; version=0.0.4"
     )
@@ -76,6 +76,14 @@ def _collected(service: Service) -> CollectorRegistry:
     boards = Gauge("autocompress_devices", "Boards that were ever named", registry=registry)
     workers = Gauge("autocompress_workers", "Workers heard of in two minutes", registry=registry)
     free = Gauge("autocompress_disk_free_bytes", "Free space of the data folder", registry=registry)
+    stages = Gauge(
+        "autocompress_stage_seconds",
+        "Time in a stage since the start",
+        ["stage"],
+        registry=registry,
+    )
+    for stage, seconds in service.claims.stage_seconds.copy().items():
+        stages.labels(stage).set(seconds)
     free.set(shutil.disk_usage(service.data).free)
     with service.database.reading() as session:
         counts = session.execute(select(JobRow.state, func.count()).group_by(JobRow.state))

@@ -136,6 +136,16 @@ def budget(
     return _out(job, response)
 
 
+@router.delete("/searches/{search_id}/files")
+def remove_files(
+    *, search_id: SearchId, service: InService, caller: Submitter, origin: Origin, response: Response
+) -> SearchOut:
+    """Removes the run, the bundles and the drawings of a search that is over; the search and its log stay."""
+    job = service.jobs.give_up_files(search_id, caller, origin=origin)
+    service.remove_files(search_id)
+    return _out(job, response)
+
+
 @router.get("/searches/{search_id}/log")
 def log(
     search_id: SearchId,

@@ -50,7 +50,14 @@ def beat(search_id: SearchId, told: BeatIn, service: InService, caller: Worker) 
 def end(search_id: SearchId, told: EndIn, service: InService, caller: Worker) -> None:
     """How the command ended."""
     message = told.message.replace("\x00", "")
-    service.claims.end(search_id, told.attempt, _told(told), exit_code=told.exit_code, message=message)
+    service.claims.end(
+        search_id,
+        told.attempt,
+        _told(told),
+        exit_code=told.exit_code,
+        message=message,
+        disk_bytes=service.disk_of(search_id),
+    )
     with suppress(NoRunError):
         service.drawn(search_id)
 

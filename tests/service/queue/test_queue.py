@@ -4,11 +4,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from autocompress.errors import InputError
+from autocompress.service.clock import SteadyClock
 from autocompress.service.order import Order
 from autocompress.service.queue.claims import Claims, Told
 from autocompress.service.queue.events import Line
 from autocompress.service.queue.job import ConflictError, LeaseLostError, NoJobError, TooManyError
 from autocompress.service.queue.jobs import Jobs, Listed
+from autocompress.tests.present import present
 from autocompress.tests.service.conftest import caller_of
 
 HERE = "127.0.0.1"
@@ -241,3 +243,58 @@ def test_jobs_are_listed_by_pages_and_filters(submit, jobs, ana, clock):
 def test_what_search_would_refuse_is_refused_with_its_sentence(options, message):
     with pytest.raises(InputError, match=message):
         Order(**options)
+
+
+def test_a_clock_that_is_set_back_or_forward_moves_no_lease(database, submit):
+    wall, steady = [1_800_000_000.0], [50.0]
+    claims = Claims(database, clock=SteadyClock(lambda: wall[0], lambda: steady[0]), lease_s=60)
+    submit()
+    job = present(claims.claim("w", []))
+    wall[0] += 7200  # forward: the worker is alive and keeps what it has
+    steady[0] += 30
+    assert claims.claim("other", []) is None
+    claims.beat(job.id, job.attempt, Told())
+    wall[0] -= 14_400  # back: a worker that is silent loses it all the same
+    steady[0] += 61
+    assert present(claims.claim("other", [])).attempt == 2
+
+
+def test_after_a_start_with_another_clock_workers_have_a_lease_to_speak_up(submit, claims, clock):
+    submit()
+    job = claims.claim("w", [])
+    clock.now += 5000
+    claims.renew_all()
+    assert claims.claim("other", []) is None
+    clock.now -= 10_000
+    claims.renew_all()
+    clock.now += 61
+    assert claims.claim("other", []).attempt == job.attempt + 1
+
+
+def test_the_disk_that_a_users_runs_take_is_bounded(database, ana, clock, claims):
+    jobs = Jobs(database, most_bytes=1000, clock=clock)
+    job, _ = jobs.submit(Order(), ana, key=None, origin=HERE)
+    claims.claim("w", [])
+    claims.end(job.id, 1, Told(), exit_code=0, message="", disk_bytes=1000)
+    with pytest.raises(TooManyError, match="take 1000 B, and 1000 B is the limit"):
+        jobs.submit(Order(), ana, key=None, origin=HERE)
+    jobs.submit(Order(), caller_of(database, "ben"), key=None, origin=HERE)
+    jobs.give_up_files(job.id, ana, origin=HERE)
+    again, _ = jobs.submit(Order(), ana, key=None, origin=HERE)
+    with pytest.raises(ConflictError, match="needs its files"):
+        jobs.give_up_files(again.id, ana, origin=HERE)
+
+
+def test_seconds_are_counted_by_the_kind_of_the_stage(submit, claims, clock):
+    submit()
+    job = claims.claim("w", [])
+    for seconds, stage in (
+        (0, "trial 7: measuring on cpu"),
+        (10, "trial 8: measuring on cpu"),
+        (5, "rung r0: candidate 3"),
+    ):
+        clock.now += seconds
+        claims.beat(job.id, job.attempt, Told(progress={"stage": stage}))
+    clock.now += 2
+    claims.beat(job.id, job.attempt, Told())
+    assert claims.stage_seconds == {"measuring on": 15.0, "rung": 2.0}

@@ -8,6 +8,7 @@ import pytest
 from autocompress.results.run_directory import write_run
 from autocompress.service.access.rates import Rates
 from autocompress.service.config import read_serve_config
+from autocompress.service.web.routes import operations
 from autocompress.tests.deploy.small_run import small_run
 from autocompress.tests.results.sample_run import sample_run
 from autocompress.tests.service.served import served
@@ -235,6 +236,29 @@ def test_health_and_metrics_tell_how_it_is(site, token):
     assert site.ask("GET", "/readyz").text == "ok\n"
     metrics = site.ask("GET", "/metrics", token=token).text
     assert 'autocompress_searches{state="queued"}' in metrics
+
+
+def test_a_full_disk_is_not_ready_and_says_so(site, monkeypatch):
+    monkeypatch.setattr(operations, "NEEDED_BYTES", 1 << 62)
+    answer = site.ask("GET", "/readyz")
+    assert answer.status == 503 and "is full: free" in answer.json["detail"]
+    assert site.ask("GET", "/healthz").status == 200
+
+
+def test_the_files_of_a_search_that_is_over_are_removed_by_its_owner(site):
+    ana, worker = site.token("dora"), site.token("w", "work")
+    search = site.ask("POST", "/v1/searches", {"trials": 5, "priority": 999}, token=ana).json["id"]
+    folder = site.service.runs / search
+    folder.mkdir(parents=True)
+    (folder / "run.toml").touch()
+    write_run(folder, sample_run())
+    job = site.ask("POST", "/v1/work/claim", {"worker": "w"}, token=worker).json
+    path = f"/v1/searches/{search}/files"
+    assert job["id"] == search and site.ask("DELETE", path, token=ana).status == 409
+    site.ask("POST", f"/v1/work/{search}/end", {"attempt": 1, "exit_code": 0}, token=worker)
+    assert site.ask("DELETE", path, token=site.token("eve")).status == 404 and folder.is_dir()
+    assert site.ask("DELETE", path, token=ana).status == 200 and not folder.exists()
+    assert site.ask("GET", f"/v1/searches/{search}/front", token=ana).status == 404
 
 
 def test_every_answer_has_the_headers_that_protect_a_browser(site):

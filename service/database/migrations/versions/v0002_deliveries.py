@@ -1,4 +1,4 @@
-"""Messages to others, deployments, seconds by stage, and what a search takes of the disk."""
+"""Messages to others, deployments, and what a search takes of the disk."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,7 +10,7 @@ _KEY = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
 
 def upgrade() -> None:
-    """Adds three tables and a column; lists of one user come from one index in their order."""
+    """Adds two tables and a column; lists of one user come from one index in their order."""
     op.create_table(
         "deliveries",
         sa.Column("id", _KEY, primary_key=True),
@@ -35,11 +35,6 @@ def upgrade() -> None:
         sa.Column("alias", sa.String(200)),
         sa.Column("version", sa.Integer),
         sa.Column("digest", sa.String(64), nullable=False),
-    )
-    op.create_table(
-        "stage_seconds",
-        sa.Column("stage", sa.String(40), primary_key=True),
-        sa.Column("seconds", sa.Double, nullable=False),
     )
     with op.batch_alter_table("jobs") as jobs:
         jobs.add_column(sa.Column("disk_bytes", sa.BigInteger, nullable=False, server_default="0"))
