@@ -31,10 +31,11 @@ from autocompress.tests import postgres
 class Site:
     """The service and its database; both can be killed and started again."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, *, worker: bool = True):
         self.folder, self.data = folder, folder / "data"
         self.database = postgres.Postgres(folder / "postgres") if postgres.BINARIES else None
-        self.options = ["--database", self.database.new_database()] if self.database else []
+        self.options = [] if worker else ["--no-worker"]
+        self.options += ["--database", self.database.new_database()] if self.database else []
         self.token = ""
         self.start()
 

@@ -12,7 +12,6 @@ from .console.completion import complete_task
 from .console.interruption import INTERRUPTED
 from .console.log import LogFormat, LogFormatOption, Quiet, make_progress, say, say_error
 from .front import print_front
-from .recipes import given_or, recipe_named
 from .support import (
     NOTHING_MEETS,
     Batch,
@@ -25,8 +24,10 @@ from .support import (
     TargetNames,
     TaskArguments,
     errors,
+    given_or,
     limits_by_target,
     parsed,
+    recipe_named,
     task_arguments,
 )
 

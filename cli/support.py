@@ -1,6 +1,7 @@
 """What every command shares: exit codes, errors as one sentence, quantities from text."""
 
 import errno
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ from .console.log import say, say_error
 
 if TYPE_CHECKING:
     from ..deploy.given_task import GivenTask
+    from ..nightly.search_recipe import SearchRecipe
     from ..results.limits import Constraints
     from ..results.records.run import Run
 
@@ -203,3 +205,17 @@ def errors() -> Iterator[None]:
         else:
             raise
         raise typer.Exit(BAD_INPUT) from error
+
+
+def recipe_named(name: str) -> "SearchRecipe":
+    """The recipe of this name. InputError lists those that there are."""
+    from ..nightly.search_recipe import named_recipe, read_recipes
+
+    base = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
+    return named_recipe(read_recipes(Path(base) / "autocompress" / "recipes.toml"), name)
+
+
+def given_or(context: typer.Context, option: str, value: str, other: str | None) -> str:
+    """The value of an option if the user gave it, or `other` where that is one."""
+    source = context.get_parameter_source(option)
+    return value if other is None or source is None or source.name != "DEFAULT" else other

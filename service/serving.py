@@ -37,6 +37,7 @@ from .work.child import environment
 Say = Callable[[str], None]
 _PATIENCE_S = 330.0  # a search stops at a safe place
 _LOGIN = "admin"
+_WORKERS = 10  # times as many requests as others may make, for all workers of one token
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,6 +132,7 @@ def _service(settings: Serving) -> Service:
         ),
         tasks=tasks,
         rates=Rates(limits.requests_per_second, 4 * limits.requests_per_second),
+        work_rates=Rates(_WORKERS * limits.requests_per_second, 4 * _WORKERS * limits.requests_per_second),
         drawings=Drawings(settings.data / "drawn"),
         secure=settings.certificate is not None,
     )

@@ -12,7 +12,6 @@ import json
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import urlsplit
 
 _TIMEOUT_S = 10.0
@@ -33,7 +32,7 @@ def signature(secret: str, identity: str, at: int, body: bytes) -> str:
     return f"v1,{base64.b64encode(digest).decode()}"
 
 
-def post(url: str, secret: str, identity: str, value: Mapping[str, Any], *, at: int) -> Taken:
+def post(url: str, secret: str, identity: str, value: Mapping[str, object], *, at: int) -> Taken:
     """Posts a value; 2xx is taken. A redirect is none: it could lead anywhere."""
     body = json.dumps(value).encode()
     headers = {

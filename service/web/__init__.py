@@ -7,7 +7,7 @@ reads a run. Every error becomes a problem (RFC 9457) with the sentence of the c
 Reading order
     state.py       what the routes share
     callers.py     tokens, cookies, forms that prove where they come from
-    schemas.py     what goes in and out: OpenAPI is made of it
+    schemas.py     what goes in and out: OpenAPI is made of it; more_schemas.py: besides searches
     routes/        REST
     pages/         HTML
 

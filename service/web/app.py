@@ -49,6 +49,7 @@ def make_app(service: Service, *, host: str = "127.0.0.1") -> ASGIApp:
     return Protection(
         app=app,
         rates=service.rates,
+        work_rates=service.work_rates,
         hosts=names_of(host, config.hosts),
         body_bytes=config.limits.body_bytes,
     )

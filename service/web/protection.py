@@ -29,17 +29,19 @@ HEADERS = {
     "Cache-Control": "no-store",
 }
 _LOG = logging.getLogger("autocompress.service.requests")
-_FILES = "/v1/work/"  # files of runs are large; their route counts them
+_WORK = "/v1/work/"  # files of runs are large; their route counts them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Protection:
-    """`hosts` are the names that the service may be asked by; an empty list is all. `slow_s` is how long a
+    """`hosts` are the names that the service may be asked by; an empty list is all. `work_rates`
+    are those of workers. `slow_s` is how long a
     part of a body may take.
     """
 
     app: ASGIApp
     rates: Rates
+    work_rates: Rates | None = None
     hosts: frozenset[str] = frozenset()
     body_bytes: int = 1 << 20
     slow_s: float = 20.0
@@ -81,13 +83,15 @@ class Protection:
         if self.hosts and not probed and host.lower() not in self.hosts:
             refusal = problem(400, f"{host!r} is no name of this service: list it as `hosts` in serve.toml.")
             return await refusal(scope, receive, send)
+        working = scope["path"].startswith(_WORK)  # many workers of one token, each with its heartbeats
+        rates = self.work_rates if working and self.work_rates is not None else self.rates
         key = headers.get("authorization") or (scope["client"][0] if scope.get("client") else "")
-        if (wait_s := self.rates.wait_s(key)) and not scope["path"].startswith("/static/"):
+        if (wait_s := rates.wait_s(key)) and not scope["path"].startswith("/static/"):
             headers_ = {"Retry-After": str(int(wait_s) + 1)}
             return await problem(429, "Too many requests: wait a second.", headers=headers_)(
                 scope, receive, send
             )
-        most = None if scope["path"].startswith(_FILES) and scope["method"] == "PUT" else self.body_bytes
+        most = None if scope["path"].startswith(_WORK) and scope["method"] == "PUT" else self.body_bytes
         length = headers.get("content-length", "0")
         if most is not None and (not length.isdecimal() or int(length) > most):
             return await problem(413, _too_large(most))(scope, receive, send)

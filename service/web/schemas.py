@@ -7,19 +7,19 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from ...nightly.search_recipe import SearchRecipe, named_recipe
-from ..database.tables import Deployment
-from ..nights.files import NightFile
 from ..order import Order
 from ..queue.events import Line
 from ..queue.job import Job, State
 from .fields import Count, Drop, Duration, ExitCode, Priority, Samples, Seed, Text, Texts, Trial, Trials
 
 
-class _In(BaseModel):
+class Given(BaseModel):
+    """What comes in: nothing but its fields, and no text where a number belongs."""
+
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-class OrderIn(_In):
+class OrderIn(Given):
     """A search: the options of `autocompress search`, texts with their units."""
 
     task: Text = Field(default="digits", description="The name of a registered task.")
@@ -57,7 +57,7 @@ class OrderIn(_In):
         return Order.from_json(values)
 
 
-class BudgetIn(_In):
+class BudgetIn(Given):
     """Another budget: a time, a number of trials, or both."""
 
     budget: Duration | None = None
@@ -133,7 +133,7 @@ class PickOut(BaseModel):
     points: list[dict[str, Any]]
 
 
-class BundleIn(_In):
+class BundleIn(Given):
     """Which point to bundle, on a run of several targets for which one."""
 
     trial: Trial
@@ -147,105 +147,6 @@ class BundleOut(BaseModel):
     url: str
     size_bytes: int
     sha256: str
-
-
-class DeploymentIn(_In):
-    """A point to be deployed: marked, and pushed where a registry of serve.toml is named."""
-
-    trial: Trial
-    target: Text | None = None
-    registry: Text | None = Field(default=None, description="By its name in serve.toml; null marks alone.")
-    alias: Annotated[str, Field(pattern="^[A-Za-z][A-Za-z._-]{0,99}$")] | None = None
-
-
-class DeploymentOut(BaseModel):
-    """A point that somebody deployed; `version` is that in the registry, `sha256` that of the bundle."""
-
-    trial: int
-    at: str
-    by: str
-    registry: str | None
-    alias: str | None
-    version: int | None
-    sha256: str
-
-    @classmethod
-    def of(cls, row: Deployment) -> "DeploymentOut":
-        """A deployment as it goes out."""
-        return cls(
-            trial=row.trial,
-            at=when(row.at) or "",
-            by=row.by,
-            registry=row.place,
-            alias=row.alias,
-            version=row.version,
-            sha256=row.digest,
-        )
-
-
-class NightlyIn(_In):
-    """The new text of nightly.toml."""
-
-    text: Annotated[str, Field(max_length=256 << 10, pattern=r"^[^\x00]*$")]
-
-
-class NightOut(BaseModel):
-    """A night: running, waiting or finished, and why somebody should look."""
-
-    name: str
-    began: str
-    ended: str | None
-    status: str
-    reason: str
-    models: dict[str, str] = Field(description="What became of each model.")
-
-
-class NightlyOut(BaseModel):
-    """A file of nightly runs, when its nights begin, and the last ones; `wrong` is why it cannot be used."""
-
-    name: str
-    at: str | None
-    running: bool
-    wrong: str
-    text: str
-    etag: str
-    nights: list[NightOut]
-
-    @classmethod
-    def of(cls, file: NightFile, *, running: bool) -> "NightlyOut":
-        """A file as it goes out."""
-        return cls(
-            name=file.name,
-            at=None if file.config is None or file.config.at is None else f"{file.config.at:%H:%M}",
-            running=running,
-            wrong=file.wrong,
-            text=file.text,
-            etag=file.etag,
-            nights=[
-                NightOut(
-                    name=one.name,
-                    began=one.began_at,
-                    ended=one.ended_at,
-                    status=one.status,
-                    reason=one.reason,
-                    models={model.name: model.state for model in one.models},
-                )
-                for one in reversed(file.nights[-30:])
-            ],
-        )
-
-
-class DeliveryOut(BaseModel):
-    """Something that is told by a webhook or a message: waiting, sent, given up; `said` by the last try."""
-
-    id: int
-    hook: str
-    event: str
-    subject: str
-    at: str
-    state: str
-    tries: int
-    said: str
 
 
 class RecipeOut(BaseModel):
@@ -264,14 +165,14 @@ class TaskOut(BaseModel):
     parameters: list[dict[str, Any]]
 
 
-class WorkerIn(_In):
+class WorkerIn(Given):
     """A worker that asks for a job."""
 
     worker: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
     labels: Texts = []
 
 
-class LineIn(_In):
+class LineIn(Given):
     """A line of a log; `number` counts those of an attempt."""
 
     number: Count
@@ -284,7 +185,7 @@ class LineIn(_In):
         return Line(number=self.number, at=self.at, kind=self.kind, text=self.text.replace("\x00", ""))
 
 
-class BeatIn(_In):
+class BeatIn(Given):
     """A heartbeat of an attempt, with what is new."""
 
     attempt: Count

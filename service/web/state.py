@@ -35,6 +35,7 @@ class Service:
     drawings: Drawings
     night_files: NightFiles
     night_runner: NightRunner
+    work_rates: Rates | None = None
     logins: Rates = field(default_factory=lambda: Rates(0.2, 10))
     stopping: threading.Event = field(default_factory=threading.Event)
     secure: bool = False

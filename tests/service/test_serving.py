@@ -49,13 +49,19 @@ class Process:
 
     def worker(self) -> int | None:
         """The process of the worker beside it."""
-        return next(iter(children(self.process.pid)), None)
+        return next((pid for pid in children(self.process.pid) if b"worker" in command_of(pid)), None)
 
     def end(self) -> str:
         """Ends it as a system does; what else it printed."""
         self.process.terminate()
         out, _ = self.process.communicate(timeout=120)
         return out
+
+
+def command_of(pid: int) -> bytes:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""
 
 
 def children(pid: int) -> list[int]:

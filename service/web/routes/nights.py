@@ -8,8 +8,8 @@ from fastapi.responses import HTMLResponse
 from ...access.audit import record
 from ..callers import Administrator, InService, Origin, Reader
 from ..front_state import NotThereError
+from ..more_schemas import NightlyIn, NightlyOut
 from ..problems import PROBLEMS
-from ..schemas import NightlyIn, NightlyOut
 from .results import REPORT_POLICY
 
 router = APIRouter(prefix="/v1/nightly", tags=["nights"], responses=PROBLEMS)

@@ -11,8 +11,9 @@ from sqlalchemy import func, select
 from ...database.tables import Delivery, DeviceRow, JobRow, WorkerRow
 from ...queue.job import STATES
 from ..callers import Administrator, InService, Reader
+from ..more_schemas import DeliveryOut
 from ..problems import PROBLEMS
-from ..schemas import DeliveryOut, when
+from ..schemas import when
 from ..state import Service
 
 router = APIRouter(tags=["operations"], responses=PROBLEMS)

@@ -19,8 +19,9 @@ from ..bundles import Bundled, bundle_of, note_bundle, view_of
 from ..callers import Deployer, InService, Origin, Reader, Submitter
 from ..deploying import Wanted, deploy, deployments_of
 from ..fields import DropAsked, DurationAsked, SizeAsked, Text
+from ..more_schemas import DeploymentIn, DeploymentOut
 from ..problems import PROBLEMS
-from ..schemas import BundleIn, BundleOut, DeploymentIn, DeploymentOut, PickOut
+from ..schemas import BundleIn, BundleOut, PickOut
 from ..state import Service
 from .searches import SearchId
 
