@@ -22,6 +22,7 @@ SPREAD = 0.5  # standard deviation of log losses in a sensitivity table: the pri
 NOISE = 0.1  # of log KL about the model: interactions that it cannot express
 _THETA = 2.5  # largest |θ|
 PRIOR_SPREAD = 0.7  # of the log drop about the curve before a task was looked at: a factor of two
+_UNSEEN = 4.0  # times PRIOR_SPREAD above the median of the residuals: a drop 16 times as large
 _SPREAD_PAIRS, _SLOPE_PAIRS = 1.0, 0.5  # what the prior of the spread and of the exponent weigh
 
 
@@ -205,16 +206,24 @@ class DropCurve:
     def _fit(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, float]:
         features = np.stack([np.ones_like(x), x - np.log(0.25)])
         informative = np.where((y > np.log(2 * self._FLOOR)) & (y < np.log(10.0)), 1.0, 0.1)
-        precision = (features * informative) @ features.T + np.diag([0.1, _SLOPE_PAIRS])
+        weight = informative * self._seen(y - 0.75 * features[1])
+        precision = (features * weight) @ features.T + np.diag([0.1, _SLOPE_PAIRS])
         intercept, slope = np.linalg.solve(
-            precision, (features * informative) @ y + np.array([0.0, _SLOPE_PAIRS * 0.75])
+            precision, (features * weight) @ y + np.array([0.0, _SLOPE_PAIRS * 0.75])
         )
         slope = max(slope, 0.2)
         law = intercept + slope * (self._GRID - np.log(0.25))
         residual = y - (intercept + slope * (x - np.log(0.25)))
-        near = np.exp(-0.5 * ((self._GRID[:, None] - x) / 0.3) ** 2) * informative
+        near = np.exp(-0.5 * ((self._GRID[:, None] - x) / 0.3) ** 2) * weight
         curve = law + near @ residual / (near.sum(axis=1) + 1.0)
         curve = np.maximum.accumulate(curve) + 1e-3 * (self._GRID - self._GRID[0])
-        rest = (y - np.interp(x, self._GRID, curve))[informative == 1.0]
+        rest = (y - np.interp(x, self._GRID, curve))[weight == 1.0]
         squares = (rest**2).sum() + _SPREAD_PAIRS * PRIOR_SPREAD**2
         return curve, float(np.sqrt(squares / (len(rest) + _SPREAD_PAIRS)))
+
+    @staticmethod
+    def _seen(residuals: np.ndarray) -> np.ndarray:
+        """1 for pairs whose drop the KL can tell, 0 for those that are further above most others than any
+        curve is likely to be: something that the KL does not see (int8 sums that saturate on this CPU).
+        """
+        return np.where(residuals - np.median(residuals) > _UNSEEN * PRIOR_SPREAD, 0.0, 1.0)

@@ -86,3 +86,23 @@ def test_the_drop_curve_ascends_whatever_it_sees():
     drops = curve.many(10 ** np.linspace(-6, 2, 200))
     assert (np.diff(drops) > 0).all()
     assert curve.drop(curve.inverse(0.4)) == pytest.approx(0.4, rel=1e-3)
+
+
+@pytest.mark.parametrize("drop", [6.0, 16.0])
+def test_a_drop_that_the_kl_does_not_see_leaves_the_curve_alone(drop):
+    pairs = [(0.0001, 0.0), (0.005, 0.15), (0.0254, 0.3), (0.054, 0.5), (0.129, 0.65)]  # DS-CNN
+    curve, other = DropCurve(), DropCurve()
+    for kl, seen in pairs:
+        curve.observe(kl, seen)
+        other.observe(kl, seen)
+    other.observe(0.0014, drop)  # uniform int8 on a CPU whose sums saturate
+    for kl in (0.002, 0.02, 0.2):
+        assert other.drop(kl) == pytest.approx(curve.drop(kl), rel=0.05)
+    assert other.spread == pytest.approx(curve.spread, rel=0.1)
+
+
+def test_a_task_whose_drops_are_all_large_is_learned():
+    curve = DropCurve()
+    for kl in (0.001, 0.003, 0.01, 0.02):
+        curve.observe(kl, 60 * kl)
+    assert curve.drop(0.005) == pytest.approx(0.3, rel=0.5)
