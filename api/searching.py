@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..profiles.alternatives import targets_of_runtimes
 from ..profiles.units import parse_duration
 from ..results.target_limits import limits_of, target_addresses
 from .following import Callback, progress_of
@@ -23,6 +24,7 @@ def search(
     *,
     arguments: Mapping[str, object] | None = None,
     target: str = "cpu",
+    runtimes: str | None = None,
     budget: str | None = None,
     trials: int | None = None,
     max_drop: str | None = None,
@@ -47,7 +49,8 @@ def search(
     `task` is a built-in task, `path/to/file.py:function`, or a Task; `arguments` are those of its function. A
     Task cannot be made again in another process, so that recovery works in this one, in turns with the rest
     of the search. `budget`, limits and sizes are texts with units: `20m`, `1pp`, `2ms`, `200KB`, `5mJ`;
-    `shapes` are like `tokens=128`. `progress` is True (a bar or lines), False, or a function of an `Event`.
+    `shapes` are like `tokens=128`; `runtimes` of the target's device like `onnxruntime,litert`, or `all`.
+    `progress` is True (a bar or lines), False, or a function of an `Event`.
 
     The same call continues a run that was interrupted. Ctrl-C, or a notebook's stop button, ends the search
     at a safe place and raises KeyboardInterrupt; what was measured is in the run directory. Raises InputError
@@ -59,6 +62,7 @@ def search(
     from ..explore.preparation.request import SearchRequest
     from ..results.report import write_report
 
+    target = target if runtimes is None else targets_of_runtimes(target, runtimes)
     limits = limits_of(
         list(target_addresses(target)),
         max_drop=max_drop,
@@ -82,6 +86,7 @@ def search(
         seed=seed,
         deterministic=deterministic,
         validation_samples=validation_samples,
+        alternatives=runtimes is not None and "," in target,
         out=_directory(out),
         fresh=fresh,
         command="autocompress.search",

@@ -235,6 +235,7 @@ def _bundle(
     from ..files import file_below
     from ..profiles.address import folder_name
     from ..results.formats import Formats, label_of, meets_text
+    from ..results.placed import common_ratio
     from ..results.view import RunOn
 
     for name, limited in limits.items():
@@ -247,8 +248,12 @@ def _bundle(
         )
         size = formats.size_of(there)
         size += f" (packed {formats.size(file.stat().st_size)})" if packed else ""
-        numbers = [formats.quality_of(there), meets_text(there, limited), formats.latency_of(there), size]
-        show(f"{folder}: {label_of(there, view)}, {', '.join(filter(None, numbers))}")
+        latency = formats.latency_of(there)
+        if run.device is not None:
+            latency = f"{formats.seconds_of(there)}, {common_ratio(run, point.on(name))}"
+        numbers = [formats.quality_of(there), meets_text(there, limited), latency, size]
+        where = "" if run.device is None else f" on {name}"
+        show(f"{folder}: {label_of(there, view)}{where}, {', '.join(filter(None, numbers))}")
 
 
 def _finetuned(

@@ -192,6 +192,7 @@ def targets_doctor(
         from dataclasses import asdict
 
         from ..profiles import load_profile, parse_target
+        from ..profiles.alternatives import runtimes_text
         from ..targets.doctor import doctor
 
         address = parse_target(name)
@@ -205,6 +206,8 @@ def targets_doctor(
                 show(f"{mark:7} {finding.name}: {finding.detail}")
                 if finding.remedy:
                     show(f"        {finding.remedy}")
+            if text := runtimes_text(address):
+                show(text)
         if any(finding.needed and not finding.ok for finding in findings):
             raise typer.Exit(UNAVAILABLE)
 

@@ -13,7 +13,7 @@ from ..results.records.point import Point
 from ..results.records.reading import Fields
 from ..results.run_directory import RunDirectory, read_kept, write_kept
 from ..targets.target import Target
-from ..targets.turns import HALF_WIDTH, ROUNDS_MAX, TIMING, Turn, mean_and_interval, ratios_in_turns
+from ..targets.turns import HALF_WIDTH, ROUNDS_MAX, TIMING, Turn, middle_and_interval, ratios_in_turns
 from .bench import Progress
 from .evaluate import Evaluator
 
@@ -53,7 +53,12 @@ class Originals:
             turns = [self._turn(target, baseline) for target in targets]
             with targets[0].measuring():
                 ratios = ratios_in_turns(
-                    turns, timing=self._timing, half_width=width, rounds_min=FIRST_ROUNDS, time_left=time_left
+                    turns,
+                    timing=self._timing,
+                    half_width=width,
+                    estimate=middle_and_interval,
+                    rounds_min=FIRST_ROUNDS,
+                    time_left=time_left,
                 )
         except (StageError, TargetUnavailable) as error:
             self._directory.log("not timed in turns", message=str(error))
@@ -77,7 +82,7 @@ class Originals:
         """Makes `in_turns` of the rounds so far, in place."""
         self.in_turns.clear()
         for name, ratios in self._ratios.items():
-            ratio, interval = mean_and_interval(ratios)
+            ratio, interval = middle_and_interval(ratios)
             low, high = max(LEAST * ratio, interval[0]), interval[1]
             self.in_turns[name] = InTurns(ratio=ratio, interval=(low, high), rounds=len(ratios))
 

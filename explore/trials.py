@@ -31,6 +31,7 @@ from .state import SearchState
 from .study import SearchStudy
 
 OVERTIME = 0.03  # of the budget: a candidate that was begun may end
+IN_TURNS_SHARE = 0.05  # of the budget, for timing the original in several runtimes, twice
 YARDSTICK = 1  # the trial of uniform int8, after the original
 INT8_PAYS = 0.95  # uniform int8 has at most this latency ratio
 UNCERTAIN = frozenset({"noisy", "device", "timeout"})  # kinds of failures that another hour may not see
@@ -207,16 +208,19 @@ class Trials:
         self.study.finish(trial, self.state.objectives(point))
 
     def time_originals(self, *, longer: bool = False) -> None:
-        """Times the original in all runtimes of a device in turns, where that was not done yet."""
+        """Times the original in all runtimes of a device in turns, where that was not done yet: after the
+        first rounds as long as a share of the budget allows.
+        """
         if self.originals is None or not self.state.points:
             return
-        budget_s = self.options.budget_s
+        budget_s, began_s = self.options.budget_s, self.elapsed_s
+        end_s = None if budget_s is None else min(budget_s, began_s + IN_TURNS_SHARE * budget_s)
         with self.interruptible():
             timed = self.originals.time(
                 self.state.points[0],
                 longer=longer,
                 progress=self.stage,
-                time_left=lambda: budget_s is None or self.elapsed_s < budget_s,
+                time_left=lambda: end_s is None or self.elapsed_s < end_s,
             )
         if timed:
             self.state.changed()

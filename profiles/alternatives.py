@@ -1,10 +1,10 @@
 """Runtimes of one device: profiles that say with `same_device_as` that they are the same hardware."""
 
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from ..errors import InputError
-from .address import parse_target
+from .address import TargetAddress, parse_target
 from .profile_file import ALIASES, load_profile, profile_names
 from .runtimes import runtime_facts, runtime_folders
 
@@ -49,6 +49,26 @@ def targets_of_runtimes(target: str, runtimes: str) -> str:
     return ",".join(profiles[runtime] + place for runtime in profiles if runtime in asked)
 
 
+def runtimes_text(address: TargetAddress) -> str:
+    """`Runtimes for search --runtimes: onnxruntime, openvino, litert (not installed: pip install …).` of the
+    device; empty of one with a single runtime.
+    """
+    profiles = alternatives_of(address.profile)
+    if len(profiles) < 2:
+        return ""
+    here = _found(profiles) if address.local else [*profiles]
+    parts = [
+        runtime if runtime in here else f"{runtime} (not installed: {runtime_facts(runtime).pip})"
+        for runtime in profiles
+    ]
+    return f"Runtimes for search --runtimes: {', '.join(parts)}."
+
+
+def _found(names: Iterable[str]) -> list[str]:
+    """Those that this Python has."""
+    return [name for name in names if importlib.util.find_spec(runtime_facts(name).module) is not None]
+
+
 def _asked(text: str, profiles: Mapping[str, str], target: str) -> list[str]:
     names = [*profiles] if text == ALL else [part.strip() for part in text.split(",")]
     for name in names:
@@ -64,7 +84,7 @@ def _asked(text: str, profiles: Mapping[str, str], target: str) -> list[str]:
 
 def _installed(names: list[str], *, every: bool) -> list[str]:
     """Those that are installed here, where `every` one was asked for; InputError for one that was named."""
-    here = [name for name in names if importlib.util.find_spec(runtime_facts(name).module) is not None]
+    here = _found(names)
     if (every and here) or len(here) == len(names):
         return here
     facts = runtime_facts(next(name for name in names if name not in here))

@@ -7,6 +7,7 @@ falls out of it. Rounds go on, each with fresh processes, until the 95 % interva
 t) are narrow.
 """
 
+import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -19,7 +20,10 @@ from .transport import Transport
 
 ROUNDS_MIN, ROUNDS_MAX = 4, 12
 HALF_WIDTH = 0.008  # of the interval, relative, that is narrow enough
+MEDIAN_FROM, COVERAGE = 6, 0.95  # of fewer rounds no two hold the median with this probability
 TIMING = TimingConfig(pairs_min=2, pairs_max=2, pair_s=0.12, warmup_s=0.1)
+
+Estimate = Callable[[Sequence[float]], tuple[float, tuple[float, float]]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +40,7 @@ def ratios_in_turns(
     *,
     timing: TimingConfig = TIMING,
     half_width: float = HALF_WIDTH,
+    estimate: Estimate | None = None,
     rounds_min: int = ROUNDS_MIN,
     rounds_max: int = ROUNDS_MAX,
     time_left: Callable[[], bool] = lambda: True,
@@ -43,16 +48,18 @@ def ratios_in_turns(
     """For each turn the ratios of its latency to the first one's, one for each round. Lease and control are
     the caller's.
 
-    It ends after `rounds_min` when all means are known to within `half_width` or the time is over. Raises
-    StageError when a model cannot be run.
+    It ends after `rounds_min` when all are known to within `half_width` (relative, by the interval of
+    `estimate`; by default that of the mean) or the time is over. Raises StageError when a model cannot be
+    run.
     """
+    estimate = estimate or mean_and_interval
     rounds: list[list[float]] = []
     while len(rounds) < rounds_max:
         rounds.append(_round(turns, timing, mirrored=len(rounds) % 2 == 1))
         if len(rounds) < rounds_min:
             continue
-        widths = [relative_half_width(ratios) for ratios in zip(*rounds, strict=True)]
-        if max(widths) <= half_width or not time_left():
+        known = [estimate(ratios) for ratios in zip(*rounds, strict=True)]
+        if all(high - low <= 2 * half_width * middle for middle, (low, high) in known) or not time_left():
             break
     return [tuple(ratios) for ratios in zip(*rounds, strict=True)]
 
@@ -62,6 +69,21 @@ def mean_and_interval(ratios: Sequence[float]) -> tuple[float, tuple[float, floa
     mean = statistics.fmean(ratios)
     spread = mean * relative_half_width(tuple(ratios))
     return mean, (mean - spread, mean + spread)
+
+
+def middle_and_interval(ratios: Sequence[float]) -> tuple[float, tuple[float, float]]:
+    """The median of six rounds or more, and its 95 % interval between two of the rounds (David & Nagaraja,
+    Order Statistics, 2003, section 7.1): errors need not be normal, and a disturbed round does not widen it.
+    Of fewer rounds the mean.
+    """
+    count, ordered = len(ratios), sorted(ratios)
+    if count < MEDIAN_FROM:
+        return mean_and_interval(ratios)
+    outside, rank = 0.0, 0
+    while 2 * (outside + math.comb(count, rank) / 2**count) <= 1 - COVERAGE:
+        outside += math.comb(count, rank) / 2**count
+        rank += 1
+    return statistics.median(ordered), (ordered[rank - 1], ordered[count - rank])
 
 
 def _round(turns: Sequence[Turn], timing: TimingConfig, *, mirrored: bool) -> list[float]:

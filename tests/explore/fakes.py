@@ -4,6 +4,7 @@ anything.
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -256,8 +257,11 @@ def make_search(
     catching_up: FakeCatchingUp | None = None,
     deterministic: bool = False,
     profile: Profile = PROFILE,
+    alternatives: bool = False,
 ) -> Search:
-    """A search over the evaluator's network in an open run directory; the limits hold on every target."""
+    """A search over the evaluator's network in an open run directory; the limits hold on every target.
+    `alternatives`: they are runtimes of one device.
+    """
     limits = constraints or Constraints()
     by_target = {target.profile.name: limits for target in evaluator.targets}
     space = SearchSpace.of(evaluator.network, profile, recovery=recovery)
@@ -267,7 +271,7 @@ def make_search(
     study = kind.open(directory.study, sampler=sampler, seed=seed)
     fixed = FixedLatencies.of([profile], evaluator.network, space, batch=1)
     state = SearchState(
-        facts=run_facts(by_target),
+        facts=replace(run_facts(by_target), alternatives=alternatives),
         uniform_digest=space.uniform_int8().digest,
         looks=finalists.looks,
         judge=fixed.judged if deterministic else None,

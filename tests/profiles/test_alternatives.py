@@ -2,8 +2,8 @@
 
 import pytest
 from autocompress.errors import InputError
-from autocompress.profiles import load_profile
-from autocompress.profiles.alternatives import alternatives_of, targets_of_runtimes
+from autocompress.profiles import load_profile, parse_target
+from autocompress.profiles.alternatives import alternatives_of, runtimes_text, targets_of_runtimes
 
 
 def test_profiles_that_name_the_same_device_are_its_runtimes():
@@ -61,5 +61,8 @@ def test_a_runtime_that_is_not_installed_is_named_with_its_command_and_left_out_
         lambda name: None if name == "openvino" else object(),
     )
     assert targets_of_runtimes("cpu", "all") == "cpu,cpu-litert"
+    said = "onnxruntime, openvino (not installed: pip install openvino numpy), litert."
+    assert runtimes_text(parse_target("cpu")).endswith(said)
+    assert runtimes_text(parse_target("gpu")) == ""
     with pytest.raises(InputError, match="OpenVINO is not installed here: pip install openvino"):
         targets_of_runtimes("cpu", "onnxruntime,openvino")

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from autocompress.targets.turns import Turn, mean_and_interval, ratios_in_turns
+from autocompress.targets.turns import Turn, mean_and_interval, middle_and_interval, ratios_in_turns
 
 
 class Clock:
@@ -54,6 +54,24 @@ def test_a_drift_of_the_machine_falls_out(tmp_path):
     assert mean_and_interval(b)[0] == pytest.approx(0.5, rel=0.01)
     assert mean_and_interval(c)[0] == pytest.approx(2.0, rel=0.01)
     assert clock.order[:12] == [*"abccba", *"cbaabc"]
+
+
+@pytest.mark.parametrize("rounds", [6, 9, 12, 24])
+def test_the_interval_of_the_middle_holds_the_median_as_often_as_it_says(rounds):
+    draw, held = random.Random(rounds), 0
+    for _ in range(2000):
+        ratios = [1.3 * draw.lognormvariate(0.0, 0.02) for _ in range(rounds - 1)]
+        ratios.append(1.3 * draw.choice([draw.lognormvariate(0.0, 0.02), 1.5]))
+        _, (low, high) = middle_and_interval(ratios)
+        held += low <= 1.3 <= high
+    assert 0.93 <= held / 2000 <= 0.995
+
+
+def test_a_disturbed_round_does_not_move_the_middle():
+    quiet = [1.30, 1.31, 1.32, 1.33, 1.32, 1.31, 1.30, 1.32]
+    middle, (low, high) = middle_and_interval([*quiet, 1.9])
+    assert middle == 1.32 and (low, high) == (1.30, 1.33)
+    assert middle_and_interval([1.0, 1.1, 1.2]) == mean_and_interval([1.0, 1.1, 1.2])
 
 
 def test_rounds_end_when_all_are_narrow_or_the_time_is_over(tmp_path):
