@@ -90,7 +90,7 @@ class Entry:
             "state": self.state.partition(":")[0],
             "holder": self.holder or None,
             "problem": self.problem or None,
-            "trials": {**counts, "screened_out": run.screened} if run else {},
+            "trials": {**counts, "stopped": len(run.stopped), "screened_out": run.screened} if run else {},
             "elapsed_s": run.elapsed_s if run else None,
             "best": {name: _numbers(run, point) for name, point in self.best.items()} if run else {},
             "size_bytes": self.size_bytes,

@@ -7,6 +7,7 @@ Reading order
     evaluate.py         Evaluator: a Point, or a Failure when no target measured the candidate
     bench.py            Bench: one candidate on one target; a StageError becomes Missing
     answers.py          the metric of a file and the precision of its layers; who shares them
+    racing.py           who cannot join the front any more, and is validated no further
     availability.py     boards that are away: when to ask again, when to wait
     placing.py          of runtimes of one device: where a candidate is not tried
     originals.py        the original in all of them, timed in turns

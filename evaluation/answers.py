@@ -18,13 +18,15 @@ from ..results.records.point import LayerRow, Quality
 from ..results.records.reading import Interval
 from ..scratch import temporary_folder
 from ..targets.lease import own_s
+from ..targets.on_device.inputs import Picked
 from ..targets.target import TargetSession
 from ..tasks.metrics.accumulate import accumulator_of
 from ..tasks.task import Metric
 from .predicted import AnyTarget, PredictedTarget
+from .racing import Bar, require_in_race, stages
 from .sample_statistics import StatisticsFolder
 from .stored_split import StoredSplit
-from .uncertainty import Scores, drop_interval, scores_from
+from .uncertainty import Scores, drop_interval, is_quick, scores_from
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,19 +53,31 @@ class Scored:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OnSplit:
+    """The scores of a file on a split. `early` are those of the original on nested parts, by their ends: what
+    candidates are compared with in a race; empty where the metric has no quick intervals.
+    """
+
+    whole: Scores
+    early: Mapping[int, Scores] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Examiner:
     """Asks files for their answers. `measured_batch` is the batch size of latencies.
 
     `originals` has the original's scores by target and split, for as long as the session lasts: all its
-    candidates are compared with them. What each file answered is summed up in `statistics`.
+    candidates are compared with them. What each file answered is summed up in `statistics`. `races`: whether
+    validation is read in nested parts.
     """
 
     network: Network
     metric: Metric
     validation: StoredSplit
     measured_batch: int
-    originals: dict[Hashable, Scores] = field(default_factory=dict)
+    originals: dict[Hashable, OnSplit] = field(default_factory=dict)
     statistics: StatisticsFolder | None = None
+    races: bool = False
 
     def answers(
         self,
@@ -74,18 +88,19 @@ class Examiner:
         *,
         original: Path,
         seconds: MutableMapping[str, float],
+        bar: Bar | None = None,
     ) -> Answers:
         """What a built artifact answers on the target, checked against torch; stages' times go to `seconds`.
 
         `original` is the file of the original, or this file where it is the original's own. What a stand-in
-        executes says nothing of the target. Raises StageError.
+        executes says nothing of the target. Raises StageError, and Beaten by the `bar`.
         """
         path = build.artifact.path
         with timed(seconds, "check"):
             for check in (build.check, *build.more_checks):
                 _check(session, path, check, batch=self._batch(session, len(check.inputs[0])))
         with timed(seconds, "validate"):
-            scored = self.scored(target, session, path, self.validation, original=original)
+            scored = self.scored(target, session, path, self.validation, original=original, bar=bar)
         with timed(seconds, "inspect"):
             names = [layer.name for layer in self.network.layers]
             names += [factor_name(name) for name in recipe.rank]
@@ -98,44 +113,70 @@ class Examiner:
         return Answers(quality=quality, layers=rows, drop_interval=scored.drop_interval)
 
     def scored(
-        self, target: AnyTarget, session: TargetSession, model: Path, split: StoredSplit, *, original: Path
+        self,
+        target: AnyTarget,
+        session: TargetSession,
+        model: Path,
+        split: StoredSplit,
+        *,
+        original: Path,
+        bar: Bar | None = None,
     ) -> Scored:
         """The metric of an artifact on a split, and its drop against the file of the original.
 
-        StageError when it is no finite number.
+        StageError when it is no finite number; Beaten when the drop is above the bar.
         """
         key = answers_key(target, original.name), split.inputs
         if model == original:
-            scores = self.originals[key] = self._scores(session, model, split)
+            self.originals[key] = self._scores(session, model, split)
+            scores = self.originals[key].whole
             return Scored(value=scores.value, interval=scores.interval(self.metric))
         if key not in self.originals:  # an earlier session measured it
             self.originals[key] = self._scores(session, original, split)
         before = self.originals[key]
-        scores = self._scores(session, model, split, like=before)
+        scores = self._scores(session, model, split, before=before, bar=bar).whole
         return Scored(
             value=scores.value,
             interval=scores.interval(self.metric),
-            drop=self.metric.drop(scores.value, baseline=before.value),
-            drop_interval=drop_interval(self.metric, before, scores),
+            drop=self.metric.drop(scores.value, baseline=before.whole.value),
+            drop_interval=drop_interval(self.metric, before.whole, scores),
         )
 
     def _scores(
-        self, session: TargetSession, model: Path, split: StoredSplit, *, like: Scores | None = None
-    ) -> Scores:
-        accumulator, told = accumulator_of(self.metric), None
+        self,
+        session: TargetSession,
+        model: Path,
+        split: StoredSplit,
+        *,
+        before: OnSplit | None = None,
+        bar: Bar | None = None,
+    ) -> OnSplit:
+        accumulator, told, early = accumulator_of(self.metric), None, dict[int, Scores]()
         if self.statistics is not None and split is self.validation:
             told = self.statistics.outputs(model.stem, samples=split.samples)
-        for outputs, targets in split.answered(session, model, batch=self._batch(session, split.batch)):
-            accumulator.add(outputs, targets)
-            if told is not None:
-                told.add(outputs)
+        batch, low, quick = self._batch(session, split.batch), 0, True
+        for high in stages(split.samples) if self.races and split is self.validation else (Picked.WHOLE,):
+            for outputs, targets in split.answered(session, model, batch=batch, low=low, high=high):
+                accumulator.add(outputs, targets)
+                if told is not None:
+                    told.add(outputs)
+            low = high
+            if high == Picked.WHOLE:
+                break
+            if before is None and quick:
+                early[high] = scores_from(accumulator)
+                quick = is_quick(accumulator, early[high])
+            elif before is not None and bar is not None and high in before.early:
+                then = before.early[high]
+                now = scores_from(accumulator, like=then)
+                require_in_race(self.metric, then, now, bar, of=split.samples)
         if told is not None:
             told.done()
-        scores = scores_from(accumulator, like=like)
+        scores = scores_from(accumulator, like=None if before is None else before.whole)
         if not np.isfinite(scores.value):
             message = f"The metric {self.metric.name!r} of the artifact is {scores.value}."
             raise StageError(message, stage="run", kind="wrong-output")
-        return scores
+        return OnSplit(whole=scores, early=early if quick else {})
 
     def _batch(self, session: TargetSession, batch: int) -> int:
         return session.running_batch(batch, measured=self.measured_batch)
@@ -152,8 +193,10 @@ def answers_key(target: AnyTarget, digest: str) -> Hashable:
 def timed(seconds: MutableMapping[str, float], name: str) -> Iterator[None]:
     """Adds the time of the block to `seconds`."""
     start = own_s()
-    yield
-    seconds[name] = seconds.get(name, 0.0) + own_s() - start
+    try:
+        yield
+    finally:
+        seconds[name] = seconds.get(name, 0.0) + own_s() - start
 
 
 def layer_rows(

@@ -21,6 +21,7 @@ from ..targets.target import TargetSession
 from .answers import Answers, Examiner, answers_key, timed
 from .availability import Availability, is_away
 from .predicted import AnyTarget, latency_on
+from .racing import Beaten, Race
 from .targets import format_of
 
 Progress = Callable[[str], None]
@@ -47,7 +48,8 @@ class Candidate:
     """A candidate on its way over the targets; `outcomes` are those that it has so far.
 
     `original` is the original model as it was measured, None for itself. Without a `build` the candidate's
-    files are looked up, or built again.
+    files are looked up, or built again. In a `race` it is measured first, and validated as long as it could
+    join the front.
     """
 
     trial: int
@@ -55,6 +57,7 @@ class Candidate:
     original: Point | None
     build: BuildResult | None
     outcomes: Mapping[str, Outcome]
+    race: Race | None = None
 
     def artifact(self, target: AnyTarget) -> ArtifactFacts:
         """Its file on the target."""
@@ -86,28 +89,44 @@ class Bench:
         seconds: MutableMapping[str, float],
         progress: Progress,
     ) -> tuple[Outcome, TargetError | None]:
-        """What the candidate is on the target, and the error that kept it from being measured, if any."""
+        """What the candidate is on the target, and the error that kept it from being measured, if any. Raises
+        Beaten, which has the latency, when it lost its race.
+        """
         name, original = target.profile.name, candidate.original_on(target)
         if candidate.original is not None and original is None:
             reason = self.availability.reason(name)
             text = f"The original is not measured on '{name}' yet" + (f": {reason}" if reason else ".")
             return self.queued(target, candidate, text), None
         answers, where = self._known_answers(target, candidate), self._where(target)
+        latency: AnyLatency | None = None
         try:
             path = self.artifact_path(candidate.recipe, candidate.artifact(target))
             reference = path
             if candidate.original is not None and original is not None:
                 reference = self.artifact_path(candidate.original.recipe, original.artifact)
             with target.session() as session:
+                bar = None
+                if candidate.race is not None:
+                    progress(f"measuring{where}")
+                    latency = self._latency(target, session, candidate.recipe, (path, reference), seconds)
+                    bar = candidate.race.bar(candidate.artifact(target), latency)
                 if answers is None:
                     progress(f"validating{where}")
-                    build = self._build(target, candidate)
                     answers = self.examiner.answers(
-                        target, session, build, candidate.recipe, original=reference, seconds=seconds
+                        target,
+                        session,
+                        self._build(target, candidate),
+                        candidate.recipe,
+                        original=reference,
+                        seconds=seconds,
+                        bar=bar,
                     )
-                progress(f"measuring{where}")
-                latency = self._latency(target, session, candidate.recipe, (path, reference), seconds)
+                if latency is None:
+                    progress(f"measuring{where}")
+                    latency = self._latency(target, session, candidate.recipe, (path, reference), seconds)
             self.availability.answered(name)
+        except Beaten as beaten:
+            raise Beaten(replace(beaten.lost, latency=latency)) from None
         except (StageError, TargetUnavailable) as error:
             if is_away(error):
                 self.availability.gone(name, str(error))

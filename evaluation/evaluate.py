@@ -21,11 +21,13 @@ from ..compress.options import FileFormat
 from ..compress.recipe import Recipe
 from ..errors import StageError
 from ..results.records.point import Failure, Measured, Outcome, Point
+from ..results.records.progress import Stopped
 from .availability import Availability, Patience, is_away
 from .bench import Bench, Candidate, Progress, TargetError
 from .paced_training import PacedTraining
 from .placing import Placing
 from .predicted import AnyTarget
+from .racing import Beaten, Lost, Race
 from .targets import format_of
 
 
@@ -74,7 +76,24 @@ class Evaluator:
         `built` is the recipe's artifact where another process made it. When all targets are away, they are
         waited for; TargetUnavailable when none comes back.
         """
-        candidate = Candidate(trial=trial, recipe=recipe, original=baseline, build=built, outcomes={})
+        outcome = self.raced(trial, recipe, baseline=baseline, progress=progress, built=built, race=None)
+        assert not isinstance(outcome, Stopped)
+        return outcome
+
+    def raced(
+        self,
+        trial: int,
+        recipe: Recipe,
+        *,
+        baseline: Point | None,
+        progress: Progress,
+        built: BuildResult | None,
+        race: Race | None,
+    ) -> Point | Failure | Stopped:
+        """The same; in a race the candidate is validated no longer than it could join the front."""
+        candidate = Candidate(
+            trial=trial, recipe=recipe, original=baseline, build=built, outcomes={}, race=race
+        )
         try:
             return self._attempt(candidate, progress)
         except StageError as error:
@@ -86,7 +105,7 @@ class Evaluator:
         except StageError as error:
             return Failure.of(error, trial=trial)
 
-    def _attempt(self, candidate: Candidate, progress: Progress) -> Point:
+    def _attempt(self, candidate: Candidate, progress: Progress) -> Point | Stopped:
         left_out = self._left_out(candidate)
         wanted = [target for target in self.targets if target.profile.name not in left_out]
         if not wanted:
@@ -99,18 +118,13 @@ class Evaluator:
         for target in wanted:
             if format_of(target.profile) not in build.by_format:
                 left_out[target.profile.name] = f"{target.profile.facts.title} has no operator for it"
-        seconds = dict(build.seconds)
-        outcomes = self.patience.until_back(
-            partial(
-                self._on_all,
-                replace(candidate, build=build),
-                left_out=left_out,
-                seconds=seconds,
-                progress=progress,
-            ),
-            name=",".join(target.profile.name for target in wanted),
-            say=progress,
-        )
+        seconds, built = dict(build.seconds), replace(candidate, build=build)
+        measure = partial(self._on_all, built, left_out=left_out, seconds=seconds, progress=progress)
+        names = ",".join(target.profile.name for target in wanted)
+        try:
+            outcomes = self.patience.until_back(measure, name=names, say=progress)
+        except Beaten as beaten:
+            return self._stopped(built, beaten.lost, seconds)
         return Point(
             trial=candidate.trial,
             recipe=candidate.recipe,
@@ -134,6 +148,24 @@ class Evaluator:
         if formats is None:
             return compressor.build(recipe, artifacts, progress=progress)
         return compressor.build(recipe, artifacts, progress=progress, formats=[*formats])
+
+    def _stopped(self, built: Candidate, lost: Lost, seconds: Mapping[str, float]) -> Stopped:
+        assert lost.latency is not None
+        (target,) = self.targets
+        return Stopped(
+            trial=built.trial,
+            recipe=built.recipe,
+            target=target.profile.name,
+            artifact=built.artifact(target),
+            latency=lost.latency,
+            samples=lost.samples,
+            of=lost.of,
+            drop=lost.drop,
+            drop_interval=lost.interval,
+            beaten_by=lost.bar.trial,
+            elapsed_s=self.elapsed(),
+            seconds=seconds,
+        )
 
     def _on_all(
         self,

@@ -121,6 +121,13 @@ def scores_from(accumulator: AnyAccumulator, *, like: Scores | None = None) -> S
         return _of_answers(accumulator, scores, took_s, like)
 
 
+def is_quick(accumulator: AnyAccumulator, scores: Scores) -> bool:
+    """Whether an interval takes so little that one may be computed on every part of a split: that of a mean,
+    or of statistics that add up.
+    """
+    return isinstance(accumulator, Totals) or scores.parts is not None
+
+
 def _of_totals(totals: Totals, scores: Scores, took_s: float, like: Scores | None) -> Scores:
     """A mean has its samples; of others, rows of statistics are drawn and added up."""
     if totals.metric.compute is None and not totals.grouped:

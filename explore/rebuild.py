@@ -16,11 +16,12 @@ from ..compress.recipe import Recipe
 from ..errors import RunDirectoryError
 from ..files import seal
 from ..results.records.point import Failure, Point
+from ..results.records.progress import Stopped
 from ..results.records.run import Run
 from ..results.run_directory import RunDirectory
 from .space.space import SearchSpace
 from .state import Objectives
-from .study import FAILURE, POINT, SearchStudy, is_lost
+from .study import FAILURE, POINT, SearchStudy, is_lost, stopped_attributes
 
 
 def rebuild(study: SearchStudy, run: Run, space: SearchSpace, directory: RunDirectory) -> str | None:
@@ -34,15 +35,18 @@ def rebuild(study: SearchStudy, run: Run, space: SearchSpace, directory: RunDire
     for number, point in points.items():
         if number in ended and _recipe(ended[number], space) != point.recipe:
             raise _unfit(directory, f"trial {number} is another candidate in each of them")
-    missing = (points.keys() | failures.keys()) - ended.keys()
+    stopped = {one.trial: one for one in run.stopped}
+    missing = (points.keys() | failures.keys() | stopped.keys()) - ended.keys()
     if not missing:
         return None
     fresh: dict[int, FrozenTrial] = {}
     for number in missing:
         if number in points:
             fresh[number] = _measured(points[number], run, space, directory)
+        elif number in stopped:
+            fresh[number] = _stopped(stopped[number], run, space, directory)
     recipes = dict(_started(directory.path / "log.jsonl"))
-    for number in missing - points.keys():
+    for number in missing - points.keys() - stopped.keys():
         fresh[number] = _failed(failures[number], recipes.get(number), space)
     study.rewrite(_filled_in(fresh))
     lost = sum(is_lost(trial) for trial in study.trials)
@@ -59,11 +63,27 @@ def _filled_in(fresh: dict[int, FrozenTrial]) -> Callable[[list[FrozenTrial]], l
     return filled_in
 
 
-def _measured(point: Point, run: Run, space: SearchSpace, directory: RunDirectory) -> FrozenTrial:
+def _stopped(one: Stopped, run: Run, space: SearchSpace, directory: RunDirectory) -> FrozenTrial:
+    trial = _required(one.trial, one.recipe, space, directory)
+    values = run.vector(one.estimated(run.baseline, better=run.facts.task.metric.direction))
+    return create_trial(
+        state=TrialState.PRUNED,
+        params=trial.params,
+        distributions=trial.distributions,
+        user_attrs=stopped_attributes(one, values),
+    )
+
+
+def _required(number: int, recipe: Recipe, space: SearchSpace, directory: RunDirectory) -> FixedTrial:
+    """The trial with the parameters that give the recipe. RunDirectoryError when none do."""
     try:
-        trial = _asked(point.recipe, space)
+        return _asked(recipe, space)
     except ValueError as error:
-        raise _unfit(directory, f"trial {point.trial} is no candidate of this search ({error})") from error
+        raise _unfit(directory, f"trial {number} is no candidate of this search ({error})") from error
+
+
+def _measured(point: Point, run: Run, space: SearchSpace, directory: RunDirectory) -> FrozenTrial:
+    trial = _required(point.trial, point.recipe, space, directory)
     objectives = Objectives.of(run, point)
     return create_trial(
         state=TrialState.COMPLETE,

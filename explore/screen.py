@@ -1,4 +1,6 @@
-"""Screening: candidates that cannot matter are told apart before anything is built."""
+"""Screening: candidates that cannot matter are told apart before anything is built, and those that cannot
+join the front while they are validated.
+"""
 
 import statistics
 from collections.abc import Callable, Mapping
@@ -7,9 +9,11 @@ from dataclasses import dataclass, field
 from ..compress.graph.network import Cost, Network
 from ..compress.options import Int8Weights
 from ..compress.recipe import Recipe
+from ..evaluation.racing import Bar
 from ..profiles import format_duration, format_latency, format_size
-from ..results.records.latency import Predicted
-from ..results.records.point import Measured, Point
+from ..results.records.latency import AnyLatency, Predicted
+from ..results.records.point import ArtifactFacts, Measured, Point
+from ..results.records.run import Run
 
 _MARGIN = 1.05  # a candidate counts as too slow for larger ones only when it is so by more than this
 _NO_TIME_S = 1e9
@@ -35,6 +39,29 @@ class TooSlow:
     cost: Cost
     measured: Measured
     limit_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrontRace:
+    """What the candidates of a run on one target have reached so far; see evaluation/racing.py."""
+
+    run: Run
+
+    def bar(self, artifact: ArtifactFacts, latency: AnyLatency) -> Bar | None:
+        """The least drop of a candidate that is at most as large and as slow, or the user's limit of the drop
+        once a candidate keeps all limits.
+        """
+        (target,) = self.run.facts.target_names
+        bars = [
+            Bar(drop=measured.drop, trial=point.trial)
+            for point in self.run.points
+            for measured in (point.measured[target],)
+            if measured.artifact.size_bytes <= artifact.size_bytes and measured.latency.ratio <= latency.ratio
+        ]
+        limit = self.run.limits[target].drop
+        if limit is not None and self.run.front:
+            bars.append(Bar(drop=limit, trial=None))
+        return min(bars, key=lambda bar: bar.drop, default=None)
 
 
 @dataclass(slots=True, kw_only=True)

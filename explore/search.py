@@ -23,6 +23,7 @@ from .finalists import Finalists, by_contribution
 from .rebuild import rebuild
 from .session.budget import LEAST_FINALISTS, look_s
 from .session.crash import CrashNote
+from .session.status import races_sentence
 from .session.waits import WaitsShown, search_in
 from .study_file import storage_errors
 from .trials import Trials
@@ -118,6 +119,8 @@ class Search:
                 trials.try_set_aside(self._time_left)
                 self._look_at_finalists()
                 self._rebuild()
+                if trials.state.stopped:
+                    trials.note(races_sentence(trials.state.run))
                 status = "finished"
             except KeyboardInterrupt:
                 trials.note("Interrupted: the same command goes on from here.")
@@ -167,6 +170,8 @@ class Search:
         for point in sorted(trials.study.points(), key=lambda point: point.elapsed_s):
             trials.learn(trials.queue.restored(point))
         state.failures.extend(trials.study.failures())
+        for stopped in trials.study.stopped():
+            trials.screen.learn(state.stop(stopped))
         state.screened = trials.study.screened_count()
         state.changed()
         trials.queue.correct()  # what a session killed in the middle of catching up had not told yet

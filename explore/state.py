@@ -7,7 +7,7 @@ from ..profiles import Environment
 from ..results.records.facts import RunFacts
 from ..results.records.originals import InTurns
 from ..results.records.point import Failure, Point
-from ..results.records.progress import SearchFacts
+from ..results.records.progress import SearchFacts, Stopped
 from ..results.records.run import Run, Status, Vector
 from .looks import Look, LookKey, with_looks
 
@@ -30,6 +30,7 @@ class SearchState:
     in_turns: Mapping[str, InTurns] = field(default_factory=dict)
     points: list[Point] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
+    stopped: list[Stopped] = field(default_factory=list)
     screened: int = 0
     least: int = 0
     search: SearchFacts = field(default_factory=SearchFacts)
@@ -46,12 +47,20 @@ class SearchState:
 
     @property
     def judged(self) -> Run:
-        """The run that the strategy goes by: the same, or with latencies that no clock decides."""
-        if self.judge is None:
+        """The run that the strategy goes by: the same, with estimates where candidates were stopped, or with
+        latencies that no clock decides.
+        """
+        if self.judge is None and not self.stopped:
             return self.run
         if self._judged is None:
-            self._judged = self.judge(self.run)
+            self._judged = self._with_estimates() if self.judge is None else self.judge(self.run)
         return self._judged
+
+    def _with_estimates(self) -> Run:
+        """The run with the candidates that were stopped, by what is known of them."""
+        run = self.run
+        estimated = (self._estimate(stopped) for stopped in self.stopped)
+        return replace(run, points=(*run.points, *estimated), stopped=())
 
     def objectives(self, point: Point) -> "Objectives":
         """What a study is told of one of the points."""
@@ -69,6 +78,7 @@ class SearchState:
             status=status,
             elapsed_s=elapsed_s,
             screened=self.screened,
+            stopped=tuple(self.stopped),
             failures=(*self.failures, *look_failures),
             search=self.search,
             in_turns=dict(self.in_turns),
@@ -82,6 +92,15 @@ class SearchState:
         """A measured candidate."""
         self.points.append(point)
         self.changed()
+
+    def stop(self, stopped: Stopped) -> Point:
+        """A candidate that lost its race; the point that the strategy goes by."""
+        self.stopped.append(stopped)
+        self.changed()
+        return self._estimate(stopped)
+
+    def _estimate(self, stopped: Stopped) -> Point:
+        return stopped.estimated(self.points[0], better=self.facts.task.metric.direction)
 
     def fail(self, failure: Failure) -> None:
         """A candidate that has no measurement."""

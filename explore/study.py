@@ -8,8 +8,8 @@ was stored but not told, it is told and not repeated. A trial that is interrupte
 the others are done, and fails only when it is to blame (interruptions.py).
 
 States. COMPLETE is measured, feasible or not (Optuna's constraints tell which); FAIL has no measurement and
-samplers ignore it; PRUNED was screened out before it was built: TPE places it behind every complete trial,
-NSGA-II ignores it.
+samplers ignore it; PRUNED was screened out before it was built, or stopped since it could not join the front
+any more: TPE places it behind every complete trial, NSGA-II ignores it, and `front` learns from the estimate.
 
 Corrections. A trial's values are its worst of the targets that measured it, and a board that was away
 measures it later. study_file.py says how a trial that has ended gets other values.
@@ -18,7 +18,7 @@ measures it later. study_file.py says how a trial that has ended gets other valu
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import optuna
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
@@ -28,10 +28,11 @@ from ..compress.recipe import Recipe
 from ..errors import InputError, RunDirectoryError
 from ..files import DIGEST, seal
 from ..results.records.point import Failure, Point
+from ..results.records.progress import Stopped
 from ..results.records.reading import Fields, Unfit
 from .interruptions import Interruptions, Machine
 from .preparation.request import SAMPLERS
-from .sampling.sampler import FrontSampler
+from .sampling.sampler import ESTIMATED, FrontSampler
 from .screen import Screened
 from .space.space import RECOVER, Parameters
 from .state import Objectives
@@ -40,6 +41,7 @@ from .study_file import Correction, StudyFile, storage_errors
 T = TypeVar("T")
 
 POINT, FAILURE, _SCREENED = "point", "failure", "screened"  # user attributes
+_STOPPED = "stopped"  # another one
 _INTERRUPTIONS = "interruptions"  # another one
 _FIXED = "fixed_params"  # Optuna's key for the parameters of an enqueued trial
 _POPULATION = 12
@@ -72,6 +74,11 @@ class Adopted:
 
     first: list[Trial] = field(default_factory=list)
     set_aside: list[Trial] = field(default_factory=list)
+
+
+def stopped_attributes(stopped: Stopped, values: Sequence[float]) -> dict[str, Any]:
+    """The user attributes of a trial that lost its race."""
+    return {_STOPPED: seal(stopped.to_json()), ESTIMATED: list(values)}
 
 
 def is_lost(trial: FrozenTrial) -> bool:
@@ -268,6 +275,22 @@ class SearchStudy:
         with storage_errors(self._file.path):
             self._file = self._file.rewritten(change)
 
+    def stop(self, trial: Trial, stopped: Stopped, values: Sequence[float]) -> None:
+        """Ends a trial that lost its race; `values` are its objectives, the drop estimated."""
+        trial = self._trial(trial.number)
+        for key, value in stopped_attributes(stopped, values).items():
+            trial.set_user_attr(key, value)
+        self._file.study.tell(trial, state=TrialState.PRUNED)
+
+    def stopped(self) -> list[Stopped]:
+        """Every candidate that lost its race, by trial number. RunDirectoryError when one is damaged."""
+        pruned = (trial for trial in self.trials if trial.state == TrialState.PRUNED)
+        return [
+            self._read(trial, _STOPPED, lambda fields: fields.sealed(Stopped.from_json))
+            for trial in pruned
+            if _STOPPED in trial.user_attrs
+        ]
+
     def fail(self, trial: Trial, failure: Failure) -> None:
         """Ends a trial that has no measurement."""
         trial = self._trial(trial.number)
@@ -293,7 +316,9 @@ class SearchStudy:
 
     def screened_count(self) -> int:
         """How many candidates were screened out."""
-        return sum(trial.state == TrialState.PRUNED for trial in self.trials)
+        return sum(
+            trial.state == TrialState.PRUNED and _STOPPED not in trial.user_attrs for trial in self.trials
+        )
 
     def _trial(self, number: int) -> Trial:
         """The live trial of this number in the study that counts now."""

@@ -15,12 +15,12 @@ from ..evaluation.evaluate import Evaluator
 from ..evaluation.originals import Originals
 from ..results.activity import Activity
 from ..results.records.point import Failure, Point
-from ..results.records.progress import SearchFacts
+from ..results.records.progress import SearchFacts, Stopped
 from ..results.records.run import Run
 from ..results.run_directory import RunDirectory
 from .queue import Queue
 from .run_writer import RunWriter
-from .screen import Screen, Screened
+from .screen import FrontRace, Screen, Screened
 from .session.budget import Budget, Ledger, look_s
 from .session.clock import Clock
 from .session.interrupt import Interrupts
@@ -41,12 +41,14 @@ UNCERTAIN = frozenset({"noisy", "device", "timeout"})  # kinds of failures that 
 class Options:
     """When to stop: `budget_s` seconds over all sessions, `trials` candidates measured or failed; None is no
     limit. `finalists`: whether they are looked at longer. `deterministic`: no clock decides what is tried.
+    `racing`: whether a candidate is validated only as long as it could join the front.
     """
 
     budget_s: float | None
     trials: int | None
     finalists: bool = True
     deterministic: bool = False
+    racing: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +117,7 @@ class Trials:
     def time_left(self) -> bool:
         """Whether another candidate may be tried."""
         trials, done = self.options.trials, len(self.state.points) + len(self.state.failures)
+        done += len(self.state.stopped)
         done += len(self.set_aside)
         return (trials is None or done < trials) and (self.left_s() > 0 or not self.state.points)
 
@@ -155,9 +158,7 @@ class Trials:
         self.log("started", trial=trial.number, recipe=recipe.to_json(), elapsed_s=self.elapsed_s)
         try:
             with self.interruptible():
-                outcome = self.evaluator.evaluate(
-                    trial.number, recipe, baseline=original, progress=self._stage_of(trial), built=built
-                )
+                outcome = self._evaluated(trial, recipe, original, built)
             self._require_certain(outcome)
         except (KeyboardInterrupt, AutocompressError, OSError):
             self.study.release(trial)
@@ -168,8 +169,10 @@ class Trials:
         if isinstance(outcome, Failure):
             self.fail(trial, recipe, outcome)
             return None
-        self.study.store(trial, outcome)
-        self.complete(trial, outcome)
+        point = outcome if isinstance(outcome, Point) else self._stop(trial, outcome)
+        if isinstance(outcome, Point):
+            self.study.store(trial, outcome)
+            self.complete(trial, outcome)
         if trial.number == 0:
             self.time_originals()
         stages = outcome.seconds.items()
@@ -178,7 +181,30 @@ class Trials:
         self._show(outcome)
         if self.evaluator.availability.due():
             self.queue.catch_up(self.time_left)
-        return outcome
+        return point
+
+    def _evaluated(
+        self, trial: Trial, recipe: Recipe, original: Point | None, built: BuildResult | None
+    ) -> Point | Failure | Stopped:
+        number, stage = trial.number, self._stage_of(trial)
+        if (race := self._race(trial)) is None:
+            return self.evaluator.evaluate(number, recipe, baseline=original, progress=stage, built=built)
+        return self.evaluator.raced(number, recipe, baseline=original, progress=stage, built=built, race=race)
+
+    def _race(self, trial: Trial) -> FrontRace | None:
+        """What the candidate must beat; None for the original and uniform int8, and where candidates do not
+        race.
+        """
+        racing = self.options.racing and trial.number > YARDSTICK and self.state.points
+        return FrontRace(run=self.state.run) if racing else None
+
+    def _stop(self, trial: Trial, stopped: Stopped) -> Point:
+        """Ends the trial of a candidate that lost its race; what the strategy goes by."""
+        point = self.state.stop(stopped)
+        self.tried.add(stopped.recipe.digest)
+        self.screen.learn(point)
+        self.study.stop(trial, stopped, self.run.vector(point))
+        return point
 
     def _replay(self, trial: Trial, recipe: Recipe, known: Point | Failure) -> Point | None:
         """Tells what an earlier session found out."""
@@ -191,7 +217,7 @@ class Trials:
         self.complete(trial, self.queue.restored(known))
         return known
 
-    def _require_certain(self, outcome: Point | Failure) -> None:
+    def _require_certain(self, outcome: Point | Failure | Stopped) -> None:
         """TargetUnavailable where a deterministic search would go on with what only the moment decided."""
         waiting = isinstance(outcome, Point) and outcome.waiting
         uncertain = waiting or (isinstance(outcome, Failure) and outcome.kind in UNCERTAIN)
@@ -334,7 +360,7 @@ class Trials:
             trial=trial,
         )
 
-    def _show(self, outcome: Point | Failure) -> None:
+    def _show(self, outcome: Point | Failure | Stopped) -> None:
         status = self._status(outcome.trial)
         self.progress.finished(outcome_line(outcome, self.state.run), status)
         failed = isinstance(outcome, Failure)

@@ -190,7 +190,8 @@ def _progress(run: Run) -> dict[str, Any]:
     return {
         "status": run.status,
         "elapsed_s": run.elapsed_s,
-        "trials": {"finished": finished, "failed": len(run.failures), "screened": run.screened},
+        "trials": {"finished": finished, "failed": len(run.failures), "screened": run.screened}
+        | ({"stopped": len(run.stopped)} if run.stopped else {}),
         "chosen": {
             "trial": best.point.trial,
             **_place(run, best.point),

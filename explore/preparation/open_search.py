@@ -66,6 +66,7 @@ def open_search(
         trials=request.trials,
         finalists=finalists,
         deterministic=request.deterministic,
+        racing=races(checked),
     )
     with (
         same_sums(wanted=request.deterministic),
@@ -195,6 +196,7 @@ def make_evaluator(
             validation=validation,
             measured_batch=timing.batch,
             statistics=StatisticsFolder.of_run(directory.path),
+            races=races(checked),
         ),
         artifacts=directory.artifacts,
         timing=timing,
@@ -220,6 +222,15 @@ def runtime_choice(checked: CheckedRequest, compressor: Compressor) -> RuntimeCh
         if format_of(profile) in unwritable
     }
     return RuntimeChoice(spaces=checked.runtimes, unusable=unusable)
+
+
+def races(checked: CheckedRequest) -> bool:
+    """Whether candidates are validated no longer than they could join the front: on one target, where nothing
+    but drop, size and latency counts, and no clock must decide what is tried.
+    """
+    limits = checked.constraints.values()
+    counted = any(limit.max_energy_j is not None for limit in limits)
+    return len(checked.targets) == 1 and not counted and not checked.request.deterministic
 
 
 def _recognize(directory: RunDirectory, name: str, environment: Environment) -> None:

@@ -11,6 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 from ..space.problem import Levels
 from .proposals import Proposer
 
+ESTIMATED = "estimated"  # user attribute of a trial that was stopped: its values
 _FIXED = "fixed_params"  # Optuna's key for the parameters of an enqueued trial
 
 
@@ -20,9 +21,9 @@ class FrontSampler(BaseSampler):
     `proposer` is called once, before the first proposal: what it needs (sensitivities, latencies) may be
     measured after the study was opened. The study's objectives are (normalized drop, size ratio, latency
     ratio), minimized. Every finished trial is learned from once: its values; its user attribute `kl`, which a
-    trial that was pruned after the first rung has too; and whether it was recovered (a space without recovery
-    asks for `recover` too, but never for `learning_rate`). Trials whose parameters are not those of the
-    problem's slots are ignored.
+    trial that was pruned after the first rung has too; the estimated values of one that was stopped; and
+    whether it was recovered (a space without recovery asks for `recover` too, but never for `learning_rate`).
+    Trials whose parameters are not those of the problem's slots are ignored.
     """
 
     def __init__(self, proposer: Callable[[], Proposer], *, seed: int):
@@ -102,13 +103,13 @@ class FrontSampler(BaseSampler):
         if levels is None:
             return
         self._learned.add(trial.number)
-        complete = state == TrialState.COMPLETE and values is not None
+        vector = values if state == TrialState.COMPLETE else trial.user_attrs.get(ESTIMATED)
         recovered = "learning_rate" in trial.params
         proposer.observe(
             levels,
             loss=trial.user_attrs.get("kl"),
-            vector=values if complete else None,
-            recovered=recovered and complete,
+            vector=vector,
+            recovered=recovered and vector is not None,
         )
 
 

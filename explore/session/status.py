@@ -7,6 +7,7 @@ from ...results.placed import place_of
 from ...results.records.facts import MetricFacts
 from ...results.records.latency import Predicted
 from ...results.records.point import Failure, Point
+from ...results.records.progress import Stopped
 from ...results.records.run import Run
 from .progress import FrontRow, Status
 
@@ -47,8 +48,10 @@ def _mark(point: Point) -> str:
     return "~" if any(isinstance(latency, Predicted) for latency in latencies) else ""
 
 
-def outcome_line(outcome: Point | Failure, run: Run) -> str:
+def outcome_line(outcome: Point | Failure | Stopped, run: Run) -> str:
     """What came of a trial, in one line."""
+    if isinstance(outcome, Stopped):
+        return stopped_line(outcome, run)
     if isinstance(outcome, Failure):
         return f"trial {outcome.trial}: failed in {outcome.stage} ({outcome.kind}): {outcome.message}"
     row, name = front_row(outcome, run), ""
@@ -67,6 +70,29 @@ def outcome_line(outcome: Point | Failure, run: Run) -> str:
     )
 
 
+def stopped_line(stopped: Stopped, run: Run) -> str:
+    """Why a candidate was validated no further."""
+    metric, low = run.facts.task.metric, stopped.drop_interval[0]
+    by = f"trial {stopped.beaten_by}, which is no slower and no larger, loses less"
+    if stopped.beaten_by is None:
+        by = "that is above the limit"
+    cost = format_duration(sum(stopped.seconds.values()))
+    return (
+        f"trial {stopped.trial}: stopped after {stopped.samples} of {stopped.of} samples, a drop of at least "
+        f"{drop_text(metric, low)}: {by}; took {cost}"
+    )
+
+
+def races_sentence(run: Run) -> str:
+    """What races saved."""
+    count = len(run.stopped)
+    candidates = "candidate was" if count == 1 else "candidates were"
+    return (
+        f"{count} {candidates} stopped in validation, since they could not join the front: "
+        f"{run.saved_samples:.0%} of all samples were not run."
+    )
+
+
 def status_of(
     run: Run | None,
     *,
@@ -79,7 +105,7 @@ def status_of(
     """The search at this moment, `run` None before anything is measured; `trial` is the last that ended.
     Without a budget the time left follows from the trials so far.
     """
-    done = len(run.points) + len(run.failures) if run else 0
+    done = len(run.points) + len(run.failures) + len(run.stopped) if run else 0
     shares = [elapsed_s / budget_s] if budget_s else []
     shares += [done / trials] if trials else []
     lefts = [budget_s - elapsed_s] if budget_s else []

@@ -1,10 +1,16 @@
-"""What a strategy says of its work: sensitivities, latency tables, rungs, where the time went."""
+"""What a strategy says of its work: sensitivities, latency tables, rungs, where the time went, and which
+candidates were stopped.
+"""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from .reading import Fields
+from ...compress.recipe import Recipe
+from .facts import Direction
+from .latency import AnyLatency, latency_from_json
+from .point import ArtifactFacts, Measured, Point, Quality, recipe_from
+from .reading import Fields, Interval, require_finite, require_inside
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,5 +108,77 @@ class SearchFacts:
                 ),
                 rungs=fields.maybe("rungs", lambda key: Rungs.from_json(fields.object(key))),
                 time=fields.each("time", lambda entries, name: entries.amount(name)),
+            )
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stopped:
+    """A candidate that was measured on the target, but validated on `samples` of `of` samples only: it could
+    not join the front any more (evaluation/racing.py).
+
+    `drop`, which is estimated from them, and its 95 % interval are those of the whole split. `beaten_by` is a
+    trial that is at most as slow and as large and loses less; None: the drop is above the user's limit.
+    """
+
+    trial: int
+    recipe: Recipe
+    target: str
+    artifact: ArtifactFacts
+    latency: AnyLatency
+    samples: int
+    of: int
+    drop: float
+    drop_interval: Interval
+    beaten_by: int | None
+    elapsed_s: float = 0.0
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not 0 < self.samples < self.of:
+            raise ValueError(f"samples is {self.samples}, but must be above 0 and below {self.of}.")
+        require_finite(drop=self.drop)
+        require_inside(self.drop_interval, drop=self.drop)
+
+    def estimated(self, original: Point, *, better: Direction) -> Point:
+        """The point that a strategy goes by. Its quality is an estimate: no file and no person gets it."""
+        before = original.measured[self.target].quality.validation
+        quality = before - self.drop if better == "higher" else before + self.drop
+        outcome = Measured(
+            artifact=self.artifact,
+            quality=Quality(validation=quality),
+            drop=self.drop,
+            drop_interval=self.drop_interval,
+            latency=self.latency,
+        )
+        return Point(
+            trial=self.trial,
+            recipe=self.recipe,
+            outcomes={self.target: outcome},
+            elapsed_s=self.elapsed_s,
+            seconds=self.seconds,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON value from which `from_json` makes an equal record."""
+        return {**asdict(self), "recipe": self.recipe.to_json(), "latency": self.latency.to_json()}
+
+    @classmethod
+    def from_json(cls, fields: Fields) -> "Stopped":
+        """The record that `to_json` described."""
+        return fields.record(
+            lambda: cls(
+                trial=fields.whole("trial"),
+                recipe=recipe_from(fields.object("recipe")),
+                target=fields.target("target"),
+                artifact=ArtifactFacts.from_json(fields.object("artifact")),
+                latency=latency_from_json(fields.object("latency")),
+                samples=fields.whole("samples", least=1),
+                of=fields.whole("of", least=1),
+                drop=fields.number("drop"),
+                drop_interval=fields.interval("drop_interval"),
+                beaten_by=fields.maybe("beaten_by", fields.whole),
+                elapsed_s=fields.amount("elapsed_s"),
+                seconds=fields.each("seconds", lambda entries, name: entries.amount(name)),
             )
         )

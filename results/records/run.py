@@ -20,7 +20,7 @@ from .facts import RunFacts, RunTarget
 from .latency import Predicted, ratio_range
 from .originals import InTurns, OneDevice, OriginalOn, Scale
 from .point import Failure, Measured, Point
-from .progress import SearchFacts
+from .progress import SearchFacts, Stopped
 from .reading import Fields, Interval
 from .verification import Verification
 
@@ -70,6 +70,7 @@ class Run:
     status: Status = "running"
     elapsed_s: float = 0.0
     screened: int = 0
+    stopped: tuple[Stopped, ...] = ()
     failures: tuple[Failure, ...] = ()
     search: SearchFacts = field(default_factory=SearchFacts)
     verification: Verification | None = None
@@ -78,6 +79,8 @@ class Run:
 
     def __post_init__(self) -> None:
         trials = [point.trial for point in self.points]
+        if {one.trial for one in self.stopped} & set(trials):
+            raise ValueError("a trial is either stopped or a point.")
         if not trials or len(set(trials)) < len(trials):
             raise ValueError("points must hold at least the original model, each trial once.")
         if self.uniform_trial is not None and self.uniform_trial not in trials:
@@ -363,6 +366,15 @@ class Run:
                 intervals[point.trial] = None if isinstance(latency, Predicted) else latency.ratio_interval
         return intervals
 
+    @property
+    def saved_samples(self) -> float:
+        """The share of all samples of validation that no candidate answered, since it was stopped."""
+        if not self.stopped:
+            return 0.0
+        of = self.stopped[0].of
+        whole = of * (len(self.points) + len(self.stopped))
+        return sum(one.of - one.samples for one in self.stopped) / whole
+
     # --- hypervolume
 
     @cached_property
@@ -401,6 +413,7 @@ class Run:
             "status": self.status,
             "elapsed_s": self.elapsed_s,
             "screened": self.screened,
+            **({"stopped": [one.to_json() for one in self.stopped]} if self.stopped else {}),
             "failures": [failure.to_json() for failure in self.failures],
             "search": self.search.to_json(),
             **({"in_turns": {name: one.to_json() for name, one in turns}} if turns else {}),
@@ -418,6 +431,9 @@ class Run:
                 status=fields.choice("status", get_args(Status)),
                 elapsed_s=fields.amount("elapsed_s"),
                 screened=fields.whole("screened"),
+                stopped=tuple(map(Stopped.from_json, fields.objects("stopped")))
+                if fields.has("stopped")
+                else (),
                 failures=tuple(Failure.from_json(failure) for failure in fields.objects("failures")),
                 search=SearchFacts.from_json(fields.object("search")),
                 in_turns=_in_turns(fields) if fields.has("in_turns") else {},

@@ -16,6 +16,7 @@ from ..formats import (
 )
 from ..pick import limits_text
 from ..records.latency import Predicted
+from ..records.run import Run
 from ..view import PointOn, RunOn
 from ..words.energies import energy_note, energy_of, energy_ratio
 
@@ -43,7 +44,7 @@ def header(run: RunOn) -> str:
         "Target": f"{target.name}: {target.runtime} {version}, {threads}, {target.inference}",
         "Processor": environment.cpu_model if environment else "unknown",
         "Limits": limits_text(whole, whole.limits),
-        "Models tried": f"{finished} {kind}, {len(whole.failures)} failed, {whole.screened} ruled out",
+        "Models tried": f"{finished} {kind}, {_left(whole)}",
         "Time": format_duration(whole.elapsed_s),
     }
     rows = "".join(f"<div><dt>{name}</dt><dd>{escape(value)}</dd></div>" for name, value in facts.items())
@@ -54,6 +55,12 @@ def header(run: RunOn) -> str:
         f'<span class="status {status}">{status}</span></div>'
         f'<dl class="facts">{rows}</dl>{_predicted(run)}</header>'
     )
+
+
+def _left(run: Run) -> str:
+    """How many candidates are no points, by the reason."""
+    stopped = f"{len(run.stopped)} stopped in validation ({run.saved_samples:.0%} of it saved), "
+    return f"{stopped if run.stopped else ''}{len(run.failures)} failed, {run.screened} ruled out"
 
 
 def _predicted(run: RunOn) -> str:

@@ -90,7 +90,7 @@ class FakeSplit:
     def __init__(self, inputs):
         self.inputs = inputs
 
-    def answered(self, session, model, *, batch):
+    def answered(self, session, model, *, batch, low=0, high=0):
         yield session.run(model, self.inputs, batch=batch), TARGETS
 
 

@@ -256,6 +256,7 @@ def make_search(
     strategy: Strategy | None = None,
     catching_up: FakeCatchingUp | None = None,
     deterministic: bool = False,
+    racing: bool = False,
     profile: Profile = PROFILE,
     alternatives: bool = False,
 ) -> Search:
@@ -295,7 +296,7 @@ def make_search(
             directory, state, evaluator=evaluating, finalists=finalists, clock=clock, ledger=ledger
         ),
         clock=clock,
-        options=Options(budget_s=budget_s, trials=trials, deterministic=deterministic),
+        options=Options(budget_s=budget_s, trials=trials, deterministic=deterministic, racing=racing),
         budget=Budget(total_s=budget_s, recovery=recovery),
         ledger=ledger,
         progress=progress,
