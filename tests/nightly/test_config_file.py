@@ -95,3 +95,9 @@ def test_a_deterministic_search_is_asked_for_as_such(tmp_path):
     config = read(tmp_path, '[model.x]\ntask = "digits"\ntrials = 3\ndeterministic = true')
     words = search_words(config.models[0], tmp_path / "run", None)
     assert "--deterministic" in words and "--budget" not in words
+
+
+def test_a_search_on_a_part_of_validation_is_asked_for_as_such(tmp_path):
+    config = read(tmp_path, '[model.x]\ntask = "digits"\nbudget = "1m"\nvalidation_samples = 500')
+    words = search_words(config.models[0], tmp_path / "run", None)
+    assert words[words.index("--validation-samples") + 1] == "500"

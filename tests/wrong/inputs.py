@@ -101,6 +101,7 @@ COMMAND_LINES = (
     line("search --max-latency cpuu=1ms", "names the target 'cpuu': choose 'cpu'"),
     line("search --max-size 1KB --max-size 2KB", "is given twice"),
     line("search --trials 0", "--trials 0 is too few"),
+    line("search --validation-samples 3", "--validation-samples 3 is too few"),
     line("search --trials many", "--trials"),
     line("search --batch 0", "--batch 0 is no batch size"),
     line("search --seed -1", "--seed -1 is no seed"),
