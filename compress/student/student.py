@@ -42,6 +42,7 @@ from .rounded_activations import observed_in_original, rounded_activations
 from .samples import Samples
 
 Say = Callable[[str], None]
+FROZEN_RATE = 0.25  # of the learning rate: no normalization takes back what a step does to the scale
 FEW_BATCHES = 10  # over so many running statistics average
 RELEARNED = 0.01  # of a distance: what the least drop that can be told shows
 _DISTANCE_SAMPLES = 64  # from which scales and weights of a distance are taken
@@ -433,7 +434,9 @@ class StudentMaker:
         schedule: Schedule | None,
     ) -> dict[str, Tensor]:
         """Trains the module in place; returns the steps of rounded layers."""
-        seed = self.samples.seed_for(recipe.digest)
+        seed, frozen = self.samples.seed_for(recipe.digest), self.frozen_norms
+        if frozen and frozen == {node.name for node in batch_norms(self.network.module)}:
+            recovery = replace(recovery, learning_rate=FROZEN_RATE * recovery.learning_rate)
         if self.reference is not self and recovery.features > 0:
             recovery = replace(recovery, features=0.0)  # sums have other sizes on smaller images
         distill(
@@ -444,7 +447,7 @@ class StudentMaker:
             recovery,
             distance=self.distance_in_training,
             seed=seed,
-            frozen=self.frozen_norms,
+            frozen=frozen,
             grid=grid,
             schedule=schedule,
             validate=None if schedule is None else partial(self._judge(recovery), module),

@@ -149,3 +149,20 @@ def test_relearning_is_the_distance_of_the_answers_in_the_form_for_training(resi
         expected = (training(inputs) - original(inputs)).square().mean()
     found = relearning(original, (inputs,), Distance(outputs=(squares,)))
     assert found == pytest.approx(float(expected), rel=1e-4) and found > 0
+
+
+@pytest.mark.parametrize(("shift", "share"), [(0.4, 0.25), (0.0, 1.0)], ids=["frozen", "learned"])
+def test_frozen_normalizations_quarter_the_learning_rate(shift, share, monkeypatch):
+    rates = []
+    monkeypatch.setattr(
+        "autocompress.compress.student.student.distill",
+        lambda student, teacher, loss, batches, recovery, **rest: rates.append(recovery.learning_rate),
+    )
+    task = foreign_task(shift=shift)
+    inputs = task.train.inputs[0][:128].repeat(4, 1, 1, 1)
+    few = TensorDataset(inputs, torch.zeros(len(inputs), dtype=torch.long))
+    recovery = Recovery(steps=10, learning_rate=1e-3, temperature=1.0, weight=0.9)
+    students_of(dataclasses.replace(task, train=few)).make(
+        Recipe(recovery=recovery), StageClock(), lambda _: None, None
+    )
+    assert rates == [share * 1e-3]
