@@ -47,7 +47,7 @@ class DeploymentOut(BaseModel):
 class NightlyIn(Given):
     """The new text of nightly.toml."""
 
-    text: Annotated[str, Field(max_length=256 << 10, pattern=r"^[^\x00]*$")]
+    text: Annotated[str, Field(pattern=r"^[^\x00]*$")]
 
 
 class NightOut(BaseModel):

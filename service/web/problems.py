@@ -47,7 +47,7 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
         "description": http.HTTPStatus(status).phrase,
         "content": {MEDIA: {"schema": Problem.model_json_schema()}},
     }
-    for status in (400, 401, 403, 404, 405, 409, 412, 413, 422, 428, 429, 503)
+    for status in (400, 401, 403, 404, 405, 409, 412, 413, 422, 429, 503)
 }
 
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Header, HTTPException, Path, Response
+from fastapi import APIRouter, Header, Path, Response
 from fastapi.responses import HTMLResponse
 
 from ...access.audit import record
@@ -40,13 +40,11 @@ def change_nightly(
     caller: Administrator,
     origin: Origin,
     response: Response,
-    if_match: Annotated[str | None, Header()] = None,
+    if_match: Annotated[str, Header(max_length=200)],
 ) -> NightlyOut:
     """Replaces the file, whose text is checked as `autocompress nightly` does it. `If-Match` must be the ETag
     that was read: 412 when somebody changed it since.
     """
-    if if_match is None:
-        raise HTTPException(428, "Send the ETag that you read as `If-Match`: others change the file, too.")
     file = service.night_files.write(name, given.text, etag=if_match)
     with service.database.writing() as session:
         record(session, caller, "nightly", name, origin=origin)

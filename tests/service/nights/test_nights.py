@@ -155,7 +155,7 @@ def test_rest_reads_and_changes_the_file_with_its_etag_and_scopes(files, tmp_pat
         )
         body = {"text": TEXT.replace("02:00", "03:30")}
         assert site.ask("PUT", "/v1/nightly/team", body, token=ana, If_Match=got.json["etag"]).status == 403
-        assert site.ask("PUT", "/v1/nightly/team", body, token=root).status == 428
+        assert site.ask("PUT", "/v1/nightly/team", body, token=root).status == 422
         assert site.ask("PUT", "/v1/nightly/team", body, token=root, If_Match='"x"').status == 412
         put = site.ask("PUT", "/v1/nightly/team", body, token=root, If_Match=got.json["etag"])
         assert put.json["at"] == "03:30" and put.headers["ETag"] != got.json["etag"]
