@@ -9,15 +9,17 @@ is what `web/` shows. A worker that is killed loses its lease; the next one star
 goes on.
 
 Reading order
-    config.py    serve.toml: registered tasks, devices, limits
+    config.py    serve.toml: registered tasks, devices, limits; listed.py: webhooks, registries, nightly files
     tasks.py     which tasks there are, and whether an order's arguments fit their functions
     order.py     what is asked for: task, target, limits, budget
     database/    tables, migrations, transactions on SQLite and PostgreSQL
     queue/       jobs, claims with leases, devices
     access/      users, tokens, sessions of the browser, the audit log
+    telling/     webhooks and messages, from an outbox in the database
+    nights/      nightly runs: their files, and when they begin
     work/        the worker, and the client that speaks to the service
     web/         REST, pages, streams, what protects them
-    serving.py   starts all of it: `autocompress serve`
+    serving.py   starts all of it: `autocompress serve`; saving.py: backup and restore
 
 What it does not know: how a search works, how a latency is taken. It imports no torch.
 """
