@@ -125,14 +125,14 @@ def test_the_same_fine_tuning_is_not_done_twice(run_path, monkeypatch):
 def test_an_interrupted_fine_tuning_keeps_its_checkpoint_and_goes_on(run_path, monkeypatch):
     build, seen = Compressor.build, []
 
-    def interrupted(self, recipe, out_dir, *, progress=None, recovery_s=None, checkpoint=None):
+    def interrupted(self, recipe, out_dir, *, checkpoint=None, **options):
         checkpoint.with_suffix(".seen").touch()
         raise KeyboardInterrupt
 
-    def going_on(self, recipe, out_dir, *, progress=None, recovery_s=None, checkpoint=None):
-        seen.append((recovery_s, checkpoint.with_suffix(".seen").is_file()))
+    def going_on(self, recipe, out_dir, *, checkpoint=None, **options):
+        seen.append((options["recovery_s"], checkpoint.with_suffix(".seen").is_file()))
         checkpoint.with_suffix(".seen").unlink()
-        return build(self, recipe, out_dir, progress=progress, recovery_s=recovery_s, checkpoint=checkpoint)
+        return build(self, recipe, out_dir, checkpoint=checkpoint, **options)
 
     monkeypatch.setattr(Compressor, "build", interrupted)
     with pytest.raises(KeyboardInterrupt):
