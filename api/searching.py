@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..profiles.alternatives import targets_of_runtimes
-from ..profiles.units import parse_duration
+from ..profiles.units import parse_duration, parse_size
 from ..results.target_limits import limits_of, target_addresses
 from .following import Callback, progress_of
 from .run import Run
@@ -35,6 +35,8 @@ def search(
     shapes: Sequence[str] = (),
     sampler: str = "front",
     recovery: bool = True,
+    memory: str | None = None,
+    device: str = "auto",
     allow_predicted: bool = False,
     start_from: "Run | str | Path | None" = None,
     seed: int = 0,
@@ -48,9 +50,9 @@ def search(
 
     `task` is a built-in task, `path/to/file.py:function`, or a Task; `arguments` are those of its function. A
     Task cannot be made again in another process, so that recovery works in this one, in turns with the rest
-    of the search. `budget`, limits and sizes are texts with units: `20m`, `1pp`, `2ms`, `200KB`, `5mJ`;
-    `shapes` are like `tokens=128`; `runtimes` of the target's device like `onnxruntime,litert`, or `all`.
-    `progress` is True (a bar or lines), False, or a function of an `Event`.
+    of the search. `budget`, limits, sizes and `memory` are texts with units: `20m`, `1pp`, `2ms`, `200KB`,
+    `5mJ`; `shapes` are like `tokens=128`; `runtimes` of the target's device like `onnxruntime,litert`, or
+    `all`; `device` like `cuda:1`. `progress` is True (a bar or lines), False, or a function of an `Event`.
 
     The same call continues a run that was interrupted. Ctrl-C, or a notebook's stop button, ends the search
     at a safe place and raises KeyboardInterrupt; what was measured is in the run directory. Raises InputError
@@ -81,6 +83,8 @@ def search(
         constraints=limits,
         sampler=sampler,
         recovery=recovery,
+        memory_bytes=None if memory is None else parse_size(memory),
+        device=device,
         allow_predicted=allow_predicted,
         warm_start=_directory(start_from),
         seed=seed,

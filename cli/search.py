@@ -64,6 +64,14 @@ MayTrain = Annotated[
         "--recovery/--no-recovery", help="Whether candidates may be trained (distilled from the original)."
     ),
 ]
+Memory = Annotated[
+    str | None,
+    typer.Option(metavar="SIZE", help="What the search may take here, such as 8GB; 60 % of what is free."),
+]
+Device = Annotated[
+    str,
+    typer.Option(help="Where candidates are trained: auto (a GPU with room if any), cpu, cuda, cuda:1."),
+]
 AllowPredicted = Annotated[
     bool,
     typer.Option("--allow-predicted", help="Predict the latency on a target that cannot be used (marked ~)."),
@@ -133,6 +141,8 @@ def search(
     max_energy: MaxEnergy = None,
     sampler: Sampler = "front",
     recovery: MayTrain = True,
+    memory: Memory = None,
+    device: Device = "auto",
     allow_predicted: AllowPredicted = False,
     warm_start: WarmStart = None,
     seed: Seed = 0,
@@ -201,6 +211,8 @@ def search(
             constraints=constraints,
             sampler=sampler,
             recovery=recovery,
+            memory_bytes=parsed("parse_size", memory),
+            device=device,
             allow_predicted=allow_predicted,
             warm_start=warm_start,
             seed=seed,

@@ -40,7 +40,8 @@ class CompressorOptions:
 
     Counts are samples of the training split. Without `refit_samples` the layers are not fitted after
     stitching. Without `reconstruct` weights are cut and rounded, nothing more: enough to measure latency,
-    where only shapes count.
+    where only shapes count. `memory_bytes` is what the work may take together, None without a limit: it
+    decides in how many passes and parts it is done. Recovery trains on `device`.
     """
 
     formats: tuple[FileFormat, ...] = (FileFormat(),)
@@ -56,10 +57,16 @@ class CompressorOptions:
     batch_size: int = 128
     check_samples: int = 16
     seed: int = 0
+    memory_bytes: int | None = None
+    device: str = "cpu"
 
     def __post_init__(self) -> None:
         if not self.formats:
             raise ValueError("formats is empty: at least one file format is needed")
+
+    def memory_share(self, divisor: int, most: int) -> int:
+        """The bytes for one of several things that are held at the same time, `most` without a limit."""
+        return most if self.memory_bytes is None else min(most, self.memory_bytes // divisor)
 
     def affordable(self, macs: int) -> "CompressorOptions":
         """The same with fewer samples where a network has many multiply-accumulates (`macs` for one sample).

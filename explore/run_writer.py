@@ -6,10 +6,11 @@ from dataclasses import replace
 from ..evaluation.evaluate import Evaluator
 from ..profiles import Environment
 from ..results.records.run import Status
-from ..results.run_directory import RunDirectory, write_run
+from ..results.run_directory import RunDirectory, read_front, write_run
 from .finalists import Finalists
 from .session.budget import Ledger
 from .session.clock import Clock
+from .session.memory import peak_bytes
 from .state import SearchState
 
 WRITE_EVERY_S = 10.0
@@ -27,6 +28,7 @@ class RunWriter:
         finalists: Finalists,
         clock: Clock,
         ledger: Ledger,
+        memory_bytes: int | None = None,
     ):
         self._directory = directory
         self._state = state
@@ -34,6 +36,7 @@ class RunWriter:
         self._finalists = finalists
         self._clock = clock
         self._ledger = ledger
+        self._memory_bytes = memory_bytes
         self._written_at = 0.0
 
     def write(self, status: Status) -> None:
@@ -44,9 +47,19 @@ class RunWriter:
         run = self._state.run_as(
             status, elapsed_s=self._clock.elapsed_s, look_failures=tuple(self._finalists.failures)
         )
-        search = replace(run.search, time=self._ledger.to_json())
+        search = replace(
+            run.search,
+            time=self._ledger.to_json(),
+            peak_memory_bytes=max(peak_bytes(), self._earlier_peak()),
+            memory_limit_bytes=self._memory_bytes,
+        )
         write_run(self._directory.path, replace(run, search=search))
         self._written_at = time.monotonic()
+
+    def _earlier_peak(self) -> int:
+        """That of earlier sessions."""
+        before = read_front(self._directory.path)
+        return 0 if before is None else before.search.peak_memory_bytes or 0
 
     def write_now_and_then(self) -> None:
         """The same of a search that goes on, when the last time was long ago."""

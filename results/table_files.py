@@ -192,6 +192,10 @@ def _progress(run: Run) -> dict[str, Any]:
         "elapsed_s": run.elapsed_s,
         "trials": {"finished": finished, "failed": len(run.failures), "screened": run.screened}
         | ({"stopped": len(run.stopped)} if run.stopped else {}),
+        "memory": {
+            "peak_bytes": run.search.peak_memory_bytes,
+            "limit_bytes": run.search.memory_limit_bytes,
+        },
         "chosen": {
             "trial": best.point.trial,
             **_place(run, best.point),

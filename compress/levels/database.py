@@ -31,7 +31,8 @@ from ..graph.channels import Group
 from ..graph.graph import array_of, get_tensor, layer_nodes
 from ..graph.network import Network
 from ..options import RoundingMethod
-from .moments import Moments
+from .moments import IN_MEMORY_BYTES as MOMENTS_BYTES
+from .moments import IN_PASS_BYTES, Moments
 from .reconstruct import GroupReader, Removal, removal_order
 from .sparse import sparsify
 from .statistics import columns_of, groups_of_layer
@@ -69,7 +70,8 @@ class Level:
 class LevelDatabase:
     """The levels of one network under one calibration set. `directory` None keeps them in memory only.
 
-    `between` is called while something is made that takes long, and may raise.
+    `between` is called while something is made that takes long, and may raise. `memory_share` says how much
+    of it may be in memory (`CompressorOptions`).
     """
 
     def __init__(
@@ -80,6 +82,7 @@ class LevelDatabase:
         directory: Path | None = None,
         rounding: RoundingMethod = "gptq",
         limit_bytes: int = LIMIT_BYTES,
+        memory_share: Callable[[int, int], int] = lambda divisor, most: most,
         between: Callable[[], None] = lambda: None,
     ):
         self.network = network
@@ -92,9 +95,17 @@ class LevelDatabase:
         self._layers = {layer.name: layer for layer in network.layers if layer.name in self._nodes}
         self._energies: dict[str, float] = {}  # of each layer's outputs
         self._in_memory: OrderedDict[str, Level] = OrderedDict()
-        self._in_memory_bytes = 0
+        self._in_memory_bytes, self._most_bytes = 0, memory_share(16, IN_MEMORY_BYTES)
         self._saved = 0
-        self.moments = Moments(network.module, self._layers, batches, self, between=between)
+        self.moments = Moments(
+            network.module,
+            self._layers,
+            batches,
+            self,
+            between=between,
+            in_pass_bytes=memory_share(8, IN_PASS_BYTES),
+            in_memory_bytes=memory_share(32, MOMENTS_BYTES),
+        )
 
     def _digest(self, batches: Iterable[tuple[Tensor, ...]]) -> str:
         """SHA-256 of what decides every entry."""
@@ -165,7 +176,7 @@ class LevelDatabase:
             self.save(f"levels/{name}", tensors)
         self._in_memory[name] = level
         self._in_memory_bytes += level.bytes
-        while self._in_memory_bytes > IN_MEMORY_BYTES and len(self._in_memory) > 1:
+        while self._in_memory_bytes > self._most_bytes and len(self._in_memory) > 1:
             self._in_memory_bytes -= self._in_memory.popitem(last=False)[1].bytes
         return level
 

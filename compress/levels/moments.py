@@ -47,9 +47,12 @@ class Moments(Mapping[str, InputMoments]):
         store: Store,
         *,
         between: Callable[[], None],
+        in_pass_bytes: int = IN_PASS_BYTES,
+        in_memory_bytes: int = IN_MEMORY_BYTES,
     ):
         self._module, self._layers, self._batches, self._store = module, layers, batches, store
         self._between = between
+        self._in_pass_bytes, self._in_memory_bytes = in_pass_bytes, in_memory_bytes
         self._due: list[list[str]] | None = None  # layers by pass; None before anybody looked
         self._collecting: Collecting | None = None
         self._names: set[str] = set()
@@ -90,7 +93,7 @@ class Moments(Mapping[str, InputMoments]):
         if self._due is None:
             self._names = {name for name in self._layers if self._loaded(name) is not None}
             missing = [layer for name, layer in self._layers.items() if name not in self._names]
-            self._due = [*_passes(missing)]
+            self._due = [*_passes(missing, self._in_pass_bytes)]
         while self._due:
             if self._collecting is None:
                 self._collecting = Collecting(self._module, self._batches(), layers=self._due[0])
@@ -116,7 +119,7 @@ class Moments(Mapping[str, InputMoments]):
     def _forget(self) -> None:
         """Drops what was not read for longest."""
         total = sum(_bytes(moments) for moments in self._recent.values())
-        while total > IN_MEMORY_BYTES and len(self._recent) > 1:
+        while total > self._in_memory_bytes and len(self._recent) > 1:
             _, oldest = self._recent.popitem(last=False)
             total -= _bytes(oldest)
 
@@ -125,15 +128,20 @@ def _bytes(moments: InputMoments) -> int:
     return moments.second.numel() * moments.second.element_size()
 
 
-def _passes(layers: Iterable[Layer]) -> Iterator[list[str]]:
-    """Lists of names of layers whose moments together fit into IN_PASS_BYTES."""
+def moments_bytes(layer: Layer) -> int:
+    """The size of a layer's second moments."""
+    columns, channels = layer.weight_numel // layer.weight_shape[0], layer.weight_shape[1]
+    groups = layer.channels_in // channels
+    return 4 * columns**2 * groups // block_count(channels, columns // channels, groups)
+
+
+def _passes(layers: Iterable[Layer], most: int) -> Iterator[list[str]]:
+    """Lists of names of layers whose moments together fit into `most` bytes."""
     chunk: list[str] = []
     total = 0
     for layer in layers:
-        columns, channels = layer.weight_numel // layer.weight_shape[0], layer.weight_shape[1]
-        groups = layer.channels_in // channels
-        size = 4 * columns**2 * groups // block_count(channels, columns // channels, groups)
-        if chunk and total + size > IN_PASS_BYTES:
+        size = moments_bytes(layer)
+        if chunk and total + size > most:
             yield chunk
             chunk, total = [], 0
         chunk.append(layer.name)

@@ -3,13 +3,22 @@
 import torch
 from torch import Tensor
 
+CPU = torch.device("cpu")
+
 
 def channels_last(x: Tensor) -> Tensor:
     """Images in the layout that the CPU kernels want; other tensors unchanged."""
     return x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x
 
 
-def mixed_precision(*, wanted: bool = True) -> torch.autocast:
+def mixed_precision(*, wanted: bool = True, device: torch.device = CPU) -> torch.autocast:
     """bfloat16 arithmetic where it is wanted and the processor has instructions for it."""
-    enabled = wanted and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
-    return torch.autocast("cpu", torch.bfloat16, enabled=enabled)
+    enabled = wanted and has_bfloat16(device)
+    return torch.autocast(device.type if enabled else "cpu", torch.bfloat16, enabled=enabled)
+
+
+def has_bfloat16(device: torch.device = CPU) -> bool:
+    """Whether the processor has instructions for bfloat16, or the GPU."""
+    if device.type == "cuda":
+        return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "cpu" and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())

@@ -10,7 +10,8 @@ of fewer bits, blocks of 4 bits, float16, fp8. It also computes with the same nu
 outputs are the check that a runtime must pass before anything is measured.
 
 Reading order:
-    export.py, writer.py                    the template; edits of an ONNX model
+    export.py, locate.py                    the template; where a model has parameters and values
+    writer.py                               edits of an ONNX model
     run.py, free_dims.py                    the export against torch; dimensions that stay free
     templates.py, template_cache.py         a candidate's float32 model; templates on disk
     template_edit.py, restructure.py        constants that pruning changes; blocks and factors

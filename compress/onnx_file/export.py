@@ -11,10 +11,8 @@ import io
 import logging
 import math
 import warnings
-from collections import Counter
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import onnx
@@ -28,20 +26,12 @@ from ..graph.graph import argument, array_of, batch_norms, clone, get_tensor, op
 from ..graph.tracing.trace import batch_of_two, dims_of, dynamic_shapes, output_names
 from .free_dims import name_free_dims, require_same_when_smaller
 from .known_sizes import use_known_sizes
+from .locate import Stored, locate_parameters, locate_values, same
 from .opset import EXPORTED, lower_opset
-from .run import answers
 from .writer import attribute_of, initializers_of, keep_initializers, name_outputs
 
 IR_VERSION = 10
 FLUSH_BELOW = float(np.finfo(np.float32).tiny)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stored:
-    """Where the ONNX file stores a parameter: the initializer's name, and whether it is transposed."""
-
-    initializer: str
-    transposed: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,12 +73,12 @@ def export_template(folded: fx.GraphModule, inputs: tuple[Tensor, ...], opset: i
         _tie(model)
         if (names := output_names(folded)) is not None:
             name_outputs(model, names)
-        parameters = _locate_parameters(model, marked)
+        parameters = locate_parameters(model, marked)
         lost = folded.state_dict().keys() - parameters.keys()
         if lost.isdisjoint(distinct):
             break
         distinct -= lost  # they cannot be filled in later: they keep their values
-    values = _locate_values(model, marked, inputs)
+    values = locate_values(model, marked, inputs)
     require_same_when_smaller(model, marked, inputs)
     del model.graph.value_info[:]
     _empty(model, {stored.initializer for stored in parameters.values()})
@@ -233,7 +223,7 @@ def _tie(model: onnx.ModelProto) -> None:
     matrices = {tensor.name: numpy_helper.to_array(tensor) for tensor in tensors}
     for name, array in matrices.items():
         for other, matrix in matrices.items():
-            if other < name and matrix.size > 1 and np.array_equal(matrix, array.T):
+            if other < name and matrix.size > 1 and same(matrix, array.T):
                 node = onnx.helper.make_node("Transpose", [other], [name], perm=[1, 0])
                 model.graph.node.insert(0, node)
                 break
@@ -246,97 +236,6 @@ def _become(node: onnx.NodeProto, op_type: str, **attributes: int) -> None:
     del node.input[1:]
     del node.attribute[:]
     node.attribute.extend(onnx.helper.make_attribute(key, value) for key, value in attributes.items())
-
-
-def _locate_parameters(model: onnx.ModelProto, folded: fx.GraphModule) -> dict[str, Stored]:
-    """Where each parameter is: under its own name, or found by its value. Not those that share one place.
-
-    The exporter transposes weights of linear layers and gives them other names.
-    """
-    arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
-    places = {}
-    for name, tensor in folded.state_dict().items():
-        value = array_of(tensor)
-        if name in arrays and np.array_equal(arrays[name], value):
-            places[name] = Stored(initializer=name, transposed=False)
-            continue
-        for other, array in arrays.items():
-            if array.dtype != value.dtype:
-                continue
-            if array.ndim == 2 and array.shape == value.shape[::-1] and np.array_equal(array, value.T):
-                places[name] = Stored(initializer=other, transposed=True)
-            elif _holds(array, value):
-                places[name] = Stored(initializer=other, transposed=False)
-    holders = Counter(stored.initializer for stored in places.values())
-    return {name: stored for name, stored in places.items() if holders[stored.initializer] == 1}
-
-
-def _holds(array: np.ndarray, value: np.ndarray) -> bool:
-    """Equal, or a vector (the slopes of a PReLU) among dimensions of size 1."""
-    if value.ndim == 1 < array.ndim and max(array.shape) == array.size:
-        return np.array_equal(array.ravel(), value)
-    return array.size > 1 and array.shape == value.shape and np.array_equal(array, value)
-
-
-class _Values(fx.Interpreter):
-    """Runs a graph and keeps every tensor."""
-
-    def __init__(self, module: fx.GraphModule):
-        super().__init__(module)
-        self.by_node: dict[str, Tensor] = {}
-
-    def run_node(self, n: fx.Node) -> Any:
-        result = super().run_node(n)
-        if n.op == "call_function" and isinstance(result, Tensor):
-            self.by_node[n.name] = result.clone()  # a later operation may write into it
-        return result
-
-
-def _locate_values(
-    model: onnx.ModelProto, folded: fx.GraphModule, inputs: tuple[Tensor, ...]
-) -> dict[str, str]:
-    """The ONNX value of each graph node: the only equal one, or the one at the same place among as many equal
-    ones as nodes, or else the equal one of the same name.
-
-    Values are equal if both models compute the same from the example; names alone are not trusted.
-    """
-    arrays = _run_all_values(model, inputs)
-    torch_values = _Values(folded)
-    with torch.inference_mode():
-        torch_values.run(*inputs)
-    placeholders = [node.name for node in folded.graph.nodes if node.op == "placeholder"]
-    places = {name: value.name for name, value in zip(placeholders, model.graph.input, strict=True)}
-    nodes: dict[tuple[str, ...], list[str]] = {}
-    for name, tensor in torch_values.by_node.items():
-        expected = array_of(tensor)
-        equal = tuple(value for value, array in arrays.items() if _close(array, expected))
-        nodes.setdefault(equal, []).append(name)
-    for equal, names in nodes.items():
-        if len(equal) == 1:
-            places |= dict.fromkeys(names, equal[0])
-        elif len(equal) == len(names):  # a pooling of 1 × 1 pixels, dead ReLUs: both run in the same order
-            places |= dict(zip(names, equal, strict=True))
-        else:
-            places |= {name: name for name in names if name in equal}
-    return places
-
-
-def _run_all_values(model: onnx.ModelProto, inputs: tuple[Tensor, ...]) -> dict[str, Any]:
-    """All values that the nodes of the model compute, without optimizations."""
-    exposed = onnx.ModelProto()
-    exposed.CopyFrom(model)
-    names = list(dict.fromkeys(name for node in exposed.graph.node for name in node.output if name))
-    del exposed.graph.output[:]
-    exposed.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
-    return dict(zip(names, answers(exposed, inputs), strict=True))
-
-
-def _close(array: Any, expected: np.ndarray) -> bool:
-    """Whether an ONNX value (it may be a sequence of tensors) equals that of a node."""
-    if not isinstance(array, np.ndarray) or array.shape != expected.shape:
-        return False
-    largest = float(np.abs(expected).max(initial=0, where=np.isfinite(expected)))  # a mask has infinities
-    return np.allclose(array, expected, rtol=1e-3, atol=1e-3 * max(1e-6, largest))
 
 
 def flush_denormals(array: np.ndarray) -> np.ndarray:

@@ -14,7 +14,8 @@ from torch import fx
 from ..graph.blocks import Block, remove_blocks
 from ..graph.factors import factor_name, split_layer
 from ..graph.graph import clone, get_tensor, layer_nodes
-from .export import Stored, Template
+from .export import Template
+from .locate import Stored
 from .writer import attribute_of, initializers_of, keep_initializers
 
 _POINTWISE = frozenset({"Conv", "Gemm", "MatMul"})

@@ -18,7 +18,8 @@ from ...files import read_text, seal, unsealed, write_bytes, write_text
 from ...tasks.plain.parts import fixed_batch
 from ..graph.graph import array_of
 from ..graph.tracing.trace import dims_of, output_names
-from .export import Stored, Template
+from .export import Template
+from .locate import Stored
 
 log = logging.getLogger(__name__)
 

@@ -15,11 +15,12 @@ Reading order:
     prune.py           real removal of channels
     low_rank.py        factors that know the layer's inputs
     refit.py           sequential least squares
-    recover.py         statistics, distillation, checkpoints; features.py compares intermediate values
+    recover.py         distillation, checkpoints; features.py compares intermediate values
+    training/          micro-batches, devices, early stopping
     fake_quantize.py   training on a grid with learned steps
     rounded_activations.py   how the file will round activations
     effort.py          how many samples models are compared on, and in which arithmetic
     probe.py           the divergence of a stitched student
 
-It does not know ONNX, file formats or devices.
+It does not know ONNX, file formats or the devices of targets.
 """

@@ -13,6 +13,7 @@ from torch import Tensor, fx
 
 from ..graph.graph import shape_of
 from ..graph.network import Network
+from ..levels.running import has_bfloat16
 from ..recipe import Recipe
 from .distance import Distance
 from .normalization import AdaptedRun, inputs_by_name
@@ -39,7 +40,9 @@ def _work(network: Network) -> int:
 def answers_the_same_in_bfloat16(
     module: fx.GraphModule, inputs: Sequence[Tensor], distance: Distance
 ) -> bool:
-    """Whether bfloat16 changes the answers by less than NOISE."""
+    """Whether bfloat16 changes the answers by less than NOISE; False where the processor does not have it."""
+    if not has_bfloat16():
+        return False
     values: dict[str, Any] = inputs_by_name(module, tuple(inputs))
     rough = AdaptedRun(module, {}, {})(dict(values))
     exact = AdaptedRun(module, {}, {}, mixed=False)(dict(values))

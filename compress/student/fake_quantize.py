@@ -75,6 +75,11 @@ class GridWeights(nn.Module):
             values[weight] = value + (rounding(value.detach()) - value.detach())
         return values
 
+    def move(self, device: torch.device) -> None:
+        """Moves the steps and masks to a device."""
+        self.steps = nn.ParameterList([nn.Parameter(step.detach().to(device)) for step in self.steps])
+        self.masks = {weight: mask.to(device) for weight, mask in self.masks.items()}
+
     @property
     def parameters_read(self) -> list[str]:
         """The parameters that `rounded` replaces."""

@@ -15,6 +15,7 @@ from ...tasks.data import Batch
 from ...tasks.quality import outputs_of
 from .distance import Distance
 from .recover import as_float32
+from .training.devices import device_of, on
 
 
 class Judge:
@@ -28,12 +29,15 @@ class Judge:
 
     def __call__(self, student: fx.GraphModule) -> Tensor:
         """Minus the distance of each sample, for a student in its form for inference; larger is better."""
+        device = device_of(student)
         with torch.no_grad():
             distances = [
-                self.distance.per_sample(_answers(student, inputs), expected, temperature=self.temperature)
+                self.distance.per_sample(
+                    _answers(student, on(inputs, device)), on(expected, device), temperature=self.temperature
+                )
                 for inputs, expected in self.batches
             ]
-        return -torch.cat(distances)
+        return -torch.cat(distances).cpu()
 
 
 def _answers(model: fx.GraphModule, inputs: tuple[Tensor, ...]) -> Any:

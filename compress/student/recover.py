@@ -7,6 +7,7 @@ answers count. Their moments are not those of samples, so that normalizations le
 import copy
 import logging
 import math
+import sys
 import time
 from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass
@@ -21,7 +22,6 @@ from ...errors import StageError, TaskError
 from ...tasks.checkpoint import load_checkpoint, save_checkpoint
 from ...tasks.data import Batch
 from ...tasks.plain.parts import fixed_batch, in_parts
-from ...tasks.splits.grouping import Inputs
 from ..graph.graph import get_tensor, running_statistics, set_training
 from ..levels.running import channels_last, mixed_precision
 from ..recipe import Recovery
@@ -29,6 +29,9 @@ from .distance import Distance
 from .fake_quantize import GridWeights
 from .features import feature_loss, feature_nodes, with_features
 from .samples import mixtures
+from .training.devices import computing_on, device_of, gpus, on, on_device, step_bytes
+from .training.early_stopping import Best
+from .training.micro_batches import FEW, Averaged, affordable, halving, parts_of_batch, saved_bytes
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +72,8 @@ def distill(
     frozen: Set[str] = frozenset(),
     grid: GridWeights | None = None,
     schedule: Schedule | None = None,
+    memory_bytes: int | None = None,
+    device: str = "cpu",
     validate: Callable[[], Tensor] | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> None:
@@ -78,17 +83,42 @@ def distill(
     learned. `batches` makes endless batches from the step at which the training starts or continues.
     `distance` compares the answers of the two models. Batch normalizations in `frozen` keep their statistics.
     `validate` scores the student in inference form, a number for each sample, larger is better: the last
-    state is kept unless an earlier one is shown to be better (early stopping). Arithmetic is bfloat16 if the
-    processor has it. `seed` decides dropout and mixtures; the caller's generator does not change. Raises
-    StageError if the loss is no longer finite.
+    state is kept unless an earlier one is shown to be better (early stopping). It computes on the
+    `device`, in bfloat16 if that has it; the student is on the CPU before and behind it. A step works in
+    micro-batches (micro_batches.py) where it would take more than `memory_bytes` (of a GPU: than what is free
+    there), or memory runs out. `seed` decides dropout and mixtures; the caller's generator does not change.
+    Raises StageError if the loss is no longer finite.
     """
     schedule = schedule or Schedule(steps=recovery.steps)
-    training = _Training(student, teacher, loss, recovery, distance=distance, grid=grid, frozen=frozen)
+    grid = grid or GridWeights(student, {}, {})
+    with computing_on(torch.device(device), student, grid) as place:
+        training = _Training(
+            student,
+            on_device(teacher, place),
+            loss,
+            recovery,
+            distance=distance,
+            grid=grid,
+            frozen=frozen,
+            memory_bytes=memory_bytes,
+        )
+        _run(training, batches, schedule, validate=validate, seed=seed, progress=progress)
+
+
+def _run(
+    training: "_Training",
+    batches: Callable[[int], Iterator[Batch]],
+    schedule: Schedule,
+    *,
+    validate: Callable[[], Tensor] | None,
+    seed: int,
+    progress: Callable[[str], None] | None,
+) -> None:
     training.switch(True)
-    best = _Best(validate)
+    best = Best(validate)
     step, elapsed_s = training.load(schedule.checkpoint, best)
     began, saved, source = time.monotonic() - elapsed_s, time.monotonic(), batches(step)
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=gpus(training.device)):
         torch.manual_seed(seed + step)
         while (done := schedule.progress(step, time.monotonic() - began)) < 1:
             training.step(next(source), _rate(done), step)
@@ -122,14 +152,18 @@ class _Training:
         distance: Distance,
         grid: GridWeights | None,
         frozen: Set[str],
+        memory_bytes: int | None,
     ):
         self.student, self.teacher, self.recovery = student, teacher, recovery
         self.task_loss, self.distance = loss, distance
         self.frozen, self.fixed_batch = frozen, fixed_batch(student)
+        self.memory_bytes = memory_bytes
+        self.micro: int | None = None  # samples at once, once that is known
         self.trained = student
         if recovery.features > 0:
             names = feature_nodes(student, teacher)
             self.trained, self.teacher = with_features(student, names), with_features(teacher, names)
+        self.device = device_of(student)
         self.statistics = running_statistics(student)
         self.mixes = recovery.weight > 0  # mixtures have no targets
         self.grid = grid or GridWeights(student, {}, {})
@@ -146,30 +180,72 @@ class _Training:
         """One batch at `rate` times the learning rate. Raises StageError for a loss that is not finite."""
         for group in self.optimizer.param_groups:
             group["lr"] = self.recovery.learning_rate * rate
-        total = self._loss(batch, mixtures(batch[0], number) if self.mixes else None)
-        if not torch.isfinite(total):
+        between = mixtures(batch[0], number) if self.mixes else None
+        if between is not None:
+            batch = between, batch[1]
+        if self.micro is None:
+            self.micro = self._affordable(batch, mixes=between is not None)
+        whole = min(self.micro, len(batch[0][0]))
+        total, size = halving(
+            whole,
+            lambda size: self._accumulate(batch, size, mixes=between is not None),
+            least=self.fixed_batch or 1,
+        )
+        self.micro = self.micro if size == whole else size
+        if not math.isfinite(total):
             where = f"at step {number}: learning rate {self.recovery.learning_rate:g}"
-            raise StageError(f"the loss became {total.item()} {where}", stage="recover")
-        self.optimizer.zero_grad(set_to_none=True)
-        total.backward()  # type: ignore[no-untyped-call]
+            raise StageError(f"the loss became {total} {where}", stage="recover")
         torch.nn.utils.clip_grad_norm_(self.parameters, 5.0)
         self.optimizer.step()
         self.grid.keep_signs(self.student)
 
-    def _loss(self, batch: Batch, mixtures: Inputs | None) -> Tensor:
-        """The loss of a batch; that of the mixtures alone where there are some."""
+    def _accumulate(self, batch: Batch, size: int, *, mixes: bool) -> float:
+        """The loss of a batch; its gradients are there then, added up over parts of `size` samples."""
+        self.optimizer.zero_grad(set_to_none=True)
+        learned = Averaged([get_tensor(self.student, name) for name in self.statistics])
+        total = 0.0
+        try:
+            for part, share in parts_of_batch(batch, size):
+                loss = share * self._loss(part, mixes=mixes)
+                loss.backward()  # type: ignore[no-untyped-call]
+                total += loss.item()
+                learned.add(share)
+        except BaseException:
+            learned.undo()
+            raise
+        learned.settle()
+        return total
+
+    def _affordable(self, batch: Batch, *, mixes: bool) -> int:
+        """How many samples fit into `memory_bytes`, by what a few keep; any number where the batch does."""
+        count, few = len(batch[0][0]), self.fixed_batch or FEW
+        memory_bytes = step_bytes(self.device, self.memory_bytes)
+        if memory_bytes is None or count <= few:
+            return sys.maxsize
+        part, _ = next(parts_of_batch(batch, few))
+        learned = Averaged([get_tensor(self.student, name) for name in self.statistics])
+        with torch.random.fork_rng(devices=gpus(self.device)):
+            kept = saved_bytes(lambda: self._loss(part, mixes=mixes), known=self.parameters)
+        learned.undo()
+        each = kept / len(part[0][0])
+        size = affordable(count, each, memory_bytes, multiple=self.fixed_batch or 1)
+        return sys.maxsize if size == count else size
+
+    def _loss(self, batch: Batch, *, mixes: bool) -> Tensor:
+        """The mean loss of some samples; mixtures have no targets, and teach normalizations nothing."""
         recovery = self.recovery
-        inputs = tuple(channels_last(x) for x in mixtures or batch[0])
-        with mixed_precision():
+        batch = on(batch, self.device)
+        inputs = tuple(channels_last(x) for x in batch[0])
+        with mixed_precision(device=self.device):
             with torch.no_grad():
                 expected = in_parts(self.teacher, inputs, self.fixed_batch)
             state = self.grid.rounded(self.student)
-            if mixtures is not None:
+            if mixes:
                 state |= {name: get_tensor(self.student, name).clone() for name in self.statistics}
             outputs = in_parts(
                 lambda *part: functional_call(self.trained, state, part), inputs, self.fixed_batch
             )
-        total = torch.zeros(())
+        total = torch.zeros((), device=self.device)
         if recovery.features > 0:
             (outputs, ours), (expected, theirs) = outputs, expected
             total = recovery.features * feature_loss(ours, theirs)
@@ -178,11 +254,11 @@ class _Training:
             outputs, expected, temperature=recovery.temperature, hardness=recovery.hardness
         )
         total = total + recovery.weight * soft
-        if mixtures is not None:
+        if mixes:
             return total
         return total + (1 - recovery.weight) * self.task_loss(outputs, batch[1])
 
-    def load(self, checkpoint: Path | None, best: "_Best") -> tuple[int, float]:
+    def load(self, checkpoint: Path | None, best: Best) -> tuple[int, float]:
         """Continues a killed training, if there is one; returns the steps done and the seconds spent.
 
         A damaged file is removed, and the training starts anew.
@@ -211,7 +287,7 @@ class _Training:
         best.scores, best.state = scores, best_state
         return step, elapsed_s
 
-    def save(self, checkpoint: Path, best: "_Best", *, step: int, elapsed_s: float) -> None:
+    def save(self, checkpoint: Path, best: Best, *, step: int, elapsed_s: float) -> None:
         """Writes the state atomically."""
         state = {
             "student": self.student.state_dict(),
@@ -222,65 +298,6 @@ class _Training:
             "elapsed_s": elapsed_s,
         }
         save_checkpoint(checkpoint, state)
-
-
-class _Best:
-    """Early stopping: looks at some times of the second half and at the end. The best of the earlier states
-    replaces the last one where it is better by more than SURE standard errors of their difference, sample by
-    sample: with few samples the best of several looks is mostly chance.
-
-    The start does not count: its layers were fitted to these samples too, so that it looks better than it is.
-    """
-
-    def __init__(self, validate: Callable[[], Tensor] | None):
-        self.validate = validate
-        self.scores: Tensor | None = None
-        self.state: tuple[dict[str, Any], dict[str, Any]] | None = None
-        self.due = [0.5 + 0.5 * index / VALIDATIONS for index in range(VALIDATIONS)]
-
-    def consider(self, training: _Training, done: float) -> None:
-        """Scores the student if a validation is due."""
-        passed = [share for share in self.due if share <= done]
-        if self.validate is not None and passed:
-            self.due = self.due[len(passed) :]
-            scores = self._scores(training)
-            if self.scores is None or scores.mean() > self.scores.mean():
-                self.scores = scores
-                self.state = copy.deepcopy((training.student.state_dict(), training.grid.state_dict()))
-
-    def _scores(self, training: _Training) -> Tensor:
-        assert self.validate is not None
-        latent = {name: get_tensor(training.student, name) for name in training.grid.parameters_read}
-        training.switch(False)
-        training.grid.settle(training.student)
-        scores = self.validate()
-        for name, tensor in latent.items():
-            path, _, leaf = name.rpartition(".")
-            training.student.get_submodule(path)._parameters[leaf] = tensor  # type: ignore[assignment]
-        training.switch(True)
-        return scores
-
-    def restore(self, training: _Training) -> None:
-        """Scores the last state, and restores the best one if that is shown to be better."""
-        if self.validate is None:
-            return
-        last = self._scores(training)
-        training.switch(False)
-        if self.state is not None and self.scores is not None and _shown_better(self.scores, last):
-            training.student.load_state_dict(self.state[0])
-            training.grid.load_state_dict(self.state[1])
-
-
-def _shown_better(scores: Tensor, others: Tensor) -> bool:
-    """Whether scores are higher than others of the same samples by more than SURE standard errors.
-
-    Any finite ones are better than such that are not: the training has diverged.
-    """
-    if not torch.isfinite(others).all():
-        return bool(torch.isfinite(scores).all())
-    difference = (scores - others).double()
-    error = difference.std(correction=1) / math.sqrt(len(difference)) if len(difference) > 1 else math.inf
-    return bool(difference.mean() > SURE * error)
 
 
 def _rate(done: float) -> float:

@@ -195,6 +195,7 @@ class StudentMaker:
             lambda: self._parts(self.samples.augmented("database", samples, seed=0)),  # for any seed
             directory=self.levels_dir,
             rounding=self.options.rounding,
+            memory_share=self.options.memory_share,
             between=lambda: self.between(),  # noqa: PLW0108 - it changes
         )
 
@@ -434,6 +435,7 @@ class StudentMaker:
         schedule: Schedule | None,
     ) -> dict[str, Tensor]:
         """Trains the module in place; returns the steps of rounded layers."""
+        memory = self.options.memory_bytes
         seed, frozen = self.samples.seed_for(recipe.digest), self.frozen_norms
         if frozen and frozen == {node.name for node in batch_norms(self.network.module)}:
             recovery = replace(recovery, learning_rate=FROZEN_RATE * recovery.learning_rate)
@@ -450,6 +452,8 @@ class StudentMaker:
             frozen=frozen,
             grid=grid,
             schedule=schedule,
+            memory_bytes=memory // 2 if memory else None,
+            device=self.options.device,
             validate=None if schedule is None else partial(self._judge(recovery), module),
             progress=say,
         )

@@ -22,7 +22,8 @@ class CheckedRequest:
     """A request that can be searched. `runtimes` are the spaces of alternatives, None where a candidate
     serves all targets. `warm` are the recipes of an earlier run's front, tried first.
 
-    The check of the task began at `began_s` (`lease.own_s`): it counts for the budget.
+    The check of the task began at `began_s` (`lease.own_s`): it counts for the budget. `memory_bytes` is what
+    the search may take, `device` where it trains.
     """
 
     request: SearchRequest
@@ -33,6 +34,8 @@ class CheckedRequest:
     runtimes: RuntimeSpaces | None = None
     warm: tuple[Recipe, ...] = ()
     began_s: float | None = None
+    memory_bytes: int = 0
+    device: str = "cpu"
 
     @property
     def profiles(self) -> tuple[Profile, ...]:

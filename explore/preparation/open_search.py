@@ -40,6 +40,7 @@ from ..trials import Options, Trials
 from .checked_request import CHECKED_TASK, CheckedRequest
 from .deterministic import fixed_latencies, levels_folder, same_sums, templates_folder
 from .drop_scale import require_drop_scale
+from .memory import memory_plan
 from .run_facts import config_of, facts_of
 from .strategy import StrategyMaker, strategy_of
 
@@ -60,6 +61,7 @@ def open_search(
     """
     request = checked.request
     require_drop_scale(checked)
+    progress.note(f"Memory: {memory_plan(checked)}.")
     budget = budget or Budget(total_s=request.budget_s, recovery=request.recovery)
     options = Options(
         budget_s=request.budget_s,
@@ -157,7 +159,11 @@ def make_compressor(checked: CheckedRequest, *, cache_dir: Path | None) -> Compr
     """
     formats = tuple(dict.fromkeys(format_of(target.profile) for target in checked.targets))
     options = CompressorOptions(
-        formats=formats, optional=checked.request.alternatives, seed=checked.request.seed
+        formats=formats,
+        optional=checked.request.alternatives,
+        seed=checked.request.seed,
+        memory_bytes=checked.memory_bytes or None,
+        device=checked.device,
     )
     levels_dir = levels_folder(deterministic=checked.request.deterministic)
     return Compressor(
@@ -286,6 +292,7 @@ def _trials(
             finalists=finalists,
             clock=clock,
             ledger=ledger,
+            memory_bytes=checked.memory_bytes,
         ),
         clock=clock,
         options=options,

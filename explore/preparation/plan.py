@@ -20,6 +20,7 @@ from ..space.space import Excluded
 from .checked_request import CheckedRequest
 from .drop_scale import require_drop_scale
 from .estimate import estimate
+from .memory import memory_plan
 from .open_search import make_compressor, runtime_choice
 from .run_facts import config_of
 
@@ -98,6 +99,8 @@ class Plan:
     candidate_s: float
     estimated_s: float
     estimated_trials: int
+    memory_bytes: int
+    memory_limit_bytes: int
     plan: Mapping[str, float | None]
     deterministic: bool
     level_database: str
@@ -122,7 +125,7 @@ def plan_of(checked: CheckedRequest) -> Plan:
     compressor = make_compressor(checked, cache_dir=None)
     compressor.require_writable()
     estimated = estimate(checked, compressor)
-    budget = Budget(total_s=request.budget_s, recovery=request.recovery)
+    budget, memory = Budget(total_s=request.budget_s, recovery=request.recovery), memory_plan(checked)
     trials = request.trials or estimated.trials(budget) or 0
     directory, continues, _ = choose_run(checked.directory, config_of(checked), fresh=request.fresh)
     return Plan(
@@ -153,6 +156,8 @@ def plan_of(checked: CheckedRequest) -> Plan:
         candidate_s=estimated.candidate_s,
         estimated_s=request.budget_s or estimated.seconds(trials, recovery=request.recovery),
         estimated_trials=trials,
+        memory_bytes=memory.needed,
+        memory_limit_bytes=memory.limit,
         plan=budget.to_json() if request.sampler == "front" and not request.deterministic else {},
         deterministic=request.deterministic,
         level_database=compressor.students.database.describe(),
@@ -280,6 +285,7 @@ def _time_lines(plan: Plan) -> list[str]:
         f"Estimated: ~{format_duration(plan.candidate_s)} a candidate, "
         f"~{plan.estimated_trials} candidates in ~{format_duration(plan.estimated_s)} "
         f"(the original, uniform int8 and {plan.first_recipes - 2} chosen ones first).",
+        f"Memory: about {format_size(plan.memory_bytes)} of at most {format_size(plan.memory_limit_bytes)}.",
         *([f"Plan: {budget_line(plan.plan)}."] if plan.plan else []),
         *([DETERMINISTIC] if plan.deterministic else []),
         f"Level database: {plan.level_database}.",

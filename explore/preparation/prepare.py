@@ -22,12 +22,14 @@ from ...tasks.check import CheckedTask, check_task
 from ...tasks.load import load_task
 from ...tasks.task import Task
 from ..latency.predict import predicted_if_away
+from ..session.memory import limit_of
 from ..session.progress import Progress
 from ..space.joint_space import space_of
 from ..space.runtimes import RuntimeSpaces
 from ..space.space import SearchSpace
 from ..space.warm import warm_recipes
 from .checked_request import CHECKED_TASK, CheckedRequest
+from .device import chosen_device
 from .measured_sizes import at_sizes, measured_sizes
 from .request import SearchRequest
 
@@ -47,7 +49,8 @@ def prepare(
     `clocks`, which outlive the search, set those of each target before anything is asked of it
     (`--set-clocks`).
     """
-    began_s = own_s()
+    began_s, memory_bytes = own_s(), limit_of(request.memory_bytes)
+    device = chosen_device(request.device, progress, deterministic=request.deterministic)
     named = _named(request, clocks)
     exporter = threading.Thread(target=load_exporter, daemon=True)
     exporter.start()
@@ -80,6 +83,8 @@ def prepare(
         runtimes=runtimes,
         warm=warm,
         began_s=began_s,
+        memory_bytes=memory_bytes,
+        device=device,
     )
     _require_sizes(prepared)
     return prepared

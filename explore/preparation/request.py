@@ -22,8 +22,10 @@ class SearchRequest:
     which each candidate takes the best. `constraints` are the limits by target name, and a target
     without an entry has none. `set_clocks`: whether boards' power modes are set and their clocks fixed
     meanwhile. `deterministic`: no clock decides what is tried. `warm_start` is the directory of an earlier
-    run whose front is tried first. `allow_predicted`: targets that cannot be used are predicted. `shapes`
-    are the sizes of free dimensions that are measured, such as `tokens=128` (profiles/sizes.py).
+    run whose front is tried first. `memory_bytes` is what the search may take, None for a share of what is
+    free; `device` is where it trains, `auto` a GPU with room if there is one. `allow_predicted`: targets that
+    cannot be used are predicted. `shapes` are the sizes of free dimensions that are measured, such as
+    `tokens=128` (profiles/sizes.py).
     `validation_samples`: at most so many of them score candidates.
     """
 
@@ -37,6 +39,8 @@ class SearchRequest:
     constraints: Mapping[str, Constraints] = field(default_factory=dict)
     sampler: str = "front"
     recovery: bool = True
+    memory_bytes: int | None = None
+    device: str = "auto"
     allow_predicted: bool = False
     warm_start: Path | None = None
     seed: int = 0
@@ -59,6 +63,8 @@ class SearchRequest:
                 f"--from needs the sampler 'front'; {self.sampler!r} cannot start from an earlier run: "
                 "leave out one of the two."
             )
+        if re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", self.device) is None:
+            raise InputError(f"--device {self.device!r} is none: give auto, cpu, cuda or cuda:1.")
         if self.batch < 1:
             raise InputError(f"--batch {self.batch} is no batch size: give 1 or more.")
         asked_sizes(self.shapes)

@@ -50,6 +50,8 @@ def _options(request: SearchRequest) -> dict[str, Any]:
         "warm_start": None if request.warm_start is None else str(request.warm_start),
         "seed": request.seed,
         "budget_s": request.budget_s,
+        "memory_bytes": request.memory_bytes,
+        "device": request.device,
         "trials": request.trials,
         "deterministic": request.deterministic,
         "command": stored_command(request.command),

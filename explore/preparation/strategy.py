@@ -66,6 +66,8 @@ def recovery_process(
         arguments=request.arguments,
         formats=compressor.options.formats,
         seed=compressor.options.seed,
+        memory_bytes=compressor.options.memory_bytes,
+        device=compressor.options.device,
         cache_dir=compressor.cache_dir,
         checks_dir=directory.path / "cache",
         levels_dir=levels_dir,

@@ -37,6 +37,8 @@ class RecoveryConfig:
     arguments: Mapping[str, str]
     formats: Sequence[FileFormat]
     seed: int
+    memory_bytes: int | None
+    device: str
     cache_dir: Path
     checks_dir: Path
     levels_dir: Path
@@ -61,6 +63,8 @@ class RecoveryConfig:
             arguments=fields.each("arguments", Fields.text),
             formats=[FileFormat(**form) for form in fields.value("formats")],
             seed=fields.value("seed"),
+            memory_bytes=fields.value("memory_bytes"),
+            device=fields.text("device"),
             cache_dir=Path(fields.text("cache_dir")),
             checks_dir=Path(fields.text("checks_dir")),
             levels_dir=Path(fields.text("levels_dir")),

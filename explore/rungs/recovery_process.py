@@ -251,7 +251,11 @@ def _compressor(config: RecoveryConfig) -> Compressor:
     task = replace(task, dynamic=dynamic)
     network = Network.trace(task.model, task.example_inputs, task.dynamic)  # nobody asks for bytes here
     options = CompressorOptions(
-        formats=tuple(config.formats), optional=len(config.formats) > 1, seed=config.seed
+        formats=tuple(config.formats),
+        optional=len(config.formats) > 1,
+        seed=config.seed,
+        memory_bytes=config.memory_bytes,
+        device=config.device,
     )
     return Compressor(task, network, options, cache_dir=config.cache_dir, levels_dir=config.levels_dir)
 

@@ -6,6 +6,8 @@ shows their progress; it decides nothing about candidates.
 Reading order
     clock.py      the run's time over all sessions, kept on disk
     budget.py     how the time is divided among activities (Budget), and where it went (Ledger)
+    memory.py     how much memory there is, and was taken
+    device.py     where candidates are trained
     crash.py      what a fatal signal leaves for the next session
     interrupt.py  Ctrl-C ends a block that allows it, and nothing else
     waits.py      who is waited for, which is no part of the budget

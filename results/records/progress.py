@@ -83,13 +83,16 @@ class Rungs:
 class SearchFacts:
     """What is known of the search itself. `sensitivity` is by slot (`precision/conv1`), tables are by target.
 
-    `time` has seconds by activity.
+    `time` has seconds by activity. `peak_memory_bytes` is what the search took at most on its own machine, of
+    `memory_limit_bytes`; None in runs of earlier versions.
     """
 
     sensitivity: Mapping[str, SlotSensitivity] = field(default_factory=dict)
     latency_tables: Mapping[str, TableError] = field(default_factory=dict)
     rungs: Rungs | None = None
     time: Mapping[str, float] = field(default_factory=dict)
+    peak_memory_bytes: int | None = None
+    memory_limit_bytes: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """A JSON value from which `from_json` makes an equal record."""
@@ -108,6 +111,8 @@ class SearchFacts:
                 ),
                 rungs=fields.maybe("rungs", lambda key: Rungs.from_json(fields.object(key))),
                 time=fields.each("time", lambda entries, name: entries.amount(name)),
+                peak_memory_bytes=fields.optional("peak_memory_bytes", fields.whole),
+                memory_limit_bytes=fields.optional("memory_limit_bytes", fields.whole),
             )
         )
 

@@ -5,10 +5,11 @@ can give.
 import re
 from collections.abc import Sequence
 
-from ...profiles.units import format_duration
+from ...profiles.units import format_duration, format_size
 from ...text.printable import escape
 from ..formats import Formats, label_of
 from ..records.latency import Latency
+from ..records.progress import SearchFacts
 from ..view import RunOn
 from ..why import Why
 from ..why.indistinguishable import Group
@@ -44,7 +45,7 @@ def expert_cards(run: RunOn) -> str:
     why = Why.of(run)
     cards = [
         _layers_card(why.sensitive),
-        _time_card(why.time),
+        _time_card(why.time, run.run.search),
         _trust_card(why.predicted_latency, why.rungs),
     ]
     return f'<div class="answers why">{"".join(cards)}</div>' if any(cards) else ""
@@ -143,7 +144,7 @@ def _strips(group: Group, run: RunOn) -> str:
     return f'<ul class="bars strips">{"".join(rows)}</ul>'
 
 
-def _time_card(spent: TimeSpent | None) -> str:
+def _time_card(spent: TimeSpent | None, search: SearchFacts) -> str:
     """One stacked bar: blue is what improves or judges a candidate, grey what that needs."""
     if spent is None:
         return ""
@@ -164,8 +165,18 @@ def _time_card(spent: TimeSpent | None) -> str:
     )
     return _card(
         "Where the time went",
-        f'<p>{escape(spent.text)}</p><div class="stack">{parts}</div><ul class="spent">{rows}</ul>',
+        f'<p>{escape(spent.text)}</p><div class="stack">{parts}</div><ul class="spent">{rows}</ul>'
+        f"{_memory_line(search)}",
     )
+
+
+def _memory_line(search: SearchFacts) -> str:
+    """How much memory the search took; empty for a run of an earlier version."""
+    if search.peak_memory_bytes is None:
+        return ""
+    limit = search.memory_limit_bytes
+    of_limit = "" if limit is None else f" of at most {format_size(limit)}"
+    return f"<p>{escape(f'It took {format_size(search.peak_memory_bytes)} of memory{of_limit}.')}</p>"
 
 
 def _shades(names: Sequence[str]) -> list[str]:

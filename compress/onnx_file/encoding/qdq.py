@@ -21,7 +21,8 @@ from ....errors import StageError
 from ...graph.quantized import Plan
 from ...levels.activations import Scale
 from ...options import Int8Weights
-from ..export import Stored, Template
+from ..export import Template
+from ..locate import Stored
 from ..writer import ModelWriter, drop_dead_nodes
 from .pack import write_integers
 from .quantize import QuantizedLayer

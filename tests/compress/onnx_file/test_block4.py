@@ -5,7 +5,8 @@ import onnxruntime
 import pytest
 from autocompress.compress.levels.value_grids import quantize_blocks
 from autocompress.compress.onnx_file.encoding.block4 import write_blocks
-from autocompress.compress.onnx_file.export import Stored, Template
+from autocompress.compress.onnx_file.export import Template
+from autocompress.compress.onnx_file.locate import Stored
 from autocompress.errors import StageError
 from onnx import TensorProto, helper, numpy_helper
 

@@ -1,9 +1,11 @@
 """Which value of the exported model is which node of the graph."""
 
+import numpy as np
 import torch
 from autocompress.compress.graph.graph import fold_batch_norms, get_tensor, operation
 from autocompress.compress.graph.tracing.trace import trace
 from autocompress.compress.onnx_file.export import export_template, fill_template
+from autocompress.compress.onnx_file.locate import Expected, same
 from onnx import numpy_helper
 from torch import nn
 
@@ -62,3 +64,13 @@ def test_dead_activations_are_told_apart_by_their_order():
     assert [inputs[template.values[node.name]] for node in relus] == [
         template.values[node.args[0].name] for node in relus
     ]
+
+
+def test_values_and_parameters_that_agree_in_their_first_numbers_only_are_told_apart():
+    value = np.linspace(1.0, 2.0, 10_000, dtype=np.float32).reshape(100, 100)
+    other = value.copy()
+    other[57, 33] += 0.5
+    assert same(value, value.copy()) and not same(value, other) and not same(value, value[:50])
+    expected = Expected(value)
+    assert expected.is_close(value * 1.0001) and not expected.is_close(other)
+    assert not expected.is_close([value]) and not Expected(np.full(1, 3.0)).is_close(np.zeros(1))

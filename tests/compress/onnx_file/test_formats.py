@@ -15,7 +15,8 @@ from autocompress.compress import Recipe, Recovery, check_outputs
 from autocompress.compress.graph.graph import clone, set_tensor
 from autocompress.compress.levels.sparse import sparse_refusal
 from autocompress.compress.onnx_file.encoding.half import round_to_half, write_half
-from autocompress.compress.onnx_file.export import Stored, Template
+from autocompress.compress.onnx_file.export import Template
+from autocompress.compress.onnx_file.locate import Stored
 from autocompress.compress.options import CompressorOptions
 from autocompress.errors import StageError
 from autocompress.tests.compress.artifacts import run

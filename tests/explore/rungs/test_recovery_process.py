@@ -34,6 +34,8 @@ def process(tmp_path):
         arguments={},
         formats=[FileFormat()],
         seed=0,
+        memory_bytes=None,
+        device="cpu",
         cache_dir=tmp_path / "cache",
         checks_dir=tmp_path / "cache",
         levels_dir=tmp_path / "levels",

@@ -1,0 +1,8 @@
+"""What a training needs beside its loss: `recover.py` has that, and the loop.
+
+    micro_batches.py    a step in parts that fit into memory
+    devices.py          models and batches on the CPU or a GPU
+    early_stopping.py   which state is kept
+
+It does not know recipes, and no data but the batches that it is given.
+"""
