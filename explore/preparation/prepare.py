@@ -22,6 +22,7 @@ from ...tasks.check import CheckedTask, check_task
 from ...tasks.load import load_task
 from ...tasks.task import Task
 from ..latency.predict import predicted_if_away
+from ..session.device import chosen_device
 from ..session.memory import limit_of
 from ..session.progress import Progress
 from ..space.joint_space import space_of
@@ -29,7 +30,6 @@ from ..space.runtimes import RuntimeSpaces
 from ..space.space import SearchSpace
 from ..space.warm import warm_recipes
 from .checked_request import CHECKED_TASK, CheckedRequest
-from .device import chosen_device
 from .measured_sizes import at_sizes, measured_sizes
 from .request import SearchRequest
 

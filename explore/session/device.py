@@ -4,7 +4,7 @@ import torch
 
 from ...errors import InputError
 from ...profiles import format_size
-from ..session.progress import Progress
+from .progress import Progress
 
 LEAST_FREE = 2 << 30  # bytes of a GPU that `auto` takes
 
