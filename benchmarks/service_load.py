@@ -1,7 +1,7 @@
 """The service under load, over loopback: requests beside a search, and many simulated workers.
 
-    python benchmarks/service_load.py requests [MINUTES]        50 requests a second, 20 live streams, a search
-    python benchmarks/service_load.py workers [--seconds 5]     64 workers, 500 jobs of simulated searches
+    python benchmarks/service_load.py requests [MINUTES] [--idle]    50 requests a second, 20 live streams, a search
+    python benchmarks/service_load.py workers [--jobs 500] [--seconds 5]     64 workers, simulated searches
 
 A real `autocompress serve` on a PostgreSQL of its own (SQLite where there is none). The first prints errors, p99
 and how much memory the service gained; the second the share of the workers' time that was work, and the
@@ -19,6 +19,7 @@ import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 from autocompress.benchmarks.service_kills import Site
@@ -70,16 +71,23 @@ def ask(connection: Connection, path: str) -> tuple[float, str]:
     return time.perf_counter() - began, ""
 
 
-def requests(site: Site, minutes: float) -> None:
-    """50 requests a second beside a search."""
+def requests(site: Site, minutes: float, *, idle: bool) -> None:
+    """50 requests a second beside a search; `idle`: beside one that waits for a worker."""
     search = site.client.submit_order(Order(budget=f"{minutes + 1:g}m"))
     connection = Connection(site.client.connection.url, token_of(site, "admin"))
-    while "share" not in search.refresh()["progress"]:
+    while not idle and "share" not in search.refresh()["progress"]:
         time.sleep(1)
     for _ in range(STREAMS):
         threading.Thread(target=_follow, args=(search,), daemon=True).start()
     base = f"/v1/searches/{search.id}"
-    paths = [base, "/v1/searches", f"{base}/log", "/metrics", "/v1/recipes", "/v1/searches?state=running"] * 3
+    paths = [
+        base,
+        "/v1/searches",
+        f"{base}/log",
+        "/v1/tasks",
+        "/v1/recipes",
+        "/v1/searches?state=running",
+    ] * 3
     paths += ["POST", "/v1/tasks"]
     with ThreadPoolExecutor(PER_SECOND) as pool:  # warm, so that growth is growth
         list(pool.map(lambda _: ask(connection, random.choice(paths)), range(200)))
@@ -106,12 +114,13 @@ def requests(site: Site, minutes: float) -> None:
 
 
 def _follow(search: Search) -> None:
-    search.follow(lambda _: None)
+    with suppress(AutocompressError):  # the service ends before the stream
+        search.follow(lambda _: None)
 
 
-def workers(site: Site, seconds: float) -> None:
+def workers(site: Site, jobs: int, seconds: float) -> None:
     """64 workers that pretend to search."""
-    for number in range(JOBS):
+    for number in range(jobs):
         site.client.submit_order(Order(trials=3, seed=number))
     token, worked, lock = token_of(site, "work"), [0.0], threading.Lock()
     spent, began = processor_s(site.process.pid), time.perf_counter()
@@ -136,9 +145,9 @@ def workers(site: Site, seconds: float) -> None:
     with ThreadPoolExecutor(WORKERS) as pool:
         list(pool.map(work, range(WORKERS)))
     took = max(ends) - began
-    rounds = -(-JOBS // WORKERS)
-    print(f"{len(ends)} of {JOBS} jobs by {WORKERS} workers in {took:.1f} s; ideal {rounds * seconds:.0f} s")
-    print(f"efficiency {worked[0] / (WORKERS * took):.3f} (at most {JOBS / (WORKERS * rounds):.3f})")
+    rounds = -(-jobs // WORKERS)
+    print(f"{len(ends)} of {jobs} jobs by {WORKERS} workers in {took:.1f} s; ideal {rounds * seconds:.0f} s")
+    print(f"efficiency {worked[0] / (WORKERS * took):.3f} (at most {jobs / (WORKERS * rounds):.3f})")
     print(
         f"processor of the service {(processor_s(site.process.pid) - spent) / took:.2f} cores, load {os.getloadavg()[0]:.1f}"
     )
@@ -148,14 +157,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("part", choices=("requests", "workers"))
     parser.add_argument("minutes", type=float, nargs="?", default=10.0)
+    parser.add_argument("--idle", action="store_true", help="no search runs meanwhile")
+    parser.add_argument("--jobs", type=int, default=JOBS)
     parser.add_argument("--seconds", type=float, default=5.0, help="how long a simulated search takes")
     asked = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="ac-load-", dir="/tmp"))
     folder.chmod(0o755)
     (folder / "postgres").mkdir()
-    site = Site(folder, worker=asked.part == "requests")
+    site = Site(folder, worker=asked.part == "requests" and not asked.idle)
     try:
-        requests(site, asked.minutes) if asked.part == "requests" else workers(site, asked.seconds)
+        requests(site, asked.minutes, idle=asked.idle) if asked.part == "requests" else workers(
+            site, asked.jobs, asked.seconds
+        )
     finally:
         site.end()
         shutil.rmtree(folder, ignore_errors=True)
