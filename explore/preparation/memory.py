@@ -16,6 +16,7 @@ from ...profiles import format_size
 from ..session.memory import resident_bytes
 from .checked_request import CheckedRequest
 
+_PROGRAMS = 600 << 20  # the exporter, and the process of a worker with its runtime
 _TENSORS = 3  # of the largest size, that a pass over samples holds
 _WORKER = 3  # times its weights, a worker's sessions hold of a model
 _TRAINED = 4  # times its weights: the student, its gradients, two moments of the optimizer
@@ -50,12 +51,16 @@ def memory_plan(checked: CheckedRequest) -> MemoryPlan:
     sample = 4 * sum(math.prod(shape) for shape in _shapes(network))
     largest = 4 * max((math.prod(shape) for shape in _shapes(network)), default=0)
     work = min(options.memory_share(8, IN_PASS_BYTES), moments) + 2 * weights
-    work += _TENSORS * min(TENSOR_BYTES, max(largest, largest * options.batch_size)) + _WORKER * weights
+    work += (
+        _PROGRAMS
+        + _TENSORS * min(TENSOR_BYTES, max(largest, largest * options.batch_size))
+        + _WORKER * weights
+    )
     training = 0
     if request.recovery:
         step = min(limit // 2, int(BESIDE * sample * options.batch_size))
         training = _TRAINED * weights + max(step, int(BESIDE * sample))
-    least = now + (2 + _WORKER + _TRAINED * request.recovery) * weights + _TENSORS * largest
+    least = now + _PROGRAMS + (2 + _WORKER + _TRAINED * request.recovery) * weights + _TENSORS * largest
     if least > limit:
         raise InputError(
             f"{format_size(limit)} of memory are too little for this model, whose data, weights and largest "
