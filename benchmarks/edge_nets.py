@@ -7,6 +7,7 @@ to develop the search on: hypervolumes of their fronts are what a new network ma
 """
 
 import importlib.util
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -24,9 +25,10 @@ def keywords(data: Path, seed: int = 0) -> Task:
 
 def mobilenet(data: Path, seed: int = 0) -> Task:
     """MobileNetV1-0.25 on 10 of ImageNet's 1,000 classes."""
-    return _task(
+    task = _task(
         "mobilenet_025", data, seed, loss=F.cross_entropy, metric=Metric(name="top-1", function=accuracy)
     )
+    return replace(task, resolutions=(0.75, 0.5))
 
 
 def stories(data: Path, seed: int = 0) -> Task:
