@@ -38,9 +38,9 @@ class OneSize(Net):
         return super().forward(x).view(5, 4)
 
 
-class Endless(IterableDataset):
+class Silent(IterableDataset):
     def __iter__(self):
-        return iter([(torch.zeros(3, 8, 8), 0)] * 9)
+        return iter([])
 
 
 class Pairs(list):
@@ -100,7 +100,8 @@ def example_array(): return base(example_inputs=(np.zeros((2, 3, 8, 8), np.float
 def example_names(): return base(example_inputs={"image": torch.randn(2, 3, 8, 8)})
 def example_double(): return base(example_inputs=(torch.randn(2, 3, 8, 8).double(),))
 def empty(): return base(validation=TensorDataset(*data(0, 1)))
-def iterable(): return base(train=Endless())
+def silent_stream(): return base(train=Silent())
+def read_once(): return base(train=(pair for pair in [(torch.zeros(3, 8, 8), 0)] * 9))
 def array_as_split(): return base(train=np.zeros((9, 3, 8, 8), np.float32))
 def no_pairs(): return changed(lambda image, label: image)
 def dictionaries(): return changed(lambda image, label: {"pixel_values": image, "label": label})
@@ -180,7 +181,8 @@ SAID = {
     "example_names": "names are those of its parameters (x)",
     "example_double": "model",
     "empty": "validation",
-    "iterable": "DataLoader",
+    "silent_stream": "train",
+    "read_once": "read only once",
     "array_as_split": "train",
     "no_pairs": "pair",
     "dictionaries": "A model of Hugging Face",
