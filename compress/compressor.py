@@ -135,7 +135,7 @@ class Compressor:
         for form in self.options.formats:
             if form.container == "onnx":
                 continue
-            opset, teacher = form.opset, self.students.teacher
+            opset, teacher = form.opset, self.students.original.teacher
             model, _ = self._templates_of(self.students).model_of(
                 teacher, {}, blocks=(), factored=(), opset=opset
             )
@@ -179,7 +179,7 @@ class Compressor:
     def _templates_of(self, students: StudentMaker) -> Templates:
         """The templates of the original on images of a size."""
         if students not in self._templates:
-            templates = Templates(students.teacher, self._samples.examples, self.cache_dir)
+            templates = Templates(students.original.teacher, self._samples.examples, self.cache_dir)
             self._templates[students] = templates
         return self._templates[students]
 
@@ -190,7 +190,7 @@ class Compressor:
 
         def ranges_of(nodes: Sequence[str]) -> Ranges:
             if original:
-                return self.students.at(recipe.resolution).original_ranges
+                return self.students.at(recipe.resolution).original.ranges
             batches = self._samples.calibration_batches(self.options.pruned_calibration_samples)
             return observe(folded, nodes, in_time(batches, self.students.between))
 

@@ -11,12 +11,13 @@ gives the search its sensitivities.
 
 Reading order:
     samples.py         which samples are used for what, and inputs between them
+    original.py        what students are compared with: answers, distance, statistics
     student.py         the stages in their order
     prune.py           real removal of channels
     low_rank.py        factors that know the layer's inputs
     refit.py           sequential least squares
-    recover.py         distillation, checkpoints; features.py compares intermediate values
-    training/          micro-batches, devices, early stopping
+    recover.py         distillation, checkpoints
+    training/          micro-batches, devices, early stopping, intermediate values
     fake_quantize.py   training on a grid with learned steps
     rounded_activations.py   how the file will round activations
     effort.py          how many samples models are compared on, and in which arithmetic

@@ -105,7 +105,8 @@ class Probe:
         """
         for first in range(0, len(recipes), self.chunk):
             walks = [
-                _Walk(self.original, each.inputs, mixed=self.students.mixed) for each in self._references
+                _Walk(self.original, each.inputs, mixed=self.students.original.mixed)
+                for each in self._references
             ]
             suffixes = self._suffixes(recipes[first : first + self.chunk])
             for suffix in sorted(suffixes, key=lambda suffix: suffix.start):
@@ -157,12 +158,12 @@ class Probe:
     def _refer(self, batch: tuple[Tensor, ...]) -> _Reference:
         self.students.between()
         inputs = inputs_by_name(self.original, batch)
-        run = AdaptedRun(self.original, {}, {}, mixed=self.students.mixed)
+        run = AdaptedRun(self.original, {}, {}, mixed=self.students.original.mixed)
         outputs = run(dict(inputs))
-        reference = self.students.reference
-        if reference is not self.students:
-            whole = AdaptedRun(reference.network.module, {}, {}, mixed=self.students.mixed)
-            outputs = whole(inputs_by_name(reference.network.module, batch))
+        original = self.students.original
+        if original.whole is not original:
+            module = original.whole.network.module
+            outputs = AdaptedRun(module, {}, {}, mixed=original.mixed)(inputs_by_name(module, batch))
         return _Reference(inputs=inputs, outputs=outputs, moments=run.read)
 
     def _divergence(self, suffix: _Suffix, prefixes: Sequence[Values]) -> float:
@@ -175,11 +176,11 @@ class Probe:
                     reference.moments,
                     suffix.channels,
                     rounded=suffix.rounded,
-                    mixed=self.students.mixed,
+                    mixed=self.students.original.mixed,
                 )
                 outputs = run(dict(values))
                 size = len(next(iter(reference.inputs.values())))
-                total += size * self.students.distance.value(outputs, reference.outputs)
+                total += size * self.students.original.distance.value(outputs, reference.outputs)
                 count += size
         if not math.isfinite(total):
             message = f"the stitched model's answers are not finite (divergence {total})"

@@ -27,10 +27,10 @@ from ..levels.running import channels_last, mixed_precision
 from ..recipe import Recovery
 from .distance import Distance
 from .fake_quantize import GridWeights
-from .features import feature_loss, feature_nodes, with_features
 from .samples import mixtures
 from .training.devices import computing_on, device_of, gpus, on, on_device, step_bytes
 from .training.early_stopping import Best
+from .training.features import feature_loss, feature_nodes, with_features
 from .training.micro_batches import FEW, Averaged, affordable, halving, parts_of_batch, saved_bytes
 
 log = logging.getLogger(__name__)

@@ -1,26 +1,20 @@
 """From a recipe to the compressed torch model: prunes, removes blocks, factors, reconstructs, recovers."""
 
-from collections.abc import Callable, Collection, Mapping, Set
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, fx
 
 from ...errors import StageError
-from ...tasks.data import sample_count
-from ...tasks.outputs.derive import output_kinds
-from ...tasks.quality import outputs_of
-from ...tasks.splits.grouping import Inputs
 from ...tasks.task import Task
 from ..graph.blocks import Block, remove_blocks
 from ..graph.factors import factor_name
-from ..graph.graph import batch_norms, clone, fold_batch_norms, get_tensor, running_means, set_tensor
+from ..graph.graph import batch_norms, clone, get_tensor, running_means, set_tensor
 from ..graph.network import Network, broken_values
 from ..graph.resolution import Resolution, ResolutionError
-from ..levels.activations import Observed
 from ..levels.database import LevelDatabase
 from ..levels.importance import RemovalScores, Scores, magnitude_scores, taylor_scores
 from ..levels.reconstruct import Rounding
@@ -29,23 +23,20 @@ from ..levels.stitch import shift_running_means, stitch
 from ..options import CompressorOptions
 from ..recipe import BITS, INTEGER, SPARSE, STORED, Precision, Recipe, Recovery
 from ..stages import StageClock, in_time
-from .distance import Distance
-from .effort import LEAST, answers_the_same_in_bfloat16, samples_within
+from .effort import samples_within
 from .fake_quantize import GridWeights, start_on_grid
 from .judging import Judge
 from .low_rank import factorize
-from .normalization import Change, Moments, foreign_norms, moments_of, move_statistics, relearning
+from .normalization import Change, move_statistics
+from .original import Original
 from .prune import prune, removed_units
 from .recover import Schedule, distill
 from .refit import affordable_samples, refit, round_rest
-from .rounded_activations import observed_in_original, rounded_activations
+from .rounded_activations import rounded_activations
 from .samples import Samples
 
 Say = Callable[[str], None]
 FROZEN_RATE = 0.25  # of the learning rate: no normalization takes back what a step does to the scale
-FEW_BATCHES = 10  # over so many running statistics average
-RELEARNED = 0.01  # of a distance: what the least drop that can be told shows
-_DISTANCE_SAMPLES = 64  # from which scales and weights of a distance are taken
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +69,7 @@ class Student:
 class StudentMaker:
     """Makes the students of one task, from `network`: the original, or the original on smaller images (`at`).
 
-    The answers that count are those of the original on whole images, `reference`.
+    The answers that count are those of the original on whole images, `original.whole`.
     """
 
     def __init__(
@@ -89,12 +80,19 @@ class StudentMaker:
         samples: Samples,
         levels_dir: Path | None,
         *,
-        reference: "StudentMaker | None" = None,
+        whole: Original | None = None,
     ):
         self.task, self.network, self.options, self.samples = task, network, options, samples
         self.levels_dir = levels_dir
         self.between: Callable[[], None] = lambda: None  # called in the middle of long work; it may raise
-        self.reference = reference or self
+        self.original = Original(
+            task,
+            network,
+            options,
+            samples,
+            between=lambda: self.between(),  # noqa: PLW0108 - it changes
+            whole=whole,
+        )
         self._resized: dict[Resolution, StudentMaker] = {}
 
     def at(self, resolution: Resolution | None) -> "StudentMaker":
@@ -107,7 +105,9 @@ class StudentMaker:
             with StageClock().stage("reconstruct"):
                 network = self._on_smaller_images(resolution)
                 options, samples = self.options, self.samples
-                maker = StudentMaker(self.task, network, options, samples, self.levels_dir, reference=self)
+                maker = StudentMaker(
+                    self.task, network, options, samples, self.levels_dir, whole=self.original
+                )
                 maker.between = lambda: self.between()  # noqa: PLW0108 - it changes
                 self._resized[resolution] = maker
         return self._resized[resolution]
@@ -117,11 +117,11 @@ class StudentMaker:
             small = self.network.at(resolution)
         except ResolutionError as error:
             raise StageError(f"no images of {resolution}: {error}", stage="reconstruct") from error
-        if not (self.options.reconstruct and self._moments):
+        if not (self.options.reconstruct and self.original.moments):
             return small
         module = clone(small.module)
-        batches = in_time(self._statistics(), self.between)
-        move_statistics(module, batches, self._moments, {}, mixed=self.mixed)
+        batches = in_time(self.original.statistics(), self.between)
+        move_statistics(module, batches, self.original.moments, {}, mixed=self.original.mixed)
         return Network(module, small.example_inputs).stored_as(small.int8_weights)
 
     def make(self, recipe: Recipe, clock: StageClock, say: Say, schedule: Schedule | None) -> Student:
@@ -131,19 +131,19 @@ class StudentMaker:
             roundings = self._reconstruct(student, recipe)
             coarse = any(student.bits[name] < 8 for name in roundings)
             changed = coarse or student.sparse or self._only_stitched(recipe)
-            learned = recipe.recovery is not None and schedule is None and not self.frozen_norms
+            learned = recipe.recovery is not None and schedule is None and not self.original.frozen_norms
             rounded = {} if learned or not roundings else self.rounded_activations(student, recipe)
             if roundings and not changed and not rounded and not recipe.changes_layers:
                 shift_running_means(student.module, self.database, roundings)
-            if (changed or rounded) and self.options.reconstruct and not learned and self._moments:
+            if (changed or rounded) and self.options.reconstruct and not learned and self.original.moments:
                 self._restore_running_means(student)
                 move_statistics(
                     student.module,
-                    in_time(self._statistics(), self.between),
-                    self._moments,
+                    in_time(self.original.statistics(), self.between),
+                    self.original.moments,
                     self.remaining(student),
                     rounded=rounded,
-                    mixed=self.mixed,
+                    mixed=self.original.mixed,
                 )
         if recipe.recovery is None:
             return _with_steps(student, roundings)
@@ -192,7 +192,7 @@ class StudentMaker:
         samples = max(samples // 2, samples_within(self.network, samples))
         return LevelDatabase(
             self.network,
-            lambda: self._parts(self.samples.augmented("database", samples, seed=0)),  # for any seed
+            lambda: self.original.parts(self.samples.augmented("database", samples, seed=0)),  # for any seed
             directory=self.levels_dir,
             rounding=self.options.rounding,
             memory_share=self.options.memory_share,
@@ -223,19 +223,6 @@ class StudentMaker:
             return taylor_scores(network.module, network.channels, self.task.loss, batches)
         return magnitude_scores(network.module, network.groups)
 
-    @cached_property
-    def teacher(self) -> fx.GraphModule:
-        """The original with folded normalization."""
-        return fold_batch_norms(self.network.module)
-
-    @cached_property
-    def original_ranges(self) -> Mapping[str, Observed]:
-        """By node of the teacher, the values of all tensors that recipes of precisions alone can need."""
-        names = [layer.name for layer in self.network.layers]
-        batches = self.samples.calibration_batches(self.options.calibration_samples)
-        conventions = {form.activations for form in self.options.formats}
-        return observed_in_original(self.teacher, names, conventions, in_time(batches, self.between))
-
     def rounded_activations(self, student: Student, recipe: Recipe) -> dict[str, Change]:
         """By node, how the file of the first format rounds its values: with the ranges of the original where
         shapes stay.
@@ -243,79 +230,8 @@ class StudentMaker:
         layers = [name for name, kind in student.precision.items() if kind in INTEGER]
         if not layers:
             return {}
-        known = {} if recipe.changes_layers else self.original_ranges
+        known = {} if recipe.changes_layers else self.original.ranges
         return rounded_activations(student.module, layers, self.options.formats[0].activations, known)
-
-    @cached_property
-    def mixed(self) -> bool:
-        """Whether answers and statistics may be compared in bfloat16."""
-        if self.reference is not self:
-            return self.reference.mixed
-        inputs, _ = self.samples.largest(LEAST, seed=1)
-        fixed = self.samples.fixed_batch or LEAST
-        inputs = tuple(x[:fixed] for x in inputs)
-        return answers_the_same_in_bfloat16(self.network.module, inputs, self.distance)
-
-    @cached_property
-    def distance(self) -> Distance:
-        """How far answers are from the original's, by what the task's outputs mean."""
-        if self.reference is not self:
-            return self.reference.distance
-        return Distance.of(self.task.outputs or output_kinds(self.task), self._answers[0])
-
-    @cached_property
-    def distance_in_training(self) -> Distance:
-        """The same, weighted so that it means as much as the task's loss."""
-        if self.reference is not self:
-            return self.reference.distance_in_training
-        return self.distance.weighted(self.task.loss, *self._answers)
-
-    @cached_property
-    def _answers(self) -> tuple[tuple[Tensor, ...], Any]:
-        """The original's answers to some training samples, and the targets."""
-        # a fixed seed: runs with any seed share the measured sensitivities
-        inputs, targets = self.samples.largest(_DISTANCE_SAMPLES, seed=1)
-        return outputs_of(self.network.module, inputs), targets
-
-    @cached_property
-    def foreign_norms(self) -> Set[str]:
-        """The normalizations whose statistics are not those of the training split."""
-        if self.reference is not self:
-            return self.reference.foreign_norms
-        return foreign_norms(self.network.module, self._moments)
-
-    @cached_property
-    def frozen_norms(self) -> Set[str]:
-        """The normalizations whose statistics recovery keeps: foreign ones, or all.
-
-        All where the training split has few batches and the original answers otherwise with the statistics
-        of one: recovery would have to repair that first. All where the model takes one batch size only,
-        which may be too small to learn any.
-        """
-        norms = {node.name for node in batch_norms(self.network.module)}
-        if not norms or self.samples.fixed_batch:
-            return norms
-        count, size = sample_count(self.task.train), self.options.batch_size
-        if count is None or count >= FEW_BATCHES * size:
-            return self.foreign_norms
-        inputs, _ = self.samples.largest(size, seed=1)
-        changed = relearning(self.network.module, inputs, self.distance) > RELEARNED
-        return norms if changed else self.foreign_norms
-
-    @cached_property
-    def _moments(self) -> list[Mapping[str, Moments]]:
-        """The original's moments of each batch of `_statistics`; empty without normalizations."""
-        if not batch_norms(self.network.module):
-            return []
-        batches = in_time(self._statistics(), self.between)
-        return moments_of(self.network.module, batches, mixed=self.mixed)
-
-    def _statistics(self) -> list[Inputs]:
-        count = samples_within(self.network, self.options.statistics_samples)
-        return self._parts(self.samples.augmented("statistics", count))
-
-    def _parts(self, batches: list[Inputs]) -> list[Inputs]:
-        return self.samples.in_parts(batches, most=affordable_samples(self.network.module))
 
     def remaining(self, student: Student) -> dict[str, Tensor]:
         """By running mean, the mask of the channels that remain, for normalizations that lost some."""
@@ -323,7 +239,7 @@ class StudentMaker:
             return {}
         channels, masks = self.network.channels, {}
         for use in channels.uses:
-            if use.parameter in self._running_means:
+            if use.parameter in self.original.running_means:
                 mask = channels.remaining(use.slots, student.removed)
                 if not mask.all():
                     masks[use.parameter] = torch.from_numpy(mask)
@@ -337,10 +253,6 @@ class StudentMaker:
         for name in running_means(student.module):
             mean = get_tensor(original, name).detach()
             set_tensor(student.module, name, mean[masks[name]] if name in masks else mean.clone())
-
-    @cached_property
-    def _running_means(self) -> frozenset[str]:
-        return frozenset(running_means(self.network.module))
 
     def blocks(self, recipe: Recipe) -> list[Block]:
         """The blocks that the recipe removes. ValueError for one that the model does not have."""
@@ -436,18 +348,18 @@ class StudentMaker:
     ) -> dict[str, Tensor]:
         """Trains the module in place; returns the steps of rounded layers."""
         memory = self.options.memory_bytes
-        seed, frozen = self.samples.seed_for(recipe.digest), self.frozen_norms
+        seed, frozen = self.samples.seed_for(recipe.digest), self.original.frozen_norms
         if frozen and frozen == {node.name for node in batch_norms(self.network.module)}:
             recovery = replace(recovery, learning_rate=FROZEN_RATE * recovery.learning_rate)
-        if self.reference is not self and recovery.features > 0:
+        if self.original.whole is not self.original and recovery.features > 0:
             recovery = replace(recovery, features=0.0)  # sums have other sizes on smaller images
         distill(
             module,
-            self.reference.teacher,
+            self.original.whole.teacher,
             self.task.loss,
             lambda step: self.samples.recovery(self.options.batch_size, seed + step),
             recovery,
-            distance=self.distance_in_training,
+            distance=self.original.distance_in_training,
             seed=seed,
             frozen=frozen,
             grid=grid,
@@ -464,8 +376,10 @@ class StudentMaker:
         return steps
 
     def _judge(self, recovery: Recovery) -> Judge:
-        held_back, distance = self.samples.held_back(), self.distance_in_training
-        return Judge(self.reference.network.module, held_back, distance, temperature=recovery.temperature)
+        held_back, distance = self.samples.held_back(), self.original.distance_in_training
+        return Judge(
+            self.original.whole.network.module, held_back, distance, temperature=recovery.temperature
+        )
 
 
 def _round_others(student: Student, roundings: Mapping[str, Rounding]) -> dict[str, Rounding]:

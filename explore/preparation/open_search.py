@@ -126,7 +126,7 @@ def _remove_checks(directory: RunDirectory) -> None:
 
 def _note_foreign_norms(compressor: Compressor, progress: Progress) -> None:
     """Tells of normalizations whose statistics recovery must not learn anew."""
-    if foreign := compressor.students.foreign_norms:
+    if foreign := compressor.students.original.foreign_norms:
         progress.note(
             f"{len(foreign)} of the model's batch normalizations have statistics that are not those of the "
             "training split: they stay frozen."

@@ -244,7 +244,7 @@ def test_a_float32_shortcut_of_a_float16_branch_is_not_rounded(compressors, tmp_
 
 
 def test_a_weight_beyond_float16_is_refused(compressors):
-    module = clone(compressors("mlp").students.teacher)
+    module = clone(compressors("mlp").students.original.teacher)
     set_tensor(module, "0.weight", module.get_parameter("0.weight") * 1e8)
     with pytest.raises(StageError, match="keep 0 in float32"):
         round_to_half(module, ["0"])

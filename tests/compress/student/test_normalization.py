@@ -108,7 +108,7 @@ def test_foreign_statistics_are_recognized_and_stay_frozen_in_recovery():
     network = Network.trace(task.model, task.example_inputs)
     students = Compressor(task, network).students
     first = batch_norms(network.module)[0]
-    assert first.name in students.foreign_norms
+    assert first.name in students.original.foreign_norms
     mean = str(argument(first, 3).target)
     recovery = Recovery(steps=10, learning_rate=1e-4, temperature=1.0, weight=0.9)
     recipe = Recipe(precision={network.layers[-1].name: "int4"}, recovery=recovery)
@@ -131,13 +131,13 @@ def test_statistics_are_learned_in_recovery_where_a_batch_has_them_too_or_sample
     inputs, targets = task.train.inputs[0], torch.zeros(count, dtype=torch.long)
     samples = inputs[:128].repeat(-(-count // 128), 1, 1, 1)[:count]
     students = students_of(dataclasses.replace(task, train=TensorDataset(samples, targets)))
-    assert students.frozen_norms == set()
+    assert students.original.frozen_norms == set()
 
 
 def test_all_statistics_are_frozen_where_samples_are_few_and_those_of_a_batch_change_the_answers():
     students = students_of(foreign_task(shift=0.4))
-    assert students.frozen_norms == {node.name for node in batch_norms(students.network.module)}
-    assert students.foreign_norms < students.frozen_norms
+    assert students.original.frozen_norms == {node.name for node in batch_norms(students.network.module)}
+    assert students.original.foreign_norms < students.original.frozen_norms
 
 
 def test_relearning_is_the_distance_of_the_answers_in_the_form_for_training(residual):

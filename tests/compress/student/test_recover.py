@@ -13,8 +13,8 @@ from autocompress.compress.graph.graph import clone, get_tensor, running_statist
 from autocompress.compress.graph.tracing.trace import trace
 from autocompress.compress.student import recover
 from autocompress.compress.student.distance import Distance, OutputDistance
-from autocompress.compress.student.features import feature_loss, feature_nodes, with_features
 from autocompress.compress.student.recover import Schedule, distill
+from autocompress.compress.student.training.features import feature_loss, feature_nodes, with_features
 from autocompress.tasks import classes
 from autocompress.tests.compress.tasks import tiny_task
 

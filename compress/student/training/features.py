@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from ..graph.graph import operation
+from ...graph.graph import operation
 
 
 def feature_nodes(student: fx.GraphModule, teacher: fx.GraphModule) -> tuple[str, ...]:
