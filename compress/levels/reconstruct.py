@@ -20,6 +20,7 @@ from ..options import RoundingMethod
 BLOCK = 128  # columns that GPTQ rounds before the others compensate
 DAMPING = 0.01  # of the mean diagonal of H, added to the diagonal
 SEARCHED = 512  # columns of each row, at which steps are tried
+EXTREME = 64  # of a long row's weights are always among them: a small step clips these first
 COMPACT = 1024  # columns, above which those that are gone are cut while others are removed
 Between = Callable[[], None]
 
@@ -216,22 +217,38 @@ def optimal_scale(weight: Tensor, importance: Tensor, bits: int, *, candidates: 
     ŵ)².
 
     `importance` is groups × columns, the diagonal of H. The steps that are tried go from the largest
-    magnitude down to a fifth of it. The error is that of SEARCHED columns from all over, where there are
-    more.
+    magnitude down to a fifth of it. Where there are more than SEARCHED columns the error is estimated: the
+    largest EXTREME weights of each row count as they are, and SEARCHED columns from all over stand for the
+    rest.
     """
     low, high = grid_limits(bits)
     largest = torch.maximum(weight.amax(-1) / high, weight.amin(-1) / low).clamp_min(1e-12)
-    if weight.shape[-1] > SEARCHED:  # no multiple of a kernel's taps apart
-        some = torch.linspace(0, weight.shape[-1] - 1, SEARCHED).long()
-        weight, importance = weight[..., some], importance[..., some]
+    importance = importance.unsqueeze(1)
+    if weight.shape[-1] > SEARCHED:
+        weight, importance = _part_of_columns(weight, importance)
     best, scale = torch.full_like(largest, torch.inf), largest.clone()
     for shrink in torch.linspace(1.1 if bits < 4 else 1.0, 0.2, candidates).tolist():
         step = (largest * shrink).unsqueeze(-1)
         rounded = (weight / step).round().clamp(low, high) * step
-        error = ((rounded - weight).square() * importance.unsqueeze(1)).sum(-1)
+        error = ((rounded - weight).square() * importance).sum(-1)
         better = error < best
         best, scale = torch.where(better, error, best), torch.where(better, step.squeeze(-1), scale)
     return scale
+
+
+def _part_of_columns(weight: Tensor, importance: Tensor) -> tuple[Tensor, Tensor]:
+    """The extreme weights of each row and a sample of the others, groups × rows × (EXTREME + SEARCHED), with
+    importances that make up for those left out.
+    """
+    columns = weight.shape[-1]
+    extreme = weight.abs().topk(EXTREME, dim=-1)
+    some = torch.linspace(0, columns - 1, SEARCHED).long()  # no multiple of a kernel's taps apart
+    others = weight[..., some].abs() < extreme.values[..., -1:]
+    share = (columns - EXTREME) / others.sum(-1, keepdim=True).clamp_min(1)
+    weights = importance.expand_as(weight)
+    parts = (weight.gather(-1, extreme.indices), weight[..., some])
+    importances = (weights.gather(-1, extreme.indices), weights[..., some] * others * share)
+    return torch.cat(parts, dim=-1), torch.cat(importances, dim=-1)
 
 
 def round_compensating(weight: Tensor, second: Tensor, scale: Tensor, bits: int) -> Tensor:

@@ -2,14 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from autocompress.tasks import CheckedTask, Metric, Task, check_task, write_inputs
+from autocompress.tasks import CheckedTask, Metric, Task, check_task
 from autocompress.tasks.data import arrays, batches
 from autocompress.tasks.splits.grouping import by_shape, spread
 from torch import Tensor, nn
@@ -109,14 +108,11 @@ def test_a_loader_may_pad_each_batch_to_its_longest() -> None:
     assert check_task(replace(task, **loaders)).varying == ("length",)  # type: ignore[arg-type]
 
 
-def test_samples_are_stored_by_shape_and_targets_follow_them(tmp_path: Path) -> None:
+def test_samples_are_grouped_by_shape_and_targets_follow_them() -> None:
     split: Any = [(torch.full((size,), float(number)), number) for number, size in enumerate([2, 3, 2, 4, 2])]
     groups, targets = arrays(split)
     assert [inputs[0].shape for inputs in groups] == [(3, 2), (1, 3), (1, 4)]
     assert targets.tolist() == [0, 2, 4, 1, 3] == [row[0] for (inputs,) in groups for row in inputs]
-    write_inputs(split, tmp_path / "x.npz")
-    with np.load(tmp_path / "x.npz") as stored:
-        assert sorted(stored.files) == ["0", "1_0", "2_0"]
 
 
 def test_batches_for_training_have_one_shape_and_are_filled() -> None:

@@ -76,7 +76,7 @@ def test_a_model_is_measured_at_its_sizes(tmp_path: Path, quiet_machine: None) -
 
 
 def store(path: Path, first: np.ndarray, second: np.ndarray) -> None:
-    """Samples of two shapes, as `write_inputs` stores them."""
+    """Samples of two shapes, as a stored split has them."""
     arrays: dict[str, Any] = {"0": first, "1_0": second}
     np.savez(path, **arrays)
 

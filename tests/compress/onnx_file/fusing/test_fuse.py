@@ -10,7 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from autocompress.compress import Network, Recipe, check_outputs
-from autocompress.compress.onnx_file.export import export_template
+from autocompress.compress.onnx_file.export import export_template, fill_template
 from autocompress.compress.onnx_file.fusing.fuse import fuse
 from autocompress.compress.onnx_file.run import answers
 from autocompress.compress.options import CompressorOptions, FileFormat
@@ -42,8 +42,9 @@ def kinds_in(model):
 
 
 def exported(module, inputs):
-    """The template's model of a module."""
-    return export_template(Network.trace(module, (inputs,)).module, (inputs[:2],), 21).model
+    """The ONNX model of a module."""
+    traced = Network.trace(module, (inputs,)).module
+    return fill_template(export_template(traced, (inputs[:2],), 21), traced)
 
 
 def fused(module, inputs):

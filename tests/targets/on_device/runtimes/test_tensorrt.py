@@ -171,18 +171,19 @@ def test_a_damaged_engine_is_built_again(target: Opener, tmp_path: Path) -> None
     x = models.samples(tmp_path / "x.npz", np.ones((2, 8), np.float32))
     with target().session() as session:
         session.run(model, x, batch=2)
-        (path,) = kept_engines(tmp_path / "cache")
-        whole = path.read_bytes()
-        for damaged in (
-            whole[:-100],
-            whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:],
-            b"[]\n",
-            b"[" * 10**5,
-        ):
-            path.write_bytes(damaged)
+    (path,) = kept_engines(tmp_path / "cache")
+    whole = path.read_bytes()
+    for damaged in (
+        whole[:-100],
+        whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:],
+        b"[]\n",
+        b"[" * 10**5,
+    ):
+        path.write_bytes(damaged)
+        with target().session() as session:
             (y,) = session.run(model, x, batch=2)
-            np.testing.assert_array_equal(y, 1)
-            assert path.read_bytes() != damaged
+        np.testing.assert_array_equal(y, 1)
+        assert path.read_bytes() != damaged
 
 
 def test_the_engines_that_were_used_last_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
