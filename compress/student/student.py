@@ -357,7 +357,7 @@ class StudentMaker:
             module,
             self.original.whole.teacher,
             self.task.loss,
-            lambda step: self.samples.recovery(self.options.batch_size, seed + step),
+            lambda step: in_time(self.samples.recovery(self.options.batch_size, seed + step), self.between),
             recovery,
             distance=self.original.distance_in_training,
             seed=seed,

@@ -13,9 +13,10 @@ from autocompress.compress.graph.graph import (
 )
 from autocompress.compress.levels.value_grids import rounded_to_bits
 from autocompress.compress.options import CompressorOptions
+from autocompress.compress.recipe import Recovery
 from autocompress.compress.stages import StageClock
 from autocompress.compress.student.samples import Samples
-from autocompress.errors import StageError
+from autocompress.errors import OutOfTime, StageError
 from autocompress.tests.compress.tasks import tiny_task
 from torch.utils.data import DataLoader
 
@@ -99,3 +100,19 @@ def read_by(module, norm, inputs):
     run.run(*inputs)
     node = next(node for node in module.graph.nodes if node.name == norm)
     return run.env[argument(node, 0)].detach().transpose(0, 1).flatten(1).mean(1)
+
+
+def test_a_recovery_looks_at_the_clock_in_front_of_each_step(compressors):
+    students = compressors("mlp").students
+    told: list[str] = []
+
+    def over():
+        if told:
+            raise OutOfTime("over")
+
+    students.between = over
+    recipe = Recipe(recovery=Recovery(steps=10_000, learning_rate=2e-3, temperature=4.0, weight=0.9))
+    with pytest.raises(OutOfTime):
+        students.make(recipe, StageClock(), told.append, None)
+    students.between = lambda: None
+    assert len(told) == 1
