@@ -17,7 +17,6 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from ..compress.compressor import BuildResult
-from ..compress.options import FileFormat
 from ..compress.recipe import Recipe
 from ..errors import StageError
 from ..results.records.point import Failure, Measured, Outcome, Point
@@ -112,9 +111,12 @@ class Evaluator:
             raise StageError(f"No runtime takes it: {'; '.join(left_out.values())}", stage="build")
         build = candidate.build
         if build is None:
-            formats = None if self.placing is None else {format_of(target.profile): None for target in wanted}
+            recipe, artifacts = candidate.recipe, self.bench.artifacts
+            formats = None
+            if self.placing is not None:
+                formats = [*dict.fromkeys(format_of(target.profile) for target in wanted)]
             with PacedTraining(progress) as paced:
-                build = self._built(candidate.recipe, paced, formats)
+                build = self.bench.compressor.build(recipe, artifacts, progress=paced, formats=formats)
         for target in wanted:
             if format_of(target.profile) not in build.by_format:
                 left_out[target.profile.name] = f"{target.profile.facts.title} has no operator for it"
@@ -140,14 +142,6 @@ class Evaluator:
             return {}
         of_original = {} if candidate.original is None else candidate.original.left_out
         return {**self.placing.left_out(candidate.recipe), **of_original}
-
-    def _built(
-        self, recipe: Recipe, progress: Progress, formats: Mapping[FileFormat, None] | None
-    ) -> BuildResult:
-        compressor, artifacts = self.bench.compressor, self.bench.artifacts
-        if formats is None:
-            return compressor.build(recipe, artifacts, progress=progress)
-        return compressor.build(recipe, artifacts, progress=progress, formats=[*formats])
 
     def _stopped(self, built: Candidate, lost: Lost, seconds: Mapping[str, float]) -> Stopped:
         assert lost.latency is not None

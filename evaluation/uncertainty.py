@@ -25,7 +25,15 @@ from torch import Tensor
 
 from ..errors import TaskError
 from ..results.records.reading import Interval
-from ..tasks.metrics.accumulate import GROUPS, Collected, Grouped, Totals, accumulator_of, score_prepared
+from ..tasks.metrics.accumulate import (
+    GROUPS,
+    AnyAccumulator,
+    Collected,
+    Grouped,
+    Totals,
+    accumulator_of,
+    score_prepared,
+)
 from ..tasks.splits.grouping import chosen_samples
 from ..tasks.task import Metric
 
@@ -39,7 +47,6 @@ _ROUNDING = 1e-5  # relative, of a mean in float32
 
 _STUDENT = 2.093  # standard deviations on each side of a 95 % interval, known from GROUPS groups
 
-AnyAccumulator = Collected | Totals | Grouped
 Array = np.ndarray[Any, Any]
 Positions = slice | Tensor
 

@@ -37,8 +37,6 @@ log = logging.getLogger(__name__)
 
 WARMUP_SHARE = 0.05
 CHECKPOINT_S = 60.0
-VALIDATIONS = 5
-SURE = 2.0  # standard errors
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,9 +3,9 @@ may be chosen.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from ...compress.recipe import Precision
 from ...profiles import Profile
@@ -15,6 +15,13 @@ if TYPE_CHECKING:
     from ...compress.graph.network import Network
 
 T = TypeVar("T")
+_OfFlags = Callable[[Sequence[bool]], bool]
+
+
+class _OfLists(Protocol):
+    """Makes one list of those of all targets."""
+
+    def __call__(self, lists: Sequence[tuple[T, ...]]) -> tuple[T, ...]: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,18 +49,26 @@ def common_profile(profiles: Sequence[Profile]) -> Profile:
     """What all targets can do, as a profile of no hardware: only its legal precisions and channel counts mean
     anything.
     """
-    first = profiles[0]
+    return _joined(profiles, lists=_common, flags=all)
+
+
+def widest_profile(profiles: Sequence[Profile]) -> Profile:
+    """What any target can do, likewise."""
+    return _joined(profiles, lists=_any, flags=any)
+
+
+def _joined(profiles: Sequence[Profile], *, lists: _OfLists, flags: _OfFlags) -> Profile:
     return replace(
-        first,
+        profiles[0],
         name=", ".join(profile.name for profile in profiles),
-        precisions=_common([profile.precisions for profile in profiles]),
-        int8_operators=_common([profile.int8_operators for profile in profiles]),
-        float16_operators=_common([profile.float16_operators for profile in profiles]),
-        fp8_operators=_common([profile.fp8_operators for profile in profiles]),
-        nm_sparsity=all(profile.nm_sparsity for profile in profiles),
-        storage_bits=_common([profile.storage_bits for profile in profiles]),
-        float_storage_bits=_common([profile.float_storage_bits for profile in profiles]),
-        block4=all(profile.block4 for profile in profiles),
+        precisions=lists([profile.precisions for profile in profiles]),
+        int8_operators=lists([profile.int8_operators for profile in profiles]),
+        float16_operators=lists([profile.float16_operators for profile in profiles]),
+        fp8_operators=lists([profile.fp8_operators for profile in profiles]),
+        nm_sparsity=flags([profile.nm_sparsity for profile in profiles]),
+        storage_bits=lists([profile.storage_bits for profile in profiles]),
+        float_storage_bits=lists([profile.float_storage_bits for profile in profiles]),
+        block4=flags([profile.block4 for profile in profiles]),
         fused_operators=any(
             profile.fused_operators for profile in profiles
         ),  # the others' files stay as they are
@@ -103,3 +118,8 @@ def _layers(names: Sequence[str]) -> str:
 def _common(lists: Sequence[tuple[T, ...]]) -> tuple[T, ...]:
     """What all lists hold, in the order of the first."""
     return tuple(choice for choice in lists[0] if all(choice in other for other in lists[1:]))
+
+
+def _any(lists: Sequence[tuple[T, ...]]) -> tuple[T, ...]:
+    """What any list holds, in the order of the first that has it."""
+    return tuple(dict.fromkeys(choice for one in lists for choice in one))

@@ -2,19 +2,19 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ...compress.recipe import Recipe
 from ...profiles import Profile
+from .joint_space import widest_profile
 from .problem import LevelProblem, Term
 from .space import SearchSpace
 
 if TYPE_CHECKING:
     from ...compress.graph.network import Network
 
-T = TypeVar("T")
 ILLEGAL = 10.0  # ratio that a level adds on a runtime without it: far outside of every box
 
 
@@ -31,7 +31,7 @@ class RuntimeSpaces:
         step = max(profile.channel_multiple for profile in profiles)
         alike = [replace(profile, channel_multiple=step) for profile in profiles]
         return cls(
-            widest=SearchSpace.of(network, _widest(alike), recovery=recovery),
+            widest=SearchSpace.of(network, widest_profile(alike), recovery=recovery),
             own={profile.name: SearchSpace.of(network, profile, recovery=recovery) for profile in alike},
         )
 
@@ -54,25 +54,3 @@ class RuntimeSpaces:
                 size = np.zeros((len(targets), len(choices)))
                 terms.append(Term(scope=(slot,), size=size, latency=np.array(costs)))
         return replace(problem, terms=tuple(terms))
-
-
-def _widest(profiles: Sequence[Profile]) -> Profile:
-    """What any runtime can do, as a profile of no hardware."""
-    return replace(
-        profiles[0],
-        name=", ".join(profile.name for profile in profiles),
-        precisions=_any([profile.precisions for profile in profiles]),
-        int8_operators=_any([profile.int8_operators for profile in profiles]),
-        float16_operators=_any([profile.float16_operators for profile in profiles]),
-        fp8_operators=_any([profile.fp8_operators for profile in profiles]),
-        nm_sparsity=any(profile.nm_sparsity for profile in profiles),
-        storage_bits=_any([profile.storage_bits for profile in profiles]),
-        float_storage_bits=_any([profile.float_storage_bits for profile in profiles]),
-        block4=any(profile.block4 for profile in profiles),
-        fused_operators=any(profile.fused_operators for profile in profiles),
-    )
-
-
-def _any(lists: Sequence[tuple[T, ...]]) -> tuple[T, ...]:
-    """What any list holds, in the order of the first that has it."""
-    return tuple(dict.fromkeys(choice for one in lists for choice in one))

@@ -18,7 +18,7 @@ from ...targets.control import patiently
 from ...targets.lease import measuring
 from ...targets.target import START_TIMEOUT_S, Target
 from ...targets.transport import LocalTransport
-from ...targets.turns import ROUNDS_MAX, TIMING, Turn, mean_and_interval, ratios_in_turns
+from ...targets.turns import TIMING, Turn, mean_and_interval, ratios_in_turns
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +78,7 @@ def measure_in_turns(
         for setting in (old, new)
     ]
     with measuring(cores=target.cores):
-        _, ratios = ratios_in_turns(turns, timing=timing, rounds_max=ROUNDS_MAX)
+        _, ratios = ratios_in_turns(turns, timing=timing)
     return Turns(old_version=versions[0], new_version=versions[1], ratios=ratios)
 
 

@@ -33,7 +33,7 @@ class Accumulator(Protocol):
         ...
 
 
-def accumulator_of(metric: Metric) -> "Collected | Totals | Grouped":
+def accumulator_of(metric: Metric) -> "AnyAccumulator":
     """An empty accumulator."""
     if metric.torchmetric is not None:
         return Grouped(metric)
@@ -198,6 +198,9 @@ class Grouped:
         with user_code("The metric", remedy=remedy):
             result = torchmetric.compute()
             return float(result if compute is None else compute(result))
+
+
+AnyAccumulator = Collected | Totals | Grouped
 
 
 def _fresh(metric: Metric) -> Any:
