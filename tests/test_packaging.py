@@ -74,12 +74,20 @@ def test_wheel_holds_data_files_and_no_tests(wheel):
     assert not [name for name in names if name.startswith(("tests", "examples", "benchmarks"))]
 
 
-def test_installed_wheel_starts_within_a_second_and_finds_its_profiles(wheel, tmp_path):
-    """The dependencies come from this environment; `test_wheel_installs_from_nothing` downloads them."""
+def test_installed_wheel_starts_fast_and_finds_its_profiles(wheel, tmp_path):
+    """The dependencies come from this environment; `test_wheel_installs_from_nothing` downloads them.
+
+    Fast is five times what the libraries of the command line take to import, in turns: half a second here.
+    """
     command = environment(tmp_path / "venv", str(wheel), borrow=True)
-    shown = [computed([command, "--help"], cwd=tmp_path) for _ in range(3)]
+    libraries = [command.with_name("python"), "-c", "import typer.rich_utils"]
+    shown, imported = [], []
+    for _ in range(3):
+        shown.append(computed([command, "--help"], cwd=tmp_path))
+        imported.append(computed(libraries, cwd=tmp_path))
     assert run(command, "--version", cwd=tmp_path).stdout == f"autocompress {version('autocompress')}\n"
-    assert "search" in shown[0][0] and min(seconds for _, seconds in shown) < 1.0
+    fastest, least = (min(seconds for _, seconds in runs) for runs in (shown, imported))
+    assert "search" in shown[0][0] and fastest < 5 * least
     listed = run(command, "targets", cwd=tmp_path)
     assert listed.returncode == 0 and "cpu-2t" in listed.stdout
 

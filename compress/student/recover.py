@@ -173,6 +173,8 @@ class _Training:
     def switch(self, training: bool) -> None:
         """Switches between the forms for training and for inference."""
         set_training(self.student, training, frozen=self.frozen)
+        if self.trained is not self.student:
+            set_training(self.trained, training, frozen=self.frozen)
 
     def step(self, batch: Batch, rate: float, number: int) -> None:
         """One batch at `rate` times the learning rate. Raises StageError for a loss that is not finite."""

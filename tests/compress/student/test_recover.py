@@ -242,3 +242,24 @@ def test_features_are_the_sums_of_both_models_and_bring_them_together():
         seed=0,
     )
     assert distance_of_features() < 0.7 * before
+
+
+def test_normalizations_learn_statistics_where_features_are_compared_too():
+    task = tiny_task("depthwise")
+    original = trace(task.model, task.example_inputs)
+    student = clone(original)
+    recovery = replace(RECOVERY, learning_rate=1e-12, weight=0.0, features=1.0)
+    batch = (tuple(x[:64] for x in task.train.inputs), task.train.targets[:64])
+    schedule = Schedule(steps=1)
+    distill(
+        student,
+        original,
+        task.loss,
+        lambda _: iter([batch]),
+        recovery,
+        distance=DISTANCE,
+        seed=0,
+        schedule=schedule,
+    )
+    for name in running_statistics(student):
+        assert not torch.equal(get_tensor(student, name), get_tensor(original, name)), name
