@@ -1,18 +1,23 @@
 """The built-in task `digits`: scikit-learn's 1,797 scans of handwritten digits and a small residual network.
 
-The network is trained once, in less than a minute, and its weights are kept in the user's cache folder.
+The network is trained once, in less than a minute. Its weights are kept in the user's cache folder, and so
+are the scans: to import scikit-learn takes longer than all the rest of the task.
 """
 
+import io
 import logging
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
 from ..errors import TaskError
-from ..files import cache_folder
+from ..files import cache_folder, write_bytes
 from ..scratch import sweep_parts
 from .checkpoint import load_weights, save_checkpoint
 from .data import batches
@@ -21,6 +26,7 @@ from .task import Metric, Task, accuracy
 log = logging.getLogger(__name__)
 
 _WEIGHTS = "digits-2.pt"  # a new number whenever the network or its training changes
+_SCANS = "digits-scans.npz"
 _EPOCHS, _BATCH, _LEARNING_RATE = 16, 64, 0.03
 _VALIDATION, _TEST = 360, 360
 _PREPROCESSING = {
@@ -75,13 +81,14 @@ class DigitsNet(nn.Module):
 def digits(seed: int = 0, cache: Path | None = None) -> Task:
     """The task: 1,077 scans for training, 360 for validation, 360 for test, and the trained network.
 
-    `seed` is that of the search; the data and the network are always the same. `cache` is the folder for the
-    weights, by default `cache_folder()`; if it cannot be written, the network is trained each time.
+    `seed` is that of the search; the data and the network are always the same. `cache` is the folder for
+    scans and weights, by default `cache_folder()`; if it cannot be written, the network is trained each time.
     """
-    train, validation, test = _splits()
+    folder = cache or cache_folder()
+    train, validation, test = _splits(*_scans(folder / _SCANS))
     return Task(
         name="digits",
-        model=_trained(train, (cache or cache_folder()) / _WEIGHTS),
+        model=_trained(train, folder / _WEIGHTS),
         train=train,
         validation=validation,
         test=test,
@@ -102,17 +109,43 @@ def shifted(inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     return torch.stack(moved), targets
 
 
-def _splits() -> tuple[TensorDataset, TensorDataset, TensorDataset]:
+def _splits(scans: np.ndarray, digits: np.ndarray) -> tuple[TensorDataset, TensorDataset, TensorDataset]:
     """Train, validation and test by a fixed permutation; pixels 0..16 become -1..1."""
-    from sklearn.datasets import load_digits  # a second to import, and only this function needs it
-
-    bunch = load_digits()
-    images = torch.from_numpy(bunch.images).float().div(8).sub(1).unsqueeze(1)
-    labels = torch.from_numpy(bunch.target).long()
+    images = torch.from_numpy(scans).float().div(8).sub(1).unsqueeze(1)
+    labels = torch.from_numpy(digits).long()
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
     parts = torch.split(order, [len(labels) - _VALIDATION - _TEST, _VALIDATION, _TEST])
     train, validation, test = (TensorDataset(images[part], labels[part]) for part in parts)
     return train, validation, test
+
+
+def _scans(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels (1,797 × 8 × 8) and digits, both uint8; scikit-learn's are kept at `path`."""
+    try:
+        with np.load(io.BytesIO(path.read_bytes())) as kept:
+            scans, digits = kept["scans"], kept["digits"]
+        shapes = scans.shape, digits.shape
+        if shapes == ((1797, 8, 8), (1797,)) and scans.dtype == digits.dtype == np.uint8:
+            return scans, digits
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        pass  # there are none yet, or the file is damaged
+    from sklearn.datasets import load_digits
+
+    bunch, content = load_digits(), io.BytesIO()
+    scans, digits = bunch.images.astype(np.uint8), bunch.target.astype(np.uint8)
+    np.savez_compressed(content, scans=scans, digits=digits)
+    _kept(path, lambda: write_bytes(path, content.getvalue()), "scans")
+    return scans, digits
+
+
+def _kept(path: Path, write: Callable[[], None], what: str) -> None:
+    """Writes a file of the cache folder; a folder that cannot be written is no error."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        sweep_parts(path.parent)
+        write()
+    except OSError as error:
+        log.warning("The %s of 'digits' are not kept, %s cannot be written: %s", what, path, error)
 
 
 def _trained(train: TensorDataset, path: Path) -> nn.Module:
@@ -127,12 +160,7 @@ def _trained(train: TensorDataset, path: Path) -> nn.Module:
             log.warning("The kept network of 'digits' cannot be used: %s", error)
     log.info("Training the network of the task 'digits', once, in less than a minute …")
     _fit(model, train)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        sweep_parts(path.parent)
-        save_checkpoint(path, model.state_dict())
-    except OSError as error:
-        log.warning("The trained network of 'digits' is not kept, %s cannot be written: %s", path, error)
+    _kept(path, lambda: save_checkpoint(path, model.state_dict()), "trained weights")
     return model
 
 

@@ -1,6 +1,9 @@
 """The built-in digits task: trained once, then read from the cache."""
 
 import resource
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -24,7 +27,7 @@ def test_the_trained_network_is_right_on_97_percent_of_unseen_scans(cache: Path)
 
 
 def test_weights_are_kept_and_read_again(cache: Path) -> None:
-    (file,) = cache.iterdir()
+    (file,) = cache.glob("*.pt")
     before = file.stat().st_mtime_ns
     first, second = (digits(cache=cache).model.state_dict() for _ in range(2))
     assert all(torch.equal(first[key], second[key]) for key in first) and file.stat().st_mtime_ns == before
@@ -35,6 +38,33 @@ def test_damaged_weights_are_trained_again(tmp_path: Path, monkeypatch: pytest.M
     (tmp_path / "digits-2.pt").write_bytes(b"rubbish")
     digits(cache=tmp_path)
     assert torch.load(tmp_path / "digits-2.pt", weights_only=True).keys() == DigitsNet().state_dict().keys()
+
+
+@pytest.mark.parametrize("content", [None, b"", b"rubbish", b"PK\x03\x04 the start of an archive"])
+def test_scans_are_kept_and_damaged_ones_made_again(
+    tmp_path: Path, cache: Path, content: bytes | None
+) -> None:
+    kept = tmp_path / "digits-scans.npz"
+    shutil.copytree(cache, tmp_path, dirs_exist_ok=True)
+    if content is not None:
+        kept.write_bytes(content)
+    again = digits(cache=tmp_path)
+    for name in ("train", "validation", "test"):
+        split, expected = getattr(again, name), getattr(digits(cache=cache), name)
+        assert all(map(torch.equal, split.tensors, expected.tensors))
+    assert kept.read_bytes() == (cache / "digits-scans.npz").read_bytes()
+
+
+def test_scikit_learn_is_not_imported_where_the_scans_are_kept(cache: Path) -> None:
+    program = """if True:
+        import sys
+        from pathlib import Path
+        from autocompress.tasks.digits import digits
+
+        digits(cache=Path(sys.argv[1]))
+        assert "sklearn" not in sys.modules
+    """
+    subprocess.run([sys.executable, "-c", program, cache], check=True)
 
 
 def test_a_cache_that_cannot_be_written_is_no_error(
@@ -72,4 +102,6 @@ def test_a_full_disk_is_no_error(
         assert not digits(cache=tmp_path).model.training
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert "cannot be written" in caplog.text and not list(tmp_path.iterdir())
+    assert "cannot be written" in caplog.text and [file.name for file in tmp_path.iterdir()] == [
+        "digits-scans.npz"
+    ]
