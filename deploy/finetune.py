@@ -18,7 +18,7 @@ from ..explore.preparation.prepare import prepare
 from ..explore.preparation.request import SearchRequest
 from ..explore.preparation.run_facts import config_of
 from ..explore.session.progress import Progress
-from ..explore.space.space import DEFAULT_RECOVERY
+from ..explore.space.space import DEFAULT_RECOVERY, usual_recovery
 from ..files import digest_of
 from ..profiles import FINALIST_TIMING, format_duration
 from ..results.formats import label_of
@@ -101,7 +101,8 @@ def finetune(
         return earlier[made_of]
     checked = prepare(_request(path, run, task, targets or {}), progress, clocks=clocks)
     with RunDirectory.reopen(path, config_of(checked)) as directory, splits_folder(directory) as splits:
-        recipe = replace(origin.recipe, recovery=origin.recipe.recovery or DEFAULT_RECOVERY)
+        usual = usual_recovery(run.vector(origin)[0], DEFAULT_RECOVERY.steps)
+        recipe = replace(origin.recipe, recovery=origin.recipe.recovery or usual)
         checkpoint = _checkpoint(path, recipe, seconds)
         continued = ", continued" if checkpoint.exists() else ""
         what = f"{label_of(origin, run)} for {format_duration(seconds)}{continued}"

@@ -7,6 +7,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from autocompress.cli.commands import app
+from autocompress.tests.waiting import SEARCH_PATIENCE_S
 from nbclient import NotebookClient
 from typer.testing import CliRunner
 
@@ -28,10 +29,13 @@ def test_the_example_of_own_images_prints_the_command_that_searches_them(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1000)
 @pytest.mark.filterwarnings("default")  # jupyter_client warns of its own event loop
 def test_the_notebook_runs_from_the_first_cell_to_the_bundle(tmp_path: Path) -> None:
     notebook = nbformat.read(NOTEBOOK, as_version=4)
-    done = NotebookClient(notebook, timeout=280, resources={"metadata": {"path": tmp_path}}).execute()
+    done = NotebookClient(
+        notebook, timeout=SEARCH_PATIENCE_S, resources={"metadata": {"path": tmp_path}}
+    ).execute()
     shown = [output for cell in done.cells for output in cell.get("outputs", ()) if "data" in output]
     assert "<svg" in shown[0]["data"]["text/html"] and "latency_ratio" in shown[1]["data"]["text/html"]
     assert (tmp_path / "digits-bundle" / "manifest.json").is_file()

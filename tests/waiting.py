@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 PATIENCE_S = 60.0  # nothing takes so long; it bounds how long a failing test waits
+SEARCH_PATIENCE_S = 600  # a search of a few trials on a slow machine, where others measure in turns
 
 
 def comes_true(condition: Callable[[], object], *, timeout_s: float = PATIENCE_S) -> bool:

@@ -119,9 +119,10 @@ def move_statistics(
     rounded: Mapping[str, Change] | None = None,
     mixed: bool = True,
 ) -> None:
-    """Moves the statistics of all normalizations by their difference to the original's, in place.
+    """Moves the statistics of normalizations by their difference to the original's, in place.
 
-    `original` has the original's moments on the same batches; of its channels those in `channels` remain.
+    `original` has the original's moments on the same batches, of the normalizations to move; of its channels
+    those in `channels` remain.
     `rounded` and `mixed`: see AdaptedRun.
     Raises StageError if a channel has a single value, or values that are not finite.
     """
@@ -131,7 +132,7 @@ def move_statistics(
         run(inputs_by_name(module, inputs))
         ours.append(run.read)
     for node in batch_norms(module):
-        if node.name not in ours[0]:
+        if node.name not in ours[0] or node.name not in original[0]:
             continue
         names = [str(argument(node, index).target) for index in (3, 4)]
         statistics = get_tensor(module, names[0]), get_tensor(module, names[1])

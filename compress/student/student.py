@@ -1,6 +1,6 @@
 """From a recipe to the compressed torch model: prunes, removes blocks, factors, reconstructs, recovers."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -12,7 +12,7 @@ from ...errors import StageError
 from ...tasks.task import Task
 from ..graph.blocks import Block, remove_blocks
 from ..graph.factors import factor_name
-from ..graph.graph import batch_norms, clone, get_tensor, running_means, set_tensor
+from ..graph.graph import argument, batch_norms, clone, get_tensor, set_tensor
 from ..graph.network import Network, broken_values
 from ..graph.resolution import Resolution, ResolutionError
 from ..levels.database import LevelDatabase
@@ -150,6 +150,7 @@ class StudentMaker:
         with clock.stage("recover"):
             grid = start_on_grid(student.module, roundings, student.bits, student.precision)
             steps = self._recover(student.module, recipe, recipe.recovery, grid, say=say, schedule=schedule)
+            self._settle_statistics(student, recipe)
         return replace(student, steps=steps)
 
     def stitched(self, recipe: Recipe) -> Student:
@@ -225,12 +226,13 @@ class StudentMaker:
 
     def rounded_activations(self, student: Student, recipe: Recipe) -> dict[str, Change]:
         """By node, how the file of the first format rounds its values: with the ranges of the original where
-        shapes stay.
+        weights stay.
         """
         layers = [name for name, kind in student.precision.items() if kind in INTEGER]
         if not layers:
             return {}
-        known = {} if recipe.changes_layers else self.original.ranges
+        changed = recipe.changes_layers or recipe.recovery is not None
+        known = {} if changed else self.original.ranges
         return rounded_activations(student.module, layers, self.options.formats[0].activations, known)
 
     def remaining(self, student: Student) -> dict[str, Tensor]:
@@ -245,14 +247,46 @@ class StudentMaker:
                     masks[use.parameter] = torch.from_numpy(mask)
         return masks
 
+    def _settle_statistics(self, student: Student, recipe: Recipe) -> None:
+        """Normalizations that learned statistics in training get the original's, moved by the difference.
+
+        What they learned is an average over the last few batches, each from other weights.
+        """
+        frozen = self.original.frozen_norms
+        learned = [node for node in batch_norms(student.module) if node.name not in frozen]
+        moments = [
+            {name: one for name, one in batch.items() if name not in frozen}
+            for batch in self.original.moments
+        ]
+        if not (self.options.reconstruct and learned and any(moments)):
+            return
+        self._restore(student, learned, indices=(3, 4))
+        move_statistics(
+            student.module,
+            in_time(self.original.statistics(), self.between),
+            moments,
+            self.remaining(student),
+            rounded=self.rounded_activations(student, recipe),
+            mixed=self.original.mixed,
+        )
+
     def _restore_running_means(self, student: Student) -> None:
         """Undoes what fitting the layers moved: all of the difference to the original is measured again, in
         the finished model.
         """
+        self._restore(student, batch_norms(student.module), indices=(3,))
+
+    def _restore(self, student: Student, norms: Sequence[fx.Node], *, indices: Sequence[int]) -> None:
+        """Gives normalizations that have statistics the original's; `indices` are those of arguments."""
         masks, original = self.remaining(student), self.network.module
-        for name in running_means(student.module):
-            mean = get_tensor(original, name).detach()
-            set_tensor(student.module, name, mean[masks[name]] if name in masks else mean.clone())
+        for node in norms:
+            if argument(node, 3) is None:
+                continue
+            mask = masks.get(str(argument(node, 3).target))
+            for index in indices:
+                name = str(argument(node, index).target)
+                tensor = get_tensor(original, name).detach()
+                set_tensor(student.module, name, tensor.clone() if mask is None else tensor[mask])
 
     def blocks(self, recipe: Recipe) -> list[Block]:
         """The blocks that the recipe removes. ValueError for one that the model does not have."""

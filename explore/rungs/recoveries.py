@@ -15,7 +15,7 @@ from ...results.records.point import Failure, Point
 from ...results.records.run import Vector
 from ..sampling.proposals import Mending
 from ..screen import Screened
-from ..space.space import DEFAULT_RECOVERY, STEPS
+from ..space.space import STEPS, usual_recovery
 from ..state import affordable, clearly_loses
 from ..trials import Trials
 from .promotion import LOW_CORRELATION, RecoveryCurve, promoted, rank_correlation
@@ -82,7 +82,7 @@ class Recoveries:
             return False
         parameters = {**trials.space.parameters(best.recipe), "recover": 1, "steps": STEPS.index(steps)}
         if len(self._recovered) < FIRST_SETTINGS:
-            recovery = replace(DEFAULT_RECOVERY, steps=steps)
+            recovery = usual_recovery(trials.run.vector(best)[0], steps)
             parameters = trials.space.parameters(replace(best.recipe, recovery=recovery))
         self._turns += 1
         self.recover(*trials.ask(parameters))

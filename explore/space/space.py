@@ -32,6 +32,7 @@ TEMPERATURE = (1.0, 8.0)
 WEIGHT = (0.5, 1.0)
 MOST_LEVELS = 16  # of a channel group
 DEFAULT_RECOVERY = Recovery(steps=STEPS[1], learning_rate=2e-3, temperature=4.0, weight=0.9)
+_RATE_SHARES = (1 / 8, 2.0)  # of its learning rate, for a candidate that is whole and for a badly damaged one
 
 Parameters = Mapping[str, int | float]
 
@@ -289,6 +290,17 @@ class SearchSpace:
         rest = min(cost.weight_bytes - sum(layer.bytes for layer in cost.layers) for cost in costs)
         total: int = rest + sum(min(cost.bytes for cost in layer) for layer in by_layer)
         return total
+
+
+def usual_recovery(drop: float, steps: int) -> Recovery:
+    """The recovery of a candidate that lost so much, in drops that matter (5 points are 1).
+
+    Its learning rate is in proportion: steps that bring back a candidate without half of its channels harm
+    one that is nearly whole (docs/compression.md).
+    """
+    lowest, highest = _RATE_SHARES
+    rate = DEFAULT_RECOVERY.learning_rate * min(max(drop, lowest), highest)
+    return replace(DEFAULT_RECOVERY, steps=steps, learning_rate=rate)
 
 
 def thinned(levels: tuple[int, ...]) -> tuple[int, ...]:

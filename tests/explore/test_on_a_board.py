@@ -17,6 +17,7 @@ from autocompress.results.run_directory import read_run
 from autocompress.targets.ssh.connection import Connection
 from autocompress.targets.ssh.reply import Reply
 from autocompress.tests.sshd import Sshd
+from autocompress.tests.waiting import comes_true
 from typer.testing import CliRunner
 
 TRIALS, DROPS = 4, 4
@@ -25,16 +26,22 @@ SHORT = TimingConfig(pairs_min=2, pairs_max=2, pair_s=0.3, block_s=0.005, warmup
 
 @contextmanager
 def dropping(server: Sshd, monkeypatch: pytest.MonkeyPatch, *, times: int) -> Iterator[list[int]]:
-    """Kills the connections a few times, soon after every third request began: none is hit twice, however
-    long it takes.
+    """Kills the connections a few times, soon after every third request began, or as soon as there is one
+    then: no request is hit twice, however long it takes.
 
     Tells how many connections there were each time.
     """
+
+    def drop() -> bool:
+        count = server.kill_connections()
+        dropped.extend([count] if count else [])
+        return count > 0
+
     call, asked, timers, dropped = Connection.call, itertools.count(1), list[threading.Timer](), list[int]()
 
     def asking(self: Connection, op: str, **fields: Any) -> Reply:
         if op == "request" and next(asked) % 3 == 0 and len(timers) < times:
-            timers.append(threading.Timer(0.2, lambda: dropped.append(server.kill_connections())))
+            timers.append(threading.Timer(0.2, lambda: comes_true(drop)))
             timers[-1].start()
         return call(self, op, **fields)
 

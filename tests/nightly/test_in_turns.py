@@ -1,6 +1,7 @@
 """One artifact in two runtimes, in turns: real workers, one of which has a slower ONNX Runtime."""
 
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from autocompress.evaluation.targets import load_targets, target_at
 from autocompress.nightly.steps import in_turns
 from autocompress.nightly.steps.in_turns import Setting, Turns, measure_in_turns
 from autocompress.targets import control
+from autocompress.targets.turns import ratios_in_turns
 from autocompress.tests.deploy.small_run import linear
 
 SLOWER = Path(__file__).with_name("slower_runtime")
@@ -31,7 +33,7 @@ def slower(tmp_path) -> str:
 
 @pytest.mark.slow
 def test_a_slower_runtime_is_seen_in_turns(tmp_path, target, slower, monkeypatch):
-    monkeypatch.setattr(in_turns, "ROUNDS_MAX", 4)
+    monkeypatch.setattr(in_turns, "ratios_in_turns", partial(ratios_in_turns, rounds_max=4))
     monkeypatch.setattr(control, "TOLERANCE", 100.0)
     seen = measure_in_turns(linear(tmp_path / "model.onnx"), target, Setting(), Setting(python=slower))
     assert seen.new_version == "9.9.9" != seen.old_version

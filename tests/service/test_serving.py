@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from autocompress.errors import InputError
 from autocompress.service.client import Client
-from autocompress.tests.waiting import comes_true
+from autocompress.tests.waiting import SEARCH_PATIENCE_S, comes_true
 
 SHORT = {"trials": 3, "recovery": False}
 
@@ -101,14 +101,14 @@ def measured(search) -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1500)
 def test_the_first_start_needs_nothing_and_a_search_goes_on_over_kills_and_starts(tmp_path):
     data = tmp_path / "data"
     with serving(data, "--lease", "5s") as first:
         token = first.token
         assert token.startswith("acp_")
         search = submitted(first, trials=4)
-        assert comes_true(lambda: measured(search) >= 1, timeout_s=100)
+        assert comes_true(lambda: measured(search) >= 1, timeout_s=SEARCH_PATIENCE_S)
         os.kill(first.worker(), signal.SIGKILL)
         assert comes_true(lambda: search.refresh()["attempt"] >= 2, timeout_s=60)
         before = measured(search)
@@ -117,7 +117,7 @@ def test_the_first_start_needs_nothing_and_a_search_goes_on_over_kills_and_start
     assert comes_true(lambda: not [pid for pid in Path("/proc").glob("[0-9]*") if _is_of(pid, data)])
     with serving(data, token=token) as second:
         again = second.client.search(search.id)
-        assert comes_true(lambda: state_of(again) == "finished", timeout_s=150), again.refresh()
+        assert comes_true(lambda: state_of(again) == "finished", timeout_s=SEARCH_PATIENCE_S), again.refresh()
         points = [point["trial"] for point in again.points()]
     assert len(points) == len(set(points)) >= 4
     secret = token.encode()
@@ -131,13 +131,14 @@ def _is_of(pid: Path, data: Path) -> bool:
     return False
 
 
+@pytest.mark.timeout(900)
 def test_pause_stops_a_running_search_safely_and_another_start_of_the_port_is_refused(tmp_path):
     data = tmp_path / "data"
     with serving(data) as process:
         search = submitted(process, trials=9)
         assert comes_true(lambda: state_of(search) == "running")
         search.pause()
-        assert comes_true(lambda: state_of(search) == "paused", timeout_s=100), search.refresh()
+        assert comes_true(lambda: state_of(search) == "paused", timeout_s=SEARCH_PATIENCE_S), search.refresh()
         search.cancel()
         assert state_of(search) == "cancelled"
         command = [sys.executable, "-m", "autocompress", "serve", "--data", str(data), "--port", "0"]

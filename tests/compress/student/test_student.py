@@ -9,12 +9,14 @@ from autocompress.compress.graph.graph import (
     clone,
     get_tensor,
     layer_nodes,
+    running_statistics,
     set_tensor,
 )
 from autocompress.compress.levels.value_grids import rounded_to_bits
 from autocompress.compress.options import CompressorOptions
 from autocompress.compress.recipe import Recovery
 from autocompress.compress.stages import StageClock
+from autocompress.compress.student.original import Original
 from autocompress.compress.student.samples import Samples
 from autocompress.errors import OutOfTime, StageError
 from autocompress.tests.compress.tasks import tiny_task
@@ -116,3 +118,15 @@ def test_a_recovery_looks_at_the_clock_in_front_of_each_step(compressors):
         students.make(recipe, StageClock(), told.append, None)
     students.between = lambda: None
     assert len(told) == 1
+
+
+@pytest.mark.parametrize("name", ["depthwise", "residual"])
+def test_a_training_that_changes_no_weight_leaves_normalizations_as_they_were(name, compressors, monkeypatch):
+    students = compressors(name).students
+    monkeypatch.setattr(Original, "frozen_norms", frozenset())  # they are of networks with few data
+    recovery = Recovery(steps=9, learning_rate=1e-12, temperature=4.0, weight=0.9)
+    made = students.make(Recipe(recovery=recovery), StageClock(), lambda _: None, None).module
+    original = students.network.module
+    assert batch_norms(original)
+    for statistic in running_statistics(original):
+        torch.testing.assert_close(get_tensor(made, statistic), get_tensor(original, statistic))

@@ -12,7 +12,7 @@ from autocompress.explore.rungs.recoveries import MAX_FAILURES
 from autocompress.explore.rungs.rung_search import RungSearch
 from autocompress.explore.rungs.sensitivity import Sensitivity, plan_changes
 from autocompress.explore.rungs.tables import FrontTables, corner_of, level_labels
-from autocompress.explore.space.space import DEFAULT_RECOVERY, SearchSpace
+from autocompress.explore.space.space import DEFAULT_RECOVERY, SearchSpace, usual_recovery
 from autocompress.profiles.latency_table import LatencyTable
 from autocompress.results.limits import Constraints
 from autocompress.results.records.point import Failure, Measured, Missing
@@ -152,7 +152,7 @@ def test_a_finished_search_is_only_read_and_keeps_what_it_told(tmp_path):
     first = climb(tmp_path / "run", trials=5, recovery=False)
     again = climb(tmp_path / "run", trials=5, recovery=False)
     assert again.evaluator.evaluated == [] and again.scorer.asked == []
-    told = replace(again.run.search, time={}), replace(first.run.search, time={})
+    told = [replace(done.run.search, time={}, peak_memory_bytes=None) for done in (again, first)]
     assert told[0] == told[1] and told[0].sensitivity and told[0].rungs
 
 
@@ -172,10 +172,15 @@ def test_candidates_are_recovered_now_and_then_starting_with_the_known_settings(
     done = climb(tmp_path / "run", trials=14)
     recovered = [recipe for recipe in recipes_of(done.run) if recipe.recovery]
     assert 2 <= len(recovered) <= 5
-    assert recovered[0].recovery.learning_rate == DEFAULT_RECOVERY.learning_rate
-    plain = {recipe.digest for recipe in recipes_of(done.run) if not recipe.recovery}
+    drops = {
+        point.recipe.digest: done.run.vector(point)[0]
+        for point in done.run.points
+        if not point.recipe.recovery
+    }
     for recipe in recovered:
-        assert replace(recipe, recovery=None).digest in plain
+        assert recipe.recovery == usual_recovery(
+            drops[replace(recipe, recovery=None).digest], recipe.recovery.steps
+        )
 
 
 def test_what_cannot_be_told_apart_from_the_original_is_not_recovered(tmp_path, monkeypatch):

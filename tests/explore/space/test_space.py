@@ -8,7 +8,14 @@ from autocompress.compress.recipe import Recipe
 from autocompress.errors import InputError
 from autocompress.explore.preparation.plan import not_compressed
 from autocompress.explore.space.seeds import first_recipes, nearest_level, spare_block
-from autocompress.explore.space.space import DEFAULT_RECOVERY, STEPS, GroupLevels, SearchSpace
+from autocompress.explore.space.space import (
+    DEFAULT_RECOVERY,
+    LEARNING_RATE,
+    STEPS,
+    GroupLevels,
+    SearchSpace,
+    usual_recovery,
+)
 from autocompress.profiles import load_profile
 from autocompress.results.limits import require_reachable_size
 from autocompress.tests.explore.fakes import PROFILE, FakeNetwork
@@ -173,3 +180,10 @@ def test_a_plan_names_what_keeps_its_bytes_by_size():
     stored = SearchSpace.of(network, load_profile("cpu"))
     assert not_compressed(network, stored.precisions) == listed[1:]
     assert space.smallest_bytes(network) > listed[0].bytes
+
+
+def test_what_lost_more_is_recovered_in_larger_steps():
+    rates = [usual_recovery(drop, 100).learning_rate for drop in (-0.5, 0.0, 0.1, 0.5, 1.0, 1.9, 7.0)]
+    assert rates == sorted(rates) and rates[4] == DEFAULT_RECOVERY.learning_rate
+    assert rates[0] == rates[1] == DEFAULT_RECOVERY.learning_rate / 8 >= LEARNING_RATE[0]
+    assert rates[-1] == 2 * DEFAULT_RECOVERY.learning_rate <= LEARNING_RATE[1]

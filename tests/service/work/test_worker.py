@@ -14,7 +14,7 @@ from autocompress.service.work.child import environment
 from autocompress.service.work.said import Said
 from autocompress.service.work.syncing import files_of, may_be_sent
 from autocompress.tests.service.served import served
-from autocompress.tests.waiting import comes_true
+from autocompress.tests.waiting import SEARCH_PATIENCE_S, comes_true
 
 
 @contextmanager
@@ -33,7 +33,7 @@ def working(site, data, name, *, token):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1500)
 def test_another_machine_goes_on_where_a_lost_one_was(tmp_path):
     (tmp_path / "service").mkdir()
     with served(tmp_path / "service", lease_s=5.0) as site:
@@ -41,13 +41,13 @@ def test_another_machine_goes_on_where_a_lost_one_was(tmp_path):
         search = client.submit_order(Order(trials=4, recovery=False))
         with working(site, tmp_path / "one", "one", token=token) as one:
             front = site.service.runs / search.id / "front.json"
-            assert comes_true(front.is_file, timeout_s=300)
+            assert comes_true(front.is_file, timeout_s=SEARCH_PATIENCE_S)
             before = {point["trial"]: point["latency_s"] for point in search.points()}
             one.send_signal(signal.SIGKILL)
             one.wait()
         shutil.rmtree(tmp_path / "one", ignore_errors=True)
         with working(site, tmp_path / "two", "two", token=token):
-            assert comes_true(lambda: search.refresh()["state"] == "finished", timeout_s=500), (
+            assert comes_true(lambda: search.refresh()["state"] == "finished", timeout_s=SEARCH_PATIENCE_S), (
                 search.refresh()
             )
         assert search.refresh()["worker"] == "two"
