@@ -224,15 +224,16 @@ class StudentMaker:
             return taylor_scores(network.module, network.channels, self.task.loss, batches)
         return magnitude_scores(network.module, network.groups)
 
-    def rounded_activations(self, student: Student, recipe: Recipe) -> dict[str, Change]:
+    def rounded_activations(
+        self, student: Student, recipe: Recipe, *, trained: bool = False
+    ) -> dict[str, Change]:
         """By node, how the file of the first format rounds its values: with the ranges of the original where
-        weights stay.
+        its shapes stay and it is not `trained`.
         """
         layers = [name for name, kind in student.precision.items() if kind in INTEGER]
         if not layers:
             return {}
-        changed = recipe.changes_layers or recipe.recovery is not None
-        known = {} if changed else self.original.ranges
+        known = {} if recipe.changes_layers or trained else self.original.ranges
         return rounded_activations(student.module, layers, self.options.formats[0].activations, known)
 
     def remaining(self, student: Student) -> dict[str, Tensor]:
@@ -266,7 +267,7 @@ class StudentMaker:
             in_time(self.original.statistics(), self.between),
             moments,
             self.remaining(student),
-            rounded=self.rounded_activations(student, recipe),
+            rounded=self.rounded_activations(student, recipe, trained=True),
             mixed=self.original.mixed,
         )
 
