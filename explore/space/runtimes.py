@@ -1,5 +1,6 @@
 """The space of several runtimes of one device: what any of them allows, and which allow a candidate."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -28,7 +29,7 @@ class RuntimeSpaces:
     @classmethod
     def of(cls, network: "Network", profiles: Sequence[Profile], *, recovery: bool = True) -> "RuntimeSpaces":
         """The spaces of a network on these targets, with the same channel counts."""
-        step = max(profile.channel_multiple for profile in profiles)
+        step = math.lcm(*(profile.channel_multiple for profile in profiles))
         alike = [replace(profile, channel_multiple=step) for profile in profiles]
         return cls(
             widest=SearchSpace.of(network, widest_profile(alike), recovery=recovery),

@@ -30,6 +30,13 @@ def test_the_widest_space_has_what_any_runtime_has():
     assert "w4" not in SPACES.own["lite"].precisions["layer0"]
 
 
+def test_channel_counts_suit_every_runtime():
+    profiles = [replace(ORT, channel_multiple=8), replace(LITE, channel_multiple=12)]
+    spaces = RuntimeSpaces.of(FakeNetwork((48, 10)), profiles)
+    for space in (spaces.widest, *spaces.own.values()):
+        assert all(count % 24 == 0 for group in space.groups for count in group.levels)
+
+
 def test_a_runtime_without_a_level_is_left_out_and_named_with_the_level():
     left_out = choice(ort=0.9, lite=0.2).left_out(Recipe(precision={"layer0": "w4"}))
     assert left_out == {"lite": "no w4 there (for layer0)"}
