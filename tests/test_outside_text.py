@@ -20,6 +20,8 @@ from autocompress.tests.browser import NEEDS_BROWSER
 from autocompress.tests.restless import measuring
 from autocompress.tests.results.test_report_in_browser import seen_in_browser
 
+pytestmark = pytest.mark.slow  # the search alone takes a minute of a slow machine
+
 ATTACK = "\x1b]0;owned\x07\x9b31m[/x][b]:smile:</script><img src=x onerror=window['owned']=1>\u202e|`"
 TASK = f"""
 import torch
@@ -111,12 +113,7 @@ def test_a_search_shows_names_as_text(searched):
         pytest.param(("report", RUN, "--out", "r.html"), 0, id="report"),
         pytest.param(("pick", RUN, "--max-latency", "1us", "--out", "none"), 1, id="nothing-meets"),
         pytest.param(("pick", RUN, "--packed", "--out", "packed"), 0, id="pick-packed"),
-        pytest.param(
-            ("search", "task.py:make", *ARGUMENTS, "--dry-run", "--json"),
-            0,
-            id="dry-run-json",
-            marks=pytest.mark.slow,
-        ),
+        pytest.param(("search", "task.py:make", *ARGUMENTS, "--dry-run", "--json"), 0, id="dry-run-json"),
         pytest.param(("search", "task.py:make", *ARGUMENTS, "--task-arg", "fail=1"), 2, id="task-fails"),
         pytest.param(("measure", f"{ATTACK[:30]}.onnx"), 2, id="no-model"),
         pytest.param(("targets", "show", f"{ATTACK[:30]}.toml"), 2, id="no-target"),
@@ -134,7 +131,6 @@ def test_a_command_shows_text_from_outside_as_text(searched, arguments, code):
     assert_nothing_acts_and_no_secret_is_told(done)
 
 
-@pytest.mark.slow
 @pytest.mark.serial
 @pytest.mark.parametrize("path", [RUN, "bundle"])
 def test_verify_shows_text_from_outside_as_text_and_stores_no_secret(searched, path):

@@ -250,6 +250,7 @@ def test_a_removed_unit_is_what_zeros_in_its_readers_leave(case):
         assert not torch.allclose(pruned(x), network.module(x), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_files_without_half_of_the_channels_answer_like_torch(case, tmp_path):
     model, x, _ = case
     assert_builds_answer_like_torch(lambda: model, x.repeat(32, *[1] * (x.dim() - 1)), folder=tmp_path)
