@@ -12,16 +12,15 @@ from typing import Any
 
 import pytest
 from autocompress.cli.commands import app
-from autocompress.profiles import TimingConfig
 from autocompress.results.run_directory import read_run
 from autocompress.targets.ssh.connection import Connection
 from autocompress.targets.ssh.reply import Reply
+from autocompress.tests.restless import SHORT
 from autocompress.tests.sshd import Sshd
 from autocompress.tests.waiting import comes_true
 from typer.testing import CliRunner
 
 TRIALS, DROPS = 4, 4
-SHORT = TimingConfig(pairs_min=2, pairs_max=2, pair_s=0.3, block_s=0.005, warmup_s=0.1, half_width=1.0)
 
 
 @contextmanager
