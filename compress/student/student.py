@@ -1,5 +1,6 @@
 """From a recipe to the compressed torch model: prunes, removes blocks, factors, reconstructs, recovers."""
 
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -409,6 +410,21 @@ class StudentMaker:
         if broken:
             raise StageError(f"recovery left values that are not finite in {broken[0]}", stage="recover")
         return steps
+
+    def step_s(self, recovery: Recovery) -> float:
+        """Seconds of one training step: the second one of a copy of the original. Raises StageError."""
+        module, recipe = clone(self.network.module), Recipe(recovery=recovery)
+        for _ in range(2):
+            start = time.perf_counter()
+            self._recover(
+                module,
+                recipe,
+                replace(recovery, steps=1),
+                start_on_grid(module, {}, {}, {}),
+                say=lambda _: None,
+                schedule=None,
+            )
+        return time.perf_counter() - start
 
     def _judge(self, recovery: Recovery) -> Judge:
         held_back, distance = self.samples.held_back(), self.original.distance_in_training

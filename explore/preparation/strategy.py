@@ -16,6 +16,7 @@ from ..rungs.tables import make_tables
 from ..search import Strategy
 from ..sequential import Sequential
 from ..space.runtime_choice import RuntimeChoice
+from ..space.space import DEFAULT_RECOVERY
 from .checked_request import CheckedRequest
 from .deterministic import fixed_latencies
 
@@ -45,6 +46,7 @@ def strategy_of(
         background=background,
         cores=os.sched_getaffinity(0) - set(background.config.cores) if background else (),
         warm=checked.warm,
+        step_s=partial(compressor.students.step_s, DEFAULT_RECOVERY),
     )
 
 

@@ -8,7 +8,7 @@ point after would otherwise never go up.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from statistics import median
 
@@ -37,7 +37,13 @@ class Climber:
     """Climbs until the time is over or nothing is left to do."""
 
     def __init__(
-        self, trials: Trials, tables: FrontTables, *, background: RecoveryProcess | None, window: int
+        self,
+        trials: Trials,
+        tables: FrontTables,
+        *,
+        background: RecoveryProcess | None,
+        window: int,
+        step_s: Callable[[], float] | None = None,
     ):
         self._trials = trials
         self._tables = tables
@@ -48,6 +54,7 @@ class Climber:
             learn=self._learn,
             background=background,
             began_s=trials.elapsed_s,
+            time_step=step_s,
         )
         self._kls: dict[int, float] = {
             trial.number: trial.user_attrs[_KL] for trial in trials.records if _KL in trial.user_attrs

@@ -10,7 +10,8 @@ import numpy as np
 from optuna.trial import Trial
 
 from ...compress.recipe import Recipe
-from ...errors import StageError
+from ...errors import OutOfTime, StageError
+from ...profiles import format_duration
 from ...results.records.point import Failure, Point
 from ...results.records.run import Vector
 from ..sampling.proposals import Mending
@@ -24,6 +25,7 @@ from .recovery_process import RecoveryProcess
 LATE = 0.6  # of the time: from here on recoveries are long
 FIRST_SETTINGS = 8  # recoveries with the settings known to be good, before TPE varies them
 SHORT_SHARE, LONG_SHARE = 0.08, 0.35  # of the time for recovery, that one may take
+MOST_SHARE = 0.5  # the shortest one may take; else its time is explored
 GRACE_SHARE = 0.03  # of the budget, in which a recovery beside the search may still end
 TRIALS_PER_RECOVERY = 4  # where only the number of trials ends the search
 LONGER_EVERY = 3  # of these recoveries one is longer
@@ -42,7 +44,8 @@ class Beside:
 @dataclass(slots=True, kw_only=True)
 class Recoveries:
     """The recoveries of a search. `measure` evaluates a trial here, `learn` is called after one was trained
-    beside it. `began_s`: from when on the time for recovery runs.
+    beside it. `began_s`: from when on the time for recovery runs. `time_step` gives the seconds of a training
+    step, before any was seen.
     """
 
     trials: Trials
@@ -50,6 +53,8 @@ class Recoveries:
     learn: Callable[[], None]
     background: RecoveryProcess | None
     began_s: float
+    time_step: Callable[[], float] | None = None
+    _timed_s: float | None = None
     _beside: Beside | None = None
     _turns: int = 0
     _nothing_at: tuple[int, int, int] | None = None
@@ -76,7 +81,7 @@ class Recoveries:
         trials = self.trials
         if self.busy or not self._possible() or not (due or self._due()):
             return False
-        steps = self._steps()
+        steps = self._steps(alone=due)
         best = None if steps is None else self._most_worth(steps)
         if best is None or steps is None:
             return False
@@ -126,23 +131,50 @@ class Recoveries:
         passed = (trials.elapsed_s - self.began_s) / max(1.0, budget.search_s - self.began_s)
         return trials.ledger.spent_s("recovery") < passed * budget.recovery_s
 
-    def _steps(self) -> int | None:
+    def _steps(self, *, alone: bool = False) -> int | None:
         """How long the next recovery trains: as long as its share of the time allows; None when no training
-        fits any more.
+        fits any more, or the shortest would take most of the time, unless there is nothing else to do
+        (`alone`).
         """
         trials, budget = self.trials, self.trials.budget
         if budget.search_s is None:
             return STEPS[2] if len(self._recovered) % LONGER_EVERY == LONGER_EVERY - 1 else STEPS[1]
-        step_s = trials.screen.step_s
+        step_s = trials.screen.step_s or self._step_s()
         if step_s is None:
             return STEPS[0]
         whole_s = budget.search_s if self.background is not None else budget.recovery_s or 0.0
+        if not alone and self._takes_most(step_s):
+            return None
         longest_s = SHORT_SHARE * whole_s * (2 if self._poor() else 1)
         if trials.elapsed_s > LATE * budget.search_s:
             longest_s = LONG_SHARE * whole_s
         limit_s = min(max(longest_s, STEPS[0] * step_s), trials.left_s())
         fitting = [steps for steps in STEPS if steps * step_s <= limit_s]
         return fitting[-1] if fitting else None
+
+    def _step_s(self) -> float | None:
+        """The seconds of a training step, timed once where recovery pauses the search; None if unknown."""
+        if self._timed_s is None and self.time_step is not None and self.background is None:
+            trials, start_s = self.trials, self.trials.elapsed_s
+            trials.stage("timing a training step")
+            try:
+                self._timed_s, self.time_step = self.time_step(), None
+            except (StageError, OutOfTime) as error:  # a recovery will say what is wrong
+                self.time_step = None
+                trials.log("recovery", steps=0, candidate=None, error=str(error))
+            trials.ledger.add({"recovery": trials.elapsed_s - start_s})
+            if self._timed_s is not None and self._takes_most(self._timed_s):
+                took = format_duration(STEPS[0] * self._timed_s)
+                trials.note(
+                    f"Note: {STEPS[0]} training steps would take {took}, most of the time for recovery: that "
+                    "is explored instead. A larger --budget has room."
+                )
+        return self._timed_s
+
+    def _takes_most(self, step_s: float) -> bool:
+        """Whether the shortest recovery would pause the search for most of the time for recovery."""
+        recovery_s = self.trials.budget.recovery_s or 0.0
+        return self.background is None and STEPS[0] * step_s > MOST_SHARE * recovery_s
 
     def _most_worth(self, steps: int) -> Point | None:
         """The measured candidate that is expected to add most when it is trained for so long.

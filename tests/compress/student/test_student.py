@@ -130,3 +130,12 @@ def test_a_training_that_changes_no_weight_leaves_normalizations_as_they_were(na
     assert batch_norms(original)
     for statistic in running_statistics(original):
         torch.testing.assert_close(get_tensor(made, statistic), get_tensor(original, statistic))
+
+
+def test_a_training_step_is_timed_on_a_copy(compressors):
+    students = compressors("residual").students
+    before = {name: tensor.clone() for name, tensor in students.network.module.state_dict().items()}
+    recovery = Recovery(steps=100, learning_rate=1e-2, temperature=4.0, weight=0.9)
+    assert 0 < students.step_s(recovery) < 10
+    after = students.network.module.state_dict()
+    assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())

@@ -98,13 +98,14 @@ def climb(
     warm=(),
     tables=None,
     measured_by=FakeEvaluator,
+    step_s=None,
     **options,
 ):
     """Searches, and returns the outcome of `run_search` with the evaluator and the scorer."""
     network = FakeNetwork(widths)
     evaluator, scorer = measured_by(network, failing=broken), FakeScorer(network, failing)
     make = tables or tables_maker(network, scorer)
-    strategy = RungSearch(make_tables=make, background=background, warm=warm)
+    strategy = RungSearch(make_tables=make, background=background, warm=warm, step_s=step_s)
     done = run_search(path, evaluator, strategy=strategy, sampler="front", **options)
     return SimpleNamespace(**vars(done), evaluator=evaluator, scorer=scorer)
 
@@ -181,6 +182,16 @@ def test_candidates_are_recovered_now_and_then_starting_with_the_known_settings(
         assert recipe.recovery == usual_recovery(
             drops[replace(recipe, recovery=None).digest], recipe.recovery.steps
         )
+
+
+@pytest.mark.parametrize("step_s", [1e-3, 1.0])
+def test_the_time_of_a_recovery_that_would_take_most_of_it_is_explored(tmp_path, step_s):
+    asked = []
+    done = climb(tmp_path / "run", trials=14, budget_s=120.0, step_s=lambda: asked.append(1) or step_s)
+    recovered = [recipe for recipe in recipes_of(done.run) if recipe.recovery]
+    assert len(asked) == 1 and len(done.run.points) == 14
+    assert bool(recovered) == (step_s < 1)  # of 100 steps, where recovery has 48 s
+    assert not recovered or recovered[0].recovery.steps > 100
 
 
 def test_what_cannot_be_told_apart_from_the_original_is_not_recovered(tmp_path, monkeypatch):
