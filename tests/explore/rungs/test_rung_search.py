@@ -187,7 +187,12 @@ def test_candidates_are_recovered_now_and_then_starting_with_the_known_settings(
 @pytest.mark.parametrize("step_s", [1e-3, 1.0])
 def test_the_time_of_a_recovery_that_would_take_most_of_it_is_explored(tmp_path, step_s):
     asked = []
-    done = climb(tmp_path / "run", trials=14, budget_s=120.0, step_s=lambda: asked.append(1) or step_s)
+
+    def time_step():
+        asked.append(step_s)
+        return step_s
+
+    done = climb(tmp_path / "run", trials=14, budget_s=120.0, step_s=time_step)
     recovered = [recipe for recipe in recipes_of(done.run) if recipe.recovery]
     assert len(asked) == 1 and len(done.run.points) == 14
     assert bool(recovered) == (step_s < 1)  # of 100 steps, where recovery has 48 s
