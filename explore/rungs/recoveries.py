@@ -25,7 +25,7 @@ from .recovery_process import RecoveryProcess
 LATE = 0.6  # of the time: from here on recoveries are long
 FIRST_SETTINGS = 8  # recoveries with the settings known to be good, before TPE varies them
 SHORT_SHARE, LONG_SHARE = 0.08, 0.35  # of the time for recovery, that one may take
-MOST_SHARE = 0.5  # the shortest one may take; else its time is explored
+MOST_SHARE = 0.25  # the shortest one may take: where fewer than four fit, their time is explored
 GRACE_SHARE = 0.03  # of the budget, in which a recovery beside the search may still end
 TRIALS_PER_RECOVERY = 4  # where only the number of trials ends the search
 LONGER_EVERY = 3  # of these recoveries one is longer
@@ -133,7 +133,7 @@ class Recoveries:
 
     def _steps(self, *, alone: bool = False) -> int | None:
         """How long the next recovery trains: as long as its share of the time allows; None when no training
-        fits any more, or the shortest would take most of the time, unless there is nothing else to do
+        fits any more, or the shortest would take too much of the time, unless there is nothing else to do
         (`alone`).
         """
         trials, budget = self.trials, self.trials.budget
@@ -143,7 +143,7 @@ class Recoveries:
         if step_s is None:
             return STEPS[0]
         whole_s = budget.search_s if self.background is not None else budget.recovery_s or 0.0
-        if not alone and self._takes_most(step_s):
+        if not alone and self._takes_much(step_s):
             return None
         longest_s = SHORT_SHARE * whole_s * (2 if self._poor() else 1)
         if trials.elapsed_s > LATE * budget.search_s:
@@ -163,16 +163,17 @@ class Recoveries:
                 self.time_step = None
                 trials.log("recovery", steps=0, candidate=None, error=str(error))
             trials.ledger.add({"recovery": trials.elapsed_s - start_s})
-            if self._timed_s is not None and self._takes_most(self._timed_s):
+            if self._timed_s is not None and self._takes_much(self._timed_s):
                 took = format_duration(STEPS[0] * self._timed_s)
+                whole = format_duration(trials.budget.recovery_s or 0.0)
                 trials.note(
-                    f"Note: {STEPS[0]} training steps would take {took}, most of the time for recovery: that "
-                    "is explored instead. A larger --budget has room."
+                    f"Note: {STEPS[0]} training steps would take {took} of the {whole} for recovery: that is "
+                    "explored instead. A larger --budget has room."
                 )
         return self._timed_s
 
-    def _takes_most(self, step_s: float) -> bool:
-        """Whether the shortest recovery would pause the search for most of the time for recovery."""
+    def _takes_much(self, step_s: float) -> bool:
+        """Whether the shortest recovery would pause the search for more than its share of the time."""
         recovery_s = self.trials.budget.recovery_s or 0.0
         return self.background is None and STEPS[0] * step_s > MOST_SHARE * recovery_s
 
