@@ -412,18 +412,11 @@ class StudentMaker:
         return steps
 
     def step_s(self, recovery: Recovery) -> float:
-        """Seconds of one training step: the second one of a copy of the original. Raises StageError."""
-        module, recipe = clone(self.network.module), Recipe(recovery=recovery)
-        for _ in range(2):
-            start = time.perf_counter()
-            self._recover(
-                module,
-                recipe,
-                replace(recovery, steps=1),
-                start_on_grid(module, {}, {}, {}),
-                say=lambda _: None,
-                schedule=None,
-            )
+        """Seconds of one training step, of a copy of the original. Raises StageError, OutOfTime."""
+        module, once = clone(self.network.module), replace(recovery, steps=1)
+        start = time.perf_counter()
+        grid = start_on_grid(module, {}, {}, {})
+        self._recover(module, Recipe(recovery=once), once, grid, say=lambda _: None, schedule=None)
         return time.perf_counter() - start
 
     def _judge(self, recovery: Recovery) -> Judge:
