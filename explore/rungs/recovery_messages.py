@@ -102,6 +102,7 @@ def _file_json(form: FileFormat, built: BuiltFile, folder: Path) -> dict[str, An
 
 
 def _check_json(check: OutputCheck, folder: Path) -> dict[str, Any]:
+    folder.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(suffix=".npz", prefix=CHECK_PREFIX, dir=folder)
     arrays = {f"input{index:03}": array for index, array in enumerate(check.inputs)}
     arrays |= {f"expected{index:03}": array for index, array in enumerate(check.expected)}

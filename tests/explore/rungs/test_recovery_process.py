@@ -37,7 +37,7 @@ def process(tmp_path):
         memory_bytes=None,
         device="cpu",
         cache_dir=tmp_path / "cache",
-        checks_dir=tmp_path / "cache",
+        checks_dir=tmp_path / "run" / "cache",  # a new run has no such folder
         levels_dir=tmp_path / "levels",
         out_dir=tmp_path / "out",
         cores=sorted(os.sched_getaffinity(0))[:1],
@@ -68,7 +68,7 @@ def test_it_builds_what_would_be_built_here_and_goes_on_after_a_failure(process,
     assert (
         isinstance(built, BuildResult) and built.seconds["recover"] > 0 and built.only.artifact.path.is_file()
     )
-    assert [*(tmp_path / "cache").glob("check-*")] == []
+    assert [*process.config.checks_dir.glob("check-*")] == []
     task = load_task("digits", {})
     here = Compressor(
         task,
