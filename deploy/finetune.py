@@ -101,8 +101,8 @@ def finetune(
         return earlier[made_of]
     checked = prepare(_request(path, run, task, targets or {}), progress, clocks=clocks)
     with RunDirectory.reopen(path, config_of(checked)) as directory, splits_folder(directory) as splits:
-        usual = usual_recovery(run.vector(origin)[0], DEFAULT_RECOVERY.steps)
-        recipe = replace(origin.recipe, recovery=origin.recipe.recovery or usual)
+        recovery = origin.recipe.recovery or usual_recovery(run.vector(origin)[0], DEFAULT_RECOVERY.steps)
+        recipe = replace(origin.recipe, recovery=recovery)
         checkpoint = _checkpoint(path, recipe, seconds)
         continued = ", continued" if checkpoint.exists() else ""
         what = f"{label_of(origin, run)} for {format_duration(seconds)}{continued}"

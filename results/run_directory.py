@@ -80,7 +80,7 @@ class RunDirectory:
         self.changed = changed
         self.resumed = resumed
         self._lock = lock
-        for folder in (path, self.artifacts, path / "cache", path / FINETUNED):
+        for folder in (path, self.artifacts, self.cache, path / FINETUNED):
             sweep_parts(folder)
         shutil.rmtree(self.inputs, ignore_errors=True)
 
@@ -142,6 +142,11 @@ class RunDirectory:
     def artifacts(self) -> Path:
         """The folder of the built artifacts."""
         return self.path / "artifacts"
+
+    @property
+    def cache(self) -> Path:
+        """The folder of the checks that recoveries beside the search hand over; nothing else makes it."""
+        return self.path / "cache"
 
     @property
     def inputs(self) -> Path:

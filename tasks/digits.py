@@ -122,7 +122,7 @@ def _splits(scans: np.ndarray, digits: np.ndarray) -> tuple[TensorDataset, Tenso
 def _scans(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Pixels (1,797 × 8 × 8) and digits, both uint8; scikit-learn's are kept at `path`."""
     try:
-        with np.load(io.BytesIO(path.read_bytes())) as kept:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as kept:
             scans, digits = kept["scans"], kept["digits"]
         shapes = scans.shape, digits.shape
         if shapes == ((1797, 8, 8), (1797,)) and scans.dtype == digits.dtype == np.uint8:

@@ -39,6 +39,18 @@ def cpu_s(pid: int) -> float:
     return 0.0
 
 
+def start_up_ratio(command: Sequence[str | Path], *, python: str | Path, cwd: Path | None = None) -> float:
+    """How many times as long a command computes as its libraries of the command line take to import, in
+    turns, the fastest of three each.
+    """
+    runs = [
+        (computed(command, cwd=cwd)[1], computed([python, "-c", "import typer.rich_utils"], cwd=cwd)[1])
+        for _ in range(3)
+    ]
+    fastest, least = map(min, zip(*runs, strict=True))
+    return fastest / least
+
+
 def computed(command: Sequence[str | Path], *, cwd: Path | None = None) -> tuple[str, float]:
     """What a command prints, and for how many seconds it computes: that it waits for a busy machine is not
     its fault.

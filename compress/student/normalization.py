@@ -143,6 +143,21 @@ def move_statistics(
             set_tensor(module, name, tensor)
 
 
+def restore_statistics(
+    norms: Iterable[fx.Node], module: fx.GraphModule, original: fx.GraphModule, channels: Mapping[str, Tensor]
+) -> None:
+    """Gives normalizations of a module the statistics that they have in the original, of the channels that
+    remain (masks by the name of the running mean).
+    """
+    for node in norms:
+        if argument(node, 3) is None:
+            continue
+        mean, variance = (str(argument(node, index).target) for index in (3, 4))
+        theirs = get_tensor(original, mean).detach().clone(), get_tensor(original, variance).detach().clone()
+        for name, tensor in zip((mean, variance), remaining(theirs, channels.get(mean)), strict=True):
+            set_tensor(module, name, tensor)
+
+
 def foreign_norms(module: fx.GraphModule, moments: Sequence[Mapping[str, Moments]]) -> Set[str]:
     """The normalizations of the original whose statistics are not those of the samples.
 

@@ -13,7 +13,7 @@ from ...errors import StageError
 from ...tasks.task import Task
 from ..graph.blocks import Block, remove_blocks
 from ..graph.factors import factor_name
-from ..graph.graph import argument, batch_norms, clone, get_tensor, set_tensor
+from ..graph.graph import argument, batch_norms, clone
 from ..graph.network import Network, broken_values
 from ..graph.resolution import Resolution, ResolutionError
 from ..levels.database import LevelDatabase
@@ -28,7 +28,7 @@ from .effort import samples_within
 from .fake_quantize import GridWeights, start_on_grid
 from .judging import Judge
 from .low_rank import factorize
-from .normalization import Change, move_statistics
+from .normalization import Change, move_statistics, restore_statistics
 from .original import Original
 from .prune import prune, removed_units
 from .recover import Schedule, distill
@@ -137,15 +137,7 @@ class StudentMaker:
             if roundings and not changed and not rounded and not recipe.changes_layers:
                 shift_running_means(student.module, self.database, roundings)
             if (changed or rounded) and self.options.reconstruct and not learned and self.original.moments:
-                self._restore_running_means(student)
-                move_statistics(
-                    student.module,
-                    in_time(self.original.statistics(), self.between),
-                    self.original.moments,
-                    self.remaining(student),
-                    rounded=rounded,
-                    mixed=self.original.mixed,
-                )
+                self._take_statistics(student, batch_norms(student.module), rounded)
         if recipe.recovery is None:
             return _with_steps(student, roundings)
         with clock.stage("recover"):
@@ -250,45 +242,31 @@ class StudentMaker:
         return masks
 
     def _settle_statistics(self, student: Student, recipe: Recipe) -> None:
-        """Normalizations that learned statistics in training get the original's, moved by the difference.
-
-        What they learned is an average over the last few batches, each from other weights.
+        """Behind a training: what normalizations learned is an average over the last few batches, each from
+        other weights.
         """
-        frozen = self.original.frozen_norms
-        learned = [node for node in batch_norms(student.module) if node.name not in frozen]
-        moments = [
-            {name: one for name, one in batch.items() if name not in frozen}
-            for batch in self.original.moments
-        ]
-        if not (self.options.reconstruct and learned and any(moments)):
-            return
-        self._restore(student, learned, indices=(3, 4))
+        norms = [node for node in batch_norms(student.module) if argument(node, 3) is not None]
+        learned = [node for node in norms if node.name not in self.original.frozen_norms]
+        if learned and self.options.reconstruct and self.original.moments:
+            rounded = self.rounded_activations(student, recipe, trained=True)
+            self._take_statistics(student, learned, rounded)
+
+    def _take_statistics(
+        self, student: Student, norms: Sequence[fx.Node], rounded: Mapping[str, Change]
+    ) -> None:
+        """Gives normalizations the original's statistics, moved by the difference that is measured in the
+        finished model: what fitting or training made of them is undone.
+        """
+        names, masks = {node.name for node in norms}, self.remaining(student)
+        restore_statistics(norms, student.module, self.network.module, masks)
         move_statistics(
             student.module,
             in_time(self.original.statistics(), self.between),
-            moments,
-            self.remaining(student),
-            rounded=self.rounded_activations(student, recipe, trained=True),
+            [{name: batch[name] for name in batch.keys() & names} for batch in self.original.moments],
+            masks,
+            rounded=rounded,
             mixed=self.original.mixed,
         )
-
-    def _restore_running_means(self, student: Student) -> None:
-        """Undoes what fitting the layers moved: all of the difference to the original is measured again, in
-        the finished model.
-        """
-        self._restore(student, batch_norms(student.module), indices=(3,))
-
-    def _restore(self, student: Student, norms: Sequence[fx.Node], *, indices: Sequence[int]) -> None:
-        """Gives normalizations that have statistics the original's; `indices` are those of arguments."""
-        masks, original = self.remaining(student), self.network.module
-        for node in norms:
-            if argument(node, 3) is None:
-                continue
-            mask = masks.get(str(argument(node, 3).target))
-            for index in indices:
-                name = str(argument(node, index).target)
-                tensor = get_tensor(original, name).detach()
-                set_tensor(student.module, name, tensor.clone() if mask is None else tensor[mask])
 
     def blocks(self, recipe: Recipe) -> list[Block]:
         """The blocks that the recipe removes. ValueError for one that the model does not have."""
@@ -411,7 +389,7 @@ class StudentMaker:
             raise StageError(f"recovery left values that are not finite in {broken[0]}", stage="recover")
         return steps
 
-    def step_s(self, recovery: Recovery) -> float:
+    def time_step(self, recovery: Recovery) -> float:
         """Seconds of one training step, of a copy of the original. Raises StageError, OutOfTime."""
         module, once = clone(self.network.module), replace(recovery, steps=1)
         start = time.perf_counter()

@@ -120,7 +120,7 @@ def splits_folder(directory: RunDirectory) -> Iterator[Path]:
 
 def _remove_checks(directory: RunDirectory) -> None:
     """Removes the files of recoveries that nobody collected."""
-    for file in (directory.path / "cache").glob(f"{CHECK_PREFIX}*"):
+    for file in directory.cache.glob(f"{CHECK_PREFIX}*"):
         file.unlink(missing_ok=True)
 
 

@@ -46,7 +46,7 @@ def strategy_of(
         background=background,
         cores=os.sched_getaffinity(0) - set(background.config.cores) if background else (),
         warm=checked.warm,
-        step_s=partial(compressor.students.step_s, DEFAULT_RECOVERY),
+        time_step=None if background else partial(compressor.students.time_step, DEFAULT_RECOVERY),
     )
 
 
@@ -71,7 +71,7 @@ def recovery_process(
         memory_bytes=compressor.options.memory_bytes,
         device=compressor.options.device,
         cache_dir=compressor.cache_dir,
-        checks_dir=directory.path / "cache",
+        checks_dir=directory.cache,
         levels_dir=levels_dir,
         out_dir=directory.artifacts,
         cores=spare,

@@ -43,7 +43,7 @@ class Climber:
         *,
         background: RecoveryProcess | None,
         window: int,
-        step_s: Callable[[], float] | None = None,
+        time_step: Callable[[], float] | None = None,
     ):
         self._trials = trials
         self._tables = tables
@@ -54,7 +54,7 @@ class Climber:
             learn=self._learn,
             background=background,
             began_s=trials.elapsed_s,
-            time_step=step_s,
+            time_step=time_step,
         )
         self._kls: dict[int, float] = {
             trial.number: trial.user_attrs[_KL] for trial in trials.records if _KL in trial.user_attrs

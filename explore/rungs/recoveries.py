@@ -45,7 +45,7 @@ class Beside:
 class Recoveries:
     """The recoveries of a search. `measure` evaluates a trial here, `learn` is called after one was trained
     beside it. `began_s`: from when on the time for recovery runs. `time_step` gives the seconds of a training
-    step, before any was seen.
+    step where they pause the search; it is asked once, before any was seen.
     """
 
     trials: Trials
@@ -139,7 +139,7 @@ class Recoveries:
         trials, budget = self.trials, self.trials.budget
         if budget.search_s is None:
             return STEPS[2] if len(self._recovered) % LONGER_EVERY == LONGER_EVERY - 1 else STEPS[1]
-        step_s = trials.screen.step_s or self._step_s()
+        step_s = trials.screen.step_s or self._timed_step_s()
         if step_s is None:
             return STEPS[0]
         whole_s = budget.search_s if self.background is not None else budget.recovery_s or 0.0
@@ -152,24 +152,25 @@ class Recoveries:
         fitting = [steps for steps in STEPS if steps * step_s <= limit_s]
         return fitting[-1] if fitting else None
 
-    def _step_s(self) -> float | None:
-        """The seconds of a training step, timed once where recovery pauses the search; None if unknown."""
-        if self._timed_s is None and self.time_step is not None and self.background is None:
-            trials, start_s = self.trials, self.trials.elapsed_s
-            trials.stage("timing a training step")
+    def _timed_step_s(self) -> float | None:
+        """The seconds of a training step that was timed; None if it was not, or failed."""
+        time_step, self.time_step = self.time_step, None
+        if time_step is None:
+            return self._timed_s
+        trials = self.trials
+        trials.stage("timing a training step")
+        with trials.timed("recovery"):
             try:
-                self._timed_s, self.time_step = self.time_step(), None
+                self._timed_s = time_step()
             except (StageError, OutOfTime) as error:  # a recovery will say what is wrong
-                self.time_step = None
                 trials.log("recovery", steps=0, candidate=None, error=str(error))
-            trials.ledger.add({"recovery": trials.elapsed_s - start_s})
-            if self._timed_s is not None and self._takes_much(self._timed_s):
-                took = format_duration(STEPS[0] * self._timed_s)
-                whole = format_duration(trials.budget.recovery_s or 0.0)
-                trials.note(
-                    f"Note: {STEPS[0]} training steps would take {took} of the {whole} for recovery: that is "
-                    "explored instead. A larger --budget has room."
-                )
+        if self._timed_s is not None and self._takes_much(self._timed_s):
+            took = format_duration(STEPS[0] * self._timed_s)
+            whole = format_duration(trials.budget.recovery_s or 0.0)
+            trials.note(
+                f"Note: {STEPS[0]} training steps would take {took} of the {whole} for recovery: that is "
+                "explored instead. A larger --budget has room."
+            )
         return self._timed_s
 
     def _takes_much(self, step_s: float) -> bool:

@@ -91,6 +91,7 @@ def failure_line(error: StageError) -> str:
 
 def result_line(built: BuildResult, folder: Path) -> str:
     """What was built in each format; the arrays of the checks are written to files in `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
     files = [_file_json(form, file, folder) for form, file in built.by_format.items()]
     return json.dumps({"seconds": dict(built.seconds), "builds": files})
 
@@ -102,7 +103,6 @@ def _file_json(form: FileFormat, built: BuiltFile, folder: Path) -> dict[str, An
 
 
 def _check_json(check: OutputCheck, folder: Path) -> dict[str, Any]:
-    folder.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(suffix=".npz", prefix=CHECK_PREFIX, dir=folder)
     arrays = {f"input{index:03}": array for index, array in enumerate(check.inputs)}
     arrays |= {f"expected{index:03}": array for index, array in enumerate(check.expected)}

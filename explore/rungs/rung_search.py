@@ -25,7 +25,8 @@ class RungSearch:
     """The strategy. `warm` are the recipes of an earlier run's front, tried first; `window` candidates are
     looked at on rung r0 for one that is measured.
 
-    With a `background` for recoveries this process keeps to `cores` meanwhile. `step_s` times a step of one.
+    With a `background` for recoveries this process keeps to `cores` meanwhile. Without one, `time_step` gives
+    the seconds of a training step.
     """
 
     make_tables: Callable[[Trials], FrontTables]
@@ -33,7 +34,7 @@ class RungSearch:
     cores: Collection[int] = ()
     warm: Sequence[Recipe] = ()
     window: int = WINDOW
-    step_s: Callable[[], float] | None = None
+    time_step: Callable[[], float] | None = None
 
     def search(self, trials: Trials, interrupted: list[Trial]) -> None:
         """See Strategy."""
@@ -57,7 +58,9 @@ class RungSearch:
             trials.note("Nothing in this model can be pruned, removed or stored in fewer bits on the target.")
             return
         tables = self.make_tables(trials)
-        climber = Climber(trials, tables, background=self.background, window=self.window, step_s=self.step_s)
+        climber = Climber(
+            trials, tables, background=self.background, window=self.window, time_step=self.time_step
+        )
         climber.climb(unfinished, self.warm)
 
 

@@ -136,6 +136,6 @@ def test_a_training_step_is_timed_on_a_copy(compressors):
     students = compressors("residual").students
     before = {name: tensor.clone() for name, tensor in students.network.module.state_dict().items()}
     recovery = Recovery(steps=100, learning_rate=1e-2, temperature=4.0, weight=0.9)
-    assert 0 < students.step_s(recovery) < 10
+    assert 0 < students.time_step(recovery) < 10
     after = students.network.module.state_dict()
     assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())

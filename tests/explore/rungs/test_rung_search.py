@@ -98,14 +98,14 @@ def climb(
     warm=(),
     tables=None,
     measured_by=FakeEvaluator,
-    step_s=None,
+    time_step=None,
     **options,
 ):
     """Searches, and returns the outcome of `run_search` with the evaluator and the scorer."""
     network = FakeNetwork(widths)
     evaluator, scorer = measured_by(network, failing=broken), FakeScorer(network, failing)
     make = tables or tables_maker(network, scorer)
-    strategy = RungSearch(make_tables=make, background=background, warm=warm, step_s=step_s)
+    strategy = RungSearch(make_tables=make, background=background, warm=warm, time_step=time_step)
     done = run_search(path, evaluator, strategy=strategy, sampler="front", **options)
     return SimpleNamespace(**vars(done), evaluator=evaluator, scorer=scorer)
 
@@ -192,7 +192,7 @@ def test_the_time_of_a_recovery_that_would_take_most_of_it_is_explored(tmp_path,
         asked.append(step_s)
         return step_s
 
-    done = climb(tmp_path / "run", trials=14, budget_s=120.0, step_s=time_step)
+    done = climb(tmp_path / "run", trials=14, budget_s=120.0, time_step=time_step)
     recovered = [recipe for recipe in recipes_of(done.run) if recipe.recovery]
     assert len(asked) == 1 and len(done.run.points) == 14
     assert bool(recovered) == (step_s < 1)  # of 100 steps, where recovery has 48 s
