@@ -75,6 +75,7 @@ def _of_recipe(recipe: Recipe) -> dict[str, Any]:
         "blocks_removed": len(recipe.skip),
         "layers_low_rank": len(recipe.rank),
         "fused": recipe.fused,
+        "used_rows": recipe.used_rows,
         "resolution": recipe.resolution,
         "layers_quantized": len(recipe.precision),
         "recovery_learning_rate": recovery.learning_rate if recovery else None,

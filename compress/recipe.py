@@ -34,7 +34,7 @@ INTEGER: frozenset[Precision] = frozenset({"int8", "int6", "int4", "int3", "int2
 STORED: frozenset[Precision] = frozenset({"w8", "w6", "w4", "w3", "w2"})
 HALF: frozenset[Precision] = frozenset({"float16", "float16_24"})
 SPARSE: frozenset[Precision] = frozenset({"float16_24", "int8_24"})
-_OPTIONAL = ("fused", "resolution")  # fields of a recipe that JSON may lack
+_OPTIONAL = ("fused", "used_rows", "resolution")  # fields of a recipe that JSON may lack
 
 
 def executes_as(precision: Precision) -> Precision:
@@ -91,7 +91,8 @@ class Recipe:
     `keep` names only groups that lose channels, `precision` only layers that are not float32, `rank` only
     layers that become a product of two (in → rank → out). `skip` are the residual blocks to remove, sorted.
     `fused`: what the target has one kernel for (attention, normalizations) is one node in its file; the
-    function is the same. `resolution` is the height and width to which the model first resizes its images.
+    function is the same. `used_rows`: tables have only the rows that `Task.used_tokens` lists. `resolution`
+    is the height and width to which the model first resizes its images.
     """
 
     keep: Mapping[str, int] = field(default_factory=dict)
@@ -99,6 +100,7 @@ class Recipe:
     rank: Mapping[str, int] = field(default_factory=dict)
     skip: tuple[str, ...] = ()
     fused: bool = False
+    used_rows: bool = False
     resolution: tuple[int, int] | None = None
     recovery: Recovery | None = None
 
@@ -113,8 +115,9 @@ class Recipe:
         for index, block in enumerate(self.skip):
             if not isinstance(block, str):
                 raise ValueError(f"skip[{index}] is {block!r}, but must be the name of a block")
-        if not isinstance(self.fused, bool):
-            raise ValueError(f"fused is {self.fused!r}, but must be true or false")
+        for name in ("fused", "used_rows"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"{name} is {getattr(self, name)!r}, but must be true or false")
         if self.resolution is not None:
             if not isinstance(self.resolution, tuple) or len(self.resolution) != 2:
                 raise ValueError(f"resolution is {self.resolution!r}, but must be a height and a width")
@@ -122,10 +125,11 @@ class Recipe:
                 _require_count(f"resolution[{index}]", size)
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON value from which `from_json` makes an equal recipe. It has `fused` and `resolution` only
-        where they say something.
+        """A JSON value from which `from_json` makes an equal recipe. It has `fused`, `used_rows` and
+        `resolution` only where they say something.
         """
-        added: dict[str, Any] = {"fused": True} if self.fused else {}  # earlier recipes keep their digests
+        flags = {"fused": self.fused, "used_rows": self.used_rows}
+        added: dict[str, Any] = {name: True for name, said in flags.items() if said}  # others keep digests
         if self.resolution is not None:
             added["resolution"] = list(self.resolution)
         return added | {

@@ -329,6 +329,8 @@ def recipe_lines(point: PointOn, *, limit: int = 6) -> list[str]:
         lines.append(f"images: resized to {recipe.resolution[0]} × {recipe.resolution[1]}")
     if recipe.fused:
         lines.append("fused: what the runtime has one kernel for is one node")
+    if recipe.used_rows:
+        lines.append("tables: without unused rows")
     lines.append(_training_line(point))
     return lines
 

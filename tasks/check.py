@@ -5,9 +5,10 @@ field and the remedy. Anything suspicious but usable becomes a note, which is sh
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from numbers import Integral
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +30,7 @@ from .quality import as_tuple, evaluate, samples_within, shape_text
 from .splits.grouping import Inputs
 from .splits.overlap import overlap_notes
 from .splits.shapes import looks_at, require_like_example
+from .splits.tokens import unlisted_notes
 from .splits.varying import names_that_vary, require_all_sizes, size_notes, with_varying_dims
 from .task import Metric, Split, Task
 
@@ -94,6 +96,7 @@ def check_task(task: Task, *, earlier: Mapping[str, Any] | None = None) -> Check
     _check_loss(sized, batches_checked=_BATCHES if varying else 1)
     with user_code("Reading the data"):
         digest = task_digest(task)
+        unlisted = unlisted_notes(task.used_tokens, _splits(task))
         scores = None if earlier is None else _scored_before(digest, earlier)
         if scores is None:
             notes = overlap_notes(_splits(task))
@@ -103,7 +106,7 @@ def check_task(task: Task, *, earlier: Mapping[str, Any] | None = None) -> Check
         task=replace(sized, outputs=task.outputs or output_kinds(task)),
         baseline=scores[0],
         train_metric_sample=scores[1],
-        notes=tuple(dict.fromkeys(scores[2] + batch_notes(task) + size_notes(sized, looks))),
+        notes=tuple(dict.fromkeys(scores[2] + batch_notes(task) + size_notes(sized, looks) + unlisted)),
         digest=digest,
         derived_outputs=task.outputs is None,
         varying=tuple(varying),
@@ -163,6 +166,11 @@ def _check_fields(task: Task) -> None:
         f"resolutions must be a tuple of shares between 0 and 1, or of (height, width), as in (0.75, 0.5), "
         f"not {task.resolutions!r}.",
     )
+    used = task.used_tokens
+    _require(
+        isinstance(used, Mapping) and all(_is_whole_numbers(tokens) for tokens in used.values()),
+        'used_tokens must have the values of inputs by name, as in {"tokens": range(500)}.',
+    )
     _require(isinstance(task.seed, int), f"seed must be an int, not {task.seed!r}.")
     try:
         canonical_json(dict(task.preprocessing))
@@ -210,6 +218,11 @@ def _is_resolution(value: object) -> bool:
     if isinstance(value, tuple):
         return len(value) == 2 and all(type(size) is int and size > 0 for size in value)
     return isinstance(value, float) and 0 < value < 1
+
+
+def _is_whole_numbers(tokens: object) -> bool:
+    listed = isinstance(tokens, Iterable) and not isinstance(tokens, str | bytes)
+    return listed and all(isinstance(token, Integral) for token in cast(Iterable[object], tokens))
 
 
 def _check_batch(task: Task) -> None:

@@ -30,6 +30,8 @@ def task_digest(task: Task) -> str:
         stated["batch"] = task.batch
     if task.resolutions:
         stated["resolutions"] = list(task.resolutions)
+    if task.used_tokens:
+        stated["used tokens"] = [[key, list(tokens)] for key, tokens in task.used_tokens.items()]
     if task.dynamic:
         stated["dynamic"] = [[key, list(dims.items())] for key, dims in task.dynamic.items()]
     return digest_of(

@@ -1,6 +1,6 @@
 """Task: the user's model, data and metric. Data only; `check.py` validates it before any work."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -16,6 +16,7 @@ Split = Dataset[Any] | DataLoader[Any]
 Outputs = Tensor | tuple[Tensor, ...]
 ExampleInputs = tuple[Tensor, ...] | Mapping[str, Tensor]
 Dynamic = Mapping[str | int, Mapping[int, str]]
+UsedTokens = Mapping[str | int, Sequence[int]]
 BatchSize = int | Literal["free"] | None
 
 
@@ -69,7 +70,9 @@ class Task:
     `batch` is the only batch size that the model takes, "free" if it takes any, and None if it takes one
     sample without a batch dimension; `example_inputs` are then such a sample. `resolutions` are smaller sizes
     of images that a search may try, as shares (0.75, 0.5) of height and width or as (height, width): the
-    model's input stays as it is, and the file resizes it first.
+    model's input stays as it is, and the file resizes it first. `used_tokens` are the values of an input of
+    whole numbers, by its name or position, that count: a search may remove the other rows of the tables that
+    it reads. The file then takes any other value for the first of them.
     """
 
     name: str
@@ -86,6 +89,7 @@ class Task:
     dynamic: Dynamic = field(default_factory=dict)
     batch: BatchSize = "free"
     resolutions: tuple[float | tuple[int, int], ...] = ()
+    used_tokens: UsedTokens = field(default_factory=dict)
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from ...errors import TaskError
-from ...tasks.task import Dynamic, ExampleInputs
+from ...tasks.task import Dynamic, ExampleInputs, UsedTokens
 from ..options import Int8Weights
 from ..recipe import BITS, BLOCK, HALF, INTEGER, STORED, Precision, Recipe
 from .blocks import Block, find_blocks
@@ -28,6 +28,7 @@ from .layers import Layer, LayerKind, attention_readers, has_fusable, layers_of
 from .resolution import Resolution, all_resized, resized
 from .rest import Remainder, read_without, remainders_of
 from .tracing.trace import example_tensors, trace, unread_parameters
+from .used_rows import UsedRows, place_bytes, used_rows_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +68,8 @@ class Network:
     """A traced model, read once: `layers`, `groups`, what is excluded, and the cost of any recipe.
 
     `int8_weights` is that of the files in which costs are counted (`options.FileFormat`). `resolutions` are
-    the smaller images on which it works, of those that were wished for, the largest first.
+    the smaller images on which it works, of those that were wished for, the largest first. `used_rows` are
+    those of tables, by layer, that the task says to be read.
     """
 
     def __init__(self, module: fx.GraphModule, example_inputs: tuple[Tensor, ...]):
@@ -83,6 +85,7 @@ class Network:
         self.fusable = has_fusable(module)
         self.attention_readers = attention_readers(module)
         self.resolutions: tuple[Resolution, ...] = ()
+        self.used_rows: Mapping[str, UsedRows] = {}
         self._read: dict[tuple[str, ...], frozenset[str]] = {}
         self._resized: dict[Resolution, Network] = {}
 
@@ -94,8 +97,10 @@ class Network:
         dynamic: Dynamic | None = None,
         *,
         resolutions: Sequence[float | Resolution] = (),
+        used_tokens: UsedTokens | None = None,
     ) -> "Network":
-        """The network of a model; `resolutions` that it cannot have (see Task) are excluded.
+        """The network of a model; `resolutions` that it cannot have (see Task) are excluded. `used_tokens`
+        are by position.
 
         Raises TaskError when it cannot be exported, has nothing to compress, or weights that are not finite.
         """
@@ -119,7 +124,8 @@ class Network:
         possible, impossible = all_resized(module, resolutions)
         network._resized = {size: cls(small, network.example_inputs) for size, small in possible.items()}
         network.resolutions = tuple(possible)
-        network.excluded += impossible
+        network.used_rows, whole = used_rows_of(module, network.layers, used_tokens or {})
+        network.excluded += (*impossible, *whole)
         return network
 
     def at(self, resolution: Resolution | None) -> "Network":
@@ -264,6 +270,10 @@ class Network:
             stored += 2 * scales
         elif precision in INTEGER or precision == "fp8":
             stored += 4 * scales
+        if (
+            layer.kind == "embedding" and into < layer.channels_in
+        ):  # the places of all rows (graph/used_rows.py)
+            stored += place_bytes(into) * layer.channels_in
         return LayerCost(
             name=layer.name,
             kind=layer.kind,
@@ -291,6 +301,8 @@ class Network:
 
     def _remaining(self, layer: Layer, dim: int, recipe: Recipe) -> int:
         """The size of a dimension of the layer's weight under the recipe."""
+        if dim == 0 and recipe.used_rows and layer.name in self.used_rows:
+            return len(self.used_rows[layer.name].rows)
         return self._size(layer.weight, dim, layer.weight_shape[dim], recipe.keep)
 
     def _size(self, parameter: str, dim: int, size: int, keep: Mapping[str, int]) -> int:

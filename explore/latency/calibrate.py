@@ -153,8 +153,8 @@ def next_recipe(predictor: LatencyPredictor, proposals: Iterator[Recipe]) -> Rec
 def _proposals(space: SearchSpace, draw: random.Random) -> Iterator[Recipe]:
     """Single changes of the int8 model and mixes, in turn, for ever."""
     while True:
-        yield space.fastest(space.canonical(_single_change(space, draw)))
-        yield space.fastest(space.canonical(_mix(space, draw)))
+        yield space.with_free_levels(space.canonical(_single_change(space, draw)))
+        yield space.with_free_levels(space.canonical(_mix(space, draw)))
 
 
 def _single_change(space: SearchSpace, draw: random.Random) -> Recipe:

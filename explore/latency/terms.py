@@ -24,7 +24,7 @@ from ...compress.graph.layers import Layer
 from ...compress.graph.network import Network
 from ...compress.recipe import Precision
 from ..space.problem import Slot
-from ..space.space import FUSED, RESOLUTION, SearchSpace
+from ..space.space import FUSED, RESOLUTION, USED_ROWS, SearchSpace
 from .features import (
     FUSED_ATTENTION,
     FUSED_REST,
@@ -107,6 +107,8 @@ def slots_of(space: SearchSpace) -> tuple[Slot, ...]:
     ]
     if space.fusable:
         slots.append(Slot(name=FUSED, levels=2, original=0))
+    if space.unused_rows:
+        slots.append(Slot(name=USED_ROWS, levels=2, original=0))
     if space.resolutions:
         slots.append(Slot(name=RESOLUTION, levels=1 + len(space.resolutions), original=0))
     return tuple(slots)
@@ -189,12 +191,16 @@ class _Reader:
         ]
         changing, held = self._affordable(fixed, along)
         fixed += self._resolution_of(layer)
+        used = self.network.used_rows.get(layer.name)
+        fixed += [] if used is None else [self.index[USED_ROWS]]
         scope = tuple(sorted([*fixed, *(self.index[f"keep/{name}"] for name in changing)]))
         grids, shape = self._grids(scope), tuple(self.slots[slot].levels for slot in scope)
         columns = []
         for dim, groups in zip((layer.out_dim, 1 - layer.out_dim), along, strict=True):
             lost = [self._lost(name, grids) * groups[name] for name in changing if name in groups]
             columns.append(layer.weight_shape[dim] - sum(lost, np.zeros(shape, int)))
+        if used is not None:
+            columns[1] = np.where(grids[self.index[USED_ROWS]] == 1, len(used.rows), columns[1])
         columns += [
             grids.get(self.index.get(f"{kind}/{layer.name}", _GONE), np.zeros(shape, int))
             for kind in ("precision", "rank")

@@ -93,6 +93,7 @@ class Plan:
     blocks: tuple[PlannedBlock, ...]
     ranks: Mapping[str, tuple[int, ...]]
     fusable: bool
+    used_rows: Mapping[str, int]
     resolutions: tuple[tuple[int, int], ...]
     excluded: tuple[Excluded, ...]
     first_recipes: int
@@ -150,6 +151,7 @@ def plan_of(checked: CheckedRequest) -> Plan:
         blocks=tuple(PlannedBlock(name=name, layers=layers) for name, layers in space.blocks.items()),
         ranks=space.ranks,
         fusable=space.fusable,
+        used_rows={name: len(used.rows) for name, used in network.used_rows.items()},
         resolutions=space.resolutions,
         excluded=space.excluded,
         first_recipes=len(first_recipes(space)),
@@ -271,6 +273,9 @@ def _part_lines(plan: Plan) -> list[str]:
             "",
             "Attention, rotary positions and root mean square normalizations may be one node each (fused).",
         ]
+    if plan.used_rows:
+        tables = ", ".join(f"{name} {count} rows" for name, count in plan.used_rows.items())
+        lines += ["", f"Of tables, the rows that the task says to be read may be all: {tables}."]
     if plan.resolutions:
         sizes = ", ".join(f"{height} × {width}" for height, width in plan.resolutions)
         lines += ["", f"Images may be resized in the file, in front of the model, to {sizes}."]

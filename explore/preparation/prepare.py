@@ -146,7 +146,13 @@ def _traced(task: Task, profiles: Sequence[Profile]) -> Network:
     largest: Int8Weights = "int8"
     if any(profile.int8_weights == "float32" for profile in profiles):
         largest = "float32"
-    network = Network.trace(task.model, task.example_inputs, task.dynamic, resolutions=task.resolutions)
+    network = Network.trace(
+        task.model,
+        task.example_inputs,
+        task.dynamic,
+        resolutions=task.resolutions,
+        used_tokens=task.used_tokens,
+    )
     return network.stored_as(largest)
 
 

@@ -249,7 +249,9 @@ def _compressor(config: RecoveryConfig) -> Compressor:
     for index, dim, name in config.dynamic:  # also those that the search found in the data
         dynamic.setdefault(index, {})[dim] = name
     task = replace(task, dynamic=dynamic)
-    network = Network.trace(task.model, task.example_inputs, task.dynamic)  # nobody asks for bytes here
+    network = Network.trace(  # nobody asks for bytes here
+        task.model, task.example_inputs, task.dynamic, used_tokens=task.used_tokens
+    )
     options = CompressorOptions(
         formats=tuple(config.formats),
         optional=len(config.formats) > 1,

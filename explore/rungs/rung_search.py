@@ -48,9 +48,9 @@ class RungSearch:
         trials.take_up(unfinished, trials.evaluate, recovered=False)
         space = trials.space
         _try(trials, [Recipe(), space.uniform_int8()], trials.time_left)
-        more = [space.fastest(Recipe())]
+        more = [space.with_free_levels(Recipe())]
         if not trials.int8_pays:
-            more += [space.fastest(recipe) for recipe in stored_recipes(space)]
+            more += [space.with_free_levels(recipe) for recipe in stored_recipes(space)]
         _try(trials, more, lambda: trials.time_left() and trials.another_fits())
         if not trials.time_left():
             return

@@ -22,7 +22,7 @@ import numpy as np
 
 from ...compress.recipe import BITS, SPARSE, STORED, Precision, Recipe
 from ...errors import OutOfTime
-from ..space.space import FUSED, RESOLUTION, GroupLevels, SearchSpace
+from ..space.space import FUSED, RESOLUTION, USED_ROWS, GroupLevels, SearchSpace
 from .sensitivity_file import MeasuredLosses
 
 if TYPE_CHECKING:
@@ -120,7 +120,8 @@ class Sensitivity:
         curves = [*_curves(space, database)]
         laws = {kind: self._law(kind, [curve for curve in curves if curve.kind == kind]) for kind in TYPICAL}
         losses = {curve.parameter: self._filled(curve, *laws[curve.kind]) for curve in curves}
-        same = {FUSED: [0.0, 0.0]} if space.fusable else {}  # the same function
+        present = {FUSED: space.fusable, USED_ROWS: space.unused_rows}
+        same = {name: [0.0, 0.0] for name, there in present.items() if there}  # the same function
         return losses | self._with_activations(space, losses) | same
 
     def _with_activations(

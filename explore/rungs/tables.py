@@ -27,7 +27,7 @@ from ..space.islands import Islands
 from ..space.problem import LevelProblem, Levels
 from ..space.runtime_choice import Expected, RuntimeChoice
 from ..space.seeds import of_several_bits
-from ..space.space import FUSED, RECOVER, RESOLUTION, SearchSpace
+from ..space.space import RECOVER, RESOLUTION, SAME_FUNCTION, SearchSpace
 from ..trials import Trials
 from .latency_tables import LatencyTables, ending, share_left
 from .pool import Pool
@@ -161,7 +161,7 @@ class FrontTables:
     def islands(self) -> list[Levels]:
         """The fastest runs of integer layers, by the latency tables, of weights in several bits."""
         problem = self.proposer.problem
-        recipes = [self.space.fastest(recipe) for recipe in of_several_bits(self.space)]
+        recipes = [self.space.with_free_levels(recipe) for recipe in of_several_bits(self.space)]
         bases = [problem.levels_of(self.space.parameters(recipe)) for recipe in recipes]
         return self.proposer.fastest_islands([problem.canonical(base) for base in bases])
 
@@ -238,7 +238,7 @@ class FrontTables:
                 losses=tuple(losses), labels=tuple(labels[name]), measured=tuple(self.measured[name])
             )
             for name, losses in self.losses.items()
-            if name != FUSED  # the same function
+            if name not in SAME_FUNCTION
         }
         tables = {}
         for target, predictor in self.predictors.items():

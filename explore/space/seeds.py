@@ -22,7 +22,7 @@ _OTHERS: tuple[Precision, ...] = ("float16", "fp8", "int8_24")  # what GPUs have
 
 def first_recipes(space: SearchSpace, *, int8_pays: bool = True) -> list[Recipe]:
     """At most 14 recipes in the order to try them: trial 0 is the original, trial 1 uniform int8; no two are
-    equal. These two are as exported, the others fused where a target can.
+    equal. These two are as exported, the others with all levels that lose nothing (fused, only used rows).
 
     Where int8 does not pay on the target (tiny layers, depthwise ones), every other one of those that lose
     channels or a block is in float32, the others store their weights in 4 bits if they can.
@@ -35,7 +35,7 @@ def first_recipes(space: SearchSpace, *, int8_pays: bool = True) -> list[Recipe]
     uniform = [space.uniform(precision) for precision in _OTHERS]
     fewer = _fewer_stored_bits(space) if stored else _fewer_bits(space)
     images = _smaller_images(space, precision=space.uniform_int8().precision if int8_pays else stored)
-    others = [space.fastest(recipe) for recipe in (Recipe(), *uniform, *fewer, *images, *pruned)]
+    others = [space.with_free_levels(recipe) for recipe in (Recipe(), *uniform, *fewer, *images, *pruned)]
     recipes = [Recipe(), space.uniform_int8(), *others]
     return list({recipe.digest: recipe for recipe in recipes}.values())[:MOST]
 

@@ -3,10 +3,10 @@
 Parameters of a trial: `skip/<block>` (1: the residual block is removed), `keep/<group>` (index into the
 group's keep levels, ascending), `precision/<layer>` (index into the layer's precisions, float32 first),
 `rank/<layer>` (index into its ranks, ascending, the last is the whole layer), `fused` (1: one node where a
-runtime has one kernel), `resolution` (0: whole images, then smaller ones, the largest first), `recover` (0
-or 1), and, only with `recover` = 1: `steps` (index into STEPS), `learning_rate`, `temperature`, `weight`. A
-space without recovery asks for `recover` as well, so that a run may go on with it, but trains nothing
-whatever the answer.
+runtime has one kernel), `used_rows` (1: tables without the rows that no input reads), `resolution` (0: whole
+images, then smaller ones, the largest first), `recover` (0 or 1), and, only with `recover` = 1: `steps`
+(index into STEPS), `learning_rate`, `temperature`, `weight`. A space without recovery asks for `recover` as
+well, so that a run may go on with it, but trains nothing whatever the answer.
 """
 
 import math
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 RECOVER = "recover"
 FUSED = "fused"
+USED_ROWS = "used_rows"
+SAME_FUNCTION = (FUSED, USED_ROWS)  # levels that lose nothing
 RESOLUTION = "resolution"
 STEPS = (100, 250, 600, 1500, 4000)
 LEARNING_RATE = (1e-4, 1e-2)
@@ -77,8 +79,8 @@ class SearchSpace:
 
     `precisions` has the layers with more than float32, `ranks` those that can be factored, `blocks` the
     removable residual blocks with their layers. `fusable`: whether there is anything that some target has one
-    kernel for. `resolutions` are smaller images, the largest first. `excluded` is what may not be chosen, and
-    why.
+    kernel for; `unused_rows`: whether tables have rows that no input reads. `resolutions` are smaller images,
+    the largest first. `excluded` is what may not be chosen, and why.
     `ruled_out` tells by group how many channel counts the target's channel multiple takes away. Without
     `recovery` no candidate is trained.
     """
@@ -88,6 +90,7 @@ class SearchSpace:
     ranks: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     blocks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     fusable: bool = False
+    unused_rows: bool = False
     resolutions: tuple[tuple[int, int], ...] = ()
     excluded: tuple[Excluded, ...] = ()
     ruled_out: Mapping[str, int]
@@ -122,6 +125,7 @@ class SearchSpace:
             ranks={name: choices for name, choices in ranks.items() if choices},
             blocks={block.name: block.layers for block in network.blocks},
             fusable=profile.fused_operators and network.fusable,
+            unused_rows=bool(network.used_rows),
             resolutions=network.resolutions,
             excluded=tuple(excluded),
             ruled_out=ruled_out,
@@ -137,7 +141,7 @@ class SearchSpace:
     def has_levels(self) -> bool:
         """Whether there is anything to choose but the recovery."""
         layers = self.blocks or self.groups or self.precisions or self.ranks
-        return bool(layers or self.fusable or self.resolutions)
+        return bool(layers or self.fusable or self.unused_rows or self.resolutions)
 
     @property
     def size(self) -> int:
@@ -147,7 +151,7 @@ class SearchSpace:
         levels = math.prod(len(group.levels) for group in self.groups)
         precisions = math.prod(len(choices) for choices in self.precisions.values())
         ranks = math.prod(len(choices) + 1 for choices in self.ranks.values())
-        depth: int = 2 ** (len(self.blocks) + self.fusable)
+        depth: int = 2 ** (len(self.blocks) + self.fusable + self.unused_rows)
         images = 1 + len(self.resolutions)
         return levels * precisions * ranks * depth * images * (1 + len(STEPS) * self.recovery)
 
@@ -155,7 +159,7 @@ class SearchSpace:
     def dimensions(self) -> int:
         """How many parameters a trial has at most."""
         levels = len(self.blocks) + len(self.groups) + len(self.precisions) + len(self.ranks)
-        return levels + self.fusable + bool(self.resolutions) + 5 * self.recovery
+        return levels + self.fusable + self.unused_rows + bool(self.resolutions) + 5 * self.recovery
 
     def suggest(self, trial: Suggester) -> Recipe:
         """The recipe of a trial; asks for each parameter in a fixed order. Levels of removed layers are
@@ -176,6 +180,7 @@ class SearchSpace:
             if (level := trial.suggest_int(f"rank/{layer}", 0, len(ranks))) < len(ranks):
                 rank[layer] = ranks[level]
         fused = bool(self.fusable and trial.suggest_int(FUSED, 0, 1))
+        used_rows = bool(self.unused_rows and trial.suggest_int(USED_ROWS, 0, 1))
         resolution = None
         if self.resolutions and (level := trial.suggest_int(RESOLUTION, 0, len(self.resolutions))):
             resolution = self.resolutions[level - 1]
@@ -187,6 +192,7 @@ class SearchSpace:
                 rank=rank,
                 skip=skip,
                 fused=fused,
+                used_rows=used_rows,
                 resolution=resolution,
                 recovery=recovery,
             )
@@ -241,6 +247,8 @@ class SearchSpace:
             values[f"rank/{name}"] = ranks.index(recipe.rank[name]) if name in recipe.rank else len(ranks)
         if self.fusable:
             values[FUSED] = int(recipe.fused)
+        if self.unused_rows:
+            values[USED_ROWS] = int(recipe.used_rows)
         if self.resolutions or recipe.resolution:
             values[RESOLUTION] = (None, *self.resolutions).index(recipe.resolution)
         values[RECOVER] = int(self.recovery and recipe.recovery is not None)
@@ -251,9 +259,11 @@ class SearchSpace:
             values["weight"] = recipe.recovery.weight
         return values
 
-    def fastest(self, recipe: Recipe) -> Recipe:
-        """The same function with whatever kernels the targets have for several operations at once."""
-        return replace(recipe, fused=True) if self.fusable else recipe
+    def with_free_levels(self, recipe: Recipe) -> Recipe:
+        """The same function with whatever kernels the targets have for several operations at once, and
+        without rows that no input reads.
+        """
+        return replace(recipe, fused=self.fusable, used_rows=self.unused_rows)
 
     def uniform(self, precision: Precision) -> Recipe:
         """Every layer in a precision that can be, nothing else."""
@@ -272,20 +282,24 @@ class SearchSpace:
         }
         keep = {group.name: group.levels[0] for group in self.groups}
         rank = {name: ranks[0] for name, ranks in self.ranks.items()}
-        return self.canonical(Recipe(keep=keep, precision=fewest, rank=rank, skip=tuple(sorted(self.blocks))))
+        skip = tuple(sorted(self.blocks))
+        return self.canonical(
+            Recipe(keep=keep, precision=fewest, rank=rank, skip=skip, used_rows=self.unused_rows)
+        )
 
     def smallest_bytes(self, network: "Network") -> int:
         """A lower bound in bytes of every artifact in the space: of each layer its smallest precision.
 
         That need not be the one of the fewest bits: scales and nodes of a tiny layer take more than they
-        save.
+        save, and so do the places of rows of a narrow table.
         """
         smallest = self.smallest()
         precisions = set[Precision](("float32",)).union(*self.precisions.values())
         costs = []
         for precision in sorted(precisions):
             named = {name: precision for name, choices in self.precisions.items() if precision in choices}
-            costs.append(network.cost(replace(smallest, precision=named)))
+            recipe = replace(smallest, precision=named)
+            costs += [network.cost(replace(recipe, used_rows=used)) for used in {False, self.unused_rows}]
         by_layer = zip(*(cost.layers for cost in costs), strict=True)
         rest = min(cost.weight_bytes - sum(layer.bytes for layer in cost.layers) for cost in costs)
         total: int = rest + sum(min(cost.bytes for cost in layer) for layer in by_layer)

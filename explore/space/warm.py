@@ -64,6 +64,7 @@ def _translated(recipe: Recipe, run: Run, space: SearchSpace) -> Recipe:
             rank=rank,
             skip=skip,
             fused=space.fusable,
+            used_rows=space.unused_rows,
             resolution=recipe.resolution if recipe.resolution in space.resolutions else None,
         )
     )

@@ -349,6 +349,6 @@ def _left_out(fields: Fields) -> dict[str, str]:
 
 def recipe_from(fields: Fields) -> Recipe:
     """The recipe that `Recipe.to_json` described."""
-    names = ("keep", "precision", "rank", "skip", "fused", "resolution", "recovery")
+    names = ("keep", "precision", "rank", "skip", "fused", "used_rows", "resolution", "recovery")
     value = {name: fields.value(name) for name in names if fields.has(name)}
     return fields.record(lambda: Recipe.from_json(value))

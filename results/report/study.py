@@ -113,6 +113,8 @@ def _attributes(run: Run, point: Point, *, on_front: bool) -> dict[str, Any]:
         values["blocks removed"] = ", ".join(point.recipe.skip)
     if point.recipe.fused:
         values["fused"] = "what the runtime has one kernel for is one node"
+    if point.recipe.used_rows:
+        values["tables"] = "without unused rows"
     if point.recipe.resolution:
         values["images"] = "resized to {} × {}".format(*point.recipe.resolution)
     if point.recipe.rank:

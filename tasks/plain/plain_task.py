@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..quality import as_tuple
+from ..splits.tokens import tokens_by_position
 from ..task import ExampleInputs, Metric, Task
 from .call import CallForm, call_form, form_of, set_plain_call
 from .dynamic import free_dims
@@ -34,7 +35,12 @@ def plain_task(task: Task) -> Task:
         form = replace(form, batch=task.batch)
     set_plain_call(model, form)
     dims = free_dims(task.dynamic, form.inputs, task.inputs)
-    task = replace(task, model=model, dynamic={index: names for index, names in enumerate(dims) if names})
+    task = replace(
+        task,
+        model=model,
+        dynamic={index: names for index, names in enumerate(dims) if names},
+        used_tokens=tokens_by_position(task.used_tokens, form.inputs, task.inputs),
+    )
     if isinstance(task.example_inputs, Mapping):
         task = _with_ordered_inputs(task, task.example_inputs, form)
     if form.named and form.outputs:

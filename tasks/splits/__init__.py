@@ -6,6 +6,7 @@ Reading order:
     streams.py   iterable datasets become loaders
     grouping.py  batches of one shape each, where samples differ
     shapes.py    every split can be read; samples have the shape of the example but for free dimensions
+    tokens.py    values of inputs of whole numbers, where the task lists them
     varying.py   dimensions whose size differs between samples
     overlap.py   samples that the splits share
 

@@ -43,7 +43,7 @@ def looks_at(name: str, split: Split) -> list[Look]:
         f"Reading {name}", remedy="Each sample must be (input, target), with tensors or numbers in it"
     ):
         if sample_count(split) != 0:
-            for inputs, _ in _named(name, _spread(split)):
+            for inputs, _ in spread_samples(name, split):
                 samples.setdefault(described(inputs), tuple(x[:1].clone() for x in inputs))
                 counts[described(inputs)] += 1
     if not samples:
@@ -79,19 +79,14 @@ def described(inputs: Inputs, dims: FreeDims = ()) -> str:
     return ", ".join(parts)
 
 
-def _named(name: str, batches: Iterator[Batch]) -> Iterator[Batch]:
-    """The same batches; errors name the split."""
+def spread_samples(name: str, split: Split) -> Iterator[Batch]:
+    """64 single samples from all over the split if there is random access, and the first batches of a
+    loader. Errors name the split.
+    """
     try:
-        yield from batches
+        yield from Randomness(0).drawing(_samples(split))
     except TaskError as error:
         raise TaskError(f"{name}: {error}") from error
-
-
-def _spread(split: Split) -> Iterator[Batch]:
-    """64 single samples from all over the split if there is random access, and the first batches of a
-    loader.
-    """
-    return Randomness(0).drawing(_samples(split))
 
 
 def _samples(split: Split) -> Iterator[Batch]:

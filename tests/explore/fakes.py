@@ -61,7 +61,7 @@ class FakeNetwork(Network):
 
     def __init__(self, channels: tuple[int, ...] = (16, 32, 32, 10), *, int8_weights: Int8Weights = "int8"):
         self.widths, self.blocks, self.rest, self.int8_weights = channels, (), (), int8_weights
-        self.fusable, self.attention_readers, self.resolutions = False, (), ()
+        self.fusable, self.attention_readers, self.resolutions, self.used_rows = False, (), (), {}
         inputs = (3, *channels[:-1])
         self.layers = tuple(
             Layer(

@@ -97,6 +97,9 @@ WRONG_FIELDS = {
     "augment changes the shape": (
         {"augment": lambda x, y: (x[:, :1], y)}, "augment gives inputs of float32 1"
     ),
+    "tokens without an input": ({"used_tokens": [1, 2]}, "must have the values of inputs by name"),
+    "tokens of another input": ({"used_tokens": {"ids": [1]}}, "has the input 'ids': the model has"),
+    "tokens of a float": ({"used_tokens": {0: [1]}}, "input 0 of float32: it is for whole numbers"),
     "metric is a function": ({"metric": accuracy}, "metric must be a Metric"),
     "metric in two ways": (
         {"metric": Metric(name="m", function=accuracy, update=accuracy)}, "metric must have one of"

@@ -1,7 +1,7 @@
 """The numbers of a student in one format: writes them into the file, and computes with them in torch."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -11,6 +11,7 @@ from torch import Tensor, fx
 
 from ...graph.graph import argument, layer_nodes
 from ...graph.quantized import Plan, plan_quantization
+from ...graph.used_rows import UsedRows, cut
 from ...levels.activations import Observed, Scale
 from ...levels.value_grids import BlockQuantized, round_to_blocks
 from ...options import Activations, Int8Weights
@@ -56,6 +57,14 @@ class Encoding:
         write_fp8(model, template, {name: (weight_of(name), layer) for name, layer in self.fp8.items()})
         write_stored(model, template, {name: (weight_of(name), one) for name, one in self.stored.items()})
         write_half(model, template, {name: weight_of(name) for name in sorted(self.half)})
+
+    def with_used_rows(self, used: Mapping[str, UsedRows]) -> "Encoding":
+        """The same of tables that have only these rows in the file, by layer."""
+        stored = {
+            name: replace(one, integers=cut(one.integers, used, name), steps=cut(one.steps, used, name))
+            for name, one in self.stored.items()
+        }
+        return replace(self, stored=stored)
 
     def outputs(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """The outputs that the file should give."""

@@ -13,6 +13,7 @@ from ...boundary import user_code
 from ...image_folder import class_names, image_splits, image_task
 from ...outputs.kinds import classes
 from ...task import Metric, Task
+from ..array_splits import ArraySplit
 from . import token_measures as measured
 from .directory import Pretrained, library, load_model, load_processor, load_tokenizer, pretrained
 from .tables import Splits, table_splits
@@ -39,13 +40,15 @@ def hf(
     label: str | None = None,
     metric: str | None = None,
     limit: int | None = None,
+    seen_tokens: bool = False,
     seed: int = 0,
 ) -> Task:
     """The task: a model of transformers in a local directory, by the `architectures` of its config.json.
 
     `data` is a folder with class folders of images in each split; for texts a file (.csv, .tsv, .jsonl,
     .json, .parquet, .txt), which is split 60 : 20 : 20, or a folder with train, validation and test. Texts
-    get `length` tokens. `text` and `label` name columns. `limit` cuts each split. Raises TaskError.
+    get `length` tokens. `text` and `label` name columns. `limit` cuts each split. With
+    `seen_tokens` the search may remove the rows of tokens that no training text has. Raises TaskError.
     """
     given = pretrained(Path(directory))
     chosen = _metric(given, metric)
@@ -59,16 +62,19 @@ def hf(
         raise TaskError(f"text={','.join(columns)}: name one column, or two for the classification of pairs.")
     rows = table_splits(data, (*columns, label) if label else columns, seed)
     rows = rows[0][:limit], rows[1][:limit], rows[2][:limit]
-    return _text_task(given, rows, Columns(columns, label, length), chosen, seed)
+    return _text_task(given, rows, Columns(columns, label, length, seen_tokens), chosen, seed)
 
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Where texts and labels are in the rows, and how many tokens a text has; `label` may be empty."""
+    """Where texts and labels are in the rows, and how many tokens a text has; `label` may be empty.
+    `seen_tokens`: those that no training text has may go.
+    """
 
     text: tuple[str, ...]
     label: str
     length: int
+    seen_tokens: bool
 
 
 def _text_task(given: Pretrained, rows: Splits, columns: Columns, metric: Metric, seed: int) -> Task:
@@ -91,8 +97,19 @@ def _text_task(given: Pretrained, rows: Splits, columns: Columns, metric: Metric
         example_inputs=validation.rows(slice(2)),
         outputs=(classes(dim=2 if token_wise else 1),),
         preprocessing={"tokenizer": type(tokenizer).__name__, "length": columns.length, **labels},
+        used_tokens={"input_ids": _seen(tokenizer, train)} if columns.seen_tokens else {},
         seed=seed,
     )
+
+
+def _seen(tokenizer: Any, train: ArraySplit) -> list[int]:
+    """The token of unknown words (else of padding) first, the other special ones, those of the training
+    texts.
+    """
+    unknown = tokenizer.pad_token_id if tokenizer.unk_token_id is None else tokenizer.unk_token_id
+    texts = torch.unique(train.inputs["input_ids"]).tolist()
+    tokens = [unknown, *tokenizer.all_special_ids, *texts]
+    return list(dict.fromkeys(tokens))
 
 
 def _metric(given: Pretrained, name: str | None) -> Metric:

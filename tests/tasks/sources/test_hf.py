@@ -132,6 +132,19 @@ def test_a_text_classifier_with_a_csv_file_becomes_a_valid_task(tmp_path: Path) 
 
 
 @needs_transformers
+def test_tokens_that_no_training_text_has_are_not_among_the_used_ones(tmp_path: Path) -> None:
+    save_bert(tmp_path, "SequenceClassification", ["bad", "good"])
+    rows = [f"{text},{index % 2}" for index, text in enumerate(["the cat sat", "a dog ran"] * 20)]
+    (tmp_path / "rows.csv").write_text("\n".join(["text,label", *rows]))
+    arguments = {"data": str(tmp_path / "rows.csv"), "length": "8", "seen_tokens": "true"}
+    checked = check_task(load_task(f"hf:{tmp_path}", arguments))
+    words = [3 + WORDS.index(word) for word in "the cat sat a dog ran".split()]
+    tokens = checked.task.used_tokens[0]
+    assert sorted(tokens) == sorted([0, 1, 2, *words])
+    assert tokens[0] == 1  # the unknown word: all others are read as it
+
+
+@needs_transformers
 def test_a_token_classifier_with_jsonl_files_in_a_folder(tmp_path: Path) -> None:
     save_bert(tmp_path / "model", "TokenClassification", ["O", "THING", "DOING"])
     for split in ("train", "validation", "test"):
