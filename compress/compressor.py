@@ -274,4 +274,4 @@ def _weight_holders(folded: fx.GraphModule, template: Template, encoding: Encodi
         stored = template.parameters.get(str(argument(node, 1).target))
         if stored:
             holders[stored.initializer] = name
-    return holders | {f"{name}.weight_q": name for name in encoding.blocks}
+    return holders | {f"{name}.weight_q": name for name in (*encoding.blocks, *encoding.dynamic)}

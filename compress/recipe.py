@@ -5,6 +5,7 @@ A precision says two things: how a layer's weights are stored (`BITS`), and in w
 
     stored in             computed in int8                     computed in float32
     8, 6, 4, 3, 2 bits    int8, int6, int4, int3, int2         w8, w6, w4, w3, w2
+    8 bits                 dynamic8
     blocks of 4 bits                                           block4
 
 The runtime expands what has other bits than it computes in when it loads the file. Only `block4`, linear
@@ -21,16 +22,18 @@ from typing import Any, Literal
 from ..files import digest_of
 
 Precision = Literal[
-    "float32", "int8", "int6", "int4", "int3", "int2", "block4", "float16", "fp8", "float16_24", "int8_24",
+    "float32", "int8", "int6", "int4", "int3", "int2", "dynamic8", "block4", "float16", "fp8",
+    "float16_24", "int8_24",
     "w8", "w6", "w4", "w3", "w2",
 ]  # fmt: skip
 BITS: Mapping[Precision, int] = {
-    **{"float32": 32, "int8": 8, "int6": 6, "int4": 4, "int3": 3, "int2": 2, "block4": 4},
+    **{"float32": 32, "int8": 8, "int6": 6, "int4": 4, "int3": 3, "int2": 2, "dynamic8": 8, "block4": 4},
     **{"float16": 16, "fp8": 8, "float16_24": 16, "int8_24": 8},
     **{"w8": 8, "w6": 6, "w4": 4, "w3": 3, "w2": 2},
 }
 BLOCK = 32  # weights that share a scale in block4
 INTEGER: frozenset[Precision] = frozenset({"int8", "int6", "int4", "int3", "int2", "int8_24"})
+DYNAMIC: frozenset[Precision] = frozenset({"dynamic8"})
 STORED: frozenset[Precision] = frozenset({"w8", "w6", "w4", "w3", "w2"})
 HALF: frozenset[Precision] = frozenset({"float16", "float16_24"})
 SPARSE: frozenset[Precision] = frozenset({"float16_24", "int8_24"})
@@ -43,7 +46,7 @@ def executes_as(precision: Precision) -> Precision:
         return "float16"
     if precision in STORED:
         return "float32"
-    return "int8" if precision in INTEGER else precision
+    return "int8" if precision in INTEGER | DYNAMIC else precision
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

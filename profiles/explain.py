@@ -68,6 +68,11 @@ def _facts(profile: Profile, address: TargetAddress) -> Iterator[tuple[str, str]
             "Stored bits",
             f"weights of {bits} bits are stored packed, expanded when the model loads, and run in float32",
         )
+    if profile.dynamic_int8:
+        yield (
+            "Dynamic int8",
+            "linear layers may take the range of their inputs in each call: no calibration, for transformers",
+        )
     if profile.block4:
         yield (
             "block4",

@@ -11,7 +11,7 @@ from .runtimes import Activations, Int8Weights, RuntimeFacts, runtime_facts
 _UNMEASURED = frozenset(
     {
         *("name", "description", "python", "store_limit_bytes", "device", "datasheet", "channel_multiples"),
-        *("own_file_options", "float_storage_bits", "fused_operators", "same_device_as"),
+        *("own_file_options", "float_storage_bits", "dynamic_int8", "fused_operators", "same_device_as"),
     }
 )
 _AS_BEFORE = {"int8_weights": "int8"}
@@ -43,8 +43,9 @@ class Profile:
     `float16_operators`, `fp8_operators`: what has kernels of that precision (of the legal ones).
     `nm_sparsity`: whether 2:4 sparse weights have kernels of their own. `storage_bits`: the widths below 8
     in which an int8 layer's weights can be stored, if the runtime expands them when it loads;
-    `float_storage_bits`: the widths, 8 included, for layers that compute in float32. `block4`:
-    whether it has a kernel for linear layers with block-wise 4-bit weights. `fused_operators`: whether it has
+    `float_storage_bits`: the widths, 8 included, for layers that compute in float32. `dynamic_int8`: whether
+    it has a kernel for linear layers in int8 that takes the range of its inputs in each call; `block4`: for
+    those with block-wise 4-bit weights. `fused_operators`: whether it has
     one for a whole attention, rotary positions and root mean square normalizations. `activations`: the Q/DQ
     convention; with `int8-symmetric` biases stay float32. `int8_weights`: how weights of int8 layers are
     stored; `float32`, in four times the bytes, is what TensorRT 8 reads. `channel_multiple` is what pruning
@@ -73,6 +74,7 @@ class Profile:
     nm_sparsity: bool = False
     storage_bits: tuple[int, ...] = ()
     float_storage_bits: tuple[int, ...] = ()
+    dynamic_int8: bool = False
     block4: bool = False
     fused_operators: bool = False
     activations: Activations = "uint8-asymmetric"

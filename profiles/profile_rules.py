@@ -16,6 +16,7 @@ _CHOICES: Mapping[str, tuple[object, ...]] = {
     "activations": ("uint8-asymmetric", "int8-symmetric", "int8-asymmetric"),
     "int8_weights": ("int8", "float32"),
     "nm_sparsity": (False, True),
+    "dynamic_int8": (False, True),
     "block4": (False, True),
     "fused_operators": (False, True),
 }
@@ -130,6 +131,8 @@ def _of_kernels(profile: Profile) -> Iterator[str]:
     packed = [key for key in ("storage_bits", "float_storage_bits") if getattr(profile, key)]
     if packed and not facts.packed_weights:
         yield f"{runtime} does not expand packed weights: set {packed[0]} = []"
+    if profile.dynamic_int8 and not facts.dynamic_int8:
+        yield f"{runtime} takes the ranges of int8 from the file: set dynamic_int8 = false"
     if profile.block4 and not facts.block4:
         yield f"{runtime} does not know MatMulNBits: set block4 = false"
     if profile.fused_operators and not facts.fused_operators:

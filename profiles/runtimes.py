@@ -66,6 +66,7 @@ class RuntimeFacts:
     gpu: bool = False
     builds_engines: bool = False
     packed_weights: bool = False
+    dynamic_int8: bool = False
     block4: bool = False
     fused_operators: bool = False
     nm_sparsity: bool = False

@@ -13,7 +13,7 @@ from torch import Tensor, fx, nn
 from ...errors import TaskError
 from ...tasks.task import Dynamic, ExampleInputs, UsedTokens
 from ..options import Int8Weights
-from ..recipe import BITS, BLOCK, HALF, INTEGER, STORED, Precision, Recipe
+from ..recipe import BITS, BLOCK, DYNAMIC, HALF, INTEGER, STORED, Precision, Recipe
 from .blocks import Block, find_blocks
 from .channels import ChannelMap, Exclusion, Group, groups_of
 from .factors import saves
@@ -266,7 +266,7 @@ class Network:
         stored += _graph_bytes(layer.kind, precision, has_bias=has_bias)
         if precision == "block4":
             stored += 2 * -(-weights // BLOCK)
-        elif precision in STORED:
+        elif precision in STORED | DYNAMIC:
             stored += 2 * scales
         elif precision in INTEGER or precision == "fp8":
             stored += 4 * scales

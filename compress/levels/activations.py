@@ -133,3 +133,9 @@ def scale_of_range(low: float, high: float, activations: Activations = "uint8-as
         return Scale(scale=float(np.float32(max(-low, high) / 127)) or 1.0, zero_point=0, signed=True)
     scale = float(np.float32((high - low) / 255)) or 1.0
     return Scale(scale=scale, zero_point=int(np.clip(round(-low / scale), 0, 255)))
+
+
+def rounded_by_own_range(x: Tensor) -> Tensor:
+    """The values that the integers of `x` stand for, whose range is its own; in the type that they had."""
+    scale = scale_of_range(float(x.min()), float(x.max()))
+    return scale.rounded(x.float()).to(x.dtype)

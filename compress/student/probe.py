@@ -240,6 +240,7 @@ _ROUNDINGS: Mapping[Precision, Callable[[Tensor], Tensor]] = {
     "int8": _round_to_int8,
     "int8_24": _round_to_int8,
     "w8": _round_to_int8,
+    "dynamic8": _round_to_int8,
     **NEAREST,
 }
 

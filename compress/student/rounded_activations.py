@@ -1,11 +1,12 @@
 """How the file rounds the activations of integer layers, for a student with its normalizations unfolded."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from torch import Tensor, fx
 
+from ..graph.graph import argument, layer_nodes
 from ..graph.quantized import layer_ends, plan_quantization
-from ..levels.activations import Observed, observe
+from ..levels.activations import Observed, observe, rounded_by_own_range
 from ..options import Activations
 from .normalization import Change
 
@@ -47,6 +48,12 @@ def observed_in_original(
             plan = plan_quantization(teacher, names, activations)
             nodes.update(plan.tensors, plan.tensors.values())
     return observe(teacher, sorted(nodes), batches)
+
+
+def dynamically_rounded(module: fx.GraphModule, layers: Collection[str]) -> dict[str, Change]:
+    """By node, how its values are rounded when `layers`, which read it, take their range in each call."""
+    sources = [argument(node, 0).name for name, node in layer_nodes(module) if name in layers]
+    return dict.fromkeys(sources, rounded_by_own_range)
 
 
 class _Rounded:

@@ -22,7 +22,7 @@ from ..levels.reconstruct import Rounding
 from ..levels.sparse import require_fours, sparsify_rest
 from ..levels.stitch import shift_running_means, stitch
 from ..options import CompressorOptions
-from ..recipe import BITS, INTEGER, SPARSE, STORED, Precision, Recipe, Recovery
+from ..recipe import BITS, DYNAMIC, INTEGER, SPARSE, STORED, Precision, Recipe, Recovery
 from ..stages import StageClock, in_time
 from .effort import samples_within
 from .fake_quantize import GridWeights, start_on_grid
@@ -33,7 +33,7 @@ from .original import Original
 from .prune import prune, removed_units
 from .recover import Schedule, distill
 from .refit import affordable_samples, refit, round_rest
-from .rounded_activations import rounded_activations
+from .rounded_activations import dynamically_rounded, rounded_activations
 from .samples import Samples
 
 Say = Callable[[str], None]
@@ -58,7 +58,7 @@ class Student:
     @property
     def bits(self) -> dict[str, int]:
         """The widths of the layers whose weights become integers, but for sparse ones."""
-        kinds = (INTEGER | STORED) - SPARSE
+        kinds = (INTEGER | DYNAMIC | STORED) - SPARSE
         return {name: BITS[kind] for name, kind in self.precision.items() if kind in kinds}
 
     @property
@@ -224,10 +224,13 @@ class StudentMaker:
         its shapes stay and it is not `trained`.
         """
         layers = [name for name, kind in student.precision.items() if kind in INTEGER]
-        if not layers:
-            return {}
-        known = {} if recipe.changes_layers or trained else self.original.ranges
-        return rounded_activations(student.module, layers, self.options.formats[0].activations, known)
+        dynamic = {name for name, kind in student.precision.items() if kind in DYNAMIC}
+        changes: dict[str, Change] = dynamically_rounded(student.module, dynamic)
+        if layers:
+            known = {} if recipe.changes_layers or trained else self.original.ranges
+            activations = self.options.formats[0].activations
+            changes |= rounded_activations(student.module, layers, activations, known)
+        return changes
 
     def remaining(self, student: Student) -> dict[str, Tensor]:
         """By running mean, the mask of the channels that remain, for normalizations that lost some."""

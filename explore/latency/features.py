@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Mapping
 
 from ...compress.graph.layers import Layer
-from ...compress.recipe import INTEGER, SPARSE, STORED, Precision, executes_as
+from ...compress.recipe import DYNAMIC, INTEGER, SPARSE, STORED, Precision, executes_as
 
 VECTOR = 16
 STORED_KERNEL = "stored weight kernel"
@@ -60,7 +60,7 @@ def kernel_class(precision: Precision) -> Precision:
 def tensor_class(precision: Precision) -> Precision:
     """What a layer of this precision exchanges with its neighbours."""
     executed = executes_as(precision)
-    return "float32" if executed == "block4" else executed
+    return "float32" if executed == "block4" or precision in DYNAMIC else executed
 
 
 def output_elements(layer: Layer) -> int:

@@ -53,7 +53,14 @@ SHARES: Mapping[
 STORED_SPREAD = 0.05
 FUSED_SHARES: Mapping[str, tuple[float, float]] = {FUSED_ATTENTION: (-0.25, 0.3), FUSED_REST: (-0.1, 0.2)}
 # Of the mean, not of the deviation: some CPUs gain nothing from int8.
-SPEEDS: Mapping[str, float] = {"int8": 0.5, "float16": 0.6, "fp8": 0.5, "int8_24": 0.45, "float16_24": 0.55}
+SPEEDS: Mapping[str, float] = {
+    "int8": 0.5,
+    "dynamic8": 0.6,
+    "float16": 0.6,
+    "fp8": 0.5,
+    "int8_24": 0.45,
+    "float16_24": 0.55,
+}
 
 
 class LatencyPredictor:

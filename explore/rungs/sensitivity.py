@@ -40,7 +40,7 @@ _ERRORS: Mapping[Precision, float] = {
     "int8_24": 0.05,
 }
 _STORED_AS: Mapping[Precision, Precision] = {
-    "int8": "w8", "int6": "w6", "int4": "w4", "int3": "w3", "int2": "w2"
+    "int8": "w8", "dynamic8": "w8", "int6": "w6", "int4": "w4", "int3": "w3", "int2": "w2"
 }  # fmt: skip
 TYPICAL = {
     "keep": 0.1,

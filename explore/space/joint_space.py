@@ -68,6 +68,7 @@ def _joined(profiles: Sequence[Profile], *, lists: _OfLists, flags: _OfFlags) ->
         nm_sparsity=flags([profile.nm_sparsity for profile in profiles]),
         storage_bits=lists([profile.storage_bits for profile in profiles]),
         float_storage_bits=lists([profile.float_storage_bits for profile in profiles]),
+        dynamic_int8=flags([profile.dynamic_int8 for profile in profiles]),
         block4=flags([profile.block4 for profile in profiles]),
         fused_operators=any(
             profile.fused_operators for profile in profiles

@@ -47,6 +47,8 @@ def _computed(layer: "Layer", profile: Profile) -> list[Precision]:
         levels += [sparse[name] for name in dense if name in sparse]
     if "int8" in levels:
         levels += [name for name in _PACKED if BITS[name] in profile.storage_bits]
+    if layer.kind == "linear" and profile.dynamic_int8:
+        levels.append("dynamic8")
     if layer.kind == "linear" and profile.block4 and layer.weight_shape[1] % BLOCK == 0:
         levels.append("block4")
     return levels
@@ -112,6 +114,10 @@ def _ruled_out(profile: Profile) -> Iterator[RuledOutLevels]:
         if profile.facts.packed_weights:
             reason = f"the profile of target '{profile.name}' leaves them out"
         yield RuledOutLevels(levels=stored, reason=reason)
+    if not profile.dynamic_int8:
+        yield RuledOutLevels(
+            levels=("dynamic8",), reason=f"target '{profile.name}' takes the ranges of int8 from the file"
+        )
     if not profile.block4:
         yield RuledOutLevels(
             levels=("block4",), reason=f"target '{profile.name}' has no kernel for layers with 4-bit weights"

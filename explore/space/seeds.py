@@ -17,7 +17,12 @@ from .space import DEFAULT_RECOVERY, STEPS, GroupLevels, SearchSpace
 SHORT = replace(DEFAULT_RECOVERY, steps=STEPS[0])
 LONG = replace(DEFAULT_RECOVERY, steps=STEPS[2])
 MOST = 14
-_OTHERS: tuple[Precision, ...] = ("float16", "fp8", "int8_24")  # what GPUs have besides
+_OTHERS: tuple[Precision, ...] = (
+    "float16",
+    "fp8",
+    "int8_24",
+    "dynamic8",
+)  # of GPUs, of transformers
 
 
 def first_recipes(space: SearchSpace, *, int8_pays: bool = True) -> list[Recipe]:

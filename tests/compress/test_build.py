@@ -10,6 +10,7 @@ import torch
 from autocompress.compress import Compressor, Network, Recipe, Recovery, check_outputs
 from autocompress.compress.onnx_file.check import relative_error
 from autocompress.compress.options import CompressorOptions, FileFormat
+from autocompress.compress.recipe import Precision
 from autocompress.errors import StageError
 from autocompress.targets.model_files.one_file import is_foreign
 from autocompress.targets.on_device.runtimes.onnxruntime_cpu.graph import executed_precision
@@ -116,6 +117,34 @@ def test_block4_answers_like_torch_with_the_dequantized_weights(name, compressor
     executed = executed_precision(onnx.load(optimized), layers, original=onnx.load(result.artifact.path))
     assert executed == layers
     assert result.artifact.size_bytes >= compressor.network.cost(Recipe(precision=layers)).weight_bytes
+
+
+@pytest.mark.parametrize("name", ["attention", "encoder", "flatten_linear", "two_inputs", "mlp"])
+def test_dynamic_int8_answers_like_torch_and_computes_in_int8(name, compressors, tmp_path):
+    compressor = compressors(name)
+    layers: dict[str, Precision] = dict.fromkeys(linear_layers(compressor.network), "dynamic8")
+    recipe = Recipe(precision=layers)
+    result = compressor.build(recipe, tmp_path).only
+    optimized = tmp_path / "optimized.onnx"
+    check_outputs(run(result.artifact.path, result.check.inputs, optimized), result.check)
+    executed = executed_precision(onnx.load(optimized), layers, original=onnx.load(result.artifact.path))
+    assert executed == dict.fromkeys(layers, "int8")
+    kinds = [node.op_type for node in onnx.load(result.artifact.path).graph.node]
+    assert "QuantizeLinear" not in kinds and kinds.count("DynamicQuantizeMatMul") >= len(layers)
+    assert result.artifact.size_bytes >= compressor.network.cost(recipe).weight_bytes
+    original = compressor.build(Recipe(), tmp_path).only.artifact.size_bytes
+    assert result.artifact.size_bytes < original
+    weights = compressor.probe.kl(Recipe(precision=dict.fromkeys(layers, "w8")))
+    assert compressor.probe.kl(recipe) > weights >= 0  # the probe sees the rounding of activations
+
+
+def test_a_layer_in_dynamic_int8_stands_beside_int8_after_pruning_and_recovery(compressors, tmp_path):
+    compressor = compressors("flatten_linear")
+    precision = {**all_int8(compressor.network), "4": "dynamic8"}
+    recovery = Recovery(steps=3, learning_rate=1e-3, temperature=2.0, weight=0.5)
+    recipe = Recipe(keep=halved(compressor.network), precision=precision, recovery=recovery)
+    result = compressor.build(recipe, tmp_path).only
+    check_outputs(run(result.artifact.path, result.check.inputs), result.check)
 
 
 def test_block4_stands_beside_int8_after_pruning(compressors, tmp_path):

@@ -14,7 +14,7 @@ from ....errors import StageError
 from ...levels.value_grids import BlockQuantized
 from ...recipe import BLOCK
 from ..export import Template
-from ..writer import ModelWriter, attribute_of
+from ..writer import ModelWriter, is_linear
 
 _DOMAIN = "com.microsoft"
 
@@ -30,11 +30,12 @@ def write_blocks(
     if not layers:
         return
     writer = ModelWriter(model)
-    model.opset_import.append(helper.make_opsetid(_DOMAIN, 1))
+    if all(opset.domain != _DOMAIN for opset in model.opset_import):
+        model.opset_import.append(helper.make_opsetid(_DOMAIN, 1))
     for name, (weight, blocks) in layers.items():
         initializer = template.parameters[weight].initializer if weight in template.parameters else ""
         nodes = [node for node in model.graph.node if initializer in node.input]
-        if not nodes or not all(_is_linear(node, initializer) for node in nodes):
+        if not nodes or not all(is_linear(node, initializer) for node in nodes):
             message = f"the exported model does not multiply with the weight of {name} as it is: no block4"
             raise StageError(message, stage="build")
         stored = writer.add_initializer(blocks.packed, f"{name}.weight_q")
@@ -45,16 +46,6 @@ def write_blocks(
             _multiply_blocks(node, [stored, scales], blocks)
         writer.dropped.add(initializer)
     writer.finish()
-
-
-def _is_linear(node: onnx.NodeProto, weight: str) -> bool:
-    """Whether the node is x · W with this weight, plus at most a bias."""
-    plain = (
-        not attribute_of(node, "transA", 0)
-        and attribute_of(node, "alpha", 1.0) == 1.0
-        and attribute_of(node, "beta", 1.0) == 1.0
-    )
-    return node.op_type in ("MatMul", "Gemm") and plain and list(node.input).index(weight) == 1
 
 
 def _multiply_blocks(node: onnx.NodeProto, inputs: list[str], blocks: BlockQuantized) -> None:

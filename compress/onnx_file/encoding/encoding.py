@@ -12,13 +12,14 @@ from torch import Tensor, fx
 from ...graph.graph import argument, layer_nodes
 from ...graph.quantized import Plan, plan_quantization
 from ...graph.used_rows import UsedRows, cut
-from ...levels.activations import Observed, Scale
+from ...levels.activations import Observed, Scale, rounded_by_own_range
 from ...levels.value_grids import BlockQuantized, round_to_blocks
 from ...options import Activations, Int8Weights
-from ...recipe import HALF, INTEGER, STORED, Precision
+from ...recipe import DYNAMIC, HALF, INTEGER, STORED, Precision
 from ..check import FLOAT_TOLERANCE, HALF_TOLERANCE, QUANTIZED_TOLERANCE
 from ..export import Template
 from .block4 import write_blocks
+from .dynamic import write_dynamic
 from .fake_outputs import Change, fake_quantized_outputs
 from .fp8 import Fp8Layer, round_to_fp8, round_values, write_fp8
 from .half import round_to_half, write_half
@@ -40,6 +41,7 @@ class Encoding:
     blocks: Mapping[str, BlockQuantized]
     fp8: Mapping[str, Fp8Layer]
     stored: Mapping[str, StoredWeight]
+    dynamic: Mapping[str, StoredWeight]
     half: frozenset[str]
 
     def write(
@@ -56,6 +58,7 @@ class Encoding:
         write_blocks(model, template, {name: (weight_of(name), layer) for name, layer in self.blocks.items()})
         write_fp8(model, template, {name: (weight_of(name), layer) for name, layer in self.fp8.items()})
         write_stored(model, template, {name: (weight_of(name), one) for name, one in self.stored.items()})
+        write_dynamic(model, template, {name: (weight_of(name), one) for name, one in self.dynamic.items()})
         write_half(model, template, {name: weight_of(name) for name in sorted(self.half)})
 
     def with_used_rows(self, used: Mapping[str, UsedRows]) -> "Encoding":
@@ -73,6 +76,8 @@ class Encoding:
         for name, node in layer_nodes(self.folded):
             if name in self.fp8:
                 entering[node.name] = partial(round_values, scale=self.fp8[name].input_scale)
+            elif name in self.dynamic:
+                entering[node.name] = rounded_by_own_range
             elif name in self.half:
                 entering[node.name] = leaving[node.name] = _half_values
         outputs: Any = fake_quantized_outputs(
@@ -83,7 +88,7 @@ class Encoding:
     @property
     def tolerance(self) -> float:
         """The tolerance of the check of the outputs."""
-        if self.plan.layers or self.fp8:
+        if self.plan.layers or self.fp8 or self.dynamic:
             return QUANTIZED_TOLERANCE
         return HALF_TOLERANCE if self.half else FLOAT_TOLERANCE
 
@@ -103,7 +108,10 @@ def encode(
     half = frozenset(name for name, kind in precision.items() if kind in HALF)
     integers = {name for name, kind in precision.items() if kind in INTEGER}
     blocks = round_to_blocks(folded, {name for name, kind in precision.items() if kind == "block4"})
-    stored = round_stored(folded, {name: kind for name, kind in precision.items() if kind in STORED}, steps)
+    by_kind = [
+        {name: kind for name, kind in precision.items() if kind in kinds} for kinds in (STORED, DYNAMIC)
+    ]
+    stored, dynamic = (round_stored(folded, layers, steps) for layers in by_kind)
     round_to_half(folded, half)
     plan = plan_quantization(folded, integers, activations)
     inputs = {
@@ -123,6 +131,7 @@ def encode(
         blocks=blocks,
         fp8=fp8,
         stored=stored,
+        dynamic=dynamic,
         half=half,
     )
 

@@ -10,6 +10,7 @@ from onnx import helper, numpy_helper
 from ..writer import ModelWriter, attribute_of, drop_dead_nodes, keep_initializers, sort_topologically
 
 Shape = tuple[int | None, ...]
+_PRODUCTS = frozenset({"MatMulNBits", "DynamicQuantizeMatMul"})
 
 
 class GraphView:
@@ -134,14 +135,15 @@ def _shapes_of(model: onnx.ModelProto) -> dict[str, Shape]:
 
 
 def _with_plain_products(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model with MatMul for each MatMulNBits, whose shapes ONNX does not infer."""
-    blocks = [node for node in model.graph.node if node.op_type == "MatMulNBits"]
-    if not blocks:
+    """The model with MatMul for what multiplies with integers, whose shapes ONNX does not infer."""
+    if not any(node.op_type in _PRODUCTS for node in model.graph.node):
         return model
+    dims = {tensor.name: [*tensor.dims] for tensor in model.graph.initializer}
     plain = onnx.ModelProto()
     plain.CopyFrom(model)
-    for at, node in enumerate(node for node in plain.graph.node if node.op_type == "MatMulNBits"):
-        shape = [attribute_of(node, "K", 0), attribute_of(node, "N", 0)]
+    for at, node in enumerate(node for node in plain.graph.node if node.op_type in _PRODUCTS):
+        blocks = node.op_type == "MatMulNBits"
+        shape = [attribute_of(node, "K", 0), attribute_of(node, "N", 0)] if blocks else dims[node.input[1]]
         weight = helper.make_tensor_value_info(f"_plain{at}", onnx.TensorProto.FLOAT, shape)
         plain.graph.input.append(weight)
         node.CopyFrom(helper.make_node("MatMul", [node.input[0], weight.name], list(node.output)))

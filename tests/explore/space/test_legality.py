@@ -77,7 +77,7 @@ def test_a_layer_that_computes_in_float32_may_store_fewer_bits_where_the_runtime
 
 def test_every_level_is_legal_on_a_target_or_ruled_out_with_a_reason():
     linear = replace(LAYER, kind="linear", weight_shape=(32, 64))
-    every = {"float16", "fp8", "int8", "float16_24", "int8_24", *PACKED, "block4", *STORED}
+    every = {"float16", "fp8", "int8", "float16_24", "int8_24", *PACKED, "dynamic8", "block4", *STORED}
     for name in profile_names():
         profile = load_profile(name)
         out = {level for found in ruled_out_levels(profile) for level in found.levels}
@@ -92,6 +92,7 @@ def test_every_level_is_legal_on_a_target_or_ruled_out_with_a_reason():
         ("cpu", ("float16_24", "int8_24"), "target 'cpu' has no kernels for 2:4 sparse weights"),
         ("jetson", ("fp8",), "target 'jetson' has no fp8 tensor cores"),
         ("jetson", PACKED, "TensorRT does not expand packed weights"),
+        ("jetson", ("dynamic8",), "target 'jetson' takes the ranges of int8 from the file"),
         ("jetson", ("block4",), "target 'jetson' has no kernel for layers with 4-bit weights"),
     ],
 )

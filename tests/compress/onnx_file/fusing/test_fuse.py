@@ -65,7 +65,7 @@ def test_attention_rotary_positions_and_normalizations_become_one_node_each(name
     assert not SPELLED_OUT & kinds.keys()
 
 
-@pytest.mark.parametrize("precision", ["int8", "int4", "w4", "block4"])
+@pytest.mark.parametrize("precision", ["int8", "dynamic8", "int4", "w4", "block4"])
 def test_layers_of_any_precision_stand_around_fused_nodes(precision, fusing, tmp_path):
     compressor = fusing("decoder")
     layers = {layer.name: precision for layer in compressor.network.layers if not layer.float_only}
