@@ -215,6 +215,12 @@ def recipe_named(name: str) -> "SearchRecipe":
     return named_recipe(read_recipes(Path(base) / "autocompress" / "recipes.toml"), name)
 
 
+def given_options(context: typer.Context) -> tuple[str, ...]:
+    """The names of the options that the user gave."""
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    return tuple(name for name, source in sources.items() if source is not None and source.name != "DEFAULT")
+
+
 def given_or(context: typer.Context, option: str, value: str, other: str | None) -> str:
     """The value of an option if the user gave it, or `other` where that is one."""
     source = context.get_parameter_source(option)

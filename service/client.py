@@ -1,6 +1,6 @@
 """Client: a service from Python. `ac.Client(url, token=…)`; needs nothing of the extra `service`."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -26,7 +26,7 @@ class Client:
         task: str = "digits",
         *,
         arguments: Mapping[str, object] | None = None,
-        target: str = "cpu",
+        target: str | None = None,
         budget: str | None = None,
         trials: int | None = None,
         max_drop: str | None = None,
@@ -36,13 +36,16 @@ class Client:
         labels: Sequence[str] = (),
         priority: int = 0,
         policy: str | None = None,
+        recipe: str | None = None,
         key: str | None = None,
     ) -> "Search":
-        """Submits a search of a registered task; the same `key` with the same order gives the same search."""
+        """Submits a search of a registered task; the same `key` with the same order gives the same search.
+        What is not given is that of the `recipe`, a name that the service knows.
+        """
         order = Order(
             task=task,
             arguments={name: str(value) for name, value in (arguments or {}).items()},
-            target=target,
+            target=target or "cpu",
             budget=budget,
             trials=trials,
             max_drop=max_drop,
@@ -53,12 +56,20 @@ class Client:
             priority=priority,
             policy=policy,
         )
-        return self.submit_order(order, key=key)
+        given = () if target is None else ("target",)
+        return self.submit_order(order, key=key, recipe=recipe, given=given)
 
-    def submit_order(self, order: Order, *, key: str | None = None) -> "Search":
-        """Submits an order."""
+    def submit_order(
+        self, order: Order, *, key: str | None = None, recipe: str | None = None, given: Collection[str] = ()
+    ) -> "Search":
+        """Submits an order; with a recipe, what in it is no default or was `given`."""
         headers = {"Idempotency-Key": key} if key else {}
-        answer = self.connection.ask("POST", "/v1/searches", order.to_json(), headers=headers)
+        body = order.to_json()
+        if recipe is not None:
+            usual = Order(task=order.task).to_json()
+            body = {name: one for name, one in body.items() if one != usual[name] or name in given}
+            body |= {"task": order.task, "recipe": recipe}
+        answer = self.connection.ask("POST", "/v1/searches", body, headers=headers)
         return Search(self.connection, str(answer["id"]))
 
     def search(self, search_id: str) -> "Search":

@@ -29,6 +29,7 @@ from ..support import (
     TargetNames,
     TaskArguments,
     errors,
+    given_options,
     show,
     task_arguments,
 )
@@ -36,6 +37,7 @@ from .shared import Server, token
 
 
 def submit(
+    context: typer.Context,
     task: TaskSpec = "digits",
     *,
     server: Server = "http://127.0.0.1:8700",
@@ -55,6 +57,10 @@ def submit(
     seed: Seed = 0,
     deterministic: Deterministic = False,
     validation_samples: ValidationSamples = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="A usual wish of the service; options that are given replace its."),
+    ] = None,
     label: Annotated[list[str] | None, typer.Option(help="What the worker must have; repeatable.")] = None,
     priority: Annotated[int, typer.Option(help="Searches with a higher one go first.")] = 0,
     idempotency_key: Annotated[
@@ -71,6 +77,8 @@ def submit(
     Examples:
 
         autocompress submit digits --budget 3m --follow
+
+        autocompress submit digits --recipe smallest-within-1pp --budget 20m
 
         autocompress submit resnet20 --server https://compress.example --max-drop 1pp --label gpu
     """
@@ -99,7 +107,9 @@ def submit(
             labels=tuple(label or ()),
             priority=priority,
         )
-        search = Client(server, token=token()).submit_order(order, key=idempotency_key)
+        search = Client(server, token=token()).submit_order(
+            order, key=idempotency_key, recipe=recipe, given=given_options(context)
+        )
         if not as_json:
             show(f"{search.id}  {search.page}")
         if follow:

@@ -17,7 +17,7 @@ from ..recipe import BITS, BLOCK, DYNAMIC, HALF, INTEGER, STORED, Precision, Rec
 from .blocks import Block, find_blocks
 from .channels import ChannelMap, Exclusion, Group, groups_of
 from .factors import saves
-from .follow import follow_channels
+from .following.rules import follow_channels
 from .graph import (
     argument,
     folded_norms,

@@ -16,6 +16,7 @@ Reading order:
     templates.py, template_cache.py         a candidate's float32 model; templates on disk
     template_edit.py, restructure.py        constants that pruning changes; blocks and factors
     known_sizes.py                          a resize by scales
+    used_rows.py                            tables without unused rows
     opset.py                                older opsets, for TensorRT 8
     encoding/                               the numbers of each precision, with a map of its own
     check.py                                expected outputs, and their comparison

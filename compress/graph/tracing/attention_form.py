@@ -2,7 +2,7 @@
 
 `nn.MultiheadAttention` merges its heads with the batch dimension (`view(T, N·H, D)`), where heads and samples
 cannot be told apart. The same self-attention in plain views and products can be followed
-(`follow_attention`). Parameters and outputs are the same.
+(`following.attention`). Parameters and outputs are the same.
 """
 
 import types

@@ -5,13 +5,16 @@ import json
 import zipfile
 
 import pytest
+from autocompress.cli.commands import app
 from autocompress.results.run_directory import write_run
 from autocompress.service.access.rates import Rates
+from autocompress.service.client import Client
 from autocompress.service.config import read_serve_config
 from autocompress.service.web.routes import operations
 from autocompress.tests.deploy.small_run import small_run
 from autocompress.tests.results.sample_run import sample_run
 from autocompress.tests.service.served import served
+from typer.testing import CliRunner
 
 ORDER = {"task": "digits", "trials": 3}
 
@@ -53,6 +56,18 @@ def test_an_unchanged_search_is_not_sent_again(site, token):
     assert site.ask("GET", path, token=token, If_None_Match=tag).status == 304
     site.ask("POST", f"{path}/pause", token=token)
     assert site.ask("GET", path, token=token, If_None_Match=tag).json["state"] == "paused"
+
+
+@pytest.mark.parametrize(("words", "target"), [([], "jetson-orin-nano"), (["--target", "cpu"], "cpu")])
+def test_the_command_submit_takes_a_recipe_and_options_replace_its_own(
+    site, token, monkeypatch, words, target
+):
+    monkeypatch.setenv("AUTOCOMPRESS_TOKEN", token)
+    asked = ["submit", "digits", "--server", site.url, "--recipe", "jetson-30fps", "--trials", "2", "--json"]
+    result = CliRunner().invoke(app, [*asked, *words])
+    order = json.loads(result.stdout)["order"]
+    assert (order["target"], order["trials"]) == (target, 2)
+    assert (order["max_latency"], order["policy"]) == (["33ms"], "most accurate within 33ms")
 
 
 def test_the_same_key_submits_once(site, token):
@@ -103,6 +118,12 @@ def test_a_recipe_fills_in_what_is_not_given_and_its_policy_picks(site, token, f
     assert (order["max_drop"], order["policy"], order["trials"]) == ("2pp", "smallest within 1pp", 3)
     wrong = site.ask("POST", "/v1/searches", {"recipe": "x"}, token=token)
     assert wrong.status == 422 and "choose fastest-within-1pp" in wrong.json["detail"]
+    client = Client(site.url, token=token)
+    search = client.submit(recipe="smallest-within-1pp", max_drop="2pp", trials=3)
+    assert search.refresh()["order"] == order
+    jetson = client.submit(recipe="jetson-30fps", trials=2).refresh()["order"]
+    here = client.submit(recipe="jetson-30fps", target="cpu", trials=2).refresh()["order"]
+    assert (jetson["target"], here["target"]) == ("jetson-orin-nano", "cpu")
     picked = site.ask("GET", f"{found}/pick?policy=smallest+within+1pp", token=token).json["trial"]
     points = {one.trial: one.measured["cpu"] for one in sample_run().points}
     within = {trial: one.artifact.size_bytes for trial, one in points.items() if one.drop <= 0.01}

@@ -5,8 +5,8 @@ from typing import Any
 
 from torch import fx
 
-from .channels import ChannelMap, Layout
-from .tracing.origin import named
+from ..channels import ChannelMap, Layout
+from ..tracing.origin import named
 
 
 class Follower:

@@ -12,10 +12,10 @@ import math
 import numpy as np
 from torch import fx
 
-from .channels import Edit, Layout, Slots
-from .follow_layers import align
+from ..channels import Edit, Layout, Slots
+from ..graph import argument, operation, shape_of
 from .follower import Follower, dims_of, rank_of, unfollowed
-from .graph import argument, operation, shape_of
+from .layers import align
 
 # By operation, the position of the argument that names its dimension.
 _INDEXING = {"unbind": 1, "select": 1, "chunk": 2, "split": 2, "split_with_sizes": 2}

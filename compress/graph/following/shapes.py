@@ -5,11 +5,11 @@ from typing import Any
 import numpy as np
 from torch import fx
 
-from .channels import Edit, Layout, Slots
-from .follow_layers import align, use_parameter
+from ..channels import Edit, Layout, Slots
+from ..graph import argument, operation, shape_of
+from ..tracing.origin import named
 from .follower import Follower, dims_of, rank_of, unfollowed
-from .graph import argument, operation, shape_of
-from .tracing.origin import named
+from .layers import align, use_parameter
 
 # Operations whose first result, and the places that it was taken from, have the channels of their input.
 _WITH_PLACES = frozenset("max min adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d".split())

@@ -6,10 +6,10 @@ from typing import Any
 import torch
 from torch import fx
 
-from .channels import Edit, Layout, Slots
+from ..channels import Edit, Layout, Slots
+from ..graph import argument, get_tensor, operation, shape_of, weight_matrices
+from ..tracing.origin import named
 from .follower import Follower, rank_of, unfollowed
-from .graph import argument, get_tensor, operation, shape_of, weight_matrices
-from .tracing.origin import named
 
 _VIEWS = frozenset("unsqueeze view reshape slice alias detach clone contiguous to".split())
 

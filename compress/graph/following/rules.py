@@ -5,12 +5,10 @@ from collections.abc import Callable
 import torch
 from torch import fx
 
-from . import follow_attention as attention
-from . import follow_layers as layers
-from . import follow_shapes as shapes
-from .channels import ChannelMap, Layout
+from ..channels import ChannelMap, Layout
+from ..graph import CONVOLUTIONS, RECURRENT, TRANSPOSED, operation
+from . import attention, layers, shapes
 from .follower import Follower, unfollowed
-from .graph import CONVOLUTIONS, RECURRENT, TRANSPOSED, operation
 
 Rule = Callable[[Follower, fx.Node], Layout | None]
 
