@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..profiles.alternatives import targets_of_runtimes
-from ..profiles.units import parse_duration, parse_size
+from ..profiles.units import parse_budget, parse_size
 from ..results.target_limits import limits_of, target_addresses
 from .following import Callback, progress_of
 from .run import Run
@@ -78,7 +78,7 @@ def search(
         target=target,
         batch=batch,
         shapes=tuple(shapes),
-        budget_s=None if budget is None else parse_duration(budget),
+        budget_s=None if budget is None else parse_budget(budget),
         trials=trials,
         constraints=limits,
         sampler=sampler,

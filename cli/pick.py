@@ -140,7 +140,7 @@ def pick(
         if task is not None and finetune is None:
             raise InputError("--task is for --finetune: give both, or none.")
         training = given_task(task, task_arg, run=run)
-        seconds, objective = parsed("parse_duration", finetune), _objective(minimize or "latency")
+        seconds, objective = parsed("parse_budget", finetune), _objective(minimize or "latency")
         if trial is not None and (max_drop or max_latency or max_size or max_energy or minimize):
             raise InputError("--trial names the point: leave out the limits and --minimize, or --trial.")
         require_free(out)

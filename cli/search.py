@@ -206,7 +206,7 @@ def search(
             target=target,
             batch=batch,
             shapes=tuple(shape or ()),
-            budget_s=parsed("parse_duration", budget),
+            budget_s=parsed("parse_budget", budget),
             trials=trials,
             constraints=constraints,
             sampler=sampler,

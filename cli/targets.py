@@ -249,7 +249,7 @@ def targets_calibrate(
             target=name,
             batch=batch,
             shapes=tuple(shape or ()),
-            budget_s=parsed("parse_duration", budget),
+            budget_s=parsed("parse_budget", budget),
             sampler="random",
             set_clocks=set_clocks,
         )

@@ -12,7 +12,7 @@ from typing import Any, get_args
 from ..deploy.registry.address import parse_registry
 from ..errors import InputError
 from ..files import read_text
-from ..profiles.units import parse_drop, parse_duration
+from ..profiles.units import parse_budget, parse_drop, parse_duration
 from ..results.choosing.policy import Policy
 from ..results.compare.tolerance import Tolerance
 from ..results.records.reading import Fields, Unfit
@@ -121,7 +121,7 @@ def _model(models: Fields, name: str) -> ModelConfig:
 def _require_sensible(model: ModelConfig) -> None:
     """InputError for what the command `search` would refuse before it does anything."""
     if model.budget is not None:
-        parse_duration(model.budget)
+        parse_budget(model.budget)
     require_names_differ([str(policy) for policy in model.policies])
     limits_of(
         list(target_addresses(model.target)),

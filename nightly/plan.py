@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from ..profiles.units import format_duration, parse_duration
+from ..profiles.units import format_duration, parse_budget
 from ..text.secrets import stored_command
 from .config import ModelConfig, NightlyConfig
 from .night_run import continued
@@ -100,7 +100,7 @@ def _planned(
     return PlannedModel(
         name=model.name,
         command=stored_command(shlex.join(["autocompress", *words])),
-        budget_s=parse_duration(model.budget) if model.budget else None,
+        budget_s=parse_budget(model.budget) if model.budget else None,
         reference=reference[0].name if reference else None,
         deployed=places.read_deployed(model.name).current,
         done=tuple(step.name for step in state.steps) if state else (),

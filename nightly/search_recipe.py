@@ -11,7 +11,7 @@ from typing import Any
 
 from ..errors import InputError
 from ..files import read_text
-from ..profiles.units import parse_duration
+from ..profiles.units import parse_budget
 from ..results.choosing.policy import Policy
 from ..results.records.reading import Fields, Unfit
 from ..results.target_limits import limits_of, target_addresses
@@ -50,7 +50,7 @@ class SearchRecipe:
             max_energy=self.max_energy,
         )
         if self.budget is not None:
-            parse_duration(self.budget)
+            parse_budget(self.budget)
 
     @property
     def options(self) -> dict[str, Any]:

@@ -50,7 +50,16 @@ class Drop:
 
 def parse_duration(text: str) -> float:
     """Seconds, > 0, of `2ms`, `1.5s`, `30m` or `2h`. InputError without a unit."""
-    value, unit = _quantity(text, "duration", units=_SECONDS, example="2ms")
+    return _seconds(text, example="2ms")
+
+
+def parse_budget(text: str) -> float:
+    """The same of work that takes minutes: the remedy of the InputError is `20m`."""
+    return _seconds(text, example="20m")
+
+
+def _seconds(text: str, *, example: str) -> float:
+    value, unit = _quantity(text, "duration", units=_SECONDS, example=example)
     return _positive(value * _SECONDS[unit], text, "duration")
 
 

@@ -11,7 +11,7 @@ from ..explore.preparation.request import SearchRequest
 from ..files import digest_of
 from ..nightly.commands import option_words
 from ..profiles import TargetAddress, load_profile
-from ..profiles.units import parse_duration
+from ..profiles.units import parse_budget
 from ..results.choosing.policy import Policy
 from ..results.target_limits import limits_of, target_addresses
 from ..text.secrets import is_reference, is_secret
@@ -67,7 +67,7 @@ class Order:
             target=self.target,
             batch=self.batch,
             shapes=self.shapes,
-            budget_s=None if self.budget is None else parse_duration(self.budget),
+            budget_s=None if self.budget is None else parse_budget(self.budget),
             trials=self.trials,
             constraints=limits_of(
                 list(addresses),

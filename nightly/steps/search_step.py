@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ...errors import RunDirectoryError
-from ...profiles.units import parse_duration
+from ...profiles.units import parse_budget
 from ...results.run_files import read_run
 from ...results.run_lock import holder
 from ..commands import BAD_INPUT, UNAVAILABLE, option_words
@@ -54,7 +54,7 @@ def reference_of(earlier: tuple[Night, ...], model: str) -> tuple[Night, ModelNi
 def does_not_fit(work: Work, model: ModelConfig) -> bool:
     """Whether the window ends before the search of a model would."""
     left_s = work.seconds_left
-    needed_s = parse_duration(model.budget) if model.budget else 0.0
+    needed_s = parse_budget(model.budget) if model.budget else 0.0
     return left_s is not None and left_s < max(needed_s, 1.0)
 
 

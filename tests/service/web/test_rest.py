@@ -97,7 +97,7 @@ def test_a_search_is_paused_resumed_given_another_budget_and_cancelled(site, tok
         ({"target": "/tmp/x.toml"}, "is a file"),
         ({"arguments": {"code": "x"}}, "Unknown task argument 'code'"),
         ({"arguments": {"seed": "env:HOME"}}, "variable of the worker"),
-        ({"budget": "3"}, "write it like 2ms"),
+        ({"budget": "3"}, "write it like 20m"),
         ({"trials": 0}, "trials"),
         ({"bugdet": "3m"}, "bugdet"),
         ({"trials": "3"}, "trials"),
