@@ -13,11 +13,12 @@ from ..profiles.units import parse_size
 from ..results.records.reading import Fields, Unfit
 from ..results.target_limits import target_addresses
 from ..tasks.names import require_task
+from .access.provider import ProviderConfig, read_provider
 from .listed import Listed, read_listed
 
 _TOP = (
     "task", "device", "data", "environment", "hosts", "limits", "webhook", "notify", "registry", "nightly",
-    "recipe",
+    "recipe", "oidc",
 )  # fmt: skip
 _LIMITS = (
     "live_jobs", "running_jobs", "disk", "memory", "file_size", "open_files", "cpus", "body",
@@ -55,7 +56,8 @@ class ServeLimits:
 class ServeConfig:
     """`devices` are the boards that may be named, as `--target` writes them; `data` the folders that
     arguments may lead to; `environment` the variables that searches get besides the usual ones; `hosts` the
-    names under which the service may be asked for; `listed` what has a name besides tasks.
+    names under which the service may be asked for; `listed` what has a name besides tasks; `provider` where
+    people may log in without a token.
     """
 
     tasks: Mapping[str, TaskSource]
@@ -66,6 +68,7 @@ class ServeConfig:
     limits: ServeLimits = field(default_factory=ServeLimits)
     listed: Listed = field(default_factory=Listed)
     recipes: Mapping[str, SearchRecipe] = field(default_factory=lambda: BUILT_IN)
+    provider: ProviderConfig | None = None
 
 
 DIGITS = TaskSource(name="digits", spec="digits")
@@ -106,6 +109,7 @@ def _config(value: object, folder: Path) -> ServeConfig:
         else ServeLimits(),
         listed=read_listed(top, folder),
         recipes={**BUILT_IN, **recipes_in(top.fields)},
+        provider=read_provider(top),
     )
 
 

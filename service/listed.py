@@ -83,12 +83,12 @@ def _hook(tables: Fields, name: str) -> Hook:
         raise Unfit(f"{tables.at(name)}.url is no address: write it like https://ci.example/hook")
     if name == NOTIFY:
         raise Unfit(f"a webhook cannot be called {NOTIFY!r}")
-    secret = _variable(table, "secret", tables.at(name))
+    secret = variable(table, "secret", tables.at(name))
     return Hook(name=name, url=url, secret=secret, events=_events(table))
 
 
 def _notify(table: StrictTable) -> NotifyBy:
-    return NotifyBy(addresses=_variable(table, "addresses", "notify"), events=_events(table))
+    return NotifyBy(addresses=variable(table, "addresses", "notify"), events=_events(table))
 
 
 def _registry(tables: Fields, name: str) -> str:
@@ -114,7 +114,8 @@ def _events(table: StrictTable) -> tuple[str, ...]:
     return events
 
 
-def _variable(table: StrictTable, key: str, place: str) -> str:
+def variable(table: StrictTable, key: str, place: str) -> str:
+    """The environment variable that a key names. Unfit for a secret in the clear."""
     match = _VARIABLE.fullmatch(table.fields.text(key))
     if match is None:
         raise Unfit(f'{place}.{key} must not be here in the clear: write "env:NAME" of a variable with it')

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import uvicorn
 
@@ -33,6 +34,9 @@ from .web.app import make_app
 from .web.drawing.drawn import Drawings
 from .web.state import Service
 from .work.child import environment
+
+if TYPE_CHECKING:
+    from .access.oidc import SignIn
 
 Say = Callable[[str], None]
 _PATIENCE_S = 330.0  # a search stops at a safe place
@@ -135,19 +139,39 @@ def _service(settings: Serving) -> Service:
         work_rates=Rates(_WORKERS * limits.requests_per_second, 4 * _WORKERS * limits.requests_per_second),
         drawings=Drawings(settings.data / "drawn"),
         secure=settings.certificate is not None,
+        sign_in=sign_in_of(settings.config),
     )
+
+
+def sign_in_of(config: ServeConfig) -> "SignIn | None":
+    """Logins by the provider that serve.toml names. InputError for what is missing."""
+    if config.provider is None:
+        return None
+    try:
+        from .access.oidc import SignIn
+    except ImportError as error:
+        raise InputError(
+            f"[oidc] in serve.toml needs {error.name}: pip install 'autocompress[oidc]'."
+        ) from error
+    variable = config.provider.secret
+    return SignIn(config.provider, None if variable is None else _secret(variable))
+
+
+def _secret(name: str) -> str:
+    """What an environment variable has, which no log shows from then on. InputError where it is not set."""
+    value = os.environ.get(name)
+    if not value:
+        raise InputError(f"serve.toml names the environment variable {name}, which is not set: set it.")
+    for word in value.split():
+        hide(word)
+    return value
 
 
 def _secrets(config: ServeConfig) -> dict[str, str]:
     """The variables that webhooks and messages need. InputError for one that is not set."""
     names = [hook.secret for hook in config.listed.hooks.values()]
     names += [] if config.listed.notify is None else [config.listed.notify.addresses]
-    if missing := next((name for name in names if not os.environ.get(name)), None):
-        raise InputError(f"serve.toml names the environment variable {missing}, which is not set: set it.")
-    for name in names:
-        for word in os.environ[name].split():
-            hide(word)
-    return {name: os.environ[name] for name in names}
+    return {name: _secret(name) for name in names}
 
 
 def _listening(settings: Serving) -> socket.socket:

@@ -153,7 +153,7 @@ def _patches(node: fx.Node, x: Tensor, weight: Tensor, rows: int, generator: tor
     amounts: list[int] = []
     for before_and_after in reversed(_padding(argument(node, 4, 0), extents)):
         amounts.extend(before_and_after)
-    view = F.pad(x, amounts)
+    view = F.pad(x, amounts) if any(amounts) else x
     for dim, extent in enumerate(extents):
         view = view.unfold(2 + dim, extent, stride[dim])[..., :: dilation[dim]]
     positions = [view.shape[0], *view.shape[2 : 2 + spatial]]

@@ -197,7 +197,9 @@ def _fit(run: _SideBySide, node: fx.Node, targets: Sequence[Tensor], channels: T
         x = input_vectors(node, inputs, tensor, rows=rows, generator=seeded(0))
         y = output_vectors(node, target, rows=rows, generator=seeded(0))[:, channels]
         vectors.append((x, y.reshape(len(y), groups, -1).transpose(0, 1)))
-    x, y = (torch.cat(each, dim=1) for each in zip(*vectors, strict=True))
+    x, y = vectors[0]
+    if len(vectors) > 1:
+        x, y = (torch.cat(each, dim=1) for each in zip(*vectors, strict=True))
     place = _place_of_mean(node)
     mean_x, mean_y = torch.zeros(()), torch.zeros(())
     if place is not None:

@@ -4,6 +4,7 @@ import shutil
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ...results.records.run import Run
 from ...results.run_directory import existing_runs
@@ -18,11 +19,14 @@ from ..tasks import Tasks
 from .drawing.drawn import Drawings, Drawn
 from .front_state import FrontState, run_of
 
+if TYPE_CHECKING:
+    from ..access.oidc import SignIn
+
 
 @dataclass(frozen=True, kw_only=True)
 class Service:
     """`data` is the service's folder; `stopping` is set when no stream should go on; `secure`: cookies go
-    over TLS alone.
+    over TLS alone; `sign_in`: people may log in by an OpenID provider.
     """
 
     data: Path
@@ -39,6 +43,7 @@ class Service:
     logins: Rates = field(default_factory=lambda: Rates(0.2, 10))
     stopping: threading.Event = field(default_factory=threading.Event)
     secure: bool = False
+    sign_in: "SignIn | None" = None
 
     @property
     def runs(self) -> Path:

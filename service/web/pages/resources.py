@@ -64,3 +64,8 @@ def static_file(name: str) -> tuple[bytes, str]:
     if name == "style.css":
         text = f"{resource('style.css')}\n{text}"
     return text.encode(), f"{STATIC[name]}; charset=utf-8"
+
+
+def own_path(path: str) -> str:
+    """The path of a page of this service; the list for anything else."""
+    return path if path.startswith("/searches") and "\\" not in path and "//" not in path else "/searches"

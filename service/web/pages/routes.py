@@ -2,7 +2,7 @@
 
 from pathlib import Path as FilePath
 from typing import Annotated, Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 from fastapi import APIRouter, FastAPI, HTTPException, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
@@ -23,8 +23,9 @@ from ..routes.results import picked, picked_by
 from ..routes.searches import SearchId
 from ..schemas import OrderIn
 from ..state import Service
-from . import night_pages, parts
-from .resources import STATIC, compile_templates, page, static_file
+from . import night_pages, parts, signing_in
+from .resources import STATIC, compile_templates, own_path, page, static_file
+from .sessions import with_session
 
 router = APIRouter(include_in_schema=False)
 Text = Annotated[str, Query(max_length=200)]
@@ -36,6 +37,7 @@ def add_pages(app: FastAPI) -> None:
     """Adds the pages, and has errors of pages shown as pages."""
     app.include_router(router)
     app.include_router(night_pages.router)
+    app.include_router(signing_in.router)
     compile_templates()
     app.state.error_page = error_page
 
@@ -68,9 +70,14 @@ def favicon() -> Response:
 
 
 @router.get("/login")
-def login_form(next: Text = "/searches") -> HTMLResponse:
-    """Asks for a token."""
-    return HTMLResponse(page("login.html", None, title="Log in", following=_own(next), wrong=""))
+def login_form(service: InService, next: Text = "/searches") -> HTMLResponse:
+    """Asks for a token, or shows the way to the provider."""
+    return HTMLResponse(_login_page(service, own_path(next), wrong=""))
+
+
+def _login_page(service: Service, following: str, *, wrong: str) -> str:
+    provider = "" if service.sign_in is None else urlsplit(service.sign_in.config.issuer).hostname
+    return page("login.html", None, title="Log in", following=following, wrong=wrong, provider=provider)
 
 
 @router.post("/login")
@@ -78,25 +85,15 @@ async def login(request: Request, service: InService, origin: Origin) -> Respons
     """Turns a token into a cookie."""
     same_site(request)
     form = await request.form()
-    following = _own(str(form.get("next", "")))
+    following = own_path(str(form.get("next", "")))
     if wait_s := service.logins.wait_s(origin):
         wrong = f"Too many tries: wait {wait_s:.0f} s."
     else:
         session = await run_in_threadpool(service.access.log_in, str(form.get("token", "")).strip())
         if session is not None:
-            answer = RedirectResponse(following, status_code=303)
-            answer.set_cookie(
-                COOKIE,
-                session.cookie,
-                max_age=12 * 3600,
-                httponly=True,
-                samesite="strict",
-                secure=service.secure,
-            )
-            return answer
+            return with_session(RedirectResponse(following, status_code=303), session.cookie, service)
         wrong = "There is no such token, or it is over. A worker's token opens no pages."
-    html = page("login.html", None, title="Log in", following=following, wrong=wrong)
-    return HTMLResponse(html, status_code=403)
+    return HTMLResponse(_login_page(service, following, wrong=wrong), status_code=403)
 
 
 @router.post("/logout")
@@ -326,8 +323,3 @@ def _front_of(service: Service, search_id: str) -> dict[str, Any]:
 def _run(service: Service, job: Job) -> Run:
     record = service.run(job.id)
     return Run(path=FilePath(f"{job.order.task} {job.id[-6:]}"), record=record)
-
-
-def _own(path: str) -> str:
-    """The path of a page of this service; the list for anything else."""
-    return path if path.startswith("/searches") and "\\" not in path and "//" not in path else "/searches"
