@@ -30,6 +30,7 @@ from .queue.claims import Claims
 from .queue.jobs import Jobs
 from .tasks import Tasks
 from .telling.sender import Sender
+from .traces import traces_of
 from .web.app import make_app
 from .web.drawing.drawn import Drawings
 from .web.state import Service
@@ -90,6 +91,8 @@ def serve(settings: Serving, *, say: Say, show: Say) -> None:
         service.night_runner.stop()
         sender.stop()
         service.drawings.close()
+        if service.traces is not None:
+            service.traces.close()
         service.database.close()
 
 
@@ -140,6 +143,7 @@ def _service(settings: Serving) -> Service:
         drawings=Drawings(settings.data / "drawn"),
         secure=settings.certificate is not None,
         sign_in=sign_in_of(settings.config),
+        traces=traces_of(os.environ),
     )
 
 

@@ -46,13 +46,14 @@ def make_app(service: Service, *, host: str = "127.0.0.1") -> ASGIApp:
 
     app, config = make_api(service), service.tasks.config
     add_pages(app)
-    return Protection(
+    protected = Protection(
         app=app,
         rates=service.rates,
         work_rates=service.work_rates,
         hosts=names_of(host, config.hosts),
         body_bytes=config.limits.body_bytes,
     )
+    return protected if service.traces is None else service.traces.around(protected)
 
 
 def _name_of(route: APIRoute) -> str:

@@ -16,6 +16,7 @@ from ..nights.runner import NightRunner
 from ..queue.claims import Claims
 from ..queue.jobs import Jobs
 from ..tasks import Tasks
+from ..traces import Traces
 from .drawing.drawn import Drawings, Drawn
 from .front_state import FrontState, run_of
 
@@ -44,6 +45,7 @@ class Service:
     stopping: threading.Event = field(default_factory=threading.Event)
     secure: bool = False
     sign_in: "SignIn | None" = None
+    traces: Traces | None = None
 
     @property
     def runs(self) -> Path:

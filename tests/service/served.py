@@ -93,6 +93,7 @@ def served(data: Path, config: ServeConfig | None = None, **settings: Any):
         tasks=tasks,
         drawings=Drawings(data / "drawn"),
         sign_in=sign_in_of(config),
+        traces=settings.pop("traces", None),
         rates=settings.pop("rates", Rates(1e6, 1e6)),
         logins=Rates(1e6, 1e6),
     )

@@ -50,7 +50,7 @@ def beat(search_id: SearchId, told: BeatIn, service: InService, caller: Worker) 
 def end(search_id: SearchId, told: EndIn, service: InService, caller: Worker) -> None:
     """How the command ended."""
     message = told.message.replace("\x00", "")
-    service.claims.end(
+    job = service.claims.end(
         search_id,
         told.attempt,
         _told(told),
@@ -58,6 +58,8 @@ def end(search_id: SearchId, told: EndIn, service: InService, caller: Worker) ->
         message=message,
         disk_bytes=service.disk_of(search_id),
     )
+    if service.traces is not None:
+        service.traces.search(job)
     with suppress(NoRunError):
         service.drawn(search_id)
 
