@@ -8,6 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from autocompress.errors import InputError
 from autocompress.service.traces import traces_of
+from autocompress.tests.present import present
 from autocompress.tests.service.served import served
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
@@ -60,7 +61,7 @@ def spans_in(requests):
 
 def test_requests_and_searches_are_spans_without_secrets(tmp_path, monkeypatch):
     with collecting(monkeypatch) as requests:
-        traces = traces_of({"OTEL_EXPORTER_OTLP_ENDPOINT": "set"})
+        traces = present(traces_of({"OTEL_EXPORTER_OTLP_ENDPOINT": "set"}))
         with served(tmp_path, traces=traces) as site:
             token, worker = site.token(), site.token("w", "work")
             search = site.ask("POST", "/v1/searches", {"task": "digits", "trials": 3}, token=token).json["id"]
