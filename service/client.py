@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from ..errors import TargetUnavailable
+from ..errors import InputError, TargetUnavailable
+from ..files import digest_of_file
 from .order import Order
+from .uploads import PREFIX
 from .work.connection import Connection
 
 _OVER = ("finished", "failed", "cancelled", "paused")
@@ -58,6 +60,16 @@ class Client:
         )
         given = () if target is None else ("target",)
         return self.submit_order(order, key=key, recipe=recipe, given=given)
+
+    def upload(self, weights: str | Path) -> str:
+        """Sends a file of safetensors, unless the service has it; what an argument of a task says of it."""
+        file = Path(weights)
+        if file.suffix != ".safetensors" or not file.is_file():
+            raise InputError(f"{file} is no file of safetensors: save the weights with safetensors.")
+        digest = digest_of_file(file)
+        if f"{PREFIX}{digest}" not in (one["name"] for one in self.connection.get("/v1/weights")):
+            self.connection.send_file(f"/v1/weights/{digest}", file)
+        return f"{PREFIX}{digest}"
 
     def submit_order(
         self, order: Order, *, key: str | None = None, recipe: str | None = None, given: Collection[str] = ()

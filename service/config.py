@@ -22,7 +22,7 @@ _TOP = (
 )  # fmt: skip
 _LIMITS = (
     "live_jobs", "running_jobs", "disk", "memory", "file_size", "open_files", "cpus", "body",
-    "requests_per_second",
+    "requests_per_second", "upload", "uploads",
 )  # fmt: skip
 
 
@@ -38,7 +38,8 @@ class TaskSource:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServeLimits:
     """`live_jobs`, `running_jobs` and `disk_bytes` are of one user; `memory_bytes` (of data, without what is
-    mapped), `file_bytes`, `open_files` and `cpus` of one search; `body_bytes` of a request.
+    mapped), `file_bytes`, `open_files` and `cpus` of one search; `body_bytes` of a request; `upload_bytes` of
+    a file of weights, `uploads_bytes` of all of a user.
     """
 
     live_jobs: int = 1000
@@ -50,6 +51,8 @@ class ServeLimits:
     cpus: tuple[int, ...] = ()
     body_bytes: int = 1 << 20
     requests_per_second: float = 50.0
+    upload_bytes: int = 2 << 30
+    uploads_bytes: int = 20 << 30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,5 +150,7 @@ def _limits(table: StrictTable) -> ServeLimits:
         open_files=table.get("open_files", whole, usual.open_files),
         cpus=cpus,
         body_bytes=table.get("body", size, usual.body_bytes),
+        upload_bytes=table.get("upload", size, usual.upload_bytes),
+        uploads_bytes=table.get("uploads", size, usual.uploads_bytes),
         requests_per_second=table.get("requests_per_second", read.positive, usual.requests_per_second),
     )

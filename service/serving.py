@@ -22,7 +22,7 @@ from ..results.run_lock import locked, require_writable
 from ..text.secrets import hide
 from .access.rates import Rates
 from .access.tokens import Access
-from .config import ServeConfig
+from .config import ServeConfig, ServeLimits
 from .database.opened import open_database
 from .nights.files import NightFiles
 from .nights.runner import NightRunner
@@ -31,6 +31,7 @@ from .queue.jobs import Jobs
 from .tasks import Tasks
 from .telling.sender import Sender
 from .traces import traces_of
+from .uploads import Uploads
 from .web.app import make_app
 from .web.drawing.drawn import Drawings
 from .web.state import Service
@@ -138,6 +139,7 @@ def _service(settings: Serving) -> Service:
             tells=settings.config.listed.events,
         ),
         tasks=tasks,
+        uploads=uploads_of(settings.data, limits),
         rates=Rates(limits.requests_per_second, 4 * limits.requests_per_second),
         work_rates=Rates(_WORKERS * limits.requests_per_second, 4 * _WORKERS * limits.requests_per_second),
         drawings=Drawings(settings.data / "drawn"),
@@ -145,6 +147,15 @@ def _service(settings: Serving) -> Service:
         sign_in=sign_in_of(settings.config),
         traces=traces_of(os.environ),
     )
+
+
+def uploads_of(data: Path, limits: ServeLimits) -> Uploads:
+    """The uploads below a folder of data."""
+    uploads = Uploads(
+        folder=data / "weights", largest_bytes=limits.upload_bytes, most_bytes=limits.uploads_bytes
+    )
+    uploads.sweep()
+    return uploads
 
 
 def sign_in_of(config: ServeConfig) -> "SignIn | None":

@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from ..tasks.arguments import converted
 from .config import DIGITS, ServeConfig
 from .order import Order
 from .signatures import Parameter, stub
+from .uploads import uploads_in
 
 _PATIENCE_S = 300
 
@@ -42,9 +43,10 @@ class Tasks:
             parameters[source.name] = tuple(one for one in given if one.name not in source.arguments)
         return cls(config=config, parameters=parameters)
 
-    def require(self, order: Order) -> None:
+    def require(self, order: Order, *, has_upload: Callable[[str], bool] = lambda _: False) -> None:
         """InputError for a task that is not registered, arguments that its function does not take or that
-        lead elsewhere than allowed, and a board that is not listed.
+        lead elsewhere than allowed, and a board that is not listed. `has_upload` tells which weights were
+        uploaded, by their SHA-256.
         """
         if order.task not in self.parameters:
             names = ", ".join(sorted(self.parameters))
@@ -54,7 +56,7 @@ class Tasks:
         for one in parameters:
             if one.kind == "Path" and one.name in values:
                 for path in values[one.name] if one.many else (values[one.name],):
-                    self._require_inside(one.name, path)
+                    self._require_allowed(one.name, path, has_upload)
         listed = {
             str(address) for device in self.config.devices for address in target_addresses(device).values()
         }
@@ -64,6 +66,13 @@ class Tasks:
                 raise InputError(
                     f"{address} is no board of this service ({boards}): the administrator lists it."
                 )
+
+    def _require_allowed(self, name: str, path: Path, has_upload: Callable[[str], bool]) -> None:
+        uploads = uploads_in(str(path))
+        if not uploads:
+            self._require_inside(name, path)
+        elif not has_upload(uploads[0]):
+            raise InputError(f"The argument {name}={str(path)!r} is no upload of yours: upload it first.")
 
     def _require_inside(self, name: str, path: Path) -> None:
         resolved = path.resolve()

@@ -72,6 +72,8 @@ def submit(
 ) -> None:
     """Submit a search to a service; TASK is one that it has registered. The token is in AUTOCOMPRESS_TOKEN.
 
+    --task-arg weights=@FILE.safetensors uploads the file for an argument that is a path.
+
     With --follow the exit code is that of the search: 0 when it is finished, 1 when nothing meets the limits.
 
     Examples:
@@ -86,9 +88,14 @@ def submit(
         from ...service.client import Client
         from ...service.order import Order
 
+        client = Client(server, token=token())
+        given = task_arguments(task_arg or [])
+        arguments = {
+            name: client.upload(text[1:]) if text.startswith("@") else text for name, text in given.items()
+        }
         order = Order(
             task=task,
-            arguments=task_arguments(task_arg or []),
+            arguments=arguments,
             target=target,
             batch=batch,
             shapes=tuple(shape or ()),
@@ -107,9 +114,7 @@ def submit(
             labels=tuple(label or ()),
             priority=priority,
         )
-        search = Client(server, token=token()).submit_order(
-            order, key=idempotency_key, recipe=recipe, given=given_options(context)
-        )
+        search = client.submit_order(order, key=idempotency_key, recipe=recipe, given=given_options(context))
         if not as_json:
             show(f"{search.id}  {search.page}")
         if follow:

@@ -103,9 +103,13 @@ class Access:
         caller = None if login is None else self.by_cookie(login.cookie)
         assert login is not None
         assert caller is not None
-        with self._database.writing() as session:
-            record(session, caller, "log in", scope, origin=origin)
+        self.note(caller, "log in", scope, origin=origin)
         return login
+
+    def note(self, caller: Caller, what: str, subject: str, *, origin: str) -> None:
+        """Adds an entry to the audit log about what is not in the database."""
+        with self._database.writing() as session:
+            record(session, caller, what, subject, origin=origin)
 
     def by_cookie(self, cookie: str) -> Caller | None:
         """Who calls with the cookie of a session; None when it is over, or its token is."""

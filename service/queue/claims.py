@@ -113,6 +113,12 @@ class Claims:
         with self._database.reading() as session:
             _held(session, job_id, attempt)
 
+    def held(self, job_id: str, attempt: int) -> Job:
+        """The job. LeaseLostError when the attempt is not the job's."""
+        with self._database.reading() as session:
+            row = _held(session, job_id, attempt)
+            return Job.of(row, _owner(session, row))
+
     def renew_all(self) -> None:
         """Gives every worker a whole lease from now on: the service was away, or its clock was set."""
         with self._database.writing() as session:

@@ -13,6 +13,7 @@ from .routes.operations import router as operations
 from .routes.results import router as results
 from .routes.searches import router as searches
 from .routes.streams import router as streams
+from .routes.weights import router as weights
 from .routes.work import router as work
 from .state import Service
 
@@ -34,7 +35,7 @@ def make_api(service: Service | None = None) -> FastAPI:
         generate_unique_id_function=_name_of,
     )
     app.state.service = service
-    for router in (searches, streams, results, nights, work, operations):
+    for router in (searches, weights, streams, results, nights, work, operations):
         app.include_router(router)
     add_handlers(app)
     return app

@@ -6,6 +6,7 @@ from pydantic import BaseModel, Field
 
 from ..database.tables import Deployment
 from ..nights.files import NightFile
+from ..uploads import Upload
 from .fields import Text, Trial
 from .schemas import Given, when
 
@@ -107,3 +108,16 @@ class DeliveryOut(BaseModel):
     state: str
     tries: int
     said: str
+
+
+class UploadOut(BaseModel):
+    """Weights that somebody uploaded. `name` is what an argument of a task says."""
+
+    name: str
+    size_bytes: int
+    at: str
+
+    @classmethod
+    def of(cls, upload: Upload, name: str) -> "UploadOut":
+        """An upload as it goes out."""
+        return cls(name=name, size_bytes=upload.size_bytes, at=when(upload.at) or "")

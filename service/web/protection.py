@@ -29,7 +29,8 @@ HEADERS = {
     "Cache-Control": "no-store",
 }
 _LOG = logging.getLogger("autocompress.service.requests")
-_WORK = "/v1/work/"  # files of runs are large; their route counts them
+_WORK = "/v1/work/"
+_LARGE = (_WORK, "/v1/weights/")  # files are large; their routes count them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +92,7 @@ class Protection:
             return await problem(429, "Too many requests: wait a second.", headers=headers_)(
                 scope, receive, send
             )
-        most = None if scope["path"].startswith(_WORK) and scope["method"] == "PUT" else self.body_bytes
+        most = None if scope["path"].startswith(_LARGE) and scope["method"] == "PUT" else self.body_bytes
         length = headers.get("content-length", "0")
         if most is not None and (not length.isdecimal() or int(length) > most):
             return await problem(413, _too_large(most))(scope, receive, send)

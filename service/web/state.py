@@ -17,6 +17,7 @@ from ..queue.claims import Claims
 from ..queue.jobs import Jobs
 from ..tasks import Tasks
 from ..traces import Traces
+from ..uploads import Uploads
 from .drawing.drawn import Drawings, Drawn
 from .front_state import FrontState, run_of
 
@@ -40,6 +41,7 @@ class Service:
     drawings: Drawings
     night_files: NightFiles
     night_runner: NightRunner
+    uploads: Uploads
     work_rates: Rates | None = None
     logins: Rates = field(default_factory=lambda: Rates(0.2, 10))
     stopping: threading.Event = field(default_factory=threading.Event)

@@ -71,6 +71,12 @@ class Connection:
         with self._answer("PUT", path, data, sent) as answer:
             answer.read()
 
+    def send_file(self, path: str, file: Path) -> None:
+        """Sends a file as the body of a PUT."""
+        sent = {"Content-Type": "application/octet-stream", "Content-Length": str(file.stat().st_size)}
+        with file.open("rb") as body, self._answer("PUT", path, body, sent) as answer:
+            answer.read()
+
     def fetch(self, path: str, out: Path) -> None:
         """Writes what is at a path to a file, atomically."""
         with (
@@ -99,6 +105,8 @@ class Connection:
         self, method: str, path: str, body: Any, headers: Mapping[str, str]
     ) -> Iterator[http.client.HTTPResponse]:
         for tries_left in reversed(range(_TRIES)):
+            if hasattr(body, "seek"):
+                body.seek(0)
             with self._asked(method, path, body, headers) as answer:
                 if answer.status != _TOO_MANY or not tries_left:
                     if answer.status >= 400:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import signal
 import subprocess
 import threading
@@ -12,11 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import AutocompressError, TargetUnavailable
+from ...files import digest_of_file
 from ...nightly.commands import error_in
 from ...results.run_lock import holder
 from ...text.printable import printable
 from ..config import ServeConfig
 from ..order import Order
+from ..uploads import PREFIX, uploads_in, with_paths
 from .child import start
 from .connection import Connection, RefusedError
 from .said import Said
@@ -70,6 +73,7 @@ class Searching:
         self._id, self._attempt, self._lease_s, self._order = job.id, job.attempt, job.lease_s, job.order
         self._place, self._connection, self._ends = place, connection, ends
         self._run = place.folder / self._id
+        self._weights = place.folder.parent / "fetched" / self._id
         self._lost = False
         self._heard = time.monotonic()
         self._asked_to_stop: float | None = None
@@ -92,6 +96,7 @@ class Searching:
                 code, message = self._command(words, output, errors, said)
         except AutocompressError as error:
             code, message = _BAD_INPUT, str(error)
+        shutil.rmtree(self._weights, ignore_errors=True)
         self._tell_end(said, code, message)
 
     def _words(self) -> list[str]:
@@ -101,7 +106,24 @@ class Searching:
                 f"This worker has no task {self._order.task!r}: list it in the worker's serve.toml.",
                 status=404,
             )
-        return self._order.words(source.spec, {**self._order.arguments, **source.arguments}, self._run)
+        given = {name: self._with_weights(text) for name, text in self._order.arguments.items()}
+        return self._order.words(source.spec, {**given, **source.arguments}, self._run)
+
+    def _with_weights(self, text: str) -> str:
+        """An argument with the file of each upload that it names, as the command finds it: each machine has
+        it at the same place of its own folder, so that a run goes on anywhere.
+        """
+        paths = {}
+        for digest in uploads_in(text):
+            file = self._weights / f"{digest}.safetensors"
+            if not file.is_file() or digest_of_file(file) != digest:
+                file.parent.mkdir(parents=True, exist_ok=True)
+                self._connection.fetch(f"/v1/work/{self._id}/weights/{digest}?attempt={self._attempt}", file)
+            if digest_of_file(file) != digest:
+                file.unlink()
+                raise RefusedError(f"{PREFIX}{digest} arrived otherwise than it was sent.", status=502)
+            paths[digest] = file.relative_to(self._place.folder.parent).as_posix()
+        return with_paths(text, paths)
 
     def _has_the_run(self, said: Said) -> bool:
         """Waits until the search of an earlier worker, which was told to end, has ended; whether it has."""

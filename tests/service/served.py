@@ -21,7 +21,7 @@ from autocompress.service.nights.files import NightFiles
 from autocompress.service.nights.runner import NightRunner
 from autocompress.service.queue.claims import Claims
 from autocompress.service.queue.jobs import Jobs
-from autocompress.service.serving import sign_in_of
+from autocompress.service.serving import sign_in_of, uploads_of
 from autocompress.service.tasks import Tasks
 from autocompress.service.web.app import make_app
 from autocompress.service.web.drawing.drawn import Drawings
@@ -91,6 +91,7 @@ def served(data: Path, config: ServeConfig | None = None, **settings: Any):
         jobs=Jobs(database, tells=config.listed.events, most_bytes=config.limits.disk_bytes),
         claims=Claims(database, tells=config.listed.events, lease_s=settings.pop("lease_s", 60.0)),
         tasks=tasks,
+        uploads=uploads_of(data, config.limits),
         drawings=Drawings(data / "drawn"),
         sign_in=sign_in_of(config),
         traces=settings.pop("traces", None),

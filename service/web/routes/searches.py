@@ -53,7 +53,9 @@ def submit(
 ) -> SearchOut:
     """Submits a search. The same `Idempotency-Key` with the same order gives the same search (200)."""
     asked = order.order(service.tasks.config.recipes)
-    service.tasks.require(asked)
+    service.tasks.require(
+        asked, has_upload=lambda digest: service.uploads.path(caller.user_id, digest) is not None
+    )
     job, new = service.jobs.submit(asked, caller, key=idempotency_key, origin=origin)
     response.status_code = 201 if new else 200
     response.headers["Location"] = f"/v1/searches/{job.id}"

@@ -11,6 +11,7 @@ from starlette.concurrency import run_in_threadpool
 
 from ....files import file_below, replacing
 from ...queue.claims import Told
+from ...uploads import PREFIX, uploads_in
 from ...work.syncing import files_of, may_be_sent
 from ..callers import InService, Worker
 from ..front_state import NoRunError
@@ -18,6 +19,7 @@ from ..problems import PROBLEMS
 from ..schemas import BeatIn, BeatOut, ClaimOut, EndIn, FilesOut, WorkerIn
 from ..state import Service
 from .searches import SearchId
+from .weights import Digest
 
 router = APIRouter(prefix="/v1/work", tags=["workers"], responses=PROBLEMS)
 Attempt = Annotated[int, Query(ge=1, lt=1 << 31)]
@@ -80,6 +82,19 @@ def fetch(
     path = _path(service, search_id, name)
     if not path.is_file():
         raise HTTPException(404, f"The run has no file {name!r}.")
+    return FileResponse(path, media_type="application/octet-stream")
+
+
+@router.get("/{search_id}/weights/{digest}", response_class=FileResponse)
+def weights(
+    search_id: SearchId, digest: Digest, attempt: Attempt, service: InService, caller: Worker
+) -> FileResponse:
+    """Weights that the job's owner uploaded, if the job names them."""
+    job = service.claims.held(search_id, attempt)
+    named = [one for text in job.order.arguments.values() for one in uploads_in(text)]
+    path = service.uploads.path(job.owner_id, digest) if digest in named else None
+    if path is None:
+        raise HTTPException(404, f"{PREFIX}{digest} is not there any more: upload it again.")
     return FileResponse(path, media_type="application/octet-stream")
 
 

@@ -1,0 +1,121 @@
+"""Weights that people upload: safetensors alone, each called by its SHA-256, in a folder of its user.
+
+An argument of a task names one as `upload:SHA256` where its function wants a path. Nothing of it is run: a
+file is taken when it arrived as a whole and safetensors reads it to its last byte.
+"""
+
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import InputError
+from ..profiles.units import format_size
+from .queue.job import TooManyError
+
+PREFIX = "upload:"
+DIGEST = "[0-9a-f]{64}"
+_NAMED = re.compile(rf"{PREFIX}({DIGEST})")
+_ENDING = ".safetensors"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upload:
+    """A file of a user."""
+
+    digest: str
+    size_bytes: int
+    at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Uploads:
+    """The uploads of all users below `folder`. `largest_bytes` is the limit of a file, `most_bytes` that of
+    all files of a user.
+    """
+
+    folder: Path
+    largest_bytes: int
+    most_bytes: int
+
+    def of(self, user_id: int) -> list[Upload]:
+        """What a user has, the newest first."""
+        found = []
+        for path in self._of(user_id).glob(f"*{_ENDING}"):
+            facts = path.stat()
+            found.append(Upload(digest=path.stem, size_bytes=facts.st_size, at=facts.st_mtime))
+        return sorted(found, key=lambda one: (-one.at, one.digest))
+
+    def path(self, user_id: int, digest: str) -> Path | None:
+        """The file of a user with this SHA-256; None where there is none."""
+        path = self._of(user_id) / f"{digest}{_ENDING}"
+        return path if re.fullmatch(DIGEST, digest) and path.is_file() else None
+
+    def require_room(self, user_id: int, size_bytes: int) -> None:
+        """InputError for a file that is too large, TooManyError for one for which the user has no room."""
+        if size_bytes > self.largest_bytes:
+            raise InputError(f"An upload has at most {format_size(self.largest_bytes)}: this one is larger.")
+        taken = sum(one.size_bytes for one in self.of(user_id))
+        if taken + size_bytes > self.most_bytes:
+            raise TooManyError(
+                f"Your uploads take {format_size(taken)}, and {format_size(self.most_bytes)} is the limit: "
+                "remove one (`DELETE /v1/weights/SHA256`)."
+            )
+
+    @contextmanager
+    def receiving(self, user_id: int) -> Iterator[Path]:
+        """A file for what arrives, which is removed unless `keep` took it."""
+        folder = self._of(user_id)
+        folder.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=folder, prefix=".", suffix=".part")
+        os.close(handle)
+        try:
+            yield Path(name)
+        finally:
+            Path(name).unlink(missing_ok=True)
+
+    def keep(self, user_id: int, part: Path, digest: str) -> None:
+        """Makes what arrived an upload. InputError where it is no file of safetensors."""
+        require_safetensors(part)
+        part.replace(self._of(user_id) / f"{digest}{_ENDING}")
+
+    def remove(self, user_id: int, digest: str) -> bool:
+        """Removes an upload; whether there was one."""
+        path = self.path(user_id, digest)
+        if path is not None:
+            path.unlink(missing_ok=True)
+        return path is not None
+
+    def sweep(self) -> None:
+        """Removes what a kill left half arrived."""
+        for path in self.folder.glob("*/.*.part"):
+            path.unlink(missing_ok=True)
+
+    def _of(self, user_id: int) -> Path:
+        return self.folder / str(user_id)
+
+
+def require_safetensors(path: Path) -> None:
+    """InputError for a file that safetensors does not read, or that has no tensor."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            names = list(file.keys())
+    except (SafetensorError, OSError, ValueError) as error:
+        raise InputError(f"What arrived is no whole file of safetensors ({error}).") from error
+    if not names:
+        raise InputError("What arrived is a file of safetensors without a tensor.")
+
+
+def uploads_in(text: str) -> list[str]:
+    """The SHA-256 of each upload that an argument names."""
+    return [match[1] for part in text.split(",") if (match := _NAMED.fullmatch(part.strip()))]
+
+
+def with_paths(text: str, paths: dict[str, str]) -> str:
+    """The argument with a path for each upload that it names."""
+    return _NAMED.sub(lambda match: paths.get(match[1], match[0]), text)

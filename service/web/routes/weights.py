@@ -1,0 +1,68 @@
+"""REST: uploads of weights."""
+
+import hashlib
+from pathlib import Path as FilePath
+from typing import Annotated
+
+from fastapi import APIRouter, Header, HTTPException, Path, Request, Response
+from starlette.concurrency import run_in_threadpool
+
+from ....errors import InputError
+from ...uploads import DIGEST, PREFIX
+from ..callers import InService, Origin, Reader, Submitter
+from ..more_schemas import UploadOut
+from ..problems import PROBLEMS
+
+router = APIRouter(prefix="/v1/weights", tags=["weights"], responses=PROBLEMS)
+Digest = Annotated[str, Path(pattern=f"^{DIGEST}$", description="The file's SHA-256.")]
+
+
+@router.get("")
+def uploads(service: InService, caller: Reader) -> list[UploadOut]:
+    """One's own uploads, the newest first. `name` is what an argument of a task says."""
+    return [UploadOut.of(one, f"{PREFIX}{one.digest}") for one in service.uploads.of(caller.user_id)]
+
+
+@router.put("/{digest}", status_code=204)
+async def upload(
+    *,
+    digest: Digest,
+    service: InService,
+    caller: Submitter,
+    origin: Origin,
+    request: Request,
+    content_length: Annotated[int | None, Header(ge=0)] = None,
+) -> Response:
+    """Takes a file of safetensors, the body of the request."""
+    uploads = service.uploads
+    if await run_in_threadpool(uploads.path, caller.user_id, digest) is not None:
+        return Response(status_code=204)
+    await run_in_threadpool(uploads.require_room, caller.user_id, content_length or 0)
+    with uploads.receiving(caller.user_id) as part:
+        if await _received(request, part, most=uploads.largest_bytes) != digest:
+            raise HTTPException(422, "The file arrived with another SHA-256: send it again.")
+        await run_in_threadpool(uploads.require_room, caller.user_id, part.stat().st_size)
+        await run_in_threadpool(uploads.keep, caller.user_id, part, digest)
+    await run_in_threadpool(service.access.note, caller, "upload weights", digest, origin=origin)
+    return Response(status_code=204)
+
+
+async def _received(request: Request, part: FilePath, *, most: int) -> str:
+    """Writes the body to a file; its SHA-256."""
+    digest, size = hashlib.sha256(), 0
+    with part.open("wb") as file:
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size > most:
+                raise InputError("An upload arrived that is larger than the service takes.")
+            digest.update(chunk)
+            await run_in_threadpool(file.write, chunk)
+    return digest.hexdigest()
+
+
+@router.delete("/{digest}", status_code=204)
+def remove(digest: Digest, service: InService, caller: Submitter, origin: Origin) -> None:
+    """Removes an upload. Searches that name it fail at their next start."""
+    if not service.uploads.remove(caller.user_id, digest):
+        raise HTTPException(404, "There is no such upload.")
+    service.access.note(caller, "remove weights", digest, origin=origin)
