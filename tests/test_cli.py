@@ -249,7 +249,7 @@ def test_targets_calibrate_keeps_a_table_and_tells_its_error(task, monkeypatch):
 def test_dry_run_tells_the_space_and_writes_nothing(task):
     seen = autocompress("search", "task.py:make", "--dry-run", "--json", cwd=task)
     plan = json.loads(seen.stdout)
-    assert plan["space_size"] == 2 * 2 * 11**3 * 6 and plan["excluded"][0]["name"] == "head"
+    assert plan["space_size"] == 2 * 2 * 11**2 * 12 * 6 and plan["excluded"][0]["name"] == "head"
     assert not (task / "runs").exists() and plan["continues"] is False
 
 
