@@ -71,16 +71,6 @@ def attribute_of(node: onnx.NodeProto, name: str, default: Any) -> Any:
     return default
 
 
-def is_linear(node: onnx.NodeProto, weight: str) -> bool:
-    """Whether the node is x · W with this weight, plus at most a bias."""
-    plain = (
-        not attribute_of(node, "transA", 0)
-        and attribute_of(node, "alpha", 1.0) == 1.0
-        and attribute_of(node, "beta", 1.0) == 1.0
-    )
-    return node.op_type in ("MatMul", "Gemm") and plain and list(node.input).index(weight) == 1
-
-
 def name_outputs(model: onnx.ModelProto, names: Sequence[str]) -> None:
     """Renames the outputs. What is inside and has one of their names gets another; an input keeps its own."""
     writer, graph = ModelWriter(model), model.graph

@@ -9,6 +9,7 @@ Reading order
     qdq.py           the QuantizeLinear and DequantizeLinear nodes of int8 layers
     pack.py          6, 4, 3 and 2 bits: integers packed into planes or ONNX's small types, and expanded
     dynamic.py       linear layers in int8 with the range that their inputs have in each call
+    linear.py        the nodes of a linear layer
     block4.py        linear layers whose weights have 4 bits and one scale for each block
     stored.py        weights in 8 or fewer bits of layers that compute in float32
     half.py, fp8.py  float16 and E4M3

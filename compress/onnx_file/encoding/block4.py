@@ -10,13 +10,11 @@ from collections.abc import Mapping
 import onnx
 from onnx import TensorProto, helper
 
-from ....errors import StageError
 from ...levels.value_grids import BlockQuantized
 from ...recipe import BLOCK
 from ..export import Template
-from ..writer import ModelWriter, is_linear
-
-_DOMAIN = "com.microsoft"
+from ..writer import ModelWriter
+from .linear import DOMAIN, import_domain, linear_nodes
 
 
 def write_blocks(
@@ -30,14 +28,9 @@ def write_blocks(
     if not layers:
         return
     writer = ModelWriter(model)
-    if all(opset.domain != _DOMAIN for opset in model.opset_import):
-        model.opset_import.append(helper.make_opsetid(_DOMAIN, 1))
+    import_domain(model)
     for name, (weight, blocks) in layers.items():
-        initializer = template.parameters[weight].initializer if weight in template.parameters else ""
-        nodes = [node for node in model.graph.node if initializer in node.input]
-        if not nodes or not all(is_linear(node, initializer) for node in nodes):
-            message = f"the exported model does not multiply with the weight of {name} as it is: no block4"
-            raise StageError(message, stage="build")
+        initializer, nodes = linear_nodes(model, template, weight, layer=name, precision="block4")
         stored = writer.add_initializer(blocks.packed, f"{name}.weight_q")
         scales_name = writer.free_name(f"_w{len(writer.dropped)}s")
         halves = writer.add_initializer(blocks.scales.reshape(-1), scales_name)
@@ -52,7 +45,7 @@ def _multiply_blocks(node: onnx.NodeProto, inputs: list[str], blocks: BlockQuant
     bias = ["", "", node.input[2]] if len(node.input) > 2 else []  # no zero points, no order of columns
     inputs = [node.input[0], *inputs, *bias]
     replacement = helper.make_node(
-        "MatMulNBits", inputs, list(node.output), domain=_DOMAIN, K=blocks.columns, N=len(blocks.packed)
+        "MatMulNBits", inputs, list(node.output), domain=DOMAIN, K=blocks.columns, N=len(blocks.packed)
     )
     replacement.attribute.extend(
         [helper.make_attribute("bits", 4), helper.make_attribute("block_size", BLOCK)]

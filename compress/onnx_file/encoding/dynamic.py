@@ -15,12 +15,10 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from ....errors import StageError
 from ..export import Template
-from ..writer import ModelWriter, is_linear
+from ..writer import ModelWriter
+from .linear import DOMAIN, import_domain, linear_nodes
 from .stored import StoredWeight
-
-_DOMAIN = "com.microsoft"
 
 
 def write_dynamic(
@@ -32,14 +30,9 @@ def write_dynamic(
     if not layers:
         return
     writer = ModelWriter(model)
-    if all(opset.domain != _DOMAIN for opset in model.opset_import):
-        model.opset_import.append(helper.make_opsetid(_DOMAIN, 1))
+    import_domain(model)
     for name, (parameter, weight) in layers.items():
-        initializer = template.parameters[parameter].initializer if parameter in template.parameters else ""
-        nodes = [node for node in model.graph.node if initializer in node.input]
-        if not nodes or not all(is_linear(node, initializer) for node in nodes):
-            message = f"the exported model does not multiply with the weight of {name} as it is: no dynamic8"
-            raise StageError(message, stage="build")
+        initializer, nodes = linear_nodes(model, template, parameter, layer=name, precision="dynamic8")
         integers = np.ascontiguousarray(weight.integers.T)
         stored = writer.add_initializer(integers, writer.free_name(f"{name}.weight_q"))
         steps = writer.add_initializer(
@@ -50,8 +43,6 @@ def write_dynamic(
         for node in nodes:
             bias = ["", node.input[2]] if len(node.input) > 2 else []  # the zero point of the weight is 0
             inputs = [node.input[0], stored, steps, *bias]
-            node.CopyFrom(
-                helper.make_node("DynamicQuantizeMatMul", inputs, list(node.output), domain=_DOMAIN)
-            )
+            node.CopyFrom(helper.make_node("DynamicQuantizeMatMul", inputs, list(node.output), domain=DOMAIN))
         writer.dropped.add(initializer)
     writer.finish()
