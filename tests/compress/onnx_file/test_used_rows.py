@@ -1,5 +1,6 @@
 """Rows of tables that no input reads: what can go, what stays and why, and a file that answers the same."""
 
+import importlib
 from dataclasses import replace
 
 import numpy as np
@@ -7,6 +8,7 @@ import onnxruntime
 import pytest
 import torch
 from autocompress.compress import Compressor, Network, Recipe, check_outputs
+from autocompress.compress.options import CompressorOptions, FileFormat
 from autocompress.tests.compress.artifacts import run
 from autocompress.tests.compress.kinds import kind_task
 from torch import nn
@@ -108,3 +110,26 @@ def test_tokens_beyond_the_table_leave_it_whole():
     network = Network.trace(Words().eval(), inputs, used_tokens={0: (*USED, 200)})
     (reason,) = (one.reason for one in network.excluded if one.name == "rows of words")
     assert not network.used_rows and "lists 200, and it has 200 rows" in reason
+
+
+def test_a_file_of_litert_has_the_used_rows_alone_too(tmp_path):
+    pytest.importorskip("ai_edge_litert")
+    interpreter_of = importlib.import_module("ai_edge_litert.interpreter").Interpreter
+    inputs, model = words_and_kinds(), Words().eval()
+    network = Network.trace(model, tuple(x[:2] for x in inputs), used_tokens={0: USED})
+    form = FileFormat(container="tflite", activations="int8-asymmetric")
+    compressor = Compressor(kind_task(model, inputs), network, CompressorOptions(formats=(form,)))
+    sizes = []
+    for recipe in (Recipe(), Recipe(used_rows=True)):
+        built = compressor.build(recipe, tmp_path).only
+        interpreter = interpreter_of(str(built.artifact.path))
+        for details, x in zip(interpreter.get_input_details(), built.check.inputs, strict=True):
+            interpreter.resize_tensor_input(details["index"], x.shape)
+        interpreter.allocate_tensors()
+        for details, x in zip(interpreter.get_input_details(), built.check.inputs, strict=True):
+            interpreter.set_tensor(details["index"], x)
+        interpreter.invoke()
+        answers = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+        np.testing.assert_allclose(answers, built.check.expected[0], rtol=1e-4, atol=1e-5)
+        sizes.append(built.artifact.size_bytes)
+    assert sizes[1] < sizes[0] / 2
