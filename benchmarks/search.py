@@ -2,7 +2,8 @@
 charged.
 
     python benchmarks/search.py run --sampler front --seed 0 --minutes 10 [--model resnet20] [--recovery]
-    [--core 0] python benchmarks/search.py table
+    [--core 0] [--hub REGISTRY/package]
+    python benchmarks/search.py table
 
 `run` searches a model of ../shared/data for so many minutes on one core with a cache of its own, so that the
 level database, the tables and the sampler are paid for, and keeps what it saw in benchmarks/results/search/.
@@ -11,8 +12,11 @@ finalists are left out. Rivals:
 
     dp       dynamic programming over the sensitivities, which are never corrected; no rung r0, proposals are measured at once
     jitter   a baseline of the design: one uniform level of each kind, then every slot redrawn with a probability of 0.1
-    tpe      Optuna's default TPE (with `--recovery`, the product's multivariate one); nsga2, random: Optuna's. Rivals do without
+    tpe      Optuna's default TPE (with `--recovery`, the product's multivariate one); nsga2, gp, random: Optuna's. Rivals do without
              the product's first recipes (`seeds.py`)
+    auto_sampler, nsgaii_with_tpe_warmup, moead, speaii
+             those of OptunaHub, from a checkout of github.com/optuna/optunahub-registry (--hub; pip install
+             optunahub cmaes). moead and speaii draw their first 100 and 50 trials at random.
 
 Latencies are checked by `autocompress targets calibrate cpu … --check 50`, the sampler alone by
 `search_synthetic.py`.
@@ -45,7 +49,19 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "search"
-NAIVE = ("jitter", "nsga2", "tpe", "random")
+HUB = {
+    "auto_sampler": "AutoSampler",
+    "nsgaii_with_tpe_warmup": "NSGAIIWithTPEWarmupSampler",
+    "moead": "MOEADSampler",
+    "speaii": "SPEAIISampler",
+}
+NAIVE = ("jitter", "nsga2", "tpe", "gp", "random", *HUB)
+TASKS = {
+    **{name: ("examples/cifar10.py", name) for name in ("resnet20", "resnet56", "resnet8")},
+    "dscnn": ("benchmarks/edge_nets.py", "keywords"),
+    "mobilenet": ("benchmarks/edge_nets.py", "mobilenet"),
+    "stories": ("benchmarks/edge_nets.py", "stories"),
+}
 
 
 def main() -> None:
@@ -58,10 +74,11 @@ def main() -> None:
     run.add_argument("--sampler", choices=("front", "dp", *NAIVE), required=True)
     run.add_argument("--seed", type=int, default=0)
     run.add_argument("--minutes", type=float, default=10)
-    run.add_argument("--model", choices=("resnet20", "resnet56", "resnet8"), default="resnet20")
+    run.add_argument("--model", choices=tuple(TASKS), default="resnet20")
     run.add_argument("--recovery", action="store_true")
     run.add_argument("--core", type=int, required=True)
     run.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
+    run.add_argument("--hub", type=Path, help="the folder package/ of the registry of OptunaHub")
     run.add_argument("--keep", type=Path, help="keep the run directory here, and look at its finalists")
     commands.add_parser("table")
     arguments = parser.parse_args()
@@ -101,7 +118,7 @@ def searched(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     torch.set_num_threads(1)
     progress = PlainProgress(sys.stderr)
     request = SearchRequest(
-        task=f"{ROOT / 'examples' / 'cifar10.py'}:{arguments.model}",
+        task=f"{ROOT / TASKS[arguments.model][0]}:{TASKS[arguments.model][1]}",
         arguments={"data": str(arguments.data)},
         budget_s=60 * arguments.minutes,
         sampler="front" if arguments.sampler in ("front", "dp") else "random",
@@ -194,6 +211,13 @@ def sampler_of(arguments: argparse.Namespace) -> Any:
 
     if arguments.sampler == "jitter":
         return jitter_sampler(arguments.seed)
+    if arguments.sampler in HUB:
+        import optunahub
+
+        module = optunahub.load_local_module(
+            f"samplers/{arguments.sampler}", registry_root=str(arguments.hub.resolve())
+        )
+        return getattr(module, HUB[arguments.sampler])(seed=arguments.seed)
     if arguments.sampler == "tpe" and not arguments.recovery:
         return TPESampler(seed=arguments.seed)
     return make_sampler(arguments.sampler, arguments.seed)
@@ -244,7 +268,7 @@ def table(results: list[dict[str, Any]]) -> str:
         own = [item for item in results if (item["model"], item["minutes"], item["recovery"]) == problem]
         lines.append(f"{model}, {minutes:g} minutes, {'with' if recovery else 'without'} recovery")
         lines.append(
-            f"  {'sampler':8} {'seeds':>5} {'measured':>8} {'hypervolume: median (quartiles)':>34} {'at a quarter':>13} {'half':>7}"
+            f"  {'sampler':22} {'seeds':>5} {'measured':>8} {'hypervolume: median (quartiles)':>34} {'at a quarter':>13} {'half':>7}"
         )
         medians = {}
         for sampler in ("front", "dp", *NAIVE):
@@ -259,7 +283,7 @@ def table(results: list[dict[str, Any]]) -> str:
                 ]
                 measured = statistics.median(item["trials"]["finished"] for item in runs)
                 lines.append(
-                    f"  {sampler:8} {len(runs):5} {measured:8.0f} {medians[sampler]:16.4f} ({low:.4f}..{high:.4f}) "
+                    f"  {sampler:22} {len(runs):5} {measured:8.0f} {medians[sampler]:16.4f} ({low:.4f}..{high:.4f}) "
                     f"{early[0]:12.4f} {early[1]:7.4f}"
                 )
         naive = [medians[name] for name in NAIVE if name in medians]
