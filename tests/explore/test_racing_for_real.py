@@ -12,6 +12,7 @@ from autocompress.targets.target import Target
 from autocompress.tasks import Metric, Task
 from autocompress.tasks.metrics import top_k
 from autocompress.tasks.metrics.accumulate import accumulator_of
+from autocompress.tests.restless import SHORT
 from torch import nn
 from torch.utils.data import TensorDataset
 
@@ -51,10 +52,15 @@ def in_full(metric: Metric, split: StoredSplit, file: Path) -> float:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.filterwarnings("default")
-def test_what_a_search_stops_would_not_have_been_on_the_front(tmp_path: Path) -> None:
+def test_what_a_search_stops_would_not_have_been_on_the_front(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made = task()
+    for place in ("explore.preparation.open_search", "targets.target"):
+        monkeypatch.setattr(f"autocompress.{place}.SEARCH_TIMING", SHORT)
+    monkeypatch.setattr("autocompress.explore.finalists.FINALIST_TIMING", SHORT)
     run = ac.search(
-        made, trials=14, sampler="random", recovery=False, out=tmp_path / "run", progress=False
+        made, trials=30, sampler="random", recovery=False, out=tmp_path / "run", progress=False
     ).record
     split, base, points = StoredSplit(made.validation, tmp_path / "split"), run.baseline, list(run.points)
     for stopped in run.stopped:

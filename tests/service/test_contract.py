@@ -10,7 +10,7 @@ from autocompress.tests.deploy.small_run import small_run
 from autocompress.tests.service.served import served
 
 # What is right by the schema and yet refused: names of tasks, targets and arguments that this service does
-# not have. A stream ends with its search, and test_rest.py reads one.
+# not have, and bytes that are no weights. A stream ends with its search, and test_rest.py reads one.
 CONFIG = """
 [parameters]
 "path.search_id" = "{search}"
@@ -19,6 +19,11 @@ CONFIG = """
 include-name = "POST /v1/searches"
 [operations.checks.positive_data_acceptance]
 expected-statuses = ["2xx", 401, 403, 409, 422, 429]
+
+[[operations]]
+include-name = "PUT /v1/weights/{{digest}}"
+[operations.checks.positive_data_acceptance]
+expected-statuses = ["2xx", 401, 403, 413, 422, 429]
 """
 
 

@@ -4,7 +4,7 @@ import hashlib
 from pathlib import Path as FilePath
 from typing import Annotated
 
-from fastapi import APIRouter, Header, HTTPException, Path, Request, Response
+from fastapi import APIRouter, HTTPException, Path, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from ....errors import InputError
@@ -14,6 +14,10 @@ from ..more_schemas import UploadOut
 from ..problems import PROBLEMS
 
 router = APIRouter(prefix="/v1/weights", tags=["weights"], responses=PROBLEMS)
+_FILE = {
+    "required": True,
+    "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+}
 Digest = Annotated[str, Path(pattern=f"^{DIGEST}$", description="The file's SHA-256.")]
 
 
@@ -23,7 +27,7 @@ def uploads(service: InService, caller: Reader) -> list[UploadOut]:
     return [UploadOut.of(one, f"{PREFIX}{one.digest}") for one in service.uploads.of(caller.user_id)]
 
 
-@router.put("/{digest}", status_code=204)
+@router.put("/{digest}", status_code=204, openapi_extra={"requestBody": _FILE})
 async def upload(
     *,
     digest: Digest,
@@ -31,13 +35,12 @@ async def upload(
     caller: Submitter,
     origin: Origin,
     request: Request,
-    content_length: Annotated[int | None, Header(ge=0)] = None,
 ) -> Response:
     """Takes a file of safetensors, the body of the request."""
-    uploads = service.uploads
+    uploads, length = service.uploads, request.headers.get("content-length", "")
     if await run_in_threadpool(uploads.path, caller.user_id, digest) is not None:
         return Response(status_code=204)
-    await run_in_threadpool(uploads.require_room, caller.user_id, content_length or 0)
+    await run_in_threadpool(uploads.require_room, caller.user_id, int(length) if length.isdecimal() else 0)
     with uploads.receiving(caller.user_id) as part:
         if await _received(request, part, most=uploads.largest_bytes) != digest:
             raise HTTPException(422, "The file arrived with another SHA-256: send it again.")
