@@ -39,7 +39,8 @@ def _computed(layer: "Layer", profile: Profile) -> list[Precision]:
     levels: list[Precision] = []
     operator = _OPERATORS[layer.kind]
     dense = [name for name in _DENSE if operator in profile.operators(name)]
-    if layer.uses > 1 and _takes_a_weight_once(profile):
+    refused = layer.uses > 1 and _takes_a_weight_once(profile)
+    if refused:
         dense = [name for name in dense if name != "int8"]
     levels += dense
     if profile.nm_sparsity and not sparse_refusal(layer):
@@ -47,7 +48,7 @@ def _computed(layer: "Layer", profile: Profile) -> list[Precision]:
         levels += [sparse[name] for name in dense if name in sparse]
     if "int8" in levels:
         levels += [name for name in _PACKED if BITS[name] in profile.storage_bits]
-    if layer.kind == "linear" and profile.dynamic_int8:
+    if layer.kind == "linear" and profile.dynamic_int8 and not refused:
         levels.append("dynamic8")
     if layer.kind == "linear" and profile.block4 and layer.weight_shape[1] % BLOCK == 0:
         levels.append("block4")

@@ -59,6 +59,10 @@ def test_a_layer_that_is_called_twice_has_all_levels_but_where_the_runtime_refus
     assert legal_precisions(shared, exact) == ("float32", *STORED)
     without = replace(exact, float_storage_bits=())
     assert "called 2 times" in (float32_reason(shared, without) or "")
+    linear = replace(shared, kind="linear", weight_shape=(32, 64))
+    assert "dynamic8" in legal_precisions(linear, CPU)
+    assert "dynamic8" in legal_precisions(replace(linear, uses=1), exact)
+    assert "dynamic8" not in legal_precisions(linear, exact)
 
 
 def test_a_layer_that_nothing_can_compress_has_its_own_reason_on_every_target():
