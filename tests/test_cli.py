@@ -122,7 +122,7 @@ def test_a_board_that_is_not_attached_is_exit_code_3_and_names_the_flag(task):
 
 def test_measure_says_that_a_foreign_file_is_measured_with_the_runtimes_defaults(tmp_path):
     model = linear(tmp_path / "foreign.onnx")
-    seen = autocompress("measure", model, "--json")
+    seen = measuring("measure", model, "--json")
     said = " ".join(seen.stderr.split())
     assert seen.returncode == 0 and "foreign.onnx was not written by autocompress" in said
     assert "without optimization.disable_specified_optimizers, session.set_denormal_as_zero" in said
