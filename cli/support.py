@@ -217,11 +217,14 @@ def recipe_named(name: str) -> "SearchRecipe":
 
 def given_options(context: typer.Context) -> tuple[str, ...]:
     """The names of the options that the user gave."""
-    sources = {name: context.get_parameter_source(name) for name in context.params}
-    return tuple(name for name, source in sources.items() if source is not None and source.name != "DEFAULT")
+    return tuple(name for name in context.params if _is_given(context, name))
 
 
 def given_or(context: typer.Context, option: str, value: str, other: str | None) -> str:
     """The value of an option if the user gave it, or `other` where that is one."""
+    return value if other is None or _is_given(context, option) else other
+
+
+def _is_given(context: typer.Context, option: str) -> bool:
     source = context.get_parameter_source(option)
-    return value if other is None or source is None or source.name != "DEFAULT" else other
+    return source is None or source.name != "DEFAULT"

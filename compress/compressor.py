@@ -18,7 +18,6 @@ from ..tasks.task import Task
 from .artifact import Artifact
 from .graph.graph import argument, array_of, fold_batch_norms, get_tensor, layer_nodes
 from .graph.network import Network
-from .graph.used_rows import UsedRows
 from .levels.activations import observe
 from .litert_file.convert import litert_from_onnx
 from .litert_file.emitter import UnsupportedError
@@ -167,15 +166,17 @@ class Compressor:
             encoding = self._encoding(student, folded, recipe, form)
         with clock.stage("build"):
             if recipe.used_rows:
-                keep_used_rows(model, template, self._used_tables())
-                encoding = encoding.with_used_rows(self.network.used_rows)
+                used_rows = self.network.used_rows
+                by_parameter = {self._weight_of(name): used for name, used in used_rows.items()}
+                keep_used_rows(model, template, by_parameter)
+                encoding = encoding.with_used_rows(used_rows)
             encoding.write(model, template, self._weight_of, int8_weights=form.int8_weights)
             if recipe.fused and form.fused_operators:
                 fuse(model)
             shorten_names(model, _weight_holders(folded, template, encoding))
             artifact = self._save(_file_of(model, form), recipe, out_dir, form)
-            used = self.task.used_tokens if recipe.used_rows else {}
-            shapes = [listed(inputs, used) for inputs in self._samples.of_extreme_shapes]
+            tokens = self.task.used_tokens if recipe.used_rows else {}
+            shapes = [listed(inputs, tokens) for inputs in self._samples.of_extreme_shapes]
             first, *others = [self._check(encoding, inputs) for inputs in shapes]
         return BuiltFile(artifact=artifact, check=first, more_checks=tuple(others))
 
@@ -210,11 +211,6 @@ class Compressor:
             ranges_of=ranges_of,
             steps={name: step.numpy() for name, step in steps.items()},
         )
-
-    def _used_tables(self) -> dict[str, UsedRows]:
-        """The rows that remain, by parameter."""
-        used = self.network.used_rows
-        return {layer.weight: used[layer.name] for layer in self.network.layers if layer.name in used}
 
     def _assert_shapes(self, folded: fx.GraphModule, recipe: Recipe) -> None:
         """Raises StageError when a planned removal did not happen."""

@@ -96,17 +96,16 @@ def check_task(task: Task, *, earlier: Mapping[str, Any] | None = None) -> Check
     _check_loss(sized, batches_checked=_BATCHES if varying else 1)
     with user_code("Reading the data"):
         digest = task_digest(task)
-        unlisted = unlisted_notes(task.used_tokens, _splits(task))
         scores = None if earlier is None else _scored_before(digest, earlier)
         if scores is None:
-            notes = overlap_notes(_splits(task))
+            notes = overlap_notes(_splits(task)) + unlisted_notes(task.used_tokens, _splits(task))
     if scores is None:
         scores = _scored(task, notes)
     return CheckedTask(
         task=replace(sized, outputs=task.outputs or output_kinds(task)),
         baseline=scores[0],
         train_metric_sample=scores[1],
-        notes=tuple(dict.fromkeys(scores[2] + batch_notes(task) + size_notes(sized, looks) + unlisted)),
+        notes=tuple(dict.fromkeys(scores[2] + batch_notes(task) + size_notes(sized, looks))),
         digest=digest,
         derived_outputs=task.outputs is None,
         varying=tuple(varying),

@@ -59,7 +59,7 @@ def submit(
     validation_samples: ValidationSamples = None,
     recipe: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="A usual wish of the service; options that are given replace its."),
+        typer.Option(metavar="NAME", help="A usual wish of the service; given options replace its own."),
     ] = None,
     label: Annotated[list[str] | None, typer.Option(help="What the worker must have; repeatable.")] = None,
     priority: Annotated[int, typer.Option(help="Searches with a higher one go first.")] = 0,

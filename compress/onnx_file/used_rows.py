@@ -9,7 +9,7 @@ from onnx import numpy_helper
 from ...errors import StageError
 from ..graph.used_rows import UsedRows
 from .export import Template
-from .writer import ModelWriter, attribute_of, initializers_of
+from .writer import ModelWriter, initializers_of, takes_rows
 
 
 def keep_used_rows(model: onnx.ModelProto, template: Template, tables: Mapping[str, UsedRows]) -> None:
@@ -21,7 +21,7 @@ def keep_used_rows(model: onnx.ModelProto, template: Template, tables: Mapping[s
         place = template.parameters.get(parameter)
         name = "" if place is None else place.initializer
         readers = [node for node in model.graph.node if name in node.input]
-        if place is None or place.transposed or not all(map(_takes_rows, readers)):
+        if place is None or place.transposed or not all(map(takes_rows, readers)):
             problem = f"the exported model does not take rows of {parameter} as they are"
             raise StageError(f"{problem}: unused ones cannot be removed", stage="build")
         table = initializers_of(model)[name]
@@ -35,7 +35,3 @@ def keep_used_rows(model: onnx.ModelProto, template: Template, tables: Mapping[s
             moved = writer.free_name(f"{reader.output[0]}.row")
             reader.input[1] = writer.add_node("Gather", [places, reader.input[1]], moved)
     writer.finish()
-
-
-def _takes_rows(node: onnx.NodeProto) -> bool:
-    return bool(node.op_type == "Gather" and not attribute_of(node, "axis", 0))

@@ -71,6 +71,11 @@ def attribute_of(node: onnx.NodeProto, name: str, default: Any) -> Any:
     return default
 
 
+def takes_rows(node: onnx.NodeProto) -> bool:
+    """Whether the node takes rows of a table."""
+    return bool(node.op_type == "Gather" and not attribute_of(node, "axis", 0))
+
+
 def name_outputs(model: onnx.ModelProto, names: Sequence[str]) -> None:
     """Renames the outputs. What is inside and has one of their names gets another; an input keeps its own."""
     writer, graph = ModelWriter(model), model.graph

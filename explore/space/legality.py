@@ -39,7 +39,7 @@ def _computed(layer: "Layer", profile: Profile) -> list[Precision]:
     levels: list[Precision] = []
     operator = _OPERATORS[layer.kind]
     dense = [name for name in _DENSE if operator in profile.operators(name)]
-    refused = layer.uses > 1 and _takes_a_weight_once(profile)
+    refused = _is_read_too_often(layer, profile)
     if refused:
         dense = [name for name in dense if name != "int8"]
     levels += dense
@@ -63,7 +63,7 @@ def float32_reason(layer: "Layer", profile: Profile) -> str | None:
         return None
     if layer.float_only:
         return layer.float_only
-    if layer.uses > 1 and _takes_a_weight_once(profile):
+    if _is_read_too_often(layer, profile):
         return (
             f"it is called {layer.uses} times, and with {_EXACT_SUMS} ONNX Runtime loads no int8 weight "
             "that is read more than once"
@@ -74,11 +74,11 @@ def float32_reason(layer: "Layer", profile: Profile) -> str | None:
     return f"target '{profile.name}' runs {_OPERATORS[layer.kind]} in float32 only"
 
 
-def _takes_a_weight_once(profile: Profile) -> bool:
-    """Whether ONNX Runtime (1.32) refuses files in which several nodes read one int8 weight ("Attempt to
-    replace the existing tensor").
+def _is_read_too_often(layer: "Layer", profile: Profile) -> bool:
+    """Whether several nodes would read one int8 weight where ONNX Runtime (1.32) refuses such files ("Attempt
+    to replace the existing tensor").
     """
-    return profile.runtime_options.get(_EXACT_SUMS) == "1"
+    return layer.uses > 1 and profile.runtime_options.get(_EXACT_SUMS) == "1"
 
 
 def ruled_out_levels(profile: Profile) -> tuple[RuledOutLevels, ...]:

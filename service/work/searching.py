@@ -117,13 +117,16 @@ class Searching:
         for digest in uploads_in(text):
             file = self._weights / f"{digest}.safetensors"
             if not file.is_file() or digest_of_file(file) != digest:
-                file.parent.mkdir(parents=True, exist_ok=True)
-                self._connection.fetch(f"/v1/work/{self._id}/weights/{digest}?attempt={self._attempt}", file)
-            if digest_of_file(file) != digest:
-                file.unlink()
-                raise RefusedError(f"{PREFIX}{digest} arrived otherwise than it was sent.", status=502)
+                self._fetch_weights(digest, file)
             paths[digest] = file.relative_to(self._place.folder.parent).as_posix()
         return with_paths(text, paths)
+
+    def _fetch_weights(self, digest: str, file: Path) -> None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        self._connection.fetch(f"/v1/work/{self._id}/weights/{digest}?attempt={self._attempt}", file)
+        if digest_of_file(file) != digest:
+            file.unlink()
+            raise RefusedError(f"{PREFIX}{digest} arrived otherwise than it was sent.", status=502)
 
     def _has_the_run(self, said: Said) -> bool:
         """Waits until the search of an earlier worker, which was told to end, has ended; whether it has."""

@@ -24,7 +24,7 @@ from ...levels.reconstruct import grid_limits
 from ...levels.value_grids import steps_of
 from ...recipe import BITS, Precision
 from ..export import Template
-from ..writer import ModelWriter, attribute_of, initializers_of
+from ..writer import ModelWriter, initializers_of, takes_rows
 from .pack import write_integers
 
 _HALF = np.finfo(np.float16)
@@ -104,7 +104,7 @@ def write_stored(
         place = template.parameters[parameter]
         writer.dropped.add(place.initializer)
         readers = [node for node in model.graph.node if place.initializer in node.input]
-        if all(node.op_type == "Gather" and not attribute_of(node, "axis", 0) for node in readers):
+        if all(map(takes_rows, readers)):
             _expand_rows(writer, name, weight, readers)
             continue
         turned = replace(weight, integers=weight.integers.T, steps=weight.steps.T)

@@ -2,7 +2,7 @@
 
 from pathlib import Path as FilePath
 from typing import Annotated, Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, FastAPI, HTTPException, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
@@ -25,7 +25,7 @@ from ..schemas import OrderIn
 from ..state import Service
 from . import night_pages, parts, signing_in
 from .resources import STATIC, compile_templates, own_path, page, static_file
-from .sessions import with_session
+from .sessions import login_page, with_session
 
 router = APIRouter(include_in_schema=False)
 Text = Annotated[str, Query(max_length=200)]
@@ -72,12 +72,7 @@ def favicon() -> Response:
 @router.get("/login")
 def login_form(service: InService, next: Text = "/searches") -> HTMLResponse:
     """Asks for a token, or shows the way to the provider."""
-    return HTMLResponse(_login_page(service, own_path(next), wrong=""))
-
-
-def _login_page(service: Service, following: str, *, wrong: str) -> str:
-    provider = "" if service.sign_in is None else urlsplit(service.sign_in.config.issuer).hostname
-    return page("login.html", None, title="Log in", following=following, wrong=wrong, provider=provider)
+    return HTMLResponse(login_page(service, own_path(next), wrong=""))
 
 
 @router.post("/login")
@@ -93,7 +88,7 @@ async def login(request: Request, service: InService, origin: Origin) -> Respons
         if session is not None:
             return with_session(RedirectResponse(following, status_code=303), session.cookie, service)
         wrong = "There is no such token, or it is over. A worker's token opens no pages."
-    return HTMLResponse(_login_page(service, following, wrong=wrong), status_code=403)
+    return HTMLResponse(login_page(service, following, wrong=wrong), status_code=403)
 
 
 @router.post("/logout")

@@ -10,7 +10,7 @@ from ....errors import InputError
 from ..callers import InService, Origin
 from ..state import Service
 from .resources import own_path, page
-from .sessions import with_session
+from .sessions import login_page, with_session
 
 router = APIRouter(include_in_schema=False)
 _BEGUN = "autocompress_login"
@@ -24,12 +24,12 @@ async def begin(request: Request, service: InService, origin: Origin, next: Text
     if service.sign_in is None:
         raise HTTPException(404, "serve.toml names no OpenID provider: log in with a token.")
     if wait_s := service.logins.wait_s(origin):
-        return _refused(f"Too many tries: wait {wait_s:.0f} s.")
+        return _refused(service, f"Too many tries: wait {wait_s:.0f} s.")
     back = f"{service.sign_in.config.address or str(request.base_url).rstrip('/')}{_PLACE}/done"
     try:
         address, cookie = await run_in_threadpool(service.sign_in.begin, own_path(next), redirect=back)
     except InputError as error:
-        return _refused(str(error))
+        return _refused(service, str(error))
     answer = RedirectResponse(address, status_code=303)
     answer.set_cookie(
         _BEGUN, cookie, max_age=600, path=_PLACE, httponly=True, samesite="lax", secure=service.secure
@@ -43,7 +43,7 @@ async def done(request: Request, service: InService, origin: Origin) -> Response
     try:
         login, following = await run_in_threadpool(_logged_in, service, request, origin)
     except InputError as error:
-        return _refused(str(error))
+        return _refused(service, str(error))
     # A page, no redirect: browsers send no strict cookie where another site began the way here.
     html = page("signed_in.html", None, title="Logged in", following=following)
     answer = with_session(HTMLResponse(html), login, service)
@@ -59,6 +59,5 @@ def _logged_in(service: Service, request: Request, origin: str) -> tuple[str, st
     return login.cookie, person.following
 
 
-def _refused(wrong: str) -> HTMLResponse:
-    html = page("login.html", None, title="Log in", following="/searches", wrong=wrong, provider="")
-    return HTMLResponse(html, status_code=403)
+def _refused(service: Service, wrong: str) -> HTMLResponse:
+    return HTMLResponse(login_page(service, "/searches", wrong=wrong), status_code=403)

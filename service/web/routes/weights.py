@@ -1,7 +1,5 @@
 """REST: uploads of weights."""
 
-import hashlib
-from pathlib import Path as FilePath
 from typing import Annotated
 
 from fastapi import APIRouter, HTTPException, Path, Request, Response
@@ -12,6 +10,7 @@ from ...uploads import DIGEST, PREFIX
 from ..callers import InService, Origin, Reader, Submitter
 from ..more_schemas import UploadOut
 from ..problems import PROBLEMS
+from ..receiving import received
 
 router = APIRouter(prefix="/v1/weights", tags=["weights"], responses=PROBLEMS)
 _FILE = {
@@ -42,25 +41,14 @@ async def upload(
         return Response(status_code=204)
     await run_in_threadpool(uploads.require_room, caller.user_id, int(length) if length.isdecimal() else 0)
     with uploads.receiving(caller.user_id) as part:
-        if await _received(request, part, most=uploads.largest_bytes) != digest:
+        too_large = InputError("An upload arrived that is larger than the service takes.")
+        arrived = await received(request, part, most=uploads.largest_bytes, otherwise=too_large)
+        if arrived != digest:
             raise HTTPException(422, "The file arrived with another SHA-256: send it again.")
         await run_in_threadpool(uploads.require_room, caller.user_id, part.stat().st_size)
         await run_in_threadpool(uploads.keep, caller.user_id, part, digest)
     await run_in_threadpool(service.access.note, caller, "upload weights", digest, origin=origin)
     return Response(status_code=204)
-
-
-async def _received(request: Request, part: FilePath, *, most: int) -> str:
-    """Writes the body to a file; its SHA-256."""
-    digest, size = hashlib.sha256(), 0
-    with part.open("wb") as file:
-        async for chunk in request.stream():
-            size += len(chunk)
-            if size > most:
-                raise InputError("An upload arrived that is larger than the service takes.")
-            digest.update(chunk)
-            await run_in_threadpool(file.write, chunk)
-    return digest.hexdigest()
 
 
 @router.delete("/{digest}", status_code=204)

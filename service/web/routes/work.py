@@ -1,6 +1,5 @@
 """REST for workers: claim, heartbeat, end, and the files of a run."""
 
-import hashlib
 from contextlib import suppress
 from pathlib import Path as FilePath
 from typing import Annotated
@@ -16,6 +15,7 @@ from ...work.syncing import files_of, may_be_sent
 from ..callers import InService, Worker
 from ..front_state import NoRunError
 from ..problems import PROBLEMS
+from ..receiving import received
 from ..schemas import BeatIn, BeatOut, ClaimOut, EndIn, FilesOut, WorkerIn
 from ..state import Service
 from .searches import SearchId
@@ -113,15 +113,9 @@ async def send(
     await run_in_threadpool(service.claims.require, search_id, attempt)
     path = _path(service, search_id, name)
     path.parent.mkdir(parents=True, exist_ok=True)
-    digest, size = hashlib.sha256(), 0
-    with replacing(path) as temporary, temporary.open("wb") as file:
-        async for chunk in request.stream():
-            size += len(chunk)
-            if size > LARGEST_FILE:
-                raise HTTPException(413, "A file of a run has at most 4 GB.")
-            digest.update(chunk)
-            await run_in_threadpool(file.write, chunk)
-        if digest.hexdigest() != x_sha256:
+    too_large = HTTPException(413, "A file of a run has at most 4 GB.")
+    with replacing(path) as temporary:
+        if await received(request, temporary, most=LARGEST_FILE, otherwise=too_large) != x_sha256:
             raise HTTPException(422, f"{name} arrived with another SHA-256: send it again.")
     return Response(status_code=204)
 
