@@ -37,6 +37,7 @@ def search(
     recovery: bool = True,
     memory: str | None = None,
     device: str = "auto",
+    ray: str = "",
     allow_predicted: bool = False,
     start_from: "Run | str | Path | None" = None,
     seed: int = 0,
@@ -52,7 +53,8 @@ def search(
     Task cannot be made again in another process, so that recovery works in this one, in turns with the rest
     of the search. `budget`, limits, sizes and `memory` are texts with units: `20m`, `1pp`, `2ms`, `200KB`,
     `5mJ`; `shapes` are like `tokens=128`; `runtimes` of the target's device like `onnxruntime,litert`, or
-    `all`; `device` like `cuda:1`. `progress` is True (a bar or lines), False, or a function of an `Event`.
+    `all`; `device` like `cuda:1`; `ray` is the address of a cluster, `auto` or `local`. `progress` is True (a
+    bar or lines), False, or a function of an `Event`.
 
     The same call continues a run that was interrupted. Ctrl-C, or a notebook's stop button, ends the search
     at a safe place and raises KeyboardInterrupt; what was measured is in the run directory. Raises InputError
@@ -85,6 +87,7 @@ def search(
         recovery=recovery,
         memory_bytes=None if memory is None else parse_size(memory),
         device=device,
+        ray=ray,
         allow_predicted=allow_predicted,
         warm_start=_directory(start_from),
         seed=seed,

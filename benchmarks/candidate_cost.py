@@ -58,7 +58,7 @@ def main() -> None:
             print_table(search.directory.path)
 
 
-def strategy(*_: object) -> Sequential:
+def strategy(*_: object, **__: object) -> Sequential:
     """Tries the chosen recipes one after the other."""
     return Sequential(first=chosen_recipes)
 

@@ -143,7 +143,7 @@ class Searches:
         end = time.monotonic() + WORKER_S
         while time.monotonic() < end and not self.ended():
             workers = [
-                pid for pid, text in self.processes() if "on_device" in text or "recovery_process" in text
+                pid for pid, text in self.processes() if "on_device" in text or "beside.process" in text
             ]
             if workers:
                 with contextlib.suppress(ProcessLookupError):

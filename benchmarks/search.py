@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from autocompress.evaluation.evaluate import Evaluator
     from autocompress.explore.preparation.checked_request import CheckedRequest
     from autocompress.explore.search import Strategy
+    from autocompress.explore.session.progress import Progress
     from autocompress.results.records.run import Run
     from autocompress.results.run_directory import RunDirectory
 
@@ -176,6 +177,8 @@ def rival_strategy(
     compressor: "Compressor",
     evaluator: "Evaluator",
     directory: "RunDirectory",
+    *,
+    progress: "Progress",
 ) -> "Strategy":
     """The strategy of the product, or of a rival, which does without the product's first recipes."""
     from autocompress.compress.recipe import Recipe
@@ -185,7 +188,7 @@ def rival_strategy(
     from autocompress.explore.sequential import Sequential
 
     if arguments.sampler == "front":
-        return strategy_of(checked, compressor, evaluator, directory)
+        return strategy_of(checked, compressor, evaluator, directory, progress=progress)
     if arguments.sampler == "dp":
         tables = partial(
             make_tables,

@@ -72,6 +72,14 @@ Device = Annotated[
     str,
     typer.Option(help="Where candidates are trained: auto (a GPU with room if any), cpu, cuda, cuda:1."),
 ]
+Ray = Annotated[
+    str,
+    typer.Option(
+        metavar="ADDRESS",
+        help="A Ray cluster that builds and trains: auto (the one of this machine), HOST:6379, or local "
+        "(this machine's spare cores and GPUs).",
+    ),
+]
 AllowPredicted = Annotated[
     bool,
     typer.Option("--allow-predicted", help="Predict the latency on a target that cannot be used (marked ~)."),
@@ -143,6 +151,7 @@ def search(
     recovery: MayTrain = True,
     memory: Memory = None,
     device: Device = "auto",
+    ray: Ray = "",
     allow_predicted: AllowPredicted = False,
     warm_start: WarmStart = None,
     seed: Seed = 0,
@@ -178,6 +187,8 @@ def search(
         autocompress search my_task.py:make --target cpu --runtimes all
 
         autocompress search my_task.py:make --recipe smallest-within-1pp --budget 20m
+
+        autocompress search my_task.py:make --ray auto --budget 8h
     """
     with errors():
         from ..explore.preparation.request import SearchRequest
@@ -213,6 +224,7 @@ def search(
             recovery=recovery,
             memory_bytes=parsed("parse_size", memory),
             device=device,
+            ray=ray,
             allow_predicted=allow_predicted,
             warm_start=warm_start,
             seed=seed,

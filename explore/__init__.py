@@ -19,6 +19,7 @@ Reading order
     rebuild.py                      a study that was lost, made again of front.json
     sequential.py                   the strategy that tries one candidate after the other
     rungs/                          the strategy of the sampler `front`: tables, rungs, recoveries
+    beside/                         what is built beside the search: in a process, or on a Ray cluster
     sampling/                       its proposals
     latency/                        how fast a candidate will be
     space/                          what a recipe may choose; the first candidates

@@ -114,11 +114,11 @@ class Trials:
         end_s = self.budget.candidates_s(look_s(self.state.points))
         return 1e9 if end_s is None else end_s - self.elapsed_s
 
-    def time_left(self) -> bool:
-        """Whether another candidate may be tried."""
+    def time_left(self, *, more: int = 0) -> bool:
+        """Whether another candidate may be tried, besides `more` that are in work."""
         trials, done = self.options.trials, len(self.state.points) + len(self.state.failures)
         done += len(self.state.stopped)
-        done += len(self.set_aside)
+        done += len(self.set_aside) + more
         return (trials is None or done < trials) and (self.left_s() > 0 or not self.state.points)
 
     def another_fits(self) -> bool:

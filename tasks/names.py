@@ -50,6 +50,11 @@ def require_task(spec: str) -> None:
         )
 
 
+def is_user_file(spec: str) -> bool:
+    """Whether a task is a function of the user's own file."""
+    return spec not in BUILT_IN and spec.partition(":")[0] not in FAMILIES
+
+
 def file_and_function(spec: str) -> tuple[Path, str]:
     """The parts of `path/to/file.py:function`; the function is empty where none is given."""
     path, colon, name = spec.rpartition(":")

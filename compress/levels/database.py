@@ -19,13 +19,14 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ...files import DIGEST, digest_of, replacing
+from ...files import DIGEST, digest_of, replacing, write_bytes
 from ...scratch import sweep_parts
 from ..graph.channels import Group
 from ..graph.graph import array_of, get_tensor, layer_nodes
@@ -67,8 +68,21 @@ class Level:
         return self.values.numel() * self.values.element_size()
 
 
+class SharedFiles(Protocol):
+    """Files that other machines have made; their names are paths below the folder of all databases."""
+
+    def fetch(self, name: str) -> bytes | None:
+        """The content of a file; None if nobody has it."""
+        ...
+
+    def offer(self, name: str, content: bytes) -> None:
+        """Gives a file to the others."""
+        ...
+
+
 class LevelDatabase:
     """The levels of one network under one calibration set. `directory` None keeps them in memory only.
+    `shared`: where entries are looked for that are not on this machine, and new ones go, too.
 
     `between` is called while something is made that takes long, and may raise. `memory_share` says how much
     of it may be in memory (`CompressorOptions`).
@@ -80,6 +94,7 @@ class LevelDatabase:
         batches: Callable[[], Sequence[tuple[Tensor, ...]]],
         *,
         directory: Path | None = None,
+        shared: SharedFiles | None = None,
         rounding: RoundingMethod = "gptq",
         limit_bytes: int = LIMIT_BYTES,
         memory_share: Callable[[int, int], int] = lambda divisor, most: most,
@@ -88,6 +103,7 @@ class LevelDatabase:
         self.network = network
         self.rounding = rounding
         self.limit_bytes = limit_bytes
+        self._shared = shared
         self._between = between
         self.key = self._digest(batches())
         self.directory = directory / self.key[:32] if directory else None
@@ -242,7 +258,7 @@ class LevelDatabase:
     def load(self, name: str) -> dict[str, Tensor] | None:
         """An entry; None if it is missing, damaged, or another process has just removed it."""
         path = self._path(name)
-        if path is None or not path.is_file():
+        if path is None or not (path.is_file() or self._fetched(path)):
             return None
         try:
             with safe_open(path, framework="pt") as file:
@@ -260,6 +276,19 @@ class LevelDatabase:
             path.unlink(missing_ok=True)
         return None
 
+    def _fetched(self, path: Path) -> bool:
+        """Whether an entry that is not here came from another machine. It is checked like any other."""
+        content = None if self._shared is None else self._shared.fetch(_shared_name(path))
+        if content is None:
+            return False
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_bytes(path, content)
+        except OSError as error:  # full disk, read-only folder
+            log.warning("The level database cannot be kept in %s: %s", self.directory, error)
+            return False
+        return True
+
     def save(self, name: str, tensors: Mapping[str, Tensor]) -> bool:
         """Whether the entry is on disk now."""
         path = self._path(name)
@@ -270,6 +299,8 @@ class LevelDatabase:
             stored = {key: value.contiguous() for key, value in tensors.items()}
             with replacing(path) as temporary:
                 save_file(stored, temporary, metadata={DIGEST: _digest_of(name, stored)})
+            if self._shared is not None:
+                self._shared.offer(_shared_name(path), path.read_bytes())
             if self._saved % SHRINK_EVERY == 0:
                 self._shrink()
         except (OSError, SafetensorError) as error:  # full disk, read-only folder: made again in the next run
@@ -291,6 +322,11 @@ class LevelDatabase:
                 return
             excess -= _size(path)
             path.unlink(missing_ok=True)
+
+
+def _shared_name(path: Path) -> str:
+    """The name of an entry's file among all machines: database, kind, file."""
+    return "/".join(path.parts[-3:])
 
 
 def _digest_of(name: str, tensors: Mapping[str, Tensor]) -> str:

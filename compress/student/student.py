@@ -16,7 +16,7 @@ from ..graph.factors import factor_name
 from ..graph.graph import argument, batch_norms, clone
 from ..graph.network import Network, broken_values
 from ..graph.resolution import Resolution, ResolutionError
-from ..levels.database import LevelDatabase
+from ..levels.database import LevelDatabase, SharedFiles
 from ..levels.importance import RemovalScores, Scores, magnitude_scores, taylor_scores
 from ..levels.reconstruct import Rounding
 from ..levels.sparse import require_fours, sparsify_rest
@@ -86,6 +86,7 @@ class StudentMaker:
         self.task, self.network, self.options, self.samples = task, network, options, samples
         self.levels_dir = levels_dir
         self.between: Callable[[], None] = lambda: None  # called in the middle of long work; it may raise
+        self.shared_levels: SharedFiles | None = None  # set before the first recipe that needs levels
         self.original = Original(
             task,
             network,
@@ -110,6 +111,7 @@ class StudentMaker:
                     self.task, network, options, samples, self.levels_dir, whole=self.original
                 )
                 maker.between = lambda: self.between()  # noqa: PLW0108 - it changes
+                maker.shared_levels = self.shared_levels
                 self._resized[resolution] = maker
         return self._resized[resolution]
 
@@ -188,6 +190,7 @@ class StudentMaker:
             self.network,
             lambda: self.original.parts(self.samples.augmented("database", samples, seed=0)),  # for any seed
             directory=self.levels_dir,
+            shared=self.shared_levels,
             rounding=self.options.rounding,
             memory_share=self.options.memory_share,
             between=lambda: self.between(),  # noqa: PLW0108 - it changes

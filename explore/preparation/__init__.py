@@ -11,7 +11,7 @@ Reading order
     measured_sizes.py    the sizes of free dimensions that latency is measured at
     drop_scale.py        whether the original's metric says what a large drop is
     run_facts.py         what must not change to continue a run; what never changes in front.json
-    strategy.py          which strategy a request asks for, and the process for recoveries
+    strategy.py          which strategy a request asks for, and who builds beside it
     open_search.py       open_search: CheckedRequest → Search in its run directory
     plan.py              what `search --dry-run` shows
     calibrate_target.py  `targets calibrate`: the latency table of each target

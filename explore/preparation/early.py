@@ -4,6 +4,7 @@ from ...profiles import load_profile
 from ...results.target_limits import target_addresses
 from ...tasks.arguments import resolved
 from ...tasks.names import require_task
+from ..beside.ray_cluster import require_ray
 from .request import SearchRequest
 
 
@@ -15,6 +16,8 @@ def check_early(request: SearchRequest, *, planning: bool = False) -> None:
     for address in target_addresses(request.target).values():
         load_profile(address.profile)
     require_task(request.task)
+    if request.ray:
+        require_ray()
     resolved(request.arguments)
     if request.warm_start is not None:
         from ...results.run_directory import read_run

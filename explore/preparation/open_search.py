@@ -22,11 +22,11 @@ from ...profiles import SEARCH_TIMING, Environment
 from ...results.run_directory import RunDirectory
 from ...targets.store import MeasurementStore
 from ...text.secrets import stored_command
+from ..beside.messages import CHECK_PREFIX
 from ..finalists import Finalists
 from ..queue import Queue
 from ..replay import ReplayedStudy
 from ..run_writer import RunWriter
-from ..rungs.recovery_messages import CHECK_PREFIX
 from ..screen import Screen
 from ..search import Search
 from ..session.budget import Budget, Ledger
@@ -94,7 +94,7 @@ def open_search(
             if isinstance(evaluator.placing, RuntimeChoice):
                 for reason in evaluator.placing.unusable.values():
                     progress.note(f"Left out: {reason}.")
-            made = strategy(checked, compressor, evaluator, directory)
+            made = strategy(checked, compressor, evaluator, directory, progress=progress)
             test = StoredSplit(checked.checked.task.test, splits / "test")
             looks = Finalists(directory, evaluator, test, batch=request.batch)
             trials = _trials(

@@ -21,6 +21,7 @@ from ...targets.lease import own_s
 from ...tasks.check import CheckedTask, check_task
 from ...tasks.load import load_task
 from ...tasks.task import Task
+from ..beside.ray_cluster import require_cluster
 from ..latency.predict import predicted_if_away
 from ..session.device import chosen_device
 from ..session.memory import limit_of
@@ -50,7 +51,10 @@ def prepare(
     (`--set-clocks`).
     """
     began_s, memory_bytes = own_s(), limit_of(request.memory_bytes)
-    device = chosen_device(request.device, progress, deterministic=request.deterministic)
+    here = "auto" if request.ray else request.device  # the cluster has what was asked for, or says that not
+    device = chosen_device(here, progress, deterministic=request.deterministic)
+    if request.ray and not planning:
+        require_cluster(request.ray)
     named = _named(request, clocks)
     exporter = threading.Thread(target=load_exporter, daemon=True)
     exporter.start()

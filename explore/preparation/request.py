@@ -26,7 +26,8 @@ class SearchRequest:
     free; `device` is where it trains, `auto` a GPU with room if there is one. `allow_predicted`: targets that
     cannot be used are predicted. `shapes` are the sizes of free dimensions that are measured, such as
     `tokens=128` (profiles/sizes.py).
-    `validation_samples`: at most so many of them score candidates.
+    `validation_samples`: at most so many of them score candidates. `ray` is the address of a cluster that
+    builds and trains, `auto` or `local`; empty for none.
     """
 
     task: str
@@ -41,6 +42,7 @@ class SearchRequest:
     recovery: bool = True
     memory_bytes: int | None = None
     device: str = "auto"
+    ray: str = ""
     allow_predicted: bool = False
     warm_start: Path | None = None
     seed: int = 0
@@ -65,6 +67,7 @@ class SearchRequest:
             )
         if re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", self.device) is None:
             raise InputError(f"--device {self.device!r} is none: give auto, cpu, cuda or cuda:1.")
+        self._check_ray()
         if self.batch < 1:
             raise InputError(f"--batch {self.batch} is no batch size: give 1 or more.")
         asked_sizes(self.shapes)
@@ -90,6 +93,21 @@ class SearchRequest:
             raise InputError(f"--seed {self.seed} is no seed: give a whole number from 0 to {(1 << 32) - 1}.")
         if self.budget_s is None and self.trials is None:
             object.__setattr__(self, "budget_s", DEFAULT_BUDGET_S)
+
+    def _check_ray(self) -> None:
+        if not self.ray:
+            return
+        if re.fullmatch(r"auto|local|[\w.:-]{1,253}|\[[0-9a-fA-F:]+\]:\d+", self.ray) is None:
+            raise InputError(
+                f"--ray {self.ray!r} is no address: give auto, local or HOST:6379. A machine joins a cluster "
+                "with `ray start --address=HOST:6379`; ray:// has no node of its own to measure on."
+            )
+        if self.sampler != "front" or self.deterministic:
+            other = "--deterministic" if self.deterministic else f"--sampler {self.sampler}"
+            raise InputError(
+                f"--ray and {other} exclude each other: on a cluster it is chance what ends first. Leave out "
+                "one of the two."
+            )
 
     def directory(self, task_name: str, target_name: str) -> Path:
         """Where the run goes: `--out`, or `runs/TASK-TARGET`."""

@@ -52,6 +52,7 @@ def _options(request: SearchRequest) -> dict[str, Any]:
         "budget_s": request.budget_s,
         "memory_bytes": request.memory_bytes,
         "device": request.device,
+        "ray": request.ray,
         "trials": request.trials,
         "deterministic": request.deterministic,
         "command": stored_command(request.command),

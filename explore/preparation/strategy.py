@@ -1,37 +1,64 @@
 """Which strategy a request asks for."""
 
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Collection
+from dataclasses import replace
 from functools import partial
+from typing import Protocol
 
 from ...compress.compressor import Compressor
 from ...evaluation.evaluate import Evaluator
 from ...evaluation.predicted import AnyTarget
 from ...results.run_directory import RunDirectory
 from ...targets.target import Target
-from ..rungs.recovery_messages import RecoveryConfig
-from ..rungs.recovery_process import RecoveryProcess
+from ...tasks.names import file_and_function, is_user_file
+from ..beside.builders import Builders
+from ..beside.messages import BuilderConfig
+from ..beside.process import RecoveryProcess
+from ..beside.ray_builders import ClusterPlan, RayBuilders
 from ..rungs.rung_search import RungSearch
 from ..rungs.tables import make_tables
 from ..search import Strategy
 from ..sequential import Sequential
+from ..session.progress import Progress
+from ..session.waits import search_in
 from ..space.runtime_choice import RuntimeChoice
 from ..space.space import DEFAULT_RECOVERY
 from .checked_request import CheckedRequest
 from .deterministic import fixed_latencies
+from .memory import memory_plan
 
-StrategyMaker = Callable[[CheckedRequest, Compressor, Evaluator, RunDirectory], Strategy]
+
+class StrategyMaker(Protocol):
+    """Makes what decides what a search tries."""
+
+    def __call__(
+        self,
+        checked: CheckedRequest,
+        compressor: Compressor,
+        evaluator: Evaluator,
+        directory: RunDirectory,
+        *,
+        progress: Progress,
+    ) -> Strategy:
+        """The strategy of a search in its run directory."""
+        ...
 
 
 def strategy_of(
-    checked: CheckedRequest, compressor: Compressor, evaluator: Evaluator, directory: RunDirectory
+    checked: CheckedRequest,
+    compressor: Compressor,
+    evaluator: Evaluator,
+    directory: RunDirectory,
+    *,
+    progress: Progress,
 ) -> Strategy:
     """`RungSearch` for the sampler `front`, `Sequential` for all others."""
     request = checked.request
     if request.sampler != "front":
         return Sequential()
     fixed = fixed_latencies(checked)
-    background = None if fixed else recovery_process(checked, compressor, evaluator, directory)
+    background = None if fixed else builders_of(checked, compressor, evaluator, directory, progress)
     return RungSearch(
         make_tables=partial(
             make_tables,
@@ -44,26 +71,28 @@ def strategy_of(
             runtimes=evaluator.placing if isinstance(evaluator.placing, RuntimeChoice) else None,
         ),
         background=background,
-        cores=os.sched_getaffinity(0) - set(background.config.cores) if background else (),
         warm=checked.warm,
         time_step=None if background else partial(compressor.students.time_step, DEFAULT_RECOVERY),
     )
 
 
-def recovery_process(
-    checked: CheckedRequest, compressor: Compressor, evaluator: Evaluator, directory: RunDirectory
-) -> RecoveryProcess | None:
-    """The process for recoveries, on the cores that no measurement uses; None where there are none, and
-    for a task that only this process has."""
+def builders_of(
+    checked: CheckedRequest,
+    compressor: Compressor,
+    evaluator: Evaluator,
+    directory: RunDirectory,
+    progress: Progress,
+) -> Builders | None:
+    """Who builds beside the search: the nodes of a Ray cluster, or a process on the cores that no measurement
+    uses. None where there are neither, and for a task that only this process has.
+    """
     request, levels_dir = checked.request, compressor.students.levels_dir
+    if compressor.cache_dir is None or levels_dir is None or not request.task:
+        return None
     measured = {core for target in evaluator.targets if _is_here(target) for core in target.cores}
     spare = spare_cores(measured)
-    if not request.recovery or not spare or compressor.cache_dir is None or levels_dir is None:
-        return None
-    if not request.task:  # a task of this process, which another one cannot load
-        return None
     sizes = checked.targets[0].sizes
-    config = RecoveryConfig(
+    config = BuilderConfig(
         task=request.task,
         arguments=request.arguments,
         formats=compressor.options.formats,
@@ -77,7 +106,30 @@ def recovery_process(
         cores=spare,
         dynamic=sizes.places if sizes else (),
     )
-    return RecoveryProcess(config)
+    if request.ray:
+        return _on_cluster(checked, config, directory, progress)
+    return RecoveryProcess(config) if request.recovery and spare else None
+
+
+def _on_cluster(
+    checked: CheckedRequest, config: BuilderConfig, directory: RunDirectory, progress: Progress
+) -> RayBuilders:
+    """The nodes of a cluster; the folder of a user's own task goes to all of them."""
+    request = checked.request
+    folder, task = None, request.task
+    if is_user_file(request.task):
+        file, function = file_and_function(request.task)
+        folder, task = file.resolve().parent, f"{file.name}:{function}"
+    wanted = "no" if request.device == "cpu" else "needed" if request.device != "auto" else "wanted"
+    plan = ClusterPlan(
+        address=request.ray,
+        folder=folder,
+        search=search_in(directory.path),
+        memory_bytes=memory_plan(checked).needed,
+        spare=config.cores,
+        gpus=wanted,
+    )
+    return RayBuilders(plan, replace(config, task=task), note=progress.note)
 
 
 def _is_here(target: AnyTarget) -> bool:

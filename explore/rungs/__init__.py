@@ -12,8 +12,8 @@ Flow
     The tables come first: what every level costs in quality (sensitivity.py), and what the parts of the model
     cost on each target (latency_tables.py). From them FrontTables proposes candidates for r0, whose KL the
     pool keeps. After every few of them the best one of the pool is promoted to r1; recoveries are started
-    where they are expected to gain most, in a process of their own where cores are left. Every measurement
-    corrects the tables.
+    where they are expected to gain most, beside the search where somebody builds there (../beside). Every
+    measurement corrects the tables.
 
 Reading order
     rung_search.py        RungSearch: what is done next
@@ -22,9 +22,9 @@ Reading order
     pool.py               Pool: the candidates of r0, kept in r0.jsonl
     sensitivity.py        the KL of every level alone
     latency_tables.py     LatencyTables: opens and calibrates the table of every target
+    climber.py            Climber: rung after rung
     recoveries.py         which candidates to train, and for how long
-    recovery_process.py   the process that trains them
-    recovery_messages.py  what the search and that process say to each other
+    in_flight.py          InFlight: the trials that are built beside the search
 
 What it does not know: how a candidate is built and measured (../evaluation) or stored (../study.py).
 """

@@ -18,13 +18,14 @@ from ...compress.recipe import Recipe
 from ...errors import StageError
 from ...results.records.progress import Rungs
 from ...results.records.run import Vector
+from ..beside.builders import Builders
 from ..sampling.proposals import Mending
 from ..space.problem import Levels
 from ..space.space import STEPS
 from ..trials import Trials
+from .in_flight import InFlight
 from .promotion import LOW_CORRELATION, promoted, rank_correlation
 from .recoveries import Recoveries, trained
-from .recovery_process import RecoveryProcess
 from .tables import FrontTables
 
 MAX_SCREENED = 200  # in a row: everything that is left is out of the limits
@@ -41,21 +42,28 @@ class Climber:
         trials: Trials,
         tables: FrontTables,
         *,
-        background: RecoveryProcess | None,
+        background: Builders | None,
         window: int,
         time_step: Callable[[], float] | None = None,
     ):
         self._trials = trials
         self._tables = tables
         self._window = window
+        self._flights = InFlight(
+            trials=trials,
+            builders=background,
+            measure=self._measure,
+            learn=self._learn,
+            forget=tables.forget,
+        )
         self._recoveries = Recoveries(
             trials=trials,
             measure=self._measure,
-            learn=self._learn,
-            background=background,
+            flights=self._flights,
             began_s=trials.elapsed_s,
             time_step=time_step,
         )
+        self._beside: dict[str, tuple[Levels, float]] = {}  # what was given to builders, by digest
         self._kls: dict[int, float] = {
             trial.number: trial.user_attrs[_KL] for trial in trials.records if _KL in trial.user_attrs
         }
@@ -79,9 +87,9 @@ class Climber:
                     self._measure(*trials.ask(trials.space.parameters(recipe)))
             while trials.time_left() and self._step():
                 pass
-            self._recoveries.finish()
+            self._flights.finish()
         finally:
-            self._recoveries.release()
+            self._flights.release()
             self._tell()
 
     def _begin(self) -> None:
@@ -97,24 +105,30 @@ class Climber:
                 self._kls[point.trial] = kl
         for levels in tables.islands():
             if trials.time_left() and trials.screen.judge(tables.recipe(levels)) is None:
-                self._look(levels)
+                self._look([levels])
 
     def _step(self) -> bool:
         """One thing: collect or start a recovery, one candidate of r0, or one that goes up; False when
         nothing is left to do.
         """
-        recoveries = self._recoveries
-        recoveries.collect()
-        if recoveries.start(due=self._exhausted):
+        flights = self._flights
+        flights.collect()
+        if self._recoveries.start(due=self._exhausted):
             return True
-        if self._exhausted or not self._trials.another_fits():  # nothing but to wait for a recovery
-            waited = recoveries.busy
-            recoveries.collect(wait_s=1.0)
+        if self._nothing_to_begin():
+            waited = flights.busy
+            flights.collect(wait_s=1.0)
             return waited
         if self._since_promotion < self._looks_due() and self._rung0():
             return True
         self._promote()
         return True
+
+    def _nothing_to_begin(self) -> bool:
+        """Whether there is nothing but to wait for what is built beside the search."""
+        trials = self._trials
+        enough = not trials.time_left(more=self._flights.count) and self._flights.busy
+        return self._exhausted or not trials.another_fits() or enough
 
     # --- r0 and r1
 
@@ -129,35 +143,64 @@ class Climber:
         return min(window, max(1, int(candidate_s / median(self._look_s))))
 
     def _rung0(self) -> bool:
-        """One more candidate of r0; False when the sampler has nothing left to propose."""
+        """The next candidates of r0: one, and one more for each free builder; False when the sampler has
+        nothing left to propose.
+        """
         trials, tables = self._trials, self._tables
-        levels = tables.proposer.propose() if self._screened < MAX_SCREENED else None
-        if levels is None:
-            return False
-        recipe = tables.recipe(levels)
-        verdict = trials.screen.judge(recipe)
-        if verdict is not None:
+        proposed: list[Levels] = []
+        while len(proposed) < self._at_once() and self._screened < MAX_SCREENED:
+            levels = tables.proposer.propose()
+            if levels is None:
+                break
+            verdict = trials.screen.judge(tables.recipe(levels))
+            if verdict is None:
+                self._screened = 0
+                proposed.append(levels)
+                continue
             trials.log("screened", reason=verdict.reason, message=verdict.message)
             tables.proposer.observe(levels)
             self._screened += 1
-            return True
-        self._screened = 0
-        self._look(levels)
-        self._since_promotion += 1
-        return True
+            if not proposed:
+                return True
+        self._look(proposed)
+        self._since_promotion += len(proposed)
+        return bool(proposed)
 
-    def _look(self, levels: Levels) -> None:
-        """The KL of a candidate."""
-        trials, tables = self._trials, self._tables
+    def _at_once(self) -> int:
+        """How many candidates of r0 are looked at together."""
+        builders = self._flights.builders
+        if builders is None or builders.only_recoveries:
+            return 1
+        return 1 + min(builders.free, self._looks_due() - 1)
+
+    def _look(self, candidates: Sequence[Levels]) -> None:
+        """The KL of candidates: of the first here, meanwhile of the others beside the search."""
+        trials, tables, builders = self._trials, self._tables, self._flights.builders
+        if not candidates:
+            return
         trials.stage(f"rung r0: candidate {len(tables.pool.kls) + 1}")
-        began_s = trials.elapsed_s
+        began_s, (first, *others) = trials.elapsed_s, candidates
+        kls: Sequence[float | StageError | None] = ()
+        with trials.interruptible(), trials.timed("rung r0"):
+            if builders is None or not others:
+                self._note_kl(first, None)
+            else:
+                recipes = [tables.recipe(levels) for levels in others]
+                kls = builders.kls(recipes, meanwhile=lambda: self._note_kl(first, None))
+            for levels, kl in zip(others, kls, strict=True):
+                self._note_kl(levels, kl)
+        self._look_s.append((trials.elapsed_s - began_s) / len(candidates))
+
+    def _note_kl(self, levels: Levels, kl: float | StageError | None) -> None:
+        """Takes note of a KL, which is computed here if it is None."""
+        tables = self._tables
         try:
-            with trials.interruptible(), trials.timed("rung r0"):
-                tables.probe(levels)
+            if isinstance(kl, StageError):
+                raise kl
+            tables.probe(levels, kl=kl)
         except StageError as error:
-            trials.log("failed at r0", recipe=tables.recipe(levels).to_json(), message=str(error))
+            self._trials.log("failed at r0", recipe=tables.recipe(levels).to_json(), message=str(error))
             tables.guess(levels)
-        self._look_s.append(trials.elapsed_s - began_s)
 
     def _promote(self) -> None:
         """The best of the pool becomes a trial and is measured; of those that could not be stitched only when
@@ -192,6 +235,8 @@ class Climber:
     def _best(self, vectors: Sequence[Vector]) -> int | None:
         run = self._trials.run
         front = [run.vector(point) for point in run.front]
+        flying = [self._beside[each.digest] for each in self._flights.recipes if each.digest in self._beside]
+        front += self._tables.vectors(flying)
         if self._mending is not None:
             bare = [run.vector(point) for point in run.points if point.recipe.recovery is None]
             front += trained(bare, self._mending)
@@ -209,15 +254,24 @@ class Climber:
         trial, asked = trials.ask(trials.space.parameters(recipe))
         if asked == recipe:
             pool.promoted.add(levels)
-        self._measure(trial, asked, kl=kl if asked == recipe and levels in pool.kls else None)
+        known = kl if asked == recipe and levels in pool.kls else None
+        if self._flights.takes_build():
+            self._tell_kl(trial, asked, known)
+            self._beside[asked.digest] = (levels, kl)
+            self._flights.start(trial, asked)
+        else:
+            self._measure(trial, asked, kl=known)
 
-    def _measure(self, trial: Trial, recipe: Recipe, *, kl: float | None = None) -> None:
-        """Rung r1: builds, validates and measures."""
+    def _tell_kl(self, trial: Trial, recipe: Recipe, kl: float | None) -> None:
         if kl is None and recipe.recovery is None:
             kl = self._tables.kl(recipe)
         if kl is not None:
             trial.set_user_attr(_KL, kl)
             self._kls[trial.number] = kl
+
+    def _measure(self, trial: Trial, recipe: Recipe, *, kl: float | None = None) -> None:
+        """Rung r1: builds, validates and measures."""
+        self._tell_kl(trial, recipe, kl)
         point = self._trials.evaluate(trial, recipe)
         if point is not None:
             self._learn()

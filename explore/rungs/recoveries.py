@@ -1,6 +1,4 @@
-"""Rungs r2 and r3: which measured candidate is trained next, for how long, here or in a process beside the
-search.
-"""
+"""Rungs r2 and r3: which measured candidate is trained next, for how long, here or beside the search."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -12,63 +10,45 @@ from optuna.trial import Trial
 from ...compress.recipe import Recipe
 from ...errors import OutOfTime, StageError
 from ...profiles import format_duration
-from ...results.records.point import Failure, Point
+from ...results.records.point import Point
 from ...results.records.run import Vector
 from ..sampling.proposals import Mending
-from ..screen import Screened
 from ..space.space import STEPS, usual_recovery
 from ..state import affordable, clearly_loses
 from ..trials import Trials
+from .in_flight import InFlight
 from .promotion import LOW_CORRELATION, RecoveryCurve, promoted, rank_correlation
-from .recovery_process import RecoveryProcess
 
 LATE = 0.6  # of the time: from here on recoveries are long
 FIRST_SETTINGS = 8  # recoveries with the settings known to be good, before TPE varies them
 SHORT_SHARE, LONG_SHARE = 0.08, 0.35  # of the time for recovery, that one may take
 MOST_SHARE = 0.25  # the shortest one may take: where fewer than four fit, their time is explored
-GRACE_SHARE = 0.03  # of the budget, in which a recovery beside the search may still end
 TRIALS_PER_RECOVERY = 4  # where only the number of trials ends the search
 LONGER_EVERY = 3  # of these recoveries one is longer
 MAX_FAILURES = 3  # while none succeeded: then the task cannot be trained here
 
 
-@dataclass(frozen=True, slots=True)
-class Beside:
-    """A recovery that runs beside the search."""
-
-    trial: Trial
-    recipe: Recipe
-    since_s: float
-
-
 @dataclass(slots=True, kw_only=True)
 class Recoveries:
-    """The recoveries of a search. `measure` evaluates a trial here, `learn` is called after one was trained
-    beside it. `began_s`: from when on the time for recovery runs. `time_step` gives the seconds of a training
-    step where they pause the search; it is asked once, before any was seen.
+    """The recoveries of a search. `measure` evaluates a trial here; those beside the search are in `flights`.
+    `began_s`: from when on the time for recovery runs. `time_step` gives the seconds of a training step where
+    they pause the search; it is asked once, before any was seen.
     """
 
     trials: Trials
     measure: Callable[[Trial, Recipe], None]
-    learn: Callable[[], None]
-    background: RecoveryProcess | None
+    flights: InFlight
     began_s: float
     time_step: Callable[[], float] | None = None
     _timed_s: float | None = None
-    _beside: Beside | None = None
     _turns: int = 0
     _nothing_at: tuple[int, int, int] | None = None
     _gave_up: bool = False
 
     @property
-    def busy(self) -> bool:
-        """Whether a recovery runs beside the search."""
-        return self._beside is not None
-
-    def release(self) -> None:
-        """On Ctrl-C: leaves the recovery beside the search to the next session."""
-        if self._beside is not None:
-            self.trials.release(self._beside.trial)
+    def _beside(self) -> bool:
+        """Whether recoveries run beside the search, not instead of it."""
+        return self.flights.builders is not None
 
     # --- which one, and when
 
@@ -79,7 +59,9 @@ class Recoveries:
         With `due` it is due in any case, since there is nothing else to do.
         """
         trials = self.trials
-        if self.busy or not self._possible() or not (due or self._due()):
+        if self._beside and not self.flights.takes_recovery():
+            return False
+        if not self._possible() or not (due or self._due()):
             return False
         steps = self._steps(alone=due)
         best = None if steps is None else self._most_worth(steps)
@@ -122,7 +104,7 @@ class Recoveries:
     def _due(self) -> bool:
         """Whether the time for recovery that has passed so far is not used up."""
         trials, budget = self.trials, self.trials.budget
-        if self.background is not None:
+        if self._beside:
             return True
         if budget.search_s is None or budget.recovery_s is None:
             count = len(self._recovered)
@@ -142,7 +124,7 @@ class Recoveries:
         step_s = trials.screen.step_s or self._timed_step_s()
         if step_s is None:
             return STEPS[0]
-        whole_s = budget.search_s if self.background is not None else budget.recovery_s or 0.0
+        whole_s = budget.search_s if self._beside else budget.recovery_s or 0.0
         if not alone and self._takes_much(step_s):
             return None
         longest_s = SHORT_SHARE * whole_s * (2 if self._poor() else 1)
@@ -176,7 +158,7 @@ class Recoveries:
     def _takes_much(self, step_s: float) -> bool:
         """Whether the shortest recovery would pause the search for more than its share of the time."""
         recovery_s = self.trials.budget.recovery_s or 0.0
-        return self.background is None and STEPS[0] * step_s > MOST_SHARE * recovery_s
+        return not self._beside and STEPS[0] * step_s > MOST_SHARE * recovery_s
 
     def _most_worth(self, steps: int) -> Point | None:
         """The measured candidate that is expected to add most when it is trained for so long.
@@ -213,12 +195,12 @@ class Recoveries:
         return None if index is None else candidates[index]
 
     def _done(self) -> dict[str, int]:
-        """The most steps that a candidate was trained for, by its digest without recovery."""
+        """The most steps that a candidate was or is trained for, by its digest without recovery."""
         done: dict[str, int] = {}
-        for point in self.trials.points:
-            if point.recipe.recovery is not None:
-                digest = bare(point.recipe).digest
-                done[digest] = max(done.get(digest, 0), point.recipe.recovery.steps)
+        for recipe in (*(point.recipe for point in self.trials.points), *self.flights.recipes):
+            if recipe.recovery is not None:
+                digest = bare(recipe).digest
+                done[digest] = max(done.get(digest, 0), recipe.recovery.steps)
         return done
 
     # --- training and measuring
@@ -226,49 +208,13 @@ class Recoveries:
     def recover(self, trial: Trial, recipe: Recipe) -> None:
         """Trains and measures here, or begins to train beside the search."""
         trials, start_s = self.trials, self.trials.elapsed_s
-        if self.background is not None and not self.busy and recipe.recovery is not None:
-            trials.tried.add(recipe.digest)
-            self._beside = Beside(trial, recipe, start_s)
-            self.background.start(recipe)
+        if recipe.recovery is not None and self.flights.takes_recovery():
+            self.flights.start(trial, recipe)
             return
         count = len(trials.points)
         self.measure(trial, recipe)
         if recipe.recovery is not None and len(trials.points) == count:  # it failed: that took its time, too
             trials.ledger.add({"recovery": trials.elapsed_s - start_s})
-
-    def collect(self, *, wait_s: float = 0.0) -> None:
-        """Measures the candidate that was trained beside the search, when it is ready."""
-        beside, trials = self._beside, self.trials
-        if self.background is None or beside is None:
-            return
-        with trials.interruptible():
-            built = self.background.poll(wait_s=wait_s)
-        if built is None:
-            return
-        self._beside = None
-        if isinstance(built, StageError):
-            trials.ledger.add_beside({"recover": trials.elapsed_s - beside.since_s})
-            failure = Failure.of(built, trial=beside.trial.number)
-            trials.fail(beside.trial, beside.recipe, failure)
-            return
-        trials.ledger.add_beside(built.seconds)
-        if trials.evaluate(beside.trial, beside.recipe, built=built) is not None:
-            self.learn()
-
-    def finish(self) -> None:
-        """Waits a moment for a recovery that is nearly done. If it does not finish, it counts as out of
-        time."""
-        trials, total_s = self.trials, self.trials.budget.total_s
-        if self._beside is None or self.background is None:
-            return
-        end_s = trials.elapsed_s + (60.0 if total_s is None else GRACE_SHARE * total_s)
-        while self._beside is not None and trials.elapsed_s < end_s:
-            trials.stage(f"waiting for a recovery: {self.background.stage}")
-            self.collect(wait_s=0.5)
-        if self._beside is not None:
-            trial, self._beside = self._beside.trial, None
-            self.background.cancel()
-            trials.screen_out(trial, Screened(reason="time", message="its recovery did not end in time"))
 
     # --- what they do
 

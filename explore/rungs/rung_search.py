@@ -1,22 +1,22 @@
 """RungSearch: the strategy of the sampler `front`. The tables first, then rung after rung (climber.py).
 
-When the targets leave cores unused, recoveries run beside the search in a process of their own.
+When the targets leave cores unused, recoveries run beside the search in a process of their own; with a Ray
+cluster candidates are built and trained there (../beside).
 """
 
 import os
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from optuna.trial import Trial
 
 from ...compress.recipe import Recipe
+from ..beside.builders import Builders
 from ..space.seeds import stored_recipes
 from ..trials import Trials
 from .climber import WINDOW, Climber
-from .recovery_process import RecoveryProcess
 from .tables import FrontTables
 
 
@@ -25,13 +25,12 @@ class RungSearch:
     """The strategy. `warm` are the recipes of an earlier run's front, tried first; `window` candidates are
     looked at on rung r0 for one that is measured.
 
-    With a `background` for recoveries this process keeps to `cores` meanwhile. Without one, `time_step` gives
-    the seconds of a training step.
+    With a `background` this process leaves its cores to it meanwhile. Without one, `time_step` gives the
+    seconds of a training step.
     """
 
     make_tables: Callable[[Trials], FrontTables]
-    background: RecoveryProcess | None = None
-    cores: Collection[int] = ()
+    background: Builders | None = None
     warm: Sequence[Recipe] = ()
     window: int = WINDOW
     time_step: Callable[[], float] | None = None
@@ -39,9 +38,14 @@ class RungSearch:
     def search(self, trials: Trials, interrupted: list[Trial]) -> None:
         """See Strategy."""
         unfinished = list(interrupted)
-        beside: AbstractContextManager[Any] = self.background or nullcontext()
-        with beside, pinned(self.cores) if self.cores else nullcontext():
+        if self.background is None:
             self._climb(trials, unfinished)
+            return
+        with self.background as builders:
+            theirs = set(builders.cores)
+            own = os.sched_getaffinity(0) - theirs if theirs else set()
+            with pinned(own) if own else nullcontext():
+                self._climb(trials, unfinished)
 
     def _climb(self, trials: Trials, unfinished: list[Trial]) -> None:
         """Takes the trials that it tried out of `unfinished`."""

@@ -145,13 +145,16 @@ class FrontTables:
         except StageError:
             return None
 
-    def probe(self, levels: Levels) -> float:
-        """The KL of a candidate, which the pool and the proposer take note of. Raises StageError."""
+    def probe(self, levels: Levels, *, kl: float | None = None) -> float:
+        """The KL of a candidate, which the pool and the proposer take note of; it is computed unless it is
+        given. Raises StageError.
+        """
         if not self.probing:
             expected = self.proposer.losses.loss(levels)
             self.pool.add(levels, expected)
             return expected
-        kl = self.pool.known.get(levels)
+        if kl is None:
+            kl = self.pool.known.get(levels)
         if kl is None:
             kl = self.scorer.kl(self.recipe(levels))
         self.pool.add(levels, kl)

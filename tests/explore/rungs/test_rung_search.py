@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 from autocompress.compress.recipe import Recipe
 from autocompress.errors import StageError
+from autocompress.explore.beside.builders import Ready
 from autocompress.explore.latency.model import LatencyPredictor
 from autocompress.explore.rungs.recoveries import MAX_FAILURES
 from autocompress.explore.rungs.rung_search import RungSearch
@@ -330,10 +331,14 @@ def test_no_candidate_is_begun_that_would_not_end_in_time(tmp_path, monkeypatch)
 class FakeBackground:
     """A recovery process that needs three looks for each recipe."""
 
+    only_recoveries, slots, cores, stage = True, 1, (), "working"
+
     def __init__(self, outcome):
         self.outcome, self.recipe, self.looks, self.started = outcome, None, 0, []
-        self.config = SimpleNamespace(cores=(0,))
-        self.stage = "working"
+
+    @property
+    def free(self):
+        return int(self.recipe is None)
 
     def __enter__(self):
         return self
@@ -347,7 +352,10 @@ class FakeBackground:
 
     def poll(self, *, wait_s=0.0):
         self.looks += 1
-        return self.outcome if self.looks >= 3 else None
+        if self.looks < 3 or self.recipe is None:
+            return None
+        done, self.recipe = self.recipe, None
+        return Ready(done, self.outcome)
 
     def cancel(self):
         self.recipe = None

@@ -1,7 +1,7 @@
 """What a search and its recovery process say to each other. Each message is a line of JSON, written and read
 here alone.
 
-The search gives the child a RecoveryConfig on the command line, then one recipe a line on standard input. The
+The search gives the child a BuilderConfig on the command line, then one recipe a line on standard input. The
 child answers each recipe with lines of progress, and then with one result or failure. The arrays of a check
 are too large for a line: they go through a file.
 """
@@ -21,13 +21,14 @@ from ...compress.compressor import BuildResult, BuiltFile
 from ...compress.onnx_file.check import OutputCheck
 from ...compress.options import FileFormat
 from ...errors import FailureKind, FailureStage, StageError
+from ...files import write_bytes
 from ...results.records.reading import Fields, parse
 
 CHECK_PREFIX = "check-"  # of the files with the arrays of a check
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RecoveryConfig:
+class BuilderConfig:
     """What the child needs: the task as on the command line, the formats of the files, the compressor's
     folders and that of checks, its cores. `dynamic` are the free dimensions: an input, one of its dimensions,
     the name.
@@ -55,7 +56,7 @@ class RecoveryConfig:
         return json.dumps({**asdict(self), **paths, "formats": formats, "cores": list(self.cores)})
 
     @classmethod
-    def from_json(cls, text: str) -> "RecoveryConfig":
+    def from_json(cls, text: str) -> "BuilderConfig":
         """The configuration that `to_json` wrote."""
         fields = Fields(parse(text))
         return cls(
@@ -151,3 +152,49 @@ def _read_check(fields: Fields) -> OutputCheck:
         expected = tuple(arrays[name] for name in names if name.startswith("expected"))
     path.unlink()
     return OutputCheck(inputs=inputs, expected=expected, tolerance=fields.number("tolerance"))
+
+
+# --- between machines
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Packed:
+    """A line as above whose paths are names of `files`, and their contents."""
+
+    line: str
+    files: Mapping[str, bytes]
+
+
+def packed(built: BuildResult, folder: Path) -> Packed:
+    """What was built, to be sent elsewhere; its files here are deleted. `folder` is for those of checks."""
+    line = result_line(built, folder)
+    paths = [file.artifact.path for file in built.by_format.values()]
+    paths += [Path(check["file"]) for build in json.loads(line)["builds"] for check in build["checks"]]
+    files = {path.name: path.read_bytes() for path in paths}
+    for path in paths:
+        path.unlink(missing_ok=True)
+    return Packed(line=line, files=files)
+
+
+def unpacked(sent: Packed, *, out_dir: Path, checks_dir: Path) -> BuildResult | StageError:
+    """What was built or why nothing was, its artifacts in `out_dir`. ValueError, OSError or BadZipFile when
+    that is not whole.
+    """
+    value = json.loads(sent.line)
+    checks_dir.mkdir(parents=True, exist_ok=True)
+    for build in value.get("builds", ()):
+        build["artifact"]["path"] = str(_placed(build["artifact"]["path"], sent, out_dir))
+        for check in build["checks"]:
+            check["file"] = str(_placed(check["file"], sent, checks_dir))
+    reply = read_reply(json.dumps(value))
+    assert not isinstance(reply, str)
+    return reply
+
+
+def _placed(path: str, sent: Packed, folder: Path) -> Path:
+    """The path of a file that was sent, now in `folder`."""
+    name = Path(path).name
+    if name not in sent.files:
+        raise ValueError(f"{name} was not sent.")
+    write_bytes(folder / name, sent.files[name])
+    return folder / name

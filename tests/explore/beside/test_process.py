@@ -15,9 +15,9 @@ from autocompress.compress.graph.network import Network
 from autocompress.compress.options import CompressorOptions, FileFormat
 from autocompress.compress.recipe import Recipe, Recovery
 from autocompress.errors import StageError
-from autocompress.explore.rungs import recovery_process
-from autocompress.explore.rungs.recovery_messages import RecoveryConfig
-from autocompress.explore.rungs.recovery_process import RecoveryProcess
+from autocompress.explore.beside import process as process_module
+from autocompress.explore.beside.messages import BuilderConfig
+from autocompress.explore.beside.process import RecoveryProcess
 from autocompress.tasks.load import load_task
 from autocompress.tests.present import present
 from autocompress.tests.waiting import comes_true, ended
@@ -29,7 +29,7 @@ SHORT = Recovery(steps=3, learning_rate=1e-3, temperature=4.0, weight=0.9)
 def process(tmp_path):
     for name in ("cache", "levels", "out"):
         (tmp_path / name).mkdir()
-    config = RecoveryConfig(
+    config = BuilderConfig(
         task="digits",
         arguments={},
         formats=[FileFormat()],
@@ -50,20 +50,21 @@ def result_of(process: RecoveryProcess) -> BuildResult | StageError:
     end = time.monotonic() + 200
     while (found := process.poll(wait_s=1.0)) is None:
         assert time.monotonic() < end, process.stage
-    return found
+    assert found.result is not None
+    return found.result
 
 
 def test_the_child_reads_the_configuration_that_the_search_wrote(process):
     config = replace(process.config, dynamic=((0, 1, "tokens"),))
-    assert RecoveryConfig.from_json(config.to_json()) == config
+    assert BuilderConfig.from_json(config.to_json()) == config
 
 
 def test_it_builds_what_would_be_built_here_and_goes_on_after_a_failure(process, tmp_path):
     process.start(Recipe(skip=("nowhere",)))
     failed = result_of(process)
-    assert isinstance(failed, StageError) and failed.stage == "prune" and not process.busy
+    assert isinstance(failed, StageError) and failed.stage == "prune" and process.free == 1
     process.start(Recipe(recovery=SHORT))
-    assert process.busy
+    assert process.free == 0
     built = result_of(process)
     assert (
         isinstance(built, BuildResult) and built.seconds["recover"] > 0 and built.only.artifact.path.is_file()
@@ -82,7 +83,7 @@ def test_it_builds_what_would_be_built_here_and_goes_on_after_a_failure(process,
 
 
 def test_a_child_that_is_killed_or_stopped_is_replaced_and_builds_the_same(process, monkeypatch):
-    monkeypatch.setattr(recovery_process, "LOOK_S", 0.01)
+    monkeypatch.setattr(process_module, "LOOK_S", 0.01)
     process.start(Recipe(recovery=SHORT))
     for number in (signal.SIGKILL, signal.SIGSTOP):
         child = process._process.pid
@@ -95,12 +96,14 @@ def test_a_child_that_is_killed_or_stopped_is_replaced_and_builds_the_same(proce
 def test_a_recipe_that_loses_every_child_is_taken_for_the_cause(process):
     process.start(Recipe(recovery=SHORT))
     children = set()
-    while (failed := process.poll(wait_s=0.01)) is None:
+    while (ready := process.poll(wait_s=0.01)) is None:
         if process._process.pid not in children:
             children.add(process._process.pid)
             os.kill(process._process.pid, signal.SIGKILL)
+    failed = ready.result
+    assert isinstance(failed, StageError)
     assert (failed.stage, failed.kind, len(children)) == ("recover", "crash", 3)
-    assert "3 times in a row" in str(failed) and not process.busy
+    assert "3 times in a row" in str(failed) and process.free == 1
 
 
 def test_a_crash_of_the_childs_own_is_a_failure_at_once(process):
@@ -144,8 +147,8 @@ ANSWER = {"seconds": {}, "builds": [{"check": "/nowhere/check.npz"}]}
 )
 def test_an_answer_that_cannot_be_read_is_a_crash(process, line):
     told(process, line)
-    failed = process.poll()
-    assert isinstance(failed, StageError) and failed.kind == "crash" and not process.busy
+    failed = present(process.poll()).result
+    assert isinstance(failed, StageError) and failed.kind == "crash" and process.free == 1
 
 
 def test_its_end_is_that_of_the_processes_which_it_started(process):
@@ -165,4 +168,4 @@ def test_a_cancelled_recipe_leaves_no_process(process):
     process.start(Recipe(recovery=SHORT))
     child = process._process
     process.cancel()
-    assert child.poll() is not None and not process.busy and process.poll() is None
+    assert child.poll() is not None and process.free == 1 and process.poll() is None

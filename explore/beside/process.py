@@ -1,7 +1,7 @@
 """Recovery beside the search: a compressor in a process of its own, pinned to cores that no measurement uses.
 
-The child (`python -m autocompress.explore.rungs.recovery_process CONFIG`) loads the task once and then builds
-one recipe after the other. It answers in JSON lines (`recovery_messages.py`), and ends when its input closes,
+The child (`python -m autocompress.explore.beside.process CONFIG`) loads the task once and then builds
+one recipe after the other. It answers in JSON lines (`messages.py`), and ends when its input closes,
 so that a killed search leaves nothing behind. A child that somebody kills or stops is replaced, and builds
 the same recipe from the beginning.
 """
@@ -16,12 +16,10 @@ import sys
 import threading
 import time
 import zipfile
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from types import TracebackType
 
 from ...compress.compressor import BuildResult, Compressor
-from ...compress.options import CompressorOptions
 from ...compress.recipe import Recipe
 from ...errors import StageError
 from ...scratch import temporary_folder
@@ -30,7 +28,9 @@ from ...targets.on_device.agent.process import LOOK_S, Stillness, oom_kills
 from ...targets.replies import is_from_outside
 from ...targets.transport import VANISHED_LIMIT
 from ..session.waits import search_in
-from .recovery_messages import RecoveryConfig, failure_line, progress_line, read_reply, result_line
+from .builders import Ready
+from .building import compressor_of
+from .messages import BuilderConfig, failure_line, progress_line, read_reply, result_line
 
 _END_S = 2.0  # for a child that has closed its output
 
@@ -40,7 +40,10 @@ class RecoveryProcess:
     recipe.
     """
 
-    def __init__(self, config: RecoveryConfig):
+    only_recoveries = True
+    slots = 1
+
+    def __init__(self, config: BuilderConfig):
         self.config = config
         self.stage = ""
         self._process: subprocess.Popen[str] | None = None
@@ -62,9 +65,14 @@ class RecoveryProcess:
         self.close()
 
     @property
-    def busy(self) -> bool:
-        """Whether a recipe is being built, or waits to be collected."""
-        return self.recipe is not None
+    def cores(self) -> Sequence[int]:
+        """Those of the configuration."""
+        return self.config.cores
+
+    @property
+    def free(self) -> int:
+        """1, or 0 while a recipe is being built or waits to be collected."""
+        return int(self.recipe is None)
 
     def start(self, recipe: Recipe) -> None:
         """Begins to build a recipe; `poll` tells when it is done."""
@@ -82,7 +90,14 @@ class RecoveryProcess:
         except BrokenPipeError:
             pass  # the reader has seen the end, and `poll` says so
 
-    def poll(self, *, wait_s: float = 0.0) -> BuildResult | StageError | None:
+    def kls(
+        self, recipes: Sequence[Recipe], *, meanwhile: Callable[[], None]
+    ) -> list[float | StageError | None]:
+        """None of them: the process is for recoveries."""
+        meanwhile()
+        return [None for _ in recipes]
+
+    def poll(self, *, wait_s: float = 0.0) -> Ready | None:
         """What became of the recipe, None while the child still works on it. Waits at most `wait_s`, however
         much progress comes meanwhile.
         """
@@ -100,8 +115,8 @@ class RecoveryProcess:
             if isinstance(reply, str):
                 self.stage = reply
             elif not self._tries_again(reply):
-                self.recipe = None
-                return reply
+                done, self.recipe = self.recipe, None
+                return Ready(done, reply)
         return None
 
     def _reply(self, line: str | None) -> str | BuildResult | StageError:
@@ -209,13 +224,16 @@ def _read(process: "subprocess.Popen[str]", replies: "queue.SimpleQueue[str | No
 
 def main() -> None:
     """Builds the recipes on standard input, one JSON line each, until it closes."""
-    config = RecoveryConfig.from_json(sys.argv[1])
+    import torch
+
+    config = BuilderConfig.from_json(sys.argv[1])
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what a user's task prints must not end up between replies
     os.sched_setaffinity(0, config.cores)
     requests: queue.SimpleQueue[str] = queue.SimpleQueue()
     threading.Thread(target=_read_requests, args=(requests,), daemon=True).start()
-    compressor = _compressor(config)
+    torch.set_num_threads(len(config.cores))
+    compressor = compressor_of(config)
 
     def say(line: str) -> None:
         replies.write(line + "\n")
@@ -236,33 +254,7 @@ def _read_requests(requests: "queue.SimpleQueue[str]") -> None:
     os._exit(0)
 
 
-def _compressor(config: RecoveryConfig) -> Compressor:
-    import torch
-
-    from ...compress.graph.network import Network
-    from ...tasks.load import load_task
-    from ...tasks.plain.plain_task import plain_task
-
-    torch.set_num_threads(len(config.cores))
-    task = plain_task(load_task(config.task, config.arguments))
-    dynamic: dict[str | int, dict[int, str]] = {}
-    for index, dim, name in config.dynamic:  # also those that the search found in the data
-        dynamic.setdefault(index, {})[dim] = name
-    task = replace(task, dynamic=dynamic)
-    network = Network.trace(  # nobody asks for bytes here
-        task.model, task.example_inputs, task.dynamic, used_tokens=task.used_tokens
-    )
-    options = CompressorOptions(
-        formats=tuple(config.formats),
-        optional=len(config.formats) > 1,
-        seed=config.seed,
-        memory_bytes=config.memory_bytes,
-        device=config.device,
-    )
-    return Compressor(task, network, options, cache_dir=config.cache_dir, levels_dir=config.levels_dir)
-
-
-def _built(compressor: Compressor, recipe: Recipe, config: RecoveryConfig, say: Callable[[str], None]) -> str:
+def _built(compressor: Compressor, recipe: Recipe, config: BuilderConfig, say: Callable[[str], None]) -> str:
     """The line that says what was built; progress is said meanwhile."""
     from ...evaluation.paced_training import PacedTraining
 
