@@ -92,13 +92,39 @@ class Client:
 
     def searches(self, **filters: str) -> Iterator["Search"]:
         """The searches, the newest first; filters are state, task, owner and text."""
-        before: dict[str, str] = {}
+        before: str | None = None
         while True:
-            page = self.connection.get(f"/v1/searches?{urlencode({**filters, **before})}")
+            page = self.page(before=before, **filters)
             yield from (Search(self.connection, str(one["id"])) for one in page["searches"])
-            if page["next"] is None:
+            before = page["next"]
+            if before is None:
                 return
-            before = {"before": page["next"]}
+
+    def page(self, *, before: str | None = None, limit: int = 50, **filters: str) -> dict[str, Any]:
+        """A page of `searches` as they are now, and `next`: the `before` of the following page, if any."""
+        asked = {"limit": str(limit), **filters, **({"before": before} if before else {})}
+        page: dict[str, Any] = self.connection.get(f"/v1/searches?{urlencode(asked)}")
+        return page
+
+    def tasks(self) -> list[dict[str, Any]]:
+        """The registered tasks, and what their functions take."""
+        tasks: list[dict[str, Any]] = self.connection.get("/v1/tasks")
+        return tasks
+
+    def recipes(self) -> list[dict[str, Any]]:
+        """The recipes: names for target, limits, budget and policy."""
+        recipes: list[dict[str, Any]] = self.connection.get("/v1/recipes")
+        return recipes
+
+    def machines(self) -> dict[str, Any]:
+        """Workers, boards and the disk."""
+        machines: dict[str, Any] = self.connection.get("/v1/machines")
+        return machines
+
+    def nights(self) -> list[dict[str, Any]]:
+        """The nightly runs, each with its last nights."""
+        nights: list[dict[str, Any]] = self.connection.get("/v1/nightly")
+        return nights
 
 
 class Search:
@@ -167,8 +193,24 @@ class Search:
         points: list[dict[str, Any]] = self._connection.get(f"{self._path}/points")
         return points
 
+    def layers(self, trial: int, *, target: str | None = None) -> list[dict[str, Any]]:
+        """What became of each layer in a point."""
+        asked = f"?{urlencode({'target': target})}" if target else ""
+        layers: list[dict[str, Any]] = self._connection.get(f"{self._path}/points/{trial}/layers{asked}")
+        return layers
+
+    def failures(self) -> list[dict[str, Any]]:
+        """The candidates that could not be measured: in which stage, and why."""
+        failures: list[dict[str, Any]] = self._connection.get(f"{self._path}/failures")
+        return failures
+
+    def log(self, *, after: int = 0) -> list[dict[str, Any]]:
+        """Up to 500 lines of the log after the line of the id `after`."""
+        lines: list[dict[str, Any]] = self._connection.get(f"{self._path}/log?after={after}")
+        return lines
+
     def pick(self, **limits: str) -> dict[str, Any]:
-        """The best point within max_drop, max_latency, max_size, and its neighbours."""
+        """The best point within max_drop, max_latency, max_size, and its neighbours; or that of a policy."""
         picked: dict[str, Any] = self._connection.get(f"{self._path}/pick?{urlencode(limits)}")
         return picked
 

@@ -1,4 +1,4 @@
-"""What goes in and out over HTTP besides searches: deployments, nights, deliveries."""
+"""What goes in and out over HTTP besides searches: deployments, nights, deliveries, machines."""
 
 from typing import Annotated
 
@@ -43,6 +43,16 @@ class DeploymentOut(BaseModel):
             version=row.version,
             sha256=row.digest,
         )
+
+
+class FailureOut(BaseModel):
+    """A candidate that could not be measured. `retryable`: the same one may succeed when tried again."""
+
+    trial: int
+    stage: str
+    kind: str
+    message: str
+    retryable: bool
 
 
 class NightlyIn(Given):
@@ -121,3 +131,30 @@ class UploadOut(BaseModel):
     def of(cls, upload: Upload, name: str) -> "UploadOut":
         """An upload as it goes out."""
         return cls(name=name, size_bytes=upload.size_bytes, at=when(upload.at) or "")
+
+
+class WorkerOut(BaseModel):
+    """A worker, heard of `silent_s` ago. `search` is the one that it runs, if you may see it."""
+
+    name: str
+    labels: list[str]
+    silent_s: float
+    busy: bool
+    search: str | None
+
+
+class BoardOut(BaseModel):
+    """A board that a search has named, and whether one measures on it now."""
+
+    name: str
+    busy: bool
+
+
+class MachinesOut(BaseModel):
+    """Workers, boards, the disk of the service. `devices` are the boards that may be named as a target."""
+
+    workers: list[WorkerOut]
+    boards: list[BoardOut]
+    devices: list[str]
+    free_bytes: int
+    total_bytes: int

@@ -1,21 +1,14 @@
-"""What the pages show of a search, a run and the machines."""
+"""What the pages show of a search and a run."""
 
-import shutil
-import time
 from dataclasses import dataclass
 from typing import Any
-
-from sqlalchemy import select
 
 from ....errors import InputError
 from ....results.formats import Formats, ratio_text
 from ....results.records.run import Run
 from ....results.view import views_of
-from ...access.caller import Caller
-from ...database.tables import DeviceRow, JobRow, WorkerRow
 from ...queue.job import Job
 from ..schemas import PickOut, when
-from ..state import Service
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,38 +69,3 @@ def arguments_of(text: str) -> dict[str, str]:
     if wrong := next((key for key, equals, _ in pairs if not equals or not key.strip().isidentifier()), None):
         raise InputError(f"{wrong!r} is no KEY=VALUE: write an argument a line, like data=/srv/datasets.")
     return {key.strip(): value.strip() for key, _, value in pairs}
-
-
-def machines(service: Service, caller: Caller) -> dict[str, Any]:
-    """Workers and what they do, boards and who has them, the disk."""
-    now, disk = time.time(), shutil.disk_usage(service.data)
-    with service.database.reading() as session:
-        running = {
-            row.worker: row for row in session.scalars(select(JobRow).where(JobRow.state == "running"))
-        }
-        workers = [
-            {
-                "name": one.name,
-                "labels": ", ".join(one.labels),
-                "ago_s": max(0.0, now - one.seen),
-                "job": _seen(running.get(one.name), caller),
-            }
-            for one in session.scalars(select(WorkerRow).order_by(WorkerRow.seen.desc()).limit(200))
-        ]
-        boards = [
-            {"name": one.name, "busy": one.job_id is not None}
-            for one in session.scalars(select(DeviceRow).order_by(DeviceRow.name).limit(200))
-        ]
-    return {
-        "workers": workers,
-        "boards": boards,
-        "disk": {"free": disk.free, "total": disk.total},
-        "data": str(service.data),
-    }
-
-
-def _seen(row: JobRow | None, caller: Caller) -> str:
-    """The id of the job if the caller may see it, `busy` if not, empty without one."""
-    if row is None:
-        return ""
-    return row.id if caller.sees_all or row.owner_id == caller.user_id else "busy"

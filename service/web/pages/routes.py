@@ -19,6 +19,7 @@ from ..bundles import bundle_of, note_bundle
 from ..callers import COOKIE, Deployer, InService, Origin, Reader, Submitter, same_site
 from ..deploying import Wanted, deploy, deployments_of
 from ..front_state import NoRunError
+from ..machines import machines_of
 from ..routes.results import picked, picked_by
 from ..routes.searches import SearchId
 from ..schemas import OrderIn
@@ -296,7 +297,8 @@ def compare(service: InService, caller: Reader, old: Text = "", new: Text = "") 
 @router.get("/machines")
 def machines(service: InService, caller: Reader) -> HTMLResponse:
     """Workers, boards, and the disk."""
-    return HTMLResponse(page("machines.html", caller, title="Machines", **parts.machines(service, caller)))
+    there = machines_of(service, caller)
+    return HTMLResponse(page("machines.html", caller, title="Machines", there=there, data=str(service.data)))
 
 
 def _parts_of(service: Service, job: Job, caller: Caller) -> dict[str, Any]:

@@ -5,11 +5,11 @@ or a run, and returns a record of `schemas.py`. Errors are raised in the words o
 
 Reading order
     searches.py    jobs: submit, list, pause, resume, cancel, budget
-    results.py     the front, points, layers, picks, bundles of a job
+    results.py     the front, points, layers, failures, picks, bundles of a job
     nights.py      nightly runs
     streams.py     server-sent events
     work.py        the workers' side
-    operations.py  health and metrics
+    operations.py  health, metrics, machines
 
 What it does not know: HTML, SQL.
 """

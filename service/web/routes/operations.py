@@ -11,7 +11,8 @@ from sqlalchemy import func, select
 from ...database.tables import Delivery, DeviceRow, JobRow, WorkerRow
 from ...queue.job import STATES
 from ..callers import Administrator, InService, Reader
-from ..more_schemas import DeliveryOut
+from ..machines import machines_of
+from ..more_schemas import DeliveryOut, MachinesOut
 from ..problems import PROBLEMS
 from ..schemas import when
 from ..state import Service
@@ -57,6 +58,12 @@ def deliveries(service: InService, caller: Administrator) -> list[DeliveryOut]:
         )
         for one in rows
     ]
+
+
+@router.get("/v1/machines")
+def machines(service: InService, caller: Reader) -> MachinesOut:
+    """Workers and what they do, boards and whether they are free, the disk."""
+    return machines_of(service, caller)
 
 
 @router.get("/metrics", response_class=PlainTextResponse)

@@ -1,4 +1,4 @@
-"""REST: what a search found: front, points, layers, picks, report, bundles."""
+"""REST: what a search found: front, points, layers, failures, picks, report, bundles."""
 
 from dataclasses import asdict
 from typing import Annotated, Any, Literal
@@ -19,7 +19,7 @@ from ..bundles import Bundled, bundle_of, note_bundle, view_of
 from ..callers import Deployer, InService, Origin, Reader, Submitter
 from ..deploying import Wanted, deploy, deployments_of
 from ..fields import DropAsked, DurationAsked, SizeAsked, Text
-from ..more_schemas import DeploymentIn, DeploymentOut
+from ..more_schemas import DeploymentIn, DeploymentOut, FailureOut
 from ..problems import PROBLEMS
 from ..schemas import BundleIn, BundleOut, PickOut
 from ..state import Service
@@ -72,6 +72,13 @@ def layers(
     if point is None:
         raise HTTPException(404, f"The search has no measured trial {trial}: /points lists them.")
     return [asdict(layer) for layer in point.layers]
+
+
+@router.get("/failures")
+def failures(search_id: SearchId, service: InService, caller: Reader) -> list[FailureOut]:
+    """The candidates that could not be measured: in which stage, and why."""
+    service.jobs.get(search_id, caller)
+    return [FailureOut(**one.to_json()) for one in service.run(search_id).failures]
 
 
 @router.get("/pick")

@@ -169,6 +169,8 @@ def test_front_points_layers_and_picks_are_those_of_the_run(site, token, found):
     assert [point["trial"] for point in points] == [point.trial for point in run.points]
     layers = site.ask("GET", f"{found}/points/1/layers", token=token).json
     assert layers and layers[0]["name"]
+    failures = site.ask("GET", f"{found}/failures", token=token).json
+    assert failures == [failure.to_json() for failure in run.failures] != []
     picked = site.ask("GET", f"{found}/pick?max_drop=1pp", token=token).json
     assert picked["trial"] in [point.trial for point in run.front]
     nothing = site.ask("GET", f"{found}/pick?max_size=1B", token=token)
@@ -250,6 +252,17 @@ def test_a_body_that_comes_too_slowly_is_refused(tmp_path):
     with served(tmp_path, slow_s=0.3) as site:
         answer = site.ask("POST", "/v1/searches", slow(), token=site.token(), Content_Type="application/json")
     assert answer.status == 408
+
+
+def test_machines_show_which_search_a_worker_runs_to_its_owner_alone(tmp_path):
+    with served(tmp_path) as site:
+        ana, worker = site.token("ana"), {"worker": "w1", "labels": ["gpu"]}
+        search = site.ask("POST", "/v1/searches", ORDER, token=ana).json["id"]
+        assert site.ask("POST", "/v1/work/claim", worker, token=site.token("w", "work")).status == 200
+        seen = [Client(site.url, token=one).machines() for one in (ana, site.token("eve"))]
+    assert [one["workers"][0]["search"] for one in seen] == [search, None]
+    assert all(one["workers"][0]["busy"] and one["workers"][0]["labels"] == ["gpu"] for one in seen)
+    assert seen[0]["devices"] == [] and 0 < seen[0]["free_bytes"] < seen[0]["total_bytes"]
 
 
 def test_health_and_metrics_tell_how_it_is(site, token):
