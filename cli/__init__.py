@@ -19,7 +19,7 @@ Reading order
     verify.py    `verify`
     nightly.py   `nightly`, `rollback`, `gc`
     nights.py    `nights`, and whom `nightly` tells
-    service/     `serve`, `submit`, `worker`
+    service/     `serve`, `submit`, `worker`, `mcp`
     targets.py   `targets list, show, doctor, calibrate` and `measure`
 
 What it does not know: how anything is computed. Results go to stdout, everything else to stderr.

@@ -19,6 +19,7 @@ from .pick import pick
 from .push import push
 from .runs import runs
 from .search import search
+from .service.mcp import mcp
 from .service.serve import serve
 from .service.submit import submit
 from .service.worker import worker
@@ -36,7 +37,7 @@ app = typer.Typer(
 app.add_typer(targets_app, name="targets", invoke_without_command=True)
 for command in (init, search, runs, front, report, compare, pick, push, verify, drift, measure):
     app.command()(command)
-for of_service in (serve, submit, worker):
+for of_service in (serve, submit, worker, mcp):
     app.command()(of_service)
 for of_nights in (nightly, nights, rollback, gc):
     app.command()(of_nights)

@@ -19,6 +19,7 @@ Reading order
     nights/      nightly runs: their files, and when they begin
     work/        the worker, and the client that speaks to the service
     web/         REST, pages, streams, what protects them
+    mcp/         the same for assistants: tools of the Model Context Protocol
     uploads.py   weights that people upload
     traces.py    OpenTelemetry: spans of requests and searches
     serving.py   starts all of it: `autocompress serve`; saving.py: backup and restore

@@ -11,7 +11,7 @@ from .order import Order
 from .uploads import PREFIX
 from .work.connection import Connection
 
-_OVER = ("finished", "failed", "cancelled", "paused")
+OVER = ("finished", "failed", "cancelled", "paused")  # states in which nothing happens by itself
 
 
 class Client:
@@ -100,9 +100,11 @@ class Client:
             if before is None:
                 return
 
-    def page(self, *, before: str | None = None, limit: int = 50, **filters: str) -> dict[str, Any]:
-        """A page of `searches` as they are now, and `next`: the `before` of the following page, if any."""
-        asked = {"limit": str(limit), **filters, **({"before": before} if before else {})}
+    def page(self, *, before: str | None = None, **filters: str) -> dict[str, Any]:
+        """A page of `searches` as they are now, and `next`: the `before` of the following page, if any. Its
+        filters are those of `searches`, and limit.
+        """
+        asked = {**filters, **({"before": before} if before else {})}
         page: dict[str, Any] = self.connection.get(f"/v1/searches?{urlencode(asked)}")
         return page
 
