@@ -63,7 +63,7 @@ def main() -> None:
             print(f"recoveries and builds a minute: {min(process_s) / min(cluster_s):.2f} × (target ≥ 1.7)")
             for recipe in recipes:
                 nodes.start(recipe)
-            nodes.poll(wait_s=1.0)
+            time.sleep(1.0)
             cluster.remove_node(next(iter(cluster.worker_nodes)))
             lost = sum(not isinstance(result, BuildResult) for result in results_of(nodes, len(recipes)))
             print(f"after a node's death: {lost} of {len(recipes)} candidates lost (target 0)")
