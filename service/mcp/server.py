@@ -8,12 +8,11 @@ from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any
 
-from pydantic import ValidationError
-
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ToolError, UnexpectedToolError
 from mcp.server.mcpserver.tools import Tool
 from mcp.types import CallToolResult, InputRequiredResult, TextContent, ToolAnnotations
+from pydantic import ValidationError
 
 from ...errors import AutocompressError, InputError, TargetUnavailable
 from ...text.printable import printable
