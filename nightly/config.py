@@ -43,6 +43,9 @@ class ModelConfig:
     deterministic: bool = False
     validation_samples: int | None = None
     recovery: bool = True
+    memory: str | None = None
+    device: str = "auto"
+    ray: str = ""
     allow_predicted: bool = False
     set_clocks: bool = False
     policies: tuple[Policy, ...]

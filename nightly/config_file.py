@@ -11,8 +11,9 @@ from typing import Any, get_args
 
 from ..deploy.registry.address import parse_registry
 from ..errors import InputError
+from ..explore.preparation.request import SearchRequest
 from ..files import read_text
-from ..profiles.units import parse_budget, parse_drop, parse_duration
+from ..profiles.units import parse_budget, parse_drop, parse_duration, parse_size
 from ..results.choosing.policy import Policy
 from ..results.compare.tolerance import Tolerance
 from ..results.records.reading import Fields, Unfit
@@ -31,8 +32,9 @@ _TOP = (
 )  # fmt: skip
 _MODEL = (
     "task", "task_arg", "target", "budget", "trials", "max_drop", "max_latency", "max_size", "max_energy",
-    "batch", "shape", "sampler", "seed", "deterministic", "validation_samples", "recovery", "allow_predicted",
-    "set_clocks", "policies", "deploy", "push", "drift", "margin", "priority",
+    "batch", "shape", "sampler", "seed", "deterministic", "validation_samples", "recovery", "memory",
+    "device", "ray", "allow_predicted", "set_clocks", "policies", "deploy", "push", "drift", "margin",
+    "priority",
 )  # fmt: skip
 _CANARY = ("onnxruntime", "openvino")
 
@@ -105,6 +107,9 @@ def _model(models: Fields, name: str) -> ModelConfig:
             deterministic=table.get("deterministic", read.flag, False),
             validation_samples=table.get("validation_samples", lambda key: read.whole(key, least=1), None),
             recovery=table.get("recovery", read.flag, True),
+            memory=table.get("memory", read.text, None),
+            device=table.get("device", read.text, "auto"),
+            ray=table.get("ray", read.text, ""),
             allow_predicted=table.get("allow_predicted", read.flag, False),
             set_clocks=table.get("set_clocks", read.flag, False),
             policies=tuple(map(Policy.parse, table.get("policies", table.texts, POLICIES))),
@@ -122,6 +127,16 @@ def _require_sensible(model: ModelConfig) -> None:
     """InputError for what the command `search` would refuse before it does anything."""
     if model.budget is not None:
         parse_budget(model.budget)
+    if model.memory is not None:
+        parse_size(model.memory)
+    SearchRequest(
+        task=model.task,
+        trials=model.trials,
+        sampler=model.sampler,
+        deterministic=model.deterministic,
+        device=model.device,
+        ray=model.ray,
+    )
     require_names_differ([str(policy) for policy in model.policies])
     limits_of(
         list(target_addresses(model.target)),

@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import InputError
+from ..explore.preparation.request import SearchRequest
 from ..files import read_text
+from ..nightly.commands import option_words
 from ..nightly.search_recipe import BUILT_IN, SearchRecipe, recipes_in
 from ..nightly.strict_table import StrictTable
 from ..profiles.units import parse_size
@@ -18,8 +20,9 @@ from .listed import Listed, read_listed
 
 _TOP = (
     "task", "device", "data", "environment", "hosts", "limits", "webhook", "notify", "registry", "nightly",
-    "recipe", "oidc",
+    "recipe", "oidc", "search",
 )  # fmt: skip
+_SEARCH = ("device", "memory", "ray")
 _LIMITS = (
     "live_jobs", "running_jobs", "disk", "memory", "file_size", "open_files", "cpus", "body",
     "requests_per_second", "upload", "uploads",
@@ -56,6 +59,20 @@ class ServeLimits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SearchPlace:
+    """Where all searches of a machine compute: options of `search` of the same names, None for its own."""
+
+    device: str | None = None
+    memory: str | None = None
+    ray: str | None = None
+
+    @property
+    def words(self) -> list[str]:
+        """The options."""
+        return option_words({"--device": self.device, "--memory": self.memory, "--ray": self.ray})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServeConfig:
     """`devices` are the boards that may be named, as `--target` writes them; `data` the folders that
     arguments may lead to; `environment` the variables that searches get besides the usual ones; `hosts` the
@@ -69,6 +86,7 @@ class ServeConfig:
     environment: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ()
     limits: ServeLimits = field(default_factory=ServeLimits)
+    search: SearchPlace = field(default_factory=SearchPlace)
     listed: Listed = field(default_factory=Listed)
     recipes: Mapping[str, SearchRecipe] = field(default_factory=lambda: BUILT_IN)
     provider: ProviderConfig | None = None
@@ -110,6 +128,9 @@ def _config(value: object, folder: Path) -> ServeConfig:
         limits=_limits(StrictTable(top.fields.value("limits"), "limits", _LIMITS))
         if top.has("limits")
         else ServeLimits(),
+        search=_search(StrictTable(top.fields.value("search"), "search", _SEARCH))
+        if top.has("search")
+        else SearchPlace(),
         listed=read_listed(top, folder),
         recipes={**BUILT_IN, **recipes_in(top.fields)},
         provider=read_provider(top),
@@ -129,6 +150,19 @@ def _task(tasks: Fields, name: str, folder: Path) -> TaskSource:
         else {}
     )
     return TaskSource(name=name, spec=spec, arguments=arguments)
+
+
+def _search(table: StrictTable) -> SearchPlace:
+    read = table.fields
+    place = SearchPlace(
+        device=table.get("device", read.text, None),
+        memory=table.get("memory", read.text, None),
+        ray=table.get("ray", read.text, None),
+    )
+    if place.memory is not None:
+        parse_size(place.memory)
+    SearchRequest(task=DIGITS.spec, device=place.device or "auto", ray=place.ray or "")  # or refuses them
+    return place
 
 
 def _limits(table: StrictTable) -> ServeLimits:

@@ -36,6 +36,9 @@ def search_words(model: ModelConfig, run: Path, warm_start: Path | None) -> list
         "--validation-samples": model.validation_samples,
         "--deterministic": model.deterministic,
         "--no-recovery": not model.recovery,
+        "--memory": model.memory,
+        "--device": None if model.device == "auto" else model.device,
+        "--ray": model.ray or None,
         "--allow-predicted": model.allow_predicted,
         "--set-clocks": model.set_clocks,
     }

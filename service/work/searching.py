@@ -107,7 +107,8 @@ class Searching:
                 status=404,
             )
         given = {name: self._with_weights(text) for name, text in self._order.arguments.items()}
-        return self._order.words(source.spec, {**given, **source.arguments}, self._run)
+        words = self._order.words(source.spec, {**given, **source.arguments}, self._run)
+        return [*words, *self._place.config.search.words]
 
     def _with_weights(self, text: str) -> str:
         """An argument with the file of each upload that it names, as the command finds it: each machine has

@@ -97,6 +97,21 @@ def test_a_deterministic_search_is_asked_for_as_such(tmp_path):
     assert "--deterministic" in words and "--budget" not in words
 
 
+def test_where_a_model_is_searched_is_said_to_the_search(tmp_path):
+    text = '[model.x]\ntask = "digits"\ntrials = 3\ndevice = "cuda:1"\nmemory = "8GB"\nray = "auto"'
+    words = search_words(read(tmp_path, text).models[0], tmp_path / "run", None)
+    said = [words[words.index(name) + 1] for name in ("--device", "--memory", "--ray")]
+    assert said == ["cuda:1", "8GB", "auto"]
+    plain = search_words(read(tmp_path, '[model.x]\ntask = "digits"\ntrials = 3').models[0], tmp_path, None)
+    assert not {"--device", "--memory", "--ray"} & set(plain)
+
+
+@pytest.mark.parametrize("line", ['device = "gpu"', 'memory = "much"', 'ray = "ray://10.0.0.5:1"'])
+def test_what_the_search_would_refuse_is_refused_when_the_file_is_read(tmp_path, line):
+    with pytest.raises(InputError, match=line.split('"')[1]):
+        read(tmp_path, f'[model.x]\ntask = "digits"\ntrials = 3\n{line}')
+
+
 def test_a_search_on_a_part_of_validation_is_asked_for_as_such(tmp_path):
     config = read(tmp_path, '[model.x]\ntask = "digits"\nbudget = "1m"\nvalidation_samples = 500')
     words = search_words(config.models[0], tmp_path / "run", None)

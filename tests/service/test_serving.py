@@ -134,8 +134,12 @@ def _is_of(pid: Path, data: Path) -> bool:
 @pytest.mark.timeout(900)
 def test_pause_stops_a_running_search_safely_and_another_start_of_the_port_is_refused(tmp_path):
     data = tmp_path / "data"
+    data.mkdir()
+    (data / "serve.toml").write_text('[search]\nmemory = "3GB"\n')
     with serving(data) as process:
         search = submitted(process, trials=9)
+        written = data / "runs" / search.id / "run.toml"
+        assert comes_true(lambda: written.is_file() and "--memory 3GB" in written.read_text())
         assert comes_true(lambda: state_of(search) == "running")
         search.pause()
         assert comes_true(lambda: state_of(search) == "paused", timeout_s=SEARCH_PATIENCE_S), search.refresh()
