@@ -183,8 +183,8 @@ def rival_strategy(
     """The strategy of the product, or of a rival, which does without the product's first recipes."""
     from autocompress.compress.recipe import Recipe
     from autocompress.explore.preparation.strategy import strategy_of
+    from autocompress.explore.rungs.make_tables import make_tables
     from autocompress.explore.rungs.rung_search import RungSearch
-    from autocompress.explore.rungs.tables import make_tables
     from autocompress.explore.sequential import Sequential
 
     if arguments.sampler == "front":

@@ -105,11 +105,15 @@ def _answer(ray: Any, handle: Any) -> Any:
     try:
         return ray.get(handle)
     except OSError as error:  # its disk is full, or what it reads is gone
-        raise NodeLost(" ".join(str(error.__cause__ or error).split())[:300]) from error
+        raise NodeLost(_first_line(getattr(error, "cause", error))) from error
     except ray.exceptions.RayTaskError:
         raise
     except ray.exceptions.RayError as error:
-        raise NodeLost(" ".join(str(error).split())[:300]) from error
+        raise NodeLost(_first_line(error)) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
 
 
 def require_ray() -> None:

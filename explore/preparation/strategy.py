@@ -16,8 +16,8 @@ from ..beside.builders import Builders
 from ..beside.messages import BuilderConfig
 from ..beside.process import RecoveryProcess
 from ..beside.ray_builders import ClusterPlan, RayBuilders
+from ..rungs.make_tables import make_tables
 from ..rungs.rung_search import RungSearch
-from ..rungs.tables import make_tables
 from ..search import Strategy
 from ..sequential import Sequential
 from ..session.progress import Progress

@@ -18,6 +18,7 @@ Flow
 Reading order
     rung_search.py        RungSearch: what is done next
     tables.py             FrontTables: sensitivities, latency tables, the sampler; measurements correct them
+    make_tables.py        make_tables: those of a search, from what is known and what has to be measured
     promotion.py          who goes up, how well rungs agree, what a recovery is expected to leave of a drop
     pool.py               Pool: the candidates of r0, kept in r0.jsonl
     sensitivity.py        the KL of every level alone

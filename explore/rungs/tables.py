@@ -9,16 +9,13 @@ from typing import Protocol
 import numpy as np
 from optuna.trial import FixedTrial
 
-from ...compress.compressor import Compressor
 from ...compress.recipe import Recipe
 from ...errors import StageError, TargetUnavailable
-from ...evaluation.evaluate import Evaluator
 from ...results.records.latency import Latency
 from ...results.records.point import Point
 from ...results.records.progress import SearchFacts, SlotSensitivity, TableError
 from ...results.records.run import Run
 from ...results.run_directory import RunDirectory
-from ..latency.fixed import FixedLatencies
 from ..latency.model import LatencyPredictor, problem_of
 from ..sampling.losses import LossTable
 from ..sampling.proposals import Proposer
@@ -28,13 +25,9 @@ from ..space.problem import LevelProblem, Levels
 from ..space.runtime_choice import Expected, RuntimeChoice
 from ..space.seeds import of_several_bits
 from ..space.space import RECOVER, RESOLUTION, SAME_FUNCTION, SearchSpace
-from ..trials import Trials
-from .latency_tables import LatencyTables, ending, share_left
 from .pool import Pool
 from .promotion import Vector
-from .sensitivity import Sensitivity, measure_sensitivity
 
-SENSITIVITIES = 256  # of a deterministic search, which has no time for them
 Losses = Mapping[str, list[float]]
 
 
@@ -280,53 +273,6 @@ class FrontTables:
         )
 
 
-def make_tables(
-    trials: Trials,
-    compressor: Compressor,
-    evaluator: Evaluator,
-    directory: RunDirectory,
-    *,
-    batch: int,
-    seed: int,
-    switches: bool = True,
-    probing: bool = True,
-    fixed: FixedLatencies | None = None,
-    runtimes: RuntimeChoice | None = None,
-) -> FrontTables:
-    """The tables of a search whose original was measured.
-
-    What an earlier run on the task or the device knows is not measured again. Without `switches` proposals
-    come from dynamic programming alone, without `probing` nothing is stitched. With `fixed` latencies no
-    clock decides anything: no latency is measured here, and as many sensitivities as are ever looked at.
-    """
-    space, most = trials.space, None if fixed is None else SENSITIVITIES
-    sensitivity = _sensitivity(trials, compressor, directory, most=most)
-    latency_tables = LatencyTables(
-        trials=trials,
-        compressor=compressor,
-        evaluator=evaluator,
-        batch=batch,
-        runtimes=runtimes.spaces if runtimes else None,
-    )
-    # How many errors the database knows depends on what was built before.
-    database = compressor.students.database if fixed is None else None
-    return FrontTables.of(
-        space,
-        scorer=compressor.probe,
-        predictors=fixed.predictors if fixed else latency_tables.calibrated(trials.run.target_names),
-        open_predictor=fixed.predictor if fixed else latency_tables.predictor,
-        losses=sensitivity.losses(space, database),
-        measured=sensitivity.known(space),
-        run=trials.run,
-        directory=directory,
-        seed=seed,
-        switches=switches,
-        probing=probing,
-        replayed=fixed is not None,
-        runtimes=runtimes if trials.run.device else None,
-    )
-
-
 def corner_of(run: Run) -> Vector:
     """The user's limits as the corner of the objective space that counts, at most 1 in each direction.
 
@@ -376,29 +322,3 @@ def level_labels(space: SearchSpace) -> dict[str, list[str]]:
     if space.resolutions:
         labels[RESOLUTION] = ["whole", *(f"{height} × {width}" for height, width in space.resolutions)]
     return labels | {f"rank/{name}": [*map(str, ranks), "whole"] for name, ranks in space.ranks.items()}
-
-
-def _sensitivity(
-    trials: Trials, compressor: Compressor, directory: RunDirectory, *, most: int | None
-) -> Sensitivity:
-    """What can be measured in time, or the first `most`, kept beside the task's level database; typical
-    values otherwise.
-    """
-    folder = compressor.students.database.directory or directory.path
-    left_s = share_left(trials, trials.budget.sensitivity_s)
-    work = ending(compressor.students, lambda: most is None and left_s() <= 0)
-    try:
-        with trials.timed("sensitivity"), trials.interruptible(), work:
-            return measure_sensitivity(
-                trials.space,
-                compressor.probe,
-                folder / "sensitivity.json",
-                time_left=lambda: most is not None or left_s() > 0,
-                progress=trials.stage,
-                most=most,
-            )
-    except StageError as error:
-        trials.note(
-            f"Note: no sensitivity could be measured ({error}); measured candidates will correct a guess."
-        )
-        return Sensitivity(measured={}, complete=False)
