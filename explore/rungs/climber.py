@@ -263,7 +263,7 @@ class Climber:
             self._measure(trial, asked, kl=known)
 
     def _tell_kl(self, trial: Trial, recipe: Recipe, kl: float | None) -> None:
-        if kl is None and recipe.recovery is None:
+        if kl is None and recipe.recovery is None and trial.number not in self._kls:
             kl = self._tables.kl(recipe)
         if kl is not None:
             trial.set_user_attr(_KL, kl)

@@ -361,6 +361,64 @@ class FakeBackground:
         self.recipe = None
 
 
+class FakeCluster:
+    """Three builders; each recipe is ready at the second look, with the outcome. They tell a KL of 0.01."""
+
+    only_recoveries, slots, cores, stage = False, 3, (), "working"
+
+    def __init__(self, outcome):
+        self.outcome, self.work, self.started, self.asked = outcome, {}, [], []
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        return None
+
+    @property
+    def free(self):
+        return self.slots - len(self.work)
+
+    def start(self, recipe):
+        assert self.free
+        self.started.append(recipe)
+        self.work[recipe.digest] = [recipe, 0]
+
+    def poll(self, *, wait_s=0.0):
+        for job in self.work.values():
+            job[1] += 1
+        ready = next((recipe for recipe, looks in self.work.values() if looks >= 2), None)
+        if ready is None:
+            return None
+        del self.work[ready.digest]
+        return Ready(ready, self.outcome)
+
+    def kls(self, recipes, *, meanwhile):
+        meanwhile()
+        self.asked.extend(recipes)
+        return [0.01 for _ in recipes]
+
+    def cancel(self):
+        self.work.clear()
+
+
+@pytest.mark.parametrize("outcome", [SimpleNamespace(seconds={"build": 1.0}), None], ids=["built", "lost"])
+def test_a_cluster_builds_and_trains_and_no_trial_more_than_asked_for(tmp_path, outcome):
+    cluster = FakeCluster(outcome)
+    done = climb(tmp_path / "run", trials=16, background=cluster)
+    measured = {recipe.digest for recipe in recipes_of(done.run)}
+    assert len(done.run.points) + len(done.run.failures) == 16
+    assert {bool(recipe.recovery) for recipe in cluster.started} == {True, False}
+    assert {recipe.digest for recipe in cluster.started} <= measured
+    assert cluster.asked and not {recipe.digest for recipe in cluster.asked} & set(done.scorer.asked)
+
+
+def test_what_a_cluster_cannot_build_fails_alone(tmp_path):
+    error = StageError("it ended", stage="build", kind="crash", retryable=True)
+    done = climb(tmp_path / "run", trials=12, background=FakeCluster(error), recovery=False)
+    assert done.status == "finished" and {failure.stage for failure in done.run.failures} == {"build"}
+
+
 def test_recovery_beside_the_search_is_measured_when_it_is_ready(tmp_path):
     background = FakeBackground(SimpleNamespace(seconds={"recover": 5.0}))
     done = climb(tmp_path / "run", trials=12, background=background)
