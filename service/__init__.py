@@ -20,7 +20,7 @@ Reading order
     work/        the worker, and the client that speaks to the service
     web/         REST, pages, streams, what protects them
     mcp/         the same for assistants: tools of the Model Context Protocol
-    uploads.py   weights that people upload
+    uploads.py   files that people upload; upload_kinds.py: which kinds are taken, onnx_scan.py: ONNX
     traces.py    OpenTelemetry: spans of requests and searches
     serving.py   starts all of it: `autocompress serve`; saving.py: backup and restore
 

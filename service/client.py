@@ -12,6 +12,7 @@ from .uploads import PREFIX
 from .work.connection import Connection
 
 OVER = ("finished", "failed", "cancelled", "paused")  # states in which nothing happens by itself
+_NOT_TAKEN = (".pt", ".pt2", ".pth", ".ckpt", ".bin", ".pkl", ".py")  # told before anything is sent
 
 
 class Client:
@@ -62,10 +63,17 @@ class Client:
         return self.submit_order(order, key=key, recipe=recipe, given=given)
 
     def upload(self, weights: str | Path) -> str:
-        """Sends a file of safetensors, unless the service has it; what an argument of a task says of it."""
+        """Sends a file of safetensors or ONNX, unless the service has it; what an argument of a task says of
+        it.
+        """
         file = Path(weights)
-        if file.suffix != ".safetensors" or not file.is_file():
-            raise InputError(f"{file} is no file of safetensors: save the weights with safetensors.")
+        if not file.is_file():
+            raise InputError(f"There is no file {file}: give one of safetensors or ONNX.")
+        if file.suffix in _NOT_TAKEN:
+            raise InputError(
+                f"{file} is no file of safetensors or ONNX: save the weights with safetensors, or export the "
+                "model to ONNX. Loading what torch saves can run code."
+            )
         digest = digest_of_file(file)
         if f"{PREFIX}{digest}" not in (one["name"] for one in self.connection.get("/v1/weights")):
             self.connection.send_file(f"/v1/weights/{digest}", file)

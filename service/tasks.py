@@ -14,6 +14,7 @@ from ..tasks.arguments import converted
 from .config import DIGITS, ServeConfig
 from .order import Order
 from .signatures import Parameter, stub
+from .upload_kinds import kinds_of
 from .uploads import uploads_in
 
 _PATIENCE_S = 300
@@ -43,20 +44,31 @@ class Tasks:
             parameters[source.name] = tuple(one for one in given if one.name not in source.arguments)
         return cls(config=config, parameters=parameters)
 
-    def require(self, order: Order, *, has_upload: Callable[[str], bool] = lambda _: False) -> None:
+    def uploadable(self, task: str) -> dict[str, tuple[str, ...]]:
+        """The arguments of a registered task that may be uploads, and the kinds that each takes."""
+        spec = self.config.tasks[task].spec
+        paths = [one.name for one in self.parameters[task] if one.kind == "Path"]
+        return {name: kinds for name in paths if (kinds := kinds_of(spec, name))}
+
+    def require(self, order: Order, *, upload_kind: Callable[[str], str | None] = lambda _: None) -> None:
         """InputError for a task that is not registered, arguments that its function does not take or that
-        lead elsewhere than allowed, and a board that is not listed. `has_upload` tells which weights were
-        uploaded, by their SHA-256.
+        lead elsewhere than allowed, and a board that is not listed. `upload_kind` is that of an upload by its
+        SHA-256; None for one that there is not.
         """
         if order.task not in self.parameters:
             names = ", ".join(sorted(self.parameters))
             raise InputError(f"There is no registered task {order.task!r}: choose {names}.")
         parameters = self.parameters[order.task]
         values = converted(order.task, stub(parameters), order.arguments)
+        uploadable = self.uploadable(order.task)
+        for name, text in order.arguments.items():
+            for digest in uploads_in(text):
+                _require_upload(name, uploadable.get(name, ()), upload_kind(digest))
         for one in parameters:
             if one.kind == "Path" and one.name in values:
                 for path in values[one.name] if one.many else (values[one.name],):
-                    self._require_allowed(one.name, path, has_upload)
+                    if not uploads_in(str(path)):
+                        self._require_inside(one.name, path)
         listed = {
             str(address) for device in self.config.devices for address in target_addresses(device).values()
         }
@@ -67,13 +79,6 @@ class Tasks:
                     f"{address} is no board of this service ({boards}): the administrator lists it."
                 )
 
-    def _require_allowed(self, name: str, path: Path, has_upload: Callable[[str], bool]) -> None:
-        uploads = uploads_in(str(path))
-        if not uploads:
-            self._require_inside(name, path)
-        elif not has_upload(uploads[0]):
-            raise InputError(f"The argument {name}={str(path)!r} is no upload of yours: upload it first.")
-
     def _require_inside(self, name: str, path: Path) -> None:
         resolved = path.resolve()
         if not path.is_absolute() or not any(resolved.is_relative_to(one) for one in self.config.data):
@@ -82,6 +87,16 @@ class Tasks:
                 f"The argument {name}={str(path)!r} is not below a folder for data ({folders}): "
                 "give an absolute path below one."
             )
+
+
+def _require_upload(name: str, kinds: tuple[str, ...], kind: str | None) -> None:
+    """InputError unless an argument takes an upload of this kind; None: there is none."""
+    if not kinds:
+        raise InputError(f"The argument {name!r} takes no upload: see `GET /v1/tasks` for those that do.")
+    if kind is None:
+        raise InputError(f"The argument {name!r} names no upload of yours: upload it first.")
+    if kind not in kinds:
+        raise InputError(f"The argument {name!r} takes {' or '.join(kinds)}, and that upload is {kind}.")
 
 
 def _asked(specs: list[str]) -> list[list[dict[str, Any]] | str]:

@@ -1,32 +1,34 @@
-"""Weights that people upload: safetensors alone, each called by its SHA-256, in a folder of its user.
+"""Models and weights that people upload: safetensors and ONNX, each called by its SHA-256, in a folder of its
+user.
 
 An argument of a task names one as `upload:SHA256` where its function wants a path. Nothing of it is run: a
-file is taken when it arrived as a whole and safetensors reads it to its last byte.
+file is taken when it arrived as a whole, and what it is was told by its content (`upload_kinds.py`).
 """
 
 import os
 import re
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import InputError
 from ..profiles.units import format_size
 from .queue.job import TooManyError
+from .upload_kinds import KINDS, require_whole
 
 PREFIX = "upload:"
 DIGEST = "[0-9a-f]{64}"
 _NAMED = re.compile(rf"{PREFIX}({DIGEST})")
-_ENDING = ".safetensors"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Upload:
-    """A file of a user."""
+    """A file of a user; `kind` is one of KINDS."""
 
     digest: str
+    kind: str
     size_bytes: int
     at: float
 
@@ -43,16 +45,27 @@ class Uploads:
 
     def of(self, user_id: int) -> list[Upload]:
         """What a user has, the newest first."""
-        found = []
-        for path in self._of(user_id).glob(f"*{_ENDING}"):
-            facts = path.stat()
-            found.append(Upload(digest=path.stem, size_bytes=facts.st_size, at=facts.st_mtime))
-        return sorted(found, key=lambda one: (-one.at, one.digest))
+        uploads = []
+        for kind in KINDS:
+            for path in self._of(user_id).glob(f"*.{kind}"):
+                with suppress(FileNotFoundError):  # it is removed at this moment
+                    facts = path.stat()
+                    uploads.append(
+                        Upload(digest=path.stem, kind=kind, size_bytes=facts.st_size, at=facts.st_mtime)
+                    )
+        return sorted(uploads, key=lambda one: (-one.at, one.digest))
 
     def path(self, user_id: int, digest: str) -> Path | None:
         """The file of a user with this SHA-256; None where there is none."""
-        path = self._of(user_id) / f"{digest}{_ENDING}"
-        return path if re.fullmatch(DIGEST, digest) and path.is_file() else None
+        if not re.fullmatch(DIGEST, digest):
+            return None
+        paths = (self._of(user_id) / f"{digest}.{kind}" for kind in KINDS)
+        return next((path for path in paths if path.is_file()), None)
+
+    def kind(self, user_id: int, digest: str) -> str | None:
+        """The kind of the file of a user with this SHA-256; None where there is none."""
+        path = self.path(user_id, digest)
+        return None if path is None else path.suffix[1:]
 
     def require_room(self, user_id: int, size_bytes: int) -> None:
         """InputError for a file that is too large, TooManyError for one for which the user has no room."""
@@ -62,7 +75,7 @@ class Uploads:
         if taken + size_bytes > self.most_bytes:
             raise TooManyError(
                 f"Your uploads take {format_size(taken)}, and {format_size(self.most_bytes)} is the limit: "
-                "remove one (`DELETE /v1/weights/SHA256`)."
+                "remove one (on the page Uploads, or `DELETE /v1/weights/SHA256`)."
             )
 
     @contextmanager
@@ -78,9 +91,8 @@ class Uploads:
             Path(name).unlink(missing_ok=True)
 
     def keep(self, user_id: int, part: Path, digest: str) -> None:
-        """Makes what arrived an upload. InputError where it is no file of safetensors."""
-        require_safetensors(part)
-        part.replace(self._of(user_id) / f"{digest}{_ENDING}")
+        """Makes what arrived an upload. InputError where it is of no kind that is taken, or not whole."""
+        part.replace(self._of(user_id) / f"{digest}.{require_whole(part)}")
 
     def remove(self, user_id: int, digest: str) -> bool:
         """Removes an upload; whether there was one."""
@@ -96,19 +108,6 @@ class Uploads:
 
     def _of(self, user_id: int) -> Path:
         return self.folder / str(user_id)
-
-
-def require_safetensors(path: Path) -> None:
-    """InputError for a file that safetensors does not read, or that has no tensor."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="numpy") as file:
-            names = list(file.keys())
-    except (SafetensorError, OSError, ValueError) as error:
-        raise InputError(f"What arrived is no whole file of safetensors ({error}).") from error
-    if not names:
-        raise InputError("What arrived is a file of safetensors without a tensor.")
 
 
 def uploads_in(text: str) -> list[str]:

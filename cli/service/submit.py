@@ -72,7 +72,7 @@ def submit(
 ) -> None:
     """Submit a search to a service; TASK is one that it has registered. The token is in AUTOCOMPRESS_TOKEN.
 
-    --task-arg weights=@FILE.safetensors uploads the file for an argument that is a path.
+    --task-arg model=@FILE uploads a file of safetensors or ONNX for an argument that is a path.
 
     With --follow the exit code is that of the search: 0 when it is finished, 1 when nothing meets the limits.
 

@@ -121,16 +121,17 @@ class DeliveryOut(BaseModel):
 
 
 class UploadOut(BaseModel):
-    """Weights that somebody uploaded. `name` is what an argument of a task says."""
+    """A file that somebody uploaded: safetensors or onnx. `name` is what an argument of a task says."""
 
     name: str
+    kind: str
     size_bytes: int
     at: str
 
     @classmethod
     def of(cls, upload: Upload, name: str) -> "UploadOut":
         """An upload as it goes out."""
-        return cls(name=name, size_bytes=upload.size_bytes, at=when(upload.at) or "")
+        return cls(name=name, kind=upload.kind, size_bytes=upload.size_bytes, at=when(upload.at) or "")
 
 
 class WorkerOut(BaseModel):

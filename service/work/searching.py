@@ -19,6 +19,7 @@ from ...results.run_lock import holder
 from ...text.printable import printable
 from ..config import ServeConfig
 from ..order import Order
+from ..upload_kinds import KINDS, kind_of, kinds_of
 from ..uploads import PREFIX, uploads_in, with_paths
 from .child import start
 from .connection import Connection, RefusedError
@@ -106,28 +107,43 @@ class Searching:
                 f"This worker has no task {self._order.task!r}: list it in the worker's serve.toml.",
                 status=404,
             )
-        given = {name: self._with_weights(text) for name, text in self._order.arguments.items()}
+        given = {
+            name: self._with_weights(text, kinds_of(source.spec, name))
+            for name, text in self._order.arguments.items()
+        }
         words = self._order.words(source.spec, {**given, **source.arguments}, self._run)
         return [*words, *self._place.config.search.words]
 
-    def _with_weights(self, text: str) -> str:
+    def _with_weights(self, text: str, kinds: tuple[str, ...]) -> str:
         """An argument with the file of each upload that it names, as the command finds it: each machine has
-        it at the same place of its own folder, so that a run goes on anywhere.
+        it at the same place of its own folder, so that a run goes on anywhere. RefusedError for one of
+        another kind than the argument takes here.
         """
         paths = {}
         for digest in uploads_in(text):
-            file = self._weights / f"{digest}.safetensors"
-            if not file.is_file() or digest_of_file(file) != digest:
-                self._fetch_weights(digest, file)
+            file = self._weights_file(digest)
+            if file.suffix[1:] not in kinds:
+                raise RefusedError(
+                    f"{PREFIX}{digest} is of another kind than the argument takes by this worker's "
+                    "serve.toml: list the same task as the service does.",
+                    status=404,
+                )
             paths[digest] = file.relative_to(self._place.folder.parent).as_posix()
         return with_paths(text, paths)
 
-    def _fetch_weights(self, digest: str, file: Path) -> None:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        self._connection.fetch(f"/v1/work/{self._id}/weights/{digest}?attempt={self._attempt}", file)
-        if digest_of_file(file) != digest:
-            file.unlink()
+    def _weights_file(self, digest: str) -> Path:
+        """The file of an upload, fetched unless it is here; its ending is its kind."""
+        for kind in KINDS:
+            file = self._weights / f"{digest}.{kind}"
+            if file.is_file() and digest_of_file(file) == digest:
+                return file
+        part = self._weights / digest
+        part.parent.mkdir(parents=True, exist_ok=True)
+        self._connection.fetch(f"/v1/work/{self._id}/weights/{digest}?attempt={self._attempt}", part)
+        if digest_of_file(part) != digest:
+            part.unlink()
             raise RefusedError(f"{PREFIX}{digest} arrived otherwise than it was sent.", status=502)
+        return part.replace(part.with_suffix(f".{kind_of(part)}"))
 
     def _has_the_run(self, said: Said) -> bool:
         """Waits until the search of an earlier worker, which was told to end, has ended; whether it has."""

@@ -1,22 +1,30 @@
-"""Uploads of weights: who may, what is taken, how a task and a worker get them."""
+"""Uploads of models and weights: who may, what is taken, how a task and a worker get them."""
 
 import hashlib
+import io
 import json
+import socket
 import struct
+import zipfile
+from dataclasses import replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import numpy as np
+import onnx
 import pytest
+import torch
 from autocompress.cli.commands import app
 from autocompress.errors import InputError
 from autocompress.files import digest_of_file
 from autocompress.service.client import Client
-from autocompress.service.config import read_serve_config
+from autocompress.service.config import TaskSource, read_serve_config
 from autocompress.service.order import Order
 from autocompress.service.uploads import uploads_in, with_paths
 from autocompress.service.work.connection import Connection, RefusedError
 from autocompress.service.work.searching import Claimed, Place, Searching
 from autocompress.tests.service.served import served
+from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import save_file
 from typer.testing import CliRunner
 
@@ -35,7 +43,8 @@ def site(tmp_path_factory):
     folder = tmp_path_factory.mktemp("service")
     (folder / "tasks.py").write_text(TASK)
     (folder / "serve.toml").write_text(
-        '[task.mine]\ntask = "tasks.py:classifier"\n[limits]\nupload = "1MB"\nuploads = "1.5MB"\n'
+        f'data = ["{folder}"]\n[task.mine]\ntask = "tasks.py:classifier"\n[task.onnx]\ntask = "onnx"\n'
+        '[task.program]\ntask = "exported"\n[limits]\nupload = "1MB"\nuploads = "1.5MB"\n'
     )
     (folder / "data").mkdir()
     with served(folder / "data", read_serve_config(folder / "serve.toml")) as site:
@@ -46,6 +55,13 @@ def weights_file(folder: Path, numbers: int = 1000, seed: int = 0) -> Path:
     path = folder / f"weights-{numbers}-{seed}.safetensors"
     save_file({"w": np.random.default_rng(seed).normal(size=numbers).astype(np.float32)}, path)
     return path
+
+
+def onnx_bytes(numbers: int = 4) -> bytes:
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", numbers]) for name in "xy")
+    weight = numpy_helper.from_array(np.ones(numbers, np.float32), "w")
+    graph = helper.make_graph([helper.make_node("Mul", ["x", "w"], ["y"])], "g", [x], [y], [weight])
+    return helper.make_model(graph).SerializeToString()
 
 
 def put(site, token, data: bytes, digest: str | None = None):
@@ -96,14 +112,99 @@ def test_what_is_no_safetensors_or_another_file_is_refused_and_leaves_nothing(si
     token = site.token("ben")
     data = weights_file(tmp_path).read_bytes()
     pickle = b"\x80\x04\x95" + b"x" * 500
-    damaged = [b"", b"{}", pickle, data[:-8], struct.pack("<Q", 1 << 60) + data[8:], data + b"more"]
-    for wrong in damaged:
+    for wrong in (data[:-8], data + b"more"):
         answer = put(site, token, wrong)
         assert answer.status == 422 and "no whole file of safetensors" in answer.json["detail"], answer.text
+    for wrong in (b"", b"{}", pickle, struct.pack("<Q", 1 << 60) + data[8:], onnx_bytes()[:-9]):
+        answer = put(site, token, wrong)
+        assert answer.status == 422 and "no whole file of ONNX" in answer.json["detail"], answer.text
     assert "another SHA-256" in put(site, token, data, "0" * 64).json["detail"]
     assert site.ask("PUT", "/v1/weights/..%2f..%2fx", data, token=token, **BINARY).status in (404, 422)
     assert site.ask("GET", "/v1/weights", token=token).json == []
     assert not list((site.service.data / "weights").rglob("*.part"))
+
+
+def test_a_model_of_onnx_is_told_by_its_content_and_is_the_argument_of_the_command(site, tmp_path):
+    token, worker = site.token("olga"), site.token("w", "work")
+    (tmp_path / "named.safetensors").write_bytes(onnx_bytes())
+    name = Client(site.url, token=token).upload(tmp_path / "named.safetensors")
+    (listed,) = site.ask("GET", "/v1/weights", token=token).json
+    assert (listed["name"], listed["kind"]) == (name, "onnx")
+    data = site.service.data.parent / "data.npz"
+    arguments = {"model": name, "data": str(data), "metric": "accuracy"}
+    order = {"task": "onnx", "arguments": arguments, "trials": 2, "priority": 900}
+    answer = site.ask("POST", "/v1/searches", order, token=token)
+    assert answer.status == 201, answer.text
+    job = Claimed.from_json(site.ask("POST", "/v1/work/claim", {"worker": "w"}, token=worker).json)
+    (tmp_path / "worker" / "runs").mkdir(parents=True)
+    place = Place(folder=tmp_path / "worker" / "runs", config=site.service.tasks.config)
+    words = Searching(job, place, Connection(site.url, worker), ends=lambda: False)._words()
+    path = next(one for one in words if one.startswith("model=")).removeprefix("model=")
+    assert path == f"fetched/{job.id}/{name.removeprefix('upload:')}.onnx"
+    assert (tmp_path / "worker" / path).read_bytes() == onnx_bytes()
+    others = replace(place.config, tasks={"onnx": TaskSource(name="onnx", spec="exported")})
+    elsewhere = Searching(
+        job, replace(place, config=others), Connection(site.url, worker), ends=lambda: False
+    )
+    with pytest.raises(RefusedError, match="of another kind than the argument takes"):
+        elsewhere._words()
+
+
+def test_an_upload_is_only_what_its_argument_takes_and_never_code(site, tmp_path):
+    token = site.token("pia")
+    weights, model = weights_file(tmp_path, 100).read_bytes(), onnx_bytes(8)
+    for data in (weights, model):
+        assert put(site, token, data).status == 204
+    names = {
+        kind: f"upload:{hashlib.sha256(data).hexdigest()}"
+        for kind, data in (("safetensors", weights), ("onnx", model))
+    }
+    inside = str(site.service.data.parent / "data.npz")
+
+    def refusal(task: str, **arguments: str) -> str:
+        order = {"task": task, "arguments": arguments, "trials": 2}
+        answer = site.ask("POST", "/v1/searches", order, token=token)
+        assert answer.status == 422
+        return str(answer.json["detail"])
+
+    said = refusal("onnx", model=names["safetensors"], data=inside, metric="accuracy")
+    assert "takes onnx, and that upload is safetensors" in said
+    for name in names.values():
+        assert "takes no upload" in refusal("program", model=name, data=inside, metric="accuracy")
+        assert "takes no upload" in refusal("onnx", model=names["onnx"], data=name, metric="accuracy")
+    assert "takes no upload" in refusal("onnx", model=names["onnx"], data=inside, metric=names["onnx"])
+    tasks = {one["name"]: one["parameters"] for one in site.ask("GET", "/v1/tasks", token=token).json}
+    assert {one["name"]: one["uploads"] for one in tasks["onnx"] if one["uploads"]} == {"model": ["onnx"]}
+    assert not any(one["uploads"] for one in tasks["program"])
+
+
+def test_what_could_be_loaded_as_code_is_refused_in_every_disguise(site, tmp_path):
+    token = site.token("quinn")
+    program = io.BytesIO()
+    torch.export.save(torch.export.export(torch.nn.Linear(2, 2), (torch.ones(1, 2),)), program)
+    archive = program.getvalue()
+    assert zipfile.is_zipfile(io.BytesIO(archive))
+    assert "loading one can run code" in put(site, token, archive).json["detail"]
+    save_file({"w": np.frombuffer(archive, np.uint8)}, tmp_path / "disguised")  # zipfile reads it still
+    assert zipfile.is_zipfile(tmp_path / "disguised")
+    assert "ZIP archive, too" in put(site, token, (tmp_path / "disguised").read_bytes()).json["detail"]
+    field = b"\xaa\x06" + bytes([len(archive) & 127 | 128, len(archive) >> 7 & 127 | 128, len(archive) >> 14])
+    disguised = onnx_bytes() + field + archive
+    assert onnx.ModelProto.FromString(disguised).graph.node and zipfile.is_zipfile(io.BytesIO(disguised))
+    assert "ZIP archive, too" in put(site, token, disguised).json["detail"]
+    assert site.ask("GET", "/v1/weights", token=token).json == []
+
+
+def test_a_body_that_comes_too_slowly_ends_and_leaves_nothing(tmp_path):
+    with served(tmp_path, slow_s=0.3) as site:
+        token = site.token("rosa")
+        with socket.create_connection(("127.0.0.1", urlsplit(site.url).port)) as slow:
+            slow.sendall(
+                f"PUT /v1/weights/{'0' * 64} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n"
+                f"Authorization: Bearer {token}\r\n\r\nabc".encode()
+            )
+            assert slow.recv(1000).startswith(b"HTTP/1.1 408")
+        assert not list((tmp_path / "weights").rglob("*.part"))
 
 
 def test_sizes_are_bounded(site, tmp_path):
@@ -128,16 +229,17 @@ def test_who_may_and_whose_they_are(site, tmp_path):
     order = {"task": "mine", "arguments": {"weights": f"upload:{digest}"}, "trials": 2}
     assert site.ask("POST", "/v1/searches", order, token=site.token("dora")).status == 201
     refused = site.ask("POST", "/v1/searches", order, token=site.token("eve"))
-    assert refused.status == 422 and "is no upload of yours" in refused.json["detail"]
+    assert refused.status == 422 and "names no upload of yours" in refused.json["detail"]
     assert site.ask("DELETE", f"/v1/weights/{digest}", token=site.token("eve")).status == 404
 
 
 def test_a_file_that_is_none_is_told_before_anything_is_sent(site, tmp_path):
     client = Client(site.url, token=site.token("ana"))
     (tmp_path / "weights.pt").write_bytes(b"x")
-    for file in (tmp_path / "weights.pt", tmp_path / "missing.safetensors"):
-        with pytest.raises(InputError, match="no file of safetensors"):
-            client.upload(file)
+    with pytest.raises(InputError, match="can run code"):
+        client.upload(tmp_path / "weights.pt")
+    with pytest.raises(InputError, match="There is no file"):
+        client.upload(tmp_path / "missing.safetensors")
 
 
 def test_arguments_name_uploads_alone_or_in_a_list():

@@ -24,7 +24,13 @@ def tasks(service: InService, caller: Reader) -> list[TaskOut]:
         TaskOut(
             name=name,
             parameters=[
-                {"name": one.name, "kind": one.kind, "many": one.many, "required": one.required}
+                {
+                    "name": one.name,
+                    "kind": one.kind,
+                    "many": one.many,
+                    "required": one.required,
+                    "uploads": list(service.tasks.uploadable(name).get(one.name, ())),
+                }
                 for one in all_of
             ],
         )
@@ -53,9 +59,7 @@ def submit(
 ) -> SearchOut:
     """Submits a search. The same `Idempotency-Key` with the same order gives the same search (200)."""
     asked = order.order(service.tasks.config.recipes)
-    service.tasks.require(
-        asked, has_upload=lambda digest: service.uploads.path(caller.user_id, digest) is not None
-    )
+    service.tasks.require(asked, upload_kind=lambda digest: service.uploads.kind(caller.user_id, digest))
     job, new = service.jobs.submit(asked, caller, key=idempotency_key, origin=origin)
     response.status_code = 201 if new else 200
     response.headers["Location"] = f"/v1/searches/{job.id}"

@@ -1,4 +1,4 @@
-"""REST: uploads of weights."""
+"""REST: uploads of models and weights."""
 
 from typing import Annotated
 
@@ -35,7 +35,7 @@ async def upload(
     origin: Origin,
     request: Request,
 ) -> Response:
-    """Takes a file of safetensors, the body of the request."""
+    """Takes a file of safetensors or ONNX, the body of the request; which one, its content says."""
     uploads, length = service.uploads, request.headers.get("content-length", "")
     if await run_in_threadpool(uploads.path, caller.user_id, digest) is not None:
         return Response(status_code=204)
