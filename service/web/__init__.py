@@ -8,7 +8,7 @@ Reading order
     state.py       what the routes share
     callers.py     tokens, cookies, forms that prove where they come from
     schemas.py     what goes in and out: OpenAPI is made of it; more_schemas.py: besides searches
-    receiving.py   bodies that are files; machines.py: workers, boards, the disk
+    receiving.py   bodies that are files of a run; machines.py: workers, boards, the disk
     routes/        REST
     pages/         HTML
 

@@ -23,12 +23,12 @@ def service_of(request: Request) -> Service:
     return service
 
 
-async def caller_of(
+async def authenticated(
     request: Request,
     _bearer: Annotated[object, Depends(_BEARER)],
     _cookie: Annotated[object, Depends(_SESSION)],
 ) -> Caller:
-    """Who asks. 401 without a token or a session that holds; 403 for a form of another site."""
+    """Who asks. 401 without a token or a session that holds."""
     service = service_of(request)
     kind, _, token = request.headers.get("authorization", "").partition(" ")
     if kind.lower() == "bearer":
@@ -41,20 +41,26 @@ async def caller_of(
             "A token is needed, one that holds: send `Authorization: Bearer TOKEN`.",
             headers={"WWW-Authenticate": "Bearer"},
         )
-    if caller.csrf is not None and request.method not in _SAFE:
-        await _require_own_page(request, caller.csrf)
     return caller
 
 
-async def _require_own_page(request: Request, expected: str) -> None:
-    """403 unless the request repeats what only our own pages know."""
-    given = request.headers.get("x-csrf-token")
-    if given is None and request.headers.get("content-type", "").startswith(
-        "application/x-www-form-urlencoded"
-    ):
-        given = str((await request.form()).get("csrf", ""))
+async def caller_of(request: Request, caller: Annotated[Caller, Depends(authenticated)]) -> Caller:
+    """Who asks; 403 for a form of another site, too."""
+    if caller.csrf is not None and request.method not in _SAFE:
+        kind, given = request.headers.get("content-type", ""), None
+        if kind.startswith("application/x-www-form-urlencoded"):
+            given = str((await request.form()).get("csrf", ""))
+        require_own_form(request, caller, given)
+    return caller
+
+
+def require_own_form(request: Request, caller: Caller, given: str | None) -> None:
+    """403 unless the request repeats what only our own pages know: in a header, or as `given` in its form."""
+    if caller.csrf is None:
+        return
     same_site(request)
-    if not secrets.compare_digest((given or "").encode(), expected.encode()):
+    given = request.headers.get("x-csrf-token", given) or ""
+    if not secrets.compare_digest(given.encode(), caller.csrf.encode()):
         raise HTTPException(
             403, "The form is not from a page of this service, or is too old: load the page again."
         )
@@ -68,11 +74,20 @@ def same_site(request: Request) -> None:
 
 def _needing(scope: Scope) -> Callable[[Caller], Awaitable[Caller]]:
     async def allowed(caller: Annotated[Caller, Depends(caller_of)]) -> Caller:
-        if not caller.may(scope):
-            raise HTTPException(403, f"The token has the scope {caller.scope!r}, and this needs {scope!r}.")
-        return caller
+        return _allowed(caller, scope)
 
     return allowed
+
+
+async def _sending_files(request: Request, caller: Annotated[Caller, Depends(authenticated)]) -> Caller:
+    same_site(request)
+    return _allowed(caller, "submit")
+
+
+def _allowed(caller: Caller, scope: Scope) -> Caller:
+    if not caller.may(scope):
+        raise HTTPException(403, f"The token has the scope {caller.scope!r}, and this needs {scope!r}.")
+    return caller
 
 
 def origin_of(request: Request) -> str:
@@ -84,6 +99,7 @@ InService = Annotated[Service, Depends(service_of)]
 Origin = Annotated[str, Depends(origin_of)]
 Reader = Annotated[Caller, Depends(_needing("read"))]
 Submitter = Annotated[Caller, Depends(_needing("submit"))]
+FilesSubmitter = Annotated[Caller, Depends(_sending_files)]  # of a form that `read_form` reads and proves
 Deployer = Annotated[Caller, Depends(_needing("deploy"))]
 Administrator = Annotated[Caller, Depends(_needing("admin"))]
 Worker = Annotated[Caller, Depends(_needing("work"))]

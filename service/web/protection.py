@@ -31,6 +31,7 @@ HEADERS = {
 _LOG = logging.getLogger("autocompress.service.requests")
 _WORK = "/v1/work/"
 _LARGE = (_WORK, "/v1/weights/")  # files are large; their routes count them
+_FORM_WITH_FILES = ("POST", "/searches", "multipart/form-data")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,11 +93,18 @@ class Protection:
             return await problem(429, "Too many requests: wait a second.", headers=headers_)(
                 scope, receive, send
             )
-        most = None if scope["path"].startswith(_LARGE) and scope["method"] == "PUT" else self.body_bytes
+        most = None if _is_large(scope, headers) else self.body_bytes
         length = headers.get("content-length", "0")
         if most is not None and (not length.isdecimal() or int(length) > most):
             return await problem(413, _too_large(most))(scope, receive, send)
         await self.app(scope, _Limited(receive, most, self.slow_s), send)
+
+
+def _is_large(scope: Scope, headers: Headers) -> bool:
+    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if (scope["method"], scope["path"], kind) == _FORM_WITH_FILES:
+        return True
+    return bool(scope["path"].startswith(_LARGE) and scope["method"] == "PUT")
 
 
 def _too_large(most: int) -> str:

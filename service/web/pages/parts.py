@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import Any
 
-from ....errors import InputError
 from ....results.formats import Formats, ratio_text
 from ....results.records.run import Run
 from ....results.view import views_of
@@ -61,11 +60,3 @@ def pick_rows(run: Run, chosen: PickOut) -> list[dict[str, Any]]:
         for point in view.points
         if trial is not None and point.trial == trial
     ]
-
-
-def arguments_of(text: str) -> dict[str, str]:
-    """`KEY=VALUE` lines as arguments. InputError for another line."""
-    pairs = [line.partition("=") for line in text.splitlines() if line.strip()]
-    if wrong := next((key for key, equals, _ in pairs if not equals or not key.strip().isidentifier()), None):
-        raise InputError(f"{wrong!r} is no KEY=VALUE: write an argument a line, like data=/srv/datasets.")
-    return {key.strip(): value.strip() for key, _, value in pairs}

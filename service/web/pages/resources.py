@@ -16,6 +16,7 @@ from ..schemas import when
 STATIC = {
     "style.css": "text/css",
     "live.js": "text/javascript",
+    "new.js": "text/javascript",
     "plotly.js": "text/javascript",
 }
 _HERE = files(__package__)

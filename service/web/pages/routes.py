@@ -6,11 +6,10 @@ from urllib.parse import urlencode
 
 from fastapi import APIRouter, FastAPI, HTTPException, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
-from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 
 from ....api.run import Run
-from ....errors import AutocompressError, InputError
+from ....errors import AutocompressError
 from ....results.report.compared import comparison_section
 from ...access.caller import Caller
 from ...queue.job import STATES, Job
@@ -22,9 +21,8 @@ from ..front_state import NoRunError
 from ..machines import machines_of
 from ..routes.results import picked, picked_by
 from ..routes.searches import SearchId
-from ..schemas import OrderIn
 from ..state import Service
-from . import night_pages, parts, signing_in
+from . import new_search, night_pages, parts, signing_in, upload_pages
 from .resources import STATIC, compile_templates, own_path, page, static_file
 from .sessions import login_page, with_session
 
@@ -37,6 +35,8 @@ _ACTIONS = ("pause", "resume", "cancel")
 def add_pages(app: FastAPI) -> None:
     """Adds the pages, and has errors of pages shown as pages."""
     app.include_router(router)
+    app.include_router(new_search.router)
+    app.include_router(upload_pages.router)
     app.include_router(night_pages.router)
     app.include_router(signing_in.router)
     compile_templates()
@@ -133,30 +133,11 @@ def searches(
         asked={"state": state, "owner": owner, "text": text},
         older=urlencode(older) if older else "",
         tasks=sorted(service.tasks.parameters),
+        uploadable={name: service.tasks.uploadable(name) for name in sorted(service.tasks.parameters)},
+        largest=service.uploads.largest_bytes,
         recipes=service.tasks.config.recipes.values(),
     )
     return HTMLResponse(html)
-
-
-@router.post("/searches")
-async def submit(request: Request, service: InService, caller: Submitter, origin: Origin) -> Response:
-    """Submits the form of a new search; what is wrong comes back with the form's words."""
-    form = {name: str(value).strip() for name, value in (await request.form()).items()}
-    given: dict[str, Any] = {
-        name: form[name] for name in ("task", "target", "budget", "max_drop", "recipe") if form.get(name)
-    }
-    given |= {name: [form[name]] for name in ("max_latency", "max_size") if form.get(name)}
-    given |= {"trials": int(form["trials"])} if form.get("trials", "").isdecimal() else {}
-    given["arguments"] = parts.arguments_of(form.get("arguments", ""))
-    try:
-        order = OrderIn(**given).order(service.tasks.config.recipes)
-    except ValidationError as error:
-        raise InputError(f"{error.errors()[0]['loc'][0]}: {error.errors()[0]['msg']}.") from error
-    await run_in_threadpool(service.tasks.require, order)
-    job, _ = await run_in_threadpool(
-        lambda: service.jobs.submit(order, caller, key=form.get("key") or None, origin=origin)
-    )
-    return RedirectResponse(f"/searches/{job.id}", status_code=303)
 
 
 @router.get("/searches/{search_id}")

@@ -5,14 +5,13 @@ from typing import Annotated
 from fastapi import APIRouter, HTTPException, Path, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from ....errors import InputError
 from ...uploads import DIGEST, PREFIX
 from ..callers import InService, Origin, Reader, Submitter
 from ..more_schemas import UploadOut
 from ..problems import PROBLEMS
-from ..receiving import received
 
 router = APIRouter(prefix="/v1/weights", tags=["weights"], responses=PROBLEMS)
+UPLOADED, REMOVED = "upload weights", "remove weights"  # in the audit log
 _FILE = {
     "required": True,
     "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
@@ -39,15 +38,16 @@ async def upload(
     uploads, length = service.uploads, request.headers.get("content-length", "")
     if await run_in_threadpool(uploads.path, caller.user_id, digest) is not None:
         return Response(status_code=204)
-    await run_in_threadpool(uploads.require_room, caller.user_id, int(length) if length.isdecimal() else 0)
-    with uploads.receiving(caller.user_id) as part:
-        too_large = InputError("An upload arrived that is larger than the service takes.")
-        arrived = await received(request, part, most=uploads.largest_bytes, otherwise=too_large)
-        if arrived != digest:
+    announced = int(length) if length.isdecimal() else 0
+    uploads.require_size(announced)
+    await run_in_threadpool(uploads.require_room, caller.user_id, announced)
+    with uploads.receiving(caller.user_id) as arriving:
+        async for chunk in request.stream():
+            await run_in_threadpool(arriving.write, chunk)
+        if arriving.digest != digest:
             raise HTTPException(422, "The file arrived with another SHA-256: send it again.")
-        await run_in_threadpool(uploads.require_room, caller.user_id, part.stat().st_size)
-        await run_in_threadpool(uploads.keep, caller.user_id, part, digest)
-    await run_in_threadpool(service.access.note, caller, "upload weights", digest, origin=origin)
+        await run_in_threadpool(arriving.keep)
+    await run_in_threadpool(service.access.note, caller, UPLOADED, digest, origin=origin)
     return Response(status_code=204)
 
 
@@ -56,4 +56,4 @@ def remove(digest: Digest, service: InService, caller: Submitter, origin: Origin
     """Removes an upload. Searches that name it fail at their next start."""
     if not service.uploads.remove(caller.user_id, digest):
         raise HTTPException(404, "There is no such upload.")
-    service.access.note(caller, "remove weights", digest, origin=origin)
+    service.access.note(caller, REMOVED, digest, origin=origin)
