@@ -22,7 +22,8 @@ Reading order
     mcp/         the same for assistants: tools of the Model Context Protocol
     uploads.py   files that people upload; upload_kinds.py: which kinds are taken, onnx_scan.py: ONNX
     traces.py    OpenTelemetry: spans of requests and searches
-    serving.py   starts all of it: `autocompress serve`; saving.py: backup and restore
+    saving/      backup and restore
+    serving.py   starts all of it: `autocompress serve`
 
 What it does not know: how a search works, how a latency is taken. It imports no torch.
 """

@@ -1,5 +1,6 @@
 """The command `serve`."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -38,6 +39,10 @@ TokenLasts = Annotated[str | None, typer.Option("--lasts", help="How long that t
 Action = Annotated[
     str | None, typer.Argument(metavar="[ACTION]", help="backup or restore, with FILE; serve without one.")
 ]
+WithUploads = Annotated[
+    bool, typer.Option("--uploads/--no-uploads", help="Whether a backup has what people uploaded.")
+]
+_ACTIONS = "Write `autocompress serve backup FILE` or `autocompress serve restore FILE`."
 Archive = Annotated[Path | None, typer.Argument(metavar="[FILE]", help="The archive: service.tar.gz.")]
 
 
@@ -58,6 +63,7 @@ def serve(
     token_for: TokenFor = None,
     scope: TokenScope = "submit",
     lasts: TokenLasts = None,
+    uploads: WithUploads = True,
     quiet: Quiet = False,
 ) -> None:
     """Serve searches by REST and web pages, for a team.
@@ -77,11 +83,14 @@ def serve(
     """
     with errors():
         folder = data_folder(data)
-        if action is not None:
-            _save(action, file, folder, database)
-            return
         configured = config_file(config, folder)
+        if action == "restore":
+            _restore(file, folder, database)
+            return
         settings = config_of(configured)
+        if action is not None:
+            _back_up(action, file, database, data=folder, nightly=settings.listed.nightly, uploads=uploads)
+            return
         try:
             from ...service.serving import Serving, make_token
             from ...service.serving import serve as serve_until_signal
@@ -111,15 +120,37 @@ def serve(
         serve_until_signal(serving, say=say_now, show=show_now)
 
 
-def _save(action: str, file: Path | None, data: Path, database: str | None) -> None:
-    """Writes a backup, or puts one back."""
+def _back_up(
+    action: str,
+    file: Path | None,
+    database: str | None,
+    *,
+    data: Path,
+    nightly: Mapping[str, Path],
+    uploads: bool,
+) -> None:
+    """Writes a backup, and says how large each part of it is."""
     from ...profiles.units import format_size
+    from ...service.saving.archive import backup
+    from ...service.saving.files import Belongs
 
-    if action not in ("backup", "restore") or file is None:
-        raise InputError("Write `autocompress serve backup FILE` or `autocompress serve restore FILE`.")
-    try:
-        from ...service.saving import backup, restore
-    except ImportError as error:
-        raise InputError(f"The service needs {error.name}: pip install 'autocompress[service]'.") from error
-    done = backup(data, database, file) if action == "backup" else restore(file, data, database)
+    if action != "backup" or file is None:
+        raise InputError(_ACTIONS)
+    belongs = Belongs(data=data.resolve(), nightly=nightly, uploads=uploads)
+    done = backup(belongs, database, file)
+    show(f"{done.path}: {done.files} files, {format_size(done.size_bytes)}")
+    for part, (files, size) in done.parts.items():
+        show(f"  {part}: {format_size(size)} before packing, number of files: {files}")
+    for path in belongs.elsewhere():
+        show(f"  Not in it, because it is not below {data}: {path}, and what is kept beside it")
+
+
+def _restore(file: Path | None, data: Path, database: str | None) -> None:
+    """Puts a backup back."""
+    from ...profiles.units import format_size
+    from ...service.saving.archive import restore
+
+    if file is None:
+        raise InputError(_ACTIONS)
+    done = restore(file, data, database)
     show(f"{done.path}: {done.files} files, {format_size(done.size_bytes)}")
