@@ -1,5 +1,6 @@
 """Order: what a search is asked to do, with the options of `autocompress search`."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
@@ -17,6 +18,7 @@ from ..results.target_limits import limits_of, target_addresses
 from ..text.secrets import is_reference, is_secret
 
 _LONGEST = 1000  # characters of a value
+_CODE = re.compile(r"\.pyw?(:|\s*$)", re.IGNORECASE)  # `path/to/file.py:function`
 _MOST = 50  # arguments, limits, labels
 
 
@@ -57,6 +59,11 @@ class Order:
                 raise InputError(
                     f"The argument {name!r} is a secret, or names a variable of the worker: the "
                     "administrator gives such arguments in serve.toml."
+                )
+            if _CODE.search(value):
+                raise InputError(
+                    f"The argument {name!r} names a Python file, which would be run: the administrator gives "
+                    "such arguments in serve.toml."
                 )
         if self.policy is not None:
             Policy.parse(self.policy)
