@@ -1,10 +1,14 @@
-"""The stages of a build: times each, and says in which an error happened."""
+"""The stages of a build: times each, says in which an error happened, and goes on in halves where memory ran
+out.
+"""
 
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar
+
+import torch
 
 from ..errors import FailureKind, StageError
 
@@ -40,3 +44,29 @@ def in_time(batches: Iterable[T], between: Callable[[], None]) -> Iterator[T]:
     for batch in batches:
         between()
         yield batch
+
+
+def halving(
+    size: int, attempt: Callable[[int], T], *, what: str, stage: BuildStage, least: int = 1
+) -> tuple[T, int]:
+    """What `attempt` gives for a size, halved for as long as memory runs out; and the size that did it.
+
+    StageError (memory) where it runs out with the `least`, too: `what` of so many samples does not fit.
+    """
+    while True:
+        try:
+            return attempt(size), size
+        except (RuntimeError, MemoryError) as error:
+            if not ran_out_of_memory(error):
+                raise
+            if size <= least:
+                message = f"{what} of {size} samples does not fit into memory: {error}"[:400]
+                raise StageError(message, stage=stage, kind="memory") from error
+        size = max(least, size // 2)
+
+
+def ran_out_of_memory(error: BaseException) -> bool:
+    """Whether memory is what was missing, of a device (torch.OutOfMemoryError) or of this machine."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)

@@ -19,6 +19,7 @@ Reading order:
     network.py          everything about one network, and costs
     quantized.py        which tensors are quantized when some layers run in int8
     resolution.py       the same network on smaller images
+    devices.py          a traced model on a device
     used_rows.py        rows of tables that no input reads
 
 It does not know data, statistics, training or ONNX. It imports nothing of the other folders.

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-CPU = torch.device("cpu")
+from ...tasks.plain.devices import CPU
 
 
 def channels_last(x: Tensor) -> Tensor:

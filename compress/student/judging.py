@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, fx
 
 from ...tasks.data import Batch
+from ...tasks.plain.devices import device_of, on
 from ...tasks.quality import outputs_of
 from .distance import Distance
 from .recover import as_float32
-from .training.devices import device_of, on
 
 
 class Judge:

@@ -21,17 +21,20 @@ from torch.func import functional_call
 from ...errors import StageError, TaskError
 from ...tasks.checkpoint import load_checkpoint, save_checkpoint
 from ...tasks.data import Batch
+from ...tasks.plain.devices import device_of, on
 from ...tasks.plain.parts import fixed_batch, in_parts
+from ..graph.devices import on_device
 from ..graph.graph import get_tensor, running_statistics, set_training
 from ..levels.running import channels_last, mixed_precision
 from ..recipe import Recovery
+from ..stages import halving
 from .distance import Distance
 from .fake_quantize import GridWeights
 from .samples import mixtures
-from .training.devices import computing_on, device_of, gpus, on, on_device, step_bytes
+from .training.devices import computing_on, gpus, step_bytes
 from .training.early_stopping import Best
 from .training.features import feature_loss, feature_nodes, with_features
-from .training.micro_batches import FEW, Averaged, affordable, halving, parts_of_batch, saved_bytes
+from .training.micro_batches import FEW, Averaged, affordable, parts_of_batch, saved_bytes
 
 log = logging.getLogger(__name__)
 
@@ -189,6 +192,8 @@ class _Training:
         total, size = halving(
             whole,
             lambda size: self._accumulate(batch, size, mixes=between is not None),
+            what="a training step",
+            stage="recover",
             least=self.fixed_batch or 1,
         )
         self.micro = self.micro if size == whole else size

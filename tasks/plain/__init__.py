@@ -10,6 +10,7 @@ Reading order:
     call.py         keywords, dictionaries and nested outputs
     splits.py       samples with named inputs
     parts.py        models that take one batch size, or single samples
+    devices.py      where a model is, and batches that go there
     dynamic.py      dimensions that stay free in the file
     model.py        the copy of the model, and the order of the steps
     wrappers.py     modules that stand around another one

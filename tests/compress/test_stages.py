@@ -2,12 +2,15 @@
 
 import os
 import signal
+from functools import partial
 
 import pytest
 import torch
-from autocompress.compress.stages import StageClock
+from autocompress.compress.stages import StageClock, halving
 from autocompress.errors import StageError
 from torch.utils.data import DataLoader, Dataset
+
+halved = partial(halving, what="a training step", stage="recover")
 
 
 class Samples(Dataset[torch.Tensor]):
@@ -32,3 +35,19 @@ def test_an_error_of_the_model_comes_again() -> None:
     with pytest.raises(StageError, match="shapes") as failure, StageClock().stage("recover"):
         torch.zeros(2, 3) @ torch.zeros(2, 3)
     assert not failure.value.retryable
+
+
+def test_a_step_that_runs_out_of_memory_is_tried_in_halves():
+    tried = []
+
+    def attempt(size):
+        tried.append(size)
+        if size > 20:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return "done"
+
+    assert halved(128, attempt) == ("done", 16) and tried == [128, 64, 32, 16]
+    with pytest.raises(StageError, match="a training step of 32 samples does not fit"):
+        halved(128, attempt, least=32)
+    with pytest.raises(RuntimeError, match="shapes"):
+        halved(4, lambda _: (_ for _ in ()).throw(RuntimeError("shapes differ")))

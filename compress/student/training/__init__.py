@@ -1,7 +1,7 @@
 """What a training needs beside its loss: `recover.py` has that, and the loop.
 
     micro_batches.py    a step in parts that fit into memory
-    devices.py          models and batches on the CPU or a GPU
+    devices.py          a student and its grid on the CPU or a GPU
     early_stopping.py   which state is kept
     features.py         intermediate values, to compare beside the answers
 

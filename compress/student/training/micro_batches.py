@@ -10,15 +10,13 @@ Source of the latter: Hoffer, Hubara, Soudry, "Train longer, generalize better" 
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ....errors import StageError
 from ....tasks.data import Batch
 
-T = TypeVar("T")
 FEW = 4  # samples whose step is measured
 BESIDE = 1.5  # times what is saved for the backward pass a step takes: gradients and values of the moment
 
@@ -88,30 +86,6 @@ def affordable(batch: int, sample_bytes: float, memory_bytes: int, *, multiple: 
     while size > multiple and size * sample_bytes * BESIDE > memory_bytes:
         size = -(-size // 2)
     return size if size == batch else max(multiple, size // multiple * multiple)
-
-
-def halving(size: int, attempt: Callable[[int], T], *, least: int = 1) -> tuple[T, int]:
-    """What `attempt` gives for a size, halved for as long as memory runs out; and the size that did it.
-
-    StageError (memory) where it runs out with the `least`, too.
-    """
-    while True:
-        try:
-            return attempt(size), size
-        except (RuntimeError, MemoryError) as error:
-            if not ran_out_of_memory(error):
-                raise
-            if size <= least:
-                message = f"a training step of {size} samples does not fit into memory: {error}"[:400]
-                raise StageError(message, stage="recover", kind="memory") from error
-        size = max(least, size // 2)
-
-
-def ran_out_of_memory(error: BaseException) -> bool:
-    """Whether memory is what was missing, of a device (torch.OutOfMemoryError) or of this machine."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
 
 
 class Averaged:

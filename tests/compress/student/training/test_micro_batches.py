@@ -12,11 +12,9 @@ from autocompress.compress.student.distance import Distance, OutputDistance
 from autocompress.compress.student.recover import distill
 from autocompress.compress.student.training.micro_batches import (
     affordable,
-    halving,
     parts_of_batch,
     saved_bytes,
 )
-from autocompress.errors import StageError
 from autocompress.tasks import classes
 from autocompress.tests.compress.tasks import tiny_task
 from autocompress.tests.present import present
@@ -101,22 +99,6 @@ def test_saved_bytes_are_those_of_activations_without_parameters():
     x = torch.randn(5, 8)
     kept = saved_bytes(lambda: layers(x).sum(), known=layers.parameters())
     assert kept == 4 * (5 * 8 + 5 * 16)  # the input, and the sigmoid's output for both of its readers
-
-
-def test_a_step_that_runs_out_of_memory_is_tried_in_halves():
-    tried = []
-
-    def attempt(size):
-        tried.append(size)
-        if size > 20:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        return "done"
-
-    assert halving(128, attempt) == ("done", 16) and tried == [128, 64, 32, 16]
-    with pytest.raises(StageError, match="a training step of 32 samples does not fit"):
-        halving(128, attempt, least=32)
-    with pytest.raises(RuntimeError, match="shapes"):
-        halving(4, lambda _: (_ for _ in ()).throw(RuntimeError("shapes differ")))
 
 
 def test_a_failed_half_leaves_no_gradients_and_no_statistics_behind(monkeypatch):
