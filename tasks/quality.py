@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from .data import Randomness, read, sample_count
 from .metrics.accumulate import accumulator_of
+from .plain.devices import CPU, device_of, full_precision, on
 from .plain.parts import fixed_batch, in_parts
 from .splits.grouping import Inputs, concatenated
 from .task import Metric, Outputs, Split
@@ -19,11 +20,12 @@ _LEAST = 32  # samples that are looked at, whatever they take
 
 
 def outputs_of(model: nn.Module, inputs: Inputs) -> tuple[Tensor, ...]:
-    """The model's outputs as a tuple, without gradients, in its present mode; a traced model that takes one
-    batch size gets parts of that size.
+    """The model's outputs as a tuple, without gradients, in its present mode and where it is; a traced model
+    that takes one batch size gets parts of that size.
     """
-    with torch.inference_mode():
-        return as_tuple(in_parts(model, inputs, fixed_batch(model)))
+    device = device_of(model)
+    with torch.inference_mode(), full_precision(device):
+        return as_tuple(in_parts(model, on(inputs, device), fixed_batch(model)))
 
 
 def as_tuple(outputs: Outputs | list[Tensor]) -> tuple[Tensor, ...]:
@@ -52,7 +54,7 @@ def evaluate(model: nn.Module, split: Split, metric: Metric, *, limit: int | Non
     """The metric of a torch model, in its present mode, on a split or on `limit` samples of it."""
     accumulator = accumulator_of(metric)
     for inputs, targets in Randomness(0).drawing(read(split, limit=limit)):
-        outputs, true = concatenated([outputs_of(model, inputs)]), concatenated([targets])
+        outputs, true = concatenated([on(outputs_of(model, inputs), CPU)]), concatenated([targets])
         accumulator.add(outputs, true)
     return accumulator.value()
 
@@ -65,7 +67,7 @@ def samples_within(model: nn.Module, split: Split, *, seconds: float) -> int | N
     for _ in range(2):  # the first time, memory is allocated
         start = time.perf_counter()
         for inputs, _targets in Randomness(0).drawing(read(split, limit=_TIMED)):
-            outputs_of(model, inputs)
+            on(outputs_of(model, inputs), CPU)
         took.append(time.perf_counter() - start)
     fitting = max(_LEAST, int(_TIMED * seconds / max(took[-1], 1e-6)))
     count = sample_count(split)

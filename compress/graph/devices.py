@@ -30,6 +30,13 @@ def move(module: fx.GraphModule, device: torch.device) -> None:
     module.recompile()
 
 
+def take_tensors(module: fx.GraphModule, copied: fx.GraphModule) -> None:
+    """Gives a module the tensors that its copy on another device has now."""
+    device = device_of(module)
+    for name, tensor in (*copied.named_parameters(), *copied.named_buffers()):
+        set_tensor(module, name, tensor.detach().to(device))
+
+
 def on_device(module: fx.GraphModule, device: torch.device) -> fx.GraphModule:
     """The module on the device: itself, or a copy."""
     if device == device_of(module):

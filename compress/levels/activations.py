@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, fx
 
+from ...tasks.plain.devices import device_of, full_precision, on
 from ..options import Activations
 
 SAMPLE = 8192  # values of a tensor and batch that are looked at
@@ -90,9 +91,9 @@ def _shares(end: float) -> list[float]:
 
 
 def _some(tensor: Tensor) -> Tensor:
-    """Up to SAMPLE of the values, from all over."""
+    """Up to SAMPLE of the values, from all over, on the CPU."""
     values = tensor.detach().flatten().float()
-    return values[:: max(1, values.numel() // SAMPLE)].clone()
+    return values[:: max(1, values.numel() // SAMPLE)].clone().cpu()
 
 
 class _Observer(fx.Interpreter):
@@ -115,12 +116,12 @@ class _Observer(fx.Interpreter):
 def observe(
     module: fx.GraphModule, nodes: Iterable[str], inputs: Iterable[tuple[Tensor, ...]]
 ) -> dict[str, Observed]:
-    """What the nodes' values are over all batches of `inputs`."""
+    """What the nodes' values are over all batches of `inputs`, which run where the module is."""
     observed: dict[str, Observed | None] = dict.fromkeys(nodes)
-    observer = _Observer(module, observed)
-    with torch.inference_mode():
+    observer, device = _Observer(module, observed), device_of(module)
+    with torch.inference_mode(), full_precision(device):
         for batch in inputs:
-            observer.run(*batch)
+            observer.run(*on(batch, device))
     return {name: Observed.of(torch.zeros(1)) if one is None else one for name, one in observed.items()}
 
 

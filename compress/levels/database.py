@@ -1,7 +1,9 @@
 """The level database: for each level of a layer or group, the reconstructed weights and their output error.
 
-It is made once per task and kept on disk. Its key is the digest of the traced model, its weights and the
-calibration batches: all runs on a task share it, a killed run continues with it, and nothing stale is read.
+It is made once per task and kept on disk. Its key is the digest of the traced model, its weights, the
+calibration batches and, other than the CPU, the kind of device that computes: all runs on a task share it, a
+killed run continues with it, and nothing stale is read. Sums of a GPU round otherwise, and GPTQ's integers
+follow them: what a GPU made is read on GPUs alone. What is here and on disk is on the CPU.
 An entry is made when it is first needed. Each is one safetensors file with a SHA-256 of its content; one that
 is damaged is removed and made again:
 
@@ -17,9 +19,10 @@ import hashlib
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -28,10 +31,12 @@ from torch import Tensor
 
 from ...files import DIGEST, digest_of, replacing, write_bytes
 from ...scratch import sweep_parts
+from ...tasks.plain.devices import CPU, on
 from ..graph.channels import Group
 from ..graph.graph import array_of, get_tensor, layer_nodes
 from ..graph.network import Network
 from ..options import RoundingMethod
+from ..stages import ran_out_of_memory
 from .moments import IN_MEMORY_BYTES as MOMENTS_BYTES
 from .moments import IN_PASS_BYTES, Moments
 from .reconstruct import GroupReader, Removal, removal_order
@@ -40,6 +45,7 @@ from .statistics import columns_of, groups_of_layer
 from .wide import compensated_parts, dense, error_of, parts_of, rounded_parts
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 VERSION = 6
 LIMIT_BYTES = 2 << 30
@@ -84,8 +90,9 @@ class LevelDatabase:
     """The levels of one network under one calibration set. `directory` None keeps them in memory only.
     `shared`: where entries are looked for that are not on this machine, and new ones go, too.
 
-    `between` is called while something is made that takes long, and may raise. `memory_share` says how much
-    of it may be in memory (`CompressorOptions`).
+    Entries are computed on `device`, one that does not fit there on the CPU. `between` is called while
+    something is made that takes long, and may raise. `memory_share` says how much of it may be in memory
+    (`CompressorOptions`).
     """
 
     def __init__(
@@ -96,12 +103,14 @@ class LevelDatabase:
         directory: Path | None = None,
         shared: SharedFiles | None = None,
         rounding: RoundingMethod = "gptq",
+        device: torch.device = CPU,
         limit_bytes: int = LIMIT_BYTES,
         memory_share: Callable[[int, int], int] = lambda divisor, most: most,
         between: Callable[[], None] = lambda: None,
     ):
         self.network = network
         self.rounding = rounding
+        self.device = device
         self.limit_bytes = limit_bytes
         self._shared = shared
         self._between = between
@@ -119,13 +128,15 @@ class LevelDatabase:
             batches,
             self,
             between=between,
+            device=device,
             in_pass_bytes=memory_share(8, IN_PASS_BYTES),
             in_memory_bytes=memory_share(32, MOMENTS_BYTES),
         )
 
     def _digest(self, batches: Iterable[tuple[Tensor, ...]]) -> str:
         """SHA-256 of what decides every entry."""
-        hasher = hashlib.sha256(f"{VERSION} {torch.__version__}\n{self.network.module.code}".encode())
+        made_by = torch.__version__ if self.device == CPU else f"{torch.__version__} {self.device.type}"
+        hasher = hashlib.sha256(f"{VERSION} {made_by}\n{self.network.module.code}".encode())
         tensors = [tensor for _, tensor in sorted(self.network.module.state_dict().items())]
         for batch in batches:
             tensors.extend(batch)
@@ -145,7 +156,11 @@ class LevelDatabase:
         readers = [reader for parameter in inputs if (reader := self._reader(group, parameter))]
         if not readers:
             return None
-        removal = removal_order(readers, group.channels, between=self._between)
+        removal = self._computed(
+            lambda device: removal_order(
+                [reader.on(device) for reader in readers], group.channels, between=self._between
+            )
+        )
         order, errors = torch.tensor(removal.order), torch.tensor(removal.errors, dtype=torch.float64)
         self.save(f"removal/{group.name}", {"order": order, "errors": errors})
         return removal
@@ -185,7 +200,7 @@ class LevelDatabase:
         level = self._stored_level(name)
         if level is None:
             self._between()
-            level = self._make(layer, channels, bits, sparse)
+            level = self._computed(partial(self._make, layer, channels, bits, sparse))
             tensors = {"values": level.values, "error": torch.tensor(level.error, dtype=torch.float64)}
             if level.step is not None:
                 tensors["step"] = level.step
@@ -214,14 +229,26 @@ class LevelDatabase:
         stored = self.load(f"levels/{name}")
         return None if stored is None else float(stored["error"])
 
-    def _make(self, layer: str, channels: Tensor | None, bits: int | None, sparse: bool) -> Level:
-        node, second = self._nodes[layer], self.moments[layer].second
-        tensor = get_tensor(self.network.module, self._layers[layer].weight).detach()
+    def _computed(self, make: Callable[[torch.device], T]) -> T:
+        """What `make` gives on the device, or on the CPU if that has too little memory."""
+        if self.device != CPU:
+            try:
+                return make(self.device)
+            except RuntimeError as error:
+                if not ran_out_of_memory(error):
+                    raise
+        return make(CPU)
+
+    def _make(
+        self, layer: str, channels: Tensor | None, bits: int | None, sparse: bool, device: torch.device
+    ) -> Level:
+        node, second = self._nodes[layer], on(self.moments[layer].second, device)
+        tensor = on(get_tensor(self.network.module, self._layers[layer].weight).detach(), device)
         original = columns_of(tensor, groups_of_layer(node))
-        values, columns, step = original, torch.arange(original.shape[-1]), None
+        values, columns, step = original, torch.arange(original.shape[-1], device=device), None
         taps = tensor[0, 0].numel()
         if channels is not None:
-            columns = (channels[:, None] * taps + torch.arange(taps)).reshape(-1)
+            columns = (on(channels, device)[:, None] * taps + columns[:taps]).reshape(-1)
         parts = parts_of(second, columns, original.shape[-1])
         if channels is not None:
             values = compensated_parts(original, parts)
@@ -236,7 +263,8 @@ class LevelDatabase:
         change[..., columns] -= level.weight()
         if layer not in self._energies:
             self._energies[layer] = max(error_of(original, second), 1e-30)
-        return replace(level, error=error_of(change, second) / self._energies[layer])
+        values, step = on((level.values, level.step), CPU)
+        return Level(values=values, step=step, error=error_of(change, second) / self._energies[layer])
 
     def describe(self) -> str:
         """Its size and place: `11.5 MB of at most 2048 MB in /home/…/levels/ab12…`."""

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, fx
 
 from ...errors import StageError
+from ...tasks.plain.devices import CPU
+from ..graph.devices import on_device
 from ..graph.layers import Layer
 from .statistics import Collecting, InputMoments
 from .wide import block_count
@@ -36,7 +38,8 @@ class Store(Protocol):
 class Moments(Mapping[str, InputMoments]):
     """The moments of the layers that run, by name. The first look at them runs the samples.
 
-    `between` is called in front of each batch and may raise: the next look goes on from there.
+    The samples run on `device`; what is kept is on the CPU. `between` is called in front of each batch and
+    may raise: the next look goes on from there.
     """
 
     def __init__(
@@ -47,11 +50,12 @@ class Moments(Mapping[str, InputMoments]):
         store: Store,
         *,
         between: Callable[[], None],
+        device: torch.device = CPU,
         in_pass_bytes: int = IN_PASS_BYTES,
         in_memory_bytes: int = IN_MEMORY_BYTES,
     ):
         self._module, self._layers, self._batches, self._store = module, layers, batches, store
-        self._between = between
+        self._between, self._device = between, device
         self._in_pass_bytes, self._in_memory_bytes = in_pass_bytes, in_memory_bytes
         self._due: list[list[str]] | None = None  # layers by pass; None before anybody looked
         self._collecting: Collecting | None = None
@@ -96,7 +100,8 @@ class Moments(Mapping[str, InputMoments]):
             self._due = [*_passes(missing, self._in_pass_bytes)]
         while self._due:
             if self._collecting is None:
-                self._collecting = Collecting(self._module, self._batches(), layers=self._due[0])
+                module = on_device(self._module, self._device)
+                self._collecting = Collecting(module, self._batches(), layers=self._due[0])
             made = self._collecting.finished(self._between)
             self._collecting = None
             self._due.pop(0)

@@ -7,6 +7,8 @@ Sources: Hassibi, Stork, "Second order derivatives for network pruning: Optimal 
 Frantar, Alistarh, "Optimal Brain Compression" (2022), section 4; Kurtic, Frantar, Alistarh, "ZipLM" (2023),
 equations 2 to 4; Frantar et al., "GPTQ" (2023), algorithm 1; Nagel et al., "Up or Down? Adaptive Rounding"
 (2020), equation 21.
+
+It computes where its tensors are.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -60,6 +62,11 @@ class GroupReader:
     second: Tensor
     columns: Tensor
 
+    def on(self, device: torch.device) -> "GroupReader":
+        """The same on a device."""
+        weight, second, columns = (x.to(device) for x in (self.weight, self.second, self.columns))
+        return GroupReader(weight=weight, second=second, columns=columns)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Removal:
@@ -83,7 +90,7 @@ def removal_order(
     for reader in readers:
         between()
         states.append(_WideState(reader) if len(reader.second) > 1 else _State(reader))
-    alive, total = torch.arange(count), 0.0
+    alive, total = torch.arange(count, device=readers[0].weight.device), 0.0
     order: list[int] = []
     errors = [0.0]
     while len(alive):
@@ -95,7 +102,7 @@ def removal_order(
             total += max(0.0, cost)
             order.append(unit)
             errors.append(total)
-        left = torch.ones(len(alive), dtype=torch.bool)
+        left = torch.ones_like(alive, dtype=torch.bool)
         left[chosen.indices] = False
         alive = alive[left]
         if len(alive):
@@ -117,7 +124,7 @@ class _State:
         self.inverse = torch.linalg.inv(hessian)
         self.columns = reader.columns
         self.energy = float(torch.einsum("ri,ij,rj->", self.weight, hessian, self.weight)) or 1.0
-        self.gone = torch.zeros(len(hessian), dtype=torch.bool)
+        self.gone = torch.zeros(len(hessian), dtype=torch.bool, device=hessian.device)
 
     def costs(self, units: Tensor) -> Tensor:
         """The relative error that the removal of each of these units would add."""
@@ -177,7 +184,7 @@ class _WideState:
 
     def costs(self, units: Tensor) -> Tensor:
         """The relative error that the removal of each of these units would add."""
-        costs = torch.zeros(len(units), dtype=torch.float64)
+        costs = torch.zeros_like(units, dtype=torch.float64)
         for number, state in enumerate(self.states):
             here = self.block[units] == number
             if here.any():
@@ -205,6 +212,10 @@ class Rounding:
 
     step: Tensor
     weight: Tensor
+
+    def on(self, device: torch.device) -> "Rounding":
+        """The same on a device."""
+        return Rounding(step=self.step.to(device), weight=self.weight.to(device))
 
 
 def grid_limits(bits: int) -> tuple[int, int]:
@@ -242,7 +253,7 @@ def _part_of_columns(weight: Tensor, importance: Tensor) -> tuple[Tensor, Tensor
     """
     columns = weight.shape[-1]
     extreme = weight.abs().topk(EXTREME, dim=-1)
-    some = torch.linspace(0, columns - 1, SEARCHED).long()  # no multiple of a kernel's taps apart
+    some = torch.linspace(0, columns - 1, SEARCHED).long().to(weight.device)  # no multiple of taps apart
     others = weight[..., some].abs() < extreme.values[..., -1:]
     share = (columns - EXTREME) / others.sum(-1, keepdim=True).clamp_min(1)
     weights = importance.expand_as(weight)
@@ -282,7 +293,7 @@ def _inverse_factor(hessian: Tensor) -> Tensor:
     reverse, which takes a quarter of the time of inverting H.
     """
     reverse = torch.linalg.cholesky(hessian.flip(-1, -2)).flip(-1, -2)
-    eye = torch.eye(hessian.shape[-1], dtype=hessian.dtype).expand_as(hessian)
+    eye = torch.eye(hessian.shape[-1], dtype=hessian.dtype, device=hessian.device).expand_as(hessian)
     factor: Tensor = torch.linalg.solve_triangular(reverse, eye, upper=True)
     return factor
 

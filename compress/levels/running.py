@@ -1,20 +1,30 @@
 """How graphs run fastest on the processor: the layout of images, and the arithmetic."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor
 
-from ...tasks.plain.devices import CPU
+from ...tasks.plain.devices import CPU, full_precision
 
 
 def channels_last(x: Tensor) -> Tensor:
-    """Images in the layout that the CPU kernels want; other tensors unchanged."""
+    """Images in the layout that the kernels want; other tensors unchanged."""
     return x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x
 
 
-def mixed_precision(*, wanted: bool = True, device: torch.device = CPU) -> torch.autocast:
-    """bfloat16 arithmetic where it is wanted and the processor has instructions for it."""
-    enabled = wanted and has_bfloat16(device)
-    return torch.autocast(device.type if enabled else "cpu", torch.bfloat16, enabled=enabled)
+@contextmanager
+def mixed_precision(*, wanted: bool = True, device: torch.device = CPU) -> Iterator[None]:
+    """A block with bfloat16 arithmetic where it is wanted and the processor has instructions for it; else
+    with float32.
+    """
+    if wanted and has_bfloat16(device):
+        with torch.autocast(device.type, torch.bfloat16):
+            yield
+    else:
+        with torch.autocast("cpu", torch.bfloat16, enabled=False), full_precision(device):
+            yield
 
 
 def has_bfloat16(device: torch.device = CPU) -> bool:

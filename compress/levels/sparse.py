@@ -70,7 +70,8 @@ def sparsify(weight: Tensor, second: Tensor, taps: int) -> Tensor:
 
 def _order(importance: Tensor, taps: int) -> Tensor:
     """The columns (channels × kernel positions), each group of four side by side, most used groups first."""
-    columns = torch.arange(len(importance)).reshape(-1, GROUP, taps).movedim(1, 2).reshape(-1, GROUP)
+    places = torch.arange(len(importance), device=importance.device)
+    columns = places.reshape(-1, GROUP, taps).movedim(1, 2).reshape(-1, GROUP)
     return columns[importance[columns].sum(1).argsort(descending=True)].flatten()
 
 
@@ -97,5 +98,5 @@ def sparsify_rest(module: fx.GraphModule, layers: Iterable[str]) -> None:
         tensor = get_tensor(module, weight).detach()
         if name in wanted and not is_sparse(tensor):
             groups = groups_of_layer(node)
-            identity = torch.eye(tensor[0].numel()).expand(groups, -1, -1)
+            identity = torch.eye(tensor[0].numel(), device=tensor.device).expand(groups, -1, -1)
             set_tensor(module, weight, sparse_weight(tensor, identity))

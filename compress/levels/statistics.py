@@ -7,13 +7,17 @@ layer's squared output error), `mean` is E[x].
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, fx
 
+from ...tasks.plain.devices import device_of, full_precision, on
+from ...tasks.plain.parts import fixed_batch
 from ..graph.graph import CONVOLUTIONS, argument, layer_nodes, operation
+from ..stages import halving
 from .running import channels_last
 from .wide import affordable_rows, blocks_of, rows_for_moments, second_sum
 
@@ -43,7 +47,10 @@ def input_moments(
 
 
 class Collecting:
-    """`input_moments` that may be interrupted: what the batches so far gave is kept."""
+    """`input_moments` that may be interrupted: what the batches so far gave is kept. It computes where the
+    module is; what it gives is on the CPU. Where memory runs out it starts again with batches of half
+    the size.
+    """
 
     def __init__(
         self,
@@ -53,20 +60,39 @@ class Collecting:
         layers: Collection[str] | None,
         seed: int = 0,
     ):
-        self._collector = _Collector(module, layers, seed, batches=len(batches))
-        self._batches = iter(batches)
+        self._module, self._layers, self._seed = module, layers, seed
+        self._batches = batches
+        self._at_once = max((len(inputs[0]) for inputs in batches), default=1)
+        self._start(self._at_once)
+
+    def _start(self, at_once: int) -> None:
+        parts: list[tuple[Tensor, ...]] = []
+        for inputs in self._batches:
+            parts += zip(*(torch.split(x, at_once) for x in inputs), strict=True)
+        self._collector = _Collector(self._module, self._layers, self._seed, batches=len(parts))
+        self._left = iter(parts)
 
     def finished(self, between: Callable[[], None] = lambda: None) -> dict[str, InputMoments]:
         """The moments after all batches. `between` is called in front of each and may raise: the next call
         goes on there.
         """
+        run, least = partial(self._run, between), fixed_batch(self._module) or 1
+        what = "a batch for moments"
+        made, self._at_once = halving(self._at_once, run, what=what, stage="reconstruct", least=least)
+        return made
+
+    def _run(self, between: Callable[[], None], at_once: int) -> dict[str, InputMoments]:
+        if at_once != self._at_once:
+            self._at_once = at_once
+            self._start(at_once)
+        device = device_of(self._module)
         while True:
             between()
-            inputs = next(self._batches, None)
+            inputs = next(self._left, None)
             if inputs is None:
                 return self._collector.moments()
-            with torch.inference_mode():
-                self._collector.run(*(channels_last(x) for x in inputs))
+            with torch.inference_mode(), full_precision(device):
+                self._collector.run(*map(channels_last, on(inputs, device)))
 
 
 def columns_of(weight: Tensor, groups: int) -> Tensor:
@@ -80,7 +106,9 @@ def groups_of_layer(node: fx.Node) -> int:
 
 
 def chosen_rows(available: int, rows: int, generator: torch.Generator) -> Tensor:
-    """Indices of all rows, or of `rows` random ones when there are more."""
+    """Indices of all rows, or of `rows` random ones when there are more: drawn on the CPU, so that they
+    are the same for every device.
+    """
     if available <= rows:
         return torch.arange(available)
     return torch.randint(available, (rows,), generator=generator)
@@ -95,14 +123,14 @@ def input_vectors(
     if operation(node) in CONVOLUTIONS:
         return _patches(node, x, weight, rows, generator).float()
     vectors = x.reshape(-1, x.shape[-1])
-    return vectors[chosen_rows(len(vectors), rows, generator)].unsqueeze(0).float()
+    return vectors[chosen_rows(len(vectors), rows, generator).to(x.device)].unsqueeze(0).float()
 
 
 def output_vectors(node: fx.Node, y: Tensor, *, rows: int, generator: torch.Generator) -> Tensor:
     """rows × channels, float32: outputs where `input_vectors` takes inputs with an equal generator."""
     channels_last_view = y.movedim(1, -1) if operation(node) in CONVOLUTIONS else y
     vectors = channels_last_view.reshape(-1, channels_last_view.shape[-1])
-    return vectors[chosen_rows(len(vectors), rows, generator)].float()
+    return vectors[chosen_rows(len(vectors), rows, generator).to(y.device)].float()
 
 
 class _Collector(fx.Interpreter):
@@ -140,7 +168,7 @@ class _Collector(fx.Interpreter):
     def moments(self) -> dict[str, InputMoments]:
         """The sums divided by the counts."""
         return {
-            name: InputMoments(second=second / count, mean=mean / count)
+            name: InputMoments(second=(second / count).cpu(), mean=(mean / count).cpu())
             for name, (second, mean, count) in self.sums.items()
         }
 
@@ -157,7 +185,7 @@ def _patches(node: fx.Node, x: Tensor, weight: Tensor, rows: int, generator: tor
     for dim, extent in enumerate(extents):
         view = view.unfold(2 + dim, extent, stride[dim])[..., :: dilation[dim]]
     positions = [view.shape[0], *view.shape[2 : 2 + spatial]]
-    flat = chosen_rows(torch.Size(positions).numel(), rows, generator)
+    flat = chosen_rows(torch.Size(positions).numel(), rows, generator).to(x.device)
     picked = view.movedim(1, 1 + spatial)[torch.unravel_index(flat, positions)]  # rows × channels × kernel
     return picked.reshape(len(flat), groups_of_layer(node), -1).transpose(0, 1)
 

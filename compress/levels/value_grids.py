@@ -43,7 +43,7 @@ def steps_of(weight: Tensor, bits: int, *, axis: int = 0) -> Tensor:
     if bits == 8:
         largest = rows.abs().amax(1)
         return torch.where(largest > 0, largest / 127, 1.0)
-    return optimal_scale(rows.unsqueeze(0), torch.ones(1, rows.shape[1]), bits).squeeze(0)
+    return optimal_scale(rows.unsqueeze(0), rows.new_ones(1, rows.shape[1]), bits).squeeze(0)
 
 
 def rounded_to_bits(weight: Tensor, bits: int, *, axis: int = 0) -> Tensor:

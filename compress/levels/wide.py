@@ -113,7 +113,7 @@ def rounded_parts(
 def error_of(change: Tensor, second: Tensor) -> float:
     """The squared output error of a change of the weight, groups × rows × columns."""
     total = change.shape[-1]
-    parts = parts_of(second, torch.arange(total), total)
+    parts = parts_of(second, torch.arange(total, device=second.device), total)
     return sum(output_error(change[..., part.whole], part.second) for part in parts)
 
 
@@ -122,6 +122,6 @@ def dense(second: Tensor, total: int) -> Tensor:
     if second.shape[-1] == total:
         return second
     whole = second.new_zeros(1, total, total)
-    for part in parts_of(second, torch.arange(total), total):
+    for part in parts_of(second, torch.arange(total, device=second.device), total):
         whole[:, part.whole, part.whole] = part.second
     return whole

@@ -53,7 +53,8 @@ def low_rank_factors(matrix: Tensor, rank: int, second_moment: Tensor | None = N
     else:
         moment = second_moment.double()
         ridge = RIDGE * moment.diagonal().mean().clamp_min(torch.finfo(torch.float32).tiny)
-        root = torch.linalg.cholesky(moment + ridge * torch.eye(len(moment), dtype=values.dtype))
+        eye = torch.eye(len(moment), dtype=values.dtype, device=values.device)
+        root = torch.linalg.cholesky(moment + ridge * eye)
         u, sizes, vh = torch.linalg.svd(values @ root, full_matrices=False)
         down = torch.linalg.solve_triangular(root, vh[:rank], upper=False, left=False)
     return (u[:, :rank] * sizes[:rank]).to(matrix.dtype), down[:rank].to(matrix.dtype)
