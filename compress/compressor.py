@@ -16,6 +16,7 @@ from ..files import write_bytes
 from ..tasks.splits.tokens import listed
 from ..tasks.task import Task
 from .artifact import Artifact
+from .graph.devices import on_device
 from .graph.graph import argument, array_of, fold_batch_norms, get_tensor, layer_nodes
 from .graph.network import Network
 from .levels.activations import observe
@@ -30,7 +31,7 @@ from .onnx_file.templates import Templates
 from .onnx_file.used_rows import keep_used_rows
 from .options import CompressorOptions, FileFormat
 from .recipe import Recipe
-from .stages import StageClock, in_time
+from .stages import StageClock
 from .student.fake_quantize import folded_steps
 from .student.probe import Probe
 from .student.prune import changed_edits
@@ -200,8 +201,9 @@ class Compressor:
         def ranges_of(nodes: Sequence[str]) -> Ranges:
             if original:
                 return self.students.at(recipe.resolution).original.ranges
-            batches = self._samples.calibration_batches(self.options.pruned_calibration_samples)
-            return observe(folded, nodes, in_time(batches, self.students.between))
+            known, count = self.students.original, self.options.pruned_calibration_samples
+            placed = on_device(folded, known.device)
+            return known.calibrated(lambda batches: observe(placed, nodes, batches), count)
 
         steps = folded_steps(student.module, folded, student.steps)
         return encode(

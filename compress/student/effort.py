@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import Tensor, fx
 
+from ...tasks.plain.devices import device_of
 from ..graph.graph import shape_of
 from ..graph.network import Network
 from ..levels.running import has_bfloat16
@@ -40,8 +41,9 @@ def _work(network: Network) -> int:
 def answers_the_same_in_bfloat16(
     module: fx.GraphModule, inputs: Sequence[Tensor], distance: Distance
 ) -> bool:
-    """Whether bfloat16 changes the answers by less than NOISE; False where the processor does not have it."""
-    if not has_bfloat16():
+    """Whether bfloat16 changes the answers by less than NOISE; False where the processor, or the GPU
+    where the module is, does not have it."""
+    if not has_bfloat16(device_of(module)):
         return False
     values: dict[str, Any] = inputs_by_name(module, tuple(inputs))
     rough = AdaptedRun(module, {}, {})(dict(values))

@@ -12,20 +12,20 @@ import torch
 from torch import Tensor, fx
 
 from ...tasks.data import Batch
-from ...tasks.plain.devices import device_of, on
+from ...tasks.plain.devices import CPU, device_of, on
 from ...tasks.quality import outputs_of
 from .distance import Distance
 from .recover import as_float32
 
 
 class Judge:
-    """Scores students by samples that are held back."""
+    """Scores students by samples that are held back. The teacher's answers are kept on the CPU."""
 
     def __init__(
         self, teacher: fx.GraphModule, held_back: Iterable[Batch], distance: Distance, *, temperature: float
     ):
         self.distance, self.temperature = distance, temperature
-        self.batches = [(inputs, _answers(teacher, inputs)) for inputs, _ in held_back]
+        self.batches = [(inputs, on(_answers(teacher, inputs), CPU)) for inputs, _ in held_back]
 
     def __call__(self, student: fx.GraphModule) -> Tensor:
         """Minus the distance of each sample, for a student in its form for inference; larger is better."""
@@ -33,7 +33,7 @@ class Judge:
         with torch.no_grad():
             distances = [
                 self.distance.per_sample(
-                    _answers(student, on(inputs, device)), on(expected, device), temperature=self.temperature
+                    _answers(student, inputs), on(expected, device), temperature=self.temperature
                 )
                 for inputs, expected in self.batches
             ]

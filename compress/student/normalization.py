@@ -17,7 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor, fx
 
 from ...errors import StageError
+from ...tasks.plain.devices import CPU, device_of, full_precision, on
 from ...tasks.plain.parts import fixed_batch
+from ..graph.devices import on_device
 from ..graph.graph import argument, batch_norms, clone, get_tensor, operation, set_tensor, set_training
 from ..levels.running import channels_last, mixed_precision
 from .distance import Distance
@@ -35,7 +37,7 @@ class AdaptedRun(fx.Interpreter):
 
     Batch normalizations are adapted to `moments` of the original, of which `channels` remain (masks by the
     name of the running mean). `read` has the moments of what each one read here. `rounded` changes the values
-    of nodes, given ones too. Without `mixed` the arithmetic is float32.
+    of nodes, given ones too. Without `mixed` the arithmetic is float32. Everything is where the module is.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class AdaptedRun(fx.Interpreter):
         self.moments, self.channels = moments, channels
         self.rounded, self.mixed = rounded or {}, mixed
         self.read: dict[str, Moments] = {}
+        self.device = device_of(module)
 
     def __call__(self, given: Values) -> Any:
         """The outputs as float32. `given` has values of nodes by name, at least of the placeholders."""
@@ -59,7 +62,7 @@ class AdaptedRun(fx.Interpreter):
         needed = _needed(output, given)
         self.env = {node: self._changed(node, given[node.name]) for node in self.nodes if node.name in given}
         uses = {node: len(needed.intersection(node.users)) for node in (*needed, *self.env)}
-        with torch.no_grad(), mixed_precision(wanted=self.mixed):
+        with torch.no_grad(), mixed_precision(wanted=self.mixed, device=self.device):
             for node in self.nodes[:-1]:
                 if node not in needed:
                     continue
@@ -93,20 +96,20 @@ class AdaptedRun(fx.Interpreter):
 
 
 def inputs_by_name(module: fx.GraphModule, inputs: tuple[Tensor, ...]) -> Values:
-    """The inputs by the names of the graph's placeholders."""
+    """The inputs by the names of the graph's placeholders, where the module is."""
     names = [node.name for node in module.graph.nodes if node.op == "placeholder"]
-    return dict(zip(names, map(channels_last, inputs), strict=True))
+    return dict(zip(names, map(channels_last, on(inputs, device_of(module))), strict=True))
 
 
 def moments_of(
     module: fx.GraphModule, batches: Iterable[tuple[Tensor, ...]], *, mixed: bool = True
 ) -> list[Mapping[str, Moments]]:
-    """For each batch, the moments of what each normalization reads in the original."""
+    """For each batch, the moments of what each normalization reads in the original, on the CPU."""
     read: list[Mapping[str, Moments]] = []
     for inputs in batches:
         run = AdaptedRun(module, {}, {}, mixed=mixed)
         run(inputs_by_name(module, inputs))
-        read.append(run.read)
+        read.append(on(run.read, CPU))
     return read
 
 
@@ -118,19 +121,21 @@ def move_statistics(
     *,
     rounded: Mapping[str, Change] | None = None,
     mixed: bool = True,
+    device: torch.device = CPU,
 ) -> None:
     """Moves the statistics of normalizations by their difference to the original's, in place.
 
     `original` has the original's moments on the same batches, of the normalizations to move; of its channels
     those in `channels` remain.
-    `rounded` and `mixed`: see AdaptedRun.
+    `rounded` and `mixed`: see AdaptedRun, which runs on the `device`; all else is on the CPU.
     Raises StageError if a channel has a single value, or values that are not finite.
     """
     ours: list[Mapping[str, Moments]] = []
+    placed, remains = on_device(module, device), on(channels, device)
     for inputs, theirs in zip(batches, original, strict=True):
-        run = AdaptedRun(module, theirs, channels, rounded=rounded, mixed=mixed)
-        run(inputs_by_name(module, inputs))
-        ours.append(run.read)
+        run = AdaptedRun(placed, on(theirs, device), remains, rounded=rounded, mixed=mixed)
+        run(inputs_by_name(placed, inputs))
+        ours.append(on(run.read, CPU))
     for node in batch_norms(module):
         if node.name not in ours[0] or node.name not in original[0]:
             continue
@@ -182,8 +187,9 @@ def relearning(module: fx.GraphModule, inputs: tuple[Tensor, ...], distance: Dis
     other = clone(module)
     norms = {node.name for node in batch_norms(other)}
     set_training(other, True, frozen={node.name for node in other.graph.nodes} - norms)
-    values = tuple(channels_last(x) for x in inputs)
-    with torch.no_grad():
+    device = device_of(module)
+    values = tuple(map(channels_last, on(inputs, device)))
+    with torch.no_grad(), full_precision(device):
         return distance.value(as_float32(other(*values)), as_float32(module(*values)))
 
 
@@ -219,8 +225,8 @@ def _moments(x: Tensor, *, alone: bool) -> Moments:
     """Mean and variance of each channel (dimension 1), in float32; a value that comes `alone` varies by 0."""
     size = x.shape[1]
     if alone and x.numel() == size:
-        return x.reshape(size).float(), torch.zeros(size)
-    moments = torch.zeros(size), torch.zeros(size)
+        return x.reshape(size).float(), torch.zeros(size, device=x.device)
+    moments = torch.zeros(size, device=x.device), torch.zeros(size, device=x.device)
     torch.batch_norm_update_stats(x, *moments, 1.0)
     return moments
 

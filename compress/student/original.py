@@ -1,22 +1,26 @@
 """What is known of the original once, and every student is compared with: answers, distance, statistics."""
 
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping, Set
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
+import torch
 from torch import Tensor, fx
 
 from ...tasks.data import sample_count
 from ...tasks.outputs.derive import output_kinds
+from ...tasks.plain.devices import CPU, on
+from ...tasks.plain.parts import in_parts
 from ...tasks.quality import outputs_of
 from ...tasks.splits.grouping import Inputs
 from ...tasks.task import Task
+from ..graph.devices import on_device
 from ..graph.graph import batch_norms, fold_batch_norms
 from ..graph.graph import running_means as names_of_running_means
 from ..graph.network import Network
 from ..levels.activations import Observed
 from ..options import CompressorOptions
-from ..stages import in_time
+from ..stages import StageClock, halving, in_time
 from .distance import Distance
 from .effort import LEAST, answers_the_same_in_bfloat16, samples_within
 from .normalization import Moments, foreign_norms, moments_of, relearning
@@ -24,16 +28,20 @@ from .refit import affordable_samples
 from .rounded_activations import observed_in_original
 from .samples import Samples
 
+T = TypeVar("T")
 FEW_BATCHES = 10  # over so many running statistics average
 RELEARNED = 0.01  # of a distance: what the least drop that can be told shows
 _DISTANCE_SAMPLES = 64  # from which scales and weights of a distance are taken
+_OBSERVED = 64  # samples at once, whose ranges are observed
 
 
 class Original:
     """The original of a task, or the original on smaller images: then answers and normalizations are judged
     by `whole`, the one on whole images.
 
-    Everything is computed when it is asked for, and kept. `between` is called in the middle of long work.
+    Everything is computed when it is asked for, on the device of the options, and kept on the CPU. `between`
+    is called in the middle of long work. For statistics `at_once` samples run at once, at first as many as
+    are affordable.
     """
 
     def __init__(
@@ -49,6 +57,16 @@ class Original:
         self.task, self.network, self.options, self.samples = task, network, options, samples
         self.between = between
         self.whole = whole or self
+        self.device = torch.device(options.device)
+        self.at_once = affordable_samples(network.module)
+
+    @cached_property
+    def placed(self) -> fx.GraphModule:
+        """The original where it computes: itself on the CPU, else a copy. Raises StageError if that does not
+        fit.
+        """
+        with StageClock().stage("reconstruct"):
+            return on_device(self.network.module, self.device)
 
     @cached_property
     def teacher(self) -> fx.GraphModule:
@@ -59,9 +77,25 @@ class Original:
     def ranges(self) -> Mapping[str, Observed]:
         """By node of the teacher, the values of all tensors that recipes of precisions alone can need."""
         names = [layer.name for layer in self.network.layers]
-        batches = self.samples.calibration_batches(self.options.calibration_samples)
         conventions = {form.activations for form in self.options.formats}
-        return observed_in_original(self.teacher, names, conventions, in_time(batches, self.between))
+        teacher = on_device(self.teacher, self.device)
+        return self.calibrated(
+            lambda batches: observed_in_original(teacher, names, conventions, batches),
+            self.options.calibration_samples,
+        )
+
+    def calibrated(self, run: Callable[[Iterable[Inputs]], T], count: int) -> T:
+        """What `run` gives for about `count` of the calibration inputs, in smaller batches where memory runs
+        out.
+        """
+        made, _ = halving(
+            _OBSERVED,
+            lambda size: run(in_time(self.samples.calibration_batches(count, size), self.between)),
+            what="a batch whose ranges are observed",
+            stage="calibrate",
+            least=self.samples.fixed_batch or 1,
+        )
+        return made
 
     @cached_property
     def mixed(self) -> bool:
@@ -71,7 +105,9 @@ class Original:
         inputs, _ = self.samples.largest(LEAST, seed=1)
         fixed = self.samples.fixed_batch or LEAST
         inputs = tuple(x[:fixed] for x in inputs)
-        return answers_the_same_in_bfloat16(self.network.module, inputs, self.distance)
+        return self._on_some(
+            inputs, lambda some: answers_the_same_in_bfloat16(self.placed, some, self.distance)
+        )
 
     @cached_property
     def distance(self) -> Distance:
@@ -92,7 +128,7 @@ class Original:
         """The original's answers to some training samples, and the targets."""
         # a fixed seed: runs with any seed share the measured sensitivities
         inputs, targets = self.samples.largest(_DISTANCE_SAMPLES, seed=1)
-        return outputs_of(self.network.module, inputs), targets
+        return self._in_parts(inputs), targets
 
     @cached_property
     def foreign_norms(self) -> Set[str]:
@@ -116,24 +152,64 @@ class Original:
         if count is None or count >= FEW_BATCHES * size:
             return self.foreign_norms
         inputs, _ = self.samples.largest(size, seed=1)
-        changed = relearning(self.network.module, inputs, self.distance) > RELEARNED
-        return norms if changed else self.foreign_norms
+        changed = self._on_some(inputs, lambda some: relearning(self.placed, some, self.distance))
+        return norms if changed > RELEARNED else self.foreign_norms
+
+    def _in_parts(self, inputs: Inputs) -> tuple[Tensor, ...]:
+        """The original's outputs, of a part after the other where memory runs out."""
+        whole = len(inputs[0])
+
+        def answers(*part: Tensor) -> tuple[Tensor, ...]:
+            return on(outputs_of(self.placed, part), CPU)
+
+        def run(count: int) -> tuple[Tensor, ...]:
+            return tuple(in_parts(answers, inputs, None if count == whole else count))
+
+        least, what = self.samples.fixed_batch or 1, "a batch of samples"
+        return halving(whole, run, what=what, stage="reconstruct", least=least)[0]
+
+    def _on_some(self, inputs: Inputs, run: Callable[[Inputs], T]) -> T:
+        """What `run` gives for the inputs, or for half of them where memory runs out."""
+        made, _ = halving(
+            len(inputs[0]),
+            lambda count: run(tuple(x[:count] for x in inputs)),
+            what="a batch of samples",
+            stage="reconstruct",
+            least=self.samples.fixed_batch or 1,
+        )
+        return made
 
     @cached_property
     def moments(self) -> list[Mapping[str, Moments]]:
         """The moments of each batch of `statistics`; empty without normalizations."""
         if not batch_norms(self.network.module):
             return []
-        batches = in_time(self.statistics(), self.between)
-        return moments_of(self.network.module, batches, mixed=self.mixed)
+        return self.in_halves(
+            lambda: moments_of(self.placed, in_time(self.statistics(), self.between), mixed=self.mixed)
+        )
+
+    def in_halves(self, attempt: Callable[[], T]) -> T:
+        """What `attempt` gives, which runs the batches of `statistics` beside `moments`. Where memory runs
+        out, both are made anew with half as many samples at once.
+        """
+
+        def run(at_once: int) -> T:
+            if at_once != self.at_once:
+                self.at_once = at_once
+                vars(self).pop("moments", None)
+            return attempt()
+
+        least, what = self.samples.fixed_batch or 1, "a batch for statistics"
+        made, _ = halving(self.at_once, run, what=what, stage="reconstruct", least=least)
+        return made
 
     def statistics(self) -> list[Inputs]:
         """The training inputs from which the statistics of normalizations are taken, in batches."""
         count = samples_within(self.network, self.options.statistics_samples)
-        return self.parts(self.samples.augmented("statistics", count))
+        return self.samples.in_parts(self.samples.augmented("statistics", count), most=self.at_once)
 
     def parts(self, batches: list[Inputs]) -> list[Inputs]:
-        """The batches in parts that the memory allows."""
+        """The batches in parts that the memory allows, the same on every device."""
         return self.samples.in_parts(batches, most=affordable_samples(self.network.module))
 
     @cached_property

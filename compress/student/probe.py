@@ -3,25 +3,30 @@
 The candidate is stitched from the level database and run on augmented training samples; on plain ones, which
 the model has memorized, losses do not show. Its batch normalizations are adapted (normalization.py). Nodes in
 front of the first change have the original's values: `sensitivities` computes them once for all recipes.
+
+It is stitched on the CPU, and runs on the device of the options: what differs from the original goes there.
+Where memory runs out, fewer samples run at once.
 """
 
 import logging
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, fx
 
 from ...errors import StageError
+from ...tasks.plain.devices import CPU, device_of, on
+from ..graph.devices import move
 from ..graph.graph import argument, get_tensor, layer_nodes, set_tensor
 from ..graph.resolution import Resolution
 from ..levels.running import mixed_precision
 from ..levels.value_grids import round_to_blocks
 from ..recipe import Precision, Recipe
-from ..stages import StageClock
+from ..stages import StageClock, halving
 from .effort import samples_within
 from .fake_quantize import NEAREST, stored_elsewhere
 from .normalization import AdaptedRun, Change, Moments, Values, inputs_by_name
@@ -29,6 +34,7 @@ from .refit import affordable_samples
 from .student import Student, StudentMaker
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 CHUNK = 32  # students that are made before the nodes that they share are run
 CHUNK_MACS = 10**9  # a network with more has smaller chunks: time may be over before one has an answer
@@ -75,8 +81,10 @@ class Probe:
 
     def __init__(self, students: StudentMaker, *, count: int = 512):
         self.students = students
-        self.original = students.network.module
+        self.original = students.original.placed
         self.count = count
+        self._at_once = min(students.options.batch_size, affordable_samples(students.network.module))
+        self._referred: tuple[int, list[_Reference]] | None = None  # with the samples at once
         self._resized: dict[Resolution, Probe] = {}
         self.chunk = CHUNK if students.network.macs < CHUNK_MACS else SMALL_CHUNK
 
@@ -89,7 +97,9 @@ class Probe:
         if recipe.resolution is not None:
             return self._at(recipe.resolution).kl(replace(recipe, resolution=None))
         suffix = self._suffix(recipe)
-        return self._divergence(suffix, [dict(reference.inputs) for reference in self._references])
+        return self._in_halves(
+            lambda references: self._divergence(suffix, references, [each.inputs for each in references])
+        )
 
     def _at(self, resolution: Resolution) -> "Probe":
         """The probe of students on smaller images."""
@@ -104,15 +114,11 @@ class Probe:
         change. It is meant for recipes that each change one thing.
         """
         for first in range(0, len(recipes), self.chunk):
-            walks = [
-                _Walk(self.original, each.inputs, mixed=self.students.original.mixed)
-                for each in self._references
-            ]
+            walks = _Walks(self.original, mixed=self.students.original.mixed)
             suffixes = self._suffixes(recipes[first : first + self.chunk])
             for suffix in sorted(suffixes, key=lambda suffix: suffix.start):
                 try:
-                    prefixes = [walk.until(suffix.start) for walk in walks]
-                    yield suffix.recipe, self._divergence(suffix, prefixes)
+                    yield suffix.recipe, self._in_halves(partial(self._behind, walks, suffix))
                 except StageError as error:
                     log.warning("No sensitivity of %s: %s", suffix.recipe.to_json(), error)
             yield from self._of_smaller_images(recipes[first : first + self.chunk])
@@ -138,22 +144,34 @@ class Probe:
         student = self.students.stitched(recipe)
         with StageClock().stage("reconstruct"):
             _round(student)
-            changed = _share(student.module, self.original)
+            changed = _share(student.module, self.students.network.module, self.original)
             rounded = self.students.rounded_activations(student, recipe)
         start = _first_change(student.module, self.original, changed, rounded)
-        channels = self.students.remaining(student)
+        channels = on(self.students.remaining(student), device_of(self.original))
         return _Suffix(recipe=recipe, module=student.module, start=start, channels=channels, rounded=rounded)
 
-    @cached_property
-    def _references(self) -> list[_Reference]:
-        affordable = affordable_samples(self.original)
-        count = min(samples_within(self.students.network, self.count), BATCHES_AT_ONCE * affordable)
-        # A fixed seed: runs with any seed share the measured sensitivities.
-        largest = min(self.students.options.batch_size, affordable)
-        samples = self.students.samples
-        batches = samples.in_parts(samples.augmented_by_shape("probe", count, seed=1), most=largest)
+    def _in_halves(self, attempt: Callable[[list[_Reference]], T]) -> T:
+        """What `attempt` gives beside the original; where memory runs out, in smaller batches from now on."""
         with StageClock().stage("reconstruct"):
-            return [self._refer(batch) for batch in batches]
+            made, self._at_once = halving(
+                self._at_once,
+                lambda at_once: attempt(self._references(at_once)),
+                what="a batch of the probe",
+                stage="reconstruct",
+                least=self.students.samples.fixed_batch or 1,
+            )
+        return made
+
+    def _references(self, at_once: int) -> list[_Reference]:
+        if self._referred is None or self._referred[0] != at_once:
+            self._referred = None  # its memory is needed
+            affordable = affordable_samples(self.students.network.module)
+            count = min(samples_within(self.students.network, self.count), BATCHES_AT_ONCE * affordable)
+            # A fixed seed: runs with any seed share the measured sensitivities.
+            samples = self.students.samples
+            batches = samples.in_parts(samples.augmented_by_shape("probe", count, seed=1), most=at_once)
+            self._referred = at_once, [self._refer(batch) for batch in batches]
+        return self._referred[1]
 
     def _refer(self, batch: tuple[Tensor, ...]) -> _Reference:
         self.students.between()
@@ -162,30 +180,51 @@ class Probe:
         outputs = run(dict(inputs))
         original = self.students.original
         if original.whole is not original:
-            module = original.whole.network.module
+            module = original.whole.placed
             outputs = AdaptedRun(module, {}, {}, mixed=original.mixed)(inputs_by_name(module, batch))
         return _Reference(inputs=inputs, outputs=outputs, moments=run.read)
 
-    def _divergence(self, suffix: _Suffix, prefixes: Sequence[Values]) -> float:
+    def _behind(self, walks: "_Walks", suffix: _Suffix, references: list[_Reference]) -> float:
+        """The divergence from the suffix's first node on."""
+        return self._divergence(suffix, references, walks.until(suffix.start, references))
+
+    def _divergence(
+        self, suffix: _Suffix, references: Sequence[_Reference], prefixes: Sequence[Values]
+    ) -> float:
         total, count = 0.0, 0
-        for reference, values in zip(self._references, prefixes, strict=True):
+        for reference, values in zip(references, prefixes, strict=True):
             self.students.between()
-            with StageClock().stage("reconstruct"):
-                run = AdaptedRun(
-                    suffix.module,
-                    reference.moments,
-                    suffix.channels,
-                    rounded=suffix.rounded,
-                    mixed=self.students.original.mixed,
-                )
-                outputs = run(dict(values))
-                size = len(next(iter(reference.inputs.values())))
-                total += size * self.students.original.distance.value(outputs, reference.outputs)
-                count += size
+            run = AdaptedRun(
+                suffix.module,
+                reference.moments,
+                suffix.channels,
+                rounded=suffix.rounded,
+                mixed=self.students.original.mixed,
+            )
+            outputs = run(dict(values))
+            size = len(next(iter(reference.inputs.values())))
+            total += size * self.students.original.distance.value(outputs, reference.outputs)
+            count += size
         if not math.isfinite(total):
             message = f"the stitched model's answers are not finite (divergence {total})"
             raise StageError(message, stage="reconstruct")
         return max(0.0, total / count)
+
+
+class _Walks:
+    """A walk for each batch, begun anew where the batches are others."""
+
+    def __init__(self, module: fx.GraphModule, *, mixed: bool):
+        self.module, self.mixed = module, mixed
+        self.references: list[_Reference] | None = None
+        self.walks: list[_Walk] = []
+
+    def until(self, start: int, references: list[_Reference]) -> list[Values]:
+        """For each batch, what `_Walk.until` gives."""
+        if references is not self.references:
+            self.references = references
+            self.walks = [_Walk(self.module, each.inputs, mixed=self.mixed) for each in references]
+        return [walk.until(start) for walk in self.walks]
 
 
 class _Walk:
@@ -203,7 +242,7 @@ class _Walk:
 
     def until(self, start: int) -> Values:
         """By name, the values of earlier nodes that nodes from `start` on read; `start` must not decrease."""
-        with torch.no_grad(), mixed_precision(wanted=self.mixed):
+        with torch.no_grad(), mixed_precision(wanted=self.mixed, device=device_of(self.run.module)):
             for index, node in enumerate(self.nodes[self.position : start], self.position):
                 if node.op == "call_function":
                     self.run.env = {source: self._value(source) for source in node.all_input_nodes}
@@ -245,9 +284,9 @@ _ROUNDINGS: Mapping[Precision, Callable[[Tensor], Tensor]] = {
 }
 
 
-def _share(module: fx.GraphModule, original: fx.GraphModule) -> set[str]:
-    """Names of the tensors that differ from the original's; the others are replaced by the original's, to
-    save memory.
+def _share(module: fx.GraphModule, original: fx.GraphModule, placed: fx.GraphModule) -> set[str]:
+    """Names of the tensors that differ from the original's. The module goes to where the original is
+    `placed`: the others are replaced by those there, to save memory and time.
     """
     originals = {**dict(original.named_parameters()), **dict(original.named_buffers())}
     changed = set()
@@ -256,7 +295,9 @@ def _share(module: fx.GraphModule, original: fx.GraphModule) -> set[str]:
         if theirs is None or tensor.shape != theirs.shape or not torch.equal(tensor, theirs):
             changed.add(name)
         else:
-            set_tensor(module, name, theirs.detach())
+            set_tensor(module, name, get_tensor(placed, name).detach())
+    if (device := device_of(placed)) != CPU:
+        move(module, device)
     return changed
 
 

@@ -21,6 +21,8 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
+from ...tasks.plain.devices import CPU, device_of, on
+from ..graph.devices import on_device, take_tensors
 from ..graph.graph import argument, get_tensor, layer_nodes, operation, set_tensor, shape_of
 from ..graph.tracing.trace import dims_of
 from ..levels.reconstruct import Rounding
@@ -37,6 +39,7 @@ from ..levels.wide import (
     second_sum,
 )
 from ..options import RoundingMethod
+from ..stages import halving
 
 ROWS = 16384  # vectors that a layer is fitted to
 TENSOR_BYTES = 1 << 28
@@ -57,7 +60,8 @@ def refit(
 ) -> dict[str, Rounding]:
     """Fits the layers of `module` in place; returns how the layers in `bits` were rounded, by name.
 
-    `inputs` are those of each shape; all count together.
+    `inputs` are those of each shape; all count together. They go where the two models and `channels` are, and
+    the roundings are there.
     Nodes of both models have the same names. `channels` are the indices of each layer's output channels that
     remain in `module`; other layers are not fitted. Layers whose inputs are still those of the original are
     fitted only if they are in `bits` or `sparse` (those become 2:4). `between` is called in front of each
@@ -91,6 +95,44 @@ def refit(
     return roundings
 
 
+def refit_beside(
+    module: fx.GraphModule,
+    original: fx.GraphModule,
+    inputs: Sequence[tuple[Tensor, ...]],
+    channels: Mapping[str, Tensor],
+    bits: Mapping[str, int],
+    *,
+    sparse: Set[str],
+    rounding: RoundingMethod,
+    between: Callable[[], None],
+    least: int,
+) -> dict[str, Rounding]:
+    """`refit` of a module on the CPU, of which a copy is fitted where the original is. Where memory runs out
+    on a device, another copy is fitted to half of the samples of each shape, down to `least`.
+    """
+    device = device_of(original)
+
+    def fit(count: int) -> tuple[fx.GraphModule, dict[str, Rounding]]:
+        placed, some = on_device(module, device), [tuple(x[:count] for x in each) for each in inputs]
+        return placed, refit(
+            placed,
+            original,
+            some,
+            on(channels, device),
+            bits,
+            sparse=sparse,
+            rounding=rounding,
+            between=between,
+        )
+
+    count = max(len(each[0]) for each in inputs)
+    if device == CPU:
+        return fit(count)[1]
+    (placed, roundings), _ = halving(count, fit, what="fitting", stage="reconstruct", least=least)
+    take_tensors(module, placed)
+    return {name: rounded.on(CPU) for name, rounded in roundings.items()}
+
+
 def affordable_samples(module: fx.GraphModule) -> int:
     """How many inputs can run at once, at least 1: no tensor of the graph exceeds TENSOR_BYTES."""
     largest = 1
@@ -109,7 +151,8 @@ class _Stepwise:
     def __init__(self, module: fx.GraphModule, inputs: tuple[Tensor, ...]):
         self.module = module
         self.values: dict[fx.Node, Any] = {}
-        self._inputs = iter(channels_last(x) for x in inputs)
+        self._device = device_of(module)
+        self._inputs = iter(channels_last(x) for x in on(inputs, self._device))
         self._nodes = iter(module.graph.nodes)
         self._interpreter = fx.Interpreter(module)
         self._interpreter.env = self.values
@@ -127,7 +170,7 @@ class _Stepwise:
         elif node.op == "get_attr":
             self.values[node] = get_tensor(self.module, str(node.target))
         elif node.op == "call_function":
-            with mixed_precision():
+            with mixed_precision(device=self._device):
                 self.values[node] = self._interpreter.run_node(node)
         else:  # the output, and guards that the exporter left
             self.values[node] = None
@@ -201,7 +244,7 @@ def _fit(run: _SideBySide, node: fx.Node, targets: Sequence[Tensor], channels: T
     if len(vectors) > 1:
         x, y = (torch.cat(each, dim=1) for each in zip(*vectors, strict=True))
     place = _place_of_mean(node)
-    mean_x, mean_y = torch.zeros(()), torch.zeros(())
+    mean_x, mean_y = x.new_zeros(()), y.new_zeros(())
     if place is not None:
         mean_x, mean_y = x.mean(1, keepdim=True), y.mean(1, keepdim=True)
     weight = _fitted(x - mean_x, y - mean_y, columns_of(tensor, groups), blocks)
@@ -220,7 +263,8 @@ def round_rest(module: fx.GraphModule, bits: Mapping[str, int]) -> dict[str, Rou
             weight = str(argument(node, 1).target)
             tensor = get_tensor(module, weight).detach()
             parts = max(groups := groups_of_layer(node), blocks_of(tensor, groups))
-            second = torch.eye(tensor.numel() // len(tensor) * groups // parts).expand(parts, -1, -1)
+            columns = tensor.numel() // len(tensor) * groups // parts
+            second = torch.eye(columns, device=tensor.device).expand(parts, -1, -1)
             rounded, roundings[name] = _rounded(tensor, second, bits[name], "gptq")
             set_tensor(module, weight, rounded)
     return roundings
@@ -230,7 +274,7 @@ def _rounded(weight: Tensor, second: Tensor, bits: int, method: RoundingMethod) 
     """The rounded weight, and how."""
     total = weight[0].numel()
     columns = columns_of(weight, len(second) if second.shape[-1] == total else 1)
-    parts = parts_of(second, torch.arange(total), total)
+    parts = parts_of(second, torch.arange(total, device=second.device), total)
     integers, step = rounded_parts(columns, [part.second for part in parts], bits, method)
     values = integers * step.unsqueeze(-1)
     return values.reshape(weight.shape), Rounding(step=step.flatten(), weight=weight)
@@ -255,7 +299,7 @@ def _least_squares(x: Tensor, y: Tensor, start: Tensor) -> Tensor:
     count = x.shape[1]
     second, cross = (x.mT @ x / count).double(), (y.mT @ x / count).double()
     ridge = RIDGE * second.diagonal(dim1=-2, dim2=-1).mean(-1)[:, None, None] + 1e-8
-    system = second + ridge * torch.eye(second.shape[-1], dtype=torch.float64)
+    system = second + ridge * torch.eye(second.shape[-1], dtype=torch.float64, device=x.device)
     solution: Tensor = torch.linalg.solve(system, (cross + ridge * start.double()).mT)
     return solution.mT.float()
 

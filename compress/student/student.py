@@ -1,7 +1,7 @@
 """From a recipe to the compressed torch model: prunes, removes blocks, factors, reconstructs, recovers."""
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -32,7 +32,7 @@ from .normalization import Change, move_statistics, restore_statistics
 from .original import Original
 from .prune import prune, removed_units
 from .recover import Schedule, distill
-from .refit import affordable_samples, refit, round_rest
+from .refit import affordable_samples, refit_beside, round_rest
 from .rounded_activations import dynamically_rounded, rounded_activations
 from .samples import Samples
 
@@ -123,8 +123,7 @@ class StudentMaker:
         if not (self.options.reconstruct and self.original.moments):
             return small
         module = clone(small.module)
-        batches = in_time(self.original.statistics(), self.between)
-        move_statistics(module, batches, self.original.moments, {}, mixed=self.original.mixed)
+        self._move_statistics(module)
         return Network(module, small.example_inputs).stored_as(small.int8_weights)
 
     def make(self, recipe: Recipe, clock: StageClock, say: Say, schedule: Schedule | None) -> Student:
@@ -192,6 +191,7 @@ class StudentMaker:
             directory=self.levels_dir,
             shared=self.shared_levels,
             rounding=self.options.rounding,
+            device=self.original.device,
             memory_share=self.options.memory_share,
             between=lambda: self.between(),  # noqa: PLW0108 - it changes
         )
@@ -265,14 +265,34 @@ class StudentMaker:
         """
         names, masks = {node.name for node in norms}, self.remaining(student)
         restore_statistics(norms, student.module, self.network.module, masks)
-        move_statistics(
-            student.module,
-            in_time(self.original.statistics(), self.between),
-            [{name: batch[name] for name in batch.keys() & names} for batch in self.original.moments],
-            masks,
-            rounded=rounded,
-            mixed=self.original.mixed,
-        )
+        self._move_statistics(student.module, names, masks, rounded)
+
+    def _move_statistics(
+        self,
+        module: fx.GraphModule,
+        names: Set[str] | None = None,
+        masks: Mapping[str, Tensor] | None = None,
+        rounded: Mapping[str, Change] | None = None,
+    ) -> None:
+        """Moves the statistics of the named normalizations, or of all (`normalization.move_statistics`)."""
+        original = self.original
+
+        def move() -> None:
+            moments = original.moments
+            wanted = moments[0].keys() if names is None else names
+            theirs = [{name: batch[name] for name in batch.keys() & wanted} for batch in moments]
+            batches = in_time(original.statistics(), self.between)
+            move_statistics(
+                module,
+                batches,
+                theirs,
+                masks or {},
+                rounded=rounded,
+                mixed=original.mixed,
+                device=original.device,
+            )
+
+        original.in_halves(move)
 
     def blocks(self, recipe: Recipe) -> list[Block]:
         """The blocks that the recipe removes. ValueError for one that the model does not have."""
@@ -337,15 +357,16 @@ class StudentMaker:
     def _refit(self, student: Student) -> dict[str, Rounding]:
         network = self.network
         channels = {layer.name: network.kept_outputs(layer.name, student.removed) for layer in network.layers}
-        return refit(
+        return refit_beside(
             student.module,
-            network.module,
+            self.original.placed,
             self._refit_inputs,
             channels,
             student.bits,
             sparse=student.sparse,
             rounding=self.options.rounding,
             between=self.between,
+            least=self.samples.fixed_batch or 1,
         )
 
     def _only_stitched(self, recipe: Recipe) -> bool:
@@ -405,9 +426,7 @@ class StudentMaker:
 
     def _judge(self, recovery: Recovery) -> Judge:
         held_back, distance = self.samples.held_back(), self.original.distance_in_training
-        return Judge(
-            self.original.whole.network.module, held_back, distance, temperature=recovery.temperature
-        )
+        return Judge(self.original.whole.placed, held_back, distance, temperature=recovery.temperature)
 
 
 def _round_others(student: Student, roundings: Mapping[str, Rounding]) -> dict[str, Rounding]:
