@@ -70,7 +70,7 @@ Memory = Annotated[
 ]
 Device = Annotated[
     str,
-    typer.Option(help="Where candidates are trained: auto (a GPU with room if any), cpu, cuda, cuda:1."),
+    typer.Option(help="Where torch computes: auto (a GPU with room if any), cpu, cuda, cuda:1."),
 ]
 Ray = Annotated[
     str,

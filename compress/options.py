@@ -41,7 +41,8 @@ class CompressorOptions:
     Counts are samples of the training split. Without `refit_samples` the layers are not fitted after
     stitching. Without `reconstruct` weights are cut and rounded, nothing more: enough to measure latency,
     where only shapes count. `memory_bytes` is what the work may take together, None without a limit: it
-    decides in how many passes and parts it is done. Recovery trains on `device`.
+    decides in how many passes and parts it is done. What multiplies computes on `device`: moments, levels,
+    fitting, statistics, ranges, the probe, recovery and the outputs that a file is checked with.
     """
 
     formats: tuple[FileFormat, ...] = (FileFormat(),)

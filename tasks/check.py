@@ -23,6 +23,7 @@ from .metrics.from_torchmetrics import is_torchmetric
 from .outputs.derive import output_kinds
 from .outputs.model_check import batch_notes, check_model, with_batch_hint
 from .plain.call import form_of
+from .plain.devices import copied_to
 from .plain.dynamic import dims_of_task
 from .plain.plain_task import plain_task
 from .plain.weights import refuse_prepared
@@ -47,7 +48,8 @@ class CheckedTask:
     The task has `outputs`; `derived_outputs` says that they come from the loss, not from the user. `baseline`
     is the metric on validation, `train_metric_sample` that on at most 1,000 training samples; the test split
     is not scored. `digest` identifies model, data and metric. `notes` are sentences for the user. `varying`
-    are the names of the free dimensions whose size differs between samples.
+    are the names of the free dimensions whose size differs between samples. `device` is the kind of device on
+    which the model was scored.
     """
 
     task: Task
@@ -57,6 +59,7 @@ class CheckedTask:
     digest: str
     derived_outputs: bool
     varying: tuple[str, ...] = ()
+    device: str = "cpu"
 
     @property
     def output_texts(self) -> tuple[str, ...]:
@@ -70,17 +73,20 @@ class CheckedTask:
             "train_metric_sample": self.train_metric_sample,
             "notes": list(self.notes),
             "digest": self.digest,
+            "device": self.device,
         }
 
 
-def check_task(task: Task, *, earlier: Mapping[str, Any] | None = None) -> CheckedTask:
+def check_task(task: Task, *, earlier: Mapping[str, Any] | None = None, device: str = "cpu") -> CheckedTask:
     """The validated task with a plain copy of its model, in eval mode; the user's stays as it is.
 
     Raises TaskError.
 
     `earlier` is what `to_json()` wrote before. If its digest is that of the task, metric and notes are taken
-    from it instead of being computed again, which takes a pass over the data.
+    from it instead of being computed again, which takes a pass over the data. The model is scored on the
+    `device` if it runs there; what was scored on another kind of device is scored again.
     """
+    place = torch.device(device)
     _check_fields(task)
     refuse_prepared(task.model)
     _check_parameters(task)
@@ -96,11 +102,11 @@ def check_task(task: Task, *, earlier: Mapping[str, Any] | None = None) -> Check
     _check_loss(sized, batches_checked=_BATCHES if varying else 1)
     with user_code("Reading the data"):
         digest = task_digest(task)
-        scores = None if earlier is None else _scored_before(digest, earlier)
+        scores = None if earlier is None else _scored_before(digest, earlier, place.type)
         if scores is None:
             notes = overlap_notes(_splits(task)) + unlisted_notes(task.used_tokens, _splits(task))
     if scores is None:
-        scores = _scored(task, notes)
+        scores = _scored(replace(task, model=copied_to(place, task.model, task.inputs)), notes)
     return CheckedTask(
         task=replace(sized, outputs=task.outputs or output_kinds(task)),
         baseline=scores[0],
@@ -109,6 +115,7 @@ def check_task(task: Task, *, earlier: Mapping[str, Any] | None = None) -> Check
         digest=digest,
         derived_outputs=task.outputs is None,
         varying=tuple(varying),
+        device=place.type,
     )
 
 
@@ -127,10 +134,15 @@ def _scored(task: Task, notes: tuple[str, ...]) -> tuple[float, float, tuple[str
     return baseline, train, notes + _metric_notes(task, baseline, train)
 
 
-def _scored_before(digest: str, earlier: Mapping[str, Any]) -> tuple[float, float, tuple[str, ...]] | None:
-    """The metrics and notes of an earlier check; None if that was of another task, or is damaged."""
+def _scored_before(
+    digest: str, earlier: Mapping[str, Any], device: str
+) -> tuple[float, float, tuple[str, ...]] | None:
+    """The metrics and notes of an earlier check; None if that was of another task or kind of device, or is
+    damaged.
+    """
     baseline, sample, notes = (earlier.get(key) for key in ("baseline", "train_metric_sample", "notes"))
-    if earlier.get("digest") != digest or not isinstance(notes, list):
+    same = earlier.get("digest") == digest and earlier.get("device", "cpu") == device
+    if not same or not isinstance(notes, list):
         return None
     if not isinstance(baseline, float) or not isinstance(sample, float):
         return None

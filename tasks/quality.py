@@ -51,12 +51,26 @@ def score(metric: Metric, outputs: Sequence[Any], targets: Any) -> float:
 
 
 def evaluate(model: nn.Module, split: Split, metric: Metric, *, limit: int | None = None) -> float:
-    """The metric of a torch model, in its present mode, on a split or on `limit` samples of it."""
+    """The metric of a torch model, in its present mode and where it is, on a split or on `limit` samples of
+    it.
+    """
     accumulator = accumulator_of(metric)
     for inputs, targets in Randomness(0).drawing(read(split, limit=limit)):
-        outputs, true = concatenated([on(outputs_of(model, inputs), CPU)]), concatenated([targets])
+        outputs, true = concatenated([_on_cpu(model, inputs)]), concatenated([targets])
         accumulator.add(outputs, true)
     return accumulator.value()
+
+
+def _on_cpu(model: nn.Module, inputs: Inputs) -> tuple[Any, ...]:
+    """The outputs, on the CPU; of one half after the other where a GPU's memory runs out."""
+    count = len(inputs[0])
+    try:
+        return on(outputs_of(model, inputs), CPU)
+    except torch.OutOfMemoryError:
+        if count < 2:
+            raise
+    halves = [tuple(x[: count // 2] for x in inputs), tuple(x[count // 2 :] for x in inputs)]
+    return tuple(concatenated([_on_cpu(model, half) for half in halves]))
 
 
 def samples_within(model: nn.Module, split: Split, *, seconds: float) -> int | None:
@@ -67,7 +81,7 @@ def samples_within(model: nn.Module, split: Split, *, seconds: float) -> int | N
     for _ in range(2):  # the first time, memory is allocated
         start = time.perf_counter()
         for inputs, _targets in Randomness(0).drawing(read(split, limit=_TIMED)):
-            on(outputs_of(model, inputs), CPU)
+            _on_cpu(model, inputs)
         took.append(time.perf_counter() - start)
     fitting = max(_LEAST, int(_TIMED * seconds / max(took[-1], 1e-6)))
     count = sample_count(split)

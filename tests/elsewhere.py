@@ -19,7 +19,7 @@ from torch.utils._pytree import tree_flatten, tree_map
 ELSEWHERE = torch.device("lazy:0")
 _aten, _torch_tensor = torch.ops.aten, torch.tensor
 _COPIES = {_aten._to_copy.default, _aten.copy_.default}
-WORK = ("mm", "convolution", "cholesky", "solve", "inv", "batch_norm")
+WORK = ("mm", "conv", "linear", "cholesky", "solve", "linalg_inv", "batch_norm")
 
 
 class There(Tensor):

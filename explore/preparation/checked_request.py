@@ -23,7 +23,7 @@ class CheckedRequest:
     serves all targets. `warm` are the recipes of an earlier run's front, tried first.
 
     The check of the task began at `began_s` (`lease.own_s`): it counts for the budget. `memory_bytes` is what
-    the search may take, `device` where it trains.
+    the search may take, `device` where it computes.
     """
 
     request: SearchRequest

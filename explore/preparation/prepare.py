@@ -58,7 +58,7 @@ def prepare(
     named = _named(request, clocks)
     exporter = threading.Thread(target=load_exporter, daemon=True)
     exporter.start()
-    checked = _checked(request, named, progress, task)
+    checked = _checked(request, named, progress, task, device=device)
     request = _at_batch(request, checked.task)
     sizes = measured_sizes(checked, request.shapes, [target.profile for target in named])
     checked = replace(checked, task=at_sizes(checked.task, sizes))
@@ -102,7 +102,12 @@ def _named(request: SearchRequest, clocks: ClocksOfTargets | None) -> tuple[Name
 
 
 def _checked(
-    request: SearchRequest, named: Sequence[NamedTarget], progress: Progress, task: Task | None
+    request: SearchRequest,
+    named: Sequence[NamedTarget],
+    progress: Progress,
+    task: Task | None,
+    *,
+    device: str,
 ) -> CheckedTask:
     """The task, loaded and checked, and the limits checked against it."""
     names = ",".join(target.profile.name for target in named)
@@ -110,7 +115,8 @@ def _checked(
         progress.stage(f"loading the task {request.task}")
         task = load_task(request.task, request.arguments)
     progress.stage("checking the task")
-    checked = check_task(task, earlier=_earlier_check(request.directory(task.name, names), progress))
+    earlier = _earlier_check(request.directory(task.name, names), progress)
+    checked = check_task(task, earlier=earlier, device=device)
     for note in checked.notes:
         progress.note(f"Note: {note}")
     for limits in request.constraints.values():

@@ -23,8 +23,8 @@ class SearchRequest:
     without an entry has none. `set_clocks`: whether boards' power modes are set and their clocks fixed
     meanwhile. `deterministic`: no clock decides what is tried. `warm_start` is the directory of an earlier
     run whose front is tried first. `memory_bytes` is what the search may take, None for a share of what is
-    free; `device` is where it trains, `auto` a GPU with room if there is one. `allow_predicted`: targets that
-    cannot be used are predicted. `shapes` are the sizes of free dimensions that are measured, such as
+    free; `device` is where it computes, `auto` a GPU with room if there is one. `allow_predicted`: targets
+    that cannot be used are predicted. `shapes` are the sizes of free dimensions that are measured, such as
     `tokens=128` (profiles/sizes.py).
     `validation_samples`: at most so many of them score candidates. `ray` is the address of a cluster that
     builds and trains, `auto` or `local`; empty for none.

@@ -22,7 +22,7 @@ def chosen_device(asked: str, progress: Progress, *, deterministic: bool = False
         if best is None or free[best] < LEAST_FREE:
             return "cpu"
         name = torch.cuda.get_device_name(best)
-        progress.note(f"Recovery trains on cuda:{best} ({name}, {format_size(free[best])} free).")
+        progress.note(f"The search computes on cuda:{best} ({name}, {format_size(free[best])} free).")
         return f"cuda:{best}"
     index = int(asked.partition(":")[2] or 0)
     if index >= count:

@@ -1,5 +1,6 @@
 """Where a model is, what goes to it (batches however they are nested), and how exactly it computes there."""
 
+import copy
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -42,3 +43,18 @@ def full_precision(device: torch.device) -> Iterator[None]:
     limit = cudnn.benchmark_limit
     with cudnn.flags(cudnn.enabled, cudnn.benchmark, limit, cudnn.deterministic, allow_tf32=False):
         yield
+
+
+def copied_to(device: torch.device, model: nn.Module, inputs: tuple[Tensor, ...]) -> nn.Module:
+    """A copy of a model on the device; the model itself where it is, or if it does not run there on inputs
+    that it takes on the CPU: it may make tensors of its own there.
+    """
+    if device == device_of(model):
+        return model
+    try:
+        copied = copy.deepcopy(model).to(device)
+        with torch.inference_mode():
+            copied(*on(inputs, device))
+    except (RuntimeError, TypeError, ValueError):
+        return model
+    return copied
