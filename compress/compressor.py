@@ -5,7 +5,7 @@ made once per task.
 import hashlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import onnx
@@ -31,7 +31,7 @@ from .onnx_file.templates import Templates
 from .onnx_file.used_rows import keep_used_rows
 from .options import CompressorOptions, FileFormat
 from .recipe import Recipe
-from .stages import StageClock
+from .stages import StageClock, computed_on
 from .student.fake_quantize import folded_steps
 from .student.probe import Probe
 from .student.prune import changed_edits
@@ -249,7 +249,8 @@ class Compressor:
 
     def _check(self, encoding: Encoding, inputs: tuple[Tensor, ...]) -> OutputCheck:
         inputs = tuple(x[: self.options.check_samples] for x in inputs)
-        expected = encoding.outputs(inputs)
+        device = self.students.original.device
+        expected = computed_on(device, partial(encoding.outputs, inputs))
         return OutputCheck(
             inputs=tuple(array_of(x) for x in inputs),
             expected=tuple(array_of(x) for x in expected),

@@ -11,6 +11,7 @@ from typing import Literal, TypeVar
 import torch
 
 from ..errors import FailureKind, StageError
+from ..tasks.plain.devices import CPU
 
 T = TypeVar("T")
 BuildStage = Literal["prune", "reconstruct", "recover", "calibrate", "build"]
@@ -63,6 +64,17 @@ def halving(
                 message = f"{what} of {size} samples does not fit into memory: {error}"[:400]
                 raise StageError(message, stage=stage, kind="memory") from error
         size = max(least, size // 2)
+
+
+def computed_on(device: torch.device, make: Callable[[torch.device], T]) -> T:
+    """What `make` gives on the device, or on the CPU if the device has too little memory."""
+    if device != CPU:
+        try:
+            return make(device)
+        except RuntimeError as error:
+            if not ran_out_of_memory(error):
+                raise
+    return make(CPU)
 
 
 def ran_out_of_memory(error: BaseException) -> bool:

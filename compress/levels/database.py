@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -36,7 +36,7 @@ from ..graph.channels import Group
 from ..graph.graph import array_of, get_tensor, layer_nodes
 from ..graph.network import Network
 from ..options import RoundingMethod
-from ..stages import ran_out_of_memory
+from ..stages import computed_on
 from .moments import IN_MEMORY_BYTES as MOMENTS_BYTES
 from .moments import IN_PASS_BYTES, Moments
 from .reconstruct import GroupReader, Removal, removal_order
@@ -45,7 +45,6 @@ from .statistics import columns_of, groups_of_layer
 from .wide import compensated_parts, dense, error_of, parts_of, rounded_parts
 
 log = logging.getLogger(__name__)
-T = TypeVar("T")
 
 VERSION = 6
 LIMIT_BYTES = 2 << 30
@@ -156,10 +155,11 @@ class LevelDatabase:
         readers = [reader for parameter in inputs if (reader := self._reader(group, parameter))]
         if not readers:
             return None
-        removal = self._computed(
+        removal = computed_on(
+            self.device,
             lambda device: removal_order(
                 [reader.on(device) for reader in readers], group.channels, between=self._between
-            )
+            ),
         )
         order, errors = torch.tensor(removal.order), torch.tensor(removal.errors, dtype=torch.float64)
         self.save(f"removal/{group.name}", {"order": order, "errors": errors})
@@ -200,7 +200,7 @@ class LevelDatabase:
         level = self._stored_level(name)
         if level is None:
             self._between()
-            level = self._computed(partial(self._make, layer, channels, bits, sparse))
+            level = computed_on(self.device, partial(self._make, layer, channels, bits, sparse))
             tensors = {"values": level.values, "error": torch.tensor(level.error, dtype=torch.float64)}
             if level.step is not None:
                 tensors["step"] = level.step
@@ -228,16 +228,6 @@ class LevelDatabase:
             return self._in_memory[name].error
         stored = self.load(f"levels/{name}")
         return None if stored is None else float(stored["error"])
-
-    def _computed(self, make: Callable[[torch.device], T]) -> T:
-        """What `make` gives on the device, or on the CPU if that has too little memory."""
-        if self.device != CPU:
-            try:
-                return make(self.device)
-            except RuntimeError as error:
-                if not ran_out_of_memory(error):
-                    raise
-        return make(CPU)
 
     def _make(
         self, layer: str, channels: Tensor | None, bits: int | None, sparse: bool, device: torch.device

@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 import onnx
+import torch
 from torch import Tensor, fx
 
+from ....tasks.plain.devices import CPU
 from ...graph.graph import argument, layer_nodes
 from ...graph.quantized import Plan, plan_quantization
 from ...graph.used_rows import UsedRows, cut
@@ -69,8 +71,8 @@ class Encoding:
         }
         return replace(self, stored=stored)
 
-    def outputs(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """The outputs that the file should give."""
+    def outputs(self, inputs: tuple[Tensor, ...], device: torch.device = CPU) -> tuple[Tensor, ...]:
+        """The outputs that the file should give, computed on the device."""
         entering: dict[str, Change] = {}
         leaving: dict[str, Change] = {}
         for name, node in layer_nodes(self.folded):
@@ -81,7 +83,14 @@ class Encoding:
             elif name in self.half:
                 entering[node.name] = leaving[node.name] = _half_values
         outputs: Any = fake_quantized_outputs(
-            self.folded, self.plan, self.scales, self.quantized, inputs, entering=entering, leaving=leaving
+            self.folded,
+            self.plan,
+            self.scales,
+            self.quantized,
+            inputs,
+            entering=entering,
+            leaving=leaving,
+            device=device,
         )
         return tuple(outputs) if isinstance(outputs, (tuple, list)) else (outputs,)
 

@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
+from ....tasks.plain.devices import CPU, full_precision, on
+from ...graph.devices import move
 from ...graph.graph import (
     CONVOLUTIONS,
     argument,
@@ -66,8 +68,9 @@ def fake_quantized_outputs(
     *,
     entering: Mapping[str, Change],
     leaving: Mapping[str, Change],
+    device: torch.device = CPU,
 ) -> Any:
-    """Outputs of the folded graph with rounded weights, biases and activations.
+    """Outputs of the folded graph with rounded weights, biases and activations, computed on the device.
 
     With few bits a step of the bias, that of the sums of integer products, is large: in a narrow network such
     roundings add up to 9 % of the answer. `entering` and `leaving` have, by node, the rounding of its first
@@ -84,8 +87,11 @@ def fake_quantized_outputs(
             if _bias_is_rounded(node) and not scale.signed:
                 bias = get_tensor(rounded, str(argument(node, 2).target)).detach().numpy()
                 biases[node.name] = torch.from_numpy(layer.rounded_bias(bias, scale.scale))
-    with torch.inference_mode():
-        return _FakeQuantized(rounded, by_node, entering, leaving, biases).run(*inputs)
+    if device != CPU:
+        move(rounded, device)
+    with torch.inference_mode(), full_precision(device):
+        run = _FakeQuantized(rounded, by_node, entering, leaving, on(biases, device)).run
+        return on(run(*on(inputs, device)), CPU)
 
 
 def _bias_is_rounded(node: fx.Node) -> bool:
