@@ -79,16 +79,8 @@ class SearchRequest:
             raise InputError(
                 f"--validation-samples {self.validation_samples} is too few: give {LEAST_SAMPLES} or more."
             )
-        if self.deterministic and (self.trials is None or self.budget_s is not None):
-            raise InputError(
-                "--deterministic needs --trials N and no --budget: where a clock ends a search, each ends "
-                "elsewhere."
-            )
-        if self.deterministic and self.alternatives:
-            raise InputError(
-                "--deterministic goes by latencies that no clock decides, and those do not tell runtimes "
-                "apart: leave out --runtimes, or name one."
-            )
+        if self.deterministic:
+            self._require_no_clock()
         if not 0 <= self.seed < 1 << 32:
             raise InputError(f"--seed {self.seed} is no seed: give a whole number from 0 to {(1 << 32) - 1}.")
         if self.budget_s is None and self.trials is None:
@@ -107,6 +99,24 @@ class SearchRequest:
             raise InputError(
                 f"--ray and {other} exclude each other: on a cluster it is chance what ends first. Leave out "
                 "one of the two."
+            )
+
+    def _require_no_clock(self) -> None:
+        """InputError for what cannot be deterministic."""
+        if self.trials is None or self.budget_s is not None:
+            raise InputError(
+                "--deterministic needs --trials N and no --budget: where a clock ends a search, each ends "
+                "elsewhere."
+            )
+        if self.device.startswith("cuda"):
+            raise InputError(
+                f"--deterministic computes on the CPU: leave --device {self.device} out, a GPU's sums differ "
+                "from one time to the next."
+            )
+        if self.alternatives:
+            raise InputError(
+                "--deterministic goes by latencies that no clock decides, and those do not tell runtimes "
+                "apart: leave out --runtimes, or name one."
             )
 
     def directory(self, task_name: str, target_name: str) -> Path:

@@ -11,7 +11,7 @@ LEAST_FREE = 2 << 30  # bytes of a GPU that `auto` takes
 
 def chosen_device(asked: str, progress: Progress, *, deterministic: bool = False) -> str:
     """`cpu`, or a GPU such as `cuda:0`. `auto` takes the one with most memory free, if that has LEAST_FREE,
-    and says so; a deterministic search takes none. InputError for one that is not there.
+    and says so; a deterministic search takes none, whatever there is. InputError for one that is not there.
     """
     if asked == "cpu" or (asked == "auto" and deterministic):
         return "cpu"

@@ -104,6 +104,7 @@ COMMAND_LINES = (
     line("search --validation-samples 3", "--validation-samples 3 is too few"),
     line("search --trials many", "--trials"),
     line("search --device tpu", "give auto, cpu, cuda or cuda:1"),
+    line("search --deterministic --trials 3 --device cuda", "--deterministic computes on the CPU"),
     line("search --device cuda:99", "is not there: torch sees"),
     line("search --memory 8", "unit"),
     line("search --batch 0", "--batch 0 is no batch size"),
