@@ -14,8 +14,8 @@ from autocompress.compress.options import CompressorOptions
 from autocompress.compress.recipe import Recovery
 from autocompress.compress.stages import StageClock
 from autocompress.errors import StageError
+from autocompress.tasks.check import check_task
 from autocompress.tasks.outputs.derive import output_kinds
-from autocompress.tests.compress.artifacts import run
 from autocompress.tests.compress.tasks import tiny_task
 from autocompress.tests.elsewhere import ELSEWHERE, Elsewhere, There
 
@@ -134,6 +134,8 @@ def test_weights_of_any_precision_are_trained_elsewhere(precision):
 
 
 def test_a_file_is_built_elsewhere_and_answers_as_it_should(tmp_path):
+    from autocompress.tests.compress.artifacts import run  # a machine that is lent may have no ONNX Runtime
+
     compressor = compressor_of("residual", ELSEWHERE)
     layers = [layer.name for layer in compressor.network.layers]
     recipe = Recipe(keep=recipes_of(compressor.network)[0].keep, precision=dict.fromkeys(layers, "int8"))
@@ -161,3 +163,38 @@ def test_a_model_that_does_not_fit_elsewhere_is_an_error_of_memory():
     with Elsewhere(most=10), pytest.raises(StageError, match="out of memory") as failure:
         compressor.probe.kl(Recipe(skip=("body",)))
     assert failure.value.kind == "memory"
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", ["residual", "encoder", "gru"])
+def test_the_probe_on_a_gpu_gives_nearly_what_it_gives_here(name):
+    here, there = probed(compressor_of(name)), probed(compressor_of(name, "cuda:0"))
+    assert there == pytest.approx(here, rel=0.1, abs=1e-4)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", ["residual", "encoder"])
+def test_moments_and_levels_of_a_gpu_are_nearly_those_of_the_cpu(name):
+    moments, levels, _ = entries(compressor_of(name).students.database)
+    made = entries(compressor_of(name, "cuda:0").students.database)
+    for layer, (whole, rounded) in levels.items():
+        assert made[0][layer].second.device.type == made[1][layer][1].values.device.type == "cpu"
+        torch.testing.assert_close(made[0][layer].second, moments[layer].second, rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(made[1][layer][0].values, whole.values, rtol=1e-2, atol=1e-3)
+        assert made[1][layer][1].error == pytest.approx(rounded.error, rel=0.1)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", ["residual", "encoder"])
+def test_fitting_on_a_gpu_gives_nearly_what_it_gives_here(name):
+    one, other = compressor_of(name), compressor_of(name, "cuda:0")
+    recipe = recipes_of(one.network)[0]
+    fitted, theirs = (student_of(each, recipe).module for each in (one, other))
+    inputs = tuple(x[:32] for x in one.task.train.inputs)
+    torch.testing.assert_close(theirs(*inputs), fitted(*inputs), rtol=0.05, atol=0.05)
+
+
+@pytest.mark.gpu
+def test_a_model_is_scored_on_a_gpu_as_here():
+    task = tiny_task("residual")
+    assert check_task(task, device="cuda:0").baseline == check_task(task).baseline == 1

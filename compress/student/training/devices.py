@@ -39,4 +39,5 @@ def step_bytes(device: torch.device, memory_bytes: int | None) -> int | None:
     """What a training step may take: `memory_bytes` on the CPU, a share of what is free on a GPU."""
     if device.type != "cuda" or not torch.cuda.is_available():
         return memory_bytes
+    torch.cuda.empty_cache()  # what the work before left there counts as free
     return int(FREE_SHARE * torch.cuda.mem_get_info(device)[0])
