@@ -5,7 +5,8 @@
 Random weights, normalizations with the statistics of the images, images of blurred noise: time is what is
 looked at, and no accuracy. Candidates have random precisions in all layers, half of them fewer channels in up to three
 groups, as the proposals of a search do. Each is looked at twice: the first time its levels and removal orders are made
-(and kept in --levels), the second time they are there, which is what most candidates of a long search find.
+(and kept in --levels), the second time they are there, which is what most candidates of a long search find. Of
+the latter, stitching is on the CPU whatever the device.
 
 The parts before are told, too: moving the original, moments of all layers, and the sensitivities of some layers.
 It needs torch, onnx and nothing else. On one core without a GPU it takes an hour; `--candidates 2` takes 15 minutes.
@@ -139,6 +140,9 @@ def measured(device: str, count: int, samples: int, levels: Path) -> dict[str, f
         with timed(seconds, name):
             for recipe in recipes:
                 compressor.probe.kl(recipe)
+    with timed(seconds, "stitching, on the CPU"):
+        for recipe in recipes:
+            compressor.students.stitched(recipe)
     a_minute = {f"{name} a minute": 60 * count / seconds[name] for name in ("candidates", "candidates again")}
     return seconds | a_minute
 

@@ -186,7 +186,11 @@ class Probe:
 
     def _behind(self, walks: "_Walks", suffix: _Suffix, references: list[_Reference]) -> float:
         """The divergence from the suffix's first node on."""
-        return self._divergence(suffix, references, walks.until(suffix.start, references))
+        try:
+            return self._divergence(suffix, references, walks.until(suffix.start, references))
+        except (RuntimeError, MemoryError):
+            walks.forget()  # where memory ran out, it is needed for smaller batches
+            raise
 
     def _divergence(
         self, suffix: _Suffix, references: Sequence[_Reference], prefixes: Sequence[Values]
@@ -218,6 +222,10 @@ class _Walks:
         self.module, self.mixed = module, mixed
         self.references: list[_Reference] | None = None
         self.walks: list[_Walk] = []
+
+    def forget(self) -> None:
+        """Gives the memory of the values back."""
+        self.references, self.walks = None, []
 
     def until(self, start: int, references: list[_Reference]) -> list[Values]:
         """For each batch, what `_Walk.until` gives."""
