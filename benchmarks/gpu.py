@@ -30,10 +30,11 @@ same warm machine. Here:
 
 and in the same call `python3 -m pytest -m gpu tests/contract/test_gpu_runtimes.py` proves the runtime itself.
 
-What a search computes on the GPU needs torch alone, in one call of a few minutes:
+What a search computes on the GPU needs no TensorRT, but onnxruntime, safetensors and ml_dtypes (wheels of 20
+MB, which travel in .gpu/wheels as above), in one call of a few minutes:
 
-    PYTHONPATH=.package python3 -m pytest -q -m gpu tests/compress > $OUT/tests.txt
-    PYTHONPATH=.package python3 benchmarks/r0.py --device cuda:0 --json > $OUT/r0.json
+    PYTHONPATH=.package:/tmp/site python3 -m pytest -q -m gpu tests/compress > $OUT/tests.txt
+    PYTHONPATH=.package:/tmp/site python3 benchmarks/r0.py --device cuda:0 --json > $OUT/r0.json
 """
 
 import argparse

@@ -3,14 +3,14 @@
     python benchmarks/r0.py [--device cuda:0] [--candidates 40] [--samples 64] [--levels DIR] [--json]
 
 Random weights, normalizations with the statistics of the images, images of blurred noise: time is what is
-looked at, and no accuracy. Candidates have random precisions in all layers, half of them fewer channels in up to three
-groups, as the proposals of a search do. Each is looked at twice: the first time its levels and removal orders are made
-(and kept in --levels), the second time they are there, which is what most candidates of a long search find. Of
-the latter, stitching is on the CPU whatever the device.
+looked at, and no accuracy. Candidates have random precisions in all layers, half of them fewer channels in up
+to three groups, as the proposals of a search do. Each is looked at twice: the first time its levels and
+removal orders are made (and kept in --levels), the second time they are there, which is what most candidates
+of a long search find. Of the latter, stitching is on the CPU whatever the device.
 
-The parts before are told, too: moving the original, moments of all layers, and the sensitivities of some layers.
-It needs torch, onnx and nothing else. On one core without a GPU
-`--candidates 4` takes 12 minutes.
+The parts before are told, too: moving the original, moments of all layers, and the sensitivities of some
+layers. It needs torch, onnx, onnxruntime, safetensors and ml_dtypes. On one core without a GPU `--candidates
+4` takes 12 minutes.
 """
 
 import argparse

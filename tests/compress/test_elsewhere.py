@@ -16,6 +16,7 @@ from autocompress.compress.stages import StageClock
 from autocompress.errors import StageError
 from autocompress.tasks.check import check_task
 from autocompress.tasks.outputs.derive import output_kinds
+from autocompress.tests.compress.artifacts import run
 from autocompress.tests.compress.tasks import tiny_task
 from autocompress.tests.elsewhere import ELSEWHERE, Elsewhere, There
 
@@ -134,8 +135,6 @@ def test_weights_of_any_precision_are_trained_elsewhere(precision):
 
 
 def test_a_file_is_built_elsewhere_and_answers_as_it_should(tmp_path):
-    from autocompress.tests.compress.artifacts import run  # a machine that is lent may have no ONNX Runtime
-
     compressor = compressor_of("residual", ELSEWHERE)
     layers = [layer.name for layer in compressor.network.layers]
     recipe = Recipe(keep=recipes_of(compressor.network)[0].keep, precision=dict.fromkeys(layers, "int8"))
