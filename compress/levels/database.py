@@ -46,7 +46,7 @@ from .wide import compensated_parts, dense, error_of, parts_of, rounded_parts
 
 log = logging.getLogger(__name__)
 
-VERSION = 6
+VERSION = 7
 LIMIT_BYTES = 2 << 30
 SHRINK_EVERY = 256  # entries
 IN_MEMORY_BYTES = 1 << 29  # of levels

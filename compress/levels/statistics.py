@@ -150,8 +150,9 @@ class _Collector(fx.Interpreter):
     def run_node(self, n: fx.Node) -> Any:
         if (name := self.layers.get(n)) is not None:
             x, weight = (self.env[argument(n, index)] for index in (0, 1))
-            columns, blocks = weight[0].numel(), blocks_of(weight, groups_of_layer(n))
-            rows = min(ROWS_PER_BATCH, -(-rows_for_moments(columns, blocks) // self.batches))
+            columns, groups = weight[0].numel(), groups_of_layer(n)
+            blocks = blocks_of(weight, groups)
+            rows = min(ROWS_PER_BATCH, -(-rows_for_moments(columns, blocks, groups) // self.batches))
             vectors = input_vectors(
                 n, x, weight, rows=affordable_rows(rows, columns), generator=self.generators[name]
             )

@@ -23,6 +23,8 @@ BLOCK = 1024  # columns at most in a block, if the channels divide so
 NUMBERS = 1 << 26  # of input vectors that are looked at together
 MULTIPLICATIONS = 1 << 33  # for the second moments of one layer
 LEAST_ROWS = 3  # vectors for each column that moments have in common
+GROUPED_NUMBERS = 1 << 23  # of input vectors of all groups of a layer
+LEAST_GROUPED = 1024  # vectors of a layer with groups
 
 
 def block_count(channels: int, taps: int, groups: int = 1) -> int:
@@ -43,14 +45,18 @@ def affordable_rows(rows: int, columns: int) -> int:
     return min(rows, max(1, NUMBERS // columns))
 
 
-def rows_for_moments(columns: int, blocks: int) -> int:
+def rows_for_moments(columns: int, blocks: int, groups: int = 1) -> int:
     """How many vectors of so many columns the second moments of a layer are made of.
 
     As many as MULTIPLICATIONS allow. A layer with many columns has fewer, but enough that its moments have
     full rank: 2,304 columns (256 channels × 9 taps) 6,912 vectors, 576 columns 25,890.
+
+    Each group of a depthwise layer has 9 columns of its own, for which few vectors are enough; to look at as
+    many of all groups as another layer has was most of the work of a network with such layers.
     """
     size = columns // blocks
-    return max(LEAST_ROWS * size, MULTIPLICATIONS // (columns * size))
+    rows = max(LEAST_ROWS * size, MULTIPLICATIONS // (columns * size))
+    return rows if groups == 1 else min(rows, max(LEAST_GROUPED, GROUPED_NUMBERS // (columns * groups)))
 
 
 def second_sum(vectors: Tensor, blocks: int) -> Tensor:

@@ -233,7 +233,7 @@ def _fit(run: _SideBySide, node: fx.Node, targets: Sequence[Tensor], channels: T
     name, groups = str(weight_node.target), groups_of_layer(node)
     tensor, seeded = get_tensor(run.module, name).detach(), torch.Generator().manual_seed
     columns, blocks = tensor[0].numel(), blocks_of(tensor, groups)
-    rows = affordable_rows(min(ROWS, rows_for_moments(columns, blocks)), columns)
+    rows = affordable_rows(min(ROWS, rows_for_moments(columns, blocks, groups)), columns)
     rows = max(1, rows // len(targets))
     vectors = []
     for inputs, target in zip(run.values(argument(node, 0)), targets, strict=True):
@@ -244,15 +244,16 @@ def _fit(run: _SideBySide, node: fx.Node, targets: Sequence[Tensor], channels: T
     if len(vectors) > 1:
         x, y = (torch.cat(each, dim=1) for each in zip(*vectors, strict=True))
     place = _place_of_mean(node)
-    mean_x, mean_y = x.new_zeros(()), y.new_zeros(())
+    mean_x, mean_y = x.new_zeros(1, 1, x.shape[-1]), y.new_zeros(())
     if place is not None:
         mean_x, mean_y = x.mean(1, keepdim=True), y.mean(1, keepdim=True)
-    weight = _fitted(x - mean_x, y - mean_y, columns_of(tensor, groups), blocks)
+        x, y = x - mean_x, y - mean_y
+    weight, spread = _fitted(x, y, columns_of(tensor, groups), blocks)
     set_tensor(run.module, name, weight.reshape(tensor.shape).contiguous())
     run.renew(weight_node)
     if place is not None:
-        _set_mean(run, place, (x @ weight.mT).mean(1).flatten(), mean_y.flatten())
-    return second_sum(x, blocks) / x.shape[1]
+        _set_mean(run, place, (mean_x @ weight.mT).flatten(), mean_y.flatten())
+    return spread + second_sum(mean_x, blocks)  # E[x xᵀ], of the same vectors
 
 
 def round_rest(module: fx.GraphModule, bits: Mapping[str, int]) -> dict[str, Rounding]:
@@ -280,28 +281,32 @@ def _rounded(weight: Tensor, second: Tensor, bits: int, method: RoundingMethod) 
     return values.reshape(weight.shape), Rounding(step=step.flatten(), weight=weight)
 
 
-def _fitted(x: Tensor, y: Tensor, start: Tensor, blocks: int) -> Tensor:
-    """The least-squares weight; of a wide layer one block of columns after the other, each fitted to what the
-    others leave (Gauss-Seidel).
+def _fitted(x: Tensor, y: Tensor, start: Tensor, blocks: int) -> tuple[Tensor, Tensor]:
+    """The least-squares weight, and the mean of x xᵀ (levels/wide.py); of a wide layer one block of columns
+    after the other, each fitted to what the others leave (Gauss-Seidel).
     """
     if blocks == 1:
         return _least_squares(x, y, start)
-    weight, size = start.clone(), start.shape[-1] // blocks
+    weight, size, seconds = start.clone(), start.shape[-1] // blocks, []
     for first in range(0, start.shape[-1], size):
         here = slice(first, first + size)
         left = y - x @ weight.mT + x[..., here] @ weight[..., here].mT
-        weight[..., here] = _least_squares(x[..., here], left, weight[..., here])
-    return weight
+        weight[..., here], second = _least_squares(x[..., here], left, weight[..., here])
+        seconds.append(second)
+    return weight, torch.cat(seconds)
 
 
-def _least_squares(x: Tensor, y: Tensor, start: Tensor) -> Tensor:
-    """groups × rows × columns; x is groups × vectors × columns, y groups × vectors × rows."""
+def _least_squares(x: Tensor, y: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
+    """groups × rows × columns, and the mean of x xᵀ; x is groups × vectors × columns, y groups × vectors ×
+    rows.
+    """
     count = x.shape[1]
-    second, cross = (x.mT @ x / count).double(), (y.mT @ x / count).double()
-    ridge = RIDGE * second.diagonal(dim1=-2, dim2=-1).mean(-1)[:, None, None] + 1e-8
-    system = second + ridge * torch.eye(second.shape[-1], dtype=torch.float64, device=x.device)
+    second, cross = x.mT @ x / count, (y.mT @ x / count).double()
+    ridge = RIDGE * second.double().diagonal(dim1=-2, dim2=-1).mean(-1)[:, None, None] + 1e-8
+    eye = torch.eye(second.shape[-1], dtype=torch.float64, device=x.device)
+    system = second.double() + ridge * eye
     solution: Tensor = torch.linalg.solve(system, (cross + ridge * start.double()).mT)
-    return solution.mT.float()
+    return solution.mT.float(), second
 
 
 def _place_of_mean(node: fx.Node) -> fx.Node | None:
