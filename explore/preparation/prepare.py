@@ -51,7 +51,9 @@ def prepare(
     (`--set-clocks`).
     """
     began_s, memory_bytes = own_s(), limit_of(request.memory_bytes)
-    here = "auto" if request.ray else request.device  # the cluster has what was asked for, or says that not
+    here = request.device
+    if request.ray and here.startswith("cuda"):
+        here = "auto"  # a GPU that the cluster has to have
     device = chosen_device(here, progress, deterministic=request.deterministic)
     if request.ray and not planning:
         require_cluster(request.ray)
