@@ -42,7 +42,7 @@ class _OnNode:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterPlan:
     """What is wanted of a cluster: its `address`, the `folder` that goes to all nodes, `search`, which others
-    on a node are told, and the bytes and threads that a builder needs.
+    on a node are told, and the bytes that a builder needs.
 
     `spare`: the cores of this machine that no measurement uses. `gpus`: `no`, `wanted` where there are some,
     or `needed`.
@@ -146,12 +146,8 @@ class RayBuilders:
         where = ", ".join(sorted({builder.node.name for builder in self._builders}))
         self._note(f"Building on a Ray cluster: {len(self._builders)} builders on {where}.")
         end = time.monotonic() + LOAD_S
-        while not self._any_loaded and time.monotonic() < end:
+        while not self._ever_loaded and time.monotonic() < end:
             self._settle(wait_s=1.0)
-
-    @property
-    def _any_loaded(self) -> bool:
-        return any(builder.loaded for builder in self._builders)
 
     # --- what the search asks
 

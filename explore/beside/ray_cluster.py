@@ -171,9 +171,7 @@ def _unreachable(address: str, error: Exception) -> str:
             "--ray auto: this machine is part of no Ray cluster. Start one with `ray start --head`, join it "
             "on other machines with `ray start --address=HOST:6379`, or give --ray local for this one alone."
         )
-    reason = str(error).strip().splitlines()
-    why = reason[0][:200] if reason else type(error).__name__
     return (
-        f"--ray {address}: there is no connection ({why}). This machine has to be part of the cluster: "
-        f"`ray start --address={address}`, then --ray auto."
+        f"--ray {address}: there is no connection ({_first_line(error)[:200]}). This machine has to be part "
+        f"of the cluster: `ray start --address={address}`, then --ray auto."
     )

@@ -12,13 +12,14 @@ from dataclasses import replace
 import pytest
 from autocompress.compress.compressor import BuildResult, Compressor
 from autocompress.compress.graph.network import Network
-from autocompress.compress.options import CompressorOptions, FileFormat
+from autocompress.compress.options import CompressorOptions
 from autocompress.compress.recipe import Recipe, Recovery
 from autocompress.errors import StageError
 from autocompress.explore.beside import process as process_module
 from autocompress.explore.beside.messages import BuilderConfig
 from autocompress.explore.beside.process import RecoveryProcess
 from autocompress.tasks.load import load_task
+from autocompress.tests.explore.beside.configs import digits_config
 from autocompress.tests.present import present
 from autocompress.tests.waiting import comes_true, ended
 
@@ -29,13 +30,7 @@ SHORT = Recovery(steps=3, learning_rate=1e-3, temperature=4.0, weight=0.9)
 def process(tmp_path):
     for name in ("cache", "levels", "out"):
         (tmp_path / name).mkdir()
-    config = BuilderConfig(
-        task="digits",
-        arguments={},
-        formats=[FileFormat()],
-        seed=0,
-        memory_bytes=None,
-        device="cpu",
+    config = digits_config(
         cache_dir=tmp_path / "cache",
         checks_dir=tmp_path / "run" / "cache",  # a new run has no such folder
         levels_dir=tmp_path / "levels",

@@ -12,14 +12,14 @@ import pytest
 import torch
 from autocompress.compress.compressor import BuildResult, Compressor
 from autocompress.compress.graph.network import Network
-from autocompress.compress.options import CompressorOptions, FileFormat
+from autocompress.compress.options import CompressorOptions
 from autocompress.compress.recipe import Recipe, Recovery
 from autocompress.errors import InputError, StageError
-from autocompress.explore.beside.messages import BuilderConfig
 from autocompress.explore.beside.ray_builders import ClusterPlan, RayBuilders
 from autocompress.explore.beside.ray_cluster import require_cluster
 from autocompress.results.run_directory import read_run
 from autocompress.tasks.load import load_task
+from autocompress.tests.explore.beside.configs import digits_config
 from autocompress.tests.present import present
 
 SHORT = Recovery(steps=3, learning_rate=1e-3, temperature=4.0, weight=0.9)
@@ -44,13 +44,7 @@ def config(tmp_path, monkeypatch):
     own = tmp_path / "cache" / "autocompress"
     for folder in (own / "levels", own / "templates", tmp_path / "out", tmp_path / "own"):
         folder.mkdir(parents=True)
-    return BuilderConfig(
-        task="digits",
-        arguments={},
-        formats=[FileFormat()],
-        seed=0,
-        memory_bytes=None,
-        device="cpu",
+    return digits_config(
         cache_dir=own / "templates",
         checks_dir=tmp_path / "checks",
         levels_dir=own / "levels",
