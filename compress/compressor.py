@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 
+import numpy as np
 import onnx
 from torch import Tensor, fx
 
@@ -22,7 +23,7 @@ from .graph.network import Network
 from .levels.activations import observe
 from .litert_file.convert import litert_from_onnx
 from .litert_file.emitter import UnsupportedError
-from .onnx_file.check import OutputCheck
+from .onnx_file.check import FLOAT_TOLERANCE, HALF_TOLERANCE, OutputCheck, quantized_tolerance
 from .onnx_file.encoding.encoding import Encoding, Ranges, encode
 from .onnx_file.encoding.qdq import shorten_names
 from .onnx_file.export import Template
@@ -250,12 +251,17 @@ class Compressor:
     def _check(self, encoding: Encoding, inputs: tuple[Tensor, ...]) -> OutputCheck:
         inputs = tuple(x[: self.options.check_samples] for x in inputs)
         device = self.students.original.device
-        expected = computed_on(device, partial(encoding.outputs, inputs))
-        return OutputCheck(
-            inputs=tuple(array_of(x) for x in inputs),
-            expected=tuple(array_of(x) for x in expected),
-            tolerance=encoding.tolerance,
-        )
+        expected = _arrays(computed_on(device, partial(encoding.outputs, inputs)))
+        if encoding.rounds_activations:
+            unrounded = _arrays(computed_on(device, partial(encoding.unrounded_outputs, inputs)))
+            tolerance = quantized_tolerance(expected, unrounded)
+        else:
+            tolerance = HALF_TOLERANCE if encoding.half else FLOAT_TOLERANCE
+        return OutputCheck(inputs=_arrays(inputs), expected=expected, tolerance=tolerance)
+
+
+def _arrays(tensors: tuple[Tensor, ...]) -> tuple[np.ndarray, ...]:
+    return tuple(array_of(x) for x in tensors)
 
 
 def _file_of(model: onnx.ModelProto, form: FileFormat) -> bytes:

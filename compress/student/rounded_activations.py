@@ -65,4 +65,4 @@ class _Rounded:
     def __call__(self, x: Tensor) -> Tensor:
         """The rounded values, in the type that they had."""
         self.observed = self.observed or Observed.of(x)
-        return self.observed.scale(self.activations).rounded(x.float()).to(x.dtype)
+        return self.observed.scale(self.activations).rounded(x)

@@ -210,7 +210,7 @@ class Climber:
         waiting = tables.pool.waiting()
         vectors = tables.vectors(waiting)
         chosen = self._best(vectors)
-        if chosen is None and self._since_promotion < 3 * self._window and self._rung0():
+        if chosen is None and self._since_promotion < 3 * self._looks_due() and self._rung0():
             return
         if not waiting:
             waiting = tables.pool.guesses()

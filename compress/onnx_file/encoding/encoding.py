@@ -10,7 +10,8 @@ import onnx
 import torch
 from torch import Tensor, fx
 
-from ....tasks.plain.devices import CPU
+from ....tasks.plain.devices import CPU, full_precision, on
+from ...graph.devices import on_device
 from ...graph.graph import argument, layer_nodes
 from ...graph.quantized import Plan, plan_quantization
 from ...graph.used_rows import UsedRows, cut
@@ -18,7 +19,6 @@ from ...levels.activations import Observed, Scale, rounded_by_own_range
 from ...levels.value_grids import BlockQuantized, round_to_blocks
 from ...options import Activations, Int8Weights
 from ...recipe import DYNAMIC, HALF, INTEGER, STORED, Precision
-from ..check import FLOAT_TOLERANCE, HALF_TOLERANCE, QUANTIZED_TOLERANCE
 from ..export import Template
 from .block4 import write_blocks
 from .dynamic import write_dynamic
@@ -94,12 +94,16 @@ class Encoding:
         )
         return tuple(outputs) if isinstance(outputs, (tuple, list)) else (outputs,)
 
+    def unrounded_outputs(self, inputs: tuple[Tensor, ...], device: torch.device = CPU) -> tuple[Tensor, ...]:
+        """Those of the folded graph itself, in which no activation is rounded, computed on the device."""
+        with torch.inference_mode(), full_precision(device):
+            outputs: Any = on(on_device(self.folded, device)(*on(inputs, device)), CPU)
+        return tuple(outputs) if isinstance(outputs, (tuple, list)) else (outputs,)
+
     @property
-    def tolerance(self) -> float:
-        """The tolerance of the check of the outputs."""
-        if self.plan.layers or self.fp8 or self.dynamic:
-            return QUANTIZED_TOLERANCE
-        return HALF_TOLERANCE if self.half else FLOAT_TOLERANCE
+    def rounds_activations(self) -> bool:
+        """Whether any layer computes with rounded activations of 8 bits."""
+        return bool(self.plan.layers or self.fp8 or self.dynamic)
 
 
 def encode(
