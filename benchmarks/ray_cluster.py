@@ -23,7 +23,7 @@ from autocompress.compress.options import FileFormat
 from autocompress.compress.recipe import Precision, Recipe, Recovery
 from autocompress.explore.beside.builders import Builders
 from autocompress.explore.beside.messages import BuilderConfig
-from autocompress.explore.beside.process import RecoveryProcess
+from autocompress.explore.beside.process import BuilderProcess
 from autocompress.explore.beside.ray_builders import ClusterPlan, RayBuilders
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def main() -> None:
         process_s, cluster_s = [], []
         with (
             cluster_of_two() as cluster,
-            RecoveryProcess(config) as process,
+            BuilderProcess(config, only_recoveries=True) as process,
             RayBuilders(plan_of(cluster.address), replace(config, cores=()), note=print) as nodes,
         ):
             warm_up(process, 1)

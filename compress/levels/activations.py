@@ -67,7 +67,7 @@ def _fills_its_memory(x: Tensor) -> bool:
 
 def _in_memory_order(x: Tensor) -> tuple[Tensor, ...]:
     """Views of a tensor that fills its memory, one after the other."""
-    return x.as_strided((x.numel(),), (1,)).split(PART)
+    return torch.split(x.as_strided((x.numel(),), (1,)), PART)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

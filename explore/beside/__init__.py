@@ -9,7 +9,7 @@ Reading order
     builders.py    Builders: what the search asks of either kind; Ready: what became of a recipe
     building.py    what a child or a node does: loads the task once, then builds one recipe after the other
     messages.py    what is said between the search and those that build for it
-    process.py     RecoveryProcess: the process on this machine, for recoveries alone
+    process.py     BuilderProcess: the process on this machine, for recoveries if there are any, else for all
     ray_builders.py  RayBuilders: the nodes of a cluster; who builds what, and what becomes of lost nodes
     ray_cluster.py the one module that imports ray: connecting, nodes, actors
     ray_actors.py  what runs on the nodes: a builder, and the store of the level database

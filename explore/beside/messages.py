@@ -1,9 +1,9 @@
-"""What a search and its recovery process say to each other. Each message is a line of JSON, written and read
-here alone.
+"""What a search and the process that builds beside it say to each other. Each message is a line of JSON,
+written and read here alone.
 
-The search gives the child a BuilderConfig on the command line, then one recipe a line on standard input. The
-child answers each recipe with lines of progress, and then with one result or failure. The arrays of a check
-are too large for a line: they go through a file.
+The search gives the child a BuilderConfig on the command line, then one recipe a line on standard input, with
+what is wanted of it. The child answers each with lines of progress, and then with one result or failure. The
+arrays of a check are too large for a line: they go through a file.
 """
 
 import json
@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from ...compress.artifact import Artifact
 from ...compress.compressor import BuildResult, BuiltFile
 from ...compress.onnx_file.check import OutputCheck
 from ...compress.options import FileFormat
+from ...compress.recipe import Recipe
 from ...errors import FailureKind, FailureStage, StageError
 from ...files import write_bytes
 from ...results.records.reading import Fields, parse
@@ -75,6 +76,21 @@ class BuilderConfig:
         )
 
 
+Wanted = Literal["build", "kl"]
+Reply = str | float | BuildResult | StageError  # progress, a KL, what was built, a failure
+
+
+def request_line(recipe: Recipe, wanted: Wanted) -> str:
+    """What the search asks for."""
+    return json.dumps({"recipe": recipe.to_json(), "wanted": wanted})
+
+
+def read_request(line: str) -> tuple[Recipe, Wanted]:
+    """What `request_line` wrote."""
+    fields = Fields(parse(line))
+    return Recipe.from_json(fields.value("recipe")), fields.choice("wanted", get_args(Wanted))
+
+
 # --- written by the child
 
 
@@ -88,6 +104,11 @@ def failure_line(error: StageError) -> str:
     return json.dumps(
         {"error": str(error), "stage": error.stage, "kind": error.kind, "retryable": error.retryable}
     )
+
+
+def kl_line(kl: float) -> str:
+    """The probe's KL of a recipe in nats."""
+    return json.dumps({"kl": kl})
 
 
 def result_line(built: BuildResult, folder: Path) -> str:
@@ -115,8 +136,8 @@ def _check_json(check: OutputCheck, folder: Path) -> dict[str, Any]:
 # --- read by the search
 
 
-def read_reply(line: str) -> str | BuildResult | StageError:
-    """What a line of the child says: the stage that it has reached, or the result of the recipe.
+def read_reply(line: str) -> Reply:
+    """What a line of the child says: the stage that it has reached, the recipe's KL, or its result.
 
     The files with the arrays of its checks are deleted.
 
@@ -125,6 +146,8 @@ def read_reply(line: str) -> str | BuildResult | StageError:
     fields = Fields(parse(line))
     if fields.has("progress"):
         return fields.text("progress")
+    if fields.has("kl"):
+        return fields.number("kl")
     if fields.has("error"):
         return StageError(
             fields.text("error"),
@@ -187,7 +210,7 @@ def unpacked(sent: Packed, *, out_dir: Path, checks_dir: Path) -> BuildResult | 
         for check in build["checks"]:
             check["file"] = str(_placed(check["file"], sent, checks_dir))
     reply = read_reply(json.dumps(value))
-    assert not isinstance(reply, str)
+    assert isinstance(reply, (BuildResult, StageError))
     return reply
 
 

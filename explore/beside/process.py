@@ -1,13 +1,12 @@
-"""Recovery beside the search: a compressor in a process of its own, pinned to cores that no measurement uses.
+"""Building beside the search: a compressor in a process of its own, pinned to cores that no measurement uses.
 
-The child (`python -m autocompress.explore.beside.process CONFIG`) loads the task once and then builds
-one recipe after the other. It answers in JSON lines (`messages.py`), and ends when its input closes,
-so that a killed search leaves nothing behind. A child that somebody kills or stops is replaced, and builds
-the same recipe from the beginning.
+The child (`python -m autocompress.explore.beside.process CONFIG`) loads the task once and then builds one
+recipe after the other, or tells its KL on rung r0. It answers in JSON lines (`messages.py`), and ends when
+its input closes, so that a killed search leaves nothing behind. A child that somebody kills or stops is
+replaced, and builds the same recipe from the beginning.
 """
 
 import contextlib
-import json
 import os
 import queue
 import signal
@@ -21,7 +20,7 @@ from types import TracebackType
 
 from ...compress.compressor import BuildResult, Compressor
 from ...compress.recipe import Recipe
-from ...errors import StageError
+from ...errors import FailureStage, StageError
 from ...scratch import temporary_folder
 from ...targets.lease import WAITS
 from ...targets.on_device.agent.process import LOOK_S, Stillness, oom_kills
@@ -30,21 +29,31 @@ from ...targets.transport import VANISHED_LIMIT
 from ..session.waits import search_in
 from .builders import Ready
 from .building import compressor_of
-from .messages import BuilderConfig, failure_line, progress_line, read_reply, result_line
+from .messages import (
+    BuilderConfig,
+    Reply,
+    Wanted,
+    failure_line,
+    kl_line,
+    progress_line,
+    read_reply,
+    read_request,
+    request_line,
+    result_line,
+)
 
 _END_S = 2.0  # for a child that has closed its output
 
 
-class RecoveryProcess:
+class BuilderProcess:
     """Builds one recipe at a time in the background. A context manager; the child starts with the first
     recipe.
     """
 
-    only_recoveries = True
     slots = 1
 
-    def __init__(self, config: BuilderConfig):
-        self.config = config
+    def __init__(self, config: BuilderConfig, *, only_recoveries: bool):
+        self.config, self.only_recoveries = config, only_recoveries
         self.stage = ""
         self._process: subprocess.Popen[str] | None = None
         self._open = contextlib.ExitStack()
@@ -56,7 +65,7 @@ class RecoveryProcess:
         self._oom_kills = 0
         self._look_at = 0.0
 
-    def __enter__(self) -> "RecoveryProcess":
+    def __enter__(self) -> "BuilderProcess":
         return self
 
     def __exit__(
@@ -80,12 +89,12 @@ class RecoveryProcess:
         self._lost = 0
         self._ask(recipe)
 
-    def _ask(self, recipe: Recipe) -> None:
+    def _ask(self, recipe: Recipe, wanted: Wanted = "build") -> None:
         process = self._running()
         assert process.stdin is not None
         self.recipe, self.stage = recipe, "starting"
         try:
-            process.stdin.write(json.dumps(recipe.to_json()) + "\n")
+            process.stdin.write(request_line(recipe, wanted) + "\n")
             process.stdin.flush()
         except BrokenPipeError:
             pass  # the reader has seen the end, and `poll` says so
@@ -93,9 +102,37 @@ class RecoveryProcess:
     def kls(
         self, recipes: Sequence[Recipe], *, meanwhile: Callable[[], None]
     ) -> list[float | StageError | None]:
-        """None of them: the process is for recoveries."""
-        meanwhile()
-        return [None for _ in recipes]
+        """See Builders: that of the first one."""
+        told: list[float | StageError | None] = [None for _ in recipes]
+        if self.only_recoveries or not recipes or not self.free:
+            meanwhile()
+            return told
+        try:
+            self._ask(recipes[0], "kl")
+            meanwhile()
+            told[0] = self._kl()
+        except BaseException:
+            self._end()
+            raise
+        finally:
+            self.recipe = None
+        return told
+
+    def _kl(self) -> float | StageError | None:
+        """What the child answers; None when it is lost, or somebody stopped it."""
+        while True:
+            try:
+                line = self._replies.get(timeout=LOOK_S)
+            except queue.Empty:
+                if self._stopped():
+                    self._end()
+                    return None
+                continue
+            reply = self._reply(line)
+            if isinstance(reply, float):
+                return reply
+            if isinstance(reply, StageError):
+                return None if reply.kind in ("crash", "memory") else reply
 
     def poll(self, *, wait_s: float = 0.0) -> Ready | None:
         """What became of the recipe, None while the child still works on it. Waits at most `wait_s`, however
@@ -109,17 +146,17 @@ class RecoveryProcess:
             except queue.Empty:
                 if not self._stopped():
                     return None
-                reply: str | BuildResult | StageError = self._crashed(self._end())
+                reply: Reply = self._crashed(self._end())
             else:
                 reply = self._reply(line)
             if isinstance(reply, str):
                 self.stage = reply
-            elif not self._tries_again(reply):
+            elif not isinstance(reply, float) and not self._tries_again(reply):
                 done, self.recipe = self.recipe, None
                 return Ready(done, reply)
         return None
 
-    def _reply(self, line: str | None) -> str | BuildResult | StageError:
+    def _reply(self, line: str | None) -> Reply:
         if line is not None:
             with contextlib.suppress(OSError, ValueError, zipfile.BadZipFile):
                 return read_reply(line)
@@ -188,8 +225,10 @@ class RecoveryProcess:
         tail = " ".join(self._errors.read().decode(errors="replace").split())
         again = oom or is_from_outside(code)
         times = f" {VANISHED_LIMIT} times in a row" if again and self._lost == VANISHED_LIMIT - 1 else ""
-        message = f"The recovery process ended{times}. {tail}"
-        return StageError(message, stage="recover", kind="memory" if oom else "crash", retryable=again)
+        message = f"The process that builds beside the search ended{times}. {tail}"
+        trains = self.recipe is not None and self.recipe.recovery is not None
+        stage: FailureStage = "recover" if trains else "build"
+        return StageError(message, stage=stage, kind="memory" if oom else "crash", retryable=again)
 
     def _end(self) -> int:
         """Ends the child, if there is one; its exit code."""
@@ -223,7 +262,7 @@ def _read(process: "subprocess.Popen[str]", replies: "queue.SimpleQueue[str | No
 
 
 def main() -> None:
-    """Builds the recipes on standard input, one JSON line each, until it closes."""
+    """Does what is asked on standard input, a JSON line each, until it closes."""
     import torch
 
     config = BuilderConfig.from_json(sys.argv[1])
@@ -241,9 +280,12 @@ def main() -> None:
 
     with WAITS.told(search_in(config.out_dir.parent), lambda holder: None):
         while True:
-            recipe = Recipe.from_json(json.loads(requests.get()))
+            recipe, wanted = read_request(requests.get())
             try:
-                say(_built(compressor, recipe, config, say))
+                if wanted == "kl":
+                    say(kl_line(compressor.probe.kl(recipe)))
+                else:
+                    say(_built(compressor, recipe, config, say))
             except StageError as error:
                 say(failure_line(error))
 

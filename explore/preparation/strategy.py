@@ -9,12 +9,13 @@ from typing import Protocol
 from ...compress.compressor import Compressor
 from ...evaluation.evaluate import Evaluator
 from ...evaluation.predicted import AnyTarget
+from ...profiles import format_size
 from ...results.run_directory import RunDirectory
 from ...targets.target import Target
 from ...tasks.names import file_and_function, is_user_file
 from ..beside.builders import Builders
 from ..beside.messages import BuilderConfig
-from ..beside.process import RecoveryProcess
+from ..beside.process import BuilderProcess
 from ..beside.ray_builders import ClusterPlan, RayBuilders
 from ..rungs.make_tables import make_tables
 from ..rungs.rung_search import RungSearch
@@ -84,7 +85,8 @@ def builders_of(
     progress: Progress,
 ) -> Builders | None:
     """Who builds beside the search: the nodes of a Ray cluster, or a process on the cores that no measurement
-    uses. None where there are neither, and for a task that only this process has.
+    uses, for recoveries if there are any. None where there are neither, and for a task that only this process
+    has.
     """
     request, levels_dir = checked.request, compressor.students.levels_dir
     if compressor.cache_dir is None or levels_dir is None or not request.task:
@@ -108,7 +110,26 @@ def builders_of(
     )
     if request.ray:
         return _on_cluster(checked, config, directory, progress)
-    return RecoveryProcess(config) if request.recovery and spare else None
+    if not spare:
+        return None
+    if request.recovery:
+        return BuilderProcess(config, only_recoveries=True)
+    return _building_here(checked, config, progress)
+
+
+def _building_here(
+    checked: CheckedRequest, config: BuilderConfig, progress: Progress
+) -> BuilderProcess | None:
+    """A process that builds candidates on the spare cores, where two such searches fit into the memory."""
+    plan = memory_plan(checked)
+    if 2 * plan.needed > plan.limit:
+        return None
+    cores = ", ".join(map(str, config.cores))
+    progress.note(
+        f"Candidates are also built in a process of its own on core{'s' * (len(config.cores) > 1)} {cores}, "
+        f"which takes about {format_size(plan.needed)} more memory."
+    )
+    return BuilderProcess(config, only_recoveries=False)
 
 
 def _on_cluster(

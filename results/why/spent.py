@@ -105,6 +105,6 @@ def _sentence(total: float, share: float, wider: float, beside: float) -> str:
     text = f"{100 * share:.0f} % of {format_duration(total)} went into recovery, validation and timing loops"
     if wider > share:
         text += f", {100 * wider:.0f} % with r0, sensitivity and finalists, which validate and time as well"
-    return (
-        f"{text}; {format_duration(beside)} of recovery went on beside the search." if beside else f"{text}."
-    )
+    if beside:
+        text += f"; {format_duration(beside)} of building and training went on beside the search"
+    return f"{text}."

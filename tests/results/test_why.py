@@ -367,7 +367,7 @@ def test_recovery_beside_the_search_is_in_no_sum_and_other_work_that_validates_i
     assert (answer.share, answer.wider_share) == pytest.approx((0.5, 0.75))
     assert answer.text == (
         "50 % of 1 min 40 s went into recovery, validation and timing loops, 75 % with r0, sensitivity and "
-        "finalists, which validate and time as well; 1 min of recovery went on beside the search."
+        "finalists, which validate and time as well; 1 min of building and training went on beside the search."
     )
     assert time_words(time, count=1) == "validation 40 %, recovery beside the search 1 min"
 

@@ -1,4 +1,4 @@
-"""Recovery in a process of its own: the same artifact as here, its failures, its end."""
+"""Building in a process of its own: the same artifact as here, its failures, its end."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from autocompress.compress.recipe import Recipe, Recovery
 from autocompress.errors import StageError
 from autocompress.explore.beside import process as process_module
 from autocompress.explore.beside.messages import BuilderConfig
-from autocompress.explore.beside.process import RecoveryProcess
+from autocompress.explore.beside.process import BuilderProcess
 from autocompress.tasks.load import load_task
 from autocompress.tests.explore.beside.configs import digits_config
 from autocompress.tests.present import present
@@ -27,21 +27,31 @@ SHORT = Recovery(steps=3, learning_rate=1e-3, temperature=4.0, weight=0.9)
 
 
 @pytest.fixture
-def process(tmp_path):
+def config(tmp_path):
     for name in ("cache", "levels", "out"):
         (tmp_path / name).mkdir()
-    config = digits_config(
+    return digits_config(
         cache_dir=tmp_path / "cache",
         checks_dir=tmp_path / "run" / "cache",  # a new run has no such folder
         levels_dir=tmp_path / "levels",
         out_dir=tmp_path / "out",
         cores=sorted(os.sched_getaffinity(0))[:1],
     )
-    with RecoveryProcess(config) as process:
+
+
+@pytest.fixture
+def process(config):
+    with BuilderProcess(config, only_recoveries=True) as process:
         yield process
 
 
-def result_of(process: RecoveryProcess) -> BuildResult | StageError:
+@pytest.fixture
+def building(config):
+    with BuilderProcess(config, only_recoveries=False) as process:
+        yield process
+
+
+def result_of(process: BuilderProcess) -> BuildResult | StageError:
     end = time.monotonic() + 200
     while (found := process.poll(wait_s=1.0)) is None:
         assert time.monotonic() < end, process.stage
@@ -75,6 +85,50 @@ def test_it_builds_what_would_be_built_here_and_goes_on_after_a_failure(process,
     again = here.build(Recipe(recovery=SHORT), tmp_path / "out").only
     assert again.artifact.precision == built.only.artifact.precision
     assert again.check.inputs[0].shape == built.only.check.inputs[0].shape
+
+
+INT8 = Recipe(precision={"linear": "int8"})
+
+
+def test_it_tells_the_kl_that_the_probe_here_tells_and_builds(building, tmp_path):
+    did = []
+
+    kls = building.kls([INT8, Recipe()], meanwhile=lambda: did.append("own work"))
+
+    task = load_task("digits", {})
+    here = Compressor(task, Network.trace(task.model, task.example_inputs), levels_dir=tmp_path / "here")
+    assert kls == [pytest.approx(here.probe.kl(INT8), rel=1e-6), None] and did == ["own work"]
+    building.start(INT8)
+    assert isinstance(result_of(building), BuildResult)
+
+
+def test_a_recipe_that_cannot_be_looked_at_says_why(building):
+    (failed,) = building.kls([Recipe(skip=("nowhere",))], meanwhile=lambda: None)
+    assert isinstance(failed, StageError) and "nowhere" in str(failed) and building.free == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_kl_of_a_lost_child_is_left_to_the_search(building, monkeypatch, number):
+    monkeypatch.setattr(process_module, "LOOK_S", 0.01)
+    kls = building.kls([INT8], meanwhile=lambda: os.kill(building._process.pid, number))
+    assert kls == [None] and building.free == 1
+    assert building.kls([INT8], meanwhile=lambda: None) != [None]  # a fresh one tells it
+
+
+def test_what_interrupts_the_search_meanwhile_ends_the_child(building):
+    with pytest.raises(KeyboardInterrupt):
+        building.kls([INT8], meanwhile=interrupted)
+    assert building.free == 1 and building._process is None
+
+
+def interrupted():
+    raise KeyboardInterrupt
+
+
+def test_recoveries_alone_leave_the_kls_to_the_search(process):
+    did = []
+    assert process.kls([INT8], meanwhile=lambda: did.append(1)) == [None] and did == [1]
+    assert process._process is None
 
 
 def test_a_child_that_is_killed_or_stopped_is_replaced_and_builds_the_same(process, monkeypatch):
