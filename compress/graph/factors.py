@@ -4,6 +4,8 @@
 `student/low_rank.py` computes the weights of the two.
 """
 
+import math
+
 from torch import Tensor, fx, nn
 
 from ...errors import StageError
@@ -32,6 +34,11 @@ def rank_levels(layer: Layer) -> tuple[int, ...]:
 def saves(rank: int, rows: int, columns: int) -> bool:
     """Whether the two factors take fewer multiplications than a weight of rows × columns."""
     return rank * (rows + columns) < rows * columns
+
+
+def largest_rank(rows: int, columns: int) -> int:
+    """The largest rank that `saves` anything, at least 1."""
+    return max(1, math.ceil(rows * columns / (rows + columns)) - 1)
 
 
 def factor_name(layer: str) -> str:

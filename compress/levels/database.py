@@ -10,6 +10,7 @@ is damaged is removed and made again:
     moments/<layer>     second moments and mean of the layer's inputs
     removal/<group>     the order in which the group's channels go, and the error after each
     levels/<digest>     a layer's weight on some of its columns, rounded to some bits
+    factors/<digest>    a layer's weight as a product of two of low rank (student/low_rank.py)
 
 Source of the idea: Frantar, Alistarh, "SPDY" (2022), section 3.
 """
@@ -49,6 +50,7 @@ log = logging.getLogger(__name__)
 VERSION = 7
 LIMIT_BYTES = 2 << 30
 SHRINK_EVERY = 256  # entries
+_SHORT_LIVED = ("levels", "factors")  # there are many, each of which is made soon
 IN_MEMORY_BYTES = 1 << 29  # of levels
 
 
@@ -335,7 +337,7 @@ class LevelDatabase:
                 sweep_parts(folder)
         files = {path: _modified(path) for path in self.directory.parent.rglob("*.safetensors")}
         excess = sum(map(_size, files)) - self.limit_bytes
-        for path in sorted(files, key=lambda path: (path.parent.name != "levels", files[path])):
+        for path in sorted(files, key=lambda path: (path.parent.name not in _SHORT_LIVED, files[path])):
             if excess <= 0:
                 return
             excess -= _size(path)

@@ -32,6 +32,8 @@ from .writer import attribute_of, initializers_of, keep_initializers, name_outpu
 
 IR_VERSION = 10
 FLUSH_BELOW = float(np.finfo(np.float32).tiny)
+_ZERO = 1e-4  # a parameter whose numbers are no larger is marked as zeros are
+_MARK_OF_ZEROS = 0.03
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +111,8 @@ def _markable(folded: fx.GraphModule) -> set[str]:
 
 def _marked(folded: fx.GraphModule, names: Set[str]) -> fx.GraphModule:
     """A copy in which all tensors of these names differ: the exporter drops zero biases and merges what is
-    equal, such as the statistics of two normalizations that never saw data.
+    equal, such as the statistics of two normalizations that never saw data. A bias of zeros gets a large
+    mark: what it is added to and the sum would be taken for the same value.
     """
     marked, generator = clone(folded), torch.Generator().manual_seed(0)
     _fix_memory_layouts(marked)
@@ -117,7 +120,8 @@ def _marked(folded: fx.GraphModule, names: Set[str]) -> fx.GraphModule:
     with torch.no_grad():
         for name in (*(name for name in parameters if name in names), *sorted(names - parameters.keys())):
             tensor = get_tensor(marked, name)
-            spread = 0.05 * float(tensor.abs().mean()) + 1e-4
+            size = float(tensor.abs().mean())
+            spread = 0.05 * size + 1e-4 if size > _ZERO else _MARK_OF_ZEROS
             draw = torch.randn if name in parameters else torch.rand  # a variance stays positive
             tensor.add_(spread * draw(tensor.shape, generator=generator))
     return marked

@@ -14,10 +14,11 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor, fx
 
-from ..graph.graph import array_of
+from ..graph.graph import array_of, operation
 from .run import answers
 
 _FEW = 64  # numbers of an array that are compared before all of it
+_COPIES = frozenset({"alias", "clone", "contiguous", "detach", "dropout"})  # none of them is in the file
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +84,7 @@ def locate_values(
     model: onnx.ModelProto, folded: fx.GraphModule, inputs: tuple[Tensor, ...]
 ) -> dict[str, str]:
     """The ONNX value of each graph node: the only equal one, or the one at the same place among as many equal
-    ones as nodes, or else the equal one of the same name.
+    ones as nodes, or else the equal one of the same name. A copy has that of its source.
 
     Values are equal if both models compute the same from the example; names alone are not trusted.
     """
@@ -94,7 +95,10 @@ def locate_values(
     placeholders = [node.name for node in folded.graph.nodes if node.op == "placeholder"]
     places = {name: value.name for name, value in zip(placeholders, model.graph.input, strict=True)}
     nodes: dict[tuple[str, ...], list[str]] = {}
+    copies = {node.name: node.args[0] for node in folded.graph.nodes if operation(node) in _COPIES}
     for name, tensor in torch_values.by_node.items():
+        if name in copies:
+            continue
         expected = Expected(array_of(tensor))
         equal = tuple(value for value, array in arrays.items() if expected.is_close(array))
         nodes.setdefault(equal, []).append(name)
@@ -105,6 +109,9 @@ def locate_values(
             places |= dict(zip(names, equal, strict=True))
         else:
             places |= {name: name for name in names if name in equal}
+    for name, source in copies.items():
+        if str(source) in places:
+            places[name] = places[str(source)]
     return places
 
 

@@ -6,20 +6,36 @@ W' = (U_r Σ_r)(V_rᵀ L⁻¹). Source: Wang et al., "SVD-LLM: Truncation-aware 
 (2024), section 3.1; without moments it is the plain SVD of the weight.
 """
 
+import hashlib
 from collections.abc import Mapping
+from typing import Protocol
 
 import torch
 from torch import Tensor, fx
 
 from ...errors import StageError
-from ..graph.factors import saves, split_layer
-from ..graph.graph import get_tensor, layer_nodes
+from ..graph.factors import largest_rank, saves, split_layer
+from ..graph.graph import array_of, get_tensor, layer_nodes
+from ..levels.database import LevelDatabase
 
 RIDGE = 1e-3  # of the mean second moment: channels that are zero on all samples keep some weight
 
 
+class Factors(Protocol):
+    """Who computes factors, as `low_rank_factors` does."""
+
+    def __call__(
+        self, matrix: Tensor, rank: int, second_moment: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """See low_rank_factors."""
+        ...
+
+
 def factorize(
-    module: fx.GraphModule, ranks: Mapping[str, int], second_moments: Mapping[str, Tensor]
+    module: fx.GraphModule,
+    ranks: Mapping[str, int],
+    second_moments: Mapping[str, Tensor],
+    factors: Factors | None = None,
 ) -> tuple[str, ...]:
     """Replaces each layer by two in place: `<layer>.down` (stride, padding), then the layer itself (bias).
 
@@ -27,14 +43,14 @@ def factorize(
     present size stay whole. Returns the names of the factored ones. Raises StageError for a layer that cannot
     be factored.
     """
-    nodes, factored = dict(layer_nodes(module)), []
+    nodes, factored, factors = dict(layer_nodes(module)), [], factors or low_rank_factors
     for name, rank in ranks.items():
         if name not in nodes:
             raise StageError(f"{name} cannot have rank {rank}: the model has no such layer", stage="prune")
         weight = get_tensor(module, f"{name}.weight").detach()
         matrix = weight.flatten(1)
         if saves(rank, *matrix.shape):
-            up, down = low_rank_factors(matrix, rank, second_moments.get(name))
+            up, down = factors(matrix, rank, second_moments.get(name))
             split_layer(module, name, up, down)
             factored.append(name)
     return tuple(factored)
@@ -58,3 +74,32 @@ def low_rank_factors(matrix: Tensor, rank: int, second_moment: Tensor | None = N
         u, sizes, vh = torch.linalg.svd(values @ root, full_matrices=False)
         down = torch.linalg.solve_triangular(root, vh[:rank], upper=False, left=False)
     return (u[:, :rank] * sizes[:rank]).to(matrix.dtype), down[:rank].to(matrix.dtype)
+
+
+class KeptFactors:
+    """`low_rank_factors` of all ranks that save anything, kept in a level database: a decomposition takes
+    seconds of a large layer, and most candidates have the same ones.
+    """
+
+    def __init__(self, database: LevelDatabase):
+        self._database = database
+
+    def __call__(
+        self, matrix: Tensor, rank: int, second_moment: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """See low_rank_factors."""
+        name = f"factors/{_digest(matrix, second_moment)}"
+        kept = self._database.load(name)
+        if kept is None or len(kept["down"]) < rank:
+            up, down = low_rank_factors(matrix, max(rank, largest_rank(*matrix.shape)), second_moment)
+            kept = {"up": up, "down": down}
+            self._database.save(name, kept)
+        return kept["up"][:, :rank], kept["down"][:rank]
+
+
+def _digest(matrix: Tensor, second_moment: Tensor | None) -> str:
+    hasher = hashlib.sha256(f"{tuple(matrix.shape)}".encode())
+    for tensor in (matrix, second_moment):
+        if tensor is not None:
+            hasher.update(array_of(tensor.contiguous()).tobytes())
+    return hasher.hexdigest()

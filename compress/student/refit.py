@@ -25,7 +25,7 @@ from ...tasks.plain.devices import CPU, device_of, on
 from ..graph.devices import on_device, take_tensors
 from ..graph.graph import argument, get_tensor, layer_nodes, operation, set_tensor, shape_of
 from ..graph.tracing.trace import dims_of
-from ..levels.reconstruct import Rounding
+from ..levels.reconstruct import Rounding, grid_limits, optimal_scale
 from ..levels.running import channels_last, mixed_precision
 from ..levels.sparse import sparse_weight
 from ..levels.statistics import columns_of, groups_of_layer, input_vectors, output_vectors
@@ -263,11 +263,11 @@ def round_rest(module: fx.GraphModule, bits: Mapping[str, int]) -> dict[str, Rou
         if name in bits:
             weight = str(argument(node, 1).target)
             tensor = get_tensor(module, weight).detach()
-            parts = max(groups := groups_of_layer(node), blocks_of(tensor, groups))
-            columns = tensor.numel() // len(tensor) * groups // parts
-            second = torch.eye(columns, device=tensor.device).expand(parts, -1, -1)
-            rounded, roundings[name] = _rounded(tensor, second, bits[name], "gptq")
-            set_tensor(module, weight, rounded)
+            columns = columns_of(tensor, groups_of_layer(node))
+            step = optimal_scale(columns, columns.new_ones(len(columns), columns.shape[-1]), bits[name])
+            integers = (columns / step.unsqueeze(-1)).round().clamp(*grid_limits(bits[name]))
+            set_tensor(module, weight, (integers * step.unsqueeze(-1)).reshape(tensor.shape))
+            roundings[name] = Rounding(step=step.flatten(), weight=tensor)
     return roundings
 
 

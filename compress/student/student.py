@@ -27,7 +27,7 @@ from ..stages import StageClock, in_time
 from .effort import samples_within
 from .fake_quantize import GridWeights, start_on_grid
 from .judging import Judge
-from .low_rank import factorize
+from .low_rank import KeptFactors, factorize
 from .normalization import Change, move_statistics, restore_statistics
 from .original import Original
 from .prune import prune, removed_units
@@ -171,7 +171,9 @@ class StudentMaker:
             )
             module = prune(self.network.module, self.network.channels, removed)
             remove_blocks(module, self.blocks(recipe))
-            factored = factorize(module, self._ranks(recipe), self.second_moments(recipe, removed))
+            moments = self.second_moments(recipe, removed)
+            kept = KeptFactors(self.database) if moments else None
+            factored = factorize(module, self._ranks(recipe), moments, kept)
         precision = self._precision(recipe, factored)
         student = Student(module=module, removed=removed, factored=factored, precision=precision)
         require_fours(module, student.sparse)

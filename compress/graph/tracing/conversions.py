@@ -1,12 +1,27 @@
-"""Conversions to the type that a tensor has already: they return the tensor, and are not in the exported
-file.
+"""Operations that depend on how a tensor lies in memory, or convert it to the type that it has already.
+
+Neither is in the exported file. A candidate's tensors lie otherwise than those that were traced: images by
+channel or by pixel, attention as its kernel likes it. Copies that put that right were none in tracing.
 """
 
+import torch
 from torch import Tensor, fx
 
 from ..graph import operation
 
 _CONVERSIONS = frozenset({"to", "type_as"})
+_ANY_LAYOUT = {
+    torch.ops.aten.view.default: torch.ops.aten.reshape.default,
+    torch.ops.aten._unsafe_view.default: torch.ops.aten.reshape.default,
+    torch.ops.aten.view_as.default: torch.ops.aten.reshape_as.default,
+}
+
+
+def forget_layouts(module: fx.GraphModule) -> None:
+    """Views of a tensor as another shape take it as it lies, and copy it where they must."""
+    for node in module.graph.nodes:
+        node.target = _ANY_LAYOUT.get(node.target, node.target)
+    module.recompile()
 
 
 def drop_conversions(module: fx.GraphModule) -> None:

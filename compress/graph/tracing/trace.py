@@ -20,7 +20,7 @@ from ..graph import operation
 from .attention_form import use_plain_attention, write_scales
 from .bounded import bound_numbers
 from .computed import store_computed_parameters
-from .conversions import drop_conversions
+from .conversions import drop_conversions, forget_layouts
 from .in_place import keep_inputs
 from .products import make_linear
 from .unbatched import give_batches
@@ -53,6 +53,7 @@ def trace(model: nn.Module, example_inputs: ExampleInputs, dynamic: Dynamic | No
     module = program.module(check_guards=False)
     assert isinstance(module, fx.GraphModule)
     drop_conversions(module)
+    forget_layouts(module)
     keep_inputs(module)
     if form.batch == 1:
         give_batches(module)

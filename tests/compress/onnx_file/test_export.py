@@ -1,13 +1,18 @@
 """Which value of the exported model is which node of the graph."""
 
 import numpy as np
+import pytest
 import torch
+import torch.nn.functional as F
+from autocompress.compress import Compressor, Network, Recipe, check_outputs
 from autocompress.compress.graph.graph import fold_batch_norms, get_tensor, operation
 from autocompress.compress.graph.tracing.trace import trace
 from autocompress.compress.onnx_file.export import export_template, fill_template
 from autocompress.compress.onnx_file.locate import Expected, same
+from autocompress.tests.compress.artifacts import run
+from autocompress.tests.compress.kinds import kind_task
 from onnx import numpy_helper
-from torch import nn
+from torch import Tensor, nn
 
 
 class EqualTensors(nn.Module):
@@ -74,3 +79,53 @@ def test_values_and_parameters_that_agree_in_their_first_numbers_only_are_told_a
     expected = Expected(value)
     assert expected.is_close(value * 1.0001) and not expected.is_close(other)
     assert not expected.is_close([value]) and not Expected(np.full(1, 3.0)).is_close(np.zeros(1))
+
+
+class Attention(nn.Module):
+    """Three heads over the tokens, with biases of zero as an initialization has them, beside a shortcut."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.q, self.k, self.v, self.proj = (nn.Linear(24, 24) for _ in range(4))
+        for layer in (self.q, self.k, self.v, self.proj):
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, tokens, _ = x.shape
+        q, k, v = (layer(x).view(n, tokens, -1, 8).transpose(1, 2) for layer in (self.q, self.k, self.v))
+        mixed = F.scaled_dot_product_attention(q, k, v).reshape(-1, q.shape[1], tokens, 8)
+        return x + self.proj(mixed.transpose(1, 2).contiguous().view(n, tokens, -1))
+
+
+class Attentions(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.first, self.second = nn.Linear(6, 24), Attention(), Attention()
+        self.head = nn.Linear(24, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = self.head(self.second(self.first(self.stem(x))).mean(1))
+        return result
+
+
+def test_heads_behind_a_removed_attention_are_quantized_and_nothing_is_exported_again(tmp_path, monkeypatch):
+    torch.manual_seed(0)
+    task = kind_task(Attentions().eval(), (torch.randn(32, 5, 6),))
+    compressor = Compressor(task, Network.trace(task.model, task.example_inputs))
+    compressor.build(Recipe(), tmp_path)
+    monkeypatch.setattr(
+        "autocompress.compress.onnx_file.templates.export_template", lambda *_: pytest.fail("exported again")
+    )
+    first, _ = compressor.network.blocks
+    recipe = Recipe(skip=(first.name,), keep={"second.q": 1}, precision={"second.proj": "int8"})
+    built = compressor.build(recipe, tmp_path).only
+    check_outputs(run(built.artifact.path, built.check.inputs), built.check)
+
+
+def test_a_sum_with_a_bias_of_zeros_is_told_from_what_it_is_added_to():
+    torch.manual_seed(0)
+    folded = fold_batch_norms(trace(Attentions().eval(), (x := torch.randn(2, 5, 6),)))
+    template = export_template(folded, (x,), 21)
+    makers = {name: node.op_type for node in template.model.graph.node for name in node.output}
+    layers = [node.name for node in folded.graph.nodes if operation(node) == "linear"]
+    assert {makers[template.values[name]] for name in layers} <= {"Add", "Gemm"}

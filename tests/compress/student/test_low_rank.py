@@ -13,7 +13,8 @@ from autocompress.compress import Compressor, Layer, Network, Recipe, Recovery, 
 from autocompress.compress.graph.factors import factor_name, rank_levels, saves
 from autocompress.compress.graph.graph import fold_batch_norms, layer_nodes
 from autocompress.compress.graph.tracing.trace import trace
-from autocompress.compress.student.low_rank import factorize, low_rank_factors
+from autocompress.compress.levels.database import LevelDatabase
+from autocompress.compress.student.low_rank import KeptFactors, factorize, low_rank_factors
 from autocompress.errors import StageError
 from autocompress.tests.compress.artifacts import multiplications, run, weights_and_biases
 from autocompress.tests.compress.tasks import RandomInputs, tiny_task
@@ -132,6 +133,26 @@ def test_no_other_rank_8_weight_answers_better_on_the_inputs():
     best = np.square(y - y @ leading.T @ leading).mean()
     up, down = low_rank_factors(weight, 8, x.T @ x / len(x))
     assert np.square(y - (x @ down.T @ up.T).double().numpy()).mean() < 1.01 * best + 1e-6
+
+
+def test_factors_are_computed_once_for_all_ranks_and_kept(compressors, tmp_path, monkeypatch):
+    network = compressors("pointwise").network
+    batches = [network.example_inputs]
+    matrix, moment = torch.randn(32, 40), correlated(200, 40, 0).T @ correlated(200, 40, 0)
+    kept = KeptFactors(LevelDatabase(network, lambda: batches, directory=tmp_path))
+    up, down = kept(matrix, 8, moment)
+    monkeypatch.setattr(
+        "autocompress.compress.student.low_rank.low_rank_factors", lambda *_: pytest.fail("computed again")
+    )
+    later = KeptFactors(LevelDatabase(network, lambda: batches, directory=tmp_path))
+    for rank in (4, 8, 17):
+        assert [factor.shape for factor in later(matrix, rank, moment)] == [(32, rank), (rank, 40)]
+    assert all(map(torch.equal, later(matrix, 8, moment), (up, down)))
+    monkeypatch.undo()
+    for factor, expected in zip((up, down), low_rank_factors(matrix, 8, moment), strict=True):
+        torch.testing.assert_close(factor, expected)
+    assert not torch.allclose(later(matrix + 1, 8, moment)[0], up)
+    assert not torch.allclose(later(matrix, 8, moment + torch.eye(40))[1], down)
 
 
 def test_inputs_that_never_vary_are_no_division_by_zero():
