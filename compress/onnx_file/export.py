@@ -219,20 +219,30 @@ def _flatten_and_pool(model: onnx.ModelProto) -> None:
 
 
 def _tie(model: onnx.ModelProto) -> None:
-    """Stores a matrix once that the exporter stored both ways (the table of an embedding and the classifier).
+    """Stores a matrix once that the exporter stored several times: for each call of a layer, or both ways
+    (the table of an embedding and the classifier).
 
     ONNX Runtime transposes it when the session loads.
     """
     tensors = [tensor for tensor in model.graph.initializer if len(tensor.dims) == 2]
     matrices = {tensor.name: numpy_helper.to_array(tensor) for tensor in tensors}
+    matrices = {name: array for name, array in matrices.items() if array.size > 1}
+    first: dict[str, str] = {}  # by another name of it
+    for name, array in matrices.items():
+        earlier = (other for other in matrices if other not in first and same(matrices[other], array))
+        if (kept := next(earlier)) != name:
+            first[name] = kept
+    for node in model.graph.node:
+        node.input[:] = [first.get(name, name) for name in node.input]
     for name, array in matrices.items():
         for other, matrix in matrices.items():
-            if other < name and matrix.size > 1 and same(matrix, array.T):
-                node = onnx.helper.make_node("Transpose", [other], [name], perm=[1, 0])
+            if name not in first and other < name and same(matrix, array.T):
+                source = first.get(other, other)
+                node = onnx.helper.make_node("Transpose", [source], [name], perm=[1, 0])
                 model.graph.node.insert(0, node)
                 break
     made = {name for node in model.graph.node for name in node.output}
-    keep_initializers(model, initializers_of(model).keys() - made)
+    keep_initializers(model, initializers_of(model).keys() - made - first.keys())
 
 
 def _become(node: onnx.NodeProto, op_type: str, **attributes: int) -> None:

@@ -1,6 +1,7 @@
 """Which value of the exported model is which node of the graph."""
 
 import numpy as np
+import onnx
 import pytest
 import torch
 import torch.nn.functional as F
@@ -129,3 +130,29 @@ def test_a_sum_with_a_bias_of_zeros_is_told_from_what_it_is_added_to():
     makers = {name: node.op_type for node in template.model.graph.node for name in node.output}
     layers = [node.name for node in folded.graph.nodes if operation(node) == "linear"]
     assert {makers[template.values[name]] for name in layers} <= {"Add", "Gemm"}
+
+
+class CalledTwice(nn.Module):
+    """Two calls of the same layers, as ALBERT has for all of its depth."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.up, self.down, self.head = nn.Linear(16, 48), nn.Linear(48, 16), nn.Linear(16, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for _ in range(2):
+            x = x + self.down(F.relu(self.up(x)))
+        result: Tensor = self.head(x.mean(1))
+        return result
+
+
+def test_all_calls_of_a_layer_read_one_weight(tmp_path):
+    torch.manual_seed(0)
+    task = kind_task(CalledTwice().eval(), (torch.randn(32, 5, 16),))
+    compressor = Compressor(task, Network.trace(task.model, task.example_inputs))
+    for recipe in (Recipe(), Recipe(keep={"up": 24}), Recipe(precision={"up": "w4", "down": "int4"})):
+        built = compressor.build(recipe, tmp_path).only
+        check_outputs(run(built.artifact.path, built.check.inputs), built.check)
+        model = onnx.load(built.artifact.path)
+        large = [tensor for tensor in model.graph.initializer if np.prod(tensor.dims) > 16 * 16]
+        assert len(large) == 2
